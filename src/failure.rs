@@ -1,0 +1,73 @@
+//! One shape for everything that can keep a login from succeeding: what happened, whose turn it is, what to do.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use crate::proto::Refusal;
+
+/// A login that did not succeed, told once for all readers: `refusal` is for the client, everything for the log.
+#[derive(Clone, Debug)]
+pub struct Failure {
+    /// What the client is told.
+    pub refusal: Refusal,
+    /// Who must act.
+    pub actor: Actor,
+    /// A short fixed word for logs and counters, such as `wrong-password` or `entra-unreachable`.
+    pub cause: &'static str,
+    /// What happened, one sentence without full stop, with the other side's own code where it has one
+    /// (`AADSTS50126`, `5.7.139`, `407`). Controls escaped; never a secret.
+    pub message: String,
+    /// The next step, one sentence without full stop.
+    pub remedy: Cow<'static, str>,
+    /// The refusal is held back for a moment, because somebody may be guessing.
+    pub delay: bool,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}: {}", self.message, self.actor.whose_turn(), self.remedy)
+    }
+}
+
+/// Who must act after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Actor {
+    /// The person or device that logs in.
+    Client,
+    /// Whoever runs Gatepost.
+    Operator,
+    /// Whoever administers the tenant in Entra or Exchange.
+    TenantAdministrator,
+    /// Whoever runs the corporate proxy or network.
+    Network,
+    /// Microsoft: waiting helps.
+    Microsoft,
+    /// Gatepost's developers.
+    Developers,
+}
+
+impl Actor {
+    /// Lower-case name for the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Operator => "operator",
+            Self::TenantAdministrator => "tenant-administrator",
+            Self::Network => "network",
+            Self::Microsoft => "microsoft",
+            Self::Developers => "developers",
+        }
+    }
+
+    /// The actor as the beginning of a remedy.
+    pub fn whose_turn(self) -> &'static str {
+        match self {
+            Self::Client => "whoever uses the mail program",
+            Self::Operator => "whoever runs Gatepost",
+            Self::TenantAdministrator => "the tenant's administrator",
+            Self::Network => "whoever runs the network",
+            Self::Microsoft => "nobody; it may pass",
+            Self::Developers => "Gatepost's developers",
+        }
+    }
+}

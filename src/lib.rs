@@ -1,0 +1,12 @@
+//! Gatepost keeps old mail programs working with Microsoft 365.
+#![forbid(unsafe_code)]
+
+pub mod account;
+pub mod clock;
+pub mod config;
+pub mod failure;
+pub mod login;
+pub mod oauth;
+pub mod proto;
+pub mod sasl;
+pub mod secret;

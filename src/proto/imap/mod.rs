@@ -1,0 +1,4 @@
+//! imap
+
+pub mod client_side;
+pub mod upstream_side;

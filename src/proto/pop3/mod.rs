@@ -1,0 +1,4 @@
+//! pop3
+
+pub mod client_side;
+pub mod upstream_side;

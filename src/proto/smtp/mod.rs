@@ -1,0 +1,4 @@
+//! smtp
+
+pub mod client_side;
+pub mod upstream_side;
