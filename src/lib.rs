@@ -6,6 +6,7 @@ pub mod clock;
 pub mod config;
 pub mod failure;
 pub mod login;
+pub mod net;
 pub mod oauth;
 pub mod proto;
 pub mod sasl;

@@ -1,0 +1,3 @@
+//! The network: listening, dialling, the corporate proxy, the relay.
+
+pub mod connect;
