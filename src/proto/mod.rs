@@ -16,6 +16,7 @@ use crate::sasl::{Bearer, Credentials};
 
 pub mod imap;
 pub mod pop3;
+pub(crate) mod reply;
 pub mod smtp;
 
 /// The mail protocols.

@@ -1,4 +1,5 @@
 //! imap
 
 pub mod client_side;
+mod response;
 pub mod upstream_side;

@@ -1,4 +1,5 @@
 //! pop3
 
 pub mod client_side;
+mod response;
 pub mod upstream_side;

@@ -1,4 +1,5 @@
 //! smtp
 
 pub mod client_side;
+mod response;
 pub mod upstream_side;
