@@ -1,4 +1,6 @@
-//! smtp
+//! SMTP submission (RFC 6409) up to the login, from both sides.
 
+pub mod capabilities;
 pub mod client_side;
+mod command;
 pub mod upstream_side;
