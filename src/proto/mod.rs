@@ -7,7 +7,9 @@
 //! 2. take events from `poll_event` until it has none, and do what each one asks for,
 //! 3. write what `poll_output` gives, before waiting for more input.
 //!
-//! Every split of the same input gives the same events and output; the buffers are bounded by [`Limits`].
+//! Every split of the same input gives the same events and output; the buffers are bounded by [`Limits`]. One event
+//! depends on time: [`ClientEvent::StartTls`] comes only while nothing lies behind the command that asks for TLS, and
+//! input that is handed over after it turns it into a [`ClientEvent::Close`].
 //! What OAuth is, is not known here: [`ClientEvent::Login`] goes out, `accept` or `refuse` comes back.
 
 use std::sync::Arc;
@@ -15,6 +17,8 @@ use std::sync::Arc;
 use crate::sasl::{Bearer, Credentials};
 
 pub mod imap;
+mod line;
+pub mod machine;
 pub mod pop3;
 pub(crate) mod reply;
 pub mod smtp;
