@@ -9,8 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use zeroize::Zeroizing;
 
-use super::connect::{Connect, ConnectError};
+use super::connect::{Connect, ConnectError, ConnectEvent};
 use super::listen;
 use crate::config::{Config, ForwardProxy};
 
@@ -69,13 +70,8 @@ pub enum DialError {
         source: Box<DialError>,
     },
     /// The forward proxy was reached, and would not or could not connect.
-    #[error("ask the forward proxy for `{target}`")]
-    Proxy {
-        /// Host and port that were asked for.
-        target: String,
-        /// What it said.
-        source: ConnectError,
-    },
+    #[error(transparent)]
+    Proxy(ConnectError),
     /// The connection to the forward proxy broke during CONNECT, or it did not answer in time.
     #[error("wait for the forward proxy's answer for `{target}`")]
     ProxyBroke {
@@ -150,17 +146,20 @@ impl Dialer {
         let target = || format!("{host}:{port}");
         let handshake = async {
             let broke = |source| DialError::ProxyBroke { target: target(), source };
-            let refused = |source| DialError::Proxy { target: target(), source };
-            let mut machine = Connect::new(host, port, &proxy.authentication);
+            let mut machine = Connect::new(host, port, &proxy.authentication).map_err(DialError::Proxy)?;
             let mut buffer = [0; 2_048];
             loop {
                 if let Some(request) = machine.poll_output() {
-                    socket.write_all(&request).await.map_err(broke)?;
+                    socket.write_all(&Zeroizing::new(request)).await.map_err(broke)?;
                 }
-                let read = socket.read(&mut buffer).await.map_err(broke)?;
-                let step = if read == 0 { machine.handle_eof() } else { machine.handle_input(&buffer[..read]) };
-                if let Some(leftovers) = step.map_err(refused)? {
-                    return Ok(leftovers);
+                match socket.read(&mut buffer).await.map_err(broke)? {
+                    0 => machine.handle_eof(),
+                    read => machine.handle_input(&buffer[..read]),
+                }
+                match machine.poll_event() {
+                    Some(ConnectEvent::Tunnel { leftovers }) => return Ok(leftovers),
+                    Some(ConnectEvent::Failed(error)) => return Err(DialError::Proxy(error)),
+                    None => {}
                 }
             }
         };

@@ -341,6 +341,15 @@ pub trait UpstreamSide: Send {
     fn tls_established(&mut self);
 }
 
+/// What Exchange Online is known to announce, until an upstream's own list has been learned.
+pub fn exchange_online(protocol: Protocol) -> Capabilities {
+    match protocol {
+        Protocol::Imap => imap::capabilities::exchange_online(),
+        Protocol::Pop3 => pop3::capabilities::exchange_online(),
+        Protocol::Smtp => smtp::capabilities::exchange_online(),
+    }
+}
+
 /// The machine that plays the server towards a mail client.
 pub fn client_side(protocol: Protocol, settings: ClientSettings) -> Box<dyn ClientSide> {
     match protocol {

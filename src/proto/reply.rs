@@ -14,7 +14,7 @@ use crate::proto::{
     Authenticated, Capabilities, Goal, Limits, UpstreamEvent, UpstreamFailure, UpstreamFailureKind, UpstreamSettings,
     UpstreamSide,
 };
-use crate::sasl::Bearer;
+use crate::sasl::{Bearer, xoauth2};
 
 #[cfg(test)]
 mod tests;
@@ -117,7 +117,7 @@ impl Wire {
     pub(crate) fn new(settings: &UpstreamSettings) -> Self {
         let login = match &settings.goal {
             Goal::Learn => None,
-            Goal::Authenticate(bearer) => Some(Login { bearer: bearer.clone(), response: xoauth2_response(bearer) }),
+            Goal::Authenticate(bearer) => Some(Login { bearer: bearer.clone(), response: xoauth2::initial_response(bearer) }),
         };
         Self {
             phase: Phase::Open,
@@ -306,19 +306,6 @@ impl Lines {
         self.scanned -= self.start;
         self.start = 0;
     }
-}
-
-/// `user={mailbox}^Aauth=Bearer {token}^A^A` in base64.
-pub(crate) fn xoauth2_response(bearer: &Bearer) -> Zeroizing<String> {
-    let (user, token) = (bearer.user.as_str(), bearer.token.expose());
-    let parts = ["user=", user, "\x01auth=Bearer ", token, "\x01\x01"];
-    // Both with their final capacity: a buffer that grows leaves a copy of the token behind.
-    let length = parts.iter().map(|part| part.len()).sum();
-    let mut plain = Zeroizing::new(String::with_capacity(length));
-    parts.iter().for_each(|part| plain.push_str(part));
-    let mut encoded = Zeroizing::new(String::with_capacity(length.div_ceil(3) * 4));
-    STANDARD.encode_string(plain.as_bytes(), &mut encoded);
-    encoded
 }
 
 /// The `status` of an XOAUTH2 failure challenge (base64 of `{"status":"401",…}`), when it looks like one.

@@ -30,7 +30,9 @@ pub(super) fn token(field: &[u8]) -> Option<&[u8]> {
 pub fn initial_response(bearer: &Bearer) -> Zeroizing<String> {
     let token = bearer.token.expose();
     debug_assert!(is_b64token(token), "whoever makes an AccessToken checks its characters");
-    encode(Zeroizing::new(["user=", bearer.user.as_str(), "\x01auth=Bearer ", token, "\x01\x01"].concat()).as_bytes())
+    // `concat` and `encode` allocate their final size at once: a buffer that grows leaves a copy of the token behind.
+    let message = Zeroizing::new(["user=", bearer.user.as_str(), "\x01auth=Bearer ", token, "\x01\x01"].concat());
+    encode(message.as_bytes())
 }
 
 #[cfg(test)]

@@ -20,7 +20,7 @@ impl OpenError {
                 format!("the trusted certificates cannot be read: {}", chain(error)),
                 "check `trust.additional_ca` and the system's certificate store".to_owned(),
             ),
-            Self::Dial(error) => dial(error, &at),
+            Self::Dial(error) => dial(error),
             Self::EarlyBytes => failure(
                 Actor::Network,
                 "spoke-before-tls",
@@ -50,14 +50,11 @@ fn failure(actor: Actor, cause: &'static str, message: String, remedy: String) -
     Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
-fn dial(error: &DialError, at: &str) -> Failure {
+fn dial(error: &DialError) -> Failure {
     match error {
-        DialError::Proxy { source, .. } => failure(
-            source.actor(),
-            "proxy-refused",
-            format!("the forward proxy does not connect to {at}: {source}"),
-            source.remedy(at),
-        ),
+        DialError::Proxy(refused) => {
+            failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
+        }
         DialError::ProxyUnreachable { .. } | DialError::ProxyBroke { .. } => failure(
             Actor::Network,
             "proxy-unreachable",
