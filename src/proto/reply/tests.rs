@@ -53,7 +53,7 @@ fn a_skipped_literal_counts() {
 #[test]
 fn the_response_is_microsofts_form() {
     let expected = format!("user=alice@contoso.com\x01auth=Bearer {TOKEN}\x01\x01");
-    assert_eq!(STANDARD.decode(xoauth2_response(&bearer()).as_bytes()).unwrap(), expected.as_bytes());
+    assert_eq!(STANDARD.decode(xoauth2::initial_response(&bearer()).as_bytes()).unwrap(), expected.as_bytes());
 }
 
 #[test]
@@ -80,7 +80,7 @@ fn a_detail_is_escaped_and_bounded() {
 
 #[test]
 fn a_detail_never_holds_the_token() {
-    let response = xoauth2_response(&bearer());
+    let response = xoauth2::initial_response(&bearer());
     let secrets: [&[u8]; 2] = [response.as_bytes(), TOKEN.as_bytes()];
     assert_eq!(excerpt(format!("bad {TOKEN} here").as_bytes(), &secrets), "bad (secret) here");
     assert_eq!(excerpt(format!("x{}", &response[5..60]).as_bytes(), &secrets), "x(secret)");
