@@ -346,3 +346,78 @@ fn a_caller_that_decides_without_being_asked_changes_nothing() {
     machine.resume();
     assert!(machine.poll_output().unwrap().starts_with(b"535 5.7.8 "));
 }
+
+/// The last event and the last line of output after one input.
+fn after<D: Dialect>(input: &[u8]) -> (Option<String>, String) {
+    let mut machine = Machine::<D>::new(settings(Limits::default()));
+    machine.handle_input(input);
+    let output = String::from_utf8(machine.poll_output().unwrap()).unwrap();
+    (machine.poll_event().as_ref().map(describe), output.lines().last().unwrap().to_owned())
+}
+
+#[test]
+fn a_line_that_begins_authentication_may_be_long_and_no_other() {
+    let with_password =
+        |octets| sasl::encode(&[&b"\0alice@contoso.com\0"[..], &vec![b'p'; octets]].concat()).as_str().to_owned();
+    // Longer than any password may be, and than any other line.
+    let message = with_password(6_500);
+    let (imap, pop3, smtp) = (
+        format!("a AUTHENTICATE PLAIN {message}\r\n"),
+        format!("AUTH PLAIN {message}\r\n"),
+        format!("auth plain {message}\r\n"),
+    );
+    let rejected = Some("Rejected(Password)".to_owned());
+    assert_eq!(after::<imap::client_side::Dialog>(imap.as_bytes()).0, rejected);
+    assert_eq!(after::<pop3::client_side::Dialog>(pop3.as_bytes()).0, rejected);
+    assert_eq!(after::<smtp::client_side::Dialog>(smtp.as_bytes()).0, rejected);
+    let too_long = Some("Close(TooLong)".to_owned());
+    assert_eq!(after::<imap::client_side::Dialog>(imap.replace("AUTHENTICATE", "LOGIN").as_bytes()).0, too_long);
+    assert_eq!(after::<pop3::client_side::Dialog>(pop3.replace("AUTH", "PASS").as_bytes()).0, too_long);
+    assert_eq!(after::<smtp::client_side::Dialog>(smtp.replace("auth", "EHLO").as_bytes()).0, too_long);
+    for line in
+        [format!("a AUTHENTICATE PLAIN {}", with_password(9_300)), format!("AUTH PLAIN {}", with_password(9_300))]
+    {
+        assert_eq!(after::<imap::client_side::Dialog>(line.as_bytes()).0, too_long);
+        assert_eq!(after::<smtp::client_side::Dialog>(line.as_bytes()).0, too_long);
+    }
+}
+
+#[test]
+fn the_literals_of_a_command_are_counted() {
+    let literal = |octets: usize| format!("{{{octets}+}}\r\n{}", "x".repeat(octets));
+    let imap = |input: &str| after::<imap::client_side::Dialog>(input.as_bytes());
+    let too_large = (Some("Close(TooLong)".to_owned()), "* BYE [TOOBIG] Literal too large".to_owned());
+    let fine = (None, "a OK ID completed".to_owned());
+    let four = [literal(1), literal(1), literal(1), literal(1)].join(" ");
+    assert_eq!(imap(&format!("a ID ({four})\r\n")).1, fine.1);
+    assert_eq!(imap(&format!("a ID ({four} {}", literal(1))), too_large);
+    let two = [literal(4_096), literal(4_096)].join(" ");
+    assert_eq!(imap(&format!("a ID ({two})\r\n")), fine);
+    assert_eq!(imap(&format!("a ID ({two} {}", literal(1))), too_large);
+    assert_eq!(imap(&format!("a ID ({}", literal(4_097))), too_large);
+}
+
+#[test]
+fn the_lines_of_a_command_are_counted_together() {
+    let words = "y".repeat(4_000);
+    let input = format!("a ID (\"{words}\" {{2+}}\r\nxx \"{words}\" ");
+    assert_eq!(after::<imap::client_side::Dialog>(format!("{input}NIL)\r\n").as_bytes()).1, "a OK ID completed");
+    let (event, _) = after::<imap::client_side::Dialog>(format!("{input}\"{}\")\r\n", "z".repeat(200)).as_bytes());
+    assert_eq!(event.as_deref(), Some("Close(TooLong)"));
+}
+
+#[test]
+fn http_gets_no_reply_in_any_protocol() {
+    for request in
+        [&b"GET / HTTP/1.1\r\n"[..], b"CONNECT a:1 HTTP/1.1\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"PUT "]
+    {
+        for protocol in [
+            after::<imap::client_side::Dialog>(request),
+            after::<pop3::client_side::Dialog>(request),
+            after::<smtp::client_side::Dialog>(request),
+        ] {
+            assert_eq!(protocol.0.as_deref(), Some("Close(Http)"));
+            assert!(protocol.1.contains("Gatepost"), "nothing after the greeting: {}", protocol.1);
+        }
+    }
+}
