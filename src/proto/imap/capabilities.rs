@@ -19,69 +19,23 @@ pub fn exchange_online() -> Capabilities {
 /// - `ENABLE`, `IMAP4rev2`, and `UTF8=…`, `QRESYNC`, `UIDONLY`, which need `ENABLE`: Exchange Online announces the first
 ///   two and then answers wrongly;
 /// - `LOGIN-REFERRALS`, `MAILBOX-REFERRALS`: they lead a client to a server that it cannot log in to.
-const RELAYED: [&str; 49] = [
-    "IMAP4",
-    "IMAP4rev1",
-    "ACL",
-    "APPENDLIMIT",
-    "BINARY",
-    "CATENATE",
-    "CHILDREN",
-    "CONDSTORE",
-    "CREATE-SPECIAL-USE",
-    "ESEARCH",
-    "ESORT",
-    "FILTERS",
-    "ID",
-    "IDLE",
-    "INPROGRESS",
-    "LANGUAGE",
-    "LIST-EXTENDED",
-    "LIST-METADATA",
-    "LIST-MYRIGHTS",
-    "LIST-STATUS",
-    "LITERAL+",
-    "LITERAL-",
-    "METADATA",
-    "METADATA-SERVER",
-    "MOVE",
-    "MULTIAPPEND",
-    "MULTISEARCH",
-    "NAMESPACE",
-    "NOTIFY",
-    "OBJECTID",
-    "PARTIAL",
-    "PREVIEW",
-    "QUOTA",
-    "QUOTASET",
-    "REPLACE",
-    "SAVEDATE",
-    "SEARCHRES",
-    "SORT",
-    "SPECIAL-USE",
-    "STATUS=SIZE",
-    "UIDBATCHES",
-    "UIDPLUS",
-    "UNSELECT",
-    "URL-PARTIAL",
-    "URLAUTH",
-    "URLFETCH=BINARY",
-    "WITHIN",
-    "SEARCH=FUZZY",
-    "SORT=DISPLAY",
-];
-
-/// Families of them, which end in a value.
-const RELAYED_WITH_VALUE: [&str; 8] =
-    ["APPENDLIMIT=", "CONTEXT=", "I18NLEVEL=", "MESSAGELIMIT=", "QUOTA=RES-", "RIGHTS=", "SAVELIMIT=", "THREAD="];
+///
+/// A `*` at the end stands for a value.
+const RELAYED: &str = "\
+    IMAP4 IMAP4rev1 ACL APPENDLIMIT APPENDLIMIT=* BINARY CATENATE CHILDREN CONDSTORE CONTEXT=* CREATE-SPECIAL-USE \
+    ESEARCH ESORT FILTERS I18NLEVEL=* ID IDLE INPROGRESS LANGUAGE LIST-EXTENDED LIST-METADATA LIST-MYRIGHTS \
+    LIST-STATUS LITERAL+ LITERAL- MESSAGELIMIT=* METADATA METADATA-SERVER MOVE MULTIAPPEND MULTISEARCH NAMESPACE \
+    NOTIFY OBJECTID PARTIAL PREVIEW QUOTA QUOTA=RES-* QUOTASET REPLACE RIGHTS=* SAVEDATE SAVELIMIT=* SEARCH=FUZZY \
+    SEARCHRES SORT SORT=DISPLAY SPECIAL-USE STATUS=SIZE THREAD=* UIDBATCHES UIDPLUS UNSELECT URL-PARTIAL URLAUTH \
+    URLFETCH=BINARY WITHIN";
 
 fn relayed(token: &str) -> bool {
+    let is = |known: &str| match known.strip_suffix('*') {
+        Some(family) => token.get(..family.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(family)),
+        None => token.eq_ignore_ascii_case(known),
+    };
     // One word, so that no announcement can become more than that in a reply.
-    token.bytes().all(|b| b.is_ascii_graphic() && b != b']')
-        && (RELAYED.iter().any(|known| token.eq_ignore_ascii_case(known))
-            || RELAYED_WITH_VALUE
-                .iter()
-                .any(|family| token.get(..family.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(family))))
+    token.bytes().all(|b| b.is_ascii_graphic() && b != b']') && RELAYED.split_ascii_whitespace().any(is)
 }
 
 /// What the upstream announces after the login, as the client is told; empty when there is nothing to tell.
@@ -106,9 +60,8 @@ pub(super) fn before_login(context: &Context) -> String {
         tokens.push("LOGINDISABLED".to_owned());
     }
     for token in announced.0.iter().filter(|token| relayed(token)) {
-        let literal =
-            token.len() == literals.len() && token.get(..7).is_some_and(|t| t.eq_ignore_ascii_case("LITERAL"));
-        if !literal && !tokens.iter().any(|told| told.eq_ignore_ascii_case(token)) {
+        let told = |told: &String| told.eq_ignore_ascii_case(token);
+        if !["LITERAL+", "LITERAL-"].contains(&token.as_str()) && !tokens.iter().any(told) {
             tokens.push(token.clone());
         }
     }

@@ -57,7 +57,8 @@ pub(super) fn announced_literal(line: &[u8]) -> Option<Literal> {
 }
 
 fn number(digits: &[u8]) -> Option<usize> {
-    if digits.len() > SIZE_DIGITS {
+    // Only digits: `parse` would take a sign as well.
+    if digits.len() > SIZE_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
     std::str::from_utf8(digits).ok()?.parse().ok()
