@@ -10,3 +10,4 @@ pub mod oauth;
 pub mod proto;
 pub mod sasl;
 pub mod secret;
+pub mod tls;

@@ -1,0 +1,3 @@
+//! TLS: the one place that names rustls builders.
+
+pub mod identity;
