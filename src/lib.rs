@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod failure;
@@ -10,4 +11,5 @@ pub mod oauth;
 pub mod proto;
 pub mod sasl;
 pub mod secret;
+pub mod telemetry;
 pub mod tls;

@@ -59,10 +59,6 @@ impl<'a> Context<'a> {
         }
     }
 
-    pub(super) fn has_problems(&self) -> bool {
-        !self.problems.borrow().is_empty()
-    }
-
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<String>) {
         (self.problems.into_inner(), self.notes.into_inner())
     }
@@ -164,6 +160,7 @@ impl<'a> Section<'a> {
     }
 
     /// The keys that were asked for.
+    #[cfg(test)]
     pub(super) fn known(&self) -> Vec<&'static str> {
         self.known.borrow().clone()
     }
