@@ -24,8 +24,7 @@ use crate::oauth::endpoint::LazyEndpoint;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Shared, announce, mail};
 use crate::tls::client::UpstreamTrust;
-use crate::tls::identity::IdentityError;
-use crate::tls::server;
+use crate::tls::server::{self, ServerError};
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -42,11 +41,11 @@ pub enum StartError {
     },
     /// A certificate or key is not usable.
     #[error("listener `{listener}`: {source}")]
-    Identity {
+    Tls {
         /// The listener's name.
         listener: Arc<str>,
         /// What is wrong with it.
-        source: IdentityError,
+        source: ServerError,
     },
     /// A name that no certificate can carry.
     #[error("listener `{listener}`: `upstream_name` `{name}` is neither a DNS name nor an address")]
@@ -135,7 +134,7 @@ impl App {
                         Some(tls) => tls,
                         None => {
                             let tls = server::config(identity)
-                                .map_err(|source| StartError::Identity { listener: name(), source })?;
+                                .map_err(|source| StartError::Tls { listener: name(), source })?;
                             identities.push((identity.clone(), Arc::clone(&tls)));
                             tls
                         }
