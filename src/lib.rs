@@ -8,5 +8,7 @@ pub mod failure;
 pub mod login;
 pub mod oauth;
 pub mod proto;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod sasl;
 pub mod secret;
