@@ -1,0 +1,125 @@
+//! What happened so far, counted for tests and for the demonstration.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+
+use super::Service;
+
+/// Distinct names counted; what comes later is counted together under `(others)`.
+const NAMES: usize = 10_000;
+
+/// How often something was tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// Went well.
+    pub succeeded: u64,
+    /// Was refused.
+    pub refused: u64,
+}
+
+/// The counters of a sandbox at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// HTTP requests that reached the token endpoint's address, whatever became of them.
+    pub http_requests: u64,
+    /// Token requests that Entra judged, by grant (`password`, `client_credentials`) and by account: the user name as
+    /// presented, folded, or the client id.
+    pub token_requests: BTreeMap<(String, String), Attempts>,
+    /// XOAUTH2 logins, by service and mailbox (the `user=` as presented, folded; empty when unreadable). A login that
+    /// ends "authenticated but not connected" counts as refused.
+    pub logins: BTreeMap<(Service, String), Attempts>,
+    /// TCP connections accepted.
+    pub connections: BTreeMap<Service, u64>,
+    /// TCP connections open now.
+    pub open_connections: BTreeMap<Service, u64>,
+}
+
+impl Counters {
+    /// The token requests of one account with one grant.
+    pub fn token_requests_of(&self, grant: &str, account: &str) -> Attempts {
+        self.token_requests.get(&(grant.to_owned(), account.to_lowercase())).copied().unwrap_or_default()
+    }
+
+    /// The logins to one mailbox.
+    pub fn logins_of(&self, service: Service, mailbox: &str) -> Attempts {
+        self.logins.get(&(service, mailbox.to_lowercase())).copied().unwrap_or_default()
+    }
+
+    /// TCP connections accepted by `service`.
+    pub fn connections_to(&self, service: Service) -> u64 {
+        self.connections.get(&service).copied().unwrap_or_default()
+    }
+}
+
+/// The live counters.
+#[derive(Default)]
+pub(super) struct Tally(Mutex<Counters>);
+
+impl Tally {
+    pub(super) fn snapshot(&self) -> Counters {
+        self.with(|counters| counters.clone())
+    }
+
+    pub(super) fn http_request(&self) {
+        self.with(|counters| counters.http_requests += 1);
+    }
+
+    pub(super) fn token_request(&self, grant: &str, account: &str, succeeded: bool) {
+        self.with(|c| count(&mut c.token_requests, (grant.to_owned(), account.to_lowercase()), others, succeeded));
+    }
+
+    pub(super) fn login(&self, service: Service, mailbox: &str, succeeded: bool) {
+        let key = (service, mailbox.to_lowercase());
+        self.with(|c| count(&mut c.logins, key, |_| (service, "(others)".to_owned()), succeeded));
+    }
+
+    pub(super) fn connection_opened(&self, service: Service) {
+        self.with(|counters| {
+            *counters.connections.entry(service).or_default() += 1;
+            *counters.open_connections.entry(service).or_default() += 1;
+        });
+    }
+
+    pub(super) fn connection_closed(&self, service: Service) {
+        self.with(|counters| *counters.open_connections.entry(service).or_default() -= 1);
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut Counters) -> R) -> R {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn others((grant, _): (String, String)) -> (String, String) {
+    (grant, "(others)".to_owned())
+}
+
+fn count<K: Ord>(map: &mut BTreeMap<K, Attempts>, key: K, overflow: impl FnOnce(K) -> K, succeeded: bool) {
+    let key = if map.len() >= NAMES && !map.contains_key(&key) { overflow(key) } else { key };
+    let attempts = map.entry(key).or_default();
+    if succeeded {
+        attempts.succeeded += 1;
+    } else {
+        attempts.refused += 1;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_folded_and_their_number_is_bounded() {
+        let tally = Tally::default();
+        tally.token_request("password", "Alice@contoso.example", true);
+        for index in 0..NAMES + 5 {
+            tally.token_request("password", &format!("user{index}@contoso.example"), false);
+        }
+        let counters = tally.snapshot();
+        assert_eq!(
+            counters.token_requests_of("password", "ALICE@contoso.example"),
+            Attempts { succeeded: 1, refused: 0 }
+        );
+        assert_eq!(counters.token_requests_of("password", "(others)").refused, 6);
+        assert_eq!(counters.token_requests.len(), NAMES + 1);
+    }
+}

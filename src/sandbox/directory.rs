@@ -1,0 +1,229 @@
+//! Who exists: users with their mailboxes, and the two registered applications.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::entra::lockout::Lockout;
+use super::store::{Flags, INBOX, Mailbox, sample_messages};
+use super::token::Claims;
+use super::{SandboxAccount, Service};
+use crate::clock::Moment;
+use crate::secret::{ClientSecret, Password};
+
+/// A user with a mailbox.
+struct User {
+    password: Password,
+    lockout: Lockout,
+    // Users who have Full Access and SendAs, folded.
+    delegates: Vec<String>,
+    app_access: bool,
+    mailbox: Arc<Mailbox>,
+}
+
+/// What became of a user name and password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PasswordVerdict {
+    Right,
+    Wrong,
+    Locked,
+    UnknownUser,
+}
+
+/// The tenant's users and applications.
+pub(super) struct Directory {
+    pub(super) tenant_id: String,
+    pub(super) tenant_domain: String,
+    pub(super) public_client_id: String,
+    pub(super) confidential_client_id: String,
+    client_secret: ClientSecret,
+    lockout_threshold: u32,
+    users: Mutex<HashMap<String, User>>,
+    // AADSTS codes to answer, by user (folded) or client id.
+    sign_in_errors: Mutex<HashMap<String, u32>>,
+}
+
+impl Directory {
+    pub(super) fn new(
+        (tenant_id, tenant_domain): (String, String),
+        (public_client_id, confidential_client_id): (String, String),
+        client_secret: ClientSecret,
+        lockout_threshold: u32,
+    ) -> Self {
+        Self {
+            tenant_id: tenant_id.to_lowercase(),
+            tenant_domain: tenant_domain.to_lowercase(),
+            public_client_id: public_client_id.to_lowercase(),
+            confidential_client_id: confidential_client_id.to_lowercase(),
+            client_secret,
+            lockout_threshold,
+            users: Mutex::default(),
+            sign_in_errors: Mutex::default(),
+        }
+    }
+
+    /// Adds a user with a mailbox of sample messages; replaces one of the same address.
+    pub(super) fn add(&self, account: SandboxAccount, now: i64) {
+        let address = account.address.to_lowercase();
+        let mailbox = Mailbox::new(now);
+        for (received_at, content) in sample_messages(&address, now) {
+            // A fresh mailbox has an INBOX and room.
+            let _ = mailbox.append(INBOX, content.into(), Flags::default(), received_at);
+        }
+        let user = User {
+            password: account.password,
+            lockout: Lockout::new(self.lockout_threshold),
+            delegates: account.delegates.iter().map(|delegate| delegate.to_lowercase()).collect(),
+            app_access: account.app_access,
+            mailbox: Arc::new(mailbox),
+        };
+        self.with_users(|users| users.insert(address, user));
+    }
+
+    /// Gives a user another password and clears the lock-out; whether the user exists.
+    pub(super) fn set_password(&self, address: &str, password: Password) -> bool {
+        let threshold = self.lockout_threshold;
+        self.with_users(|users| match users.get_mut(&address.to_lowercase()) {
+            Some(user) => {
+                user.password = password;
+                user.lockout = Lockout::new(threshold);
+                true
+            }
+            None => false,
+        })
+    }
+
+    /// What Entra says to a user name and password.
+    pub(super) fn check_password(&self, address: &str, password: &str, now: Moment) -> PasswordVerdict {
+        self.with_users(|users| {
+            let Some(user) = users.get_mut(&address.to_lowercase()) else { return PasswordVerdict::UnknownUser };
+            let right = equal(user.password.expose(), password);
+            user.lockout.judge(right, password, now)
+        })
+    }
+
+    pub(super) fn client_secret_is(&self, presented: &str) -> bool {
+        equal(self.client_secret.expose(), presented)
+    }
+
+    pub(super) fn set_sign_in_error(&self, who: &str, code: Option<u32>) {
+        let mut errors = self.sign_in_errors.lock().unwrap_or_else(PoisonError::into_inner);
+        match code {
+            Some(code) => errors.insert(who.to_lowercase(), code),
+            None => errors.remove(&who.to_lowercase()),
+        };
+    }
+
+    pub(super) fn sign_in_error(&self, who: &str) -> Option<u32> {
+        self.sign_in_errors.lock().unwrap_or_else(PoisonError::into_inner).get(&who.to_lowercase()).copied()
+    }
+
+    /// Opens the mailbox `address` for the bearer of a token, if there is a right to it.
+    pub(super) fn open(&self, claims: &Claims, address: &str, service: Service) -> Option<Arc<Mailbox>> {
+        let address = address.to_lowercase();
+        self.with_users(|users| {
+            let user = users.get(&address)?;
+            let permitted = match &claims.user {
+                Some(bearer) => {
+                    claims.permits(service.delegated_permission())
+                        && (*bearer == address || user.delegates.contains(bearer))
+                }
+                None => claims.permits(service.application_permission()) && user.app_access,
+            };
+            permitted.then(|| Arc::clone(&user.mailbox))
+        })
+    }
+
+    /// Whether someone signed in to `mailbox` may send as `sender`.
+    pub(super) fn may_send_as(&self, mailbox: &str, sender: &str) -> bool {
+        let (mailbox, sender) = (mailbox.to_lowercase(), sender.to_lowercase());
+        mailbox == sender
+            || self.with_users(|users| users.get(&sender).is_some_and(|user| user.delegates.contains(&mailbox)))
+    }
+
+    pub(super) fn mailbox(&self, address: &str) -> Option<Arc<Mailbox>> {
+        self.with_users(|users| users.get(&address.to_lowercase()).map(|user| Arc::clone(&user.mailbox)))
+    }
+
+    /// Whether mail for `domain` stays in the sandbox.
+    pub(super) fn is_local(&self, domain: &str) -> bool {
+        let domain = domain.to_lowercase();
+        domain == self.tenant_domain
+            || self.with_users(|users| users.keys().any(|user| user.rsplit_once('@').is_some_and(|(_, d)| d == domain)))
+    }
+
+    fn with_users<R>(&self, work: impl FnOnce(&mut HashMap<String, User>) -> R) -> R {
+        work(&mut self.users.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn equal(secret: &str, presented: &str) -> bool {
+    aws_lc_rs::constant_time::verify_slices_are_equal(secret.as_bytes(), presented.as_bytes()).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory() -> Directory {
+        let directory = Directory::new(
+            ("t".into(), "contoso.example".into()),
+            ("public".into(), "app".into()),
+            ClientSecret::new("s".into()),
+            10,
+        );
+        let mut shared = SandboxAccount::new("shared@contoso.example", "x");
+        shared.delegates.push("Alice@contoso.example".into());
+        shared.app_access = false;
+        directory.add(SandboxAccount::new("Alice@contoso.example", "secret"), 0);
+        directory.add(shared, 0);
+        directory
+    }
+
+    fn claims(user: Option<&str>, permission: &str) -> Claims {
+        Claims {
+            audience: String::new(),
+            issuer: String::new(),
+            client_id: String::new(),
+            user: user.map(str::to_owned),
+            scope: user.map(|_| permission.to_owned()),
+            roles: if user.is_none() { vec![permission.to_owned()] } else { Vec::new() },
+            issued_at: 0,
+            expires_at: 0,
+            expires_at_millis: 0,
+        }
+    }
+
+    #[test]
+    fn a_mailbox_opens_for_its_owner_its_delegates_and_permitted_apps() {
+        let directory = directory();
+        let alice = claims(Some("alice@contoso.example"), "IMAP.AccessAsUser.All");
+        assert!(directory.open(&alice, "ALICE@contoso.example", Service::Imap).is_some());
+        assert!(directory.open(&alice, "shared@contoso.example", Service::Imap).is_some());
+        assert!(directory.open(&alice, "alice@contoso.example", Service::Pop3).is_none(), "permission is missing");
+        assert!(directory.open(&alice, "nobody@contoso.example", Service::Imap).is_none());
+        let shared = claims(Some("shared@contoso.example"), "IMAP.AccessAsUser.All");
+        assert!(directory.open(&shared, "alice@contoso.example", Service::Imap).is_none());
+        let app = claims(None, "IMAP.AccessAsApp");
+        assert!(directory.open(&app, "alice@contoso.example", Service::Imap).is_some());
+        assert!(directory.open(&app, "shared@contoso.example", Service::Imap).is_none());
+    }
+
+    #[test]
+    fn sending_as_another_needs_its_permission() {
+        let directory = directory();
+        assert!(directory.may_send_as("alice@contoso.example", "Shared@contoso.example"));
+        assert!(!directory.may_send_as("shared@contoso.example", "alice@contoso.example"));
+        assert!(directory.is_local("CONTOSO.example"));
+        assert!(!directory.is_local("fabrikam.example"));
+    }
+
+    #[test]
+    fn a_new_password_replaces_the_old_one() {
+        let directory = directory();
+        let now = crate::clock::Clock::manual().now();
+        assert_eq!(directory.check_password("alice@contoso.example", "secret", now), PasswordVerdict::Right);
+        assert!(directory.set_password("alice@contoso.example", Password::new("other".into())));
+        assert_eq!(directory.check_password("alice@contoso.example", "secret", now), PasswordVerdict::Wrong);
+        assert_eq!(directory.check_password("bob@contoso.example", "secret", now), PasswordVerdict::UnknownUser);
+    }
+}

@@ -1,0 +1,234 @@
+//! The Entra token endpoint over HTTPS, v2.0 and v1.0, with faults on demand.
+
+pub(super) mod grant;
+pub(super) mod lockout;
+mod refusal;
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+
+use self::grant::{Failure, Issued, TokenRequest, Version};
+use self::refusal::Refusal;
+use super::{EntraMode, Shared};
+
+/// Longest form accepted, in octets. A request with a client assertion stays far below.
+const FORM_OCTETS: usize = 64 * 1024;
+/// For the TLS handshake, for the head of a request and between two requests.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The body of [`EntraMode::Oversize`], in octets.
+const OVERSIZE_OCTETS: usize = 4 << 20;
+
+type Answer = Response<Full<Bytes>>;
+
+/// Serves one connection until it ends or the sandbox stops.
+pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()> {
+    if shared.entra_mode() == EntraMode::Down {
+        return tcp.set_zero_linger();
+    }
+    let acceptor = TlsAcceptor::from(shared.certificates.server_config(None));
+    let stream = tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await??;
+    let service = service_fn(|request| respond(&shared, request));
+    hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        .serve_connection(TokioIo::new(stream), service)
+        .await
+        .map_err(io::Error::other)
+}
+
+/// Answers one request. An error makes hyper close the connection without an answer.
+async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answer> {
+    shared.tally.http_request();
+    let mode = shared.entra_mode();
+    match mode {
+        EntraMode::Down => return Err(io::Error::other("down")),
+        EntraMode::Slow(delay) => tokio::time::sleep(delay).await,
+        _ => {}
+    }
+    let faulty = faulty_answer(shared, &mode);
+    let (head, body) = request.into_parts();
+    // Read in any case, so that the connection stays usable.
+    let body = match tokio::time::timeout(PATIENCE, Limited::new(body, FORM_OCTETS).collect()).await? {
+        Ok(body) => body.to_bytes(),
+        Err(_) => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "Request Entity Too Large")),
+    };
+    if let Some(answer) = faulty {
+        return Ok(answer);
+    }
+    let Some((tenant, version)) = route(head.uri.path()) else {
+        return Ok(plain(StatusCode::NOT_FOUND, "text/html", "<html><body>404 - Not Found</body></html>"));
+    };
+    let correlation_id = head.headers.get("client-request-id").and_then(|id| id.to_str().ok());
+    let refuse =
+        |refusal: &Refusal| json_answer(refusal.status(), &refusal.body(correlation_id, shared.time.unix_seconds()));
+    if head.method != Method::POST {
+        return Ok(refuse(&Refusal::new(900_561)));
+    }
+    let request = TokenRequest { version, tenant: tenant.to_owned(), form: parameters(&head.headers, &body) };
+    Ok(match request.judge(shared) {
+        Ok(issued) if mode == EntraMode::TruncatedJson => {
+            let mut text = success(shared, version, &issued).to_string();
+            text.truncate(text.len() / 2);
+            plain(StatusCode::OK, "application/json; charset=utf-8", text)
+        }
+        Ok(issued) => json_answer(StatusCode::OK, &success(shared, version, &issued)),
+        Err(Failure::Refused(refusal)) => refuse(&refusal),
+        Err(Failure::Broken(error)) => return Err(error),
+    })
+}
+
+/// The answer of a mode that does not look at the request.
+fn faulty_answer(shared: &Shared, mode: &EntraMode) -> Option<Answer> {
+    let now = shared.time.unix_seconds();
+    Some(match mode {
+        EntraMode::Normal | EntraMode::Down | EntraMode::Slow(_) | EntraMode::TruncatedJson => return None,
+        EntraMode::Throttled { retry_after } => {
+            let refusal = Refusal::new(90055);
+            let mut answer = json_answer(refusal.status(), &refusal.body(None, now));
+            answer.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after.as_secs()));
+            answer
+        }
+        EntraMode::Html => plain(
+            StatusCode::OK,
+            "text/html; charset=utf-8",
+            "<!DOCTYPE html><html><head><title>Web filter</title></head><body>Please accept the terms of use.</body></html>",
+        ),
+        EntraMode::OkWithError => json_answer(StatusCode::OK, &Refusal::new(90033).body(None, now)),
+        EntraMode::ServerError => {
+            let refusal = Refusal::new(90033);
+            json_answer(refusal.status(), &refusal.body(None, now))
+        }
+        EntraMode::Oversize => plain(StatusCode::OK, "application/json; charset=utf-8", " ".repeat(OVERSIZE_OCTETS)),
+        EntraMode::Redirect => {
+            let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, "text/html", "");
+            // Another host on purpose: credentials must not be posted there.
+            answer.headers_mut().insert(header::LOCATION, HeaderValue::from_static("https://elsewhere.example/token"));
+            answer
+        }
+    })
+}
+
+fn route(path: &str) -> Option<(&str, Version)> {
+    let (tenant, rest) = path.strip_prefix('/')?.split_once('/')?;
+    match rest {
+        "oauth2/v2.0/token" => Some((tenant, Version::V2)),
+        "oauth2/token" => Some((tenant, Version::V1)),
+        _ => None,
+    }
+}
+
+/// The form, and the client's name and secret from HTTP Basic if they come that way (RFC 6749 §2.3.1).
+fn parameters(headers: &HeaderMap, body: &[u8]) -> HashMap<String, String> {
+    let is_form = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value.to_ascii_lowercase().starts_with("application/x-www-form-urlencoded"));
+    let mut form: HashMap<String, String> =
+        if is_form { url::form_urlencoded::parse(body).into_owned().collect() } else { HashMap::new() };
+    if let Some((client_id, secret)) = basic(headers) {
+        form.insert("client_id".to_owned(), client_id);
+        form.insert("client_secret".to_owned(), secret);
+    }
+    form
+}
+
+fn basic(headers: &HeaderMap) -> Option<(String, String)> {
+    let (scheme, credentials) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(credentials.trim()).ok()?).ok()?;
+    let (client_id, secret) = pair.split_once(':')?;
+    // Both halves are form-encoded before they are joined.
+    let decode = |half: &str| {
+        url::form_urlencoded::parse(format!("v={half}").as_bytes()).next().map(|(_, value)| value.into_owned())
+    };
+    Some((decode(client_id)?, decode(secret)?))
+}
+
+fn success(shared: &Shared, version: Version, issued: &Issued) -> Value {
+    let seconds = issued.lifetime.as_secs();
+    let mut body = match version {
+        Version::V2 => json!({
+            "token_type": "Bearer",
+            "expires_in": seconds,
+            "ext_expires_in": seconds,
+            "access_token": issued.token.expose(),
+        }),
+        Version::V1 => {
+            let now = shared.time.unix().as_secs();
+            json!({
+                "token_type": "Bearer",
+                "expires_in": seconds.to_string(),
+                "ext_expires_in": seconds.to_string(),
+                "expires_on": (now + seconds).to_string(),
+                "not_before": now.to_string(),
+                "resource": issued.resource,
+                "access_token": issued.token.expose(),
+            })
+        }
+    };
+    if let Some(scope) = &issued.scope {
+        body["scope"] = Value::from(scope.as_str());
+    }
+    body
+}
+
+fn json_answer(status: StatusCode, body: &Value) -> Answer {
+    plain(status, "application/json; charset=utf-8", body.to_string())
+}
+
+fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::<Bytes>::new(body.into()));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    if let Ok(id) = HeaderValue::from_str(&super::random::guid()) {
+        headers.insert("x-ms-request-id", id);
+    }
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_two_token_endpoints_exist() {
+        assert_eq!(route("/contoso.example/oauth2/v2.0/token"), Some(("contoso.example", Version::V2)));
+        assert_eq!(route("/t/oauth2/token"), Some(("t", Version::V1)));
+        for path in ["/", "/t/oauth2/v2.0/authorize", "/oauth2/v2.0/token/", "t/oauth2/token"] {
+            assert_eq!(route(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_client_secret_may_come_by_http_basic() {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/x-www-form-urlencoded"));
+        let pair = format!("Basic {}", STANDARD.encode("app:s%2Bt%20r+x"));
+        headers.insert(header::AUTHORIZATION, HeaderValue::from_str(&pair).unwrap());
+        let form = parameters(&headers, b"grant_type=client_credentials&scope=a%2Fb");
+        assert_eq!(form["client_id"], "app");
+        assert_eq!(form["client_secret"], "s+t r x");
+        assert_eq!(form["scope"], "a/b");
+        headers.remove(header::CONTENT_TYPE);
+        assert!(!parameters(&headers, b"grant_type=x").contains_key("grant_type"));
+    }
+}

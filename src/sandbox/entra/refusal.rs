@@ -1,0 +1,185 @@
+//! How Entra says no: AADSTS codes with their OAuth class, HTTP status and sentence.
+//!
+//! Meanings are from Microsoft's list of authentication and authorization error codes; the class and the status, which
+//! that list leaves out, are as commonly observed.
+
+use hyper::StatusCode;
+use serde_json::{Value, json};
+
+use crate::sandbox::{calendar, random};
+
+/// A refused token request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) code: u32,
+    sentence: String,
+}
+
+/// `error`, status and sentence of a code. Any code can be asked for; one that is not listed is an `invalid_grant`.
+fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
+    const BAD: StatusCode = StatusCode::BAD_REQUEST;
+    const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
+    match code {
+        50034 => ("invalid_grant", BAD, "The user account does not exist in the directory."),
+        50053 => (
+            "invalid_grant",
+            BAD,
+            "The account is locked, you've tried to sign in too many times with an incorrect user ID or password.",
+        ),
+        50055 => ("invalid_grant", BAD, "The password is expired."),
+        50056 => {
+            ("invalid_grant", BAD, "Invalid or null password: password does not exist in the directory for this user.")
+        }
+        50057 => ("invalid_grant", BAD, "The user account is disabled."),
+        50059 => (
+            "invalid_request",
+            BAD,
+            "No tenant-identifying information found in either the request or implied by any provided credentials.",
+        ),
+        50072 | 50079 => (
+            "interaction_required",
+            BAD,
+            "Due to a configuration change made by your administrator, or because you moved to a new location, you must enroll in multi-factor authentication.",
+        ),
+        50074 | 50076 | 50078 => (
+            "interaction_required",
+            BAD,
+            "Due to a configuration change made by your administrator, or because you moved to a new location, you must use multi-factor authentication.",
+        ),
+        50105 => (
+            "invalid_grant",
+            BAD,
+            "Your administrator has configured the application to block users unless they are specifically granted access.",
+        ),
+        50126 => ("invalid_grant", BAD, "Error validating credentials due to invalid username or password."),
+        50196 => {
+            ("invalid_grant", BAD, "The server terminated an operation because it encountered a client request loop.")
+        }
+        53003 => (
+            "interaction_required",
+            BAD,
+            "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
+        ),
+        65001 => ("invalid_grant", BAD, "The user or administrator has not consented to use the application."),
+        70003 => ("unsupported_grant_type", BAD, "The app requested an unsupported grant type."),
+        70011 => (
+            "invalid_scope",
+            BAD,
+            "The provided request must include a 'scope' input parameter. The provided value for the input parameter 'scope' is not valid.",
+        ),
+        500011 => (
+            "invalid_resource",
+            BAD,
+            "The resource principal was not found in the tenant. This can happen if the application has not been installed by the administrator of the tenant.",
+        ),
+        700016 => (
+            "unauthorized_client",
+            BAD,
+            "Application was not found in the directory. You may have sent your authentication request to the wrong tenant.",
+        ),
+        700025 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "Client is public so neither 'client_assertion' nor 'client_secret' should be presented.",
+        ),
+        7000112 => ("unauthorized_client", BAD, "Application is disabled."),
+        7000215 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID.",
+        ),
+        7000218 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.",
+        ),
+        7000222 => ("invalid_client", UNAUTHORIZED, "The provided client secret keys are expired."),
+        90002 => (
+            "invalid_request",
+            BAD,
+            "Tenant not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud.",
+        ),
+        90033 => (
+            "temporarily_unavailable",
+            StatusCode::SERVICE_UNAVAILABLE,
+            "A transient error has occurred. Please try again.",
+        ),
+        90055 => (
+            "invalid_request",
+            StatusCode::TOO_MANY_REQUESTS,
+            "The request has been throttled due to too many requests.",
+        ),
+        900144 => ("invalid_request", BAD, "The request body must contain a required parameter that is missing."),
+        900561 => ("invalid_request", BAD, "The endpoint only accepts POST requests."),
+        901002 => ("invalid_request", BAD, "The 'resource' request parameter is not supported."),
+        9001023 => (
+            "invalid_request",
+            BAD,
+            "The grant type is not supported over the /common or /consumers endpoints. Please use the /organizations or tenant-specific endpoint.",
+        ),
+        _ => ("invalid_grant", BAD, "The request was refused."),
+    }
+}
+
+impl Refusal {
+    /// With the usual sentence of that code.
+    pub(super) fn new(code: u32) -> Self {
+        Self { code, sentence: entry(code).2.to_owned() }
+    }
+
+    /// For a parameter that is not there.
+    pub(super) fn missing(parameter: &str) -> Self {
+        let sentence = format!("The request body must contain the following parameter: '{parameter}'.");
+        Self { code: 900_144, sentence }
+    }
+
+    pub(super) fn status(&self) -> StatusCode {
+        entry(self.code).1
+    }
+
+    /// The body as Microsoft shapes it; `now` in seconds since 1970.
+    pub(super) fn body(&self, correlation_id: Option<&str>, now: i64) -> Value {
+        let trace_id = random::guid();
+        let correlation_id = correlation_id.map_or_else(random::guid, str::to_owned);
+        let timestamp = calendar::entra_timestamp(now);
+        let Self { code, sentence } = self;
+        json!({
+            "error": entry(*code).0,
+            "error_description": format!(
+                "AADSTS{code}: {sentence} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}"
+            ),
+            "error_codes": [code],
+            "timestamp": timestamp,
+            "trace_id": trace_id,
+            "correlation_id": correlation_id,
+            "error_uri": format!("https://login.microsoftonline.com/error?code={code}"),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_body_has_every_member() {
+        let body = Refusal::new(50126).body(Some("c0ffee"), 0);
+        assert_eq!(body["error"], "invalid_grant");
+        assert_eq!(body["error_codes"], json!([50126]));
+        assert_eq!(body["correlation_id"], "c0ffee");
+        assert_eq!(body["timestamp"], "1970-01-01 00:00:00Z");
+        let description = body["error_description"].as_str().unwrap();
+        assert!(description.starts_with("AADSTS50126: Error validating credentials"), "{description}");
+        assert!(description.contains("Trace ID: "));
+        assert!(body["error_uri"].as_str().unwrap().ends_with("code=50126"));
+    }
+
+    #[test]
+    fn a_bad_client_is_unauthorized_and_an_unknown_code_still_has_a_class() {
+        assert_eq!(Refusal::new(7_000_215).status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(Refusal::new(1).body(None, 0)["error"], "invalid_grant");
+        assert!(
+            Refusal::missing("username").body(None, 0)["error_description"].as_str().unwrap().contains("'username'")
+        );
+    }
+}

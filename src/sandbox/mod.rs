@@ -1,0 +1,323 @@
+//! The embedded Microsoft 365: an Entra token endpoint and IMAP, POP3 and SMTP services that take nothing but XOAUTH2,
+//! in one process, on loopback, with a throw-away certification authority.
+//!
+//! It stands behind `gatepost demo` and the tests. It is a stand-in that real clients can work with and that is as strict
+//! as Microsoft where strictness matters; it is not a mail server. It shares no protocol code with the proxy, so that each
+//! can judge the other. Its texts and its oddities are those that Exchange Online shows.
+//!
+//! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `token` signs them; `directory` knows who exists;
+//! `store` keeps the mail; `service` accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak.
+
+mod calendar;
+mod certificate;
+mod connection;
+mod counters;
+mod directory;
+mod entra;
+mod imap;
+mod mode;
+mod pop3;
+mod random;
+mod service;
+mod smtp;
+mod store;
+mod time;
+mod token;
+mod xoauth2;
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub use certificate::CertificateFault;
+pub use counters::{Attempts, Counters};
+pub use mode::{EntraMode, Service, UpstreamMode};
+pub use store::OutboundMessage;
+
+use self::certificate::Certificates;
+use self::counters::Tally;
+use self::directory::Directory;
+use self::mode::Modes;
+use self::store::{Flags, INBOX, Outbox};
+use self::time::Timekeeper;
+use self::token::Mint;
+use crate::clock::Clock;
+use crate::secret::{AccessToken, ClientSecret, Password};
+
+/// The resources that stand for Exchange Online; a token for any other is not accepted by the mail services.
+const EXCHANGE_RESOURCES: [&str; 4] = [
+    "https://outlook.office.com",
+    "https://outlook.office365.com",
+    "https://outlook.office365.us",
+    "https://partner.outlook.cn",
+];
+
+/// What a sandbox starts with.
+#[derive(Debug)]
+pub struct SandboxConfig {
+    /// Where to listen: a loopback address. Ports are the operating system's choice.
+    pub address: IpAddr,
+    /// The directory id of the one tenant.
+    pub tenant_id: String,
+    /// A verified domain of the tenant; mail for it is local, as is mail for the domain of any account.
+    pub tenant_domain: String,
+    /// An application that allows public client flows: ROPC without a secret.
+    pub public_client_id: String,
+    /// An application with a secret: client credentials, and ROPC with the secret.
+    pub confidential_client_id: String,
+    /// The secret of the confidential application.
+    pub client_secret: ClientSecret,
+    /// Users with mailboxes; more can be added later.
+    pub accounts: Vec<SandboxAccount>,
+    /// How long a token lives.
+    pub token_lifetime: Duration,
+    /// Distinct wrong passwords until smart lock-out: 10 in the worldwide cloud, 3 for the US Government.
+    pub lockout_threshold: u32,
+    /// Decides about token lifetimes and lock-outs; a manual one is moved with [`Sandbox::advance`].
+    pub clock: Clock,
+}
+
+impl Default for SandboxConfig {
+    /// 127.0.0.1, tenant `contoso.example`, no accounts, tokens of one hour, ten failures, the system's clock. The client
+    /// secret is `sandbox-secret`: the sandbox guards nothing.
+    fn default() -> Self {
+        Self {
+            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            tenant_id: "8b9d6c1e-52a4-4c0f-9d3e-0c6f7a1b2c3d".to_owned(),
+            tenant_domain: "contoso.example".to_owned(),
+            public_client_id: "0f7bd2c4-6f0e-4f6b-8a41-5d1c9e7a3b20".to_owned(),
+            confidential_client_id: "c41a6e5d-93b7-4d28-b0f2-7e8d4a9c1f36".to_owned(),
+            client_secret: ClientSecret::new("sandbox-secret".to_owned()),
+            accounts: Vec::new(),
+            token_lifetime: Duration::from_secs(3_600),
+            lockout_threshold: 10,
+            clock: Clock::system(),
+        }
+    }
+}
+
+/// A user with a mailbox.
+#[derive(Debug)]
+pub struct SandboxAccount {
+    /// User principal name and mailbox address in one.
+    pub address: String,
+    /// What ROPC must present.
+    pub password: Password,
+    /// Other users with Full Access to the mailbox and the right to send as it.
+    pub delegates: Vec<String>,
+    /// Whether the confidential application may open the mailbox with a token of its own.
+    pub app_access: bool,
+}
+
+impl SandboxAccount {
+    /// A user whose mailbox the application may open, and nobody else.
+    pub fn new(address: &str, password: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            password: Password::new(password.to_owned()),
+            delegates: Vec::new(),
+            app_access: true,
+        }
+    }
+}
+
+/// What all parts share.
+struct Shared {
+    time: Timekeeper,
+    mint: Mint,
+    directory: Directory,
+    outbox: Outbox,
+    tally: Tally,
+    certificates: Certificates,
+    modes: Modes,
+    token_lifetime: Mutex<Duration>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Shared {
+    fn entra_mode(&self) -> EntraMode {
+        self.modes.entra()
+    }
+
+    fn token_lifetime(&self) -> Duration {
+        *self.token_lifetime.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A running sandbox. Dropping it stops it; [`Sandbox::shutdown`] also waits until all is closed.
+pub struct Sandbox {
+    shared: Arc<Shared>,
+    entra: SocketAddr,
+    imap: SocketAddr,
+    pop3: SocketAddr,
+    smtp: SocketAddr,
+}
+
+impl Sandbox {
+    /// Starts all services on ports of the operating system's choice.
+    ///
+    /// # Errors
+    /// When the address is not a loopback address or cannot be bound, or when there is no randomness for keys.
+    pub async fn start(config: SandboxConfig) -> io::Result<Self> {
+        if !config.address.is_loopback() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sandbox listens on loopback only"));
+        }
+        let time = Timekeeper::new(config.clock);
+        let now = time.unix_seconds();
+        let directory = Directory::new(
+            (config.tenant_id, config.tenant_domain),
+            (config.public_client_id, config.confidential_client_id),
+            config.client_secret,
+            config.lockout_threshold,
+        );
+        for account in config.accounts {
+            directory.add(account, now);
+        }
+        let shared = Arc::new(Shared {
+            mint: Mint::new()?,
+            directory,
+            outbox: Outbox::default(),
+            tally: Tally::default(),
+            certificates: Certificates::generate(now)?,
+            modes: Modes::default(),
+            token_lifetime: Mutex::new(config.token_lifetime),
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+            time,
+        });
+        let bind = || TcpListener::bind((config.address, 0));
+        let (entra, imap, pop3, smtp) = tokio::try_join!(bind(), bind(), bind(), bind())?;
+        let sandbox = Self {
+            entra: entra.local_addr()?,
+            imap: imap.local_addr()?,
+            pop3: pop3.local_addr()?,
+            smtp: smtp.local_addr()?,
+            shared,
+        };
+        service::spawn_entra(&sandbox.shared, entra);
+        for (service, listener) in [(Service::Imap, imap), (Service::Pop3, pop3), (Service::Smtp, smtp)] {
+            service::spawn_mail(&sandbox.shared, service, listener);
+        }
+        Ok(sandbox)
+    }
+
+    /// The token endpoint's address (HTTPS).
+    pub fn entra(&self) -> SocketAddr {
+        self.entra
+    }
+
+    /// What stands in for `https://login.microsoftonline.com/`.
+    pub fn authority(&self) -> String {
+        format!("https://localhost:{}/", self.entra.port())
+    }
+
+    /// The IMAP service's address (implicit TLS, as port 993).
+    pub fn imap(&self) -> SocketAddr {
+        self.imap
+    }
+
+    /// The POP3 service's address (implicit TLS, as port 995).
+    pub fn pop3(&self) -> SocketAddr {
+        self.pop3
+    }
+
+    /// The SMTP service's address (STARTTLS, as port 587).
+    pub fn smtp(&self) -> SocketAddr {
+        self.smtp
+    }
+
+    /// The certificate of the throw-away authority. The servers' certificates are for `localhost`, 127.0.0.1 and ::1.
+    pub fn ca_pem(&self) -> &str {
+        self.shared.certificates.ca_pem()
+    }
+
+    /// Adds a user with a mailbox of sample messages; replaces one of the same address.
+    pub fn add_account(&self, account: SandboxAccount) {
+        self.shared.directory.add(account, self.shared.time.unix_seconds());
+    }
+
+    /// Gives a user another password, which also unlocks the account; whether the user exists.
+    pub fn set_password(&self, address: &str, password: &str) -> bool {
+        self.shared.directory.set_password(address, Password::new(password.to_owned()))
+    }
+
+    /// What a user (an address) or an application (a client id) is told from now on although the credentials are right,
+    /// such as `Some(50076)` for "multi-factor authentication required"; `None` ends it.
+    pub fn set_sign_in_error(&self, who: &str, aadsts: Option<u32>) {
+        self.shared.directory.set_sign_in_error(who, aadsts);
+    }
+
+    /// How long tokens issued from now on live.
+    pub fn set_token_lifetime(&self, lifetime: Duration) {
+        *self.shared.token_lifetime.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
+    }
+
+    /// How the token endpoint behaves from now on, also towards connections that are open.
+    pub fn set_entra_mode(&self, mode: EntraMode) {
+        self.shared.modes.set_entra(mode);
+    }
+
+    /// How a mail service behaves towards new connections.
+    pub fn set_upstream_mode(&self, service: Service, mode: UpstreamMode) {
+        self.shared.modes.set_upstream(service, mode);
+    }
+
+    /// Moves a manual clock: tokens expire, locks open, IMAP sessions end.
+    pub fn advance(&self, by: Duration) {
+        self.shared.time.advance(by);
+    }
+
+    /// A token for a user without asking Entra, good for everything that Exchange Online offers.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn issue_token(&self, user: &str) -> io::Result<AccessToken> {
+        entra::grant::issue_for_user(&self.shared, user)
+    }
+
+    /// Puts a message into a user's INBOX, as if it had just arrived; whether there is such a user and room for it.
+    pub fn deliver(&self, address: &str, content: &[u8]) -> bool {
+        let now = self.shared.time.unix_seconds();
+        self.shared
+            .directory
+            .mailbox(address)
+            .is_some_and(|mailbox| mailbox.append(INBOX, content.into(), Flags::default(), now).is_ok())
+    }
+
+    /// The messages in one folder of a user (`INBOX`, `Sent Items`, …), oldest first; none if there is no such folder.
+    pub fn messages(&self, address: &str, folder: &str) -> Vec<Arc<[u8]>> {
+        let Some(mailbox) = self.shared.directory.mailbox(address) else { return Vec::new() };
+        mailbox.read(|folders| {
+            folders.get(folder).into_iter().flat_map(|f| f.messages()).map(|m| Arc::clone(&m.content)).collect()
+        })
+    }
+
+    /// What was submitted for recipients outside the sandbox, oldest first; the latest 256 MiB.
+    pub fn outbox(&self) -> Vec<OutboundMessage> {
+        self.shared.outbox.messages()
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.tally.snapshot()
+    }
+
+    /// Stops listening, ends all sessions, and waits for them.
+    pub async fn shutdown(self) {
+        self.shared.stop.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+    }
+}

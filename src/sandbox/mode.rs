@@ -1,0 +1,118 @@
+//! How the parts behave: normally, or with one of the faults that a proxy must survive.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use super::certificate::CertificateFault;
+
+/// One of the mail services.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Service {
+    /// As `outlook.office365.com:993`.
+    Imap,
+    /// As `outlook.office365.com:995`.
+    Pop3,
+    /// As `smtp.office365.com:587`.
+    Smtp,
+}
+
+impl Service {
+    /// What a user's token must permit.
+    pub(super) fn delegated_permission(self) -> &'static str {
+        match self {
+            Self::Imap => "IMAP.AccessAsUser.All",
+            Self::Pop3 => "POP.AccessAsUser.All",
+            Self::Smtp => "SMTP.Send",
+        }
+    }
+
+    /// What an app-only token must permit.
+    pub(super) fn application_permission(self) -> &'static str {
+        match self {
+            Self::Imap => "IMAP.AccessAsApp",
+            Self::Pop3 => "POP.AccessAsApp",
+            Self::Smtp => "SMTP.SendAsApp",
+        }
+    }
+}
+
+/// How the token endpoint behaves.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum EntraMode {
+    /// As documented.
+    #[default]
+    Normal,
+    /// Connections are reset; a request on an open one is not answered.
+    Down,
+    /// Every answer is late by this much.
+    Slow(Duration),
+    /// 429 with AADSTS90055 and `Retry-After`, in whole seconds.
+    Throttled {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// 200 with an HTML page, as a web filter in between would send.
+    Html,
+    /// 200 with JSON that ends in the middle, when a token would have been granted.
+    TruncatedJson,
+    /// 200 with an error (AADSTS90033) in the body.
+    OkWithError,
+    /// 503 with `temporarily_unavailable` (AADSTS90033).
+    ServerError,
+    /// 200 with 4 MiB of white space.
+    Oversize,
+    /// 307 to another host, where credentials must not be posted.
+    Redirect,
+}
+
+/// How a mail service behaves towards a new connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamMode {
+    /// As observed.
+    #[default]
+    Normal,
+    /// The connection is reset at once. (The port stays bound, so that nobody else can take it.)
+    Refuse,
+    /// The connection is accepted; nothing ever comes, not even TLS.
+    Hang,
+    /// IMAP only: the greeting is `* PREAUTH`.
+    Preauth,
+    /// SMTP only: STARTTLS is neither offered nor known.
+    NoStartTls,
+    /// Plain octets arrive where TLS is due: before the handshake, or, for SMTP, right behind the reply to STARTTLS.
+    SpeaksBeforeTls,
+    /// The certificate is not acceptable.
+    BadCertificate(CertificateFault),
+    /// Every login ends "authenticated but not connected" (IMAP), or as an authentication failure (POP3, SMTP).
+    NotConnected,
+    /// Every login ends in the service's word for "try again later".
+    Unavailable,
+    /// The greeting is `* BYE`, `-ERR` or `421`.
+    Bye,
+}
+
+/// The current modes.
+#[derive(Default)]
+pub(super) struct Modes {
+    entra: Mutex<EntraMode>,
+    upstream: Mutex<HashMap<Service, UpstreamMode>>,
+}
+
+impl Modes {
+    pub(super) fn entra(&self) -> EntraMode {
+        self.entra.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_entra(&self, mode: EntraMode) {
+        *self.entra.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+    }
+
+    pub(super) fn upstream(&self, service: Service) -> UpstreamMode {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).get(&service).copied().unwrap_or_default()
+    }
+
+    pub(super) fn set_upstream(&self, service: Service, mode: UpstreamMode) {
+        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).insert(service, mode);
+    }
+}

@@ -1,0 +1,184 @@
+//! Accepts connections, puts TLS on them, and hands them to the protocol; the faults that lie below the protocol
+//! ([`UpstreamMode`]) happen here.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::connection::{Connection, Line};
+use super::{Service, Shared, UpstreamMode, entra, imap, pop3, smtp};
+
+/// Connections open at once, per listener. Further ones wait in the operating system's queue.
+const CONNECTIONS: usize = 16_384;
+/// For a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+/// Before login; Exchange Online closes after about this time.
+pub(super) const BEFORE_LOGIN: Duration = Duration::from_secs(60);
+/// Between two commands after login (RFC 9051 §5.4: at least 30 minutes).
+pub(super) const AFTER_LOGIN: Duration = Duration::from_secs(30 * 60);
+/// After a failed `accept`, such as for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Serves the token endpoint until the sandbox stops.
+pub(super) fn spawn_entra(shared: &Arc<Shared>, listener: TcpListener) {
+    spawn(shared, listener, |shared, tcp| async move {
+        if let Err(error) = entra::serve(shared, tcp).await {
+            tracing::debug!(%error, "sandbox token endpoint: connection ended");
+        }
+    });
+}
+
+/// Serves one mail service until the sandbox stops.
+pub(super) fn spawn_mail(shared: &Arc<Shared>, service: Service, listener: TcpListener) {
+    spawn(shared, listener, move |shared, tcp| async move {
+        let _open = Open::new(Arc::clone(&shared), service);
+        if let Err(error) = serve(&shared, service, tcp).await {
+            tracing::debug!(?service, %error, "sandbox mail service: connection ended");
+        }
+    });
+}
+
+fn spawn<F, W>(shared: &Arc<Shared>, listener: TcpListener, serve: F)
+where
+    F: Fn(Arc<Shared>, TcpStream) -> W + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    let shared = Arc::clone(shared);
+    let tasks = shared.tasks.clone();
+    let permits = Arc::new(Semaphore::new(CONNECTIONS));
+    tasks.clone().spawn(async move {
+        loop {
+            let accepted = tokio::select! {
+                () = shared.stop.cancelled() => return,
+                accepted = async {
+                    // The semaphore is never closed, so a permit always comes.
+                    let permit = Arc::clone(&permits).acquire_owned().await.ok();
+                    listener.accept().await.map(|(tcp, _)| (permit, tcp))
+                } => accepted,
+            };
+            match accepted {
+                Ok((permit, tcp)) => {
+                    // Replies are gathered before they are sent; waiting for more would only add delay.
+                    let _ = tcp.set_nodelay(true);
+                    let work = serve(Arc::clone(&shared), tcp);
+                    let stop = shared.stop.clone();
+                    tasks.spawn(async move {
+                        let _permit = permit;
+                        stop.run_until_cancelled(work).await;
+                    });
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "sandbox: accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            }
+        }
+    });
+}
+
+/// Counts a connection for as long as it is open.
+struct Open {
+    shared: Arc<Shared>,
+    service: Service,
+}
+
+impl Open {
+    fn new(shared: Arc<Shared>, service: Service) -> Self {
+        shared.tally.connection_opened(service);
+        Self { shared, service }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.shared.tally.connection_closed(self.service);
+    }
+}
+
+async fn serve(shared: &Arc<Shared>, service: Service, tcp: TcpStream) -> io::Result<()> {
+    let mode = shared.modes.upstream(service);
+    match mode {
+        UpstreamMode::Refuse => return tcp.set_zero_linger(),
+        UpstreamMode::Hang => return Connection::new(tcp).drain().await,
+        _ => {}
+    }
+    match service {
+        Service::Imap => imap::serve(Arc::clone(shared), implicit_tls(shared, service, tcp, mode).await?, mode).await,
+        Service::Pop3 => pop3::serve(Arc::clone(shared), implicit_tls(shared, service, tcp, mode).await?, mode).await,
+        Service::Smtp => smtp::serve(Arc::clone(shared), tcp, mode).await,
+    }
+}
+
+async fn implicit_tls(
+    shared: &Shared,
+    service: Service,
+    mut tcp: TcpStream,
+    mode: UpstreamMode,
+) -> io::Result<TlsStream<TcpStream>> {
+    if mode == UpstreamMode::SpeaksBeforeTls {
+        let greeting = if service == Service::Imap { imap::GREETING } else { pop3::GREETING };
+        tcp.write_all(greeting.as_bytes()).await?;
+    }
+    handshake(shared, tcp, mode).await
+}
+
+/// The server's side of a TLS handshake, with the certificate that the mode asks for.
+pub(super) async fn handshake(shared: &Shared, tcp: TcpStream, mode: UpstreamMode) -> io::Result<TlsStream<TcpStream>> {
+    let fault = match mode {
+        UpstreamMode::BadCertificate(fault) => Some(fault),
+        _ => None,
+    };
+    let acceptor = TlsAcceptor::from(shared.certificates.server_config(fault));
+    tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await?
+}
+
+/// What a session hears while it waits for its client.
+pub(super) enum Heard {
+    /// A line, without its end.
+    Line(Vec<u8>),
+    /// A line beyond the limit.
+    TooLong,
+    /// The client has closed, or said nothing for too long.
+    Gone,
+    /// The token has expired.
+    TokenExpired,
+}
+
+/// Waits for a line: `patience` at most, and not beyond the expiry of the token (time since 1970), if that matters.
+///
+/// Cancel safe, as [`Connection::line`] is.
+pub(super) async fn hear<S>(
+    shared: &Shared,
+    connection: &mut Connection<S>,
+    limit: usize,
+    patience: Duration,
+    expires_at: Option<Duration>,
+) -> io::Result<Heard>
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+{
+    let expiry = async {
+        match expires_at {
+            Some(at) => shared.time.until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = expiry => Ok(Heard::TokenExpired),
+        line = tokio::time::timeout(patience, connection.line(limit)) => match line {
+            Err(_) => Ok(Heard::Gone),
+            Ok(line) => Ok(match line? {
+                Line::Text(text) => Heard::Line(text),
+                Line::TooLong => Heard::TooLong,
+                Line::End => Heard::Gone,
+            }),
+        },
+    }
+}

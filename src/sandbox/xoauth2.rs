@@ -1,0 +1,92 @@
+//! SASL XOAUTH2, the server's side: `user={mailbox}^Aauth=Bearer {token}^A^A`, in base64.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::store::Mailbox;
+use super::{EXCHANGE_RESOURCES, Service, Shared, UpstreamMode};
+
+/// A session's right to a mailbox.
+pub(super) struct Login {
+    /// Folded.
+    pub(super) address: String,
+    pub(super) mailbox: Arc<Mailbox>,
+    /// When the token expires, since 1970.
+    pub(super) expires_at: Duration,
+}
+
+/// How an attempt ends.
+pub(super) enum Verdict {
+    Accepted(Login),
+    /// The token is good, but gives no right to this mailbox. IMAP tells only at the next command.
+    NotConnected,
+    /// The token is not good.
+    Refused,
+    /// [`UpstreamMode::Unavailable`].
+    Unavailable,
+}
+
+/// Judges a client's response and counts the login.
+pub(super) fn judge(shared: &Shared, service: Service, mode: UpstreamMode, response: &[u8]) -> Verdict {
+    let parsed = parse(response);
+    let user = parsed.as_ref().map_or("", |(user, _)| user);
+    let verdict = decide(shared, service, mode, parsed.as_ref());
+    shared.tally.login(service, user, matches!(verdict, Verdict::Accepted(_)));
+    verdict
+}
+
+fn decide(shared: &Shared, service: Service, mode: UpstreamMode, parsed: Option<&(String, String)>) -> Verdict {
+    if mode == UpstreamMode::Unavailable {
+        return Verdict::Unavailable;
+    }
+    let Some((user, token)) = parsed else { return Verdict::Refused };
+    let Some(claims) = shared.mint.verify(token, shared.time.unix()) else { return Verdict::Refused };
+    if !EXCHANGE_RESOURCES.contains(&claims.audience.as_str()) {
+        return Verdict::Refused;
+    }
+    match shared.directory.open(&claims, user, service) {
+        Some(mailbox) if mode != UpstreamMode::NotConnected => {
+            Verdict::Accepted(Login { address: user.to_lowercase(), mailbox, expires_at: claims.expires_at() })
+        }
+        _ => Verdict::NotConnected,
+    }
+}
+
+/// The user and the token. The form is fixed: exactly these two fields, in this order.
+fn parse(response: &[u8]) -> Option<(String, String)> {
+    let text = String::from_utf8(STANDARD.decode(response).ok()?).ok()?;
+    let (user, rest) = text.strip_prefix("user=")?.split_once('\u{1}')?;
+    let token = rest.strip_prefix("auth=Bearer ")?.strip_suffix("\u{1}\u{1}")?;
+    let plausible = !user.is_empty() && !token.is_empty() && !token.contains(|c: char| c.is_control() || c == ' ');
+    plausible.then(|| (user.to_owned(), token.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(text: &str) -> Option<(String, String)> {
+        parse(STANDARD.encode(text).as_bytes())
+    }
+
+    #[test]
+    fn only_the_documented_form_is_taken() {
+        assert_eq!(parsed("user=a@b\u{1}auth=Bearer t\u{1}\u{1}"), Some(("a@b".into(), "t".into())));
+        for text in [
+            "",
+            "user=a@b\u{1}auth=Bearer t\u{1}",
+            "user=a@b\u{1}auth=Bearer t",
+            "user=\u{1}auth=Bearer t\u{1}\u{1}",
+            "user=a@b\u{1}auth=Bearer \u{1}\u{1}",
+            "user=a@b\u{1}auth=bearer t\u{1}\u{1}",
+            "user=a@b\u{1}auth=Bearer t\u{1}x=y\u{1}\u{1}",
+            "n,a=a@b,\u{1}auth=Bearer t\u{1}\u{1}",
+        ] {
+            assert_eq!(parsed(text), None, "{text:?}");
+        }
+        assert_eq!(parse(b"not base64!"), None);
+    }
+}
