@@ -19,8 +19,8 @@ use crate::login::Gatekeeper;
 use crate::net::census::{Census, Full};
 use crate::net::dial::Dialer;
 use crate::net::listen;
-use crate::oauth::TokenEndpoint;
-use crate::oauth::endpoint::LazyEndpoint;
+use crate::oauth::endpoint::HttpEndpoint;
+use crate::oauth::endpoint::TokenEndpoint;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Shared, announce, mail};
 use crate::tls::client::UpstreamTrust;
@@ -144,8 +144,8 @@ impl App {
             };
             let service = Arc::new(Service { listener: listener.clone(), tls, target });
             for &address in &listener.bind {
-                let socket = listen::bind(address)
-                    .map_err(|source| StartError::Bind { listener: name(), address, source })?;
+                let socket =
+                    listen::bind(address).map_err(|source| StartError::Bind { listener: name(), address, source })?;
                 listeners.push((Arc::clone(&service), socket));
             }
         }
@@ -153,8 +153,7 @@ impl App {
         let server_name: Arc<str> = host_name().into();
         let dialer = Dialer::new(Arc::clone(&config));
         let opener = Opener::new(dialer, Arc::clone(&trust), &limits, Arc::clone(&server_name));
-        let endpoint: Arc<dyn TokenEndpoint> =
-            Arc::new(LazyEndpoint::new(trust, Arc::clone(&config)));
+        let endpoint: Arc<dyn TokenEndpoint> = Arc::new(HttpEndpoint::new(Arc::clone(&config), trust));
         let shared = Arc::new(Shared {
             gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, Clock::system()),
             opener,

@@ -90,7 +90,8 @@ impl Layer {
         let mut table = Table::default();
         for (key, raw) in entries {
             let path = join(path, &key.value);
-            let mut spot = Spot { key: place(&key.referenced, text), value: place(&raw.referenced, text), table: false };
+            let mut spot =
+                Spot { key: place(&key.referenced, text), value: place(&raw.referenced, text), table: false };
             if let Some(first) = self.spots.get(&path) {
                 let line = if let Place::File { line, .. } = first.key { line } else { 0 };
                 self.duplicates.push((path.clone(), spot.key.clone(), line));

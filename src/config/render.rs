@@ -146,10 +146,7 @@ mod tests {
     #[test]
     fn the_mark_stands_below_the_value() {
         let text = "a: 1\nbind: here\r\nb: 2\n";
-        assert_eq!(
-            excerpt(text, &at(text, "here"), &[]).unwrap(),
-            "    |\n  2 | bind: here\n    |       ^^^^\n"
-        );
+        assert_eq!(excerpt(text, &at(text, "here"), &[]).unwrap(), "    |\n  2 | bind: here\n    |       ^^^^\n");
     }
 
     #[test]
@@ -166,7 +163,8 @@ mod tests {
 
     #[test]
     fn text_that_could_not_be_read_hides_what_may_be_a_secret() {
-        let text = "microsoft:\n  tenant: contoso.com\n  client_secret: |\n    hunter2\n    bind: hunter3\n  grant: [\n";
+        let text =
+            "microsoft:\n  tenant: contoso.com\n  client_secret: |\n    hunter2\n    bind: hunter3\n  grant: [\n";
         let line = |line| excerpt_of_unread(text, &Place::File { line, column: 1, start: 0, end: 0 }).unwrap();
         assert!(line(2).contains("contoso.com"));
         assert!(line(3).contains("client_secret: ********"));

@@ -117,7 +117,9 @@ impl Wire {
     pub(crate) fn new(settings: &UpstreamSettings) -> Self {
         let login = match &settings.goal {
             Goal::Learn => None,
-            Goal::Authenticate(bearer) => Some(Login { bearer: bearer.clone(), response: xoauth2::initial_response(bearer) }),
+            Goal::Authenticate(bearer) => {
+                Some(Login { bearer: bearer.clone(), response: xoauth2::initial_response(bearer) })
+            }
         };
         Self {
             phase: Phase::Open,

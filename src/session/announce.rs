@@ -24,7 +24,11 @@ pub async fn keep_learning(shared: Arc<Shared>, target: Arc<Target>) {
         };
         let pause = match learned {
             Ok(capabilities) => {
-                tracing::debug!(upstream, capabilities = capabilities.0.join(" "), "learned what the upstream announces");
+                tracing::debug!(
+                    upstream,
+                    capabilities = capabilities.0.join(" "),
+                    "learned what the upstream announces"
+                );
                 target.announce(capabilities);
                 retry = FIRST_RETRY.min(refresh);
                 refresh

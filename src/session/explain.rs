@@ -65,13 +65,15 @@ fn dial(error: &DialError) -> Failure {
             Actor::Network,
             "name-not-resolved",
             format!("the upstream's name is not known here: {}", chain(error)),
-            "check the name and this machine's DNS; where only a proxy knows the Internet, set `forward_proxy`".to_owned(),
+            "check the name and this machine's DNS; where only a proxy knows the Internet, set `forward_proxy`"
+                .to_owned(),
         ),
         DialError::Connect { .. } => failure(
             Actor::Network,
             "upstream-unreachable",
             format!("no connection: {}", chain(error)),
-            "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`".to_owned(),
+            "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`"
+                .to_owned(),
         ),
     }
 }
@@ -82,7 +84,7 @@ fn tls(error: &io::Error, upstream: &Upstream, at: &str) -> Failure {
         Some(rustls::Error::InvalidCertificate(problem)) => failure(
             Actor::Operator,
             "bad-certificate",
-            format!("the certificate of {at} is not accepted: {}", chain(problem)),
+            format!("the certificate of {at} is not accepted: {problem}"),
             format!(
                 "if a TLS-inspecting proxy stands in between, add its root to `trust.additional_ca`; if the certificate \
                  carries another name than `{}`, set `upstream_name`",
@@ -156,7 +158,8 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             Actor::Network,
             "no-starttls",
             "does not do STARTTLS".to_owned(),
-            "check that port and `upstream_tls` fit the server, and that no device on the way strips STARTTLS".to_owned(),
+            "check that port and `upstream_tls` fit the server, and that no device on the way strips STARTTLS"
+                .to_owned(),
         ),
         Kind::SpokeBeforeTls => (
             Refusal::Unavailable,
@@ -184,7 +187,8 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             Actor::Network,
             "upstream-garbage",
             format!("does not speak {} as it should", name(protocol)),
-            "check that `upstream` and `upstream_tls` fit, and that no device on the way answers in its place".to_owned(),
+            "check that `upstream` and `upstream_tls` fit, and that no device on the way answers in its place"
+                .to_owned(),
         ),
         Kind::Closed => (
             Refusal::Unavailable,
@@ -194,8 +198,11 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             "the client tries again; should it last, check that the protocol is enabled for the mailbox".to_owned(),
         ),
     };
-    let message =
-        if reply.detail.is_empty() { format!("{at} {message}") } else { format!("{at} {message} (`{}`)", reply.detail) };
+    let message = if reply.detail.is_empty() {
+        format!("{at} {message}")
+    } else {
+        format!("{at} {message} (`{}`)", reply.detail)
+    };
     Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
@@ -271,7 +278,8 @@ mod tests {
     #[test]
     fn an_unknown_issuer_names_the_key_to_set() {
         let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let failure = OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(Protocol::Imap));
+        let failure =
+            OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(Protocol::Imap));
         assert_eq!((failure.cause, failure.actor), ("bad-certificate", Actor::Operator));
         assert!(failure.remedy.contains("trust.additional_ca"));
     }

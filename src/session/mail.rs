@@ -242,12 +242,8 @@ impl Login<'_> {
             Credentials::Password { login, acting_as, password } => {
                 let mut second_try = false;
                 loop {
-                    let request = LoginRequest {
-                        login,
-                        acting_as: acting_as.as_ref(),
-                        password,
-                        source: self.subject.peer.ip(),
-                    };
+                    let request =
+                        LoginRequest { login, acting_as: acting_as.as_ref(), password, source: self.subject.peer.ip() };
                     let want_life = want_life(self.service.listener.protocol);
                     let admission = self.shared.gatekeeper.admit(request, want_life).await?;
                     match self.shared.opener.sign_in(target, admission.bearer.clone()).await {

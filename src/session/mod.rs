@@ -4,8 +4,8 @@
 //! the upstreams can do. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustls::ServerConfig;
 use tokio::sync::Semaphore;

@@ -67,7 +67,9 @@ impl UpstreamTrust {
 
 fn verifier(trust: &Trust) -> Result<Arc<dyn ServerCertVerifier>, TrustError> {
     let additional = match &trust.additional_ca {
-        Some((_, pem)) => CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(TrustError::Pem)?,
+        Some((_, pem)) => {
+            CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(TrustError::Pem)?
+        }
         None => Vec::new(),
     };
     if trust.system_roots {

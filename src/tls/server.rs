@@ -30,8 +30,8 @@ pub enum ServerError {
 /// # Errors
 /// Certificate or key cannot be read, or do not belong together.
 pub fn config(identity: &Identity) -> Result<Arc<ServerConfig>, ServerError> {
-    let certified = identity::load(identity)
-        .map_err(|source| ServerError::Identity { identity: identity.clone(), source })?;
+    let certified =
+        identity::load(identity).map_err(|source| ServerError::Identity { identity: identity.clone(), source })?;
     let builder = ServerConfig::builder_with_provider(super::provider()).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.ticketer = Ticketer::new()?;

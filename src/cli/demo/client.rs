@@ -1,0 +1,115 @@
+//! An old mail program, reduced to what can be read along: plain sockets, plain passwords, every line shown.
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::time::{Duration, timeout};
+
+use super::page;
+
+/// No step of the demonstration takes that long unless something is wrong.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The message of the demonstration.
+const SUBJECT: &str = "Scan from the third floor";
+
+struct Conversation {
+    stream: BufReader<TcpStream>,
+}
+
+impl Conversation {
+    async fn open(port: u16) -> anyhow::Result<Self> {
+        let stream = timeout(PATIENCE, TcpStream::connect(("127.0.0.1", port))).await??;
+        Ok(Self { stream: BufReader::new(stream) })
+    }
+
+    async fn say(&mut self, line: &str) -> anyhow::Result<()> {
+        page::client(line);
+        self.stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+        Ok(())
+    }
+
+    async fn line(&mut self) -> anyhow::Result<String> {
+        let mut line = String::new();
+        if timeout(PATIENCE, self.stream.read_line(&mut line)).await?? == 0 {
+            bail!("the connection was closed");
+        }
+        page::server(line.trim_end());
+        Ok(line)
+    }
+
+    /// Reads until a line for which `last` holds.
+    async fn until(&mut self, last: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+        while !last(self.line().await?.trim_end()) {}
+        Ok(())
+    }
+
+    /// Reads one reply and demands that it begins so; lines that go on are read too.
+    async fn expect(&mut self, beginning: &str) -> anyhow::Result<()> {
+        loop {
+            let line = self.line().await?;
+            let goes_on = line.as_bytes().get(3) == Some(&b'-') && line.starts_with(beginning);
+            if goes_on {
+                continue;
+            }
+            if line.starts_with(beginning) {
+                return Ok(());
+            }
+            bail!("expected `{beginning}`, received `{}`", line.trim_end());
+        }
+    }
+
+    async fn ask(&mut self, line: &str, beginning: &str) -> anyhow::Result<()> {
+        self.say(line).await?;
+        self.expect(beginning).await.with_context(|| "the answer was another one".to_owned())
+    }
+}
+
+/// Sends the message to its own sender.
+pub(super) async fn send(port: u16, login: &str, password: &str) -> anyhow::Result<()> {
+    let mut smtp = Conversation::open(port).await?;
+    smtp.expect("220").await?;
+    smtp.ask("EHLO scanner", "250").await?;
+    let plain = STANDARD.encode(format!("\0{login}\0{password}"));
+    smtp.ask(&format!("AUTH PLAIN {plain}"), "235").await?;
+    smtp.ask(&format!("MAIL FROM:<{login}>"), "250").await?;
+    smtp.ask(&format!("RCPT TO:<{login}>"), "250").await?;
+    smtp.ask("DATA", "354").await?;
+    for line in [&format!("From: <{login}>"), &format!("To: <{login}>"), &format!("Subject: {SUBJECT}")] {
+        smtp.say(line).await?;
+    }
+    smtp.say("").await?;
+    smtp.say("Sent with a plain password, accepted with XOAUTH2.").await?;
+    smtp.ask(".", "250").await?;
+    smtp.ask("QUIT", "221").await
+}
+
+/// Finds the message and reads it.
+pub(super) async fn read_by_imap(port: u16, login: &str, password: &str) -> anyhow::Result<()> {
+    let mut imap = Conversation::open(port).await?;
+    imap.expect("* OK").await?;
+    imap.say(&format!("a1 LOGIN {login} {password}")).await?;
+    imap.until(|line| line.starts_with("a1 ")).await?;
+    imap.say("a2 SELECT INBOX").await?;
+    imap.until(|line| line.starts_with("a2 ")).await?;
+    imap.say("a3 FETCH * (FLAGS BODY.PEEK[HEADER.FIELDS (SUBJECT)] BODY.PEEK[TEXT])").await?;
+    imap.until(|line| line.starts_with("a3 ")).await?;
+    imap.say("a4 LOGOUT").await?;
+    imap.until(|line| line.starts_with("a4 ")).await
+}
+
+/// Lists the maildrop and reads the newest message.
+pub(super) async fn read_by_pop3(port: u16, login: &str, password: &str) -> anyhow::Result<()> {
+    let mut pop3 = Conversation::open(port).await?;
+    pop3.expect("+OK").await?;
+    pop3.ask(&format!("USER {login}"), "+OK").await?;
+    pop3.ask(&format!("PASS {password}"), "+OK").await?;
+    pop3.say("STAT").await?;
+    let stat = pop3.line().await?;
+    let newest = stat.split(' ').nth(1).context("STAT has a number of messages")?.to_owned();
+    pop3.say(&format!("RETR {newest}")).await?;
+    pop3.until(|line| line == ".").await?;
+    pop3.ask("QUIT", "+OK").await
+}

@@ -1,0 +1,73 @@
+//! What the demonstration shows: plain lines for a person, on standard output.
+
+use std::io::{IsTerminal, stdout};
+use std::path::Path;
+
+use super::Ports;
+use crate::sandbox::Sandbox;
+
+/// Longest line of a conversation that is shown whole.
+const SHOWN: usize = 108;
+
+pub(super) fn opening() {
+    println!("{}", bold("Gatepost: old mail programs keep working with Microsoft 365"));
+    println!("This demonstration needs no tenant and no account, and nothing leaves this machine.\n");
+}
+
+pub(super) fn around(sandbox: &Sandbox, configuration: &Path) {
+    println!("An embedded Microsoft 365 runs on loopback; its mail services take nothing but SASL XOAUTH2:");
+    println!("  token endpoint   {}", sandbox.authority());
+    println!("  IMAP             localhost:{} (TLS)", sandbox.imap().port());
+    println!("  POP3             localhost:{} (TLS)", sandbox.pop3().port());
+    println!("  SMTP             localhost:{} (STARTTLS)", sandbox.smtp().port());
+    println!("Gatepost stands in front of it, with {}\n", configuration.display());
+}
+
+pub(super) fn heading(protocol: &str, port: u16, what: &str) {
+    println!("{}", bold(&format!("{protocol}, 127.0.0.1:{port}: {what}")));
+}
+
+pub(super) fn client(line: &str) {
+    println!("  C: {}", cut(line));
+}
+
+pub(super) fn server(line: &str) {
+    println!("  S: {}", cut(line));
+}
+
+pub(super) fn behind(protocol: &str, requests: u64, logins: u64) {
+    let requests = if requests == 1 { "1 token request".to_owned() } else { format!("{requests} token requests") };
+    let logins = if logins == 1 { "1 XOAUTH2 login".to_owned() } else { format!("{logins} XOAUTH2 logins") };
+    println!("  → Microsoft's side saw: {requests} so far, {logins} over {protocol}, no password there\n");
+}
+
+pub(super) fn closing(ports: &Ports, login: &str, password: &str) {
+    let Ports { imap, pop3, smtp } = ports;
+    println!("{}", bold("Now yours. In another terminal:"));
+    println!("  curl -u '{login}:{password}' 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'");
+    println!("  curl -u '{login}:{password}' 'pop3://127.0.0.1:{pop3}/1'");
+    println!(
+        "  printf 'Subject: Hello\\r\\n\\r\\nFrom curl.\\r\\n' | curl -u '{login}:{password}' \
+         'smtp://127.0.0.1:{smtp}' --mail-from {login} --mail-rcpt {login} -T -"
+    );
+    println!("\n{}", bold("Or in a mail program:"));
+    println!("  user name   {login}");
+    println!("  password    {password}");
+    println!("  IMAP        127.0.0.1, port {imap}, no encryption, normal password");
+    println!("  POP3        127.0.0.1, port {pop3}, no encryption, normal password");
+    println!("  SMTP        127.0.0.1, port {smtp}, no encryption, normal password");
+    println!("\nIt stays up until Ctrl-C; each login writes a line below.");
+}
+
+fn cut(line: &str) -> String {
+    if line.chars().count() <= SHOWN {
+        return line.to_owned();
+    }
+    let mut short: String = line.chars().take(SHOWN - 1).collect();
+    short.push('…');
+    short
+}
+
+fn bold(text: &str) -> String {
+    if stdout().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+}
