@@ -18,7 +18,7 @@ use crate::pki::SERVER_NAME;
 use crate::wire::{CHUNK_BYTES, Wire};
 
 /// No step of a login takes so long in a run that is worth measuring.
-const LOGIN_DEADLINE: Duration = Duration::from_secs(60);
+const LOGIN_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How a target wants to hear who is there.
 #[derive(Clone, Copy, PartialEq, Eq)]

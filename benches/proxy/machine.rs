@@ -26,7 +26,8 @@ pub(crate) fn enter_namespace() {
         fs::write("/proc/sys/net/ipv4/ip_local_port_range", "10240 65000").ok();
         return;
     }
-    let options: &[&str] = if rustix::process::geteuid().is_root() { &["--net"] } else { &["--net", "--map-root-user"] };
+    let options: &[&str] =
+        if rustix::process::geteuid().is_root() { &["--net"] } else { &["--net", "--map-root-user"] };
     let mut probe = Command::new("unshare");
     probe.args(options).args(["--", "ip", "link", "set", "lo", "up"]).stdout(Stdio::null()).stderr(Stdio::null());
     if let (true, Ok(this)) = (probe.status().is_ok_and(|status| status.success()), std::env::current_exe()) {
@@ -88,7 +89,8 @@ impl Cpus {
 /// The line that every table needs above it.
 pub(crate) fn describe(cpus: &Cpus) -> String {
     let cpu_info = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu_info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, m)| m.trim()));
+    let model =
+        cpu_info.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':').map(|(_, m)| m.trim()));
     let count = cpu_info.lines().filter(|line| line.starts_with("processor")).count();
     let read = |path: &str| fs::read_to_string(path).map_or_else(|_| "?".to_owned(), |text| text.trim().to_owned());
     let release = fs::read_to_string("/etc/os-release").unwrap_or_default();

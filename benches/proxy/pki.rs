@@ -60,7 +60,10 @@ impl Pki {
         let mut server = ServerConfig::builder_with_provider(provider())
             .with_protocol_versions(&[&rustls::version::TLS13])?
             .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())?)?;
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::from_pem_slice(key.serialize_pem().as_bytes())?,
+            )?;
         // Stateless tickets, as a large mail service has: whoever wants to resume, can.
         server.ticketer = aws_lc_rs::Ticketer::new()?;
         Ok(Self { ca, certificate: chain, private_key, server: Arc::new(server), client: Arc::new(client) })

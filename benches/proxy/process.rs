@@ -126,6 +126,7 @@ fn cpu_of(pid: u32) -> Duration {
 fn pss_of(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/smaps_rollup");
     let text = fs::read_to_string(&path).with_context(|| format!("read `{path}`"))?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| format!("no Pss in `{path}`"))?;
+    let line =
+        text.lines().find_map(|line| line.strip_prefix("Pss:")).with_context(|| format!("no Pss in `{path}`"))?;
     Ok(line.trim().trim_end_matches("kB").trim().parse()?)
 }

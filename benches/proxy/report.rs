@@ -90,7 +90,12 @@ impl Report {
     pub(crate) fn render(&self) -> String {
         let mut text = format!("\n{}\n", self.machine);
         let amounts = if self.quick { "; quick: smaller amounts, rougher figures" } else { "" };
-        writeln!(text, "medians of {} alternating rounds{amounts}; CPU: user + system of the proxy's whole process tree\n", self.rounds).ok();
+        writeln!(
+            text,
+            "medians of {} alternating rounds{amounts}; CPU: user + system of the proxy's whole process tree\n",
+            self.rounds
+        )
+        .ok();
         self.render_costs(&mut text);
         self.render_rates(&mut text);
         self.render_ratios(&mut text);
@@ -104,8 +109,14 @@ impl Report {
     fn render_costs(&self, text: &mut String) {
         use Metric as M;
         let header = [
-            "cost", "CPU ms/login", "CPU s/GiB down 1 / 8", "up 1 / 8", "round trip CPU us / added us", "PSS KiB/session fresh / used",
-            "start ms", "start PSS MiB",
+            "cost",
+            "CPU ms/login",
+            "CPU s/GiB down 1 / 8",
+            "up 1 / 8",
+            "round trip CPU us / added us",
+            "PSS KiB/session fresh / used",
+            "start ms",
+            "start PSS MiB",
         ];
         let pair = |target, a, b| format!("{} / {}", self.text(target, a), self.text(target, b));
         let direct = self.median(Target::Direct, M::TripTime);
@@ -128,8 +139,16 @@ impl Report {
     fn render_rates(&self, text: &mut String) {
         use Metric as M;
         let header = [
-            "what a client sees", "logins/s", "GiB/s down 1 / 8", "up 1 / 8", "round trip us", "burst ms, warm", "burst ms, cold",
-            "cold / warm", "token requests", "failed",
+            "what a client sees",
+            "logins/s",
+            "GiB/s down 1 / 8",
+            "up 1 / 8",
+            "round trip us",
+            "burst ms, warm",
+            "burst ms, cold",
+            "cold / warm",
+            "token requests",
+            "failed",
         ];
         let rows = self.figures.keys().map(|&target| {
             // Beside the figure its ratio to the direct connection, where more than one thing is to be compared.
@@ -172,7 +191,8 @@ impl Report {
             ("start PSS", M::StartMemory),
         ];
         for own in [Target::Gatepost, Target::GatepostTls] {
-            let peers: Vec<_> = self.figures.keys().copied().filter(|&peer| peer != own && peer != Target::Direct).collect();
+            let peers: Vec<_> =
+                self.figures.keys().copied().filter(|&peer| peer != own && peer != Target::Direct).collect();
             if !self.figures.contains_key(&own) || peers.is_empty() {
                 continue;
             }
@@ -183,7 +203,9 @@ impl Report {
                     (Some(value), Some(other)) if other > 0.0 => digits(value / other),
                     _ => "–".to_owned(),
                 };
-                std::iter::once(peer.name().to_owned()).chain(metrics.iter().map(|&(_, metric)| ratio(metric))).collect()
+                std::iter::once(peer.name().to_owned())
+                    .chain(metrics.iter().map(|&(_, metric)| ratio(metric)))
+                    .collect()
             });
             table(text, &header, rows);
         }
@@ -207,7 +229,9 @@ impl Report {
                 bound.map_or_else(|| "–".to_owned(), |(_, text)| text),
                 verdict.to_owned(),
                 match (value, gate.aim) {
-                    (Some(value), Some(aim)) => format!("{} {}", digits(aim), if value <= aim { "reached" } else { "not yet" }),
+                    (Some(value), Some(aim)) => {
+                        format!("{} {}", digits(aim), if value <= aim { "reached" } else { "not yet" })
+                    }
                     _ => "–".to_owned(),
                 },
                 self.text(Target::GatepostTls, gate.metric),

@@ -83,8 +83,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let open_files = machine::raise_open_files();
     let cpus = Cpus::divide()?;
     let directory = Directory::new()?;
-    let mut report =
-        Report { machine: machine::describe(&cpus), rounds, quick: arguments.quick, ..Report::default() };
+    let mut report = Report { machine: machine::describe(&cpus), rounds, quick: arguments.quick, ..Report::default() };
     eprintln!("{}", report.machine);
 
     let pki = Pki::new(&directory.0)?;
@@ -134,8 +133,14 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
                     }
                     if let Err(error) = bench.run(measurement).await {
                         say(&format!("{error:#}"));
-                        report.notes.push(format!("{}, {}, round {round}: {error:#}", target.name(), measurement.name()));
+                        report.notes.push(format!(
+                            "{}, {}, round {round}: {error:#}",
+                            target.name(),
+                            measurement.name()
+                        ));
                         complete = false;
+                        // It would most likely fail at the next one too, after another long wait.
+                        break;
                     }
                 }
             }

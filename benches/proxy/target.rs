@@ -98,9 +98,8 @@ impl Target {
 
     /// The program, or why there is none.
     pub(crate) fn program(self) -> Result<PathBuf, String> {
-        let installed = |names: &[&str]| {
-            names.iter().find_map(|name| find_program(name)).ok_or_else(|| "not installed".to_owned())
-        };
+        let installed =
+            |names: &[&str]| names.iter().find_map(|name| find_program(name)).ok_or_else(|| "not installed".to_owned());
         match self {
             Self::Direct => Ok(PathBuf::new()),
             Self::Gatepost | Self::GatepostTls => Ok(PathBuf::from(env!("CARGO_BIN_EXE_gatepost"))),
@@ -272,7 +271,7 @@ fn dovecot(setup: &Setup, address: SocketAddr, directory: &Path) -> String {
     format!(
         "base_dir = {directory}/run\nstate_dir = {directory}/state\nlog_path = /dev/stderr\nprotocols = imap\nssl = no\n\
          disable_plaintext_auth = no\nauth_mechanisms = plain\nssl_client_ca_file = {}\n\
-         passdb {{\n  driver = static\n  args = nopassword=y proxy=y host={} port={} ssl=yes ssl_verify=no \
+         passdb {{\n  driver = static\n  args = nopassword=y proxy=y host={} port={} ssl=any-cert \
          proxy_mech=xoauth2 pass={}\n}}\n\
          service imap-login {{\n  chroot =\n  inet_listener imap {{\n    address = {}\n    port = {}\n  }}\n  \
            inet_listener imaps {{\n    port = 0\n  }}\n  service_count = 0\n  client_limit = 4000\n  process_limit = 1\n}}\n\
