@@ -123,6 +123,8 @@ pub(crate) struct Amounts {
     trips: usize,
     sessions: usize,
     burst: usize,
+    /// Bursts of each kind.
+    bursts: usize,
 }
 
 impl Amounts {
@@ -130,14 +132,24 @@ impl Amounts {
     pub(crate) fn new(quick: bool, target: Target, open_files: usize) -> Self {
         // The listen queue of the slow one holds five; what does not fit waits for seconds.
         let mut amounts = match (quick, target.is_slow()) {
-            (false, false) => {
-                Self { lanes: 16, logins: 2_000, bytes: 1 << 30, trips: 10_000, sessions: 1_000, burst: 1_000 }
+            (false, false) => Self {
+                lanes: 16,
+                logins: 2_000,
+                bytes: 1 << 30,
+                trips: 10_000,
+                sessions: 1_000,
+                burst: 1_000,
+                bursts: 3,
+            },
+            (false, true) => {
+                Self { lanes: 5, logins: 48, bytes: 128 << 20, trips: 3_000, sessions: 150, burst: 0, bursts: 0 }
             }
-            (false, true) => Self { lanes: 5, logins: 48, bytes: 128 << 20, trips: 3_000, sessions: 150, burst: 0 },
             (true, false) => {
-                Self { lanes: 16, logins: 320, bytes: 128 << 20, trips: 2_000, sessions: 200, burst: 1_000 }
+                Self { lanes: 16, logins: 320, bytes: 128 << 20, trips: 2_000, sessions: 200, burst: 1_000, bursts: 1 }
             }
-            (true, true) => Self { lanes: 5, logins: 16, bytes: 32 << 20, trips: 1_000, sessions: 32, burst: 0 },
+            (true, true) => {
+                Self { lanes: 5, logins: 16, bytes: 32 << 20, trips: 1_000, sessions: 32, burst: 0, bursts: 0 }
+            }
         };
         let most = open_files.saturating_sub(200) / 2;
         amounts.sessions = amounts.sessions.min(most);
@@ -198,7 +210,7 @@ impl Bench<'_> {
         let binary = std::fs::metadata(self.target.program().map_err(anyhow::Error::msg)?)?.len() as f64 / 1e6;
         self.note(Metric::StartTime, millis(self.running.until_greeting));
         self.note(Metric::StartMemory, pss);
-        if self.target.fetches_tokens() {
+        if self.target.is_ours() {
             self.note(Metric::Binary, binary);
         }
         Ok(())
@@ -306,9 +318,9 @@ impl Bench<'_> {
         // The first burst makes room for all the others.
         run(USER).await?;
         let (mut warm, mut cold, mut requests) = (Vec::new(), Vec::new(), 0);
-        for burst in 0..3 {
+        for burst in 0..self.amounts.bursts {
             warm.push(run(USER).await?);
-            if self.target.fetches_tokens() {
+            if self.target.is_ours() {
                 let user = format!("burst-{}-{}-{burst}@contoso.com", self.target.name(), self.round);
                 cold.push(run(&user).await?);
                 requests = requests.max(self.requests.of(&user));
@@ -346,7 +358,7 @@ type Lane = Vec<Session>;
 /// Has the token fetched by one, and what is made at the first logins made.
 async fn warm_up(client: &Client, lanes: usize) -> anyhow::Result<()> {
     client.log_in(USER).await?.log_out().await?;
-    log_in_and_out(client, 16, lanes).await
+    log_in_and_out(client, lanes, lanes).await
 }
 
 /// So many logins and logouts, so many of them at any time.

@@ -33,12 +33,15 @@ struct Gate {
 }
 
 enum Bound {
+    /// Only an aim.
+    None,
+    Exactly(f64),
     AtMost(f64),
     /// So many times the peer's figure.
     AtMostPeers(f64, Target),
 }
 
-const GATES: [Gate; 18] = [
+const GATES: [Gate; 19] = [
     gate("CPU ms per login", Metric::LoginCpu, Bound::AtMost(0.35), Some(0.25)),
     gate("CPU ms per login", Metric::LoginCpu, Bound::AtMostPeers(1.0, Target::Nginx), None),
     gate("CPU s/GiB down, 1 connection", Metric::DownCpu1, Bound::AtMost(0.45), Some(0.30)),
@@ -52,8 +55,9 @@ const GATES: [Gate; 18] = [
     gate("CPU us per round trip", Metric::TripCpu, Bound::AtMostPeers(1.0, Target::Nginx), Some(52.0)),
     gate("PSS KiB per idle session, fresh", Metric::IdleMemory, Bound::AtMost(14.0), Some(6.0)),
     gate("PSS KiB per idle session, used", Metric::UsedMemory, Bound::AtMost(28.0), Some(6.0)),
-    gate("token requests of a cold burst", Metric::BurstRequests, Bound::AtMost(1.0), None),
+    gate("token requests of a cold burst", Metric::BurstRequests, Bound::Exactly(1.0), None),
     gate("failed logins of the bursts", Metric::BurstFailures, Bound::AtMost(0.0), None),
+    gate("cold burst, multiple of a warm one", Metric::BurstRatio, Bound::None, Some(1.1)),
     gate("ms from start to first greeting", Metric::StartTime, Bound::AtMost(40.0), Some(5.0)),
     gate("PSS MiB after start", Metric::StartMemory, Bound::AtMost(10.0), Some(4.0)),
     gate("program file, MB", Metric::Binary, Bound::AtMost(16.0), Some(8.0)),
@@ -64,14 +68,17 @@ const fn gate(what: &'static str, metric: Metric, bound: Bound, aim: Option<f64>
 }
 
 impl Gate {
-    /// The bound as a figure, and as text. `None` when the peer has not been measured.
-    fn bound(&self, report: &Report) -> Option<(f64, String)> {
+    /// The demand as text, and whether it is met. `None` where there is none, or something has not been measured.
+    fn verdict(&self, report: &Report) -> Option<(String, bool)> {
+        let value = report.median(Target::Gatepost, self.metric)?;
         match self.bound {
-            Bound::AtMost(bound) => Some((bound, format!("≤ {}", digits(bound)))),
+            Bound::None => None,
+            Bound::Exactly(bound) => Some((format!("= {}", digits(bound)), value == bound)),
+            Bound::AtMost(bound) => Some((format!("≤ {}", digits(bound)), value <= bound)),
             Bound::AtMostPeers(factor, peer) => {
                 let bound = report.median(peer, self.metric)? * factor;
                 let times = if factor == 1.0 { String::new() } else { format!("{factor} x ") };
-                Some((bound, format!("≤ {} ({times}{})", digits(bound), peer.name())))
+                Some((format!("≤ {} ({times}{})", digits(bound), peer.name()), value <= bound))
             }
         }
     }
@@ -89,13 +96,13 @@ impl Report {
     /// All tables, as Markdown that reads well as it is.
     pub(crate) fn render(&self) -> String {
         let mut text = format!("\n{}\n", self.machine);
+        let rounds = if self.rounds == 1 {
+            "one round".to_owned()
+        } else {
+            format!("medians of {} alternating rounds", self.rounds)
+        };
         let amounts = if self.quick { "; quick: smaller amounts, rougher figures" } else { "" };
-        writeln!(
-            text,
-            "medians of {} alternating rounds{amounts}; CPU: user + system of the proxy's whole process tree\n",
-            self.rounds
-        )
-        .ok();
+        writeln!(text, "{rounds}{amounts}; CPU: user + system of the proxy's whole process tree\n").ok();
         self.render_costs(&mut text);
         self.render_rates(&mut text);
         self.render_ratios(&mut text);
@@ -192,7 +199,7 @@ impl Report {
         ];
         for own in [Target::Gatepost, Target::GatepostTls] {
             let peers: Vec<_> =
-                self.figures.keys().copied().filter(|&peer| peer != own && peer != Target::Direct).collect();
+                self.figures.keys().copied().filter(|peer| !peer.is_ours() && *peer != Target::Direct).collect();
             if !self.figures.contains_key(&own) || peers.is_empty() {
                 continue;
             }
@@ -217,16 +224,15 @@ impl Report {
         }
         let rows = GATES.iter().map(|gate| {
             let value = self.median(Target::Gatepost, gate.metric);
-            let bound = gate.bound(self);
-            let verdict = match (value, &bound) {
-                (Some(value), Some((bound, _))) if value <= *bound => "pass",
-                (Some(_), Some(_)) => "MISS",
-                _ => "not measured",
+            let (bound, verdict) = match gate.verdict(self) {
+                Some((bound, true)) => (bound, "pass"),
+                Some((bound, false)) => (bound, "MISS"),
+                None => ("–".to_owned(), "–"),
             };
             vec![
                 gate.what.to_owned(),
                 self.text(Target::Gatepost, gate.metric),
-                bound.map_or_else(|| "–".to_owned(), |(_, text)| text),
+                bound,
                 verdict.to_owned(),
                 match (value, gate.aim) {
                     (Some(value), Some(aim)) => {
@@ -254,8 +260,8 @@ impl Report {
             .iter()
             .map(|gate| {
                 let value = self.median(Target::Gatepost, gate.metric);
-                let bound = gate.bound(self).map(|(bound, _)| bound);
-                let pass = value.zip(bound).map(|(value, bound)| value <= bound);
+                let verdict = gate.verdict(self);
+                let (bound, pass) = verdict.unzip();
                 json!({ "gate": gate.what, "value": value, "bound": bound, "aim": gate.aim, "pass": pass })
             })
             .collect();
@@ -266,13 +272,13 @@ impl Report {
     }
 }
 
-/// Three significant digits, no more than are true.
+/// About three significant digits: more would not be true.
 fn digits(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
-        small if small < 0.995 => format!("{value:.2}"),
-        medium if medium < 9.95 => format!("{value:.2}"),
-        large if large < 99.5 => format!("{value:.1}"),
+        tiny if tiny < 0.0995 => format!("{value:.4}"),
+        small if small < 9.995 => format!("{value:.2}"),
+        medium if medium < 99.95 => format!("{value:.1}"),
         _ => format!("{value:.0}"),
     }
 }
@@ -281,6 +287,9 @@ fn digits(value: f64) -> String {
 fn table(text: &mut String, header: &[&str], rows: impl Iterator<Item = Vec<String>>) {
     let mut lines = vec![header.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>()];
     lines.extend(rows);
+    if lines.len() == 1 {
+        return;
+    }
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0).max(3);
     let widths: Vec<_> = (0..header.len()).map(width).collect();
     for (number, line) in lines.iter().enumerate() {

@@ -86,8 +86,8 @@ impl Target {
         }
     }
 
-    /// It asks the token endpoint, so a cold cache means something.
-    pub(crate) fn fetches_tokens(self) -> bool {
+    /// Gatepost: it asks the token endpoint, so that a cold cache means something.
+    pub(crate) fn is_ours(self) -> bool {
         matches!(self, Self::Gatepost | Self::GatepostTls)
     }
 
