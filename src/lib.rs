@@ -1,12 +1,55 @@
-//! Gatepost keeps old mail programs working with Microsoft 365.
+//! Gatepost keeps old mail programs working with Microsoft 365: a client logs in with a user name and a password over
+//! IMAP, POP3 or SMTP; Gatepost gets an OAuth 2.0 access token from Microsoft Entra ID, signs in to Exchange Online with
+//! SASL XOAUTH2, straight or through a corporate proxy, and from then on moves bytes.
+//!
+//! # The life of one login
+//! ```text
+//!  client ─▶ listener ─▶ client-side machine ─▶ policy ─▶ token ─▶ upstream ─▶ upstream-side machine ─▶ relay
+//!            TLS, places  greeting, AUTH, …     which     cached,  dial,       XOAUTH2                  both ways,
+//!            net, tls     proto, sasl           account   or one   CONNECT,    proto                    half-close
+//!                                               login     request  TLS                                  net::relay
+//!                                                         oauth    net, tls
+//! ```
+//! [`session`] drives it from left to right, once and never back; [`app`] puts everything together. The types say where a
+//! login stands: only a finished [`proto::UpstreamSide`] makes a [`proto::Authenticated`], and nothing is relayed without
+//! one.
+//!
+//! # What may depend on what
+//! * Words: [`account`], [`secret`], [`clock`], [`chance`], [`failure`].
+//! * Pure logic, without runtime, sockets or clock: [`sasl`], [`proto`], `net::connect`, the configuration's check, the
+//!   forms and answers of [`oauth`]. This is what gets fuzzed.
+//! * Edges: [`net`], [`tls`], `oauth::endpoint`, [`telemetry`].
+//! * Flows: [`login`], [`session`]. Assembly: [`app`], [`cli`].
+//!
+//! [`proto`] never learns what OAuth is, [`oauth`] never learns which protocol asked.
+//!
+//! # Attacks, and where each one ends
+//! * Any password opens a cached token: the token stands behind a keyed hash of the password that earned it ([`login`]).
+//! * Guesses lock the account out at Entra: refused passwords are remembered, and forwarded within a budget ([`login`]).
+//! * Commands or replies slipped in before STARTTLS: both sides demand an empty buffer at the switch ([`proto`]).
+//! * A second identity in the user name (`^A`): names are checked types before anything is built from them ([`account`]).
+//! * A server or proxy in between that lies: its words are parsed, never copied, before TLS is verified and XOAUTH2 has
+//!   succeeded ([`proto`], `net::connect`).
+//! * Memory or time taken before the login: every buffer has a bound and every wait a deadline ([`config::Limits`]).
+//! * Secrets in logs: they are types that cannot be formatted ([`secret`]).
 #![forbid(unsafe_code)]
 
 pub mod account;
+pub mod app;
+pub mod chance;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod failure;
 pub mod login;
+pub mod net;
 pub mod oauth;
+pub mod process;
 pub mod proto;
+#[cfg(feature = "sandbox")]
+pub mod sandbox;
 pub mod sasl;
 pub mod secret;
+pub mod session;
+pub mod telemetry;
+pub mod tls;

@@ -1,6 +1,6 @@
 //! The configuration, checked: what the rest of the program works with.
 //!
-//! [`raw`] mirrors the file with serde, [`load`] reads file, environment and flags, [`check`] turns the raw form into
+//! [`load`] reads file, environment and flags, `raw` keeps what was written with its places, `check` turns that into
 //! [`Config`] and collects every [`problem::Problem`] on the way. A value of these types needs no further check.
 
 use std::net::SocketAddr;
@@ -15,11 +15,18 @@ use crate::account::{LoginName, MailAddress};
 use crate::proto::Protocol;
 use crate::secret::{ClientSecret, ProxyPassword};
 
-pub mod check;
+mod accounts;
+mod check;
+mod forward_proxy;
+mod limits;
+mod listeners;
 pub mod load;
 pub mod problem;
-pub mod raw;
-pub mod render;
+mod raw;
+mod reader;
+mod render;
+mod secrets;
+mod value;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -112,7 +119,7 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// In the order of the configuration. The patterns and aliases are unique ([`check`] sees to it).
+    /// In the order of the configuration. The patterns and aliases are unique (the check sees to it).
     pub fn new(entries: Vec<Arc<Account>>) -> Self {
         Self { entries }
     }
@@ -199,7 +206,7 @@ pub struct Application {
     pub cloud: Cloud,
 }
 
-/// Microsoft's clouds (`microsoft-365.md` 1.1 and 1.4).
+/// Microsoft's clouds (Microsoft, "National clouds").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Cloud {
     /// Also GCC.

@@ -1,1 +1,149 @@
-//!
+//! What is wrong with a configuration: each mistake with its place, its reason and a hint, all of them at once.
+
+use std::fmt;
+use std::ops::Range;
+
+/// Where something of the configuration was written.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// In the file.
+    File {
+        /// From 1.
+        line: usize,
+        /// From 1, in characters.
+        column: usize,
+        /// Start in the text, in octets; for the excerpt.
+        start: usize,
+        /// End in the text, in octets.
+        end: usize,
+    },
+    /// In an environment variable; its name.
+    Environment(String),
+    /// In a `--set` on the command line; its key.
+    Flag(String),
+    /// Nowhere: something is missing altogether.
+    Nowhere,
+}
+
+impl Place {
+    /// The octets in the file.
+    pub fn range(&self) -> Option<Range<usize>> {
+        match self {
+            Self::File { start, end, .. } => Some(*start..*end),
+            _ => None,
+        }
+    }
+}
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Name of the file, when there is one.
+    pub file: Option<String>,
+    /// Where.
+    pub place: Place,
+    /// Path of the key, such as `listeners.smtp.bind`; empty for the whole.
+    pub key: String,
+    /// What is wrong, one sentence, never a secret.
+    pub reason: String,
+    /// What to do, one sentence.
+    pub hint: String,
+    /// The line in question with a mark below it, secrets masked; lines end in LF.
+    pub excerpt: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let file = self.file.as_deref().unwrap_or("configuration");
+        match &self.place {
+            Place::File { line, column, .. } => write!(f, "{file}:{line}:{column}: ")?,
+            Place::Environment(name) => write!(f, "environment variable {name}: ")?,
+            Place::Flag(key) => write!(f, "--set {key}: ")?,
+            Place::Nowhere => write!(f, "{file}: ")?,
+        }
+        if !self.key.is_empty() {
+            write!(f, "{}: ", self.key)?;
+        }
+        writeln!(f, "{}", self.reason)?;
+        f.write_str(self.excerpt.as_deref().unwrap_or_default())?;
+        writeln!(f, "  hint: {}", self.hint)
+    }
+}
+
+/// Every mistake of a configuration, in the order of the file; never empty.
+#[derive(Clone, Debug)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Sorts the mistakes by place. `None` when there are none.
+    pub fn new(mut list: Vec<Problem>) -> Option<Self> {
+        list.sort_by(|a, b| a.place.cmp(&b.place).then_with(|| a.key.cmp(&b.key)));
+        list.dedup();
+        (!list.is_empty()).then_some(Self(list))
+    }
+
+    /// One by one.
+    pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
+        self.0.iter()
+    }
+}
+
+impl From<Problem> for Problems {
+    fn from(problem: Problem) -> Self {
+        Self(vec![problem])
+    }
+}
+
+impl<'a> IntoIterator for &'a Problems {
+    type Item = &'a Problem;
+    type IntoIter = std::slice::Iter<'a, Problem>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.iter()
+    }
+}
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for problem in &self.0 {
+            writeln!(f, "{problem}")?;
+        }
+        match self.0.len() {
+            1 => write!(f, "1 mistake in the configuration"),
+            n => write!(f, "{n} mistakes in the configuration"),
+        }
+    }
+}
+
+impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(place: Place, key: &str) -> Problem {
+        Problem {
+            file: Some("proxy.yaml".into()),
+            place,
+            key: key.into(),
+            reason: "is wrong".into(),
+            hint: "put it right".into(),
+            excerpt: None,
+        }
+    }
+
+    #[test]
+    fn mistakes_come_in_the_order_of_the_file() {
+        let at = |line| Place::File { line, column: 3, start: 0, end: 1 };
+        let list = vec![problem(Place::Flag("x".into()), "x"), problem(at(9), "b"), problem(at(2), "a")];
+        let problems = Problems::new(list).unwrap();
+        assert_eq!(
+            problems.to_string(),
+            "proxy.yaml:2:3: a: is wrong\n  hint: put it right\n\n\
+             proxy.yaml:9:3: b: is wrong\n  hint: put it right\n\n\
+             --set x: x: is wrong\n  hint: put it right\n\n\
+             3 mistakes in the configuration"
+        );
+        assert!(Problems::new(Vec::new()).is_none());
+    }
+}

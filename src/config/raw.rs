@@ -1,1 +1,347 @@
+//! The configuration as it was written: YAML text to values and the places they stand at. Pure, bounded, safe to fuzz.
 //!
+//! Every leaf stays text (`0143` is not 143 and `no` is not false here), so that the file, the environment and the
+//! command line are read by the same rules; [`super::check`] gives the text its type. Reading never stops at a mistake of
+//! meaning, only at one of YAML itself, so that one report can hold all mistakes.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Range;
+
+use config::{Map, Value, ValueKind};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
+use serde_saphyr::{Location, Spanned};
+
+use super::problem::Place;
+use super::render;
+
+/// Longest configuration text, in octets.
+pub(super) const TEXT_BYTES: usize = 1024 * 1024;
+
+/// Deepest nesting; the contract needs five.
+const DEPTH: usize = 16;
+
+/// A table of the configuration.
+pub(super) type Table = Map<String, Value>;
+
+/// Where a key and its value stand.
+#[derive(Clone, Debug)]
+pub(super) struct Spot {
+    pub(super) key: Place,
+    pub(super) value: Place,
+    /// The value is a table: other layers add to it instead of replacing it.
+    table: bool,
+}
+
+/// One source of configuration: its values, and where each stands (by key path).
+#[derive(Clone, Debug, Default)]
+pub(super) struct Layer {
+    pub(super) values: Table,
+    pub(super) spots: BTreeMap<String, Spot>,
+    /// Keys that were written twice: path, place, and line of the first.
+    pub(super) duplicates: Vec<(String, Place, usize)>,
+    /// Octets of the text that an excerpt must not show.
+    pub(super) masked: Vec<Range<usize>>,
+}
+
+/// The text is not YAML.
+#[derive(Debug)]
+pub(super) struct SyntaxError {
+    pub(super) place: Place,
+    pub(super) message: String,
+}
+
+impl Layer {
+    /// Reads the text of a file.
+    pub(super) fn from_yaml(text: &str) -> Result<Self, SyntaxError> {
+        let mut layer = Self::default();
+        let root = parse(text)?;
+        let root_place = place(&root.referenced, text);
+        match root.value {
+            Raw::Map(entries) => layer.values = layer.table(entries, "", text),
+            Raw::Null => {}
+            _ => {
+                let message = "the file does not hold keys with values".to_owned();
+                return Err(SyntaxError { place: root_place, message });
+            }
+        }
+        Ok(layer)
+    }
+
+    /// Adds one value under a path of keys, as the environment and the command line give it. Text in brackets or braces is
+    /// read as a YAML list or map when it is one; everything else is taken literally.
+    pub(super) fn set(&mut self, keys: &[&str], text: &str, place: &Place) {
+        let trimmed = text.trim();
+        let collection = [('[', ']'), ('{', '}')].iter().any(|(a, b)| trimmed.starts_with(*a) && trimmed.ends_with(*b));
+        let parsed = if collection { parse(trimmed).ok().map(|raw| without_places(raw, trimmed)) } else { None };
+        let value = parsed.unwrap_or_else(|| Value::new(None, ValueKind::String(text.to_owned())));
+
+        let mut path = String::new();
+        for (depth, key) in keys.iter().enumerate() {
+            path = join(&path, key);
+            let table = depth + 1 < keys.len() || matches!(value.kind, ValueKind::Table(_));
+            self.spots.insert(path.clone(), Spot { key: place.clone(), value: place.clone(), table });
+        }
+        insert(&mut self.values, keys, value);
+    }
+
+    fn table(&mut self, entries: Vec<(Spanned<String>, Spanned<Raw>)>, path: &str, text: &str) -> Table {
+        let mut table = Table::default();
+        for (key, raw) in entries {
+            let path = join(path, &key.value);
+            let mut spot = Spot { key: place(&key.referenced, text), value: place(&raw.referenced, text), table: false };
+            if let Some(first) = self.spots.get(&path) {
+                let line = if let Place::File { line, .. } = first.key { line } else { 0 };
+                self.duplicates.push((path.clone(), spot.key.clone(), line));
+                // Read on under another path, so that masks are complete; the value itself does not count.
+                let _ = self.value(raw, &format!("{path} (again)"), &key.value, text, &mut spot);
+                continue;
+            }
+            let value = self.value(raw, &path, &key.value, text, &mut spot);
+            self.spots.insert(path, spot);
+            table.insert(key.value, value);
+        }
+        table
+    }
+
+    fn value(&mut self, raw: Spanned<Raw>, path: &str, key: &str, text: &str, spot: &mut Spot) -> Value {
+        let location = raw.referenced;
+        let kind = match raw.value {
+            Raw::Null => ValueKind::Nil,
+            Raw::Map(entries) => {
+                // A block begins below its key: the key is what a person looks for.
+                spot.value = spot.key.clone();
+                spot.table = true;
+                ValueKind::Table(self.table(entries, path, text))
+            }
+            Raw::List(items) => {
+                spot.value = spot.key.clone();
+                let item = |(index, raw): (usize, Spanned<Raw>)| {
+                    let path = format!("{path}[{index}]");
+                    let here = place(&raw.referenced, text);
+                    let mut spot = Spot { key: here.clone(), value: here, table: false };
+                    let value = self.value(raw, &path, key, text, &mut spot);
+                    self.spots.insert(path, spot);
+                    value
+                };
+                ValueKind::Array(items.into_iter().enumerate().map(item).collect())
+            }
+            leaf => {
+                let words = match leaf {
+                    Raw::Text(words) => words,
+                    _ => source(&location, text),
+                };
+                if !render::is_public(path, key, &words) {
+                    self.masked.push(range(&location, text));
+                }
+                ValueKind::String(words)
+            }
+        };
+        Value::new(None, kind)
+    }
+}
+
+impl config::Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn config::Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    /// Everything below one key, because the merging library reads paths (`a.b`, `a[9]`) into the outermost keys.
+    fn collect(&self) -> Result<Table, config::ConfigError> {
+        Ok(Table::from_iter([(ROOT.to_owned(), Value::new(None, ValueKind::Table(self.values.clone())))]))
+    }
+}
+
+const ROOT: &str = "configuration";
+
+/// Lays each layer over the ones before it: tables are merged, anything else is replaced.
+pub(super) fn merge(layers: &[Layer]) -> Result<Layer, config::ConfigError> {
+    let mut builder = config::Config::builder();
+    for layer in layers {
+        builder = builder.add_source(layer.clone());
+    }
+    let mut merged = Layer { values: builder.build()?.get_table(ROOT)?, ..Layer::default() };
+    for layer in layers {
+        for (path, spot) in &layer.spots {
+            // A table that several layers touch stays where the first wrote it.
+            if !spot.table || !merged.spots.contains_key(path) {
+                merged.spots.insert(path.clone(), spot.clone());
+            }
+        }
+        merged.duplicates.extend(layer.duplicates.iter().cloned());
+        merged.masked.extend(layer.masked.iter().cloned());
+    }
+    Ok(merged)
+}
+
+fn insert(table: &mut Table, keys: &[&str], value: Value) {
+    let Some((first, rest)) = keys.split_first() else { return };
+    if rest.is_empty() {
+        table.insert((*first).to_owned(), value);
+        return;
+    }
+    let inner = table.entry((*first).to_owned()).or_default();
+    if !matches!(inner.kind, ValueKind::Table(_)) {
+        inner.kind = ValueKind::Table(Table::default());
+    }
+    if let ValueKind::Table(inner) = &mut inner.kind {
+        insert(inner, rest, value);
+    }
+}
+
+/// The path of a key below another one.
+pub(super) fn join(path: &str, key: &str) -> String {
+    let key = segment(key);
+    if path.is_empty() { key } else { format!("{path}.{key}") }
+}
+
+/// A key as part of a path: quoted when it could be taken for more than one, cut when it is absurdly long.
+fn segment(key: &str) -> String {
+    let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    if plain { key.to_owned() } else { format!("{key:?}") }
+}
+
+/// The value alone, for text of the environment and the command line.
+fn without_places(raw: Spanned<Raw>, text: &str) -> Value {
+    let kind = match raw.value {
+        Raw::Null => ValueKind::Nil,
+        Raw::Text(words) => ValueKind::String(words),
+        Raw::Plain => ValueKind::String(source(&raw.referenced, text)),
+        Raw::List(items) => ValueKind::Array(items.into_iter().map(|item| without_places(item, text)).collect()),
+        Raw::Map(entries) => {
+            ValueKind::Table(entries.into_iter().map(|(key, value)| (key.value, without_places(value, text))).collect())
+        }
+    };
+    Value::new(None, kind)
+}
+
+/// What serde sees of the YAML.
+enum Raw {
+    Null,
+    Text(String),
+    /// An unquoted number or truth value: its text is taken from the source by its place.
+    Plain,
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("text, a list, or keys with values")
+    }
+
+    fn visit_unit<E: Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E: Error>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+
+    fn visit_bool<E: Error>(self, _: bool) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i64<E: Error>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u64<E: Error>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_i128<E: Error>(self, _: i128) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_u128<E: Error>(self, _: u128) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_f64<E: Error>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Plain)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Raw::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
+
+fn parse(text: &str) -> Result<Spanned<Raw>, SyntaxError> {
+    let options = serde_saphyr::options! {
+        // Anchors, aliases and merge keys are ways to write less, and to hide what is configured.
+        budget: serde_saphyr::budget! {
+            max_depth: DEPTH,
+            flow_nesting_limit: DEPTH,
+            max_aliases: 0,
+            max_anchors: 0,
+            max_documents: 1,
+            max_nodes: 50_000,
+            max_events: 200_000,
+            max_total_scalar_bytes: TEXT_BYTES,
+        },
+        merge_keys: MergeKeyPolicy::Error,
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
+        let place = error.location().map_or(Place::Nowhere, |location| place(&location, text));
+        let words = error.without_snippet().to_string();
+        // The place is told by itself; the rest of the first line says what the parser expected.
+        let words = words.lines().next().unwrap_or_default();
+        let words = words.rsplit_once(" at line ").map_or(words, |(words, _)| words);
+        let words: String = words.chars().filter(|c| !c.is_control()).take(200).collect();
+        SyntaxError { place, message: format!("this is not YAML that can be read: {words}") }
+    })
+}
+
+/// The text of an unquoted value.
+fn source(location: &Location, text: &str) -> String {
+    text.get(range(location, text)).unwrap_or_default().trim().to_owned()
+}
+
+fn range(location: &Location, text: &str) -> Range<usize> {
+    let span = location.span();
+    let offset = |n: Option<u64>| n.and_then(|n| usize::try_from(n).ok());
+    let start = offset(span.byte_offset().map(Into::into)).unwrap_or(0).min(text.len());
+    let length = offset(span.byte_len().map(Into::into)).unwrap_or(0);
+    start..start.saturating_add(length).min(text.len())
+}
+
+fn place(location: &Location, text: &str) -> Place {
+    let Range { start, end } = range(location, text);
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    if location.line() == 0 {
+        return Place::Nowhere;
+    }
+    Place::File { line: number(location.line()), column: number(location.column()), start, end }
+}

@@ -1,1 +1,185 @@
+//! The line that a mistake stands on, with a mark below it and without anybody's secret.
 //!
+//! What may be shown is listed; what is not listed is masked. A secret under a misspelt key stays hidden that way.
+
+use std::ops::Range;
+
+use super::problem::Place;
+
+/// What a masked value looks like.
+const MASK: &str = "********";
+
+/// Longest line shown, in characters.
+const LINE: usize = 160;
+
+/// Keys whose values are no secrets, outside `limits`, where none is.
+const PUBLIC: &[&str] = &[
+    "additional_ca",
+    "aliases",
+    "allow_from",
+    "allow_plaintext_from",
+    "authentication",
+    "authority",
+    "bare_lf",
+    "bind",
+    "certificate",
+    "client_id",
+    "cloud",
+    "command",
+    "deliver",
+    "env",
+    "file",
+    "format",
+    "forward_proxy",
+    "grant",
+    "level",
+    "login",
+    "mailbox",
+    "no_proxy",
+    "private_key",
+    "protocol",
+    "scope",
+    "system_roots",
+    "tenant",
+    "tls",
+    "token_expiry_margin",
+    "upstream",
+    "upstream_name",
+    "upstream_tls",
+    "url",
+    "username",
+];
+
+/// True when the value under the key may appear in an excerpt.
+pub(super) fn is_public(path: &str, key: &str, value: &str) -> bool {
+    // `http://user:password@host` is a secret, whatever the key is called.
+    let with_user = value.contains("//") && value.contains('@');
+    !with_user && (path.starts_with("limits.") || PUBLIC.contains(&key))
+}
+
+/// The excerpt for a place: the line and a mark, or `None` when the place is not in the text.
+pub(super) fn excerpt(text: &str, place: &Place, masked: &[Range<usize>]) -> Option<String> {
+    let (Place::File { line, .. }, Some(range)) = (place, place.range()) else { return None };
+    let start = text.get(..range.start)?.rfind('\n').map_or(0, |at| at + 1);
+    let end = text.get(range.start..)?.find('\n').map_or(text.len(), |at| range.start + at);
+    let marked = range.start..range.end.clamp(range.start, end);
+
+    let mut shown = String::new();
+    let mut under = String::new();
+    let mut hidden: Option<&Range<usize>> = None;
+    for (at, c) in text.get(start..end)?.trim_end_matches('\r').char_indices().map(|(at, c)| (start + at, c)) {
+        let mark = if marked.contains(&at) || (marked.is_empty() && at == marked.start) { '^' } else { ' ' };
+        match masked.iter().find(|range| range.contains(&at)) {
+            Some(range) if hidden == Some(range) => {}
+            Some(range) => {
+                hidden = Some(range);
+                shown.push_str(MASK);
+                under.extend(std::iter::repeat_n(mark, MASK.len()));
+            }
+            None => {
+                hidden = None;
+                shown.push(if c.is_control() { ' ' } else { c });
+                under.push(mark);
+            }
+        }
+    }
+    if marked.start >= end {
+        under.push('^');
+    }
+    let shown: String = shown.chars().take(LINE).collect();
+    let under: String = under.chars().take(LINE).collect();
+    Some(format_excerpt(*line, shown.trim_end(), under.trim_end()))
+}
+
+/// The excerpt for text that could not be read, where nobody knows what is a value: the line up to the value of its key,
+/// and the value only when the key is one that holds no secret and no secret began above it.
+pub(super) fn excerpt_of_unread(text: &str, place: &Place) -> Option<String> {
+    let Place::File { line, .. } = place else { return None };
+    // Indentation of the secret key that the lines below may still belong to.
+    let mut secret: Option<usize> = None;
+    for (number, content) in text.lines().enumerate().take(*line) {
+        let bare = content.trim_start_matches([' ', '-']);
+        let indent = content.len() - bare.len();
+        if secret.is_some_and(|of| indent <= of && !bare.is_empty()) {
+            secret = None;
+        }
+        let key = bare.split_once(':').map(|(key, _)| key.trim_matches(['"', '\'', ' ']));
+        let value = bare.split_once(':').map_or("", |(_, value)| value);
+        let public = key.is_some_and(|key| value.trim().is_empty() || is_public("", key, value));
+        if number + 1 == *line {
+            let head = content.len() - value.len();
+            let shown = match key {
+                Some(_) if public && secret.is_none() => content.to_owned(),
+                Some(_) if secret.is_none() => format!("{} {MASK}", content.get(..head).unwrap_or_default()),
+                _ => format!("{}{MASK}", " ".repeat(indent.min(LINE))),
+            };
+            let shown: String = shown.chars().map(|c| if c.is_control() { ' ' } else { c }).take(LINE).collect();
+            return Some(format_excerpt(*line, shown.trim_end(), ""));
+        }
+        if key.is_some() && !public && secret.is_none() {
+            secret = Some(indent);
+        }
+    }
+    None
+}
+
+fn format_excerpt(line: usize, shown: &str, under: &str) -> String {
+    let number = line.to_string();
+    let gap = " ".repeat(number.len());
+    let mut excerpt = format!("  {gap} |\n  {number} | {shown}\n");
+    if !under.is_empty() {
+        excerpt.push_str(&format!("  {gap} | {under}\n"));
+    }
+    excerpt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str, needle: &str) -> Place {
+        let start = text.find(needle).unwrap();
+        let line = text[..start].matches('\n').count() + 1;
+        Place::File { line, column: 1, start, end: start + needle.len() }
+    }
+
+    #[test]
+    fn the_mark_stands_below_the_value() {
+        let text = "a: 1\nbind: here\r\nb: 2\n";
+        assert_eq!(
+            excerpt(text, &at(text, "here"), &[]).unwrap(),
+            "    |\n  2 | bind: here\n    |       ^^^^\n"
+        );
+    }
+
+    #[test]
+    fn masked_octets_are_replaced_and_the_mark_follows() {
+        let text = "{client_secret: hunter2, bind: x}";
+        let secret = 16..23;
+        assert_eq!(&text[secret.clone()], "hunter2");
+        assert_eq!(
+            excerpt(text, &at(text, "x"), &[secret.clone()]).unwrap(),
+            "    |\n  1 | {client_secret: ********, bind: x}\n    |                                 ^\n"
+        );
+        assert!(!excerpt(text, &at(text, "hunter2"), &[secret]).unwrap().contains("hunter"));
+    }
+
+    #[test]
+    fn text_that_could_not_be_read_hides_what_may_be_a_secret() {
+        let text = "microsoft:\n  tenant: contoso.com\n  client_secret: |\n    hunter2\n    bind: hunter3\n  grant: [\n";
+        let line = |line| excerpt_of_unread(text, &Place::File { line, column: 1, start: 0, end: 0 }).unwrap();
+        assert!(line(2).contains("contoso.com"));
+        assert!(line(3).contains("client_secret: ********"));
+        assert!(!line(4).contains("hunter2"));
+        assert!(!line(5).contains("hunter3"));
+        assert!(line(6).contains("grant: ["));
+    }
+
+    #[test]
+    fn an_url_with_a_user_is_masked() {
+        assert!(is_public("forward_proxy.url", "url", "http://proxy:3128"));
+        assert!(!is_public("forward_proxy.url", "url", "http://u:p@proxy:3128"));
+        assert!(!is_public("microsoft.client_secert", "client_secert", "x"));
+        assert!(is_public("limits.conections", "conections", "5"));
+    }
+}

@@ -7,7 +7,9 @@
 //! 2. take events from `poll_event` until it has none, and do what each one asks for,
 //! 3. write what `poll_output` gives, before waiting for more input.
 //!
-//! Every split of the same input gives the same events and output; the buffers are bounded by [`Limits`].
+//! Every split of the same input gives the same events and output; the buffers are bounded by [`Limits`]. One event
+//! depends on time: [`ClientEvent::StartTls`] comes only while nothing lies behind the command that asks for TLS, and
+//! input that is handed over after it turns it into a [`ClientEvent::Close`].
 //! What OAuth is, is not known here: [`ClientEvent::Login`] goes out, `accept` or `refuse` comes back.
 
 use std::sync::Arc;
@@ -15,7 +17,10 @@ use std::sync::Arc;
 use crate::sasl::{Bearer, Credentials};
 
 pub mod imap;
+mod line;
+pub mod machine;
 pub mod pop3;
+pub(crate) mod reply;
 pub mod smtp;
 
 /// The mail protocols.
@@ -334,6 +339,15 @@ pub trait UpstreamSide: Send {
 
     /// The handshake after [`UpstreamEvent::StartTls`] succeeded: everything said before is forgotten.
     fn tls_established(&mut self);
+}
+
+/// What Exchange Online is known to announce, until an upstream's own list has been learned.
+pub fn exchange_online(protocol: Protocol) -> Capabilities {
+    match protocol {
+        Protocol::Imap => imap::capabilities::exchange_online(),
+        Protocol::Pop3 => pop3::capabilities::exchange_online(),
+        Protocol::Smtp => smtp::capabilities::exchange_online(),
+    }
 }
 
 /// The machine that plays the server towards a mail client.

@@ -2,11 +2,25 @@
 //!
 //! Clients may use PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), and, when they hold a token of their own,
 //! XOAUTH2 and OAUTHBEARER (RFC 7628). Towards the upstream Gatepost speaks XOAUTH2 only.
+//!
+//! [`Exchange`] drives a mechanism from the server's side; [`decode`] and [`encode`] are the base64 that IMAP, POP3 and
+//! SMTP wrap around its messages.
 
 use std::sync::Arc;
 
-use crate::account::{LoginName, MailAddress};
+use crate::account::{LoginName, MailAddress, NameError};
 use crate::secret::{AccessToken, Password};
+
+mod encoding;
+mod exchange;
+pub mod login;
+pub mod oauthbearer;
+pub mod plain;
+pub mod text;
+pub mod xoauth2;
+
+pub use encoding::{NotBase64, decode, encode};
+pub use exchange::{Exchange, Progress};
 
 /// A mechanism that a client may choose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +33,26 @@ pub enum Mechanism {
     Xoauth2,
     /// The client brings its own token, in the form of RFC 7628.
     Oauthbearer,
+}
+
+impl Mechanism {
+    /// All of them, in the order in which they are offered: what every client knows comes first.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Login, Self::Xoauth2, Self::Oauthbearer];
+
+    /// The registered name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "PLAIN",
+            Self::Login => "LOGIN",
+            Self::Xoauth2 => "XOAUTH2",
+            Self::Oauthbearer => "OAUTHBEARER",
+        }
+    }
+
+    /// The mechanism of that name in any case (old .NET clients write `login`); `None` when it is not offered.
+    pub fn find(name: &[u8]) -> Option<Self> {
+        Self::ALL.into_iter().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name().as_bytes()))
+    }
 }
 
 /// What a client presented, checked for form but not yet for truth.
@@ -44,4 +78,58 @@ pub struct Bearer {
     pub user: MailAddress,
     /// The token, the `auth=Bearer` field.
     pub token: Arc<AccessToken>,
+}
+
+/// What is wrong with credentials by their form alone. The octets themselves are not repeated: they may be hostile.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// The message does not have the mechanism's form, so that nothing was presented at all.
+    #[error("the message does not have the form of its mechanism")]
+    Syntax,
+    /// The user name, or the identity to act as, cannot be one.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
+    #[error("the password is empty, too long, or holds a control character that no password has")]
+    Password,
+    /// The token is not one, or the message around it is malformed.
+    #[error("the token or the message around it is malformed")]
+    Token,
+}
+
+/// True for the `b64token` of RFC 6750 §2.1: one or more of `A-Z a-z 0-9 - . _ ~ + /`, then any number of `=`.
+/// What passes cannot end a field of XOAUTH2 or a header line, so it cannot smuggle in another one.
+pub fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+/// The mailbox and token of a client that brings its own, checked.
+fn bearer(user: &[u8], token: &[u8]) -> Result<Credentials, Flaw> {
+    let user = MailAddress::try_from(text::login_name(user)?)?;
+    let token = std::str::from_utf8(token).ok().filter(|token| is_b64token(token)).ok_or(Flaw::Token)?;
+    Ok(Credentials::Token(Bearer { user, token: Arc::new(AccessToken::new(token.to_owned())) }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mechanisms_are_found_in_any_case() {
+        assert_eq!(Mechanism::find(b"login"), Some(Mechanism::Login));
+        assert_eq!(Mechanism::find(b"XOAuth2"), Some(Mechanism::Xoauth2));
+        assert_eq!(Mechanism::find(b"CRAM-MD5"), None);
+        assert_eq!(Mechanism::find(b""), None);
+    }
+
+    #[test]
+    fn a_token_is_of_the_characters_of_rfc_6750() {
+        for good in ["a", "eyJ0.eyJh.c2ln-_~+/", "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="] {
+            assert!(is_b64token(good), "{good}");
+        }
+        for bad in ["", "=", "a=b", "a b", "a\u{1}auth=Bearer", "a\r\n", "é", "a,b", "a\0"] {
+            assert!(!is_b64token(bad), "{bad:?}");
+        }
+    }
 }

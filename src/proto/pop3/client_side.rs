@@ -1,43 +1,150 @@
-//! To be written.
-use crate::proto::*;
+//! The POP3 server that a mail client sees until its login is decided (RFC 1939 §7, RFC 2449, RFC 5034).
+
+use super::capabilities;
+use super::command::{self, Auth, Command};
+use crate::account::{LoginName, NameError};
+use crate::proto::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
+use crate::proto::{Capabilities, CloseReason, Farewell, Limits, Refusal, Rejection};
+use crate::sasl::{Exchange, text};
 
 /// The machine.
-pub struct Pop3;
-impl Pop3 {
-    /// A fresh one.
-    pub fn new(_: ClientSettings) -> Self {
-        todo!()
+pub type Pop3 = Machine<Dialog>;
+
+/// Where a POP3 client stands.
+pub struct Dialog(State);
+
+enum State {
+    /// A command is awaited.
+    Command,
+    /// USER was the last command. Whether the name can be one is told after PASS only.
+    Named(Result<LoginName, NameError>),
+    /// A SASL response is awaited.
+    Response(Exchange),
+}
+
+impl Dialog {
+    fn command(state: State, line: &[u8], context: &mut Context) -> Step<Self> {
+        match command::parse(line) {
+            Some(Command::Capa) => capabilities::list(context),
+            // Without TLS the client can still be kept from sending its password.
+            Some(Command::User(_)) if !context.offers_login() => Self::demand_tls((), context),
+            Some(Command::User(name)) => {
+                context.reply(format_args!("+OK"));
+                return Step::Read(Self(State::Named(text::login_name(name))));
+            }
+            Some(Command::Pass(_)) if !context.offers_login() => return Step::Reject((), Rejection::PlaintextLogin),
+            Some(Command::Pass(password)) => match state {
+                State::Named(name) => return machine::present((), text::credentials(name, password), context),
+                State::Command | State::Response(_) => {
+                    context.reply(format_args!("-ERR USER comes first"));
+                    return Step::Bad(Self::fresh());
+                }
+            },
+            Some(Command::Auth(None)) => capabilities::mechanisms(context),
+            Some(Command::Auth(Some(Auth { mechanism, initial }))) => {
+                return machine::authenticate((), mechanism, initial, context);
+            }
+            Some(Command::Stls) if context.offers_starttls() => {
+                context.reply(format_args!("+OK Begin TLS negotiation now"));
+                return Step::StartTls;
+            }
+            Some(Command::Stls) => {
+                context.reply(format_args!("-ERR STLS is not available"));
+                return Step::Bad(Self::fresh());
+            }
+            Some(Command::Noop) => context.reply(format_args!("+OK")),
+            Some(Command::Quit) => {
+                context.reply(format_args!("+OK Bye"));
+                return Step::Close(CloseReason::Logout);
+            }
+            Some(Command::AfterLogin) => context.reply(format_args!("-ERR Log in first")),
+            None => {
+                context.reply(format_args!("-ERR Command unknown or malformed"));
+                return Step::Bad(Self::fresh());
+            }
+        }
+        Step::Read(Self::fresh())
     }
 }
-impl ClientSide for Pop3 {
-    fn handle_input(&mut self, _: &[u8]) {
-        todo!()
+
+impl Dialect for Dialog {
+    type Ticket = ();
+
+    const CONTINUATION: &'static str = "+ ";
+
+    fn fresh() -> Self {
+        Self(State::Command)
     }
-    fn poll_event(&mut self) -> Option<ClientEvent> {
-        todo!()
+
+    fn authenticating((): (), exchange: Exchange) -> Self {
+        Self(State::Response(exchange))
     }
-    fn poll_output(&mut self) -> Option<Vec<u8>> {
-        todo!()
+
+    fn awaits_command(&self) -> bool {
+        !matches!(self.0, State::Response(_))
     }
-    fn tls_established(&mut self) {
-        todo!()
+
+    fn wants(&self, limits: &Limits, received: &[u8]) -> Wants {
+        let sasl = !self.awaits_command() || command::begins_auth(received);
+        Wants::Line(if sasl { limits.sasl_line_bytes } else { limits.line_bytes })
     }
-    fn wants_input(&self) -> bool {
-        todo!()
+
+    fn handle(self, input: Input, context: &mut Context) -> Step<Self> {
+        match (self.0, input) {
+            (State::Response(exchange), Input::Read(line)) => machine::respond((), exchange, &line, context),
+            (state, Input::Read(line)) => Self::command(state, &line, context),
+            (_, Input::TooLong) => {
+                context.reply(format_args!("-ERR Line too long"));
+                Step::Close(CloseReason::TooLong)
+            }
+            (_, Input::Flawed) => {
+                context.reply(format_args!("-ERR A line ends in CRLF and holds no NUL"));
+                Step::Bad(Self::fresh())
+            }
+        }
     }
-    fn accept(&mut self, _: &Capabilities) {
-        todo!()
+
+    fn greet(context: &mut Context) {
+        // Without `<...>`, which would make clients try APOP.
+        context.reply(format_args!("+OK Gatepost ready"));
     }
-    fn refuse(&mut self, _: Refusal) {
-        todo!()
+
+    fn succeed((): (), _upstream: &Capabilities, context: &mut Context) {
+        context.reply(format_args!("+OK Logged in"));
     }
-    fn resume(&mut self) {
-        todo!()
+
+    fn refuse((): (), refusal: Refusal, context: &mut Context) {
+        let code = match refusal {
+            Refusal::InvalidCredentials | Refusal::NotAuthorized => "AUTH",
+            Refusal::ContactAdmin => "SYS/PERM",
+            Refusal::Unavailable | Refusal::ServerBug => "SYS/TEMP",
+            Refusal::Limit => "IN-USE",
+        };
+        let text = context.refusal(refusal);
+        context.reply(format_args!("-ERR [{code}] {text}"));
     }
-    fn close(&mut self, _: Farewell) {
-        todo!()
+
+    fn demand_tls((): (), context: &mut Context) {
+        let text = context.tls_demand();
+        context.reply(format_args!("-ERR [SYS/PERM] {text}"));
     }
-    fn take_leftovers(&mut self) -> Vec<u8> {
-        todo!()
+
+    fn abort((): (), abort: Abort, context: &mut Context) {
+        let text = match abort {
+            Abort::Mechanism => "Mechanism not supported",
+            Abort::Syntax => "Malformed SASL message",
+            Abort::Cancelled => "Authentication cancelled",
+        };
+        context.reply(format_args!("-ERR {text}"));
+    }
+
+    fn goodbye(goodbye: Goodbye, awaited: bool, context: &mut Context) {
+        let code = match goodbye {
+            // There are no unsolicited replies in POP3: a client that waits for none just sees the end (RFC 1939 §3).
+            Goodbye::Farewell(_) if !awaited => return,
+            Goodbye::Farewell(Farewell::Draining | Farewell::Timeout | Farewell::TooManyConnections) => "[SYS/TEMP] ",
+            Goodbye::TooManyCommands | Goodbye::TooManyBadCommands | Goodbye::TooManyAttempts => "",
+        };
+        context.reply(format_args!("-ERR {code}{}", goodbye.text()));
     }
 }

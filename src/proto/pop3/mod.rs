@@ -1,4 +1,7 @@
-//! pop3
+//! POP3 (RFC 1939) up to the login, from both sides.
 
+pub mod capabilities;
 pub mod client_side;
+mod command;
+mod response;
 pub mod upstream_side;

@@ -1,28 +1,232 @@
-//! To be written.
-use crate::proto::*;
+//! The POP3 client that Microsoft sees until the login there succeeded (RFC 1939, RFC 5034, XOAUTH2).
+//!
+//! XOAUTH2 goes in two lines, always: Exchange closes the connection on an initial response, and RFC 5034 §4 allows no
+//! AUTH command over 255 octets, which a token exceeds.
 
-/// The machine.
-pub struct Pop3;
+use std::mem;
+
+use super::response::{self, Response};
+use crate::proto::reply::{self, Script, Wire};
+use crate::proto::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
+
+/// The machine; driven through [`crate::proto::UpstreamSide`].
+pub struct Pop3 {
+    wire: Wire,
+    starttls: bool,
+    state: State,
+}
+
+enum State {
+    Greeting,
+    Stls,
+    Handshake,
+    Capa,
+    /// The lines of the CAPA reply so far.
+    CapaList(Vec<Vec<u8>>),
+    Auth,
+    Response {
+        /// What the failure challenge said, once there has been one.
+        challenge: Option<Challenge>,
+    },
+    Ended,
+}
+
+struct Challenge {
+    status: Option<String>,
+}
+
 impl Pop3 {
-    /// A fresh one.
-    pub fn new(_: UpstreamSettings) -> Self {
-        todo!()
+    /// A machine that waits for the greeting.
+    pub fn new(settings: UpstreamSettings) -> Self {
+        Self { wire: Wire::new(&settings), starttls: settings.starttls, state: State::Greeting }
+    }
+
+    fn sign_in(&mut self) -> State {
+        if self.wire.response().is_some() {
+            self.wire.send("AUTH XOAUTH2");
+            State::Auth
+        } else {
+            self.wire.send("CAPA");
+            State::Capa
+        }
+    }
+
+    fn learned(&mut self, list: &[Vec<u8>]) -> State {
+        self.wire.send("QUIT");
+        self.wire.learned(reply::capabilities(list.iter().map(Vec::as_slice)));
+        State::Ended
+    }
+
+    fn on_reply(&mut self, state: State, line: &[u8]) -> Result<State, UpstreamFailure> {
+        use UpstreamFailureKind as Kind;
+        let Some(response) = response::parse(line) else { return Err(self.wire.failure(Kind::Protocol, line)) };
+        match (state, response) {
+            // STLS is demanded, so whether CAPA lists it does not matter: a server without it refuses the command.
+            (State::Greeting, Response::Ok) if self.starttls => {
+                self.wire.send("STLS");
+                Ok(State::Stls)
+            }
+            (State::Greeting, Response::Ok) => Ok(self.sign_in()),
+            (State::Greeting, Response::Err { code }) => Err(self.refused(code, Kind::Unavailable, line)),
+            (State::Stls, Response::Ok) => self.wire.start_tls().map(|()| State::Handshake),
+            (State::Stls, _) => Err(self.wire.failure(Kind::NoStartTls, line)),
+            (State::Capa, Response::Ok) => Ok(State::CapaList(Vec::new())),
+            // RFC 2449 §5: a server without CAPA has no capabilities to announce.
+            (State::Capa, Response::Err { code: None }) => Ok(self.learned(&[])),
+            (State::Capa, Response::Err { code }) => Err(self.refused(code, Kind::Protocol, line)),
+            (State::Auth, Response::Challenge(_)) => {
+                self.wire.send_response("");
+                Ok(State::Response { challenge: None })
+            }
+            (State::Auth, Response::Err { code }) => Err(self.refused(code, Kind::NoXoauth2, line)),
+            (State::Response { challenge: None }, Response::Ok) => {
+                self.wire.authenticated(Capabilities::default());
+                Ok(State::Ended)
+            }
+            (State::Response { challenge: None }, Response::Challenge(text)) => {
+                self.wire.send("");
+                Ok(State::Response { challenge: Some(Challenge { status: reply::challenge_status(text) }) })
+            }
+            (State::Response { challenge }, Response::Err { code }) => {
+                let status = challenge.and_then(|challenge| challenge.status);
+                let words = reply::after_challenge(status.as_deref(), line);
+                let kind = kind_of_refusal(code, line, Kind::TokenRefused);
+                Err(self.wire.failure(kind, &words))
+            }
+            _ => Err(self.wire.failure(Kind::Protocol, line)),
+        }
+    }
+
+    fn refused(&self, code: Option<&[u8]>, usual: UpstreamFailureKind, line: &[u8]) -> UpstreamFailure {
+        self.wire.failure(kind_of_refusal(code, line, usual), line)
     }
 }
-impl UpstreamSide for Pop3 {
-    fn handle_input(&mut self, _: &[u8]) {
-        todo!()
+
+impl Script for Pop3 {
+    fn wire(&mut self) -> &mut Wire {
+        &mut self.wire
     }
-    fn poll_event(&mut self) -> Option<UpstreamEvent> {
-        todo!()
+
+    fn on_line(&mut self, line: &[u8]) -> Result<(), UpstreamFailure> {
+        self.state = match mem::replace(&mut self.state, State::Ended) {
+            State::CapaList(mut list) => match response::listed(line) {
+                Some(entry) => {
+                    list.push(entry.to_vec());
+                    State::CapaList(list)
+                }
+                None => self.learned(&list),
+            },
+            state => self.on_reply(state, line)?,
+        };
+        Ok(())
     }
-    fn poll_output(&mut self) -> Option<Vec<u8>> {
-        todo!()
+
+    fn on_tls(&mut self) {
+        // RFC 2595 §4: what was said before is void, and there is no second greeting.
+        self.state = self.sign_in();
     }
-    fn tls_established(&mut self) {
-        todo!()
+}
+
+/// RFC 3206 and RFC 2449 codes first, then the words.
+fn kind_of_refusal(code: Option<&[u8]>, line: &[u8], usual: UpstreamFailureKind) -> UpstreamFailureKind {
+    const CODES: [(&str, UpstreamFailureKind); 5] = [
+        ("AUTH", UpstreamFailureKind::TokenRefused),
+        ("SYS/TEMP", UpstreamFailureKind::Unavailable),
+        ("SYS/PERM", UpstreamFailureKind::Disabled),
+        ("IN-USE", UpstreamFailureKind::Limit),
+        ("LOGIN-DELAY", UpstreamFailureKind::Limit),
+    ];
+    let of_code = |code: &[u8]| CODES.iter().find(|(name, _)| code.eq_ignore_ascii_case(name.as_bytes()));
+    let known = code.and_then(of_code).map(|(_, kind)| *kind);
+    known.or_else(|| reply::kind_of_words(line)).unwrap_or(usual)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::UpstreamFailureKind as Kind;
+    use crate::proto::reply::transcript::{Outcome, bearer, play};
+    use crate::proto::{Goal, Protocol};
+
+    fn sign_in(starttls: bool, conversation: &str) -> Outcome {
+        play(Protocol::Pop3, starttls, &Goal::Authenticate(bearer()), conversation)
     }
-    fn handle_eof(&mut self) {
-        todo!()
+
+    fn learn(starttls: bool, conversation: &str) -> Outcome {
+        play(Protocol::Pop3, starttls, &Goal::Learn, conversation)
+    }
+
+    #[test]
+    fn exchange_takes_two_lines() {
+        let outcome = sign_in(
+            false,
+            "S: +OK The Microsoft Exchange POP3 service is ready. [TQBXAEgA]
+             C: AUTH XOAUTH2
+             S: +
+             C: {response}
+             S: +OK User successfully authenticated.
+             S: +OK leftover",
+        );
+        assert_eq!(outcome, Outcome::Authenticated { announced: vec![], leftovers: "+OK leftover\r\n".into() });
+    }
+
+    #[test]
+    fn refusals() {
+        let sent = "S: +OK ready\nC: AUTH XOAUTH2\nS: + \nC: {response}\n";
+        for (answer, kind) in [
+            ("-ERR Authentication failure: unknown user name or bad password.", Kind::TokenRefused),
+            ("-ERR [AUTH] temporarily", Kind::TokenRefused),
+            ("-ERR [SYS/TEMP] later", Kind::Unavailable),
+            ("-ERR [SYS/PERM] never", Kind::Disabled),
+            ("-ERR [IN-USE] locked", Kind::Limit),
+            ("-ERR [LOGIN-DELAY] minimum time between polls", Kind::Limit),
+            ("-ERR Server Unavailable. 21", Kind::Unavailable),
+            ("-ERR Protocol error. Connection is closed. 10", Kind::Protocol),
+            ("220 what", Kind::Protocol),
+        ] {
+            assert_eq!(sign_in(false, &format!("{sent}S: {answer}")).kind(), kind, "{answer}");
+        }
+        assert_eq!(sign_in(false, &format!("{sent}EOF")).kind(), Kind::Closed);
+        let challenged = format!("{sent}S: + eyJzdGF0dXMiOiI0MDEifQ==\nC:\n");
+        assert_eq!(
+            sign_in(false, &format!("{challenged}S: -ERR no")),
+            Outcome::Failed(Kind::TokenRefused, "challenge with status 401, then: -ERR no".into())
+        );
+        assert_eq!(sign_in(false, &format!("{challenged}S: +")).kind(), Kind::Protocol);
+        assert_eq!(sign_in(false, &format!("{challenged}S: +OK")).kind(), Kind::Protocol);
+    }
+
+    #[test]
+    fn before_the_response() {
+        let sent = "S: +OK ready\nC: AUTH XOAUTH2\n";
+        assert_eq!(sign_in(false, &format!("{sent}S: -ERR Unknown AUTH mechanism")).kind(), Kind::NoXoauth2);
+        assert_eq!(sign_in(false, &format!("{sent}S: -ERR [SYS/TEMP]")).kind(), Kind::Unavailable);
+        assert_eq!(sign_in(false, &format!("{sent}S: +OK so soon")).kind(), Kind::Protocol);
+        assert_eq!(sign_in(false, "S: -ERR go away").kind(), Kind::Unavailable);
+        assert_eq!(sign_in(false, "S: * OK ready").kind(), Kind::Protocol);
+        assert_eq!(sign_in(false, "S: +").kind(), Kind::Protocol);
+    }
+
+    #[test]
+    fn stls_is_demanded() {
+        let sent = "S: +OK ready\nC: STLS\n";
+        let done = "S: +OK Begin TLS\nTLS\nC: AUTH XOAUTH2\nS: +\nC: {response}\nS: +OK";
+        assert!(matches!(sign_in(true, &format!("{sent}{done}")), Outcome::Authenticated { .. }));
+        assert_eq!(sign_in(true, &format!("{sent}S: -ERR unknown")).kind(), Kind::NoStartTls);
+        assert_eq!(sign_in(true, &format!("{sent}S: +OK\nS: +OK injected")).kind(), Kind::SpokeBeforeTls);
+        let list = "S: +OK\nTLS\nC: CAPA\nS: +OK\nS: TOP\nS: .\nC: QUIT";
+        assert_eq!(learn(true, &format!("{sent}{list}")), Outcome::Learned(vec!["TOP".into()]));
+    }
+
+    #[test]
+    fn learning() {
+        let asked = "S: +OK ready\nC: CAPA\n";
+        assert_eq!(
+            learn(false, &format!("{asked}S: +OK\nS: TOP\nS: SASL PLAIN XOAUTH2\nS: ..x\nS: .\nC: QUIT")),
+            Outcome::Learned(vec!["TOP".into(), "SASL PLAIN XOAUTH2".into(), ".x".into()])
+        );
+        assert_eq!(learn(false, &format!("{asked}S: -ERR unknown command\nC: QUIT")), Outcome::Learned(vec![]));
+        assert_eq!(learn(false, &format!("{asked}S: -ERR [SYS/TEMP]")).kind(), Kind::Unavailable);
+        let endless = "S: UIDL\n".repeat(200);
+        assert_eq!(learn(false, &format!("{asked}S: +OK\n{endless}")).kind(), Kind::Protocol);
     }
 }

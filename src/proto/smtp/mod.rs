@@ -1,4 +1,7 @@
-//! smtp
+//! SMTP submission (RFC 6409) up to the login, from both sides.
 
+pub mod capabilities;
 pub mod client_side;
+mod command;
+mod response;
 pub mod upstream_side;

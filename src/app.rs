@@ -1,0 +1,321 @@
+//! Everything put together from a [`Config`]: bind, serve, drain, stop.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::{Config, Identity, ListenerTls, Upstream};
+use crate::login::Gatekeeper;
+use crate::net::census::{Census, Full};
+use crate::net::dial::Dialer;
+use crate::net::listen;
+use crate::oauth::TokenEndpoint;
+use crate::oauth::endpoint::LazyEndpoint;
+use crate::session::upstream::{Opener, Target};
+use crate::session::{Service, Shared, announce, mail};
+use crate::tls::client::UpstreamTrust;
+use crate::tls::server::{self, ServerError};
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("listener `{listener}`: listen on {address}: {source}; {}", hint(.source))]
+    Bind {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        source: io::Error,
+    },
+    /// A certificate or key is not usable.
+    #[error("listener `{listener}`: {source}")]
+    Tls {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// What is wrong with it.
+        source: ServerError,
+    },
+    /// A name that no certificate can carry.
+    #[error("listener `{listener}`: `upstream_name` `{name}` is neither a DNS name nor an address")]
+    UpstreamName {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The name.
+        name: String,
+    },
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "another program listens there: stop it, or set another `bind`",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or set a `bind` with a higher port"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: correct `bind`",
+        _ => "correct `bind`",
+    }
+}
+
+/// A service that listens, but does not serve yet.
+pub struct App {
+    shared: Arc<Shared>,
+    listeners: Vec<(Arc<Service>, TcpListener)>,
+    targets: Vec<Arc<Target>>,
+    sessions: TaskTracker,
+    stopping: CancellationToken,
+    drain: Duration,
+}
+
+/// Ends a running [`App`].
+#[derive(Clone)]
+pub struct Stop {
+    draining: CancellationToken,
+    stopping: CancellationToken,
+}
+
+impl Stop {
+    /// No new connections; sessions may end by themselves until `limits.drain`.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// At once.
+    pub fn now(&self) {
+        self.draining.cancel();
+        self.stopping.cancel();
+    }
+}
+
+impl App {
+    /// Binds every listener and makes ready what logins will need. Nothing is fetched yet.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub fn bind(config: Config) -> Result<Self, StartError> {
+        let config = Arc::new(config);
+        let limits = config.limits.clone();
+        let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
+        let draining = CancellationToken::new();
+
+        let mut targets: HashMap<Upstream, Arc<Target>> = HashMap::new();
+        let mut identities: Vec<(Identity, Arc<ServerConfig>)> = Vec::new();
+        let mut listeners = Vec::new();
+        for listener in &config.listeners {
+            let name = || Arc::clone(&listener.name);
+            let target = match targets.get(&listener.upstream) {
+                Some(target) => Arc::clone(target),
+                None => {
+                    let target = Target::new(listener.upstream.clone()).map_err(|_| StartError::UpstreamName {
+                        listener: name(),
+                        name: listener.upstream.name.clone(),
+                    })?;
+                    let target = Arc::new(target);
+                    targets.insert(listener.upstream.clone(), Arc::clone(&target));
+                    target
+                }
+            };
+            let tls = match &listener.tls {
+                ListenerTls::None => None,
+                ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => {
+                    let known = identities.iter().find(|(known, _)| known == identity).map(|(_, tls)| Arc::clone(tls));
+                    let tls = match known {
+                        Some(tls) => tls,
+                        None => {
+                            let tls = server::config(identity)
+                                .map_err(|source| StartError::Tls { listener: name(), source })?;
+                            identities.push((identity.clone(), Arc::clone(&tls)));
+                            tls
+                        }
+                    };
+                    Some(tls)
+                }
+            };
+            let service = Arc::new(Service { listener: listener.clone(), tls, target });
+            for &address in &listener.bind {
+                let socket = listen::bind(address)
+                    .map_err(|source| StartError::Bind { listener: name(), address, source })?;
+                listeners.push((Arc::clone(&service), socket));
+            }
+        }
+
+        let server_name: Arc<str> = host_name().into();
+        let dialer = Dialer::new(Arc::clone(&config));
+        let opener = Opener::new(dialer, Arc::clone(&trust), &limits, Arc::clone(&server_name));
+        let endpoint: Arc<dyn TokenEndpoint> =
+            Arc::new(LazyEndpoint::new(trust, Arc::clone(&config)));
+        let shared = Arc::new(Shared {
+            gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, Clock::system()),
+            opener,
+            census: Census::new(&limits),
+            delays: Semaphore::new(limits.delayed_failures),
+            draining: draining.clone(),
+            server_name,
+            limits: limits.clone(),
+        });
+        Ok(Self {
+            shared,
+            listeners,
+            targets: targets.into_values().collect(),
+            sessions: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            drain: limits.drain,
+        })
+    }
+
+    /// Name, protocol and address of every listening socket, in the order of the configuration.
+    pub fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
+        let address = |socket: &TcpListener| socket.local_addr().ok();
+        self.listeners.iter().filter_map(|(service, socket)| Some((Arc::clone(service), address(socket)?))).collect()
+    }
+
+    /// The handle that ends [`App::serve`].
+    pub fn stop(&self) -> Stop {
+        Stop { draining: self.shared.draining.clone(), stopping: self.stopping.clone() }
+    }
+
+    /// Serves until [`Stop`], then drains. The result is the number of sessions that were cut.
+    pub async fn serve(self) -> usize {
+        let Self { shared, listeners, targets, sessions, stopping, drain } = self;
+        let upkeep = shared.gatekeeper.spawn_upkeep(shared.draining.clone());
+        for target in targets {
+            tokio::spawn(announce::keep_learning(Arc::clone(&shared), target));
+        }
+        let accepting = TaskTracker::new();
+        for (service, socket) in listeners {
+            accepting.spawn(accept(Arc::clone(&shared), service, socket, sessions.clone()));
+        }
+        accepting.close();
+        accepting.wait().await;
+        sessions.close();
+        drain_sessions(&sessions, &stopping, drain).await;
+        upkeep.abort();
+        sessions.len()
+    }
+}
+
+/// Takes connections until the service drains. Nothing that one connection does ends this loop.
+async fn accept(shared: Arc<Shared>, service: Arc<Service>, socket: TcpListener, sessions: TaskTracker) {
+    let mut back_off = Duration::from_millis(5);
+    let mut full = Episode::default();
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = shared.draining.cancelled() => return,
+        };
+        let (connection, peer) = match accepted {
+            Ok(accepted) => accepted,
+            // The peer left while it waited in the backlog.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => continue,
+            Err(error) => {
+                // Out of descriptors or memory: waiting helps, a busy loop does not.
+                tracing::warn!(
+                    listener = &*service.listener.name,
+                    "cannot accept connections for now: {error}; whoever runs Gatepost: raise the limit of open files if this lasts"
+                );
+                sleep(back_off).await;
+                back_off = (back_off * 2).min(Duration::from_secs(1));
+                continue;
+            }
+        };
+        back_off = Duration::from_millis(5);
+        if !service.allows(peer.ip()) {
+            tracing::info!(
+                listener = &*service.listener.name,
+                %peer,
+                outcome = "closed",
+                cause = "not-allowed",
+                "connection closed: its address is not in `allow_from`; whoever runs Gatepost: add it if it belongs to a client"
+            );
+            continue;
+        }
+        match shared.census.enter(peer.ip()) {
+            Ok(place) => {
+                full.over();
+                if let Err(error) = listen::tune(&connection) {
+                    tracing::debug!(%peer, "the connection was gone before it began: {error}");
+                    continue;
+                }
+                sessions.spawn(mail::serve(Arc::clone(&shared), Arc::clone(&service), connection, peer, place));
+            }
+            Err(reached) => full.refused(&service, peer, reached),
+        }
+    }
+}
+
+/// A stretch of time in which connections are refused: it gets one line at its beginning, not one per connection.
+#[derive(Default)]
+struct Episode {
+    refused: u64,
+}
+
+impl Episode {
+    fn refused(&mut self, service: &Service, peer: SocketAddr, reached: Full) {
+        if self.refused == 0 {
+            tracing::warn!(
+                listener = &*service.listener.name,
+                %peer,
+                outcome = "closed",
+                cause = "too-many-connections",
+                "connections are refused: `{}` is reached; whoever runs Gatepost: find out who connects, or raise it",
+                reached.limit()
+            );
+        }
+        self.refused += 1;
+    }
+
+    fn over(&mut self) {
+        if std::mem::take(&mut self.refused) > 1 {
+            tracing::info!("connections are taken again");
+        }
+    }
+}
+
+async fn drain_sessions(sessions: &TaskTracker, stopping: &CancellationToken, drain: Duration) {
+    if sessions.is_empty() {
+        return;
+    }
+    tracing::info!(
+        sessions = sessions.len(),
+        "stopping: no new connections; sessions may end by themselves for {drain:?} (a second signal stops at once)"
+    );
+    let wait = async {
+        let mut every = tokio::time::interval(Duration::from_secs(10));
+        every.tick().await;
+        loop {
+            tokio::select! {
+                () = sessions.wait() => return,
+                _ = every.tick() => tracing::info!(sessions = sessions.len(), "still draining"),
+            }
+        }
+    };
+    tokio::select! {
+        finished = timeout(drain, wait) => if finished.is_err() {
+            tracing::warn!(sessions = sessions.len(), "`limits.drain` is over: the remaining sessions are cut");
+        },
+        () = stopping.cancelled() => {
+            tracing::warn!(sessions = sessions.len(), "told to stop at once: the remaining sessions are cut");
+        }
+    }
+}
+
+/// The name for greetings and EHLO: the machine's, when it can stand there, else an address literal.
+fn host_name() -> String {
+    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let named = named.trim();
+    let fits = !named.is_empty()
+        && named.len() <= 255
+        && named.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if fits { named.to_owned() } else { "[127.0.0.1]".to_owned() }
+}

@@ -1,0 +1,216 @@
+//! `gatepost cert`: a local certificate authority and a server certificate, for tests and for networks without one.
+
+use std::io::{self, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use anyhow::Context;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, SanType,
+};
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+
+use super::{CertOptions, DONE, FAILED, Host};
+use crate::tls::identity;
+
+const AUTHORITY_NAME: &str = "Gatepost local authority";
+
+/// How long the authority is valid.
+const AUTHORITY_DAYS: u32 = 3_650;
+
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// A clock that is a little slow accepts the certificate all the same.
+const BACKDATE: Duration = Duration::from_secs(3_600);
+
+/// Makes `ca.pem`, `ca.key`, `server.pem` and `server.key` in a directory, or uses the authority that is there. Gives the
+/// exit code.
+pub fn cert(options: &CertOptions) -> u8 {
+    let done = make(options).and_then(|text| io::stdout().write_all(text.as_bytes()).context("write to standard output"));
+    match done {
+        Ok(()) => DONE,
+        Err(error) => {
+            eprintln!("gatepost: {error:#}");
+            FAILED
+        }
+    }
+}
+
+fn make(options: &CertOptions) -> anyhow::Result<String> {
+    let directory = &options.directory;
+    let path = |name: &str| directory.join(name);
+    std::fs::create_dir_all(directory).with_context(|| format!("make the directory `{}`", directory.display()))?;
+    for name in ["server.pem", "server.key"] {
+        anyhow::ensure!(
+            options.force || !path(name).exists(),
+            "`{}` is there already; name another `--directory`, or replace it with `--force`",
+            path(name).display()
+        );
+    }
+
+    let (authority, is_new) = match (path("ca.pem").exists(), path("ca.key").exists()) {
+        (true, true) => (Authority::open(&path("ca.pem"), &path("ca.key"))?, false),
+        (false, false) => (Authority::make()?, true),
+        _ => anyhow::bail!(
+            "`{}` holds only one of ca.pem and ca.key; restore the other, or remove it and make a new authority",
+            directory.display()
+        ),
+    };
+    let (certificate, key) = authority.issue(&options.hosts, options.days)?;
+    authority.verify(&certificate).context(
+        "the authority in ca.pem was not made by `gatepost cert`, or has expired; move it away to make a new one",
+    )?;
+    if is_new {
+        write_file(&path("ca.key"), &authority.key.serialize_pem(), true, false)?;
+        write_file(&path("ca.pem"), &authority.pem, false, false)?;
+    }
+    write_file(&path("server.key"), &key, true, options.force)?;
+    write_file(&path("server.pem"), &certificate, false, options.force)?;
+    Ok(told(directory, is_new))
+}
+
+fn told(directory: &Path, is_new: bool) -> String {
+    let path = |name: &str| directory.join(name).display().to_string();
+    let made = match is_new {
+        true => "made the authority and the server certificate",
+        false => "made the server certificate with the authority that was there",
+    };
+    format!(
+        "{made}\n\n\
+         In each mail program or device, import as a trusted authority:\n  {}\n\
+         In a listener of proxy.yaml (relative paths start from that file's directory):\n  \
+         tls: implicit   # or starttls\n  certificate: {}\n  private_key: {}\n\
+         Keep to yourself: {} signs certificates that those programs trust\n",
+        path("ca.pem"),
+        path("server.pem"),
+        path("server.key"),
+        path("ca.key"),
+    )
+}
+
+struct Authority {
+    pem: String,
+    key: KeyPair,
+}
+
+impl Authority {
+    fn make() -> anyhow::Result<Self> {
+        let key = KeyPair::generate().context("make a key")?;
+        let mut params = Self::params();
+        (params.not_before, params.not_after) = (from_now(None), from_now(Some(AUTHORITY_DAYS)));
+        let pem = params.self_signed(&key).context("make the authority's certificate")?.pem();
+        Ok(Self { pem, key })
+    }
+
+    fn open(certificate: &Path, key: &Path) -> anyhow::Result<Self> {
+        let read = |path: &Path| std::fs::read_to_string(path).with_context(|| format!("read `{}`", path.display()));
+        let (pem, key_pem) = (read(certificate)?, read(key)?);
+        identity::from_pem(pem.as_bytes(), key_pem.as_bytes())
+            .with_context(|| format!("use the authority in `{}`", certificate.display()))?;
+        let key = KeyPair::from_pem(&key_pem).with_context(|| format!("use the key in `{}`", key.display()))?;
+        Ok(Self { pem, key })
+    }
+
+    fn params() -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = name(AUTHORITY_NAME);
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+        params
+    }
+
+    /// A certificate for this machine and `hosts`, and its key, as PEM.
+    fn issue(&self, hosts: &[Host], days: u32) -> anyhow::Result<(String, String)> {
+        let mut names = vec![
+            san(&Host::Name("localhost".to_owned()))?,
+            SanType::IpAddress(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            SanType::IpAddress(IpAddr::V6(Ipv6Addr::LOCALHOST)),
+        ];
+        for host in hosts {
+            let name = san(host)?;
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let mut params = CertificateParams::default();
+        params.distinguished_name = name("Gatepost");
+        params.subject_alt_names = names;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+        params.use_authority_key_identifier_extension = true;
+        (params.not_before, params.not_after) = (from_now(None), from_now(Some(days)));
+        let key = KeyPair::generate().context("make a key")?;
+        let authority = Self::params();
+        let issuer = Issuer::from_params(&authority, &self.key);
+        let certificate = params.signed_by(&key, &issuer).context("make the server's certificate")?;
+        Ok((certificate.pem(), key.serialize_pem()))
+    }
+
+    /// Verifies as a mail program would, which finds an authority of somebody else under our name.
+    fn verify(&self, certificate: &str) -> anyhow::Result<()> {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes())?)?;
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes())?;
+        verifier.verify_server_cert(&certificate, &[], &ServerName::try_from("localhost")?, &[], UnixTime::now())?;
+        Ok(())
+    }
+}
+
+fn name(common: &str) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    name.push(DnType::CommonName, common);
+    name
+}
+
+fn san(host: &Host) -> anyhow::Result<SanType> {
+    Ok(match host {
+        Host::Address(address) => SanType::IpAddress(*address),
+        Host::Name(name) => SanType::DnsName(name.clone().try_into().context("a name in a certificate must be ASCII")?),
+    })
+}
+
+fn from_now<T: From<SystemTime>>(days: Option<u32>) -> T {
+    match days {
+        None => (SystemTime::now() - BACKDATE).into(),
+        Some(days) => (SystemTime::now() + DAY * days).into(),
+    }
+}
+
+/// Writes by way of a temporary name, so that nobody ever reads half a file; a secret one is for its owner alone.
+fn write_file(path: &Path, text: &str, secret: bool, replace: bool) -> anyhow::Result<()> {
+    let temporary = path.with_extension("new");
+    // Left over from a run that was interrupted; usually there is none.
+    let _ = std::fs::remove_file(&temporary);
+    let write = || -> io::Result<()> {
+        let mut options = std::fs::OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, if secret { 0o600 } else { 0o644 });
+        #[cfg(not(unix))]
+        let _ = secret;
+        let mut file = options.open(&temporary)?;
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        if replace {
+            std::fs::rename(&temporary, path)
+        } else {
+            // A link fails where a rename would overwrite.
+            std::fs::hard_link(&temporary, path)?;
+            std::fs::remove_file(&temporary)
+        }
+    };
+    let written = write();
+    if written.is_err() {
+        // What is left is of no use; that it may not be there is fine.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written.with_context(|| format!("write `{}`", path.display()))
+}

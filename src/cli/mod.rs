@@ -1,0 +1,214 @@
+//! The command line: arguments to calls, results to exit codes.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::Config;
+use crate::config::load;
+use crate::config::problem::Problems;
+
+pub mod cert;
+pub mod check;
+#[cfg(feature = "sandbox")]
+pub mod demo;
+pub mod password;
+pub mod run;
+
+/// Done.
+pub const DONE: u8 = 0;
+/// It failed; standard error says why.
+pub const FAILED: u8 = 1;
+/// The command line is wrong; clap exits with it by itself.
+pub const USAGE: u8 = 2;
+/// The configuration is wrong; standard error names every mistake.
+pub const CONFIGURATION: u8 = 3;
+
+/// Lets mail programs that know only a user name and a password keep working with Microsoft 365.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 wrong configuration.")]
+pub struct Cli {
+    /// What to do; without it the service runs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// For the service, when no command is given.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve (this is what happens without a command)
+    Run(Settings),
+    /// Check the configuration and report every mistake at once
+    Check {
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        settings: Settings,
+        /// Write one JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show Gatepost at work against a Microsoft 365 of its own, without a tenant
+    #[cfg(feature = "sandbox")]
+    Demo {
+        /// First of the ports to listen on; without it the system chooses
+        #[arg(long, value_name = "PORT")]
+        port_base: Option<u16>,
+    },
+    /// Make a local certificate authority and a server certificate
+    Cert(CertOptions),
+    /// Make password hashes for accounts with `grant: client_credentials`
+    #[command(subcommand)]
+    Password(PasswordCommand),
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Settings {
+    /// The configuration file [default: proxy.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one key, over file and environment; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub set: Vec<(String, String)>,
+    /// How log lines look: text or json (same as --set log.format=…)
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// How much is logged: error, warn, info, debug or trace (same as --set log.level=…)
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+impl Settings {
+    /// Loads the configuration from file, environment and these flags.
+    ///
+    /// # Errors
+    /// Every mistake in it; exit with [`CONFIGURATION`].
+    pub fn load(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Problems> {
+        let mut overrides = self.set.clone();
+        let flags = [("log.format", &self.log_format), ("log.level", &self.log_level)];
+        overrides.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
+        load::load(self.config.as_deref(), &overrides, environment)
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as listeners.smtp.bind=127.0.0.1:1587")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+/// What certificates to make.
+#[derive(Debug, Args)]
+pub struct CertOptions {
+    /// Where to put the files
+    #[arg(long, value_name = "DIRECTORY", default_value = "certs")]
+    pub directory: PathBuf,
+    /// A further name or address that mail programs use for this machine; may be repeated
+    #[arg(long = "host", value_name = "NAME_OR_IP", value_parser = host)]
+    pub hosts: Vec<Host>,
+    /// How many days the server certificate is valid
+    #[arg(long, value_name = "DAYS", default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// Replace the server certificate and key; the authority is kept
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A name or an address in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A DNS name, in ASCII; a first label `*` stands for any.
+    Name(String),
+    /// An address.
+    Address(IpAddr),
+}
+
+fn host(text: &str) -> Result<Host, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(Host::Address(address));
+    }
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    match rustls::pki_types::DnsName::try_from(name) {
+        Ok(_) => Ok(Host::Name(text.to_ascii_lowercase())),
+        Err(_) => Err("write a DNS name in ASCII, or an IP address".to_owned()),
+    }
+}
+
+/// What to do with passwords.
+#[derive(Debug, Subcommand)]
+pub enum PasswordCommand {
+    /// Print the hash of a password, for `passwords` in the configuration; the password is read from standard input
+    Hash {
+        /// Make a password and print it once, with its hash
+        #[arg(long)]
+        generate: bool,
+    },
+}
+
+/// Parses the process's arguments, does what they say, and gives the exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let code = match cli.command.unwrap_or(Command::Run(cli.settings)) {
+        Command::Run(settings) => run::run(&settings),
+        Command::Check { settings, json } => check::check(&settings, json),
+        #[cfg(feature = "sandbox")]
+        Command::Demo { port_base } => demo::demo(port_base),
+        Command::Cert(options) => cert::cert(&options),
+        Command::Password(PasswordCommand::Hash { generate }) => password::hash(generate),
+    };
+    ExitCode::from(code)
+}
+
+/// Writes the mistakes of a configuration to standard error and gives the exit code that goes with them.
+pub fn report(problems: &Problems) -> u8 {
+    eprintln!("{problems}");
+    CONFIGURATION
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::error::ErrorKind> {
+        Cli::try_parse_from(std::iter::once(&"gatepost").chain(arguments)).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_service_runs_without_a_command() {
+        let cli = parse(&["-c", "x.yaml", "--set", "a.b=c=d", "--log-level", "debug"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.settings.config, Some(PathBuf::from("x.yaml")));
+        assert_eq!(cli.settings.set, [("a.b".to_owned(), "c=d".to_owned())]);
+        assert!(matches!(parse(&["run", "-c", "y"]).unwrap().command, Some(Command::Run(_))));
+    }
+
+    #[test]
+    fn hosts_of_a_certificate_are_names_or_addresses() {
+        let Some(Command::Cert(options)) = parse(&["cert", "--host", "Mail.Example", "--host", "::1"]).unwrap().command
+        else {
+            panic!("not the command")
+        };
+        assert_eq!(options.hosts, [Host::Name("mail.example".into()), Host::Address("::1".parse().unwrap())]);
+        assert!(host("*.mail.example").is_ok());
+        for text in ["", "a b", "-", "a_/b", "mail..example"] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_setting_has_a_key_and_a_value() {
+        assert_eq!(parse(&["--set", "novalue"]).unwrap_err(), clap::error::ErrorKind::ValueValidation);
+    }
+}

@@ -1,0 +1,93 @@
+//! `gatepost run`: serve until told to stop.
+
+use std::process;
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::{FAILED, Settings, report};
+use crate::app::{App, Stop};
+use crate::config::ListenerTls;
+use crate::process::prepare;
+use crate::telemetry::log;
+
+/// Serves with the configuration of `settings`; the result is the exit code.
+pub fn run(settings: &Settings) -> u8 {
+    let config = match settings.load(std::env::vars_os()) {
+        Ok(config) => config,
+        Err(problems) => return report(&problems),
+    };
+    if let Err(error) = log::init(&config.log) {
+        eprintln!("gatepost: the log cannot be started: {error}");
+        return FAILED;
+    }
+    for note in config.notes.iter().cloned().chain(prepare(&config.limits)) {
+        tracing::warn!("{note}");
+    }
+    let runtime = match runtime() {
+        Ok(runtime) => runtime,
+        Err(code) => return code,
+    };
+    runtime.block_on(async {
+        let app = match App::bind(config) {
+            Ok(app) => app,
+            Err(error) => {
+                tracing::error!("not started: {error}");
+                return FAILED;
+            }
+        };
+        for (service, address) in app.addresses() {
+            let listener = &service.listener;
+            tracing::info!(
+                listener = &*listener.name,
+                %address,
+                protocol = listener.protocol.name(),
+                tls = match listener.tls {
+                    ListenerTls::None => "none",
+                    ListenerTls::StartTls(_) => "starttls",
+                    ListenerTls::Implicit(_) => "implicit",
+                },
+                upstream = format!("{}:{}", listener.upstream.host, listener.upstream.port),
+                "listening"
+            );
+        }
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = process::id(), "ready");
+        tokio::spawn(stop_on_signal(app.stop()));
+        let cut = app.serve().await;
+        tracing::info!(cut, "stopped");
+        super::DONE
+    })
+}
+
+/// One thread per core that this process may use.
+pub(super) fn runtime() -> Result<Runtime, u8> {
+    Builder::new_multi_thread().thread_name("gatepost").enable_all().build().map_err(|error| {
+        eprintln!("gatepost: the runtime cannot be started: {error}");
+        FAILED
+    })
+}
+
+/// The first SIGTERM or SIGINT drains, the second one stops at once.
+pub(super) async fn stop_on_signal(stop: Stop) {
+    if signal().await.is_err() {
+        return;
+    }
+    stop.drain();
+    if signal().await.is_ok() {
+        stop.now();
+    }
+}
+
+#[cfg(unix)]
+async fn signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => Ok(()),
+        _ = interrupt.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() -> std::io::Result<()> {
+    tokio::signal::ctrl_c().await
+}

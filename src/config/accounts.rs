@@ -1,0 +1,549 @@
+//! The sections `microsoft` and `accounts`: who may log in, and how a token is had for them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use super::reader::{Node, Section};
+use super::value::{self, Wrong, quoted, wrong};
+use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, check, secrets};
+use crate::account::{LoginName, MailAddress, NameError};
+use crate::secret::ClientSecret;
+
+/// A token with less life left than this is not used for a new login, unless the configuration says otherwise.
+const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
+
+/// Longest margin: Entra's tokens live for 60 to 90 minutes, and one has to remain usable.
+const LONGEST_EXPIRY_MARGIN: Duration = Duration::from_secs(50 * 60);
+
+/// Most passwords of one account; each wrong login costs a hash for each.
+const PASSWORDS: usize = 64;
+
+/// Most aliases of one account.
+const ALIASES: usize = 256;
+
+const CLOUDS: [(&str, Cloud); 4] = [
+    ("worldwide", Cloud::Worldwide),
+    ("us-gov-gcc-high", Cloud::UsGovGccHigh),
+    ("us-gov-dod", Cloud::UsGovDod),
+    ("china", Cloud::China),
+];
+
+/// Hosts of Microsoft's token services, per cloud; the first of each cloud is its default.
+const AUTHORITIES: [(&str, &[Cloud]); 9] = [
+    ("login.microsoftonline.com", &[Cloud::Worldwide]),
+    ("login.microsoftonline.us", &[Cloud::UsGovGccHigh, Cloud::UsGovDod]),
+    ("login.partner.microsoftonline.cn", &[Cloud::China]),
+    ("login.windows.net", &[Cloud::Worldwide]),
+    ("login.microsoft.com", &[Cloud::Worldwide]),
+    ("sts.windows.net", &[Cloud::Worldwide]),
+    ("login-us.microsoftonline.com", &[Cloud::Worldwide]),
+    ("login.usgovcloudapi.net", &[Cloud::UsGovGccHigh, Cloud::UsGovDod]),
+    ("login.chinacloudapi.cn", &[Cloud::China]),
+];
+
+/// Scopes that belong to no resource (OpenID Connect Core §5.4, §11).
+const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum GrantKind {
+    Password,
+    ClientCredentials,
+}
+
+/// A key that was not written, was written wrongly (and reported), or was read.
+#[derive(Clone)]
+enum Setting<T> {
+    Absent,
+    Wrong,
+    Value(T),
+}
+
+impl<T: Clone> Setting<T> {
+    fn read(section: &Section<'_>, key: &'static str, read: impl FnOnce(Node<'_>) -> Option<T>) -> Self {
+        section.get(key).map_or(Self::Absent, |node| read(node).map_or(Self::Wrong, Self::Value))
+    }
+
+    fn or(self, inherited: &Self) -> Self {
+        if let Self::Absent = self { inherited.clone() } else { self }
+    }
+
+    fn or_default(self, default: T) -> Option<T> {
+        match self {
+            Self::Absent => Some(default),
+            Self::Wrong => None,
+            Self::Value(value) => Some(value),
+        }
+    }
+}
+
+/// The keys that `microsoft` and each account share.
+#[derive(Clone)]
+struct Shared {
+    cloud: Setting<Cloud>,
+    authority: Setting<Url>,
+    tenant: Setting<String>,
+    client_id: Setting<String>,
+    grant: Setting<GrantKind>,
+    client_secret: Setting<Arc<str>>,
+    scope: Setting<String>,
+    token_expiry_margin: Setting<Duration>,
+}
+
+impl Shared {
+    fn read(section: &Section<'_>) -> Self {
+        section.unavailable(&["client_certificate", "federated_token_file", "managed_identity"]);
+        Self {
+            cloud: Setting::read(section, "cloud", |node| node.read(|text| value::choice(text, &CLOUDS))),
+            authority: Setting::read(section, "authority", |node| node.read(authority)),
+            tenant: Setting::read(section, "tenant", |node| node.read(tenant)),
+            client_id: Setting::read(section, "client_id", |node| node.read(client_id)),
+            grant: Setting::read(section, "grant", |node| node.read(grant)),
+            client_secret: Setting::read(section, "client_secret", |node| {
+                let secret = secrets::read(&node)?;
+                if is_guid(&secret) {
+                    node.context().note(format!(
+                        "{} has the form of a secret's id; Entra wants the secret's value, which it shows only once",
+                        node.path()
+                    ));
+                }
+                Some(Arc::from(secret))
+            }),
+            scope: Setting::read(section, "scope", |node| node.text().map(str::to_owned)),
+            token_expiry_margin: Setting::read(section, "token_expiry_margin", |node| {
+                node.read(|text| value::duration(text, &(Duration::ZERO..=LONGEST_EXPIRY_MARGIN)))
+            }),
+        }
+    }
+
+    /// These keys, and where they are absent those of `microsoft`.
+    fn inherit(self, from: &Self) -> Self {
+        // A secret belongs to its application: another application does not inherit it.
+        let client_secret = match self.client_id {
+            Setting::Absent => self.client_secret.or(&from.client_secret),
+            _ => self.client_secret,
+        };
+        Self {
+            cloud: self.cloud.or(&from.cloud),
+            authority: self.authority.or(&from.authority),
+            tenant: self.tenant.or(&from.tenant),
+            client_id: self.client_id.or(&from.client_id),
+            grant: self.grant.or(&from.grant),
+            client_secret,
+            scope: self.scope.or(&from.scope),
+            token_expiry_margin: self.token_expiry_margin.or(&from.token_expiry_margin),
+        }
+    }
+}
+
+/// Reads both sections, and the cloud that decides the listeners' upstreams.
+pub(super) fn read(root: &Section<'_>) -> (Accounts, Cloud) {
+    let microsoft = root.section("microsoft");
+    let defaults = Shared::read(&microsoft);
+    microsoft.finish();
+    let cloud = defaults.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
+
+    let mut reader = Reader { microsoft: &microsoft, defaults: &defaults, names: HashMap::new(), applications: Vec::new() };
+    let mut entries = Vec::new();
+    match root.get("accounts") {
+        None => entries.extend(reader.everybody()),
+        Some(node) => {
+            let items = node.list().unwrap_or_default();
+            if items.is_empty() && node.list_is_empty() {
+                node.problem("no account is listed, so nobody could log in", "add an entry with `login`, or remove `accounts`");
+            }
+            entries.extend(items.iter().filter_map(|item| reader.account(&item.section())));
+        }
+    }
+    (Accounts::new(entries), cloud)
+}
+
+struct Reader<'r, 'a> {
+    microsoft: &'r Section<'a>,
+    defaults: &'r Shared,
+    /// Every pattern and alias so far, with the path of its entry.
+    names: HashMap<String, String>,
+    applications: Vec<Arc<Application>>,
+}
+
+impl Reader<'_, '_> {
+    /// The one entry of a configuration without `accounts`.
+    fn everybody(&mut self) -> Option<Arc<Account>> {
+        let microsoft = self.microsoft;
+        if let Setting::Value(GrantKind::ClientCredentials) = self.defaults.grant {
+            microsoft.problem(
+                "with `client_credentials` anybody who reaches the port would own every mailbox",
+                "list `accounts` with `passwords`, each made by `gatepost password hash`",
+            );
+            return None;
+        }
+        self.finish(microsoft, &self.defaults.clone(), LoginPattern::Any, Vec::new(), None, Some(Vec::new()))
+    }
+
+    fn account(&mut self, section: &Section<'_>) -> Option<Arc<Account>> {
+        let shared = Shared::read(section).inherit(self.defaults);
+        let pattern = match section.get("login") {
+            Some(node) => node.read(pattern).filter(|pattern| self.take(&node, &show(pattern))),
+            None => {
+                section.missing("login", "", "write an address, `*@domain`, or `*` for everybody else");
+                None
+            }
+        };
+        let aliases = self.aliases(section, pattern.as_ref());
+        let mailbox = section.get("mailbox").map(|node| node.read(|text| MailAddress::parse(text).or_else(name_error)));
+        let passwords = match section.get("passwords") {
+            Some(node) => passwords(&node),
+            None => Some(Vec::new()),
+        };
+        section.finish();
+        let mailbox = match mailbox {
+            Some(mailbox) => Some(mailbox?),
+            None => None,
+        };
+        self.finish(section, &shared, pattern?, aliases?, mailbox, passwords)
+    }
+
+    fn aliases(&mut self, section: &Section<'_>, pattern: Option<&LoginPattern>) -> Option<Vec<LoginName>> {
+        let Some(node) = section.get("aliases") else { return Some(Vec::new()) };
+        if matches!(pattern, Some(LoginPattern::Domain(_) | LoginPattern::Any)) {
+            node.problem(
+                "an alias stands for one address, but `login` is a pattern",
+                "give the address an entry of its own, and the alias there",
+            );
+            return None;
+        }
+        let items = node.items();
+        if items.len() > ALIASES {
+            node.problem(format!("there are more than {ALIASES} aliases"), "remove some");
+            return None;
+        }
+        let read = |item: &Node<'_>| {
+            let alias = item.read(|text| LoginName::parse(text).or_else(name_error))?;
+            self.take(item, alias.as_str()).then_some(alias)
+        };
+        let aliases: Vec<Option<LoginName>> = items.iter().map(read).collect();
+        aliases.into_iter().collect()
+    }
+
+    /// Notes that a name is in use; one that is in use already is reported.
+    fn take(&mut self, node: &Node<'_>, name: &str) -> bool {
+        if let Some(first) = self.names.get(name) {
+            node.problem(
+                format!("{} is listed twice; names compare without regard to case", quoted(name)),
+                format!("keep one; the other stands at {first}"),
+            );
+            return false;
+        }
+        self.names.insert(name.to_owned(), node.path().to_owned());
+        true
+    }
+
+    fn finish(
+        &mut self,
+        section: &Section<'_>,
+        shared: &Shared,
+        pattern: LoginPattern,
+        aliases: Vec<LoginName>,
+        mailbox: Option<MailAddress>,
+        passwords: Option<Vec<String>>,
+    ) -> Option<Arc<Account>> {
+        let kind = shared.grant.clone().or_default(GrantKind::Password);
+        let application = self.application(shared);
+        if kind == Some(GrantKind::ClientCredentials) && matches!(shared.client_secret, Setting::Absent) {
+            section.missing(
+                "client_secret",
+                ", which `grant: client_credentials` needs",
+                "write `client_secret: {env: GATEPOST_CLIENT_SECRET}`, here or under `microsoft`",
+            );
+        }
+        let scope = match (&shared.scope, kind) {
+            (Setting::Value(scope), Some(kind)) => {
+                let china = matches!(shared.cloud, Setting::Value(Cloud::China));
+                match check_scope(scope, kind, china) {
+                    Ok(()) => Some(Some(scope.clone())),
+                    Err(wrong) => {
+                        let node = section.get("scope").or_else(|| self.microsoft.get("scope"));
+                        node.inspect(|node| node.wrong(wrong));
+                        None
+                    }
+                }
+            }
+            (Setting::Absent, _) => Some(None),
+            _ => None,
+        };
+        let grant = match (kind?, passwords?) {
+            (GrantKind::Password, passwords) if !passwords.is_empty() => {
+                section.problem(
+                    "`passwords` are given, but with `grant: password` it is Entra that knows the password",
+                    "remove `passwords`, or write `grant: client_credentials`",
+                );
+                None
+            }
+            (GrantKind::Password, _) => Some(Grant::Password),
+            (GrantKind::ClientCredentials, passwords) if passwords.is_empty() => {
+                section.problem(
+                    format!(
+                        "{} has no password: with `client_credentials` anybody who reaches the port would own the mailbox",
+                        quoted(&show(&pattern))
+                    ),
+                    "run `gatepost password hash` and put what it prints into `passwords`",
+                );
+                None
+            }
+            (GrantKind::ClientCredentials, passwords) => Some(Grant::ClientCredentials { passwords }),
+        };
+        if let (Some(Grant::ClientCredentials { .. }), LoginPattern::Any | LoginPattern::Domain(_)) = (&grant, &pattern) {
+            section.context().note(format!(
+                "whoever knows a password of the account `{}` can open every mailbox that it stands for",
+                show(&pattern)
+            ));
+        }
+        let token_expiry_margin = shared.token_expiry_margin.clone().or_default(EXPIRY_MARGIN);
+        Some(Arc::new(Account {
+            pattern,
+            aliases,
+            grant: grant?,
+            application: application?,
+            scope: scope?,
+            mailbox,
+            token_expiry_margin: token_expiry_margin?,
+        }))
+    }
+
+    /// The application of an entry, shared with other entries that name the same.
+    fn application(&mut self, shared: &Shared) -> Option<Arc<Application>> {
+        let cloud = shared.cloud.clone().or_default(Cloud::Worldwide);
+        let tenant = self.needed(&shared.tenant, "tenant", "write the directory id or a verified domain of the tenant");
+        let client_id = self.needed(&shared.client_id, "client_id", "write the application (client) id that Entra shows");
+        let authority = match &shared.authority {
+            Setting::Value(authority) => Some(authority.clone()),
+            Setting::Wrong => None,
+            Setting::Absent => default_authority(cloud?),
+        };
+        let client_secret = match &shared.client_secret {
+            Setting::Wrong => return None,
+            Setting::Absent => None,
+            Setting::Value(secret) => Some(secret),
+        };
+        let (cloud, tenant, client_id, authority) = (cloud?, tenant?, client_id?, authority?);
+        self.check_authority(&authority, cloud);
+
+        let same = |known: &&Arc<Application>| {
+            known.authority == authority
+                && known.tenant == tenant
+                && known.client_id == client_id
+                && known.cloud == cloud
+                && known.client_secret.as_ref().map(ClientSecret::expose) == client_secret.map(AsRef::as_ref)
+        };
+        if let Some(known) = self.applications.iter().find(same) {
+            return Some(Arc::clone(known));
+        }
+        let client_secret = client_secret.map(|secret| ClientSecret::new(secret.to_string()));
+        let application = Arc::new(Application { authority, tenant, client_id, client_secret, cloud });
+        self.applications.push(Arc::clone(&application));
+        Some(application)
+    }
+
+    fn needed(&self, setting: &Setting<String>, key: &str, hint: &str) -> Option<String> {
+        match setting {
+            Setting::Value(value) => Some(value.clone()),
+            Setting::Wrong => None,
+            Setting::Absent => {
+                // Reported once, however many accounts would inherit it.
+                self.microsoft.missing(key, "", hint);
+                None
+            }
+        }
+    }
+
+    fn check_authority(&self, authority: &Url, cloud: Cloud) {
+        let context = self.microsoft.context();
+        let host = authority.host_str().unwrap_or_default();
+        match AUTHORITIES.iter().find(|(known, _)| *known == host) {
+            None => context.note(format!(
+                "the authority `{authority}` is not one of Microsoft's; it will receive passwords and secrets"
+            )),
+            Some((_, clouds)) if !clouds.contains(&cloud) => {
+                let name = CLOUDS.iter().find(|(_, of)| clouds.contains(of)).map_or("", |(name, _)| name);
+                self.microsoft.problem(
+                    format!("the authority `{authority}` belongs to another cloud than the one configured"),
+                    format!("write `cloud: {name}`, or remove `authority`"),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+fn default_authority(cloud: Cloud) -> Option<Url> {
+    let (host, _) = AUTHORITIES.iter().find(|(_, clouds)| clouds.contains(&cloud))?;
+    Url::parse(&format!("https://{host}/")).ok()
+}
+
+fn show(pattern: &LoginPattern) -> String {
+    match pattern {
+        LoginPattern::Address(address) => address.as_str().to_owned(),
+        LoginPattern::Domain(domain) => format!("*@{domain}"),
+        LoginPattern::Any => "*".to_owned(),
+    }
+}
+
+fn name_error<T>(error: NameError) -> Result<T, Wrong> {
+    wrong(error.to_string(), "write an address such as `scanner@contoso.com`")
+}
+
+fn pattern(text: &str) -> Result<LoginPattern, Wrong> {
+    if text == "*" {
+        return Ok(LoginPattern::Any);
+    }
+    if let Some(domain) = text.strip_prefix("*@") {
+        // The domain of an address with any name before it.
+        let address = MailAddress::parse(&format!("x@{domain}")).or_else(name_error)?;
+        if domain.contains('*') || domain.contains('%') {
+            return wrong(format!("{} is not a domain", quoted(domain)), "write `*@contoso.com`");
+        }
+        return Ok(LoginPattern::Domain(address.domain().to_owned()));
+    }
+    if text.contains('*') {
+        return wrong(
+            format!("{} is not a pattern that is known", quoted(text)),
+            "write an address, `*@contoso.com`, or `*` for everybody else",
+        );
+    }
+    MailAddress::parse(text).map(LoginPattern::Address).or_else(|error| match error {
+        NameError::NotAnAddress => {
+            let hint = "write the whole address here, and short names under `aliases`";
+            wrong(format!("{} is not an address", quoted(text)), hint)
+        }
+        other => name_error(other),
+    })
+}
+
+fn passwords(node: &Node<'_>) -> Option<Vec<String>> {
+    let items = node.items();
+    if items.len() > PASSWORDS {
+        node.problem(format!("there are more than {PASSWORDS} passwords"), "give the mailbox a second entry, or remove some");
+        return None;
+    }
+    let read = |item: &Node<'_>| {
+        let hash = secrets::read(item)?;
+        if let Err(reason) = check::check_password_hash(&hash) {
+            item.problem(reason, "run `gatepost password hash` and put what it prints here, in single quotes");
+            return None;
+        }
+        Some(hash)
+    };
+    let hashes: Vec<Option<String>> = items.iter().map(read).collect();
+    hashes.into_iter().collect()
+}
+
+fn grant(text: &str) -> Result<GrantKind, Wrong> {
+    match text {
+        "authorization_code" | "device_code" => wrong(
+            format!("the grant `{text}` is not available in this version"),
+            "write `grant: password` or `grant: client_credentials`",
+        ),
+        _ => value::choice(
+            text,
+            &[("password", GrantKind::Password), ("client_credentials", GrantKind::ClientCredentials)],
+        ),
+    }
+}
+
+fn is_guid(text: &str) -> bool {
+    let groups: Vec<&str> = text.split('-').collect();
+    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
+        && groups.iter().all(|group| group.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
+fn client_id(text: &str) -> Result<String, Wrong> {
+    if is_guid(text) {
+        return Ok(text.to_ascii_lowercase());
+    }
+    wrong(
+        format!("{} is not an application id", quoted(text)),
+        "copy the application (client) id from Entra, such as `00000000-0000-0000-0000-000000000000`",
+    )
+}
+
+fn tenant(text: &str) -> Result<String, Wrong> {
+    let folded = text.to_ascii_lowercase();
+    if ["common", "organizations", "consumers"].contains(&folded.as_str()) {
+        return wrong(
+            format!("`{folded}` names no tenant, and passwords cannot be exchanged for tokens there"),
+            "write the directory id or a verified domain of the tenant",
+        );
+    }
+    if is_guid(text) || (text.contains('.') && value::host_name(text).is_ok() && text.parse::<std::net::IpAddr>().is_err()) {
+        return Ok(folded);
+    }
+    wrong(
+        format!("{} is neither a directory id nor a domain", quoted(text)),
+        "write the directory id or a verified domain, such as `contoso.com`",
+    )
+}
+
+fn authority(text: &str) -> Result<Url, Wrong> {
+    let hint = "write `https://login.microsoftonline.com/`, or remove the key";
+    let Ok(mut url) = Url::parse(text) else {
+        return wrong("the authority is not a URL", hint);
+    };
+    if url.scheme() != "https" {
+        return wrong(format!("the authority must use `https`, not {}", quoted(url.scheme())), hint);
+    }
+    if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
+        return wrong("the authority is a scheme, a host, perhaps a port, and a path at most", hint);
+    }
+    let of_microsoft = AUTHORITIES.iter().any(|(host, _)| url.host_str() == Some(host));
+    if of_microsoft && url.path() != "/" {
+        return wrong("the authority holds more than the host", "put the tenant into `tenant`, and leave the path out here");
+    }
+    if !url.path().ends_with('/') {
+        url.set_path(&format!("{}/", url.path()));
+    }
+    Ok(url)
+}
+
+/// What Entra would refuse: scopes of two resources, `.default` with others, an application's scope that is not `.default`.
+fn check_scope(scope: &str, kind: GrantKind, china: bool) -> Result<(), Wrong> {
+    if !scope.bytes().all(|b| b == b' ' || (b.is_ascii_graphic() && b != b'"' && b != b'\\')) {
+        return wrong("the scope holds a character that no scope has", "write scopes with a space between them");
+    }
+    let scopes: Vec<&str> = scope.split(' ').filter(|scope| !scope.is_empty() && !OPENID_SCOPES.contains(scope)).collect();
+    let Some(first) = scopes.first() else {
+        return wrong("the scope names no resource", "write `https://outlook.office.com/.default`, or remove the key");
+    };
+    // Entra takes a scope without a resource for one of Microsoft Graph.
+    let resource = |scope: &str| match scope.rsplit_once('/') {
+        Some((resource, _)) if resource.contains("//") => resource.trim_end_matches('/').to_ascii_lowercase(),
+        _ => "https://graph.microsoft.com".to_owned(),
+    };
+    if china && kind == GrantKind::ClientCredentials && scopes.len() == 1 {
+        return Ok(());
+    }
+    if let Some(other) = scopes.iter().find(|scope| resource(scope) != resource(first)) {
+        return wrong(
+            format!("the scope names two resources, {} and {}", quoted(&resource(first)), quoted(&resource(other))),
+            "ask for one resource; the mail protocols need `https://outlook.office.com/.default`",
+        );
+    }
+    if !china && resource(first).contains("graph.microsoft") {
+        return wrong(
+            "a token for Microsoft Graph opens no mailbox over IMAP, POP3 or SMTP",
+            "write scopes of `https://outlook.office.com/`, or remove the key",
+        );
+    }
+    let default = scopes.iter().filter(|scope| scope.ends_with("/.default")).count();
+    if kind == GrantKind::ClientCredentials && (default, scopes.len()) != (1, 1) {
+        return wrong(
+            "with `client_credentials` the scope must be one that ends in `/.default`",
+            "write `https://outlook.office365.com/.default`, or remove the key",
+        );
+    }
+    if default > 0 && scopes.len() > 1 {
+        return wrong("`/.default` cannot be asked for together with other scopes", "keep `/.default`, or the others");
+    }
+    Ok(())
+}

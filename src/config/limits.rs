@@ -1,0 +1,178 @@
+//! The section `limits`: every bound and deadline as a key, with its unit in the value.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Limits;
+use super::reader::Section;
+use super::value;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// Shortest deadline that makes sense on a network.
+const SHORTEST: Duration = Duration::from_millis(100);
+
+/// A bound of the protocol machines may be raised to so many times its default and no further: what arrives before a login
+/// is not trusted, and memory is counted with these bounds.
+const PROTOCOL_FACTOR: u64 = 4;
+
+/// Reads the section; what it does not name keeps its default.
+pub(super) fn read(section: &Section<'_>) -> Limits {
+    let limits = read_keys(section);
+    check_order(section, &limits);
+    section.finish();
+    limits
+}
+
+fn read_keys(section: &Section<'_>) -> Limits {
+    let mut limits = Limits { protocol: Arc::new(read_protocol(section)), ..Limits::default() };
+    let l = &mut limits;
+
+    count(section, "connections", &mut l.connections, 1..=1_000_000);
+    count(section, "connections_per_source", &mut l.connections_per_source, 1..=1_000_000);
+    count(section, "pre_auth_connections", &mut l.pre_auth_connections, 2..=100_000);
+    count(section, "pre_auth_connections_per_source", &mut l.pre_auth_connections_per_source, 1..=100_000);
+
+    time(section, "tls_handshake", &mut l.tls_handshake, SHORTEST..=60 * SECOND);
+    time(section, "command", &mut l.command, SHORTEST..=300 * SECOND);
+    time(section, "pre_auth", &mut l.pre_auth, SHORTEST..=600 * SECOND);
+    time(section, "failure_delay", &mut l.failure_delay, Duration::ZERO..=30 * SECOND);
+    count(section, "delayed_failures", &mut l.delayed_failures, 0..=100_000);
+    time(section, "login", &mut l.login, SHORTEST..=300 * SECOND);
+
+    time(section, "resolve", &mut l.resolve, SHORTEST..=60 * SECOND);
+    time(section, "connect_attempt", &mut l.connect_attempt, SHORTEST..=60 * SECOND);
+    time(section, "connect", &mut l.connect, SHORTEST..=120 * SECOND);
+    time(section, "connect_via_proxy", &mut l.connect_via_proxy, SHORTEST..=120 * SECOND);
+    time(section, "upstream_login", &mut l.upstream_login, SHORTEST..=120 * SECOND);
+    time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
+
+    time(section, "token_request", &mut l.token_request, SHORTEST..=60 * SECOND);
+    time(section, "token_total", &mut l.token_total, SHORTEST..=120 * SECOND);
+    count(section, "token_requests", &mut l.token_requests, 1..=1_000);
+    count(section, "token_queue", &mut l.token_queue, 0..=100_000);
+
+    number(section, "refused_passwords_per_account", &mut l.refused_passwords_per_account, 1..=100);
+    number(section, "refused_passwords_per_minute", &mut l.refused_passwords_per_minute, 1..=10_000);
+    number(section, "refused_passwords_per_hour", &mut l.refused_passwords_per_hour, 1..=100_000);
+    time(section, "refused_password_memory", &mut l.refused_password_memory, SECOND..=DAY);
+    time(section, "accepted_password_memory", &mut l.accepted_password_memory, SECOND..=DAY);
+    count(section, "password_hashes", &mut l.password_hashes, 1..=64);
+    count(section, "password_hash_queue", &mut l.password_hash_queue, 0..=10_000);
+    time(section, "password_hash_wait", &mut l.password_hash_wait, SHORTEST..=60 * SECOND);
+
+    size(section, "relay_buffer", &mut l.relay_buffer_bytes, 4_096..=4 * 1_024 * 1_024);
+    time(section, "imap_idle", &mut l.imap_idle, SHORTEST..=DAY);
+    time(section, "pop3_idle", &mut l.pop3_idle, SHORTEST..=DAY);
+    time(section, "smtp_idle", &mut l.smtp_idle, SHORTEST..=DAY);
+    time(section, "half_closed", &mut l.half_closed, SHORTEST..=HOUR);
+    time(section, "write_stall", &mut l.write_stall, SHORTEST..=HOUR);
+    time(section, "drain", &mut l.drain, Duration::ZERO..=HOUR);
+    limits
+}
+
+fn read_protocol(section: &Section<'_>) -> crate::proto::Limits {
+    let mut limits = crate::proto::Limits::default();
+    let l = &mut limits;
+    let up_to = |default: usize, least: u64| least..=PROTOCOL_FACTOR * default as u64;
+    let up_to_number = |default: u32| 1..=PROTOCOL_FACTOR * u64::from(default);
+
+    let range = up_to(l.imap_line_bytes, 512);
+    size(section, "imap_line", &mut l.imap_line_bytes, range);
+    let range = up_to(l.imap_literal_bytes, 64);
+    size(section, "imap_literal", &mut l.imap_literal_bytes, range);
+    let range = up_to(l.imap_literals, 1);
+    count(section, "imap_literals", &mut l.imap_literals, range);
+    let range = up_to(l.imap_literals_bytes, 64);
+    size(section, "imap_literals_total", &mut l.imap_literals_bytes, range);
+    let range = up_to(l.line_bytes, 128);
+    size(section, "line", &mut l.line_bytes, range);
+    let range = up_to(l.sasl_line_bytes, 512);
+    size(section, "sasl_line", &mut l.sasl_line_bytes, range);
+    let range = up_to(l.held_bytes, 512);
+    size(section, "held", &mut l.held_bytes, range);
+    let range = up_to_number(l.commands);
+    number(section, "commands", &mut l.commands, range);
+    let range = up_to_number(l.bad_commands);
+    number(section, "bad_commands", &mut l.bad_commands, range);
+    let range = up_to_number(l.attempts);
+    number(section, "attempts", &mut l.attempts, range);
+    let range = up_to(l.upstream_line_bytes, 512);
+    size(section, "upstream_line", &mut l.upstream_line_bytes, range);
+    let range = up_to(l.upstream_lines, 8);
+    count(section, "upstream_lines", &mut l.upstream_lines, range);
+    let range = up_to(l.upstream_bytes, 4_096);
+    size(section, "upstream_total", &mut l.upstream_bytes, range);
+    limits
+}
+
+/// A part that is longer than its whole would never be reached, or never be allowed to end.
+fn check_order(section: &Section<'_>, limits: &Limits) {
+    let l = limits;
+    let times = [
+        ("connect_attempt", l.connect_attempt, "connect", l.connect),
+        ("token_request", l.token_request, "token_total", l.token_total),
+        ("token_total", l.token_total, "login", l.login),
+        ("upstream_login", l.upstream_login, "login", l.login),
+    ];
+    for (part, short, whole, long) in times {
+        if short > long {
+            order_problem(section, part, whole, &value::show_duration(long));
+        }
+    }
+    let counts = [
+        ("pre_auth_connections", l.pre_auth_connections, "connections", l.connections),
+        (
+            "pre_auth_connections_per_source",
+            l.pre_auth_connections_per_source,
+            "pre_auth_connections",
+            l.pre_auth_connections,
+        ),
+        ("imap_literal", l.protocol.imap_literal_bytes, "imap_literals_total", l.protocol.imap_literals_bytes),
+    ];
+    for (part, small, whole, large) in counts {
+        if small > large {
+            order_problem(section, part, whole, &large.to_string());
+        }
+    }
+}
+
+fn order_problem(section: &Section<'_>, part: &'static str, whole: &'static str, bound: &str) {
+    let reason = format!("`{part}` is greater than `{whole}`, which is {bound}");
+    let hint = format!("lower `{part}` or raise `{whole}`");
+    // At whichever of the two is written; both cannot be absent, as the defaults are in order.
+    match section.get(part).or_else(|| section.get(whole)) {
+        Some(node) => node.problem(reason, hint),
+        None => section.problem(reason, hint),
+    }
+}
+
+fn time(section: &Section<'_>, key: &'static str, field: &mut Duration, range: RangeInclusive<Duration>) {
+    if let Some(time) = section.get(key).and_then(|node| node.read(|text| value::duration(text, &range))) {
+        *field = time;
+    }
+}
+
+fn size(section: &Section<'_>, key: &'static str, field: &mut usize, range: RangeInclusive<u64>) {
+    let size = section.get(key).and_then(|node| node.read(|text| value::size(text, &range)));
+    if let Some(size) = size.and_then(|size| usize::try_from(size).ok()) {
+        *field = size;
+    }
+}
+
+fn count(section: &Section<'_>, key: &'static str, field: &mut usize, range: RangeInclusive<u64>) {
+    let count = section.get(key).and_then(|node| node.read(|text| value::count(text, &range)));
+    if let Some(count) = count.and_then(|count| usize::try_from(count).ok()) {
+        *field = count;
+    }
+}
+
+fn number(section: &Section<'_>, key: &'static str, field: &mut u32, range: RangeInclusive<u64>) {
+    let count = section.get(key).and_then(|node| node.read(|text| value::count(text, &range)));
+    if let Some(count) = count.and_then(|count| u32::try_from(count).ok()) {
+        *field = count;
+    }
+}

@@ -1,0 +1,338 @@
+//! Typed reading of raw values that collects mistakes instead of stopping at one.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use config::{Value, ValueKind};
+
+use super::load::Surroundings;
+use super::problem::{Place, Problem};
+use super::raw::{self, Layer, Spot, Table};
+use super::render;
+use super::value::{Wrong, nearest, quoted};
+
+/// The configuration as it was written, in one piece.
+pub(super) struct Document {
+    /// Name of the file and its text, when there is one.
+    pub(super) file: Option<(String, String)>,
+    /// Directory that relative paths start from.
+    pub(super) directory: PathBuf,
+    /// All layers, merged.
+    pub(super) merged: Layer,
+}
+
+/// What all readers share: the document, the outside, and what was found wrong so far.
+pub(super) struct Context<'a> {
+    pub(super) document: &'a Document,
+    pub(super) outside: &'a dyn Surroundings,
+    problems: RefCell<Vec<Problem>>,
+    notes: RefCell<Vec<String>>,
+}
+
+impl<'a> Context<'a> {
+    pub(super) fn new(document: &'a Document, outside: &'a dyn Surroundings) -> Self {
+        Self { document, outside, problems: RefCell::default(), notes: RefCell::default() }
+    }
+
+    /// The outermost section.
+    pub(super) fn root(&'a self) -> Section<'a> {
+        Section::new(self, String::new(), Some(&self.document.merged.values))
+    }
+
+    pub(super) fn problem(&self, place: Place, key: &str, reason: impl Into<String>, hint: impl Into<String>) {
+        let file = self.document.file.as_ref();
+        self.problems.borrow_mut().push(Problem {
+            excerpt: file.and_then(|(_, text)| render::excerpt(text, &place, &self.document.merged.masked)),
+            file: file.map(|(name, _)| name.clone()),
+            place,
+            key: key.to_owned(),
+            reason: reason.into(),
+            hint: hint.into(),
+        });
+    }
+
+    /// Something that works but should be known.
+    pub(super) fn note(&self, note: String) {
+        let mut notes = self.notes.borrow_mut();
+        if !notes.contains(&note) {
+            notes.push(note);
+        }
+    }
+
+    pub(super) fn finish(self) -> (Vec<Problem>, Vec<String>) {
+        (self.problems.into_inner(), self.notes.into_inner())
+    }
+
+    fn spot(&self, path: &str) -> Option<&Spot> {
+        self.document.merged.spots.get(path)
+    }
+
+    /// A path of the configuration, relative ones taken from the directory of its file.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        self.document.directory.join(Path::new(text))
+    }
+}
+
+/// A table that is being read; remembers which keys it was asked for, so that the others can be named at the end.
+#[derive(Clone)]
+pub(super) struct Section<'a> {
+    context: &'a Context<'a>,
+    path: String,
+    table: Option<&'a Table>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+impl<'a> Section<'a> {
+    fn new(context: &'a Context<'a>, path: String, table: Option<&'a Table>) -> Self {
+        Self { context, path, table, known: RefCell::default() }
+    }
+
+    /// The value under a key; nothing when it is absent or empty.
+    pub(super) fn get(&self, key: &'static str) -> Option<Node<'a>> {
+        self.known.borrow_mut().push(key);
+        let value = self.table?.get(key)?;
+        (value.kind != ValueKind::Nil).then(|| self.node(key, value))
+    }
+
+    /// True when the key is written, even without a value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.table.is_some_and(|table| table.contains_key(key))
+    }
+
+    /// The section under a key; an empty one when it is absent.
+    pub(super) fn section(&self, key: &'static str) -> Section<'a> {
+        match self.get(key) {
+            Some(node) => node.section(),
+            None => Section::new(self.context, raw::join(&self.path, key), None),
+        }
+    }
+
+    /// Every entry, whatever its key, in the order of the file.
+    pub(super) fn entries(&self) -> Vec<(&'a str, Node<'a>)> {
+        let entries = self.table.into_iter().flatten();
+        entries.map(|(key, value)| (key.as_str(), self.node(key, value))).collect()
+    }
+
+    fn node(&self, key: &str, value: &'a Value) -> Node<'a> {
+        Node { context: self.context, path: raw::join(&self.path, key), value }
+    }
+
+    /// Keys of the contract that this version does not serve.
+    pub(super) fn unavailable(&self, keys: &[&'static str]) {
+        for key in keys {
+            self.known.borrow_mut().push(key);
+            if self.has(key) {
+                let path = raw::join(&self.path, key);
+                self.context.problem(
+                    self.place_of_key(&path),
+                    &path,
+                    format!("`{key}` is not available in this version"),
+                    "remove it",
+                );
+            }
+        }
+    }
+
+    /// Reports that a key is missing, at the section that should hold it.
+    pub(super) fn missing(&self, key: &str, why: &str, hint: impl Into<String>) {
+        self.context.problem(self.place(), &raw::join(&self.path, key), format!("`{key}` is missing{why}"), hint);
+    }
+
+    /// Reports something about the section itself.
+    pub(super) fn problem(&self, reason: impl Into<String>, hint: impl Into<String>) {
+        self.context.problem(self.place(), &self.path, reason, hint);
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.place_of_key(&self.path)
+    }
+
+    fn place_of_key(&self, path: &str) -> Place {
+        self.context.spot(path).map_or(Place::Nowhere, |spot| spot.key.clone())
+    }
+
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn context(&self) -> &'a Context<'a> {
+        self.context
+    }
+
+    /// The keys that were asked for.
+    #[cfg(test)]
+    pub(super) fn known(&self) -> Vec<&'static str> {
+        self.known.borrow().clone()
+    }
+
+    /// Names every key that nobody asked for.
+    pub(super) fn finish(&self) {
+        let known = self.known.borrow();
+        for key in self.table.into_iter().flat_map(|table| table.keys()) {
+            if known.contains(&key.as_str()) {
+                continue;
+            }
+            let hint = match former_name(key).filter(|name| known.contains(name)).or_else(|| nearest(key, &known)) {
+                Some(name) => format!("did you mean `{name}`?"),
+                None => {
+                    let mut names = known.clone();
+                    names.sort_unstable();
+                    names.dedup();
+                    match names.len() {
+                        0..=16 => format!("the keys here are {}", names.join(", ")),
+                        _ => "`proxy.example.yaml` shows every key".to_owned(),
+                    }
+                }
+            };
+            let path = raw::join(&self.path, key);
+            self.context.problem(self.place_of_key(&path), &path, format!("{} is not a known key", quoted(key)), hint);
+        }
+    }
+}
+
+/// Names that other products give to our keys.
+fn former_name(key: &str) -> Option<&'static str> {
+    Some(match key.to_lowercase().replace('_', "-").as_str() {
+        "tenant-authority" => "authority",
+        "directory-id" | "tenant-id" => "tenant",
+        "application-id" | "app-id" => "client_id",
+        "token-expiry-margin-time" => "token_expiry_margin",
+        "secret" | "client-secret-value" => "client_secret",
+        "listen" | "port" | "address" | "host" => "bind",
+        "cert" | "certificate-path" | "local-certificate-path" => "certificate",
+        "key" | "local-key-path" => "private_key",
+        "ssl" | "security" => "tls",
+        "server" | "remote" | "server-address" => "upstream",
+        "user" | "email" => "login",
+        "proxy" | "http-proxy" | "https-proxy" => "forward_proxy",
+        _ => return None,
+    })
+}
+
+/// A value that is being read.
+#[derive(Clone)]
+pub(super) struct Node<'a> {
+    context: &'a Context<'a>,
+    path: String,
+    value: &'a Value,
+}
+
+impl<'a> Node<'a> {
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn context(&self) -> &'a Context<'a> {
+        self.context
+    }
+
+    pub(super) fn place(&self) -> Place {
+        self.context.spot(&self.path).map_or_else(|| self.nearest_place(), |spot| spot.value.clone())
+    }
+
+    /// The place of what encloses a value that has none of its own, as in a list that the environment gives.
+    fn nearest_place(&self) -> Place {
+        let mut path = self.path.as_str();
+        while let Some(at) = path.rfind(['.', '[']) {
+            path = path.get(..at).unwrap_or_default();
+            if let Some(spot) = self.context.spot(path) {
+                return spot.value.clone();
+            }
+        }
+        Place::Nowhere
+    }
+
+    pub(super) fn problem(&self, reason: impl Into<String>, hint: impl Into<String>) {
+        self.context.problem(self.place(), &self.path, reason, hint);
+    }
+
+    pub(super) fn wrong(&self, wrong: Wrong) {
+        self.problem(wrong.reason, wrong.hint);
+    }
+
+    /// The text, when the value is text.
+    pub(super) fn as_text(&self) -> Option<&'a str> {
+        if let ValueKind::String(text) = &self.value.kind { Some(text) } else { None }
+    }
+
+    pub(super) fn is_table(&self) -> bool {
+        matches!(self.value.kind, ValueKind::Table(_))
+    }
+
+    /// The text; anything else is reported.
+    pub(super) fn text(&self) -> Option<&'a str> {
+        match &self.value.kind {
+            ValueKind::String(text) if text.is_empty() => {
+                self.problem("the value is empty", "write a value, or remove the key");
+                None
+            }
+            ValueKind::String(text) => Some(text),
+            kind => {
+                self.problem(format!("one value is expected here, not {}", kind_name(kind)), "write one value behind the key");
+                None
+            }
+        }
+    }
+
+    /// Reads the text; a refusal is reported.
+    pub(super) fn read<T>(&self, read: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+        read(self.text()?).map_err(|wrong| self.wrong(wrong)).ok()
+    }
+
+    /// The items of a list; one value stands for a list of one.
+    pub(super) fn items(&self) -> Vec<Node<'a>> {
+        match &self.value.kind {
+            ValueKind::Array(items) => {
+                let item = |(index, value)| Node { context: self.context, path: format!("{}[{index}]", self.path), value };
+                items.iter().enumerate().map(item).collect()
+            }
+            _ => vec![self.clone()],
+        }
+    }
+
+    /// The items of a list; anything else is reported.
+    pub(super) fn list(&self) -> Option<Vec<Node<'a>>> {
+        if let ValueKind::Array(_) = self.value.kind {
+            return Some(self.items());
+        }
+        let kind = kind_name(&self.value.kind);
+        self.problem(format!("a list is expected here, not {kind}"), "write each entry on its own line behind `- `");
+        None
+    }
+
+    /// True for a list without items.
+    pub(super) fn list_is_empty(&self) -> bool {
+        matches!(&self.value.kind, ValueKind::Array(items) if items.is_empty())
+    }
+
+    /// Reads each item; every refusal is reported, and one makes the whole unreadable.
+    pub(super) fn read_each<T>(&self, read: impl Fn(&str) -> Result<T, Wrong>) -> Option<Vec<T>> {
+        let read: Vec<Option<T>> = self.items().iter().map(|item| item.read(&read)).collect();
+        read.into_iter().collect()
+    }
+
+    /// The table; anything else is reported and read as an empty one.
+    pub(super) fn section(&self) -> Section<'a> {
+        let table = match &self.value.kind {
+            ValueKind::Table(table) => Some(table),
+            ValueKind::Nil => None,
+            kind => {
+                self.problem(
+                    format!("keys with values are expected here, not {}", kind_name(kind)),
+                    "write the keys below, each on its own line and further to the right",
+                );
+                None
+            }
+        };
+        Section::new(self.context, self.path.clone(), table)
+    }
+}
+
+fn kind_name(kind: &ValueKind) -> &'static str {
+    match kind {
+        ValueKind::Nil => "nothing",
+        ValueKind::Table(_) => "keys with values",
+        ValueKind::Array(_) => "a list",
+        _ => "one value",
+    }
+}

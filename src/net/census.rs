@@ -1,0 +1,240 @@
+//! Who is connected: bounds on connections, in all and by source, before and after the login.
+//!
+//! The two are counted apart, so that strangers cannot use up the places of those who have logged in. Loopback is exempt
+//! from the bounds by source and before the login: it is the address of every local client at once.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dashmap::DashMap;
+
+use crate::chance;
+use crate::config::Limits;
+
+/// Counts connections and grants places.
+pub struct Census {
+    connections: usize,
+    per_source: usize,
+    pre_auth: usize,
+    pre_auth_per_source: usize,
+    total: AtomicUsize,
+    before_login: AtomicUsize,
+    sources: DashMap<Source, Counts>,
+}
+
+/// Whom to count together: an IPv4 address, or an IPv6 /64 (what one household or host is given).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Source(u128);
+
+#[derive(Default)]
+struct Counts {
+    total: usize,
+    before_login: usize,
+}
+
+/// Why there is no place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Full {
+    /// `limits.connections`.
+    Total,
+    /// `limits.connections_per_source`.
+    TotalOfSource,
+    /// `limits.pre_auth_connections`, or the random early drop below it.
+    BeforeLogin,
+    /// `limits.pre_auth_connections_per_source`.
+    BeforeLoginOfSource,
+}
+
+impl Full {
+    /// The key that sets the bound.
+    pub fn limit(self) -> &'static str {
+        match self {
+            Self::Total => "limits.connections",
+            Self::TotalOfSource => "limits.connections_per_source",
+            Self::BeforeLogin => "limits.pre_auth_connections",
+            Self::BeforeLoginOfSource => "limits.pre_auth_connections_per_source",
+        }
+    }
+}
+
+impl Census {
+    /// Nobody is there yet.
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            connections: limits.connections,
+            per_source: limits.connections_per_source,
+            pre_auth: limits.pre_auth_connections,
+            pre_auth_per_source: limits.pre_auth_connections_per_source,
+            total: AtomicUsize::new(0),
+            before_login: AtomicUsize::new(0),
+            sources: DashMap::new(),
+        })
+    }
+
+    /// A place for a connection from `peer`, which has not logged in yet.
+    ///
+    /// # Errors
+    /// [`Full`] names the bound that was reached.
+    pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+        if self.total.load(Ordering::Relaxed) >= self.connections {
+            return Err(Full::Total);
+        }
+        let source = Source::of(peer);
+        if let Some(source) = source {
+            if self.drops_early(self.before_login.load(Ordering::Relaxed), (chance::number() % 100) as usize) {
+                return Err(Full::BeforeLogin);
+            }
+            let mut counts = self.sources.entry(source).or_default();
+            if counts.total >= self.per_source {
+                return Err(Full::TotalOfSource);
+            }
+            if counts.before_login >= self.pre_auth_per_source {
+                return Err(Full::BeforeLoginOfSource);
+            }
+            counts.total += 1;
+            counts.before_login += 1;
+            self.before_login.fetch_add(1, Ordering::Relaxed);
+        }
+        self.total.fetch_add(1, Ordering::Relaxed);
+        Ok(Place { census: Arc::clone(self), source, before_login: true })
+    }
+
+    /// Connections that are there.
+    pub fn connections(&self) -> usize {
+        self.total.load(Ordering::Relaxed)
+    }
+
+    /// Above four fifths of the places before the login, deadlines there become shorter.
+    pub fn crowded(&self) -> bool {
+        self.before_login.load(Ordering::Relaxed) * 5 > self.pre_auth * 4
+    }
+
+    /// From half of the places on, some are refused at random: 30 % there, all when full (the shape of OpenSSH's
+    /// `MaxStartups`). A flood then cannot hold all places against somebody who tries again.
+    fn drops_early(&self, before_login: usize, percent: usize) -> bool {
+        let start = self.pre_auth / 2;
+        if before_login < start {
+            return false;
+        }
+        let above = before_login.min(self.pre_auth) - start;
+        let refused_percent = 30 + 70 * above / (self.pre_auth - start).max(1);
+        percent < refused_percent
+    }
+}
+
+impl Source {
+    /// `None` for loopback.
+    fn of(peer: IpAddr) -> Option<Self> {
+        let peer = peer.to_canonical();
+        if peer.is_loopback() {
+            return None;
+        }
+        Some(Self(match peer {
+            IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
+            IpAddr::V6(v6) => u128::from(v6) >> 64 << 64,
+        }))
+    }
+}
+
+/// A place of one connection; dropping it gives it back.
+pub struct Place {
+    census: Arc<Census>,
+    source: Option<Source>,
+    before_login: bool,
+}
+
+impl Place {
+    /// The connection has logged in: it leaves the places of those who have not.
+    pub fn logged_in(&mut self) {
+        if std::mem::take(&mut self.before_login)
+            && let Some(source) = self.source
+        {
+            self.census.before_login.fetch_sub(1, Ordering::Relaxed);
+            if let Some(mut counts) = self.census.sources.get_mut(&source) {
+                counts.before_login -= 1;
+            }
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.logged_in();
+        self.census.total.fetch_sub(1, Ordering::Relaxed);
+        if let Some(source) = self.source {
+            if let Some(mut counts) = self.census.sources.get_mut(&source) {
+                counts.total -= 1;
+            }
+            self.census.sources.remove_if(&source, |_, counts| counts.total == 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn census(connections: usize, per_source: usize, pre_auth: usize, pre_auth_per_source: usize) -> Arc<Census> {
+        Census::new(&Limits {
+            connections,
+            connections_per_source: per_source,
+            pre_auth_connections: pre_auth,
+            pre_auth_connections_per_source: pre_auth_per_source,
+            ..Limits::default()
+        })
+    }
+
+    fn ip(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn places_are_given_back() {
+        let census = census(3, 2, 100, 1);
+        let peer = ip("192.0.2.1");
+        let mut first = census.enter(peer).unwrap();
+        assert_eq!(census.enter(peer).err(), Some(Full::BeforeLoginOfSource));
+        first.logged_in();
+        let second = census.enter(peer).unwrap();
+        drop(second);
+        let mut second = census.enter(peer).unwrap();
+        second.logged_in();
+        assert_eq!(census.enter(peer).err(), Some(Full::TotalOfSource));
+        let third = census.enter(ip("192.0.2.2")).unwrap();
+        assert_eq!(census.enter(ip("192.0.2.3")).err(), Some(Full::Total));
+        drop((first, second, third));
+        assert_eq!(census.connections(), 0);
+        assert!(census.sources.is_empty());
+        assert_eq!(census.before_login.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn an_ipv6_network_of_64_bits_is_one_source() {
+        let census = census(10, 1, 100, 1);
+        let _one = census.enter(ip("2001:db8::1")).unwrap();
+        assert!(census.enter(ip("2001:db8::2")).is_err());
+        assert!(census.enter(ip("2001:db8:0:1::1")).is_ok());
+        // The same host by its mapped IPv4 address.
+        let _four = census.enter(ip("192.0.2.1")).unwrap();
+        assert!(census.enter(ip("::ffff:192.0.2.1")).is_err());
+    }
+
+    #[test]
+    fn loopback_is_bounded_in_all_only() {
+        let census = census(5, 1, 2, 1);
+        let places: Vec<_> = (0..5).map(|_| census.enter(ip("127.0.0.1")).unwrap()).collect();
+        assert_eq!(census.enter(ip("::1")).err(), Some(Full::Total));
+        drop(places);
+    }
+
+    #[test]
+    fn refusals_rise_from_half_of_the_places() {
+        let census = census(1_000, 1_000, 100, 1_000);
+        assert!(!census.drops_early(49, 0));
+        assert!(census.drops_early(50, 29) && !census.drops_early(50, 30));
+        assert!(census.drops_early(75, 64) && !census.drops_early(75, 65));
+        assert!(census.drops_early(100, 99));
+        assert!(census.drops_early(200, 99));
+    }
+}

@@ -1,0 +1,392 @@
+//! The relay: bytes both ways between an authenticated client and its upstream, exactly as they are.
+//!
+//! One small future owns both connections and nothing else. Data moves through large buffers that belong to the thread
+//! and are leased only while there is data, so an idle session keeps none: few system calls while busy, few KiB while idle.
+//! Reading stops when the other side does not take (back-pressure); a half-close is passed on while the other
+//! direction keeps flowing; a connection that breaks, or a TLS stream that ends without `close_notify`, is passed on as
+//! a broken connection, never as a clean end.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::time::{Instant, Sleep};
+
+use super::side::Side;
+
+/// Deadlines of a relay.
+#[derive(Clone, Copy, Debug)]
+pub struct RelayLimits {
+    /// Without a byte in either direction.
+    pub idle: Duration,
+    /// The same, once one side has ended.
+    pub half_closed: Duration,
+    /// Data waits, and its receiver takes none of it.
+    pub write_stall: Duration,
+    /// Most octets moved at a time.
+    pub buffer_bytes: usize,
+}
+
+/// How a relay ended.
+#[derive(Debug)]
+pub struct Report {
+    /// Octets from the client to the upstream.
+    pub sent: u64,
+    /// Octets from the upstream to the client.
+    pub received: u64,
+    /// Why it ended.
+    pub end: End,
+}
+
+/// Why a relay ended.
+#[derive(Debug)]
+pub enum End {
+    /// Both sides ended cleanly; the client first.
+    Client,
+    /// Both sides ended cleanly; the upstream first.
+    Upstream,
+    /// [`RelayLimits::idle`].
+    Idle,
+    /// [`RelayLimits::half_closed`].
+    HalfClosed,
+    /// [`RelayLimits::write_stall`].
+    Stalled,
+    /// The client's connection broke.
+    ClientBroke(io::Error),
+    /// The upstream's connection broke.
+    UpstreamBroke(io::Error),
+}
+
+impl End {
+    /// A short fixed word for the log.
+    pub fn cause(&self) -> &'static str {
+        match self {
+            Self::Client => "client-ended",
+            Self::Upstream => "upstream-ended",
+            Self::Idle => "idle",
+            Self::HalfClosed => "half-closed",
+            Self::Stalled => "stalled",
+            Self::ClientBroke(_) => "client-broke",
+            Self::UpstreamBroke(_) => "upstream-broke",
+        }
+    }
+}
+
+/// Moves bytes until both sides have ended or a limit is reached. `to_upstream` and `to_client` go first: what either
+/// side had sent before it was its turn.
+///
+/// # Cancel safety
+/// Dropping the future closes both connections; bytes under way may be lost.
+pub fn relay(client: Side, upstream: Side, to_upstream: Vec<u8>, to_client: Vec<u8>, limits: RelayLimits) -> Relay {
+    let now = Instant::now();
+    let mut relay = Relay {
+        client,
+        upstream,
+        up: Direction::default(),
+        down: Direction::default(),
+        limits,
+        last_activity: now,
+        blocked_since: None,
+        timer: Box::pin(tokio::time::sleep_until(now + limits.idle.min(limits.write_stall))),
+        first_to_end: None,
+    };
+    relay.up.pending = Chunk::own(to_upstream);
+    relay.down.pending = Chunk::own(to_client);
+    relay
+}
+
+/// The future of [`relay`].
+pub struct Relay {
+    client: Side,
+    upstream: Side,
+    up: Direction,
+    down: Direction,
+    limits: RelayLimits,
+    last_activity: Instant,
+    blocked_since: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+    first_to_end: Option<Whose>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Client,
+    Upstream,
+}
+
+/// What one direction needs besides its two sides.
+#[derive(Default)]
+struct Direction {
+    /// Taken from the source, not yet taken by the destination.
+    pending: Option<Chunk>,
+    /// The source said that nothing more comes.
+    source_ended: bool,
+    /// The destination was told so.
+    passed_on: bool,
+    bytes: u64,
+}
+
+/// What moving bytes in one direction came to.
+enum Moved {
+    /// Everything that there was.
+    All { progress: bool },
+    /// The destination takes no more for now.
+    Blocked { progress: bool },
+}
+
+/// Which side of a direction broke.
+enum Broke {
+    Source(io::Error),
+    Destination(io::Error),
+}
+
+/// A poll moves at most this many buffers in one direction before it lets other sessions have the thread.
+const ROUNDS_PER_POLL: usize = 8;
+
+impl Direction {
+    fn pump(
+        &mut self,
+        cx: &mut Context<'_>,
+        source: &mut Side,
+        destination: &mut Side,
+        buffer_bytes: usize,
+    ) -> Result<Moved, Broke> {
+        let mut progress = false;
+        for _ in 0..ROUNDS_PER_POLL {
+            // What waits goes first; nothing is read before it is gone.
+            if let Some(chunk) = &mut self.pending {
+                let before = chunk.start;
+                let done = destination
+                    .poll_send(cx, &chunk.buffer, &mut chunk.start, chunk.end)
+                    .map_err(Broke::Destination)?;
+                progress |= chunk.start > before;
+                if done {
+                    let chunk = self.pending.take();
+                    chunk.into_iter().for_each(Chunk::give_back);
+                }
+            }
+            if !destination.poll_flush(cx).map_err(Broke::Destination)? || self.pending.is_some() {
+                return Ok(Moved::Blocked { progress });
+            }
+            if self.source_ended {
+                if !self.passed_on {
+                    match destination.poll_end(cx) {
+                        Poll::Pending => return Ok(Moved::Blocked { progress }),
+                        Poll::Ready(result) => {
+                            result.map_err(Broke::Destination)?;
+                            self.passed_on = true;
+                            progress = true;
+                        }
+                    }
+                }
+                return Ok(Moved::All { progress });
+            }
+            let mut lease = lease(buffer_bytes);
+            match source.poll_receive(cx, &mut lease) {
+                Poll::Pending => {
+                    give_back(lease);
+                    return Ok(Moved::All { progress });
+                }
+                Poll::Ready(Err(error)) => {
+                    give_back(lease);
+                    return Err(Broke::Source(error));
+                }
+                Poll::Ready(Ok(0)) => {
+                    give_back(lease);
+                    self.source_ended = true;
+                    progress = true;
+                }
+                Poll::Ready(Ok(received)) => {
+                    progress = true;
+                    self.bytes += received as u64;
+                    self.pending = Some(Chunk { buffer: lease.plain_only(), start: 0, end: received });
+                }
+            }
+        }
+        // More may be there: come back, but let others run first.
+        cx.waker().wake_by_ref();
+        Ok(Moved::All { progress })
+    }
+
+    fn finished(&self) -> bool {
+        self.passed_on
+    }
+}
+
+impl Relay {
+    fn report(&mut self, end: End) -> Report {
+        Report { sent: self.up.bytes, received: self.down.bytes, end }
+    }
+
+    /// The side that did not break hears it as a broken connection, after what was still on its way.
+    fn broke(&mut self, whose: Whose, error: io::Error) -> Report {
+        match whose {
+            Whose::Client => {
+                self.upstream.abort();
+                self.report(End::ClientBroke(error))
+            }
+            Whose::Upstream => {
+                self.client.abort();
+                self.report(End::UpstreamBroke(error))
+            }
+        }
+    }
+
+    fn idle_limit(&self) -> Duration {
+        if self.first_to_end.is_some() { self.limits.half_closed } else { self.limits.idle }
+    }
+}
+
+impl Future for Relay {
+    type Output = Report;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+        let this = self.get_mut();
+        let buffer_bytes = this.limits.buffer_bytes;
+        let mut progress = false;
+        let mut blocked = false;
+
+        let up = this.up.pump(cx, &mut this.client, &mut this.upstream, buffer_bytes);
+        // A direction that broke does not silence the other at once: what the upstream had said last still arrives.
+        let down = this.down.pump(cx, &mut this.upstream, &mut this.client, buffer_bytes);
+        for (result, source, destination) in
+            [(up, Whose::Client, Whose::Upstream), (down, Whose::Upstream, Whose::Client)]
+        {
+            match result {
+                Ok(Moved::All { progress: moved }) => progress |= moved,
+                Ok(Moved::Blocked { progress: moved }) => {
+                    progress |= moved;
+                    blocked = true;
+                }
+                Err(Broke::Source(error)) => return Poll::Ready(this.broke(source, error)),
+                Err(Broke::Destination(error)) => return Poll::Ready(this.broke(destination, error)),
+            }
+        }
+        if this.first_to_end.is_none() {
+            this.first_to_end = match (this.up.source_ended, this.down.source_ended) {
+                (_, true) => Some(Whose::Upstream),
+                (true, false) => Some(Whose::Client),
+                (false, false) => None,
+            };
+            if this.first_to_end.is_some() {
+                this.timer.as_mut().reset(Instant::now() + this.limits.half_closed);
+            }
+        }
+        if this.up.finished() && this.down.finished() {
+            let end = if this.first_to_end == Some(Whose::Client) { End::Client } else { End::Upstream };
+            return Poll::Ready(this.report(end));
+        }
+
+        if progress {
+            this.last_activity = Instant::now();
+        }
+        this.blocked_since = match (blocked, progress, this.blocked_since) {
+            (false, _, _) => None,
+            (true, false, Some(since)) => Some(since),
+            (true, _, _) => Some(Instant::now()),
+        };
+        // The timer is moved only when it fires: a busy session does not pay for it with every byte.
+        loop {
+            ready!(this.timer.as_mut().poll(cx));
+            let now = Instant::now();
+            if this.blocked_since.is_some_and(|since| now >= since + this.limits.write_stall) {
+                this.client.abort();
+                this.upstream.abort();
+                return Poll::Ready(this.report(End::Stalled));
+            }
+            if now >= this.last_activity + this.idle_limit() {
+                let end = if this.first_to_end.is_some() { End::HalfClosed } else { End::Idle };
+                return Poll::Ready(this.report(end));
+            }
+            let next = this.last_activity + this.idle_limit();
+            let next = match this.blocked_since {
+                Some(since) => next.min(since + this.limits.write_stall),
+                // A stall that begins later is noticed at most one stall limit late.
+                None => next.min(now + this.limits.write_stall),
+            };
+            this.timer.as_mut().reset(next);
+        }
+    }
+}
+
+/// Bytes on their way, in a leased buffer or in one of their own.
+struct Chunk {
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+}
+
+impl Chunk {
+    fn own(buffer: Vec<u8>) -> Option<Self> {
+        (!buffer.is_empty()).then(|| Self { start: 0, end: buffer.len(), buffer })
+    }
+
+    fn give_back(self) {
+        give_back_plain(self.buffer);
+    }
+}
+
+/// Two buffers for the time of one receive: what the socket gives, and what it decrypts to.
+pub(super) struct Lease {
+    /// For the octets of the wire, when the source is TLS.
+    pub(super) wire: Vec<u8>,
+    /// For the plain octets; larger than `wire` by what a TLS connection may hold back of earlier records.
+    pub(super) plain: Vec<u8>,
+}
+
+impl Lease {
+    fn plain_only(self) -> Vec<u8> {
+        give_back_wire(self.wire);
+        self.plain
+    }
+}
+
+/// A TLS connection may hold one incomplete record (16 KiB and its overhead) from earlier reads.
+pub(super) const HELD_BACK_BYTES: usize = 20 * 1024;
+
+/// Buffers kept per thread. More may be out while receivers are slow; what comes back beyond this is freed.
+const KEPT: usize = 4;
+
+#[derive(Default)]
+struct Pool {
+    wire: Vec<Vec<u8>>,
+    plain: Vec<Vec<u8>>,
+}
+
+thread_local! {
+    static POOL: RefCell<Pool> = RefCell::default();
+}
+
+fn lease(bytes: usize) -> Lease {
+    let (wire, plain) = POOL.with_borrow_mut(|pool| (pool.wire.pop(), pool.plain.pop()));
+    let fit = |kept: Option<Vec<u8>>, bytes: usize| match kept {
+        Some(buffer) if buffer.len() == bytes => buffer,
+        _ => vec![0; bytes],
+    };
+    Lease { wire: fit(wire, bytes), plain: fit(plain, bytes + HELD_BACK_BYTES) }
+}
+
+fn give_back(lease: Lease) {
+    give_back_wire(lease.wire);
+    give_back_plain(lease.plain);
+}
+
+fn give_back_wire(buffer: Vec<u8>) {
+    POOL.with_borrow_mut(|pool| {
+        if pool.wire.len() < KEPT {
+            pool.wire.push(buffer);
+        }
+    });
+}
+
+/// Buffers that were never leased (what was left over from the login) are simply dropped.
+fn give_back_plain(buffer: Vec<u8>) {
+    POOL.with_borrow_mut(|pool| {
+        if pool.plain.len() < KEPT && buffer.len() > HELD_BACK_BYTES {
+            pool.plain.push(buffer);
+        }
+    });
+}

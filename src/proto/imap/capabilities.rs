@@ -1,0 +1,116 @@
+//! What an IMAP client is told that it may use: before the login the upstream's list with Gatepost's own way to log in,
+//! after it the upstream's list alone, each time without what cannot work through a relay.
+
+use crate::proto::Capabilities;
+use crate::proto::machine::Context;
+use crate::sasl::Mechanism;
+
+/// What Exchange Online announces, for as long as nothing has been learned.
+pub fn exchange_online() -> Capabilities {
+    let tokens =
+        "IMAP4 IMAP4rev1 AUTH=XOAUTH2 LOGINDISABLED SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
+    Capabilities(tokens.split(' ').map(str::to_owned).collect())
+}
+
+/// Extensions that are commands and data between client and upstream and nothing else. An intermediary must not let
+/// through names that it does not know (RFC 2971 §5). Left out on purpose, besides everything about logging in:
+///
+/// - `COMPRESS=…`, `UNAUTHENTICATE`: they turn the relayed stream into another one, or let another identity into it;
+/// - `ENABLE`, `IMAP4rev2`, and `UTF8=…`, `QRESYNC`, `UIDONLY`, which need `ENABLE`: Exchange Online announces the first
+///   two and then answers wrongly;
+/// - `LOGIN-REFERRALS`, `MAILBOX-REFERRALS`: they lead a client to a server that it cannot log in to.
+///
+/// A `*` at the end stands for a value.
+const RELAYED: &str = "\
+    IMAP4 IMAP4rev1 ACL APPENDLIMIT APPENDLIMIT=* BINARY CATENATE CHILDREN CONDSTORE CONTEXT=* CREATE-SPECIAL-USE \
+    ESEARCH ESORT FILTERS I18NLEVEL=* ID IDLE INPROGRESS LANGUAGE LIST-EXTENDED LIST-METADATA LIST-MYRIGHTS \
+    LIST-STATUS LITERAL+ LITERAL- MESSAGELIMIT=* METADATA METADATA-SERVER MOVE MULTIAPPEND MULTISEARCH NAMESPACE \
+    NOTIFY OBJECTID PARTIAL PREVIEW QUOTA QUOTA=RES-* QUOTASET REPLACE RIGHTS=* SAVEDATE SAVELIMIT=* SEARCH=FUZZY \
+    SEARCHRES SORT SORT=DISPLAY SPECIAL-USE STATUS=SIZE THREAD=* UIDBATCHES UIDPLUS UNSELECT URL-PARTIAL URLAUTH \
+    URLFETCH=BINARY WITHIN";
+
+fn relayed(token: &str) -> bool {
+    let is = |known: &str| match known.strip_suffix('*') {
+        Some(family) => token.get(..family.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(family)),
+        None => token.eq_ignore_ascii_case(known),
+    };
+    // One word, so that no announcement can become more than that in a reply.
+    token.bytes().all(|b| b.is_ascii_graphic() && b != b']') && RELAYED.split_ascii_whitespace().any(is)
+}
+
+/// What the upstream announces after the login, as the client is told; empty when there is nothing to tell.
+pub(super) fn after_login(upstream: &Capabilities) -> String {
+    let tokens: Vec<&str> = upstream.0.iter().map(String::as_str).filter(|token| relayed(token)).collect();
+    tokens.join(" ")
+}
+
+/// What the client is told before the login, Gatepost's own tokens first.
+pub(super) fn before_login(context: &Context) -> String {
+    let announced = context.announced(exchange_online);
+    let announces = |name: &str| announced.0.iter().any(|token| token.eq_ignore_ascii_case(name));
+    // Gatepost itself takes both; what the client reads now it also believes after the login (RFC 7888 §5: never both).
+    let literals = if announces("LITERAL-") && !announces("LITERAL+") { "LITERAL-" } else { "LITERAL+" };
+    let mut tokens: Vec<String> = ["IMAP4rev1", "SASL-IR", literals, "ID"].map(str::to_owned).into();
+    if context.offers_starttls() {
+        tokens.push("STARTTLS".to_owned());
+    }
+    if context.offers_login() {
+        tokens.extend(Mechanism::ALL.map(|mechanism| format!("AUTH={}", mechanism.name())));
+    } else {
+        tokens.push("LOGINDISABLED".to_owned());
+    }
+    for token in announced.0.iter().filter(|token| relayed(token)) {
+        let told = |told: &String| told.eq_ignore_ascii_case(token);
+        if !["LITERAL+", "LITERAL-"].contains(&token.as_str()) && !tokens.iter().any(told) {
+            tokens.push(token.clone());
+        }
+    }
+    tokens.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(upstream: &[&str]) -> String {
+        after_login(&Capabilities(upstream.iter().map(|&token| token.to_owned()).collect()))
+    }
+
+    #[test]
+    fn what_cannot_work_through_a_relay_is_left_out() {
+        let upstream = [
+            "IMAP4rev1",
+            "AUTH=XOAUTH2",
+            "sasl-ir",
+            "LOGINDISABLED",
+            "STARTTLS",
+            "COMPRESS=DEFLATE",
+            "UNAUTHENTICATE",
+            "IMAP4rev2",
+            "ENABLE",
+            "UTF8=ACCEPT",
+            "CLIENTACCESSRULES",
+            "CLIENTNETWORKPRESENCELOCATION",
+            "BACKENDAUTHENTICATE-IR",
+            "XLIST",
+            "X-GM-EXT-1",
+            "QRESYNC",
+            "idle",
+            "THREAD=REFS",
+            "LITERAL+",
+            "NEWEXTENSION",
+        ];
+        assert_eq!(after(&upstream), "IMAP4rev1 idle THREAD=REFS LITERAL+");
+    }
+
+    #[test]
+    fn an_announcement_cannot_become_a_reply() {
+        assert_eq!(after(&["IDLE\r\n* BYE", "THREAD=A]", "THREAD=A B", "MOVE"]), "MOVE");
+    }
+
+    #[test]
+    fn exchange_onlines_own_list_passes_but_for_its_login() {
+        let list = exchange_online();
+        assert_eq!(after_login(&list), "IMAP4 IMAP4rev1 UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+");
+    }
+}

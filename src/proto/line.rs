@@ -1,0 +1,186 @@
+//! Received octets, cut into lines and counted literals with a bound on each.
+//!
+//! What passes through may hold a password: it is wiped when it is taken out, dropped or moved by growth.
+
+use std::mem;
+
+use memchr::{memchr, memchr2};
+use zeroize::Zeroizing;
+
+/// Octets that have been received and not been understood yet. Empty, it owns no memory.
+#[derive(Default)]
+pub(in crate::proto) struct LineBuffer {
+    octets: Zeroizing<Vec<u8>>,
+    /// How many octets at the start are known to hold no LF, so that slow input is not searched again and again.
+    searched: usize,
+}
+
+/// A line as it came, or what is wrong with it.
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::proto) enum Line {
+    /// The line without its end; no NUL, CR or LF is in it.
+    Text(Zeroizing<Vec<u8>>),
+    /// It holds NUL or a bare CR, or ends in a bare LF where that is not accepted. It is gone.
+    Flawed,
+    /// It has no end within the limit. It is still there: what follows could not be told from its rest.
+    TooLong,
+}
+
+impl LineBuffer {
+    /// Adds what was received. It is not bounded here: the caller stops reading when it should.
+    pub(in crate::proto) fn push(&mut self, received: &[u8]) {
+        append(&mut self.octets, received);
+    }
+
+    /// How many octets are held.
+    pub(in crate::proto) fn len(&self) -> usize {
+        self.octets.len()
+    }
+
+    /// True when nothing is held.
+    pub(in crate::proto) fn is_empty(&self) -> bool {
+        self.octets.is_empty()
+    }
+
+    /// The octets held, without taking them.
+    pub(in crate::proto) fn peek(&self) -> &[u8] {
+        &self.octets
+    }
+
+    /// The next line, if it is complete, or known to exceed `limit` octets with its end. Every LF ends a line, so that
+    /// a peer which sends nothing but bare LFs gets an answer; only `bare_lf` makes such a line a good one.
+    pub(in crate::proto) fn take_line(&mut self, limit: usize, bare_lf: bool) -> Option<Line> {
+        let within = &self.octets[..self.octets.len().min(limit)];
+        let searched = self.searched.min(within.len());
+        let Some(end) = memchr(b'\n', &within[searched..]).map(|at| searched + at) else {
+            self.searched = within.len();
+            return (within.len() == limit).then_some(Line::TooLong);
+        };
+        let mut line = self.take(end + 1);
+        line.truncate(end);
+        if line.last() == Some(&b'\r') {
+            line.truncate(end - 1);
+        } else if !bare_lf {
+            return Some(Line::Flawed);
+        }
+        Some(if memchr2(b'\0', b'\r', &line).is_some() { Line::Flawed } else { Line::Text(line) })
+    }
+
+    /// The next `count` octets, whatever they are, once they are all there.
+    pub(in crate::proto) fn take_octets(&mut self, count: usize) -> Option<Zeroizing<Vec<u8>>> {
+        (self.octets.len() >= count).then(|| self.take(count))
+    }
+
+    /// Everything.
+    pub(in crate::proto) fn take_all(&mut self) -> Vec<u8> {
+        self.searched = 0;
+        mem::take(&mut *self.octets)
+    }
+
+    /// Forgets everything.
+    pub(in crate::proto) fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    fn take(&mut self, count: usize) -> Zeroizing<Vec<u8>> {
+        self.searched = 0;
+        if count == self.octets.len() {
+            return mem::take(&mut self.octets);
+        }
+        let rest = Zeroizing::new(self.octets.split_off(count));
+        mem::replace(&mut self.octets, rest)
+    }
+}
+
+/// Appends to a buffer that may hold a secret. When it must grow the old memory is wiped, which `Vec` does not do.
+pub(in crate::proto) fn append(buffer: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+    let needed = buffer.len() + more.len();
+    if needed > buffer.capacity() {
+        let mut grown = Zeroizing::new(Vec::with_capacity(needed.max(buffer.capacity() * 2)));
+        grown.extend_from_slice(buffer);
+        *buffer = grown;
+    }
+    buffer.extend_from_slice(more);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(input: &[u8], limit: usize, bare_lf: bool) -> (Vec<Line>, Vec<u8>) {
+        let mut buffer = LineBuffer::default();
+        buffer.push(input);
+        let mut lines = Vec::new();
+        while let Some(line) = buffer.take_line(limit, bare_lf) {
+            let end = line == Line::TooLong;
+            lines.push(line);
+            if end {
+                break;
+            }
+        }
+        (lines, buffer.take_all())
+    }
+
+    fn text(text: &[u8]) -> Line {
+        Line::Text(Zeroizing::new(text.to_vec()))
+    }
+
+    #[test]
+    fn lines_end_in_crlf() {
+        assert_eq!(
+            lines(b"a\r\n\r\nb c\r\nrest", 10, false),
+            (vec![text(b"a"), text(b""), text(b"b c")], b"rest".into())
+        );
+    }
+
+    #[test]
+    fn other_ends_are_flaws_that_end_a_line_all_the_same() {
+        for (input, flawed) in [
+            (&b"a\nb\r\n"[..], [true, false]),
+            (b"a\rb\r\nc\r\n", [true, false]),
+            (b"a\r\r\nb\r\n", [true, false]),
+            (b"a\0\r\nb\r\n", [true, false]),
+            (b"\n\r\n", [true, false]),
+            (b"a\r\n\n", [false, true]),
+        ] {
+            let (lines, rest) = lines(input, 10, false);
+            assert_eq!(lines.iter().map(|l| *l == Line::Flawed).collect::<Vec<_>>(), flawed, "{input:?}");
+            assert!(rest.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_bare_lf_is_accepted_where_it_may_be() {
+        assert_eq!(lines(b"a\nb\r\n", 10, true).0, [text(b"a"), text(b"b")]);
+        assert_eq!(lines(b"a\r\r\n", 10, true).0, [Line::Flawed]);
+    }
+
+    #[test]
+    fn the_limit_counts_the_end() {
+        assert_eq!(lines(b"12345678\r\n", 10, false).0, [text(b"12345678")]);
+        assert_eq!(lines(b"123456789\r\n", 10, false).0, [Line::TooLong]);
+        assert_eq!(lines(b"1234567890", 10, false).0, [Line::TooLong]);
+        assert_eq!(lines(b"123456789", 10, false).0, []);
+    }
+
+    #[test]
+    fn octets_are_taken_whole() {
+        let mut buffer = LineBuffer::default();
+        buffer.push(b"\r\n\0ab");
+        assert_eq!(buffer.take_octets(6), None);
+        assert_eq!(buffer.take_octets(3).unwrap().as_slice(), b"\r\n\0");
+        assert_eq!(buffer.take_octets(2).unwrap().as_slice(), b"ab");
+        assert_eq!(buffer.octets.capacity(), 0, "empty, it owns no memory");
+    }
+
+    #[test]
+    fn slow_input_gives_the_same_lines() {
+        let mut buffer = LineBuffer::default();
+        let mut taken = Vec::new();
+        for octet in b"ab\r\n\r\ncd\n" {
+            buffer.push(&[*octet]);
+            taken.extend(buffer.take_line(6, false));
+        }
+        assert_eq!(taken, [text(b"ab"), text(b""), Line::Flawed]);
+    }
+}

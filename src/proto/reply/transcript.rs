@@ -1,0 +1,107 @@
+//! Conversations with an upstream as text, played with its octets split in several ways.
+
+use std::sync::Arc;
+
+use crate::account::MailAddress;
+use crate::proto::{Goal, Limits, Protocol, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
+use crate::sasl::Bearer;
+use crate::secret::AccessToken;
+
+/// The token of [`bearer`].
+pub(in crate::proto) const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJleGNoYW5nZSJ9.c2lnbmF0dXJl";
+
+pub(in crate::proto) fn bearer() -> Bearer {
+    Bearer { user: MailAddress::parse("alice@contoso.com").unwrap(), token: Arc::new(AccessToken::new(TOKEN.into())) }
+}
+
+/// What a conversation comes to, in a form that can be compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::proto) enum Outcome {
+    Unfinished,
+    StartTls,
+    Learned(Vec<String>),
+    Authenticated { announced: Vec<String>, leftovers: String },
+    Failed(UpstreamFailureKind, String),
+}
+
+impl Outcome {
+    pub(in crate::proto) fn kind(&self) -> UpstreamFailureKind {
+        match self {
+            Self::Failed(kind, detail) => {
+                assert!(detail.len() <= super::DETAIL_OCTETS && detail.bytes().all(|b| (0x20..0x7f).contains(&b)));
+                *kind
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn of(event: Option<UpstreamEvent>) -> Self {
+        match event {
+            None => Self::Unfinished,
+            Some(UpstreamEvent::StartTls) => Self::StartTls,
+            Some(UpstreamEvent::Learned(announced)) => Self::Learned(announced.0),
+            Some(UpstreamEvent::Failed(failure)) => Self::Failed(failure.kind, failure.detail),
+            Some(UpstreamEvent::Authenticated(proof)) => Self::Authenticated {
+                announced: proof.capabilities().0.clone(),
+                leftovers: String::from_utf8_lossy(&proof.into_leftovers()).into_owned(),
+            },
+        }
+    }
+}
+
+/// Plays a conversation, a line each: `S:` comes from the upstream (`S|` without CRLF behind it), `C:` must be what goes
+/// there (`{response}` stands for the XOAUTH2 response), `TLS` is an event to be met and the handshake after it, `EOF` is
+/// the upstream's end. Nothing else may go out. Gives the last event.
+pub(in crate::proto) fn play(protocol: Protocol, starttls: bool, goal: &Goal, conversation: &str) -> Outcome {
+    let settings = UpstreamSettings {
+        limits: Arc::new(Limits::default()),
+        starttls,
+        client_name: "gatepost.example".into(),
+        goal: goal.clone(),
+    };
+    let whole = play_in_chunks(protocol, &settings, conversation, usize::MAX);
+    for size in [1, 2, 3, 7] {
+        assert_eq!(play_in_chunks(protocol, &settings, conversation, size), whole, "in chunks of {size}");
+    }
+    whole
+}
+
+fn play_in_chunks(protocol: Protocol, settings: &UpstreamSettings, conversation: &str, size: usize) -> Outcome {
+    let mut machine = upstream_side(protocol, settings.clone());
+    let mut pending = Vec::new();
+    let mut output = String::new();
+    let lines: Vec<&str> = conversation.lines().map(str::trim_start).filter(|line| !line.is_empty()).collect();
+    for (at, line) in lines.iter().enumerate() {
+        let (kind, text) = line.split_at(line.len().min(3));
+        match kind {
+            "S: " => pending.extend([text.as_bytes(), b"\r\n"].concat()),
+            "S| " => pending.extend(text.as_bytes()),
+            _ => {}
+        }
+        let more = lines.get(at + 1).is_some_and(|next| next.starts_with("S"));
+        if kind.starts_with('S') && !more {
+            let flight = std::mem::take(&mut pending);
+            flight.chunks(size.min(flight.len())).for_each(|chunk| machine.handle_input(chunk));
+        }
+        output.push_str(&String::from_utf8(machine.poll_output().unwrap_or_default()).unwrap());
+        match kind {
+            "C: " | "C:" => {
+                let expected = text.replace("{response}", &super::xoauth2_response(&super::transcript::bearer()));
+                let (sent, rest) = output.split_once("\r\n").unwrap_or_else(|| panic!("nothing sent for {line:?}"));
+                assert_eq!(sent, expected, "{line:?}");
+                output = rest.to_owned();
+            }
+            "TLS" => {
+                assert!(matches!(machine.poll_event(), Some(UpstreamEvent::StartTls)));
+                assert_eq!(output, "");
+                machine.tls_established();
+            }
+            "EOF" => machine.handle_eof(),
+            _ => {}
+        }
+    }
+    assert_eq!(output, "", "sent, but not in the conversation");
+    let outcome = Outcome::of(machine.poll_event());
+    assert_eq!(Outcome::of(machine.poll_event()), Outcome::Unfinished, "nothing comes after the last event");
+    outcome
+}

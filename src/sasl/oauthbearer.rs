@@ -1,0 +1,86 @@
+//! OAUTHBEARER (RFC 7628 §3.1): a GS2 header with the user, then key and value pairs, of which `auth` holds the token.
+
+use zeroize::Zeroizing;
+
+use super::{Credentials, Flaw, bearer, xoauth2};
+
+/// Reads the one message of a client that brings its own token. `host` and `port` are not looked at: the token's
+/// audience is for the upstream to judge.
+///
+/// # Errors
+/// [`Flaw::Name`] when the user is missing or not an address (Microsoft demands it beside the token), else
+/// [`Flaw::Token`].
+pub fn parse(message: &[u8]) -> Result<Credentials, Flaw> {
+    let pairs = message.strip_suffix(b"\x01\x01").ok_or(Flaw::Token)?;
+    let mut pairs = pairs.split(|&octet| octet == 1);
+    let user = user(pairs.next().unwrap_or_default())?;
+    let mut tokens = pairs.filter(|pair| pair.starts_with(b"auth="));
+    let (Some(auth), None) = (tokens.next(), tokens.next()) else {
+        return Err(Flaw::Token);
+    };
+    bearer(&user, xoauth2::token(auth).ok_or(Flaw::Token)?)
+}
+
+/// The user of a GS2 header (RFC 5801 §4): `n,a=user,`, with `,` and `=` written `=2C` and `=3D`. Channel binding (`p=`)
+/// is not offered, so it is refused; `y` says that the client could have done it.
+fn user(header: &[u8]) -> Result<Zeroizing<Vec<u8>>, Flaw> {
+    let fields = header.strip_prefix(b"n,").or_else(|| header.strip_prefix(b"y,"));
+    let authzid = fields.and_then(|fields| fields.strip_suffix(b",")).ok_or(Flaw::Token)?;
+    let escaped = if authzid.is_empty() { authzid } else { authzid.strip_prefix(b"a=").ok_or(Flaw::Token)? };
+    let mut user = Zeroizing::new(Vec::with_capacity(escaped.len()));
+    let mut rest = escaped;
+    while let Some((&octet, tail)) = rest.split_first() {
+        let (octet, tail) = match octet {
+            b',' => return Err(Flaw::Token),
+            b'=' => match tail.split_at_checked(2) {
+                Some((b"2C", tail)) => (b',', tail),
+                Some((b"3D", tail)) => (b'=', tail),
+                _ => return Err(Flaw::Token),
+            },
+            _ => (octet, tail),
+        };
+        user.push(octet);
+        rest = tail;
+    }
+    Ok(user)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::NameError;
+
+    fn read(message: &[u8]) -> Result<(String, String), Flaw> {
+        match parse(message)? {
+            Credentials::Token(bearer) => Ok((bearer.user.to_string(), bearer.token.expose().to_owned())),
+            Credentials::Password { .. } => unreachable!("OAUTHBEARER carries a token"),
+        }
+    }
+
+    #[test]
+    fn example_of_rfc_7628() {
+        let message = b"n,a=user@example.com,\x01host=server.example.com\x01port=143\x01\
+            auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==\x01\x01";
+        let token = "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==";
+        assert_eq!(read(message), Ok(("user@example.com".into(), token.into())));
+    }
+
+    #[test]
+    fn malformed_and_hostile_messages() {
+        for (message, flaw) in [
+            (&b""[..], Flaw::Token),
+            (b"\x01\x01", Flaw::Token),
+            (b"n,a=a@b,\x01\x01", Flaw::Token),
+            (b"p=tls-unique,a=a@b,\x01auth=Bearer t\x01\x01", Flaw::Token),
+            (b"n,a=a@b\x01auth=Bearer t\x01\x01", Flaw::Token),
+            (b"n,a=a@b,\x01auth=Bearer t\x01auth=Bearer u\x01\x01", Flaw::Token),
+            (b"n,a=a=40b,\x01auth=Bearer t\x01\x01", Flaw::Token),
+            (b"n,a=a@b=,\x01auth=Bearer t\x01\x01", Flaw::Token),
+            (b"n,,\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::Empty)),
+            (b"n,a=a=2C@b,\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::NotAllowed)),
+        ] {
+            assert_eq!(read(message), Err(flaw), "{message:?}");
+        }
+        assert!(read(b"y,a=a@b,\x01auth=Bearer t\x01\x01").is_ok());
+    }
+}

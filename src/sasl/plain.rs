@@ -1,0 +1,74 @@
+//! PLAIN (RFC 4616): `[authzid] NUL authcid NUL passwd` in one message.
+
+use super::{Credentials, Flaw, text};
+
+/// Reads the one message of a client.
+///
+/// SASLprep is left out: Entra compares the password as it was typed. An authorization identity that names the
+/// authentication identity itself (in any case) counts as absent.
+///
+/// # Errors
+/// [`Flaw::Syntax`] with fewer than two NULs; a third one is taken for a part of the password, which it may not have.
+pub fn parse(message: &[u8]) -> Result<Credentials, Flaw> {
+    let mut parts = message.splitn(3, |&octet| octet == 0);
+    let (Some(authzid), Some(authcid), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
+        return Err(Flaw::Syntax);
+    };
+    let login = text::login_name(authcid)?;
+    let acting_as = if authzid.is_empty() { None } else { Some(text::login_name(authzid)?) };
+    let acting_as = acting_as.filter(|name| *name != login);
+    Ok(Credentials::Password { login, acting_as, password: text::password(password)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::NameError;
+
+    fn read(message: &[u8]) -> Result<(String, Option<String>, String), Flaw> {
+        match parse(message)? {
+            Credentials::Password { login, acting_as, password } => {
+                Ok((login.to_string(), acting_as.map(|name| name.to_string()), password.expose().to_owned()))
+            }
+            Credentials::Token(_) => unreachable!("PLAIN carries a password"),
+        }
+    }
+
+    #[test]
+    fn examples_of_rfc_4616() {
+        assert_eq!(read(b"\0tim\0tanstaaftanstaaf"), Ok(("tim".into(), None, "tanstaaftanstaaf".into())));
+        assert_eq!(read(b"Ursel\0Kurt\0xipj3plmq"), Ok(("kurt".into(), Some("ursel".into()), "xipj3plmq".into())));
+    }
+
+    #[test]
+    fn acting_as_oneself_is_not_acting_as_another() {
+        assert_eq!(read(b"A@X.example\0a@x.EXAMPLE\0p"), Ok(("a@x.example".into(), None, "p".into())));
+    }
+
+    #[test]
+    fn malformed_and_hostile_messages() {
+        for (message, flaw) in [
+            (&b""[..], Flaw::Syntax),
+            (b"tim", Flaw::Syntax),
+            (b"\0tim", Flaw::Syntax),
+            (b"\0\0secret", Flaw::Name(NameError::Empty)),
+            (b"\0tim\0", Flaw::Password),
+            (b"\0tim\0a\0b", Flaw::Password),
+            (b"\0tim\0a\x01b", Flaw::Password),
+            (b"\0a@x\x01auth=Bearer evil\0p", Flaw::Name(NameError::ControlCharacter)),
+            (b"a\r\n\0tim\0p", Flaw::Name(NameError::ControlCharacter)),
+        ] {
+            assert_eq!(read(message), Err(flaw), "{message:?}");
+        }
+    }
+
+    #[test]
+    fn no_forbidden_octet_passes_in_either_field() {
+        for octet in 0..=255u8 {
+            let name = [b"\0a", &[octet][..], b"@x.example\0p"].concat();
+            let password = [b"\0a@x.example\0p", &[octet][..], b"q"].concat();
+            assert!(octet > 0x20 && octet != 0x7f || read(&name).is_err(), "{octet:#x} in the name");
+            assert_eq!(matches!(octet, 0 | 1 | b'\r' | b'\n'), read(&password).is_err(), "{octet:#x} in the password");
+        }
+    }
+}

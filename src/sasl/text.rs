@@ -1,0 +1,92 @@
+//! Names and passwords as the octets that old clients send: UTF-8, or else the code page of a western Windows.
+
+use zeroize::Zeroizing;
+
+use super::{Credentials, Flaw};
+use crate::account::{LoginName, NameError};
+use crate::secret::Password;
+
+/// Longest password accepted, in octets of UTF-8.
+pub const PASSWORD_OCTETS: usize = 1_024;
+
+/// Windows-1252 from 0x80 to 0x9F, where it differs from ISO-8859-1. The five positions without a character keep the
+/// control of ISO-8859-1, as the WHATWG Encoding standard has it.
+const WINDOWS_1252: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', //
+    '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+/// The text that octets stand for: valid UTF-8 as it is, anything else as Windows-1252, which old Windows clients send.
+fn decode(octets: &[u8]) -> Zeroizing<String> {
+    if let Ok(text) = std::str::from_utf8(octets) {
+        return Zeroizing::new(text.to_owned());
+    }
+    let character = |octet: &u8| match octet {
+        0x80..=0x9f => WINDOWS_1252[usize::from(octet - 0x80)],
+        _ => char::from(*octet),
+    };
+    // Three octets are the longest of the table in UTF-8: nothing is reallocated, so that no copy stays behind.
+    let mut text = Zeroizing::new(String::with_capacity(octets.len() * 3));
+    text.extend(octets.iter().map(character));
+    text
+}
+
+/// A user name from the octets that a client sent.
+///
+/// # Errors
+/// As [`LoginName::parse`].
+pub fn login_name(octets: &[u8]) -> Result<LoginName, NameError> {
+    LoginName::parse(&decode(octets))
+}
+
+/// A password from the octets that a client sent.
+///
+/// # Errors
+/// [`Flaw::Password`] when it is empty, longer than [`PASSWORD_OCTETS`], or holds CR, LF, NUL or ^A, each of which
+/// could end a field in some message further on.
+pub fn password(octets: &[u8]) -> Result<Password, Flaw> {
+    let text = decode(octets);
+    let forbidden = |b: u8| matches!(b, b'\0' | b'\r' | b'\n' | 0x01);
+    if text.is_empty() || text.len() > PASSWORD_OCTETS || text.bytes().any(forbidden) {
+        return Err(Flaw::Password);
+    }
+    Ok(Password::new(text.as_str().to_owned()))
+}
+
+/// Name and password as [`Credentials`]. The name may have come, and have been found wanting, before the password;
+/// only both together are an attempt to log in.
+///
+/// # Errors
+/// [`Flaw::Name`] or [`Flaw::Password`].
+pub fn credentials(name: Result<LoginName, NameError>, octets: &[u8]) -> Result<Credentials, Flaw> {
+    Ok(Credentials::Password { login: name?, acting_as: None, password: password(octets)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn utf_8_and_windows_1252_are_the_same_text() {
+        assert_eq!(password("Käse€".as_bytes()).unwrap().expose(), "Käse€");
+        assert_eq!(password(b"K\xe4se\x80").unwrap().expose(), "Käse€");
+        assert_eq!(login_name(b"J\xf6rg@contoso.com").unwrap().as_str(), "jörg@contoso.com");
+    }
+
+    #[test]
+    fn every_octet_decodes_to_one_character() {
+        for octet in 0..=255 {
+            assert_eq!(decode(&[0xff, octet]).chars().count(), 2, "{octet:#x}");
+        }
+        assert_eq!(decode(b"\xff\x9f\xa0").as_str(), "ÿŸ\u{a0}");
+    }
+
+    #[test]
+    fn passwords_have_their_bounds() {
+        assert!(password(&[b'x'; 1_024]).is_ok());
+        for bad in [&b""[..], &[b'x'; 1_025], b"a\rb", b"a\nb", b"a\0b", b"a\x01b", b"\xff\0"] {
+            assert!(matches!(password(bad), Err(Flaw::Password)), "{bad:?}");
+        }
+        assert!(password(b"a b\t\x7f").is_ok(), "a space belongs to a password");
+    }
+}

@@ -1,0 +1,84 @@
+//! XOAUTH2, as Google and Microsoft document it: `user=` address `^A` `auth=Bearer ` token `^A^A`.
+
+use zeroize::Zeroizing;
+
+use super::{Bearer, Credentials, Flaw, bearer, encode, is_b64token};
+
+/// Reads the one message of a client that brings its own token.
+///
+/// # Errors
+/// [`Flaw::Name`] when the user is not an address, else [`Flaw::Token`].
+pub fn parse(message: &[u8]) -> Result<Credentials, Flaw> {
+    let fields = message.strip_suffix(b"\x01\x01").ok_or(Flaw::Token)?;
+    let mut fields = fields.split(|&octet| octet == 1);
+    let (Some(user), Some(auth), None) = (fields.next(), fields.next(), fields.next()) else {
+        return Err(Flaw::Token);
+    };
+    let user = user.strip_prefix(b"user=").ok_or(Flaw::Token)?;
+    bearer(user, token(auth).ok_or(Flaw::Token)?)
+}
+
+/// The token of an `auth=Bearer …` field; the scheme is compared without case (RFC 9110 §11.1).
+pub(super) fn token(field: &[u8]) -> Option<&[u8]> {
+    let value = field.strip_prefix(b"auth=")?;
+    let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
+}
+
+/// The client's message in base64, for the upstream. The one place where the message is built: an address has no
+/// controls and a token only the characters of RFC 6750, so that neither can add a field.
+pub fn initial_response(bearer: &Bearer) -> Zeroizing<String> {
+    let token = bearer.token.expose();
+    debug_assert!(is_b64token(token), "whoever makes an AccessToken checks its characters");
+    // `concat` and `encode` allocate their final size at once: a buffer that grows leaves a copy of the token behind.
+    let message = Zeroizing::new(["user=", bearer.user.as_str(), "\x01auth=Bearer ", token, "\x01\x01"].concat());
+    encode(message.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::account::{MailAddress, NameError};
+    use crate::sasl::decode;
+    use crate::secret::AccessToken;
+
+    fn read(message: &[u8]) -> Result<(String, String), Flaw> {
+        match parse(message)? {
+            Credentials::Token(bearer) => Ok((bearer.user.to_string(), bearer.token.expose().to_owned())),
+            Credentials::Password { .. } => unreachable!("XOAUTH2 carries a token"),
+        }
+    }
+
+    /// The example in both Google's and Microsoft's documents.
+    const EXAMPLE: &str = "dXNlcj10ZXN0QGNvbnRvc28ub25taWNyb3NvZnQuY29tAWF1dGg9QmVhcmVyIEV3QkFBbDNCQUFVRkZwVUFvN0ozVmUwYmpMQldaV0NjbFJDM0VvQUEBAQ==";
+
+    #[test]
+    fn microsofts_example_both_ways() {
+        let (user, token) = read(&decode(EXAMPLE.as_bytes()).unwrap()).unwrap();
+        assert_eq!(user, "test@contoso.onmicrosoft.com");
+        assert_eq!(token, "EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA");
+        let bearer =
+            Bearer { user: MailAddress::parse(&user).unwrap(), token: Arc::new(AccessToken::new(token.clone())) };
+        assert_eq!(initial_response(&bearer).as_str(), EXAMPLE);
+    }
+
+    #[test]
+    fn malformed_and_hostile_messages() {
+        for (message, flaw) in [
+            (&b""[..], Flaw::Token),
+            (b"user=a@b\x01auth=Bearer t\x01", Flaw::Token),
+            (b"user=a@b\x01auth=Basic t\x01\x01", Flaw::Token),
+            (b"user=a@b\x01auth=Bearer \x01\x01", Flaw::Token),
+            (b"user=a@b\x01auth=Bearer t t\x01\x01", Flaw::Token),
+            (b"user=a@b\x01auth=Bearer t\x01auth=Bearer u\x01\x01", Flaw::Token),
+            (b"user=a@b\x01auth=Bearer t\r\n\x01\x01", Flaw::Token),
+            (b"user=\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::Empty)),
+            (b"user=a\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::NotAnAddress)),
+        ] {
+            assert_eq!(read(message), Err(flaw), "{message:?}");
+        }
+        assert!(read(b"user=a@b\x01auth=bearer t\x01\x01").is_ok(), "a scheme has no case");
+    }
+}

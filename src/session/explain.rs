@@ -1,0 +1,278 @@
+//! What went wrong on the way to an upstream, as one [`Failure`]: cause, whose turn it is, what to do.
+
+use std::error::Error;
+use std::io;
+
+use super::upstream::OpenError;
+use crate::config::Upstream;
+use crate::failure::{Actor, Failure};
+use crate::net::dial::DialError;
+use crate::proto::{Protocol, Refusal, UpstreamFailure, UpstreamFailureKind};
+
+impl OpenError {
+    /// The failure, told about this upstream.
+    pub fn failure(&self, upstream: &Upstream) -> Failure {
+        let at = format!("{}:{}", upstream.host, upstream.port);
+        match self {
+            Self::Trust(error) => failure(
+                Actor::Operator,
+                "no-trust",
+                format!("the trusted certificates cannot be read: {}", chain(error)),
+                "check `trust.additional_ca` and the system's certificate store".to_owned(),
+            ),
+            Self::Dial(error) => dial(error),
+            Self::EarlyBytes => failure(
+                Actor::Network,
+                "spoke-before-tls",
+                format!("octets arrived from {at} before TLS had begun, where TLS comes first"),
+                "check that port and `upstream_tls` fit the server, and that no device on the way answers in its place"
+                    .to_owned(),
+            ),
+            Self::Tls(error) => tls(error, upstream, &at),
+            Self::Lost(error) => failure(
+                Actor::Microsoft,
+                "upstream-broke",
+                format!("the connection to {at} broke during the login: {error}"),
+                "the client tries again; should it last, check the network on the way".to_owned(),
+            ),
+            Self::Timeout(what) => failure(
+                Actor::Microsoft,
+                "upstream-timeout",
+                format!("{at} did not answer in time during {what}"),
+                "the client tries again; should it last, check the network on the way".to_owned(),
+            ),
+            Self::Upstream(reply) => replied(reply, upstream, &at),
+        }
+    }
+}
+
+fn failure(actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
+    Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
+}
+
+fn dial(error: &DialError) -> Failure {
+    match error {
+        DialError::Proxy(refused) => {
+            failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
+        }
+        DialError::ProxyUnreachable { .. } | DialError::ProxyBroke { .. } => failure(
+            Actor::Network,
+            "proxy-unreachable",
+            format!("the forward proxy is no help: {}", chain(error)),
+            "check `forward_proxy.url` and that the proxy runs".to_owned(),
+        ),
+        DialError::Resolve { .. } => failure(
+            Actor::Network,
+            "name-not-resolved",
+            format!("the upstream's name is not known here: {}", chain(error)),
+            "check the name and this machine's DNS; where only a proxy knows the Internet, set `forward_proxy`".to_owned(),
+        ),
+        DialError::Connect { .. } => failure(
+            Actor::Network,
+            "upstream-unreachable",
+            format!("no connection: {}", chain(error)),
+            "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`".to_owned(),
+        ),
+    }
+}
+
+fn tls(error: &io::Error, upstream: &Upstream, at: &str) -> Failure {
+    let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match rustls {
+        Some(rustls::Error::InvalidCertificate(problem)) => failure(
+            Actor::Operator,
+            "bad-certificate",
+            format!("the certificate of {at} is not accepted: {}", chain(problem)),
+            format!(
+                "if a TLS-inspecting proxy stands in between, add its root to `trust.additional_ca`; if the certificate \
+                 carries another name than `{}`, set `upstream_name`",
+                upstream.name
+            ),
+        ),
+        _ => failure(
+            Actor::Network,
+            "tls-failed",
+            format!("the TLS handshake with {at} failed: {error}"),
+            "check that port and `upstream_tls` fit the server, and that no device on the way breaks TLS".to_owned(),
+        ),
+    }
+}
+
+fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
+    use UpstreamFailureKind as Kind;
+    let protocol = upstream.protocol;
+    let (refusal, actor, cause, message, remedy) = match reply.kind {
+        Kind::TokenRefused => (
+            Refusal::ContactAdmin,
+            Actor::TenantAdministrator,
+            "token-refused",
+            "did not accept the access token".to_owned(),
+            format!(
+                "check that the application has the {} permission with consent, that the mailbox lets it in (app-only: \
+                 service principal and mailbox permission), and that `scope` is for Exchange Online",
+                permission(protocol)
+            ),
+        ),
+        Kind::MailboxNotConnected => (
+            Refusal::NotAuthorized,
+            Actor::TenantAdministrator,
+            "mailbox-not-connected",
+            "accepted the token, but the mailbox does not answer".to_owned(),
+            format!(
+                "check that {} is enabled for the mailbox, that the identity may open it, that `mailbox` names the right \
+                 one, and that it has not too many connections",
+                name(protocol)
+            ),
+        ),
+        Kind::Disabled => (
+            Refusal::ContactAdmin,
+            Actor::TenantAdministrator,
+            "protocol-disabled",
+            format!("says that {} is switched off or barred by policy", name(protocol)),
+            match protocol {
+                Protocol::Smtp => "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this \
+                                   mailbox, and check security defaults and Conditional Access"
+                    .to_owned(),
+                Protocol::Imap => "enable it with `Set-CASMailbox -ImapEnabled $true` for this mailbox".to_owned(),
+                Protocol::Pop3 => "enable it with `Set-CASMailbox -PopEnabled $true` for this mailbox".to_owned(),
+            },
+        ),
+        Kind::Unavailable => (
+            Refusal::Unavailable,
+            Actor::Microsoft,
+            "upstream-unavailable",
+            "is not available for now".to_owned(),
+            "the client tries again".to_owned(),
+        ),
+        Kind::Limit => (
+            Refusal::Limit,
+            Actor::Client,
+            "upstream-limit",
+            "has too many connections of this mailbox".to_owned(),
+            "let fewer programs use the mailbox at once".to_owned(),
+        ),
+        Kind::NoStartTls => (
+            Refusal::Unavailable,
+            Actor::Network,
+            "no-starttls",
+            "does not do STARTTLS".to_owned(),
+            "check that port and `upstream_tls` fit the server, and that no device on the way strips STARTTLS".to_owned(),
+        ),
+        Kind::SpokeBeforeTls => (
+            Refusal::Unavailable,
+            Actor::Network,
+            "spoke-before-tls",
+            "sent octets behind its STARTTLS reply, as somebody does who injects replies".to_owned(),
+            "find out which device on the way does that; no password or token was sent".to_owned(),
+        ),
+        Kind::Preauth => (
+            Refusal::Unavailable,
+            Actor::Operator,
+            "preauth",
+            "greeted with PREAUTH, which would skip the login".to_owned(),
+            "check that `upstream` is Microsoft's server".to_owned(),
+        ),
+        Kind::NoXoauth2 => (
+            Refusal::ContactAdmin,
+            Actor::Operator,
+            "no-xoauth2",
+            "does not offer XOAUTH2".to_owned(),
+            "check that `upstream` is Microsoft's server".to_owned(),
+        ),
+        Kind::Protocol => (
+            Refusal::Unavailable,
+            Actor::Network,
+            "upstream-garbage",
+            format!("does not speak {} as it should", name(protocol)),
+            "check that `upstream` and `upstream_tls` fit, and that no device on the way answers in its place".to_owned(),
+        ),
+        Kind::Closed => (
+            Refusal::Unavailable,
+            Actor::Microsoft,
+            "upstream-closed",
+            "closed the connection in the middle of the login".to_owned(),
+            "the client tries again; should it last, check that the protocol is enabled for the mailbox".to_owned(),
+        ),
+    };
+    let message =
+        if reply.detail.is_empty() { format!("{at} {message}") } else { format!("{at} {message} (`{}`)", reply.detail) };
+    Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
+}
+
+fn name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Imap => "IMAP",
+        Protocol::Pop3 => "POP3",
+        Protocol::Smtp => "SMTP AUTH",
+    }
+}
+
+fn permission(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Imap => "`IMAP.AccessAsUser.All` (app-only: `IMAP.AccessAsApp`)",
+        Protocol::Pop3 => "`POP.AccessAsUser.All` (app-only: `POP.AccessAsApp`)",
+        Protocol::Smtp => "`SMTP.Send` (app-only: `SMTP.SendAsApp`)",
+    }
+}
+
+/// An error with its causes, joined by colons.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::UpstreamTls;
+
+    fn upstream(protocol: Protocol) -> Upstream {
+        Upstream {
+            protocol,
+            host: "outlook.office365.com".into(),
+            port: 993,
+            tls: UpstreamTls::Implicit,
+            name: "outlook.office365.com".into(),
+        }
+    }
+
+    #[test]
+    fn nothing_but_a_missing_right_is_permanent() {
+        use UpstreamFailureKind as Kind;
+        for (kind, refusal) in [
+            (Kind::TokenRefused, Refusal::ContactAdmin),
+            (Kind::MailboxNotConnected, Refusal::NotAuthorized),
+            (Kind::Disabled, Refusal::ContactAdmin),
+            (Kind::Unavailable, Refusal::Unavailable),
+            (Kind::Limit, Refusal::Limit),
+            (Kind::NoStartTls, Refusal::Unavailable),
+            (Kind::SpokeBeforeTls, Refusal::Unavailable),
+            (Kind::Preauth, Refusal::Unavailable),
+            (Kind::NoXoauth2, Refusal::ContactAdmin),
+            (Kind::Protocol, Refusal::Unavailable),
+            (Kind::Closed, Refusal::Unavailable),
+        ] {
+            for protocol in [Protocol::Imap, Protocol::Pop3, Protocol::Smtp] {
+                let error = OpenError::Upstream(UpstreamFailure { kind, detail: "535 5.7.3 no".into() });
+                let failure = error.failure(&upstream(protocol));
+                assert_eq!(failure.refusal, refusal, "{kind:?}");
+                assert!(failure.message.contains("535 5.7.3 no"));
+                assert!(!failure.remedy.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn an_unknown_issuer_names_the_key_to_set() {
+        let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        let failure = OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(Protocol::Imap));
+        assert_eq!((failure.cause, failure.actor), ("bad-certificate", Actor::Operator));
+        assert!(failure.remedy.contains("trust.additional_ca"));
+    }
+}

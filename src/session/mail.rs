@@ -1,0 +1,457 @@
+//! A mail session: the client's machine is driven until a login is decided, then bytes are relayed.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+use super::upstream::OpenError;
+use super::{Service, Shared, Subject, session_id};
+use crate::chance;
+use crate::config::ListenerTls;
+use crate::failure::{Actor, Failure};
+use crate::login::{Admission, LoginRequest, TokenOrigin};
+use crate::net::census::Place;
+use crate::net::relay::{RelayLimits, Report, relay};
+use crate::net::side::Side;
+use crate::net::stream::Stream;
+use crate::proto::{
+    Authenticated, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Protocol, Refusal, Rejection,
+    UpstreamFailureKind, client_side,
+};
+use crate::sasl::Credentials;
+
+/// Serves one connection from accept to end.
+pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream, peer: SocketAddr, mut place: Place) {
+    let started = Instant::now();
+    let subject = Subject { session: session_id(), listener: Arc::clone(&service.listener.name), peer };
+    // In a box of its own, so that the memory of the login is gone while the relay sits idle.
+    let login = Box::pin(Login { shared: &shared, service: &service, subject: &subject }.run(socket)).await;
+    let Some(ready) = login else { return };
+    place.logged_in();
+    let limits = RelayLimits {
+        idle: match service.listener.protocol {
+            Protocol::Imap => shared.limits.imap_idle,
+            Protocol::Pop3 => shared.limits.pop3_idle,
+            Protocol::Smtp => shared.limits.smtp_idle,
+        },
+        half_closed: shared.limits.half_closed,
+        write_stall: shared.limits.write_stall,
+        buffer_bytes: shared.limits.relay_buffer_bytes,
+    };
+    drop((shared, service));
+    let Ready { client, upstream, to_upstream, to_client, account } = ready;
+    let report = relay(client, upstream, to_upstream, to_client, limits).await;
+    log_end(&subject, &account, started.elapsed(), &report);
+}
+
+fn log_end(subject: &Subject, account: &str, duration: Duration, report: &Report) {
+    tracing::info!(
+        session = &*subject.session,
+        listener = &*subject.listener,
+        peer = %subject.peer,
+        account,
+        outcome = "ended",
+        cause = report.end.cause(),
+        duration_ms = duration.as_millis() as u64,
+        bytes_sent = report.sent,
+        bytes_received = report.received,
+        "session ended"
+    );
+}
+
+/// Both sides have logged in: what the relay needs.
+struct Ready {
+    client: Side,
+    upstream: Side,
+    to_upstream: Vec<u8>,
+    to_client: Vec<u8>,
+    account: Box<str>,
+}
+
+/// A login that the upstream accepted.
+struct Established {
+    stream: Stream,
+    authenticated: Authenticated,
+    account: Box<str>,
+    token: &'static str,
+}
+
+/// A connection that has not logged in.
+struct Login<'a> {
+    shared: &'a Shared,
+    service: &'a Service,
+    subject: &'a Subject,
+}
+
+/// Why a login phase ended without a login; the log line has been written or is not needed.
+struct Over;
+
+impl Login<'_> {
+    async fn run(self, socket: TcpStream) -> Option<Ready> {
+        let mut stream = Stream::Plain(socket);
+        if matches!(self.service.listener.tls, ListenerTls::Implicit(_)) {
+            stream = self.accept_tls(stream).await.ok()?;
+        }
+        let machine = client_side(self.service.listener.protocol, self.settings());
+        self.drive(stream, machine).await.ok()
+    }
+
+    fn settings(&self) -> ClientSettings {
+        let listener = &self.service.listener;
+        ClientSettings {
+            limits: Arc::clone(&self.shared.limits.protocol),
+            announced: self.service.target.announced(),
+            starttls: matches!(listener.tls, ListenerTls::StartTls(_)),
+            implicit_tls: matches!(listener.tls, ListenerTls::Implicit(_)),
+            plaintext_login: self.service.allows_plaintext(self.subject.peer.ip()),
+            bare_lf: listener.bare_lf,
+            server_name: Arc::clone(&self.shared.server_name),
+            session_id: Arc::clone(&self.subject.session),
+        }
+    }
+
+    async fn drive(&self, mut stream: Stream, mut machine: Box<dyn ClientSide>) -> Result<Ready, Over> {
+        let crowded = self.shared.census.crowded();
+        let limit = |usual: Duration| if crowded { usual / 3 } else { usual };
+        let mut end = Instant::now() + limit(self.shared.limits.pre_auth);
+        let mut command_end = Instant::now() + limit(self.shared.limits.command);
+        let mut buffer = vec![0; 2_048];
+        loop {
+            let event = machine.poll_event();
+            if let Some(output) = machine.poll_output() {
+                self.write(&mut stream, &output).await?;
+                command_end = Instant::now() + limit(self.shared.limits.command);
+            }
+            match event {
+                None => {
+                    let deadline = end.min(command_end);
+                    let read = tokio::select! {
+                        read = stream.read(&mut buffer) => read,
+                        () = tokio::time::sleep_until(deadline) => {
+                            self.log_over("timeout", "the client took too long to log in");
+                            return self.say_goodbye(stream, machine, Farewell::Timeout).await;
+                        }
+                        () = self.shared.draining.cancelled() => {
+                            return self.say_goodbye(stream, machine, Farewell::Draining).await;
+                        }
+                    };
+                    match read {
+                        Ok(0) => {
+                            self.log_over("client-left", "the client left without a login");
+                            return Err(Over);
+                        }
+                        Ok(read) => machine.handle_input(&buffer[..read]),
+                        Err(error) => {
+                            self.log_over("client-broke", &format!("the client's connection broke: {error}"));
+                            return Err(Over);
+                        }
+                    }
+                }
+                Some(ClientEvent::StartTls) => {
+                    stream = self.accept_tls(stream).await?;
+                    machine.tls_established();
+                }
+                Some(ClientEvent::Rejected(rejection)) => {
+                    self.log_failure(None, &rejected(rejection));
+                    self.delay().await?;
+                    machine.resume();
+                }
+                Some(ClientEvent::Close(reason)) => {
+                    self.log_close(reason);
+                    stream.end().await;
+                    return Err(Over);
+                }
+                Some(ClientEvent::Login(credentials)) => {
+                    let asked = Instant::now();
+                    match self.decide(&credentials).await {
+                        Ok(established) => return self.hand_over(stream, machine, established).await,
+                        Err(failure) => {
+                            self.log_failure(Some(&credentials), &failure);
+                            if failure.delay {
+                                self.delay().await?;
+                            }
+                            machine.refuse(failure.refusal);
+                        }
+                    }
+                    // Waiting for Entra and the upstream is not the client's time.
+                    end += asked.elapsed();
+                }
+            }
+        }
+    }
+
+    /// The client hears of its success, and both connections are made ready for the relay.
+    async fn hand_over(
+        &self,
+        mut stream: Stream,
+        mut machine: Box<dyn ClientSide>,
+        established: Established,
+    ) -> Result<Ready, Over> {
+        machine.accept(established.authenticated.capabilities());
+        if let Some(output) = machine.poll_output() {
+            self.write(&mut stream, &output).await?;
+        }
+        tracing::info!(
+            session = &*self.subject.session,
+            listener = &*self.subject.listener,
+            peer = %self.subject.peer,
+            account = &*established.account,
+            outcome = "accepted",
+            token = established.token,
+            "login accepted"
+        );
+        Ok(Ready {
+            client: stream.into_side(),
+            upstream: established.stream.into_side(),
+            to_upstream: machine.take_leftovers(),
+            to_client: established.authenticated.into_leftovers(),
+            account: established.account,
+        })
+    }
+
+    async fn decide(&self, credentials: &Credentials) -> Result<Established, Failure> {
+        match timeout(self.shared.limits.login, self.sign_in(credentials)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure {
+                refusal: Refusal::Unavailable,
+                actor: Actor::Microsoft,
+                cause: "login-timeout",
+                message: format!("the login was not decided within {:?}", self.shared.limits.login),
+                remedy: "the client tries again; `limits.login` is the bound".into(),
+                delay: false,
+            }),
+        }
+    }
+
+    async fn sign_in(&self, credentials: &Credentials) -> Result<Established, Failure> {
+        let target = &self.service.target;
+        match credentials {
+            Credentials::Token(bearer) => {
+                let bearer = self.shared.gatekeeper.admit_token(bearer)?;
+                let account = bearer.user.to_string().into();
+                match self.shared.opener.sign_in(target, bearer).await {
+                    Ok((stream, authenticated)) => {
+                        Ok(Established { stream, authenticated, account, token: "of the client" })
+                    }
+                    Err(error) => Err(clients_own_token(error, &target.upstream)),
+                }
+            }
+            Credentials::Password { login, acting_as, password } => {
+                let mut second_try = false;
+                loop {
+                    let request = LoginRequest {
+                        login,
+                        acting_as: acting_as.as_ref(),
+                        password,
+                        source: self.subject.peer.ip(),
+                    };
+                    let want_life = want_life(self.service.listener.protocol);
+                    let admission = self.shared.gatekeeper.admit(request, want_life).await?;
+                    match self.shared.opener.sign_in(target, admission.bearer.clone()).await {
+                        Ok((stream, authenticated)) => {
+                            let account = admission.login.to_string().into();
+                            let token = origin(&admission);
+                            return Ok(Established { stream, authenticated, account, token });
+                        }
+                        // A token can be revoked before it expires: a fresh one is tried, once.
+                        Err(OpenError::Upstream(failure))
+                            if failure.kind == UpstreamFailureKind::TokenRefused
+                                && admission.origin == TokenOrigin::Cached
+                                && !second_try
+                                && self.shared.gatekeeper.token_refused(&admission) =>
+                        {
+                            second_try = true;
+                        }
+                        Err(error) => return Err(error.failure(&target.upstream)),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn accept_tls(&self, stream: Stream) -> Result<Stream, Over> {
+        let Some(config) = &self.service.tls else {
+            // A listener without certificate never offers TLS.
+            return Err(Over);
+        };
+        match timeout(self.shared.limits.tls_handshake, stream.accept_tls(Arc::clone(config))).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => {
+                self.log_over(
+                    "tls-failed",
+                    &format!(
+                        "the TLS handshake with the client failed: {error}; whoever uses the mail program: check that it \
+                         speaks TLS 1.2 or newer on this port and trusts the certificate of this listener"
+                    ),
+                );
+                Err(Over)
+            }
+            Err(_) => {
+                self.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
+                Err(Over)
+            }
+        }
+    }
+
+    async fn write(&self, stream: &mut Stream, output: &[u8]) -> Result<(), Over> {
+        match timeout(self.shared.limits.command, stream.write(output)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.log_over("client-broke", &format!("the client's connection broke: {error}"));
+                Err(Over)
+            }
+            Err(_) => {
+                self.log_over("client-stalled", "the client does not take what it is sent");
+                Err(Over)
+            }
+        }
+    }
+
+    async fn say_goodbye(
+        &self,
+        mut stream: Stream,
+        mut machine: Box<dyn ClientSide>,
+        farewell: Farewell,
+    ) -> Result<Ready, Over> {
+        machine.close(farewell);
+        if let Some(output) = machine.poll_output() {
+            self.write(&mut stream, &output).await?;
+        }
+        let _late = timeout(Duration::from_secs(1), stream.end()).await;
+        Err(Over)
+    }
+
+    /// Holds a refusal back, so that guessing is slow; with too many held back already, the connection is closed.
+    async fn delay(&self) -> Result<(), Over> {
+        let Ok(_place) = self.shared.delays.try_acquire() else {
+            self.log_over("too-many-failures", "too many refusals are held back (`limits.delayed_failures`)");
+            return Err(Over);
+        };
+        let usual = self.shared.limits.failure_delay;
+        sleep(usual * 3 / 4 + usual / 2 * (chance::number() % 256) as u32 / 255).await;
+        Ok(())
+    }
+
+    fn log_failure(&self, credentials: Option<&Credentials>, failure: &Failure) {
+        let account = match credentials {
+            Some(Credentials::Password { login, .. }) => login.as_str(),
+            Some(Credentials::Token(bearer)) => bearer.user.as_str(),
+            None => "",
+        };
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    session = &*self.subject.session,
+                    listener = &*self.subject.listener,
+                    peer = %self.subject.peer,
+                    account,
+                    outcome = "refused",
+                    cause = failure.cause,
+                    actor = failure.actor.name(),
+                    "login refused: {failure}"
+                )
+            };
+        }
+        match failure.refusal {
+            Refusal::InvalidCredentials | Refusal::NotAuthorized | Refusal::Limit => line!(info),
+            Refusal::Unavailable => line!(warn),
+            Refusal::ContactAdmin | Refusal::ServerBug => line!(error),
+        }
+    }
+
+    fn log_close(&self, reason: CloseReason) {
+        let (cause, text) = match reason {
+            CloseReason::Logout => ("logout", "the client said goodbye"),
+            CloseReason::BytesBehindStartTls => (
+                "bytes-behind-starttls",
+                "octets arrived behind STARTTLS, before the handshake: closed, as somebody may be injecting commands",
+            ),
+            CloseReason::Http => ("http", "an HTTP request arrived on a mail port: closed without a reply"),
+            CloseReason::TooLong => ("too-long", "a line or literal was longer than `limits` allow"),
+            CloseReason::TooManyCommands => ("too-many-commands", "too many commands before the login"),
+            CloseReason::TooManyAttempts => ("too-many-attempts", "too many failed logins on one connection"),
+        };
+        self.log_over(cause, text);
+    }
+
+    /// Most of these are probes and scanners: they are worth a line only when somebody looks for one.
+    fn log_over(&self, cause: &'static str, text: &str) {
+        tracing::debug!(
+            session = &*self.subject.session,
+            listener = &*self.subject.listener,
+            peer = %self.subject.peer,
+            outcome = "closed",
+            cause,
+            "connection closed before a login: {text}"
+        );
+    }
+}
+
+/// How much life a token should have left at login. Exchange Online ends an IMAP session when its token expires, so IMAP
+/// gets one that still lasts a while; POP3 and SMTP sessions are short.
+fn want_life(protocol: Protocol) -> Duration {
+    match protocol {
+        Protocol::Imap => Duration::from_secs(30 * 60),
+        Protocol::Pop3 | Protocol::Smtp => Duration::from_secs(5 * 60),
+    }
+}
+
+fn origin(admission: &Admission) -> &'static str {
+    match admission.origin {
+        TokenOrigin::Cached => "cached",
+        TokenOrigin::Fetched => "fetched",
+    }
+}
+
+/// With a token of its own the client answers for it: a refusal is its credentials' fault, not the operator's.
+fn clients_own_token(error: OpenError, upstream: &crate::config::Upstream) -> Failure {
+    let failure = error.failure(upstream);
+    match error {
+        OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::TokenRefused => Failure {
+            refusal: Refusal::InvalidCredentials,
+            actor: Actor::Client,
+            remedy: "get a fresh token with the scope of this protocol and try again".into(),
+            delay: true,
+            ..failure
+        },
+        _ => failure,
+    }
+}
+
+fn rejected(rejection: Rejection) -> Failure {
+    let (cause, message, remedy) = match rejection {
+        Rejection::Name(error) => (
+            "bad-name",
+            format!("the user name cannot be one: {error}"),
+            "set the full mail address, or an alias from `accounts`, as the user name",
+        ),
+        Rejection::Password => (
+            "bad-password",
+            "the password is empty, longer than 1,024 octets, or holds a line break, NUL or ^A".to_owned(),
+            "set the password of the account",
+        ),
+        Rejection::Token => (
+            "bad-token",
+            "the XOAUTH2 or OAUTHBEARER message is malformed".to_owned(),
+            "check the mail program's OAuth settings, or let it use PLAIN or LOGIN with a password",
+        ),
+        Rejection::PlaintextLogin => (
+            "plaintext-login",
+            "a login came without TLS from a network that needs it; the password has been readable on the wire"
+                .to_owned(),
+            "switch on STARTTLS or TLS in the mail program and change the password, or list the network in \
+             `allow_plaintext_from`",
+        ),
+    };
+    Failure {
+        refusal: Refusal::InvalidCredentials,
+        actor: Actor::Client,
+        cause,
+        message,
+        remedy: remedy.into(),
+        delay: true,
+    }
+}

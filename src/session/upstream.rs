@@ -1,0 +1,190 @@
+//! The way to an upstream: dial, TLS, and the machine that signs in there or learns what it can do.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::{InvalidDnsNameError, ServerName};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
+
+use crate::config::{Limits, Upstream, UpstreamTls};
+use crate::net::dial::{DialError, Dialer};
+use crate::net::stream::Stream;
+use crate::proto::{
+    self, Authenticated, Capabilities, Goal, UpstreamEvent, UpstreamFailure, UpstreamSettings, upstream_side,
+};
+use crate::sasl::Bearer;
+use crate::tls::client::{TrustError, UpstreamTrust};
+
+/// An upstream, and what is kept for all sessions with it.
+pub struct Target {
+    /// Its configuration.
+    pub upstream: Upstream,
+    name: ServerName<'static>,
+    /// One for all sessions, so that TLS sessions are resumed.
+    tls: OnceCell<Arc<ClientConfig>>,
+    announced: RwLock<Arc<Capabilities>>,
+}
+
+impl Target {
+    /// Announces what Exchange Online does, until its own list has been learned.
+    ///
+    /// # Errors
+    /// The upstream's name is neither a DNS name nor an address.
+    pub fn new(upstream: Upstream) -> Result<Self, InvalidDnsNameError> {
+        let name = ServerName::try_from(upstream.name.clone())?;
+        let announced = RwLock::new(Arc::new(proto::exchange_online(upstream.protocol)));
+        Ok(Self { upstream, name, tls: OnceCell::new(), announced })
+    }
+
+    /// The latest list that was learned.
+    pub fn announced(&self) -> Arc<Capabilities> {
+        // A panic elsewhere leaves a whole list behind: it is replaced at once, never changed.
+        Arc::clone(&self.announced.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) fn announce(&self, learned: Capabilities) {
+        *self.announced.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(learned);
+    }
+}
+
+/// Opens connections to upstreams.
+pub struct Opener {
+    dialer: Dialer,
+    trust: Arc<UpstreamTrust>,
+    limits: Arc<proto::Limits>,
+    login: Duration,
+    client_name: Arc<str>,
+}
+
+/// Why an upstream could not be reached or signed in to.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The trusted roots cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// Octets arrived before our ClientHello where TLS comes first: not a tunnel to that server.
+    #[error("the other end spoke before TLS")]
+    EarlyBytes,
+    /// The handshake failed: certificate, version, or something that is not TLS.
+    #[error("TLS handshake")]
+    Tls(#[source] io::Error),
+    /// The connection broke during the login.
+    #[error("exchange with the upstream")]
+    Lost(#[source] io::Error),
+    /// No answer in time.
+    #[error("wait for the upstream during {0}")]
+    Timeout(&'static str),
+    /// It answered, but not as hoped.
+    #[error("the upstream answered `{}`", .0.detail)]
+    Upstream(UpstreamFailure),
+}
+
+enum Reached {
+    Learned(Capabilities),
+    Authenticated(Authenticated),
+}
+
+impl Opener {
+    /// `trust` is shared with the token requests.
+    pub fn new(dialer: Dialer, trust: Arc<UpstreamTrust>, limits: &Limits, client_name: Arc<str>) -> Self {
+        let login = limits.upstream_login;
+        Self { dialer, trust, limits: Arc::clone(&limits.protocol), login, client_name }
+    }
+
+    /// Connects and signs in.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn sign_in(&self, target: &Target, bearer: Bearer) -> Result<(Stream, Authenticated), OpenError> {
+        match self.reach(target, Goal::Authenticate(bearer)).await? {
+            (stream, Reached::Authenticated(authenticated)) => Ok((stream, authenticated)),
+            (_, Reached::Learned(_)) => Err(out_of_turn()),
+        }
+    }
+
+    /// Connects, reads the list of capabilities, and leaves.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub async fn learn(&self, target: &Target) -> Result<Capabilities, OpenError> {
+        match self.reach(target, Goal::Learn).await? {
+            (_, Reached::Learned(capabilities)) => Ok(capabilities),
+            (_, Reached::Authenticated(_)) => Err(out_of_turn()),
+        }
+    }
+
+    async fn reach(&self, target: &Target, goal: Goal) -> Result<(Stream, Reached), OpenError> {
+        let upstream = &target.upstream;
+        let tls = Arc::clone(target.tls.get_or_try_init(|| async { self.trust.client_config().await.map(Arc::new) }).await?);
+        let dialed = self.dialer.dial(&upstream.host, upstream.port).await?;
+        let mut stream = Stream::Plain(dialed.socket);
+        if upstream.tls == UpstreamTls::Implicit {
+            if !dialed.early.is_empty() {
+                return Err(OpenError::EarlyBytes);
+            }
+            stream = handshake(stream, &tls, target, dialed.deadline).await?;
+        }
+        let mut machine = upstream_side(
+            upstream.protocol,
+            UpstreamSettings {
+                limits: Arc::clone(&self.limits),
+                starttls: upstream.tls == UpstreamTls::StartTls,
+                client_name: Arc::clone(&self.client_name),
+                goal,
+            },
+        );
+        if !dialed.early.is_empty() {
+            machine.handle_input(&dialed.early);
+        }
+        let deadline = Instant::now() + self.login;
+        let mut buffer = vec![0; 4_096];
+        loop {
+            let event = machine.poll_event();
+            if let Some(output) = machine.poll_output() {
+                let written = timeout_at(deadline, stream.write(&output)).await;
+                written.map_err(|_| OpenError::Timeout("the login"))?.map_err(OpenError::Lost)?;
+            }
+            match event {
+                Some(UpstreamEvent::StartTls) => {
+                    let in_time = deadline.min(Instant::now() + self.login);
+                    stream = handshake(stream, &tls, target, in_time).await?;
+                    machine.tls_established();
+                }
+                Some(UpstreamEvent::Learned(list)) => return Ok((stream, Reached::Learned(list))),
+                Some(UpstreamEvent::Authenticated(proof)) => return Ok((stream, Reached::Authenticated(proof))),
+                Some(UpstreamEvent::Failed(failure)) => return Err(OpenError::Upstream(failure)),
+                None => {
+                    let read = timeout_at(deadline, stream.read(&mut buffer)).await;
+                    match read.map_err(|_| OpenError::Timeout("the login"))?.map_err(OpenError::Lost)? {
+                        0 => machine.handle_eof(),
+                        read => machine.handle_input(&buffer[..read]),
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn handshake(
+    stream: Stream,
+    tls: &Arc<ClientConfig>,
+    target: &Target,
+    deadline: Instant,
+) -> Result<Stream, OpenError> {
+    let handshake = stream.connect_tls(Arc::clone(tls), target.name.clone());
+    timeout_at(deadline, handshake).await.map_err(|_| OpenError::Timeout("the TLS handshake"))?.map_err(OpenError::Tls)
+}
+
+/// A machine reaches the goal that it was given; should one ever not, the session ends as lost.
+fn out_of_turn() -> OpenError {
+    OpenError::Lost(io::Error::other("the machine reached another goal than its own"))
+}

@@ -1,0 +1,3 @@
+//! What leaves the process about its work: the log.
+
+pub mod log;

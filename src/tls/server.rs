@@ -1,0 +1,39 @@
+//! TLS towards mail clients.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs::Ticketer;
+use rustls::sign::SingleCertAndKey;
+
+use super::identity::{self, IdentityError};
+use crate::config::Identity;
+
+/// Why a listener has no TLS.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The certificate or its key.
+    #[error("the certificate `{}` with the key `{}`: {source}; {}", .identity.certificate.display(), .identity.private_key.display(), .source.remedy())]
+    Identity {
+        /// The files.
+        identity: Identity,
+        /// What is wrong with them.
+        source: IdentityError,
+    },
+    /// The TLS library refuses; not a matter of configuration.
+    #[error("TLS cannot be set up")]
+    Tls(#[from] rustls::Error),
+}
+
+/// TLS 1.2 and 1.3 with this certificate; sessions are resumed by tickets whose keys rotate. No early data.
+///
+/// # Errors
+/// Certificate or key cannot be read, or do not belong together.
+pub fn config(identity: &Identity) -> Result<Arc<ServerConfig>, ServerError> {
+    let certified = identity::load(identity)
+        .map_err(|source| ServerError::Identity { identity: identity.clone(), source })?;
+    let builder = ServerConfig::builder_with_provider(super::provider()).with_safe_default_protocol_versions()?;
+    let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+    config.ticketer = Ticketer::new()?;
+    Ok(Arc::new(config))
+}
