@@ -1,0 +1,221 @@
+//! What one login costs in the protocol machines alone: all bytes of a login through each of them, no sockets, no TLS.
+//!
+//! `cargo bench --bench machines`. Each turn makes a machine, as each connection does.
+
+use std::hint::black_box;
+use std::sync::Arc;
+
+use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use gatepost::account::MailAddress;
+use gatepost::proto::{
+    Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, Protocol, UpstreamEvent, UpstreamSettings,
+    UpstreamSide, client_side, upstream_side,
+};
+use gatepost::sasl::Bearer;
+use gatepost::secret::AccessToken;
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
+
+/// What Office 365 announces.
+fn announced(protocol: Protocol) -> Capabilities {
+    let entries: &[&str] = match protocol {
+        Protocol::Imap => &[
+            "IMAP4",
+            "IMAP4rev1",
+            "AUTH=PLAIN",
+            "AUTH=XOAUTH2",
+            "SASL-IR",
+            "UIDPLUS",
+            "MOVE",
+            "ID",
+            "UNSELECT",
+            "CHILDREN",
+            "IDLE",
+            "NAMESPACE",
+            "LITERAL+",
+        ],
+        Protocol::Pop3 => &["TOP", "UIDL", "SASL PLAIN XOAUTH2", "USER"],
+        Protocol::Smtp => &[
+            "SIZE 157286400",
+            "PIPELINING",
+            "DSN",
+            "ENHANCEDSTATUSCODES",
+            "AUTH LOGIN XOAUTH2",
+            "8BITMIME",
+            "CHUNKING",
+            "SMTPUTF8",
+        ],
+    };
+    Capabilities(entries.iter().map(|entry| (*entry).to_owned()).collect())
+}
+
+/// Each string is one read from the socket: clients wait for the reply before they go on.
+fn client_reads(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Imap => &["1 CAPABILITY\r\n", "2 LOGIN reception@contoso.com \"correct horse\"\r\n"],
+        Protocol::Pop3 => &["CAPA\r\n", "USER reception@contoso.com\r\n", "PASS correct horse\r\n"],
+        Protocol::Smtp => &["EHLO scanner\r\n", "AUTH PLAIN AHJlY2VwdGlvbkBjb250b3NvLmNvbQBjb3JyZWN0IGhvcnNl\r\n"],
+    }
+}
+
+fn client_login(machine: &mut dyn ClientSide, reads: &[&str], upstream: &Capabilities) {
+    black_box(machine.poll_output());
+    let mut logins = 0;
+    for read in reads {
+        machine.handle_input(read.as_bytes());
+        while let Some(event) = machine.poll_event() {
+            match event {
+                ClientEvent::Login(credentials) => {
+                    logins += 1;
+                    black_box(credentials);
+                    machine.accept(upstream);
+                }
+                other => panic!("unexpected: {other:?}"),
+            }
+        }
+        black_box(machine.poll_output());
+    }
+    assert_eq!(logins, 1, "the machine has not come to the login");
+    black_box(machine.take_leftovers());
+}
+
+/// The server that an upstream-side machine talks to; it answers whatever order the machine chooses.
+struct Server {
+    protocol: Protocol,
+    announced: String,
+    /// The tag of an AUTHENTICATE whose response is still to come; empty outside IMAP.
+    authenticating: Option<String>,
+}
+
+impl Server {
+    fn new(protocol: Protocol) -> Self {
+        let entries = announced(protocol).0;
+        let announced = match protocol {
+            Protocol::Imap => format!("* CAPABILITY {}\r\n", entries.join(" ")),
+            Protocol::Pop3 => format!("+OK\r\n{}\r\n.\r\n", entries.join("\r\n")),
+            Protocol::Smtp => {
+                let lines: String = entries.iter().map(|entry| format!("250-{entry}\r\n")).collect();
+                format!("250-contoso Hello\r\n{lines}250 OK\r\n")
+            }
+        };
+        Self { protocol, announced, authenticating: None }
+    }
+
+    fn greeting(&self) -> &'static str {
+        match self.protocol {
+            Protocol::Imap => "* OK The Microsoft Exchange IMAP4 service is ready.\r\n",
+            Protocol::Pop3 => "+OK The Microsoft Exchange POP3 service is ready.\r\n",
+            Protocol::Smtp => "220 contoso Microsoft ESMTP MAIL Service ready\r\n",
+        }
+    }
+
+    fn answer(&mut self, line: &str) -> String {
+        let (success, challenge) = match self.protocol {
+            Protocol::Imap => ("OK done", "+ \r\n"),
+            Protocol::Pop3 => ("+OK done", "+ \r\n"),
+            Protocol::Smtp => ("235 2.7.0 Authentication successful", "334 \r\n"),
+        };
+        if let Some(tag) = self.authenticating.take() {
+            return format!("{tag}{success}\r\n");
+        }
+        let (tag, command) = match self.protocol {
+            Protocol::Imap => line.split_once(' ').map_or(("", line), |(tag, command)| (tag, command)),
+            _ => ("", line),
+        };
+        let tag = if tag.is_empty() { String::new() } else { format!("{tag} ") };
+        let mut words = command.split(' ');
+        match words.next().unwrap_or("").to_ascii_uppercase().as_str() {
+            "AUTHENTICATE" | "AUTH" if words.nth(1).is_none() => {
+                self.authenticating = Some(tag);
+                challenge.to_owned()
+            }
+            "CAPABILITY" => format!("{}{tag}{success}\r\n", self.announced),
+            "CAPA" | "EHLO" => self.announced.clone(),
+            _ => format!("{tag}{success}\r\n"),
+        }
+    }
+}
+
+fn upstream_login(machine: &mut dyn UpstreamSide, mut server: Server) {
+    machine.handle_input(server.greeting().as_bytes());
+    // Far more turns than a login has.
+    for _ in 0..32 {
+        match machine.poll_event() {
+            Some(UpstreamEvent::Authenticated(authenticated)) => {
+                black_box(authenticated);
+                return;
+            }
+            Some(other) => panic!("unexpected: {other:?}"),
+            None => {}
+        }
+        let output = machine.poll_output().unwrap_or_default();
+        let reply: String = String::from_utf8_lossy(&output).lines().map(|line| server.answer(line)).collect();
+        machine.handle_input(reply.as_bytes());
+    }
+    panic!("the machine has not come to an end");
+}
+
+fn client_settings(protocol: Protocol) -> ClientSettings {
+    ClientSettings {
+        limits: Arc::new(Limits::default()),
+        announced: Arc::new(announced(protocol)),
+        starttls: false,
+        implicit_tls: false,
+        plaintext_login: true,
+        bare_lf: false,
+        server_name: "gatepost.contoso.com".into(),
+        session_id: "0123456789abcdef".into(),
+    }
+}
+
+fn upstream_settings() -> UpstreamSettings {
+    let user = MailAddress::parse("reception@contoso.com").expect("an address");
+    // As long as Microsoft's tokens are.
+    let token = Arc::new(AccessToken::new("eyJ0eXAiOiJKV1QiLCJub25jZSI6Imdh".repeat(50)));
+    UpstreamSettings {
+        limits: Arc::new(Limits::default()),
+        starttls: false,
+        client_name: "gatepost.contoso.com".into(),
+        goal: Goal::Authenticate(Bearer { user, token }),
+    }
+}
+
+fn client_sides(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("client side, one login");
+    for protocol in PROTOCOLS {
+        let (settings, upstream) = (client_settings(protocol), announced(protocol));
+        group.bench_function(protocol.name(), |bencher| {
+            bencher.iter_batched(
+                || settings.clone(),
+                |settings| {
+                    let mut machine = client_side(protocol, settings);
+                    client_login(machine.as_mut(), client_reads(protocol), &upstream);
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+/// The figures hold the stand-in server's part as well: some string formatting.
+fn upstream_sides(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("upstream side, one login");
+    let settings = upstream_settings();
+    for protocol in PROTOCOLS {
+        group.bench_function(protocol.name(), |bencher| {
+            bencher.iter_batched(
+                || (settings.clone(), Server::new(protocol)),
+                |(settings, server)| {
+                    let mut machine = upstream_side(protocol, settings);
+                    upstream_login(machine.as_mut(), server);
+                },
+                BatchSize::SmallInput,
+            );
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, client_sides, upstream_sides);
+criterion_main!(benches);

@@ -1,0 +1,137 @@
+//! The load generator's mail client: one login, and what it does in a session.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+use rustls::pki_types::ServerName;
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_rustls::TlsConnector;
+
+use crate::entra;
+use crate::pki::SERVER_NAME;
+use crate::wire::{CHUNK_BYTES, Wire};
+
+/// No step of a login takes so long in a run that is worth measuring.
+const LOGIN_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How a target wants to hear who is there.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialogue {
+    /// `LOGIN` with a password; the proxy brings the token.
+    Password,
+    /// `AUTHENTICATE XOAUTH2`; the client brings the token.
+    Token,
+}
+
+/// A mail client set up for one target.
+#[derive(Clone)]
+pub(crate) struct Client {
+    /// Where it connects to.
+    pub(crate) address: SocketAddr,
+    /// Implicit TLS, when set.
+    pub(crate) tls: Option<Arc<rustls::ClientConfig>>,
+    /// How it signs in.
+    pub(crate) dialogue: Dialogue,
+}
+
+impl Client {
+    /// Connects and reads the greeting.
+    pub(crate) async fn greeting(&self) -> anyhow::Result<Wire> {
+        let stream = TcpStream::connect(self.address).await.context("connect")?;
+        stream.set_nodelay(true)?;
+        let mut wire = match &self.tls {
+            None => Wire::new(stream),
+            Some(tls) => {
+                let name = ServerName::try_from(SERVER_NAME).context("server name")?;
+                let mut stream = TlsConnector::from(Arc::clone(tls)).connect(name, stream).await.context("TLS")?;
+                stream.get_mut().1.set_buffer_limit(Some(2 * CHUNK_BYTES));
+                Wire::new(stream)
+            }
+        };
+        let line = wire.line().await.context("greeting")?;
+        if !line.starts_with(b"* OK") {
+            bail!("greeting `{}`", line.escape_ascii());
+        }
+        Ok(wire)
+    }
+
+    /// Connects and signs in.
+    pub(crate) async fn log_in(&self, user: &str) -> anyhow::Result<Session> {
+        timeout(LOGIN_DEADLINE, async {
+            let mut wire = self.greeting().await?;
+            let command = match self.dialogue {
+                Dialogue::Password => format!("a LOGIN {user} correct-horse\r\n"),
+                Dialogue::Token => {
+                    let response = format!("user={user}\x01auth=Bearer {}\x01\x01", entra::token());
+                    format!("a AUTHENTICATE XOAUTH2 {}\r\n", BASE64_STANDARD.encode(response))
+                }
+            };
+            wire.send(command.as_bytes()).await?;
+            let mut session = Session { wire };
+            session.completed("a").await.context("login")?;
+            Ok(session)
+        })
+        .await
+        .context("a login took too long")?
+    }
+}
+
+/// A connection that has signed in.
+pub(crate) struct Session {
+    wire: Wire,
+}
+
+impl Session {
+    /// Has the backend send so many bytes.
+    pub(crate) async fn download(&mut self, bytes: u64) -> anyhow::Result<()> {
+        self.wire.send(format!("d DOWN {bytes}\r\n").as_bytes()).await?;
+        Ok(self.wire.discard(bytes).await?)
+    }
+
+    /// Sends so many bytes and waits until the backend has them all.
+    pub(crate) async fn upload(&mut self, bytes: u64) -> anyhow::Result<()> {
+        self.wire.send(format!("u UP {bytes}\r\n").as_bytes()).await?;
+        self.wire.fill(bytes).await?;
+        self.completed("u").await
+    }
+
+    /// One small command and its reply.
+    pub(crate) async fn ping(&mut self) -> anyhow::Result<()> {
+        self.wire.send(b"p NOOP\r\n").await?;
+        self.completed("p").await
+    }
+
+    /// `LOGOUT`, and waits until the connection is closed.
+    pub(crate) async fn log_out(mut self) -> anyhow::Result<()> {
+        timeout(LOGIN_DEADLINE, async {
+            self.wire.send(b"z LOGOUT\r\n").await?;
+            self.completed("z").await.context("logout")?;
+            self.wire.drain().await;
+            // The peer may be gone already.
+            self.wire.finish().await.ok();
+            Ok(())
+        })
+        .await
+        .context("a logout took too long")?
+    }
+
+    async fn completed(&mut self, tag: &str) -> anyhow::Result<()> {
+        loop {
+            let line = self.wire.line().await?;
+            if line.starts_with(b"* ") {
+                continue;
+            }
+            let ok = line.strip_prefix(tag.as_bytes()).is_some_and(|rest| rest.starts_with(b" OK"));
+            if !ok {
+                return Err(io::Error::other(format!("reply `{}`", line.escape_ascii())).into());
+            }
+            return Ok(());
+        }
+    }
+}

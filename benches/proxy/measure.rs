@@ -1,0 +1,439 @@
+//! The measurements: each drives load through a running target and notes what its process used meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use crate::client::{Client, Session};
+use crate::entra::Requests;
+use crate::process::Process;
+use crate::target::{Running, Target};
+
+/// The mailboxes of everyday work. Bursts on a cold cache make up new ones.
+pub(crate) const USERS: [&str; 1] = ["user@contoso.com"];
+
+const USER: &str = USERS[0];
+const GIB: f64 = (1u64 << 30) as f64;
+const FETCH_BYTES: u64 = 256 * 1024;
+/// A measurement that takes longer has hung.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A figure of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Metric {
+    /// CPU ms per login, 16 at once, token cached.
+    LoginCpu,
+    /// Logins per second of the same.
+    LoginRate,
+    /// CPU s/GiB towards the client, one connection.
+    DownCpu1,
+    /// The same, eight connections.
+    DownCpu8,
+    /// CPU s/GiB towards the mailbox, one connection.
+    UpCpu1,
+    /// The same, eight connections.
+    UpCpu8,
+    /// GiB/s of the same four.
+    DownRate1,
+    /// Eight connections down.
+    DownRate8,
+    /// One connection up.
+    UpRate1,
+    /// Eight connections up.
+    UpRate8,
+    /// CPU us per small command and reply.
+    TripCpu,
+    /// Median time of one, us.
+    TripTime,
+    /// KiB per session that has just signed in.
+    IdleMemory,
+    /// The same after it fetched 256 KiB.
+    UsedMemory,
+    /// ms until all logins of a burst are done, token cached.
+    BurstWarm,
+    /// The same for a mailbox whose token nobody has asked for.
+    BurstCold,
+    /// The second by the first.
+    BurstRatio,
+    /// Token requests of the cold burst.
+    BurstRequests,
+    /// Logins of both bursts that did not succeed.
+    BurstFailures,
+    /// ms from the start of the process to its first greeting.
+    StartTime,
+    /// MiB after that.
+    StartMemory,
+    /// MB of the program file.
+    Binary,
+}
+
+/// What has been measured of one target: each figure once per round.
+pub(crate) type Figures = BTreeMap<Metric, Vec<f64>>;
+
+/// A group of figures that are measured together.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measurement {
+    /// Time to the first greeting, memory after it, size of the program.
+    Start,
+    /// Memory per session.
+    Memory,
+    /// CPU per login.
+    Login,
+    /// CPU per GiB.
+    Bulk,
+    /// CPU and time per round trip.
+    Trip,
+    /// A thousand logins at once.
+    Burst,
+}
+
+impl Measurement {
+    /// In the order in which they run: what counts memory comes first, while the process is young.
+    pub(crate) const ALL: [Self; 6] = [Self::Start, Self::Memory, Self::Login, Self::Bulk, Self::Trip, Self::Burst];
+
+    /// As on the command line.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Memory => "memory",
+            Self::Login => "login",
+            Self::Bulk => "bulk",
+            Self::Trip => "trip",
+            Self::Burst => "burst",
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Direction {
+    Down,
+    Up,
+}
+
+/// How much of everything.
+#[derive(Clone, Copy)]
+pub(crate) struct Amounts {
+    /// Logins at once.
+    lanes: usize,
+    logins: usize,
+    bytes: u64,
+    trips: usize,
+    sessions: usize,
+    burst: usize,
+    /// Bursts of each kind.
+    bursts: usize,
+}
+
+impl Amounts {
+    /// For a target, with so many open files allowed: a session needs one at each end of ours, and a proxy two.
+    pub(crate) fn new(quick: bool, target: Target, open_files: usize) -> Self {
+        // The listen queue of the slow one holds five; what does not fit waits for seconds.
+        let mut amounts = match (quick, target.is_slow()) {
+            (false, false) => Self {
+                lanes: 16,
+                logins: 2_000,
+                bytes: 1 << 30,
+                trips: 10_000,
+                sessions: 1_000,
+                burst: 1_000,
+                bursts: 3,
+            },
+            (false, true) => {
+                Self { lanes: 5, logins: 48, bytes: 128 << 20, trips: 3_000, sessions: 150, burst: 0, bursts: 0 }
+            }
+            (true, false) => {
+                Self { lanes: 16, logins: 320, bytes: 128 << 20, trips: 2_000, sessions: 200, burst: 1_000, bursts: 1 }
+            }
+            (true, true) => {
+                Self { lanes: 5, logins: 16, bytes: 32 << 20, trips: 1_000, sessions: 32, burst: 0, bursts: 0 }
+            }
+        };
+        let most = open_files.saturating_sub(200) / 2;
+        amounts.sessions = amounts.sessions.min(most);
+        amounts.burst = amounts.burst.min(most);
+        amounts
+    }
+}
+
+/// One stint of one target.
+pub(crate) struct Bench<'a> {
+    /// Who.
+    pub(crate) target: Target,
+    /// Its process and client.
+    pub(crate) running: &'a Running,
+    /// How much.
+    pub(crate) amounts: Amounts,
+    /// What the token endpoint has been asked.
+    pub(crate) requests: &'a Requests,
+    /// Where figures go.
+    pub(crate) figures: &'a mut Figures,
+    /// Makes names of cold mailboxes unique.
+    pub(crate) round: usize,
+}
+
+impl Bench<'_> {
+    /// Runs one group of measurements.
+    pub(crate) async fn run(&mut self, measurement: Measurement) -> anyhow::Result<()> {
+        let work = async {
+            match measurement {
+                Measurement::Start => self.start(),
+                Measurement::Memory => self.memory().await,
+                Measurement::Login => self.login().await,
+                Measurement::Bulk => self.bulk().await,
+                Measurement::Trip => self.trip().await,
+                Measurement::Burst => self.burst().await,
+            }
+        };
+        let result = timeout(DEADLINE, work).await.context("took too long").flatten();
+        let last_words = || self.running.process.as_ref().map(Process::last_words).unwrap_or_default();
+        result.map_err(|error| anyhow::anyhow!("{error:#}{}", last_words()))
+    }
+
+    fn note(&mut self, metric: Metric, value: f64) {
+        self.figures.entry(metric).or_default().push(value);
+    }
+
+    /// CPU of the proxy since `before`, which is what this gave earlier. `None` for the direct connection.
+    async fn cpu(&self, before: Option<Duration>) -> Option<Duration> {
+        // What is still to be closed belongs to the work.
+        sleep(Duration::from_millis(50)).await;
+        let cpu = self.running.process.as_ref()?.cpu();
+        Some(cpu.saturating_sub(before.unwrap_or_default()))
+    }
+
+    fn start(&mut self) -> anyhow::Result<()> {
+        let Some(process) = &self.running.process else { return Ok(()) };
+        let pss = process.pss_kib()? as f64 / 1024.0;
+        let binary = std::fs::metadata(self.target.program().map_err(anyhow::Error::msg)?)?.len() as f64 / 1e6;
+        self.note(Metric::StartTime, millis(self.running.until_greeting));
+        self.note(Metric::StartMemory, pss);
+        if self.target.is_ours() {
+            self.note(Metric::Binary, binary);
+        }
+        Ok(())
+    }
+
+    async fn memory(&mut self) -> anyhow::Result<()> {
+        let Some(process) = &self.running.process else { return Ok(()) };
+        // What is made once, at the first login, is no session's.
+        warm_up(&self.running.client, self.amounts.lanes).await?;
+        let settle = || sleep(Duration::from_millis(300));
+        settle().await;
+        let before = process.pss_kib()?;
+        let sessions = open(&self.running.client, self.amounts.sessions, self.amounts.lanes).await?;
+        settle().await;
+        let idle = process.pss_kib()?;
+        let sessions = transfer(sessions, Direction::Down, FETCH_BYTES).await?;
+        settle().await;
+        let used = process.pss_kib()?;
+        let count = self.amounts.sessions as f64;
+        self.note(Metric::IdleMemory, idle.saturating_sub(before) as f64 / count);
+        self.note(Metric::UsedMemory, used.saturating_sub(before) as f64 / count);
+        drop(sessions);
+        settle().await;
+        Ok(())
+    }
+
+    async fn login(&mut self) -> anyhow::Result<()> {
+        let client = &self.running.client;
+        warm_up(client, self.amounts.lanes).await?;
+        let before = self.cpu(None).await;
+        let start = Instant::now();
+        log_in_and_out(client, self.amounts.logins, self.amounts.lanes).await?;
+        let time = start.elapsed();
+        let cpu = self.cpu(before).await;
+        let count = self.amounts.logins as f64;
+        self.note(Metric::LoginRate, count / time.as_secs_f64());
+        if let Some(cpu) = cpu {
+            self.note(Metric::LoginCpu, millis(cpu) / count);
+        }
+        Ok(())
+    }
+
+    async fn bulk(&mut self) -> anyhow::Result<()> {
+        let cases = [
+            (Direction::Down, 1, Metric::DownCpu1, Metric::DownRate1),
+            (Direction::Down, 8, Metric::DownCpu8, Metric::DownRate8),
+            (Direction::Up, 1, Metric::UpCpu1, Metric::UpRate1),
+            (Direction::Up, 8, Metric::UpCpu8, Metric::UpRate8),
+        ];
+        for (direction, connections, cpu_metric, rate_metric) in cases {
+            let sessions = open(&self.running.client, connections, self.amounts.lanes).await?;
+            let sessions = sessions.into_iter().flatten().map(|session| vec![session]).collect();
+            let bytes = self.amounts.bytes / connections as u64;
+            // Buffers of the kernel and of the proxy find their size first.
+            let sessions = transfer(sessions, direction, bytes / 32).await?;
+            let before = self.cpu(None).await;
+            let start = Instant::now();
+            let sessions = transfer(sessions, direction, bytes).await?;
+            let time = start.elapsed();
+            let cpu = self.cpu(before).await;
+            drop(sessions);
+            let gib = (bytes * connections as u64) as f64 / GIB;
+            self.note(rate_metric, gib / time.as_secs_f64());
+            if let Some(cpu) = cpu {
+                self.note(cpu_metric, cpu.as_secs_f64() / gib);
+            }
+        }
+        Ok(())
+    }
+
+    async fn trip(&mut self) -> anyhow::Result<()> {
+        let mut session = self.running.client.log_in(USER).await?;
+        for _ in 0..200 {
+            session.ping().await?;
+        }
+        let before = self.cpu(None).await;
+        let mut times = Vec::with_capacity(self.amounts.trips);
+        for _ in 0..self.amounts.trips {
+            let start = Instant::now();
+            session.ping().await?;
+            times.push(start.elapsed().as_secs_f64() * 1e6);
+        }
+        let cpu = self.cpu(before).await;
+        self.note(Metric::TripTime, median(&times));
+        if let Some(cpu) = cpu {
+            self.note(Metric::TripCpu, cpu.as_secs_f64() * 1e6 / self.amounts.trips as f64);
+        }
+        session.log_out().await
+    }
+
+    async fn burst(&mut self) -> anyhow::Result<()> {
+        let count = self.amounts.burst;
+        if count == 0 {
+            return Ok(());
+        }
+        let client = &self.running.client;
+        warm_up(client, self.amounts.lanes).await?;
+        let mut failures = 0;
+        let mut run = async |user: &str| -> anyhow::Result<f64> {
+            let (time, failed) = at_once(client, user, count).await?;
+            failures += failed;
+            sleep(Duration::from_millis(300)).await;
+            Ok(millis(time))
+        };
+        // The first burst makes room for all the others.
+        run(USER).await?;
+        let (mut warm, mut cold, mut requests) = (Vec::new(), Vec::new(), 0);
+        for burst in 0..self.amounts.bursts {
+            warm.push(run(USER).await?);
+            if self.target.is_ours() {
+                let user = format!("burst-{}-{}-{burst}@contoso.com", self.target.name(), self.round);
+                cold.push(run(&user).await?);
+                requests = requests.max(self.requests.of(&user));
+            }
+        }
+        self.note(Metric::BurstWarm, median(&warm));
+        self.note(Metric::BurstFailures, failures as f64);
+        if !cold.is_empty() {
+            self.note(Metric::BurstCold, median(&cold));
+            self.note(Metric::BurstRatio, median(&cold) / median(&warm));
+            self.note(Metric::BurstRequests, requests as f64);
+        }
+        Ok(())
+    }
+}
+
+/// The middle value; of an even number the mean of the two in the middle. Zero of nothing.
+pub(crate) fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.len() {
+        0 => 0.0,
+        len if len % 2 == 1 => sorted[len / 2],
+        len => (sorted[len / 2 - 1] + sorted[len / 2]) / 2.0,
+    }
+}
+
+fn millis(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// Sessions that take turns with one another; lanes run side by side.
+type Lane = Vec<Session>;
+
+/// Has the token fetched by one, and what is made at the first logins made.
+async fn warm_up(client: &Client, lanes: usize) -> anyhow::Result<()> {
+    client.log_in(USER).await?.log_out().await?;
+    log_in_and_out(client, lanes, lanes).await
+}
+
+/// So many logins and logouts, so many of them at any time.
+async fn log_in_and_out(client: &Client, count: usize, at_once: usize) -> anyhow::Result<()> {
+    let lanes = (0..at_once).map(|lane| {
+        let client = client.clone();
+        async move {
+            for _ in (lane..count).step_by(at_once) {
+                client.log_in(USER).await?.log_out().await?;
+            }
+            Ok(())
+        }
+    });
+    join_all(lanes).await.map(drop)
+}
+
+/// Opens so many sessions, so many of them at any time.
+async fn open(client: &Client, count: usize, at_once: usize) -> anyhow::Result<Vec<Lane>> {
+    let lanes = (0..at_once).map(|lane| {
+        let client = client.clone();
+        async move {
+            let mut sessions = Lane::new();
+            for _ in (lane..count).step_by(at_once) {
+                sessions.push(client.log_in(USER).await?);
+            }
+            Ok(sessions)
+        }
+    });
+    join_all(lanes).await
+}
+
+/// Moves so many bytes over every session, and gives the sessions back.
+async fn transfer(lanes: Vec<Lane>, direction: Direction, bytes: u64) -> anyhow::Result<Vec<Lane>> {
+    let lanes = lanes.into_iter().map(|mut lane| async move {
+        for session in &mut lane {
+            match direction {
+                Direction::Down => session.download(bytes).await?,
+                Direction::Up => session.upload(bytes).await?,
+            }
+        }
+        Ok(lane)
+    });
+    join_all(lanes).await
+}
+
+/// Every login in the same moment: the time until the last one is done, and how many failed.
+async fn at_once(client: &Client, user: &str, count: usize) -> anyhow::Result<(Duration, usize)> {
+    let mut logins = JoinSet::new();
+    let start = Instant::now();
+    for _ in 0..count {
+        let (client, user) = (client.clone(), user.to_owned());
+        logins.spawn(async move { client.log_in(&user).await });
+    }
+    let results = logins.join_all().await;
+    let time = start.elapsed();
+    let failures: Vec<_> = results.iter().filter_map(|result| result.as_ref().err()).collect();
+    if failures.len() == count {
+        bail!("every login of the burst failed: {:#}", failures[0]);
+    }
+    if let Some(first) = failures.first() {
+        eprintln!("{} of {count} logins of the burst failed: {first:#}", failures.len());
+    }
+    Ok((time, failures.len()))
+}
+
+/// Runs all side by side; the first error ends the others.
+async fn join_all<T, F>(work: impl Iterator<Item = F>) -> anyhow::Result<Vec<T>>
+where
+    T: Send + 'static,
+    F: Future<Output = anyhow::Result<T>> + Send + 'static,
+{
+    let mut tasks: JoinSet<_> = work.collect();
+    let mut results = Vec::with_capacity(tasks.len());
+    while let Some(result) = tasks.join_next().await {
+        results.push(result??);
+    }
+    Ok(results)
+}
