@@ -130,11 +130,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Sends what was gathered, unless more commands are waiting, and takes the next line.
     async fn line(&mut self, limit: usize, login: Option<&Login>) -> io::Result<Option<String>> {
-        if self.connection.has_input() {
-            self.connection.flush_if_full().await?;
-        } else {
-            self.connection.flush().await?;
-        }
+        self.connection.flush_before_line().await?;
         let patience = if login.is_some() { AFTER_LOGIN } else { BEFORE_LOGIN };
         let expires_at = login.map(|login| login.expires_at);
         match hear(&self.shared, &mut self.connection, limit, patience, expires_at).await? {

@@ -142,7 +142,7 @@ mod tests {
             ("BODY[HEADER.FIELDS (Subject)]", "BODY[HEADER.FIELDS (Subject)] {14}\r\nSubject: x\r\n\r\n"),
             (
                 "RFC822.HEADER",
-                "RFC822.HEADER {69}\r\nFrom: a@b\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n",
+                "RFC822.HEADER {68}\r\nFrom: a@b\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n",
             ),
         ] {
             assert_eq!(fetch(what), format!("* 3 FETCH ({answer})\r\n"), "{what}");

@@ -165,11 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// A line; `None` when the session is over. The client then has been told why, if it can hear it.
     async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if self.connection.has_input() {
-            self.connection.flush_if_full().await?;
-        } else {
-            self.connection.flush().await?;
-        }
+        self.connection.flush_before_line().await?;
         let heard = match &self.state {
             State::Authenticated(login) => {
                 let expires_at = Some(login.expires_at);
