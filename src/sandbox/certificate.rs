@@ -36,8 +36,8 @@ impl Certificates {
         let year = i32::try_from(calendar::year_of(now)).map_err(std::io::Error::other)?;
         // Two years at most: some platforms refuse server certificates with a longer life.
         let valid = (year, year + 1);
-        let authority = authority("Gatepost sandbox authority", valid)?;
-        let stranger = authority_of_strangers(valid)?;
+        let authority = make_authority("Gatepost sandbox authority", valid)?;
+        let stranger = make_authority("An authority nobody trusts", valid)?;
         let names = ["localhost".to_owned()];
         Ok(Self {
             ca_pem: authority.pem(),
@@ -66,7 +66,7 @@ impl Certificates {
 
 type Authority = CertifiedIssuer<'static, KeyPair>;
 
-fn authority(name: &str, years: (i32, i32)) -> std::io::Result<Authority> {
+fn make_authority(name: &str, years: (i32, i32)) -> std::io::Result<Authority> {
     let mut params = CertificateParams::default();
     params.distinguished_name = rcgen::DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, name);
@@ -75,10 +75,6 @@ fn authority(name: &str, years: (i32, i32)) -> std::io::Result<Authority> {
     limit_to(&mut params, years);
     let key = KeyPair::generate().map_err(std::io::Error::other)?;
     CertifiedIssuer::self_signed(params, key).map_err(std::io::Error::other)
-}
-
-fn authority_of_strangers(years: (i32, i32)) -> std::io::Result<Authority> {
-    authority("An authority nobody trusts", years)
 }
 
 fn limit_to(params: &mut CertificateParams, (first, last): (i32, i32)) {

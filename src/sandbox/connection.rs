@@ -42,6 +42,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         self.stream
     }
 
+    /// Sends what was gathered, if much was, or if the peer may be waiting for it: no further line has come yet.
+    pub(super) async fn flush_before_line(&mut self) -> io::Result<()> {
+        if memchr(b'\n', &self.input).is_some() { self.flush_if_full().await } else { self.flush().await }
+    }
+
     /// Whether the peer has sent more than was read.
     pub(super) fn has_input(&self) -> bool {
         !self.input.is_empty()

@@ -217,6 +217,21 @@ impl Sandbox {
         format!("https://localhost:{}/", self.entra.port())
     }
 
+    /// The tenant's directory id.
+    pub fn tenant_id(&self) -> &str {
+        &self.shared.directory.tenant_id
+    }
+
+    /// The client id of the application that needs no secret.
+    pub fn public_client_id(&self) -> &str {
+        &self.shared.directory.public_client_id
+    }
+
+    /// The client id of the application that has a secret.
+    pub fn confidential_client_id(&self) -> &str {
+        &self.shared.directory.confidential_client_id
+    }
+
     /// The IMAP service's address (implicit TLS, as port 993).
     pub fn imap(&self) -> SocketAddr {
         self.imap

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -34,7 +35,6 @@ where
         connection.write("-ERR Connection is closed. 13\r\n");
         return connection.close().await;
     }
-    // SpeaksBeforeTls has already sent a greeting in the clear; the handshake rarely survives that.
     connection.write(GREETING);
     let mut session = Session { shared, connection, mode };
     if let Some(login) = session.log_in().await? {
@@ -65,7 +65,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// The authorization state. `None` when the connection is to be closed.
     async fn log_in(&mut self) -> io::Result<Option<Login>> {
         for _ in 0..ERRORS {
-            let Some(line) = self.line(COMMAND_OCTETS, None).await? else { return Ok(None) };
+            let Some(line) = self.line(COMMAND_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
             let (verb, arguments) = split(&line);
             match (verb.as_str(), arguments) {
                 ("CAPA", "") => self.connection.write(CAPABILITIES),
@@ -76,7 +76,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 ("AUTH", "") => self.connection.write("+OK\r\nXOAUTH2\r\n.\r\n"),
                 ("AUTH", mechanism) if mechanism.eq_ignore_ascii_case("XOAUTH2") => {
                     self.connection.write("+ \r\n");
-                    let Some(response) = self.line(RESPONSE_OCTETS, None).await? else { return Ok(None) };
+                    let Some(response) = self.line(RESPONSE_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
                     match xoauth2::judge(&self.shared, Service::Pop3, self.mode, response.as_bytes()) {
                         Verdict::Accepted(login) => {
                             self.connection.write("+OK User successfully authenticated.\r\n");
@@ -110,7 +110,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut maildrop = Maildrop::open(login);
         let mut errors = 0;
         while errors < ERRORS {
-            let Some(line) = self.line(COMMAND_OCTETS, Some(login)).await? else { return Ok(()) };
+            let Some(line) = self.line(COMMAND_OCTETS, AFTER_LOGIN).await? else { return Ok(()) };
             let (verb, arguments) = split(&line);
             if verb == "QUIT" && arguments.is_empty() {
                 maildrop.update(login);
@@ -129,25 +129,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     /// Sends what was gathered, unless more commands are waiting, and takes the next line.
-    async fn line(&mut self, limit: usize, login: Option<&Login>) -> io::Result<Option<String>> {
-        if self.connection.has_input() {
-            self.connection.flush_if_full().await?;
-        } else {
-            self.connection.flush().await?;
-        }
-        let patience = if login.is_some() { AFTER_LOGIN } else { BEFORE_LOGIN };
-        let expires_at = login.map(|login| login.expires_at);
-        match hear(&self.shared, &mut self.connection, limit, patience, expires_at).await? {
+    async fn line(&mut self, limit: usize, patience: Duration) -> io::Result<Option<String>> {
+        self.connection.flush_before_line().await?;
+        // What Exchange Online does to an open session when the token expires is not known; here it goes on.
+        match hear(&self.shared, &mut self.connection, limit, patience, None).await? {
             Heard::Line(line) => Ok(Some(String::from_utf8_lossy(&line).into_owned())),
             Heard::TooLong => {
                 self.connection.write(PROTOCOL_ERROR);
                 Ok(None)
             }
-            Heard::TokenExpired => {
-                self.connection.write("-ERR Connection is closed. 13\r\n");
-                Ok(None)
-            }
-            Heard::Gone => Ok(None),
+            Heard::Gone | Heard::TokenExpired => Ok(None),
         }
     }
 }

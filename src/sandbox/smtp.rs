@@ -150,11 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// Sends what was gathered, unless more commands are waiting, and takes the next line.
     async fn line(&mut self) -> io::Result<Option<String>> {
-        if self.connection.has_input() {
-            self.connection.flush_if_full().await?;
-        } else {
-            self.connection.flush().await?;
-        }
+        self.connection.flush_before_line().await?;
         let patience = if self.login.is_some() { AFTER_LOGIN } else { BEFORE_LOGIN };
         match hear(&self.shared, &mut self.connection, COMMAND_OCTETS, patience, None).await? {
             Heard::Line(line) => Ok(Some(String::from_utf8_lossy(&line).into_owned())),

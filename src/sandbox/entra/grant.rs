@@ -200,7 +200,7 @@ impl Ask {
             return Ok(everything);
         }
         let known = |name: &&str| everything.permissions.iter().any(|permission| permission == name);
-        if matches!(grant, Grant::ClientCredentials) || !named.iter().all(|name| known(name)) {
+        if matches!(grant, Grant::ClientCredentials) || !named.iter().all(known) {
             return Err(bad());
         }
         Ok(Self { permissions: named.into_iter().map(str::to_owned).collect(), ..everything })

@@ -328,4 +328,11 @@ mod tests {
             assert_eq!(Command::parse(bad.as_bytes()), Err(Refused::Arguments), "{bad}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_input_panics(line in "(UID )?(SEARCH|FETCH|STORE|LIST|APPEND|ID|STATUS) [ ()A-Z0-9.\\[\\]<>{}:*,\"\\\\\r\n]{0,60}") {
+            let _ = Command::parse(line.as_bytes());
+        }
+    }
 }

@@ -142,12 +142,21 @@ mod tests {
             ("BODY[HEADER.FIELDS (Subject)]", "BODY[HEADER.FIELDS (Subject)] {14}\r\nSubject: x\r\n\r\n"),
             (
                 "RFC822.HEADER",
-                "RFC822.HEADER {69}\r\nFrom: a@b\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n",
+                "RFC822.HEADER {68}\r\nFrom: a@b\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n",
             ),
         ] {
             assert_eq!(fetch(what), format!("* 3 FETCH ({answer})\r\n"), "{what}");
         }
         assert!(fetch("BODY[HEADER.FIELDS.NOT (Subject Content-Type)]").contains("{13}\r\nFrom: a@b\r\n\r\n"));
         assert!(fetch("BODY[]").contains(RAW));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_message_panics(raw in "(Content-Type: (multipart/mixed; boundary=b|message/rfc822|text)\r?\n|--b-{0,2}\r?\n|\r\n|To:[<>,:;(@\" a]{0,9}\n|[ -~]{0,5}){0,30}") {
+            let message = Message { content: Arc::from(raw.as_bytes()), flags: Flags::default(), received_at: 0 };
+            let what = b"(ENVELOPE BODYSTRUCTURE BODY[1.1.MIME] BODY[2.HEADER.FIELDS (To)] BODY[TEXT]<3.9>)";
+            answer(&mut Vec::new(), 1, 1, &message, &attributes(&mut Lexer::new(what)).unwrap());
+        }
     }
 }

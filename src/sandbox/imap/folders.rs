@@ -72,7 +72,7 @@ fn write_name(out: &mut Vec<u8>, name: &str) {
 /// STATUS.
 pub(super) fn status(out: &mut Vec<u8>, mailbox: &Mailbox, name: &str, items: &[StatusItem]) -> Reply {
     mailbox.read(|folders| {
-        let Some(folder) = folders.get(name) else { return no_such_folder("STATUS", name) };
+        let Some(folder) = folders.get(name) else { return no_such_folder("STATUS") };
         let values: Vec<String> = items.iter().map(|&item| status_value(folder, item)).collect();
         out.extend_from_slice(b"* STATUS ");
         write_name(out, &canonical(name));
@@ -93,17 +93,17 @@ fn status_value(folder: &Folder, item: StatusItem) -> String {
 
 /// CREATE.
 pub(super) fn create(mailbox: &Mailbox, name: &str) -> Reply {
-    result("CREATE", name, mailbox.change(|folders| folders.create(name)))
+    result("CREATE", mailbox.change(|folders| folders.create(name)))
 }
 
 /// DELETE.
 pub(super) fn delete(mailbox: &Mailbox, name: &str) -> Reply {
-    result("DELETE", name, mailbox.change(|folders| folders.delete(name)))
+    result("DELETE", mailbox.change(|folders| folders.delete(name)))
 }
 
 /// RENAME.
 pub(super) fn rename(mailbox: &Mailbox, from: &str, to: &str) -> Reply {
-    result("RENAME", from, mailbox.change(|folders| folders.rename(from, to)))
+    result("RENAME", mailbox.change(|folders| folders.rename(from, to)))
 }
 
 /// SUBSCRIBE and UNSUBSCRIBE.
@@ -112,12 +112,12 @@ pub(super) fn subscribe(mailbox: &Mailbox, name: &str, subscribed: bool) -> Repl
     let command = if subscribed { "SUBSCRIBE" } else { "UNSUBSCRIBE" };
     match found {
         Some(()) => Reply::completed(command),
-        None => no_such_folder(command, name),
+        None => no_such_folder(command),
     }
 }
 
 /// What a folder that does not exist is answered with. The name is not repeated: it may hold anything.
-pub(super) fn no_such_folder(command: &str, _: &str) -> Reply {
+pub(super) fn no_such_folder(command: &str) -> Reply {
     match command {
         // The client may create the folder and try again (RFC 9051 §7.1).
         "APPEND" | "COPY" | "MOVE" => Reply::no(format!("[TRYCREATE] {command} failed. Folder doesn't exist.")),
@@ -126,10 +126,10 @@ pub(super) fn no_such_folder(command: &str, _: &str) -> Reply {
 }
 
 /// What a command on the store is answered with.
-pub(super) fn result(command: &str, name: &str, result: Result<(), StoreError>) -> Reply {
+pub(super) fn result(command: &str, result: Result<(), StoreError>) -> Reply {
     match result {
         Ok(()) => Reply::completed(command),
-        Err(StoreError::NoSuchFolder) => no_such_folder(command, name),
+        Err(StoreError::NoSuchFolder) => no_such_folder(command),
         Err(StoreError::FolderExists) => Reply::no(format!("[ALREADYEXISTS] {command} failed. Folder already exists.")),
         Err(StoreError::NotPossible) => Reply::no(format!("[CANNOT] {command} failed.")),
         Err(StoreError::Full) => Reply::no(format!("[OVERQUOTA] {command} failed. The mailbox is full.")),

@@ -165,11 +165,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// A line; `None` when the session is over. The client then has been told why, if it can hear it.
     async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
-        if self.connection.has_input() {
-            self.connection.flush_if_full().await?;
-        } else {
-            self.connection.flush().await?;
-        }
+        self.connection.flush_before_line().await?;
         let heard = match &self.state {
             State::Authenticated(login) => {
                 let expires_at = Some(login.expires_at);
@@ -294,7 +290,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 let received_at = received_at.unwrap_or_else(|| self.shared.time.unix_seconds());
                 match mailbox.append(&name, content.into(), flags, received_at) {
                     Ok((validity, uid)) => Reply::ok(format!("[APPENDUID {validity} {uid}] APPEND completed.")),
-                    Err(error) => folders::result("APPEND", &name, Err(error)),
+                    Err(error) => folders::result("APPEND", Err(error)),
                 }
             }
             Command::Select { mailbox: name, read_only } => {
@@ -302,7 +298,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 // Even a failure leaves nothing selected (RFC 9051 §6.3.2).
                 self.selected = Selected::open(out, mailbox, &name, read_only);
                 match (&self.selected, read_only) {
-                    (None, _) => folders::no_such_folder(command, &name),
+                    (None, _) => folders::no_such_folder(command),
                     (Some(_), true) => Reply::ok("[READ-ONLY] EXAMINE completed."),
                     (Some(_), false) => Reply::ok("[READ-WRITE] SELECT completed."),
                 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::command::FlagChange;
 use super::fetch;
-use super::folders::{no_such_folder, result};
+use super::folders::result;
 use super::lexer::{SequenceSet, holds};
 use super::reply::Reply;
 use super::search::{Key, Numbers};
@@ -184,8 +184,7 @@ impl Selected {
         });
         let (target, pairs) = match copied {
             Ok(copied) => copied,
-            Err(crate::sandbox::store::StoreError::NoSuchFolder) => return no_such_folder(command, to),
-            Err(error) => return result(command, to, Err(error)),
+            Err(error) => return result(command, Err(error)),
         };
         if pairs.is_empty() {
             return Reply::completed(command);
