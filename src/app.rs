@@ -187,7 +187,7 @@ impl App {
     /// Serves until [`Stop`], then drains. The result is the number of sessions that were cut.
     pub async fn serve(self) -> usize {
         let Self { shared, listeners, targets, sessions, stopping, drain } = self;
-        let upkeep = shared.gatekeeper.spawn_upkeep(shared.draining.clone());
+        let upkeep = shared.gatekeeper.spawn_upkeep();
         for target in targets {
             tokio::spawn(announce::keep_learning(Arc::clone(&shared), target));
         }

@@ -21,6 +21,7 @@ mod forward_proxy;
 mod limits;
 mod listeners;
 pub mod load;
+mod no_proxy;
 pub mod problem;
 mod raw;
 mod reader;
@@ -246,7 +247,7 @@ pub enum ProxyAuthentication {
     },
 }
 
-/// Destinations that are reached without the proxy. Loopback never goes through it.
+/// Destinations that are reached without the proxy, besides link-local ones.
 #[derive(Clone, Debug, Default)]
 pub struct NoProxy {
     /// `*`: all of them.

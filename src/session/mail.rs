@@ -230,7 +230,7 @@ impl Login<'_> {
         let target = &self.service.target;
         match credentials {
             Credentials::Token(bearer) => {
-                let bearer = self.shared.gatekeeper.admit_token(bearer)?;
+                let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
                 let account = bearer.user.to_string().into();
                 match self.shared.opener.sign_in(target, bearer).await {
                     Ok((stream, authenticated)) => {

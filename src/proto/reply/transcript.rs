@@ -86,7 +86,8 @@ fn play_in_chunks(protocol: Protocol, settings: &UpstreamSettings, conversation:
         output.push_str(&String::from_utf8(machine.poll_output().unwrap_or_default()).unwrap());
         match kind {
             "C: " | "C:" => {
-                let expected = text.replace("{response}", &crate::sasl::xoauth2::initial_response(&super::transcript::bearer()));
+                let expected =
+                    text.replace("{response}", &crate::sasl::xoauth2::initial_response(&super::transcript::bearer()));
                 let (sent, rest) = output.split_once("\r\n").unwrap_or_else(|| panic!("nothing sent for {line:?}"));
                 assert_eq!(sent, expected, "{line:?}");
                 output = rest.to_owned();
