@@ -114,6 +114,13 @@ impl Dovecot {
         }
     }
 
+    /// The files of the inbox, one per message.
+    pub(crate) fn inbox(&self, address: &str) -> Vec<PathBuf> {
+        let maildir = self.homes.join(address).join("Maildir");
+        let parts = ["new", "cur"].map(|part| fs::read_dir(maildir.join(part)).unwrap());
+        parts.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+    }
+
     fn give(&self, path: &Path, mode: u32) {
         chown(path, Some(self.owner.user), Some(self.owner.group)).unwrap();
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

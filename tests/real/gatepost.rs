@@ -121,6 +121,11 @@ impl<'a> Gatepost<'a> {
         Self { world, listeners, server, _directory: directory }
     }
 
+    /// What it stands in.
+    pub(crate) fn world(&self) -> &World {
+        self.world
+    }
+
     /// The port of a listener on 127.0.0.1.
     pub(crate) fn port(&self, protocol: Protocol, tls: Tls) -> u16 {
         let listener = self.listeners.iter().find(|listener| listener.0 == protocol && listener.1 == tls);

@@ -9,8 +9,8 @@ use super::process::{Directory, Server, free_port, is_root, run};
 
 /// What the tests give Squid's password check, where they turn it on.
 pub(crate) const USER: &str = "svc-mail";
-/// Characters that `Basic` carries and that a careless program would quote or cut.
-pub(crate) const PASSWORD: &str = "p:rox y%41ü";
+/// Characters that a careless program would quote or cut. (Squid itself stumbles over a percent sign.)
+pub(crate) const PASSWORD: &str = "p:rox yü";
 
 /// The server; its address towards upstreams differs between the two set-ups.
 pub(crate) struct Squid {
