@@ -4,7 +4,7 @@ use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;
 
 use super::curl::curl;
-use super::gatepost::{Gatepost, Protocol, Route, Tls};
+use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same, message};
 use super::world::{Person, World};
 
@@ -24,14 +24,14 @@ fn client_credentials_open_the_mailbox_of_the_account() {
     );
     let gatepost = Gatepost::start_with(&world, Route::Straight, &accounts);
     for (protocol, path) in [(Protocol::Imap, "/INBOX;UID=1"), (Protocol::Pop3, "/1")] {
-        let fetched = curl(&gatepost, &world, protocol, Tls::StartTls, path, &device, &[]).expect_success("curl");
+        let fetched = curl(&gatepost, protocol, ClientTls::StartTls, path, &device, &[]).expect_success("curl");
         assert_same(&fetched.stdout, &message(1), path);
     }
     assert_eq!(world.entra.requests(client_id).len(), 1);
 
     // A token is there, but not for whoever asks.
     let stranger = Person { password: "guessed".to_owned(), ..device };
-    let refused = curl(&gatepost, &world, Protocol::Imap, Tls::None, "/INBOX;UID=1", &stranger, &[]);
+    let refused = curl(&gatepost, Protocol::Imap, ClientTls::None, "/INBOX;UID=1", &stranger, &[]);
     assert!(refused.stderr.contains("NO [AUTHENTICATIONFAILED]"), "{}", refused.stderr);
     assert_eq!(world.dovecot.logins(&mailbox).len(), 2);
     gatepost.stop();

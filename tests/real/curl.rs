@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::gatepost::{Gatepost, Protocol, Route, Tls};
+use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same, assert_same_behind_trace, message};
 use super::process::{Directory, Finished, run};
 use super::world::{Person, World};
@@ -10,25 +10,24 @@ use super::world::{Person, World};
 /// Runs curl against a listener; `path` is what stands behind the port.
 pub(crate) fn curl(
     gatepost: &Gatepost<'_>,
-    world: &World,
     protocol: Protocol,
-    tls: Tls,
+    tls: ClientTls,
     path: &str,
     person: &Person,
     options: &[&str],
 ) -> Finished {
     let scheme = match (protocol, tls) {
-        (Protocol::Imap, Tls::Implicit) => "imaps",
+        (Protocol::Imap, ClientTls::Implicit) => "imaps",
         (Protocol::Imap, _) => "imap",
-        (Protocol::Pop3, Tls::Implicit) => "pop3s",
+        (Protocol::Pop3, ClientTls::Implicit) => "pop3s",
         (Protocol::Pop3, _) => "pop3",
-        (Protocol::Smtp, Tls::Implicit) => "smtps",
+        (Protocol::Smtp, ClientTls::Implicit) => "smtps",
         (Protocol::Smtp, _) => "smtp",
     };
     let mut command = Command::new("curl");
     command.args(["--silent", "--show-error", "--verbose", "--noproxy", "*", "--max-time", "120", "--cacert"]);
-    command.arg(&world.authority.root);
-    if tls == Tls::StartTls {
+    command.arg(&gatepost.world().authority.root);
+    if tls == ClientTls::StartTls {
         command.arg("--ssl-reqd");
     }
     command.arg("--user").arg(format!("{}:{}", person.login, person.password)).args(options);
@@ -49,11 +48,10 @@ fn fetches_by_imap() {
     let world = World::shared();
     let gatepost = Gatepost::start(&world, Route::Straight);
     let person = world.person("curl-imap", [message(1), message(2)]);
-    for tls in Tls::ALL {
+    for tls in ClientTls::ALL {
         for options in MECHANISMS {
             let what = format!("{tls:?} {options:?}");
-            let fetched =
-                curl(&gatepost, &world, Protocol::Imap, tls, "/INBOX;UID=2", &person, options).expect_success(&what);
+            let fetched = curl(&gatepost, Protocol::Imap, tls, "/INBOX;UID=2", &person, options).expect_success(&what);
             assert_same(&fetched.stdout, &message(2), &what);
         }
     }
@@ -68,10 +66,10 @@ fn retrieves_by_pop3() {
     let world = World::shared();
     let gatepost = Gatepost::start(&world, Route::Straight);
     let person = world.person("curl-pop3", [message(3), message(4)]);
-    for tls in Tls::ALL {
+    for tls in ClientTls::ALL {
         for options in MECHANISMS {
             let what = format!("{tls:?} {options:?}");
-            let retrieved = curl(&gatepost, &world, Protocol::Pop3, tls, "/2", &person, options).expect_success(&what);
+            let retrieved = curl(&gatepost, Protocol::Pop3, tls, "/2", &person, options).expect_success(&what);
             assert_same(&retrieved.stdout, &message(4), &what);
         }
     }
@@ -86,7 +84,7 @@ fn submits_by_smtp() {
     let person = world.person("curl-smtp", []);
     let directory = Directory::new();
     let file = directory.write("message", message(5));
-    for tls in Tls::ALL {
+    for tls in ClientTls::ALL {
         for options in MECHANISMS {
             let what = format!("{tls:?} {options:?}");
             let mut options = options.to_vec();
@@ -99,7 +97,7 @@ fn submits_by_smtp() {
                 "two@example.org",
             ]);
             options.extend(["--upload-file", file.to_str().unwrap()]);
-            curl(&gatepost, &world, Protocol::Smtp, tls, "/client.example", &person, &options).expect_success(&what);
+            curl(&gatepost, Protocol::Smtp, tls, "/client.example", &person, &options).expect_success(&what);
             let arrived = world.sink.take(&person.login);
             assert_eq!(arrived.recipients, ["one@example.org", "two@example.org"]);
             assert_same_behind_trace(&arrived.data, &message(5), &what);
@@ -125,12 +123,31 @@ fn is_refused_with_a_wrong_password() {
         } else {
             &[]
         };
-        let refused = curl(&gatepost, &world, protocol, Tls::None, path, &person, options);
+        let refused = curl(&gatepost, protocol, ClientTls::None, path, &person, options);
         assert_eq!(refused.status.code(), Some(67), "curl says `login denied`: {}", refused.stderr);
         assert!(refused.stderr.contains(reply), "{protocol:?}: {}", refused.stderr);
     }
     let requests = world.entra.requests(&person.login);
     assert_eq!(requests.len(), 1, "a refused password is remembered: {requests:?}");
     assert!(world.dovecot.logins(&person.login).is_empty());
+    gatepost.stop();
+}
+
+#[test]
+#[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
+fn brings_a_token_of_its_own() {
+    let world = World::shared();
+    let gatepost = Gatepost::start(&world, Route::Straight);
+    let person = world.person("curl-token", [message(1)]);
+    let token = world.entra.grant(&person.login);
+    for (protocol, path) in [(Protocol::Imap, "/INBOX;UID=1"), (Protocol::Pop3, "/1")] {
+        for mechanism in ["AUTH=XOAUTH2", "AUTH=OAUTHBEARER"] {
+            let what = format!("{protocol:?} {mechanism}");
+            let options = ["--login-options", mechanism, "--oauth2-bearer", &token];
+            let fetched = curl(&gatepost, protocol, ClientTls::StartTls, path, &person, &options).expect_success(&what);
+            assert_same(&fetched.stdout, &message(1), &what);
+        }
+    }
+    assert!(world.entra.requests(&person.login).is_empty(), "the token is the client's, Entra is not asked");
     gatepost.stop();
 }

@@ -23,6 +23,7 @@ struct Owner {
     name: String,
     user: u32,
     group: u32,
+    group_name: String,
 }
 
 impl Dovecot {
@@ -50,7 +51,10 @@ impl Dovecot {
         } else {
             let services = ["anvil", "imap-login", "pop3-login", "submission-login", "imap-urlauth-login", "stats"];
             let unconfined: String = services.map(|service| format!("service {service} {{\n  chroot =\n}}\n")).concat();
-            format!("default_internal_user = {0}\ndefault_login_user = {0}\n{unconfined}", owner.name)
+            format!(
+                "default_internal_user = {0}\ndefault_internal_group = {1}\ndefault_login_user = {0}\n{unconfined}",
+                owner.name, owner.group_name
+            )
         };
         let path = directory.path().display();
         let configuration = directory.write(
@@ -147,6 +151,11 @@ impl Owner {
             let finished = run(&mut command).expect_success("id");
             String::from_utf8(finished.stdout).unwrap().trim().to_owned()
         };
-        Self { name: ask("-un"), user: ask("-u").parse().unwrap(), group: ask("-g").parse().unwrap() }
+        Self {
+            name: ask("-un"),
+            user: ask("-u").parse().unwrap(),
+            group: ask("-g").parse().unwrap(),
+            group_name: ask("-gn"),
+        }
     }
 }

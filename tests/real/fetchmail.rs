@@ -3,13 +3,13 @@
 use std::fs;
 use std::process::Command;
 
-use super::gatepost::{Gatepost, Protocol, Route, Tls};
+use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same, message, unix_lines};
 use super::process::{Directory, run};
 use super::world::{Person, World};
 
 /// Fetches everything, deletes it in the mailbox, and returns it in the order of the messages' numbers.
-fn fetch(gatepost: &Gatepost<'_>, world: &World, protocol: Protocol, tls: Tls, person: &Person) -> Vec<Vec<u8>> {
+fn fetch(gatepost: &Gatepost<'_>, protocol: Protocol, tls: ClientTls, person: &Person) -> Vec<Vec<u8>> {
     let directory = Directory::new();
     let delivered = directory.path().join("delivered");
     fs::create_dir(&delivered).unwrap();
@@ -19,9 +19,9 @@ fn fetch(gatepost: &Gatepost<'_>, world: &World, protocol: Protocol, tls: Tls, p
         Protocol::Smtp => unreachable!("fetchmail only reads"),
     };
     let security = match tls {
-        Tls::None => "sslproto \"\"",
-        Tls::StartTls => "sslproto \"tls1.2+\" sslcertck",
-        Tls::Implicit => "ssl sslcertck",
+        ClientTls::None => "sslproto \"\"",
+        ClientTls::StartTls => "sslproto \"tls1.2+\" sslcertck",
+        ClientTls::Implicit => "ssl sslcertck",
     };
     let password = person.password.replace('\\', "\\\\");
     let configuration = directory.write(
@@ -33,7 +33,7 @@ fn fetch(gatepost: &Gatepost<'_>, world: &World, protocol: Protocol, tls: Tls, p
              fetchall no keep no rewrite no mimedecode mda \"cat > {delivered}/$$\"\n",
             port = gatepost.port(protocol, tls),
             login = person.login,
-            root = world.authority.root.display(),
+            root = gatepost.world().authority.root.display(),
             delivered = delivered.display(),
         ),
     );
@@ -54,11 +54,11 @@ fn fetch(gatepost: &Gatepost<'_>, world: &World, protocol: Protocol, tls: Tls, p
 fn fetches(protocol: Protocol, name: &str) {
     let world = World::shared();
     let gatepost = Gatepost::start(&world, Route::Straight);
-    for tls in Tls::ALL {
+    for tls in ClientTls::ALL {
         let person = world.person(name, (0..20).map(message));
         let mut expected: Vec<Vec<u8>> = (0..20).map(|number| unix_lines(&message(number))).collect();
         expected.sort();
-        let fetched = fetch(&gatepost, &world, protocol, tls, &person);
+        let fetched = fetch(&gatepost, protocol, tls, &person);
         assert_eq!(fetched.len(), expected.len(), "{tls:?}");
         for (number, (actual, expected)) in fetched.iter().zip(&expected).enumerate() {
             assert_same(actual, expected, &format!("{tls:?}, message {number}"));

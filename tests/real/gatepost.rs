@@ -19,13 +19,13 @@ pub(crate) enum Protocol {
 
 /// TLS between client and Gatepost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tls {
+pub(crate) enum ClientTls {
     None,
     StartTls,
     Implicit,
 }
 
-impl Tls {
+impl ClientTls {
     pub(crate) const ALL: [Self; 3] = [Self::None, Self::StartTls, Self::Implicit];
 
     fn name(self) -> &'static str {
@@ -49,7 +49,7 @@ pub(crate) enum Route<'a> {
 /// An instance with nine listeners: each protocol with each kind of TLS.
 pub(crate) struct Gatepost<'a> {
     world: &'a World,
-    listeners: Vec<(Protocol, Tls, u16)>,
+    listeners: Vec<(Protocol, ClientTls, u16)>,
     server: Server,
     _directory: Directory,
 }
@@ -66,7 +66,7 @@ impl<'a> Gatepost<'a> {
         let mut listeners = Vec::new();
         let mut yaml = String::from("listeners:\n");
         for (protocol, name) in [(Protocol::Imap, "imap"), (Protocol::Pop3, "pop3"), (Protocol::Smtp, "smtp")] {
-            for tls in Tls::ALL {
+            for tls in ClientTls::ALL {
                 let port = free_port();
                 listeners.push((protocol, tls, port));
                 let upstream = upstream(world, route, protocol);
@@ -76,7 +76,7 @@ impl<'a> Gatepost<'a> {
                     tls = tls.name(),
                 )
                 .unwrap();
-                if tls != Tls::None {
+                if tls != ClientTls::None {
                     let (certificate, key) =
                         (world.authority.certificate.display(), world.authority.private_key.display());
                     write!(yaml, "    certificate: {certificate}\n    private_key: {key}\n").unwrap();
@@ -127,7 +127,7 @@ impl<'a> Gatepost<'a> {
     }
 
     /// The port of a listener on 127.0.0.1.
-    pub(crate) fn port(&self, protocol: Protocol, tls: Tls) -> u16 {
+    pub(crate) fn port(&self, protocol: Protocol, tls: ClientTls) -> u16 {
         let listener = self.listeners.iter().find(|listener| listener.0 == protocol && listener.1 == tls);
         listener.map(|listener| listener.2).unwrap()
     }

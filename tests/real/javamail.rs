@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::gatepost::{Gatepost, Protocol, Route, Tls};
+use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same, assert_same_behind_trace, message};
 use super::process::{Directory, Finished, run};
 use super::world::{Person, World};
@@ -26,7 +26,14 @@ impl Program {
     }
 
     /// `file` is where messages go to, or come from.
-    fn run(&self, gatepost: &Gatepost<'_>, protocol: Protocol, tls: Tls, person: &Person, file: &Path) -> Finished {
+    fn run(
+        &self,
+        gatepost: &Gatepost<'_>,
+        protocol: Protocol,
+        tls: ClientTls,
+        person: &Person,
+        file: &Path,
+    ) -> Finished {
         let (world, port) = (gatepost.world(), gatepost.port(protocol, tls).to_string());
         let mut command = Command::new("java");
         command.args(["-XX:TieredStopAtLevel=1", "-cp"]).arg(format!("{}:{LIBRARIES}", self.0.path().display()));
@@ -35,7 +42,7 @@ impl Program {
     }
 
     /// Reads the inbox by `protocol` and compares it.
-    fn reads(&self, gatepost: &Gatepost<'_>, protocol: Protocol, tls: Tls, count: usize) {
+    fn reads(&self, gatepost: &Gatepost<'_>, protocol: Protocol, tls: ClientTls, count: usize) {
         let person = gatepost.world().person("javamail", (0..count).map(message));
         let target = Directory::new();
         self.run(gatepost, protocol, tls, &person, target.path());
@@ -54,9 +61,9 @@ fn reads_and_submits() {
     let world = World::shared();
     let gatepost = Gatepost::start(&world, Route::Straight);
     let program = Program::compile();
-    for tls in Tls::ALL {
+    for tls in ClientTls::ALL {
         // All of a large mailbox once; the kind of TLS makes no difference to its end.
-        let count = if tls == Tls::None { 2_000 } else { 50 };
+        let count = if tls == ClientTls::None { 2_000 } else { 50 };
         program.reads(&gatepost, Protocol::Imap, tls, count);
         program.reads(&gatepost, Protocol::Pop3, tls, count);
 

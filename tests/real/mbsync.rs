@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use super::gatepost::{Gatepost, Protocol, Route, Tls};
+use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same, message, unix_lines};
 use super::process::{Directory, run};
 use super::world::{Person, World};
@@ -14,17 +14,11 @@ use super::world::{Person, World};
 const MESSAGES: usize = 2_000;
 
 /// Runs one synchronisation between the mailbox and a Maildir in `directory`.
-fn synchronise(
-    gatepost: &Gatepost<'_>,
-    world: &World,
-    (tls, mechanism): (Tls, &str),
-    person: &Person,
-    directory: &Directory,
-) {
+fn synchronise(gatepost: &Gatepost<'_>, (tls, mechanism): (ClientTls, &str), person: &Person, directory: &Directory) {
     let kind = match tls {
-        Tls::None => "None",
-        Tls::StartTls => "STARTTLS",
-        Tls::Implicit => "IMAPS",
+        ClientTls::None => "None",
+        ClientTls::StartTls => "STARTTLS",
+        ClientTls::Implicit => "IMAPS",
     };
     let configuration = directory.write(
         "mbsyncrc",
@@ -37,7 +31,7 @@ fn synchronise(
             port = gatepost.port(Protocol::Imap, tls),
             login = person.login,
             password = person.password.replace('\\', "\\\\").replace('"', "\\\""),
-            root = world.authority.root.display(),
+            root = gatepost.world().authority.root.display(),
             path = directory.path().display(),
         ),
     );
@@ -66,7 +60,7 @@ fn synchronises_two_thousand_messages() {
     let gatepost = Gatepost::start(&world, Route::Straight);
     let person = world.person("mbsync", (0..MESSAGES).map(message));
     let directory = Directory::new();
-    synchronise(&gatepost, &world, (Tls::None, "LOGIN"), &person, &directory);
+    synchronise(&gatepost, (ClientTls::None, "LOGIN"), &person, &directory);
 
     let inbox = directory.path().join("inbox");
     let near = read(&inbox);
@@ -86,10 +80,10 @@ fn synchronises_two_thousand_messages() {
         fs::read(&path).unwrap().starts_with(first).then_some(path)
     });
     fs::remove_file(doomed.unwrap()).unwrap();
-    synchronise(&gatepost, &world, (Tls::StartTls, "PLAIN"), &person, &directory);
+    synchronise(&gatepost, (ClientTls::StartTls, "PLAIN"), &person, &directory);
 
     let fresh = Directory::new();
-    synchronise(&gatepost, &world, (Tls::Implicit, "PLAIN"), &person, &fresh);
+    synchronise(&gatepost, (ClientTls::Implicit, "PLAIN"), &person, &fresh);
     let again = read(&fresh.path().join("inbox"));
     assert_eq!(again.len(), MESSAGES, "one came, one went");
     let id = format!("Message-ID: <{MESSAGES}@messages.contoso.com>");

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::gatepost::{Gatepost, Protocol, Route, Tls};
+use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same_behind_trace, message};
 use super::process::{Directory, Finished, run};
 use super::world::{Person, World};
@@ -10,16 +10,15 @@ use super::world::{Person, World};
 /// Sends the message of that number with the person's own address as sender.
 pub(crate) fn send(
     gatepost: &Gatepost<'_>,
-    world: &World,
-    (tls, mechanism): (Tls, &str),
+    (tls, mechanism): (ClientTls, &str),
     person: &Person,
     number: usize,
 ) -> Finished {
     let directory = Directory::new();
     let security = match tls {
-        Tls::None => "tls off",
-        Tls::StartTls => "tls on\ntls_starttls on",
-        Tls::Implicit => "tls on\ntls_starttls off",
+        ClientTls::None => "tls off",
+        ClientTls::StartTls => "tls on\ntls_starttls on",
+        ClientTls::Implicit => "tls on\ntls_starttls off",
     };
     let configuration = directory.write(
         "msmtprc",
@@ -29,7 +28,7 @@ pub(crate) fn send(
             port = gatepost.port(Protocol::Smtp, tls),
             login = person.login,
             password = directory.write("password", format!("{}\n", person.password)).display(),
-            root = world.authority.root.display(),
+            root = gatepost.world().authority.root.display(),
         ),
     );
     let message = directory.write("message", message(number));
@@ -45,10 +44,10 @@ fn submits() {
     let world = World::shared();
     let gatepost = Gatepost::start(&world, Route::Straight);
     let person = world.person("msmtp", []);
-    for (number, tls) in Tls::ALL.into_iter().enumerate() {
+    for (number, tls) in ClientTls::ALL.into_iter().enumerate() {
         for mechanism in ["plain", "login"] {
             let what = format!("{tls:?} {mechanism}");
-            send(&gatepost, &world, (tls, mechanism), &person, number).expect_success(&what);
+            send(&gatepost, (tls, mechanism), &person, number).expect_success(&what);
             let arrived = world.sink.take(&person.login);
             assert_eq!(arrived.recipients, ["recipient@example.org"]);
             assert_same_behind_trace(&arrived.data, &message(number), &what);

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::authority::{AUTHORITY_NAME, SUBMISSION_NAME, UPSTREAM_NAME};
 use super::curl::curl;
-use super::gatepost::{Gatepost, Protocol, Route, Tls};
+use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same, assert_same_behind_trace, large_message, message};
 use super::msmtp;
 use super::process::Directory;
@@ -22,27 +22,26 @@ fn works_through(squid: Squid) {
     let writer = world.person("proxied-writer", []);
 
     for (number, path) in [(1, "/INBOX;UID=1"), (2, "/INBOX;UID=2")] {
-        let fetched =
-            curl(&gatepost, &world, Protocol::Imap, Tls::None, path, &reader, &[]).expect_success("curl IMAP");
+        let fetched = curl(&gatepost, Protocol::Imap, ClientTls::None, path, &reader, &[]).expect_success("curl IMAP");
         assert_same(&fetched.stdout, &message(number), path);
     }
     let retrieved =
-        curl(&gatepost, &world, Protocol::Pop3, Tls::StartTls, "/2", &reader, &[]).expect_success("curl POP3");
+        curl(&gatepost, Protocol::Pop3, ClientTls::StartTls, "/2", &reader, &[]).expect_success("curl POP3");
     assert_same(&retrieved.stdout, &message(2), "POP3");
 
     let directory = Directory::new();
     let large = directory.write("large", large_message(20 * 1024 * 1024));
     let more = json!({"large": large, "message": String::from_utf8(message(3)).unwrap()});
-    let smtp = (Protocol::Smtp, Tls::Implicit);
-    python("smtp.py", &gatepost, &world, smtp, &writer, &more).expect_success("smtplib");
+    let smtp = (Protocol::Smtp, ClientTls::Implicit);
+    python("smtp.py", &gatepost, smtp, &writer, &more).expect_success("smtplib");
     for expected in [message(3), large_message(20 * 1024 * 1024)] {
         assert_same_behind_trace(&world.sink.take(&writer.login).data, &expected, "smtplib");
     }
-    msmtp::send(&gatepost, &world, (Tls::None, "plain"), &writer, 4).expect_success("msmtp");
+    msmtp::send(&gatepost, (ClientTls::None, "plain"), &writer, 4).expect_success("msmtp");
     assert_same_behind_trace(&world.sink.take(&writer.login).data, &message(4), "msmtp");
     let idler = world.person("proxied-idler", [message(1), message(2)]);
-    let imap = (Protocol::Imap, Tls::Implicit);
-    python("imap.py", &gatepost, &world, imap, &idler, &more).expect_success("imaplib");
+    let imap = (Protocol::Imap, ClientTls::Implicit);
+    python("imap.py", &gatepost, imap, &idler, &more).expect_success("imaplib");
     gatepost.stop();
 
     // What arrived has come from Squid's own address.
@@ -91,7 +90,7 @@ fn is_unavailable_when_the_proxy_refuses_the_password() {
     let squid = Squid::with_basic();
     let gatepost = Gatepost::start(&world, Route::ThroughWithWrongPassword(&squid));
     let person = world.person("proxied-refused", [message(1)]);
-    let refused = curl(&gatepost, &world, Protocol::Imap, Tls::None, "/INBOX;UID=1", &person, &[]);
+    let refused = curl(&gatepost, Protocol::Imap, ClientTls::None, "/INBOX;UID=1", &person, &[]);
     assert!(!refused.status.success());
     // Temporary: the person's password is not at fault, and must not be forgotten by the client.
     assert!(refused.stderr.contains("NO [UNAVAILABLE]"), "{}", refused.stderr);
@@ -109,7 +108,7 @@ fn goes_straight_without_a_proxy() {
     let world = World::shared();
     let gatepost = Gatepost::start(&world, Route::Straight);
     let person = world.person("straight", [message(1)]);
-    curl(&gatepost, &world, Protocol::Imap, Tls::None, "/INBOX;UID=1", &person, &[]).expect_success("curl");
+    curl(&gatepost, Protocol::Imap, ClientTls::None, "/INBOX;UID=1", &person, &[]).expect_success("curl");
     gatepost.stop();
     let logins = world.dovecot.logins(&person.login);
     assert!(logins.len() == 1 && logins[0].contains("rip=127.0.0.1,"), "{logins:?}");

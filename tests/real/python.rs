@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use super::gatepost::{Gatepost, Protocol, Route, Tls};
+use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same_behind_trace, large_message, message};
 use super::process::{Directory, Finished, run};
 use super::world::{Person, World};
@@ -17,15 +17,14 @@ const LARGE: usize = 20 * 1024 * 1024;
 pub(crate) fn python(
     script: &str,
     gatepost: &Gatepost<'_>,
-    world: &World,
-    (protocol, tls): (Protocol, Tls),
+    (protocol, tls): (Protocol, ClientTls),
     person: &Person,
     more: &Value,
 ) -> Finished {
     let mut settings = json!({
         "port": gatepost.port(protocol, tls),
         "tls": format!("{tls:?}"),
-        "root": world.authority.root,
+        "root": gatepost.world().authority.root,
         "login": person.login,
         "password": person.password,
     });
@@ -41,12 +40,12 @@ fn imaplib_idles_appends_and_searches() {
     let gatepost = Gatepost::start(&world, Route::Straight);
     let directory = Directory::new();
     let large = directory.write("large", large_message(LARGE));
-    for tls in Tls::ALL {
+    for tls in ClientTls::ALL {
         // The passwords of printers and the names of their owners know more letters than ASCII.
         let password = format!("Grüße, Jürgen! 日本 {tls:?}");
         let person = world.person_with_password("imaplib", &password, [message(1), message(2)]);
         let more = json!({"large": large, "message": String::from_utf8(message(3)).unwrap()});
-        python("imap.py", &gatepost, &world, (Protocol::Imap, tls), &person, &more).expect_success(&format!("{tls:?}"));
+        python("imap.py", &gatepost, (Protocol::Imap, tls), &person, &more).expect_success(&format!("{tls:?}"));
     }
     gatepost.stop();
 }
@@ -58,11 +57,11 @@ fn poplib_retrieves_and_deletes() {
     let gatepost = Gatepost::start(&world, Route::Straight);
     let directory = Directory::new();
     let large = directory.write("large", large_message(LARGE));
-    for tls in Tls::ALL {
-        let password = format!(" Grüße  mit Leerzeichen, {tls:?} ");
+    for tls in ClientTls::ALL {
+        let password = format!("Grüße  mit  Leerzeichen, {tls:?}");
         let person = world.person_with_password("poplib", &password, [message(1), large_message(LARGE)]);
         let more = json!({"large": large, "message": String::from_utf8(message(1)).unwrap()});
-        python("pop3.py", &gatepost, &world, (Protocol::Pop3, tls), &person, &more).expect_success(&format!("{tls:?}"));
+        python("pop3.py", &gatepost, (Protocol::Pop3, tls), &person, &more).expect_success(&format!("{tls:?}"));
         let left = world.dovecot.inbox(&person.login);
         assert_eq!(left.len(), 1, "{tls:?}: one of two was deleted: {left:?}");
     }
@@ -76,11 +75,11 @@ fn smtplib_submits_twenty_megabytes() {
     let gatepost = Gatepost::start(&world, Route::Straight);
     let directory = Directory::new();
     let large = directory.write("large", large_message(LARGE));
-    for tls in Tls::ALL {
+    for tls in ClientTls::ALL {
         let password = format!("Grüße, Jürgen! 日本 {tls:?}");
         let person = world.person_with_password("smtplib", &password, []);
         let more = json!({"large": large, "message": String::from_utf8(message(3)).unwrap()});
-        python("smtp.py", &gatepost, &world, (Protocol::Smtp, tls), &person, &more).expect_success(&format!("{tls:?}"));
+        python("smtp.py", &gatepost, (Protocol::Smtp, tls), &person, &more).expect_success(&format!("{tls:?}"));
         for expected in [message(3), large_message(LARGE)] {
             let arrived = world.sink.take(&person.login);
             assert_eq!(arrived.recipients, ["recipient@example.org"]);
