@@ -1,0 +1,23 @@
+//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks,
+//! Python's libraries and JavaMail log in with a plain password to a Dovecot that takes nothing but XOAUTH2, straight
+//! and through Squid. `tests/run` installs what is needed and runs them.
+
+mod accounts;
+mod authority;
+mod control;
+mod curl;
+mod dovecot;
+mod entra;
+mod fetchmail;
+mod gatepost;
+mod javamail;
+mod mbsync;
+mod message;
+mod msmtp;
+mod process;
+mod proxied;
+mod python;
+mod sink;
+mod squid;
+mod swaks;
+mod world;

@@ -1,0 +1,201 @@
+//! Programs that a test starts: in the foreground, in a directory of the test, ended by process id.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a server may take to start or to stop.
+const SERVER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long one run of a mail client may take.
+const CLIENT_DEADLINE: Duration = Duration::from_secs(180);
+
+/// A directory of its own, removed when it is dropped. Others may pass through it: Dovecot and Squid drop root.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    /// Makes it; the name is short, because the path of a Unix socket is at most 107 octets long.
+    pub(crate) fn new() -> Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("gatepost-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// Writes a file in it that only the owner may read, as configurations with passwords must be for some clients.
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        use std::os::unix::fs::PermissionsExt as _;
+        let path = self.0.join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let kept = std::env::var_os("GATEPOST_KEEP_TEST_FILES").is_some();
+        if kept {
+            eprintln!("kept: {}", self.0.display());
+        } else if let Err(error) = fs::remove_dir_all(&self.0) {
+            eprintln!("remove {}: {error}", self.0.display());
+        }
+    }
+}
+
+/// A server that runs until it is dropped.
+pub(crate) struct Server {
+    name: &'static str,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Server {
+    /// Starts it; what it prints goes to `log`.
+    pub(crate) fn start(name: &'static str, command: &mut Command, log: PathBuf) -> Self {
+        let output = File::options().create(true).append(true).open(&log).unwrap();
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone().unwrap())
+            .stderr(output)
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {name} ({error}); `tests/run` installs what is missing"));
+        Self { name, child, log }
+    }
+
+    /// Waits until it listens on a port of 127.0.0.1.
+    pub(crate) fn wait_for_port(&mut self, port: u16) {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let deadline = Instant::now() + SERVER_DEADLINE;
+        while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("{} ended with {status} instead of serving\n{}", self.name, self.log());
+            }
+            assert!(Instant::now() < deadline, "{} does not listen on {address}\n{}", self.name, self.log());
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Everything it has printed.
+    pub(crate) fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Ends it with SIGTERM and tells how it ended; with SIGKILL when it does not obey.
+    pub(crate) fn stop(&mut self) -> ExitStatus {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            return status;
+        }
+        let id = self.child.id().to_string();
+        let _ = Command::new("sh").args(["-c", r#"kill -TERM "$1""#, "sh", &id]).status();
+        let deadline = Instant::now() + SERVER_DEADLINE;
+        while Instant::now() < deadline {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+        let _ = self.child.kill();
+        self.child.wait().unwrap()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+        if thread::panicking() {
+            let log = self.log();
+            let from = log.lines().count().saturating_sub(60);
+            let tail: Vec<&str> = log.lines().skip(from).collect();
+            eprintln!("---- last lines of {} ----\n{}", self.name, tail.join("\n"));
+        }
+    }
+}
+
+/// What a client did.
+pub(crate) struct Finished {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: Vec<u8>,
+    pub(crate) stderr: String,
+}
+
+impl Finished {
+    /// Panics with the client's own words unless it succeeded.
+    pub(crate) fn expect_success(self, what: &str) -> Self {
+        let stdout = String::from_utf8_lossy(&self.stdout);
+        assert!(self.status.success(), "{what}: {}\n{stdout}\n{}", self.status, self.stderr);
+        self
+    }
+}
+
+/// Runs a client to its end. Its output goes through files, so that no full pipe can stop it.
+pub(crate) fn run(command: &mut Command) -> Finished {
+    let directory = Directory::new();
+    let (out, err) = (directory.path().join("out"), directory.path().join("err"));
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(File::create(&out).unwrap())
+        .stderr(File::create(&err).unwrap())
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!("start {:?} ({error}); `tests/run` installs what is missing", command.get_program())
+        });
+    let deadline = Instant::now() + CLIENT_DEADLINE;
+    let (status, in_time) = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break (status, true);
+        }
+        if Instant::now() >= deadline {
+            child.kill().unwrap();
+            break (child.wait().unwrap(), false);
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
+    let stdout = fs::read(out).unwrap();
+    let stderr = String::from_utf8_lossy(&fs::read(err).unwrap()).into_owned();
+    assert!(in_time, "{command:?} did not end in {CLIENT_DEADLINE:?}\n{}\n{stderr}", String::from_utf8_lossy(&stdout));
+    Finished { status, stdout, stderr }
+}
+
+/// A port of 127.0.0.1 that the system calls free, and that was not given out before.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock().unwrap();
+    let given = given.get_or_insert_default();
+    loop {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        if given.insert(port) {
+            return port;
+        }
+    }
+}
+
+/// Polls until `condition` gives something.
+pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SERVER_DEADLINE;
+    loop {
+        if let Some(value) = condition() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "no {what} within {SERVER_DEADLINE:?}");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Whether the tests run as root, in which case servers must drop it.
+pub(crate) fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
