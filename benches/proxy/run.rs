@@ -120,7 +120,9 @@ async fn measure(
     for target in targets {
         match target.program() {
             Ok(_) => present.push(target),
-            Err(reason) => report.notes.push(format!("{}: {reason}", target.name())),
+            Err(reason) => {
+                report.absent.insert(target, reason);
+            }
         }
     }
     let mut complete = true;
@@ -140,6 +142,9 @@ async fn measure(
                 Err(error) => {
                     say(&format!("{error:#}"));
                     report.notes.push(format!("{} did not start: {error:#}", target.name()));
+                    if !report.figures.contains_key(&target) {
+                        report.absent.insert(target, "did not start".to_owned());
+                    }
                     failed.push(target);
                     continue;
                 }
