@@ -130,27 +130,35 @@ pub(crate) struct Amounts {
 impl Amounts {
     /// For a target, with so many open files allowed: a session needs one at each end of ours, and a proxy two.
     pub(crate) fn new(quick: bool, target: Target, open_files: usize) -> Self {
-        // The listen queue of the slow one holds five; what does not fit waits for seconds.
-        let mut amounts = match (quick, target.is_slow()) {
-            (false, false) => Self {
+        let mut amounts = match quick {
+            false => Self {
                 lanes: 16,
                 logins: 2_000,
-                bytes: 1 << 30,
-                trips: 10_000,
+                bytes: 512 << 20,
+                trips: 5_000,
                 sessions: 1_000,
                 burst: 1_000,
-                bursts: 3,
+                bursts: 2,
             },
-            (false, true) => {
-                Self { lanes: 5, logins: 48, bytes: 128 << 20, trips: 3_000, sessions: 150, burst: 0, bursts: 0 }
-            }
-            (true, false) => {
+            true => {
                 Self { lanes: 16, logins: 320, bytes: 128 << 20, trips: 2_000, sessions: 200, burst: 1_000, bursts: 1 }
             }
-            (true, true) => {
-                Self { lanes: 5, logins: 16, bytes: 32 << 20, trips: 1_000, sessions: 32, burst: 0, bursts: 0 }
-            }
         };
+        match target {
+            Target::Gatepost | Target::GatepostTls => {}
+            Target::Direct | Target::Haproxy | Target::Nginx | Target::Stunnel => amounts.bursts = 1,
+            // Takes more than ten seconds per GiB up.
+            Target::Dovecot => (amounts.bytes, amounts.bursts) = (amounts.bytes / 8, 1),
+            // Needs a hundred times the others' time for a login; its listen queue holds five, and what does not fit waits
+            // for seconds; `select` ends at 508 sessions.
+            Target::EmailProxy => {
+                amounts.lanes = 5;
+                amounts.logins = amounts.logins / 50 + 10;
+                amounts.bytes /= 4;
+                amounts.sessions = amounts.sessions / 12 + 16;
+                (amounts.burst, amounts.bursts) = (0, 0);
+            }
+        }
         let most = open_files.saturating_sub(200) / 2;
         amounts.sessions = amounts.sessions.min(most);
         amounts.burst = amounts.burst.min(most);

@@ -19,7 +19,9 @@ pub(crate) struct Report {
     pub(crate) quick: bool,
     /// Figures of those that answered.
     pub(crate) figures: BTreeMap<Target, Figures>,
-    /// What went wrong, or is missing.
+    /// Those without figures, and why in a few words.
+    pub(crate) absent: BTreeMap<Target, String>,
+    /// What went wrong.
     pub(crate) notes: Vec<String>,
 }
 
@@ -127,9 +129,15 @@ impl Report {
         ];
         let pair = |target, a, b| format!("{} / {}", self.text(target, a), self.text(target, b));
         let direct = self.median(Target::Direct, M::TripTime);
-        let rows = self.figures.keys().filter(|&&target| target != Target::Direct).map(|&target| {
+        let rows = Target::ALL.into_iter().filter(|&target| target != Target::Direct).filter_map(|target| {
+            if let Some(reason) = self.absent.get(&target) {
+                let mut row = vec!["–".to_owned(); header.len()];
+                (row[0], row[1]) = (target.name().to_owned(), reason.clone());
+                return Some(row);
+            }
+            self.figures.get(&target)?;
             let added = self.median(target, M::TripTime).zip(direct).map(|(time, direct)| time - direct);
-            vec![
+            Some(vec![
                 target.name().to_owned(),
                 self.text(target, M::LoginCpu),
                 pair(target, M::DownCpu1, M::DownCpu8),
@@ -138,7 +146,7 @@ impl Report {
                 pair(target, M::IdleMemory, M::UsedMemory),
                 self.text(target, M::StartTime),
                 self.text(target, M::StartMemory),
-            ]
+            ])
         });
         table(text, &header, rows);
     }
@@ -256,6 +264,8 @@ impl Report {
         };
         let targets: serde_json::Map<_, _> =
             self.figures.iter().map(|(target, all)| (target.name().to_owned(), figures(all).into())).collect();
+        let absent: serde_json::Map<_, _> =
+            self.absent.iter().map(|(target, reason)| (target.name().to_owned(), reason.as_str().into())).collect();
         let gates: Vec<_> = GATES
             .iter()
             .map(|gate| {
@@ -267,7 +277,7 @@ impl Report {
             .collect();
         json!({
             "machine": self.machine, "rounds": self.rounds, "quick": self.quick,
-            "targets": targets, "gates": gates, "notes": self.notes,
+            "targets": targets, "absent": absent, "gates": gates, "notes": self.notes,
         })
     }
 }

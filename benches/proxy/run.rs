@@ -1,6 +1,5 @@
 //! The order of events: arguments, surroundings, rounds, report.
 
-use std::io::IsTerminal;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -11,6 +10,7 @@ use anyhow::{Context, bail};
 use clap::Parser;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::entra::Requests;
 use crate::machine::{self, Cpus};
@@ -92,71 +92,88 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     let setup = Setup { pki, backend, entra, directory: directory.0.clone(), cpus };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let complete = runtime.block_on(async {
-        let mut present = Vec::new();
-        for target in targets {
-            match target.program() {
-                Ok(_) => present.push(target),
-                Err(reason) => report.notes.push(format!("{}: {reason}", target.name())),
-            }
+        let mut terminate = signal(SignalKind::terminate())?;
+        // What is dropped on the way out ends its processes and removes its files.
+        tokio::select! {
+            complete = measure(&mut report, targets, &measurements, &setup, &requests, open_files) => Ok(complete),
+            _ = tokio::signal::ctrl_c() => bail!("interrupted"),
+            _ = terminate.recv() => bail!("told to stop"),
         }
-        let mut complete = true;
-        let start = Instant::now();
-        for round in 1..=rounds {
-            // One that could not be started will not start the next time either.
-            let mut failed = Vec::new();
-            for &target in &present {
-                let say = |what: &str| {
-                    let seconds = start.elapsed().as_secs();
-                    eprintln!("[{seconds:>4} s] round {round} of {rounds}, {}: {what}", target.name());
-                };
-                say("start");
-                let running = match target.start(&setup).await {
-                    Ok(running) => running,
-                    Err(error) => {
-                        say(&format!("{error:#}"));
-                        report.notes.push(format!("{} did not start: {error:#}", target.name()));
-                        failed.push(target);
-                        continue;
-                    }
-                };
-                let mut bench = Bench {
-                    target,
-                    running: &running,
-                    amounts: Amounts::new(arguments.quick, target, open_files),
-                    requests: &requests,
-                    figures: report.figures.entry(target).or_default(),
-                    round,
-                };
-                for &measurement in &measurements {
-                    if measurement != Measurement::Start {
-                        say(measurement.name());
-                    }
-                    if let Err(error) = bench.run(measurement).await {
-                        say(&format!("{error:#}"));
-                        report.notes.push(format!(
-                            "{}, {}, round {round}: {error:#}",
-                            target.name(),
-                            measurement.name()
-                        ));
-                        complete = false;
-                        // It would most likely fail at the next one too, after another long wait.
-                        break;
-                    }
-                }
-            }
-            complete &= failed.is_empty();
-            present.retain(|target| !failed.contains(target));
-        }
-        complete
-    });
+    })?;
     println!("{}", report.render());
     if let Some(file) = &arguments.json {
         write_json(file, &report)?;
     }
-    if std::io::stdout().is_terminal() && !complete {
-        eprintln!("some figures are missing: see the notes");
-    }
     Ok(complete)
+}
+
+/// All targets in turn, round after round. False when something is missing that could have been there.
+async fn measure(
+    report: &mut Report,
+    targets: Vec<Target>,
+    measurements: &[Measurement],
+    setup: &Setup,
+    requests: &Requests,
+    open_files: usize,
+) -> bool {
+    let mut present = Vec::new();
+    for target in targets {
+        match target.program() {
+            Ok(_) => present.push(target),
+            Err(reason) => {
+                report.absent.insert(target, reason);
+            }
+        }
+    }
+    let mut complete = true;
+    let start = Instant::now();
+    let rounds = report.rounds;
+    for round in 1..=rounds {
+        // One that could not be started will not start the next time either.
+        let mut failed = Vec::new();
+        for &target in &present {
+            let say = |what: &str| {
+                let seconds = start.elapsed().as_secs();
+                eprintln!("[{seconds:>4} s] round {round} of {rounds}, {}: {what}", target.name());
+            };
+            say("start");
+            let running = match target.start(setup).await {
+                Ok(running) => running,
+                Err(error) => {
+                    say(&format!("{error:#}"));
+                    report.notes.push(format!("{} did not start: {error:#}", target.name()));
+                    if !report.figures.contains_key(&target) {
+                        report.absent.insert(target, "did not start".to_owned());
+                    }
+                    failed.push(target);
+                    continue;
+                }
+            };
+            let mut bench = Bench {
+                target,
+                running: &running,
+                amounts: Amounts::new(report.quick, target, open_files),
+                requests,
+                figures: report.figures.entry(target).or_default(),
+                round,
+            };
+            for &measurement in measurements {
+                if measurement != Measurement::Start {
+                    say(measurement.name());
+                }
+                if let Err(error) = bench.run(measurement).await {
+                    say(&format!("{error:#}"));
+                    report.notes.push(format!("{}, {}, round {round}: {error:#}", target.name(), measurement.name()));
+                    complete = false;
+                    // It would most likely fail at the next one too, after another long wait.
+                    break;
+                }
+            }
+        }
+        complete &= failed.is_empty();
+        present.retain(|target| !failed.contains(target));
+    }
+    complete
 }
 
 fn write_json(file: &Path, report: &Report) -> anyhow::Result<()> {

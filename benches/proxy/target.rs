@@ -91,11 +91,6 @@ impl Target {
         matches!(self, Self::Gatepost | Self::GatepostTls)
     }
 
-    /// So slow that a full measure of work would take minutes, and limited to 508 sessions by `select`.
-    pub(crate) fn is_slow(self) -> bool {
-        self == Self::EmailProxy
-    }
-
     /// The program, or why there is none.
     pub(crate) fn program(self) -> Result<PathBuf, String> {
         let installed =
