@@ -38,7 +38,7 @@ pub(super) fn read(section: &Section<'_>, cloud: Cloud) -> Vec<Listener> {
     let mut binds: Vec<(SocketAddr, Node<'_>)> = Vec::new();
     let mut upstreams: Vec<(Upstream, Option<Node<'_>>, Section<'_>)> = Vec::new();
     let entries = section.entries();
-    if entries.is_empty() {
+    if section.is_empty() {
         let hint = "add one, such as `listeners: {smtp: {bind: \"127.0.0.1:1587\"}}`";
         section.problem("there is no listener", hint);
     }
