@@ -32,7 +32,8 @@ const BACKDATE: Duration = Duration::from_secs(3_600);
 /// Makes `ca.pem`, `ca.key`, `server.pem` and `server.key` in a directory, or uses the authority that is there. Gives the
 /// exit code.
 pub fn cert(options: &CertOptions) -> u8 {
-    let done = make(options).and_then(|text| io::stdout().write_all(text.as_bytes()).context("write to standard output"));
+    let done =
+        make(options).and_then(|text| io::stdout().write_all(text.as_bytes()).context("write to standard output"));
     match done {
         Ok(()) => DONE,
         Err(error) => {

@@ -68,7 +68,10 @@ fn read_line(input: impl BufRead) -> anyhow::Result<Password> {
 
 fn check(password: &Password) -> anyhow::Result<()> {
     let text = password.expose();
-    anyhow::ensure!(text.chars().count() >= SHORTEST, "the password has fewer than {SHORTEST} characters; take a longer one");
+    anyhow::ensure!(
+        text.chars().count() >= SHORTEST,
+        "the password has fewer than {SHORTEST} characters; take a longer one"
+    );
     anyhow::ensure!(text.len() <= LONGEST, "the password is longer than {LONGEST} octets; take a shorter one");
     anyhow::ensure!(
         !text.chars().any(char::is_control),

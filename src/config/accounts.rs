@@ -145,14 +145,18 @@ pub(super) fn read(root: &Section<'_>) -> (Accounts, Cloud) {
     microsoft.finish();
     let cloud = defaults.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
 
-    let mut reader = Reader { microsoft: &microsoft, defaults: &defaults, names: HashMap::new(), applications: Vec::new() };
+    let mut reader =
+        Reader { microsoft: &microsoft, defaults: &defaults, names: HashMap::new(), applications: Vec::new() };
     let mut entries = Vec::new();
     match root.get("accounts") {
         None => entries.extend(reader.everybody()),
         Some(node) => {
             let items = node.list().unwrap_or_default();
             if items.is_empty() && node.list_is_empty() {
-                node.problem("no account is listed, so nobody could log in", "add an entry with `login`, or remove `accounts`");
+                node.problem(
+                    "no account is listed, so nobody could log in",
+                    "add an entry with `login`, or remove `accounts`",
+                );
             }
             entries.extend(items.iter().filter_map(|item| reader.account(&item.section())));
         }
@@ -294,7 +298,8 @@ impl Reader<'_, '_> {
             }
             (GrantKind::ClientCredentials, passwords) => Some(Grant::ClientCredentials { passwords }),
         };
-        if let (Some(Grant::ClientCredentials { .. }), LoginPattern::Any | LoginPattern::Domain(_)) = (&grant, &pattern) {
+        if let (Some(Grant::ClientCredentials { .. }), LoginPattern::Any | LoginPattern::Domain(_)) = (&grant, &pattern)
+        {
             section.context().note(format!(
                 "whoever knows a password of the account `{}` can open every mailbox that it stands for",
                 show(&pattern)
@@ -316,7 +321,8 @@ impl Reader<'_, '_> {
     fn application(&mut self, shared: &Shared) -> Option<Arc<Application>> {
         let cloud = shared.cloud.clone().or_default(Cloud::Worldwide);
         let tenant = self.needed(&shared.tenant, "tenant", "write the directory id or a verified domain of the tenant");
-        let client_id = self.needed(&shared.client_id, "client_id", "write the application (client) id that Entra shows");
+        let client_id =
+            self.needed(&shared.client_id, "client_id", "write the application (client) id that Entra shows");
         let authority = match &shared.authority {
             Setting::Value(authority) => Some(authority.clone()),
             Setting::Wrong => None,
@@ -424,7 +430,10 @@ fn pattern(text: &str) -> Result<LoginPattern, Wrong> {
 fn passwords(node: &Node<'_>) -> Option<Vec<String>> {
     let items = node.items();
     if items.len() > PASSWORDS {
-        node.problem(format!("there are more than {PASSWORDS} passwords"), "give the mailbox a second entry, or remove some");
+        node.problem(
+            format!("there are more than {PASSWORDS} passwords"),
+            "give the mailbox a second entry, or remove some",
+        );
         return None;
     }
     let read = |item: &Node<'_>| {
@@ -476,7 +485,9 @@ fn tenant(text: &str) -> Result<String, Wrong> {
             "write the directory id or a verified domain of the tenant",
         );
     }
-    if is_guid(text) || (text.contains('.') && value::host_name(text).is_ok() && text.parse::<std::net::IpAddr>().is_err()) {
+    if is_guid(text)
+        || (text.contains('.') && value::host_name(text).is_ok() && text.parse::<std::net::IpAddr>().is_err())
+    {
         return Ok(folded);
     }
     wrong(
@@ -498,7 +509,10 @@ fn authority(text: &str) -> Result<Url, Wrong> {
     }
     let of_microsoft = AUTHORITIES.iter().any(|(host, _)| url.host_str() == Some(host));
     if of_microsoft && url.path() != "/" {
-        return wrong("the authority holds more than the host", "put the tenant into `tenant`, and leave the path out here");
+        return wrong(
+            "the authority holds more than the host",
+            "put the tenant into `tenant`, and leave the path out here",
+        );
     }
     if !url.path().ends_with('/') {
         url.set_path(&format!("{}/", url.path()));
@@ -511,7 +525,8 @@ fn check_scope(scope: &str, kind: GrantKind, china: bool) -> Result<(), Wrong> {
     if !scope.bytes().all(|b| b == b' ' || (b.is_ascii_graphic() && b != b'"' && b != b'\\')) {
         return wrong("the scope holds a character that no scope has", "write scopes with a space between them");
     }
-    let scopes: Vec<&str> = scope.split(' ').filter(|scope| !scope.is_empty() && !OPENID_SCOPES.contains(scope)).collect();
+    let scopes: Vec<&str> =
+        scope.split(' ').filter(|scope| !scope.is_empty() && !OPENID_SCOPES.contains(scope)).collect();
     let Some(first) = scopes.first() else {
         return wrong("the scope names no resource", "write `https://outlook.office.com/.default`, or remove the key");
     };

@@ -18,11 +18,7 @@ const LEVELS: [(&str, tracing::Level); 5] = [
 ];
 
 /// Checks a document; `early` are mistakes that were found before.
-pub(super) fn check(
-    document: &Document,
-    outside: &dyn Surroundings,
-    early: Vec<Problem>,
-) -> Result<Config, Problems> {
+pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<Problem>) -> Result<Config, Problems> {
     let context = Context::new(document, outside);
     for (path, place, first) in &document.merged.duplicates {
         context.problem(
@@ -46,9 +42,7 @@ pub(super) fn check(
     let (mut problems, notes) = context.finish();
     problems.extend(early);
     match (Problems::new(problems), trust, log) {
-        (None, Some(trust), Some(log)) => {
-            Ok(Config { listeners, accounts, forward_proxy, trust, limits, log, notes })
-        }
+        (None, Some(trust), Some(log)) => Ok(Config { listeners, accounts, forward_proxy, trust, limits, log, notes }),
         (Some(problems), ..) => Err(problems),
         // Nothing is left out without a problem; should it happen, starting without it would be worse than not starting.
         (None, ..) => Err(Problem {
@@ -103,8 +97,7 @@ fn read_log(section: &Section<'_>) -> Option<Log> {
     let format = section.get("format").map_or(Some(LogFormat::Text), |node| {
         node.read(|text| choice(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]))
     });
-    let level =
-        section.get("level").map_or(Some(tracing::Level::INFO), |node| node.read(|text| choice(text, &LEVELS)));
+    let level = section.get("level").map_or(Some(tracing::Level::INFO), |node| node.read(|text| choice(text, &LEVELS)));
     section.finish();
     Some(Log { format: format?, level: level? })
 }

@@ -70,7 +70,11 @@ fn read_authentication(section: &Section<'_>) -> Option<ProxyAuthentication> {
         true => {
             for (key, given) in [("username", &username), ("password", &password)] {
                 if given.is_none() {
-                    section.missing(key, ", which `authentication: basic` needs", "add it, or write `authentication: none`");
+                    section.missing(
+                        key,
+                        ", which `authentication: basic` needs",
+                        "add it, or write `authentication: none`",
+                    );
                 }
             }
             let username = username.map(|node| node.read(proxy_user));

@@ -19,8 +19,7 @@ const MICROSOFT: [&str; 6] =
     ["office365.com", "office365.us", "outlook.com", "office.com", "partner.outlook.cn", "apps.mil"];
 
 /// Words of the key `protocol`.
-const PROTOCOLS: [(&str, Protocol); 3] =
-    [("imap", Protocol::Imap), ("pop3", Protocol::Pop3), ("smtp", Protocol::Smtp)];
+const PROTOCOLS: [(&str, Protocol); 3] = [("imap", Protocol::Imap), ("pop3", Protocol::Pop3), ("smtp", Protocol::Smtp)];
 
 /// Further words of the key that later versions serve.
 const LATER_PROTOCOLS: [&str; 2] = ["ews", "graph"];

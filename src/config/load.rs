@@ -105,7 +105,8 @@ pub fn load_text(
     }
     layers.push(environment_layer(variables, &mut early));
     layers.push(flag_layer(overrides, &mut early));
-    let merged = raw::merge(&layers).map_err(|error| whole(name.clone(), error.to_string(), "remove the last override"))?;
+    let merged =
+        raw::merge(&layers).map_err(|error| whole(name.clone(), error.to_string(), "remove the last override"))?;
     let directory = file.and_then(|(path, _)| path.parent()).map(Path::to_path_buf).unwrap_or_default();
     let document = Document { file: name.zip(file.map(|(_, text)| text.to_owned())), directory, merged };
     check::check(&document, outside, early)
@@ -131,7 +132,11 @@ fn read_text(path: &Path, default: bool) -> Result<String, Problems> {
                 format!("copy `proxy.example.yaml` to it and fill in your tenant{other}, or see `gatepost demo` first"),
             )
         }
-        _ => whole(name.clone(), format!("the file cannot be read: {error}"), "make it readable for the user that runs Gatepost"),
+        _ => whole(
+            name.clone(),
+            format!("the file cannot be read: {error}"),
+            "make it readable for the user that runs Gatepost",
+        ),
     })?;
     let text = String::from_utf8(bytes);
     text.map_err(|_| whole(name, "the file is not UTF-8", "save it as UTF-8"))

@@ -95,7 +95,8 @@ impl Layer {
         let mut table = Table::default();
         for (key, raw) in entries {
             let path = join(path, &key.value);
-            let mut spot = Spot { key: place(&key.referenced, text), value: place(&raw.referenced, text), table: false };
+            let mut spot =
+                Spot { key: place(&key.referenced, text), value: place(&raw.referenced, text), table: false };
             if let Some(first) = self.spots.get(&path) {
                 let line = if let Place::File { line, .. } = first.key { line } else { 0 };
                 self.duplicates.push((path.clone(), spot.key.clone(), line));
@@ -387,9 +388,16 @@ mod tests {
     #[test]
     fn leaves_stay_text() {
         let layer = Layer::from_yaml("a: 0143\nb: no\nc: 1e3\nd: .inf\ne: 0x1F\nf: TRUE\ng: '7'\nh: -0\n").unwrap();
-        for (key, expected) in
-            [("a", "0143"), ("b", "no"), ("c", "1e3"), ("d", ".inf"), ("e", "0x1F"), ("f", "TRUE"), ("g", "7"), ("h", "-0")]
-        {
+        for (key, expected) in [
+            ("a", "0143"),
+            ("b", "no"),
+            ("c", "1e3"),
+            ("d", ".inf"),
+            ("e", "0x1F"),
+            ("f", "TRUE"),
+            ("g", "7"),
+            ("h", "-0"),
+        ] {
             assert_eq!(text(&layer, key), expected);
         }
         assert_eq!(Layer::from_yaml("a:\nb: ~\n").unwrap().values.get("b").unwrap().kind, ValueKind::Nil);

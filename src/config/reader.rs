@@ -280,7 +280,10 @@ impl<'a> Node<'a> {
             }
             ValueKind::String(text) => Some(text),
             kind => {
-                self.problem(format!("one value is expected here, not {}", kind_name(kind)), "write one value behind the key");
+                self.problem(
+                    format!("one value is expected here, not {}", kind_name(kind)),
+                    "write one value behind the key",
+                );
                 None
             }
         }
@@ -295,7 +298,8 @@ impl<'a> Node<'a> {
     pub(super) fn items(&self) -> Vec<Node<'a>> {
         match &self.value.kind {
             ValueKind::Array(items) => {
-                let item = |(index, value)| Node { context: self.context, path: format!("{}[{index}]", self.path), value };
+                let item =
+                    |(index, value)| Node { context: self.context, path: format!("{}[{index}]", self.path), value };
                 items.iter().enumerate().map(item).collect()
             }
             _ => vec![self.clone()],

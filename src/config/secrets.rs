@@ -78,7 +78,8 @@ fn referenced(node: &Node<'_>) -> Option<String> {
             }
         }
         _ => {
-            let command = source.list()?.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
+            let command =
+                source.list()?.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
             match outside.run(&command) {
                 Ok(bytes) => bytes,
                 Err(error) => {

@@ -95,20 +95,28 @@ pub(super) fn count(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Wron
     }
 }
 
-const DURATION_UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A whole number with `ms`, `s`, `m`, `h` or `d`.
 pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
     let between = || format!("write a time from {} to {}", show_duration(*range.start()), show_duration(*range.end()));
     let Some((number, unit)) = number_and_unit(text) else {
-        return wrong(format!("{} is not a time", quoted(text)), "write a whole number with `s`, `m`, `h`, `d` or `ms`, such as `30s`");
+        return wrong(
+            format!("{} is not a time", quoted(text)),
+            "write a whole number with `s`, `m`, `h`, `d` or `ms`, such as `30s`",
+        );
     };
     if unit.is_empty() {
-        return wrong(format!("{} has no unit", quoted(text)), format!("write `{number}s` for seconds, or use `ms`, `m`, `h`, `d`"));
+        return wrong(
+            format!("{} has no unit", quoted(text)),
+            format!("write `{number}s` for seconds, or use `ms`, `m`, `h`, `d`"),
+        );
     }
     let Some((_, millis)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) else {
-        return wrong(format!("{} has a unit that is not known", quoted(text)), "use `ms`, `s`, `m`, `h` or `d`, such as `30s`");
+        return wrong(
+            format!("{} has a unit that is not known", quoted(text)),
+            "use `ms`, `s`, `m`, `h` or `d`, such as `30s`",
+        );
     };
     match number.checked_mul(*millis).map(Duration::from_millis) {
         Some(duration) if range.contains(&duration) => Ok(duration),
@@ -129,13 +137,22 @@ const SIZE_UNITS: [(&str, u64); 3] = [("B", 1), ("KiB", 1_024), ("MiB", 1_048_57
 pub(super) fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Wrong> {
     let between = || format!("write a size from {} to {}", show_size(*range.start()), show_size(*range.end()));
     let Some((number, unit)) = number_and_unit(text) else {
-        return wrong(format!("{} is not a size", quoted(text)), "write a whole number with `B`, `KiB` or `MiB`, such as `8KiB`");
+        return wrong(
+            format!("{} is not a size", quoted(text)),
+            "write a whole number with `B`, `KiB` or `MiB`, such as `8KiB`",
+        );
     };
     if unit.is_empty() {
-        return wrong(format!("{} has no unit", quoted(text)), format!("write `{number}B` for octets, or use `KiB`, `MiB`"));
+        return wrong(
+            format!("{} has no unit", quoted(text)),
+            format!("write `{number}B` for octets, or use `KiB`, `MiB`"),
+        );
     }
     let Some((_, octets)) = SIZE_UNITS.iter().find(|(name, _)| *name == unit) else {
-        return wrong(format!("{} has a unit that is not known", quoted(text)), "use `B`, `KiB` or `MiB`, such as `8KiB`");
+        return wrong(
+            format!("{} has a unit that is not known", quoted(text)),
+            "use `B`, `KiB` or `MiB`, such as `8KiB`",
+        );
     };
     match number.checked_mul(*octets) {
         Some(size) if range.contains(&size) => Ok(size),
@@ -164,11 +181,16 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Wrong> {
         return wrong(format!("{} has no port", quoted(text)), format!("write address and port, such as `{shown}`"));
     }
     if text.parse::<u16>().is_ok() {
-        return wrong(format!("{} has no address", quoted(text)), format!("write `127.0.0.1:{text}` for this machine alone"));
+        return wrong(
+            format!("{} has no address", quoted(text)),
+            format!("write `127.0.0.1:{text}` for this machine alone"),
+        );
     }
     let hint = match text.rsplit_once(':') {
         Some(("localhost", port)) => format!("write `[\"127.0.0.1:{port}\", \"[::1]:{port}\"]`"),
-        Some(("" | "*", port)) => format!("write `[\"0.0.0.0:{port}\", \"[::]:{port}\"]` for every address of this machine"),
+        Some(("" | "*", port)) => {
+            format!("write `[\"0.0.0.0:{port}\", \"[::]:{port}\"]` for every address of this machine")
+        }
         _ => "write a numeric address and a port, such as `127.0.0.1:1143` or `[::1]:1143`".to_owned(),
     };
     wrong(format!("{} is not an address with a port", quoted(text)), hint)

@@ -48,11 +48,8 @@ where
     };
     let level = LevelFilter::from_level(log.level);
     let targets = Targets::new().with_target("gatepost", level).with_default(level.min(LevelFilter::WARN));
-    let lines = tracing_subscriber::fmt::layer()
-        .with_writer(writer)
-        .with_ansi(colour)
-        .fmt_fields(form)
-        .event_format(form);
+    let lines =
+        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour).fmt_fields(form).event_format(form);
     tracing_subscriber::registry().with(targets).with(lines)
 }
 
@@ -234,7 +231,8 @@ fn harmless(value: &str) -> String {
 
 /// True for a character that changes nothing but itself: no control, no line separator, no change of direction.
 fn is_plain(c: char) -> bool {
-    !(c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'))
+    !(c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'))
 }
 
 /// `,"name":"value"` with the value escaped (RFC 8259 §7), C1 controls and DEL as well.

@@ -51,7 +51,9 @@ impl IdentityError {
             }
             Self::NoPrivateKey => "name a PEM file with a key in PKCS#8, PKCS#1 or SEC 1 form",
             Self::EncryptedPrivateKey => "decrypt it with `openssl pkey` and protect it by its file mode",
-            Self::UnsupportedPrivateKey => "use an RSA key of 2048 bits or more, ECDSA P-256, P-384 or P-521, or Ed25519",
+            Self::UnsupportedPrivateKey => {
+                "use an RSA key of 2048 bits or more, ECDSA P-256, P-384 or P-521, or Ed25519"
+            }
             Self::Mismatch => "name the key that the first certificate of the chain was made for",
         }
     }
@@ -67,9 +69,8 @@ impl IdentityError {
 /// # Errors
 /// [`IdentityError`]; the files are left as they are.
 pub fn load(identity: &Identity) -> Result<Arc<CertifiedKey>, IdentityError> {
-    let read = |path: &PathBuf| {
-        std::fs::read(path).map_err(|source| IdentityError::Unreadable { path: path.clone(), source })
-    };
+    let read =
+        |path: &PathBuf| std::fs::read(path).map_err(|source| IdentityError::Unreadable { path: path.clone(), source });
     from_pem(&read(&identity.certificate)?, &read(&identity.private_key)?).map(Arc::new)
 }
 
@@ -94,8 +95,8 @@ pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<CertifiedKey, 
             IdentityError::NoPrivateKey
         }
     })?;
-    let key = rustls::crypto::aws_lc_rs::sign::any_supported_type(&key)
-        .map_err(|_| IdentityError::UnsupportedPrivateKey)?;
+    let key =
+        rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|_| IdentityError::UnsupportedPrivateKey)?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         Ok(()) => Ok(certified),
@@ -144,7 +145,8 @@ mod tests {
 
     #[test]
     fn a_missing_file_is_named() {
-        let identity = Identity { certificate: "/nonexistent/server.pem".into(), private_key: "/nonexistent/key".into() };
+        let identity =
+            Identity { certificate: "/nonexistent/server.pem".into(), private_key: "/nonexistent/key".into() };
         assert!(load(&identity).unwrap_err().to_string().starts_with("`/nonexistent/server.pem` cannot be read"));
     }
 }
