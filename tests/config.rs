@@ -929,6 +929,20 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
 }
 
 #[test]
+fn the_sample_for_a_server_is_right() {
+    let sample =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxy.sample.yaml")).unwrap();
+    let (certificate, private_key) = pair("x");
+    let outside = Outside::with_files(&[
+        ("/etc/gatepost/server.pem", &certificate),
+        ("/run/credentials/gatepost.service/server.key", &private_key),
+        ("/run/credentials/gatepost.service/client-secret", "hunter2"),
+    ]);
+    let config = outside.load(&sample).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((config.listeners.len(), config.accounts.entries().len()), (2, 2));
+}
+
+#[test]
 fn a_missing_file_says_how_to_get_one() {
     assert_eq!(
         load(Some(Path::new("/nonexistent/proxy.yaml")), &[], []).unwrap_err().to_string(),
