@@ -282,7 +282,7 @@ fn read_upstream<'a>(
     let context = section.context();
     let of_microsoft =
         |domain: &&str| upstream.name.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    if !MICROSOFT.iter().any(|domain| of_microsoft(&domain)) {
+    if !MICROSOFT.iter().any(of_microsoft) {
         context.note(format!(
             "upstream `{}:{}` of {} is not one of Microsoft's servers; it will receive access tokens",
             upstream.host,

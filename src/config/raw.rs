@@ -363,8 +363,8 @@ fn source(location: &Location, text: &str) -> String {
 fn range(location: &Location, text: &str) -> Range<usize> {
     let span = location.span();
     let offset = |n: Option<u64>| n.and_then(|n| usize::try_from(n).ok());
-    let start = offset(span.byte_offset().map(Into::into)).unwrap_or(0).min(text.len());
-    let length = offset(span.byte_len().map(Into::into)).unwrap_or(0);
+    let start = offset(span.byte_offset()).unwrap_or(0).min(text.len());
+    let length = offset(span.byte_len()).unwrap_or(0);
     start..start.saturating_add(length).min(text.len())
 }
 

@@ -157,7 +157,7 @@ mod tests {
         let secret = 16..23;
         assert_eq!(&text[secret.clone()], "hunter2");
         assert_eq!(
-            excerpt(text, &at(text, "x"), &[secret.clone()]).unwrap(),
+            excerpt(text, &at(text, "x"), std::slice::from_ref(&secret)).unwrap(),
             "    |\n  1 | {client_secret: ********, bind: x}\n    |                                 ^\n"
         );
         assert!(!excerpt(text, &at(text, "hunter2"), &[secret]).unwrap().contains("hunter"));
