@@ -176,3 +176,64 @@ fn number(section: &Section<'_>, key: &'static str, field: &mut u32, range: Rang
         *field = count;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load::Surroundings;
+    use super::super::raw::Layer;
+    use super::super::reader::{Context, Document};
+    use super::*;
+    use std::io;
+    use std::path::Path;
+
+    struct Nothing;
+
+    impl Surroundings for Nothing {
+        fn variable(&self, _: &str) -> Option<String> {
+            None
+        }
+
+        fn read(&self, _: &Path) -> io::Result<Vec<u8>> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn world_readable(&self, _: &Path) -> bool {
+            false
+        }
+
+        fn run(&self, _: &[String]) -> Result<Vec<u8>, String> {
+            Err("nothing runs here".into())
+        }
+    }
+
+    fn with_section<T>(yaml: &str, then: impl FnOnce(&Section<'_>) -> T) -> T {
+        let document = Document { file: None, directory: "".into(), merged: Layer::from_yaml(yaml).unwrap() };
+        let context = Context::new(&document, &Nothing);
+        let root = context.root();
+        then(&root.section("limits"))
+    }
+
+    #[test]
+    fn an_absent_section_gives_the_defaults() {
+        let limits = with_section("", read);
+        assert_eq!(format!("{limits:?}"), format!("{:?}", Limits::default()));
+    }
+
+    #[test]
+    fn the_example_shows_every_key_with_its_default() {
+        let example = include_str!("../../proxy.example.yaml");
+        let keys = with_section("", |section| {
+            let _ = read_keys(section);
+            section.known()
+        });
+        // One key for each field, less the one that holds the protocol's.
+        let fields = format!("{:#?}", Limits::default()).lines().filter(|line| line.contains(": ")).count() - 1;
+        assert_eq!(keys.len(), fields);
+        with_section(example, |section| {
+            for key in &keys {
+                assert!(section.has(key), "limits.{key} is not in proxy.example.yaml");
+            }
+            assert_eq!(format!("{:?}", read(section)), format!("{:?}", Limits::default()));
+        });
+    }
+}

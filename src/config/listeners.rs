@@ -37,7 +37,7 @@ pub(super) fn read(section: &Section<'_>, cloud: Cloud) -> Vec<Listener> {
     let mut binds: Vec<(SocketAddr, Node<'_>)> = Vec::new();
     let mut upstreams: Vec<(Upstream, Option<Node<'_>>, Section<'_>)> = Vec::new();
     let entries = section.entries();
-    if entries.is_empty() {
+    if section.is_empty() {
         let hint = "add one, such as `listeners: {smtp: {bind: \"127.0.0.1:1587\"}}`";
         section.problem("there is no listener", hint);
     }
@@ -282,7 +282,7 @@ fn read_upstream<'a>(
     let context = section.context();
     let of_microsoft =
         |domain: &&str| upstream.name.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    if !MICROSOFT.iter().any(|domain| of_microsoft(&domain)) {
+    if !MICROSOFT.iter().any(of_microsoft) {
         context.note(format!(
             "upstream `{}:{}` of {} is not one of Microsoft's servers; it will receive access tokens",
             upstream.host,

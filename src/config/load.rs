@@ -97,7 +97,7 @@ pub fn load_text(
                     place: error.place,
                     key: String::new(),
                     reason: error.message,
-                    hint: "look at the indentation, quotes and brackets of this line and the one above".into(),
+                    hint: error.hint.into(),
                 }
                 .into());
             }
@@ -317,7 +317,7 @@ mod tests {
         assert_eq!(sh("exec cat /dev/zero", COMMAND_DEADLINE), Err("it wrote more than 64 KiB".to_owned()));
         assert_eq!(sh("exec tail -f /dev/null", Duration::ZERO), Err("it took longer than 0 seconds".to_owned()));
         assert_eq!(
-            sh("exec >&-; exec tail -f /dev/null", Duration::from_millis(200)),
+            sh("exec >/dev/null; exec tail -f /dev/null", Duration::from_millis(200)),
             Err("it took longer than 0 seconds".to_owned())
         );
         let missing = run_command(&["/nonexistent/program".into()], COMMAND_DEADLINE).unwrap_err();

@@ -17,6 +17,7 @@ use crate::secret::{ClientSecret, ProxyPassword};
 
 mod accounts;
 mod check;
+mod entra;
 mod forward_proxy;
 mod limits;
 mod listeners;

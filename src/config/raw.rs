@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use config::{Map, Value, ValueKind};
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::budget::BudgetBreach;
 use serde_saphyr::options::{DuplicateKeyPolicy, MergeKeyPolicy, NonFiniteFloatPolicy};
 use serde_saphyr::{Location, Spanned};
 
@@ -50,6 +51,7 @@ pub(super) struct Layer {
 pub(super) struct SyntaxError {
     pub(super) place: Place,
     pub(super) message: String,
+    pub(super) hint: &'static str,
 }
 
 impl Layer {
@@ -62,8 +64,11 @@ impl Layer {
             Raw::Map(entries) => layer.values = layer.table(entries, "", text),
             Raw::Null => {}
             _ => {
-                let message = "the file does not hold keys with values".to_owned();
-                return Err(SyntaxError { place: root_place, message });
+                return Err(SyntaxError {
+                    place: root_place,
+                    message: "the file does not hold keys with values".to_owned(),
+                    hint: "begin with `listeners:`; `proxy.example.yaml` shows every key",
+                });
             }
         }
         Ok(layer)
@@ -316,13 +321,38 @@ fn parse(text: &str) -> Result<Spanned<Raw>, SyntaxError> {
     };
     serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let place = error.location().map_or(Place::Nowhere, |location| place(&location, text));
-        let words = error.without_snippet().to_string();
-        // The place is told by itself; the rest of the first line says what the parser expected.
-        let words = words.lines().next().unwrap_or_default();
-        let words = words.rsplit_once(" at line ").map_or(words, |(words, _)| words);
-        let words: String = words.chars().filter(|c| !c.is_control()).take(200).collect();
-        SyntaxError { place, message: format!("this is not YAML that can be read: {words}") }
+        let (message, hint) = told(error.without_snippet());
+        SyntaxError { place, message, hint }
     })
+}
+
+fn told(error: &serde_saphyr::Error) -> (String, &'static str) {
+    use serde_saphyr::Error;
+    match error {
+        Error::Budget { breach: BudgetBreach::Anchors { .. } | BudgetBreach::Aliases { .. }, .. }
+        | Error::UnknownAnchor { .. }
+        | Error::MergeKeyNotAllowed { .. } => (
+            "anchors, aliases and merge keys are not read here".to_owned(),
+            "write the value out; one that begins with `&` or `*` needs quotes",
+        ),
+        Error::Budget { breach: BudgetBreach::Documents { .. }, .. } | Error::MultipleDocuments { .. } => {
+            ("the file holds more than one document".to_owned(), "remove what follows the second `---`")
+        }
+        Error::Budget { .. } => {
+            ("the file is nested too deeply or too large".to_owned(), "`proxy.example.yaml` shows what is needed")
+        }
+        other => {
+            // The place is told by itself; the rest of the first line says what the parser expected.
+            let words = other.to_string();
+            let words = words.lines().next().unwrap_or_default();
+            let words = words.rsplit_once(" at line ").map_or(words, |(words, _)| words);
+            let words: String = words.chars().filter(|c| !c.is_control()).take(200).collect();
+            (
+                format!("this is not YAML that can be read: {words}"),
+                "look at the indentation, quotes and brackets of this line and the one above",
+            )
+        }
+    }
 }
 
 /// The text of an unquoted value.
@@ -333,8 +363,8 @@ fn source(location: &Location, text: &str) -> String {
 fn range(location: &Location, text: &str) -> Range<usize> {
     let span = location.span();
     let offset = |n: Option<u64>| n.and_then(|n| usize::try_from(n).ok());
-    let start = offset(span.byte_offset().map(Into::into)).unwrap_or(0).min(text.len());
-    let length = offset(span.byte_len().map(Into::into)).unwrap_or(0);
+    let start = offset(span.byte_offset()).unwrap_or(0).min(text.len());
+    let length = offset(span.byte_len()).unwrap_or(0);
     start..start.saturating_add(length).min(text.len())
 }
 
@@ -345,4 +375,96 @@ fn place(location: &Location, text: &str) -> Place {
         return Place::Nowhere;
     }
     Place::File { line: number(location.line()), column: number(location.column()), start, end }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(layer: &Layer, key: &str) -> String {
+        layer.values.get(key).unwrap().clone().into_string().unwrap()
+    }
+
+    #[test]
+    fn leaves_stay_text() {
+        let layer = Layer::from_yaml("a: 0143\nb: no\nc: 1e3\nd: .inf\ne: 0x1F\nf: TRUE\ng: '7'\nh: -0\n").unwrap();
+        for (key, expected) in [
+            ("a", "0143"),
+            ("b", "no"),
+            ("c", "1e3"),
+            ("d", ".inf"),
+            ("e", "0x1F"),
+            ("f", "TRUE"),
+            ("g", "7"),
+            ("h", "-0"),
+        ] {
+            assert_eq!(text(&layer, key), expected);
+        }
+        assert_eq!(Layer::from_yaml("a:\nb: ~\n").unwrap().values.get("b").unwrap().kind, ValueKind::Nil);
+    }
+
+    #[test]
+    fn places_count_characters_and_ranges_count_octets() {
+        let yaml = "\u{feff}a: 1\n\"ä\": {b: [x, yy]}\n";
+        let layer = Layer::from_yaml(yaml.trim_start_matches('\u{feff}')).unwrap();
+        let Place::File { line, column, start, end } = layer.spots["\"ä\".b[1]"].value else { panic!("no place") };
+        assert_eq!((line, column), (2, 14));
+        assert_eq!(&yaml.trim_start_matches('\u{feff}')[start..end], "yy");
+    }
+
+    #[test]
+    fn odd_keys_address_nothing_else() {
+        // The merging library would read these as paths, and the second as a list of a hundred million entries.
+        let layer = Layer::from_yaml("a.b: 1\n'c[99999999]': 2\n").unwrap();
+        let merged = merge(&[layer]).unwrap();
+        assert_eq!(merged.values.keys().collect::<Vec<_>>(), ["a.b", "c[99999999]"]);
+    }
+
+    #[test]
+    fn later_layers_win_and_tables_are_merged() {
+        let file = Layer::from_yaml("l:\n  smtp: {bind: x, allow: [a, b]}\n  imap: {bind: y}\n").unwrap();
+        let mut flags = Layer::default();
+        let place = Place::Flag("l.smtp.bind".into());
+        flags.set(&["l", "smtp", "bind"], "z", &place);
+        flags.set(&["l", "smtp", "allow"], "[c]", &place);
+        let merged = merge(&[file, flags]).unwrap();
+        let json = format!("{}", merged.values["l"].kind);
+        assert_eq!(json, "{ smtp => { bind => z, allow => \"c, \",  }, imap => { bind => y,  },  }");
+        assert_eq!(merged.spots["l.smtp.bind"].value, place);
+        assert!(matches!(merged.spots["l.smtp"].key, Place::File { line: 2, .. }));
+    }
+
+    #[test]
+    fn text_in_brackets_that_is_no_list_is_taken_literally() {
+        let mut layer = Layer::default();
+        layer.set(&["a"], "[not: yaml: }", &Place::Nowhere);
+        layer.set(&["b"], "{also not}}", &Place::Nowhere);
+        assert_eq!((text(&layer, "a"), text(&layer, "b")), ("[not: yaml: }".into(), "{also not}}".into()));
+    }
+
+    #[test]
+    fn hostile_text_is_refused_quickly() {
+        for text in [
+            "[".repeat(100_000),
+            "{a: ".repeat(100_000),
+            "- ".repeat(100_000),
+            "a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]".to_owned(),
+            "a: *a".to_owned(),
+            "a: {<<: {b: 1}}".to_owned(),
+            "a: 1\n---\nb: 2\n".to_owned(),
+            "x".to_owned(),
+            "- a".to_owned(),
+            "a: !!binary %%%".to_owned(),
+            "\0".to_owned(),
+        ] {
+            assert!(Layer::from_yaml(&text).is_err(), "{}", text.chars().take(30).collect::<String>());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "[a-c:{}\\[\\]\"'\\-#&*!|>\n ,~é]{0,80}") {
+            let _ = Layer::from_yaml(&text);
+        }
+    }
 }

@@ -79,12 +79,16 @@ pub(super) struct Section<'a> {
     context: &'a Context<'a>,
     path: String,
     table: Option<&'a Table>,
+    /// Something other than a table stands here, which has been reported: what it lacks is not worth a word.
+    unreadable: bool,
     known: RefCell<Vec<&'static str>>,
+    /// Known keys that this version does not serve.
+    later: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Section<'a> {
     fn new(context: &'a Context<'a>, path: String, table: Option<&'a Table>) -> Self {
-        Self { context, path, table, known: RefCell::default() }
+        Self { context, path, table, unreadable: false, known: RefCell::default(), later: RefCell::default() }
     }
 
     /// The value under a key; nothing when it is absent or empty.
@@ -120,7 +124,7 @@ impl<'a> Section<'a> {
     /// Keys of the contract that this version does not serve.
     pub(super) fn unavailable(&self, keys: &[&'static str]) {
         for key in keys {
-            self.known.borrow_mut().push(key);
+            self.later.borrow_mut().push(key);
             if self.has(key) {
                 let path = raw::join(&self.path, key);
                 self.context.problem(
@@ -135,7 +139,15 @@ impl<'a> Section<'a> {
 
     /// Reports that a key is missing, at the section that should hold it.
     pub(super) fn missing(&self, key: &str, why: &str, hint: impl Into<String>) {
+        if self.unreadable {
+            return;
+        }
         self.context.problem(self.place(), &raw::join(&self.path, key), format!("`{key}` is missing{why}"), hint);
+    }
+
+    /// True when the section holds no key, and nothing else either.
+    pub(super) fn is_empty(&self) -> bool {
+        !self.unreadable && self.table.is_none_or(Table::is_empty)
     }
 
     /// Reports something about the section itself.
@@ -169,7 +181,7 @@ impl<'a> Section<'a> {
     pub(super) fn finish(&self) {
         let known = self.known.borrow();
         for key in self.table.into_iter().flat_map(|table| table.keys()) {
-            if known.contains(&key.as_str()) {
+            if known.contains(&key.as_str()) || self.later.borrow().contains(&key.as_str()) {
                 continue;
             }
             let hint = match former_name(key).filter(|name| known.contains(name)).or_else(|| nearest(key, &known)) {
@@ -317,18 +329,19 @@ impl<'a> Node<'a> {
 
     /// The table; anything else is reported and read as an empty one.
     pub(super) fn section(&self) -> Section<'a> {
-        let table = match &self.value.kind {
-            ValueKind::Table(table) => Some(table),
-            ValueKind::Nil => None,
+        let mut section = Section::new(self.context, self.path.clone(), None);
+        match &self.value.kind {
+            ValueKind::Table(table) => section.table = Some(table),
+            ValueKind::Nil => {}
             kind => {
+                section.unreadable = true;
                 self.problem(
                     format!("keys with values are expected here, not {}", kind_name(kind)),
                     "write the keys below, each on its own line and further to the right",
                 );
-                None
             }
-        };
-        Section::new(self.context, self.path.clone(), table)
+        }
+        section
     }
 }
 

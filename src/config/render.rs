@@ -105,7 +105,9 @@ pub(super) fn excerpt_of_unread(text: &str, place: &Place) -> Option<String> {
         }
         let key = bare.split_once(':').map(|(key, _)| key.trim_matches(['"', '\'', ' ']));
         let value = bare.split_once(':').map_or("", |(_, value)| value);
-        let public = key.is_some_and(|key| value.trim().is_empty() || is_public("", key, value));
+        // In brackets there are other keys, whose values nobody has told apart.
+        let single = !value.contains(['{', '[', ',']) && !value.contains(": ");
+        let public = key.is_some_and(|key| value.trim().is_empty() || (single && is_public("", key, value)));
         if number + 1 == *line {
             let head = content.len() - value.len();
             let shown = match key {
@@ -155,7 +157,7 @@ mod tests {
         let secret = 16..23;
         assert_eq!(&text[secret.clone()], "hunter2");
         assert_eq!(
-            excerpt(text, &at(text, "x"), &[secret.clone()]).unwrap(),
+            excerpt(text, &at(text, "x"), std::slice::from_ref(&secret)).unwrap(),
             "    |\n  1 | {client_secret: ********, bind: x}\n    |                                 ^\n"
         );
         assert!(!excerpt(text, &at(text, "hunter2"), &[secret]).unwrap().contains("hunter"));
@@ -163,14 +165,15 @@ mod tests {
 
     #[test]
     fn text_that_could_not_be_read_hides_what_may_be_a_secret() {
-        let text =
-            "microsoft:\n  tenant: contoso.com\n  client_secret: |\n    hunter2\n    bind: hunter3\n  grant: [\n";
+        let text = "microsoft:\n  tenant: contoso.com\n  client_secret: |\n    hunter2\n    bind: hunter3\n  grant: [\n\
+                    forward_proxy: {url: x, password: hunter4\n";
         let line = |line| excerpt_of_unread(text, &Place::File { line, column: 1, start: 0, end: 0 }).unwrap();
         assert!(line(2).contains("contoso.com"));
         assert!(line(3).contains("client_secret: ********"));
         assert!(!line(4).contains("hunter2"));
         assert!(!line(5).contains("hunter3"));
-        assert!(line(6).contains("grant: ["));
+        assert!(line(6).contains("grant: ********"));
+        assert!(!line(7).contains("hunter4"));
     }
 
     #[test]

@@ -217,7 +217,8 @@ pub(super) fn network(text: &str) -> Result<IpNet, Wrong> {
 pub(super) fn host_and_port(text: &str) -> Result<(String, u16), Wrong> {
     let hint = "write host and port, such as `outlook.office365.com:993`";
     if text.contains("//") {
-        return wrong(format!("{} is a URL", quoted(text)), hint);
+        // Not repeated: a URL may hold a password.
+        return wrong("a URL does not belong here", hint);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {
         return if address.port() == 0 {

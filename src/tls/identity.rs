@@ -88,7 +88,7 @@ pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<CertifiedKey, 
         // PKCS#8 (RFC 5958 §3) and the older form of OpenSSL.
         let encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
         let found = |marker: &&str| memchr::memmem::find(private_key, marker.as_bytes()).is_some();
-        if encrypted.iter().any(|marker| found(&marker)) {
+        if encrypted.iter().any(|marker| found(marker)) {
             IdentityError::EncryptedPrivateKey
         } else {
             IdentityError::NoPrivateKey

@@ -1,0 +1,336 @@
+//! The configuration contract: what is accepted, what each mistake is told, which layer wins, what stays hidden.
+
+use std::path::{Path, PathBuf};
+
+use gatepost::account::LoginName;
+use gatepost::config::load::{load, load_text};
+use gatepost::config::{Cloud, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
+use proptest::prelude::*;
+
+use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, told};
+
+mod mistakes;
+mod report;
+mod support;
+
+#[test]
+fn one_listener_a_tenant_and_a_client_id_are_enough() {
+    let config = config("");
+    let listener = &config.listeners[0];
+    assert_eq!((listener.upstream.host.as_str(), listener.upstream.port), ("smtp.office365.com", 587));
+    assert_eq!(listener.upstream.tls, UpstreamTls::StartTls);
+    assert_eq!(listener.tls, ListenerTls::None);
+    assert_eq!(listener.allow_from.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.0/8", "::1/128"]);
+    let (account, address) = config.accounts.find(&LoginName::parse("Alice@Contoso.com").unwrap()).unwrap();
+    assert_eq!(address.as_str(), "alice@contoso.com");
+    assert!(matches!(account.grant, Grant::Password));
+    assert_eq!(account.application.authority.as_str(), "https://login.microsoftonline.com/");
+    assert!(config.notes.is_empty() && config.forward_proxy.is_none());
+}
+
+#[test]
+fn the_cloud_decides_upstream_and_authority() {
+    let config = config(&format!(
+        "{}listeners: {{smtp: {{bind: '127.0.0.1:25'}}, imap: {{bind: '127.0.0.1:143'}}}}\n",
+        microsoft("cloud: china")
+    ));
+    let hosts: Vec<&str> = config.listeners.iter().map(|listener| listener.upstream.host.as_str()).collect();
+    assert_eq!(hosts, ["smtp.partner.outlook.cn", "partner.outlook.cn"]);
+    let application = &config.accounts.entries()[0].application;
+    assert_eq!(application.cloud, Cloud::China);
+    assert_eq!(application.authority.as_str(), "https://login.partner.microsoftonline.cn/");
+}
+
+#[test]
+fn accounts_inherit_and_override() {
+    let yaml = format!(
+        "{}accounts:\n  - login: '*@contoso.com'\n  - login: b@contoso.com\n    aliases: [scan7]\n    grant: \
+         client_credentials\n    passwords: ['{HASH}']\n    mailbox: m@contoso.com\n  - login: c@fabrikam.com\n    tenant: \
+         fabrikam.com\n    client_id: 11111111-1111-1111-1111-111111111111\n",
+        microsoft("client_secret: hunter2\ntoken_expiry_margin: 10m")
+    );
+    let config = config(&yaml);
+    let [domain, scanner, other] = config.accounts.entries() else { panic!("three accounts are expected") };
+    assert!(std::sync::Arc::ptr_eq(&domain.application, &scanner.application));
+    assert_eq!(domain.application.client_secret.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(scanner.token_expiry_margin.as_secs(), 600);
+    assert_eq!(scanner.mailbox.as_ref().unwrap().as_str(), "m@contoso.com");
+    assert!(matches!(&scanner.grant, Grant::ClientCredentials { passwords } if passwords == &[HASH]));
+    assert_eq!(other.application.tenant, "fabrikam.com");
+    assert!(other.application.client_secret.is_none(), "a secret belongs to its application");
+    let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();
+    assert_eq!((found.aliases.len(), address.as_str()), (1, "b@contoso.com"));
+}
+
+#[test]
+fn flags_win_over_the_environment_and_that_over_the_file() {
+    let yaml = complete("listeners: {smtp: {bind: '127.0.0.1:1'}}\nlog: {level: warn, format: json}\n");
+    let outside = Outside::with_variables(&[
+        ("GATEPOST__LISTENERS__SMTP__BIND", "[\"127.0.0.1:2\", \"[::1]:2\"]"),
+        ("GATEPOST__LISTENERS__IMAP__BIND", "127.0.0.1:3"),
+        ("GATEPOST__LOG__LEVEL", "debug"),
+        ("GATEPOST_CLIENT_SECRET", "not a key"),
+    ]);
+    let config = outside.load_with(&yaml, &[("log.level", "trace"), ("limits.drain", "1s")]).unwrap();
+    let binds: Vec<Vec<String>> =
+        config.listeners.iter().map(|listener| listener.bind.iter().map(ToString::to_string).collect()).collect();
+    assert_eq!(binds, [vec!["127.0.0.1:2", "[::1]:2"], vec!["127.0.0.1:3"]]);
+    assert_eq!(config.log.level, tracing::Level::TRACE);
+    assert_eq!(config.log.format, LogFormat::Json);
+    assert_eq!(config.limits.drain.as_secs(), 1);
+}
+
+#[test]
+fn names_of_layers_that_say_nothing_are_mistakes() {
+    let outside = Outside::with_variables(&[("GATEPOST__LISTENERS____BIND", "x")]);
+    let problems = outside.load_with(&complete(""), &[(".a", "1")]).unwrap_err();
+    assert_eq!(
+        told(&problems),
+        [
+            ": the name does not say which key is meant; join the keys of the path by two underscores, as in \
+             `GATEPOST__LISTENERS__SMTP__BIND`",
+            ": the path does not say which key is meant; join the keys by a dot, as in \
+             `--set listeners.smtp.bind=127.0.0.1:1587`",
+        ]
+    );
+}
+
+#[test]
+fn secrets_come_from_four_places() {
+    let mut outside = Outside::with_files(&[("conf/secret", "from-file\r\n")]);
+    outside.variables.insert("SECRET".into(), "from-env".into());
+    for (source, expected) in [
+        ("literal", "literal"),
+        ("{env: SECRET}", "from-env"),
+        ("{file: secret}", "from-file"),
+        ("{command: [print]}", "from-command"),
+        ("12345", "12345"),
+        ("'# {odd}: \"x\" '", "# {odd}: \"x\" "),
+    ] {
+        let yaml = complete(&microsoft(&format!("client_secret: {source}")));
+        let file = Some((Path::new("conf/proxy.yaml"), yaml.as_str()));
+        let config = load_text(file, &[], &outside.variables, &outside).unwrap();
+        let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap().expose().to_owned();
+        assert_eq!(secret, expected);
+    }
+}
+
+#[test]
+fn what_works_but_should_be_known_is_noted() {
+    let mut outside = Outside::with_files(&[("s", "11111111-1111-1111-1111-111111111111")]);
+    outside.world_readable = true;
+    let yaml = format!(
+        "{}listeners:\n  imap: {{bind: '0.0.0.0:143', upstream: 'mail.example:993', allow_from: 10.0.0.0/8, \
+         allow_plaintext_from: 10.0.0.0/8}}\naccounts:\n  - {{login: '*', grant: client_credentials, passwords: ['{HASH}']}}\n",
+        microsoft("authority: https://login.example/entra\nclient_secret: {file: s}")
+    );
+    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(
+        config.notes,
+        [
+            "everybody on this machine can read the secret in `s`; take that right away with `chmod o-r s`",
+            "microsoft.client_secret has the form of a secret's id; Entra wants the secret's value, which it shows only once",
+            "`proxy.yaml` holds a secret and everybody on this machine can read it; take that right away with `chmod o-r \
+             proxy.yaml`",
+            "the authority `https://login.example/entra/` is not one of Microsoft's; it will receive passwords and secrets",
+            "whoever knows a password of the account `*` can open every mailbox that it stands for",
+            "upstream `mail.example:993` of listeners.imap is not one of Microsoft's servers; it will receive access tokens",
+            "listener `imap` accepts logins without TLS from other machines; whoever can listen on those networks learns \
+             the passwords",
+        ]
+    );
+}
+
+#[test]
+fn an_explicit_forward_proxy_leaves_loopback_alone() {
+    let config = config(
+        "forward_proxy: {url: 'http://Proxy.Corp:3128', authentication: basic, username: u, password: p, no_proxy: \
+         ['.corp.example', 10.0.0.0/8, '192.0.2.7', '*.a.example', '*']}",
+    );
+    let proxy = config.forward_proxy.unwrap();
+    assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.corp", 3128));
+    assert!(matches!(&proxy.authentication, ProxyAuthentication::Basic { username, password }
+        if username == "u" && password.expose() == "p"));
+    assert_eq!(proxy.no_proxy.domains, ["corp.example", "a.example"]);
+    assert_eq!(
+        proxy.no_proxy.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["10.0.0.0/8", "192.0.2.7/32"]
+    );
+    assert!(proxy.no_proxy.all);
+}
+
+#[test]
+fn the_usual_variables_name_a_forward_proxy_when_the_block_is_absent() {
+    let outside = Outside::with_variables(&[
+        ("HTTPS_PROXY", "http://u:p%40ss@proxy.corp:3128/"),
+        ("ALL_PROXY", "socks5h://other:1080"),
+        ("NO_PROXY", "corp.example, .b.example,10.0.0.0/8"),
+    ]);
+    let config = outside.load(&complete("")).unwrap();
+    let proxy = config.forward_proxy.unwrap();
+    assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.corp", 3128));
+    assert!(matches!(&proxy.authentication, ProxyAuthentication::Basic { username, password }
+        if username == "u" && password.expose() == "p@ss"));
+    assert_eq!(proxy.no_proxy.domains, ["corp.example", "b.example", "localhost"]);
+    let networks: Vec<String> = proxy.no_proxy.networks.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "127.0.0.0/8", "::1/128"]);
+    assert_eq!(
+        config.notes,
+        ["connections go through the forward proxy `proxy.corp:3128`, because `HTTPS_PROXY` is set"]
+    );
+
+    assert!(outside.load(&complete("forward_proxy: none")).unwrap().forward_proxy.is_none());
+    let explicit = outside.load(&complete("forward_proxy: {url: 'http://mine:8080'}")).unwrap().forward_proxy.unwrap();
+    assert_eq!((explicit.host.as_str(), explicit.no_proxy.networks.len()), ("mine", 0));
+
+    let bare = Outside::with_variables(&[("https_proxy", "proxy:3128"), ("HTTPS_PROXY", "ftp://x")]);
+    assert_eq!(bare.load(&complete("")).unwrap().forward_proxy.unwrap().host, "proxy");
+    let socks = Outside::with_variables(&[("all_proxy", "socks5h://u:hunter2@other:1080")]);
+    assert_eq!(
+        socks.load(&complete("")).unwrap_err().to_string(),
+        "environment variable all_proxy: a proxy that is reached by `socks5h://` is not available in this version\n  \
+         hint: name a proxy that is reached by `http://`; or write `forward_proxy: none` to connect straight\n\n\
+         1 mistake in the configuration"
+    );
+}
+
+#[test]
+fn a_certificate_and_its_key_belong_together() {
+    let ((certificate, key), (_, other)) = (pair("a"), pair("b"));
+    let yaml = complete(&listener("tls: starttls\ncertificate: c.pem\nprivate_key: k.pem"));
+    let config = Outside::with_files(&[("c.pem", &certificate), ("k.pem", &key)]).load(&yaml).unwrap();
+    let absent = "cannot be read: entity not found; name a PEM file that the user who runs Gatepost can read; `gatepost cert` \
+                  makes one for tests";
+    assert_eq!(
+        mistakes(&yaml),
+        [
+            format!("listeners.imap.certificate: `c.pem` {absent}"),
+            format!("listeners.imap.private_key: `k.pem` {absent}"),
+        ]
+    );
+    assert!(
+        matches!(&config.listeners[0].tls, ListenerTls::StartTls(identity) if identity.certificate == Path::new("c.pem"))
+    );
+
+    let mismatch = Outside::with_files(&[("c.pem", &certificate), ("k.pem", &other)]).load(&yaml).unwrap_err();
+    assert_eq!(
+        told(&mismatch),
+        [
+            "listeners.imap.private_key: the private key does not belong to the certificate; name the key that the first \
+          certificate of the chain was made for"
+        ]
+    );
+    let swapped = Outside::with_files(&[("c.pem", &key), ("k.pem", &certificate)]).load(&yaml).unwrap_err();
+    assert_eq!(
+        told(&swapped),
+        ["listeners.imap.certificate: there is no certificate in PEM form in it; name a PEM file with the server's \
+          certificate first and its issuers behind it"]
+    );
+}
+
+#[test]
+fn an_additional_authority_is_read_once() {
+    let (certificate, _) = pair("authority");
+    let yaml = complete("trust: {system_roots: false, additional_ca: ca.pem}");
+    let config = Outside::with_files(&[("ca.pem", &certificate)]).load(&yaml).unwrap();
+    assert_eq!(config.trust.additional_ca.unwrap(), (PathBuf::from("ca.pem"), certificate.into_bytes()));
+    let problems = Outside::with_files(&[("ca.pem", "nothing")]).load(&yaml).unwrap_err();
+    assert_eq!(
+        told(&problems),
+        ["trust.additional_ca: `ca.pem` holds no certificate in PEM form; the file has lines `-----BEGIN \
+          CERTIFICATE-----`; convert DER with `openssl x509 -inform der`"]
+    );
+}
+
+#[test]
+fn the_example_is_right_and_shows_the_defaults() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.example.yaml");
+    let config = load(Some(&path), &[], []).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(format!("{:?}", config.limits), format!("{:?}", Limits::default()));
+    assert!(config.notes.is_empty(), "{:?}", config.notes);
+
+    // What it writes is what there is without it: the same listeners from their addresses alone.
+    let short =
+        "listeners: {imap: {bind: '127.0.0.1:1143'}, pop3: {bind: '127.0.0.1:1995'}, smtp: {bind: '127.0.0.1:1587'}}";
+    let short = Outside::default().load(&complete(short)).unwrap();
+    assert_eq!(format!("{:?}", config.listeners), format!("{:?}", short.listeners));
+    assert_eq!(format!("{:?}", config.accounts), format!("{:?}", short.accounts));
+    assert_eq!(config.log, short.log);
+}
+
+#[test]
+fn everything_that_the_example_comments_out_is_right_as_well() {
+    let example = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("proxy.example.yaml")).unwrap();
+    let key = |line: &str| {
+        line.trim_start_matches(['-', ' '])
+            .split_once(':')
+            .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+    };
+    let uncommented: String = example
+        .lines()
+        .map(|line| match line.split_once("# ") {
+            Some((before, rest)) if before.trim().is_empty() && key(rest) => format!("{before}{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    let yaml = uncommented
+        .replace("tls: none ", "tls: implicit ")
+        .replace("$argon2id$v=19$…", HASH)
+        .replace("authentication: none ", "authentication: basic ");
+    let (certificate, private_key) = pair("x");
+    let mut outside = Outside::with_files(&[
+        ("certs/server.pem", &certificate),
+        ("certs/server.key", &private_key),
+        ("corp-root.pem", &certificate),
+        ("/run/secrets/proxy-password", "p"),
+    ]);
+    outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
+    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+    assert_eq!(config.accounts.entries().len(), 3);
+    assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
+    assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
+}
+
+#[test]
+fn the_sample_for_a_server_is_right() {
+    let sample =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxy.sample.yaml")).unwrap();
+    let (certificate, private_key) = pair("x");
+    let outside = Outside::with_files(&[
+        ("/etc/gatepost/server.pem", &certificate),
+        ("/run/credentials/gatepost.service/server.key", &private_key),
+        ("/run/credentials/gatepost.service/client-secret", "hunter2"),
+    ]);
+    let config = outside.load(&sample).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!((config.listeners.len(), config.accounts.entries().len()), (2, 2));
+}
+
+#[test]
+fn a_missing_file_says_how_to_get_one() {
+    assert_eq!(
+        load(Some(Path::new("/nonexistent/proxy.yaml")), &[], []).unwrap_err().to_string(),
+        "/nonexistent/proxy.yaml: there is no such file\n  hint: copy `proxy.example.yaml` to it and fill in your tenant, or \
+         see `gatepost demo` first\n\n1 mistake in the configuration"
+    );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(500))]
+
+    /// The example with a piece replaced: whatever comes of it, it is a configuration or a report.
+    #[test]
+    fn a_damaged_example_never_makes_it_panic(
+        start in 0_usize..10_000,
+        length in 0_usize..40,
+        piece in "[a-z0-9:{}\\[\\]\"'#&*!|> \n\t,.@$/é-]{0,12}",
+    ) {
+        let mut text: Vec<char> = include_str!("../../proxy.example.yaml").chars().collect();
+        let start = start.min(text.len());
+        let end = (start + length).min(text.len());
+        text.splice(start..end, piece.chars());
+        let text: String = text.into_iter().collect();
+        if let Err(problems) = Outside::default().load(&text) {
+            let _ = problems.to_string();
+        }
+    }
+}

@@ -1,0 +1,468 @@
+//! Each mistake has its sentence and its hint.
+
+use crate::support::{HASH, account, listener, microsoft, mistakes};
+
+#[test]
+fn every_mistake_of_a_listener_has_its_sentence() {
+    for (lines, expected) in [
+        ("bnid: 1", "listeners.imap.bnid: `bnid` is not a known key; did you mean `bind`?"),
+        ("port: 1", "listeners.imap.port: `port` is not a known key; did you mean `bind`?"),
+        (
+            "protocol: ews",
+            "listeners.imap.protocol: the protocol `ews` is not available in this version; remove this listener",
+        ),
+        (
+            "protocol: imap4",
+            "listeners.imap.protocol: `imap4` is not one of `imap`, `pop3`, `smtp`; did you mean `imap`?",
+        ),
+        (
+            "tls: ssl",
+            "listeners.imap.tls: `ssl` is not one of `none`, `starttls`, `implicit`; write `none`, `starttls` or `implicit`",
+        ),
+        (
+            "certificate: server.pem",
+            "listeners.imap.certificate: a certificate is given, but `tls` is `none`; write `tls: starttls` or \
+             `tls: implicit`, or remove the certificate",
+        ),
+        (
+            "upstream: outlook.office365.com",
+            "listeners.imap.upstream: `outlook.office365.com` has no port; write host and port, such as \
+             `outlook.office365.com:993`",
+        ),
+        (
+            "upstream: https://u:hunter2@outlook.office365.com/",
+            "listeners.imap.upstream: a URL does not belong here; write host and port, such as `outlook.office365.com:993`",
+        ),
+        ("upstream: a:99999", "listeners.imap.upstream: `99999` is not a port; ports go from 1 to 65535"),
+        (
+            "upstream: '127.0.0.1:1143'",
+            "listeners.imap.upstream: this upstream is Gatepost itself, which listens on `127.0.0.1:1143`; name the mail \
+             server of Microsoft, or remove `upstream`",
+        ),
+        (
+            "upstream_tls: none",
+            "listeners.imap.upstream_tls: towards the upstream TLS cannot be switched off; write `implicit` or `starttls`",
+        ),
+        (
+            "upstream_tls: starttls",
+            "listeners.imap.upstream_tls: port 993 does not go with this kind of TLS; write `upstream_tls: implicit`, or \
+             name another port",
+        ),
+        (
+            "upstream_name: 'a b'",
+            "listeners.imap.upstream_name: `a b` is not a host name; write the name in ASCII letters, digits, `-` and `.`",
+        ),
+        (
+            "allow_from: [10.0.0.1/8]",
+            "listeners.imap.allow_from[0]: `10.0.0.1/8` has bits set behind its prefix; write `10.0.0.0/8`",
+        ),
+        (
+            "allow_from: []",
+            "listeners.imap: `allow_from` is empty, so nobody could connect; name the networks of the clients",
+        ),
+        (
+            "allow_plaintext_from: everywhere",
+            "listeners.imap.allow_plaintext_from: `everywhere` is not a network; write an address or a network, such as \
+             `192.168.7.0/24` or `::1`",
+        ),
+        ("bare_lf: yes", "listeners.imap.bare_lf: `yes` is not one of `true`, `false`; write `true` or `false`"),
+        (
+            "proxy_protocol_from: []",
+            "listeners.imap.proxy_protocol_from: `proxy_protocol_from` is not available in this version; remove it",
+        ),
+        (
+            "trusted_senders: []",
+            "listeners.imap.trusted_senders: `trusted_senders` is not available in this version; remove it",
+        ),
+        (
+            "deliver: graph",
+            "listeners.imap.deliver: `deliver` other than `smtp` is not available in this version; remove it",
+        ),
+        (
+            "upstream:\n  host: a",
+            "listeners.imap.upstream: one value is expected here, not keys with values; write one value behind the key",
+        ),
+        ("upstream: ''", "listeners.imap.upstream: the value is empty; write a value, or remove the key"),
+    ] {
+        assert_eq!(mistakes(&listener(lines)), [expected], "{lines}");
+    }
+}
+
+#[test]
+fn every_mistake_between_listeners_has_its_sentence() {
+    for (yaml, expected) in [
+        (
+            "listeners: {}",
+            "listeners: there is no listener; add one, such as `listeners: {smtp: {bind: \"127.0.0.1:1587\"}}`",
+        ),
+        (
+            "listeners: 5",
+            "listeners: keys with values are expected here, not one value; write the keys below, each on its own line and \
+             further to the right",
+        ),
+        (
+            "listeners: {smtp: }",
+            "listeners.smtp.bind: `bind` is missing; write the address and port to listen on, such as \
+             `bind: 127.0.0.1:1143`",
+        ),
+        (
+            "listeners: {smtp: {bind: []}}",
+            "listeners.smtp.bind: no address is listed; write an address and port, such as `127.0.0.1:1143`",
+        ),
+        (
+            "listeners: {smtp: {bind: '::1'}}",
+            "listeners.smtp.bind: `::1` has no port; write address and port, such as `[::1]:1143`",
+        ),
+        (
+            "listeners: {smtp: {bind: ['127.0.0.1:1', 'localhost:25']}}",
+            "listeners.smtp.bind[1]: `localhost:25` is not an address with a port; write `[\"127.0.0.1:25\", \"[::1]:25\"]`",
+        ),
+        (
+            "listeners: {mail: {bind: '127.0.0.1:25'}}",
+            "listeners.mail.protocol: `protocol` is missing; write `protocol: imap`, `pop3` or `smtp`, or name the listener so",
+        ),
+        (
+            "listeners: {graph: {bind: '127.0.0.1:25'}}",
+            "listeners.graph: the protocol `graph` is not available in this version; remove this listener",
+        ),
+        (
+            "listeners: {'a b': {bind: '127.0.0.1:25', protocol: smtp}}",
+            "listeners.\"a b\": the name of a listener appears in the log and must be plain; use up to 64 ASCII letters, \
+             digits, `-` and `_`",
+        ),
+        (
+            "listeners: {smtp: {bind: '127.0.0.1:25'}, imap: {bind: '127.0.0.1:25'}}",
+            "listeners.imap.bind: `127.0.0.1:25` is taken already by `127.0.0.1:25` of listeners.smtp.bind; give each \
+             listener a port of its own",
+        ),
+        (
+            "listeners: {smtp: {bind: '0.0.0.0:25', allow_from: 10.0.0.0/8}}",
+            "listeners.smtp: without TLS passwords would cross the network in the clear, so nobody could log in; write \
+             `tls: starttls` with a certificate, or name the networks that you trust in `allow_plaintext_from`",
+        ),
+        (
+            "listeners: {smtp: {bind: '192.0.2.1:25', allow_plaintext_from: 192.0.2.0/24}}",
+            "listeners.smtp.allow_from: `allow_from` is missing, which an address other than loopback needs; name the \
+             networks of the clients, such as `allow_from: [192.168.7.0/24]`",
+        ),
+        (
+            "listeners: {smtp: {bind: '127.0.0.1:25', tls: implicit, certificate: x}}",
+            "listeners.smtp.private_key: `private_key` is missing, which TLS needs; name a PEM file; `gatepost cert` makes \
+             one for tests",
+        ),
+        (
+            "listeners:\n  smtp:\n    bind: '127.0.0.1:25'\n    bind: '127.0.0.1:26'\n",
+            "listeners.smtp.bind: the key is written twice; keep one of them; the first stands at line 3",
+        ),
+    ] {
+        assert_eq!(mistakes(yaml), [expected], "{yaml}");
+    }
+}
+
+#[test]
+fn every_mistake_about_microsoft_has_its_sentence() {
+    for (yaml, expected) in [
+        (
+            "microsoft: {tenant: contoso.com}".to_owned(),
+            "microsoft.client_id: `client_id` is missing; write the application (client) id that Entra shows",
+        ),
+        (
+            "microsoft: {tenant: contoso.com, client_id: x}".to_owned(),
+            "microsoft.client_id: `x` is not an application id; copy the application (client) id from Entra, such as \
+             `00000000-0000-0000-0000-000000000000`",
+        ),
+        (
+            "microsoft: {tenant: common, client_id: 00000000-0000-0000-0000-000000000000}".to_owned(),
+            "microsoft.tenant: `common` names no tenant, and passwords cannot be exchanged for tokens there; write the \
+             directory id or a verified domain of the tenant",
+        ),
+        (
+            "microsoft: {tenant: contoso, client_id: 00000000-0000-0000-0000-000000000000}".to_owned(),
+            "microsoft.tenant: `contoso` is neither a directory id nor a domain; write the directory id or a verified \
+             domain, such as `contoso.com`",
+        ),
+        (
+            microsoft("directory-id: x"),
+            "microsoft.directory-id: `directory-id` is not a known key; did you mean `tenant`?",
+        ),
+        (
+            microsoft("grant: device_code"),
+            "microsoft.grant: the grant `device_code` is not available in this version; write `grant: password` or \
+             `grant: client_credentials`",
+        ),
+        (
+            microsoft("grant: ropc"),
+            "microsoft.grant: `ropc` is not one of `password`, `client_credentials`; write `password` or `client_credentials`",
+        ),
+        (
+            microsoft("cloud: germany"),
+            "microsoft.cloud: `germany` is not one of `worldwide`, `us-gov-gcc-high`, `us-gov-dod`, `china`; write \
+             `worldwide`, `us-gov-gcc-high`, `us-gov-dod` or `china`",
+        ),
+        (
+            microsoft("authority: http://login.microsoftonline.com/"),
+            "microsoft.authority: the authority must use `https`, not `http`; write `https://login.microsoftonline.com/`, \
+             or remove the key",
+        ),
+        (
+            microsoft("authority: https://login.microsoftonline.com/contoso.com/"),
+            "microsoft.authority: the authority holds more than the host; put the tenant into `tenant`, and leave the path \
+             out here",
+        ),
+        (
+            microsoft("authority: https://login.microsoftonline.us/"),
+            "microsoft: the authority `https://login.microsoftonline.us/` belongs to another cloud than the one \
+             configured; write `cloud: us-gov-gcc-high`, or remove `authority`",
+        ),
+        (
+            microsoft("client_certificate: {certificate: a, private_key: b}"),
+            "microsoft.client_certificate: `client_certificate` is not available in this version; remove it",
+        ),
+        (
+            microsoft("federated_token_file: x"),
+            "microsoft.federated_token_file: `federated_token_file` is not available in this version; remove it",
+        ),
+        (
+            microsoft("managed_identity: system"),
+            "microsoft.managed_identity: `managed_identity` is not available in this version; remove it",
+        ),
+        (
+            microsoft("token_expiry_margin: 2h"),
+            "microsoft.token_expiry_margin: `2h` is out of range; write a time from 0s to 50m",
+        ),
+        (
+            microsoft("token_expiry_margin: 300"),
+            "microsoft.token_expiry_margin: `300` has no unit; write `300s` for seconds, or use `ms`, `m`, `h`, `d`",
+        ),
+        (
+            microsoft("scope: https://graph.microsoft.com/.default"),
+            "microsoft.scope: a token for Microsoft Graph opens no mailbox over IMAP, POP3 or SMTP; write scopes of \
+             `https://outlook.office.com/`, or remove the key",
+        ),
+        (
+            microsoft(
+                "scope: https://outlook.office.com/SMTP.Send https://graph.microsoft.com/Mail.Send offline_access",
+            ),
+            "microsoft.scope: the scope names two resources, `https://outlook.office.com` and \
+             `https://graph.microsoft.com`; ask for one resource; the mail protocols need \
+             `https://outlook.office.com/.default`",
+        ),
+        (
+            microsoft("scope: https://outlook.office.com/.default https://outlook.office.com/SMTP.Send"),
+            "microsoft.scope: `/.default` cannot be asked for together with other scopes; keep `/.default`, or the others",
+        ),
+        (
+            microsoft("scope: offline_access"),
+            "microsoft.scope: the scope names no resource; write `https://outlook.office.com/.default`, or remove the key",
+        ),
+        (
+            microsoft("client_secret: {env: NOT_SET}"),
+            "microsoft.client_secret.env: the environment variable `NOT_SET` is not set; set it where Gatepost is started, \
+             or use `{file: PATH}`",
+        ),
+        (
+            microsoft("client_secret: {file: missing}"),
+            "microsoft.client_secret.file: `missing` cannot be read: entity not found; name a file that the user who runs \
+             Gatepost can read",
+        ),
+        (
+            microsoft("client_secret: {command: [false]}"),
+            "microsoft.client_secret.command: the command did not give a secret: it failed (exit status: 1); run it by \
+             hand as the user who runs Gatepost",
+        ),
+        (
+            microsoft("client_secret: {env: A, file: B}"),
+            "microsoft.client_secret: exactly one source of the secret is expected; write `{env: NAME}`, `{file: PATH}` or \
+             `{command: [PROGRAM, ARGUMENT]}`",
+        ),
+        (
+            microsoft("client_secret: \"hunter2\\nhunter3\""),
+            "microsoft.client_secret: the secret holds a line break or another control character; a secret is one line of \
+             text; one line break at its end is left out",
+        ),
+        (
+            microsoft("grant: client_credentials\nclient_secret: hunter2"),
+            "microsoft: with `client_credentials` anybody who reaches the port would own every mailbox; list `accounts` \
+             with `passwords`, each made by `gatepost password hash`",
+        ),
+    ] {
+        assert_eq!(mistakes(&yaml), [expected], "{yaml}");
+    }
+}
+
+#[test]
+fn every_mistake_of_an_account_has_its_sentence() {
+    let with = |lines: &str| account(&format!("grant: client_credentials\nclient_secret: hunter2\n{lines}"));
+    for (yaml, expected) in [
+        (
+            "accounts: []".to_owned(),
+            "accounts: no account is listed, so nobody could log in; add an entry with `login`, or remove `accounts`",
+        ),
+        (
+            "accounts: {login: a@b}".to_owned(),
+            "accounts: a list is expected here, not keys with values; write each entry on its own line behind `- `",
+        ),
+        (
+            "accounts: [{mailbox: a@b}]".to_owned(),
+            "accounts[0].login: `login` is missing; write an address, `*@domain`, or `*` for everybody else",
+        ),
+        (
+            "accounts: [{login: scan7}]".to_owned(),
+            "accounts[0].login: `scan7` is not an address; write the whole address here, and short names under `aliases`",
+        ),
+        (
+            "accounts: [{login: 'a*@contoso.com'}]".to_owned(),
+            "accounts[0].login: `a*@contoso.com` is not a pattern that is known; write an address, `*@contoso.com`, or `*` \
+             for everybody else",
+        ),
+        (
+            "accounts: [{login: 'a b@contoso.com'}]".to_owned(),
+            "accounts[0].login: the name holds a control character or a space; write an address such as \
+             `scanner@contoso.com`",
+        ),
+        (
+            "accounts: [{login: A@contoso.com}, {login: a@CONTOSO.com}]".to_owned(),
+            "accounts[1].login: `a@contoso.com` is listed twice; names compare without regard to case; keep one; the \
+             other stands at accounts[0].login",
+        ),
+        (
+            "accounts: [{login: a@b.c, aliases: [scan]}, {login: d@b.c, aliases: SCAN}]".to_owned(),
+            "accounts[1].aliases: `scan` is listed twice; names compare without regard to case; keep one; the other \
+             stands at accounts[0].aliases[0]",
+        ),
+        (
+            "accounts: [{login: '*@b.c', aliases: [scan]}]".to_owned(),
+            "accounts[0].aliases: an alias stands for one address, but `login` is a pattern; give the address an entry of \
+             its own, and the alias there",
+        ),
+        (
+            account("mailbox: reception"),
+            "accounts[0].mailbox: the name is not an address of the form user@domain; write an address such as `scanner@contoso.com`",
+        ),
+        (
+            account(&format!("passwords: ['{HASH}']")),
+            "accounts[0]: `passwords` are given, but with `grant: password` it is Entra that knows the password; remove \
+             `passwords`, or write `grant: client_credentials`",
+        ),
+        (
+            with(""),
+            "accounts[0]: `scanner@contoso.com` has no password: with `client_credentials` anybody who reaches the port \
+             would own the mailbox; run `gatepost password hash` and put what it prints into `passwords`",
+        ),
+        (
+            with("passwords: [hunter2hunter2]"),
+            "accounts[0].passwords[0]: this is not a usable password hash: it is not a PHC string; run `gatepost password \
+             hash` and put what it prints here, in single quotes",
+        ),
+        (
+            with(&format!("passwords: ['{}']", HASH.replace("m=19456", "m=4096"))),
+            "accounts[0].passwords[0]: this is not a usable password hash: it is weaker than m=19456,t=2,p=1; run \
+             `gatepost password hash` and put what it prints here, in single quotes",
+        ),
+        (
+            with(&format!("passwords: ['{}']", HASH.replace("argon2id", "argon2i"))),
+            "accounts[0].passwords[0]: this is not a usable password hash: only Argon2id is accepted; run `gatepost \
+             password hash` and put what it prints here, in single quotes",
+        ),
+        (
+            with(&format!("passwords: ['{HASH}']\nscope: https://outlook.office365.com/IMAP.AccessAsApp")),
+            "accounts[0].scope: with `client_credentials` the scope must be one that ends in `/.default`; write \
+             `https://outlook.office365.com/.default`, or remove the key",
+        ),
+        (
+            account(&format!("grant: client_credentials\npasswords: ['{HASH}']")),
+            "accounts[0].client_secret: `client_secret` is missing, which `grant: client_credentials` needs; write \
+             `client_secret: {env: GATEPOST_CLIENT_SECRET}`, here or under `microsoft`",
+        ),
+    ] {
+        assert_eq!(mistakes(&yaml), [expected], "{yaml}");
+    }
+}
+
+#[test]
+fn every_other_mistake_has_its_sentence() {
+    for (yaml, expected) in [
+        ("state: {directory: x}", "state: `state` is not available in this version; remove it"),
+        ("admin: {bind: '127.0.0.1:9180'}", "admin: `admin` is not available in this version; remove it"),
+        (
+            "frobnicate: 1",
+            "frobnicate: `frobnicate` is not a known key; the keys here are accounts, forward_proxy, limits, listeners, \
+             log, microsoft, trust",
+        ),
+        (
+            "log: {level: loud}",
+            "log.level: `loud` is not one of `error`, `warn`, `info`, `debug`, `trace`; write `error`, `warn`, `info`, `debug` or `trace`",
+        ),
+        ("log: {format: jsn}", "log.format: `jsn` is not one of `text`, `json`; did you mean `json`?"),
+        (
+            "trust: {system_roots: false}",
+            "trust: nobody would be trusted; write `system_roots: true`, or name an `additional_ca`",
+        ),
+        (
+            "trust: {additional_ca: missing.pem}",
+            "trust.additional_ca: `missing.pem` cannot be read: entity not found; name a PEM file with the certificates of \
+             the authorities to trust",
+        ),
+        (
+            "forward_proxy: {}",
+            "forward_proxy.url: `url` is missing; write `url: http://proxy.corp.example:3128`, or remove `forward_proxy`",
+        ),
+        (
+            "forward_proxy: {url: 'https://proxy:3128'}",
+            "forward_proxy.url: a proxy that is reached by `https://` is not available in this version; name a proxy that \
+             is reached by `http://`",
+        ),
+        (
+            "forward_proxy: {url: 'http://u:hunter2@proxy:3128'}",
+            "forward_proxy.url: the URL holds a user name or a password; put them into `username` and `password`",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm}",
+            "forward_proxy.authentication: the authentication `ntlm` is not available in this version; write `none` or \
+             `basic`, or ask for an exception at the proxy",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: basic, username: u}",
+            "forward_proxy.password: `password` is missing, which `authentication: basic` needs; add it, or write \
+             `authentication: none`",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', username: u}",
+            "forward_proxy.username: this is given, but `authentication` is `none`; write `authentication: basic`, or \
+             remove the key",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: basic, username: 'a:b', password: c}",
+            "forward_proxy.username: the user name holds a colon or a control character; Basic authentication cannot carry \
+             it",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', no_proxy: [10.0.0.0/33]}",
+            "forward_proxy.no_proxy[0]: `10.0.0.0/33` is not a network; write an address or a network, such as \
+             `192.168.7.0/24` or `::1`",
+        ),
+        (
+            "limits: {connections: many}",
+            "limits.connections: `many` is not a whole number; write a whole number from 1 to 1000000",
+        ),
+        ("limits: {conections: 5}", "limits.conections: `conections` is not a known key; did you mean `connections`?"),
+        ("limits: {imap_line: 64KiB}", "limits.imap_line: `64KiB` is out of range; write a size from 512B to 32KiB"),
+        (
+            "limits: {imap_line: 8192}",
+            "limits.imap_line: `8192` has no unit; write `8192B` for octets, or use `KiB`, `MiB`",
+        ),
+        ("limits: {attempts: 13}", "limits.attempts: 13 is out of range; write a whole number from 1 to 12"),
+        (
+            "limits: {token_request: 30s}",
+            "limits.token_request: `token_request` is greater than `token_total`, which is 25s; lower `token_request` or \
+             raise `token_total`",
+        ),
+        (
+            "limits: {connections: 100}",
+            "limits.connections: `pre_auth_connections` is greater than `connections`, which is 100; lower \
+             `pre_auth_connections` or raise `connections`",
+        ),
+    ] {
+        assert_eq!(mistakes(yaml), [expected], "{yaml}");
+    }
+}

@@ -1,0 +1,75 @@
+//! The report as a whole: places, order, and what it never shows.
+
+use crate::support::{HASH, Outside};
+
+#[test]
+fn text_that_is_not_yaml_is_told_with_its_place() {
+    for (yaml, expected) in [
+        ("listeners: [\n", "proxy.yaml:1:12: this is not YAML that can be read: unclosed bracket '['"),
+        ("a: &x 1\n", "proxy.yaml:1:7: anchors, aliases and merge keys are not read here"),
+        ("a: *x\n", "proxy.yaml:1:4: anchors, aliases and merge keys are not read here"),
+        ("- a\n", "proxy.yaml:1:1: the file does not hold keys with values"),
+        ("a: 1\n---\nb: 2\n", "proxy.yaml:2:1: the file holds more than one document"),
+    ] {
+        let problems = Outside::default().load(yaml).unwrap_err().to_string();
+        assert!(problems.starts_with(expected), "{problems}");
+    }
+    let deep = Outside::default().load(&"[".repeat(1_000)).unwrap_err();
+    assert_eq!(deep.iter().count(), 1);
+}
+
+#[test]
+fn all_mistakes_come_at_once_in_the_order_of_the_file() {
+    let yaml = "listeners:\n  smtp:\n    bind: 127.0.0.1\n    tsl: none\nmicrosoft:\n  tenant: contoso\n\
+                accounts: nobody\nlimits:\n  drain: 5\nlog: {level: loud}\n";
+    let outside = Outside::with_variables(&[("GATEPOST__LISTENERS__SMTP__TLS", "ssl")]);
+    let problems = outside.load_with(yaml, &[("trust.x", "1")]).unwrap_err();
+    let keys: Vec<&str> = problems.iter().map(|problem| problem.key.as_str()).collect();
+    assert_eq!(
+        keys,
+        [
+            "listeners.smtp.bind",
+            "listeners.smtp.tsl",
+            "microsoft.tenant",
+            "accounts",
+            "limits.drain",
+            "log.level",
+            "listeners.smtp.tls",
+            "trust.x",
+        ]
+    );
+    let text = problems.to_string();
+    assert!(text.starts_with(
+        "proxy.yaml:3:11: listeners.smtp.bind: `127.0.0.1` has no port\n    |\n  3 |     bind: 127.0.0.1\n    \
+         |           ^^^^^^^^^\n  hint: write address and port, such as `127.0.0.1:1143`\n"
+    ));
+    assert!(
+        text.contains("\nenvironment variable GATEPOST__LISTENERS__SMTP__TLS: listeners.smtp.tls: `ssl` is not one of")
+    );
+    assert!(text.contains("\n--set trust.x: trust.x: `x` is not a known key\n"));
+    assert!(text.ends_with("\n8 mistakes in the configuration"));
+}
+
+#[test]
+fn no_secret_appears_in_a_report() {
+    let yaml = format!(
+        "listeners: {{smtp: {{bind: 1}}}}\nmicrosoft:\n  client_secret: hunter2-a\n  client_secret: hunter2-b\n  \
+         client_secert: hunter2-c\n  password: [hunter2-d]\naccounts:\n  - {{login: 5, passwords: [hunter2-e, '{HASH}x']}}\n\
+         forward_proxy: {{url: 'http://u:hunter2-f@p:1/x', password: {{evn: hunter2-g}}, authentication: hunter}}\n\
+         hunter: {{a: [hunter2-h]}}\n",
+    );
+    let outside = Outside::with_variables(&[
+        ("GATEPOST__MICROSOFT__SECRET", "hunter2-i"),
+        ("GATEPOST__FORWARD_PROXY__NO", "hunter2-j"),
+    ]);
+    let problems = outside.load_with(&yaml, &[("microsoft.client_secrets", "hunter2-k")]).unwrap_err();
+    let text = format!("{problems}\n{problems:?}");
+    assert!(problems.iter().count() >= 10, "{text}");
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(text.contains("********"));
+
+    let broken = "microsoft:\n  client_secret: hunter2\n  tenant: [\n";
+    assert!(!Outside::default().load(broken).unwrap_err().to_string().contains("hunter2"));
+    let broken = "microsoft:\n  client_secret: \"hunter2\n";
+    assert!(!Outside::default().load(broken).unwrap_err().to_string().contains("hunter2"));
+}

@@ -1,0 +1,115 @@
+//! A system of which the test decides everything, and short ways to write a configuration.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use gatepost::config::Config;
+use gatepost::config::load::{Surroundings, load_text};
+use gatepost::config::problem::Problems;
+
+pub(crate) const HASH: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";
+
+/// A system of which the test decides everything.
+#[derive(Default)]
+pub(crate) struct Outside {
+    pub(crate) files: BTreeMap<PathBuf, Vec<u8>>,
+    pub(crate) variables: BTreeMap<String, String>,
+    pub(crate) world_readable: bool,
+}
+
+impl Outside {
+    pub(crate) fn with_files(files: &[(&str, &str)]) -> Self {
+        let files = files.iter().map(|(path, text)| (PathBuf::from(path), text.as_bytes().to_vec())).collect();
+        Self { files, ..Self::default() }
+    }
+
+    pub(crate) fn with_variables(variables: &[(&str, &str)]) -> Self {
+        let variables = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Self { variables, ..Self::default() }
+    }
+
+    pub(crate) fn load(&self, yaml: &str) -> Result<Config, Problems> {
+        self.load_with(yaml, &[])
+    }
+
+    pub(crate) fn load_with(&self, yaml: &str, set: &[(&str, &str)]) -> Result<Config, Problems> {
+        let set: Vec<_> = set.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        load_text(Some((Path::new("proxy.yaml"), yaml)), &set, &self.variables, self)
+    }
+}
+
+impl Surroundings for Outside {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.files.get(path).cloned().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn world_readable(&self, _path: &Path) -> bool {
+        self.world_readable
+    }
+
+    fn run(&self, command: &[String]) -> Result<Vec<u8>, String> {
+        match command.first().map(String::as_str) {
+            Some("print") => Ok(b"from-command\n".to_vec()),
+            _ => Err("it failed (exit status: 1)".into()),
+        }
+    }
+}
+
+/// The given lines, with a tenant, a client id and a listener where they say nothing about them.
+pub(crate) fn complete(yaml: &str) -> String {
+    let mut text = format!("{}\n", yaml.trim_end());
+    for (section, lines) in [
+        ("listeners:", "listeners: {smtp: {bind: 127.0.0.1:1587}}\n"),
+        ("microsoft:", "microsoft: {tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000}\n"),
+    ] {
+        if !yaml.lines().any(|line| line.starts_with(section)) {
+            text.push_str(lines);
+        }
+    }
+    text
+}
+
+pub(crate) fn config(yaml: &str) -> Config {
+    Outside::default().load(&complete(yaml)).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+}
+
+/// Each mistake as `key: reason; hint`.
+pub(crate) fn told(problems: &Problems) -> Vec<String> {
+    problems.iter().map(|problem| format!("{}: {}; {}", problem.key, problem.reason, problem.hint)).collect()
+}
+
+pub(crate) fn mistakes(yaml: &str) -> Vec<String> {
+    match Outside::default().load(&complete(yaml)) {
+        Ok(_) => panic!("accepted:\n{yaml}"),
+        Err(problems) => told(&problems),
+    }
+}
+
+pub(crate) fn listener(lines: &str) -> String {
+    format!("listeners:\n  imap:\n    bind: 127.0.0.1:1143\n{}", indent(lines))
+}
+
+pub(crate) fn indent(lines: &str) -> String {
+    lines.lines().map(|line| format!("    {line}\n")).collect()
+}
+
+pub(crate) fn microsoft(lines: &str) -> String {
+    let needed = "    tenant: contoso.com\n    client_id: 00000000-0000-0000-0000-000000000000\n";
+    format!("microsoft:\n{needed}{}", indent(lines))
+}
+
+pub(crate) fn account(lines: &str) -> String {
+    format!("accounts:\n  - login: scanner@contoso.com\n{}", indent(lines))
+}
+
+/// A self-signed certificate and its key, as PEM.
+pub(crate) fn pair(name: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
