@@ -11,8 +11,9 @@ use super::entra::{
 };
 use super::reader::{Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, check, secrets};
+use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, secrets};
 use crate::account::{LoginName, MailAddress, NameError};
+use crate::login::password::check_phc;
 use crate::secret::ClientSecret;
 
 /// A token with less life left than this is not used for a new login, unless the configuration says otherwise.
@@ -407,8 +408,8 @@ fn passwords(node: &Node<'_>) -> Option<Vec<String>> {
     }
     let read = |item: &Node<'_>| {
         let hash = secrets::read(item)?;
-        if let Err(reason) = check::check_password_hash(&hash) {
-            item.problem(reason, "run `gatepost password hash` and put what it prints here, in single quotes");
+        if let Err(problem) = check_phc(&hash) {
+            item.problem(problem.to_string(), problem.hint());
             return None;
         }
         Some(hash)

@@ -101,31 +101,3 @@ fn read_log(section: &Section<'_>) -> Option<Log> {
     section.finish();
     Some(Log { format: format?, level: level? })
 }
-
-/// Checks an Argon2id hash (PHC string format) for form and for strength, without any use of it.
-pub(super) fn check_password_hash(text: &str) -> Result<(), String> {
-    const WEAKEST: &str = "m=19456,t=2,p=1";
-    let refuse = |reason: &str| Err(format!("this is not a usable password hash: {reason}"));
-    let Ok(hash) = argon2::PasswordHash::new(text) else {
-        return refuse("it is not a PHC string");
-    };
-    if hash.algorithm.as_str() != "argon2id" {
-        return refuse("only Argon2id is accepted");
-    }
-    if hash.version != Some(19) {
-        return refuse("its version is not 19");
-    }
-    let Ok(params) = argon2::Params::try_from(&hash) else {
-        return refuse("its parameters cannot be read");
-    };
-    if params.m_cost() < 19_456 || params.t_cost() < 2 {
-        return refuse(&format!("it is weaker than {WEAKEST}"));
-    }
-    if params.m_cost() > 131_072 || params.t_cost() > 16 || params.p_cost() > 16 {
-        return refuse("it costs more than m=131072,t=16,p=16, and each login would pay for it");
-    }
-    if hash.salt.is_none_or(|salt| salt.len() < 16) || hash.hash.is_none_or(|output| output.len() < 16) {
-        return refuse("its salt or its output is shorter than 16 octets");
-    }
-    Ok(())
-}

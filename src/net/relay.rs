@@ -321,7 +321,8 @@ struct Chunk {
 
 impl Chunk {
     fn own(buffer: Vec<u8>) -> Option<Self> {
-        (!buffer.is_empty()).then(|| Self { start: 0, end: buffer.len(), buffer })
+        let end = buffer.len();
+        (end > 0).then_some(Self { buffer, start: 0, end })
     }
 
     fn give_back(self) {

@@ -87,12 +87,8 @@ pub fn from_pem(certificate: &[u8], private_key: &[u8]) -> Result<CertifiedKey, 
     let key = PrivateKeyDer::from_pem_slice(private_key).map_err(|_| {
         // PKCS#8 (RFC 5958 §3) and the older form of OpenSSL.
         let encrypted = ["BEGIN ENCRYPTED PRIVATE KEY", "Proc-Type: 4,ENCRYPTED"];
-        let found = |marker: &&str| memchr::memmem::find(private_key, marker.as_bytes()).is_some();
-        if encrypted.iter().any(|marker| found(marker)) {
-            IdentityError::EncryptedPrivateKey
-        } else {
-            IdentityError::NoPrivateKey
-        }
+        let found = |marker: &str| memchr::memmem::find(private_key, marker.as_bytes()).is_some();
+        if encrypted.into_iter().any(found) { IdentityError::EncryptedPrivateKey } else { IdentityError::NoPrivateKey }
     })?;
     let key =
         rustls::crypto::aws_lc_rs::sign::any_supported_type(&key).map_err(|_| IdentityError::UnsupportedPrivateKey)?;

@@ -351,18 +351,18 @@ fn every_mistake_of_an_account_has_its_sentence() {
         ),
         (
             with("passwords: [hunter2hunter2]"),
-            "accounts[0].passwords[0]: this is not a usable password hash: it is not a PHC string; run `gatepost password \
-             hash` and put what it prints here, in single quotes",
+            "accounts[0].passwords[0]: this is not a hash; a password must not stand here in plain text; make a hash with \
+             `gatepost password hash`",
         ),
         (
             with(&format!("passwords: ['{}']", HASH.replace("m=19456", "m=4096"))),
-            "accounts[0].passwords[0]: this is not a usable password hash: it is weaker than m=19456,t=2,p=1; run \
-             `gatepost password hash` and put what it prints here, in single quotes",
+            "accounts[0].passwords[0]: this Argon2id hash is too weak: at least `m=19456` and `t=2` are needed; make a hash \
+             with `gatepost password hash`",
         ),
         (
             with(&format!("passwords: ['{}']", HASH.replace("argon2id", "argon2i"))),
-            "accounts[0].passwords[0]: this is not a usable password hash: only Argon2id is accepted; run `gatepost \
-             password hash` and put what it prints here, in single quotes",
+            "accounts[0].passwords[0]: this is another variant of Argon2, only Argon2id is accepted; make a hash with \
+             `gatepost password hash`",
         ),
         (
             with(&format!("passwords: ['{HASH}']\nscope: https://outlook.office365.com/IMAP.AccessAsApp")),
