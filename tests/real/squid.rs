@@ -114,7 +114,9 @@ impl Squid {
             let destination = fields.nth(2)?.to_owned();
             Some(Tunnel { destination, result, user: fields.next()?.to_owned() })
         };
-        log.lines().map(|line| tunnel(line).unwrap_or_else(|| panic!("access log: {line}"))).collect()
+        // The harness connects once to see that Squid is up, and asks for nothing.
+        let lines = log.lines().filter(|line| !line.contains("error:transaction-end-before-headers"));
+        lines.map(|line| tunnel(line).unwrap_or_else(|| panic!("access log: {line}"))).collect()
     }
 }
 
