@@ -17,6 +17,7 @@ use crate::secret::{ClientSecret, ProxyPassword};
 
 pub mod check;
 pub mod load;
+mod no_proxy;
 pub mod problem;
 pub mod raw;
 pub mod render;
@@ -239,7 +240,7 @@ pub enum ProxyAuthentication {
     },
 }
 
-/// Destinations that are reached without the proxy. Loopback never goes through it.
+/// Destinations that are reached without the proxy, besides link-local ones.
 #[derive(Clone, Debug, Default)]
 pub struct NoProxy {
     /// `*`: all of them.

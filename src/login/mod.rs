@@ -1,1 +1,245 @@
 //! Who may log in: the account for a name, the proof of its password, the memory of refused and accepted passwords.
+//!
+//! A token is handed out only after the presented password was proved for its account: by Entra (`grant: password`), or
+//! here (`grant: client_credentials`, where Entra never sees the user). A cached token stands behind that proof and never
+//! replaces it. [`Gatekeeper`] is the one entry; the session asks it and is told an [`Admission`] or a [`Failure`].
+
+use std::net::IpAddr;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::account::{LoginName, MailAddress};
+use crate::clock::Clock;
+use crate::config::{Account, Config, Grant};
+use crate::failure::Failure;
+use crate::oauth::cache::TokenCache;
+use crate::oauth::endpoint::TokenEndpoint;
+use crate::oauth::flight::Flights;
+use crate::oauth::grant::TokenKey;
+use crate::oauth::proof::{Proof, ProofKey};
+use crate::oauth::source::TokenSource;
+use crate::oauth::Token;
+use crate::sasl::Bearer;
+use crate::secret::Password;
+
+mod explain;
+mod forwarding;
+mod local;
+pub mod password;
+mod refused;
+mod throttle;
+mod tokens;
+
+use forwarding::{Forwarding, Source};
+use local::{Claim, LocalPasswords, NotProved};
+use refused::RefusedPasswords;
+use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
+
+/// How often tokens are looked at for renewal.
+const RENEWAL_TICK: Duration = Duration::from_secs(15);
+/// Every so many of them the memories are swept.
+const SWEEP_TICKS: u32 = 4;
+/// A refused password is never answered from memory for longer.
+const LONGEST_REFUSED_MEMORY: Duration = Duration::from_secs(24 * 3600);
+
+/// A login with a password, as a client presented it.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginRequest<'a> {
+    /// The authentication identity.
+    pub login: &'a LoginName,
+    /// The authorization identity (RFC 4616 §2), when it is not the login itself.
+    pub acting_as: Option<&'a LoginName>,
+    /// The password.
+    pub password: &'a Password,
+    /// Where the client is.
+    pub source: IpAddr,
+}
+
+/// Where an admission's token comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenOrigin {
+    /// It was at hand.
+    Cached,
+    /// This login waited for it.
+    Fetched,
+}
+
+/// A login that may go upstream.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The account it belongs to.
+    pub account: Arc<Account>,
+    /// The address that logged in; for an alias that of its account.
+    pub login: MailAddress,
+    /// The mailbox and the token that opens it.
+    pub bearer: Bearer,
+    /// Where the token comes from.
+    pub origin: TokenOrigin,
+    key: TokenKey,
+    token: Token,
+}
+
+/// Decides about logins.
+pub struct Gatekeeper {
+    config: Arc<Config>,
+    clock: Clock,
+    source: TokenSource,
+    cache: TokenCache,
+    flights: Flights<Errand, Outcome>,
+    refused: RefusedPasswords,
+    standing: StandingRefusals,
+    forwarding: Arc<Forwarding>,
+    local: Arc<LocalPasswords>,
+    /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
+    proof_key: OnceLock<Option<ProofKey>>,
+}
+
+impl Gatekeeper {
+    /// Decides by the accounts and limits of `config`, and gets tokens from `endpoint`.
+    pub fn new(config: Arc<Config>, endpoint: Arc<dyn TokenEndpoint>, clock: Clock) -> Arc<Self> {
+        let limits = &config.limits;
+        Arc::new(Self {
+            source: TokenSource::new(endpoint, clock.clone(), limits),
+            cache: TokenCache::new(limits.accepted_password_memory),
+            flights: Flights::default(),
+            refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
+            standing: StandingRefusals::default(),
+            forwarding: Arc::new(Forwarding::new(limits)),
+            local: Arc::new(LocalPasswords::new(&config, clock.clone())),
+            proof_key: OnceLock::new(),
+            config,
+            clock,
+        })
+    }
+
+    /// Proves the password and gets a token, preferably one with `want_life` left (a protocol whose sessions end with
+    /// their token wants more). Ends within `limits.password_hash_wait` and `limits.token_total`.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says what the client is told, and to everybody else what happened.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time: work that others wait for goes on.
+    pub async fn admit(self: &Arc<Self>, request: LoginRequest<'_>, want_life: Duration) -> Result<Admission, Failure> {
+        let source = Source::of(request.source);
+        let Some((account, address)) = self.config.accounts.find(request.login) else {
+            let who = TokenKey::encode(["unknown", request.login.as_str()]);
+            return Err(match self.prove_locally(who, None, request.password, source).await {
+                Ok(()) => explain::unknown_account(),
+                Err(failure) if failure.cause == explain::wrong_local_password().cause => explain::unknown_account(),
+                Err(failure) => failure,
+            });
+        };
+        let obtained = match &account.grant {
+            Grant::Password => {
+                let login =
+                    UserLogin { account: &account, address: &address, password: request.password, source, want_life };
+                let obtained = self.user_token(login).await?;
+                check_identity(&account, &address, request)?;
+                obtained
+            }
+            Grant::ClientCredentials { .. } => {
+                let who = TokenKey::encode(["account", address.as_str()]);
+                self.prove_locally(who, Some(&account), request.password, source).await?;
+                check_identity(&account, &address, request)?;
+                self.application_token(&account, want_life).await?
+            }
+        };
+        let Obtained { token, origin, key } = obtained;
+        let user = account.mailbox.clone().unwrap_or_else(|| address.clone());
+        let bearer = Bearer { user, token: Arc::clone(&token.access_token) };
+        Ok(Admission { account, login: address, bearer, origin, key, token })
+    }
+
+    /// Lets a client's own token pass as it is, when its user belongs to a configured account. The upstream decides about
+    /// the token.
+    ///
+    /// # Errors
+    /// A [`Failure`] when no account fits.
+    pub fn admit_token(&self, bearer: &Bearer) -> Result<(Arc<Account>, Bearer), Failure> {
+        let accounts = &self.config.accounts;
+        let by_login = LoginName::parse(bearer.user.as_str()).ok().and_then(|name| accounts.find(&name));
+        let by_mailbox = || accounts.entries().iter().find(|entry| entry.mailbox.as_ref() == Some(&bearer.user)).cloned();
+        let account = by_login.map(|(account, _)| account).or_else(by_mailbox).ok_or_else(explain::unknown_account)?;
+        Ok((account, bearer.clone()))
+    }
+
+    /// The upstream did not take the admission's token: the next login fetches another, unless this one was fetched just
+    /// now or another was replaced within five minutes, because then the token is not what is wrong. True when trying
+    /// again at once makes sense.
+    pub fn token_refused(&self, admission: &Admission) -> bool {
+        admission.origin == TokenOrigin::Cached
+            && self.cache.replace(&admission.key, &admission.token, self.clock.now())
+    }
+
+    /// Starts the task that renews the tokens of applications in use, and forgets what is out of date. It ends with the
+    /// gatekeeper, or when aborted.
+    pub fn spawn_upkeep(self: &Arc<Self>) -> JoinHandle<()> {
+        tokio::spawn(upkeep(Arc::downgrade(self)))
+    }
+
+    fn sweep(&self) {
+        let now = self.clock.now();
+        self.cache.sweep(now);
+        self.refused.sweep(now);
+        self.standing.sweep(now);
+        self.forwarding.sweep(now);
+        self.local.sweep(now);
+    }
+
+    fn prove(&self, tuple: &TokenKey, password: &Password) -> Result<Proof, Failure> {
+        let key = self.proof_key.get_or_init(|| ProofKey::generate().ok());
+        Ok(key.as_ref().ok_or_else(explain::own_fault)?.prove(tuple, password))
+    }
+
+    async fn prove_locally(
+        &self,
+        who: TokenKey,
+        account: Option<&Arc<Account>>,
+        password: &Password,
+        source: Source,
+    ) -> Result<(), Failure> {
+        let proof = self.prove(&who, password)?;
+        let proved = self.local.prove(Claim { who, proof, password, account, source }).await;
+        proved.map_err(|reason| match reason {
+            NotProved::Wrong => explain::wrong_local_password(),
+            NotProved::Throttled => explain::guessed_too_often(),
+            NotProved::Busy => explain::hashing_busy(),
+            NotProved::Broken => explain::own_fault(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Gatekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gatekeeper").finish_non_exhaustive()
+    }
+}
+
+async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
+    let mut ticks = interval(RENEWAL_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    for tick in 0_u32.. {
+        ticks.tick().await;
+        let Some(gatekeeper) = gatekeeper.upgrade() else { return };
+        gatekeeper.renew_applications();
+        if tick % SWEEP_TICKS == 0 {
+            gatekeeper.sweep();
+        }
+    }
+}
+
+/// RFC 4616 §2: who has proved one identity may ask to act as another. Here only as itself, or as the mailbox that the
+/// configuration names. Looked at after the proof, so that it tells nothing to a stranger.
+fn check_identity(account: &Account, address: &MailAddress, request: LoginRequest<'_>) -> Result<(), Failure> {
+    let Some(acting_as) = request.acting_as else { return Ok(()) };
+    let mailbox = account.mailbox.as_ref().map(MailAddress::as_str);
+    let itself = acting_as == request.login || acting_as.as_str() == address.as_str();
+    if itself || mailbox == Some(acting_as.as_str()) { Ok(()) } else { Err(explain::other_identity()) }
+}
+
+#[cfg(test)]
+mod tests;

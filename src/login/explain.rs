@@ -1,0 +1,348 @@
+//! What a login's failure is called: one [`Failure`] per cause, with the other side's own code, whose turn it is, and
+//! the next step. The client hears of it only which kind of refusal it is.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::failure::{Actor, Failure};
+use crate::login::forwarding::Hold;
+use crate::oauth::aadsts::{self, Class};
+use crate::oauth::endpoint::{TransportError, TransportFault};
+use crate::oauth::response::OauthError;
+use crate::oauth::source::FetchError;
+use crate::proto::Refusal;
+
+fn failure(
+    refusal: Refusal,
+    actor: Actor,
+    cause: &'static str,
+    message: impl Into<String>,
+    remedy: impl Into<Cow<'static, str>>,
+) -> Failure {
+    Failure { refusal, actor, cause, message: message.into(), remedy: remedy.into(), delay: false }
+}
+
+/// Held back for a moment: somebody may be guessing.
+fn delayed(failure: Failure) -> Failure {
+    Failure { delay: true, ..failure }
+}
+
+pub(super) fn unknown_account() -> Failure {
+    delayed(failure(
+        Refusal::InvalidCredentials,
+        Actor::Operator,
+        "unknown-account",
+        "no configured account fits the user name",
+        "add the user name to `accounts`, or correct it in the mail program",
+    ))
+}
+
+pub(super) fn wrong_local_password() -> Failure {
+    delayed(failure(
+        Refusal::InvalidCredentials,
+        Actor::Client,
+        "wrong-password",
+        "the password is none of the account's `passwords`",
+        "correct the password in the mail program, or make a new one with `gatepost password hash`",
+    ))
+}
+
+pub(super) fn guessed_too_often() -> Failure {
+    delayed(failure(
+        Refusal::Unavailable,
+        Actor::Client,
+        "too-many-guesses",
+        "too many different passwords were tried for this account from there",
+        "correct the password in the mail program and try again in a minute",
+    ))
+}
+
+pub(super) fn hashing_busy() -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::Operator,
+        "password-checks-busy",
+        "too many password checks wait already",
+        "try again; if it lasts, find out who tries so many passwords, or raise `limits.password_hashes`",
+    )
+}
+
+pub(super) fn other_identity() -> Failure {
+    failure(
+        Refusal::NotAuthorized,
+        Actor::Operator,
+        "acting-as-not-allowed",
+        "the client wants to act as somebody else than the account that it logs in with",
+        "leave the authorization identity empty in the mail program, or set the account's `mailbox`",
+    )
+}
+
+pub(super) fn own_fault() -> Failure {
+    failure(
+        Refusal::ServerBug,
+        Actor::Developers,
+        "own-fault",
+        "an error inside Gatepost ended the login",
+        "report it with the log",
+    )
+}
+
+/// The password was refused before, and the answer is remembered.
+pub(super) fn refused_before() -> Failure {
+    delayed(failure(
+        Refusal::InvalidCredentials,
+        Actor::Client,
+        "wrong-password",
+        "Entra has refused this password before, and was not asked again",
+        "correct the password in the mail program",
+    ))
+}
+
+pub(super) fn held(hold: Hold) -> Failure {
+    delayed(match hold {
+        Hold::Locked { wait } => failure(
+            Refusal::Unavailable,
+            Actor::TenantAdministrator,
+            "account-locked",
+            format!("Entra said lately that the account is locked, and is not asked {}", for_time(wait)),
+            "find the device that still has an old password; a password reset unlocks at once",
+        ),
+        Hold::Budget => failure(
+            Refusal::Unavailable,
+            Actor::Client,
+            "guess-budget-spent",
+            "so many wrong passwords were tried for this account that one more might lock it",
+            "find the device that has a wrong password; the budget is whole again a day after its refusals, or when `gatepost run` is started anew",
+        ),
+        Hold::Egress => failure(
+            Refusal::Unavailable,
+            Actor::Operator,
+            "too-many-refusals",
+            "so many wrong passwords were tried over all accounts that new ones are not forwarded",
+            "find out who tries them, and narrow `allow_from`; it passes within the hour",
+        ),
+    })
+}
+
+/// Why there is no token.
+pub(super) fn fetch(error: &FetchError) -> Failure {
+    let unavailable = |actor, cause, message: String, remedy: &'static str| {
+        failure(Refusal::Unavailable, actor, cause, message, remedy)
+    };
+    match error {
+        FetchError::Refused(error) => refused(error),
+        FetchError::Busy { status, code } => {
+            let code = code.map_or(String::new(), |code| format!(" and `AADSTS{code}`"));
+            let throttled = *status == 429;
+            unavailable(
+                Actor::Microsoft,
+                if throttled { "entra-throttles" } else { "entra-unavailable" },
+                format!("Entra answered with status `{status}`{code}"),
+                if throttled {
+                    "wait, and look for other programs that ask too often"
+                } else {
+                    "wait; if it lasts, look at Microsoft's service health"
+                },
+            )
+        }
+        FetchError::Unclear { status, why } => unavailable(
+            Actor::Network,
+            "entra-answer-unclear",
+            format!("the answer to the token request (status `{status}`) is not one of Entra's: {why}"),
+            "look for a portal or filter on the way to Entra, and check `microsoft.authority`",
+        ),
+        FetchError::Transport(error) => transport(error),
+        FetchError::Paused { wait } => unavailable(
+            Actor::Microsoft,
+            "entra-throttles",
+            format!("Entra asked not to be asked, and is not asked {}", for_time(*wait)),
+            "wait",
+        ),
+        FetchError::Suspended { wait } => unavailable(
+            Actor::Microsoft,
+            "entra-unavailable",
+            format!("Entra did not answer lately, and is not asked {}", for_time(*wait)),
+            "wait; the log says what failed when this began",
+        ),
+        FetchError::QueueFull | FetchError::NoTurn => unavailable(
+            Actor::Operator,
+            "token-queue-full",
+            "too many token requests wait already".into(),
+            "try again; if it lasts, raise `limits.token_requests`",
+        ),
+    }
+}
+
+fn transport(error: &TransportError) -> Failure {
+    let (actor, cause, what, remedy) = match error.fault {
+        TransportFault::Setup => {
+            (Actor::Operator, "token-client-unusable", "the client for token requests cannot be set up", "check `forward_proxy` and `trust`")
+        }
+        TransportFault::Connect => (
+            Actor::Network,
+            "entra-unreachable",
+            "Entra cannot be reached",
+            "check name resolution, firewall and `forward_proxy` for the host of `microsoft.authority`, port 443",
+        ),
+        TransportFault::Certificate => (
+            Actor::Operator,
+            "entra-certificate-refused",
+            "the certificate of the token endpoint is not trusted",
+            "if a proxy inspects TLS, put its root into `trust.additional_ca`",
+        ),
+        TransportFault::ProxyAuthentication => (
+            Actor::Operator,
+            "proxy-authentication",
+            "the forward proxy answered `407` to the token request",
+            "check `forward_proxy.username` and `forward_proxy.password`",
+        ),
+        TransportFault::ProxyRefused => (
+            Actor::Network,
+            "proxy-refused",
+            "the forward proxy refused the way to Entra",
+            "allow the host of `microsoft.authority`, port 443, in the proxy",
+        ),
+        TransportFault::Timeout => (
+            Actor::Network,
+            "entra-slow",
+            "Entra did not answer in time",
+            "wait; if it lasts, check the way to the host of `microsoft.authority`, port 443",
+        ),
+        TransportFault::Broken | TransportFault::TooLong => (
+            Actor::Network,
+            "entra-answer-unclear",
+            "the answer to the token request broke off or was no HTTP",
+            "look for a portal or filter on the way to Entra",
+        ),
+    };
+    failure(Refusal::Unavailable, actor, cause, format!("{what}: {}", error.detail), remedy)
+}
+
+fn refused(error: &OauthError) -> Failure {
+    let (refusal, cause, actor, meaning, remedy) = match error.class {
+        Class::WrongPassword => (
+            Refusal::InvalidCredentials,
+            "wrong-password",
+            Actor::Client,
+            "the user name or the password is wrong",
+            "correct the password in the mail program",
+        ),
+        Class::Locked => (
+            Refusal::Unavailable,
+            "account-locked",
+            Actor::TenantAdministrator,
+            "the account is locked",
+            "find the device that still has an old password",
+        ),
+        Class::NotAllowed => (
+            Refusal::NotAuthorized,
+            "account-not-allowed",
+            Actor::TenantAdministrator,
+            "the account may not sign in",
+            "look up the sign-in in Entra's sign-in log",
+        ),
+        Class::SignInNeeded | Class::GrantExpired => (
+            Refusal::ContactAdmin,
+            "sign-in-needed",
+            Actor::TenantAdministrator,
+            "the user must do something that a password alone cannot",
+            "look up the sign-in in Entra's sign-in log",
+        ),
+        Class::Administrator => (
+            Refusal::ContactAdmin,
+            "entra-configuration",
+            Actor::TenantAdministrator,
+            "the application or a policy stands in the way",
+            "look up the sign-in in Entra's sign-in log, and check the registration of the application",
+        ),
+        Class::Temporary => (
+            Refusal::Unavailable,
+            "entra-unavailable",
+            Actor::Microsoft,
+            "it is a passing fault",
+            "wait; if it lasts, look at Microsoft's service health",
+        ),
+        Class::Malformed | Class::Polling => (
+            Refusal::ServerBug,
+            "token-request-malformed",
+            Actor::Developers,
+            "the token request was not understood",
+            "check `microsoft.scope` and `microsoft.cloud`, then report it with this line of the log",
+        ),
+    };
+    // The catalogue's text only where it agrees with what the answer as a whole was taken for.
+    let entry = error.code.and_then(aadsts::explain).filter(|entry| entry.class == error.class);
+    let (actor, meaning, remedy) =
+        entry.map_or((actor, meaning, remedy), |entry| (entry.actor, entry.meaning, entry.remedy));
+    let name = error.code.map_or_else(|| format!("`{}`", error.error), |code| format!("`AADSTS{code}`"));
+    let trace = error.trace_id.as_deref().map_or(String::new(), |id| format!(" (trace id `{id}`)"));
+    Failure {
+        delay: matches!(error.class, Class::WrongPassword | Class::Locked),
+        ..failure(refusal, actor, cause, format!("Entra refused the sign-in with {name}: {meaning}{trace}"), remedy)
+    }
+}
+
+fn for_time(wait: Duration) -> String {
+    match wait.as_secs() {
+        0..=1 => "for a moment".into(),
+        seconds @ 2..=119 => format!("for {seconds} s"),
+        seconds => format!("for {} min", seconds.div_ceil(60)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(class: Class, code: Option<u32>) -> Failure {
+        fetch(&FetchError::Refused(OauthError { class, error: "invalid_grant".into(), code, trace_id: Some("t-1".into()) }))
+    }
+
+    #[test]
+    fn each_class_is_refused_in_its_own_way() {
+        for (class, refusal) in [
+            (Class::WrongPassword, Refusal::InvalidCredentials),
+            (Class::Locked, Refusal::Unavailable),
+            (Class::NotAllowed, Refusal::NotAuthorized),
+            (Class::SignInNeeded, Refusal::ContactAdmin),
+            (Class::GrantExpired, Refusal::ContactAdmin),
+            (Class::Administrator, Refusal::ContactAdmin),
+            (Class::Temporary, Refusal::Unavailable),
+            (Class::Malformed, Refusal::ServerBug),
+        ] {
+            assert_eq!(of(class, None).refusal, refusal, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_never_permanent() {
+        let transport = |fault| FetchError::Transport(TransportError { fault, detail: "x".into() });
+        for error in [
+            FetchError::Busy { status: 503, code: None },
+            FetchError::Busy { status: 429, code: Some(90055) },
+            FetchError::Unclear { status: 200, why: "not JSON" },
+            FetchError::Paused { wait: Duration::from_secs(60) },
+            FetchError::Suspended { wait: Duration::from_secs(5) },
+            FetchError::QueueFull,
+            FetchError::NoTurn,
+            transport(TransportFault::Connect),
+            transport(TransportFault::Certificate),
+            transport(TransportFault::ProxyAuthentication),
+            transport(TransportFault::Timeout),
+        ] {
+            assert_eq!(fetch(&error).refusal, Refusal::Unavailable, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_names_code_trace_actor_and_remedy() {
+        assert_eq!(
+            of(Class::Administrator, Some(7_000_222)).to_string(),
+            "Entra refused the sign-in with `AADSTS7000222`: the client secret or certificate has expired \
+             (trace id `t-1`); the tenant's administrator: create a new one and set `microsoft.client_secret`"
+        );
+        // A code that is known for something else explains nothing.
+        assert!(!of(Class::SignInNeeded, Some(50126)).message.contains("wrong"));
+        assert!(of(Class::SignInNeeded, None).message.contains("`invalid_grant`"));
+    }
+}

@@ -1,0 +1,280 @@
+//! Whether a password that nobody has proved yet may be tried at Entra. Smart lock-out allows ten wrong ones (three in
+//! the US Government clouds) before it locks the account, and behind Gatepost all users share one address. So guesses
+//! are budgeted per user, and counted over all users for the sake of that address's reputation.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::clock::Moment;
+use crate::config::{Cloud, Limits};
+use crate::oauth::grant::TokenKey;
+use crate::oauth::proof::Proof;
+
+/// Refused passwords count this long.
+const WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
+const FIRST_LOCK: Duration = Duration::from_secs(60);
+const LONGEST_LOCK: Duration = Duration::from_secs(30 * 60);
+/// What the US Government clouds' lock-out after three leaves room for.
+const US_GOVERNMENT_BUDGET: u32 = 2;
+/// Sources remembered per user as having succeeded.
+const SOURCES: usize = 32;
+/// Users with a ledger.
+const USERS: usize = 100_000;
+
+/// Where a client is, as far as guessing is concerned: an IPv4 address, or the /64 of an IPv6 address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Source(u64);
+
+impl Source {
+    pub(super) fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            // No /64 of the global internet looks like this: the first half of an IPv4-mapped address is all zero.
+            IpAddr::V4(address) => Self(u64::from(u32::from(address))),
+            IpAddr::V6(address) => Self((u128::from(address) >> 64) as u64),
+        }
+    }
+}
+
+/// Why a password is not forwarded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Entra said that the account is locked.
+    Locked {
+        /// How long still.
+        wait: Duration,
+    },
+    /// The account's budget of refused passwords is spent.
+    Budget,
+    /// Too many refused passwords over all accounts.
+    Egress,
+}
+
+/// A password on its way to Entra.
+#[derive(Clone, Debug)]
+pub(super) struct Attempt {
+    /// Authority, tenant and user.
+    pub(super) user: TokenKey,
+    /// Of the password.
+    pub(super) proof: Proof,
+    /// Who presents it.
+    pub(super) source: Source,
+    /// Entra accepted this very password lately, so it is no guess.
+    pub(super) proved: bool,
+    /// Decides the size of the budget.
+    pub(super) cloud: Cloud,
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    refused: Vec<Refused>,
+    /// Guesses whose verdict is out, from familiar and from unfamiliar sources: parallel guesses count before they fail.
+    out_familiar: u32,
+    out_unfamiliar: u32,
+    /// All attempts whose verdict is out.
+    out: u32,
+    familiar: VecDeque<Source>,
+    locked_until: Option<Moment>,
+    lock: Duration,
+}
+
+#[derive(Debug)]
+struct Refused {
+    at: Moment,
+    proof: Proof,
+    familiar: bool,
+}
+
+#[derive(Debug, Default)]
+struct Egress {
+    refused: VecDeque<Moment>,
+    warned: bool,
+}
+
+/// All budgets.
+#[derive(Debug)]
+pub(super) struct Forwarding {
+    per_account: u32,
+    per_minute: usize,
+    per_hour: usize,
+    ledgers: DashMap<TokenKey, Ledger>,
+    egress: Mutex<Egress>,
+}
+
+impl Forwarding {
+    pub(super) fn new(limits: &Limits) -> Self {
+        let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+        Self {
+            per_account: limits.refused_passwords_per_account,
+            per_minute: size(limits.refused_passwords_per_minute),
+            per_hour: size(limits.refused_passwords_per_hour),
+            ledgers: DashMap::new(),
+            egress: Mutex::default(),
+        }
+    }
+
+    /// Lets an attempt go out, and counts it until its verdict is in.
+    pub(super) fn open(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+        if self.ledgers.len() >= USERS && !self.ledgers.contains_key(&attempt.user) {
+            self.sweep(now);
+            if self.ledgers.len() >= USERS {
+                return Err(Hold::Budget);
+            }
+        }
+        let egress_spent = self.egress_spent(now);
+        let mut ledger = self.ledgers.entry(attempt.user.clone()).or_default();
+        ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
+        if let Some(until) = ledger.locked_until
+            // After the hold one attempt at a time finds out whether the lock is over.
+            && (now < until || ledger.out > 0)
+        {
+            return Err(Hold::Locked { wait: until.since(now) });
+        }
+        let familiar = ledger.familiar.contains(&attempt.source);
+        // Entra does not count a repeated wrong password again.
+        let repeated = ledger.refused.iter().any(|refused| refused.proof == attempt.proof);
+        let guess = !attempt.proved && !repeated;
+        if !attempt.proved && !familiar && egress_spent {
+            return Err(Hold::Egress);
+        }
+        if guess {
+            let total = self.budget(attempt.cloud);
+            let unfamiliar_total = (total * 5 / 8).max(1).min(total);
+            let refused = |familiar: bool| ledger.refused.iter().filter(|r| r.familiar == familiar).count() as u32;
+            let unfamiliar = refused(false) + ledger.out_unfamiliar;
+            if unfamiliar + refused(true) + ledger.out_familiar >= total || (!familiar && unfamiliar >= unfamiliar_total) {
+                return Err(Hold::Budget);
+            }
+            *(if familiar { &mut ledger.out_familiar } else { &mut ledger.out_unfamiliar }) += 1;
+        }
+        ledger.out += 1;
+        drop(ledger);
+        Ok(Forward { forwarding: Arc::clone(self), attempt, familiar, guess })
+    }
+
+    /// A login from `source` succeeded, also one that Entra was not asked about.
+    pub(super) fn succeeded_from(&self, user: &TokenKey, source: Source) {
+        let known = self.ledgers.get(user).map(|ledger| ledger.familiar.contains(&source));
+        match known {
+            Some(true) => {}
+            None if self.ledgers.len() >= USERS => {}
+            _ => self.ledgers.entry(user.clone()).or_default().make_familiar(source),
+        }
+    }
+
+    /// Forgets users about whom nothing needs to be known.
+    pub(super) fn sweep(&self, now: Moment) {
+        self.ledgers.retain(|_, ledger| {
+            ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
+            let locked = ledger.locked_until.is_some_and(|until| now < until.after(LONGEST_LOCK));
+            ledger.out > 0 || locked || !ledger.refused.is_empty() || !ledger.familiar.is_empty()
+        });
+        if self.ledgers.len() >= USERS {
+            // Whoever only succeeded becomes unfamiliar, which costs nothing while the budget is whole.
+            self.ledgers.retain(|_, ledger| ledger.out > 0 || !ledger.refused.is_empty() || ledger.locked_until.is_some());
+        }
+    }
+
+    fn budget(&self, cloud: Cloud) -> u32 {
+        match cloud {
+            Cloud::UsGovGccHigh | Cloud::UsGovDod => self.per_account.min(US_GOVERNMENT_BUDGET),
+            Cloud::Worldwide | Cloud::China => self.per_account,
+        }
+    }
+
+    fn egress_spent(&self, now: Moment) -> bool {
+        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        while egress.refused.front().is_some_and(|at| now.since(*at) >= Duration::from_secs(3600)) {
+            egress.refused.pop_front();
+        }
+        let last_minute = egress.refused.iter().rev().take_while(|at| now.since(**at) < Duration::from_secs(60)).count();
+        let spent = egress.refused.len() >= self.per_hour || last_minute >= self.per_minute;
+        if spent && !egress.warned {
+            tracing::warn!(
+                last_minute,
+                last_hour = egress.refused.len(),
+                "many passwords were refused; unfamiliar sources are not forwarded to Entra until this subsides"
+            );
+        }
+        egress.warned = spent;
+        spent
+    }
+
+    fn count_refusal(&self, now: Moment) {
+        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        egress.refused.push_back(now);
+        while egress.refused.len() > self.per_hour.max(1) {
+            egress.refused.pop_front();
+        }
+    }
+}
+
+impl Ledger {
+    fn make_familiar(&mut self, source: Source) {
+        if !self.familiar.contains(&source) {
+            if self.familiar.len() >= SOURCES {
+                self.familiar.pop_front();
+            }
+            self.familiar.push_back(source);
+        }
+    }
+}
+
+/// An attempt whose verdict is out. Dropping it without a verdict, as after a time-out, takes it off the count.
+#[derive(Debug)]
+pub(super) struct Forward {
+    forwarding: Arc<Forwarding>,
+    attempt: Attempt,
+    familiar: bool,
+    guess: bool,
+}
+
+impl Forward {
+    /// Entra accepted the password: the account's budget is whole again, as is Entra's own count.
+    pub(super) fn accepted(self) {
+        if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
+            ledger.refused.clear();
+            ledger.locked_until = None;
+            ledger.lock = Duration::ZERO;
+            ledger.make_familiar(self.attempt.source);
+        }
+    }
+
+    /// Entra refused the password. True when this was the last that the budget allowed.
+    pub(super) fn refused(self, now: Moment) -> bool {
+        self.forwarding.count_refusal(now);
+        let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) else { return false };
+        if ledger.refused.iter().any(|refused| refused.proof == self.attempt.proof) {
+            return false;
+        }
+        ledger.refused.push(Refused { at: now, proof: self.attempt.proof, familiar: self.familiar });
+        ledger.refused.len() as u64 == u64::from(self.forwarding.budget(self.attempt.cloud))
+    }
+
+    /// Entra said that the account is locked; nothing is forwarded for a while, `at_least` so long.
+    pub(super) fn locked(self, now: Moment, at_least: Duration) {
+        if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
+            ledger.lock = if ledger.lock.is_zero() { FIRST_LOCK } else { (ledger.lock * 2).min(LONGEST_LOCK) };
+            ledger.locked_until = Some(now.after(ledger.lock.max(at_least)));
+        }
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
+            ledger.out = ledger.out.saturating_sub(1);
+            if self.guess {
+                let out = if self.familiar { &mut ledger.out_familiar } else { &mut ledger.out_unfamiliar };
+                *out = out.saturating_sub(1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

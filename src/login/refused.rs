@@ -1,0 +1,131 @@
+//! Passwords that were refused, as proofs: asked again, the answer is known, and nobody else needs to hear of it.
+
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::clock::Moment;
+use crate::oauth::proof::Proof;
+
+/// Most refused passwords remembered.
+const ENTRIES: usize = 10_000;
+
+#[derive(Debug)]
+struct Entry {
+    until: Moment,
+    hold: Duration,
+    last_seen: Moment,
+}
+
+/// A bounded memory of refused passwords. Each is answered from memory for a time that doubles with every new refusal.
+#[derive(Debug)]
+pub(super) struct RefusedPasswords {
+    entries: DashMap<Proof, Entry>,
+    first: Duration,
+    longest: Duration,
+}
+
+impl RefusedPasswords {
+    /// Answers for `first` after the first refusal, never longer than `longest`.
+    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+        Self { entries: DashMap::new(), first, longest: longest.max(first) }
+    }
+
+    /// True when the answer is known to be no.
+    pub(super) fn answers(&self, proof: &Proof, now: Moment) -> bool {
+        self.entries.get_mut(proof).is_some_and(|mut entry| {
+            entry.last_seen = now;
+            now < entry.until
+        })
+    }
+
+    /// It was refused, perhaps again.
+    pub(super) fn add(&self, proof: Proof, now: Moment) {
+        if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
+            self.make_room(now);
+        }
+        let mut entry = self.entries.entry(proof).or_insert(Entry { until: now, hold: Duration::ZERO, last_seen: now });
+        entry.hold = if entry.hold.is_zero() { self.first } else { (entry.hold * 2).min(self.longest) };
+        entry.until = now.after(entry.hold);
+        entry.last_seen = now;
+    }
+
+    /// It was accepted after all.
+    pub(super) fn forget(&self, proof: &Proof) {
+        self.entries.remove(proof);
+    }
+
+    /// Forgets what has not been refused for so long that it begins anew.
+    pub(super) fn sweep(&self, now: Moment) {
+        self.entries.retain(|_, entry| now < entry.until.after(self.longest));
+    }
+
+    fn make_room(&self, now: Moment) {
+        self.sweep(now);
+        if self.entries.len() < ENTRIES {
+            return;
+        }
+        let oldest = self.entries.iter().min_by_key(|entry| entry.last_seen).map(|entry| *entry.key());
+        if let Some(proof) = oldest {
+            self.entries.remove(&proof);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::oauth::grant::TokenKey;
+    use crate::oauth::proof::ProofKey;
+    use crate::secret::Password;
+
+    fn proofs(count: usize) -> Vec<Proof> {
+        let key = ProofKey::generate().unwrap();
+        (0..count).map(|n| key.prove(&TokenKey::encode(["a"]), &Password::new(n.to_string()))).collect()
+    }
+
+    fn memory() -> RefusedPasswords {
+        RefusedPasswords::new(Duration::from_secs(900), Duration::from_secs(86_400))
+    }
+
+    #[test]
+    fn a_password_polled_every_minute_is_forwarded_at_most_eight_times_a_day() {
+        let (clock, memory, proof) = (Clock::manual(), memory(), proofs(1)[0]);
+        let mut asked_at = Vec::new();
+        for minute in 0..24 * 60 {
+            if !memory.answers(&proof, clock.now()) {
+                memory.add(proof, clock.now());
+                asked_at.push(minute);
+            }
+            clock.advance(Duration::from_secs(60));
+            memory.sweep(clock.now());
+        }
+        assert_eq!(asked_at, [0, 15, 45, 105, 225, 465, 945]);
+    }
+
+    #[test]
+    fn an_accepted_password_is_forgotten() {
+        let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(2));
+        memory.add(proofs[0], clock.now());
+        assert!(memory.answers(&proofs[0], clock.now()));
+        assert!(!memory.answers(&proofs[1], clock.now()));
+        memory.forget(&proofs[0]);
+        assert!(!memory.answers(&proofs[0], clock.now()));
+    }
+
+    #[test]
+    fn the_memory_is_bounded_and_loses_what_was_not_seen_for_longest() {
+        let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(ENTRIES + 1));
+        for proof in &proofs[..ENTRIES] {
+            clock.advance(Duration::from_millis(1));
+            memory.add(*proof, clock.now());
+        }
+        clock.advance(Duration::from_millis(1));
+        assert!(memory.answers(&proofs[0], clock.now()));
+        memory.add(proofs[ENTRIES], clock.now());
+        assert_eq!(memory.entries.len(), ENTRIES);
+        assert!(memory.answers(&proofs[0], clock.now()), "seen lately");
+        assert!(!memory.answers(&proofs[1], clock.now()), "seen first");
+    }
+}

@@ -1,0 +1,341 @@
+//! A token for a login: the one at hand, or one that a single request brings for all who wait. For `grant: password`
+//! that request is also the proof of the password.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::account::MailAddress;
+use crate::clock::Moment;
+use crate::config::{Account, Grant};
+use crate::failure::Failure;
+use crate::login::forwarding::{Attempt, Source};
+use crate::login::{Gatekeeper, TokenOrigin, explain};
+use crate::oauth::Token;
+use crate::oauth::aadsts::Class;
+use crate::oauth::cache::{Found, Need, Renewal};
+use crate::oauth::flight::Flight;
+use crate::oauth::grant::{Ask, GrantRequest, TokenKey, default_scope};
+use crate::oauth::proof::Proof;
+use crate::oauth::retry::chance;
+use crate::oauth::source::FetchError;
+use crate::secret::Password;
+
+/// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
+const STANDING: Duration = Duration::from_secs(60);
+/// Most of them remembered.
+const STANDING_ENTRIES: usize = 10_000;
+/// AADSTS50196, "the same request too often", wants a longer rest than a lock-out.
+const LOOP_DETECTED: (u32, Duration) = (50196, Duration::from_secs(300));
+
+/// Who waits for the same token request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Errand {
+    /// Logins of one user with one password.
+    User(Proof),
+    /// Logins of all mailboxes of one application.
+    Application(TokenKey),
+}
+
+/// A token request that brought nothing.
+#[derive(Debug)]
+pub(super) struct Setback {
+    failure: Failure,
+    /// A token that is still good stays in use.
+    spares_token: bool,
+}
+
+/// What a token request comes to, for all who wait.
+pub(super) type Outcome = Result<Token, Arc<Setback>>;
+
+/// A token for one login.
+pub(super) struct Obtained {
+    pub(super) token: Token,
+    pub(super) origin: TokenOrigin,
+    pub(super) key: TokenKey,
+}
+
+/// Refusals that stand for a while.
+#[derive(Debug, Default)]
+pub(super) struct StandingRefusals(DashMap<Errand, (Moment, Arc<Setback>)>);
+
+impl StandingRefusals {
+    fn get(&self, errand: &Errand, now: Moment) -> Option<Arc<Setback>> {
+        self.0.get(errand).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
+    }
+
+    fn add(&self, errand: Errand, setback: Arc<Setback>, now: Moment) {
+        if self.0.len() >= STANDING_ENTRIES {
+            self.sweep(now);
+        }
+        if self.0.len() < STANDING_ENTRIES {
+            self.0.insert(errand, (now.after(STANDING), setback));
+        }
+    }
+
+    pub(super) fn sweep(&self, now: Moment) {
+        self.0.retain(|_, (until, _)| now < *until);
+    }
+}
+
+/// A user's login with `grant: password`.
+pub(super) struct UserLogin<'a> {
+    pub(super) account: &'a Account,
+    pub(super) address: &'a MailAddress,
+    pub(super) password: &'a Password,
+    pub(super) source: Source,
+    pub(super) want_life: Duration,
+}
+
+/// The same, owned by the task that asks Entra.
+struct UserErrand {
+    ask: Ask,
+    attempt: Attempt,
+    need: Need,
+    seen: Option<Token>,
+}
+
+impl Gatekeeper {
+    /// The token that `login` may use, if its password is right.
+    pub(super) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
+        let application = &login.account.application;
+        let scope = scope(login.account);
+        let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
+        let key = TokenKey::of_user(application, scope, login.address);
+        let proof = self.prove(&key, login.password)?;
+        let now = self.clock.now();
+        let found = self.cache.look(&key, Some(&proof), need, now);
+        if matches!(found, Found::Nothing) && self.refused.answers(&proof, now) {
+            return Err(explain::refused_before());
+        }
+        let user = TokenKey::encode([application.authority.as_str(), &application.tenant, login.address.as_str()]);
+        let fly = |seen: Option<&Token>| {
+            self.flights.join(Errand::User(proof), || {
+                let ask = Ask {
+                    application: Arc::clone(application),
+                    scope: scope.into(),
+                    grant: GrantRequest::Password {
+                        username: login.address.clone(),
+                        password: Arc::new(Password::new(login.password.expose().to_owned())),
+                    },
+                };
+                let attempt = Attempt {
+                    user: user.clone(),
+                    proof,
+                    source: login.source,
+                    proved: !matches!(found, Found::Nothing),
+                    cloud: application.cloud,
+                };
+                Arc::clone(self).run_user_errand(UserErrand { ask, attempt, need, seen: seen.cloned() })
+            })
+        };
+        let obtained = obtain(&found, key, fly).await?;
+        self.forwarding.succeeded_from(&user, login.source);
+        Ok(obtained)
+    }
+
+    /// The token of the account's application. The client's password must have been proved before.
+    pub(super) async fn application_token(
+        self: &Arc<Self>,
+        account: &Account,
+        want_life: Duration,
+    ) -> Result<Obtained, Failure> {
+        let ask = Ask {
+            application: Arc::clone(&account.application),
+            scope: scope(account).into(),
+            grant: GrantRequest::ClientCredentials,
+        };
+        let need = Need { margin: account.token_expiry_margin, want_life };
+        let key = ask.key();
+        let found = self.cache.look(&key, None, need, self.clock.now());
+        obtain(&found, key, |seen| self.fly_for_application(&ask, seen)).await
+    }
+
+    /// Renews the tokens of applications in use ahead of their end.
+    pub(super) fn renew_applications(self: &Arc<Self>) {
+        for (ask, token) in self.cache.due(self.clock.now()) {
+            self.fly_for_application(&ask, Some(&token));
+        }
+    }
+
+    fn fly_for_application(self: &Arc<Self>, ask: &Ask, seen: Option<&Token>) -> Flight<Outcome> {
+        self.flights.join(Errand::Application(ask.key()), || {
+            Arc::clone(self).run_application_errand(ask.clone(), seen.cloned())
+        })
+    }
+
+    async fn run_user_errand(self: Arc<Self>, errand: UserErrand) -> Outcome {
+        let UserErrand { ask, mut attempt, need, seen } = errand;
+        let (key, proof, now) = (ask.key(), attempt.proof, self.clock.now());
+        // Another flight may have landed since the caller looked.
+        match self.cache.look(&key, Some(&proof), need, now) {
+            Found::Usable(token, _) if is_news(&token, seen.as_ref()) => return Ok(token),
+            Found::Usable(..) | Found::Proved => attempt.proved = true,
+            Found::Nothing if self.refused.answers(&proof, now) => return Err(Setback::refusal(explain::refused_before())),
+            Found::Nothing => attempt.proved = false,
+        }
+        let standing_key = Errand::User(proof);
+        if let Some(setback) = self.standing.get(&standing_key, now) {
+            return Err(setback);
+        }
+        let forward = self.forwarding.open(attempt, now).map_err(|hold| Setback::passing(explain::held(hold)))?;
+        let fetched = self.source.fetch(&ask).await;
+        let now = self.clock.now();
+        let error = match fetched {
+            Ok(token) => {
+                self.cache.insert(&ask, Some(proof), token.clone(), now, chance());
+                self.refused.forget(&proof);
+                forward.accepted();
+                return Ok(token);
+            }
+            Err(error) => error,
+        };
+        let setback = Setback::of(&error);
+        tell(&ask, &error, &setback);
+        match class(&error) {
+            Some(Class::WrongPassword) => {
+                self.refused.add(proof, now);
+                if forward.refused(now) {
+                    tracing::warn!(
+                        login = login_name(&ask),
+                        "so many wrong passwords were refused that no more are forwarded to Entra for this account"
+                    );
+                }
+            }
+            Some(Class::Locked) => forward.locked(now, rest(&error)),
+            _ => drop(forward),
+        }
+        if class(&error).is_some_and(Class::concerns_user) {
+            self.cache.reject(&key, &proof);
+        }
+        self.keep_standing(standing_key, &error, &setback, now);
+        Err(setback)
+    }
+
+    async fn run_application_errand(self: Arc<Self>, ask: Ask, seen: Option<Token>) -> Outcome {
+        let (key, now) = (ask.key(), self.clock.now());
+        let any = Need { margin: Duration::ZERO, want_life: Duration::ZERO };
+        // Another flight may have landed since the caller looked.
+        if let Found::Usable(token, _) = self.cache.look(&key, None, any, now)
+            && is_news(&token, seen.as_ref())
+        {
+            return Ok(token);
+        }
+        let errand = Errand::Application(key);
+        if let Some(setback) = self.standing.get(&errand, now) {
+            return Err(setback);
+        }
+        let fetched = self.source.fetch(&ask).await;
+        let now = self.clock.now();
+        match fetched {
+            Ok(token) => {
+                self.cache.insert(&ask, None, token.clone(), now, chance());
+                Ok(token)
+            }
+            Err(error) => {
+                // Nobody's password is in question: what is at hand stays in use until it expires.
+                let setback = Arc::new(Setback { failure: explain::fetch(&error), spares_token: true });
+                tell(&ask, &error, &setback);
+                self.keep_standing(errand, &error, &setback, now);
+                Err(setback)
+            }
+        }
+    }
+
+    /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.
+    fn keep_standing(&self, errand: Errand, error: &FetchError, setback: &Arc<Setback>, now: Moment) {
+        if class(error).is_some_and(|class| !matches!(class, Class::WrongPassword | Class::Temporary)) {
+            self.standing.add(errand, Arc::clone(setback), now);
+        }
+    }
+}
+
+impl Setback {
+    fn of(error: &FetchError) -> Arc<Self> {
+        let spares_token = !class(error).is_some_and(Class::concerns_user);
+        Arc::new(Self { failure: explain::fetch(error), spares_token })
+    }
+
+    fn refusal(failure: Failure) -> Arc<Self> {
+        Arc::new(Self { failure, spares_token: false })
+    }
+
+    fn passing(failure: Failure) -> Arc<Self> {
+        Arc::new(Self { failure, spares_token: true })
+    }
+}
+
+/// Uses what was found as it is, renews it off the login's path, or waits for a new one; `fly` starts or joins the
+/// request, and is told which token the caller has seen.
+async fn obtain(
+    found: &Found,
+    key: TokenKey,
+    fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
+) -> Result<Obtained, Failure> {
+    let at_hand = match found {
+        Found::Usable(token, Renewal::NotYet) => {
+            return Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key });
+        }
+        Found::Usable(token, Renewal::Ahead) => {
+            // The flight goes on without us.
+            drop(fly(Some(token)));
+            return Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key });
+        }
+        Found::Usable(token, Renewal::First) => Some(token),
+        Found::Proved | Found::Nothing => None,
+    };
+    match (fly(at_hand).result().await, at_hand) {
+        (Some(Ok(token)), _) => Ok(Obtained { token, origin: TokenOrigin::Fetched, key }),
+        (Some(Err(setback)), Some(token)) if setback.spares_token => {
+            tracing::debug!(cause = setback.failure.cause, "no newer token to be had; the one at hand is used");
+            Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key })
+        }
+        (Some(Err(setback)), _) => Err(setback.failure.clone()),
+        (None, Some(token)) => Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key }),
+        (None, None) => Err(explain::own_fault()),
+    }
+}
+
+/// The configured scope, or the default of cloud and grant.
+fn scope(account: &Account) -> &str {
+    let default = || default_scope(account.application.cloud, matches!(account.grant, Grant::Password));
+    account.scope.as_deref().unwrap_or_else(default)
+}
+
+fn is_news(token: &Token, seen: Option<&Token>) -> bool {
+    seen.is_none_or(|seen| !seen.is(token))
+}
+
+fn class(error: &FetchError) -> Option<Class> {
+    match error {
+        FetchError::Refused(error) => Some(error.class),
+        _ => None,
+    }
+}
+
+fn rest(error: &FetchError) -> Duration {
+    match error {
+        FetchError::Refused(error) if error.code == Some(LOOP_DETECTED.0) => LOOP_DETECTED.1,
+        _ => Duration::ZERO,
+    }
+}
+
+fn login_name(ask: &Ask) -> &str {
+    match &ask.grant {
+        GrantRequest::Password { username, .. } => username.as_str(),
+        GrantRequest::ClientCredentials => "",
+    }
+}
+
+/// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
+/// that would.
+fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
+    let code = match error {
+        FetchError::Refused(error) => error.code,
+        FetchError::Busy { code, .. } => *code,
+        _ => None,
+    };
+    let Failure { cause, .. } = setback.failure;
+    tracing::info!(login = login_name(ask), client_id = ask.application.client_id, cause, code, failure = %setback.failure, "no token");
+}

@@ -1,0 +1,342 @@
+//! Entra's error codes: what each means, who must act, and the next step. Microsoft Learn, "Microsoft Entra
+//! authentication and authorization error codes", with what administrators report about them.
+//!
+//! Microsoft states that programs must not depend on these numbers, and may change them. So the OAuth `error` decides
+//! first ([`classify`]); a number only refines what it leaves open, and an unknown one changes nothing.
+
+use crate::failure::Actor;
+
+/// What kind of answer an OAuth error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Class {
+    /// The user name or the password is wrong, and Entra said so in so many words.
+    WrongPassword,
+    /// The account, or the address the request came from, is locked for a while; the password may be right.
+    Locked,
+    /// The account may not sign in, or not to this application.
+    NotAllowed,
+    /// The user must do something in a browser: change the password, enrol, consent.
+    SignInNeeded,
+    /// A refresh token, code or session is used up.
+    GrantExpired,
+    /// Registration, policy, licence or configuration must change.
+    Administrator,
+    /// An outage, a time-out, throttling: waiting helps.
+    Temporary,
+    /// The request itself was wrong.
+    Malformed,
+    /// Part of the device-code dialogue.
+    Polling,
+}
+
+impl Class {
+    /// True when Entra looked at this user and said no: what it granted before is not to be used any longer.
+    pub fn concerns_user(self) -> bool {
+        matches!(self, Self::WrongPassword | Self::NotAllowed | Self::SignInNeeded | Self::GrantExpired)
+    }
+}
+
+/// What is known about one or several codes.
+#[derive(Debug)]
+pub struct Entry {
+    /// The digits after `AADSTS`.
+    pub codes: &'static [u32],
+    /// The kind of answer.
+    pub class: Class,
+    /// Who must act.
+    pub actor: Actor,
+    /// What happened: one clause, lower case, no full stop.
+    pub meaning: &'static str,
+    /// What the actor does: one clause, lower case, no full stop.
+    pub remedy: &'static str,
+}
+
+/// The entry of a code, if it is known.
+pub fn explain(code: u32) -> Option<&'static Entry> {
+    CATALOGUE.iter().find(|entry| entry.codes.contains(&code))
+}
+
+/// The class of an OAuth `error` with its `suberror` and `error_codes`.
+pub fn classify(error: &str, suberror: Option<&str>, codes: &[u32]) -> Class {
+    let by_error = match error {
+        "invalid_grant" if suberror == Some("consent_required") => return Class::Administrator,
+        "invalid_client" | "unauthorized_client" | "invalid_scope" | "invalid_resource" | "consent_required" => {
+            Class::Administrator
+        }
+        "invalid_grant" | "interaction_required" | "login_required" | "access_denied" | "user_password_expired" => {
+            Class::SignInNeeded
+        }
+        "invalid_request" | "unsupported_grant_type" => Class::Malformed,
+        "authorization_pending" | "slow_down" | "expired_token" | "bad_verification_code" => Class::Polling,
+        // `temporarily_unavailable`, `server_error`, and whatever comes up one day: unknown means that it may pass.
+        _ => return Class::Temporary,
+    };
+    match codes.iter().find_map(|&code| explain(code)).map(|entry| entry.class) {
+        None => by_error,
+        // Only `invalid_grant` is a verdict on the user's name and password.
+        Some(Class::WrongPassword | Class::Locked) if error != "invalid_grant" => by_error,
+        Some(refined) => refined,
+    }
+}
+
+macro_rules! catalogue {
+    ($($($code:literal)|+ => $class:ident, $actor:ident, $meaning:literal, $remedy:literal;)+) => {
+        const CATALOGUE: &[Entry] = &[$(Entry {
+            codes: &[$($code),+],
+            class: Class::$class,
+            actor: Actor::$actor,
+            meaning: $meaning,
+            remedy: $remedy,
+        }),+];
+    };
+}
+
+catalogue! {
+    // The user.
+    50126 => WrongPassword, Client, "the user name or the password is wrong",
+        "correct the password in the mail program";
+    50034 => WrongPassword, Client, "the user does not exist in this tenant",
+        "correct the user name in the mail program, or the tenant and the cloud in the configuration";
+    50053 => Locked, TenantAdministrator, "the account is locked after wrong passwords, or this address has a bad reputation",
+        "find the device that still has an old password; a password reset unlocks at once";
+    50196 => Locked, Microsoft, "the same request was repeated too often",
+        "wait five minutes, and report it if it comes back";
+    50057 => NotAllowed, TenantAdministrator, "the account is disabled",
+        "enable the account; a shared mailbox is disabled by design and needs `grant: client_credentials`";
+    50105 => NotAllowed, TenantAdministrator, "the user is not assigned to the application",
+        "assign the user, or set \"Assignment required\" to No in Enterprise applications";
+    50055 => SignInNeeded, Client, "the password has expired",
+        "change the password; for a service mailbox, set it not to expire";
+    50144 => SignInNeeded, Client, "the password in the on-premises directory has expired",
+        "change the password there";
+    50135 => SignInNeeded, Client, "the password must be changed because the account is at risk",
+        "change the password";
+    50125 => SignInNeeded, Client, "the sign-in was interrupted by a password reset or a registration",
+        "complete it in a browser";
+    16000 | 50058 | 700020 => SignInNeeded, Client, "Entra wants the user to sign in in a browser",
+        "sign in again interactively";
+    50089 => SignInNeeded, Client, "the sign-in took too long",
+        "start the sign-in again";
+    65004 => SignInNeeded, Client, "the user declined consent",
+        "sign in again and accept";
+    80012 => SignInNeeded, Client, "the on-premises directory does not allow a sign-in at this hour",
+        "try again within the permitted hours, or have them changed";
+
+    // Strong authentication and policy. A password alone cannot answer it.
+    50072 | 50079 => Administrator, TenantAdministrator, "the user must enrol in multifactor authentication",
+        "exclude the account by policy, or use `grant: client_credentials`";
+    50074 | 50076 | 50078 => Administrator, TenantAdministrator, "multifactor authentication is required",
+        "exclude the account by policy, or use `grant: client_credentials`";
+    50086 => Administrator, TenantAdministrator, "strong authentication failed for good",
+        "look up the sign-in in Entra's sign-in log";
+    50097 => Administrator, TenantAdministrator, "device authentication is required",
+        "exclude the account from the device policy";
+    50131 => Administrator, TenantAdministrator, "a device policy of Conditional Access is not met",
+        "adapt the policy, or exclude the account";
+    50158 => Administrator, TenantAdministrator, "an external security challenge is not satisfied",
+        "exclude the account from third-party authentication and terms of use";
+    53000 | 53001 | 53002 => Administrator, TenantAdministrator,
+        "Conditional Access wants a compliant or joined device, or an approved app",
+        "exclude the account or this application from the policy";
+    53003 => Administrator, TenantAdministrator, "Conditional Access blocked the sign-in",
+        "read the policy's name in Entra's sign-in log, and exclude the account or this location";
+    53004 | 53011 => Administrator, TenantAdministrator, "the user is considered at risk",
+        "dismiss the risk in Entra ID Protection";
+    530032 => Administrator, TenantAdministrator, "a security policy of the tenant blocked the sign-in",
+        "look up the sign-in in Entra's sign-in log";
+    530034 => Administrator, TenantAdministrator, "a delegated administrator is blocked for suspicious activity",
+        "have the partner's tenant lift the block";
+    530035 => Administrator, TenantAdministrator, "security defaults blocked the sign-in",
+        "use `grant: client_credentials`, or replace security defaults by Conditional Access";
+    50056 => Administrator, TenantAdministrator, "Entra holds no password for the account",
+        "turn on password hash synchronisation, or use `grant: client_credentials`";
+    50107 => Administrator, TenantAdministrator, "the federation realm does not exist",
+        "check the federation of the user's domain";
+    40008 => Administrator, TenantAdministrator, "the federated identity provider answered with an error",
+        "check the federation server";
+
+    // Tenant and cloud.
+    50020 | 90072 => Administrator, Operator, "the user belongs to another tenant or identity provider",
+        "check `microsoft.tenant`; guest and personal accounts cannot be used";
+    50059 | 90019 => Administrator, Operator, "the request names no tenant",
+        "set `microsoft.tenant` to the directory id";
+    50128 | 90002 => Administrator, Operator, "the tenant was not found",
+        "check `microsoft.tenant` and `microsoft.cloud`";
+    50194 => Administrator, Operator, "a single-tenant application was called without its tenant",
+        "set `microsoft.tenant` to the directory id";
+    500208 => Administrator, Operator, "the domain does not fit this kind of account",
+        "check `microsoft.authority`; personal accounts cannot be used";
+    500021 | 500022 => Administrator, Network, "tenant restrictions on the way to Entra do not allow this tenant",
+        "allow the tenant in the corporate proxy's header policy";
+    500212 | 500213 => Administrator, TenantAdministrator, "a cross-tenant access policy blocked the sign-in",
+        "adapt the cross-tenant access settings";
+    90038 | 90043 | 90051 => Administrator, Operator, "the tenant belongs to another national cloud",
+        "set `microsoft.cloud` and `microsoft.authority` for that cloud";
+    9001023 => Administrator, Operator, "this grant does not work on `common` or `consumers`",
+        "set `microsoft.tenant` to the directory id";
+    9002332 => Administrator, TenantAdministrator, "the application is for another kind of account",
+        "correct \"Supported account types\" of the registration";
+
+    // The application.
+    70001 | 700011 | 700016 => Administrator, Operator, "the application was not found in this tenant",
+        "check `microsoft.client_id`, `microsoft.tenant` and `microsoft.cloud`, and that consent was granted";
+    70002 => Administrator, Operator, "the application's credential was not accepted",
+        "check `microsoft.client_secret`";
+    7000215 => Administrator, Operator, "the client secret is wrong",
+        "set `microsoft.client_secret` to the secret's value, not its id";
+    7000222 => Administrator, TenantAdministrator, "the client secret or certificate has expired",
+        "create a new one and set `microsoft.client_secret`";
+    7000218 => Administrator, TenantAdministrator, "the application is confidential and sent no credential",
+        "set \"Allow public client flows\" to Yes, or configure `microsoft.client_secret`";
+    700025 => Administrator, Operator, "the application is public and must not send a credential",
+        "remove `microsoft.client_secret`, or switch \"Allow public client flows\" off";
+    7000112 => Administrator, TenantAdministrator, "the application is disabled",
+        "enable it in Enterprise applications";
+    7000114 => Administrator, TenantAdministrator, "the application may not act on behalf of users",
+        "correct the registration";
+    65001 => Administrator, TenantAdministrator, "nobody has consented to the application's permissions",
+        "grant admin consent for the requested permission";
+    90094 | 90095 => Administrator, TenantAdministrator, "an administrator must consent",
+        "grant admin consent for the requested permission";
+    65005 | 650052 | 650056 | 650057 => Administrator, TenantAdministrator,
+        "the registration lacks the permission, or the organisation has no such service",
+        "add the Exchange Online permission to the registration and grant admin consent";
+    500011 => Administrator, TenantAdministrator, "the requested resource does not exist in the tenant",
+        "check the scope, the cloud, and that the tenant has Exchange Online";
+    28002 | 700022 | 700023 => Administrator, Operator, "the scope names several resources, or none",
+        "ask for scopes of one resource in `microsoft.scope`";
+    70011 => Administrator, Operator, "the scope is invalid",
+        "correct `microsoft.scope`, or remove it to use the default";
+    901002 => Administrator, Operator, "the v2.0 endpoint takes no `resource`",
+        "set `microsoft.cloud`, which decides the endpoint's version";
+    50011 => Administrator, TenantAdministrator, "the redirect address is not registered",
+        "register `http://localhost` as a redirect of the type mobile and desktop";
+
+    // Assertions and certificates.
+    50012 | 700027 => Administrator, TenantAdministrator, "the signature of the client assertion was not accepted",
+        "upload the certificate that is in use to this application";
+    700030 => Administrator, TenantAdministrator, "the certificate is invalid",
+        "renew the certificate";
+    50013 | 500133 | 700024 => Administrator, Operator, "an assertion is invalid or outside its time range",
+        "synchronise this machine's clock";
+    70021 | 700211 | 700212 | 700213 => Administrator, TenantAdministrator, "no federated credential matches",
+        "compare issuer, audience and subject of the federated credential exactly";
+    700229 => Administrator, Operator, "only an app-only token can serve as federated credential",
+        "use another assertion";
+
+    // Refresh tokens, codes, sessions.
+    50064 | 50132 | 50133 | 50173 => GrantExpired, Client, "the session was revoked, as after a password change",
+        "sign in again with the new password";
+    50085 => GrantExpired, Client, "an external identity provider wants a new sign-in",
+        "sign in again";
+    70000 | 70008 | 700005 => GrantExpired, Client, "the code or refresh token is not valid any more",
+        "sign in again";
+    70043 => GrantExpired, Client, "the sign-in is older than the tenant's sign-in frequency allows",
+        "sign in again; the administrator may relax the frequency for this account";
+    700082 => GrantExpired, Client, "the refresh token was not used for too long",
+        "sign in again";
+    700084 => GrantExpired, TenantAdministrator, "the refresh token belongs to a single-page application",
+        "register the redirect as mobile and desktop, then sign in again";
+
+    // Outages.
+    50000 | 90006 | 90024 | 90033 | 90090 => Temporary, Microsoft, "Entra has a passing fault",
+        "wait; if it lasts, look at Microsoft's service health";
+    50033 => Temporary, Microsoft, "Entra's directory has a passing fault",
+        "wait; if it lasts, look at Microsoft's service health";
+    50087 | 50088 => Temporary, Microsoft, "Entra's strong-authentication service has a passing fault",
+        "wait; if it lasts, look at Microsoft's service health";
+    90012 => Temporary, Microsoft, "the request timed out inside Entra",
+        "wait; if it lasts, look at Microsoft's service health";
+    90055 => Temporary, Microsoft, "Entra throttles the tenant because of too many requests",
+        "wait, and look for other programs that ask too often";
+    40010 => Temporary, TenantAdministrator, "the federated identity provider has a passing fault",
+        "check the federation server";
+    80001 | 80002 | 80005 | 80007 | 80010 | 80013 | 80014 => Temporary, TenantAdministrator,
+        "the pass-through authentication agent did not do its work",
+        "check the pass-through authentication agents and their clocks";
+
+    // Our own mistakes.
+    90013 | 90014 | 90023 | 90056 | 900144 | 9002313 => Malformed, Developers, "the token request was malformed",
+        "report it with this line of the log";
+    70003 => Malformed, Developers, "Entra does not support this grant here",
+        "report it with this line of the log";
+    54005 => Malformed, Developers, "an authorization code was redeemed twice",
+        "start the sign-in again, and report it";
+
+    // The device-code dialogue.
+    70016 => Polling, Client, "the sign-in with the device code is not finished",
+        "finish it in the browser";
+    70018 | 70019 | 70020 => Polling, Client, "the device code is wrong or has expired",
+        "start the sign-in again";
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn each_code_has_one_entry_and_its_texts_follow_the_rules() {
+        let mut seen = HashSet::new();
+        for entry in CATALOGUE {
+            for code in entry.codes {
+                assert!(seen.insert(code), "{code} twice");
+            }
+            for text in [entry.meaning, entry.remedy] {
+                assert!(!text.is_empty() && !text.ends_with('.') && text.is_ascii(), "{text}");
+                assert!(!text.starts_with(|c: char| c.is_uppercase()) || text.starts_with("Entra") || text.starts_with("Conditional Access"), "{text}");
+            }
+        }
+        assert!(seen.len() >= 120, "{} codes", seen.len());
+    }
+
+    #[test]
+    fn the_error_decides_and_the_code_refines() {
+        use Class::*;
+        for (error, suberror, codes, class) in [
+            ("invalid_grant", None, &[50126][..], WrongPassword),
+            ("invalid_grant", None, &[50034], WrongPassword),
+            ("invalid_grant", None, &[50053], Locked),
+            ("invalid_grant", None, &[50057], NotAllowed),
+            ("invalid_grant", None, &[50055], SignInNeeded),
+            ("user_password_expired", None, &[50055], SignInNeeded),
+            ("invalid_grant", None, &[50076], Administrator),
+            ("interaction_required", None, &[50076], Administrator),
+            ("invalid_grant", None, &[53003], Administrator),
+            ("invalid_grant", None, &[50173], GrantExpired),
+            ("invalid_grant", None, &[80002], Temporary),
+            ("invalid_grant", Some("consent_required"), &[65001], Administrator),
+            ("invalid_grant", Some("consent_required"), &[], Administrator),
+            ("invalid_client", None, &[7000215], Administrator),
+            ("unauthorized_client", None, &[700016], Administrator),
+            ("invalid_request", None, &[90002], Administrator),
+            ("invalid_request", None, &[90055], Temporary),
+            ("invalid_request", None, &[900144], Malformed),
+            ("unsupported_grant_type", None, &[70003], Malformed),
+            ("temporarily_unavailable", None, &[90033], Temporary),
+            ("authorization_pending", None, &[70016], Polling),
+            // The first code that is known counts.
+            ("invalid_grant", None, &[1, 50126], WrongPassword),
+        ] {
+            assert_eq!(classify(error, suberror, codes), class, "{error} {suberror:?} {codes:?}");
+        }
+    }
+
+    #[test]
+    fn an_unknown_answer_never_blames_the_password() {
+        use Class::*;
+        for (error, codes, class) in [
+            ("invalid_grant", &[][..], SignInNeeded),
+            ("invalid_grant", &[99_999_999], SignInNeeded),
+            // The number alone is no verdict.
+            ("server_error", &[50126], Temporary),
+            ("invalid_client", &[50126], Administrator),
+            ("invalid_request", &[50053], Malformed),
+            ("brand_new_error", &[50126], Temporary),
+            ("", &[], Temporary),
+        ] {
+            assert_eq!(classify(error, None, codes), class, "{error} {codes:?}");
+        }
+    }
+}

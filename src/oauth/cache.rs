@@ -1,0 +1,347 @@
+//! Tokens at hand. A user's token stands behind the proof of the password that earned it; an application's token is
+//! shared by all its mailboxes, whose passwords are proved elsewhere.
+
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::clock::Moment;
+use crate::oauth::Token;
+use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::proof::Proof;
+
+/// A token with less life left is not used, whatever else fails.
+pub const LEAST_LIFE: Duration = Duration::from_secs(60);
+
+/// Entra must have confirmed a password this recently, unless it cannot be asked.
+pub const CONFIRMATION: Duration = Duration::from_secs(3600);
+
+/// Most tokens kept.
+const ENTRIES: usize = 100_000;
+
+/// A failed refresh ahead of time is tried again after this long.
+const REFRESH_RETRY: Duration = Duration::from_secs(60);
+
+/// A token that the upstream refused is replaced at most this often: if a second one fares no better, the fault lies
+/// elsewhere, and Entra answers endless repetition with AADSTS50196.
+const REPLACEMENT: Duration = Duration::from_secs(300);
+
+/// How much life a login wants of its token.
+#[derive(Clone, Copy, Debug)]
+pub struct Need {
+    /// The account's `token_expiry_margin`.
+    pub margin: Duration,
+    /// What the protocol would like, for instance because the upstream ends a session together with its token.
+    pub want_life: Duration,
+}
+
+impl Need {
+    /// A token with less left is renewed before it is used: the margin, or what is wanted up to half of its life.
+    /// A margin that no token of this lifetime could meet counts as three quarters of it, or else every login would
+    /// cost a request and gain nothing.
+    pub fn least(&self, lifetime: Duration) -> Duration {
+        let margin = if self.margin >= lifetime { lifetime * 3 / 4 } else { self.margin };
+        margin.max(self.want_life.min(lifetime / 2))
+    }
+}
+
+/// What the cache has for a login.
+#[derive(Debug)]
+pub enum Found {
+    /// Nothing, or only what another password earned.
+    Nothing,
+    /// Entra accepted this password lately, but no usable token is left.
+    Proved,
+    /// A token, and whether a newer one should be had.
+    Usable(Token, Renewal),
+}
+
+/// Whether a usable token should be renewed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Renewal {
+    /// No.
+    NotYet,
+    /// Off the login's path.
+    Ahead,
+    /// Before it is used, if that succeeds.
+    First,
+}
+
+#[derive(Debug)]
+struct Held {
+    token: Option<Token>,
+    /// Of the accepted password; `None` for an application's token.
+    proof: Option<Proof>,
+    /// How to renew an application's token without a login.
+    ask: Option<Ask>,
+    confirmed_at: Moment,
+    refresh_at: Moment,
+    last_used: Moment,
+    replaced_at: Option<Moment>,
+}
+
+/// All tokens of this process.
+#[derive(Debug)]
+pub struct TokenCache {
+    held: DashMap<TokenKey, Held>,
+    /// How long an accepted password is remembered without Entra having confirmed it again.
+    password_memory: Duration,
+}
+
+impl TokenCache {
+    /// An empty one.
+    pub fn new(password_memory: Duration) -> Self {
+        Self { held: DashMap::new(), password_memory }
+    }
+
+    /// What there is for `key` and the proof of the presented password (`None`: an application's token).
+    /// [`Renewal::Ahead`] is told to one caller a minute.
+    pub fn look(&self, key: &TokenKey, proof: Option<&Proof>, need: Need, now: Moment) -> Found {
+        let Some(mut held) = self.held.get_mut(key) else { return Found::Nothing };
+        if held.proof.as_ref() != proof {
+            return Found::Nothing;
+        }
+        let since_confirmed = now.since(held.confirmed_at);
+        if proof.is_some() && since_confirmed >= self.password_memory {
+            return Found::Nothing;
+        }
+        let Some(token) = held.token.clone().filter(|token| token.remaining(now) >= LEAST_LIFE) else {
+            return Found::Proved;
+        };
+        held.last_used = now;
+        let unconfirmed = proof.is_some() && since_confirmed >= CONFIRMATION;
+        let renewal = if unconfirmed || token.remaining(now) < need.least(token.lifetime()) {
+            Renewal::First
+        } else if now >= held.refresh_at {
+            held.refresh_at = now.after(REFRESH_RETRY);
+            Renewal::Ahead
+        } else {
+            Renewal::NotYet
+        };
+        Found::Usable(token, renewal)
+    }
+
+    /// Keeps what `ask` brought. `chance` (0 to 1) picks the point between half and four fifths of its life at which it
+    /// is renewed ahead of time, so that tokens that began together do not end together.
+    pub fn insert(&self, ask: &Ask, proof: Option<Proof>, token: Token, now: Moment, chance: f64) {
+        let key = ask.key();
+        if self.held.len() >= ENTRIES && !self.held.contains_key(&key) {
+            self.make_room(now);
+        }
+        let replaced_at = self.held.get(&key).and_then(|held| held.replaced_at);
+        let refresh_at = token.requested_at.after(token.lifetime().mul_f64(0.5 + 0.3 * chance.clamp(0.0, 1.0)));
+        let renewable = matches!(ask.grant, GrantRequest::ClientCredentials);
+        self.held.insert(
+            key,
+            Held {
+                confirmed_at: token.requested_at,
+                token: Some(token),
+                proof,
+                ask: renewable.then(|| ask.clone()),
+                refresh_at,
+                last_used: now,
+                replaced_at,
+            },
+        );
+    }
+
+    /// Entra said no to the user whose password has this proof: neither password nor token counts any longer.
+    pub fn reject(&self, key: &TokenKey, proof: &Proof) {
+        self.held.remove_if(key, |_, held| held.proof.as_ref() == Some(proof));
+    }
+
+    /// The upstream did not take this token: the next login gets another. True when it was dropped; not so when it is
+    /// no longer the current one, or when one was replaced within the last five minutes.
+    pub fn replace(&self, key: &TokenKey, token: &Token, now: Moment) -> bool {
+        let Some(mut held) = self.held.get_mut(key) else { return false };
+        let current = held.token.as_ref().is_some_and(|current| current.is(token));
+        if !current || held.replaced_at.is_some_and(|at| now.since(at) < REPLACEMENT) {
+            return false;
+        }
+        held.token = None;
+        held.replaced_at = Some(now);
+        true
+    }
+
+    /// Applications whose token is due for renewal and was used within its life. Each is told once a minute.
+    pub fn due(&self, now: Moment) -> Vec<(Ask, Token)> {
+        let due = |held: &mut Held| {
+            let (ask, token) = (held.ask.as_ref()?, held.token.as_ref()?);
+            if now < held.refresh_at || now.since(held.last_used) >= token.lifetime() {
+                return None;
+            }
+            held.refresh_at = now.after(REFRESH_RETRY);
+            Some((ask.clone(), token.clone()))
+        };
+        self.held.iter_mut().filter_map(|mut held| due(held.value_mut())).collect()
+    }
+
+    /// Forgets tokens that have expired, and passwords that have not been confirmed for too long.
+    pub fn sweep(&self, now: Moment) {
+        self.held.retain(|_, held| {
+            if held.token.as_ref().is_some_and(|token| token.remaining(now) < LEAST_LIFE) {
+                held.token = None;
+            }
+            let remembered = held.proof.is_some() && now.since(held.confirmed_at) < self.password_memory;
+            let replaced = held.replaced_at.is_some_and(|at| now.since(at) < REPLACEMENT);
+            held.token.is_some() || remembered || replaced
+        });
+    }
+
+    fn make_room(&self, now: Moment) {
+        self.sweep(now);
+        if self.held.len() < ENTRIES {
+            return;
+        }
+        let oldest = self.held.iter().min_by_key(|held| held.last_used).map(|held| held.key().clone());
+        if let Some(key) = oldest {
+            self.held.remove(&key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use url::Url;
+
+    use super::*;
+    use crate::account::MailAddress;
+    use crate::clock::Clock;
+    use crate::config::{Application, Cloud};
+    use crate::oauth::proof::ProofKey;
+    use crate::secret::{AccessToken, Password};
+
+    const NEED: Need = Need { margin: Duration::from_secs(300), want_life: Duration::ZERO };
+
+    fn minutes(n: u64) -> Duration {
+        Duration::from_secs(60 * n)
+    }
+
+    fn ask(user: Option<&str>) -> Ask {
+        Ask {
+            application: Arc::new(Application {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: "t".into(),
+                client_id: "c".into(),
+                client_secret: None,
+                cloud: Cloud::Worldwide,
+            }),
+            scope: "s".into(),
+            grant: match user {
+                Some(user) => GrantRequest::Password {
+                    username: MailAddress::parse(user).unwrap(),
+                    password: Arc::new(Password::new("pw".into())),
+                },
+                None => GrantRequest::ClientCredentials,
+            },
+        }
+    }
+
+    fn token(clock: &Clock, lifetime: Duration) -> Token {
+        let now = clock.now();
+        Token { access_token: Arc::new(AccessToken::new("t".into())), requested_at: now, expires_at: now.after(lifetime) }
+    }
+
+    fn renewal(found: Found) -> Option<Renewal> {
+        match found {
+            Found::Usable(_, renewal) => Some(renewal),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_margin_is_kept_and_never_asks_for_the_impossible() {
+        let need = |margin, want| Need { margin: minutes(margin), want_life: minutes(want) };
+        for (margin, want, lifetime, least) in [
+            (5, 0, 60, 5),
+            (5, 30, 60, 30),
+            (5, 30, 40, 20),
+            (50, 30, 60, 50),
+            (60, 0, 60, 45),
+            (90, 0, 60, 45),
+        ] {
+            assert_eq!(need(margin, want).least(minutes(lifetime)), minutes(least), "{margin} {want} {lifetime}");
+        }
+    }
+
+    #[test]
+    fn another_password_never_reaches_the_token() {
+        let (clock, cache, key) = (Clock::manual(), TokenCache::new(minutes(1440)), ProofKey::generate().unwrap());
+        let ask = ask(Some("a@b"));
+        let proof = |password: &str| key.prove(&ask.key(), &Password::new(password.into()));
+        cache.insert(&ask, Some(proof("right")), token(&clock, minutes(60)), clock.now(), 0.0);
+        assert!(renewal(cache.look(&ask.key(), Some(&proof("right")), NEED, clock.now())).is_some());
+        for wrong in ["", "Right", "right "] {
+            assert!(matches!(cache.look(&ask.key(), Some(&proof(wrong)), NEED, clock.now()), Found::Nothing));
+        }
+        assert!(matches!(cache.look(&ask.key(), None, NEED, clock.now()), Found::Nothing));
+        cache.reject(&ask.key(), &proof("wrong"));
+        assert!(renewal(cache.look(&ask.key(), Some(&proof("right")), NEED, clock.now())).is_some());
+        cache.reject(&ask.key(), &proof("right"));
+        assert!(matches!(cache.look(&ask.key(), Some(&proof("right")), NEED, clock.now()), Found::Nothing));
+    }
+
+    #[test]
+    fn a_token_ages_from_fresh_over_due_to_used_up_and_its_password_is_remembered_for_a_day() {
+        let (clock, cache, key) = (Clock::manual(), TokenCache::new(minutes(1440)), ProofKey::generate().unwrap());
+        let ask = ask(Some("a@b"));
+        let proof = key.prove(&ask.key(), &Password::new("pw".into()));
+        cache.insert(&ask, Some(proof), token(&clock, minutes(60)), clock.now(), 0.0);
+        let look = || cache.look(&ask.key(), Some(&proof), NEED, clock.now());
+        clock.advance(minutes(29));
+        assert_eq!(renewal(look()), Some(Renewal::NotYet));
+        clock.advance(minutes(1));
+        assert_eq!(renewal(look()), Some(Renewal::Ahead));
+        assert_eq!(renewal(look()), Some(Renewal::NotYet), "told once a minute");
+        clock.advance(minutes(1));
+        assert_eq!(renewal(look()), Some(Renewal::Ahead));
+        clock.advance(minutes(25));
+        assert_eq!(renewal(look()), Some(Renewal::First));
+        clock.advance(minutes(4));
+        cache.sweep(clock.now());
+        assert!(matches!(look(), Found::Proved));
+        clock.advance(minutes(1440 - 60));
+        assert!(matches!(look(), Found::Nothing));
+        cache.sweep(clock.now());
+        assert!(cache.held.is_empty());
+    }
+
+    #[test]
+    fn a_long_lived_token_does_not_spare_its_password_the_hourly_confirmation() {
+        let (clock, cache, key) = (Clock::manual(), TokenCache::new(minutes(1440)), ProofKey::generate().unwrap());
+        let ask = ask(Some("a@b"));
+        let proof = key.prove(&ask.key(), &Password::new("pw".into()));
+        cache.insert(&ask, Some(proof), token(&clock, minutes(28 * 60)), clock.now(), 0.0);
+        clock.advance(minutes(60));
+        assert_eq!(renewal(cache.look(&ask.key(), Some(&proof), NEED, clock.now())), Some(Renewal::First));
+    }
+
+    #[test]
+    fn an_application_in_use_is_due_for_renewal_and_an_idle_one_is_not() {
+        let (clock, cache, ask) = (Clock::manual(), TokenCache::new(minutes(1440)), ask(None));
+        cache.insert(&ask, None, token(&clock, minutes(60)), clock.now(), 1.0);
+        clock.advance(minutes(47));
+        assert!(cache.due(clock.now()).is_empty(), "before four fifths");
+        clock.advance(minutes(1));
+        assert_eq!(cache.due(clock.now()).len(), 1);
+        assert!(cache.due(clock.now()).is_empty(), "told once a minute");
+        clock.advance(minutes(12));
+        assert!(cache.due(clock.now()).is_empty(), "not used in its life");
+    }
+
+    #[test]
+    fn a_refused_token_is_replaced_but_not_again_and_again() {
+        let (clock, cache, ask) = (Clock::manual(), TokenCache::new(minutes(1440)), ask(None));
+        let (first, second) = (token(&clock, minutes(60)), token(&clock, minutes(60)));
+        cache.insert(&ask, None, first.clone(), clock.now(), 0.0);
+        assert!(cache.replace(&ask.key(), &first, clock.now()));
+        assert!(matches!(cache.look(&ask.key(), None, NEED, clock.now()), Found::Proved));
+        cache.insert(&ask, None, second.clone(), clock.now(), 0.0);
+        assert!(!cache.replace(&ask.key(), &first, clock.now()), "not the current one");
+        assert!(!cache.replace(&ask.key(), &second, clock.now()), "too soon");
+        clock.advance(minutes(5));
+        assert!(cache.replace(&ask.key(), &second, clock.now()));
+    }
+}

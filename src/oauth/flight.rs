@@ -1,0 +1,124 @@
+//! One piece of work for any number of callers who want the same.
+
+use std::future::Future;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::sync::watch;
+
+/// Work in progress, by what it is for. A flight runs in a task of its own: a caller that goes away, also the one that
+/// started it, changes nothing for the others.
+#[derive(Debug)]
+pub struct Flights<K: Eq + Hash, T> {
+    flying: Arc<DashMap<K, watch::Receiver<Option<T>>>>,
+}
+
+impl<K: Eq + Hash, T> Default for Flights<K, T> {
+    fn default() -> Self {
+        Self { flying: Arc::default() }
+    }
+}
+
+impl<K, T> Flights<K, T>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    T: Clone + Send + Sync + 'static,
+{
+    /// Joins the flight for `key`, or starts it with `work`. Work that lands leaves its result where the next caller
+    /// finds it, and looks there first: between a caller's look and its joining another flight may have landed.
+    pub fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Flight<T>
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        match self.flying.entry(key) {
+            Entry::Occupied(flight) => Flight(flight.get().clone()),
+            Entry::Vacant(place) => {
+                let (sender, receiver) = watch::channel(None);
+                let landing = Landing { flying: Arc::clone(&self.flying), key: place.key().clone() };
+                place.insert(receiver.clone());
+                let work = work();
+                tokio::spawn(async move {
+                    let result = work.await;
+                    drop(landing);
+                    // Nobody may be left to hear it.
+                    let _ = sender.send(Some(result));
+                });
+                Flight(receiver)
+            }
+        }
+    }
+
+    /// How many are under way.
+    pub fn len(&self) -> usize {
+        self.flying.len()
+    }
+
+    /// True when none is.
+    pub fn is_empty(&self) -> bool {
+        self.flying.is_empty()
+    }
+}
+
+/// Takes a flight off the list when its work ends, also by a panic.
+struct Landing<K: Eq + Hash, T> {
+    flying: Arc<DashMap<K, watch::Receiver<Option<T>>>>,
+    key: K,
+}
+
+impl<K: Eq + Hash, T> Drop for Landing<K, T> {
+    fn drop(&mut self) {
+        self.flying.remove(&self.key);
+    }
+}
+
+/// A place on a flight. Dropping it leaves the flight alone.
+#[derive(Debug)]
+pub struct Flight<T>(watch::Receiver<Option<T>>);
+
+impl<T: Clone> Flight<T> {
+    /// The result; `None` when the work panicked.
+    pub async fn result(mut self) -> Option<T> {
+        self.0.wait_for(Option::is_some).await.ok().and_then(|result| result.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_thousand_callers_cause_one_piece_of_work_that_outlives_its_leader() {
+        let flights = Flights::<u8, u32>::default();
+        let (started, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+        let join = || {
+            let (started, go) = (Arc::clone(&started), Arc::clone(&go));
+            flights.join(1, move || async move {
+                started.fetch_add(1, Ordering::Relaxed);
+                go.notified().await;
+                7
+            })
+        };
+        let leader = join();
+        let waiters: Vec<_> = (0..999).map(|_| tokio::spawn(join().result())).collect();
+        drop(leader);
+        go.notify_one();
+        for waiter in waiters {
+            assert_eq!(waiter.await.unwrap(), Some(7));
+        }
+        assert_eq!(started.load(Ordering::Relaxed), 1);
+        assert!(flights.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_panic_ends_one_flight_only() {
+        let flights = Flights::<u8, u32>::default();
+        assert_eq!(flights.join(1, || async { panic!("broken") }).result().await, None);
+        assert_eq!(flights.join(1, || async { 7 }).result().await, Some(7));
+    }
+}

@@ -1,0 +1,284 @@
+//! What is asked of the token endpoint: its URL, the form body of each grant, and the key under which an answer is
+//! kept. Resource owner password credentials (RFC 6749 §4.3) and client credentials with a secret (§4.4), on Entra's
+//! v2.0 endpoint with `scope`, and for 21Vianet on the v1.0 endpoint with `resource`.
+
+use std::sync::Arc;
+
+use secrecy::{ExposeSecret, SecretString};
+use url::Url;
+use url::form_urlencoded::Serializer;
+
+use crate::account::MailAddress;
+use crate::config::{Application, Cloud};
+use crate::secret::Password;
+
+/// One token to ask for.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    /// The Entra application that asks.
+    pub application: Arc<Application>,
+    /// Scope (v2.0) or resource (v1.0).
+    pub scope: Arc<str>,
+    /// The proof.
+    pub grant: GrantRequest,
+}
+
+/// The grant of an [`Ask`], with what it needs.
+#[derive(Clone, Debug)]
+pub enum GrantRequest {
+    /// ROPC: the user's own name and password.
+    Password {
+        /// The user principal name.
+        username: MailAddress,
+        /// As the mail client presented it.
+        password: Arc<Password>,
+    },
+    /// The application itself, by its secret.
+    ClientCredentials,
+}
+
+impl GrantRequest {
+    /// The `grant_type` of RFC 6749.
+    pub fn grant_type(&self) -> &'static str {
+        match self {
+            Self::Password { .. } => "password",
+            Self::ClientCredentials => "client_credentials",
+        }
+    }
+}
+
+/// The scope (v1.0: resource) that gives access to IMAP, POP3 and SMTP when none is configured.
+pub fn default_scope(cloud: Cloud, password_grant: bool) -> &'static str {
+    match cloud {
+        // The documented prefix for a user's token differs from the one for an application's.
+        Cloud::Worldwide if password_grant => "https://outlook.office.com/.default",
+        Cloud::Worldwide => "https://outlook.office365.com/.default",
+        Cloud::UsGovGccHigh | Cloud::UsGovDod => "https://outlook.office365.us/.default",
+        Cloud::China => "https://partner.outlook.cn",
+    }
+}
+
+/// A request ready to be posted as `application/x-www-form-urlencoded`.
+#[derive(Debug)]
+pub struct TokenRequest {
+    /// The token endpoint of the tenant.
+    pub url: Url,
+    /// The form. It holds passwords and secrets.
+    pub form: Form,
+}
+
+/// An encoded form that has no way to be printed.
+pub struct Form(SecretString);
+
+impl Form {
+    /// The encoded form itself. Never format it, log it or put it into an error.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl std::fmt::Debug for Form {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Form(…)")
+    }
+}
+
+impl Ask {
+    /// The request for this token.
+    pub fn request(&self) -> TokenRequest {
+        let app = &self.application;
+        // Room for everything at once: a buffer that grows leaves copies of the password behind.
+        let secrets = match &self.grant {
+            GrantRequest::Password { password, .. } => password.expose().len(),
+            GrantRequest::ClientCredentials => 0,
+        } + app.client_secret.as_ref().map_or(0, |secret| secret.expose().len());
+        let mut form = Serializer::new(String::with_capacity(2048 + 3 * secrets));
+        form.append_pair("grant_type", self.grant.grant_type());
+        form.append_pair("client_id", &app.client_id);
+        form.append_pair(if is_v1(app) { "resource" } else { "scope" }, &self.scope);
+        if let GrantRequest::Password { username, password } = &self.grant {
+            form.append_pair("username", username.as_str());
+            form.append_pair("password", password.expose());
+        }
+        if let Some(secret) = &app.client_secret {
+            form.append_pair("client_secret", secret.expose());
+        }
+        TokenRequest { url: token_url(app), form: Form(SecretString::from(form.finish())) }
+    }
+
+    /// Under which the token is kept: everything that makes it this token and no other.
+    pub fn key(&self) -> TokenKey {
+        match &self.grant {
+            GrantRequest::Password { username, .. } => TokenKey::of_user(&self.application, &self.scope, username),
+            GrantRequest::ClientCredentials => TokenKey::of_application(&self.application, &self.scope),
+        }
+    }
+
+    /// Application, tenant and scope: what a `Retry-After` applies to.
+    pub fn throttle_key(&self) -> TokenKey {
+        let app = &self.application;
+        TokenKey::encode([app.authority.as_str(), &app.tenant, &app.client_id, &self.scope])
+    }
+}
+
+/// A tuple of names as octets: each part behind its length, so that two different tuples never encode alike.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TokenKey(Arc<[u8]>);
+
+impl TokenKey {
+    /// Of a user's own token.
+    pub fn of_user(application: &Application, scope: &str, username: &MailAddress) -> Self {
+        Self::of(application, scope, "password", username.as_str())
+    }
+
+    /// Of an application's token, one for all mailboxes that it may open.
+    pub fn of_application(application: &Application, scope: &str) -> Self {
+        Self::of(application, scope, "client_credentials", "")
+    }
+
+    fn of(application: &Application, scope: &str, grant: &str, login: &str) -> Self {
+        let authority = application.authority.as_str();
+        Self::encode([login, authority, &application.tenant, &application.client_id, grant, scope])
+    }
+
+    /// Encodes the parts, each behind its length as eight octets.
+    pub fn encode<const N: usize>(parts: [&str; N]) -> Self {
+        let mut key = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
+        for part in parts {
+            key.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            key.extend_from_slice(part.as_bytes());
+        }
+        Self(key.into())
+    }
+
+    /// The encoding.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+fn is_v1(application: &Application) -> bool {
+    application.cloud == Cloud::China
+}
+
+fn token_url(application: &Application) -> Url {
+    let mut url = application.authority.clone();
+    // The authority is an `https` URL, which always has path segments. The tenant is pushed as one segment, so
+    // whatever it holds cannot lead elsewhere.
+    if let Ok(mut path) = url.path_segments_mut() {
+        path.pop_if_empty().push(&application.tenant).push("oauth2");
+        if !is_v1(application) {
+            path.push("v2.0");
+        }
+        path.push("token");
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::secret::ClientSecret;
+
+    fn application(cloud: Cloud, secret: Option<&str>) -> Arc<Application> {
+        Arc::new(Application {
+            authority: Url::parse("https://login.example/").unwrap(),
+            tenant: "contoso.example".into(),
+            client_id: "app".into(),
+            client_secret: secret.map(|s| ClientSecret::new(s.into())),
+            cloud,
+        })
+    }
+
+    fn form(ask: &Ask) -> HashMap<String, String> {
+        url::form_urlencoded::parse(ask.request().form.expose().as_bytes()).into_owned().collect()
+    }
+
+    fn password_ask(application: Arc<Application>, password: &str) -> Ask {
+        Ask {
+            scope: default_scope(application.cloud, true).into(),
+            application,
+            grant: GrantRequest::Password {
+                username: MailAddress::parse("alice@contoso.example").unwrap(),
+                password: Arc::new(Password::new(password.into())),
+            },
+        }
+    }
+
+    #[test]
+    fn ropc_sends_the_password_unharmed_and_nothing_that_is_not_needed() {
+        let ask = password_ask(application(Cloud::Worldwide, None), "p+ä &=%\"'\\ w");
+        assert_eq!(ask.request().url.as_str(), "https://login.example/contoso.example/oauth2/v2.0/token");
+        let sent = form(&ask);
+        assert_eq!(sent["password"], "p+ä &=%\"'\\ w");
+        assert_eq!(sent["username"], "alice@contoso.example");
+        assert_eq!(sent["grant_type"], "password");
+        assert_eq!(sent["scope"], "https://outlook.office.com/.default");
+        // A public client that sends a secret is refused with AADSTS700025.
+        assert!(!sent.contains_key("client_secret"));
+        assert!(!sent.contains_key("resource"));
+    }
+
+    #[test]
+    fn client_credentials_send_the_secret() {
+        let application = application(Cloud::UsGovDod, Some("s&cret"));
+        let ask = Ask {
+            scope: default_scope(application.cloud, false).into(),
+            application,
+            grant: GrantRequest::ClientCredentials,
+        };
+        let sent = form(&ask);
+        assert_eq!(sent["client_secret"], "s&cret");
+        assert_eq!(sent["scope"], "https://outlook.office365.us/.default");
+        assert!(!sent.contains_key("password"));
+    }
+
+    #[test]
+    fn china_speaks_version_one() {
+        let ask = password_ask(application(Cloud::China, None), "x");
+        assert_eq!(ask.request().url.as_str(), "https://login.example/contoso.example/oauth2/token");
+        let sent = form(&ask);
+        assert_eq!(sent["resource"], "https://partner.outlook.cn");
+        assert!(!sent.contains_key("scope"));
+    }
+
+    #[test]
+    fn a_tenant_cannot_lead_to_another_path_or_host() {
+        let application = Application {
+            authority: Url::parse("https://login.example/base/").unwrap(),
+            tenant: "../..//evil.example/?".into(),
+            client_id: String::new(),
+            client_secret: None,
+            cloud: Cloud::Worldwide,
+        };
+        let url = token_url(&application);
+        assert_eq!(url.host_str(), Some("login.example"));
+        assert_eq!(url.path(), "/base/..%2F..%2F%2Fevil.example%2F%3F/oauth2/v2.0/token");
+    }
+
+    #[test]
+    fn nothing_of_a_request_can_be_printed() {
+        let ask = password_ask(application(Cloud::Worldwide, Some("topsecret")), "hunter2");
+        let printed = format!("{ask:?} {:?}", ask.request());
+        assert!(!printed.contains("hunter2") && !printed.contains("topsecret"), "{printed}");
+    }
+
+    proptest! {
+        #[test]
+        fn different_tuples_have_different_keys(a in any::<[String; 3]>(), b in any::<[String; 3]>()) {
+            let parts = |t: &[String; 3]| TokenKey::encode([&*t[0], &*t[1], &*t[2]]);
+            prop_assert_eq!(parts(&a) == parts(&b), a == b);
+        }
+
+        #[test]
+        fn moving_the_border_between_parts_changes_the_key(text in "[a|:\\x00]{1,12}", at in 0_usize..12, to in 0_usize..12) {
+            let (at, to) = (at.min(text.len()), to.min(text.len()));
+            let split = |at: usize| TokenKey::encode([&text[..at], &text[at..]]);
+            prop_assert_eq!(split(at) == split(to), at == to);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! Keyed hashes of passwords: what stands in front of a cached token, and how a refused password is recognised again.
+
+use std::fmt;
+
+use aws_lc_rs::{constant_time, hmac, rand};
+
+use crate::oauth::grant::TokenKey;
+use crate::secret::Password;
+
+/// HMAC-SHA-256 of a tuple and a password under a [`ProofKey`]. Comparing takes the same time for any two.
+#[derive(Clone, Copy, Hash)]
+pub struct Proof([u8; 32]);
+
+impl PartialEq for Proof {
+    fn eq(&self, other: &Self) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
+}
+
+impl Eq for Proof {}
+
+impl fmt::Debug for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Proof(…)")
+    }
+}
+
+/// The key of this process. It is random and never leaves memory, so no proof survives the process or can be tried
+/// against a dictionary without it.
+pub struct ProofKey(hmac::Key);
+
+impl ProofKey {
+    /// A fresh key.
+    ///
+    /// # Errors
+    /// The system has no randomness to give.
+    pub fn generate() -> Result<Self, aws_lc_rs::error::Unspecified> {
+        hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new()).map(Self)
+    }
+
+    /// The proof that `password` was presented for `tuple`.
+    pub fn prove(&self, tuple: &TokenKey, password: &Password) -> Proof {
+        let mut context = hmac::Context::with_key(&self.0);
+        // The whole tuple is one part behind its length, so that no password can take its place.
+        context.update(&(tuple.as_bytes().len() as u64).to_be_bytes());
+        context.update(tuple.as_bytes());
+        context.update(password.expose().as_bytes());
+        let mut proof = [0; 32];
+        // HMAC-SHA-256 gives 32 octets.
+        proof.copy_from_slice(context.sign().as_ref());
+        Proof(proof)
+    }
+}
+
+impl fmt::Debug for ProofKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ProofKey(…)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_proof_fits_one_tuple_one_password_and_one_key() {
+        let (key, other_key) = (ProofKey::generate().unwrap(), ProofKey::generate().unwrap());
+        let password = |text: &str| Password::new(text.into());
+        let alice = TokenKey::encode(["alice"]);
+        let proof = key.prove(&alice, &password("pw"));
+        assert_eq!(proof, key.prove(&alice, &password("pw")));
+        assert_ne!(proof, key.prove(&alice, &password("pw2")));
+        assert_ne!(proof, key.prove(&TokenKey::encode(["bob"]), &password("pw")));
+        assert_ne!(proof, other_key.prove(&alice, &password("pw")));
+        assert_eq!(format!("{proof:?}{key:?}"), "Proof(…)ProofKey(…)");
+    }
+}

@@ -1,0 +1,319 @@
+//! Answers of the token endpoint (RFC 6749 §5), judged by status and `error`. Pure; whatever is not clearly an OAuth
+//! answer counts as an outage, because a proxy, a portal or a gateway may have written it.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::oauth::aadsts::{self, Class};
+use crate::secret::AccessToken;
+
+/// Most octets of an answer that are read; a real one has some 2 to 32 KiB.
+pub const ANSWER_OCTETS: usize = 256 * 1024;
+
+/// Longest access token that is used.
+pub const TOKEN_OCTETS: usize = 64 * 1024;
+
+/// Nesting of JSON that is looked at; a real answer has two levels.
+const JSON_DEPTH: usize = 16;
+
+/// A token that Entra gave.
+#[derive(Debug)]
+pub struct Granted {
+    /// The token, `b64token` characters of RFC 6750 §2.1 only, 1 to [`TOKEN_OCTETS`].
+    pub access_token: AccessToken,
+    /// How long it is good, counted from the moment of the request; between 60 seconds and 28 hours.
+    pub lifetime: Duration,
+}
+
+/// Why an answer brings no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotGranted {
+    /// An OAuth error (RFC 6749 §5.2).
+    Refused(OauthError),
+    /// The endpoint asks to come back later, or is out of order: 408, 429 or 5xx.
+    Busy {
+        /// The HTTP status.
+        status: u16,
+        /// Entra's own code, if it gave one.
+        code: Option<u32>,
+    },
+    /// Not an answer of a token endpoint.
+    Unclear {
+        /// The HTTP status.
+        status: u16,
+        /// What was wrong with it, as a clause.
+        why: &'static str,
+    },
+}
+
+/// An OAuth error, classified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OauthError {
+    /// The kind.
+    pub class: Class,
+    /// The `error`, as far as its characters are those of RFC 6749 §5.2 and not more than 64.
+    pub error: String,
+    /// Entra's own code, for people.
+    pub code: Option<u32>,
+    /// What Microsoft's support asks for.
+    pub trace_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Body<'a> {
+    #[serde(borrow)]
+    error: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    error_description: Option<Cow<'a, str>>,
+    error_codes: Option<Value>,
+    #[serde(borrow)]
+    suberror: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    trace_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    token_type: Option<Cow<'a, str>>,
+    access_token: Option<String>,
+    expires_in: Option<Value>,
+}
+
+/// Judges an answer.
+///
+/// # Errors
+/// [`NotGranted`] when it brings no usable token.
+pub fn parse(status: u16, body: &[u8]) -> Result<Granted, NotGranted> {
+    let unclear = |why| NotGranted::Unclear { status, why };
+    let busy = matches!(status, 408 | 429 | 500..=599);
+    let parsed = read(body);
+    match parsed {
+        Ok(answer) if busy => Err(NotGranted::Busy { status, code: answer.code() }),
+        Err(_) if busy => Err(NotGranted::Busy { status, code: None }),
+        Err(why) => Err(unclear(why)),
+        Ok(answer) => match status {
+            200 if answer.error.is_some() => Err(unclear("success and error at once")),
+            200 => answer.granted().map_err(unclear),
+            400..=499 => answer.refused().map_or_else(|| Err(unclear("no `error` in it")), |e| Err(NotGranted::Refused(e))),
+            300..=399 => Err(unclear("a redirect")),
+            _ => Err(unclear("an unexpected status")),
+        },
+    }
+}
+
+fn read(body: &[u8]) -> Result<Body<'_>, &'static str> {
+    if body.len() > ANSWER_OCTETS {
+        return Err("longer than 256 KiB");
+    }
+    let text = std::str::from_utf8(body).map_err(|_| "not UTF-8")?;
+    if !text.trim_start().starts_with('{') {
+        return Err("not JSON");
+    }
+    if depth(body) > JSON_DEPTH {
+        return Err("nested too deeply");
+    }
+    serde_json::from_str(text).map_err(|_| "JSON that is broken or of another shape")
+}
+
+/// The deepest nesting of brackets outside strings.
+fn depth(json: &[u8]) -> usize {
+    let (mut deepest, mut open, mut in_string, mut escaped) = (0_usize, 0_usize, false, false);
+    for &octet in json {
+        match octet {
+            _ if escaped => escaped = false,
+            b'\\' if in_string => escaped = true,
+            b'"' => in_string = !in_string,
+            b'{' | b'[' if !in_string => {
+                open += 1;
+                deepest = deepest.max(open);
+            }
+            b'}' | b']' if !in_string => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+impl Body<'_> {
+    fn granted(self) -> Result<Granted, &'static str> {
+        if !self.token_type.is_some_and(|kind| kind.eq_ignore_ascii_case("Bearer")) {
+            return Err("a `token_type` that is not Bearer");
+        }
+        let token = self.access_token.ok_or("no `access_token` in it")?;
+        if !is_b64token(&token) {
+            return Err("an `access_token` with other characters than RFC 6750 allows, or of an impossible length");
+        }
+        let seconds = match &self.expires_in {
+            None => 3600,
+            Some(Value::Number(number)) => {
+                number.as_u64().or_else(|| number.as_f64().map(|s| s as u64)).ok_or("an impossible `expires_in`")?
+            }
+            Some(Value::String(text)) => text.trim().parse().map_err(|_| "an impossible `expires_in`")?,
+            Some(_) => return Err("an impossible `expires_in`"),
+        };
+        let lifetime = Duration::from_secs(seconds.clamp(60, 28 * 3600));
+        Ok(Granted { access_token: AccessToken::new(token), lifetime })
+    }
+
+    fn refused(&self) -> Option<OauthError> {
+        let error = self.error.as_deref()?;
+        Some(OauthError {
+            class: aadsts::classify(error, self.suberror.as_deref(), &self.codes()),
+            error: printable(error, |c| c.is_ascii_graphic() && c != '"' && c != '\\'),
+            code: self.code(),
+            trace_id: self
+                .trace_id
+                .as_deref()
+                .map(|id| printable(id, |c| c.is_ascii_alphanumeric() || c == '-'))
+                .filter(|id| !id.is_empty()),
+        })
+    }
+
+    fn codes(&self) -> Vec<u32> {
+        let one = |value: &Value| match value {
+            Value::Number(number) => number.as_u64().and_then(|n| u32::try_from(n).ok()),
+            Value::String(text) => text.parse().ok(),
+            _ => None,
+        };
+        match &self.error_codes {
+            Some(Value::Array(values)) => values.iter().take(8).filter_map(one).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The code to show: the first of `error_codes`, else the digits at the very start of the description.
+    fn code(&self) -> Option<u32> {
+        self.codes().first().copied().or_else(|| {
+            let rest = self.error_description.as_deref()?.strip_prefix("AADSTS")?;
+            let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
+            digits.parse().ok()
+        })
+    }
+}
+
+/// RFC 6750 §2.1: letters, digits and `-._~+/`, then any number of `=`.
+fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    (1..=TOKEN_OCTETS).contains(&token.len())
+        && !body.is_empty()
+        && body.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._~+/".contains(&octet))
+}
+
+fn printable(text: &str, allowed: impl Fn(char) -> bool) -> String {
+    text.chars().filter(|&c| allowed(c)).take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lifetime(expires_in: &str) -> Result<u64, NotGranted> {
+        let body = format!(r#"{{"token_type":"Bearer","access_token":"eyJ0.e-30_~+/="{expires_in}}}"#);
+        parse(200, body.as_bytes()).map(|granted| granted.lifetime.as_secs())
+    }
+
+    fn why(status: u16, body: impl AsRef<[u8]>) -> &'static str {
+        match parse(status, body.as_ref()) {
+            Err(NotGranted::Unclear { why, .. }) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_token_is_taken() {
+        let body = br#"{"token_type":"Bearer","scope":"x","expires_in":4217,"ext_expires_in":4217,"access_token":"eyJ0.a-b_c","new":{"a":[1]}}"#;
+        let granted = parse(200, body).unwrap();
+        assert_eq!(granted.access_token.expose(), "eyJ0.a-b_c");
+        assert_eq!(granted.lifetime, Duration::from_secs(4217));
+    }
+
+    #[test]
+    fn expires_in_comes_as_number_or_text_and_is_kept_within_reason() {
+        for (given, seconds) in [
+            ("", 3600),
+            (r#","expires_in":"3599""#, 3599),
+            (r#","expires_in":0"#, 60),
+            (r#","expires_in":3599.5"#, 3599),
+            (r#","expires_in":18446744073709551615"#, 28 * 3600),
+            (r#","expires_in":null"#, 3600),
+        ] {
+            assert_eq!(lifetime(given), Ok(seconds), "{given}");
+        }
+        for given in [r#","expires_in":"soon""#, r#","expires_in":[]"#, r#","expires_in":"-1""#] {
+            assert!(lifetime(given).is_err(), "{given}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_token_is_not_used() {
+        let answer = |kind: &str, token: &str| format!(r#"{{"token_type":"{kind}","access_token":"{token}"}}"#);
+        for (body, reason) in [
+            (answer("mac", "abc"), "a `token_type` that is not Bearer"),
+            (r#"{"access_token":"abc"}"#.into(), "a `token_type` that is not Bearer"),
+            (r#"{"token_type":"Bearer"}"#.into(), "no `access_token` in it"),
+            (r#"{"error":"invalid_grant","error_codes":[50126]}"#.into(), "success and error at once"),
+            ("<html>Please log in to the guest network</html>".into(), "not JSON"),
+            (String::new(), "not JSON"),
+            (r#"{"token_type":"Bearer","access_tok"#.into(), "JSON that is broken or of another shape"),
+            (format!("{{\"a\":{}{}}}", "[".repeat(16), "]".repeat(16)), "nested too deeply"),
+        ] {
+            assert_eq!(why(200, &body), reason, "{body}");
+        }
+        for token in ["", "a b", "a\\u0001b", "a\\r\\nb", "===", "a=b", &"x".repeat(TOKEN_OCTETS + 1)] {
+            assert!(why(200, answer("Bearer", token)).starts_with("an `access_token` with other"), "{token}");
+        }
+        assert_eq!(why(200, " ".repeat(ANSWER_OCTETS + 1)), "longer than 256 KiB");
+        assert_eq!(why(302, "{}"), "a redirect");
+        assert_eq!(why(403, "<html>blocked by policy</html>"), "not JSON");
+        assert_eq!(why(400, "{}"), "no `error` in it");
+        // Brackets inside strings do not nest.
+        assert!(parse(200, format!(r#"{{"token_type":"bearer","access_token":"a","x":"{}\"["}}"#, "[".repeat(99)).as_bytes()).is_ok());
+    }
+
+    #[test]
+    fn an_oauth_error_is_classified() {
+        let body = br#"{"error":"invalid_grant","error_description":"AADSTS50126: Error validating credentials. Trace ID: x",
+            "error_codes":[50126],"timestamp":"2026-11-22 08:00:00Z","trace_id":"ab-12\r\nx","correlation_id":"c"}"#;
+        assert_eq!(
+            parse(400, body).unwrap_err(),
+            NotGranted::Refused(OauthError {
+                class: Class::WrongPassword,
+                error: "invalid_grant".into(),
+                code: Some(50126),
+                trace_id: Some("ab-12x".into()),
+            })
+        );
+    }
+
+    #[test]
+    fn the_description_gives_a_code_to_show_but_no_verdict() {
+        let body = br#"{"error":"invalid_grant","error_description":"AADSTS50126: wrong"}"#;
+        let Err(NotGranted::Refused(error)) = parse(400, body) else { panic!() };
+        assert_eq!((error.code, error.class), (Some(50126), Class::SignInNeeded));
+    }
+
+    #[test]
+    fn throttling_and_outages_are_never_refusals() {
+        let body = br#"{"error":"invalid_grant","error_codes":[50126]}"#;
+        for status in [408, 429, 500, 502, 503, 504] {
+            assert_eq!(parse(status, body).unwrap_err(), NotGranted::Busy { status, code: Some(50126) });
+            assert_eq!(parse(status, b"<html>").unwrap_err(), NotGranted::Busy { status, code: None });
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_judged(status in 100_u16..600, body in proptest::collection::vec(any::<u8>(), 0..512)) {
+            let _ = parse(status, &body);
+        }
+
+        #[test]
+        fn a_cut_answer_is_never_a_verdict(cut in 0_usize..96) {
+            let whole = br#"{"error":"invalid_grant","error_description":"AADSTS50126: wrong","error_codes":[50126],"x":"y"}"#;
+            let is_unclear = matches!(parse(400, &whole[..cut.min(whole.len() - 1)]), Err(NotGranted::Unclear { .. }));
+            prop_assert!(is_unclear);
+        }
+    }
+}

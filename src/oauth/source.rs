@@ -1,0 +1,271 @@
+//! From an [`Ask`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
+//! requests to an authority that is out of order.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use dashmap::DashMap;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::clock::{Clock, Moment};
+use crate::config::Limits;
+use crate::oauth::Token;
+use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
+use crate::oauth::grant::{Ask, TokenKey, TokenRequest};
+use crate::oauth::response::{self, NotGranted, OauthError};
+use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
+
+/// Retries of one ask.
+const RETRIES: u32 = 2;
+
+/// How long an endpoint is left alone that was busy to the last try and did not say for how long.
+const PAUSE: Duration = Duration::from_secs(60);
+
+/// Why there is no token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// Entra refused.
+    Refused(OauthError),
+    /// Entra is busy or out of order.
+    Busy {
+        /// The HTTP status.
+        status: u16,
+        /// Entra's own code, if it gave one.
+        code: Option<u32>,
+    },
+    /// Something answered that is not a token endpoint.
+    Unclear {
+        /// The HTTP status.
+        status: u16,
+        /// What was wrong with the answer.
+        why: &'static str,
+    },
+    /// No answer.
+    Transport(TransportError),
+    /// Entra asked to be left alone for a while, and that is not over.
+    Paused {
+        /// How long it still lasts.
+        wait: Duration,
+    },
+    /// The authority has been out of order; the next probe is not due.
+    Suspended {
+        /// When the next probe may go out.
+        wait: Duration,
+    },
+    /// Too many requests wait already.
+    QueueFull,
+    /// No turn came in time.
+    NoTurn,
+}
+
+/// Asks an endpoint for tokens.
+pub struct TokenSource {
+    endpoint: Arc<dyn TokenEndpoint>,
+    clock: Clock,
+    slots: Semaphore,
+    waiting: AtomicUsize,
+    queue: usize,
+    one: Duration,
+    total: Duration,
+    /// By authority.
+    breakers: DashMap<String, Breaker>,
+    /// By [`Ask::throttle_key`].
+    pauses: DashMap<TokenKey, Moment>,
+    retries: Mutex<RetryBudget>,
+}
+
+impl TokenSource {
+    /// A source with the bounds and deadlines of `limits`.
+    pub fn new(endpoint: Arc<dyn TokenEndpoint>, clock: Clock, limits: &Limits) -> Self {
+        Self {
+            endpoint,
+            clock,
+            slots: Semaphore::new(limits.token_requests.clamp(1, Semaphore::MAX_PERMITS)),
+            waiting: AtomicUsize::new(0),
+            queue: limits.token_queue,
+            one: limits.token_request,
+            total: limits.token_total,
+            breakers: DashMap::new(),
+            pauses: DashMap::new(),
+            retries: Mutex::default(),
+        }
+    }
+
+    /// Gets a token, within `limits.token_total`.
+    ///
+    /// # Errors
+    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application, all others may pass.
+    pub async fn fetch(&self, ask: &Ask) -> Result<Token, FetchError> {
+        let deadline = Instant::now() + self.total;
+        let (request, pause_key) = (ask.request(), ask.throttle_key());
+        let mut retry = 0;
+        loop {
+            let error = match self.attempt(&request, &pause_key, deadline).await {
+                Ok(token) => return Ok(token),
+                Err(error) => error,
+            };
+            let wait = retry::backoff(retry, chance());
+            let may_retry = retry < RETRIES
+                && error.may_pass_at_once()
+                && !self.pauses.contains_key(&pause_key)
+                && Instant::now() + wait < deadline
+                && self.retry_budget(RetryBudget::spend);
+            if !may_retry {
+                if let FetchError::Busy { .. } = error {
+                    self.pauses.entry(pause_key).or_insert_with(|| self.clock.now().after(PAUSE));
+                }
+                return Err(error);
+            }
+            tracing::debug!(?error, "token request failed and is tried again");
+            sleep(wait).await;
+            retry += 1;
+        }
+    }
+
+    async fn attempt(&self, request: &TokenRequest, key: &TokenKey, deadline: Instant) -> Result<Token, FetchError> {
+        let _slot = self.slot(deadline).await?;
+        let authority = request.url.origin().ascii_serialization();
+        // After the wait for a turn: what was learned meanwhile counts.
+        self.clear_to_send(&authority, key)?;
+        self.retry_budget(|budget| {
+            budget.earn();
+            true
+        });
+        let sent_at = self.clock.now();
+        let one = deadline.min(Instant::now() + self.one);
+        let exchanged = timeout_at(one, self.endpoint.exchange(request)).await.unwrap_or_else(|_| {
+            Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
+        });
+        let result = exchanged.map_err(FetchError::Transport).and_then(|answer| {
+            response::parse(answer.status, &answer.body).map_err(|error| {
+                if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
+                    && let Some(wait) = retry::retry_after(value, SystemTime::now())
+                {
+                    self.pause(key, wait);
+                }
+                FetchError::from(error)
+            })
+        });
+        self.count(&authority, result.as_ref().err());
+        let granted = result?;
+        Ok(Token {
+            access_token: Arc::new(granted.access_token),
+            requested_at: sent_at,
+            expires_at: sent_at.after(granted.lifetime),
+        })
+    }
+
+    async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, FetchError> {
+        if let Ok(slot) = self.slots.try_acquire() {
+            return Ok(slot);
+        }
+        let _place = Place::take(&self.waiting, self.queue).ok_or(FetchError::QueueFull)?;
+        match timeout_at(deadline, self.slots.acquire()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(FetchError::NoTurn),
+        }
+    }
+
+    fn clear_to_send(&self, authority: &str, key: &TokenKey) -> Result<(), FetchError> {
+        let now = self.clock.now();
+        let until = self.pauses.get(key).map(|until| *until);
+        if let Some(until) = until {
+            if until > now {
+                return Err(FetchError::Paused { wait: until.since(now) });
+            }
+            self.pauses.remove_if(key, |_, until| *until <= now);
+        }
+        if let Some(mut breaker) = self.breakers.get_mut(authority)
+            && !breaker.admits(now, chance())
+        {
+            return Err(FetchError::Suspended { wait: breaker.opens_in(now) });
+        }
+        Ok(())
+    }
+
+    fn pause(&self, key: &TokenKey, wait: Duration) {
+        self.pauses.insert(key.clone(), self.clock.now().after(wait));
+    }
+
+    fn count(&self, authority: &str, error: Option<&FetchError>) {
+        let now = self.clock.now();
+        match error.filter(|error| error.is_outage()) {
+            Some(error) => {
+                let opened = self.breakers.entry(authority.to_owned()).or_default().failed(now, chance());
+                if opened {
+                    tracing::warn!(
+                        authority,
+                        ?error,
+                        "Entra does not answer as it should; tokens at hand stay in use, and a probe goes out every 5 to 30 s"
+                    );
+                }
+            }
+            None => {
+                let closed = self.breakers.get_mut(authority).is_some_and(|mut breaker| breaker.answered(now));
+                if closed {
+                    tracing::info!(authority, "Entra answers again");
+                }
+            }
+        }
+    }
+
+    fn retry_budget(&self, change: impl FnOnce(&mut RetryBudget) -> bool) -> bool {
+        change(&mut self.retries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl FetchError {
+    /// Worth a retry within the same login.
+    fn may_pass_at_once(&self) -> bool {
+        match self {
+            Self::Busy { .. } => true,
+            Self::Transport(error) => matches!(error.fault, TransportFault::Connect | TransportFault::Timeout),
+            _ => false,
+        }
+    }
+
+    /// The authority, or the way to it, is at fault.
+    fn is_outage(&self) -> bool {
+        match self {
+            Self::Busy { .. } | Self::Transport(_) => true,
+            Self::Unclear { status, .. } => !(400..500).contains(status),
+            _ => false,
+        }
+    }
+}
+
+impl From<NotGranted> for FetchError {
+    fn from(error: NotGranted) -> Self {
+        match error {
+            NotGranted::Refused(error) => Self::Refused(error),
+            NotGranted::Busy { status, code } => Self::Busy { status, code },
+            NotGranted::Unclear { status, why } => Self::Unclear { status, why },
+        }
+    }
+}
+
+/// A place in a queue of bounded length.
+pub(crate) struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    /// Takes one, unless `most` are taken.
+    pub(crate) fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
+        if taken.fetch_add(1, Ordering::Relaxed) < most {
+            return Some(Self(taken));
+        }
+        taken.fetch_sub(1, Ordering::Relaxed);
+        None
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests;
