@@ -31,9 +31,9 @@ impl NoProxy {
 
     fn covers_name(&self, name: &str) -> bool {
         let name = name.strip_suffix('.').unwrap_or(name).to_lowercase();
-        self.domains.iter().any(|domain| {
-            name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-        })
+        self.domains
+            .iter()
+            .any(|domain| name.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.')))
     }
 }
 

@@ -175,9 +175,12 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
 
 fn transport(error: &TransportError) -> Failure {
     let (actor, cause, what, remedy) = match error.fault {
-        TransportFault::Setup => {
-            (Actor::Operator, "token-client-unusable", "the client for token requests cannot be set up", "check `forward_proxy` and `trust`")
-        }
+        TransportFault::Setup => (
+            Actor::Operator,
+            "token-client-unusable",
+            "the client for token requests cannot be set up",
+            "check `forward_proxy` and `trust`",
+        ),
         TransportFault::Connect => (
             Actor::Network,
             "entra-unreachable",
@@ -295,7 +298,12 @@ mod tests {
     use super::*;
 
     fn of(class: Class, code: Option<u32>) -> Failure {
-        fetch(&FetchError::Refused(OauthError { class, error: "invalid_grant".into(), code, trace_id: Some("t-1".into()) }))
+        fetch(&FetchError::Refused(OauthError {
+            class,
+            error: "invalid_grant".into(),
+            code,
+            trace_id: Some("t-1".into()),
+        }))
     }
 
     #[test]

@@ -146,7 +146,9 @@ impl Forwarding {
             let unfamiliar_total = (total * 5 / 8).max(1).min(total);
             let refused = |familiar: bool| ledger.refused.iter().filter(|r| r.familiar == familiar).count() as u32;
             let unfamiliar = refused(false) + ledger.out_unfamiliar;
-            if unfamiliar + refused(true) + ledger.out_familiar >= total || (!familiar && unfamiliar >= unfamiliar_total) {
+            if unfamiliar + refused(true) + ledger.out_familiar >= total
+                || (!familiar && unfamiliar >= unfamiliar_total)
+            {
                 return Err(Hold::Budget);
             }
             *(if familiar { &mut ledger.out_familiar } else { &mut ledger.out_unfamiliar }) += 1;
@@ -175,7 +177,8 @@ impl Forwarding {
         });
         if self.ledgers.len() >= USERS {
             // Whoever only succeeded becomes unfamiliar, which costs nothing while the budget is whole.
-            self.ledgers.retain(|_, ledger| ledger.out > 0 || !ledger.refused.is_empty() || ledger.locked_until.is_some());
+            self.ledgers
+                .retain(|_, ledger| ledger.out > 0 || !ledger.refused.is_empty() || ledger.locked_until.is_some());
         }
     }
 
@@ -191,7 +194,8 @@ impl Forwarding {
         while egress.refused.front().is_some_and(|at| now.since(*at) >= Duration::from_secs(3600)) {
             egress.refused.pop_front();
         }
-        let last_minute = egress.refused.iter().rev().take_while(|at| now.since(**at) < Duration::from_secs(60)).count();
+        let last_minute =
+            egress.refused.iter().rev().take_while(|at| now.since(**at) < Duration::from_secs(60)).count();
         let spent = egress.refused.len() >= self.per_hour || last_minute >= self.per_minute;
         if spent && !egress.warned {
             tracing::warn!(

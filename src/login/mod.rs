@@ -15,13 +15,13 @@ use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
 use crate::config::{Account, Config, Grant};
 use crate::failure::Failure;
+use crate::oauth::Token;
 use crate::oauth::cache::TokenCache;
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::flight::Flights;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::{Proof, ProofKey};
 use crate::oauth::source::TokenSource;
-use crate::oauth::Token;
 use crate::sasl::Bearer;
 use crate::secret::Password;
 
@@ -127,11 +127,8 @@ impl Gatekeeper {
         let source = Source::of(request.source);
         let Some((account, address)) = self.config.accounts.find(request.login) else {
             let who = TokenKey::encode(["unknown", request.login.as_str()]);
-            return Err(match self.prove_locally(who, None, request.password, source).await {
-                Ok(()) => explain::unknown_account(),
-                Err(failure) if failure.cause == explain::wrong_local_password().cause => explain::unknown_account(),
-                Err(failure) => failure,
-            });
+            self.prove_locally(who, None, request.password, source).await?;
+            return Err(explain::unknown_account());
         };
         let obtained = match &account.grant {
             Grant::Password => {
@@ -162,7 +159,8 @@ impl Gatekeeper {
     pub fn admit_token(&self, bearer: &Bearer) -> Result<(Arc<Account>, Bearer), Failure> {
         let accounts = &self.config.accounts;
         let by_login = LoginName::parse(bearer.user.as_str()).ok().and_then(|name| accounts.find(&name));
-        let by_mailbox = || accounts.entries().iter().find(|entry| entry.mailbox.as_ref() == Some(&bearer.user)).cloned();
+        let by_mailbox =
+            || accounts.entries().iter().find(|entry| entry.mailbox.as_ref() == Some(&bearer.user)).cloned();
         let account = by_login.map(|(account, _)| account).or_else(by_mailbox).ok_or_else(explain::unknown_account)?;
         Ok((account, bearer.clone()))
     }
@@ -205,6 +203,7 @@ impl Gatekeeper {
         let proof = self.prove(&who, password)?;
         let proved = self.local.prove(Claim { who, proof, password, account, source }).await;
         proved.map_err(|reason| match reason {
+            NotProved::Wrong if account.is_none() => explain::unknown_account(),
             NotProved::Wrong => explain::wrong_local_password(),
             NotProved::Throttled => explain::guessed_too_often(),
             NotProved::Busy => explain::hashing_busy(),

@@ -49,8 +49,7 @@ impl Throttle {
         if self.pairs.len() >= PAIRS && !self.pairs.contains_key(&key) && !self.make_room(now) {
             return false;
         }
-        let mut pair =
-            self.pairs.entry(key).or_insert(Pair { since: now, last: now, attempts: 0, familiar: false });
+        let mut pair = self.pairs.entry(key).or_insert(Pair { since: now, last: now, attempts: 0, familiar: false });
         if now.since(pair.since) >= WINDOW {
             (pair.since, pair.attempts) = (now, 0);
         }
@@ -58,8 +57,7 @@ impl Throttle {
             return false;
         }
         if !pair.familiar {
-            let mut all =
-                self.unfamiliar.entry(account.clone()).or_insert(Unfamiliar { since: now, attempts: 0 });
+            let mut all = self.unfamiliar.entry(account.clone()).or_insert(Unfamiliar { since: now, attempts: 0 });
             if now.since(all.since) >= HOUR {
                 *all = Unfamiliar { since: now, attempts: 0 };
             }

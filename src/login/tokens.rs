@@ -172,7 +172,9 @@ impl Gatekeeper {
         match self.cache.look(&key, Some(&proof), need, now) {
             Found::Usable(token, _) if is_news(&token, seen.as_ref()) => return Ok(token),
             Found::Usable(..) | Found::Proved => attempt.proved = true,
-            Found::Nothing if self.refused.answers(&proof, now) => return Err(Setback::refusal(explain::refused_before())),
+            Found::Nothing if self.refused.answers(&proof, now) => {
+                return Err(Setback::refusal(explain::refused_before()));
+            }
             Found::Nothing => attempt.proved = false,
         }
         let standing_key = Errand::User(proof);

@@ -285,7 +285,12 @@ mod tests {
             }
             for text in [entry.meaning, entry.remedy] {
                 assert!(!text.is_empty() && !text.ends_with('.') && text.is_ascii(), "{text}");
-                assert!(!text.starts_with(|c: char| c.is_uppercase()) || text.starts_with("Entra") || text.starts_with("Conditional Access"), "{text}");
+                assert!(
+                    !text.starts_with(|c: char| c.is_uppercase())
+                        || text.starts_with("Entra")
+                        || text.starts_with("Conditional Access"),
+                    "{text}"
+                );
             }
         }
         assert!(seen.len() >= 120, "{} codes", seen.len());

@@ -241,7 +241,11 @@ mod tests {
 
     fn token(clock: &Clock, lifetime: Duration) -> Token {
         let now = clock.now();
-        Token { access_token: Arc::new(AccessToken::new("t".into())), requested_at: now, expires_at: now.after(lifetime) }
+        Token {
+            access_token: Arc::new(AccessToken::new("t".into())),
+            requested_at: now,
+            expires_at: now.after(lifetime),
+        }
     }
 
     fn renewal(found: Found) -> Option<Renewal> {
@@ -254,14 +258,9 @@ mod tests {
     #[test]
     fn the_margin_is_kept_and_never_asks_for_the_impossible() {
         let need = |margin, want| Need { margin: minutes(margin), want_life: minutes(want) };
-        for (margin, want, lifetime, least) in [
-            (5, 0, 60, 5),
-            (5, 30, 60, 30),
-            (5, 30, 40, 20),
-            (50, 30, 60, 50),
-            (60, 0, 60, 45),
-            (90, 0, 60, 45),
-        ] {
+        for (margin, want, lifetime, least) in
+            [(5, 0, 60, 5), (5, 30, 60, 30), (5, 30, 40, 20), (50, 30, 60, 50), (60, 0, 60, 45), (90, 0, 60, 45)]
+        {
             assert_eq!(need(margin, want).least(minutes(lifetime)), minutes(least), "{margin} {want} {lifetime}");
         }
     }

@@ -203,7 +203,8 @@ fn certificate_refused(error: &reqwest::Error) -> bool {
     while let Some(cause) = source {
         // An I/O error hides what it carries from `source`.
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls = inner.and_then(|e| e.downcast_ref::<rustls::Error>()).or_else(|| cause.downcast_ref::<rustls::Error>());
+        let tls =
+            inner.and_then(|e| e.downcast_ref::<rustls::Error>()).or_else(|| cause.downcast_ref::<rustls::Error>());
         if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }

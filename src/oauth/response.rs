@@ -94,7 +94,9 @@ pub fn parse(status: u16, body: &[u8]) -> Result<Granted, NotGranted> {
         Ok(answer) => match status {
             200 if answer.error.is_some() => Err(unclear("success and error at once")),
             200 => answer.granted().map_err(unclear),
-            400..=499 => answer.refused().map_or_else(|| Err(unclear("no `error` in it")), |e| Err(NotGranted::Refused(e))),
+            400..=499 => {
+                answer.refused().map_or_else(|| Err(unclear("no `error` in it")), |e| Err(NotGranted::Refused(e)))
+            }
             300..=399 => Err(unclear("a redirect")),
             _ => Err(unclear("an unexpected status")),
         },
@@ -269,12 +271,19 @@ mod tests {
         assert_eq!(why(403, "<html>blocked by policy</html>"), "not JSON");
         assert_eq!(why(400, "{}"), "no `error` in it");
         // Brackets inside strings do not nest.
-        assert!(parse(200, format!(r#"{{"token_type":"bearer","access_token":"a","x":"{}\"["}}"#, "[".repeat(99)).as_bytes()).is_ok());
+        assert!(
+            parse(
+                200,
+                format!(r#"{{"token_type":"bearer","access_token":"a","x":"{}\"["}}"#, "[".repeat(99)).as_bytes()
+            )
+            .is_ok()
+        );
     }
 
     #[test]
     fn an_oauth_error_is_classified() {
-        let body = br#"{"error":"invalid_grant","error_description":"AADSTS50126: Error validating credentials. Trace ID: x",
+        let body =
+            br#"{"error":"invalid_grant","error_description":"AADSTS50126: Error validating credentials. Trace ID: x",
             "error_codes":[50126],"timestamp":"2026-11-22 08:00:00Z","trace_id":"ab-12\r\nx","correlation_id":"c"}"#;
         assert_eq!(
             parse(400, body).unwrap_err(),

@@ -101,11 +101,16 @@ impl TokenSource {
         let deadline = Instant::now() + self.total;
         let (request, pause_key) = (ask.request(), ask.throttle_key());
         let mut retry = 0;
+        let mut before = None;
         loop {
             let error = match self.attempt(&request, &pause_key, deadline).await {
                 Ok(token) => return Ok(token),
                 Err(error) => error,
             };
+            if !error.was_sent() {
+                // What went wrong when Entra was asked says more than why it was not asked again.
+                return Err(before.unwrap_or(error));
+            }
             let wait = retry::backoff(retry, chance());
             let may_retry = retry < RETRIES
                 && error.may_pass_at_once()
@@ -119,6 +124,7 @@ impl TokenSource {
                 return Err(error);
             }
             tracing::debug!(?error, "token request failed and is tried again");
+            before = Some(error);
             sleep(wait).await;
             retry += 1;
         }
@@ -218,6 +224,10 @@ impl TokenSource {
 }
 
 impl FetchError {
+    fn was_sent(&self) -> bool {
+        !matches!(self, Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn)
+    }
+
     /// Worth a retry within the same login.
     fn may_pass_at_once(&self) -> bool {
         match self {
