@@ -3,8 +3,8 @@ use std::sync::LazyLock;
 use url::Url;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, Log, LogFormat, LoginPattern, Trust};
-use crate::oauth::fake::{FakeEndpoint, Reply};
+use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern};
+use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::proto::Refusal;
 
 const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
@@ -49,20 +49,13 @@ fn config(limits: Limits) -> Config {
     };
     let local = || Grant::ClientCredentials { passwords: vec![LOCAL_HASH.clone()] };
     let one = |text| LoginPattern::Address(address(text));
-    Config {
-        listeners: Vec::new(),
-        accounts: Accounts::new(vec![
-            account(LoginPattern::Domain("contoso.example".into()), &[], Grant::Password, None),
-            account(one("bob@contoso.example"), &["bob", "bobby"], Grant::Password, None),
-            account(one("scanner@contoso.example"), &["scan7"], local(), Some("reception@contoso.example")),
-            account(one("fax@contoso.example"), &[], local(), None),
-        ]),
-        forward_proxy: None,
-        trust: Trust { system_roots: true, additional_ca: None },
-        limits,
-        log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
-        notes: Vec::new(),
-    }
+    let accounts = Accounts::new(vec![
+        account(LoginPattern::Domain("contoso.example".into()), &[], Grant::Password, None),
+        account(one("bob@contoso.example"), &["bob", "bobby"], Grant::Password, None),
+        account(one("scanner@contoso.example"), &["scan7"], local(), Some("reception@contoso.example")),
+        account(one("fax@contoso.example"), &[], local(), None),
+    ]);
+    fake::config(accounts, limits)
 }
 
 impl World {

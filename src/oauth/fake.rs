@@ -7,8 +7,22 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+use crate::config::{Accounts, Config, Limits, Log, LogFormat, Trust};
 use crate::oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
 use crate::oauth::grant::TokenRequest;
+
+/// A configuration with nothing but these.
+pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
+    Config {
+        listeners: Vec::new(),
+        accounts,
+        forward_proxy: None,
+        trust: Trust { system_roots: false, additional_ca: None },
+        limits,
+        log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
+        notes: Vec::new(),
+    }
+}
 
 pub(crate) type Fields = HashMap<String, String>;
 type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;

@@ -130,7 +130,7 @@ async fn requests_at_once_and_in_the_queue_are_bounded() {
             tokio::spawn(async move { source.fetch(&ask(&n.to_string())).await.map(drop) })
         })
         .collect();
-    // Everything that can go on without an answer has gone on once the timers of the sixth have nothing to wait for.
+    // On one thread, all six have gone as far as they can before this goes on.
     tokio::task::yield_now().await;
     assert_eq!(endpoint.count(), 2);
     endpoint.open();
