@@ -279,3 +279,6 @@ impl Drop for Forward {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -239,3 +239,6 @@ fn check_identity(account: &Account, address: &MailAddress, request: LoginReques
     let itself = acting_as == request.login || acting_as.as_str() == address.as_str();
     if itself || mailbox == Some(acting_as.as_str()) { Ok(()) } else { Err(explain::other_identity()) }
 }
+
+#[cfg(test)]
+mod tests;

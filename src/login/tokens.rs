@@ -341,3 +341,52 @@ fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
     let Failure { cause, .. } = setback.failure;
     tracing::info!(login = login_name(ask), client_id = ask.application.client_id, cause, code, failure = %setback.failure, "no token");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::LoginName;
+    use crate::login::tests::{VICTIM, World};
+    use crate::oauth::fake::FakeEndpoint;
+
+    #[tokio::test]
+    async fn a_caller_who_looked_before_another_flight_landed_gets_what_it_brought() {
+        let world = World::new(FakeEndpoint::with_password("right"));
+        let (account, address) = {
+            let accounts = &world.gate.config.accounts;
+            accounts.find(&LoginName::parse("alice@contoso.example").unwrap()).unwrap()
+        };
+        let password = Arc::new(Password::new("right".into()));
+        let user = Ask {
+            application: Arc::clone(&account.application),
+            scope: scope(&account).into(),
+            grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
+        };
+        let application = Ask { grant: GrantRequest::ClientCredentials, ..user.clone() };
+        let errand = |seen: Option<&Token>| UserErrand {
+            ask: user.clone(),
+            attempt: Attempt {
+                user: TokenKey::encode(["alice"]),
+                proof: world.gate.prove(&user.key(), &password).unwrap(),
+                source: Source::of(VICTIM.into()),
+                proved: false,
+                cloud: account.application.cloud,
+            },
+            need: Need { margin: Duration::ZERO, want_life: Duration::ZERO },
+            seen: seen.cloned(),
+        };
+        let gate = || Arc::clone(&world.gate);
+        let first = gate().run_user_errand(errand(None)).await.unwrap();
+        assert!(gate().run_user_errand(errand(None)).await.unwrap().is(&first));
+        assert_eq!(world.entra.count(), 1);
+        assert!(
+            !gate().run_user_errand(errand(Some(&first))).await.unwrap().is(&first),
+            "whoever has seen it wants another"
+        );
+
+        let first = gate().run_application_errand(application.clone(), None).await.unwrap();
+        assert!(gate().run_application_errand(application.clone(), None).await.unwrap().is(&first));
+        assert!(!gate().run_application_errand(application, Some(first.clone())).await.unwrap().is(&first));
+        assert_eq!(world.entra.count(), 4);
+    }
+}

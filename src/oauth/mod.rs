@@ -13,6 +13,8 @@ use crate::secret::AccessToken;
 pub mod aadsts;
 pub mod cache;
 pub mod endpoint;
+#[cfg(test)]
+pub(crate) mod fake;
 pub mod flight;
 pub mod grant;
 pub mod proof;

@@ -1,6 +1,7 @@
 //! Keyed hashes of passwords: what stands in front of a cached token, and how a refused password is recognised again.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 
 use aws_lc_rs::{constant_time, hmac, rand};
 
@@ -8,7 +9,7 @@ use crate::oauth::grant::TokenKey;
 use crate::secret::Password;
 
 /// HMAC-SHA-256 of a tuple and a password under a [`ProofKey`]. Comparing takes the same time for any two.
-#[derive(Clone, Copy, Hash)]
+#[derive(Clone, Copy)]
 pub struct Proof([u8; 32]);
 
 impl PartialEq for Proof {
@@ -18,6 +19,12 @@ impl PartialEq for Proof {
 }
 
 impl Eq for Proof {}
+
+impl Hash for Proof {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.hash(state);
+    }
+}
 
 impl fmt::Debug for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -107,8 +107,10 @@ impl TokenSource {
                 Ok(token) => return Ok(token),
                 Err(error) => error,
             };
-            // What went wrong when Entra was asked says more than why it was not asked again.
-            let error = if error.was_sent() { error } else { before.unwrap_or(error) };
+            if !error.was_sent() {
+                // What went wrong when Entra was asked says more than why it was not asked again.
+                return Err(before.unwrap_or(error));
+            }
             let wait = retry::backoff(retry, chance());
             let may_retry = retry < RETRIES
                 && error.may_pass_at_once()
@@ -274,3 +276,6 @@ impl Drop for Place<'_> {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests;

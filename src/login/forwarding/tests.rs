@@ -1,0 +1,150 @@
+use super::*;
+use crate::clock::Clock;
+use crate::oauth::proof::ProofKey;
+use crate::secret::Password;
+
+struct World {
+    clock: Clock,
+    forwarding: Arc<Forwarding>,
+    key: ProofKey,
+    cloud: Cloud,
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            clock: Clock::manual(),
+            forwarding: Arc::new(Forwarding::new(&Limits::default())),
+            key: ProofKey::generate().unwrap(),
+            cloud: Cloud::Worldwide,
+        }
+    }
+
+    fn attempt(&self, user: &str, password: u32, source: u8) -> Attempt {
+        let user = TokenKey::encode([user]);
+        let proof = self.key.prove(&user, &Password::new(password.to_string()));
+        let source = Source::of(IpAddr::from([192, 0, 2, source]));
+        Attempt { user, proof, source, proved: false, cloud: self.cloud }
+    }
+
+    fn open(&self, user: &str, password: u32, source: u8) -> Result<Forward, Hold> {
+        self.forwarding.open(self.attempt(user, password, source), self.clock.now())
+    }
+
+    /// Forwards wrong passwords `from..to` and says how many went out.
+    fn guess(&self, user: &str, passwords: std::ops::Range<u32>, source: u8) -> usize {
+        let went_out = |password: &u32| {
+            self.open(user, *password, source).map(|forward| forward.refused(self.clock.now())).is_ok()
+        };
+        passwords.filter(went_out).count()
+    }
+}
+
+#[test]
+fn strangers_spend_five_of_the_eight_and_familiar_sources_the_rest() {
+    let world = World::new();
+    world.forwarding.succeeded_from(&TokenKey::encode(["a"]), Source::of(IpAddr::from([192, 0, 2, 9])));
+    assert_eq!(world.guess("a", 0..100, 1), 5);
+    assert_eq!(world.guess("a", 100..200, 2), 0);
+    assert_eq!(world.guess("a", 200..300, 9), 3);
+    assert_eq!(world.guess("b", 0..100, 9), 5, "another account");
+    world.clock.advance(WINDOW);
+    assert_eq!(world.guess("a", 300..400, 1), 5, "a day later");
+}
+
+#[test]
+fn the_us_government_clouds_have_two() {
+    let mut world = World::new();
+    world.cloud = Cloud::UsGovDod;
+    assert_eq!(world.guess("a", 0..100, 1), 1);
+    world.forwarding.succeeded_from(&TokenKey::encode(["a"]), Source::of(IpAddr::from([192, 0, 2, 9])));
+    assert_eq!(world.guess("a", 100..200, 9), 1);
+}
+
+#[test]
+fn parallel_guesses_count_before_they_fail() {
+    let world = World::new();
+    let out: Vec<_> = (0..1000).filter_map(|password| world.open("a", password, 1).ok()).collect();
+    assert_eq!(out.len(), 5);
+    drop(out);
+    assert_eq!(world.guess("a", 0..100, 1), 5, "those without a verdict do not count");
+}
+
+#[test]
+fn a_repeated_wrong_password_and_a_proved_one_are_no_new_guesses() {
+    let world = World::new();
+    assert_eq!(world.guess("a", 0..5, 1), 5);
+    assert_eq!(world.guess("a", 0..5, 1), 5, "repeats");
+    assert_eq!(world.open("a", 99, 1).unwrap_err(), Hold::Budget);
+    let proved = Attempt { proved: true, ..world.attempt("a", 99, 1) };
+    world.forwarding.open(proved, world.clock.now()).unwrap().accepted();
+    assert_eq!(world.guess("a", 200..300, 2), 5, "a success makes the budget whole");
+}
+
+#[test]
+fn the_last_refusal_of_a_budget_is_told_once() {
+    let world = World::new();
+    world.forwarding.succeeded_from(&TokenKey::encode(["a"]), Source::of(IpAddr::from([192, 0, 2, 9])));
+    let last = |password| world.open("a", password, 9).unwrap().refused(world.clock.now());
+    assert_eq!((0..8).filter(|password| last(*password)).collect::<Vec<_>>(), [7]);
+}
+
+#[test]
+fn a_locked_account_is_left_alone_for_longer_and_longer() {
+    let world = World::new();
+    let mut waits = Vec::new();
+    for password in 0..8 {
+        world.open("a", password, 1).unwrap().locked(world.clock.now(), Duration::ZERO);
+        let Err(Hold::Locked { wait }) = world.open("a", 100, 1) else { panic!("not held") };
+        waits.push(wait.as_secs());
+        world.clock.advance(wait);
+    }
+    assert_eq!(waits, [60, 120, 240, 480, 960, 1800, 1800, 1800]);
+    let probe = world.open("a", 100, 1).unwrap();
+    assert!(matches!(world.open("a", 101, 1), Err(Hold::Locked { .. })), "one at a time");
+    probe.accepted();
+    assert!(world.open("a", 101, 1).is_ok());
+    world.open("a", 0, 1).unwrap().locked(world.clock.now(), Duration::from_secs(300));
+    assert_eq!(world.open("a", 1, 1).unwrap_err(), Hold::Locked { wait: Duration::from_secs(300) });
+}
+
+#[test]
+fn refusals_over_all_accounts_are_capped_per_minute_and_hour_for_strangers() {
+    let world = World::new();
+    world.forwarding.succeeded_from(&TokenKey::encode(["known"]), Source::of(IpAddr::from([192, 0, 2, 9])));
+    let spray = |round: u32| (0..200).map(|n| world.guess(&format!("{round}-{n}"), 0..1, 1)).sum::<usize>();
+    assert_eq!(spray(0), 60);
+    assert_eq!(world.open("known", 1, 1).unwrap_err(), Hold::Egress);
+    drop(world.open("known", 1, 9).expect("a familiar source goes on"));
+    let mut total = 60;
+    for round in 1..20 {
+        world.clock.advance(Duration::from_secs(60));
+        total += spray(round);
+    }
+    assert_eq!(total, 600);
+    world.clock.advance(Duration::from_secs(3600));
+    assert_eq!(spray(21), 60);
+}
+
+#[test]
+fn a_source_is_an_address_or_a_subnet() {
+    let source = |text: &str| Source::of(text.parse().unwrap());
+    assert_eq!(source("2001:db8:0:1::1"), source("2001:db8:0:1:ffff::2"));
+    assert_ne!(source("2001:db8:0:1::1"), source("2001:db8:0:2::1"));
+    assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+    assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+}
+
+#[test]
+fn nothing_is_kept_about_users_of_whom_nothing_needs_to_be_known() {
+    let world = World::new();
+    for n in 0..100 {
+        drop(world.open(&n.to_string(), 0, 1));
+    }
+    world.guess("a", 0..1, 1);
+    world.forwarding.sweep(world.clock.now());
+    assert_eq!(world.forwarding.ledgers.len(), 1);
+    world.clock.advance(WINDOW);
+    world.forwarding.sweep(world.clock.now());
+    assert!(world.forwarding.ledgers.is_empty());
+}

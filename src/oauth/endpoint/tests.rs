@@ -1,0 +1,219 @@
+use std::net::SocketAddr;
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::config::{Accounts, Application, Cloud, Limits, NoProxy};
+use crate::oauth::fake;
+use crate::oauth::grant::{Ask, GrantRequest};
+use crate::secret::{ClientSecret, ProxyPassword};
+
+const TOKEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
+
+/// Speaks TLS as `localhost` and answers every request with the same octets.
+struct Server {
+    address: SocketAddr,
+    client_tls: ClientConfig,
+    requests: tokio::sync::mpsc::Receiver<String>,
+}
+
+fn provider() -> Arc<rustls::crypto::CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+fn trusting(certificate: Option<&CertificateDer<'static>>) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(certificate.cloned());
+    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    builder.with_root_certificates(roots).with_no_client_auth()
+}
+
+/// One request: its head, and as much body as its `Content-Length` says.
+async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> Option<String> {
+    let mut request = Vec::new();
+    loop {
+        if let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&request[..end]).to_lowercase();
+            let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next()?.parse().ok());
+            if request.len() >= end + 4 + length.unwrap_or(0) {
+                return Some(String::from_utf8_lossy(&request).into_owned());
+            }
+        }
+        if stream.read_buf(&mut request).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+async fn answer(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), reply: &[u8]) -> Option<String> {
+    let request = read_request(stream).await?;
+    stream.write_all(reply).await.ok()?;
+    stream.flush().await.ok()?;
+    Some(request)
+}
+
+async fn serve(reply: impl Into<Vec<u8>>) -> Server {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let certificate = made.cert.der().clone();
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+    let server = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
+    let server = server.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
+    let (acceptor, reply) = (TlsAcceptor::from(Arc::new(server)), reply.into());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (sender, requests) = tokio::sync::mpsc::channel(8);
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            if let Ok(mut stream) = acceptor.accept(stream).await
+                && let Some(request) = answer(&mut stream, &reply).await
+            {
+                sender.send(request).await.unwrap();
+                // Held open: that an answer is over is for its head to say.
+                while stream.read_buf(&mut Vec::new()).await.is_ok_and(|octets| octets > 0) {}
+            }
+        }
+    });
+    Server { address, client_tls: trusting(Some(&certificate)), requests }
+}
+
+fn request(address: SocketAddr) -> TokenRequest {
+    let application = Application {
+        authority: Url::parse(&format!("https://localhost:{}/", address.port())).unwrap(),
+        tenant: "t".into(),
+        client_id: "c".into(),
+        client_secret: Some(ClientSecret::new("s&cret".into())),
+        cloud: Cloud::Worldwide,
+    };
+    Ask { application: Arc::new(application), scope: "s".into(), grant: GrantRequest::ClientCredentials }.request()
+}
+
+fn endpoint(tls: ClientConfig, limits: Limits, proxy: Option<ForwardProxy>) -> HttpEndpoint {
+    let config = Config { forward_proxy: proxy, ..fake::config(Accounts::default(), limits) };
+    HttpEndpoint::new(Arc::new(config), tls)
+}
+
+async fn exchange(server: &Server) -> Result<Answer, TransportError> {
+    endpoint(server.client_tls.clone(), Limits::default(), None).exchange(&request(server.address)).await
+}
+
+async fn fault(server: &Server) -> TransportFault {
+    exchange(server).await.unwrap_err().fault
+}
+
+#[tokio::test]
+async fn a_form_goes_out_and_the_answer_comes_back() {
+    let mut server = serve("HTTP/1.1 429 Too Many\r\nRetry-After: 7\r\nContent-Length: 5\r\n\r\n{\"a\"}").await;
+    let answer = exchange(&server).await.unwrap();
+    assert_eq!((answer.status, answer.retry_after.as_deref(), &answer.body[..]), (429, Some("7"), &b"{\"a\"}"[..]));
+    let request = server.requests.recv().await.unwrap();
+    assert!(request.starts_with("POST /t/oauth2/v2.0/token HTTP/1.1\r\n"), "{request}");
+    assert!(request.ends_with("\r\n\r\ngrant_type=client_credentials&client_id=c&scope=s&client_secret=s%26cret"));
+    let head = request.to_lowercase();
+    for header in
+        ["content-type: application/x-www-form-urlencoded\r\n", "user-agent: gatepost/", "client-request-id: "]
+    {
+        assert!(head.contains(header), "{header}");
+    }
+}
+
+#[tokio::test]
+async fn a_redirect_is_an_answer_and_not_followed() {
+    let mut server = serve("HTTP/1.1 307 Away\r\nLocation: https://evil.example/\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(exchange(&server).await.unwrap().status, 307);
+    assert!(server.requests.recv().await.is_some());
+    assert!(server.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn an_endless_answer_is_cut_off() {
+    let announced = format!("HTTP/1.1 200 OK\r\nContent-Length: 300000\r\n\r\n{}", " ".repeat(300_000));
+    assert_eq!(fault(&serve(announced).await).await, TransportFault::TooLong);
+    let chunk = format!("40000\r\n{}\r\n", " ".repeat(0x40000));
+    let chunked = format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}");
+    assert_eq!(fault(&serve(chunked).await).await, TransportFault::TooLong);
+}
+
+#[tokio::test]
+async fn what_is_no_http_or_breaks_off_is_no_answer() {
+    assert_eq!(fault(&serve("* OK IMAP4rev1 ready\r\n").await).await, TransportFault::Broken);
+    let limits = Limits { token_request: Duration::from_millis(50), ..Limits::default() };
+    let half = serve("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}").await;
+    let error = endpoint(half.client_tls.clone(), limits, None).exchange(&request(half.address)).await.unwrap_err();
+    assert_eq!(error.fault, TransportFault::Timeout);
+}
+
+#[tokio::test]
+async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sent() {
+    let mut server = serve(TOKEN).await;
+    server.client_tls = trusting(None);
+    let error = exchange(&server).await.unwrap_err();
+    assert_eq!(error.fault, TransportFault::Certificate, "{error}");
+    assert!(server.requests.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn nobody_there_is_a_fault_of_the_connection() {
+    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let error = endpoint(trusting(None), Limits::default(), None).exchange(&request(address)).await.unwrap_err();
+    assert_eq!(error.fault, TransportFault::Connect);
+    assert!(!error.detail.contains("/t/oauth2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_proxy_gets_its_password_and_its_refusals_are_told_apart() {
+    for (reply, fault) in [
+        (
+            "HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n",
+            TransportFault::ProxyAuthentication,
+        ),
+        ("HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n", TransportFault::ProxyRefused),
+    ] {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            answer(&mut stream, reply.as_bytes()).await.unwrap()
+        });
+        let proxy = ForwardProxy {
+            host: "127.0.0.1".into(),
+            port,
+            authentication: ProxyAuthentication::Basic {
+                username: "svc".into(),
+                password: ProxyPassword::new("p:w".into()),
+            },
+            no_proxy: NoProxy::default(),
+        };
+        let endpoint = endpoint(trusting(None), Limits::default(), Some(proxy));
+        let error = endpoint.exchange(&request(SocketAddr::from(([127, 0, 0, 1], 9)))).await.unwrap_err();
+        assert_eq!(error.fault, fault, "{error}");
+        let asked = asked.await.unwrap().to_lowercase();
+        assert!(asked.starts_with("connect localhost:9 http/1.1\r\n"), "{asked}");
+        assert!(asked.contains("proxy-authorization: basic c3zjonA6dw==".to_lowercase().as_str()), "{asked}");
+    }
+}
+
+#[tokio::test]
+async fn a_destination_of_no_proxy_goes_straight() {
+    let mut server = serve(TOKEN).await;
+    let proxy = ForwardProxy {
+        host: "127.0.0.1".into(),
+        port: 9,
+        authentication: ProxyAuthentication::None,
+        no_proxy: NoProxy::default().with_loopback(),
+    };
+    let endpoint = endpoint(server.client_tls.clone(), Limits::default(), Some(proxy));
+    assert_eq!(endpoint.exchange(&request(server.address)).await.unwrap().status, 200);
+    assert!(server.requests.recv().await.is_some());
+}
+
+#[test]
+fn a_guid_has_its_form() {
+    let id = guid();
+    assert_eq!(id.split('-').map(str::len).collect::<Vec<_>>(), [8, 4, 4, 4, 12]);
+    assert_eq!(&id[14..15], "4");
+    assert_ne!(id, guid());
+}

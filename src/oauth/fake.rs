@@ -1,0 +1,121 @@
+//! A token endpoint for tests: a closure judges each form, and every form is kept.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+use crate::config::{Accounts, Config, Limits, Log, LogFormat, Trust};
+use crate::oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
+use crate::oauth::grant::TokenRequest;
+
+/// A configuration with nothing but these.
+pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
+    Config {
+        listeners: Vec::new(),
+        accounts,
+        forward_proxy: None,
+        trust: Trust { system_roots: false, additional_ca: None },
+        limits,
+        log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
+        notes: Vec::new(),
+    }
+}
+
+pub(crate) type Fields = HashMap<String, String>;
+type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
+
+#[derive(Clone)]
+pub(crate) enum Reply {
+    /// A new token that is good for so many seconds.
+    Token(u64),
+    /// `invalid_grant` with this code.
+    Denied(u32),
+    /// Any status, `Retry-After`, and body.
+    Raw(u16, Option<&'static str>, &'static str),
+    /// No answer.
+    Unreachable,
+    /// Never an answer.
+    Silence,
+}
+
+pub(crate) struct FakeEndpoint {
+    judge: Mutex<Judge>,
+    asked: Mutex<Vec<Fields>>,
+    gate: Arc<Semaphore>,
+}
+
+impl FakeEndpoint {
+    pub(crate) fn new(judge: impl Fn(&Fields) -> Reply + Send + 'static) -> Arc<Self> {
+        let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+        Arc::new(Self { judge: Mutex::new(Box::new(judge)), asked: Mutex::default(), gate })
+    }
+
+    /// Accepts this password of anyone, and every application.
+    pub(crate) fn with_password(right: &'static str) -> Arc<Self> {
+        Self::new(move |form| match form.get("password") {
+            Some(password) if password != right => Reply::Denied(50126),
+            _ => Reply::Token(3600),
+        })
+    }
+
+    pub(crate) fn judge_by(&self, judge: impl Fn(&Fields) -> Reply + Send + 'static) {
+        *self.judge.lock().unwrap() = Box::new(judge);
+    }
+
+    /// Forms so far.
+    pub(crate) fn asked(&self) -> Vec<Fields> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    /// Lets no answer out until [`Self::open`].
+    pub(crate) fn close(&self) {
+        self.gate.forget_permits(Semaphore::MAX_PERMITS);
+    }
+
+    pub(crate) fn open(&self) {
+        self.gate.add_permits(1_000_000);
+    }
+}
+
+impl TokenEndpoint for FakeEndpoint {
+    fn exchange<'a>(&'a self, request: &'a TokenRequest) -> Exchange<'a> {
+        Box::pin(async move {
+            let form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
+            let number = {
+                let mut asked = self.asked.lock().unwrap();
+                asked.push(form.clone());
+                asked.len()
+            };
+            drop(self.gate.acquire().await.unwrap());
+            let reply = (self.judge.lock().unwrap())(&form);
+            let (status, retry_after, body) = match reply {
+                Reply::Token(seconds) => {
+                    let body =
+                        format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"t{number}"}}"#);
+                    (200, None, body)
+                }
+                Reply::Denied(code) => {
+                    let body = format!(r#"{{"error":"invalid_grant","error_codes":[{code}],"trace_id":"t-{number}"}}"#);
+                    (400, None, body)
+                }
+                Reply::Raw(status, retry_after, body) => (status, retry_after, body.to_owned()),
+                Reply::Unreachable => {
+                    return Err(TransportError { fault: TransportFault::Connect, detail: "refused".into() });
+                }
+                Reply::Silence => {
+                    tokio::time::sleep(Duration::from_secs(3600)).await;
+                    return Err(TransportError { fault: TransportFault::Broken, detail: "slept".into() });
+                }
+            };
+            let body = Zeroizing::new(body.into_bytes());
+            Ok(Answer { status, retry_after: retry_after.map(str::to_owned), body })
+        })
+    }
+}

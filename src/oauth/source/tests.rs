@@ -1,0 +1,157 @@
+use tokio::time::Instant;
+use url::Url;
+
+use super::*;
+use crate::config::{Application, Cloud};
+use crate::oauth::aadsts::Class;
+use crate::oauth::fake::{FakeEndpoint, Reply};
+use crate::oauth::grant::GrantRequest;
+
+fn ask(client_id: &str) -> Ask {
+    Ask {
+        application: Arc::new(Application {
+            authority: Url::parse("https://login.example/").unwrap(),
+            tenant: "t".into(),
+            client_id: client_id.into(),
+            client_secret: None,
+            cloud: Cloud::Worldwide,
+        }),
+        scope: "s".into(),
+        grant: GrantRequest::ClientCredentials,
+    }
+}
+
+fn source(endpoint: &Arc<FakeEndpoint>, limits: &Limits) -> (TokenSource, Clock) {
+    let clock = Clock::manual();
+    (TokenSource::new(Arc::clone(endpoint) as Arc<dyn TokenEndpoint>, clock.clone(), limits), clock)
+}
+
+/// Answers in this order, then like the last.
+fn in_turn<const N: usize>(replies: [Reply; N]) -> Arc<FakeEndpoint> {
+    let turn = AtomicUsize::new(0);
+    FakeEndpoint::new(move |_| replies[turn.fetch_add(1, Ordering::Relaxed).min(N - 1)].clone())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_passing_fault_is_tried_again_and_a_refusal_is_not() {
+    let endpoint = in_turn([Reply::Unreachable, Reply::Raw(503, None, "<html>"), Reply::Token(3600)]);
+    let (source, _) = source(&endpoint, &Limits::default());
+    assert_eq!(source.fetch(&ask("a")).await.unwrap().lifetime(), Duration::from_secs(3600));
+    assert_eq!(endpoint.count(), 3);
+
+    for (reply, is_refusal) in [
+        (Reply::Denied(50126), true),
+        (Reply::Raw(403, None, "<html>blocked"), false),
+        (Reply::Raw(200, None, "<html>portal"), false),
+        (Reply::Raw(200, None, r#"{"error":"invalid_grant"}"#), false),
+        (Reply::Raw(400, None, r#"{"error":"inval"#), false),
+    ] {
+        let endpoint = in_turn([reply]);
+        let error = self::source(&endpoint, &Limits::default()).0.fetch(&ask("a")).await.unwrap_err();
+        assert_eq!(matches!(error, FetchError::Refused(_)), is_refusal, "{error:?}");
+        assert_eq!(endpoint.count(), 1, "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_obeyed_for_its_application_only() {
+    let endpoint = in_turn([Reply::Raw(429, Some("120"), "{}"), Reply::Token(3600)]);
+    let (source, clock) = source(&endpoint, &Limits::default());
+    assert_eq!(source.fetch(&ask("a")).await.unwrap_err(), FetchError::Busy { status: 429, code: None });
+    clock.advance(Duration::from_secs(119));
+    let error = source.fetch(&ask("a")).await.unwrap_err();
+    assert_eq!(error, FetchError::Paused { wait: Duration::from_secs(1) });
+    assert_eq!(endpoint.count(), 1, "nothing went out in between");
+    assert!(source.fetch(&ask("b")).await.is_ok());
+    clock.advance(Duration::from_secs(1));
+    assert!(source.fetch(&ask("a")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_endpoint_busy_to_the_last_try_is_left_alone_for_a_minute() {
+    let endpoint = in_turn([Reply::Raw(500, None, "")]);
+    let (source, clock) = source(&endpoint, &Limits::default());
+    assert!(matches!(source.fetch(&ask("a")).await, Err(FetchError::Busy { status: 500, .. })));
+    assert_eq!(endpoint.count(), 3);
+    assert_eq!(source.fetch(&ask("a")).await.unwrap_err(), FetchError::Paused { wait: PAUSE });
+    clock.advance(PAUSE);
+    assert!(matches!(source.fetch(&ask("a")).await, Err(FetchError::Busy { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_silent_endpoint_costs_no_more_than_the_deadline() {
+    let endpoint = in_turn([Reply::Silence]);
+    let (source, _) = source(&endpoint, &Limits::default());
+    let start = Instant::now();
+    let error = source.fetch(&ask("a")).await.unwrap_err();
+    assert!(matches!(&error, FetchError::Transport(e) if e.fault == TransportFault::Timeout), "{error:?}");
+    assert!(start.elapsed() <= Duration::from_secs(25), "{:?}", start.elapsed());
+    assert!(endpoint.count() <= 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_breaker_spares_an_authority_that_is_down_and_finds_it_when_it_is_back() {
+    let endpoint = in_turn([Reply::Unreachable]);
+    let (source, clock) = source(&endpoint, &Limits::default());
+    // Three tries, then two and the breaker.
+    for _ in 0..2 {
+        let error = source.fetch(&ask("a")).await.unwrap_err();
+        assert!(matches!(error, FetchError::Transport(_)), "the cause, not the breaker: {error:?}");
+    }
+    assert_eq!(endpoint.count(), 5);
+    assert!(matches!(source.fetch(&ask("b")).await, Err(FetchError::Suspended { .. })));
+    assert_eq!(endpoint.count(), 5);
+    endpoint.judge_by(|_| Reply::Token(3600));
+    clock.advance(Duration::from_secs(30));
+    assert!(source.fetch(&ask("a")).await.is_ok(), "the probe");
+    assert!(source.fetch(&ask("b")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn refused_users_never_open_the_breaker() {
+    let endpoint = in_turn([Reply::Denied(50126)]);
+    let (source, _) = source(&endpoint, &Limits::default());
+    for _ in 0..50 {
+        assert!(
+            matches!(source.fetch(&ask("a")).await, Err(FetchError::Refused(e)) if e.class == Class::WrongPassword)
+        );
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_at_once_and_in_the_queue_are_bounded() {
+    let endpoint = in_turn([Reply::Token(3600)]);
+    endpoint.close();
+    let limits = Limits { token_requests: 2, token_queue: 3, ..Limits::default() };
+    let source = Arc::new(source(&endpoint, &limits).0);
+    let fetches: Vec<_> = (0..6)
+        .map(|n| {
+            let source = Arc::clone(&source);
+            tokio::spawn(async move { source.fetch(&ask(&n.to_string())).await.map(drop) })
+        })
+        .collect();
+    // On one thread, all six have gone as far as they can before this goes on.
+    tokio::task::yield_now().await;
+    assert_eq!(endpoint.count(), 2);
+    endpoint.open();
+    let mut results = Vec::new();
+    for fetch in fetches {
+        results.push(fetch.await.unwrap());
+    }
+    assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 5);
+    assert!(results.contains(&Err(FetchError::QueueFull)), "{results:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gets_no_turn_in_time_is_told_so() {
+    let endpoint = in_turn([Reply::Silence]);
+    let limits = Limits { token_requests: 1, token_request: Duration::from_secs(100), ..Limits::default() };
+    let source = Arc::new(source(&endpoint, &limits).0);
+    let first = tokio::spawn({
+        let source = Arc::clone(&source);
+        async move { source.fetch(&ask("a")).await }
+    });
+    tokio::task::yield_now().await;
+    assert_eq!(source.fetch(&ask("b")).await.unwrap_err(), FetchError::NoTurn);
+    assert!(first.await.unwrap().is_err());
+}
