@@ -1,20 +1,22 @@
 //! The one HTTP client: posts a form to a token endpoint, straight or through the corporate proxy.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Proxy, Url};
+use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::config::{Config, ForwardProxy, ProxyAuthentication};
 use crate::oauth::grant::TokenRequest;
 use crate::oauth::response::ANSWER_OCTETS;
+use crate::tls::client::UpstreamTrust;
 
 /// TCP (and CONNECT, through a proxy) must stand within this time.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -73,23 +75,28 @@ pub trait TokenEndpoint: Send + Sync {
 /// The network. The client inside is made at its first use, because a start should not wait for it.
 pub struct HttpEndpoint {
     config: Arc<Config>,
-    tls: rustls::ClientConfig,
-    client: OnceLock<Result<Client, TransportError>>,
+    trust: Arc<UpstreamTrust>,
+    client: OnceCell<Client>,
 }
 
 impl HttpEndpoint {
-    /// Requests go through `config.forward_proxy`, if there is one; `tls` verifies whoever answers.
-    pub fn new(config: Arc<Config>, tls: rustls::ClientConfig) -> Self {
-        Self { config, tls, client: OnceLock::new() }
+    /// Requests go through `config.forward_proxy`, if there is one; `trust` verifies whoever answers, as it does for mail.
+    pub fn new(config: Arc<Config>, trust: Arc<UpstreamTrust>) -> Self {
+        Self { config, trust, client: OnceCell::new() }
     }
 
-    fn client(&self) -> Result<&Client, TransportError> {
-        self.client.get_or_init(|| self.build()).as_ref().map_err(Clone::clone)
+    async fn client(&self) -> Result<&Client, TransportError> {
+        self.client
+            .get_or_try_init(|| async {
+                let tls = self.trust.client_config().await.map_err(|error| setup(&error))?;
+                self.build(tls)
+            })
+            .await
     }
 
-    fn build(&self) -> Result<Client, TransportError> {
+    fn build(&self, tls: rustls::ClientConfig) -> Result<Client, TransportError> {
         let mut builder = Client::builder()
-            .tls_backend_preconfigured(self.tls.clone())
+            .tls_backend_preconfigured(tls)
             .http1_only()
             .https_only(true)
             .redirect(reqwest::redirect::Policy::none())
@@ -128,7 +135,8 @@ impl HttpEndpoint {
         let request_id = guid();
         tracing::debug!(client_request_id = request_id, host = request.url.host_str(), "token request");
         let mut response = self
-            .client()?
+            .client()
+            .await?
             .post(request.url.clone())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
@@ -160,7 +168,7 @@ impl TokenEndpoint for HttpEndpoint {
     }
 }
 
-fn setup(error: &reqwest::Error) -> TransportError {
+fn setup(error: &(dyn Error + 'static)) -> TransportError {
     TransportError { fault: TransportFault::Setup, detail: chain(error) }
 }
 
@@ -184,7 +192,7 @@ fn transport_error(error: reqwest::Error) -> TransportError {
 }
 
 /// The error and its causes as one clause, without controls.
-fn chain(error: &reqwest::Error) -> String {
+fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -208,7 +216,7 @@ fn certificate_refused(error: &reqwest::Error) -> bool {
         if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
             return true;
         }
-        source = inner.map(|e| e as &(dyn std::error::Error + 'static)).or_else(|| cause.source());
+        source = inner.map(|e| e as &(dyn Error + 'static)).or_else(|| cause.source());
     }
     false
 }

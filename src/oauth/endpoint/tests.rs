@@ -1,13 +1,13 @@
 use std::net::SocketAddr;
 
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::ServerConfig;
+use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, NoProxy};
+use crate::config::{Accounts, Application, Cloud, Limits, NoProxy, Trust};
 use crate::oauth::fake;
 use crate::oauth::grant::{Ask, GrantRequest};
 use crate::secret::{ClientSecret, ProxyPassword};
@@ -17,19 +17,18 @@ const TOKEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 /// Speaks TLS as `localhost` and answers every request with the same octets.
 struct Server {
     address: SocketAddr,
-    client_tls: ClientConfig,
+    trust: Trust,
     requests: tokio::sync::mpsc::Receiver<String>,
 }
 
-fn provider() -> Arc<rustls::crypto::CryptoProvider> {
-    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+/// Trusts this authority, in PEM form, and no other.
+fn trusting(authority: String) -> Trust {
+    Trust { system_roots: false, additional_ca: Some(("ca.pem".into(), authority.into_bytes())) }
 }
 
-fn trusting(certificate: Option<&CertificateDer<'static>>) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(certificate.cloned());
-    let builder = ClientConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    builder.with_root_certificates(roots).with_no_client_auth()
+/// Trusts somebody else.
+fn trusting_another() -> Trust {
+    trusting(rcgen::generate_simple_self_signed(["elsewhere".to_owned()]).unwrap().cert.pem())
 }
 
 /// One request: its head, and as much body as its `Content-Length` says.
@@ -60,8 +59,9 @@ async fn serve(reply: impl Into<Vec<u8>>) -> Server {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let server = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions().unwrap();
-    let server = server.with_no_client_auth().with_single_cert(vec![certificate.clone()], key).unwrap();
+    let server =
+        ServerConfig::builder_with_provider(crate::tls::provider()).with_safe_default_protocol_versions().unwrap();
+    let server = server.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     let (acceptor, reply) = (TlsAcceptor::from(Arc::new(server)), reply.into());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -77,7 +77,7 @@ async fn serve(reply: impl Into<Vec<u8>>) -> Server {
             }
         }
     });
-    Server { address, client_tls: trusting(Some(&certificate)), requests }
+    Server { address, trust: trusting(made.cert.pem()), requests }
 }
 
 fn request(address: SocketAddr) -> TokenRequest {
@@ -91,13 +91,13 @@ fn request(address: SocketAddr) -> TokenRequest {
     Ask { application: Arc::new(application), scope: "s".into(), grant: GrantRequest::ClientCredentials }.request()
 }
 
-fn endpoint(tls: ClientConfig, limits: Limits, proxy: Option<ForwardProxy>) -> HttpEndpoint {
+fn endpoint(trust: Trust, limits: Limits, proxy: Option<ForwardProxy>) -> HttpEndpoint {
     let config = Config { forward_proxy: proxy, ..fake::config(Accounts::default(), limits) };
-    HttpEndpoint::new(Arc::new(config), tls)
+    HttpEndpoint::new(Arc::new(config), Arc::new(UpstreamTrust::new(trust)))
 }
 
 async fn exchange(server: &Server) -> Result<Answer, TransportError> {
-    endpoint(server.client_tls.clone(), Limits::default(), None).exchange(&request(server.address)).await
+    endpoint(server.trust.clone(), Limits::default(), None).exchange(&request(server.address)).await
 }
 
 async fn fault(server: &Server) -> TransportFault {
@@ -142,14 +142,14 @@ async fn what_is_no_http_or_breaks_off_is_no_answer() {
     assert_eq!(fault(&serve("* OK IMAP4rev1 ready\r\n").await).await, TransportFault::Broken);
     let limits = Limits { token_request: Duration::from_millis(50), ..Limits::default() };
     let half = serve("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}").await;
-    let error = endpoint(half.client_tls.clone(), limits, None).exchange(&request(half.address)).await.unwrap_err();
+    let error = endpoint(half.trust.clone(), limits, None).exchange(&request(half.address)).await.unwrap_err();
     assert_eq!(error.fault, TransportFault::Timeout);
 }
 
 #[tokio::test]
 async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sent() {
     let mut server = serve(TOKEN).await;
-    server.client_tls = trusting(None);
+    server.trust = trusting_another();
     let error = exchange(&server).await.unwrap_err();
     assert_eq!(error.fault, TransportFault::Certificate, "{error}");
     assert!(server.requests.try_recv().is_err());
@@ -158,7 +158,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
 #[tokio::test]
 async fn nobody_there_is_a_fault_of_the_connection() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let error = endpoint(trusting(None), Limits::default(), None).exchange(&request(address)).await.unwrap_err();
+    let error = endpoint(trusting_another(), Limits::default(), None).exchange(&request(address)).await.unwrap_err();
     assert_eq!(error.fault, TransportFault::Connect);
     assert!(!error.detail.contains("/t/oauth2"), "{error}");
 }
@@ -187,7 +187,7 @@ async fn a_proxy_gets_its_password_and_its_refusals_are_told_apart() {
             },
             no_proxy: NoProxy::default(),
         };
-        let endpoint = endpoint(trusting(None), Limits::default(), Some(proxy));
+        let endpoint = endpoint(trusting_another(), Limits::default(), Some(proxy));
         let error = endpoint.exchange(&request(SocketAddr::from(([127, 0, 0, 1], 9)))).await.unwrap_err();
         assert_eq!(error.fault, fault, "{error}");
         let asked = asked.await.unwrap().to_lowercase();
@@ -205,7 +205,7 @@ async fn a_destination_of_no_proxy_goes_straight() {
         authentication: ProxyAuthentication::None,
         no_proxy: NoProxy::default().with_loopback(),
     };
-    let endpoint = endpoint(server.client_tls.clone(), Limits::default(), Some(proxy));
+    let endpoint = endpoint(server.trust.clone(), Limits::default(), Some(proxy));
     assert_eq!(endpoint.exchange(&request(server.address)).await.unwrap().status, 200);
     assert!(server.requests.recv().await.is_some());
 }
