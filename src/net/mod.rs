@@ -3,6 +3,7 @@
 pub mod census;
 pub mod connect;
 pub mod dial;
+mod lease;
 pub mod listen;
 pub mod relay;
 pub mod side;

@@ -1,12 +1,11 @@
 //! The relay: bytes both ways between an authenticated client and its upstream, exactly as they are.
 //!
-//! One small future owns both connections and nothing else. Data moves through large buffers that belong to the thread
-//! and are leased only while there is data, so an idle session keeps none: few system calls while busy, few KiB while idle.
+//! One small future owns both connections and nothing else. Data moves through large buffers that are leased only while
+//! there is data, so an idle session keeps none: few system calls while busy, few KiB while idle.
 //! Reading stops when the other side does not take (back-pressure); a half-close is passed on while the other
 //! direction keeps flowing; a connection that breaks, or a TLS stream that ends without `close_notify`, is passed on as
 //! a broken connection, never as a clean end.
 
-use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -15,6 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
+use super::lease::{Chunk, Lease};
 use super::side::Side;
 
 /// Deadlines of a relay.
@@ -164,8 +164,7 @@ impl Direction {
                     .map_err(Broke::Destination)?;
                 progress |= chunk.start > before;
                 if done {
-                    let chunk = self.pending.take();
-                    chunk.into_iter().for_each(Chunk::give_back);
+                    self.pending = None;
                 }
             }
             if !destination.poll_flush(cx).map_err(Broke::Destination)? || self.pending.is_some() {
@@ -184,25 +183,25 @@ impl Direction {
                 }
                 return Ok(Moved::All { progress });
             }
-            let mut lease = lease(buffer_bytes);
+            let mut lease = Lease::take(buffer_bytes);
             match source.poll_receive(cx, &mut lease) {
                 Poll::Pending => {
-                    give_back(lease);
+                    lease.give_back();
                     return Ok(Moved::All { progress });
                 }
                 Poll::Ready(Err(error)) => {
-                    give_back(lease);
+                    lease.give_back();
                     return Err(Broke::Source(error));
                 }
                 Poll::Ready(Ok(0)) => {
-                    give_back(lease);
+                    lease.give_back();
                     self.source_ended = true;
                     progress = true;
                 }
                 Poll::Ready(Ok(received)) => {
                     progress = true;
                     self.bytes += received as u64;
-                    self.pending = Some(Chunk { buffer: lease.plain_only(), start: 0, end: received });
+                    self.pending = Some(lease.into_chunk(received));
                 }
             }
         }
@@ -310,84 +309,4 @@ impl Future for Relay {
             this.timer.as_mut().reset(next);
         }
     }
-}
-
-/// Bytes on their way, in a leased buffer or in one of their own.
-struct Chunk {
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
-}
-
-impl Chunk {
-    fn own(buffer: Vec<u8>) -> Option<Self> {
-        let end = buffer.len();
-        (end > 0).then_some(Self { buffer, start: 0, end })
-    }
-
-    fn give_back(self) {
-        give_back_plain(self.buffer);
-    }
-}
-
-/// Two buffers for the time of one receive: what the socket gives, and what it decrypts to.
-pub(super) struct Lease {
-    /// For the octets of the wire, when the source is TLS.
-    pub(super) wire: Vec<u8>,
-    /// For the plain octets; larger than `wire` by what a TLS connection may hold back of earlier records.
-    pub(super) plain: Vec<u8>,
-}
-
-impl Lease {
-    fn plain_only(self) -> Vec<u8> {
-        give_back_wire(self.wire);
-        self.plain
-    }
-}
-
-/// A TLS connection may hold one incomplete record (16 KiB and its overhead) from earlier reads.
-pub(super) const HELD_BACK_BYTES: usize = 20 * 1024;
-
-/// Buffers kept per thread. More may be out while receivers are slow; what comes back beyond this is freed.
-const KEPT: usize = 4;
-
-#[derive(Default)]
-struct Pool {
-    wire: Vec<Vec<u8>>,
-    plain: Vec<Vec<u8>>,
-}
-
-thread_local! {
-    static POOL: RefCell<Pool> = RefCell::default();
-}
-
-fn lease(bytes: usize) -> Lease {
-    let (wire, plain) = POOL.with_borrow_mut(|pool| (pool.wire.pop(), pool.plain.pop()));
-    let fit = |kept: Option<Vec<u8>>, bytes: usize| match kept {
-        Some(buffer) if buffer.len() == bytes => buffer,
-        _ => vec![0; bytes],
-    };
-    Lease { wire: fit(wire, bytes), plain: fit(plain, bytes + HELD_BACK_BYTES) }
-}
-
-fn give_back(lease: Lease) {
-    give_back_wire(lease.wire);
-    give_back_plain(lease.plain);
-}
-
-fn give_back_wire(buffer: Vec<u8>) {
-    POOL.with_borrow_mut(|pool| {
-        if pool.wire.len() < KEPT {
-            pool.wire.push(buffer);
-        }
-    });
-}
-
-/// Buffers that were never leased (what was left over from the login) are simply dropped.
-fn give_back_plain(buffer: Vec<u8>) {
-    POOL.with_borrow_mut(|pool| {
-        if pool.plain.len() < KEPT && buffer.len() > HELD_BACK_BYTES {
-            pool.plain.push(buffer);
-        }
-    });
 }

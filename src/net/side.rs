@@ -11,7 +11,7 @@ use rustls::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::relay::Lease;
+use super::lease::Lease;
 
 /// A connection after its login.
 pub struct Side {
