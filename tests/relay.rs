@@ -136,6 +136,11 @@ async fn bytes_arrive_as_they_were_sent_tls() {
 }
 
 #[tokio::test]
+async fn a_buffer_smaller_than_a_record_does_as_well() {
+    both_ways(tls(RelayLimits { buffer_bytes: 4 * 1024, ..LIMITS }).await).await;
+}
+
+#[tokio::test]
 async fn leftovers_go_first() {
     let (mut client, inner_client) = tcp_pair().await;
     let (inner_upstream, mut upstream) = tcp_pair().await;

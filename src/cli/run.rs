@@ -58,9 +58,11 @@ pub fn run(settings: &Settings) -> u8 {
     })
 }
 
-/// One thread per core that this process may use.
+/// One thread per core that this process may use. On a single core that is the present one, which saves waking another.
 pub(super) fn runtime() -> Result<Runtime, u8> {
-    Builder::new_multi_thread().thread_name("gatepost").enable_all().build().map_err(|error| {
+    let single = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
+    let mut builder = if single { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+    builder.thread_name("gatepost").enable_all().build().map_err(|error| {
         eprintln!("gatepost: the runtime cannot be started: {error}");
         FAILED
     })

@@ -5,7 +5,7 @@
 
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// A TLS connection may hold back one incomplete record (16 KiB and its overhead) from earlier reads.
+/// Room in either buffer for one incomplete record (16 KiB and its overhead) that was held back from earlier reads.
 const HELD_BACK_BYTES: usize = 20 * 1024;
 
 /// Large leases per core.
@@ -21,8 +21,10 @@ const SMALL_KEPT: usize = 16;
 pub(super) struct Lease {
     /// For the octets of the wire, when the source is TLS.
     pub(super) wire: Vec<u8>,
-    /// For the plain octets; larger than `wire` by what a TLS connection may hold back.
+    /// For the plain octets.
     pub(super) plain: Vec<u8>,
+    /// So much may be received. Both buffers have room for one record more.
+    pub(super) bytes: usize,
     size: Size,
 }
 
@@ -114,7 +116,8 @@ impl Pool {
         let fit = |kept: Option<Vec<u8>>, bytes: usize| {
             kept.filter(|buffer| buffer.len() == bytes).unwrap_or_else(|| vec![0; bytes])
         };
-        Lease { wire: fit(buffers.wire.pop(), bytes), plain: fit(buffers.plain.pop(), bytes + HELD_BACK_BYTES), size }
+        let room = bytes + HELD_BACK_BYTES;
+        Lease { wire: fit(buffers.wire.pop(), room), plain: fit(buffers.plain.pop(), room), bytes, size }
     }
 
     fn take_back(&mut self, plain: Vec<u8>, size: Size) {
@@ -152,12 +155,12 @@ mod tests {
     fn slow_receivers_do_not_use_up_memory() {
         let mut pool = Pool::new(2);
         let (first, second, third) = (pool.take(BYTES), pool.take(BYTES), pool.take(BYTES));
-        assert_eq!((first.wire.len(), second.plain.len()), (BYTES, BYTES + HELD_BACK_BYTES));
-        assert_eq!((third.wire.len(), third.plain.len()), (SMALL_BYTES, SMALL_BYTES + HELD_BACK_BYTES));
+        assert_eq!((first.bytes, second.plain.len()), (BYTES, BYTES + HELD_BACK_BYTES));
+        assert_eq!((third.bytes, third.wire.len()), (SMALL_BYTES, SMALL_BYTES + HELD_BACK_BYTES));
         pool.take_back(third.plain, Size::Small);
         pool.take_back(first.plain, Size::Large);
-        assert_eq!(pool.take(BYTES).wire.len(), BYTES);
-        assert_eq!(pool.take(BYTES).wire.len(), SMALL_BYTES);
+        assert_eq!(pool.take(BYTES).bytes, BYTES);
+        assert_eq!(pool.take(BYTES).bytes, SMALL_BYTES);
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod connect;
 pub mod dial;
 mod lease;
 pub mod listen;
+pub mod records;
 pub mod relay;
 pub mod side;
 pub mod stream;

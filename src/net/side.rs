@@ -12,32 +12,36 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::lease::Lease;
+use super::records::whole_records;
 
 /// A connection after its login.
 pub struct Side {
     socket: TcpStream,
     tls: Option<Box<Connection>>,
+    /// The beginning of a record. It is kept here and not in rustls, whose buffer would grow to a whole record in every
+    /// session that waits in the middle of one, and leave holes in the heap that nothing fills.
+    incomplete: Vec<u8>,
     close_notify_queued: bool,
 }
 
 impl Side {
     /// A connection without TLS.
     pub fn plain(socket: TcpStream) -> Self {
-        Self { socket, tls: None, close_notify_queued: false }
+        Self { socket, tls: None, incomplete: Vec::new(), close_notify_queued: false }
     }
 
-    /// A connection whose handshake is complete.
-    pub fn tls(socket: TcpStream, mut connection: Connection) -> Self {
+    /// A connection whose handshake is complete; `received` is what rustls has not been given yet, from the beginning of a
+    /// record on.
+    pub fn tls(socket: TcpStream, mut connection: Connection, received: Vec<u8>) -> Self {
         // How much waits for the peer is bounded by the relay, which gives one buffer at a time.
         connection.set_buffer_limit(None);
-        Self { socket, tls: Some(Box::new(connection)), close_notify_queued: false }
+        Self { socket, tls: Some(Box::new(connection)), incomplete: received, close_notify_queued: false }
     }
 
     /// Receives plain octets into `lease.plain`; 0 is a clean end.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, lease: &mut Lease) -> Poll<io::Result<usize>> {
         let Some(tls) = &mut self.tls else {
-            let room = lease.wire.len().min(lease.plain.len());
-            return poll_read(&mut self.socket, cx, &mut lease.plain[..room]);
+            return poll_read(&mut self.socket, cx, &mut lease.plain[..lease.bytes]);
         };
         // Records that arrived together with the end of the login.
         let mut filled = 0;
@@ -45,25 +49,30 @@ impl Side {
             return Poll::Ready(Ok(filled));
         }
         loop {
-            let received = match poll_read(&mut self.socket, cx, &mut lease.wire) {
-                Poll::Ready(result) => result?,
-                Poll::Pending => {
-                    // Lets go of the record buffer: `read_tls` fits it to what it holds before it reads.
-                    let _would_block = tls.read_tls(&mut Nothing);
-                    return Poll::Pending;
+            let held = self.incomplete.len();
+            let received = if whole_records(&self.incomplete) > 0 {
+                // They came together with the end of the login.
+                0
+            } else {
+                match poll_read(&mut self.socket, cx, &mut lease.wire[held..held + lease.bytes]) {
+                    Poll::Ready(Ok(0)) => {
+                        let ended = decrypt(tls, &self.incomplete, &mut lease.plain, &mut filled)?;
+                        let _ended = ended || decrypt(tls, &[], &mut lease.plain, &mut filled)?;
+                        return Poll::Ready(Ok(filled));
+                    }
+                    Poll::Ready(received) => received?,
+                    Poll::Pending => {
+                        // Lets go of most of the record buffer: `read_tls` fits it to what it holds before it reads.
+                        let _would_block = tls.read_tls(&mut Nothing);
+                        return Poll::Pending;
+                    }
                 }
             };
-            let mut wire = &lease.wire[..received];
-            let mut ended = false;
-            loop {
-                // An empty read is how rustls learns of the end of the stream.
-                tls.read_tls(&mut wire)?;
-                tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-                ended |= drain(tls, &mut lease.plain, &mut filled)? == Drained::Ended;
-                if ended || wire.is_empty() {
-                    break;
-                }
-            }
+            lease.wire[..held].copy_from_slice(&self.incomplete);
+            let wire = &lease.wire[..held + received];
+            let (records, incomplete) = wire.split_at(whole_records(wire));
+            self.incomplete = incomplete.to_vec();
+            let ended = decrypt(tls, records, &mut lease.plain, &mut filled)?;
             if tls.wants_write() {
                 // A reply to a key update; should the socket be full, the next send takes it along.
                 let _full = write_tls(&mut self.socket, tls, cx)?;
@@ -131,6 +140,20 @@ impl Side {
     pub(super) fn abort(&mut self) {
         // Failing here means that the socket is gone already.
         let _gone = socket2::SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
+    }
+}
+
+/// Decrypts `records` into `plain[*filled..]`; an empty slice is the end of the stream. True when the peer ended it.
+fn decrypt(tls: &mut Connection, mut records: &[u8], plain: &mut [u8], filled: &mut usize) -> io::Result<bool> {
+    loop {
+        tls.read_tls(&mut records)?;
+        tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+        if drain(tls, plain, filled)? == Drained::Ended {
+            return Ok(true);
+        }
+        if records.is_empty() {
+            return Ok(false);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+use super::records::Records;
 use super::side::Side;
 
 /// A connection during its login.
@@ -16,9 +17,9 @@ pub enum Stream {
     /// Without TLS.
     Plain(TcpStream),
     /// Gatepost is the TLS server: a mail client.
-    Server(Box<server::TlsStream<TcpStream>>),
+    Server(Box<server::TlsStream<Records>>),
     /// Gatepost is the TLS client: an upstream.
-    Client(Box<client::TlsStream<TcpStream>>),
+    Client(Box<client::TlsStream<Records>>),
 }
 
 impl Stream {
@@ -71,7 +72,9 @@ impl Stream {
     /// The handshake failed; or TLS is on already, which a machine never asks for.
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         match self {
-            Self::Plain(socket) => Ok(Self::Server(Box::new(TlsAcceptor::from(config).accept(socket).await?))),
+            Self::Plain(socket) => {
+                Ok(Self::Server(Box::new(TlsAcceptor::from(config).accept(Records::new(socket)).await?)))
+            }
             _ => Err(already_on()),
         }
     }
@@ -82,7 +85,9 @@ impl Stream {
     /// The handshake failed; or TLS is on already, which a machine never asks for.
     pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
         match self {
-            Self::Plain(socket) => Ok(Self::Client(Box::new(TlsConnector::from(config).connect(name, socket).await?))),
+            Self::Plain(socket) => {
+                Ok(Self::Client(Box::new(TlsConnector::from(config).connect(name, Records::new(socket)).await?)))
+            }
             _ => Err(already_on()),
         }
     }
@@ -92,12 +97,14 @@ impl Stream {
         match self {
             Self::Plain(socket) => Side::plain(socket),
             Self::Server(stream) => {
-                let (socket, connection) = stream.into_inner();
-                Side::tls(socket, Connection::Server(connection))
+                let (records, connection) = stream.into_inner();
+                let (socket, received) = records.into_parts();
+                Side::tls(socket, Connection::Server(connection), received)
             }
             Self::Client(stream) => {
-                let (socket, connection) = stream.into_inner();
-                Side::tls(socket, Connection::Client(connection))
+                let (records, connection) = stream.into_inner();
+                let (socket, received) = records.into_parts();
+                Side::tls(socket, Connection::Client(connection), received)
             }
         }
     }
