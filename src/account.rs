@@ -43,7 +43,9 @@ impl LoginName {
         if name.len() > LOGIN_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
-        for c in name.chars() {
+        // What is kept is what is checked: folding U+0130 leaves a combining dot behind.
+        let folded = name.to_lowercase();
+        for c in folded.chars() {
             if c.is_control() || c.is_whitespace() {
                 return Err(NameError::ControlCharacter);
             }
@@ -56,8 +58,7 @@ impl LoginName {
         if name.matches('@').count() > 1 {
             return Err(NameError::NotAnAddress);
         }
-        let folded = name.to_lowercase();
-        // Folding can lengthen a name (U+0130); the bound holds for what is kept.
+        // Folding can lengthen a name; the bound holds for what is kept.
         if folded.len() > LOGIN_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
@@ -150,6 +151,7 @@ mod tests {
             ("DOM\\alice", NameError::NotAllowed),
             ("a@b,c", NameError::NotAllowed),
             ("<a@b>", NameError::NotAllowed),
+            ("\u{130}@b", NameError::NotAllowed),
         ] {
             assert_eq!(LoginName::parse(name), Err(why), "{name:?}");
         }

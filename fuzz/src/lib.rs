@@ -1,0 +1,74 @@
+//! What the fuzz targets do with their input: one function each, which panics when the product breaks a rule.
+//!
+//! `fuzz/run` feeds them from libFuzzer; `tests/fuzz_corpus.rs` replays `fuzz/corpus` through the same functions in a plain
+//! `cargo test`, and includes this file for that. The first octets of an input choose settings ([`recipe::Recipe`]).
+
+mod client;
+mod connect;
+pub mod recipe;
+mod sasl;
+mod token_answer;
+mod upstream;
+
+use gatepost::proto::Protocol;
+
+/// A target: its name, which is also its corpus's, and its body.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+pub const TARGETS: [Target; 9] = [
+    ("imap_client", imap_client),
+    ("pop3_client", pop3_client),
+    ("smtp_client", smtp_client),
+    ("imap_upstream", imap_upstream),
+    ("pop3_upstream", pop3_upstream),
+    ("smtp_upstream", smtp_upstream),
+    ("sasl", sasl),
+    ("connect", connect),
+    ("token_answer", token_answer),
+];
+
+/// A client's octets towards the IMAP machine.
+pub fn imap_client(data: &[u8]) {
+    client::check(Protocol::Imap, data);
+}
+
+/// A client's octets towards the POP3 machine.
+pub fn pop3_client(data: &[u8]) {
+    client::check(Protocol::Pop3, data);
+}
+
+/// A client's octets towards the SMTP machine.
+pub fn smtp_client(data: &[u8]) {
+    client::check(Protocol::Smtp, data);
+}
+
+/// An upstream's octets towards the IMAP machine.
+pub fn imap_upstream(data: &[u8]) {
+    upstream::check(Protocol::Imap, data);
+}
+
+/// An upstream's octets towards the POP3 machine.
+pub fn pop3_upstream(data: &[u8]) {
+    upstream::check(Protocol::Pop3, data);
+}
+
+/// An upstream's octets towards the SMTP machine.
+pub fn smtp_upstream(data: &[u8]) {
+    upstream::check(Protocol::Smtp, data);
+}
+
+/// A client's SASL messages.
+pub fn sasl(data: &[u8]) {
+    sasl::check(data);
+}
+
+/// A proxy's octets in answer to CONNECT.
+pub fn connect(data: &[u8]) {
+    connect::check(data);
+}
+
+/// An answer of the token endpoint.
+pub fn token_answer(data: &[u8]) {
+    token_answer::check(data);
+}
