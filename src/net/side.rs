@@ -56,8 +56,9 @@ impl Side {
             } else {
                 match poll_read(&mut self.socket, cx, &mut lease.wire[held..held + lease.bytes]) {
                     Poll::Ready(Ok(0)) => {
-                        let ended = decrypt(tls, &self.incomplete, &mut lease.plain, &mut filled)?;
-                        let _ended = ended || decrypt(tls, &[], &mut lease.plain, &mut filled)?;
+                        // What is left of a record is no record: rustls hears of the end only, and knows whether
+                        // the peer had announced it.
+                        decrypt(tls, &[], &mut lease.plain, &mut filled)?;
                         return Poll::Ready(Ok(filled));
                     }
                     Poll::Ready(received) => received?,
@@ -72,7 +73,8 @@ impl Side {
             let wire = &lease.wire[..held + received];
             let (records, incomplete) = wire.split_at(whole_records(wire));
             self.incomplete = incomplete.to_vec();
-            let ended = decrypt(tls, records, &mut lease.plain, &mut filled)?;
+            // An empty slice would be the end of the stream.
+            let ended = !records.is_empty() && decrypt(tls, records, &mut lease.plain, &mut filled)?;
             if tls.wants_write() {
                 // A reply to a key update; should the socket be full, the next send takes it along.
                 let _full = write_tls(&mut self.socket, tls, cx)?;
