@@ -101,6 +101,11 @@ impl MailAddress {
         self.0.as_str()
     }
 
+    /// The address as a login.
+    pub fn as_login(&self) -> &LoginName {
+        &self.0
+    }
+
     /// What follows the `@`.
     pub fn domain(&self) -> &str {
         self.as_str().rsplit_once('@').map_or("", |(_, domain)| domain)

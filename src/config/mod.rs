@@ -3,6 +3,7 @@
 //! [`load`] reads file, environment and flags, `raw` keeps what was written with its places, `check` turns that into
 //! [`Config`] and collects every [`problem::Problem`] on the way. A value of these types needs no further check.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -118,12 +119,33 @@ pub enum UpstreamTls {
 #[derive(Debug, Default)]
 pub struct Accounts {
     entries: Vec<Arc<Account>>,
+    /// Places in `entries` by address and alias, and by domain: a login is found as fast among thousands as among few.
+    by_name: HashMap<LoginName, usize>,
+    by_domain: HashMap<String, usize>,
+    any: Option<usize>,
 }
 
 impl Accounts {
-    /// In the order of the configuration. The patterns and aliases are unique (the check sees to it).
+    /// In the order of the configuration. The patterns and aliases are unique (the check sees to it); of two that are
+    /// not, the first one counts.
     pub fn new(entries: Vec<Arc<Account>>) -> Self {
-        Self { entries }
+        let (mut by_name, mut by_domain, mut any) = (HashMap::new(), HashMap::new(), None);
+        for (place, entry) in entries.iter().enumerate() {
+            match &entry.pattern {
+                LoginPattern::Address(address) => {
+                    for name in std::iter::once(address.as_login()).chain(&entry.aliases) {
+                        by_name.entry(name.clone()).or_insert(place);
+                    }
+                }
+                LoginPattern::Domain(domain) => {
+                    by_domain.entry(domain.clone()).or_insert(place);
+                }
+                LoginPattern::Any => {
+                    any.get_or_insert(place);
+                }
+            }
+        }
+        Self { entries, by_name, by_domain, any }
     }
 
     /// All entries, in the order of the configuration.
@@ -134,20 +156,15 @@ impl Accounts {
     /// The entry for a login, and the address that signs in with it: for an alias that of its entry, else the login.
     /// `None` when no entry fits, or when a short name fits only `*`.
     pub fn find(&self, login: &LoginName) -> Option<(Arc<Account>, MailAddress)> {
-        let exact = self.entries.iter().find_map(|entry| match &entry.pattern {
-            LoginPattern::Address(address) if address.as_str() == login.as_str() || entry.aliases.contains(login) => {
-                Some((Arc::clone(entry), address.clone()))
-            }
-            _ => None,
-        });
-        if exact.is_some() {
-            return exact;
+        let entry = |place: &usize| self.entries.get(*place);
+        if let Some(entry) = self.by_name.get(login).and_then(entry)
+            && let LoginPattern::Address(address) = &entry.pattern
+        {
+            return Some((Arc::clone(entry), address.clone()));
         }
         let address = MailAddress::try_from(login.clone()).ok()?;
-        let domain =
-            self.entries.iter().find(|e| matches!(&e.pattern, LoginPattern::Domain(d) if d == address.domain()));
-        let any = || self.entries.iter().find(|e| e.pattern == LoginPattern::Any);
-        domain.or_else(any).map(|entry| (Arc::clone(entry), address))
+        let place = self.by_domain.get(address.domain()).or(self.any.as_ref())?;
+        entry(place).map(|entry| (Arc::clone(entry), address))
     }
 }
 
