@@ -12,6 +12,9 @@ use crate::oauth::response::OauthError;
 use crate::oauth::source::FetchError;
 use crate::proto::Refusal;
 
+/// The cause of a failure that only another password can mend.
+pub(super) const WRONG_PASSWORD: &str = "wrong-password";
+
 fn failure(
     refusal: Refusal,
     actor: Actor,
@@ -41,7 +44,7 @@ pub(super) fn wrong_local_password() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
-        "wrong-password",
+        WRONG_PASSWORD,
         "the password is none of the account's `passwords`",
         "correct the password in the mail program, or make a new one with `gatepost password hash`",
     ))
@@ -92,7 +95,7 @@ pub(super) fn refused_before() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
-        "wrong-password",
+        WRONG_PASSWORD,
         "Entra has refused this password before, and was not asked again",
         "correct the password in the mail program",
     ))
@@ -225,7 +228,7 @@ fn refused(error: &OauthError) -> Failure {
     let (refusal, cause, actor, meaning, remedy) = match error.class {
         Class::WrongPassword => (
             Refusal::InvalidCredentials,
-            "wrong-password",
+            WRONG_PASSWORD,
             Actor::Client,
             "the user name or the password is wrong",
             "correct the password in the mail program",

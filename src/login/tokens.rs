@@ -339,7 +339,13 @@ fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
         _ => None,
     };
     let Failure { cause, .. } = setback.failure;
-    tracing::info!(login = login_name(ask), client_id = ask.application.client_id, cause, code, failure = %setback.failure, "no token");
+    let (login, client_id) = (login_name(ask), &ask.application.client_id);
+    if cause == explain::WRONG_PASSWORD {
+        // Only a login has a wrong one, and its own line says all of it.
+        tracing::debug!(login, client_id, cause, code, failure = %setback.failure, "no token");
+    } else {
+        tracing::info!(login, client_id, cause, code, failure = %setback.failure, "no token");
+    }
 }
 
 #[cfg(test)]
