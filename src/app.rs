@@ -311,10 +311,19 @@ async fn drain_sessions(sessions: &TaskTracker, stopping: &CancellationToken, dr
 
 /// The name for greetings and EHLO: the machine's, when it can stand there, else an address literal.
 fn host_name() -> String {
-    let named = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let named = named.trim();
-    let fits = !named.is_empty()
-        && named.len() <= 255
-        && named.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
-    if fits { named.to_owned() } else { "[127.0.0.1]".to_owned() }
+    let name = machine_name();
+    let fits = !name.is_empty()
+        && name.len() <= 255
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'.');
+    if fits { name } else { "[127.0.0.1]".to_owned() }
+}
+
+#[cfg(unix)]
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
+
+#[cfg(not(unix))]
+fn machine_name() -> String {
+    std::env::var("COMPUTERNAME").unwrap_or_default()
 }
