@@ -9,9 +9,9 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 use crate::clock::Clock;
 use crate::config::{Config, Identity, ListenerTls, Upstream};
@@ -73,7 +73,6 @@ pub struct App {
     shared: Arc<Shared>,
     listeners: Vec<(Arc<Service>, TcpListener)>,
     targets: Vec<Arc<Target>>,
-    sessions: TaskTracker,
     stopping: CancellationToken,
     drain: Duration,
 }
@@ -167,7 +166,6 @@ impl App {
             shared,
             listeners,
             targets: targets.into_values().collect(),
-            sessions: TaskTracker::new(),
             stopping: CancellationToken::new(),
             drain: limits.drain,
         })
@@ -185,33 +183,43 @@ impl App {
     }
 
     /// Serves until [`Stop`], then drains. The result is the number of sessions that were cut.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts every session.
     pub async fn serve(self) -> usize {
-        let Self { shared, listeners, targets, sessions, stopping, drain } = self;
+        let Self { shared, listeners, targets, stopping, drain } = self;
         let upkeep = shared.gatekeeper.spawn_upkeep();
         for target in targets {
             tokio::spawn(announce::keep_learning(Arc::clone(&shared), target));
         }
-        let accepting = TaskTracker::new();
+        let mut accepting = JoinSet::new();
         for (service, socket) in listeners {
-            accepting.spawn(accept(Arc::clone(&shared), service, socket, sessions.clone()));
+            accepting.spawn(accept(Arc::clone(&shared), service, socket));
         }
-        accepting.close();
-        accepting.wait().await;
-        sessions.close();
-        drain_sessions(&sessions, &stopping, drain).await;
+        let mut sessions = Vec::new();
+        while let Some(of_listener) = accepting.join_next().await {
+            sessions.extend(of_listener);
+        }
+        let cut = drain_sessions(&mut sessions, &stopping, drain).await;
+        for of_listener in &mut sessions {
+            of_listener.shutdown().await;
+        }
         upkeep.abort();
-        sessions.len()
+        cut
     }
 }
 
-/// Takes connections until the service drains. Nothing that one connection does ends this loop.
-async fn accept(shared: Arc<Shared>, service: Arc<Service>, socket: TcpListener, sessions: TaskTracker) {
+/// Takes connections until the service drains; the result are the sessions that still run. Nothing that one connection
+/// does ends this loop.
+async fn accept(shared: Arc<Shared>, service: Arc<Service>, socket: TcpListener) -> JoinSet<()> {
+    let mut sessions = JoinSet::new();
     let mut back_off = Duration::from_millis(5);
     let mut full = Episode::default();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            () = shared.draining.cancelled() => return,
+            Some(_ended) = sessions.join_next() => continue,
+            () = shared.draining.cancelled() => return sessions,
         };
         let (connection, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -281,32 +289,45 @@ impl Episode {
     }
 }
 
-async fn drain_sessions(sessions: &TaskTracker, stopping: &CancellationToken, drain: Duration) {
-    if sessions.is_empty() {
-        return;
+/// Waits until the sessions have ended, at most `drain`; the result is how many have not.
+async fn drain_sessions(sessions: &mut [JoinSet<()>], stopping: &CancellationToken, drain: Duration) -> usize {
+    let still = running(sessions);
+    if still == 0 {
+        return 0;
     }
     tracing::info!(
-        sessions = sessions.len(),
+        sessions = still,
         "stopping: no new connections; sessions may end by themselves for {drain:?} (a second signal stops at once)"
     );
     let wait = async {
         let mut every = tokio::time::interval(Duration::from_secs(10));
         every.tick().await;
-        loop {
-            tokio::select! {
-                () = sessions.wait() => return,
-                _ = every.tick() => tracing::info!(sessions = sessions.len(), "still draining"),
+        for at in 0..sessions.len() {
+            loop {
+                tokio::select! {
+                    ended = sessions[at].join_next() => if ended.is_none() { break },
+                    _ = every.tick() => tracing::info!(sessions = running(sessions), "still draining"),
+                }
             }
         }
     };
-    tokio::select! {
-        finished = timeout(drain, wait) => if finished.is_err() {
-            tracing::warn!(sessions = sessions.len(), "`limits.drain` is over: the remaining sessions are cut");
-        },
-        () = stopping.cancelled() => {
-            tracing::warn!(sessions = sessions.len(), "told to stop at once: the remaining sessions are cut");
-        }
+    let over = tokio::select! {
+        finished = timeout(drain, wait) => finished.err().map(|_| "`limits.drain` is over"),
+        () = stopping.cancelled() => Some("told to stop at once"),
+    };
+    let cut = running(sessions);
+    if let Some(why) = over {
+        tracing::warn!(sessions = cut, "{why}: the remaining sessions are cut");
     }
+    cut
+}
+
+fn running(sessions: &mut [JoinSet<()>]) -> usize {
+    let of_listener = |sessions: &mut JoinSet<()>| {
+        while sessions.try_join_next().is_some() {}
+        sessions.len()
+    };
+    sessions.iter_mut().map(of_listener).sum()
 }
 
 /// The name for greetings and EHLO: the machine's, when it can stand there, else an address literal.

@@ -2,7 +2,8 @@
 //!
 //! The proxy resolves the destination's name. Any 2xx opens the tunnel at the octet behind the blank line; what came with
 //! it is handed out, because a server that greets first may have spoken already. Nothing of a refusal but its status line
-//! and the schemes it offers is kept, and a redirect is never followed.
+//! and the schemes it offers is kept, and a redirect is never followed. A proxy that was told a password may repeat it
+//! anywhere, so of such a one only the status and well-known schemes are kept.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -31,6 +32,8 @@ const REASON_OCTETS: usize = 128;
 /// Most authentication schemes kept, and the longest name among them, in octets.
 const SCHEMES: usize = 8;
 const SCHEME_OCTETS: usize = 32;
+/// Schemes that proxies ask for (the IANA registry, and Microsoft's NTLM).
+const WELL_KNOWN_SCHEMES: [&str; 5] = ["Basic", "Bearer", "Digest", "Negotiate", "NTLM"];
 
 /// The handshake with the proxy, up to the tunnel.
 pub struct Connect {
@@ -86,14 +89,15 @@ pub enum ConnectErrorKind {
     Refused {
         /// 300 to 599, or 101.
         status: u16,
-        /// The reason phrase: escaped, at most 128 octets.
+        /// The reason phrase: escaped, at most 128 octets; empty when the request carried a password.
         reason: String,
-        /// Names in `Proxy-Authenticate`, in their order, at most 8.
+        /// Names in `Proxy-Authenticate`, in their order, at most 8; only well-known ones when the request carried a
+        /// password.
         schemes: Vec<String>,
         /// The request carried a password.
         authenticated: bool,
     },
-    /// Not HTTP/1; its first octets, escaped.
+    /// Not HTTP/1; its first octets, escaped; empty when the request carried a password.
     NotHttp(String),
     /// A head over 16 KiB, over 128 fields, or too many interim replies.
     TooLong,
@@ -112,10 +116,8 @@ impl fmt::Display for ConnectError {
                 write!(f, "the forward proxy answered `{status}{space}{reason}` to CONNECT `{destination}`")
             }
             ConnectErrorKind::NotHttp(octets) => {
-                write!(
-                    f,
-                    "the forward proxy answered something other than HTTP (`{octets}`) to CONNECT `{destination}`"
-                )
+                let shown = if octets.is_empty() { String::new() } else { format!(" (`{octets}`)") };
+                write!(f, "the forward proxy answered something other than HTTP{shown} to CONNECT `{destination}`")
             }
             ConnectErrorKind::TooLong => {
                 write!(f, "the forward proxy answered with a head over {HEAD_OCTETS} octets to CONNECT `{destination}`")
@@ -267,7 +269,7 @@ impl Connect {
     pub fn handle_eof(&mut self) {
         if let State::Reply { .. } = self.state {
             let begun = self.input.iter().zip(VERSION).all(|(a, b)| a == b);
-            self.fail(if begun { ConnectErrorKind::Closed } else { not_http(&self.input) });
+            self.fail(if begun { ConnectErrorKind::Closed } else { not_http(&self.input, self.authenticated) });
         }
     }
 
@@ -298,7 +300,7 @@ impl Connect {
         let seen = &self.input[..self.input.len().min(room)];
         let lines = memchr::memrchr(b'\n', seen).map_or(0, |at| at + 1);
         if lines == 0 && seen.len() >= EXCERPT_OCTETS && !seen.starts_with(VERSION) {
-            return Err(not_http(seen));
+            return Err(not_http(seen, self.authenticated));
         }
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut reply = httparse::Response::new(&mut fields);
@@ -310,7 +312,7 @@ impl Connect {
                 return Ok(false);
             }
             Err(httparse::Error::TooManyHeaders) => return Err(ConnectErrorKind::TooLong),
-            Err(_) => return Err(not_http(seen)),
+            Err(_) => return Err(not_http(seen, self.authenticated)),
         };
         match reply.code.unwrap_or_default() {
             200..300 => {
@@ -332,16 +334,22 @@ impl Connect {
             }
             status @ (101 | 300..600) => Err(ConnectErrorKind::Refused {
                 status,
-                reason: escaped(reply.reason.unwrap_or_default().trim().as_bytes(), REASON_OCTETS),
-                schemes: schemes(reply.headers),
+                reason: match self.authenticated {
+                    true => String::new(),
+                    false => escaped(reply.reason.unwrap_or_default().trim().as_bytes(), REASON_OCTETS),
+                },
+                schemes: schemes(reply.headers, self.authenticated),
                 authenticated: self.authenticated,
             }),
-            _ => Err(not_http(seen)),
+            _ => Err(not_http(seen, self.authenticated)),
         }
     }
 }
 
-fn not_http(seen: &[u8]) -> ConnectErrorKind {
+fn not_http(seen: &[u8], authenticated: bool) -> ConnectErrorKind {
+    if authenticated {
+        return ConnectErrorKind::NotHttp(String::new());
+    }
     let seen = &seen[..seen.len().min(EXCERPT_OCTETS)];
     let first_line = seen.split(|b| matches!(b, b'\r' | b'\n')).next().unwrap_or_default();
     ConnectErrorKind::NotHttp(escaped(first_line, 4 * EXCERPT_OCTETS))
@@ -349,7 +357,8 @@ fn not_http(seen: &[u8]) -> ConnectErrorKind {
 
 /// Names of the schemes in all `Proxy-Authenticate` fields. One field may hold several challenges, and a challenge may
 /// hold commas (RFC 9110 §11.6.1): a part that is `name=…` goes on with the challenge before it.
-fn schemes(fields: &[httparse::Header<'_>]) -> Vec<String> {
+fn schemes(fields: &[httparse::Header<'_>], well_known_only: bool) -> Vec<String> {
+    let is_well_known = |name: &str| WELL_KNOWN_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(name));
     let mut names: Vec<String> = Vec::new();
     for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case("Proxy-Authenticate")) {
         let mut quoted = false;
@@ -371,7 +380,8 @@ fn schemes(fields: &[httparse::Header<'_>]) -> Vec<String> {
                 && name.len() <= SCHEME_OCTETS
                 && (rest.is_empty() || (rest[0] == b' ' && !rest.trim_ascii_start().starts_with(b"=")));
             let name = String::from_utf8_lossy(name);
-            if is_scheme && names.len() < SCHEMES && !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
+            let keep = is_scheme && (!well_known_only || is_well_known(&name));
+            if keep && names.len() < SCHEMES && !names.iter().any(|known| known.eq_ignore_ascii_case(&name)) {
                 names.push(name.into_owned());
             }
         }

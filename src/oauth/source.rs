@@ -44,20 +44,28 @@ pub enum FetchError {
     },
     /// No answer.
     Transport(TransportError),
-    /// Entra asked to be left alone for a while, and that is not over.
+    /// Entra asked to be left alone for a while (`Retry-After`, 429), and that is not over.
     Paused {
         /// How long it still lasts.
         wait: Duration,
     },
-    /// The authority has been out of order; the next probe is not due.
+    /// The authority has been out of order, and is left alone for a while.
     Suspended {
-        /// When the next probe may go out.
+        /// When it may be asked again.
         wait: Duration,
     },
     /// Too many requests wait already.
     QueueFull,
     /// No turn came in time.
     NoTurn,
+}
+
+/// An endpoint is left alone.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Moment,
+    /// It asked for it.
+    asked: bool,
 }
 
 /// Asks an endpoint for tokens.
@@ -72,7 +80,7 @@ pub struct TokenSource {
     /// By authority.
     breakers: DashMap<String, Breaker>,
     /// By [`Ask::throttle_key`].
-    pauses: DashMap<TokenKey, Moment>,
+    pauses: DashMap<TokenKey, Pause>,
     retries: Mutex<RetryBudget>,
 }
 
@@ -118,8 +126,9 @@ impl TokenSource {
                 && Instant::now() + wait < deadline
                 && self.retry_budget(RetryBudget::spend);
             if !may_retry {
-                if let FetchError::Busy { .. } = error {
-                    self.pauses.entry(pause_key).or_insert_with(|| self.clock.now().after(PAUSE));
+                if let FetchError::Busy { status, .. } = error {
+                    let pause = || Pause { until: self.clock.now().after(PAUSE), asked: status == 429 };
+                    self.pauses.entry(pause_key).or_insert_with(pause);
                 }
                 return Err(error);
             }
@@ -177,12 +186,13 @@ impl TokenSource {
 
     fn clear_to_send(&self, authority: &str, key: &TokenKey) -> Result<(), FetchError> {
         let now = self.clock.now();
-        let until = self.pauses.get(key).map(|until| *until);
-        if let Some(until) = until {
+        let pause = self.pauses.get(key).map(|pause| *pause);
+        if let Some(Pause { until, asked }) = pause {
             if until > now {
-                return Err(FetchError::Paused { wait: until.since(now) });
+                let wait = until.since(now);
+                return Err(if asked { FetchError::Paused { wait } } else { FetchError::Suspended { wait } });
             }
-            self.pauses.remove_if(key, |_, until| *until <= now);
+            self.pauses.remove_if(key, |_, pause| pause.until <= now);
         }
         if let Some(mut breaker) = self.breakers.get_mut(authority)
             && !breaker.admits(now, chance())
@@ -193,7 +203,7 @@ impl TokenSource {
     }
 
     fn pause(&self, key: &TokenKey, wait: Duration) {
-        self.pauses.insert(key.clone(), self.clock.now().after(wait));
+        self.pauses.insert(key.clone(), Pause { until: self.clock.now().after(wait), asked: true });
     }
 
     fn count(&self, authority: &str, error: Option<&FetchError>) {

@@ -116,18 +116,22 @@ impl Login<'_> {
     async fn drive(&self, mut stream: Stream, mut machine: Box<dyn ClientSide>) -> Result<Ready, Over> {
         let crowded = self.shared.census.crowded();
         let limit = |usual: Duration| if crowded { usual / 3 } else { usual };
+        if let Some(greeting) = machine.poll_output() {
+            self.write(&mut stream, &greeting).await?;
+        }
         let mut end = Instant::now() + limit(self.shared.limits.pre_auth);
-        let mut command_end = Instant::now() + limit(self.shared.limits.command);
+        // The first command is due from the greeting on, each further one from its first octet.
+        let mut command_end = Some(Instant::now() + limit(self.shared.limits.command));
         let mut buffer = vec![0; 2_048];
         loop {
             let event = machine.poll_event();
             if let Some(output) = machine.poll_output() {
                 self.write(&mut stream, &output).await?;
-                command_end = Instant::now() + limit(self.shared.limits.command);
+                command_end = None;
             }
             match event {
                 None => {
-                    let deadline = end.min(command_end);
+                    let deadline = command_end.map_or(end, |command_end| end.min(command_end));
                     let read = tokio::select! {
                         read = stream.read(&mut buffer) => read,
                         () = tokio::time::sleep_until(deadline) => {
@@ -143,7 +147,10 @@ impl Login<'_> {
                             self.log_over("client-left", "the client left without a login");
                             return Err(Over);
                         }
-                        Ok(read) => machine.handle_input(&buffer[..read]),
+                        Ok(read) => {
+                            command_end.get_or_insert_with(|| Instant::now() + limit(self.shared.limits.command));
+                            machine.handle_input(&buffer[..read]);
+                        }
                         Err(error) => {
                             self.log_over("client-broke", &format!("the client's connection broke: {error}"));
                             return Err(Over);

@@ -180,3 +180,18 @@ fn each_failure_says_whose_turn_it_is() {
     assert_eq!(error(ConnectErrorKind::NotHttp("x".into())).actor(), Actor::Operator);
     assert!(!error(ConnectErrorKind::Closed).permanent());
 }
+
+#[test]
+fn a_proxy_that_was_told_a_password_is_not_quoted() {
+    // It repeats the credentials wherever it can: in the reason, as a scheme, and instead of HTTP.
+    let head = b"HTTP/1.1 407 c3ZjOnNlY3JldA\r\nProxy-Authenticate: c3ZjOnNlY3JldA, NTLM\r\n\r\n";
+    let Some(Err(kind)) = answer(&basic(), head, false) else { panic!("a refusal") };
+    let schemes = vec!["NTLM".to_owned()];
+    assert_eq!(kind, ConnectErrorKind::Refused { status: 407, reason: String::new(), schemes, authenticated: true });
+    let garbage = b"Proxy-Authorization: Basic c3ZjOnNlY3JldA\r\n\r\n";
+    let Some(Err(kind)) = answer(&basic(), garbage, true) else { panic!("a refusal") };
+    assert_eq!(
+        error(kind).to_string(),
+        "the forward proxy answered something other than HTTP to CONNECT `outlook.office365.com:993`"
+    );
+}

@@ -73,7 +73,7 @@ async fn an_endpoint_busy_to_the_last_try_is_left_alone_for_a_minute() {
     let (source, clock) = source(&endpoint, &Limits::default());
     assert!(matches!(source.fetch(&ask("a")).await, Err(FetchError::Busy { status: 500, .. })));
     assert_eq!(endpoint.count(), 3);
-    assert_eq!(source.fetch(&ask("a")).await.unwrap_err(), FetchError::Paused { wait: PAUSE });
+    assert_eq!(source.fetch(&ask("a")).await.unwrap_err(), FetchError::Suspended { wait: PAUSE });
     clock.advance(PAUSE);
     assert!(matches!(source.fetch(&ask("a")).await, Err(FetchError::Busy { .. })));
 }
