@@ -294,7 +294,7 @@ async fn slow_clients_are_told_that_it_took_too_long() {
 /// The time for a command runs from its first octet: somebody who thinks between two commands is not in the middle of one.
 #[tokio::test]
 async fn a_pause_between_commands_is_not_a_slow_command() {
-    let world = Setup::limits("  command: 300ms\n  pre_auth: 60s").start().await;
+    let world = Setup::limits("  command: 500ms\n  pre_auth: 60s").start().await;
     for protocol in PROTOCOLS {
         let mut client = world.client(protocol).await;
         if protocol != Smtp {
@@ -302,7 +302,7 @@ async fn a_pause_between_commands_is_not_a_slow_command() {
                 .ask(if protocol == Imap { "c NOOP" } else { "CAPA" }, if protocol == Imap { "c OK" } else { "." })
                 .await;
         }
-        tokio::time::sleep(Duration::from_millis(600)).await;
+        tokio::time::sleep(Duration::from_millis(800)).await;
         assert!(is_accepted(protocol, &client.log_in(ALICE, ALICES).await));
     }
     // A command that has begun is not waited for so long.

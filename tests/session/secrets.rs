@@ -131,7 +131,6 @@ fn setup(format: LogFormat) -> Setup {
         accounts: format!(
             "\n  - {{login: {ALICE}}}\n  - {{login: {BOB}, grant: client_credentials, passwords: ['{hash}']}}"
         ),
-        limits: "  upstream_login: 1s\n  connect: 1s\n  connect_attempt: 1s\n  connect_via_proxy: 1s\n  token_request: 500ms\n  token_total: 1s\n  command: 2s",
         format,
         ..Setup::default()
     }
@@ -213,7 +212,8 @@ async fn faults_of_entra() {
         EntraMode::ServerError,
         EntraMode::Redirect,
     ] {
-        let world = setup(LogFormat::Text).start().await;
+        let limits = if let EntraMode::Slow(_) = mode { "  token_request: 500ms\n  token_total: 500ms" } else { "" };
+        let world = Setup { limits, ..setup(LogFormat::Text) }.start().await;
         world.sandbox.set_entra_mode(mode);
         let mut gathered = Gathered::default();
         gathered.log_in(&world, ALICE, PASSWORD).await;

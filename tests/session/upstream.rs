@@ -234,7 +234,8 @@ async fn its_words_are_not_passed_on() {
     ] {
         let (greeting, answer) = (greeting.to_owned(), answer.to_owned());
         let shown = format!("{answer:?}");
-        let world = scripted(Setup::limits("  upstream_login: 2s"), move |upstream| {
+        let limits = if cause == "upstream-timeout" { "  upstream_login: 1s" } else { "" };
+        let world = scripted(Setup::limits(limits), move |upstream| {
             let (greeting, answer) = (greeting.clone(), answer.clone());
             async move { answers(upstream, &greeting, &answer).await }
         })
