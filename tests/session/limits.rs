@@ -1,0 +1,116 @@
+//! Bounds on connections and on what waits, and that all of it is given back.
+
+use std::time::Duration;
+
+use gatepost::proto::{Protocol, Refusal};
+use gatepost::sandbox::EntraMode;
+
+use crate::support::{ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, is_accepted, service};
+
+use Protocol::{Imap, Pop3, Smtp};
+
+const FEW: &str = "  connections: 3\n  pre_auth_connections: 2\n  pre_auth_connections_per_source: 2";
+
+#[tokio::test]
+async fn connections_beyond_the_limit_are_closed_and_places_come_back() {
+    let world = Setup::limits(FEW).start().await;
+    let logged_in = world.session(Imap, ALICE, ALICES).await;
+    let waiting = world.client(Pop3).await;
+    let mut third = world.client(Smtp).await;
+    for protocol in PROTOCOLS {
+        let mut refused = Client::connect(world.address(protocol.name()), protocol).await;
+        assert_eq!(refused.rest().await, "", "not even a greeting");
+    }
+    assert!(world.log.has("cause=too-many-connections"));
+    // Who is in goes on.
+    assert!(is_accepted(Smtp, &third.log_in(ALICE, ALICES).await));
+    third.works().await;
+    // A place comes back however it was left: after a login, before one, and by a connection that breaks.
+    for left in [logged_in, waiting, third] {
+        drop(left);
+        let mut greeting = None;
+        while greeting.is_none() {
+            // The end of the one is noticed soon, but not necessarily before the next arrives.
+            greeting = Client::connect(world.address("imap"), Imap).await.line().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_may_not_connect_hears_nothing() {
+    let listeners = "
+  imap: {bind: '127.0.0.1:0', upstream: 'localhost:{imap}', allow_from: [192.0.2.0/24]}
+  pop3: {bind: '127.0.0.1:0', upstream: 'localhost:{pop3}'}"
+        .to_owned();
+    let world = Setup { listeners, ..Setup::default() }.start().await;
+    assert_eq!(Client::connect(world.address("imap"), Imap).await.rest().await, "");
+    assert!(world.log.has("cause=not-allowed"));
+    world.session(Pop3, ALICE, ALICES).await.works().await;
+}
+
+#[tokio::test]
+async fn refusals_beyond_those_that_are_held_back_close() {
+    let world = Setup::limits("  delayed_failures: 0").start().await;
+    for protocol in PROTOCOLS {
+        let mut client = world.client(protocol).await;
+        let said = match protocol {
+            Imap => format!("a LOGIN {ALICE} wrong\r\n"),
+            Pop3 => format!("USER {ALICE}\r\nPASS wrong\r\n"),
+            Smtp => format!("AUTH PLAIN {}\r\n", crate::support::plain(ALICE, "wrong")),
+        };
+        client.send(said).await;
+        let rest = client.rest().await;
+        assert!(!rest.contains("Invalid"), "{rest}");
+        // Nothing else is delayed.
+        world.session(protocol, ALICE, ALICES).await.works().await;
+    }
+}
+
+#[tokio::test]
+async fn token_requests_that_find_no_turn_fail_as_temporary() {
+    let world = Setup::limits("  token_requests: 1\n  token_queue: 1").start().await;
+    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_millis(500)));
+    let (mut first, mut second, mut third) =
+        (world.client(Imap).await, world.client(Imap).await, world.client(Imap).await);
+    first.send(format!("a LOGIN {ALICE} {ALICES}\r\n")).await;
+    world.until("the first asks", || world.sandbox.counters().http_requests == 1).await;
+    second.send(format!("a LOGIN {BOB} one-in-the-queue\r\n")).await;
+    // The one in the queue leaves no trace outside; a noop on the same thread comes after it.
+    world.client(Imap).await.ask("n NOOP", "n OK").await;
+    world.was_refused(Imap, &third.log_in(BOB, "one-too-many").await, Refusal::Unavailable, "token-queue-full");
+    assert!(is_accepted(Imap, &first.hear("a ").await));
+    world.was_refused(Imap, &second.hear("a ").await, Refusal::InvalidCredentials, "wrong-password");
+}
+
+/// Everybody comes back at once, as after an outage, and no token is at hand: one request serves all.
+#[tokio::test]
+async fn a_thousand_logins_at_once_cost_one_token_request() {
+    const LOGINS: usize = 1_000;
+    let patient = "  login: 200s\n  upstream_login: 100s\n  connect: 100s\n  connect_attempt: 60s\n  pre_auth: 300s\n  command: 300s";
+    let world = Setup::limits(patient).start().await;
+    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_millis(500)));
+    let addresses = PROTOCOLS.map(|protocol| world.address(protocol.name()));
+    let clients: Vec<_> = (0..LOGINS)
+        .map(|n| {
+            let (protocol, address) = (PROTOCOLS[n % 3], addresses[n % 3]);
+            tokio::spawn(async move {
+                let mut client = Client::connect(address, protocol).await;
+                client.greet().await;
+                let reply = client.log_in(ALICE, ALICES).await;
+                assert!(is_accepted(protocol, &reply), "{reply}");
+                client.works().await;
+                client
+            })
+        })
+        .collect();
+    let mut all = Vec::new();
+    for client in clients {
+        all.push(client.await.unwrap());
+    }
+    let counters = world.sandbox.counters();
+    assert_eq!(counters.http_requests, 1);
+    let logins = PROTOCOLS.map(|protocol| counters.logins_of(service(protocol), ALICE).succeeded);
+    assert_eq!(logins.iter().sum::<u64>(), LOGINS as u64);
+    drop(all);
+    world.until("all have left", || world.sandbox.counters().open_connections.values().all(|open| *open == 0)).await;
+}
