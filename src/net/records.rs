@@ -20,9 +20,13 @@ const READ_BYTES: usize = 4 * 1024;
 /// Length of the first record in `wire`, once it is whole (RFC 8446 §5.1: type, version, length in two octets, then so
 /// many octets). What cannot be a record counts as whole, so that rustls judges it.
 fn first_record(wire: &[u8]) -> Option<usize> {
-    let [_, _, _, high, low] = wire.first_chunk::<5>()?;
+    // ChangeCipherSpec to Heartbeat. A server without TLS is noticed by the first octet of its greeting.
+    if !matches!(wire.first()?, 20..=24) {
+        return Some(wire.len());
+    }
+    let [_, major, _, high, low] = wire.first_chunk::<5>()?;
     let length = usize::from(u16::from_be_bytes([*high, *low]));
-    if length > LONGEST {
+    if *major != 3 || length > LONGEST {
         return Some(wire.len());
     }
     (wire.len() >= 5 + length).then_some(5 + length)
@@ -151,7 +155,12 @@ mod tests {
             };
             assert_eq!(whole_records(&wire[..cut]), whole, "{cut}");
         }
-        assert_eq!(whole_records(b"HTTP/1.1 400 Bad Request"), 24, "what is no record is for rustls to judge");
+        // What is no record is for rustls to judge, at once.
+        for greeting in
+            [&b"HTTP/1.1 400 Bad Request"[..], b"+OK POP3 ready\r\n", b"* OK\r\n", b"2", b"\x16\x04\x01\x01\x01"]
+        {
+            assert_eq!(whole_records(greeting), greeting.len(), "{greeting:?}");
+        }
     }
 
     #[tokio::test]
