@@ -31,7 +31,7 @@ pub enum NameError {
 }
 
 impl LoginName {
-    /// Checks and folds a name (threat model AUTH-10): letters, digits and `._-+'%!@`; beyond ASCII, letters and
+    /// Checks and folds a name: letters, digits and `._-+'%!@`; beyond ASCII, letters and
     /// digits only; at most one `@`.
     ///
     /// # Errors

@@ -45,7 +45,7 @@ impl Protocol {
     }
 }
 
-/// Bounds on what a peer may send before the login (threat model PROTO-1, PROTO-4, PROTO-7, PROTO-8).
+/// Bounds on what a peer may send before the login.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// Longest IMAP command line without its literals, in octets with CRLF.
@@ -166,7 +166,7 @@ pub enum CloseReason {
     TooManyAttempts,
 }
 
-/// How a login is refused: one row each of threat model §6. The machine owns the wording.
+/// How a login is refused. The machine owns the wording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// Wrong password or unknown account: permanent.
