@@ -7,7 +7,7 @@ use url::Url;
 
 use super::reader::{Context, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{ForwardProxy, NoProxy, ProxyAuthentication, listeners, secrets};
+use super::{ForwardProxy, NoProxy, ProxyAuthentication, secrets};
 use crate::config::problem::Place;
 use crate::secret::ProxyPassword;
 
@@ -112,9 +112,7 @@ fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
             Err(wrong) => report(name, wrong),
         }
     }
-    // Nobody who sets these variables means the services of the same machine.
-    no_proxy.networks.extend(listeners::loopback());
-    no_proxy.domains.push("localhost".to_owned());
+    let no_proxy = no_proxy.with_loopback();
     context.note(format!("connections go through the forward proxy `{host}:{port}`, because `{name}` is set"));
     Some(ForwardProxy { host, port, authentication, no_proxy })
 }
