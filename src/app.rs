@@ -23,6 +23,7 @@ use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Shared, announce, mail};
+use crate::store::{MemoryStore, Store};
 use crate::tls::client::UpstreamTrust;
 use crate::tls::server::{self, ServerError};
 
@@ -153,8 +154,9 @@ impl App {
         let dialer = Dialer::new(Arc::clone(&config));
         let opener = Opener::new(dialer, Arc::clone(&trust), &limits, Arc::clone(&server_name));
         let endpoint: Arc<dyn TokenEndpoint> = Arc::new(HttpEndpoint::new(Arc::clone(&config), trust));
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
         let shared = Arc::new(Shared {
-            gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, Clock::system()),
+            gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, store, Clock::system()),
             opener,
             census: Census::new(&limits),
             delays: Semaphore::new(limits.delayed_failures),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// A point in time, as the duration since the clock was made. Only differences mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -19,6 +19,25 @@ impl Moment {
         self.0.saturating_sub(earlier.0)
     }
 }
+
+/// Seconds since 1970-01-01 00:00 UTC: for what is stored, and for what others read. It may jump.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixTime(pub u64);
+
+impl UnixTime {
+    /// The time `after` later; saturates.
+    pub fn after(self, after: Duration) -> Self {
+        Self(self.0.saturating_add(after.as_secs()))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// Where a manual clock begins: 2026-01-01 00:00 UTC.
+const MANUAL_START: UnixTime = UnixTime(1_767_225_600);
 
 /// The source of [`Moment`]s: the system's monotonic clock, or one that a test sets by hand.
 #[derive(Clone, Debug)]
@@ -46,6 +65,16 @@ impl Clock {
         match &self.0 {
             Source::System(start) => Moment(start.elapsed()),
             Source::Manual(nanos) => Moment(Duration::from_nanos(nanos.load(Ordering::Acquire))),
+        }
+    }
+
+    /// The time of day.
+    pub fn unix_time(&self) -> UnixTime {
+        match &self.0 {
+            Source::System(_) => {
+                UnixTime(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
+            }
+            Source::Manual(_) => MANUAL_START.after(self.now().since(Moment(Duration::ZERO))),
         }
     }
 

@@ -42,6 +42,10 @@ secret!(
     AccessToken
 );
 secret!(
+    /// An OAuth 2.0 refresh token (RFC 6749 §1.5): months of access to a mailbox.
+    RefreshToken
+);
+secret!(
     /// The secret of a confidential Entra application (the secret's *value*, not its id).
     ClientSecret
 );

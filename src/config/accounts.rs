@@ -252,16 +252,17 @@ impl Reader<'_, '_> {
             (Setting::Absent, _) => Some(None),
             _ => None,
         };
-        let grant = match (kind?, passwords?) {
-            (GrantKind::Password, passwords) if !passwords.is_empty() => {
+        let (kind, passwords) = (kind?, passwords?);
+        let grant = match kind {
+            GrantKind::Password if !passwords.is_empty() => {
                 section.problem(
                     "`passwords` are given, but with `grant: password` it is Entra that knows the password",
                     "remove `passwords`, or write `grant: client_credentials`",
                 );
                 None
             }
-            (GrantKind::Password, _) => Some(Grant::Password),
-            (GrantKind::ClientCredentials, passwords) if passwords.is_empty() => {
+            GrantKind::Password => Some(Grant::Password),
+            GrantKind::ClientCredentials if passwords.is_empty() => {
                 section.problem(
                     format!(
                         "{} has no password: with `client_credentials` anybody who reaches the port would own the mailbox",
@@ -271,10 +272,9 @@ impl Reader<'_, '_> {
                 );
                 None
             }
-            (GrantKind::ClientCredentials, passwords) => Some(Grant::ClientCredentials { passwords }),
+            GrantKind::ClientCredentials => Some(Grant::ClientCredentials),
         };
-        if let (Some(Grant::ClientCredentials { .. }), LoginPattern::Any | LoginPattern::Domain(_)) = (&grant, &pattern)
-        {
+        if let (Some(Grant::ClientCredentials), LoginPattern::Any | LoginPattern::Domain(_)) = (&grant, &pattern) {
             section.context().note(format!(
                 "whoever knows a password of the account `{}` can open every mailbox that it stands for",
                 show(&pattern)
@@ -285,6 +285,7 @@ impl Reader<'_, '_> {
             pattern,
             aliases,
             grant: grant?,
+            passwords,
             application: application?,
             scope: scope?,
             mailbox,

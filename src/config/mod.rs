@@ -188,6 +188,9 @@ pub struct Account {
     pub aliases: Vec<LoginName>,
     /// How a token is had.
     pub grant: Grant,
+    /// Argon2id PHC strings of the passwords that Gatepost itself proves, besides the device passwords of the store;
+    /// checked for form and for strength. None with [`Grant::Password`].
+    pub passwords: Vec<String>,
     /// The Entra application that asks for it.
     pub application: Arc<Application>,
     /// The configured scope (v1.0: resource); `None` means the default of cloud and grant.
@@ -199,15 +202,12 @@ pub struct Account {
 }
 
 /// How an account gets its token, and with it what proves the client.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Grant {
     /// ROPC (RFC 6749 §4.3): Entra proves the password.
     Password,
-    /// RFC 6749 §4.4: Gatepost proves the password, against one of these.
-    ClientCredentials {
-        /// Argon2id PHC strings, checked for form and for strength; at least one.
-        passwords: Vec<String>,
-    },
+    /// RFC 6749 §4.4: the application signs in as itself, and Gatepost proves the client's password.
+    ClientCredentials,
 }
 
 /// An Entra application in a tenant.

@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
-use crate::config::{Account, Config, Grant, Limits};
+use crate::config::{Account, Config, Limits};
 use crate::login::forwarding::Source;
 use crate::login::password;
 use crate::login::refused::RefusedPasswords;
@@ -174,8 +174,5 @@ impl LocalPasswords {
 }
 
 fn hashes(account: &Account) -> &[String] {
-    match &account.grant {
-        Grant::ClientCredentials { passwords } => passwords,
-        Grant::Password => &[],
-    }
+    &account.passwords
 }

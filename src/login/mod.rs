@@ -24,6 +24,7 @@ use crate::oauth::proof::{Proof, ProofKey};
 use crate::oauth::source::TokenSource;
 use crate::sasl::Bearer;
 use crate::secret::Password;
+use crate::store::Store;
 
 mod explain;
 mod forwarding;
@@ -95,11 +96,18 @@ pub struct Gatekeeper {
     local: Arc<LocalPasswords>,
     /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
     proof_key: OnceLock<Option<ProofKey>>,
+    store: Arc<dyn Store>,
 }
 
 impl Gatekeeper {
-    /// Decides by the accounts and limits of `config`, and gets tokens from `endpoint`.
-    pub fn new(config: Arc<Config>, endpoint: Arc<dyn TokenEndpoint>, clock: Clock) -> Arc<Self> {
+    /// Decides by the accounts and limits of `config`, with the sign-ins and device passwords of `store`, and gets
+    /// tokens from `endpoint`.
+    pub fn new(
+        config: Arc<Config>,
+        endpoint: Arc<dyn TokenEndpoint>,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Arc<Self> {
         let limits = &config.limits;
         Arc::new(Self {
             source: TokenSource::new(endpoint, clock.clone(), limits),
@@ -110,6 +118,7 @@ impl Gatekeeper {
             forwarding: Arc::new(Forwarding::new(limits)),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
             proof_key: OnceLock::new(),
+            store,
             config,
             clock,
         })
@@ -138,7 +147,7 @@ impl Gatekeeper {
                 check_identity(&account, &address, request)?;
                 obtained
             }
-            Grant::ClientCredentials { .. } => {
+            Grant::ClientCredentials => {
                 let who = TokenKey::encode(["account", address.as_str()]);
                 self.prove_locally(who, Some(&account), request.password, source).await?;
                 check_identity(&account, &address, request)?;

@@ -6,6 +6,7 @@ use super::*;
 use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern};
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::proto::Refusal;
+use crate::store::MemoryStore;
 
 const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
 static LOCAL_HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(LOCAL_PASSWORD.into())).unwrap());
@@ -41,19 +42,20 @@ fn config(limits: Limits) -> Config {
             pattern,
             aliases: aliases.iter().map(|alias| LoginName::parse(alias).unwrap()).collect(),
             grant,
+            passwords: if grant == Grant::Password { Vec::new() } else { vec![LOCAL_HASH.clone()] },
             application: Arc::clone(&application),
             scope: None,
             mailbox: mailbox.map(address),
             token_expiry_margin: minutes(5),
         })
     };
-    let local = || Grant::ClientCredentials { passwords: vec![LOCAL_HASH.clone()] };
+    let local = Grant::ClientCredentials;
     let one = |text| LoginPattern::Address(address(text));
     let accounts = Accounts::new(vec![
         account(LoginPattern::Domain("contoso.example".into()), &[], Grant::Password, None),
         account(one("bob@contoso.example"), &["bob", "bobby"], Grant::Password, None),
-        account(one("scanner@contoso.example"), &["scan7"], local(), Some("reception@contoso.example")),
-        account(one("fax@contoso.example"), &[], local(), None),
+        account(one("scanner@contoso.example"), &["scan7"], local, Some("reception@contoso.example")),
+        account(one("fax@contoso.example"), &[], local, None),
     ]);
     fake::config(accounts, limits)
 }
@@ -66,7 +68,11 @@ impl World {
     fn with(entra: Arc<FakeEndpoint>, limits: Limits) -> Self {
         let clock = Clock::manual();
         let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
-        Self { gate: Gatekeeper::new(Arc::new(config(limits)), endpoint, clock.clone()), clock, entra }
+        Self {
+            gate: Gatekeeper::new(Arc::new(config(limits)), endpoint, Arc::new(MemoryStore::default()), clock.clone()),
+            clock,
+            entra,
+        }
     }
 
     async fn login_from(&self, source: [u8; 4], login: &str, password: &str) -> Result<Admission, Failure> {
@@ -449,7 +455,7 @@ async fn a_client_token_passes_for_configured_users_only() {
         |user: &str| Bearer { user: address(user), token: Arc::new(crate::secret::AccessToken::new("own".into())) };
     let (account, passed) = world.gate.admit_token(&bearer("scanner@contoso.example")).unwrap();
     assert_eq!((passed.user.as_str(), passed.token.expose()), ("scanner@contoso.example", "own"));
-    assert!(matches!(account.grant, Grant::ClientCredentials { .. }));
+    assert_eq!(account.grant, Grant::ClientCredentials);
     let failure = world.gate.admit_token(&bearer("alice@elsewhere.example")).unwrap_err();
     assert_eq!(failure.refusal, Refusal::InvalidCredentials);
     assert_eq!(world.entra.count(), 0);

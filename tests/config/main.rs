@@ -55,7 +55,7 @@ fn accounts_inherit_and_override() {
     assert_eq!(domain.application.client_secret.as_ref().unwrap().expose(), "hunter2");
     assert_eq!(scanner.token_expiry_margin.as_secs(), 600);
     assert_eq!(scanner.mailbox.as_ref().unwrap().as_str(), "m@contoso.com");
-    assert!(matches!(&scanner.grant, Grant::ClientCredentials { passwords } if passwords == &[HASH]));
+    assert_eq!((scanner.grant, &scanner.passwords[..]), (Grant::ClientCredentials, &[HASH.to_owned()][..]));
     assert_eq!(other.application.tenant, "fabrikam.com");
     assert!(other.application.client_secret.is_none(), "a secret belongs to its application");
     let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();

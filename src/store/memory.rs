@@ -1,0 +1,143 @@
+//! A store that forgets everything with the process: for the demonstration and the tests.
+
+use std::collections::HashMap;
+use std::future::ready;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::{DevicePassword, DevicePasswordId, LastUse, SignIn, SignInKey, Store, StoreError, Stored, Version};
+use crate::secret::RefreshToken;
+
+/// A store in memory.
+#[derive(Debug, Default)]
+pub struct MemoryStore(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    sign_ins: HashMap<SignInKey, (SignIn, Version)>,
+    device_passwords: Vec<DevicePassword>,
+    revision: u64,
+}
+
+impl MemoryStore {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        // Every change is one assignment: whatever panicked, the content is whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SignIn {
+    /// A copy, for the one who reads.
+    fn copy(&self) -> Self {
+        Self {
+            refresh_token: RefreshToken::new(self.refresh_token.expose().to_owned()),
+            tenant_id: self.tenant_id.clone(),
+            object_id: self.object_id.clone(),
+            username: self.username.clone(),
+            scope: self.scope.clone(),
+            ..*self
+        }
+    }
+}
+
+fn done<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Stored<'a, T> {
+    Box::pin(ready(result))
+}
+
+impl Store for MemoryStore {
+    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
+        done(Ok(self.kept().sign_ins.get(key).map(|(sign_in, version)| (sign_in.copy(), *version))))
+    }
+
+    fn put_sign_in<'a>(
+        &'a self,
+        key: &'a SignInKey,
+        sign_in: &'a SignIn,
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        let mut kept = self.kept();
+        let present = kept.sign_ins.get(key).map(|(_, version)| *version);
+        if replaces.is_some() && replaces != present {
+            return done(Err(StoreError::Changed));
+        }
+        kept.revision += 1;
+        let version = Version(kept.revision);
+        kept.sign_ins.insert(key.clone(), (sign_in.copy(), version));
+        done(Ok(version))
+    }
+
+    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool> {
+        let mut kept = self.kept();
+        let removed = kept.sign_ins.remove(key).is_some();
+        kept.revision += u64::from(removed);
+        done(Ok(removed))
+    }
+
+    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
+        done(Ok(self.kept().device_passwords.clone()))
+    }
+
+    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()> {
+        let mut kept = self.kept();
+        kept.device_passwords.push(password.clone());
+        kept.revision += 1;
+        done(Ok(()))
+    }
+
+    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool> {
+        let mut kept = self.kept();
+        let before = kept.device_passwords.len();
+        kept.device_passwords.retain(|password| password.id != *id);
+        let revoked = kept.device_passwords.len() < before;
+        kept.revision += u64::from(revoked);
+        done(Ok(revoked))
+    }
+
+    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()> {
+        for password in self.kept().device_passwords.iter_mut().filter(|password| password.id == *id) {
+            password.last_use = Some(last_use);
+        }
+        done(Ok(()))
+    }
+
+    fn revision(&self) -> Stored<'_, u64> {
+        done(Ok(self.kept().revision))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::account::MailAddress;
+    use crate::clock::UnixTime;
+
+    fn sign_in(token: &str) -> SignIn {
+        SignIn {
+            refresh_token: RefreshToken::new(token.into()),
+            tenant_id: "tid".into(),
+            object_id: "oid".into(),
+            username: "a@b".into(),
+            scope: "s".into(),
+            signed_in_at: UnixTime(1),
+            rotated_at: UnixTime(1),
+            refused: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sign_in_that_somebody_else_replaced_is_not_overwritten() {
+        let store = MemoryStore::default();
+        let key = SignInKey {
+            login: MailAddress::parse("a@b").unwrap(),
+            authority: "https://login.example/".into(),
+            tenant: "t".into(),
+            client_id: "c".into(),
+        };
+        let first = store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        let second = store.put_sign_in(&key, &sign_in("two"), Some(first)).await.unwrap();
+        assert_eq!(store.put_sign_in(&key, &sign_in("lost"), Some(first)).await, Err(StoreError::Changed));
+        let (kept, version) = store.sign_in(&key).await.unwrap().unwrap();
+        assert_eq!((kept.refresh_token.expose(), version), ("two", second));
+        assert!(store.remove_sign_in(&key).await.unwrap());
+        assert_eq!(store.put_sign_in(&key, &sign_in("lost"), Some(second)).await, Err(StoreError::Changed));
+    }
+}

@@ -1,0 +1,119 @@
+//! What outlives the process: sign-ins with their refresh tokens, and device passwords.
+//!
+//! [`Store`] is what the rest of the program sees. Values are sealed by the implementation that writes them somewhere;
+//! they are plain only in memory. Every call ends within a deadline of the implementation's own.
+
+use std::future::Future;
+use std::pin::Pin;
+
+use crate::account::MailAddress;
+use crate::clock::UnixTime;
+use crate::secret::RefreshToken;
+
+pub mod device_password;
+mod memory;
+
+pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
+pub use memory::MemoryStore;
+
+/// What a call of a [`Store`] comes to.
+pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
+
+/// Why the store did not do what it was asked. None of them says anything about a password or a refresh token.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or does not answer in time.
+    #[error("the store does not answer: {0}")]
+    Unavailable(String),
+    /// It answered, but did not keep what it was given (no space, read-only, broken).
+    #[error("the store did not keep it: {0}")]
+    NotKept(String),
+    /// A record cannot be opened: another key, or damage.
+    #[error("a record cannot be opened: {0}")]
+    Sealed(String),
+    /// Somebody else changed the record since it was read.
+    #[error("the record was changed by somebody else meanwhile")]
+    Changed,
+}
+
+/// Whose sign-in: one account at one application.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SignInKey {
+    /// The address that logs in.
+    pub login: MailAddress,
+    /// Base of the token endpoint.
+    pub authority: String,
+    /// The tenant as configured.
+    pub tenant: String,
+    /// The application that was consented to.
+    pub client_id: String,
+}
+
+/// A person's sign-in, and the refresh token that it gave.
+#[derive(Debug)]
+pub struct SignIn {
+    /// The newest one.
+    pub refresh_token: RefreshToken,
+    /// `tid` of the ID token: the directory id.
+    pub tenant_id: String,
+    /// `oid` of the ID token: who signed in, whatever the name becomes.
+    pub object_id: String,
+    /// `preferred_username` of the ID token.
+    pub username: String,
+    /// What was consented to.
+    pub scope: String,
+    /// When the person signed in.
+    pub signed_in_at: UnixTime,
+    /// When the refresh token was last exchanged for a newer one.
+    pub rotated_at: UnixTime,
+    /// Entra refused the refresh token for good: a person must sign in again. The token is kept all the same.
+    pub refused: Option<SignInRefused>,
+}
+
+/// Entra's last word about a refresh token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SignInRefused {
+    /// When.
+    pub at: UnixTime,
+    /// The AADSTS number, when there was one.
+    pub code: Option<u32>,
+}
+
+/// Counts the changes of one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(pub u64);
+
+/// What outlives the process.
+pub trait Store: Send + Sync {
+    /// The sign-in of an account, and the version to give back when it is replaced.
+    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>>;
+
+    /// Keeps a sign-in. It is durable when this returns. `replaces` is the version that was read (`None`: whatever is
+    /// there is replaced, as a new sign-in does); with another version in the store the answer is
+    /// [`StoreError::Changed`] and nothing is written.
+    fn put_sign_in<'a>(
+        &'a self,
+        key: &'a SignInKey,
+        sign_in: &'a SignIn,
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version>;
+
+    /// Removes a sign-in, because an operator asked for it; false when there was none.
+    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool>;
+
+    /// All device passwords.
+    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>>;
+
+    /// Keeps a new device password.
+    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()>;
+
+    /// Removes a device password; false when there is none with this id.
+    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool>;
+
+    /// Notes when and from where a device password was used last.
+    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()>;
+
+    /// A number that differs from an earlier one when device passwords or sign-ins may have changed, also by another
+    /// process. Cheap enough to ask every few seconds. [`Store::note_use`] does not count.
+    fn revision(&self) -> Stored<'_, u64>;
+}
