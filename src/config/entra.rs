@@ -53,7 +53,8 @@ pub(super) fn grant(text: &str) -> Result<GrantKind, Wrong> {
     }
 }
 
-pub(super) fn is_guid(text: &str) -> bool {
+/// The form of a directory id, an application id or an object id.
+pub(crate) fn is_guid(text: &str) -> bool {
     let groups: Vec<&str> = text.split('-').collect();
     groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
         && groups.iter().all(|group| group.bytes().all(|b| b.is_ascii_hexdigit()))

@@ -31,6 +31,8 @@ mod render;
 mod secrets;
 mod value;
 
+pub(crate) use entra::is_guid;
+
 /// Everything, checked.
 #[derive(Debug)]
 pub struct Config {

@@ -326,7 +326,8 @@ fn rest(error: &FetchError) -> Duration {
 fn login_name(ask: &Ask) -> &str {
     match &ask.grant {
         GrantRequest::Password { username, .. } => username.as_str(),
-        GrantRequest::ClientCredentials => "",
+        GrantRequest::RefreshToken { login, .. } => login.as_str(),
+        GrantRequest::ClientCredentials | GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => "",
     }
 }
 

@@ -20,6 +20,7 @@ pub mod grant;
 pub mod proof;
 pub mod response;
 pub mod retry;
+pub mod sign_in;
 pub mod source;
 
 pub use endpoint::{Answer, HttpEndpoint, TokenEndpoint, TransportError, TransportFault};

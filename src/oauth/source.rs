@@ -10,12 +10,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{Clock, Moment};
-use crate::config::Limits;
+use crate::config::{Application, Limits};
 use crate::oauth::Token;
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
-use crate::oauth::grant::{Ask, TokenKey, TokenRequest};
-use crate::oauth::response::{self, NotGranted, OauthError};
+use crate::oauth::grant::{self, Ask, TokenKey, TokenRequest};
+use crate::oauth::response::{self, DeviceAuthorization, NotGranted, OauthError};
 use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
+use crate::secret::{IdToken, RefreshToken};
 
 /// Retries of one ask.
 const RETRIES: u32 = 2;
@@ -58,6 +59,25 @@ pub enum FetchError {
     QueueFull,
     /// No turn came in time.
     NoTurn,
+}
+
+/// Everything that one answer brought.
+#[derive(Debug)]
+pub struct Issued {
+    /// The access token.
+    pub token: Token,
+    /// For the next one; absent when the grant gives none, or when the one at hand stays in use.
+    pub refresh_token: Option<RefreshToken>,
+    /// Who signed in.
+    pub id_token: Option<IdToken>,
+}
+
+/// A request that goes out, and what decides about its fate.
+struct Errand<'a> {
+    request: &'a TokenRequest,
+    throttle_key: TokenKey,
+    /// It may be sent again when its answer was lost.
+    repeatable: bool,
 }
 
 /// An endpoint is left alone.
@@ -106,13 +126,55 @@ impl TokenSource {
     /// # Errors
     /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application, all others may pass.
     pub async fn fetch(&self, ask: &Ask) -> Result<Token, FetchError> {
+        self.issue(ask).await.map(|issued| issued.token)
+    }
+
+    /// The same, with everything that comes beside the access token.
+    ///
+    /// # Errors
+    /// As [`TokenSource::fetch`].
+    pub async fn issue(&self, ask: &Ask) -> Result<Issued, FetchError> {
+        let errand =
+            Errand { request: &ask.request(), throttle_key: ask.throttle_key(), repeatable: ask.grant.is_repeatable() };
+        let (sent_at, granted) = self.send(errand, response::parse).await?;
+        let token = Token {
+            access_token: Arc::new(granted.access_token),
+            requested_at: sent_at,
+            expires_at: sent_at.after(granted.lifetime),
+        };
+        Ok(Issued { token, refresh_token: granted.refresh_token, id_token: granted.id_token })
+    }
+
+    /// Begins a sign-in by device code (RFC 8628 §3.1), and says when it began.
+    ///
+    /// # Errors
+    /// As [`TokenSource::fetch`].
+    pub async fn authorize_device(
+        &self,
+        application: &Application,
+        scope: &str,
+    ) -> Result<(Moment, DeviceAuthorization), FetchError> {
+        let errand = Errand {
+            request: &grant::device_authorization_request(application, scope),
+            throttle_key: TokenKey::of_throttle(application, scope),
+            repeatable: true,
+        };
+        self.send(errand, response::parse_device).await
+    }
+
+    /// Sends a request, again where that helps; the result is when it was sent, and what `judge` made of the answer.
+    async fn send<T>(
+        &self,
+        errand: Errand<'_>,
+        judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
+    ) -> Result<(Moment, T), FetchError> {
         let deadline = Instant::now() + self.total;
-        let (request, pause_key) = (ask.request(), ask.throttle_key());
+        let Errand { request, throttle_key: pause_key, repeatable } = errand;
         let mut retry = 0;
         let mut before = None;
         loop {
-            let error = match self.attempt(&request, &pause_key, deadline).await {
-                Ok(token) => return Ok(token),
+            let error = match self.attempt(request, &pause_key, deadline, judge).await {
+                Ok(answered) => return Ok(answered),
                 Err(error) => error,
             };
             if !error.was_sent() {
@@ -122,6 +184,7 @@ impl TokenSource {
             let wait = retry::backoff(retry, chance());
             let may_retry = retry < RETRIES
                 && error.may_pass_at_once()
+                && (repeatable || error.never_arrived())
                 && !self.pauses.contains_key(&pause_key)
                 && Instant::now() + wait < deadline
                 && self.retry_budget(RetryBudget::spend);
@@ -139,7 +202,13 @@ impl TokenSource {
         }
     }
 
-    async fn attempt(&self, request: &TokenRequest, key: &TokenKey, deadline: Instant) -> Result<Token, FetchError> {
+    async fn attempt<T>(
+        &self,
+        request: &TokenRequest,
+        key: &TokenKey,
+        deadline: Instant,
+        judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
+    ) -> Result<(Moment, T), FetchError> {
         let _slot = self.slot(deadline).await?;
         let authority = request.url.origin().ascii_serialization();
         // After the wait for a turn: what was learned meanwhile counts.
@@ -154,7 +223,7 @@ impl TokenSource {
             Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
         });
         let result = exchanged.map_err(FetchError::Transport).and_then(|answer| {
-            response::parse(answer.status, &answer.body).map_err(|error| {
+            judge(answer.status, &answer.body).map_err(|error| {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
                     && let Some(wait) = retry::retry_after(value, SystemTime::now())
                 {
@@ -164,12 +233,7 @@ impl TokenSource {
             })
         });
         self.count(&authority, result.as_ref().err());
-        let granted = result?;
-        Ok(Token {
-            access_token: Arc::new(granted.access_token),
-            requested_at: sent_at,
-            expires_at: sent_at.after(granted.lifetime),
-        })
+        Ok((sent_at, result?))
     }
 
     async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, FetchError> {
@@ -245,6 +309,11 @@ impl FetchError {
             Self::Transport(error) => matches!(error.fault, TransportFault::Connect | TransportFault::Timeout),
             _ => false,
         }
+    }
+
+    /// Entra cannot have acted on the request.
+    fn never_arrived(&self) -> bool {
+        matches!(self, Self::Transport(error) if error.fault == TransportFault::Connect)
     }
 
     /// The authority, or the way to it, is at fault.
