@@ -207,6 +207,7 @@ impl App {
             of_listener.shutdown().await;
         }
         upkeep.abort();
+        shared.gatekeeper.settle().await;
         cut
     }
 }

@@ -45,6 +45,14 @@ impl<T: Clone> Setting<T> {
         if let Self::Absent = self { inherited.clone() } else { self }
     }
 
+    fn optional(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Wrong => None,
+            Self::Value(value) => Some(Some(value)),
+        }
+    }
+
     fn or_default(self, default: T) -> Option<T> {
         match self {
             Self::Absent => Some(default),
@@ -158,7 +166,7 @@ impl Reader<'_, '_> {
             );
             return None;
         }
-        self.finish(microsoft, &self.defaults.clone(), LoginPattern::Any, Vec::new(), None, Some(Vec::new()))
+        self.finish(microsoft, &self.defaults.clone(), Entry::of(LoginPattern::Any))
     }
 
     fn account(&mut self, section: &Section<'_>) -> Option<Arc<Account>> {
@@ -171,17 +179,23 @@ impl Reader<'_, '_> {
             }
         };
         let aliases = self.aliases(section, pattern.as_ref());
-        let mailbox = section.get("mailbox").map(|node| node.read(|text| MailAddress::parse(text).or_else(name_error)));
+        let address =
+            |key| Setting::read(section, key, |node| node.read(|text| MailAddress::parse(text).or_else(name_error)));
+        let mailbox = address("mailbox");
+        let signs_in_as = address("signs_in_as");
         let passwords = match section.get("passwords") {
             Some(node) => passwords(&node),
             None => Some(Vec::new()),
         };
         section.finish();
-        let mailbox = match mailbox {
-            Some(mailbox) => Some(mailbox?),
-            None => None,
+        let entry = Entry {
+            pattern: pattern?,
+            aliases: aliases?,
+            mailbox: mailbox.optional()?,
+            signs_in_as: signs_in_as.optional()?,
+            passwords,
         };
-        self.finish(section, &shared, pattern?, aliases?, mailbox, passwords)
+        self.finish(section, &shared, entry)
     }
 
     fn aliases(&mut self, section: &Section<'_>, pattern: Option<&LoginPattern>) -> Option<Vec<LoginName>> {
@@ -219,15 +233,8 @@ impl Reader<'_, '_> {
         true
     }
 
-    fn finish(
-        &mut self,
-        section: &Section<'_>,
-        shared: &Shared,
-        pattern: LoginPattern,
-        aliases: Vec<LoginName>,
-        mailbox: Option<MailAddress>,
-        passwords: Option<Vec<String>>,
-    ) -> Option<Arc<Account>> {
+    fn finish(&mut self, section: &Section<'_>, shared: &Shared, entry: Entry) -> Option<Arc<Account>> {
+        let Entry { pattern, aliases, mailbox, signs_in_as, passwords } = entry;
         let kind = shared.grant.clone().or_default(GrantKind::Password);
         let application = self.application(shared);
         if kind == Some(GrantKind::ClientCredentials) && matches!(shared.client_secret, Setting::Absent) {
@@ -273,7 +280,10 @@ impl Reader<'_, '_> {
                 None
             }
             GrantKind::ClientCredentials => Some(Grant::ClientCredentials),
+            GrantKind::AuthorizationCode => Some(Grant::AuthorizationCode),
+            GrantKind::DeviceCode => Some(Grant::DeviceCode),
         };
+        let signs_in_as = check_signs_in_as(section, signs_in_as, grant, &pattern);
         if let (Some(Grant::ClientCredentials), LoginPattern::Any | LoginPattern::Domain(_)) = (&grant, &pattern) {
             section.context().note(format!(
                 "whoever knows a password of the account `{}` can open every mailbox that it stands for",
@@ -289,6 +299,7 @@ impl Reader<'_, '_> {
             application: application?,
             scope: scope?,
             mailbox,
+            signs_in_as: signs_in_as?,
             token_expiry_margin: token_expiry_margin?,
         }))
     }
@@ -357,6 +368,46 @@ impl Reader<'_, '_> {
             Some(_) => {}
         }
     }
+}
+
+/// What an entry holds besides the keys that it shares with `microsoft`.
+struct Entry {
+    pattern: LoginPattern,
+    aliases: Vec<LoginName>,
+    mailbox: Option<MailAddress>,
+    signs_in_as: Option<MailAddress>,
+    passwords: Option<Vec<String>>,
+}
+
+impl Entry {
+    fn of(pattern: LoginPattern) -> Self {
+        Self { pattern, aliases: Vec::new(), mailbox: None, signs_in_as: None, passwords: Some(Vec::new()) }
+    }
+}
+
+/// `signs_in_as` means something for one address whose person signs in; one that says nothing new is left out.
+fn check_signs_in_as(
+    section: &Section<'_>,
+    signs_in_as: Option<MailAddress>,
+    grant: Option<Grant>,
+    pattern: &LoginPattern,
+) -> Option<Option<MailAddress>> {
+    let (Some(person), Some(node)) = (signs_in_as, section.get("signs_in_as")) else { return Some(None) };
+    if grant.is_some_and(|grant| !grant.is_sign_in()) {
+        node.problem(
+            "nobody signs in with this grant",
+            "remove `signs_in_as`, or write `grant: authorization_code` or `grant: device_code`",
+        );
+        return None;
+    }
+    let LoginPattern::Address(login) = pattern else {
+        node.problem(
+            "one person would sign in for every mailbox that the pattern stands for",
+            "give each shared mailbox an entry of its own, and `signs_in_as` there",
+        );
+        return None;
+    };
+    Some((person != *login).then_some(person))
 }
 
 fn show(pattern: &LoginPattern) -> String {

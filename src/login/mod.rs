@@ -1,8 +1,9 @@
 //! Who may log in: the account for a name, the proof of its password, the memory of refused and accepted passwords.
 //!
 //! A token is handed out only after the presented password was proved for its account: by Entra (`grant: password`), or
-//! here (`grant: client_credentials`, where Entra never sees the user). A cached token stands behind that proof and never
-//! replaces it. [`Gatekeeper`] is the one entry; the session asks it and is told an [`Admission`] or a [`Failure`].
+//! here (`grant: client_credentials`, where Entra never sees the user, and the grants of a person who signed in once). A
+//! cached token stands behind that proof and never replaces it. [`Gatekeeper`] is the one entry; the session asks it and
+//! is told an [`Admission`] or a [`Failure`].
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
@@ -31,18 +32,23 @@ mod forwarding;
 mod local;
 pub mod password;
 mod refused;
+pub(crate) mod scope;
+pub(crate) mod sign_in;
 mod throttle;
 mod tokens;
 
 use forwarding::{Forwarding, Source};
 use local::{Claim, LocalPasswords, NotProved};
 use refused::RefusedPasswords;
+use sign_in::{SignIns, Whose};
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
 /// How often tokens are looked at for renewal.
 const RENEWAL_TICK: Duration = Duration::from_secs(15);
 /// Every so many of them the memories are swept.
 const SWEEP_TICKS: u32 = 4;
+/// Every so many of them sign-ins that nobody uses are looked at: once an hour.
+const IDLE_TICKS: u32 = 240;
 /// A refused password is never answered from memory for longer.
 const LONGEST_REFUSED_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
@@ -96,6 +102,7 @@ pub struct Gatekeeper {
     local: Arc<LocalPasswords>,
     /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
     proof_key: OnceLock<Option<ProofKey>>,
+    sign_ins: SignIns,
     store: Arc<dyn Store>,
 }
 
@@ -118,6 +125,7 @@ impl Gatekeeper {
             forwarding: Arc::new(Forwarding::new(limits)),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
             proof_key: OnceLock::new(),
+            sign_ins: SignIns::default(),
             store,
             config,
             clock,
@@ -153,6 +161,13 @@ impl Gatekeeper {
                 check_identity(&account, &address, request)?;
                 self.application_token(&account, want_life).await?
             }
+            Grant::AuthorizationCode | Grant::DeviceCode => {
+                let who = TokenKey::encode(["account", address.as_str()]);
+                self.prove_locally(who, Some(&account), request.password, source).await?;
+                check_identity(&account, &address, request)?;
+                let whose = Whose { account: Arc::clone(&account), login: address.clone() };
+                self.sign_in_token(whose, want_life).await?
+            }
         };
         let Obtained { token, origin, key } = obtained;
         let user = account.mailbox.clone().unwrap_or_else(|| address.clone());
@@ -182,10 +197,15 @@ impl Gatekeeper {
             && self.cache.replace(&admission.key, &admission.token, self.clock.now())
     }
 
-    /// Starts the task that renews the tokens of applications in use, and forgets what is out of date. It ends with the
+    /// Starts the task that renews tokens in use, looks after sign-ins, and forgets what is out of date. It ends with the
     /// gatekeeper, or when aborted.
     pub fn spawn_upkeep(self: &Arc<Self>) -> JoinHandle<()> {
         tokio::spawn(upkeep(Arc::downgrade(self)))
+    }
+
+    /// The last chance to keep what the store did not take before.
+    pub async fn settle(&self) {
+        self.save_sign_ins().await;
     }
 
     fn sweep(&self) {
@@ -230,12 +250,19 @@ impl std::fmt::Debug for Gatekeeper {
 async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
     let mut ticks = interval(RENEWAL_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut last_revision, mut told) = (None, Vec::new());
     for tick in 0_u32.. {
         ticks.tick().await;
         let Some(gatekeeper) = gatekeeper.upgrade() else { return };
         gatekeeper.renew_applications();
+        gatekeeper.renew_sign_ins();
+        gatekeeper.save_sign_ins().await;
+        if tick % IDLE_TICKS == 0 {
+            gatekeeper.keep_sign_ins_alive(&mut told).await;
+        }
         if tick % SWEEP_TICKS == 0 {
             gatekeeper.sweep();
+            gatekeeper.follow_sign_ins(&mut last_revision).await;
         }
     }
 }

@@ -8,22 +8,22 @@ use dashmap::DashMap;
 
 use crate::account::MailAddress;
 use crate::clock::Moment;
-use crate::config::{Account, Grant};
+use crate::config::Account;
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
-use crate::login::{Gatekeeper, TokenOrigin, explain};
+use crate::login::{Gatekeeper, TokenOrigin, explain, scope};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{Found, Need, Renewal};
 use crate::oauth::flight::Flight;
-use crate::oauth::grant::{Ask, GrantRequest, TokenKey, default_scope};
+use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::proof::Proof;
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
 use crate::secret::Password;
 
 /// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
-const STANDING: Duration = Duration::from_secs(60);
+pub(super) const STANDING: Duration = Duration::from_secs(60);
 /// Most of them remembered.
 const STANDING_ENTRIES: usize = 10_000;
 /// AADSTS50196, "the same request too often", wants a longer rest than a lock-out.
@@ -36,12 +36,14 @@ pub(super) enum Errand {
     User(Proof),
     /// Logins of all mailboxes of one application.
     Application(TokenKey),
+    /// Logins of one address for which somebody has signed in.
+    SignIn(TokenKey),
 }
 
 /// A token request that brought nothing.
 #[derive(Debug)]
 pub(super) struct Setback {
-    failure: Failure,
+    pub(super) failure: Failure,
     /// A token that is still good stays in use.
     spares_token: bool,
 }
@@ -100,7 +102,7 @@ impl Gatekeeper {
     /// The token that `login` may use, if its password is right.
     pub(super) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
         let application = &login.account.application;
-        let scope = scope(login.account);
+        let scope = &*scope::of(login.account, &self.config);
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
         let key = TokenKey::of_user(application, scope, login.address);
         let proof = self.prove(&key, login.password)?;
@@ -143,7 +145,7 @@ impl Gatekeeper {
     ) -> Result<Obtained, Failure> {
         let ask = Ask {
             application: Arc::clone(&account.application),
-            scope: scope(account).into(),
+            scope: scope::of(account, &self.config).into(),
             grant: GrantRequest::ClientCredentials,
         };
         let need = Need { margin: account.token_expiry_margin, want_life };
@@ -263,14 +265,14 @@ impl Setback {
         Arc::new(Self { failure, spares_token: false })
     }
 
-    fn passing(failure: Failure) -> Arc<Self> {
+    pub(super) fn passing(failure: Failure) -> Arc<Self> {
         Arc::new(Self { failure, spares_token: true })
     }
 }
 
 /// Uses what was found as it is, renews it off the login's path, or waits for a new one; `fly` starts or joins the
 /// request, and is told which token the caller has seen.
-async fn obtain(
+pub(super) async fn obtain(
     found: &Found,
     key: TokenKey,
     fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
@@ -299,17 +301,11 @@ async fn obtain(
     }
 }
 
-/// The configured scope, or the default of cloud and grant.
-fn scope(account: &Account) -> &str {
-    let default = || default_scope(account.application.cloud, matches!(account.grant, Grant::Password));
-    account.scope.as_deref().unwrap_or_else(default)
-}
-
-fn is_news(token: &Token, seen: Option<&Token>) -> bool {
+pub(super) fn is_news(token: &Token, seen: Option<&Token>) -> bool {
     seen.is_none_or(|seen| !seen.is(token))
 }
 
-fn class(error: &FetchError) -> Option<Class> {
+pub(super) fn class(error: &FetchError) -> Option<Class> {
     match error {
         FetchError::Refused(error) => Some(error.class),
         _ => None,
@@ -333,7 +329,7 @@ fn login_name(ask: &Ask) -> &str {
 
 /// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
 /// that would.
-fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
+pub(super) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
     let code = match error {
         FetchError::Refused(error) => error.code,
         FetchError::Busy { code, .. } => *code,
@@ -366,7 +362,7 @@ mod tests {
         let password = Arc::new(Password::new("right".into()));
         let user = Ask {
             application: Arc::clone(&account.application),
-            scope: scope(&account).into(),
+            scope: scope::of(&account, &world.gate.config).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
         let application = Ask { grant: GrantRequest::ClientCredentials, ..user.clone() };

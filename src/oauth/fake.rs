@@ -31,6 +31,8 @@ type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 pub(crate) enum Reply {
     /// A new token that is good for so many seconds.
     Token(u64),
+    /// The same, with a new refresh token `r1`, `r2`, ….
+    Rotated(u64),
     /// `invalid_grant` with this code.
     Denied(u32),
     /// Any status, `Retry-After`, and body.
@@ -99,6 +101,12 @@ impl TokenEndpoint for FakeEndpoint {
                 Reply::Token(seconds) => {
                     let body =
                         format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"t{number}"}}"#);
+                    (200, None, body)
+                }
+                Reply::Rotated(seconds) => {
+                    let body = format!(
+                        r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"t{number}","refresh_token":"r{number}"}}"#
+                    );
                     (200, None, body)
                 }
                 Reply::Denied(code) => {
