@@ -5,6 +5,7 @@
 //! cached token stands behind that proof and never replaces it. [`Gatekeeper`] is the one entry; the session asks it and
 //! is told an [`Admission`] or a [`Failure`].
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -250,7 +251,7 @@ impl std::fmt::Debug for Gatekeeper {
 async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
     let mut ticks = interval(RENEWAL_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut last_revision, mut told) = (None, Vec::new());
+    let (mut last_revision, mut told) = (None, HashSet::new());
     for tick in 0_u32.. {
         ticks.tick().await;
         let Some(gatekeeper) = gatekeeper.upgrade() else { return };

@@ -4,14 +4,15 @@
 //! Nothing that Entra or the store does loses a refresh token. A final refusal marks it; only a new sign-in or an operator
 //! replaces or removes it.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::account::MailAddress;
-use crate::clock::{Moment, UnixTime};
+use crate::clock::Moment;
 use crate::config::{Account, LoginPattern};
 use crate::failure::Failure;
 use crate::login::tokens::{self, Errand, Obtained, Outcome, Setback};
@@ -24,7 +25,7 @@ use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
 use crate::secret::RefreshToken;
-use crate::store::{SignIn, SignInKey, SignInRefused, StoreError, Stored, Version};
+use crate::store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Stored, Version};
 
 /// A refused refresh token is tried again so rarely.
 const REFUSED: Duration = Duration::from_secs(3600);
@@ -35,6 +36,12 @@ const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
 
 /// The store's own deadlines are shorter; a login does not wait longer for it.
 const STORE: Duration = Duration::from_secs(5);
+
+/// Longer than any exchange; after that a process that had the lease has died.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long a login waits for another process that has it, and how often it looks.
+const LEASE_WAIT: Duration = Duration::from_secs(10);
+const LEASE_POLL: Duration = Duration::from_millis(50);
 
 /// How often a record that others keep changing is read anew.
 const TRIES: usize = 3;
@@ -176,20 +183,52 @@ impl Gatekeeper {
         Err(Setback::passing(explain::store(&StoreError::Changed)))
     }
 
-    /// One exchange of the newest refresh token; nothing when another one came into the store meanwhile.
+    /// One exchange of the newest refresh token, while no other process does the same; nothing when another one came into
+    /// the store meanwhile.
     async fn refresh(&self, whose: &Whose, scope: &Arc<str>, token_key: &TokenKey) -> Option<Outcome> {
         let key = whose.key();
-        let known = match self.look_up(&key, whose, token_key).await {
-            Ok(known) => known,
-            Err(failure) => return Some(Err(Setback::passing(failure))),
+        if let Err(setback) = self.exchangeable(&key, whose, token_key).await {
+            return Some(Err(setback));
+        }
+        let lease = self.lease(&key).await;
+        let outcome = match self.exchangeable(&key, whose, token_key).await {
+            Ok(known) => self.exchange(&key, known, scope).await,
+            Err(setback) => Some(Err(setback)),
         };
+        if let Some(lease) = lease {
+            // One that is not given back ends by itself.
+            let _ended = in_time(self.store.release(&lease)).await;
+        }
+        outcome
+    }
+
+    /// The newest record, if Entra may be asked about it now.
+    async fn exchangeable(&self, key: &SignInKey, whose: &Whose, token_key: &TokenKey) -> Result<Known, Arc<Setback>> {
+        let known = self.look_up(key, whose, token_key).await.map_err(Setback::passing)?;
         let today = self.clock.unix_time();
         if let Some(refused) = known.record.refused.filter(|refused| today.since(refused.at) < REFUSED) {
-            return Some(Err(Setback::passing(explain::sign_in_refused_before(&whose.login, refused))));
+            return Err(Setback::passing(explain::sign_in_refused_before(&whose.login, refused)));
         }
-        if let Some((_, setback)) = known.standing.as_ref().filter(|(until, _)| self.clock.now() < *until) {
-            return Some(Err(Arc::clone(setback)));
+        match &known.standing {
+            Some((until, setback)) if self.clock.now() < *until => Err(Arc::clone(setback)),
+            _ => Ok(known),
         }
+    }
+
+    /// The right to exchange this token, which one process has at a time. Without it, when the store does not answer or
+    /// another process does not come to an end, the version of the record still tells which token is the newest.
+    async fn lease(&self, key: &SignInKey) -> Option<Lease> {
+        let deadline = Instant::now() + LEASE_WAIT;
+        loop {
+            match in_time(self.store.lease_sign_in(key, LEASE)).await {
+                Ok(None) if Instant::now() < deadline => sleep(LEASE_POLL).await,
+                lease => return lease.ok().flatten(),
+            }
+        }
+    }
+
+    async fn exchange(&self, key: &SignInKey, known: Known, scope: &Arc<str>) -> Option<Outcome> {
+        let whose = &known.whose;
         let ask = Ask {
             application: Arc::clone(&whose.account.application),
             scope: Arc::clone(scope),
@@ -205,18 +244,18 @@ impl Gatekeeper {
                     let renewed = SignIn {
                         refresh_token,
                         scope: scope.to_string(),
-                        rotated_at: today,
+                        rotated_at: self.clock.unix_time(),
                         refused: None,
                         ..copied(&known.record)
                     };
-                    if let Kept::Theirs = self.keep(&key, &known, renewed).await {
+                    if let Kept::Theirs = self.keep(key, &known, renewed).await {
                         return None;
                     }
                 }
                 self.cache.insert(&ask, None, issued.token.clone(), self.clock.now(), chance());
                 Some(Ok(issued.token))
             }
-            Err(error) => self.not_refreshed(&key, known, &ask, error).await.map(Err),
+            Err(error) => self.not_refreshed(key, known, &ask, error).await.map(Err),
         }
     }
 
@@ -350,31 +389,46 @@ impl Gatekeeper {
     }
 
     /// Uses each refresh token that nobody needed for long, so that Entra does not forget it, and says for which
-    /// configured addresses somebody must sign in. `told` are those of whom it was said.
-    pub(super) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut Vec<SignInKey>) {
-        let today = self.clock.unix_time();
-        for account in self.config.accounts.entries().iter().filter(|account| account.grant.is_sign_in()) {
-            let LoginPattern::Address(login) = &account.pattern else { continue };
-            let whose = Whose { account: Arc::clone(account), login: login.clone() };
+    /// addresses somebody must sign in. `told` are those of whom it was said.
+    pub(super) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut HashSet<SignInKey>) {
+        let accounts = &self.config.accounts;
+        if !accounts.entries().iter().any(|account| account.grant.is_sign_in()) {
+            return;
+        }
+        let Ok(stored) = in_time(self.store.sign_ins()).await else { return };
+        let mut stored: HashMap<SignInKey, SignIn> = stored.into_iter().collect();
+        let of_patterns = stored.keys().map(|key| key.login.clone());
+        let of_addresses = accounts.entries().iter().filter_map(|account| match &account.pattern {
+            LoginPattern::Address(login) => Some(login.clone()),
+            LoginPattern::Domain(_) | LoginPattern::Any => None,
+        });
+        let logins: BTreeSet<MailAddress> = of_patterns.chain(of_addresses).collect();
+        for login in logins {
+            let Some((account, login)) = accounts.find(login.as_login()).filter(|(found, _)| found.grant.is_sign_in())
+            else {
+                continue;
+            };
+            let whose = Whose { account, login };
             let key = whose.key();
-            match in_time(self.store.sign_in(&key)).await {
-                Ok(Some((record, _))) if record.refused.is_none() => {
-                    told.retain(|told| *told != key);
-                    if today.since(last_used(&record)) >= UNUSED {
-                        let scope = scope::of(account, &self.config).into();
+            let failure = match stored.remove(&key) {
+                None => explain::nobody_signed_in(&whose.login),
+                Some(SignIn { refused: Some(refused), .. }) => explain::sign_in_refused_before(&whose.login, refused),
+                Some(record) => {
+                    told.remove(&key);
+                    if self.clock.unix_time().since(record.rotated_at.max(record.signed_in_at)) >= UNUSED {
+                        let scope = scope::of(&whose.account, &self.config).into();
                         // The flight goes on without us.
                         drop(self.fly_for_sign_in(whose, scope, None));
                     }
+                    continue;
                 }
-                Ok(stored) if !told.contains(&key) => {
-                    let failure = match stored.and_then(|(record, _)| record.refused) {
-                        Some(refused) => explain::sign_in_refused_before(login, refused),
-                        None => explain::nobody_signed_in(login),
-                    };
-                    tracing::warn!(login = login.as_str(), cause = failure.cause, "logins will be refused: {failure}");
-                    told.push(key);
-                }
-                Ok(_) | Err(_) => {}
+            };
+            if told.insert(key) {
+                tracing::warn!(
+                    login = whose.login.as_str(),
+                    cause = failure.cause,
+                    "logins will be refused: {failure}"
+                );
             }
         }
     }
@@ -391,10 +445,6 @@ fn is_newer(ours: &SignIn, theirs: &SignIn, before: &SignIn) -> bool {
 
 pub(crate) fn is_same_person(one: &SignIn, other: &SignIn) -> bool {
     one.tenant_id == other.tenant_id && one.object_id == other.object_id
-}
-
-fn last_used(record: &SignIn) -> UnixTime {
-    record.rotated_at.max(record.signed_in_at)
 }
 
 fn copy(refresh_token: &RefreshToken) -> RefreshToken {

@@ -53,6 +53,18 @@ impl Store for Moody {
         })
     }
 
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
+        self.inside.sign_ins()
+    }
+
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
+        self.inside.lease_sign_in(key, life)
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
+        self.inside.release(lease)
+    }
+
     fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool> {
         self.inside.remove_sign_in(key)
     }
@@ -449,6 +461,31 @@ async fn the_newest_token_of_two_processes_counts() {
     assert_eq!(world.sent(), ["r0", "theirs"]);
     let (stored, _) = world.stored(ANNA).await;
     assert_eq!((stored.refresh_token.expose(), stored.refused), ("r2", None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_waits_while_another_one_exchanges_but_not_for_ever() {
+    let world = World::signed_in().await;
+    let lease = world.store.inside.lease_sign_in(&world.key(ANNA), LEASE).await.unwrap().unwrap();
+    let login = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.login(ANNA).await.map(drop) }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.entra.count(), 0);
+    let (theirs, _) = world.stored(ANNA).await;
+    let theirs = SignIn { refresh_token: RefreshToken::new("theirs".into()), ..theirs };
+    world.store.inside.put_sign_in(&world.key(ANNA), &theirs, None).await.unwrap();
+    world.store.inside.release(&lease).await.unwrap();
+    login.await.unwrap().unwrap();
+    assert_eq!(world.sent(), ["theirs"], "the newest one, and only that");
+    // It was given back.
+    let lease = world.store.inside.lease_sign_in(&world.key(ANNA), LEASE).await.unwrap();
+    assert!(lease.is_some());
+    world.token_ends();
+    let started = Instant::now();
+    assert!(world.login(ANNA).await.is_ok(), "whoever has it may be dead");
+    assert!(started.elapsed() <= LEASE_WAIT + LEASE_POLL);
 }
 
 #[tokio::test(start_paused = true)]
