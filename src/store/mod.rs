@@ -11,6 +11,8 @@ use crate::clock::UnixTime;
 use crate::secret::RefreshToken;
 
 pub mod device_password;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod memory;
 
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
