@@ -1,13 +1,15 @@
 //! `gatepost run`: serve until told to stop.
 
 use std::process;
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
 use super::{FAILED, Settings, report};
-use crate::app::{App, Stop};
+use crate::app::{App, StartError, Stop};
 use crate::config::ListenerTls;
 use crate::process::prepare;
+use crate::store::MemoryStore;
 use crate::telemetry::log;
 
 /// Serves with the configuration of `settings`; the result is the exit code.
@@ -28,8 +30,9 @@ pub fn run(settings: &Settings) -> u8 {
         Err(code) => return code,
     };
     runtime.block_on(async {
-        let app = match App::bind(config) {
+        let app = match App::bind(config, Arc::new(MemoryStore::default())).await {
             Ok(app) => app,
+            Err(StartError::Unproved(problems)) => return report(&problems),
             Err(error) => {
                 tracing::error!("not started: {error}");
                 return FAILED;

@@ -30,7 +30,7 @@ mod reader;
 mod render;
 mod secrets;
 mod unproved;
-mod value;
+pub(crate) mod value;
 
 pub use unproved::Unproved;
 

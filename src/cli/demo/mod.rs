@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{fs, io};
 
 use anyhow::Context;
@@ -14,6 +15,7 @@ use crate::app::App;
 use crate::config::{Config, load};
 use crate::process::prepare;
 use crate::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
+use crate::store::MemoryStore;
 use crate::telemetry::log;
 
 mod client;
@@ -69,7 +71,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     };
     log::init(&config.log).context("start the log")?;
     prepare(&config.limits);
-    let app = App::bind(config).context("listen")?;
+    let app = App::bind(config, Arc::new(MemoryStore::default())).await.context("listen")?;
     let stop = app.stop();
     tokio::spawn(run::stop_on_signal(stop.clone()));
     let serving = tokio::spawn(app.serve());

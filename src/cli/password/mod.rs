@@ -1,15 +1,42 @@
-//! `gatepost password hash`: the Argon2id hash of a password, for the configuration.
+//! `gatepost password`: device passwords in the store, and hashes for the configuration.
 
 use std::io::{self, BufRead, IsTerminal, Write};
+use std::sync::Arc;
 
-use super::{DONE, FAILED};
+use super::{DONE, FAILED, Settings, report, run};
+use crate::config::Config;
 use crate::login::password::{self, LONGEST};
 use crate::secret::Password;
+use crate::store::{MemoryStore, Store};
 
-/// Reads a password, from the terminal without echo and twice, else one line of standard input, and prints its hash; with
-/// `generate` makes the password and prints it, too. Gives the exit code.
-pub fn hash(generate: bool) -> u8 {
-    match try_hash(generate) {
+pub mod add;
+pub mod list;
+pub mod revoke;
+
+/// The configuration and the store that it names.
+struct Opened {
+    config: Config,
+    store: Arc<dyn Store>,
+}
+
+/// Opens the store that the configuration names, does the work, prints its text, and gives the exit code.
+fn with_store(settings: &Settings, work: impl AsyncFnOnce(&Opened) -> anyhow::Result<String>) -> u8 {
+    let config = match settings.load(std::env::vars_os()) {
+        Ok(config) => config,
+        Err(problems) => return report(&problems),
+    };
+    let runtime = match run::runtime() {
+        Ok(runtime) => runtime,
+        Err(code) => return code,
+    };
+    conclude(runtime.block_on(async {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        work(&Opened { config, store }).await
+    }))
+}
+
+fn conclude(text: anyhow::Result<String>) -> u8 {
+    match text {
         Ok(text) => match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => DONE,
             Err(_) => FAILED,
@@ -21,13 +48,24 @@ pub fn hash(generate: bool) -> u8 {
     }
 }
 
+/// Reads a password, from the terminal without echo and twice, else one line of standard input, and prints its hash; with
+/// `generate` makes the password and prints it, too. Gives the exit code.
+pub fn hash(generate: bool) -> u8 {
+    conclude(try_hash(generate))
+}
+
 fn try_hash(generated: bool) -> anyhow::Result<String> {
     if generated {
         let password = password::generate()?;
         return Ok(format!("password: {}\nhash:     {}\n", password.expose(), password::hash(&password)?));
     }
-    let password = if io::stdin().is_terminal() { prompt()? } else { read_line(io::stdin().lock())? };
+    let password = read()?;
     Ok(format!("{}\n", password::hash(&password)?))
+}
+
+/// Reads a password that a person chose: from the terminal without echo and twice, else one line of standard input.
+fn read() -> anyhow::Result<Password> {
+    if io::stdin().is_terminal() { prompt() } else { read_line(io::stdin().lock()) }
 }
 
 fn prompt() -> anyhow::Result<Password> {
