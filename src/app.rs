@@ -24,7 +24,7 @@ use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Shared, announce, mail};
-use crate::store::Store;
+use crate::store::{self, OpenError, Store};
 use crate::tls::client::UpstreamTrust;
 use crate::tls::server::{self, ServerError};
 
@@ -49,6 +49,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: ServerError,
     },
+    /// The store of `state` cannot be used.
+    #[error("state: {0}")]
+    Store(#[from] OpenError),
     /// A name that no certificate can carry.
     #[error("listener `{listener}`: `upstream_name` `{name}` is neither a DNS name nor an address")]
     UpstreamName {
@@ -103,12 +106,21 @@ impl Stop {
 }
 
 impl App {
+    /// Opens the store that the configuration names, and goes on as [`App::with_store`].
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let store = store::open(&config.state).await?;
+        Self::with_store(config, store).await
+    }
+
     /// Binds every listener and makes ready what logins will need, with the sign-ins and device passwords of `store`.
     /// Nothing is fetched yet.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub async fn bind(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+    pub async fn with_store(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
         refuse_unproved(&config, &*store).await?;
         let config = Arc::new(config);
         let limits = config.limits.clone();

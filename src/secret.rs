@@ -53,6 +53,14 @@ secret!(
     /// What the corporate forward proxy wants to hear.
     ProxyPassword
 );
+secret!(
+    /// The text of `state.key`: what the records of the store are sealed under.
+    StateKeyText
+);
+secret!(
+    /// What Redis wants to hear.
+    RedisPassword
+);
 
 #[cfg(test)]
 mod tests {

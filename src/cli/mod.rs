@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_device_password_has_a_scope_and_an_end() {
-        let add = |arguments: &[&str]| {
+        let add = |arguments: &[&str]| -> Result<AddOptions, clap::error::ErrorKind> {
             let all: Vec<&str> = ["password", "add", "Scan7", "--name", "x"].iter().chain(arguments).copied().collect();
             match parse(&all)?.command {
                 Some(Command::Password(PasswordCommand::Add(options))) => Ok(options),

@@ -1,7 +1,6 @@
 //! `gatepost run`: serve until told to stop.
 
 use std::process;
-use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -9,7 +8,6 @@ use super::{FAILED, Settings, report};
 use crate::app::{App, StartError, Stop};
 use crate::config::ListenerTls;
 use crate::process::prepare;
-use crate::store::MemoryStore;
 use crate::telemetry::log;
 
 /// Serves with the configuration of `settings`; the result is the exit code.
@@ -30,7 +28,7 @@ pub fn run(settings: &Settings) -> u8 {
         Err(code) => return code,
     };
     runtime.block_on(async {
-        let app = match App::bind(config, Arc::new(MemoryStore::default())).await {
+        let app = match App::bind(config).await {
             Ok(app) => app,
             Err(StartError::Unproved(problems)) => return report(&problems),
             Err(error) => {

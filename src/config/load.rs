@@ -44,6 +44,11 @@ pub trait Surroundings {
     /// True when everybody on this machine may read the file.
     fn world_readable(&self, path: &Path) -> bool;
 
+    /// True when the directory exists and this process may write into it.
+    fn is_writable_directory(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// What a command writes to its standard output, at most 64 KiB.
     ///
     /// # Errors
@@ -221,8 +226,14 @@ impl Surroundings for System {
         false
     }
 
+    #[cfg(unix)]
+    fn is_writable_directory(&self, path: &Path) -> bool {
+        use rustix::fs::{Access, access};
+        path.is_dir() && access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+
     fn run(&self, command: &[String]) -> Result<Vec<u8>, String> {
-        run_command(command, COMMAND_DEADLINE)
+        run_command(command)
     }
 }
 
@@ -244,7 +255,15 @@ fn is_stream(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc/self/fd")
 }
 
-fn run_command(command: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
+/// What a command writes to its standard output, at most 64 KiB, within ten seconds.
+///
+/// # Errors
+/// A sentence.
+pub(crate) fn run_command(command: &[String]) -> Result<Vec<u8>, String> {
+    run_command_within(command, COMMAND_DEADLINE)
+}
+
+fn run_command_within(command: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
     let Some((program, arguments)) = command.split_first() else { return Err("no command is named".to_owned()) };
     let started = Instant::now();
     let mut child = Command::new(program)
@@ -303,7 +322,7 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, deadline: Duration) -> Result<Vec<u8>, String> {
-        run_command(&["sh".into(), "-c".into(), script.into()], deadline)
+        run_command_within(&["sh".into(), "-c".into(), script.into()], deadline)
     }
 
     #[test]
@@ -320,7 +339,7 @@ mod tests {
             sh("exec >/dev/null; exec tail -f /dev/null", Duration::from_millis(200)),
             Err("it took longer than 0 seconds".to_owned())
         );
-        let missing = run_command(&["/nonexistent/program".into()], COMMAND_DEADLINE).unwrap_err();
+        let missing = run_command(&["/nonexistent/program".into()]).unwrap_err();
         assert!(missing.starts_with("`/nonexistent/program` cannot be started"), "{missing}");
     }
 }

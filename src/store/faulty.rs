@@ -2,9 +2,11 @@
 
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use super::{
-    DevicePassword, DevicePasswordId, LastUse, MemoryStore, SignIn, SignInKey, Store, StoreError, Stored, Version,
+    DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError, Stored,
+    Version,
 };
 
 #[derive(Debug, Default)]
@@ -46,6 +48,10 @@ impl Store for FaultyStore {
         self.unless_away(self.memory.sign_in(key))
     }
 
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
+        self.unless_away(self.memory.sign_ins())
+    }
+
     fn put_sign_in<'a>(
         &'a self,
         key: &'a SignInKey,
@@ -77,5 +83,13 @@ impl Store for FaultyStore {
 
     fn revision(&self) -> Stored<'_, u64> {
         self.unless_away(self.memory.revision())
+    }
+
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
+        self.write(|| self.memory.lease_sign_in(key, life))
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
+        self.write(|| self.memory.release(lease))
     }
 }

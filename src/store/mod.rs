@@ -1,10 +1,14 @@
 //! What outlives the process: sign-ins with their refresh tokens, and device passwords.
 //!
-//! [`Store`] is what the rest of the program sees. Values are sealed by the implementation that writes them somewhere;
-//! they are plain only in memory. Every call ends within a deadline of the implementation's own.
+//! [`Store`] is what the rest of the program sees, and [`open`] makes one. Values are sealed by the implementation that
+//! writes them somewhere; they are plain only in memory. Every call ends within a deadline of the implementation's own.
+//!
+//! `sealed` puts two things together: `records`, what a database does (`sqlite`, `redis`), and `seal`, how a record is
+//! closed and opened. `key` and `files` see to the state key and to who may read what.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
@@ -13,10 +17,22 @@ use crate::secret::RefreshToken;
 pub mod device_password;
 #[cfg(test)]
 pub(crate) mod faulty;
+mod files;
+mod key;
 mod memory;
+mod open;
+mod plain;
+mod records;
+mod seal;
+mod sealed;
+mod sqlite;
 
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
+pub use files::FileProblem;
+pub use key::KeyProblem;
 pub use memory::MemoryStore;
+pub use open::{OpenError, open};
+pub use sqlite::SqliteProblem;
 
 /// What a call of a [`Store`] comes to.
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -81,14 +97,24 @@ pub struct SignInRefused {
     pub code: Option<u32>,
 }
 
-/// Counts the changes of one record.
+/// Names one state of a record: after any change it is another one. Only equality means anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version(pub u64);
+
+/// The right to do something that only one may do at a time. It ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    name: [u8; 32],
+    holder: [u8; 16],
+}
 
 /// What outlives the process.
 pub trait Store: Send + Sync {
     /// The sign-in of an account, and the version to give back when it is replaced.
     fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>>;
+
+    /// All sign-ins.
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>>;
 
     /// Keeps a sign-in. It is durable when this returns. `replaces` is the version that was read (`None`: whatever is
     /// there is replaced, as a new sign-in does); with another version in the store the answer is
@@ -118,4 +144,17 @@ pub trait Store: Send + Sync {
     /// A number that differs from an earlier one when device passwords or sign-ins may have changed, also by another
     /// process. Cheap enough to ask every few seconds. [`Store::note_use`] does not count.
     fn revision(&self) -> Stored<'_, u64>;
+
+    /// The right to exchange the refresh token of a sign-in: for `life` (at most ten minutes), or until it is given back with
+    /// [`Store::release`]. `None`: somebody else has it, here or in another process; look at the sign-in again a little
+    /// later, because it will have changed.
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>>;
+
+    /// Gives a lease back; one that has ended meanwhile is left to whoever has it now.
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()>;
+
+    /// How often the store was found emptied by somebody else while it was open.
+    fn emptied(&self) -> u64 {
+        0
+    }
 }

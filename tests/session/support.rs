@@ -133,7 +133,7 @@ impl Setup {
         let capturing = tracing::subscriber::set_default(subscriber);
 
         prepare(&config);
-        let app = App::bind(config, Arc::clone(&self.store) as _).await.unwrap();
+        let app = App::with_store(config, Arc::clone(&self.store) as _).await.unwrap();
         let upstreams: HashSet<_> =
             app.addresses().iter().map(|(service, _)| service.listener.upstream.clone()).collect();
         let listeners = app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();

@@ -3,11 +3,11 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::sync::Arc;
 
-use super::{DONE, FAILED, Settings, report, run};
-use crate::config::Config;
+use super::{CONFIGURATION, DONE, FAILED, Settings, report, run};
+use crate::config::{Config, State};
 use crate::login::password::{self, LONGEST};
 use crate::secret::Password;
-use crate::store::{MemoryStore, Store};
+use crate::store::{self, Store};
 
 pub mod add;
 pub mod list;
@@ -25,12 +25,19 @@ fn with_store(settings: &Settings, work: impl AsyncFnOnce(&Opened) -> anyhow::Re
         Ok(config) => config,
         Err(problems) => return report(&problems),
     };
+    if let State::Memory = config.state {
+        eprintln!(
+            "gatepost: the configuration names no place where device passwords last; write `state: {{directory: \
+             /var/lib/gatepost}}`, or another directory that belongs to Gatepost alone"
+        );
+        return CONFIGURATION;
+    }
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
     conclude(runtime.block_on(async {
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let store = store::open(&config.state).await?;
         work(&Opened { config, store }).await
     }))
 }
