@@ -162,7 +162,16 @@ struct Look {
     /// Looks are counted from 1.
     number: u64,
     began: Option<Instant>,
-    result: Result<bool, StoreError>,
+    result: Result<(), StoreError>,
+}
+
+/// A point in the life of [`DevicePasswords`].
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Mark {
+    /// How many looks had begun.
+    looks: u64,
+    /// How many of them had brought a password that was not known before.
+    news: u64,
 }
 
 /// All device passwords.
@@ -171,14 +180,16 @@ pub(super) struct DevicePasswords {
     clock: Clock,
     /// `None` before the first look that succeeded.
     known: RwLock<Option<Known>>,
-    begun: AtomicU64,
+    looks: AtomicU64,
+    news: AtomicU64,
     last: tokio::sync::Mutex<Look>,
 }
 
 impl DevicePasswords {
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock) -> Self {
-        let last = Look { number: 0, began: None, result: Ok(false) };
-        Self { store, clock, known: RwLock::default(), begun: AtomicU64::new(0), last: last.into() }
+        let last = Look { number: 0, began: None, result: Ok(()) };
+        let (looks, news) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { store, clock, known: RwLock::default(), looks, news, last: last.into() }
     }
 
     /// Those of a login, as far as they are at hand.
@@ -187,56 +198,58 @@ impl DevicePasswords {
         known.as_ref().and_then(|known| known.by_login.get(login)).cloned().unwrap_or_default()
     }
 
-    /// How many looks have begun: for [`Self::look_since`].
-    pub(super) fn looks(&self) -> u64 {
-        self.begun.load(Ordering::Acquire)
+    /// Now: for [`Self::look_since`].
+    pub(super) fn mark(&self) -> Mark {
+        Mark { looks: self.looks.load(Ordering::Acquire), news: self.news.load(Ordering::Acquire) }
     }
 
-    /// Looks whether the store has changed, and takes over what it has; true when there is a password that was not known
-    /// before. One look serves everybody who asks before it begins.
+    /// Looks whether the store has changed, and takes over what it has.
     ///
     /// # Errors
     /// The store's; what was known stays.
     ///
     /// # Cancel safety
     /// A look that is dropped leaves everything as it was.
-    pub(super) async fn look(&self) -> Result<bool, StoreError> {
-        self.look_since(self.looks()).await
+    pub(super) async fn look(&self) -> Result<(), StoreError> {
+        self.look_since(self.mark()).await.map(drop)
     }
 
-    /// The same, unless a look began after [`Self::looks`] was `before`.
-    pub(super) async fn look_since(&self, before: u64) -> Result<bool, StoreError> {
+    /// The same, unless a look began after `before`; true when there is a password that was not known then. One look
+    /// serves everybody who asks before it begins.
+    ///
+    /// # Errors
+    /// The store's; what was known stays.
+    pub(super) async fn look_since(&self, before: Mark) -> Result<bool, StoreError> {
         let mut last = self.last.lock().await;
-        if last.number <= before {
+        if last.number <= before.looks {
             if let Some(began) = last.began {
                 sleep_until(began + BETWEEN_LOOKS).await;
             }
             last.began = Some(Instant::now());
-            let number = self.begun.fetch_add(1, Ordering::AcqRel) + 1;
+            let number = self.looks.fetch_add(1, Ordering::AcqRel) + 1;
             last.result = self.take_over().await;
             last.number = number;
         }
-        last.result.clone()
+        last.result.clone().map(|()| self.mark().news > before.news)
     }
 
-    async fn take_over(&self) -> Result<bool, StoreError> {
+    async fn take_over(&self) -> Result<(), StoreError> {
         let revision = self.store.revision().await?;
         let is_known = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.revision == revision);
         let same = is_known(&self.known.read().unwrap_or_else(PoisonError::into_inner));
         let present = if same { None } else { Some(self.store.device_passwords().await?) };
 
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        let mut is_news = false;
         if let Some(present) = present {
             let before = known.take().map(|known| known.by_login).unwrap_or_default();
-            let by_login;
-            (by_login, is_news) = replace(&before, present);
+            let (by_login, is_news) = replace(&before, present);
             *known = Some(Known { revision, by_login });
+            self.news.fetch_add(u64::from(is_news), Ordering::AcqRel);
         }
         let now = self.clock.unix_time();
         let all = known.iter().flat_map(|known| known.by_login.values());
         all.flat_map(|of_login| of_login.iter()).for_each(|known| known.end_if_expired(now));
-        Ok(is_news)
+        Ok(())
     }
 
     /// Notes that a password was used, off the login's path and at most once a minute. That it could not be noted is no

@@ -26,13 +26,13 @@ impl Gatekeeper {
         address: &MailAddress,
         request: LoginRequest<'_>,
     ) -> Result<Proved, Failure> {
-        let looks = self.devices.looks();
+        let before = self.devices.mark();
         let refused = match self.try_passwords(account, address, request).await? {
             Ok(proved) => return Ok(self.note(proved, request)),
             Err(refused) => refused,
         };
         // It may be a device password that was made a moment ago.
-        match self.devices.look_since(looks).await {
+        match self.devices.look_since(before).await {
             Ok(true) => match self.try_passwords(account, address, request).await? {
                 Ok(proved) => Ok(self.note(proved, request)),
                 Err(refused) => Err(not_proved(refused)),
@@ -44,7 +44,7 @@ impl Gatekeeper {
 
     /// Does for a name that no account fits what is done for a wrong password.
     pub(super) async fn refuse_unknown(&self, request: LoginRequest<'_>) -> Failure {
-        let looks = self.devices.looks();
+        let before = self.devices.mark();
         let who = TokenKey::encode(["unknown", request.login.as_str()]);
         let refused = match self.try_hashes(who.clone(), who, request, Vec::new).await {
             Ok(Err(refused)) => refused,
@@ -52,7 +52,7 @@ impl Gatekeeper {
             Ok(Ok(_)) => NotProved::Wrong,
             Err(failure) => return failure,
         };
-        match (self.devices.look_since(looks).await, refused) {
+        match (self.devices.look_since(before).await, refused) {
             (Err(error), refused) => not_looked_up(refused, &error),
             (Ok(_), NotProved::Wrong) => explain::unknown_account(),
             (Ok(_), refused) => not_proved(refused),
