@@ -5,7 +5,7 @@ use std::process;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{FAILED, Settings, report};
-use crate::app::{App, Stop};
+use crate::app::{App, StartError, Stop};
 use crate::config::ListenerTls;
 use crate::process::prepare;
 use crate::telemetry::log;
@@ -30,6 +30,7 @@ pub fn run(settings: &Settings) -> u8 {
     runtime.block_on(async {
         let app = match App::bind(config).await {
             Ok(app) => app,
+            Err(StartError::Unproved(problems)) => return report(&problems),
             Err(error) => {
                 tracing::error!("not started: {error}");
                 return FAILED;
@@ -80,7 +81,7 @@ pub(super) async fn stop_on_signal(stop: Stop) {
 }
 
 #[cfg(unix)]
-async fn signal() -> std::io::Result<()> {
+pub(super) async fn signal() -> std::io::Result<()> {
     use tokio::signal::unix::{SignalKind, signal};
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
@@ -90,6 +91,6 @@ async fn signal() -> std::io::Result<()> {
 }
 
 #[cfg(not(unix))]
-async fn signal() -> std::io::Result<()> {
+pub(super) async fn signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }

@@ -9,9 +9,10 @@ use url::Url;
 use super::entra::{
     AUTHORITIES, CLOUDS, GrantKind, authority, check_scope, client_id, default_authority, grant, is_guid, tenant,
 };
+use super::problem::Problem;
 use super::reader::{Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, secrets};
+use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Unproved, secrets};
 use crate::account::{LoginName, MailAddress, NameError};
 use crate::login::password::check_phc;
 use crate::secret::ClientSecret;
@@ -121,15 +122,29 @@ impl Shared {
     }
 }
 
-/// Reads both sections, and the cloud that decides the listeners' upstreams.
-pub(super) fn read(root: &Section<'_>) -> (Accounts, Cloud) {
+/// What both sections come to.
+pub(super) struct Read {
+    pub(super) accounts: Accounts,
+    /// Accounts that need a device password.
+    pub(super) unproved: Vec<Unproved>,
+    /// Decides the listeners' upstreams.
+    pub(super) cloud: Cloud,
+}
+
+/// Reads both sections.
+pub(super) fn read(root: &Section<'_>) -> Read {
     let microsoft = root.section("microsoft");
     let defaults = Shared::read(&microsoft);
     microsoft.finish();
     let cloud = defaults.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
 
-    let mut reader =
-        Reader { microsoft: &microsoft, defaults: &defaults, names: HashMap::new(), applications: Vec::new() };
+    let mut reader = Reader {
+        microsoft: &microsoft,
+        defaults: &defaults,
+        names: HashMap::new(),
+        applications: Vec::new(),
+        unproved: Vec::new(),
+    };
     let mut entries = Vec::new();
     match root.get("accounts") {
         None => entries.extend(reader.everybody()),
@@ -144,7 +159,7 @@ pub(super) fn read(root: &Section<'_>) -> (Accounts, Cloud) {
             entries.extend(items.iter().filter_map(|item| reader.account(&item.section())));
         }
     }
-    (Accounts::new(entries), cloud)
+    Read { accounts: Accounts::new(entries), unproved: reader.unproved, cloud }
 }
 
 struct Reader<'r, 'a> {
@@ -153,20 +168,13 @@ struct Reader<'r, 'a> {
     /// Every pattern and alias so far, with the path of its entry.
     names: HashMap<String, String>,
     applications: Vec<Arc<Application>>,
+    unproved: Vec<Unproved>,
 }
 
 impl Reader<'_, '_> {
     /// The one entry of a configuration without `accounts`.
     fn everybody(&mut self) -> Option<Arc<Account>> {
-        let microsoft = self.microsoft;
-        if let Setting::Value(GrantKind::ClientCredentials) = self.defaults.grant {
-            microsoft.problem(
-                "with `client_credentials` anybody who reaches the port would own every mailbox",
-                "list `accounts` with `passwords`, each made by `gatepost password hash`",
-            );
-            return None;
-        }
-        self.finish(microsoft, &self.defaults.clone(), Entry::of(LoginPattern::Any))
+        self.finish(self.microsoft, &self.defaults.clone(), Entry::of(LoginPattern::Any))
     }
 
     fn account(&mut self, section: &Section<'_>) -> Option<Arc<Account>> {
@@ -269,24 +277,17 @@ impl Reader<'_, '_> {
                 None
             }
             GrantKind::Password => Some(Grant::Password),
-            GrantKind::ClientCredentials if passwords.is_empty() => {
-                section.problem(
-                    format!(
-                        "{} has no password: with `client_credentials` anybody who reaches the port would own the mailbox",
-                        quoted(&show(&pattern))
-                    ),
-                    "run `gatepost password hash` and put what it prints into `passwords`",
-                );
-                None
-            }
             GrantKind::ClientCredentials => Some(Grant::ClientCredentials),
             GrantKind::AuthorizationCode => Some(Grant::AuthorizationCode),
             GrantKind::DeviceCode => Some(Grant::DeviceCode),
         };
         let signs_in_as = check_signs_in_as(section, signs_in_as, grant, &pattern);
-        if let (Some(Grant::ClientCredentials), LoginPattern::Any | LoginPattern::Domain(_)) = (&grant, &pattern) {
+        if grant == Some(Grant::ClientCredentials) && passwords.is_empty() {
+            self.unproved.push(Unproved { pattern: pattern.clone(), problem: no_password(section, &pattern) });
+        }
+        if !passwords.is_empty() && matches!(pattern, LoginPattern::Any | LoginPattern::Domain(_)) {
             section.context().note(format!(
-                "whoever knows a password of the account `{}` can open every mailbox that it stands for",
+                "whoever knows one of the `passwords` of the account `{}` can open every mailbox that it stands for",
                 show(&pattern)
             ));
         }
@@ -408,6 +409,21 @@ fn check_signs_in_as(
         return None;
     };
     Some((person != *login).then_some(person))
+}
+
+fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
+    let login = match pattern {
+        LoginPattern::Address(address) => address.to_string(),
+        LoginPattern::Domain(domain) => format!("someone@{domain}"),
+        LoginPattern::Any => "LOGIN".to_owned(),
+    };
+    section.as_problem(
+        format!(
+            "{} has no password: with `client_credentials` anybody who reaches the port would own the mailbox",
+            quoted(&show(pattern))
+        ),
+        format!("make a device password with `gatepost password add {login} --name …`"),
+    )
 }
 
 fn show(pattern: &LoginPattern) -> String {

@@ -180,7 +180,7 @@ impl Gatekeeper {
                 return outcome;
             }
         }
-        Err(Setback::passing(explain::store(&StoreError::Changed)))
+        Err(Setback::passing(explain::sign_in_unreadable(&StoreError::Changed)))
     }
 
     /// One exchange of the newest refresh token, while no other process does the same; nothing when another one came into
@@ -297,7 +297,7 @@ impl Gatekeeper {
                 Err(explain::nobody_signed_in(&key.login))
             }
             Err(error) => {
-                let known = self.sign_ins.get(key).ok_or_else(|| explain::store(&error))?;
+                let known = self.sign_ins.get(key).ok_or_else(|| explain::sign_in_unreadable(&error))?;
                 tracing::warn!(
                     login = key.login.as_str(),
                     "the store does not give the sign-in, the one in memory is used: {error}; whoever runs Gatepost: mend the store under `state`"

@@ -15,6 +15,8 @@ use crate::clock::UnixTime;
 use crate::secret::RefreshToken;
 
 pub mod device_password;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod files;
 mod key;
 mod memory;

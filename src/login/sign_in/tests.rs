@@ -11,7 +11,7 @@ use crate::config::{Accounts, Application, Cloud, Grant, Limits};
 use crate::login::{Admission, LoginRequest, TokenOrigin, password};
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
-use crate::proto::Refusal;
+use crate::proto::{Protocol, Refusal};
 use crate::secret::Password;
 use crate::store::{DevicePassword, DevicePasswordId, LastUse, MemoryStore, Store};
 
@@ -188,7 +188,8 @@ impl World {
     async fn login_with(&self, login: &str, password: &str) -> Result<Admission, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.into()));
         let source = [192, 0, 2, 1].into();
-        let request = LoginRequest { login: &login, acting_as: None, password: &password, source };
+        let request =
+            LoginRequest { login: &login, acting_as: None, password: &password, source, protocol: Protocol::Smtp };
         self.gate.admit(request, Duration::ZERO).await
     }
 

@@ -1,24 +1,19 @@
-//! `gatepost password hash`: the Argon2id hash of a password, for the configuration.
+//! `gatepost password`: device passwords in the store, and hashes for the configuration.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, BufRead, IsTerminal};
 
-use super::{DONE, FAILED};
+use super::with_store::{Opened, conclude, with_store};
 use crate::login::password::{self, LONGEST};
 use crate::secret::Password;
+
+pub mod add;
+pub mod list;
+pub mod revoke;
 
 /// Reads a password, from the terminal without echo and twice, else one line of standard input, and prints its hash; with
 /// `generate` makes the password and prints it, too. Gives the exit code.
 pub fn hash(generate: bool) -> u8 {
-    match try_hash(generate) {
-        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => DONE,
-            Err(_) => FAILED,
-        },
-        Err(error) => {
-            eprintln!("gatepost: {error:#}");
-            FAILED
-        }
-    }
+    conclude(try_hash(generate))
 }
 
 fn try_hash(generated: bool) -> anyhow::Result<String> {
@@ -26,8 +21,13 @@ fn try_hash(generated: bool) -> anyhow::Result<String> {
         let password = password::generate()?;
         return Ok(format!("password: {}\nhash:     {}\n", password.expose(), password::hash(&password)?));
     }
-    let password = if io::stdin().is_terminal() { prompt()? } else { read_line(io::stdin().lock())? };
+    let password = read()?;
     Ok(format!("{}\n", password::hash(&password)?))
+}
+
+/// Reads a password that a person chose: from the terminal without echo and twice, else one line of standard input.
+fn read() -> anyhow::Result<Password> {
+    if io::stdin().is_terminal() { prompt() } else { read_line(io::stdin().lock()) }
 }
 
 fn prompt() -> anyhow::Result<Password> {
