@@ -3,7 +3,7 @@
 //! What is at hand goes on working while the store is away. A password that is revoked, also by another process, or that
 //! expires, ends the sessions that it opened: each of them waits for [`KnownPassword::ended`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -241,10 +241,18 @@ impl DevicePasswords {
 
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(present) = present {
+            let is_first = known.is_none();
             let before = known.take().map(|known| known.by_login).unwrap_or_default();
-            let (by_login, is_news) = replace(&before, present);
+            let Change { by_login, made, gone } = compare(&before, present);
             *known = Some(Known { revision, by_login });
-            self.news.fetch_add(u64::from(is_news), Ordering::AcqRel);
+            self.news.fetch_add(u64::from(!made.is_empty()), Ordering::AcqRel);
+            for device in made.iter().filter(|_| !is_first) {
+                tracing::info!(account = %device.password.login, %device, "there is a new device password");
+            }
+            for device in gone {
+                tracing::info!(account = %device.password.login, %device, "a device password was revoked; its sessions end");
+                device.end(Ending::Revoked);
+            }
         }
         let now = self.clock.unix_time();
         let all = known.iter().flat_map(|known| known.by_login.values());
@@ -273,27 +281,37 @@ impl DevicePasswords {
     }
 }
 
-/// The passwords by login, those that have not changed as they were; whatever is gone or changed ends. True when there is
-/// one that was not there before.
-fn replace(before: &ByLogin, present: Vec<DevicePassword>) -> (ByLogin, bool) {
-    let all = || before.values().flat_map(|of_login| of_login.iter());
-    let by_id: HashMap<&DevicePasswordId, &Arc<KnownPassword>> =
-        all().map(|known| (&known.password.id, known)).collect();
-    let (mut by_login, mut kept, mut is_news) = (HashMap::<MailAddress, OfLogin>::new(), HashSet::new(), false);
+/// What a look has brought.
+#[derive(Default)]
+struct Change {
+    by_login: ByLogin,
+    /// Those that were not there before.
+    made: Vec<Arc<KnownPassword>>,
+    /// Those that are not there any longer, or have changed.
+    gone: Vec<Arc<KnownPassword>>,
+}
+
+/// From what was known to what is there; whatever has not changed stays as it is, with its sessions.
+fn compare(before: &ByLogin, present: Vec<DevicePassword>) -> Change {
+    let mut former: HashMap<&DevicePasswordId, &Arc<KnownPassword>> =
+        before.values().flat_map(|of_login| of_login.iter()).map(|known| (&known.password.id, known)).collect();
+    let (mut by_login, mut made, mut gone) = (HashMap::<MailAddress, OfLogin>::new(), Vec::new(), Vec::new());
     for password in present {
         let password = DevicePassword { last_use: None, ..password };
-        let known = match by_id.get(&password.id) {
+        let known = match former.remove(&password.id) {
             Some(known) if known.password == password => Arc::clone(known),
-            _ => {
-                is_news = true;
-                KnownPassword::new(password)
+            changed => {
+                gone.extend(changed.cloned());
+                let known = KnownPassword::new(password);
+                made.push(Arc::clone(&known));
+                known
             }
         };
-        kept.insert(Arc::as_ptr(&known));
         by_login.entry(known.password.login.clone()).or_default().add(known);
     }
-    all().filter(|known| !kept.contains(&Arc::as_ptr(known))).for_each(|known| known.end(Ending::Revoked));
-    (by_login.into_iter().map(|(login, of_login)| (login, Arc::new(of_login))).collect(), is_news)
+    gone.extend(former.into_values().cloned());
+    let by_login = by_login.into_iter().map(|(login, of_login)| (login, Arc::new(of_login))).collect();
+    Change { by_login, made, gone }
 }
 
 #[cfg(test)]
