@@ -179,7 +179,7 @@ pub(super) struct DevicePasswords {
     store: Arc<dyn Store>,
     clock: Clock,
     /// `None` before the first look that succeeded.
-    known: RwLock<Option<Known>>,
+    known: RwLock<Option<Arc<Known>>>,
     looks: AtomicU64,
     news: AtomicU64,
     last: tokio::sync::Mutex<Look>,
@@ -194,8 +194,7 @@ impl DevicePasswords {
 
     /// Those of a login, as far as they are at hand.
     pub(super) fn of(&self, login: &MailAddress) -> Arc<OfLogin> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().and_then(|known| known.by_login.get(login)).cloned().unwrap_or_default()
+        self.known().and_then(|known| known.by_login.get(login).cloned()).unwrap_or_default()
     }
 
     /// Now: for [`Self::look_since`].
@@ -233,31 +232,35 @@ impl DevicePasswords {
         last.result.clone().map(|()| self.mark().news > before.news)
     }
 
+    /// One at a time, which [`Self::look_since`] sees to.
     async fn take_over(&self) -> Result<(), StoreError> {
         let revision = self.store.revision().await?;
-        let is_known = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.revision == revision);
-        let same = is_known(&self.known.read().unwrap_or_else(PoisonError::into_inner));
-        let present = if same { None } else { Some(self.store.device_passwords().await?) };
-
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(present) = present {
-            let is_first = known.is_none();
-            let before = known.take().map(|known| known.by_login).unwrap_or_default();
-            let Change { by_login, made, gone } = compare(&before, present);
-            *known = Some(Known { revision, by_login });
+        let mut known = self.known();
+        if known.as_ref().is_none_or(|known| known.revision != revision) {
+            let present = self.store.device_passwords().await?;
+            let nothing = ByLogin::new();
+            let Change { by_login, made, gone } =
+                compare(known.as_ref().map_or(&nothing, |known| &known.by_login), present);
+            let now_known = Arc::new(Known { revision, by_login });
+            *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&now_known));
             self.news.fetch_add(u64::from(!made.is_empty()), Ordering::AcqRel);
+            let is_first = known.replace(now_known).is_none();
             for device in made.iter().filter(|_| !is_first) {
                 tracing::info!(account = %device.password.login, %device, "there is a new device password");
             }
             for device in gone {
-                tracing::info!(account = %device.password.login, %device, "a device password was revoked; its sessions end");
                 device.end(Ending::Revoked);
+                tracing::info!(account = %device.password.login, %device, "a device password was revoked; its sessions end");
             }
         }
         let now = self.clock.unix_time();
         let all = known.iter().flat_map(|known| known.by_login.values());
         all.flat_map(|of_login| of_login.iter()).for_each(|known| known.end_if_expired(now));
         Ok(())
+    }
+
+    fn known(&self) -> Option<Arc<Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes that a password was used, off the login's path and at most once a minute. That it could not be noted is no
