@@ -1,4 +1,5 @@
-//! TLS in both roles. The only place that names rustls' builders and its crypto provider.
+//! TLS in both roles: configurations, and the record layer of a standing connection. The only place that names rustls'
+//! builders and its crypto provider.
 
 use std::sync::Arc;
 
@@ -6,7 +7,12 @@ use rustls::crypto::CryptoProvider;
 
 pub mod client;
 pub mod identity;
+mod protection;
+pub mod record;
 pub mod server;
+pub mod session;
+
+pub use protection::MOST_OVERHEAD;
 
 /// The one provider. TLS 1.2 and 1.3; neither TLS 1.0 nor 1.1 nor RSA key exchange exist in it.
 pub fn provider() -> Arc<CryptoProvider> {
