@@ -195,3 +195,53 @@ pub(super) fn unexpected(kind: u8) -> Error {
         got_type: rustls::ContentType::from(kind),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use rustls::crypto::cipher::{AeadKey, Iv};
+
+    use super::*;
+
+    fn secrets() -> ConnectionTrafficSecrets {
+        ConnectionTrafficSecrets::Aes256Gcm { key: AeadKey::from([7; 32]), iv: Iv::new([9; 12]) }
+    }
+
+    /// Opens a record of TLS 1.3 whose inner content is exactly this.
+    fn open(inner: &[u8]) -> Result<(ContentType, Vec<u8>), Error> {
+        let (sealer, mut opener) = (Sealer::new(secrets(), 0, true)?, Opener::new(secrets(), 0, true)?);
+        let header = header(23, inner.len() + TAG);
+        let mut sealed = inner.to_vec();
+        let nonce = Nonce::assume_unique_for_key(sealer.0.nonce(0));
+        let tag = sealer.0.key.seal_in_place_separate_tag(nonce, Aad::from(header), &mut sealed).unwrap();
+        let record = [&header, &sealed[..], tag.as_ref()].concat();
+        let mut plain = vec![0; record.len()];
+        let (kind, length) = opener.open(&record, &mut plain)?;
+        plain.truncate(length);
+        Ok((kind, plain))
+    }
+
+    #[test]
+    fn padding_is_taken_off() {
+        assert_eq!(open(b"text\x17").unwrap(), (ContentType::ApplicationData, b"text".to_vec()));
+        assert_eq!(open(b"te\0\0\x16\0\0\0").unwrap(), (ContentType::Handshake, b"te\0\0".to_vec()));
+        assert_eq!(open(b"\x15").unwrap(), (ContentType::Alert, Vec::new()));
+        let nothing = Error::PeerMisbehaved(PeerMisbehaved::IllegalTlsInnerPlaintext);
+        assert_eq!((open(b"\0\0\0"), open(b"")), (Err(nothing.clone()), Err(nothing)));
+        assert_eq!(open(b"text\x63"), Err(unexpected(0x63)));
+    }
+
+    #[test]
+    fn a_record_may_hold_sixteen_kibibytes() {
+        let most = [&[7; MOST_PLAIN][..], &[23]].concat();
+        assert_eq!(open(&most).unwrap().1.len(), MOST_PLAIN);
+        assert_eq!(open(&[&[7; MOST_PLAIN + 1][..], &[23]].concat()), Err(Error::PeerSentOversizedRecord));
+    }
+
+    #[test]
+    fn a_sequence_number_is_never_used_twice() {
+        let mut sealer = Sealer::new(secrets(), u64::MAX - 1, true).unwrap();
+        let mut wire = [0; 64];
+        assert!(sealer.seal(ContentType::ApplicationData, b"last", &mut wire).is_ok());
+        assert_eq!(sealer.seal(ContentType::ApplicationData, b"more", &mut wire), Err(Error::EncryptError));
+    }
+}

@@ -158,29 +158,29 @@ impl Session {
         let mut message = std::mem::take(&mut self.message);
         message.extend_from_slice(content);
         let mut rest = &message[..];
-        while let Some((kind, body, behind)) = first_message(rest)? {
-            self.handle(kind, body, behind.is_empty())?;
-            rest = behind;
+        while let Some(message) = first_message(rest)? {
+            self.handle(&message)?;
+            rest = message.behind;
         }
         self.message = rest.to_vec();
         Ok(())
     }
 
-    fn handle(&mut self, kind: HandshakeType, body: &[u8], last: bool) -> Result<(), Error> {
-        match (kind, &mut self.schedule) {
+    fn handle(&mut self, message: &Message<'_>) -> Result<(), Error> {
+        match (message.kind, &mut self.schedule) {
             (HandshakeType::NewSessionTicket, KeySchedule::Client(connection)) => {
-                connection.handle_new_session_ticket(body)
+                connection.handle_new_session_ticket(message.body)
             }
             (HandshakeType::KeyUpdate, _) => {
-                if !last {
+                if !message.behind.is_empty() {
                     // RFC 8446 §5.1: the old key's records end with this message.
                     return Err(Error::PeerMisbehaved(PeerMisbehaved::KeyEpochWithPendingFragment));
                 }
-                self.key_update(body)
+                self.key_update(message.body)
             }
             _ => Err(Error::InappropriateHandshakeMessage {
                 expect_types: vec![HandshakeType::KeyUpdate],
-                got_type: kind,
+                got_type: message.kind,
             }),
         }
     }
@@ -287,12 +287,24 @@ impl Session {
     }
 }
 
-/// The first handshake message of `octets`, its body, and what stands behind it; `None` when it is not complete.
-fn first_message(octets: &[u8]) -> Result<Option<(HandshakeType, &[u8], &[u8])>, Error> {
+/// A handshake message (RFC 8446 §4).
+struct Message<'a> {
+    kind: HandshakeType,
+    body: &'a [u8],
+    /// What stands behind it.
+    behind: &'a [u8],
+}
+
+/// The first message of `octets`; `None` when it is not complete.
+fn first_message(octets: &[u8]) -> Result<Option<Message<'_>>, Error> {
     let Some((&[kind, a, b, c], rest)) = octets.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes([0, a, b, c]) as usize;
     if length > MOST_MESSAGE {
         return Err(Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge));
     }
-    Ok(rest.split_at_checked(length).map(|(body, behind)| (HandshakeType::from(kind), body, behind)))
+    let whole = rest.split_at_checked(length);
+    Ok(whole.map(|(body, behind)| Message { kind: HandshakeType::from(kind), body, behind }))
 }
+
+#[cfg(test)]
+mod tests;
