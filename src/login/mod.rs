@@ -35,6 +35,7 @@ mod local;
 pub mod password;
 mod prove;
 mod refused;
+mod sharing;
 mod throttle;
 mod tokens;
 
@@ -42,6 +43,7 @@ use device::{DevicePasswords, KnownPassword};
 use forwarding::{Forwarding, Source};
 use local::LocalPasswords;
 use refused::RefusedPasswords;
+use sharing::Sharing;
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
 /// How often tokens are looked at for renewal.
@@ -108,6 +110,7 @@ pub struct Gatekeeper {
     devices: Arc<DevicePasswords>,
     /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
     proof_key: OnceLock<Option<ProofKey>>,
+    sharing: Sharing,
 }
 
 impl Gatekeeper {
@@ -128,8 +131,9 @@ impl Gatekeeper {
             standing: StandingRefusals::default(),
             forwarding: Arc::new(Forwarding::new(limits)),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
-            devices: Arc::new(DevicePasswords::new(store, clock.clone())),
+            devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             proof_key: OnceLock::new(),
+            sharing: Sharing::new(store, clock.clone(), limits.token_total),
             config,
             clock,
         })
