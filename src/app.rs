@@ -208,9 +208,14 @@ impl App {
     pub async fn serve(self) -> usize {
         let Self { shared, listeners, targets, stopping, drain } = self;
         let upkeep = shared.gatekeeper.spawn_upkeep();
-        for target in targets {
-            tokio::spawn(announce::keep_learning(Arc::clone(&shared), target));
-        }
+        let of_learners = Arc::clone(&shared);
+        tokio::spawn(async move {
+            // Should it fail, the handshakes fail, and say so.
+            let _seeded = tokio::task::spawn_blocking(crate::tls::gather_randomness).await;
+            for target in targets {
+                tokio::spawn(announce::keep_learning(Arc::clone(&of_learners), target));
+            }
+        });
         let mut accepting = JoinSet::new();
         for (service, socket) in listeners {
             accepting.spawn(accept(Arc::clone(&shared), service, socket));
@@ -224,7 +229,6 @@ impl App {
             of_listener.shutdown().await;
         }
         upkeep.abort();
-        shared.gatekeeper.settle().await;
         cut
     }
 }

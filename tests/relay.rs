@@ -34,9 +34,11 @@ fn tls_configs() -> (Arc<ServerConfig>, Arc<ClientConfig>) {
     let provider = gatepost::tls::provider();
     let server =
         ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions().unwrap();
-    let server = server.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let mut server = server.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
     let client = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-    (Arc::new(server), Arc::new(client.with_root_certificates(roots).with_no_client_auth()))
+    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    (server.enable_secret_extraction, client.enable_secret_extraction) = (true, true);
+    (Arc::new(server), Arc::new(client))
 }
 
 /// A relay between two connections; the outer ends are the test's.

@@ -3,7 +3,7 @@
 //! What is at hand goes on working while the store is away. A password that is revoked, also by another process, or that
 //! expires, ends the sessions that it opened: each of them waits for [`KnownPassword::ended`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -179,7 +179,7 @@ pub(super) struct DevicePasswords {
     store: Arc<dyn Store>,
     clock: Clock,
     /// `None` before the first look that succeeded.
-    known: RwLock<Option<Known>>,
+    known: RwLock<Option<Arc<Known>>>,
     looks: AtomicU64,
     news: AtomicU64,
     last: tokio::sync::Mutex<Look>,
@@ -194,8 +194,7 @@ impl DevicePasswords {
 
     /// Those of a login, as far as they are at hand.
     pub(super) fn of(&self, login: &MailAddress) -> Arc<OfLogin> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
-        known.as_ref().and_then(|known| known.by_login.get(login)).cloned().unwrap_or_default()
+        self.known().and_then(|known| known.by_login.get(login).cloned()).unwrap_or_default()
     }
 
     /// Now: for [`Self::look_since`].
@@ -233,23 +232,35 @@ impl DevicePasswords {
         last.result.clone().map(|()| self.mark().news > before.news)
     }
 
+    /// One at a time, which [`Self::look_since`] sees to.
     async fn take_over(&self) -> Result<(), StoreError> {
         let revision = self.store.revision().await?;
-        let is_known = |known: &Option<Known>| known.as_ref().is_some_and(|known| known.revision == revision);
-        let same = is_known(&self.known.read().unwrap_or_else(PoisonError::into_inner));
-        let present = if same { None } else { Some(self.store.device_passwords().await?) };
-
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(present) = present {
-            let before = known.take().map(|known| known.by_login).unwrap_or_default();
-            let (by_login, is_news) = replace(&before, present);
-            *known = Some(Known { revision, by_login });
-            self.news.fetch_add(u64::from(is_news), Ordering::AcqRel);
+        let mut known = self.known();
+        if known.as_ref().is_none_or(|known| known.revision != revision) {
+            let present = self.store.device_passwords().await?;
+            let nothing = ByLogin::new();
+            let Change { by_login, made, gone } =
+                compare(known.as_ref().map_or(&nothing, |known| &known.by_login), present);
+            let now_known = Arc::new(Known { revision, by_login });
+            *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&now_known));
+            self.news.fetch_add(u64::from(!made.is_empty()), Ordering::AcqRel);
+            let is_first = known.replace(now_known).is_none();
+            for device in made.iter().filter(|_| !is_first) {
+                tracing::info!(account = %device.password.login, %device, "there is a new device password");
+            }
+            for device in gone {
+                device.end(Ending::Revoked);
+                tracing::info!(account = %device.password.login, %device, "a device password was revoked; its sessions end");
+            }
         }
         let now = self.clock.unix_time();
         let all = known.iter().flat_map(|known| known.by_login.values());
         all.flat_map(|of_login| of_login.iter()).for_each(|known| known.end_if_expired(now));
         Ok(())
+    }
+
+    fn known(&self) -> Option<Arc<Known>> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Notes that a password was used, off the login's path and at most once a minute. That it could not be noted is no
@@ -273,27 +284,37 @@ impl DevicePasswords {
     }
 }
 
-/// The passwords by login, those that have not changed as they were; whatever is gone or changed ends. True when there is
-/// one that was not there before.
-fn replace(before: &ByLogin, present: Vec<DevicePassword>) -> (ByLogin, bool) {
-    let all = || before.values().flat_map(|of_login| of_login.iter());
-    let by_id: HashMap<&DevicePasswordId, &Arc<KnownPassword>> =
-        all().map(|known| (&known.password.id, known)).collect();
-    let (mut by_login, mut kept, mut is_news) = (HashMap::<MailAddress, OfLogin>::new(), HashSet::new(), false);
+/// What a look has brought.
+#[derive(Default)]
+struct Change {
+    by_login: ByLogin,
+    /// Those that were not there before.
+    made: Vec<Arc<KnownPassword>>,
+    /// Those that are not there any longer, or have changed.
+    gone: Vec<Arc<KnownPassword>>,
+}
+
+/// From what was known to what is there; whatever has not changed stays as it is, with its sessions.
+fn compare(before: &ByLogin, present: Vec<DevicePassword>) -> Change {
+    let mut former: HashMap<&DevicePasswordId, &Arc<KnownPassword>> =
+        before.values().flat_map(|of_login| of_login.iter()).map(|known| (&known.password.id, known)).collect();
+    let (mut by_login, mut made, mut gone) = (HashMap::<MailAddress, OfLogin>::new(), Vec::new(), Vec::new());
     for password in present {
         let password = DevicePassword { last_use: None, ..password };
-        let known = match by_id.get(&password.id) {
+        let known = match former.remove(&password.id) {
             Some(known) if known.password == password => Arc::clone(known),
-            _ => {
-                is_news = true;
-                KnownPassword::new(password)
+            changed => {
+                gone.extend(changed.cloned());
+                let known = KnownPassword::new(password);
+                made.push(Arc::clone(&known));
+                known
             }
         };
-        kept.insert(Arc::as_ptr(&known));
         by_login.entry(known.password.login.clone()).or_default().add(known);
     }
-    all().filter(|known| !kept.contains(&Arc::as_ptr(known))).for_each(|known| known.end(Ending::Revoked));
-    (by_login.into_iter().map(|(login, of_login)| (login, Arc::new(of_login))).collect(), is_news)
+    gone.extend(former.into_values().cloned());
+    let by_login = by_login.into_iter().map(|(login, of_login)| (login, Arc::new(of_login))).collect();
+    Change { by_login, made, gone }
 }
 
 #[cfg(test)]

@@ -39,6 +39,7 @@ pub(crate) mod person;
 mod prove;
 mod refused;
 pub(crate) mod scope;
+mod sharing;
 pub(crate) mod sign_in;
 mod throttle;
 mod tokens;
@@ -47,6 +48,7 @@ use device::{DevicePasswords, KnownPassword};
 use forwarding::{Forwarding, Source};
 use local::LocalPasswords;
 use refused::RefusedPasswords;
+use sharing::Sharing;
 use sign_in::{SignIns, Whose};
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
@@ -118,6 +120,7 @@ pub struct Gatekeeper {
     proof_key: OnceLock<Option<ProofKey>>,
     sign_ins: SignIns,
     store: Arc<dyn Store>,
+    sharing: Sharing,
 }
 
 impl Gatekeeper {
@@ -141,6 +144,7 @@ impl Gatekeeper {
             devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             proof_key: OnceLock::new(),
             sign_ins: SignIns::default(),
+            sharing: Sharing::new(Arc::clone(&store), clock.clone(), limits.token_total),
             store,
             config,
             clock,
@@ -217,11 +221,6 @@ impl Gatekeeper {
         })
     }
 
-    /// The last chance to keep what the store did not take before.
-    pub async fn settle(&self) {
-        self.save_sign_ins().await;
-    }
-
     fn sweep(&self) {
         let now = self.clock.now();
         self.cache.sweep(now);
@@ -252,7 +251,6 @@ async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
         let Some(gatekeeper) = gatekeeper.upgrade() else { return };
         gatekeeper.renew_applications();
         gatekeeper.renew_sign_ins();
-        gatekeeper.save_sign_ins().await;
         if tick % IDLE_TICKS == 0 {
             gatekeeper.keep_sign_ins_alive(&mut told).await;
         }

@@ -3,9 +3,9 @@
 pub mod census;
 pub mod connect;
 pub mod dial;
+mod handshake;
 mod lease;
 pub mod listen;
-pub mod records;
 pub mod relay;
 pub mod side;
 pub mod stream;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::lease::{Chunk, Lease};
+use super::lease::{Buffer, Chunk};
 use super::side::Side;
 
 /// Deadlines of a relay.
@@ -160,19 +160,16 @@ impl Direction {
         let mut progress = false;
         for _ in 0..ROUNDS_PER_POLL {
             // What waits goes first; nothing is read before it is gone.
-            if let Some(chunk) = &mut self.pending {
-                let before = chunk.start;
-                let done = destination
-                    .poll_send(cx, &chunk.buffer, &mut chunk.start, chunk.end)
-                    .map_err(Broke::Destination)?;
-                progress |= chunk.start > before;
-                if done {
-                    self.pending = None;
-                }
-            }
-            if !destination.poll_flush(cx).map_err(Broke::Destination)? || self.pending.is_some() {
+            let before = destination.sent();
+            let gone = match &mut self.pending {
+                Some(chunk) => destination.poll_send(cx, &chunk.buffer, &mut chunk.start, chunk.end, buffer_bytes),
+                None => destination.poll_flush(cx),
+            };
+            progress |= destination.sent() > before;
+            if !gone.map_err(Broke::Destination)? {
                 return Ok(Moved::Blocked { progress });
             }
+            self.pending = None;
             if self.source_ended {
                 if !self.passed_on {
                     match destination.poll_end(cx) {
@@ -186,25 +183,18 @@ impl Direction {
                 }
                 return Ok(Moved::All { progress });
             }
-            let mut lease = Lease::take(buffer_bytes);
-            match source.poll_receive(cx, &mut lease) {
-                Poll::Pending => {
-                    lease.give_back();
-                    return Ok(Moved::All { progress });
-                }
-                Poll::Ready(Err(error)) => {
-                    lease.give_back();
-                    return Err(Broke::Source(error));
-                }
+            let mut buffer = Buffer::take(buffer_bytes);
+            match source.poll_receive(cx, &mut buffer) {
+                Poll::Pending => return Ok(Moved::All { progress }),
+                Poll::Ready(Err(error)) => return Err(Broke::Source(error)),
                 Poll::Ready(Ok(0)) => {
-                    lease.give_back();
                     self.source_ended = true;
                     progress = true;
                 }
                 Poll::Ready(Ok(received)) => {
                     progress = true;
                     self.bytes += received as u64;
-                    self.pending = Some(lease.into_chunk(received));
+                    self.pending = Some(Chunk { buffer, start: 0, end: received });
                 }
             }
         }

@@ -1,135 +1,175 @@
-//! One connection of a relay: a socket, and the TLS state on it if there is one.
+//! One connection of a relay: a socket, and the TLS on it if there is one.
 //!
-//! Reads the socket in large pieces into a leased buffer and decrypts from there; encrypts a large piece at once and
-//! writes all its records with one gathering system call.
+//! With TLS, the socket is read in large pieces and opened from there straight into the buffer of the relay; a large piece
+//! to be sent is sealed into another buffer as many records at once, which leave in one system call.
 
-use std::io::{self, IoSlice, Read, Write};
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use rustls::Connection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::lease::Lease;
-use super::records::whole_records;
+use super::lease::{Buffer, Chunk};
+use crate::tls::record::first_record;
+use crate::tls::session::Session;
 
 /// A connection after its login.
 pub struct Side {
     socket: TcpStream,
-    tls: Option<Box<Connection>>,
-    /// The beginning of a record. It is kept here and not in rustls, whose buffer would grow to a whole record in every
-    /// session that waits in the middle of one, and leave holes in the heap that nothing fills.
-    incomplete: Vec<u8>,
-    close_notify_queued: bool,
+    tls: Option<Box<Tls>>,
+    /// Octets that the socket has taken.
+    sent: u64,
+}
+
+/// What TLS needs besides its socket.
+struct Tls {
+    session: Session,
+    /// Whole records that came together with the end of the login, and the beginning of one that is not whole.
+    wire: Vec<u8>,
+    /// Opened during the login, and not asked for then.
+    plain: Vec<u8>,
+    /// Sealed, and not yet taken by the socket.
+    sealed: Option<Chunk>,
+    /// What broke behind data that had to be delivered first.
+    broke: Option<io::Error>,
 }
 
 impl Side {
     /// A connection without TLS.
     pub fn plain(socket: TcpStream) -> Self {
-        Self { socket, tls: None, incomplete: Vec::new(), close_notify_queued: false }
+        Self { socket, tls: None, sent: 0 }
     }
 
-    /// A connection whose handshake is complete; `received` is what rustls has not been given yet, from the beginning of a
-    /// record on.
-    pub fn tls(socket: TcpStream, mut connection: Connection, received: Vec<u8>) -> Self {
-        // How much waits for the peer is bounded by the relay, which gives one buffer at a time.
-        connection.set_buffer_limit(None);
-        Self { socket, tls: Some(Box::new(connection)), incomplete: received, close_notify_queued: false }
+    /// A connection with TLS; `wire` was received and not opened, `plain` was opened and not used, `sealed` was not sent.
+    pub fn tls(socket: TcpStream, session: Session, wire: Vec<u8>, plain: Vec<u8>, sealed: Vec<u8>) -> Self {
+        let tls = Tls { session, wire, plain, sealed: Chunk::own(sealed), broke: None };
+        Self { socket, tls: Some(Box::new(tls)), sent: 0 }
     }
 
-    /// Receives plain octets into `lease.plain`; 0 is a clean end.
-    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, lease: &mut Lease) -> Poll<io::Result<usize>> {
-        let Some(tls) = &mut self.tls else {
-            return poll_read(&mut self.socket, cx, &mut lease.plain[..lease.bytes]);
+    /// How much the socket has taken; with TLS that is more than was to be sent.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Receives plain octets into `plain`; 0 is a clean end.
+    pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, plain: &mut Buffer) -> Poll<io::Result<usize>> {
+        let Some(mut tls) = self.tls.take() else {
+            let bytes = plain.bytes();
+            return poll_read(&mut self.socket, cx, &mut plain[..bytes]);
         };
-        // Records that arrived together with the end of the login.
-        let mut filled = 0;
-        if drain(tls, &mut lease.plain, &mut filled)? == Drained::Ended || filled > 0 {
-            return Poll::Ready(Ok(filled));
+        let received = self.poll_receive_tls(cx, &mut tls, plain);
+        if !tls.session.outbox().is_empty() {
+            // An answer to a key update, or an alert. Should the socket be full, the next send takes it along.
+            let _full_or_broken = self.flush_tls(cx, &mut tls);
         }
-        loop {
-            let held = self.incomplete.len();
-            let received = if whole_records(&self.incomplete) > 0 {
-                // They came together with the end of the login.
-                0
+        self.tls = Some(tls);
+        received
+    }
+
+    fn poll_receive_tls(&mut self, cx: &mut Context<'_>, tls: &mut Tls, plain: &mut Buffer) -> Poll<io::Result<usize>> {
+        if !tls.plain.is_empty() {
+            let length = tls.plain.len().min(plain.len());
+            plain[..length].copy_from_slice(&tls.plain[..length]);
+            tls.plain.drain(..length);
+            return Poll::Ready(Ok(length));
+        }
+        if let Some(error) = tls.broke.take() {
+            return Poll::Ready(Err(error));
+        }
+        while !tls.session.ended() {
+            let held = std::mem::take(&mut tls.wire);
+            let filled = if first_record(&held).is_some() {
+                tls.open(&held, plain)?
             } else {
-                match poll_read(&mut self.socket, cx, &mut lease.wire[held..held + lease.bytes]) {
-                    Poll::Ready(Ok(0)) => {
-                        // What is left of a record is no record: rustls hears of the end only, and knows whether
-                        // the peer had announced it.
-                        decrypt(tls, &[], &mut lease.plain, &mut filled)?;
-                        return Poll::Ready(Ok(filled));
+                let mut wire = Buffer::take(plain.bytes());
+                let end = held.len() + plain.bytes().min(wire.bytes());
+                match poll_read(&mut self.socket, cx, &mut wire[held.len()..end]) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(cut_off())),
+                    Poll::Ready(Ok(received)) => {
+                        wire[..held.len()].copy_from_slice(&held);
+                        tls.open(&wire[..held.len() + received], plain)?
                     }
-                    Poll::Ready(received) => received?,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                     Poll::Pending => {
-                        // Lets go of most of the record buffer: `read_tls` fits it to what it holds before it reads.
-                        let _would_block = tls.read_tls(&mut Nothing);
+                        tls.wire = held;
                         return Poll::Pending;
                     }
                 }
             };
-            lease.wire[..held].copy_from_slice(&self.incomplete);
-            let wire = &lease.wire[..held + received];
-            let (records, incomplete) = wire.split_at(whole_records(wire));
-            self.incomplete = incomplete.to_vec();
-            // An empty slice would be the end of the stream.
-            let ended = !records.is_empty() && decrypt(tls, records, &mut lease.plain, &mut filled)?;
-            if tls.wants_write() {
-                // A reply to a key update; should the socket be full, the next send takes it along.
-                let _full = write_tls(&mut self.socket, tls, cx)?;
-            }
-            if filled > 0 || ended {
+            if filled > 0 {
                 return Poll::Ready(Ok(filled));
             }
         }
+        Poll::Ready(Ok(0))
     }
 
-    /// Hands over `buffer[*start..end]`, moving `start`; true when all of it was taken. With TLS it is taken at once and
-    /// [`Side::poll_flush`] tells when it is gone.
+    /// Hands over `buffer[*start..end]`, moving `start`; true when all of it was taken by the socket. `buffer_bytes` is the
+    /// size of what is sealed at a time.
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &[u8],
         start: &mut usize,
         end: usize,
+        buffer_bytes: usize,
     ) -> io::Result<bool> {
-        if let Some(tls) = &mut self.tls {
-            if *start < end {
-                tls.writer().write_all(&buffer[*start..end])?;
-                *start = end;
+        while self.poll_flush(cx)? {
+            if *start == end {
+                return Ok(true);
             }
-            return Ok(true);
+            let Some(tls) = &mut self.tls else {
+                match self.poll_write(cx, &buffer[*start..end])? {
+                    Some(written) => *start += written,
+                    None => return Ok(false),
+                }
+                continue;
+            };
+            let mut wire = Buffer::take(buffer_bytes);
+            let (taken, sealed) = tls.session.seal(&buffer[*start..end], &mut wire).map_err(invalid)?;
+            *start += taken;
+            tls.sealed = Some(Chunk { buffer: wire, start: 0, end: sealed });
         }
-        while *start < end {
-            match Pin::new(&mut self.socket).poll_write(cx, &buffer[*start..end]) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => *start += written,
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => return Ok(false),
+        Ok(false)
+    }
+
+    /// True when nothing handed over waits in here any more.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
+        let Some(mut tls) = self.tls.take() else { return Ok(true) };
+        let flushed = self.flush_tls(cx, &mut tls);
+        self.tls = Some(tls);
+        flushed
+    }
+
+    fn flush_tls(&mut self, cx: &mut Context<'_>, tls: &mut Tls) -> io::Result<bool> {
+        if let Some(chunk) = &mut tls.sealed {
+            while chunk.start < chunk.end {
+                match self.poll_write(cx, &chunk.buffer[chunk.start..chunk.end])? {
+                    Some(written) => chunk.start += written,
+                    None => return Ok(false),
+                }
+            }
+            tls.sealed = None;
+        }
+        // Sealed after the chunk, so sent after it.
+        while !tls.session.outbox().is_empty() {
+            match self.poll_write(cx, tls.session.outbox())? {
+                Some(written) => {
+                    tls.session.outbox().drain(..written);
+                }
+                None => return Ok(false),
             }
         }
         Ok(true)
     }
 
-    /// True when nothing handed over waits in here any more.
-    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        match &mut self.tls {
-            Some(tls) if tls.wants_write() => write_tls(&mut self.socket, tls, cx),
-            _ => Ok(true),
-        }
-    }
-
     /// Tells the peer that nothing more comes: `close_notify`, then FIN.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(tls) = &mut self.tls {
-            if !self.close_notify_queued {
-                tls.send_close_notify();
-                self.close_notify_queued = true;
-            }
-            if !write_tls(&mut self.socket, tls, cx)? {
-                return Poll::Pending;
-            }
+            tls.session.close();
+        }
+        if !self.poll_flush(cx)? {
+            return Poll::Pending;
         }
         match ready!(Pin::new(&mut self.socket).poll_shutdown(cx)) {
             // The peer has closed altogether already: it knows.
@@ -143,45 +183,43 @@ impl Side {
         // Failing here means that the socket is gone already.
         let _gone = socket2::SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
     }
-}
 
-/// Decrypts `records` into `plain[*filled..]`; an empty slice is the end of the stream. True when the peer ended it.
-fn decrypt(tls: &mut Connection, mut records: &[u8], plain: &mut [u8], filled: &mut usize) -> io::Result<bool> {
-    loop {
-        tls.read_tls(&mut records)?;
-        tls.process_new_packets().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        if drain(tls, plain, filled)? == Drained::Ended {
-            return Ok(true);
-        }
-        if records.is_empty() {
-            return Ok(false);
+    /// How much the socket took; `None` when it takes nothing for now.
+    fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> io::Result<Option<usize>> {
+        match Pin::new(&mut self.socket).poll_write(cx, octets) {
+            Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(Ok(written)) => {
+                self.sent += written as u64;
+                Ok(Some(written))
+            }
+            Poll::Ready(Err(error)) => Err(error),
+            Poll::Pending => Ok(None),
         }
     }
 }
 
-#[derive(PartialEq, Eq)]
-enum Drained {
-    /// Everything that was decrypted; more may come.
-    All,
-    /// The peer said `close_notify`.
-    Ended,
-}
-
-/// Moves decrypted octets into `plain[*filled..]`. There is always room: the buffer is as long as what is received at a
-/// time and what an incomplete record can hold back, and plain text is shorter than its records.
-fn drain(tls: &mut Connection, plain: &mut [u8], filled: &mut usize) -> io::Result<Drained> {
-    loop {
-        if *filled == plain.len() {
-            return Ok(Drained::All);
+impl Tls {
+    /// Opens the whole records of `received` into `plain`, as far as there is room, and keeps the rest. There is room for
+    /// one at least.
+    fn open(&mut self, received: &[u8], plain: &mut [u8]) -> io::Result<usize> {
+        let (mut filled, mut rest) = (0, received);
+        while let Some(length) = first_record(rest) {
+            if plain.len() - filled < length {
+                break;
+            }
+            let (record, behind) = rest.split_at(length);
+            match self.session.open(record, &mut plain[filled..]) {
+                Ok(opened) => filled += opened,
+                Err(error) if filled > 0 => {
+                    self.broke = Some(invalid(error));
+                    return Ok(filled);
+                }
+                Err(error) => return Err(invalid(error)),
+            }
+            rest = behind;
         }
-        match tls.reader().read(&mut plain[*filled..]) {
-            Ok(0) => return Ok(Drained::Ended),
-            Ok(read) => *filled += read,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Drained::All),
-            // `UnexpectedEof`: the stream ended without `close_notify`. What came before it is delivered first.
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && *filled > 0 => return Ok(Drained::All),
-            Err(error) => return Err(error),
-        }
+        self.wire.extend_from_slice(rest);
+        Ok(filled)
     }
 }
 
@@ -191,51 +229,12 @@ fn poll_read(socket: &mut TcpStream, cx: &mut Context<'_>, into: &mut [u8]) -> P
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// Writes what rustls has for the peer; false when the socket took only part of it.
-fn write_tls(socket: &mut TcpStream, tls: &mut Connection, cx: &mut Context<'_>) -> io::Result<bool> {
-    let mut writer = Socket { socket, cx };
-    while tls.wants_write() {
-        match tls.write_tls(&mut writer) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(_) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
+/// What TLS found wrong.
+pub(super) fn invalid(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// A socket as rustls wants it: `WouldBlock` stands for "the task will be woken".
-struct Socket<'a, 'c> {
-    socket: &'a mut TcpStream,
-    cx: &'a mut Context<'c>,
-}
-
-impl Write for Socket<'_, '_> {
-    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
-        match Pin::new(&mut *self.socket).poll_write(self.cx, buffer) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    fn write_vectored(&mut self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-        match Pin::new(&mut *self.socket).poll_write_vectored(self.cx, buffers) {
-            Poll::Ready(result) => result,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-/// A reader that has nothing yet.
-struct Nothing;
-
-impl Read for Nothing {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(io::ErrorKind::WouldBlock.into())
-    }
+/// RFC 8446 §6.1: an end that was not announced may be somebody else's doing.
+pub(super) fn cut_off() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the connection without TLS close_notify")
 }

@@ -3,23 +3,40 @@
 use std::io;
 use std::sync::Arc;
 
+use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, Connection, ServerConfig};
+use rustls::server::UnbufferedServerConnection;
+use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-use super::records::Records;
-use super::side::Side;
+use super::handshake::{Established, Handshake, handshake};
+use super::side::{Side, cut_off, invalid};
+use crate::tls::MOST_OVERHEAD;
+use crate::tls::record::{MOST_PLAIN, first_record};
+use crate::tls::session::Session;
+
+/// Room for a read.
+const READ_OCTETS: usize = 4 * 1024;
 
 /// A connection during its login.
 pub enum Stream {
     /// Without TLS.
     Plain(TcpStream),
-    /// Gatepost is the TLS server: a mail client.
-    Server(Box<server::TlsStream<Records>>),
-    /// Gatepost is the TLS client: an upstream.
-    Client(Box<client::TlsStream<Records>>),
+    /// With TLS, in either role.
+    Tls(Box<TlsStream>),
+}
+
+/// A connection with TLS.
+pub struct TlsStream {
+    socket: TcpStream,
+    session: Session,
+    /// Received, not opened.
+    wire: Vec<u8>,
+    /// Opened, not read.
+    plain: Vec<u8>,
+    /// Sealed, and not yet taken by the socket.
+    sealed: Vec<u8>,
 }
 
 impl Stream {
@@ -33,8 +50,7 @@ impl Stream {
     pub async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(socket) => socket.read(into).await,
-            Self::Server(stream) => stream.read(into).await,
-            Self::Client(stream) => stream.read(into).await,
+            Self::Tls(stream) => stream.read(into).await,
         }
     }
 
@@ -45,14 +61,7 @@ impl Stream {
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
             Self::Plain(socket) => socket.write_all(bytes).await,
-            Self::Server(stream) => {
-                stream.write_all(bytes).await?;
-                stream.flush().await
-            }
-            Self::Client(stream) => {
-                stream.write_all(bytes).await?;
-                stream.flush().await
-            }
+            Self::Tls(stream) => stream.write(bytes).await,
         }
     }
 
@@ -61,8 +70,7 @@ impl Stream {
         // The peer may be gone; then there is nobody to be polite to.
         let _gone = match self {
             Self::Plain(socket) => socket.shutdown().await,
-            Self::Server(stream) => stream.shutdown().await,
-            Self::Client(stream) => stream.shutdown().await,
+            Self::Tls(stream) => stream.end().await,
         };
     }
 
@@ -71,12 +79,7 @@ impl Stream {
     /// # Errors
     /// The handshake failed; or TLS is on already, which a machine never asks for.
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
-        match self {
-            Self::Plain(socket) => {
-                Ok(Self::Server(Box::new(TlsAcceptor::from(config).accept(Records::new(socket)).await?)))
-            }
-            _ => Err(already_on()),
-        }
+        self.with_tls(UnbufferedServerConnection::new(config).map_err(invalid)?).await
     }
 
     /// Does the handshake with an upstream, whose certificate must carry `name`.
@@ -84,32 +87,88 @@ impl Stream {
     /// # Errors
     /// The handshake failed; or TLS is on already, which a machine never asks for.
     pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
-        match self {
-            Self::Plain(socket) => {
-                Ok(Self::Client(Box::new(TlsConnector::from(config).connect(name, Records::new(socket)).await?)))
-            }
-            _ => Err(already_on()),
-        }
+        self.with_tls(UnbufferedClientConnection::new(config, name).map_err(invalid)?).await
+    }
+
+    async fn with_tls(self, tls: impl Handshake) -> io::Result<Self> {
+        let Self::Plain(mut socket) = self else {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "TLS is on already"));
+        };
+        let Established { session, wire, plain } = handshake(&mut socket, tls).await?;
+        Ok(Self::Tls(Box::new(TlsStream { socket, session, wire, plain, sealed: Vec::new() })))
     }
 
     /// The connection for the relay.
     pub fn into_side(self) -> Side {
         match self {
             Self::Plain(socket) => Side::plain(socket),
-            Self::Server(stream) => {
-                let (records, connection) = stream.into_inner();
-                let (socket, received) = records.into_parts();
-                Side::tls(socket, Connection::Server(connection), received)
-            }
-            Self::Client(stream) => {
-                let (records, connection) = stream.into_inner();
-                let (socket, received) = records.into_parts();
-                Side::tls(socket, Connection::Client(connection), received)
+            Self::Tls(stream) => {
+                let TlsStream { socket, session, mut wire, mut plain, sealed } = *stream;
+                // Usually empty, and kept as long as the connection.
+                wire.shrink_to_fit();
+                plain.shrink_to_fit();
+                Side::tls(socket, session, wire, plain, sealed)
             }
         }
     }
 }
 
-fn already_on() -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidInput, "TLS is on already")
+impl TlsStream {
+    async fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if !self.plain.is_empty() {
+                let length = self.plain.len().min(into.len());
+                into[..length].copy_from_slice(&self.plain[..length]);
+                self.plain.drain(..length);
+                return Ok(length);
+            }
+            if self.session.ended() {
+                return Ok(0);
+            }
+            if let Some(length) = first_record(&self.wire) {
+                self.plain.resize(length, 0);
+                let opened = self.session.open(&self.wire[..length], &mut self.plain);
+                self.plain.truncate(*opened.as_ref().unwrap_or(&0));
+                self.wire.drain(..length);
+                if let Err(error) = opened {
+                    // The peer is told why, if it still listens.
+                    let _gone = self.flush().await;
+                    return Err(invalid(error));
+                }
+                continue;
+            }
+            self.wire.reserve(READ_OCTETS);
+            if self.socket.read_buf(&mut self.wire).await? == 0 {
+                return Err(cut_off());
+            }
+        }
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            self.flush().await?;
+            self.sealed.resize(rest.len().min(MOST_PLAIN) + MOST_OVERHEAD, 0);
+            let (taken, sealed) = self.session.seal(rest, &mut self.sealed).map_err(invalid)?;
+            self.sealed.truncate(sealed);
+            rest = &rest[taken..];
+        }
+        self.flush().await
+    }
+
+    /// Sends what was sealed, then what the session has to say.
+    async fn flush(&mut self) -> io::Result<()> {
+        self.sealed.append(self.session.outbox());
+        while !self.sealed.is_empty() {
+            let written = self.socket.write(&self.sealed).await?;
+            self.sealed.drain(..written);
+        }
+        Ok(())
+    }
+
+    async fn end(&mut self) -> io::Result<()> {
+        self.session.close();
+        self.flush().await?;
+        self.socket.shutdown().await
+    }
 }

@@ -125,7 +125,7 @@ impl Opener {
     async fn reach(&self, target: &Target, goal: Goal) -> Result<(Stream, Reached), OpenError> {
         let upstream = &target.upstream;
         let tls =
-            Arc::clone(target.tls.get_or_try_init(|| async { self.trust.client_config().await.map(Arc::new) }).await?);
+            Arc::clone(target.tls.get_or_try_init(|| async { self.trust.records_config().await.map(Arc::new) }).await?);
         let dialed = self.dialer.dial(&upstream.host, upstream.port).await?;
         let mut stream = Stream::Plain(dialed.socket);
         if upstream.tls == UpstreamTls::Implicit {

@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version};
-use crate::secret::RefreshToken;
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -26,20 +25,6 @@ impl MemoryStore {
     fn kept(&self) -> MutexGuard<'_, Kept> {
         // Every change is one assignment: whatever panicked, the content is whole.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl SignIn {
-    /// A copy, for the one who reads.
-    fn copy(&self) -> Self {
-        Self {
-            refresh_token: RefreshToken::new(self.refresh_token.expose().to_owned()),
-            tenant_id: self.tenant_id.clone(),
-            object_id: self.object_id.clone(),
-            username: self.username.clone(),
-            scope: self.scope.clone(),
-            ..*self
-        }
     }
 }
 
@@ -133,6 +118,7 @@ mod tests {
     use super::*;
     use crate::account::MailAddress;
     use crate::clock::UnixTime;
+    use crate::secret::RefreshToken;
 
     fn sign_in(token: &str) -> SignIn {
         SignIn {

@@ -4,7 +4,8 @@
 //! writes them somewhere; they are plain only in memory. Every call ends within a deadline of the implementation's own.
 //!
 //! `sealed` puts two things together: `records`, what a database does (`sqlite`, `redis`), and `seal`, how a record is
-//! closed and opened. `key` and `files` see to the state key and to who may read what.
+//! closed and opened. `key` and `files` see to the state key and to who may read what. Around it `durable` keeps in memory what
+//! a database did not take.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,6 +16,7 @@ use crate::clock::UnixTime;
 use crate::secret::RefreshToken;
 
 pub mod device_password;
+mod durable;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod files;
@@ -23,15 +25,21 @@ mod memory;
 mod open;
 mod plain;
 mod records;
+mod redis;
+mod rotate;
 mod seal;
 mod sealed;
+mod shared_tokens;
 mod sqlite;
 
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
+pub use durable::Durable;
 pub use files::FileProblem;
 pub use key::KeyProblem;
 pub use memory::MemoryStore;
 pub use open::{OpenError, open};
+pub use rotate::{RotateError, Rotation, rotate_key};
+pub use shared_tokens::{SharedKey, SharedToken, SharedTokens};
 pub use sqlite::SqliteProblem;
 
 /// What a call of a [`Store`] comes to.
@@ -88,6 +96,20 @@ pub struct SignIn {
     pub refused: Option<SignInRefused>,
 }
 
+impl SignIn {
+    /// A copy, for the one who reads.
+    fn copy(&self) -> Self {
+        Self {
+            refresh_token: RefreshToken::new(self.refresh_token.expose().to_owned()),
+            tenant_id: self.tenant_id.clone(),
+            object_id: self.object_id.clone(),
+            username: self.username.clone(),
+            scope: self.scope.clone(),
+            ..*self
+        }
+    }
+}
+
 /// Entra's last word about a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignInRefused {
@@ -98,7 +120,7 @@ pub struct SignInRefused {
 }
 
 /// Names one state of a record: after any change it is another one. Only equality means anything.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version(pub u64);
 
 /// The right to do something that only one may do at a time. It ends by itself.
@@ -156,5 +178,10 @@ pub trait Store: Send + Sync {
     /// How often the store was found emptied by somebody else while it was open.
     fn emptied(&self) -> u64 {
         0
+    }
+
+    /// The access tokens that replicas share; `None`: there are no replicas.
+    fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
+        None
     }
 }

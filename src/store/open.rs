@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::files::{self, FileProblem, blocking};
 use super::key::KeyProblem;
-use super::records::Fault;
+use super::records::{Fault, Records};
+use super::redis::Redis;
 use super::sealed::Sealed;
 use super::sqlite::{Sqlite, SqliteProblem};
-use super::{MemoryStore, Store, StoreError};
+use super::{Durable, MemoryStore, Store, StoreError};
 use crate::config::State;
 
 /// Why a store cannot be used. Each says what to do; nothing was overwritten.
@@ -51,17 +52,26 @@ impl OpenError {
 /// and command line may have it open at the same time.
 ///
 /// # Errors
-/// See [`OpenError`].
+/// See [`OpenError`]. A Redis that is away is none: it is tried again when something is asked of it.
 pub async fn open(state: &State) -> Result<Arc<dyn Store>, OpenError> {
-    match state {
-        State::Memory => Ok(Arc::new(MemoryStore::default())),
-        State::Sqlite { directory, key } => {
-            let sealed = Sealed::new(Box::new(open_file(directory).await?), key.clone());
-            sealed.start().await?;
-            Ok(Arc::new(sealed))
+    let Some(sealed) = unproved(state).await? else { return Ok(Arc::new(MemoryStore::default())) };
+    match (sealed.start().await, state) {
+        (Err(OpenError::Store(error @ StoreError::Unavailable(_))), State::Redis { .. }) => {
+            tracing::warn!("{error}; starting without it: what does not need it works");
         }
-        State::Redis { .. } => unreachable!(),
+        (started, _) => started?,
     }
+    Ok(Arc::new(Durable::new(Arc::new(sealed))))
+}
+
+/// The store before its key is looked at; `None` for one in memory.
+pub(super) async fn unproved(state: &State) -> Result<Option<Sealed>, OpenError> {
+    let (records, key): (Box<dyn Records>, _) = match state {
+        State::Memory => return Ok(None),
+        State::Sqlite { directory, key } => (Box::new(open_file(directory).await?), key),
+        State::Redis { server, key } => (Box::new(Redis::new(Arc::clone(server))), key),
+    };
+    Ok(Some(Sealed::new(records, key.clone())))
 }
 
 async fn open_file(directory: &Path) -> Result<Sqlite, OpenError> {

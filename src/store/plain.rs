@@ -164,7 +164,7 @@ pub(super) fn to_device_password(plain: &[u8]) -> Result<DevicePassword, NotARec
     })
 }
 
-fn write(record: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
+pub(super) fn write(record: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
     // Room for everything at once: a buffer that grows leaves copies behind.
     let mut size = Counter(0);
     serde_json::to_writer(&mut size, record).map_err(|_| NotARecord)?;

@@ -66,8 +66,11 @@ pub(super) trait Records: Send + Sync {
     /// Forgets every key but the current one, unless records are left under one; false then.
     fn retire(&self, current: KeyId) -> Done<'_, bool>;
 
-    /// Some records that are not under the current key, at most `most`.
-    fn outdated(&self, current: KeyId, most: usize) -> Done<'_, Vec<(Place, Record)>>;
+    /// All records that are not under the current key.
+    fn outdated(&self, current: KeyId) -> Done<'_, Vec<(Place, Record)>>;
+
+    /// Sees to it that nothing of what was replaced can be found any longer.
+    fn tidy(&self) -> Done<'_, ()>;
 
     /// One record.
     fn get(&self, current: KeyId, place: Place) -> Done<'_, Option<Record>>;
@@ -100,11 +103,11 @@ pub(super) trait Records: Send + Sync {
 /// Records that live for a while, and may vanish earlier.
 pub(super) trait PassingRecords: Send + Sync {
     /// One of them.
-    fn passing(&self, place: Place) -> Done<'_, Option<Record>>;
+    fn get(&self, place: Place) -> Done<'_, Option<Record>>;
 
     /// Keeps one for `life`.
-    fn keep_passing(&self, place: Place, record: Record, life: Duration) -> Done<'_, ()>;
+    fn keep(&self, place: Place, record: Record, life: Duration) -> Done<'_, ()>;
 
     /// Removes one, if there.
-    fn forget_passing(&self, place: Place) -> Done<'_, ()>;
+    fn forget(&self, place: Place) -> Done<'_, ()>;
 }

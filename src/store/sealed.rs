@@ -14,7 +14,10 @@ use super::open::OpenError;
 use super::plain::{self, NotARecord};
 use super::records::{Fault, Record, Records};
 use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
-use super::{DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version};
+use super::{
+    DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
+    Version,
+};
 use crate::config::StateKey;
 use crate::oauth::grant::TokenKey;
 
@@ -36,9 +39,9 @@ pub(super) struct Sealed {
 
 /// The keys in use.
 pub(super) struct Ring {
-    keys: Keys,
-    current: KeyId,
-    index: IndexKey,
+    pub(super) keys: Keys,
+    pub(super) current: KeyId,
+    pub(super) index: IndexKey,
 }
 
 impl Ring {
@@ -50,25 +53,29 @@ impl Ring {
     }
 
     /// Never absent: see [`Ring::fit`].
-    fn writing(&self) -> Result<&SealingKey, StoreError> {
+    pub(super) fn writing(&self) -> Result<&SealingKey, StoreError> {
         self.keys.get(self.current).ok_or_else(own_fault)
     }
 
-    fn seal(&self, place: &Place, plain: Zeroizing<Vec<u8>>) -> Result<Record, StoreError> {
+    pub(super) fn seal(&self, place: &Place, plain: Zeroizing<Vec<u8>>) -> Result<Record, StoreError> {
         let mut version = [0; 8];
         rand::fill(&mut version).map_err(|_| own_fault())?;
         // Databases count with a sign.
-        let version = u64::from_be_bytes(version) >> 1;
+        self.reseal(place, u64::from_be_bytes(version) >> 1, plain)
+    }
+
+    /// The same state of the record, under the current key.
+    pub(super) fn reseal(&self, place: &Place, version: u64, plain: Zeroizing<Vec<u8>>) -> Result<Record, StoreError> {
         let sealed = self.writing()?.seal(place, version, plain).map_err(|_| own_fault())?;
         Ok(Record { version, key: self.current, sealed })
     }
 
-    fn open(&self, place: &Place, record: &Record) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+    pub(super) fn open(&self, place: &Place, record: &Record) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
         self.keys.get(record.key).ok_or(Unspecified)?.open(place, record.version, &record.sealed)
     }
 }
 
-fn own_fault() -> StoreError {
+pub(super) fn own_fault() -> StoreError {
     StoreError::Unavailable("no random numbers are to be had from the system".into())
 }
 
@@ -131,7 +138,7 @@ impl Sealed {
     }
 
     /// Finds out which keys are in use now. `old`: the ones that turned out not to be.
-    async fn look_after_keys(&self, old: Option<&Arc<Ring>>) -> Result<(), StoreError> {
+    pub(super) async fn look_after_keys(&self, old: Option<&Arc<Ring>>) -> Result<(), StoreError> {
         let _alone = self.looking.lock().await;
         let present = self.present();
         if let (Some(present), Some(old)) = (&present, old)
@@ -186,7 +193,7 @@ impl Sealed {
     }
 
     /// The keys; a store that could not be reached at the start is tried again.
-    async fn ring(&self) -> Result<Arc<Ring>, StoreError> {
+    pub(super) async fn ring(&self) -> Result<Arc<Ring>, StoreError> {
         if let Some(ring) = self.present() {
             return Ok(ring);
         }
@@ -198,7 +205,7 @@ impl Sealed {
         StoreError::Unavailable(format!("`{}` is changed by others again and again", self.records.shown()))
     }
 
-    fn damaged(&self, what: &str) -> StoreError {
+    pub(super) fn damaged(&self, what: &str) -> StoreError {
         StoreError::Sealed(format!(
             "{what} in `{}` was altered or is under another key; restore the store from a backup, or make the record anew",
             self.records.shown()
@@ -297,16 +304,15 @@ impl Sealed {
         Err(self.contended())
     }
 
-    async fn lease(&self, tuple: &TokenKey, life: Duration) -> Result<Option<Lease>, StoreError> {
-        let ring = self.ring().await?;
+    pub(super) async fn lease(&self, name: [u8; 32], life: Duration) -> Result<Option<Lease>, StoreError> {
         let mut holder = [0; 16];
         rand::fill(&mut holder).map_err(|_| own_fault())?;
-        let lease = Lease { name: Self::place(&ring, Kind::Lease, tuple).name, holder };
+        let lease = Lease { name, holder };
         let taken = self.records.take_lease(lease.place(), holder, life).await.map_err(|fault| self.told(fault))?;
         Ok(taken.then_some(lease))
     }
 
-    fn told(&self, fault: Fault) -> StoreError {
+    pub(super) fn told(&self, fault: Fault) -> StoreError {
         match fault {
             Fault::Store(error) => error,
             Fault::OtherKey => self.contended(),
@@ -315,7 +321,7 @@ impl Sealed {
 }
 
 impl Lease {
-    fn place(&self) -> Place {
+    pub(super) fn place(&self) -> Place {
         Place { kind: Kind::Lease, name: self.name }
     }
 }
@@ -381,11 +387,14 @@ impl Store for Sealed {
     }
 
     fn revision(&self) -> Stored<'_, u64> {
-        Box::pin(async move { self.records.revision().await.map_err(|fault| self.told(fault)) })
+        Box::pin(async move { with_keys!(self, _ring => self.records.revision()) })
     }
 
     fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
-        Box::pin(async move { self.lease(&key.tuple(), life).await })
+        Box::pin(async move {
+            let ring = self.ring().await?;
+            self.lease(ring.index.place(Kind::Lease, &key.tuple(), b"").name, life).await
+        })
     }
 
     fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
@@ -397,5 +406,9 @@ impl Store for Sealed {
 
     fn emptied(&self) -> u64 {
         self.emptied.load(Ordering::Acquire)
+    }
+
+    fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
+        self.records.passing().map(|_| self as &dyn SharedTokens)
     }
 }

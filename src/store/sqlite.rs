@@ -109,11 +109,6 @@ impl Sqlite {
         Ok(Self(Arc::new(shared)))
     }
 
-    /// Empties the write-ahead log into the file and cuts it, so that nothing old stays in it.
-    pub(super) fn tidy(&self) -> Done<'_, ()> {
-        Box::pin(self.work(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))))
-    }
-
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -365,17 +360,22 @@ impl Records for Sqlite {
         }))
     }
 
-    fn outdated(&self, current: KeyId, most: usize) -> Done<'_, Vec<(Place, Record)>> {
+    fn outdated(&self, current: KeyId) -> Done<'_, Vec<(Place, Record)>> {
         Box::pin(self.read(current, move |transaction| {
             let mut records =
-                transaction.prepare("SELECT kind, name, version, key, sealed FROM records WHERE key <> ?1 LIMIT ?2")?;
-            let found = records.query_map(params![current.0, i64::try_from(most).unwrap_or(i64::MAX)], |row| {
-                let kind =
-                    if row.get::<_, u8>("kind")? == Kind::SignIn as u8 { Kind::SignIn } else { Kind::DevicePassword };
+                transaction.prepare("SELECT kind, name, version, key, sealed FROM records WHERE key <> ?1")?;
+            let found = records.query_map([current.0], |row| {
+                let sign_in = row.get::<_, u8>("kind")? == Kind::SignIn as u8;
+                let kind = if sign_in { Kind::SignIn } else { Kind::DevicePassword };
                 Ok((Place { kind, name: row.get("name")? }, record(row)?))
             })?;
             found.collect()
         }))
+    }
+
+    fn tidy(&self) -> Done<'_, ()> {
+        // Empties the write-ahead log into the file and cuts it. The file itself is overwritten (`secure_delete`).
+        Box::pin(self.work(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))))
     }
 
     fn get(&self, current: KeyId, place: Place) -> Done<'_, Option<Record>> {

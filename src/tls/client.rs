@@ -38,6 +38,16 @@ impl UpstreamTrust {
         Self { trust, verifier: OnceCell::new() }
     }
 
+    /// The same as [`UpstreamTrust::client_config`], for a connection whose records [`super::session`] opens and seals.
+    ///
+    /// # Errors
+    /// The roots cannot be read; the next call tries again.
+    pub async fn records_config(&self) -> Result<ClientConfig, TrustError> {
+        let mut config = self.client_config().await?;
+        config.enable_secret_extraction = true;
+        Ok(config)
+    }
+
     /// A fresh configuration with a session store of its own: one for each server, so that tickets of one are not
     /// offered to another.
     ///

@@ -35,5 +35,7 @@ pub fn config(identity: &Identity) -> Result<Arc<ServerConfig>, ServerError> {
     let builder = ServerConfig::builder_with_provider(super::provider()).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.ticketer = Ticketer::new()?;
+    // The records after the handshake are our own work: `tls::session`.
+    config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }

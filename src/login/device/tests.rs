@@ -56,6 +56,14 @@ async fn a_generated_password_works_at_once_and_without_a_hash_in_each_spelling_
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_wrong_password_costs_a_hash_whoever_it_is_for() {
+    let world = world_without_hashing();
+    for login in [PRINTER, FAX, "nobody@branch.example", "nobody@elsewhere.example"] {
+        assert_eq!(world.cause(login, "wrong").await, "password-checks-busy", "{login}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn guessing_does_not_hinder_a_generated_password() {
     let world = world();
     let (_, password) = issue(&world, order(PRINTER, "Printer")).await;
@@ -284,8 +292,8 @@ proptest! {
             verifier: Verifier::Generated(password::digest(&address(login), &Password::new(password.clone()))),
             last_use: None,
         });
-        let (by_login, is_news) = replace(&HashMap::new(), present.collect());
-        prop_assert!(is_news);
+        let Change { by_login, made, gone } = compare(&HashMap::new(), present.collect());
+        prop_assert!(made.len() == passwords.len() && gone.is_empty());
         let (login, password) = (address(&presented.0), Password::new(presented.1.clone()));
         let found = by_login.get(&login).and_then(|of_login| of_login.generated(&login, &password));
         prop_assert_eq!(found.is_some(), passwords.contains(&presented));

@@ -1,0 +1,178 @@
+//! The TLS handshake over a socket, in either role: rustls decides, this reads and writes.
+
+use std::io;
+
+use rustls::CommonState;
+use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
+use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedStatus};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::tls::session::Session;
+
+/// Room for a read; a certificate chain comes in one or two.
+const READ_OCTETS: usize = 4 * 1024;
+
+/// Most octets of a handshake held at a time: rustls wants a message of up to 64 KiB in one piece.
+const MOST_OCTETS: usize = 128 * 1024;
+
+/// What stands after a handshake.
+pub(super) struct Established {
+    /// The keys.
+    pub(super) session: Session,
+    /// Received behind the handshake, not opened.
+    pub(super) wire: Vec<u8>,
+    /// Received together with its end, and opened.
+    pub(super) plain: Vec<u8>,
+}
+
+/// A connection of rustls that does no input or output of its own.
+pub(super) trait Handshake: Send {
+    /// The role.
+    type Data;
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
+    fn is_handshaking(&self) -> bool;
+    fn wants_write(&self) -> bool;
+    fn into_session(self) -> Result<Session, rustls::Error>;
+}
+
+impl Handshake for UnbufferedClientConnection {
+    type Data = ClientConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+
+    fn is_handshaking(&self) -> bool {
+        CommonState::is_handshaking(self)
+    }
+
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
+    }
+
+    fn into_session(self) -> Result<Session, rustls::Error> {
+        let (secrets, connection) = self.dangerous_into_kernel_connection()?;
+        Session::client(secrets, connection)
+    }
+}
+
+impl Handshake for UnbufferedServerConnection {
+    type Data = ServerConnectionData;
+
+    fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+        self.process_tls_records(incoming)
+    }
+
+    fn is_handshaking(&self) -> bool {
+        CommonState::is_handshaking(self)
+    }
+
+    fn wants_write(&self) -> bool {
+        CommonState::wants_write(self)
+    }
+
+    fn into_session(self) -> Result<Session, rustls::Error> {
+        let (secrets, connection) = self.dangerous_into_kernel_connection()?;
+        Session::server(secrets, connection)
+    }
+}
+
+/// What rustls wants next.
+enum Step {
+    /// To be asked again.
+    Go,
+    Write,
+    Read,
+    Stop(io::Error),
+}
+
+/// Does the handshake. The configuration of `tls` must allow the extraction of secrets.
+///
+/// # Errors
+/// The connection broke or ended (`UnexpectedEof`), or rustls refused what the peer sent (`InvalidData`, with the
+/// [`rustls::Error`] inside; the peer was told).
+pub(super) async fn handshake(socket: &mut TcpStream, mut tls: impl Handshake) -> io::Result<Established> {
+    let (mut incoming, mut outgoing, mut plain) = (Vec::new(), Vec::new(), Vec::new());
+    let failure = loop {
+        let status = tls.process(&mut incoming);
+        let discard = status.discard;
+        let step = match status.state {
+            Ok(ConnectionState::EncodeTlsData(mut record)) => {
+                encode(&mut record, &mut outgoing)?;
+                Step::Go
+            }
+            Ok(ConnectionState::TransmitTlsData(transmit)) => {
+                transmit.done();
+                Step::Write
+            }
+            Ok(ConnectionState::BlockedHandshake | ConnectionState::WriteTraffic(_)) => Step::Read,
+            Ok(ConnectionState::ReadTraffic(mut traffic)) => {
+                while let Some(record) = traffic.next_record() {
+                    plain.extend_from_slice(record.map_err(refused)?.payload);
+                }
+                Step::Go
+            }
+            Ok(ConnectionState::PeerClosed | ConnectionState::Closed) => Step::Stop(ended()),
+            Ok(_) => Step::Stop(refused(rustls::Error::General("a state of the handshake that is not known".into()))),
+            Err(error) => Step::Stop(refused(error)),
+        };
+        incoming.drain(..discard);
+        if let Step::Stop(failure) = step {
+            break failure;
+        }
+        if !tls.is_handshaking() && !tls.wants_write() {
+            // Before more records are looked at: what follows belongs to the session.
+            socket.write_all(&outgoing).await?;
+            // Usually empty, and kept as long as the connection.
+            incoming.shrink_to_fit();
+            return Ok(Established { session: tls.into_session().map_err(refused)?, wire: incoming, plain });
+        }
+        match step {
+            Step::Write => {
+                socket.write_all(&outgoing).await?;
+                outgoing.clear();
+            }
+            Step::Read if incoming.len() >= MOST_OCTETS => {
+                break refused(rustls::Error::InvalidMessage(rustls::InvalidMessage::HandshakePayloadTooLarge));
+            }
+            Step::Read => {
+                incoming.reserve(READ_OCTETS);
+                if socket.read_buf(&mut incoming).await? == 0 {
+                    break ended();
+                }
+            }
+            Step::Go | Step::Stop(_) => {}
+        }
+    };
+    // The alert that rustls has for the peer.
+    while tls.wants_write() {
+        let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut record)), .. } = tls.process(&mut incoming)
+        else {
+            break;
+        };
+        encode(&mut record, &mut outgoing)?;
+    }
+    // The peer may be gone; what failed before says more.
+    let _gone = socket.write_all(&outgoing).await;
+    Err(failure)
+}
+
+fn encode<Data>(record: &mut EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) -> io::Result<()> {
+    let start = outgoing.len();
+    let mut encoded = record.encode(&mut outgoing[start..]);
+    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) = encoded {
+        outgoing.resize(start + required_size, 0);
+        encoded = record.encode(&mut outgoing[start..]);
+    }
+    encoded.map(|written| outgoing.truncate(start + written)).map_err(io::Error::other)
+}
+
+fn refused(error: rustls::Error) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+fn ended() -> io::Error {
+    io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended during the TLS handshake")
+}

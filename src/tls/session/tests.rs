@@ -1,0 +1,245 @@
+//! Two sessions that talk to each other, and say what a well-behaved peer would not.
+
+use std::sync::Arc;
+
+use rustls::client::UnbufferedClientConnection;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::UnbufferedServerConnection;
+use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError};
+use rustls::version::{TLS12, TLS13};
+use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
+
+use super::*;
+use crate::tls::record::first_record;
+
+fn encode<Data>(record: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
+    let start = out.len();
+    if let Err(EncodeError::InsufficientSize(InsufficientSizeError { required_size })) = record.encode(&mut []) {
+        out.resize(start + required_size, 0);
+        record.encode(&mut out[start..]).unwrap();
+    }
+}
+
+/// One turn of one end: reads `incoming`, writes to `out`.
+macro_rules! turn {
+    ($connection:expr, $incoming:expr, $out:expr) => {
+        loop {
+            let status = $connection.process_tls_records(&mut $incoming);
+            let discard = status.discard;
+            let go_on = match status.state.unwrap() {
+                ConnectionState::EncodeTlsData(mut record) => {
+                    encode(&mut record, &mut $out);
+                    true
+                }
+                ConnectionState::TransmitTlsData(transmit) => {
+                    transmit.done();
+                    true
+                }
+                _ => false,
+            };
+            $incoming.drain(..discard);
+            if !go_on {
+                break;
+            }
+        }
+    };
+}
+
+/// Client and server.
+fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let server =
+        ServerConfig::builder_with_provider(crate::tls::provider()).with_protocol_versions(&[version]).unwrap();
+    let mut server = server.with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let client =
+        ClientConfig::builder_with_provider(crate::tls::provider()).with_protocol_versions(&[version]).unwrap();
+    let mut client = client.with_root_certificates(roots).with_no_client_auth();
+    (server.enable_secret_extraction, client.enable_secret_extraction) = (true, true);
+    let mut server = UnbufferedServerConnection::new(Arc::new(server)).unwrap();
+    let mut client = UnbufferedClientConnection::new(Arc::new(client), "localhost".try_into().unwrap()).unwrap();
+    let (mut to_server, mut to_client) = (Vec::new(), Vec::new());
+    while client.is_handshaking() || server.is_handshaking() || !to_client.is_empty() || !to_server.is_empty() {
+        turn!(client, to_client, to_server);
+        turn!(server, to_server, to_client);
+    }
+    let (secrets, connection) = client.dangerous_into_kernel_connection().unwrap();
+    let client = Session::client(secrets, connection).unwrap();
+    let (secrets, connection) = server.dangerous_into_kernel_connection().unwrap();
+    (client, Session::server(secrets, connection).unwrap())
+}
+
+/// Opens every record of `wire`.
+fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
+    let mut all = Vec::new();
+    while let Some(length) = first_record(wire) {
+        let mut plain = vec![0; length];
+        let opened = session.open(&wire[..length], &mut plain)?;
+        all.extend_from_slice(&plain[..opened]);
+        wire = &wire[length..];
+    }
+    assert!(wire.is_empty());
+    Ok(all)
+}
+
+/// What `to` makes of a record that `from` sends.
+fn says(from: &mut Session, to: &mut Session, kind: ContentType, content: &[u8]) -> Result<Vec<u8>, Error> {
+    from.queue(kind, content).unwrap();
+    open_all(to, &std::mem::take(from.outbox()))
+}
+
+fn sends(from: &mut Session, text: &[u8]) -> Vec<u8> {
+    let (mut all, mut rest) = (Vec::new(), text);
+    while !rest.is_empty() {
+        all.append(from.outbox());
+        let mut wire = vec![0; 50_000];
+        let (taken, written) = from.seal(rest, &mut wire).unwrap();
+        assert!(taken > 0);
+        all.extend_from_slice(&wire[..written]);
+        rest = &rest[taken..];
+    }
+    all.append(from.outbox());
+    all
+}
+
+#[test]
+fn a_key_is_replaced_before_it_is_worn_out() {
+    let (mut client, mut server) = pair(&TLS13);
+    client.key_life = 3;
+    let text: Vec<u8> = (0..500_000_u32).map(|n| (n % 251) as u8).collect();
+    let wire = sends(&mut client, &text);
+    let first = client.sealer.sequence();
+    assert!(first < 5, "{first} records under the last key");
+    assert!(open_all(&mut server, &wire).unwrap() == text);
+    assert_eq!(open_all(&mut client, &sends(&mut server, b"heard")).unwrap(), b"heard");
+
+    // TLS 1.2 has no way to replace it.
+    let (mut client, mut server) = pair(&TLS12);
+    client.key_life = client.sealer.sequence() + 2;
+    let mut wire = vec![0; 100_000];
+    let (taken, written) = client.seal(&text[..2 * MOST_PLAIN], &mut wire).unwrap();
+    assert_eq!(taken, 2 * MOST_PLAIN);
+    assert!(open_all(&mut server, &wire[..written]).unwrap() == text[..taken]);
+    assert_eq!(client.seal(b"one more", &mut wire), Err(Error::EncryptError));
+}
+
+#[test]
+fn a_request_for_a_new_key_is_answered_once_until_the_answer_has_left() {
+    let (mut client, mut server) = pair(&TLS13);
+    const REQUEST: [u8; 5] = [24, 0, 0, 1, 1];
+    for _ in 0..3 {
+        client.queue(ContentType::Handshake, &REQUEST).unwrap();
+        let (sequence, secrets) = client.next_secrets(true).unwrap();
+        let request = std::mem::take(client.outbox());
+        client.sealer = Sealer::new(secrets, sequence, true).unwrap();
+        assert_eq!(open_all(&mut server, &request).unwrap(), b"");
+    }
+    assert_eq!(server.outbox().len(), 5 + 5 + 17, "one answer");
+    assert_eq!(server.seal(b"x", &mut [0; 99]), Err(Error::EncryptError), "the answer goes first");
+    assert_eq!(open_all(&mut client, &sends(&mut server, b"heard")).unwrap(), b"heard");
+    assert_eq!(open_all(&mut server, &sends(&mut client, b"too")).unwrap(), b"too");
+}
+
+#[test]
+fn handshake_messages_may_be_cut_anywhere_but_nothing_comes_between() {
+    // An incomplete message of the largest size that is accepted, then one octet more.
+    let ticket = |length: u32| [&[4][..], &length.to_be_bytes()[1..]].concat();
+    let (mut client, mut server) = pair(&TLS13);
+    for octet in [24, 0, 0, 1, 0] {
+        assert_eq!(says(&mut server, &mut client, ContentType::Handshake, &[octet]).unwrap(), b"");
+    }
+    let (sequence, secrets) = server.next_secrets(true).unwrap();
+    server.sealer = Sealer::new(secrets, sequence, true).unwrap();
+    assert_eq!(open_all(&mut client, &sends(&mut server, b"heard")).unwrap(), b"heard");
+
+    assert_eq!(says(&mut server, &mut client, ContentType::Handshake, &ticket(65_536)).unwrap(), b"");
+    let between = open_all(&mut client, &sends(&mut server, b"text"));
+    assert_eq!(between, Err(Error::PeerMisbehaved(PeerMisbehaved::MessageInterleavedWithHandshakeMessage)));
+
+    let (mut client, mut server) = pair(&TLS13);
+    let long = says(&mut server, &mut client, ContentType::Handshake, &ticket(65_537));
+    assert_eq!(long, Err(Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge)));
+}
+
+#[test]
+fn what_has_no_place_after_the_handshake_ends_the_connection_and_the_peer_is_told_why() {
+    use AlertDescription as Alert;
+    let cases: [(ContentType, &[u8], Alert); 8] = [
+        (ContentType::ChangeCipherSpec, &[1], Alert::UnexpectedMessage),
+        // A server that asks for a certificate, a ticket for a server, a key update with company, or with a third kind.
+        (ContentType::Handshake, &[13, 0, 0, 0], Alert::UnexpectedMessage),
+        (ContentType::Handshake, &[1, 0, 0, 0], Alert::UnexpectedMessage),
+        (ContentType::Handshake, &[24, 0, 0, 1, 0, 24], Alert::UnexpectedMessage),
+        (ContentType::Handshake, &[24, 0, 0, 1, 2], Alert::DecodeError),
+        (ContentType::Handshake, &[24, 0, 0, 0], Alert::DecodeError),
+        (ContentType::Handshake, &[], Alert::UnexpectedMessage),
+        (ContentType::Alert, &[1], Alert::DecodeError),
+    ];
+    for (kind, content, alert) in cases {
+        let (mut client, mut server) = pair(&TLS13);
+        let error = says(&mut server, &mut client, kind, content).unwrap_err();
+        assert_eq!(client.seal(b"x", &mut [0; 99]), Err(Error::EncryptError));
+        let told = open_all(&mut server, &std::mem::take(client.outbox()));
+        assert_eq!(told, Err(Error::AlertReceived(alert)), "{kind:?} {content:?}: {error}");
+        assert!(server.outbox().is_empty(), "no answer to an alert");
+    }
+    let (mut client, mut server) = pair(&TLS13);
+    assert!(says(&mut client, &mut server, ContentType::Handshake, &[4, 0, 0, 0]).is_err(), "a ticket for a server");
+}
+
+#[test]
+fn records_that_bring_nothing_are_taken_for_a_while() {
+    for version in [&TLS12, &TLS13] {
+        let (mut client, mut server) = pair(version);
+        for _ in 0..3 {
+            for _ in 0..MOST_FRUITLESS {
+                says(&mut server, &mut client, ContentType::ApplicationData, &[]).unwrap();
+            }
+            assert_eq!(open_all(&mut client, &sends(&mut server, b"text")).unwrap(), b"text");
+        }
+        let flood = (0..=MOST_FRUITLESS)
+            .map(|_| says(&mut server, &mut client, ContentType::ApplicationData, &[]))
+            .find_map(Result::err);
+        assert_eq!(flood, Some(Error::PeerMisbehaved(PeerMisbehaved::TooManyEmptyFragments)));
+    }
+}
+
+#[test]
+fn alerts_end_a_connection_and_warnings_of_the_older_version_do_not() {
+    let (mut client, mut server) = pair(&TLS13);
+    says(&mut server, &mut client, ContentType::Alert, &[1, 90]).unwrap();
+    assert!(!client.ended(), "user_canceled announces an end only");
+    server.close();
+    server.close();
+    let wire = std::mem::take(server.outbox());
+    assert_eq!(open_all(&mut client, &wire).unwrap(), b"");
+    assert!(client.ended());
+    // What comes behind the end is not looked at.
+    assert_eq!(client.open(&[23, 3, 3, 0, 1, 0], &mut [0; 6]), Ok(0));
+    assert_eq!(open_all(&mut server, &sends(&mut client, b"last words")).unwrap(), b"last words");
+
+    let (mut client, mut server) = pair(&TLS12);
+    says(&mut server, &mut client, ContentType::Alert, &[1, 41]).unwrap();
+    // A wish to negotiate anew is declined.
+    says(&mut server, &mut client, ContentType::Handshake, &[0, 0, 0, 0]).unwrap();
+    assert_eq!(open_all(&mut server, &std::mem::take(client.outbox())).unwrap(), b"");
+    assert_eq!(open_all(&mut client, &sends(&mut server, b"text")).unwrap(), b"text");
+    let fatal = says(&mut server, &mut client, ContentType::Alert, &[2, 40]);
+    assert_eq!(fatal, Err(Error::AlertReceived(AlertDescription::HandshakeFailure)));
+}
+
+#[test]
+fn a_record_fits_in_where_there_is_room() {
+    for version in [&TLS12, &TLS13] {
+        let (mut client, mut server) = pair(version);
+        let overhead = client.sealer.overhead();
+        for room in 0..=overhead {
+            assert_eq!(client.seal(b"text", &mut vec![0; room]), Ok((0, 0)));
+        }
+        let mut wire = vec![0; overhead + 3];
+        assert_eq!(client.seal(b"text", &mut wire), Ok((3, overhead + 3)));
+        assert_eq!(open_all(&mut server, &wire).unwrap(), b"tex");
+    }
+}
