@@ -1,4 +1,9 @@
 //! The store, from outside: what is kept, what is refused, and what survives.
 
+mod child;
+mod crashes;
+#[cfg(unix)]
+mod files;
 mod keeping;
+mod replicas;
 mod support;

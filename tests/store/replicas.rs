@@ -1,0 +1,1 @@
+pub(crate) async fn log_in(_number: u32) {}
