@@ -5,5 +5,6 @@ mod crashes;
 #[cfg(unix)]
 mod files;
 mod keeping;
+mod redis;
 mod replicas;
 mod support;
