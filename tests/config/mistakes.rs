@@ -372,12 +372,11 @@ fn every_mistake_of_an_account_has_its_sentence() {
 #[test]
 fn every_other_mistake_has_its_sentence() {
     for (yaml, expected) in [
-        ("state: {directory: x}", "state: `state` is not available in this version; remove it"),
         ("admin: {bind: '127.0.0.1:9180'}", "admin: `admin` is not available in this version; remove it"),
         (
             "frobnicate: 1",
             "frobnicate: `frobnicate` is not a known key; the keys here are accounts, forward_proxy, limits, listeners, \
-             log, microsoft, trust",
+             log, microsoft, state, trust",
         ),
         (
             "log: {level: loud}",
