@@ -3,24 +3,18 @@
 use crate::account::MailAddress;
 use crate::config::{Config, Listener, ListenerTls};
 use crate::proto::Protocol;
-use crate::secret::Password;
 
 /// One line for the name, one for the password, and one for each listener that speaks one of `protocols` (empty: any).
-pub(super) fn client_settings(
-    config: &Config,
-    login: &MailAddress,
-    password: &Password,
-    protocols: &[Protocol],
-) -> String {
+/// `password` is what to type, or a word for it where that is not to be shown.
+pub(super) fn client_settings(config: &Config, login: &MailAddress, password: &str, protocols: &[Protocol]) -> String {
     let aliases =
         config.accounts.find(login.as_login()).map(|(account, _)| account.aliases.clone()).unwrap_or_default();
     let user_name = match aliases.as_slice() {
         [] => login.to_string(),
         [alias, ..] => format!("{login}, or {alias} where that is too long"),
     };
-    let mut text = format!("  user name   {user_name}\n  password    {}\n", password.expose());
-    let fits = |listener: &&Listener| protocols.is_empty() || protocols.contains(&listener.protocol);
-    for listener in config.listeners.iter().filter(fits) {
+    let mut text = format!("  user name   {user_name}\n  password    {password}\n");
+    for listener in fitting(config, protocols) {
         for address in &listener.bind {
             let host = if address.ip().is_unspecified() {
                 "the name or an address of this machine".to_owned()
@@ -37,6 +31,11 @@ pub(super) fn client_settings(
         }
     }
     text
+}
+
+/// The listeners that speak one of `protocols` (empty: any).
+pub(super) fn fitting<'a>(config: &'a Config, protocols: &'a [Protocol]) -> impl Iterator<Item = &'a Listener> {
+    config.listeners.iter().filter(|listener| protocols.is_empty() || protocols.contains(&listener.protocol))
 }
 
 #[cfg(test)]
@@ -77,8 +76,7 @@ mod tests {
                     accounts: [{login: scanner@contoso.com, aliases: [scan7]}, {login: '*'}]\n";
         let config = load_text(Some((Path::new("proxy.yaml"), yaml)), &[], &BTreeMap::new(), &Nothing).unwrap();
         let settings = |login: &str, protocols: &[Protocol]| {
-            let (login, password) = (MailAddress::parse(login).unwrap(), Password::new("abcdefgh".into()));
-            client_settings(&config, &login, &password, protocols)
+            client_settings(&config, &MailAddress::parse(login).unwrap(), "abcdefgh", protocols)
         };
         assert_eq!(
             settings("a@b", &[]),

@@ -334,7 +334,7 @@ async fn first_password(
         "device password {} for {login}, \"{FIRST}\"; it is shown only now\n\n{}\n\
          One for each further device: gatepost password add {login} --name …\n",
         made.id,
-        client_settings(config, login, &password, &[])
+        client_settings(config, login, password.expose(), &[])
     ))
 }
 

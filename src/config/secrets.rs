@@ -22,7 +22,8 @@ pub(super) fn read(node: &Node<'_>) -> Option<String> {
     Some(text)
 }
 
-fn literal(node: &Node<'_>) -> Option<String> {
+/// Takes the text that stands there for a secret, and notes who may read it.
+pub(super) fn literal(node: &Node<'_>) -> Option<String> {
     let text = node.text()?.to_owned();
     let context = node.context();
     let in_file = matches!(node.place(), super::problem::Place::File { .. });

@@ -7,7 +7,7 @@ use url::Url;
 
 use super::reader::{Context, Node, Section};
 use super::value::{Wrong, quoted, wrong};
-use super::{RedisServer, State, StateKey, Trust};
+use super::{RedisServer, State, StateKey, Trust, secrets};
 use crate::secret::{RedisPassword, StateKeyText};
 
 /// Where the packages of most distributions, and the unit file, put it.
@@ -107,12 +107,19 @@ fn read_key(node: &Node<'_>) -> Option<StateKey> {
         "file" => Some(StateKey::File(context.path(source.text()?))),
         "credential" => {
             let name = source.text()?;
-            let path = if name.contains('/') { None } else { credential(context, name) };
+            if !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-@:".contains(&octet)) {
+                source.problem(
+                    format!("{} is not the name of a credential", quoted(name)),
+                    "write the name that stands before the colon of `LoadCredential=`",
+                );
+                return None;
+            }
+            let path = credential(context, name);
             let found = path.filter(|path| context.outside.read(path).is_ok());
             if found.is_none() {
                 source.problem(
                     format!("there is no credential {}", quoted(name)),
-                    format!("add `LoadCredential={CREDENTIAL}:PATH` or `LoadCredentialEncrypted=…` to the unit"),
+                    format!("add `LoadCredential={name}:PATH` or `LoadCredentialEncrypted=…` to the unit"),
                 );
             }
             found.map(StateKey::Credential)
@@ -142,7 +149,12 @@ fn read_key(node: &Node<'_>) -> Option<StateKey> {
 
 fn read_engine(node: &Node<'_>, trust: Option<&Trust>) -> Option<Engine> {
     // The address may hold a password: nothing of it is repeated.
-    node.read(|text| if text == "sqlite" { Ok(Engine::Sqlite) } else { redis(text, trust).map(Engine::Redis) })
+    let engine =
+        node.read(|text| if text == "sqlite" { Ok(Engine::Sqlite) } else { redis(text, trust).map(Engine::Redis) })?;
+    if let Engine::Redis(RedisServer { password: Some(_), .. }) = engine {
+        secrets::literal(node)?;
+    }
+    Some(engine)
 }
 
 /// `redis://user:password@host:port/database`, as registered with IANA; `rediss` is TLS.

@@ -189,3 +189,16 @@ impl LocalPasswords {
         self.throttle.sweep(now);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise it would be refused at once, and an unknown name be told by that.
+    #[test]
+    fn the_decoy_costs_what_a_hash_costs() {
+        assert_eq!(password::check_phc(DECOY), Ok(()));
+        let parameters = |phc: &str| phc.split('$').nth(3).map(str::to_owned);
+        assert_eq!(parameters(DECOY), parameters(&password::hash(&Password::new("any".into())).unwrap()));
+    }
+}

@@ -110,16 +110,19 @@ impl Shared {
         replaces: Option<Version>,
     ) -> Result<Version, StoreError> {
         let _alone = self.writing.lock().await;
-        let base = match (self.known().sign_ins.get(key).map(|held| held.state), replaces) {
-            (Some(HeldState::Pending { version, base }), Some(read)) => {
-                if version != read {
-                    return Err(StoreError::Changed);
+        let (base, offered) = {
+            let known = self.known();
+            match (known.sign_ins.get(key), replaces) {
+                (Some(Held { sign_in, state: HeldState::Pending { version, base } }), Some(read)) => {
+                    if *version != read {
+                        return Err(StoreError::Changed);
+                    }
+                    (*base, Some(sign_in.copy()))
                 }
-                base
+                (_, replaces) => (replaces.map(|read| known.put_back.get(&read).copied().unwrap_or(read)), None),
             }
-            (_, replaces) => replaces.map(|read| self.known().put_back.get(&read).copied().unwrap_or(read)),
         };
-        match self.write(key, sign_in, base).await {
+        match self.write(key, sign_in, base, offered.as_ref()).await {
             Err(error @ StoreError::Changed) => {
                 self.known().sign_ins.remove(key);
                 Err(error)
@@ -142,15 +145,22 @@ impl Shared {
         }
     }
 
-    async fn write(&self, key: &SignInKey, sign_in: &SignIn, base: Option<Version>) -> Result<Version, StoreError> {
-        let written = match self.inner.put_sign_in(key, sign_in, base).await {
-            // An earlier write may have succeeded without our hearing of it.
-            Err(StoreError::Changed) => match self.inner.sign_in(key).await? {
-                Some((kept, version)) if kept.refresh_token.is(&sign_in.refresh_token) => Ok(version),
-                _ => Err(StoreError::Changed),
-            },
-            written => written,
-        };
+    /// Writes over `base`, or over what was `offered` before, which may have been kept although no answer came.
+    async fn write(
+        &self,
+        key: &SignInKey,
+        sign_in: &SignIn,
+        base: Option<Version>,
+        offered: Option<&SignIn>,
+    ) -> Result<Version, StoreError> {
+        let mut written = self.inner.put_sign_in(key, sign_in, base).await;
+        if let (Err(StoreError::Changed), Some(offered)) = (&written, offered)
+            && let Some((kept, version)) = self.inner.sign_in(key).await?
+            && kept.refresh_token.is(&offered.refresh_token)
+        {
+            // An earlier offer was taken without our hearing of it.
+            written = self.inner.put_sign_in(key, sign_in, Some(version)).await;
+        }
         // After making good the old base is gone, and only an empty place counts.
         let written = match (self.make_good().await, written) {
             (true, Err(StoreError::Changed)) => self.inner.put_sign_in(key, sign_in, None).await,
@@ -183,7 +193,7 @@ impl Shared {
                 _ => continue,
             };
             let (sign_in, base) = offered;
-            match self.write(&key, &sign_in, base).await {
+            match self.write(&key, &sign_in, base, Some(&sign_in)).await {
                 Ok(_) => tracing::info!(login = key.login.as_str(), "the store keeps the newest sign-in now"),
                 Err(StoreError::Changed) => {
                     tracing::info!(login = key.login.as_str(), "the store has a newer sign-in, which counts");
@@ -248,13 +258,11 @@ impl Shared {
         if self.make_good().await {
             read = self.inner.device_passwords().await;
         }
-        match read {
-            Ok(passwords) => {
-                self.known().device_passwords = Some(passwords.clone());
-                Ok(passwords)
-            }
-            Err(error) => self.known().device_passwords.clone().ok_or(error),
-        }
+        // Not what was known before: whoever asks would take it for the present state, and a revoked password for one that
+        // still counts.
+        let passwords = read?;
+        self.known().device_passwords = Some(passwords.clone());
+        Ok(passwords)
     }
 }
 
@@ -342,5 +350,88 @@ impl Store for Durable {
 
     fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
         self.0.inner.shared_tokens()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::faulty::FaultyStore;
+    use crate::store::sample::{key, sign_in};
+
+    fn world() -> (Arc<FaultyStore>, Durable, SignInKey) {
+        let database = Arc::new(FaultyStore::default());
+        let store = Durable::new(Arc::clone(&database) as Arc<dyn Store>);
+        (database, store, key("a@b"))
+    }
+
+    async fn read(store: &dyn Store, key: &SignInKey) -> (String, Version) {
+        let (kept, version) = store.sign_in(key).await.unwrap().unwrap();
+        (kept.refresh_token.expose().to_owned(), version)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_sign_in_stays_in_memory_until_the_database_keeps_it() {
+        let (database, store, key) = world();
+        let first = store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        database.set_away(true);
+        assert_eq!(read(&store, &key).await, ("one".into(), first));
+        assert!(store.put_sign_in(&key, &sign_in("two"), Some(first)).await.is_err());
+        let (token, pending) = read(&store, &key).await;
+        assert_eq!(token, "two");
+        assert_ne!(pending, first);
+        // What was read before it is out of date, and what was read of it may be replaced.
+        assert_eq!(store.put_sign_in(&key, &sign_in("lost"), Some(first)).await, Err(StoreError::Changed));
+        assert!(store.put_sign_in(&key, &sign_in("three"), Some(pending)).await.is_err());
+        // Offered again and again, but less and less often.
+        let before = database.writes();
+        sleep(Duration::from_secs(600)).await;
+        let offers = database.writes() - before;
+        assert!((10..=20).contains(&offers), "{offers}");
+
+        database.set_away(false);
+        sleep(LONGEST_RETRY).await;
+        assert_eq!(read(&*database, &key).await.0, "three");
+        let (token, version) = read(&store, &key).await;
+        assert_eq!(token, "three");
+        store.put_sign_in(&key, &sign_in("four"), Some(version)).await.unwrap();
+        let before = database.writes();
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(database.writes(), before, "nothing is left to offer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_sign_in_of_another_process_counts_more_than_what_was_not_kept() {
+        let (database, store, key) = world();
+        let first = store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        database.set_away(true);
+        assert!(store.put_sign_in(&key, &sign_in("two"), Some(first)).await.is_err());
+        database.set_away(false);
+        database.put_sign_in(&key, &sign_in("signed in anew"), None).await.unwrap();
+        sleep(LONGEST_RETRY).await;
+        assert_eq!(read(&store, &key).await.0, "signed in anew");
+        assert_eq!(read(&*database, &key).await.0, "signed in anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_operator_removes_does_not_come_back() {
+        let (database, store, key) = world();
+        let first = store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        database.set_away(true);
+        assert!(store.put_sign_in(&key, &sign_in("two"), Some(first)).await.is_err());
+        database.set_away(false);
+        assert!(store.remove_sign_in(&key).await.unwrap());
+        sleep(LONGEST_RETRY).await;
+        assert!(store.sign_in(&key).await.unwrap().is_none());
+        assert!(database.sign_in(&key).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_what_was_read_before() {
+        let inner = Arc::new(FaultyStore::default());
+        let durable = Durable::new(Arc::clone(&inner) as _);
+        assert_eq!(durable.device_passwords().await, Ok(Vec::new()));
+        inner.set_away(true);
+        assert!(durable.device_passwords().await.is_err());
     }
 }

@@ -201,7 +201,8 @@ async fn a_chosen_password_and_one_made_while_the_service_runs() {
         assert!(code == 1 && told.starts_with(&format!("gatepost: {why}")), "{told}");
     }
     let (code, told) = world.chooses("correct horse battery", &add);
-    assert!(code == 0 && told.contains("  password    correct horse battery\n"), "{told}");
+    assert!(code == 0 && told.contains("  password    the one that you chose\n"), "{told}");
+    assert!(!told.contains("correct horse battery"), "what was typed without echo is not shown afterwards: {told}");
     let (code, told) = world.chooses("correct horse battery", &["password", "add", SCANNER, "--chosen", "--name", "2"]);
     assert!(code == 1 && told.contains("has this very password already"), "{told}");
 
@@ -241,6 +242,13 @@ async fn what_cannot_be_made_or_revoked_is_told_with_its_reason() {
         assert!(complaint.starts_with(&format!("gatepost: {why}")), "{arguments:?}: {complaint}");
     }
     assert_eq!(world.list().len(), 1);
+    for (scope, note) in [
+        (["--protocol", "smtp"], "\nNote: no listener speaks that; add one to `listeners`.\n"),
+        (["--from", "10.1.0.0/16"], "\nNote: no listener lets 10.1.0.0/16 connect; add it to `allow_from`.\n"),
+    ] {
+        let added = world.told(&[&["password", "add", SCANNER, "--name", scope[1]], &scope[..]].concat());
+        assert!(added.ends_with(note), "{added}");
+    }
     let nowhere = world.complaint(3, &["password", "list", "--set", "state.directory="]);
     assert!(nowhere.contains("state.directory"), "{nowhere}");
 }

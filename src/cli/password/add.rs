@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
+use ipnet::IpNet;
 
 use super::{Opened, with_store};
 use crate::account::MailAddress;
-use crate::cli::client_settings::client_settings;
+use crate::cli::client_settings::{client_settings, fitting};
 use crate::cli::{AddOptions, Expiry};
 use crate::clock::Clock;
-use crate::config::{Account, Config, Grant};
+use crate::config::{Account, Config, Grant, Listener};
 use crate::login::issue::{self, Order};
 use crate::store::DevicePassword;
 
@@ -34,15 +35,20 @@ async fn try_add(opened: &Opened, options: &AddOptions) -> anyhow::Result<String
         from: options.from.clone(),
         expires_at,
     };
-    let (made, password, once) = if options.chosen {
-        let password = super::read()?;
-        (issue::choose(&**store, order, &password, &account.passwords, now).await?, password, "")
+    let (made, generated) = if options.chosen {
+        (issue::choose(&**store, order, &super::read()?, &account.passwords, now).await?, None)
     } else {
         let (made, password) = issue::generate(&**store, order, now).await?;
-        (made, password, "; it is shown only now")
+        (made, Some(password))
     };
-    let settings = client_settings(config, &login, &password, &made.protocols);
-    Ok(format!("device password {} for {login}, \"{}\"{once}\n\n{settings}\n{}", made.id, made.name, scope(&made)))
+    let (once, typed) = match &generated {
+        Some(password) => ("; it is shown only now", password.expose()),
+        None => ("", "the one that you chose"),
+    };
+    let settings = client_settings(config, &login, typed, &made.protocols);
+    let DevicePassword { id, name, .. } = &made;
+    let (scope, hindrance) = (scope(&made), hindrance(config, &made));
+    Ok(format!("device password for {login}, \"{name}\" (id {id}){once}\n\n{settings}\n{scope}{hindrance}"))
 }
 
 /// The account that the password is for, when it is one whose passwords are proved here.
@@ -79,4 +85,18 @@ fn scope(made: &DevicePassword) -> String {
     }
     text.push_str(&format!("Take it back with: gatepost password revoke {}\n", made.id));
     text
+}
+
+/// What in the configuration keeps the password from being of use; empty: nothing.
+fn hindrance(config: &Config, made: &DevicePassword) -> String {
+    let listeners: Vec<&Listener> = fitting(config, &made.protocols).collect();
+    if listeners.is_empty() {
+        return "Note: no listener speaks that; add one to `listeners`.\n".to_owned();
+    }
+    let overlap = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
+    let is_let_in = |network: &IpNet| {
+        listeners.iter().any(|listener| listener.allow_from.iter().any(|allowed| overlap(allowed, network)))
+    };
+    let shut_out = made.from.iter().filter(|network| !is_let_in(network));
+    shut_out.map(|network| format!("Note: no listener lets {network} connect; add it to `allow_from`.\n")).collect()
 }
