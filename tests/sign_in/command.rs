@@ -50,7 +50,7 @@ impl World {
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sign-in-{name}-{}", std::process::id()));
         let _ = std::fs::remove_dir_all(&directory);
         std::fs::create_dir_all(&directory).unwrap();
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         std::fs::write(directory.join("ca.pem"), sandbox.ca_pem()).unwrap();
         let yaml = format!(
             "listeners:\n  imap: {{bind: '127.0.0.1:{port}', upstream: 'localhost:{}'}}\n\
@@ -96,10 +96,15 @@ impl World {
     }
 
     fn serve(&self) -> Service {
+        self.serve_at(self.port)
+    }
+
+    fn serve_at(&self, port: u16) -> Service {
         let log = std::fs::File::create(self.directory.join("log")).unwrap();
-        let child = self.command(&[]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut command = self.command(&["--set", &format!("listeners.imap.bind=127.0.0.1:{port}")]);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
         let service = Service(child);
-        until("it listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok());
+        until("it listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
         service
     }
 
@@ -109,16 +114,7 @@ impl World {
 
     /// The reply to an IMAP login, after the tag.
     fn log_in(&self, user: &str, password: &str) -> String {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut stream = BufReader::new(stream);
-        write!(stream.get_mut(), "a LOGIN {user} \"{password}\"\r\n").unwrap();
-        let mut line = String::new();
-        while !line.starts_with("a ") {
-            line.clear();
-            assert!(stream.read_line(&mut line).unwrap() > 0, "closed");
-        }
-        line[2..].to_owned()
+        log_in(self.port, user, password)
     }
 
     /// Signs Anna in, in the browser of this machine; all that was written.
@@ -193,6 +189,23 @@ impl Drop for Service {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+fn free_port() -> u16 {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn log_in(port: u16, user: &str, password: &str) -> String {
+    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = BufReader::new(stream);
+    write!(stream.get_mut(), "a LOGIN {user} \"{password}\"\r\n").unwrap();
+    let mut line = String::new();
+    while !line.starts_with("a ") {
+        line.clear();
+        assert!(stream.read_line(&mut line).unwrap() > 0, "closed");
+    }
+    line[2..].to_owned()
 }
 
 fn until(what: &str, so: impl Fn() -> bool) {
@@ -430,6 +443,30 @@ async fn a_sign_in_that_ended_is_begun_anew_and_one_that_is_forgotten_is_gone() 
     let _service = world.serve();
     assert!(world.log_in(ANNA, &password).starts_with("NO [CONTACTADMIN] "));
     assert_eq!(world.refreshes(ANNA).succeeded, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_processes_exchange_one_sign_in_in_turn_and_lose_nothing() {
+    let world = World::new("two").await;
+    let password = shown(&world.sign_anna_in(&["login", ANNA]).await.1);
+    let ports = [world.port, free_port()];
+    let _services = ports.map(|port| world.serve_at(port));
+    let logins: Vec<_> = (0..40)
+        .map(|n| {
+            let (port, password) = (ports[n % 2], password.clone());
+            std::thread::spawn(move || log_in(port, ANNA, &password))
+        })
+        .collect();
+    for login in logins {
+        let reply = login.join().unwrap();
+        assert!(reply.starts_with("OK "), "{reply}\n{}", world.log());
+    }
+    assert_eq!(world.refreshes(ANNA), Attempts { succeeded: 2, refused: 0 }, "one each");
+    // What they left is the newest, and good.
+    let third = free_port();
+    let _third = world.serve_at(third);
+    assert!(log_in(third, ANNA, &password).starts_with("OK "));
+    assert_eq!(world.refreshes(ANNA), Attempts { succeeded: 3, refused: 0 });
 }
 
 #[cfg(unix)]
