@@ -44,11 +44,12 @@ pub trait Surroundings {
     /// True when everybody on this machine may read the file.
     fn world_readable(&self, path: &Path) -> bool;
 
-    /// What a command writes to its standard output, at most 64 KiB.
+    /// What a command writes to its standard output, at most 64 KiB. It does not see the environment variables `hidden`,
+    /// nor those that are part of the configuration.
     ///
     /// # Errors
     /// A sentence: it could not be started, failed, or took over ten seconds.
-    fn run(&self, command: &[String]) -> Result<Vec<u8>, String>;
+    fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String>;
 }
 
 /// Reads, merges and checks the configuration.
@@ -221,8 +222,9 @@ impl Surroundings for System {
         false
     }
 
-    fn run(&self, command: &[String]) -> Result<Vec<u8>, String> {
-        run_command(command, COMMAND_DEADLINE)
+    fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
+        let own = self.variables.keys().filter(|name| name.starts_with(PREFIX));
+        run_command(command, own.chain(hidden), COMMAND_DEADLINE)
     }
 }
 
@@ -244,10 +246,19 @@ fn is_stream(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc/self/fd")
 }
 
-fn run_command(command: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
+fn run_command<'a>(
+    command: &[String],
+    hidden: impl Iterator<Item = &'a String>,
+    deadline: Duration,
+) -> Result<Vec<u8>, String> {
     let Some((program, arguments)) = command.split_first() else { return Err("no command is named".to_owned()) };
     let started = Instant::now();
-    let mut child = Command::new(program)
+    let mut prepared = Command::new(program);
+    // Neither is a variable's name; the system would refuse to take them away.
+    for name in hidden.filter(|name| !name.is_empty() && !name.contains(['=', '\0'])) {
+        prepared.env_remove(name);
+    }
+    let mut child = prepared
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -303,12 +314,22 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, deadline: Duration) -> Result<Vec<u8>, String> {
-        run_command(&["sh".into(), "-c".into(), script.into()], deadline)
+        run_command(&["sh".into(), "-c".into(), script.into()], std::iter::empty(), deadline)
     }
 
     #[test]
     fn a_command_gives_its_output() {
         assert_eq!(sh("echo hunter2", COMMAND_DEADLINE), Ok(b"hunter2\n".to_vec()));
+    }
+
+    #[test]
+    fn a_command_sees_the_environment_but_for_what_is_hidden_from_it() {
+        let seen = |hidden: &[String]| {
+            let script = "printf %s ${CARGO_MANIFEST_DIR+seen}".to_owned();
+            run_command(&["sh".into(), "-c".into(), script], hidden.iter(), COMMAND_DEADLINE)
+        };
+        assert_eq!(seen(&[]), Ok(b"seen".to_vec()));
+        assert_eq!(seen(&["CARGO_MANIFEST_DIR".into(), "a=b".into(), String::new()]), Ok(Vec::new()));
     }
 
     #[test]
@@ -320,7 +341,7 @@ mod tests {
             sh("exec >/dev/null; exec tail -f /dev/null", Duration::from_millis(200)),
             Err("it took longer than 0 seconds".to_owned())
         );
-        let missing = run_command(&["/nonexistent/program".into()], COMMAND_DEADLINE).unwrap_err();
+        let missing = run_command(&["/nonexistent/program".into()], std::iter::empty(), COMMAND_DEADLINE).unwrap_err();
         assert!(missing.starts_with("`/nonexistent/program` cannot be started"), "{missing}");
     }
 }

@@ -26,6 +26,7 @@ const PUBLIC: &[&str] = &[
     "client_id",
     "cloud",
     "command",
+    "credential",
     "deliver",
     "env",
     "file",

@@ -96,14 +96,16 @@ fn names_of_layers_that_say_nothing_are_mistakes() {
 }
 
 #[test]
-fn secrets_come_from_four_places() {
-    let mut outside = Outside::with_files(&[("conf/secret", "from-file\r\n")]);
+fn secrets_come_from_five_places() {
+    let mut outside = Outside::with_files(&[("conf/secret", "from-file\r\n"), ("/run/cr/app.secret", "from-systemd")]);
     outside.variables.insert("SECRET".into(), "from-env".into());
+    outside.variables.insert("CREDENTIALS_DIRECTORY".into(), "/run/cr".into());
     for (source, expected) in [
         ("literal", "literal"),
         ("{env: SECRET}", "from-env"),
         ("{file: secret}", "from-file"),
         ("{command: [print]}", "from-command"),
+        ("{credential: app.secret}", "from-systemd"),
         ("12345", "12345"),
         ("'# {odd}: \"x\" '", "# {odd}: \"x\" "),
     ] {
@@ -113,6 +115,34 @@ fn secrets_come_from_four_places() {
         let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap().expose().to_owned();
         assert_eq!(secret, expected);
     }
+}
+
+#[test]
+fn a_command_does_not_see_the_secrets_in_the_environment() {
+    let outside = Outside::with_variables(&[("PROXY_PASSWORD", "p"), ("APP_SECRET", "s")]);
+    let yaml = complete(&format!(
+        "{}accounts:\n  - {{login: '*'}}\n  - {{login: a@b.example, client_id: 11111111-1111-1111-1111-111111111111, \
+         client_secret: {{env: APP_SECRET}}}}\nforward_proxy: {{url: 'http://p:1', authentication: basic, username: u, \
+         password: {{env: PROXY_PASSWORD}}}}\n",
+        microsoft("client_secret: {command: [hidden]}")
+    ));
+    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap();
+    assert_eq!(secret.expose(), "APP_SECRET,PROXY_PASSWORD");
+}
+
+#[test]
+fn a_secret_does_not_stand_on_the_command_line() {
+    let set = [("microsoft.client_secret", "hunter2"), ("accounts", "[{login: '*', passwords: [hunter3]}]")];
+    let problems = Outside::default().load_with(&complete(""), &set).unwrap_err();
+    let forms = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
+    let expected = ["accounts[0].passwords[0]", "microsoft.client_secret"]
+        .map(|key| format!("{key}: everybody on this machine can read a secret on the command line; {forms}"));
+    assert_eq!(told(&problems), expected);
+    assert!(!format!("{problems}{problems:?}").contains("hunter"));
+    // Where it is to be found may stand there.
+    let outside = Outside::with_variables(&[("APP_SECRET", "s")]);
+    assert!(outside.load_with(&complete(""), &[("microsoft.client_secret", "{env: APP_SECRET}")]).is_ok());
 }
 
 #[test]

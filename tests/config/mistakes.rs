@@ -272,8 +272,18 @@ fn every_mistake_about_microsoft_has_its_sentence() {
         ),
         (
             microsoft("client_secret: {env: A, file: B}"),
-            "microsoft.client_secret: exactly one source of the secret is expected; write `{env: NAME}`, `{file: PATH}` or \
-             `{command: [PROGRAM, ARGUMENT]}`",
+            "microsoft.client_secret: exactly one source of the secret is expected; write `{env: NAME}`, `{file: PATH}`, \
+             `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`",
+        ),
+        (
+            microsoft("client_secret: {credential: app.secret}"),
+            "microsoft.client_secret.credential: there are no credentials: Gatepost was not started by systemd with any; \
+             write `LoadCredentialEncrypted=app.secret` or `LoadCredential=app.secret:PATH` into the unit",
+        ),
+        (
+            microsoft("client_secret: {credential: ../app.secret}"),
+            "microsoft.client_secret.credential: `../app.secret` is not the name of a credential; use up to 255 ASCII \
+             letters, digits, `.`, `_`, `-` and `@`, as in the unit's `LoadCredential=`",
         ),
         (
             microsoft("client_secret: \"hunter2\\nhunter3\""),
