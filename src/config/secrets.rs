@@ -10,6 +10,9 @@ use super::value::{Wrong, quoted, wrong};
 
 const FORMS: &str = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
 
+/// A place that secrets come from: the key that names it, and how it is read.
+type Source = (&'static str, fn(&Node<'_>) -> Option<Vec<u8>>);
+
 /// Where systemd puts the credentials of a unit (systemd.exec(5), "Credentials").
 const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
@@ -50,7 +53,7 @@ fn literal(node: &Node<'_>) -> Option<String> {
 
 fn referenced(node: &Node<'_>) -> Option<String> {
     let section = node.section();
-    let sources: [(&'static str, fn(&Node<'_>) -> Option<Vec<u8>>); 4] =
+    let sources: [Source; 4] =
         [("env", of_variable), ("file", of_file), ("credential", of_credential), ("command", of_command)];
     let given: Vec<_> = sources.iter().filter_map(|(key, read)| Some((section.get(key)?, read))).collect();
     section.finish();

@@ -151,7 +151,7 @@ impl Gatekeeper {
                 let who = TokenKey::encode(["account", address.as_str()]);
                 self.prove_locally(who, Some(&account), request.password, source).await?;
                 check_identity(&account, &address, request)?;
-                self.application_token(&account, want_life).await?
+                self.application_token(&account, &address, want_life).await?
             }
         };
         let Obtained { token, origin, key } = obtained;

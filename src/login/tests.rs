@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use url::Url;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern};
+use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Tenant};
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::proto::Refusal;
 use crate::store::MemoryStore;
@@ -29,6 +29,7 @@ fn address(text: &str) -> MailAddress {
 }
 
 /// `*@contoso.example` signs in with its own password; `scanner@` and `reception@` by the application, with a local one.
+/// Everybody else is of the tenant that the domain names.
 fn config(limits: Limits) -> Config {
     let application = Arc::new(Application {
         authority: Url::parse("https://login.example/").unwrap(),
@@ -37,16 +38,23 @@ fn config(limits: Limits) -> Config {
         client_secret: None,
         cloud: Cloud::Worldwide,
     });
+    let multi_tenant = Arc::new(Application {
+        authority: application.authority.clone(),
+        tenant: Tenant::OfLogin,
+        client_id: "app".into(),
+        client_secret: None,
+        cloud: Cloud::Worldwide,
+    });
     let account = |pattern, aliases: &[&str], grant, mailbox: Option<&str>| {
         Arc::new(Account {
-            pattern,
             aliases: aliases.iter().map(|alias| LoginName::parse(alias).unwrap()).collect(),
             grant,
             passwords: if grant == Grant::Password { Vec::new() } else { vec![LOCAL_HASH.clone()] },
-            application: Arc::clone(&application),
+            application: Arc::clone(if pattern == LoginPattern::Any { &multi_tenant } else { &application }),
             scope: None,
             mailbox: mailbox.map(address),
             token_expiry_margin: minutes(5),
+            pattern,
         })
     };
     let local = Grant::ClientCredentials;
@@ -56,6 +64,7 @@ fn config(limits: Limits) -> Config {
         account(one("bob@contoso.example"), &["bob", "bobby"], Grant::Password, None),
         account(one("scanner@contoso.example"), &["scan7"], local, Some("reception@contoso.example")),
         account(one("fax@contoso.example"), &[], local, None),
+        account(LoginPattern::Any, &[], Grant::Password, None),
     ]);
     fake::config(accounts, limits)
 }
@@ -352,7 +361,7 @@ async fn a_thousand_cold_logins_with_a_local_password_are_one_hash_and_one_reque
 #[tokio::test(start_paused = true)]
 async fn a_wrong_local_password_and_an_unknown_name_look_alike_and_never_reach_entra() {
     let world = World::new(FakeEndpoint::with_password("unused"));
-    for (login, cause) in [("fax@contoso.example", "wrong-password"), ("nobody@elsewhere.example", "unknown-account")] {
+    for (login, cause) in [("fax@contoso.example", "wrong-password"), ("nobody@elsewhere", "unknown-account")] {
         for password in ["wrong", LOCAL_PASSWORD].into_iter().take(if login.starts_with("fax") { 1 } else { 2 }) {
             let failure = world.login(login, password).await.unwrap_err();
             assert_eq!(
@@ -456,7 +465,31 @@ async fn a_client_token_passes_for_configured_users_only() {
     let (account, passed) = world.gate.admit_token(&bearer("scanner@contoso.example")).unwrap();
     assert_eq!((passed.user.as_str(), passed.token.expose()), ("scanner@contoso.example", "own"));
     assert_eq!(account.grant, Grant::ClientCredentials);
-    let failure = world.gate.admit_token(&bearer("alice@elsewhere.example")).unwrap_err();
+    let failure = world.gate.admit_token(&bearer("alice@elsewhere")).unwrap_err();
     assert_eq!(failure.refusal, Refusal::InvalidCredentials);
     assert_eq!(world.entra.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_domain_is_a_tenant_of_its_own() {
+    let world = World::new(FakeEndpoint::with_password("right"));
+    for login in ["alice@fabrikam.example", "alice@adatum.example", "carol@fabrikam.example"] {
+        assert_eq!(world.login(login, "right").await.unwrap().origin, TokenOrigin::Fetched, "{login}");
+        assert_eq!(world.login(login, "right").await.unwrap().origin, TokenOrigin::Cached, "{login}");
+    }
+    let paths: Vec<String> = world.entra.asked().into_iter().map(|form| form[fake::PATH].clone()).collect();
+    let path = |tenant: &str| format!("/{tenant}/oauth2/v2.0/token");
+    assert_eq!(paths, [path("fabrikam.example"), path("adatum.example"), path("fabrikam.example")]);
+    assert_eq!(world.cause("alice@common", "right").await, "unknown-account");
+
+    // A tenant that asks to be left alone speaks for itself.
+    world.entra.judge_by(|form| match form[fake::PATH].contains("fabrikam") {
+        true => Reply::Raw(429, Some("120"), "{}"),
+        false => Reply::Token(3600),
+    });
+    assert_eq!(world.cause("dave@fabrikam.example", "right").await, "entra-throttles");
+    let before = world.entra.count();
+    assert_eq!(world.cause("erin@fabrikam.example", "right").await, "entra-throttles");
+    assert_eq!(world.entra.count(), before, "not asked again");
+    assert!(world.login("erin@adatum.example", "right").await.is_ok());
 }

@@ -25,6 +25,9 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
 }
 
 pub(crate) type Fields = HashMap<String, String>;
+/// Under which a form is told which path it was posted to.
+pub(crate) const PATH: &str = "(path)";
+
 type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 
 #[derive(Clone)]
@@ -87,7 +90,8 @@ impl FakeEndpoint {
 impl TokenEndpoint for FakeEndpoint {
     fn exchange<'a>(&'a self, request: &'a TokenRequest) -> Exchange<'a> {
         Box::pin(async move {
-            let form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
+            let mut form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
+            form.insert(PATH.to_owned(), request.url.path().to_owned());
             let number = {
                 let mut asked = self.asked.lock().unwrap();
                 asked.push(form.clone());

@@ -20,6 +20,9 @@ use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
 /// Retries of one ask.
 const RETRIES: u32 = 2;
 
+/// Most endpoints left alone at once: with `tenant: auto` it is the logins that choose them.
+const PAUSES: usize = 10_000;
+
 /// How long an endpoint is left alone that was busy to the last try and did not say for how long.
 const PAUSE: Duration = Duration::from_secs(60);
 
@@ -127,8 +130,10 @@ impl TokenSource {
                 && self.retry_budget(RetryBudget::spend);
             if !may_retry {
                 if let FetchError::Busy { status, .. } = error {
-                    let pause = || Pause { until: self.clock.now().after(PAUSE), asked: status == 429 };
-                    self.pauses.entry(pause_key).or_insert_with(pause);
+                    // One that the endpoint asked for counts more.
+                    if !self.pauses.contains_key(&pause_key) {
+                        self.pause(&pause_key, PAUSE, status == 429);
+                    }
                 }
                 return Err(error);
             }
@@ -158,7 +163,7 @@ impl TokenSource {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
                     && let Some(wait) = retry::retry_after(value, SystemTime::now())
                 {
-                    self.pause(key, wait);
+                    self.pause(key, wait, true);
                 }
                 FetchError::from(error)
             })
@@ -202,8 +207,15 @@ impl TokenSource {
         Ok(())
     }
 
-    fn pause(&self, key: &TokenKey, wait: Duration) {
-        self.pauses.insert(key.clone(), Pause { until: self.clock.now().after(wait), asked: true });
+    fn pause(&self, key: &TokenKey, wait: Duration, asked: bool) {
+        let now = self.clock.now();
+        if self.pauses.len() >= PAUSES {
+            self.pauses.retain(|_, pause| pause.until > now);
+        }
+        // Over it the breaker of the authority has to do.
+        if self.pauses.len() < PAUSES {
+            self.pauses.insert(key.clone(), Pause { until: now.after(wait), asked });
+        }
     }
 
     fn count(&self, authority: &str, error: Option<&FetchError>) {

@@ -56,10 +56,55 @@ fn accounts_inherit_and_override() {
     assert_eq!(scanner.token_expiry_margin.as_secs(), 600);
     assert_eq!(scanner.mailbox.as_ref().unwrap().as_str(), "m@contoso.com");
     assert_eq!((scanner.grant, &scanner.passwords[..]), (Grant::ClientCredentials, &[HASH.to_owned()][..]));
-    assert_eq!(other.application.tenant, "fabrikam.com");
+    assert_eq!(other.application.tenant, "fabrikam.com".into());
     assert!(other.application.client_secret.is_none(), "a secret belongs to its application");
     let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();
     assert_eq!((found.aliases.len(), address.as_str()), (1, "b@contoso.com"));
+}
+
+#[test]
+fn the_tenant_is_named_or_the_users_own_or_the_domain_of_the_login() {
+    let id = "11111111-1111-1111-1111-111111111111";
+    let config = config(&format!(
+        "microsoft: {{tenant: auto, client_id: 00000000-0000-0000-0000-000000000000, client_secret: s}}\naccounts:\n  \
+         - {{login: '*'}}\n  - {{login: '*@Fabrikam.com'}}\n  - {{login: a@adatum.com, aliases: [a]}}\n  \
+         - {{login: b@adatum.com, tenant: Organizations}}\n  - {{login: c@adatum.com, tenant: '{id}'}}\n  \
+         - {{login: '*@litware.com', grant: client_credentials, passwords: ['{HASH}']}}\n"
+    ));
+    let found = |login: &str| {
+        let (account, address) = config.accounts.find(&LoginName::parse(login).unwrap())?;
+        Some(account.application.tenant.of(&address).to_owned())
+    };
+    for (login, tenant) in [
+        ("x@Contoso.com", "contoso.com"),
+        ("x@contoso.onmicrosoft.com", "contoso.onmicrosoft.com"),
+        ("x@fabrikam.com", "fabrikam.com"),
+        ("a", "adatum.com"),
+        ("b@adatum.com", "organizations"),
+        ("c@adatum.com", id),
+        ("x@litware.com", "litware.com"),
+    ] {
+        assert_eq!(found(login).as_deref(), Some(tenant), "{login}");
+    }
+    // What is no domain gets into no URL.
+    for login in ["x@common", "x@organizations", "x@127.0.0.1", "x@a..b", "x@bücher.example", "x@a%2fb.example"] {
+        assert_eq!(found(login), None, "{login}");
+    }
+    let secret = |login: &str| {
+        let (account, _) = config.accounts.find(&LoginName::parse(login).unwrap()).unwrap();
+        account.application.client_secret.as_ref().map(|secret| secret.expose().to_owned())
+    };
+    assert_eq!(secret("c@adatum.com").as_deref(), Some("s"), "one application in several tenants");
+}
+
+#[test]
+fn a_scope_of_a_resource_that_nobody_knows_is_noted() {
+    let exchange = "00000002-0000-0ff1-ce00-000000000000/.default";
+    assert!(config(&microsoft(&format!("scope: {exchange}"))).notes.is_empty());
+    assert_eq!(
+        config(&microsoft("scope: https://mail.example/.default")).notes,
+        ["the scope asks for `https://mail.example`, which is not Exchange Online; its token may open no mailbox"]
+    );
 }
 
 #[test]
