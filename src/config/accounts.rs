@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::entra::{
-    GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, is_domain, is_guid, tenant,
-};
+use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, is_domain, tenant};
 use super::reader::{Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
 use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, secrets};
-use crate::account::{LoginName, MailAddress, NameError};
+use crate::account::{LoginName, MailAddress, NameError, is_guid};
 use crate::login::password::check_phc;
 use crate::secret::ClientSecret;
 

@@ -5,6 +5,7 @@ use url::Url;
 use super::cloud::Preset;
 use super::value::{self, Wrong, quoted, wrong};
 use super::{Cloud, Tenant};
+use crate::account::is_guid;
 
 /// Scopes that belong to no resource (OpenID Connect Core §5.4, §11).
 const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
@@ -36,12 +37,6 @@ pub(super) fn grant(text: &str) -> Result<GrantKind, Wrong> {
             &[("password", GrantKind::Password), ("client_credentials", GrantKind::ClientCredentials)],
         ),
     }
-}
-
-pub(super) fn is_guid(text: &str) -> bool {
-    let groups: Vec<&str> = text.split('-').collect();
-    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
-        && groups.iter().all(|group| group.bytes().all(|b| b.is_ascii_hexdigit()))
 }
 
 pub(super) fn client_id(text: &str) -> Result<String, Wrong> {

@@ -154,6 +154,13 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
             format!("the answer to the token request (status `{status}`) is not one of Entra's: {why}"),
             "look for a portal or filter on the way to Entra, and check `microsoft.authority`",
         ),
+        FetchError::Misfit(mismatch) => failure(
+            Refusal::ContactAdmin,
+            Actor::Operator,
+            "token-for-another",
+            format!("Entra gave a token that is for something else, and it is not used: {mismatch}"),
+            "check `microsoft.scope`, `microsoft.cloud`, `microsoft.authority`, `microsoft.tenant` and `microsoft.client_id`",
+        ),
         FetchError::Transport(error) => transport(error),
         FetchError::Paused { wait } => unavailable(
             Actor::Microsoft,
@@ -299,6 +306,7 @@ fn for_time(wait: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::audience::Mismatch;
 
     fn of(class: Class, code: Option<u32>) -> Failure {
         fetch(&FetchError::Refused(OauthError {
@@ -343,6 +351,14 @@ mod tests {
         ] {
             assert_eq!(fetch(&error).refusal, Refusal::Unavailable, "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_token_for_another_resource_is_the_operators_turn() {
+        let mismatch = Mismatch { claim: "aud", says: "https://graph.microsoft.com".into() };
+        let failure = fetch(&FetchError::Misfit(mismatch));
+        assert_eq!((failure.refusal, failure.cause), (Refusal::ContactAdmin, "token-for-another"));
+        assert!(failure.message.ends_with("it is not used: its `aud` is `https://graph.microsoft.com`"), "{failure}");
     }
 
     #[test]

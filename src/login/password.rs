@@ -146,7 +146,9 @@ pub fn generate() -> Result<Password, HashingFailed> {
     let mut octets = [0_u8; GENERATED];
     rand::fill(&mut octets).map_err(|_| HashingFailed)?;
     // 256 is a multiple of 32, so every character is as likely as any other.
-    Ok(Password::new(octets.iter().map(|octet| char::from(ALPHABET[usize::from(octet % 32)])).collect()))
+    #[allow(clippy::indexing_slicing, reason = "the alphabet has 32 characters")]
+    let character = |octet: &u8| char::from(ALPHABET[usize::from(octet % 32)]);
+    Ok(Password::new(octets.iter().map(character).collect()))
 }
 
 /// Why a chosen password is not taken.

@@ -252,7 +252,12 @@ impl Gatekeeper {
 
     /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.
     fn keep_standing(&self, errand: Errand, error: &FetchError, setback: &Arc<Setback>, now: Moment) {
-        if class(error).is_some_and(|class| !matches!(class, Class::WrongPassword | Class::Temporary)) {
+        let stands = match error {
+            FetchError::Refused(error) => !matches!(error.class, Class::WrongPassword | Class::Temporary),
+            FetchError::Misfit(_) => true,
+            _ => false,
+        };
+        if stands {
             self.standing.add(errand, Arc::clone(setback), now);
         }
     }

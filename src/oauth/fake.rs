@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -34,6 +36,8 @@ type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 pub(crate) enum Reply {
     /// A new token that is good for so many seconds.
     Token(u64),
+    /// A JWT with this payload.
+    Jwt(&'static str),
     /// `invalid_grant` with this code.
     Denied(u32),
     /// Any status, `Retry-After`, and body.
@@ -103,6 +107,13 @@ impl TokenEndpoint for FakeEndpoint {
                 Reply::Token(seconds) => {
                     let body =
                         format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"t{number}"}}"#);
+                    (200, None, body)
+                }
+                Reply::Jwt(payload) => {
+                    let payload = URL_SAFE_NO_PAD.encode(payload);
+                    let body = format!(
+                        r#"{{"token_type":"Bearer","expires_in":3600,"access_token":"h{number}.{payload}.s"}}"#
+                    );
                     (200, None, body)
                 }
                 Reply::Denied(code) => {

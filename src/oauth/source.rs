@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::clock::{Clock, Moment};
 use crate::config::Limits;
 use crate::oauth::Token;
+use crate::oauth::audience::{self, Mismatch};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::oauth::grant::{Ask, TokenKey, TokenRequest};
 use crate::oauth::response::{self, NotGranted, OauthError};
@@ -45,6 +46,8 @@ pub enum FetchError {
         /// What was wrong with the answer.
         why: &'static str,
     },
+    /// A token that is for something else than what was asked for; it is not used.
+    Misfit(Mismatch),
     /// No answer.
     Transport(TransportError),
     /// Entra asked to be left alone for a while (`Retry-After`, 429), and that is not over.
@@ -107,7 +110,8 @@ impl TokenSource {
     /// Gets a token, within `limits.token_total`.
     ///
     /// # Errors
-    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application, all others may pass.
+    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::Misfit`] needs
+    /// another configuration, all others may pass.
     pub async fn fetch(&self, ask: &Ask) -> Result<Token, FetchError> {
         let deadline = Instant::now() + self.total;
         let (request, pause_key) = (ask.request(), ask.throttle_key());
@@ -115,7 +119,10 @@ impl TokenSource {
         let mut before = None;
         loop {
             let error = match self.attempt(&request, &pause_key, deadline).await {
-                Ok(token) => return Ok(token),
+                Ok(token) => {
+                    let checked = audience::check(&token.access_token, ask);
+                    return checked.map(|()| token).map_err(FetchError::Misfit);
+                }
                 Err(error) => error,
             };
             if !error.was_sent() {

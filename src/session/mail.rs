@@ -55,7 +55,7 @@ fn log_end(subject: &Subject, account: &str, duration: Duration, report: &Report
         account,
         outcome = "ended",
         cause = report.end.cause(),
-        duration_ms = duration.as_millis() as u64,
+        duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         bytes_sent = report.sent,
         bytes_received = report.received,
         "session ended"
