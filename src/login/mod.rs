@@ -250,4 +250,6 @@ fn check_identity(account: &Account, address: &MailAddress, request: LoginReques
 }
 
 #[cfg(test)]
+mod adversary;
+#[cfg(test)]
 mod tests;

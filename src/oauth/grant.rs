@@ -268,6 +268,41 @@ mod tests {
         assert!(!printed.contains("hunter2") && !printed.contains("topsecret"), "{printed}");
     }
 
+    /// Every way to be somebody else, out of parts that are made to be mistaken for each other: all keys that are equal are
+    /// of the same tuple. Forty thousand tuples are eight hundred million pairs.
+    #[test]
+    fn no_two_tuples_share_a_key() {
+        let alphabet = ["", "a", "ab", "b", "a\0", "\0a", "a|b", "|", "password", "client_credentials"];
+        let parts: Vec<String> = alphabet.iter().flat_map(|x| alphabet.map(|y| format!("{x}{y}"))).collect();
+        let mut seen: HashMap<TokenKey, Vec<String>> = HashMap::new();
+        let mut state = 1_usize;
+        let mut part = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            parts[(state >> 33) % parts.len()].clone()
+        };
+        for round in 0..40_000 {
+            let (tenant, client_id, scope, path, login) = (part(), part(), part(), part(), part());
+            let mut application = Application {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: tenant.as_str().into(),
+                client_id,
+                client_secret: None,
+                cloud: Cloud::Worldwide,
+            };
+            application.authority.set_path(&path);
+            let username = MailAddress::parse(&format!("x{}@b", login.replace(['\0', '|'], "-"))).unwrap();
+            let (key, login) = if round % 2 == 0 {
+                (TokenKey::of_user(&application, &tenant, &scope, &username), username.to_string())
+            } else {
+                (TokenKey::of_application(&application, &tenant, &scope), String::new())
+            };
+            let tuple = vec![login, application.authority.to_string(), tenant, application.client_id, scope];
+            let first = seen.entry(key).or_insert_with(|| tuple.clone());
+            assert_eq!(*first, tuple, "two tuples with one key");
+        }
+        assert!(seen.len() > 39_000, "{}", seen.len());
+    }
+
     proptest! {
         #[test]
         fn different_tuples_have_different_keys(a in any::<[String; 3]>(), b in any::<[String; 3]>()) {
