@@ -12,6 +12,9 @@ use crate::oauth::response::OauthError;
 use crate::oauth::source::FetchError;
 use crate::proto::Refusal;
 
+/// The cause of a failure whose user name no account has.
+pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";
+
 /// The cause of a failure that only another password can mend.
 pub(super) const WRONG_PASSWORD: &str = "wrong-password";
 
@@ -34,7 +37,7 @@ pub(super) fn unknown_account() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Operator,
-        "unknown-account",
+        UNKNOWN_ACCOUNT,
         "no configured account fits the user name",
         "add the user name to `accounts`, or correct it in the mail program",
     ))

@@ -34,6 +34,7 @@ mod refused;
 mod throttle;
 mod tokens;
 
+pub(crate) use explain::UNKNOWN_ACCOUNT;
 use forwarding::{Forwarding, Source};
 use local::{Claim, LocalPasswords, NotProved};
 use refused::RefusedPasswords;
