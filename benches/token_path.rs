@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use gatepost::account::{LoginName, MailAddress};
 use gatepost::clock::Clock;
 use gatepost::config::{
-    Account, Accounts, Application, Cloud, Config, Grant, Limits, Log, LogFormat, LoginPattern, Trust,
+    Account, Accounts, Application, Cloud, Config, Grant, Limits, Log, LogFormat, LoginPattern, State, Trust,
 };
 use gatepost::login::{Gatekeeper, LoginRequest, password};
 use gatepost::oauth::endpoint::Exchange;
@@ -63,6 +63,7 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
         accounts: Accounts::new((0..accounts).map(account).collect()),
         forward_proxy: None,
         trust: Trust { system_roots: false, additional_ca: None },
+        state: State::Memory,
         limits: Limits::default(),
         log: Log { format: LogFormat::Text, level: tracing::Level::ERROR },
         notes: Vec::new(),

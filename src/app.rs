@@ -23,7 +23,7 @@ use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Shared, announce, mail};
-use crate::store::{MemoryStore, Store};
+use crate::store::{self, OpenError};
 use crate::tls::client::UpstreamTrust;
 use crate::tls::server::{self, ServerError};
 
@@ -48,6 +48,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: ServerError,
     },
+    /// The store of `state` cannot be used.
+    #[error("state: {0}")]
+    Store(#[from] OpenError),
     /// A name that no certificate can carry.
     #[error("listener `{listener}`: `upstream_name` `{name}` is neither a DNS name nor an address")]
     UpstreamName {
@@ -99,11 +102,11 @@ impl Stop {
 }
 
 impl App {
-    /// Binds every listener and makes ready what logins will need. Nothing is fetched yet.
+    /// Binds every listener, opens the store and makes ready what logins will need. Nothing is fetched yet.
     ///
     /// # Errors
     /// See [`StartError`].
-    pub fn bind(config: Config) -> Result<Self, StartError> {
+    pub async fn bind(config: Config) -> Result<Self, StartError> {
         let config = Arc::new(config);
         let limits = config.limits.clone();
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
@@ -154,7 +157,7 @@ impl App {
         let dialer = Dialer::new(Arc::clone(&config));
         let opener = Opener::new(dialer, Arc::clone(&trust), &limits, Arc::clone(&server_name));
         let endpoint: Arc<dyn TokenEndpoint> = Arc::new(HttpEndpoint::new(Arc::clone(&config), trust));
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::default());
+        let store = store::open(&config.state).await?;
         let shared = Arc::new(Shared {
             gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, store, Clock::system()),
             opener,

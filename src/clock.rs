@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-/// A point in time, as the duration since the clock was made. Only differences mean anything.
+/// A point in time, as the duration since [`PAST`] before the clock was made. Only differences mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(Duration);
 
@@ -14,11 +14,19 @@ impl Moment {
         Self(self.0.saturating_add(after))
     }
 
+    /// The moment `before` earlier, at most [`PAST`] before the clock was made.
+    pub fn before(self, before: Duration) -> Self {
+        Self(self.0.saturating_sub(before))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
+
+/// How far back moments go before the clock was made: a token that another process fetched may be older than this one.
+pub const PAST: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Seconds since 1970-01-01 00:00 UTC: for what is stored, and for what others read. It may jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +36,11 @@ impl UnixTime {
     /// The time `after` later; saturates.
     pub fn after(self, after: Duration) -> Self {
         Self(self.0.saturating_add(after.as_secs()))
+    }
+
+    /// The time `before` earlier; saturates.
+    pub fn before(self, before: Duration) -> Self {
+        Self(self.0.saturating_sub(before.as_secs()))
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
@@ -63,8 +76,8 @@ impl Clock {
     /// The present moment.
     pub fn now(&self) -> Moment {
         match &self.0 {
-            Source::System(start) => Moment(start.elapsed()),
-            Source::Manual(nanos) => Moment(Duration::from_nanos(nanos.load(Ordering::Acquire))),
+            Source::System(start) => Moment(PAST + start.elapsed()),
+            Source::Manual(nanos) => Moment(PAST + Duration::from_nanos(nanos.load(Ordering::Acquire))),
         }
     }
 
@@ -74,7 +87,7 @@ impl Clock {
             Source::System(_) => {
                 UnixTime(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
             }
-            Source::Manual(_) => MANUAL_START.after(self.now().since(Moment(Duration::ZERO))),
+            Source::Manual(_) => MANUAL_START.after(self.now().since(Moment(PAST))),
         }
     }
 
@@ -98,5 +111,6 @@ mod tests {
         clock.advance(Duration::from_secs(90));
         assert_eq!(clock.now().since(start), Duration::from_secs(90));
         assert_eq!(start.since(clock.now()), Duration::ZERO);
+        assert_eq!(start.since(start.before(Duration::from_secs(3_600))), Duration::from_secs(3_600));
     }
 }

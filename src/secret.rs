@@ -53,6 +53,21 @@ secret!(
     /// What the corporate forward proxy wants to hear.
     ProxyPassword
 );
+secret!(
+    /// The text of `state.key`: what the records of the store are sealed under.
+    StateKeyText
+);
+secret!(
+    /// What Redis wants to hear.
+    RedisPassword
+);
+
+impl RefreshToken {
+    /// True when both are the same text; takes the same time for any two of one length.
+    pub fn is(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(self.expose().as_bytes(), other.expose().as_bytes()).is_ok()
+    }
+}
 
 #[cfg(test)]
 mod tests {

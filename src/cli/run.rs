@@ -28,7 +28,7 @@ pub fn run(settings: &Settings) -> u8 {
         Err(code) => return code,
     };
     runtime.block_on(async {
-        let app = match App::bind(config) {
+        let app = match App::bind(config).await {
             Ok(app) => app,
             Err(error) => {
                 tracing::error!("not started: {error}");

@@ -7,7 +7,7 @@ use super::load::Surroundings;
 use super::problem::{Problem, Problems};
 use super::reader::{Context, Document, Section};
 use super::value::{self, choice};
-use super::{Config, Log, LogFormat, Trust, accounts, forward_proxy, limits, listeners};
+use super::{Config, Log, LogFormat, Trust, accounts, forward_proxy, limits, listeners, state};
 
 const LEVELS: [(&str, tracing::Level); 5] = [
     ("error", tracing::Level::ERROR),
@@ -33,16 +33,19 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);
     let forward_proxy = forward_proxy::read(&root);
     let trust = read_trust(&root.section("trust"));
+    let state = state::read(&root, trust.as_ref());
     let limits = limits::read(&root.section("limits"));
     let log = read_log(&root.section("log"));
-    root.unavailable(&["state", "admin"]);
+    root.unavailable(&["admin"]);
     root.finish();
     drop(root);
 
     let (mut problems, notes) = context.finish();
     problems.extend(early);
-    match (Problems::new(problems), trust, log) {
-        (None, Some(trust), Some(log)) => Ok(Config { listeners, accounts, forward_proxy, trust, limits, log, notes }),
+    match (Problems::new(problems), trust, state, log) {
+        (None, Some(trust), Some(state), Some(log)) => {
+            Ok(Config { listeners, accounts, forward_proxy, trust, state, limits, log, notes })
+        }
         (Some(problems), ..) => Err(problems),
         // Nothing is left out without a problem; should it happen, starting without it would be worse than not starting.
         (None, ..) => Err(Problem {

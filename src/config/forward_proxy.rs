@@ -159,7 +159,7 @@ fn authentication_of(url: &Url) -> Result<ProxyAuthentication, Wrong> {
 }
 
 /// RFC 3986 §2.1.
-fn percent_decode(text: &str) -> Option<String> {
+pub(super) fn percent_decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((first, after)) = rest.split_first() {

@@ -44,6 +44,11 @@ pub trait Surroundings {
     /// True when everybody on this machine may read the file.
     fn world_readable(&self, path: &Path) -> bool;
 
+    /// True when the directory exists and this process may write into it.
+    fn is_writable_directory(&self, _path: &Path) -> bool {
+        false
+    }
+
     /// What a command writes to its standard output, at most 64 KiB. It does not see the environment variables `hidden`,
     /// nor those that are part of the configuration.
     ///
@@ -222,9 +227,14 @@ impl Surroundings for System {
         false
     }
 
+    #[cfg(unix)]
+    fn is_writable_directory(&self, path: &Path) -> bool {
+        use rustix::fs::{Access, access};
+        path.is_dir() && access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
+    }
+
     fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
-        let own = self.variables.keys().filter(|name| name.starts_with(PREFIX));
-        run_command(command, own.chain(hidden), COMMAND_DEADLINE)
+        run_command(command, hidden)
     }
 }
 
@@ -246,16 +256,24 @@ fn is_stream(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc/self/fd")
 }
 
-fn run_command<'a>(
-    command: &[String],
-    hidden: impl Iterator<Item = &'a String>,
-    deadline: Duration,
-) -> Result<Vec<u8>, String> {
+/// What a command writes to its standard output, at most 64 KiB, within ten seconds. It does not see the environment
+/// variables `hidden`, nor those that are part of the configuration.
+///
+/// # Errors
+/// A sentence.
+pub(crate) fn run_command(command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
+    run_command_within(command, hidden, COMMAND_DEADLINE)
+}
+
+fn run_command_within(command: &[String], hidden: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
     let Some((program, arguments)) = command.split_first() else { return Err("no command is named".to_owned()) };
     let started = Instant::now();
     let mut prepared = Command::new(program);
-    // Neither is a variable's name; the system would refuse to take them away.
-    for name in hidden.filter(|name| !name.is_empty() && !name.contains(['=', '\0'])) {
+    let is_hidden = |name: &OsString| match name.to_str() {
+        Some(name) => name.starts_with(PREFIX) || hidden.iter().any(|hidden| hidden == name),
+        None => false,
+    };
+    for name in std::env::vars_os().map(|(name, _)| name).filter(is_hidden) {
         prepared.env_remove(name);
     }
     let mut child = prepared
@@ -314,7 +332,7 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, deadline: Duration) -> Result<Vec<u8>, String> {
-        run_command(&["sh".into(), "-c".into(), script.into()], std::iter::empty(), deadline)
+        run_command_within(&["sh".into(), "-c".into(), script.into()], &[], deadline)
     }
 
     #[test]
@@ -326,7 +344,7 @@ mod tests {
     fn a_command_sees_the_environment_but_for_what_is_hidden_from_it() {
         let seen = |hidden: &[String]| {
             let script = "printf %s ${CARGO_MANIFEST_DIR+seen}".to_owned();
-            run_command(&["sh".into(), "-c".into(), script], hidden.iter(), COMMAND_DEADLINE)
+            run_command(&["sh".into(), "-c".into(), script], hidden)
         };
         assert_eq!(seen(&[]), Ok(b"seen".to_vec()));
         assert_eq!(seen(&["CARGO_MANIFEST_DIR".into(), "a=b".into(), String::new()]), Ok(Vec::new()));
@@ -341,7 +359,7 @@ mod tests {
             sh("exec >/dev/null; exec tail -f /dev/null", Duration::from_millis(200)),
             Err("it took longer than 0 seconds".to_owned())
         );
-        let missing = run_command(&["/nonexistent/program".into()], std::iter::empty(), COMMAND_DEADLINE).unwrap_err();
+        let missing = run_command(&["/nonexistent/program".into()], &[]).unwrap_err();
         assert!(missing.starts_with("`/nonexistent/program` cannot be started"), "{missing}");
     }
 }

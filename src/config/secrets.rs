@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use config::{Value, ValueKind};
 
 use super::problem::Place;
+use super::raw::Table;
 use super::reader::Node;
 use super::value::{Wrong, quoted, wrong};
 
@@ -14,7 +15,7 @@ const FORMS: &str = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` o
 type Source = (&'static str, fn(&Node<'_>) -> Option<Vec<u8>>);
 
 /// Where systemd puts the credentials of a unit (systemd.exec(5), "Credentials").
-const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Reads a secret; what is wrong with it is reported without any of it.
 pub(super) fn read(node: &Node<'_>) -> Option<String> {
@@ -104,7 +105,7 @@ fn of_credential(source: &Node<'_>) -> Option<Vec<u8>> {
 }
 
 /// systemd.exec(5): a credential's name is that of a file, at most 255 octets of ASCII.
-fn credential_name(text: &str) -> Result<String, Wrong> {
+pub(super) fn credential_name(text: &str) -> Result<String, Wrong> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@');
     if text.len() <= 255 && text.bytes().all(allowed) && !matches!(text, "." | "..") {
         return Ok(text.to_owned());
@@ -118,7 +119,7 @@ fn credential_name(text: &str) -> Result<String, Wrong> {
 fn of_command(source: &Node<'_>) -> Option<Vec<u8>> {
     let command = source.list()?.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
     let context = source.context();
-    let given = context.outside.run(&command, &variables_with_secrets(&context.document.merged.values));
+    let given = context.outside.run(&command, &variables(&context.document.merged.values));
     given
         .map_err(|error| {
             source.problem(
@@ -135,7 +136,7 @@ fn read_file(source: &Node<'_>, path: &Path, hint: &str) -> Option<Vec<u8>> {
 }
 
 /// The names in every `{env: NAME}` of the configuration: what they hold is nobody else's business.
-fn variables_with_secrets(values: &super::raw::Table) -> Vec<String> {
+pub(super) fn variables(values: &Table) -> Vec<String> {
     fn collect(value: &Value, names: &mut Vec<String>) {
         match &value.kind {
             ValueKind::Table(table) => {

@@ -31,6 +31,7 @@ mod forwarding;
 mod local;
 pub mod password;
 mod refused;
+mod sharing;
 mod throttle;
 mod tokens;
 
@@ -38,6 +39,7 @@ pub(crate) use explain::UNKNOWN_ACCOUNT;
 use forwarding::{Forwarding, Source};
 use local::{Claim, LocalPasswords, NotProved};
 use refused::RefusedPasswords;
+use sharing::Sharing;
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
 /// How often tokens are looked at for renewal.
@@ -97,7 +99,7 @@ pub struct Gatekeeper {
     local: Arc<LocalPasswords>,
     /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
     proof_key: OnceLock<Option<ProofKey>>,
-    store: Arc<dyn Store>,
+    sharing: Sharing,
 }
 
 impl Gatekeeper {
@@ -119,7 +121,7 @@ impl Gatekeeper {
             forwarding: Arc::new(Forwarding::new(limits)),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
             proof_key: OnceLock::new(),
-            store,
+            sharing: Sharing::new(store, clock.clone(), limits.token_total),
             config,
             clock,
         })

@@ -11,10 +11,11 @@ use crate::clock::Moment;
 use crate::config::{Account, Grant};
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
+use crate::login::sharing::Turn;
 use crate::login::{Gatekeeper, TokenOrigin, explain};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
-use crate::oauth::cache::{Found, Need, Renewal};
+use crate::oauth::cache::{CONFIRMATION, Found, Need, Renewal};
 use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey, default_scope};
 use crate::oauth::proof::Proof;
@@ -186,12 +187,22 @@ impl Gatekeeper {
         if let Some(setback) = self.standing.get(&standing_key, now) {
             return Err(setback);
         }
+        let holding = match self.turn(&ask, need, seen.as_ref()).await {
+            Turn::Shared(token) => {
+                self.cache.insert(&ask, Some(proof), token.clone(), self.clock.now(), chance());
+                self.refused.forget(&proof);
+                return Ok(token);
+            }
+            Turn::Ours(holding) => holding,
+        };
+        let now = self.clock.now();
         let forward = self.forwarding.open(attempt, now).map_err(|hold| Setback::passing(explain::held(hold)))?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {
             Ok(token) => {
                 self.cache.insert(&ask, Some(proof), token.clone(), now, chance());
+                holding.leave(&token);
                 self.refused.forget(&proof);
                 forward.accepted();
                 return Ok(token);
@@ -215,6 +226,7 @@ impl Gatekeeper {
         }
         if class(&error).is_some_and(Class::concerns_user) {
             self.cache.reject(&key, &proof);
+            holding.forget();
         }
         self.keep_standing(standing_key, &error, &setback, now);
         Err(setback)
@@ -233,11 +245,19 @@ impl Gatekeeper {
         if let Some(setback) = self.standing.get(&errand, now) {
             return Err(setback);
         }
+        let holding = match self.turn(&ask, any, seen.as_ref()).await {
+            Turn::Shared(token) => {
+                self.cache.insert(&ask, None, token.clone(), self.clock.now(), chance());
+                return Ok(token);
+            }
+            Turn::Ours(holding) => holding,
+        };
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         match fetched {
             Ok(token) => {
                 self.cache.insert(&ask, None, token.clone(), now, chance());
+                holding.leave(&token);
                 Ok(token)
             }
             Err(error) => {
@@ -248,6 +268,20 @@ impl Gatekeeper {
                 Err(setback)
             }
         }
+    }
+
+    /// A token that another replica has fetched, when it is better than what was `seen` here, or the turn to fetch one.
+    async fn turn(&self, ask: &Ask, need: Need, seen: Option<&Token>) -> Turn {
+        let refused = self.cache.refused(&ask.key());
+        let wanted = |token: &Token| {
+            let now = self.clock.now();
+            let confirmed = now.since(token.requested_at) < CONFIRMATION;
+            let known = [seen, refused.as_ref()].into_iter().flatten();
+            token.remaining(now) >= need.least(token.lifetime())
+                && (confirmed || matches!(ask.grant, GrantRequest::ClientCredentials))
+                && known.into_iter().all(|known| known.access_token.expose() != token.access_token.expose())
+        };
+        self.sharing.turn(ask, wanted).await
     }
 
     /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.

@@ -77,7 +77,14 @@ struct Held {
     confirmed_at: Moment,
     refresh_at: Moment,
     last_used: Moment,
-    replaced_at: Option<Moment>,
+    /// The last token that the upstream refused, and when.
+    replaced: Option<(Moment, Token)>,
+}
+
+impl Held {
+    fn was_replaced_lately(&self, now: Moment) -> bool {
+        self.replaced.as_ref().is_some_and(|(at, _)| now.since(*at) < REPLACEMENT)
+    }
 }
 
 /// All tokens of this process.
@@ -128,7 +135,7 @@ impl TokenCache {
         if self.held.len() >= ENTRIES && !self.held.contains_key(&key) {
             self.make_room(now);
         }
-        let replaced_at = self.held.get(&key).and_then(|held| held.replaced_at);
+        let replaced = self.held.get(&key).and_then(|held| held.replaced.clone());
         let refresh_at = token.requested_at.after(token.lifetime().mul_f64(0.5 + 0.3 * chance.clamp(0.0, 1.0)));
         let renewable = matches!(ask.grant, GrantRequest::ClientCredentials);
         self.held.insert(
@@ -140,7 +147,7 @@ impl TokenCache {
                 ask: renewable.then(|| ask.clone()),
                 refresh_at,
                 last_used: now,
-                replaced_at,
+                replaced,
             },
         );
     }
@@ -155,12 +162,16 @@ impl TokenCache {
     pub fn replace(&self, key: &TokenKey, token: &Token, now: Moment) -> bool {
         let Some(mut held) = self.held.get_mut(key) else { return false };
         let current = held.token.as_ref().is_some_and(|current| current.is(token));
-        if !current || held.replaced_at.is_some_and(|at| now.since(at) < REPLACEMENT) {
+        if !current || held.was_replaced_lately(now) {
             return false;
         }
-        held.token = None;
-        held.replaced_at = Some(now);
+        held.replaced = held.token.take().map(|token| (now, token));
         true
+    }
+
+    /// The token that the upstream last refused: another replica may still offer it.
+    pub fn refused(&self, key: &TokenKey) -> Option<Token> {
+        self.held.get(key)?.replaced.as_ref().map(|(_, token)| token.clone())
     }
 
     /// Applications whose token is due for renewal and was used within its life. Each is told once a minute.
@@ -183,8 +194,7 @@ impl TokenCache {
                 held.token = None;
             }
             let remembered = held.proof.is_some() && now.since(held.confirmed_at) < self.password_memory;
-            let replaced = held.replaced_at.is_some_and(|at| now.since(at) < REPLACEMENT);
-            held.token.is_some() || remembered || replaced
+            held.token.is_some() || remembered || held.was_replaced_lately(now)
         });
     }
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::config::{Accounts, Config, Limits, Log, LogFormat, Trust};
+use crate::config::{Accounts, Config, Limits, Log, LogFormat, State, Trust};
 use crate::oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
 use crate::oauth::grant::TokenRequest;
 
@@ -20,6 +20,7 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
         accounts,
         forward_proxy: None,
         trust: Trust { system_roots: false, additional_ca: None },
+        state: State::Memory,
         limits,
         log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
         notes: Vec::new(),

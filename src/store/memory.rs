@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::{DevicePassword, DevicePasswordId, LastUse, SignIn, SignInKey, Store, StoreError, Stored, Version};
-use crate::secret::RefreshToken;
+use super::{DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -15,6 +15,9 @@ pub struct MemoryStore(Mutex<Kept>);
 struct Kept {
     sign_ins: HashMap<SignInKey, (SignIn, Version)>,
     device_passwords: Vec<DevicePassword>,
+    /// By sign-in: the number of the lease, and its end.
+    leases: HashMap<SignInKey, (u64, Instant)>,
+    leases_taken: u64,
     revision: u64,
 }
 
@@ -25,20 +28,6 @@ impl MemoryStore {
     }
 }
 
-impl SignIn {
-    /// A copy, for the one who reads.
-    fn copy(&self) -> Self {
-        Self {
-            refresh_token: RefreshToken::new(self.refresh_token.expose().to_owned()),
-            tenant_id: self.tenant_id.clone(),
-            object_id: self.object_id.clone(),
-            username: self.username.clone(),
-            scope: self.scope.clone(),
-            ..*self
-        }
-    }
-}
-
 fn done<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Stored<'a, T> {
     Box::pin(ready(result))
 }
@@ -46,6 +35,10 @@ fn done<'a, T: Send + 'a>(result: Result<T, StoreError>) -> Stored<'a, T> {
 impl Store for MemoryStore {
     fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
         done(Ok(self.kept().sign_ins.get(key).map(|(sign_in, version)| (sign_in.copy(), *version))))
+    }
+
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
+        done(Ok(self.kept().sign_ins.iter().map(|(key, (sign_in, _))| (key.clone(), sign_in.copy())).collect()))
     }
 
     fn put_sign_in<'a>(
@@ -102,6 +95,22 @@ impl Store for MemoryStore {
     fn revision(&self) -> Stored<'_, u64> {
         done(Ok(self.kept().revision))
     }
+
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
+        let (mut kept, now) = (self.kept(), Instant::now());
+        if kept.leases.get(key).is_some_and(|(_, end)| *end > now) {
+            return done(Ok(None));
+        }
+        kept.leases_taken += 1;
+        let number = kept.leases_taken;
+        kept.leases.insert(key.clone(), (number, now + life));
+        done(Ok(Some(Lease { name: [0; 32], holder: u128::from(number).to_be_bytes() })))
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
+        self.kept().leases.retain(|_, (number, _)| u128::from(*number).to_be_bytes() != lease.holder);
+        done(Ok(()))
+    }
 }
 
 #[cfg(test)]
@@ -109,6 +118,7 @@ mod tests {
     use super::*;
     use crate::account::MailAddress;
     use crate::clock::UnixTime;
+    use crate::secret::RefreshToken;
 
     fn sign_in(token: &str) -> SignIn {
         SignIn {

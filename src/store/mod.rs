@@ -1,20 +1,44 @@
 //! What outlives the process: sign-ins with their refresh tokens, and device passwords.
 //!
-//! [`Store`] is what the rest of the program sees. Values are sealed by the implementation that writes them somewhere;
-//! they are plain only in memory. Every call ends within a deadline of the implementation's own.
+//! [`Store`] is what the rest of the program sees, and [`open`] makes one. Values are sealed by the implementation that
+//! writes them somewhere; they are plain only in memory. Every call ends within a deadline of the implementation's own.
+//!
+//! `sealed` puts two things together: `records`, what a database does (`sqlite`, `redis`), and `seal`, how a record is
+//! closed and opened. `key` and `files` see to the state key and to who may read what. Around it `durable` keeps in memory what
+//! a database did not take.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::time::Duration;
 
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
 use crate::secret::RefreshToken;
 
 pub mod device_password;
+mod durable;
+mod files;
+mod key;
 mod memory;
+mod open;
+mod plain;
+mod records;
+mod redis;
+mod rotate;
+mod seal;
+mod sealed;
+mod shared_tokens;
+mod sqlite;
 
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
+pub use durable::Durable;
+pub use files::FileProblem;
+pub use key::KeyProblem;
 pub use memory::MemoryStore;
+pub use open::{OpenError, open};
+pub use rotate::{RotateError, Rotation, rotate_key};
+pub use shared_tokens::{SharedKey, SharedToken, SharedTokens};
+pub use sqlite::SqliteProblem;
 
 /// What a call of a [`Store`] comes to.
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
@@ -70,6 +94,20 @@ pub struct SignIn {
     pub refused: Option<SignInRefused>,
 }
 
+impl SignIn {
+    /// A copy, for the one who reads.
+    fn copy(&self) -> Self {
+        Self {
+            refresh_token: RefreshToken::new(self.refresh_token.expose().to_owned()),
+            tenant_id: self.tenant_id.clone(),
+            object_id: self.object_id.clone(),
+            username: self.username.clone(),
+            scope: self.scope.clone(),
+            ..*self
+        }
+    }
+}
+
 /// Entra's last word about a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignInRefused {
@@ -79,14 +117,24 @@ pub struct SignInRefused {
     pub code: Option<u32>,
 }
 
-/// Counts the changes of one record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// Names one state of a record: after any change it is another one. Only equality means anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version(pub u64);
+
+/// The right to do something that only one may do at a time. It ends by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    name: [u8; 32],
+    holder: [u8; 16],
+}
 
 /// What outlives the process.
 pub trait Store: Send + Sync {
     /// The sign-in of an account, and the version to give back when it is replaced.
     fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>>;
+
+    /// All sign-ins.
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>>;
 
     /// Keeps a sign-in. It is durable when this returns. `replaces` is the version that was read (`None`: whatever is
     /// there is replaced, as a new sign-in does); with another version in the store the answer is
@@ -116,4 +164,22 @@ pub trait Store: Send + Sync {
     /// A number that differs from an earlier one when device passwords or sign-ins may have changed, also by another
     /// process. Cheap enough to ask every few seconds. [`Store::note_use`] does not count.
     fn revision(&self) -> Stored<'_, u64>;
+
+    /// The right to exchange the refresh token of a sign-in: for `life` (at most ten minutes), or until it is given back with
+    /// [`Store::release`]. `None`: somebody else has it, here or in another process; look at the sign-in again a little
+    /// later, because it will have changed.
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>>;
+
+    /// Gives a lease back; one that has ended meanwhile is left to whoever has it now.
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()>;
+
+    /// How often the store was found emptied by somebody else while it was open.
+    fn emptied(&self) -> u64 {
+        0
+    }
+
+    /// The access tokens that replicas share; `None`: there are no replicas.
+    fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
+        None
+    }
 }

@@ -125,7 +125,7 @@ impl Setup {
         let capturing = tracing::subscriber::set_default(subscriber);
 
         prepare(&config);
-        let app = App::bind(config).unwrap();
+        let app = App::bind(config).await.unwrap();
         let upstreams: HashSet<_> =
             app.addresses().iter().map(|(service, _)| service.listener.upstream.clone()).collect();
         let listeners = app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();

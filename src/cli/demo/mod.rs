@@ -11,7 +11,7 @@ use anyhow::Context;
 
 use super::{CONFIGURATION, DONE, FAILED, run};
 use crate::app::App;
-use crate::config::{Config, load};
+use crate::config::{Config, State, load};
 use crate::process::prepare;
 use crate::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
 use crate::telemetry::log;
@@ -60,8 +60,9 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     fs::write(&authority, sandbox.ca_pem()).context("write the throw-away authority's certificate")?;
     fs::write(&file, configuration(&sandbox, &ports, &tenant, &client_id)).context("write the configuration")?;
 
-    let config: Config = match load::load(Some(&file), &[], []) {
-        Ok(config) => config,
+    let config = match load::load(Some(&file), &[], []) {
+        // A service on this machine may have a store; the demonstration leaves it alone.
+        Ok(config) => Config { state: State::Memory, ..config },
         Err(problems) => {
             eprintln!("{problems}");
             return Ok(CONFIGURATION);
@@ -69,7 +70,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     };
     log::init(&config.log).context("start the log")?;
     prepare(&config.limits);
-    let app = App::bind(config).context("listen")?;
+    let app = App::bind(config).await.context("listen")?;
     let stop = app.stop();
     tokio::spawn(run::stop_on_signal(stop.clone()));
     let serving = tokio::spawn(app.serve());

@@ -1,0 +1,190 @@
+//! The section `state`: where sign-ins and device passwords are kept, and what seals them.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use url::Url;
+
+use super::reader::{Context, Node, Section};
+use super::value::{Wrong, quoted, wrong};
+use super::{RedisServer, State, StateKey, Trust, secrets};
+use crate::secret::{RedisPassword, StateKeyText};
+
+/// Where the packages of most distributions, and the unit file, put it.
+const DEFAULT_DIRECTORY: &str = "/var/lib/gatepost";
+
+/// Name of the key file in the directory.
+const KEY_FILE: &str = "state.key";
+
+/// A systemd credential of this name is the key when the configuration names none.
+const CREDENTIAL: &str = "gatepost.state.key";
+
+/// The port that Redis has (IANA).
+const REDIS_PORT: u16 = 6379;
+
+const KEY_FORMS: &str = "write `{file: PATH}`, `{credential: NAME}`, `{env: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
+
+enum Engine {
+    Sqlite,
+    Redis(RedisServer),
+}
+
+/// Reads the section. Nothing of it is opened yet.
+pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
+    let written = root.get("state").is_some_and(|node| !node.is_table() || !node.section().is_empty());
+    let section = root.section("state");
+    let context = section.context();
+    let directory = match section.get("directory") {
+        Some(node) => Some(context.path(node.text()?)),
+        None => default_directory(context),
+    };
+    let engine = section.get("store").map_or(Some(Engine::Sqlite), |node| read_engine(&node, trust));
+    let key = match section.get("key") {
+        Some(node) => Some(read_key(&node)),
+        None => default_key(context, directory.as_deref()).map(Some),
+    };
+    section.finish();
+    match (engine?, directory, key) {
+        (Engine::Sqlite, None, _) if !written => Some(State::Memory),
+        (Engine::Sqlite, None, _) => {
+            section.missing(
+                "directory",
+                ", and there is none to fall back on",
+                format!("write `directory: {DEFAULT_DIRECTORY}`, or another one that belongs to Gatepost alone"),
+            );
+            None
+        }
+        (Engine::Sqlite, Some(directory), key) => Some(State::Sqlite { directory, key: key?? }),
+        (Engine::Redis(server), _, Some(key)) => Some(State::Redis { server: Arc::new(server), key: key? }),
+        (Engine::Redis(_), _, None) => {
+            section.missing(
+                "key",
+                ", which all replicas have to share",
+                format!("make one with `openssl rand -base64 32`, give it to each of them, and {KEY_FORMS}"),
+            );
+            None
+        }
+    }
+}
+
+/// `$STATE_DIRECTORY` as systemd sets it (systemd.exec(5)), or the usual one when it is there for us.
+fn default_directory(context: &Context<'_>) -> Option<PathBuf> {
+    let given = context.outside.variable("STATE_DIRECTORY").unwrap_or_default();
+    // Several are joined by colons.
+    if let Some(first) = given.split(':').find(|part| part.starts_with('/')) {
+        return Some(PathBuf::from(first));
+    }
+    let usual = Path::new(DEFAULT_DIRECTORY);
+    context.outside.is_writable_directory(usual).then(|| usual.to_path_buf())
+}
+
+fn default_key(context: &Context<'_>, directory: Option<&Path>) -> Option<StateKey> {
+    let given = credential(context, CREDENTIAL).filter(|path| context.outside.read(path).is_ok());
+    let own = || directory.map(|directory| StateKey::File(directory.join(KEY_FILE)));
+    given.map(StateKey::Credential).or_else(own)
+}
+
+/// Where systemd puts a credential (systemd.exec(5), `LoadCredential`).
+fn credential(context: &Context<'_>, name: &str) -> Option<PathBuf> {
+    context.outside.variable(secrets::CREDENTIALS).map(|directory| Path::new(&directory).join(name))
+}
+
+fn read_key(node: &Node<'_>) -> Option<StateKey> {
+    if !node.is_table() {
+        node.problem("the key itself does not belong here", KEY_FORMS);
+        return None;
+    }
+    let section = node.section();
+    let sources = ["file", "credential", "env", "command"].map(|kind| (kind, section.get(kind)));
+    section.finish();
+    let mut given = sources.into_iter().filter_map(|(kind, node)| Some((kind, node?)));
+    let (Some((kind, source)), None) = (given.next(), given.next()) else {
+        node.problem("exactly one source of the key is expected", KEY_FORMS);
+        return None;
+    };
+    let context = node.context();
+    match kind {
+        "file" => Some(StateKey::File(context.path(source.text()?))),
+        "credential" => {
+            let name = source.read(secrets::credential_name)?;
+            let path = credential(context, &name);
+            let found = path.filter(|path| context.outside.read(path).is_ok());
+            if found.is_none() {
+                source.problem(
+                    format!("there is no credential {}", quoted(&name)),
+                    format!("add `LoadCredential={CREDENTIAL}:PATH` or `LoadCredentialEncrypted=…` to the unit"),
+                );
+            }
+            found.map(StateKey::Credential)
+        }
+        "env" => {
+            let name = source.text()?;
+            let value = context.outside.variable(name);
+            if value.is_none() {
+                source.problem(
+                    format!("the environment variable {} is not set", quoted(name)),
+                    "set it where Gatepost is started, or use `{file: PATH}`",
+                );
+            }
+            value.map(|text| StateKey::Literal(Arc::new(StateKeyText::new(text))))
+        }
+        _ => {
+            let words = source.list()?;
+            let command = words.iter().map(|word| word.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
+            if command.is_empty() {
+                source.problem("no command is named", KEY_FORMS);
+                return None;
+            }
+            let hidden = secrets::variables(&context.document.merged.values);
+            Some(StateKey::Command { command, hidden })
+        }
+    }
+}
+
+fn read_engine(node: &Node<'_>, trust: Option<&Trust>) -> Option<Engine> {
+    // The address may hold a password: nothing of it is repeated, and all of it may come from where secrets do.
+    let holds_password = node.as_text().is_some_and(|text| text.contains('@'));
+    let text = if node.is_table() || holds_password { secrets::read(node)? } else { node.text()?.to_owned() };
+    match text.as_str() {
+        "sqlite" => Some(Engine::Sqlite),
+        text => redis(text, trust).map_err(|wrong| node.wrong(wrong)).ok().map(Engine::Redis),
+    }
+}
+
+/// `redis://user:password@host:port/database`, as registered with IANA; `rediss` is TLS.
+fn redis(text: &str, trust: Option<&Trust>) -> Result<RedisServer, Wrong> {
+    let hint = "write `sqlite`, or `redis://user:password@host:6379/0` (`rediss://` with TLS)";
+    let Ok(url) = Url::parse(text) else { return wrong("this is neither `sqlite` nor a Redis URL", hint) };
+    let tls = match (url.scheme(), trust) {
+        ("redis", _) => None,
+        ("rediss", trust) => trust.cloned(),
+        _ => return wrong(format!("stores are not reached by `{}://`", url.scheme()), hint),
+    };
+    let Some(host) = url.host_str().filter(|host| !host.is_empty()) else {
+        return wrong("the address of the store has no host", hint);
+    };
+    if url.query().is_some() || url.fragment().is_some() {
+        return wrong("the address of the store holds more than host, port and database", hint);
+    }
+    let database = match url.path().trim_start_matches('/') {
+        "" => 0,
+        number => match number.parse::<u16>() {
+            Ok(number) => number,
+            Err(_) => return wrong("the database in the address of the store is not a number", hint),
+        },
+    };
+    let decoded = |text: &str| match super::forward_proxy::percent_decode(text) {
+        Some(text) => Ok(text),
+        None => wrong("the user name or password in the address of the store is not text", hint),
+    };
+    let username = Some(decoded(url.username())?).filter(|name| !name.is_empty());
+    let password = url.password().map(decoded).transpose()?.map(RedisPassword::new);
+    Ok(RedisServer {
+        host: host.trim_matches(['[', ']']).to_owned(),
+        port: url.port().unwrap_or(REDIS_PORT),
+        database,
+        username,
+        password,
+        tls,
+    })
+}

@@ -1,0 +1,186 @@
+//! One token request for all replicas: whoever holds the lease asks Entra and leaves the token where the others find it.
+//! Without a store that replicas share, or while it is away, every process asks for itself.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use crate::clock::Clock;
+use crate::oauth::Token;
+use crate::oauth::cache::LEAST_LIFE;
+use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::secret::Password;
+use crate::store::{Lease, SharedKey, SharedToken, Store};
+
+/// A replica that dies with a lease holds the others up for so long.
+const LEASE: Duration = Duration::from_secs(5);
+
+/// A lease is prolonged so often while its holder waits for Entra.
+const PROLONG: Duration = Duration::from_millis(1_500);
+
+/// How often a replica looks whether the token is there.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The way to the other replicas.
+pub(super) struct Sharing {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    patience: Duration,
+}
+
+/// What a replica may do now.
+pub(super) enum Turn {
+    /// Use what another one has fetched.
+    Shared(Token),
+    /// Ask Entra.
+    Ours(Holding),
+}
+
+/// The right to ask Entra; given back when dropped.
+pub(super) struct Holding(Option<Held>);
+
+struct Held {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    key: OwnedKey,
+    lease: Lease,
+    prolonging: JoinHandle<()>,
+}
+
+struct OwnedKey {
+    token: TokenKey,
+    password: Option<Arc<Password>>,
+}
+
+impl OwnedKey {
+    fn of(ask: &Ask) -> Self {
+        let password = match &ask.grant {
+            GrantRequest::Password { password, .. } => Some(Arc::clone(password)),
+            GrantRequest::ClientCredentials => None,
+        };
+        Self { token: ask.key(), password }
+    }
+
+    fn shared(&self) -> SharedKey<'_> {
+        SharedKey { token: &self.token, password: self.password.as_deref() }
+    }
+}
+
+impl Sharing {
+    /// Shares through `store`, and waits `patience` at most for another replica.
+    pub(super) fn new(store: Arc<dyn Store>, clock: Clock, patience: Duration) -> Self {
+        Self { store, clock, patience }
+    }
+
+    /// Waits until another replica has left a token that is `wanted`, or until it is our turn to ask for one.
+    pub(super) async fn turn(&self, ask: &Ask, wanted: impl Fn(&Token) -> bool) -> Turn {
+        let alone = Turn::Ours(Holding(None));
+        let Some(tokens) = self.store.shared_tokens() else { return alone };
+        let (key, give_up) = (OwnedKey::of(ask), Instant::now() + self.patience);
+        let mut lease = None;
+        loop {
+            let found = match tokens.token(key.shared()).await {
+                Ok(found) => found.map(|token| self.here(token)),
+                Err(_away) => return alone,
+            };
+            if let Some(token) = found.filter(|token| token.remaining(self.clock.now()) >= LEAST_LIFE && wanted(token))
+            {
+                if let Some(lease) = lease {
+                    drop(self.hold(key, lease));
+                }
+                return Turn::Shared(token);
+            }
+            // Between the look and the lease a token may have been left, so there is another look with the lease in hand.
+            if let Some(lease) = lease {
+                return Turn::Ours(self.hold(key, lease));
+            }
+            match tokens.lease_request(key.shared(), LEASE).await {
+                Ok(Some(ours)) => lease = Some(ours),
+                Ok(None) if Instant::now() < give_up => sleep(POLL).await,
+                Ok(None) | Err(_) => return alone,
+            }
+        }
+    }
+
+    fn hold(&self, key: OwnedKey, lease: Lease) -> Holding {
+        let (store, held) = (Arc::clone(&self.store), lease.clone());
+        let prolonging = tokio::spawn(async move {
+            let Some(tokens) = store.shared_tokens() else { return };
+            loop {
+                sleep(PROLONG).await;
+                // While the store is away nobody else can take the lease either.
+                if let Ok(false) = tokens.prolong(&held, LEASE).await {
+                    return;
+                }
+            }
+        });
+        Holding(Some(Held { store: Arc::clone(&self.store), clock: self.clock.clone(), key, lease, prolonging }))
+    }
+
+    /// A token by our clock. The replicas' clocks agree, but for less than the margin that a token is given anyway.
+    fn here(&self, token: SharedToken) -> Token {
+        let (now, time) = (self.clock.now(), self.clock.unix_time());
+        Token {
+            access_token: token.access_token,
+            requested_at: now.before(time.since(token.requested_at)),
+            expires_at: now.after(token.expires_at.since(time)),
+        }
+    }
+}
+
+impl Holding {
+    /// Leaves what Entra gave for the other replicas. No login waits for that.
+    pub(super) fn leave(mut self, token: &Token) {
+        let Some(held) = self.0.take() else { return };
+        let (now, time) = (held.clock.now(), held.clock.unix_time());
+        let life = token.remaining(now);
+        let shared = SharedToken {
+            access_token: Arc::clone(&token.access_token),
+            requested_at: time.before(now.since(token.requested_at)),
+            expires_at: time.after(life),
+        };
+        held.end(Some((shared, life)));
+    }
+
+    /// Entra refused what earned the token that may be there.
+    pub(super) fn forget(&self) {
+        let Some(Held { store, key, .. }) = &self.0 else { return };
+        let (store, key) = (Arc::clone(store), OwnedKey { token: key.token.clone(), password: key.password.clone() });
+        tokio::spawn(async move {
+            if let Some(tokens) = store.shared_tokens()
+                && let Err(error) = tokens.forget(key.shared()).await
+            {
+                tracing::debug!("a token that replicas share could not be taken away: {error}");
+            }
+        });
+    }
+}
+
+impl Drop for Holding {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take() {
+            held.end(None);
+        }
+    }
+}
+
+impl Held {
+    /// Leaves a token, if there is one, and then gives the lease back.
+    fn end(self, left: Option<(SharedToken, Duration)>) {
+        // Without a runtime the process ends, and the lease by itself.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            if let (Some((token, life)), Some(tokens)) = (&left, self.store.shared_tokens())
+                && let Err(error) = tokens.leave(self.key.shared(), token, *life).await
+            {
+                tracing::debug!("a token could not be left for other replicas: {error}");
+            }
+            self.prolonging.abort();
+            if let Err(error) = self.store.release(&self.lease).await {
+                tracing::debug!("a lease could not be given back, and ends by itself: {error}");
+            }
+        });
+    }
+}

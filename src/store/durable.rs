@@ -1,0 +1,346 @@
+//! A store that forgets nothing while the process runs, whatever the database does.
+//!
+//! A refresh token that Entra has exchanged is worth more than the one on the disk. When the database does not take it, it
+//! stays here and is offered again until it is kept; the one on the disk is never touched by that. What was read once can be
+//! read again while the database is away, and is put back when somebody has emptied it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{
+    DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
+    Version,
+};
+
+/// A sign-in that was not kept is offered again after this long; doubles up to [`LONGEST_RETRY`].
+const RETRY: Duration = Duration::from_secs(1);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+
+/// A store around another one.
+pub struct Durable(Arc<Shared>);
+
+struct Shared {
+    inner: Arc<dyn Store>,
+    known: Mutex<Known>,
+    /// One write of a sign-in at a time, so that a second offer and a newer token do not overtake each other.
+    writing: tokio::sync::Mutex<()>,
+    /// One at a time puts back what is gone.
+    restoring: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Known {
+    sign_ins: HashMap<SignInKey, Held>,
+    device_passwords: Option<Vec<DevicePassword>>,
+    /// [`Store::emptied`], as far as it was made good.
+    emptied: u64,
+    /// Versions that callers may have read before that, and what they are called now.
+    put_back: HashMap<Version, Version>,
+    /// Names pending sign-ins; counts from above, where no database begins.
+    pending: u64,
+    retrying: bool,
+}
+
+struct Held {
+    sign_in: SignIn,
+    state: HeldState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum HeldState {
+    /// The database has it.
+    Kept(Version),
+    /// It has not, and holds the one with the version `base` (`None`: whatever it holds is to be replaced).
+    Pending { version: Version, base: Option<Version> },
+}
+
+impl Durable {
+    /// Keeps in `inner`, and in memory what `inner` does not take.
+    pub fn new(inner: Arc<dyn Store>) -> Self {
+        Self(Arc::new(Shared {
+            inner,
+            known: Mutex::default(),
+            writing: tokio::sync::Mutex::default(),
+            restoring: tokio::sync::Mutex::default(),
+        }))
+    }
+}
+
+impl Shared {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        // Every change is one assignment: whatever panicked, the content is whole.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, key: &SignInKey, sign_in: &SignIn, state: HeldState) {
+        self.known().sign_ins.insert(key.clone(), Held { sign_in: sign_in.copy(), state });
+    }
+
+    async fn sign_in(&self, key: &SignInKey) -> Result<Option<(SignIn, Version)>, StoreError> {
+        if let Some(Held { sign_in, state: HeldState::Pending { version, .. } }) = self.known().sign_ins.get(key) {
+            return Ok(Some((sign_in.copy(), *version)));
+        }
+        let mut read = self.inner.sign_in(key).await;
+        if self.make_good().await {
+            read = self.inner.sign_in(key).await;
+        }
+        match read {
+            Ok(Some((sign_in, version))) => {
+                self.remember(key, &sign_in, HeldState::Kept(version));
+                Ok(Some((sign_in, version)))
+            }
+            Ok(None) => {
+                self.known().sign_ins.remove(key);
+                Ok(None)
+            }
+            Err(error) => match self.known().sign_ins.get(key) {
+                Some(Held { sign_in, state: HeldState::Kept(version) }) => Ok(Some((sign_in.copy(), *version))),
+                _ => Err(error),
+            },
+        }
+    }
+
+    async fn put(
+        self: &Arc<Self>,
+        key: &SignInKey,
+        sign_in: &SignIn,
+        replaces: Option<Version>,
+    ) -> Result<Version, StoreError> {
+        let _alone = self.writing.lock().await;
+        let base = match (self.known().sign_ins.get(key).map(|held| held.state), replaces) {
+            (Some(HeldState::Pending { version, base }), Some(read)) => {
+                if version != read {
+                    return Err(StoreError::Changed);
+                }
+                base
+            }
+            (_, replaces) => replaces.map(|read| self.known().put_back.get(&read).copied().unwrap_or(read)),
+        };
+        match self.write(key, sign_in, base).await {
+            Err(error @ StoreError::Changed) => {
+                self.known().sign_ins.remove(key);
+                Err(error)
+            }
+            Err(error) => {
+                tracing::error!(
+                    login = key.login.as_str(),
+                    "{error}; the newest sign-in stays in memory and is offered to the store again"
+                );
+                let version = {
+                    let mut known = self.known();
+                    known.pending += 1;
+                    Version(u64::MAX - known.pending)
+                };
+                self.remember(key, sign_in, HeldState::Pending { version, base });
+                self.retry();
+                Err(error)
+            }
+            kept => kept,
+        }
+    }
+
+    async fn write(&self, key: &SignInKey, sign_in: &SignIn, base: Option<Version>) -> Result<Version, StoreError> {
+        let written = match self.inner.put_sign_in(key, sign_in, base).await {
+            // An earlier write may have succeeded without our hearing of it.
+            Err(StoreError::Changed) => match self.inner.sign_in(key).await? {
+                Some((kept, version)) if kept.refresh_token.is(&sign_in.refresh_token) => Ok(version),
+                _ => Err(StoreError::Changed),
+            },
+            written => written,
+        };
+        // After making good the old base is gone, and only an empty place counts.
+        let written = match (self.make_good().await, written) {
+            (true, Err(StoreError::Changed)) => self.inner.put_sign_in(key, sign_in, None).await,
+            (_, written) => written,
+        };
+        if let Ok(version) = written {
+            self.remember(key, sign_in, HeldState::Kept(version));
+        }
+        written
+    }
+
+    /// Starts the task that offers pending sign-ins again, unless it runs.
+    fn retry(self: &Arc<Self>) {
+        if !std::mem::replace(&mut self.known().retrying, true) {
+            tokio::spawn(retry(Arc::downgrade(self)));
+        }
+    }
+
+    /// Offers every pending sign-in once; true when none is left, and the task may end.
+    async fn offer(&self) -> bool {
+        let pending = |held: &Held| matches!(held.state, HeldState::Pending { .. });
+        let keys: Vec<SignInKey> = {
+            let known = self.known();
+            known.sign_ins.iter().filter(|(_, held)| pending(held)).map(|(key, _)| key.clone()).collect()
+        };
+        for key in keys {
+            let _alone = self.writing.lock().await;
+            let offered = match self.known().sign_ins.get(&key) {
+                Some(Held { sign_in, state: HeldState::Pending { base, .. } }) => (sign_in.copy(), *base),
+                _ => continue,
+            };
+            let (sign_in, base) = offered;
+            match self.write(&key, &sign_in, base).await {
+                Ok(_) => tracing::info!(login = key.login.as_str(), "the store keeps the newest sign-in now"),
+                Err(StoreError::Changed) => {
+                    tracing::info!(login = key.login.as_str(), "the store has a newer sign-in, which counts");
+                    self.known().sign_ins.remove(&key);
+                }
+                Err(error) => tracing::debug!(login = key.login.as_str(), "still not kept: {error}"),
+            }
+        }
+        let mut known = self.known();
+        known.retrying = known.sign_ins.values().any(pending);
+        !known.retrying
+    }
+
+    /// Puts back what is known here when the store was emptied; true when it was.
+    async fn make_good(&self) -> bool {
+        let emptied = self.inner.emptied();
+        if self.known().emptied == emptied {
+            return false;
+        }
+        let _alone = self.restoring.lock().await;
+        if self.known().emptied == emptied {
+            return true;
+        }
+        match self.put_back().await {
+            Ok(()) => self.known().emptied = emptied,
+            Err(error) => tracing::error!("{error}; what the store had is put back as soon as it answers"),
+        }
+        true
+    }
+
+    async fn put_back(&self) -> Result<(), StoreError> {
+        let (sign_ins, device_passwords) = {
+            let mut known = self.known();
+            let mut kept = Vec::new();
+            for (key, held) in &mut known.sign_ins {
+                match &mut held.state {
+                    HeldState::Kept(version) => kept.push((key.clone(), held.sign_in.copy(), *version)),
+                    // It is offered anyway, and what it was to replace is gone.
+                    HeldState::Pending { base, .. } => *base = None,
+                }
+            }
+            (kept, known.device_passwords.clone().unwrap_or_default())
+        };
+        for (key, sign_in, before) in sign_ins {
+            // Another process may have been faster, or somebody signed in anew.
+            if self.inner.sign_in(&key).await?.is_none() {
+                let version = self.inner.put_sign_in(&key, &sign_in, None).await?;
+                self.known().put_back.insert(before, version);
+            }
+        }
+        let present = self.inner.device_passwords().await?;
+        for password in device_passwords {
+            if !present.iter().any(|one| one.id == password.id) {
+                self.inner.add_device_password(&password).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn device_passwords(&self) -> Result<Vec<DevicePassword>, StoreError> {
+        let mut read = self.inner.device_passwords().await;
+        if self.make_good().await {
+            read = self.inner.device_passwords().await;
+        }
+        match read {
+            Ok(passwords) => {
+                self.known().device_passwords = Some(passwords.clone());
+                Ok(passwords)
+            }
+            Err(error) => self.known().device_passwords.clone().ok_or(error),
+        }
+    }
+}
+
+async fn retry(shared: Weak<Shared>) {
+    let mut wait = RETRY;
+    loop {
+        sleep(wait).await;
+        let Some(shared) = shared.upgrade() else { return };
+        if shared.offer().await {
+            return;
+        }
+        wait = (wait * 2).min(LONGEST_RETRY);
+    }
+}
+
+impl Store for Durable {
+    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
+        Box::pin(self.0.sign_in(key))
+    }
+
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
+        self.0.inner.sign_ins()
+    }
+
+    /// As [`Store::put_sign_in`]. With any error but [`StoreError::Changed`] the sign-in stays in memory, is what
+    /// [`Store::sign_in`] gives from now on, and is offered to the database until that keeps it: the caller goes on.
+    fn put_sign_in<'a>(
+        &'a self,
+        key: &'a SignInKey,
+        sign_in: &'a SignIn,
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        Box::pin(self.0.put(key, sign_in, replaces))
+    }
+
+    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool> {
+        Box::pin(async move {
+            let _alone = self.0.writing.lock().await;
+            let removed = self.0.inner.remove_sign_in(key).await?;
+            let known = self.0.known().sign_ins.remove(key);
+            Ok(removed || known.is_some_and(|held| matches!(held.state, HeldState::Pending { .. })))
+        })
+    }
+
+    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
+        Box::pin(self.0.device_passwords())
+    }
+
+    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()> {
+        self.0.inner.add_device_password(password)
+    }
+
+    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool> {
+        Box::pin(async move {
+            let revoked = self.0.inner.revoke_device_password(id).await?;
+            if let Some(passwords) = &mut self.0.known().device_passwords {
+                passwords.retain(|password| password.id != *id);
+            }
+            Ok(revoked)
+        })
+    }
+
+    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()> {
+        self.0.inner.note_use(id, last_use)
+    }
+
+    fn revision(&self) -> Stored<'_, u64> {
+        Box::pin(async move {
+            let revision = self.0.inner.revision().await;
+            if self.0.make_good().await { self.0.inner.revision().await } else { revision }
+        })
+    }
+
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
+        self.0.inner.lease_sign_in(key, life)
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
+        self.0.inner.release(lease)
+    }
+
+    fn emptied(&self) -> u64 {
+        self.0.inner.emptied()
+    }
+
+    fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
+        self.0.inner.shared_tokens()
+    }
+}

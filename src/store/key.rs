@@ -1,0 +1,135 @@
+//! Where the state key comes from, and what may be wrong with it.
+//!
+//! It is 32 random octets in base64, on one line. A second line holds the key before it, while records are still sealed
+//! under that one; the newer one comes first.
+
+use std::path::Path;
+
+use aws_lc_rs::rand;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use super::files::{self, FileProblem};
+use super::seal::{KEY_OCTETS, KeyId, SealingKey};
+use crate::config::StateKey;
+use crate::config::load::run_command;
+
+/// Why there is no state key.
+#[derive(Debug, thiserror::Error)]
+pub enum KeyProblem {
+    /// Its file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileProblem),
+    /// Its file is gone, and the store is not.
+    #[error(
+        "the state key `{key}` is missing, and `{store}` cannot be read without it; put the key back from a backup, or move the store away to begin with an empty one"
+    )]
+    Lost {
+        /// Where the key should be.
+        key: String,
+        /// What needs it.
+        store: String,
+    },
+    /// The command of `state.key` gave none.
+    #[error("the command of `state.key` did not give a key: {0}; run it by hand as the user who runs Gatepost")]
+    Command(String),
+    /// This is not a key.
+    #[error(
+        "the state key in {shown} is not one or two lines, each of 32 octets in base64; make one with `openssl rand -base64 32`"
+    )]
+    Malformed {
+        /// Where it came from.
+        shown: String,
+    },
+    /// The system has no randomness, or cannot use it.
+    #[error("no state key could be made: the system's random numbers are not available")]
+    Random,
+}
+
+/// The keys that a source gives, the newest first; one or two.
+#[derive(Debug)]
+pub(super) struct Keys(Vec<SealingKey>);
+
+impl Keys {
+    /// Reads the source; `None` when its file does not exist.
+    pub(super) fn read(source: &StateKey) -> Result<Option<Self>, KeyProblem> {
+        let text = match source {
+            StateKey::File(path) => match files::read_private(path)? {
+                Some(text) => text,
+                None => return Ok(None),
+            },
+            StateKey::Credential(path) => files::read(path)?,
+            StateKey::Literal(text) => Zeroizing::new(text.expose().as_bytes().to_vec()),
+            StateKey::Command { command, hidden } => {
+                Zeroizing::new(run_command(command, hidden).map_err(KeyProblem::Command)?)
+            }
+        };
+        Self::parse(&text).map(Some).ok_or_else(|| KeyProblem::Malformed { shown: source.shown() })
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let lines = text.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
+        let keys: Option<Vec<SealingKey>> = lines.map(|line| SealingKey::derive(&*decode(line)?).ok()).collect();
+        keys.filter(|keys| (1..=2).contains(&keys.len())).map(Self)
+    }
+
+    pub(super) fn get(&self, id: KeyId) -> Option<&SealingKey> {
+        self.0.iter().find(|key| key.id() == id)
+    }
+
+    #[allow(clippy::indexing_slicing, reason = "it is never empty: see `parse`")]
+    pub(super) fn newest(&self) -> &SealingKey {
+        &self.0[0]
+    }
+
+    pub(super) fn all(&self) -> &[SealingKey] {
+        &self.0
+    }
+}
+
+/// Makes a key file with a new key, unless another process was faster.
+pub(super) fn make_file(path: &Path) -> Result<(), KeyProblem> {
+    if files::create_private(path, &new_line()?)? {
+        tracing::warn!(
+            "made the state key `{}`; back it up, because without it the store cannot be read",
+            path.display()
+        );
+    }
+    Ok(())
+}
+
+/// Puts a new key before the one in the file.
+pub(super) fn add_to_file(path: &Path) -> Result<(), KeyProblem> {
+    let old = files::read_private(path)?.unwrap_or_default();
+    let new = new_line()?;
+    let mut both = Zeroizing::new(Vec::with_capacity(new.len() + old.len()));
+    both.extend_from_slice(&new);
+    both.extend_from_slice(&old);
+    Ok(files::replace_private(path, &both)?)
+}
+
+/// Leaves the first key of the file and removes the other.
+pub(super) fn keep_first_in_file(path: &Path) -> Result<(), KeyProblem> {
+    let both = files::read_private(path)?.unwrap_or_default();
+    let first = both.split_inclusive(|octet| *octet == b'\n').find(|line| !line.trim_ascii().is_empty());
+    Ok(files::replace_private(path, first.unwrap_or_default())?)
+}
+
+fn new_line() -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
+    let mut octets = Zeroizing::new([0; KEY_OCTETS]);
+    rand::fill(&mut octets[..]).map_err(|_| KeyProblem::Random)?;
+    // 44 characters and a line feed.
+    let mut line = Zeroizing::new(vec![b'\n'; 45]);
+    STANDARD.encode_slice(&octets[..], &mut line[..]).map_err(|_| KeyProblem::Random)?;
+    Ok(line)
+}
+
+fn decode(line: &[u8]) -> Option<Zeroizing<[u8; KEY_OCTETS]>> {
+    // The decoder wants room for whole groups.
+    let mut decoded = Zeroizing::new([0; KEY_OCTETS + 3]);
+    let length = STANDARD.decode_slice(line, &mut decoded[..]).ok()?;
+    let mut key = Zeroizing::new([0; KEY_OCTETS]);
+    key.copy_from_slice(decoded.get(..length).filter(|octets| octets.len() == KEY_OCTETS)?);
+    Some(key)
+}

@@ -1,0 +1,188 @@
+//! Records before they are sealed: JSON, because it can grow. Whoever adds a field gives it a default; whoever gives one
+//! another meaning raises the store's format.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::{DevicePassword, DevicePasswordId, LastUse, SignIn, SignInKey, SignInRefused, Verifier};
+use crate::account::MailAddress;
+use crate::clock::UnixTime;
+use crate::proto::Protocol;
+use crate::secret::RefreshToken;
+
+const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
+
+/// The octets are not a record of this kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct NotARecord;
+
+/// The texts are borrowed, so that a secret is not copied on its way into the record.
+#[derive(Serialize)]
+struct SignInOut<'a> {
+    login: &'a str,
+    authority: &'a str,
+    tenant: &'a str,
+    client_id: &'a str,
+    refresh_token: &'a str,
+    tenant_id: &'a str,
+    object_id: &'a str,
+    username: &'a str,
+    scope: &'a str,
+    signed_in_at: u64,
+    rotated_at: u64,
+    refused: Option<RefusedRecord>,
+}
+
+#[derive(Deserialize)]
+struct SignInIn {
+    login: String,
+    authority: String,
+    tenant: String,
+    client_id: String,
+    refresh_token: String,
+    tenant_id: String,
+    object_id: String,
+    username: String,
+    scope: String,
+    signed_in_at: u64,
+    rotated_at: u64,
+    refused: Option<RefusedRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RefusedRecord {
+    at: u64,
+    code: Option<u32>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct DevicePasswordRecord {
+    id: String,
+    login: String,
+    name: String,
+    protocols: Vec<String>,
+    from: Vec<String>,
+    created_at: u64,
+    expires_at: Option<u64>,
+    verifier: VerifierRecord,
+    last_use: Option<LastUseRecord>,
+}
+
+#[derive(Serialize, Deserialize)]
+enum VerifierRecord {
+    #[serde(rename = "generated")]
+    Generated([u8; 32]),
+    #[serde(rename = "chosen")]
+    Chosen(String),
+}
+
+#[derive(Serialize, Deserialize)]
+struct LastUseRecord {
+    at: u64,
+    from: IpAddr,
+}
+
+pub(super) fn of_sign_in(key: &SignInKey, sign_in: &SignIn) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
+    write(&SignInOut {
+        login: key.login.as_str(),
+        authority: &key.authority,
+        tenant: &key.tenant,
+        client_id: &key.client_id,
+        refresh_token: sign_in.refresh_token.expose(),
+        tenant_id: &sign_in.tenant_id,
+        object_id: &sign_in.object_id,
+        username: &sign_in.username,
+        scope: &sign_in.scope,
+        signed_in_at: sign_in.signed_in_at.0,
+        rotated_at: sign_in.rotated_at.0,
+        refused: sign_in.refused.map(|refused| RefusedRecord { at: refused.at.0, code: refused.code }),
+    })
+}
+
+pub(super) fn to_sign_in(plain: &[u8]) -> Result<(SignInKey, SignIn), NotARecord> {
+    let record: SignInIn = serde_json::from_slice(plain).map_err(|_| NotARecord)?;
+    let key = SignInKey {
+        login: MailAddress::parse(&record.login).map_err(|_| NotARecord)?,
+        authority: record.authority,
+        tenant: record.tenant,
+        client_id: record.client_id,
+    };
+    let sign_in = SignIn {
+        refresh_token: RefreshToken::new(record.refresh_token),
+        tenant_id: record.tenant_id,
+        object_id: record.object_id,
+        username: record.username,
+        scope: record.scope,
+        signed_in_at: UnixTime(record.signed_in_at),
+        rotated_at: UnixTime(record.rotated_at),
+        refused: record.refused.map(|refused| SignInRefused { at: UnixTime(refused.at), code: refused.code }),
+    };
+    Ok((key, sign_in))
+}
+
+pub(super) fn of_device_password(password: &DevicePassword) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
+    write(&DevicePasswordRecord {
+        id: password.id.0.clone(),
+        login: password.login.as_str().to_owned(),
+        name: password.name.clone(),
+        protocols: password.protocols.iter().map(|protocol| protocol.name().to_owned()).collect(),
+        from: password.from.iter().map(ToString::to_string).collect(),
+        created_at: password.created_at.0,
+        expires_at: password.expires_at.map(|at| at.0),
+        verifier: match &password.verifier {
+            Verifier::Generated(hash) => VerifierRecord::Generated(*hash),
+            Verifier::Chosen(phc) => VerifierRecord::Chosen(phc.clone()),
+        },
+        last_use: password.last_use.map(|used| LastUseRecord { at: used.at.0, from: used.from }),
+    })
+}
+
+pub(super) fn to_device_password(plain: &[u8]) -> Result<DevicePassword, NotARecord> {
+    let record: DevicePasswordRecord = serde_json::from_slice(plain).map_err(|_| NotARecord)?;
+    // A protocol that is not known makes the record unreadable: left out, it would open more than it should.
+    let protocol = |name: &String| PROTOCOLS.into_iter().find(|known| known.name() == name).ok_or(NotARecord);
+    Ok(DevicePassword {
+        id: DevicePasswordId(record.id),
+        login: MailAddress::parse(&record.login).map_err(|_| NotARecord)?,
+        name: record.name,
+        protocols: record.protocols.iter().map(protocol).collect::<Result<_, _>>()?,
+        from: record
+            .from
+            .iter()
+            .map(|network| network.parse::<IpNet>().map_err(|_| NotARecord))
+            .collect::<Result<_, _>>()?,
+        created_at: UnixTime(record.created_at),
+        expires_at: record.expires_at.map(UnixTime),
+        verifier: match record.verifier {
+            VerifierRecord::Generated(hash) => Verifier::Generated(hash),
+            VerifierRecord::Chosen(phc) => Verifier::Chosen(phc),
+        },
+        last_use: record.last_use.map(|used| LastUse { at: UnixTime(used.at), from: used.from }),
+    })
+}
+
+pub(super) fn write(record: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
+    // Room for everything at once: a buffer that grows leaves copies behind.
+    let mut size = Counter(0);
+    serde_json::to_writer(&mut size, record).map_err(|_| NotARecord)?;
+    let mut plain = Zeroizing::new(Vec::with_capacity(size.0));
+    serde_json::to_writer(&mut *plain, record).map_err(|_| NotARecord)?;
+    Ok(plain)
+}
+
+/// Counts what is written.
+struct Counter(usize);
+
+impl std::io::Write for Counter {
+    fn write(&mut self, octets: &[u8]) -> std::io::Result<usize> {
+        self.0 += octets.len();
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,527 @@
+//! Sealed records in Redis 7, or whatever speaks its protocol: one store for all replicas.
+//!
+//! Each change is a script, which the server runs as one step (Redis, "Scripting with Lua"). A server that is away is not
+//! waited for again and again: after a failure calls fail at once, and one in a while tries again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, SystemTime};
+
+use redis::aio::MultiplexedConnection;
+use redis::{
+    AsyncConnectionConfig, ErrorKind, FromRedisValue, RedisConnectionInfo, RedisError, Script, ScriptInvocation,
+};
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, MutexGuard};
+use tokio::time::{Instant, timeout};
+use tokio_rustls::TlsConnector;
+
+use super::StoreError;
+use super::records::{Done, Fault, KeyTable, PassingRecords, Record, Records};
+use super::seal::{KeyId, Kind, Place};
+use crate::config::RedisServer;
+use crate::tls::client::UpstreamTrust;
+
+/// What this version writes. A store of a later one is refused.
+const FORMAT: u32 = 1;
+
+/// TCP, TLS and the login at the server.
+const CONNECT: Duration = Duration::from_millis(1_500);
+
+/// One answer.
+const ANSWER: Duration = Duration::from_millis(1_500);
+
+/// A server that failed is left alone so long; doubles up to [`LONGEST_PAUSE`].
+const PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+const STORE: &str = "gatepost:store";
+const KEYS: &str = "gatepost:keys";
+
+/// Answers of the scripts.
+const OTHER_KEY: i64 = 0;
+const NO: i64 = 1;
+const YES: i64 = 2;
+
+/// A server.
+pub(super) struct Redis {
+    server: Arc<RedisServer>,
+    shown: String,
+    trust: Option<UpstreamTrust>,
+    link: Mutex<Link>,
+    /// The last try failed.
+    away: AtomicBool,
+    scripts: Scripts,
+}
+
+#[derive(Default)]
+struct Link {
+    connection: Option<MultiplexedConnection>,
+    not_before: Option<Instant>,
+    pause: Duration,
+}
+
+struct Scripts {
+    found: Script,
+    promote: Script,
+    retire: Script,
+    get: Script,
+    list: Script,
+    put: Script,
+    remove: Script,
+    take_lease: Script,
+    release_lease: Script,
+}
+
+impl Scripts {
+    fn new() -> Self {
+        // Every one that works with records looks first whether the caller knows the current key.
+        let guarded = |work: &str| {
+            Script::new(&format!("if redis.call('HGET', KEYS[1], 'current') ~= ARGV[1] then return {{0}} end\n{work}"))
+        };
+        Self {
+            found: Script::new(
+                "if redis.call('HEXISTS', KEYS[1], 'current') == 1 then return {1} end
+                 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
+                 redis.call('HSET', KEYS[1], 'format', ARGV[3], 'revision', ARGV[4], 'current', ARGV[1])
+                 return {2}",
+            ),
+            promote: guarded(
+                "redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+                 redis.call('HSET', KEYS[1], 'current', ARGV[2])
+                 return {2}",
+            ),
+            retire: guarded(
+                "for i = 3, #KEYS do
+                   for _, record in ipairs(redis.call('HVALS', KEYS[i])) do
+                     if string.sub(record, 9, 16) ~= ARGV[1] then return {1} end
+                   end
+                 end
+                 for _, id in ipairs(redis.call('HKEYS', KEYS[2])) do
+                   if id ~= ARGV[1] then redis.call('HDEL', KEYS[2], id) end
+                 end
+                 return {2}",
+            ),
+            get: guarded(
+                "local record = redis.call('HGET', KEYS[2], ARGV[2])
+                 if record then return {2, record} end
+                 return {1}",
+            ),
+            list: guarded(
+                "local answer = redis.call('HGETALL', KEYS[2])
+                 table.insert(answer, 1, 2)
+                 return answer",
+            ),
+            // One that was done already, and whose answer was lost, is done.
+            put: guarded(
+                "local present = redis.call('HGET', KEYS[2], ARGV[2])
+                 local version = present and string.sub(present, 1, 8) or ''
+                 if present and string.sub(present, 1, 16) == string.sub(ARGV[4], 1, 16) then return {2} end
+                 if version ~= ARGV[3] then return {1} end
+                 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
+                 if ARGV[5] == '1' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
+                 return {2}",
+            ),
+            remove: guarded(
+                "if redis.call('HDEL', KEYS[2], ARGV[2]) == 0 then return {1} end
+                 redis.call('HINCRBY', KEYS[1], 'revision', 1)
+                 return {2}",
+            ),
+            take_lease: Script::new(
+                "local holder = redis.call('GET', KEYS[1])
+                 if holder and holder ~= ARGV[1] then return {1} end
+                 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
+                 return {2}",
+            ),
+            release_lease: Script::new(
+                "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+                 return {2}",
+            ),
+        }
+    }
+}
+
+impl Redis {
+    /// Knows where the server is; nothing is connected yet.
+    pub(super) fn new(server: Arc<RedisServer>) -> Self {
+        let scheme = if server.tls.is_some() { "rediss" } else { "redis" };
+        let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
+        Self {
+            shown: format!("{scheme}://{host}:{}/{}", server.port, server.database),
+            trust: server.tls.clone().map(UpstreamTrust::new),
+            link: Mutex::default(),
+            away: AtomicBool::new(false),
+            scripts: Scripts::new(),
+            server,
+        }
+    }
+
+    fn unavailable(&self, why: &str) -> StoreError {
+        StoreError::Unavailable(format!("`{}`: {why}", self.shown))
+    }
+
+    fn told(&self, error: &RedisError) -> StoreError {
+        let shown = &self.shown;
+        match (error.kind(), error.code()) {
+            (ErrorKind::AuthenticationFailed, _) | (_, Some("WRONGPASS" | "NOAUTH" | "NOPERM")) => self.unavailable(
+                "it refuses the user name or password; correct them in `state.store`, or give the user its rights",
+            ),
+            (_, Some("OOM" | "MISCONF" | "READONLY" | "NOREPLICAS")) => StoreError::NotKept(format!(
+                "`{shown}`: it takes no writes ({}); give it memory and disk, and name the primary",
+                error.code().unwrap_or_default()
+            )),
+            (_, Some("WRONGTYPE")) => StoreError::Sealed(format!(
+                "`{shown}` has something else where the store should be; name another database in `state.store`"
+            )),
+            _ if error.is_timeout() => {
+                self.unavailable("it did not answer in time; look at the server and the way to it")
+            }
+            // The words of the server may repeat arguments; those of the system do not.
+            _ if error.is_io_error() => {
+                self.unavailable(&format!("it cannot be reached ({error}); look at the server and the way to it"))
+            }
+            (kind, code) => self.unavailable(&format!(
+                "it answered what Gatepost does not understand ({kind:?} {}); Redis 7 or Valkey is expected",
+                code.unwrap_or_default()
+            )),
+        }
+    }
+
+    /// The connection; a new one when there is none and the last try is long enough ago.
+    async fn connection(&self) -> Result<MultiplexedConnection, StoreError> {
+        let mut link = match self.link.try_lock() {
+            Ok(link) => link,
+            // Somebody tries whether it is back: nobody else waits for that.
+            Err(_) if self.away.load(Ordering::Acquire) => return Err(self.still_away()),
+            Err(_) => self.link.lock().await,
+        };
+        if let Some(connection) = &link.connection {
+            return Ok(connection.clone());
+        }
+        if link.not_before.is_some_and(|at| Instant::now() < at) {
+            return Err(self.still_away());
+        }
+        let connected = match timeout(CONNECT, self.connect()).await {
+            Ok(connected) => connected,
+            Err(_) => Err(self.unavailable("it did not answer in time; look at the server and the way to it")),
+        };
+        match connected {
+            Ok(connection) => {
+                if self.away.swap(false, Ordering::AcqRel) {
+                    tracing::info!(store = self.shown, "the store answers again");
+                }
+                *link = Link { connection: Some(connection.clone()), ..Link::default() };
+                Ok(connection)
+            }
+            Err(error) => {
+                self.went_away(&mut link, &error);
+                Err(error)
+            }
+        }
+    }
+
+    fn still_away(&self) -> StoreError {
+        self.unavailable("it is away; it is tried again within seconds")
+    }
+
+    fn went_away(&self, link: &mut MutexGuard<'_, Link>, error: &StoreError) {
+        if !self.away.swap(true, Ordering::AcqRel) {
+            tracing::warn!(store = self.shown, "{error}; tokens at hand stay in use meanwhile");
+        }
+        link.connection = None;
+        link.pause = (link.pause * 2).clamp(PAUSE, LONGEST_PAUSE);
+        link.not_before = Some(Instant::now() + link.pause);
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, StoreError> {
+        let cannot = |error: &dyn std::fmt::Display| {
+            self.unavailable(&format!("it cannot be reached ({error}); look at the server and the way to it"))
+        };
+        let RedisServer { host, port, .. } = &*self.server;
+        let socket = TcpStream::connect((host.as_str(), *port)).await.map_err(|error| cannot(&error))?;
+        socket.set_nodelay(true).map_err(|error| cannot(&error))?;
+        let Some(trust) = &self.trust else { return self.greet(socket).await };
+        let config = trust.client_config().await.map_err(|error| cannot(&error))?;
+        let name = ServerName::try_from(host.clone()).map_err(|error| cannot(&error))?;
+        let secured = TlsConnector::from(Arc::new(config)).connect(name, socket).await;
+        self.greet(secured.map_err(|error| cannot(&error))?).await
+    }
+
+    async fn greet<S>(&self, stream: S) -> Result<MultiplexedConnection, StoreError>
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let server = &self.server;
+        let mut info = RedisConnectionInfo::default().set_db(i64::from(server.database)).set_skip_set_lib_name();
+        if let Some(username) = &server.username {
+            info = info.set_username(username);
+        }
+        if let Some(password) = &server.password {
+            info = info.set_password(password.expose());
+        }
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
+        let greeted = MultiplexedConnection::new_with_config(&info, stream, config).await;
+        let (connection, driver) = greeted.map_err(|error| self.told(&error))?;
+        // Ends with the last copy of the connection.
+        tokio::spawn(driver);
+        Ok(connection)
+    }
+
+    /// Asks once, and once more over a new connection when the present one turns out to be broken.
+    async fn ask<T: FromRedisValue>(&self, question: Question<'_>) -> Result<T, Fault> {
+        let mut again = true;
+        loop {
+            let mut connection = self.connection().await?;
+            let answer = match &question {
+                Question::Script(script) => script.invoke_async(&mut connection).await,
+                Question::Command(command) => command.query_async(&mut connection).await,
+            };
+            let error: RedisError = match answer {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let told = self.told(&error);
+            if matches!(error.kind(), ErrorKind::Server(_) | ErrorKind::Extension | ErrorKind::UnexpectedReturnType) {
+                return Err(told.into());
+            }
+            let mut link = self.link.lock().await;
+            if std::mem::take(&mut again) && !error.is_timeout() {
+                link.connection = None;
+                continue;
+            }
+            self.went_away(&mut link, &told);
+            return Err(told.into());
+        }
+    }
+
+    async fn run(&self, script: &ScriptInvocation<'_>) -> Result<Answer, Fault> {
+        let Answer(code, rest) = self.ask(Question::Script(script)).await?;
+        if code == OTHER_KEY { Err(Fault::OtherKey) } else { Ok(Answer(code, rest)) }
+    }
+
+    /// The invocation of a script that works with the records of a kind.
+    fn on<'a>(&'a self, script: &'a Script, current: KeyId, kind: Kind) -> ScriptInvocation<'a> {
+        let mut invocation = script.key(STORE);
+        invocation.key(records(kind)).arg(&current.0);
+        invocation
+    }
+
+    fn garbled(&self) -> Fault {
+        StoreError::Sealed(format!("`{}` holds a record that is none; restore it from a backup", self.shown)).into()
+    }
+}
+
+enum Question<'a> {
+    Script(&'a ScriptInvocation<'a>),
+    Command(&'a redis::Cmd),
+}
+
+/// A code, and what came with it.
+struct Answer(i64, Vec<Vec<u8>>);
+
+impl FromRedisValue for Answer {
+    fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
+        let values: Vec<redis::Value> = redis::from_redis_value(value)?;
+        let mut values = values.into_iter();
+        let code = redis::from_redis_value(values.next().unwrap_or(redis::Value::Nil))?;
+        Ok(Self(code, values.map(redis::from_redis_value).collect::<Result<_, _>>()?))
+    }
+}
+
+fn records(kind: Kind) -> String {
+    format!("gatepost:records:{}", kind as u8)
+}
+
+fn passing(place: &Place) -> String {
+    let what = if place.kind == Kind::Lease { "lease" } else { "token" };
+    let name: String = place.name.iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("gatepost:{what}:{name}")
+}
+
+/// Version, key, sealed octets.
+fn encode(record: &Record) -> Vec<u8> {
+    let mut octets = Vec::with_capacity(16 + record.sealed.len());
+    octets.extend_from_slice(&record.version.to_be_bytes());
+    octets.extend_from_slice(&record.key.0);
+    octets.extend_from_slice(&record.sealed);
+    octets
+}
+
+fn decode(octets: &[u8]) -> Option<Record> {
+    let (version, rest) = octets.split_first_chunk()?;
+    let (key, sealed) = rest.split_first_chunk()?;
+    Some(Record { version: u64::from_be_bytes(*version), key: KeyId(*key), sealed: sealed.to_vec() })
+}
+
+fn milliseconds(life: Duration) -> u64 {
+    u64::try_from(life.as_millis()).unwrap_or(u64::MAX).max(1)
+}
+
+impl Records for Redis {
+    fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    fn keys(&self) -> Done<'_, KeyTable> {
+        Box::pin(async move {
+            let mut look = redis::cmd("HMGET");
+            look.arg(STORE).arg("format").arg("current");
+            let (format, current): (Option<u32>, Option<Vec<u8>>) = self.ask(Question::Command(&look)).await?;
+            if let Some(found) = format.filter(|found| *found > FORMAT) {
+                return Err(StoreError::Sealed(format!(
+                    "`{}` has format {found}, and this version of Gatepost knows formats up to {FORMAT}; run the newer version again",
+                    self.shown
+                ))
+                .into());
+            }
+            let mut all = redis::cmd("HGETALL");
+            all.arg(KEYS);
+            let checks: Vec<(Vec<u8>, Vec<u8>)> = self.ask(Question::Command(&all)).await?;
+            let id = |octets: Vec<u8>| octets.try_into().map(KeyId).map_err(|_| self.garbled());
+            Ok(KeyTable {
+                current: current.map(id).transpose()?,
+                checks: checks.into_iter().map(|(key, check)| Ok((id(key)?, check))).collect::<Result<_, Fault>>()?,
+            })
+        })
+    }
+
+    fn found<'a>(&'a self, key: KeyId, check: &'a [u8]) -> Done<'a, bool> {
+        Box::pin(async move {
+            // Another one than before, should this store have been emptied.
+            let revision = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let mut script = self.scripts.found.key(STORE);
+            script.key(KEYS).arg(&key.0).arg(check).arg(FORMAT).arg(milliseconds(revision));
+            Ok(self.run(&script).await?.0 == YES)
+        })
+    }
+
+    fn promote<'a>(&'a self, current: KeyId, to: KeyId, check: &'a [u8]) -> Done<'a, ()> {
+        Box::pin(async move {
+            let mut script = self.scripts.promote.key(STORE);
+            script.key(KEYS).arg(&current.0).arg(&to.0).arg(check);
+            self.run(&script).await.map(|_| ())
+        })
+    }
+
+    fn retire(&self, current: KeyId) -> Done<'_, bool> {
+        Box::pin(async move {
+            let mut script = self.scripts.retire.key(STORE);
+            script.key(KEYS).key(records(Kind::SignIn)).key(records(Kind::DevicePassword)).arg(&current.0);
+            Ok(self.run(&script).await?.0 == YES)
+        })
+    }
+
+    fn outdated(&self, current: KeyId) -> Done<'_, Vec<(Place, Record)>> {
+        Box::pin(async move {
+            let mut found = self.list(current, Kind::SignIn).await?;
+            found.extend(self.list(current, Kind::DevicePassword).await?);
+            found.retain(|(_, record)| record.key != current);
+            Ok(found)
+        })
+    }
+
+    fn tidy(&self) -> Done<'_, ()> {
+        // What Redis writes to its disk, and when it rewrites that, is the operator's.
+        Box::pin(async { Ok(()) })
+    }
+
+    fn get(&self, current: KeyId, place: Place) -> Done<'_, Option<Record>> {
+        Box::pin(async move {
+            let mut script = self.on(&self.scripts.get, current, place.kind);
+            script.arg(&place.name);
+            match self.run(&script).await? {
+                Answer(YES, octets) => {
+                    octets.first().and_then(|octets| decode(octets)).map(Some).ok_or_else(|| self.garbled())
+                }
+                Answer(..) => Ok(None),
+            }
+        })
+    }
+
+    fn list(&self, current: KeyId, kind: Kind) -> Done<'_, Vec<(Place, Record)>> {
+        Box::pin(async move {
+            let Answer(_, octets) = self.run(&self.on(&self.scripts.list, current, kind)).await?;
+            let pair = |pair: &[Vec<u8>]| {
+                let [name, record] = pair else { return None };
+                Some((Place { kind, name: name.as_slice().try_into().ok()? }, decode(record)?))
+            };
+            octets.chunks(2).map(|chunk| pair(chunk).ok_or_else(|| self.garbled())).collect()
+        })
+    }
+
+    fn put(&self, current: KeyId, place: Place, replaces: Option<u64>, record: Record, counts: bool) -> Done<'_, bool> {
+        Box::pin(async move {
+            let replaces = replaces.map(u64::to_be_bytes);
+            let mut script = self.on(&self.scripts.put, current, place.kind);
+            script.arg(&place.name).arg(replaces.as_ref().map_or(&[][..], |version| &version[..]));
+            script.arg(encode(&record)).arg(u8::from(counts));
+            Ok(self.run(&script).await?.0 == YES)
+        })
+    }
+
+    fn remove(&self, current: KeyId, place: Place) -> Done<'_, bool> {
+        Box::pin(async move {
+            let mut script = self.on(&self.scripts.remove, current, place.kind);
+            script.arg(&place.name);
+            Ok(self.run(&script).await?.0 == YES)
+        })
+    }
+
+    fn revision(&self) -> Done<'_, u64> {
+        Box::pin(async move {
+            let mut look = redis::cmd("HGET");
+            look.arg(STORE).arg("revision");
+            let revision: Option<u64> = self.ask(Question::Command(&look)).await?;
+            revision.ok_or(Fault::OtherKey)
+        })
+    }
+
+    fn take_lease(&self, place: Place, holder: [u8; 16], life: Duration) -> Done<'_, bool> {
+        Box::pin(async move {
+            let mut script = self.scripts.take_lease.key(passing(&place));
+            script.arg(&holder).arg(milliseconds(life));
+            Ok(self.run(&script).await?.0 != NO)
+        })
+    }
+
+    fn release_lease(&self, place: Place, holder: [u8; 16]) -> Done<'_, ()> {
+        Box::pin(async move {
+            let mut script = self.scripts.release_lease.key(passing(&place));
+            script.arg(&holder);
+            self.run(&script).await.map(|_| ())
+        })
+    }
+
+    fn passing(&self) -> Option<&dyn PassingRecords> {
+        Some(self)
+    }
+}
+
+impl PassingRecords for Redis {
+    fn get(&self, place: Place) -> Done<'_, Option<Record>> {
+        Box::pin(async move {
+            let mut look = redis::cmd("GET");
+            look.arg(passing(&place));
+            let octets: Option<Vec<u8>> = self.ask(Question::Command(&look)).await?;
+            octets.map(|octets| decode(&octets).ok_or_else(|| self.garbled())).transpose()
+        })
+    }
+
+    fn keep(&self, place: Place, record: Record, life: Duration) -> Done<'_, ()> {
+        Box::pin(async move {
+            let mut set = redis::cmd("SET");
+            set.arg(passing(&place)).arg(encode(&record)).arg("PX").arg(milliseconds(life));
+            self.ask(Question::Command(&set)).await
+        })
+    }
+
+    fn forget(&self, place: Place) -> Done<'_, ()> {
+        Box::pin(async move {
+            let mut delete = redis::cmd("DEL");
+            delete.arg(passing(&place));
+            self.ask::<i64>(Question::Command(&delete)).await.map(|_| ())
+        })
+    }
+}

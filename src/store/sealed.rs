@@ -1,0 +1,414 @@
+//! The store over any database: seals and opens records, and follows the state key when it is rotated.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+
+use aws_lc_rs::error::Unspecified;
+use aws_lc_rs::rand;
+use zeroize::Zeroizing;
+
+use super::files::blocking;
+use super::key::{self, KeyProblem, Keys};
+use super::open::OpenError;
+use super::plain::{self, NotARecord};
+use super::records::{Fault, Record, Records};
+use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
+use super::{
+    DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
+    Version,
+};
+use crate::config::StateKey;
+use crate::oauth::grant::TokenKey;
+
+/// Somebody else's changes of the same record, or of the key, are followed so many times in one call.
+const TRIES: usize = 8;
+
+/// What a database without keys has for its caller.
+const NO_KEY: KeyId = KeyId([0; 8]);
+
+/// Records in a database, sealed.
+pub(super) struct Sealed {
+    records: Box<dyn Records>,
+    source: Arc<StateKey>,
+    ring: RwLock<Option<Arc<Ring>>>,
+    /// One at a time looks after the keys.
+    looking: tokio::sync::Mutex<()>,
+    emptied: AtomicU64,
+}
+
+/// The keys in use.
+pub(super) struct Ring {
+    pub(super) keys: Keys,
+    pub(super) current: KeyId,
+    pub(super) index: IndexKey,
+}
+
+impl Ring {
+    /// Fits the keys of the source to those of the database; `None` when none opens it.
+    fn fit(keys: Keys, current: KeyId, checks: &[(KeyId, Vec<u8>)]) -> Option<Self> {
+        let (_, check) = checks.iter().find(|(id, _)| *id == current)?;
+        let index = IndexKey::open(keys.get(current)?, check).ok()?;
+        Some(Self { keys, current, index })
+    }
+
+    /// Never absent: see [`Ring::fit`].
+    pub(super) fn writing(&self) -> Result<&SealingKey, StoreError> {
+        self.keys.get(self.current).ok_or_else(own_fault)
+    }
+
+    pub(super) fn seal(&self, place: &Place, plain: Zeroizing<Vec<u8>>) -> Result<Record, StoreError> {
+        let mut version = [0; 8];
+        rand::fill(&mut version).map_err(|_| own_fault())?;
+        // Databases count with a sign.
+        self.reseal(place, u64::from_be_bytes(version) >> 1, plain)
+    }
+
+    /// The same state of the record, under the current key.
+    pub(super) fn reseal(&self, place: &Place, version: u64, plain: Zeroizing<Vec<u8>>) -> Result<Record, StoreError> {
+        let sealed = self.writing()?.seal(place, version, plain).map_err(|_| own_fault())?;
+        Ok(Record { version, key: self.current, sealed })
+    }
+
+    pub(super) fn open(&self, place: &Place, record: &Record) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
+        self.keys.get(record.key).ok_or(Unspecified)?.open(place, record.version, &record.sealed)
+    }
+}
+
+pub(super) fn own_fault() -> StoreError {
+    StoreError::Unavailable("no random numbers are to be had from the system".into())
+}
+
+/// Does something with the current keys, and again when they turn out to be others. A macro, because the something
+/// borrows and waits.
+macro_rules! with_keys {
+    ($this:expr, $ring:ident => $work:expr) => {{
+        let mut tries = 0;
+        loop {
+            let $ring = $this.ring().await?;
+            match $work.await {
+                Err(Fault::OtherKey) if tries < TRIES => {
+                    tries += 1;
+                    $this.look_after_keys(Some(&$ring)).await?;
+                }
+                Err(Fault::OtherKey) => break Err($this.contended()),
+                Err(Fault::Store(error)) => break Err(error),
+                Ok(done) => break Ok(done),
+            }
+        }
+    }};
+}
+
+impl Sealed {
+    /// Nothing is read yet: see [`Sealed::start`].
+    pub(super) fn new(records: Box<dyn Records>, source: StateKey) -> Self {
+        Self {
+            records,
+            source: Arc::new(source),
+            ring: RwLock::new(None),
+            looking: tokio::sync::Mutex::new(()),
+            emptied: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn source(&self) -> &StateKey {
+        &self.source
+    }
+
+    pub(super) fn records(&self) -> &dyn Records {
+        &*self.records
+    }
+
+    /// Proves the state key, or gives a new store its first one. A key file is made only for a new store.
+    pub(super) async fn start(&self) -> Result<(), OpenError> {
+        let mut keys = self.read_keys().await?;
+        if let (None, StateKey::File(path)) = (&keys, &*self.source) {
+            let table = self.records.keys().await.map_err(OpenError::of)?;
+            if table.current.is_none() {
+                blocking({
+                    let path = path.clone();
+                    move || key::make_file(&path)
+                })
+                .await?;
+                keys = self.read_keys().await?;
+            }
+        }
+        let lost = || KeyProblem::Lost { key: self.source.shown(), store: self.records.shown().to_owned() };
+        self.adopt(keys.ok_or_else(lost)?, None).await
+    }
+
+    /// Finds out which keys are in use now. `old`: the ones that turned out not to be.
+    pub(super) async fn look_after_keys(&self, old: Option<&Arc<Ring>>) -> Result<(), StoreError> {
+        let _alone = self.looking.lock().await;
+        let present = self.present();
+        if let (Some(present), Some(old)) = (&present, old)
+            && !Arc::ptr_eq(present, old)
+        {
+            // Somebody else was faster.
+            return Ok(());
+        }
+        let unusable = |error: OpenError| match error {
+            OpenError::Store(error) => error,
+            other => StoreError::Sealed(other.to_string()),
+        };
+        let keys = self.read_keys().await.map_err(|error| unusable(error.into()))?;
+        let lost = || KeyProblem::Lost { key: self.source.shown(), store: self.records.shown().to_owned() };
+        let keys = keys.ok_or_else(|| unusable(lost().into()))?;
+        self.adopt(keys, present.as_deref()).await.map_err(unusable)
+    }
+
+    async fn adopt(&self, keys: Keys, before: Option<&Ring>) -> Result<(), OpenError> {
+        let mut table = self.records.keys().await.map_err(OpenError::of)?;
+        if table.current.is_none() {
+            let newest = keys.newest();
+            let check = match before {
+                // Records that are put back find their places again.
+                Some(ring) => ring.index.seal(newest),
+                None => IndexKey::generate().and_then(|index| index.seal(newest)),
+            };
+            let check = check.map_err(|_| KeyProblem::Random)?;
+            let first = self.records.found(newest.id(), &check).await.map_err(OpenError::of)?;
+            if first && before.is_some() {
+                self.emptied.fetch_add(1, Ordering::Release);
+                tracing::error!(
+                    store = self.records.shown(),
+                    "the store was emptied while Gatepost ran; what is known here is put back; whoever runs Gatepost: find out who emptied it, and switch on persistence"
+                );
+            }
+            table = self.records.keys().await.map_err(OpenError::of)?;
+        }
+        let ring = Ring::fit(keys, table.current.unwrap_or(NO_KEY), &table.checks)
+            .ok_or_else(|| OpenError::OtherKey { store: self.records.shown().to_owned(), key: self.source.shown() })?;
+        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(ring));
+        Ok(())
+    }
+
+    pub(super) async fn read_keys(&self) -> Result<Option<Keys>, KeyProblem> {
+        let source = Arc::clone(&self.source);
+        blocking(move || Keys::read(&source)).await
+    }
+
+    fn present(&self) -> Option<Arc<Ring>> {
+        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The keys; a store that could not be reached at the start is tried again.
+    pub(super) async fn ring(&self) -> Result<Arc<Ring>, StoreError> {
+        if let Some(ring) = self.present() {
+            return Ok(ring);
+        }
+        self.look_after_keys(None).await?;
+        self.present().ok_or_else(|| self.contended())
+    }
+
+    fn contended(&self) -> StoreError {
+        StoreError::Unavailable(format!("`{}` is changed by others again and again", self.records.shown()))
+    }
+
+    pub(super) fn damaged(&self, what: &str) -> StoreError {
+        StoreError::Sealed(format!(
+            "{what} in `{}` was altered or is under another key; restore the store from a backup, or make the record anew",
+            self.records.shown()
+        ))
+    }
+
+    fn place(ring: &Ring, kind: Kind, key: &TokenKey) -> Place {
+        ring.index.place(kind, key, b"")
+    }
+
+    async fn read_sign_in(&self, key: &SignInKey) -> Result<Option<(SignIn, Version)>, StoreError> {
+        let tuple = key.tuple();
+        let (ring, record) = with_keys!(self, ring => async {
+            let record = self.records.get(ring.current, Self::place(&ring, Kind::SignIn, &tuple)).await?;
+            Ok((Arc::clone(&ring), record))
+        })?;
+        let Some(record) = record else { return Ok(None) };
+        let damaged = || self.damaged(&format!("the sign-in of {}", key.login));
+        let plain = ring.open(&Self::place(&ring, Kind::SignIn, &tuple), &record).map_err(|_| damaged())?;
+        let (_, sign_in) = plain::to_sign_in(&plain).map_err(|NotARecord| damaged())?;
+        Ok(Some((sign_in, Version(record.version))))
+    }
+
+    async fn write(
+        &self,
+        kind: Kind,
+        key: &TokenKey,
+        replaces: Option<Version>,
+        counts: bool,
+        plain: impl Fn() -> Result<Zeroizing<Vec<u8>>, NotARecord> + Send + Sync,
+    ) -> Result<Version, StoreError> {
+        for _ in 0..TRIES {
+            let written = with_keys!(self, ring => async {
+                let place = Self::place(&ring, kind, key);
+                let replaced = match replaces {
+                    Some(version) => Some(version.0),
+                    None => self.records.get(ring.current, place).await?.map(|record| record.version),
+                };
+                let record = ring.seal(&place, plain().map_err(|NotARecord| own_fault())?)?;
+                let version = record.version;
+                let written = self.records.put(ring.current, place, replaced, record, counts).await?;
+                Ok(written.then_some(Version(version)))
+            })?;
+            match (written, replaces) {
+                (Some(version), _) => return Ok(version),
+                (None, Some(_)) => return Err(StoreError::Changed),
+                // Whatever is there is replaced, also what came meanwhile.
+                (None, None) => {}
+            }
+        }
+        Err(self.contended())
+    }
+
+    async fn remove(&self, kind: Kind, key: &TokenKey) -> Result<bool, StoreError> {
+        with_keys!(self, ring => self.records.remove(ring.current, Self::place(&ring, kind, key)))
+    }
+
+    /// All records of a kind, opened. One that cannot be read is left out and told.
+    async fn list<T>(
+        &self,
+        kind: Kind,
+        read: impl Fn(&[u8]) -> Result<T, NotARecord> + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        let (ring, records) = with_keys!(self, ring => async {
+            Ok((Arc::clone(&ring), self.records.list(ring.current, kind).await?))
+        })?;
+        let opened = records.iter().filter_map(|(place, record)| {
+            let read = ring.open(place, record).map_err(|_| NotARecord).and_then(|plain| read(&plain));
+            if read.is_err() {
+                tracing::error!(store = self.records.shown(), "{}", self.damaged("a record"));
+            }
+            read.ok()
+        });
+        Ok(opened.collect())
+    }
+
+    async fn note(&self, id: &DevicePasswordId, last_use: LastUse) -> Result<(), StoreError> {
+        let key = id.tuple();
+        for _ in 0..TRIES {
+            let (ring, record) = with_keys!(self, ring => async {
+                let place = Self::place(&ring, Kind::DevicePassword, &key);
+                Ok((Arc::clone(&ring), self.records.get(ring.current, place).await?))
+            })?;
+            // It may have been revoked.
+            let Some(record) = record else { return Ok(()) };
+            let damaged = || self.damaged(&format!("the device password {id}"));
+            let plain = ring.open(&Self::place(&ring, Kind::DevicePassword, &key), &record).map_err(|_| damaged())?;
+            let mut password = plain::to_device_password(&plain).map_err(|NotARecord| damaged())?;
+            password.last_use = Some(last_use);
+            let read = Some(Version(record.version));
+            match self.write(Kind::DevicePassword, &key, read, false, || plain::of_device_password(&password)).await {
+                Err(StoreError::Changed) => {}
+                other => return other.map(|_| ()),
+            }
+        }
+        Err(self.contended())
+    }
+
+    pub(super) async fn lease(&self, name: [u8; 32], life: Duration) -> Result<Option<Lease>, StoreError> {
+        let mut holder = [0; 16];
+        rand::fill(&mut holder).map_err(|_| own_fault())?;
+        let lease = Lease { name, holder };
+        let taken = self.records.take_lease(lease.place(), holder, life).await.map_err(|fault| self.told(fault))?;
+        Ok(taken.then_some(lease))
+    }
+
+    pub(super) fn told(&self, fault: Fault) -> StoreError {
+        match fault {
+            Fault::Store(error) => error,
+            Fault::OtherKey => self.contended(),
+        }
+    }
+}
+
+impl Lease {
+    pub(super) fn place(&self) -> Place {
+        Place { kind: Kind::Lease, name: self.name }
+    }
+}
+
+impl SignInKey {
+    fn tuple(&self) -> TokenKey {
+        TokenKey::encode([self.login.as_str(), &self.authority, &self.tenant, &self.client_id])
+    }
+}
+
+impl DevicePasswordId {
+    fn tuple(&self) -> TokenKey {
+        TokenKey::encode([&self.0])
+    }
+}
+
+impl Store for Sealed {
+    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
+        Box::pin(self.read_sign_in(key))
+    }
+
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
+        Box::pin(self.list(Kind::SignIn, plain::to_sign_in))
+    }
+
+    fn put_sign_in<'a>(
+        &'a self,
+        key: &'a SignInKey,
+        sign_in: &'a SignIn,
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        Box::pin(async move {
+            self.write(Kind::SignIn, &key.tuple(), replaces, true, || plain::of_sign_in(key, sign_in)).await
+        })
+    }
+
+    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool> {
+        Box::pin(async move { self.remove(Kind::SignIn, &key.tuple()).await })
+    }
+
+    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
+        Box::pin(async move {
+            let mut passwords = self.list(Kind::DevicePassword, plain::to_device_password).await?;
+            // The database knows no order that means anything.
+            passwords.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+            Ok(passwords)
+        })
+    }
+
+    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let plain = || plain::of_device_password(password);
+            self.write(Kind::DevicePassword, &password.id.tuple(), None, true, plain).await.map(|_| ())
+        })
+    }
+
+    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool> {
+        Box::pin(async move { self.remove(Kind::DevicePassword, &id.tuple()).await })
+    }
+
+    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()> {
+        Box::pin(self.note(id, last_use))
+    }
+
+    fn revision(&self) -> Stored<'_, u64> {
+        Box::pin(async move { with_keys!(self, _ring => self.records.revision()) })
+    }
+
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
+        Box::pin(async move {
+            let ring = self.ring().await?;
+            self.lease(ring.index.place(Kind::Lease, &key.tuple(), b"").name, life).await
+        })
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let released = self.records.release_lease(lease.place(), lease.holder).await;
+            released.map_err(|fault| self.told(fault))
+        })
+    }
+
+    fn emptied(&self) -> u64 {
+        self.emptied.load(Ordering::Acquire)
+    }
+
+    fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
+        self.records.passing().map(|_| self as &dyn SharedTokens)
+    }
+}

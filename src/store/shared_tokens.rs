@@ -1,0 +1,138 @@
+//! Access tokens that replicas share, so that one request to Entra serves them all.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::plain::{self, NotARecord};
+use super::records::PassingRecords;
+use super::seal::{Kind, Place};
+use super::sealed::{Ring, Sealed, own_fault};
+use super::{Lease, StoreError, Stored};
+use crate::clock::UnixTime;
+use crate::oauth::grant::TokenKey;
+use crate::secret::{AccessToken, Password};
+
+/// Whose token. The password is part of it: who presents another one asks for something else, and finds nothing.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedKey<'a> {
+    /// What makes it this token and no other.
+    pub token: &'a TokenKey,
+    /// What earned it (`grant: password`).
+    pub password: Option<&'a Password>,
+}
+
+/// A token as another replica left it.
+#[derive(Clone, Debug)]
+pub struct SharedToken {
+    /// The token.
+    pub access_token: Arc<AccessToken>,
+    /// When it was asked for, by the clock of whoever asked.
+    pub requested_at: UnixTime,
+    /// When it ends, by the same clock.
+    pub expires_at: UnixTime,
+}
+
+/// What replicas share while it lives. All of it may vanish at any time; nothing of it is waited for long.
+pub trait SharedTokens: Send + Sync {
+    /// The token, if a replica has left one.
+    fn token<'a>(&'a self, key: SharedKey<'a>) -> Stored<'a, Option<SharedToken>>;
+
+    /// Leaves a token, for `life` at most.
+    fn leave<'a>(&'a self, key: SharedKey<'a>, token: &'a SharedToken, life: Duration) -> Stored<'a, ()>;
+
+    /// Takes a token away, because Entra no longer accepts what earned it.
+    fn forget<'a>(&'a self, key: SharedKey<'a>) -> Stored<'a, ()>;
+
+    /// The right to ask Entra for the token: for `life`, or until it is given back with [`super::Store::release`]. `None`:
+    /// another replica has it.
+    fn lease_request<'a>(&'a self, key: SharedKey<'a>, life: Duration) -> Stored<'a, Option<Lease>>;
+
+    /// Prolongs a lease; false when it has ended and another replica has it.
+    fn prolong<'a>(&'a self, lease: &'a Lease, life: Duration) -> Stored<'a, bool>;
+}
+
+#[derive(Serialize)]
+struct TokenOut<'a> {
+    access_token: &'a str,
+    requested_at: u64,
+    expires_at: u64,
+}
+
+#[derive(Deserialize)]
+struct TokenIn {
+    access_token: String,
+    requested_at: u64,
+    expires_at: u64,
+}
+
+impl SharedKey<'_> {
+    fn place(self, ring: &Ring, kind: Kind) -> Place {
+        ring.index.place(kind, self.token, self.password.map_or(b"", |password| password.expose().as_bytes()))
+    }
+}
+
+impl Sealed {
+    fn passing(&self) -> Result<&dyn PassingRecords, StoreError> {
+        // Asked for only where there is some: see `Store::shared_tokens`.
+        self.records().passing().ok_or_else(own_fault)
+    }
+
+    async fn read_token(&self, key: SharedKey<'_>) -> Result<Option<SharedToken>, StoreError> {
+        let ring = self.ring().await?;
+        let place = key.place(&ring, Kind::AccessToken);
+        let record = self.passing()?.get(place).await.map_err(|fault| self.told(fault))?;
+        // What cannot be opened is of a key that was rotated away, or is not ours: as good as none.
+        let opened = record.and_then(|record| ring.open(&place, &record).ok());
+        let token = opened.and_then(|plain| serde_json::from_slice::<TokenIn>(&plain).ok());
+        Ok(token.map(|token| SharedToken {
+            access_token: Arc::new(AccessToken::new(token.access_token)),
+            requested_at: UnixTime(token.requested_at),
+            expires_at: UnixTime(token.expires_at),
+        }))
+    }
+
+    async fn leave_token(&self, key: SharedKey<'_>, token: &SharedToken, life: Duration) -> Result<(), StoreError> {
+        let ring = self.ring().await?;
+        let place = key.place(&ring, Kind::AccessToken);
+        let plain = plain::write(&TokenOut {
+            access_token: token.access_token.expose(),
+            requested_at: token.requested_at.0,
+            expires_at: token.expires_at.0,
+        });
+        let record = ring.seal(&place, plain.map_err(|NotARecord| own_fault())?)?;
+        self.passing()?.keep(place, record, life).await.map_err(|fault| self.told(fault))
+    }
+}
+
+impl SharedTokens for Sealed {
+    fn token<'a>(&'a self, key: SharedKey<'a>) -> Stored<'a, Option<SharedToken>> {
+        Box::pin(self.read_token(key))
+    }
+
+    fn leave<'a>(&'a self, key: SharedKey<'a>, token: &'a SharedToken, life: Duration) -> Stored<'a, ()> {
+        Box::pin(self.leave_token(key, token, life))
+    }
+
+    fn forget<'a>(&'a self, key: SharedKey<'a>) -> Stored<'a, ()> {
+        Box::pin(async move {
+            let place = key.place(&*self.ring().await?, Kind::AccessToken);
+            self.passing()?.forget(place).await.map_err(|fault| self.told(fault))
+        })
+    }
+
+    fn lease_request<'a>(&'a self, key: SharedKey<'a>, life: Duration) -> Stored<'a, Option<Lease>> {
+        Box::pin(async move {
+            let place = key.place(&*self.ring().await?, Kind::Lease);
+            self.lease(place.name, life).await
+        })
+    }
+
+    fn prolong<'a>(&'a self, lease: &'a Lease, life: Duration) -> Stored<'a, bool> {
+        Box::pin(async move {
+            let prolonged = self.records().take_lease(lease.place(), lease.holder, life).await;
+            prolonged.map_err(|fault| self.told(fault))
+        })
+    }
+}

@@ -1,0 +1,97 @@
+//! What goes in comes out, for one process and for several.
+
+use std::fs;
+use std::time::Duration;
+
+use gatepost::clock::UnixTime;
+use gatepost::store::{DevicePasswordId, LastUse, SignInRefused, StoreError, Verifier};
+
+use crate::support::{Directory, key, password, sign_in, token_of};
+
+#[tokio::test]
+async fn a_sign_in_outlives_the_process_and_is_replaced_only_as_it_was_read() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    assert!(store.sign_in(&key("alice")).await.unwrap().is_none());
+    let first = store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
+    drop(store);
+
+    let (store, other) = (directory.open().await.unwrap(), directory.open().await.unwrap());
+    let mut newer = sign_in("two");
+    newer.refused = Some(SignInRefused { at: UnixTime(5), code: Some(70043) });
+    let second = other.put_sign_in(&key("alice"), &newer, Some(first)).await.unwrap();
+    assert_eq!(store.put_sign_in(&key("alice"), &sign_in("lost"), Some(first)).await, Err(StoreError::Changed));
+    let (kept, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
+    assert_eq!((kept.refresh_token.expose(), version, kept.refused), ("two", second, newer.refused));
+    assert_eq!((kept.scope, kept.rotated_at), (newer.scope, newer.rotated_at));
+    assert!(store.sign_in(&key("bob")).await.unwrap().is_none());
+
+    // A new sign-in replaces whatever is there.
+    other.put_sign_in(&key("alice"), &sign_in("three"), None).await.unwrap();
+    assert_eq!(token_of(&*store, "alice").await.as_deref(), Some("three"));
+    let all = store.sign_ins().await.unwrap();
+    assert_eq!(all.len(), 1);
+    assert_eq!((&all[0].0, all[0].1.refresh_token.expose()), (&key("alice"), "three"));
+
+    assert!(store.remove_sign_in(&key("alice")).await.unwrap());
+    assert!(!store.remove_sign_in(&key("alice")).await.unwrap());
+    assert_eq!(store.put_sign_in(&key("alice"), &sign_in("lost"), Some(second)).await, Err(StoreError::Changed));
+}
+
+#[tokio::test]
+async fn device_passwords_come_back_whole() {
+    let directory = Directory::new();
+    let (store, other) = (directory.open().await.unwrap(), directory.open().await.unwrap());
+    let (scanner, mut chosen) = (password("aaaaaaaa"), password("bbbbbbbb"));
+    chosen.verifier = Verifier::Chosen("$argon2id$…".into());
+    (chosen.expires_at, chosen.protocols) = (None, Vec::new());
+    store.add_device_password(&scanner).await.unwrap();
+    store.add_device_password(&chosen).await.unwrap();
+    assert_eq!(other.device_passwords().await.unwrap(), [scanner.clone(), chosen.clone()]);
+
+    let used = LastUse { at: UnixTime(9), from: "192.168.7.9".parse().unwrap() };
+    let before = other.revision().await.unwrap();
+    store.note_use(&scanner.id, used).await.unwrap();
+    store.note_use(&DevicePasswordId("absent".into()), used).await.unwrap();
+    assert_eq!(other.revision().await.unwrap(), before, "a use is no change");
+    assert_eq!(other.device_passwords().await.unwrap()[0].last_use, Some(used));
+
+    assert!(other.revoke_device_password(&scanner.id).await.unwrap());
+    assert!(!other.revoke_device_password(&scanner.id).await.unwrap());
+    assert_ne!(store.revision().await.unwrap(), before);
+    assert_eq!(store.device_passwords().await.unwrap(), [chosen]);
+}
+
+#[tokio::test]
+async fn the_files_tell_nothing() {
+    let directory = Directory::new();
+    let store = directory.open().await.unwrap();
+    store.put_sign_in(&key("alice"), &sign_in("0.AXoA-canary"), None).await.unwrap();
+    store.add_device_password(&password("aaaaaaaa")).await.unwrap();
+    for entry in fs::read_dir(directory.path()).unwrap() {
+        let path = entry.unwrap().path();
+        let content = fs::read(&path).unwrap();
+        for word in ["canary", "alice", "contoso", "scanner", "Scanner", "aaaaaaaa", "outlook"] {
+            let found = content.windows(word.len()).any(|part| part == word.as_bytes());
+            assert!(!found, "{word} in {}", path.display());
+        }
+    }
+}
+
+#[tokio::test]
+async fn one_at_a_time_renews_a_sign_in() {
+    let directory = Directory::new();
+    let (service, command) = (directory.open().await.unwrap(), directory.open().await.unwrap());
+    let minute = Duration::from_secs(60);
+    let lease = service.lease_sign_in(&key("alice"), minute).await.unwrap().unwrap();
+    assert!(command.lease_sign_in(&key("alice"), minute).await.unwrap().is_none());
+    assert!(command.lease_sign_in(&key("bob"), minute).await.unwrap().is_some());
+    service.release(&lease).await.unwrap();
+    let lease = command.lease_sign_in(&key("alice"), Duration::from_millis(30)).await.unwrap().unwrap();
+    tokio::time::sleep(Duration::from_millis(40)).await;
+    let next = service.lease_sign_in(&key("alice"), minute).await.unwrap().unwrap();
+    // It has ended, and another has it.
+    command.release(&lease).await.unwrap();
+    assert!(command.lease_sign_in(&key("alice"), minute).await.unwrap().is_none());
+    service.release(&next).await.unwrap();
+}
