@@ -17,6 +17,7 @@ use gatepost::config::{
 use gatepost::login::{Gatekeeper, LoginRequest, password};
 use gatepost::oauth::endpoint::Exchange;
 use gatepost::oauth::{Answer, TokenEndpoint, TokenRequest, response};
+use gatepost::proto::Protocol;
 use gatepost::secret::Password;
 use gatepost::store::MemoryStore;
 
@@ -61,6 +62,7 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
     let config = Config {
         listeners: Vec::new(),
         accounts: Accounts::new((0..accounts).map(account).collect()),
+        unproved: Vec::new(),
         forward_proxy: None,
         trust: Trust { system_roots: false, additional_ca: None },
         state: State::Memory,
@@ -85,7 +87,13 @@ fn warm_logins(c: &mut Criterion) {
             let login = LoginName::parse(&format!("user{}@contoso.example", accounts - 1)).expect("a valid name");
             let source = IpAddr::from([192, 0, 2, 1]);
             let admit = async || {
-                let request = LoginRequest { login: &login, acting_as: None, password: &password, source };
+                let request = LoginRequest {
+                    login: &login,
+                    acting_as: None,
+                    password: &password,
+                    source,
+                    protocol: Protocol::Imap,
+                };
                 gate.admit(request, Duration::ZERO).await.expect("the password is right")
             };
             runtime.block_on(admit());

@@ -14,6 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
+use crate::config::problem::Problems;
 use crate::config::{Config, Identity, ListenerTls, Upstream};
 use crate::login::Gatekeeper;
 use crate::net::census::{Census, Full};
@@ -23,7 +24,7 @@ use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Shared, announce, mail};
-use crate::store::{self, OpenError};
+use crate::store::{self, OpenError, Store};
 use crate::tls::client::UpstreamTrust;
 use crate::tls::server::{self, ServerError};
 
@@ -59,6 +60,9 @@ pub enum StartError {
         /// The name.
         name: String,
     },
+    /// Accounts that anybody who reaches a port could open.
+    #[error("{0}")]
+    Unproved(Problems),
 }
 
 fn hint(error: &io::Error) -> &'static str {
@@ -102,11 +106,22 @@ impl Stop {
 }
 
 impl App {
-    /// Binds every listener, opens the store and makes ready what logins will need. Nothing is fetched yet.
+    /// Opens the store that the configuration names, and goes on as [`App::with_store`].
     ///
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(config: Config) -> Result<Self, StartError> {
+        let store = store::open(&config.state).await?;
+        Self::with_store(config, store).await
+    }
+
+    /// Binds every listener and makes ready what logins will need, with the sign-ins and device passwords of `store`.
+    /// Nothing is fetched yet.
+    ///
+    /// # Errors
+    /// See [`StartError`].
+    pub async fn with_store(config: Config, store: Arc<dyn Store>) -> Result<Self, StartError> {
+        refuse_unproved(&config, &*store).await?;
         let config = Arc::new(config);
         let limits = config.limits.clone();
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
@@ -157,7 +172,6 @@ impl App {
         let dialer = Dialer::new(Arc::clone(&config));
         let opener = Opener::new(dialer, Arc::clone(&trust), &limits, Arc::clone(&server_name));
         let endpoint: Arc<dyn TokenEndpoint> = Arc::new(HttpEndpoint::new(Arc::clone(&config), trust));
-        let store = store::open(&config.state).await?;
         let shared = Arc::new(Shared {
             gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, store, Clock::system()),
             opener,
@@ -216,6 +230,25 @@ impl App {
         }
         upkeep.abort();
         cut
+    }
+}
+
+/// Does not start with an account that has neither a password nor a device password. That this cannot be looked up is no
+/// reason not to start: such an account lets nobody in.
+async fn refuse_unproved(config: &Config, store: &dyn Store) -> Result<(), StartError> {
+    if config.unproved.is_empty() {
+        return Ok(());
+    }
+    match store.device_passwords().await {
+        Ok(passwords) => {
+            config.unproved_accounts(&passwords).map_or(Ok(()), |problems| Err(StartError::Unproved(problems)))
+        }
+        Err(error) => {
+            tracing::warn!(
+                "device passwords cannot be looked up; accounts without another password let nobody in: {error}"
+            );
+            Ok(())
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! Time as an argument: the code that decides about lifetimes asks a [`Clock`], so that a test can set it.
 
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
+
+use time::{Date, Month, OffsetDateTime};
 
 /// A point in time, as the duration since [`PAST`] before the clock was made. Only differences mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -46,6 +49,42 @@ impl UnixTime {
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The beginning of a day, UTC, from `2027-01-31`; `None` when that is not a day, or before 1970.
+    pub fn parse_day(text: &str) -> Option<Self> {
+        let mut parts = text.split('-');
+        let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
+        let digits = |part: &str, count| part.len() == count && part.bytes().all(|octet| octet.is_ascii_digit());
+        if parts.next().is_some() || !digits(year, 4) || !digits(month, 2) || !digits(day, 2) {
+            return None;
+        }
+        let month = Month::try_from(month.parse::<u8>().ok()?).ok()?;
+        let date = Date::from_calendar_date(year.parse().ok()?, month, day.parse().ok()?).ok()?;
+        date.midnight().assume_utc().unix_timestamp().try_into().ok().map(Self)
+    }
+
+    /// As RFC 3339 writes it, such as `2027-01-31T00:00:00Z`.
+    pub fn rfc3339(self) -> String {
+        let at = self.calendar();
+        let (date, (hour, minute, second)) = (at.date(), at.to_hms());
+        format!("{date}T{hour:02}:{minute:02}:{second:02}Z")
+    }
+
+    fn calendar(self) -> OffsetDateTime {
+        let seconds = i64::try_from(self.0).ok();
+        // Beyond the year 9999 nothing is told apart.
+        seconds
+            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+            .unwrap_or_else(|| Date::MAX.midnight().assume_utc())
+    }
+}
+
+impl fmt::Display for UnixTime {
+    /// To the minute, such as `2027-01-31 00:00 UTC`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.calendar();
+        write!(f, "{} {:02}:{:02} UTC", at.date(), at.hour(), at.minute())
     }
 }
 
@@ -102,6 +141,18 @@ impl Clock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_day_is_read_and_shown() {
+        let day = UnixTime::parse_day("2027-01-31").unwrap();
+        assert_eq!(day, UnixTime(1_801_353_600));
+        assert_eq!(day.to_string(), "2027-01-31 00:00 UTC");
+        assert_eq!(day.after(Duration::from_secs(3_661)).rfc3339(), "2027-01-31T01:01:01Z");
+        assert_eq!(UnixTime(u64::MAX).to_string(), "9999-12-31 00:00 UTC");
+        for text in ["", "2027", "2027-02-29", "2027-1-31", "31.01.2027", "2027-01-31-", "1969-12-31", "+027-01-31"] {
+            assert_eq!(UnixTime::parse_day(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_manual_clock_moves_only_by_hand() {

@@ -5,16 +5,24 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{CONFIGURATION, DONE, Settings};
+use super::{CONFIGURATION, DONE, FAILED, Settings, run};
 use crate::config::load::DEFAULT_FILE;
-use crate::config::problem::{Place, Problem};
+use crate::config::problem::{Place, Problem, Problems};
 use crate::config::{Config, Grant, Listener, ListenerTls, ProxyAuthentication, UpstreamTls};
+use crate::store;
 
 /// Checks the configuration; text goes to standard output when it is right, to standard error when it is wrong, JSON
 /// always to standard output. Gives the exit code.
 pub fn check(settings: &Settings, json: bool) -> u8 {
     let file = settings.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
-    match settings.load(std::env::vars_os()) {
+    let checked = settings.load(std::env::vars_os()).map(|config| look_up(&config).map(|unproved| (config, unproved)));
+    let checked = match checked {
+        Ok(Ok((_, Some(unproved)))) => Err(unproved),
+        Ok(Ok((config, None))) => Ok(config),
+        Ok(Err(code)) => return code,
+        Err(problems) => Err(problems),
+    };
+    match checked {
         Ok(config) if json => {
             println!("{}", as_json(&config));
             DONE
@@ -29,6 +37,25 @@ pub fn check(settings: &Settings, json: bool) -> u8 {
             CONFIGURATION
         }
         Err(problems) => super::report(&problems),
+    }
+}
+
+/// What only the store can tell: whether each account has a password. Looked up when it matters; an exit code when it
+/// cannot be.
+fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
+    if config.unproved.is_empty() {
+        return Ok(None);
+    }
+    let passwords = run::runtime()?.block_on(async {
+        let store = store::open(&config.state).await?;
+        anyhow::Ok(store.device_passwords().await?)
+    });
+    match passwords {
+        Ok(passwords) => Ok(config.unproved_accounts(&passwords)),
+        Err(error) => {
+            eprintln!("gatepost: whether each account has a password cannot be looked up: {error:#}");
+            Err(FAILED)
+        }
     }
 }
 

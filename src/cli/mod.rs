@@ -4,15 +4,20 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
 
-use crate::config::Config;
-use crate::config::load;
+use crate::account::LoginName;
+use crate::clock::UnixTime;
 use crate::config::problem::Problems;
+use crate::config::{Config, load, value};
+use crate::proto::Protocol;
 
 pub mod cert;
 pub mod check;
+mod client_settings;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod password;
@@ -63,7 +68,7 @@ pub enum Command {
     },
     /// Make a local certificate authority and a server certificate
     Cert(CertOptions),
-    /// Make password hashes for accounts with `grant: client_credentials`
+    /// Make, list and revoke device passwords, for accounts whose password Entra does not know
     #[command(subcommand)]
     Password(PasswordCommand),
 }
@@ -143,12 +148,108 @@ fn host(text: &str) -> Result<Host, String> {
 /// What to do with passwords.
 #[derive(Debug, Subcommand)]
 pub enum PasswordCommand {
+    /// Make a device password and print it once, with the settings for the device
+    Add(AddOptions),
+    /// List device passwords, with their use
+    List(ListOptions),
+    /// Revoke a device password and end its sessions
+    Revoke(RevokeOptions),
     /// Print the hash of a password, for `passwords` in the configuration; the password is read from standard input
     Hash {
         /// Make a password and print it once, with its hash
         #[arg(long)]
         generate: bool,
     },
+}
+
+/// What a device password is for.
+#[derive(Debug, Args)]
+pub struct AddOptions {
+    /// The address that it opens, or an alias of it
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: LoginName,
+    /// What it is called in lists and in the log, such as "Scanner, 3rd floor"
+    #[arg(long)]
+    pub name: String,
+    /// Only over this protocol: imap, pop3 or smtp; may be repeated
+    #[arg(long = "protocol", value_name = "PROTOCOL", value_parser = protocol)]
+    pub protocols: Vec<Protocol>,
+    /// Only from this network or address, such as 192.168.7.0/24; may be repeated
+    #[arg(long = "from", value_name = "NETWORK", value_parser = network)]
+    pub from: Vec<IpNet>,
+    /// Only until the beginning of this day (2027-01-31, UTC), or for so long (90d, 12h)
+    #[arg(long, value_name = "WHEN", value_parser = expiry)]
+    pub expires: Option<Expiry>,
+    /// Read a password of one's own, from the terminal or from standard input
+    #[arg(long)]
+    pub chosen: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Which device passwords to list.
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// Only those of this address or alias
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: Option<LoginName>,
+    /// Write a JSON array instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Which device password to revoke.
+#[derive(Debug, Args)]
+pub struct RevokeOptions {
+    /// Its id, as `list` and the log show it
+    #[arg(value_name = "ID", required_unless_present = "login", conflicts_with = "login")]
+    pub id: Option<String>,
+    /// The address that it opens, or an alias of it
+    #[arg(long, value_name = "LOGIN", value_parser = login, requires = "name")]
+    pub login: Option<LoginName>,
+    /// With --login: its name
+    #[arg(long, requires = "login")]
+    pub name: Option<String>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// When something ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// At this time.
+    At(UnixTime),
+    /// So long from now.
+    After(Duration),
+}
+
+fn login(text: &str) -> Result<LoginName, String> {
+    LoginName::parse(text).map_err(|error| error.to_string())
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    let protocols = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp].map(|protocol| (protocol.name(), protocol));
+    value::choice(text, &protocols).map_err(|wrong| wrong.to_string())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    value::network(text).map_err(|wrong| wrong.to_string())
+}
+
+fn expiry(text: &str) -> Result<Expiry, String> {
+    const LONGEST: Duration = Duration::from_secs(3_650 * 24 * 3_600);
+    if let Some(day) = UnixTime::parse_day(text) {
+        return Ok(Expiry::At(day));
+    }
+    let after = value::duration(text, &(Duration::from_secs(1)..=LONGEST));
+    after
+        .map(Expiry::After)
+        .map_err(|_| "write a day such as 2027-01-31, or a time up to ten years such as 90d".to_owned())
 }
 
 /// Parses the process's arguments, does what they say, and gives the exit code.
@@ -160,6 +261,9 @@ pub fn main() -> ExitCode {
         #[cfg(feature = "sandbox")]
         Command::Demo { port_base } => demo::demo(port_base),
         Command::Cert(options) => cert::cert(&options),
+        Command::Password(PasswordCommand::Add(options)) => password::add::add(&options),
+        Command::Password(PasswordCommand::List(options)) => password::list::list(&options),
+        Command::Password(PasswordCommand::Revoke(options)) => password::revoke::revoke(&options),
         Command::Password(PasswordCommand::Hash { generate }) => password::hash(generate),
     };
     ExitCode::from(code)
@@ -204,6 +308,49 @@ mod tests {
         assert!(host("*.mail.example").is_ok());
         for text in ["", "a b", "-", "a_/b", "mail..example"] {
             assert!(host(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_password_has_a_scope_and_an_end() {
+        let add = |arguments: &[&str]| -> Result<AddOptions, clap::error::ErrorKind> {
+            let all: Vec<&str> = ["password", "add", "Scan7", "--name", "x"].iter().chain(arguments).copied().collect();
+            match parse(&all)?.command {
+                Some(Command::Password(PasswordCommand::Add(options))) => Ok(options),
+                command => panic!("{command:?}"),
+            }
+        };
+        let options = add(&["--protocol", "smtp", "--protocol", "imap", "--from", "192.168.7.9"]).unwrap();
+        assert_eq!((options.login.as_str(), options.expires), ("scan7", None));
+        assert_eq!(options.protocols, [Protocol::Smtp, Protocol::Imap]);
+        assert_eq!(options.from, ["192.168.7.9/32".parse().unwrap()]);
+        let expires = |when: &str| add(&["--expires", when]).map(|options| options.expires.unwrap());
+        assert_eq!(expires("2027-01-31"), Ok(Expiry::At(UnixTime(1_801_353_600))));
+        assert_eq!(expires("90d"), Ok(Expiry::After(Duration::from_secs(90 * 86_400))));
+        for wrong in [
+            &["--expires", "tomorrow"][..],
+            &["--expires", "2027-02-30"],
+            &["--expires", "0d"],
+            &["--protocol", "ftp"],
+            &["--from", "192.168.7.9/24"],
+        ] {
+            assert_eq!(add(wrong).unwrap_err(), clap::error::ErrorKind::ValueValidation, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_revoked_is_named_in_one_way() {
+        use clap::error::ErrorKind;
+        for (arguments, expected) in [
+            (&["k7m2p4xq"][..], None),
+            (&["--login", "a@b", "--name", "x"], None),
+            (&[], Some(ErrorKind::MissingRequiredArgument)),
+            (&["--login", "a@b"], Some(ErrorKind::MissingRequiredArgument)),
+            (&["--name", "x"], Some(ErrorKind::MissingRequiredArgument)),
+            (&["k7m2p4xq", "--login", "a@b", "--name", "x"], Some(ErrorKind::ArgumentConflict)),
+        ] {
+            let all: Vec<&str> = ["password", "revoke"].iter().chain(arguments).copied().collect();
+            assert_eq!(parse(&all).err(), expected, "{arguments:?}");
         }
     }
 

@@ -5,7 +5,7 @@ use std::process;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{FAILED, Settings, report};
-use crate::app::{App, Stop};
+use crate::app::{App, StartError, Stop};
 use crate::config::ListenerTls;
 use crate::process::prepare;
 use crate::telemetry::log;
@@ -30,6 +30,7 @@ pub fn run(settings: &Settings) -> u8 {
     runtime.block_on(async {
         let app = match App::bind(config).await {
             Ok(app) => app,
+            Err(StartError::Unproved(problems)) => return report(&problems),
             Err(error) => {
                 tracing::error!("not started: {error}");
                 return FAILED;

@@ -7,9 +7,10 @@ use std::time::Duration;
 use url::Url;
 
 use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, is_domain, tenant};
+use super::problem::Problem;
 use super::reader::{Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, secrets};
+use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved, secrets};
 use crate::account::{LoginName, MailAddress, NameError, is_guid};
 use crate::login::password::check_phc;
 use crate::secret::ClientSecret;
@@ -111,15 +112,29 @@ impl Shared {
     }
 }
 
-/// Reads both sections, and the cloud that decides the listeners' upstreams.
-pub(super) fn read(root: &Section<'_>) -> (Accounts, Cloud) {
+/// What both sections come to.
+pub(super) struct Read {
+    pub(super) accounts: Accounts,
+    /// Accounts that need a device password.
+    pub(super) unproved: Vec<Unproved>,
+    /// Decides the listeners' upstreams.
+    pub(super) cloud: Cloud,
+}
+
+/// Reads both sections.
+pub(super) fn read(root: &Section<'_>) -> Read {
     let microsoft = root.section("microsoft");
     let defaults = Shared::read(&microsoft);
     microsoft.finish();
     let cloud = defaults.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
 
-    let mut reader =
-        Reader { microsoft: &microsoft, defaults: &defaults, names: HashMap::new(), applications: Vec::new() };
+    let mut reader = Reader {
+        microsoft: &microsoft,
+        defaults: &defaults,
+        names: HashMap::new(),
+        applications: Vec::new(),
+        unproved: Vec::new(),
+    };
     let mut entries = Vec::new();
     match root.get("accounts") {
         None => entries.extend(reader.everybody()),
@@ -134,7 +149,7 @@ pub(super) fn read(root: &Section<'_>) -> (Accounts, Cloud) {
             entries.extend(items.iter().filter_map(|item| reader.account(&item.section())));
         }
     }
-    (Accounts::new(entries), cloud)
+    Read { accounts: Accounts::new(entries), unproved: reader.unproved, cloud }
 }
 
 struct Reader<'r, 'a> {
@@ -143,20 +158,13 @@ struct Reader<'r, 'a> {
     /// Every pattern and alias so far, with the path of its entry.
     names: HashMap<String, String>,
     applications: Vec<Arc<Application>>,
+    unproved: Vec<Unproved>,
 }
 
 impl Reader<'_, '_> {
     /// The one entry of a configuration without `accounts`.
     fn everybody(&mut self) -> Option<Arc<Account>> {
-        let microsoft = self.microsoft;
-        if let Setting::Value(GrantKind::ClientCredentials) = self.defaults.grant {
-            microsoft.problem(
-                "with `client_credentials` anybody who reaches the port would own every mailbox",
-                "list `accounts` with `passwords`, each made by `gatepost password hash`",
-            );
-            return None;
-        }
-        self.finish(microsoft, &self.defaults.clone(), LoginPattern::Any, Vec::new(), None, Some(Vec::new()))
+        self.finish(self.microsoft, &self.defaults.clone(), LoginPattern::Any, Vec::new(), None, Some(Vec::new()))
     }
 
     fn account(&mut self, section: &Section<'_>) -> Option<Arc<Account>> {
@@ -268,22 +276,16 @@ impl Reader<'_, '_> {
                 None
             }
             GrantKind::Password => Some(Grant::Password),
-            GrantKind::ClientCredentials if passwords.is_empty() => {
-                section.problem(
-                    format!(
-                        "{} has no password: with `client_credentials` anybody who reaches the port would own the mailbox",
-                        quoted(&pattern.to_string())
-                    ),
-                    "run `gatepost password hash` and put what it prints into `passwords`",
-                );
-                None
-            }
             GrantKind::ClientCredentials => Some(Grant::ClientCredentials),
         };
-        if let (Some(Grant::ClientCredentials), LoginPattern::Any | LoginPattern::Domain(_)) = (&grant, &pattern) {
+        if grant == Some(Grant::ClientCredentials) && passwords.is_empty() {
+            self.unproved.push(Unproved { pattern: pattern.clone(), problem: no_password(section, &pattern) });
+        }
+        if let (Some(Grant::ClientCredentials), LoginPattern::Any | LoginPattern::Domain(_), false) =
+            (&grant, &pattern, passwords.is_empty())
+        {
             section.context().note(format!(
-                "whoever knows a password of the account `{}` can open every mailbox that it stands for",
-                pattern
+                "whoever knows one of the `passwords` of the account `{pattern}` can open every mailbox that it stands for"
             ));
         }
         let token_expiry_margin = shared.token_expiry_margin.clone().or_default(EXPIRY_MARGIN);
@@ -390,6 +392,21 @@ fn fit_tenant(tenant: Tenant, kind: Option<GrantKind>, pattern: &LoginPattern) -
         (Tenant::OfLogin, LoginPattern::Domain(domain)) => domain_as_tenant(domain),
         _ => Ok(tenant),
     }
+}
+
+fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
+    let login = match pattern {
+        LoginPattern::Address(address) => address.to_string(),
+        LoginPattern::Domain(domain) => format!("someone@{domain}"),
+        LoginPattern::Any => "LOGIN".to_owned(),
+    };
+    section.as_problem(
+        format!(
+            "{} has no password: with `client_credentials` anybody who reaches the port would own the mailbox",
+            quoted(&pattern.to_string())
+        ),
+        format!("make a device password with `gatepost password add {login} --name …`"),
+    )
 }
 
 fn domain_as_tenant(domain: &str) -> Result<Tenant, Wrong> {

@@ -29,7 +29,7 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
         );
     }
     let root = context.root();
-    let (accounts, cloud) = accounts::read(&root);
+    let accounts::Read { accounts, unproved, cloud } = accounts::read(&root);
     let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);
     let forward_proxy = forward_proxy::read(&root);
     let trust = read_trust(&root.section("trust"));
@@ -44,7 +44,7 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     problems.extend(early);
     match (Problems::new(problems), trust, state, log) {
         (None, Some(trust), Some(state), Some(log)) => {
-            Ok(Config { listeners, accounts, forward_proxy, trust, state, limits, log, notes })
+            Ok(Config { listeners, accounts, unproved, forward_proxy, trust, state, limits, log, notes })
         }
         (Some(problems), ..) => Err(problems),
         // Nothing is left out without a problem; should it happen, starting without it would be worse than not starting.

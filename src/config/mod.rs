@@ -32,7 +32,10 @@ mod reader;
 mod render;
 mod secrets;
 mod state;
-mod value;
+mod unproved;
+pub(crate) mod value;
+
+pub use unproved::Unproved;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// Who may log in.
     pub accounts: Accounts,
+    /// Accounts that need a device password in the store: [`Config::unproved_accounts`].
+    pub unproved: Vec<Unproved>,
     /// The corporate proxy, for mail and token requests alike. `None`: straight.
     pub forward_proxy: Option<ForwardProxy>,
     /// Whom to trust upstream.

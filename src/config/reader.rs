@@ -40,15 +40,20 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn problem(&self, place: Place, key: &str, reason: impl Into<String>, hint: impl Into<String>) {
+        let problem = self.as_problem(place, key, reason, hint);
+        self.problems.borrow_mut().push(problem);
+    }
+
+    fn as_problem(&self, place: Place, key: &str, reason: impl Into<String>, hint: impl Into<String>) -> Problem {
         let file = self.document.file.as_ref();
-        self.problems.borrow_mut().push(Problem {
+        Problem {
             excerpt: file.and_then(|(_, text)| render::excerpt(text, &place, &self.document.merged.masked)),
             file: file.map(|(name, _)| name.clone()),
             place,
             key: key.to_owned(),
             reason: reason.into(),
             hint: hint.into(),
-        });
+        }
     }
 
     /// Something that works but should be known.
@@ -153,6 +158,11 @@ impl<'a> Section<'a> {
     /// Reports something about the section itself.
     pub(super) fn problem(&self, reason: impl Into<String>, hint: impl Into<String>) {
         self.context.problem(self.place(), &self.path, reason, hint);
+    }
+
+    /// Something about the section itself, not reported yet.
+    pub(super) fn as_problem(&self, reason: impl Into<String>, hint: impl Into<String>) -> Problem {
+        self.context.as_problem(self.place(), &self.path, reason, hint)
     }
 
     pub(super) fn place(&self) -> Place {

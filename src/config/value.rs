@@ -1,5 +1,6 @@
 //! Text to typed values: durations, sizes, addresses, words. Pure; each refusal says why and what to write instead.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -8,9 +9,15 @@ use ipnet::IpNet;
 
 /// Why a text is not the value that its key wants.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(crate) struct Wrong {
     pub(super) reason: String,
     pub(super) hint: String,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.reason, self.hint)
+    }
 }
 
 pub(super) fn wrong<T>(reason: impl Into<String>, hint: impl Into<String>) -> Result<T, Wrong> {
@@ -50,7 +57,7 @@ pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
+pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
@@ -80,7 +87,7 @@ pub(super) fn count(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Wron
 const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A whole number with `ms`, `s`, `m`, `h` or `d`.
-pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
+pub(crate) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
     let between = || format!("write a time from {} to {}", show_duration(*range.start()), show_duration(*range.end()));
     let Some((number, unit)) = number_and_unit(text) else {
         return wrong(
@@ -179,7 +186,7 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Wrong> {
 }
 
 /// A network in CIDR form, or one address.
-pub(super) fn network(text: &str) -> Result<IpNet, Wrong> {
+pub(crate) fn network(text: &str) -> Result<IpNet, Wrong> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }

@@ -1,4 +1,5 @@
-//! Models of attacks on passwords: guesses against warm caches, and guesses that are meant to lock somebody out.
+//! Models of attacks on passwords: guesses against warm caches, and guesses that are meant to lock somebody out; and the
+//! tenants of one application kept apart.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -7,7 +8,7 @@ use std::sync::Mutex;
 use url::Url;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern};
+use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Tenant};
 use crate::oauth::fake::{self, FakeEndpoint, Fields, Reply};
 use crate::store::MemoryStore;
 
@@ -36,15 +37,19 @@ struct Gate {
 impl Gate {
     /// Everybody of one domain signs in with a password of their own.
     fn new(cloud: Cloud, entra: Arc<FakeEndpoint>) -> Self {
+        Self::with(LoginPattern::Domain("contoso.example".into()), "contoso.example".into(), cloud, entra)
+    }
+
+    fn with(pattern: LoginPattern, tenant: Tenant, cloud: Cloud, entra: Arc<FakeEndpoint>) -> Self {
         let application = Arc::new(Application {
             authority: Url::parse("https://login.example/").unwrap(),
-            tenant: "contoso.example".into(),
+            tenant,
             client_id: "app".into(),
             client_secret: None,
             cloud,
         });
         let everybody = Arc::new(Account {
-            pattern: LoginPattern::Domain("contoso.example".into()),
+            pattern,
             aliases: Vec::new(),
             grant: Grant::Password,
             passwords: Vec::new(),
@@ -62,7 +67,8 @@ impl Gate {
 
     async fn login(&self, source: Ipv4Addr, login: &str, password: &str) -> Result<Admission, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.to_owned()));
-        let request = LoginRequest { login: &login, acting_as: None, password: &password, source: source.into() };
+        let (source, protocol) = (source.into(), Protocol::Imap);
+        let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
         self.gate.admit(request, Duration::ZERO).await
     }
 }
@@ -193,4 +199,29 @@ async fn a_lock_that_others_caused_does_not_end_a_session_that_can_go_on() {
     }
     // 60 s without asking, doubling to 30 min: a handful of questions in fifty minutes of attack.
     assert!(world.entra.count() <= 1 + 6, "{}", world.entra.count());
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_domain_is_a_tenant_of_its_own() {
+    let entra = FakeEndpoint::with_password("right");
+    let world = Gate::with(LoginPattern::Any, Tenant::OfLogin, Cloud::Worldwide, entra);
+    for login in ["alice@fabrikam.example", "alice@adatum.example", "carol@fabrikam.example"] {
+        assert_eq!(world.login(HOME, login, "right").await.unwrap().origin, TokenOrigin::Fetched, "{login}");
+        assert_eq!(world.login(HOME, login, "right").await.unwrap().origin, TokenOrigin::Cached, "{login}");
+    }
+    let paths: Vec<String> = world.entra.asked().into_iter().map(|form| form[fake::PATH].clone()).collect();
+    let path = |tenant: &str| format!("/{tenant}/oauth2/v2.0/token");
+    assert_eq!(paths, [path("fabrikam.example"), path("adatum.example"), path("fabrikam.example")]);
+    assert_eq!(world.login(HOME, "alice@common", "right").await.unwrap_err().cause, "unknown-account");
+
+    // A tenant that asks to be left alone speaks for itself.
+    world.entra.judge_by(|form| match form[fake::PATH].contains("fabrikam") {
+        true => Reply::Raw(429, Some("120"), "{}"),
+        false => Reply::Token(3600),
+    });
+    assert_eq!(world.login(HOME, "dave@fabrikam.example", "right").await.unwrap_err().cause, "entra-throttles");
+    let before = world.entra.count();
+    assert_eq!(world.login(HOME, "erin@fabrikam.example", "right").await.unwrap_err().cause, "entra-throttles");
+    assert_eq!(world.entra.count(), before, "not asked again");
+    assert!(world.login(HOME, "erin@adatum.example", "right").await.is_ok());
 }

@@ -5,12 +5,15 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::failure::{Actor, Failure};
+use crate::login::LoginRequest;
+use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::forwarding::Hold;
 use crate::oauth::aadsts::{self, Class};
 use crate::oauth::endpoint::{TransportError, TransportFault};
 use crate::oauth::response::OauthError;
 use crate::oauth::source::FetchError;
 use crate::proto::Refusal;
+use crate::store::StoreError;
 
 /// The cause of a failure whose user name no account has.
 pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";
@@ -48,8 +51,58 @@ pub(super) fn wrong_local_password() -> Failure {
         Refusal::InvalidCredentials,
         Actor::Client,
         WRONG_PASSWORD,
-        "the password is none of the account's `passwords`",
-        "correct the password in the mail program, or make a new one with `gatepost password hash`",
+        "the password is none of the account's",
+        "correct the password in the mail program, or make a new one with `gatepost password add`",
+    ))
+}
+
+/// The client is told what it would be told for a wrong password.
+pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRequest<'_>) -> Failure {
+    let of = device.password();
+    let (cause, why, remedy) = match outside {
+        Outside::Ended(Ending::Expired) => (
+            Ending::Expired.cause(),
+            of.expires_at.map_or_else(|| "has expired".to_owned(), |at| format!("expired on {at}")),
+            "make a new one with `gatepost password add`",
+        ),
+        Outside::Ended(Ending::Revoked) => (
+            Ending::Revoked.cause(),
+            "was revoked a moment ago".to_owned(),
+            "make a new one with `gatepost password add`, if the device is to go on",
+        ),
+        Outside::Protocol => {
+            let allowed: Vec<&str> = of.protocols.iter().map(|protocol| protocol.name()).collect();
+            (
+                "password-for-other-protocols",
+                format!("is for {} only, and was presented over {}", allowed.join(" and "), request.protocol.name()),
+                "set up the device for its protocol, or make another password with `gatepost password add --protocol …`",
+            )
+        }
+        Outside::Network => {
+            let allowed: Vec<String> = of.from.iter().map(ToString::to_string).collect();
+            (
+                "password-for-other-networks",
+                format!("is for {} only, and was presented from {}", allowed.join(" and "), request.source),
+                "revoke the password if it may have leaked, or make another one with `gatepost password add --from …`",
+            )
+        }
+    };
+    delayed(failure(
+        Refusal::InvalidCredentials,
+        Actor::Operator,
+        cause,
+        format!("the device password {} `{}` is right, but it {why}", of.id, of.name),
+        remedy,
+    ))
+}
+
+pub(super) fn store_unavailable(error: &StoreError) -> Failure {
+    delayed(failure(
+        Refusal::Unavailable,
+        Actor::Operator,
+        "store-unavailable",
+        format!("the password is none of those known so far, and new ones cannot be looked up: {error}"),
+        "put the store right (`state` in the configuration); passwords known so far keep working",
     ))
 }
 

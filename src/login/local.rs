@@ -1,5 +1,5 @@
-//! Passwords that Gatepost proves itself, because Entra never sees the user: Argon2id, bounded in number and off the
-//! async threads; once proved, a keyed hash suffices.
+//! Passwords that a person chose and that Gatepost proves itself, because Entra never sees the user: Argon2id, bounded in
+//! number and off the async threads; once proved, a keyed hash suffices.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
-use crate::config::{Account, Config, Limits};
+use crate::config::{Config, Grant, Limits};
 use crate::login::forwarding::Source;
 use crate::login::password;
 use crate::login::refused::RefusedPasswords;
@@ -21,7 +21,7 @@ use crate::oauth::proof::Proof;
 use crate::oauth::source::Place;
 use crate::secret::Password;
 
-/// A wrong password is answered from memory so long: the hashes do not change while the process runs.
+/// A wrong password is answered from memory so long, while the hashes are the same.
 const REFUSED: Duration = Duration::from_secs(15 * 60);
 
 /// Most accepted passwords remembered.
@@ -40,16 +40,17 @@ pub(super) enum NotProved {
     Broken,
 }
 
+/// What an unknown name is checked against where no account has a hash to take instead. Whatever fits it is wrong.
+const DECOY: &str = "$argon2id$v=19$m=32768,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
 /// A password to be proved.
 pub(super) struct Claim<'a> {
-    /// The account, or the unknown name.
+    /// The account, or the unknown name: whose guesses are counted.
     pub(super) who: TokenKey,
-    /// Of the password, for `who`.
+    /// Of the password, for these very hashes.
     pub(super) proof: Proof,
     /// The password.
     pub(super) password: &'a Password,
-    /// Whose hashes it must fit; `None` for an unknown name, whose password is always wrong.
-    pub(super) account: Option<&'a Arc<Account>>,
     /// Who presents it.
     pub(super) source: Source,
 }
@@ -58,23 +59,29 @@ pub(super) struct Claim<'a> {
 pub(super) struct LocalPasswords {
     clock: Clock,
     memory: Duration,
-    accepted: DashMap<Proof, Moment>,
+    /// When, and which of the hashes it was.
+    accepted: DashMap<Proof, (Moment, usize)>,
     refused: RefusedPasswords,
     throttle: Throttle,
-    flights: Flights<Proof, Result<(), NotProved>>,
+    flights: Flights<Proof, Result<usize, NotProved>>,
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
     queue: usize,
     wait: Duration,
-    /// What an unknown name is checked against, so that it takes as long as a known one.
-    decoy: Option<Arc<Account>>,
+    /// What a name without hashes is checked against, so that it takes as long as one that has some. Empty where Entra
+    /// proves every password: there a known name takes its time at Entra.
+    decoy: Vec<String>,
 }
 
 impl LocalPasswords {
     pub(super) fn new(config: &Config, clock: Clock) -> Self {
         let Limits { accepted_password_memory, password_hashes, password_hash_queue, password_hash_wait, .. } =
             config.limits;
-        let decoy = config.accounts.entries().iter().find(|entry| !hashes(entry).is_empty());
+        let local = || config.accounts.entries().iter().filter(|entry| entry.grant != Grant::Password);
+        let decoy = match local().find(|entry| !entry.passwords.is_empty()) {
+            Some(entry) => entry.passwords.clone(),
+            None => local().next().map(|_| DECOY.to_owned()).into_iter().collect(),
+        };
         Self {
             clock,
             memory: accepted_password_memory,
@@ -86,33 +93,43 @@ impl LocalPasswords {
             waiting: AtomicUsize::new(0),
             queue: password_hash_queue,
             wait: password_hash_wait,
-            decoy: decoy.cloned(),
+            decoy,
         }
     }
 
-    /// Proves a password, within `limits.password_hash_wait` and the time of the hashes.
-    pub(super) async fn prove(self: &Arc<Self>, claim: Claim<'_>) -> Result<(), NotProved> {
+    /// Proves that a password fits one of `hashes`, within `limits.password_hash_wait` and the time of the hashes; the
+    /// result is the place of that one. Without hashes it is wrong, and that takes as long.
+    pub(super) async fn prove(
+        self: &Arc<Self>,
+        claim: Claim<'_>,
+        hashes: impl FnOnce() -> Vec<String>,
+    ) -> Result<usize, NotProved> {
         if let Some(known) = self.known(&claim.proof) {
             return known;
         }
-        let (against, counts) = match (claim.account, &self.decoy) {
-            (Some(account), _) => (Arc::clone(account), true),
-            (None, Some(decoy)) => (Arc::clone(decoy), false),
-            (None, None) => return Err(NotProved::Wrong),
+        let Claim { who, proof, password, source } = claim;
+        let (hashes, counts) = match hashes() {
+            none if none.is_empty() => (self.decoy.clone(), false),
+            some => (some, true),
         };
-        let Claim { who, proof, password, source, .. } = claim;
+        if hashes.is_empty() {
+            return Err(NotProved::Wrong);
+        }
         let flight = self.flights.join(proof, || {
             let (this, password) = (Arc::clone(self), Password::new(password.expose().to_owned()));
-            async move { this.check(who, proof, password, against, counts, source).await }
+            async move { this.check(who, proof, password, hashes, counts, source).await }
         });
         flight.result().await.unwrap_or(Err(NotProved::Broken))
     }
 
     /// What memory says, if anything.
-    fn known(&self, proof: &Proof) -> Option<Result<(), NotProved>> {
+    fn known(&self, proof: &Proof) -> Option<Result<usize, NotProved>> {
         let now = self.clock.now();
-        if self.accepted.get(proof).is_some_and(|at| now.since(*at) < self.memory) {
-            return Some(Ok(()));
+        let accepted = self.accepted.get(proof).map(|accepted| *accepted);
+        if let Some((at, place)) = accepted
+            && now.since(at) < self.memory
+        {
+            return Some(Ok(place));
         }
         self.refused.answers(proof, now).then_some(Err(NotProved::Wrong))
     }
@@ -122,10 +139,10 @@ impl LocalPasswords {
         who: TokenKey,
         proof: Proof,
         password: Password,
-        against: Arc<Account>,
+        hashes: Vec<String>,
         counts: bool,
         source: Source,
-    ) -> Result<(), NotProved> {
+    ) -> Result<usize, NotProved> {
         // Another flight may have landed since the caller looked.
         if let Some(known) = self.known(&proof) {
             return known;
@@ -141,24 +158,24 @@ impl LocalPasswords {
         let check = tokio::task::spawn_blocking(move || {
             // Held until the work is really done, also when nobody waits for it any longer.
             let _turn = turn;
-            hashes(&against).iter().any(|hash| password::verify(&password, hash))
+            hashes.iter().position(|hash| password::verify(&password, hash))
         });
-        let right = check.await.map_err(|_| NotProved::Broken)? && counts;
+        let right = check.await.map_err(|_| NotProved::Broken)?.filter(|_| counts);
         let now = self.clock.now();
-        if !right {
+        let Some(place) = right else {
             self.refused.add(proof, now);
             return Err(NotProved::Wrong);
-        }
+        };
         self.throttle.succeeded(&who, source);
         if self.accepted.len() >= ACCEPTED {
             self.forget_accepted(now);
         }
-        self.accepted.insert(proof, now);
-        Ok(())
+        self.accepted.insert(proof, (now, place));
+        Ok(place)
     }
 
     fn forget_accepted(&self, now: Moment) {
-        self.accepted.retain(|_, at| now.since(*at) < self.memory);
+        self.accepted.retain(|_, (at, _)| now.since(*at) < self.memory);
         if self.accepted.len() >= ACCEPTED {
             // Whoever comes back is asked for one more hash.
             self.accepted.clear();
@@ -167,12 +184,21 @@ impl LocalPasswords {
 
     /// Forgets what is out of date.
     pub(super) fn sweep(&self, now: Moment) {
-        self.accepted.retain(|_, at| now.since(*at) < self.memory);
+        self.accepted.retain(|_, (at, _)| now.since(*at) < self.memory);
         self.refused.sweep(now);
         self.throttle.sweep(now);
     }
 }
 
-fn hashes(account: &Account) -> &[String] {
-    &account.passwords
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Otherwise it would be refused at once, and an unknown name be told by that.
+    #[test]
+    fn the_decoy_costs_what_a_hash_costs() {
+        assert_eq!(password::check_phc(DECOY), Ok(()));
+        let parameters = |phc: &str| phc.split('$').nth(3).map(str::to_owned);
+        assert_eq!(parameters(DECOY), parameters(&password::hash(&Password::new("any".into())).unwrap()));
+    }
 }

@@ -1,8 +1,8 @@
 //! Who may log in: the account for a name, the proof of its password, the memory of refused and accepted passwords.
 //!
 //! A token is handed out only after the presented password was proved for its account: by Entra (`grant: password`), or
-//! here (`grant: client_credentials`, where Entra never sees the user). A cached token stands behind that proof and never
-//! replaces it. [`Gatekeeper`] is the one entry; the session asks it and is told an [`Admission`] or a [`Failure`].
+//! here (`grant: client_credentials`, where Entra never sees the user), by a device password of the store or one of the
+//! configuration. A cached token stands behind that proof and never replaces it. [`Gatekeeper`] is the one entry; the session asks it and is told an [`Admission`] or a [`Failure`].
 
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
@@ -22,22 +22,27 @@ use crate::oauth::flight::Flights;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::{Proof, ProofKey};
 use crate::oauth::source::TokenSource;
+use crate::proto::Protocol;
 use crate::sasl::Bearer;
 use crate::secret::Password;
 use crate::store::Store;
 
+pub mod device;
 mod explain;
 mod forwarding;
+pub mod issue;
 mod local;
 pub mod password;
+mod prove;
 mod refused;
 mod sharing;
 mod throttle;
 mod tokens;
 
+use device::{DevicePasswords, KnownPassword};
 pub(crate) use explain::UNKNOWN_ACCOUNT;
 use forwarding::{Forwarding, Source};
-use local::{Claim, LocalPasswords, NotProved};
+use local::LocalPasswords;
 use refused::RefusedPasswords;
 use sharing::Sharing;
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
@@ -46,6 +51,8 @@ use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 const RENEWAL_TICK: Duration = Duration::from_secs(15);
 /// Every so many of them the memories are swept.
 const SWEEP_TICKS: u32 = 4;
+/// How often the store is looked at for device passwords that were made or revoked by another process.
+const LOOK_TICK: Duration = Duration::from_secs(2);
 /// A refused password is never answered from memory for longer.
 const LONGEST_REFUSED_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
@@ -60,6 +67,8 @@ pub struct LoginRequest<'a> {
     pub password: &'a Password,
     /// Where the client is.
     pub source: IpAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
 }
 
 /// Where an admission's token comes from.
@@ -82,6 +91,8 @@ pub struct Admission {
     pub bearer: Bearer,
     /// Where the token comes from.
     pub origin: TokenOrigin,
+    /// The device password that was presented, if it was one. The session ends with it.
+    pub device: Option<Arc<KnownPassword>>,
     key: TokenKey,
     token: Token,
 }
@@ -97,6 +108,7 @@ pub struct Gatekeeper {
     standing: StandingRefusals,
     forwarding: Arc<Forwarding>,
     local: Arc<LocalPasswords>,
+    devices: Arc<DevicePasswords>,
     /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
     proof_key: OnceLock<Option<ProofKey>>,
     sharing: Sharing,
@@ -120,6 +132,7 @@ impl Gatekeeper {
             standing: StandingRefusals::default(),
             forwarding: Arc::new(Forwarding::new(limits)),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
+            devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             proof_key: OnceLock::new(),
             sharing: Sharing::new(store, clock.clone(), limits.token_total),
             config,
@@ -136,31 +149,28 @@ impl Gatekeeper {
     /// # Cancel safety
     /// May be dropped at any time: work that others wait for goes on.
     pub async fn admit(self: &Arc<Self>, request: LoginRequest<'_>, want_life: Duration) -> Result<Admission, Failure> {
-        let source = Source::of(request.source);
         let Some((account, address)) = self.config.accounts.find(request.login) else {
-            let who = TokenKey::encode(["unknown", request.login.as_str()]);
-            self.prove_locally(who, None, request.password, source).await?;
-            return Err(explain::unknown_account());
+            return Err(self.refuse_unknown(request).await);
         };
-        let obtained = match &account.grant {
+        let (obtained, device) = match &account.grant {
             Grant::Password => {
+                let source = Source::of(request.source);
                 let login =
                     UserLogin { account: &account, address: &address, password: request.password, source, want_life };
                 let obtained = self.user_token(login).await?;
                 check_identity(&account, &address, request)?;
-                obtained
+                (obtained, None)
             }
             Grant::ClientCredentials => {
-                let who = TokenKey::encode(["account", address.as_str()]);
-                self.prove_locally(who, Some(&account), request.password, source).await?;
+                let device = self.prove_here(&account, &address, request).await?;
                 check_identity(&account, &address, request)?;
-                self.application_token(&account, &address, want_life).await?
+                (self.application_token(&account, &address, want_life).await?, device)
             }
         };
         let Obtained { token, origin, key } = obtained;
         let user = account.mailbox.clone().unwrap_or_else(|| address.clone());
         let bearer = Bearer { user, token: Arc::clone(&token.access_token) };
-        Ok(Admission { account, login: address, bearer, origin, key, token })
+        Ok(Admission { account, login: address, bearer, origin, device, key, token })
     }
 
     /// Lets a client's own token pass as it is, when its user belongs to a configured account. The upstream decides about
@@ -185,10 +195,13 @@ impl Gatekeeper {
             && self.cache.replace(&admission.key, &admission.token, self.clock.now())
     }
 
-    /// Starts the task that renews the tokens of applications in use, and forgets what is out of date. It ends with the
-    /// gatekeeper, or when aborted.
+    /// Starts the task that renews the tokens of applications in use, forgets what is out of date, and looks for device
+    /// passwords that were made or revoked. It ends with the gatekeeper, or when aborted.
     pub fn spawn_upkeep(self: &Arc<Self>) -> JoinHandle<()> {
-        tokio::spawn(upkeep(Arc::downgrade(self)))
+        let (gatekeeper, devices) = (Arc::downgrade(self), Arc::downgrade(&self.devices));
+        tokio::spawn(async {
+            tokio::join!(upkeep(gatekeeper), keep_looking(devices));
+        })
     }
 
     fn sweep(&self) {
@@ -203,24 +216,6 @@ impl Gatekeeper {
     fn prove(&self, tuple: &TokenKey, password: &Password) -> Result<Proof, Failure> {
         let key = self.proof_key.get_or_init(|| ProofKey::generate().ok());
         Ok(key.as_ref().ok_or_else(explain::own_fault)?.prove(tuple, password))
-    }
-
-    async fn prove_locally(
-        &self,
-        who: TokenKey,
-        account: Option<&Arc<Account>>,
-        password: &Password,
-        source: Source,
-    ) -> Result<(), Failure> {
-        let proof = self.prove(&who, password)?;
-        let proved = self.local.prove(Claim { who, proof, password, account, source }).await;
-        proved.map_err(|reason| match reason {
-            NotProved::Wrong if account.is_none() => explain::unknown_account(),
-            NotProved::Wrong => explain::wrong_local_password(),
-            NotProved::Throttled => explain::guessed_too_often(),
-            NotProved::Busy => explain::hashing_busy(),
-            NotProved::Broken => explain::own_fault(),
-        })
     }
 }
 
@@ -239,6 +234,25 @@ async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
         gatekeeper.renew_applications();
         if tick % SWEEP_TICKS == 0 {
             gatekeeper.sweep();
+        }
+    }
+}
+
+/// Keeps the device passwords as the store has them. That it is away is worth one line when it begins and one when it is
+/// over.
+async fn keep_looking(devices: Weak<DevicePasswords>) {
+    let mut ticks = interval(LOOK_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut away = false;
+    loop {
+        ticks.tick().await;
+        let Some(devices) = devices.upgrade() else { return };
+        match devices.look().await {
+            Ok(_) if std::mem::take(&mut away) => tracing::info!("device passwords can be looked up again"),
+            Err(error) if !std::mem::replace(&mut away, true) => {
+                tracing::warn!("device passwords cannot be looked up, those known so far keep working: {error}");
+            }
+            _ => {}
         }
     }
 }

@@ -1,10 +1,12 @@
-//! Passwords that Gatepost itself proves: made, hashed and checked with Argon2id (RFC 9106), kept as PHC strings.
+//! Passwords that Gatepost itself proves. One that a person chose is hashed and checked with Argon2id (RFC 9106) and kept
+//! as a PHC string; for a generated one, which nobody guesses, a plain hash is enough.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
-use aws_lc_rs::rand;
+use aws_lc_rs::{digest, rand};
 
+use crate::account::MailAddress;
 use crate::secret::Password;
 
 /// Memory of a new hash, in KiB.
@@ -143,12 +145,30 @@ fn is_hex(text: &str, digits: usize) -> bool {
 /// # Errors
 /// [`HashingFailed`].
 pub fn generate() -> Result<Password, HashingFailed> {
-    let mut octets = [0_u8; GENERATED];
+    random_text::<GENERATED>().map(Password::new)
+}
+
+/// So many random characters of a password's alphabet, five bits each.
+pub(super) fn random_text<const LENGTH: usize>() -> Result<String, HashingFailed> {
+    let mut octets = [0_u8; LENGTH];
     rand::fill(&mut octets).map_err(|_| HashingFailed)?;
     // 256 is a multiple of 32, so every character is as likely as any other.
     #[allow(clippy::indexing_slicing, reason = "the alphabet has 32 characters")]
     let character = |octet: &u8| char::from(ALPHABET[usize::from(octet % 32)]);
-    Ok(Password::new(octets.iter().map(character).collect()))
+    Ok(octets.iter().map(character).collect())
+}
+
+/// SHA-256 over a login and a generated password, the login behind its length: what is kept of a password of 100 bits.
+/// The login in it keeps the password of one account from opening another, and two equal records from looking equal.
+pub fn digest(login: &MailAddress, password: &Password) -> [u8; 32] {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&(login.as_str().len() as u64).to_be_bytes());
+    context.update(login.as_str().as_bytes());
+    context.update(password.expose().as_bytes());
+    let mut digest = [0; 32];
+    // SHA-256 gives 32 octets.
+    digest.copy_from_slice(context.finish().as_ref());
+    digest
 }
 
 /// Why a chosen password is not taken.
@@ -163,12 +183,26 @@ pub enum UnfitPassword {
     /// Not to be carried by the mail protocols.
     #[error("the password holds a control character, which mail protocols cannot carry; leave it out")]
     ControlCharacter,
+    /// The first thing that anybody tries.
+    #[error("the password is the user name; take another one")]
+    UserName,
 }
 
 /// Longest password that a mail program may present, in octets.
 pub const LONGEST: usize = 1_024;
 
-/// Checks a password that a person chose.
+/// Checks a password that a person chose for a login.
+///
+/// # Errors
+/// [`UnfitPassword`].
+pub fn check_chosen_for(login: &MailAddress, password: &Password) -> Result<(), UnfitPassword> {
+    check_chosen(password)?;
+    let folded = password.expose().to_lowercase();
+    let local_part = login.as_str().split('@').next();
+    if folded == login.as_str() || Some(&*folded) == local_part { Err(UnfitPassword::UserName) } else { Ok(()) }
+}
+
+/// Checks a password that a person chose, whatever it is for.
 ///
 /// # Errors
 /// [`UnfitPassword`].
@@ -239,6 +273,26 @@ mod tests {
         assert!(one.expose().bytes().all(|octet| ALPHABET.contains(&octet)));
         assert_ne!(one.expose(), other.expose());
         assert_eq!(check_chosen(&one), Ok(()));
+    }
+
+    #[test]
+    fn a_digest_fits_one_login_and_one_password() {
+        let login = |text: &str| MailAddress::parse(text).unwrap();
+        let known = digest(&login("a@contoso.example"), &password("secret"));
+        assert_eq!(known, digest(&login("A@Contoso.example"), &password("secret")));
+        assert_ne!(known, digest(&login("b@contoso.example"), &password("secret")));
+        // No way to move text from the password to the login.
+        assert_ne!(digest(&login("a@b"), &password("cd")), digest(&login("a@bc"), &password("d")));
+    }
+
+    #[test]
+    fn a_chosen_password_is_not_the_user_name() {
+        let login = MailAddress::parse("scanner.third.floor@contoso.example").unwrap();
+        for text in ["Scanner.Third.Floor@contoso.example", "scanner.third.floor"] {
+            assert_eq!(check_chosen_for(&login, &password(text)), Err(UnfitPassword::UserName), "{text}");
+        }
+        assert_eq!(check_chosen_for(&login, &password("scanner.third.floor!")), Ok(()));
+        assert_eq!(check_chosen_for(&login, &password("short")), Err(UnfitPassword::TooShort));
     }
 
     #[test]

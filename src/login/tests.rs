@@ -3,33 +3,34 @@ use std::sync::LazyLock;
 use url::Url;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Tenant};
+use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern};
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::proto::Refusal;
-use crate::store::MemoryStore;
+use crate::store::faulty::FaultyStore;
 
-const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
+pub(super) const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
 static LOCAL_HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(LOCAL_PASSWORD.into())).unwrap());
 
 pub(super) const VICTIM: [u8; 4] = [192, 0, 2, 1];
-const STRANGER: [u8; 4] = [198, 51, 100, 1];
+pub(super) const STRANGER: [u8; 4] = [198, 51, 100, 1];
 
 pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) entra: Arc<FakeEndpoint>,
     pub(super) gate: Arc<Gatekeeper>,
+    pub(super) store: Arc<FaultyStore>,
 }
 
-fn minutes(n: u64) -> Duration {
+pub(super) fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
 }
 
-fn address(text: &str) -> MailAddress {
+pub(super) fn address(text: &str) -> MailAddress {
     MailAddress::parse(text).unwrap()
 }
 
-/// `*@contoso.example` signs in with its own password; `scanner@` and `reception@` by the application, with a local one.
-/// Everybody else is of the tenant that the domain names.
+/// `*@contoso.example` signs in with its own password; `scanner@` and `fax@` by the application, with a local one;
+/// `printer@` and `*@branch.example` by the application, with device passwords only.
 fn config(limits: Limits) -> Config {
     let application = Arc::new(Application {
         authority: Url::parse("https://login.example/").unwrap(),
@@ -38,33 +39,27 @@ fn config(limits: Limits) -> Config {
         client_secret: None,
         cloud: Cloud::Worldwide,
     });
-    let multi_tenant = Arc::new(Application {
-        authority: application.authority.clone(),
-        tenant: Tenant::OfLogin,
-        client_id: "app".into(),
-        client_secret: None,
-        cloud: Cloud::Worldwide,
-    });
-    let account = |pattern, aliases: &[&str], grant, mailbox: Option<&str>| {
+    let account = |pattern, aliases: &[&str], grant, passwords: &[String], mailbox: Option<&str>| {
         Arc::new(Account {
+            pattern,
             aliases: aliases.iter().map(|alias| LoginName::parse(alias).unwrap()).collect(),
             grant,
-            passwords: if grant == Grant::Password { Vec::new() } else { vec![LOCAL_HASH.clone()] },
-            application: Arc::clone(if pattern == LoginPattern::Any { &multi_tenant } else { &application }),
+            passwords: passwords.to_vec(),
+            application: Arc::clone(&application),
             scope: None,
             mailbox: mailbox.map(address),
             token_expiry_margin: minutes(5),
-            pattern,
         })
     };
-    let local = Grant::ClientCredentials;
+    let (local, hashes) = (Grant::ClientCredentials, [LOCAL_HASH.clone()]);
     let one = |text| LoginPattern::Address(address(text));
     let accounts = Accounts::new(vec![
-        account(LoginPattern::Domain("contoso.example".into()), &[], Grant::Password, None),
-        account(one("bob@contoso.example"), &["bob", "bobby"], Grant::Password, None),
-        account(one("scanner@contoso.example"), &["scan7"], local, Some("reception@contoso.example")),
-        account(one("fax@contoso.example"), &[], local, None),
-        account(LoginPattern::Any, &[], Grant::Password, None),
+        account(LoginPattern::Domain("contoso.example".into()), &[], Grant::Password, &[], None),
+        account(one("bob@contoso.example"), &["bob", "bobby"], Grant::Password, &[], None),
+        account(one("scanner@contoso.example"), &["scan7"], local, &hashes, Some("reception@contoso.example")),
+        account(one("fax@contoso.example"), &[], local, &hashes, None),
+        account(one("printer@contoso.example"), &["print"], local, &[], None),
+        account(LoginPattern::Domain("branch.example".into()), &[], local, &[], None),
     ]);
     fake::config(accounts, limits)
 }
@@ -74,27 +69,35 @@ impl World {
         Self::with(entra, Limits::default())
     }
 
-    fn with(entra: Arc<FakeEndpoint>, limits: Limits) -> Self {
-        let clock = Clock::manual();
+    pub(super) fn with(entra: Arc<FakeEndpoint>, limits: Limits) -> Self {
+        let (clock, store) = (Clock::manual(), Arc::new(FaultyStore::default()));
         let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
-        Self {
-            gate: Gatekeeper::new(Arc::new(config(limits)), endpoint, Arc::new(MemoryStore::default()), clock.clone()),
-            clock,
-            entra,
-        }
+        let gate = Gatekeeper::new(Arc::new(config(limits)), endpoint, Arc::clone(&store) as _, clock.clone());
+        Self { clock, entra, gate, store }
     }
 
-    async fn login_from(&self, source: [u8; 4], login: &str, password: &str) -> Result<Admission, Failure> {
+    pub(super) async fn login_from(&self, source: [u8; 4], login: &str, password: &str) -> Result<Admission, Failure> {
+        self.login_over(Protocol::Imap, source, login, password).await
+    }
+
+    pub(super) async fn login_over(
+        &self,
+        protocol: Protocol,
+        source: [u8; 4],
+        login: &str,
+        password: &str,
+    ) -> Result<Admission, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.into()));
-        let request = LoginRequest { login: &login, acting_as: None, password: &password, source: source.into() };
+        let request =
+            LoginRequest { login: &login, acting_as: None, password: &password, source: source.into(), protocol };
         self.gate.admit(request, Duration::ZERO).await
     }
 
-    async fn login(&self, login: &str, password: &str) -> Result<Admission, Failure> {
+    pub(super) async fn login(&self, login: &str, password: &str) -> Result<Admission, Failure> {
         self.login_from(VICTIM, login, password).await
     }
 
-    async fn cause(&self, login: &str, password: &str) -> &'static str {
+    pub(super) async fn cause(&self, login: &str, password: &str) -> &'static str {
         self.login(login, password).await.expect_err("admitted").cause
     }
 }
@@ -262,7 +265,8 @@ async fn the_wanted_life_renews_early() {
     world.login("alice@contoso.example", "right").await.unwrap();
     world.clock.advance(Duration::from_secs(31 * 60));
     let (login, password) = (LoginName::parse("alice@contoso.example").unwrap(), Password::new("right".into()));
-    let request = LoginRequest { login: &login, acting_as: None, password: &password, source: VICTIM.into() };
+    let (source, protocol) = (VICTIM.into(), Protocol::Imap);
+    let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
     assert_eq!(world.gate.admit(request, minutes(30)).await.unwrap().origin, TokenOrigin::Fetched);
 }
 
@@ -361,7 +365,7 @@ async fn a_thousand_cold_logins_with_a_local_password_are_one_hash_and_one_reque
 #[tokio::test(start_paused = true)]
 async fn a_wrong_local_password_and_an_unknown_name_look_alike_and_never_reach_entra() {
     let world = World::new(FakeEndpoint::with_password("unused"));
-    for (login, cause) in [("fax@contoso.example", "wrong-password"), ("nobody@elsewhere", "unknown-account")] {
+    for (login, cause) in [("fax@contoso.example", "wrong-password"), ("nobody@elsewhere.example", "unknown-account")] {
         for password in ["wrong", LOCAL_PASSWORD].into_iter().take(if login.starts_with("fax") { 1 } else { 2 }) {
             let failure = world.login(login, password).await.unwrap_err();
             assert_eq!(
@@ -415,8 +419,9 @@ async fn a_client_acts_as_itself_or_as_the_configured_mailbox() {
     ] {
         let (login, acting_as) = (LoginName::parse(login).unwrap(), LoginName::parse(acting_as).unwrap());
         let password = Password::new(password.into());
+        let (source, protocol) = (VICTIM.into(), Protocol::Imap);
         let request =
-            LoginRequest { login: &login, acting_as: Some(&acting_as), password: &password, source: VICTIM.into() };
+            LoginRequest { login: &login, acting_as: Some(&acting_as), password: &password, source, protocol };
         match world.gate.admit(request, Duration::ZERO).await {
             Ok(_) => assert!(allowed, "{login} as {acting_as}"),
             Err(failure) => {
@@ -465,33 +470,9 @@ async fn a_client_token_passes_for_configured_users_only() {
     let (account, passed) = world.gate.admit_token(&bearer("scanner@contoso.example")).unwrap();
     assert_eq!((passed.user.as_str(), passed.token.expose()), ("scanner@contoso.example", "own"));
     assert_eq!(account.grant, Grant::ClientCredentials);
-    let failure = world.gate.admit_token(&bearer("alice@elsewhere")).unwrap_err();
+    let failure = world.gate.admit_token(&bearer("alice@elsewhere.example")).unwrap_err();
     assert_eq!(failure.refusal, Refusal::InvalidCredentials);
     assert_eq!(world.entra.count(), 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn each_domain_is_a_tenant_of_its_own() {
-    let world = World::new(FakeEndpoint::with_password("right"));
-    for login in ["alice@fabrikam.example", "alice@adatum.example", "carol@fabrikam.example"] {
-        assert_eq!(world.login(login, "right").await.unwrap().origin, TokenOrigin::Fetched, "{login}");
-        assert_eq!(world.login(login, "right").await.unwrap().origin, TokenOrigin::Cached, "{login}");
-    }
-    let paths: Vec<String> = world.entra.asked().into_iter().map(|form| form[fake::PATH].clone()).collect();
-    let path = |tenant: &str| format!("/{tenant}/oauth2/v2.0/token");
-    assert_eq!(paths, [path("fabrikam.example"), path("adatum.example"), path("fabrikam.example")]);
-    assert_eq!(world.cause("alice@common", "right").await, "unknown-account");
-
-    // A tenant that asks to be left alone speaks for itself.
-    world.entra.judge_by(|form| match form[fake::PATH].contains("fabrikam") {
-        true => Reply::Raw(429, Some("120"), "{}"),
-        false => Reply::Token(3600),
-    });
-    assert_eq!(world.cause("dave@fabrikam.example", "right").await, "entra-throttles");
-    let before = world.entra.count();
-    assert_eq!(world.cause("erin@fabrikam.example", "right").await, "entra-throttles");
-    assert_eq!(world.entra.count(), before, "not asked again");
-    assert!(world.login("erin@adatum.example", "right").await.is_ok());
 }
 
 #[tokio::test(start_paused = true)]

@@ -54,6 +54,8 @@ pub enum End {
     HalfClosed,
     /// [`RelayLimits::write_stall`].
     Stalled,
+    /// [`Relay::cut`], and the word for the log.
+    Cut(&'static str),
     /// The client's connection broke.
     ClientBroke(io::Error),
     /// The upstream's connection broke.
@@ -69,6 +71,7 @@ impl End {
             Self::Idle => "idle",
             Self::HalfClosed => "half-closed",
             Self::Stalled => "stalled",
+            Self::Cut(cause) => cause,
             Self::ClientBroke(_) => "client-broke",
             Self::UpstreamBroke(_) => "upstream-broke",
         }
@@ -206,6 +209,13 @@ impl Direction {
 }
 
 impl Relay {
+    /// Ends it at once; both sides see a broken connection. `cause` is a short fixed word for the log.
+    pub fn cut(&mut self, cause: &'static str) -> Report {
+        self.client.abort();
+        self.upstream.abort();
+        self.report(End::Cut(cause))
+    }
+
     fn report(&mut self, end: End) -> Report {
         Report { sent: self.up.bytes, received: self.down.bytes, end }
     }

@@ -18,6 +18,7 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
     Config {
         listeners: Vec::new(),
         accounts,
+        unproved: Vec::new(),
         forward_proxy: None,
         trust: Trust { system_roots: false, additional_ca: None },
         state: State::Memory,

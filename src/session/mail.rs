@@ -1,5 +1,6 @@
 //! A mail session: the client's machine is driven until a login is decided, then bytes are relayed.
 
+use std::future::pending;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use super::{Service, Shared, Subject, session_id};
 use crate::chance;
 use crate::config::ListenerTls;
 use crate::failure::{Actor, Failure};
+use crate::login::device::KnownPassword;
 use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT};
 use crate::net::census::Place;
 use crate::net::relay::{RelayLimits, Report, relay};
@@ -43,17 +45,28 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     drop((shared, service));
-    let Ready { client, upstream, to_upstream, to_client, account } = ready;
-    let report = relay(client, upstream, to_upstream, to_client, limits).await;
-    log_end(&subject, &account, started.elapsed(), &report);
+    let Ready { client, upstream, to_upstream, to_client, whose } = ready;
+    let mut relay = relay(client, upstream, to_upstream, to_client, limits);
+    let ended = async {
+        match &whose.device {
+            Some(device) => device.ended().await,
+            None => pending().await,
+        }
+    };
+    let report = tokio::select! {
+        report = &mut relay => report,
+        ending = ended => relay.cut(ending.cause()),
+    };
+    log_end(&subject, &whose, started.elapsed(), &report);
 }
 
-fn log_end(subject: &Subject, account: &str, duration: Duration, report: &Report) {
+fn log_end(subject: &Subject, whose: &Whose, duration: Duration, report: &Report) {
     tracing::info!(
         session = &*subject.session,
         listener = &*subject.listener,
         peer = %subject.peer,
-        account,
+        account = &*whose.account,
+        device = whose.device(),
         outcome = "ended",
         cause = report.end.cause(),
         duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
@@ -69,14 +82,27 @@ struct Ready {
     upstream: Side,
     to_upstream: Vec<u8>,
     to_client: Vec<u8>,
+    whose: Whose,
+}
+
+/// Who logged in, and with which device password, if it was one.
+struct Whose {
     account: Box<str>,
+    device: Option<Arc<KnownPassword>>,
+}
+
+impl Whose {
+    /// The device password for a log line, which leaves it out when there is none.
+    fn device(&self) -> Option<tracing::field::DisplayValue<&KnownPassword>> {
+        self.device.as_deref().map(tracing::field::display)
+    }
 }
 
 /// A login that the upstream accepted.
 struct Established {
     stream: Stream,
     authenticated: Authenticated,
-    account: Box<str>,
+    whose: Whose,
     token: &'static str,
 }
 
@@ -208,7 +234,8 @@ impl Login<'_> {
             session = &*self.subject.session,
             listener = &*self.subject.listener,
             peer = %self.subject.peer,
-            account = &*established.account,
+            account = &*established.whose.account,
+            device = established.whose.device(),
             outcome = "accepted",
             token = established.token,
             "login accepted"
@@ -218,7 +245,7 @@ impl Login<'_> {
             upstream: established.stream.into_side(),
             to_upstream: machine.take_leftovers(),
             to_client: established.authenticated.into_leftovers(),
-            account: established.account,
+            whose: established.whose,
         })
     }
 
@@ -241,10 +268,10 @@ impl Login<'_> {
         match credentials {
             Credentials::Token(bearer) => {
                 let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
-                let account = bearer.user.to_string().into();
+                let whose = Whose { account: bearer.user.to_string().into(), device: None };
                 match self.shared.opener.sign_in(target, bearer).await {
                     Ok((stream, authenticated)) => {
-                        Ok(Established { stream, authenticated, account, token: "of the client" })
+                        Ok(Established { stream, authenticated, whose, token: "of the client" })
                     }
                     Err(error) => Err(clients_own_token(error, &target.upstream)),
                 }
@@ -252,15 +279,21 @@ impl Login<'_> {
             Credentials::Password { login, acting_as, password } => {
                 let mut second_try = false;
                 loop {
-                    let request =
-                        LoginRequest { login, acting_as: acting_as.as_ref(), password, source: self.subject.peer.ip() };
-                    let want_life = want_life(self.service.listener.protocol);
+                    let protocol = self.service.listener.protocol;
+                    let request = LoginRequest {
+                        login,
+                        acting_as: acting_as.as_ref(),
+                        password,
+                        source: self.subject.peer.ip(),
+                        protocol,
+                    };
+                    let want_life = want_life(protocol);
                     let admission = self.shared.gatekeeper.admit(request, want_life).await?;
                     match self.shared.opener.sign_in(target, admission.bearer.clone()).await {
                         Ok((stream, authenticated)) => {
-                            let account = admission.login.to_string().into();
                             let token = origin(&admission);
-                            return Ok(Established { stream, authenticated, account, token });
+                            let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
+                            return Ok(Established { stream, authenticated, whose, token });
                         }
                         // A token can be revoked before it expires: a fresh one is tried, once.
                         Err(OpenError::Upstream(failure))

@@ -22,7 +22,8 @@ impl fmt::Display for DevicePasswordId {
 /// What a presented password is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verifier {
-    /// SHA-256 over id and password: enough for a generated password of 100 bits, which nobody guesses.
+    /// [`digest`](crate::login::password::digest) of login and password: enough for a generated password of 100 bits,
+    /// which nobody guesses.
     Generated([u8; 32]),
     /// An Argon2id PHC string, for a password that a person chose.
     Chosen(String),

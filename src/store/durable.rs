@@ -248,13 +248,11 @@ impl Shared {
         if self.make_good().await {
             read = self.inner.device_passwords().await;
         }
-        match read {
-            Ok(passwords) => {
-                self.known().device_passwords = Some(passwords.clone());
-                Ok(passwords)
-            }
-            Err(error) => self.known().device_passwords.clone().ok_or(error),
-        }
+        // Not what was known before: whoever asks would take it for the present state, and a revoked password for one that
+        // still counts.
+        let passwords = read?;
+        self.known().device_passwords = Some(passwords.clone());
+        Ok(passwords)
     }
 }
 
@@ -342,5 +340,20 @@ impl Store for Durable {
 
     fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
         self.0.inner.shared_tokens()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::faulty::FaultyStore;
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_what_was_read_before() {
+        let inner = Arc::new(FaultyStore::default());
+        let durable = Durable::new(Arc::clone(&inner) as _);
+        assert_eq!(durable.device_passwords().await, Ok(Vec::new()));
+        inner.set_away(true);
+        assert!(durable.device_passwords().await.is_err());
     }
 }

@@ -17,6 +17,8 @@ use crate::secret::RefreshToken;
 
 pub mod device_password;
 mod durable;
+#[cfg(test)]
+pub(crate) mod faulty;
 mod files;
 mod key;
 mod memory;

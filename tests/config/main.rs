@@ -12,6 +12,7 @@ use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pa
 mod mistakes;
 mod report;
 mod support;
+mod unproved;
 
 #[test]
 fn one_listener_a_tenant_and_a_client_id_are_enough() {
@@ -208,7 +209,7 @@ fn what_works_but_should_be_known_is_noted() {
             "`proxy.yaml` holds a secret and everybody on this machine can read it; take that right away with `chmod o-r \
              proxy.yaml`",
             "the authority `https://login.example/entra/` is not one of Microsoft's; it will receive passwords and secrets",
-            "whoever knows a password of the account `*` can open every mailbox that it stands for",
+            "whoever knows one of the `passwords` of the account `*` can open every mailbox that it stands for",
             "upstream `mail.example:993` of listeners.imap is not one of Microsoft's servers; it will receive access tokens",
             "listener `imap` accepts logins without TLS from other machines; whoever can listen on those networks learns \
              the passwords",

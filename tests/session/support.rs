@@ -14,6 +14,7 @@ use gatepost::config::load::{Surroundings, load_text};
 use gatepost::config::{Config, Log, LogFormat};
 use gatepost::proto::{Protocol, Refusal};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
+use gatepost::store::MemoryStore;
 use gatepost::telemetry::log;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -48,6 +49,8 @@ pub(crate) struct Setup {
     /// Further authorities to trust, as PEM.
     pub(crate) trust: String,
     pub(crate) format: LogFormat,
+    /// What outlives the process.
+    pub(crate) store: Arc<MemoryStore>,
 }
 
 impl Default for Setup {
@@ -69,6 +72,7 @@ impl Default for Setup {
             sections: String::new(),
             trust: String::new(),
             format: LogFormat::Text,
+            store: Arc::default(),
         }
     }
 }
@@ -109,15 +113,19 @@ impl Setup {
             .replace("{confidential}", sandbox.confidential_client_id())
     }
 
+    /// The configuration of a Gatepost in front of `sandbox`.
+    pub(crate) fn config(&self, sandbox: &Sandbox) -> Config {
+        let outside = Outside { authorities: format!("{}{}", sandbox.ca_pem(), self.trust) };
+        let yaml = self.yaml(sandbox);
+        let config = load_text(Some((Path::new("proxy.yaml"), &yaml)), &[], &BTreeMap::new(), &outside);
+        config.unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+    }
+
     /// Starts everything, and waits until the upstreams' lists have been asked for: what connects to the sandbox from
     /// then on is a login.
     pub(crate) async fn start(mut self) -> World {
         let sandbox = Sandbox::start(std::mem::take(&mut self.sandbox)).await.unwrap();
-        let outside = Outside { authorities: format!("{}{}", sandbox.ca_pem(), self.trust) };
-        let yaml = self.yaml(&sandbox);
-        let config = load_text(Some((Path::new("proxy.yaml"), &yaml)), &[], &BTreeMap::new(), &outside);
-        let config: Config = config.unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-
+        let config = self.config(&sandbox);
         let log = Captured::default();
         let form = Log { format: self.format, level: tracing::Level::TRACE };
         let writer = log.clone();
@@ -125,13 +133,14 @@ impl Setup {
         let capturing = tracing::subscriber::set_default(subscriber);
 
         prepare(&config);
-        let app = App::bind(config).await.unwrap();
+        let app = App::with_store(config, Arc::clone(&self.store) as _).await.unwrap();
         let upstreams: HashSet<_> =
             app.addresses().iter().map(|(service, _)| service.listener.upstream.clone()).collect();
         let listeners = app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();
         let stop = app.stop();
         let serving = tokio::spawn(app.serve());
-        let world = World { sandbox, listeners, stop, serving, log, _capturing: capturing };
+        let store = self.store;
+        let world = World { sandbox, listeners, stop, serving, log, store, _capturing: capturing };
         let asked = ["learned what the upstream announces", "could not learn what the upstream announces"];
         world
             .until("the upstreams were asked", || {
@@ -210,6 +219,7 @@ pub(crate) struct World {
     pub(crate) stop: Stop,
     pub(crate) serving: JoinHandle<usize>,
     pub(crate) log: Captured,
+    pub(crate) store: Arc<MemoryStore>,
     _capturing: tracing::subscriber::DefaultGuard,
 }
 

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::{Duration, timeout};
 
-use super::page;
+use super::{Client, page};
 
 /// No step of the demonstration takes that long unless something is wrong.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -67,17 +67,18 @@ impl Conversation {
     }
 }
 
-/// Sends the message to its own sender.
-pub(super) async fn send(port: u16, login: &str, password: &str) -> anyhow::Result<()> {
+/// Sends the message.
+pub(super) async fn send(port: u16, client: &Client<'_>, to: &str) -> anyhow::Result<()> {
+    let Client { login, password } = client;
     let mut smtp = Conversation::open(port).await?;
     smtp.expect("220").await?;
     smtp.ask("EHLO scanner", "250").await?;
     let plain = STANDARD.encode(format!("\0{login}\0{password}"));
     smtp.ask(&format!("AUTH PLAIN {plain}"), "235").await?;
     smtp.ask(&format!("MAIL FROM:<{login}>"), "250").await?;
-    smtp.ask(&format!("RCPT TO:<{login}>"), "250").await?;
+    smtp.ask(&format!("RCPT TO:<{to}>"), "250").await?;
     smtp.ask("DATA", "354").await?;
-    for line in [&format!("From: <{login}>"), &format!("To: <{login}>"), &format!("Subject: {SUBJECT}")] {
+    for line in [&format!("From: <{login}>"), &format!("To: <{to}>"), &format!("Subject: {SUBJECT}")] {
         smtp.say(line).await?;
     }
     smtp.say("").await?;
@@ -87,7 +88,8 @@ pub(super) async fn send(port: u16, login: &str, password: &str) -> anyhow::Resu
 }
 
 /// Finds the message and reads it.
-pub(super) async fn read_by_imap(port: u16, login: &str, password: &str) -> anyhow::Result<()> {
+pub(super) async fn read_by_imap(port: u16, client: &Client<'_>) -> anyhow::Result<()> {
+    let Client { login, password } = client;
     let mut imap = Conversation::open(port).await?;
     imap.expect("* OK").await?;
     imap.say(&format!("a1 LOGIN {login} {password}")).await?;
@@ -101,7 +103,8 @@ pub(super) async fn read_by_imap(port: u16, login: &str, password: &str) -> anyh
 }
 
 /// Lists the maildrop and reads the newest message.
-pub(super) async fn read_by_pop3(port: u16, login: &str, password: &str) -> anyhow::Result<()> {
+pub(super) async fn read_by_pop3(port: u16, client: &Client<'_>) -> anyhow::Result<()> {
+    let Client { login, password } = client;
     let mut pop3 = Conversation::open(port).await?;
     pop3.expect("+OK").await?;
     pop3.ask(&format!("USER {login}"), "+OK").await?;

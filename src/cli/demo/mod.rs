@@ -5,23 +5,34 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::{fs, io};
 
 use anyhow::Context;
 
 use super::{CONFIGURATION, DONE, FAILED, run};
+use crate::account::MailAddress;
 use crate::app::App;
+use crate::clock::Clock;
 use crate::config::{Config, State, load};
+use crate::login::issue::{self, Order};
 use crate::process::prepare;
+use crate::proto::Protocol;
 use crate::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
+use crate::secret::Password;
+use crate::store::{MemoryStore, Store};
 use crate::telemetry::log;
 
 mod client;
 mod page;
 
-/// The one person of the demonstration.
-const LOGIN: &str = "alice@contoso.example";
-const PASSWORD: &str = "correct-horse-battery";
+/// A person, whose password Entra knows.
+const ALICE: &str = "alice@contoso.example";
+const ALICES: &str = "correct-horse-battery";
+
+/// A mailbox that the application opens, for a device with a password of its own.
+const SCANNER: &str = "scanner@contoso.example";
+const DEVICE: &str = "Scanner, 3rd floor";
 
 /// Ports of the demonstration when they are free: the standard ones behind a 1.
 const PORTS: [u16; 3] = [1143, 1110, 1587];
@@ -31,6 +42,12 @@ struct Ports {
     imap: u16,
     pop3: u16,
     smtp: u16,
+}
+
+/// Who logs in.
+struct Client<'a> {
+    login: &'a str,
+    password: &'a str,
 }
 
 /// Serves the demonstration until it is told to stop; the result is the exit code.
@@ -50,15 +67,17 @@ pub fn demo(port_base: Option<u16>) -> u8 {
 
 async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     page::opening();
-    let sandbox = SandboxConfig { accounts: vec![SandboxAccount::new(LOGIN, PASSWORD)], ..SandboxConfig::default() };
-    let (tenant, client_id) = (sandbox.tenant_domain.clone(), sandbox.public_client_id.clone());
+    // Nobody signs in to Entra as the scanner.
+    let accounts = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(SCANNER, "known-to-nobody")];
+    let sandbox = SandboxConfig { accounts, ..SandboxConfig::default() };
+    let tenant = sandbox.tenant_domain.clone();
     let sandbox = Sandbox::start(sandbox).await.context("start the embedded Microsoft 365")?;
     let ports = ports(port_base).context("find free ports")?;
     let directory = Directory::make().context("make a temporary directory")?;
     let file = directory.0.join("proxy.yaml");
     let authority = directory.0.join("ca.pem");
     fs::write(&authority, sandbox.ca_pem()).context("write the throw-away authority's certificate")?;
-    fs::write(&file, configuration(&sandbox, &ports, &tenant, &client_id)).context("write the configuration")?;
+    fs::write(&file, configuration(&sandbox, &ports, &tenant)).context("write the configuration")?;
 
     let config = match load::load(Some(&file), &[], []) {
         // A service on this machine may have a store; the demonstration leaves it alone.
@@ -70,44 +89,62 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     };
     log::init(&config.log).context("start the log")?;
     prepare(&config.limits);
-    let app = App::bind(config).await.context("listen")?;
+    let store = Arc::new(MemoryStore::default());
+    let password = device_password(&*store).await.context("make a device password")?;
+    let (alice, scanner) =
+        (Client { login: ALICE, password: ALICES }, Client { login: SCANNER, password: password.expose() });
+    let app = App::with_store(config, store).await.context("listen")?;
     let stop = app.stop();
     tokio::spawn(run::stop_on_signal(stop.clone()));
     let serving = tokio::spawn(app.serve());
 
     page::around(&sandbox, &file);
-    let shown = show(&sandbox, &ports).await;
+    page::accounts(&alice, &scanner);
+    let shown = show(&sandbox, &ports, &alice, &scanner).await;
     if let Err(error) = shown {
         stop.now();
         return Err(error);
     }
-    page::closing(&ports, LOGIN, PASSWORD);
+    page::closing(&ports, &alice, &scanner);
     serving.await.context("serve")?;
     sandbox.shutdown().await;
     Ok(DONE)
 }
 
 /// One login and one message per protocol, with plain passwords, as an old program does it.
-async fn show(sandbox: &Sandbox, ports: &Ports) -> anyhow::Result<()> {
-    let requests = || sandbox.counters().token_requests_of("password", LOGIN).succeeded;
-    let logins = |service| sandbox.counters().logins_of(service, LOGIN).succeeded;
+async fn show(sandbox: &Sandbox, ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>) -> anyhow::Result<()> {
+    let requests = |grant, of| sandbox.counters().token_requests_of(grant, of).succeeded;
+    let of_application = || requests("client_credentials", sandbox.confidential_client_id());
+    let logins = |service, mailbox| sandbox.counters().logins_of(service, mailbox).succeeded;
 
-    page::heading("SMTP", ports.smtp, "a scanner sends a message, with a user name and a password");
-    client::send(ports.smtp, LOGIN, PASSWORD).await.context("send a message over SMTP")?;
-    page::behind("SMTP", requests(), logins(Service::Smtp));
+    page::heading("SMTP", ports.smtp, "a scanner sends Alice a message, with its device password");
+    client::send(ports.smtp, scanner, ALICE).await.context("send a message over SMTP")?;
+    page::behind("SMTP", of_application(), logins(Service::Smtp, SCANNER));
 
-    page::heading("IMAP", ports.imap, "an old mail program reads it");
-    client::read_by_imap(ports.imap, LOGIN, PASSWORD).await.context("read a message over IMAP")?;
-    page::behind("IMAP", requests(), logins(Service::Imap));
+    page::heading("IMAP", ports.imap, "Alice's old mail program reads it, with the password that Entra knows");
+    client::read_by_imap(ports.imap, alice).await.context("read a message over IMAP")?;
+    page::behind("IMAP", requests("password", ALICE), logins(Service::Imap, ALICE));
 
     page::heading("POP3", ports.pop3, "an older one fetches it");
-    client::read_by_pop3(ports.pop3, LOGIN, PASSWORD).await.context("read a message over POP3")?;
-    page::behind("POP3", requests(), logins(Service::Pop3));
+    client::read_by_pop3(ports.pop3, alice).await.context("read a message over POP3")?;
+    page::behind("POP3", requests("password", ALICE), logins(Service::Pop3, ALICE));
     Ok(())
 }
 
+/// As `gatepost password add scanner@contoso.example --name "Scanner, 3rd floor" --protocol smtp` makes it.
+async fn device_password(store: &dyn Store) -> anyhow::Result<Password> {
+    let order = Order {
+        login: MailAddress::parse(SCANNER)?,
+        name: DEVICE.to_owned(),
+        protocols: vec![Protocol::Smtp],
+        from: Vec::new(),
+        expires_at: None,
+    };
+    Ok(issue::generate(store, order, Clock::system().unix_time()).await?.1)
+}
+
 /// The configuration of the demonstration: what a real one looks like, with other hosts.
-fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str, client_id: &str) -> String {
+fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
     format!(
         "# The configuration of `gatepost demo`. For a real tenant leave out `authority`, `trust` and each `upstream`.\n\
          listeners:\n  \
@@ -117,8 +154,14 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str, client_id: &str
          microsoft:\n  \
            authority: {}\n  \
            tenant: {tenant}\n  \
-           client_id: {client_id}\n  \
+           client_id: {}\n  \
            grant: password\n\
+         accounts:\n  \
+           - login: \"*@contoso.example\"\n  \
+           - login: {SCANNER}\n    \
+             grant: client_credentials\n    \
+             client_id: {}\n    \
+             client_secret: sandbox-secret\n\
          trust: {{system_roots: false, additional_ca: ca.pem}}\n",
         ports.imap,
         sandbox.imap().port(),
@@ -127,6 +170,8 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str, client_id: &str
         ports.smtp,
         sandbox.smtp().port(),
         sandbox.authority(),
+        sandbox.public_client_id(),
+        sandbox.confidential_client_id(),
     )
 }
 

@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
 
-use super::Ports;
+use super::{Client, DEVICE, Ports};
 use crate::sandbox::Sandbox;
 
 /// Longest line of a conversation that is shown whole.
@@ -21,6 +21,13 @@ pub(super) fn around(sandbox: &Sandbox, configuration: &Path) {
     println!("  POP3             localhost:{} (TLS)", sandbox.pop3().port());
     println!("  SMTP             localhost:{} (STARTTLS)", sandbox.smtp().port());
     println!("Gatepost stands in front of it, with {}\n", configuration.display());
+}
+
+pub(super) fn accounts(alice: &Client<'_>, scanner: &Client<'_>) {
+    println!("{}", bold("Two accounts:"));
+    println!("  {}    a person; Entra knows the password (grant: password)", alice.login);
+    println!("  {}  a mailbox that an application opens (grant: client_credentials);", scanner.login);
+    println!("                           its device \"{DEVICE}\" has a password of its own, for SMTP only\n");
 }
 
 pub(super) fn heading(protocol: &str, port: u16, what: &str) {
@@ -41,14 +48,16 @@ pub(super) fn behind(protocol: &str, requests: u64, logins: u64) {
     println!("  → Microsoft's side saw: {requests} so far, {logins} over {protocol}, no password there\n");
 }
 
-pub(super) fn closing(ports: &Ports, login: &str, password: &str) {
+pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>) {
     let Ports { imap, pop3, smtp } = ports;
+    let Client { login, password } = alice;
+    let Client { login: device, password: devices } = scanner;
     println!("{}", bold("Now yours. In another terminal:"));
     println!("  curl -u '{login}:{password}' 'imap://127.0.0.1:{imap}/INBOX;MAILINDEX=1'");
     println!("  curl -u '{login}:{password}' 'pop3://127.0.0.1:{pop3}/1'");
     println!(
-        "  printf 'Subject: Hello\\r\\n\\r\\nFrom curl.\\r\\n' | curl -u '{login}:{password}' \
-         'smtp://127.0.0.1:{smtp}' --mail-from {login} --mail-rcpt {login} -T -"
+        "  printf 'Subject: Hello\\r\\n\\r\\nFrom curl.\\r\\n' | curl -u '{device}:{devices}' \
+         'smtp://127.0.0.1:{smtp}' --mail-from {device} --mail-rcpt {login} -T -"
     );
     println!("\n{}", bold("Or in a mail program:"));
     println!("  user name   {login}");
@@ -56,6 +65,9 @@ pub(super) fn closing(ports: &Ports, login: &str, password: &str) {
     println!("  IMAP        127.0.0.1, port {imap}, no encryption, normal password");
     println!("  POP3        127.0.0.1, port {pop3}, no encryption, normal password");
     println!("  SMTP        127.0.0.1, port {smtp}, no encryption, normal password");
+    println!("or, as the device, SMTP alone:");
+    println!("  user name   {device}");
+    println!("  password    {devices}");
     println!("\nIt stays up until Ctrl-C; each login writes a line below.");
 }
 

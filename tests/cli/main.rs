@@ -4,6 +4,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+#[cfg(feature = "sandbox")]
+mod device_passwords;
+
 /// A directory of its own, removed at the end.
 struct Directory(PathBuf);
 

@@ -1,0 +1,102 @@
+//! `gatepost password add`: a new device password, shown once.
+
+use std::sync::Arc;
+
+use anyhow::{Context, bail};
+use ipnet::IpNet;
+
+use super::{Opened, with_store};
+use crate::account::MailAddress;
+use crate::cli::client_settings::{client_settings, fitting};
+use crate::cli::{AddOptions, Expiry};
+use crate::clock::Clock;
+use crate::config::{Account, Config, Grant, Listener};
+use crate::login::issue::{self, Order};
+use crate::store::DevicePassword;
+
+/// Makes a device password, or takes one that is read from the terminal or standard input, and prints it with the settings
+/// for the device. Gives the exit code.
+pub fn add(options: &AddOptions) -> u8 {
+    with_store(&options.settings, async |opened| try_add(opened, options).await)
+}
+
+async fn try_add(opened: &Opened, options: &AddOptions) -> anyhow::Result<String> {
+    let Opened { config, store } = opened;
+    let (account, login) = account(config, options)?;
+    let now = Clock::system().unix_time();
+    let expires_at = options.expires.map(|expiry| match expiry {
+        Expiry::At(at) => at,
+        Expiry::After(after) => now.after(after),
+    });
+    let order = Order {
+        login: login.clone(),
+        name: options.name.trim().to_owned(),
+        protocols: options.protocols.clone(),
+        from: options.from.clone(),
+        expires_at,
+    };
+    let (made, generated) = if options.chosen {
+        (issue::choose(&**store, order, &super::read()?, &account.passwords, now).await?, None)
+    } else {
+        let (made, password) = issue::generate(&**store, order, now).await?;
+        (made, Some(password))
+    };
+    let (once, typed) = match &generated {
+        Some(password) => ("; it is shown only now", password.expose()),
+        None => ("", "the one that you chose"),
+    };
+    let settings = client_settings(config, &login, typed, &made.protocols);
+    let DevicePassword { id, name, .. } = &made;
+    let (scope, hindrance) = (scope(&made), hindrance(config, &made));
+    Ok(format!("device password for {login}, \"{name}\" (id {id}){once}\n\n{settings}\n{scope}{hindrance}"))
+}
+
+/// The account that the password is for, when it is one whose passwords are proved here.
+fn account(config: &Config, options: &AddOptions) -> anyhow::Result<(Arc<Account>, MailAddress)> {
+    let login = &options.login;
+    let found = config.accounts.find(login);
+    let (account, address) = found.with_context(|| {
+        format!("no entry of `accounts` fits `{login}`; correct the name, or add an entry with `login: {login}`")
+    })?;
+    if account.grant == Grant::Password {
+        bail!(
+            "`{address}` has `grant: password`: Entra knows that password, and would take a device password for a wrong one; \
+             a device password needs `grant: client_credentials`"
+        );
+    }
+    Ok((account, address))
+}
+
+/// What limits the password, in words.
+fn scope(made: &DevicePassword) -> String {
+    let protocols: Vec<String> = made.protocols.iter().map(|protocol| protocol.name().to_uppercase()).collect();
+    let networks: Vec<String> = made.from.iter().map(ToString::to_string).collect();
+    let mut text = match (protocols.join(" and "), networks.join(" and ")) {
+        (protocols, networks) if protocols.is_empty() && networks.is_empty() => {
+            "It opens the mailbox over every protocol, from every network that a listener allows".to_owned()
+        }
+        (protocols, networks) if networks.is_empty() => format!("It works over {protocols} only"),
+        (protocols, networks) if protocols.is_empty() => format!("It works from {networks} only"),
+        (protocols, networks) => format!("It works over {protocols} only, and from {networks} only"),
+    };
+    match made.expires_at {
+        Some(at) => text.push_str(&format!(", until {at}.\n")),
+        None => text.push_str(".\n"),
+    }
+    text.push_str(&format!("Take it back with: gatepost password revoke {}\n", made.id));
+    text
+}
+
+/// What in the configuration keeps the password from being of use; empty: nothing.
+fn hindrance(config: &Config, made: &DevicePassword) -> String {
+    let listeners: Vec<&Listener> = fitting(config, &made.protocols).collect();
+    if listeners.is_empty() {
+        return "Note: no listener speaks that; add one to `listeners`.\n".to_owned();
+    }
+    let overlap = |one: &IpNet, other: &IpNet| one.contains(other) || other.contains(one);
+    let is_let_in = |network: &IpNet| {
+        listeners.iter().any(|listener| listener.allow_from.iter().any(|allowed| overlap(allowed, network)))
+    };
+    let shut_out = made.from.iter().filter(|network| !is_let_in(network));
+    shut_out.map(|network| format!("Note: no listener lets {network} connect; add it to `allow_from`.\n")).collect()
+}

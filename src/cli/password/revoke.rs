@@ -1,0 +1,37 @@
+//! `gatepost password revoke`: a device password ends, and its sessions with it.
+
+use super::list::address;
+use super::{Opened, with_store};
+use crate::cli::RevokeOptions;
+use crate::store::DevicePassword;
+
+/// Revokes a device password, named by its id or by login and name. Gives the exit code.
+pub fn revoke(options: &RevokeOptions) -> u8 {
+    with_store(&options.settings, async |opened| try_revoke(opened, options).await)
+}
+
+async fn try_revoke(opened: &Opened, options: &RevokeOptions) -> anyhow::Result<String> {
+    let Opened { config, store } = opened;
+    let login = options.login.as_ref().map(|login| address(config, login));
+    let is_meant = |password: &DevicePassword| match (&options.id, &login, &options.name) {
+        (Some(id), ..) => password.id.0 == id.trim(),
+        (None, Some(login), Some(name)) => password.login.as_str() == login && password.name == name.trim(),
+        _ => false,
+    };
+    let mut text = String::new();
+    let (meant, others): (Vec<_>, Vec<_>) = store.device_passwords().await?.into_iter().partition(is_meant);
+    for DevicePassword { id, login, name, .. } in &meant {
+        if store.revoke_device_password(id).await? {
+            text.push_str(&format!(
+                "revoked {id} \"{name}\" of {login}; the service ends its sessions within seconds\n"
+            ));
+        }
+    }
+    anyhow::ensure!(!text.is_empty(), "there is no such device password; `gatepost password list` shows all of them");
+    if let Some(problems) = config.unproved_accounts(&others) {
+        for problem in problems.iter() {
+            text.push_str(&format!("note: the service does not start again like this: {problem}"));
+        }
+    }
+    Ok(text)
+}

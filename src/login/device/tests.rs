@@ -1,0 +1,302 @@
+use std::collections::HashMap;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Limits;
+use crate::login::issue::{self, Order};
+use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, address, minutes};
+use crate::oauth::fake::FakeEndpoint;
+use crate::proto::Refusal;
+
+use Protocol::{Imap, Pop3, Smtp};
+
+const PRINTER: &str = "printer@contoso.example";
+const FAX: &str = "fax@contoso.example";
+
+fn order(login: &str, name: &str) -> Order {
+    Order { login: address(login), name: name.into(), protocols: Vec::new(), from: Vec::new(), expires_at: None }
+}
+
+fn world() -> World {
+    World::new(FakeEndpoint::with_password("unused"))
+}
+
+/// No Argon2id check gets a turn: what passes all the same needed none.
+fn world_without_hashing() -> World {
+    let limits = Limits { password_hashes: 1, password_hash_queue: 0, ..Limits::default() };
+    World::with(FakeEndpoint::with_password("unused"), limits)
+}
+
+async fn issue(world: &World, order: Order) -> (DevicePasswordId, String) {
+    let (made, password) = issue::generate(&*world.store, order, world.clock.unix_time()).await.unwrap();
+    (made.id, password.expose().to_owned())
+}
+
+async fn choose(world: &World, order: Order, password: &str) -> DevicePasswordId {
+    let password = Password::new(password.into());
+    issue::choose(&*world.store, order, &password, &[], world.clock.unix_time()).await.unwrap().id
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_generated_password_works_at_once_and_without_a_hash_in_each_spelling_of_its_login() {
+    let world = world_without_hashing();
+    let (id, password) = issue(&world, order(PRINTER, "Printer")).await;
+    for login in [PRINTER, "Printer@CONTOSO.example", "print"] {
+        let admission = world.login(login, &password).await.unwrap();
+        assert_eq!(admission.device.unwrap().password().id, id);
+        assert_eq!(admission.login.as_str(), PRINTER);
+    }
+    // What is typed is what was shown, to the letter.
+    for variant in [password.to_uppercase(), format!("{password} "), password[..19].to_owned()] {
+        assert_eq!(world.cause(PRINTER, &variant).await, "password-checks-busy", "it comes to a hash");
+    }
+    assert_eq!(world.entra.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wrong_password_costs_a_hash_whoever_it_is_for() {
+    let world = world_without_hashing();
+    for login in [PRINTER, FAX, "nobody@branch.example", "nobody@elsewhere.example"] {
+        assert_eq!(world.cause(login, "wrong").await, "password-checks-busy", "{login}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn guessing_does_not_hinder_a_generated_password() {
+    let world = world();
+    let (_, password) = issue(&world, order(PRINTER, "Printer")).await;
+    for n in 0..10 {
+        assert_eq!(world.cause(PRINTER, &format!("guess {n}")).await, "wrong-password");
+    }
+    assert_eq!(world.cause(PRINTER, "guess 10").await, "too-many-guesses");
+    world.login(PRINTER, &password).await.unwrap();
+    let (_, second) = issue(&world, order(PRINTER, "Made meanwhile")).await;
+    world.login(PRINTER, &second).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chosen_password_works_beside_the_configured_one_also_after_it_was_refused() {
+    let world = world();
+    assert_eq!(world.cause(FAX, "chosen by a person").await, "wrong-password");
+    let id = choose(&world, order(FAX, "Fax"), "chosen by a person").await;
+    let admission = world.login(FAX, "chosen by a person").await.unwrap();
+    assert_eq!(admission.device.unwrap().password().id, id);
+    assert!(world.login(FAX, LOCAL_PASSWORD).await.unwrap().device.is_none());
+
+    // An accepted one is remembered, but not beyond its end.
+    world.store.revoke_device_password(&id).await.unwrap();
+    world.gate.devices.look().await.unwrap();
+    assert_eq!(world.cause(FAX, "chosen by a person").await, "wrong-password");
+    assert!(world.login(FAX, LOCAL_PASSWORD).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn outside_its_scope_a_right_password_is_refused_like_a_wrong_one_and_the_log_says_why() {
+    let world = world();
+    let scoped = |name: &str| Order {
+        protocols: vec![Smtp, Imap],
+        from: vec!["192.0.2.0/24".parse().unwrap(), "2001:db8::/32".parse().unwrap()],
+        ..order(PRINTER, name)
+    };
+    let (id, generated) = issue(&world, scoped("Printer, 3rd floor")).await;
+    choose(&world, scoped("chosen"), "chosen by a person").await;
+    let wrong = world.login(PRINTER, "wrong").await.unwrap_err();
+    for password in [&*generated, "chosen by a person"] {
+        for protocol in [Imap, Smtp] {
+            world.login_over(protocol, VICTIM, PRINTER, password).await.unwrap();
+        }
+        for (protocol, source, cause) in [
+            (Pop3, VICTIM, "password-for-other-protocols"),
+            (Imap, STRANGER, "password-for-other-networks"),
+            (Pop3, STRANGER, "password-for-other-protocols"),
+        ] {
+            let failure = world.login_over(protocol, source, PRINTER, password).await.unwrap_err();
+            assert_eq!((failure.cause, failure.refusal, failure.delay), (cause, wrong.refusal, wrong.delay));
+            assert!(!failure.message.contains(password));
+        }
+    }
+    let failure = world.login_from(STRANGER, PRINTER, &generated).await.unwrap_err();
+    assert_eq!(
+        failure.to_string(),
+        format!(
+            "the device password {id} `Printer, 3rd floor` is right, but it is for 192.0.2.0/24 and 2001:db8::/32 only, \
+             and was presented from 198.51.100.1; whoever runs Gatepost: revoke the password if it may have leaked, or \
+             make another one with `gatepost password add --from …`"
+        )
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_expires_and_ends_its_sessions() {
+    let world = world();
+    let expires_at = Some(world.clock.unix_time().after(minutes(10)));
+    let (_, password) = issue(&world, Order { expires_at, ..order(PRINTER, "Guest") }).await;
+    let device = world.login(PRINTER, &password).await.unwrap().device.unwrap();
+    world.clock.advance(minutes(10) - Duration::from_secs(1));
+    world.gate.devices.look().await.unwrap();
+    world.login(PRINTER, &password).await.unwrap();
+    world.clock.advance(Duration::from_secs(1));
+    world.gate.devices.look().await.unwrap();
+    assert_eq!(device.ended().await, Ending::Expired);
+    let failure = world.login(PRINTER, &password).await.unwrap_err();
+    assert_eq!((failure.cause, failure.refusal), ("password-expired", Refusal::InvalidCredentials));
+    assert!(failure.message.ends_with("expired on 2026-01-01 00:10 UTC"), "{failure}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_password_that_another_process_revokes_ends_within_five_seconds_and_the_others_go_on() {
+    let world = world();
+    let (id, revoked) = issue(&world, order(PRINTER, "Printer")).await;
+    let (_, kept) = issue(&world, order(PRINTER, "Another")).await;
+    let upkeep = world.gate.spawn_upkeep();
+    let sessions: Vec<_> = sessions_of(&world, &revoked).await;
+    let other = world.login(PRINTER, &kept).await.unwrap().device.unwrap();
+    world.store.revoke_device_password(&id).await.unwrap();
+    for device in sessions {
+        let ended = tokio::time::timeout(Duration::from_secs(5), device.ended()).await;
+        assert_eq!(ended, Ok(Ending::Revoked));
+    }
+    assert_eq!(world.cause(PRINTER, &revoked).await, "wrong-password");
+    world.login(PRINTER, &kept).await.unwrap();
+    assert!(tokio::time::timeout(minutes(1), other.ended()).await.is_err(), "not its turn");
+    upkeep.abort();
+}
+
+async fn sessions_of(world: &World, password: &str) -> Vec<Arc<KnownPassword>> {
+    let mut sessions = Vec::new();
+    for protocol in [Imap, Pop3, Smtp] {
+        sessions.push(world.login_over(protocol, VICTIM, PRINTER, password).await.unwrap().device.unwrap());
+    }
+    sessions
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_store_what_is_known_works_and_nothing_is_called_wrong_that_could_not_be_looked_up() {
+    let world = world();
+    let (_, password) = issue(&world, order(PRINTER, "Printer")).await;
+    world.store.set_away(true);
+    let failure = world.login(PRINTER, &password).await.unwrap_err();
+    assert_eq!((failure.refusal, failure.cause), (Refusal::Unavailable, "store-unavailable"));
+    let unknown = world.login("nobody@elsewhere.example", "x").await.unwrap_err();
+    assert_eq!((unknown.refusal, unknown.delay), (failure.refusal, failure.delay), "no name is told from another");
+    world.login(FAX, LOCAL_PASSWORD).await.unwrap();
+
+    world.store.set_away(false);
+    world.login(PRINTER, &password).await.unwrap();
+    world.store.set_away(true);
+    world.login(PRINTER, &password).await.unwrap();
+    let failure = world.login(PRINTER, "perhaps made a moment ago").await.unwrap_err();
+    assert_eq!((failure.refusal, failure.cause), (Refusal::Unavailable, "store-unavailable"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn wrong_passwords_write_nothing_and_become_no_password() {
+    let world = world();
+    let (_, password) = issue(&world, order(PRINTER, "Printer")).await;
+    let (before, writes) = (world.store.device_passwords().await.unwrap(), world.store.writes());
+    for n in 0..1_000 {
+        for login in [PRINTER, FAX, "new@branch.example", "nobody@elsewhere.example"] {
+            world.login(login, &format!("first seen on a mail port {}", n % 20)).await.unwrap_err();
+        }
+    }
+    assert_eq!((world.store.device_passwords().await.unwrap(), world.store.writes()), (before, writes));
+    assert_eq!(world.entra.count(), 0);
+    world.login(PRINTER, &password).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_use_is_noted_once_a_minute_and_failing_to_is_no_failure() {
+    let world = world();
+    let (_, password) = issue(&world, order(PRINTER, "Printer")).await;
+    let writes = world.store.writes();
+    // The task that notes it has its turn.
+    let settled = || tokio::time::sleep(Duration::from_millis(1));
+    let last_use = || async {
+        settled().await;
+        world.store.device_passwords().await.unwrap()[0].last_use
+    };
+    assert_eq!(last_use().await, None);
+    for _ in 0..100 {
+        world.login(PRINTER, &password).await.unwrap();
+    }
+    let first = LastUse { at: world.clock.unix_time(), from: VICTIM.into() };
+    assert_eq!((last_use().await, world.store.writes() - writes), (Some(first), 1));
+
+    world.clock.advance(BETWEEN_NOTES);
+    world.store.set_away(true);
+    world.login_from(STRANGER, PRINTER, &password).await.unwrap();
+    settled().await;
+    world.store.set_away(false);
+    assert_eq!((last_use().await, world.store.writes() - writes), (Some(first), 2));
+    world.clock.advance(BETWEEN_NOTES);
+    world.login_from(STRANGER, PRINTER, &password).await.unwrap();
+    assert_eq!(last_use().await.map(|last_use| last_use.from), Some(STRANGER.into()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_domain_is_open_only_to_those_of_it_that_have_a_password() {
+    let world = world();
+    let (_, password) = issue(&world, order("one@branch.example", "Branch")).await;
+    let admission = world.login("one@branch.example", &password).await.unwrap();
+    assert_eq!(admission.bearer.user.as_str(), "one@branch.example");
+    for login in ["two@branch.example", PRINTER, FAX] {
+        assert_eq!(world.cause(login, &password).await, "wrong-password", "{login}");
+    }
+    assert_eq!(world.cause("one@elsewhere.example", &password).await, "unknown-account");
+    assert_eq!(world.entra.count(), 1);
+}
+
+/// A look under way while a login was tried may be what brings its password; the one after it finds nothing new.
+#[tokio::test(start_paused = true)]
+async fn what_another_look_has_brought_meanwhile_counts() {
+    let world = world();
+    let before = world.gate.devices.mark();
+    issue(&world, order(PRINTER, "Printer")).await;
+    world.gate.devices.look().await.unwrap();
+    let under_way = Mark { looks: world.gate.devices.mark().looks, ..before };
+    assert_eq!(world.gate.devices.look_since(under_way).await, Ok(true));
+    assert_eq!(world.gate.devices.look_since(world.gate.devices.mark()).await, Ok(false));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_look_serves_everybody_who_asked_before_it() {
+    let world = Arc::new(world());
+    let before = world.gate.devices.mark();
+    let looks = (0..1_000).map(|_| {
+        let world = Arc::clone(&world);
+        tokio::spawn(async move { world.gate.devices.look_since(before).await })
+    });
+    for look in looks.collect::<Vec<_>>() {
+        look.await.unwrap().unwrap();
+    }
+    assert_eq!(world.gate.devices.mark().looks - before.looks, 1);
+}
+
+proptest! {
+    /// Whatever passwords there are, each opens its own login and no other.
+    #[test]
+    fn a_password_of_one_login_never_opens_another(
+        passwords in proptest::collection::vec(("[a-c]{1,2}@[a-c]{1,2}", "[a-c]{1,4}"), 1..24),
+        presented in ("[a-c]{1,2}@[a-c]{1,2}", "[a-c]{1,4}"),
+    ) {
+        let present = passwords.iter().enumerate().map(|(n, (login, password))| DevicePassword {
+            id: DevicePasswordId(n.to_string()),
+            login: address(login),
+            name: n.to_string(),
+            protocols: Vec::new(),
+            from: Vec::new(),
+            created_at: UnixTime(0),
+            expires_at: None,
+            verifier: Verifier::Generated(password::digest(&address(login), &Password::new(password.clone()))),
+            last_use: None,
+        });
+        let Change { by_login, made, gone } = compare(&HashMap::new(), present.collect());
+        prop_assert!(made.len() == passwords.len() && gone.is_empty());
+        let (login, password) = (address(&presented.0), Password::new(presented.1.clone()));
+        let found = by_login.get(&login).and_then(|of_login| of_login.generated(&login, &password));
+        prop_assert_eq!(found.is_some(), passwords.contains(&presented));
+        prop_assert!(found.is_none_or(|found| found.password.login == login));
+    }
+}

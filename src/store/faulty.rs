@@ -1,0 +1,95 @@
+//! A store for tests: in memory, away when it is told to be, and with a count of what it was asked to write.
+
+use std::future::ready;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use super::{
+    DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError, Stored,
+    Version,
+};
+
+#[derive(Debug, Default)]
+pub(crate) struct FaultyStore {
+    memory: MemoryStore,
+    away: AtomicBool,
+    writes: AtomicUsize,
+}
+
+impl FaultyStore {
+    pub(crate) fn set_away(&self, away: bool) {
+        self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// How often it was asked to write something, in vain or not.
+    pub(crate) fn writes(&self) -> usize {
+        self.writes.load(Ordering::Relaxed)
+    }
+
+    fn unless_away<'a, T: Send + 'a>(&self, done: Stored<'a, T>) -> Stored<'a, T> {
+        if self.away.load(Ordering::Relaxed) {
+            Box::pin(ready(Err(StoreError::Unavailable("connection refused".into()))))
+        } else {
+            done
+        }
+    }
+
+    fn write<'a, T: Send + 'a>(&self, done: impl FnOnce() -> Stored<'a, T>) -> Stored<'a, T> {
+        self.writes.fetch_add(1, Ordering::Relaxed);
+        if self.away.load(Ordering::Relaxed) {
+            return Box::pin(ready(Err(StoreError::Unavailable("connection refused".into()))));
+        }
+        done()
+    }
+}
+
+impl Store for FaultyStore {
+    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
+        self.unless_away(self.memory.sign_in(key))
+    }
+
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
+        self.unless_away(self.memory.sign_ins())
+    }
+
+    fn put_sign_in<'a>(
+        &'a self,
+        key: &'a SignInKey,
+        sign_in: &'a SignIn,
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        self.write(|| self.memory.put_sign_in(key, sign_in, replaces))
+    }
+
+    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool> {
+        self.write(|| self.memory.remove_sign_in(key))
+    }
+
+    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
+        self.unless_away(self.memory.device_passwords())
+    }
+
+    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()> {
+        self.write(|| self.memory.add_device_password(password))
+    }
+
+    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool> {
+        self.write(|| self.memory.revoke_device_password(id))
+    }
+
+    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()> {
+        self.write(|| self.memory.note_use(id, last_use))
+    }
+
+    fn revision(&self) -> Stored<'_, u64> {
+        self.unless_away(self.memory.revision())
+    }
+
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
+        self.write(|| self.memory.lease_sign_in(key, life))
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
+        self.write(|| self.memory.release(lease))
+    }
+}

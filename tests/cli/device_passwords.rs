@@ -1,0 +1,254 @@
+//! `gatepost password add`, `list` and `revoke`, each a process of its own beside the service.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use serde_json::Value;
+
+use super::{Directory, code, stderr, stdout};
+
+const SCANNER: &str = "scanner@contoso.example";
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A configuration in a directory of its own, and the Microsoft 365 that it names.
+struct World {
+    directory: Directory,
+    port: u16,
+    _sandbox: Sandbox,
+}
+
+impl World {
+    async fn new(name: &str) -> Self {
+        let accounts = vec![SandboxAccount::new(SCANNER, "known-to-entra-only")];
+        let sandbox = Sandbox::start(SandboxConfig { accounts, ..SandboxConfig::default() }).await.unwrap();
+        let directory = Directory::new(name);
+        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        directory.write("ca.pem", sandbox.ca_pem());
+        directory.write(
+            "proxy.yaml",
+            &format!(
+                "listeners:\n  imap: {{bind: '{free}', upstream: 'localhost:{}'}}\n\
+                 microsoft:\n  authority: {}\n  tenant: contoso.example\n  client_id: {}\n  client_secret: {{file: secret}}\n\
+                 accounts:\n  - {{login: {SCANNER}, aliases: [scan7], grant: client_credentials}}\n  \
+                 - {{login: alice@contoso.example}}\n\
+                 trust: {{system_roots: false, additional_ca: ca.pem}}\n\
+                 state: {{directory: state}}\n\
+                 limits: {{failure_delay: 0s}}\n",
+                sandbox.imap().port(),
+                sandbox.authority(),
+                sandbox.confidential_client_id(),
+            ),
+        );
+        directory.write("secret", "sandbox-secret\n");
+        Self { directory, port: free.port(), _sandbox: sandbox }
+    }
+
+    /// What a command that succeeds writes.
+    fn told(&self, arguments: &[&str]) -> String {
+        let output = self.directory.gatepost(arguments);
+        assert_eq!((code(&output), stderr(&output)), (0, ""), "{arguments:?}");
+        stdout(&output).to_owned()
+    }
+
+    /// What a command that fails with `expected` complains about.
+    fn complaint(&self, expected: i32, arguments: &[&str]) -> String {
+        let output = self.directory.gatepost(arguments);
+        assert_eq!((code(&output), stdout(&output)), (expected, ""), "{arguments:?}");
+        stderr(&output).to_owned()
+    }
+
+    /// The same with something on standard input.
+    fn chooses(&self, password: &str, arguments: &[&str]) -> (i32, String) {
+        let output = self.directory.gatepost_with(arguments, &format!("{password}\n"), &[]);
+        (code(&output), format!("{}{}", stdout(&output), stderr(&output)))
+    }
+
+    fn list(&self) -> Vec<Value> {
+        serde_json::from_str(&self.told(&["password", "list", "--json"])).unwrap()
+    }
+
+    fn serve(&self) -> Service {
+        let log = std::fs::File::create(self.directory.0.join("log")).unwrap();
+        let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+            .current_dir(&self.directory.0)
+            .env_clear()
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let service = Service(child);
+        until("it listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok());
+        service
+    }
+
+    /// A session, when the password opens one, else the reply.
+    fn log_in(&self, user: &str, password: &str) -> Result<BufReader<TcpStream>, String> {
+        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut stream = BufReader::new(stream);
+        write!(stream.get_mut(), "a LOGIN {user} \"{password}\"\r\n").unwrap();
+        let mut line = String::new();
+        while !line.starts_with("a ") {
+            line.clear();
+            stream.read_line(&mut line).unwrap();
+        }
+        if line.starts_with("a OK") { Ok(stream) } else { Err(line) }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.0.join("log")).unwrap()
+    }
+}
+
+/// A running service; ended at the end.
+struct Service(Child);
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn until(what: &str, so: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !so() {
+        assert!(Instant::now() < end, "it never came to that: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// The word behind `password` in the settings that `add` prints.
+fn shown(text: &str) -> String {
+    text.lines().find_map(|line| line.strip_prefix("  password    ")).unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_password_from_its_making_to_its_end() {
+    let world = World::new("device-password").await;
+    let missing = "proxy.yaml:9:5: accounts[0]: `scanner@contoso.example` has no password";
+    for arguments in [&["check"][..], &["run"]] {
+        let complaint = world.complaint(3, arguments);
+        assert!(complaint.contains(missing), "{complaint}");
+        assert!(complaint.contains("`gatepost password add scanner@contoso.example --name …`"), "{complaint}");
+    }
+
+    let name = "Scanner, 3rd floor";
+    let scope = ["--protocol", "imap", "--from", "127.0.0.0/8", "--expires", "90d"];
+    let added = world.told(&[&["password", "add", "Scan7", "--name", name], &scope[..]].concat());
+    let password = shown(&added);
+    assert_eq!(password.len(), 20);
+    assert!(added.contains("  user name   scanner@contoso.example, or scan7 where that is too long\n"), "{added}");
+    let imap = format!("  IMAP        127.0.0.1, port {}, no encryption, normal password\n", world.port);
+    assert!(added.contains(&imap), "{added}");
+    assert!(added.contains("It works over IMAP only, and from 127.0.0.0/8 only, until 20"), "{added}");
+    world.told(&["check"]);
+
+    let [listed] = &world.list()[..] else { panic!("one is expected") };
+    assert_eq!((&listed["login"], &listed["name"]), (&SCANNER.into(), &name.into()));
+    assert_eq!((&listed["kind"], &listed["last_used_at"]), (&"generated".into(), &Value::Null));
+    let id = listed["id"].as_str().unwrap();
+    assert!(added.contains(&format!("gatepost password revoke {id}\n")), "{added}");
+
+    let service = world.serve();
+    let mut session = world.log_in("scan7", &password).unwrap();
+    until("its use is noted", || world.list()[0]["last_used_from"] == "127.0.0.1");
+    let table = world.told(&["password", "list", "scan7"]);
+    let row = table.lines().nth(1).unwrap();
+    assert!(row.starts_with(&format!("{id}  {SCANNER}  {name}  imap       127.0.0.0/8  ")), "{table}");
+    assert!(row.ends_with("  127.0.0.1"), "{table}");
+    assert!(!table.contains(&password));
+
+    let revoked = world.told(&["password", "revoke", "--login", "scan7", "--name", name]);
+    let asked = Instant::now();
+    assert!(revoked.starts_with(&format!("revoked {id} \"{name}\" of {SCANNER}; ")), "{revoked}");
+    assert!(revoked.contains(&format!("note: the service does not start again like this: {missing}")), "{revoked}");
+    let mut rest = Vec::new();
+    let _broke = session.read_to_end(&mut rest);
+    assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert!(rest.is_empty());
+    let refused = world.log_in("scan7", &password).unwrap_err();
+    assert!(refused.starts_with("a NO [AUTHENTICATIONFAILED]"), "{refused}");
+    until("the log tells", || world.log().contains("cause=password-revoked"));
+    assert_eq!(world.list(), [] as [Value; 0]);
+    drop(service);
+
+    let log = world.log();
+    assert!(log.contains(&format!("device=\"{id} ({name})\"")), "{log}");
+    assert!(!log.contains(&password), "{log}");
+    for file in std::fs::read_dir(world.directory.0.join("state")).unwrap() {
+        let content = std::fs::read(file.unwrap().path()).unwrap();
+        assert!(!content.windows(password.len()).any(|octets| octets == password.as_bytes()));
+        assert!(!content.windows(name.len()).any(|octets| octets == name.as_bytes()), "names are sealed as well");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chosen_password_and_one_made_while_the_service_runs() {
+    let world = World::new("chosen-password").await;
+    let add = ["password", "add", SCANNER, "--chosen", "--name", "Fax"];
+    for (unfit, why) in [
+        ("short", "the password has fewer than 12 characters"),
+        ("Scanner@Contoso.example", "the password is the user name"),
+    ] {
+        let (code, told) = world.chooses(unfit, &add);
+        assert!(code == 1 && told.starts_with(&format!("gatepost: {why}")), "{told}");
+    }
+    let (code, told) = world.chooses("correct horse battery", &add);
+    assert!(code == 0 && told.contains("  password    the one that you chose\n"), "{told}");
+    assert!(!told.contains("correct horse battery"), "what was typed without echo is not shown afterwards: {told}");
+    let (code, told) = world.chooses("correct horse battery", &["password", "add", SCANNER, "--chosen", "--name", "2"]);
+    assert!(code == 1 && told.contains("has this very password already"), "{told}");
+
+    let _service = world.serve();
+    world.log_in(SCANNER, "correct horse battery").unwrap();
+    world.log_in(SCANNER, "wrong horse battery").unwrap_err();
+    for n in 0..3 {
+        let password = shown(&world.told(&["password", "add", SCANNER, "--name", &n.to_string()]));
+        world.log_in(SCANNER, &password).unwrap();
+    }
+    assert_eq!(world.list().len(), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_made_or_revoked_is_told_with_its_reason() {
+    let world = World::new("password-mistakes").await;
+    world.told(&["password", "add", SCANNER, "--name", "Scanner"]);
+    let long = "x".repeat(101);
+    for (arguments, why) in [
+        (
+            &["add", "alice@contoso.example", "--name", "x"][..],
+            "`alice@contoso.example` has `grant: password`: Entra knows",
+        ),
+        (&["add", "bob@contoso.example", "--name", "x"], "no entry of `accounts` fits `bob@contoso.example`; "),
+        (
+            &["add", SCANNER, "--name", " Scanner "],
+            "scanner@contoso.example has a device password of this name already (",
+        ),
+        (&["add", SCANNER, "--name", ""], "the name is empty; "),
+        (&["add", SCANNER, "--name", "a\nb"], "the name holds a control character; "),
+        (&["add", SCANNER, "--name", &long], "the name is longer than 100 characters; "),
+        (&["add", SCANNER, "--name", "x", "--expires", "2020-01-31"], "the password would have expired already; "),
+        (&["revoke", "nonesuch"], "there is no such device password; `gatepost password list` shows all of them"),
+        (&["revoke", "--login", SCANNER, "--name", "x"], "there is no such device password; "),
+    ] {
+        let complaint = world.complaint(1, &[&["password"], arguments].concat());
+        assert!(complaint.starts_with(&format!("gatepost: {why}")), "{arguments:?}: {complaint}");
+    }
+    assert_eq!(world.list().len(), 1);
+    for (scope, note) in [
+        (["--protocol", "smtp"], "\nNote: no listener speaks that; add one to `listeners`.\n"),
+        (["--from", "10.1.0.0/16"], "\nNote: no listener lets 10.1.0.0/16 connect; add it to `allow_from`.\n"),
+    ] {
+        let added = world.told(&[&["password", "add", SCANNER, "--name", scope[1]], &scope[..]].concat());
+        assert!(added.ends_with(note), "{added}");
+    }
+    let nowhere = world.complaint(3, &["password", "list", "--set", "state.directory="]);
+    assert!(nowhere.contains("state.directory"), "{nowhere}");
+}
