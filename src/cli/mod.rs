@@ -22,6 +22,7 @@ mod client_settings;
 pub mod demo;
 pub mod password;
 pub mod run;
+pub mod state;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -71,6 +72,9 @@ pub enum Command {
     /// Make, list and revoke device passwords, for accounts whose password Entra does not know
     #[command(subcommand)]
     Password(PasswordCommand),
+    /// Look after the store of sign-ins and device passwords
+    #[command(subcommand)]
+    State(StateCommand),
 }
 
 /// Where the configuration comes from.
@@ -252,6 +256,13 @@ fn expiry(text: &str) -> Result<Expiry, String> {
         .map_err(|_| "write a day such as 2027-01-31, or a time up to ten years such as 90d".to_owned())
 }
 
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Seal everything under a new state key; the service may run, and follows by itself
+    RotateKey(Settings),
+}
+
 /// Parses the process's arguments, does what they say, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -265,6 +276,7 @@ pub fn main() -> ExitCode {
         Command::Password(PasswordCommand::List(options)) => password::list::list(&options),
         Command::Password(PasswordCommand::Revoke(options)) => password::revoke::revoke(&options),
         Command::Password(PasswordCommand::Hash { generate }) => password::hash(generate),
+        Command::State(StateCommand::RotateKey(settings)) => state::rotate_key(&settings),
     };
     ExitCode::from(code)
 }

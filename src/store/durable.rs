@@ -110,16 +110,19 @@ impl Shared {
         replaces: Option<Version>,
     ) -> Result<Version, StoreError> {
         let _alone = self.writing.lock().await;
-        let base = match (self.known().sign_ins.get(key).map(|held| held.state), replaces) {
-            (Some(HeldState::Pending { version, base }), Some(read)) => {
-                if version != read {
-                    return Err(StoreError::Changed);
+        let (base, offered) = {
+            let known = self.known();
+            match (known.sign_ins.get(key), replaces) {
+                (Some(Held { sign_in, state: HeldState::Pending { version, base } }), Some(read)) => {
+                    if *version != read {
+                        return Err(StoreError::Changed);
+                    }
+                    (*base, Some(sign_in.copy()))
                 }
-                base
+                (_, replaces) => (replaces.map(|read| known.put_back.get(&read).copied().unwrap_or(read)), None),
             }
-            (_, replaces) => replaces.map(|read| self.known().put_back.get(&read).copied().unwrap_or(read)),
         };
-        match self.write(key, sign_in, base).await {
+        match self.write(key, sign_in, base, offered.as_ref()).await {
             Err(error @ StoreError::Changed) => {
                 self.known().sign_ins.remove(key);
                 Err(error)
@@ -142,15 +145,22 @@ impl Shared {
         }
     }
 
-    async fn write(&self, key: &SignInKey, sign_in: &SignIn, base: Option<Version>) -> Result<Version, StoreError> {
-        let written = match self.inner.put_sign_in(key, sign_in, base).await {
-            // An earlier write may have succeeded without our hearing of it.
-            Err(StoreError::Changed) => match self.inner.sign_in(key).await? {
-                Some((kept, version)) if kept.refresh_token.is(&sign_in.refresh_token) => Ok(version),
-                _ => Err(StoreError::Changed),
-            },
-            written => written,
-        };
+    /// Writes over `base`, or over what was `offered` before, which may have been kept although no answer came.
+    async fn write(
+        &self,
+        key: &SignInKey,
+        sign_in: &SignIn,
+        base: Option<Version>,
+        offered: Option<&SignIn>,
+    ) -> Result<Version, StoreError> {
+        let mut written = self.inner.put_sign_in(key, sign_in, base).await;
+        if let (Err(StoreError::Changed), Some(offered)) = (&written, offered)
+            && let Some((kept, version)) = self.inner.sign_in(key).await?
+            && kept.refresh_token.is(&offered.refresh_token)
+        {
+            // An earlier offer was taken without our hearing of it.
+            written = self.inner.put_sign_in(key, sign_in, Some(version)).await;
+        }
         // After making good the old base is gone, and only an empty place counts.
         let written = match (self.make_good().await, written) {
             (true, Err(StoreError::Changed)) => self.inner.put_sign_in(key, sign_in, None).await,
@@ -183,7 +193,7 @@ impl Shared {
                 _ => continue,
             };
             let (sign_in, base) = offered;
-            match self.write(&key, &sign_in, base).await {
+            match self.write(&key, &sign_in, base, Some(&sign_in)).await {
                 Ok(_) => tracing::info!(login = key.login.as_str(), "the store keeps the newest sign-in now"),
                 Err(StoreError::Changed) => {
                     tracing::info!(login = key.login.as_str(), "the store has a newer sign-in, which counts");

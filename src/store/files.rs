@@ -210,6 +210,16 @@ fn options() -> OpenOptions {
     OpenOptions::new()
 }
 
+/// Makes the directory that a file is to be in, when it is absent.
+pub(super) fn make_parent(path: &Path) -> Result<(), FileProblem> {
+    match path.parent() {
+        Some(parent) if !parent.exists() => {
+            make_directory(parent).map_err(FileProblem::io("make the directory", parent))
+        }
+        _ => Ok(()),
+    }
+}
+
 #[cfg(unix)]
 fn make_directory(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;

@@ -90,6 +90,7 @@ impl Keys {
 
 /// Makes a key file with a new key, unless another process was faster.
 pub(super) fn make_file(path: &Path) -> Result<(), KeyProblem> {
+    files::make_parent(path)?;
     if files::create_private(path, &new_line()?)? {
         tracing::warn!(
             "made the state key `{}`; back it up, because without it the store cannot be read",

@@ -1,22 +1,38 @@
-//! What goes in comes out, for one process and for several.
+//! What goes in comes out, for one process and for several, whatever keeps it.
 
 use std::fs;
 use std::time::Duration;
 
 use gatepost::clock::UnixTime;
-use gatepost::store::{DevicePasswordId, LastUse, SignInRefused, StoreError, Verifier};
+use gatepost::config::State;
+use gatepost::store::{self, DevicePasswordId, LastUse, SignInRefused, StoreError, Verifier};
 
 use crate::support::{Directory, key, password, sign_in, token_of};
 
 #[tokio::test]
-async fn a_sign_in_outlives_the_process_and_is_replaced_only_as_it_was_read() {
-    let directory = Directory::new();
-    let store = directory.open().await.unwrap();
+async fn in_sqlite() {
+    for keeps in 0..3 {
+        let directory = Directory::new();
+        check(keeps, &directory.state()).await;
+    }
+}
+
+/// What every database has to keep; `keeps` counts to 2.
+pub(crate) async fn check(keeps: u8, state: &State) {
+    match keeps {
+        0 => sign_ins_outlive_the_process_and_are_replaced_only_as_they_were_read(state).await,
+        1 => device_passwords_come_back_whole(state).await,
+        _ => one_at_a_time_renews_a_sign_in(state).await,
+    }
+}
+
+async fn sign_ins_outlive_the_process_and_are_replaced_only_as_they_were_read(state: &State) {
+    let store = store::open(state).await.unwrap();
     assert!(store.sign_in(&key("alice")).await.unwrap().is_none());
     let first = store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     drop(store);
 
-    let (store, other) = (directory.open().await.unwrap(), directory.open().await.unwrap());
+    let (store, other) = (store::open(state).await.unwrap(), store::open(state).await.unwrap());
     let mut newer = sign_in("two");
     newer.refused = Some(SignInRefused { at: UnixTime(5), code: Some(70043) });
     let second = other.put_sign_in(&key("alice"), &newer, Some(first)).await.unwrap();
@@ -38,10 +54,8 @@ async fn a_sign_in_outlives_the_process_and_is_replaced_only_as_it_was_read() {
     assert_eq!(store.put_sign_in(&key("alice"), &sign_in("lost"), Some(second)).await, Err(StoreError::Changed));
 }
 
-#[tokio::test]
-async fn device_passwords_come_back_whole() {
-    let directory = Directory::new();
-    let (store, other) = (directory.open().await.unwrap(), directory.open().await.unwrap());
+async fn device_passwords_come_back_whole(state: &State) {
+    let (store, other) = (store::open(state).await.unwrap(), store::open(state).await.unwrap());
     let (scanner, mut chosen) = (password("aaaaaaaa"), password("bbbbbbbb"));
     chosen.verifier = Verifier::Chosen("$argon2id$…".into());
     (chosen.expires_at, chosen.protocols) = (None, Vec::new());
@@ -78,10 +92,8 @@ async fn the_files_tell_nothing() {
     }
 }
 
-#[tokio::test]
-async fn one_at_a_time_renews_a_sign_in() {
-    let directory = Directory::new();
-    let (service, command) = (directory.open().await.unwrap(), directory.open().await.unwrap());
+async fn one_at_a_time_renews_a_sign_in(state: &State) {
+    let (service, command) = (store::open(state).await.unwrap(), store::open(state).await.unwrap());
     let minute = Duration::from_secs(60);
     let lease = service.lease_sign_in(&key("alice"), minute).await.unwrap().unwrap();
     assert!(command.lease_sign_in(&key("alice"), minute).await.unwrap().is_none());

@@ -93,3 +93,8 @@ pub(crate) fn password(id: &str) -> DevicePassword {
 pub(crate) async fn token_of(store: &dyn Store, user: &str) -> Option<String> {
     store.sign_in(&key(user)).await.unwrap().map(|(sign_in, _)| sign_in.refresh_token.expose().to_owned())
 }
+
+/// The refresh token of a sign-in, as the number that some tests keep there.
+pub(crate) fn counter_of(sign_in: &SignIn) -> u64 {
+    sign_in.refresh_token.expose().parse().unwrap()
+}

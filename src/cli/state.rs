@@ -1,0 +1,50 @@
+//! `gatepost state rotate-key`: a new state key, while the service runs.
+
+use tokio::runtime::Builder;
+
+use super::{DONE, FAILED, Settings, report};
+use crate::config::StateKey;
+use crate::config::{Config, State};
+use crate::store::{Rotation, rotate_key as rotate};
+
+/// Rotates the state key of the configuration, or goes on with a rotation that was interrupted. Gives the exit code.
+pub fn rotate_key(settings: &Settings) -> u8 {
+    let config = match settings.load(std::env::vars_os()) {
+        Ok(config) => config,
+        Err(problems) => return report(&problems),
+    };
+    match try_rotate(&config) {
+        Ok(text) => {
+            println!("{text}");
+            DONE
+        }
+        Err(error) => {
+            eprintln!("gatepost: {error:#}");
+            FAILED
+        }
+    }
+}
+
+fn try_rotate(config: &Config) -> anyhow::Result<String> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let rotation = runtime.block_on(rotate(&config.state))?;
+    let shown = match &config.state {
+        State::Memory => String::new(),
+        State::Sqlite { key, .. } | State::Redis { key, .. } => StateKey::shown(key),
+    };
+    Ok(match rotation {
+        Rotation::Done { records, old_is_left: false } => {
+            format!(
+                "the new state key is in {shown}, and {records} records are sealed under it; back it up: copies of the \
+                 store from before need the old key"
+            )
+        }
+        Rotation::Done { records, old_is_left: true } => {
+            format!("{records} records are sealed under the new state key; remove the second line of {shown} now")
+        }
+        Rotation::Prepared => format!(
+            "{shown} holds the new state key besides the present one; copy it to every replica, and then run this again to \
+             put the new key into use"
+        ),
+    })
+}

@@ -1,0 +1,84 @@
+//! This test program as a second process: what it does is said in its environment.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+
+use gatepost::store::{self, StoreError, rotate_key};
+
+use crate::replicas;
+use crate::support::{counter_of, key, sign_in, state};
+
+const ROLE: &str = "GATEPOST_TEST_ROLE";
+const ARGUMENT: &str = "GATEPOST_TEST_ARGUMENT";
+const NUMBER: &str = "GATEPOST_TEST_NUMBER";
+
+/// Starts this program again in a role; its acknowledgements come over its standard output.
+pub(crate) fn spawn(role: &str, argument: impl AsRef<OsStr>, number: u32) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child::child", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(ROLE, role)
+        .env(ARGUMENT, argument)
+        .env(NUMBER, number.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "is started by other tests, and does nothing by itself"]
+fn child() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let argument = std::env::var(ARGUMENT).unwrap();
+    let directory = PathBuf::from(&argument);
+    let number: u32 = std::env::var(NUMBER).unwrap().parse().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        match role.as_str() {
+            "renew" => renew_for_ever(directory).await,
+            "count" => count(directory, number).await,
+            "rotate" => {
+                println!("\nat work");
+                rotate_key(&state(&directory)).await.unwrap();
+                println!("\nrotated");
+            }
+            "log-in" => replicas::log_in(&argument, number).await,
+            other => panic!("no role {other}"),
+        }
+    });
+}
+
+/// Renews one sign-in after the other, and acknowledges each renewal once the store has it.
+async fn renew_for_ever(directory: PathBuf) {
+    let store = store::open(&state(&directory)).await.unwrap();
+    for turn in 0.. {
+        let user = format!("user{}", turn % 4);
+        let (before, version) = match store.sign_in(&key(&user)).await.unwrap() {
+            Some((kept, version)) => (counter_of(&kept), Some(version)),
+            None => (0, None),
+        };
+        store.put_sign_in(&key(&user), &sign_in(&(before + 1).to_string()), version).await.unwrap();
+        println!("\n{user} {}", before + 1);
+        if turn == 0 {
+            // The first randomness takes the library a while, the first renewal with it.
+            println!("\nat work");
+        }
+    }
+}
+
+/// Counts up `number` times, each time in whichever of a few sign-ins nobody else changes at that moment.
+async fn count(directory: PathBuf, number: u32) {
+    let store = store::open(&state(&directory)).await.unwrap();
+    let mut counted = 0;
+    while counted < number {
+        let user = format!("user{}", counted % 3);
+        let (kept, version) = store.sign_in(&key(&user)).await.unwrap().unwrap();
+        let next = sign_in(&(counter_of(&kept) + 1).to_string());
+        match store.put_sign_in(&key(&user), &next, Some(version)).await {
+            Ok(_) => counted += 1,
+            Err(StoreError::Changed) => {}
+            Err(error) => panic!("{error}"),
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! The store in a real Redis: kept, shared, away, back, emptied.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use gatepost::config::{RedisServer, State, StateKey};
+use gatepost::secret::{RedisPassword, StateKeyText};
+use gatepost::store::{self, OpenError, Rotation, StoreError, rotate_key};
+
+use crate::keeping;
+use crate::support::{Directory, key, password, sign_in, token_of};
+
+/// 32 octets of `!`.
+pub(crate) const KEY: &str = "ISEhISEhISEhISEhISEhISEhISEhISEhISEhISEhISE=";
+
+const OTHER_KEY: &str = "QEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEA=";
+
+/// A server of this test, with its data in a directory that goes away.
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    directory: Directory,
+    process: Child,
+    options: Vec<String>,
+}
+
+impl Server {
+    pub(crate) fn start(options: &[&str]) -> Self {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let directory = Directory::new();
+        fs::create_dir(directory.path()).unwrap();
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let process = run(port, directory.path(), &options);
+        Self { port, directory, process, options }
+    }
+
+    fn stop(&mut self) {
+        self.process.kill().unwrap();
+        self.process.wait().unwrap();
+    }
+
+    fn start_again(&mut self) {
+        self.process = run(self.port, self.directory.path(), &self.options);
+    }
+
+    fn say(&self, words: &[&str]) -> String {
+        let said = Command::new("redis-cli").args(["-p", &self.port.to_string()]).args(words).output().unwrap();
+        String::from_utf8_lossy(&said.stdout).into_owned()
+    }
+
+    fn server(&self, password: Option<&str>) -> Arc<RedisServer> {
+        Arc::new(RedisServer {
+            host: "127.0.0.1".into(),
+            port: self.port,
+            database: 0,
+            username: None,
+            password: password.map(|password| RedisPassword::new(password.into())),
+            tls: None,
+        })
+    }
+
+    fn state(&self) -> State {
+        State::Redis { server: self.server(None), key: literal(KEY) }
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn literal(text: &str) -> StateKey {
+    StateKey::Literal(Arc::new(StateKeyText::new(text.into())))
+}
+
+fn run(port: u16, directory: &Path, options: &[String]) -> Child {
+    let process = Command::new("redis-server")
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "yes"])
+        .args(["--appendfsync", "always", "--dir"])
+        .arg(directory)
+        .args(options)
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("start redis-server");
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+        assert!(Instant::now() < give_up, "redis-server does not answer");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    process
+}
+
+/// Repeats a question until its answer is the expected one, for ten seconds at most.
+async fn eventually<T: PartialEq + std::fmt::Debug>(expected: T, ask: impl AsyncFn() -> T) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    loop {
+        let answer = ask().await;
+        if answer == expected {
+            return;
+        }
+        assert!(Instant::now() < give_up, "still {answer:?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn redis_keeps_what_sqlite_keeps() {
+    for keeps in 0..3 {
+        let server = Server::start(&[]);
+        keeping::check(keeps, &server.state()).await;
+        let shown = server.say(&["hgetall", "gatepost:records:1"]) + &server.say(&["hgetall", "gatepost:records:2"]);
+        for word in ["alice", "contoso", "three", "scanner", "aaaaaaaa"] {
+            assert!(!shown.contains(word), "{word}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_restart_is_outlived_and_what_was_renewed_meanwhile_is_kept_afterwards() {
+    let mut server = Server::start(&[]);
+    let store = store::open(&server.state()).await.unwrap();
+    store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
+    store.add_device_password(&password("aaaaaaaa")).await.unwrap();
+    let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
+    assert_eq!(store.device_passwords().await.unwrap().len(), 1);
+
+    server.stop();
+    let started = Instant::now();
+    assert_eq!(token_of(&*store, "alice").await.as_deref(), Some("one"), "from memory");
+    assert_eq!(store.device_passwords().await.unwrap().len(), 1, "from memory");
+    let error = store.put_sign_in(&key("alice"), &sign_in("two"), Some(version)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
+    let (newest, pending) = store.sign_in(&key("alice")).await.unwrap().unwrap();
+    assert_eq!(newest.refresh_token.expose(), "two");
+    // And once more, over the one that was not kept; who read before that comes too late.
+    assert!(store.put_sign_in(&key("alice"), &sign_in("three"), Some(pending)).await.is_err());
+    assert_eq!(store.put_sign_in(&key("alice"), &sign_in("lost"), Some(version)).await, Err(StoreError::Changed));
+
+    server.start_again();
+    let other = store::open(&server.state()).await.unwrap();
+    eventually(Some("three".to_owned()), async || token_of(&*other, "alice").await).await;
+    eventually(true, async || store.revision().await.is_ok()).await;
+    let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
+    store.put_sign_in(&key("alice"), &sign_in("four"), Some(version)).await.unwrap();
+    assert_eq!(token_of(&*other, "alice").await.as_deref(), Some("four"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn what_is_known_is_put_back_when_somebody_empties_the_server() {
+    let server = Server::start(&[]);
+    let store = store::open(&server.state()).await.unwrap();
+    store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
+    store.add_device_password(&password("aaaaaaaa")).await.unwrap();
+    store.device_passwords().await.unwrap();
+    let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
+    let before = store.revision().await.unwrap();
+
+    assert_eq!(server.say(&["flushall"]).trim(), "OK");
+    assert_ne!(store.revision().await.unwrap(), before);
+    assert_eq!(store.device_passwords().await.unwrap(), [password("aaaaaaaa")]);
+    let other = store::open(&server.state()).await.unwrap();
+    assert_eq!(token_of(&*other, "alice").await.as_deref(), Some("one"));
+    // Whoever read before that may still renew.
+    store.put_sign_in(&key("alice"), &sign_in("two"), Some(version)).await.unwrap();
+    assert_eq!(token_of(&*other, "alice").await.as_deref(), Some("two"));
+
+    // In the middle of a renewal.
+    let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
+    assert_eq!(server.say(&["flushall"]).trim(), "OK");
+    store.put_sign_in(&key("alice"), &sign_in("three"), Some(version)).await.unwrap();
+    let other = store::open(&server.state()).await.unwrap();
+    assert_eq!(token_of(&*other, "alice").await.as_deref(), Some("three"));
+    assert_eq!(other.device_passwords().await.unwrap(), [password("aaaaaaaa")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_slow_server_is_waited_for_once() {
+    let server = Server::start(&[]);
+    let store = store::open(&server.state()).await.unwrap();
+    store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
+    server.say(&["client", "pause", "4000", "all"]);
+    let started = Instant::now();
+    assert!(store.revision().await.is_err());
+    let waited = started.elapsed();
+    assert!((Duration::from_secs(1)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
+    let started = Instant::now();
+    for _ in 0..100 {
+        assert_eq!(token_of(&*store, "alice").await.as_deref(), Some("one"), "from memory");
+    }
+    assert!(started.elapsed() < Duration::from_millis(1_000), "{:?}", started.elapsed());
+    eventually(true, async || store.revision().await.is_ok()).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn what_is_wrong_with_a_server_is_said() {
+    let server = Server::start(&[]);
+    drop(store::open(&server.state()).await.unwrap());
+    let other = State::Redis { server: server.server(None), key: literal(OTHER_KEY) };
+    assert!(matches!(store::open(&other).await, Err(OpenError::OtherKey { .. })));
+
+    let refused = async |state: &State| match store::open(state).await {
+        Ok(store) => store.revision().await.unwrap_err().to_string(),
+        Err(error) => error.to_string(),
+    };
+    server.say(&["hset", "gatepost:store", "format", "2"]);
+    let told = refused(&server.state()).await;
+    assert!(told.contains("has format 2") && told.contains("run the newer version again"), "{told}");
+
+    let strict = Server::start(&["--requirepass", "hunter2"]);
+    let with = |password| State::Redis { server: strict.server(password), key: literal(KEY) };
+    assert!(store::open(&with(Some("hunter2"))).await.unwrap().revision().await.is_ok());
+    for password in [None, Some("wrong")] {
+        let told = refused(&with(password)).await;
+        assert!(told.contains("it refuses the user name or password") || told.contains("it is away"), "{told}");
+    }
+
+    let full = Server::start(&["--maxmemory", "1500000", "--maxmemory-policy", "noeviction"]);
+    let store = store::open(&full.state()).await.unwrap();
+    store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
+    full.say(&["config", "set", "maxmemory", "1"]);
+    let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
+    let error = store.put_sign_in(&key("alice"), &sign_in("two"), Some(version)).await.unwrap_err();
+    assert!(matches!(&error, StoreError::NotKept(why) if why.contains("it takes no writes (OOM)")), "{error}");
+    assert_eq!(token_of(&*store, "alice").await.as_deref(), Some("two"), "from memory");
+    full.say(&["config", "set", "maxmemory", "0"]);
+    let other = store::open(&full.state()).await.unwrap();
+    eventually(Some("two".to_owned()), async || token_of(&*other, "alice").await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn the_key_is_rotated_once_every_replica_has_it() {
+    let server = Server::start(&[]);
+    let (one, two) = (Directory::new(), Directory::new());
+    let state = |file: PathBuf| State::Redis { server: server.server(None), key: StateKey::File(file) };
+    let (first, second) = (state(one.file("state.key")), state(two.file("state.key")));
+    fs::create_dir(two.path()).unwrap();
+    let copy = || {
+        fs::copy(one.file("state.key"), two.file("state.key")).unwrap();
+    };
+    let here = store::open(&first).await.unwrap();
+    copy();
+    let there = store::open(&second).await.unwrap();
+    there.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
+
+    assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Prepared);
+    copy();
+    assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Done { records: 1, old_is_left: false });
+    let (_, version) = there.sign_in(&key("alice")).await.unwrap().unwrap();
+    there.put_sign_in(&key("alice"), &sign_in("two"), Some(version)).await.unwrap();
+    assert_eq!(token_of(&*here, "alice").await.as_deref(), Some("two"));
+    copy();
+    assert_eq!(token_of(&*store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("two"));
+}
