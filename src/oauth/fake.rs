@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -27,12 +29,17 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
 }
 
 pub(crate) type Fields = HashMap<String, String>;
+/// Under which a form is told which path it was posted to.
+pub(crate) const PATH: &str = "(path)";
+
 type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 
 #[derive(Clone)]
 pub(crate) enum Reply {
     /// A new token that is good for so many seconds.
     Token(u64),
+    /// A JWT with this payload.
+    Jwt(&'static str),
     /// `invalid_grant` with this code.
     Denied(u32),
     /// Any status, `Retry-After`, and body.
@@ -89,7 +96,8 @@ impl FakeEndpoint {
 impl TokenEndpoint for FakeEndpoint {
     fn exchange<'a>(&'a self, request: &'a TokenRequest) -> Exchange<'a> {
         Box::pin(async move {
-            let form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
+            let mut form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
+            form.insert(PATH.to_owned(), request.url.path().to_owned());
             let number = {
                 let mut asked = self.asked.lock().unwrap();
                 asked.push(form.clone());
@@ -101,6 +109,13 @@ impl TokenEndpoint for FakeEndpoint {
                 Reply::Token(seconds) => {
                     let body =
                         format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"t{number}"}}"#);
+                    (200, None, body)
+                }
+                Reply::Jwt(payload) => {
+                    let payload = URL_SAFE_NO_PAD.encode(payload);
+                    let body = format!(
+                        r#"{{"token_type":"Bearer","expires_in":3600,"access_token":"h{number}.{payload}.s"}}"#
+                    );
                     (200, None, body)
                 }
                 Reply::Denied(code) => {

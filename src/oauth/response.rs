@@ -148,7 +148,8 @@ impl Body<'_> {
         let seconds = match &self.expires_in {
             None => 3600,
             Some(Value::Number(number)) => {
-                number.as_u64().or_else(|| number.as_f64().map(|s| s as u64)).ok_or("an impossible `expires_in`")?
+                let fraction = || Some(Duration::try_from_secs_f64(number.as_f64()?).ok()?.as_secs());
+                number.as_u64().or_else(fraction).ok_or("an impossible `expires_in`")?
             }
             Some(Value::String(text)) => text.trim().parse().map_err(|_| "an impossible `expires_in`")?,
             Some(_) => return Err("an impossible `expires_in`"),
@@ -187,8 +188,7 @@ impl Body<'_> {
     fn code(&self) -> Option<u32> {
         self.codes().first().copied().or_else(|| {
             let rest = self.error_description.as_deref()?.strip_prefix("AADSTS")?;
-            let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
-            digits.parse().ok()
+            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
         })
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::clock::{Clock, Moment};
 use crate::config::Limits;
 use crate::oauth::Token;
+use crate::oauth::audience::{self, Mismatch};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::oauth::grant::{Ask, TokenKey, TokenRequest};
 use crate::oauth::response::{self, NotGranted, OauthError};
@@ -19,6 +20,9 @@ use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
 
 /// Retries of one ask.
 const RETRIES: u32 = 2;
+
+/// Most endpoints left alone at once: with `tenant: auto` it is the logins that choose them.
+const PAUSES: usize = 10_000;
 
 /// How long an endpoint is left alone that was busy to the last try and did not say for how long.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -42,6 +46,8 @@ pub enum FetchError {
         /// What was wrong with the answer.
         why: &'static str,
     },
+    /// A token that is for something else than what was asked for; it is not used.
+    Misfit(Mismatch),
     /// No answer.
     Transport(TransportError),
     /// Entra asked to be left alone for a while (`Retry-After`, 429), and that is not over.
@@ -104,7 +110,8 @@ impl TokenSource {
     /// Gets a token, within `limits.token_total`.
     ///
     /// # Errors
-    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application, all others may pass.
+    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::Misfit`] needs
+    /// another configuration, all others may pass.
     pub async fn fetch(&self, ask: &Ask) -> Result<Token, FetchError> {
         let deadline = Instant::now() + self.total;
         let (request, pause_key) = (ask.request(), ask.throttle_key());
@@ -112,7 +119,10 @@ impl TokenSource {
         let mut before = None;
         loop {
             let error = match self.attempt(&request, &pause_key, deadline).await {
-                Ok(token) => return Ok(token),
+                Ok(token) => {
+                    let checked = audience::check(&token.access_token, ask);
+                    return checked.map(|()| token).map_err(FetchError::Misfit);
+                }
                 Err(error) => error,
             };
             if !error.was_sent() {
@@ -127,8 +137,10 @@ impl TokenSource {
                 && self.retry_budget(RetryBudget::spend);
             if !may_retry {
                 if let FetchError::Busy { status, .. } = error {
-                    let pause = || Pause { until: self.clock.now().after(PAUSE), asked: status == 429 };
-                    self.pauses.entry(pause_key).or_insert_with(pause);
+                    // One that the endpoint asked for counts more.
+                    if !self.pauses.contains_key(&pause_key) {
+                        self.pause(&pause_key, PAUSE, status == 429);
+                    }
                 }
                 return Err(error);
             }
@@ -158,7 +170,7 @@ impl TokenSource {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
                     && let Some(wait) = retry::retry_after(value, SystemTime::now())
                 {
-                    self.pause(key, wait);
+                    self.pause(key, wait, true);
                 }
                 FetchError::from(error)
             })
@@ -202,8 +214,15 @@ impl TokenSource {
         Ok(())
     }
 
-    fn pause(&self, key: &TokenKey, wait: Duration) {
-        self.pauses.insert(key.clone(), Pause { until: self.clock.now().after(wait), asked: true });
+    fn pause(&self, key: &TokenKey, wait: Duration, asked: bool) {
+        let now = self.clock.now();
+        if self.pauses.len() >= PAUSES {
+            self.pauses.retain(|_, pause| pause.until > now);
+        }
+        // Over it the breaker of the authority has to do.
+        if self.pauses.len() < PAUSES {
+            self.pauses.insert(key.clone(), Pause { until: now.after(wait), asked });
+        }
     }
 
     fn count(&self, authority: &str, error: Option<&FetchError>) {
