@@ -135,6 +135,12 @@ impl fmt::Debug for MailAddress {
     }
 }
 
+/// Whether a text is a GUID (RFC 9562 §4: 8-4-4-4-12 hexadecimal digits), as Entra's tenants and applications have them.
+pub fn is_guid(text: &str) -> bool {
+    let digits = |group: &str| group.bytes().all(|octet| octet.is_ascii_hexdigit());
+    text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(digits)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

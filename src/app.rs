@@ -347,8 +347,9 @@ async fn drain_sessions(sessions: &mut [JoinSet<()>], stopping: &CancellationTok
         every.tick().await;
         for at in 0..sessions.len() {
             loop {
+                let ended = async { sessions.get_mut(at)?.join_next().await };
                 tokio::select! {
-                    ended = sessions[at].join_next() => if ended.is_none() { break },
+                    ended = ended => if ended.is_none() { break },
                     _ = every.tick() => tracing::info!(sessions = running(sessions), "still draining"),
                 }
             }

@@ -33,6 +33,22 @@
 //! * Memory or time taken before the login: every buffer has a bound and every wait a deadline ([`config::Limits`]).
 //! * Secrets in logs: they are types that cannot be formatted ([`secret`]).
 #![forbid(unsafe_code)]
+// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
+// build.) Tests may panic.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod account;
 pub mod app;
@@ -42,15 +58,24 @@ pub mod clock;
 pub mod config;
 pub mod failure;
 pub mod login;
+#[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 pub mod net;
 pub mod oauth;
 pub mod process;
 pub mod proto;
 #[cfg(feature = "sandbox")]
+#[allow(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    clippy::cast_possible_truncation,
+    reason = "it serves tests and the demonstration, never strangers"
+)]
 pub mod sandbox;
 pub mod sasl;
 pub mod secret;
+#[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read ended")]
 pub mod session;
 pub mod store;
 pub mod telemetry;
+#[allow(clippy::indexing_slicing, reason = "records are cut where their header, checked before, says")]
 pub mod tls;

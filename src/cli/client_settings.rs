@@ -62,7 +62,7 @@ mod tests {
             false
         }
 
-        fn run(&self, _: &[String]) -> Result<Vec<u8>, String> {
+        fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
             Err("nothing runs here".into())
         }
     }

@@ -24,7 +24,7 @@ use crate::login::{person, scope, sign_in};
 use crate::oauth::HttpEndpoint;
 use crate::oauth::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect, pasted_query};
 use crate::oauth::sign_in::loopback::Loopback;
-use crate::oauth::sign_in::{SignInError, SignedIn, device};
+use crate::oauth::sign_in::{Purpose, SignInError, SignedIn, device};
 use crate::oauth::source::TokenSource;
 use crate::store::{Store, StoreError};
 use crate::tls::client::UpstreamTrust;
@@ -68,12 +68,15 @@ async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<St
         way: way(options, account.grant),
         person: person::expected(&account, &login),
         login: &login,
-        account: &account,
-        scope: scope::of(&account, config).into(),
+        purpose: Purpose {
+            application: Arc::clone(&account.application),
+            tenant: account.application.tenant.of(&login).into(),
+            scope: scope::of(&account, config).into(),
+        },
         source: TokenSource::new(endpoint, clock.clone(), &config.limits),
         clock: clock.clone(),
     };
-    let scope = Arc::clone(&attempt.scope);
+    let scope = Arc::clone(&attempt.purpose.scope);
     let signed_in = tokio::select! {
         signed_in = attempt.run() => signed_in?,
         _ = run::signal() => bail!("given up; nothing was stored"),
@@ -130,8 +133,7 @@ struct Attempt<'a> {
     way: Way,
     person: &'a MailAddress,
     login: &'a MailAddress,
-    account: &'a Account,
-    scope: Arc<str>,
+    purpose: Purpose,
     source: TokenSource,
     clock: Clock,
 }
@@ -147,7 +149,7 @@ impl Attempt<'_> {
     }
 
     fn request(&self, redirect_uri: String) -> Result<CodeRequest, SignInError> {
-        CodeRequest::new(Arc::clone(&self.account.application), Arc::clone(&self.scope), redirect_uri)
+        CodeRequest::new(self.purpose.clone(), redirect_uri)
     }
 
     /// Who must sign in, and for whom.
@@ -198,8 +200,8 @@ impl Attempt<'_> {
     }
 
     async fn with_device_code(&self) -> anyhow::Result<Result<SignedIn, SignInError>> {
-        let application = &self.account.application;
-        let (asked_at, begun) = match self.source.authorize_device(application, &self.scope).await {
+        let Purpose { application, tenant, scope } = &self.purpose;
+        let (asked_at, begun) = match self.source.authorize_device(application, tenant, scope).await {
             Ok(begun) => begun,
             Err(error) => return Ok(Err(error.into())),
         };
@@ -210,8 +212,7 @@ impl Attempt<'_> {
             begun.user_code
         ));
         let lifetime = begun.lifetime;
-        let asked = (Arc::clone(application), Arc::clone(&self.scope));
-        let polling = device::finish(begun, asked_at, asked, &self.source, &self.clock);
+        let polling = device::finish(begun, asked_at, self.purpose.clone(), &self.source, &self.clock);
         // It ends by itself; the margin is for the last answer.
         let margin = Duration::from_secs(60);
         Ok(waiting("the sign-in on the other device", lifetime + margin, polling)

@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::entra::{
-    AUTHORITIES, CLOUDS, GrantKind, authority, check_scope, client_id, default_authority, grant, is_guid, tenant,
-};
+use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, is_domain, tenant};
 use super::problem::Problem;
 use super::reader::{Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Unproved, secrets};
-use crate::account::{LoginName, MailAddress, NameError};
+use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved, secrets};
+use crate::account::{LoginName, MailAddress, NameError, is_guid};
 use crate::login::password::check_phc;
 use crate::secret::ClientSecret;
 
@@ -68,7 +66,7 @@ impl<T: Clone> Setting<T> {
 struct Shared {
     cloud: Setting<Cloud>,
     authority: Setting<Url>,
-    tenant: Setting<String>,
+    tenant: Setting<Tenant>,
     client_id: Setting<String>,
     grant: Setting<GrantKind>,
     client_secret: Setting<Arc<str>>,
@@ -80,7 +78,7 @@ impl Shared {
     fn read(section: &Section<'_>) -> Self {
         section.unavailable(&["client_certificate", "federated_token_file", "managed_identity"]);
         Self {
-            cloud: Setting::read(section, "cloud", |node| node.read(|text| value::choice(text, &CLOUDS))),
+            cloud: Setting::read(section, "cloud", |node| node.read(cloud)),
             authority: Setting::read(section, "authority", |node| node.read(authority)),
             tenant: Setting::read(section, "tenant", |node| node.read(tenant)),
             client_id: Setting::read(section, "client_id", |node| node.read(client_id)),
@@ -180,7 +178,7 @@ impl Reader<'_, '_> {
     fn account(&mut self, section: &Section<'_>) -> Option<Arc<Account>> {
         let shared = Shared::read(section).inherit(self.defaults);
         let pattern = match section.get("login") {
-            Some(node) => node.read(pattern).filter(|pattern| self.take(&node, &show(pattern))),
+            Some(node) => node.read(pattern).filter(|pattern| self.take(&node, &pattern.to_string())),
             None => {
                 section.missing("login", "", "write an address, `*@domain`, or `*` for everybody else");
                 None
@@ -244,7 +242,7 @@ impl Reader<'_, '_> {
     fn finish(&mut self, section: &Section<'_>, shared: &Shared, entry: Entry) -> Option<Arc<Account>> {
         let Entry { pattern, aliases, mailbox, signs_in_as, passwords } = entry;
         let kind = shared.grant.clone().or_default(GrantKind::Password);
-        let application = self.application(shared);
+        let application = self.application(section, shared, kind, &pattern);
         if kind == Some(GrantKind::ClientCredentials) && matches!(shared.client_secret, Setting::Absent) {
             section.missing(
                 "client_secret",
@@ -254,9 +252,17 @@ impl Reader<'_, '_> {
         }
         let scope = match (&shared.scope, kind) {
             (Setting::Value(scope), Some(kind)) => {
-                let china = matches!(shared.cloud, Setting::Value(Cloud::China));
-                match check_scope(scope, kind, china) {
-                    Ok(()) => Some(Some(scope.clone())),
+                let cloud = shared.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
+                match check_scope(scope, kind, cloud) {
+                    Ok(unknown) => {
+                        if let Some(resource) = unknown {
+                            section.context().note(format!(
+                                "the scope asks for {}, which is not Exchange Online; its token may open no mailbox",
+                                quoted(&resource)
+                            ));
+                        }
+                        Some(Some(scope.clone()))
+                    }
                     Err(wrong) => {
                         let node = section.get("scope").or_else(|| self.microsoft.get("scope"));
                         node.inspect(|node| node.wrong(wrong));
@@ -287,8 +293,7 @@ impl Reader<'_, '_> {
         }
         if !passwords.is_empty() && matches!(pattern, LoginPattern::Any | LoginPattern::Domain(_)) {
             section.context().note(format!(
-                "whoever knows one of the `passwords` of the account `{}` can open every mailbox that it stands for",
-                show(&pattern)
+                "whoever knows one of the `passwords` of the account `{pattern}` can open every mailbox that it stands for"
             ));
         }
         let token_expiry_margin = shared.token_expiry_margin.clone().or_default(EXPIRY_MARGIN);
@@ -306,9 +311,23 @@ impl Reader<'_, '_> {
     }
 
     /// The application of an entry, shared with other entries that name the same.
-    fn application(&mut self, shared: &Shared) -> Option<Arc<Application>> {
+    fn application(
+        &mut self,
+        section: &Section<'_>,
+        shared: &Shared,
+        kind: Option<GrantKind>,
+        pattern: &LoginPattern,
+    ) -> Option<Arc<Application>> {
         let cloud = shared.cloud.clone().or_default(Cloud::Worldwide);
         let tenant = self.needed(&shared.tenant, "tenant", "write the directory id or a verified domain of the tenant");
+        let tenant = tenant.and_then(|tenant| match fit_tenant(tenant, kind, pattern) {
+            Ok(tenant) => Some(tenant),
+            Err(wrong) => {
+                let node = section.get("tenant").or_else(|| self.microsoft.get("tenant"));
+                node.inspect(|node| node.wrong(wrong));
+                None
+            }
+        });
         let client_id =
             self.needed(&shared.client_id, "client_id", "write the application (client) id that Entra shows");
         let authority = match &shared.authority {
@@ -340,7 +359,7 @@ impl Reader<'_, '_> {
         Some(application)
     }
 
-    fn needed(&self, setting: &Setting<String>, key: &str, hint: &str) -> Option<String> {
+    fn needed<T: Clone>(&self, setting: &Setting<T>, key: &str, hint: &str) -> Option<T> {
         match setting {
             Setting::Value(value) => Some(value.clone()),
             Setting::Wrong => None,
@@ -355,15 +374,15 @@ impl Reader<'_, '_> {
     fn check_authority(&self, authority: &Url, cloud: Cloud) {
         let context = self.microsoft.context();
         let host = authority.host_str().unwrap_or_default();
-        match AUTHORITIES.iter().find(|(known, _)| *known == host) {
+        let clouds = Cloud::of_authority(host);
+        match clouds.first() {
             None => context.note(format!(
                 "the authority `{authority}` is not one of Microsoft's; it will receive passwords and secrets"
             )),
-            Some((_, clouds)) if !clouds.contains(&cloud) => {
-                let name = CLOUDS.iter().find(|(_, of)| clouds.contains(of)).map_or("", |(name, _)| name);
+            Some(theirs) if !clouds.contains(&cloud) => {
                 self.microsoft.problem(
                     format!("the authority `{authority}` belongs to another cloud than the one configured"),
-                    format!("write `cloud: {name}`, or remove `authority`"),
+                    format!("write `cloud: {}`, or remove `authority`", theirs.preset().name),
                 );
             }
             Some(_) => {}
@@ -411,6 +430,19 @@ fn check_signs_in_as(
     Some((person != *login).then_some(person))
 }
 
+/// The tenant as an entry needs it: `auto` is the entry's own domain, where it has one.
+fn fit_tenant(tenant: Tenant, kind: Option<GrantKind>, pattern: &LoginPattern) -> Result<Tenant, Wrong> {
+    match (&tenant, pattern) {
+        (Tenant::Organizations, _) if kind == Some(GrantKind::ClientCredentials) => wrong(
+            "with `client_credentials` an application signs in at one tenant, and `organizations` names none (AADSTS50059)",
+            "write the directory id or a verified domain, or `tenant: auto` for the domain of each login",
+        ),
+        (Tenant::OfLogin, LoginPattern::Address(address)) => domain_as_tenant(address.domain()),
+        (Tenant::OfLogin, LoginPattern::Domain(domain)) => domain_as_tenant(domain),
+        _ => Ok(tenant),
+    }
+}
+
 fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
     let login = match pattern {
         LoginPattern::Address(address) => address.to_string(),
@@ -420,18 +452,20 @@ fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
     section.as_problem(
         format!(
             "{} has no password: with `client_credentials` anybody who reaches the port would own the mailbox",
-            quoted(&show(pattern))
+            quoted(&pattern.to_string())
         ),
         format!("make a device password with `gatepost password add {login} --name …`"),
     )
 }
 
-fn show(pattern: &LoginPattern) -> String {
-    match pattern {
-        LoginPattern::Address(address) => address.as_str().to_owned(),
-        LoginPattern::Domain(domain) => format!("*@{domain}"),
-        LoginPattern::Any => "*".to_owned(),
+fn domain_as_tenant(domain: &str) -> Result<Tenant, Wrong> {
+    if is_domain(domain) {
+        return Ok(Tenant::Named(domain.to_owned()));
     }
+    wrong(
+        format!("`tenant: auto` means {} here, which is no domain of a tenant", quoted(domain)),
+        "write the directory id or a verified domain into the entry's own `tenant`",
+    )
 }
 
 fn name_error<T>(error: NameError) -> Result<T, Wrong> {

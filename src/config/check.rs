@@ -30,7 +30,7 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     }
     let root = context.root();
     let accounts::Read { accounts, unproved, cloud } = accounts::read(&root);
-    let listeners = listeners::read(&root.section("listeners"), cloud);
+    let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);
     let forward_proxy = forward_proxy::read(&root);
     let trust = read_trust(&root.section("trust"));
     let state = state::read(&root, trust.as_ref());

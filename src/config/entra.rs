@@ -2,28 +2,10 @@
 
 use url::Url;
 
-use super::Cloud;
+use super::cloud::Preset;
 use super::value::{self, Wrong, quoted, wrong};
-
-pub(super) const CLOUDS: [(&str, Cloud); 4] = [
-    ("worldwide", Cloud::Worldwide),
-    ("us-gov-gcc-high", Cloud::UsGovGccHigh),
-    ("us-gov-dod", Cloud::UsGovDod),
-    ("china", Cloud::China),
-];
-
-/// Hosts of Microsoft's token services, per cloud; the first of each cloud is its default.
-pub(super) const AUTHORITIES: [(&str, &[Cloud]); 9] = [
-    ("login.microsoftonline.com", &[Cloud::Worldwide]),
-    ("login.microsoftonline.us", &[Cloud::UsGovGccHigh, Cloud::UsGovDod]),
-    ("login.partner.microsoftonline.cn", &[Cloud::China]),
-    ("login.windows.net", &[Cloud::Worldwide]),
-    ("login.microsoft.com", &[Cloud::Worldwide]),
-    ("sts.windows.net", &[Cloud::Worldwide]),
-    ("login-us.microsoftonline.com", &[Cloud::Worldwide]),
-    ("login.usgovcloudapi.net", &[Cloud::UsGovGccHigh, Cloud::UsGovDod]),
-    ("login.chinacloudapi.cn", &[Cloud::China]),
-];
+use super::{Cloud, Tenant};
+use crate::account::is_guid;
 
 /// Scopes that belong to no resource (OpenID Connect Core §5.4, §11).
 const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];
@@ -37,8 +19,12 @@ pub(super) enum GrantKind {
     DeviceCode,
 }
 
+pub(super) fn cloud(text: &str) -> Result<Cloud, Wrong> {
+    value::choice(text, &Cloud::ALL.map(|cloud| (cloud.preset().name, cloud)))
+}
+
 pub(super) fn default_authority(cloud: Cloud) -> Option<Url> {
-    let (host, _) = AUTHORITIES.iter().find(|(_, clouds)| clouds.contains(&cloud))?;
+    let host = cloud.preset().authorities.first()?;
     Url::parse(&format!("https://{host}/")).ok()
 }
 
@@ -54,13 +40,6 @@ pub(super) fn grant(text: &str) -> Result<GrantKind, Wrong> {
     )
 }
 
-/// The form of a directory id, an application id or an object id.
-pub(crate) fn is_guid(text: &str) -> bool {
-    let groups: Vec<&str> = text.split('-').collect();
-    groups.iter().map(|group| group.len()).eq([8, 4, 4, 4, 12])
-        && groups.iter().all(|group| group.bytes().all(|b| b.is_ascii_hexdigit()))
-}
-
 pub(super) fn client_id(text: &str) -> Result<String, Wrong> {
     if is_guid(text) {
         return Ok(text.to_ascii_lowercase());
@@ -71,23 +50,26 @@ pub(super) fn client_id(text: &str) -> Result<String, Wrong> {
     )
 }
 
-pub(super) fn tenant(text: &str) -> Result<String, Wrong> {
+pub(super) fn tenant(text: &str) -> Result<Tenant, Wrong> {
     let folded = text.to_ascii_lowercase();
-    if ["common", "organizations", "consumers"].contains(&folded.as_str()) {
-        return wrong(
+    match folded.as_str() {
+        "auto" => Ok(Tenant::OfLogin),
+        "organizations" => Ok(Tenant::Organizations),
+        "common" | "consumers" => wrong(
             format!("`{folded}` names no tenant, and passwords cannot be exchanged for tokens there"),
             "write the directory id or a verified domain of the tenant",
-        );
+        ),
+        _ if is_guid(text) || is_domain(text) => Ok(Tenant::Named(folded)),
+        _ => wrong(
+            format!("{} is neither a directory id nor a domain", quoted(text)),
+            "write the directory id or a verified domain, such as `contoso.com`",
+        ),
     }
-    if is_guid(text)
-        || (text.contains('.') && value::host_name(text).is_ok() && text.parse::<std::net::IpAddr>().is_err())
-    {
-        return Ok(folded);
-    }
-    wrong(
-        format!("{} is neither a directory id nor a domain", quoted(text)),
-        "write the directory id or a verified domain, such as `contoso.com`",
-    )
+}
+
+/// A name that can be a tenant's verified domain.
+pub(super) fn is_domain(text: &str) -> bool {
+    text.contains('.') && value::host_name(text).is_ok() && text.parse::<std::net::IpAddr>().is_err()
 }
 
 pub(super) fn authority(text: &str) -> Result<Url, Wrong> {
@@ -101,7 +83,7 @@ pub(super) fn authority(text: &str) -> Result<Url, Wrong> {
     if !url.username().is_empty() || url.password().is_some() || url.query().is_some() || url.fragment().is_some() {
         return wrong("the authority is a scheme, a host, perhaps a port, and a path at most", hint);
     }
-    let of_microsoft = AUTHORITIES.iter().any(|(host, _)| url.host_str() == Some(host));
+    let of_microsoft = url.host_str().is_some_and(|host| !Cloud::of_authority(host).is_empty());
     if of_microsoft && url.path() != "/" {
         return wrong(
             "the authority holds more than the host",
@@ -114,45 +96,81 @@ pub(super) fn authority(text: &str) -> Result<Url, Wrong> {
     Ok(url)
 }
 
-/// What Entra would refuse: scopes of two resources, `.default` with others, an application's scope that is not `.default`.
-pub(super) fn check_scope(scope: &str, kind: GrantKind, china: bool) -> Result<(), Wrong> {
+/// Checks a scope for what Entra would refuse: scopes of two resources, `.default` with others, an application's scope
+/// that is not `.default`; and for resources whose tokens open no mailbox in this cloud. Gives the resource if it is none
+/// that is known.
+pub(super) fn check_scope(scope: &str, kind: GrantKind, cloud: Cloud) -> Result<Option<String>, Wrong> {
     if !scope.bytes().all(|b| b == b' ' || (b.is_ascii_graphic() && b != b'"' && b != b'\\')) {
         return wrong("the scope holds a character that no scope has", "write scopes with a space between them");
     }
+    let preset = cloud.preset();
+    let own = if kind == GrantKind::ClientCredentials { preset.application_scope } else { preset.user_scope };
     let scopes: Vec<&str> =
         scope.split(' ').filter(|scope| !scope.is_empty() && !OPENID_SCOPES.contains(scope)).collect();
     let Some(first) = scopes.first() else {
-        return wrong("the scope names no resource", "write `https://outlook.office.com/.default`, or remove the key");
+        return wrong("the scope names no resource", format!("write `{own}`, or remove the key"));
     };
-    // Entra takes a scope without a resource for one of Microsoft Graph.
-    let resource = |scope: &str| match scope.rsplit_once('/') {
-        Some((resource, _)) if resource.contains("//") => resource.trim_end_matches('/').to_ascii_lowercase(),
-        _ => "https://graph.microsoft.com".to_owned(),
+    let resource = if cloud == Cloud::China {
+        check_v1_resource(first, &scopes, own)?
+    } else {
+        check_v2_scopes(&scopes, kind, preset, own)?
     };
-    if china && kind == GrantKind::ClientCredentials && scopes.len() == 1 {
-        return Ok(());
+    if preset.is_exchange(&resource) {
+        return Ok(None);
     }
-    if let Some(other) = scopes.iter().find(|scope| resource(scope) != resource(first)) {
-        return wrong(
-            format!("the scope names two resources, {} and {}", quoted(&resource(first)), quoted(&resource(other))),
-            "ask for one resource; the mail protocols need `https://outlook.office.com/.default`",
-        );
-    }
-    if !china && resource(first).contains("graph.microsoft") {
+    if Cloud::ALL.iter().any(|other| other.preset().graph == resource) {
         return wrong(
             "a token for Microsoft Graph opens no mailbox over IMAP, POP3 or SMTP",
-            "write scopes of `https://outlook.office.com/`, or remove the key",
+            format!("write `{own}`, or remove the key"),
+        );
+    }
+    if let Some(other) = Cloud::ALL.iter().find(|other| other.preset().is_exchange(&resource)) {
+        let (theirs, ours) = (other.preset().name, preset.name);
+        return wrong(
+            format!("the scope belongs to the cloud `{theirs}`, and the one configured is `{ours}`"),
+            format!("write `cloud: {theirs}`, or remove the key"),
+        );
+    }
+    Ok(Some(resource))
+}
+
+fn check_v2_scopes(scopes: &[&str], kind: GrantKind, preset: &Preset, own: &str) -> Result<String, Wrong> {
+    // Entra takes a scope without a resource for one of Microsoft Graph.
+    let resource = |scope: &str| match scope.rsplit_once('/') {
+        Some((resource, _)) if resource.contains("//") || is_guid(resource) => {
+            resource.trim_end_matches('/').to_ascii_lowercase()
+        }
+        _ => preset.graph.to_owned(),
+    };
+    let of_first = scopes.first().map_or_else(String::new, |scope| resource(scope));
+    if let Some(other) = scopes.iter().map(|scope| resource(scope)).find(|other| *other != of_first) {
+        return wrong(
+            format!("the scope names two resources, {} and {}", quoted(&of_first), quoted(&other)),
+            format!("ask for one resource; the mail protocols need `{own}`"),
         );
     }
     let default = scopes.iter().filter(|scope| scope.ends_with("/.default")).count();
     if kind == GrantKind::ClientCredentials && (default, scopes.len()) != (1, 1) {
         return wrong(
             "with `client_credentials` the scope must be one that ends in `/.default`",
-            "write `https://outlook.office365.com/.default`, or remove the key",
+            format!("write `{own}`, or remove the key"),
         );
     }
     if default > 0 && scopes.len() > 1 {
         return wrong("`/.default` cannot be asked for together with other scopes", "keep `/.default`, or the others");
     }
-    Ok(())
+    Ok(of_first)
+}
+
+/// The v1.0 endpoint is asked for one resource, without permissions.
+fn check_v1_resource(first: &str, scopes: &[&str], own: &str) -> Result<String, Wrong> {
+    let resource = first.trim_end_matches('/').to_ascii_lowercase();
+    let is_resource = is_guid(&resource) || resource.rsplit_once('/').is_some_and(|(before, _)| before.ends_with('/'));
+    if scopes.len() == 1 && is_resource {
+        return Ok(resource);
+    }
+    wrong(
+        "in this cloud the scope is one resource, without permissions or `/.default`",
+        format!("write `{own}`, or remove the key"),
+    )
 }

@@ -7,16 +7,12 @@ use ipnet::IpNet;
 
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{Cloud, Identity, Listener, ListenerTls, Upstream, UpstreamTls};
+use super::{Account, Accounts, Cloud, Identity, Listener, ListenerTls, Upstream, UpstreamTls};
 use crate::proto::Protocol;
 use crate::tls::identity;
 
 /// Longest listener name: it stands in every log line.
 const NAME_OCTETS: usize = 64;
-
-/// Domains whose hosts are Microsoft's mail servers.
-const MICROSOFT: [&str; 6] =
-    ["office365.com", "office365.us", "outlook.com", "office.com", "partner.outlook.cn", "apps.mil"];
 
 /// Words of the key `protocol`.
 const PROTOCOLS: [(&str, Protocol); 3] = [("imap", Protocol::Imap), ("pop3", Protocol::Pop3), ("smtp", Protocol::Smtp)];
@@ -32,7 +28,7 @@ enum TlsMode {
 }
 
 /// Reads every listener. Those with mistakes are left out: the mistakes are reported.
-pub(super) fn read(section: &Section<'_>, cloud: Cloud) -> Vec<Listener> {
+pub(super) fn read(section: &Section<'_>, cloud: Cloud, accounts: &Accounts) -> Vec<Listener> {
     let mut listeners = Vec::new();
     let mut binds: Vec<(SocketAddr, Node<'_>)> = Vec::new();
     let mut upstreams: Vec<(Upstream, Option<Node<'_>>, Section<'_>)> = Vec::new();
@@ -56,6 +52,7 @@ pub(super) fn read(section: &Section<'_>, cloud: Cloud) -> Vec<Listener> {
     report_conflicts(&binds);
     for (upstream, node, section) in &upstreams {
         report_loop(upstream, node.as_ref(), section, &binds);
+        report_other_cloud(upstream, node.as_ref(), section, accounts);
     }
     listeners
 }
@@ -232,25 +229,6 @@ fn check_plaintext(section: &Section<'_>, bind: &[SocketAddr], tls: &ListenerTls
     }
 }
 
-/// Where a protocol's logins go in each cloud, unless the configuration says otherwise.
-fn default_upstream(protocol: Protocol, cloud: Cloud) -> (&'static str, u16) {
-    let host = match (protocol, cloud) {
-        (Protocol::Smtp, Cloud::Worldwide) => "smtp.office365.com",
-        (Protocol::Smtp, Cloud::UsGovGccHigh) => "smtp.office365.us",
-        (Protocol::Smtp, Cloud::China) => "smtp.partner.outlook.cn",
-        (_, Cloud::Worldwide) => "outlook.office365.com",
-        (_, Cloud::UsGovGccHigh) => "outlook.office365.us",
-        (_, Cloud::UsGovDod) => "outlook-dod.office365.us",
-        (_, Cloud::China) => "partner.outlook.cn",
-    };
-    let port = match protocol {
-        Protocol::Imap => 993,
-        Protocol::Pop3 => 995,
-        Protocol::Smtp => 587,
-    };
-    (host, port)
-}
-
 fn read_upstream<'a>(
     section: &Section<'a>,
     protocol: Protocol,
@@ -261,7 +239,7 @@ fn read_upstream<'a>(
     let address = match &node {
         Some(node) => node.read(value::host_and_port),
         None => {
-            let (host, port) = default_upstream(protocol, cloud);
+            let (host, port) = cloud.preset().upstream(protocol);
             Some((host.to_owned(), port))
         }
     };
@@ -280,9 +258,7 @@ fn read_upstream<'a>(
     let upstream = Upstream { protocol, name: name.unwrap_or_else(|| Some(host.clone()))?, host, port, tls: tls? };
 
     let context = section.context();
-    let of_microsoft =
-        |domain: &&str| upstream.name.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-    if !MICROSOFT.iter().any(of_microsoft) {
+    if Cloud::of_mail_host(&upstream.name).is_empty() {
         context.note(format!(
             "upstream `{}:{}` of {} is not one of Microsoft's servers; it will receive access tokens",
             upstream.host,
@@ -348,5 +324,25 @@ fn report_loop(upstream: &Upstream, node: Option<&Node<'_>>, section: &Section<'
             Some(node) => node.problem(reason, hint),
             None => section.problem(reason, hint),
         }
+    }
+}
+
+/// Every account may log in at every listener, and a token of one cloud must not go to a host of another.
+fn report_other_cloud(upstream: &Upstream, node: Option<&Node<'_>>, section: &Section<'_>, accounts: &Accounts) {
+    let clouds = Cloud::of_mail_host(&upstream.name);
+    let fits = |account: &Account| clouds.is_empty() || clouds.contains(&account.application.cloud);
+    let Some(account) = accounts.entries().iter().find(|account| !fits(account)) else { return };
+    let cloud = account.application.cloud.preset();
+    let reason = format!(
+        "tokens of the account `{}` are for the cloud `{}`, to which `{}` does not belong",
+        account.pattern, cloud.name, upstream.name
+    );
+    let hint = format!(
+        "name an upstream of that cloud, such as `{}`, or correct `cloud`; accounts of two clouds need a Gatepost each",
+        cloud.upstream(upstream.protocol).0
+    );
+    match node {
+        Some(node) => node.problem(reason, hint),
+        None => section.problem(reason, hint),
     }
 }

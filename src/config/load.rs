@@ -49,11 +49,12 @@ pub trait Surroundings {
         false
     }
 
-    /// What a command writes to its standard output, at most 64 KiB.
+    /// What a command writes to its standard output, at most 64 KiB. It does not see the environment variables `hidden`,
+    /// nor those that are part of the configuration.
     ///
     /// # Errors
     /// A sentence: it could not be started, failed, or took over ten seconds.
-    fn run(&self, command: &[String]) -> Result<Vec<u8>, String>;
+    fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String>;
 }
 
 /// Reads, merges and checks the configuration.
@@ -232,8 +233,8 @@ impl Surroundings for System {
         path.is_dir() && access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
     }
 
-    fn run(&self, command: &[String]) -> Result<Vec<u8>, String> {
-        run_command(command)
+    fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
+        run_command(command, hidden)
     }
 }
 
@@ -255,18 +256,27 @@ fn is_stream(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc/self/fd")
 }
 
-/// What a command writes to its standard output, at most 64 KiB, within ten seconds.
+/// What a command writes to its standard output, at most 64 KiB, within ten seconds. It does not see the environment
+/// variables `hidden`, nor those that are part of the configuration.
 ///
 /// # Errors
 /// A sentence.
-pub(crate) fn run_command(command: &[String]) -> Result<Vec<u8>, String> {
-    run_command_within(command, COMMAND_DEADLINE)
+pub(crate) fn run_command(command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
+    run_command_within(command, hidden, COMMAND_DEADLINE)
 }
 
-fn run_command_within(command: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
+fn run_command_within(command: &[String], hidden: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
     let Some((program, arguments)) = command.split_first() else { return Err("no command is named".to_owned()) };
     let started = Instant::now();
-    let mut child = Command::new(program)
+    let mut prepared = Command::new(program);
+    let is_hidden = |name: &OsString| match name.to_str() {
+        Some(name) => name.starts_with(PREFIX) || hidden.iter().any(|hidden| hidden == name),
+        None => false,
+    };
+    for name in std::env::vars_os().map(|(name, _)| name).filter(is_hidden) {
+        prepared.env_remove(name);
+    }
+    let mut child = prepared
         .args(arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -322,12 +332,22 @@ mod tests {
     use super::*;
 
     fn sh(script: &str, deadline: Duration) -> Result<Vec<u8>, String> {
-        run_command_within(&["sh".into(), "-c".into(), script.into()], deadline)
+        run_command_within(&["sh".into(), "-c".into(), script.into()], &[], deadline)
     }
 
     #[test]
     fn a_command_gives_its_output() {
         assert_eq!(sh("echo hunter2", COMMAND_DEADLINE), Ok(b"hunter2\n".to_vec()));
+    }
+
+    #[test]
+    fn a_command_sees_the_environment_but_for_what_is_hidden_from_it() {
+        let seen = |hidden: &[String]| {
+            let script = "printf %s ${CARGO_MANIFEST_DIR+seen}".to_owned();
+            run_command(&["sh".into(), "-c".into(), script], hidden)
+        };
+        assert_eq!(seen(&[]), Ok(b"seen".to_vec()));
+        assert_eq!(seen(&["CARGO_MANIFEST_DIR".into(), "a=b".into(), String::new()]), Ok(Vec::new()));
     }
 
     #[test]
@@ -339,7 +359,7 @@ mod tests {
             sh("exec >/dev/null; exec tail -f /dev/null", Duration::from_millis(200)),
             Err("it took longer than 0 seconds".to_owned())
         );
-        let missing = run_command(&["/nonexistent/program".into()]).unwrap_err();
+        let missing = run_command(&["/nonexistent/program".into()], &[]).unwrap_err();
         assert!(missing.starts_with("`/nonexistent/program` cannot be started"), "{missing}");
     }
 }

@@ -4,6 +4,7 @@
 //! [`Config`] and collects every [`problem::Problem`] on the way. A value of these types needs no further check.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use crate::secret::{ClientSecret, ProxyPassword, RedisPassword, StateKeyText};
 
 mod accounts;
 mod check;
+pub mod cloud;
 mod entra;
 mod forward_proxy;
 mod limits;
@@ -34,8 +36,6 @@ mod unproved;
 pub(crate) mod value;
 
 pub use unproved::Unproved;
-
-pub(crate) use entra::is_guid;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -164,7 +164,7 @@ impl Accounts {
     }
 
     /// The entry for a login, and the address that signs in with it: for an alias that of its entry, else the login.
-    /// `None` when no entry fits, or when a short name fits only `*`.
+    /// `None` when no entry fits, when a short name fits only `*`, or when the domain, which is to name the tenant, is none.
     pub fn find(&self, login: &LoginName) -> Option<(Arc<Account>, MailAddress)> {
         let entry = |place: &usize| self.entries.get(*place);
         if let Some(entry) = self.by_name.get(login).and_then(entry)
@@ -173,8 +173,10 @@ impl Accounts {
             return Some((Arc::clone(entry), address.clone()));
         }
         let address = MailAddress::try_from(login.clone()).ok()?;
-        let place = self.by_domain.get(address.domain()).or(self.any.as_ref())?;
-        entry(place).map(|entry| (Arc::clone(entry), address))
+        let entry = self.by_domain.get(address.domain()).or(self.any.as_ref()).and_then(entry)?;
+        // The domain gets into a URL and into the names of tokens.
+        let names_tenant = entry.application.tenant != Tenant::OfLogin || entra::is_domain(address.domain());
+        names_tenant.then(|| (Arc::clone(entry), address))
     }
 }
 
@@ -187,6 +189,16 @@ pub enum LoginPattern {
     Domain(String),
     /// `*`.
     Any,
+}
+
+impl fmt::Display for LoginPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Address(address) => write!(f, "{address}"),
+            Self::Domain(domain) => write!(f, "*@{domain}"),
+            Self::Any => f.write_str("*"),
+        }
+    }
 }
 
 /// A configured mailbox, or a set of them, with grant and policy.
@@ -244,14 +256,43 @@ impl Grant {
 pub struct Application {
     /// Base of the token endpoint, with `https` and a trailing slash.
     pub authority: Url,
-    /// Directory id or verified domain.
-    pub tenant: String,
+    /// Where it signs in, or lets users sign in.
+    pub tenant: Tenant,
     /// Application (client) id.
     pub client_id: String,
     /// For confidential clients.
     pub client_secret: Option<ClientSecret>,
     /// Which national cloud: decides the default scopes and the endpoint version.
     pub cloud: Cloud,
+}
+
+/// The tenant of a token request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Tenant {
+    /// A directory id or a verified domain, folded.
+    Named(String),
+    /// `organizations`: whichever the user belongs to. Not for an application that signs in as itself.
+    Organizations,
+    /// `auto`: the domain of the login. Only with [`LoginPattern::Any`]; elsewhere the domain is known.
+    OfLogin,
+}
+
+impl From<&str> for Tenant {
+    /// A directory id or a domain, folded and checked.
+    fn from(name: &str) -> Self {
+        Self::Named(name.to_owned())
+    }
+}
+
+impl Tenant {
+    /// What stands for it in URLs and in the names of tokens when `login` signs in.
+    pub fn of<'a>(&'a self, login: &'a MailAddress) -> &'a str {
+        match self {
+            Self::Named(name) => name,
+            Self::Organizations => "organizations",
+            Self::OfLogin => login.domain(),
+        }
+    }
 }
 
 /// Microsoft's clouds (Microsoft, "National clouds").
@@ -344,8 +385,13 @@ pub enum StateKey {
     Credential(PathBuf),
     /// The key, as the environment held it at the start.
     Literal(Arc<StateKeyText>),
-    /// Program and arguments that write it.
-    Command(Vec<String>),
+    /// Something that writes it.
+    Command {
+        /// Program and arguments.
+        command: Vec<String>,
+        /// Environment variables that hold other secrets, and that it does not get to see.
+        hidden: Vec<String>,
+    },
 }
 
 impl StateKey {
@@ -354,7 +400,7 @@ impl StateKey {
         match self {
             Self::File(path) | Self::Credential(path) => format!("`{}`", path.display()),
             Self::Literal(_) => "the environment".to_owned(),
-            Self::Command(command) => format!("the output of `{}`", command.first().map_or("", String::as_str)),
+            Self::Command { command, .. } => format!("the output of `{}`", command.first().map_or("", String::as_str)),
         }
     }
 }

@@ -1,9 +1,21 @@
 //! Secrets of the configuration: a literal, or where to find one.
 
-use super::reader::Node;
-use super::value::quoted;
+use std::path::{Path, PathBuf};
 
-const FORMS: &str = "write `{env: NAME}`, `{file: PATH}` or `{command: [PROGRAM, ARGUMENT]}`";
+use config::{Value, ValueKind};
+
+use super::problem::Place;
+use super::raw::Table;
+use super::reader::Node;
+use super::value::{Wrong, quoted, wrong};
+
+const FORMS: &str = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
+
+/// A place that secrets come from: the key that names it, and how it is read.
+type Source = (&'static str, fn(&Node<'_>) -> Option<Vec<u8>>);
+
+/// Where systemd puts the credentials of a unit (systemd.exec(5), "Credentials").
+pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Reads a secret; what is wrong with it is reported without any of it.
 pub(super) fn read(node: &Node<'_>) -> Option<String> {
@@ -26,7 +38,11 @@ pub(super) fn read(node: &Node<'_>) -> Option<String> {
 pub(super) fn literal(node: &Node<'_>) -> Option<String> {
     let text = node.text()?.to_owned();
     let context = node.context();
-    let in_file = matches!(node.place(), super::problem::Place::File { .. });
+    if let Place::Flag(_) = node.place() {
+        node.problem("everybody on this machine can read a secret on the command line", FORMS);
+        return None;
+    }
+    let in_file = matches!(node.place(), Place::File { .. });
     if let Some((name, _)) = context.document.file.as_ref().filter(|_| in_file)
         && context.outside.world_readable(name.as_ref())
     {
@@ -39,64 +55,102 @@ pub(super) fn literal(node: &Node<'_>) -> Option<String> {
 
 fn referenced(node: &Node<'_>) -> Option<String> {
     let section = node.section();
-    let sources = [("env", section.get("env")), ("file", section.get("file")), ("command", section.get("command"))];
+    let sources: [Source; 4] =
+        [("env", of_variable), ("file", of_file), ("credential", of_credential), ("command", of_command)];
+    let given: Vec<_> = sources.iter().filter_map(|(key, read)| Some((section.get(key)?, read))).collect();
     section.finish();
-    let mut given = sources.into_iter().filter_map(|(kind, node)| Some((kind, node?)));
-    let (Some((kind, source)), None) = (given.next(), given.next()) else {
+    let [(source, read)] = &given[..] else {
         node.problem("exactly one source of the secret is expected", FORMS);
         return None;
     };
-    let outside = node.context().outside;
-    let bytes = match kind {
-        "env" => {
-            let name = source.text()?;
-            let value = outside.variable(name);
-            if value.is_none() {
-                source.problem(
-                    format!("the environment variable {} is not set", quoted(name)),
-                    "set it where Gatepost is started, or use `{file: PATH}`",
-                );
-            }
-            value?.into_bytes()
-        }
-        "file" => {
-            let path = node.context().path(source.text()?);
-            if outside.world_readable(&path) {
-                let shown = path.display();
-                node.context().note(format!(
-                    "everybody on this machine can read the secret in `{shown}`; take that right away with `chmod o-r {shown}`"
-                ));
-            }
-            match outside.read(&path) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    source.problem(
-                        format!("`{}` cannot be read: {error}", path.display()),
-                        "name a file that the user who runs Gatepost can read",
-                    );
-                    return None;
-                }
-            }
-        }
-        _ => {
-            let command =
-                source.list()?.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
-            match outside.run(&command) {
-                Ok(bytes) => bytes,
-                Err(error) => {
-                    source.problem(
-                        format!("the command did not give a secret: {error}"),
-                        "run it by hand as the user who runs Gatepost",
-                    );
-                    return None;
-                }
-            }
-        }
-    };
-    let Ok(text) = String::from_utf8(bytes) else {
+    let Ok(text) = String::from_utf8(read(source)?) else {
         source.problem("the secret is not UTF-8", "give the secret as text");
         return None;
     };
     let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
     Some(line.unwrap_or(&text).to_owned())
+}
+
+fn of_variable(source: &Node<'_>) -> Option<Vec<u8>> {
+    let name = source.text()?;
+    let value = source.context().outside.variable(name);
+    if value.is_none() {
+        source.problem(
+            format!("the environment variable {} is not set", quoted(name)),
+            "set it where Gatepost is started, or use `{file: PATH}`",
+        );
+    }
+    value.map(String::into_bytes)
+}
+
+fn of_file(source: &Node<'_>) -> Option<Vec<u8>> {
+    let context = source.context();
+    let path = context.path(source.text()?);
+    if context.outside.world_readable(&path) {
+        let shown = path.display();
+        context.note(format!(
+            "everybody on this machine can read the secret in `{shown}`; take that right away with `chmod o-r {shown}`"
+        ));
+    }
+    read_file(source, &path, "name a file that the user who runs Gatepost can read")
+}
+
+fn of_credential(source: &Node<'_>) -> Option<Vec<u8>> {
+    let name = source.read(credential_name)?;
+    let hint = format!("write `LoadCredentialEncrypted={name}` or `LoadCredential={name}:PATH` into the unit");
+    let Some(directory) = source.context().outside.variable(CREDENTIALS).filter(|path| !path.is_empty()) else {
+        source.problem("there are no credentials: Gatepost was not started by systemd with any", hint);
+        return None;
+    };
+    read_file(source, &PathBuf::from(directory).join(&name), &hint)
+}
+
+/// systemd.exec(5): a credential's name is that of a file, at most 255 octets of ASCII.
+pub(super) fn credential_name(text: &str) -> Result<String, Wrong> {
+    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@');
+    if text.len() <= 255 && text.bytes().all(allowed) && !matches!(text, "." | "..") {
+        return Ok(text.to_owned());
+    }
+    wrong(
+        format!("{} is not the name of a credential", quoted(text)),
+        "use up to 255 ASCII letters, digits, `.`, `_`, `-` and `@`, as in the unit's `LoadCredential=`",
+    )
+}
+
+fn of_command(source: &Node<'_>) -> Option<Vec<u8>> {
+    let command = source.list()?.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
+    let context = source.context();
+    let given = context.outside.run(&command, &variables(&context.document.merged.values));
+    given
+        .map_err(|error| {
+            source.problem(
+                format!("the command did not give a secret: {error}"),
+                "run it by hand as the user who runs Gatepost",
+            );
+        })
+        .ok()
+}
+
+fn read_file(source: &Node<'_>, path: &Path, hint: &str) -> Option<Vec<u8>> {
+    let read = source.context().outside.read(path);
+    read.map_err(|error| source.problem(format!("`{}` cannot be read: {error}", path.display()), hint)).ok()
+}
+
+/// The names in every `{env: NAME}` of the configuration: what they hold is nobody else's business.
+pub(super) fn variables(values: &Table) -> Vec<String> {
+    fn collect(value: &Value, names: &mut Vec<String>) {
+        match &value.kind {
+            ValueKind::Table(table) => {
+                if let Some(ValueKind::String(name)) = table.get("env").map(|value| &value.kind) {
+                    names.push(name.clone());
+                }
+                table.values().for_each(|value| collect(value, names));
+            }
+            ValueKind::Array(items) => items.iter().for_each(|value| collect(value, names)),
+            _ => {}
+        }
+    }
+    let mut names = Vec::new();
+    values.values().for_each(|value| collect(value, &mut names));
+    names
 }

@@ -86,7 +86,7 @@ fn default_key(context: &Context<'_>, directory: Option<&Path>) -> Option<StateK
 
 /// Where systemd puts a credential (systemd.exec(5), `LoadCredential`).
 fn credential(context: &Context<'_>, name: &str) -> Option<PathBuf> {
-    context.outside.variable("CREDENTIALS_DIRECTORY").map(|directory| Path::new(&directory).join(name))
+    context.outside.variable(secrets::CREDENTIALS).map(|directory| Path::new(&directory).join(name))
 }
 
 fn read_key(node: &Node<'_>) -> Option<StateKey> {
@@ -106,19 +106,12 @@ fn read_key(node: &Node<'_>) -> Option<StateKey> {
     match kind {
         "file" => Some(StateKey::File(context.path(source.text()?))),
         "credential" => {
-            let name = source.text()?;
-            if !name.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"._-@:".contains(&octet)) {
-                source.problem(
-                    format!("{} is not the name of a credential", quoted(name)),
-                    "write the name that stands before the colon of `LoadCredential=`",
-                );
-                return None;
-            }
-            let path = credential(context, name);
+            let name = source.read(secrets::credential_name)?;
+            let path = credential(context, &name);
             let found = path.filter(|path| context.outside.read(path).is_ok());
             if found.is_none() {
                 source.problem(
-                    format!("there is no credential {}", quoted(name)),
+                    format!("there is no credential {}", quoted(&name)),
                     format!("add `LoadCredential={name}:PATH` or `LoadCredentialEncrypted=…` to the unit"),
                 );
             }
@@ -142,19 +135,20 @@ fn read_key(node: &Node<'_>) -> Option<StateKey> {
                 source.problem("no command is named", KEY_FORMS);
                 return None;
             }
-            Some(StateKey::Command(command))
+            let hidden = secrets::variables(&context.document.merged.values);
+            Some(StateKey::Command { command, hidden })
         }
     }
 }
 
 fn read_engine(node: &Node<'_>, trust: Option<&Trust>) -> Option<Engine> {
-    // The address may hold a password: nothing of it is repeated.
-    let engine =
-        node.read(|text| if text == "sqlite" { Ok(Engine::Sqlite) } else { redis(text, trust).map(Engine::Redis) })?;
-    if let Engine::Redis(RedisServer { password: Some(_), .. }) = engine {
-        secrets::literal(node)?;
+    // The address may hold a password: nothing of it is repeated, and all of it may come from where secrets do.
+    let holds_password = node.as_text().is_some_and(|text| text.contains('@'));
+    let text = if node.is_table() || holds_password { secrets::read(node)? } else { node.text()?.to_owned() };
+    match text.as_str() {
+        "sqlite" => Some(Engine::Sqlite),
+        text => redis(text, trust).map_err(|wrong| node.wrong(wrong)).ok().map(Engine::Redis),
     }
-    Some(engine)
 }
 
 /// `redis://user:password@host:port/database`, as registered with IANA; `rediss` is TLS.

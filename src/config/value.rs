@@ -45,33 +45,15 @@ pub(super) fn either(words: &[&str]) -> String {
 
 /// The word that is most like the given one, if one is like it.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    // No word of the contract is as long, and comparing takes the product of the lengths.
+    if word.len() > 40 {
+        return None;
+    }
     let fold = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
     let word = fold(word);
-    let (distance, found) = candidates.iter().map(|c| (distance(&word, &fold(c)), *c)).min_by_key(|(d, _)| *d)?;
+    let edits = |candidate: &str| strsim::osa_distance(&word, &fold(candidate));
+    let (distance, found) = candidates.iter().map(|c| (edits(c), *c)).min_by_key(|(distance, _)| *distance)?;
     (distance <= found.len().div_ceil(3).min(3)).then_some(found)
-}
-
-/// Edits between two words, a swap of neighbours counting once (Damerau and Levenshtein); words over 40 octets are far off.
-fn distance(a: &str, b: &str) -> usize {
-    if a.len() > 40 || b.len() > 40 {
-        return usize::MAX;
-    }
-    let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
-    for i in 1..=a.len() {
-        let mut row = vec![i];
-        for j in 1..=b.len() {
-            let above = &rows[i - 1];
-            let replace = above[j - 1] + usize::from(a[i - 1] != b[j - 1]);
-            let mut best = replace.min(above[j] + 1).min(row[j - 1] + 1);
-            if i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1] {
-                best = best.min(rows[i - 2][j - 2] + 1);
-            }
-            row.push(best);
-        }
-        rows.push(row);
-    }
-    rows[a.len()][b.len()]
 }
 
 /// One of a few words.

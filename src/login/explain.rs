@@ -16,6 +16,9 @@ use crate::oauth::source::FetchError;
 use crate::proto::Refusal;
 use crate::store::{SignInRefused, StoreError};
 
+/// The cause of a failure whose user name no account has.
+pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";
+
 /// The cause of a failure that only another password can mend.
 pub(super) const WRONG_PASSWORD: &str = "wrong-password";
 
@@ -38,7 +41,7 @@ pub(super) fn unknown_account() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Operator,
-        "unknown-account",
+        UNKNOWN_ACCOUNT,
         "no configured account fits the user name",
         "add the user name to `accounts`, or correct it in the mail program",
     ))
@@ -271,6 +274,13 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
             format!("the answer to the token request (status `{status}`) is not one of Entra's: {why}"),
             "look for a portal or filter on the way to Entra, and check `microsoft.authority`",
         ),
+        FetchError::Misfit(mismatch) => failure(
+            Refusal::ContactAdmin,
+            Actor::Operator,
+            "token-for-another",
+            format!("Entra gave a token that is for something else, and it is not used: {mismatch}"),
+            "check `microsoft.scope`, `microsoft.cloud`, `microsoft.authority`, `microsoft.tenant` and `microsoft.client_id`",
+        ),
         FetchError::Transport(error) => transport(error),
         FetchError::Paused { wait } => unavailable(
             Actor::Microsoft,
@@ -416,6 +426,7 @@ fn for_time(wait: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::oauth::audience::Mismatch;
 
     fn of(class: Class, code: Option<u32>) -> Failure {
         fetch(&FetchError::Refused(OauthError {
@@ -460,6 +471,14 @@ mod tests {
         ] {
             assert_eq!(fetch(&error).refusal, Refusal::Unavailable, "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_token_for_another_resource_is_the_operators_turn() {
+        let mismatch = Mismatch { claim: "aud", says: "https://graph.microsoft.com".into() };
+        let failure = fetch(&FetchError::Misfit(mismatch));
+        assert_eq!((failure.refusal, failure.cause), (Refusal::ContactAdmin, "token-for-another"));
+        assert!(failure.message.ends_with("it is not used: its `aud` is `https://graph.microsoft.com`"), "{failure}");
     }
 
     #[test]

@@ -143,12 +143,14 @@ impl Forwarding {
         }
         if guess {
             let total = self.budget(attempt.cloud);
-            let unfamiliar_total = (total * 5 / 8).max(1).min(total);
-            let refused = |familiar: bool| ledger.refused.iter().filter(|r| r.familiar == familiar).count() as u32;
-            let unfamiliar = refused(false) + ledger.out_unfamiliar;
-            if unfamiliar + refused(true) + ledger.out_familiar >= total
-                || (!familiar && unfamiliar >= unfamiliar_total)
-            {
+            let unfamiliar_total = (total.saturating_mul(5) / 8).max(1).min(total);
+            let refused = |familiar: bool| {
+                let count = ledger.refused.iter().filter(|refused| refused.familiar == familiar).count();
+                u32::try_from(count).unwrap_or(u32::MAX)
+            };
+            let unfamiliar = refused(false).saturating_add(ledger.out_unfamiliar);
+            let familiar_ones = refused(true).saturating_add(ledger.out_familiar);
+            if unfamiliar.saturating_add(familiar_ones) >= total || (!familiar && unfamiliar >= unfamiliar_total) {
                 return Err(Hold::Budget);
             }
             *(if familiar { &mut ledger.out_familiar } else { &mut ledger.out_unfamiliar }) += 1;

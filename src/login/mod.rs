@@ -45,6 +45,7 @@ mod throttle;
 mod tokens;
 
 use device::{DevicePasswords, KnownPassword};
+pub(crate) use explain::UNKNOWN_ACCOUNT;
 use forwarding::{Forwarding, Source};
 use local::LocalPasswords;
 use refused::RefusedPasswords;
@@ -175,7 +176,7 @@ impl Gatekeeper {
             Grant::ClientCredentials => {
                 let device = self.prove_here(&account, &address, request).await?;
                 check_identity(&account, &address, request)?;
-                (self.application_token(&account, want_life).await?, device)
+                (self.application_token(&account, &address, want_life).await?, device)
             }
             Grant::AuthorizationCode | Grant::DeviceCode => {
                 let device = self.prove_here(&account, &address, request).await?;
@@ -289,5 +290,7 @@ fn check_identity(account: &Account, address: &MailAddress, request: LoginReques
     if itself || mailbox == Some(acting_as.as_str()) { Ok(()) } else { Err(explain::other_identity()) }
 }
 
+#[cfg(test)]
+mod adversary;
 #[cfg(test)]
 mod tests;

@@ -153,7 +153,9 @@ pub(super) fn random_text<const LENGTH: usize>() -> Result<String, HashingFailed
     let mut octets = [0_u8; LENGTH];
     rand::fill(&mut octets).map_err(|_| HashingFailed)?;
     // 256 is a multiple of 32, so every character is as likely as any other.
-    Ok(octets.iter().map(|octet| char::from(ALPHABET[usize::from(octet % 32)])).collect())
+    #[allow(clippy::indexing_slicing, reason = "the alphabet has 32 characters")]
+    let character = |octet: &u8| char::from(ALPHABET[usize::from(octet % 32)]);
+    Ok(octets.iter().map(character).collect())
 }
 
 /// SHA-256 over a login and a generated password, the login behind its length: what is kept of a password of 100 bits.

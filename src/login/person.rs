@@ -2,7 +2,7 @@
 
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
-use crate::config::Account;
+use crate::config::{Account, Tenant};
 use crate::failure::{Actor, Failure};
 use crate::login::explain;
 use crate::oauth::sign_in::id_token::{IdTokenProblem, Identity};
@@ -60,7 +60,7 @@ pub(crate) fn check(
     replace: bool,
 ) -> Result<(), WrongPerson> {
     let expected = expected(account, login);
-    let own_tenant = account.application.tenant != "organizations";
+    let own_tenant = account.application.tenant != Tenant::Organizations;
     let found = identity.username().to_owned();
     if !identity.is_called(expected, own_tenant) {
         return Err(WrongPerson::Name { found, expected: expected.clone(), login: login.clone() });

@@ -61,6 +61,14 @@ impl Whose {
     fn key(&self) -> SignInKey {
         key(&self.account, &self.login)
     }
+
+    fn tenant(&self) -> &str {
+        self.account.application.tenant.of(&self.login)
+    }
+
+    fn token_key(&self, scope: &str) -> TokenKey {
+        TokenKey::of_sign_in(&self.account.application, self.tenant(), scope, &self.login)
+    }
 }
 
 /// Under which the store keeps the sign-in of `login`.
@@ -69,7 +77,7 @@ pub(crate) fn key(account: &Account, login: &MailAddress) -> SignInKey {
     SignInKey {
         login: login.clone(),
         authority: application.authority.as_str().to_owned(),
-        tenant: application.tenant.clone(),
+        tenant: application.tenant.of(login).to_owned(),
         client_id: application.client_id.clone(),
     }
 }
@@ -132,6 +140,7 @@ impl Current<'_> {
     fn ask(&self, scope: &Arc<str>) -> Ask {
         Ask {
             application: Arc::clone(&self.whose.account.application),
+            tenant: self.whose.tenant().into(),
             scope: Arc::clone(scope),
             grant: GrantRequest::RefreshToken {
                 login: self.whose.login.clone(),
@@ -158,13 +167,13 @@ impl Gatekeeper {
     ) -> Result<Obtained, Failure> {
         let scope: Arc<str> = scope::of(&whose.account, &self.config).into();
         let need = Need { margin: whose.account.token_expiry_margin, want_life };
-        let key = TokenKey::of_sign_in(&whose.account.application, &scope, &whose.login);
+        let key = whose.token_key(&scope);
         let found = self.cache.look(&key, None, need, self.clock.now());
         tokens::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
     }
 
     fn fly_for_sign_in(self: &Arc<Self>, whose: Whose, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
-        let key = TokenKey::of_sign_in(&whose.account.application, &scope, &whose.login);
+        let key = whose.token_key(&scope);
         self.flights.join(Errand::SignIn(key.clone()), || Arc::clone(self).run_sign_in_errand(whose, scope, key, seen))
     }
 

@@ -475,3 +475,19 @@ async fn a_client_token_passes_for_configured_users_only() {
     assert_eq!(failure.refusal, Refusal::InvalidCredentials);
     assert_eq!(world.entra.count(), 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_token_for_something_else_is_not_used_nor_asked_for_every_second() {
+    let world = World::new(FakeEndpoint::new(|_| Reply::Jwt(r#"{"aud":"https://graph.microsoft.com"}"#)));
+    for (login, password) in [("alice@contoso.example", "right"), ("fax@contoso.example", LOCAL_PASSWORD)] {
+        let before = world.entra.count();
+        for _ in 0..10 {
+            let failure = world.login(login, password).await.unwrap_err();
+            assert_eq!((failure.refusal, failure.cause), (Refusal::ContactAdmin, "token-for-another"), "{login}");
+        }
+        assert_eq!(world.entra.count(), before + 1, "{login}");
+    }
+    world.clock.advance(minutes(2));
+    world.entra.judge_by(|_| Reply::Jwt(r#"{"aud":"https://outlook.office.com/"}"#));
+    assert!(world.login("alice@contoso.example", "right").await.is_ok());
+}

@@ -105,18 +105,20 @@ impl Gatekeeper {
         let application = &login.account.application;
         let scope = &*scope::of(login.account, &self.config);
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
-        let key = TokenKey::of_user(application, scope, login.address);
+        let tenant = application.tenant.of(login.address);
+        let key = TokenKey::of_user(application, tenant, scope, login.address);
         let proof = self.prove(&key, login.password)?;
         let now = self.clock.now();
         let found = self.cache.look(&key, Some(&proof), need, now);
         if matches!(found, Found::Nothing) && self.refused.answers(&proof, now) {
             return Err(explain::refused_before());
         }
-        let user = TokenKey::encode([application.authority.as_str(), &application.tenant, login.address.as_str()]);
+        let user = TokenKey::encode([application.authority.as_str(), tenant, login.address.as_str()]);
         let fly = |seen: Option<&Token>| {
             self.flights.join(Errand::User(proof), || {
                 let ask = Ask {
                     application: Arc::clone(application),
+                    tenant: tenant.into(),
                     scope: scope.into(),
                     grant: GrantRequest::Password {
                         username: login.address.clone(),
@@ -138,14 +140,17 @@ impl Gatekeeper {
         Ok(obtained)
     }
 
-    /// The token of the account's application. The client's password must have been proved before.
+    /// The token of the account's application in the tenant of `address`. The client's password must have been proved
+    /// before.
     pub(super) async fn application_token(
         self: &Arc<Self>,
         account: &Account,
+        address: &MailAddress,
         want_life: Duration,
     ) -> Result<Obtained, Failure> {
         let ask = Ask {
             application: Arc::clone(&account.application),
+            tenant: account.application.tenant.of(address).into(),
             scope: scope::of(account, &self.config).into(),
             grant: GrantRequest::ClientCredentials,
         };
@@ -291,7 +296,12 @@ impl Gatekeeper {
 
     /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.
     fn keep_standing(&self, errand: Errand, error: &FetchError, setback: &Arc<Setback>, now: Moment) {
-        if class(error).is_some_and(|class| !matches!(class, Class::WrongPassword | Class::Temporary)) {
+        let stands = match error {
+            FetchError::Refused(error) => !matches!(error.class, Class::WrongPassword | Class::Temporary),
+            FetchError::Misfit(_) => true,
+            _ => false,
+        };
+        if stands {
             self.standing.add(errand, Arc::clone(setback), now);
         }
     }
@@ -404,6 +414,7 @@ mod tests {
         let password = Arc::new(Password::new("right".into()));
         let user = Ask {
             application: Arc::clone(&account.application),
+            tenant: account.application.tenant.of(&address).into(),
             scope: scope::of(&account, &world.gate.config).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };

@@ -253,6 +253,7 @@ mod tests {
                 client_secret: None,
                 cloud: Cloud::Worldwide,
             }),
+            tenant: "t".into(),
             scope: "s".into(),
             grant: match user {
                 Some(user) => GrantRequest::Password {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
+use hyper::body::Bytes;
 use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use reqwest::{Client, Proxy, Url};
 use tokio::sync::OnceCell;
@@ -142,7 +143,7 @@ impl HttpEndpoint {
             .header(ACCEPT, "application/json")
             // Microsoft's support asks for it.
             .header("client-request-id", &request_id)
-            .body(request.form.expose().to_owned())
+            .body(Bytes::from_owner(Zeroizing::new(request.form.expose().as_bytes().to_vec())))
             .send()
             .await
             .map_err(transport_error)?;

@@ -4,6 +4,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -27,6 +29,9 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
 }
 
 pub(crate) type Fields = HashMap<String, String>;
+/// Under which a form is told which path it was posted to.
+pub(crate) const PATH: &str = "(path)";
+
 type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 
 #[derive(Clone)]
@@ -35,6 +40,8 @@ pub(crate) enum Reply {
     Token(u64),
     /// The same, with a new refresh token `r1`, `r2`, ….
     Rotated(u64),
+    /// A JWT with this payload.
+    Jwt(&'static str),
     /// `invalid_grant` with this code.
     Denied(u32),
     /// Any status, `Retry-After`, and body.
@@ -91,7 +98,8 @@ impl FakeEndpoint {
 impl TokenEndpoint for FakeEndpoint {
     fn exchange<'a>(&'a self, request: &'a TokenRequest) -> Exchange<'a> {
         Box::pin(async move {
-            let form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
+            let mut form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
+            form.insert(PATH.to_owned(), request.url.path().to_owned());
             let number = {
                 let mut asked = self.asked.lock().unwrap();
                 asked.push(form.clone());
@@ -108,6 +116,13 @@ impl TokenEndpoint for FakeEndpoint {
                 Reply::Rotated(seconds) => {
                     let body = format!(
                         r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"t{number}","refresh_token":"r{number}"}}"#
+                    );
+                    (200, None, body)
+                }
+                Reply::Jwt(payload) => {
+                    let payload = URL_SAFE_NO_PAD.encode(payload);
+                    let body = format!(
+                        r#"{{"token_type":"Bearer","expires_in":3600,"access_token":"h{number}.{payload}.s"}}"#
                     );
                     (200, None, body)
                 }

@@ -18,6 +18,8 @@ use crate::secret::{AuthorizationCode, CodeVerifier, DeviceCode, Password, Refre
 pub struct Ask {
     /// The Entra application that asks.
     pub application: Arc<Application>,
+    /// The tenant that is asked: [`crate::config::Tenant::of`] the login.
+    pub tenant: Arc<str>,
     /// Scope (v2.0) or resource (v1.0).
     pub scope: Arc<str>,
     /// The proof.
@@ -99,13 +101,8 @@ impl GrantRequest {
 
 /// The scope (v1.0: resource) that gives access to IMAP, POP3 and SMTP when none is configured.
 pub fn default_scope(cloud: Cloud, password_grant: bool) -> &'static str {
-    match cloud {
-        // The documented prefix for a user's token differs from the one for an application's.
-        Cloud::Worldwide if password_grant => "https://outlook.office.com/.default",
-        Cloud::Worldwide => "https://outlook.office365.com/.default",
-        Cloud::UsGovGccHigh | Cloud::UsGovDod => "https://outlook.office365.us/.default",
-        Cloud::China => "https://partner.outlook.cn",
-    }
+    let preset = cloud.preset();
+    if password_grant { preset.user_scope } else { preset.application_scope }
 }
 
 /// A request ready to be posted as `application/x-www-form-urlencoded`.
@@ -169,34 +166,38 @@ impl Ask {
         if let Some(secret) = &app.client_secret {
             form.append_pair("client_secret", secret.expose());
         }
-        TokenRequest { url: endpoint_url(app, "token"), form: Form(SecretString::from(form.finish())) }
+        TokenRequest { url: endpoint_url(app, &self.tenant, "token"), form: Form(SecretString::from(form.finish())) }
     }
 
     /// Under which the token is kept: everything that makes it this token and no other.
     pub fn key(&self) -> TokenKey {
         match &self.grant {
-            GrantRequest::Password { username, .. } => TokenKey::of_user(&self.application, &self.scope, username),
-            GrantRequest::ClientCredentials => TokenKey::of_application(&self.application, &self.scope),
-            GrantRequest::RefreshToken { login, .. } => TokenKey::of_sign_in(&self.application, &self.scope, login),
+            GrantRequest::Password { username, .. } => {
+                TokenKey::of_user(&self.application, &self.tenant, &self.scope, username)
+            }
+            GrantRequest::ClientCredentials => TokenKey::of_application(&self.application, &self.tenant, &self.scope),
+            GrantRequest::RefreshToken { login, .. } => {
+                TokenKey::of_sign_in(&self.application, &self.tenant, &self.scope, login)
+            }
             // Whose token that will be is known only afterwards.
             GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => {
-                TokenKey::of(&self.application, &self.scope, self.grant.grant_type(), "")
+                TokenKey::of(&self.application, &self.tenant, &self.scope, self.grant.grant_type(), "")
             }
         }
     }
 
     /// What a `Retry-After` applies to.
     pub fn throttle_key(&self) -> TokenKey {
-        TokenKey::of_throttle(&self.application, &self.scope)
+        TokenKey::of_throttle(&self.application, &self.tenant, &self.scope)
     }
 }
 
 /// The request that begins a sign-in by device code (RFC 8628 §3.1).
-pub fn device_authorization_request(application: &Application, scope: &str) -> TokenRequest {
+pub fn device_authorization_request(application: &Application, tenant: &str, scope: &str) -> TokenRequest {
     let mut form = Serializer::new(String::new());
     form.append_pair("client_id", &application.client_id);
     form.extend_pairs(sign_in_scope(application, scope));
-    TokenRequest { url: endpoint_url(application, "devicecode"), form: Form(SecretString::from(form.finish())) }
+    TokenRequest { url: endpoint_url(application, tenant, "devicecode"), form: Form(SecretString::from(form.finish())) }
 }
 
 /// What a person is asked to consent to, as parameters: the scope, who it is (`openid`, `profile`; OpenID Connect Core
@@ -220,28 +221,27 @@ pub struct TokenKey(Arc<[u8]>);
 
 impl TokenKey {
     /// Of a user's own token.
-    pub fn of_user(application: &Application, scope: &str, username: &MailAddress) -> Self {
-        Self::of(application, scope, "password", username.as_str())
+    pub fn of_user(application: &Application, tenant: &str, scope: &str, username: &MailAddress) -> Self {
+        Self::of(application, tenant, scope, "password", username.as_str())
     }
 
     /// Of an application's token, one for all mailboxes that it may open.
-    pub fn of_application(application: &Application, scope: &str) -> Self {
-        Self::of(application, scope, "client_credentials", "")
+    pub fn of_application(application: &Application, tenant: &str, scope: &str) -> Self {
+        Self::of(application, tenant, scope, "client_credentials", "")
     }
 
     /// Of a token that somebody's sign-in gives to `login`.
-    pub fn of_sign_in(application: &Application, scope: &str, login: &MailAddress) -> Self {
-        Self::of(application, scope, "refresh_token", login.as_str())
+    pub fn of_sign_in(application: &Application, tenant: &str, scope: &str, login: &MailAddress) -> Self {
+        Self::of(application, tenant, scope, "refresh_token", login.as_str())
     }
 
     /// Application, tenant and scope: what a `Retry-After` applies to.
-    pub fn of_throttle(application: &Application, scope: &str) -> Self {
-        Self::encode([application.authority.as_str(), &application.tenant, &application.client_id, scope])
+    pub fn of_throttle(application: &Application, tenant: &str, scope: &str) -> Self {
+        Self::encode([application.authority.as_str(), tenant, &application.client_id, scope])
     }
 
-    fn of(application: &Application, scope: &str, grant: &str, login: &str) -> Self {
-        let authority = application.authority.as_str();
-        Self::encode([login, authority, &application.tenant, &application.client_id, grant, scope])
+    fn of(application: &Application, tenant: &str, scope: &str, grant: &str, login: &str) -> Self {
+        Self::encode([login, application.authority.as_str(), tenant, &application.client_id, grant, scope])
     }
 
     /// Encodes the parts, each behind its length as eight octets.
@@ -265,12 +265,12 @@ fn is_v1(application: &Application) -> bool {
 }
 
 /// One of the endpoints of the tenant: `token`, `authorize` or `devicecode`.
-pub(super) fn endpoint_url(application: &Application, endpoint: &str) -> Url {
+pub(super) fn endpoint_url(application: &Application, tenant: &str, endpoint: &str) -> Url {
     let mut url = application.authority.clone();
     // The authority is an `https` URL, which always has path segments. The tenant is pushed as one segment, so
     // whatever it holds cannot lead elsewhere.
     if let Ok(mut path) = url.path_segments_mut() {
-        path.pop_if_empty().push(&application.tenant).push("oauth2");
+        path.pop_if_empty().push(tenant).push("oauth2");
         if !is_v1(application) {
             path.push("v2.0");
         }
@@ -286,6 +286,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::config::Tenant;
     use crate::secret::ClientSecret;
 
     fn application(cloud: Cloud, secret: Option<&str>) -> Arc<Application> {
@@ -305,6 +306,7 @@ mod tests {
     fn password_ask(application: Arc<Application>, password: &str) -> Ask {
         Ask {
             scope: default_scope(application.cloud, true).into(),
+            tenant: "contoso.example".into(),
             application,
             grant: GrantRequest::Password {
                 username: MailAddress::parse("alice@contoso.example").unwrap(),
@@ -332,6 +334,7 @@ mod tests {
         let application = application(Cloud::UsGovDod, Some("s&cret"));
         let ask = Ask {
             scope: default_scope(application.cloud, false).into(),
+            tenant: "contoso.example".into(),
             application,
             grant: GrantRequest::ClientCredentials,
         };
@@ -351,7 +354,8 @@ mod tests {
     }
 
     fn ask_with(application: Arc<Application>, grant: GrantRequest) -> Ask {
-        Ask { scope: "https://outlook.office.com/SMTP.Send".into(), application, grant }
+        let (tenant, scope) = ("contoso.example".into(), "https://outlook.office.com/SMTP.Send".into());
+        Ask { application, tenant, scope, grant }
     }
 
     #[test]
@@ -382,7 +386,7 @@ mod tests {
         let sent = form(&ask_with(Arc::clone(&application), poll.clone()));
         assert_eq!(sent["grant_type"], "urn:ietf:params:oauth:grant-type:device_code");
         assert_eq!(sent["device_code"], "dev");
-        let request = device_authorization_request(&application, "openid x");
+        let request = device_authorization_request(&application, "contoso.example", "openid x");
         assert_eq!(request.url.path(), "/contoso.example/oauth2/v2.0/devicecode");
         assert_eq!(request.form.expose(), "client_id=app&scope=openid+x+offline_access+profile");
 
@@ -390,7 +394,7 @@ mod tests {
         let china = self::application(Cloud::China, None);
         let sent = form(&ask_with(Arc::clone(&china), poll));
         assert_eq!((&*sent["grant_type"], &*sent["code"], &*sent["scope"]), ("device_code", "dev", "openid"));
-        let request = device_authorization_request(&china, "https://partner.outlook.cn");
+        let request = device_authorization_request(&china, "contoso.example", "https://partner.outlook.cn");
         assert_eq!(request.url.path(), "/contoso.example/oauth2/devicecode");
         assert_eq!(request.form.expose(), "client_id=app&resource=https%3A%2F%2Fpartner.outlook.cn&scope=openid");
     }
@@ -399,12 +403,12 @@ mod tests {
     fn a_tenant_cannot_lead_to_another_path_or_host() {
         let application = Application {
             authority: Url::parse("https://login.example/base/").unwrap(),
-            tenant: "../..//evil.example/?".into(),
+            tenant: Tenant::OfLogin,
             client_id: String::new(),
             client_secret: None,
             cloud: Cloud::Worldwide,
         };
-        let url = endpoint_url(&application, "token");
+        let url = endpoint_url(&application, "../..//evil.example/?", "token");
         assert_eq!(url.host_str(), Some("login.example"));
         assert_eq!(url.path(), "/base/..%2F..%2F%2Fevil.example%2F%3F/oauth2/v2.0/token");
     }
@@ -414,6 +418,41 @@ mod tests {
         let ask = password_ask(application(Cloud::Worldwide, Some("topsecret")), "hunter2");
         let printed = format!("{ask:?} {:?}", ask.request());
         assert!(!printed.contains("hunter2") && !printed.contains("topsecret"), "{printed}");
+    }
+
+    /// Every way to be somebody else, out of parts that are made to be mistaken for each other: all keys that are equal are
+    /// of the same tuple. Forty thousand tuples are eight hundred million pairs.
+    #[test]
+    fn no_two_tuples_share_a_key() {
+        let alphabet = ["", "a", "ab", "b", "a\0", "\0a", "a|b", "|", "password", "client_credentials"];
+        let parts: Vec<String> = alphabet.iter().flat_map(|x| alphabet.map(|y| format!("{x}{y}"))).collect();
+        let mut seen: HashMap<TokenKey, Vec<String>> = HashMap::new();
+        let mut state = 1_usize;
+        let mut part = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            parts[(state >> 33) % parts.len()].clone()
+        };
+        for round in 0..40_000 {
+            let (tenant, client_id, scope, path, login) = (part(), part(), part(), part(), part());
+            let mut application = Application {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: tenant.as_str().into(),
+                client_id,
+                client_secret: None,
+                cloud: Cloud::Worldwide,
+            };
+            application.authority.set_path(&path);
+            let username = MailAddress::parse(&format!("x{}@b", login.replace(['\0', '|'], "-"))).unwrap();
+            let (key, login) = if round % 2 == 0 {
+                (TokenKey::of_user(&application, &tenant, &scope, &username), username.to_string())
+            } else {
+                (TokenKey::of_application(&application, &tenant, &scope), String::new())
+            };
+            let tuple = vec![login, application.authority.to_string(), tenant, application.client_id, scope];
+            let first = seen.entry(key).or_insert_with(|| tuple.clone());
+            assert_eq!(*first, tuple, "two tuples with one key");
+        }
+        assert!(seen.len() > 39_000, "{}", seen.len());
     }
 
     proptest! {

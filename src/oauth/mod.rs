@@ -1,7 +1,7 @@
 //! Tokens of Microsoft Entra ID: grants, answers, error classes, the cache in front, one request for all waiters.
 //! Which protocol asked is not known here.
 //!
-//! [`grant`], [`response`], [`aadsts`] and [`retry`] are pure. [`source::TokenSource`] puts them together in front of an
+//! [`grant`], [`response`], [`audience`], [`aadsts`] and [`retry`] are pure. [`source::TokenSource`] puts them together in front of an
 //! [`endpoint::TokenEndpoint`]; [`cache::TokenCache`] keeps what it brings, behind a [`proof::Proof`] of the password.
 
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use crate::clock::Moment;
 use crate::secret::AccessToken;
 
 pub mod aadsts;
+pub mod audience;
 pub mod cache;
 pub mod endpoint;
 #[cfg(test)]

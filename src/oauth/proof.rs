@@ -52,6 +52,8 @@ impl ProofKey {
         context.update(&(tuple.as_bytes().len() as u64).to_be_bytes());
         context.update(tuple.as_bytes());
         context.update(password.expose().as_bytes());
+        // A further block of SHA-256: the one with the password in it does not stay behind in the context, which is moved.
+        context.update(&[0; 64]);
         let mut proof = [0; 32];
         // HMAC-SHA-256 gives 32 octets.
         proof.copy_from_slice(context.sign().as_ref());

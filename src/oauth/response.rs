@@ -273,8 +273,7 @@ impl OauthError {
 /// The digits at the very start of a description.
 fn code_in(description: &str) -> Option<u32> {
     let rest = description.strip_prefix("AADSTS")?;
-    let digits = rest.find(|c: char| !c.is_ascii_digit()).map_or(rest, |end| &rest[..end]);
-    digits.parse().ok()
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// RFC 6750 §2.1: letters, digits and `-._~+/`, then any number of `=`.
@@ -294,7 +293,10 @@ fn is_opaque(token: &str) -> bool {
 fn whole_seconds(value: Option<&Value>, absent: u64) -> Option<u64> {
     match value {
         None => Some(absent),
-        Some(Value::Number(number)) => number.as_u64().or_else(|| number.as_f64().map(|seconds| seconds as u64)),
+        Some(Value::Number(number)) => {
+            let fraction = || Some(Duration::try_from_secs_f64(number.as_f64()?).ok()?.as_secs());
+            number.as_u64().or_else(fraction)
+        }
         Some(Value::String(text)) => text.trim().parse().ok(),
         Some(_) => None,
     }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::clock::{Clock, Moment};
 use crate::config::{Application, Limits};
 use crate::oauth::Token;
+use crate::oauth::audience::{self, Mismatch};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::oauth::grant::{self, Ask, TokenKey, TokenRequest};
 use crate::oauth::response::{self, DeviceAuthorization, NotGranted, OauthError};
@@ -20,6 +21,9 @@ use crate::secret::{IdToken, RefreshToken};
 
 /// Retries of one ask.
 const RETRIES: u32 = 2;
+
+/// Most endpoints left alone at once: with `tenant: auto` it is the logins that choose them.
+const PAUSES: usize = 10_000;
 
 /// How long an endpoint is left alone that was busy to the last try and did not say for how long.
 const PAUSE: Duration = Duration::from_secs(60);
@@ -43,6 +47,8 @@ pub enum FetchError {
         /// What was wrong with the answer.
         why: &'static str,
     },
+    /// A token that is for something else than what was asked for; it is not used.
+    Misfit(Mismatch),
     /// No answer.
     Transport(TransportError),
     /// Entra asked to be left alone for a while (`Retry-After`, 429), and that is not over.
@@ -124,7 +130,8 @@ impl TokenSource {
     /// Gets a token, within `limits.token_total`.
     ///
     /// # Errors
-    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application, all others may pass.
+    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::Misfit`] needs
+    /// another configuration, all others may pass.
     pub async fn fetch(&self, ask: &Ask) -> Result<Token, FetchError> {
         self.issue(ask).await.map(|issued| issued.token)
     }
@@ -142,6 +149,7 @@ impl TokenSource {
             requested_at: sent_at,
             expires_at: sent_at.after(granted.lifetime),
         };
+        audience::check(&token.access_token, ask).map_err(FetchError::Misfit)?;
         Ok(Issued { token, refresh_token: granted.refresh_token, id_token: granted.id_token })
     }
 
@@ -152,11 +160,12 @@ impl TokenSource {
     pub async fn authorize_device(
         &self,
         application: &Application,
+        tenant: &str,
         scope: &str,
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
         let errand = Errand {
-            request: &grant::device_authorization_request(application, scope),
-            throttle_key: TokenKey::of_throttle(application, scope),
+            request: &grant::device_authorization_request(application, tenant, scope),
+            throttle_key: TokenKey::of_throttle(application, tenant, scope),
             repeatable: true,
         };
         self.send(errand, response::parse_device).await
@@ -190,8 +199,10 @@ impl TokenSource {
                 && self.retry_budget(RetryBudget::spend);
             if !may_retry {
                 if let FetchError::Busy { status, .. } = error {
-                    let pause = || Pause { until: self.clock.now().after(PAUSE), asked: status == 429 };
-                    self.pauses.entry(pause_key).or_insert_with(pause);
+                    // One that the endpoint asked for counts more.
+                    if !self.pauses.contains_key(&pause_key) {
+                        self.pause(&pause_key, PAUSE, status == 429);
+                    }
                 }
                 return Err(error);
             }
@@ -227,7 +238,7 @@ impl TokenSource {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
                     && let Some(wait) = retry::retry_after(value, SystemTime::now())
                 {
-                    self.pause(key, wait);
+                    self.pause(key, wait, true);
                 }
                 FetchError::from(error)
             })
@@ -266,8 +277,15 @@ impl TokenSource {
         Ok(())
     }
 
-    fn pause(&self, key: &TokenKey, wait: Duration) {
-        self.pauses.insert(key.clone(), Pause { until: self.clock.now().after(wait), asked: true });
+    fn pause(&self, key: &TokenKey, wait: Duration, asked: bool) {
+        let now = self.clock.now();
+        if self.pauses.len() >= PAUSES {
+            self.pauses.retain(|_, pause| pause.until > now);
+        }
+        // Over it the breaker of the authority has to do.
+        if self.pauses.len() < PAUSES {
+            self.pauses.insert(key.clone(), Pause { until: now.after(wait), asked });
+        }
     }
 
     fn count(&self, authority: &str, error: Option<&FetchError>) {

@@ -50,9 +50,10 @@ impl LineBuffer {
     /// The next line, if it is complete, or known to exceed `limit` octets with its end. Every LF ends a line, so that
     /// a peer which sends nothing but bare LFs gets an answer; only `bare_lf` makes such a line a good one.
     pub(in crate::proto) fn take_line(&mut self, limit: usize, bare_lf: bool) -> Option<Line> {
-        let within = &self.octets[..self.octets.len().min(limit)];
+        let within = self.octets.get(..limit).unwrap_or(&self.octets);
         let searched = self.searched.min(within.len());
-        let Some(end) = memchr(b'\n', &within[searched..]).map(|at| searched + at) else {
+        let (_, unsearched) = within.split_at(searched);
+        let Some(end) = memchr(b'\n', unsearched).map(|at| searched + at) else {
             self.searched = within.len();
             return (within.len() == limit).then_some(Line::TooLong);
         };

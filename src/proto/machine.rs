@@ -490,4 +490,6 @@ impl<D: Dialect> ClientSide for Machine<D> {
 }
 
 #[cfg(test)]
+mod attempts;
+#[cfg(test)]
 mod tests;

@@ -272,7 +272,7 @@ impl Lines {
             }
         }
         let allowance = self.limits.upstream_bytes.saturating_sub(self.taken_bytes);
-        let end = memchr(b'\n', &self.buffer[self.scanned..]).map(|at| self.scanned + at + 1);
+        let end = memchr(b'\n', self.buffer.get(self.scanned..).unwrap_or_default()).map(|at| self.scanned + at + 1);
         let length = end.unwrap_or(self.buffer.len()) - self.start;
         if length > allowance.min(self.limits.upstream_line_bytes) {
             return Err(if allowance < self.limits.upstream_line_bytes {
@@ -291,7 +291,7 @@ impl Lines {
         if self.taken_lines > self.limits.upstream_lines {
             return Err("more lines before the login than any server needs");
         }
-        let Some(line) = self.buffer[self.start..end].strip_suffix(b"\r\n") else {
+        let Some(line) = self.buffer.get(self.start..end).and_then(|line| line.strip_suffix(b"\r\n")) else {
             return Err("a line that does not end in CRLF");
         };
         if memchr::memchr2(b'\r', 0, line).is_some() {
@@ -381,7 +381,7 @@ fn escape(text: &[u8], octets: usize, hidden: impl Fn(&[u8]) -> usize) -> String
         let run = hidden(rest);
         if run > 0 {
             out.push_str("(secret)");
-            rest = &rest[run..];
+            rest = rest.get(run..).unwrap_or_default();
         } else {
             match first {
                 b'\\' => out.push_str("\\\\"),
@@ -411,7 +411,7 @@ fn secret_run(text: &[u8], secrets: &[&[u8]]) -> usize {
     }
     let common = |secret: &&[u8]| {
         let at = memmem::find(secret, window)?;
-        Some(secret[at..].iter().zip(text).take_while(|(a, b)| a == b).count())
+        Some(secret.get(at..)?.iter().zip(text).take_while(|(a, b)| a == b).count())
     };
     secrets.iter().filter_map(common).max().unwrap_or(0)
 }

@@ -21,9 +21,9 @@ fn decode(octets: &[u8]) -> Zeroizing<String> {
     if let Ok(text) = std::str::from_utf8(octets) {
         return Zeroizing::new(text.to_owned());
     }
-    let character = |octet: &u8| match octet {
-        0x80..=0x9f => WINDOWS_1252[usize::from(octet - 0x80)],
-        _ => char::from(*octet),
+    let character = |octet: &u8| {
+        let own = octet.checked_sub(0x80).and_then(|place| WINDOWS_1252.get(usize::from(place)));
+        own.copied().unwrap_or(char::from(*octet))
     };
     // Three octets are the longest of the table in UTF-8: nothing is reallocated, so that no copy stays behind.
     let mut text = Zeroizing::new(String::with_capacity(octets.len() * 3));

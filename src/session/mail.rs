@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::upstream::OpenError;
 use super::{Service, Shared, Subject, session_id};
@@ -14,7 +15,7 @@ use crate::chance;
 use crate::config::ListenerTls;
 use crate::failure::{Actor, Failure};
 use crate::login::device::KnownPassword;
-use crate::login::{Admission, LoginRequest, TokenOrigin};
+use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT};
 use crate::net::census::Place;
 use crate::net::relay::{RelayLimits, Report, relay};
 use crate::net::side::Side;
@@ -68,7 +69,7 @@ fn log_end(subject: &Subject, whose: &Whose, duration: Duration, report: &Report
         device = whose.device(),
         outcome = "ended",
         cause = report.end.cause(),
-        duration_ms = duration.as_millis() as u64,
+        duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
         bytes_sent = report.sent,
         bytes_received = report.received,
         "session ended"
@@ -148,7 +149,8 @@ impl Login<'_> {
         let mut end = Instant::now() + limit(self.shared.limits.pre_auth);
         // The first command is due from the greeting on, each further one from its first octet.
         let mut command_end = Some(Instant::now() + limit(self.shared.limits.command));
-        let mut buffer = vec![0; 2_048];
+        // Passwords pass through it.
+        let mut buffer = Zeroizing::new(vec![0; 2_048]);
         loop {
             let event = machine.poll_event();
             if let Some(output) = machine.poll_output() {
@@ -176,6 +178,7 @@ impl Login<'_> {
                         Ok(read) => {
                             command_end.get_or_insert_with(|| Instant::now() + limit(self.shared.limits.command));
                             machine.handle_input(&buffer[..read]);
+                            buffer[..read].zeroize();
                         }
                         Err(error) => {
                             self.log_over("client-broke", &format!("the client's connection broke: {error}"));
@@ -373,6 +376,12 @@ impl Login<'_> {
 
     fn log_failure(&self, credentials: Option<&Credentials>, failure: &Failure) {
         let account = match credentials {
+            // What is no account's name may be a password in the wrong field; an address is needed to add its account.
+            Some(Credentials::Password { login, .. })
+                if failure.cause == UNKNOWN_ACCOUNT && !login.as_str().contains('@') =>
+            {
+                "(not an address)"
+            }
             Some(Credentials::Password { login, .. }) => login.as_str(),
             Some(Credentials::Token(bearer)) => bearer.user.as_str(),
             None => "",

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
 
 /// Most octets read of a key file.
-const KEY_FILE_OCTETS: u64 = 4_096;
+const KEY_FILE_OCTETS: usize = 4_096;
 
 /// What is wrong with a file or directory. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -131,9 +131,9 @@ pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
 
 fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
     // Room for everything at once: a buffer that grows leaves copies behind.
-    let mut content = Zeroizing::new(Vec::with_capacity(KEY_FILE_OCTETS as usize + 1));
-    file.take(KEY_FILE_OCTETS + 1).read_to_end(&mut content)?;
-    if content.len() as u64 > KEY_FILE_OCTETS {
+    let mut content = Zeroizing::new(Vec::with_capacity(KEY_FILE_OCTETS + 1));
+    file.take(KEY_FILE_OCTETS as u64 + 1).read_to_end(&mut content)?;
+    if content.len() > KEY_FILE_OCTETS {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(content)

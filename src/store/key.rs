@@ -61,7 +61,9 @@ impl Keys {
             },
             StateKey::Credential(path) => files::read(path)?,
             StateKey::Literal(text) => Zeroizing::new(text.expose().as_bytes().to_vec()),
-            StateKey::Command(command) => Zeroizing::new(run_command(command).map_err(KeyProblem::Command)?),
+            StateKey::Command { command, hidden } => {
+                Zeroizing::new(run_command(command, hidden).map_err(KeyProblem::Command)?)
+            }
         };
         Self::parse(&text).map(Some).ok_or_else(|| KeyProblem::Malformed { shown: source.shown() })
     }
@@ -76,8 +78,8 @@ impl Keys {
         self.0.iter().find(|key| key.id() == id)
     }
 
+    #[allow(clippy::indexing_slicing, reason = "it is never empty: see `parse`")]
     pub(super) fn newest(&self) -> &SealingKey {
-        // Never empty: see `parse`.
         &self.0[0]
     }
 
@@ -120,7 +122,7 @@ fn new_line() -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
     rand::fill(&mut octets[..]).map_err(|_| KeyProblem::Random)?;
     // 44 characters and a line feed.
     let mut line = Zeroizing::new(vec![b'\n'; 45]);
-    STANDARD.encode_slice(&octets[..], &mut line[..44]).map_err(|_| KeyProblem::Random)?;
+    STANDARD.encode_slice(&octets[..], &mut line[..]).map_err(|_| KeyProblem::Random)?;
     Ok(line)
 }
 

@@ -75,10 +75,55 @@ fn accounts_inherit_and_override() {
     assert_eq!(scanner.token_expiry_margin.as_secs(), 600);
     assert_eq!(scanner.mailbox.as_ref().unwrap().as_str(), "m@contoso.com");
     assert_eq!((scanner.grant, &scanner.passwords[..]), (Grant::ClientCredentials, &[HASH.to_owned()][..]));
-    assert_eq!(other.application.tenant, "fabrikam.com");
+    assert_eq!(other.application.tenant, "fabrikam.com".into());
     assert!(other.application.client_secret.is_none(), "a secret belongs to its application");
     let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();
     assert_eq!((found.aliases.len(), address.as_str()), (1, "b@contoso.com"));
+}
+
+#[test]
+fn the_tenant_is_named_or_the_users_own_or_the_domain_of_the_login() {
+    let id = "11111111-1111-1111-1111-111111111111";
+    let config = config(&format!(
+        "microsoft: {{tenant: auto, client_id: 00000000-0000-0000-0000-000000000000, client_secret: s}}\naccounts:\n  \
+         - {{login: '*'}}\n  - {{login: '*@Fabrikam.com'}}\n  - {{login: a@adatum.com, aliases: [a]}}\n  \
+         - {{login: b@adatum.com, tenant: Organizations}}\n  - {{login: c@adatum.com, tenant: '{id}'}}\n  \
+         - {{login: '*@litware.com', grant: client_credentials, passwords: ['{HASH}']}}\n"
+    ));
+    let found = |login: &str| {
+        let (account, address) = config.accounts.find(&LoginName::parse(login).unwrap())?;
+        Some(account.application.tenant.of(&address).to_owned())
+    };
+    for (login, tenant) in [
+        ("x@Contoso.com", "contoso.com"),
+        ("x@contoso.onmicrosoft.com", "contoso.onmicrosoft.com"),
+        ("x@fabrikam.com", "fabrikam.com"),
+        ("a", "adatum.com"),
+        ("b@adatum.com", "organizations"),
+        ("c@adatum.com", id),
+        ("x@litware.com", "litware.com"),
+    ] {
+        assert_eq!(found(login).as_deref(), Some(tenant), "{login}");
+    }
+    // What is no domain gets into no URL.
+    for login in ["x@common", "x@organizations", "x@127.0.0.1", "x@a..b", "x@bücher.example", "x@a%2fb.example"] {
+        assert_eq!(found(login), None, "{login}");
+    }
+    let secret = |login: &str| {
+        let (account, _) = config.accounts.find(&LoginName::parse(login).unwrap()).unwrap();
+        account.application.client_secret.as_ref().map(|secret| secret.expose().to_owned())
+    };
+    assert_eq!(secret("c@adatum.com").as_deref(), Some("s"), "one application in several tenants");
+}
+
+#[test]
+fn a_scope_of_a_resource_that_nobody_knows_is_noted() {
+    let exchange = "00000002-0000-0ff1-ce00-000000000000/.default";
+    assert!(config(&microsoft(&format!("scope: {exchange}"))).notes.is_empty());
+    assert_eq!(
+        config(&microsoft("scope: https://mail.example/.default")).notes,
+        ["the scope asks for `https://mail.example`, which is not Exchange Online; its token may open no mailbox"]
+    );
 }
 
 #[test]
@@ -115,14 +160,16 @@ fn names_of_layers_that_say_nothing_are_mistakes() {
 }
 
 #[test]
-fn secrets_come_from_four_places() {
-    let mut outside = Outside::with_files(&[("conf/secret", "from-file\r\n")]);
+fn secrets_come_from_five_places() {
+    let mut outside = Outside::with_files(&[("conf/secret", "from-file\r\n"), ("/run/cr/app.secret", "from-systemd")]);
     outside.variables.insert("SECRET".into(), "from-env".into());
+    outside.variables.insert("CREDENTIALS_DIRECTORY".into(), "/run/cr".into());
     for (source, expected) in [
         ("literal", "literal"),
         ("{env: SECRET}", "from-env"),
         ("{file: secret}", "from-file"),
         ("{command: [print]}", "from-command"),
+        ("{credential: app.secret}", "from-systemd"),
         ("12345", "12345"),
         ("'# {odd}: \"x\" '", "# {odd}: \"x\" "),
     ] {
@@ -132,6 +179,34 @@ fn secrets_come_from_four_places() {
         let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap().expose().to_owned();
         assert_eq!(secret, expected);
     }
+}
+
+#[test]
+fn a_command_does_not_see_the_secrets_in_the_environment() {
+    let outside = Outside::with_variables(&[("PROXY_PASSWORD", "p"), ("APP_SECRET", "s")]);
+    let yaml = complete(&format!(
+        "{}accounts:\n  - {{login: '*'}}\n  - {{login: a@b.example, client_id: 11111111-1111-1111-1111-111111111111, \
+         client_secret: {{env: APP_SECRET}}}}\nforward_proxy: {{url: 'http://p:1', authentication: basic, username: u, \
+         password: {{env: PROXY_PASSWORD}}}}\n",
+        microsoft("client_secret: {command: [hidden]}")
+    ));
+    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap();
+    assert_eq!(secret.expose(), "APP_SECRET,PROXY_PASSWORD");
+}
+
+#[test]
+fn a_secret_does_not_stand_on_the_command_line() {
+    let set = [("microsoft.client_secret", "hunter2"), ("accounts", "[{login: '*', passwords: [hunter3]}]")];
+    let problems = Outside::default().load_with(&complete(""), &set).unwrap_err();
+    let forms = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
+    let expected = ["accounts[0].passwords[0]", "microsoft.client_secret"]
+        .map(|key| format!("{key}: everybody on this machine can read a secret on the command line; {forms}"));
+    assert_eq!(told(&problems), expected);
+    assert!(!format!("{problems}{problems:?}").contains("hunter"));
+    // Where it is to be found may stand there.
+    let outside = Outside::with_variables(&[("APP_SECRET", "s")]);
+    assert!(outside.load_with(&complete(""), &[("microsoft.client_secret", "{env: APP_SECRET}")]).is_ok());
 }
 
 #[test]

@@ -237,8 +237,8 @@ fn every_mistake_about_microsoft_has_its_sentence() {
         ),
         (
             microsoft("scope: https://graph.microsoft.com/.default"),
-            "microsoft.scope: a token for Microsoft Graph opens no mailbox over IMAP, POP3 or SMTP; write scopes of \
-             `https://outlook.office.com/`, or remove the key",
+            "microsoft.scope: a token for Microsoft Graph opens no mailbox over IMAP, POP3 or SMTP; write \
+             `https://outlook.office.com/.default`, or remove the key",
         ),
         (
             microsoft(
@@ -273,13 +273,124 @@ fn every_mistake_about_microsoft_has_its_sentence() {
         ),
         (
             microsoft("client_secret: {env: A, file: B}"),
-            "microsoft.client_secret: exactly one source of the secret is expected; write `{env: NAME}`, `{file: PATH}` or \
-             `{command: [PROGRAM, ARGUMENT]}`",
+            "microsoft.client_secret: exactly one source of the secret is expected; write `{env: NAME}`, `{file: PATH}`, \
+             `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`",
+        ),
+        (
+            microsoft("client_secret: {credential: app.secret}"),
+            "microsoft.client_secret.credential: there are no credentials: Gatepost was not started by systemd with any; \
+             write `LoadCredentialEncrypted=app.secret` or `LoadCredential=app.secret:PATH` into the unit",
+        ),
+        (
+            microsoft("client_secret: {credential: ../app.secret}"),
+            "microsoft.client_secret.credential: `../app.secret` is not the name of a credential; use up to 255 ASCII \
+             letters, digits, `.`, `_`, `-` and `@`, as in the unit's `LoadCredential=`",
         ),
         (
             microsoft("client_secret: \"hunter2\\nhunter3\""),
             "microsoft.client_secret: the secret holds a line break or another control character; a secret is one line of \
              text; one line break at its end is left out",
+        ),
+    ] {
+        assert_eq!(mistakes(&yaml), [expected], "{yaml}");
+    }
+}
+
+#[test]
+fn what_belongs_to_another_cloud_is_refused() {
+    let with_scope = |cloud: &str, scope: &str| microsoft(&format!("cloud: {cloud}\nscope: {scope}"));
+    let upstream = |cloud: &str, host: &str| {
+        format!("{}{}", microsoft(&format!("cloud: {cloud}")), listener(&format!("upstream: {host}:993")))
+    };
+    for (yaml, expected) in [
+        (
+            with_scope("us-gov-dod", "https://outlook.office.com/.default"),
+            "microsoft.scope: the scope belongs to the cloud `worldwide`, and the one configured is `us-gov-dod`; write \
+             `cloud: worldwide`, or remove the key",
+        ),
+        (
+            with_scope("worldwide", "https://outlook.office365.us/SMTP.Send offline_access"),
+            "microsoft.scope: the scope belongs to the cloud `us-gov-gcc-high`, and the one configured is `worldwide`; \
+             write `cloud: us-gov-gcc-high`, or remove the key",
+        ),
+        (
+            with_scope("us-gov-gcc-high", "SMTP.Send"),
+            "microsoft.scope: a token for Microsoft Graph opens no mailbox over IMAP, POP3 or SMTP; write \
+             `https://outlook.office365.us/.default`, or remove the key",
+        ),
+        (
+            with_scope(
+                "us-gov-gcc-high",
+                "https://outlook.office365.us/SMTP.Send https://graph.microsoft.us/Mail.Send",
+            ),
+            "microsoft.scope: the scope names two resources, `https://outlook.office365.us` and \
+             `https://graph.microsoft.us`; ask for one resource; the mail protocols need \
+             `https://outlook.office365.us/.default`",
+        ),
+        (
+            with_scope("china", "https://partner.outlook.cn/.default"),
+            "microsoft.scope: in this cloud the scope is one resource, without permissions or `/.default`; write \
+             `https://partner.outlook.cn`, or remove the key",
+        ),
+        (
+            with_scope("china", "https://partner.outlook.cn https://microsoftgraph.chinacloudapi.cn"),
+            "microsoft.scope: in this cloud the scope is one resource, without permissions or `/.default`; write \
+             `https://partner.outlook.cn`, or remove the key",
+        ),
+        (
+            with_scope("china", "https://microsoftgraph.chinacloudapi.cn"),
+            "microsoft.scope: a token for Microsoft Graph opens no mailbox over IMAP, POP3 or SMTP; write \
+             `https://partner.outlook.cn`, or remove the key",
+        ),
+        (
+            upstream("china", "outlook.office365.com"),
+            "listeners.imap.upstream: tokens of the account `*` are for the cloud `china`, to which \
+             `outlook.office365.com` does not belong; name an upstream of that cloud, such as `partner.outlook.cn`, or \
+             correct `cloud`; accounts of two clouds need a Gatepost each",
+        ),
+        (
+            upstream("us-gov-gcc-high", "webmail.apps.mil"),
+            "listeners.imap.upstream: tokens of the account `*` are for the cloud `us-gov-gcc-high`, to which \
+             `webmail.apps.mil` does not belong; name an upstream of that cloud, such as `outlook.office365.us`, or \
+             correct `cloud`; accounts of two clouds need a Gatepost each",
+        ),
+        (
+            account("cloud: us-gov-dod\nauthority: https://login.microsoftonline.us/"),
+            "listeners.smtp: tokens of the account `scanner@contoso.com` are for the cloud `us-gov-dod`, to which \
+             `smtp.office365.com` does not belong; name an upstream of that cloud, such as `outlook-dod.office365.us`, or \
+             correct `cloud`; accounts of two clouds need a Gatepost each",
+        ),
+    ] {
+        assert_eq!(mistakes(&yaml), [expected], "{yaml}");
+    }
+}
+
+#[test]
+fn every_mistake_about_a_tenant_has_its_sentence() {
+    let client = "client_id: 00000000-0000-0000-0000-000000000000";
+    let by_application = format!("grant: client_credentials\nclient_secret: s\npasswords: ['{HASH}']\n");
+    for (yaml, expected) in [
+        (
+            account(&format!("{by_application}tenant: organizations")),
+            "accounts[0].tenant: with `client_credentials` an application signs in at one tenant, and `organizations` \
+             names none (AADSTS50059); write the directory id or a verified domain, or `tenant: auto` for the domain of \
+             each login",
+        ),
+        (
+            format!("microsoft: {{tenant: organizations, {client}}}\n{}", account(&by_application)),
+            "microsoft.tenant: with `client_credentials` an application signs in at one tenant, and `organizations` \
+             names none (AADSTS50059); write the directory id or a verified domain, or `tenant: auto` for the domain of \
+             each login",
+        ),
+        (
+            format!("microsoft: {{tenant: auto, {client}}}\naccounts: [{{login: 'a@bücher.example'}}]"),
+            "microsoft.tenant: `tenant: auto` means `bücher.example` here, which is no domain of a tenant; write the \
+             directory id or a verified domain into the entry's own `tenant`",
+        ),
+        (
+            format!("microsoft: {{tenant: auto, {client}}}\naccounts: [{{login: '*@intern'}}]"),
+            "microsoft.tenant: `tenant: auto` means `intern` here, which is no domain of a tenant; write the directory id \
+             or a verified domain into the entry's own `tenant`",
         ),
     ] {
         assert_eq!(mistakes(&yaml), [expected], "{yaml}");

@@ -53,9 +53,10 @@ impl Surroundings for Outside {
         self.world_readable
     }
 
-    fn run(&self, command: &[String]) -> Result<Vec<u8>, String> {
+    fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
         match command.first().map(String::as_str) {
             Some("print") => Ok(b"from-command\n".to_vec()),
+            Some("hidden") => Ok(hidden.join(",").into_bytes()),
             _ => Err("it failed (exit status: 1)".into()),
         }
     }

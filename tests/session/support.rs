@@ -178,7 +178,7 @@ impl Surroundings for Outside {
         false
     }
 
-    fn run(&self, _: &[String]) -> Result<Vec<u8>, String> {
+    fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
         Err("nothing runs here".into())
     }
 }

@@ -63,7 +63,7 @@ impl Surroundings for Outside {
         false
     }
 
-    fn run(&self, _: &[String]) -> Result<Vec<u8>, String> {
+    fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
         Err("there is no such command".into())
     }
 }

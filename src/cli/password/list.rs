@@ -38,8 +38,10 @@ const HEAD: [&str; 9] =
 
 fn table(passwords: &[DevicePassword]) -> String {
     let rows: Vec<[String; 9]> = std::iter::once(HEAD.map(str::to_owned)).chain(passwords.iter().map(row)).collect();
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..HEAD.len()).map(width).collect();
+    let mut widths = [0; HEAD.len()];
+    for row in &rows {
+        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));
+    }
     let line = |row: &[String; 9]| {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         format!("{}\n", cells.join("  ").trim_end())

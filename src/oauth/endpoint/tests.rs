@@ -88,7 +88,8 @@ fn request(address: SocketAddr) -> TokenRequest {
         client_secret: Some(ClientSecret::new("s&cret".into())),
         cloud: Cloud::Worldwide,
     };
-    Ask { application: Arc::new(application), scope: "s".into(), grant: GrantRequest::ClientCredentials }.request()
+    let (tenant, scope, grant) = ("t".into(), "s".into(), GrantRequest::ClientCredentials);
+    Ask { application: Arc::new(application), tenant, scope, grant }.request()
 }
 
 fn endpoint(trust: Trust, limits: Limits, proxy: Option<ForwardProxy>) -> HttpEndpoint {

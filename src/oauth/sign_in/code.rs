@@ -9,11 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::{Url, form_urlencoded};
 
-use super::{SignInError, SignedIn};
+use super::{Purpose, SignInError, SignedIn};
 use crate::account::MailAddress;
 use crate::clock::Clock;
-use crate::config::Application;
-use crate::oauth::grant::{self, Ask, GrantRequest, Redemption};
+use crate::oauth::grant::{self, GrantRequest, Redemption};
 use crate::oauth::response::OauthError;
 use crate::oauth::source::TokenSource;
 use crate::secret::{AuthorizationCode, CodeVerifier};
@@ -23,8 +22,7 @@ pub const REDIRECT_OCTETS: usize = 16 * 1024;
 
 /// A sign-in that has begun. It is good for one code: redeeming consumes it.
 pub struct CodeRequest {
-    application: Arc<Application>,
-    scope: Arc<str>,
+    purpose: Purpose,
     redirect_uri: String,
     state: String,
     nonce: String,
@@ -67,21 +65,22 @@ impl CodeRequest {
     ///
     /// # Errors
     /// [`SignInError::NoRandomness`].
-    pub fn new(application: Arc<Application>, scope: Arc<str>, redirect_uri: String) -> Result<Self, SignInError> {
+    pub fn new(purpose: Purpose, redirect_uri: String) -> Result<Self, SignInError> {
         let (state, nonce, verifier) = (random()?, random()?, CodeVerifier::new(random()?));
-        Ok(Self { application, scope, redirect_uri, state, nonce, verifier })
+        Ok(Self { purpose, redirect_uri, state, nonce, verifier })
     }
 
     /// The address that a browser opens; `hint` fills in the user name. It holds nothing that must be kept from whoever
     /// looks over the person's shoulder: without the verifier its code is worth nothing.
     pub fn address(&self, hint: &MailAddress) -> Url {
-        let mut url = grant::endpoint_url(&self.application, "authorize");
+        let Purpose { application, tenant, scope } = &self.purpose;
+        let mut url = grant::endpoint_url(application, tenant, "authorize");
         url.query_pairs_mut()
-            .append_pair("client_id", &self.application.client_id)
+            .append_pair("client_id", &application.client_id)
             .append_pair("response_type", "code")
             .append_pair("response_mode", "query")
             .append_pair("redirect_uri", &self.redirect_uri)
-            .extend_pairs(grant::sign_in_scope(&self.application, &self.scope))
+            .extend_pairs(grant::sign_in_scope(application, scope))
             .append_pair("state", &self.state)
             .append_pair("nonce", &self.nonce)
             .append_pair("code_challenge", &challenge(&self.verifier))
@@ -141,11 +140,11 @@ impl CodeRequest {
             Redirect::Code { code, issuer } => (code, issuer),
             Redirect::Refused(error) => return Err(SignInError::Refused(error)),
         };
-        let Self { application, scope, redirect_uri, nonce, verifier, .. } = self;
+        let Self { purpose, redirect_uri, nonce, verifier, .. } = self;
         let grant = GrantRequest::AuthorizationCode(Arc::new(Redemption { code, redirect_uri, verifier }));
-        let ask = Ask { application, scope, grant };
+        let ask = purpose.ask(grant);
         let issued = source.issue(&ask).await?;
-        SignedIn::of(issued, &ask.application, Some(&nonce), issuer.as_deref(), clock.unix_time())
+        SignedIn::of(issued, &ask, Some(&nonce), issuer.as_deref(), clock.unix_time())
     }
 }
 
@@ -179,7 +178,7 @@ pub(super) mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::config::Cloud;
+    use crate::config::{Application, Cloud};
 
     pub(crate) fn request() -> CodeRequest {
         let application = Arc::new(Application {
@@ -190,7 +189,8 @@ pub(super) mod tests {
             cloud: Cloud::Worldwide,
         });
         let scope = "https://outlook.office.com/SMTP.Send".into();
-        CodeRequest::new(application, scope, "http://localhost:1234".into()).unwrap()
+        let purpose = Purpose { application, tenant: "contoso.example".into(), scope };
+        CodeRequest::new(purpose, "http://localhost:1234".into()).unwrap()
     }
 
     pub(crate) fn parameters(request: &CodeRequest) -> HashMap<String, String> {

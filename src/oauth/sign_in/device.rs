@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{SignInError, SignedIn};
+use super::{Purpose, SignInError, SignedIn};
 use crate::clock::{Clock, Moment};
-use crate::config::Application;
 use crate::oauth::endpoint::TransportFault;
-use crate::oauth::grant::{Ask, GrantRequest};
+use crate::oauth::grant::GrantRequest;
 use crate::oauth::response::DeviceAuthorization;
 use crate::oauth::source::{FetchError, TokenSource};
 
@@ -91,17 +90,17 @@ impl Polling {
 pub async fn finish(
     authorization: DeviceAuthorization,
     asked_at: Moment,
-    (application, scope): (Arc<Application>, Arc<str>),
+    purpose: Purpose,
     source: &TokenSource,
     clock: &Clock,
 ) -> Result<SignedIn, SignInError> {
     let mut polling = Polling::new(&authorization, asked_at);
-    let ask = Ask { application, scope, grant: GrantRequest::DeviceCode(Arc::new(authorization.device_code)) };
+    let ask = purpose.ask(GrantRequest::DeviceCode(Arc::new(authorization.device_code)));
     loop {
         sleep(polling.wait(clock.now()).ok_or(SignInError::Expired)?).await;
         match source.issue(&ask).await {
             // There is no nonce in this grant: the device code itself ties the answer to the request.
-            Ok(issued) => return SignedIn::of(issued, &ask.application, None, None, clock.unix_time()),
+            Ok(issued) => return SignedIn::of(issued, &ask, None, None, clock.unix_time()),
             Err(error) => polling.not_granted(error)?,
         }
     }

@@ -9,9 +9,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use crate::account::MailAddress;
+use crate::account::{MailAddress, is_guid};
 use crate::clock::UnixTime;
-use crate::config::{Application, Cloud, is_guid};
+use crate::config::{Application, Cloud};
 use crate::secret::IdToken;
 
 /// How far this machine's clock may be off.
@@ -104,14 +104,14 @@ enum Audience {
     Several(Vec<String>),
 }
 
-/// Reads the token and checks that it is for `application`, from its authority and its tenant, for now, and for the
+/// Reads the token and checks that it is for `application`, from its authority and `tenant`, for now, and for the
 /// request with this `nonce`.
 ///
 /// # Errors
 /// [`IdTokenProblem`].
 pub fn read(
     token: &IdToken,
-    application: &Application,
+    (application, tenant): (&Application, &str),
     nonce: Option<&str>,
     now: UnixTime,
 ) -> Result<Identity, IdTokenProblem> {
@@ -138,7 +138,7 @@ pub fn read(
     if !for_us {
         return Err(IdTokenProblem::Audience);
     }
-    if is_guid(&application.tenant) && application.tenant != tenant_id {
+    if is_guid(tenant) && tenant != tenant_id {
         return Err(IdTokenProblem::Tenant { found: tenant_id });
     }
     let over = now.0 >= UnixTime(claims.exp).after(SKEW).0;
@@ -213,12 +213,13 @@ mod tests {
     #[test]
     fn a_token_says_who_signed_in() {
         for tenant in [TID, "contoso.example"] {
-            let identity = read(&token(&claims()), &application(tenant, Cloud::Worldwide), Some("n"), NOW).unwrap();
+            let identity =
+                read(&token(&claims()), (&application(tenant, Cloud::Worldwide), tenant), Some("n"), NOW).unwrap();
             assert_eq!((identity.tenant_id.as_str(), identity.object_id.as_str()), (TID, OID));
             assert_eq!(identity.username(), "alice@contoso.example");
         }
         let several = with("aud", json!(["app"]));
-        assert!(read(&token(&several), &application(TID, Cloud::Worldwide), None, NOW).is_ok());
+        assert!(read(&token(&several), (&application(TID, Cloud::Worldwide), TID), None, NOW).is_ok());
     }
 
     #[test]
@@ -226,7 +227,7 @@ mod tests {
         let mut claims = with("upn", json!("ALICE@contoso.example"));
         claims["unique_name"] = json!("alice.old@contoso.example");
         claims["email"] = json!("boss@contoso.example");
-        let identity = read(&token(&claims), &application(TID, Cloud::Worldwide), None, NOW).unwrap();
+        let identity = read(&token(&claims), (&application(TID, Cloud::Worldwide), TID), None, NOW).unwrap();
         let is_called = |name: &str, own| identity.is_called(&MailAddress::parse(name).unwrap(), own);
         assert_eq!(identity.usernames.len(), 2);
         assert!(is_called("alice@contoso.example", false) && is_called("alice.old@contoso.example", false));
@@ -236,7 +237,7 @@ mod tests {
         // Nothing that is an address.
         let mut nameless = with("preferred_username", json!("+49 30 1234"));
         nameless["email"] = json!("a@b@c");
-        let identity = read(&token(&nameless), &application(TID, Cloud::Worldwide), None, NOW).unwrap();
+        let identity = read(&token(&nameless), (&application(TID, Cloud::Worldwide), TID), None, NOW).unwrap();
         assert_eq!(identity.username(), OID);
     }
 
@@ -273,14 +274,17 @@ mod tests {
             (with("exp", json!(-1)), Malformed),
             (with("preferred_username", json!(["a"])), Malformed),
         ] {
-            let read = read(&token(&claims), &application(TID, Cloud::Worldwide), Some("n"), NOW);
+            let read = read(&token(&claims), (&application(TID, Cloud::Worldwide), TID), Some("n"), NOW);
             assert_eq!(read.unwrap_err(), problem, "{claims}");
         }
         for text in ["", "a.b", "a.b.c.d", "a.!.c", "e30.e30.c", "e30..c"] {
-            let read = read(&IdToken::new(text.into()), &application(TID, Cloud::Worldwide), None, NOW);
+            let read = read(&IdToken::new(text.into()), (&application(TID, Cloud::Worldwide), TID), None, NOW);
             assert_eq!(read.unwrap_err(), Malformed, "{text}");
         }
-        assert!(read(&token(&with("exp", json!(NOW.0 - 299))), &application(TID, Cloud::Worldwide), None, NOW).is_ok());
+        assert!(
+            read(&token(&with("exp", json!(NOW.0 - 299))), (&application(TID, Cloud::Worldwide), TID), None, NOW)
+                .is_ok()
+        );
     }
 
     #[test]
@@ -295,7 +299,11 @@ mod tests {
             (Cloud::China, "https://login.partner.microsoftonline.cn/{tid}/v2.0", true),
         ] {
             let claims = with("iss", json!(issuer.replace("{tid}", TID)));
-            assert_eq!(read(&token(&claims), &application(TID, cloud), None, NOW).is_ok(), fits, "{cloud:?} {issuer}");
+            assert_eq!(
+                read(&token(&claims), (&application(TID, cloud), TID), None, NOW).is_ok(),
+                fits,
+                "{cloud:?} {issuer}"
+            );
         }
     }
 }

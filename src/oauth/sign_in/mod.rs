@@ -4,8 +4,11 @@
 //! Nothing here starts by itself, or on behalf of a mail client: a program that shows codes to whoever connects is a tool
 //! for phishing (RFC 8628 §5.4).
 
+use std::sync::Arc;
+
 use crate::clock::UnixTime;
 use crate::config::Application;
+use crate::oauth::grant::{Ask, GrantRequest};
 use crate::oauth::response::OauthError;
 use crate::oauth::source::{FetchError, Issued};
 use crate::secret::RefreshToken;
@@ -16,6 +19,24 @@ pub mod id_token;
 pub mod loopback;
 
 use id_token::{IdTokenProblem, Identity};
+
+/// What a person signs in for.
+#[derive(Clone, Debug)]
+pub struct Purpose {
+    /// The application that is consented to.
+    pub application: Arc<Application>,
+    /// The tenant in the addresses of the endpoints.
+    pub tenant: Arc<str>,
+    /// What is consented to: scope (v2.0) or resource (v1.0).
+    pub scope: Arc<str>,
+}
+
+impl Purpose {
+    fn ask(self, grant: GrantRequest) -> Ask {
+        let Self { application, tenant, scope } = self;
+        Ask { application, tenant, scope, grant }
+    }
+}
 
 /// A finished sign-in. Whether it was the right person is for the caller to say.
 #[derive(Debug)]
@@ -56,13 +77,14 @@ impl SignedIn {
     /// (RFC 9207 §2.4).
     fn of(
         issued: Issued,
-        application: &Application,
+        ask: &Ask,
         nonce: Option<&str>,
         issuer: Option<&str>,
         now: UnixTime,
     ) -> Result<Self, SignInError> {
         let id_token = issued.id_token.ok_or(SignInError::IdToken(IdTokenProblem::Missing))?;
-        let identity = id_token::read(&id_token, application, nonce, now).map_err(SignInError::IdToken)?;
+        let identity =
+            id_token::read(&id_token, (&ask.application, &ask.tenant), nonce, now).map_err(SignInError::IdToken)?;
         if issuer.is_some_and(|issuer| issuer != identity.issuer) {
             return Err(SignInError::IdToken(IdTokenProblem::Issuer));
         }

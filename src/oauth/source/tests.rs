@@ -17,6 +17,7 @@ fn ask(client_id: &str) -> Ask {
             client_secret: None,
             cloud: Cloud::Worldwide,
         }),
+        tenant: "t".into(),
         scope: "s".into(),
         grant: GrantRequest::ClientCredentials,
     }

@@ -167,9 +167,9 @@ fn id(arguments: &[u8]) -> Option<Command<'_>> {
 /// passwords in a code page want it; what looks like an atom may hold `%`, `*`, `\` and `]` too, for scripts that do not
 /// quote a password.
 fn string(input: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
-    match input.first()? {
-        b'"' => quoted(&input[1..]),
-        b'{' => literal(input),
+    match input.split_first()? {
+        (b'"', rest) => quoted(rest),
+        (b'{', _) => literal(input),
         _ => {
             let is_atom_char = |b: &u8| *b > b' ' && *b != 0x7f && !b"(){\"".contains(b);
             let end = input.iter().position(|octet| !is_atom_char(octet)).unwrap_or(input.len());

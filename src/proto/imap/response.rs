@@ -56,7 +56,7 @@ impl<'a> StatusResponse<'a> {
 pub(crate) fn parse(line: &[u8]) -> Option<Response<'_>> {
     if let Some(text) = line.strip_prefix(b"+") {
         // The space is missing at some servers when nothing follows.
-        return (text.is_empty() || text[0] == b' ').then(|| Response::Continuation(text.trim_ascii()));
+        return text.first().is_none_or(|first| *first == b' ').then(|| Response::Continuation(text.trim_ascii()));
     }
     let (tag, words) = first_word(line);
     let (name, rest) = first_word(words);
@@ -79,7 +79,7 @@ pub(crate) fn parse(line: &[u8]) -> Option<Response<'_>> {
 pub(crate) fn literal(line: &[u8]) -> Option<usize> {
     let inside = line.strip_suffix(b"}")?;
     let open = memchr::memrchr(b'{', inside)?;
-    let digits = &inside[open + 1..];
+    let digits = inside.get(open + 1..)?;
     let digits = digits.strip_suffix(b"+").unwrap_or(digits);
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return None;
@@ -100,15 +100,13 @@ fn status(name: &[u8]) -> Option<Status> {
 
 fn code(text: &[u8]) -> Option<&[u8]> {
     let inside = text.strip_prefix(b"[")?;
-    memchr::memchr(b']', inside).map(|end| &inside[..end])
+    inside.get(..memchr::memchr(b']', inside)?)
 }
 
 /// Splits at the first space.
 fn first_word(text: &[u8]) -> (&[u8], &[u8]) {
-    match memchr::memchr(b' ', text) {
-        Some(at) => (&text[..at], &text[at + 1..]),
-        None => (text, b""),
-    }
+    let mut words = text.splitn(2, |octet| *octet == b' ');
+    (words.next().unwrap_or_default(), words.next().unwrap_or_default())
 }
 
 #[cfg(test)]

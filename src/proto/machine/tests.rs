@@ -29,7 +29,7 @@ fn wide() -> Limits {
 }
 
 /// An event as text, so that two can be compared: what the library itself never offers, because of the secrets.
-fn describe(event: &ClientEvent) -> String {
+pub(super) fn describe(event: &ClientEvent) -> String {
     match event {
         ClientEvent::Login(Credentials::Password { login, acting_as, password }) => {
             format!("login {login} {acting_as:?} {}", password.expose())

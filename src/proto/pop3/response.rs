@@ -17,14 +17,15 @@ pub(crate) enum Response<'a> {
 /// Parses the first line of a reply; `None` when it is none.
 pub(crate) fn parse(line: &[u8]) -> Option<Response<'_>> {
     let end = memchr::memchr(b' ', line).unwrap_or(line.len());
-    let (name, text) = (&line[..end], line[end..].trim_ascii());
+    let (name, text) = line.split_at(end);
+    let text = text.trim_ascii();
     if name == b"+" {
         Some(Response::Challenge(text))
     } else if name.eq_ignore_ascii_case(b"+OK") {
         Some(Response::Ok)
     } else if name.eq_ignore_ascii_case(b"-ERR") {
         let inside = text.strip_prefix(b"[");
-        let code = inside.and_then(|inside| memchr::memchr(b']', inside).map(|end| &inside[..end]));
+        let code = inside.and_then(|inside| inside.get(..memchr::memchr(b']', inside)?));
         Some(Response::Err { code })
     } else {
         None

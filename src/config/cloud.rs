@@ -1,0 +1,197 @@
+//! Microsoft's clouds: the token service, the mail hosts and the resources of each, which only work together. Pure.
+
+use super::Cloud;
+use crate::proto::Protocol;
+
+/// Exchange Online's application id, which stands for its resource in every cloud.
+pub const EXCHANGE_ID: &str = "00000002-0000-0ff1-ce00-000000000000";
+
+/// What belongs to one cloud (Microsoft, "National clouds" and "Microsoft 365 URLs and IP address ranges").
+#[derive(Debug)]
+pub struct Preset {
+    /// As in the configuration.
+    pub name: &'static str,
+    /// Hosts of the token service; the first is the default.
+    pub authorities: &'static [&'static str],
+    imap_and_pop3: &'static str,
+    smtp: &'static str,
+    /// Domains of the mail hosts: a token of this cloud goes nowhere else.
+    mail_domains: &'static [&'static str],
+    /// Scope (v1.0: resource) of a user's token; Microsoft documents another prefix for it than for an application's.
+    pub user_scope: &'static str,
+    /// Scope (v1.0: resource) of an application's token.
+    pub application_scope: &'static str,
+    /// The resources that mean Exchange Online.
+    pub exchange: &'static [&'static str],
+    /// The resource that means Microsoft Graph.
+    pub graph: &'static str,
+}
+
+const WORLDWIDE: Preset = Preset {
+    name: "worldwide",
+    authorities: &[
+        "login.microsoftonline.com",
+        "login.windows.net",
+        "login.microsoft.com",
+        "sts.windows.net",
+        "login-us.microsoftonline.com",
+    ],
+    imap_and_pop3: "outlook.office365.com",
+    smtp: "smtp.office365.com",
+    mail_domains: &["office365.com", "outlook.com", "office.com"],
+    user_scope: "https://outlook.office.com/.default",
+    application_scope: "https://outlook.office365.com/.default",
+    exchange: &["https://outlook.office.com", "https://outlook.office365.com"],
+    graph: "https://graph.microsoft.com",
+};
+
+const US_GOV_GCC_HIGH: Preset = Preset {
+    name: "us-gov-gcc-high",
+    authorities: &["login.microsoftonline.us", "login.usgovcloudapi.net"],
+    imap_and_pop3: "outlook.office365.us",
+    smtp: "smtp.office365.us",
+    mail_domains: &["office365.us"],
+    user_scope: "https://outlook.office365.us/.default",
+    application_scope: "https://outlook.office365.us/.default",
+    exchange: &["https://outlook.office365.us"],
+    graph: "https://graph.microsoft.us",
+};
+
+const US_GOV_DOD: Preset = Preset {
+    name: "us-gov-dod",
+    imap_and_pop3: "outlook-dod.office365.us",
+    smtp: "outlook-dod.office365.us",
+    mail_domains: &["office365.us", "apps.mil"],
+    graph: "https://dod-graph.microsoft.us",
+    ..US_GOV_GCC_HIGH
+};
+
+const CHINA: Preset = Preset {
+    name: "china",
+    authorities: &["login.partner.microsoftonline.cn", "login.chinacloudapi.cn"],
+    imap_and_pop3: "partner.outlook.cn",
+    smtp: "smtp.partner.outlook.cn",
+    mail_domains: &["partner.outlook.cn"],
+    user_scope: "https://partner.outlook.cn",
+    application_scope: "https://partner.outlook.cn",
+    exchange: &["https://partner.outlook.cn"],
+    graph: "https://microsoftgraph.chinacloudapi.cn",
+};
+
+impl Cloud {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Worldwide, Self::UsGovGccHigh, Self::UsGovDod, Self::China];
+
+    /// What belongs to it.
+    pub fn preset(self) -> &'static Preset {
+        match self {
+            Self::Worldwide => &WORLDWIDE,
+            Self::UsGovGccHigh => &US_GOV_GCC_HIGH,
+            Self::UsGovDod => &US_GOV_DOD,
+            Self::China => &CHINA,
+        }
+    }
+
+    /// Those whose mail host this is; none for a host that is not Microsoft's.
+    pub(super) fn of_mail_host(host: &str) -> Vec<Self> {
+        let under =
+            |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
+        Self::ALL.into_iter().filter(|cloud| cloud.preset().mail_domains.iter().any(under)).collect()
+    }
+
+    /// Those whose token service this host is; none for a host that is not Microsoft's.
+    pub(super) fn of_authority(host: &str) -> Vec<Self> {
+        Self::ALL.into_iter().filter(|cloud| cloud.preset().authorities.contains(&host)).collect()
+    }
+}
+
+impl Preset {
+    /// Where a protocol's logins go, unless the configuration says otherwise: host and port.
+    pub fn upstream(&self, protocol: Protocol) -> (&'static str, u16) {
+        match protocol {
+            Protocol::Imap => (self.imap_and_pop3, 993),
+            Protocol::Pop3 => (self.imap_and_pop3, 995),
+            Protocol::Smtp => (self.smtp, 587),
+        }
+    }
+
+    /// True for a resource that means Exchange Online in this cloud.
+    pub fn is_exchange(&self, resource: &str) -> bool {
+        resource == EXCHANGE_ID || self.exchange.contains(&resource)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_belongs_together_fits_together() {
+        use Protocol::{Imap, Pop3, Smtp};
+        for (cloud, authority, imap, smtp, user, application) in [
+            (
+                Cloud::Worldwide,
+                "login.microsoftonline.com",
+                "outlook.office365.com",
+                "smtp.office365.com",
+                "https://outlook.office.com/.default",
+                "https://outlook.office365.com/.default",
+            ),
+            (
+                Cloud::UsGovGccHigh,
+                "login.microsoftonline.us",
+                "outlook.office365.us",
+                "smtp.office365.us",
+                "https://outlook.office365.us/.default",
+                "https://outlook.office365.us/.default",
+            ),
+            (
+                Cloud::UsGovDod,
+                "login.microsoftonline.us",
+                "outlook-dod.office365.us",
+                "outlook-dod.office365.us",
+                "https://outlook.office365.us/.default",
+                "https://outlook.office365.us/.default",
+            ),
+            (
+                Cloud::China,
+                "login.partner.microsoftonline.cn",
+                "partner.outlook.cn",
+                "smtp.partner.outlook.cn",
+                "https://partner.outlook.cn",
+                "https://partner.outlook.cn",
+            ),
+        ] {
+            let preset = cloud.preset();
+            assert_eq!(preset.authorities[0], authority);
+            assert_eq!([Imap, Pop3, Smtp].map(|p| preset.upstream(p)), [(imap, 993), (imap, 995), (smtp, 587)]);
+            assert_eq!((preset.user_scope, preset.application_scope), (user, application));
+            for host in [imap, smtp] {
+                assert!(Cloud::of_mail_host(host).contains(&cloud), "{host}");
+            }
+            for scope in [user, application] {
+                assert!(preset.is_exchange(scope.trim_end_matches("/.default")), "{scope}");
+            }
+            assert!(Cloud::of_authority(authority).contains(&cloud));
+        }
+    }
+
+    #[test]
+    fn a_host_belongs_to_its_clouds_and_to_no_other() {
+        use Cloud::{China, UsGovDod, UsGovGccHigh, Worldwide};
+        for (host, clouds) in [
+            ("outlook.office365.com", &[Worldwide][..]),
+            ("smtp-hve.office365.com", &[Worldwide]),
+            ("smtp-mail.outlook.com", &[Worldwide]),
+            ("outlook.office365.us", &[UsGovGccHigh, UsGovDod]),
+            ("webmail.apps.mil", &[UsGovDod]),
+            ("partner.outlook.cn", &[China]),
+            ("outlook.office365.com.evil.example", &[]),
+            ("evil-office365.com", &[]),
+            ("outlook.cn", &[]),
+            ("127.0.0.1", &[]),
+        ] {
+            assert_eq!(Cloud::of_mail_host(host), clouds, "{host}");
+        }
+    }
+}
