@@ -79,7 +79,13 @@ async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<St
     let scope = Arc::clone(&attempt.purpose.scope);
     let signed_in = tokio::select! {
         signed_in = attempt.run() => signed_in?,
-        _ = run::signal() => bail!("given up; nothing was stored"),
+        _ = run::signal() => {
+            if io::stderr().is_terminal() {
+                // The terminal stands behind `^C`.
+                eprintln!();
+            }
+            bail!("given up; nothing was stored");
+        }
     };
 
     let identity = signed_in.identity.clone();
@@ -171,7 +177,8 @@ impl Attempt<'_> {
         if !open(&address) {
             show("(No browser here? Stop with Ctrl-C, and use --paste or --device-code.)\n");
         }
-        let redirect = waiting("the sign-in in the browser", PATIENCE, listener.redirect(&request)).await;
+        let redirect =
+            waiting("the sign-in in the browser", (PATIENCE, Duration::ZERO), listener.redirect(&request)).await;
         match redirect {
             None => Ok(Err(SignInError::Expired)),
             Some(redirect) => {
@@ -212,12 +219,11 @@ impl Attempt<'_> {
             begun.user_code
         ));
         let lifetime = begun.lifetime;
+        let what = "the sign-in on the other device";
         let polling = device::finish(begun, asked_at, self.purpose.clone(), &self.source, &self.clock);
-        // It ends by itself; the margin is for the last answer.
+        // It ends by itself; until the last answer is there, nothing is left.
         let margin = Duration::from_secs(60);
-        Ok(waiting("the sign-in on the other device", lifetime + margin, polling)
-            .await
-            .unwrap_or(Err(SignInError::Expired)))
+        Ok(waiting(what, (lifetime, margin), polling).await.unwrap_or(Err(SignInError::Expired)))
     }
 }
 
@@ -259,8 +265,8 @@ fn lines() -> mpsc::Receiver<io::Result<String>> {
     receiver
 }
 
-/// Waits for `work`, at most `patience`, and says so: on a terminal every second, else every minute.
-async fn waiting<T>(what: &str, patience: Duration, work: impl Future<Output = T>) -> Option<T> {
+/// Waits for `work`, at most `patience` and then `margin`, and says so: on a terminal every second, else every minute.
+async fn waiting<T>(what: &str, (patience, margin): (Duration, Duration), work: impl Future<Output = T>) -> Option<T> {
     let terminal = io::stderr().is_terminal();
     let telling = async {
         let until = Instant::now() + patience;
@@ -277,7 +283,7 @@ async fn waiting<T>(what: &str, patience: Duration, work: impl Future<Output = T
         }
     };
     let result = tokio::select! {
-        result = timeout(patience, work) => result.ok(),
+        result = timeout(patience + margin, work) => result.ok(),
         () = telling => pending().await,
     };
     if terminal {
