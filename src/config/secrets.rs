@@ -1,5 +1,7 @@
 //! Secrets of the configuration: a literal, or where to find one.
 
+use std::path::PathBuf;
+
 use super::reader::Node;
 use super::value::quoted;
 
@@ -7,7 +9,13 @@ const FORMS: &str = "write `{env: NAME}`, `{file: PATH}` or `{command: [PROGRAM,
 
 /// Reads a secret; what is wrong with it is reported without any of it.
 pub(super) fn read(node: &Node<'_>) -> Option<String> {
-    let text = if node.is_table() { referenced(node)? } else { literal(node)? };
+    read_source(node, &[]).map(|(text, _)| text)
+}
+
+/// The same, with the file that the secret stands in, when that may change while the program runs. `beside` are keys that
+/// its table may hold besides the source.
+pub(super) fn read_source(node: &Node<'_>, beside: &[&'static str]) -> Option<(String, Option<PathBuf>)> {
+    let (text, file) = if node.is_table() { referenced(node, beside)? } else { (literal(node)?, None) };
     if text.is_empty() {
         node.problem("the secret is empty", "look at the source of the secret");
         return None;
@@ -19,7 +27,18 @@ pub(super) fn read(node: &Node<'_>) -> Option<String> {
         );
         return None;
     }
-    Some(text)
+    Some((text, file))
+}
+
+/// The secret in the content of a file: one line of text, whose line break does not count. `None` when it is anything else.
+pub(crate) fn line(content: &[u8]) -> Option<&str> {
+    let text = without_line_end(std::str::from_utf8(content).ok()?);
+    (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
+}
+
+fn without_line_end(text: &str) -> &str {
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    line.unwrap_or(text)
 }
 
 fn literal(node: &Node<'_>) -> Option<String> {
@@ -36,8 +55,11 @@ fn literal(node: &Node<'_>) -> Option<String> {
     Some(text)
 }
 
-fn referenced(node: &Node<'_>) -> Option<String> {
+fn referenced(node: &Node<'_>, beside: &[&'static str]) -> Option<(String, Option<PathBuf>)> {
     let section = node.section();
+    for key in beside {
+        section.get(key);
+    }
     let sources = [("env", section.get("env")), ("file", section.get("file")), ("command", section.get("command"))];
     section.finish();
     let mut given = sources.into_iter().filter_map(|(kind, node)| Some((kind, node?)));
@@ -46,6 +68,7 @@ fn referenced(node: &Node<'_>) -> Option<String> {
         return None;
     };
     let outside = node.context().outside;
+    let mut file = None;
     let bytes = match kind {
         "env" => {
             let name = source.text()?;
@@ -67,7 +90,10 @@ fn referenced(node: &Node<'_>) -> Option<String> {
                 ));
             }
             match outside.read(&path) {
-                Ok(bytes) => bytes,
+                Ok(bytes) => {
+                    file = Some(path);
+                    bytes
+                }
                 Err(error) => {
                     source.problem(
                         format!("`{}` cannot be read: {error}", path.display()),
@@ -96,6 +122,5 @@ fn referenced(node: &Node<'_>) -> Option<String> {
         source.problem("the secret is not UTF-8", "give the secret as text");
         return None;
     };
-    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-    Some(line.unwrap_or(&text).to_owned())
+    Some((without_line_end(&text).to_owned(), file))
 }

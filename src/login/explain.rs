@@ -9,7 +9,9 @@ use crate::login::LoginRequest;
 use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::forwarding::Hold;
 use crate::oauth::aadsts::{self, Class};
+use crate::oauth::credential::CredentialError;
 use crate::oauth::endpoint::{TransportError, TransportFault};
+use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::response::OauthError;
 use crate::oauth::source::FetchError;
 use crate::proto::Refusal;
@@ -220,6 +222,8 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
             format!("Entra did not answer lately, and is not asked {}", for_time(*wait)),
             "wait; the log says what failed when this began",
         ),
+        FetchError::Credential(error) => credential(error),
+        FetchError::Identity(error) => identity(error),
         FetchError::QueueFull | FetchError::NoTurn => unavailable(
             Actor::Operator,
             "token-queue-full",
@@ -227,6 +231,66 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
             "try again; if it lasts, raise `limits.token_requests`",
         ),
     }
+}
+
+/// The password is not at fault, and another file mends it: the client is to come back.
+fn credential(error: &CredentialError) -> Failure {
+    let (cause, actor) = match error {
+        CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => {
+            ("client-certificate-out-of-date", Actor::Operator)
+        }
+        CredentialError::Unreadable { .. } | CredentialError::Certificate { .. } | CredentialError::NoSecret { .. } => {
+            ("client-credential-unusable", Actor::Operator)
+        }
+        CredentialError::NoToken { .. } | CredentialError::StaleToken { .. } => {
+            ("federated-token-unusable", Actor::Operator)
+        }
+        CredentialError::NoRandomness | CredentialError::NoProof => ("own-fault", Actor::Developers),
+    };
+    let message = format!("the application cannot prove itself to Entra: {error}");
+    failure(Refusal::Unavailable, actor, cause, message, error.remedy())
+}
+
+fn identity(error: &IdentityError) -> Failure {
+    let (refusal, actor, cause, message, remedy) = match error {
+        IdentityError::Unreachable(error) => (
+            Refusal::Unavailable,
+            Actor::Operator,
+            "managed-identity-unreachable",
+            format!("the endpoint for managed identities does not answer: {}", error.detail),
+            "`managed_identity` works only on Azure, or with the agent of Azure Arc and its variables; elsewhere use \
+             `client_certificate`",
+        ),
+        IdentityError::Refused { status, error } => (
+            Refusal::ContactAdmin,
+            Actor::TenantAdministrator,
+            "managed-identity-refused",
+            format!("the platform gives this identity no token (status `{status}`, `{error}`)"),
+            "assign the identity to this machine or service in Azure, and check `managed_identity`",
+        ),
+        IdentityError::Busy { status } => (
+            Refusal::Unavailable,
+            Actor::Microsoft,
+            "managed-identity-busy",
+            format!("the endpoint for managed identities answers with status `{status}`"),
+            "wait; it is starting, being updated, or asked too often",
+        ),
+        IdentityError::Unclear { status, why } => (
+            Refusal::Unavailable,
+            Actor::Operator,
+            "managed-identity-unclear",
+            format!("the answer of the endpoint for managed identities (status `{status}`) is none of Azure's: {why}"),
+            "find out what answers there instead of Azure",
+        ),
+        IdentityError::NoKey(why) => (
+            Refusal::Unavailable,
+            Actor::Operator,
+            "managed-identity-key",
+            format!("the endpoint for managed identities wants a key that cannot be shown: {why}"),
+            "let the user that runs Gatepost read the agent's keys: add it to the group `himds`",
+        ),
+    };
+    failure(refusal, actor, cause, message, remedy)
 }
 
 fn transport(error: &TransportError) -> Failure {
