@@ -296,3 +296,94 @@ impl Patience {
         wait
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waits(statuses: &[u16]) -> Vec<Option<u64>> {
+        let mut patience = Patience::default();
+        statuses.iter().map(|status| patience.wait(*status).map(|wait| wait.as_secs())).collect()
+    }
+
+    #[test]
+    fn each_status_has_its_own_patience() {
+        assert_eq!(waits(&[404, 429, 500, 503]), [Some(1), Some(2), Some(4), None]);
+        assert_eq!(waits(&[410; 8]), [[Some(10); 7].as_slice(), &[None]].concat());
+        assert_eq!(waits(&[503, 410, 503]), [Some(1), Some(10), Some(2)]);
+        for status in [200, 301, 400, 401, 403, 405] {
+            assert_eq!(waits(&[status]), [None], "{status}");
+        }
+    }
+
+    #[test]
+    fn the_longest_update_ends_before_the_deadline() {
+        let waits: Duration = Patience::SOON.iter().chain(&Patience::UPDATING).sum();
+        assert!(waits < TOTAL, "{waits:?}");
+    }
+
+    #[tokio::test]
+    async fn only_a_key_in_the_agents_directory_is_read() {
+        let directory = std::env::temp_dir().join(format!("gatepost-arc-{}", std::process::id()));
+        std::fs::create_dir_all(directory.join("below")).unwrap();
+        let write = |name: &str, content: &[u8]| {
+            let path = directory.join(name);
+            std::fs::write(&path, content).unwrap();
+            path
+        };
+        let identities = ManagedIdentities::elsewhere(IMDS, &directory);
+        let key = identities.arc_key(write("a.key", b"secret\n")).await.unwrap();
+        assert!(key.is_sensitive());
+        assert_eq!(key, "Basic secret");
+        assert!(identities.arc_key(write("longest.key", &[b'x'; 4096])).await.is_ok());
+        for path in [
+            write("longer.key", &[b'x'; 4097]),
+            write("other.pem", b"secret"),
+            write("below/a.key", b"secret"),
+            write("binary.key", b"\xff"),
+            write("lines.key", b"a\nb"),
+            directory.join("missing.key"),
+            directory.join("below/../a.key"),
+            directory.join("./a.key"),
+            PathBuf::from("a.key"),
+            PathBuf::from("/etc/a.key"),
+            PathBuf::new(),
+        ] {
+            // A dot in the middle is the same file by another name, and does no harm.
+            if path == directory.join("a.key") {
+                continue;
+            }
+            let refused = identities.arc_key(path.clone()).await;
+            assert!(matches!(refused, Err(IdentityError::NoKey(_))), "{}", path.display());
+        }
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn the_life_of_a_token_is_told_in_two_ways() {
+        let clock = Clock::manual();
+        let end = clock.unix_time().0 + 7_200;
+        let life = |times: &str| {
+            let body = format!(r#"{{"token_type":"Bearer","access_token":"t"{times}}}"#).into_bytes();
+            let answer = Answer { status: 200, retry_after: None, date: None, body: Zeroizing::new(body) };
+            granted(&answer, &clock).map(|(_, life)| life.as_secs())
+        };
+        assert_eq!(life(r#","expires_in":"86399","expires_on":"1""#), Ok(86_399));
+        assert_eq!(life(&format!(r#","expires_on":"{end}""#)), Ok(7_200));
+        assert_eq!(life(&format!(r#","expires_on":{end}"#)), Ok(7_200));
+        assert_eq!(life(&format!(r#","expires_on":"{}""#, u64::MAX)), Ok(28 * 3_600));
+        assert_eq!(life(r#","expires_on":"1""#), Ok(0));
+        assert_eq!(life(""), Ok(3_600));
+        assert!(life(r#","expires_on":"tomorrow""#).is_err());
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_platforms_word_and_nothing_that_could_not_be_shown() {
+        assert_eq!(
+            refusal(br#"{"statusCode":400,"message":"No `managed` identity\u0007 found"}"#),
+            "No managed identity found"
+        );
+        assert_eq!(refusal(br#"{"error":{"code":"unsupported"}}"#), "unsupported");
+        assert_eq!(refusal(b"<html>"), "");
+    }
+}

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
-use gatepost::config::{Cloud, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
+use gatepost::config::{Application, Cloud, Credential, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
 use proptest::prelude::*;
 
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, told};
@@ -42,6 +42,13 @@ fn the_cloud_decides_upstream_and_authority() {
     assert_eq!(application.authority.as_str(), "https://login.partner.microsoftonline.cn/");
 }
 
+fn secrets(application: &Application) -> Vec<String> {
+    match &*application.credential {
+        Credential::Secrets(secrets) => secrets.iter().map(|noted| noted.secret.value.expose().to_owned()).collect(),
+        _ => Vec::new(),
+    }
+}
+
 #[test]
 fn accounts_inherit_and_override() {
     let yaml = format!(
@@ -53,12 +60,12 @@ fn accounts_inherit_and_override() {
     let config = config(&yaml);
     let [domain, scanner, other] = config.accounts.entries() else { panic!("three accounts are expected") };
     assert!(std::sync::Arc::ptr_eq(&domain.application, &scanner.application));
-    assert_eq!(domain.application.client_secret.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(secrets(&domain.application), ["hunter2"]);
     assert_eq!(scanner.token_expiry_margin.as_secs(), 600);
     assert_eq!(scanner.mailbox.as_ref().unwrap().as_str(), "m@contoso.com");
     assert_eq!((scanner.grant, &scanner.passwords[..]), (Grant::ClientCredentials, &[HASH.to_owned()][..]));
     assert_eq!(other.application.tenant, "fabrikam.com");
-    assert!(other.application.client_secret.is_none(), "a secret belongs to its application");
+    assert!(secrets(&other.application).is_empty(), "a secret belongs to its application");
     let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();
     assert_eq!((found.aliases.len(), address.as_str()), (1, "b@contoso.com"));
 }
@@ -111,9 +118,45 @@ fn secrets_come_from_four_places() {
         let yaml = complete(&microsoft(&format!("client_secret: {source}")));
         let file = Some((Path::new("conf/proxy.yaml"), yaml.as_str()));
         let config = load_text(file, &[], &outside.variables, &outside).unwrap();
-        let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap().expose().to_owned();
-        assert_eq!(secret, expected);
+        assert_eq!(secrets(&config.accounts.entries()[0].application), [expected]);
     }
+}
+
+#[test]
+fn a_secret_may_have_a_successor_and_an_end() {
+    let outside = Outside::with_files(&[("s", "from-file\n")]);
+    let lines = "client_secret:\n  - {file: s, expires: 2027-01-31}\n  - literal";
+    let config = outside.load(&complete(&microsoft(lines))).unwrap_or_else(|problems| panic!("{problems}"));
+    let application = &config.accounts.entries()[0].application;
+    assert_eq!(secrets(application), ["from-file", "literal"]);
+    let Credential::Secrets(noted) = &*application.credential else { panic!("{application:?}") };
+    let ends: Vec<_> = noted.iter().map(|noted| noted.expires.map(|end| end.to_string())).collect();
+    assert_eq!(ends, [Some("2027-01-31 00:00 UTC".to_owned()), None]);
+    // Only what stands in a file can change while the program runs.
+    let files: Vec<_> = noted.iter().map(|noted| noted.secret.file.as_deref()).collect();
+    assert_eq!(files, [Some(Path::new("s")), None]);
+}
+
+/// Whatever is not asked for by the platform is not needed, and what an account says counts before what it inherits.
+#[test]
+fn an_account_may_prove_itself_in_another_way_than_the_rest() {
+    let yaml = format!(
+        "listeners: {{smtp: {{bind: 127.0.0.1:1587}}}}\nmicrosoft: {{managed_identity: system, grant: client_credentials}}\n\
+         accounts:\n  - {{login: a@contoso.com, passwords: ['{HASH}']}}\n  - {{login: b@contoso.com, passwords: ['{HASH}'], \
+         tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000, client_secret: hunter2}}\n"
+    );
+    let config = Outside::default().load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    let [a, b] = config.accounts.entries() else { panic!("two accounts are expected") };
+    assert!(matches!(&*a.application.credential, Credential::ManagedIdentity(_)));
+    assert_eq!((a.application.client_id.as_str(), a.application.tenant.as_str()), ("system", ""));
+    assert_eq!(secrets(&b.application), ["hunter2"]);
+}
+
+#[test]
+fn excerpts_show_files_of_credentials_and_no_password() {
+    let lines = "client_certificate: {certificate: app.pem, private_key: app.key, password: hunter2, algorithm: none}";
+    let problems = Outside::default().load(&complete(&microsoft(lines))).unwrap_err().to_string();
+    assert!(problems.contains("app.pem") && !problems.contains("hunter2"), "{problems}");
 }
 
 #[test]
