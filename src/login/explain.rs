@@ -239,12 +239,13 @@ fn credential(error: &CredentialError) -> Failure {
         CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => {
             ("client-certificate-out-of-date", Actor::Operator)
         }
-        CredentialError::Unreadable { .. } | CredentialError::Certificate { .. } | CredentialError::NoSecret { .. } => {
-            ("client-credential-unusable", Actor::Operator)
-        }
-        CredentialError::NoToken { .. } | CredentialError::StaleToken { .. } => {
-            ("federated-token-unusable", Actor::Operator)
-        }
+        CredentialError::Unreadable { .. }
+        | CredentialError::Certificate { .. }
+        | CredentialError::NoSecret { .. }
+        | CredentialError::Slow => ("client-credential-unusable", Actor::Operator),
+        CredentialError::UnreadableToken { .. }
+        | CredentialError::NoToken { .. }
+        | CredentialError::StaleToken { .. } => ("federated-token-unusable", Actor::Operator),
         CredentialError::NoRandomness | CredentialError::NoProof => ("own-fault", Actor::Developers),
     };
     let message = format!("the application cannot prove itself to Entra: {error}");
@@ -416,6 +417,7 @@ fn for_time(wait: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UnixTime;
 
     fn of(class: Class, code: Option<u32>) -> Failure {
         fetch(&FetchError::Refused(OauthError {
@@ -453,6 +455,12 @@ mod tests {
             FetchError::Suspended { wait: Duration::from_secs(5) },
             FetchError::QueueFull,
             FetchError::NoTurn,
+            FetchError::Credential(CredentialError::Expired { path: "app.pem".into(), since: UnixTime(0) }),
+            FetchError::Credential(CredentialError::NoToken { path: "token".into() }),
+            FetchError::Credential(CredentialError::NoRandomness),
+            FetchError::Identity(IdentityError::Busy { status: 410 }),
+            FetchError::Identity(IdentityError::Unclear { status: 200, why: "not JSON" }),
+            FetchError::Identity(IdentityError::NoKey("it is not there".into())),
             transport(TransportFault::Connect),
             transport(TransportFault::Certificate),
             transport(TransportFault::ProxyAuthentication),

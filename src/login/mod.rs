@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
@@ -247,8 +247,11 @@ async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
         if tick % SWEEP_TICKS == 0 {
             gatekeeper.sweep();
         }
-        if tick % EXPIRY_TICKS == 0 {
-            reminder.tell(&gatekeeper.expiries().await, gatekeeper.clock.unix_time());
+        if tick % EXPIRY_TICKS == 0
+            // A disk that does not answer must not keep tokens from being renewed.
+            && let Ok(expiries) = timeout(RENEWAL_TICK, gatekeeper.expiries()).await
+        {
+            reminder.tell(&expiries, gatekeeper.clock.unix_time());
         }
     }
 }

@@ -18,6 +18,7 @@ use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{CONFIRMATION, Found, Need, Renewal};
 use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey, default_scope};
+use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::proof::Proof;
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
@@ -281,7 +282,12 @@ impl Gatekeeper {
 
     /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.
     fn keep_standing(&self, errand: Errand, error: &FetchError, setback: &Arc<Setback>, now: Moment) {
-        if class(error).is_some_and(|class| !matches!(class, Class::WrongPassword | Class::Temporary)) {
+        let stands = match error {
+            FetchError::Refused(error) => !matches!(error.class, Class::WrongPassword | Class::Temporary),
+            FetchError::Identity(IdentityError::Refused { .. }) => true,
+            _ => false,
+        };
+        if stands {
             self.standing.add(errand, Arc::clone(setback), now);
         }
     }

@@ -63,6 +63,14 @@ pub enum CredentialError {
         /// The file.
         path: PathBuf,
     },
+    /// The file of a federated token cannot be read.
+    #[error("`{path}` cannot be read: {reason}")]
+    UnreadableToken {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
     /// The file of a federated token holds none.
     #[error("`{path}` holds no token, which is three parts of base64 with dots between them")]
     NoToken {
@@ -77,6 +85,9 @@ pub enum CredentialError {
         /// Its end.
         since: UnixTime,
     },
+    /// A disk does not answer.
+    #[error("its files cannot be read in time")]
+    Slow,
     /// The system gives no randomness to sign with.
     #[error("there is no randomness to sign with")]
     NoRandomness,
@@ -98,21 +109,29 @@ impl CredentialError {
             }
             Self::NotYetValid { .. } => "use the old certificate until then, or let a time service set the clock",
             Self::NoSecret { .. } => "write the secret's value into the file; it is read again by itself",
+            Self::UnreadableToken { .. } => {
+                "let the platform write the file, readable for the user that runs Gatepost; it is read for every request"
+            }
             Self::NoToken { .. } | Self::StaleToken { .. } => {
                 "find out why the platform does not renew the file; it is read again for every request"
             }
+            Self::Slow => "look at the disk, or at the network behind it",
             Self::NoRandomness | Self::NoProof => "report it with the log",
         }
     }
 }
 
+type WatchedFiles<T> = Watched<T, CredentialError>;
+
+/// The file of a certificate, and that of its key.
+type CertificateFiles = (PathBuf, Option<PathBuf>);
+
 /// The credentials of all applications, as far as they were used.
 #[derive(Debug)]
 pub struct Credentials {
     clock: Clock,
-    /// By the files of certificate and key.
-    certificates: DashMap<(PathBuf, Option<PathBuf>), Arc<Watched<SigningKey, CredentialError>>>,
-    secrets: DashMap<PathBuf, Arc<Watched<ClientSecret, CredentialError>>>,
+    certificates: DashMap<CertificateFiles, Arc<WatchedFiles<SigningKey>>>,
+    secrets: DashMap<PathBuf, Arc<WatchedFiles<ClientSecret>>>,
     /// Which of two Entra took last, by [`Ask::throttle_key`].
     preferred: DashMap<TokenKey, usize>,
     skews: Skews,
@@ -300,7 +319,8 @@ fn federated_token(file: &Path, now: UnixTime) -> Result<ClientAssertion, Creden
     struct End {
         exp: Option<f64>,
     }
-    let octets = read(file)?;
+    let octets = content(file)
+        .map_err(|error| CredentialError::UnreadableToken { path: file.to_owned(), reason: error.to_string() })?;
     let no_token = || CredentialError::NoToken { path: file.to_owned() };
     let text = std::str::from_utf8(&octets).map_err(|_| no_token())?.trim();
     let is_base64 = |part: &str| {

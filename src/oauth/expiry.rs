@@ -86,10 +86,12 @@ impl Reminder {
         for expiry in expiries {
             let days = expiry.days_left(now);
             if days <= SAID && self.said.insert(expiry.clone(), days) != Some(days) {
-                let level = match days {
-                    ..=URGENT => Level::ERROR,
-                    ..=WARNED => Level::WARN,
-                    _ => Level::INFO,
+                let level = if days <= URGENT {
+                    Level::ERROR
+                } else if days <= WARNED {
+                    Level::WARN
+                } else {
+                    Level::INFO
                 };
                 due.push((expiry.clone(), level));
             }
@@ -99,15 +101,15 @@ impl Reminder {
 
     /// Writes what is due to the log.
     pub fn tell(&mut self, expiries: &[Expiry], now: UnixTime) {
-        const TODO: &str = "the tenant's administrator: make a new one in Entra; whoever runs Gatepost: list both, or \
+        const WHAT_TO_DO: &str = "the tenant's administrator: make a new one in Entra; whoever runs Gatepost: list both, or \
                             replace the file";
         for (Expiry { client_id, what, expires }, level) in self.due(expiries, now) {
             let days = expires.since(now).as_secs() / DAY;
             let when = if now > expires { "expired" } else { "expires" };
             match level {
-                Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}; {TODO}"),
-                Level::WARN => tracing::warn!(client_id, days, "{what} {when} on {expires}; {TODO}"),
-                _ => tracing::info!(client_id, days, "{what} {when} on {expires}; {TODO}"),
+                Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
+                Level::WARN => tracing::warn!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
+                _ => tracing::info!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
             }
         }
     }

@@ -166,7 +166,7 @@ impl TokenSource {
             let attempted = match proof {
                 Ok(Ok(proof)) => self.attempt(&ask.request(&proof), &pause_key, deadline).await,
                 Ok(Err(error)) => Err(FetchError::Credential(error)),
-                Err(_) => Err(FetchError::NoTurn),
+                Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
             };
             let error = match attempted {
                 Ok(token) => return Ok(token),

@@ -4,11 +4,13 @@ use std::path::{Path, PathBuf};
 
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
-use gatepost::config::{Application, Cloud, Credential, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
+use gatepost::config::{Cloud, Credential, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
 use proptest::prelude::*;
 
-use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, told};
+use credentials::secrets;
+use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
 
+mod credentials;
 mod mistakes;
 mod report;
 mod support;
@@ -40,13 +42,6 @@ fn the_cloud_decides_upstream_and_authority() {
     let application = &config.accounts.entries()[0].application;
     assert_eq!(application.cloud, Cloud::China);
     assert_eq!(application.authority.as_str(), "https://login.partner.microsoftonline.cn/");
-}
-
-fn secrets(application: &Application) -> Vec<String> {
-    match &*application.credential {
-        Credential::Secrets(secrets) => secrets.iter().map(|noted| noted.secret.value.expose().to_owned()).collect(),
-        _ => Vec::new(),
-    }
 }
 
 #[test]
@@ -120,43 +115,6 @@ fn secrets_come_from_four_places() {
         let config = load_text(file, &[], &outside.variables, &outside).unwrap();
         assert_eq!(secrets(&config.accounts.entries()[0].application), [expected]);
     }
-}
-
-#[test]
-fn a_secret_may_have_a_successor_and_an_end() {
-    let outside = Outside::with_files(&[("s", "from-file\n")]);
-    let lines = "client_secret:\n  - {file: s, expires: 2027-01-31}\n  - literal";
-    let config = outside.load(&complete(&microsoft(lines))).unwrap_or_else(|problems| panic!("{problems}"));
-    let application = &config.accounts.entries()[0].application;
-    assert_eq!(secrets(application), ["from-file", "literal"]);
-    let Credential::Secrets(noted) = &*application.credential else { panic!("{application:?}") };
-    let ends: Vec<_> = noted.iter().map(|noted| noted.expires.map(|end| end.to_string())).collect();
-    assert_eq!(ends, [Some("2027-01-31 00:00 UTC".to_owned()), None]);
-    // Only what stands in a file can change while the program runs.
-    let files: Vec<_> = noted.iter().map(|noted| noted.secret.file.as_deref()).collect();
-    assert_eq!(files, [Some(Path::new("s")), None]);
-}
-
-/// Whatever is not asked for by the platform is not needed, and what an account says counts before what it inherits.
-#[test]
-fn an_account_may_prove_itself_in_another_way_than_the_rest() {
-    let yaml = format!(
-        "listeners: {{smtp: {{bind: 127.0.0.1:1587}}}}\nmicrosoft: {{managed_identity: system, grant: client_credentials}}\n\
-         accounts:\n  - {{login: a@contoso.com, passwords: ['{HASH}']}}\n  - {{login: b@contoso.com, passwords: ['{HASH}'], \
-         tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000, client_secret: hunter2}}\n"
-    );
-    let config = Outside::default().load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
-    let [a, b] = config.accounts.entries() else { panic!("two accounts are expected") };
-    assert!(matches!(&*a.application.credential, Credential::ManagedIdentity(_)));
-    assert_eq!((a.application.client_id.as_str(), a.application.tenant.as_str()), ("system", ""));
-    assert_eq!(secrets(&b.application), ["hunter2"]);
-}
-
-#[test]
-fn excerpts_show_files_of_credentials_and_no_password() {
-    let lines = "client_certificate: {certificate: app.pem, private_key: app.key, password: hunter2, algorithm: none}";
-    let problems = Outside::default().load(&complete(&microsoft(lines))).unwrap_err().to_string();
-    assert!(problems.contains("app.pem") && !problems.contains("hunter2"), "{problems}");
 }
 
 #[test]
@@ -310,29 +268,58 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
             .split_once(':')
             .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
     };
-    let uncommented: String = example
-        .lines()
-        .map(|line| match line.split_once("# ") {
-            Some((before, rest)) if before.trim().is_empty() && key(rest) => format!("{before}{rest}\n"),
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    let yaml = uncommented
-        .replace("tls: none ", "tls: implicit ")
-        .replace("$argon2id$v=19$…", HASH)
-        .replace("authentication: none ", "authentication: basic ");
+    let credentials = ["client_secret", "client_certificate", "federated_token_file", "managed_identity"];
+    // Of which an application has one.
+    let uncommented = |credential: &str| -> String {
+        let is_another = |line: &str| credentials.iter().any(|other| *other != credential && line.starts_with(other));
+        example
+            .lines()
+            .map(|line| match line.split_once("# ") {
+                Some((before, rest)) if before.trim().is_empty() && key(rest) && !is_another(rest) => {
+                    format!("{before}{rest}\n")
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect()
+    };
+    let yaml = |credential: &str| {
+        uncommented(credential)
+            .replace("tls: none ", "tls: implicit ")
+            .replace("$argon2id$v=19$…", HASH)
+            .replace("authentication: none ", "authentication: basic ")
+    };
     let (certificate, private_key) = pair("x");
+    let application = rsa_pair();
     let mut outside = Outside::with_files(&[
         ("certs/server.pem", &certificate),
         ("certs/server.key", &private_key),
         ("corp-root.pem", &certificate),
         ("/run/secrets/proxy-password", "p"),
+        ("app.pem", &application.0),
+        ("app.key", &application.1),
+        ("app.password", "p"),
     ]);
     outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
-    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-    assert_eq!(config.accounts.entries().len(), 3);
-    assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
-    assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
+    for credential in &credentials[..3] {
+        let yaml = yaml(credential);
+        let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+        assert_eq!(config.accounts.entries().len(), 3);
+        assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
+        assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
+        let kind = match &*config.accounts.entries()[0].application.credential {
+            Credential::Secrets(_) => "client_secret",
+            Credential::Certificates(_) => "client_certificate",
+            Credential::FederatedTokenFile(_) => "federated_token_file",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kind, *credential);
+    }
+    // The example is for passwords that Entra proves, which no managed identity can ask about.
+    let problems = told(&outside.load(&yaml("managed_identity")).unwrap_err());
+    assert!(
+        problems.iter().all(|problem| problem.contains("a managed identity gives a token of its own")),
+        "{problems:?}"
+    );
 }
 
 #[test]

@@ -215,60 +215,6 @@ fn every_mistake_about_microsoft_has_its_sentence() {
              configured; write `cloud: us-gov-gcc-high`, or remove `authority`",
         ),
         (
-            microsoft("client_certificate: {certificate: a, private_key: b}"),
-            "microsoft.client_certificate.certificate: `a` cannot be read: entity not found; name a file that the user \
-             who runs Gatepost can read",
-        ),
-        (
-            microsoft("client_certificate: {private_key: b}"),
-            "microsoft.client_certificate.certificate: `certificate` is missing; name a PEM file, or a PKCS#12 file with \
-             the key in it",
-        ),
-        (
-            microsoft("client_certificate: {certificate: a, key: b}"),
-            "microsoft.client_certificate.key: `key` is not a known key; did you mean `private_key`?",
-        ),
-        (
-            microsoft("client_certificate: {certificate: a, algorithm: ES256}"),
-            "microsoft.client_certificate.algorithm: `ES256` is not one of `PS256`, `RS256`; did you mean `PS256`?",
-        ),
-        (
-            microsoft("client_certificate: app.pem"),
-            "microsoft.client_certificate: keys with values are expected here, not one value; write the keys below, each \
-             on its own line and further to the right",
-        ),
-        (
-            microsoft("client_secret: x\nfederated_token_file: x"),
-            "microsoft.federated_token_file: `client_secret` and `federated_token_file` are both given, but an application \
-             proves itself in one way; keep one of them; to replace one, list two under the same key",
-        ),
-        (
-            microsoft("client_secret: [a, b, c]"),
-            "microsoft.client_secret: 3 entries are listed, but one serves and one more may replace it; list one or two",
-        ),
-        (
-            microsoft("client_secret: []"),
-            "microsoft.client_secret: 0 entries are listed, but one serves and one more may replace it; list one or two",
-        ),
-        (
-            microsoft("client_secret: {command: [print], expires: 31.1.2027}"),
-            "microsoft.client_secret.expires: `31.1.2027` is not a date; write year, month and day, such as `2027-01-31`",
-        ),
-        (
-            microsoft("client_secret: {command: [print], expiry: 2027-01-31}"),
-            "microsoft.client_secret.expiry: `expiry` is not a known key; did you mean `expires`?",
-        ),
-        (
-            microsoft("managed_identity: system"),
-            "microsoft: a managed identity gives a token of its own and none for a user; write `grant: \
-             client_credentials`, or another credential than `managed_identity`",
-        ),
-        (
-            microsoft("managed_identity: mine"),
-            "microsoft.managed_identity: `mine` is not a managed identity; write `system`, or the client id of a \
-             user-assigned identity",
-        ),
-        (
             microsoft("token_expiry_margin: 2h"),
             "microsoft.token_expiry_margin: `2h` is out of range; write a time from 0s to 50m",
         ),

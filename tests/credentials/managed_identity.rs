@@ -1,8 +1,8 @@
 //! Managed identities: IMDS, App Service, Azure Arc, and what can be wrong with each.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
-use gatepost::config::IdentityEndpoint;
 use gatepost::oauth::managed_identity::{IdentityError, ManagedIdentities};
 use gatepost::oauth::source::FetchError;
 use gatepost::sandbox::{Attempts, Sandbox};
@@ -64,49 +64,23 @@ async fn an_identity_that_is_not_assigned_gets_nothing() {
     world.granted().await;
 }
 
-fn app_service(who: &str) -> Setup {
-    let mut setup = identity(who);
-    setup.variables = vec![
-        ("IDENTITY_ENDPOINT", "http://{identity}/msi/token".to_owned()),
-        ("IDENTITY_HEADER", "the header of somebody else".to_owned()),
-    ];
+fn app_service(header: &str) -> Setup {
+    let mut setup = identity("system");
+    setup.variables =
+        vec![("IDENTITY_ENDPOINT", "http://{identity}/msi/token".to_owned()), ("IDENTITY_HEADER", header.to_owned())];
     setup
 }
 
 #[tokio::test]
 async fn app_service_wants_its_header() {
-    let mut world = app_service("system").start().await;
-    assert!(matches!(
-        identity_error(&world).await,
-        IdentityError::Refused { status: 401, error } if error == "Unauthorized"
-    ));
-    // The sandbox's own header is known only once it runs.
-    let IdentityEndpoint::AppService { url, .. } = endpoint(&world) else { panic!("it is App Service") };
-    let key = gatepost::secret::IdentityKey::new(world.sandbox.identity_header().to_owned());
-    let endpoint = IdentityEndpoint::AppService { url: url.clone(), key: key.into() };
-    world.ask.application = application(&world, endpoint);
+    let world = app_service("{header}").start().await;
     let token = world.source.fetch(&world.ask).await.unwrap();
     // It says only when the token ends.
     assert!((3_590..=3_600).contains(&token.lifetime().as_secs()), "{:?}", token.lifetime());
-}
-
-fn endpoint(world: &World) -> &IdentityEndpoint {
-    match &*world.ask.application.credential {
-        gatepost::config::Credential::ManagedIdentity(identity) => &identity.endpoint,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn application(world: &World, endpoint: IdentityEndpoint) -> std::sync::Arc<gatepost::config::Application> {
-    let known = &world.ask.application;
-    let identity = gatepost::config::ManagedIdentity { client_id: None, endpoint };
-    std::sync::Arc::new(gatepost::config::Application {
-        authority: known.authority.clone(),
-        tenant: known.tenant.clone(),
-        client_id: known.client_id.clone(),
-        credential: std::sync::Arc::new(gatepost::config::Credential::ManagedIdentity(identity)),
-        cloud: known.cloud,
-    })
+    assert_eq!(given(&world.sandbox, "system"), Attempts { succeeded: 1, refused: 0 });
+    let world = app_service("the header of somebody else").start().await;
+    let unauthorized = IdentityError::Refused { status: 401, error: "Unauthorized".into() };
+    assert_eq!(identity_error(&world).await, unauthorized);
 }
 
 fn arc() -> Setup {
@@ -151,8 +125,8 @@ async fn asked_of(address: SocketAddr) -> IdentityError {
     let mut world = identity("system").start().await;
     let imds = format!("http://{address}/metadata/identity/oauth2/token");
     let elsewhere = ManagedIdentities::elsewhere(&imds, &world.directory.0);
-    let source = std::sync::Arc::into_inner(world.source).unwrap();
-    world.source = std::sync::Arc::new(source.with_identities(elsewhere));
+    let source = Arc::into_inner(world.source).unwrap();
+    world.source = Arc::new(source.with_identities(elsewhere));
     identity_error(&world).await
 }
 

@@ -117,7 +117,7 @@ pub(crate) struct Setup {
     pub(crate) sandbox: SandboxConfig,
     /// Gatepost's.
     pub(crate) clock: Clock,
-    /// Further lines of `microsoft`; `{tenant}` and so on stand for what the sandbox knows.
+    /// Further lines of `microsoft`; `{confidential}` and so on stand for what the sandbox knows, also in `variables`.
     pub(crate) microsoft: String,
     /// Further sections.
     pub(crate) sections: &'static str,
@@ -167,6 +167,7 @@ impl Setup {
                 .replace("{confidential}", sandbox.confidential_client_id())
                 .replace("{assigned}", sandbox.user_assigned_client_id())
                 .replace("{identity}", &sandbox.identity().to_string())
+                .replace("{header}", sandbox.identity_header())
         };
         let yaml = format!(
             "listeners: {{smtp: {{bind: '127.0.0.1:1587'}}}}\n\
