@@ -48,7 +48,8 @@ impl<T: Clone> Setting<T> {
     /// Takes an environment variable for a key that was not written.
     fn or_variable(&mut self, section: &Section<'_>, name: &str, read: impl FnOnce(&str) -> Result<T, Wrong>) {
         let context = section.context();
-        let (Self::Absent, Some(text)) = (&self, context.outside.variable(name)) else { return };
+        let variable = context.outside.variable(name).filter(|text| !text.is_empty());
+        let (Self::Absent, Some(text)) = (&self, variable) else { return };
         *self = match read(&text) {
             Ok(value) => Self::Value(value),
             Err(Wrong { reason, hint }) => {

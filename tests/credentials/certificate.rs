@@ -4,10 +4,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use gatepost::account::MailAddress;
 use gatepost::clock::Clock;
 use gatepost::config::Credential;
 use gatepost::oauth::expiry;
-use gatepost::sandbox::Attempts;
+use gatepost::oauth::grant::GrantRequest;
+use gatepost::sandbox::{Attempts, SandboxAccount};
+use gatepost::secret::Password;
 
 use crate::support::{Setup, good, openssl, pair};
 
@@ -43,6 +46,29 @@ async fn every_form_of_file_and_signature_is_taken() {
         world.granted().await;
         assert_eq!(world.asked(), Attempts { succeeded: 2, refused: 0 }, "{lines}");
     }
+}
+
+/// An application that proves itself may ask with a user's password, too; and in China it is asked for at another address.
+#[tokio::test]
+async fn an_assertion_goes_with_every_grant_and_endpoint() {
+    let pair = good();
+    let mut setup = Setup::certificate(&pair);
+    setup.sandbox.accounts.push(SandboxAccount::new("alice@contoso.example", "hunter2"));
+    let mut world = setup.start().await;
+    world.sandbox.add_certificate(&pair.certificate).unwrap();
+    world.ask.grant = GrantRequest::Password {
+        username: MailAddress::parse("alice@contoso.example").unwrap(),
+        password: Arc::new(Password::new("hunter2".to_owned())),
+    };
+    world.granted().await;
+
+    let mut setup = Setup::certificate(&pair);
+    setup.microsoft.push_str("  cloud: china\n");
+    let mut world = setup.start().await;
+    world.sandbox.add_certificate(&pair.certificate).unwrap();
+    world.ask.scope = "https://partner.outlook.cn".into();
+    assert!(world.ask.token_url().path().ends_with("/oauth2/token"));
+    world.granted().await;
 }
 
 #[tokio::test]

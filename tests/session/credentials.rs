@@ -136,6 +136,35 @@ async fn a_certificate_out_of_date_is_told_in_the_log_and_replaced_without_a_res
     every_protocol_opens(&world).await;
 }
 
+/// Tokens that live too short to be kept, so that every login asks for one.
+#[tokio::test]
+async fn a_broken_replacement_is_told_once_and_harms_nobody() {
+    let files = Files::new();
+    let certificate = files.write_pair((2020, 2060));
+    let world = setup(&files.certificate(), Duration::from_secs(60)).start().await;
+    world.sandbox.add_certificate(&certificate).unwrap();
+    every_protocol_opens(&world).await;
+    let key = fs::read(files.path("app.key")).unwrap();
+    files.write("app.key", "half of a key");
+    every_protocol_opens(&world).await;
+    let said = || world.log.lines(|line| line.contains("a changed credential cannot be used"));
+    let expected = format!("`{}` is not usable: there is no private key in it", files.path("app.key"));
+    assert!(matches!(&said()[..], [line] if line.contains(&expected)), "{:?}", said());
+    files.write("app.key", key);
+    every_protocol_opens(&world).await;
+    assert!(world.log.has("the changed credential can be used again"));
+}
+
+#[tokio::test]
+async fn a_secret_whose_noted_end_is_past_is_told_in_the_log_and_still_tried() {
+    let mut setup = setup("client_secret: {env: SECRET, expires: 2020-01-31}", Duration::from_secs(3_600));
+    setup.variables.push(("SECRET", "sandbox-secret"));
+    let world = setup.start().await;
+    let said = "client secret expired on 2020-01-31 00:00 UTC; the tenant's administrator: ";
+    world.until("the log says that it has expired", || world.log.has(said)).await;
+    every_protocol_opens(&world).await;
+}
+
 #[tokio::test]
 async fn a_certificate_that_is_not_registered_is_the_administrators_turn() {
     let files = Files::new();
