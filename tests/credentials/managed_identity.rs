@@ -39,6 +39,24 @@ async fn imds_gives_tokens_to_the_system_and_to_an_assigned_identity() {
     }
 }
 
+/// The test above once more, in a process whose environment names a proxy for everything.
+#[test]
+fn the_environments_proxy_is_not_asked() {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    proxy.set_nonblocking(true).unwrap();
+    let address = format!("http://{}", proxy.local_addr().unwrap());
+    let again = ["--exact", "managed_identity::imds_gives_tokens_to_the_system_and_to_an_assigned_identity"];
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(again);
+    for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
+        child.env(name, &address);
+    }
+    let output = child.env_remove("NO_PROXY").env_remove("no_proxy").output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && told.contains("1 passed"), "{told}");
+    assert_eq!(proxy.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "somebody connected to the proxy");
+}
+
 #[tokio::test]
 async fn what_passes_is_tried_again_and_what_does_not_is_not() {
     let world = identity("system").start().await;
