@@ -42,7 +42,7 @@ impl TokenEndpoint for Elsewhere {
                 fault: TransportFault::Broken,
                 detail: error.to_string(),
             })?;
-            Ok(Answer { status: 200, retry_after: None, body: Zeroizing::new(body.into_bytes()) })
+            Ok(Answer { status: 200, retry_after: None, date: None, body: Zeroizing::new(body.into_bytes()) })
         })
     }
 }
