@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
-use gatepost::config::{Cloud, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
+use gatepost::config::{Cloud, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, State, UpstreamTls};
 use proptest::prelude::*;
 
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, told};
@@ -175,6 +175,26 @@ fn a_command_does_not_see_the_secrets_in_the_environment() {
     let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
     let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap();
     assert_eq!(secret.expose(), "APP_SECRET,PROXY_PASSWORD");
+}
+
+#[test]
+fn the_address_of_a_store_is_a_secret_too() {
+    let outside = Outside::with_variables(&[("STORE", "redis://u:p%40ss@redis.example/3"), ("KEY", "k")]);
+    let yaml = complete("state: {store: {env: STORE}, key: {env: KEY}}");
+    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    let State::Redis { server, .. } = config.state else { panic!("{:?}", config.state) };
+    assert_eq!((server.host.as_str(), server.database), ("redis.example", 3));
+    assert_eq!(server.password.as_ref().unwrap().expose(), "p@ss");
+
+    let set = [("state.store", "redis://u:hunter2@redis.example/")];
+    let problems = outside.load_with(&complete("state: {key: {env: KEY}}"), &set).unwrap_err();
+    assert!(
+        told(&problems)[0].starts_with("state.store: everybody on this machine can read a secret on the command line")
+    );
+    assert!(!format!("{problems:?}").contains("hunter2"));
+    assert!(
+        outside.load_with(&complete("state: {key: {env: KEY}}"), &[("state.store", "redis://redis.example")]).is_ok()
+    );
 }
 
 #[test]

@@ -175,7 +175,10 @@ async fn the_key_may_come_from_elsewhere_and_is_rotated_there() {
     fs::write(aside.file("credential"), line(1)).unwrap();
     let credential = with(StateKey::Credential(aside.file("credential")));
     assert_eq!(token_of(&*store::open(&credential).await.unwrap(), "alice").await.as_deref(), Some("one"));
-    let command = |words: &[&str]| with(StateKey::Command(words.iter().map(|word| (*word).to_owned()).collect()));
+    let command = |words: &[&str]| {
+        let command = words.iter().map(|word| (*word).to_owned()).collect();
+        with(StateKey::Command { command, hidden: Vec::new() })
+    };
     let cat = command(&["cat", aside.file("credential").to_str().unwrap()]);
     assert_eq!(token_of(&*store::open(&cat).await.unwrap(), "alice").await.as_deref(), Some("one"));
     let told = refusal(&command(&["false"])).await;

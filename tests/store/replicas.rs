@@ -62,7 +62,7 @@ impl Surroundings for Outside {
         false
     }
 
-    fn run(&self, _: &[String]) -> Result<Vec<u8>, String> {
+    fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
         Err("there is no such command".into())
     }
 }
@@ -88,7 +88,8 @@ pub(crate) async fn log_in(argument: &str, number: u32) {
                 let (login, password) =
                     (LoginName::parse("alice@contoso.com").unwrap(), Password::new(PASSWORD.into()));
                 let source = IpAddr::from([192, 0, 2, 1]);
-                let request = LoginRequest { login: &login, acting_as: None, password: &password, source };
+                let protocol = gatepost::proto::Protocol::Imap;
+                let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
                 let admission = gate.admit(request, Duration::ZERO).await.unwrap_or_else(|failure| panic!("{failure}"));
                 admission.bearer.token.expose().to_owned()
             })
