@@ -392,11 +392,12 @@ fn the_sample_for_a_server_is_right() {
     let sample =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxy.sample.yaml")).unwrap();
     let (certificate, private_key) = pair("x");
-    let outside = Outside::with_files(&[
+    let mut outside = Outside::with_files(&[
         ("/etc/gatepost/server.pem", &certificate),
         ("/run/credentials/gatepost.service/server.key", &private_key),
         ("/run/credentials/gatepost.service/client-secret", "hunter2"),
     ]);
+    outside.variables.insert("CREDENTIALS_DIRECTORY".into(), "/run/credentials/gatepost.service".into());
     let config = outside.load(&sample).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((config.listeners.len(), config.accounts.entries().len()), (2, 2));
 }
