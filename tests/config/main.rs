@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
-use gatepost::config::{Cloud, Credential, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
+use gatepost::config::{
+    Cloud, Credential, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, State, UpstreamTls,
+};
 use proptest::prelude::*;
 
 use credentials::secrets;
@@ -176,6 +178,26 @@ fn a_command_does_not_see_the_secrets_in_the_environment() {
     ));
     let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(secrets(&config.accounts.entries()[0].application), ["APP_SECRET,PROXY_PASSWORD"]);
+}
+
+#[test]
+fn the_address_of_a_store_is_a_secret_too() {
+    let outside = Outside::with_variables(&[("STORE", "redis://u:p%40ss@redis.example/3"), ("KEY", "k")]);
+    let yaml = complete("state: {store: {env: STORE}, key: {env: KEY}}");
+    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    let State::Redis { server, .. } = config.state else { panic!("{:?}", config.state) };
+    assert_eq!((server.host.as_str(), server.database), ("redis.example", 3));
+    assert_eq!(server.password.as_ref().unwrap().expose(), "p@ss");
+
+    let set = [("state.store", "redis://u:hunter2@redis.example/")];
+    let problems = outside.load_with(&complete("state: {key: {env: KEY}}"), &set).unwrap_err();
+    assert!(
+        told(&problems)[0].starts_with("state.store: everybody on this machine can read a secret on the command line")
+    );
+    assert!(!format!("{problems:?}").contains("hunter2"));
+    assert!(
+        outside.load_with(&complete("state: {key: {env: KEY}}"), &[("state.store", "redis://redis.example")]).is_ok()
+    );
 }
 
 #[test]
@@ -402,11 +424,12 @@ fn the_sample_for_a_server_is_right() {
     let sample =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxy.sample.yaml")).unwrap();
     let (certificate, private_key) = pair("x");
-    let outside = Outside::with_files(&[
+    let mut outside = Outside::with_files(&[
         ("/etc/gatepost/server.pem", &certificate),
         ("/run/credentials/gatepost.service/server.key", &private_key),
         ("/run/credentials/gatepost.service/client-secret", "hunter2"),
     ]);
+    outside.variables.insert("CREDENTIALS_DIRECTORY".into(), "/run/credentials/gatepost.service".into());
     let config = outside.load(&sample).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((config.listeners.len(), config.accounts.entries().len()), (2, 2));
 }
