@@ -160,7 +160,7 @@ mod tests {
                 authority: Url::parse("https://login.example/").unwrap(),
                 tenant: tenant.into(),
                 client_id: "app".into(),
-                client_secret: None,
+                credential: Arc::default(),
                 cloud: Cloud::Worldwide,
             }),
             scope: None,

@@ -17,6 +17,9 @@ pub const ANSWER_OCTETS: usize = 256 * 1024;
 /// Longest token of any kind that is used.
 pub const TOKEN_OCTETS: usize = 64 * 1024;
 
+/// No token is taken to live longer: Entra's live up to 28 hours.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(28 * 3600);
+
 /// Nesting of JSON that is looked at; a real answer has two levels.
 const JSON_DEPTH: usize = 16;
 
@@ -199,7 +202,7 @@ impl Body<'_> {
         }
         Ok(Granted {
             access_token: AccessToken::new(token),
-            lifetime: Duration::from_secs(seconds.clamp(60, 28 * 3600)),
+            lifetime: Duration::from_secs(seconds.max(60)).min(LONGEST_LIFE),
             refresh_token: self.refresh_token.map(RefreshToken::new),
             id_token: self.id_token.map(IdToken::new),
         })
@@ -307,7 +310,8 @@ fn error_word(error: &str) -> String {
     printable(error, |c| c.is_ascii_graphic() && c != '"' && c != '\\')
 }
 
-fn printable(text: &str, allowed: impl Fn(char) -> bool) -> String {
+/// The characters of a text that may be shown, 64 at most.
+pub(super) fn printable(text: &str, allowed: impl Fn(char) -> bool) -> String {
     text.chars().filter(|&c| allowed(c)).take(64).collect()
 }
 

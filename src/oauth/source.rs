@@ -1,5 +1,5 @@
 //! From an [`Ask`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
-//! requests to an authority that is out of order.
+//! requests to an authority that is out of order. Of two credentials of an application the one that Entra takes is used.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,14 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{Clock, Moment};
-use crate::config::{Application, Limits};
+use crate::config::{Application, Credential, Limits};
 use crate::oauth::Token;
 use crate::oauth::audience::{self, Mismatch};
+use crate::oauth::credential::{CredentialError, Credentials};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::oauth::grant::{self, Ask, TokenKey, TokenRequest};
-use crate::oauth::response::{self, DeviceAuthorization, NotGranted, OauthError};
+use crate::oauth::managed_identity::{IdentityError, ManagedIdentities};
+use crate::oauth::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
 use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
 use crate::secret::{IdToken, RefreshToken};
 
@@ -27,6 +29,9 @@ const PAUSES: usize = 10_000;
 
 /// How long an endpoint is left alone that was busy to the last try and did not say for how long.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// AADSTS700024: an assertion outside its time.
+const OUT_OF_TIME: u32 = 700_024;
 
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +70,10 @@ pub enum FetchError {
     QueueFull,
     /// No turn came in time.
     NoTurn,
+    /// The application cannot prove itself; nobody was asked.
+    Credential(CredentialError),
+    /// The platform gives no token of its managed identity.
+    Identity(IdentityError),
 }
 
 /// Everything that one answer brought.
@@ -78,12 +87,16 @@ pub struct Issued {
     pub id_token: Option<IdToken>,
 }
 
-/// A request that goes out, and what decides about its fate.
-struct Errand<'a> {
-    request: &'a TokenRequest,
-    throttle_key: TokenKey,
-    /// It may be sent again when its answer was lost.
-    repeatable: bool,
+impl Issued {
+    fn of(sent_at: Moment, granted: Granted, ask: &Ask) -> Result<Self, FetchError> {
+        let token = Token {
+            access_token: Arc::new(granted.access_token),
+            requested_at: sent_at,
+            expires_at: sent_at.after(granted.lifetime),
+        };
+        audience::check(&token.access_token, ask).map_err(FetchError::Misfit)?;
+        Ok(Self { token, refresh_token: granted.refresh_token, id_token: granted.id_token })
+    }
 }
 
 /// An endpoint is left alone.
@@ -98,6 +111,8 @@ struct Pause {
 pub struct TokenSource {
     endpoint: Arc<dyn TokenEndpoint>,
     clock: Clock,
+    credentials: Credentials,
+    identities: ManagedIdentities,
     slots: Semaphore,
     waiting: AtomicUsize,
     queue: usize,
@@ -115,6 +130,8 @@ impl TokenSource {
     pub fn new(endpoint: Arc<dyn TokenEndpoint>, clock: Clock, limits: &Limits) -> Self {
         Self {
             endpoint,
+            credentials: Credentials::new(clock.clone()),
+            identities: ManagedIdentities::default(),
             clock,
             slots: Semaphore::new(limits.token_requests.clamp(1, Semaphore::MAX_PERMITS)),
             waiting: AtomicUsize::new(0),
@@ -127,7 +144,18 @@ impl TokenSource {
         }
     }
 
-    /// Gets a token, within `limits.token_total`.
+    /// Asks these platform endpoints for the tokens of managed identities. For tests.
+    #[must_use]
+    pub fn with_identities(self, identities: ManagedIdentities) -> Self {
+        Self { identities, ..self }
+    }
+
+    /// What proves the applications.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Gets a token, within `limits.token_total`; that of a managed identity within 90 seconds.
     ///
     /// # Errors
     /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::Misfit`] needs
@@ -141,19 +169,34 @@ impl TokenSource {
     /// # Errors
     /// As [`TokenSource::fetch`].
     pub async fn issue(&self, ask: &Ask) -> Result<Issued, FetchError> {
-        let errand =
-            Errand { request: &ask.request(), throttle_key: ask.throttle_key(), repeatable: ask.grant.is_repeatable() };
-        let (sent_at, granted) = self.send(errand, response::parse).await?;
-        let token = Token {
-            access_token: Arc::new(granted.access_token),
-            requested_at: sent_at,
-            expires_at: sent_at.after(granted.lifetime),
-        };
-        audience::check(&token.access_token, ask).map_err(FetchError::Misfit)?;
-        Ok(Issued { token, refresh_token: granted.refresh_token, id_token: granted.id_token })
+        if let Credential::ManagedIdentity(identity) = &*ask.application.credential {
+            let token = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity)?;
+            return Ok(Issued { token, refresh_token: None, id_token: None });
+        }
+        let deadline = Instant::now() + self.total;
+        let mut refused: Option<FetchError> = None;
+        for number in self.credentials.order(ask) {
+            let result = self.issue_with(ask, number, deadline).await;
+            match result {
+                // What Entra says about one of them is worth more than why the other could not be used.
+                Err(error) if error.blames_credential() => {
+                    if refused.is_none() || matches!(error, FetchError::Refused(_)) {
+                        refused = Some(error);
+                    }
+                }
+                Err(error) if !matches!(error, FetchError::Refused(_)) => return Err(error),
+                result => {
+                    self.credentials.taken(ask, number);
+                    return result;
+                }
+            }
+        }
+        // There is one credential at least, be it none.
+        Err(refused.unwrap_or(FetchError::Credential(CredentialError::NoProof)))
     }
 
-    /// Begins a sign-in by device code (RFC 8628 §3.1), and says when it began.
+    /// Begins a sign-in by device code (RFC 8628 §3.1), and says when it began. It is asked for once: whoever waits for it
+    /// can ask again.
     ///
     /// # Errors
     /// As [`TokenSource::fetch`].
@@ -163,29 +206,33 @@ impl TokenSource {
         tenant: &str,
         scope: &str,
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
-        let errand = Errand {
-            request: &grant::device_authorization_request(application, tenant, scope),
-            throttle_key: TokenKey::of_throttle(application, tenant, scope),
-            repeatable: true,
-        };
-        self.send(errand, response::parse_device).await
+        let request = grant::device_authorization_request(application, tenant, scope);
+        let key = TokenKey::of_throttle(application, tenant, scope);
+        self.attempt(&request, &key, Instant::now() + self.total, response::parse_device).await
     }
 
-    /// Sends a request, again where that helps; the result is when it was sent, and what `judge` made of the answer.
-    async fn send<T>(
-        &self,
-        errand: Errand<'_>,
-        judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
-    ) -> Result<(Moment, T), FetchError> {
-        let deadline = Instant::now() + self.total;
-        let Errand { request, throttle_key: pause_key, repeatable } = errand;
+    async fn issue_with(&self, ask: &Ask, number: usize, deadline: Instant) -> Result<Issued, FetchError> {
+        let pause_key = ask.throttle_key();
         let mut retry = 0;
         let mut before = None;
+        let mut was_out_of_time = false;
         loop {
-            let error = match self.attempt(request, &pause_key, deadline, judge).await {
-                Ok(answered) => return Ok(answered),
+            // For each try anew: an assertion serves once, and a file may have changed.
+            let proof = timeout_at(deadline, self.credentials.prove(ask, number)).await;
+            let attempted = match proof {
+                Ok(Ok(proof)) => self.attempt(&ask.request(&proof), &pause_key, deadline, response::parse).await,
+                Ok(Err(error)) => Err(FetchError::Credential(error)),
+                Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
+            };
+            let error = match attempted {
+                Ok((sent_at, granted)) => return Issued::of(sent_at, granted, ask),
                 Err(error) => error,
             };
+            if error.is_out_of_time() && !was_out_of_time {
+                // The answer has told the time.
+                was_out_of_time = true;
+                continue;
+            }
             if !error.was_sent() {
                 // What went wrong when Entra was asked says more than why it was not asked again.
                 return Err(before.unwrap_or(error));
@@ -193,7 +240,7 @@ impl TokenSource {
             let wait = retry::backoff(retry, chance());
             let may_retry = retry < RETRIES
                 && error.may_pass_at_once()
-                && (repeatable || error.never_arrived())
+                && (ask.grant.is_repeatable() || error.never_arrived())
                 && !self.pauses.contains_key(&pause_key)
                 && Instant::now() + wait < deadline
                 && self.retry_budget(RetryBudget::spend);
@@ -234,7 +281,11 @@ impl TokenSource {
             Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
         });
         let result = exchanged.map_err(FetchError::Transport).and_then(|answer| {
-            judge(answer.status, &answer.body).map_err(|error| {
+            let judged = judge(answer.status, &answer.body);
+            if matches!(judged, Ok(_) | Err(NotGranted::Refused(_))) {
+                self.credentials.heard(&authority, answer.date.as_deref());
+            }
+            judged.map_err(|error| {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
                     && let Some(wait) = retry::retry_after(value, SystemTime::now())
                 {
@@ -317,7 +368,23 @@ impl TokenSource {
 
 impl FetchError {
     fn was_sent(&self) -> bool {
-        !matches!(self, Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn)
+        !matches!(
+            self,
+            Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn | Self::Credential(_)
+        )
+    }
+
+    /// Another credential of the application may fare better (RFC 6749 §5.2, `invalid_client`).
+    fn blames_credential(&self) -> bool {
+        match self {
+            Self::Credential(_) => true,
+            Self::Refused(error) => error.error == "invalid_client",
+            _ => false,
+        }
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        matches!(self, Self::Refused(OauthError { code: Some(OUT_OF_TIME), .. }))
     }
 
     /// Worth a retry within the same login.

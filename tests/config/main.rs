@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
-use gatepost::config::{Cloud, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
+use gatepost::config::{
+    Cloud, Credential, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, State, UpstreamTls,
+};
 use proptest::prelude::*;
 
-use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, told};
+use credentials::secrets;
+use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
 
+mod credentials;
 mod mistakes;
 mod report;
 mod state;
@@ -71,12 +75,12 @@ fn accounts_inherit_and_override() {
     let config = config(&yaml);
     let [domain, scanner, other] = config.accounts.entries() else { panic!("three accounts are expected") };
     assert!(std::sync::Arc::ptr_eq(&domain.application, &scanner.application));
-    assert_eq!(domain.application.client_secret.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(secrets(&domain.application), ["hunter2"]);
     assert_eq!(scanner.token_expiry_margin.as_secs(), 600);
     assert_eq!(scanner.mailbox.as_ref().unwrap().as_str(), "m@contoso.com");
     assert_eq!((scanner.grant, &scanner.passwords[..]), (Grant::ClientCredentials, &[HASH.to_owned()][..]));
     assert_eq!(other.application.tenant, "fabrikam.com".into());
-    assert!(other.application.client_secret.is_none(), "a secret belongs to its application");
+    assert!(secrets(&other.application).is_empty(), "a secret belongs to its application");
     let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();
     assert_eq!((found.aliases.len(), address.as_str()), (1, "b@contoso.com"));
 }
@@ -111,7 +115,7 @@ fn the_tenant_is_named_or_the_users_own_or_the_domain_of_the_login() {
     }
     let secret = |login: &str| {
         let (account, _) = config.accounts.find(&LoginName::parse(login).unwrap()).unwrap();
-        account.application.client_secret.as_ref().map(|secret| secret.expose().to_owned())
+        secrets(&account.application).pop()
     };
     assert_eq!(secret("c@adatum.com").as_deref(), Some("s"), "one application in several tenants");
 }
@@ -176,8 +180,7 @@ fn secrets_come_from_five_places() {
         let yaml = complete(&microsoft(&format!("client_secret: {source}")));
         let file = Some((Path::new("conf/proxy.yaml"), yaml.as_str()));
         let config = load_text(file, &[], &outside.variables, &outside).unwrap();
-        let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap().expose().to_owned();
-        assert_eq!(secret, expected);
+        assert_eq!(secrets(&config.accounts.entries()[0].application), [expected]);
     }
 }
 
@@ -191,8 +194,27 @@ fn a_command_does_not_see_the_secrets_in_the_environment() {
         microsoft("client_secret: {command: [hidden]}")
     ));
     let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
-    let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap();
-    assert_eq!(secret.expose(), "APP_SECRET,PROXY_PASSWORD");
+    assert_eq!(secrets(&config.accounts.entries()[0].application), ["APP_SECRET,PROXY_PASSWORD"]);
+}
+
+#[test]
+fn the_address_of_a_store_is_a_secret_too() {
+    let outside = Outside::with_variables(&[("STORE", "redis://u:p%40ss@redis.example/3"), ("KEY", "k")]);
+    let yaml = complete("state: {store: {env: STORE}, key: {env: KEY}}");
+    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
+    let State::Redis { server, .. } = config.state else { panic!("{:?}", config.state) };
+    assert_eq!((server.host.as_str(), server.database), ("redis.example", 3));
+    assert_eq!(server.password.as_ref().unwrap().expose(), "p@ss");
+
+    let set = [("state.store", "redis://u:hunter2@redis.example/")];
+    let problems = outside.load_with(&complete("state: {key: {env: KEY}}"), &set).unwrap_err();
+    assert!(
+        told(&problems)[0].starts_with("state.store: everybody on this machine can read a secret on the command line")
+    );
+    assert!(!format!("{problems:?}").contains("hunter2"));
+    assert!(
+        outside.load_with(&complete("state: {key: {env: KEY}}"), &[("state.store", "redis://redis.example")]).is_ok()
+    );
 }
 
 #[test]
@@ -360,29 +382,58 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
             .split_once(':')
             .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
     };
-    let uncommented: String = example
-        .lines()
-        .map(|line| match line.split_once("# ") {
-            Some((before, rest)) if before.trim().is_empty() && key(rest) => format!("{before}{rest}\n"),
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    let yaml = uncommented
-        .replace("tls: none ", "tls: implicit ")
-        .replace("$argon2id$v=19$…", HASH)
-        .replace("authentication: none ", "authentication: basic ");
+    let credentials = ["client_secret", "client_certificate", "federated_token_file", "managed_identity"];
+    // Of which an application has one.
+    let uncommented = |credential: &str| -> String {
+        let is_another = |line: &str| credentials.iter().any(|other| *other != credential && line.starts_with(other));
+        example
+            .lines()
+            .map(|line| match line.split_once("# ") {
+                Some((before, rest)) if before.trim().is_empty() && key(rest) && !is_another(rest) => {
+                    format!("{before}{rest}\n")
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect()
+    };
+    let yaml = |credential: &str| {
+        uncommented(credential)
+            .replace("tls: none ", "tls: implicit ")
+            .replace("$argon2id$v=19$…", HASH)
+            .replace("authentication: none ", "authentication: basic ")
+    };
     let (certificate, private_key) = pair("x");
+    let application = rsa_pair();
     let mut outside = Outside::with_files(&[
         ("certs/server.pem", &certificate),
         ("certs/server.key", &private_key),
         ("corp-root.pem", &certificate),
         ("/run/secrets/proxy-password", "p"),
+        ("app.pem", &application.0),
+        ("app.key", &application.1),
+        ("app.password", "p"),
     ]);
     outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
-    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-    assert_eq!(config.accounts.entries().len(), 3);
-    assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
-    assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
+    for credential in &credentials[..3] {
+        let yaml = yaml(credential);
+        let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+        assert_eq!(config.accounts.entries().len(), 3);
+        assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
+        assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
+        let kind = match &*config.accounts.entries()[0].application.credential {
+            Credential::Secrets(_) => "client_secret",
+            Credential::Certificates(_) => "client_certificate",
+            Credential::FederatedTokenFile(_) => "federated_token_file",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kind, *credential);
+    }
+    // The example is for passwords that Entra proves, which no managed identity can ask about.
+    let problems = told(&outside.load(&yaml("managed_identity")).unwrap_err());
+    assert!(
+        problems.iter().all(|problem| problem.contains("a managed identity gives a token of its own")),
+        "{problems:?}"
+    );
 }
 
 #[test]
@@ -390,11 +441,12 @@ fn the_sample_for_a_server_is_right() {
     let sample =
         std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxy.sample.yaml")).unwrap();
     let (certificate, private_key) = pair("x");
-    let outside = Outside::with_files(&[
+    let mut outside = Outside::with_files(&[
         ("/etc/gatepost/server.pem", &certificate),
         ("/run/credentials/gatepost.service/server.key", &private_key),
         ("/run/credentials/gatepost.service/client-secret", "hunter2"),
     ]);
+    outside.variables.insert("CREDENTIALS_DIRECTORY".into(), "/run/credentials/gatepost.service".into());
     let config = outside.load(&sample).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!((config.listeners.len(), config.accounts.entries().len()), (2, 2));
 }

@@ -21,6 +21,10 @@ pub(crate) const LITERAL: &str = "Qy2~D8v.Bw4_rT9-kJ5~fL7xC3mG";
 pub(crate) const PROXY_PASSWORD: &str = "vC9/kT4+gW=7Rz2?Nx6&bQ8@dM5";
 /// The same in a variable's URL.
 pub(crate) const PROXY_IN_URL: &str = "mZ3xG8vH5tB9wK2qL6nR4cJ7yD1p";
+/// A device password that somebody chose.
+pub(crate) const CHOSEN: &str = "fK8/rT3?mW6(zC9&vH2=pX5+qJ7";
+/// Of the store, in its address.
+pub(crate) const STORE_PASSWORD: &str = "tG6nW3yR9cM2kZ7vF4qB8hX5jL1d";
 /// What is hashed by `gatepost password hash`.
 pub(crate) const HASHED: &str = "sX5 fT8!wB3#hK7(zM2)jQ9*vL4";
 /// Written where it must not be: in plain text under `passwords`, under a misspelt key, behind `--set`.
@@ -29,7 +33,7 @@ pub(crate) const MISSPELT: &str = "bJ4=mK9+xQ6/dZ3?wT8&rG5:vN7";
 pub(crate) const ON_COMMAND_LINE: &str = "zH8wC5qT2xM9vR6kD3nB7gJ4yL1f";
 
 /// All of them, by name.
-pub(crate) const ALL: [(&str, &str); 16] = [
+pub(crate) const ALL: [(&str, &str); 18] = [
     ("the password", PASSWORD),
     ("the wrong password", WRONG),
     ("the local password", LOCAL),
@@ -42,6 +46,8 @@ pub(crate) const ALL: [(&str, &str); 16] = [
     ("the literal client secret", LITERAL),
     ("the proxy's password", PROXY_PASSWORD),
     ("the proxy's password in a URL", PROXY_IN_URL),
+    ("the chosen device password", CHOSEN),
+    ("the store's password", STORE_PASSWORD),
     ("the hashed password", HASHED),
     ("the password that was not hashed", UNHASHED),
     ("the secret under a misspelt key", MISSPELT),

@@ -41,6 +41,9 @@ fn configurations() -> Vec<String> {
             microsoft("")
         ),
         format!("{}forward_proxy: {{url: 'http://p:1', pasword: '{PROXY_PASSWORD}'}}\n", microsoft("")),
+        format!("{}state: {{store: 'redis://u:{STORE_PASSWORD}@host:port/'}}\n", microsoft("")),
+        format!("{}state: {{store: 'rediss://u:{STORE_PASSWORD}@host/x?y'}}\n", microsoft("")),
+        format!("{}state: {{key: '{LITERAL}', direktory: '{MISSPELT}'}}\n", microsoft("")),
         format!("microsoft: '{MISSPELT}'\naccounts: '{UNHASHED}'\n{NEEDED}"),
         format!("{{microsoft: {{client_secret: '{LITERAL}', tenant: }}, listeners: [}}\n"),
     ]
@@ -85,7 +88,13 @@ fn commands() {
     place.put("proxy.yaml", NEEDED);
     let own = [("GATEPOST__MICROSOFT__CLIENT_SECRET", LITERAL), ("GATEPOST__MICROSOFT__CLIENTSECRET", MISSPELT)];
     clean("check", &place.run(&["check"], "", &own).1);
-    for set in ["microsoft.client_secret=", "microsoft.secret=", "forward_proxy.password=", "accounts=[{passwords: x"] {
+    for set in [
+        "microsoft.client_secret=",
+        "microsoft.secret=",
+        "forward_proxy.password=",
+        "accounts=[{passwords: x",
+        "state.store=redis://u@",
+    ] {
         let set = format!("{set}{ON_COMMAND_LINE}");
         let (code, written) = place.run(&["check", "--set", &set], "", &[]);
         assert!(matches!(code, Some(2 | 3)), "{code:?}");

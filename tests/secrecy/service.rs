@@ -83,6 +83,15 @@ impl Installation {
         self.place.put("proxy.yaml", &yaml);
     }
 
+    /// Runs a command of the same configuration to its end.
+    fn command(&mut self, arguments: &[&str], input: &str) {
+        let credentials = self.place.path().join("credentials");
+        let variables = [VARIABLES[0], VARIABLES[1], ("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap())];
+        let (code, written) = self.place.run(arguments, input, &variables);
+        assert_eq!(code, Some(0), "{}", String::from_utf8_lossy(&written));
+        self.take("what commands write", written);
+    }
+
     pub(crate) fn serve(&self, variables: &[(&str, &str)]) -> Serving {
         let credentials = self.place.path().join("credentials");
         let mut all = vec![("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap())];
@@ -98,6 +107,7 @@ impl Installation {
             (ALICE, WRONG),
             (BOB, LOCAL),
             (BOB, LOCAL_WRONG),
+            (BOB, CHOSEN),
             ("nobody@elsewhere.example", PASSWORD),
             (MISPLACED, PASSWORD),
         ] {
@@ -144,6 +154,8 @@ const REPEATED: usize = 150;
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_that_succeed_and_fail() {
     let mut installation = Installation::new("logins").await;
+    installation.configure("text", "");
+    installation.command(&["password", "add", BOB, "--name", "scanner", "--chosen"], &format!("{CHOSEN}\n"));
     for format in ["text", "json"] {
         installation.configure(format, "");
         let serving = installation.serve(&[]);
@@ -160,6 +172,8 @@ async fn logins_that_succeed_and_fail() {
         let names = Scanner::new(&[("alice", ALICE.to_owned()), ("another application", OTHERS[2].to_owned())]);
         assert!(names.find(&written).is_some());
         installation.take("the log", written);
+        installation.command(&["password", "list", "--json"], "");
+        installation.command(&["check"], "");
     }
     let searched = installation.search();
     eprintln!("searched {} KiB", searched / 1024);

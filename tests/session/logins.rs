@@ -250,3 +250,17 @@ async fn acting_as_somebody_else_needs_the_configuration() {
         assert_eq!(world.sandbox.counters().logins_of(service(protocol), RECEPTION).succeeded, 2);
     }
 }
+
+#[tokio::test]
+async fn the_tenant_may_follow_from_the_login() {
+    for microsoft in ["  tenant: auto", "  tenant: organizations", "  tenant: 8b9d6c1e-52a4-4c0f-9d3e-0c6f7a1b2c3d"] {
+        let world = Setup { microsoft, ..Setup::default() }.start().await;
+        for protocol in PROTOCOLS {
+            world.session(protocol, ALICE, ALICES).await.works().await;
+        }
+    }
+    // Entra does not know the tenant that this domain would be.
+    let world = Setup { microsoft: "  tenant: auto", ..Setup::default() }.start().await;
+    world.refuses(Imap, "alice@fabrikam.example", ALICES, Refusal::ContactAdmin, "entra-configuration").await;
+    assert!(world.log.has("AADSTS90002"));
+}

@@ -112,7 +112,7 @@ fn accounts() -> Accounts {
         authority: Url::parse("https://login.example/").unwrap(),
         tenant: "contoso.example".into(),
         client_id: "app".into(),
-        client_secret: None,
+        credential: Arc::default(),
         cloud: Cloud::Worldwide,
     });
     let account = |pattern, grant, signs_in_as: Option<&str>| {

@@ -185,7 +185,7 @@ pub(super) mod tests {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant: "contoso.example".into(),
             client_id: "app".into(),
-            client_secret: None,
+            credential: Arc::default(),
             cloud: Cloud::Worldwide,
         });
         let scope = "https://outlook.office.com/SMTP.Send".into();
