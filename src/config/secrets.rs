@@ -34,7 +34,8 @@ pub(super) fn read(node: &Node<'_>) -> Option<String> {
     Some(text)
 }
 
-fn literal(node: &Node<'_>) -> Option<String> {
+/// Takes the text that stands there for a secret, and notes who may read it.
+pub(super) fn literal(node: &Node<'_>) -> Option<String> {
     let text = node.text()?.to_owned();
     let context = node.context();
     if let Place::Flag(_) = node.place() {

@@ -112,7 +112,7 @@ fn read_key(node: &Node<'_>) -> Option<StateKey> {
             if found.is_none() {
                 source.problem(
                     format!("there is no credential {}", quoted(&name)),
-                    format!("add `LoadCredential={CREDENTIAL}:PATH` or `LoadCredentialEncrypted=…` to the unit"),
+                    format!("add `LoadCredential={name}:PATH` or `LoadCredentialEncrypted=…` to the unit"),
                 );
             }
             found.map(StateKey::Credential)

@@ -357,6 +357,74 @@ impl Store for Durable {
 mod tests {
     use super::*;
     use crate::store::faulty::FaultyStore;
+    use crate::store::sample::{key, sign_in};
+
+    fn world() -> (Arc<FaultyStore>, Durable, SignInKey) {
+        let database = Arc::new(FaultyStore::default());
+        let store = Durable::new(Arc::clone(&database) as Arc<dyn Store>);
+        (database, store, key("a@b"))
+    }
+
+    async fn read(store: &dyn Store, key: &SignInKey) -> (String, Version) {
+        let (kept, version) = store.sign_in(key).await.unwrap().unwrap();
+        (kept.refresh_token.expose().to_owned(), version)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_newest_sign_in_stays_in_memory_until_the_database_keeps_it() {
+        let (database, store, key) = world();
+        let first = store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        database.set_away(true);
+        assert_eq!(read(&store, &key).await, ("one".into(), first));
+        assert!(store.put_sign_in(&key, &sign_in("two"), Some(first)).await.is_err());
+        let (token, pending) = read(&store, &key).await;
+        assert_eq!(token, "two");
+        assert_ne!(pending, first);
+        // What was read before it is out of date, and what was read of it may be replaced.
+        assert_eq!(store.put_sign_in(&key, &sign_in("lost"), Some(first)).await, Err(StoreError::Changed));
+        assert!(store.put_sign_in(&key, &sign_in("three"), Some(pending)).await.is_err());
+        // Offered again and again, but less and less often.
+        let before = database.writes();
+        sleep(Duration::from_secs(600)).await;
+        let offers = database.writes() - before;
+        assert!((10..=20).contains(&offers), "{offers}");
+
+        database.set_away(false);
+        sleep(LONGEST_RETRY).await;
+        assert_eq!(read(&*database, &key).await.0, "three");
+        let (token, version) = read(&store, &key).await;
+        assert_eq!(token, "three");
+        store.put_sign_in(&key, &sign_in("four"), Some(version)).await.unwrap();
+        let before = database.writes();
+        sleep(Duration::from_secs(600)).await;
+        assert_eq!(database.writes(), before, "nothing is left to offer");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_new_sign_in_of_another_process_counts_more_than_what_was_not_kept() {
+        let (database, store, key) = world();
+        let first = store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        database.set_away(true);
+        assert!(store.put_sign_in(&key, &sign_in("two"), Some(first)).await.is_err());
+        database.set_away(false);
+        database.put_sign_in(&key, &sign_in("signed in anew"), None).await.unwrap();
+        sleep(LONGEST_RETRY).await;
+        assert_eq!(read(&store, &key).await.0, "signed in anew");
+        assert_eq!(read(&*database, &key).await.0, "signed in anew");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_an_operator_removes_does_not_come_back() {
+        let (database, store, key) = world();
+        let first = store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
+        database.set_away(true);
+        assert!(store.put_sign_in(&key, &sign_in("two"), Some(first)).await.is_err());
+        database.set_away(false);
+        assert!(store.remove_sign_in(&key).await.unwrap());
+        sleep(LONGEST_RETRY).await;
+        assert!(store.sign_in(&key).await.unwrap().is_none());
+        assert!(database.sign_in(&key).await.unwrap().is_none());
+    }
 
     #[tokio::test]
     async fn what_cannot_be_read_is_not_what_was_read_before() {

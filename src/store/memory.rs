@@ -116,32 +116,12 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::MailAddress;
-    use crate::clock::UnixTime;
-    use crate::secret::RefreshToken;
-
-    fn sign_in(token: &str) -> SignIn {
-        SignIn {
-            refresh_token: RefreshToken::new(token.into()),
-            tenant_id: "tid".into(),
-            object_id: "oid".into(),
-            username: "a@b".into(),
-            scope: "s".into(),
-            signed_in_at: UnixTime(1),
-            rotated_at: UnixTime(1),
-            refused: None,
-        }
-    }
+    use crate::store::sample::{key, sign_in};
 
     #[tokio::test]
     async fn a_sign_in_that_somebody_else_replaced_is_not_overwritten() {
         let store = MemoryStore::default();
-        let key = SignInKey {
-            login: MailAddress::parse("a@b").unwrap(),
-            authority: "https://login.example/".into(),
-            tenant: "t".into(),
-            client_id: "c".into(),
-        };
+        let key = key("a@b");
         let first = store.put_sign_in(&key, &sign_in("one"), None).await.unwrap();
         let second = store.put_sign_in(&key, &sign_in("two"), Some(first)).await.unwrap();
         assert_eq!(store.put_sign_in(&key, &sign_in("lost"), Some(first)).await, Err(StoreError::Changed));

@@ -27,6 +27,8 @@ mod plain;
 mod records;
 mod redis;
 mod rotate;
+#[cfg(test)]
+mod sample;
 mod seal;
 mod sealed;
 mod shared_tokens;

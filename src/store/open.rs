@@ -74,7 +74,7 @@ pub(super) async fn unproved(state: &State) -> Result<Option<Sealed>, OpenError>
     Ok(Some(Sealed::new(records, key.clone())))
 }
 
-async fn open_file(directory: &Path) -> Result<Sqlite, OpenError> {
+pub(super) async fn open_file(directory: &Path) -> Result<Sqlite, OpenError> {
     let directory = directory.to_path_buf();
     blocking(move || {
         let directory = files::private_directory(&directory)?;

@@ -483,3 +483,6 @@ impl Sqlite {
         .await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pa
 
 mod mistakes;
 mod report;
+mod state;
 mod support;
 mod unproved;
 

@@ -14,6 +14,7 @@ use gatepost::config::load::{Surroundings, load_text};
 use gatepost::login::{Gatekeeper, LoginRequest};
 use gatepost::oauth::TokenRequest;
 use gatepost::oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
+use gatepost::proto::Protocol;
 use gatepost::secret::Password;
 use gatepost::store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -88,7 +89,7 @@ pub(crate) async fn log_in(argument: &str, number: u32) {
                 let (login, password) =
                     (LoginName::parse("alice@contoso.com").unwrap(), Password::new(PASSWORD.into()));
                 let source = IpAddr::from([192, 0, 2, 1]);
-                let protocol = gatepost::proto::Protocol::Imap;
+                let protocol = Protocol::Imap;
                 let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
                 let admission = gate.admit(request, Duration::ZERO).await.unwrap_or_else(|failure| panic!("{failure}"));
                 admission.bearer.token.expose().to_owned()
