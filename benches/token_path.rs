@@ -34,7 +34,7 @@ struct Generous;
 
 impl TokenEndpoint for Generous {
     fn exchange<'a>(&'a self, _: &'a TokenRequest) -> Exchange<'a> {
-        Box::pin(async { Ok(Answer { status: 200, retry_after: None, body: Zeroizing::new(answer()) }) })
+        Box::pin(async { Ok(Answer { status: 200, retry_after: None, date: None, body: Zeroizing::new(answer()) }) })
     }
 }
 
@@ -43,7 +43,7 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
         authority: Url::parse("https://login.example/").expect("a valid URL"),
         tenant: "contoso.example".into(),
         client_id: "00000000-0000-0000-0000-000000000000".into(),
-        client_secret: None,
+        credential: Arc::default(),
         cloud: Cloud::Worldwide,
     });
     let account = |n| {

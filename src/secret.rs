@@ -50,6 +50,18 @@ secret!(
     ClientSecret
 );
 secret!(
+    /// A signed JWT that proves an application (RFC 7523 §2.2): whoever has it is the application until it expires.
+    ClientAssertion
+);
+secret!(
+    /// What decrypts a private key or a PKCS#12 file.
+    CertificatePassword
+);
+secret!(
+    /// What the local endpoint of a managed identity wants to hear: App Service's `IDENTITY_HEADER`, Azure Arc's key.
+    IdentityKey
+);
+secret!(
     /// What the corporate forward proxy wants to hear.
     ProxyPassword
 );

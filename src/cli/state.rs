@@ -3,7 +3,6 @@
 use tokio::runtime::Builder;
 
 use super::{DONE, FAILED, Settings, report};
-use crate::config::StateKey;
 use crate::config::{Config, State};
 use crate::store::{Rotation, rotate_key as rotate};
 
@@ -30,17 +29,21 @@ fn try_rotate(config: &Config) -> anyhow::Result<String> {
     let rotation = runtime.block_on(rotate(&config.state))?;
     let shown = match &config.state {
         State::Memory => String::new(),
-        State::Sqlite { key, .. } | State::Redis { key, .. } => StateKey::shown(key),
+        State::Sqlite { key, .. } | State::Redis { key, .. } => key.shown(),
     };
+    let sealed =
+        |records| if records == 1 { "1 record is sealed".to_owned() } else { format!("{records} records are sealed") };
     Ok(match rotation {
         Rotation::Done { records, old_is_left: false } => {
+            let sealed = sealed(records);
             format!(
-                "the new state key is in {shown}, and {records} records are sealed under it; back it up: copies of the \
+                "the new state key is in {shown}, and {sealed} under it; back it up: copies of the \
                  store from before need the old key"
             )
         }
         Rotation::Done { records, old_is_left: true } => {
-            format!("{records} records are sealed under the new state key; remove the second line of {shown} now")
+            let sealed = sealed(records);
+            format!("{sealed} under the new state key; remove the second line of {shown} now")
         }
         Rotation::Prepared => format!(
             "{shown} holds the new state key besides the present one; copy it to every replica, and then run this again to \

@@ -7,13 +7,14 @@ use std::time::Duration;
 use url::Url;
 
 use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, is_domain, tenant};
-use super::problem::Problem;
+use super::problem::{Place, Problem};
 use super::reader::{Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved, secrets};
-use crate::account::{LoginName, MailAddress, NameError, is_guid};
+use super::{
+    Account, Accounts, Application, Cloud, Credential, Grant, LoginPattern, Tenant, Unproved, credential, secrets,
+};
+use crate::account::{LoginName, MailAddress, NameError};
 use crate::login::password::check_phc;
-use crate::secret::ClientSecret;
 
 /// A token with less life left than this is not used for a new login, unless the configuration says otherwise.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
@@ -29,7 +30,7 @@ const ALIASES: usize = 256;
 
 /// A key that was not written, was written wrongly (and reported), or was read.
 #[derive(Clone)]
-enum Setting<T> {
+pub(super) enum Setting<T> {
     Absent,
     Wrong,
     Value(T),
@@ -42,6 +43,20 @@ impl<T: Clone> Setting<T> {
 
     fn or(self, inherited: &Self) -> Self {
         if let Self::Absent = self { inherited.clone() } else { self }
+    }
+
+    /// Takes an environment variable for a key that was not written.
+    fn or_variable(&mut self, section: &Section<'_>, name: &str, read: impl FnOnce(&str) -> Result<T, Wrong>) {
+        let context = section.context();
+        let variable = context.outside.variable(name).filter(|text| !text.is_empty());
+        let (Self::Absent, Some(text)) = (&self, variable) else { return };
+        *self = match read(&text) {
+            Ok(value) => Self::Value(value),
+            Err(Wrong { reason, hint }) => {
+                context.problem(Place::Environment(name.to_owned()), "", reason, hint);
+                Self::Wrong
+            }
+        };
     }
 
     fn or_default(self, default: T) -> Option<T> {
@@ -61,30 +76,20 @@ struct Shared {
     tenant: Setting<Tenant>,
     client_id: Setting<String>,
     grant: Setting<GrantKind>,
-    client_secret: Setting<Arc<str>>,
+    credential: Setting<Arc<Credential>>,
     scope: Setting<String>,
     token_expiry_margin: Setting<Duration>,
 }
 
 impl Shared {
     fn read(section: &Section<'_>) -> Self {
-        section.unavailable(&["client_certificate", "federated_token_file", "managed_identity"]);
         Self {
             cloud: Setting::read(section, "cloud", |node| node.read(cloud)),
             authority: Setting::read(section, "authority", |node| node.read(authority)),
             tenant: Setting::read(section, "tenant", |node| node.read(tenant)),
             client_id: Setting::read(section, "client_id", |node| node.read(client_id)),
             grant: Setting::read(section, "grant", |node| node.read(grant)),
-            client_secret: Setting::read(section, "client_secret", |node| {
-                let secret = secrets::read(&node)?;
-                if is_guid(&secret) {
-                    node.context().note(format!(
-                        "{} has the form of a secret's id; Entra wants the secret's value, which it shows only once",
-                        node.path()
-                    ));
-                }
-                Some(Arc::from(secret))
-            }),
+            credential: credential::read(section),
             scope: Setting::read(section, "scope", |node| node.text().map(str::to_owned)),
             token_expiry_margin: Setting::read(section, "token_expiry_margin", |node| {
                 node.read(|text| value::duration(text, &(Duration::ZERO..=LONGEST_EXPIRY_MARGIN)))
@@ -94,10 +99,10 @@ impl Shared {
 
     /// These keys, and where they are absent those of `microsoft`.
     fn inherit(self, from: &Self) -> Self {
-        // A secret belongs to its application: another application does not inherit it.
-        let client_secret = match self.client_id {
-            Setting::Absent => self.client_secret.or(&from.client_secret),
-            _ => self.client_secret,
+        // A credential belongs to its application: another application does not inherit it.
+        let credential = match self.client_id {
+            Setting::Absent => self.credential.or(&from.credential),
+            _ => self.credential,
         };
         Self {
             cloud: self.cloud.or(&from.cloud),
@@ -105,10 +110,32 @@ impl Shared {
             tenant: self.tenant.or(&from.tenant),
             client_id: self.client_id.or(&from.client_id),
             grant: self.grant.or(&from.grant),
-            client_secret,
+            credential,
             scope: self.scope.or(&from.scope),
             token_expiry_margin: self.token_expiry_margin.or(&from.token_expiry_margin),
         }
+    }
+
+    /// With workload identity, what is not configured comes from the platform's variables (Azure Workload Identity,
+    /// "Mutating Admission Webhook").
+    fn complete_from_environment(&mut self, section: &Section<'_>) {
+        let grant = self.grant.clone().or_default(GrantKind::Password);
+        if let (Setting::Absent, Some(GrantKind::ClientCredentials)) = (&self.credential, grant)
+            && let Some(credential) = credential::from_environment(section)
+        {
+            self.credential = Setting::Value(credential);
+        }
+        if !matches!(&self.credential, Setting::Value(found) if matches!(**found, Credential::FederatedTokenFile(_))) {
+            return;
+        }
+        self.tenant.or_variable(section, "AZURE_TENANT_ID", tenant);
+        self.client_id.or_variable(section, "AZURE_CLIENT_ID", client_id);
+        self.authority.or_variable(section, "AZURE_AUTHORITY_HOST", authority);
+    }
+
+    /// True when the platform gives the token, so that neither tenant nor application are asked for.
+    fn is_managed_identity(&self) -> bool {
+        matches!(&self.credential, Setting::Value(found) if matches!(**found, Credential::ManagedIdentity(_)))
     }
 }
 
@@ -134,6 +161,7 @@ pub(super) fn read(root: &Section<'_>) -> Read {
         names: HashMap::new(),
         applications: Vec::new(),
         unproved: Vec::new(),
+        public: Arc::default(),
     };
     let mut entries = Vec::new();
     match root.get("accounts") {
@@ -159,6 +187,8 @@ struct Reader<'r, 'a> {
     names: HashMap<String, String>,
     applications: Vec<Arc<Application>>,
     unproved: Vec<Unproved>,
+    /// The credential of applications that have none.
+    public: Arc<Credential>,
 }
 
 impl Reader<'_, '_> {
@@ -235,12 +265,22 @@ impl Reader<'_, '_> {
         passwords: Option<Vec<String>>,
     ) -> Option<Arc<Account>> {
         let kind = shared.grant.clone().or_default(GrantKind::Password);
+        let mut shared = shared.clone();
+        shared.complete_from_environment(section);
+        let shared = &shared;
         let application = self.application(section, shared, kind, &pattern);
-        if kind == Some(GrantKind::ClientCredentials) && matches!(shared.client_secret, Setting::Absent) {
+        if kind == Some(GrantKind::ClientCredentials) && matches!(shared.credential, Setting::Absent) {
             section.missing(
                 "client_secret",
                 ", which `grant: client_credentials` needs",
-                "write `client_secret: {env: GATEPOST_CLIENT_SECRET}`, here or under `microsoft`",
+                "write `client_secret: {env: GATEPOST_CLIENT_SECRET}`, here or under `microsoft`, or one of \
+                 `client_certificate`, `federated_token_file` and `managed_identity`",
+            );
+        }
+        if kind.is_some_and(|kind| kind != GrantKind::ClientCredentials) && shared.is_managed_identity() {
+            section.problem(
+                "a managed identity gives a token of its own and none for a user",
+                "write `grant: client_credentials`, or another credential than `managed_identity`",
             );
         }
         let scope = match (&shared.scope, kind) {
@@ -310,7 +350,20 @@ impl Reader<'_, '_> {
         pattern: &LoginPattern,
     ) -> Option<Arc<Application>> {
         let cloud = shared.cloud.clone().or_default(Cloud::Worldwide);
-        let tenant = self.needed(&shared.tenant, "tenant", "write the directory id or a verified domain of the tenant");
+        let credential = match &shared.credential {
+            Setting::Wrong => None,
+            Setting::Absent => Some(Arc::clone(&self.public)),
+            Setting::Value(credential) => Some(Arc::clone(credential)),
+        };
+        let (tenant, client_id) = match credential.as_deref() {
+            Some(Credential::ManagedIdentity(identity)) => {
+                (Some("".into()), Some(identity.client_id.clone().unwrap_or_else(|| "system".to_owned())))
+            }
+            _ => (
+                self.needed(&shared.tenant, "tenant", "write the directory id or a verified domain of the tenant"),
+                self.needed(&shared.client_id, "client_id", "write the application (client) id that Entra shows"),
+            ),
+        };
         let tenant = tenant.and_then(|tenant| match fit_tenant(tenant, kind, pattern) {
             Ok(tenant) => Some(tenant),
             Err(wrong) => {
@@ -319,33 +372,26 @@ impl Reader<'_, '_> {
                 None
             }
         });
-        let client_id =
-            self.needed(&shared.client_id, "client_id", "write the application (client) id that Entra shows");
         let authority = match &shared.authority {
             Setting::Value(authority) => Some(authority.clone()),
             Setting::Wrong => None,
             Setting::Absent => default_authority(cloud?),
         };
-        let client_secret = match &shared.client_secret {
-            Setting::Wrong => return None,
-            Setting::Absent => None,
-            Setting::Value(secret) => Some(secret),
-        };
-        let (cloud, tenant, client_id, authority) = (cloud?, tenant?, client_id?, authority?);
+        let (cloud, tenant, client_id, authority, credential) = (cloud?, tenant?, client_id?, authority?, credential?);
         self.check_authority(&authority, cloud);
 
+        let application = Application { authority, tenant, client_id, credential, cloud };
         let same = |known: &&Arc<Application>| {
-            known.authority == authority
-                && known.tenant == tenant
-                && known.client_id == client_id
-                && known.cloud == cloud
-                && known.client_secret.as_ref().map(ClientSecret::expose) == client_secret.map(AsRef::as_ref)
+            known.authority == application.authority
+                && known.tenant == application.tenant
+                && known.client_id == application.client_id
+                && known.cloud == application.cloud
+                && Arc::ptr_eq(&known.credential, &application.credential)
         };
         if let Some(known) = self.applications.iter().find(same) {
             return Some(Arc::clone(known));
         }
-        let client_secret = client_secret.map(|secret| ClientSecret::new(secret.to_string()));
-        let application = Arc::new(Application { authority, tenant, client_id, client_secret, cloud });
+        let application = Arc::new(application);
         self.applications.push(Arc::clone(&application));
         Some(application)
     }

@@ -15,11 +15,12 @@ use url::Url;
 
 use crate::account::{LoginName, MailAddress};
 use crate::proto::Protocol;
-use crate::secret::{ClientSecret, ProxyPassword, RedisPassword, StateKeyText};
+use crate::secret::{ProxyPassword, RedisPassword, StateKeyText};
 
 mod accounts;
 mod check;
 pub mod cloud;
+mod credential;
 mod entra;
 mod forward_proxy;
 mod limits;
@@ -36,6 +37,9 @@ mod unproved;
 pub(crate) mod value;
 
 pub use unproved::Unproved;
+
+pub use credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
+pub(crate) use secrets::line as secret_line;
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -232,17 +236,17 @@ pub enum Grant {
     ClientCredentials,
 }
 
-/// An Entra application in a tenant.
+/// An Entra application in a tenant, or a managed identity.
 #[derive(Debug)]
 pub struct Application {
     /// Base of the token endpoint, with `https` and a trailing slash.
     pub authority: Url,
-    /// Where it signs in, or lets users sign in.
+    /// Where it signs in, or lets users sign in; empty with a managed identity.
     pub tenant: Tenant,
-    /// Application (client) id.
+    /// Application (client) id; of a managed identity its own, or `system`.
     pub client_id: String,
-    /// For confidential clients.
-    pub client_secret: Option<ClientSecret>,
+    /// How it proves itself.
+    pub credential: Arc<Credential>,
     /// Which national cloud: decides the default scopes and the endpoint version.
     pub cloud: Cloud,
 }

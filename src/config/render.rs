@@ -15,6 +15,7 @@ const LINE: usize = 160;
 /// Keys whose values are no secrets, outside `limits`, where none is.
 const PUBLIC: &[&str] = &[
     "additional_ca",
+    "algorithm",
     "aliases",
     "allow_from",
     "allow_plaintext_from",
@@ -30,6 +31,8 @@ const PUBLIC: &[&str] = &[
     "deliver",
     "directory",
     "env",
+    "expires",
+    "federated_token_file",
     "file",
     "format",
     "forward_proxy",
@@ -37,6 +40,7 @@ const PUBLIC: &[&str] = &[
     "level",
     "login",
     "mailbox",
+    "managed_identity",
     "no_proxy",
     "private_key",
     "protocol",

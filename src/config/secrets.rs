@@ -1,6 +1,6 @@
 //! Secrets of the configuration: a literal, or where to find one.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use config::{Value, ValueKind};
 
@@ -11,15 +11,24 @@ use super::value::{Wrong, quoted, wrong};
 
 const FORMS: &str = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
 
+/// What was found at the source of a secret, and the file that it is in, if it is in one.
+type Content = (Vec<u8>, Option<PathBuf>);
+
 /// A place that secrets come from: the key that names it, and how it is read.
-type Source = (&'static str, fn(&Node<'_>) -> Option<Vec<u8>>);
+type Source = (&'static str, fn(&Node<'_>) -> Option<Content>);
 
 /// Where systemd puts the credentials of a unit (systemd.exec(5), "Credentials").
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// Reads a secret; what is wrong with it is reported without any of it.
 pub(super) fn read(node: &Node<'_>) -> Option<String> {
-    let text = if node.is_table() { referenced(node)? } else { literal(node)? };
+    read_source(node, &[]).map(|(text, _)| text)
+}
+
+/// The same, with the file that the secret stands in, when that may change while the program runs. `beside` are keys that
+/// its table may hold besides the source.
+pub(super) fn read_source(node: &Node<'_>, beside: &[&'static str]) -> Option<(String, Option<PathBuf>)> {
+    let (text, file) = if node.is_table() { referenced(node, beside)? } else { (literal(node)?, None) };
     if text.is_empty() {
         node.problem("the secret is empty", "look at the source of the secret");
         return None;
@@ -31,7 +40,18 @@ pub(super) fn read(node: &Node<'_>) -> Option<String> {
         );
         return None;
     }
-    Some(text)
+    Some((text, file))
+}
+
+/// The secret in the content of a file: one line of text, whose line break does not count. `None` when it is anything else.
+pub(crate) fn line(content: &[u8]) -> Option<&str> {
+    let text = without_line_end(std::str::from_utf8(content).ok()?);
+    (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
+}
+
+fn without_line_end(text: &str) -> &str {
+    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
+    line.unwrap_or(text)
 }
 
 /// Takes the text that stands there for a secret, and notes who may read it.
@@ -53,8 +73,11 @@ pub(super) fn literal(node: &Node<'_>) -> Option<String> {
     Some(text)
 }
 
-fn referenced(node: &Node<'_>) -> Option<String> {
+fn referenced(node: &Node<'_>, beside: &[&'static str]) -> Option<(String, Option<PathBuf>)> {
     let section = node.section();
+    for key in beside {
+        section.get(key);
+    }
     let sources: [Source; 4] =
         [("env", of_variable), ("file", of_file), ("credential", of_credential), ("command", of_command)];
     let given: Vec<_> = sources.iter().filter_map(|(key, read)| Some((section.get(key)?, read))).collect();
@@ -63,15 +86,15 @@ fn referenced(node: &Node<'_>) -> Option<String> {
         node.problem("exactly one source of the secret is expected", FORMS);
         return None;
     };
-    let Ok(text) = String::from_utf8(read(source)?) else {
+    let (bytes, file) = read(source)?;
+    let Ok(text) = String::from_utf8(bytes) else {
         source.problem("the secret is not UTF-8", "give the secret as text");
         return None;
     };
-    let line = text.strip_suffix('\n').map(|line| line.strip_suffix('\r').unwrap_or(line));
-    Some(line.unwrap_or(&text).to_owned())
+    Some((without_line_end(&text).to_owned(), file))
 }
 
-fn of_variable(source: &Node<'_>) -> Option<Vec<u8>> {
+fn of_variable(source: &Node<'_>) -> Option<Content> {
     let name = source.text()?;
     let value = source.context().outside.variable(name);
     if value.is_none() {
@@ -80,10 +103,10 @@ fn of_variable(source: &Node<'_>) -> Option<Vec<u8>> {
             "set it where Gatepost is started, or use `{file: PATH}`",
         );
     }
-    value.map(String::into_bytes)
+    value.map(|value| (value.into_bytes(), None))
 }
 
-fn of_file(source: &Node<'_>) -> Option<Vec<u8>> {
+fn of_file(source: &Node<'_>) -> Option<Content> {
     let context = source.context();
     let path = context.path(source.text()?);
     if context.outside.world_readable(&path) {
@@ -92,17 +115,17 @@ fn of_file(source: &Node<'_>) -> Option<Vec<u8>> {
             "everybody on this machine can read the secret in `{shown}`; take that right away with `chmod o-r {shown}`"
         ));
     }
-    read_file(source, &path, "name a file that the user who runs Gatepost can read")
+    read_file(source, path, "name a file that the user who runs Gatepost can read")
 }
 
-fn of_credential(source: &Node<'_>) -> Option<Vec<u8>> {
+fn of_credential(source: &Node<'_>) -> Option<Content> {
     let name = source.read(credential_name)?;
     let hint = format!("write `LoadCredentialEncrypted={name}` or `LoadCredential={name}:PATH` into the unit");
     let Some(directory) = source.context().outside.variable(CREDENTIALS).filter(|path| !path.is_empty()) else {
         source.problem("there are no credentials: Gatepost was not started by systemd with any", hint);
         return None;
     };
-    read_file(source, &PathBuf::from(directory).join(&name), &hint)
+    read_file(source, PathBuf::from(directory).join(&name), &hint)
 }
 
 /// systemd.exec(5): a credential's name is that of a file, at most 255 octets of ASCII.
@@ -117,7 +140,7 @@ pub(super) fn credential_name(text: &str) -> Result<String, Wrong> {
     )
 }
 
-fn of_command(source: &Node<'_>) -> Option<Vec<u8>> {
+fn of_command(source: &Node<'_>) -> Option<Content> {
     let command = source.list()?.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
     let context = source.context();
     let given = context.outside.run(&command, &variables(&context.document.merged.values));
@@ -129,11 +152,17 @@ fn of_command(source: &Node<'_>) -> Option<Vec<u8>> {
             );
         })
         .ok()
+        .map(|content| (content, None))
 }
 
-fn read_file(source: &Node<'_>, path: &Path, hint: &str) -> Option<Vec<u8>> {
-    let read = source.context().outside.read(path);
-    read.map_err(|error| source.problem(format!("`{}` cannot be read: {error}", path.display()), hint)).ok()
+fn read_file(source: &Node<'_>, path: PathBuf, hint: &str) -> Option<Content> {
+    match source.context().outside.read(&path) {
+        Ok(content) => Some((content, Some(path))),
+        Err(error) => {
+            source.problem(format!("`{}` cannot be read: {error}", path.display()), hint);
+            None
+        }
+    }
 }
 
 /// The names in every `{env: NAME}` of the configuration: what they hold is nobody else's business.

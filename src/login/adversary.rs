@@ -45,7 +45,7 @@ impl Gate {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant,
             client_id: "app".into(),
-            client_secret: None,
+            credential: Arc::default(),
             cloud,
         });
         let everybody = Arc::new(Account {

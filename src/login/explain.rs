@@ -9,7 +9,9 @@ use crate::login::LoginRequest;
 use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::forwarding::Hold;
 use crate::oauth::aadsts::{self, Class};
+use crate::oauth::credential::CredentialError;
 use crate::oauth::endpoint::{TransportError, TransportFault};
+use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::response::OauthError;
 use crate::oauth::source::FetchError;
 use crate::proto::Refusal;
@@ -230,6 +232,8 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
             format!("Entra did not answer lately, and is not asked {}", for_time(*wait)),
             "wait; the log says what failed when this began",
         ),
+        FetchError::Credential(error) => credential(error),
+        FetchError::Identity(error) => identity(error),
         FetchError::QueueFull | FetchError::NoTurn => unavailable(
             Actor::Operator,
             "token-queue-full",
@@ -237,6 +241,67 @@ pub(super) fn fetch(error: &FetchError) -> Failure {
             "try again; if it lasts, raise `limits.token_requests`",
         ),
     }
+}
+
+/// The password is not at fault, and another file mends it: the client is to come back.
+fn credential(error: &CredentialError) -> Failure {
+    let (cause, actor) = match error {
+        CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => {
+            ("client-certificate-out-of-date", Actor::Operator)
+        }
+        CredentialError::Unreadable { .. }
+        | CredentialError::Certificate { .. }
+        | CredentialError::NoSecret { .. }
+        | CredentialError::Slow => ("client-credential-unusable", Actor::Operator),
+        CredentialError::UnreadableToken { .. }
+        | CredentialError::NoToken { .. }
+        | CredentialError::StaleToken { .. } => ("federated-token-unusable", Actor::Operator),
+        CredentialError::NoRandomness | CredentialError::NoProof => ("own-fault", Actor::Developers),
+    };
+    let message = format!("the application cannot prove itself to Entra: {error}");
+    failure(Refusal::Unavailable, actor, cause, message, error.remedy())
+}
+
+fn identity(error: &IdentityError) -> Failure {
+    let (refusal, actor, cause, message, remedy) = match error {
+        IdentityError::Unreachable(error) => (
+            Refusal::Unavailable,
+            Actor::Operator,
+            "managed-identity-unreachable",
+            format!("the endpoint for managed identities does not answer: {}", error.detail),
+            "`managed_identity` works only on Azure, or with the agent of Azure Arc and its variables; elsewhere use \
+             `client_certificate`",
+        ),
+        IdentityError::Refused { status, error } => (
+            Refusal::ContactAdmin,
+            Actor::TenantAdministrator,
+            "managed-identity-refused",
+            format!("the platform gives this identity no token (status `{status}`, `{error}`)"),
+            "assign the identity to this machine or service in Azure, and check `managed_identity`",
+        ),
+        IdentityError::Busy { status } => (
+            Refusal::Unavailable,
+            Actor::Microsoft,
+            "managed-identity-busy",
+            format!("the endpoint for managed identities answers with status `{status}`"),
+            "wait; it is starting, being updated, or asked too often",
+        ),
+        IdentityError::Unclear { status, why } => (
+            Refusal::Unavailable,
+            Actor::Operator,
+            "managed-identity-unclear",
+            format!("the answer of the endpoint for managed identities (status `{status}`) is none of Azure's: {why}"),
+            "find out what answers there instead of Azure",
+        ),
+        IdentityError::NoKey(why) => (
+            Refusal::Unavailable,
+            Actor::Operator,
+            "managed-identity-key",
+            format!("the endpoint for managed identities wants a key that cannot be shown: {why}"),
+            "let the user that runs Gatepost read the agent's keys: add it to the group `himds`",
+        ),
+    };
+    failure(refusal, actor, cause, message, remedy)
 }
 
 fn transport(error: &TransportError) -> Failure {
@@ -362,6 +427,7 @@ fn for_time(wait: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::UnixTime;
     use crate::oauth::audience::Mismatch;
 
     fn of(class: Class, code: Option<u32>) -> Failure {
@@ -400,6 +466,12 @@ mod tests {
             FetchError::Suspended { wait: Duration::from_secs(5) },
             FetchError::QueueFull,
             FetchError::NoTurn,
+            FetchError::Credential(CredentialError::Expired { path: "app.pem".into(), since: UnixTime(0) }),
+            FetchError::Credential(CredentialError::NoToken { path: "token".into() }),
+            FetchError::Credential(CredentialError::NoRandomness),
+            FetchError::Identity(IdentityError::Busy { status: 410 }),
+            FetchError::Identity(IdentityError::Unclear { status: 200, why: "not JSON" }),
+            FetchError::Identity(IdentityError::NoKey("it is not there".into())),
             transport(TransportFault::Connect),
             transport(TransportFault::Certificate),
             transport(TransportFault::ProxyAuthentication),
@@ -422,7 +494,7 @@ mod tests {
         assert_eq!(
             of(Class::Administrator, Some(7_000_222)).to_string(),
             "Entra refused the sign-in with `AADSTS7000222`: the client secret or certificate has expired \
-             (trace id `t-1`); the tenant's administrator: create a new one and set `microsoft.client_secret`"
+             (trace id `t-1`); the tenant's administrator: create a new one and set `client_secret` or `client_certificate`"
         );
         // A code that is known for something else explains nothing.
         assert!(!of(Class::SignInNeeded, Some(50126)).message.contains("wrong"));

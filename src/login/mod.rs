@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use tokio::task::JoinHandle;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
@@ -18,6 +18,7 @@ use crate::failure::Failure;
 use crate::oauth::Token;
 use crate::oauth::cache::TokenCache;
 use crate::oauth::endpoint::TokenEndpoint;
+use crate::oauth::expiry::{self, Expiry, Reminder};
 use crate::oauth::flight::Flights;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::{Proof, ProofKey};
@@ -53,6 +54,8 @@ const RENEWAL_TICK: Duration = Duration::from_secs(15);
 const SWEEP_TICKS: u32 = 4;
 /// How often the store is looked at for device passwords that were made or revoked by another process.
 const LOOK_TICK: Duration = Duration::from_secs(2);
+/// Every so many of them the ends of certificates and secrets are looked at.
+const EXPIRY_TICKS: u32 = (expiry::LOOK.as_secs() / RENEWAL_TICK.as_secs()) as u32;
 /// A refused password is never answered from memory for longer.
 const LONGEST_REFUSED_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
@@ -204,6 +207,15 @@ impl Gatekeeper {
         })
     }
 
+    /// The certificates and secrets of all applications whose end is known, the nearest first.
+    pub async fn expiries(&self) -> Vec<Expiry> {
+        let accounts = self.config.accounts.entries();
+        let mut applications: Vec<_> = accounts.iter().map(|account| Arc::clone(&account.application)).collect();
+        // Neighbours mostly share one: with thousands of accounts that is what keeps it short.
+        applications.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        expiry::list(self.source.credentials(), &applications).await
+    }
+
     fn sweep(&self) {
         let now = self.clock.now();
         self.cache.sweep(now);
@@ -228,12 +240,19 @@ impl std::fmt::Debug for Gatekeeper {
 async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
     let mut ticks = interval(RENEWAL_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut reminder = Reminder::default();
     for tick in 0_u32.. {
         ticks.tick().await;
         let Some(gatekeeper) = gatekeeper.upgrade() else { return };
         gatekeeper.renew_applications();
         if tick % SWEEP_TICKS == 0 {
             gatekeeper.sweep();
+        }
+        if tick % EXPIRY_TICKS == 0
+            // A disk that does not answer must not keep tokens from being renewed.
+            && let Ok(expiries) = timeout(RENEWAL_TICK, gatekeeper.expiries()).await
+        {
+            reminder.tell(&expiries, gatekeeper.clock.unix_time());
         }
     }
 }

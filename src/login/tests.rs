@@ -36,7 +36,7 @@ fn config(limits: Limits) -> Config {
         authority: Url::parse("https://login.example/").unwrap(),
         tenant: "contoso.example".into(),
         client_id: "app".into(),
-        client_secret: None,
+        credential: Arc::default(),
         cloud: Cloud::Worldwide,
     });
     let account = |pattern, aliases: &[&str], grant, passwords: &[String], mailbox: Option<&str>| {

@@ -18,6 +18,7 @@ use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{CONFIRMATION, Found, Need, Renewal};
 use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey, default_scope};
+use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::proof::Proof;
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
@@ -288,7 +289,7 @@ impl Gatekeeper {
     fn keep_standing(&self, errand: Errand, error: &FetchError, setback: &Arc<Setback>, now: Moment) {
         let stands = match error {
             FetchError::Refused(error) => !matches!(error.class, Class::WrongPassword | Class::Temporary),
-            FetchError::Misfit(_) => true,
+            FetchError::Misfit(_) | FetchError::Identity(IdentityError::Refused { .. }) => true,
             _ => false,
         };
         if stands {

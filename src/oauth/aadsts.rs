@@ -181,11 +181,11 @@ catalogue! {
     70001 | 700011 | 700016 => Administrator, Operator, "the application was not found in this tenant",
         "check `microsoft.client_id`, `microsoft.tenant` and `microsoft.cloud`, and that consent was granted";
     70002 => Administrator, Operator, "the application's credential was not accepted",
-        "check `microsoft.client_secret`";
+        "check the application's secret, certificate or federated token";
     7000215 => Administrator, Operator, "the client secret is wrong",
         "set `microsoft.client_secret` to the secret's value, not its id";
     7000222 => Administrator, TenantAdministrator, "the client secret or certificate has expired",
-        "create a new one and set `microsoft.client_secret`";
+        "create a new one and set `client_secret` or `client_certificate`";
     7000218 => Administrator, TenantAdministrator, "the application is confidential and sent no credential",
         "set \"Allow public client flows\" to Yes, or configure `microsoft.client_secret`";
     700025 => Administrator, Operator, "the application is public and must not send a credential",

@@ -126,7 +126,7 @@ mod tests {
                 authority: Url::parse("https://login.example/").unwrap(),
                 tenant: tenant.into(),
                 client_id: CLIENT.into(),
-                client_secret: None,
+                credential: Arc::default(),
                 cloud,
             }),
             tenant: tenant.into(),

@@ -235,7 +235,7 @@ mod tests {
                 authority: Url::parse("https://login.example/").unwrap(),
                 tenant: "t".into(),
                 client_id: "c".into(),
-                client_secret: None,
+                credential: Arc::default(),
                 cloud: Cloud::Worldwide,
             }),
             tenant: "t".into(),

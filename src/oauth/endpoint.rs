@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_lc_rs::rand;
 use hyper::body::Bytes;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, DATE, RETRY_AFTER};
 use reqwest::{Client, Proxy, Url};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
@@ -29,6 +29,8 @@ pub struct Answer {
     pub status: u16,
     /// The `Retry-After` header, unread.
     pub retry_after: Option<String>,
+    /// The `Date` header, unread.
+    pub date: Option<String>,
     /// At most [`ANSWER_OCTETS`].
     pub body: Zeroizing<Vec<u8>>,
 }
@@ -135,7 +137,7 @@ impl HttpEndpoint {
     async fn post(&self, request: &TokenRequest) -> Result<Answer, TransportError> {
         let request_id = guid();
         tracing::debug!(client_request_id = request_id, host = request.url.host_str(), "token request");
-        let mut response = self
+        let response = self
             .client()
             .await?
             .post(request.url.clone())
@@ -147,20 +149,26 @@ impl HttpEndpoint {
             .send()
             .await
             .map_err(transport_error)?;
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(8 * 1024).min(ANSWER_OCTETS)));
-        while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
-            if body.len() + chunk.len() > ANSWER_OCTETS {
-                return Err(TransportError {
-                    fault: TransportFault::TooLong,
-                    detail: "the answer is longer than 256 KiB".into(),
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status: response.status().as_u16(), retry_after, body })
+        answer(response, ANSWER_OCTETS).await
     }
+}
+
+/// Reads an answer whose body has so many octets at most.
+pub(super) async fn answer(mut response: reqwest::Response, most: usize) -> Result<Answer, TransportError> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (status, retry_after, date) = (response.status().as_u16(), header(RETRY_AFTER), header(DATE));
+    let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
+    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(8 * 1024).min(most)));
+    while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
+        if body.len() + chunk.len() > most {
+            return Err(TransportError {
+                fault: TransportFault::TooLong,
+                detail: format!("the answer is longer than {} KiB", most / 1024),
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, retry_after, date, body })
 }
 
 impl TokenEndpoint for HttpEndpoint {
@@ -169,11 +177,11 @@ impl TokenEndpoint for HttpEndpoint {
     }
 }
 
-fn setup(error: &(dyn Error + 'static)) -> TransportError {
+pub(super) fn setup(error: &(dyn Error + 'static)) -> TransportError {
     TransportError { fault: TransportFault::Setup, detail: chain(error) }
 }
 
-fn transport_error(error: reqwest::Error) -> TransportError {
+pub(super) fn transport_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     let detail = chain(&error);
     let fault = if certificate_refused(&error) {
@@ -223,7 +231,7 @@ fn certificate_refused(error: &reqwest::Error) -> bool {
 }
 
 /// A random GUID (RFC 9562 §5.4).
-fn guid() -> String {
+pub(super) fn guid() -> String {
     let mut octets = [0_u8; 16];
     // Without randomness the id names nothing, which harms nobody.
     let _ = rand::fill(&mut octets);

@@ -132,7 +132,7 @@ impl TokenEndpoint for FakeEndpoint {
                 }
             };
             let body = Zeroizing::new(body.into_bytes());
-            Ok(Answer { status, retry_after: retry_after.map(str::to_owned), body })
+            Ok(Answer { status, retry_after: retry_after.map(str::to_owned), date: None, body })
         })
     }
 }

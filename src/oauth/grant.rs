@@ -1,6 +1,6 @@
 //! What is asked of the token endpoint: its URL, the form body of each grant, and the key under which an answer is
-//! kept. Resource owner password credentials (RFC 6749 §4.3) and client credentials with a secret (§4.4), on Entra's
-//! v2.0 endpoint with `scope`, and for 21Vianet on the v1.0 endpoint with `resource`.
+//! kept. Resource owner password credentials (RFC 6749 §4.3) and client credentials (§4.4), by a secret (§2.3.1) or by an
+//! assertion (RFC 7523 §2.2), on Entra's v2.0 endpoint with `scope`, and for 21Vianet on the v1.0 endpoint with `resource`.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use url::form_urlencoded::Serializer;
 
 use crate::account::MailAddress;
 use crate::config::{Application, Cloud};
-use crate::secret::Password;
+use crate::secret::{ClientAssertion, ClientSecret, Password};
 
 /// One token to ask for.
 #[derive(Clone, Debug)]
@@ -35,9 +35,23 @@ pub enum GrantRequest {
         /// As the mail client presented it.
         password: Arc<Password>,
     },
-    /// The application itself, by its secret.
+    /// The application itself.
     ClientCredentials,
 }
+
+/// What proves the application in one request.
+#[derive(Debug)]
+pub enum ClientProof {
+    /// Nothing: a public client.
+    None,
+    /// Its secret.
+    Secret(Arc<ClientSecret>),
+    /// A JWT, its own or that of an issuer that it trusts.
+    Assertion(ClientAssertion),
+}
+
+/// RFC 7523 §2.2.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 impl GrantRequest {
     /// The `grant_type` of RFC 6749.
@@ -81,14 +95,19 @@ impl std::fmt::Debug for Form {
 }
 
 impl Ask {
-    /// The request for this token.
-    pub fn request(&self) -> TokenRequest {
+    /// The request for this token, with what proves the application.
+    pub fn request(&self, proof: &ClientProof) -> TokenRequest {
         let app = &self.application;
+        let proof = match proof {
+            ClientProof::None => None,
+            ClientProof::Secret(secret) => Some(("client_secret", secret.expose())),
+            ClientProof::Assertion(assertion) => Some(("client_assertion", assertion.expose())),
+        };
         // Room for everything at once: a buffer that grows leaves copies of the password behind.
         let secrets = match &self.grant {
             GrantRequest::Password { password, .. } => password.expose().len(),
             GrantRequest::ClientCredentials => 0,
-        } + app.client_secret.as_ref().map_or(0, |secret| secret.expose().len());
+        } + proof.map_or(0, |(_, secret)| secret.len());
         let mut form = Serializer::new(String::with_capacity(2048 + 3 * secrets));
         form.append_pair("grant_type", self.grant.grant_type());
         form.append_pair("client_id", &app.client_id);
@@ -97,10 +116,23 @@ impl Ask {
             form.append_pair("username", username.as_str());
             form.append_pair("password", password.expose());
         }
-        if let Some(secret) = &app.client_secret {
-            form.append_pair("client_secret", secret.expose());
+        if let Some((key, secret)) = proof {
+            form.append_pair(key, secret);
+            if key == "client_assertion" {
+                form.append_pair("client_assertion_type", JWT_BEARER);
+            }
         }
-        TokenRequest { url: token_url(app, &self.tenant), form: Form(SecretString::from(form.finish())) }
+        TokenRequest { url: self.token_url(), form: Form(SecretString::from(form.finish())) }
+    }
+
+    /// The token endpoint of the tenant: what is asked, and the audience of a client assertion.
+    pub fn token_url(&self) -> Url {
+        token_url(&self.application, &self.tenant)
+    }
+
+    /// Scheme, host and port of the token endpoint: what is out of order, and has a clock, as a whole.
+    pub fn authority(&self) -> String {
+        self.application.authority.origin().ascii_serialization()
     }
 
     /// Under which the token is kept: everything that makes it this token and no other.
@@ -181,20 +213,23 @@ mod tests {
 
     use super::*;
     use crate::config::Tenant;
-    use crate::secret::ClientSecret;
 
-    fn application(cloud: Cloud, secret: Option<&str>) -> Arc<Application> {
+    fn application(cloud: Cloud) -> Arc<Application> {
         Arc::new(Application {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant: "contoso.example".into(),
             client_id: "app".into(),
-            client_secret: secret.map(|s| ClientSecret::new(s.into())),
+            credential: Arc::default(),
             cloud,
         })
     }
 
-    fn form(ask: &Ask) -> HashMap<String, String> {
-        url::form_urlencoded::parse(ask.request().form.expose().as_bytes()).into_owned().collect()
+    fn form(ask: &Ask, proof: &ClientProof) -> HashMap<String, String> {
+        url::form_urlencoded::parse(ask.request(proof).form.expose().as_bytes()).into_owned().collect()
+    }
+
+    fn secret(text: &str) -> ClientProof {
+        ClientProof::Secret(Arc::new(ClientSecret::new(text.into())))
     }
 
     fn password_ask(application: Arc<Application>, password: &str) -> Ask {
@@ -211,9 +246,10 @@ mod tests {
 
     #[test]
     fn ropc_sends_the_password_unharmed_and_nothing_that_is_not_needed() {
-        let ask = password_ask(application(Cloud::Worldwide, None), "p+ä &=%\"'\\ w");
-        assert_eq!(ask.request().url.as_str(), "https://login.example/contoso.example/oauth2/v2.0/token");
-        let sent = form(&ask);
+        let ask = password_ask(application(Cloud::Worldwide), "p+ä &=%\"'\\ w");
+        let url = ask.request(&ClientProof::None).url;
+        assert_eq!(url.as_str(), "https://login.example/contoso.example/oauth2/v2.0/token");
+        let sent = form(&ask, &ClientProof::None);
         assert_eq!(sent["password"], "p+ä &=%\"'\\ w");
         assert_eq!(sent["username"], "alice@contoso.example");
         assert_eq!(sent["grant_type"], "password");
@@ -225,24 +261,28 @@ mod tests {
 
     #[test]
     fn client_credentials_send_the_secret() {
-        let application = application(Cloud::UsGovDod, Some("s&cret"));
+        let application = application(Cloud::UsGovDod);
         let ask = Ask {
             scope: default_scope(application.cloud, false).into(),
             tenant: "contoso.example".into(),
             application,
             grant: GrantRequest::ClientCredentials,
         };
-        let sent = form(&ask);
+        let sent = form(&ask, &secret("s&cret"));
         assert_eq!(sent["client_secret"], "s&cret");
         assert_eq!(sent["scope"], "https://outlook.office365.us/.default");
-        assert!(!sent.contains_key("password"));
+        assert!(!sent.contains_key("password") && !sent.contains_key("client_assertion_type"));
+        let sent = form(&ask, &ClientProof::Assertion(ClientAssertion::new("a.b.c".into())));
+        assert_eq!((&*sent["client_assertion_type"], &*sent["client_assertion"]), (JWT_BEARER, "a.b.c"));
+        assert!(!sent.contains_key("client_secret"));
     }
 
     #[test]
     fn china_speaks_version_one() {
-        let ask = password_ask(application(Cloud::China, None), "x");
-        assert_eq!(ask.request().url.as_str(), "https://login.example/contoso.example/oauth2/token");
-        let sent = form(&ask);
+        let ask = password_ask(application(Cloud::China), "x");
+        let url = ask.request(&ClientProof::None).url;
+        assert_eq!(url.as_str(), "https://login.example/contoso.example/oauth2/token");
+        let sent = form(&ask, &ClientProof::None);
         assert_eq!(sent["resource"], "https://partner.outlook.cn");
         assert!(!sent.contains_key("scope"));
     }
@@ -253,7 +293,7 @@ mod tests {
             authority: Url::parse("https://login.example/base/").unwrap(),
             tenant: Tenant::OfLogin,
             client_id: String::new(),
-            client_secret: None,
+            credential: Arc::default(),
             cloud: Cloud::Worldwide,
         };
         let url = token_url(&application, "../..//evil.example/?");
@@ -263,9 +303,11 @@ mod tests {
 
     #[test]
     fn nothing_of_a_request_can_be_printed() {
-        let ask = password_ask(application(Cloud::Worldwide, Some("topsecret")), "hunter2");
-        let printed = format!("{ask:?} {:?}", ask.request());
-        assert!(!printed.contains("hunter2") && !printed.contains("topsecret"), "{printed}");
+        let ask = password_ask(application(Cloud::Worldwide), "hunter2");
+        for proof in [secret("topsecret"), ClientProof::Assertion(ClientAssertion::new("topsecret".into()))] {
+            let printed = format!("{ask:?} {proof:?} {:?}", ask.request(&proof));
+            assert!(!printed.contains("hunter2") && !printed.contains("topsecret"), "{printed}");
+        }
     }
 
     /// Every way to be somebody else, out of parts that are made to be mistaken for each other: all keys that are equal are
@@ -286,7 +328,7 @@ mod tests {
                 authority: Url::parse("https://login.example/").unwrap(),
                 tenant: tenant.as_str().into(),
                 client_id,
-                client_secret: None,
+                credential: Arc::default(),
                 cloud: Cloud::Worldwide,
             };
             application.authority.set_path(&path);

@@ -1,8 +1,10 @@
 //! Tokens of Microsoft Entra ID: grants, answers, error classes, the cache in front, one request for all waiters.
 //! Which protocol asked is not known here.
 //!
-//! [`grant`], [`response`], [`audience`], [`aadsts`] and [`retry`] are pure. [`source::TokenSource`] puts them together in front of an
-//! [`endpoint::TokenEndpoint`]; [`cache::TokenCache`] keeps what it brings, behind a [`proof::Proof`] of the password.
+//! [`grant`], [`response`], [`audience`], [`aadsts`], [`retry`], [`certificate`] and [`assertion`] are pure.
+//! [`source::TokenSource`] puts them together in front of an [`endpoint::TokenEndpoint`], with what
+//! [`credential::Credentials`] prove an application by, or asks a [`managed_identity`]; [`cache::TokenCache`] keeps what it
+//! brings, behind a [`proof::Proof`] of the password.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,17 +13,24 @@ use crate::clock::Moment;
 use crate::secret::AccessToken;
 
 pub mod aadsts;
+pub mod assertion;
 pub mod audience;
 pub mod cache;
+pub mod certificate;
+pub mod credential;
 pub mod endpoint;
+pub mod expiry;
 #[cfg(test)]
 pub(crate) mod fake;
 pub mod flight;
 pub mod grant;
+pub mod managed_identity;
 pub mod proof;
 pub mod response;
 pub mod retry;
+pub mod skew;
 pub mod source;
+pub mod watched;
 
 pub use endpoint::{Answer, HttpEndpoint, TokenEndpoint, TransportError, TransportFault};
 pub use grant::TokenRequest;

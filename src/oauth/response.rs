@@ -16,6 +16,9 @@ pub const ANSWER_OCTETS: usize = 256 * 1024;
 /// Longest access token that is used.
 pub const TOKEN_OCTETS: usize = 64 * 1024;
 
+/// No token is taken to live longer: Entra's live up to 28 hours.
+pub const LONGEST_LIFE: Duration = Duration::from_secs(28 * 3600);
+
 /// Nesting of JSON that is looked at; a real answer has two levels.
 const JSON_DEPTH: usize = 16;
 
@@ -154,7 +157,7 @@ impl Body<'_> {
             Some(Value::String(text)) => text.trim().parse().map_err(|_| "an impossible `expires_in`")?,
             Some(_) => return Err("an impossible `expires_in`"),
         };
-        let lifetime = Duration::from_secs(seconds.clamp(60, 28 * 3600));
+        let lifetime = Duration::from_secs(seconds.max(60)).min(LONGEST_LIFE);
         Ok(Granted { access_token: AccessToken::new(token), lifetime })
     }
 
@@ -201,7 +204,8 @@ fn is_b64token(token: &str) -> bool {
         && body.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._~+/".contains(&octet))
 }
 
-fn printable(text: &str, allowed: impl Fn(char) -> bool) -> String {
+/// The characters of a text that may be shown, 64 at most.
+pub(super) fn printable(text: &str, allowed: impl Fn(char) -> bool) -> String {
     text.chars().filter(|&c| allowed(c)).take(64).collect()
 }
 

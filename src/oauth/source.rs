@@ -1,5 +1,5 @@
 //! From an [`Ask`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
-//! requests to an authority that is out of order.
+//! requests to an authority that is out of order. Of two credentials of an application the one that Entra takes is used.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,11 +10,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{Clock, Moment};
-use crate::config::Limits;
+use crate::config::{Credential, Limits};
 use crate::oauth::Token;
 use crate::oauth::audience::{self, Mismatch};
+use crate::oauth::credential::{CredentialError, Credentials};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::oauth::grant::{Ask, TokenKey, TokenRequest};
+use crate::oauth::managed_identity::{IdentityError, ManagedIdentities};
 use crate::oauth::response::{self, NotGranted, OauthError};
 use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
 
@@ -26,6 +28,9 @@ const PAUSES: usize = 10_000;
 
 /// How long an endpoint is left alone that was busy to the last try and did not say for how long.
 const PAUSE: Duration = Duration::from_secs(60);
+
+/// AADSTS700024: an assertion outside its time.
+const OUT_OF_TIME: u32 = 700_024;
 
 /// Why there is no token.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +69,10 @@ pub enum FetchError {
     QueueFull,
     /// No turn came in time.
     NoTurn,
+    /// The application cannot prove itself; nobody was asked.
+    Credential(CredentialError),
+    /// The platform gives no token of its managed identity.
+    Identity(IdentityError),
 }
 
 /// An endpoint is left alone.
@@ -78,6 +87,8 @@ struct Pause {
 pub struct TokenSource {
     endpoint: Arc<dyn TokenEndpoint>,
     clock: Clock,
+    credentials: Credentials,
+    identities: ManagedIdentities,
     slots: Semaphore,
     waiting: AtomicUsize,
     queue: usize,
@@ -95,6 +106,8 @@ impl TokenSource {
     pub fn new(endpoint: Arc<dyn TokenEndpoint>, clock: Clock, limits: &Limits) -> Self {
         Self {
             endpoint,
+            credentials: Credentials::new(clock.clone()),
+            identities: ManagedIdentities::default(),
             clock,
             slots: Semaphore::new(limits.token_requests.clamp(1, Semaphore::MAX_PERMITS)),
             waiting: AtomicUsize::new(0),
@@ -107,24 +120,73 @@ impl TokenSource {
         }
     }
 
-    /// Gets a token, within `limits.token_total`.
+    /// Asks these platform endpoints for the tokens of managed identities. For tests.
+    #[must_use]
+    pub fn with_identities(self, identities: ManagedIdentities) -> Self {
+        Self { identities, ..self }
+    }
+
+    /// What proves the applications.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// Gets a token, within `limits.token_total`; that of a managed identity within 90 seconds.
     ///
     /// # Errors
     /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::Misfit`] needs
     /// another configuration, all others may pass.
     pub async fn fetch(&self, ask: &Ask) -> Result<Token, FetchError> {
+        if let Credential::ManagedIdentity(identity) = &*ask.application.credential {
+            return self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity);
+        }
         let deadline = Instant::now() + self.total;
-        let (request, pause_key) = (ask.request(), ask.throttle_key());
+        let mut refused: Option<FetchError> = None;
+        for number in self.credentials.order(ask) {
+            let result = self.fetch_with(ask, number, deadline).await;
+            match result {
+                // What Entra says about one of them is worth more than why the other could not be used.
+                Err(error) if error.blames_credential() => {
+                    if refused.is_none() || matches!(error, FetchError::Refused(_)) {
+                        refused = Some(error);
+                    }
+                }
+                Err(error) if !matches!(error, FetchError::Refused(_)) => return Err(error),
+                result => {
+                    self.credentials.taken(ask, number);
+                    return result;
+                }
+            }
+        }
+        // There is one credential at least, be it none.
+        Err(refused.unwrap_or(FetchError::Credential(CredentialError::NoProof)))
+    }
+
+    async fn fetch_with(&self, ask: &Ask, number: usize, deadline: Instant) -> Result<Token, FetchError> {
+        let pause_key = ask.throttle_key();
         let mut retry = 0;
         let mut before = None;
+        let mut was_out_of_time = false;
         loop {
-            let error = match self.attempt(&request, &pause_key, deadline).await {
+            // For each try anew: an assertion serves once, and a file may have changed.
+            let proof = timeout_at(deadline, self.credentials.prove(ask, number)).await;
+            let attempted = match proof {
+                Ok(Ok(proof)) => self.attempt(&ask.request(&proof), &pause_key, deadline).await,
+                Ok(Err(error)) => Err(FetchError::Credential(error)),
+                Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
+            };
+            let error = match attempted {
                 Ok(token) => {
                     let checked = audience::check(&token.access_token, ask);
                     return checked.map(|()| token).map_err(FetchError::Misfit);
                 }
                 Err(error) => error,
             };
+            if error.is_out_of_time() && !was_out_of_time {
+                // The answer has told the time.
+                was_out_of_time = true;
+                continue;
+            }
             if !error.was_sent() {
                 // What went wrong when Entra was asked says more than why it was not asked again.
                 return Err(before.unwrap_or(error));
@@ -166,7 +228,11 @@ impl TokenSource {
             Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
         });
         let result = exchanged.map_err(FetchError::Transport).and_then(|answer| {
-            response::parse(answer.status, &answer.body).map_err(|error| {
+            let parsed = response::parse(answer.status, &answer.body);
+            if matches!(parsed, Ok(_) | Err(NotGranted::Refused(_))) {
+                self.credentials.heard(&authority, answer.date.as_deref());
+            }
+            parsed.map_err(|error| {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
                     && let Some(wait) = retry::retry_after(value, SystemTime::now())
                 {
@@ -254,7 +320,23 @@ impl TokenSource {
 
 impl FetchError {
     fn was_sent(&self) -> bool {
-        !matches!(self, Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn)
+        !matches!(
+            self,
+            Self::Paused { .. } | Self::Suspended { .. } | Self::QueueFull | Self::NoTurn | Self::Credential(_)
+        )
+    }
+
+    /// Another credential of the application may fare better (RFC 6749 §5.2, `invalid_client`).
+    fn blames_credential(&self) -> bool {
+        match self {
+            Self::Credential(_) => true,
+            Self::Refused(error) => error.error == "invalid_client",
+            _ => false,
+        }
+    }
+
+    fn is_out_of_time(&self) -> bool {
+        matches!(self, Self::Refused(OauthError { code: Some(OUT_OF_TIME), .. }))
     }
 
     /// Worth a retry within the same login.

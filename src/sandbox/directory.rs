@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::entra::lockout::Lockout;
+use super::registration::Registration;
 use super::store::{Flags, INBOX, Mailbox, sample_messages};
 use super::token::Claims;
 use super::{SandboxAccount, Service};
@@ -35,7 +36,8 @@ pub(super) struct Directory {
     pub(super) tenant_domain: String,
     pub(super) public_client_id: String,
     pub(super) confidential_client_id: String,
-    client_secret: ClientSecret,
+    /// Of the confidential application.
+    pub(super) registration: Registration,
     lockout_threshold: u32,
     users: Mutex<HashMap<String, User>>,
     // AADSTS codes to answer, by user (folded) or client id.
@@ -54,7 +56,7 @@ impl Directory {
             tenant_domain: tenant_domain.to_lowercase(),
             public_client_id: public_client_id.to_lowercase(),
             confidential_client_id: confidential_client_id.to_lowercase(),
-            client_secret,
+            registration: Registration::new(client_secret),
             lockout_threshold,
             users: Mutex::default(),
             sign_in_errors: Mutex::default(),
@@ -99,10 +101,6 @@ impl Directory {
             let right = equal(user.password.expose(), password);
             user.lockout.judge(right, password, now)
         })
-    }
-
-    pub(super) fn client_secret_is(&self, presented: &str) -> bool {
-        equal(self.client_secret.expose(), presented)
     }
 
     pub(super) fn set_sign_in_error(&self, who: &str, code: Option<u32>) {

@@ -5,7 +5,8 @@
 //! as Microsoft where strictness matters; it is not a mail server. It shares no protocol code with the proxy, so that each
 //! can judge the other. Its texts and its oddities are those that Exchange Online shows.
 //!
-//! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `token` signs them; `directory` knows who exists;
+//! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the application's credentials,
+//! `identity` gives tokens to managed identities, `token` signs them; `directory` knows who exists;
 //! `store` keeps the mail; `service` accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak.
 
 mod calendar;
@@ -14,10 +15,12 @@ mod connection;
 mod counters;
 mod directory;
 mod entra;
+mod identity;
 mod imap;
 mod mode;
 mod pop3;
 mod random;
+mod registration;
 mod service;
 mod smtp;
 mod store;
@@ -27,6 +30,7 @@ mod xoauth2;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -37,11 +41,13 @@ use tokio_util::task::TaskTracker;
 pub use certificate::CertificateFault;
 pub use counters::{Attempts, Counters};
 pub use mode::{EntraMode, Service, UpstreamMode};
+pub use registration::{FederatedToken, SandboxSecret};
 pub use store::OutboundMessage;
 
 use self::certificate::Certificates;
 use self::counters::Tally;
 use self::directory::Directory;
+use self::identity::Platform;
 use self::mode::Modes;
 use self::store::{Flags, INBOX, Outbox};
 use self::time::Timekeeper;
@@ -72,6 +78,8 @@ pub struct SandboxConfig {
     pub confidential_client_id: String,
     /// The secret of the confidential application.
     pub client_secret: ClientSecret,
+    /// The client id of the user-assigned managed identity, which stands beside the system's own.
+    pub user_assigned_client_id: String,
     /// Users with mailboxes; more can be added later.
     pub accounts: Vec<SandboxAccount>,
     /// How long a token lives.
@@ -93,6 +101,7 @@ impl Default for SandboxConfig {
             public_client_id: "0f7bd2c4-6f0e-4f6b-8a41-5d1c9e7a3b20".to_owned(),
             confidential_client_id: "c41a6e5d-93b7-4d28-b0f2-7e8d4a9c1f36".to_owned(),
             client_secret: ClientSecret::new("sandbox-secret".to_owned()),
+            user_assigned_client_id: "5a2e8f31-6c4d-4b7a-9e10-3f2c8d7b6a59".to_owned(),
             accounts: Vec::new(),
             token_lifetime: Duration::from_secs(3_600),
             lockout_threshold: 10,
@@ -134,6 +143,7 @@ struct Shared {
     outbox: Outbox,
     tally: Tally,
     certificates: Certificates,
+    platform: Platform,
     modes: Modes,
     token_lifetime: Mutex<Duration>,
     stop: CancellationToken,
@@ -154,6 +164,7 @@ impl Shared {
 pub struct Sandbox {
     shared: Arc<Shared>,
     entra: SocketAddr,
+    identity: SocketAddr,
     imap: SocketAddr,
     pop3: SocketAddr,
     smtp: SocketAddr,
@@ -185,6 +196,7 @@ impl Sandbox {
             outbox: Outbox::default(),
             tally: Tally::default(),
             certificates: Certificates::generate(now)?,
+            platform: Platform::new(&config.user_assigned_client_id),
             modes: Modes::default(),
             token_lifetime: Mutex::new(config.token_lifetime),
             stop: CancellationToken::new(),
@@ -192,15 +204,17 @@ impl Sandbox {
             time,
         });
         let bind = || TcpListener::bind((config.address, 0));
-        let (entra, imap, pop3, smtp) = tokio::try_join!(bind(), bind(), bind(), bind())?;
+        let (entra, identity, imap, pop3, smtp) = tokio::try_join!(bind(), bind(), bind(), bind(), bind())?;
         let sandbox = Self {
             entra: entra.local_addr()?,
+            identity: identity.local_addr()?,
             imap: imap.local_addr()?,
             pop3: pop3.local_addr()?,
             smtp: smtp.local_addr()?,
             shared,
         };
         service::spawn_entra(&sandbox.shared, entra);
+        service::spawn_identity(&sandbox.shared, identity);
         for (service, listener) in [(Service::Imap, imap), (Service::Pop3, pop3), (Service::Smtp, smtp)] {
             service::spawn_mail(&sandbox.shared, service, listener);
         }
@@ -232,6 +246,22 @@ impl Sandbox {
         &self.shared.directory.confidential_client_id
     }
 
+    /// The client id of the user-assigned managed identity.
+    pub fn user_assigned_client_id(&self) -> &str {
+        &self.shared.platform.user_assigned
+    }
+
+    /// The address of the endpoints for managed identities (plain HTTP): `/metadata/identity/oauth2/token` as IMDS and
+    /// Azure Arc have it, `/msi/token` as App Service.
+    pub fn identity(&self) -> SocketAddr {
+        self.identity
+    }
+
+    /// What App Service puts into `IDENTITY_HEADER`.
+    pub fn identity_header(&self) -> &str {
+        &self.shared.platform.header
+    }
+
     /// The IMAP service's address (implicit TLS, as port 993).
     pub fn imap(&self) -> SocketAddr {
         self.imap
@@ -260,6 +290,47 @@ impl Sandbox {
     /// Gives a user another password, which also unlocks the account; whether the user exists.
     pub fn set_password(&self, address: &str, password: &str) -> bool {
         self.shared.directory.set_password(address, Password::new(password.to_owned()))
+    }
+
+    /// Registers other secrets for the confidential application, in place of all it had.
+    pub fn set_client_secrets(&self, secrets: Vec<SandboxSecret>) {
+        self.shared.directory.registration.set_secrets(secrets);
+    }
+
+    /// Registers a further certificate for the confidential application.
+    ///
+    /// # Errors
+    /// When it is no certificate in PEM form.
+    pub fn add_certificate(&self, pem: &str) -> io::Result<()> {
+        self.shared.directory.registration.add_certificate(pem)
+    }
+
+    /// Strikes all certificates of the confidential application.
+    pub fn remove_certificates(&self) {
+        self.shared.directory.registration.remove_certificates();
+    }
+
+    /// A token of another issuer, as a cluster gives its workloads; the confidential application trusts the default one.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn federated_token(&self, says: &FederatedToken) -> io::Result<String> {
+        self.shared.directory.registration.federated_token(says, self.shared.time.unix_seconds())
+    }
+
+    /// The next answers of the endpoints for managed identities have these statuses.
+    pub fn fail_identity_with(&self, statuses: &[u16]) {
+        self.shared.platform.fail_with(statuses);
+    }
+
+    /// Takes all managed identities from the machine, or gives them back.
+    pub fn set_identity_absent(&self, absent: bool) {
+        self.shared.platform.set_absent(absent);
+    }
+
+    /// Where the agent of Azure Arc leaves the keys of its challenges.
+    pub fn set_arc_keys(&self, directory: &Path) {
+        self.shared.platform.set_arc_keys(directory.to_owned());
     }
 
     /// What a user (an address) or an application (a client id) is told from now on although the credentials are right,

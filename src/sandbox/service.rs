@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, Line};
-use super::{Service, Shared, UpstreamMode, entra, imap, pop3, smtp};
+use super::{Service, Shared, UpstreamMode, entra, identity, imap, pop3, smtp};
 
 /// Connections open at once, per listener. Further ones wait in the operating system's queue.
 const CONNECTIONS: usize = 16_384;
@@ -30,6 +30,15 @@ pub(super) fn spawn_entra(shared: &Arc<Shared>, listener: TcpListener) {
     spawn(shared, listener, |shared, tcp| async move {
         if let Err(error) = entra::serve(shared, tcp).await {
             tracing::debug!(%error, "sandbox token endpoint: connection ended");
+        }
+    });
+}
+
+/// Serves the endpoints of managed identities until the sandbox stops.
+pub(super) fn spawn_identity(shared: &Arc<Shared>, listener: TcpListener) {
+    spawn(shared, listener, |shared, tcp| async move {
+        if let Err(error) = identity::serve(shared, tcp).await {
+            tracing::debug!(%error, "sandbox identity endpoint: connection ended");
         }
     });
 }

@@ -24,6 +24,10 @@ use super::seal::{KeyId, Kind, Place};
 use crate::config::RedisServer;
 use crate::tls::client::UpstreamTrust;
 
+mod scripts;
+
+use scripts::{Answer, NO, OTHER_KEY, Scripts, YES};
+
 /// What this version writes. A store of a later one is refused.
 const FORMAT: u32 = 1;
 
@@ -39,11 +43,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 const STORE: &str = "gatepost:store";
 const KEYS: &str = "gatepost:keys";
-
-/// Answers of the scripts.
-const OTHER_KEY: i64 = 0;
-const NO: i64 = 1;
-const YES: i64 = 2;
 
 /// A server.
 pub(super) struct Redis {
@@ -61,86 +60,6 @@ struct Link {
     connection: Option<MultiplexedConnection>,
     not_before: Option<Instant>,
     pause: Duration,
-}
-
-struct Scripts {
-    found: Script,
-    promote: Script,
-    retire: Script,
-    get: Script,
-    list: Script,
-    put: Script,
-    remove: Script,
-    take_lease: Script,
-    release_lease: Script,
-}
-
-impl Scripts {
-    fn new() -> Self {
-        // Every one that works with records looks first whether the caller knows the current key.
-        let guarded = |work: &str| {
-            Script::new(&format!("if redis.call('HGET', KEYS[1], 'current') ~= ARGV[1] then return {{0}} end\n{work}"))
-        };
-        Self {
-            found: Script::new(
-                "if redis.call('HEXISTS', KEYS[1], 'current') == 1 then return {1} end
-                 redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
-                 redis.call('HSET', KEYS[1], 'format', ARGV[3], 'revision', ARGV[4], 'current', ARGV[1])
-                 return {2}",
-            ),
-            promote: guarded(
-                "redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
-                 redis.call('HSET', KEYS[1], 'current', ARGV[2])
-                 return {2}",
-            ),
-            retire: guarded(
-                "for i = 3, #KEYS do
-                   for _, record in ipairs(redis.call('HVALS', KEYS[i])) do
-                     if string.sub(record, 9, 16) ~= ARGV[1] then return {1} end
-                   end
-                 end
-                 for _, id in ipairs(redis.call('HKEYS', KEYS[2])) do
-                   if id ~= ARGV[1] then redis.call('HDEL', KEYS[2], id) end
-                 end
-                 return {2}",
-            ),
-            get: guarded(
-                "local record = redis.call('HGET', KEYS[2], ARGV[2])
-                 if record then return {2, record} end
-                 return {1}",
-            ),
-            list: guarded(
-                "local answer = redis.call('HGETALL', KEYS[2])
-                 table.insert(answer, 1, 2)
-                 return answer",
-            ),
-            // One that was done already, and whose answer was lost, is done.
-            put: guarded(
-                "local present = redis.call('HGET', KEYS[2], ARGV[2])
-                 local version = present and string.sub(present, 1, 8) or ''
-                 if present and string.sub(present, 1, 16) == string.sub(ARGV[4], 1, 16) then return {2} end
-                 if version ~= ARGV[3] then return {1} end
-                 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-                 if ARGV[5] == '1' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
-                 return {2}",
-            ),
-            remove: guarded(
-                "if redis.call('HDEL', KEYS[2], ARGV[2]) == 0 then return {1} end
-                 redis.call('HINCRBY', KEYS[1], 'revision', 1)
-                 return {2}",
-            ),
-            take_lease: Script::new(
-                "local holder = redis.call('GET', KEYS[1])
-                 if holder and holder ~= ARGV[1] then return {1} end
-                 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
-                 return {2}",
-            ),
-            release_lease: Script::new(
-                "if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
-                 return {2}",
-            ),
-        }
-    }
 }
 
 impl Redis {
@@ -172,6 +91,9 @@ impl Redis {
                 "`{shown}`: it takes no writes ({}); give it memory and disk, and name the primary",
                 error.code().unwrap_or_default()
             )),
+            (_, Some(code @ ("LOADING" | "BUSY" | "MASTERDOWN" | "TRYAGAIN"))) => {
+                self.unavailable(&format!("it is busy with itself ({code}), which passes"))
+            }
             (_, Some("WRONGTYPE")) => StoreError::Sealed(format!(
                 "`{shown}` has something else where the store should be; name another database in `state.store`"
             )),
@@ -316,18 +238,6 @@ impl Redis {
 enum Question<'a> {
     Script(&'a ScriptInvocation<'a>),
     Command(&'a redis::Cmd),
-}
-
-/// A code, and what came with it.
-struct Answer(i64, Vec<Vec<u8>>);
-
-impl FromRedisValue for Answer {
-    fn from_redis_value(value: redis::Value) -> Result<Self, redis::ParsingError> {
-        let values: Vec<redis::Value> = redis::from_redis_value(value)?;
-        let mut values = values.into_iter();
-        let code = redis::from_redis_value(values.next().unwrap_or(redis::Value::Nil))?;
-        Ok(Self(code, values.map(redis::from_redis_value).collect::<Result<_, _>>()?))
-    }
 }
 
 fn records(kind: Kind) -> String {

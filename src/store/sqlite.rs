@@ -134,6 +134,22 @@ impl Sqlite {
         .await
     }
 
+    /// As [`Self::transact`], for work that only reads.
+    async fn read<T: Send + 'static>(
+        &self,
+        current: KeyId,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, Fault> {
+        self.work_or_fault(move |connection| {
+            let transaction = connection.transaction()?;
+            match current_key(&transaction)? == Some(current) {
+                true => Ok(work(&transaction)?),
+                false => Err(Failed::OtherKey),
+            }
+        })
+        .await
+    }
+
     async fn work_or_fault<T: Send + 'static>(
         &self,
         work: impl FnOnce(&mut Connection) -> Result<T, Failed> + Send + 'static,
@@ -463,24 +479,6 @@ impl Records for Sqlite {
             connection.execute("DELETE FROM leases WHERE name = ?1 AND holder = ?2", params![place.name, holder])?;
             Ok(())
         }))
-    }
-}
-
-impl Sqlite {
-    /// As [`Self::transact`], for work that only reads.
-    async fn read<T: Send + 'static>(
-        &self,
-        current: KeyId,
-        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T> + Send + 'static,
-    ) -> Result<T, Fault> {
-        self.work_or_fault(move |connection| {
-            let transaction = connection.transaction()?;
-            match current_key(&transaction)? == Some(current) {
-                true => Ok(work(&transaction)?),
-                false => Err(Failed::OtherKey),
-            }
-        })
-        .await
     }
 }
 

@@ -10,20 +10,20 @@ use serde_json::Value;
 
 use super::{Directory, code, stderr, stdout};
 
-const SCANNER: &str = "scanner@contoso.example";
+pub(super) const SCANNER: &str = "scanner@contoso.example";
 
 /// Longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A configuration in a directory of its own, and the Microsoft 365 that it names.
-struct World {
-    directory: Directory,
+pub(super) struct World {
+    pub(super) directory: Directory,
     port: u16,
     _sandbox: Sandbox,
 }
 
 impl World {
-    async fn new(name: &str) -> Self {
+    pub(super) async fn new(name: &str) -> Self {
         let accounts = vec![SandboxAccount::new(SCANNER, "known-to-entra-only")];
         let sandbox = Sandbox::start(SandboxConfig { accounts, ..SandboxConfig::default() }).await.unwrap();
         let directory = Directory::new(name);
@@ -49,7 +49,7 @@ impl World {
     }
 
     /// What a command that succeeds writes.
-    fn told(&self, arguments: &[&str]) -> String {
+    pub(super) fn told(&self, arguments: &[&str]) -> String {
         let output = self.directory.gatepost(arguments);
         assert_eq!((code(&output), stderr(&output)), (0, ""), "{arguments:?}");
         stdout(&output).to_owned()
@@ -72,7 +72,7 @@ impl World {
         serde_json::from_str(&self.told(&["password", "list", "--json"])).unwrap()
     }
 
-    fn serve(&self) -> Service {
+    pub(super) fn serve(&self) -> Service {
         let log = std::fs::File::create(self.directory.0.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
             .current_dir(&self.directory.0)
@@ -88,7 +88,7 @@ impl World {
     }
 
     /// A session, when the password opens one, else the reply.
-    fn log_in(&self, user: &str, password: &str) -> Result<BufReader<TcpStream>, String> {
+    pub(super) fn log_in(&self, user: &str, password: &str) -> Result<BufReader<TcpStream>, String> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut stream = BufReader::new(stream);
@@ -107,7 +107,7 @@ impl World {
 }
 
 /// A running service; ended at the end.
-struct Service(Child);
+pub(super) struct Service(Child);
 
 impl Drop for Service {
     fn drop(&mut self) {
@@ -125,7 +125,7 @@ fn until(what: &str, so: impl Fn() -> bool) {
 }
 
 /// The word behind `password` in the settings that `add` prints.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     text.lines().find_map(|line| line.strip_prefix("  password    ")).unwrap().to_owned()
 }
 

@@ -6,6 +6,8 @@ use std::process::{Command, Output, Stdio};
 
 #[cfg(feature = "sandbox")]
 mod device_passwords;
+#[cfg(feature = "sandbox")]
+mod state;
 
 /// A directory of its own, removed at the end.
 struct Directory(PathBuf);

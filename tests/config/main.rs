@@ -4,11 +4,15 @@ use std::path::{Path, PathBuf};
 
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
-use gatepost::config::{Cloud, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, State, UpstreamTls};
+use gatepost::config::{
+    Cloud, Credential, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, State, UpstreamTls,
+};
 use proptest::prelude::*;
 
-use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, told};
+use credentials::secrets;
+use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
 
+mod credentials;
 mod mistakes;
 mod report;
 mod state;
@@ -54,12 +58,12 @@ fn accounts_inherit_and_override() {
     let config = config(&yaml);
     let [domain, scanner, other] = config.accounts.entries() else { panic!("three accounts are expected") };
     assert!(std::sync::Arc::ptr_eq(&domain.application, &scanner.application));
-    assert_eq!(domain.application.client_secret.as_ref().unwrap().expose(), "hunter2");
+    assert_eq!(secrets(&domain.application), ["hunter2"]);
     assert_eq!(scanner.token_expiry_margin.as_secs(), 600);
     assert_eq!(scanner.mailbox.as_ref().unwrap().as_str(), "m@contoso.com");
     assert_eq!((scanner.grant, &scanner.passwords[..]), (Grant::ClientCredentials, &[HASH.to_owned()][..]));
     assert_eq!(other.application.tenant, "fabrikam.com".into());
-    assert!(other.application.client_secret.is_none(), "a secret belongs to its application");
+    assert!(secrets(&other.application).is_empty(), "a secret belongs to its application");
     let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();
     assert_eq!((found.aliases.len(), address.as_str()), (1, "b@contoso.com"));
 }
@@ -94,7 +98,7 @@ fn the_tenant_is_named_or_the_users_own_or_the_domain_of_the_login() {
     }
     let secret = |login: &str| {
         let (account, _) = config.accounts.find(&LoginName::parse(login).unwrap()).unwrap();
-        account.application.client_secret.as_ref().map(|secret| secret.expose().to_owned())
+        secrets(&account.application).pop()
     };
     assert_eq!(secret("c@adatum.com").as_deref(), Some("s"), "one application in several tenants");
 }
@@ -159,8 +163,7 @@ fn secrets_come_from_five_places() {
         let yaml = complete(&microsoft(&format!("client_secret: {source}")));
         let file = Some((Path::new("conf/proxy.yaml"), yaml.as_str()));
         let config = load_text(file, &[], &outside.variables, &outside).unwrap();
-        let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap().expose().to_owned();
-        assert_eq!(secret, expected);
+        assert_eq!(secrets(&config.accounts.entries()[0].application), [expected]);
     }
 }
 
@@ -174,8 +177,7 @@ fn a_command_does_not_see_the_secrets_in_the_environment() {
         microsoft("client_secret: {command: [hidden]}")
     ));
     let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{problems}"));
-    let secret = config.accounts.entries()[0].application.client_secret.as_ref().unwrap();
-    assert_eq!(secret.expose(), "APP_SECRET,PROXY_PASSWORD");
+    assert_eq!(secrets(&config.accounts.entries()[0].application), ["APP_SECRET,PROXY_PASSWORD"]);
 }
 
 #[test]
@@ -363,29 +365,58 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
             .split_once(':')
             .is_some_and(|(key, _)| !key.is_empty() && key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
     };
-    let uncommented: String = example
-        .lines()
-        .map(|line| match line.split_once("# ") {
-            Some((before, rest)) if before.trim().is_empty() && key(rest) => format!("{before}{rest}\n"),
-            _ => format!("{line}\n"),
-        })
-        .collect();
-    let yaml = uncommented
-        .replace("tls: none ", "tls: implicit ")
-        .replace("$argon2id$v=19$…", HASH)
-        .replace("authentication: none ", "authentication: basic ");
+    let credentials = ["client_secret", "client_certificate", "federated_token_file", "managed_identity"];
+    // Of which an application has one.
+    let uncommented = |credential: &str| -> String {
+        let is_another = |line: &str| credentials.iter().any(|other| *other != credential && line.starts_with(other));
+        example
+            .lines()
+            .map(|line| match line.split_once("# ") {
+                Some((before, rest)) if before.trim().is_empty() && key(rest) && !is_another(rest) => {
+                    format!("{before}{rest}\n")
+                }
+                _ => format!("{line}\n"),
+            })
+            .collect()
+    };
+    let yaml = |credential: &str| {
+        uncommented(credential)
+            .replace("tls: none ", "tls: implicit ")
+            .replace("$argon2id$v=19$…", HASH)
+            .replace("authentication: none ", "authentication: basic ")
+    };
     let (certificate, private_key) = pair("x");
+    let application = rsa_pair();
     let mut outside = Outside::with_files(&[
         ("certs/server.pem", &certificate),
         ("certs/server.key", &private_key),
         ("corp-root.pem", &certificate),
         ("/run/secrets/proxy-password", "p"),
+        ("app.pem", &application.0),
+        ("app.key", &application.1),
+        ("app.password", "p"),
     ]);
     outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
-    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-    assert_eq!(config.accounts.entries().len(), 3);
-    assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
-    assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
+    for credential in &credentials[..3] {
+        let yaml = yaml(credential);
+        let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+        assert_eq!(config.accounts.entries().len(), 3);
+        assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
+        assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
+        let kind = match &*config.accounts.entries()[0].application.credential {
+            Credential::Secrets(_) => "client_secret",
+            Credential::Certificates(_) => "client_certificate",
+            Credential::FederatedTokenFile(_) => "federated_token_file",
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(kind, *credential);
+    }
+    // The example is for passwords that Entra proves, which no managed identity can ask about.
+    let problems = told(&outside.load(&yaml("managed_identity")).unwrap_err());
+    assert!(
+        problems.iter().all(|problem| problem.contains("a managed identity gives a token of its own")),
+        "{problems:?}"
+    );
 }
 
 #[test]

@@ -215,18 +215,6 @@ fn every_mistake_about_microsoft_has_its_sentence() {
              configured; write `cloud: us-gov-gcc-high`, or remove `authority`",
         ),
         (
-            microsoft("client_certificate: {certificate: a, private_key: b}"),
-            "microsoft.client_certificate: `client_certificate` is not available in this version; remove it",
-        ),
-        (
-            microsoft("federated_token_file: x"),
-            "microsoft.federated_token_file: `federated_token_file` is not available in this version; remove it",
-        ),
-        (
-            microsoft("managed_identity: system"),
-            "microsoft.managed_identity: `managed_identity` is not available in this version; remove it",
-        ),
-        (
             microsoft("token_expiry_margin: 2h"),
             "microsoft.token_expiry_margin: `2h` is out of range; write a time from 0s to 50m",
         ),
@@ -473,7 +461,8 @@ fn every_mistake_of_an_account_has_its_sentence() {
         (
             account(&format!("grant: client_credentials\npasswords: ['{HASH}']")),
             "accounts[0].client_secret: `client_secret` is missing, which `grant: client_credentials` needs; write \
-             `client_secret: {env: GATEPOST_CLIENT_SECRET}`, here or under `microsoft`",
+             `client_secret: {env: GATEPOST_CLIENT_SECRET}`, here or under `microsoft`, or one of `client_certificate`, \
+             `federated_token_file` and `managed_identity`",
         ),
     ] {
         assert_eq!(mistakes(&yaml), [expected], "{yaml}");

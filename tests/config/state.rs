@@ -45,7 +45,7 @@ fn the_key_comes_from_file_credential_environment_or_command() {
     assert!(matches!(key(&outside, ", key: {file: a.key}"), StateKey::File(path) if path == file("a.key")));
     assert!(matches!(key(&outside, ", key: {env: KEY}"), StateKey::Literal(text) if text.expose() == "secret text"));
     let command = key(&outside, ", key: {command: [print, it]}");
-    assert!(matches!(command, StateKey::Command { command, .. } if *command == ["print", "it"]));
+    assert!(matches!(command, StateKey::Command { command, .. } if command == ["print", "it"]));
 
     outside.variables.insert("CREDENTIALS_DIRECTORY".into(), "/run/credentials/x".into());
     let of_itself = file("/run/credentials/x/gatepost.state.key");

@@ -114,3 +114,10 @@ pub(crate) fn pair(name: &str) -> (String, String) {
     let made = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
     (made.cert.pem(), made.signing_key.serialize_pem())
 }
+
+/// The same with an RSA key, as an application needs it.
+pub(crate) fn rsa_pair() -> (String, String) {
+    let key = rcgen::KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, rcgen::RsaKeySize::_2048).unwrap();
+    let made = rcgen::CertificateParams::new(["gatepost.example".to_owned()]).unwrap().self_signed(&key).unwrap();
+    (made.pem(), key.serialize_pem())
+}

@@ -4,6 +4,7 @@
 #![cfg(feature = "sandbox")]
 
 mod client;
+mod credentials;
 mod device_passwords;
 mod drain;
 mod entra;

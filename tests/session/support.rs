@@ -46,6 +46,8 @@ pub(crate) struct Setup {
     pub(crate) limits: &'static str,
     /// Further sections.
     pub(crate) sections: String,
+    /// The environment; `{identity}` and `{header}` stand for the sandbox's endpoint of managed identities.
+    pub(crate) variables: Vec<(&'static str, &'static str)>,
     /// Further authorities to trust, as PEM.
     pub(crate) trust: String,
     pub(crate) format: LogFormat,
@@ -70,6 +72,7 @@ impl Default for Setup {
             accounts: "\n  - login: '*'".to_owned(),
             limits: "",
             sections: String::new(),
+            variables: Vec::new(),
             trust: String::new(),
             format: LogFormat::Text,
             store: Arc::default(),
@@ -115,7 +118,13 @@ impl Setup {
 
     /// The configuration of a Gatepost in front of `sandbox`.
     pub(crate) fn config(&self, sandbox: &Sandbox) -> Config {
-        let outside = Outside { authorities: format!("{}{}", sandbox.ca_pem(), self.trust) };
+        let fill = |text: &str| {
+            text.replace("{identity}", &sandbox.identity().to_string()).replace("{header}", sandbox.identity_header())
+        };
+        let outside = Outside {
+            authorities: format!("{}{}", sandbox.ca_pem(), self.trust),
+            variables: self.variables.iter().map(|(name, value)| (*name, fill(value))).collect(),
+        };
         let yaml = self.yaml(sandbox);
         let config = load_text(Some((Path::new("proxy.yaml"), &yaml)), &[], &BTreeMap::new(), &outside);
         config.unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
@@ -160,14 +169,15 @@ fn prepare(config: &Config) {
     ONCE.call_once(|| drop(gatepost::process::prepare(&config.limits)));
 }
 
-/// A system without environment, and with one file that is not there.
+/// A system with an environment of the test's, and with one file that is not there.
 struct Outside {
     authorities: String,
+    variables: BTreeMap<&'static str, String>,
 }
 
 impl Surroundings for Outside {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {

@@ -13,17 +13,29 @@ const ROLE: &str = "GATEPOST_TEST_ROLE";
 const ARGUMENT: &str = "GATEPOST_TEST_ARGUMENT";
 const NUMBER: &str = "GATEPOST_TEST_NUMBER";
 
+/// The same where no file can grow over so many blocks of 512 octets, as on a disk that is full.
+#[cfg(unix)]
+pub(crate) fn spawn_within(blocks: u32, role: &str, argument: impl AsRef<OsStr>) -> Child {
+    // Without the trap the system would end the process (setrlimit(2), RLIMIT_FSIZE).
+    let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
+    let mut shell = Command::new("sh");
+    shell.arg("-c").arg(script).arg(std::env::current_exe().unwrap());
+    configure(&mut shell, role, argument, 0).spawn().unwrap()
+}
+
 /// Starts this program again in a role; its acknowledgements come over its standard output.
 pub(crate) fn spawn(role: &str, argument: impl AsRef<OsStr>, number: u32) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    configure(&mut Command::new(std::env::current_exe().unwrap()), role, argument, number).spawn().unwrap()
+}
+
+fn configure<'a>(command: &'a mut Command, role: &str, argument: impl AsRef<OsStr>, number: u32) -> &'a mut Command {
+    command
         .args(["--exact", "child::child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env(ARGUMENT, argument)
         .env(NUMBER, number.to_string())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 #[test]
@@ -38,6 +50,7 @@ fn child() {
         match role.as_str() {
             "renew" => renew_for_ever(directory).await,
             "count" => count(directory, number).await,
+            "fill" => fill(directory).await,
             "rotate" => {
                 println!("\nat work");
                 rotate_key(&state(&directory)).await.unwrap();
@@ -79,6 +92,33 @@ async fn count(directory: PathBuf, number: u32) {
             Ok(_) => counted += 1,
             Err(StoreError::Changed) => {}
             Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// Renews one sign-in, longer each time, until that fails, and twice more; says what came of it.
+async fn fill(directory: PathBuf) {
+    let store = store::open(&state(&directory)).await.unwrap();
+    let mut version = store.sign_in(&key("alice")).await.unwrap().unwrap().1;
+    let mut failures = 0;
+    for turn in 1.. {
+        let token = format!("{turn}{}", "t".repeat(1_000 * turn));
+        match store.put_sign_in(&key("alice"), &sign_in(&token), Some(version)).await {
+            Ok(kept) => {
+                println!("\nkept {turn}");
+                version = kept;
+            }
+            Err(error) => {
+                println!("\n{error}");
+                // What was not kept is in memory all the same.
+                let (newest, pending) = store.sign_in(&key("alice")).await.unwrap().unwrap();
+                assert_eq!(newest.refresh_token.expose(), token);
+                (version, failures) = (pending, failures + 1);
+            }
+        }
+        if failures == 3 {
+            println!("\nended");
+            return;
         }
     }
 }

@@ -9,6 +9,7 @@ use gatepost::config::{State, StateKey};
 use gatepost::secret::StateKeyText;
 use gatepost::store::{self, OpenError, RotateError, Rotation, rotate_key};
 
+use crate::child::spawn_within;
 use crate::support::{Directory, key, sign_in, state, token_of};
 
 fn mode(path: &Path) -> u32 {
@@ -203,4 +204,20 @@ async fn there_is_nothing_to_rotate_without_a_store() {
     assert!(matches!(rotate_key(&State::Memory).await, Err(RotateError::NoStore)));
     let directory = Directory::new();
     assert_eq!(rotate_key(&state(directory.path())).await.unwrap(), Rotation::Done { records: 0, old_is_left: false });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_keeps_the_last_that_it_took() {
+    let directory = Directory::new();
+    directory.open().await.unwrap().put_sign_in(&key("alice"), &sign_in("0"), None).await.unwrap();
+    let child = spawn_within(400, "fill", directory.path());
+    let said = tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap();
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("\nended\n"), "{said}");
+    let failures = said.lines().filter(|line| line.starts_with("the store did not keep it: ")).count();
+    assert_eq!(failures, 3, "{said}");
+    assert!(said.contains("the disk failed") && said.contains("look at the system's log"), "{said}");
+    let kept: u32 = said.lines().filter_map(|line| line.strip_prefix("kept ")?.parse().ok()).max().unwrap();
+    let token = token_of(&*directory.open().await.unwrap(), "alice").await.unwrap();
+    assert_eq!(token, format!("{kept}{}", "t".repeat(1_000 * kept as usize)), "neither lost nor half written");
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gatepost::config::{RedisServer, State, StateKey};
+use gatepost::config::{RedisServer, State, StateKey, Trust};
 use gatepost::secret::{RedisPassword, StateKeyText};
 use gatepost::store::{self, OpenError, Rotation, StoreError, rotate_key};
 
@@ -145,6 +145,8 @@ async fn a_restart_is_outlived_and_what_was_renewed_meanwhile_is_kept_afterwards
 
     server.start_again();
     let other = store::open(&server.state()).await.unwrap();
+    // It reads its file first.
+    eventually(true, async || other.revision().await.is_ok()).await;
     eventually(Some("three".to_owned()), async || token_of(&*other, "alice").await).await;
     eventually(true, async || store.revision().await.is_ok()).await;
     let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
@@ -261,4 +263,46 @@ async fn the_key_is_rotated_once_every_replica_has_it() {
     assert_eq!(token_of(&*here, "alice").await.as_deref(), Some("two"));
     copy();
     assert_eq!(token_of(&*store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("two"));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn over_tls_the_servers_certificate_is_verified() {
+    let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let other = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
+    let files = Directory::new();
+    fs::create_dir(files.path()).unwrap();
+    let (certificate, key) = (files.file("redis.pem"), files.file("redis.key"));
+    fs::write(&certificate, made.cert.pem()).unwrap();
+    fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let _server = Server::start(&[
+        "--tls-port",
+        &port.to_string(),
+        "--tls-cert-file",
+        certificate.to_str().unwrap(),
+        "--tls-key-file",
+        key.to_str().unwrap(),
+        "--tls-auth-clients",
+        "no",
+    ]);
+    let state = |pem: String| {
+        let trust = Trust { system_roots: false, additional_ca: Some(("ca.pem".into(), pem.into_bytes())) };
+        let server = RedisServer {
+            host: "127.0.0.1".into(),
+            port,
+            database: 0,
+            username: None,
+            password: None,
+            tls: Some(trust),
+        };
+        State::Redis { server: Arc::new(server), key: literal(KEY) }
+    };
+    let store = store::open(&state(made.cert.pem())).await.unwrap();
+    store.put_sign_in(&self::key("alice"), &sign_in("one"), None).await.unwrap();
+    assert_eq!(token_of(&*store, "alice").await.as_deref(), Some("one"));
+
+    let store = store::open(&state(other.cert.pem())).await.unwrap();
+    let error = store.sign_ins().await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
 }

@@ -11,10 +11,11 @@ use std::time::{Duration, Instant};
 use gatepost::account::LoginName;
 use gatepost::clock::Clock;
 use gatepost::config::load::{Surroundings, load_text};
-use gatepost::login::{Gatekeeper, LoginRequest};
+use gatepost::failure::Failure;
+use gatepost::login::{Admission, Gatekeeper, LoginRequest};
 use gatepost::oauth::TokenRequest;
 use gatepost::oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
-use gatepost::proto::Protocol;
+use gatepost::proto::{Protocol, Refusal};
 use gatepost::secret::Password;
 use gatepost::store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -22,6 +23,9 @@ use zeroize::Zeroizing;
 
 use crate::child::spawn;
 use crate::redis::{KEY, Server};
+
+/// Longer than the second process needs to start.
+const SLOW: Duration = Duration::from_millis(1_500);
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -34,15 +38,16 @@ impl TokenEndpoint for Elsewhere {
             let exchange = async {
                 let mut entra = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.0)).await?;
                 entra.write_all(format!("{}\n", request.form.expose()).as_bytes()).await?;
-                let mut token = String::new();
-                entra.read_to_string(&mut token).await?;
-                Ok(format!(r#"{{"token_type":"Bearer","expires_in":3600,"access_token":"{token}"}}"#))
+                let mut answer = String::new();
+                entra.read_to_string(&mut answer).await?;
+                Ok(answer)
             };
             let body = exchange.await.map_err(|error: io::Error| TransportError {
                 fault: TransportFault::Broken,
                 detail: error.to_string(),
             })?;
-            Ok(Answer { status: 200, retry_after: None, body: Zeroizing::new(body.into_bytes()) })
+            let status = if body.contains("error") { 400 } else { 200 };
+            Ok(Answer { status, retry_after: None, date: None, body: Zeroizing::new(body.into_bytes()) })
         })
     }
 }
@@ -68,10 +73,8 @@ impl Surroundings for Outside {
     }
 }
 
-/// A replica: logs `number` clients in at once, and says with which tokens. `argument` is the port of Redis and the one of
-/// the token endpoint.
-pub(crate) async fn log_in(argument: &str, number: u32) {
-    let (redis, entra) = argument.split_once(' ').unwrap();
+/// A replica that shares the Redis at one port and asks the token endpoint at the other.
+async fn replica(redis: &str, entra: &str) -> Arc<Gatekeeper> {
     let yaml = format!(
         "listeners: {{smtp: {{bind: 127.0.0.1:1587}}}}\n\
          microsoft: {{tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000}}\n\
@@ -81,24 +84,34 @@ pub(crate) async fn log_in(argument: &str, number: u32) {
     let config = config.unwrap_or_else(|problems| panic!("{problems}"));
     let store = store::open(&config.state).await.unwrap();
     let endpoint = Arc::new(Elsewhere(entra.parse().unwrap()));
-    let gate = Gatekeeper::new(Arc::new(config), endpoint, store, Clock::system());
+    Gatekeeper::new(Arc::new(config), endpoint, store, Clock::system())
+}
+
+async fn admit(gate: &Arc<Gatekeeper>, password: &str) -> Result<Admission, Failure> {
+    let (login, password) = (LoginName::parse("alice@contoso.com").unwrap(), Password::new(password.into()));
+    let (source, protocol) = (IpAddr::from([192, 0, 2, 1]), Protocol::Imap);
+    let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
+    gate.admit(request, Duration::ZERO).await
+}
+
+fn token(admission: &Admission) -> &str {
+    admission.bearer.token.expose()
+}
+
+/// A process as a replica: logs `number` clients in at once, and says with which tokens. `argument` has both ports.
+pub(crate) async fn log_in(argument: &str, number: u32) {
+    let (redis, entra) = argument.split_once(' ').unwrap();
+    let gate = replica(redis, entra).await;
     let logins: Vec<_> = (0..number)
         .map(|_| {
             let gate = Arc::clone(&gate);
-            tokio::spawn(async move {
-                let (login, password) =
-                    (LoginName::parse("alice@contoso.com").unwrap(), Password::new(PASSWORD.into()));
-                let source = IpAddr::from([192, 0, 2, 1]);
-                let protocol = Protocol::Imap;
-                let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
-                let admission = gate.admit(request, Duration::ZERO).await.unwrap_or_else(|failure| panic!("{failure}"));
-                admission.bearer.token.expose().to_owned()
-            })
+            tokio::spawn(async move { admit(&gate, PASSWORD).await })
         })
         .collect();
     let mut tokens = Vec::new();
     for login in logins {
-        tokens.push(login.await.unwrap());
+        let admission = login.await.unwrap().unwrap_or_else(|failure| panic!("{failure}"));
+        tokens.push(token(&admission).to_owned());
     }
     tokens.dedup();
     println!("\n{number} logins: {}", tokens.join(" "));
@@ -106,8 +119,8 @@ pub(crate) async fn log_in(argument: &str, number: u32) {
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
-/// A token endpoint that takes its time, and none at all for the first `unanswered` requests. Tells of each request.
-fn entra(unanswered: usize) -> (u16, Receiver<()>) {
+/// A token endpoint that answers after `wait`, and not at all the first `unanswered` requests. Tells of each request.
+fn entra(unanswered: usize, wait: Duration) -> (u16, Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
     let (tell, asked) = channel();
@@ -126,8 +139,12 @@ fn entra(unanswered: usize) -> (u16, Receiver<()>) {
                 continue;
             }
             std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(1_500));
-                (&client).write_all(format!("token-{}", number + 1).as_bytes()).unwrap();
+                std::thread::sleep(wait);
+                let token = format!("token-{}", number + 1);
+                let granted = format!(r#"{{"token_type":"Bearer","expires_in":3600,"access_token":"{token}"}}"#);
+                let denied = r#"{"error":"invalid_grant","error_codes":[50126]}"#.to_owned();
+                let answer = if form.contains("wrong") { denied } else { granted };
+                (&client).write_all(answer.as_bytes()).unwrap();
             });
         }
     });
@@ -144,7 +161,7 @@ fn output(mut child: std::process::Child) -> String {
 #[test]
 #[ignore = "needs redis-server: run tests/run"]
 fn a_thousand_logins_in_two_processes_are_one_request() {
-    let (redis, (entra, asked)) = (Server::start(&[]), entra(0));
+    let (redis, (entra, asked)) = (Server::start(&[]), entra(0, SLOW));
     let argument = format!("{} {entra}", redis.port);
     let replicas = [spawn("log-in", &argument, 500), spawn("log-in", &argument, 500)];
     for replica in replicas {
@@ -159,7 +176,7 @@ fn a_thousand_logins_in_two_processes_are_one_request() {
 #[test]
 #[ignore = "needs redis-server: run tests/run"]
 fn a_replica_that_dies_with_the_lease_holds_the_others_up_for_seconds() {
-    let (redis, (entra, asked)) = (Server::start(&[]), entra(1));
+    let (redis, (entra, asked)) = (Server::start(&[]), entra(1, SLOW));
     let argument = format!("{} {entra}", redis.port);
     let mut first = spawn("log-in", &argument, 1);
     asked.recv_timeout(Duration::from_secs(20)).unwrap();
@@ -174,7 +191,7 @@ fn a_replica_that_dies_with_the_lease_holds_the_others_up_for_seconds() {
 
 #[test]
 fn without_redis_every_process_asks_for_itself() {
-    let (entra, asked) = entra(0);
+    let (entra, asked) = entra(0, SLOW);
     let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
     let argument = format!("{nobody} {entra}");
     let started = Instant::now();
@@ -184,4 +201,32 @@ fn without_redis_every_process_asks_for_itself() {
     }
     assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
     assert_eq!(asked.try_iter().count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn what_is_shared_stands_behind_the_password_and_is_not_used_again_once_refused() {
+    let (redis, (entra, asked)) = (Server::start(&[]), entra(0, Duration::from_millis(10)));
+    let (redis, entra) = (redis.port.to_string(), entra.to_string());
+    let (here, there) = (replica(&redis, &entra).await, replica(&redis, &entra).await);
+    assert_eq!(token(&admit(&here, PASSWORD).await.unwrap()), "token-1");
+    // It is left behind the login's back.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let failure = admit(&there, "wrong").await.unwrap_err();
+    assert_eq!(failure.refusal, Refusal::InvalidCredentials, "another password is another login");
+    let fetched = admit(&there, PASSWORD).await.unwrap();
+    assert_eq!(token(&fetched), "token-1");
+    let cached = admit(&there, PASSWORD).await.unwrap();
+    assert_eq!(asked.try_iter().count(), 2, "the first one, and the wrong password");
+
+    // Exchange does not take it, whatever Entra said: the one that is shared would fare no better.
+    assert!(there.token_refused(&cached));
+    assert_eq!(token(&admit(&there, PASSWORD).await.unwrap()), "token-3");
+    assert_eq!(asked.try_iter().count(), 1);
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let cached = admit(&here, PASSWORD).await.unwrap();
+    assert_eq!(token(&cached), "token-1", "nobody has complained here");
+    assert!(here.token_refused(&cached));
+    assert_eq!(token(&admit(&here, PASSWORD).await.unwrap()), "token-3", "the other replica has a newer one");
+    assert_eq!(asked.try_iter().count(), 0);
 }

@@ -9,7 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::config::{Accounts, Application, Cloud, Limits, NoProxy, Trust};
 use crate::oauth::fake;
-use crate::oauth::grant::{Ask, GrantRequest};
+use crate::oauth::grant::{Ask, ClientProof, GrantRequest};
 use crate::secret::{ClientSecret, ProxyPassword};
 
 const TOKEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
@@ -85,11 +85,12 @@ fn request(address: SocketAddr) -> TokenRequest {
         authority: Url::parse(&format!("https://localhost:{}/", address.port())).unwrap(),
         tenant: "t".into(),
         client_id: "c".into(),
-        client_secret: Some(ClientSecret::new("s&cret".into())),
+        credential: Arc::default(),
         cloud: Cloud::Worldwide,
     };
     let (tenant, scope, grant) = ("t".into(), "s".into(), GrantRequest::ClientCredentials);
-    Ask { application: Arc::new(application), tenant, scope, grant }.request()
+    let ask = Ask { application: Arc::new(application), tenant, scope, grant };
+    ask.request(&ClientProof::Secret(Arc::new(ClientSecret::new("s&cret".into()))))
 }
 
 fn endpoint(trust: Trust, limits: Limits, proxy: Option<ForwardProxy>) -> HttpEndpoint {

@@ -13,7 +13,7 @@ fn ask(client_id: &str) -> Ask {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant: "t".into(),
             client_id: client_id.into(),
-            client_secret: None,
+            credential: Arc::default(),
             cloud: Cloud::Worldwide,
         }),
         tenant: "t".into(),

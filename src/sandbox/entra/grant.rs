@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::refusal::Refusal;
 use crate::sandbox::directory::PasswordVerdict;
+use crate::sandbox::registration::{JWT_BEARER, Presented};
 use crate::sandbox::token::Claims;
 use crate::sandbox::{EXCHANGE_RESOURCES, Shared};
 use crate::secret::AccessToken;
@@ -30,20 +31,22 @@ pub(super) enum Version {
 pub(super) struct TokenRequest {
     pub(super) version: Version,
     pub(super) tenant: String,
+    /// The address that it was posted to.
+    pub(super) url: String,
     pub(super) form: HashMap<String, String>,
 }
 
 /// A token that was granted.
-pub(super) struct Issued {
-    pub(super) token: AccessToken,
-    pub(super) resource: String,
+pub(in crate::sandbox) struct Issued {
+    pub(in crate::sandbox) token: AccessToken,
+    pub(in crate::sandbox) resource: String,
     /// Only for a user.
     pub(super) scope: Option<String>,
-    pub(super) lifetime: Duration,
+    pub(in crate::sandbox) lifetime: Duration,
 }
 
 /// Why there is no token.
-pub(super) enum Failure {
+pub(in crate::sandbox) enum Failure {
     Refused(Refusal),
     /// The sandbox itself failed.
     Broken(std::io::Error),
@@ -121,15 +124,23 @@ impl TokenRequest {
 
     fn check_client(&self, shared: &Shared, grant: Grant) -> Result<String, Refusal> {
         let client_id = self.parameter("client_id")?.to_lowercase();
-        let secret = self.form.get("client_secret").filter(|secret| !secret.is_empty());
+        let given = |name| self.form.get(name).filter(|value| !value.is_empty());
+        let (secret, assertion) = (given("client_secret"), given("client_assertion"));
         let directory = &shared.directory;
         if client_id == directory.confidential_client_id {
-            let secret = secret.ok_or_else(|| Refusal::new(7_000_218))?;
-            if !directory.client_secret_is(secret) {
-                return Err(Refusal::new(7_000_215));
+            match (secret, assertion) {
+                (None, None) => return Err(Refusal::new(7_000_218)),
+                (Some(secret), None) => directory.registration.judge_secret(secret).map_err(Refusal::new)?,
+                (None, Some(assertion)) if given("client_assertion_type").is_some_and(|kind| kind == JWT_BEARER) => {
+                    let now = shared.time.unix_seconds();
+                    let presented = Presented { assertion, client_id: &client_id, url: &self.url, now };
+                    directory.registration.judge_assertion(&presented).map_err(Refusal::new)?;
+                }
+                (None, Some(_)) => return Err(Refusal::missing("client_assertion_type")),
+                (Some(_), Some(_)) => return Err(Refusal::new(70002)),
             }
         } else if client_id == directory.public_client_id {
-            if secret.is_some() {
+            if secret.is_some() || assertion.is_some() {
                 return Err(Refusal::new(700_025));
             }
             if matches!(grant, Grant::ClientCredentials) {
@@ -235,6 +246,16 @@ pub(crate) fn issue_for_user(shared: &Shared, user: &str) -> std::io::Result<Acc
     let ask = Ask { resource: EXCHANGE_RESOURCES[0].to_owned(), permissions };
     let client_id = shared.directory.public_client_id.clone();
     issue(shared, client_id, Some(user.to_lowercase()), ask).map(|issued| issued.token)
+}
+
+/// A token for a managed identity: everything that was consented for `resource`.
+pub(in crate::sandbox) fn issue_for_identity(
+    shared: &Shared,
+    client_id: &str,
+    resource: &str,
+) -> Result<Issued, Failure> {
+    let ask = Ask::everything(resource, Grant::ClientCredentials)?;
+    issue(shared, client_id.to_owned(), None, ask).map_err(Failure::Broken)
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ mod refusal;
 use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -41,7 +41,15 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()>
     }
     let acceptor = TlsAcceptor::from(shared.certificates.server_config(None));
     let stream = tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await??;
-    let service = service_fn(|request| respond(&shared, request));
+    let service = service_fn(|request| async {
+        let mut answer = respond(&shared, request).await?;
+        // The sandbox's own time: clients compare theirs with it.
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(shared.time.unix().as_secs());
+        if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now)) {
+            answer.headers_mut().insert(header::DATE, date);
+        }
+        io::Result::Ok(answer)
+    });
     hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(PATIENCE)
@@ -78,7 +86,9 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answ
     if head.method != Method::POST {
         return Ok(refuse(&Refusal::new(900_561)));
     }
-    let request = TokenRequest { version, tenant: tenant.to_owned(), form: parameters(&head.headers, &body) };
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let url = format!("https://{host}{}", head.uri.path());
+    let request = TokenRequest { version, tenant: tenant.to_owned(), url, form: parameters(&head.headers, &body) };
     Ok(match request.judge(shared) {
         Ok(issued) if mode == EntraMode::TruncatedJson => {
             let mut text = success(shared, version, &issued).to_string();

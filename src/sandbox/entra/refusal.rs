@@ -10,7 +10,7 @@ use crate::sandbox::{calendar, random};
 
 /// A refused token request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Refusal {
+pub(in crate::sandbox) struct Refusal {
     pub(super) code: u32,
     sentence: String,
 }
@@ -20,6 +20,8 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
     match code {
+        50013 => ("invalid_grant", BAD, "Assertion failed signature validation, or was used before."),
+        50027 => ("invalid_client", UNAUTHORIZED, "JWT token is invalid or malformed."),
         50034 => ("invalid_grant", BAD, "The user account does not exist in the directory."),
         50053 => (
             "invalid_grant",
@@ -61,6 +63,7 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
             "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
         ),
         65001 => ("invalid_grant", BAD, "The user or administrator has not consented to use the application."),
+        70002 => ("invalid_client", UNAUTHORIZED, "Error validating credentials."),
         70003 => ("unsupported_grant_type", BAD, "The app requested an unsupported grant type."),
         70011 => (
             "invalid_scope",
@@ -76,6 +79,32 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
             "unauthorized_client",
             BAD,
             "Application was not found in the directory. You may have sent your authentication request to the wrong tenant.",
+        ),
+        700023 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "Client assertion audience claim does not match the address of the request.",
+        ),
+        700024 => ("invalid_client", UNAUTHORIZED, "Client assertion is not within its valid time range."),
+        700027 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "The certificate with identifier used to sign the client assertion is not registered on application, or the signature is wrong.",
+        ),
+        700211 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "No matching federated identity record found for presented assertion issuer.",
+        ),
+        700212 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "No matching federated identity record found for presented assertion audience.",
+        ),
+        700213 => (
+            "invalid_client",
+            UNAUTHORIZED,
+            "No matching federated identity record found for presented assertion subject.",
         ),
         700025 => (
             "invalid_client",

@@ -1,0 +1,306 @@
+//! How an application proves itself to Entra: `client_secret`, `client_certificate`, `federated_token_file` and
+//! `managed_identity`, of which an application has one at most. The first two may hold two entries, so that one can be
+//! replaced while the other serves.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use url::{Host, Url};
+
+use super::accounts::Setting;
+use super::entra::client_id;
+use super::reader::{Node, Section};
+use super::value::{Wrong, choice, quoted, wrong};
+use super::{problem::Place, secrets};
+use crate::account::is_guid;
+use crate::clock::{Clock, UnixTime};
+use crate::oauth::certificate::{SigningAlgorithm, SigningKey};
+use crate::secret::{CertificatePassword, ClientSecret, IdentityKey};
+
+/// The keys of this section, each for one kind of credential.
+const KEYS: [&str; 4] = ["client_secret", "client_certificate", "federated_token_file", "managed_identity"];
+
+/// One in use, and one that replaces it.
+const MOST: usize = 2;
+
+/// How an application proves itself to Entra.
+#[derive(Debug, Default)]
+pub enum Credential {
+    /// Not at all: a public client.
+    #[default]
+    None,
+    /// Secrets, one or two.
+    Secrets(Vec<NotedSecret>),
+    /// Certificates with their keys, one or two.
+    Certificates(Vec<ClientCertificate>),
+    /// A file with a token of another issuer (workload identity federation), which that issuer renews.
+    FederatedTokenFile(PathBuf),
+    /// The platform proves it, and gives the token itself.
+    ManagedIdentity(ManagedIdentity),
+}
+
+/// A secret together with the file that it was read from, which counts again as soon as it changes.
+#[derive(Debug)]
+pub struct Renewable<T> {
+    /// As read with the configuration.
+    pub value: Arc<T>,
+    /// `{file: …}`; `None`: it stays as it is.
+    pub file: Option<PathBuf>,
+}
+
+/// A client secret, and what the operator noted about it.
+#[derive(Debug)]
+pub struct NotedSecret {
+    /// The secret.
+    pub secret: Renewable<ClientSecret>,
+    /// When Entra will stop accepting it; nobody but the operator can know.
+    pub expires: Option<UnixTime>,
+}
+
+/// Where certificate and key are; both are read again when their files change.
+#[derive(Debug)]
+pub struct ClientCertificate {
+    /// PEM, or PKCS#12 with the key in it.
+    pub certificate: PathBuf,
+    /// PEM; `None`: it stands in the certificate's file.
+    pub private_key: Option<PathBuf>,
+    /// What opens an encrypted key or a PKCS#12 file.
+    pub password: Option<Renewable<CertificatePassword>>,
+    /// How assertions are signed.
+    pub algorithm: SigningAlgorithm,
+}
+
+/// A managed identity, and where its tokens come from.
+#[derive(Debug)]
+pub struct ManagedIdentity {
+    /// Of a user-assigned identity; `None`: the one that the system was given.
+    pub client_id: Option<String>,
+    /// Told by the platform's environment variables.
+    pub endpoint: IdentityEndpoint,
+}
+
+/// The local endpoint of a managed identity.
+#[derive(Debug)]
+pub enum IdentityEndpoint {
+    /// Azure's instance metadata service, at its one address: virtual machines and scale sets.
+    Imds,
+    /// App Service, Functions, Container Apps: `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
+    AppService {
+        /// `http`, to this machine or a private network.
+        url: Url,
+        /// What has to be shown to it.
+        key: Arc<IdentityKey>,
+    },
+    /// The agent of Azure Arc: `IDENTITY_ENDPOINT` and `IMDS_ENDPOINT`.
+    Arc {
+        /// `http`, to this machine.
+        url: Url,
+    },
+}
+
+/// Reads the one credential of a section.
+pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
+    let given: Vec<(&str, Node<'_>)> = KEYS.into_iter().filter_map(|key| Some((key, section.get(key)?))).collect();
+    let (key, node) = match given.as_slice() {
+        [] => return Setting::Absent,
+        [(key, node)] => (*key, node),
+        [(first, _), (second, node), ..] => {
+            node.problem(
+                format!("`{first}` and `{second}` are both given, but an application proves itself in one way"),
+                "keep one of them; to replace one, list two under the same key",
+            );
+            return Setting::Wrong;
+        }
+    };
+    let credential = match key {
+        "client_secret" => one_or_two(node, secret).map(Credential::Secrets),
+        "client_certificate" => one_or_two(node, certificate).map(Credential::Certificates),
+        "federated_token_file" => node.text().map(|path| federated_token_file(node, &node.context().path(path))),
+        _ => managed_identity(node).map(Credential::ManagedIdentity),
+    };
+    credential.map_or(Setting::Wrong, |credential| Setting::Value(Arc::new(credential)))
+}
+
+/// The federated token that the platform's variables name (Azure Workload Identity, "Mutating Admission Webhook").
+pub(super) fn from_environment(section: &Section<'_>) -> Option<Arc<Credential>> {
+    let file = section.context().outside.variable("AZURE_FEDERATED_TOKEN_FILE").filter(|file| !file.is_empty())?;
+    Some(Arc::new(Credential::FederatedTokenFile(file.into())))
+}
+
+fn one_or_two<T>(node: &Node<'_>, read: impl Fn(&Node<'_>) -> Option<T>) -> Option<Vec<T>> {
+    let items = node.items();
+    if items.is_empty() || items.len() > MOST {
+        node.problem(
+            format!("{} entries are listed, but one serves and one more may replace it", items.len()),
+            "list one or two",
+        );
+        return None;
+    }
+    let read: Vec<Option<T>> = items.iter().map(read).collect();
+    read.into_iter().collect()
+}
+
+fn secret(node: &Node<'_>) -> Option<NotedSecret> {
+    let (text, file) = secrets::read_source(node, &["expires"])?;
+    if is_guid(&text) {
+        node.context().note(format!(
+            "{} has the form of a secret's id; Entra wants the secret's value, which it shows only once",
+            node.path()
+        ));
+    }
+    let expires = if node.is_table() { node.section().get("expires") } else { None };
+    let expires = match expires {
+        Some(node) => Some(node.read(date)?),
+        None => None,
+    };
+    Some(NotedSecret { secret: Renewable { value: Arc::new(ClientSecret::new(text)), file }, expires })
+}
+
+/// A day, as its first second in UTC: early rather than late.
+fn date(text: &str) -> Result<UnixTime, Wrong> {
+    UnixTime::parse_day(text).map_or_else(
+        || wrong(format!("{} is not a date", quoted(text)), "write year, month and day, such as `2027-01-31`"),
+        Ok,
+    )
+}
+
+fn certificate(node: &Node<'_>) -> Option<ClientCertificate> {
+    let section = node.section();
+    let path = |key| section.get(key).map(|node| node.text().map(|text| node.context().path(text)));
+    let (certificate, private_key) = (path("certificate"), path("private_key"));
+    if certificate.is_none() {
+        section.missing("certificate", "", "name a PEM file, or a PKCS#12 file with the key in it");
+    }
+    let password = section.get("password").map(|node| {
+        let (text, file) = secrets::read_source(&node, &[])?;
+        Some(Renewable { value: Arc::new(CertificatePassword::new(text)), file })
+    });
+    let algorithm = section.get("algorithm").map(|node| {
+        node.read(|text| choice(text, &[("PS256", SigningAlgorithm::Ps256), ("RS256", SigningAlgorithm::Rs256)]))
+    });
+    section.finish();
+    let found = ClientCertificate {
+        certificate: certificate??,
+        private_key: given(private_key)?,
+        password: given(password)?,
+        algorithm: algorithm.unwrap_or(Some(SigningAlgorithm::default()))?,
+    };
+    check(&section, &found)?;
+    Some(found)
+}
+
+/// What was not given is no mistake; what was given wrongly has been reported.
+fn given<T>(value: Option<Option<T>>) -> Option<Option<T>> {
+    match value {
+        None => Some(None),
+        Some(read) => read.map(Some),
+    }
+}
+
+/// A certificate that cannot be used is a mistake; one that is out of date may be replaced while the program runs.
+fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<()> {
+    let context = section.context();
+    let key_node = section.get("private_key").or_else(|| section.get("certificate"))?;
+    let read = |key: &'static str, path: &Path| {
+        let content = context.outside.read(path);
+        content
+            .map_err(|error| {
+                let hint = "name a file that the user who runs Gatepost can read";
+                section.get(key).inspect(|node| {
+                    node.problem(format!("`{}` cannot be read: {error}", path.display()), hint);
+                });
+            })
+            .ok()
+    };
+    let certificate = read("certificate", &found.certificate)?;
+    let private_key = given(found.private_key.as_deref().map(|path| read("private_key", path)))?;
+    let key_file = found.private_key.as_ref().unwrap_or(&found.certificate);
+    if context.outside.world_readable(key_file) {
+        let shown = key_file.display();
+        context.note(format!(
+            "everybody on this machine can read the private key in `{shown}`; take that right away with `chmod o-r {shown}`"
+        ));
+    }
+    let password = found.password.as_ref().map(|password| &*password.value);
+    let key = match SigningKey::read(&certificate, private_key.as_deref(), password) {
+        Ok(key) => key,
+        Err(error) => {
+            let node = if error.is_about_key() { Some(key_node) } else { section.get("certificate") }?;
+            let path = if error.is_about_key() { key_file } else { &found.certificate };
+            node.problem(format!("`{}` is not usable: {error}", path.display()), error.remedy());
+            return None;
+        }
+    };
+    let (now, shown) = (Clock::system().unix_time(), found.certificate.display());
+    let replace = "replace the file, which needs no restart";
+    if now > key.not_after {
+        context.note(format!("the certificate in `{shown}` expired on {}; {replace}", key.not_after));
+    } else if now < key.not_before {
+        context.note(format!("the certificate in `{shown}` is not valid before {}; {replace}", key.not_before));
+    }
+    Some(())
+}
+
+fn federated_token_file(node: &Node<'_>, path: &Path) -> Credential {
+    // Whoever writes it may come later than Gatepost.
+    if let Err(error) = node.context().outside.read(path) {
+        node.context().note(format!(
+            "`{}` cannot be read: {error}; nobody can log in with it until the platform writes it",
+            path.display()
+        ));
+    }
+    Credential::FederatedTokenFile(path.to_owned())
+}
+
+fn managed_identity(node: &Node<'_>) -> Option<ManagedIdentity> {
+    let identity = node.read(|text| match text {
+        "system" => Ok(None),
+        id => client_id(id).map(Some).or_else(|_| {
+            let hint = "write `system`, or the client id of a user-assigned identity";
+            wrong(format!("{} is not a managed identity", quoted(text)), hint)
+        }),
+    })?;
+    let endpoint = identity_endpoint(node)?;
+    if let (IdentityEndpoint::Arc { .. }, Some(_)) = (&endpoint, &identity) {
+        node.problem("Azure Arc knows no identity but the system's", "write `managed_identity: system`");
+        return None;
+    }
+    Some(ManagedIdentity { client_id: identity, endpoint })
+}
+
+/// Which platform this is, by the variables that it sets. They come from outside, so they may not lead elsewhere.
+fn identity_endpoint(node: &Node<'_>) -> Option<IdentityEndpoint> {
+    const ENDPOINT: &str = "IDENTITY_ENDPOINT";
+    let context = node.context();
+    let variable = |name| context.outside.variable(name).filter(|value| !value.is_empty());
+    let Some(url) = variable(ENDPOINT) else { return Some(IdentityEndpoint::Imds) };
+    let refuse = |reason: &str| {
+        context.problem(
+            Place::Environment(ENDPOINT.to_owned()),
+            "",
+            format!("{} {reason}", quoted(&url)),
+            "leave the variable as the platform sets it, or remove it where there is none",
+        );
+    };
+    let Some(parsed) = Url::parse(&url).ok().filter(|url| url.scheme() == "http") else {
+        refuse("is not an `http` address");
+        return None;
+    };
+    let (on_this_machine, nearby) = match parsed.host() {
+        Some(Host::Domain(name)) => (name == "localhost", name == "localhost"),
+        Some(Host::Ipv4(ip)) => (ip.is_loopback(), ip.is_loopback() || ip.is_private() || ip.is_link_local()),
+        Some(Host::Ipv6(ip)) => (ip.is_loopback(), IpAddr::V6(ip).is_loopback() || ip.is_unique_local()),
+        None => (false, false),
+    };
+    match (variable("IDENTITY_HEADER"), variable("IMDS_ENDPOINT")) {
+        (Some(_), _) if !nearby => refuse("does not lead to this machine or a private network"),
+        (Some(key), _) => {
+            return Some(IdentityEndpoint::AppService { url: parsed, key: Arc::new(IdentityKey::new(key)) });
+        }
+        (None, Some(_)) if !on_this_machine => refuse("does not lead to this machine"),
+        (None, Some(_)) => return Some(IdentityEndpoint::Arc { url: parsed }),
+        (None, None) => refuse("comes without `IDENTITY_HEADER` (App Service) or `IMDS_ENDPOINT` (Azure Arc)"),
+    }
+    None
+}

@@ -1,0 +1,106 @@
+//! A client assertion (RFC 7523 §2.2, §3): a JWT by which an application proves that it has its certificate's key, in the
+//! form that Entra takes (Microsoft, "Microsoft identity platform application authentication certificate credentials").
+//! Pure: the time is an argument, and is Entra's as far as that is known.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::json;
+
+use crate::clock::UnixTime;
+use crate::oauth::certificate::{SigningAlgorithm, SigningKey};
+use crate::secret::ClientAssertion;
+
+/// How long an assertion is good. Each serves one request; the rest is for a slow network.
+pub const LIFETIME: Duration = Duration::from_secs(600);
+
+/// An assertion begins so long ago: no two clocks agree to the second.
+const LEEWAY: Duration = Duration::from_secs(60);
+
+/// What an assertion says.
+#[derive(Clone, Copy, Debug)]
+pub struct Claims<'a> {
+    /// The token endpoint, exactly as it is asked.
+    pub audience: &'a str,
+    /// The application (client) id: issuer and subject.
+    pub client_id: &'a str,
+    /// A GUID that no other assertion has.
+    pub id: &'a str,
+    /// The time at the token endpoint.
+    pub now: UnixTime,
+}
+
+impl Claims<'_> {
+    /// The assertion; `None` when there is no randomness for its signature.
+    pub fn sign(&self, key: &SigningKey, algorithm: SigningAlgorithm) -> Option<ClientAssertion> {
+        let header = match algorithm {
+            SigningAlgorithm::Ps256 => {
+                json!({"alg": "PS256", "typ": "JWT", "x5t#S256": URL_SAFE_NO_PAD.encode(key.sha256())})
+            }
+            SigningAlgorithm::Rs256 => json!({"alg": "RS256", "typ": "JWT", "x5t": URL_SAFE_NO_PAD.encode(key.sha1())}),
+        };
+        let from = UnixTime(self.now.0.saturating_sub(LEEWAY.as_secs()));
+        let claims = json!({
+            "aud": self.audience,
+            "iss": self.client_id,
+            "sub": self.client_id,
+            "jti": self.id,
+            "nbf": from.0,
+            "iat": from.0,
+            "exp": self.now.after(LIFETIME).0,
+        });
+        let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let signed = format!("{}.{}", encode(&header), encode(&claims));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(algorithm, signed.as_bytes())?);
+        Some(ClientAssertion::new(format!("{signed}.{signature}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
+    use rustls::pki_types::CertificateDer;
+    use rustls::pki_types::pem::PemObject as _;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::oauth::certificate::tests::made;
+
+    #[test]
+    fn it_says_what_entra_wants_to_hear_under_a_signature_that_holds() {
+        let (certificate, private_key) = made((2026, 2028));
+        let key = SigningKey::read(certificate.as_bytes(), Some(private_key.as_bytes()), None).unwrap();
+        let claims = Claims {
+            audience: "https://login.example/t/oauth2/v2.0/token",
+            client_id: "c",
+            id: "j",
+            now: UnixTime(1_000),
+        };
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).unwrap();
+        for (algorithm, name, thumbprint, verification) in [
+            (SigningAlgorithm::Ps256, "PS256", "x5t#S256", &RSA_PSS_2048_8192_SHA256),
+            (SigningAlgorithm::Rs256, "RS256", "x5t", &RSA_PKCS1_2048_8192_SHA256),
+        ] {
+            let assertion = claims.sign(&key, algorithm).unwrap();
+            let (signed, signature) = assertion.expose().rsplit_once('.').unwrap();
+            let signature = URL_SAFE_NO_PAD.decode(signature).unwrap();
+            let public = UnparsedPublicKey::new(verification, &parsed.public_key().subject_public_key.data);
+            public.verify(signed.as_bytes(), &signature).unwrap();
+            let part = |n: usize| -> Value {
+                let part = signed.split('.').nth(n).unwrap();
+                serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).unwrap()).unwrap()
+            };
+            let octets = if name == "PS256" { &key.sha256()[..] } else { &key.sha1()[..] };
+            assert_eq!(part(0), json!({"alg": name, "typ": "JWT", thumbprint: URL_SAFE_NO_PAD.encode(octets)}));
+            assert_eq!(
+                part(1),
+                json!({
+                    "aud": "https://login.example/t/oauth2/v2.0/token",
+                    "iss": "c", "sub": "c", "jti": "j", "nbf": 940, "iat": 940, "exp": 1_600,
+                })
+            );
+        }
+    }
+}

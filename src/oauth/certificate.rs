@@ -1,0 +1,383 @@
+//! The certificate with which an application proves itself, and its private key: from PEM (RFC 7468), from PEM with an
+//! encrypted key (PKCS#8 with PBES2, RFC 8018 §6.2), or from PKCS#12 (RFC 7292). Pure: reading files is for the caller.
+//!
+//! Only RSA keys: Microsoft describes no other for client assertions ("Microsoft identity platform application
+//! authentication certificate credentials").
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::KeyPair;
+use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding};
+use p12_keystore::Pkcs12Archive;
+use pkcs8::EncryptedPrivateKeyInfoRef;
+use pkcs8::der::SecretDocument;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::parse_x509_certificate;
+use zeroize::Zeroizing;
+
+use crate::clock::UnixTime;
+use crate::secret::CertificatePassword;
+
+/// The way an assertion is signed, and the thumbprint that goes with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum SigningAlgorithm {
+    /// RSASSA-PSS (RFC 7518 §3.5) with the SHA-256 thumbprint `x5t#S256`: what Microsoft asks for today.
+    #[default]
+    Ps256,
+    /// RSASSA-PKCS1-v1_5 (RFC 7518 §3.3) with the SHA-1 thumbprint `x5t`: the older form, for AD FS and old registrations.
+    Rs256,
+}
+
+/// Why certificate and key cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CertificateError {
+    /// No certificate in PEM form.
+    #[error("there is no certificate in it")]
+    NoCertificate,
+    /// What should be a certificate is none.
+    #[error("the certificate in it is damaged")]
+    DamagedCertificate,
+    /// No private key in PEM form.
+    #[error("there is no private key in it")]
+    NoPrivateKey,
+    /// The key is encrypted, and no password is configured.
+    #[error("the private key is encrypted, and no password is configured")]
+    NoPassword,
+    /// The key is encrypted in the form of OpenSSL before 1.0.
+    #[error("the private key is encrypted in an outdated form")]
+    OutdatedEncryption,
+    /// The password does not open the file, or the file is damaged.
+    #[error("the password does not open it, or it is damaged or encrypted in an unknown way")]
+    WrongPassword,
+    /// Not an RSA key of 2048 to 8192 bits.
+    #[error("the private key is not an RSA key of 2048 bits or more")]
+    UnsupportedKey,
+    /// The key is not the certificate's.
+    #[error("the private key does not belong to the certificate")]
+    Mismatch,
+}
+
+impl CertificateError {
+    /// What to do, one sentence.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::NoCertificate | Self::DamagedCertificate => {
+                "name the PEM file with the certificate that Entra shows for the application, or a PKCS#12 file"
+            }
+            Self::NoPrivateKey => "name the PEM file with the certificate's key as `private_key`",
+            Self::NoPassword => "set `client_certificate.password`",
+            Self::OutdatedEncryption => "convert it with `openssl pkcs8 -topk8`",
+            Self::WrongPassword => "correct `client_certificate.password`, or export the file anew with AES encryption",
+            Self::UnsupportedKey => "make a new certificate with an RSA key, and upload it to the application in Entra",
+            Self::Mismatch => "name the key that the certificate was made for",
+        }
+    }
+
+    /// True when the key's file is at fault rather than the certificate's.
+    pub fn is_about_key(self) -> bool {
+        !matches!(self, Self::NoCertificate | Self::DamagedCertificate)
+    }
+}
+
+/// A certificate and its private key, known to belong together.
+pub struct SigningKey {
+    key: KeyPair,
+    sha256: [u8; 32],
+    sha1: [u8; 20],
+    /// First second of its validity.
+    pub not_before: UnixTime,
+    /// Last second of its validity.
+    pub not_after: UnixTime,
+}
+
+impl SigningKey {
+    /// Reads PEM or PKCS#12. `private_key` is the content of the key's file; without it the key is in `certificate`, too.
+    /// Takes some 0.1 s of computing when there is a password.
+    ///
+    /// # Errors
+    /// [`CertificateError`]. An expired certificate is none: see [`SigningKey::not_after`].
+    pub fn read(
+        certificate: &[u8],
+        private_key: Option<&[u8]>,
+        password: Option<&CertificatePassword>,
+    ) -> Result<Self, CertificateError> {
+        if !is_pem(certificate) && private_key.is_none() && certificate.first() == Some(&SEQUENCE) {
+            return from_pkcs12(certificate, password);
+        }
+        let leaf = CertificateDer::pem_slice_iter(certificate)
+            .next()
+            .ok_or(CertificateError::NoCertificate)?
+            .map_err(|_| CertificateError::DamagedCertificate)?;
+        Self::new(&leaf, key_from_pem(private_key.unwrap_or(certificate), password)?)
+    }
+
+    fn new(certificate: &[u8], key: KeyPair) -> Result<Self, CertificateError> {
+        let (_, parsed) = parse_x509_certificate(certificate).map_err(|_| CertificateError::DamagedCertificate)?;
+        // For RSA both are the `RSAPublicKey` of RFC 8017 A.1.1.
+        if parsed.public_key().subject_public_key.data != key.public_key().as_ref() {
+            return Err(CertificateError::Mismatch);
+        }
+        let unix = |seconds: i64| UnixTime(u64::try_from(seconds).unwrap_or(0));
+        let validity = parsed.validity();
+        Ok(Self {
+            key,
+            sha256: thumbprint(&digest::SHA256, certificate),
+            sha1: thumbprint(&digest::SHA1_FOR_LEGACY_USE_ONLY, certificate),
+            not_before: unix(validity.not_before.timestamp()),
+            not_after: unix(validity.not_after.timestamp()),
+        })
+    }
+
+    /// The SHA-256 digest of the certificate (RFC 7515 §4.1.8).
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.sha256
+    }
+
+    /// The SHA-1 digest of the certificate (RFC 7515 §4.1.7); Entra shows it as the certificate's thumbprint.
+    pub fn sha1(&self) -> &[u8; 20] {
+        &self.sha1
+    }
+
+    /// Signs; `None` when there is no randomness.
+    pub fn sign(&self, algorithm: SigningAlgorithm, message: &[u8]) -> Option<Vec<u8>> {
+        let encoding: &'static dyn RsaEncoding = match algorithm {
+            SigningAlgorithm::Ps256 => &RSA_PSS_SHA256,
+            SigningAlgorithm::Rs256 => &RSA_PKCS1_SHA256,
+        };
+        let mut signature = vec![0; self.key.public_modulus_len()];
+        self.key.sign(encoding, &SystemRandom::new(), message, &mut signature).ok()?;
+        Some(signature)
+    }
+}
+
+impl fmt::Debug for SigningKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SigningKey(…)")
+    }
+}
+
+/// The first octet of everything that is DER and structured.
+const SEQUENCE: u8 = 0x30;
+
+fn is_pem(content: &[u8]) -> bool {
+    memchr::memmem::find(content, b"-----BEGIN ").is_some()
+}
+
+fn from_pkcs12(content: &[u8], password: Option<&CertificatePassword>) -> Result<SigningKey, CertificateError> {
+    // A file without a password is one with an empty password.
+    let archive = Pkcs12Archive::from_pkcs12(content, password.map_or("", CertificatePassword::expose));
+    let archive = archive.map_err(|_| match password {
+        None => CertificateError::NoPassword,
+        Some(_) => CertificateError::WrongPassword,
+    })?;
+    if archive.certs.is_empty() {
+        return Err(CertificateError::NoCertificate);
+    }
+    let mut error = CertificateError::NoPrivateKey;
+    // The certificates of issuers may stand before the one that belongs to the key.
+    for bag in &archive.keys {
+        for certificate in &archive.certs {
+            let key = KeyPair::from_pkcs8(bag.key.as_der()).map_err(|_| CertificateError::UnsupportedKey);
+            match key.and_then(|key| SigningKey::new(certificate.cert.as_der(), key)) {
+                Ok(found) => return Ok(found),
+                Err(other) => error = other,
+            }
+        }
+    }
+    Err(error)
+}
+
+fn key_from_pem(content: &[u8], password: Option<&CertificatePassword>) -> Result<KeyPair, CertificateError> {
+    let has = |marker: &str| memchr::memmem::find(content, marker.as_bytes()).is_some();
+    if has(ENCRYPTED_KEY) {
+        let password = password.ok_or(CertificateError::NoPassword)?;
+        return decrypt(content, password);
+    }
+    if has("Proc-Type: 4,ENCRYPTED") {
+        return Err(CertificateError::OutdatedEncryption);
+    }
+    match PrivateKeyDer::from_pem_slice(content).map_err(|_| CertificateError::NoPrivateKey)? {
+        PrivateKeyDer::Pkcs8(key) => KeyPair::from_pkcs8(key.secret_pkcs8_der()),
+        PrivateKeyDer::Pkcs1(key) => KeyPair::from_der(key.secret_pkcs1_der()),
+        _ => return Err(CertificateError::UnsupportedKey),
+    }
+    .map_err(|_| CertificateError::UnsupportedKey)
+}
+
+const ENCRYPTED_KEY: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----";
+const ENCRYPTED_KEY_END: &str = "-----END ENCRYPTED PRIVATE KEY-----";
+
+fn decrypt(content: &[u8], password: &CertificatePassword) -> Result<KeyPair, CertificateError> {
+    // The file may hold the certificate before the key, and text around both.
+    let start = memchr::memmem::find(content, ENCRYPTED_KEY.as_bytes()).unwrap_or(0);
+    let end = memchr::memmem::rfind(content, ENCRYPTED_KEY_END.as_bytes())
+        .map_or(content.len(), |at| at + ENCRYPTED_KEY_END.len());
+    let block = content.get(start..end).and_then(|block| std::str::from_utf8(block).ok());
+    // Line ends are those of whoever wrote the file; the parser wants one kind.
+    let block = Zeroizing::new(block.ok_or(CertificateError::NoPrivateKey)?.replace('\r', ""));
+    let (_, sealed) = SecretDocument::from_pem(&block).map_err(|_| CertificateError::NoPrivateKey)?;
+    let opened = EncryptedPrivateKeyInfoRef::try_from(sealed.as_bytes())
+        .and_then(|sealed| sealed.decrypt(password.expose()))
+        .map_err(|_| CertificateError::WrongPassword)?;
+    KeyPair::from_pkcs8(opened.as_bytes()).map_err(|_| CertificateError::UnsupportedKey)
+}
+
+fn thumbprint<const N: usize>(algorithm: &'static digest::Algorithm, certificate: &[u8]) -> [u8; N] {
+    let mut octets = [0; N];
+    octets.copy_from_slice(digest::digest(algorithm, certificate).as_ref());
+    octets
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::process::{Command, Stdio};
+
+    use p12_keystore::{Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+    use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
+
+    use super::*;
+
+    /// Self-signed, with an RSA key of 2048 bits; certificate and key as PEM.
+    pub(crate) fn made(years: (i32, i32)) -> (String, String) {
+        let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        let mut params = CertificateParams::new(["gatepost.example".to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+        params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+        (params.self_signed(&key).unwrap().pem(), key.serialize_pem())
+    }
+
+    fn password(text: &str) -> CertificatePassword {
+        CertificatePassword::new(text.to_owned())
+    }
+
+    fn error(certificate: &str, key: Option<&str>, with: Option<&str>) -> CertificateError {
+        let with = with.map(password);
+        SigningKey::read(certificate.as_bytes(), key.map(str::as_bytes), with.as_ref()).unwrap_err()
+    }
+
+    /// What `openssl` makes of its input; another implementation than the one that reads it here.
+    fn openssl(arguments: &[&str], input: &str) -> Vec<u8> {
+        let child =
+            Command::new("openssl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.as_ref().unwrap(), input.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert!(output.status.success(), "{arguments:?}");
+        output.stdout
+    }
+
+    #[test]
+    fn certificate_and_key_are_read_from_two_files_or_one() {
+        let (certificate, key) = made((2026, 2028));
+        let read = SigningKey::read(certificate.as_bytes(), Some(key.as_bytes()), None).unwrap();
+        assert_eq!((read.not_before, read.not_after), (UnixTime(1_767_225_600), UnixTime(1_830_297_600)));
+        let fingerprint = |digest: &str, octets: &[u8]| {
+            let shown = openssl(&["x509", "-noout", "-fingerprint", digest], &certificate);
+            let shown = String::from_utf8(shown).unwrap();
+            let hex: Vec<String> = octets.iter().map(|octet| format!("{octet:02X}")).collect();
+            assert!(shown.trim().ends_with(&format!("={}", hex.join(":"))), "{shown}");
+        };
+        fingerprint("-sha256", read.sha256());
+        fingerprint("-sha1", read.sha1());
+        for both in [format!("{certificate}{key}"), format!("{key}\n{certificate}")] {
+            let read = SigningKey::read(both.as_bytes(), None, None).unwrap();
+            assert_eq!(read.sha256(), SigningKey::read(both.as_bytes(), None, None).unwrap().sha256());
+        }
+        let traditional = openssl(&["rsa", "-traditional"], &key);
+        assert!(traditional.starts_with(b"-----BEGIN RSA PRIVATE KEY-----"));
+        SigningKey::read(certificate.as_bytes(), Some(&traditional), None).unwrap();
+    }
+
+    #[test]
+    fn an_encrypted_key_opens_with_its_password_only() {
+        let (certificate, key) = made((2026, 2028));
+        let today = ["pkcs8", "-topk8", "-v2", "aes-256-cbc", "-passout", "pass:pass word"];
+        let before = ["pkcs8", "-topk8", "-v2", "des3", "-v2prf", "hmacWithSHA1", "-passout", "pass:pass word"];
+        for how in [&today[..], &before] {
+            let sealed = String::from_utf8(openssl(how, &key)).unwrap();
+            let both = format!("{certificate}{}", sealed.replace('\n', "\r\n"));
+            let word = password("pass word");
+            SigningKey::read(certificate.as_bytes(), Some(sealed.as_bytes()), Some(&word)).unwrap();
+            SigningKey::read(both.as_bytes(), None, Some(&word)).unwrap();
+            assert_eq!(error(&both, None, Some("password")), CertificateError::WrongPassword);
+            assert_eq!(error(&both, None, None), CertificateError::NoPassword);
+        }
+        let outdated = openssl(&["rsa", "-traditional", "-aes128", "-passout", "pass:x"], &key);
+        let outdated = String::from_utf8(outdated).unwrap();
+        assert_eq!(error(&certificate, Some(&outdated), Some("x")), CertificateError::OutdatedEncryption);
+    }
+
+    #[test]
+    fn pkcs12_is_read_as_openssl_and_windows_write_it() {
+        let (certificate, key) = made((2026, 2028));
+        let (issuer, _) = made((2026, 2028));
+        let both = format!("{key}{certificate}{issuer}");
+        let word = password("päss");
+        for how in [
+            &["pkcs12", "-export", "-passout", "pass:päss"][..],
+            &["pkcs12", "-export", "-passout", "pass:päss", "-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES"],
+        ] {
+            let file = openssl(how, &both);
+            let read = SigningKey::read(&file, None, Some(&word)).unwrap();
+            let expected = SigningKey::read(certificate.as_bytes(), Some(key.as_bytes()), None).unwrap();
+            assert_eq!(read.sha256(), expected.sha256(), "the certificate of the key, not that of an issuer");
+            let refused = |with: Option<&CertificatePassword>| SigningKey::read(&file, None, with).unwrap_err();
+            assert_eq!(refused(Some(&password("other"))), CertificateError::WrongPassword);
+            assert_eq!(refused(None), CertificateError::NoPassword);
+            assert_eq!(
+                SigningKey::read(&file[..file.len() / 2], None, Some(&word)).unwrap_err(),
+                CertificateError::WrongPassword
+            );
+        }
+    }
+
+    #[test]
+    fn pkcs12_without_a_password_and_with_the_wrong_key() {
+        let (certificate, _) = made((2026, 2028));
+        let (_, other_key) = made((2026, 2028));
+        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let PrivateKeyDer::Pkcs8(key) = PrivateKeyDer::from_pem_slice(other_key.as_bytes()).unwrap() else { panic!() };
+        let chain = PrivateKeyChain::new(
+            "1",
+            PrivateKey::from_der(key.secret_pkcs8_der()).unwrap(),
+            [Certificate::from_der(&der).unwrap()],
+        );
+        let mut store = KeyStore::new();
+        store.add_entry("x", KeyStoreEntry::PrivateKeyChain(chain));
+        let writer = store.writer("").encryption_algorithm(EncryptionAlgorithm::PbeWithHmacSha256AndAes256);
+        let file = writer.encryption_iterations(10).mac_iterations(10).write().unwrap();
+        assert_eq!(SigningKey::read(&file, None, None).unwrap_err(), CertificateError::Mismatch);
+    }
+
+    #[test]
+    fn everything_else_is_told_apart() {
+        let (certificate, key) = made((2026, 2028));
+        let (_, other) = made((2026, 2028));
+        let elliptic = rcgen::generate_simple_self_signed(["x".to_owned()]).unwrap();
+        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let broken_key = "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----\n";
+        assert_eq!(error(&certificate, Some(&other), None), CertificateError::Mismatch);
+        assert_eq!(error("", Some(&key), None), CertificateError::NoCertificate);
+        assert_eq!(error(&key, None, None), CertificateError::NoCertificate);
+        assert_eq!(error(broken, Some(&key), None), CertificateError::DamagedCertificate);
+        assert_eq!(error(&certificate, None, None), CertificateError::NoPrivateKey);
+        assert_eq!(error(&certificate, Some(&certificate), None), CertificateError::NoPrivateKey);
+        assert_eq!(error(&certificate, Some(broken_key), None), CertificateError::UnsupportedKey);
+        assert_eq!(
+            error(&elliptic.cert.pem(), Some(&elliptic.signing_key.serialize_pem()), None),
+            CertificateError::UnsupportedKey
+        );
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_octets_make_it_panic(mut octets in proptest::collection::vec(proptest::num::u8::ANY, 0..300)) {
+            let word = password("x");
+            let _ = SigningKey::read(&octets, None, Some(&word));
+            octets.insert(0, SEQUENCE);
+            let _ = SigningKey::read(&octets, None, Some(&word));
+        }
+    }
+}

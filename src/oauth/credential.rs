@@ -1,0 +1,339 @@
+//! The credentials of applications in use: which of two serves, files read again when they change, and for each request
+//! what proves the application.
+//!
+//! A credential that cannot be used is nobody's wrong password, and passes as soon as its file is put right:
+//! [`CredentialError`] says which file, and what to do.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use dashmap::DashMap;
+use serde::Deserialize;
+
+use crate::clock::{Clock, UnixTime};
+use crate::config::{ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
+use crate::oauth::assertion::Claims;
+use crate::oauth::certificate::{CertificateError, SigningKey};
+use crate::oauth::endpoint::guid;
+use crate::oauth::grant::{Ask, ClientProof, TokenKey};
+use crate::oauth::skew::Skews;
+use crate::oauth::watched::{Seen, Watched, content};
+use crate::secret::{CertificatePassword, ClientAssertion, ClientSecret};
+
+/// Why an application cannot prove itself. Entra was not asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CredentialError {
+    /// A file cannot be read.
+    #[error("`{path}` cannot be read: {reason}")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// Certificate or key cannot be used.
+    #[error("`{path}` is not usable: {error}")]
+    Certificate {
+        /// The certificate's file, or the key's.
+        path: PathBuf,
+        /// Why.
+        error: CertificateError,
+    },
+    /// The certificate has expired.
+    #[error("the certificate in `{path}` expired on {since}")]
+    Expired {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Its last second.
+        since: UnixTime,
+    },
+    /// The certificate is for later.
+    #[error("the certificate in `{path}` is not valid before {from}")]
+    NotYetValid {
+        /// The certificate's file.
+        path: PathBuf,
+        /// Its first second.
+        from: UnixTime,
+    },
+    /// The file of a secret holds none.
+    #[error("`{path}` holds no secret, which is one line of text")]
+    NoSecret {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file of a federated token cannot be read.
+    #[error("`{path}` cannot be read: {reason}")]
+    UnreadableToken {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        reason: String,
+    },
+    /// The file of a federated token holds none.
+    #[error("`{path}` holds no token, which is three parts of base64 with dots between them")]
+    NoToken {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The federated token was not renewed in time.
+    #[error("the token in `{path}` expired on {since}")]
+    StaleToken {
+        /// The file.
+        path: PathBuf,
+        /// Its end.
+        since: UnixTime,
+    },
+    /// A disk does not answer.
+    #[error("its files cannot be read in time")]
+    Slow,
+    /// The system gives no randomness to sign with.
+    #[error("there is no randomness to sign with")]
+    NoRandomness,
+    /// A managed identity does not come this way.
+    #[error("a managed identity proves itself to nobody")]
+    NoProof,
+}
+
+impl CredentialError {
+    /// What to do, one sentence.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Unreadable { .. } => {
+                "make the file readable for the user that runs Gatepost; it is read again by itself"
+            }
+            Self::Certificate { error, .. } => error.remedy(),
+            Self::Expired { .. } => {
+                "upload a new certificate to the application in Entra and replace the files, which needs no restart"
+            }
+            Self::NotYetValid { .. } => "use the old certificate until then, or let a time service set the clock",
+            Self::NoSecret { .. } => "write the secret's value into the file; it is read again by itself",
+            Self::UnreadableToken { .. } => {
+                "let the platform write the file, readable for the user that runs Gatepost; it is read for every request"
+            }
+            Self::NoToken { .. } | Self::StaleToken { .. } => {
+                "find out why the platform does not renew the file; it is read again for every request"
+            }
+            Self::Slow => "look at the disk, or at the network behind it",
+            Self::NoRandomness | Self::NoProof => "report it with the log",
+        }
+    }
+}
+
+type WatchedFiles<T> = Watched<T, CredentialError>;
+
+/// The file of a certificate, and that of its key.
+type CertificateFiles = (PathBuf, Option<PathBuf>);
+
+/// The credentials of all applications, as far as they were used.
+#[derive(Debug)]
+pub struct Credentials {
+    clock: Clock,
+    certificates: DashMap<CertificateFiles, Arc<WatchedFiles<SigningKey>>>,
+    secrets: DashMap<PathBuf, Arc<WatchedFiles<ClientSecret>>>,
+    /// Which of two Entra took last, by [`Ask::throttle_key`].
+    preferred: DashMap<TokenKey, usize>,
+    skews: Skews,
+}
+
+impl Credentials {
+    /// Nothing is read yet.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            certificates: DashMap::new(),
+            secrets: DashMap::new(),
+            preferred: DashMap::new(),
+            skews: Skews::default(),
+        }
+    }
+
+    /// The credentials to try, by number: first the one that Entra took last.
+    pub fn order(&self, ask: &Ask) -> Vec<usize> {
+        let count = match &*ask.application.credential {
+            Credential::Secrets(secrets) => secrets.len(),
+            Credential::Certificates(certificates) => certificates.len(),
+            Credential::None | Credential::FederatedTokenFile(_) | Credential::ManagedIdentity(_) => 1,
+        };
+        let preferred = self.preferred.get(&ask.throttle_key()).map_or(0, |number| *number);
+        let mut order: Vec<usize> = (0..count).collect();
+        order.sort_by_key(|number| *number != preferred);
+        order
+    }
+
+    /// Entra took this one.
+    pub fn taken(&self, ask: &Ask, number: usize) {
+        let key = ask.throttle_key();
+        if self.preferred.get(&key).map_or(0, |preferred| *preferred) == number {
+            return;
+        }
+        self.preferred.insert(key, number);
+        tracing::info!(
+            client_id = ask.application.client_id,
+            credential = number + 1,
+            "Entra takes another of the application's two credentials than before, which serves from now on"
+        );
+    }
+
+    /// Learns the time at an authority from an answer that came from there.
+    pub fn heard(&self, authority: &str, date: Option<&str>) {
+        if let Some(date) = date {
+            self.skews.learn(authority, date, self.clock.unix_time());
+        }
+    }
+
+    /// What proves the application in its next request. Reads files, each only when it has changed, a federated token
+    /// always; they are read aside, so that a slow disk holds up nobody else.
+    ///
+    /// # Errors
+    /// [`CredentialError`]
+    pub async fn prove(&self, ask: &Ask, number: usize) -> Result<ClientProof, CredentialError> {
+        let now = self.skews.there(&ask.authority(), self.clock.unix_time());
+        let application = &ask.application;
+        match &*application.credential {
+            Credential::None => Ok(ClientProof::None),
+            Credential::Secrets(secrets) => match secrets.get(number) {
+                Some(NotedSecret { secret, .. }) => self.secret(secret).await.map(ClientProof::Secret),
+                None => Ok(ClientProof::None),
+            },
+            Credential::Certificates(certificates) => {
+                let Some(certificate) = certificates.get(number) else { return Ok(ClientProof::None) };
+                let key = self.signing_key(certificate).await?;
+                check_validity(&key, &certificate.certificate, now)?;
+                let (audience, id) = (ask.token_url(), guid());
+                let claims = Claims { audience: audience.as_str(), client_id: &application.client_id, id: &id, now };
+                let assertion = claims.sign(&key, certificate.algorithm).ok_or(CredentialError::NoRandomness)?;
+                Ok(ClientProof::Assertion(assertion))
+            }
+            Credential::FederatedTokenFile(file) => {
+                let file = file.clone();
+                aside(move || federated_token(&file, now)).await.map(ClientProof::Assertion)
+            }
+            Credential::ManagedIdentity(_) => Err(CredentialError::NoProof),
+        }
+    }
+
+    /// The end of a certificate's validity, if it can be read.
+    pub(super) async fn expiry(&self, certificate: &ClientCertificate) -> Option<UnixTime> {
+        self.signing_key(certificate).await.ok().map(|key| key.not_after)
+    }
+
+    async fn secret(&self, secret: &Renewable<ClientSecret>) -> Result<Arc<ClientSecret>, CredentialError> {
+        let Some(file) = secret.file.clone() else { return Ok(Arc::clone(&secret.value)) };
+        let watched = Arc::clone(&self.secrets.entry(file.clone()).or_default());
+        let at_start = Arc::clone(&secret.value);
+        let seen = aside(move || {
+            let mut seen = watched.look(&[&file], || {
+                let content = read(&file)?;
+                let line = secret_line(&content).ok_or_else(|| CredentialError::NoSecret { path: file.clone() })?;
+                Ok(ClientSecret::new(line.to_owned()))
+            });
+            seen.value.get_or_insert(at_start);
+            seen
+        });
+        in_use(seen.await)
+    }
+
+    async fn signing_key(&self, certificate: &ClientCertificate) -> Result<Arc<SigningKey>, CredentialError> {
+        let files = (certificate.certificate.clone(), certificate.private_key.clone());
+        let watched = Arc::clone(&self.certificates.entry(files.clone()).or_default());
+        let password =
+            certificate.password.as_ref().map(|password| (Arc::clone(&password.value), password.file.clone()));
+        let seen = aside(move || {
+            let password_file = password.as_ref().and_then(|(_, file)| file.as_deref());
+            let (certificate, key) = (files.0.as_path(), files.1.as_deref());
+            let all: Vec<&Path> = [Some(certificate), key, password_file].into_iter().flatten().collect();
+            watched.look(&all, || signing_key(certificate, key, password.as_ref()))
+        });
+        in_use(seen.await)
+    }
+}
+
+/// A newer file that cannot be used leaves the older content in use, and is told in the log.
+fn in_use<T>(seen: Seen<T, CredentialError>) -> Result<Arc<T>, CredentialError> {
+    match (seen.value, seen.error) {
+        (Some(value), error) => {
+            match error {
+                Some(error) if seen.news => tracing::warn!(
+                    "a changed credential cannot be used, and the one before it stays in use: {error}; \
+                     whoever runs Gatepost: {}",
+                    error.remedy()
+                ),
+                None if seen.news => tracing::info!("the changed credential can be used again"),
+                _ => {}
+            }
+            Ok(value)
+        }
+        (None, error) => Err(error.unwrap_or(CredentialError::NoProof)),
+    }
+}
+
+/// Runs what blocks where it holds up nobody.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        // It has panicked, and that goes on where it would have without the detour.
+        Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+        // The program ends, and nobody waits for the result any more.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+fn read(file: &Path) -> Result<zeroize::Zeroizing<Vec<u8>>, CredentialError> {
+    content(file).map_err(|error| CredentialError::Unreadable { path: file.to_owned(), reason: error.to_string() })
+}
+
+fn signing_key(
+    certificate: &Path,
+    private_key: Option<&Path>,
+    password: Option<&(Arc<CertificatePassword>, Option<PathBuf>)>,
+) -> Result<SigningKey, CredentialError> {
+    let chain = read(certificate)?;
+    let key = private_key.map(read).transpose()?;
+    let renewed = match password {
+        Some((_, Some(file))) => secret_line(&read(file)?).map(|line| CertificatePassword::new(line.to_owned())),
+        _ => None,
+    };
+    let password = renewed.as_ref().or(password.map(|(at_start, _)| &**at_start));
+    SigningKey::read(&chain, key.as_ref().map(|key| key.as_slice()), password).map_err(|error| {
+        let path = private_key.filter(|_| error.is_about_key()).unwrap_or(certificate);
+        CredentialError::Certificate { path: path.to_owned(), error }
+    })
+}
+
+fn check_validity(key: &SigningKey, path: &Path, now: UnixTime) -> Result<(), CredentialError> {
+    let path = || path.to_owned();
+    if now > key.not_after {
+        return Err(CredentialError::Expired { path: path(), since: key.not_after });
+    }
+    if now < key.not_before {
+        return Err(CredentialError::NotYetValid { path: path(), from: key.not_before });
+    }
+    Ok(())
+}
+
+/// The token in a file that another issuer renews. What is not a JWT (RFC 7519 §3), or is out of date, need not be sent.
+fn federated_token(file: &Path, now: UnixTime) -> Result<ClientAssertion, CredentialError> {
+    #[derive(Deserialize)]
+    struct End {
+        exp: Option<f64>,
+    }
+    let octets = content(file)
+        .map_err(|error| CredentialError::UnreadableToken { path: file.to_owned(), reason: error.to_string() })?;
+    let no_token = || CredentialError::NoToken { path: file.to_owned() };
+    let text = std::str::from_utf8(&octets).map_err(|_| no_token())?.trim();
+    let is_base64 = |part: &str| {
+        !part.is_empty() && part.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-' || octet == b'_')
+    };
+    let [header, claims, signature] = text.split('.').collect::<Vec<_>>()[..] else { return Err(no_token()) };
+    if ![header, claims, signature].into_iter().all(is_base64) {
+        return Err(no_token());
+    }
+    // A claim that cannot be read is for Entra to judge.
+    let end = URL_SAFE_NO_PAD.decode(claims).ok().and_then(|claims| serde_json::from_slice::<End>(&claims).ok()?.exp);
+    match end.map(|seconds| UnixTime(seconds.clamp(0.0, 1e15) as u64)) {
+        Some(since) if now >= since => Err(CredentialError::StaleToken { path: file.to_owned(), since }),
+        _ => Ok(ClientAssertion::new(text.to_owned())),
+    }
+}

@@ -1,0 +1,160 @@
+//! Certificates and secrets that come to an end: a list of them, and a word about each once a day from thirty days before.
+//! An application whose credential has expired is cut off without a warning from Entra.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Level;
+
+use crate::clock::UnixTime;
+use crate::config::{Application, Credential};
+use crate::oauth::credential::Credentials;
+
+const DAY: u64 = 24 * 3600;
+/// How often to look.
+pub const LOOK: Duration = Duration::from_secs(3600);
+/// From so many days before the end it is said once a day,
+const SAID: i64 = 30;
+/// from so many as a warning,
+const WARNED: i64 = 7;
+/// and from so many as an error.
+const URGENT: i64 = 1;
+
+/// A credential that comes to an end.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Expiry {
+    /// Of the application.
+    pub client_id: String,
+    /// Which credential: a clause for people, without any of it.
+    pub what: String,
+    /// Its end.
+    pub expires: UnixTime,
+}
+
+impl Expiry {
+    /// Whole days until the end; negative once it is past.
+    pub fn days_left(&self, now: UnixTime) -> i64 {
+        let signed = |time: UnixTime| i64::try_from(time.0).unwrap_or(i64::MAX);
+        signed(self.expires).saturating_sub(signed(now)).div_euclid(DAY.cast_signed())
+    }
+}
+
+/// Every end that is known, the nearest first: of certificates by their files as they are now, of secrets as noted.
+pub async fn list(credentials: &Credentials, applications: &[Arc<Application>]) -> Vec<Expiry> {
+    let mut found = Vec::new();
+    for application in applications {
+        let expiry = |what, expires| Expiry { client_id: application.client_id.clone(), what, expires };
+        match &*application.credential {
+            Credential::Certificates(certificates) => {
+                for certificate in certificates {
+                    if let Some(expires) = credentials.expiry(certificate).await {
+                        found.push(expiry(
+                            format!("the certificate in `{}`", certificate.certificate.display()),
+                            expires,
+                        ));
+                    }
+                }
+            }
+            Credential::Secrets(secrets) => {
+                let noted = secrets.iter().enumerate().filter_map(|(place, secret)| Some((place, secret.expires?)));
+                found.extend(noted.map(|(place, expires)| {
+                    let which = if secrets.len() == 1 { String::new() } else { format!(" {}", place + 1) };
+                    expiry(format!("client secret{which}"), expires)
+                }));
+            }
+            Credential::None | Credential::FederatedTokenFile(_) | Credential::ManagedIdentity(_) => {}
+        }
+    }
+    found.sort_by(|a, b| (a.expires, &a.client_id, &a.what).cmp(&(b.expires, &b.client_id, &b.what)));
+    found.dedup();
+    found
+}
+
+/// Remembers what was said, so that each end is told once a day.
+#[derive(Debug, Default)]
+pub struct Reminder {
+    said: HashMap<Expiry, i64>,
+}
+
+impl Reminder {
+    /// What is to be said now, and how loudly.
+    pub fn due(&mut self, expiries: &[Expiry], now: UnixTime) -> Vec<(Expiry, Level)> {
+        // What was replaced is over.
+        self.said.retain(|expiry, _| expiries.contains(expiry));
+        let mut due = Vec::new();
+        for expiry in expiries {
+            let days = expiry.days_left(now);
+            if days <= SAID && self.said.insert(expiry.clone(), days) != Some(days) {
+                let level = if days <= URGENT {
+                    Level::ERROR
+                } else if days <= WARNED {
+                    Level::WARN
+                } else {
+                    Level::INFO
+                };
+                due.push((expiry.clone(), level));
+            }
+        }
+        due
+    }
+
+    /// Writes what is due to the log.
+    pub fn tell(&mut self, expiries: &[Expiry], now: UnixTime) {
+        const WHAT_TO_DO: &str = "the tenant's administrator: make a new one in Entra; whoever runs Gatepost: list both, or \
+                            replace the file";
+        for (Expiry { client_id, what, expires }, level) in self.due(expiries, now) {
+            let days = expires.since(now).as_secs() / DAY;
+            let when = if now > expires { "expired" } else { "expires" };
+            match level {
+                Level::ERROR => tracing::error!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
+                Level::WARN => tracing::warn!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
+                _ => tracing::info!(client_id, days, "{what} {when} on {expires}; {WHAT_TO_DO}"),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: UnixTime = UnixTime(1_767_225_600);
+
+    fn after(days: u64) -> UnixTime {
+        UnixTime(NOW.0 + days * DAY)
+    }
+
+    fn secret(expires: UnixTime) -> Expiry {
+        Expiry { client_id: "c".into(), what: "client secret".into(), expires }
+    }
+
+    #[test]
+    fn an_end_is_said_once_a_day_from_thirty_days_on_and_ever_louder() {
+        let mut reminder = Reminder::default();
+        let ends = [secret(after(40))];
+        let mut said = Vec::new();
+        for hour in 0..45 * 24 {
+            let now = UnixTime(NOW.0 + hour * 3600);
+            let due = reminder.due(&ends, now);
+            assert!(due.len() <= 1);
+            said.extend(due.into_iter().map(|(expiry, level)| (expiry.days_left(now), level)));
+        }
+        let days: Vec<i64> = said.iter().map(|(days, _)| *days).collect();
+        assert_eq!(days, (-5..=30).rev().collect::<Vec<_>>());
+        let level = |of: i64| said.iter().find(|(days, _)| *days == of).unwrap().1;
+        assert_eq!(
+            [30, 8, 7, 2, 1, 0, -1].map(level).map(|level| level.to_string()),
+            ["INFO", "INFO", "WARN", "WARN", "ERROR", "ERROR", "ERROR"]
+        );
+    }
+
+    #[test]
+    fn what_was_replaced_is_not_spoken_of_again() {
+        let mut reminder = Reminder::default();
+        assert_eq!(reminder.due(&[secret(after(3))], NOW).len(), 1);
+        assert_eq!(reminder.due(&[secret(after(3))], NOW).len(), 0);
+        assert_eq!(reminder.due(&[secret(after(400))], NOW).len(), 0);
+        assert_eq!(reminder.due(&[secret(after(3))], NOW).len(), 1, "the old one is back");
+    }
+}

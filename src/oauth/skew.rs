@@ -1,0 +1,75 @@
+//! How far the machine's clock is from Entra's, by the `Date` (RFC 9110 §6.6.1) of Entra's answers. Client assertions name
+//! times, and Entra refuses one that is out of its time (AADSTS700024).
+
+use std::time::{Duration, SystemTime};
+
+use dashmap::DashMap;
+
+use crate::clock::UnixTime;
+
+/// A clock that is further off is worth a word.
+const WORTH_A_WORD: i64 = 120;
+
+/// The clocks of all authorities, against ours.
+#[derive(Debug, Default)]
+pub struct Skews {
+    /// Seconds that an authority's clock is ahead of ours.
+    ahead: DashMap<String, i64>,
+}
+
+impl Skews {
+    /// Learns from the `Date` of an answer that arrived `now`; it is off by as much as the answer was under way.
+    pub fn learn(&self, authority: &str, date: &str, now: UnixTime) {
+        let Some(theirs) = httpdate::parse_http_date(date).ok().and_then(unix) else { return };
+        let ahead = signed(theirs).saturating_sub(signed(now));
+        let before = self.ahead.insert(authority.to_owned(), ahead).unwrap_or(0);
+        let is_off = |seconds: i64| seconds.abs() > WORTH_A_WORD;
+        match (is_off(before), is_off(ahead)) {
+            (false, true) => tracing::warn!(
+                authority,
+                seconds = ahead.abs(),
+                "this machine's clock is {} Entra's; times in client assertions are corrected by that; \
+                 whoever runs Gatepost: let a time service set the clock",
+                if ahead > 0 { "behind" } else { "ahead of" },
+            ),
+            (true, false) => tracing::info!(authority, "this machine's clock agrees with Entra's again"),
+            _ => {}
+        }
+    }
+
+    /// The time at an authority.
+    pub fn there(&self, authority: &str, now: UnixTime) -> UnixTime {
+        let ahead = self.ahead.get(authority).map_or(0, |ahead| *ahead);
+        UnixTime(u64::try_from(signed(now).saturating_add(ahead)).unwrap_or(0))
+    }
+}
+
+fn signed(time: UnixTime) -> i64 {
+    i64::try_from(time.0).unwrap_or(i64::MAX)
+}
+
+fn unix(time: SystemTime) -> Option<UnixTime> {
+    time.duration_since(SystemTime::UNIX_EPOCH).ok().map(|since: Duration| UnixTime(since.as_secs()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_authority_has_a_clock_of_its_own() {
+        let skews = Skews::default();
+        let now = UnixTime(1_767_225_600);
+        assert_eq!(skews.there("a", now), now);
+        skews.learn("a", "Thu, 01 Jan 2026 01:00:00 GMT", now);
+        skews.learn("b", "Wed, 31 Dec 2025 23:00:00 GMT", now);
+        skews.learn("c", "yesterday", now);
+        let later = now.after(Duration::from_secs(10));
+        assert_eq!(skews.there("a", later), UnixTime(now.0 + 3_610));
+        assert_eq!(skews.there("b", later), UnixTime(now.0 - 3_590));
+        assert_eq!(skews.there("c", later), later);
+        skews.learn("a", "Thu, 01 Jan 2026 00:00:00 GMT", now);
+        assert_eq!(skews.there("a", now), now);
+        assert_eq!(skews.there("b", UnixTime(5)), UnixTime(0));
+    }
+}

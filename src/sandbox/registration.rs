@@ -1,0 +1,258 @@
+//! What the confidential application is registered with: secrets, certificates, and one federated credential; and the
+//! judgement of what a client presents, as strict as Entra's, except that Entra forgets used assertions sooner.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use aws_lc_rs::digest;
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::rsa::{KeyPair, KeySize};
+use aws_lc_rs::signature::{
+    KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RSA_PSS_2048_8192_SHA256, RsaParameters,
+    UnparsedPublicKey,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Deserialize;
+use serde_json::json;
+
+use crate::secret::ClientSecret;
+
+/// RFC 7523 §2.2.
+pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// Used assertions that are remembered; there are no more within the life of one.
+const USED: usize = 100_000;
+
+/// Entra grants clocks so many seconds.
+const LEEWAY: i64 = 300;
+
+/// A secret of the confidential application.
+#[derive(Debug)]
+pub struct SandboxSecret {
+    /// The value.
+    pub secret: ClientSecret,
+    /// Entra still knows it, but takes it no more.
+    pub expired: bool,
+}
+
+/// What a token of the sandbox's other issuer says; by default what the application's federated credential asks for.
+#[derive(Clone, Debug)]
+pub struct FederatedToken {
+    /// `iss`.
+    pub issuer: String,
+    /// `sub`.
+    pub subject: String,
+    /// `aud`.
+    pub audience: String,
+    /// From now until `exp`.
+    pub lifetime: Duration,
+}
+
+impl Default for FederatedToken {
+    /// As a Kubernetes cluster makes them, for an hour.
+    fn default() -> Self {
+        Self {
+            issuer: "https://cluster.contoso.example/".to_owned(),
+            subject: "system:serviceaccount:mail:gatepost".to_owned(),
+            audience: "api://AzureADTokenExchange".to_owned(),
+            lifetime: Duration::from_secs(3_600),
+        }
+    }
+}
+
+/// A certificate in the application's registration.
+struct Registered {
+    sha256: Vec<u8>,
+    sha1: Vec<u8>,
+    public_key: Vec<u8>,
+    not_after: i64,
+}
+
+/// The registration of the confidential application.
+pub(super) struct Registration {
+    secrets: Mutex<Vec<SandboxSecret>>,
+    certificates: Mutex<Vec<Registered>>,
+    used: Mutex<HashSet<String>>,
+    /// Made at its first use: an RSA key takes a while.
+    issuer: OnceLock<Option<KeyPair>>,
+}
+
+/// A request's view of itself, for the judgement of an assertion.
+pub(super) struct Presented<'a> {
+    pub(super) assertion: &'a str,
+    pub(super) client_id: &'a str,
+    /// The address that the request was posted to.
+    pub(super) url: &'a str,
+    /// Seconds since 1970.
+    pub(super) now: i64,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    alg: String,
+    #[serde(rename = "x5t#S256")]
+    sha256: Option<String>,
+    #[serde(rename = "x5t")]
+    sha1: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: String,
+    aud: String,
+    #[serde(default)]
+    jti: String,
+    nbf: i64,
+    exp: i64,
+}
+
+impl Registration {
+    pub(super) fn new(secret: ClientSecret) -> Self {
+        Self {
+            secrets: Mutex::new(vec![SandboxSecret { secret, expired: false }]),
+            certificates: Mutex::default(),
+            used: Mutex::default(),
+            issuer: OnceLock::new(),
+        }
+    }
+
+    pub(super) fn set_secrets(&self, secrets: Vec<SandboxSecret>) {
+        *lock(&self.secrets) = secrets;
+    }
+
+    /// Adds a certificate in PEM form.
+    pub(super) fn add_certificate(&self, pem: &str) -> std::io::Result<()> {
+        let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(std::io::Error::other)?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&der).map_err(std::io::Error::other)?;
+        lock(&self.certificates).push(Registered {
+            sha256: digest::digest(&digest::SHA256, &der).as_ref().to_vec(),
+            sha1: digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, &der).as_ref().to_vec(),
+            public_key: parsed.public_key().subject_public_key.data.to_vec(),
+            not_after: parsed.validity().not_after.timestamp(),
+        });
+        Ok(())
+    }
+
+    pub(super) fn remove_certificates(&self) {
+        lock(&self.certificates).clear();
+    }
+
+    /// The AADSTS code of the refusal, if there is one.
+    pub(super) fn judge_secret(&self, presented: &str) -> Result<(), u32> {
+        let secrets = lock(&self.secrets);
+        let equal = |known: &&SandboxSecret| {
+            let known = known.secret.expose().as_bytes();
+            aws_lc_rs::constant_time::verify_slices_are_equal(known, presented.as_bytes()).is_ok()
+        };
+        match secrets.iter().find(equal) {
+            Some(SandboxSecret { expired: false, .. }) => Ok(()),
+            Some(_) => Err(7_000_222),
+            None => Err(7_000_215),
+        }
+    }
+
+    /// The AADSTS code of the refusal, if there is one.
+    pub(super) fn judge_assertion(&self, presented: &Presented<'_>) -> Result<(), u32> {
+        const MALFORMED: u32 = 50027;
+        let Presented { assertion, client_id, url, now } = *presented;
+        let [head, body, signature] = assertion.split('.').collect::<Vec<_>>()[..] else { return Err(MALFORMED) };
+        let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| MALFORMED);
+        let header: Header = serde_json::from_slice(&decode(head)?).map_err(|_| MALFORMED)?;
+        let claims: Claims = serde_json::from_slice(&decode(body)?).map_err(|_| MALFORMED)?;
+        let signature = decode(signature)?;
+        let signed = assertion.rsplit_once('.').map_or("", |(signed, _)| signed).as_bytes();
+        let algorithm = match header.alg.as_str() {
+            "PS256" => &RSA_PSS_2048_8192_SHA256,
+            "RS256" => &RSA_PKCS1_2048_8192_SHA256,
+            _ => return Err(MALFORMED),
+        };
+        if claims.iss.eq_ignore_ascii_case(client_id) {
+            self.check_own_signature(&header, algorithm, signed, &signature, now)?;
+            if claims.sub != claims.iss {
+                return Err(50013);
+            }
+            if claims.aud != url {
+                return Err(700_023);
+            }
+            in_time(&claims, now)?;
+            return self.use_once(&claims.jti);
+        }
+        let wanted = FederatedToken::default();
+        if claims.iss != wanted.issuer {
+            return Err(700_211);
+        }
+        let verified = self
+            .issuer()
+            .is_some_and(|key| UnparsedPublicKey::new(algorithm, key.public_key()).verify(signed, &signature).is_ok());
+        match claims {
+            _ if !verified => Err(50013),
+            claims if claims.aud != wanted.audience => Err(700_212),
+            claims if claims.sub != wanted.subject => Err(700_213),
+            claims => in_time(&claims, now),
+        }
+    }
+
+    fn check_own_signature(
+        &self,
+        header: &Header,
+        algorithm: &'static RsaParameters,
+        signed: &[u8],
+        signature: &[u8],
+        now: i64,
+    ) -> Result<(), u32> {
+        const NOT_REGISTERED: u32 = 700_027;
+        let thumbprint = |text: &Option<String>| text.as_ref().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        let (sha256, sha1) = (thumbprint(&header.sha256), thumbprint(&header.sha1));
+        let certificates = lock(&self.certificates);
+        let names = |known: &&Registered| sha256.as_ref() == Some(&known.sha256) || sha1.as_ref() == Some(&known.sha1);
+        let certificate = certificates.iter().find(names).ok_or(NOT_REGISTERED)?;
+        UnparsedPublicKey::new(algorithm, &certificate.public_key)
+            .verify(signed, signature)
+            .map_err(|_| NOT_REGISTERED)?;
+        if now > certificate.not_after { Err(7_000_222) } else { Ok(()) }
+    }
+
+    fn use_once(&self, id: &str) -> Result<(), u32> {
+        let mut used = lock(&self.used);
+        if used.len() >= USED {
+            used.clear();
+        }
+        if !id.is_empty() && used.insert(id.to_owned()) { Ok(()) } else { Err(50013) }
+    }
+
+    fn issuer(&self) -> Option<&KeyPair> {
+        self.issuer.get_or_init(|| KeyPair::generate(KeySize::Rsa2048).ok()).as_ref()
+    }
+
+    /// A token of the other issuer; `now` in seconds since 1970.
+    pub(super) fn federated_token(&self, says: &FederatedToken, now: i64) -> std::io::Result<String> {
+        let key = self.issuer().ok_or_else(|| std::io::Error::other("no key for the issuer"))?;
+        let lifetime = i64::try_from(says.lifetime.as_secs()).unwrap_or(i64::MAX);
+        let claims = json!({
+            "iss": says.issuer, "sub": says.subject, "aud": says.audience,
+            "iat": now, "nbf": now, "exp": now.saturating_add(lifetime), "jti": super::random::guid(),
+        });
+        let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
+        let signed = format!("{}.{}", encode(&json!({"alg": "RS256", "typ": "JWT", "kid": "1"})), encode(&claims));
+        let mut signature = vec![0; key.public_modulus_len()];
+        key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), signed.as_bytes(), &mut signature)
+            .map_err(|_| std::io::Error::other("the token cannot be signed"))?;
+        Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+    }
+}
+
+fn in_time(claims: &Claims, now: i64) -> Result<(), u32> {
+    let begun = claims.nbf <= now.saturating_add(LEEWAY);
+    // An assertion for hours is not what Microsoft asks for, but is taken.
+    let lives = claims.exp > now.saturating_sub(LEEWAY);
+    if begun && lives { Ok(()) } else { Err(700_024) }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,256 @@
+//! A token source in front of a sandbox, configured by files in a directory that goes when the test ends.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gatepost::clock::Clock;
+use gatepost::config::Config;
+use gatepost::config::load::{Surroundings, load_text};
+use gatepost::config::problem::Problems;
+use gatepost::oauth::endpoint::HttpEndpoint;
+use gatepost::oauth::grant::{Ask, GrantRequest};
+use gatepost::oauth::managed_identity::ManagedIdentities;
+use gatepost::oauth::source::{FetchError, TokenSource};
+use gatepost::sandbox::{Attempts, Sandbox, SandboxConfig};
+use gatepost::tls::client::UpstreamTrust;
+use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
+
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";
+
+/// Scope of everything that an application may do with mail.
+const SCOPE: &str = "https://outlook.office365.com/.default";
+
+/// A directory of its own.
+pub(crate) struct Directory(pub(crate) PathBuf);
+
+impl Directory {
+    pub(crate) fn new() -> Self {
+        static COUNT: AtomicUsize = AtomicUsize::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("gatepost-credentials-{}-{count}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::write(self.path(name), content).unwrap();
+    }
+
+    /// As a careful operator does it: nobody ever sees half of it.
+    pub(crate) fn replace(&self, name: &str, content: impl AsRef<[u8]>) {
+        let new = self.path(&format!("{name}.new"));
+        fs::write(&new, content).unwrap();
+        fs::rename(new, self.path(name)).unwrap();
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _gone = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A certificate and its key, as PEM.
+#[derive(Clone)]
+pub(crate) struct Pair {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// A self-signed certificate with an RSA key, valid from the first day of one year to that of another.
+pub(crate) fn pair(years: (i32, i32)) -> Pair {
+    let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+    let mut params = CertificateParams::new(["gatepost.example".to_owned()]).unwrap();
+    params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+    Pair { certificate: params.self_signed(&key).unwrap().pem(), key: key.serialize_pem() }
+}
+
+/// A certificate that is valid for the years around this one.
+pub(crate) fn good() -> Pair {
+    pair((2020, 2060))
+}
+
+/// What `openssl` makes of its input.
+pub(crate) fn openssl(arguments: &[&str], input: &str) -> Vec<u8> {
+    let child = Command::new("openssl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    io::Write::write_all(&mut child.stdin.as_ref().unwrap(), input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{arguments:?}");
+    output.stdout
+}
+
+/// A system with an environment of the test's, and with the real files.
+struct Outside {
+    variables: BTreeMap<String, String>,
+}
+
+impl Surroundings for Outside {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.variables.get(name).cloned()
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    fn world_readable(&self, _: &Path) -> bool {
+        false
+    }
+
+    fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
+        Err("nothing runs here".into())
+    }
+}
+
+/// What a test wants other than usual.
+pub(crate) struct Setup {
+    pub(crate) sandbox: SandboxConfig,
+    /// Gatepost's.
+    pub(crate) clock: Clock,
+    /// Further lines of `microsoft`; `{confidential}` and so on stand for what the sandbox knows, also in `variables`.
+    pub(crate) microsoft: String,
+    /// Further sections.
+    pub(crate) sections: &'static str,
+    pub(crate) variables: Vec<(&'static str, String)>,
+    pub(crate) directory: Directory,
+}
+
+impl Setup {
+    /// An application that the usual tenant knows, with this credential.
+    pub(crate) fn credential(lines: &str) -> Self {
+        Self {
+            microsoft: format!("  tenant: contoso.example\n  client_id: {{confidential}}\n  {lines}\n"),
+            ..Self::bare()
+        }
+    }
+
+    /// Nothing but the authority.
+    pub(crate) fn bare() -> Self {
+        Self {
+            sandbox: SandboxConfig::default(),
+            clock: Clock::system(),
+            microsoft: String::new(),
+            sections: "",
+            variables: Vec::new(),
+            directory: Directory::new(),
+        }
+    }
+
+    /// The certificate as `app.pem` and `app.key`.
+    pub(crate) fn certificate(pair: &Pair) -> Self {
+        let setup = Self::credential("client_certificate: {certificate: app.pem, private_key: app.key}");
+        setup.directory.write("app.pem", &pair.certificate);
+        setup.directory.write("app.key", &pair.key);
+        setup
+    }
+
+    pub(crate) async fn start(self) -> World {
+        self.try_start().await.unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    pub(crate) async fn try_start(mut self) -> Result<World, Problems> {
+        let sandbox = Sandbox::start(std::mem::take(&mut self.sandbox)).await.unwrap();
+        self.directory.write("ca.pem", sandbox.ca_pem());
+        let authority = if self.microsoft.contains("authority:") { "" } else { "  authority: {authority}\n" };
+        let fill = |text: &str| {
+            text.replace("{authority}", &sandbox.authority())
+                .replace("{confidential}", sandbox.confidential_client_id())
+                .replace("{assigned}", sandbox.user_assigned_client_id())
+                .replace("{identity}", &sandbox.identity().to_string())
+                .replace("{header}", sandbox.identity_header())
+        };
+        let yaml = format!(
+            "listeners: {{smtp: {{bind: '127.0.0.1:1587'}}}}\n\
+             microsoft:\n{authority}{}\n\
+             accounts:\n  - {{login: scanner@contoso.example, grant: client_credentials, passwords: ['{HASH}']}}\n\
+             trust: {{system_roots: false, additional_ca: ca.pem}}\n{}\n",
+            self.microsoft, self.sections,
+        );
+        let variables = self.variables.iter().map(|(name, value)| ((*name).to_owned(), fill(value))).collect();
+        let outside = Outside { variables };
+        let file = self.directory.path("proxy.yaml");
+        let config = load_text(Some((&file, &fill(&yaml))), &[], &BTreeMap::new(), &outside)?;
+        let config = Arc::new(config);
+        let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
+        let endpoint = Arc::new(HttpEndpoint::new(Arc::clone(&config), trust));
+        let imds = format!("http://{}/metadata/identity/oauth2/token", sandbox.identity());
+        let source = TokenSource::new(endpoint, self.clock.clone(), &config.limits)
+            .with_identities(ManagedIdentities::elsewhere(&imds, &self.directory.0));
+        let application = Arc::clone(&config.accounts.entries()[0].application);
+        let ask = Ask {
+            application,
+            tenant: "contoso.example".into(),
+            scope: SCOPE.into(),
+            grant: GrantRequest::ClientCredentials,
+        };
+        Ok(World { sandbox, source: Arc::new(source), ask, config, directory: self.directory, clock: self.clock })
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) source: Arc<TokenSource>,
+    pub(crate) ask: Ask,
+    pub(crate) config: Arc<Config>,
+    pub(crate) directory: Directory,
+    pub(crate) clock: Clock,
+}
+
+impl World {
+    /// A token is granted.
+    pub(crate) async fn granted(&self) {
+        if let Err(error) = self.source.fetch(&self.ask).await {
+            panic!("{error:?}");
+        }
+    }
+
+    pub(crate) async fn error(&self) -> FetchError {
+        match self.source.fetch(&self.ask).await {
+            Ok(_) => panic!("a token was granted"),
+            Err(error) => error,
+        }
+    }
+
+    /// Entra refuses with this code.
+    pub(crate) async fn refused(&self, code: u32) {
+        match self.error().await {
+            FetchError::Refused(error) => assert_eq!(error.code, Some(code)),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The application cannot prove itself, and nobody was asked.
+    pub(crate) async fn not_proved(&self, words: &str) {
+        let before = self.sandbox.counters().http_requests;
+        match self.error().await {
+            FetchError::Credential(error) => assert!(error.to_string().contains(words), "{error}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(self.sandbox.counters().http_requests, before);
+    }
+
+    /// Requests that Entra judged.
+    pub(crate) fn asked(&self) -> Attempts {
+        self.sandbox.counters().token_requests_of("client_credentials", self.sandbox.confidential_client_id())
+    }
+
+    pub(crate) fn has_note(&self, words: &str) -> bool {
+        self.config.notes.iter().any(|note| note.contains(words))
+    }
+
+    /// Registers the certificate, and no other.
+    pub(crate) fn register_only(&self, pair: &Pair) {
+        self.sandbox.remove_certificates();
+        self.sandbox.add_certificate(&pair.certificate).unwrap();
+    }
+}
