@@ -363,7 +363,7 @@ impl Gatekeeper {
         }
         for (key, known) in self.sign_ins.all() {
             let Ok(stored) = self.store.sign_in(&key).await else { return };
-            if !stored.is_some_and(|(record, _)| person(&record) == known.person) {
+            if stored.is_none_or(|(record, _)| person(&record) != known.person) {
                 self.sign_ins.0.remove(&key);
                 self.cache.forget(&known.token_key);
                 tracing::info!(login = key.login.as_str(), "the sign-in is gone, or is another person's");

@@ -402,12 +402,12 @@ mod tests {
 
     #[test]
     fn a_sign_in_asks_for_a_refresh_token_and_for_who_it_is() {
-        let application = application(Cloud::Worldwide, None);
+        let application = application(Cloud::Worldwide);
         let refresh = GrantRequest::RefreshToken {
             login: MailAddress::parse("alice@contoso.example").unwrap(),
             refresh_token: Arc::new(RefreshToken::new("0.A+&".into())),
         };
-        let sent = form(&ask_with(Arc::clone(&application), refresh));
+        let sent = form(&ask_with(Arc::clone(&application), refresh), &ClientProof::None);
         assert_eq!((&*sent["grant_type"], &*sent["refresh_token"]), ("refresh_token", "0.A+&"));
         assert_eq!(sent["scope"], "https://outlook.office.com/SMTP.Send offline_access openid profile");
         assert!(!sent.contains_key("username"));
@@ -419,13 +419,13 @@ mod tests {
         };
         let redeem = GrantRequest::AuthorizationCode(Arc::new(redemption));
         assert!(!redeem.is_repeatable());
-        let sent = form(&ask_with(Arc::clone(&application), redeem));
+        let sent = form(&ask_with(Arc::clone(&application), redeem), &ClientProof::None);
         assert_eq!((&*sent["grant_type"], &*sent["code"]), ("authorization_code", "0.code"));
         assert_eq!((&*sent["redirect_uri"], &*sent["code_verifier"]), ("http://localhost:1234", "verifier"));
 
         let poll = GrantRequest::DeviceCode(Arc::new(DeviceCode::new("dev".into())));
         assert!(poll.is_repeatable());
-        let sent = form(&ask_with(Arc::clone(&application), poll.clone()));
+        let sent = form(&ask_with(Arc::clone(&application), poll.clone()), &ClientProof::None);
         assert_eq!(sent["grant_type"], "urn:ietf:params:oauth:grant-type:device_code");
         assert_eq!(sent["device_code"], "dev");
         let request = device_authorization_request(&application, "contoso.example", "openid x");
@@ -433,8 +433,8 @@ mod tests {
         assert_eq!(request.form.expose(), "client_id=app&scope=openid+x+offline_access+profile");
 
         // Version 1.0 has names of its own.
-        let china = self::application(Cloud::China, None);
-        let sent = form(&ask_with(Arc::clone(&china), poll));
+        let china = self::application(Cloud::China);
+        let sent = form(&ask_with(Arc::clone(&china), poll), &ClientProof::None);
         assert_eq!((&*sent["grant_type"], &*sent["code"], &*sent["scope"]), ("device_code", "dev", "openid"));
         let request = device_authorization_request(&china, "contoso.example", "https://partner.outlook.cn");
         assert_eq!(request.url.path(), "/contoso.example/oauth2/devicecode");

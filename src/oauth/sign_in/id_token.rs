@@ -188,7 +188,7 @@ mod tests {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant: tenant.into(),
             client_id: "app".into(),
-            credential: Arc::default(),
+            credential: Default::default(),
             cloud,
         }
     }
