@@ -56,6 +56,7 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
             application: Arc::clone(&application),
             scope: None,
             mailbox: None,
+            signs_in_as: None,
             token_expiry_margin: Duration::from_secs(300),
         })
     };

@@ -26,6 +26,8 @@
 //! # Attacks, and where each one ends
 //! * Any password opens a cached token: the token stands behind a keyed hash of the password that earned it ([`login`]).
 //! * Guesses lock the account out at Entra: refused passwords are remembered, and forwarded within a budget ([`login`]).
+//! * A mail connection makes a person sign in for a stranger: only `gatepost login` begins a sign-in, and only the account's
+//!   own person finishes one (`login::person`).
 //! * Commands or replies slipped in before STARTTLS: both sides demand an empty buffer at the switch ([`proto`]).
 //! * A second identity in the user name (`^A`): names are checked types before anything is built from them ([`account`]).
 //! * A server or proxy in between that lies: its words are parsed, never copied, before TLS is verified and XOAUTH2 has

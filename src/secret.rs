@@ -46,6 +46,22 @@ secret!(
     RefreshToken
 );
 secret!(
+    /// An ID token (OpenID Connect Core §2): no key to anything, but it tells who somebody is.
+    IdToken
+);
+secret!(
+    /// An authorization code (RFC 6749 §4.1.2), good for one token within ten minutes.
+    AuthorizationCode
+);
+secret!(
+    /// What proves that a code is redeemed by whoever asked for it (RFC 7636 §4.1).
+    CodeVerifier
+);
+secret!(
+    /// What a device polls with while its user signs in elsewhere (RFC 8628 §3.2).
+    DeviceCode
+);
+secret!(
     /// The secret of a confidential Entra application (the secret's *value*, not its id).
     ClientSecret
 );

@@ -222,7 +222,7 @@ async fn entra_refuses_as_microsoft_does() {
     };
     for (form, expected) in [
         (with("grant_type", ""), (400, 900_144)),
-        (with("grant_type", "refresh_token"), (400, 70003)),
+        (with("grant_type", "urn:ietf:params:oauth:grant-type:saml2-bearer"), (400, 70003)),
         (with("client_id", "nobody"), (400, 700_016)),
         (with("client_secret", "x"), (401, 700_025)),
         (with("scope", "https://outlook.office.com/Nonsense"), (400, 70011)),

@@ -60,10 +60,14 @@ fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
 }
 
 /// How many accounts use each grant, in words of the configuration.
-fn grants(config: &Config) -> [(&'static str, usize); 2] {
-    let entries = config.accounts.entries();
-    let passwords = entries.iter().filter(|account| matches!(account.grant, Grant::Password)).count();
-    [("password", passwords), ("client_credentials", entries.len() - passwords)]
+fn grants(config: &Config) -> [(&'static str, usize); 4] {
+    let count = |grant| config.accounts.entries().iter().filter(|account| account.grant == grant).count();
+    [
+        ("password", count(Grant::Password)),
+        ("client_credentials", count(Grant::ClientCredentials)),
+        ("authorization_code", count(Grant::AuthorizationCode)),
+        ("device_code", count(Grant::DeviceCode)),
+    ]
 }
 
 fn tls(listener: &Listener) -> &'static str {
@@ -146,11 +150,12 @@ fn as_json(config: &Config) -> Value {
             })
         })
         .collect();
-    let [password, client_credentials] = grants(config).map(|(_, count)| count);
+    let accounts: serde_json::Map<String, Value> =
+        grants(config).into_iter().map(|(grant, count)| (grant.to_owned(), Value::from(count))).collect();
     json!({
         "ok": true,
         "listeners": listeners,
-        "accounts": {"password": password, "client_credentials": client_credentials},
+        "accounts": accounts,
         "forward_proxy": config.forward_proxy.as_ref().map(|proxy| authority(&proxy.host, proxy.port)),
         "notes": config.notes,
     })

@@ -20,9 +20,12 @@ pub mod check;
 mod client_settings;
 #[cfg(feature = "sandbox")]
 pub mod demo;
+pub mod login;
+pub mod logout;
 pub mod password;
 pub mod run;
 pub mod state;
+mod with_store;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -67,6 +70,10 @@ pub enum Command {
         #[arg(long, value_name = "PORT")]
         port_base: Option<u16>,
     },
+    /// Sign a person in for an account with `grant: authorization_code` or `device_code`
+    Login(LoginOptions),
+    /// Forget a sign-in
+    Logout(LogoutOptions),
     /// Make a local certificate authority and a server certificate
     Cert(CertOptions),
     /// Make, list and revoke device passwords, for accounts whose password Entra does not know
@@ -110,6 +117,40 @@ impl Settings {
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as listeners.smtp.bind=127.0.0.1:1587")?;
     Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+/// Who signs in, and how.
+#[derive(Debug, Args)]
+pub struct LoginOptions {
+    /// The address that mail programs log in with, or an alias of it
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: LoginName,
+    /// Sign in on any device, with a code [default with `grant: device_code`]
+    #[arg(long, conflicts_with = "paste")]
+    pub device_code: bool,
+    /// Sign in with a browser on another machine, and paste the address that it shows at the end
+    #[arg(long)]
+    pub paste: bool,
+    /// Let another person take the place of the one who signed in before
+    #[arg(long)]
+    pub replace: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Whose sign-in to forget.
+#[derive(Debug, Args)]
+pub struct LogoutOptions {
+    /// The address that mail programs log in with, or an alias of it
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: LoginName,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// What certificates to make.
@@ -271,6 +312,8 @@ pub fn main() -> ExitCode {
         Command::Check { settings, json } => check::check(&settings, json),
         #[cfg(feature = "sandbox")]
         Command::Demo { port_base } => demo::demo(port_base),
+        Command::Login(options) => login::login(&options),
+        Command::Logout(options) => logout::logout(&options),
         Command::Cert(options) => cert::cert(&options),
         Command::Password(PasswordCommand::Add(options)) => password::add::add(&options),
         Command::Password(PasswordCommand::List(options)) => password::list::list(&options),

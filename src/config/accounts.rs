@@ -45,6 +45,14 @@ impl<T: Clone> Setting<T> {
         if let Self::Absent = self { inherited.clone() } else { self }
     }
 
+    fn optional(self) -> Option<Option<T>> {
+        match self {
+            Self::Absent => Some(None),
+            Self::Wrong => None,
+            Self::Value(value) => Some(Some(value)),
+        }
+    }
+
     /// Takes an environment variable for a key that was not written.
     fn or_variable(&mut self, section: &Section<'_>, name: &str, read: impl FnOnce(&str) -> Result<T, Wrong>) {
         let context = section.context();
@@ -194,7 +202,7 @@ struct Reader<'r, 'a> {
 impl Reader<'_, '_> {
     /// The one entry of a configuration without `accounts`.
     fn everybody(&mut self) -> Option<Arc<Account>> {
-        self.finish(self.microsoft, &self.defaults.clone(), LoginPattern::Any, Vec::new(), None, Some(Vec::new()))
+        self.finish(self.microsoft, &self.defaults.clone(), Entry::of(LoginPattern::Any))
     }
 
     fn account(&mut self, section: &Section<'_>) -> Option<Arc<Account>> {
@@ -207,17 +215,23 @@ impl Reader<'_, '_> {
             }
         };
         let aliases = self.aliases(section, pattern.as_ref());
-        let mailbox = section.get("mailbox").map(|node| node.read(|text| MailAddress::parse(text).or_else(name_error)));
+        let address =
+            |key| Setting::read(section, key, |node| node.read(|text| MailAddress::parse(text).or_else(name_error)));
+        let mailbox = address("mailbox");
+        let signs_in_as = address("signs_in_as");
         let passwords = match section.get("passwords") {
             Some(node) => passwords(&node),
             None => Some(Vec::new()),
         };
         section.finish();
-        let mailbox = match mailbox {
-            Some(mailbox) => Some(mailbox?),
-            None => None,
+        let entry = Entry {
+            pattern: pattern?,
+            aliases: aliases?,
+            mailbox: mailbox.optional()?,
+            signs_in_as: signs_in_as.optional()?,
+            passwords,
         };
-        self.finish(section, &shared, pattern?, aliases?, mailbox, passwords)
+        self.finish(section, &shared, entry)
     }
 
     fn aliases(&mut self, section: &Section<'_>, pattern: Option<&LoginPattern>) -> Option<Vec<LoginName>> {
@@ -255,15 +269,8 @@ impl Reader<'_, '_> {
         true
     }
 
-    fn finish(
-        &mut self,
-        section: &Section<'_>,
-        shared: &Shared,
-        pattern: LoginPattern,
-        aliases: Vec<LoginName>,
-        mailbox: Option<MailAddress>,
-        passwords: Option<Vec<String>>,
-    ) -> Option<Arc<Account>> {
+    fn finish(&mut self, section: &Section<'_>, shared: &Shared, entry: Entry) -> Option<Arc<Account>> {
+        let Entry { pattern, aliases, mailbox, signs_in_as, passwords } = entry;
         let kind = shared.grant.clone().or_default(GrantKind::Password);
         let mut shared = shared.clone();
         shared.complete_from_environment(section);
@@ -317,13 +324,14 @@ impl Reader<'_, '_> {
             }
             GrantKind::Password => Some(Grant::Password),
             GrantKind::ClientCredentials => Some(Grant::ClientCredentials),
+            GrantKind::AuthorizationCode => Some(Grant::AuthorizationCode),
+            GrantKind::DeviceCode => Some(Grant::DeviceCode),
         };
+        let signs_in_as = check_signs_in_as(section, signs_in_as, grant, &pattern);
         if grant == Some(Grant::ClientCredentials) && passwords.is_empty() {
             self.unproved.push(Unproved { pattern: pattern.clone(), problem: no_password(section, &pattern) });
         }
-        if let (Some(Grant::ClientCredentials), LoginPattern::Any | LoginPattern::Domain(_), false) =
-            (&grant, &pattern, passwords.is_empty())
-        {
+        if !passwords.is_empty() && matches!(pattern, LoginPattern::Any | LoginPattern::Domain(_)) {
             section.context().note(format!(
                 "whoever knows one of the `passwords` of the account `{pattern}` can open every mailbox that it stands for"
             ));
@@ -337,6 +345,7 @@ impl Reader<'_, '_> {
             application: application?,
             scope: scope?,
             mailbox,
+            signs_in_as: signs_in_as?,
             token_expiry_margin: token_expiry_margin?,
         }))
     }
@@ -425,6 +434,46 @@ impl Reader<'_, '_> {
             Some(_) => {}
         }
     }
+}
+
+/// What an entry holds besides the keys that it shares with `microsoft`.
+struct Entry {
+    pattern: LoginPattern,
+    aliases: Vec<LoginName>,
+    mailbox: Option<MailAddress>,
+    signs_in_as: Option<MailAddress>,
+    passwords: Option<Vec<String>>,
+}
+
+impl Entry {
+    fn of(pattern: LoginPattern) -> Self {
+        Self { pattern, aliases: Vec::new(), mailbox: None, signs_in_as: None, passwords: Some(Vec::new()) }
+    }
+}
+
+/// `signs_in_as` means something for one address whose person signs in; one that says nothing new is left out.
+fn check_signs_in_as(
+    section: &Section<'_>,
+    signs_in_as: Option<MailAddress>,
+    grant: Option<Grant>,
+    pattern: &LoginPattern,
+) -> Option<Option<MailAddress>> {
+    let (Some(person), Some(node)) = (signs_in_as, section.get("signs_in_as")) else { return Some(None) };
+    if grant.is_some_and(|grant| !grant.is_sign_in()) {
+        node.problem(
+            "nobody signs in with this grant",
+            "remove `signs_in_as`, or write `grant: authorization_code` or `grant: device_code`",
+        );
+        return None;
+    }
+    let LoginPattern::Address(login) = pattern else {
+        node.problem(
+            "one person would sign in for every mailbox that the pattern stands for",
+            "give each shared mailbox an entry of its own, and `signs_in_as` there",
+        );
+        return None;
+    };
+    Some((person != *login).then_some(person))
 }
 
 /// The tenant as an entry needs it: `auto` is the entry's own domain, where it has one.

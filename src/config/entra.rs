@@ -15,6 +15,8 @@ const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"
 pub(super) enum GrantKind {
     Password,
     ClientCredentials,
+    AuthorizationCode,
+    DeviceCode,
 }
 
 pub(super) fn cloud(text: &str) -> Result<Cloud, Wrong> {
@@ -27,16 +29,15 @@ pub(super) fn default_authority(cloud: Cloud) -> Option<Url> {
 }
 
 pub(super) fn grant(text: &str) -> Result<GrantKind, Wrong> {
-    match text {
-        "authorization_code" | "device_code" => wrong(
-            format!("the grant `{text}` is not available in this version"),
-            "write `grant: password` or `grant: client_credentials`",
-        ),
-        _ => value::choice(
-            text,
-            &[("password", GrantKind::Password), ("client_credentials", GrantKind::ClientCredentials)],
-        ),
-    }
+    value::choice(
+        text,
+        &[
+            ("password", GrantKind::Password),
+            ("client_credentials", GrantKind::ClientCredentials),
+            ("authorization_code", GrantKind::AuthorizationCode),
+            ("device_code", GrantKind::DeviceCode),
+        ],
+    )
 }
 
 pub(super) fn client_id(text: &str) -> Result<String, Wrong> {

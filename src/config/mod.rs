@@ -223,6 +223,9 @@ pub struct Account {
     pub scope: Option<String>,
     /// The XOAUTH2 user, when it is not the login.
     pub mailbox: Option<MailAddress>,
+    /// Who signs in for it, when it is not the login: a shared mailbox has no sign-in of its own. Only with
+    /// [`LoginPattern::Address`] and a grant that [`Grant::is_sign_in`].
+    pub signs_in_as: Option<MailAddress>,
     /// A token with less life left is not used for a new login.
     pub token_expiry_margin: Duration,
 }
@@ -234,6 +237,22 @@ pub enum Grant {
     Password,
     /// RFC 6749 §4.4: the application signs in as itself, and Gatepost proves the client's password.
     ClientCredentials,
+    /// RFC 6749 §4.1: a person signs in once, in a browser, and Gatepost proves the client's password.
+    AuthorizationCode,
+    /// RFC 8628: the same, with a browser on another device.
+    DeviceCode,
+}
+
+impl Grant {
+    /// The token is a user's, not the application's own.
+    pub fn is_of_user(self) -> bool {
+        !matches!(self, Self::ClientCredentials)
+    }
+
+    /// A person signs in once with `gatepost login`, and from then on a refresh token stands for it.
+    pub fn is_sign_in(self) -> bool {
+        matches!(self, Self::AuthorizationCode | Self::DeviceCode)
+    }
 }
 
 /// An Entra application in a tenant, or a managed identity.

@@ -56,6 +56,7 @@ impl Gate {
             application,
             scope: None,
             mailbox: None,
+            signs_in_as: None,
             token_expiry_margin: Duration::from_secs(300),
         });
         let clock = Clock::manual();

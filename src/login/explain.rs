@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
+use crate::account::MailAddress;
 use crate::failure::{Actor, Failure};
 use crate::login::LoginRequest;
 use crate::login::device::{Ending, KnownPassword, Outside};
@@ -15,7 +16,7 @@ use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::response::OauthError;
 use crate::oauth::source::FetchError;
 use crate::proto::Refusal;
-use crate::store::StoreError;
+use crate::store::{SignInRefused, StoreError};
 
 /// The cause of a failure whose user name no account has.
 pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";
@@ -185,6 +186,69 @@ pub(super) fn held(hold: Hold) -> Failure {
     })
 }
 
+/// The cause of a failure that only a person's sign-in can mend.
+pub(super) const SIGN_IN_NEEDED: &str = "sign-in-needed";
+
+fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
+    let remedy = format!("run `gatepost login {login}`");
+    failure(Refusal::ContactAdmin, Actor::Operator, SIGN_IN_NEEDED, message, remedy)
+}
+
+/// Nobody has signed in for the account, or somebody has signed out.
+pub(super) fn nobody_signed_in(login: &MailAddress) -> Failure {
+    sign_in_needed(login, format!("nobody has signed in for `{login}`"))
+}
+
+/// Entra refused the account's refresh token before, and is not asked again yet.
+pub(super) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused) -> Failure {
+    let code = refused.code.map_or(String::new(), |code| format!(" with `AADSTS{code}`"));
+    let meaning = refused.code.and_then(aadsts::explain).map_or(String::new(), |entry| format!(": {}", entry.meaning));
+    sign_in_needed(
+        login,
+        format!("Entra has refused the sign-in of `{login}`{code}{meaning}, and is asked again every hour"),
+    )
+}
+
+/// Whether a refusal of the refresh token is final: a person must sign in again. What an administrator can mend without
+/// that person is not.
+pub(super) fn ends_sign_in(error: &OauthError) -> bool {
+    /// Enrol in, or use, multifactor authentication: a person who signs in anew can.
+    const STRONG_AUTHENTICATION: [u32; 6] = [50072, 50074, 50076, 50078, 50079, 50158];
+    match error.class {
+        Class::SignInNeeded | Class::GrantExpired | Class::WrongPassword => true,
+        Class::Administrator => error.code.is_some_and(|code| STRONG_AUTHENTICATION.contains(&code)),
+        _ => false,
+    }
+}
+
+/// Why a refresh token brought no token.
+pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
+    match error {
+        FetchError::Refused(refusal) if ends_sign_in(refusal) => {
+            let told = refused(refusal);
+            sign_in_needed(login, told.message)
+        }
+        // A listener for a further protocol needs a further permission, which the person has not given yet.
+        FetchError::Refused(refusal) if refusal.code == Some(65001) => Failure {
+            actor: Actor::Operator,
+            remedy: format!("run `gatepost login {login}`, or have an administrator of the tenant consent").into(),
+            ..refused(refusal)
+        },
+        other => fetch(other),
+    }
+}
+
+/// The store does not give the sign-in.
+pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::Operator,
+        "store-unavailable",
+        format!("the sign-in cannot be read: {error}"),
+        "mend the store under `state`; the sign-in itself is not lost",
+    )
+}
+
 /// Why there is no token.
 pub(super) fn fetch(error: &FetchError) -> Failure {
     let unavailable = |actor, cause, message: String, remedy: &'static str| {
@@ -352,7 +416,7 @@ fn transport(error: &TransportError) -> Failure {
     failure(Refusal::Unavailable, actor, cause, format!("{what}: {}", error.detail), remedy)
 }
 
-fn refused(error: &OauthError) -> Failure {
+pub(super) fn refused(error: &OauthError) -> Failure {
     let (refusal, cause, actor, meaning, remedy) = match error.class {
         Class::WrongPassword => (
             Refusal::InvalidCredentials,

@@ -1,9 +1,11 @@
 //! Who may log in: the account for a name, the proof of its password, the memory of refused and accepted passwords.
 //!
 //! A token is handed out only after the presented password was proved for its account: by Entra (`grant: password`), or
-//! here (`grant: client_credentials`, where Entra never sees the user), by a device password of the store or one of the
-//! configuration. A cached token stands behind that proof and never replaces it. [`Gatekeeper`] is the one entry; the session asks it and is told an [`Admission`] or a [`Failure`].
+//! here, by a device password of the store or one of the configuration (`grant: client_credentials`, where Entra never
+//! sees the user, and the grants of a person who signed in once). A cached token stands behind that proof and never
+//! replaces it. [`Gatekeeper`] is the one entry; the session asks it and is told an [`Admission`] or a [`Failure`].
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -34,9 +36,12 @@ mod forwarding;
 pub mod issue;
 mod local;
 pub mod password;
+pub(crate) mod person;
 mod prove;
 mod refused;
+pub(crate) mod scope;
 mod sharing;
+pub(crate) mod sign_in;
 mod throttle;
 mod tokens;
 
@@ -46,12 +51,15 @@ use forwarding::{Forwarding, Source};
 use local::LocalPasswords;
 use refused::RefusedPasswords;
 use sharing::Sharing;
+use sign_in::{SignIns, Whose};
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
 /// How often tokens are looked at for renewal.
 const RENEWAL_TICK: Duration = Duration::from_secs(15);
 /// Every so many of them the memories are swept.
 const SWEEP_TICKS: u32 = 4;
+/// Every so many of them sign-ins that nobody uses are looked at: once an hour.
+const IDLE_TICKS: u32 = 240;
 /// How often the store is looked at for device passwords that were made or revoked by another process.
 const LOOK_TICK: Duration = Duration::from_secs(2);
 /// Every so many of them the ends of certificates and secrets are looked at.
@@ -115,6 +123,8 @@ pub struct Gatekeeper {
     devices: Arc<DevicePasswords>,
     /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
     proof_key: OnceLock<Option<ProofKey>>,
+    sign_ins: SignIns,
+    store: Arc<dyn Store>,
     sharing: Sharing,
 }
 
@@ -138,7 +148,9 @@ impl Gatekeeper {
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
             devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             proof_key: OnceLock::new(),
-            sharing: Sharing::new(store, clock.clone(), limits.token_total),
+            sign_ins: SignIns::default(),
+            sharing: Sharing::new(Arc::clone(&store), clock.clone(), limits.token_total),
+            store,
             config,
             clock,
         })
@@ -170,6 +182,12 @@ impl Gatekeeper {
                 check_identity(&account, &address, request)?;
                 (self.application_token(&account, &address, want_life).await?, device)
             }
+            Grant::AuthorizationCode | Grant::DeviceCode => {
+                let device = self.prove_here(&account, &address, request).await?;
+                check_identity(&account, &address, request)?;
+                let whose = Whose { account: Arc::clone(&account), login: address.clone() };
+                (self.sign_in_token(whose, want_life).await?, device)
+            }
         };
         let Obtained { token, origin, key } = obtained;
         let user = account.mailbox.clone().unwrap_or_else(|| address.clone());
@@ -199,7 +217,7 @@ impl Gatekeeper {
             && self.cache.replace(&admission.key, &admission.token, self.clock.now())
     }
 
-    /// Starts the task that renews the tokens of applications in use, forgets what is out of date, and looks for device
+    /// Starts the task that renews tokens in use, looks after sign-ins, forgets what is out of date, and looks for device
     /// passwords that were made or revoked. It ends with the gatekeeper, or when aborted.
     pub fn spawn_upkeep(self: &Arc<Self>) -> JoinHandle<()> {
         let (gatekeeper, devices) = (Arc::downgrade(self), Arc::downgrade(&self.devices));
@@ -241,13 +259,19 @@ impl std::fmt::Debug for Gatekeeper {
 async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
     let mut ticks = interval(RENEWAL_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut last_revision, mut told) = (None, HashSet::new());
     let mut reminder = Reminder::default();
     for tick in 0_u32.. {
         ticks.tick().await;
         let Some(gatekeeper) = gatekeeper.upgrade() else { return };
         gatekeeper.renew_applications();
+        gatekeeper.renew_sign_ins();
+        if tick % IDLE_TICKS == 0 {
+            gatekeeper.keep_sign_ins_alive(&mut told).await;
+        }
         if tick % SWEEP_TICKS == 0 {
             gatekeeper.sweep();
+            gatekeeper.follow_sign_ins(&mut last_revision).await;
         }
         if tick % EXPIRY_TICKS == 0
             // A disk that does not answer must not keep tokens from being renewed.

@@ -58,7 +58,8 @@ impl OwnedKey {
     fn of(ask: &Ask) -> Self {
         let password = match &ask.grant {
             GrantRequest::Password { password, .. } => Some(Arc::clone(password)),
-            GrantRequest::ClientCredentials => None,
+            // Whoever uses these has been proved elsewhere.
+            _ => None,
         };
         Self { token: ask.key(), password }
     }

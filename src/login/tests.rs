@@ -48,6 +48,7 @@ fn config(limits: Limits) -> Config {
             application: Arc::clone(&application),
             scope: None,
             mailbox: mailbox.map(address),
+            signs_in_as: None,
             token_expiry_margin: minutes(5),
         })
     };

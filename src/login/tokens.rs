@@ -8,16 +8,16 @@ use dashmap::DashMap;
 
 use crate::account::MailAddress;
 use crate::clock::Moment;
-use crate::config::{Account, Grant};
+use crate::config::Account;
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
 use crate::login::sharing::Turn;
-use crate::login::{Gatekeeper, TokenOrigin, explain};
+use crate::login::{Gatekeeper, TokenOrigin, explain, scope};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{CONFIRMATION, Found, Need, Renewal};
 use crate::oauth::flight::Flight;
-use crate::oauth::grant::{Ask, GrantRequest, TokenKey, default_scope};
+use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::proof::Proof;
 use crate::oauth::retry::chance;
@@ -25,7 +25,7 @@ use crate::oauth::source::FetchError;
 use crate::secret::Password;
 
 /// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
-const STANDING: Duration = Duration::from_secs(60);
+pub(super) const STANDING: Duration = Duration::from_secs(60);
 /// Most of them remembered.
 const STANDING_ENTRIES: usize = 10_000;
 /// AADSTS50196, "the same request too often", wants a longer rest than a lock-out.
@@ -38,12 +38,14 @@ pub(super) enum Errand {
     User(Proof),
     /// Logins of all mailboxes of one application.
     Application(TokenKey),
+    /// Logins of one address for which somebody has signed in.
+    SignIn(TokenKey),
 }
 
 /// A token request that brought nothing.
 #[derive(Debug)]
 pub(super) struct Setback {
-    failure: Failure,
+    pub(super) failure: Failure,
     /// A token that is still good stays in use.
     spares_token: bool,
 }
@@ -102,7 +104,7 @@ impl Gatekeeper {
     /// The token that `login` may use, if its password is right.
     pub(super) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
         let application = &login.account.application;
-        let scope = scope(login.account);
+        let scope = &*scope::of(login.account, &self.config);
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
         let tenant = application.tenant.of(login.address);
         let key = TokenKey::of_user(application, tenant, scope, login.address);
@@ -150,7 +152,7 @@ impl Gatekeeper {
         let ask = Ask {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(address).into(),
-            scope: scope(account).into(),
+            scope: scope::of(account, &self.config).into(),
             grant: GrantRequest::ClientCredentials,
         };
         let need = Need { margin: account.token_expiry_margin, want_life };
@@ -188,7 +190,7 @@ impl Gatekeeper {
         if let Some(setback) = self.standing.get(&standing_key, now) {
             return Err(setback);
         }
-        let holding = match self.turn(&ask, need, seen.as_ref()).await {
+        let holding = match self.turn(&ask, need, seen.as_ref(), |_| true).await {
             Turn::Shared(token) => {
                 self.cache.insert(&ask, Some(proof), token.clone(), self.clock.now(), chance());
                 self.refused.forget(&proof);
@@ -246,7 +248,7 @@ impl Gatekeeper {
         if let Some(setback) = self.standing.get(&errand, now) {
             return Err(setback);
         }
-        let holding = match self.turn(&ask, any, seen.as_ref()).await {
+        let holding = match self.turn(&ask, any, seen.as_ref(), |_| true).await {
             Turn::Shared(token) => {
                 self.cache.insert(&ask, None, token.clone(), self.clock.now(), chance());
                 return Ok(token);
@@ -271,15 +273,23 @@ impl Gatekeeper {
         }
     }
 
-    /// A token that another replica has fetched, when it is better than what was `seen` here, or the turn to fetch one.
-    async fn turn(&self, ask: &Ask, need: Need, seen: Option<&Token>) -> Turn {
+    /// A token that another replica has fetched, when it is better than what was `seen` here and `fits`, or the turn to
+    /// fetch one.
+    pub(super) async fn turn(
+        &self,
+        ask: &Ask,
+        need: Need,
+        seen: Option<&Token>,
+        fits: impl Fn(&Token) -> bool,
+    ) -> Turn {
         let refused = self.cache.refused(&ask.key());
         let wanted = |token: &Token| {
             let now = self.clock.now();
             let confirmed = now.since(token.requested_at) < CONFIRMATION;
             let known = [seen, refused.as_ref()].into_iter().flatten();
             token.remaining(now) >= need.least(token.lifetime())
-                && (confirmed || matches!(ask.grant, GrantRequest::ClientCredentials))
+                && (confirmed || !matches!(ask.grant, GrantRequest::Password { .. }))
+                && fits(token)
                 && known.into_iter().all(|known| known.access_token.expose() != token.access_token.expose())
         };
         self.sharing.turn(ask, wanted).await
@@ -308,14 +318,14 @@ impl Setback {
         Arc::new(Self { failure, spares_token: false })
     }
 
-    fn passing(failure: Failure) -> Arc<Self> {
+    pub(super) fn passing(failure: Failure) -> Arc<Self> {
         Arc::new(Self { failure, spares_token: true })
     }
 }
 
 /// Uses what was found as it is, renews it off the login's path, or waits for a new one; `fly` starts or joins the
 /// request, and is told which token the caller has seen.
-async fn obtain(
+pub(super) async fn obtain(
     found: &Found,
     key: TokenKey,
     fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
@@ -344,17 +354,11 @@ async fn obtain(
     }
 }
 
-/// The configured scope, or the default of cloud and grant.
-fn scope(account: &Account) -> &str {
-    let default = || default_scope(account.application.cloud, matches!(account.grant, Grant::Password));
-    account.scope.as_deref().unwrap_or_else(default)
-}
-
-fn is_news(token: &Token, seen: Option<&Token>) -> bool {
+pub(super) fn is_news(token: &Token, seen: Option<&Token>) -> bool {
     seen.is_none_or(|seen| !seen.is(token))
 }
 
-fn class(error: &FetchError) -> Option<Class> {
+pub(super) fn class(error: &FetchError) -> Option<Class> {
     match error {
         FetchError::Refused(error) => Some(error.class),
         _ => None,
@@ -371,13 +375,14 @@ fn rest(error: &FetchError) -> Duration {
 fn login_name(ask: &Ask) -> &str {
     match &ask.grant {
         GrantRequest::Password { username, .. } => username.as_str(),
-        GrantRequest::ClientCredentials => "",
+        GrantRequest::RefreshToken { login, .. } => login.as_str(),
+        GrantRequest::ClientCredentials | GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => "",
     }
 }
 
 /// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
 /// that would.
-fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
+pub(super) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
     let code = match error {
         FetchError::Refused(error) => error.code,
         FetchError::Busy { code, .. } => *code,
@@ -411,7 +416,7 @@ mod tests {
         let user = Ask {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(&address).into(),
-            scope: scope(&account).into(),
+            scope: scope::of(&account, &world.gate.config).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
         let application = Ask { grant: GrantRequest::ClientCredentials, ..user.clone() };

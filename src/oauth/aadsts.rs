@@ -63,9 +63,12 @@ pub fn classify(error: &str, suberror: Option<&str>, codes: &[u32]) -> Class {
         "invalid_client" | "unauthorized_client" | "invalid_scope" | "invalid_resource" | "consent_required" => {
             Class::Administrator
         }
-        "invalid_grant" | "interaction_required" | "login_required" | "access_denied" | "user_password_expired" => {
-            Class::SignInNeeded
-        }
+        "invalid_grant"
+        | "interaction_required"
+        | "login_required"
+        | "access_denied"
+        | "authorization_declined"
+        | "user_password_expired" => Class::SignInNeeded,
         "invalid_request" | "unsupported_grant_type" => Class::Malformed,
         "authorization_pending" | "slow_down" | "expired_token" | "bad_verification_code" => Class::Polling,
         // `temporarily_unavailable`, `server_error`, and whatever comes up one day: unknown means that it may pass.
@@ -321,6 +324,7 @@ mod tests {
             ("unsupported_grant_type", None, &[70003], Malformed),
             ("temporarily_unavailable", None, &[90033], Temporary),
             ("authorization_pending", None, &[70016], Polling),
+            ("authorization_declined", None, &[], SignInNeeded),
             // The first code that is known counts.
             ("invalid_grant", None, &[1, 50126], WrongPassword),
         ] {

@@ -1,5 +1,5 @@
-//! Tokens at hand. A user's token stands behind the proof of the password that earned it; an application's token is
-//! shared by all its mailboxes, whose passwords are proved elsewhere.
+//! Tokens at hand. A user's token stands behind the proof of the password that earned it; the passwords of those who use
+//! an application's token, or that of a sign-in, are proved elsewhere.
 
 use std::time::Duration;
 
@@ -70,9 +70,9 @@ pub enum Renewal {
 #[derive(Debug)]
 struct Held {
     token: Option<Token>,
-    /// Of the accepted password; `None` for an application's token.
+    /// Of the accepted password; `None` where it is proved elsewhere.
     proof: Option<Proof>,
-    /// How to renew an application's token without a login.
+    /// How to renew an application's token without a login; a sign-in's is renewed by whoever keeps its refresh token.
     ask: Option<Ask>,
     confirmed_at: Moment,
     refresh_at: Moment,
@@ -84,6 +84,15 @@ struct Held {
 impl Held {
     fn was_replaced_lately(&self, now: Moment) -> bool {
         self.replaced.as_ref().is_some_and(|(at, _)| now.since(*at) < REPLACEMENT)
+    }
+
+    fn due(&mut self, now: Moment) -> Option<Token> {
+        let token = self.token.as_ref()?;
+        if now < self.refresh_at || now.since(self.last_used) >= token.lifetime() {
+            return None;
+        }
+        self.refresh_at = now.after(REFRESH_RETRY);
+        Some(token.clone())
     }
 }
 
@@ -101,7 +110,7 @@ impl TokenCache {
         Self { held: DashMap::new(), password_memory }
     }
 
-    /// What there is for `key` and the proof of the presented password (`None`: an application's token).
+    /// What there is for `key` and the proof of the presented password (`None`: it is proved elsewhere).
     /// [`Renewal::Ahead`] is told to one caller a minute.
     pub fn look(&self, key: &TokenKey, proof: Option<&Proof>, need: Need, now: Moment) -> Found {
         let Some(mut held) = self.held.get_mut(key) else { return Found::Nothing };
@@ -169,6 +178,11 @@ impl TokenCache {
         true
     }
 
+    /// Somebody else, or nobody, stands behind this token from now on.
+    pub fn forget(&self, key: &TokenKey) {
+        self.held.remove(key);
+    }
+
     /// The token that the upstream last refused: another replica may still offer it.
     pub fn refused(&self, key: &TokenKey) -> Option<Token> {
         self.held.get(key)?.replaced.as_ref().map(|(_, token)| token.clone())
@@ -177,14 +191,15 @@ impl TokenCache {
     /// Applications whose token is due for renewal and was used within its life. Each is told once a minute.
     pub fn due(&self, now: Moment) -> Vec<(Ask, Token)> {
         let due = |held: &mut Held| {
-            let (ask, token) = (held.ask.as_ref()?, held.token.as_ref()?);
-            if now < held.refresh_at || now.since(held.last_used) >= token.lifetime() {
-                return None;
-            }
-            held.refresh_at = now.after(REFRESH_RETRY);
-            Some((ask.clone(), token.clone()))
+            let ask = held.ask.clone()?;
+            Some((ask, held.due(now)?))
         };
         self.held.iter_mut().filter_map(|mut held| due(held.value_mut())).collect()
+    }
+
+    /// The token under this key, if it is due for renewal and was used within its life. Told once a minute.
+    pub fn due_at(&self, key: &TokenKey, now: Moment) -> Option<Token> {
+        self.held.get_mut(key)?.due(now)
     }
 
     /// Forgets tokens that have expired, and passwords that have not been confirmed for too long.
@@ -337,8 +352,13 @@ mod tests {
         clock.advance(minutes(1));
         assert_eq!(cache.due(clock.now()).len(), 1);
         assert!(cache.due(clock.now()).is_empty(), "told once a minute");
-        clock.advance(minutes(12));
+        assert!(cache.due_at(&ask.key(), clock.now()).is_none(), "told once a minute");
+        clock.advance(minutes(1));
+        assert!(cache.due_at(&ask.key(), clock.now()).is_some());
+        clock.advance(minutes(11));
         assert!(cache.due(clock.now()).is_empty(), "not used in its life");
+        cache.forget(&ask.key());
+        assert!(matches!(cache.look(&ask.key(), None, NEED, clock.now()), Found::Nothing));
     }
 
     #[test]

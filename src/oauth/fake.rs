@@ -38,6 +38,8 @@ type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 pub(crate) enum Reply {
     /// A new token that is good for so many seconds.
     Token(u64),
+    /// The same, with a new refresh token `r1`, `r2`, ….
+    Rotated(u64),
     /// A JWT with this payload.
     Jwt(&'static str),
     /// `invalid_grant` with this code.
@@ -109,6 +111,12 @@ impl TokenEndpoint for FakeEndpoint {
                 Reply::Token(seconds) => {
                     let body =
                         format!(r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"t{number}"}}"#);
+                    (200, None, body)
+                }
+                Reply::Rotated(seconds) => {
+                    let body = format!(
+                        r#"{{"token_type":"Bearer","expires_in":{seconds},"access_token":"t{number}","refresh_token":"r{number}"}}"#
+                    );
                     (200, None, body)
                 }
                 Reply::Jwt(payload) => {

@@ -1,6 +1,7 @@
 //! What is asked of the token endpoint: its URL, the form body of each grant, and the key under which an answer is
-//! kept. Resource owner password credentials (RFC 6749 §4.3) and client credentials (§4.4), by a secret (§2.3.1) or by an
-//! assertion (RFC 7523 §2.2), on Entra's v2.0 endpoint with `scope`, and for 21Vianet on the v1.0 endpoint with `resource`.
+//! kept. Resource owner password credentials (RFC 6749 §4.3), client credentials (§4.4), authorization codes with PKCE
+//! (§4.1.3, RFC 7636), device codes (RFC 8628) and refresh tokens (RFC 6749 §6), by a secret (§2.3.1) or by an assertion
+//! (RFC 7523 §2.2), on Entra's v2.0 endpoint with `scope`, and for 21Vianet on the v1.0 endpoint with `resource`.
 
 use std::sync::Arc;
 
@@ -10,7 +11,9 @@ use url::form_urlencoded::Serializer;
 
 use crate::account::MailAddress;
 use crate::config::{Application, Cloud};
-use crate::secret::{ClientAssertion, ClientSecret, Password};
+use crate::secret::{
+    AuthorizationCode, ClientAssertion, ClientSecret, CodeVerifier, DeviceCode, Password, RefreshToken,
+};
 
 /// One token to ask for.
 #[derive(Clone, Debug)]
@@ -37,6 +40,28 @@ pub enum GrantRequest {
     },
     /// The application itself.
     ClientCredentials,
+    /// What a person's browser brought back from a sign-in.
+    AuthorizationCode(Arc<Redemption>),
+    /// A sign-in that the person finishes on another device.
+    DeviceCode(Arc<DeviceCode>),
+    /// A person's earlier sign-in.
+    RefreshToken {
+        /// Whose mail client wants the token; not a part of the request.
+        login: MailAddress,
+        /// The newest one.
+        refresh_token: Arc<RefreshToken>,
+    },
+}
+
+/// An authorization code with what must accompany it (RFC 6749 §4.1.3, RFC 7636 §4.5).
+#[derive(Debug)]
+pub struct Redemption {
+    /// Good once.
+    pub code: AuthorizationCode,
+    /// Exactly as in the authorization request.
+    pub redirect_uri: String,
+    /// Behind the challenge of the authorization request.
+    pub verifier: CodeVerifier,
 }
 
 /// What proves the application in one request.
@@ -59,6 +84,33 @@ impl GrantRequest {
         match self {
             Self::Password { .. } => "password",
             Self::ClientCredentials => "client_credentials",
+            Self::AuthorizationCode(_) => "authorization_code",
+            Self::DeviceCode(_) => "urn:ietf:params:oauth:grant-type:device_code",
+            Self::RefreshToken { .. } => "refresh_token",
+        }
+    }
+
+    /// Whether the same request may be sent again when its answer was lost. A code is good once: redeemed twice, it is
+    /// refused, and the tokens that it gave are revoked (RFC 6749 §4.1.2).
+    pub fn is_repeatable(&self) -> bool {
+        !matches!(self, Self::AuthorizationCode(_))
+    }
+
+    /// A person signs in, or did so before.
+    fn is_sign_in(&self) -> bool {
+        matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_) | Self::RefreshToken { .. })
+    }
+
+    /// Length of what must not be left behind in memory.
+    fn secret_octets(&self) -> usize {
+        match self {
+            Self::Password { password, .. } => password.expose().len(),
+            Self::ClientCredentials => 0,
+            Self::AuthorizationCode(redemption) => {
+                redemption.code.expose().len() + redemption.verifier.expose().len() + redemption.redirect_uri.len()
+            }
+            Self::DeviceCode(device_code) => device_code.expose().len(),
+            Self::RefreshToken { refresh_token, .. } => refresh_token.expose().len(),
         }
     }
 }
@@ -104,17 +156,33 @@ impl Ask {
             ClientProof::Assertion(assertion) => Some(("client_assertion", assertion.expose())),
         };
         // Room for everything at once: a buffer that grows leaves copies of the password behind.
-        let secrets = match &self.grant {
-            GrantRequest::Password { password, .. } => password.expose().len(),
-            GrantRequest::ClientCredentials => 0,
-        } + proof.map_or(0, |(_, secret)| secret.len());
+        let secrets = self.grant.secret_octets() + proof.map_or(0, |(_, secret)| secret.len());
         let mut form = Serializer::new(String::with_capacity(2048 + 3 * secrets));
-        form.append_pair("grant_type", self.grant.grant_type());
+        let v1_device = is_v1(app) && matches!(self.grant, GrantRequest::DeviceCode(_));
+        form.append_pair("grant_type", if v1_device { "device_code" } else { self.grant.grant_type() });
         form.append_pair("client_id", &app.client_id);
-        form.append_pair(if is_v1(app) { "resource" } else { "scope" }, &self.scope);
-        if let GrantRequest::Password { username, password } = &self.grant {
-            form.append_pair("username", username.as_str());
-            form.append_pair("password", password.expose());
+        if self.grant.is_sign_in() {
+            form.extend_pairs(sign_in_scope(app, &self.scope));
+        } else {
+            form.append_pair(if is_v1(app) { "resource" } else { "scope" }, &self.scope);
+        }
+        match &self.grant {
+            GrantRequest::Password { username, password } => {
+                form.append_pair("username", username.as_str());
+                form.append_pair("password", password.expose());
+            }
+            GrantRequest::ClientCredentials => {}
+            GrantRequest::AuthorizationCode(redemption) => {
+                form.append_pair("code", redemption.code.expose());
+                form.append_pair("redirect_uri", &redemption.redirect_uri);
+                form.append_pair("code_verifier", redemption.verifier.expose());
+            }
+            GrantRequest::DeviceCode(device_code) => {
+                form.append_pair(if v1_device { "code" } else { "device_code" }, device_code.expose());
+            }
+            GrantRequest::RefreshToken { refresh_token, .. } => {
+                form.append_pair("refresh_token", refresh_token.expose());
+            }
         }
         if let Some((key, secret)) = proof {
             form.append_pair(key, secret);
@@ -127,7 +195,7 @@ impl Ask {
 
     /// The token endpoint of the tenant: what is asked, and the audience of a client assertion.
     pub fn token_url(&self) -> Url {
-        token_url(&self.application, &self.tenant)
+        endpoint_url(&self.application, &self.tenant, "token")
     }
 
     /// Scheme, host and port of the token endpoint: what is out of order, and has a clock, as a whole.
@@ -142,14 +210,43 @@ impl Ask {
                 TokenKey::of_user(&self.application, &self.tenant, &self.scope, username)
             }
             GrantRequest::ClientCredentials => TokenKey::of_application(&self.application, &self.tenant, &self.scope),
+            GrantRequest::RefreshToken { login, .. } => {
+                TokenKey::of_sign_in(&self.application, &self.tenant, &self.scope, login)
+            }
+            // Whose token that will be is known only afterwards.
+            GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => {
+                TokenKey::of(&self.application, &self.tenant, &self.scope, self.grant.grant_type(), "")
+            }
         }
     }
 
-    /// Application, tenant and scope: what a `Retry-After` applies to.
+    /// What a `Retry-After` applies to.
     pub fn throttle_key(&self) -> TokenKey {
-        let app = &self.application;
-        TokenKey::encode([app.authority.as_str(), &self.tenant, &app.client_id, &self.scope])
+        TokenKey::of_throttle(&self.application, &self.tenant, &self.scope)
     }
+}
+
+/// The request that begins a sign-in by device code (RFC 8628 §3.1).
+pub fn device_authorization_request(application: &Application, tenant: &str, scope: &str) -> TokenRequest {
+    let mut form = Serializer::new(String::new());
+    form.append_pair("client_id", &application.client_id);
+    form.extend_pairs(sign_in_scope(application, scope));
+    TokenRequest { url: endpoint_url(application, tenant, "devicecode"), form: Form(SecretString::from(form.finish())) }
+}
+
+/// What a person is asked to consent to, as parameters: the scope, who it is (`openid`, `profile`; OpenID Connect Core
+/// §3.1.2.1) and a refresh token (`offline_access`, §11). The v1.0 endpoint gives refresh tokens without being asked.
+pub(super) fn sign_in_scope(application: &Application, scope: &str) -> Vec<(&'static str, String)> {
+    if is_v1(application) {
+        return vec![("resource", scope.to_owned()), ("scope", "openid".to_owned())];
+    }
+    let mut scopes: Vec<&str> = scope.split(' ').filter(|scope| !scope.is_empty()).collect();
+    for needed in ["offline_access", "openid", "profile"] {
+        if !scopes.contains(&needed) {
+            scopes.push(needed);
+        }
+    }
+    vec![("scope", scopes.join(" "))]
 }
 
 /// A tuple of names as octets: each part behind its length, so that two different tuples never encode alike.
@@ -165,6 +262,16 @@ impl TokenKey {
     /// Of an application's token, one for all mailboxes that it may open.
     pub fn of_application(application: &Application, tenant: &str, scope: &str) -> Self {
         Self::of(application, tenant, scope, "client_credentials", "")
+    }
+
+    /// Of a token that somebody's sign-in gives to `login`.
+    pub fn of_sign_in(application: &Application, tenant: &str, scope: &str, login: &MailAddress) -> Self {
+        Self::of(application, tenant, scope, "refresh_token", login.as_str())
+    }
+
+    /// Application, tenant and scope: what a `Retry-After` applies to.
+    pub fn of_throttle(application: &Application, tenant: &str, scope: &str) -> Self {
+        Self::encode([application.authority.as_str(), tenant, &application.client_id, scope])
     }
 
     fn of(application: &Application, tenant: &str, scope: &str, grant: &str, login: &str) -> Self {
@@ -191,7 +298,8 @@ fn is_v1(application: &Application) -> bool {
     application.cloud == Cloud::China
 }
 
-fn token_url(application: &Application, tenant: &str) -> Url {
+/// One of the endpoints of the tenant: `token`, `authorize` or `devicecode`.
+pub(super) fn endpoint_url(application: &Application, tenant: &str, endpoint: &str) -> Url {
     let mut url = application.authority.clone();
     // The authority is an `https` URL, which always has path segments. The tenant is pushed as one segment, so
     // whatever it holds cannot lead elsewhere.
@@ -200,7 +308,7 @@ fn token_url(application: &Application, tenant: &str) -> Url {
         if !is_v1(application) {
             path.push("v2.0");
         }
-        path.push("token");
+        path.push(endpoint);
     }
     url
 }
@@ -287,6 +395,52 @@ mod tests {
         assert!(!sent.contains_key("scope"));
     }
 
+    fn ask_with(application: Arc<Application>, grant: GrantRequest) -> Ask {
+        let (tenant, scope) = ("contoso.example".into(), "https://outlook.office.com/SMTP.Send".into());
+        Ask { application, tenant, scope, grant }
+    }
+
+    #[test]
+    fn a_sign_in_asks_for_a_refresh_token_and_for_who_it_is() {
+        let application = application(Cloud::Worldwide);
+        let refresh = GrantRequest::RefreshToken {
+            login: MailAddress::parse("alice@contoso.example").unwrap(),
+            refresh_token: Arc::new(RefreshToken::new("0.A+&".into())),
+        };
+        let sent = form(&ask_with(Arc::clone(&application), refresh), &ClientProof::None);
+        assert_eq!((&*sent["grant_type"], &*sent["refresh_token"]), ("refresh_token", "0.A+&"));
+        assert_eq!(sent["scope"], "https://outlook.office.com/SMTP.Send offline_access openid profile");
+        assert!(!sent.contains_key("username"));
+
+        let redemption = Redemption {
+            code: AuthorizationCode::new("0.code".into()),
+            redirect_uri: "http://localhost:1234".into(),
+            verifier: CodeVerifier::new("verifier".into()),
+        };
+        let redeem = GrantRequest::AuthorizationCode(Arc::new(redemption));
+        assert!(!redeem.is_repeatable());
+        let sent = form(&ask_with(Arc::clone(&application), redeem), &ClientProof::None);
+        assert_eq!((&*sent["grant_type"], &*sent["code"]), ("authorization_code", "0.code"));
+        assert_eq!((&*sent["redirect_uri"], &*sent["code_verifier"]), ("http://localhost:1234", "verifier"));
+
+        let poll = GrantRequest::DeviceCode(Arc::new(DeviceCode::new("dev".into())));
+        assert!(poll.is_repeatable());
+        let sent = form(&ask_with(Arc::clone(&application), poll.clone()), &ClientProof::None);
+        assert_eq!(sent["grant_type"], "urn:ietf:params:oauth:grant-type:device_code");
+        assert_eq!(sent["device_code"], "dev");
+        let request = device_authorization_request(&application, "contoso.example", "openid x");
+        assert_eq!(request.url.path(), "/contoso.example/oauth2/v2.0/devicecode");
+        assert_eq!(request.form.expose(), "client_id=app&scope=openid+x+offline_access+profile");
+
+        // Version 1.0 has names of its own.
+        let china = self::application(Cloud::China);
+        let sent = form(&ask_with(Arc::clone(&china), poll), &ClientProof::None);
+        assert_eq!((&*sent["grant_type"], &*sent["code"], &*sent["scope"]), ("device_code", "dev", "openid"));
+        let request = device_authorization_request(&china, "contoso.example", "https://partner.outlook.cn");
+        assert_eq!(request.url.path(), "/contoso.example/oauth2/devicecode");
+        assert_eq!(request.form.expose(), "client_id=app&resource=https%3A%2F%2Fpartner.outlook.cn&scope=openid");
+    }
+
     #[test]
     fn a_tenant_cannot_lead_to_another_path_or_host() {
         let application = Application {
@@ -296,7 +450,7 @@ mod tests {
             credential: Arc::default(),
             cloud: Cloud::Worldwide,
         };
-        let url = token_url(&application, "../..//evil.example/?");
+        let url = endpoint_url(&application, "../..//evil.example/?", "token");
         assert_eq!(url.host_str(), Some("login.example"));
         assert_eq!(url.path(), "/base/..%2F..%2F%2Fevil.example%2F%3F/oauth2/v2.0/token");
     }

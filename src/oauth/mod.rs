@@ -28,6 +28,7 @@ pub mod managed_identity;
 pub mod proof;
 pub mod response;
 pub mod retry;
+pub mod sign_in;
 pub mod skew;
 pub mod source;
 pub mod watched;

@@ -6,14 +6,15 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::Value;
+use url::Url;
 
 use crate::oauth::aadsts::{self, Class};
-use crate::secret::AccessToken;
+use crate::secret::{AccessToken, DeviceCode, IdToken, RefreshToken};
 
 /// Most octets of an answer that are read; a real one has some 2 to 32 KiB.
 pub const ANSWER_OCTETS: usize = 256 * 1024;
 
-/// Longest access token that is used.
+/// Longest token of any kind that is used.
 pub const TOKEN_OCTETS: usize = 64 * 1024;
 
 /// No token is taken to live longer: Entra's live up to 28 hours.
@@ -29,6 +30,25 @@ pub struct Granted {
     pub access_token: AccessToken,
     /// How long it is good, counted from the moment of the request; between 60 seconds and 28 hours.
     pub lifetime: Duration,
+    /// For the next token, where the grant gives one and `offline_access` was asked for.
+    pub refresh_token: Option<RefreshToken>,
+    /// Who signed in, where `openid` was asked for.
+    pub id_token: Option<IdToken>,
+}
+
+/// A sign-in by device code that has begun (RFC 8628 §3.2).
+#[derive(Debug)]
+pub struct DeviceAuthorization {
+    /// What is polled with.
+    pub device_code: DeviceCode,
+    /// What the person types in: letters, digits and hyphens, 1 to 64.
+    pub user_code: String,
+    /// Where the person types it in.
+    pub verification_uri: Url,
+    /// How long the codes are good; between 60 seconds and an hour.
+    pub lifetime: Duration,
+    /// The least time between two polls; between 1 and 60 seconds.
+    pub interval: Duration,
 }
 
 /// Why an answer brings no token.
@@ -79,14 +99,39 @@ struct Body<'a> {
     #[serde(borrow)]
     token_type: Option<Cow<'a, str>>,
     access_token: Option<String>,
+    refresh_token: Option<String>,
+    id_token: Option<String>,
     expires_in: Option<Value>,
+    device_code: Option<String>,
+    #[serde(borrow)]
+    user_code: Option<Cow<'a, str>>,
+    // The v1.0 endpoint calls it by its older name.
+    #[serde(borrow, alias = "verification_url")]
+    verification_uri: Option<Cow<'a, str>>,
+    interval: Option<Value>,
 }
 
-/// Judges an answer.
+/// Judges an answer to a token request.
 ///
 /// # Errors
 /// [`NotGranted`] when it brings no usable token.
 pub fn parse(status: u16, body: &[u8]) -> Result<Granted, NotGranted> {
+    judge(status, body, Body::granted)
+}
+
+/// Judges an answer to a device authorization request (RFC 8628 §3.2).
+///
+/// # Errors
+/// [`NotGranted`] when it brings no codes.
+pub fn parse_device(status: u16, body: &[u8]) -> Result<DeviceAuthorization, NotGranted> {
+    judge(status, body, Body::device_authorization)
+}
+
+fn judge<'a, T>(
+    status: u16,
+    body: &'a [u8],
+    take: impl FnOnce(Body<'a>) -> Result<T, &'static str>,
+) -> Result<T, NotGranted> {
     let unclear = |why| NotGranted::Unclear { status, why };
     let busy = matches!(status, 408 | 429 | 500..=599);
     let parsed = read(body);
@@ -96,7 +141,7 @@ pub fn parse(status: u16, body: &[u8]) -> Result<Granted, NotGranted> {
         Err(why) => Err(unclear(why)),
         Ok(answer) => match status {
             200 if answer.error.is_some() => Err(unclear("success and error at once")),
-            200 => answer.granted().map_err(unclear),
+            200 => take(answer).map_err(unclear),
             400..=499 => {
                 answer.refused().map_or_else(|| Err(unclear("no `error` in it")), |e| Err(NotGranted::Refused(e)))
             }
@@ -148,24 +193,46 @@ impl Body<'_> {
         if !is_b64token(&token) {
             return Err("an `access_token` with other characters than RFC 6750 allows, or of an impossible length");
         }
-        let seconds = match &self.expires_in {
-            None => 3600,
-            Some(Value::Number(number)) => {
-                let fraction = || Some(Duration::try_from_secs_f64(number.as_f64()?).ok()?.as_secs());
-                number.as_u64().or_else(fraction).ok_or("an impossible `expires_in`")?
-            }
-            Some(Value::String(text)) => text.trim().parse().map_err(|_| "an impossible `expires_in`")?,
-            Some(_) => return Err("an impossible `expires_in`"),
+        let seconds = whole_seconds(self.expires_in.as_ref(), 3600).ok_or("an impossible `expires_in`")?;
+        if self.refresh_token.as_deref().is_some_and(|token| !is_opaque(token)) {
+            return Err("a `refresh_token` with other characters than RFC 6749 allows, or of an impossible length");
+        }
+        if self.id_token.as_deref().is_some_and(|token| !is_b64token(token)) {
+            return Err("an `id_token` that is none");
+        }
+        Ok(Granted {
+            access_token: AccessToken::new(token),
+            lifetime: Duration::from_secs(seconds.max(60)).min(LONGEST_LIFE),
+            refresh_token: self.refresh_token.map(RefreshToken::new),
+            id_token: self.id_token.map(IdToken::new),
+        })
+    }
+
+    fn device_authorization(self) -> Result<DeviceAuthorization, &'static str> {
+        let device_code = self.device_code.filter(|code| is_opaque(code)).ok_or("no usable `device_code` in it")?;
+        let typed = |code: &Cow<'_, str>| {
+            (1..=64).contains(&code.len()) && code.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-')
         };
-        let lifetime = Duration::from_secs(seconds.max(60)).min(LONGEST_LIFE);
-        Ok(Granted { access_token: AccessToken::new(token), lifetime })
+        let user_code = self.user_code.filter(typed).ok_or("no usable `user_code` in it")?;
+        let verification_uri = self.verification_uri.as_deref().and_then(|uri| Url::parse(uri).ok());
+        let verification_uri =
+            verification_uri.filter(|uri| uri.scheme() == "https").ok_or("no usable `verification_uri` in it")?;
+        let lifetime = whole_seconds(self.expires_in.as_ref(), 900).ok_or("an impossible `expires_in`")?;
+        let interval = whole_seconds(self.interval.as_ref(), 5).ok_or("an impossible `interval`")?;
+        Ok(DeviceAuthorization {
+            device_code: DeviceCode::new(device_code),
+            user_code: user_code.into_owned(),
+            verification_uri,
+            lifetime: Duration::from_secs(lifetime.clamp(60, 3600)),
+            interval: Duration::from_secs(interval.clamp(1, 60)),
+        })
     }
 
     fn refused(&self) -> Option<OauthError> {
         let error = self.error.as_deref()?;
         Some(OauthError {
             class: aadsts::classify(error, self.suberror.as_deref(), &self.codes()),
-            error: printable(error, |c| c.is_ascii_graphic() && c != '"' && c != '\\'),
+            error: error_word(error),
             code: self.code(),
             trace_id: self
                 .trace_id
@@ -189,11 +256,27 @@ impl Body<'_> {
 
     /// The code to show: the first of `error_codes`, else the digits at the very start of the description.
     fn code(&self) -> Option<u32> {
-        self.codes().first().copied().or_else(|| {
-            let rest = self.error_description.as_deref()?.strip_prefix("AADSTS")?;
-            rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
-        })
+        self.codes().first().copied().or_else(|| code_in(self.error_description.as_deref()?))
     }
+}
+
+impl OauthError {
+    /// The error of a redirect (RFC 6749 §4.1.2.1), which anybody may have written: the description gives a code to show
+    /// and nothing else.
+    pub fn of_redirect(error: &str, description: Option<&str>) -> Self {
+        Self {
+            class: aadsts::classify(error, None, &[]),
+            error: error_word(error),
+            code: description.and_then(code_in),
+            trace_id: None,
+        }
+    }
+}
+
+/// The digits at the very start of a description.
+fn code_in(description: &str) -> Option<u32> {
+    let rest = description.strip_prefix("AADSTS")?;
+    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 /// RFC 6750 §2.1: letters, digits and `-._~+/`, then any number of `=`.
@@ -202,6 +285,29 @@ fn is_b64token(token: &str) -> bool {
     (1..=TOKEN_OCTETS).contains(&token.len())
         && !body.is_empty()
         && body.bytes().all(|octet| octet.is_ascii_alphanumeric() || b"-._~+/".contains(&octet))
+}
+
+/// RFC 6749 appendix A.17: visible characters and spaces.
+fn is_opaque(token: &str) -> bool {
+    (1..=TOKEN_OCTETS).contains(&token.len()) && token.bytes().all(|octet| (0x20..=0x7E).contains(&octet))
+}
+
+/// A number of seconds, as number or text; `absent` when there is none, nothing when it is no number.
+fn whole_seconds(value: Option<&Value>, absent: u64) -> Option<u64> {
+    match value {
+        None => Some(absent),
+        Some(Value::Number(number)) => {
+            let fraction = || Some(Duration::try_from_secs_f64(number.as_f64()?).ok()?.as_secs());
+            number.as_u64().or_else(fraction)
+        }
+        Some(Value::String(text)) => text.trim().parse().ok(),
+        Some(_) => None,
+    }
+}
+
+/// The characters that RFC 6749 §5.2 allows in an `error`.
+fn error_word(error: &str) -> String {
+    printable(error, |c| c.is_ascii_graphic() && c != '"' && c != '\\')
 }
 
 /// The characters of a text that may be shown, 64 at most.
@@ -282,6 +388,45 @@ mod tests {
             )
             .is_ok()
         );
+    }
+
+    #[test]
+    fn a_sign_in_brings_a_refresh_token_and_says_who() {
+        let with = |fields: &str| format!(r#"{{"token_type":"Bearer","access_token":"a",{fields}}}"#);
+        let granted = parse(200, with(r#""refresh_token":"0.AX x~","id_token":"e30.e30.x""#).as_bytes()).unwrap();
+        assert_eq!(granted.refresh_token.unwrap().expose(), "0.AX x~");
+        assert_eq!(granted.id_token.unwrap().expose(), "e30.e30.x");
+        for (fields, reason) in [
+            (r#""refresh_token":"""#, "a `refresh_token` with other characters"),
+            (r#""refresh_token":"a\u0000b""#, "a `refresh_token` with other characters"),
+            (r#""id_token":"a b""#, "an `id_token` that is none"),
+            (r#""refresh_token":7"#, "JSON that is broken or of another shape"),
+        ] {
+            assert!(why(200, with(fields)).starts_with(reason), "{fields}");
+        }
+    }
+
+    #[test]
+    fn a_device_authorization_is_kept_within_reason() {
+        let body = |expires: &str, interval: &str| {
+            format!(
+                r#"{{"device_code":"GAQ x","user_code":"F2WX-K7Z9","verification_uri":"https://microsoft.com/devicelogin",
+                "expires_in":{expires},"interval":{interval},"message":"To sign in, …"}}"#
+            )
+        };
+        let begun = |expires, interval| parse_device(200, body(expires, interval).as_bytes());
+        let usual = begun("900", "\"5\"").unwrap();
+        assert_eq!((usual.user_code.as_str(), usual.device_code.expose()), ("F2WX-K7Z9", "GAQ x"));
+        assert_eq!((usual.lifetime.as_secs(), usual.interval.as_secs()), (900, 5));
+        let odd = begun("1", "0").unwrap();
+        assert_eq!((odd.lifetime.as_secs(), odd.interval.as_secs()), (60, 1));
+        assert!(begun("900", "[]").is_err());
+        for (from, to) in [("GAQ x", ""), ("F2WX", "\\u001b[2J"), ("https:", "http:"), ("F2WX-K7Z9", "")] {
+            let refused = parse_device(200, body("900", "5").replace(from, to).as_bytes());
+            assert!(matches!(refused, Err(NotGranted::Unclear { .. })), "{from}");
+        }
+        let refused = parse_device(400, br#"{"error":"unauthorized_client","error_codes":[700016]}"#);
+        assert!(matches!(refused, Err(NotGranted::Refused(OauthError { code: Some(700_016), .. }))));
     }
 
     #[test]

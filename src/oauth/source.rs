@@ -10,15 +10,16 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{Clock, Moment};
-use crate::config::{Credential, Limits};
+use crate::config::{Application, Credential, Limits};
 use crate::oauth::Token;
 use crate::oauth::audience::{self, Mismatch};
 use crate::oauth::credential::{CredentialError, Credentials};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
-use crate::oauth::grant::{Ask, TokenKey, TokenRequest};
+use crate::oauth::grant::{self, Ask, TokenKey, TokenRequest};
 use crate::oauth::managed_identity::{IdentityError, ManagedIdentities};
-use crate::oauth::response::{self, NotGranted, OauthError};
+use crate::oauth::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
 use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
+use crate::secret::{IdToken, RefreshToken};
 
 /// Retries of one ask.
 const RETRIES: u32 = 2;
@@ -73,6 +74,29 @@ pub enum FetchError {
     Credential(CredentialError),
     /// The platform gives no token of its managed identity.
     Identity(IdentityError),
+}
+
+/// Everything that one answer brought.
+#[derive(Debug)]
+pub struct Issued {
+    /// The access token.
+    pub token: Token,
+    /// For the next one; absent when the grant gives none, or when the one at hand stays in use.
+    pub refresh_token: Option<RefreshToken>,
+    /// Who signed in.
+    pub id_token: Option<IdToken>,
+}
+
+impl Issued {
+    fn of(sent_at: Moment, granted: Granted, ask: &Ask) -> Result<Self, FetchError> {
+        let token = Token {
+            access_token: Arc::new(granted.access_token),
+            requested_at: sent_at,
+            expires_at: sent_at.after(granted.lifetime),
+        };
+        audience::check(&token.access_token, ask).map_err(FetchError::Misfit)?;
+        Ok(Self { token, refresh_token: granted.refresh_token, id_token: granted.id_token })
+    }
 }
 
 /// An endpoint is left alone.
@@ -137,13 +161,22 @@ impl TokenSource {
     /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::Misfit`] needs
     /// another configuration, all others may pass.
     pub async fn fetch(&self, ask: &Ask) -> Result<Token, FetchError> {
+        self.issue(ask).await.map(|issued| issued.token)
+    }
+
+    /// The same, with everything that comes beside the access token.
+    ///
+    /// # Errors
+    /// As [`TokenSource::fetch`].
+    pub async fn issue(&self, ask: &Ask) -> Result<Issued, FetchError> {
         if let Credential::ManagedIdentity(identity) = &*ask.application.credential {
-            return self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity);
+            let token = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity)?;
+            return Ok(Issued { token, refresh_token: None, id_token: None });
         }
         let deadline = Instant::now() + self.total;
         let mut refused: Option<FetchError> = None;
         for number in self.credentials.order(ask) {
-            let result = self.fetch_with(ask, number, deadline).await;
+            let result = self.issue_with(ask, number, deadline).await;
             match result {
                 // What Entra says about one of them is worth more than why the other could not be used.
                 Err(error) if error.blames_credential() => {
@@ -162,7 +195,23 @@ impl TokenSource {
         Err(refused.unwrap_or(FetchError::Credential(CredentialError::NoProof)))
     }
 
-    async fn fetch_with(&self, ask: &Ask, number: usize, deadline: Instant) -> Result<Token, FetchError> {
+    /// Begins a sign-in by device code (RFC 8628 §3.1), and says when it began. It is asked for once: whoever waits for it
+    /// can ask again.
+    ///
+    /// # Errors
+    /// As [`TokenSource::fetch`].
+    pub async fn authorize_device(
+        &self,
+        application: &Application,
+        tenant: &str,
+        scope: &str,
+    ) -> Result<(Moment, DeviceAuthorization), FetchError> {
+        let request = grant::device_authorization_request(application, tenant, scope);
+        let key = TokenKey::of_throttle(application, tenant, scope);
+        self.attempt(&request, &key, Instant::now() + self.total, response::parse_device).await
+    }
+
+    async fn issue_with(&self, ask: &Ask, number: usize, deadline: Instant) -> Result<Issued, FetchError> {
         let pause_key = ask.throttle_key();
         let mut retry = 0;
         let mut before = None;
@@ -171,15 +220,12 @@ impl TokenSource {
             // For each try anew: an assertion serves once, and a file may have changed.
             let proof = timeout_at(deadline, self.credentials.prove(ask, number)).await;
             let attempted = match proof {
-                Ok(Ok(proof)) => self.attempt(&ask.request(&proof), &pause_key, deadline).await,
+                Ok(Ok(proof)) => self.attempt(&ask.request(&proof), &pause_key, deadline, response::parse).await,
                 Ok(Err(error)) => Err(FetchError::Credential(error)),
                 Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
             };
             let error = match attempted {
-                Ok(token) => {
-                    let checked = audience::check(&token.access_token, ask);
-                    return checked.map(|()| token).map_err(FetchError::Misfit);
-                }
+                Ok((sent_at, granted)) => return Issued::of(sent_at, granted, ask),
                 Err(error) => error,
             };
             if error.is_out_of_time() && !was_out_of_time {
@@ -194,6 +240,7 @@ impl TokenSource {
             let wait = retry::backoff(retry, chance());
             let may_retry = retry < RETRIES
                 && error.may_pass_at_once()
+                && (ask.grant.is_repeatable() || error.never_arrived())
                 && !self.pauses.contains_key(&pause_key)
                 && Instant::now() + wait < deadline
                 && self.retry_budget(RetryBudget::spend);
@@ -213,7 +260,13 @@ impl TokenSource {
         }
     }
 
-    async fn attempt(&self, request: &TokenRequest, key: &TokenKey, deadline: Instant) -> Result<Token, FetchError> {
+    async fn attempt<T>(
+        &self,
+        request: &TokenRequest,
+        key: &TokenKey,
+        deadline: Instant,
+        judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
+    ) -> Result<(Moment, T), FetchError> {
         let _slot = self.slot(deadline).await?;
         let authority = request.url.origin().ascii_serialization();
         // After the wait for a turn: what was learned meanwhile counts.
@@ -228,11 +281,11 @@ impl TokenSource {
             Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
         });
         let result = exchanged.map_err(FetchError::Transport).and_then(|answer| {
-            let parsed = response::parse(answer.status, &answer.body);
-            if matches!(parsed, Ok(_) | Err(NotGranted::Refused(_))) {
+            let judged = judge(answer.status, &answer.body);
+            if matches!(judged, Ok(_) | Err(NotGranted::Refused(_))) {
                 self.credentials.heard(&authority, answer.date.as_deref());
             }
-            parsed.map_err(|error| {
+            judged.map_err(|error| {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
                     && let Some(wait) = retry::retry_after(value, SystemTime::now())
                 {
@@ -242,12 +295,7 @@ impl TokenSource {
             })
         });
         self.count(&authority, result.as_ref().err());
-        let granted = result?;
-        Ok(Token {
-            access_token: Arc::new(granted.access_token),
-            requested_at: sent_at,
-            expires_at: sent_at.after(granted.lifetime),
-        })
+        Ok((sent_at, result?))
     }
 
     async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, FetchError> {
@@ -346,6 +394,11 @@ impl FetchError {
             Self::Transport(error) => matches!(error.fault, TransportFault::Connect | TransportFault::Timeout),
             _ => false,
         }
+    }
+
+    /// Entra cannot have acted on the request.
+    fn never_arrived(&self) -> bool {
+        matches!(self, Self::Transport(error) if error.fault == TransportFault::Connect)
     }
 
     /// The authority, or the way to it, is at fault.

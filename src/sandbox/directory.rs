@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use aws_lc_rs::digest;
+
 use super::entra::lockout::Lockout;
 use super::registration::Registration;
 use super::store::{Flags, INBOX, Mailbox, sample_messages};
@@ -101,6 +103,13 @@ impl Directory {
             let right = equal(user.password.expose(), password);
             user.lockout.judge(right, password, now)
         })
+    }
+
+    /// The object id that stands for a name: always the same one, of the form of a GUID.
+    pub(super) fn object_id(&self, name: &str) -> String {
+        let digest = digest::digest(&digest::SHA256, format!("{} {}", self.tenant_id, name.to_lowercase()).as_bytes());
+        let hex: String = digest.as_ref().iter().take(16).map(|octet| format!("{octet:02x}")).collect();
+        [0..8, 8..12, 12..16, 16..20, 20..32].map(|part| &hex[part]).join("-")
     }
 
     pub(super) fn set_sign_in_error(&self, who: &str, code: Option<u32>) {

@@ -47,13 +47,15 @@ pub use store::OutboundMessage;
 use self::certificate::Certificates;
 use self::counters::Tally;
 use self::directory::Directory;
+use self::entra::id_token::IdTokenKey;
+use self::entra::sign_in::SignIns;
 use self::identity::Platform;
 use self::mode::Modes;
 use self::store::{Flags, INBOX, Outbox};
 use self::time::Timekeeper;
 use self::token::Mint;
 use crate::clock::Clock;
-use crate::secret::{AccessToken, ClientSecret, Password};
+use crate::secret::{AccessToken, ClientSecret, Password, RefreshToken};
 
 /// The resources that stand for Exchange Online; a token for any other is not accepted by the mail services.
 const EXCHANGE_RESOURCES: [&str; 4] = [
@@ -86,6 +88,10 @@ pub struct SandboxConfig {
     pub token_lifetime: Duration,
     /// Distinct wrong passwords until smart lock-out: 10 in the worldwide cloud, 3 for the US Government.
     pub lockout_threshold: u32,
+    /// How long a device code is good: 15 minutes at Entra.
+    pub device_code_lifetime: Duration,
+    /// The least time between two polls with a device code, in whole seconds: 5 at Entra.
+    pub device_code_interval: Duration,
     /// Decides about token lifetimes and lock-outs; a manual one is moved with [`Sandbox::advance`].
     pub clock: Clock,
 }
@@ -105,6 +111,8 @@ impl Default for SandboxConfig {
             accounts: Vec::new(),
             token_lifetime: Duration::from_secs(3_600),
             lockout_threshold: 10,
+            device_code_lifetime: Duration::from_secs(900),
+            device_code_interval: Duration::from_secs(5),
             clock: Clock::system(),
         }
     }
@@ -138,7 +146,11 @@ impl SandboxAccount {
 /// What all parts share.
 struct Shared {
     time: Timekeeper,
+    /// Where Entra is, with a slash at its end.
+    authority: String,
     mint: Mint,
+    sign_ins: SignIns,
+    id_token_key: IdTokenKey,
     directory: Directory,
     outbox: Outbox,
     tally: Tally,
@@ -190,7 +202,12 @@ impl Sandbox {
         for account in config.accounts {
             directory.add(account, now);
         }
+        let bind = || TcpListener::bind((config.address, 0));
+        let (entra, identity, imap, pop3, smtp) = tokio::try_join!(bind(), bind(), bind(), bind(), bind())?;
         let shared = Arc::new(Shared {
+            authority: format!("https://localhost:{}/", entra.local_addr()?.port()),
+            sign_ins: SignIns::new(config.device_code_lifetime, config.device_code_interval),
+            id_token_key: IdTokenKey::default(),
             mint: Mint::new()?,
             directory,
             outbox: Outbox::default(),
@@ -203,8 +220,6 @@ impl Sandbox {
             tasks: TaskTracker::new(),
             time,
         });
-        let bind = || TcpListener::bind((config.address, 0));
-        let (entra, identity, imap, pop3, smtp) = tokio::try_join!(bind(), bind(), bind(), bind(), bind())?;
         let sandbox = Self {
             entra: entra.local_addr()?,
             identity: identity.local_addr()?,
@@ -228,7 +243,7 @@ impl Sandbox {
 
     /// What stands in for `https://login.microsoftonline.com/`.
     pub fn authority(&self) -> String {
-        format!("https://localhost:{}/", self.entra.port())
+        self.shared.authority.clone()
     }
 
     /// The tenant's directory id.
@@ -287,9 +302,32 @@ impl Sandbox {
         self.shared.directory.add(account, self.shared.time.unix_seconds());
     }
 
-    /// Gives a user another password, which also unlocks the account; whether the user exists.
+    /// Gives a user another password, which also unlocks the account and ends the user's sign-ins (AADSTS50173); whether
+    /// the user exists.
     pub fn set_password(&self, address: &str, password: &str) -> bool {
+        self.end_sign_ins(address, 50173);
         self.shared.directory.set_password(address, Password::new(password.to_owned()))
+    }
+
+    /// Every refresh token that a user has so far is refused with this code from now on, such as 50173 (revoked) or 700082
+    /// (unused for too long). A new sign-in works.
+    pub fn end_sign_ins(&self, user: &str, aadsts: u32) {
+        self.shared.sign_ins.end(user, aadsts);
+    }
+
+    /// A refresh token as if a user had signed in to the application without a secret, and had consented to everything that
+    /// Exchange Online offers.
+    ///
+    /// # Errors
+    /// When there is no randomness, or no room.
+    pub fn sign_in(&self, user: &str) -> io::Result<RefreshToken> {
+        let token = entra::grant::sign_in_user(&self.shared, user)?;
+        token.map(RefreshToken::new).ok_or_else(|| io::Error::other("no refresh token was asked for"))
+    }
+
+    /// The `oid` of a user.
+    pub fn object_id(&self, user: &str) -> String {
+        self.shared.directory.object_id(user)
     }
 
     /// Registers other secrets for the confidential application, in place of all it had.

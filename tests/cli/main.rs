@@ -92,7 +92,7 @@ fn a_right_configuration_is_told_in_short() {
                 "name": "smtp", "protocol": "smtp", "bind": ["127.0.0.1:1587"], "tls": "none",
                 "upstream": "smtp.office365.com:587", "upstream_tls": "starttls",
             }],
-            "accounts": {"password": 1, "client_credentials": 0},
+            "accounts": {"password": 1, "client_credentials": 0, "authorization_code": 0, "device_code": 0},
             "forward_proxy": "proxy:3128",
             "notes": ["connections go through the forward proxy `proxy:3128`, because `HTTPS_PROXY` is set"],
         })
@@ -155,7 +155,7 @@ fn a_wrong_command_line_ends_with_2() {
     }
     let help = directory.gatepost(&["--help"]);
     assert_eq!(code(&help), 0);
-    for command in ["run", "check", "demo", "cert", "password"] {
+    for command in ["run", "check", "demo", "login", "logout", "cert", "password"] {
         assert!(stdout(&help).contains(&format!("\n  {command} ")), "{}", stdout(&help));
     }
     let version = directory.gatepost(&["--version"]);

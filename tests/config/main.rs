@@ -48,6 +48,23 @@ fn the_cloud_decides_upstream_and_authority() {
 }
 
 #[test]
+fn a_person_signs_in_for_an_account_by_either_grant() {
+    let yaml = format!(
+        "{}accounts:\n  - login: '*@contoso.com'\n  - {{login: office@contoso.com, signs_in_as: Anna@contoso.com}}\n  \
+         - {{login: anna@contoso.com, signs_in_as: ANNA@contoso.com, grant: device_code, passwords: ['{HASH}']}}\n",
+        microsoft("grant: authorization_code")
+    );
+    let config = config(&yaml);
+    let [domain, office, anna] = config.accounts.entries() else { panic!("three accounts are expected") };
+    assert_eq!([domain.grant, office.grant, anna.grant].map(Grant::is_sign_in), [true; 3]);
+    assert_eq!((domain.grant, anna.grant), (Grant::AuthorizationCode, Grant::DeviceCode));
+    assert_eq!(office.signs_in_as.as_ref().unwrap().as_str(), "anna@contoso.com");
+    assert_eq!((&domain.signs_in_as, &anna.signs_in_as), (&None, &None), "for herself nobody else does");
+    assert_eq!(anna.passwords, [HASH]);
+    assert!(config.unproved.is_empty(), "the first password comes with the sign-in");
+}
+
+#[test]
 fn accounts_inherit_and_override() {
     let yaml = format!(
         "{}accounts:\n  - login: '*@contoso.com'\n  - login: b@contoso.com\n    aliases: [scan7]\n    grant: \

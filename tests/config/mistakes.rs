@@ -186,13 +186,14 @@ fn every_mistake_about_microsoft_has_its_sentence() {
             "microsoft.directory-id: `directory-id` is not a known key; did you mean `tenant`?",
         ),
         (
-            microsoft("grant: device_code"),
-            "microsoft.grant: the grant `device_code` is not available in this version; write `grant: password` or \
-             `grant: client_credentials`",
+            microsoft("grant: ropc"),
+            "microsoft.grant: `ropc` is not one of `password`, `client_credentials`, `authorization_code`, `device_code`; \
+             write `password`, `client_credentials`, `authorization_code` or `device_code`",
         ),
         (
-            microsoft("grant: ropc"),
-            "microsoft.grant: `ropc` is not one of `password`, `client_credentials`; write `password` or `client_credentials`",
+            microsoft("grant: device-code"),
+            "microsoft.grant: `device-code` is not one of `password`, `client_credentials`, \
+             `authorization_code`, `device_code`; did you mean `device_code`?",
         ),
         (
             microsoft("cloud: germany"),
@@ -432,6 +433,21 @@ fn every_mistake_of_an_account_has_its_sentence() {
         (
             account("mailbox: reception"),
             "accounts[0].mailbox: the name is not an address of the form user@domain; write an address such as `scanner@contoso.com`",
+        ),
+        (
+            account("signs_in_as: anna@contoso.com"),
+            "accounts[0].signs_in_as: nobody signs in with this grant; remove `signs_in_as`, or write `grant: \
+             authorization_code` or `grant: device_code`",
+        ),
+        (
+            account("grant: device_code\nsigns_in_as: anna"),
+            "accounts[0].signs_in_as: the name is not an address of the form user@domain; write an address such as \
+             `scanner@contoso.com`",
+        ),
+        (
+            "accounts: [{login: '*@contoso.com', grant: device_code, signs_in_as: anna@contoso.com}]".to_owned(),
+            "accounts[0].signs_in_as: one person would sign in for every mailbox that the pattern stands for; give each \
+             shared mailbox an entry of its own, and `signs_in_as` there",
         ),
         (
             account(&format!("passwords: ['{HASH}']")),

@@ -12,6 +12,7 @@ mod limits;
 mod logins;
 mod proxy;
 mod secrets;
+mod sign_ins;
 mod support;
 mod tokens;
 mod upstream;

@@ -61,7 +61,7 @@ fn account(config: &Config, options: &AddOptions) -> anyhow::Result<(Arc<Account
     if account.grant == Grant::Password {
         bail!(
             "`{address}` has `grant: password`: Entra knows that password, and would take a device password for a wrong one; \
-             a device password needs `grant: client_credentials`"
+             a device password needs another grant"
         );
     }
     Ok((account, address))

@@ -1,59 +1,14 @@
 //! `gatepost password`: device passwords in the store, and hashes for the configuration.
 
-use std::io::{self, BufRead, IsTerminal, Write};
-use std::sync::Arc;
+use std::io::{self, BufRead, IsTerminal};
 
-use super::{CONFIGURATION, DONE, FAILED, Settings, report, run};
-use crate::config::{Config, State};
+use super::with_store::{Opened, conclude, with_store};
 use crate::login::password::{self, LONGEST};
 use crate::secret::Password;
-use crate::store::{self, Store};
 
 pub mod add;
 pub mod list;
 pub mod revoke;
-
-/// The configuration and the store that it names.
-struct Opened {
-    config: Config,
-    store: Arc<dyn Store>,
-}
-
-/// Opens the store that the configuration names, does the work, prints its text, and gives the exit code.
-fn with_store(settings: &Settings, work: impl AsyncFnOnce(&Opened) -> anyhow::Result<String>) -> u8 {
-    let config = match settings.load(std::env::vars_os()) {
-        Ok(config) => config,
-        Err(problems) => return report(&problems),
-    };
-    if let State::Memory = config.state {
-        eprintln!(
-            "gatepost: the configuration names no place where device passwords last; write `state: {{directory: \
-             /var/lib/gatepost}}`, or another directory that belongs to Gatepost alone"
-        );
-        return CONFIGURATION;
-    }
-    let runtime = match run::runtime() {
-        Ok(runtime) => runtime,
-        Err(code) => return code,
-    };
-    conclude(runtime.block_on(async {
-        let store = store::open(&config.state).await?;
-        work(&Opened { config, store }).await
-    }))
-}
-
-fn conclude(text: anyhow::Result<String>) -> u8 {
-    match text {
-        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => DONE,
-            Err(_) => FAILED,
-        },
-        Err(error) => {
-            eprintln!("gatepost: {error:#}");
-            FAILED
-        }
-    }
-}
 
 /// Reads a password, from the terminal without echo and twice, else one line of standard input, and prints its hash; with
 /// `generate` makes the password and prints it, too. Gives the exit code.

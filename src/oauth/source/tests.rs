@@ -5,7 +5,8 @@ use super::*;
 use crate::config::{Application, Cloud};
 use crate::oauth::aadsts::Class;
 use crate::oauth::fake::{FakeEndpoint, Reply};
-use crate::oauth::grant::GrantRequest;
+use crate::oauth::grant::{GrantRequest, Redemption};
+use crate::secret::{AuthorizationCode, CodeVerifier};
 
 fn ask(client_id: &str) -> Ask {
     Ask {
@@ -51,6 +52,26 @@ async fn a_passing_fault_is_tried_again_and_a_refusal_is_not() {
         let error = self::source(&endpoint, &Limits::default()).0.fetch(&ask("a")).await.unwrap_err();
         assert_eq!(matches!(error, FetchError::Refused(_)), is_refusal, "{error:?}");
         assert_eq!(endpoint.count(), 1, "{error:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_code_is_sent_again_only_when_it_cannot_have_arrived() {
+    let redemption = || Ask {
+        grant: GrantRequest::AuthorizationCode(Arc::new(Redemption {
+            code: AuthorizationCode::new("c".into()),
+            redirect_uri: "http://localhost".into(),
+            verifier: CodeVerifier::new("v".into()),
+        })),
+        ..ask("a")
+    };
+    let endpoint = in_turn([Reply::Unreachable, Reply::Rotated(3600)]);
+    let issued = source(&endpoint, &Limits::default()).0.issue(&redemption()).await.unwrap();
+    assert_eq!((endpoint.count(), issued.refresh_token.unwrap().expose()), (2, "r2"));
+    for reply in [Reply::Silence, Reply::Raw(503, None, "<html>"), Reply::Raw(429, None, "{}")] {
+        let endpoint = in_turn([reply, Reply::Rotated(3600)]);
+        assert!(source(&endpoint, &Limits::default()).0.issue(&redemption()).await.is_err());
+        assert_eq!(endpoint.count(), 1, "its answer may have been lost");
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use super::id_token;
 use super::refusal::Refusal;
+use super::sign_in::{Consent, Request};
 use crate::sandbox::directory::PasswordVerdict;
 use crate::sandbox::registration::{JWT_BEARER, Presented};
 use crate::sandbox::token::Claims;
@@ -43,6 +45,10 @@ pub(in crate::sandbox) struct Issued {
     /// Only for a user.
     pub(super) scope: Option<String>,
     pub(in crate::sandbox) lifetime: Duration,
+    /// Only for a person who signed in, and only if asked for.
+    pub(super) refresh_token: Option<String>,
+    /// The same.
+    pub(super) id_token: Option<String>,
 }
 
 /// Why there is no token.
@@ -58,17 +64,31 @@ impl From<Refusal> for Failure {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Grant {
+/// Microsoft's grants, as far as the sandbox knows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Grant {
     Password,
     ClientCredentials,
+    AuthorizationCode,
+    DeviceCode,
+    RefreshToken,
+}
+
+impl Grant {
+    fn is_of_user(self) -> bool {
+        self != Self::ClientCredentials
+    }
 }
 
 /// A resource with the permissions asked of it.
-#[derive(Debug, PartialEq, Eq)]
-struct Ask {
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Ask {
     resource: String,
     permissions: Vec<String>,
+    /// A refresh token is wanted.
+    pub(super) offline_access: bool,
+    /// An ID token is wanted.
+    openid: bool,
 }
 
 impl TokenRequest {
@@ -80,6 +100,11 @@ impl TokenRequest {
         match self.parameter("grant_type")? {
             "password" => Ok(Grant::Password),
             "client_credentials" => Ok(Grant::ClientCredentials),
+            "authorization_code" => Ok(Grant::AuthorizationCode),
+            "urn:ietf:params:oauth:grant-type:device_code" => Ok(Grant::DeviceCode),
+            // The name of the v1.0 endpoint.
+            "device_code" if self.version == Version::V1 => Ok(Grant::DeviceCode),
+            "refresh_token" => Ok(Grant::RefreshToken),
             _ => Err(Refusal::new(70003)),
         }
     }
@@ -87,39 +112,82 @@ impl TokenRequest {
     /// Judges the request, counts it, and issues the token.
     pub(super) fn judge(&self, shared: &Shared) -> Result<Issued, Failure> {
         let result = self.decide(shared);
+        let client_id = || self.parameter("client_id").unwrap_or_default().to_owned();
         let (grant, account) = match self.grant() {
-            Ok(Grant::Password) => ("password", self.parameter("username")),
-            Ok(Grant::ClientCredentials) => ("client_credentials", self.parameter("client_id")),
-            Err(_) => ("(other)", self.parameter("client_id")),
+            Ok(Grant::Password) => ("password", self.parameter("username").unwrap_or_default().to_owned()),
+            Ok(Grant::ClientCredentials) => ("client_credentials", client_id()),
+            Ok(Grant::AuthorizationCode) => ("authorization_code", client_id()),
+            Ok(Grant::DeviceCode) => ("device_code", client_id()),
+            Ok(Grant::RefreshToken) => {
+                let user = self.parameter("refresh_token").ok().and_then(|token| shared.sign_ins.user_of(token));
+                ("refresh_token", user.unwrap_or_else(client_id))
+            }
+            Err(_) => ("(other)", client_id()),
         };
-        shared.tally.token_request(grant, account.unwrap_or_default(), result.is_ok());
+        shared.tally.token_request(grant, &account, result.is_ok());
         result
     }
 
     fn decide(&self, shared: &Shared) -> Result<Issued, Failure> {
         let grant = self.grant()?;
-        self.check_tenant(shared, grant)?;
+        check_tenant(shared, &self.tenant, grant)?;
         let client_id = self.check_client(shared, grant)?;
-        let ask = self.ask(grant)?;
-        let user = match grant {
-            Grant::Password => Some(self.check_user(shared)?),
-            Grant::ClientCredentials => None,
+        let check_error = |who: &str| match shared.directory.sign_in_error(who) {
+            Some(code) => Err(Refusal::new(code)),
+            None => Ok(()),
         };
-        if let Some(code) = shared.directory.sign_in_error(user.as_deref().unwrap_or(&client_id)) {
-            return Err(Refusal::new(code).into());
-        }
-        issue(shared, client_id, user, ask).map_err(Failure::Broken)
+        let consent = match grant {
+            Grant::Password => {
+                let ask = self.ask(grant)?;
+                let user = self.check_user(shared)?;
+                check_error(&user)?;
+                return issue(shared, client_id, Some(user), ask).map_err(Failure::Broken);
+            }
+            Grant::ClientCredentials => {
+                let ask = self.ask(grant)?;
+                check_error(&client_id)?;
+                return issue(shared, client_id, None, ask).map_err(Failure::Broken);
+            }
+            Grant::AuthorizationCode => {
+                let (code, redirect_uri) = (self.parameter("code")?, self.parameter("redirect_uri")?);
+                let verifier = self.parameter("code_verifier")?;
+                shared.sign_ins.redeem(code, &client_id, redirect_uri, verifier, shared.time.now())?
+            }
+            Grant::DeviceCode => {
+                let name = if self.version == Version::V1 { "code" } else { "device_code" };
+                shared.sign_ins.poll(self.parameter(name)?, &client_id, shared.time.now())?
+            }
+            Grant::RefreshToken => {
+                let (token, ask) = (self.parameter("refresh_token")?, self.ask(grant)?);
+                if let Some(user) = shared.sign_ins.user_of(token) {
+                    check_error(&user)?;
+                }
+                shared.sign_ins.refresh(token, &client_id, ask, shared.time.now())?
+            }
+        };
+        self.issue_to(shared, client_id, consent).map_err(Failure::Broken)
     }
 
-    fn check_tenant(&self, shared: &Shared, grant: Grant) -> Result<(), Refusal> {
-        let tenant = self.tenant.to_lowercase();
-        match (tenant.as_str(), grant) {
-            ("common" | "consumers", _) => Err(Refusal::new(9_001_023)),
-            ("organizations", Grant::Password) => Ok(()),
-            ("organizations", Grant::ClientCredentials) => Err(Refusal::new(50059)),
-            (tenant, _) if tenant == shared.directory.tenant_id || tenant == shared.directory.tenant_domain => Ok(()),
-            _ => Err(Refusal::new(90002)),
+    /// Tokens for a person who signed in.
+    fn issue_to(&self, shared: &Shared, client_id: String, consent: Consent) -> std::io::Result<Issued> {
+        let Consent { user, ask, nonce, refresh_token } = consent;
+        let id_token = match ask.openid {
+            true => Some(id_token::issue(shared, self.version, &client_id, &user, nonce.as_deref())?),
+            false => None,
+        };
+        let issued = issue(shared, client_id, Some(user), ask)?;
+        Ok(Issued { refresh_token, id_token, ..issued })
+    }
+
+    /// Begins a sign-in by device code.
+    pub(super) fn device_request(&self, shared: &Shared) -> Result<Request, Refusal> {
+        check_tenant(shared, &self.tenant, Grant::DeviceCode)?;
+        let client_id = self.parameter("client_id")?.to_lowercase();
+        let directory = &shared.directory;
+        if client_id != directory.public_client_id && client_id != directory.confidential_client_id {
+            return Err(Refusal::new(700_016));
         }
+        Ok(Request { client_id, ask: self.ask(Grant::DeviceCode)?, nonce: None })
     }
 
     fn check_client(&self, shared: &Shared, grant: Grant) -> Result<String, Refusal> {
@@ -153,14 +221,7 @@ impl TokenRequest {
     }
 
     fn ask(&self, grant: Grant) -> Result<Ask, Refusal> {
-        match self.version {
-            Version::V1 => {
-                let resource = self.parameter("resource")?.trim_end_matches('/');
-                Ask::everything(resource, grant)
-            }
-            Version::V2 if self.form.contains_key("resource") => Err(Refusal::new(901_002)),
-            Version::V2 => Ask::parse(self.parameter("scope")?, grant),
-        }
+        Ask::read(self.version, &self.form, grant)
     }
 
     fn check_user(&self, shared: &Shared) -> Result<String, Refusal> {
@@ -175,19 +236,59 @@ impl TokenRequest {
     }
 }
 
+/// Whether a grant may be used at a tenant.
+pub(super) fn check_tenant(shared: &Shared, tenant: &str, grant: Grant) -> Result<(), Refusal> {
+    let tenant = tenant.to_lowercase();
+    match (tenant.as_str(), grant) {
+        ("common" | "consumers", _) => Err(Refusal::new(9_001_023)),
+        ("organizations", Grant::ClientCredentials) => Err(Refusal::new(50059)),
+        ("organizations", _) => Ok(()),
+        (tenant, _) if tenant == shared.directory.tenant_id || tenant == shared.directory.tenant_domain => Ok(()),
+        _ => Err(Refusal::new(90002)),
+    }
+}
+
 impl Ask {
+    /// What the parameters of a request ask for.
+    pub(super) fn read(version: Version, parameters: &HashMap<String, String>, grant: Grant) -> Result<Self, Refusal> {
+        let parameter = |name: &str| {
+            parameters
+                .get(name)
+                .map(String::as_str)
+                .filter(|value| !value.is_empty())
+                .ok_or_else(|| Refusal::missing(name))
+        };
+        match version {
+            Version::V1 => {
+                let everything = Self::everything(parameter("resource")?.trim_end_matches('/'), grant)?;
+                let openid = parameters.get("scope").is_some_and(|scope| scope.split(' ').any(|word| word == "openid"));
+                Ok(Self { openid, offline_access: true, ..everything })
+            }
+            Version::V2 if parameters.contains_key("resource") => Err(Refusal::new(901_002)),
+            Version::V2 => Self::parse(parameter("scope")?, grant),
+        }
+    }
+
+    /// Whether `consented` covers all that is asked for.
+    pub(super) fn is_within(&self, consented: &Self) -> bool {
+        self.resource == consented.resource
+            && self.permissions.iter().all(|permission| consented.permissions.contains(permission))
+    }
+
     /// All that was consented for a resource.
     fn everything(resource: &str, grant: Grant) -> Result<Self, Refusal> {
-        let permissions: &[&str] = match (grant, EXCHANGE_RESOURCES.contains(&resource)) {
-            (Grant::Password, true) => &DELEGATED,
-            (Grant::ClientCredentials, true) => &APPLICATION,
-            (Grant::Password, false) if resource == GRAPH => &DELEGATED_GRAPH,
-            (Grant::ClientCredentials, false) if resource == GRAPH => &APPLICATION_GRAPH,
+        let permissions: &[&str] = match (grant.is_of_user(), EXCHANGE_RESOURCES.contains(&resource)) {
+            (true, true) => &DELEGATED,
+            (false, true) => &APPLICATION,
+            (true, false) if resource == GRAPH => &DELEGATED_GRAPH,
+            (false, false) if resource == GRAPH => &APPLICATION_GRAPH,
             _ => return Err(Refusal::new(500_011)),
         };
         Ok(Self {
             resource: resource.to_owned(),
             permissions: permissions.iter().map(|&permission| permission.to_owned()).collect(),
+            offline_access: false,
+            openid: false,
         })
     }
 
@@ -196,8 +297,11 @@ impl Ask {
         let bad = || Refusal::new(70011);
         let mut named: Vec<&str> = Vec::new();
         let mut resource = None;
+        let (mut offline_access, mut openid) = (false, false);
         for word in scope.split_ascii_whitespace() {
-            if OPENID.contains(&word) && matches!(grant, Grant::Password) {
+            if OPENID.contains(&word) && grant.is_of_user() {
+                offline_access |= word == "offline_access";
+                openid |= word == "openid";
                 continue;
             }
             let (of, permission) = word.rsplit_once('/').ok_or_else(bad)?;
@@ -207,6 +311,7 @@ impl Ask {
             named.push(permission);
         }
         let everything = Self::everything(resource.ok_or_else(bad)?, grant)?;
+        let everything = Self { offline_access, openid, ..everything };
         if named == [".default"] {
             return Ok(everything);
         }
@@ -237,15 +342,25 @@ fn issue(shared: &Shared, client_id: String, user: Option<String>, ask: Ask) -> 
     let token = shared.mint.issue(&claims)?;
     let resource = &ask.resource;
     let scope = scope.map(|scope| scope.split(' ').map(|s| format!("{resource}/{s}")).collect::<Vec<_>>().join(" "));
-    Ok(Issued { token, scope, resource: ask.resource, lifetime })
+    Ok(Issued { token, scope, resource: ask.resource, lifetime, refresh_token: None, id_token: None })
 }
 
 /// A token for `user` without a request: everything that was consented for Exchange Online.
 pub(crate) fn issue_for_user(shared: &Shared, user: &str) -> std::io::Result<AccessToken> {
-    let permissions = DELEGATED.iter().map(|&permission| permission.to_owned()).collect();
-    let ask = Ask { resource: EXCHANGE_RESOURCES[0].to_owned(), permissions };
     let client_id = shared.directory.public_client_id.clone();
-    issue(shared, client_id, Some(user.to_lowercase()), ask).map(|issued| issued.token)
+    issue(shared, client_id, Some(user.to_lowercase()), everything_of_exchange()).map(|issued| issued.token)
+}
+
+/// A refresh token for `user` without a sign-in: everything of Exchange Online was consented to.
+pub(crate) fn sign_in_user(shared: &Shared, user: &str) -> std::io::Result<Option<String>> {
+    let ask = Ask { offline_access: true, ..everything_of_exchange() };
+    let request = Request { client_id: shared.directory.public_client_id.clone(), ask, nonce: None };
+    shared.sign_ins.issue(request, user.to_lowercase(), shared.time.now())
+}
+
+fn everything_of_exchange() -> Ask {
+    let permissions = DELEGATED.iter().map(|&permission| permission.to_owned()).collect();
+    Ask { resource: EXCHANGE_RESOURCES[0].to_owned(), permissions, offline_access: false, openid: false }
 }
 
 /// A token for a managed identity: everything that was consented for `resource`.

@@ -1,8 +1,12 @@
-//! The Entra token endpoint over HTTPS, v2.0 and v1.0, with faults on demand.
+//! Entra's endpoints over HTTPS, v2.0 and v1.0, with faults on demand: for tokens, for device codes, and the pages on
+//! which a person signs in.
 
 pub(super) mod grant;
+pub(super) mod id_token;
 pub(super) mod lockout;
+mod page;
 mod refusal;
+pub(super) mod sign_in;
 
 use std::collections::HashMap;
 use std::io;
@@ -77,8 +81,21 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answ
     if let Some(answer) = faulty {
         return Ok(answer);
     }
-    let Some((tenant, version)) = route(head.uri.path()) else {
-        return Ok(plain(StatusCode::NOT_FOUND, "text/html", "<html><body>404 - Not Found</body></html>"));
+    let form = parameters(&head.headers, &body);
+    let (tenant, version) = match route(head.uri.path()) {
+        Some(Route::Token(tenant, version)) => (tenant, version),
+        Some(Route::Authorize(tenant, version)) => {
+            let query =
+                url::form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
+            return page::authorize(shared, (tenant, version), &head.method, &query, &form);
+        }
+        Some(Route::DeviceCode(tenant, version)) => {
+            let request = TokenRequest { version, tenant: tenant.to_owned(), url: url(&head), form };
+            return begin_device(shared, &request);
+        }
+        Some(Route::DeviceLogin) => return Ok(page::device(shared, &head.method, &form)),
+        Some(Route::Keys) => return Ok(json_answer(StatusCode::OK, &shared.id_token_key.key_set()?)),
+        None => return Ok(plain(StatusCode::NOT_FOUND, "text/html", "<html><body>404 - Not Found</body></html>")),
     };
     let correlation_id = head.headers.get("client-request-id").and_then(|id| id.to_str().ok());
     let refuse =
@@ -86,9 +103,7 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answ
     if head.method != Method::POST {
         return Ok(refuse(&Refusal::new(900_561)));
     }
-    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let url = format!("https://{host}{}", head.uri.path());
-    let request = TokenRequest { version, tenant: tenant.to_owned(), url, form: parameters(&head.headers, &body) };
+    let request = TokenRequest { version, tenant: tenant.to_owned(), url: url(&head), form };
     Ok(match request.judge(shared) {
         Ok(issued) if mode == EntraMode::TruncatedJson => {
             let mut text = success(shared, version, &issued).to_string();
@@ -132,13 +147,63 @@ fn faulty_answer(shared: &Shared, mode: &EntraMode) -> Option<Answer> {
     })
 }
 
-fn route(path: &str) -> Option<(&str, Version)> {
-    let (tenant, rest) = path.strip_prefix('/')?.split_once('/')?;
-    match rest {
-        "oauth2/v2.0/token" => Some((tenant, Version::V2)),
-        "oauth2/token" => Some((tenant, Version::V1)),
-        _ => None,
+/// Where the request was sent to.
+fn url(head: &hyper::http::request::Parts) -> String {
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    format!("https://{host}{}", head.uri.path())
+}
+
+/// Begins a sign-in by device code (RFC 8628 §3.2).
+fn begin_device(shared: &Shared, request: &TokenRequest) -> io::Result<Answer> {
+    let asked = match request.device_request(shared) {
+        Ok(asked) => asked,
+        Err(refusal) => return Ok(json_answer(refusal.status(), &refusal.body(None, shared.time.unix_seconds()))),
+    };
+    let codes = shared.sign_ins.device(asked, shared.time.now())?;
+    let address = format!("{}devicelogin", shared.authority);
+    let message = format!("To sign in, open {address} and enter the code {} to authenticate.", codes.user_code);
+    let (expires_in, interval) = (codes.lifetime.as_secs(), codes.interval.as_secs());
+    let mut body = json!({"device_code": codes.device_code, "user_code": codes.user_code, "message": message});
+    match request.version {
+        Version::V2 => {
+            body["verification_uri"] = Value::from(address);
+            body["expires_in"] = Value::from(expires_in);
+            body["interval"] = Value::from(interval);
+        }
+        Version::V1 => {
+            body["verification_url"] = Value::from(address);
+            body["expires_in"] = Value::from(expires_in.to_string());
+            body["interval"] = Value::from(interval.to_string());
+        }
     }
+    Ok(json_answer(StatusCode::OK, &body))
+}
+
+/// What there is at a path; the tenant first.
+#[derive(Debug, PartialEq, Eq)]
+enum Route<'a> {
+    Token(&'a str, Version),
+    Authorize(&'a str, Version),
+    DeviceCode(&'a str, Version),
+    DeviceLogin,
+    Keys,
+}
+
+fn route(path: &str) -> Option<Route<'_>> {
+    if path == "/devicelogin" {
+        return Some(Route::DeviceLogin);
+    }
+    let (tenant, rest) = path.strip_prefix('/')?.split_once('/')?;
+    Some(match rest {
+        "oauth2/v2.0/token" => Route::Token(tenant, Version::V2),
+        "oauth2/token" => Route::Token(tenant, Version::V1),
+        "oauth2/v2.0/authorize" => Route::Authorize(tenant, Version::V2),
+        "oauth2/authorize" => Route::Authorize(tenant, Version::V1),
+        "oauth2/v2.0/devicecode" => Route::DeviceCode(tenant, Version::V2),
+        "oauth2/devicecode" => Route::DeviceCode(tenant, Version::V1),
+        "discovery/v2.0/keys" => Route::Keys,
+        _ => return None,
+    })
 }
 
 /// The form, and the client's name and secret from HTTP Basic if they come that way (RFC 6749 §2.3.1).
@@ -195,6 +260,11 @@ fn success(shared: &Shared, version: Version, issued: &Issued) -> Value {
     if let Some(scope) = &issued.scope {
         body["scope"] = Value::from(scope.as_str());
     }
+    for (name, token) in [("refresh_token", &issued.refresh_token), ("id_token", &issued.id_token)] {
+        if let Some(token) = token {
+            body[name] = Value::from(token.as_str());
+        }
+    }
     body
 }
 
@@ -220,10 +290,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_two_token_endpoints_exist() {
-        assert_eq!(route("/contoso.example/oauth2/v2.0/token"), Some(("contoso.example", Version::V2)));
-        assert_eq!(route("/t/oauth2/token"), Some(("t", Version::V1)));
-        for path in ["/", "/t/oauth2/v2.0/authorize", "/oauth2/v2.0/token/", "t/oauth2/token"] {
+    fn only_known_endpoints_exist() {
+        assert_eq!(route("/contoso.example/oauth2/v2.0/token"), Some(Route::Token("contoso.example", Version::V2)));
+        assert_eq!(route("/t/oauth2/token"), Some(Route::Token("t", Version::V1)));
+        assert_eq!(route("/t/oauth2/v2.0/authorize"), Some(Route::Authorize("t", Version::V2)));
+        for path in ["/", "/t/oauth2/v2.0/logout", "/oauth2/v2.0/token/", "t/oauth2/token", "/t/devicelogin"] {
             assert_eq!(route(path), None, "{path}");
         }
     }

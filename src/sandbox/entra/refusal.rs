@@ -12,6 +12,8 @@ use crate::sandbox::{calendar, random};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::sandbox) struct Refusal {
     pub(super) code: u32,
+    /// Where it is not the usual one of that code.
+    error: Option<&'static str>,
     sentence: String,
 }
 
@@ -62,9 +64,36 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
             BAD,
             "Access has been blocked by Conditional Access policies. The access policy does not allow token issuance.",
         ),
+        50011 => (
+            "invalid_request",
+            BAD,
+            "The redirect URI specified in the request does not match the redirect URIs configured for the application.",
+        ),
+        50173 => (
+            "invalid_grant",
+            BAD,
+            "The provided grant has expired due to it being revoked, a fresh auth token is needed. The user might have changed or reset their password.",
+        ),
+        54005 => (
+            "invalid_grant",
+            BAD,
+            "OAuth2 Authorization code was already redeemed, please retry with a new valid code or use an existing refresh token.",
+        ),
         65001 => ("invalid_grant", BAD, "The user or administrator has not consented to use the application."),
+        65004 => ("access_denied", BAD, "User declined to consent to access the app."),
+        70000 => ("invalid_grant", BAD, "Provided grant is invalid or malformed."),
         70002 => ("invalid_client", UNAUTHORIZED, "Error validating credentials."),
         70003 => ("unsupported_grant_type", BAD, "The app requested an unsupported grant type."),
+        70008 => (
+            "invalid_grant",
+            BAD,
+            "The provided authorization code or refresh token has expired due to inactivity. Send a new interactive authorization request for this user and resource.",
+        ),
+        70016 => {
+            ("authorization_pending", BAD, "OAuth 2.0 device flow error. Authorization is pending. Continue polling.")
+        }
+        70018 => ("bad_verification_code", BAD, "Invalid verification code."),
+        70019 => ("expired_token", BAD, "Verification code expired."),
         70011 => (
             "invalid_scope",
             BAD,
@@ -75,6 +104,22 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
             BAD,
             "The resource principal was not found in the tenant. This can happen if the application has not been installed by the administrator of the tenant.",
         ),
+        500112 => (
+            "invalid_grant",
+            BAD,
+            "The reply address does not match the reply address provided when requesting Authorization code.",
+        ),
+        501481 => (
+            "invalid_grant",
+            BAD,
+            "The Code_Verifier does not match the code_challenge supplied in the authorization request.",
+        ),
+        700005 => (
+            "invalid_grant",
+            BAD,
+            "The provided authorization code or refresh token was issued to another application.",
+        ),
+        700082 => ("invalid_grant", BAD, "The refresh token has expired due to inactivity."),
         700016 => (
             "unauthorized_client",
             BAD,
@@ -153,13 +198,33 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
 impl Refusal {
     /// With the usual sentence of that code.
     pub(super) fn new(code: u32) -> Self {
-        Self { code, sentence: entry(code).2.to_owned() }
+        Self { code, error: None, sentence: entry(code).2.to_owned() }
+    }
+
+    /// RFC 8628 §3.5. Microsoft's list has no number of its own for it.
+    pub(super) fn slow_down() -> Self {
+        Self { code: 70016, error: Some("slow_down"), sentence: "Polling too often.".to_owned() }
+    }
+
+    /// The person said no to a device (Microsoft, "OAuth 2.0 device authorization grant"); no number of its own either.
+    pub(super) fn declined() -> Self {
+        Self { error: Some("authorization_declined"), ..Self::new(65004) }
     }
 
     /// For a parameter that is not there.
     pub(super) fn missing(parameter: &str) -> Self {
         let sentence = format!("The request body must contain the following parameter: '{parameter}'.");
-        Self { code: 900_144, sentence }
+        Self { code: 900_144, error: None, sentence }
+    }
+
+    /// The OAuth `error`.
+    pub(super) fn error(&self) -> &'static str {
+        self.error.unwrap_or_else(|| entry(self.code).0)
+    }
+
+    /// Code and sentence, as they stand in `error_description`.
+    pub(super) fn told(&self) -> String {
+        format!("AADSTS{}: {}", self.code, self.sentence)
     }
 
     pub(super) fn status(&self) -> StatusCode {
@@ -171,11 +236,11 @@ impl Refusal {
         let trace_id = random::guid();
         let correlation_id = correlation_id.map_or_else(random::guid, str::to_owned);
         let timestamp = calendar::entra_timestamp(now);
-        let Self { code, sentence } = self;
+        let (code, told) = (self.code, self.told());
         json!({
-            "error": entry(*code).0,
+            "error": self.error(),
             "error_description": format!(
-                "AADSTS{code}: {sentence} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}"
+                "{told} Trace ID: {trace_id} Correlation ID: {correlation_id} Timestamp: {timestamp}"
             ),
             "error_codes": [code],
             "timestamp": timestamp,

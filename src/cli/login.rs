@@ -1,0 +1,353 @@
+//! `gatepost login`: a person signs in for an account, in a browser here or elsewhere or on another device, and the mail
+//! program gets its password.
+
+use std::env;
+use std::future::pending;
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow, bail};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep, timeout};
+use url::Url;
+
+use super::client_settings::client_settings;
+use super::with_store::{Opened, with_store};
+use super::{LoginOptions, run};
+use crate::account::{LoginName, MailAddress};
+use crate::clock::Clock;
+use crate::config::{Account, Config, Grant};
+use crate::login::issue::{self, Order};
+use crate::login::{person, scope, sign_in};
+use crate::oauth::HttpEndpoint;
+use crate::oauth::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect, pasted_query};
+use crate::oauth::sign_in::loopback::Loopback;
+use crate::oauth::sign_in::{Purpose, SignInError, SignedIn, device};
+use crate::oauth::source::TokenSource;
+use crate::store::{Store, StoreError};
+use crate::tls::client::UpstreamTrust;
+
+/// How long a browser may take; Entra's codes last as long.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What the first device password is called.
+const FIRST: &str = "first";
+
+/// Where the browser goes when it runs elsewhere: registered, and nothing listens there.
+const NOWHERE: &str = "http://localhost";
+
+/// How a person signs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// In a browser on this machine.
+    Browser,
+    /// In a browser on another one.
+    Paste,
+    /// On any device.
+    DeviceCode,
+}
+
+/// Signs a person in, keeps the sign-in, and makes the account's first device password. Gives the exit code.
+pub fn login(options: &LoginOptions) -> u8 {
+    with_store(&options.settings, async |opened| try_login(opened, options).await)
+}
+
+async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<String> {
+    let Opened { config, store } = opened;
+    let (account, login) = account(config, &options.login)?;
+    let key = sign_in::key(&account, &login);
+    // A store that fails is noticed before somebody signs in in vain.
+    store.sign_in(&key).await.context("the store cannot be read, so nobody is asked to sign in")?;
+
+    let clock = Clock::system();
+    let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
+    let endpoint = Arc::new(HttpEndpoint::new(Arc::clone(config), trust));
+    let attempt = Attempt {
+        way: way(options, account.grant),
+        person: person::expected(&account, &login),
+        login: &login,
+        purpose: Purpose {
+            application: Arc::clone(&account.application),
+            tenant: account.application.tenant.of(&login).into(),
+            scope: scope::of(&account, config).into(),
+        },
+        source: TokenSource::new(endpoint, clock.clone(), &config.limits),
+        clock: clock.clone(),
+    };
+    let scope = Arc::clone(&attempt.purpose.scope);
+    let signed_in = tokio::select! {
+        signed_in = attempt.run() => signed_in?,
+        _ = run::signal() => {
+            if io::stderr().is_terminal() {
+                // The terminal stands behind `^C`.
+                eprintln!();
+            }
+            bail!("given up; nothing was stored");
+        }
+    };
+
+    let identity = signed_in.identity.clone();
+    let record = person::record(signed_in, &scope, clock.unix_time());
+    let kept = async || -> anyhow::Result<()> {
+        loop {
+            let before = store.sign_in(&key).await?;
+            let person = before.as_ref().map(|(record, _)| record);
+            person::check(&account, &login, &identity, person, options.replace)?;
+            match store.put_sign_in(&key, &record, before.map(|(_, version)| version)).await {
+                // A running service has exchanged the old one at this very moment.
+                Err(StoreError::Changed) => {}
+                put => return Ok(put.map(drop)?),
+            }
+        }
+    };
+    kept().await.context("nothing was stored")?;
+    println!("`{}` has signed in for `{login}`. A running service uses that at once.\n", record.username);
+    first_password(config, &**store, &login, &clock).await
+}
+
+/// The account that the person signs in for, when it is one for which somebody does.
+fn account(config: &Config, login: &LoginName) -> anyhow::Result<(Arc<Account>, MailAddress)> {
+    let (account, address) = config.accounts.find(login).with_context(|| {
+        format!("no entry of `accounts` fits `{login}`; correct the name, or add an entry with `login: {login}`")
+    })?;
+    match account.grant {
+        Grant::AuthorizationCode | Grant::DeviceCode => Ok((account, address)),
+        Grant::Password => bail!(
+            "`{address}` has `grant: password`: its mail program presents the password that Entra knows, and nobody signs in \
+             before; to sign in once, write `grant: authorization_code` or `grant: device_code`"
+        ),
+        Grant::ClientCredentials => bail!(
+            "`{address}` has `grant: client_credentials`: the application signs in by itself, and nobody else does; make its \
+             mail program a password with `gatepost password add {address} --name …`"
+        ),
+    }
+}
+
+fn way(options: &LoginOptions, grant: Grant) -> Way {
+    match (options.device_code, options.paste, grant) {
+        (true, ..) => Way::DeviceCode,
+        (false, true, _) => Way::Paste,
+        (false, false, Grant::DeviceCode) => Way::DeviceCode,
+        (false, false, _) => Way::Browser,
+    }
+}
+
+/// One sign-in.
+struct Attempt<'a> {
+    way: Way,
+    person: &'a MailAddress,
+    login: &'a MailAddress,
+    purpose: Purpose,
+    source: TokenSource,
+    clock: Clock,
+}
+
+impl Attempt<'_> {
+    async fn run(&self) -> anyhow::Result<SignedIn> {
+        let signed_in = match self.way {
+            Way::Browser => self.with_browser().await,
+            Way::Paste => self.with_pasted_address().await,
+            Way::DeviceCode => self.with_device_code().await,
+        }?;
+        signed_in.map_err(|error| anyhow!("nothing was stored: {}", person::explain(&error)))
+    }
+
+    fn request(&self, redirect_uri: String) -> Result<CodeRequest, SignInError> {
+        CodeRequest::new(self.purpose.clone(), redirect_uri)
+    }
+
+    /// Who must sign in, and for whom.
+    fn who(&self) -> String {
+        match self.person == self.login {
+            true => format!("as {}", self.person),
+            false => format!("as {}, for {}", self.person, self.login),
+        }
+    }
+
+    async fn with_browser(&self) -> anyhow::Result<Result<SignedIn, SignInError>> {
+        let listener = Loopback::bind().await.context("no port on this machine can be listened on for the browser")?;
+        let request = match self.request(listener.redirect_uri()) {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(error)),
+        };
+        let address = request.address(self.person);
+        show(&format!("To sign in {}, open this address in a browser on this machine:\n\n  {address}\n", self.who()));
+        if !open(&address) {
+            show("(No browser here? Stop with Ctrl-C, and use --paste or --device-code.)\n");
+        }
+        let redirect =
+            waiting("the sign-in in the browser", (PATIENCE, Duration::ZERO), listener.redirect(&request)).await;
+        match redirect {
+            None => Ok(Err(SignInError::Expired)),
+            Some(redirect) => {
+                let redirect = redirect.context("the browser cannot be listened for any longer")?;
+                Ok(request.finish(redirect, &self.source, &self.clock).await)
+            }
+        }
+    }
+
+    async fn with_pasted_address(&self) -> anyhow::Result<Result<SignedIn, SignInError>> {
+        let request = match self.request(NOWHERE.to_owned()) {
+            Ok(request) => request,
+            Err(error) => return Ok(Err(error)),
+        };
+        let address = request.address(self.person);
+        show(&format!("To sign in {}, open this address in a browser anywhere:\n\n  {address}\n", self.who()));
+        show(&format!(
+            "At the end the browser shows that {NOWHERE} cannot be reached. That is right: copy the whole address from its \
+             address bar, paste it here, and press Enter:"
+        ));
+        let redirect = match timeout(PATIENCE, pasted(&request)).await {
+            Ok(redirect) => redirect?,
+            Err(_) => return Ok(Err(SignInError::Expired)),
+        };
+        Ok(request.finish(redirect, &self.source, &self.clock).await)
+    }
+
+    async fn with_device_code(&self) -> anyhow::Result<Result<SignedIn, SignInError>> {
+        let Purpose { application, tenant, scope } = &self.purpose;
+        let (asked_at, begun) = match self.source.authorize_device(application, tenant, scope).await {
+            Ok(begun) => begun,
+            Err(error) => return Ok(Err(error.into())),
+        };
+        show(&format!(
+            "To sign in {}, open this address on any device, and enter the code there:\n\n  {}\n  code  {}\n",
+            self.who(),
+            begun.verification_uri,
+            begun.user_code
+        ));
+        let lifetime = begun.lifetime;
+        let what = "the sign-in on the other device";
+        let polling = device::finish(begun, asked_at, self.purpose.clone(), &self.source, &self.clock);
+        // It ends by itself; until the last answer is there, nothing is left.
+        let margin = Duration::from_secs(60);
+        Ok(waiting(what, (lifetime, margin), polling).await.unwrap_or(Err(SignInError::Expired)))
+    }
+}
+
+/// Reads lines from standard input until one is the redirect of this sign-in.
+async fn pasted(request: &CodeRequest) -> anyhow::Result<Redirect> {
+    let mut lines = lines();
+    while let Some(line) = lines.recv().await {
+        let line = line.context("standard input cannot be read")?;
+        if line.trim().is_empty() {
+            continue;
+        }
+        match request.read(pasted_query(&line)) {
+            Ok(redirect) => return Ok(redirect),
+            Err(problem) => {
+                show(&format!("That is not the address: {problem}. Paste the one that begins with {NOWHERE}:"))
+            }
+        }
+    }
+    bail!("no address was pasted; nothing was stored")
+}
+
+/// The lines of standard input. A thread of its own reads them: it may wait for one when the program ends.
+fn lines() -> mpsc::Receiver<io::Result<String>> {
+    let (sender, receiver) = mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut input = io::stdin().lock();
+        loop {
+            let mut line = Vec::new();
+            // Longer ones come in pieces, none of which fits.
+            let read = (&mut input).take(REDIRECT_OCTETS as u64 + 64).read_until(b'\n', &mut line);
+            let line = read.map(|octets| (octets > 0).then(|| String::from_utf8_lossy(&line).into_owned()));
+            let Some(line) = line.transpose() else { return };
+            let broken = line.is_err();
+            if sender.blocking_send(line).is_err() || broken {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Waits for `work`, at most `patience` and then `margin`, and says so: on a terminal every second, else every minute.
+async fn waiting<T>(what: &str, (patience, margin): (Duration, Duration), work: impl Future<Output = T>) -> Option<T> {
+    let terminal = io::stderr().is_terminal();
+    let telling = async {
+        let until = Instant::now() + patience;
+        let every = Duration::from_secs(if terminal { 1 } else { 60 });
+        loop {
+            let left = until.saturating_duration_since(Instant::now()).as_secs();
+            let left = format!("{}:{:02} left, Ctrl-C gives up", left / 60, left % 60);
+            match terminal {
+                // Over the line before.
+                true => eprint!("\rwaiting for {what} ({left}) "),
+                false => eprintln!("waiting for {what} ({left})"),
+            }
+            sleep(every).await;
+        }
+    };
+    let result = tokio::select! {
+        result = timeout(patience + margin, work) => result.ok(),
+        () = telling => pending().await,
+    };
+    if terminal {
+        eprintln!();
+    }
+    result
+}
+
+/// Shows the person the address in a browser, if there is one; whether that was tried.
+fn open(address: &Url) -> bool {
+    let Some(browser) = browser() else { return false };
+    let quiet = || Stdio::null();
+    let started = Command::new(browser).arg(address.as_str()).stdin(quiet()).stdout(quiet()).stderr(quiet()).spawn();
+    started.is_ok()
+}
+
+/// `$BROWSER`, or the desktop's way to open an address where there is a desktop.
+fn browser() -> Option<String> {
+    let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(browsers) = set("BROWSER") {
+        // Several are joined by colons; the first is the preferred one.
+        return browsers.split(':').next().map(str::to_owned);
+    }
+    if cfg!(target_os = "macos") {
+        return Some("open".to_owned());
+    }
+    (set("DISPLAY").is_some() || set("WAYLAND_DISPLAY").is_some()).then(|| "xdg-open".to_owned())
+}
+
+/// Makes the first device password of a login that has none; the text says what a person types where.
+async fn first_password(
+    config: &Config,
+    store: &dyn Store,
+    login: &MailAddress,
+    clock: &Clock,
+) -> anyhow::Result<String> {
+    let unlucky = || {
+        format!(
+            "the sign-in is kept, but there is no device password; make one with `gatepost password add {login} --name …`"
+        )
+    };
+    let present = store.device_passwords().await.with_context(unlucky)?;
+    if present.iter().any(|password| password.login == *login) {
+        return Ok(format!("Its device passwords stay as they are: `gatepost password list {login}` shows them.\n"));
+    }
+    let order = Order {
+        login: login.clone(),
+        name: FIRST.to_owned(),
+        protocols: Vec::new(),
+        from: Vec::new(),
+        expires_at: None,
+    };
+    let (made, password) = issue::generate(store, order, clock.unix_time()).await.with_context(unlucky)?;
+    Ok(format!(
+        "device password {} for {login}, \"{FIRST}\"; it is shown only now\n\n{}\n\
+         One for each further device: gatepost password add {login} --name …\n",
+        made.id,
+        client_settings(config, login, password.expose(), &[])
+    ))
+}
+
+/// Shows a person what to do next, at once.
+fn show(text: &str) {
+    println!("{text}");
+    // Who cannot be shown anything finds nothing to do either, and gives up.
+    let _gone = io::stdout().flush();
+}

@@ -1,0 +1,77 @@
+//! `gatepost logout`: a sign-in is forgotten.
+
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal as _, Write as _};
+
+use anyhow::{Context as _, bail};
+
+use super::LogoutOptions;
+use super::with_store::{Opened, with_store};
+use crate::account::MailAddress;
+use crate::login::sign_in;
+use crate::store::SignInKey;
+
+/// Removes the sign-in of a login, after asking on a terminal, and says what else there is to do. Gives the exit code.
+pub fn logout(options: &LogoutOptions) -> u8 {
+    with_store(&options.settings, async |opened| try_logout(opened, options).await)
+}
+
+async fn try_logout(opened: &Opened, options: &LogoutOptions) -> anyhow::Result<String> {
+    let Opened { config, store } = opened;
+    let found = config.accounts.find(&options.login);
+    let login = match &found {
+        Some((_, login)) => login.clone(),
+        // A sign-in may outlive the entry that it was for.
+        None => MailAddress::try_from(options.login.clone())
+            .with_context(|| format!("no entry of `accounts` fits `{}`, and it is no address", options.login))?,
+    };
+    let stored = store.sign_ins().await.context("the store cannot be read")?;
+    let of_login: Vec<_> = stored.into_iter().filter(|(key, _)| key.login == login).collect();
+    let persons: BTreeSet<&str> = of_login.iter().map(|(_, record)| record.username.as_str()).collect();
+    let persons = persons.into_iter().collect::<Vec<_>>().join("` and `");
+    let mut keys: BTreeSet<SignInKey> = of_login.iter().map(|(key, _)| key.clone()).collect();
+    keys.extend(found.map(|(account, login)| sign_in::key(&account, &login)));
+    if of_login.is_empty() {
+        bail!("nobody has signed in for `{login}`");
+    }
+    if !options.yes
+        && !confirmed(&format!(
+            "Forget that `{persons}` has signed in for `{login}`? Mail programs are refused then. [y/N] "
+        ))?
+    {
+        bail!("nothing was changed");
+    }
+    for key in &keys {
+        store.remove_sign_in(key).await.context("the sign-in was not removed")?;
+    }
+    let passwords =
+        store.device_passwords().await.context("the sign-in is removed; the device passwords cannot be read")?;
+    let left = passwords.iter().filter(|password| password.login == login).count();
+    Ok(told(&login, &persons, left))
+}
+
+fn told(login: &MailAddress, persons: &str, passwords: usize) -> String {
+    let mut text = format!(
+        "The sign-in of `{persons}` for `{login}` is removed. A running service stops using it within a minute; sessions that \
+         are open go on.\n\nWhat Entra gave stays valid there until somebody ends it: in the Entra admin center, Users, \
+         `{persons}`, Revoke sessions.\n"
+    );
+    if passwords > 0 {
+        let noun = if passwords == 1 { "device password" } else { "device passwords" };
+        text.push_str(&format!(
+            "`{login}` still has {passwords} {noun}, for a later sign-in: `gatepost password list {login}` shows them.\n"
+        ));
+    }
+    text
+}
+
+fn confirmed(question: &str) -> anyhow::Result<bool> {
+    if !io::stdin().is_terminal() {
+        bail!("nobody can be asked here; to go ahead without a question, say `--yes`");
+    }
+    print!("{question}");
+    io::stdout().flush()?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
+}

@@ -1,0 +1,258 @@
+//! A person signs in for an account: who that must be, and what is kept of it.
+
+use crate::account::MailAddress;
+use crate::clock::UnixTime;
+use crate::config::{Account, Tenant};
+use crate::failure::{Actor, Failure};
+use crate::login::explain;
+use crate::oauth::sign_in::id_token::{IdTokenProblem, Identity};
+use crate::oauth::sign_in::{SignInError, SignedIn};
+use crate::proto::Refusal;
+use crate::store::SignIn;
+
+/// Who must sign in for `login`.
+pub(crate) fn expected<'a>(account: &'a Account, login: &'a MailAddress) -> &'a MailAddress {
+    account.signs_in_as.as_ref().unwrap_or(login)
+}
+
+/// Why a sign-in does not count for an account.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WrongPerson {
+    /// Somebody of another name.
+    #[error(
+        "`{found}` has signed in, but for `{login}` it must be `{expected}`; sign in as that one (a private window forgets \
+         who was signed in before), or write `signs_in_as: {found}` for an account whose mailbox `{found}` opens"
+    )]
+    Name {
+        /// Who it was.
+        found: String,
+        /// Who it should have been.
+        expected: MailAddress,
+        /// For whom.
+        login: MailAddress,
+    },
+    /// The name is the same, the person is not.
+    #[error(
+        "`{found}` is not who signed in for `{login}` before: the name has passed to another user (object id `{object_id}` \
+         instead of `{before}`); if that is meant to be, say so with `--replace`"
+    )]
+    Replaced {
+        /// The name.
+        found: String,
+        /// For whom.
+        login: MailAddress,
+        /// Who it was this time.
+        object_id: String,
+        /// Who it was before.
+        before: String,
+    },
+}
+
+/// Whether whoever signed in is who was asked for, and who signed in before unless `replace`.
+///
+/// # Errors
+/// [`WrongPerson`]; nothing may be kept then.
+pub(crate) fn check(
+    account: &Account,
+    login: &MailAddress,
+    identity: &Identity,
+    before: Option<&SignIn>,
+    replace: bool,
+) -> Result<(), WrongPerson> {
+    let expected = expected(account, login);
+    let own_tenant = account.application.tenant != Tenant::Organizations;
+    let found = identity.username().to_owned();
+    if !identity.is_called(expected, own_tenant) {
+        return Err(WrongPerson::Name { found, expected: expected.clone(), login: login.clone() });
+    }
+    match before {
+        Some(before)
+            if !replace && (before.tenant_id != identity.tenant_id || before.object_id != identity.object_id) =>
+        {
+            Err(WrongPerson::Replaced {
+                found,
+                login: login.clone(),
+                object_id: identity.object_id.clone(),
+                before: before.object_id.clone(),
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What is kept of a sign-in that passed [`check`].
+pub(crate) fn record(signed_in: SignedIn, scope: &str, now: UnixTime) -> SignIn {
+    let SignedIn { refresh_token, identity } = signed_in;
+    SignIn {
+        refresh_token,
+        username: identity.username().to_owned(),
+        tenant_id: identity.tenant_id,
+        object_id: identity.object_id,
+        scope: scope.to_owned(),
+        signed_in_at: now,
+        rotated_at: now,
+        refused: None,
+    }
+}
+
+/// What to tell about a sign-in that came to nothing.
+pub(crate) fn explain(error: &SignInError) -> Failure {
+    let again = "run the command again";
+    let (actor, cause, message, remedy) = match error {
+        SignInError::Refused(refused) => return explain::refused(refused),
+        SignInError::Fetch(error) => return explain::fetch(error),
+        SignInError::NoRandomness => return explain::own_fault(),
+        SignInError::Declined => (
+            Actor::Client,
+            "sign-in-declined",
+            "the sign-in was declined in the browser".to_owned(),
+            "run the command again, and accept",
+        ),
+        SignInError::Expired => {
+            (Actor::Client, "sign-in-expired", "nobody signed in before the time was over".to_owned(), again)
+        }
+        SignInError::NoRefreshToken => (
+            Actor::TenantAdministrator,
+            "no-refresh-token",
+            "Entra gave no refresh token, so that the sign-in would be over in an hour".to_owned(),
+            "allow the application the permission `offline_access`",
+        ),
+        SignInError::IdToken(problem) => {
+            let (actor, remedy) = match problem {
+                IdTokenProblem::Tenant { .. } => {
+                    (Actor::Operator, "sign in with an account of the configured tenant, or correct `microsoft.tenant`")
+                }
+                IdTokenProblem::Time => (Actor::Operator, "set this machine's clock, and run the command again"),
+                IdTokenProblem::Issuer => (Actor::Operator, "check `microsoft.authority` and `microsoft.cloud`"),
+                IdTokenProblem::Missing | IdTokenProblem::Malformed => {
+                    (Actor::Operator, "check that `microsoft.authority` is Entra's")
+                }
+                IdTokenProblem::Audience | IdTokenProblem::Nonce => (Actor::Operator, again),
+            };
+            (actor, "id-token-refused", problem.to_string(), remedy)
+        }
+    };
+    Failure { refusal: Refusal::ContactAdmin, actor, cause, message, remedy: remedy.into(), delay: false }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use url::Url;
+
+    use super::*;
+    use crate::config::{Application, Cloud, Grant, LoginPattern};
+    use crate::secret::RefreshToken;
+
+    fn address(text: &str) -> MailAddress {
+        MailAddress::parse(text).unwrap()
+    }
+
+    fn account(login: &str, signs_in_as: Option<&str>, tenant: &str) -> Account {
+        Account {
+            pattern: LoginPattern::Address(address(login)),
+            aliases: Vec::new(),
+            grant: Grant::DeviceCode,
+            passwords: Vec::new(),
+            application: Arc::new(Application {
+                authority: Url::parse("https://login.example/").unwrap(),
+                tenant: tenant.into(),
+                client_id: "app".into(),
+                credential: Arc::default(),
+                cloud: Cloud::Worldwide,
+            }),
+            scope: None,
+            mailbox: None,
+            signs_in_as: signs_in_as.map(address),
+            token_expiry_margin: Duration::ZERO,
+        }
+    }
+
+    fn identity(usernames: &[&str], email: Option<&str>, (tenant_id, object_id): (&str, &str)) -> Identity {
+        Identity {
+            tenant_id: tenant_id.into(),
+            object_id: object_id.into(),
+            issuer: "i".into(),
+            usernames: usernames.iter().map(|name| address(name)).collect(),
+            email: email.map(address),
+        }
+    }
+
+    #[test]
+    fn who_signed_in_must_be_who_was_asked_for_and_who_it_was_before() {
+        const ANNA: &str = "anna@contoso.example";
+        const RECEPTION: &str = "reception@contoso.example";
+        let home = ("t", "o");
+        let same = Some(home);
+        let own = "contoso.example";
+        for (login, signs_in_as, tenant, usernames, email, now, before, replace, fits) in [
+            (ANNA, None, own, &[ANNA][..], None, home, None, false, true),
+            ("Anna@Contoso.example", None, own, &[ANNA], None, home, None, false, true),
+            (ANNA, None, own, &["a.old@contoso.example", ANNA], None, home, None, false, true),
+            (ANNA, None, own, &["bob@contoso.example"], None, home, None, false, false),
+            (ANNA, None, own, &["anna@elsewhere.example"], None, home, None, false, false),
+            (ANNA, None, own, &["anna@contoso.example.evil.example"], None, home, None, false, false),
+            (ANNA, None, own, &[], None, home, None, false, false),
+            // An address that is not the user name counts where its directory is one's own.
+            (ANNA, None, own, &["a.k@contoso.example"], Some(ANNA), home, None, false, true),
+            (ANNA, None, "organizations", &["a.k@contoso.example"], Some(ANNA), home, None, false, false),
+            (ANNA, None, "organizations", &[ANNA], None, home, None, false, true),
+            (ANNA, None, own, &["bob@contoso.example"], Some("bob@contoso.example"), home, None, false, false),
+            // A shared mailbox.
+            (RECEPTION, Some(ANNA), own, &[ANNA], None, home, None, false, true),
+            (RECEPTION, Some(ANNA), own, &[RECEPTION], None, home, None, false, false),
+            (RECEPTION, Some(ANNA), own, &["bob@contoso.example"], None, home, None, false, false),
+            (RECEPTION, None, own, &[ANNA], None, home, None, false, false),
+            (RECEPTION, Some(ANNA), own, &["bob@contoso.example"], Some(ANNA), home, None, false, true),
+            // Again.
+            (ANNA, None, own, &[ANNA], None, home, same, false, true),
+            (ANNA, None, own, &[ANNA], None, home, same, true, true),
+            (ANNA, None, own, &[ANNA], None, ("t", "other"), same, false, false),
+            (ANNA, None, own, &[ANNA], None, ("other", "o"), same, false, false),
+            (ANNA, None, own, &[ANNA], None, ("t", "other"), same, true, true),
+            (ANNA, None, own, &[ANNA], None, ("other", "o"), same, true, true),
+            (ANNA, None, own, &["anna.new@contoso.example"], None, home, same, false, false),
+            (ANNA, None, own, &["bob@contoso.example"], None, home, same, true, false),
+            (ANNA, None, own, &["bob@contoso.example"], None, ("t", "other"), same, true, false),
+            (RECEPTION, Some(ANNA), own, &[ANNA], None, ("t", "other"), same, false, false),
+            (RECEPTION, Some(ANNA), own, &[ANNA], None, ("t", "other"), same, true, true),
+            (RECEPTION, Some(ANNA), own, &[RECEPTION], None, home, same, true, false),
+            (RECEPTION, Some(ANNA), own, &[ANNA], None, home, same, false, true),
+            (RECEPTION, None, own, &[RECEPTION], None, home, None, false, true),
+        ] {
+            let before = before.map(|ids| {
+                let signed_in =
+                    SignedIn { refresh_token: RefreshToken::new("r".into()), identity: identity(&[ANNA], None, ids) };
+                record(signed_in, "s", UnixTime(1))
+            });
+            let found = check(
+                &account(login, signs_in_as, tenant),
+                &address(login),
+                &identity(usernames, email, now),
+                before.as_ref(),
+                replace,
+            );
+            assert_eq!(
+                found.is_ok(),
+                fits,
+                "{login} {signs_in_as:?} {tenant} {usernames:?} {email:?} {now:?} {replace}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_message_names_both_persons_and_the_way_out() {
+        let login = address("reception@contoso.example");
+        let identity = identity(&["bob@contoso.example"], None, ("t", "o"));
+        let account = account(login.as_str(), Some("anna@contoso.example"), "contoso.example");
+        let error = check(&account, &login, &identity, None, false).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "`bob@contoso.example` has signed in, but for `reception@contoso.example` it must be `anna@contoso.example`; \
+             sign in as that one (a private window forgets who was signed in before), or write `signs_in_as: \
+             bob@contoso.example` for an account whose mailbox `bob@contoso.example` opens"
+        );
+    }
+}

@@ -1,0 +1,449 @@
+//! A token by a person's sign-in: the refresh token of the store is exchanged, once for all who wait, and the newer one
+//! that comes back is durable before its access token is used.
+//!
+//! Nothing that Entra or the store does loses a refresh token. A final refusal marks it; only a new sign-in or an operator
+//! replaces or removes it.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::time::{Instant, sleep};
+
+use crate::account::MailAddress;
+use crate::clock::Moment;
+use crate::config::{Account, LoginPattern};
+use crate::failure::Failure;
+use crate::login::sharing::Turn;
+use crate::login::tokens::{self, Errand, Obtained, Outcome, Setback};
+use crate::login::{Gatekeeper, explain, scope};
+use crate::oauth::Token;
+use crate::oauth::aadsts::Class;
+use crate::oauth::cache::{Found, Need};
+use crate::oauth::flight::Flight;
+use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::retry::chance;
+use crate::oauth::source::FetchError;
+use crate::secret::RefreshToken;
+use crate::store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
+
+/// A refused refresh token is tried again so rarely.
+const REFUSED: Duration = Duration::from_secs(3600);
+
+/// A refresh token that was not used for so long is exchanged without a login: Entra forgets it after 90 days (Microsoft,
+/// "Refresh tokens in the Microsoft identity platform").
+const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
+
+/// Longer than any exchange; after that a process that had the lease has died.
+const LEASE: Duration = Duration::from_secs(60);
+/// How long a login waits for another process that has it, and how often it looks.
+const LEASE_WAIT: Duration = Duration::from_secs(10);
+const LEASE_POLL: Duration = Duration::from_millis(50);
+
+/// Whatever a token has left.
+const ANY: Need = Need { margin: Duration::ZERO, want_life: Duration::ZERO };
+
+/// How often a record that others keep changing is read anew.
+const TRIES: usize = 3;
+
+/// Most sign-ins remembered.
+const ENTRIES: usize = 100_000;
+
+/// For whom a token is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct Whose {
+    pub(super) account: Arc<Account>,
+    pub(super) login: MailAddress,
+}
+
+impl Whose {
+    fn key(&self) -> SignInKey {
+        key(&self.account, &self.login)
+    }
+
+    fn tenant(&self) -> &str {
+        self.account.application.tenant.of(&self.login)
+    }
+
+    fn token_key(&self, scope: &str) -> TokenKey {
+        TokenKey::of_sign_in(&self.account.application, self.tenant(), scope, &self.login)
+    }
+}
+
+/// Under which the store keeps the sign-in of `login`.
+pub(crate) fn key(account: &Account, login: &MailAddress) -> SignInKey {
+    let application = &account.application;
+    SignInKey {
+        login: login.clone(),
+        authority: application.authority.as_str().to_owned(),
+        tenant: application.tenant.of(login).to_owned(),
+        client_id: application.client_id.clone(),
+    }
+}
+
+/// What this process knows about one sign-in that it has used.
+#[derive(Clone, Debug)]
+struct Known {
+    whose: Whose,
+    /// Where its access token is kept.
+    token_key: TokenKey,
+    /// `tid` and `oid`.
+    person: (String, String),
+    /// A refusal that asking again would not change: of which record, and until when.
+    standing: Option<(Version, Moment, Arc<Setback>)>,
+}
+
+/// The sign-ins that this process has used.
+#[derive(Debug, Default)]
+pub(super) struct SignIns(DashMap<SignInKey, Known>);
+
+impl SignIns {
+    fn standing(&self, key: &SignInKey, version: Version, now: Moment) -> Option<Arc<Setback>> {
+        let known = self.0.get(key)?;
+        let (of, until, setback) = known.standing.as_ref()?;
+        (*of == version && now < *until).then(|| Arc::clone(setback))
+    }
+
+    fn put(&self, key: &SignInKey, known: Known) {
+        if self.0.len() >= ENTRIES && !self.0.contains_key(key) {
+            // Whoever comes back is known again.
+            self.0.clear();
+        }
+        self.0.insert(key.clone(), known);
+    }
+
+    fn all(&self) -> Vec<(SignInKey, Known)> {
+        self.0.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+    }
+}
+
+/// A sign-in as the store has it now, and for whom.
+struct Current<'a> {
+    whose: &'a Whose,
+    key: &'a SignInKey,
+    token_key: &'a TokenKey,
+    record: SignIn,
+    version: Version,
+}
+
+impl Current<'_> {
+    fn known(&self) -> Known {
+        Known {
+            whose: self.whose.clone(),
+            token_key: self.token_key.clone(),
+            person: person(&self.record),
+            standing: None,
+        }
+    }
+
+    fn ask(&self, scope: &Arc<str>) -> Ask {
+        Ask {
+            application: Arc::clone(&self.whose.account.application),
+            tenant: self.whose.tenant().into(),
+            scope: Arc::clone(scope),
+            grant: GrantRequest::RefreshToken {
+                login: self.whose.login.clone(),
+                refresh_token: Arc::new(copy(&self.record.refresh_token)),
+            },
+        }
+    }
+}
+
+/// What became of a record that was to be kept.
+enum Kept {
+    /// It counts.
+    Ours,
+    /// Another one counts.
+    Theirs,
+}
+
+impl Gatekeeper {
+    /// The token that somebody's sign-in gives to `whose.login`. The client's password must have been proved before.
+    pub(super) async fn sign_in_token(
+        self: &Arc<Self>,
+        whose: Whose,
+        want_life: Duration,
+    ) -> Result<Obtained, Failure> {
+        let scope: Arc<str> = scope::of(&whose.account, &self.config).into();
+        let need = Need { margin: whose.account.token_expiry_margin, want_life };
+        let key = whose.token_key(&scope);
+        let found = self.cache.look(&key, None, need, self.clock.now());
+        tokens::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
+    }
+
+    fn fly_for_sign_in(self: &Arc<Self>, whose: Whose, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
+        let key = whose.token_key(&scope);
+        self.flights.join(Errand::SignIn(key.clone()), || Arc::clone(self).run_sign_in_errand(whose, scope, key, seen))
+    }
+
+    async fn run_sign_in_errand(
+        self: Arc<Self>,
+        whose: Whose,
+        scope: Arc<str>,
+        token_key: TokenKey,
+        seen: Option<Token>,
+    ) -> Outcome {
+        // Another flight may have landed since the caller looked.
+        if let Found::Usable(token, _) = self.cache.look(&token_key, None, ANY, self.clock.now())
+            && tokens::is_news(&token, seen.as_ref())
+        {
+            return Ok(token);
+        }
+        let key = whose.key();
+        let current = self.exchangeable(&key, &whose, &token_key).await?;
+        let ask = current.ask(&scope);
+        // What another replica got by the sign-in that was there before is perhaps another person's.
+        let since_sign_in = self.clock.unix_time().since(current.record.signed_in_at);
+        let is_of_this_sign_in = |token: &Token| self.clock.now().since(token.requested_at) <= since_sign_in;
+        let holding = match self.turn(&ask, ANY, seen.as_ref(), is_of_this_sign_in).await {
+            Turn::Shared(token) => {
+                self.sign_ins.put(&key, current.known());
+                self.cache.insert(&ask, None, token.clone(), self.clock.now(), chance());
+                return Ok(token);
+            }
+            Turn::Ours(holding) => holding,
+        };
+        let lease = self.lease(&key).await;
+        let outcome = self.refresh(&key, &whose, &scope, &token_key).await;
+        if let Some(lease) = lease {
+            // One that is not given back ends by itself.
+            let _ended = self.store.release(&lease).await;
+        }
+        match &outcome {
+            Ok(token) => holding.leave(token),
+            Err(setback) if setback.failure.cause == explain::SIGN_IN_NEEDED => holding.forget(),
+            Err(_) => {}
+        }
+        outcome
+    }
+
+    /// Exchanges the newest refresh token, anew when another one came into the store meanwhile.
+    async fn refresh(&self, key: &SignInKey, whose: &Whose, scope: &Arc<str>, token_key: &TokenKey) -> Outcome {
+        for _ in 0..TRIES {
+            let current = self.exchangeable(key, whose, token_key).await?;
+            if let Some(outcome) = self.exchange(current, scope).await {
+                return outcome;
+            }
+        }
+        Err(Setback::passing(explain::sign_in_unreadable(&StoreError::Changed)))
+    }
+
+    /// The newest record, if Entra may be asked about it now.
+    async fn exchangeable<'a>(
+        &self,
+        key: &'a SignInKey,
+        whose: &'a Whose,
+        token_key: &'a TokenKey,
+    ) -> Result<Current<'a>, Arc<Setback>> {
+        let stored = self.store.sign_in(key).await;
+        let stored = stored.map_err(|error| Setback::passing(explain::sign_in_unreadable(&error)))?;
+        let Some((record, version)) = stored else {
+            return Err(Setback::passing(explain::nobody_signed_in(&key.login)));
+        };
+        if let Some(refused) = record.refused.filter(|refused| self.clock.unix_time().since(refused.at) < REFUSED) {
+            return Err(Setback::passing(explain::sign_in_refused_before(&key.login, refused)));
+        }
+        if let Some(setback) = self.sign_ins.standing(key, version, self.clock.now()) {
+            return Err(setback);
+        }
+        Ok(Current { whose, key, token_key, record, version })
+    }
+
+    /// The right to exchange this token, which one process has at a time. Without it, when the store does not answer or
+    /// another process does not come to an end, the version of the record still tells which token is the newest.
+    async fn lease(&self, key: &SignInKey) -> Option<Lease> {
+        let deadline = Instant::now() + LEASE_WAIT;
+        loop {
+            match self.store.lease_sign_in(key, LEASE).await {
+                Ok(None) if Instant::now() < deadline => sleep(LEASE_POLL).await,
+                lease => return lease.ok().flatten(),
+            }
+        }
+    }
+
+    /// One exchange; nothing when its result does not count any longer.
+    async fn exchange(&self, current: Current<'_>, scope: &Arc<str>) -> Option<Outcome> {
+        let ask = current.ask(scope);
+        match self.source.issue(&ask).await {
+            Ok(issued) => {
+                if issued.refresh_token.is_some() || current.record.refused.is_some() {
+                    let refresh_token = issued.refresh_token.unwrap_or_else(|| copy(&current.record.refresh_token));
+                    let renewed = SignIn {
+                        refresh_token,
+                        scope: scope.to_string(),
+                        rotated_at: self.clock.unix_time(),
+                        refused: None,
+                        ..copied(&current.record)
+                    };
+                    if let Kept::Theirs = self.keep(&current, renewed).await {
+                        return None;
+                    }
+                }
+                self.sign_ins.put(current.key, current.known());
+                self.cache.insert(&ask, None, issued.token.clone(), self.clock.now(), chance());
+                Some(Ok(issued.token))
+            }
+            Err(error) => self.not_exchanged(current, &ask, error).await.map(Err),
+        }
+    }
+
+    /// Remembers a refusal; nothing when it was of a token that is not the newest any longer.
+    async fn not_exchanged(&self, current: Current<'_>, ask: &Ask, error: FetchError) -> Option<Arc<Setback>> {
+        let login = &current.key.login;
+        let setback = Setback::passing(explain::refresh(&error, login));
+        if let FetchError::Refused(refused) = &error
+            && explain::ends_sign_in(refused)
+        {
+            let mark = SignInRefused { at: self.clock.unix_time(), code: refused.code };
+            let marked = SignIn { refused: Some(mark), ..copied(&current.record) };
+            if let Kept::Theirs = self.keep(&current, marked).await {
+                return None;
+            }
+            tracing::warn!(
+                login = login.as_str(),
+                client_id = current.key.client_id,
+                cause = setback.failure.cause,
+                code = refused.code,
+                failure = %setback.failure,
+                "a person must sign in again"
+            );
+            return Some(setback);
+        }
+        tokens::tell(ask, &error, &setback);
+        if tokens::class(&error).is_some_and(|class| class != Class::Temporary) {
+            let until = self.clock.now().after(tokens::STANDING);
+            let standing = Some((current.version, until, Arc::clone(&setback)));
+            self.sign_ins.put(current.key, Known { standing, ..current.known() });
+        }
+        Some(setback)
+    }
+
+    /// Puts a record in the place of the one that `current` holds. When somebody else has replaced that one, the newer of
+    /// the two counts. A store that fails does not keep the new one from being used: it stays in memory and is offered
+    /// again ([`Durable`](crate::store::Durable)).
+    async fn keep(&self, current: &Current<'_>, record: SignIn) -> Kept {
+        let mut version = current.version;
+        for _ in 0..TRIES {
+            match self.store.put_sign_in(current.key, &record, Some(version)).await {
+                Ok(_) => return Kept::Ours,
+                Err(StoreError::Changed) => match self.store.sign_in(current.key).await {
+                    Ok(Some((theirs, of_theirs))) if is_newer(&record, &theirs, &current.record) => version = of_theirs,
+                    _ => return Kept::Theirs,
+                },
+                Err(error) => {
+                    tracing::warn!(
+                        login = current.key.login.as_str(),
+                        "the newest refresh token is used although it is not durable: {error}; whoever runs Gatepost: mend \
+                         the store under `state`"
+                    );
+                    return Kept::Ours;
+                }
+            }
+        }
+        Kept::Theirs
+    }
+
+    /// Renews tokens in use ahead of their end.
+    pub(super) fn renew_sign_ins(self: &Arc<Self>) {
+        for (_, known) in self.sign_ins.all() {
+            if let Some(token) = self.cache.due_at(&known.token_key, self.clock.now()) {
+                let scope: Arc<str> = scope::of(&known.whose.account, &self.config).into();
+                self.fly_for_sign_in(known.whose, scope, Some(token));
+            }
+        }
+    }
+
+    /// Looks after changes that another process made: whoever signed out, or was replaced by somebody else, is not served
+    /// from memory any longer.
+    pub(super) async fn follow_sign_ins(&self, last_revision: &mut Option<u64>) {
+        let Ok(revision) = self.store.revision().await else { return };
+        if last_revision.replace(revision) == Some(revision) {
+            return;
+        }
+        for (key, known) in self.sign_ins.all() {
+            let Ok(stored) = self.store.sign_in(&key).await else { return };
+            if stored.is_none_or(|(record, _)| person(&record) != known.person) {
+                self.sign_ins.0.remove(&key);
+                self.cache.forget(&known.token_key);
+                tracing::info!(login = key.login.as_str(), "the sign-in is gone, or is another person's");
+            }
+        }
+    }
+
+    /// Uses each refresh token that nobody needed for long, so that Entra does not forget it, and says for which
+    /// addresses somebody must sign in. `told` are those of whom it was said.
+    pub(super) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut HashSet<SignInKey>) {
+        let accounts = &self.config.accounts;
+        if !accounts.entries().iter().any(|account| account.grant.is_sign_in()) {
+            return;
+        }
+        let Ok(stored) = self.store.sign_ins().await else { return };
+        let mut stored: HashMap<SignInKey, SignIn> = stored.into_iter().collect();
+        let of_patterns = stored.keys().map(|key| key.login.clone());
+        let of_addresses = accounts.entries().iter().filter_map(|account| match &account.pattern {
+            LoginPattern::Address(login) => Some(login.clone()),
+            LoginPattern::Domain(_) | LoginPattern::Any => None,
+        });
+        let logins: BTreeSet<MailAddress> = of_patterns.chain(of_addresses).collect();
+        for login in logins {
+            let Some((account, login)) = accounts.find(login.as_login()).filter(|(found, _)| found.grant.is_sign_in())
+            else {
+                continue;
+            };
+            let whose = Whose { account, login };
+            let key = whose.key();
+            let failure = match stored.remove(&key) {
+                None => explain::nobody_signed_in(&whose.login),
+                Some(SignIn { refused: Some(refused), .. }) => explain::sign_in_refused_before(&whose.login, refused),
+                Some(record) => {
+                    told.remove(&key);
+                    if self.clock.unix_time().since(record.rotated_at.max(record.signed_in_at)) >= UNUSED {
+                        let scope = scope::of(&whose.account, &self.config).into();
+                        // The flight goes on without us.
+                        drop(self.fly_for_sign_in(whose, scope, None));
+                    }
+                    continue;
+                }
+            };
+            if told.insert(key) {
+                tracing::warn!(
+                    login = whose.login.as_str(),
+                    cause = failure.cause,
+                    "logins will be refused: {failure}"
+                );
+            }
+        }
+    }
+}
+
+/// Of two records that took the place of `before`: whether `ours` counts. A new sign-in always does; of one and the same
+/// the token that was fetched last.
+fn is_newer(ours: &SignIn, theirs: &SignIn, before: &SignIn) -> bool {
+    let same_sign_in = theirs.signed_in_at == ours.signed_in_at && person(theirs) == person(ours);
+    // A mark on a token that they have exchanged meanwhile says nothing about theirs.
+    let marks_an_old_one = ours.refused.is_some() && theirs.refresh_token.expose() != before.refresh_token.expose();
+    same_sign_in && !marks_an_old_one && theirs.rotated_at <= ours.rotated_at
+}
+
+fn person(record: &SignIn) -> (String, String) {
+    (record.tenant_id.clone(), record.object_id.clone())
+}
+
+fn copy(refresh_token: &RefreshToken) -> RefreshToken {
+    RefreshToken::new(refresh_token.expose().to_owned())
+}
+
+fn copied(record: &SignIn) -> SignIn {
+    SignIn {
+        refresh_token: copy(&record.refresh_token),
+        tenant_id: record.tenant_id.clone(),
+        object_id: record.object_id.clone(),
+        username: record.username.clone(),
+        scope: record.scope.clone(),
+        ..*record
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,573 @@
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::Semaphore;
+use url::Url;
+
+use super::*;
+use crate::account::LoginName;
+use crate::clock::Clock;
+use crate::config::{Accounts, Application, Cloud, Grant, Limits};
+use crate::login::{Admission, LoginRequest, TokenOrigin, password};
+use crate::oauth::endpoint::TokenEndpoint;
+use crate::oauth::fake::{self, FakeEndpoint, Reply};
+use crate::proto::{Protocol, Refusal};
+use crate::secret::Password;
+use crate::store::{DevicePassword, DevicePasswordId, Durable, LastUse, MemoryStore, Store, Stored};
+
+const PASSWORD: &str = "aaaaabbbbbcccccddddd";
+static HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(PASSWORD.into())).unwrap());
+const ANNA: &str = "anna@contoso.example";
+const RECEPTION: &str = "reception@contoso.example";
+const HOUR: Duration = Duration::from_secs(3600);
+/// No call of the store takes longer.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A store that fails or stalls on demand.
+struct Moody {
+    inside: MemoryStore,
+    away: AtomicBool,
+    full: AtomicBool,
+    /// A write takes a permit, and is done when it has one.
+    writes: Semaphore,
+}
+
+impl Store for Moody {
+    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
+        if self.away.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::Unavailable("away".into())) });
+        }
+        self.inside.sign_in(key)
+    }
+
+    fn put_sign_in<'a>(
+        &'a self,
+        key: &'a SignInKey,
+        sign_in: &'a SignIn,
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        Box::pin(async move {
+            if self.away.load(Ordering::SeqCst) || self.full.load(Ordering::SeqCst) {
+                return Err(StoreError::NotKept("no space".into()));
+            }
+            match tokio::time::timeout(DEADLINE, self.writes.acquire()).await {
+                Ok(permit) => permit.unwrap().forget(),
+                Err(_) => return Err(StoreError::Unavailable("too slow".into())),
+            }
+            self.inside.put_sign_in(key, sign_in, replaces).await
+        })
+    }
+
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
+        self.inside.sign_ins()
+    }
+
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
+        self.inside.lease_sign_in(key, life)
+    }
+
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
+        self.inside.release(lease)
+    }
+
+    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool> {
+        self.inside.remove_sign_in(key)
+    }
+
+    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
+        self.inside.device_passwords()
+    }
+
+    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()> {
+        self.inside.add_device_password(password)
+    }
+
+    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool> {
+        self.inside.revoke_device_password(id)
+    }
+
+    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()> {
+        self.inside.note_use(id, last_use)
+    }
+
+    fn revision(&self) -> Stored<'_, u64> {
+        self.inside.revision()
+    }
+}
+
+struct World {
+    clock: Clock,
+    entra: Arc<FakeEndpoint>,
+    store: Arc<Moody>,
+    gate: Arc<Gatekeeper>,
+}
+
+fn address(text: &str) -> MailAddress {
+    MailAddress::parse(text).unwrap()
+}
+
+/// `anna@` signs in for herself and for `reception@`; a third entry is for everybody else in the domain.
+fn accounts() -> Accounts {
+    let application = Arc::new(Application {
+        authority: Url::parse("https://login.example/").unwrap(),
+        tenant: "contoso.example".into(),
+        client_id: "app".into(),
+        credential: Arc::default(),
+        cloud: Cloud::Worldwide,
+    });
+    let account = |pattern, grant, signs_in_as: Option<&str>| {
+        Arc::new(Account {
+            pattern,
+            aliases: Vec::new(),
+            grant,
+            passwords: vec![HASH.clone()],
+            application: Arc::clone(&application),
+            scope: Some("https://outlook.office.com/SMTP.Send".into()),
+            mailbox: None,
+            signs_in_as: signs_in_as.map(address),
+            token_expiry_margin: Duration::from_secs(300),
+        })
+    };
+    Accounts::new(vec![
+        account(LoginPattern::Address(address(ANNA)), Grant::AuthorizationCode, None),
+        account(LoginPattern::Address(address(RECEPTION)), Grant::DeviceCode, Some(ANNA)),
+        account(LoginPattern::Domain("contoso.example".into()), Grant::DeviceCode, None),
+    ])
+}
+
+impl World {
+    fn new(entra: Arc<FakeEndpoint>) -> Arc<Self> {
+        let clock = Clock::manual();
+        let store = Arc::new(Moody {
+            inside: MemoryStore::default(),
+            away: AtomicBool::new(false),
+            full: AtomicBool::new(false),
+            writes: Semaphore::new(1_000_000),
+        });
+        let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
+        let config = Arc::new(fake::config(accounts(), Limits::default()));
+        let durable = Durable::new(Arc::clone(&store) as Arc<dyn Store>);
+        let gate = Gatekeeper::new(config, endpoint, Arc::new(durable), clock.clone());
+        Arc::new(Self { clock, entra, store, gate })
+    }
+
+    /// The same, and Anna has signed in; each exchange brings a new refresh token.
+    async fn signed_in() -> Arc<Self> {
+        let world = Self::new(FakeEndpoint::new(|_| Reply::Rotated(3600)));
+        world.sign_in(ANNA, "r0").await;
+        world
+    }
+
+    fn key(&self, login: &str) -> SignInKey {
+        let (account, login) = self.gate.config.accounts.find(&LoginName::parse(login).unwrap()).unwrap();
+        key(&account, &login)
+    }
+
+    /// What `gatepost login` does, in another process.
+    async fn sign_in(&self, login: &str, refresh_token: &str) {
+        let now = self.clock.unix_time();
+        let sign_in = SignIn {
+            refresh_token: RefreshToken::new(refresh_token.into()),
+            tenant_id: "tid".into(),
+            object_id: "oid".into(),
+            username: ANNA.into(),
+            scope: "s".into(),
+            signed_in_at: now,
+            rotated_at: now,
+            refused: None,
+        };
+        self.store.inside.put_sign_in(&self.key(login), &sign_in, None).await.unwrap();
+    }
+
+    async fn stored(&self, login: &str) -> (SignIn, Version) {
+        self.store.inside.sign_in(&self.key(login)).await.unwrap().unwrap()
+    }
+
+    async fn stored_token(&self, login: &str) -> String {
+        self.stored(login).await.0.refresh_token.expose().to_owned()
+    }
+
+    async fn login(&self, login: &str) -> Result<Admission, Failure> {
+        self.login_with(login, PASSWORD).await
+    }
+
+    async fn login_with(&self, login: &str, password: &str) -> Result<Admission, Failure> {
+        let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.into()));
+        let source = [192, 0, 2, 1].into();
+        let request =
+            LoginRequest { login: &login, acting_as: None, password: &password, source, protocol: Protocol::Smtp };
+        self.gate.admit(request, Duration::ZERO).await
+    }
+
+    /// Until nothing is left of the token at hand.
+    fn token_ends(&self) {
+        self.clock.advance(HOUR);
+    }
+
+    fn sent(&self) -> Vec<String> {
+        self.entra.asked().iter().map(|form| form["refresh_token"].clone()).collect()
+    }
+}
+
+fn text(admission: &Admission) -> &str {
+    admission.bearer.token.expose()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_exchanges_the_refresh_token_and_keeps_the_newer_one() {
+    let world = World::signed_in().await;
+    let first = world.login(ANNA).await.unwrap();
+    assert_eq!((first.origin, text(&first)), (TokenOrigin::Fetched, "t1"));
+    let form = &world.entra.asked()[0];
+    assert_eq!((&*form["grant_type"], &*form["client_id"]), ("refresh_token", "app"));
+    assert_eq!(form["scope"], "https://outlook.office.com/SMTP.Send offline_access openid profile");
+    assert_eq!(world.stored_token(ANNA).await, "r1");
+    let second = world.login(ANNA).await.unwrap();
+    assert_eq!((second.origin, text(&second)), (TokenOrigin::Cached, "t1"));
+    world.token_ends();
+    assert_eq!(text(&world.login(ANNA).await.unwrap()), "t2");
+    assert_eq!(world.sent(), ["r0", "r1"]);
+    let (stored, _) = world.stored(ANNA).await;
+    assert_eq!((stored.rotated_at, stored.refresh_token.expose()), (world.clock.unix_time(), "r2"));
+    assert_eq!(stored.signed_in_at.after(HOUR), stored.rotated_at, "signing in is another matter");
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_right_password_nobody_comes_near_the_sign_in() {
+    let world = World::signed_in().await;
+    world.login(ANNA).await.unwrap();
+    for _ in 0..20 {
+        let failure = world.login_with(ANNA, "wrong").await.unwrap_err();
+        assert!(matches!(failure.refusal, Refusal::InvalidCredentials | Refusal::Unavailable), "{failure}");
+    }
+    assert_eq!(world.entra.count(), 1);
+    assert!(world.login(ANNA).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_without_a_newer_token_leaves_the_one_at_hand() {
+    let world = World::new(FakeEndpoint::new(|_| Reply::Token(3600)));
+    world.sign_in(ANNA, "r0").await;
+    world.login(ANNA).await.unwrap();
+    world.token_ends();
+    world.login(ANNA).await.unwrap();
+    assert_eq!(world.sent(), ["r0", "r0"]);
+    assert_eq!(world.stored_token(ANNA).await, "r0");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_logins_are_one_exchange() {
+    let world = World::signed_in().await;
+    world.entra.close();
+    let logins: Vec<_> = (0..1000)
+        .map(|_| {
+            let world = Arc::clone(&world);
+            tokio::spawn(async move { world.login(ANNA).await.map(|admission| text(&admission).to_owned()) })
+        })
+        .collect();
+    while world.entra.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    logins[0].abort();
+    world.entra.open();
+    for login in logins.into_iter().skip(1) {
+        assert_eq!(login.await.unwrap().unwrap(), "t1");
+    }
+    assert_eq!((world.entra.count(), world.stored_token(ANNA).await.as_str()), (1, "r1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shared_mailbox_is_opened_with_the_token_of_whoever_signed_in_for_it() {
+    let world = World::new(FakeEndpoint::new(|_| Reply::Rotated(3600)));
+    world.sign_in(RECEPTION, "annas").await;
+    let admission = world.login(RECEPTION).await.unwrap();
+    assert_eq!(admission.bearer.user.as_str(), RECEPTION, "the mailbox, not the person");
+    assert_eq!(world.sent(), ["annas"]);
+    // Anna's own mailbox has a sign-in of its own.
+    assert_eq!(world.login(ANNA).await.unwrap_err().cause, explain::SIGN_IN_NEEDED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_sign_in_the_remedy_is_told_and_a_new_one_counts_at_once() {
+    let world = World::new(FakeEndpoint::new(|_| Reply::Rotated(3600)));
+    for _ in 0..3 {
+        let failure = world.login("carol@contoso.example").await.unwrap_err();
+        assert_eq!((failure.refusal, failure.delay), (Refusal::ContactAdmin, false));
+        assert_eq!(
+            failure.to_string(),
+            "nobody has signed in for `carol@contoso.example`; whoever runs Gatepost: run `gatepost login carol@contoso.example`"
+        );
+    }
+    assert_eq!(world.entra.count(), 0, "a mail connection starts nothing");
+    world.sign_in("carol@contoso.example", "r0").await;
+    assert!(world.login("carol@contoso.example").await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_final_refusal_marks_the_token_keeps_it_and_is_asked_about_once_an_hour() {
+    for code in [70008, 50173, 700_082, 70043, 50076, 50079, 50126, 50034, 50055, 99_999] {
+        let world = World::signed_in().await;
+        world.entra.judge_by(move |_| Reply::Denied(code));
+        for minute in 0..170 {
+            let failure = world.login(ANNA).await.unwrap_err();
+            assert_eq!((failure.refusal, failure.cause), (Refusal::ContactAdmin, explain::SIGN_IN_NEEDED), "{code}");
+            assert!(failure.message.contains(&format!("`AADSTS{code}`")), "{failure}");
+            assert_eq!(failure.remedy, format!("run `gatepost login {ANNA}`"));
+            assert_eq!(world.entra.count(), 1 + minute / 60, "{code} after {minute} minutes");
+            world.clock.advance(Duration::from_secs(60));
+        }
+        let (stored, _) = world.stored(ANNA).await;
+        assert_eq!(stored.refresh_token.expose(), "r0", "{code}");
+        assert_eq!(stored.refused.unwrap().code, Some(code));
+        // It comes back by itself, or by a new sign-in, which counts at once.
+        world.entra.judge_by(|_| Reply::Rotated(3600));
+        if code == 70008 {
+            world.clock.advance(HOUR);
+        } else {
+            assert!(world.login(ANNA).await.is_err());
+            world.sign_in(ANNA, "new").await;
+        }
+        assert!(world.login(ANNA).await.is_ok(), "{code}");
+        assert_eq!(world.stored(ANNA).await.0.refused, None);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_final_marks_nothing_and_never_looks_like_a_wrong_password() {
+    for (reply, refusal) in [
+        (Reply::Denied(50057), Refusal::NotAuthorized),
+        (Reply::Denied(50053), Refusal::Unavailable),
+        (Reply::Denied(53003), Refusal::ContactAdmin),
+        (Reply::Denied(65001), Refusal::ContactAdmin),
+        (Reply::Denied(90033), Refusal::Unavailable),
+        (Reply::Raw(503, None, "<html>"), Refusal::Unavailable),
+        (Reply::Raw(429, Some("7"), "{}"), Refusal::Unavailable),
+        (Reply::Raw(200, None, "<html>portal"), Refusal::Unavailable),
+        (Reply::Raw(401, None, r#"{"error":"invalid_client","error_codes":[7000222]}"#), Refusal::ContactAdmin),
+        (Reply::Raw(400, None, r#"{"error":"never_heard_of"}"#), Refusal::Unavailable),
+        (Reply::Unreachable, Refusal::Unavailable),
+    ] {
+        let world = World::signed_in().await;
+        world.entra.judge_by({
+            let reply = reply.clone();
+            move |_| reply.clone()
+        });
+        for _ in 0..5 {
+            assert_eq!(world.login(ANNA).await.unwrap_err().refusal, refusal);
+        }
+        assert!(world.entra.count() <= 15, "{refusal:?}");
+        let (stored, _) = world.stored(ANNA).await;
+        assert_eq!((stored.refresh_token.expose(), stored.refused), ("r0", None), "{refusal:?}");
+        world.entra.judge_by(|_| Reply::Rotated(3600));
+        world.clock.advance(Duration::from_secs(61));
+        assert!(world.login(ANNA).await.is_ok(), "{refusal:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_leaves_a_token_in_use() {
+    let world = World::signed_in().await;
+    world.login(ANNA).await.unwrap();
+    world.entra.judge_by(|_| Reply::Denied(70008));
+    // Within its margin, where a newer one is wanted first.
+    world.clock.advance(Duration::from_secs(57 * 60));
+    let admission = world.login(ANNA).await.unwrap();
+    assert_eq!((admission.origin, text(&admission)), (TokenOrigin::Cached, "t1"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_newer_refresh_token_is_durable_before_its_access_token_is_used() {
+    let world = World::signed_in().await;
+    world.store.writes.forget_permits(1_000_000);
+    let login = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.login(ANNA).await.map(|admission| text(&admission).to_owned()) }
+    });
+    while world.entra.count() == 0 {
+        tokio::task::yield_now().await;
+    }
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(!login.is_finished(), "used before it was kept");
+    assert_eq!(world.stored_token(ANNA).await, "r0");
+    world.store.writes.add_permits(1);
+    assert_eq!(login.await.unwrap().unwrap(), "t1");
+    assert_eq!(world.stored_token(ANNA).await, "r1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_hangs_holds_a_login_up_for_its_deadline_only() {
+    let world = World::signed_in().await;
+    world.store.writes.forget_permits(1_000_000);
+    let started = Instant::now();
+    assert_eq!(text(&world.login(ANNA).await.unwrap()), "t1");
+    assert_eq!(started.elapsed(), DEADLINE);
+    assert_eq!(world.stored_token(ANNA).await, "r0");
+    world.store.writes.add_permits(10);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.stored_token(ANNA).await, "r1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_the_store_does_not_take_stays_in_memory_and_is_offered_again() {
+    let world = World::signed_in().await;
+    world.store.full.store(true, Ordering::SeqCst);
+    for n in 1..=3 {
+        assert_eq!(text(&world.login(ANNA).await.unwrap()), format!("t{n}"));
+        world.token_ends();
+    }
+    assert_eq!(world.sent(), ["r0", "r1", "r2"], "the newest is used");
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(world.stored_token(ANNA).await, "r0");
+    world.store.full.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.stored_token(ANNA).await, "r3");
+    world.login(ANNA).await.unwrap();
+    assert_eq!(world.stored_token(ANNA).await, "r4");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_is_done_without() {
+    let world = World::signed_in().await;
+    world.store.away.store(true, Ordering::SeqCst);
+    let failure = world.login(ANNA).await.unwrap_err();
+    assert_eq!((failure.refusal, failure.cause), (Refusal::Unavailable, "store-unavailable"));
+    world.store.away.store(false, Ordering::SeqCst);
+    world.login(ANNA).await.unwrap();
+    world.store.away.store(true, Ordering::SeqCst);
+    world.token_ends();
+    assert_eq!(text(&world.login(ANNA).await.unwrap()), "t2");
+    // Meanwhile somebody has signed in anew: that counts, and not what was kept in memory.
+    world.sign_in(ANNA, "new").await;
+    world.store.away.store(false, Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(world.stored_token(ANNA).await, "new");
+    world.token_ends();
+    world.login(ANNA).await.unwrap();
+    assert_eq!(world.sent(), ["r0", "r1", "new"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_newest_token_of_two_processes_counts() {
+    // The other process exchanges the token while this one does, and Entra no longer takes the older one.
+    let world = World::signed_in().await;
+    let (store, key) = (Arc::clone(&world.store), world.key(ANNA));
+    let now = world.clock.unix_time();
+    world.entra.judge_by(move |form| {
+        if form["refresh_token"] != "r0" {
+            return Reply::Rotated(3600);
+        }
+        let theirs = at_once(store.inside.sign_in(&key)).unwrap().unwrap();
+        let rotated = SignIn { refresh_token: RefreshToken::new("theirs".into()), rotated_at: now, ..theirs.0 };
+        at_once(store.inside.put_sign_in(&key, &rotated, None)).unwrap();
+        Reply::Denied(70008)
+    });
+    assert_eq!(text(&world.login(ANNA).await.unwrap()), "t2");
+    assert_eq!(world.sent(), ["r0", "theirs"]);
+    let (stored, _) = world.stored(ANNA).await;
+    assert_eq!((stored.refresh_token.expose(), stored.refused), ("r2", None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_waits_while_another_one_exchanges_but_not_for_ever() {
+    let world = World::signed_in().await;
+    let lease = world.store.inside.lease_sign_in(&world.key(ANNA), LEASE).await.unwrap().unwrap();
+    let login = tokio::spawn({
+        let world = Arc::clone(&world);
+        async move { world.login(ANNA).await.map(drop) }
+    });
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(world.entra.count(), 0);
+    let (theirs, _) = world.stored(ANNA).await;
+    let theirs = SignIn { refresh_token: RefreshToken::new("theirs".into()), ..theirs };
+    world.store.inside.put_sign_in(&world.key(ANNA), &theirs, None).await.unwrap();
+    world.store.inside.release(&lease).await.unwrap();
+    login.await.unwrap().unwrap();
+    assert_eq!(world.sent(), ["theirs"], "the newest one, and only that");
+    // It was given back.
+    let lease = world.store.inside.lease_sign_in(&world.key(ANNA), LEASE).await.unwrap();
+    assert!(lease.is_some());
+    world.token_ends();
+    let started = Instant::now();
+    assert!(world.login(ANNA).await.is_ok(), "whoever has it may be dead");
+    assert!(started.elapsed() <= LEASE_WAIT + LEASE_POLL);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_exchanges_at_once_neither_is_lost_and_a_new_sign_in_beats_both() {
+    for new_sign_in in [false, true] {
+        let world = World::signed_in().await;
+        let (store, key, now) = (Arc::clone(&world.store), world.key(ANNA), world.clock.unix_time());
+        world.entra.judge_by(move |form| {
+            if form["refresh_token"] == "r0" {
+                let theirs = at_once(store.inside.sign_in(&key)).unwrap().unwrap().0;
+                let theirs = SignIn { refresh_token: RefreshToken::new("theirs".into()), rotated_at: now, ..theirs };
+                let signed_in_at = if new_sign_in { now.after(HOUR) } else { theirs.signed_in_at };
+                at_once(store.inside.put_sign_in(&key, &SignIn { signed_in_at, ..theirs }, None)).unwrap();
+            }
+            Reply::Rotated(3600)
+        });
+        world.login(ANNA).await.unwrap();
+        let (sent, kept) = (world.sent(), world.stored_token(ANNA).await);
+        if new_sign_in {
+            assert_eq!((sent, kept.as_str()), (vec!["r0".to_owned(), "theirs".to_owned()], "r2"));
+        } else {
+            assert_eq!((sent, kept.as_str()), (vec!["r0".to_owned()], "r1"));
+        }
+    }
+}
+
+/// What a store in memory says, which is known at once.
+fn at_once<T>(call: Stored<'_, T>) -> Result<T, StoreError> {
+    let mut call = call;
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match call.as_mut().poll(&mut context) {
+        std::task::Poll::Ready(result) => result,
+        std::task::Poll::Pending => panic!("it takes time"),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_signed_out_elsewhere_is_not_served_from_memory() {
+    let world = World::signed_in().await;
+    let mut revision = None;
+    world.login(ANNA).await.unwrap();
+    world.gate.follow_sign_ins(&mut revision).await;
+    assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Cached);
+    assert!(world.store.inside.remove_sign_in(&world.key(ANNA)).await.unwrap());
+    world.gate.follow_sign_ins(&mut revision).await;
+    assert_eq!(world.login(ANNA).await.unwrap_err().cause, explain::SIGN_IN_NEEDED);
+
+    // The same person again is served on, another one begins anew.
+    world.sign_in(ANNA, "r0").await;
+    world.login(ANNA).await.unwrap();
+    world.sign_in(ANNA, "r0").await;
+    world.gate.follow_sign_ins(&mut revision).await;
+    assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Cached);
+    let (mut other, _) = world.stored(ANNA).await;
+    other.object_id = "another".into();
+    world.store.inside.put_sign_in(&world.key(ANNA), &other, None).await.unwrap();
+    world.gate.follow_sign_ins(&mut revision).await;
+    assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Fetched);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_in_use_is_renewed_ahead_and_an_idle_sign_in_is_not_forgotten_by_entra() {
+    let world = World::signed_in().await;
+    world.login(ANNA).await.unwrap();
+    world.clock.advance(Duration::from_secs(49 * 60));
+    let upkeep = world.gate.spawn_upkeep();
+    while world.entra.count() < 2 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    world.clock.advance(Duration::from_secs(11 * 60));
+    assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Cached);
+    // Nobody logs in any longer.
+    world.clock.advance(Duration::from_secs(13 * 24 * 3600));
+    tokio::time::sleep(2 * HOUR).await;
+    assert_eq!(world.entra.count(), 2);
+    world.clock.advance(Duration::from_secs(24 * 3600));
+    tokio::time::sleep(2 * HOUR).await;
+    assert_eq!(world.entra.count(), 3);
+    assert_eq!(world.stored(ANNA).await.0.rotated_at, world.clock.unix_time());
+    upkeep.abort();
+}

@@ -1,0 +1,178 @@
+//! Sign-in by device code (RFC 8628): when to ask whether the person is done. [`Polling`] is pure; [`finish`] asks.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use super::{Purpose, SignInError, SignedIn};
+use crate::clock::{Clock, Moment};
+use crate::oauth::endpoint::TransportFault;
+use crate::oauth::grant::GrantRequest;
+use crate::oauth::response::DeviceAuthorization;
+use crate::oauth::source::{FetchError, TokenSource};
+
+/// RFC 8628 §3.5: what `slow_down` adds to the interval, for this and all later polls.
+const SLOW_DOWN: Duration = Duration::from_secs(5);
+
+/// No wait between two polls is longer, however often the network failed.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// When to poll.
+#[derive(Debug)]
+pub struct Polling {
+    interval: Duration,
+    /// Polls in a row that brought no answer.
+    unanswered: u32,
+    expires_at: Moment,
+}
+
+impl Polling {
+    /// For a sign-in whose codes were asked for at `asked_at`.
+    pub fn new(authorization: &DeviceAuthorization, asked_at: Moment) -> Self {
+        Self { interval: authorization.interval, unanswered: 0, expires_at: asked_at.after(authorization.lifetime) }
+    }
+
+    /// When the codes end.
+    pub fn expires_at(&self) -> Moment {
+        self.expires_at
+    }
+
+    /// How long to wait before the next poll; nothing when the codes end before.
+    pub fn wait(&self, now: Moment) -> Option<Duration> {
+        // RFC 8628 §3.5 asks for exponential back-off where no answer comes.
+        let wait = self.interval.saturating_mul(1 << self.unanswered.min(6)).min(LONGEST_WAIT.max(self.interval));
+        (now.after(wait) < self.expires_at).then_some(wait)
+    }
+
+    /// Takes the answer to a poll that brought no token.
+    ///
+    /// # Errors
+    /// When further polls are in vain.
+    pub fn not_granted(&mut self, error: FetchError) -> Result<(), SignInError> {
+        match &error {
+            FetchError::Refused(refused) => {
+                self.unanswered = 0;
+                match refused.error.as_str() {
+                    "authorization_pending" => Ok(()),
+                    "slow_down" => {
+                        self.interval = self.interval.saturating_add(SLOW_DOWN);
+                        Ok(())
+                    }
+                    "expired_token" => Err(SignInError::Expired),
+                    "authorization_declined" | "access_denied" => Err(SignInError::Declined),
+                    _ => Err(SignInError::Fetch(error)),
+                }
+            }
+            FetchError::Transport(transport)
+                if !matches!(
+                    transport.fault,
+                    TransportFault::Connect | TransportFault::Timeout | TransportFault::Broken
+                ) =>
+            {
+                Err(SignInError::Fetch(error))
+            }
+            _ => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Polls until the person has signed in, or the codes end.
+///
+/// # Errors
+/// [`SignInError`].
+///
+/// # Cancel safety
+/// Dropping it ends the polling; a token on its way then is lost.
+pub async fn finish(
+    authorization: DeviceAuthorization,
+    asked_at: Moment,
+    purpose: Purpose,
+    source: &TokenSource,
+    clock: &Clock,
+) -> Result<SignedIn, SignInError> {
+    let mut polling = Polling::new(&authorization, asked_at);
+    let ask = purpose.ask(GrantRequest::DeviceCode(Arc::new(authorization.device_code)));
+    loop {
+        sleep(polling.wait(clock.now()).ok_or(SignInError::Expired)?).await;
+        match source.issue(&ask).await {
+            // There is no nonce in this grant: the device code itself ties the answer to the request.
+            Ok(issued) => return SignedIn::of(issued, &ask, None, None, clock.unix_time()),
+            Err(error) => polling.not_granted(error)?,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use url::Url;
+
+    use super::*;
+    use crate::oauth::aadsts::Class;
+    use crate::oauth::endpoint::TransportError;
+    use crate::oauth::response::OauthError;
+    use crate::secret::DeviceCode;
+
+    fn polling(clock: &Clock) -> Polling {
+        let authorization = DeviceAuthorization {
+            device_code: DeviceCode::new("d".into()),
+            user_code: "U".into(),
+            verification_uri: Url::parse("https://login.example/").unwrap(),
+            lifetime: Duration::from_secs(900),
+            interval: Duration::from_secs(5),
+        };
+        Polling::new(&authorization, clock.now())
+    }
+
+    fn refused(error: &str) -> FetchError {
+        FetchError::Refused(OauthError { class: Class::Polling, error: error.into(), code: None, trace_id: None })
+    }
+
+    fn broke(fault: TransportFault) -> FetchError {
+        FetchError::Transport(TransportError { fault, detail: String::new() })
+    }
+
+    #[test]
+    fn slow_down_lasts_and_silence_backs_off_until_an_answer_comes() {
+        let clock = Clock::manual();
+        let mut polling = polling(&clock);
+        let mut seconds = Vec::new();
+        let answers = [
+            None,
+            Some(refused("authorization_pending")),
+            Some(refused("slow_down")),
+            Some(refused("authorization_pending")),
+            Some(refused("slow_down")),
+            Some(broke(TransportFault::Timeout)),
+            Some(FetchError::Busy { status: 503, code: None }),
+            Some(FetchError::Paused { wait: Duration::from_secs(60) }),
+            Some(refused("authorization_pending")),
+        ];
+        for answer in answers {
+            if let Some(answer) = answer {
+                polling.not_granted(answer).unwrap();
+            }
+            seconds.push(polling.wait(clock.now()).unwrap().as_secs());
+        }
+        assert_eq!(seconds, [5, 5, 10, 10, 15, 30, 60, 60, 15]);
+    }
+
+    #[test]
+    fn polling_ends_with_the_codes_and_with_every_final_answer() {
+        let clock = Clock::manual();
+        let mut polling = polling(&clock);
+        assert!(matches!(polling.not_granted(refused("expired_token")), Err(SignInError::Expired)));
+        assert!(matches!(polling.not_granted(refused("authorization_declined")), Err(SignInError::Declined)));
+        assert!(matches!(polling.not_granted(refused("access_denied")), Err(SignInError::Declined)));
+        for error in [refused("bad_verification_code"), refused("invalid_grant"), broke(TransportFault::Certificate)] {
+            assert!(matches!(polling.not_granted(error), Err(SignInError::Fetch(_))));
+        }
+        clock.advance(Duration::from_secs(894));
+        assert!(polling.wait(clock.now()).is_some());
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(polling.wait(clock.now()), None);
+    }
+}

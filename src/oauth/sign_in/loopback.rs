@@ -1,0 +1,277 @@
+//! Where a browser on this machine brings the code back to (RFC 8252 §7.3): a listener on 127.0.0.1 and ::1, on a port of
+//! the system's choice, open only while a sign-in is pending. It takes one redirect of that sign-in, and answers whatever
+//! else comes without looking further.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::code::{CodeRequest, REDIRECT_OCTETS, Redirect};
+
+/// One browser opens a few, some of them only in advance.
+const CONNECTIONS: usize = 16;
+
+/// For one request and its answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Fields of a request that are counted; a browser sends some twenty.
+const FIELDS: usize = 100;
+
+/// Tries to find a port that is free in both address families.
+const TRIES: usize = 16;
+
+/// A listener that nobody is served by yet.
+#[derive(Debug)]
+pub struct Loopback {
+    v4: TcpListener,
+    /// Absent where the machine has no IPv6.
+    v6: Option<TcpListener>,
+    port: u16,
+}
+
+impl Loopback {
+    /// Listens on a free port.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn bind() -> io::Result<Self> {
+        for _ in 0..TRIES {
+            let v4 = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await?;
+            let port = v4.local_addr()?.port();
+            match TcpListener::bind((IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await {
+                Ok(v6) => return Ok(Self { v4, v6: Some(v6), port }),
+                // Somebody else must not sit where a browser may look first.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
+                Err(_) => return Ok(Self { v4, v6: None, port }),
+            }
+        }
+        Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free on both 127.0.0.1 and ::1"))
+    }
+
+    /// The redirect address. Entra matches it with the registered `http://localhost`, whatever the port (Microsoft,
+    /// "Redirect URI restrictions and limitations").
+    pub fn redirect_uri(&self) -> String {
+        format!("http://localhost:{}", self.port)
+    }
+
+    /// Waits for the redirect that belongs to `request`. The browser has its answer when this returns, and the listener is
+    /// closed. The caller sets the deadline.
+    ///
+    /// # Errors
+    /// When nothing can be accepted any longer.
+    ///
+    /// # Cancel safety
+    /// Dropping it closes the listener.
+    pub async fn redirect(self, request: &CodeRequest) -> io::Result<Redirect> {
+        let mut serving: JoinSet<Option<(TcpStream, String)>> = JoinSet::new();
+        loop {
+            let full = serving.len() >= CONNECTIONS;
+            let connection = tokio::select! {
+                Some(asked) = serving.join_next() => {
+                    let Ok(Some((stream, query))) = asked else { continue };
+                    match Self::reply(stream, &query, request).await {
+                        Some(redirect) => return Ok(redirect),
+                        None => continue,
+                    }
+                }
+                accepted = self.accept(), if !full => accepted,
+            };
+            match connection {
+                Ok(stream) => drop(serving.spawn(asked(stream))),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                // Out of descriptors or memory: waiting helps, a busy loop does not.
+                Err(_) => sleep(Duration::from_millis(100)).await,
+            }
+        }
+    }
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let v6 = async {
+            match &self.v6 {
+                Some(socket) => socket.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            accepted = self.v4.accept() => accepted,
+            accepted = v6 => accepted,
+        }
+        .map(|(stream, _)| stream)
+    }
+
+    /// Answers a request for `/`; the result is the redirect, if it was ours.
+    async fn reply(mut stream: TcpStream, query: &str, request: &CodeRequest) -> Option<Redirect> {
+        let redirect = request.read(query).ok();
+        let (status, text) = match redirect {
+            Some(_) => {
+                ("200 OK", "Gatepost has taken note. You may close this window; the terminal says how it went on.")
+            }
+            None => (
+                "400 Bad Request",
+                "This does not belong to the sign-in that is pending. The terminal shows the address to open.",
+            ),
+        };
+        answer(&mut stream, status, text).await;
+        redirect
+    }
+}
+
+/// Reads the head of a request; the query, when it is a GET of `/`. Everything else is answered here.
+async fn asked(mut stream: TcpStream) -> Option<(TcpStream, String)> {
+    let mut head = Vec::new();
+    let reading = timeout(PATIENCE, async {
+        loop {
+            if head.len() > REDIRECT_OCTETS {
+                return Some(Err("431 Request Header Fields Too Large"));
+            }
+            let room = REDIRECT_OCTETS + 1 - head.len();
+            if (&mut stream).take(room as u64).read_buf(&mut head).await.ok()? == 0 {
+                return None;
+            }
+            if let Some(judged) = query(&head) {
+                return Some(judged);
+            }
+        }
+    });
+    match reading.await.ok()?? {
+        Ok(query) => Some((stream, query)),
+        Err(status) => {
+            answer(&mut stream, status, "There is nothing here.").await;
+            None
+        }
+    }
+}
+
+/// The query of a GET of `/`, or the status of a refusal; nothing while the head is incomplete. Pure.
+fn query(head: &[u8]) -> Option<Result<String, &'static str>> {
+    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
+    let mut request = httparse::Request::new(&mut fields);
+    match request.parse(head) {
+        Ok(httparse::Status::Partial) => return None,
+        Ok(httparse::Status::Complete(_)) => {}
+        Err(_) => return Some(Err("400 Bad Request")),
+    }
+    let (path, query) = request.path.map_or(("", ""), |target| target.split_once('?').unwrap_or((target, "")));
+    Some(match (request.method, path) {
+        (Some("GET"), "/") => Ok(query.to_owned()),
+        (Some("GET"), _) => Err("404 Not Found"),
+        _ => Err("405 Method Not Allowed"),
+    })
+}
+
+/// Sends a static page that tells nobody where it was called from, and closes.
+async fn answer(stream: &mut TcpStream, status: &str, text: &str) {
+    let page = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Gatepost</title></head><body><p>{text}</p></body></html>"
+    );
+    let answer = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/html; charset=utf-8\r\nContent-Length: {}\r\nConnection: close\r\n\
+         Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n\
+         Content-Security-Policy: default-src 'none'; frame-ancestors 'none'\r\n\r\n{page}",
+        page.len()
+    );
+    let sending = async {
+        stream.write_all(answer.as_bytes()).await?;
+        stream.shutdown().await?;
+        // What the browser still sends would otherwise turn the end into a reset, and the page into an error.
+        let mut rest = [0; 1024];
+        while stream.read(&mut rest).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // The browser may be gone; the sign-in goes on without it.
+    let _gone = timeout(Duration::from_secs(2), sending).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::code::tests::{parameters, request};
+    use super::*;
+
+    async fn browse(address: IpAddr, port: u16, head: &str) -> String {
+        let mut stream = TcpStream::connect((address, port)).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut page = Vec::new();
+        let _reset = stream.read_to_end(&mut page).await;
+        String::from_utf8(page).unwrap()
+    }
+
+    fn get(target: &str) -> String {
+        format!("GET {target} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: browser\r\n\r\n")
+    }
+
+    #[tokio::test]
+    async fn one_redirect_is_taken_and_everything_else_is_turned_away() {
+        let request = request();
+        let state = parameters(&request)["state"].clone();
+        let loopback = Loopback::bind().await.unwrap();
+        let port = loopback.port;
+        assert_eq!(loopback.redirect_uri(), format!("http://localhost:{port}"));
+        let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
+        let browsing = async {
+            // A connection in advance, on which nothing ever comes.
+            let idle = TcpStream::connect((local, port)).await.unwrap();
+            for (head, status) in [
+                (get("/favicon.ico"), "404"),
+                (get(&format!("/other?code=c&state={state}")), "404"),
+                (get("/?code=c&state=wrong"), "400"),
+                (get("/"), "400"),
+                (format!("POST /?code=c&state={state} HTTP/1.1\r\n\r\n"), "405"),
+                ("nonsense\r\n\r\n".into(), "400"),
+                (format!("GET /?{} HTTP/1.1\r\n\r\n", "x".repeat(REDIRECT_OCTETS)), "431"),
+            ] {
+                let page = browse(local, port, &head).await;
+                assert!(page.starts_with(&format!("HTTP/1.1 {status} ")), "{status}: {page}");
+                assert!(!page.contains(&state), "nothing is repeated: {page}");
+            }
+            let page = browse(local, port, &get(&format!("/?code=c0de&state={state}"))).await;
+            drop(idle);
+            page
+        };
+        let (redirect, page) = tokio::join!(loopback.redirect(&request), browsing);
+        let Redirect::Code { code, .. } = redirect.unwrap() else { panic!("no code") };
+        assert_eq!(code.expose(), "c0de");
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+        for field in ["Referrer-Policy: no-referrer", "Cache-Control: no-store", "default-src 'none'"] {
+            assert!(page.contains(field), "{page}");
+        }
+        assert!(!page.contains("c0de") && !page.contains(&state));
+        assert!(TcpStream::connect((local, port)).await.is_err(), "still open");
+    }
+
+    #[tokio::test]
+    async fn a_slow_browser_and_one_over_ipv6_are_served() {
+        let request = request();
+        let state = parameters(&request)["state"].clone();
+        let loopback = Loopback::bind().await.unwrap();
+        let port = loopback.port;
+        let address = if loopback.v6.is_some() { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
+        let browsing = async {
+            let mut stream = TcpStream::connect((address, port)).await.unwrap();
+            for octet in get(&format!("/?state={state}&error=access_denied")).bytes() {
+                stream.write_all(&[octet]).await.unwrap();
+                tokio::task::yield_now().await;
+            }
+            let mut page = String::new();
+            stream.read_to_string(&mut page).await.unwrap();
+            page
+        };
+        let (redirect, page) = tokio::join!(loopback.redirect(&request), browsing);
+        let Redirect::Refused(error) = redirect.unwrap() else { panic!("no refusal") };
+        assert_eq!(error.error, "access_denied");
+        assert!(page.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+
+    #[tokio::test]
+    async fn giving_up_closes_the_listener() {
+        let loopback = Loopback::bind().await.unwrap();
+        let port = loopback.port;
+        let request = request();
+        assert!(timeout(Duration::from_millis(20), loopback.redirect(&request)).await.is_err());
+        assert!(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_err());
+    }
+}

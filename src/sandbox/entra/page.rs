@@ -1,0 +1,182 @@
+//! The pages that a person sees: signing in for an application, and typing in the code of a device. Plain forms, which a
+//! test can fill in as well.
+
+use std::collections::HashMap;
+use std::io;
+
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, StatusCode};
+use url::Url;
+
+use super::grant::{Ask, Grant, Version};
+use super::refusal::Refusal;
+use super::sign_in::{Binding, Request};
+use super::{Answer, plain};
+use crate::sandbox::directory::PasswordVerdict;
+use crate::sandbox::{Shared, random};
+
+type Fields = HashMap<String, String>;
+
+/// Serves `…/authorize` (RFC 6749 §4.1.1): a form first, then the redirect. `query` are the parameters of the request,
+/// `form` what the person filled in.
+pub(super) fn authorize(
+    shared: &Shared,
+    (tenant, version): (&str, Version),
+    method: &Method,
+    query: &Fields,
+    form: &Fields,
+) -> io::Result<Answer> {
+    let target = match check_target(shared, tenant, query) {
+        Ok(target) => target,
+        // RFC 6749 §4.1.2.1: never redirected, because nobody knows whose address that is.
+        Err(refusal) => return Ok(page(StatusCode::BAD_REQUEST, &told(&refusal))),
+    };
+    let request = match check_request(version, query) {
+        Ok((ask, challenge)) => {
+            let request = Request { client_id: target.client_id, ask, nonce: query.get("nonce").cloned() };
+            (request, Binding { redirect_uri: target.redirect_uri, challenge })
+        }
+        Err(refusal) => return back(&target.redirect_uri, query, &refused(&refusal)),
+    };
+    let form_page = |problem: &str| {
+        let hint = query.get("login_hint").map_or("", String::as_str);
+        page(StatusCode::OK, &sign_in_form("Sign in", hint, "", problem))
+    };
+    if method != Method::POST {
+        return Ok(form_page(""));
+    }
+    if form.get("answer").is_some_and(|answer| answer == "decline") {
+        let declined = [("error", "access_denied".to_owned()), ("error_description", Refusal::new(65004).told())];
+        return back(&request.1.redirect_uri, query, &declined);
+    }
+    let user = match check_person(shared, form) {
+        Ok(user) => user,
+        Err(refusal) => return Ok(form_page(&told(&refusal))),
+    };
+    let (request, binding) = request;
+    let redirect_uri = binding.redirect_uri.clone();
+    let code = shared.sign_ins.consented(request, binding, user, shared.time.now())?;
+    back(&redirect_uri, query, &[("code", code), ("session_state", random::guid())])
+}
+
+/// Serves `/devicelogin`: the code of the device, then the same as above.
+pub(super) fn device(shared: &Shared, method: &Method, form: &Fields) -> Answer {
+    let now = shared.time.now();
+    let user_code = form.get("user_code").map_or("", String::as_str);
+    let form_page = |problem: &str| {
+        let code = format!("<p><label>Code <input name=\"user_code\" value=\"{}\"></label></p>", escaped(user_code));
+        page(StatusCode::OK, &sign_in_form("Enter the code that your device shows", "", &code, problem))
+    };
+    if method != Method::POST {
+        return form_page("");
+    }
+    if !shared.sign_ins.is_pending(user_code, now) {
+        return form_page("That code did not work. Check the code and try again.");
+    }
+    let declined = form.get("answer").is_some_and(|answer| answer == "decline");
+    let user = match declined.then_some(None).map_or_else(|| check_person(shared, form).map(Some), Ok) {
+        Ok(user) => user,
+        Err(refusal) => return form_page(&told(&refusal)),
+    };
+    shared.sign_ins.decide(user_code, user, now);
+    let text = if declined { "You declined." } else { "You have signed in. You may now close this window." };
+    page(StatusCode::OK, &format!("<p>{text}</p>"))
+}
+
+struct Target {
+    client_id: String,
+    redirect_uri: String,
+}
+
+fn check_target(shared: &Shared, tenant: &str, query: &Fields) -> Result<Target, Refusal> {
+    super::grant::check_tenant(shared, tenant, Grant::AuthorizationCode)?;
+    let parameter =
+        |name: &str| query.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::missing(name));
+    let client_id = parameter("client_id")?.to_lowercase();
+    let directory = &shared.directory;
+    if client_id != directory.public_client_id && client_id != directory.confidential_client_id {
+        return Err(Refusal::new(700_016));
+    }
+    let redirect_uri = parameter("redirect_uri")?;
+    // What is registered is `http://localhost`; of a loopback address the port is not compared (RFC 8252 §7.3).
+    let registered = Url::parse(redirect_uri).is_ok_and(|url| {
+        url.scheme() == "http"
+            && url.host_str() == Some("localhost")
+            && url.path() == "/"
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    if !registered {
+        return Err(Refusal::new(50011));
+    }
+    Ok(Target { client_id, redirect_uri: redirect_uri.clone() })
+}
+
+/// What is asked for, and the challenge.
+fn check_request(version: Version, query: &Fields) -> Result<(Ask, String), Refusal> {
+    let parameter =
+        |name: &str| query.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::missing(name));
+    if parameter("response_type")? != "code" || query.get("response_mode").is_some_and(|mode| mode != "query") {
+        return Err(Refusal::missing("response_type"));
+    }
+    if parameter("code_challenge_method")? != "S256" {
+        return Err(Refusal::missing("code_challenge_method"));
+    }
+    let challenge = parameter("code_challenge")?.clone();
+    Ok((Ask::read(version, query, Grant::AuthorizationCode)?, challenge))
+}
+
+fn check_person(shared: &Shared, form: &Fields) -> Result<String, Refusal> {
+    let field = |name: &str| form.get(name).map_or("", String::as_str);
+    let user = field("username").to_lowercase();
+    let code = match shared.directory.check_password(&user, field("password"), shared.time.now()) {
+        PasswordVerdict::Right => shared.directory.sign_in_error(&user),
+        PasswordVerdict::Wrong => Some(50126),
+        PasswordVerdict::Locked => Some(50053),
+        PasswordVerdict::UnknownUser => Some(50034),
+    };
+    code.map_or(Ok(user), |code| Err(Refusal::new(code)))
+}
+
+/// The browser goes back to the application, with the state that it brought.
+fn back(redirect_uri: &str, query: &Fields, parameters: &[(&str, String)]) -> io::Result<Answer> {
+    let mut url = Url::parse(redirect_uri).map_err(io::Error::other)?;
+    url.query_pairs_mut().extend_pairs(parameters.iter().map(|(name, value)| (*name, value.as_str())));
+    if let Some(state) = query.get("state") {
+        url.query_pairs_mut().append_pair("state", state);
+    }
+    let mut answer = plain(StatusCode::FOUND, "text/html; charset=utf-8", "");
+    let location = HeaderValue::from_str(url.as_str()).map_err(io::Error::other)?;
+    answer.headers_mut().insert(header::LOCATION, location);
+    Ok(answer)
+}
+
+fn refused(refusal: &Refusal) -> [(&'static str, String); 2] {
+    [("error", refusal.error().to_owned()), ("error_description", refusal.told())]
+}
+
+fn told(refusal: &Refusal) -> String {
+    escaped(&refusal.told())
+}
+
+fn sign_in_form(title: &str, user: &str, fields: &str, problem: &str) -> String {
+    format!(
+        "<h1>{title}</h1><p>{problem}</p><form method=\"post\">{fields}\
+         <p><label>User name <input name=\"username\" value=\"{}\"></label></p>\
+         <p><label>Password <input name=\"password\" type=\"password\"></label></p>\
+         <p><button name=\"answer\" value=\"accept\">Sign in and accept</button> \
+         <button name=\"answer\" value=\"decline\">Cancel</button></p></form>",
+        escaped(user)
+    )
+}
+
+fn page(status: StatusCode, content: &str) -> Answer {
+    let html = format!(
+        "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Sandbox</title></head><body>{content}</body></html>"
+    );
+    plain(status, "text/html; charset=utf-8", html)
+}
+
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+}
