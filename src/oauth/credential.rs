@@ -333,8 +333,8 @@ fn federated_token(file: &Path, now: UnixTime) -> Result<ClientAssertion, Creden
     }
     // A claim that cannot be read is for Entra to judge.
     let end = URL_SAFE_NO_PAD.decode(claims).ok().and_then(|claims| serde_json::from_slice::<End>(&claims).ok()?.exp);
-    let end = end.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()).map(|since| UnixTime(since.as_secs()));
-    match end {
+    let end = end.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX).as_secs());
+    match end.map(UnixTime) {
         Some(since) if now >= since => Err(CredentialError::StaleToken { path: file.to_owned(), since }),
         _ => Ok(ClientAssertion::new(text.to_owned())),
     }
