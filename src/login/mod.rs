@@ -40,6 +40,8 @@ mod sharing;
 mod throttle;
 mod tokens;
 
+pub use explain::is_guess;
+
 use device::{DevicePasswords, KnownPassword};
 pub(crate) use explain::UNKNOWN_ACCOUNT;
 use forwarding::{Forwarding, Source};
