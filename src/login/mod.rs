@@ -37,6 +37,7 @@ pub mod password;
 mod prove;
 mod refused;
 mod sharing;
+mod tally;
 mod throttle;
 mod tokens;
 
@@ -48,6 +49,7 @@ use forwarding::{Forwarding, Source};
 use local::LocalPasswords;
 use refused::RefusedPasswords;
 use sharing::Sharing;
+use tally::Tally;
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
 /// How often tokens are looked at for renewal.
@@ -135,7 +137,7 @@ impl Gatekeeper {
             flights: Flights::default(),
             refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
             standing: StandingRefusals::default(),
-            forwarding: Arc::new(Forwarding::new(limits)),
+            forwarding: Arc::new(Forwarding::new(limits, Tally::new(Arc::clone(&store), clock.clone()))),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
             devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             proof_key: OnceLock::new(),
