@@ -56,6 +56,10 @@ use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 const RENEWAL_TICK: Duration = Duration::from_secs(15);
 /// Every so many of them the memories are swept.
 const SWEEP_TICKS: u32 = 4;
+/// A guess that Entra did not judge keeps its place in the count for the next try so long.
+const UNJUDGED: Duration = Duration::from_secs(10 * 60);
+/// A process that ends does not wait for the store longer than this.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the store is looked at for device passwords that were made or revoked by another process.
 const LOOK_TICK: Duration = Duration::from_secs(2);
 /// Every so many of them the ends of certificates and secrets are looked at.
@@ -220,6 +224,14 @@ impl Gatekeeper {
         expiry::list(self.source.credentials(), &applications).await
     }
 
+    /// Leaves nothing behind in the store that only a running process needs. To be called when no logins come any more;
+    /// takes two seconds at most.
+    pub async fn finish(&self) {
+        if timeout(FAREWELL, self.forwarding.release(Duration::ZERO)).await.is_err() {
+            tracing::debug!("passwords that Entra never judged are left in the count");
+        }
+    }
+
     fn sweep(&self) {
         let now = self.clock.now();
         self.cache.sweep(now);
@@ -251,6 +263,7 @@ async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
         gatekeeper.renew_applications();
         if tick % SWEEP_TICKS == 0 {
             gatekeeper.sweep();
+            gatekeeper.forwarding.release(UNJUDGED).await;
         }
         if tick % EXPIRY_TICKS == 0
             // A disk that does not answer must not keep tokens from being renewed.
