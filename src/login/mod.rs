@@ -42,8 +42,11 @@ mod refused;
 pub(crate) mod scope;
 mod sharing;
 pub(crate) mod sign_in;
+mod tally;
 mod throttle;
 mod tokens;
+
+pub use explain::is_guess;
 
 use device::{DevicePasswords, KnownPassword};
 pub(crate) use explain::UNKNOWN_ACCOUNT;
@@ -52,6 +55,7 @@ use local::LocalPasswords;
 use refused::RefusedPasswords;
 use sharing::Sharing;
 use sign_in::{SignIns, Whose};
+use tally::Tally;
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
 /// How often tokens are looked at for renewal.
@@ -60,6 +64,10 @@ const RENEWAL_TICK: Duration = Duration::from_secs(15);
 const SWEEP_TICKS: u32 = 4;
 /// Every so many of them sign-ins that nobody uses are looked at: once an hour.
 const IDLE_TICKS: u32 = 240;
+/// A guess that Entra did not judge keeps its place in the count for the next try so long.
+const UNJUDGED: Duration = Duration::from_secs(10 * 60);
+/// A process that ends does not wait for the store longer than this.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the store is looked at for device passwords that were made or revoked by another process.
 const LOOK_TICK: Duration = Duration::from_secs(2);
 /// Every so many of them the ends of certificates and secrets are looked at: once an hour.
@@ -143,7 +151,7 @@ impl Gatekeeper {
             flights: Flights::default(),
             refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
             standing: StandingRefusals::default(),
-            forwarding: Arc::new(Forwarding::new(limits)),
+            forwarding: Arc::new(Forwarding::new(limits, Tally::new(Arc::clone(&store), clock.clone()))),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
             devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             proof_key: OnceLock::new(),
@@ -234,6 +242,14 @@ impl Gatekeeper {
         expiry::list(self.source.credentials(), &applications).await
     }
 
+    /// Leaves nothing behind in the store that only a running process needs. To be called when no logins come any more;
+    /// takes two seconds at most.
+    pub async fn finish(&self) {
+        if timeout(FAREWELL, self.forwarding.release(Duration::ZERO)).await.is_err() {
+            tracing::debug!("passwords that Entra never judged are left in the count");
+        }
+    }
+
     fn sweep(&self) {
         let now = self.clock.now();
         self.cache.sweep(now);
@@ -271,6 +287,7 @@ async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
         if tick % SWEEP_TICKS == 0 {
             gatekeeper.sweep();
             gatekeeper.follow_sign_ins(&mut last_revision).await;
+            gatekeeper.forwarding.release(UNJUDGED).await;
         }
         if tick % EXPIRY_TICKS == 0
             // A disk that does not answer must not keep tokens from being renewed.
