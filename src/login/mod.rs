@@ -62,8 +62,8 @@ const SWEEP_TICKS: u32 = 4;
 const IDLE_TICKS: u32 = 240;
 /// How often the store is looked at for device passwords that were made or revoked by another process.
 const LOOK_TICK: Duration = Duration::from_secs(2);
-/// Every so many of them the ends of certificates and secrets are looked at.
-const EXPIRY_TICKS: u32 = (expiry::LOOK.as_secs() / RENEWAL_TICK.as_secs()) as u32;
+/// Every so many of them the ends of certificates and secrets are looked at: once an hour.
+const EXPIRY_TICKS: u32 = 240;
 /// A refused password is never answered from memory for longer.
 const LONGEST_REFUSED_MEMORY: Duration = Duration::from_secs(24 * 3600);
 

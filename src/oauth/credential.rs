@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -332,7 +333,8 @@ fn federated_token(file: &Path, now: UnixTime) -> Result<ClientAssertion, Creden
     }
     // A claim that cannot be read is for Entra to judge.
     let end = URL_SAFE_NO_PAD.decode(claims).ok().and_then(|claims| serde_json::from_slice::<End>(&claims).ok()?.exp);
-    match end.map(|seconds| UnixTime(seconds.clamp(0.0, 1e15) as u64)) {
+    let end = end.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX).as_secs());
+    match end.map(UnixTime) {
         Some(since) if now >= since => Err(CredentialError::StaleToken { path: file.to_owned(), since }),
         _ => Ok(ClientAssertion::new(text.to_owned())),
     }

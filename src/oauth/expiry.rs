@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tracing::Level;
 
@@ -12,8 +11,6 @@ use crate::config::{Application, Credential};
 use crate::oauth::credential::Credentials;
 
 const DAY: u64 = 24 * 3600;
-/// How often to look.
-pub const LOOK: Duration = Duration::from_secs(3600);
 /// From so many days before the end it is said once a day,
 const SAID: i64 = 30;
 /// from so many as a warning,
