@@ -417,7 +417,7 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
     for credential in &credentials[..3] {
         let yaml = yaml(credential);
         let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-        assert_eq!(config.accounts.entries().len(), 3);
+        assert_eq!(config.accounts.entries().len(), 4);
         assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
         assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
         let kind = match &*config.accounts.entries()[0].application.credential {
