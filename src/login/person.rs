@@ -158,7 +158,7 @@ mod tests {
             passwords: Vec::new(),
             application: Arc::new(Application {
                 authority: Url::parse("https://login.example/").unwrap(),
-                tenant: tenant.into(),
+                tenant: if tenant == "organizations" { Tenant::Organizations } else { tenant.into() },
                 client_id: "app".into(),
                 credential: Arc::default(),
                 cloud: Cloud::Worldwide,
