@@ -8,4 +8,6 @@ mod lease;
 pub mod listen;
 pub mod relay;
 pub mod side;
+pub mod socket;
+pub mod socks;
 pub mod stream;
