@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{CONFIGURATION, DONE, Settings};
 use crate::config::load::DEFAULT_FILE;
 use crate::config::problem::{Place, Problem};
-use crate::config::{Config, Grant, Listener, ListenerTls, ProxyAuthentication, UpstreamTls};
+use crate::config::{Config, Grant, Listener, ListenerTls, UpstreamTls};
+use crate::net::connect::Scheme;
 
 /// Checks the configuration; text goes to standard output when it is right, to standard error when it is wrong, JSON
 /// always to standard output. Gives the exit code.
@@ -88,10 +89,7 @@ fn summary(file: &str, config: &Config) -> String {
     let _ = match &config.forward_proxy {
         None => writeln!(text, "  none"),
         Some(proxy) => {
-            let authentication = match proxy.authentication {
-                ProxyAuthentication::None => "none",
-                ProxyAuthentication::Basic { .. } => "basic",
-            };
+            let authentication = Scheme::of(&proxy.authentication).map_or("none", Scheme::key);
             writeln!(text, "  {}, authentication {authentication}", authority(&proxy.host, proxy.port))
         }
     };

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use zeroize::Zeroizing;
 
-use super::connect::{Connect, ConnectError, ConnectEvent};
+use super::connect::{Authenticator, Connect, ConnectError, ConnectEvent, Scheme};
 use super::listen;
 use crate::config::{Config, ForwardProxy};
 
@@ -140,33 +140,45 @@ impl Dialer {
         port: u16,
         deadline: Instant,
     ) -> Result<(TcpStream, Vec<u8>), DialError> {
-        let mut socket = self.straight(&proxy.host, proxy.port, deadline).await.map_err(|source| {
-            DialError::ProxyUnreachable { host: proxy.host.clone(), port: proxy.port, source: Box::new(source) }
-        })?;
+        let reach = async || {
+            self.straight(&proxy.host, proxy.port, deadline).await.map_err(|source| DialError::ProxyUnreachable {
+                host: proxy.host.clone(),
+                port: proxy.port,
+                source: Box::new(source),
+            })
+        };
         let target = || format!("{host}:{port}");
         let handshake = async {
             let broke = |source| DialError::ProxyBroke { target: target(), source };
-            let mut machine = Connect::new(host, port, &proxy.authentication).map_err(DialError::Proxy)?;
+            let scheme = Scheme::of(&proxy.authentication);
+            let mut machine = Connect::new(host, port, scheme).map_err(DialError::Proxy)?;
+            let mut authenticator = Authenticator::new(&proxy.authentication, &proxy.host, machine.destination());
+            let mut socket = reach().await?;
             let mut buffer = [0; 2_048];
             loop {
                 if let Some(request) = machine.poll_output() {
                     socket.write_all(&Zeroizing::new(request)).await.map_err(broke)?;
                 }
-                match socket.read(&mut buffer).await.map_err(broke)? {
-                    0 => machine.handle_eof(),
-                    read => machine.handle_input(&buffer[..read]),
-                }
                 match machine.poll_event() {
-                    Some(ConnectEvent::Tunnel { leftovers }) => return Ok(leftovers),
+                    Some(ConnectEvent::Challenge(challenge)) => {
+                        machine.handle_answer(authenticator.answer(challenge).await);
+                    }
+                    Some(ConnectEvent::Reconnect) => {
+                        drop(socket);
+                        socket = reach().await?;
+                        machine.handle_connected();
+                    }
+                    Some(ConnectEvent::Tunnel { leftovers }) => return Ok((socket, leftovers)),
                     Some(ConnectEvent::Failed(error)) => return Err(DialError::Proxy(error)),
-                    None => {}
+                    None => match socket.read(&mut buffer).await.map_err(broke)? {
+                        0 => machine.handle_eof(),
+                        read => machine.handle_input(&buffer[..read]),
+                    },
                 }
             }
         };
         let answer = timeout_at(deadline, handshake).await;
-        let leftovers =
-            answer.unwrap_or_else(|_| Err(DialError::ProxyBroke { target: target(), source: timed_out() }))?;
-        Ok((socket, leftovers))
+        answer.unwrap_or_else(|_| Err(DialError::ProxyBroke { target: target(), source: timed_out() }))
     }
 }
 
