@@ -30,7 +30,7 @@ const IPV4: u8 = 1;
 const DOMAIN_NAME: u8 = 3;
 const IPV6: u8 = 4;
 /// Longest user name, password and host name, in octets: each has one octet for its length.
-pub const FIELD_OCTETS: usize = 255;
+const FIELD_OCTETS: usize = 255;
 
 /// The handshake with the proxy, up to the tunnel.
 pub struct Socks<'a> {
@@ -97,7 +97,7 @@ pub enum SocksErrorKind {
     Closed,
     /// The destination is neither a host name nor an address, so nothing was sent.
     Destination,
-    /// User name or password is empty or longer than [`FIELD_OCTETS`], so nothing was sent.
+    /// User name or password is empty or longer than 255 octets, so nothing was sent.
     Unsendable,
 }
 
@@ -344,13 +344,8 @@ impl<'a> Socks<'a> {
                 let (username, password) = (username.as_bytes(), password.expose().as_bytes());
                 let length = |field: &[u8]| u8::try_from(field.len()).unwrap_or(u8::MAX);
                 // In one piece: a buffer that grows leaves a copy of the password behind.
-                self.output = [
-                    &[SUBNEGOTIATION_VERSION, length(username)],
-                    username,
-                    &[length(password)],
-                    password,
-                ]
-                .concat();
+                self.output =
+                    [&[SUBNEGOTIATION_VERSION, length(username)], username, &[length(password)], password].concat();
                 self.state = State::Verdict;
             }
             (NO_ACCEPTABLE_METHOD, credentials) => {

@@ -87,7 +87,10 @@ fn addresses_of_every_kind_are_asked_for_and_skipped() {
 #[test]
 fn refusals_are_told_apart() {
     assert_eq!(failure(&[5, 0xFF]), SocksErrorKind::Method { offered_password: false });
-    assert_eq!(exchange(&password(), &[5, 0xFF], false).1, Some(Err(SocksErrorKind::Method { offered_password: true })));
+    assert_eq!(
+        exchange(&password(), &[5, 0xFF], false).1,
+        Some(Err(SocksErrorKind::Method { offered_password: true }))
+    );
     for version in [1, 5] {
         assert_eq!(exchange(&password(), &[5, 2, version, 1], false).1, Some(Err(SocksErrorKind::Credentials)));
     }
