@@ -126,8 +126,9 @@ impl HttpEndpoint {
             (!straight).then(|| address.clone())
         });
         Ok(match &proxy.authentication {
-            ProxyAuthentication::None => via,
             ProxyAuthentication::Basic { username, password } => via.basic_auth(username, password.expose()),
+            // reqwest knows no scheme with rounds.
+            _ => via,
         })
     }
 
