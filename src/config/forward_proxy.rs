@@ -7,7 +7,7 @@ use url::{Host, Url};
 
 use super::reader::{Context, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Exempt, ForwardProxy, NoProxy, ProxyAuthentication, ProxyScheme, ProxyServer, secrets};
+use super::{Exempt, ForwardProxy, NoProxy, ProxyAuthentication, ProxyScheme, ProxyServer, proxy_authentication};
 use crate::config::problem::Place;
 use crate::secret::ProxyPassword;
 
@@ -39,7 +39,7 @@ pub(super) fn read(root: &Section<'_>) -> Option<ForwardProxy> {
             None
         }
     };
-    let authentication = read_authentication(&section);
+    let authentication = proxy_authentication::read(&section);
     let no_proxy = section.get("no_proxy").map_or(Some(Vec::new()), |node| node.read_each(no_proxy_entry));
     section.finish();
 
@@ -71,55 +71,6 @@ fn fits_socks(authentication: &ProxyAuthentication) -> Result<(), Wrong> {
             "have the proxy's administrator give others",
         ),
     }
-}
-
-fn read_authentication(section: &Section<'_>) -> Option<ProxyAuthentication> {
-    let basic = match section.get("authentication") {
-        None => Some(false),
-        Some(node) => node.read(|text| match text {
-            "ntlm" | "negotiate" => wrong(
-                format!("the authentication `{text}` is not available in this version"),
-                "write `none` or `basic`, or ask for an exception at the proxy",
-            ),
-            _ => value::choice(text, &[("none", false), ("basic", true)]),
-        }),
-    };
-    let username = section.get("username");
-    let password = section.get("password");
-    match basic? {
-        false => {
-            if let Some(given) = username.or(password) {
-                given.problem(
-                    "this is given, but `authentication` is `none`",
-                    "write `authentication: basic`, or remove the key",
-                );
-                return None;
-            }
-            Some(ProxyAuthentication::None)
-        }
-        true => {
-            for (key, given) in [("username", &username), ("password", &password)] {
-                if given.is_none() {
-                    section.missing(
-                        key,
-                        ", which `authentication: basic` needs",
-                        "add it, or write `authentication: none`",
-                    );
-                }
-            }
-            let username = username.map(|node| node.read(proxy_user));
-            let password = password.map(|node| secrets::read(&node));
-            Some(ProxyAuthentication::Basic { username: username??, password: ProxyPassword::new(password??) })
-        }
-    }
-}
-
-/// RFC 7617 §2: the first colon ends the user name.
-fn proxy_user(text: &str) -> Result<String, Wrong> {
-    if text.contains(':') || text.chars().any(char::is_control) {
-        return wrong("the user name holds a colon or a control character", "Basic authentication cannot carry it");
-    }
-    Ok(text.to_owned())
 }
 
 fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
@@ -201,7 +152,7 @@ fn authentication_of(url: &Url) -> Result<ProxyAuthentication, Wrong> {
         Some(text) if !text.chars().any(char::is_control) => Ok(text),
         _ => wrong("the user name or password in the URL is not text", "encode it by percent signs, as UTF-8"),
     };
-    let username = proxy_user(&decoded(url.username())?)?;
+    let username = proxy_authentication::basic_user(&decoded(url.username())?)?;
     let password = ProxyPassword::new(decoded(url.password().unwrap_or_default())?);
     Ok(ProxyAuthentication::Basic { username, password })
 }

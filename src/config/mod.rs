@@ -26,6 +26,7 @@ mod listeners;
 pub mod load;
 mod no_proxy;
 pub mod problem;
+mod proxy_authentication;
 mod raw;
 mod reader;
 mod render;
@@ -305,6 +306,41 @@ pub enum ProxyAuthentication {
         /// Its password.
         password: ProxyPassword,
     },
+    /// RFC 7616.
+    Digest {
+        /// Any text without controls.
+        username: String,
+        /// Its password.
+        password: ProxyPassword,
+    },
+    /// MS-NLMP; NTLMv2 only.
+    Ntlm(NtlmCredentials),
+    /// RFC 4559 with Kerberos.
+    #[cfg(feature = "negotiate")]
+    Negotiate(Arc<NegotiateCredentials>),
+}
+
+/// Whoever signs in to the proxy by NTLM.
+#[derive(Debug)]
+pub struct NtlmCredentials {
+    /// Without the domain; or a user principal name (`user@domain`), and then the domain is empty.
+    pub username: String,
+    /// NetBIOS or DNS name; may be empty.
+    pub domain: String,
+    /// Its password.
+    pub password: ProxyPassword,
+}
+
+/// Whose Kerberos ticket the proxy is shown, and as whom the proxy must be known to the KDC.
+#[cfg(feature = "negotiate")]
+#[derive(Debug)]
+pub struct NegotiateCredentials {
+    /// `service/host`, with `@REALM` if need be, or `service@host`; by default `HTTP` at the proxy's host.
+    pub service_name: Option<String>,
+    /// `user` or `user@REALM`; by default that of the credential cache, or the first one of the keytab.
+    pub username: Option<String>,
+    /// Renews the ticket. Without it the credential cache must hold one.
+    pub keytab: Option<PathBuf>,
 }
 
 /// Destinations that are reached without the proxy, besides link-local ones.

@@ -14,7 +14,11 @@ use crate::secret::ProxyAuthorization;
 
 mod authenticator;
 mod basic;
+mod digest;
 mod error;
+#[cfg(feature = "negotiate")]
+mod negotiate;
+pub mod ntlm;
 mod reply;
 
 pub use authenticator::{AuthenticationError, Authenticator, Challenge, Scheme};

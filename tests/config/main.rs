@@ -175,6 +175,87 @@ fn an_explicit_forward_proxy_leaves_loopback_alone() {
 }
 
 #[test]
+fn an_ntlm_account_names_its_domain_in_three_ways() {
+    for (lines, expected) in [
+        ("username: 'CORP\\svc'", ("svc", "CORP")),
+        ("username: svc, domain: corp.example", ("svc", "corp.example")),
+        ("username: svc@corp.example", ("svc@corp.example", "")),
+    ] {
+        let config =
+            config(&format!("forward_proxy: {{url: 'http://proxy:3128', authentication: ntlm, password: p, {lines}}}"));
+        let ProxyAuthentication::Ntlm(found) = config.forward_proxy.unwrap().authentication else { panic!("{lines}") };
+        assert_eq!((found.username.as_str(), found.domain.as_str()), expected);
+        assert_eq!(found.password.expose(), "p");
+    }
+}
+
+#[test]
+fn digest_takes_what_basic_cannot() {
+    let config =
+        config("forward_proxy: {url: 'http://proxy:3128', authentication: digest, username: 'a:b', password: p}");
+    assert!(matches!(config.forward_proxy.unwrap().authentication, ProxyAuthentication::Digest { username, .. }
+        if username == "a:b"));
+}
+
+#[cfg(not(feature = "negotiate"))]
+#[test]
+fn without_kerberos_the_build_says_so() {
+    let told = mistakes("forward_proxy: {url: 'http://proxy:3128', authentication: negotiate}");
+    assert_eq!(
+        told,
+        [
+            "forward_proxy.authentication: this Gatepost was built without Kerberos; use the container image, build with \
+          `cargo build --release --features negotiate`, or write another kind of authentication that the proxy offers"
+        ]
+    );
+}
+
+#[cfg(feature = "negotiate")]
+#[test]
+fn kerberos_takes_a_keytab_or_what_the_environment_has() {
+    let load = |lines: &str| {
+        let outside = Outside { world_readable: true, ..Outside::with_files(&[("k", "\u{5}\u{2}"), ("text", "x")]) };
+        outside
+            .load(&complete(&format!("forward_proxy: {{url: 'http://proxy:3128', authentication: negotiate{lines}}}")))
+    };
+    let ProxyAuthentication::Negotiate(bare) = load("").unwrap().forward_proxy.unwrap().authentication else {
+        panic!()
+    };
+    assert!(bare.keytab.is_none() && bare.service_name.is_none() && bare.username.is_none());
+    let config = load(", keytab: k, username: svc, service_name: HTTP/proxy.corp.example").unwrap();
+    assert_eq!(
+        config.notes,
+        ["everybody on this machine can read the keys in `k`; take that right away with `chmod o-r k`"]
+    );
+    let ProxyAuthentication::Negotiate(full) = config.forward_proxy.unwrap().authentication else { panic!() };
+    assert_eq!(full.service_name.as_deref(), Some("HTTP/proxy.corp.example"));
+    assert_eq!((full.keytab.as_deref(), full.username.as_deref()), (Some(Path::new("k")), Some("svc")));
+
+    for (lines, expected) in [
+        (
+            ", keytab: none",
+            "forward_proxy.keytab: `none` cannot be read: entity not found; name a keytab that the user who runs Gatepost \
+             can read",
+        ),
+        (
+            ", keytab: text",
+            "forward_proxy.keytab: `text` is not a keytab; export one with `ktpass`, `msktutil`, `ktutil` or `kadmin`",
+        ),
+        (
+            ", service_name: proxy.corp.example",
+            "forward_proxy.service_name: this is not the name of a service; write it as `HTTP/proxy.corp.example`",
+        ),
+        (
+            ", username: svc, password: p",
+            "forward_proxy.password: this is given, but `authentication` is `negotiate`; remove the key; Kerberos takes a \
+             keytab (`ktutil` makes one from a password) or a credential cache",
+        ),
+    ] {
+        assert_eq!(told(&load(lines).unwrap_err()), [expected]);
+    }
+}
+
+#[test]
 fn the_usual_variables_name_a_forward_proxy_when_the_block_is_absent() {
     let outside = Outside::with_variables(&[
         ("HTTPS_PROXY", "http://u:p%40ss@proxy.corp:3128/"),
@@ -309,19 +390,28 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let yaml = uncommented
-        .replace("tls: none ", "tls: implicit ")
-        .replace("$argon2id$v=19$…", HASH)
-        .replace("authentication: none ", "authentication: basic ");
+    // The keys of one kind of authentication at a time.
+    let with = |authentication: &str, without: [&str; 2]| {
+        let kept = uncommented.lines().filter(|line| !without.iter().any(|key| line.trim_start().starts_with(key)));
+        kept.collect::<Vec<_>>()
+            .join("\n")
+            .replace("tls: none ", "tls: implicit ")
+            .replace("$argon2id$v=19$…", HASH)
+            .replace("authentication: none ", &format!("authentication: {authentication} "))
+    };
     let (certificate, private_key) = pair("x");
     let mut outside = Outside::with_files(&[
         ("certs/server.pem", &certificate),
         ("certs/server.key", &private_key),
         ("corp-root.pem", &certificate),
         ("/run/secrets/proxy-password", "p"),
+        ("/etc/gatepost/svc.keytab", "\u{5}\u{2}"),
     ]);
     outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
-    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+    let load = |yaml: String| outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+    let config = load(with("ntlm", ["keytab:", "service_name:"]));
+    #[cfg(feature = "negotiate")]
+    assert!(load(with("negotiate", ["password: {file", "domain:"])).forward_proxy.is_some());
     assert_eq!(config.accounts.entries().len(), 3);
     assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
     assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));

@@ -444,9 +444,27 @@ fn every_other_mistake_has_its_sentence() {
             "forward_proxy.url: the URL holds a user name or a password; put them into `username` and `password`",
         ),
         (
-            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm}",
-            "forward_proxy.authentication: the authentication `ntlm` is not available in this version; write `none` or \
-             `basic`, or ask for an exception at the proxy",
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlmv2}",
+            "forward_proxy.authentication: `ntlmv2` is not one of `none`, `basic`, `digest`, `ntlm`, `negotiate`; did you \
+             mean `ntlm`?",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm, username: u}",
+            "forward_proxy.password: `password` is missing, which `authentication: ntlm` needs; add it, or write \
+             `authentication: none`",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm, username: 'CORP\\u', domain: CORP, password: p}",
+            "forward_proxy.username: the user name holds a domain, and `domain` is given too; write `username: u`",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm, username: 'CORP\\', password: p}",
+            "forward_proxy.username: there is nothing before or behind the backslash; write `DOMAIN\\user` or `user@domain`",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: digest, username: u, password: p, domain: CORP}",
+            "forward_proxy.domain: this is given, but `authentication` is `digest`; remove the key, or write the \
+             `authentication` that it belongs to",
         ),
         (
             "forward_proxy: {url: 'http://proxy:3128', authentication: basic, username: u}",
@@ -456,7 +474,7 @@ fn every_other_mistake_has_its_sentence() {
         (
             "forward_proxy: {url: 'http://proxy:3128', username: u}",
             "forward_proxy.username: this is given, but `authentication` is `none`; write `authentication: basic`, or \
-             remove the key",
+             another kind, or remove the key",
         ),
         (
             "forward_proxy: {url: 'http://proxy:3128', authentication: basic, username: 'a:b', password: c}",

@@ -6,6 +6,10 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::basic;
+use super::digest::Digest;
+#[cfg(feature = "negotiate")]
+use super::negotiate::Negotiate;
+use super::ntlm::Ntlm;
 use crate::config::ProxyAuthentication;
 use crate::failure::Actor;
 use crate::secret::ProxyAuthorization;
@@ -32,6 +36,10 @@ impl Scheme {
         match authentication {
             ProxyAuthentication::None => None,
             ProxyAuthentication::Basic { .. } => Some(Self::Basic),
+            ProxyAuthentication::Digest { .. } => Some(Self::Digest),
+            ProxyAuthentication::Ntlm(_) => Some(Self::Ntlm),
+            #[cfg(feature = "negotiate")]
+            ProxyAuthentication::Negotiate(_) => Some(Self::Negotiate),
         }
     }
 
@@ -159,22 +167,34 @@ impl AuthenticationError {
 }
 
 /// The client's side of the configured scheme, for one handshake.
-pub struct Authenticator(Side);
+pub struct Authenticator<'a>(Side<'a>);
 
-enum Side {
+enum Side<'a> {
     None,
     /// The answer, until it is given.
     Basic(Option<ProxyAuthorization>),
+    Digest(Digest<'a>),
+    Ntlm(Ntlm<'a>),
+    #[cfg(feature = "negotiate")]
+    Negotiate(Negotiate),
 }
 
-impl Authenticator {
+impl<'a> Authenticator<'a> {
     /// For a handshake with the proxy `proxy_host` about `destination` ([`super::Connect::destination`]).
-    pub fn new(authentication: &ProxyAuthentication, _proxy_host: &str, _destination: &str) -> Self {
+    pub fn new(authentication: &'a ProxyAuthentication, proxy_host: &str, destination: &str) -> Self {
+        // Only Kerberos must know whom it talks to.
+        let _ = proxy_host;
         Self(match authentication {
             ProxyAuthentication::None => Side::None,
             ProxyAuthentication::Basic { username, password } => {
                 Side::Basic(Some(basic::authorization(username, password)))
             }
+            ProxyAuthentication::Digest { username, password } => {
+                Side::Digest(Digest::new(username, password, destination))
+            }
+            ProxyAuthentication::Ntlm(credentials) => Side::Ntlm(Ntlm::new(credentials)),
+            #[cfg(feature = "negotiate")]
+            ProxyAuthentication::Negotiate(credentials) => Side::Negotiate(Negotiate::new(credentials, proxy_host)),
         })
     }
 
@@ -188,6 +208,10 @@ impl Authenticator {
     /// A call that was given up leaves nothing behind but the need for a new handshake.
     pub async fn answer(&mut self, challenge: Challenge) -> Result<Option<ProxyAuthorization>, AuthenticationError> {
         match (&mut self.0, challenge) {
+            #[cfg(feature = "negotiate")]
+            (Side::Negotiate(side), challenge) => side.answer(&challenge).await,
+            (Side::Ntlm(side), challenge) => side.answer(&challenge),
+            (Side::Digest(side), challenge) => side.answer(&challenge),
             (_, Challenge::Last(_)) | (Side::None, Challenge::Start) => Ok(None),
             (Side::None, Challenge::Continue(_)) => Err(AuthenticationError::Refused),
             // With the first request (RFC 7617 §2.2): it is meant for this proxy anyway.
