@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{CONFIGURATION, DONE, Settings};
 use crate::config::load::DEFAULT_FILE;
 use crate::config::problem::{Place, Problem};
-use crate::config::{Config, ForwardProxy, Grant, Listener, ListenerTls, UpstreamTls};
+use crate::config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, UpstreamTls};
 use crate::net::connect::Scheme;
 
 /// Checks the configuration; text goes to standard output when it is right, to standard error when it is wrong, JSON
@@ -65,7 +65,11 @@ fn authority(host: &str, port: u16) -> String {
 }
 
 fn proxies(proxy: &ForwardProxy) -> Vec<String> {
-    proxy.servers.iter().map(ToString::to_string).collect()
+    match &proxy.choice {
+        ProxyChoice::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
+        #[cfg(feature = "pac")]
+        ProxyChoice::Script { location, .. } => vec![format!("as {location} says")],
+    }
 }
 
 fn summary(file: &str, config: &Config) -> String {

@@ -3,11 +3,15 @@
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
-use url::{Host, Url};
+use url::{Position, Url};
 
-use super::reader::{Context, Section};
+#[cfg(feature = "pac")]
+use super::PacLocation;
+use super::reader::{Context, Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Exempt, ForwardProxy, NoProxy, ProxyAuthentication, ProxyScheme, ProxyServer, proxy_authentication};
+use super::{
+    Exempt, ForwardProxy, NoProxy, ProxyAuthentication, ProxyChoice, ProxyScheme, ProxyServer, proxy_authentication,
+};
 use crate::config::problem::Place;
 use crate::secret::ProxyPassword;
 
@@ -22,35 +26,101 @@ pub(super) fn read(root: &Section<'_>) -> Option<ForwardProxy> {
         return None;
     }
     let section = node.section();
-    let servers = match section.get("url") {
-        Some(node) if node.list_is_empty() => {
-            node.problem("the list is empty", "write at least one proxy, such as `http://proxy.corp.example:3128`");
+    let choice = match (section.get("url"), section.get("pac")) {
+        (Some(_), Some(pac)) => {
+            pac.problem("`url` and `pac` are both given", "keep the one that shall decide, and remove the other");
             None
         }
-        Some(node) => node.read_each(|text| {
-            let url = proxy_url(text)?;
-            match url.username().is_empty() && url.password().is_none() {
-                true => server(&url),
-                false => wrong("the URL holds a user name or a password", "put them into `username` and `password`"),
-            }
-        }),
-        None => {
-            section.missing("url", "", "write `url: http://proxy.corp.example:3128`, or remove `forward_proxy`");
-            None
-        }
+        (None, Some(pac)) => script(&section, &pac),
+        (url, None) => servers(&section, url.as_ref()).map(ProxyChoice::Servers),
     };
     let authentication = proxy_authentication::read(&section);
     let no_proxy = section.get("no_proxy").map_or(Some(Vec::new()), |node| node.read_each(no_proxy_entry));
     section.finish();
 
-    let (servers, authentication) = (servers?, authentication?);
-    if servers.iter().any(|server| server.scheme == ProxyScheme::Socks5h)
+    let (choice, authentication) = (choice?, authentication?);
+    if choice.names_socks()
         && let Err(wrong) = fits_socks(&authentication)
     {
         section.problem(wrong.reason, wrong.hint);
         return None;
     }
-    Some(ForwardProxy { servers, authentication, no_proxy: collect(no_proxy?) })
+    Some(ForwardProxy { choice, authentication, no_proxy: collect(no_proxy?) })
+}
+
+fn servers(section: &Section<'_>, url: Option<&Node<'_>>) -> Option<Vec<ProxyServer>> {
+    let Some(node) = url else {
+        section.missing("url", "", "write `url: http://proxy.corp.example:3128`, or remove `forward_proxy`");
+        return None;
+    };
+    if node.list_is_empty() {
+        node.problem("the list is empty", "write at least one proxy, such as `http://proxy.corp.example:3128`");
+        return None;
+    }
+    node.read_each(|text| {
+        let url = proxy_url(text)?;
+        match url.username().is_empty() && url.password().is_none() {
+            true => server(&url),
+            false => wrong("the URL holds a user name or a password", "put them into `username` and `password`"),
+        }
+    })
+}
+
+#[cfg(not(feature = "pac"))]
+fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
+    // Known all the same: the one mistake is told once.
+    section.get("authenticate_to");
+    pac.problem(
+        "this Gatepost was built without the evaluation of PAC scripts",
+        "build with `cargo build --release --features pac`; or look into the script which proxy it names for \
+         `outlook.office365.com`, and write that one as `url` (several as a list, what it sends `DIRECT` as `no_proxy`)",
+    );
+    None
+}
+
+#[cfg(feature = "pac")]
+fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
+    let location = pac.read(|text| match Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => {
+            match url.username().is_empty() && url.password().is_none() {
+                true => Ok(PacLocation::Url(url)),
+                false => wrong("the URL holds a user name or a password", "name a script that is there for everybody"),
+            }
+        }
+        Ok(url) if url.scheme() == "file" => match url.to_file_path() {
+            Ok(path) => Ok(PacLocation::File(path)),
+            Err(()) => wrong("the URL names no file of this machine", "write the path of the file"),
+        },
+        Ok(url) if text.contains("://") => wrong(
+            format!("a script cannot be had by `{}://`", url.scheme()),
+            "write a path, or a URL that begins with `http://` or `https://`",
+        ),
+        _ => Ok(PacLocation::File(pac.context().path(text))),
+    });
+    let authenticate_to = section.get("authenticate_to");
+    let wants_credentials = section.get("authentication").is_some_and(|node| node.as_text() != Some("none"));
+    match (&authenticate_to, wants_credentials) {
+        (None, true) => section.missing(
+            "authenticate_to",
+            ", which `pac` together with `authentication` needs",
+            "list the proxies that may be shown the credentials, such as `[.corp.example]`: a script could name any",
+        ),
+        (Some(node), false) => node.problem("this is given, but `authentication` is `none`", "remove the key"),
+        _ => {}
+    }
+    let authenticate_to = authenticate_to.map_or(Some(Vec::new()), |node| node.read_each(no_proxy_entry))?;
+    Some(ProxyChoice::Script { location: location?, authenticate_to: collect(authenticate_to) })
+}
+
+impl ProxyChoice {
+    /// A script may name whatever it likes; what its SOCKS proxy cannot take, is found then.
+    fn names_socks(&self) -> bool {
+        match self {
+            Self::Servers(servers) => servers.iter().any(|server| server.scheme == ProxyScheme::Socks5h),
+            #[cfg(feature = "pac")]
+            Self::Script { .. } => false,
+        }
+    }
 }
 
 /// RFC 1929 §2: user name and password have 1 to 255 octets each; nothing else is there.
@@ -101,7 +171,7 @@ fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
     }
     let no_proxy = no_proxy.with_loopback();
     context.note(format!("connections go through the forward proxy `{server}`, because `{name}` is set"));
-    Some(ForwardProxy { servers: vec![server], authentication, no_proxy })
+    Some(ForwardProxy { choice: ProxyChoice::Servers(vec![server]), authentication, no_proxy })
 }
 
 fn proxy_url(text: &str) -> Result<Url, Wrong> {
@@ -129,19 +199,15 @@ fn proxy_url(text: &str) -> Result<Url, Wrong> {
 }
 
 fn server(url: &Url) -> Result<ProxyServer, Wrong> {
-    let (scheme, default) = match url.scheme() {
-        "https" => (ProxyScheme::Https, 443),
-        // RFC 1928 §3.
-        "socks5h" => (ProxyScheme::Socks5h, 1080),
-        _ => (ProxyScheme::Http, 80),
+    let scheme = match url.scheme() {
+        "https" => ProxyScheme::Https,
+        "socks5h" => ProxyScheme::Socks5h,
+        _ => ProxyScheme::Http,
     };
-    // Of a scheme that the URL standard does not know, the host is left as it was written.
-    let host = url.host_str().and_then(|host| Host::parse(host).ok()).map(|host| host.to_string());
-    let (host, port) = (host.unwrap_or_default(), url.port().unwrap_or(default));
-    if host.is_empty() || port == 0 {
-        return wrong("the proxy's address has no host or no port", "write `http://proxy.corp.example:3128`");
+    match ProxyServer::parse(scheme, &url[Position::BeforeHost..Position::AfterPort]) {
+        Some(server) => Ok(server),
+        None => wrong("the proxy's address has no host or no port", "write `http://proxy.corp.example:3128`"),
     }
-    Ok(ProxyServer { scheme, host: host.trim_matches(['[', ']']).to_owned(), port })
 }
 
 fn authentication_of(url: &Url) -> Result<ProxyAuthentication, Wrong> {

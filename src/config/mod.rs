@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use url::Url;
+use url::{Host, Url};
 
 use crate::account::{LoginName, MailAddress};
 use crate::proto::Protocol;
@@ -243,12 +243,47 @@ pub enum Cloud {
 /// The corporate proxy.
 #[derive(Debug)]
 pub struct ForwardProxy {
-    /// At least one; tried in this order.
-    pub servers: Vec<ProxyServer>,
+    /// Who decides which proxy is taken.
+    pub choice: ProxyChoice,
     /// What they want. Nobody else is shown it.
     pub authentication: ProxyAuthentication,
     /// Destinations that are reached straight.
     pub no_proxy: NoProxy,
+}
+
+/// Which proxies are tried.
+#[derive(Debug)]
+pub enum ProxyChoice {
+    /// These in this order; at least one.
+    Servers(Vec<ProxyServer>),
+    /// Those that a script names.
+    #[cfg(feature = "pac")]
+    Script {
+        /// Where it is.
+        location: PacLocation,
+        /// The proxies that may be shown the credentials: the script is not to be believed in that.
+        authenticate_to: NoProxy,
+    },
+}
+
+/// Where a PAC script is. `Display` gives path or URL.
+#[cfg(feature = "pac")]
+#[derive(Clone, Debug)]
+pub enum PacLocation {
+    /// On this machine.
+    File(PathBuf),
+    /// On a web server that is reached straight: `http` or `https`.
+    Url(Url),
+}
+
+#[cfg(feature = "pac")]
+impl fmt::Display for PacLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => path.display().fmt(f),
+            Self::Url(url) => url.fmt(f),
+        }
+    }
 }
 
 /// Where a proxy listens. `Display` gives its URL.
@@ -272,6 +307,21 @@ impl fmt::Display for ProxyServer {
     }
 }
 
+impl ProxyServer {
+    /// Reads `host`, or `host:port` with an IPv6 address in brackets; without a port, the usual one. Nothing when that is no
+    /// address.
+    pub fn parse(scheme: ProxyScheme, address: &str) -> Option<Self> {
+        // A scheme whose usual port the URL standard does not know, so that a written one is kept; nor does it read the host.
+        let url = Url::parse(&format!("socks5h://{address}")).ok()?;
+        let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
+        let bare = bare && url.username().is_empty() && url.password().is_none();
+        let host = Host::parse(url.host_str()?).ok()?.to_string();
+        let port = url.port().unwrap_or(scheme.default_port());
+        let usable = bare && port != 0 && !host.is_empty();
+        usable.then(|| Self { scheme, host: host.trim_matches(['[', ']']).to_owned(), port })
+    }
+}
+
 /// How a proxy is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyScheme {
@@ -290,6 +340,16 @@ impl ProxyScheme {
             Self::Http => "http",
             Self::Https => "https",
             Self::Socks5h => "socks5h",
+        }
+    }
+
+    /// When none is written.
+    pub fn default_port(self) -> u16 {
+        match self {
+            Self::Http => 80,
+            Self::Https => 443,
+            // RFC 1928 §3.
+            Self::Socks5h => 1080,
         }
     }
 }

@@ -23,14 +23,16 @@ impl NoProxy {
     /// Whether `port` of `host`, a name or an address (IPv6 with or without brackets), is reached straight. Link-local
     /// destinations always are: no proxy can reach this machine's own link.
     pub fn covers(&self, host: &str, port: u16) -> bool {
-        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-        match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
-            Ok(address) => {
-                let covered = self.networks.iter().any(|net| net.what.contains(&address) && net.is_for(port));
-                self.all || is_link_local(address) || covered
-            }
-            Err(_) => self.all || self.covers_name(bare, port),
-        }
+        address(host).is_ok_and(is_link_local) || self.lists(host, port)
+    }
+
+    /// Whether an entry is for `port` of `host`.
+    pub fn lists(&self, host: &str, port: u16) -> bool {
+        let listed = match address(host) {
+            Ok(address) => self.networks.iter().any(|net| net.what.contains(&address) && net.is_for(port)),
+            Err(name) => self.covers_name(name, port),
+        };
+        self.all || listed
     }
 
     fn covers_name(&self, name: &str, port: u16) -> bool {
@@ -53,6 +55,12 @@ impl<T> From<T> for Exempt<T> {
     fn from(what: T) -> Self {
         Self { what, port: None }
     }
+}
+
+/// The address, or else the name.
+fn address(host: &str) -> Result<IpAddr, &str> {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    bare.parse::<IpAddr>().map(|address| address.to_canonical()).map_err(|_| bare)
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -11,6 +11,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::connect::ConnectError;
 use super::listen;
+#[cfg(feature = "pac")]
+use super::pac::PacError;
 use super::socket::Socket;
 use super::socks::SocksError;
 use super::via::Gateways;
@@ -84,6 +86,10 @@ pub enum DialError {
     /// The forward proxy was reached, and would not or could not connect.
     #[error(transparent)]
     Proxy(ConnectError),
+    /// Nobody knows which proxy to take.
+    #[cfg(feature = "pac")]
+    #[error(transparent)]
+    Pac(#[from] PacError),
     /// The same of a SOCKS proxy.
     #[error(transparent)]
     Socks(SocksError),

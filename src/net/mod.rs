@@ -7,6 +7,8 @@ mod handshake;
 pub mod http;
 mod lease;
 pub mod listen;
+#[cfg(feature = "pac")]
+pub mod pac;
 pub mod relay;
 pub mod side;
 pub mod socket;

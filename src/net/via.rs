@@ -14,16 +14,21 @@ use zeroize::Zeroizing;
 
 use super::connect::{Authenticator, Connect, ConnectEvent, Scheme};
 use super::dial::{DialError, Dialer, timed_out};
+#[cfg(feature = "pac")]
+use super::pac::{Pac, PacError, Way};
 use super::socket::Socket;
 use super::socks::{Socks, SocksEvent};
 use crate::chance;
-use crate::config::{ForwardProxy, ProxyAuthentication, ProxyScheme, ProxyServer};
+use crate::config::{ForwardProxy, ProxyAuthentication, ProxyChoice, ProxyScheme, ProxyServer};
 use crate::failure::chain;
 use crate::tls::client::UpstreamTrust;
 
 /// So long another proxy is preferred to one that was dead; up to a quarter is added by chance, so that not every replica
 /// comes back at once.
 const AVOIDED: Duration = Duration::from_secs(30);
+
+/// Most proxies remembered: a script can name any number.
+const MOST_KNOWN: usize = 64;
 
 /// Room for a reply of the proxy; most come in one piece.
 const READ_OCTETS: usize = 2_048;
@@ -32,6 +37,8 @@ const READ_OCTETS: usize = 2_048;
 pub(super) struct Gateways {
     trust: Arc<UpstreamTrust>,
     known: Mutex<HashMap<ProxyServer, Arc<Gateway>>>,
+    #[cfg(feature = "pac")]
+    pac: Pac,
 }
 
 /// One proxy.
@@ -45,20 +52,63 @@ struct Gateway {
 
 impl Gateways {
     pub(super) fn new(trust: Arc<UpstreamTrust>) -> Self {
-        Self { trust, known: Mutex::default() }
+        Self {
+            #[cfg(feature = "pac")]
+            pac: Pac::new(Arc::clone(&trust)),
+            trust,
+            known: Mutex::default(),
+        }
     }
 
     /// Those of `servers` that are not avoided, then the others: when all are dead, all are tried.
-    fn in_order(&self, servers: &[ProxyServer]) -> Vec<Arc<Gateway>> {
+    fn in_order<'a>(&self, servers: impl IntoIterator<Item = &'a ProxyServer>) -> Vec<Arc<Gateway>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() > MOST_KNOWN {
+            known.clear();
+        }
         let mut gateways: Vec<_> = servers
-            .iter()
+            .into_iter()
             .map(|server| Arc::clone(known.entry(server.clone()).or_insert_with(|| Arc::new(Gateway::new(server)))))
             .collect();
         let now = Instant::now();
         gateways.sort_by_key(|gateway| gateway.is_avoided(now));
         gateways
     }
+
+    /// What is to be tried for `host:port`, and in which order.
+    #[cfg_attr(
+        not(feature = "pac"),
+        expect(clippy::unused_async, unused_variables, reason = "only a script must be asked")
+    )]
+    async fn candidates(
+        &self,
+        proxy: &ForwardProxy,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<Candidates, DialError> {
+        match &proxy.choice {
+            ProxyChoice::Servers(servers) => Ok(Candidates { gateways: self.in_order(servers), direct: false }),
+            #[cfg(feature = "pac")]
+            ProxyChoice::Script { location, .. } => {
+                let ways = timeout_at(deadline, self.pac.ways(location, host, port)).await;
+                let ways = ways.unwrap_or(Err(PacError::TimedOut))?;
+                // What stands behind `DIRECT` would never be tried.
+                let servers = ways.iter().map_while(|way| match way {
+                    Way::Proxy(server) => Some(server),
+                    Way::Direct => None,
+                });
+                Ok(Candidates { gateways: self.in_order(servers), direct: ways.contains(&Way::Direct) })
+            }
+        }
+    }
+}
+
+/// What is tried for one destination.
+struct Candidates {
+    gateways: Vec<Arc<Gateway>>,
+    /// The straight way comes last.
+    direct: bool,
 }
 
 impl Gateway {
@@ -99,8 +149,8 @@ impl DialError {
 }
 
 impl Dialer {
-    /// A tunnel to `host:port` through the first proxy that opens one, and what came through it already. As long as there
-    /// are others, each gets an equal share of the time that is left.
+    /// A tunnel to `host:port` through the first proxy that opens one, and what came through it already; or, where a script
+    /// says so, a straight connection at last. As long as there are others, each gets an equal share of the time that is left.
     pub(super) async fn through(
         &self,
         gateways: &Gateways,
@@ -109,18 +159,18 @@ impl Dialer {
         port: u16,
         deadline: Instant,
     ) -> Result<(Socket, Vec<u8>), DialError> {
-        let in_order = gateways.in_order(&proxy.servers);
-        let mut left = in_order.len();
+        let Candidates { gateways: in_order, direct } = gateways.candidates(proxy, host, port, deadline).await?;
+        let (mut left, several) = (in_order.len() + usize::from(direct), in_order.len() > 1 || direct);
         let mut outcome = Err(DialError::Resolve { host: host.to_owned(), source: timed_out() });
         for gateway in in_order {
             let now = Instant::now();
             let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);
             left -= 1;
-            let tunnel =
-                Tunnel { dialer: self, gateways, gateway: &gateway, authentication: &proxy.authentication, host, port };
+            let authentication = proxy.authentication_for(&gateway.server);
+            let tunnel = Tunnel { dialer: self, gateways, gateway: &gateway, authentication, host, port };
             outcome = tunnel.open(now + share).await;
             let alive = !outcome.as_ref().is_err_and(DialError::is_dead_proxy);
-            if gateway.remember(alive) && proxy.servers.len() > 1 {
+            if gateway.remember(alive) && several {
                 match &outcome {
                     Err(error) if !alive => {
                         tracing::warn!(proxy = %gateway.server, error = chain(error), "proxy avoided for a while");
@@ -129,10 +179,27 @@ impl Dialer {
                 }
             }
             if !outcome.as_ref().is_err_and(DialError::another_proxy_may_help) {
-                break;
+                return outcome;
             }
         }
+        if direct {
+            return Ok((self.straight(host, port, deadline).await?.into(), Vec::new()));
+        }
         outcome
+    }
+}
+
+impl ForwardProxy {
+    /// What this proxy may be shown.
+    fn authentication_for(&self, server: &ProxyServer) -> &ProxyAuthentication {
+        match &self.choice {
+            ProxyChoice::Servers(servers) if servers.contains(server) => &self.authentication,
+            #[cfg(feature = "pac")]
+            ProxyChoice::Script { authenticate_to, .. } if authenticate_to.lists(&server.host, server.port) => {
+                &self.authentication
+            }
+            _ => &ProxyAuthentication::None,
+        }
     }
 }
 

@@ -166,6 +166,8 @@ fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
 fn connection_fault(error: &ConnectorError) -> TransportFault {
     match error {
         ConnectorError::Address | ConnectorError::Dial(DialError::ProxyTrust(_)) => TransportFault::Setup,
+        #[cfg(feature = "pac")]
+        ConnectorError::Dial(DialError::Pac(_)) => TransportFault::Setup,
         ConnectorError::Dial(DialError::Proxy(error)) => match &error.kind {
             ConnectErrorKind::Refused { status: 407, .. } | ConnectErrorKind::Authentication(_) => {
                 TransportFault::ProxyAuthentication

@@ -57,6 +57,13 @@ fn dial(error: &DialError) -> Failure {
         DialError::Socks(refused) => {
             failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
         }
+        #[cfg(feature = "pac")]
+        DialError::Pac(_) => failure(
+            Actor::Operator,
+            "pac-failed",
+            format!("nobody knows which proxy to take: {}", chain(error)),
+            "check `forward_proxy.pac`, and have whoever maintains the script look at its answer".to_owned(),
+        ),
         DialError::ProxyTrust(_) => failure(
             Actor::Operator,
             "no-trust",

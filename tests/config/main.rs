@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
 use gatepost::config::{
-    Cloud, Exempt, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls,
+    Cloud, Exempt, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, ProxyChoice, UpstreamTls,
 };
 use proptest::prelude::*;
 
@@ -144,7 +144,11 @@ fn what_works_but_should_be_known_is_noted() {
 }
 
 fn urls(proxy: &ForwardProxy) -> Vec<String> {
-    proxy.servers.iter().map(ToString::to_string).collect()
+    match &proxy.choice {
+        ProxyChoice::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
+        #[cfg(feature = "pac")]
+        ProxyChoice::Script { location, .. } => vec![location.to_string()],
+    }
 }
 
 fn domains(proxy: &ForwardProxy) -> Vec<String> {

@@ -426,6 +426,35 @@ fn every_other_mistake_has_its_sentence() {
             "forward_proxy.url: the proxy's address is not a URL; write `http://`, `https://` or `socks5h://` with host and \
              port, such as `http://proxy.corp.example:3128`",
         ),
+        #[cfg(not(feature = "pac"))]
+        (
+            "forward_proxy: {pac: 'http://wpad.corp.example/proxy.pac', authentication: basic, username: u, password: p, \
+             authenticate_to: [.corp.example]}",
+            "forward_proxy.pac: this Gatepost was built without the evaluation of PAC scripts; build with `cargo build \
+             --release --features pac`; or look into the script which proxy it names for `outlook.office365.com`, and write \
+             that one as `url` (several as a list, what it sends `DIRECT` as `no_proxy`)",
+        ),
+        #[cfg(feature = "pac")]
+        (
+            "forward_proxy: {pac: 'http://wpad.corp.example/proxy.pac', authentication: basic, username: u, password: p}",
+            "forward_proxy.authenticate_to: `authenticate_to` is missing, which `pac` together with `authentication` needs; \
+             list the proxies that may be shown the credentials, such as `[.corp.example]`: a script could name any",
+        ),
+        #[cfg(feature = "pac")]
+        (
+            "forward_proxy: {pac: 'ftp://wpad/proxy.pac'}",
+            "forward_proxy.pac: a script cannot be had by `ftp://`; write a path, or a URL that begins with `http://` or \
+             `https://`",
+        ),
+        (
+            "forward_proxy: {url: 'http://a', pac: proxy.pac}",
+            "forward_proxy.pac: `url` and `pac` are both given; keep the one that shall decide, and remove the other",
+        ),
+        (
+            "forward_proxy: {url: 'socks5h://proxy', authentication: ntlm, username: 'CORP\\u', password: p}",
+            "forward_proxy: a SOCKS proxy takes a user name and a password, or nothing; write `authentication: basic` or \
+             `authentication: none`",
+        ),
         (
             "forward_proxy: {url: []}",
             "forward_proxy.url: the list is empty; write at least one proxy, such as `http://proxy.corp.example:3128`",

@@ -216,3 +216,105 @@ async fn a_no_is_a_no_but_a_passing_fault_is_taken_to_the_next() {
         assert_eq!(asked.load(Ordering::Relaxed) > 0, asks_next, "{answer}");
     }
 }
+
+#[cfg(feature = "pac")]
+mod pac {
+    use std::sync::Mutex;
+
+    use gatepost::proto::Protocol::Pop3;
+
+    use super::*;
+
+    /// A setup that asks a script with this answer; the file is there as long as the guard.
+    fn script(name: &str, body: &str, more: &str) -> (Setup, ScriptFile) {
+        let path = std::env::temp_dir().join(format!("gatepost-{}-{name}.pac", std::process::id()));
+        std::fs::write(&path, format!("function FindProxyForURL(url, host) {{ {body} }}")).unwrap();
+        let sections = format!("forward_proxy: {{pac: '{}'{more}}}", path.display());
+        (Setup { sections, limits: LIMITS, ..Setup::default() }, ScriptFile(path))
+    }
+
+    struct ScriptFile(std::path::PathBuf);
+
+    impl Drop for ScriptFile {
+        fn drop(&mut self) {
+            let _gone = std::fs::remove_file(&self.0);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_script_names_the_proxies_and_what_goes_straight() {
+        let (tunnels, asked) = open_proxy().await;
+        let (with_socks, opened) = socks(None).await;
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let body = format!(
+            "if (shExpMatch(host, '127.*')) return 'DIRECT'; \
+             return 'PROXY 127.0.0.1:{free}; ' + (url.indexOf(':') === 5 && dnsDomainIs(host, 'localhost') ? \
+             'PROXY 127.0.0.1:{tunnels}; SOCKS5 127.0.0.1:{with_socks}' : 'PROXY 127.0.0.1:9');"
+        );
+        let (mut setup, _file) = script("names", &body, "");
+        setup.microsoft = "  authority: https://127.0.0.1:{entra}/";
+        let world = setup.start().await;
+        for protocol in PROTOCOLS {
+            world.session(protocol, ALICE, ALICES).await.works().await;
+        }
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            6,
+            "each upstream's list and three mailboxes; the token goes straight"
+        );
+        assert_eq!(opened.load(Ordering::Relaxed), 0, "the third is not needed");
+    }
+
+    #[tokio::test]
+    async fn dead_proxies_leave_the_straight_way_when_the_script_says_so() {
+        for (end, works) in [("; DIRECT", true), ("", false)] {
+            let body = format!("return 'PROXY 127.0.0.1:9{end}';");
+            let (setup, _file) = script(if works { "direct" } else { "none" }, &body, "");
+            let reply = setup.start().await.reply(Imap, ALICE, ALICES).await;
+            assert_eq!(reply.starts_with("a OK"), works, "{end}: {reply}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_script_that_fails_opens_no_way() {
+        for (name, body) in
+            [("mistake", "return nothing.there;"), ("endless", "for (;;);"), ("answer", "return 'GOPHER x:70';")]
+        {
+            let (setup, _file) = script(name, body, "");
+            let before = std::time::Instant::now();
+            let world = setup.start().await;
+            world.refuses(Pop3, ALICE, ALICES, Refusal::Unavailable, "token-client-unusable").await;
+            assert_eq!(world.upstream_connections(), 0);
+            assert!(before.elapsed() < std::time::Duration::from_secs(30));
+        }
+    }
+
+    /// A script could name anybody: credentials go to the listed proxies only.
+    #[tokio::test]
+    async fn credentials_go_to_listed_proxies_only() {
+        let heads = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&heads);
+        let port = proxy(move |request| {
+            kept.lock().unwrap().push(request.head().to_ascii_lowercase());
+            request.answer("HTTP/1.1 403 Forbidden\r\n\r\n".into())
+        })
+        .await;
+        for (listed, shown) in [("127.0.0.0/8", true), ("other.example", false), ("127.0.0.1:9", false)] {
+            let more =
+                format!(", authentication: basic, username: svc, password: secret, authenticate_to: ['{listed}']");
+            let (setup, _file) = script(
+                &format!("credentials-{shown}-{}", listed.len()),
+                &format!("return 'PROXY 127.0.0.1:{port}';"),
+                &more,
+            );
+            let world = setup.start().await;
+            world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "proxy-refused").await;
+            let heads = std::mem::take(&mut *heads.lock().unwrap());
+            assert!(!heads.is_empty());
+            assert!(
+                heads.iter().all(|head| head.contains("proxy-authorization: basic ") == shown),
+                "{listed}: {heads:?}"
+            );
+        }
+    }
+}

@@ -10,8 +10,8 @@ use super::*;
 use url::Url;
 
 use crate::config::{
-    Accounts, Application, Cloud, Config, ForwardProxy, Limits, NoProxy, ProxyAuthentication, ProxyScheme, ProxyServer,
-    Trust,
+    Accounts, Application, Cloud, Config, ForwardProxy, Limits, NoProxy, ProxyAuthentication, ProxyChoice, ProxyScheme,
+    ProxyServer, Trust,
 };
 use crate::oauth::fake;
 use crate::oauth::grant::{Ask, GrantRequest};
@@ -186,7 +186,11 @@ async fn a_proxy_gets_its_password_and_its_refusals_are_told_apart() {
             answer(&mut stream, reply.as_bytes()).await.unwrap()
         });
         let proxy = ForwardProxy {
-            servers: vec![ProxyServer { scheme: ProxyScheme::Http, host: "127.0.0.1".into(), port }],
+            choice: ProxyChoice::Servers(vec![ProxyServer {
+                scheme: ProxyScheme::Http,
+                host: "127.0.0.1".into(),
+                port,
+            }]),
             authentication: ProxyAuthentication::Basic {
                 username: "svc".into(),
                 password: ProxyPassword::new("p:w".into()),
@@ -206,7 +210,11 @@ async fn a_proxy_gets_its_password_and_its_refusals_are_told_apart() {
 async fn a_destination_of_no_proxy_goes_straight() {
     let mut server = serve(TOKEN).await;
     let proxy = ForwardProxy {
-        servers: vec![ProxyServer { scheme: ProxyScheme::Http, host: "127.0.0.1".into(), port: 9 }],
+        choice: ProxyChoice::Servers(vec![ProxyServer {
+            scheme: ProxyScheme::Http,
+            host: "127.0.0.1".into(),
+            port: 9,
+        }]),
         authentication: ProxyAuthentication::None,
         no_proxy: NoProxy::default().with_loopback(),
     };
