@@ -6,7 +6,7 @@ use std::process::Command;
 use super::authority::{AUTHORITY_NAME, SUBMISSION_NAME, UPSTREAM_NAME};
 use super::entra::{CLIENT_ID, TENANT};
 use super::process::{Directory, Server, free_port};
-use super::squid::{self, Squid};
+use super::squid::{Asks, Squid};
 use super::world::World;
 
 /// The mail protocols.
@@ -41,9 +41,17 @@ impl ClientTls {
 #[derive(Clone, Copy)]
 pub(crate) enum Route<'a> {
     Straight,
-    Through(&'a Squid),
-    /// With a proxy password that is wrong.
-    ThroughWithWrongPassword(&'a Squid),
+    /// With these keys of `forward_proxy` besides the address, each on its line.
+    Through(&'a Squid, &'a str),
+}
+
+impl<'a> Route<'a> {
+    fn squid(self) -> Option<&'a Squid> {
+        match self {
+            Self::Straight => None,
+            Self::Through(squid, _) => Some(squid),
+        }
+    }
 }
 
 /// An instance with nine listeners: each protocol with each kind of TLS.
@@ -83,10 +91,7 @@ impl<'a> Gatepost<'a> {
                 }
             }
         }
-        let authority = match route {
-            Route::Straight => "localhost",
-            Route::Through(_) | Route::ThroughWithWrongPassword(_) => AUTHORITY_NAME,
-        };
+        let authority = if route.squid().is_some() { AUTHORITY_NAME } else { "localhost" };
         write!(
             yaml,
             "microsoft:\n  authority: https://{authority}:{port}/\n  tenant: {TENANT}\n  client_id: {CLIENT_ID}\n  grant: password\n\
@@ -97,14 +102,11 @@ impl<'a> Gatepost<'a> {
             root = world.authority.root.display(),
         )
         .unwrap();
-        if let Route::Through(squid) | Route::ThroughWithWrongPassword(squid) = route {
-            write!(yaml, "forward_proxy:\n  url: http://127.0.0.1:{}\n", squid.port).unwrap();
-            if squid.basic {
-                let right = matches!(route, Route::Through(_));
-                let password = if right { squid::PASSWORD } else { "wrong" };
-                let user = squid::USER;
-                write!(yaml, "  authentication: basic\n  username: {user}\n  password: \"{password}\"\n").unwrap();
-            }
+        if let Route::Through(squid, keys) = route {
+            // Kerberos goes by names.
+            let host = if let Asks::Negotiate(_) = squid.asks { "localhost" } else { "127.0.0.1" };
+            write!(yaml, "forward_proxy:\n  url: http://{host}:{}\n", squid.port).unwrap();
+            yaml.push_str(keys);
         }
         let configuration = directory.write("proxy.yaml", yaml);
 
@@ -113,6 +115,9 @@ impl<'a> Gatepost<'a> {
         // What a developer's machine needs for its own internet access is no part of the test.
         for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
             command.env_remove(name).env_remove(name.to_lowercase());
+        }
+        if let Some(Squid { asks: Asks::Negotiate(kdc), .. }) = route.squid() {
+            command.envs(kdc.environment()).env_remove("KRB5_CLIENT_KTNAME");
         }
         let mut server = Server::start("gatepost", &mut command, directory.path().join("gatepost.log"));
         for (_, _, port) in &listeners {
@@ -150,8 +155,5 @@ fn upstream(world: &World, route: Route<'_>, protocol: Protocol) -> String {
         Protocol::Pop3 => (UPSTREAM_NAME, world.dovecot.pop3),
         Protocol::Smtp => (SUBMISSION_NAME, world.dovecot.submission),
     };
-    match route {
-        Route::Straight => format!("localhost:{port}"),
-        Route::Through(_) | Route::ThroughWithWrongPassword(_) => format!("{name}:{port}"),
-    }
+    if route.squid().is_some() { format!("{name}:{port}") } else { format!("localhost:{port}") }
 }

@@ -11,9 +11,12 @@ mod entra;
 mod fetchmail;
 mod gatepost;
 mod javamail;
+mod kerberos;
 mod mbsync;
 mod message;
 mod msmtp;
+#[cfg(feature = "negotiate")]
+mod negotiate;
 mod process;
 mod proxied;
 mod python;
