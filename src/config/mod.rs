@@ -4,6 +4,7 @@
 //! [`Config`] and collects every [`problem::Problem`] on the way. A value of these types needs no further check.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -242,14 +243,55 @@ pub enum Cloud {
 /// The corporate proxy.
 #[derive(Debug)]
 pub struct ForwardProxy {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// What it wants.
+    /// At least one; tried in this order.
+    pub servers: Vec<ProxyServer>,
+    /// What they want. Nobody else is shown it.
     pub authentication: ProxyAuthentication,
     /// Destinations that are reached straight.
     pub no_proxy: NoProxy,
+}
+
+/// Where a proxy listens. `Display` gives its URL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProxyServer {
+    /// How it is spoken to.
+    pub scheme: ProxyScheme,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for ProxyServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, host, port } = self;
+        match host.contains(':') {
+            true => write!(f, "{}://[{host}]:{port}", scheme.name()),
+            false => write!(f, "{}://{host}:{port}", scheme.name()),
+        }
+    }
+}
+
+/// How a proxy is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyScheme {
+    /// CONNECT (RFC 9110 §9.3.6).
+    Http,
+    /// The same within TLS, for which the proxy's certificate must carry its name.
+    Https,
+    /// SOCKS version 5 (RFC 1928); the proxy resolves names.
+    Socks5h,
+}
+
+impl ProxyScheme {
+    /// As in a URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Socks5h => "socks5h",
+        }
+    }
 }
 
 /// How Gatepost shows itself to the proxy.
@@ -307,9 +349,18 @@ pub struct NoProxy {
     /// `*`: all of them.
     pub all: bool,
     /// Networks, for destinations given as addresses.
-    pub networks: Vec<IpNet>,
+    pub networks: Vec<Exempt<IpNet>>,
     /// Names, folded, without a leading dot: the name itself and everything below it.
-    pub domains: Vec<String>,
+    pub domains: Vec<Exempt<String>>,
+}
+
+/// An entry of [`NoProxy`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exempt<T> {
+    /// Network or name.
+    pub what: T,
+    /// With this port only.
+    pub port: Option<u16>,
 }
 
 /// Whom to trust upstream. Verification itself has no switch.

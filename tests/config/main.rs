@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
-use gatepost::config::{Cloud, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
+use gatepost::config::{
+    Cloud, Exempt, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls,
+};
 use proptest::prelude::*;
 
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, told};
@@ -141,21 +143,34 @@ fn what_works_but_should_be_known_is_noted() {
     );
 }
 
+fn urls(proxy: &ForwardProxy) -> Vec<String> {
+    proxy.servers.iter().map(ToString::to_string).collect()
+}
+
+fn domains(proxy: &ForwardProxy) -> Vec<String> {
+    proxy.no_proxy.domains.iter().map(shown).collect()
+}
+
+fn networks(proxy: &ForwardProxy) -> Vec<String> {
+    proxy.no_proxy.networks.iter().map(shown).collect()
+}
+
+fn shown<T: std::fmt::Display>(entry: &Exempt<T>) -> String {
+    entry.port.map_or_else(|| entry.what.to_string(), |port| format!("{}:{port}", entry.what))
+}
+
 #[test]
 fn an_explicit_forward_proxy_leaves_loopback_alone() {
     let config = config(
         "forward_proxy: {url: 'http://Proxy.Corp:3128', authentication: basic, username: u, password: p, no_proxy: \
-         ['.corp.example', 10.0.0.0/8, '192.0.2.7', '*.a.example', '*']}",
+         ['.corp.example', 10.0.0.0/8, '192.0.2.7', '*.a.example', '*', 'b.example:25', '[fd00::/8]:443', '198.51.100.1:993']}",
     );
     let proxy = config.forward_proxy.unwrap();
-    assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.corp", 3128));
+    assert_eq!(urls(&proxy), ["http://proxy.corp:3128"]);
     assert!(matches!(&proxy.authentication, ProxyAuthentication::Basic { username, password }
         if username == "u" && password.expose() == "p"));
-    assert_eq!(proxy.no_proxy.domains, ["corp.example", "a.example"]);
-    assert_eq!(
-        proxy.no_proxy.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["10.0.0.0/8", "192.0.2.7/32"]
-    );
+    assert_eq!(domains(&proxy), ["corp.example", "a.example", "b.example:25"]);
+    assert_eq!(networks(&proxy), ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8:443", "198.51.100.1/32:993"]);
     assert!(proxy.no_proxy.all);
 }
 
@@ -249,30 +264,51 @@ fn the_usual_variables_name_a_forward_proxy_when_the_block_is_absent() {
     ]);
     let config = outside.load(&complete("")).unwrap();
     let proxy = config.forward_proxy.unwrap();
-    assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.corp", 3128));
+    assert_eq!(urls(&proxy), ["http://proxy.corp:3128"]);
     assert!(matches!(&proxy.authentication, ProxyAuthentication::Basic { username, password }
         if username == "u" && password.expose() == "p@ss"));
-    assert_eq!(proxy.no_proxy.domains, ["corp.example", "b.example", "localhost"]);
-    let networks: Vec<String> = proxy.no_proxy.networks.iter().map(ToString::to_string).collect();
-    assert_eq!(networks, ["10.0.0.0/8", "127.0.0.0/8", "::1/128"]);
+    assert_eq!(domains(&proxy), ["corp.example", "b.example", "localhost"]);
+    assert_eq!(networks(&proxy), ["10.0.0.0/8", "127.0.0.0/8", "::1/128"]);
     assert_eq!(
         config.notes,
-        ["connections go through the forward proxy `proxy.corp:3128`, because `HTTPS_PROXY` is set"]
+        ["connections go through the forward proxy `http://proxy.corp:3128`, because `HTTPS_PROXY` is set"]
     );
 
     assert!(outside.load(&complete("forward_proxy: none")).unwrap().forward_proxy.is_none());
     let explicit = outside.load(&complete("forward_proxy: {url: 'http://mine:8080'}")).unwrap().forward_proxy.unwrap();
-    assert_eq!((explicit.host.as_str(), explicit.no_proxy.networks.len()), ("mine", 0));
+    assert_eq!((urls(&explicit), explicit.no_proxy.networks.len()), (vec!["http://mine:8080".to_owned()], 0));
 
     let bare = Outside::with_variables(&[("https_proxy", "proxy:3128"), ("HTTPS_PROXY", "ftp://x")]);
-    assert_eq!(bare.load(&complete("")).unwrap().forward_proxy.unwrap().host, "proxy");
-    let socks = Outside::with_variables(&[("all_proxy", "socks5h://u:hunter2@other:1080")]);
+    assert_eq!(urls(&bare.load(&complete("")).unwrap().forward_proxy.unwrap()), ["http://proxy:3128"]);
+    let socks = Outside::with_variables(&[("all_proxy", "socks5h://u:hunter2@Other")]);
+    let socks = socks.load(&complete("")).unwrap().forward_proxy.unwrap();
+    assert_eq!(urls(&socks), ["socks5h://other:1080"]);
+    assert!(matches!(&socks.authentication, ProxyAuthentication::Basic { username, .. } if username == "u"));
+    let socks = Outside::with_variables(&[("all_proxy", "socks5://u:hunter2@other:1080")]);
     assert_eq!(
         socks.load(&complete("")).unwrap_err().to_string(),
-        "environment variable all_proxy: a proxy that is reached by `socks5h://` is not available in this version\n  \
-         hint: name a proxy that is reached by `http://`; or write `forward_proxy: none` to connect straight\n\n\
+        "environment variable all_proxy: `socks5://` would resolve names here, before the proxy is asked\n  \
+         hint: write `socks5h://`: the proxy resolves the names; or write `forward_proxy: none` to connect straight\n\n\
          1 mistake in the configuration"
     );
+}
+
+#[test]
+fn forward_proxies_of_every_kind_and_several_of_them() {
+    for (url, expected) in [
+        ("http://proxy", "http://proxy:80"),
+        ("https://Proxy.Corp", "https://proxy.corp:443"),
+        ("https://proxy:3129/", "https://proxy:3129"),
+        ("socks5h://Proxy.Corp", "socks5h://proxy.corp:1080"),
+        ("'socks5h://[FD00::1]:1081'", "socks5h://[fd00::1]:1081"),
+        ("http://192.0.2.1:8080", "http://192.0.2.1:8080"),
+    ] {
+        let proxy = config(&format!("forward_proxy: {{url: {url}}}")).forward_proxy.unwrap();
+        assert_eq!(urls(&proxy), [expected], "{url}");
+    }
+    let several =
+        "forward_proxy: {url: ['http://a:3128', 'socks5h://b'], authentication: basic, username: u, password: p}";
+    assert_eq!(urls(&config(several).forward_proxy.unwrap()), ["http://a:3128", "socks5h://b:1080"]);
 }
 
 #[test]

@@ -408,9 +408,36 @@ fn every_other_mistake_has_its_sentence() {
             "forward_proxy.url: `url` is missing; write `url: http://proxy.corp.example:3128`, or remove `forward_proxy`",
         ),
         (
-            "forward_proxy: {url: 'https://proxy:3128'}",
-            "forward_proxy.url: a proxy that is reached by `https://` is not available in this version; name a proxy that \
-             is reached by `http://`",
+            "forward_proxy: {url: 'socks5://proxy:1080'}",
+            "forward_proxy.url: `socks5://` would resolve names here, before the proxy is asked; write `socks5h://`: the \
+             proxy resolves the names",
+        ),
+        (
+            "forward_proxy: {url: ['http://a:3128', 'socks4://b:1080']}",
+            "forward_proxy.url[1]: SOCKS version 4 is not spoken; name a proxy that speaks SOCKS version 5, by `socks5h://`",
+        ),
+        (
+            "forward_proxy: {url: 'ftp://proxy'}",
+            "forward_proxy.url: the proxy's address has another scheme than `http`, `https` and `socks5h`; write `http://`, \
+             `https://` or `socks5h://` with host and port, such as `http://proxy.corp.example:3128`",
+        ),
+        (
+            "forward_proxy: {url: 'socks5h://:1080'}",
+            "forward_proxy.url: the proxy's address is not a URL; write `http://`, `https://` or `socks5h://` with host and \
+             port, such as `http://proxy.corp.example:3128`",
+        ),
+        (
+            "forward_proxy: {url: []}",
+            "forward_proxy.url: the list is empty; write at least one proxy, such as `http://proxy.corp.example:3128`",
+        ),
+        (
+            "forward_proxy: {url: 'socks5h://proxy', authentication: basic, username: u, password: ''}",
+            "forward_proxy.password: the value is empty; write a value, or remove the key",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', no_proxy: ['mail.corp.example:x']}",
+            "forward_proxy.no_proxy[0]: `mail.corp.example:x` has no port from 1 to 65535 behind its colon; write \
+             `host:port`, or the host alone for every port",
         ),
         (
             "forward_proxy: {url: 'http://u:hunter2@proxy:3128'}",

@@ -1,6 +1,7 @@
 //! The other tests prove something only if the mailbox does take nothing but a token of Entra's, and only if Squid is
 //! the one way to it: that is shown here, without Gatepost.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use super::authority::UPSTREAM_NAME;
@@ -80,7 +81,7 @@ fn the_proxy_is_the_only_way_to_the_upstream_names() {
 #[ignore = "needs Dovecot, Squid, MIT Kerberos and mail clients: run tests/run"]
 fn the_kerberos_proxy_wants_a_ticket() {
     let world = World::shared();
-    let kdc = Kdc::start();
+    let kdc = Kdc::start(Ipv4Addr::LOCALHOST);
     kdc.sign_in(&kdc.user_keytab("user.keytab"), "1h");
     let environment = kdc.environment();
     let squid = Squid::start(Asks::Negotiate(kdc));

@@ -1,6 +1,7 @@
-//! A Kerberos realm of the tests' own: MIT's KDC on a free port of the loopback interface, with the keys in files. What
+//! A Kerberos realm of the tests' own: MIT's KDC on a free port, with the keys in files. What
 //! Gatepost does in it is tested where it is built with Kerberos, as `tests/run` does.
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -15,6 +16,9 @@ pub(crate) const SERVICE: &str = "HTTP/localhost";
 /// Another name of the same service.
 pub(crate) const OTHER_SERVICE: &str = "HTTP/proxy.corp.test";
 
+/// Variables for a program.
+pub(crate) type Environment = Vec<(&'static str, String)>;
+
 /// The KDC; ends when it is dropped.
 pub(crate) struct Kdc {
     _server: Server,
@@ -22,7 +26,8 @@ pub(crate) struct Kdc {
 }
 
 impl Kdc {
-    pub(crate) fn start() -> Self {
+    /// On an address of this machine.
+    pub(crate) fn start(address: Ipv4Addr) -> Self {
         let directory = Directory::new();
         let path = directory.path().display().to_string();
         let port = free_port();
@@ -31,7 +36,7 @@ impl Kdc {
             format!(
                 "[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_lookup_realm = false\n \
                  dns_canonicalize_hostname = false\n rdns = false\n\
-                 [realms]\n {REALM} = {{\n  kdc = 127.0.0.1:{port}\n }}\n\
+                 [realms]\n {REALM} = {{\n  kdc = {address}:{port}\n }}\n\
                  [domain_realm]\n localhost = {REALM}\n\
                  [logging]\n kdc = FILE:{path}/kdc.log\n"
             ),
@@ -40,7 +45,7 @@ impl Kdc {
         directory.write(
             "kdc.conf",
             format!(
-                "[kdcdefaults]\n kdc_listen = 127.0.0.1:{port}\n kdc_tcp_listen = 127.0.0.1:{port}\n\
+                "[kdcdefaults]\n kdc_listen = {address}:{port}\n kdc_tcp_listen = {address}:{port}\n\
                  [realms]\n {REALM} = {{\n  database_name = {path}/principal\n  key_stash_file = {path}/stash\n  \
                  acl_file = {path}/acl\n }}\n"
             ),
@@ -48,7 +53,7 @@ impl Kdc {
         tool(&directory, "kdb5_util", &["create", "-r", REALM, "-s", "-P", "master"]).expect_success("kdb5_util");
         let mut command = prepared(&directory, "krb5kdc");
         let mut server = Server::start("krb5kdc", command.args(["-n", "-r", REALM]), directory.path().join("kdc.out"));
-        server.wait_for_port(port);
+        server.wait_for_address((address, port).into());
         let kdc = Self { _server: server, directory };
         for principal in [USER, SERVICE, OTHER_SERVICE] {
             kdc.administer(&format!("addprinc -randkey {principal}"));
@@ -59,7 +64,7 @@ impl Kdc {
     }
 
     /// Tells programs of this realm, and keeps them from the caches of whoever runs the tests.
-    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+    pub(crate) fn environment(&self) -> Environment {
         let at = |name: &str| self.path(name).display().to_string();
         vec![("KRB5_CONFIG", at("krb5.conf")), ("KRB5CCNAME", format!("FILE:{}", at("cache")))]
     }

@@ -1,5 +1,6 @@
 //! Through Squid with Kerberos: by keytab, by credential cache, and with what can be wrong about them.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use super::kerberos::{Kdc, OTHER_SERVICE};
@@ -12,7 +13,7 @@ const NEGOTIATE: &str = "  authentication: negotiate\n";
 #[test]
 #[ignore = "needs Dovecot, Squid, MIT Kerberos and mail clients: run tests/run"]
 fn works_with_a_keytab() {
-    let kdc = Kdc::start();
+    let kdc = Kdc::start(Ipv4Addr::LOCALHOST);
     let keytab = kdc.user_keytab("user.keytab");
     let squid = Squid::start(Asks::Negotiate(kdc));
     works_with(squid, &format!("{NEGOTIATE}  keytab: {}\n", keytab.display()));
@@ -21,7 +22,7 @@ fn works_with_a_keytab() {
 #[test]
 #[ignore = "needs Dovecot, Squid, MIT Kerberos and mail clients: run tests/run"]
 fn works_with_a_credential_cache_and_another_service_name() {
-    let kdc = Kdc::start();
+    let kdc = Kdc::start(Ipv4Addr::LOCALHOST);
     kdc.sign_in(&kdc.user_keytab("user.keytab"), "1h");
     works_with(Squid::start(Asks::Negotiate(kdc)), &format!("{NEGOTIATE}  service_name: {OTHER_SERVICE}\n"));
 }
@@ -29,7 +30,7 @@ fn works_with_a_credential_cache_and_another_service_name() {
 #[test]
 #[ignore = "needs Dovecot, Squid, MIT Kerberos and mail clients: run tests/run"]
 fn says_what_is_wrong_with_the_ticket() {
-    let kdc = Kdc::start();
+    let kdc = Kdc::start(Ipv4Addr::LOCALHOST);
     let void = kdc.user_keytab("void.keytab");
     let keytab = kdc.user_keytab("user.keytab");
     let environment = kdc.environment();

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 
 use super::authority::{AUTHORITY_NAME, SUBMISSION_NAME, UPSTREAM_NAME};
-use super::kerberos::{self, Kdc};
+use super::kerberos::{self, Environment, Kdc};
 use super::process::{Directory, Server, free_port, is_root, run};
 
 /// What the tests give Squid's password check, where they turn it on.
@@ -24,6 +24,12 @@ pub(crate) enum Asks {
     Ntlm,
     /// Kerberos (RFC 4559), with the realm's keys.
     Negotiate(Kdc),
+}
+
+impl Asks {
+    fn environment(&self) -> Environment {
+        if let Self::Negotiate(kdc) = self { kdc.environment() } else { Vec::new() }
+    }
 }
 
 /// The server; its address towards upstreams differs between the set-ups.
@@ -48,10 +54,24 @@ pub(crate) struct Tunnel {
 }
 
 impl Squid {
+    /// On 127.0.0.1.
     pub(crate) fn start(asks: Asks) -> Self {
+        Self::listening_on(Ipv4Addr::LOCALHOST, asks, None)
+    }
+
+    /// On another address, and within TLS when there are a certificate and a key in PEM form.
+    pub(crate) fn listening_on(address: Ipv4Addr, asks: Asks, tls: Option<(String, String)>) -> Self {
         let directory = Directory::new();
         let path = directory.path().display().to_string();
         let port = free_port();
+        let listen = match tls {
+            None => format!("http_port {address}:{port}"),
+            Some((certificate, key)) => {
+                directory.write("tls.pem", certificate);
+                directory.write("tls.key", key);
+                format!("https_port {address}:{port} tls-cert={path}/tls.pem tls-key={path}/tls.key")
+            }
+        };
 
         let hosts = [UPSTREAM_NAME, SUBMISSION_NAME, AUTHORITY_NAME].map(|name| format!("127.0.0.1 {name}\n")).concat();
         directory.write("hosts", hosts);
@@ -102,7 +122,7 @@ impl Squid {
             "squid.conf",
             format!(
                 "{identity}\
-                 http_port 127.0.0.1:{port}\n\
+                 {listen}\n\
                  tcp_outgoing_address {leaves_from}\n\
                  hosts_file {path}/hosts\n\
                  dns_nameservers 127.0.0.1\n\
@@ -126,12 +146,15 @@ impl Squid {
         }
         let mut command = Command::new("squid");
         command.args(["-N", "-f"]).arg(configuration);
-        if let Asks::Negotiate(kdc) = &asks {
-            command.envs(kdc.environment());
-        }
+        command.envs(asks.environment());
         let mut server = Server::start("squid", &mut command, directory.path().join("output.log"));
-        server.wait_for_port(port);
+        server.wait_for_address((address, port).into());
         Self { port, asks, leaves_from, server, directory }
+    }
+
+    /// What programs of the same realm must be told, if there is one.
+    pub(crate) fn environment(&self) -> Environment {
+        self.asks.environment()
     }
 
     /// The keys of `forward_proxy` that it takes, each on its line.
