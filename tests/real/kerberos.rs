@@ -35,7 +35,7 @@ impl Kdc {
             directory.path().join("krb5.conf"),
             format!(
                 "[libdefaults]\n default_realm = {REALM}\n dns_lookup_kdc = false\n dns_lookup_realm = false\n \
-                 dns_canonicalize_hostname = false\n rdns = false\n\
+                 dns_canonicalize_hostname = false\n rdns = false\n clockskew = 1\n\
                  [realms]\n {REALM} = {{\n  kdc = {address}:{port}\n }}\n\
                  [domain_realm]\n localhost = {REALM}\n\
                  [logging]\n kdc = FILE:{path}/kdc.log\n"

@@ -4,6 +4,8 @@
 use std::net::Ipv4Addr;
 use std::process::Command;
 
+use md5::{Digest as _, Md5};
+
 use super::authority::{AUTHORITY_NAME, SUBMISSION_NAME, UPSTREAM_NAME};
 use super::kerberos::{self, Environment, Kdc};
 use super::process::{Directory, Server, free_port, is_root, run};
@@ -90,14 +92,12 @@ impl Squid {
                 )
             }
             Asks::Digest => {
-                directory.write("passwords", format!("{USER}:{PASSWORD}\n"));
-                (
-                    4,
-                    format!(
-                        "digest program {} {path}/passwords\nauth_param digest realm proxy",
-                        helper("digest_file_auth")
-                    ),
-                )
+                // Hashed (RFC 7616 §3.4.2), because the plain form has no room for a colon.
+                let hash = Md5::digest(format!("{USER}:proxy:{PASSWORD}"));
+                let hash: String = hash.iter().map(|octet| format!("{octet:02x}")).collect();
+                directory.write("passwords", format!("{USER}:proxy:{hash}\n"));
+                let program = helper("digest_file_auth");
+                (4, format!("digest program {program} -c {path}/passwords\nauth_param digest realm proxy"))
             }
             Asks::Ntlm => (5, format!("ntlm program {}", helper("ntlm_fake_auth"))),
             Asks::Negotiate(kdc) => {
@@ -173,7 +173,8 @@ impl Squid {
         match self.asks {
             Asks::Nothing => "-".to_owned(),
             Asks::Basic | Asks::Digest => USER.to_owned(),
-            Asks::Ntlm => format!("corp%5C{USER}"),
+            // A backslash, as its log writes it.
+            Asks::Ntlm => format!("CORP\\\\{USER}"),
             Asks::Negotiate(_) => format!("{}@{}", kerberos::USER, kerberos::REALM),
         }
     }
