@@ -12,10 +12,11 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::connect::{Authenticator, Connect, ConnectEvent, Scheme};
+use super::connect::{Authenticator, Connect, ConnectError, ConnectEvent, Scheme};
 use super::dial::{DialError, Dialer, timed_out};
 use super::socket::Socket;
 use super::socks::{Socks, SocksEvent};
+use super::standing::Standing;
 use crate::chance;
 use crate::config::{ForwardProxy, ProxyAuthentication, ProxyScheme, ProxyServer};
 use crate::failure::chain;
@@ -41,6 +42,8 @@ struct Gateway {
     tls: OnceCell<Arc<ClientConfig>>,
     /// It was dead; the others are tried first until then.
     avoided_until: Mutex<Option<Instant>>,
+    /// Of the credentials.
+    standing: Standing,
 }
 
 impl Gateways {
@@ -63,7 +66,12 @@ impl Gateways {
 
 impl Gateway {
     fn new(server: &ProxyServer) -> Self {
-        Self { server: server.clone(), tls: OnceCell::new(), avoided_until: Mutex::default() }
+        Self {
+            server: server.clone(),
+            tls: OnceCell::new(),
+            avoided_until: Mutex::default(),
+            standing: Standing::default(),
+        }
     }
 
     fn is_avoided(&self, now: Instant) -> bool {
@@ -180,11 +188,16 @@ impl Tunnel<'_> {
     }
 
     async fn connect(&self, deadline: Instant) -> Result<(Socket, Vec<u8>), DialError> {
-        let mut machine =
-            Connect::new(self.host, self.port, Scheme::of(self.authentication)).map_err(DialError::Proxy)?;
+        let scheme = Scheme::of(self.authentication);
+        let mut machine = Connect::new(self.host, self.port, scheme).map_err(DialError::Proxy)?;
         let proxy_host = &self.gateway.server.host;
         let mut authenticator = Authenticator::new(self.authentication, proxy_host, machine.destination());
         let mut socket = self.reach(deadline).await?;
+        let mut turn = match scheme {
+            Some(_) => Some(self.gateway.standing.turn(machine.destination()).await.map_err(DialError::Proxy)?),
+            None => None,
+        };
+        let mut ends = |outcome: Result<(), &ConnectError>| turn.take().into_iter().for_each(|turn| turn.ends(outcome));
         let mut buffer = [0; READ_OCTETS];
         loop {
             if let Some(request) = machine.poll_output() {
@@ -199,8 +212,14 @@ impl Tunnel<'_> {
                     socket = self.reach(deadline).await?;
                     machine.handle_connected();
                 }
-                Some(ConnectEvent::Tunnel { leftovers }) => return Ok((socket, leftovers)),
-                Some(ConnectEvent::Failed(error)) => return Err(DialError::Proxy(error)),
+                Some(ConnectEvent::Tunnel { leftovers }) => {
+                    ends(Ok(()));
+                    return Ok((socket, leftovers));
+                }
+                Some(ConnectEvent::Failed(error)) => {
+                    ends(Err(&error));
+                    return Err(DialError::Proxy(error));
+                }
                 None => match socket.read(&mut buffer).await.map_err(|error| self.broke(error))? {
                     0 => machine.handle_eof(),
                     read => machine.handle_input(&buffer[..read]),
