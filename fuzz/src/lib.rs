@@ -5,6 +5,7 @@
 
 mod client;
 mod connect;
+mod ntlm_challenge;
 pub mod recipe;
 mod sasl;
 mod socks;
@@ -17,7 +18,7 @@ use gatepost::proto::Protocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 10] = [
+pub const TARGETS: [Target; 11] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -26,6 +27,7 @@ pub const TARGETS: [Target; 10] = [
     ("smtp_upstream", smtp_upstream),
     ("sasl", sasl),
     ("connect", connect),
+    ("ntlm_challenge", ntlm_challenge),
     ("socks", socks),
     ("token_answer", token_answer),
 ];
@@ -63,6 +65,11 @@ pub fn smtp_upstream(data: &[u8]) {
 /// A client's SASL messages.
 pub fn sasl(data: &[u8]) {
     sasl::check(data);
+}
+
+/// A proxy's NTLM challenge.
+pub fn ntlm_challenge(data: &[u8]) {
+    ntlm_challenge::check(data);
 }
 
 /// A proxy's octets in answer to CONNECT.

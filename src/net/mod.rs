@@ -13,5 +13,6 @@ pub mod relay;
 pub mod side;
 pub mod socket;
 pub mod socks;
+mod standing;
 pub mod stream;
 mod via;

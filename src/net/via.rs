@@ -12,12 +12,13 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::connect::{Authenticator, Connect, ConnectEvent, Scheme};
+use super::connect::{Authenticator, Connect, ConnectError, ConnectEvent, Scheme};
 use super::dial::{DialError, Dialer, timed_out};
 #[cfg(feature = "pac")]
 use super::pac::{Pac, PacError, Way};
 use super::socket::Socket;
 use super::socks::{Socks, SocksEvent};
+use super::standing::Standing;
 use crate::chance;
 use crate::config::{ForwardProxy, ProxyAuthentication, ProxyChoice, ProxyScheme, ProxyServer};
 use crate::failure::chain;
@@ -48,6 +49,8 @@ struct Gateway {
     tls: OnceCell<Arc<ClientConfig>>,
     /// It was dead; the others are tried first until then.
     avoided_until: Mutex<Option<Instant>>,
+    /// Of the credentials.
+    standing: Standing,
 }
 
 impl Gateways {
@@ -63,13 +66,15 @@ impl Gateways {
     /// Those of `servers` that are not avoided, then the others: when all are dead, all are tried.
     fn in_order<'a>(&self, servers: impl IntoIterator<Item = &'a ProxyServer>) -> Vec<Arc<Gateway>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() > MOST_KNOWN {
-            known.clear();
+        let mut gateways = Vec::new();
+        for server in servers {
+            let gateway = known.get(server).map_or_else(|| Arc::new(Gateway::new(server)), Arc::clone);
+            // Those that are known stay: what they think of the credentials must not be forgotten.
+            if known.len() < MOST_KNOWN {
+                known.entry(server.clone()).or_insert_with(|| Arc::clone(&gateway));
+            }
+            gateways.push(gateway);
         }
-        let mut gateways: Vec<_> = servers
-            .into_iter()
-            .map(|server| Arc::clone(known.entry(server.clone()).or_insert_with(|| Arc::new(Gateway::new(server)))))
-            .collect();
         let now = Instant::now();
         gateways.sort_by_key(|gateway| gateway.is_avoided(now));
         gateways
@@ -113,7 +118,12 @@ struct Candidates {
 
 impl Gateway {
     fn new(server: &ProxyServer) -> Self {
-        Self { server: server.clone(), tls: OnceCell::new(), avoided_until: Mutex::default() }
+        Self {
+            server: server.clone(),
+            tls: OnceCell::new(),
+            avoided_until: Mutex::default(),
+            standing: Standing::default(),
+        }
     }
 
     fn is_avoided(&self, now: Instant) -> bool {
@@ -247,11 +257,16 @@ impl Tunnel<'_> {
     }
 
     async fn connect(&self, deadline: Instant) -> Result<(Socket, Vec<u8>), DialError> {
-        let mut machine =
-            Connect::new(self.host, self.port, Scheme::of(self.authentication)).map_err(DialError::Proxy)?;
+        let scheme = Scheme::of(self.authentication);
+        let mut machine = Connect::new(self.host, self.port, scheme).map_err(DialError::Proxy)?;
         let proxy_host = &self.gateway.server.host;
         let mut authenticator = Authenticator::new(self.authentication, proxy_host, machine.destination());
         let mut socket = self.reach(deadline).await?;
+        let mut turn = match scheme {
+            Some(_) => Some(self.gateway.standing.turn(machine.destination()).await.map_err(DialError::Proxy)?),
+            None => None,
+        };
+        let mut ends = |outcome: Result<(), &ConnectError>| turn.take().into_iter().for_each(|turn| turn.ends(outcome));
         let mut buffer = [0; READ_OCTETS];
         loop {
             if let Some(request) = machine.poll_output() {
@@ -266,8 +281,14 @@ impl Tunnel<'_> {
                     socket = self.reach(deadline).await?;
                     machine.handle_connected();
                 }
-                Some(ConnectEvent::Tunnel { leftovers }) => return Ok((socket, leftovers)),
-                Some(ConnectEvent::Failed(error)) => return Err(DialError::Proxy(error)),
+                Some(ConnectEvent::Tunnel { leftovers }) => {
+                    ends(Ok(()));
+                    return Ok((socket, leftovers));
+                }
+                Some(ConnectEvent::Failed(error)) => {
+                    ends(Err(&error));
+                    return Err(DialError::Proxy(error));
+                }
                 None => match socket.read(&mut buffer).await.map_err(|error| self.broke(error))? {
                     0 => machine.handle_eof(),
                     read => machine.handle_input(&buffer[..read]),

@@ -4,9 +4,12 @@
 use super::curl::curl;
 use super::gatepost::{ClientTls, Gatepost, Protocol};
 use super::island::Island;
+#[cfg(feature = "negotiate")]
+use super::kerberos::{Kdc, OTHER_SERVICE};
 use super::message::{assert_same, assert_same_behind_trace, message};
 use super::process::Directory;
 use super::proxies::Proxy;
+use super::squid::Asks;
 use super::world::World;
 
 /// Reads by IMAP and POP3, sends by SMTP, and asks Dovecot and Entra from where that came.
@@ -14,7 +17,7 @@ fn works_through(proxy: impl FnOnce(&World, &Island) -> Proxy) {
     let world = World::shared();
     let island = Island::new();
     let proxy = proxy(&world, &island);
-    let gatepost = Gatepost::start_on(&world, &island, Some(&proxy.section));
+    let gatepost = Gatepost::start_on(&world, &island, Some(&proxy.section), proxy.environment.clone());
     let person = world.person("closed", [message(1), message(2)]);
 
     let fetched = curl(&gatepost, Protocol::Imap, ClientTls::Implicit, "/INBOX;UID=2", &person, &[]);
@@ -38,25 +41,56 @@ fn works_through(proxy: impl FnOnce(&World, &Island) -> Proxy) {
 #[test]
 #[ignore = "needs Dovecot, proxies and network namespaces: run tests/run"]
 fn squid_without_authentication() {
-    works_through(|_, island| Proxy::squid(island, false));
+    works_through(|_, island| Proxy::squid(island, Asks::Nothing));
 }
 
 #[test]
 #[ignore = "needs Dovecot, proxies and network namespaces: run tests/run"]
 fn squid_with_basic_authentication() {
-    works_through(|_, island| Proxy::squid(island, true));
+    works_through(|_, island| Proxy::squid(island, Asks::Basic));
+}
+
+#[test]
+#[ignore = "needs Dovecot, proxies and network namespaces: run tests/run"]
+fn squid_with_digest_authentication() {
+    works_through(|_, island| Proxy::squid(island, Asks::Digest));
+}
+
+#[test]
+#[ignore = "needs Dovecot, proxies and network namespaces: run tests/run"]
+fn squid_with_ntlm() {
+    works_through(|_, island| Proxy::squid(island, Asks::Ntlm));
+}
+
+#[test]
+#[ignore = "needs Dovecot, proxies and network namespaces: run tests/run"]
+fn squid_over_tls_with_ntlm() {
+    works_through(|world, island| Proxy::squid_with_tls(world, island, Asks::Ntlm));
+}
+
+#[cfg(feature = "negotiate")]
+#[test]
+#[ignore = "needs Dovecot, proxies and network namespaces: run tests/run"]
+fn squid_with_kerberos() {
+    works_through(|_, island| {
+        let kdc = Kdc::start(island.outside);
+        let keytab = kdc.user_keytab("user.keytab");
+        let mut proxy = Proxy::squid(island, Asks::Negotiate(kdc));
+        proxy.section += &format!("  keytab: {}\n  service_name: {OTHER_SERVICE}\n", keytab.display());
+        proxy
+    });
 }
 
 #[test]
 #[ignore = "needs Dovecot, proxies and network namespaces: run tests/run"]
 fn squid_over_tls() {
-    works_through(|world, island| Proxy::squid_with_tls(world, island, false));
+    works_through(|world, island| Proxy::squid_with_tls(world, island, Asks::Nothing));
 }
 
 #[test]
 #[ignore = "needs Dovecot, proxies and network namespaces: run tests/run"]
 fn squid_over_tls_with_basic_authentication() {
-    works_through(|world, island| Proxy::squid_with_tls(world, island, true));
+    works_through(|world, island| Proxy::squid_with_tls(world, island, Asks::Basic));
 }
 
 #[test]
@@ -103,7 +137,7 @@ fn without_a_proxy_nothing_is_reached() {
     let world = World::shared();
     let island = Island::new();
     for section in [None, Some("  url: http://127.0.0.1:9\n")] {
-        let gatepost = Gatepost::start_on(&world, &island, section);
+        let gatepost = Gatepost::start_on(&world, &island, section, Vec::new());
         let person = world.person("closed", [message(1)]);
         for (protocol, path) in [(Protocol::Imap, "/INBOX;UID=1"), (Protocol::Pop3, "/1")] {
             assert!(!curl(&gatepost, protocol, ClientTls::None, path, &person, &[]).status.success());

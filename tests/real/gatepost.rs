@@ -6,8 +6,9 @@ use std::process::Command;
 use super::authority::{AUTHORITY_NAME, SUBMISSION_NAME, UPSTREAM_NAME};
 use super::entra::{CLIENT_ID, TENANT};
 use super::island::Island;
+use super::kerberos::Environment;
 use super::process::{Directory, Server, free_port, run};
-use super::squid::{self, Squid};
+use super::squid::{Asks, Squid};
 use super::world::World;
 
 /// The mail protocols.
@@ -42,9 +43,8 @@ impl ClientTls {
 #[derive(Clone, Copy)]
 pub(crate) enum Route<'a> {
     Straight,
-    Through(&'a Squid),
-    /// With a proxy password that is wrong.
-    ThroughWithWrongPassword(&'a Squid),
+    /// With these keys of `forward_proxy` besides the address, each on its line.
+    Through(&'a Squid, &'a str),
 }
 
 /// An instance with nine listeners: each protocol with each kind of TLS.
@@ -64,26 +64,35 @@ impl<'a> Gatepost<'a> {
 
     /// With an `accounts` block of the test's own.
     pub(crate) fn start_with(world: &'a World, route: Route<'_>, accounts: &str) -> Self {
-        let mut proxy = String::new();
-        if let Route::Through(squid) | Route::ThroughWithWrongPassword(squid) = route {
-            write!(proxy, "forward_proxy:\n  url: http://127.0.0.1:{}\n", squid.port).unwrap();
-            if squid.basic {
-                let right = matches!(route, Route::Through(_));
-                let password = if right { squid::PASSWORD } else { "wrong" };
-                let user = squid::USER;
-                write!(proxy, "  authentication: basic\n  username: {user}\n  password: \"{password}\"\n").unwrap();
-            }
+        let (mut proxy, mut environment) = (String::new(), Vec::new());
+        if let Route::Through(squid, keys) = route {
+            // Kerberos goes by names.
+            let host = if let Asks::Negotiate(_) = squid.asks { "localhost" } else { "127.0.0.1" };
+            write!(proxy, "forward_proxy:\n  url: http://{host}:{}\n{keys}", squid.port).unwrap();
+            environment = squid.environment();
         }
-        Self::launch(world, None, matches!(route, Route::Straight), accounts, &proxy)
+        Self::launch(world, None, matches!(route, Route::Straight), accounts, &proxy, environment)
     }
 
     /// In a network namespace, with this section `forward_proxy`. Upstreams have the names that only a proxy can resolve.
-    pub(crate) fn start_on(world: &'a World, island: &'a Island, forward_proxy: Option<&str>) -> Self {
+    pub(crate) fn start_on(
+        world: &'a World,
+        island: &'a Island,
+        forward_proxy: Option<&str>,
+        environment: Environment,
+    ) -> Self {
         let proxy = forward_proxy.map_or_else(String::new, |section| format!("forward_proxy:\n{section}"));
-        Self::launch(world, Some(island), false, "accounts:\n  - login: \"*@contoso.com\"\n", &proxy)
+        Self::launch(world, Some(island), false, "accounts:\n  - login: \"*@contoso.com\"\n", &proxy, environment)
     }
 
-    fn launch(world: &'a World, island: Option<&'a Island>, straight: bool, accounts: &str, proxy: &str) -> Self {
+    fn launch(
+        world: &'a World,
+        island: Option<&'a Island>,
+        straight: bool,
+        accounts: &str,
+        proxy: &str,
+        environment: Environment,
+    ) -> Self {
         let directory = Directory::new();
         let mut listeners = Vec::new();
         let mut yaml = String::from("listeners:\n");
@@ -126,6 +135,7 @@ impl<'a> Gatepost<'a> {
         for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
             command.env_remove(name).env_remove(name.to_lowercase());
         }
+        command.env_remove("KRB5_CLIENT_KTNAME").envs(environment);
         let mut server = Server::start("gatepost", &mut command, directory.path().join("gatepost.log"));
         for (_, _, port) in &listeners {
             match island {

@@ -13,9 +13,12 @@ mod fetchmail;
 mod gatepost;
 mod island;
 mod javamail;
+mod kerberos;
 mod mbsync;
 mod message;
 mod msmtp;
+#[cfg(feature = "negotiate")]
+mod negotiate;
 mod process;
 mod proxied;
 mod proxies;

@@ -7,14 +7,17 @@ use std::process::Command;
 
 use super::authority::{AUTHORITY_NAME, SUBMISSION_NAME, UPSTREAM_NAME};
 use super::island::Island;
+use super::kerberos::Environment;
 use super::process::{Directory, Server, free_port};
-use super::squid::{PASSWORD, Squid, USER};
+use super::squid::{Asks, PASSWORD, Squid, USER};
 use super::world::World;
 
 /// A running one.
 pub(crate) struct Proxy {
     /// The section `forward_proxy` for it.
     pub(crate) section: String,
+    /// Variables that Gatepost needs for it.
+    pub(crate) environment: Environment,
     /// The address that upstreams see.
     pub(crate) leaves_from: IpAddr,
     _server: Running,
@@ -27,29 +30,26 @@ enum Running {
     Other { _server: Server },
 }
 
-/// Lines for the password that Squid and microsocks are told.
+/// Lines for the password that microsocks is told.
 fn with_password() -> String {
     format!("  authentication: basic\n  username: {USER}\n  password: \"{PASSWORD}\"\n")
 }
 
 impl Proxy {
-    pub(crate) fn squid(island: &Island, basic: bool) -> Self {
-        let squid = Squid::listening_on(island.outside, basic, None);
-        let password = if basic { with_password() } else { String::new() };
-        Self::of_squid(squid, &format!("http://{}", island.outside), &password)
+    pub(crate) fn squid(island: &Island, asks: Asks) -> Self {
+        Self::of_squid(Squid::listening_on(island.outside, asks, None), "http", island)
     }
 
     /// Squid's `https_port`.
-    pub(crate) fn squid_with_tls(world: &World, island: &Island, basic: bool) -> Self {
+    pub(crate) fn squid_with_tls(world: &World, island: &Island, asks: Asks) -> Self {
         let (certificate, key) = world.authority.issue(&island.outside.to_string());
-        let squid = Squid::listening_on(island.outside, basic, Some((certificate, key)));
-        let password = if basic { with_password() } else { String::new() };
-        Self::of_squid(squid, &format!("https://{}", island.outside), &password)
+        Self::of_squid(Squid::listening_on(island.outside, asks, Some((certificate, key))), "https", island)
     }
 
-    fn of_squid(squid: Squid, url: &str, password: &str) -> Self {
+    fn of_squid(squid: Squid, scheme: &str, island: &Island) -> Self {
         Self {
-            section: format!("  url: {url}:{}\n{password}", squid.port),
+            section: format!("  url: {scheme}://{}:{}\n{}", island.outside, squid.port, squid.credentials()),
+            environment: squid.environment(),
             leaves_from: IpAddr::V4(squid.leaves_from),
             _server: Running::Squid { _squid: squid },
             _directory: Directory::new(),
@@ -124,6 +124,7 @@ impl Proxy {
         server.wait_for_address(SocketAddr::from((island.outside, port)));
         Self {
             section,
+            environment: Vec::new(),
             leaves_from: IpAddr::V4(leaves_from),
             _server: Running::Other { _server: server },
             _directory: directory,

@@ -82,6 +82,12 @@ impl ConnectError {
         }
     }
 
+    /// The proxy offers the configured scheme, and does not take what it was shown.
+    pub fn credentials_refused(&self) -> bool {
+        matches!(&self.kind, ConnectErrorKind::Refused { status: 407, schemes, configured: Some(scheme), .. }
+            if possible(schemes).contains(scheme))
+    }
+
     /// Who must act.
     pub fn actor(&self) -> Actor {
         match &self.kind {

@@ -11,11 +11,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use libgssapi::context::{ClientCtx, CtxFlags, SecurityContext as _};
 use libgssapi::credential::{Cred, CredUsage};
-use libgssapi::error::{Error, MajorFlags};
+use libgssapi::error::Error;
 use libgssapi::name::Name;
 use libgssapi::oid::{
     GSS_MECH_KRB5, GSS_MECH_SPNEGO, GSS_NT_HOSTBASED_SERVICE, GSS_NT_KRB5_PRINCIPAL, GSS_NT_USER_NAME, OidSet,
 };
+use libgssapi::util::Buf;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
@@ -83,11 +84,13 @@ impl Negotiate {
             let call = spawn_blocking(move || {
                 // Until the call returns, not until somebody gives up waiting for it.
                 let _place = place;
-                let mut context = match context {
-                    Some(context) => context,
+                let (context, token) = match context {
+                    Some(mut context) => {
+                        let token = context.step(token.as_deref(), None)?;
+                        (context, token)
+                    }
                     None => begin(&credentials, &proxy_host)?,
                 };
-                let token = context.step(token.as_deref(), None)?;
                 Ok::<_, Error>((context, token.map(|token| token.to_vec())))
             });
             call.await
@@ -107,50 +110,73 @@ fn decode(token: &str) -> Result<Vec<u8>, AuthenticationError> {
         .map_err(|_| AuthenticationError::Challenge { scheme: Scheme::Negotiate, reason: "it is not base64".into() })
 }
 
-/// A context for the proxy's service. Finds the credentials first, so that their absence is told as such.
-fn begin(credentials: &NegotiateCredentials, proxy_host: &str) -> Result<ClientCtx, Error> {
-    let user =
-        credentials.username.as_ref().map(|name| Name::new(name.as_bytes(), Some(GSS_NT_USER_NAME))).transpose()?;
+/// A context for the proxy's service, and the first token. SPNEGO hides why Kerberos, its only mechanism, cannot be used; so
+/// Kerberos itself is asked before it, and again when it fails.
+fn begin(credentials: &NegotiateCredentials, proxy_host: &str) -> Result<(ClientCtx, Option<Buf>), Error> {
+    let user = match &credentials.username {
+        Some(name) => Some(Name::new(name.as_bytes(), Some(GSS_NT_USER_NAME))?),
+        None => None,
+    };
     let mut mechanisms = OidSet::new();
-    mechanisms.add(GSS_MECH_SPNEGO)?;
     mechanisms.add(GSS_MECH_KRB5)?;
-    let ticket = Cred::acquire(user.as_ref(), None, CredUsage::Initiate, Some(&mechanisms))?;
+    let acquire = |mechanisms: &OidSet| Cred::acquire(user.as_ref(), None, CredUsage::Initiate, Some(mechanisms));
+    acquire(&mechanisms)?;
+    mechanisms.add(GSS_MECH_SPNEGO)?;
+    let ticket = acquire(&mechanisms)?;
     let service = match &credentials.service_name {
         None => Name::new(format!("HTTP@{proxy_host}").as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE))?,
         Some(name) if name.contains('/') => Name::new(name.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL))?,
         Some(name) => Name::new(name.as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE))?,
     };
-    Ok(ClientCtx::new(Some(ticket), service, CtxFlags::GSS_C_MUTUAL_FLAG, Some(GSS_MECH_SPNEGO)))
-}
-
-fn temporary(reason: &str) -> AuthenticationError {
-    AuthenticationError::Unavailable {
-        scheme: Scheme::Negotiate,
-        reason: reason.to_owned(),
-        remedy: "check that the KDC of `krb5.conf` can be reached from here",
-        permanent: false,
+    let context = |mechanism| {
+        let (ticket, service) = (ticket.clone(), service.duplicate()?);
+        Ok::<_, Error>(ClientCtx::new(Some(ticket), service, CtxFlags::GSS_C_MUTUAL_FLAG, Some(mechanism)))
+    };
+    let mut spnego = context(GSS_MECH_SPNEGO)?;
+    match spnego.step(None, None) {
+        Ok(token) => Ok((spnego, token)),
+        Err(hidden) => Err(context(GSS_MECH_KRB5)?.step(None, None).err().unwrap_or(hidden)),
     }
 }
 
-/// The library's error with what to do about it. Its codes for the cause depend on the mechanism and the version; its words
-/// are the same in all of MIT's.
+/// What the library says, in lower case, and what to do about it. Its codes for the cause depend on the mechanism and the
+/// version; its words are the same in all of MIT's.
+const REMEDIES: [(&[&str], &str); 5] = [
+    (&["contact any kdc", "cannot resolve network address", "cannot find kdc"], KDC),
+    (
+        &["server not found", "server http", "not found in kerberos database while getting"],
+        "set `forward_proxy.service_name` to the proxy's service principal, such as `HTTP/proxy.corp.example`",
+    ),
+    (&["clock skew"], "set this machine's clock right"),
+    (
+        &[
+            "integrity check failed",
+            "preauthentication failed",
+            "client not found",
+            "password has expired",
+            "key version",
+        ],
+        "export the account's keytab anew: its key or name is not the one that the KDC knows",
+    ),
+    (&["expired"], "renew the ticket with `kinit`, or set `forward_proxy.keytab`, which renews it by itself"),
+];
+const KDC: &str = "check that the KDC of `krb5.conf` can be reached from here";
+
+fn temporary(reason: &str) -> AuthenticationError {
+    let reason = reason.to_owned();
+    AuthenticationError::Unavailable { scheme: Scheme::Negotiate, reason, remedy: KDC, permanent: false }
+}
+
 fn unavailable(error: &Error) -> AuthenticationError {
-    let reason = escaped(error.to_string().trim().as_bytes(), REASON_OCTETS);
-    let says = |words: &str| reason.to_ascii_lowercase().contains(words);
-    let (remedy, permanent) = if says("contact any kdc") || says("cannot resolve") || says("realm is local") {
-        ("check that the KDC of `krb5.conf` can be reached from here", false)
-    } else if says("server not found") || says("server ") && says("not found in kerberos database") {
-        ("set `forward_proxy.service_name` to the proxy's service principal, such as `HTTP/proxy.corp.example`", true)
-    } else if says("clock skew") {
-        ("set this machine's clock right", true)
-    } else if says("preauthentication failed") || says("client not found") || says("password has expired") {
-        ("export the account's keytab anew: its key or name is not the one that the KDC knows", true)
-    } else if says("expired") || error.major.intersects(MajorFlags::GSS_S_CREDENTIALS_EXPIRED) {
-        ("renew the ticket with `kinit`, or set `forward_proxy.keytab`, which renews it by itself", true)
-    } else {
-        ("set `forward_proxy.keytab` to a keytab that Gatepost can read, or get a ticket with `kinit`", true)
-    };
-    AuthenticationError::Unavailable { scheme: Scheme::Negotiate, reason, remedy, permanent }
+    let words = error.to_string().replace('\0', "");
+    let reason = escaped(words.trim().as_bytes(), REASON_OCTETS);
+    let words = words.to_ascii_lowercase();
+    let known = REMEDIES.into_iter().find(|(said, _)| said.iter().any(|said| words.contains(said)));
+    let remedy = known.map_or(
+        "set `forward_proxy.keytab` to a keytab that Gatepost can read, or get a ticket with `kinit`",
+        |(_, remedy)| remedy,
+    );
+    AuthenticationError::Unavailable { scheme: Scheme::Negotiate, reason, remedy, permanent: remedy != KDC }
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ const NTLM: u32 = 0x0000_0200;
 const ALWAYS_SIGN: u32 = 0x0000_8000;
 const EXTENDED_SESSION_SECURITY: u32 = 0x0008_0000;
 const TARGET_INFO: u32 = 0x0080_0000;
-const OFFERED: u32 = UNICODE | REQUEST_TARGET | NTLM | ALWAYS_SIGN | EXTENDED_SESSION_SECURITY | TARGET_INFO;
+const OFFERED: u32 = UNICODE | REQUEST_TARGET | NTLM | ALWAYS_SIGN | EXTENDED_SESSION_SECURITY;
 
 // Attributes of the target, MS-NLMP §2.2.2.1.
 const AV_END: u16 = 0;
@@ -140,7 +140,7 @@ pub fn authenticate(
         reply.extend_from_slice(&offset.to_le_bytes());
         payload.extend_from_slice(field);
     }
-    reply.extend_from_slice(&(challenge.flags & OFFERED | UNICODE | NTLM).to_le_bytes());
+    reply.extend_from_slice(&(challenge.flags & (OFFERED | TARGET_INFO) | UNICODE | NTLM).to_le_bytes());
     reply.resize(AUTHENTICATE_HEAD, 0);
     reply.extend_from_slice(&payload);
     if challenge.timestamp.is_some() {
@@ -421,7 +421,7 @@ mod tests {
         let credentials = microsofts();
         let mut ntlm = Ntlm::new(&credentials);
         let start = ntlm.answer(&Challenge::Start).unwrap().unwrap();
-        assert_eq!(start.expose(), "NTLM TlRMTVNTUAABAAAABYKIAAAAAAAAAAAAAAAAAAAAAAA=");
+        assert_eq!(start.expose(), "NTLM TlRMTVNTUAABAAAABYIIAAAAAAAAAAAAAAAAAAAAAAA=");
         let silent = ntlm.answer(&Challenge::Continue(String::new())).unwrap_err();
         assert!(matches!(silent, AuthenticationError::Challenge { .. }));
         assert!(ntlm.answer(&Challenge::Continue("%".into())).is_err());
