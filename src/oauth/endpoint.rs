@@ -156,7 +156,12 @@ fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(refused) = error.downcast_ref::<ConnectorError>() {
-            return TransportError { fault: connection_fault(refused), detail: chain(refused) };
+            let mut detail = chain(refused);
+            // Each scheme fails in its own ways, and the error knows what helps.
+            if let ConnectorError::Dial(DialError::Proxy(error)) = refused {
+                detail = format!("{detail}; {}", error.remedy());
+            }
+            return TransportError { fault: connection_fault(refused), detail };
         }
         cause = error.source();
     }

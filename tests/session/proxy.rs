@@ -221,3 +221,65 @@ async fn its_password_goes_to_it_and_nowhere_else() {
     let wrong = world("other").start().await;
     wrong.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "proxy-authentication").await;
 }
+
+/// Behind the proxy's password is an account that a directory locks after a few wrong ones.
+#[tokio::test]
+async fn refused_credentials_are_not_shown_again_and_again() {
+    let shown = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&shown);
+    let port = proxy(move |request| {
+        if request.head().contains("Proxy-Authorization: Basic ") {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let refusal = "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n";
+        async move { request.answer(refusal.into()).await }
+    })
+    .await;
+    let authentication = "authentication: basic, username: svc, password: wrong";
+    let sections = format!("forward_proxy: {{url: 'http://127.0.0.1:{port}', {authentication}}}");
+    let world = Setup { sections, ..Setup::default() }.start().await;
+    for protocol in PROTOCOLS {
+        world.refuses(protocol, ALICE, ALICES, Refusal::Unavailable, "proxy-authentication").await;
+    }
+    assert_eq!(shown.load(Ordering::Relaxed), 1);
+}
+
+/// What a proxy says to the messages of an NTLM handshake, without end. Each login is told "later", and comes to its end.
+#[tokio::test]
+async fn ntlm_with_a_proxy_that_breaks_its_rules() {
+    let token =
+        |message: &str| format!("HTTP/1.1 407 Who\r\nProxy-Authenticate: NTLM {message}\r\nContent-Length: 0\r\n\r\n");
+    let challenge = "TlRMTVNTUAACAAAAAAAAADgAAAAFggiAASNFZ4mrze8AAAAAAAAAAAAAAAAAAAAA";
+    let answers = [
+        // Not base64, not a challenge, cut short, too long, another scheme, and a loop that closes each time.
+        token("%%%"),
+        token("YWJj"),
+        token(&challenge[..32]),
+        token(&challenge.repeat(400)),
+        token(challenge).replace("NTLM", "Negotiate"),
+        token(challenge).replace("Content-Length: 0", "Connection: close"),
+        "HTTP/1.1 407 Who\r\nProxy-Authenticate: NTLM\r\n\r\n".to_owned(),
+        format!(
+            "HTTP/1.1 407 Who\r\nProxy-Authenticate: NTLM {challenge}\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"
+        ),
+    ];
+    for answer in answers {
+        // A head that long is nobody's challenge.
+        let cause = if answer.len() > 16 * 1_024 { "proxy-refused" } else { "proxy-authentication" };
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let port = proxy(move |request| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let answer = answer.clone();
+            async move { request.answer(answer).await }
+        })
+        .await;
+        let mut setup = through(port, false);
+        let credentials = "authentication: ntlm, username: svc, domain: CORP, password: p";
+        setup.sections = format!("forward_proxy: {{url: 'http://127.0.0.1:{port}', {credentials}}}");
+        let world = setup.start().await;
+        let learners = asked.load(Ordering::Relaxed);
+        world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, cause).await;
+        assert!(asked.load(Ordering::Relaxed) - learners <= 3, "connections for one tunnel");
+    }
+}
