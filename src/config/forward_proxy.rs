@@ -72,7 +72,7 @@ fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
     section.get("authenticate_to");
     pac.problem(
         "this Gatepost was built without the evaluation of PAC scripts",
-        "build with `cargo build --release --features pac`; or look into the script which proxy it names for \
+        "use the container image, build with `cargo build --release --features pac`, or look into the script which proxy it names for \
          `outlook.office365.com`, and write that one as `url` (several as a list, what it sends `DIRECT` as `no_proxy`)",
     );
     None
