@@ -1,4 +1,4 @@
-//! Connecting to an upstream: straight with Happy Eyeballs (RFC 8305), or through a forward proxy ([`super::via`]).
+//! Connecting to an upstream: straight with Happy Eyeballs (RFC 8305), or through a forward proxy (`via`).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
