@@ -394,8 +394,8 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
             _ => format!("{line}\n"),
         })
         .collect();
-    // The keys of one kind of authentication at a time.
-    let with = |authentication: &str, without: [&str; 2]| {
+    // The keys of one kind of authentication, and one way to name proxies, at a time.
+    let with = |authentication: &str, without: &[&str]| {
         let kept = uncommented.lines().filter(|line| !without.iter().any(|key| line.trim_start().starts_with(key)));
         kept.collect::<Vec<_>>()
             .join("\n")
@@ -413,9 +413,13 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
     ]);
     outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
     let load = |yaml: String| outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
-    let config = load(with("ntlm", ["keytab:", "service_name:"]));
+    let config = load(with("ntlm", &["keytab:", "service_name:", "pac:", "authenticate_to:"]));
     #[cfg(feature = "negotiate")]
-    assert!(load(with("negotiate", ["password: {file", "domain:"])).forward_proxy.is_some());
+    assert!(
+        load(with("negotiate", &["password: {file", "domain:", "pac:", "authenticate_to:"])).forward_proxy.is_some()
+    );
+    #[cfg(feature = "pac")]
+    assert!(load(with("ntlm", &["keytab:", "service_name:", "url:"])).forward_proxy.is_some());
     assert_eq!(config.accounts.entries().len(), 3);
     assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
     assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));

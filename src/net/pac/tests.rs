@@ -160,3 +160,38 @@ async fn a_file_is_read_again_when_it_has_changed_and_its_answers_are_forgotten(
     std::fs::remove_file(&path).unwrap();
     assert_eq!(pac.ways(&location, "host", 993).await.unwrap(), [Way::Direct], "an old script is better than none");
 }
+
+#[tokio::test]
+async fn a_web_server_inside_is_asked_straight_and_bounded() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let trust = Arc::new(UpstreamTrust::new(crate::config::Trust { system_roots: true, additional_ca: None }));
+    let script = "function FindProxyForURL() { return 'PROXY a:1'; }";
+    let answer =
+        |status: &str, body: &str| format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());
+    for (answer, expected) in [
+        (answer("200 OK", script), Ok(())),
+        (answer("404 Not Found", script), Err("answered 404")),
+        (
+            "HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:9/\r\nContent-Length: 0\r\n\r\n".into(),
+            Err("answered 302"),
+        ),
+        (answer("200 OK", &format!("{script}{}", " ".repeat(1024 * 1024))), Err("longer than 1 MiB")),
+        ("SSH-2.0\r\n".into(), Err("")),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/proxy.pac", listener.local_addr().unwrap());
+        tokio::spawn(async move {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            let _read = socket.read(&mut [0; 2_048]).await;
+            let _gone = socket.write_all(answer.as_bytes()).await;
+        });
+        let location = PacLocation::Url(url.parse().unwrap());
+        match (Pac::new(Arc::clone(&trust)).ways(&location, "host", 993).await, expected) {
+            (Ok(ways), Ok(())) => assert_eq!(ways, [proxy("http://a:1")]),
+            (Err(PacError::Unreadable { location, reason }), Err(words)) => {
+                assert!(location == url && reason.contains(words), "{location}: {reason}");
+            }
+            (other, expected) => panic!("{expected:?}: {other:?}"),
+        }
+    }
+}
