@@ -2,7 +2,7 @@
 //!
 //! The proxy resolves the destination's name. Any 2xx opens the tunnel at the octet behind the blank line; what came with
 //! it is handed out, because a server that greets first may have spoken already. A 407 for the configured scheme is
-//! answered, on the same connection where the proxy leaves it open, at most [`ROUNDS`] times; what the answer is, the
+//! answered, on the same connection where the proxy leaves it open, at most three times; what the answer is, the
 //! [`Authenticator`] knows. Nothing of a refusal but its status line and the schemes it offers is kept, and a redirect is
 //! never followed. A proxy that was told credentials may repeat them anywhere, so of such a one only the status and
 //! well-known schemes are kept.
