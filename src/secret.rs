@@ -82,6 +82,10 @@ secret!(
     ProxyPassword
 );
 secret!(
+    /// The value of a `Proxy-Authorization` field: a scheme and its credentials (RFC 9110 §11.7.2).
+    ProxyAuthorization
+);
+secret!(
     /// The text of `state.key`: what the records of the store are sealed under.
     StateKeyText
 );

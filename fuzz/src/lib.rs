@@ -5,8 +5,10 @@
 
 mod client;
 mod connect;
+mod ntlm_challenge;
 pub mod recipe;
 mod sasl;
+mod socks;
 mod token_answer;
 mod upstream;
 
@@ -16,7 +18,7 @@ use gatepost::proto::Protocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 11] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -25,6 +27,8 @@ pub const TARGETS: [Target; 9] = [
     ("smtp_upstream", smtp_upstream),
     ("sasl", sasl),
     ("connect", connect),
+    ("ntlm_challenge", ntlm_challenge),
+    ("socks", socks),
     ("token_answer", token_answer),
 ];
 
@@ -63,9 +67,19 @@ pub fn sasl(data: &[u8]) {
     sasl::check(data);
 }
 
+/// A proxy's NTLM challenge.
+pub fn ntlm_challenge(data: &[u8]) {
+    ntlm_challenge::check(data);
+}
+
 /// A proxy's octets in answer to CONNECT.
 pub fn connect(data: &[u8]) {
     connect::check(data);
+}
+
+/// A SOCKS proxy's messages.
+pub fn socks(data: &[u8]) {
+    socks::check(data);
 }
 
 /// An answer of the token endpoint.

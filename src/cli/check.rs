@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{CONFIGURATION, DONE, FAILED, Settings, run};
 use crate::config::load::DEFAULT_FILE;
 use crate::config::problem::{Place, Problem, Problems};
-use crate::config::{Config, Grant, Listener, ListenerTls, ProxyAuthentication, UpstreamTls};
+use crate::config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, UpstreamTls};
+use crate::net::connect::Scheme;
 use crate::store;
 
 /// Checks the configuration; text goes to standard output when it is right, to standard error when it is wrong, JSON
@@ -94,6 +95,14 @@ fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
+fn proxies(proxy: &ForwardProxy) -> Vec<String> {
+    match &proxy.choice {
+        ProxyChoice::Servers(servers) => servers.iter().map(ToString::to_string).collect(),
+        #[cfg(feature = "pac")]
+        ProxyChoice::Script { location, .. } => vec![format!("as {location} says")],
+    }
+}
+
 fn summary(file: &str, config: &Config) -> String {
     let mut text = format!("{file} is right\n\nlisteners\n");
     let width = config.listeners.iter().map(|listener| listener.name.len()).max().unwrap_or(0);
@@ -119,11 +128,8 @@ fn summary(file: &str, config: &Config) -> String {
     let _ = match &config.forward_proxy {
         None => writeln!(text, "  none"),
         Some(proxy) => {
-            let authentication = match proxy.authentication {
-                ProxyAuthentication::None => "none",
-                ProxyAuthentication::Basic { .. } => "basic",
-            };
-            writeln!(text, "  {}, authentication {authentication}", authority(&proxy.host, proxy.port))
+            let authentication = Scheme::of(&proxy.authentication).map_or("none", Scheme::key);
+            writeln!(text, "  {}, authentication {authentication}", proxies(proxy).join(", then "))
         }
     };
     if !config.notes.is_empty() {
@@ -156,7 +162,7 @@ fn as_json(config: &Config) -> Value {
         "ok": true,
         "listeners": listeners,
         "accounts": accounts,
-        "forward_proxy": config.forward_proxy.as_ref().map(|proxy| authority(&proxy.host, proxy.port)),
+        "forward_proxy": config.forward_proxy.as_ref().map(proxies),
         "notes": config.notes,
     })
 }

@@ -21,6 +21,7 @@ use crate::clock::Clock;
 use crate::config::{Account, Config, Grant};
 use crate::login::issue::{self, Order};
 use crate::login::{person, scope, sign_in};
+use crate::net::dial::Dialer;
 use crate::oauth::HttpEndpoint;
 use crate::oauth::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect, pasted_query};
 use crate::oauth::sign_in::loopback::Loopback;
@@ -63,7 +64,8 @@ async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<St
 
     let clock = Clock::system();
     let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
-    let endpoint = Arc::new(HttpEndpoint::new(Arc::clone(config), trust));
+    let dialer = Arc::new(Dialer::new(Arc::clone(config), Arc::clone(&trust)));
+    let endpoint = Arc::new(HttpEndpoint::new(dialer, trust, config.limits.token_request));
     let attempt = Attempt {
         way: way(options, account.grant),
         person: person::expected(&account, &login),

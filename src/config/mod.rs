@@ -15,7 +15,7 @@ use url::Url;
 
 use crate::account::{LoginName, MailAddress};
 use crate::proto::Protocol;
-use crate::secret::{ProxyPassword, RedisPassword, StateKeyText};
+use crate::secret::{RedisPassword, StateKeyText};
 
 mod accounts;
 mod check;
@@ -28,6 +28,8 @@ mod listeners;
 pub mod load;
 mod no_proxy;
 pub mod problem;
+mod proxy;
+mod proxy_authentication;
 mod raw;
 mod reader;
 mod render;
@@ -41,6 +43,14 @@ pub use unproved::Unproved;
 
 pub use credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
 pub(crate) use secrets::line as secret_line;
+
+#[cfg(feature = "negotiate")]
+pub use proxy::NegotiateCredentials;
+#[cfg(feature = "pac")]
+pub use proxy::PacLocation;
+pub use proxy::{
+    Exempt, ForwardProxy, NoProxy, NtlmCredentials, ProxyAuthentication, ProxyChoice, ProxyScheme, ProxyServer,
+};
 
 /// Everything, checked.
 #[derive(Debug)]
@@ -311,44 +321,6 @@ pub enum Cloud {
     UsGovDod,
     /// 21Vianet; tokens come from the v1.0 endpoint with `resource`.
     China,
-}
-
-/// The corporate proxy.
-#[derive(Debug)]
-pub struct ForwardProxy {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// What it wants.
-    pub authentication: ProxyAuthentication,
-    /// Destinations that are reached straight.
-    pub no_proxy: NoProxy,
-}
-
-/// How Gatepost shows itself to the proxy.
-#[derive(Debug)]
-pub enum ProxyAuthentication {
-    /// Not at all.
-    None,
-    /// RFC 7617.
-    Basic {
-        /// No colon.
-        username: String,
-        /// Its password.
-        password: ProxyPassword,
-    },
-}
-
-/// Destinations that are reached without the proxy, besides link-local ones.
-#[derive(Clone, Debug, Default)]
-pub struct NoProxy {
-    /// `*`: all of them.
-    pub all: bool,
-    /// Networks, for destinations given as addresses.
-    pub networks: Vec<IpNet>,
-    /// Names, folded, without a leading dot: the name itself and everything below it.
-    pub domains: Vec<String>,
 }
 
 /// Whom to trust upstream. Verification itself has no switch.

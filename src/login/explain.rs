@@ -401,8 +401,8 @@ fn transport(error: &TransportError) -> Failure {
         TransportFault::ProxyAuthentication => (
             Actor::Operator,
             "proxy-authentication",
-            "the forward proxy answered `407` to the token request",
-            "check `forward_proxy.username` and `forward_proxy.password`",
+            "the forward proxy's authentication stands before the token request",
+            "correct the credentials under `forward_proxy`",
         ),
         TransportFault::ProxyRefused => (
             Actor::Network,

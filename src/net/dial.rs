@@ -1,19 +1,23 @@
-//! Connecting to an upstream: straight with Happy Eyeballs (RFC 8305), or through the forward proxy.
+//! Connecting to an upstream: straight with Happy Eyeballs (RFC 8305), or through a forward proxy (`via`).
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use zeroize::Zeroizing;
 
-use super::connect::{Connect, ConnectError, ConnectEvent};
+use super::connect::ConnectError;
 use super::listen;
-use crate::config::{Config, ForwardProxy};
+#[cfg(feature = "pac")]
+use super::pac::PacError;
+use super::socket::Socket;
+use super::socks::SocksError;
+use super::via::Gateways;
+use crate::config::{Config, ProxyServer};
+use crate::tls::client::{TrustError, UpstreamTrust};
 
 /// The next address is tried so long after the one before, if that one has not answered (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -24,12 +28,13 @@ const ADDRESSES: usize = 6;
 /// Opens connections.
 pub struct Dialer {
     config: Arc<Config>,
+    gateways: Gateways,
 }
 
 /// A connection to an upstream, before TLS.
 pub struct Dialed {
     /// Connected and tuned.
-    pub socket: TcpStream,
+    pub socket: Socket,
     /// What arrived behind the proxy's reply: the beginning of what the upstream says.
     pub early: Vec<u8>,
     /// The moment by which TCP and TLS together must be up.
@@ -60,21 +65,39 @@ pub enum DialError {
         source: io::Error,
     },
     /// The forward proxy cannot be reached.
-    #[error("connect to the forward proxy `{host}:{port}`")]
+    #[error("connect to the forward proxy `{proxy}`")]
     ProxyUnreachable {
-        /// Its name.
-        host: String,
-        /// Its port.
-        port: u16,
+        /// Which.
+        proxy: ProxyServer,
         /// Why.
         source: Box<DialError>,
+    },
+    /// The roots that would verify the proxy's certificate cannot be read.
+    #[error("read the trusted certificates for the forward proxy")]
+    ProxyTrust(#[source] TrustError),
+    /// TLS with the forward proxy could not be set up.
+    #[error("set up TLS with the forward proxy `{proxy}`")]
+    ProxyTls {
+        /// Which.
+        proxy: ProxyServer,
+        /// With the [`rustls::Error`] inside, when TLS refused something.
+        source: io::Error,
     },
     /// The forward proxy was reached, and would not or could not connect.
     #[error(transparent)]
     Proxy(ConnectError),
-    /// The connection to the forward proxy broke during CONNECT, or it did not answer in time.
-    #[error("wait for the forward proxy's answer for `{target}`")]
+    /// Nobody knows which proxy to take.
+    #[cfg(feature = "pac")]
+    #[error(transparent)]
+    Pac(#[from] PacError),
+    /// The same of a SOCKS proxy.
+    #[error(transparent)]
+    Socks(SocksError),
+    /// The connection to the forward proxy broke before the tunnel stood, or it did not answer in time.
+    #[error("wait for the answer of the forward proxy `{proxy}` for `{target}`")]
     ProxyBroke {
+        /// Which.
+        proxy: ProxyServer,
         /// Host and port that were asked for.
         target: String,
         /// How.
@@ -83,33 +106,37 @@ pub enum DialError {
 }
 
 impl Dialer {
-    /// A dialer for all upstreams; uses the configuration's forward proxy and deadlines.
-    pub fn new(config: Arc<Config>) -> Self {
-        Self { config }
+    /// A dialer for mail and HTTP alike; uses the configuration's forward proxy and deadlines. `trust` verifies proxies
+    /// that are reached by TLS.
+    pub fn new(config: Arc<Config>, trust: Arc<UpstreamTrust>) -> Self {
+        Self { config, gateways: Gateways::new(trust) }
     }
 
-    /// Connects to `host:port`, through the forward proxy unless `no_proxy` covers the host. A proxy resolves the name
-    /// itself, since names of the Internet may be unknown inside.
+    /// Connects to `host:port` within the configured time or `most`, whichever is less, through the forward proxy unless
+    /// `no_proxy` covers it. A proxy resolves the name itself, since names of the Internet may be unknown inside.
     ///
     /// # Errors
     /// See [`DialError`].
-    pub async fn dial(&self, host: &str, port: u16) -> Result<Dialed, DialError> {
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn dial(&self, host: &str, port: u16, most: Duration) -> Result<Dialed, DialError> {
         let (now, limits) = (Instant::now(), &self.config.limits);
         match &self.config.forward_proxy {
-            Some(proxy) if !proxy.no_proxy.covers(host) => {
-                let deadline = now + limits.connect_via_proxy;
-                let (socket, early) = self.through(proxy, host, port, deadline).await?;
+            Some(proxy) if !proxy.no_proxy.covers(host, port) => {
+                let deadline = now + limits.connect_via_proxy.min(most);
+                let (socket, early) = self.through(&self.gateways, proxy, host, port, deadline).await?;
                 Ok(Dialed { socket, early, deadline })
             }
             _ => {
-                let deadline = now + limits.connect;
-                let socket = self.straight(host, port, deadline).await?;
+                let deadline = now + limits.connect.min(most);
+                let socket = self.straight(host, port, deadline).await?.into();
                 Ok(Dialed { socket, early: Vec::new(), deadline })
             }
         }
     }
 
-    async fn straight(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
+    pub(super) async fn straight(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
         let addresses = self.resolve(host, port).await?;
         let tried = addresses.len();
         let fail = |source| DialError::Connect { host: host.to_owned(), port, tried, source };
@@ -131,42 +158,6 @@ impl Dialer {
             return Err(fail(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
         }
         Ok(addresses)
-    }
-
-    async fn through(
-        &self,
-        proxy: &ForwardProxy,
-        host: &str,
-        port: u16,
-        deadline: Instant,
-    ) -> Result<(TcpStream, Vec<u8>), DialError> {
-        let mut socket = self.straight(&proxy.host, proxy.port, deadline).await.map_err(|source| {
-            DialError::ProxyUnreachable { host: proxy.host.clone(), port: proxy.port, source: Box::new(source) }
-        })?;
-        let target = || format!("{host}:{port}");
-        let handshake = async {
-            let broke = |source| DialError::ProxyBroke { target: target(), source };
-            let mut machine = Connect::new(host, port, &proxy.authentication).map_err(DialError::Proxy)?;
-            let mut buffer = [0; 2_048];
-            loop {
-                if let Some(request) = machine.poll_output() {
-                    socket.write_all(&Zeroizing::new(request)).await.map_err(broke)?;
-                }
-                match socket.read(&mut buffer).await.map_err(broke)? {
-                    0 => machine.handle_eof(),
-                    read => machine.handle_input(&buffer[..read]),
-                }
-                match machine.poll_event() {
-                    Some(ConnectEvent::Tunnel { leftovers }) => return Ok(leftovers),
-                    Some(ConnectEvent::Failed(error)) => return Err(DialError::Proxy(error)),
-                    None => {}
-                }
-            }
-        };
-        let answer = timeout_at(deadline, handshake).await;
-        let leftovers =
-            answer.unwrap_or_else(|_| Err(DialError::ProxyBroke { target: target(), source: timed_out() }))?;
-        Ok((socket, leftovers))
     }
 }
 
@@ -227,7 +218,7 @@ async fn connect(address: SocketAddr, attempt: Duration) -> io::Result<TcpStream
     timeout(attempt, TcpStream::connect(address)).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
-fn timed_out() -> io::Error {
+pub(super) fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 

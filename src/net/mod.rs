@@ -4,10 +4,17 @@ pub mod census;
 pub mod connect;
 pub mod dial;
 mod handshake;
+pub mod http;
 mod lease;
 pub mod listen;
+#[cfg(feature = "pac")]
+pub mod pac;
 pub mod penalty;
 pub mod relay;
 pub mod side;
+pub mod socket;
+pub mod socks;
 pub mod source;
+mod standing;
 pub mod stream;
+mod via;

@@ -11,8 +11,8 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{AUTHORIZATION, HeaderName, HeaderValue, WWW_AUTHENTICATE};
-use reqwest::{Client, Url};
+use reqwest::header::{AUTHORIZATION, DATE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use reqwest::{Client, Response, Url};
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::OnceCell;
@@ -21,8 +21,9 @@ use zeroize::Zeroizing;
 
 use crate::clock::Clock;
 use crate::config::{IdentityEndpoint, ManagedIdentity};
+use crate::failure::chain;
 use crate::oauth::Token;
-use crate::oauth::endpoint::{Answer, TransportError, TransportFault, answer, setup, transport_error};
+use crate::oauth::endpoint::{Answer, TransportError, TransportFault, setup};
 use crate::oauth::response::{self, NotGranted, printable};
 use crate::secret::AccessToken;
 
@@ -170,7 +171,7 @@ impl ManagedIdentities {
             let key = self.arc_key(PathBuf::from(file.trim_matches('"'))).await?;
             response = send(Some((AUTHORIZATION, key))).await.map_err(unreachable)?;
         }
-        answer(response, ANSWER_OCTETS).await.map_err(IdentityError::Unreachable)
+        answer(response).await.map_err(IdentityError::Unreachable)
     }
 
     /// Only who may read the agent's files gets a token. The path comes from whatever answered on the agent's port, so
@@ -216,6 +217,32 @@ impl ManagedIdentities {
         };
         self.client.get_or_try_init(build).await
     }
+}
+
+async fn answer(mut response: Response) -> Result<Answer, TransportError> {
+    let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (status, retry_after, date) = (response.status().as_u16(), header(RETRY_AFTER), header(DATE));
+    let mut body = Zeroizing::new(Vec::with_capacity(8 * 1024));
+    while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
+        if body.len() + chunk.len() > ANSWER_OCTETS {
+            return Err(TransportError {
+                fault: TransportFault::TooLong,
+                detail: format!("the answer is longer than {} KiB", ANSWER_OCTETS / 1024),
+            });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(Answer { status, retry_after, date, body })
+}
+
+fn transport_error(error: reqwest::Error) -> TransportError {
+    let error = error.without_url();
+    let fault = match (error.is_timeout(), error.is_connect()) {
+        (true, _) => TransportFault::Timeout,
+        (false, true) => TransportFault::Connect,
+        (false, false) => TransportFault::Broken,
+    };
+    TransportError { fault, detail: chain(&error) }
 }
 
 impl fmt::Debug for ManagedIdentities {

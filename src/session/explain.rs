@@ -1,11 +1,10 @@
 //! What went wrong on the way to an upstream, as one [`Failure`]: cause, whose turn it is, what to do.
 
-use std::error::Error;
 use std::io;
 
 use super::upstream::OpenError;
 use crate::config::Upstream;
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, chain};
 use crate::net::dial::DialError;
 use crate::proto::{Protocol, Refusal, UpstreamFailure, UpstreamFailureKind};
 
@@ -55,6 +54,32 @@ fn dial(error: &DialError) -> Failure {
         DialError::Proxy(refused) => {
             failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
         }
+        DialError::Socks(refused) => {
+            failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
+        }
+        #[cfg(feature = "pac")]
+        DialError::Pac(_) => failure(
+            Actor::Operator,
+            "pac-failed",
+            format!("nobody knows which proxy to take: {}", chain(error)),
+            "check `forward_proxy.pac`, and have whoever maintains the script look at its answer".to_owned(),
+        ),
+        DialError::ProxyTrust(_) => failure(
+            Actor::Operator,
+            "no-trust",
+            chain(error),
+            "check `trust.additional_ca` and the system's certificate store".to_owned(),
+        ),
+        DialError::ProxyTls { proxy, .. } => failure(
+            Actor::Operator,
+            "proxy-tls-failed",
+            chain(error),
+            format!(
+                "check that the port speaks TLS (otherwise write `http://` in `forward_proxy.url`), that the proxy's \
+                 certificate carries the name `{}`, and that `trust` covers who issued it",
+                proxy.host
+            ),
+        ),
         DialError::ProxyUnreachable { .. } | DialError::ProxyBroke { .. } => failure(
             Actor::Network,
             "proxy-unreachable",
@@ -220,18 +245,6 @@ fn permission(protocol: Protocol) -> &'static str {
         Protocol::Pop3 => "`POP.AccessAsUser.All` (app-only: `POP.AccessAsApp`)",
         Protocol::Smtp => "`SMTP.Send` (app-only: `SMTP.SendAsApp`)",
     }
-}
-
-/// An error with its causes, joined by colons.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

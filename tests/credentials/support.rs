@@ -12,6 +12,7 @@ use gatepost::clock::Clock;
 use gatepost::config::Config;
 use gatepost::config::load::{Surroundings, load_text};
 use gatepost::config::problem::Problems;
+use gatepost::net::dial::Dialer;
 use gatepost::oauth::endpoint::HttpEndpoint;
 use gatepost::oauth::grant::{Ask, GrantRequest};
 use gatepost::oauth::managed_identity::ManagedIdentities;
@@ -182,7 +183,8 @@ impl Setup {
         let config = load_text(Some((&file, &fill(&yaml))), &[], &BTreeMap::new(), &outside)?;
         let config = Arc::new(config);
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
-        let endpoint = Arc::new(HttpEndpoint::new(Arc::clone(&config), trust));
+        let dialer = Arc::new(Dialer::new(Arc::clone(&config), Arc::clone(&trust)));
+        let endpoint = Arc::new(HttpEndpoint::new(dialer, trust, config.limits.token_request));
         let imds = format!("http://{}/metadata/identity/oauth2/token", sandbox.identity());
         let source = TokenSource::new(endpoint, self.clock.clone(), &config.limits)
             .with_identities(ManagedIdentities::elsewhere(&imds, &self.directory.0));

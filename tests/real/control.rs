@@ -1,11 +1,13 @@
 //! The other tests prove something only if the mailbox does take nothing but a token of Entra's, and only if Squid is
 //! the one way to it: that is shown here, without Gatepost.
 
+use std::net::Ipv4Addr;
 use std::process::Command;
 
 use super::authority::UPSTREAM_NAME;
+use super::kerberos::Kdc;
 use super::process::{Finished, run};
-use super::squid::{self, Squid};
+use super::squid::{self, Asks, Squid};
 use super::world::World;
 
 /// Signs in to Dovecot itself.
@@ -49,7 +51,8 @@ fn the_proxy_is_the_only_way_to_the_upstream_names() {
     let world = World::shared();
     let person = world.person("control-proxy", []);
     let token = world.entra.grant(&person.login);
-    for squid in [Squid::open(), Squid::with_basic()] {
+    for squid in [Asks::Nothing, Asks::Basic].map(Squid::start) {
+        let basic = matches!(squid.asks, Asks::Basic);
         let dial = |options: &[&str]| {
             let mut command = Command::new("curl");
             command.args(["--silent", "--verbose", "--max-time", "60", "--cacert"]).arg(&world.authority.root);
@@ -61,15 +64,44 @@ fn the_proxy_is_the_only_way_to_the_upstream_names() {
         let proxy = format!("http://127.0.0.1:{}", squid.port);
         let through = ["--proxytunnel", "--proxy", &proxy];
         let without_password = dial(&through);
-        assert_eq!(without_password.status.success(), !squid.basic, "{}", without_password.stderr);
+        assert_eq!(without_password.status.success(), !basic, "{}", without_password.stderr);
         let user = format!("{}:{}", squid::USER, squid::PASSWORD);
         dial(&[&through[..], &["--proxy-user", &user]].concat()).expect_success("through Squid");
 
         let from = format!("rip={}", squid.leaves_from);
         assert!(world.dovecot.logins(&person.login).last().unwrap().contains(&from));
-        let (basic, tunnels) = (squid.basic, squid.stop());
+        let (user, tunnels) = (squid.user(), squid.stop());
         let last = tunnels.last().unwrap();
         assert_eq!(last.result, "TCP_TUNNEL/200", "{tunnels:#?}");
-        assert_eq!(last.user, if basic { squid::USER } else { "-" });
+        assert_eq!(last.user, user);
     }
+}
+
+#[test]
+#[ignore = "needs Dovecot, Squid, MIT Kerberos and mail clients: run tests/run"]
+fn the_kerberos_proxy_wants_a_ticket() {
+    let world = World::shared();
+    let kdc = Kdc::start(Ipv4Addr::LOCALHOST);
+    kdc.sign_in(&kdc.user_keytab("user.keytab"), "1h");
+    let environment = kdc.environment();
+    let squid = Squid::start(Asks::Negotiate(kdc));
+    let dial = |cache: &str| {
+        let mut command = Command::new("curl");
+        command.envs(environment.clone()).env("KRB5CCNAME", cache).args(["--silent", "--verbose", "--max-time", "60"]);
+        command.arg("--cacert").arg(&world.authority.root).args([
+            "--proxytunnel",
+            "--proxy-negotiate",
+            "--proxy-user",
+            ":",
+        ]);
+        command.args(["--proxy", &format!("http://localhost:{}", squid.port)]);
+        run(command.arg(format!("imaps://{UPSTREAM_NAME}:{}/", world.dovecot.imap)))
+    };
+    let cache = &environment.iter().find(|(name, _)| *name == "KRB5CCNAME").unwrap().1;
+    let (with_ticket, without) = (dial(cache), dial("FILE:/nonexistent/cache"));
+    assert!(with_ticket.stderr.contains("200 Connection established"), "{}", with_ticket.stderr);
+    assert!(!without.stderr.contains("200 Connection established"), "{}", without.stderr);
+    let user = squid.user();
+    let good = squid.stop().into_iter().filter(|tunnel| tunnel.result == "TCP_TUNNEL/200").map(|tunnel| tunnel.user);
+    assert_eq!(good.collect::<Vec<_>>(), [user]);
 }

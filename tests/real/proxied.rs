@@ -1,4 +1,4 @@
-//! Through Squid, open and with Basic authentication: mail and token requests alike, each connection of them.
+//! Through Squid, open and with each kind of authentication: mail and token requests alike, each connection of them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,13 +11,20 @@ use super::message::{assert_same, assert_same_behind_trace, large_message, messa
 use super::msmtp;
 use super::process::Directory;
 use super::python::python;
-use super::squid::{self, Squid, Tunnel};
+use super::squid::{self, Asks, Squid, Tunnel};
 use super::world::World;
 
 /// Reads by IMAP and POP3 and sends by SMTP, then asks Dovecot, Entra and Squid what they have seen.
-fn works_through(squid: Squid) {
+fn works_through(asks: Asks) {
+    let squid = Squid::start(asks);
+    let credentials = squid.credentials();
+    works_with(squid, credentials);
+}
+
+/// The same with other keys of `forward_proxy`.
+pub(crate) fn works_with(squid: Squid, credentials: &str) {
     let world = World::shared();
-    let gatepost = Gatepost::start(&world, Route::Through(&squid));
+    let gatepost = Gatepost::start(&world, Route::Through(&squid, credentials));
     let reader = world.person("proxied", [message(1), message(2)]);
     let writer = world.person("proxied-writer", []);
 
@@ -55,7 +62,7 @@ fn works_through(squid: Squid) {
     }
 
     // And Squid has written down as many tunnels as there were logins, or more: capability lists are learned, too.
-    let user = if squid.basic { squid::USER } else { "-" };
+    let user = squid.user();
     let sessions = [
         (UPSTREAM_NAME, world.dovecot.imap, 2 + world.dovecot.logins(&idler.login).len()),
         (UPSTREAM_NAME, world.dovecot.pop3, 1),
@@ -74,32 +81,62 @@ fn works_through(squid: Squid) {
 #[test]
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
 fn works_through_an_open_proxy() {
-    works_through(Squid::open());
+    works_through(Asks::Nothing);
 }
 
 #[test]
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
 fn works_through_a_proxy_with_basic_authentication() {
-    works_through(Squid::with_basic());
+    works_through(Asks::Basic);
 }
 
 #[test]
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
-fn is_unavailable_when_the_proxy_refuses_the_password() {
+fn works_through_a_proxy_with_digest_authentication() {
+    works_through(Asks::Digest);
+}
+
+#[test]
+#[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
+fn works_through_a_proxy_with_ntlm() {
+    works_through(Asks::Ntlm);
+}
+
+/// Logs in through `squid` with these keys of `forward_proxy`, and is told "later"; the log.
+pub(crate) fn is_unavailable(squid: &Squid, credentials: &str) -> String {
     let world = World::shared();
-    let squid = Squid::with_basic();
-    let gatepost = Gatepost::start(&world, Route::ThroughWithWrongPassword(&squid));
+    let gatepost = Gatepost::start(&world, Route::Through(squid, credentials));
     let person = world.person("proxied-refused", [message(1)]);
     let refused = curl(&gatepost, Protocol::Imap, ClientTls::None, "/INBOX;UID=1", &person, &[]);
     assert!(!refused.status.success());
     // Temporary: the person's password is not at fault, and must not be forgotten by the client.
     assert!(refused.stderr.contains("NO [UNAVAILABLE]"), "{}", refused.stderr);
-    let log = gatepost.stop();
-    assert!(log.contains("407"), "the log says what the proxy said:\n{log}");
     assert!(world.entra.requests(&person.login).is_empty() && world.dovecot.logins(&person.login).is_empty());
-    let tunnels = squid.stop();
-    assert!(tunnels.iter().all(|tunnel| tunnel.result == "TCP_DENIED/407"), "{tunnels:#?}");
-    assert!(!tunnels.is_empty());
+    gatepost.stop()
+}
+
+#[test]
+#[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
+fn is_unavailable_when_the_proxy_refuses_the_password() {
+    for asks in [Asks::Basic, Asks::Digest] {
+        let squid = Squid::start(asks);
+        let credentials = squid.credentials().replace(squid::PASSWORD, "wrong");
+        let log = is_unavailable(&squid, &credentials);
+        assert!(log.contains("407"), "the log says what the proxy said:\n{log}");
+        assert!(log.contains("`forward_proxy.username` and `forward_proxy.password`"), "{log}");
+        let tunnels = squid.stop();
+        assert!(tunnels.iter().all(|tunnel| tunnel.result == "TCP_DENIED/407"), "{tunnels:#?}");
+        assert!(!tunnels.is_empty());
+    }
+}
+
+#[test]
+#[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
+fn is_unavailable_when_the_proxy_wants_another_kind_of_authentication() {
+    let squid = Squid::start(Asks::Digest);
+    let log = is_unavailable(&squid, "  authentication: ntlm\n  username: CORP\\svc-mail\n  password: p\n");
+    assert!(log.contains("set `forward_proxy.authentication` to `digest`"), "{log}");
+    assert!(squid.stop().iter().all(|tunnel| tunnel.result == "TCP_DENIED/407"));
 }
 
 #[test]

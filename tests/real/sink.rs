@@ -44,12 +44,13 @@ impl Sink {
         Self { port, arrived }
     }
 
-    /// Takes the one message from `sender`, once it has arrived. Tests use a sender of their own.
+    /// Takes the first message from `sender`, once it has arrived. Tests use a sender of their own.
     pub(crate) fn take(&self, sender: &str) -> Arrived {
         wait_for(&format!("message from {sender}"), || {
             let mut arrived = self.arrived.lock().unwrap();
             let index = arrived.iter().position(|message| message.from == sender)?;
-            Some(arrived.swap_remove(index))
+            // In their order: a sender may have several under way.
+            Some(arrived.remove(index))
         })
     }
 }

@@ -16,4 +16,5 @@ mod secrets;
 mod sign_ins;
 mod support;
 mod tokens;
+mod transports;
 mod upstream;

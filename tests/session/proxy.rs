@@ -32,13 +32,13 @@ impl Request {
     }
 
     /// Says this and stays silent until the other side gives up.
-    async fn answer_and_wait(mut self, answer: &str) {
+    pub(crate) async fn answer_and_wait(mut self, answer: &str) {
         let _gone = self.socket.write_all(answer.as_bytes()).await;
         let _gone = self.socket.read(&mut [0]).await;
     }
 
     /// Connects; what the target says within its first segment comes with the reply, if it speaks first.
-    async fn tunnel(mut self, speaks_first: bool) {
+    pub(crate) async fn tunnel(mut self, speaks_first: bool) {
         let Ok(mut upstream) = TcpStream::connect(&self.target).await else { return };
         let mut reply = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 corp\r\n\r\n".to_vec();
         if speaks_first {
@@ -165,9 +165,8 @@ async fn what_it_answers_instead_of_a_tunnel_to_entra() {
         let world = setup.start().await;
         let before = world.upstream_connections();
         let cause = match name {
-            "403" | "502" | "302" | "garbage" | "mail" => "proxy-refused",
             "407" => "proxy-authentication",
-            _ => "entra-unreachable",
+            _ => "proxy-refused",
         };
         world.refuses(protocol, ALICE, ALICES, Refusal::Unavailable, cause).await;
         assert_eq!(world.upstream_connections(), before);
@@ -221,4 +220,66 @@ async fn its_password_goes_to_it_and_nowhere_else() {
     }
     let wrong = world("other").start().await;
     wrong.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "proxy-authentication").await;
+}
+
+/// Behind the proxy's password is an account that a directory locks after a few wrong ones.
+#[tokio::test]
+async fn refused_credentials_are_not_shown_again_and_again() {
+    let shown = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&shown);
+    let port = proxy(move |request| {
+        if request.head().contains("Proxy-Authorization: Basic ") {
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+        let refusal = "HTTP/1.1 407 No\r\nProxy-Authenticate: Basic realm=x\r\nContent-Length: 0\r\n\r\n";
+        async move { request.answer(refusal.into()).await }
+    })
+    .await;
+    let authentication = "authentication: basic, username: svc, password: wrong";
+    let sections = format!("forward_proxy: {{url: 'http://127.0.0.1:{port}', {authentication}}}");
+    let world = Setup { sections, ..Setup::default() }.start().await;
+    for protocol in PROTOCOLS {
+        world.refuses(protocol, ALICE, ALICES, Refusal::Unavailable, "proxy-authentication").await;
+    }
+    assert_eq!(shown.load(Ordering::Relaxed), 1);
+}
+
+/// What a proxy says to the messages of an NTLM handshake, without end. Each login is told "later", and comes to its end.
+#[tokio::test]
+async fn ntlm_with_a_proxy_that_breaks_its_rules() {
+    let token =
+        |message: &str| format!("HTTP/1.1 407 Who\r\nProxy-Authenticate: NTLM {message}\r\nContent-Length: 0\r\n\r\n");
+    let challenge = "TlRMTVNTUAACAAAAAAAAADgAAAAFggiAASNFZ4mrze8AAAAAAAAAAAAAAAAAAAAA";
+    let answers = [
+        // Not base64, not a challenge, cut short, too long, another scheme, and a loop that closes each time.
+        token("%%%"),
+        token("YWJj"),
+        token(&challenge[..32]),
+        token(&challenge.repeat(400)),
+        token(challenge).replace("NTLM", "Negotiate"),
+        token(challenge).replace("Content-Length: 0", "Connection: close"),
+        "HTTP/1.1 407 Who\r\nProxy-Authenticate: NTLM\r\n\r\n".to_owned(),
+        format!(
+            "HTTP/1.1 407 Who\r\nProxy-Authenticate: NTLM {challenge}\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"
+        ),
+    ];
+    for answer in answers {
+        // A head that long is nobody's challenge.
+        let cause = if answer.len() > 16 * 1_024 { "proxy-refused" } else { "proxy-authentication" };
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&asked);
+        let port = proxy(move |request| {
+            count.fetch_add(1, Ordering::Relaxed);
+            let answer = answer.clone();
+            async move { request.answer(answer).await }
+        })
+        .await;
+        let mut setup = through(port, false);
+        let credentials = "authentication: ntlm, username: svc, domain: CORP, password: p";
+        setup.sections = format!("forward_proxy: {{url: 'http://127.0.0.1:{port}', {credentials}}}");
+        let world = setup.start().await;
+        let learners = asked.load(Ordering::Relaxed);
+        world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, cause).await;
+        assert!(asked.load(Ordering::Relaxed) - learners <= 3, "connections for one tunnel");
+    }
 }

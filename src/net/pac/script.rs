@@ -1,0 +1,76 @@
+//! The engine: QuickJS, with a bound for everything that a script can use up. Each question gets an engine of its own, so
+//! that a script remembers nothing and can spoil nothing for the next one; making one takes less than a millisecond.
+
+use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs, UdpSocket};
+use std::time::{Duration, Instant};
+
+use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Function, Runtime};
+
+use super::PacError;
+
+/// The standard functions that are not native.
+const HELPERS: &str = include_str!("helpers.js");
+
+/// Most memory of one engine, in octets.
+const MEMORY_OCTETS: usize = 16 * 1024 * 1024;
+/// Most stack of one engine, in octets; well below that of a thread of the blocking pool (2 MiB).
+const STACK_OCTETS: usize = 256 * 1024;
+/// Longest message of a script kept, in characters.
+const MESSAGE_CHARACTERS: usize = 200;
+
+/// Asks `script` for the way to `host` at `url`. Blocks: the script may resolve names.
+///
+/// # Errors
+/// The script has a mistake, has no `FindProxyForURL`, answers something other than text, or exceeds a bound: `time`, 16 MiB
+/// of memory, 256 KiB of stack.
+pub(super) fn find_proxy(script: &str, url: &str, host: &str, time: Duration) -> Result<String, PacError> {
+    let engine = |error: rquickjs::Error| PacError::Script(error.to_string());
+    let runtime = Runtime::new().map_err(engine)?;
+    runtime.set_memory_limit(MEMORY_OCTETS);
+    runtime.set_max_stack_size(STACK_OCTETS);
+    let deadline = Instant::now() + time;
+    runtime.set_interrupt_handler(Some(Box::new(move || Instant::now() >= deadline)));
+    let context = Context::full(&runtime).map_err(engine)?;
+    context.with(|context| {
+        ask(&context, script, url, host).catch(&context).map_err(|error| match Instant::now() >= deadline {
+            true => PacError::TimedOut,
+            false => PacError::Script(message(&error)),
+        })
+    })
+}
+
+fn ask<'js>(context: &Ctx<'js>, script: &str, url: &str, host: &str) -> rquickjs::Result<String> {
+    let globals = context.globals();
+    globals.set("resolve_ipv4", Function::new(context.clone(), resolve_ipv4)?)?;
+    globals.set("myIpAddress", Function::new(context.clone(), my_ip_address)?)?;
+    context.eval::<(), _>(HELPERS)?;
+    context.eval::<(), _>(script)?;
+    globals.get::<_, Function<'js>>("FindProxyForURL")?.call((url, host))
+}
+
+fn message(error: &CaughtError<'_>) -> String {
+    let text = match error {
+        // Without the stack: it repeats the script.
+        CaughtError::Exception(exception) => exception.message().unwrap_or_default(),
+        other => other.to_string(),
+    };
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_CHARACTERS).collect()
+}
+
+/// The first IPv4 address of a name, as text; nothing when there is none. (The functions for networks know IPv4 only.)
+#[expect(clippy::needless_pass_by_value, reason = "the engine hands over what it has")]
+fn resolve_ipv4(host: String) -> Option<String> {
+    let found = (host.as_str(), 0).to_socket_addrs().ok()?;
+    found.map(|address| address.ip()).find(IpAddr::is_ipv4).map(|address| address.to_string())
+}
+
+/// The address from which this machine would reach others; nothing is sent to find out.
+fn my_ip_address() -> String {
+    let own = || {
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        // RFC 5737: an address that is nobody's, so it goes where everything goes.
+        socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
+        socket.local_addr().map(|address| address.ip())
+    };
+    own().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)).to_string()
+}
