@@ -60,7 +60,7 @@ fn gatekeeper(grant: impl Fn() -> Grant, accounts: usize) -> Arc<Gatekeeper> {
         listeners: Vec::new(),
         accounts: Accounts::new((0..accounts).map(account).collect()),
         forward_proxy: None,
-        trust: Trust { system_roots: false, additional_ca: None },
+        trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         limits: Limits::default(),
         log: Log { format: LogFormat::Text, level: tracing::Level::ERROR },
         notes: Vec::new(),

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use self::system::Start;
 
 /// A point in time, as the duration since the clock was made. Only differences mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,20 +22,21 @@ impl Moment {
     }
 }
 
-/// The source of [`Moment`]s: the system's monotonic clock, or one that a test sets by hand.
+/// The source of [`Moment`]s: a monotonic clock of the system, or one that a test sets by hand.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System(Instant),
+    System(Start),
     Manual(Arc<AtomicU64>),
 }
 
 impl Clock {
-    /// The monotonic clock of the system.
+    /// The monotonic clock of the system that goes on while the machine is suspended: Entra counts a token's life by such
+    /// a clock. (`std::time::Instant` and tokio's timers stand still meanwhile on Linux and macOS.)
     pub fn system() -> Self {
-        Self(Source::System(Instant::now()))
+        Self(Source::System(Start::now()))
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it.
@@ -57,9 +60,66 @@ impl Clock {
     }
 }
 
+/// A clock that counts suspend, by system.
+#[cfg(unix)]
+mod system {
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    // What the others call monotonic is what Linux calls boot time, as far as they have both.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const COUNTS_SUSPEND: ClockId = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const COUNTS_SUSPEND: ClockId = ClockId::Monotonic;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Start(Timespec);
+
+    impl Start {
+        pub(super) fn now() -> Self {
+            Self(clock_gettime(COUNTS_SUSPEND))
+        }
+
+        pub(super) fn elapsed(self) -> Duration {
+            let since = clock_gettime(COUNTS_SUSPEND) - self.0;
+            // It does not run backwards.
+            since.try_into().unwrap_or_default()
+        }
+    }
+}
+
+/// On Windows the monotonic clock of the standard library counts suspend.
+#[cfg(not(unix))]
+mod system {
+    use std::time::{Duration, Instant};
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Start(Instant);
+
+    impl Start {
+        pub(super) fn now() -> Self {
+            Self(Instant::now())
+        }
+
+        pub(super) fn elapsed(self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_systems_clock_moves_forward_by_itself() {
+        let clock = Clock::system();
+        let (start, watch) = (clock.now(), std::time::Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+        let passed = clock.now().since(start);
+        assert!(passed >= Duration::from_millis(20) && passed <= watch.elapsed() + Duration::from_millis(1), "{passed:?}");
+    }
 
     #[test]
     fn a_manual_clock_moves_only_by_hand() {

@@ -51,5 +51,6 @@ pub mod sandbox;
 pub mod sasl;
 pub mod secret;
 pub mod session;
+pub mod suspend;
 pub mod telemetry;
 pub mod tls;

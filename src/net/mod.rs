@@ -1,11 +1,14 @@
 //! Connections: listening, dialling, and moving bytes.
 
+mod addresses;
 pub mod census;
 pub mod connect;
 pub mod dial;
 mod handshake;
 mod lease;
 pub mod listen;
+pub mod pace;
 pub mod relay;
+mod resolve;
 pub mod side;
 pub mod stream;

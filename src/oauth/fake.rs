@@ -17,7 +17,7 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
         listeners: Vec::new(),
         accounts,
         forward_proxy: None,
-        trust: Trust { system_roots: false, additional_ca: None },
+        trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         limits,
         log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
         notes: Vec::new(),

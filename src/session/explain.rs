@@ -6,8 +6,10 @@ use std::io;
 use super::upstream::OpenError;
 use crate::config::Upstream;
 use crate::failure::{Actor, Failure};
+use crate::net::connect::{ConnectError, ConnectErrorKind};
 use crate::net::dial::DialError;
 use crate::proto::{Protocol, Refusal, UpstreamFailure, UpstreamFailureKind};
+use crate::tls::UntrustedIssuer;
 
 impl OpenError {
     /// The failure, told about this upstream.
@@ -18,9 +20,15 @@ impl OpenError {
                 Actor::Operator,
                 "no-trust",
                 format!("the trusted certificates cannot be read: {}", chain(error)),
-                "check `trust.additional_ca` and the system's certificate store".to_owned(),
+                "check `trust.additional_ca`, `trust.destinations` and the system's certificate store".to_owned(),
             ),
-            Self::Dial(error) => dial(error),
+            Self::Crowded(_) => failure(
+                Actor::Microsoft,
+                "crowded",
+                format!("so many logins want a connection to {at} that this one would wait over ten seconds for its turn"),
+                "the client tries again; `limits.upstream_connects_per_second` is the pace".to_owned(),
+            ),
+            Self::Dial(error) => dial(error, upstream),
             Self::EarlyBytes => failure(
                 Actor::Network,
                 "spoke-before-tls",
@@ -50,8 +58,18 @@ fn failure(actor: Actor, cause: &'static str, message: String, remedy: String) -
     Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
-fn dial(error: &DialError) -> Failure {
+fn dial(error: &DialError, upstream: &Upstream) -> Failure {
     match error {
+        DialError::Proxy(refused) if forbids_port(refused, upstream.port) => failure(
+            Actor::Network,
+            "proxy-refuses-port",
+            format!("{refused}; many proxies let nothing but port 443 pass"),
+            format!(
+                "ask the proxy's administrator to permit CONNECT to `{}:{}` for this host; Microsoft offers no mail \
+                 protocol at port 443",
+                upstream.host, upstream.port
+            ),
+        ),
         DialError::Proxy(refused) => {
             failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
         }
@@ -78,9 +96,27 @@ fn dial(error: &DialError) -> Failure {
     }
 }
 
+/// The proxy was asked for another port than that of HTTPS, and its answer is one that proxies give when their rules do not
+/// allow that: Squid 403, others 405, or as if they had tried in vain.
+fn forbids_port(refused: &ConnectError, port: u16) -> bool {
+    let ConnectErrorKind::Refused { status, .. } = refused.kind else { return false };
+    port != 443 && matches!(status, 400 | 403 | 404 | 405 | 501 | 502 | 503)
+}
+
 fn tls(error: &io::Error, upstream: &Upstream, at: &str) -> Failure {
     let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match rustls {
+        Some(error) if let Some(untrusted) = UntrustedIssuer::of(error) => failure(
+            Actor::Operator,
+            "bad-certificate",
+            format!("the certificate of {at} was {untrusted}"),
+            format!(
+                "if a proxy inspects TLS here, put the certificate of that authority into a PEM file and name it as \
+                 `trust.additional_ca`, or for this server alone under `trust.destinations` with `host: {}`; if not, \
+                 find out who answers in the server's place",
+                upstream.name
+            ),
+        ),
         Some(rustls::Error::InvalidCertificate(problem)) => failure(
             Actor::Operator,
             "bad-certificate",
@@ -278,9 +314,50 @@ mod tests {
     #[test]
     fn an_unknown_issuer_names_the_key_to_set() {
         let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let failure =
-            OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(Protocol::Imap));
+        let failure = tls_failure(error);
         assert_eq!((failure.cause, failure.actor), ("bad-certificate", Actor::Operator));
         assert!(failure.remedy.contains("trust.additional_ca"));
+    }
+
+    #[test]
+    fn an_issuer_that_was_seen_is_named_with_the_keys_to_set() {
+        let untrusted = UntrustedIssuer { issuer: "O=Contoso, CN=Inspection".into() };
+        let other = rustls::CertificateError::Other(rustls::OtherError(std::sync::Arc::new(untrusted)));
+        let failure = tls_failure(rustls::Error::InvalidCertificate(other));
+        assert_eq!((failure.cause, failure.actor), ("bad-certificate", Actor::Operator));
+        assert!(failure.message.contains("`O=Contoso, CN=Inspection`, which is not trusted"), "{failure}");
+        for words in ["`trust.additional_ca`", "`trust.destinations`", "`host: outlook.office365.com`"] {
+            assert!(failure.remedy.contains(words), "{failure}");
+        }
+    }
+
+    fn tls_failure(error: rustls::Error) -> Failure {
+        OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(Protocol::Imap))
+    }
+
+    #[test]
+    fn a_port_that_the_proxy_does_not_let_pass_is_named() {
+        let smtp = Upstream { host: "smtp.office365.com".into(), port: 587, ..upstream(Protocol::Smtp) };
+        let refused = |status| {
+            OpenError::Dial(DialError::Proxy(ConnectError {
+                destination: "smtp.office365.com:587".into(),
+                kind: ConnectErrorKind::Refused {
+                    status,
+                    reason: "Forbidden".into(),
+                    schemes: Vec::new(),
+                    authenticated: false,
+                },
+            }))
+        };
+        for status in [403, 405, 502, 503] {
+            let failure = refused(status).failure(&smtp);
+            assert_eq!((failure.cause, failure.refusal), ("proxy-refuses-port", Refusal::Unavailable), "{status}");
+            assert!(failure.remedy.contains("permit CONNECT to `smtp.office365.com:587`"), "{failure}");
+        }
+        for status in [302, 407, 429, 504] {
+            assert_eq!(refused(status).failure(&smtp).cause, "proxy-refused", "{status}");
+        }
+        let https = Upstream { port: 443, ..upstream(Protocol::Smtp) };
+        assert_eq!(refused(403).failure(&https).cause, "proxy-refused");
     }
 }

@@ -7,8 +7,10 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::places::{MailboxPlace, Occupied};
 use super::upstream::OpenError;
 use super::{Service, Shared, Subject, session_id};
+use crate::account::MailAddress;
 use crate::chance;
 use crate::config::ListenerTls;
 use crate::failure::{Actor, Failure};
@@ -42,8 +44,9 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     drop((shared, service));
-    let Ready { client, upstream, to_upstream, to_client, account } = ready;
+    let Ready { client, upstream, to_upstream, to_client, account, of_mailbox } = ready;
     let report = relay(client, upstream, to_upstream, to_client, limits).await;
+    drop(of_mailbox);
     log_end(&subject, &account, started.elapsed(), &report);
 }
 
@@ -69,6 +72,7 @@ struct Ready {
     to_upstream: Vec<u8>,
     to_client: Vec<u8>,
     account: Box<str>,
+    of_mailbox: MailboxPlace,
 }
 
 /// A login that the upstream accepted.
@@ -77,6 +81,7 @@ struct Established {
     authenticated: Authenticated,
     account: Box<str>,
     token: &'static str,
+    of_mailbox: MailboxPlace,
 }
 
 /// A connection that has not logged in.
@@ -216,6 +221,7 @@ impl Login<'_> {
             to_upstream: machine.take_leftovers(),
             to_client: established.authenticated.into_leftovers(),
             account: established.account,
+            of_mailbox: established.of_mailbox,
         })
     }
 
@@ -239,25 +245,32 @@ impl Login<'_> {
             Credentials::Token(bearer) => {
                 let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
                 let account = bearer.user.to_string().into();
+                let of_mailbox = self.place(&bearer.user).await?;
                 match self.shared.opener.sign_in(target, bearer).await {
                     Ok((stream, authenticated)) => {
-                        Ok(Established { stream, authenticated, account, token: "of the client" })
+                        Ok(Established { stream, authenticated, account, token: "of the client", of_mailbox })
                     }
                     Err(error) => Err(clients_own_token(error, &target.upstream)),
                 }
             }
             Credentials::Password { login, acting_as, password } => {
                 let mut second_try = false;
+                let mut of_mailbox = None;
                 loop {
                     let request =
                         LoginRequest { login, acting_as: acting_as.as_ref(), password, source: self.subject.peer.ip() };
                     let want_life = want_life(self.service.listener.protocol);
                     let admission = self.shared.gatekeeper.admit(request, want_life).await?;
+                    // After the proof: who cannot log in takes nobody's place.
+                    let place = match of_mailbox.take() {
+                        Some(place) => place,
+                        None => self.place(&admission.bearer.user).await?,
+                    };
                     match self.shared.opener.sign_in(target, admission.bearer.clone()).await {
                         Ok((stream, authenticated)) => {
                             let account = admission.login.to_string().into();
                             let token = origin(&admission);
-                            return Ok(Established { stream, authenticated, account, token });
+                            return Ok(Established { stream, authenticated, account, token, of_mailbox: place });
                         }
                         // A token can be revoked before it expires: a fresh one is tried, once.
                         Err(OpenError::Upstream(failure))
@@ -267,12 +280,18 @@ impl Login<'_> {
                                 && self.shared.gatekeeper.token_refused(&admission) =>
                         {
                             second_try = true;
+                            of_mailbox = Some(place);
                         }
                         Err(error) => return Err(error.failure(&target.upstream)),
                     }
                 }
             }
         }
+    }
+
+    async fn place(&self, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
+        let protocol = self.service.listener.protocol;
+        self.shared.places.enter(protocol, mailbox).await.map_err(|occupied| occupied_mailbox(protocol, occupied))
     }
 
     async fn accept_tls(&self, stream: Stream) -> Result<Stream, Over> {
@@ -421,6 +440,35 @@ fn clients_own_token(error: OpenError, upstream: &crate::config::Upstream) -> Fa
             ..failure
         },
         _ => failure,
+    }
+}
+
+fn occupied_mailbox(protocol: Protocol, occupied: Occupied) -> Failure {
+    let Occupied { places, waited } = occupied;
+    let remedy = match protocol {
+        Protocol::Smtp => {
+            "let fewer programs send from this mailbox at once, and let them close their connections after sending; \
+             Microsoft takes no more than three"
+        }
+        Protocol::Imap => {
+            "let fewer programs read this mailbox at once, or raise `limits.imap_sessions_per_mailbox` if Microsoft \
+             takes more"
+        }
+        Protocol::Pop3 => {
+            "let fewer programs read this mailbox at once, or raise `limits.pop3_sessions_per_mailbox` if Microsoft \
+             takes more"
+        }
+    };
+    Failure {
+        refusal: Refusal::Limit,
+        actor: Actor::Client,
+        cause: "mailbox-occupied",
+        message: format!(
+            "the mailbox has {places} {} sessions already, and none of them ended within {waited:?}",
+            protocol.name().to_uppercase()
+        ),
+        remedy: remedy.into(),
+        delay: false,
     }
 }
 
