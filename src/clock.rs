@@ -118,7 +118,10 @@ mod tests {
         let (start, watch) = (clock.now(), std::time::Instant::now());
         std::thread::sleep(Duration::from_millis(20));
         let passed = clock.now().since(start);
-        assert!(passed >= Duration::from_millis(20) && passed <= watch.elapsed() + Duration::from_millis(1), "{passed:?}");
+        assert!(
+            passed >= Duration::from_millis(20) && passed <= watch.elapsed() + Duration::from_millis(1),
+            "{passed:?}"
+        );
     }
 
     #[test]

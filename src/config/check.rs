@@ -104,7 +104,11 @@ fn read_destinations(node: &Node<'_>) -> Option<Vec<DestinationTrust>> {
         let additional_ca = match section.get("additional_ca") {
             Some(node) => certificates(&node),
             None => {
-                section.missing("additional_ca", "", "name a PEM file with the certificates of the authorities to trust");
+                section.missing(
+                    "additional_ca",
+                    "",
+                    "name a PEM file with the certificates of the authorities to trust",
+                );
                 None
             }
         };

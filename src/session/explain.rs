@@ -25,7 +25,9 @@ impl OpenError {
             Self::Crowded(_) => failure(
                 Actor::Microsoft,
                 "crowded",
-                format!("so many logins want a connection to {at} that this one would wait over ten seconds for its turn"),
+                format!(
+                    "so many logins want a connection to {at} that this one would wait over ten seconds for its turn"
+                ),
                 "the client tries again; `limits.upstream_connects_per_second` is the pace".to_owned(),
             ),
             Self::Dial(error) => dial(error, upstream),
@@ -60,18 +62,9 @@ fn failure(actor: Actor, cause: &'static str, message: String, remedy: String) -
 
 fn dial(error: &DialError, upstream: &Upstream) -> Failure {
     match error {
-        DialError::Proxy(refused) if forbids_port(refused, upstream.port) => failure(
-            Actor::Network,
-            "proxy-refuses-port",
-            format!("{refused}; many proxies let nothing but port 443 pass"),
-            format!(
-                "ask the proxy's administrator to permit CONNECT to `{}:{}` for this host; Microsoft offers no mail \
-                 protocol at port 443",
-                upstream.host, upstream.port
-            ),
-        ),
         DialError::Proxy(refused) => {
-            failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
+            let remedy = of_port(refused, upstream).unwrap_or_else(|| refused.remedy().into_owned());
+            failure(refused.actor(), "proxy-refused", refused.to_string(), remedy)
         }
         DialError::ProxyUnreachable { .. } | DialError::ProxyBroke { .. } => failure(
             Actor::Network,
@@ -96,11 +89,23 @@ fn dial(error: &DialError, upstream: &Upstream) -> Failure {
     }
 }
 
-/// The proxy was asked for another port than that of HTTPS, and its answer is one that proxies give when their rules do not
-/// allow that: Squid 403, others 405, or as if they had tried in vain.
-fn forbids_port(refused: &ConnectError, port: u16) -> bool {
-    let ConnectErrorKind::Refused { status, .. } = refused.kind else { return false };
-    port != 443 && matches!(status, 400 | 403 | 404 | 405 | 501 | 502 | 503)
+/// What to do when the answer is one that proxies give if their rules do not allow the port: Squid 403, others 405, or as
+/// if they had tried in vain.
+fn of_port(refused: &ConnectError, upstream: &Upstream) -> Option<String> {
+    let ConnectErrorKind::Refused { status, .. } = refused.kind else { return None };
+    let destination = &refused.destination;
+    match status {
+        _ if upstream.port == 443 => None,
+        400 | 403..=405 | 501 => Some(format!(
+            "ask the proxy's administrator to permit CONNECT to `{destination}` for this host; many proxies let nothing \
+             but port 443 pass, where Microsoft offers no mail protocol"
+        )),
+        500 | 502 | 503 => Some(format!(
+            "{}; should it let nothing but port 443 pass, ask its administrator to permit CONNECT to `{destination}`",
+            refused.remedy()
+        )),
+        _ => None,
+    }
 }
 
 fn tls(error: &io::Error, upstream: &Upstream, at: &str) -> Failure {
@@ -351,13 +356,14 @@ mod tests {
         };
         for status in [403, 405, 502, 503] {
             let failure = refused(status).failure(&smtp);
-            assert_eq!((failure.cause, failure.refusal), ("proxy-refuses-port", Refusal::Unavailable), "{status}");
-            assert!(failure.remedy.contains("permit CONNECT to `smtp.office365.com:587`"), "{failure}");
-        }
-        for status in [302, 407, 429, 504] {
-            assert_eq!(refused(status).failure(&smtp).cause, "proxy-refused", "{status}");
+            assert_eq!((failure.cause, failure.refusal), ("proxy-refused", Refusal::Unavailable), "{status}");
+            for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`"] {
+                assert!(failure.remedy.contains(words), "{failure}");
+            }
         }
         let https = Upstream { port: 443, ..upstream(Protocol::Smtp) };
-        assert_eq!(refused(403).failure(&https).cause, "proxy-refused");
+        for (status, upstream) in [(302, &smtp), (407, &smtp), (429, &smtp), (504, &smtp), (403, &https)] {
+            assert!(!refused(status).failure(upstream).remedy.contains("permit CONNECT"), "{status}");
+        }
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::Verifier;
 use x509_parser::certificate::X509Certificate;
@@ -78,7 +78,10 @@ fn roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
     CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(TrustError::Pem)
 }
 
-fn verifier(trust: &Trust, additional: Vec<CertificateDer<'static>>) -> Result<Arc<dyn ServerCertVerifier>, TrustError> {
+fn verifier(
+    trust: &Trust,
+    additional: Vec<CertificateDer<'static>>,
+) -> Result<Arc<dyn ServerCertVerifier>, TrustError> {
     if trust.system_roots {
         let verifier = Verifier::new_with_extra_roots(additional, super::provider()).map_err(TrustError::Roots)?;
         return Ok(Arc::new(verifier));
@@ -105,19 +108,19 @@ impl ServerCertVerifier for Verifiers {
     ) -> Result<ServerCertVerified, Error> {
         let own = self.destinations.get(&server_name.to_str().to_ascii_lowercase());
         let verified = match own.or(self.general.as_ref()) {
-            Some(verifier) => {
-                verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            }
+            Some(verifier) => verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
             None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
         };
         match verified {
-            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => match issuer(end_entity, intermediates) {
-                Some(issuer) => {
-                    let untrusted = OtherError(Arc::new(UntrustedIssuer { issuer }));
-                    Err(Error::InvalidCertificate(CertificateError::Other(untrusted)))
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                match issuer(end_entity, intermediates) {
+                    Some(issuer) => {
+                        let untrusted = OtherError(Arc::new(UntrustedIssuer { issuer }));
+                        Err(Error::InvalidCertificate(CertificateError::Other(untrusted)))
+                    }
+                    None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
                 }
-                None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
-            },
+            }
             other => other,
         }
     }

@@ -229,6 +229,27 @@ fn a_certificate_and_its_key_belong_together() {
 }
 
 #[test]
+fn a_destination_may_have_authorities_of_its_own() {
+    let (certificate, _) = pair("authority");
+    let yaml =
+        complete("trust: {system_roots: false, destinations: [{host: Outlook.Office365.com, additional_ca: ca.pem}]}");
+    let config = Outside::with_files(&[("ca.pem", &certificate)]).load(&yaml).unwrap();
+    let [destination] = &config.trust.destinations[..] else { panic!("{:?}", config.trust) };
+    assert_eq!(destination.host, "outlook.office365.com");
+    assert_eq!(destination.additional_ca, (PathBuf::from("ca.pem"), certificate.clone().into_bytes()));
+
+    let twice = yaml.replace("}]}", "}, {host: outlook.office365.com, additional_ca: ca.pem}]}");
+    let problems = Outside::with_files(&[("ca.pem", &certificate)]).load(&twice).unwrap_err();
+    assert_eq!(
+        told(&problems),
+        [
+            "trust.destinations[1].host: `outlook.office365.com` has an entry already; put all its certificates into one \
+          file, and remove one of the entries"
+        ]
+    );
+}
+
+#[test]
 fn an_additional_authority_is_read_once() {
     let (certificate, _) = pair("authority");
     let yaml = complete("trust: {system_roots: false, additional_ca: ca.pem}");

@@ -4,10 +4,12 @@
 #![cfg(feature = "sandbox")]
 
 mod client;
+mod dns;
 mod drain;
 mod entra;
 mod limits;
 mod logins;
+mod network;
 mod proxy;
 mod secrets;
 mod support;

@@ -23,7 +23,11 @@ struct Server {
 
 /// Trusts this authority, in PEM form, and no other.
 fn trusting(authority: String) -> Trust {
-    Trust { system_roots: false, additional_ca: Some(("ca.pem".into(), authority.into_bytes())), destinations: Vec::new() }
+    Trust {
+        system_roots: false,
+        additional_ca: Some(("ca.pem".into(), authority.into_bytes())),
+        destinations: Vec::new(),
+    }
 }
 
 /// Trusts somebody else.
