@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::config::{Config, ForwardProxy, ProxyAuthentication};
 use crate::oauth::grant::TokenRequest;
 use crate::oauth::response::ANSWER_OCTETS;
+use crate::tls::UntrustedIssuer;
 use crate::tls::client::UpstreamTrust;
 
 /// TCP (and CONNECT, through a proxy) must stand within this time.
@@ -175,9 +176,11 @@ fn setup(error: &(dyn Error + 'static)) -> TransportError {
 fn transport_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     let detail = chain(&error);
-    let fault = if certificate_refused(&error) {
-        TransportFault::Certificate
-    } else if detail.contains("proxy authorization required") {
+    if let Some(refused) = certificate_refused(&error) {
+        let detail = UntrustedIssuer::of(refused).map_or(detail, |issuer| format!("it was {issuer}"));
+        return TransportError { fault: TransportFault::Certificate, detail };
+    }
+    let fault = if detail.contains("proxy authorization required") {
         TransportFault::ProxyAuthentication
     } else if detail.contains("tunnel error: unsuccessful") {
         TransportFault::ProxyRefused
@@ -206,19 +209,19 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
 }
 
-fn certificate_refused(error: &reqwest::Error) -> bool {
+fn certificate_refused(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut source = error.source();
     while let Some(cause) = source {
         // An I/O error hides what it carries from `source`.
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls =
             inner.and_then(|e| e.downcast_ref::<rustls::Error>()).or_else(|| cause.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
+        if let Some(refused @ rustls::Error::InvalidCertificate(_)) = tls {
+            return Some(refused);
         }
         source = inner.map(|e| e as &(dyn Error + 'static)).or_else(|| cause.source());
     }
-    false
+    None
 }
 
 /// A random GUID (RFC 9562 §5.4).

@@ -303,12 +303,14 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
         ("certs/server.pem", &certificate),
         ("certs/server.key", &private_key),
         ("corp-root.pem", &certificate),
+        ("inspection.pem", &certificate),
         ("/run/secrets/proxy-password", "p"),
     ]);
     outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
     let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
     assert_eq!(config.accounts.entries().len(), 3);
     assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
+    assert_eq!(config.trust.destinations.len(), 1);
     assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
 }
 

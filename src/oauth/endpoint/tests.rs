@@ -32,7 +32,9 @@ fn trusting(authority: String) -> Trust {
 
 /// Trusts somebody else.
 fn trusting_another() -> Trust {
-    trusting(rcgen::generate_simple_self_signed(["elsewhere".to_owned()]).unwrap().cert.pem())
+    let mut params = rcgen::CertificateParams::new(["elsewhere".to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Somebody Else");
+    trusting(params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem())
 }
 
 /// One request: its head, and as much body as its `Content-Length` says.
@@ -156,6 +158,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
     server.trust = trusting_another();
     let error = exchange(&server).await.unwrap_err();
     assert_eq!(error.fault, TransportFault::Certificate, "{error}");
+    assert_eq!(error.detail, "it was issued by `CN=rcgen self signed cert`, which is not trusted");
     assert!(server.requests.try_recv().is_err());
 }
 
