@@ -1,8 +1,10 @@
-//! What went wrong on the way to an upstream, as one [`Failure`]: cause, whose turn it is, what to do.
+//! What went wrong on the way to an upstream, as one [`Failure`]: cause, whose turn it is, what to do. The lack of a place
+//! among the sessions of a mailbox is part of it.
 
 use std::error::Error;
 use std::io;
 
+use super::places::Occupied;
 use super::upstream::OpenError;
 use crate::config::Upstream;
 use crate::failure::{Actor, Failure};
@@ -52,6 +54,41 @@ impl OpenError {
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
             Self::Upstream(reply) => replied(reply, upstream, &at),
+        }
+    }
+}
+
+impl Occupied {
+    /// The failure, told about this protocol.
+    pub(super) fn failure(&self, protocol: Protocol) -> Failure {
+        let Self { places, waited } = self;
+        let remedy = match protocol {
+            Protocol::Smtp => {
+                "let fewer programs send from this mailbox at once, and let them close their connections after sending; \
+                 Microsoft takes no more than three"
+            }
+            Protocol::Imap => {
+                "let fewer programs read this mailbox at once, or raise `limits.imap_sessions_per_mailbox` if Microsoft \
+                 takes more"
+            }
+            Protocol::Pop3 => {
+                "let fewer programs read this mailbox at once, or raise `limits.pop3_sessions_per_mailbox` if Microsoft \
+                 takes more"
+            }
+        };
+        let sessions = if *places == 1 { "session" } else { "sessions" };
+        Failure {
+            refusal: Refusal::Limit,
+            ..failure(
+                Actor::Client,
+                "mailbox-occupied",
+                format!(
+                    "the mailbox has {places} {} {sessions} already, as many as Gatepost lets it have, and no place came \
+                     free within {waited:?}",
+                    protocol.name().to_uppercase()
+                ),
+                remedy.to_owned(),
+            )
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::places::{MailboxPlace, Occupied};
+use super::places::MailboxPlace;
 use super::upstream::OpenError;
 use super::{Service, Shared, Subject, session_id};
 use crate::account::MailAddress;
@@ -291,7 +291,7 @@ impl Login<'_> {
 
     async fn place(&self, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
         let protocol = self.service.listener.protocol;
-        self.shared.places.enter(protocol, mailbox).await.map_err(|occupied| occupied_mailbox(protocol, occupied))
+        self.shared.places.enter(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
     }
 
     async fn accept_tls(&self, stream: Stream) -> Result<Stream, Over> {
@@ -440,35 +440,6 @@ fn clients_own_token(error: OpenError, upstream: &crate::config::Upstream) -> Fa
             ..failure
         },
         _ => failure,
-    }
-}
-
-fn occupied_mailbox(protocol: Protocol, occupied: Occupied) -> Failure {
-    let Occupied { places, waited } = occupied;
-    let remedy = match protocol {
-        Protocol::Smtp => {
-            "let fewer programs send from this mailbox at once, and let them close their connections after sending; \
-             Microsoft takes no more than three"
-        }
-        Protocol::Imap => {
-            "let fewer programs read this mailbox at once, or raise `limits.imap_sessions_per_mailbox` if Microsoft \
-             takes more"
-        }
-        Protocol::Pop3 => {
-            "let fewer programs read this mailbox at once, or raise `limits.pop3_sessions_per_mailbox` if Microsoft \
-             takes more"
-        }
-    };
-    Failure {
-        refusal: Refusal::Limit,
-        actor: Actor::Client,
-        cause: "mailbox-occupied",
-        message: format!(
-            "the mailbox has {places} {} sessions already, and none of them ended within {waited:?}",
-            protocol.name().to_uppercase()
-        ),
-        remedy: remedy.into(),
-        delay: false,
     }
 }
 

@@ -161,6 +161,37 @@ async fn a_place_passes_on_when_its_session_ends() {
     }
 }
 
+/// A dozen devices send at once from one mailbox: all get through, and Microsoft never sees more than three of them.
+#[tokio::test]
+async fn many_devices_share_the_three_places() {
+    let world = Setup::default().start().await;
+    let address = world.address("smtp");
+    let devices: Vec<_> = (0..12)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut device = Client::connect(address, Smtp).await;
+                device.greet().await;
+                let reply = device.log_in(ALICE, ALICES).await;
+                assert!(is_accepted(Smtp, &reply), "{reply}");
+                for _ in 0..5 {
+                    device.works().await;
+                }
+                device.ask("QUIT", "221 ").await;
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while !devices.iter().all(tokio::task::JoinHandle::is_finished) {
+        let open = world.sandbox.counters().open_connections.get(&service(Smtp)).copied().unwrap_or(0);
+        most = most.max(open);
+        tokio::task::yield_now().await;
+    }
+    for device in devices {
+        device.await.unwrap();
+    }
+    assert_eq!(most, 3);
+}
+
 /// More connections than the pace allows wait for their turn, and all come through.
 #[tokio::test]
 async fn connections_to_the_upstream_are_paced() {

@@ -1,6 +1,6 @@
 //! A network that misbehaves: each scene has a network namespace to itself, with its own name server, in which packets are
-//! lost as the scene wants it. All of it is loopback traffic. Needs root, `unshare`, `ip` and `nft`; `tests/run` installs
-//! them and runs these tests.
+//! lost as the scene wants it. All of it is loopback traffic. Needs the right to make namespaces, `unshare`, `ip` and `nft`;
+//! `tests/run` installs them and runs these tests.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -47,6 +47,9 @@ fn on_stage(name: &str, scene: impl Future<Output = ()>) {
         std::fs::write(stage.join(file), text).unwrap();
     }
     let mut command = Command::new("unshare");
+    if !rustix::process::geteuid().is_root() {
+        command.arg("--map-root-user");
+    }
     command.args(["--net", "--mount", "--", "sh", "-euc", SET_UP, "sh"]);
     command.arg(&stage).arg(std::env::current_exe().unwrap()).arg(name).env(STAGE, &stage);
     let output = command.output().expect("`unshare` is there");
@@ -168,7 +171,7 @@ fn figure(what: &str, mut times: Vec<Duration>) {
 /// The address that is tried first begins to swallow packets while many log in. Each of them gets in, and once that has
 /// been noticed the address is not tried again.
 #[test]
-#[ignore = "needs root and network namespaces: run tests/run"]
+#[ignore = "needs network namespaces: run tests/run"]
 fn one_of_four_addresses_dies() {
     on_stage("one_of_four_addresses_dies", async {
         let four: Vec<_> = (1..=4).map(v4).collect();
@@ -218,7 +221,7 @@ async fn logins_at_once(world: &World, number: usize) -> Vec<Duration> {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces: run tests/run"]
+#[ignore = "needs network namespaces: run tests/run"]
 fn ipv6_swallows_packets() {
     on_stage("ipv6_swallows_packets", async {
         let _dns = Dns::start(NAME_SERVER.parse().unwrap(), Says::Addresses(vec![V6, v4(1)])).await;
@@ -235,7 +238,7 @@ fn ipv6_swallows_packets() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces: run tests/run"]
+#[ignore = "needs network namespaces: run tests/run"]
 fn the_resolver_is_silent() {
     on_stage("the_resolver_is_silent", async {
         let dns = Dns::start(NAME_SERVER.parse().unwrap(), Says::Nothing).await;
@@ -269,7 +272,7 @@ fn the_resolver_is_silent() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces: run tests/run"]
+#[ignore = "needs network namespaces: run tests/run"]
 fn the_resolver_errs_and_changes_its_mind() {
     on_stage("the_resolver_errs_and_changes_its_mind", async {
         let dns = Dns::start(NAME_SERVER.parse().unwrap(), SERVFAIL).await;
@@ -296,7 +299,7 @@ fn the_resolver_errs_and_changes_its_mind() {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces: run tests/run"]
+#[ignore = "needs network namespaces: run tests/run"]
 fn one_packet_in_twenty_is_lost() {
     on_stage("one_packet_in_twenty_is_lost", async {
         let world = Setup::default().start().await;
@@ -319,7 +322,7 @@ fn one_packet_in_twenty_is_lost() {
 
 /// A peer that vanishes without a word, while nobody says anything: the keep-alive notices, and the other side hears it.
 #[test]
-#[ignore = "needs root and network namespaces, and takes two minutes: run tests/run"]
+#[ignore = "needs network namespaces, and takes two minutes: run tests/run"]
 fn a_silent_peer_that_vanished_is_noticed() {
     on_stage("a_silent_peer_that_vanished_is_noticed", async {
         let addresses = Addresses::new(&[v4(2)]).await;
@@ -359,7 +362,7 @@ fn kept_alive(port: u16, local: bool) -> usize {
 }
 
 #[test]
-#[ignore = "needs root and network namespaces: run tests/run"]
+#[ignore = "needs network namespaces: run tests/run"]
 fn smtp_is_not_reached_by_another_name() {
     on_stage("smtp_is_not_reached_by_another_name", async {
         // A name server that lies: what it leads to cannot show the certificate, so no token gets there.
