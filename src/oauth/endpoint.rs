@@ -16,7 +16,6 @@ use zeroize::Zeroizing;
 use crate::config::{Config, ForwardProxy, ProxyAuthentication};
 use crate::oauth::grant::TokenRequest;
 use crate::oauth::response::ANSWER_OCTETS;
-use crate::tls::UntrustedIssuer;
 use crate::tls::client::UpstreamTrust;
 
 /// TCP (and CONNECT, through a proxy) must stand within this time.
@@ -176,11 +175,9 @@ fn setup(error: &(dyn Error + 'static)) -> TransportError {
 fn transport_error(error: reqwest::Error) -> TransportError {
     let error = error.without_url();
     let detail = chain(&error);
-    if let Some(refused) = certificate_refused(&error) {
-        let detail = UntrustedIssuer::of(refused).map_or(detail, |issuer| format!("it was {issuer}"));
-        return TransportError { fault: TransportFault::Certificate, detail };
-    }
-    let fault = if detail.contains("proxy authorization required") {
+    let fault = if certificate_refused(&error) {
+        TransportFault::Certificate
+    } else if detail.contains("proxy authorization required") {
         TransportFault::ProxyAuthentication
     } else if detail.contains("tunnel error: unsuccessful") {
         TransportFault::ProxyRefused
@@ -209,19 +206,19 @@ fn chain(error: &(dyn Error + 'static)) -> String {
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
 }
 
-fn certificate_refused(error: &reqwest::Error) -> Option<&rustls::Error> {
+fn certificate_refused(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
         // An I/O error hides what it carries from `source`.
         let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         let tls =
             inner.and_then(|e| e.downcast_ref::<rustls::Error>()).or_else(|| cause.downcast_ref::<rustls::Error>());
-        if let Some(refused @ rustls::Error::InvalidCertificate(_)) = tls {
-            return Some(refused);
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
         }
         source = inner.map(|e| e as &(dyn Error + 'static)).or_else(|| cause.source());
     }
-    None
+    false
 }
 
 /// A random GUID (RFC 9562 §5.4).

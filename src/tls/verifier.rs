@@ -3,6 +3,7 @@
 //! to find the certificate of a proxy that inspects TLS.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::WebPkiServerVerifier;
@@ -33,11 +34,18 @@ pub(super) struct Verifiers {
 }
 
 /// The chain ends at an authority that is not trusted. Travels inside [`CertificateError::Other`].
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("issued by `{issuer}`, which is not trusted")]
 pub struct UntrustedIssuer {
     /// The name of the authority (RFC 4514's form), escaped, cut at 200 octets.
     pub issuer: String,
+}
+
+/// The same as `Display`: it is this form that rustls shows of an error that it does not know.
+impl fmt::Debug for UntrustedIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
 }
 
 impl UntrustedIssuer {

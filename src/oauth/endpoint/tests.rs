@@ -158,7 +158,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
     server.trust = trusting_another();
     let error = exchange(&server).await.unwrap_err();
     assert_eq!(error.fault, TransportFault::Certificate, "{error}");
-    assert_eq!(error.detail, "it was issued by `CN=rcgen self signed cert`, which is not trusted");
+    assert!(error.detail.contains("issued by `CN=rcgen self signed cert`, which is not trusted"), "{error}");
     assert!(server.requests.try_recv().is_err());
 }
 
