@@ -152,9 +152,9 @@ impl App {
         }
 
         let server_name: Arc<str> = host_name().into();
-        let dialer = Dialer::new(Arc::clone(&config));
-        let opener = Opener::new(dialer, Arc::clone(&trust), &limits, Arc::clone(&server_name));
-        let endpoint: Arc<dyn TokenEndpoint> = Arc::new(HttpEndpoint::new(Arc::clone(&config), trust));
+        let dialer = Arc::new(Dialer::new(Arc::clone(&config), Arc::clone(&trust)));
+        let opener = Opener::new(Arc::clone(&dialer), Arc::clone(&trust), &limits, Arc::clone(&server_name));
+        let endpoint: Arc<dyn TokenEndpoint> = Arc::new(HttpEndpoint::new(dialer, trust, limits.token_request));
         let shared = Arc::new(Shared {
             gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, Clock::system()),
             opener,

@@ -1,6 +1,7 @@
 //! One shape for everything that can keep a login from succeeding: what happened, whose turn it is, what to do.
 
 use std::borrow::Cow;
+use std::error::Error;
 use std::fmt;
 
 use crate::proto::Refusal;
@@ -70,4 +71,20 @@ impl Actor {
             Self::Developers => "Gatepost's developers",
         }
     }
+}
+
+/// An error with its causes, joined by colons: at most 400 characters, without controls.
+pub fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        // Some errors repeat their cause in their own words.
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
 }

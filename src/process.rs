@@ -1,6 +1,8 @@
 //! The process as a whole: descriptors, core files, and the user it runs as.
 
-use crate::config::Limits;
+use std::io;
+
+use crate::config::{Config, Limits};
 
 /// Descriptors kept for the log, token requests, certificates and the like.
 const RESERVE: u64 = 64;
@@ -33,4 +35,38 @@ pub fn prepare(limits: &Limits) -> Vec<String> {
     #[cfg(not(unix))]
     let _unused_here = limits;
     notes
+}
+
+/// The variable by which MIT Kerberos learns of a client keytab, and that of the credential cache.
+#[cfg(all(unix, feature = "negotiate"))]
+const KEYTAB_VARIABLE: &str = "KRB5_CLIENT_KTNAME";
+#[cfg(all(unix, feature = "negotiate"))]
+const CACHE_VARIABLE: &str = "KRB5CCNAME";
+
+/// Sees to it that the Kerberos library finds `forward_proxy.keytab`. The library learns of it from the environment alone,
+/// and no program may change its environment while another thread could look at it; so this one begins again with another
+/// environment, under the same process id, and does not return. Tickets stay in memory unless a cache is named.
+///
+/// # Errors
+/// As the system reports them, when the program cannot be started again.
+pub fn hand_over_keytab(config: &Config) -> io::Result<()> {
+    #[cfg(all(unix, feature = "negotiate"))]
+    if let Some(proxy) = &config.forward_proxy
+        && let crate::config::ProxyAuthentication::Negotiate(credentials) = &proxy.authentication
+        && let Some(keytab) = &credentials.keytab
+    {
+        use std::os::unix::process::CommandExt as _;
+        let keytab = std::path::absolute(keytab)?;
+        if std::env::var_os(KEYTAB_VARIABLE).is_none_or(|named| named != keytab) {
+            let mut again = std::process::Command::new(std::env::current_exe()?);
+            again.args(std::env::args_os().skip(1)).env(KEYTAB_VARIABLE, keytab);
+            if std::env::var_os(CACHE_VARIABLE).is_none() {
+                again.env(CACHE_VARIABLE, "MEMORY:gatepost");
+            }
+            return Err(again.exec());
+        }
+    }
+    #[cfg(not(all(unix, feature = "negotiate")))]
+    let _unused_here = config;
+    Ok(())
 }

@@ -49,6 +49,10 @@ secret!(
     /// What the corporate forward proxy wants to hear.
     ProxyPassword
 );
+secret!(
+    /// The value of a `Proxy-Authorization` field: a scheme and its credentials (RFC 9110 §11.7.2).
+    ProxyAuthorization
+);
 
 #[cfg(test)]
 mod tests {

@@ -88,8 +88,8 @@ fn a_right_configuration_is_told_in_short() {
                 "upstream": "smtp.office365.com:587", "upstream_tls": "starttls",
             }],
             "accounts": {"password": 1, "client_credentials": 0},
-            "forward_proxy": "proxy:3128",
-            "notes": ["connections go through the forward proxy `proxy:3128`, because `HTTPS_PROXY` is set"],
+            "forward_proxy": ["http://proxy:3128"],
+            "notes": ["connections go through the forward proxy `http://proxy:3128`, because `HTTPS_PROXY` is set"],
         })
     );
 }

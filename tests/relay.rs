@@ -51,7 +51,7 @@ struct Rig<C, U> {
 async fn plain(limits: RelayLimits) -> Rig<TcpStream, TcpStream> {
     let (client, inner_client) = tcp_pair().await;
     let (inner_upstream, upstream) = tcp_pair().await;
-    let (a, b) = (Stream::Plain(inner_client).into_side(), Stream::Plain(inner_upstream).into_side());
+    let (a, b) = (Stream::Plain(inner_client.into()).into_side(), Stream::Plain(inner_upstream.into()).into_side());
     Rig { client, upstream, relay: tokio::spawn(relay(a, b, Vec::new(), Vec::new(), limits)) }
 }
 
@@ -66,8 +66,8 @@ async fn tls(
     let connector = tokio_rustls::TlsConnector::from(Arc::clone(&client));
     let acceptor = tokio_rustls::TlsAcceptor::from(Arc::clone(&server));
     let (a, b, outer_client, outer_upstream) = tokio::join!(
-        Stream::Plain(inner_client).accept_tls(server),
-        Stream::Plain(inner_upstream).connect_tls(client, name.clone()),
+        Stream::Plain(inner_client.into()).accept_tls(server),
+        Stream::Plain(inner_upstream.into()).connect_tls(client, name.clone()),
         connector.connect(name, outer_client),
         acceptor.accept(outer_upstream),
     );
@@ -146,7 +146,7 @@ async fn a_buffer_smaller_than_a_record_does_as_well() {
 async fn leftovers_go_first() {
     let (mut client, inner_client) = tcp_pair().await;
     let (inner_upstream, mut upstream) = tcp_pair().await;
-    let (a, b) = (Stream::Plain(inner_client).into_side(), Stream::Plain(inner_upstream).into_side());
+    let (a, b) = (Stream::Plain(inner_client.into()).into_side(), Stream::Plain(inner_upstream.into()).into_side());
     client.write_all(b"second").await.unwrap();
     upstream.write_all(b"zweitens").await.unwrap();
     let relay = tokio::spawn(relay(a, b, b"first ".to_vec(), b"erstens ".to_vec(), LIMITS));

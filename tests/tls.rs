@@ -64,7 +64,7 @@ impl Configs {
     async fn to_server(&self) -> (Stream, server::TlsStream<TcpStream>) {
         let (near, far) = tcp_pair().await;
         let (ours, theirs) = tokio::join!(
-            Stream::Plain(near).connect_tls(Arc::clone(&self.client), name()),
+            Stream::Plain(near.into()).connect_tls(Arc::clone(&self.client), name()),
             TlsAcceptor::from(Arc::clone(&self.server)).accept(far),
         );
         (ours.unwrap(), theirs.unwrap())
@@ -74,7 +74,7 @@ impl Configs {
     async fn to_client(&self) -> (Stream, client::TlsStream<TcpStream>) {
         let (near, far) = tcp_pair().await;
         let (ours, theirs) = tokio::join!(
-            Stream::Plain(near).accept_tls(Arc::clone(&self.server)),
+            Stream::Plain(near.into()).accept_tls(Arc::clone(&self.server)),
             TlsConnector::from(Arc::clone(&self.client)).connect(name(), far),
         );
         (ours.unwrap(), theirs.unwrap())
@@ -168,7 +168,7 @@ async fn tampered(change: impl Fn(&mut Vec<Vec<u8>>)) -> (Vec<u8>, std::io::Erro
     let (near, mut inner) = tcp_pair().await;
     let (mut outer, far) = tcp_pair().await;
     let accepting = tokio::spawn(TlsAcceptor::from(Arc::clone(&configs.server)).accept(far));
-    let connecting = tokio::spawn(Stream::Plain(near).connect_tls(Arc::clone(&configs.client), name()));
+    let connecting = tokio::spawn(Stream::Plain(near.into()).connect_tls(Arc::clone(&configs.client), name()));
     let both = async { (connecting.await.unwrap().unwrap(), accepting.await.unwrap().unwrap()) };
     let (mut ours, mut theirs) = tokio::select! {
         both = both => both,

@@ -1,12 +1,12 @@
-//! The answer of a forward proxy to CONNECT.
+//! The answers of a forward proxy to CONNECT.
 
-use gatepost::config::ProxyAuthentication;
-use gatepost::net::connect::{Connect, ConnectErrorKind, ConnectEvent};
-use gatepost::secret::ProxyPassword;
+use gatepost::net::connect::{AuthenticationError, Challenge, Connect, ConnectErrorKind, ConnectEvent, Scheme};
+use gatepost::secret::ProxyAuthorization;
 
 use super::recipe::{Recipe, Trace};
 
-/// Flags: 0 Basic authentication, 1 the proxy closes at the end.
+/// Flags: 0 Basic authentication, 1 the proxy closes at the end, 2 and 3 another scheme. The decisions are the
+/// authenticator's: whether it has an answer. Flights are connections.
 pub fn check(data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
         let whole = run(&recipe, false);
@@ -15,46 +15,71 @@ pub fn check(data: &[u8]) {
 }
 
 fn run(recipe: &Recipe<'_>, split: bool) -> Trace {
-    let authentication = if recipe.flag(0) {
-        ProxyAuthentication::Basic { username: "svc-mail".into(), password: ProxyPassword::new("s3cret".into()) }
-    } else {
-        ProxyAuthentication::None
+    let scheme = match (recipe.flag(3), recipe.flag(2), recipe.flag(0)) {
+        (true, true, _) => Some(Scheme::Negotiate),
+        (true, false, _) => Some(Scheme::Ntlm),
+        (false, true, _) => Some(Scheme::Digest),
+        (false, false, basic) => basic.then_some(Scheme::Basic),
     };
-    let mut machine = Connect::new("outlook.office365.com", 993, &authentication).expect("a host");
+    let mut machine = Connect::new("outlook.office365.com", 993, scheme).expect("a host");
     let mut trace = Trace::default();
-    trace.sent(machine.poll_output());
     let mut chunks = recipe.chunks(split);
-    let mut rest = recipe.body;
-    let mut event = None;
-    while event.is_none() && !rest.is_empty() {
-        let (chunk, behind) = chunks.cut(rest);
-        machine.handle_input(chunk);
-        rest = behind;
-        event = machine.poll_event();
-    }
-    if event.is_none() && recipe.flag(1) {
-        machine.handle_eof();
-        event = machine.poll_event();
-        assert!(event.is_some(), "a close that nobody is told of");
-    }
-    match event {
-        None => return trace,
-        Some(ConnectEvent::Tunnel { leftovers }) => {
-            trace.events.push("tunnel".into());
-            trace.leftovers = leftovers;
-            trace.leftovers.extend_from_slice(rest);
-            assert!(recipe.body.ends_with(&trace.leftovers), "octets behind the head were lost");
-            let head = &recipe.body[..recipe.body.len() - trace.leftovers.len()];
-            assert!(head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n"), "the head does not end here");
-        }
-        Some(ConnectEvent::Failed(error)) => {
-            for text in [error.to_string(), error.remedy().into_owned(), format!("{:?}", error.actor())] {
-                assert!(text.len() <= 1_024 && text.bytes().all(|octet| (0x20..0x7f).contains(&octet)), "{text:?}");
+    let mut flights = recipe.flights();
+    let mut rest = flights.next().unwrap_or_default();
+    let mut closes = recipe.flag(1);
+    let (mut asked, mut connections) = (0, 1);
+    loop {
+        trace.sent(machine.poll_output());
+        match machine.poll_event() {
+            Some(ConnectEvent::Challenge(challenge)) => {
+                trace.events.push(format!("{challenge:?}"));
+                let refuses = recipe.decisions & (1 << (asked % 8)) != 0;
+                asked += 1;
+                assert!(asked <= 6, "it asks for ever");
+                machine.handle_answer(match challenge {
+                    Challenge::Last(_) if refuses => Err(AuthenticationError::NotProven),
+                    Challenge::Continue(_) if refuses => Err(AuthenticationError::Refused),
+                    Challenge::Start if refuses => Ok(None),
+                    _ => Ok(Some(ProxyAuthorization::new(format!("Scheme answer-{asked}")))),
+                });
             }
-            if let ConnectErrorKind::Refused { status, schemes, .. } = &error.kind {
-                assert!(!(200..300).contains(status) && schemes.len() <= 8);
+            Some(ConnectEvent::Reconnect) => {
+                connections += 1;
+                assert!(connections <= 3, "it connects for ever");
+                trace.events.push("reconnect".into());
+                (rest, closes) = (flights.next().unwrap_or_default(), recipe.flag(1));
+                machine.handle_connected();
             }
-            trace.events.push(format!("{error:?} {}", error.permanent()));
+            Some(ConnectEvent::Tunnel { leftovers }) => {
+                trace.events.push("tunnel".into());
+                trace.leftovers = leftovers;
+                trace.leftovers.extend_from_slice(rest);
+                let flight = recipe.flights().find(|flight| flight.ends_with(&trace.leftovers));
+                let flight = flight.expect("octets behind the head were lost");
+                let head = &flight[..flight.len() - trace.leftovers.len()];
+                assert!(head.ends_with(b"\n\r\n") || head.ends_with(b"\n\n"), "the head does not end here");
+                break;
+            }
+            Some(ConnectEvent::Failed(error)) => {
+                for text in [error.to_string(), error.remedy().into_owned(), format!("{:?}", error.actor())] {
+                    assert!(text.len() <= 1_024 && text.bytes().all(|octet| (0x20..0x7f).contains(&octet)), "{text:?}");
+                }
+                if let ConnectErrorKind::Refused { status, schemes, .. } = &error.kind {
+                    assert!(!(200..300).contains(status) && schemes.len() <= 8);
+                }
+                trace.events.push(format!("{error:?} {}", error.permanent()));
+                break;
+            }
+            None if !rest.is_empty() => {
+                let (chunk, behind) = chunks.cut(rest);
+                machine.handle_input(chunk);
+                rest = behind;
+            }
+            None if closes => {
+                closes = false;
+                machine.handle_eof();
+            }
+            None => return trace,
         }
     }
     machine.handle_eof();

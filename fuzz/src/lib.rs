@@ -7,6 +7,7 @@ mod client;
 mod connect;
 pub mod recipe;
 mod sasl;
+mod socks;
 mod token_answer;
 mod upstream;
 
@@ -16,7 +17,7 @@ use gatepost::proto::Protocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 9] = [
+pub const TARGETS: [Target; 10] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -25,6 +26,7 @@ pub const TARGETS: [Target; 9] = [
     ("smtp_upstream", smtp_upstream),
     ("sasl", sasl),
     ("connect", connect),
+    ("socks", socks),
     ("token_answer", token_answer),
 ];
 
@@ -66,6 +68,11 @@ pub fn sasl(data: &[u8]) {
 /// A proxy's octets in answer to CONNECT.
 pub fn connect(data: &[u8]) {
     connect::check(data);
+}
+
+/// A SOCKS proxy's messages.
+pub fn socks(data: &[u8]) {
+    socks::check(data);
 }
 
 /// An answer of the token endpoint.

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::{CONFIGURATION, DONE, Settings};
 use crate::config::load::DEFAULT_FILE;
 use crate::config::problem::{Place, Problem};
-use crate::config::{Config, Grant, Listener, ListenerTls, ProxyAuthentication, UpstreamTls};
+use crate::config::{Config, ForwardProxy, Grant, Listener, ListenerTls, UpstreamTls};
+use crate::net::connect::Scheme;
 
 /// Checks the configuration; text goes to standard output when it is right, to standard error when it is wrong, JSON
 /// always to standard output. Gives the exit code.
@@ -63,6 +64,10 @@ fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
+fn proxies(proxy: &ForwardProxy) -> Vec<String> {
+    proxy.servers.iter().map(ToString::to_string).collect()
+}
+
 fn summary(file: &str, config: &Config) -> String {
     let mut text = format!("{file} is right\n\nlisteners\n");
     let width = config.listeners.iter().map(|listener| listener.name.len()).max().unwrap_or(0);
@@ -88,11 +93,8 @@ fn summary(file: &str, config: &Config) -> String {
     let _ = match &config.forward_proxy {
         None => writeln!(text, "  none"),
         Some(proxy) => {
-            let authentication = match proxy.authentication {
-                ProxyAuthentication::None => "none",
-                ProxyAuthentication::Basic { .. } => "basic",
-            };
-            writeln!(text, "  {}, authentication {authentication}", authority(&proxy.host, proxy.port))
+            let authentication = Scheme::of(&proxy.authentication).map_or("none", Scheme::key);
+            writeln!(text, "  {}, authentication {authentication}", proxies(proxy).join(", then "))
         }
     };
     if !config.notes.is_empty() {
@@ -124,7 +126,7 @@ fn as_json(config: &Config) -> Value {
         "ok": true,
         "listeners": listeners,
         "accounts": {"password": password, "client_credentials": client_credentials},
-        "forward_proxy": config.forward_proxy.as_ref().map(|proxy| authority(&proxy.host, proxy.port)),
+        "forward_proxy": config.forward_proxy.as_ref().map(proxies),
         "notes": config.notes,
     })
 }

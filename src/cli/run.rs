@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{FAILED, Settings, report};
 use crate::app::{App, Stop};
 use crate::config::ListenerTls;
-use crate::process::prepare;
+use crate::process::{hand_over_keytab, prepare};
 use crate::telemetry::log;
 
 /// Serves with the configuration of `settings`; the result is the exit code.
@@ -16,6 +16,10 @@ pub fn run(settings: &Settings) -> u8 {
         Ok(config) => config,
         Err(problems) => return report(&problems),
     };
+    if let Err(error) = hand_over_keytab(&config) {
+        eprintln!("gatepost: it cannot begin again with `forward_proxy.keytab` in its environment: {error}");
+        return FAILED;
+    }
     if let Err(error) = log::init(&config.log) {
         eprintln!("gatepost: the log cannot be started: {error}");
         return FAILED;

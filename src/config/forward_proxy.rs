@@ -3,11 +3,11 @@
 use std::net::Ipv4Addr;
 
 use ipnet::IpNet;
-use url::Url;
+use url::{Host, Url};
 
 use super::reader::{Context, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{ForwardProxy, NoProxy, ProxyAuthentication, secrets};
+use super::{Exempt, ForwardProxy, NoProxy, ProxyAuthentication, ProxyScheme, ProxyServer, proxy_authentication};
 use crate::config::problem::Place;
 use crate::secret::ProxyPassword;
 
@@ -22,11 +22,15 @@ pub(super) fn read(root: &Section<'_>) -> Option<ForwardProxy> {
         return None;
     }
     let section = node.section();
-    let address = match section.get("url") {
-        Some(node) => node.read(|text| {
+    let servers = match section.get("url") {
+        Some(node) if node.list_is_empty() => {
+            node.problem("the list is empty", "write at least one proxy, such as `http://proxy.corp.example:3128`");
+            None
+        }
+        Some(node) => node.read_each(|text| {
             let url = proxy_url(text)?;
             match url.username().is_empty() && url.password().is_none() {
-                true => host_and_port(&url),
+                true => server(&url),
                 false => wrong("the URL holds a user name or a password", "put them into `username` and `password`"),
             }
         }),
@@ -35,61 +39,38 @@ pub(super) fn read(root: &Section<'_>) -> Option<ForwardProxy> {
             None
         }
     };
-    let authentication = read_authentication(&section);
+    let authentication = proxy_authentication::read(&section);
     let no_proxy = section.get("no_proxy").map_or(Some(Vec::new()), |node| node.read_each(no_proxy_entry));
     section.finish();
 
-    let (host, port) = address?;
-    Some(ForwardProxy { host, port, authentication: authentication?, no_proxy: collect(no_proxy?) })
+    let (servers, authentication) = (servers?, authentication?);
+    if servers.iter().any(|server| server.scheme == ProxyScheme::Socks5h)
+        && let Err(wrong) = fits_socks(&authentication)
+    {
+        section.problem(wrong.reason, wrong.hint);
+        return None;
+    }
+    Some(ForwardProxy { servers, authentication, no_proxy: collect(no_proxy?) })
 }
 
-fn read_authentication(section: &Section<'_>) -> Option<ProxyAuthentication> {
-    let basic = match section.get("authentication") {
-        None => Some(false),
-        Some(node) => node.read(|text| match text {
-            "ntlm" | "negotiate" => wrong(
-                format!("the authentication `{text}` is not available in this version"),
-                "write `none` or `basic`, or ask for an exception at the proxy",
-            ),
-            _ => value::choice(text, &[("none", false), ("basic", true)]),
-        }),
+/// RFC 1929 §2: user name and password have 1 to 255 octets each; nothing else is there.
+fn fits_socks(authentication: &ProxyAuthentication) -> Result<(), Wrong> {
+    if matches!(authentication, ProxyAuthentication::None) {
+        return Ok(());
+    }
+    let ProxyAuthentication::Basic { username, password } = authentication else {
+        return wrong(
+            "a SOCKS proxy takes a user name and a password, or nothing",
+            "write `authentication: basic` or `authentication: none`",
+        );
     };
-    let username = section.get("username");
-    let password = section.get("password");
-    match basic? {
-        false => {
-            if let Some(given) = username.or(password) {
-                given.problem(
-                    "this is given, but `authentication` is `none`",
-                    "write `authentication: basic`, or remove the key",
-                );
-                return None;
-            }
-            Some(ProxyAuthentication::None)
-        }
-        true => {
-            for (key, given) in [("username", &username), ("password", &password)] {
-                if given.is_none() {
-                    section.missing(
-                        key,
-                        ", which `authentication: basic` needs",
-                        "add it, or write `authentication: none`",
-                    );
-                }
-            }
-            let username = username.map(|node| node.read(proxy_user));
-            let password = password.map(|node| secrets::read(&node));
-            Some(ProxyAuthentication::Basic { username: username??, password: ProxyPassword::new(password??) })
-        }
+    match [username, password.expose()].iter().all(|text| (1..=255).contains(&text.len())) {
+        true => Ok(()),
+        false => wrong(
+            "user name or password is empty or over 255 octets, which SOCKS cannot carry",
+            "have the proxy's administrator give others",
+        ),
     }
-}
-
-/// RFC 7617 §2: the first colon ends the user name.
-fn proxy_user(text: &str) -> Result<String, Wrong> {
-    if text.contains(':') || text.chars().any(char::is_control) {
-        return wrong("the user name holds a colon or a control character", "Basic authentication cannot carry it");
-    }
-    Ok(text.to_owned())
 }
 
 fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
@@ -101,8 +82,14 @@ fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
     };
     let text = text.trim();
     let with_scheme = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-    let address = proxy_url(&with_scheme).and_then(|url| Ok((host_and_port(&url)?, authentication_of(&url)?)));
-    let ((host, port), authentication) = address.map_err(|wrong| report(name, wrong)).ok()?;
+    let read = proxy_url(&with_scheme).and_then(|url| {
+        let (server, authentication) = (server(&url)?, authentication_of(&url)?);
+        if server.scheme == ProxyScheme::Socks5h {
+            fits_socks(&authentication)?;
+        }
+        Ok((server, authentication))
+    });
+    let (server, authentication) = read.map_err(|wrong| report(name, wrong)).ok()?;
 
     let mut no_proxy = NoProxy::default();
     if let Some((name, list)) = ["no_proxy", "NO_PROXY"].iter().find_map(|name| Some((*name, variable(name)?))) {
@@ -113,23 +100,27 @@ fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
         }
     }
     let no_proxy = no_proxy.with_loopback();
-    context.note(format!("connections go through the forward proxy `{host}:{port}`, because `{name}` is set"));
-    Some(ForwardProxy { host, port, authentication, no_proxy })
+    context.note(format!("connections go through the forward proxy `{server}`, because `{name}` is set"));
+    Some(ForwardProxy { servers: vec![server], authentication, no_proxy })
 }
 
 fn proxy_url(text: &str) -> Result<Url, Wrong> {
-    let hint = "write `http://` with host and port, such as `http://proxy.corp.example:3128`";
+    let hint =
+        "write `http://`, `https://` or `socks5h://` with host and port, such as `http://proxy.corp.example:3128`";
     // The text is not repeated: it may hold a password.
     let Ok(url) = Url::parse(text) else { return wrong("the proxy's address is not a URL", hint) };
     match url.scheme() {
-        "http" => {}
-        "https" | "socks5" | "socks5h" | "socks4" | "socks4a" | "socks" => {
+        "http" | "https" | "socks5h" => {}
+        "socks5" | "socks" => {
             return wrong(
-                format!("a proxy that is reached by `{}://` is not available in this version", url.scheme()),
-                "name a proxy that is reached by `http://`",
+                format!("`{}://` would resolve names here, before the proxy is asked", url.scheme()),
+                "write `socks5h://`: the proxy resolves the names",
             );
         }
-        _ => return wrong("the proxy's address is not an `http://` URL", hint),
+        "socks4" | "socks4a" => {
+            return wrong("SOCKS version 4 is not spoken", "name a proxy that speaks SOCKS version 5, by `socks5h://`");
+        }
+        _ => return wrong("the proxy's address has another scheme than `http`, `https` and `socks5h`", hint),
     }
     if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
         return wrong("the proxy's address holds more than host and port", hint);
@@ -137,12 +128,20 @@ fn proxy_url(text: &str) -> Result<Url, Wrong> {
     Ok(url)
 }
 
-fn host_and_port(url: &Url) -> Result<(String, u16), Wrong> {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    match url.port_or_known_default() {
-        Some(port) if port != 0 && !host.is_empty() => Ok((host.to_owned(), port)),
-        _ => wrong("the proxy's address has no host or no port", "write `http://proxy.corp.example:3128`"),
+fn server(url: &Url) -> Result<ProxyServer, Wrong> {
+    let (scheme, default) = match url.scheme() {
+        "https" => (ProxyScheme::Https, 443),
+        // RFC 1928 §3.
+        "socks5h" => (ProxyScheme::Socks5h, 1080),
+        _ => (ProxyScheme::Http, 80),
+    };
+    // Of a scheme that the URL standard does not know, the host is left as it was written.
+    let host = url.host_str().and_then(|host| Host::parse(host).ok()).map(|host| host.to_string());
+    let (host, port) = (host.unwrap_or_default(), url.port().unwrap_or(default));
+    if host.is_empty() || port == 0 {
+        return wrong("the proxy's address has no host or no port", "write `http://proxy.corp.example:3128`");
     }
+    Ok(ProxyServer { scheme, host: host.trim_matches(['[', ']']).to_owned(), port })
 }
 
 fn authentication_of(url: &Url) -> Result<ProxyAuthentication, Wrong> {
@@ -153,7 +152,7 @@ fn authentication_of(url: &Url) -> Result<ProxyAuthentication, Wrong> {
         Some(text) if !text.chars().any(char::is_control) => Ok(text),
         _ => wrong("the user name or password in the URL is not text", "encode it by percent signs, as UTF-8"),
     };
-    let username = proxy_user(&decoded(url.username())?)?;
+    let username = proxy_authentication::basic_user(&decoded(url.username())?)?;
     let password = ProxyPassword::new(decoded(url.password().unwrap_or_default())?);
     Ok(ProxyAuthentication::Basic { username, password })
 }
@@ -178,26 +177,39 @@ fn percent_decode(text: &str) -> Option<String> {
 
 enum Entry {
     All,
-    Network(IpNet),
-    Domain(String),
+    Network(Exempt<IpNet>),
+    Domain(Exempt<String>),
 }
 
-/// A network, an address, a domain (with or without a leading `.` or `*.`), or `*`.
+/// A network, an address, a domain (with or without a leading `.` or `*.`), each with or without a port, or `*`.
 fn no_proxy_entry(text: &str) -> Result<Entry, Wrong> {
     if text == "*" {
         return Ok(Entry::All);
     }
+    let (text, port) = match text.rsplit_once(':') {
+        // A colon within an address does not begin a port.
+        Some((before, port)) if !before.contains(':') || before.ends_with(']') => match port.parse::<u16>() {
+            Ok(port) if port != 0 => (before, Some(port)),
+            _ => {
+                return wrong(
+                    format!("{} has no port from 1 to 65535 behind its colon", quoted(text)),
+                    "write `host:port`, or the host alone for every port",
+                );
+            }
+        },
+        _ => (text, None),
+    };
     if let Ok(network) = value::network(text.trim_matches(['[', ']'])) {
-        return Ok(Entry::Network(network));
+        return Ok(Entry::Network(Exempt { what: network, port }));
     }
     if text.parse::<IpNet>().is_ok() || text.split('/').next().is_some_and(|host| host.parse::<Ipv4Addr>().is_ok()) {
-        return value::network(text).map(Entry::Network);
+        return value::network(text).map(|what| Entry::Network(Exempt { what, port }));
     }
     let domain = text.strip_prefix("*.").or_else(|| text.strip_prefix('.')).unwrap_or(text);
-    value::host_name(domain).map(Entry::Domain).or_else(|_| {
+    value::host_name(domain).map(|what| Entry::Domain(Exempt { what, port })).or_else(|_| {
         wrong(
             format!("{} is neither a network nor a domain", quoted(text)),
-            "write entries such as `10.0.0.0/8`, `.corp.example`, or `*` for everything",
+            "write entries such as `10.0.0.0/8`, `.corp.example`, `mail.corp.example:25`, or `*` for everything",
         )
     })
 }

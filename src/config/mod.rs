@@ -4,6 +4,7 @@
 //! [`Config`] and collects every [`problem::Problem`] on the way. A value of these types needs no further check.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,6 +26,7 @@ mod listeners;
 pub mod load;
 mod no_proxy;
 pub mod problem;
+mod proxy_authentication;
 mod raw;
 mod reader;
 mod render;
@@ -241,14 +243,55 @@ pub enum Cloud {
 /// The corporate proxy.
 #[derive(Debug)]
 pub struct ForwardProxy {
-    /// Host name or address.
-    pub host: String,
-    /// TCP port.
-    pub port: u16,
-    /// What it wants.
+    /// At least one; tried in this order.
+    pub servers: Vec<ProxyServer>,
+    /// What they want. Nobody else is shown it.
     pub authentication: ProxyAuthentication,
     /// Destinations that are reached straight.
     pub no_proxy: NoProxy,
+}
+
+/// Where a proxy listens. `Display` gives its URL.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct ProxyServer {
+    /// How it is spoken to.
+    pub scheme: ProxyScheme,
+    /// Host name or address, without brackets.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+}
+
+impl fmt::Display for ProxyServer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { scheme, host, port } = self;
+        match host.contains(':') {
+            true => write!(f, "{}://[{host}]:{port}", scheme.name()),
+            false => write!(f, "{}://{host}:{port}", scheme.name()),
+        }
+    }
+}
+
+/// How a proxy is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProxyScheme {
+    /// CONNECT (RFC 9110 §9.3.6).
+    Http,
+    /// The same within TLS, for which the proxy's certificate must carry its name.
+    Https,
+    /// SOCKS version 5 (RFC 1928); the proxy resolves names.
+    Socks5h,
+}
+
+impl ProxyScheme {
+    /// As in a URL.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+            Self::Socks5h => "socks5h",
+        }
+    }
 }
 
 /// How Gatepost shows itself to the proxy.
@@ -263,6 +306,41 @@ pub enum ProxyAuthentication {
         /// Its password.
         password: ProxyPassword,
     },
+    /// RFC 7616.
+    Digest {
+        /// Any text without controls.
+        username: String,
+        /// Its password.
+        password: ProxyPassword,
+    },
+    /// MS-NLMP; NTLMv2 only.
+    Ntlm(NtlmCredentials),
+    /// RFC 4559 with Kerberos.
+    #[cfg(feature = "negotiate")]
+    Negotiate(Arc<NegotiateCredentials>),
+}
+
+/// Whoever signs in to the proxy by NTLM.
+#[derive(Debug)]
+pub struct NtlmCredentials {
+    /// Without the domain; or a user principal name (`user@domain`), and then the domain is empty.
+    pub username: String,
+    /// NetBIOS or DNS name; may be empty.
+    pub domain: String,
+    /// Its password.
+    pub password: ProxyPassword,
+}
+
+/// Whose Kerberos ticket the proxy is shown, and as whom the proxy must be known to the KDC.
+#[cfg(feature = "negotiate")]
+#[derive(Debug)]
+pub struct NegotiateCredentials {
+    /// `service/host`, with `@REALM` if need be, or `service@host`; by default `HTTP` at the proxy's host.
+    pub service_name: Option<String>,
+    /// `user` or `user@REALM`; by default that of the credential cache, or the first one of the keytab.
+    pub username: Option<String>,
+    /// Renews the ticket. Without it the credential cache must hold one.
+    pub keytab: Option<PathBuf>,
 }
 
 /// Destinations that are reached without the proxy, besides link-local ones.
@@ -271,9 +349,18 @@ pub struct NoProxy {
     /// `*`: all of them.
     pub all: bool,
     /// Networks, for destinations given as addresses.
-    pub networks: Vec<IpNet>,
+    pub networks: Vec<Exempt<IpNet>>,
     /// Names, folded, without a leading dot: the name itself and everything below it.
-    pub domains: Vec<String>,
+    pub domains: Vec<Exempt<String>>,
+}
+
+/// An entry of [`NoProxy`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exempt<T> {
+    /// Network or name.
+    pub what: T,
+    /// With this port only.
+    pub port: Option<u16>,
 }
 
 /// Whom to trust upstream. Verification itself has no switch.

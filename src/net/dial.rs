@@ -1,4 +1,4 @@
-//! Connecting to an upstream: straight with Happy Eyeballs (RFC 8305), or through the forward proxy.
+//! Connecting to an upstream: straight with Happy Eyeballs (RFC 8305), or through a forward proxy ([`super::via`]).
 //!
 //! The system's resolver gives both families together, so there is no head start for the one whose answer comes first
 //! (RFC 8305 §3). Addresses that were dead lately are tried last.
@@ -8,18 +8,20 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout, timeout_at};
-use zeroize::Zeroizing;
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::addresses::DeadAddresses;
-use super::connect::{Connect, ConnectError, ConnectEvent};
+use super::connect::ConnectError;
 use super::listen;
 use super::resolve::Resolver;
+use super::socket::Socket;
+use super::socks::SocksError;
+use super::via::Gateways;
 use crate::clock::Clock;
-use crate::config::{Config, ForwardProxy};
+use crate::config::{Config, ProxyServer};
+use crate::tls::client::{TrustError, UpstreamTrust};
 
 /// The next address is tried so long after the one before, if that one has not answered (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
@@ -30,6 +32,7 @@ const ADDRESSES: usize = 6;
 /// Opens connections, and remembers what it learns about names and addresses.
 pub struct Dialer {
     config: Arc<Config>,
+    gateways: Gateways,
     resolver: Resolver,
     dead: DeadAddresses,
 }
@@ -37,7 +40,7 @@ pub struct Dialer {
 /// A connection to an upstream, before TLS.
 pub struct Dialed {
     /// Connected and tuned.
-    pub socket: TcpStream,
+    pub socket: Socket,
     /// What arrived behind the proxy's reply: the beginning of what the upstream says.
     pub early: Vec<u8>,
     /// The moment by which TCP and TLS together must be up.
@@ -68,21 +71,35 @@ pub enum DialError {
         source: io::Error,
     },
     /// The forward proxy cannot be reached.
-    #[error("connect to the forward proxy `{host}:{port}`")]
+    #[error("connect to the forward proxy `{proxy}`")]
     ProxyUnreachable {
-        /// Its name.
-        host: String,
-        /// Its port.
-        port: u16,
+        /// Which.
+        proxy: ProxyServer,
         /// Why.
         source: Box<DialError>,
+    },
+    /// The roots that would verify the proxy's certificate cannot be read.
+    #[error("read the trusted certificates for the forward proxy")]
+    ProxyTrust(#[source] TrustError),
+    /// TLS with the forward proxy could not be set up.
+    #[error("set up TLS with the forward proxy `{proxy}`")]
+    ProxyTls {
+        /// Which.
+        proxy: ProxyServer,
+        /// With the [`rustls::Error`] inside, when TLS refused something.
+        source: io::Error,
     },
     /// The forward proxy was reached, and would not or could not connect.
     #[error(transparent)]
     Proxy(ConnectError),
-    /// The connection to the forward proxy broke during CONNECT, or it did not answer in time.
-    #[error("wait for the forward proxy's answer for `{target}`")]
+    /// The same of a SOCKS proxy.
+    #[error(transparent)]
+    Socks(SocksError),
+    /// The connection to the forward proxy broke before the tunnel stood, or it did not answer in time.
+    #[error("wait for the answer of the forward proxy `{proxy}` for `{target}`")]
     ProxyBroke {
+        /// Which.
+        proxy: ProxyServer,
         /// Host and port that were asked for.
         target: String,
         /// How.
@@ -91,10 +108,12 @@ pub enum DialError {
 }
 
 impl Dialer {
-    /// A dialer for all upstreams; uses the configuration's forward proxy and deadlines.
-    pub fn new(config: Arc<Config>) -> Self {
+    /// A dialer for mail and HTTP alike; uses the configuration's forward proxy and deadlines. `trust` verifies proxies
+    /// that are reached by TLS.
+    pub fn new(config: Arc<Config>, trust: Arc<UpstreamTrust>) -> Self {
         let clock = Clock::system();
-        Self { config, resolver: Resolver::system(clock.clone()), dead: DeadAddresses::new(clock) }
+        let (resolver, dead) = (Resolver::system(clock.clone()), DeadAddresses::new(clock));
+        Self { config, gateways: Gateways::new(trust), resolver, dead }
     }
 
     /// The network may have changed, as after a suspend: names are looked up anew, and no address counts as dead.
@@ -103,28 +122,31 @@ impl Dialer {
         self.dead.forget();
     }
 
-    /// Connects to `host:port`, through the forward proxy unless `no_proxy` covers the host. A proxy resolves the name
-    /// itself, since names of the Internet may be unknown inside.
+    /// Connects to `host:port` within the configured time or `most`, whichever is less, through the forward proxy unless
+    /// `no_proxy` covers it. A proxy resolves the name itself, since names of the Internet may be unknown inside.
     ///
     /// # Errors
     /// See [`DialError`].
-    pub async fn dial(&self, host: &str, port: u16) -> Result<Dialed, DialError> {
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the connection.
+    pub async fn dial(&self, host: &str, port: u16, most: Duration) -> Result<Dialed, DialError> {
         let (now, limits) = (Instant::now(), &self.config.limits);
         match &self.config.forward_proxy {
-            Some(proxy) if !proxy.no_proxy.covers(host) => {
-                let deadline = now + limits.connect_via_proxy;
-                let (socket, early) = self.through(proxy, host, port, deadline).await?;
+            Some(proxy) if !proxy.no_proxy.covers(host, port) => {
+                let deadline = now + limits.connect_via_proxy.min(most);
+                let (socket, early) = self.through(&self.gateways, proxy, host, port, deadline).await?;
                 Ok(Dialed { socket, early, deadline })
             }
             _ => {
-                let deadline = now + limits.connect;
-                let socket = self.straight(host, port, deadline).await?;
+                let deadline = now + limits.connect.min(most);
+                let socket = self.straight(host, port, deadline).await?.into();
                 Ok(Dialed { socket, early: Vec::new(), deadline })
             }
         }
     }
 
-    async fn straight(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
+    pub(super) async fn straight(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
         let in_time = deadline.min(Instant::now() + self.config.limits.resolve);
         let found = self.resolver.resolve(host, port, in_time).await;
         let found = found.map_err(|source| DialError::Resolve { host: host.to_owned(), source })?;
@@ -180,42 +202,6 @@ impl Dialer {
                 }
             }
         }
-    }
-
-    async fn through(
-        &self,
-        proxy: &ForwardProxy,
-        host: &str,
-        port: u16,
-        deadline: Instant,
-    ) -> Result<(TcpStream, Vec<u8>), DialError> {
-        let mut socket = self.straight(&proxy.host, proxy.port, deadline).await.map_err(|source| {
-            DialError::ProxyUnreachable { host: proxy.host.clone(), port: proxy.port, source: Box::new(source) }
-        })?;
-        let target = || format!("{host}:{port}");
-        let handshake = async {
-            let broke = |source| DialError::ProxyBroke { target: target(), source };
-            let mut machine = Connect::new(host, port, &proxy.authentication).map_err(DialError::Proxy)?;
-            let mut buffer = [0; 2_048];
-            loop {
-                if let Some(request) = machine.poll_output() {
-                    socket.write_all(&Zeroizing::new(request)).await.map_err(broke)?;
-                }
-                match socket.read(&mut buffer).await.map_err(broke)? {
-                    0 => machine.handle_eof(),
-                    read => machine.handle_input(&buffer[..read]),
-                }
-                match machine.poll_event() {
-                    Some(ConnectEvent::Tunnel { leftovers }) => return Ok(leftovers),
-                    Some(ConnectEvent::Failed(error)) => return Err(DialError::Proxy(error)),
-                    None => {}
-                }
-            }
-        };
-        let answer = timeout_at(deadline, handshake).await;
-        let leftovers =
-            answer.unwrap_or_else(|_| Err(DialError::ProxyBroke { target: target(), source: timed_out() }))?;
-        Ok((socket, leftovers))
     }
 }
 
@@ -285,7 +271,7 @@ fn blames_address(error: &io::Error) -> bool {
     )
 }
 
-fn timed_out() -> io::Error {
+pub(super) fn timed_out() -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
 }
 
@@ -305,15 +291,17 @@ mod tests {
     }
 
     fn dialer() -> Dialer {
-        Dialer::new(Arc::new(Config {
+        let trust = crate::config::Trust { system_roots: true, additional_ca: None, destinations: Vec::new() };
+        let config = Config {
             listeners: Vec::new(),
             accounts: crate::config::Accounts::default(),
             forward_proxy: None,
-            trust: crate::config::Trust { system_roots: true, additional_ca: None, destinations: Vec::new() },
+            trust: trust.clone(),
             limits: crate::config::Limits::default(),
             log: crate::config::Log { format: crate::config::LogFormat::Text, level: tracing::Level::INFO },
             notes: Vec::new(),
-        }))
+        };
+        Dialer::new(Arc::new(config), Arc::new(UpstreamTrust::new(trust)))
     }
 
     #[tokio::test]

@@ -7,8 +7,8 @@ use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedStatus};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::socket::Socket;
 use crate::tls::session::Session;
 
 /// Room for a read; a certificate chain comes in one or two.
@@ -93,7 +93,7 @@ enum Step {
 /// # Errors
 /// The connection broke or ended (`UnexpectedEof`), or rustls refused what the peer sent (`InvalidData`, with the
 /// [`rustls::Error`] inside; the peer was told).
-pub(super) async fn handshake(socket: &mut TcpStream, mut tls: impl Handshake) -> io::Result<Established> {
+pub(super) async fn handshake(socket: &mut Socket, mut tls: impl Handshake) -> io::Result<Established> {
     let (mut incoming, mut outgoing, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     let failure = loop {
         let status = tls.process(&mut incoming);
@@ -124,14 +124,14 @@ pub(super) async fn handshake(socket: &mut TcpStream, mut tls: impl Handshake) -
         }
         if !tls.is_handshaking() && !tls.wants_write() {
             // Before more records are looked at: what follows belongs to the session.
-            socket.write_all(&outgoing).await?;
+            send(socket, &outgoing).await?;
             // Usually empty, and kept as long as the connection.
             incoming.shrink_to_fit();
             return Ok(Established { session: tls.into_session().map_err(refused)?, wire: incoming, plain });
         }
         match step {
             Step::Write => {
-                socket.write_all(&outgoing).await?;
+                send(socket, &outgoing).await?;
                 outgoing.clear();
             }
             Step::Read if incoming.len() >= MOST_OCTETS => {
@@ -155,8 +155,13 @@ pub(super) async fn handshake(socket: &mut TcpStream, mut tls: impl Handshake) -
         encode(&mut record, &mut outgoing)?;
     }
     // The peer may be gone; what failed before says more.
-    let _gone = socket.write_all(&outgoing).await;
+    let _gone = send(socket, &outgoing).await;
     Err(failure)
+}
+
+async fn send(socket: &mut Socket, octets: &[u8]) -> io::Result<()> {
+    socket.write_all(octets).await?;
+    socket.flush().await
 }
 
 fn encode<Data>(record: &mut EncodeTlsData<'_, Data>, outgoing: &mut Vec<u8>) -> io::Result<()> {

@@ -8,15 +8,15 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 
 use super::lease::{Buffer, Chunk};
+use super::socket::Socket;
 use crate::tls::record::first_record;
 use crate::tls::session::Session;
 
 /// A connection after its login.
 pub struct Side {
-    socket: TcpStream,
+    socket: Socket,
     tls: Option<Box<Tls>>,
     /// Octets that the socket has taken.
     sent: u64,
@@ -37,12 +37,12 @@ struct Tls {
 
 impl Side {
     /// A connection without TLS.
-    pub fn plain(socket: TcpStream) -> Self {
+    pub fn plain(socket: Socket) -> Self {
         Self { socket, tls: None, sent: 0 }
     }
 
     /// A connection with TLS; `wire` was received and not opened, `plain` was opened and not used, `sealed` was not sent.
-    pub fn tls(socket: TcpStream, session: Session, wire: Vec<u8>, plain: Vec<u8>, sealed: Vec<u8>) -> Self {
+    pub fn tls(socket: Socket, session: Session, wire: Vec<u8>, plain: Vec<u8>, sealed: Vec<u8>) -> Self {
         let tls = Tls { session, wire, plain, sealed: Chunk::own(sealed), broke: None };
         Self { socket, tls: Some(Box::new(tls)), sent: 0 }
     }
@@ -135,10 +135,17 @@ impl Side {
 
     /// True when nothing handed over waits in here any more.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
-        let Some(mut tls) = self.tls.take() else { return Ok(true) };
-        let flushed = self.flush_tls(cx, &mut tls);
-        self.tls = Some(tls);
-        flushed
+        if let Some(mut tls) = self.tls.take() {
+            let flushed = self.flush_tls(cx, &mut tls);
+            self.tls = Some(tls);
+            if !flushed? {
+                return Ok(false);
+            }
+        }
+        match Pin::new(&mut self.socket).poll_flush(cx) {
+            Poll::Ready(flushed) => flushed.map(|()| true),
+            Poll::Pending => Ok(false),
+        }
     }
 
     fn flush_tls(&mut self, cx: &mut Context<'_>, tls: &mut Tls) -> io::Result<bool> {
@@ -180,8 +187,7 @@ impl Side {
 
     /// Makes dropping the socket look like a broken connection (RST), not like a clean end.
     pub(super) fn abort(&mut self) {
-        // Failing here means that the socket is gone already.
-        let _gone = socket2::SockRef::from(&self.socket).set_linger(Some(std::time::Duration::ZERO));
+        self.socket.abort();
     }
 
     /// How much the socket took; `None` when it takes nothing for now.
@@ -223,7 +229,7 @@ impl Tls {
     }
 }
 
-fn poll_read(socket: &mut TcpStream, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
+fn poll_read(socket: &mut Socket, cx: &mut Context<'_>, into: &mut [u8]) -> Poll<io::Result<usize>> {
     let mut buffer = ReadBuf::new(into);
     ready!(Pin::new(socket).poll_read(cx, &mut buffer))?;
     Poll::Ready(Ok(buffer.filled().len()))

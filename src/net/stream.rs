@@ -8,10 +8,10 @@ use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::handshake::{Established, Handshake, handshake};
 use super::side::{Side, cut_off, invalid};
+use super::socket::Socket;
 use crate::tls::MOST_OVERHEAD;
 use crate::tls::record::{MOST_PLAIN, first_record};
 use crate::tls::session::Session;
@@ -22,14 +22,14 @@ const READ_OCTETS: usize = 4 * 1024;
 /// A connection during its login.
 pub enum Stream {
     /// Without TLS.
-    Plain(TcpStream),
+    Plain(Socket),
     /// With TLS, in either role.
     Tls(Box<TlsStream>),
 }
 
 /// A connection with TLS.
 pub struct TlsStream {
-    socket: TcpStream,
+    socket: Socket,
     session: Session,
     /// Received, not opened.
     wire: Vec<u8>,
@@ -60,7 +60,10 @@ impl Stream {
     /// The connection broke, or TLS failed.
     pub async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         match self {
-            Self::Plain(socket) => socket.write_all(bytes).await,
+            Self::Plain(socket) => {
+                socket.write_all(bytes).await?;
+                socket.flush().await
+            }
             Self::Tls(stream) => stream.write(bytes).await,
         }
     }
@@ -163,7 +166,7 @@ impl TlsStream {
             let written = self.socket.write(&self.sealed).await?;
             self.sealed.drain(..written);
         }
-        Ok(())
+        self.socket.flush().await
     }
 
     async fn end(&mut self) -> io::Result<()> {

@@ -1,4 +1,4 @@
-//! The one HTTP client: posts a form to a token endpoint, straight or through the corporate proxy.
+//! Posts a form to a token endpoint, straight or through the corporate proxy.
 
 use std::error::Error;
 use std::future::Future;
@@ -8,18 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_lc_rs::rand;
-use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Client, Proxy, Url};
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response};
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, ForwardProxy, ProxyAuthentication};
+use crate::failure::chain;
+use crate::net::connect::ConnectErrorKind;
+use crate::net::dial::{DialError, Dialer};
+use crate::net::http::{self, Client, ConnectorError};
+use crate::net::socks::SocksErrorKind;
 use crate::oauth::grant::TokenRequest;
 use crate::oauth::response::ANSWER_OCTETS;
 use crate::tls::client::UpstreamTrust;
-
-/// TCP (and CONNECT, through a proxy) must stand within this time.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// An answer of whatever answered.
 #[derive(Debug)]
@@ -74,92 +78,67 @@ pub trait TokenEndpoint: Send + Sync {
 
 /// The network. The client inside is made at its first use, because a start should not wait for it.
 pub struct HttpEndpoint {
-    config: Arc<Config>,
+    dialer: Arc<Dialer>,
     trust: Arc<UpstreamTrust>,
+    request: Duration,
     client: OnceCell<Client>,
 }
 
 impl HttpEndpoint {
-    /// Requests go through `config.forward_proxy`, if there is one; `trust` verifies whoever answers, as it does for mail.
-    pub fn new(config: Arc<Config>, trust: Arc<UpstreamTrust>) -> Self {
-        Self { config, trust, client: OnceCell::new() }
+    /// Requests go over connections of `dialer`; `trust` verifies whoever answers, as it does for mail. `request` bounds each
+    /// of them; half of it is for the connection.
+    pub fn new(dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, request: Duration) -> Self {
+        Self { dialer, trust, request, client: OnceCell::new() }
     }
 
     async fn client(&self) -> Result<&Client, TransportError> {
         self.client
             .get_or_try_init(|| async {
                 let tls = self.trust.client_config().await.map_err(|error| setup(&error))?;
-                self.build(tls)
+                Ok(http::client(Arc::clone(&self.dialer), tls, self.request / 2))
             })
             .await
-    }
-
-    fn build(&self, tls: rustls::ClientConfig) -> Result<Client, TransportError> {
-        let mut builder = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .http1_only()
-            .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .referer(false)
-            .user_agent(concat!("gatepost/", env!("CARGO_PKG_VERSION")))
-            .connect_timeout(CONNECT)
-            .timeout(self.config.limits.token_request)
-            .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(4)
-            // The environment was looked at when the configuration was read.
-            .no_proxy();
-        if let Some(proxy) = &self.config.forward_proxy {
-            builder = builder.proxy(self.proxy(proxy).map_err(|error| setup(&error))?);
-        }
-        builder.build().map_err(|error| setup(&error))
-    }
-
-    fn proxy(&self, proxy: &ForwardProxy) -> Result<Proxy, reqwest::Error> {
-        let host = if proxy.host.contains(':') { format!("[{}]", proxy.host) } else { proxy.host.clone() };
-        let address = format!("http://{host}:{}", proxy.port);
-        // Only to hear about a bad address now rather than at every request.
-        Proxy::https(&address)?;
-        let no_proxy = proxy.no_proxy.clone();
-        let via = Proxy::custom(move |url: &Url| {
-            let straight = url.host_str().is_some_and(|host| no_proxy.covers(host));
-            (!straight).then(|| address.clone())
-        });
-        Ok(match &proxy.authentication {
-            ProxyAuthentication::None => via,
-            ProxyAuthentication::Basic { username, password } => via.basic_auth(username, password.expose()),
-        })
     }
 
     async fn post(&self, request: &TokenRequest) -> Result<Answer, TransportError> {
         let request_id = guid();
         tracing::debug!(client_request_id = request_id, host = request.url.host_str(), "token request");
-        let mut response = self
-            .client()
-            .await?
-            .post(request.url.clone())
+        let request = Request::post(request.url.as_str())
             .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
             .header(ACCEPT, "application/json")
+            .header(USER_AGENT, concat!("gatepost/", env!("CARGO_PKG_VERSION")))
             // Microsoft's support asks for it.
             .header("client-request-id", &request_id)
-            .body(request.form.expose().to_owned())
-            .send()
-            .await
-            .map_err(transport_error)?;
-        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
-        let announced = response.content_length().and_then(|length| usize::try_from(length).ok());
-        let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(8 * 1024).min(ANSWER_OCTETS)));
-        while let Some(chunk) = response.chunk().await.map_err(transport_error)? {
-            if body.len() + chunk.len() > ANSWER_OCTETS {
-                return Err(TransportError {
-                    fault: TransportFault::TooLong,
-                    detail: "the answer is longer than 256 KiB".into(),
-                });
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(Answer { status: response.status().as_u16(), retry_after, body })
+            .body(Full::new(Bytes::from_owner(Zeroizing::new(request.form.expose().as_bytes().to_vec()))))
+            .map_err(|error| setup(&error))?;
+        let exchange = async {
+            let response = self.client().await?.request(request).await.map_err(|error| transport_error(&error))?;
+            answer(response).await
+        };
+        timeout(self.request, exchange).await.unwrap_or_else(|_| {
+            let detail = format!("no answer within {:?}", self.request);
+            Err(TransportError { fault: TransportFault::Timeout, detail })
+        })
     }
+}
+
+async fn answer(response: Response<Incoming>) -> Result<Answer, TransportError> {
+    let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let (status, mut incoming) = (response.status().as_u16(), response.into_body());
+    let announced = incoming.size_hint().exact().and_then(|length| usize::try_from(length).ok());
+    let mut body = Zeroizing::new(Vec::with_capacity(announced.unwrap_or(8 * 1024).min(ANSWER_OCTETS)));
+    while let Some(frame) = incoming.frame().await {
+        let frame = frame.map_err(|error| transport_error(&error))?;
+        let Some(chunk) = frame.data_ref() else { continue };
+        if body.len() + chunk.len() > ANSWER_OCTETS {
+            return Err(TransportError {
+                fault: TransportFault::TooLong,
+                detail: "the answer is longer than 256 KiB".into(),
+            });
+        }
+        body.extend_from_slice(chunk);
+    }
+    Ok(Answer { status, retry_after, body })
 }
 
 impl TokenEndpoint for HttpEndpoint {
@@ -172,53 +151,39 @@ fn setup(error: &(dyn Error + 'static)) -> TransportError {
     TransportError { fault: TransportFault::Setup, detail: chain(error) }
 }
 
-fn transport_error(error: reqwest::Error) -> TransportError {
-    let error = error.without_url();
-    let detail = chain(&error);
-    let fault = if certificate_refused(&error) {
-        TransportFault::Certificate
-    } else if detail.contains("proxy authorization required") {
-        TransportFault::ProxyAuthentication
-    } else if detail.contains("tunnel error: unsuccessful") {
-        TransportFault::ProxyRefused
-    } else if error.is_timeout() {
-        TransportFault::Timeout
-    } else if error.is_connect() {
-        TransportFault::Connect
-    } else {
-        TransportFault::Broken
-    };
-    TransportError { fault, detail }
+/// What a failed exchange means, told by the innermost error that knows.
+fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if let Some(refused) = error.downcast_ref::<ConnectorError>() {
+            return TransportError { fault: connection_fault(refused), detail: chain(refused) };
+        }
+        cause = error.source();
+    }
+    TransportError { fault: TransportFault::Broken, detail: chain(error) }
 }
 
-/// The error and its causes as one clause, without controls.
-fn chain(error: &(dyn Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
+fn connection_fault(error: &ConnectorError) -> TransportFault {
+    match error {
+        ConnectorError::Address | ConnectorError::Dial(DialError::ProxyTrust(_)) => TransportFault::Setup,
+        ConnectorError::Dial(DialError::Proxy(error)) => match &error.kind {
+            ConnectErrorKind::Refused { status: 407, .. } | ConnectErrorKind::Authentication(_) => {
+                TransportFault::ProxyAuthentication
+            }
+            _ => TransportFault::ProxyRefused,
+        },
+        ConnectorError::Dial(DialError::Socks(error)) => match &error.kind {
+            SocksErrorKind::Credentials | SocksErrorKind::Method { .. } => TransportFault::ProxyAuthentication,
+            _ => TransportFault::ProxyRefused,
+        },
+        ConnectorError::Tls(error) if certificate_refused(error) => TransportFault::Certificate,
+        ConnectorError::Dial(_) | ConnectorError::EarlyBytes | ConnectorError::Tls(_) => TransportFault::Connect,
     }
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
 }
 
-fn certificate_refused(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        // An I/O error hides what it carries from `source`.
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let tls =
-            inner.and_then(|e| e.downcast_ref::<rustls::Error>()).or_else(|| cause.downcast_ref::<rustls::Error>());
-        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
-            return true;
-        }
-        source = inner.map(|e| e as &(dyn Error + 'static)).or_else(|| cause.source());
-    }
-    false
+fn certificate_refused(error: &io::Error) -> bool {
+    let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(tls, Some(rustls::Error::InvalidCertificate(_)))
 }
 
 /// A random GUID (RFC 9562 §5.4).

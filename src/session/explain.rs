@@ -1,13 +1,12 @@
 //! What went wrong on the way to an upstream, as one [`Failure`]: cause, whose turn it is, what to do. The lack of a place
 //! among the sessions of a mailbox is part of it.
 
-use std::error::Error;
 use std::io;
 
 use super::places::Occupied;
 use super::upstream::OpenError;
 use crate::config::Upstream;
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, chain};
 use crate::net::connect::{ConnectError, ConnectErrorKind};
 use crate::net::dial::DialError;
 use crate::proto::{Protocol, Refusal, UpstreamFailure, UpstreamFailureKind};
@@ -103,6 +102,25 @@ fn dial(error: &DialError, upstream: &Upstream) -> Failure {
             let remedy = of_port(refused, upstream).unwrap_or_else(|| refused.remedy().into_owned());
             failure(refused.actor(), "proxy-refused", refused.to_string(), remedy)
         }
+        DialError::Socks(refused) => {
+            failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
+        }
+        DialError::ProxyTrust(_) => failure(
+            Actor::Operator,
+            "no-trust",
+            chain(error),
+            "check `trust.additional_ca` and the system's certificate store".to_owned(),
+        ),
+        DialError::ProxyTls { proxy, .. } => failure(
+            Actor::Operator,
+            "proxy-tls-failed",
+            chain(error),
+            format!(
+                "check that the port speaks TLS (otherwise write `http://` in `forward_proxy.url`), that the proxy's \
+                 certificate carries the name `{}`, and that `trust` covers who issued it",
+                proxy.host
+            ),
+        ),
         DialError::ProxyUnreachable { .. } | DialError::ProxyBroke { .. } => failure(
             Actor::Network,
             "proxy-unreachable",
@@ -300,18 +318,6 @@ fn permission(protocol: Protocol) -> &'static str {
     }
 }
 
-/// An error with its causes, joined by colons.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -387,7 +393,7 @@ mod tests {
                     status,
                     reason: "Forbidden".into(),
                     schemes: Vec::new(),
-                    authenticated: false,
+                    configured: None,
                 },
             }))
         };

@@ -96,7 +96,7 @@ struct Over;
 
 impl Login<'_> {
     async fn run(self, socket: TcpStream) -> Option<Ready> {
-        let mut stream = Stream::Plain(socket);
+        let mut stream = Stream::Plain(socket.into());
         if matches!(self.service.listener.tls, ListenerTls::Implicit(_)) {
             stream = self.accept_tls(stream).await.ok()?;
         }

@@ -53,7 +53,7 @@ impl Target {
 
 /// Opens connections to upstreams.
 pub struct Opener {
-    dialer: Dialer,
+    dialer: Arc<Dialer>,
     pace: Pace,
     trust: Arc<UpstreamTrust>,
     limits: Arc<proto::Limits>,
@@ -97,7 +97,7 @@ enum Reached {
 
 impl Opener {
     /// `trust` is shared with the token requests.
-    pub fn new(dialer: Dialer, trust: Arc<UpstreamTrust>, limits: &Limits, client_name: Arc<str>) -> Self {
+    pub fn new(dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, limits: &Limits, client_name: Arc<str>) -> Self {
         let login = limits.upstream_login;
         let pace = Pace::new(limits.upstream_connects_per_second);
         Self { dialer, pace, trust, limits: Arc::clone(&limits.protocol), login, client_name }
@@ -138,7 +138,7 @@ impl Opener {
         let tls =
             Arc::clone(target.tls.get_or_try_init(|| async { self.trust.records_config().await.map(Arc::new) }).await?);
         self.pace.turn().await?;
-        let dialed = self.dialer.dial(&upstream.host, upstream.port).await?;
+        let dialed = self.dialer.dial(&upstream.host, upstream.port, Duration::MAX).await?;
         let mut stream = Stream::Plain(dialed.socket);
         if upstream.tls == UpstreamTls::Implicit {
             if !dialed.early.is_empty() {

@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
-use gatepost::config::{Cloud, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls};
+use gatepost::config::{
+    Cloud, Exempt, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, UpstreamTls,
+};
 use proptest::prelude::*;
 
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, told};
@@ -141,22 +143,116 @@ fn what_works_but_should_be_known_is_noted() {
     );
 }
 
+fn urls(proxy: &ForwardProxy) -> Vec<String> {
+    proxy.servers.iter().map(ToString::to_string).collect()
+}
+
+fn domains(proxy: &ForwardProxy) -> Vec<String> {
+    proxy.no_proxy.domains.iter().map(shown).collect()
+}
+
+fn networks(proxy: &ForwardProxy) -> Vec<String> {
+    proxy.no_proxy.networks.iter().map(shown).collect()
+}
+
+fn shown<T: std::fmt::Display>(entry: &Exempt<T>) -> String {
+    entry.port.map_or_else(|| entry.what.to_string(), |port| format!("{}:{port}", entry.what))
+}
+
 #[test]
 fn an_explicit_forward_proxy_leaves_loopback_alone() {
     let config = config(
         "forward_proxy: {url: 'http://Proxy.Corp:3128', authentication: basic, username: u, password: p, no_proxy: \
-         ['.corp.example', 10.0.0.0/8, '192.0.2.7', '*.a.example', '*']}",
+         ['.corp.example', 10.0.0.0/8, '192.0.2.7', '*.a.example', '*', 'b.example:25', '[fd00::/8]:443', '198.51.100.1:993']}",
     );
     let proxy = config.forward_proxy.unwrap();
-    assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.corp", 3128));
+    assert_eq!(urls(&proxy), ["http://proxy.corp:3128"]);
     assert!(matches!(&proxy.authentication, ProxyAuthentication::Basic { username, password }
         if username == "u" && password.expose() == "p"));
-    assert_eq!(proxy.no_proxy.domains, ["corp.example", "a.example"]);
-    assert_eq!(
-        proxy.no_proxy.networks.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        ["10.0.0.0/8", "192.0.2.7/32"]
-    );
+    assert_eq!(domains(&proxy), ["corp.example", "a.example", "b.example:25"]);
+    assert_eq!(networks(&proxy), ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8:443", "198.51.100.1/32:993"]);
     assert!(proxy.no_proxy.all);
+}
+
+#[test]
+fn an_ntlm_account_names_its_domain_in_three_ways() {
+    for (lines, expected) in [
+        ("username: 'CORP\\svc'", ("svc", "CORP")),
+        ("username: svc, domain: corp.example", ("svc", "corp.example")),
+        ("username: svc@corp.example", ("svc@corp.example", "")),
+    ] {
+        let config =
+            config(&format!("forward_proxy: {{url: 'http://proxy:3128', authentication: ntlm, password: p, {lines}}}"));
+        let ProxyAuthentication::Ntlm(found) = config.forward_proxy.unwrap().authentication else { panic!("{lines}") };
+        assert_eq!((found.username.as_str(), found.domain.as_str()), expected);
+        assert_eq!(found.password.expose(), "p");
+    }
+}
+
+#[test]
+fn digest_takes_what_basic_cannot() {
+    let config =
+        config("forward_proxy: {url: 'http://proxy:3128', authentication: digest, username: 'a:b', password: p}");
+    assert!(matches!(config.forward_proxy.unwrap().authentication, ProxyAuthentication::Digest { username, .. }
+        if username == "a:b"));
+}
+
+#[cfg(not(feature = "negotiate"))]
+#[test]
+fn without_kerberos_the_build_says_so() {
+    let told = mistakes("forward_proxy: {url: 'http://proxy:3128', authentication: negotiate}");
+    assert_eq!(
+        told,
+        [
+            "forward_proxy.authentication: this Gatepost was built without Kerberos; use the container image, build with \
+          `cargo build --release --features negotiate`, or write another kind of authentication that the proxy offers"
+        ]
+    );
+}
+
+#[cfg(feature = "negotiate")]
+#[test]
+fn kerberos_takes_a_keytab_or_what_the_environment_has() {
+    let load = |lines: &str| {
+        let outside = Outside { world_readable: true, ..Outside::with_files(&[("k", "\u{5}\u{2}"), ("text", "x")]) };
+        outside
+            .load(&complete(&format!("forward_proxy: {{url: 'http://proxy:3128', authentication: negotiate{lines}}}")))
+    };
+    let ProxyAuthentication::Negotiate(bare) = load("").unwrap().forward_proxy.unwrap().authentication else {
+        panic!()
+    };
+    assert!(bare.keytab.is_none() && bare.service_name.is_none() && bare.username.is_none());
+    let config = load(", keytab: k, username: svc, service_name: HTTP/proxy.corp.example").unwrap();
+    assert_eq!(
+        config.notes,
+        ["everybody on this machine can read the keys in `k`; take that right away with `chmod o-r k`"]
+    );
+    let ProxyAuthentication::Negotiate(full) = config.forward_proxy.unwrap().authentication else { panic!() };
+    assert_eq!(full.service_name.as_deref(), Some("HTTP/proxy.corp.example"));
+    assert_eq!((full.keytab.as_deref(), full.username.as_deref()), (Some(Path::new("k")), Some("svc")));
+
+    for (lines, expected) in [
+        (
+            ", keytab: none",
+            "forward_proxy.keytab: `none` cannot be read: entity not found; name a keytab that the user who runs Gatepost \
+             can read",
+        ),
+        (
+            ", keytab: text",
+            "forward_proxy.keytab: `text` is not a keytab; export one with `ktpass`, `msktutil`, `ktutil` or `kadmin`",
+        ),
+        (
+            ", service_name: proxy.corp.example",
+            "forward_proxy.service_name: this is not the name of a service; write it as `HTTP/proxy.corp.example`",
+        ),
+        (
+            ", username: svc, password: p",
+            "forward_proxy.password: this is given, but `authentication` is `negotiate`; remove the key; Kerberos takes a \
+             keytab (`ktutil` makes one from a password) or a credential cache",
+        ),
+    ] {
+        assert_eq!(told(&load(lines).unwrap_err()), [expected]);
+    }
 }
 
 #[test]
@@ -168,30 +264,51 @@ fn the_usual_variables_name_a_forward_proxy_when_the_block_is_absent() {
     ]);
     let config = outside.load(&complete("")).unwrap();
     let proxy = config.forward_proxy.unwrap();
-    assert_eq!((proxy.host.as_str(), proxy.port), ("proxy.corp", 3128));
+    assert_eq!(urls(&proxy), ["http://proxy.corp:3128"]);
     assert!(matches!(&proxy.authentication, ProxyAuthentication::Basic { username, password }
         if username == "u" && password.expose() == "p@ss"));
-    assert_eq!(proxy.no_proxy.domains, ["corp.example", "b.example", "localhost"]);
-    let networks: Vec<String> = proxy.no_proxy.networks.iter().map(ToString::to_string).collect();
-    assert_eq!(networks, ["10.0.0.0/8", "127.0.0.0/8", "::1/128"]);
+    assert_eq!(domains(&proxy), ["corp.example", "b.example", "localhost"]);
+    assert_eq!(networks(&proxy), ["10.0.0.0/8", "127.0.0.0/8", "::1/128"]);
     assert_eq!(
         config.notes,
-        ["connections go through the forward proxy `proxy.corp:3128`, because `HTTPS_PROXY` is set"]
+        ["connections go through the forward proxy `http://proxy.corp:3128`, because `HTTPS_PROXY` is set"]
     );
 
     assert!(outside.load(&complete("forward_proxy: none")).unwrap().forward_proxy.is_none());
     let explicit = outside.load(&complete("forward_proxy: {url: 'http://mine:8080'}")).unwrap().forward_proxy.unwrap();
-    assert_eq!((explicit.host.as_str(), explicit.no_proxy.networks.len()), ("mine", 0));
+    assert_eq!((urls(&explicit), explicit.no_proxy.networks.len()), (vec!["http://mine:8080".to_owned()], 0));
 
     let bare = Outside::with_variables(&[("https_proxy", "proxy:3128"), ("HTTPS_PROXY", "ftp://x")]);
-    assert_eq!(bare.load(&complete("")).unwrap().forward_proxy.unwrap().host, "proxy");
-    let socks = Outside::with_variables(&[("all_proxy", "socks5h://u:hunter2@other:1080")]);
+    assert_eq!(urls(&bare.load(&complete("")).unwrap().forward_proxy.unwrap()), ["http://proxy:3128"]);
+    let socks = Outside::with_variables(&[("all_proxy", "socks5h://u:hunter2@Other")]);
+    let socks = socks.load(&complete("")).unwrap().forward_proxy.unwrap();
+    assert_eq!(urls(&socks), ["socks5h://other:1080"]);
+    assert!(matches!(&socks.authentication, ProxyAuthentication::Basic { username, .. } if username == "u"));
+    let socks = Outside::with_variables(&[("all_proxy", "socks5://u:hunter2@other:1080")]);
     assert_eq!(
         socks.load(&complete("")).unwrap_err().to_string(),
-        "environment variable all_proxy: a proxy that is reached by `socks5h://` is not available in this version\n  \
-         hint: name a proxy that is reached by `http://`; or write `forward_proxy: none` to connect straight\n\n\
+        "environment variable all_proxy: `socks5://` would resolve names here, before the proxy is asked\n  \
+         hint: write `socks5h://`: the proxy resolves the names; or write `forward_proxy: none` to connect straight\n\n\
          1 mistake in the configuration"
     );
+}
+
+#[test]
+fn forward_proxies_of_every_kind_and_several_of_them() {
+    for (url, expected) in [
+        ("http://proxy", "http://proxy:80"),
+        ("https://Proxy.Corp", "https://proxy.corp:443"),
+        ("https://proxy:3129/", "https://proxy:3129"),
+        ("socks5h://Proxy.Corp", "socks5h://proxy.corp:1080"),
+        ("'socks5h://[FD00::1]:1081'", "socks5h://[fd00::1]:1081"),
+        ("http://192.0.2.1:8080", "http://192.0.2.1:8080"),
+    ] {
+        let proxy = config(&format!("forward_proxy: {{url: {url}}}")).forward_proxy.unwrap();
+        assert_eq!(urls(&proxy), [expected], "{url}");
+    }
+    let several =
+        "forward_proxy: {url: ['http://a:3128', 'socks5h://b'], authentication: basic, username: u, password: p}";
+    assert_eq!(urls(&config(several).forward_proxy.unwrap()), ["http://a:3128", "socks5h://b:1080"]);
 }
 
 #[test]
@@ -294,10 +411,15 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
             _ => format!("{line}\n"),
         })
         .collect();
-    let yaml = uncommented
-        .replace("tls: none ", "tls: implicit ")
-        .replace("$argon2id$v=19$…", HASH)
-        .replace("authentication: none ", "authentication: basic ");
+    // The keys of one kind of authentication at a time.
+    let with = |authentication: &str, without: [&str; 2]| {
+        let kept = uncommented.lines().filter(|line| !without.iter().any(|key| line.trim_start().starts_with(key)));
+        kept.collect::<Vec<_>>()
+            .join("\n")
+            .replace("tls: none ", "tls: implicit ")
+            .replace("$argon2id$v=19$…", HASH)
+            .replace("authentication: none ", &format!("authentication: {authentication} "))
+    };
     let (certificate, private_key) = pair("x");
     let mut outside = Outside::with_files(&[
         ("certs/server.pem", &certificate),
@@ -305,9 +427,13 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
         ("corp-root.pem", &certificate),
         ("inspection.pem", &certificate),
         ("/run/secrets/proxy-password", "p"),
+        ("/etc/gatepost/svc.keytab", "\u{5}\u{2}"),
     ]);
     outside.variables.insert("GATEPOST_CLIENT_SECRET".into(), "s".into());
-    let config = outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+    let load = |yaml: String| outside.load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"));
+    let config = load(with("ntlm", ["keytab:", "service_name:"]));
+    #[cfg(feature = "negotiate")]
+    assert!(load(with("negotiate", ["password: {file", "domain:"])).forward_proxy.is_some());
     assert_eq!(config.accounts.entries().len(), 3);
     assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
     assert_eq!(config.trust.destinations.len(), 1);

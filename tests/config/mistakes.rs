@@ -422,18 +422,63 @@ fn every_other_mistake_has_its_sentence() {
             "forward_proxy.url: `url` is missing; write `url: http://proxy.corp.example:3128`, or remove `forward_proxy`",
         ),
         (
-            "forward_proxy: {url: 'https://proxy:3128'}",
-            "forward_proxy.url: a proxy that is reached by `https://` is not available in this version; name a proxy that \
-             is reached by `http://`",
+            "forward_proxy: {url: 'socks5://proxy:1080'}",
+            "forward_proxy.url: `socks5://` would resolve names here, before the proxy is asked; write `socks5h://`: the \
+             proxy resolves the names",
+        ),
+        (
+            "forward_proxy: {url: ['http://a:3128', 'socks4://b:1080']}",
+            "forward_proxy.url[1]: SOCKS version 4 is not spoken; name a proxy that speaks SOCKS version 5, by `socks5h://`",
+        ),
+        (
+            "forward_proxy: {url: 'ftp://proxy'}",
+            "forward_proxy.url: the proxy's address has another scheme than `http`, `https` and `socks5h`; write `http://`, \
+             `https://` or `socks5h://` with host and port, such as `http://proxy.corp.example:3128`",
+        ),
+        (
+            "forward_proxy: {url: 'socks5h://:1080'}",
+            "forward_proxy.url: the proxy's address is not a URL; write `http://`, `https://` or `socks5h://` with host and \
+             port, such as `http://proxy.corp.example:3128`",
+        ),
+        (
+            "forward_proxy: {url: []}",
+            "forward_proxy.url: the list is empty; write at least one proxy, such as `http://proxy.corp.example:3128`",
+        ),
+        (
+            "forward_proxy: {url: 'socks5h://proxy', authentication: basic, username: u, password: ''}",
+            "forward_proxy.password: the value is empty; write a value, or remove the key",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', no_proxy: ['mail.corp.example:x']}",
+            "forward_proxy.no_proxy[0]: `mail.corp.example:x` has no port from 1 to 65535 behind its colon; write \
+             `host:port`, or the host alone for every port",
         ),
         (
             "forward_proxy: {url: 'http://u:hunter2@proxy:3128'}",
             "forward_proxy.url: the URL holds a user name or a password; put them into `username` and `password`",
         ),
         (
-            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm}",
-            "forward_proxy.authentication: the authentication `ntlm` is not available in this version; write `none` or \
-             `basic`, or ask for an exception at the proxy",
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlmv2}",
+            "forward_proxy.authentication: `ntlmv2` is not one of `none`, `basic`, `digest`, `ntlm`, `negotiate`; did you \
+             mean `ntlm`?",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm, username: u}",
+            "forward_proxy.password: `password` is missing, which `authentication: ntlm` needs; add it, or write \
+             `authentication: none`",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm, username: 'CORP\\u', domain: CORP, password: p}",
+            "forward_proxy.username: the user name holds a domain, and `domain` is given too; write `username: u`",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: ntlm, username: 'CORP\\', password: p}",
+            "forward_proxy.username: there is nothing before or behind the backslash; write `DOMAIN\\user` or `user@domain`",
+        ),
+        (
+            "forward_proxy: {url: 'http://proxy:3128', authentication: digest, username: u, password: p, domain: CORP}",
+            "forward_proxy.domain: this is given, but `authentication` is `digest`; remove the key, or write the \
+             `authentication` that it belongs to",
         ),
         (
             "forward_proxy: {url: 'http://proxy:3128', authentication: basic, username: u}",
@@ -443,7 +488,7 @@ fn every_other_mistake_has_its_sentence() {
         (
             "forward_proxy: {url: 'http://proxy:3128', username: u}",
             "forward_proxy.username: this is given, but `authentication` is `none`; write `authentication: basic`, or \
-             remove the key",
+             another kind, or remove the key",
         ),
         (
             "forward_proxy: {url: 'http://proxy:3128', authentication: basic, username: 'a:b', password: c}",

@@ -25,6 +25,7 @@ pub(crate) struct Authority {
     pub(crate) private_key: PathBuf,
     pub(crate) certificate_pem: String,
     pub(crate) private_key_pem: String,
+    issuer: Issuer<'static, KeyPair>,
 }
 
 impl Authority {
@@ -38,21 +39,30 @@ impl Authority {
         let issuer = Issuer::new(params, key);
 
         let names = ["localhost", "127.0.0.1", UPSTREAM_NAME, SUBMISSION_NAME, AUTHORITY_NAME];
-        let mut params = CertificateParams::new(names.map(String::from)).unwrap();
-        params.distinguished_name.push(DnType::CommonName, "localhost");
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        // Python 3.13 and newer refuse a certificate without it.
-        params.use_authority_key_identifier_extension = true;
-        let key = KeyPair::generate().unwrap();
-        let certificate_pem = params.signed_by(&key, &issuer).unwrap().pem();
-        let private_key_pem = key.serialize_pem();
+        let (certificate_pem, private_key_pem) = issue(&issuer, &names);
         Self {
             root: directory.write("root.pem", root.pem()),
             certificate: directory.write("server.pem", &certificate_pem),
             private_key: directory.write("server.key", &private_key_pem),
             certificate_pem,
             private_key_pem,
+            issuer,
         }
     }
+
+    /// A server certificate for another name or address, and its key, in PEM form.
+    pub(crate) fn issue(&self, name: &str) -> (String, String) {
+        issue(&self.issuer, &[name])
+    }
+}
+
+fn issue(issuer: &Issuer<'_, KeyPair>, names: &[&str]) -> (String, String) {
+    let mut params = CertificateParams::new(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, names[0]);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    // Python 3.13 and newer refuse a certificate without it.
+    params.use_authority_key_identifier_extension = true;
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
 }

@@ -1,7 +1,5 @@
 //! curl: IMAP, POP3 and SMTP, with every way to log in that it has.
 
-use std::process::Command;
-
 use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
 use super::message::{assert_same, assert_same_behind_trace, message};
 use super::process::{Directory, Finished, run};
@@ -24,7 +22,7 @@ pub(crate) fn curl(
         (Protocol::Smtp, ClientTls::Implicit) => "smtps",
         (Protocol::Smtp, _) => "smtp",
     };
-    let mut command = Command::new("curl");
+    let mut command = gatepost.command("curl");
     command.args(["--silent", "--show-error", "--verbose", "--noproxy", "*", "--max-time", "120", "--cacert"]);
     command.arg(&gatepost.world().authority.root);
     if tls == ClientTls::StartTls {

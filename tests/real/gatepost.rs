@@ -5,7 +5,8 @@ use std::process::Command;
 
 use super::authority::{AUTHORITY_NAME, SUBMISSION_NAME, UPSTREAM_NAME};
 use super::entra::{CLIENT_ID, TENANT};
-use super::process::{Directory, Server, free_port};
+use super::island::Island;
+use super::process::{Directory, Server, free_port, run};
 use super::squid::{self, Squid};
 use super::world::World;
 
@@ -49,6 +50,7 @@ pub(crate) enum Route<'a> {
 /// An instance with nine listeners: each protocol with each kind of TLS.
 pub(crate) struct Gatepost<'a> {
     world: &'a World,
+    island: Option<&'a Island>,
     listeners: Vec<(Protocol, ClientTls, u16)>,
     server: Server,
     _directory: Directory,
@@ -62,6 +64,26 @@ impl<'a> Gatepost<'a> {
 
     /// With an `accounts` block of the test's own.
     pub(crate) fn start_with(world: &'a World, route: Route<'_>, accounts: &str) -> Self {
+        let mut proxy = String::new();
+        if let Route::Through(squid) | Route::ThroughWithWrongPassword(squid) = route {
+            write!(proxy, "forward_proxy:\n  url: http://127.0.0.1:{}\n", squid.port).unwrap();
+            if squid.basic {
+                let right = matches!(route, Route::Through(_));
+                let password = if right { squid::PASSWORD } else { "wrong" };
+                let user = squid::USER;
+                write!(proxy, "  authentication: basic\n  username: {user}\n  password: \"{password}\"\n").unwrap();
+            }
+        }
+        Self::launch(world, None, matches!(route, Route::Straight), accounts, &proxy)
+    }
+
+    /// In a network namespace, with this section `forward_proxy`. Upstreams have the names that only a proxy can resolve.
+    pub(crate) fn start_on(world: &'a World, island: &'a Island, forward_proxy: Option<&str>) -> Self {
+        let proxy = forward_proxy.map_or_else(String::new, |section| format!("forward_proxy:\n{section}"));
+        Self::launch(world, Some(island), false, "accounts:\n  - login: \"*@contoso.com\"\n", &proxy)
+    }
+
+    fn launch(world: &'a World, island: Option<&'a Island>, straight: bool, accounts: &str, proxy: &str) -> Self {
         let directory = Directory::new();
         let mut listeners = Vec::new();
         let mut yaml = String::from("listeners:\n");
@@ -69,7 +91,7 @@ impl<'a> Gatepost<'a> {
             for tls in ClientTls::ALL {
                 let port = free_port();
                 listeners.push((protocol, tls, port));
-                let upstream = upstream(world, route, protocol);
+                let upstream = upstream(world, straight, protocol);
                 write!(
                     yaml,
                     "  {name}-{tls}:\n    protocol: {name}\n    bind: 127.0.0.1:{port}\n    tls: {tls}\n    upstream: {upstream}\n",
@@ -83,32 +105,22 @@ impl<'a> Gatepost<'a> {
                 }
             }
         }
-        let authority = match route {
-            Route::Straight => "localhost",
-            Route::Through(_) | Route::ThroughWithWrongPassword(_) => AUTHORITY_NAME,
-        };
+        let authority = if straight { "localhost" } else { AUTHORITY_NAME };
         write!(
             yaml,
             "microsoft:\n  authority: https://{authority}:{port}/\n  tenant: {TENANT}\n  client_id: {CLIENT_ID}\n  grant: password\n\
              {accounts}\
              trust:\n  system_roots: false\n  additional_ca: {root}\n\
-             log:\n  level: debug\n",
+             log:\n  level: debug\n\
+             {proxy}",
             port = world.entra.port,
             root = world.authority.root.display(),
         )
         .unwrap();
-        if let Route::Through(squid) | Route::ThroughWithWrongPassword(squid) = route {
-            write!(yaml, "forward_proxy:\n  url: http://127.0.0.1:{}\n", squid.port).unwrap();
-            if squid.basic {
-                let right = matches!(route, Route::Through(_));
-                let password = if right { squid::PASSWORD } else { "wrong" };
-                let user = squid::USER;
-                write!(yaml, "  authentication: basic\n  username: {user}\n  password: \"{password}\"\n").unwrap();
-            }
-        }
         let configuration = directory.write("proxy.yaml", yaml);
 
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        let program = env!("CARGO_BIN_EXE_gatepost");
+        let mut command = island.map_or_else(|| Command::new(program), |island| island.command(program));
         command.args(["run", "-c"]).arg(configuration);
         // What a developer's machine needs for its own internet access is no part of the test.
         for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
@@ -116,14 +128,27 @@ impl<'a> Gatepost<'a> {
         }
         let mut server = Server::start("gatepost", &mut command, directory.path().join("gatepost.log"));
         for (_, _, port) in &listeners {
-            server.wait_for_port(*port);
+            match island {
+                None => server.wait_for_port(*port),
+                Some(island) => {
+                    let connect = format!("exec 3<>/dev/tcp/127.0.0.1/{port}");
+                    server.wait_until(&format!("listen on port {port}"), || {
+                        run(island.command("bash").args(["-c", &connect])).status.success()
+                    });
+                }
+            }
         }
-        Self { world, listeners, server, _directory: directory }
+        Self { world, island, listeners, server, _directory: directory }
     }
 
     /// What it stands in.
     pub(crate) fn world(&self) -> &World {
         self.world
+    }
+
+    /// A program that will run where this instance can be reached.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        self.island.map_or_else(|| Command::new(program), |island| island.command(program))
     }
 
     /// The port of a listener on 127.0.0.1.
@@ -144,14 +169,11 @@ impl<'a> Gatepost<'a> {
     }
 }
 
-fn upstream(world: &World, route: Route<'_>, protocol: Protocol) -> String {
+fn upstream(world: &World, straight: bool, protocol: Protocol) -> String {
     let (name, port) = match protocol {
         Protocol::Imap => (UPSTREAM_NAME, world.dovecot.imap),
         Protocol::Pop3 => (UPSTREAM_NAME, world.dovecot.pop3),
         Protocol::Smtp => (SUBMISSION_NAME, world.dovecot.submission),
     };
-    match route {
-        Route::Straight => format!("localhost:{port}"),
-        Route::Through(_) | Route::ThroughWithWrongPassword(_) => format!("{name}:{port}"),
-    }
+    format!("{}:{port}", if straight { "localhost" } else { name })
 }

@@ -1,21 +1,24 @@
 //! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks,
 //! Python's libraries and JavaMail log in with a plain password to a Dovecot that takes nothing but XOAUTH2, straight
-//! and through Squid. `tests/run` installs what is needed and runs them.
+//! through Squid, and from a network that only a proxy leads out of. `tests/run` installs what is needed and runs them.
 
 mod accounts;
 mod authority;
+mod closed;
 mod control;
 mod curl;
 mod dovecot;
 mod entra;
 mod fetchmail;
 mod gatepost;
+mod island;
 mod javamail;
 mod mbsync;
 mod message;
 mod msmtp;
 mod process;
 mod proxied;
+mod proxies;
 mod python;
 mod sink;
 mod squid;

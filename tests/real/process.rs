@@ -77,13 +77,24 @@ impl Server {
 
     /// Waits until it listens on a port of 127.0.0.1.
     pub(crate) fn wait_for_port(&mut self, port: u16) {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        self.wait_for_address(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    }
+
+    /// Waits until it listens.
+    pub(crate) fn wait_for_address(&mut self, address: SocketAddr) {
+        self.wait_until(&format!("listen on {address}"), || {
+            TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_ok()
+        });
+    }
+
+    /// Waits until it does what it should.
+    pub(crate) fn wait_until(&mut self, what: &str, does: impl Fn() -> bool) {
         let deadline = Instant::now() + SERVER_DEADLINE;
-        while TcpStream::connect_timeout(&address, Duration::from_secs(1)).is_err() {
+        while !does() {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended with {status} instead of serving\n{}", self.name, self.log());
             }
-            assert!(Instant::now() < deadline, "{} does not listen on {address}\n{}", self.name, self.log());
+            assert!(Instant::now() < deadline, "{} does not {what}\n{}", self.name, self.log());
             thread::sleep(Duration::from_millis(10));
         }
     }

@@ -37,19 +37,28 @@ pub(crate) struct Tunnel {
 impl Squid {
     /// Without a password.
     pub(crate) fn open() -> Self {
-        Self::start(false)
+        Self::listening_on(Ipv4Addr::LOCALHOST, false, None)
     }
 
     /// With Basic authentication (RFC 7617) against an htpasswd file.
     pub(crate) fn with_basic() -> Self {
-        Self::start(true)
+        Self::listening_on(Ipv4Addr::LOCALHOST, true, None)
     }
 
-    fn start(basic: bool) -> Self {
+    /// On another address than 127.0.0.1, and within TLS when there are a certificate and a key in PEM form.
+    pub(crate) fn listening_on(address: Ipv4Addr, basic: bool, tls: Option<(String, String)>) -> Self {
         let directory = Directory::new();
         let path = directory.path().display().to_string();
         let port = free_port();
         let leaves_from = Ipv4Addr::new(127, 0, 0, if basic { 3 } else { 2 });
+        let listen = match tls {
+            None => format!("http_port {address}:{port}"),
+            Some((certificate, key)) => {
+                directory.write("tls.pem", certificate);
+                directory.write("tls.key", key);
+                format!("https_port {address}:{port} tls-cert={path}/tls.pem tls-key={path}/tls.key")
+            }
+        };
 
         let hosts = [UPSTREAM_NAME, SUBMISSION_NAME, AUTHORITY_NAME].map(|name| format!("127.0.0.1 {name}\n")).concat();
         directory.write("hosts", hosts);
@@ -74,7 +83,7 @@ impl Squid {
             "squid.conf",
             format!(
                 "{identity}\
-                 http_port 127.0.0.1:{port}\n\
+                 {listen}\n\
                  tcp_outgoing_address {leaves_from}\n\
                  hosts_file {path}/hosts\n\
                  dns_nameservers 127.0.0.1\n\
@@ -99,7 +108,7 @@ impl Squid {
         let mut command = Command::new("squid");
         command.args(["-N", "-f"]).arg(configuration);
         let mut server = Server::start("squid", &mut command, directory.path().join("output.log"));
-        server.wait_for_port(port);
+        server.wait_for_address((address, port).into());
         Self { port, basic, leaves_from, server, directory }
     }
 

@@ -14,4 +14,5 @@ mod proxy;
 mod secrets;
 mod support;
 mod tokens;
+mod transports;
 mod upstream;

@@ -1,81 +1,137 @@
 use super::*;
+use crate::config::ProxyAuthentication;
+use crate::failure::Actor;
 use crate::secret::ProxyPassword;
 
-fn basic() -> ProxyAuthentication {
-    ProxyAuthentication::Basic { username: "svc-mail".into(), password: ProxyPassword::new("s3cret:é".into()) }
+const BASIC: &str = "Basic c3ZjLW1haWw6czNjcmV0OsOp";
+
+/// A proxy's side of a handshake: what it says on each connection, and whether it closes then.
+type Connection<'a> = (&'a [u8], bool);
+
+/// What a handshake comes to.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    /// The challenges that were put to the authenticator.
+    challenges: Vec<Challenge>,
+    /// What the requests carried, an empty text for none, and `-` between connections.
+    requests: Vec<String>,
+    /// How it ended, if it did.
+    end: Option<Result<Vec<u8>, ConnectErrorKind>>,
 }
 
-fn start(authentication: &ProxyAuthentication) -> Connect {
-    Connect::new("smtp.office365.com", 587, authentication).unwrap()
-}
-
-/// Feeds the answer in chunks of every small size; all must come to the same.
-fn answer(
-    authentication: &ProxyAuthentication,
-    octets: &[u8],
-    closed: bool,
-) -> Option<Result<Vec<u8>, ConnectErrorKind>> {
+/// Runs a handshake whose authenticator gives these answers in turn, and then the last one again and again.
+fn converse(
+    scheme: Option<Scheme>,
+    answers: &[Result<Option<&str>, AuthenticationError>],
+    connections: &[Connection<'_>],
+) -> Outcome {
     let in_chunks = |size: usize| {
-        let mut machine = start(authentication);
-        octets.chunks(size).for_each(|chunk| machine.handle_input(chunk));
-        if closed {
-            machine.handle_eof();
+        let mut machine = Connect::new("smtp.office365.com", 587, scheme).unwrap();
+        let mut outcome = Outcome { challenges: Vec::new(), requests: Vec::new(), end: None };
+        let mut answers = answers.iter().chain(answers.last().into_iter().cycle());
+        let mut connections = connections.iter().copied();
+        let (mut said, mut closes) = connections.next().unwrap();
+        loop {
+            if let Some(request) = machine.poll_output() {
+                let request = String::from_utf8(request).unwrap();
+                let fields = request.strip_suffix("\r\n\r\n").unwrap().lines();
+                let shown = fields.filter_map(|line| line.strip_prefix("Proxy-Authorization: ")).collect();
+                outcome.requests.push(shown);
+            }
+            match machine.poll_event() {
+                Some(ConnectEvent::Challenge(challenge)) => {
+                    outcome.challenges.push(challenge);
+                    let answer = answers.next().unwrap().clone();
+                    let secret = |text: &str| ProxyAuthorization::new(text.to_owned());
+                    machine.handle_answer(answer.map(|text| text.map(secret)));
+                }
+                Some(ConnectEvent::Reconnect) => {
+                    outcome.requests.push("-".into());
+                    (said, closes) = connections.next().expect("another connection");
+                    machine.handle_connected();
+                }
+                Some(ConnectEvent::Tunnel { leftovers }) => outcome.end = Some(Ok([&leftovers, said].concat())),
+                Some(ConnectEvent::Failed(error)) => outcome.end = Some(Err(error.kind)),
+                None if !said.is_empty() => {
+                    let (chunk, rest) = said.split_at(size.min(said.len()));
+                    machine.handle_input(chunk);
+                    said = rest;
+                }
+                None if closes => {
+                    closes = false;
+                    machine.handle_eof();
+                }
+                None => break,
+            }
+            if outcome.end.is_some() {
+                break;
+            }
         }
-        let event = machine.poll_event();
-        assert!(machine.poll_event().is_none());
-        event.map(|event| match event {
-            ConnectEvent::Tunnel { leftovers } => Ok(leftovers),
-            ConnectEvent::Failed(error) => Err(error.kind),
-        })
+        machine.handle_eof();
+        assert!(outcome.end.is_none() || (machine.poll_event().is_none() && machine.poll_output().is_none()));
+        outcome
     };
-    let whole = in_chunks(octets.len().max(1));
+    let whole = in_chunks(usize::MAX);
     for size in [1, 2, 3, 5, 64] {
         assert_eq!(in_chunks(size), whole, "in chunks of {size}");
     }
     whole
 }
 
+/// One connection, and an authenticator that has one answer, if there is a scheme at all.
+fn answer(scheme: Option<Scheme>, octets: &[u8], closed: bool) -> Option<Result<Vec<u8>, ConnectErrorKind>> {
+    let answers = [Ok(Some(BASIC)), Err(AuthenticationError::Refused)];
+    converse(scheme, &answers, &[(octets, closed)]).end
+}
+
 fn tunnel(octets: &[u8]) -> Vec<u8> {
-    answer(&ProxyAuthentication::None, octets, false).unwrap().unwrap()
+    answer(None, octets, false).unwrap().unwrap()
 }
 
 fn failure(octets: &[u8]) -> ConnectErrorKind {
-    answer(&ProxyAuthentication::None, octets, false).unwrap().unwrap_err()
+    answer(None, octets, false).unwrap().unwrap_err()
 }
 
 fn error(kind: ConnectErrorKind) -> ConnectError {
     ConnectError { destination: "outlook.office365.com:993".into(), kind }
 }
 
-fn refused(status: u16, schemes: &[&str], authenticated: bool) -> ConnectError {
+fn refused(status: u16, schemes: &[&str], configured: Option<Scheme>) -> ConnectError {
     let schemes = schemes.iter().map(|scheme| (*scheme).to_owned()).collect();
-    error(ConnectErrorKind::Refused { status, reason: "Reason".into(), schemes, authenticated })
+    error(ConnectErrorKind::Refused { status, reason: "Reason".into(), schemes, configured })
 }
 
-#[test]
-fn the_request() {
-    let request = |host: &str, authentication: &ProxyAuthentication| {
-        let mut machine = Connect::new(host, 993, authentication).unwrap();
+#[tokio::test]
+async fn the_request() {
+    let request = async |host: &str, authentication: &ProxyAuthentication| {
+        let mut machine = Connect::new(host, 993, Scheme::of(authentication)).unwrap();
+        let mut authenticator = Authenticator::new(authentication, "proxy", machine.destination());
+        if let Some(ConnectEvent::Challenge(challenge)) = machine.poll_event() {
+            machine.handle_answer(authenticator.answer(challenge).await);
+        }
         let request = String::from_utf8(machine.poll_output().unwrap()).unwrap();
         assert_eq!(machine.poll_output(), None);
         request.replace(env!("CARGO_PKG_VERSION"), "VERSION")
     };
     assert_eq!(
-        request("outlook.office365.com", &ProxyAuthentication::None),
+        request("outlook.office365.com", &ProxyAuthentication::None).await,
         "CONNECT outlook.office365.com:993 HTTP/1.1\r\nHost: outlook.office365.com:993\r\n\
          User-Agent: Gatepost/VERSION\r\n\r\n"
     );
+    let password = ProxyPassword::new("s3cret:é".into());
     assert_eq!(
-        request("2001:db8::1", &basic()),
-        "CONNECT [2001:db8::1]:993 HTTP/1.1\r\nHost: [2001:db8::1]:993\r\nUser-Agent: Gatepost/VERSION\r\n\
-         Proxy-Authorization: Basic c3ZjLW1haWw6czNjcmV0OsOp\r\n\r\n"
+        request("2001:db8::1", &ProxyAuthentication::Basic { username: "svc-mail".into(), password }).await,
+        format!(
+            "CONNECT [2001:db8::1]:993 HTTP/1.1\r\nHost: [2001:db8::1]:993\r\nUser-Agent: Gatepost/VERSION\r\n\
+             Proxy-Authorization: {BASIC}\r\n\r\n"
+        )
     );
 }
 
 #[test]
 fn nothing_but_a_host_gets_into_the_request() {
     for host in ["", "a b", "a\r\nEvil: 1", "a/b", "a@b", "a:1", "[::1", "a\0"] {
-        let error = Connect::new(host, 993, &ProxyAuthentication::None).err().unwrap();
+        let error = Connect::new(host, 993, None).err().unwrap();
         assert_eq!(error.kind, ConnectErrorKind::Destination, "{host:?}");
         assert!(!error.to_string().contains(['\r', '\n', '\0']));
     }
@@ -92,8 +148,8 @@ fn any_2xx_opens_the_tunnel_and_nothing_behind_it_is_lost() {
 #[test]
 fn an_incomplete_answer_is_waited_for() {
     for octets in [&b""[..], b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 100 Continue\r\n\r\n"] {
-        assert_eq!(answer(&basic(), octets, false), None);
-        assert_eq!(answer(&basic(), octets, true), Some(Err(ConnectErrorKind::Closed)), "{octets:?}");
+        assert_eq!(answer(Some(Scheme::Basic), octets, false), None);
+        assert_eq!(answer(Some(Scheme::Basic), octets, true), Some(Err(ConnectErrorKind::Closed)), "{octets:?}");
     }
 }
 
@@ -102,7 +158,7 @@ fn refusals_are_typed() {
     for status in [101, 302, 400, 403, 405, 407, 408, 429, 501, 502, 503, 504, 599] {
         let kind = failure(format!("HTTP/1.1 {status} A\tB\r\nContent-Length: 5\r\n\r\nhello").as_bytes());
         let reason = "A\\x09B".into();
-        assert_eq!(kind, ConnectErrorKind::Refused { status, reason, schemes: vec![], authenticated: false });
+        assert_eq!(kind, ConnectErrorKind::Refused { status, reason, schemes: vec![], configured: None });
     }
     let long = format!("HTTP/1.1 403 {}\r\n\r\n", "x".repeat(1_000));
     assert!(
@@ -121,7 +177,7 @@ fn garbage_is_typed() {
         b"HTTP/1.1 200 OK\r\nno colon\r\n\r\n",
         b"* OK ready\r\n",
     ] {
-        let outcome = answer(&ProxyAuthentication::None, octets, true).unwrap();
+        let outcome = answer(None, octets, true).unwrap();
         assert!(matches!(outcome, Err(ConnectErrorKind::NotHttp(_))), "{octets:?}");
     }
     assert_eq!(failure(b"* OK ready\r\n"), ConnectErrorKind::NotHttp("* OK ready".into()));
@@ -147,35 +203,51 @@ fn every_bound_is_met() {
 fn challenges_are_told_from_their_parameters() {
     let head = "HTTP/1.1 407 Proxy Authentication Required\r\n\
         Proxy-Authenticate: Negotiate, NTLM TlRMTVNTUAAC==, Basic realm=\"a, Evil \\\" , b\", charset = \"UTF-8\"\r\n\
-        proxy-authenticate: basic realm=x, Digest qop=\"auth\", algorithm=MD5, , =\r\n\r\n";
-    let Some(Err(ConnectErrorKind::Refused { schemes, authenticated, .. })) = answer(&basic(), head.as_bytes(), false)
+        proxy-authenticate: basic realm=x, Digest qop=\"auth\", algorithm=MD5, , =\r\n\
+        Content-Length: 0\r\n\r\n";
+    let Some(Err(ConnectErrorKind::Refused { schemes, .. })) = answer(Some(Scheme::Basic), head.as_bytes(), false)
     else {
-        panic!()
+        panic!("a refusal")
     };
     assert_eq!(schemes, ["Negotiate", "NTLM", "Basic", "Digest"]);
-    assert!(authenticated);
+    let parameters = |scheme| {
+        let outcome =
+            converse(Some(scheme), &[Ok(None), Err(AuthenticationError::Refused)], &[(head.as_bytes(), false)]);
+        let Some(Challenge::Continue(parameters)) = outcome.challenges.last() else { panic!("a challenge") };
+        parameters.clone()
+    };
+    assert_eq!(parameters(Scheme::Negotiate), "");
+    assert_eq!(parameters(Scheme::Ntlm), "TlRMTVNTUAAC==");
+    assert_eq!(parameters(Scheme::Basic), "realm=\"a, Evil \\\" , b\", charset = \"UTF-8\"");
+    assert_eq!(parameters(Scheme::Digest), "qop=\"auth\", algorithm=MD5");
 }
 
 #[test]
 fn each_failure_says_whose_turn_it_is() {
-    let forbidden = refused(403, &[], false);
+    let forbidden = refused(403, &[], None);
     assert_eq!(forbidden.to_string(), "the forward proxy answered `403 Reason` to CONNECT `outlook.office365.com:993`");
     assert!(forbidden.permanent() && forbidden.actor() == Actor::Network);
     assert!(forbidden.remedy().contains("ask for CONNECT to `outlook.office365.com:993` to be allowed"));
 
-    let without_password = refused(407, &["NTLM", "Basic"], false);
+    let without_password = refused(407, &["NTLM", "Basic"], None);
     assert!(without_password.permanent() && without_password.actor() == Actor::Operator);
     assert!(without_password.remedy().contains("`forward_proxy.password`; the proxy offers `NTLM`, `Basic`"));
-    let wrong_password = refused(407, &["Basic"], true);
+    let wrong_password = refused(407, &["Basic"], Some(Scheme::Basic));
     assert!(wrong_password.remedy().contains("the proxy refused them"));
-    let not_basic = refused(407, &["NTLM"], true);
-    assert!(not_basic.actor() == Actor::Network && not_basic.remedy().contains("the proxy offers `NTLM`"));
+    let not_basic = refused(407, &["NTLM"], Some(Scheme::Basic));
+    assert!(
+        not_basic.actor() == Actor::Operator && not_basic.remedy().contains("`forward_proxy.authentication` to `ntlm`")
+    );
+    let not_possible = refused(407, &["Bearer"], Some(Scheme::Basic));
+    assert!(not_possible.actor() == Actor::Network && not_possible.remedy().contains("the proxy offers `Bearer`"));
+    let ticket = refused(407, &["Negotiate"], Some(Scheme::Negotiate));
+    assert!(ticket.actor() == Actor::Operator && ticket.remedy().contains("refused the ticket"));
 
     for status in [408, 429, 500, 502, 503, 504] {
-        assert!(!refused(status, &[], false).permanent(), "{status}");
+        assert!(!refused(status, &[], None).permanent(), "{status}");
     }
     for status in [101, 302, 400, 403, 404, 405, 407, 501, 505] {
-        assert!(refused(status, &[], false).permanent(), "{status}");
+        assert!(refused(status, &[], None).permanent(), "{status}");
     }
     assert_eq!(error(ConnectErrorKind::NotHttp("x".into())).actor(), Actor::Operator);
     assert!(!error(ConnectErrorKind::Closed).permanent());
@@ -185,13 +257,168 @@ fn each_failure_says_whose_turn_it_is() {
 fn a_proxy_that_was_told_a_password_is_not_quoted() {
     // It repeats the credentials wherever it can: in the reason, as a scheme, and instead of HTTP.
     let head = b"HTTP/1.1 407 c3ZjOnNlY3JldA\r\nProxy-Authenticate: c3ZjOnNlY3JldA, NTLM\r\n\r\n";
-    let Some(Err(kind)) = answer(&basic(), head, false) else { panic!("a refusal") };
+    let Some(Err(kind)) = answer(Some(Scheme::Basic), head, false) else { panic!("a refusal") };
     let schemes = vec!["NTLM".to_owned()];
-    assert_eq!(kind, ConnectErrorKind::Refused { status: 407, reason: String::new(), schemes, authenticated: true });
+    assert_eq!(
+        kind,
+        ConnectErrorKind::Refused { status: 407, reason: String::new(), schemes, configured: Some(Scheme::Basic) }
+    );
     let garbage = b"Proxy-Authorization: Basic c3ZjOnNlY3JldA\r\n\r\n";
-    let Some(Err(kind)) = answer(&basic(), garbage, true) else { panic!("a refusal") };
+    let Some(Err(kind)) = answer(Some(Scheme::Basic), garbage, true) else { panic!("a refusal") };
     assert_eq!(
         error(kind).to_string(),
         "the forward proxy answered something other than HTTP to CONNECT `outlook.office365.com:993`"
     );
+}
+
+/// A 407 with `fields`, each with its line end, and with `body`.
+fn challenge(fields: &str, body: &str) -> Vec<u8> {
+    format!("HTTP/1.1 407 Who?\r\n{fields}\r\n{body}").into_bytes()
+}
+
+const OPEN: &[u8] = b"HTTP/1.1 200 Open\r\n\r\n* OK hello\r\n";
+const ANSWERS: [Result<Option<&str>, AuthenticationError>; 2] = [Ok(Some("NTLM one")), Ok(Some("NTLM two"))];
+
+/// An NTLM handshake over these connections, with two answers.
+fn rounds(connections: &[Connection<'_>]) -> Outcome {
+    converse(Some(Scheme::Ntlm), &ANSWERS, connections)
+}
+
+#[test]
+fn a_second_round_goes_over_the_same_connection() {
+    let bodies = [
+        ("Content-Length: 5\r\n", "HTTP/".to_owned()),
+        ("Content-Length: 0\r\nProxy-Connection: keep-alive\r\n", String::new()),
+        ("Transfer-Encoding: chunked\r\n", "3;x=y\r\nabc\r\n00A\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n".to_owned()),
+        ("Content-Length: 262144\r\n", "x".repeat(262_144)),
+    ];
+    for (framing, body) in bodies {
+        let first = challenge(&format!("{framing}Proxy-Authenticate: NTLM abc=\r\n"), &body);
+        let outcome = rounds(&[(&[&first, OPEN].concat(), false)]);
+        assert_eq!(outcome.challenges, [Challenge::Start, Challenge::Continue("abc=".into())], "{framing}");
+        assert_eq!(outcome.requests, ["NTLM one", "NTLM two"]);
+        assert_eq!(outcome.end, Some(Ok(b"* OK hello\r\n".to_vec())));
+    }
+}
+
+#[test]
+fn where_the_proxy_closes_the_scheme_begins_anew() {
+    let closing = [
+        ("Connection: close\r\nContent-Length: 0\r\n", String::new(), false),
+        ("Proxy-Connection: x, Close\r\nContent-Length: 0\r\n", String::new(), false),
+        // A body that only the end of the connection ends, or that is not worth reading, or nonsense.
+        ("", "<html>".into(), true),
+        ("Content-Length: 5\r\nContent-Length: 6\r\n", "hello".into(), false),
+        ("Content-Length: +5\r\n", "hello".into(), false),
+        ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", "hello".into(), false),
+        ("Content-Length: 262145\r\n", String::new(), false),
+        ("Transfer-Encoding: chunked\r\n", "zz\r\n".into(), false),
+        ("Transfer-Encoding: chunked\r\n", "1\r\nab\r\n".into(), false),
+        ("Transfer-Encoding: chunked\r\n", "40001\r\n".into(), false),
+        ("Transfer-Encoding: chunked\r\n", "1\r\na\r\n".repeat(50_000), false),
+        ("Transfer-Encoding: chunked\r\n", format!("0\r\n{}", "x".repeat(1_024)), false),
+        // Cut off in the body.
+        ("Content-Length: 5\r\n", "hell".into(), true),
+        ("Transfer-Encoding: chunked\r\n", "5\r\n".into(), true),
+        // Right after the body, without a word.
+        ("Content-Length: 5\r\n", "hello".into(), true),
+    ];
+    for (framing, body, closed) in closing {
+        let first = challenge(&format!("{framing}Proxy-Authenticate: NTLM abc=\r\n"), &body);
+        let outcome = rounds(&[(&first, closed), (OPEN, false)]);
+        assert_eq!(outcome.end, Some(Ok(b"* OK hello\r\n".to_vec())), "{framing}");
+        let (last, again) = (outcome.challenges.last(), outcome.requests.last());
+        assert!(last == Some(&Challenge::Start) && again.is_some(), "{outcome:?}");
+        assert_eq!(outcome.requests[outcome.requests.len() - 2], "-");
+    }
+}
+
+#[test]
+fn a_scheme_of_single_requests_goes_on_over_another_connection() {
+    let first = challenge("Connection: close\r\nProxy-Authenticate: Digest nonce=x\r\n", "");
+    let answers = [Ok(None), Ok(Some("Digest answer"))];
+    let outcome = converse(Some(Scheme::Digest), &answers, &[(&first, true), (OPEN, false)]);
+    assert_eq!(outcome.challenges, [Challenge::Start, Challenge::Continue("nonce=x".into())]);
+    assert_eq!(outcome.requests, ["", "-", "Digest answer"]);
+    assert!(matches!(outcome.end, Some(Ok(_))));
+    // HTTP/1.0 closes unless it says that it does not.
+    let old = String::from_utf8(first)
+        .unwrap()
+        .replace("1.1 407", "1.0 407")
+        .replace("Connection: close", "Content-Length: 0");
+    assert!(converse(Some(Scheme::Digest), &answers, &[(old.as_bytes(), true), (OPEN, false)]).requests.len() == 3);
+    let kept = old.replace("Content-Length", "Proxy-Connection: Keep-Alive\r\nContent-Length");
+    assert!(
+        converse(Some(Scheme::Digest), &answers, &[(&[kept.as_bytes(), OPEN].concat(), false)]).requests.len() == 2
+    );
+}
+
+#[test]
+fn a_refusal_is_not_taken_for_a_closed_connection() {
+    let token = challenge("Content-Length: 0\r\nProxy-Authenticate: NTLM abc=\r\n", "");
+    let no_token = challenge("Connection: close\r\nProxy-Authenticate: NTLM\r\n", "");
+    let answers = [Ok(Some("NTLM one")), Ok(Some("NTLM two")), Err(AuthenticationError::Refused)];
+    let outcome = converse(Some(Scheme::Ntlm), &answers, &[(&[token, no_token].concat(), true)]);
+    assert_eq!(outcome.challenges.last(), Some(&Challenge::Continue(String::new())));
+    assert_eq!(outcome.requests, ["NTLM one", "NTLM two"]);
+    assert!(matches!(outcome.end, Some(Err(ConnectErrorKind::Refused { status: 407, .. }))));
+}
+
+#[test]
+fn a_proxy_that_asks_for_ever_is_left() {
+    let kept = challenge("Content-Length: 0\r\nProxy-Authenticate: NTLM abc=\r\n", "");
+    let outcome = rounds(&[(&kept.repeat(20), false)]);
+    assert_eq!(outcome.requests.len(), 1 + usize::from(ROUNDS));
+    assert!(matches!(outcome.end, Some(Err(ConnectErrorKind::Refused { status: 407, .. }))));
+    let closing = challenge("Connection: close\r\nProxy-Authenticate: NTLM abc=\r\n", "");
+    let outcome = rounds(&vec![(&*closing, true); usize::from(CONNECTIONS)]);
+    assert_eq!(outcome.requests, ["NTLM one", "-", "NTLM two", "-", "NTLM two"]);
+    assert!(matches!(outcome.end, Some(Err(ConnectErrorKind::Refused { status: 407, .. }))));
+    // It closes instead of answering a second time, again and again.
+    let outcome = rounds(&[(&kept, true), (&kept, true)]);
+    assert_eq!(outcome.requests, ["NTLM one", "NTLM two", "-", "NTLM two", "NTLM two"]);
+    assert_eq!(outcome.end, Some(Err(ConnectErrorKind::Closed)));
+}
+
+#[test]
+fn another_scheme_than_the_configured_one_gets_nothing() {
+    for scheme in Scheme::ALL {
+        let others = Scheme::ALL.into_iter().filter(|other| *other != scheme);
+        let fields: String = others.map(|other| format!("Proxy-Authenticate: {} x=\r\n", other.name())).collect();
+        let outcome = converse(Some(scheme), &[Ok(None)], &[(&challenge(&fields, ""), true)]);
+        assert_eq!(outcome.requests, [""]);
+        let Some(Err(kind)) = outcome.end else { panic!("a refusal") };
+        let remedy = error(kind).remedy().into_owned();
+        assert!(remedy.starts_with("set `forward_proxy.authentication` to "), "{remedy}");
+        assert!(!remedy.contains(&format!("`{}`", scheme.key())), "{remedy}");
+    }
+}
+
+#[test]
+fn what_the_authenticator_cannot_do_ends_it() {
+    let wrong = AuthenticationError::Challenge { scheme: Scheme::Ntlm, reason: "it is cut short".into() };
+    let first = challenge("Content-Length: 0\r\nProxy-Authenticate: NTLM abc=\r\n", "");
+    let outcome = converse(Some(Scheme::Ntlm), &[Ok(None), Err(wrong.clone())], &[(&first, false)]);
+    assert_eq!(outcome.end, Some(Err(ConnectErrorKind::Authentication(wrong.clone()))));
+    let error = error(ConnectErrorKind::Authentication(wrong));
+    assert_eq!(
+        error.to_string(),
+        "the forward proxy's NTLM challenge cannot be answered: it is cut short, at CONNECT `outlook.office365.com:993`"
+    );
+    assert!(error.permanent() && error.actor() == Actor::Network);
+}
+
+#[test]
+fn a_proxy_that_shows_itself_is_looked_at_before_the_tunnel_opens() {
+    for field in ["Proxy-Authenticate", "Proxy-Authentication-Info"] {
+        let reply = format!("HTTP/1.1 200 OK\r\n{field}: Negotiate dG9rZW4=\r\n\r\n* OK hello\r\n").into_bytes();
+        let good = [Ok(Some("Negotiate one")), Ok(None)];
+        let outcome = converse(Some(Scheme::Negotiate), &good, &[(&reply, false)]);
+        assert_eq!(outcome.challenges, [Challenge::Start, Challenge::Last("dG9rZW4=".into())]);
+        assert_eq!(outcome.end, Some(Ok(b"* OK hello\r\n".to_vec())));
+        let bad = [Ok(Some("Negotiate one")), Err(AuthenticationError::NotProven)];
+        let outcome = converse(Some(Scheme::Negotiate), &bad, &[(&reply, false)]);
+        let not_proven = ConnectErrorKind::Authentication(AuthenticationError::NotProven);
+        assert_eq!(outcome.end, Some(Err(not_proven)));
+    }
 }

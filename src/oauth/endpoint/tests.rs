@@ -7,7 +7,12 @@ use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, NoProxy, Trust};
+use url::Url;
+
+use crate::config::{
+    Accounts, Application, Cloud, Config, ForwardProxy, Limits, NoProxy, ProxyAuthentication, ProxyScheme, ProxyServer,
+    Trust,
+};
 use crate::oauth::fake;
 use crate::oauth::grant::{Ask, GrantRequest};
 use crate::secret::{ClientSecret, ProxyPassword};
@@ -98,8 +103,10 @@ fn request(address: SocketAddr) -> TokenRequest {
 }
 
 fn endpoint(trust: Trust, limits: Limits, proxy: Option<ForwardProxy>) -> HttpEndpoint {
+    let request = limits.token_request;
     let config = Config { forward_proxy: proxy, ..fake::config(Accounts::default(), limits) };
-    HttpEndpoint::new(Arc::new(config), Arc::new(UpstreamTrust::new(trust)))
+    let trust = Arc::new(UpstreamTrust::new(trust));
+    HttpEndpoint::new(Arc::new(Dialer::new(Arc::new(config), Arc::clone(&trust))), trust, request)
 }
 
 async fn exchange(server: &Server) -> Result<Answer, TransportError> {
@@ -186,8 +193,7 @@ async fn a_proxy_gets_its_password_and_its_refusals_are_told_apart() {
             answer(&mut stream, reply.as_bytes()).await.unwrap()
         });
         let proxy = ForwardProxy {
-            host: "127.0.0.1".into(),
-            port,
+            servers: vec![ProxyServer { scheme: ProxyScheme::Http, host: "127.0.0.1".into(), port }],
             authentication: ProxyAuthentication::Basic {
                 username: "svc".into(),
                 password: ProxyPassword::new("p:w".into()),
@@ -207,8 +213,7 @@ async fn a_proxy_gets_its_password_and_its_refusals_are_told_apart() {
 async fn a_destination_of_no_proxy_goes_straight() {
     let mut server = serve(TOKEN).await;
     let proxy = ForwardProxy {
-        host: "127.0.0.1".into(),
-        port: 9,
+        servers: vec![ProxyServer { scheme: ProxyScheme::Http, host: "127.0.0.1".into(), port: 9 }],
         authentication: ProxyAuthentication::None,
         no_proxy: NoProxy::default().with_loopback(),
     };

@@ -1,0 +1,17 @@
+//! Basic (RFC 7617).
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use zeroize::Zeroizing;
+
+use crate::secret::{ProxyAuthorization, ProxyPassword};
+
+/// User name and password as UTF-8.
+pub(super) fn authorization(username: &str, password: &ProxyPassword) -> ProxyAuthorization {
+    let pair = Zeroizing::new([username.as_bytes(), b":", password.expose().as_bytes()].concat());
+    // Reserved at once: text that grows leaves a copy of the password behind.
+    let mut text = String::with_capacity("Basic ".len() + pair.len().div_ceil(3) * 4);
+    text.push_str("Basic ");
+    STANDARD.encode_string(&*pair, &mut text);
+    ProxyAuthorization::new(text)
+}

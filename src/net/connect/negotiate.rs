@@ -1,0 +1,181 @@
+//! Negotiate (RFC 4559): SPNEGO with Kerberos, by the system's GSSAPI library (RFC 2743, RFC 4178).
+//!
+//! The library takes the ticket from the credential cache (`KRB5CCNAME`), or gets one with a client keytab
+//! ([`crate::process::hand_over_keytab`] names it), and asks the KDC over the network. Its calls block, so each runs on a thread of
+//! its own kind, few at a time, and nobody waits longer than a deadline for one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use libgssapi::context::{ClientCtx, CtxFlags, SecurityContext as _};
+use libgssapi::credential::{Cred, CredUsage};
+use libgssapi::error::{Error, MajorFlags};
+use libgssapi::name::Name;
+use libgssapi::oid::{
+    GSS_MECH_KRB5, GSS_MECH_SPNEGO, GSS_NT_HOSTBASED_SERVICE, GSS_NT_KRB5_PRINCIPAL, GSS_NT_USER_NAME, OidSet,
+};
+use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::authenticator::{AuthenticationError, Challenge, Scheme};
+use crate::config::NegotiateCredentials;
+use crate::proto::reply::escaped;
+use crate::secret::ProxyAuthorization;
+
+/// How long one step may take, requests to the KDC included.
+const STEP: Duration = Duration::from_secs(10);
+/// Steps at once. A KDC that does not answer holds threads for longer than anybody waits, and must not hold all of them.
+static PLACES: Semaphore = Semaphore::const_new(8);
+/// Longest message of the library that is kept, in octets.
+const REASON_OCTETS: usize = 400;
+
+/// The client's side.
+pub(super) struct Negotiate {
+    credentials: Arc<NegotiateCredentials>,
+    proxy_host: String,
+    /// What has been agreed on so far on this connection.
+    context: Option<ClientCtx>,
+}
+
+impl Negotiate {
+    pub(super) fn new(credentials: &Arc<NegotiateCredentials>, proxy_host: &str) -> Self {
+        Self { credentials: Arc::clone(credentials), proxy_host: proxy_host.to_owned(), context: None }
+    }
+
+    pub(super) async fn answer(
+        &mut self,
+        challenge: &Challenge,
+    ) -> Result<Option<ProxyAuthorization>, AuthenticationError> {
+        let (context, token) = match challenge {
+            Challenge::Start => (None, None),
+            Challenge::Continue(token) if token.is_empty() => match self.context.take() {
+                None => (None, None),
+                Some(_) => return Err(AuthenticationError::Refused),
+            },
+            Challenge::Continue(token) => (self.context.take(), Some(decode(token)?)),
+            Challenge::Last(token) => {
+                let context = self.context.take().ok_or(AuthenticationError::NotProven)?;
+                let token = decode(token).map_err(|_| AuthenticationError::NotProven)?;
+                let (context, _) =
+                    self.step(Some(context), Some(token)).await.map_err(|_| AuthenticationError::NotProven)?;
+                return if context.is_complete() { Ok(None) } else { Err(AuthenticationError::NotProven) };
+            }
+        };
+        let (context, token) = self.step(context, token).await?;
+        self.context = Some(context);
+        // With nothing more to say, and a proxy that is not satisfied, it is over.
+        let token = token.ok_or(AuthenticationError::Refused)?;
+        Ok(Some(ProxyAuthorization::new(format!("Negotiate {}", STANDARD.encode(token)))))
+    }
+
+    /// One call of the library. The context, and what to send, if anything.
+    async fn step(
+        &mut self,
+        context: Option<ClientCtx>,
+        token: Option<Vec<u8>>,
+    ) -> Result<(ClientCtx, Option<Vec<u8>>), AuthenticationError> {
+        let (credentials, proxy_host) = (Arc::clone(&self.credentials), self.proxy_host.clone());
+        let work = async {
+            let place = PLACES.acquire().await;
+            let call = spawn_blocking(move || {
+                // Until the call returns, not until somebody gives up waiting for it.
+                let _place = place;
+                let mut context = match context {
+                    Some(context) => context,
+                    None => begin(&credentials, &proxy_host)?,
+                };
+                let token = context.step(token.as_deref(), None)?;
+                Ok::<_, Error>((context, token.map(|token| token.to_vec())))
+            });
+            call.await
+        };
+        match timeout(STEP, work).await {
+            Ok(Ok(Ok(done))) => Ok(done),
+            Ok(Ok(Err(error))) => Err(unavailable(&error)),
+            Ok(Err(_)) => Err(temporary("the Kerberos library failed")),
+            Err(_) => Err(temporary("the Kerberos library did not finish in time; does the KDC answer?")),
+        }
+    }
+}
+
+fn decode(token: &str) -> Result<Vec<u8>, AuthenticationError> {
+    STANDARD
+        .decode(token)
+        .map_err(|_| AuthenticationError::Challenge { scheme: Scheme::Negotiate, reason: "it is not base64".into() })
+}
+
+/// A context for the proxy's service. Finds the credentials first, so that their absence is told as such.
+fn begin(credentials: &NegotiateCredentials, proxy_host: &str) -> Result<ClientCtx, Error> {
+    let user =
+        credentials.username.as_ref().map(|name| Name::new(name.as_bytes(), Some(GSS_NT_USER_NAME))).transpose()?;
+    let mut mechanisms = OidSet::new();
+    mechanisms.add(GSS_MECH_SPNEGO)?;
+    mechanisms.add(GSS_MECH_KRB5)?;
+    let ticket = Cred::acquire(user.as_ref(), None, CredUsage::Initiate, Some(&mechanisms))?;
+    let service = match &credentials.service_name {
+        None => Name::new(format!("HTTP@{proxy_host}").as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE))?,
+        Some(name) if name.contains('/') => Name::new(name.as_bytes(), Some(GSS_NT_KRB5_PRINCIPAL))?,
+        Some(name) => Name::new(name.as_bytes(), Some(GSS_NT_HOSTBASED_SERVICE))?,
+    };
+    Ok(ClientCtx::new(Some(ticket), service, CtxFlags::GSS_C_MUTUAL_FLAG, Some(GSS_MECH_SPNEGO)))
+}
+
+fn temporary(reason: &str) -> AuthenticationError {
+    AuthenticationError::Unavailable {
+        scheme: Scheme::Negotiate,
+        reason: reason.to_owned(),
+        remedy: "check that the KDC of `krb5.conf` can be reached from here",
+        permanent: false,
+    }
+}
+
+/// The library's error with what to do about it. Its codes for the cause depend on the mechanism and the version; its words
+/// are the same in all of MIT's.
+fn unavailable(error: &Error) -> AuthenticationError {
+    let reason = escaped(error.to_string().trim().as_bytes(), REASON_OCTETS);
+    let says = |words: &str| reason.to_ascii_lowercase().contains(words);
+    let (remedy, permanent) = if says("contact any kdc") || says("cannot resolve") || says("realm is local") {
+        ("check that the KDC of `krb5.conf` can be reached from here", false)
+    } else if says("server not found") || says("server ") && says("not found in kerberos database") {
+        ("set `forward_proxy.service_name` to the proxy's service principal, such as `HTTP/proxy.corp.example`", true)
+    } else if says("clock skew") {
+        ("set this machine's clock right", true)
+    } else if says("preauthentication failed") || says("client not found") || says("password has expired") {
+        ("export the account's keytab anew: its key or name is not the one that the KDC knows", true)
+    } else if says("expired") || error.major.intersects(MajorFlags::GSS_S_CREDENTIALS_EXPIRED) {
+        ("renew the ticket with `kinit`, or set `forward_proxy.keytab`, which renews it by itself", true)
+    } else {
+        ("set `forward_proxy.keytab` to a keytab that Gatepost can read, or get a ticket with `kinit`", true)
+    };
+    AuthenticationError::Unavailable { scheme: Scheme::Negotiate, reason, remedy, permanent }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn without_a_ticket_it_says_what_to_do() {
+        // No keytab has this name's key, and no cache its ticket, wherever this runs.
+        let credentials =
+            NegotiateCredentials { service_name: None, username: Some("nobody@NOWHERE.INVALID".into()), keytab: None };
+        let mut side = Negotiate::new(&Arc::new(credentials), "proxy.invalid");
+        let Err(AuthenticationError::Unavailable { scheme, reason, remedy, .. }) = side.answer(&Challenge::Start).await
+        else {
+            panic!("there is a ticket for nobody")
+        };
+        assert!(scheme == Scheme::Negotiate && !reason.is_empty() && remedy.contains('`'), "{reason}: {remedy}");
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_not_taken() {
+        let credentials = NegotiateCredentials { service_name: None, username: None, keytab: None };
+        let mut side = Negotiate::new(&Arc::new(credentials), "proxy.invalid");
+        let garbage = side.answer(&Challenge::Continue("%%%".into())).await;
+        assert!(matches!(garbage, Err(AuthenticationError::Challenge { .. })));
+        assert_eq!(side.answer(&Challenge::Last("YQ==".into())).await.err(), Some(AuthenticationError::NotProven));
+    }
+}

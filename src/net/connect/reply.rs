@@ -1,0 +1,203 @@
+//! What of a reply's head matters besides its status: the challenges, and whether the connection can be used again.
+
+use httparse::Header;
+
+use super::authenticator::Scheme;
+
+/// Most octets of a refusal's body that are read past, to use the connection again; error pages are far smaller.
+pub(super) const BODY_OCTETS: u64 = 256 * 1_024;
+/// Longest line that introduces a chunk, and longest trailer field, in octets.
+const CHUNK_LINE_OCTETS: usize = 1_024;
+/// Most authentication schemes kept, and the longest name among them, in octets.
+const SCHEMES: usize = 8;
+const SCHEME_OCTETS: usize = 32;
+/// Schemes that proxies ask for (the IANA registry, and Microsoft's NTLM).
+const WELL_KNOWN_SCHEMES: [&str; 5] = ["Basic", "Bearer", "Digest", "Negotiate", "NTLM"];
+
+/// A challenge as the proxy wrote it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Offer {
+    pub(super) name: String,
+    /// Behind the name: a token, or `name=value` with commas between, or nothing.
+    pub(super) parameters: String,
+}
+
+/// The challenges in all fields of this name. One field may hold several of them, and a challenge may hold commas
+/// (RFC 9110 §11.6.1): a part that is `name=…` goes on with the challenge before it.
+pub(super) fn challenges(fields: &[Header<'_>], name: &str) -> Vec<Offer> {
+    let mut offers: Vec<Offer> = Vec::new();
+    for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)) {
+        let mut goes_on = false;
+        for part in parts(field.value) {
+            let part = part.trim_ascii();
+            let end = part.iter().position(|b| !is_token(*b)).unwrap_or(part.len());
+            let (name, rest) = part.split_at(end);
+            let parameters = rest.trim_ascii_start();
+            let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+            if rest.starts_with(b"=") || parameters.starts_with(b"=") {
+                if let Some(offer) = offers.last_mut().filter(|_| goes_on && !name.is_empty()) {
+                    offer.parameters.push_str(", ");
+                    offer.parameters.push_str(&text(part));
+                }
+            } else if !name.is_empty() && (rest.is_empty() || rest[0] == b' ') {
+                goes_on = name.len() <= SCHEME_OCTETS;
+                if goes_on {
+                    offers.push(Offer { name: text(name), parameters: text(parameters) });
+                }
+            }
+        }
+    }
+    offers
+}
+
+/// The parts between commas that stand outside of quotes.
+pub(super) fn parts(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (mut quoted, mut escape) = (false, false);
+    list.split(move |b| {
+        match *b {
+            _ if escape => escape = false,
+            b'\\' if quoted => escape = true,
+            b'"' => quoted = !quoted,
+            _ => {}
+        }
+        *b == b',' && !quoted
+    })
+}
+
+/// The names of the schemes, in their order, each once.
+pub(super) fn names(offers: &[Offer], well_known_only: bool) -> Vec<String> {
+    let is_well_known = |name: &str| WELL_KNOWN_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let mut names: Vec<String> = Vec::new();
+    for name in offers.iter().map(|offer| &offer.name) {
+        let keep = !well_known_only || is_well_known(name);
+        if keep && names.len() < SCHEMES && !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+/// What a 2xx says about the proxy itself: the last token of the scheme (RFC 4559 §5; RFC 9110 §11.7.3).
+pub(super) fn last_token(fields: &[Header<'_>], scheme: Scheme) -> Option<String> {
+    ["Proxy-Authenticate", "Proxy-Authentication-Info"].iter().find_map(|field| {
+        let offers = challenges(fields, field);
+        let offer = offers.into_iter().find(|offer| scheme.is_called(&offer.name))?;
+        (!offer.parameters.is_empty()).then_some(offer.parameters)
+    })
+}
+
+/// RFC 9110 §5.6.2.
+pub(super) fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// A body that is read past.
+#[derive(Debug)]
+pub(super) struct Body {
+    /// Octets that it may still have.
+    room: u64,
+    state: BodyState,
+}
+
+#[derive(Debug)]
+enum BodyState {
+    /// So many octets, and then the end or, in a chunk, its CRLF.
+    Octets { left: u64, chunked: bool },
+    /// The line end behind a chunk.
+    ChunkEnd,
+    /// The line before a chunk.
+    ChunkSize,
+    /// Trailer fields, up to the empty line.
+    Trailer,
+}
+
+impl Body {
+    /// The body behind this head (RFC 9112 §6.3). `None` when the connection ends with it, or when it is so long that a
+    /// new connection is cheaper.
+    pub(super) fn of(reply: &httparse::Response<'_, '_>) -> Option<Self> {
+        let fields = &reply.headers;
+        let values = |name: &'static str| fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
+        let has = |name: &'static str, word: &str| {
+            let tokens = values(name).flat_map(|field| field.value.split(|b| *b == b','));
+            tokens.map(<[u8]>::trim_ascii).any(|token| token.eq_ignore_ascii_case(word.as_bytes()))
+        };
+        let says = |word| has("Connection", word) || has("Proxy-Connection", word);
+        if says("close") || (reply.version == Some(0) && !says("keep-alive")) {
+            return None;
+        }
+        let mut lengths = values("Content-Length");
+        let state = match (values("Transfer-Encoding").count(), lengths.next(), lengths.next()) {
+            (0, Some(length), None) => {
+                let digits = std::str::from_utf8(length.value.trim_ascii()).ok()?;
+                let left = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
+                BodyState::Octets { left, chunked: false }
+            }
+            (1, None, None) if has("Transfer-Encoding", "chunked") => BodyState::ChunkSize,
+            _ => return None,
+        };
+        let room = BODY_OCTETS;
+        (!matches!(state, BodyState::Octets { left, .. } if left > room)).then_some(Self { room, state })
+    }
+
+    /// Takes the body's octets out of the input; true once all are gone. `None` when it cannot be read to its end, so
+    /// that the connection is of no more use.
+    pub(super) fn skip(&mut self, input: &mut Vec<u8>) -> Option<bool> {
+        let mut at = 0;
+        let done = self.advance(input, &mut at);
+        input.drain(..at);
+        done
+    }
+
+    fn advance(&mut self, input: &[u8], at: &mut usize) -> Option<bool> {
+        loop {
+            let rest = &input[*at..];
+            let taken = match self.state {
+                BodyState::Octets { left, chunked } => {
+                    let here = left.min(rest.len() as u64);
+                    self.state = BodyState::Octets { left: left - here, chunked };
+                    *at += usize::try_from(here).ok()?;
+                    self.room = self.room.checked_sub(here)?;
+                    match (left == here, chunked) {
+                        (false, _) => return Some(false),
+                        (true, false) => return Some(true),
+                        (true, true) => self.state = BodyState::ChunkEnd,
+                    }
+                    continue;
+                }
+                BodyState::ChunkEnd => match rest {
+                    [b'\r', b'\n', ..] => {
+                        self.state = BodyState::ChunkSize;
+                        2
+                    }
+                    [] | [b'\r'] => return Some(false),
+                    _ => return None,
+                },
+                BodyState::ChunkSize => match httparse::parse_chunk_size(rest).ok()? {
+                    httparse::Status::Complete((_, size)) if size > self.room => return None,
+                    httparse::Status::Complete((line, 0)) => {
+                        self.state = BodyState::Trailer;
+                        line
+                    }
+                    httparse::Status::Complete((line, size)) => {
+                        self.state = BodyState::Octets { left: size, chunked: true };
+                        line
+                    }
+                    httparse::Status::Partial if rest.len() < CHUNK_LINE_OCTETS => return Some(false),
+                    httparse::Status::Partial => return None,
+                },
+                BodyState::Trailer => match memchr::memchr(b'\n', rest) {
+                    Some(end) if rest[..end].trim_ascii().is_empty() => {
+                        *at += end + 1;
+                        return Some(true);
+                    }
+                    Some(end) => end + 1,
+                    None if rest.len() < CHUNK_LINE_OCTETS => return Some(false),
+                    None => return None,
+                },
+            };
+            // The frame counts too, so that an endless row of one-octet chunks or trailer fields ends.
+            self.room = self.room.checked_sub(taken as u64)?;
+            *at += taken;
+        }
+    }
+}

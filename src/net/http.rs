@@ -1,0 +1,127 @@
+//! HTTP/1.1 over the connections of the [`Dialer`]: every request goes the way that mail goes, whatever the forward proxy
+//! wants.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use http_body_util::Full;
+use hyper::Uri;
+use hyper::body::Bytes;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::client::legacy::connect::{Connected, Connection};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::time::timeout_at;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+use tower_service::Service;
+
+use super::dial::{DialError, Dialer, timed_out};
+use super::socket::Socket;
+
+/// Idle connections are kept so long, and so many of them.
+const IDLE: Duration = Duration::from_secs(60);
+const IDLE_CONNECTIONS: usize = 4;
+
+/// Most octets of an answer's head.
+const HEAD_OCTETS: usize = 64 * 1_024;
+
+/// A client with a pool. It follows no redirect.
+pub type Client = hyper_util::client::legacy::Client<Connector, Full<Bytes>>;
+
+/// A client for `https` whose connections must stand within `most`. Whoever answers is verified as `tls` says.
+pub fn client(dialer: Arc<Dialer>, tls: ClientConfig, most: Duration) -> Client {
+    hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+        .pool_timer(TokioTimer::new())
+        .pool_idle_timeout(IDLE)
+        .pool_max_idle_per_host(IDLE_CONNECTIONS)
+        .http1_max_buf_size(HEAD_OCTETS)
+        .build(Connector { dialer, tls: Arc::new(tls), most })
+}
+
+/// Opens connections for a [`Client`].
+#[derive(Clone)]
+pub struct Connector {
+    dialer: Arc<Dialer>,
+    tls: Arc<ClientConfig>,
+    most: Duration,
+}
+
+/// Why there is no connection for a request; to be found among the sources of the client's error.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectorError {
+    /// Not `https`, or without a host.
+    #[error("the address is not an `https` one")]
+    Address,
+    /// No connection.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// Octets arrived before our ClientHello.
+    #[error("the other end spoke before TLS")]
+    EarlyBytes,
+    /// TLS could not be set up; with the [`rustls::Error`] inside, when TLS refused something.
+    #[error("set up TLS")]
+    Tls(#[source] io::Error),
+}
+
+impl Connector {
+    async fn connect(self, uri: Uri) -> Result<HttpsStream, ConnectorError> {
+        let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or(ConnectorError::Address)?;
+        let host = host.trim_matches(['[', ']']);
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectorError::Address)?;
+        let dialed = self.dialer.dial(host, uri.port_u16().unwrap_or(443), self.most).await?;
+        if !dialed.early.is_empty() {
+            return Err(ConnectorError::EarlyBytes);
+        }
+        let handshake = TlsConnector::from(self.tls).connect(name, dialed.socket);
+        let stream = timeout_at(dialed.deadline, handshake).await.unwrap_or_else(|_| Err(timed_out()));
+        stream.map(|stream| HttpsStream(TokioIo::new(Box::new(stream)))).map_err(ConnectorError::Tls)
+    }
+}
+
+impl Service<Uri> for Connector {
+    type Response = HttpsStream;
+    type Error = ConnectorError;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpsStream, ConnectorError>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ConnectorError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        Box::pin(self.clone().connect(uri))
+    }
+}
+
+/// A connection of a [`Client`].
+pub struct HttpsStream(TokioIo<Box<TlsStream<Socket>>>);
+
+impl Connection for HttpsStream {
+    fn connected(&self) -> Connected {
+        Connected::new()
+    }
+}
+
+impl Read for HttpsStream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, into)
+    }
+}
+
+impl Write for HttpsStream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, octets)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}

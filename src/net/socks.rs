@@ -1,0 +1,385 @@
+//! SOCKS version 5 (RFC 1928) with user name and password (RFC 1929): bytes in, an event and bytes out; no sockets, no
+//! clock.
+//!
+//! The proxy resolves the destination's name. Each message has a fixed length or says its own, at most 262 octets; what
+//! comes behind the last one is handed out, because a server that greets first may have spoken already. Nothing of what the
+//! proxy says but its codes is kept, and the first octet of something that is not SOCKS at all.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+
+use zeroize::Zeroizing;
+
+use crate::config::ProxyAuthentication;
+use crate::failure::Actor;
+use crate::proto::reply::escaped;
+use crate::secret::ProxyPassword;
+
+/// RFC 1928 §3.
+const VERSION: u8 = 5;
+/// RFC 1928 §3: methods of authentication.
+const NO_AUTHENTICATION: u8 = 0;
+const USERNAME_PASSWORD: u8 = 2;
+const NO_ACCEPTABLE_METHOD: u8 = 0xFF;
+/// RFC 1929 §2.
+const SUBNEGOTIATION_VERSION: u8 = 1;
+/// RFC 1928 §4: the command, and kinds of addresses.
+const CONNECT: u8 = 1;
+const IPV4: u8 = 1;
+const DOMAIN_NAME: u8 = 3;
+const IPV6: u8 = 4;
+/// Longest user name, password and host name, in octets: each has one octet for its length.
+const FIELD_OCTETS: usize = 255;
+
+/// The handshake with the proxy, up to the tunnel.
+pub struct Socks<'a> {
+    /// `host:port`, for messages.
+    destination: String,
+    /// Address and port as in the request.
+    address: Vec<u8>,
+    credentials: Option<(&'a str, &'a ProxyPassword)>,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    event: Option<SocksEvent>,
+    state: State,
+}
+
+/// What the handshake waits for.
+#[derive(Clone, Copy)]
+enum State {
+    /// Which method the proxy chooses (RFC 1928 §3).
+    Method,
+    /// What it says to user name and password (RFC 1929 §2).
+    Verdict,
+    /// What it says to the request (RFC 1928 §6).
+    Reply,
+    Ended,
+}
+
+/// How a handshake ends.
+#[derive(Debug)]
+pub enum SocksEvent {
+    /// Both sides may speak.
+    Tunnel {
+        /// What the destination has said already. It is not protected by anything, so before a TLS handshake that the
+        /// client begins it must be empty.
+        leftovers: Vec<u8>,
+    },
+    /// There is no tunnel: close.
+    Failed(SocksError),
+}
+
+/// Why there is no tunnel. `Display` tells what happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SocksError {
+    /// `host:port`.
+    pub destination: String,
+    /// What happened.
+    pub kind: SocksErrorKind,
+}
+
+/// Kinds of [`SocksError`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SocksErrorKind {
+    /// Neither of the methods that were offered is enough for it.
+    Method {
+        /// User name and password were among them.
+        offered_password: bool,
+    },
+    /// User name and password are wrong.
+    Credentials,
+    /// It will not or cannot connect: the code of RFC 1928 §6.
+    Refused(u8),
+    /// A message of it is not SOCKS 5; the octet that shows it.
+    NotSocks(u8),
+    /// It closed the connection in the middle.
+    Closed,
+    /// The destination is neither a host name nor an address, so nothing was sent.
+    Destination,
+    /// User name or password is empty or longer than 255 octets, so nothing was sent.
+    Unsendable,
+}
+
+/// RFC 1928 §6.
+fn meaning(code: u8) -> &'static str {
+    match code {
+        1 => "general failure",
+        2 => "not allowed by its rules",
+        3 => "network unreachable",
+        4 => "host unreachable",
+        5 => "connection refused",
+        6 => "TTL expired",
+        7 => "command not supported",
+        8 => "address type not supported",
+        _ => "unassigned",
+    }
+}
+
+impl fmt::Display for SocksError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let destination = &self.destination;
+        match &self.kind {
+            SocksErrorKind::Method { offered_password: true } => write!(
+                f,
+                "the SOCKS proxy takes neither no authentication nor a password, before it was asked for `{destination}`"
+            ),
+            SocksErrorKind::Method { offered_password: false } => {
+                write!(f, "the SOCKS proxy wants authentication, before it was asked for `{destination}`")
+            }
+            SocksErrorKind::Credentials => {
+                write!(f, "the SOCKS proxy refused user name and password, before it was asked for `{destination}`")
+            }
+            SocksErrorKind::Refused(code) => {
+                write!(f, "the SOCKS proxy answered `{code}` ({}) to the request for `{destination}`", meaning(*code))
+            }
+            SocksErrorKind::NotSocks(octet) => write!(
+                f,
+                "the SOCKS proxy answered something other than SOCKS 5 (octet 0x{octet:02x}); `{destination}` was wanted"
+            ),
+            SocksErrorKind::Closed => {
+                write!(f, "the SOCKS proxy closed the connection instead of opening one to `{destination}`")
+            }
+            SocksErrorKind::Destination => {
+                write!(f, "`{destination}` is no host and port that a SOCKS proxy can be asked for")
+            }
+            SocksErrorKind::Unsendable => {
+                write!(f, "user name or password is empty or over {FIELD_OCTETS} octets, which SOCKS cannot carry")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SocksError {}
+
+impl SocksError {
+    /// The same question will get the same answer until somebody changes something.
+    pub fn permanent(&self) -> bool {
+        match &self.kind {
+            SocksErrorKind::Refused(code) => !matches!(code, 1 | 3..=6),
+            SocksErrorKind::Closed => false,
+            _ => true,
+        }
+    }
+
+    /// Who must act.
+    pub fn actor(&self) -> Actor {
+        match &self.kind {
+            SocksErrorKind::Refused(_) | SocksErrorKind::Closed => Actor::Network,
+            _ => Actor::Operator,
+        }
+    }
+
+    /// The next step, one sentence without full stop.
+    pub fn remedy(&self) -> Cow<'static, str> {
+        let destination = &self.destination;
+        match &self.kind {
+            SocksErrorKind::Method { offered_password: false } => {
+                "set `forward_proxy.authentication: basic` with `forward_proxy.username` and `forward_proxy.password`, or \
+                 ask for this host to pass without"
+                    .into()
+            }
+            SocksErrorKind::Method { offered_password: true } => {
+                "ask for user name and password (RFC 1929), or for this host to pass without".into()
+            }
+            SocksErrorKind::Credentials => {
+                "correct `forward_proxy.username` and `forward_proxy.password`: the proxy refused them".into()
+            }
+            SocksErrorKind::Refused(1 | 3..=6) => format!(
+                "check that the proxy can resolve and reach `{destination}`; Gatepost tries again with the next login"
+            )
+            .into(),
+            SocksErrorKind::Refused(_) => {
+                format!("ask for connections to `{destination}` to be allowed for this host").into()
+            }
+            SocksErrorKind::NotSocks(b'H') => {
+                "write `http://` or `https://` in `forward_proxy.url`: the answer looks like HTTP".into()
+            }
+            SocksErrorKind::NotSocks(_) => {
+                "check that `forward_proxy.url` names the SOCKS 5 port of the proxy, not an HTTP, TLS or mail port".into()
+            }
+            SocksErrorKind::Closed => {
+                "look into the proxy's log: some proxies close instead of answering when the rules forbid it".into()
+            }
+            SocksErrorKind::Destination => {
+                "check the `upstream` of the listener: it must be `host:port` with a host name or an address".into()
+            }
+            SocksErrorKind::Unsendable => "shorten or complete them in `forward_proxy`".into(),
+        }
+    }
+}
+
+impl<'a> Socks<'a> {
+    /// Asks the proxy for a tunnel to `host` (a name, or an address without brackets) and `port`. Credentials are shown
+    /// when the proxy asks for them.
+    ///
+    /// # Errors
+    /// [`SocksErrorKind::Destination`], so that nothing but a host can get into the request, and
+    /// [`SocksErrorKind::Unsendable`].
+    pub fn new(host: &str, port: u16, authentication: &'a ProxyAuthentication) -> Result<Self, SocksError> {
+        let parsed = match host.parse::<Ipv6Addr>() {
+            Ok(address) => Ok(url::Host::Ipv6(address)),
+            Err(_) => url::Host::parse(host),
+        };
+        let fail = |kind| Err(SocksError { destination: escaped(format!("{host}:{port}").as_bytes(), 256), kind });
+        let Ok(parsed) = parsed else { return fail(SocksErrorKind::Destination) };
+        let Some(mut address) = address_of(&parsed) else { return fail(SocksErrorKind::Destination) };
+        address.extend_from_slice(&port.to_be_bytes());
+        let credentials = match authentication {
+            ProxyAuthentication::Basic { username, password } => Some((username.as_str(), password)),
+            _ => None,
+        };
+        let fits = |text: &str| (1..=FIELD_OCTETS).contains(&text.len());
+        if credentials.is_some_and(|(username, password)| !fits(username) || !fits(password.expose())) {
+            return fail(SocksErrorKind::Unsendable);
+        }
+        let output = match credentials {
+            None => vec![VERSION, 1, NO_AUTHENTICATION],
+            Some(_) => vec![VERSION, 2, NO_AUTHENTICATION, USERNAME_PASSWORD],
+        };
+        Ok(Self {
+            destination: format!("{parsed}:{port}"),
+            address,
+            credentials,
+            input: Vec::new(),
+            output,
+            event: None,
+            state: State::Method,
+        })
+    }
+
+    /// Takes bytes from the proxy.
+    pub fn handle_input(&mut self, input: &[u8]) {
+        if let Some(SocksEvent::Tunnel { leftovers }) = &mut self.event {
+            leftovers.extend_from_slice(input);
+            return;
+        }
+        if !matches!(self.state, State::Ended) {
+            self.input.extend_from_slice(input);
+        }
+        while let Some(result) = self.step() {
+            if let Err(kind) = result {
+                self.fail(kind);
+            }
+        }
+    }
+
+    /// The proxy closed its side.
+    pub fn handle_eof(&mut self) {
+        if !matches!(self.state, State::Ended) {
+            self.fail(SocksErrorKind::Closed);
+        }
+    }
+
+    /// How it ended, once it has.
+    pub fn poll_event(&mut self) -> Option<SocksEvent> {
+        self.event.take()
+    }
+
+    /// Bytes for the proxy, if any; all that there are. They may hold the password.
+    pub fn poll_output(&mut self) -> Option<Vec<u8>> {
+        let output = std::mem::take(&mut self.output);
+        (!output.is_empty()).then_some(output)
+    }
+
+    fn fail(&mut self, kind: SocksErrorKind) {
+        self.state = State::Ended;
+        self.input = Vec::new();
+        // After a "no" nothing is said any more.
+        self.output = Vec::new();
+        self.event = Some(SocksEvent::Failed(SocksError { destination: self.destination.clone(), kind }));
+    }
+
+    /// Takes one message out of the input; `None` when it is not complete, or when there is no further one.
+    fn step(&mut self) -> Option<Result<(), SocksErrorKind>> {
+        let version = match self.state {
+            State::Ended => return None,
+            State::Method | State::Reply => VERSION,
+            State::Verdict => SUBNEGOTIATION_VERSION,
+        };
+        let first = *self.input.first()?;
+        // Some servers repeat the version of SOCKS in the verdict, which is clear all the same.
+        if first != version && first != VERSION {
+            return Some(Err(SocksErrorKind::NotSocks(first)));
+        }
+        let second = *self.input.get(1)?;
+        match self.state {
+            State::Method => {
+                self.input.drain(..2);
+                Some(self.chosen(second))
+            }
+            State::Verdict if second == 0 => {
+                self.input.drain(..2);
+                self.request();
+                Some(Ok(()))
+            }
+            State::Verdict => Some(Err(SocksErrorKind::Credentials)),
+            // The address behind a refusal means nothing, and some servers leave it out.
+            State::Reply if second != 0 => Some(Err(SocksErrorKind::Refused(second))),
+            State::Reply => {
+                let address = match *self.input.get(3)? {
+                    IPV4 => 4,
+                    IPV6 => 16,
+                    DOMAIN_NAME => 1 + usize::from(*self.input.get(4)?),
+                    other => return Some(Err(SocksErrorKind::NotSocks(other))),
+                };
+                let length = 4 + address + 2;
+                if self.input.len() < length {
+                    return None;
+                }
+                let leftovers = self.input.split_off(length);
+                self.input = Vec::new();
+                self.event = Some(SocksEvent::Tunnel { leftovers });
+                self.state = State::Ended;
+                Some(Ok(()))
+            }
+            State::Ended => None,
+        }
+    }
+
+    fn chosen(&mut self, method: u8) -> Result<(), SocksErrorKind> {
+        match (method, self.credentials) {
+            (NO_AUTHENTICATION, _) => self.request(),
+            (USERNAME_PASSWORD, Some((username, password))) => {
+                let (username, password) = (username.as_bytes(), password.expose().as_bytes());
+                let length = |field: &[u8]| u8::try_from(field.len()).unwrap_or(u8::MAX);
+                // In one piece: a buffer that grows leaves a copy of the password behind.
+                self.output =
+                    [&[SUBNEGOTIATION_VERSION, length(username)], username, &[length(password)], password].concat();
+                self.state = State::Verdict;
+            }
+            (NO_ACCEPTABLE_METHOD, credentials) => {
+                return Err(SocksErrorKind::Method { offered_password: credentials.is_some() });
+            }
+            // A method that was not offered.
+            _ => return Err(SocksErrorKind::NotSocks(method)),
+        }
+        Ok(())
+    }
+
+    fn request(&mut self) {
+        // Nothing waits here, unless the proxy answers before it was asked.
+        let before = Zeroizing::new(std::mem::take(&mut self.output));
+        self.output = [&before[..], &[VERSION, CONNECT, 0], &self.address].concat();
+        self.state = State::Reply;
+    }
+}
+
+/// RFC 1928 §5; `None` for a name that is too long.
+fn address_of(host: &url::Host) -> Option<Vec<u8>> {
+    let octets = |kind: u8, address: IpAddr| match address {
+        IpAddr::V4(address) => [&[kind][..], &address.octets()].concat(),
+        IpAddr::V6(address) => [&[kind][..], &address.octets()].concat(),
+    };
+    Some(match host {
+        url::Host::Ipv4(address) => octets(IPV4, IpAddr::V4(*address)),
+        url::Host::Ipv6(address) => octets(IPV6, IpAddr::V6(*address)),
+        url::Host::Domain(name) => {
+            let length = u8::try_from(name.len()).ok()?;
+            [&[DOMAIN_NAME, length][..], name.as_bytes()].concat()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+//! The way through a forward proxy: which one, how it is reached, and the tunnel that it opens.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::OnceCell;
+use tokio::time::{Instant, timeout_at};
+use zeroize::Zeroizing;
+
+use super::connect::{Authenticator, Connect, ConnectEvent, Scheme};
+use super::dial::{DialError, Dialer, timed_out};
+use super::socket::Socket;
+use super::socks::{Socks, SocksEvent};
+use crate::chance;
+use crate::config::{ForwardProxy, ProxyAuthentication, ProxyScheme, ProxyServer};
+use crate::failure::chain;
+use crate::tls::client::UpstreamTrust;
+
+/// So long another proxy is preferred to one that was dead; up to a quarter is added by chance, so that not every replica
+/// comes back at once.
+const AVOIDED: Duration = Duration::from_secs(30);
+
+/// Room for a reply of the proxy; most come in one piece.
+const READ_OCTETS: usize = 2_048;
+
+/// The proxies, and what is known of them.
+pub(super) struct Gateways {
+    trust: Arc<UpstreamTrust>,
+    known: Mutex<HashMap<ProxyServer, Arc<Gateway>>>,
+}
+
+/// One proxy.
+struct Gateway {
+    server: ProxyServer,
+    /// One for all connections, so that TLS sessions are resumed.
+    tls: OnceCell<Arc<ClientConfig>>,
+    /// It was dead; the others are tried first until then.
+    avoided_until: Mutex<Option<Instant>>,
+}
+
+impl Gateways {
+    pub(super) fn new(trust: Arc<UpstreamTrust>) -> Self {
+        Self { trust, known: Mutex::default() }
+    }
+
+    /// Those of `servers` that are not avoided, then the others: when all are dead, all are tried.
+    fn in_order(&self, servers: &[ProxyServer]) -> Vec<Arc<Gateway>> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gateways: Vec<_> = servers
+            .iter()
+            .map(|server| Arc::clone(known.entry(server.clone()).or_insert_with(|| Arc::new(Gateway::new(server)))))
+            .collect();
+        let now = Instant::now();
+        gateways.sort_by_key(|gateway| gateway.is_avoided(now));
+        gateways
+    }
+}
+
+impl Gateway {
+    fn new(server: &ProxyServer) -> Self {
+        Self { server: server.clone(), tls: OnceCell::new(), avoided_until: Mutex::default() }
+    }
+
+    fn is_avoided(&self, now: Instant) -> bool {
+        self.avoided_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
+    }
+
+    /// Remembers whether it lives; true when that is news.
+    fn remember(&self, alive: bool) -> bool {
+        let quarter = u64::try_from(AVOIDED.as_millis() / 4).unwrap_or(u64::MAX);
+        let until = Instant::now() + AVOIDED + Duration::from_millis(chance::number() % quarter);
+        let mut avoided = self.avoided_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let was_alive = avoided.is_none();
+        *avoided = (!alive).then_some(until);
+        was_alive != alive
+    }
+}
+
+impl DialError {
+    /// The proxy does not do its work, whatever it is asked for.
+    fn is_dead_proxy(&self) -> bool {
+        matches!(self, Self::ProxyUnreachable { .. } | Self::ProxyTls { .. } | Self::ProxyBroke { .. })
+    }
+
+    /// Another proxy may do what this one did not. A "no" is a "no": where one proxy refuses, the next is not asked, least of
+    /// all with a password that may be wrong.
+    fn another_proxy_may_help(&self) -> bool {
+        match self {
+            Self::Proxy(error) => !error.permanent(),
+            Self::Socks(error) => !error.permanent(),
+            _ => self.is_dead_proxy(),
+        }
+    }
+}
+
+impl Dialer {
+    /// A tunnel to `host:port` through the first proxy that opens one, and what came through it already. As long as there
+    /// are others, each gets an equal share of the time that is left.
+    pub(super) async fn through(
+        &self,
+        gateways: &Gateways,
+        proxy: &ForwardProxy,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<(Socket, Vec<u8>), DialError> {
+        let in_order = gateways.in_order(&proxy.servers);
+        let mut left = in_order.len();
+        let mut outcome = Err(DialError::Resolve { host: host.to_owned(), source: timed_out() });
+        for gateway in in_order {
+            let now = Instant::now();
+            let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);
+            left -= 1;
+            let tunnel =
+                Tunnel { dialer: self, gateways, gateway: &gateway, authentication: &proxy.authentication, host, port };
+            outcome = tunnel.open(now + share).await;
+            let alive = !outcome.as_ref().is_err_and(DialError::is_dead_proxy);
+            if gateway.remember(alive) && proxy.servers.len() > 1 {
+                match &outcome {
+                    Err(error) if !alive => {
+                        tracing::warn!(proxy = %gateway.server, error = chain(error), "proxy avoided for a while");
+                    }
+                    _ => tracing::info!(proxy = %gateway.server, "proxy is back"),
+                }
+            }
+            if !outcome.as_ref().is_err_and(DialError::another_proxy_may_help) {
+                break;
+            }
+        }
+        outcome
+    }
+}
+
+/// A tunnel that is to be opened.
+struct Tunnel<'a> {
+    dialer: &'a Dialer,
+    gateways: &'a Gateways,
+    gateway: &'a Gateway,
+    authentication: &'a ProxyAuthentication,
+    host: &'a str,
+    port: u16,
+}
+
+impl Tunnel<'_> {
+    async fn open(&self, deadline: Instant) -> Result<(Socket, Vec<u8>), DialError> {
+        let opened = async {
+            match self.gateway.server.scheme {
+                ProxyScheme::Http | ProxyScheme::Https => self.connect(deadline).await,
+                ProxyScheme::Socks5h => self.socks(deadline).await,
+            }
+        };
+        timeout_at(deadline, opened).await.unwrap_or_else(|_| Err(self.broke(timed_out())))
+    }
+
+    fn broke(&self, source: io::Error) -> DialError {
+        let target = format!("{}:{}", self.host, self.port);
+        DialError::ProxyBroke { proxy: self.gateway.server.clone(), target, source }
+    }
+
+    /// A fresh connection to the proxy, with TLS where its URL says so.
+    async fn reach(&self, deadline: Instant) -> Result<Socket, DialError> {
+        let server = &self.gateway.server;
+        let socket = self.dialer.straight(&server.host, server.port, deadline).await;
+        let socket =
+            socket.map_err(|source| DialError::ProxyUnreachable { proxy: server.clone(), source: Box::new(source) })?;
+        if server.scheme != ProxyScheme::Https {
+            return Ok(socket.into());
+        }
+        let tls =
+            self.gateway.tls.get_or_try_init(|| async { self.gateways.trust.client_config().await.map(Arc::new) });
+        let tls = Arc::clone(tls.await.map_err(DialError::ProxyTrust)?);
+        let failed = |source| DialError::ProxyTls { proxy: server.clone(), source };
+        let name = ServerName::try_from(server.host.clone()).map_err(|error| failed(io::Error::other(error)))?;
+        Socket::to_proxy(socket, tls, name).await.map_err(failed)
+    }
+
+    async fn connect(&self, deadline: Instant) -> Result<(Socket, Vec<u8>), DialError> {
+        let mut machine =
+            Connect::new(self.host, self.port, Scheme::of(self.authentication)).map_err(DialError::Proxy)?;
+        let proxy_host = &self.gateway.server.host;
+        let mut authenticator = Authenticator::new(self.authentication, proxy_host, machine.destination());
+        let mut socket = self.reach(deadline).await?;
+        let mut buffer = [0; READ_OCTETS];
+        loop {
+            if let Some(request) = machine.poll_output() {
+                self.send(&mut socket, request).await?;
+            }
+            match machine.poll_event() {
+                Some(ConnectEvent::Challenge(challenge)) => {
+                    machine.handle_answer(authenticator.answer(challenge).await);
+                }
+                Some(ConnectEvent::Reconnect) => {
+                    drop(socket);
+                    socket = self.reach(deadline).await?;
+                    machine.handle_connected();
+                }
+                Some(ConnectEvent::Tunnel { leftovers }) => return Ok((socket, leftovers)),
+                Some(ConnectEvent::Failed(error)) => return Err(DialError::Proxy(error)),
+                None => match socket.read(&mut buffer).await.map_err(|error| self.broke(error))? {
+                    0 => machine.handle_eof(),
+                    read => machine.handle_input(&buffer[..read]),
+                },
+            }
+        }
+    }
+
+    async fn socks(&self, deadline: Instant) -> Result<(Socket, Vec<u8>), DialError> {
+        let mut machine = Socks::new(self.host, self.port, self.authentication).map_err(DialError::Socks)?;
+        let mut socket = self.reach(deadline).await?;
+        let mut buffer = [0; READ_OCTETS];
+        loop {
+            if let Some(message) = machine.poll_output() {
+                self.send(&mut socket, message).await?;
+            }
+            match machine.poll_event() {
+                Some(SocksEvent::Tunnel { leftovers }) => return Ok((socket, leftovers)),
+                Some(SocksEvent::Failed(error)) => return Err(DialError::Socks(error)),
+                None => match socket.read(&mut buffer).await.map_err(|error| self.broke(error))? {
+                    0 => machine.handle_eof(),
+                    read => machine.handle_input(&buffer[..read]),
+                },
+            }
+        }
+    }
+
+    /// Sends what may hold credentials.
+    async fn send(&self, socket: &mut Socket, octets: Vec<u8>) -> Result<(), DialError> {
+        let octets = Zeroizing::new(octets);
+        let sent = async {
+            socket.write_all(&octets).await?;
+            socket.flush().await
+        };
+        sent.await.map_err(|error| self.broke(error))
+    }
+}
