@@ -65,7 +65,7 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
         accounts: Accounts::new((0..accounts).map(account).collect()),
         unproved: Vec::new(),
         forward_proxy: None,
-        trust: Trust { system_roots: false, additional_ca: None },
+        trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
         limits: Limits::default(),
         log: Log { format: LogFormat::Text, level: tracing::Level::ERROR },

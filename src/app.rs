@@ -23,9 +23,11 @@ use crate::net::listen;
 use crate::net::penalty::{Closed, Penalties};
 use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
+use crate::session::places::Places;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Shared, announce, mail};
 use crate::store::{self, OpenError, Store};
+use crate::suspend;
 use crate::tls::client::UpstreamTrust;
 use crate::tls::server::{self, ServerError};
 
@@ -178,6 +180,7 @@ impl App {
             opener,
             census: Census::new(&limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
+            places: Places::new(&limits),
             delays: Semaphore::new(limits.delayed_failures),
             draining: draining.clone(),
             server_name,
@@ -216,6 +219,7 @@ impl App {
     pub async fn serve(self) -> usize {
         let Self { shared, listeners, targets, stopping, drain } = self;
         let upkeep = shared.gatekeeper.spawn_upkeep();
+        let watching = tokio::spawn(resume(Arc::clone(&shared)));
         let of_learners = Arc::clone(&shared);
         tokio::spawn(async move {
             // Should it fail, the handshakes fail, and say so.
@@ -237,6 +241,7 @@ impl App {
             of_listener.shutdown().await;
         }
         upkeep.abort();
+        watching.abort();
         shared.gatekeeper.finish().await;
         cut
     }
@@ -259,6 +264,18 @@ async fn refuse_unproved(config: &Config, store: &dyn Store) -> Result<(), Start
             Ok(())
         }
     }
+}
+
+/// After each suspend, forgets what was known about the network. Tokens are judged by a clock that went on meanwhile.
+async fn resume(shared: Arc<Shared>) {
+    suspend::watch(Clock::system(), |slept| {
+        tracing::info!(
+            seconds = slept.as_secs(),
+            "the machine was suspended; names are resolved anew, and dead sessions end within two minutes"
+        );
+        shared.opener.network_changed();
+    })
+    .await;
 }
 
 /// Takes connections until the service drains; the result are the sessions that still run. Nothing that one connection

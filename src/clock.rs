@@ -3,7 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
+
+use self::system::Start;
 
 use time::{Date, Month, OffsetDateTime};
 
@@ -91,20 +93,21 @@ impl fmt::Display for UnixTime {
 /// Where a manual clock begins: 2026-01-01 00:00 UTC.
 const MANUAL_START: UnixTime = UnixTime(1_767_225_600);
 
-/// The source of [`Moment`]s: the system's monotonic clock, or one that a test sets by hand.
+/// The source of [`Moment`]s: a monotonic clock of the system, or one that a test sets by hand.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
 #[derive(Clone, Debug)]
 enum Source {
-    System(Instant),
+    System(Start),
     Manual(Arc<AtomicU64>),
 }
 
 impl Clock {
-    /// The monotonic clock of the system.
+    /// The monotonic clock of the system that goes on while the machine is suspended: Entra counts a token's life by such
+    /// a clock. (`std::time::Instant` and tokio's timers stand still meanwhile on Linux and macOS.)
     pub fn system() -> Self {
-        Self(Source::System(Instant::now()))
+        Self(Source::System(Start::now()))
     }
 
     /// A clock that stands still until [`Clock::advance`] moves it.
@@ -138,6 +141,54 @@ impl Clock {
     }
 }
 
+/// A clock that counts suspend, by system.
+#[cfg(unix)]
+mod system {
+    use std::time::Duration;
+
+    use rustix::time::{ClockId, Timespec, clock_gettime};
+
+    // What the others call monotonic is what Linux calls boot time, as far as they have both.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    const COUNTS_SUSPEND: ClockId = ClockId::Boottime;
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    const COUNTS_SUSPEND: ClockId = ClockId::Monotonic;
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Start(Timespec);
+
+    impl Start {
+        pub(super) fn now() -> Self {
+            Self(clock_gettime(COUNTS_SUSPEND))
+        }
+
+        pub(super) fn elapsed(self) -> Duration {
+            let since = clock_gettime(COUNTS_SUSPEND) - self.0;
+            // It does not run backwards.
+            since.try_into().unwrap_or_default()
+        }
+    }
+}
+
+/// On Windows the monotonic clock of the standard library counts suspend.
+#[cfg(not(unix))]
+mod system {
+    use std::time::{Duration, Instant};
+
+    #[derive(Clone, Copy, Debug)]
+    pub(super) struct Start(Instant);
+
+    impl Start {
+        pub(super) fn now() -> Self {
+            Self(Instant::now())
+        }
+
+        pub(super) fn elapsed(self) -> Duration {
+            self.0.elapsed()
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -152,6 +203,18 @@ mod tests {
         for text in ["", "2027", "2027-02-29", "2027-1-31", "31.01.2027", "2027-01-31-", "1969-12-31", "+027-01-31"] {
             assert_eq!(UnixTime::parse_day(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn the_systems_clock_moves_forward_by_itself() {
+        let clock = Clock::system();
+        let (start, watch) = (clock.now(), std::time::Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+        let passed = clock.now().since(start);
+        assert!(
+            passed >= Duration::from_millis(20) && passed <= watch.elapsed() + Duration::from_millis(1),
+            "{passed:?}"
+        );
     }
 
     #[test]

@@ -78,6 +78,7 @@ pub mod secret;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read ended")]
 pub mod session;
 pub mod store;
+pub mod suspend;
 pub mod telemetry;
 #[allow(clippy::indexing_slicing, reason = "records are cut where their header, checked before, says")]
 pub mod tls;

@@ -214,6 +214,8 @@ fn gatepost(setup: &Setup, address: SocketAddr, tls: bool) -> String {
            client_id: 6d1d2c3b-4a5e-4f60-8172-93a4b5c6d7e8\n  \
            grant: password\n\
          trust: {{system_roots: false, additional_ca: \"{}\"}}\n\
+         # One mailbox stands for many, and the pace of an outage is not what is measured.\n\
+         limits: {{imap_sessions_per_mailbox: 1000000, upstream_connects_per_second: 1000000}}\n\
          log: {{level: warn}}\n",
         setup.backend,
         setup.entra.port(),

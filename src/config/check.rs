@@ -1,13 +1,15 @@
 //! From the raw configuration to [`Config`], with every mistake on the way.
 
+use std::path::PathBuf;
+
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::load::Surroundings;
 use super::problem::{Problem, Problems};
-use super::reader::{Context, Document, Section};
+use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
-use super::{Config, Log, LogFormat, Trust, accounts, forward_proxy, limits, listeners, state};
+use super::{Config, DestinationTrust, Log, LogFormat, Trust, accounts, forward_proxy, limits, listeners, state};
 
 const LEVELS: [(&str, tracing::Level); 5] = [
     ("error", tracing::Level::ERROR),
@@ -64,30 +66,10 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
 
 fn read_trust(section: &Section<'_>) -> Option<Trust> {
     let system_roots = section.get("system_roots").map_or(Some(true), |node| node.read(value::truth));
-    let additional_ca = section.get("additional_ca").map(|node| {
-        let path = section.context().path(node.text()?);
-        let content = match section.context().outside.read(&path) {
-            Ok(content) => content,
-            Err(error) => {
-                node.problem(
-                    format!("`{}` cannot be read: {error}", path.display()),
-                    "name a PEM file with the certificates of the authorities to trust",
-                );
-                return None;
-            }
-        };
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
-        if certificates.is_ok_and(|found| !found.is_empty()) {
-            return Some((path, content));
-        }
-        node.problem(
-            format!("`{}` holds no certificate in PEM form", path.display()),
-            "the file has lines `-----BEGIN CERTIFICATE-----`; convert DER with `openssl x509 -inform der`",
-        );
-        None
-    });
+    let additional_ca = section.get("additional_ca").map(|node| certificates(&node));
+    let destinations = section.get("destinations").map(|node| read_destinations(&node));
     section.finish();
-    if system_roots == Some(false) && additional_ca.is_none() {
+    if system_roots == Some(false) && additional_ca.is_none() && destinations.is_none() {
         section.problem("nobody would be trusted", "write `system_roots: true`, or name an `additional_ca`");
         return None;
     }
@@ -95,7 +77,74 @@ fn read_trust(section: &Section<'_>) -> Option<Trust> {
         Some(read) => Some(read?),
         None => None,
     };
-    Some(Trust { system_roots: system_roots?, additional_ca })
+    let destinations = match destinations {
+        Some(read) => read?,
+        None => Vec::new(),
+    };
+    Some(Trust { system_roots: system_roots?, additional_ca, destinations })
+}
+
+fn read_destinations(node: &Node<'_>) -> Option<Vec<DestinationTrust>> {
+    let mut read: Vec<Option<DestinationTrust>> = Vec::new();
+    for item in node.list()? {
+        let section = item.section();
+        let host = match section.get("host") {
+            Some(node) => {
+                let host = node.read(value::host_name);
+                if let Some(host) = &host
+                    && read.iter().flatten().any(|other| other.host == *host)
+                {
+                    node.problem(
+                        format!("`{host}` has an entry already"),
+                        "put all its certificates into one file, and remove one of the entries",
+                    );
+                }
+                host
+            }
+            None => {
+                section.missing("host", "", "write the name in the server's certificate, or use `trust.additional_ca`");
+                None
+            }
+        };
+        let additional_ca = match section.get("additional_ca") {
+            Some(node) => certificates(&node),
+            None => {
+                section.missing(
+                    "additional_ca",
+                    "",
+                    "name a PEM file with the certificates of the authorities to trust",
+                );
+                None
+            }
+        };
+        section.finish();
+        read.push(host.zip(additional_ca).map(|(host, additional_ca)| DestinationTrust { host, additional_ca }));
+    }
+    read.into_iter().collect()
+}
+
+/// A PEM file with at least one certificate.
+fn certificates(node: &Node<'_>) -> Option<(PathBuf, Vec<u8>)> {
+    let path = node.context().path(node.text()?);
+    let content = match node.context().outside.read(&path) {
+        Ok(content) => content,
+        Err(error) => {
+            node.problem(
+                format!("`{}` cannot be read: {error}", path.display()),
+                "name a PEM file with the certificates of the authorities to trust",
+            );
+            return None;
+        }
+    };
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
+    if certificates.is_ok_and(|found| !found.is_empty()) {
+        return Some((path, content));
+    }
+    node.problem(
+        format!("`{}` holds no certificate in PEM form", path.display()),
+        "the file has lines `-----BEGIN CERTIFICATE-----`; convert DER with `openssl x509 -inform der`",
+    );
+    None
 }
 
 fn read_log(section: &Section<'_>) -> Option<Log> {

@@ -93,6 +93,11 @@ fn read_keys(section: &Section<'_>) -> Limits {
     time(section, "connect", &mut l.connect, SHORTEST..=120 * SECOND);
     time(section, "connect_via_proxy", &mut l.connect_via_proxy, SHORTEST..=120 * SECOND);
     time(section, "upstream_login", &mut l.upstream_login, SHORTEST..=120 * SECOND);
+    number(section, "upstream_connects_per_second", &mut l.upstream_connects_per_second, 1..=1_000_000);
+    count(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox, 1..=1_000_000);
+    count(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox, 1..=1_000_000);
+    count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
+    time(section, "mailbox_wait", &mut l.mailbox_wait, Duration::ZERO..=300 * SECOND);
     time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
 
     time(section, "token_request", &mut l.token_request, SHORTEST..=60 * SECOND);
@@ -182,6 +187,7 @@ fn check_order(section: &Section<'_>, limits: &Limits) {
         ("token_total", l.token_total, "login", l.login),
         ("upstream_login", l.upstream_login, "login", l.login),
         ("penalty_threshold", l.penalties.threshold, "penalty_cap", l.penalties.cap),
+        ("mailbox_wait", l.mailbox_wait, "login", l.login),
     ];
     for (part, short, whole, long) in times {
         if short > long {

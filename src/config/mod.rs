@@ -330,6 +330,17 @@ pub struct Trust {
     pub system_roots: bool,
     /// A PEM file with more roots, and its content as read by the check.
     pub additional_ca: Option<(PathBuf, Vec<u8>)>,
+    /// Roots for one server each, besides those for all.
+    pub destinations: Vec<DestinationTrust>,
+}
+
+/// Whom else to trust at one server.
+#[derive(Clone, Debug)]
+pub struct DestinationTrust {
+    /// The name that its certificate must carry, folded.
+    pub host: String,
+    /// A PEM file with its roots, and its content as read by the check.
+    pub additional_ca: (PathBuf, Vec<u8>),
 }
 
 /// Where sign-ins and device passwords are kept.
@@ -436,6 +447,16 @@ pub struct Limits {
     pub connect_via_proxy: Duration,
     /// Greeting to success at the upstream.
     pub upstream_login: Duration,
+    /// New connections to upstreams in a second; who would wait longer than ten seconds is told at once.
+    pub upstream_connects_per_second: u32,
+    /// IMAP sessions of one mailbox at once.
+    pub imap_sessions_per_mailbox: usize,
+    /// The same, POP3.
+    pub pop3_sessions_per_mailbox: usize,
+    /// The same, SMTP.
+    pub smtp_sessions_per_mailbox: usize,
+    /// How long a login waits for another session of its mailbox to end.
+    pub mailbox_wait: Duration,
     /// How often the upstream's capability list is learned anew.
     pub capability_refresh: Duration,
     /// One token request.
@@ -503,6 +524,11 @@ impl Default for Limits {
             connect: seconds(10),
             connect_via_proxy: seconds(15),
             upstream_login: seconds(30),
+            upstream_connects_per_second: 500,
+            imap_sessions_per_mailbox: 16,
+            pop3_sessions_per_mailbox: 16,
+            smtp_sessions_per_mailbox: 3,
+            mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),
             token_total: seconds(25),

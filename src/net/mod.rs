@@ -1,5 +1,6 @@
 //! Connections: listening, dialling, and moving bytes.
 
+mod addresses;
 pub mod census;
 pub mod connect;
 pub mod dial;
@@ -9,8 +10,10 @@ mod lease;
 pub mod listen;
 #[cfg(feature = "pac")]
 pub mod pac;
+pub mod pace;
 pub mod penalty;
 pub mod relay;
+mod resolve;
 pub mod side;
 pub mod socket;
 pub mod socks;

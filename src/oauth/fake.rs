@@ -20,7 +20,7 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
         accounts,
         unproved: Vec::new(),
         forward_proxy: None,
-        trust: Trust { system_roots: false, additional_ca: None },
+        trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
         limits,
         log: Log { format: LogFormat::Text, level: tracing::Level::INFO },

@@ -1,12 +1,16 @@
-//! What went wrong on the way to an upstream, as one [`Failure`]: cause, whose turn it is, what to do.
+//! What went wrong on the way to an upstream, as one [`Failure`]: cause, whose turn it is, what to do. The lack of a place
+//! among the sessions of a mailbox is part of it.
 
 use std::io;
 
+use super::places::Occupied;
 use super::upstream::OpenError;
 use crate::config::Upstream;
 use crate::failure::{Actor, Failure, chain};
+use crate::net::connect::{ConnectError, ConnectErrorKind};
 use crate::net::dial::DialError;
 use crate::proto::{Protocol, Refusal, UpstreamFailure, UpstreamFailureKind};
+use crate::tls::UntrustedIssuer;
 
 impl OpenError {
     /// The failure, told about this upstream.
@@ -17,9 +21,17 @@ impl OpenError {
                 Actor::Operator,
                 "no-trust",
                 format!("the trusted certificates cannot be read: {}", chain(error)),
-                "check `trust.additional_ca` and the system's certificate store".to_owned(),
+                "check `trust.additional_ca`, `trust.destinations` and the system's certificate store".to_owned(),
             ),
-            Self::Dial(error) => dial(error),
+            Self::Crowded(_) => failure(
+                Actor::Microsoft,
+                "crowded",
+                format!(
+                    "so many logins want a connection to {at} that this one would wait over ten seconds for its turn"
+                ),
+                "the client tries again; `limits.upstream_connects_per_second` is the pace".to_owned(),
+            ),
+            Self::Dial(error) => dial(error, upstream),
             Self::EarlyBytes => failure(
                 Actor::Network,
                 "spoke-before-tls",
@@ -45,14 +57,50 @@ impl OpenError {
     }
 }
 
+impl Occupied {
+    /// The failure, told about this protocol.
+    pub(super) fn failure(&self, protocol: Protocol) -> Failure {
+        let Self { places, waited } = self;
+        let remedy = match protocol {
+            Protocol::Smtp => {
+                "let fewer programs send from this mailbox at once, and let them close their connections after sending; \
+                 Microsoft takes no more than three"
+            }
+            Protocol::Imap => {
+                "let fewer programs read this mailbox at once, or raise `limits.imap_sessions_per_mailbox` if Microsoft \
+                 takes more"
+            }
+            Protocol::Pop3 => {
+                "let fewer programs read this mailbox at once, or raise `limits.pop3_sessions_per_mailbox` if Microsoft \
+                 takes more"
+            }
+        };
+        let sessions = if *places == 1 { "session" } else { "sessions" };
+        Failure {
+            refusal: Refusal::Limit,
+            ..failure(
+                Actor::Client,
+                "mailbox-occupied",
+                format!(
+                    "the mailbox has {places} {} {sessions} already, as many as Gatepost lets it have, and no place came \
+                     free within {waited:?}",
+                    protocol.name().to_uppercase()
+                ),
+                remedy.to_owned(),
+            )
+        }
+    }
+}
+
 fn failure(actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
     Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
-fn dial(error: &DialError) -> Failure {
+fn dial(error: &DialError, upstream: &Upstream) -> Failure {
     match error {
         DialError::Proxy(refused) => {
-            failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
+            let remedy = of_port(refused, upstream).unwrap_or_else(|| refused.remedy().into_owned());
+            failure(refused.actor(), "proxy-refused", refused.to_string(), remedy)
         }
         DialError::Socks(refused) => {
             failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
@@ -103,9 +151,39 @@ fn dial(error: &DialError) -> Failure {
     }
 }
 
+/// What to do when the answer is one that proxies give if their rules do not allow the port: Squid 403, others 405, or as
+/// if they had tried in vain.
+fn of_port(refused: &ConnectError, upstream: &Upstream) -> Option<String> {
+    let ConnectErrorKind::Refused { status, .. } = refused.kind else { return None };
+    let destination = &refused.destination;
+    match status {
+        _ if upstream.port == 443 => None,
+        400 | 403..=405 | 501 => Some(format!(
+            "ask the proxy's administrator to permit CONNECT to `{destination}` for this host; many proxies let nothing \
+             but port 443 pass, where Microsoft offers no mail protocol"
+        )),
+        500 | 502 | 503 => Some(format!(
+            "{}; should it let nothing but port 443 pass, ask its administrator to permit CONNECT to `{destination}`",
+            refused.remedy()
+        )),
+        _ => None,
+    }
+}
+
 fn tls(error: &io::Error, upstream: &Upstream, at: &str) -> Failure {
     let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match rustls {
+        Some(error) if let Some(untrusted) = UntrustedIssuer::of(error) => failure(
+            Actor::Operator,
+            "bad-certificate",
+            format!("the certificate of {at} was {untrusted}"),
+            format!(
+                "if a proxy inspects TLS here, put the certificate of that authority into a PEM file and name it as \
+                 `trust.additional_ca`, or for this server alone under `trust.destinations` with `host: {}`; if not, \
+                 find out who answers in the server's place",
+                upstream.name
+            ),
+        ),
         Some(rustls::Error::InvalidCertificate(problem)) => failure(
             Actor::Operator,
             "bad-certificate",
@@ -291,9 +369,51 @@ mod tests {
     #[test]
     fn an_unknown_issuer_names_the_key_to_set() {
         let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-        let failure =
-            OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(Protocol::Imap));
+        let failure = tls_failure(error);
         assert_eq!((failure.cause, failure.actor), ("bad-certificate", Actor::Operator));
         assert!(failure.remedy.contains("trust.additional_ca"));
+    }
+
+    #[test]
+    fn an_issuer_that_was_seen_is_named_with_the_keys_to_set() {
+        let untrusted = UntrustedIssuer { issuer: "O=Contoso, CN=Inspection".into() };
+        let other = rustls::CertificateError::Other(rustls::OtherError(std::sync::Arc::new(untrusted)));
+        let failure = tls_failure(rustls::Error::InvalidCertificate(other));
+        assert_eq!((failure.cause, failure.actor), ("bad-certificate", Actor::Operator));
+        assert!(failure.message.contains("`O=Contoso, CN=Inspection`, which is not trusted"), "{failure}");
+        for words in ["`trust.additional_ca`", "`trust.destinations`", "`host: outlook.office365.com`"] {
+            assert!(failure.remedy.contains(words), "{failure}");
+        }
+    }
+
+    fn tls_failure(error: rustls::Error) -> Failure {
+        OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(Protocol::Imap))
+    }
+
+    #[test]
+    fn a_port_that_the_proxy_does_not_let_pass_is_named() {
+        let smtp = Upstream { host: "smtp.office365.com".into(), port: 587, ..upstream(Protocol::Smtp) };
+        let refused = |status| {
+            OpenError::Dial(DialError::Proxy(ConnectError {
+                destination: "smtp.office365.com:587".into(),
+                kind: ConnectErrorKind::Refused {
+                    status,
+                    reason: "Forbidden".into(),
+                    schemes: Vec::new(),
+                    configured: None,
+                },
+            }))
+        };
+        for status in [403, 405, 502, 503] {
+            let failure = refused(status).failure(&smtp);
+            assert_eq!((failure.cause, failure.refusal), ("proxy-refused", Refusal::Unavailable), "{status}");
+            for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`"] {
+                assert!(failure.remedy.contains(words), "{failure}");
+            }
+        }
+        let https = Upstream { port: 443, ..upstream(Protocol::Smtp) };
+        for (status, upstream) in [(302, &smtp), (407, &smtp), (429, &smtp), (504, &smtp), (403, &https)] {
+            assert!(!refused(status).failure(upstream).remedy.contains("permit CONNECT"), "{status}");
+        }
     }
 }

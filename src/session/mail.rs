@@ -9,8 +9,10 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::places::MailboxPlace;
 use super::upstream::OpenError;
 use super::{Service, Shared, Subject, session_id};
+use crate::account::MailAddress;
 use crate::chance;
 use crate::config::ListenerTls;
 use crate::failure::{Actor, Failure};
@@ -49,7 +51,7 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     drop((shared, service));
-    let Ready { client, upstream, to_upstream, to_client, whose } = ready;
+    let Ready { client, upstream, to_upstream, to_client, whose, of_mailbox } = ready;
     let mut relay = relay(client, upstream, to_upstream, to_client, limits);
     let ended = async {
         match &whose.device {
@@ -61,6 +63,7 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
         report = &mut relay => report,
         ending = ended => relay.cut(ending.cause()),
     };
+    drop(of_mailbox);
     log_end(&subject, &whose, started.elapsed(), &report);
 }
 
@@ -87,6 +90,7 @@ struct Ready {
     to_upstream: Vec<u8>,
     to_client: Vec<u8>,
     whose: Whose,
+    of_mailbox: MailboxPlace,
 }
 
 /// Who logged in, and with which device password, if it was one.
@@ -108,6 +112,7 @@ struct Established {
     authenticated: Authenticated,
     whose: Whose,
     token: &'static str,
+    of_mailbox: MailboxPlace,
 }
 
 /// A connection that has not logged in.
@@ -260,6 +265,7 @@ impl Login<'_> {
             to_upstream: machine.take_leftovers(),
             to_client: established.authenticated.into_leftovers(),
             whose: established.whose,
+            of_mailbox: established.of_mailbox,
         })
     }
 
@@ -308,15 +314,17 @@ impl Login<'_> {
             Credentials::Token(bearer) => {
                 let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
                 let whose = Whose { account: bearer.user.to_string().into(), device: None };
+                let of_mailbox = self.place(&bearer.user).await?;
                 match self.shared.opener.sign_in(target, bearer).await {
                     Ok((stream, authenticated)) => {
-                        Ok(Established { stream, authenticated, whose, token: "of the client" })
+                        Ok(Established { stream, authenticated, whose, token: "of the client", of_mailbox })
                     }
                     Err(error) => Err(clients_own_token(error, &target.upstream)),
                 }
             }
             Credentials::Password { login, acting_as, password } => {
                 let mut second_try = false;
+                let mut of_mailbox = None;
                 loop {
                     let protocol = self.service.listener.protocol;
                     let request = LoginRequest {
@@ -328,11 +336,16 @@ impl Login<'_> {
                     };
                     let want_life = want_life(protocol);
                     let admission = self.shared.gatekeeper.admit(request, want_life).await?;
+                    // After the proof: who cannot log in takes nobody's place.
+                    let place = match of_mailbox.take() {
+                        Some(place) => place,
+                        None => self.place(&admission.bearer.user).await?,
+                    };
                     match self.shared.opener.sign_in(target, admission.bearer.clone()).await {
                         Ok((stream, authenticated)) => {
                             let token = origin(&admission);
                             let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
-                            return Ok(Established { stream, authenticated, whose, token });
+                            return Ok(Established { stream, authenticated, whose, token, of_mailbox: place });
                         }
                         // A token can be revoked before it expires: a fresh one is tried, once.
                         Err(OpenError::Upstream(failure))
@@ -342,12 +355,18 @@ impl Login<'_> {
                                 && self.shared.gatekeeper.token_refused(&admission) =>
                         {
                             second_try = true;
+                            of_mailbox = Some(place);
                         }
                         Err(error) => return Err(error.failure(&target.upstream)),
                     }
                 }
             }
         }
+    }
+
+    async fn place(&self, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
+        let protocol = self.service.listener.protocol;
+        self.shared.places.enter(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
     }
 
     async fn accept_tls(&self, stream: Stream) -> Result<Stream, Over> {

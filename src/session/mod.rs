@@ -1,7 +1,7 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
-//! [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other side; [`announce`] learns what
-//! the upstreams can do. Every line about one connection carries its session id.
+//! [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other side; [`places`] bounds the
+//! sessions of a mailbox; [`announce`] learns what the upstreams can do. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,11 +16,13 @@ use crate::config::{Limits, Listener};
 use crate::login::Gatekeeper;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
+use places::Places;
 use upstream::{Opener, Target};
 
 pub mod announce;
 mod explain;
 pub mod mail;
+pub mod places;
 pub mod upstream;
 
 /// What all sessions share.
@@ -35,6 +37,8 @@ pub struct Shared {
     pub census: Arc<Census>,
     /// What sources have to pay for.
     pub penalties: Arc<Penalties>,
+    /// Places for sessions, by mailbox.
+    pub places: Arc<Places>,
     /// Places for refusals that are held back.
     pub delays: Semaphore,
     /// Cancelled when the service stops taking logins.

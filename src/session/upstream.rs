@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Limits, Upstream, UpstreamTls};
 use crate::net::dial::{DialError, Dialer};
+use crate::net::pace::{Crowded, Pace};
 use crate::net::stream::Stream;
 use crate::proto::{
     self, Authenticated, Capabilities, Goal, UpstreamEvent, UpstreamFailure, UpstreamSettings, upstream_side,
@@ -53,6 +54,7 @@ impl Target {
 /// Opens connections to upstreams.
 pub struct Opener {
     dialer: Arc<Dialer>,
+    pace: Pace,
     trust: Arc<UpstreamTrust>,
     limits: Arc<proto::Limits>,
     login: Duration,
@@ -65,6 +67,9 @@ pub enum OpenError {
     /// The trusted roots cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
+    /// So many logins want a connection that this one would wait too long for its turn.
+    #[error(transparent)]
+    Crowded(#[from] Crowded),
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -94,7 +99,13 @@ impl Opener {
     /// `trust` is shared with the token requests.
     pub fn new(dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, limits: &Limits, client_name: Arc<str>) -> Self {
         let login = limits.upstream_login;
-        Self { dialer, trust, limits: Arc::clone(&limits.protocol), login, client_name }
+        let pace = Pace::new(limits.upstream_connects_per_second);
+        Self { dialer, pace, trust, limits: Arc::clone(&limits.protocol), login, client_name }
+    }
+
+    /// See [`Dialer::network_changed`].
+    pub fn network_changed(&self) {
+        self.dialer.network_changed();
     }
 
     /// Connects and signs in.
@@ -126,6 +137,7 @@ impl Opener {
         let upstream = &target.upstream;
         let tls =
             Arc::clone(target.tls.get_or_try_init(|| async { self.trust.records_config().await.map(Arc::new) }).await?);
+        self.pace.turn().await?;
         let dialed = self.dialer.dial(&upstream.host, upstream.port, Duration::MAX).await?;
         let mut stream = Stream::Plain(dialed.socket);
         if upstream.tls == UpstreamTls::Implicit {

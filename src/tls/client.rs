@@ -2,21 +2,18 @@
 
 use std::sync::Arc;
 
-use rustls::client::WebPkiServerVerifier;
+use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::Verifier;
 use tokio::sync::OnceCell;
 
+use super::verifier::Verifiers;
 use crate::config::Trust;
 
 /// Why the trusted roots could not be put together.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The PEM text of `trust.additional_ca` is not one.
-    #[error("read the certificates of `trust.additional_ca`")]
+    /// The PEM text of an `additional_ca` is not one.
+    #[error("read the certificates of an `additional_ca` of `trust`")]
     Pem(#[source] rustls::pki_types::pem::Error),
     /// A root is not usable, or the system has none.
     #[error("take over the trusted certificates")]
@@ -58,8 +55,8 @@ impl UpstreamTrust {
             .verifier
             .get_or_try_init(|| async {
                 let trust = self.trust.clone();
-                match tokio::task::spawn_blocking(move || verifier(&trust)).await {
-                    Ok(result) => result,
+                match tokio::task::spawn_blocking(move || Verifiers::new(&trust)).await {
+                    Ok(result) => result.map(|verifiers| Arc::new(verifiers) as Arc<dyn ServerCertVerifier>),
                     Err(panic) => std::panic::resume_unwind(panic.into_panic()),
                 }
             })
@@ -75,42 +72,21 @@ impl UpstreamTrust {
     }
 }
 
-fn verifier(trust: &Trust) -> Result<Arc<dyn ServerCertVerifier>, TrustError> {
-    let additional = match &trust.additional_ca {
-        Some((_, pem)) => {
-            CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(TrustError::Pem)?
-        }
-        None => Vec::new(),
-    };
-    if trust.system_roots {
-        let verifier = Verifier::new_with_extra_roots(additional, super::provider()).map_err(TrustError::Roots)?;
-        return Ok(Arc::new(verifier));
-    }
-    let mut roots = RootCertStore::empty();
-    for root in additional {
-        roots.add(root).map_err(TrustError::Roots)?;
-    }
-    if roots.is_empty() {
-        return Err(TrustError::Empty);
-    }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::provider()).build();
-    Ok(verifier.map_err(|error| TrustError::Roots(rustls::Error::General(error.to_string())))?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[tokio::test]
     async fn nobody_trusted_is_an_error() {
-        let trust = UpstreamTrust::new(Trust { system_roots: false, additional_ca: None });
+        let trust = UpstreamTrust::new(Trust { system_roots: false, additional_ca: None, destinations: Vec::new() });
         assert!(matches!(trust.client_config().await, Err(TrustError::Empty)));
     }
 
     #[tokio::test]
     async fn a_broken_pem_file_is_an_error() {
         let pem = b"-----BEGIN CERTIFICATE-----\n!!\n-----END CERTIFICATE-----\n".to_vec();
-        let trust = UpstreamTrust::new(Trust { system_roots: false, additional_ca: Some(("ca.pem".into(), pem)) });
+        let additional_ca = Some(("ca.pem".into(), pem));
+        let trust = UpstreamTrust::new(Trust { system_roots: false, additional_ca, destinations: Vec::new() });
         assert!(matches!(trust.client_config().await, Err(TrustError::Pem(_) | TrustError::Roots(_))));
     }
 }

@@ -11,8 +11,10 @@ mod protection;
 pub mod record;
 pub mod server;
 pub mod session;
+mod verifier;
 
 pub use protection::MOST_OVERHEAD;
+pub use verifier::UntrustedIssuer;
 
 /// Gathers the first randomness, which takes the crypto library some 20 ms of computing: on a thread where nobody waits
 /// for it, so that it does not fall to the first handshake.

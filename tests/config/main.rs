@@ -465,6 +465,27 @@ fn a_certificate_and_its_key_belong_together() {
 }
 
 #[test]
+fn a_destination_may_have_authorities_of_its_own() {
+    let (certificate, _) = pair("authority");
+    let yaml =
+        complete("trust: {system_roots: false, destinations: [{host: Outlook.Office365.com, additional_ca: ca.pem}]}");
+    let config = Outside::with_files(&[("ca.pem", &certificate)]).load(&yaml).unwrap();
+    let [destination] = &config.trust.destinations[..] else { panic!("{:?}", config.trust) };
+    assert_eq!(destination.host, "outlook.office365.com");
+    assert_eq!(destination.additional_ca, (PathBuf::from("ca.pem"), certificate.clone().into_bytes()));
+
+    let twice = yaml.replace("}]}", "}, {host: outlook.office365.com, additional_ca: ca.pem}]}");
+    let problems = Outside::with_files(&[("ca.pem", &certificate)]).load(&twice).unwrap_err();
+    assert_eq!(
+        told(&problems),
+        [
+            "trust.destinations[1].host: `outlook.office365.com` has an entry already; put all its certificates into one \
+          file, and remove one of the entries"
+        ]
+    );
+}
+
+#[test]
 fn an_additional_authority_is_read_once() {
     let (certificate, _) = pair("authority");
     let yaml = complete("trust: {system_roots: false, additional_ca: ca.pem}");
@@ -533,6 +554,7 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
         ("certs/server.pem", &certificate),
         ("certs/server.key", &private_key),
         ("corp-root.pem", &certificate),
+        ("inspection.pem", &certificate),
         ("/run/secrets/proxy-password", "p"),
         ("/etc/gatepost/svc.keytab", "\u{5}\u{2}"),
         ("app.pem", &application.0),
@@ -545,6 +567,7 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
         let config = load(ntlm(credential));
         assert_eq!(config.accounts.entries().len(), 4);
         assert!(config.forward_proxy.is_some() && config.trust.additional_ca.is_some());
+        assert_eq!(config.trust.destinations.len(), 1);
         assert!(matches!(config.listeners[0].tls, ListenerTls::Implicit(_)));
         let kind = match &*config.accounts.entries()[0].application.credential {
             Credential::Secrets(_) => "client_secret",

@@ -509,6 +509,20 @@ fn every_other_mistake_has_its_sentence() {
              the authorities to trust",
         ),
         (
+            "trust: {destinations: [{host: outlook.office365.com, additional_ca: missing.pem}]}",
+            "trust.destinations[0].additional_ca: `missing.pem` cannot be read: entity not found; name a PEM file with the \
+             certificates of the authorities to trust",
+        ),
+        (
+            "trust: {destinations: [{host: outlook.office365.com}]}",
+            "trust.destinations[0].additional_ca: `additional_ca` is missing; name a PEM file with the certificates of the \
+             authorities to trust",
+        ),
+        (
+            "trust: {destinations: {host: outlook.office365.com}}",
+            "trust.destinations: a list is expected here, not keys with values; write each entry on its own line behind `- `",
+        ),
+        (
             "forward_proxy: {}",
             "forward_proxy.url: `url` is missing; write `url: http://proxy.corp.example:3128`, or remove `forward_proxy`",
         ),
@@ -655,6 +669,10 @@ fn every_other_mistake_has_its_sentence() {
             "limits: {token_request: 30s}",
             "limits.token_request: `token_request` is greater than `token_total`, which is 25s; lower `token_request` or \
              raise `token_total`",
+        ),
+        (
+            "limits: {mailbox_wait: 2m}",
+            "limits.mailbox_wait: `mailbox_wait` is greater than `login`, which is 55s; lower `mailbox_wait` or raise `login`",
         ),
         (
             "limits: {connections: 100}",

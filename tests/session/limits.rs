@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatepost::proto::{Protocol, Refusal};
 use gatepost::sandbox::EntraMode;
 
-use crate::support::{ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, is_accepted, service};
+use crate::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, is_accepted, service};
 
 use Protocol::{Imap, Pop3, Smtp};
 
@@ -86,7 +86,8 @@ async fn token_requests_that_find_no_turn_fail_as_temporary() {
 #[tokio::test]
 async fn a_thousand_logins_at_once_cost_one_token_request() {
     const LOGINS: usize = 1_000;
-    let patient = "  login: 200s\n  upstream_login: 100s\n  connect: 100s\n  connect_attempt: 60s\n  pre_auth: 300s\n  command: 300s";
+    let patient = "  login: 200s\n  upstream_login: 100s\n  connect: 100s\n  connect_attempt: 60s\n  pre_auth: 300s\n  command: 300s\n  \
+                   imap_sessions_per_mailbox: 1000\n  pop3_sessions_per_mailbox: 1000\n  smtp_sessions_per_mailbox: 1000";
     let world = Setup::limits(patient).start().await;
     world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_millis(500)));
     let addresses = PROTOCOLS.map(|protocol| world.address(protocol.name()));
@@ -113,4 +114,93 @@ async fn a_thousand_logins_at_once_cost_one_token_request() {
     assert_eq!(logins.iter().sum::<u64>(), LOGINS as u64);
     drop(all);
     world.until("all have left", || world.sandbox.counters().open_connections.values().all(|open| *open == 0)).await;
+}
+
+/// Microsoft bears three SMTP sessions of a mailbox. A fourth waits for one of them to end, and is told the truth when none
+/// does; who uses another mailbox or another protocol does not notice.
+#[tokio::test]
+async fn a_login_waits_for_a_place_of_its_mailbox() {
+    for protocol in PROTOCOLS {
+        let few = "  imap_sessions_per_mailbox: 3\n  pop3_sessions_per_mailbox: 3\n  mailbox_wait: 500ms";
+        let world = Setup::limits(few).start().await;
+        let mut inside = Vec::new();
+        for _ in 0..3 {
+            inside.push(world.session(protocol, ALICE, ALICES).await);
+        }
+        let before = world.upstream_connections();
+        world.refuses(protocol, ALICE, ALICES, Refusal::Limit, "mailbox-occupied").await;
+        assert_eq!(world.upstream_connections(), before, "the upstream is not asked");
+        world.session(protocol, BOB, BOBS).await.works().await;
+        for other in PROTOCOLS.iter().filter(|other| **other != protocol) {
+            world.session(*other, ALICE, ALICES).await.works().await;
+        }
+        // Whoever proves nothing waits for nothing.
+        world.refuses(protocol, ALICE, "wrong", Refusal::InvalidCredentials, "wrong-password").await;
+        for client in &mut inside {
+            client.works().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_place_passes_on_when_its_session_ends() {
+    let world = Setup::limits("  smtp_sessions_per_mailbox: 1").start().await;
+    let mut holder = world.session(Smtp, ALICE, ALICES).await;
+    for _ in 0..5 {
+        let mut next = world.client(Smtp).await;
+        let before = world.upstream_connections();
+        next.send(format!("AUTH PLAIN {}\r\n", crate::support::plain(ALICE, ALICES))).await;
+        // It has asked before the one inside says anything more.
+        world.client(Imap).await.ask("n NOOP", "n OK").await;
+        holder.works().await;
+        assert_eq!(world.upstream_connections(), before);
+        drop(holder);
+        assert!(is_accepted(Smtp, &next.hear("").await));
+        next.works().await;
+        holder = next;
+    }
+}
+
+/// A dozen devices send at once from one mailbox: all get through, and Microsoft never sees more than three of them.
+#[tokio::test]
+async fn many_devices_share_the_three_places() {
+    let world = Setup::default().start().await;
+    let address = world.address("smtp");
+    let devices: Vec<_> = (0..12)
+        .map(|_| {
+            tokio::spawn(async move {
+                let mut device = Client::connect(address, Smtp).await;
+                device.greet().await;
+                let reply = device.log_in(ALICE, ALICES).await;
+                assert!(is_accepted(Smtp, &reply), "{reply}");
+                for _ in 0..5 {
+                    device.works().await;
+                }
+                device.ask("QUIT", "221 ").await;
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while !devices.iter().all(tokio::task::JoinHandle::is_finished) {
+        let open = world.sandbox.counters().open_connections.get(&service(Smtp)).copied().unwrap_or(0);
+        most = most.max(open);
+        tokio::task::yield_now().await;
+    }
+    for device in devices {
+        device.await.unwrap();
+    }
+    assert_eq!(most, 3);
+}
+
+/// More connections than the pace allows wait for their turn, and all come through.
+#[tokio::test]
+async fn connections_to_the_upstream_are_paced() {
+    let world = Setup::limits("  upstream_connects_per_second: 20").start().await;
+    let start = std::time::Instant::now();
+    let mut sessions = Vec::new();
+    for _ in 0..10 {
+        sessions.push(world.session(Imap, ALICE, ALICES).await);
+    }
+    // Two at once from those saved, and then one each 50 ms.
+    assert!(start.elapsed() >= Duration::from_millis(350), "{:?}", start.elapsed());
 }

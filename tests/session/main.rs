@@ -6,10 +6,12 @@
 mod client;
 mod credentials;
 mod device_passwords;
+mod dns;
 mod drain;
 mod entra;
 mod limits;
 mod logins;
+mod network;
 mod penalties;
 mod proxy;
 mod secrets;

@@ -99,6 +99,11 @@ async fn it_shows_a_bad_certificate() {
             let after = world.sandbox.counters().logins_of(service(protocol), ALICE);
             assert_eq!(after, Attempts { succeeded: before.succeeded + 1, ..before }, "no token was shown to it");
         }
+        // Whose root it is that is missing, and where it belongs.
+        let named = |line: &str| line.contains("was issued by `") && line.contains("`trust.destinations`");
+        // Those of the first fault, and of it alone.
+        let lines = world.log.lines(|line| line.contains("outcome=refused") && named(line)).len();
+        assert_eq!(lines, PROTOCOLS.len(), "{fault:?}");
     }
 }
 

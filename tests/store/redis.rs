@@ -287,7 +287,11 @@ async fn over_tls_the_servers_certificate_is_verified() {
         "no",
     ]);
     let state = |pem: String| {
-        let trust = Trust { system_roots: false, additional_ca: Some(("ca.pem".into(), pem.into_bytes())) };
+        let trust = Trust {
+            system_roots: false,
+            additional_ca: Some(("ca.pem".into(), pem.into_bytes())),
+            destinations: Vec::new(),
+        };
         let server = RedisServer {
             host: "127.0.0.1".into(),
             port,

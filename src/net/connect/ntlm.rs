@@ -269,6 +269,7 @@ fn utf16(text: &str) -> Zeroizing<Vec<u8>> {
     octets
 }
 
+#[allow(clippy::unreachable, reason = "HMAC takes keys of any length (RFC 2104 §2)")]
 fn hmac_md5(key: &[u8; 16], parts: &[&[u8]]) -> [u8; 16] {
     let Ok(mut code) = Hmac::<Md5>::new_from_slice(key) else { unreachable!("HMAC takes keys of any length") };
     parts.iter().for_each(|part| code.update(part));

@@ -139,7 +139,11 @@ fn nothing_of_this_machine_is_within_reach() {
 
 #[tokio::test]
 async fn a_file_is_read_again_when_it_has_changed_and_its_answers_are_forgotten() {
-    let trust = Arc::new(UpstreamTrust::new(crate::config::Trust { system_roots: true, additional_ca: None }));
+    let trust = Arc::new(UpstreamTrust::new(crate::config::Trust {
+        system_roots: true,
+        additional_ca: None,
+        destinations: Vec::new(),
+    }));
     let pac = Pac::new(trust);
     let path = std::env::temp_dir().join(format!("gatepost-{}.pac", std::process::id()));
     let location = PacLocation::File(path.clone());
@@ -164,7 +168,11 @@ async fn a_file_is_read_again_when_it_has_changed_and_its_answers_are_forgotten(
 #[tokio::test]
 async fn a_web_server_inside_is_asked_straight_and_bounded() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let trust = Arc::new(UpstreamTrust::new(crate::config::Trust { system_roots: true, additional_ca: None }));
+    let trust = Arc::new(UpstreamTrust::new(crate::config::Trust {
+        system_roots: true,
+        additional_ca: None,
+        destinations: Vec::new(),
+    }));
     let script = "function FindProxyForURL() { return 'PROXY a:1'; }";
     let answer =
         |status: &str, body: &str| format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{body}", body.len());

@@ -28,12 +28,18 @@ struct Server {
 
 /// Trusts this authority, in PEM form, and no other.
 fn trusting(authority: String) -> Trust {
-    Trust { system_roots: false, additional_ca: Some(("ca.pem".into(), authority.into_bytes())) }
+    Trust {
+        system_roots: false,
+        additional_ca: Some(("ca.pem".into(), authority.into_bytes())),
+        destinations: Vec::new(),
+    }
 }
 
 /// Trusts somebody else.
 fn trusting_another() -> Trust {
-    trusting(rcgen::generate_simple_self_signed(["elsewhere".to_owned()]).unwrap().cert.pem())
+    let mut params = rcgen::CertificateParams::new(["elsewhere".to_owned()]).unwrap();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "Somebody Else");
+    trusting(params.self_signed(&rcgen::KeyPair::generate().unwrap()).unwrap().pem())
 }
 
 /// One request: its head, and as much body as its `Content-Length` says.
@@ -161,6 +167,7 @@ async fn a_certificate_that_nobody_vouches_for_is_refused_before_anything_is_sen
     server.trust = trusting_another();
     let error = exchange(&server).await.unwrap_err();
     assert_eq!(error.fault, TransportFault::Certificate, "{error}");
+    assert!(error.detail.contains("issued by `CN=rcgen self signed cert`, which is not trusted"), "{error}");
     assert!(server.requests.try_recv().is_err());
 }
 

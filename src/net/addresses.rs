@@ -1,0 +1,173 @@
+//! Which addresses have been dead lately: they are tried last, for a while that grows, and never forgotten for good.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::chance;
+use crate::clock::{Clock, Moment};
+
+/// An address that did not answer is avoided so long at first; twice as long after each further time.
+const AVOIDED: Duration = Duration::from_secs(30);
+
+/// And never longer than this.
+const AVOIDED_AT_MOST: Duration = Duration::from_secs(10 * 60);
+
+/// While one login tries an address whose time is up, the others go on avoiding it.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// Addresses remembered; the names of the configuration have a few each.
+const ENTRIES: usize = 1_024;
+
+/// Remembers the addresses that did not answer.
+pub(super) struct DeadAddresses {
+    clock: Clock,
+    entries: Mutex<HashMap<SocketAddr, Dead>>,
+}
+
+struct Dead {
+    until: Moment,
+    /// How long it was avoided last, without the jitter.
+    avoided: Duration,
+}
+
+impl DeadAddresses {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, entries: Mutex::default() }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, HashMap<SocketAddr, Dead>> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The dead behind the living; otherwise the order is kept. When all are dead, the order is the given one. One whose
+    /// time is up stands in its place again, for one caller.
+    pub(super) fn order(&self, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+        let now = self.clock.now();
+        let mut entries = self.entries();
+        let (mut order, dead): (Vec<_>, Vec<_>) =
+            addresses.into_iter().partition(|address| match entries.get_mut(address) {
+                None => true,
+                Some(dead) if dead.until <= now => {
+                    dead.until = now.after(TRIAL);
+                    true
+                }
+                Some(_) => false,
+            });
+        order.extend(dead);
+        order
+    }
+
+    /// It did not answer, or was so slow that another one overtook it.
+    pub(super) fn failed(&self, address: SocketAddr) {
+        let now = self.clock.now();
+        let mut entries = self.entries();
+        if entries.len() >= ENTRIES && !entries.contains_key(&address) {
+            entries.retain(|_, dead| dead.until > now);
+            if entries.len() >= ENTRIES {
+                return;
+            }
+        }
+        let dead = entries.entry(address).or_insert(Dead { until: now, avoided: Duration::ZERO });
+        // Several may have been on their way to it at once: they are one observation.
+        if dead.avoided.is_zero() || dead.until <= now.after(TRIAL) {
+            dead.avoided = (dead.avoided * 2).clamp(AVOIDED, AVOIDED_AT_MOST);
+            // Up to a quarter more, so that the addresses of one outage do not all come back at once.
+            dead.until = now.after(dead.avoided + dead.avoided / 4 * (chance::number() % 256) as u32 / 255);
+        }
+    }
+
+    /// It answered.
+    pub(super) fn lives(&self, address: SocketAddr) {
+        self.entries().remove(&address);
+    }
+
+    /// The network may be another one now.
+    pub(super) fn forget(&self) {
+        self.entries().clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, last], 993))
+    }
+
+    fn four() -> Vec<SocketAddr> {
+        (1..=4).map(address).collect()
+    }
+
+    fn dead_one() -> (Clock, DeadAddresses) {
+        let clock = Clock::manual();
+        let dead = DeadAddresses::new(clock.clone());
+        dead.failed(address(1));
+        (clock, dead)
+    }
+
+    #[test]
+    fn the_dead_come_last_and_all_dead_are_all_tried() {
+        let (_, dead) = dead_one();
+        assert_eq!(dead.order(four()), [2, 3, 4, 1].map(address));
+        for last in 2..=4 {
+            dead.failed(address(last));
+        }
+        assert_eq!(dead.order(four()), four());
+        dead.lives(address(3));
+        assert_eq!(dead.order(four()), [3, 1, 2, 4].map(address));
+        dead.forget();
+        assert_eq!(dead.order(four()), four());
+    }
+
+    #[test]
+    fn it_is_tried_again_by_one_at_a_time() {
+        let (clock, dead) = dead_one();
+        clock.advance(AVOIDED - Duration::from_millis(1));
+        assert_eq!(dead.order(four())[3], address(1));
+        clock.advance(AVOIDED / 4 + Duration::from_millis(1));
+        assert_eq!(dead.order(four())[0], address(1));
+        assert_eq!(dead.order(four())[3], address(1), "one is trying it");
+        // That one never reported, because its login was given up.
+        clock.advance(TRIAL);
+        assert_eq!(dead.order(four())[0], address(1));
+    }
+
+    #[test]
+    fn the_time_doubles_up_to_its_bound_and_life_resets_it() {
+        let (clock, dead) = dead_one();
+        let mut times = Vec::new();
+        for _ in 0..7 {
+            // However many report the same, it counts once.
+            dead.failed(address(1));
+            let mut waited = Duration::ZERO;
+            while dead.order(four())[0] != address(1) {
+                clock.advance(Duration::from_secs(1));
+                waited += Duration::from_secs(1);
+            }
+            times.push(waited.as_secs());
+            dead.failed(address(1));
+        }
+        for (time, least) in times.iter().zip([30, 60, 120, 240, 480, 600, 600]) {
+            assert!((least..=least + least / 4 + 1).contains(time), "{times:?}");
+        }
+        dead.lives(address(1));
+        dead.failed(address(1));
+        clock.advance(AVOIDED + AVOIDED / 4);
+        assert_eq!(dead.order(four())[0], address(1));
+    }
+
+    #[test]
+    fn its_memory_is_bounded() {
+        let (clock, dead) = dead_one();
+        for port in 1..=2_000 {
+            dead.failed(SocketAddr::from(([192, 0, 2, 9], port)));
+        }
+        assert_eq!(dead.entries().len(), ENTRIES);
+        clock.advance(AVOIDED_AT_MOST);
+        dead.failed(address(4));
+        assert_eq!(dead.entries().len(), 1);
+    }
+}

@@ -1,0 +1,283 @@
+//! Names to addresses, by the system's resolver (`getaddrinfo`), which knows `/etc/hosts`, search domains and whatever else
+//! the administrator has set up, and notices when `resolv.conf` changes.
+//!
+//! It blocks, for half a minute when no name server answers. So each lookup has a thread of its own, at most one for each
+//! name and [`LOOKUPS`] in all, and nobody waits longer than told. An answer is remembered for a short while, and stands in
+//! for a day when later lookups fail (RFC 8767 §4): TLS proves whether it still leads to the right server.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout_at};
+
+use crate::clock::{Clock, Moment};
+
+/// An answer is used so long without another lookup. `getaddrinfo` does not tell a record's time to live; Exchange
+/// Online's are about as short.
+const FRESH: Duration = Duration::from_secs(30);
+
+/// Whatever happened, a name is not looked up more often than this. Failures are remembered no longer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// An old answer is used so long when there is no new one; RFC 8767 §5 suggests one to three days.
+const STALE: Duration = Duration::from_secs(24 * 3_600);
+
+/// With an old answer at hand a lookup is given so long before that one is used (RFC 8767 §5 suggests 1.8 seconds).
+const STALE_WAIT: Duration = Duration::from_secs(1);
+
+/// Lookups at once. The names come from the configuration, so more are a sign of a resolver that hangs.
+const LOOKUPS: usize = 32;
+
+/// Stack of a lookup's thread, in octets: modules of the name service switch may want a good part of it.
+const STACK: usize = 512 * 1_024;
+
+/// Looks a name up, and may take its time.
+type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
+
+/// Resolves the names of upstreams and forward proxies, and remembers the answers. Its memory grows with the names of the
+/// configuration only; never ask it for a name that a client sent.
+#[derive(Clone)]
+pub(super) struct Resolver(Arc<Shared>);
+
+struct Shared {
+    lookup: Box<Lookup>,
+    clock: Clock,
+    names: Mutex<Names>,
+}
+
+#[derive(Default)]
+struct Names {
+    known: HashMap<Box<str>, Known>,
+    /// Threads that run.
+    lookups: usize,
+}
+
+/// What is known about a name.
+#[derive(Default)]
+struct Known {
+    answer: Option<Answer>,
+    /// The last lookup has failed.
+    failed: Option<(Moment, Failed)>,
+    running: Option<Running>,
+}
+
+#[derive(Clone)]
+struct Answer {
+    addresses: Arc<[IpAddr]>,
+    at: Moment,
+    /// None of the addresses could be connected to, or the network has changed.
+    doubted: bool,
+}
+
+/// An error that several can be told.
+#[derive(Clone)]
+struct Failed(io::ErrorKind, Arc<str>);
+
+/// A lookup on its way.
+#[derive(Clone)]
+struct Running {
+    since: Instant,
+    /// Closed at its end; the outcome is in [`Known`] then.
+    done: watch::Receiver<()>,
+}
+
+/// What to do about a name.
+enum Next {
+    Use(Arc<[IpAddr]>),
+    Wait(Running),
+    Fail(io::Error),
+}
+
+impl Resolver {
+    /// The system's resolver. The clock should count suspend.
+    pub(super) fn system(clock: Clock) -> Self {
+        Self::new(clock, |name| {
+            // A port of zero, which is not looked at.
+            (name, 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect())
+        })
+    }
+
+    fn new(clock: Clock, lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(Shared { lookup: Box::new(lookup), clock, names: Mutex::default() }))
+    }
+
+    /// The addresses of a name in the system's order of preference (RFC 6724), each once, waiting until `deadline` at
+    /// most. An address stands for itself.
+    ///
+    /// # Errors
+    /// `TimedOut`; `NotFound` when the name has no address; or what the resolver says. An old answer is not at hand then.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time; a lookup that was begun goes on for others.
+    pub(super) async fn resolve(&self, name: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
+        if let Ok(address) = name.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let addresses = self.addresses(name, deadline).await?;
+        Ok(addresses.iter().map(|address| SocketAddr::new(*address, port)).collect())
+    }
+
+    async fn addresses(&self, name: &str, deadline: Instant) -> io::Result<Arc<[IpAddr]>> {
+        let mut running = match self.0.next(name) {
+            Next::Use(addresses) => return Ok(addresses),
+            Next::Fail(error) => return Err(error),
+            Next::Wait(running) => running,
+        };
+        let old = self.0.old(name);
+        let until = if old.is_some() { deadline.min(running.since + STALE_WAIT) } else { deadline };
+        match timeout_at(until, running.done.changed()).await {
+            // The sender is dropped when the outcome stands.
+            Ok(_ended) => self.0.outcome(name),
+            Err(_) => old.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time")),
+        }
+    }
+
+    /// The addresses of a name lead nowhere: the next login looks it up anew. The old answer is kept as a last resort.
+    pub(super) fn doubt(&self, name: &str) {
+        if let Some(answer) = self.0.names().known.get_mut(name).and_then(|known| known.answer.as_mut()) {
+            answer.doubted = true;
+        }
+    }
+
+    /// The same for all names, after the network may have changed.
+    pub(super) fn doubt_all(&self) {
+        for known in self.0.names().known.values_mut() {
+            known.failed = None;
+            if let Some(answer) = &mut known.answer {
+                answer.doubted = true;
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn names(&self) -> MutexGuard<'_, Names> {
+        // Nothing that is done under the lock leaves it half done.
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(self: &Arc<Self>, name: &str) -> Next {
+        let now = self.clock.now();
+        let mut names = self.names();
+        let lookups = names.lookups;
+        let known = names.known.entry(name.into()).or_default();
+        if let Some(answer) = &known.answer
+            && now.since(answer.at) < if answer.doubted { PAUSE } else { FRESH }
+        {
+            return Next::Use(Arc::clone(&answer.addresses));
+        }
+        if let Some((at, failed)) = &known.failed
+            && now.since(*at) < PAUSE
+        {
+            return match known.not_too_old(now) {
+                Some(addresses) => Next::Use(addresses),
+                None => Next::Fail(failed.error()),
+            };
+        }
+        if let Some(running) = &known.running {
+            return Next::Wait(running.clone());
+        }
+        let busy = if lookups >= LOOKUPS {
+            Some(io::Error::other("too many names are being looked up; the resolver seems to hang"))
+        } else {
+            None
+        };
+        let started = match busy {
+            Some(busy) => Err(busy),
+            None => self.start(name),
+        };
+        match started {
+            Ok(running) => {
+                known.running = Some(running.clone());
+                names.lookups += 1;
+                Next::Wait(running)
+            }
+            Err(error) => known.not_too_old(now).map_or(Next::Fail(error), Next::Use),
+        }
+    }
+
+    /// A thread of its own, rather than one of the runtime's for blocking work: those are for files, and the runtime would
+    /// wait for it before it ends.
+    fn start(self: &Arc<Self>, name: &str) -> io::Result<Running> {
+        let (ended, done) = watch::channel(());
+        let (shared, name) = (Arc::clone(self), Box::from(name));
+        std::thread::Builder::new().name("resolve".into()).stack_size(STACK).spawn(move || {
+            let found = (shared.lookup)(&name).and_then(|mut addresses| {
+                let mut seen = std::collections::HashSet::new();
+                addresses.retain(|address| seen.insert(*address));
+                match addresses.is_empty() {
+                    true => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
+                    false => Ok(addresses),
+                }
+            });
+            shared.ended(&name, found);
+            drop(ended);
+        })?;
+        Ok(Running { since: Instant::now(), done })
+    }
+
+    fn ended(&self, name: &str, found: io::Result<Vec<IpAddr>>) {
+        let now = self.clock.now();
+        let mut names = self.names();
+        names.lookups -= 1;
+        let Some(known) = names.known.get_mut(name) else { return };
+        known.running = None;
+        match found {
+            Ok(addresses) => {
+                if known.failed.take().is_some() {
+                    tracing::info!(name, "the name is resolved again");
+                }
+                known.answer = Some(Answer { addresses: addresses.into(), at: now, doubted: false });
+            }
+            Err(error) => {
+                let first = known.failed.is_none();
+                known.failed = Some((now, Failed(error.kind(), error.to_string().into())));
+                if first && known.not_too_old(now).is_some() {
+                    tracing::warn!(
+                        name,
+                        "the name cannot be resolved ({error}), so its last addresses are used, for a day at most; \
+                         whoever runs the network: check this machine's DNS"
+                    );
+                }
+            }
+        }
+    }
+
+    /// What a lookup that has ended leaves.
+    fn outcome(&self, name: &str) -> io::Result<Arc<[IpAddr]>> {
+        let now = self.clock.now();
+        let names = self.names();
+        let known = names.known.get(name);
+        match known.and_then(|known| known.not_too_old(now)) {
+            Some(addresses) => Ok(addresses),
+            None => Err(match known.and_then(|known| known.failed.as_ref()) {
+                Some((_, failed)) => failed.error(),
+                None => io::Error::other("the lookup ended without an answer"),
+            }),
+        }
+    }
+
+    fn old(&self, name: &str) -> Option<Arc<[IpAddr]>> {
+        self.names().known.get(name)?.not_too_old(self.clock.now())
+    }
+}
+
+impl Known {
+    fn not_too_old(&self, now: Moment) -> Option<Arc<[IpAddr]>> {
+        let answer = self.answer.as_ref().filter(|answer| now.since(answer.at) < STALE)?;
+        Some(Arc::clone(&answer.addresses))
+    }
+}
+
+impl Failed {
+    fn error(&self) -> io::Error {
+        io::Error::new(self.0, &*self.1)
+    }
+}
+
+#[cfg(test)]
+mod tests;

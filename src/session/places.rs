@@ -1,0 +1,192 @@
+//! Places for the sessions of one mailbox: at most as many as Microsoft bears at once, and a further login waits for one
+//! instead of being sent away (`432 4.3.2 Concurrent connections limit exceeded`; Microsoft, "Message storage and
+//! concurrent connection throttling for SMTP Authenticated Submission").
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
+
+use crate::account::MailAddress;
+use crate::config::Limits;
+use crate::proto::Protocol;
+
+/// Grants the places of all mailboxes. A mailbox without a session costs nothing.
+pub struct Places {
+    limits: PerMailbox,
+    wait: Duration,
+    mailboxes: Mutex<HashMap<Key, Arc<Semaphore>>>,
+}
+
+struct PerMailbox {
+    imap: usize,
+    pop3: usize,
+    smtp: usize,
+}
+
+/// Each protocol is counted for itself, as Microsoft does.
+type Key = (Protocol, MailAddress);
+
+/// A place of one session; dropping it lets the next in.
+pub struct MailboxPlace {
+    places: Arc<Places>,
+    key: Key,
+    /// Nothing once it is dropped.
+    mailbox: Option<Arc<Semaphore>>,
+    /// Nothing while it waits.
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// No place came free in time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Occupied {
+    /// How many there are.
+    pub(super) places: usize,
+    /// How long was waited.
+    pub(super) waited: Duration,
+}
+
+impl Places {
+    /// All are free.
+    pub fn new(limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            limits: PerMailbox {
+                imap: limits.imap_sessions_per_mailbox,
+                pop3: limits.pop3_sessions_per_mailbox,
+                smtp: limits.smtp_sessions_per_mailbox,
+            },
+            wait: limits.mailbox_wait,
+            mailboxes: Mutex::default(),
+        })
+    }
+
+    /// A place for a session of `mailbox`; who asks first is served first, and waits `limits.mailbox_wait` at most.
+    ///
+    /// # Errors
+    /// [`Occupied`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future gives the turn to the next.
+    pub(super) async fn enter(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        mailbox: &MailAddress,
+    ) -> Result<MailboxPlace, Occupied> {
+        let places = match protocol {
+            Protocol::Imap => self.limits.imap,
+            Protocol::Pop3 => self.limits.pop3,
+            Protocol::Smtp => self.limits.smtp,
+        };
+        let key = (protocol, mailbox.clone());
+        let semaphore =
+            Arc::clone(self.mailboxes().entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(places))));
+        // Made before the wait, so that a login which is given up in it leaves nothing behind.
+        let permit = Arc::clone(&semaphore).acquire_owned();
+        let mut place = MailboxPlace { places: Arc::clone(self), key, mailbox: Some(semaphore), permit: None };
+        // A semaphore of this module is never closed.
+        place.permit = timeout(self.wait, permit).await.ok().and_then(Result::ok);
+        if place.permit.is_some() { Ok(place) } else { Err(Occupied { places, waited: self.wait }) }
+    }
+
+    fn mailboxes(&self) -> MutexGuard<'_, HashMap<Key, Arc<Semaphore>>> {
+        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for MailboxPlace {
+    fn drop(&mut self) {
+        self.permit = None;
+        let mut mailboxes = self.places.mailboxes();
+        // Given up while the table is locked: of several that leave at once, the last one sees that nobody is left.
+        self.mailbox = None;
+        if mailboxes.get(&self.key).is_some_and(|mailbox| Arc::strong_count(mailbox) == 1) {
+            mailboxes.remove(&self.key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn places() -> Arc<Places> {
+        Places::new(&Limits::default())
+    }
+
+    fn mailbox(name: &str) -> MailAddress {
+        MailAddress::parse(name).unwrap()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_fourth_smtp_session_waits_for_one_of_the_three_and_nobody_else_does() {
+        let places = places();
+        let alice = mailbox("alice@contoso.example");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(places.enter(Protocol::Smtp, &alice).await.unwrap());
+        }
+        let fourth = tokio::spawn({
+            let (places, alice) = (Arc::clone(&places), alice.clone());
+            async move { places.enter(Protocol::Smtp, &alice).await }
+        });
+        // Another protocol and another mailbox are not concerned; the case of the name makes no difference.
+        let _imap = places.enter(Protocol::Imap, &alice).await.unwrap();
+        let _bob = places.enter(Protocol::Smtp, &mailbox("bob@contoso.example")).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(29)).await;
+        assert!(!fourth.is_finished());
+        held.pop();
+        assert!(fourth.await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_first_is_served_first() {
+        let places = places();
+        let alice = mailbox("alice@contoso.example");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(places.enter(Protocol::Smtp, &alice).await.unwrap());
+        }
+        let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
+        for number in 0..5 {
+            let (places, alice, served) = (Arc::clone(&places), mailbox("Alice@Contoso.example"), served.clone());
+            tokio::spawn(async move {
+                let place = places.enter(Protocol::Smtp, &alice).await;
+                served.send((number, place)).unwrap();
+            });
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(places.mailboxes().get(&(Protocol::Smtp, alice)).unwrap().available_permits(), 0);
+        for number in 0..5 {
+            held.pop();
+            let (served, place) = order.recv().await.unwrap();
+            assert_eq!(served, number);
+            held.push(place.unwrap());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_is_bounded_and_nothing_is_left_behind() {
+        let places = places();
+        let alice = mailbox("alice@contoso.example");
+        let mut held = Vec::new();
+        for _ in 0..3 {
+            held.push(places.enter(Protocol::Smtp, &alice).await.unwrap());
+        }
+        let started = tokio::time::Instant::now();
+        let occupied = places.enter(Protocol::Smtp, &alice).await.err();
+        assert_eq!(occupied, Some(Occupied { places: 3, waited: Duration::from_secs(30) }));
+        assert_eq!(started.elapsed(), Duration::from_secs(30));
+        // A login that is given up while it waits, the last to leave of all.
+        let given_up = timeout(Duration::from_secs(1), places.enter(Protocol::Smtp, &alice)).await;
+        assert!(given_up.is_err());
+        drop(held);
+        assert!(places.mailboxes().is_empty());
+        // Ten thousand mailboxes that came and went.
+        for number in 0..10_000 {
+            drop(places.enter(Protocol::Imap, &mailbox(&format!("m{number}@contoso.example"))).await);
+        }
+        assert!(places.mailboxes().is_empty());
+    }
+}

@@ -1,0 +1,86 @@
+//! Noticing that the machine was suspended: what was known about the network before may not hold afterwards.
+//!
+//! Connections need no help: the keep-alive of [`crate::net::listen::tune`] finds those whose peer has gone.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::clock::{Clock, Moment};
+
+/// How often to look, so that a resume is noticed within it.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Less is not worth a word, and may come from reading two clocks one after the other.
+const SHORTEST: Duration = Duration::from_secs(2);
+
+/// Calls `resumed` with the time that the machine slept, each time soon after it wakes. Never returns.
+///
+/// # Cancel safety
+/// May be dropped at any time.
+pub async fn watch(clock: Clock, resumed: impl Fn(Duration)) {
+    let mut clocks = Clocks::new(clock);
+    loop {
+        sleep(LOOK).await;
+        if let Some(slept) = clocks.slept() {
+            resumed(slept);
+        }
+    }
+}
+
+/// Two clocks that differ by the time that the machine was suspended. Where the system has no such pair (Windows), a
+/// suspend is never noticed.
+struct Clocks {
+    /// Counts it.
+    clock: Clock,
+    at: Moment,
+    /// Does not.
+    waking: Instant,
+}
+
+impl Clocks {
+    fn new(clock: Clock) -> Self {
+        Self { at: clock.now(), clock, waking: Instant::now() }
+    }
+
+    /// How long the machine slept since the last call.
+    fn slept(&mut self) -> Option<Duration> {
+        let (at, waking) = (self.clock.now(), Instant::now());
+        let slept = at.since(self.at).saturating_sub(waking - self.waking);
+        (self.at, self.waking) = (at, waking);
+        (slept >= SHORTEST).then_some(slept)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    /// As the system's two clocks behave: tokio's stands still during a suspend.
+    #[tokio::test(start_paused = true)]
+    async fn a_suspend_is_noticed_once_and_time_awake_is_none() {
+        let clock = Clock::manual();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let watching = {
+            let seen = Arc::clone(&seen);
+            tokio::spawn(watch(clock.clone(), move |slept| seen.lock().unwrap().push(slept)))
+        };
+        let awake = async |time: Duration| {
+            for _ in 0..time.as_secs() {
+                clock.advance(Duration::from_secs(1));
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        awake(Duration::from_secs(60)).await;
+        assert!(seen.lock().unwrap().is_empty());
+        clock.advance(Duration::from_secs(7_200));
+        awake(LOOK + Duration::from_secs(1)).await;
+        awake(Duration::from_secs(60)).await;
+        let slept = seen.lock().unwrap().clone();
+        assert_eq!(slept.len(), 1, "{slept:?}");
+        assert!(slept[0].abs_diff(Duration::from_secs(7_200)) <= Duration::from_secs(1), "{slept:?}");
+        watching.abort();
+    }
+}

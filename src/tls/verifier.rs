@@ -1,0 +1,274 @@
+//! The verifier of servers' certificates: the platform's or webpki's, with the roots of `trust`, for each server its own.
+//! A certificate whose issuer is not trusted is told apart by that issuer's name, because that is what the operator needs
+//! to find the certificate of a proxy that inspects TLS.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{CertificateError, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
+use rustls_platform_verifier::Verifier;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::prelude::FromDer;
+
+use super::client::TrustError;
+use crate::config::Trust;
+use crate::proto::reply::escaped;
+
+/// Longest name of an issuer that is told, in octets.
+const NAME_OCTETS: usize = 200;
+
+/// Verifies each server with the roots that are for it.
+#[derive(Debug)]
+pub(super) struct Verifiers {
+    /// `None`: only those of `destinations` are trusted at all.
+    general: Option<Arc<dyn ServerCertVerifier>>,
+    destinations: HashMap<String, Arc<dyn ServerCertVerifier>>,
+    /// Signatures are verified alike for all.
+    schemes: WebPkiSupportedAlgorithms,
+}
+
+/// The chain ends at an authority that is not trusted. Travels inside [`CertificateError::Other`].
+#[derive(Clone, PartialEq, Eq, thiserror::Error)]
+#[error("issued by `{issuer}`, which is not trusted")]
+pub struct UntrustedIssuer {
+    /// The name of the authority (RFC 4514's form), escaped, cut at 200 octets.
+    pub issuer: String,
+}
+
+/// The same as `Display`: it is this form that rustls shows of an error that it does not know.
+impl fmt::Debug for UntrustedIssuer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl UntrustedIssuer {
+    /// The issuer that this error is about, if it is one of these.
+    pub fn of(error: &Error) -> Option<&Self> {
+        match error {
+            Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => other.downcast_ref(),
+            _ => None,
+        }
+    }
+}
+
+impl Verifiers {
+    /// Reads the roots, the platform's included, which takes a while.
+    ///
+    /// # Errors
+    /// See [`TrustError`].
+    pub(super) fn new(trust: &Trust) -> Result<Self, TrustError> {
+        let for_all = match &trust.additional_ca {
+            Some((_, pem)) => roots(pem)?,
+            None => Vec::new(),
+        };
+        let general = match trust.system_roots || !for_all.is_empty() {
+            true => Some(verifier(trust, for_all.clone())?),
+            false if trust.destinations.is_empty() => return Err(TrustError::Empty),
+            false => None,
+        };
+        let of_one = |destination: &crate::config::DestinationTrust| {
+            let all = [&for_all[..], &roots(&destination.additional_ca.1)?].concat();
+            Ok((destination.host.clone(), verifier(trust, all)?))
+        };
+        let destinations = trust.destinations.iter().map(of_one).collect::<Result<_, TrustError>>()?;
+        Ok(Self { general, destinations, schemes: super::provider().signature_verification_algorithms })
+    }
+}
+
+fn roots(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TrustError> {
+    CertificateDer::pem_slice_iter(pem).collect::<Result<_, _>>().map_err(TrustError::Pem)
+}
+
+fn verifier(
+    trust: &Trust,
+    additional: Vec<CertificateDer<'static>>,
+) -> Result<Arc<dyn ServerCertVerifier>, TrustError> {
+    if trust.system_roots {
+        let verifier = Verifier::new_with_extra_roots(additional, super::provider()).map_err(TrustError::Roots)?;
+        return Ok(Arc::new(verifier));
+    }
+    let mut roots = RootCertStore::empty();
+    for root in additional {
+        roots.add(root).map_err(TrustError::Roots)?;
+    }
+    if roots.is_empty() {
+        return Err(TrustError::Empty);
+    }
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::provider()).build();
+    Ok(verifier.map_err(|error| TrustError::Roots(Error::General(error.to_string())))?)
+}
+
+impl ServerCertVerifier for Verifiers {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let own = self.destinations.get(&server_name.to_str().to_ascii_lowercase());
+        let verified = match own.or(self.general.as_ref()) {
+            Some(verifier) => verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+        };
+        match verified {
+            Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                match issuer(end_entity, intermediates) {
+                    Some(issuer) => {
+                        let untrusted = OtherError(Arc::new(UntrustedIssuer { issuer }));
+                        Err(Error::InvalidCertificate(CertificateError::Other(untrusted)))
+                    }
+                    None => Err(Error::InvalidCertificate(CertificateError::UnknownIssuer)),
+                }
+            }
+            other => other,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signature, &self.schemes)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signature, &self.schemes)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.schemes.supported_schemes()
+    }
+}
+
+/// The authority at the end of the chain that was presented: the one whose certificate would have to be trusted. Nothing
+/// of this is verified; it is for a person to read.
+fn issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<String> {
+    let parse = |der| X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate);
+    let mut top = parse(end_entity)?;
+    // Each certificate is followed once: a chain that loops ends as well.
+    let mut above: Vec<_> = intermediates.iter().filter_map(|der| parse(der)).collect();
+    while let Some(at) = above.iter().position(|one| one.subject().as_raw() == top.issuer().as_raw()) {
+        top = above.swap_remove(at);
+    }
+    let name = top.issuer().to_string();
+    (!name.is_empty()).then(|| escaped(name.as_bytes(), NAME_OCTETS))
+}
+
+#[cfg(test)]
+mod tests {
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+
+    use super::*;
+    use crate::config::DestinationTrust;
+
+    type Authority = CertifiedIssuer<'static, KeyPair>;
+
+    fn authority(name: &str, signer: Option<&Authority>) -> Authority {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.remove(DnType::CommonName);
+        params.distinguished_name.push(DnType::OrganizationName, "Contoso");
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().unwrap();
+        match signer {
+            Some(signer) => CertifiedIssuer::signed_by(params, key, signer).unwrap(),
+            None => CertifiedIssuer::self_signed(params, key).unwrap(),
+        }
+    }
+
+    fn server(names: &[&str], signer: &Authority) -> CertificateDer<'static> {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let params = CertificateParams::new(names).unwrap();
+        params.signed_by(&KeyPair::generate().unwrap(), signer).unwrap().der().clone()
+    }
+
+    fn verifiers(for_all: Option<&Authority>, for_one: &[(&str, &Authority)]) -> Result<Verifiers, TrustError> {
+        let pem = |authority: &Authority| ("ca.pem".into(), authority.pem().into_bytes());
+        Verifiers::new(&Trust {
+            system_roots: false,
+            additional_ca: for_all.map(pem),
+            destinations: for_one
+                .iter()
+                .map(|(host, authority)| DestinationTrust { host: (*host).into(), additional_ca: pem(authority) })
+                .collect(),
+        })
+    }
+
+    fn verify(
+        verifiers: &Verifiers,
+        name: &str,
+        server: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Result<(), Error> {
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        verifiers.verify_server_cert(server, intermediates, &name, &[], UnixTime::now()).map(drop)
+    }
+
+    #[test]
+    fn a_destination_has_its_own_roots_besides_those_for_all() {
+        let (all, one) = (authority("All", None), authority("One", None));
+        let verifiers = verifiers(Some(&all), &[("mail.example", &one)]).unwrap();
+        let names = ["mail.example", "login.example"];
+        let (by_all, by_one) = (server(&names, &all), server(&names, &one));
+        assert_eq!(verify(&verifiers, "mail.example", &by_one, &[]), Ok(()));
+        assert_eq!(verify(&verifiers, "MAIL.example", &by_one, &[]), Ok(()));
+        assert_eq!(verify(&verifiers, "mail.example", &by_all, &[]), Ok(()));
+        assert_eq!(verify(&verifiers, "login.example", &by_all, &[]), Ok(()));
+        let refused = verify(&verifiers, "login.example", &by_one, &[]).unwrap_err();
+        assert_eq!(UntrustedIssuer::of(&refused).unwrap().issuer, "O=Contoso, CN=One");
+        // The right root does not make up for the wrong name.
+        let refused = verify(&verifiers, "mail.example", &server(&["other.example"], &one), &[]).unwrap_err();
+        assert!(matches!(refused, Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })));
+    }
+
+    #[test]
+    fn without_other_roots_only_the_destinations_are_trusted() {
+        let one = authority("One", None);
+        let verifiers = verifiers(None, &[("mail.example", &one)]).unwrap();
+        assert_eq!(verify(&verifiers, "mail.example", &server(&["mail.example"], &one), &[]), Ok(()));
+        assert!(verify(&verifiers, "login.example", &server(&["login.example"], &one), &[]).is_err());
+        assert!(matches!(super::tests::verifiers(None, &[]), Err(TrustError::Empty)));
+    }
+
+    #[test]
+    fn the_issuer_named_is_the_one_above_all_that_was_presented() {
+        let (trusted, root) = (authority("Trusted", None), authority("Contoso Root", None));
+        let intermediate = authority("Contoso Inspection", Some(&root));
+        let verifiers = verifiers(Some(&trusted), &[]).unwrap();
+        let leaf = server(&["mail.example"], &intermediate);
+        let told = |presented: &[CertificateDer<'_>]| {
+            let refused = verify(&verifiers, "mail.example", &leaf, presented).unwrap_err();
+            UntrustedIssuer::of(&refused).unwrap().issuer.clone()
+        };
+        assert_eq!(told(&[]), "O=Contoso, CN=Contoso Inspection");
+        assert_eq!(told(&[intermediate.der().clone()]), "O=Contoso, CN=Contoso Root");
+        assert_eq!(told(&[root.der().clone(), intermediate.der().clone()]), "O=Contoso, CN=Contoso Root");
+        let twice = [intermediate.der().clone(), intermediate.der().clone(), root.der().clone(), root.der().clone()];
+        assert_eq!(told(&twice), "O=Contoso, CN=Contoso Root");
+    }
+
+    #[test]
+    fn a_hostile_name_is_escaped_and_cut() {
+        let hostile = authority(&format!("evil\r\nline \u{1b}[2J {}", "x".repeat(5_000)), None);
+        let verifiers = verifiers(Some(&authority("Trusted", None)), &[]).unwrap();
+        let refused = verify(&verifiers, "mail.example", &server(&["mail.example"], &hostile), &[]).unwrap_err();
+        let issuer = &UntrustedIssuer::of(&refused).unwrap().issuer;
+        assert!(issuer.len() <= NAME_OCTETS && issuer.bytes().all(|b| (b' '..=b'~').contains(&b)), "{issuer}");
+    }
+}
