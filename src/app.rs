@@ -20,6 +20,7 @@ use crate::login::Gatekeeper;
 use crate::net::census::{Census, Full};
 use crate::net::dial::Dialer;
 use crate::net::listen;
+use crate::net::penalty::{Closed, Penalties};
 use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::session::upstream::{Opener, Target};
@@ -176,6 +177,7 @@ impl App {
             gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, store, Clock::system()),
             opener,
             census: Census::new(&limits),
+            penalties: Penalties::new(&limits.penalties, Clock::system()),
             delays: Semaphore::new(limits.delayed_failures),
             draining: draining.clone(),
             server_name,
@@ -199,6 +201,12 @@ impl App {
     /// The handle that ends [`App::serve`].
     pub fn stop(&self) -> Stop {
         Stop { draining: self.shared.draining.clone(), stopping: self.stopping.clone() }
+    }
+
+    /// Treats loopback as any other source, which no configuration can ask for: the clients of tests are all there.
+    #[doc(hidden)]
+    pub fn penalise_loopback(&self) {
+        self.shared.penalties.include_loopback();
     }
 
     /// Serves until [`Stop`], then drains. The result is the number of sessions that were cut.
@@ -290,6 +298,10 @@ async fn accept(shared: Arc<Shared>, service: Arc<Service>, socket: TcpListener)
             );
             continue;
         }
+        if let Some(closed) = shared.penalties.closed(peer.ip()) {
+            log_closed(&service, peer, closed);
+            continue;
+        }
         match shared.census.enter(peer.ip()) {
             Ok(place) => {
                 full.over();
@@ -301,6 +313,20 @@ async fn accept(shared: Arc<Shared>, service: Arc<Service>, socket: TcpListener)
             }
             Err(reached) => full.refused(&service, peer, reached),
         }
+    }
+}
+
+/// One line when it begins, not one per connection.
+fn log_closed(service: &Service, peer: SocketAddr, closed: Closed) {
+    if closed.first {
+        tracing::warn!(
+            listener = &*service.listener.name,
+            %peer,
+            outcome = "closed",
+            cause = "penalised",
+            "connections from this source are closed for the next {} s, and longer if it goes on: wrong passwords, time-outs or garbage came from there; whoever runs Gatepost: find out who connects, and narrow `allow_from` or see to the device; `limits` has the penalties",
+            closed.wait.as_secs().max(1)
+        );
     }
 }
 

@@ -35,6 +35,8 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     let trust = read_trust(&root.section("trust"));
     let state = state::read(&root, trust.as_ref());
     let limits = limits::read(&root.section("limits"));
+    let clouds = accounts.entries().iter().map(|account| account.application.cloud);
+    limits::check_replicas(&root.section("limits"), &limits, clouds);
     let log = read_log(&root.section("log"));
     root.unavailable(&["admin"]);
     root.finish();

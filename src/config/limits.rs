@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Limits;
+use super::{Cloud, Limits};
 use super::reader::Section;
 use super::value;
+use crate::net::penalty::{MOST_SPRAYING_ACCOUNTS, Rules};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -19,6 +20,47 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// is not trusted, and memory is counted with these bounds.
 const PROTOCOL_FACTOR: u64 = 4;
 
+/// Refused passwords in 24 hours that the US Government clouds' lock-out after three leaves room for.
+const US_GOVERNMENT_BUDGET: u32 = 2;
+
+/// Refused passwords of one account that may be forwarded to Entra in 24 hours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PasswordBudget {
+    /// In all.
+    pub total: u32,
+    /// Of these, from sources where no login for this account ever succeeded.
+    pub unfamiliar: u32,
+}
+
+impl Limits {
+    /// The budget of an account in `cloud`, over all replicas.
+    pub fn password_budget(&self, cloud: Cloud) -> PasswordBudget {
+        let total = match cloud {
+            Cloud::UsGovGccHigh | Cloud::UsGovDod => self.refused_passwords_per_account.min(US_GOVERNMENT_BUDGET),
+            Cloud::Worldwide | Cloud::China => self.refused_passwords_per_account,
+        };
+        PasswordBudget { total, unfamiliar: (total.saturating_mul(5) / 8).max(1).min(total) }
+    }
+}
+
+/// Where the share of a replica would be less than one password, it must know which accounts are its own.
+pub(super) fn check_replicas(section: &Section<'_>, limits: &Limits, clouds: impl Iterator<Item = Cloud>) {
+    let Limits { replicas, replica_index, .. } = *limits;
+    let fewest = clouds.map(|cloud| limits.password_budget(cloud).unfamiliar).min().unwrap_or(u32::MAX);
+    let at = |key, reason: String, hint| match section.get(key) {
+        Some(node) => node.problem(reason, hint),
+        None => section.problem(reason, hint),
+    };
+    if replica_index >= replicas {
+        let reason = format!("with `replicas: {replicas}` there is no replica {replica_index}: they count from 0");
+        at("replica_index", reason, "write how many there are, and in each replica another number below that");
+    } else if replicas > fewest && !section.has("replica_index") {
+        let reason = format!("{replicas} replicas share {fewest} refused passwords of each account, which is less than one each");
+        let hint = "write `replica_index`, another one in each replica, so that each account has one that forwards its passwords";
+        at("replicas", reason, hint);
+    }
+}
+
 /// Reads the section; what it does not name keeps its default.
 pub(super) fn read(section: &Section<'_>) -> Limits {
     let limits = read_keys(section);
@@ -28,7 +70,11 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
 }
 
 fn read_keys(section: &Section<'_>) -> Limits {
-    let mut limits = Limits { protocol: Arc::new(read_protocol(section)), ..Limits::default() };
+    let mut limits = Limits {
+        protocol: Arc::new(read_protocol(section)),
+        penalties: read_penalties(section),
+        ..Limits::default()
+    };
     let l = &mut limits;
 
     count(section, "connections", &mut l.connections, 1..=1_000_000);
@@ -58,6 +104,8 @@ fn read_keys(section: &Section<'_>) -> Limits {
     number(section, "refused_passwords_per_account", &mut l.refused_passwords_per_account, 1..=100);
     number(section, "refused_passwords_per_minute", &mut l.refused_passwords_per_minute, 1..=10_000);
     number(section, "refused_passwords_per_hour", &mut l.refused_passwords_per_hour, 1..=100_000);
+    number(section, "replicas", &mut l.replicas, 1..=1_000);
+    number(section, "replica_index", &mut l.replica_index, 0..=999);
     time(section, "refused_password_memory", &mut l.refused_password_memory, SECOND..=DAY);
     time(section, "accepted_password_memory", &mut l.accepted_password_memory, SECOND..=DAY);
     count(section, "password_hashes", &mut l.password_hashes, 1..=64);
@@ -72,6 +120,23 @@ fn read_keys(section: &Section<'_>) -> Limits {
     time(section, "write_stall", &mut l.write_stall, SHORTEST..=HOUR);
     time(section, "drain", &mut l.drain, Duration::ZERO..=HOUR);
     limits
+}
+
+fn read_penalties(section: &Section<'_>) -> Rules {
+    let mut rules = Rules::default();
+    let r = &mut rules;
+    time(section, "penalty_threshold", &mut r.threshold, Duration::ZERO..=DAY);
+    time(section, "penalty_cap", &mut r.cap, Duration::ZERO..=DAY);
+    time(section, "penalty_wrong_password", &mut r.wrong_password, Duration::ZERO..=HOUR);
+    time(section, "penalty_no_login", &mut r.no_login, Duration::ZERO..=HOUR);
+    time(section, "penalty_timeout", &mut r.timeout, Duration::ZERO..=HOUR);
+    time(section, "penalty_garbage", &mut r.garbage, Duration::ZERO..=HOUR);
+    time(section, "penalty_http", &mut r.http, Duration::ZERO..=HOUR);
+    time(section, "penalty_panic", &mut r.panic, Duration::ZERO..=HOUR);
+    time(section, "penalty_spraying", &mut r.spraying, Duration::ZERO..=HOUR);
+    count(section, "spraying_accounts", &mut r.spraying_accounts, 1..=MOST_SPRAYING_ACCOUNTS);
+    count(section, "penalty_sources", &mut r.sources, 1_000..=1_000_000);
+    rules
 }
 
 fn read_protocol(section: &Section<'_>) -> crate::proto::Limits {
@@ -117,6 +182,7 @@ fn check_order(section: &Section<'_>, limits: &Limits) {
         ("token_request", l.token_request, "token_total", l.token_total),
         ("token_total", l.token_total, "login", l.login),
         ("upstream_login", l.upstream_login, "login", l.login),
+        ("penalty_threshold", l.penalties.threshold, "penalty_cap", l.penalties.cap),
     ];
     for (part, short, whole, long) in times {
         if short > long {
@@ -124,6 +190,8 @@ fn check_order(section: &Section<'_>, limits: &Limits) {
         }
     }
     let counts = [
+        ("replicas", size_of(l.replicas), "refused_passwords_per_minute", size_of(l.refused_passwords_per_minute)),
+        ("replicas", size_of(l.replicas), "refused_passwords_per_hour", size_of(l.refused_passwords_per_hour)),
         ("pre_auth_connections", l.pre_auth_connections, "connections", l.connections),
         (
             "pre_auth_connections_per_source",
@@ -138,6 +206,10 @@ fn check_order(section: &Section<'_>, limits: &Limits) {
             order_problem(section, part, whole, &large.to_string());
         }
     }
+}
+
+fn size_of(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 fn order_problem(section: &Section<'_>, part: &'static str, whole: &'static str, bound: &str) {
@@ -226,8 +298,8 @@ mod tests {
             let _ = read_keys(section);
             section.known()
         });
-        // One key for each field, less the one that holds the protocol's.
-        let fields = format!("{:#?}", Limits::default()).lines().filter(|line| line.contains(": ")).count() - 1;
+        // One key for each field, less the two that hold others.
+        let fields = format!("{:#?}", Limits::default()).lines().filter(|line| line.contains(": ")).count() - 2;
         assert_eq!(keys.len(), fields);
         with_section(example, |section| {
             for key in &keys {

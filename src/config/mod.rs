@@ -36,6 +36,7 @@ mod state;
 mod unproved;
 pub(crate) mod value;
 
+pub use limits::PasswordBudget;
 pub use unproved::Unproved;
 
 pub use credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
@@ -439,6 +440,8 @@ pub struct Limits {
     pub pre_auth_connections: usize,
     /// The same from one source.
     pub pre_auth_connections_per_source: usize,
+    /// Penalties of sources that misbehave before a login.
+    pub penalties: crate::net::penalty::Rules,
     /// TLS handshake with a client.
     pub tls_handshake: Duration,
     /// From the greeting to the end of the first command, and for each further command, counted from its first byte.
@@ -477,6 +480,10 @@ pub struct Limits {
     pub refused_passwords_per_minute: u32,
     /// The same per hour.
     pub refused_passwords_per_hour: u32,
+    /// Processes that share the two budgets over all accounts, and without a store that they share the one per account.
+    pub replicas: u32,
+    /// Which of them this one is, from 0.
+    pub replica_index: u32,
     /// A refused password is answered locally so long; doubles with each new refusal, up to a day.
     pub refused_password_memory: Duration,
     /// An accepted password is trusted without asking again so long.
@@ -512,6 +519,7 @@ impl Default for Limits {
             connections_per_source: 2_000,
             pre_auth_connections: 512,
             pre_auth_connections_per_source: 20,
+            penalties: crate::net::penalty::Rules::default(),
             tls_handshake: seconds(10),
             command: seconds(30),
             pre_auth: seconds(60),
@@ -531,6 +539,8 @@ impl Default for Limits {
             refused_passwords_per_account: 8,
             refused_passwords_per_minute: 60,
             refused_passwords_per_hour: 600,
+            replicas: 1,
+            replica_index: 0,
             refused_password_memory: seconds(15 * 60),
             accepted_password_memory: seconds(24 * 3_600),
             password_hashes: 4,

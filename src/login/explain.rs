@@ -24,6 +24,16 @@ pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";
 /// The cause of a failure that only another password can mend.
 pub(super) const WRONG_PASSWORD: &str = "wrong-password";
 
+/// So many wrong passwords were tried that this one was not.
+const GUESS_BUDGET_SPENT: &str = "guess-budget-spent";
+const TOO_MANY_GUESSES: &str = "too-many-guesses";
+
+/// True for a failure that says: somebody is guessing, or has not corrected a program. Not for a password that is right but
+/// may not be used there, and not for anything that passes.
+pub fn is_guess(failure: &Failure) -> bool {
+    matches!(failure.cause, WRONG_PASSWORD | UNKNOWN_ACCOUNT | GUESS_BUDGET_SPENT | TOO_MANY_GUESSES)
+}
+
 fn failure(
     refusal: Refusal,
     actor: Actor,
@@ -113,7 +123,7 @@ pub(super) fn guessed_too_often() -> Failure {
     delayed(failure(
         Refusal::Unavailable,
         Actor::Client,
-        "too-many-guesses",
+        TOO_MANY_GUESSES,
         "too many different passwords were tried for this account from there",
         "correct the password in the mail program and try again in a minute",
     ))
@@ -172,7 +182,7 @@ pub(super) fn held(hold: Hold) -> Failure {
         Hold::Budget => failure(
             Refusal::Unavailable,
             Actor::Client,
-            "guess-budget-spent",
+            GUESS_BUDGET_SPENT,
             "so many wrong passwords were tried for this account that one more might lock it",
             "find the device that has a wrong password; the budget is whole again a day after its refusals, or when `gatepost run` is started anew",
         ),

@@ -3,7 +3,6 @@
 //! are budgeted per user, and counted over all users for the sake of that address's reputation.
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use dashmap::DashMap;
 
 use crate::clock::Moment;
 use crate::config::{Cloud, Limits};
+pub(super) use crate::net::source::Source;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
 
@@ -25,20 +25,6 @@ const US_GOVERNMENT_BUDGET: u32 = 2;
 const SOURCES: usize = 32;
 /// Users with a ledger.
 const USERS: usize = 100_000;
-
-/// Where a client is, as far as guessing is concerned: an IPv4 address, or the /64 of an IPv6 address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Source(u64);
-
-impl Source {
-    pub(super) fn of(address: IpAddr) -> Self {
-        match address.to_canonical() {
-            // No /64 of the global internet looks like this: the first half of an IPv4-mapped address is all zero.
-            IpAddr::V4(address) => Self(u64::from(u32::from(address))),
-            IpAddr::V6(address) => Self((u128::from(address) >> 64) as u64),
-        }
-    }
-}
 
 /// Why a password is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

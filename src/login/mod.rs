@@ -45,6 +45,8 @@ pub(crate) mod sign_in;
 mod throttle;
 mod tokens;
 
+pub use explain::is_guess;
+
 use device::{DevicePasswords, KnownPassword};
 pub(crate) use explain::UNKNOWN_ACCOUNT;
 use forwarding::{Forwarding, Source};

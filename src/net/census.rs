@@ -11,6 +11,7 @@ use dashmap::DashMap;
 
 use crate::chance;
 use crate::config::Limits;
+use crate::net::source::Source;
 
 /// Counts connections and grants places.
 pub struct Census {
@@ -22,10 +23,6 @@ pub struct Census {
     before_login: AtomicUsize,
     sources: DashMap<Source, Counts>,
 }
-
-/// Whom to count together: an IPv4 address, or an IPv6 /64 (what one household or host is given).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-struct Source(u128);
 
 #[derive(Default)]
 struct Counts {
@@ -80,7 +77,7 @@ impl Census {
         if self.total.load(Ordering::Relaxed) >= self.connections {
             return Err(Full::Total);
         }
-        let source = Source::of(peer);
+        let source = (!peer.to_canonical().is_loopback()).then(|| Source::of(peer));
         if let Some(source) = source {
             if self.drops_early(self.before_login.load(Ordering::Relaxed), (chance::number() % 100) as usize) {
                 return Err(Full::BeforeLogin);
@@ -120,20 +117,6 @@ impl Census {
         let above = before_login.min(self.pre_auth) - start;
         let refused_percent = 30 + 70 * above / (self.pre_auth - start).max(1);
         percent < refused_percent
-    }
-}
-
-impl Source {
-    /// `None` for loopback.
-    fn of(peer: IpAddr) -> Option<Self> {
-        let peer = peer.to_canonical();
-        if peer.is_loopback() {
-            return None;
-        }
-        Some(Self(match peer {
-            IpAddr::V4(v4) => u128::from(v4.to_ipv6_mapped()),
-            IpAddr::V6(v6) => u128::from(v6) >> 64 << 64,
-        }))
     }
 }
 

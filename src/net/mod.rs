@@ -6,6 +6,8 @@ pub mod dial;
 mod handshake;
 mod lease;
 pub mod listen;
+pub mod penalty;
 pub mod relay;
 pub mod side;
+pub mod source;
 pub mod stream;

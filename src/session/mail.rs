@@ -15,8 +15,9 @@ use crate::chance;
 use crate::config::ListenerTls;
 use crate::failure::{Actor, Failure};
 use crate::login::device::KnownPassword;
-use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT};
+use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
 use crate::net::census::Place;
+use crate::net::penalty::{Offence, Visit};
 use crate::net::relay::{RelayLimits, Report, relay};
 use crate::net::side::Side;
 use crate::net::stream::Stream;
@@ -31,7 +32,9 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
     let started = Instant::now();
     let subject = Subject { session: session_id(), listener: Arc::clone(&service.listener.name), peer };
     // In a box of its own, so that the memory of the login is gone while the relay sits idle.
-    let login = Box::pin(Login { shared: &shared, service: &service, subject: &subject }.run(socket)).await;
+    let visit = shared.penalties.visit(peer.ip());
+    let login = Box::pin(Login { shared: &shared, service: &service, subject: &subject, visit: &visit }.run(socket)).await;
+    drop(visit);
     let Some(ready) = login else { return };
     place.logged_in();
     let limits = RelayLimits {
@@ -111,6 +114,7 @@ struct Login<'a> {
     shared: &'a Shared,
     service: &'a Service,
     subject: &'a Subject,
+    visit: &'a Visit,
 }
 
 /// Why a login phase ended without a login; the log line has been written or is not needed.
@@ -164,9 +168,11 @@ impl Login<'_> {
                         read = stream.read(&mut buffer) => read,
                         () = tokio::time::sleep_until(deadline) => {
                             self.log_over("timeout", "the client took too long to log in");
+                            self.visit.charge(Offence::Timeout);
                             return self.say_goodbye(stream, machine, Farewell::Timeout).await;
                         }
                         () = self.shared.draining.cancelled() => {
+                            self.visit.excuse();
                             return self.say_goodbye(stream, machine, Farewell::Draining).await;
                         }
                     };
@@ -191,21 +197,28 @@ impl Login<'_> {
                     machine.tls_established();
                 }
                 Some(ClientEvent::Rejected(rejection)) => {
+                    // What it was is not known; whoever repeats it has not corrected his program.
+                    self.visit.charge_guess("", "");
                     self.log_failure(None, &rejected(rejection));
                     self.delay().await?;
                     machine.resume();
                 }
                 Some(ClientEvent::Close(reason)) => {
                     self.log_close(reason);
+                    self.charge_close(reason);
                     stream.end().await;
                     return Err(Over);
                 }
                 Some(ClientEvent::Login(credentials)) => {
                     let asked = Instant::now();
                     match self.decide(&credentials).await {
-                        Ok(established) => return self.hand_over(stream, machine, established).await,
+                        Ok(established) => {
+                            self.visit.excuse();
+                            return self.hand_over(stream, machine, established).await;
+                        }
                         Err(failure) => {
                             self.log_failure(Some(&credentials), &failure);
+                            self.charge_failure(&credentials, &failure);
                             if failure.delay {
                                 self.delay().await?;
                             }
@@ -247,6 +260,29 @@ impl Login<'_> {
             to_client: established.authenticated.into_leftovers(),
             whose: established.whose,
         })
+    }
+
+    fn charge_failure(&self, credentials: &Credentials, failure: &Failure) {
+        if !is_guess(failure) {
+            return self.visit.excuse();
+        }
+        match credentials {
+            Credentials::Password { login, password, .. } => {
+                self.visit.charge_guess(login.as_str(), password.expose());
+            }
+            Credentials::Token(bearer) => self.visit.charge_guess(bearer.user.as_str(), bearer.token.expose()),
+        }
+    }
+
+    fn charge_close(&self, reason: CloseReason) {
+        match reason {
+            CloseReason::Http => self.visit.charge(Offence::Http),
+            CloseReason::BytesBehindStartTls | CloseReason::TooLong | CloseReason::TooManyCommands => {
+                self.visit.charge(Offence::Garbage);
+            }
+            // Each failed login has had its price.
+            CloseReason::Logout | CloseReason::TooManyAttempts => {}
+        }
     }
 
     async fn decide(&self, credentials: &Credentials) -> Result<Established, Failure> {
@@ -329,6 +365,7 @@ impl Login<'_> {
                 Err(Over)
             }
             Err(_) => {
+                self.visit.charge(Offence::Timeout);
                 self.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
                 Err(Over)
             }

@@ -15,6 +15,7 @@ use crate::chance;
 use crate::config::{Limits, Listener};
 use crate::login::Gatekeeper;
 use crate::net::census::Census;
+use crate::net::penalty::Penalties;
 use upstream::{Opener, Target};
 
 pub mod announce;
@@ -32,6 +33,8 @@ pub struct Shared {
     pub limits: Limits,
     /// Places for connections.
     pub census: Arc<Census>,
+    /// What sources have to pay for.
+    pub penalties: Arc<Penalties>,
     /// Places for refusals that are held back.
     pub delays: Semaphore,
     /// Cancelled when the service stops taking logins.

@@ -1,0 +1,258 @@
+//! Penalties of sources that misbehave before a login, in seconds that run down by themselves: the idea, and the order of
+//! magnitude, of OpenSSH's `PerSourcePenalties` (sshd_config(5)).
+//!
+//! Once a source has more than [`Rules::threshold`], its connections are closed without a greeting until nothing is left.
+//! An IPv6 /48, which may be one customer with 65,536 sources of its own, has an account as well, of eight times the
+//! threshold. A wrong password that the same source presents again costs nothing: it is a program that nobody has
+//! corrected, and shutting it out would take the household or office with it. Loopback is every local client at once and
+//! is never penalised.
+
+use std::hash::{BuildHasher as _, Hash, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::clock::{Clock, Moment};
+use crate::net::source::Source;
+use table::{GUESSES, Guessed, Table};
+
+mod table;
+
+/// An IPv6 /48 is closed above so many times the threshold of a source.
+const NETWORK_FACTOR: u32 = 8;
+
+/// Accounts at which a source may fail are counted over this time.
+const SPRAYING_WINDOW: Duration = Duration::from_secs(600);
+
+/// Most that [`Rules::spraying_accounts`] may be: more accounts are not told apart.
+pub const MOST_SPRAYING_ACCOUNTS: u64 = GUESSES as u64 - 1;
+
+/// What is a penalty, how high it is, and from when on it counts.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// Above it connections are closed, until nothing is left.
+    pub threshold: Duration,
+    /// Most that a source can gather.
+    pub cap: Duration,
+    /// A password that was not presented by this source before, and is wrong.
+    pub wrong_password: Duration,
+    /// A connection that ends without a login having been tried.
+    pub no_login: Duration,
+    /// A deadline before the login has passed.
+    pub timeout: Duration,
+    /// What no mail program sends.
+    pub garbage: Duration,
+    /// An HTTP request.
+    pub http: Duration,
+    /// Whatever it sent, a session broke off inside of Gatepost.
+    pub panic: Duration,
+    /// More than [`Rules::spraying_accounts`] accounts within ten minutes at which logins failed.
+    pub spraying: Duration,
+    /// So many may be misspelt or left with an old password.
+    pub spraying_accounts: usize,
+    /// Most sources remembered, of each family; those with the least are forgotten first.
+    pub sources: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        let seconds = Duration::from_secs;
+        Self {
+            threshold: seconds(15),
+            cap: seconds(600),
+            wrong_password: seconds(5),
+            no_login: seconds(1),
+            timeout: seconds(10),
+            garbage: seconds(10),
+            http: seconds(30),
+            panic: seconds(90),
+            spraying: seconds(120),
+            spraying_accounts: 10,
+            sources: 65_536,
+        }
+    }
+}
+
+/// What a client did before a login, other than present a wrong password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offence {
+    /// It left without having tried to log in.
+    NoLogin,
+    /// It took too long.
+    Timeout,
+    /// It sent what is no command of a mail program.
+    Garbage,
+    /// It sent an HTTP request.
+    Http,
+    /// The session broke off inside of Gatepost.
+    Panic,
+}
+
+/// A source is closed for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Until nothing is left of the penalty.
+    pub wait: Duration,
+    /// The first connection that is closed since the source was last welcome: worth a line in the log.
+    pub first: bool,
+}
+
+/// The accounts of all sources.
+pub struct Penalties {
+    rules: Rules,
+    clock: Clock,
+    ipv4: Mutex<Table<u32>>,
+    ipv6: Mutex<Table<u64>>,
+    networks: Mutex<Table<u64>>,
+    /// Keys the fingerprints of accounts and passwords. It is random and stays in memory.
+    fingerprints: RandomState,
+    loopback_too: AtomicBool,
+}
+
+impl Penalties {
+    /// Nobody has one yet.
+    pub fn new(rules: &Rules, clock: Clock) -> Arc<Self> {
+        let network_threshold = rules.threshold.saturating_mul(NETWORK_FACTOR);
+        Arc::new(Self {
+            ipv4: Mutex::new(Table::new(rules.sources, rules.threshold, rules.cap, clock.now())),
+            ipv6: Mutex::new(Table::new(rules.sources, rules.threshold, rules.cap, clock.now())),
+            networks: Mutex::new(Table::new(rules.sources, network_threshold, rules.cap, clock.now())),
+            rules: rules.clone(),
+            clock,
+            fingerprints: RandomState::new(),
+            loopback_too: AtomicBool::new(false),
+        })
+    }
+
+    /// From now on loopback is a source as any other. For tests, whose clients are all there; no configuration leads here.
+    #[doc(hidden)]
+    pub fn include_loopback(&self) {
+        self.loopback_too.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a connection from `peer` is to be closed without a word.
+    pub fn closed(&self, peer: IpAddr) -> Option<Closed> {
+        let now = self.clock.now();
+        match self.source(peer)? {
+            Source::Ipv4(address) => locked(&self.ipv4).closed(address, now),
+            Source::Ipv6(subnet) => {
+                let of_source = locked(&self.ipv6).closed(subnet, now);
+                of_source.or_else(|| locked(&self.networks).closed(network(subnet), now))
+            }
+        }
+    }
+
+    /// The account of one connection from `peer`, until its login is decided.
+    pub fn visit(self: &Arc<Self>, peer: IpAddr) -> Visit {
+        Visit { penalties: Arc::clone(self), peer, settled: AtomicBool::new(false) }
+    }
+
+    fn charge(&self, peer: IpAddr, offence: Offence) {
+        let cost = match offence {
+            Offence::NoLogin => self.rules.no_login,
+            Offence::Timeout => self.rules.timeout,
+            Offence::Garbage => self.rules.garbage,
+            Offence::Http => self.rules.http,
+            Offence::Panic => self.rules.panic,
+        };
+        let now = self.clock.now();
+        match self.source(peer) {
+            Some(Source::Ipv4(address)) => locked(&self.ipv4).charge(address, cost, now),
+            Some(Source::Ipv6(subnet)) => {
+                locked(&self.ipv6).charge(subnet, cost, now);
+                locked(&self.networks).charge(network(subnet), cost, now);
+            }
+            None => {}
+        }
+    }
+
+    fn charge_guess(&self, peer: IpAddr, account: &str, secret: &str) {
+        let now = self.clock.now();
+        let guessed = Guessed { account: self.fingerprint(account), login: self.fingerprint((account, secret)) };
+        match self.source(peer) {
+            Some(Source::Ipv4(address)) => {
+                self.judge(&mut locked(&self.ipv4), address, guessed, now);
+            }
+            Some(Source::Ipv6(subnet)) => {
+                // That one source sprays closes the source; its network pays for the password only.
+                if self.judge(&mut locked(&self.ipv6), subnet, guessed, now) {
+                    locked(&self.networks).charge(network(subnet), self.rules.wrong_password, now);
+                }
+            }
+            None => {}
+        }
+    }
+
+    /// True when it was a new guess.
+    fn judge<K: Copy + Ord + Hash>(&self, table: &mut Table<K>, key: K, guessed: Guessed, now: Moment) -> bool {
+        let accounts = table.guess(key, guessed, self.rules.wrong_password, SPRAYING_WINDOW, now);
+        let Some(accounts) = accounts else { return false };
+        if accounts > self.rules.spraying_accounts {
+            table.charge(key, self.rules.spraying, now);
+            table.begin_anew(key);
+        }
+        true
+    }
+
+    /// 32 bits: enough to tell a repeated password from another, too few to find one by.
+    fn fingerprint(&self, what: impl Hash) -> u32 {
+        let [_, _, _, _, a, b, c, d] = self.fingerprints.hash_one(what).to_be_bytes();
+        u32::from_be_bytes([a, b, c, d])
+    }
+
+    /// `None` for whoever is exempt.
+    fn source(&self, peer: IpAddr) -> Option<Source> {
+        let exempt = peer.to_canonical().is_loopback() && !self.loopback_too.load(Ordering::Relaxed);
+        (!exempt).then(|| Source::of(peer))
+    }
+}
+
+fn network(subnet: u64) -> u64 {
+    subnet >> 16
+}
+
+fn locked<K>(table: &Mutex<Table<K>>) -> MutexGuard<'_, Table<K>> {
+    // A table in which an entry is missing is still one.
+    table.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// One connection that has not logged in. When it is dropped without anything having been presented or charged, it costs
+/// what a connection without a login costs; when that happens in a panic, what a panic costs.
+pub struct Visit {
+    penalties: Arc<Penalties>,
+    peer: IpAddr,
+    settled: AtomicBool,
+}
+
+impl Visit {
+    /// Whatever comes of it, the client has done nothing that would cost something: it tried to log in, or it was sent away.
+    pub fn excuse(&self) {
+        self.settled.store(true, Ordering::Relaxed);
+    }
+
+    /// The client did something that costs.
+    pub fn charge(&self, offence: Offence) {
+        self.excuse();
+        self.penalties.charge(self.peer, offence);
+    }
+
+    /// The client presented a wrong password, or one for an account that does not exist.
+    pub fn charge_guess(&self, account: &str, secret: &str) {
+        self.excuse();
+        self.penalties.charge_guess(self.peer, account, secret);
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.penalties.charge(self.peer, Offence::Panic);
+        } else if !*self.settled.get_mut() {
+            self.penalties.charge(self.peer, Offence::NoLogin);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

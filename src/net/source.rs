@@ -1,0 +1,42 @@
+//! Whom to count together when clients are counted by where they are.
+
+use std::net::IpAddr;
+
+/// Where a client is: an IPv4 address, or the /64 of an IPv6 address (what one household or host is given).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Source {
+    /// The address.
+    Ipv4(u32),
+    /// The first 64 bits.
+    Ipv6(u64),
+}
+
+impl Source {
+    /// The source of an address; an IPv4-mapped one is the IPv4 address.
+    pub fn of(address: IpAddr) -> Self {
+        match address.to_canonical() {
+            IpAddr::V4(address) => Self::Ipv4(address.to_bits()),
+            IpAddr::V6(address) => {
+                let [first, second, third, fourth, ..] = address.segments();
+                let joined = |high: u16, low: u16| u64::from(high) << 16 | u64::from(low);
+                Self::Ipv6(joined(first, second) << 32 | joined(third, fourth))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_an_address_or_a_subnet() {
+        let source = |text: &str| Source::of(text.parse().unwrap());
+        assert_eq!(source("2001:db8:0:1::1"), source("2001:db8:0:1:ffff::2"));
+        assert_ne!(source("2001:db8:0:1::1"), source("2001:db8:0:2::1"));
+        assert_eq!(source("2001:db8:a:1::1"), Source::Ipv6(0x2001_0db8_000a_0001));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
+        assert_ne!(source("192.0.2.1"), source("0:0:c000:201::"), "no address of the one family is one of the other");
+    }
+}
