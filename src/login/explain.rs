@@ -184,7 +184,7 @@ pub(super) fn held(hold: Hold) -> Failure {
             Actor::Client,
             GUESS_BUDGET_SPENT,
             "so many wrong passwords were tried for this account that one more might lock it",
-            "find the device that has a wrong password; the budget is whole again a day after its refusals, or when `gatepost run` is started anew",
+            "find the device that has a wrong password; the budget is whole again a day after its refusals, which a restart does not change",
         ),
         Hold::Egress => failure(
             Refusal::Unavailable,

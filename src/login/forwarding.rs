@@ -8,19 +8,16 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::clock::Moment;
-use crate::config::{Cloud, Limits};
+use crate::clock::{Moment, UnixTime};
+use crate::login::tally::{self, Counted, Tally, Uncounted, WINDOW};
+use crate::config::{Cloud, Limits, PasswordBudget};
 pub(super) use crate::net::source::Source;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
 
-/// Refused passwords count this long.
-const WINDOW: Duration = Duration::from_secs(24 * 3600);
 /// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
 const FIRST_LOCK: Duration = Duration::from_secs(60);
 const LONGEST_LOCK: Duration = Duration::from_secs(30 * 60);
-/// What the US Government clouds' lock-out after three leaves room for.
-const US_GOVERNMENT_BUDGET: u32 = 2;
 /// Sources remembered per user as having succeeded.
 const SOURCES: usize = 32;
 /// Users with a ledger.
@@ -84,7 +81,8 @@ struct Egress {
 /// All budgets.
 #[derive(Debug)]
 pub(super) struct Forwarding {
-    per_account: u32,
+    limits: Limits,
+    tally: Arc<Tally>,
     per_minute: usize,
     per_hour: usize,
     ledgers: DashMap<TokenKey, Ledger>,
@@ -92,10 +90,13 @@ pub(super) struct Forwarding {
 }
 
 impl Forwarding {
-    pub(super) fn new(limits: &Limits) -> Self {
-        let size = |limit: u32| usize::try_from(limit).unwrap_or(usize::MAX);
+    /// Counts in `tally` what has to outlive the process. The budgets over all accounts are counted here alone, a share
+    /// for each replica.
+    pub(super) fn new(limits: &Limits, tally: Arc<Tally>) -> Self {
+        let size = |limit: u32| usize::try_from(limit / limits.replicas.max(1)).unwrap_or(usize::MAX);
         Self {
-            per_account: limits.refused_passwords_per_account,
+            limits: limits.clone(),
+            tally,
             per_minute: size(limits.refused_passwords_per_minute),
             per_hour: size(limits.refused_passwords_per_hour),
             ledgers: DashMap::new(),
@@ -103,8 +104,29 @@ impl Forwarding {
         }
     }
 
-    /// Lets an attempt go out, and counts it until its verdict is in.
-    pub(super) fn open(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+    /// Lets an attempt go out, and counts it until its verdict is in; a guess also where a restart and other replicas find
+    /// it, before this returns.
+    pub(super) async fn forward(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+        let mut forward = self.open(attempt.clone(), now)?;
+        if !forward.guess {
+            return Ok(forward);
+        }
+        let budget = self.budget(&attempt);
+        match self.tally.count(&attempt.user, forward.familiar, budget).await {
+            Ok(counted) => forward.counted = Some(counted),
+            Err(Uncounted::Spent) => return Err(Hold::Budget),
+            Err(Uncounted::Away) if self.budget(&attempt) != budget => {
+                // What all replicas may do together is no measure for one that counts alone.
+                drop(forward);
+                forward = self.open(attempt, now)?;
+            }
+            Err(Uncounted::Away) => {}
+        }
+        Ok(forward)
+    }
+
+    /// Lets an attempt go out, counted in this process only.
+    fn open(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
         if self.ledgers.len() >= USERS && !self.ledgers.contains_key(&attempt.user) {
             self.sweep(now);
             if self.ledgers.len() >= USERS {
@@ -128,8 +150,7 @@ impl Forwarding {
             return Err(Hold::Egress);
         }
         if guess {
-            let total = self.budget(attempt.cloud);
-            let unfamiliar_total = (total.saturating_mul(5) / 8).max(1).min(total);
+            let PasswordBudget { total, unfamiliar: unfamiliar_total } = self.budget(&attempt);
             let refused = |familiar: bool| {
                 let count = ledger.refused.iter().filter(|refused| refused.familiar == familiar).count();
                 u32::try_from(count).unwrap_or(u32::MAX)
@@ -143,7 +164,8 @@ impl Forwarding {
         }
         ledger.out += 1;
         drop(ledger);
-        Ok(Forward { forwarding: Arc::clone(self), attempt, familiar, guess })
+        let asked_at = self.tally.time();
+        Ok(Forward { forwarding: Arc::clone(self), attempt, familiar, guess, counted: None, asked_at })
     }
 
     /// A login from `source` succeeded, also one that Entra was not asked about.
@@ -158,6 +180,7 @@ impl Forwarding {
 
     /// Forgets users about whom nothing needs to be known.
     pub(super) fn sweep(&self, now: Moment) {
+        self.tally.sweep();
         self.ledgers.retain(|_, ledger| {
             ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
             let locked = ledger.locked_until.is_some_and(|until| now < until.after(LONGEST_LOCK));
@@ -170,11 +193,19 @@ impl Forwarding {
         }
     }
 
-    fn budget(&self, cloud: Cloud) -> u32 {
-        match cloud {
-            Cloud::UsGovGccHigh | Cloud::UsGovDod => self.per_account.min(US_GOVERNMENT_BUDGET),
-            Cloud::Worldwide | Cloud::China => self.per_account,
+    /// The budget of an account, or this replica's share of it when the replicas do not count together. Where a share would
+    /// be less than one password, the account's own replica has all of it.
+    fn budget(&self, attempt: &Attempt) -> PasswordBudget {
+        let PasswordBudget { total, unfamiliar } = self.limits.password_budget(attempt.cloud);
+        let Limits { replicas, replica_index, .. } = self.limits;
+        if replicas <= 1 || self.tally.is_shared() {
+            return PasswordBudget { total, unfamiliar };
         }
+        let share = |whole: u32| match whole / replicas {
+            0 if tally::owns(&attempt.user, replica_index, replicas) => whole,
+            share => share,
+        };
+        PasswordBudget { total: share(total), unfamiliar: share(unfamiliar) }
     }
 
     fn egress_spent(&self, now: Moment) -> bool {
@@ -223,11 +254,15 @@ pub(super) struct Forward {
     attempt: Attempt,
     familiar: bool,
     guess: bool,
+    counted: Option<Counted>,
+    asked_at: UnixTime,
 }
 
 impl Forward {
     /// Entra accepted the password: the account's budget is whole again, as is Entra's own count.
-    pub(super) fn accepted(self) {
+    pub(super) fn accepted(mut self) {
+        self.judged();
+        self.forwarding.tally.accepted(&self.attempt.user, self.asked_at);
         if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
             ledger.refused.clear();
             ledger.locked_until = None;
@@ -237,14 +272,21 @@ impl Forward {
     }
 
     /// Entra refused the password. True when this was the last that the budget allowed.
-    pub(super) fn refused(self, now: Moment) -> bool {
+    pub(super) fn refused(mut self, now: Moment) -> bool {
+        self.judged();
         self.forwarding.count_refusal(now);
         let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) else { return false };
         if ledger.refused.iter().any(|refused| refused.proof == self.attempt.proof) {
             return false;
         }
         ledger.refused.push(Refused { at: now, proof: self.attempt.proof, familiar: self.familiar });
-        ledger.refused.len() as u64 == u64::from(self.forwarding.budget(self.attempt.cloud))
+        ledger.refused.len() as u64 == u64::from(self.forwarding.budget(&self.attempt).total)
+    }
+
+    fn judged(&mut self) {
+        if let Some(counted) = self.counted.take() {
+            counted.judged();
+        }
     }
 
     /// Entra said that the account is locked; nothing is forwarded for a while, `at_least` so long.

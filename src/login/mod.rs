@@ -42,6 +42,7 @@ mod refused;
 pub(crate) mod scope;
 mod sharing;
 pub(crate) mod sign_in;
+mod tally;
 mod throttle;
 mod tokens;
 
@@ -54,6 +55,7 @@ use local::LocalPasswords;
 use refused::RefusedPasswords;
 use sharing::Sharing;
 use sign_in::{SignIns, Whose};
+use tally::Tally;
 use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
 /// How often tokens are looked at for renewal.
@@ -145,7 +147,7 @@ impl Gatekeeper {
             flights: Flights::default(),
             refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
             standing: StandingRefusals::default(),
-            forwarding: Arc::new(Forwarding::new(limits)),
+            forwarding: Arc::new(Forwarding::new(limits, Tally::new(Arc::clone(&store), clock.clone()))),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
             devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             proof_key: OnceLock::new(),

@@ -71,7 +71,11 @@ impl World {
     }
 
     pub(super) fn with(entra: Arc<FakeEndpoint>, limits: Limits) -> Self {
-        let (clock, store) = (Clock::manual(), Arc::new(FaultyStore::default()));
+        Self::on(entra, Arc::default(), Clock::manual(), limits)
+    }
+
+    /// A process of its own at a store and a clock that others have as well.
+    pub(super) fn on(entra: Arc<FakeEndpoint>, store: Arc<FaultyStore>, clock: Clock, limits: Limits) -> Self {
         let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
         let gate = Gatekeeper::new(Arc::new(config(limits)), endpoint, Arc::clone(&store) as _, clock.clone());
         Self { clock, entra, gate, store }

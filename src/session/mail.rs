@@ -263,7 +263,9 @@ impl Login<'_> {
     }
 
     fn charge_failure(&self, credentials: &Credentials, failure: &Failure) {
-        if !is_guess(failure) {
+        // A token of its own, which the upstream did not take, is the client's guess as well.
+        let own_token = matches!(credentials, Credentials::Token(_)) && failure.refusal == Refusal::InvalidCredentials;
+        if !own_token && !is_guess(failure) {
             return self.visit.excuse();
         }
         match credentials {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{
-    DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
+    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
     Version,
 };
 
@@ -342,6 +342,24 @@ impl Store for Durable {
 
     fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
         self.0.inner.release(lease)
+    }
+
+    fn is_shared(&self) -> bool {
+        self.0.inner.is_shared()
+    }
+
+    /// Counts are not held here: whoever counts goes on in memory when the database is away.
+    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
+        self.0.inner.guesses(bucket)
+    }
+
+    fn put_guesses<'a>(
+        &'a self,
+        bucket: u16,
+        guesses: &'a [Guess],
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        self.0.inner.put_guesses(bucket, guesses, replaces)
     }
 
     fn emptied(&self) -> u64 {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{
-    DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError, Stored,
+    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError, Stored,
     Version,
 };
 
@@ -13,12 +13,18 @@ use super::{
 pub(crate) struct FaultyStore {
     memory: MemoryStore,
     away: AtomicBool,
+    shared: AtomicBool,
     writes: AtomicUsize,
 }
 
 impl FaultyStore {
     pub(crate) fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
+    }
+
+    /// From now on it says that replicas share it.
+    pub(crate) fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
     }
 
     /// How often it was asked to write something, in vain or not.
@@ -91,5 +97,22 @@ impl Store for FaultyStore {
 
     fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
         self.write(|| self.memory.release(lease))
+    }
+
+    fn is_shared(&self) -> bool {
+        self.shared.load(Ordering::Relaxed)
+    }
+
+    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
+        self.unless_away(self.memory.guesses(bucket))
+    }
+
+    fn put_guesses<'a>(
+        &'a self,
+        bucket: u16,
+        guesses: &'a [Guess],
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        self.write(|| self.memory.put_guesses(bucket, guesses, replaces))
     }
 }

@@ -5,7 +5,9 @@ use std::future::ready;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::{DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version};
+use super::{
+    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version,
+};
 
 /// A store in memory.
 #[derive(Debug, Default)]
@@ -15,6 +17,8 @@ pub struct MemoryStore(Mutex<Kept>);
 struct Kept {
     sign_ins: HashMap<SignInKey, (SignIn, Version)>,
     device_passwords: Vec<DevicePassword>,
+    guesses: HashMap<u16, (Vec<Guess>, Version)>,
+    guesses_put: u64,
     /// By sign-in: the number of the lease, and its end.
     leases: HashMap<SignInKey, (u64, Instant)>,
     leases_taken: u64,
@@ -110,6 +114,27 @@ impl Store for MemoryStore {
     fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
         self.kept().leases.retain(|_, (number, _)| u128::from(*number).to_be_bytes() != lease.holder);
         done(Ok(()))
+    }
+
+    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
+        let found = self.kept().guesses.get(&bucket).map(|(guesses, version)| (guesses.clone(), Some(*version)));
+        done(Ok(found.unwrap_or_default()))
+    }
+
+    fn put_guesses<'a>(
+        &'a self,
+        bucket: u16,
+        guesses: &'a [Guess],
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        let mut kept = self.kept();
+        if kept.guesses.get(&bucket).map(|(_, version)| *version) != replaces {
+            return done(Err(StoreError::Changed));
+        }
+        kept.guesses_put += 1;
+        let version = Version(kept.guesses_put);
+        kept.guesses.insert(bucket, (guesses.to_vec(), version));
+        done(Ok(version))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What outlives the process: sign-ins with their refresh tokens, and device passwords.
+//! What outlives the process: sign-ins with their refresh tokens, device passwords, and how often passwords were guessed.
 //!
 //! [`Store`] is what the rest of the program sees, and [`open`] makes one. Values are sealed by the implementation that
 //! writes them somewhere; they are plain only in memory. Every call ends within a deadline of the implementation's own.
@@ -20,6 +20,7 @@ mod durable;
 #[cfg(test)]
 pub(crate) mod faulty;
 mod files;
+mod guesses;
 mod key;
 mod memory;
 mod open;
@@ -37,6 +38,7 @@ mod sqlite;
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
 pub use durable::Durable;
 pub use files::FileProblem;
+pub use guesses::{BUCKETS, Guess};
 pub use key::KeyProblem;
 pub use memory::MemoryStore;
 pub use open::{OpenError, open};
@@ -177,9 +179,27 @@ pub trait Store: Send + Sync {
     /// Gives a lease back; one that has ended meanwhile is left to whoever has it now.
     fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()>;
 
+    /// The guesses of one of the [`BUCKETS`], and the version to give back when they are replaced (`None`: there is no
+    /// record yet). A record that cannot be opened holds none and may be replaced: it guards a budget and nothing else.
+    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)>;
+
+    /// Replaces the guesses of a bucket, durably when this returns; with another version in the store the answer is
+    /// [`StoreError::Changed`] and nothing is written. It does not count as a revision.
+    fn put_guesses<'a>(
+        &'a self,
+        bucket: u16,
+        guesses: &'a [Guess],
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version>;
+
     /// How often the store was found emptied by somebody else while it was open.
     fn emptied(&self) -> u64 {
         0
+    }
+
+    /// True when other replicas keep their things here as well.
+    fn is_shared(&self) -> bool {
+        self.shared_tokens().is_some()
     }
 
     /// The access tokens that replicas share; `None`: there are no replicas.

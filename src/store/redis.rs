@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 
 use super::StoreError;
 use super::records::{Done, Fault, KeyTable, PassingRecords, Record, Records};
-use super::seal::{KeyId, Kind, Place};
+use super::seal::{KEPT, KeyId, Kind, Place};
 use crate::config::RedisServer;
 use crate::tls::client::UpstreamTrust;
 
@@ -318,15 +318,21 @@ impl Records for Redis {
     fn retire(&self, current: KeyId) -> Done<'_, bool> {
         Box::pin(async move {
             let mut script = self.scripts.retire.key(STORE);
-            script.key(KEYS).key(records(Kind::SignIn)).key(records(Kind::DevicePassword)).arg(&current.0);
+            script.key(KEYS);
+            for kind in KEPT {
+                script.key(records(kind));
+            }
+            script.arg(&current.0);
             Ok(self.run(&script).await?.0 == YES)
         })
     }
 
     fn outdated(&self, current: KeyId) -> Done<'_, Vec<(Place, Record)>> {
         Box::pin(async move {
-            let mut found = self.list(current, Kind::SignIn).await?;
-            found.extend(self.list(current, Kind::DevicePassword).await?);
+            let mut found = Vec::new();
+            for kind in KEPT {
+                found.extend(self.list(current, kind).await?);
+            }
             found.retain(|(_, record)| record.key != current);
             Ok(found)
         })

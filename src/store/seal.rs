@@ -48,7 +48,12 @@ pub(super) enum Kind {
     AccessToken = 3,
     /// Not a record: the right to renew one.
     Lease = 4,
+    /// Some of the [`super::Guess`]es.
+    Guesses = 5,
 }
+
+/// The kinds that a database keeps until they are removed, and that are sealed anew when the state key is rotated.
+pub(super) const KEPT: [Kind; 3] = [Kind::SignIn, Kind::DevicePassword, Kind::Guesses];
 
 /// Where a record stands: its kind, and the keyed hash of its full key tuple. Without the key it tells nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -9,13 +9,14 @@ use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 use super::files::blocking;
+use super::guesses;
 use super::key::{self, KeyProblem, Keys};
 use super::open::OpenError;
 use super::plain::{self, NotARecord};
 use super::records::{Fault, Record, Records};
 use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
 use super::{
-    DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
+    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
     Version,
 };
 use crate::config::StateKey;
@@ -304,6 +305,38 @@ impl Sealed {
         Err(self.contended())
     }
 
+    async fn read_guesses(&self, bucket: u16) -> Result<(Vec<Guess>, Option<Version>), StoreError> {
+        let tuple = guesses_tuple(bucket);
+        let (ring, record) = with_keys!(self, ring => async {
+            let record = self.records.get(ring.current, Self::place(&ring, Kind::Guesses, &tuple)).await?;
+            Ok((Arc::clone(&ring), record))
+        })?;
+        let Some(record) = record else { return Ok((Vec::new(), None)) };
+        let opened = ring.open(&Self::place(&ring, Kind::Guesses, &tuple), &record).map_err(|_| NotARecord);
+        let read = opened.and_then(|plain| guesses::read(&plain)).unwrap_or_else(|NotARecord| {
+            tracing::error!("{}; its counts begin anew", self.damaged("a count of refused passwords"));
+            Vec::new()
+        });
+        Ok((read, Some(Version(record.version))))
+    }
+
+    async fn write_guesses(
+        &self,
+        bucket: u16,
+        guesses: &[Guess],
+        replaces: Option<Version>,
+    ) -> Result<Version, StoreError> {
+        let tuple = guesses_tuple(bucket);
+        let written = with_keys!(self, ring => async {
+            let place = Self::place(&ring, Kind::Guesses, &tuple);
+            let record = ring.seal(&place, guesses::write(guesses).map_err(|NotARecord| own_fault())?)?;
+            let version = record.version;
+            let written = self.records.put(ring.current, place, replaces.map(|read| read.0), record, false).await?;
+            Ok(written.then_some(Version(version)))
+        })?;
+        written.ok_or(StoreError::Changed)
+    }
+
     pub(super) async fn lease(&self, name: [u8; 32], life: Duration) -> Result<Option<Lease>, StoreError> {
         let mut holder = [0; 16];
         rand::fill(&mut holder).map_err(|_| own_fault())?;
@@ -318,6 +351,10 @@ impl Sealed {
             Fault::OtherKey => self.contended(),
         }
     }
+}
+
+fn guesses_tuple(bucket: u16) -> TokenKey {
+    TokenKey::encode([&bucket.to_string()])
 }
 
 impl Lease {
@@ -402,6 +439,19 @@ impl Store for Sealed {
             let released = self.records.release_lease(lease.place(), lease.holder).await;
             released.map_err(|fault| self.told(fault))
         })
+    }
+
+    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
+        Box::pin(self.read_guesses(bucket))
+    }
+
+    fn put_guesses<'a>(
+        &'a self,
+        bucket: u16,
+        guesses: &'a [Guess],
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version> {
+        Box::pin(self.write_guesses(bucket, guesses, replaces))
     }
 
     fn emptied(&self) -> u64 {

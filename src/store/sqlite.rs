@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use super::StoreError;
 use super::files::{self, FileProblem};
 use super::records::{Done, Fault, KeyTable, Record, Records};
-use super::seal::{KeyId, Kind, Place};
+use super::seal::{KEPT, KeyId, Kind, Place};
 
 /// Its name in the state directory.
 pub(super) const FILE: &str = "gatepost.sqlite";
@@ -381,8 +381,9 @@ impl Records for Sqlite {
             let mut records =
                 transaction.prepare("SELECT kind, name, version, key, sealed FROM records WHERE key <> ?1")?;
             let found = records.query_map([current.0], |row| {
-                let sign_in = row.get::<_, u8>("kind")? == Kind::SignIn as u8;
-                let kind = if sign_in { Kind::SignIn } else { Kind::DevicePassword };
+                let number: u8 = row.get("kind")?;
+                // Whatever else it may be, it does not open there.
+                let kind = KEPT.into_iter().find(|kind| *kind as u8 == number).unwrap_or(Kind::DevicePassword);
                 Ok((Place { kind, name: row.get("name")? }, record(row)?))
             })?;
             found.collect()

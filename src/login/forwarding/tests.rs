@@ -4,6 +4,7 @@ use super::*;
 use crate::clock::Clock;
 use crate::oauth::proof::ProofKey;
 use crate::secret::Password;
+use crate::store::MemoryStore;
 
 struct World {
     clock: Clock,
@@ -14,9 +15,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        let clock = Clock::manual();
+        let tally = Tally::new(Arc::new(MemoryStore::default()), clock.clone());
         Self {
-            clock: Clock::manual(),
-            forwarding: Arc::new(Forwarding::new(&Limits::default())),
+            clock,
+            forwarding: Arc::new(Forwarding::new(&Limits::default(), tally)),
             key: ProofKey::generate().unwrap(),
             cloud: Cloud::Worldwide,
         }

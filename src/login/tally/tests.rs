@@ -1,0 +1,238 @@
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::config::Limits;
+use crate::login::tests::{STRANGER, VICTIM, World, minutes};
+use crate::oauth::fake::{FakeEndpoint, Reply};
+use crate::proto::Refusal;
+use crate::store::faulty::FaultyStore;
+
+const ALICE: &str = "alice@contoso.example";
+
+/// Processes that come and go, in front of one Entra.
+struct Site {
+    entra: Arc<FakeEndpoint>,
+    store: Arc<FaultyStore>,
+    clock: Clock,
+    guesses: std::cell::Cell<u32>,
+}
+
+impl Site {
+    fn new() -> Self {
+        Self {
+            entra: FakeEndpoint::with_password("right"),
+            store: Arc::default(),
+            clock: Clock::manual(),
+            guesses: std::cell::Cell::new(0),
+        }
+    }
+
+    fn process(&self) -> World {
+        self.process_with(Limits::default())
+    }
+
+    fn process_with(&self, limits: Limits) -> World {
+        World::on(Arc::clone(&self.entra), Arc::clone(&self.store), self.clock.clone(), limits)
+    }
+
+    /// Presents a password that nobody presented before; true when Entra was asked.
+    async fn guess(&self, world: &World, source: [u8; 4], login: &str) -> bool {
+        let number = self.guesses.replace(self.guesses.get() + 1);
+        let before = self.entra.count();
+        assert!(world.login_from(source, login, &format!("guess {number}")).await.is_err());
+        self.entra.count() > before
+    }
+
+    /// How many of `count` guesses Entra was asked about.
+    async fn guess_often(&self, world: &World, source: [u8; 4], login: &str, count: usize) -> usize {
+        let mut forwarded = 0;
+        for _ in 0..count {
+            forwarded += usize::from(self.guess(world, source, login).await);
+        }
+        forwarded
+    }
+}
+
+/// Lets what nobody waits for be done.
+async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn restarts_do_not_make_a_budget_whole() {
+    let site = Site::new();
+    let mut forwarded = 0;
+    for _ in 0..20 {
+        forwarded += site.guess_often(&site.process(), STRANGER, ALICE, 10).await;
+    }
+    assert_eq!(forwarded, 5);
+    let failure = site.process().login_from(STRANGER, ALICE, "yet another").await.unwrap_err();
+    assert_eq!((failure.refusal, failure.cause), (Refusal::Unavailable, "guess-budget-spent"));
+    assert_eq!(site.guess_often(&site.process(), STRANGER, "carol@contoso.example", 10).await, 5, "another account");
+    site.clock.advance(minutes(24 * 60));
+    assert_eq!(site.guess_often(&site.process(), STRANGER, ALICE, 10).await, 5, "a day later");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_makes_the_budget_whole_across_restarts_as_well() {
+    let site = Site::new();
+    assert_eq!(site.guess_often(&site.process(), STRANGER, ALICE, 3).await, 3);
+    site.process().login_from(VICTIM, ALICE, "right").await.unwrap();
+    settle().await;
+    assert_eq!(site.guess_often(&site.process(), STRANGER, ALICE, 10).await, 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_right_password_costs_two_writes_and_none_when_it_is_known() {
+    let site = Site::new();
+    let world = site.process();
+    for minute in 0..12 * 60 {
+        world.login_from(VICTIM, ALICE, "right").await.unwrap_or_else(|failure| panic!("{minute}: {failure}"));
+        site.clock.advance(minutes(1));
+        settle().await;
+    }
+    assert!(site.entra.count() >= 12, "it was renewed");
+    assert_eq!(site.store.writes(), 2, "counted before it was forwarded, and taken off");
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_entra_does_not_judge_nothing_is_counted_twice_and_little_is_written() {
+    let site = Site::new();
+    site.entra.judge_by(|_| Reply::Unreachable);
+    let world = site.process();
+    for _ in 0..50 {
+        assert!(site.process().login_from(VICTIM, "bob@contoso.example", "right").await.is_err());
+        assert!(world.login_from(VICTIM, ALICE, "right").await.is_err());
+        site.clock.advance(minutes(1));
+    }
+    assert_eq!(site.store.writes(), 5 + 1, "a process that goes on needs one entry, and those that end no more than there are");
+    site.entra.judge_by(|form| if form["password"] == "right" { Reply::Token(3600) } else { Reply::Denied(50126) });
+    world.login_from(VICTIM, ALICE, "right").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_lets_the_right_password_in_and_calls_none_wrong() {
+    let site = Site::new();
+    site.store.set_away(true);
+    let world = site.process();
+    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 20).await, 5, "the process counts for itself");
+    world.login_from(VICTIM, "carol@contoso.example", "right").await.unwrap();
+    let failure = world.login_from(STRANGER, ALICE, "yet another").await.unwrap_err();
+    assert_eq!(failure.refusal, Refusal::Unavailable);
+    site.store.set_away(false);
+    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 20).await, 0, "what it counted still holds");
+    assert_eq!(site.guess_often(&world, STRANGER, "bob@contoso.example", 20).await, 5);
+    assert_eq!(site.guess_often(&site.process(), STRANGER, "bob@contoso.example", 20).await, 0, "counted in the store again");
+}
+
+fn replica(replicas: u32, replica_index: u32) -> Limits {
+    Limits { replicas, replica_index, ..Limits::default() }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_share_a_store_share_the_budget_and_each_its_share_when_it_is_away() {
+    for away in [false, true] {
+        let site = Site::new();
+        site.store.share();
+        site.store.set_away(away);
+        let mut forwarded = 0;
+        for index in 0..3 {
+            let world = site.process_with(replica(3, index));
+            forwarded += site.guess_often(&world, STRANGER, ALICE, 10).await;
+        }
+        assert_eq!(forwarded, if away { 3 } else { 5 });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_without_a_store_in_common_forward_no_more_than_one_would() {
+    for replicas in 1..=12 {
+        let (mut of_alice, mut over_all) = (0, 0);
+        for index in 0..replicas {
+            // Each with a store of its own.
+            let site = Site::new();
+            let world = site.process_with(replica(replicas, index));
+            of_alice += site.guess_often(&world, STRANGER, ALICE, 10).await;
+            for n in 0..80 {
+                over_all += site.guess_often(&world, STRANGER, &format!("user{n}@contoso.example"), 1).await;
+            }
+        }
+        assert!((1..=5).contains(&of_alice), "{of_alice} with {replicas} replicas");
+        assert!(of_alice + over_all <= 60, "{over_all} with {replicas} replicas");
+    }
+}
+
+#[test]
+fn each_account_belongs_to_one_replica() {
+    for n in 0..1_000 {
+        let user = TokenKey::encode([&n.to_string()]);
+        assert_eq!((0..7).filter(|index| owns(&user, *index, 7)).count(), 1);
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Guess { process: usize, source: u8 },
+    LogIn { process: usize, source: u8 },
+    Restart { process: usize },
+    Pass { minutes: u64 },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0..3_usize, 0..4_u8).prop_map(|(process, source)| Step::Guess { process, source }),
+        1 => (0..3_usize, 0..4_u8).prop_map(|(process, source)| Step::LogIn { process, source }),
+        1 => (0..3_usize).prop_map(|process| Step::Restart { process }),
+        1 => (1..600_u64).prop_map(|minutes| Step::Pass { minutes }),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Entra's side of the lock-out: whatever processes and sources do, it never sees more than eight refused passwords
+    /// since the last success within a day; and who logs in with the password that Entra accepted a moment ago gets in.
+    #[test]
+    fn entra_never_sees_more_than_a_budget(steps in prop::collection::vec(step(), 1..80)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+        runtime.block_on(async {
+            let site = Site::new();
+            site.store.share();
+            let mut processes: Vec<World> = (0..3).map(|index| site.process_with(replica(3, index))).collect();
+            let mut refused: Vec<UnixTime> = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Guess { process, source } => {
+                        if site.guess(&processes[process], [192, 0, 2, source], ALICE).await {
+                            refused.push(site.clock.unix_time());
+                        }
+                    }
+                    Step::LogIn { process, source } => {
+                        let before = site.entra.count();
+                        let world = &processes[process];
+                        if world.login_from([192, 0, 2, source], ALICE, "right").await.is_ok() {
+                            if site.entra.count() > before {
+                                refused.clear();
+                            }
+                            settle().await;
+                            prop_assert!(world.login_from([192, 0, 2, source], ALICE, "right").await.is_ok());
+                        }
+                    }
+                    Step::Restart { process } => {
+                        let index = u32::try_from(process).unwrap_or_default();
+                        processes[process] = site.process_with(replica(3, index));
+                    }
+                    Step::Pass { minutes: n } => site.clock.advance(minutes(n)),
+                }
+                let now = site.clock.unix_time();
+                refused.retain(|at| now.since(*at) < Duration::from_secs(24 * 3600));
+                prop_assert!(refused.len() <= 8, "{} refused", refused.len());
+            }
+            Ok(())
+        })?;
+    }
+}
