@@ -237,6 +237,7 @@ impl App {
             of_listener.shutdown().await;
         }
         upkeep.abort();
+        shared.gatekeeper.finish().await;
         cut
     }
 }

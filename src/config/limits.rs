@@ -4,9 +4,9 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Cloud, Limits};
 use super::reader::Section;
 use super::value;
+use super::{Cloud, Limits};
 use crate::net::penalty::{MOST_SPRAYING_ACCOUNTS, Rules};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -55,7 +55,9 @@ pub(super) fn check_replicas(section: &Section<'_>, limits: &Limits, clouds: imp
         let reason = format!("with `replicas: {replicas}` there is no replica {replica_index}: they count from 0");
         at("replica_index", reason, "write how many there are, and in each replica another number below that");
     } else if replicas > fewest && !section.has("replica_index") {
-        let reason = format!("{replicas} replicas share {fewest} refused passwords of each account, which is less than one each");
+        let reason = format!(
+            "{replicas} replicas share {fewest} refused passwords of each account, which is less than one each"
+        );
         let hint = "write `replica_index`, another one in each replica, so that each account has one that forwards its passwords";
         at("replicas", reason, hint);
     }
@@ -70,11 +72,8 @@ pub(super) fn read(section: &Section<'_>) -> Limits {
 }
 
 fn read_keys(section: &Section<'_>) -> Limits {
-    let mut limits = Limits {
-        protocol: Arc::new(read_protocol(section)),
-        penalties: read_penalties(section),
-        ..Limits::default()
-    };
+    let mut limits =
+        Limits { protocol: Arc::new(read_protocol(section)), penalties: read_penalties(section), ..Limits::default() };
     let l = &mut limits;
 
     count(section, "connections", &mut l.connections, 1..=1_000_000);

@@ -9,8 +9,8 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use crate::clock::{Moment, UnixTime};
-use crate::login::tally::{self, Counted, Tally, Uncounted, WINDOW};
 use crate::config::{Cloud, Limits, PasswordBudget};
+use crate::login::tally::{self, Counted, Tally, Uncounted, WINDOW};
 pub(super) use crate::net::source::Source;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
@@ -178,9 +178,13 @@ impl Forwarding {
         }
     }
 
+    /// Takes guesses that Entra never judged off the count, when nobody has used their place for so long.
+    pub(super) async fn release(&self, unused: Duration) {
+        self.tally.release(unused).await;
+    }
+
     /// Forgets users about whom nothing needs to be known.
     pub(super) fn sweep(&self, now: Moment) {
-        self.tally.sweep();
         self.ledgers.retain(|_, ledger| {
             ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
             let locked = ledger.locked_until.is_some_and(|until| now < until.after(LONGEST_LOCK));

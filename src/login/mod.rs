@@ -64,6 +64,10 @@ const RENEWAL_TICK: Duration = Duration::from_secs(15);
 const SWEEP_TICKS: u32 = 4;
 /// Every so many of them sign-ins that nobody uses are looked at: once an hour.
 const IDLE_TICKS: u32 = 240;
+/// A guess that Entra did not judge keeps its place in the count for the next try so long.
+const UNJUDGED: Duration = Duration::from_secs(10 * 60);
+/// A process that ends does not wait for the store longer than this.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the store is looked at for device passwords that were made or revoked by another process.
 const LOOK_TICK: Duration = Duration::from_secs(2);
 /// Every so many of them the ends of certificates and secrets are looked at: once an hour.
@@ -238,6 +242,14 @@ impl Gatekeeper {
         expiry::list(self.source.credentials(), &applications).await
     }
 
+    /// Leaves nothing behind in the store that only a running process needs. To be called when no logins come any more;
+    /// takes two seconds at most.
+    pub async fn finish(&self) {
+        if timeout(FAREWELL, self.forwarding.release(Duration::ZERO)).await.is_err() {
+            tracing::debug!("passwords that Entra never judged are left in the count");
+        }
+    }
+
     fn sweep(&self) {
         let now = self.clock.now();
         self.cache.sweep(now);
@@ -275,6 +287,7 @@ async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
         if tick % SWEEP_TICKS == 0 {
             gatekeeper.sweep();
             gatekeeper.follow_sign_ins(&mut last_revision).await;
+            gatekeeper.forwarding.release(UNJUDGED).await;
         }
         if tick % EXPIRY_TICKS == 0
             // A disk that does not answer must not keep tokens from being renewed.

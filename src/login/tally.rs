@@ -2,7 +2,7 @@
 //!
 //! A guess is in the store before it is forwarded, so that no crash makes a budget whole again. It stays there when Entra
 //! refuses it, for a day or until a login succeeds. When Entra does not judge it, its entry is left for the next guess, so
-//! that an outage costs no writes. While the store is away, the caller goes on with what this process has counted.
+//! that an outage costs few writes, and taken off when none comes. While the store is away, the caller goes on with what this process has counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -73,18 +73,19 @@ struct Name {
 impl Name {
     fn of(user: &TokenKey) -> Self {
         let hash = digest::digest(&digest::SHA256, user.as_bytes());
-        let mut name = Self { user: [0; 16], bucket: 0 };
         // SHA-256 gives 32 octets.
-        if let Some((user, [high, low, ..])) = hash.as_ref().split_first_chunk() {
-            name = Self { user: *user, bucket: u16::from_be_bytes([*high, *low]) % BUCKETS };
-        }
-        name
+        Self::new(hash.as_ref().first_chunk().copied().unwrap_or_default())
+    }
+
+    fn new(user: [u8; 16]) -> Self {
+        let [high, low, ..] = user;
+        Self { user, bucket: u16::from_be_bytes([high, low]) % BUCKETS }
     }
 }
 
 /// Whether the replica with this index, of so many, is the one that an account belongs to. Every replica says the same.
 pub(super) fn owns(user: &TokenKey, index: u32, replicas: u32) -> bool {
-    let [a, b, c, d, ..] = Name::of(user).user;
+    let [.., a, b, c, d] = Name::of(user).user;
     u32::from_be_bytes([a, b, c, d]) % replicas.max(1) == index
 }
 
@@ -144,13 +145,23 @@ impl Tally {
         self.forget(Name::of(user), asked_at);
     }
 
-    /// Forgets entries that the store does not count any longer.
-    pub(super) fn sweep(&self) {
+    /// Takes entries off the store that nobody has used for so long. Those that cannot be taken off count for a day.
+    pub(super) async fn release(&self, unused: Duration) {
         let now = self.time();
-        self.here().spare.retain(|_, spare| {
-            spare.retain(|(_, at)| now.since(*at) < WINDOW);
+        let mut released: HashMap<u16, HashSet<u64>> = HashMap::new();
+        self.here().spare.retain(|user, spare| {
+            let kept = |at: &UnixTime| now.since(*at) < unused;
+            let ids = spare.iter().filter(|(_, at)| !kept(at)).map(|(id, _)| *id);
+            released.entry(Name::new(*user).bucket).or_default().extend(ids);
+            spare.retain(|(_, at)| kept(at));
             !spare.is_empty()
         });
+        for (bucket, ids) in released {
+            if let Err(error) = self.remove(bucket, |guess| ids.contains(&guess.id)).await {
+                tracing::debug!("passwords that were never judged could not be taken off the count: {error}");
+                return;
+            }
+        }
     }
 
     /// False when the budget does not allow another one.
@@ -168,7 +179,8 @@ impl Tally {
                 }
             }
             let spent = |familiar: bool| {
-                let count = guesses.iter().filter(|other| other.user == name.user && other.familiar == familiar).count();
+                let count =
+                    guesses.iter().filter(|other| other.user == name.user && other.familiar == familiar).count();
                 u32::try_from(count).unwrap_or(u32::MAX)
             };
             let unfamiliar = spent(false);
@@ -195,24 +207,23 @@ impl Tally {
         let Ok(runtime) = Handle::try_current() else { return };
         let this = Arc::clone(self);
         runtime.spawn(async move {
-            if let Err(error) = this.remove(name, asked_at).await {
+            let void =
+                |guess: &Guess| guess.user == name.user && guess.at <= asked_at && !this.here().out.contains(&guess.id);
+            if let Err(error) = this.remove(name.bucket, void).await {
                 tracing::debug!("refused passwords that do not count any longer could not be taken off: {error}");
             }
         });
     }
 
-    async fn remove(&self, name: Name, asked_at: UnixTime) -> Result<(), StoreError> {
+    async fn remove(&self, bucket: u16, void: impl Fn(&Guess) -> bool) -> Result<(), StoreError> {
         for _ in 0..TRIES {
-            let (mut guesses, version) = self.store.guesses(name.bucket).await?;
+            let (mut guesses, version) = self.store.guesses(bucket).await?;
             let before = guesses.len();
-            {
-                let here = self.here();
-                guesses.retain(|guess| guess.user != name.user || guess.at > asked_at || here.out.contains(&guess.id));
-            }
+            guesses.retain(|guess| !void(guess));
             if guesses.len() == before {
                 return Ok(());
             }
-            match self.store.put_guesses(name.bucket, &guesses, version).await {
+            match self.store.put_guesses(bucket, &guesses, version).await {
                 Err(StoreError::Changed) => {}
                 written => return written.map(|_| ()),
             }

@@ -199,7 +199,8 @@ impl Gatekeeper {
             Turn::Ours(holding) => holding,
         };
         let now = self.clock.now();
-        let forward = self.forwarding.forward(attempt, now).await.map_err(|hold| Setback::passing(explain::held(hold)))?;
+        let forward =
+            self.forwarding.forward(attempt, now).await.map_err(|hold| Setback::passing(explain::held(hold)))?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {

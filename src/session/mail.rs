@@ -33,7 +33,8 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
     let subject = Subject { session: session_id(), listener: Arc::clone(&service.listener.name), peer };
     // In a box of its own, so that the memory of the login is gone while the relay sits idle.
     let visit = shared.penalties.visit(peer.ip());
-    let login = Box::pin(Login { shared: &shared, service: &service, subject: &subject, visit: &visit }.run(socket)).await;
+    let login =
+        Box::pin(Login { shared: &shared, service: &service, subject: &subject, visit: &visit }.run(socket)).await;
     drop(visit);
     let Some(ready) = login else { return };
     place.logged_in();

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{
-    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
-    Version,
+    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
+    Stored, Version,
 };
 
 /// A sign-in that was not kept is offered again after this long; doubles up to [`LONGEST_RETRY`].
@@ -353,12 +353,7 @@ impl Store for Durable {
         self.0.inner.guesses(bucket)
     }
 
-    fn put_guesses<'a>(
-        &'a self,
-        bucket: u16,
-        guesses: &'a [Guess],
-        replaces: Option<Version>,
-    ) -> Stored<'a, Version> {
+    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
         self.0.inner.put_guesses(bucket, guesses, replaces)
     }
 

@@ -107,12 +107,7 @@ impl Store for FaultyStore {
         self.unless_away(self.memory.guesses(bucket))
     }
 
-    fn put_guesses<'a>(
-        &'a self,
-        bucket: u16,
-        guesses: &'a [Guess],
-        replaces: Option<Version>,
-    ) -> Stored<'a, Version> {
+    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
         self.write(|| self.memory.put_guesses(bucket, guesses, replaces))
     }
 }

@@ -32,12 +32,8 @@ struct GuessRecord {
 }
 
 pub(super) fn write(guesses: &[Guess]) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
-    let record = |guess: &Guess| GuessRecord {
-        user: guess.user,
-        id: guess.id,
-        at: guess.at.0,
-        familiar: guess.familiar,
-    };
+    let record =
+        |guess: &Guess| GuessRecord { user: guess.user, id: guess.id, at: guess.at.0, familiar: guess.familiar };
     plain::write(&guesses.iter().map(record).collect::<Vec<_>>())
 }
 

@@ -121,12 +121,7 @@ impl Store for MemoryStore {
         done(Ok(found.unwrap_or_default()))
     }
 
-    fn put_guesses<'a>(
-        &'a self,
-        bucket: u16,
-        guesses: &'a [Guess],
-        replaces: Option<Version>,
-    ) -> Stored<'a, Version> {
+    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
         let mut kept = self.kept();
         if kept.guesses.get(&bucket).map(|(_, version)| *version) != replaces {
             return done(Err(StoreError::Changed));

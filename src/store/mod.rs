@@ -185,12 +185,7 @@ pub trait Store: Send + Sync {
 
     /// Replaces the guesses of a bucket, durably when this returns; with another version in the store the answer is
     /// [`StoreError::Changed`] and nothing is written. It does not count as a revision.
-    fn put_guesses<'a>(
-        &'a self,
-        bucket: u16,
-        guesses: &'a [Guess],
-        replaces: Option<Version>,
-    ) -> Stored<'a, Version>;
+    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version>;
 
     /// How often the store was found emptied by somebody else while it was open.
     fn emptied(&self) -> u64 {

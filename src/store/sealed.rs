@@ -16,8 +16,8 @@ use super::plain::{self, NotARecord};
 use super::records::{Fault, Record, Records};
 use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
 use super::{
-    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError, Stored,
-    Version,
+    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
+    Stored, Version,
 };
 use crate::config::StateKey;
 use crate::oauth::grant::TokenKey;
@@ -445,12 +445,7 @@ impl Store for Sealed {
         Box::pin(self.read_guesses(bucket))
     }
 
-    fn put_guesses<'a>(
-        &'a self,
-        bucket: u16,
-        guesses: &'a [Guess],
-        replaces: Option<Version>,
-    ) -> Stored<'a, Version> {
+    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
         Box::pin(self.write_guesses(bucket, guesses, replaces))
     }
 

@@ -2,10 +2,12 @@
 //!
 //! Mail programs choose their user names and servers choose their words, so every value is made harmless here: controls
 //! are escaped, a value is cut at [`VALUE_BYTES`], a line at [`LINE_BYTES`]. Only Gatepost's own events are written below
-//! the level `warn`; libraries may trace what they send, and that can be a secret.
+//! the level `warn`; libraries may trace what they send, and that can be a secret. In a flood lines are dropped and
+//! counted, see [`super::rate`].
 
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal;
+use std::net::SocketAddr;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -18,6 +20,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
+use super::rate::{Rate, Verdict};
 use crate::config::{Log, LogFormat};
 
 /// Longest value, in octets; what is cut off ends in `…`.
@@ -48,8 +51,9 @@ where
     };
     let level = LevelFilter::from_level(log.level);
     let targets = Targets::new().with_target("gatepost", level).with_default(level.min(LevelFilter::WARN));
+    let events = Lines { form, rate: Rate::new() };
     let lines =
-        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour).fmt_fields(form).event_format(form);
+        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour).fmt_fields(form).event_format(events);
     tracing_subscriber::registry().with(targets).with(lines)
 }
 
@@ -60,30 +64,34 @@ enum Form {
     Json,
 }
 
-impl<S, N> FormatEvent<S, N> for Form
+/// The lines of events, as many as the log takes.
+#[derive(Debug)]
+struct Lines {
+    form: Form,
+    rate: Rate,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let metadata = event.metadata();
+        let mut fields = Fields::new(self.form);
+        event.record(&mut fields);
+        let dropped = match self.rate.count(fields.peer) {
+            Verdict::Write => None,
+            Verdict::WriteAfter(dropped) => Some(dropped),
+            Verdict::Drop => return Ok(()),
+        };
         let mut time = String::new();
         SystemTime.format_time(&mut Writer::new(&mut time))?;
-
-        let mut fields = Fields::new(*self);
-        event.record(&mut fields);
-        let mut line = match self {
-            Self::Text { colour } => {
-                let (on, off) = if *colour { (colour_of(*metadata.level()), "\x1b[0m") } else { ("", "") };
-                format!("{time} {on}{:>5}{off} {}", metadata.level().as_str(), fields.message)
-            }
-            Self::Json => {
-                let level = metadata.level().as_str().to_ascii_lowercase();
-                let mut line = format!("{{\"time\":\"{time}\",\"level\":\"{level}\"");
-                push_json(&mut line, "message", &fields.message);
-                line
-            }
-        };
+        if let Some(dropped) = dropped {
+            let message = format!("{dropped} lines of the log were dropped, because there were too many in a second");
+            let line = self.form.begin(&time, Level::WARN, &message);
+            writeln!(writer, "{line}{}", self.form.end())?;
+        }
+        let mut line = self.form.begin(&time, *event.metadata().level(), &fields.message);
         // The session's fields come first: they are what a person searches for.
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(kept) = span.extensions().get::<FormattedFields<N>>() {
@@ -93,10 +101,31 @@ where
         for part in &fields.parts {
             push_bounded(&mut line, part);
         }
-        if let Self::Json = self {
-            line.push('}');
+        writeln!(writer, "{line}{}", self.form.end())
+    }
+}
+
+impl Form {
+    fn begin(self, time: &str, level: Level, message: &str) -> String {
+        match self {
+            Self::Text { colour } => {
+                let (on, off) = if colour { (colour_of(level), "\x1b[0m") } else { ("", "") };
+                format!("{time} {on}{:>5}{off} {message}", level.as_str())
+            }
+            Self::Json => {
+                let level = level.as_str().to_ascii_lowercase();
+                let mut line = format!("{{\"time\":\"{time}\",\"level\":\"{level}\"");
+                push_json(&mut line, "message", message);
+                line
+            }
         }
-        writeln!(writer, "{line}")
+    }
+
+    fn end(self) -> &'static str {
+        match self {
+            Self::Text { .. } => "",
+            Self::Json => "}",
+        }
     }
 }
 
@@ -137,11 +166,13 @@ struct Fields {
     form: Form,
     message: String,
     parts: Vec<String>,
+    /// Whom the line is about.
+    peer: Option<SocketAddr>,
 }
 
 impl Fields {
     fn new(form: Form) -> Self {
-        Self { form, message: String::new(), parts: Vec::new() }
+        Self { form, message: String::new(), parts: Vec::new(), peer: None }
     }
 
     /// `bare` values (numbers, truth values) need no quotes.
@@ -175,6 +206,9 @@ impl Visit for Fields {
         let mut text = Bounded(String::new());
         // A value that is too long stops being written; what there is of it is used.
         let _ = write!(text, "{value:?}");
+        if field.name() == "peer" {
+            self.peer = text.0.parse().ok();
+        }
         self.push(field, &text.0, false);
     }
 
@@ -340,6 +374,28 @@ mod tests {
             assert!(text.contains('…'));
         }
         assert!(serde_json::from_str::<serde_json::Value>(&written(LogFormat::Json, Level::INFO, event)).is_ok());
+    }
+
+    #[test]
+    fn a_flood_from_one_source_is_cut_and_counted() {
+        let peer: SocketAddr = "192.0.2.1:4000".parse().unwrap();
+        let events = || {
+            let begin = std::time::Instant::now();
+            while begin.elapsed() < std::time::Duration::from_millis(1_100) {
+                tracing::info!(target: "gatepost", %peer, "again");
+                tracing::info!(target: "gatepost", "another");
+            }
+        };
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let text = written(format, Level::INFO, events);
+            let about = text.lines().filter(|line| line.contains("192.0.2.1")).count();
+            assert!((100..=300).contains(&about), "{about}");
+            assert!(text.lines().count() <= 3 * 5_000 + 2);
+            assert!(text.lines().any(|line| line.contains("lines of the log were dropped")), "{format:?}");
+            if let LogFormat::Json = format {
+                assert!(text.lines().all(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()));
+            }
+        }
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod drain;
 mod entra;
 mod limits;
 mod logins;
+mod penalties;
 mod proxy;
 mod secrets;
 mod sign_ins;

@@ -51,6 +51,8 @@ pub(crate) struct Setup {
     /// Further authorities to trust, as PEM.
     pub(crate) trust: String,
     pub(crate) format: LogFormat,
+    /// Loopback is a source as any other.
+    pub(crate) penalise_loopback: bool,
     /// What outlives the process.
     pub(crate) store: Arc<MemoryStore>,
 }
@@ -75,6 +77,7 @@ impl Default for Setup {
             variables: Vec::new(),
             trust: String::new(),
             format: LogFormat::Text,
+            penalise_loopback: false,
             store: Arc::default(),
         }
     }
@@ -146,6 +149,9 @@ impl Setup {
         let upstreams: HashSet<_> =
             app.addresses().iter().map(|(service, _)| service.listener.upstream.clone()).collect();
         let listeners = app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();
+        if self.penalise_loopback {
+            app.penalise_loopback();
+        }
         let stop = app.stop();
         let serving = tokio::spawn(app.serve());
         let store = self.store;

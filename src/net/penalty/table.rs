@@ -83,12 +83,8 @@ impl<K: Copy + Ord + Hash> Table<K> {
         if now.since(self.swept) >= SWEEP {
             self.sweep(now);
         }
-        let entry = self.entries.entry(key).or_insert(Entry {
-            until: now,
-            closed: false,
-            told: false,
-            guesses: Vec::new(),
-        });
+        let entry =
+            self.entries.entry(key).or_insert(Entry { until: now, closed: false, told: false, guesses: Vec::new() });
         self.by_end.remove(&(entry.until, key));
         if entry.until <= now {
             (entry.until, entry.closed, entry.told) = (now, false, false);
@@ -128,9 +124,8 @@ impl<K: Copy + Ord + Hash> Table<K> {
             guesses.remove(oldest);
         }
         guesses.push(Guess { guessed, first: second, last: second, punished: false });
-        let recent = |guess: &&Guess| {
-            !guess.punished && u64::from(second.saturating_sub(guess.first)) < window.as_secs()
-        };
+        let recent =
+            |guess: &&Guess| !guess.punished && u64::from(second.saturating_sub(guess.first)) < window.as_secs();
         let mut accounts: Vec<u32> = guesses.iter().filter(recent).map(|guess| guess.guessed.account).collect();
         accounts.sort_unstable();
         accounts.dedup();

@@ -59,9 +59,13 @@ fn penalties_add_up_close_above_the_threshold_and_run_down() {
 
 #[test]
 fn each_offence_has_its_price_and_the_sum_a_cap() {
-    for (offence, seconds) in
-        [(Offence::NoLogin, 1), (Offence::Timeout, 10), (Offence::Garbage, 10), (Offence::Http, 30), (Offence::Panic, 90)]
-    {
+    for (offence, seconds) in [
+        (Offence::NoLogin, 1),
+        (Offence::Timeout, 10),
+        (Offence::Garbage, 10),
+        (Offence::Http, 30),
+        (Offence::Panic, 90),
+    ] {
         let world = World::with(Rules { threshold: Duration::ZERO, ..Rules::default() });
         world.charge("192.0.2.1", offence);
         assert_eq!(world.wait("192.0.2.1"), seconds, "{offence:?}");
@@ -179,7 +183,8 @@ fn loopback_is_exempt() {
 #[test]
 fn an_episode_is_told_once() {
     let world = World::new();
-    let told = || (0..100).filter(|_| world.penalties.closed(ip("192.0.2.1")).is_some_and(|closed| closed.first)).count();
+    let told =
+        || (0..100).filter(|_| world.penalties.closed(ip("192.0.2.1")).is_some_and(|closed| closed.first)).count();
     world.charge("192.0.2.1", Offence::Http);
     assert_eq!(told(), 1);
     world.charge("192.0.2.1", Offence::Http);

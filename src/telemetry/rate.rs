@@ -1,0 +1,121 @@
+//! How many lines the log takes: a flood of connections shall not fill the disk, nor one source drown the others. What is
+//! dropped is counted, and the next line says so.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::net::source::Source;
+
+/// Lines in a second about one source. Loopback, which is every local client at once, is bounded in all only.
+pub(super) const LINES_PER_SOURCE: u32 = 100;
+
+/// Lines in a second in all.
+pub(super) const LINES: u32 = 5_000;
+
+/// Counts lines, second by second.
+#[derive(Debug)]
+pub(super) struct Rate {
+    start: Instant,
+    window: Mutex<Window>,
+}
+
+#[derive(Debug, Default)]
+struct Window {
+    second: u64,
+    lines: u32,
+    /// Bounded by the number of lines.
+    of_source: HashMap<Source, u32>,
+    dropped: u64,
+}
+
+/// What is to be done with a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// Write it.
+    Write,
+    /// Write it, and say before it that so many were dropped.
+    WriteAfter(u64),
+    /// Drop it.
+    Drop,
+}
+
+impl Rate {
+    pub(super) fn new() -> Self {
+        Self { start: Instant::now(), window: Mutex::default() }
+    }
+
+    /// Counts a line about `peer`, if it is about one.
+    pub(super) fn count(&self, peer: Option<SocketAddr>) -> Verdict {
+        self.count_at(peer, self.start.elapsed())
+    }
+
+    fn count_at(&self, peer: Option<SocketAddr>, elapsed: Duration) -> Verdict {
+        // Counters are whole whatever panicked.
+        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut before = 0;
+        if window.second != elapsed.as_secs() {
+            before = window.dropped;
+            *window = Window { second: elapsed.as_secs(), ..Window::default() };
+        }
+        let of_all = window.lines < LINES;
+        let of_source = match peer.filter(|peer| of_all && !peer.ip().to_canonical().is_loopback()) {
+            Some(peer) => {
+                let lines = window.of_source.entry(Source::of(peer.ip())).or_default();
+                *lines = lines.saturating_add(1);
+                *lines <= LINES_PER_SOURCE
+            }
+            None => true,
+        };
+        if !of_all || !of_source {
+            // Never the first line of a second, which tells what was dropped before.
+            window.dropped = window.dropped.saturating_add(1);
+            return Verdict::Drop;
+        }
+        window.lines = window.lines.saturating_add(1);
+        if before > 0 { Verdict::WriteAfter(before) } else { Verdict::Write }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn peer(n: u16) -> Option<SocketAddr> {
+        let [high, low] = n.to_be_bytes();
+        Some(SocketAddr::from(([10, 0, high, low], 4_000)))
+    }
+
+    fn written(rate: &Rate, second: u64, lines: impl Iterator<Item = Option<SocketAddr>>) -> (usize, Option<u64>) {
+        let mut told = None;
+        let count = lines.filter(|peer| match rate.count_at(*peer, Duration::from_secs(second)) {
+            Verdict::Write => true,
+            Verdict::WriteAfter(dropped) => {
+                assert_eq!(told.replace(dropped), None, "told once");
+                true
+            }
+            Verdict::Drop => false,
+        });
+        (count.count(), told)
+    }
+
+    #[test]
+    fn one_source_gets_a_hundred_lines_a_second_and_leaves_the_others_theirs() {
+        let rate = Rate::new();
+        assert_eq!(written(&rate, 0, (0..1_000).map(|_| peer(1))), (100, None));
+        assert_eq!(written(&rate, 0, (0..50).map(|_| peer(2))), (50, None));
+        assert_eq!(written(&rate, 0, (0..50).map(|_| None)), (50, None));
+        assert_eq!(written(&rate, 1, (0..10).map(|_| peer(1))), (10, Some(900)));
+        assert_eq!(written(&rate, 2, (0..10).map(|_| peer(1))), (10, None));
+    }
+
+    #[test]
+    fn all_together_get_five_thousand_and_the_memory_is_bounded() {
+        let rate = Rate::new();
+        assert_eq!(written(&rate, 0, (0..60_000).map(|n| peer(n))), (5_000, None));
+        assert!(rate.window.lock().unwrap().of_source.len() <= 5_000);
+        assert_eq!(written(&rate, 7, (0..6_000).map(|_| None)), (5_000, Some(55_000)));
+        assert_eq!(written(&rate, 8, std::iter::once(None)), (1, Some(1_000)));
+    }
+}
