@@ -175,8 +175,9 @@ impl Penalties {
                 self.judge(&mut locked(&self.ipv4), address, guessed, now);
             }
             Some(Source::Ipv6(subnet)) => {
+                let is_new = self.judge(&mut locked(&self.ipv6), subnet, guessed, now);
                 // That one source sprays closes the source; its network pays for the password only.
-                if self.judge(&mut locked(&self.ipv6), subnet, guessed, now) {
+                if is_new {
                     locked(&self.networks).charge(network(subnet), self.rules.wrong_password, now);
                 }
             }

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn all_together_get_five_thousand_and_the_memory_is_bounded() {
         let rate = Rate::new();
-        assert_eq!(written(&rate, 0, (0..60_000).map(|n| peer(n))), (5_000, None));
+        assert_eq!(written(&rate, 0, (0..60_000).map(peer)), (5_000, None));
         assert!(rate.window.lock().unwrap().of_source.len() <= 5_000);
         assert_eq!(written(&rate, 7, (0..6_000).map(|_| None)), (5_000, Some(55_000)));
         assert_eq!(written(&rate, 8, std::iter::once(None)), (1, Some(1_000)));

@@ -556,6 +556,26 @@ fn every_other_mistake_has_its_sentence() {
             "limits: {imap_line: 8192}",
             "limits.imap_line: `8192` has no unit; write `8192B` for octets, or use `KiB`, `MiB`",
         ),
+        (
+            "limits: {replicas: 3, replica_index: 3}",
+            "limits.replica_index: with `replicas: 3` there is no replica 3: they count from 0; write how many there are, \
+             and in each replica another number below that",
+        ),
+        (
+            "limits: {replicas: 6}",
+            "limits.replicas: 6 replicas share 5 refused passwords of each account, which is less than one each; write \
+             `replica_index`, another one in each replica, so that each account has one that forwards its passwords",
+        ),
+        (
+            "limits: {replicas: 100, replica_index: 7}",
+            "limits.replicas: `replicas` is greater than `refused_passwords_per_minute`, which is 60; lower `replicas` or \
+             raise `refused_passwords_per_minute`",
+        ),
+        (
+            "limits: {penalty_threshold: 11m}",
+            "limits.penalty_threshold: `penalty_threshold` is greater than `penalty_cap`, which is 10m; lower \
+             `penalty_threshold` or raise `penalty_cap`",
+        ),
         ("limits: {attempts: 13}", "limits.attempts: 13 is out of range; write a whole number from 1 to 12"),
         (
             "limits: {token_request: 30s}",
