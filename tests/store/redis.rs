@@ -110,7 +110,7 @@ async fn eventually<T: PartialEq + std::fmt::Debug>(expected: T, ask: impl Async
 #[tokio::test]
 #[ignore = "needs redis-server: run tests/run"]
 async fn redis_keeps_what_sqlite_keeps() {
-    for keeps in 0..3 {
+    for keeps in 0..4 {
         let server = Server::start(&[]);
         keeping::check(keeps, &server.state()).await;
         let shown = server.say(&["hgetall", "gatepost:records:1"]) + &server.say(&["hgetall", "gatepost:records:2"]);
