@@ -13,7 +13,7 @@ use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::proto::{Protocol, Refusal};
 use crate::secret::Password;
-use crate::store::{DevicePassword, DevicePasswordId, Durable, LastUse, MemoryStore, Store, Stored};
+use crate::store::{DevicePassword, DevicePasswordId, Durable, Guess, LastUse, MemoryStore, Store, Stored};
 
 const PASSWORD: &str = "aaaaabbbbbcccccddddd";
 static HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(PASSWORD.into())).unwrap());
@@ -92,6 +92,14 @@ impl Store for Moody {
 
     fn revision(&self) -> Stored<'_, u64> {
         self.inside.revision()
+    }
+
+    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
+        self.inside.guesses(bucket)
+    }
+
+    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
+        self.inside.put_guesses(bucket, guesses, replaces)
     }
 }
 
