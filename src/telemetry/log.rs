@@ -3,7 +3,7 @@
 //! Mail programs choose their user names and servers choose their words, so every value is made harmless here: controls
 //! are escaped, a value is cut at [`VALUE_BYTES`], a line at [`LINE_BYTES`]. Only Gatepost's own events are written below
 //! the level `warn`; libraries may trace what they send, and that can be a secret. In a flood lines are dropped and
-//! counted, see [`super::rate`].
+//! counted.
 
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal;

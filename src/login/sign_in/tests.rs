@@ -62,14 +62,6 @@ impl Store for Moody {
         self.inside.sign_ins()
     }
 
-    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
-        self.inside.guesses(bucket)
-    }
-
-    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
-        self.inside.put_guesses(bucket, guesses, replaces)
-    }
-
     fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
         self.inside.lease_sign_in(key, life)
     }
@@ -100,6 +92,14 @@ impl Store for Moody {
 
     fn revision(&self) -> Stored<'_, u64> {
         self.inside.revision()
+    }
+
+    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
+        self.inside.guesses(bucket)
+    }
+
+    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
+        self.inside.put_guesses(bucket, guesses, replaces)
     }
 }
 
