@@ -1,11 +1,13 @@
 //! The TLS handshake over a socket, in either role: rustls decides, this reads and writes.
 
 use std::io;
+use std::ops::Deref;
 
-use rustls::CommonState;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedStatus};
+use rustls::unbuffered::{
+    ConnectionState, EncodeError, EncodeTlsData, InsufficientSizeError, UnbufferedConnectionCommon, UnbufferedStatus,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::socket::Socket;
@@ -28,12 +30,10 @@ pub(super) struct Established {
 }
 
 /// A connection of rustls that does no input or output of its own.
-pub(super) trait Handshake: Send {
+pub(super) trait Handshake: Send + Deref<Target = UnbufferedConnectionCommon<Self::Data>> {
     /// The role.
     type Data;
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
-    fn is_handshaking(&self) -> bool;
-    fn wants_write(&self) -> bool;
     fn into_session(self) -> Result<Session, rustls::Error>;
 }
 
@@ -42,14 +42,6 @@ impl Handshake for UnbufferedClientConnection {
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
-    }
-
-    fn is_handshaking(&self) -> bool {
-        CommonState::is_handshaking(self)
-    }
-
-    fn wants_write(&self) -> bool {
-        CommonState::wants_write(self)
     }
 
     fn into_session(self) -> Result<Session, rustls::Error> {
@@ -63,14 +55,6 @@ impl Handshake for UnbufferedServerConnection {
 
     fn process<'c, 'i>(&'c mut self, incoming: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(incoming)
-    }
-
-    fn is_handshaking(&self) -> bool {
-        CommonState::is_handshaking(self)
-    }
-
-    fn wants_write(&self) -> bool {
-        CommonState::wants_write(self)
     }
 
     fn into_session(self) -> Result<Session, rustls::Error> {
