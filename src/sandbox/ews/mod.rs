@@ -52,7 +52,7 @@ struct Session<'a> {
 pub(super) async fn respond(shared: &Arc<Shared>, call: &Call) -> io::Result<Answer> {
     let mut answer = match authenticate(shared, call) {
         Ok(claims) => act(shared, call, claims).await?,
-        Err(refused) => refused,
+        Err(refused) => *refused,
     };
     let headers = answer.headers_mut();
     set(headers, "request-id", &random::guid());
@@ -70,15 +70,15 @@ pub(super) async fn respond(shared: &Arc<Shared>, call: &Call) -> io::Result<Ans
     Ok(answer)
 }
 
-fn authenticate(shared: &Shared, call: &Call) -> Result<Claims, Answer> {
-    let Some(token) = call.bearer() else { return Err(unauthorized(shared, None)) };
+fn authenticate(shared: &Shared, call: &Call) -> Result<Claims, Box<Answer>> {
+    let Some(token) = call.bearer() else { return Err(unauthorized(shared, None).into()) };
     let Some(claims) = shared.mint.verify(token, shared.time.unix()) else {
         let reason = "2000001;reason=\"The token has expired or cannot be read.\";error_category=\"invalid_token\"";
-        return Err(unauthorized(shared, Some(reason)));
+        return Err(unauthorized(shared, Some(reason)).into());
     };
     if !EXCHANGE_RESOURCES.contains(&claims.audience.as_str()) {
         let reason = "2000003;reason=\"The audience claim value is invalid.\";error_category=\"invalid_resource\"";
-        return Err(unauthorized(shared, Some(reason)));
+        return Err(unauthorized(shared, Some(reason)).into());
     }
     let permission = match claims.user {
         Some(_) => Service::Ews.delegated_permission(),
@@ -86,16 +86,18 @@ fn authenticate(shared: &Shared, call: &Call) -> Result<Claims, Answer> {
     };
     if !claims.permits(permission) {
         let reason = "2000008;reason=\"The token contains no permissions, or permissions can not be understood.\";error_category=\"invalid_grant\"";
-        return Err(unauthorized(shared, Some(reason)));
+        return Err(unauthorized(shared, Some(reason)).into());
     }
     if !call.head.uri.path().eq_ignore_ascii_case(PATH) {
-        return Err(plain(StatusCode::NOT_FOUND, "text/html", "<html><body>404 - Not Found</body></html>"));
+        return Err(plain(StatusCode::NOT_FOUND, "text/html", "<html><body>404 - Not Found</body></html>").into());
     }
     if call.head.method != Method::POST {
-        return Err(plain(StatusCode::METHOD_NOT_ALLOWED, "text/html", "<html><body>SOAP is posted.</body></html>"));
+        return Err(
+            plain(StatusCode::METHOD_NOT_ALLOWED, "text/html", "<html><body>SOAP is posted.</body></html>").into()
+        );
     }
     if !matches!(call.media_type().as_str(), "text/xml" | "application/soap+xml") {
-        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/html", ""));
+        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/html", "").into());
     }
     Ok(claims)
 }
@@ -111,7 +113,7 @@ async fn act(shared: &Arc<Shared>, call: &Call, claims: Claims) -> io::Result<An
         Ok(own) => own,
         Err(refused) => {
             shared.tally.call(Service::Ews, "", &request.name);
-            return Ok(refused);
+            return Ok(*refused);
         }
     };
     shared.tally.call(Service::Ews, &own.address, &request.name);
@@ -121,7 +123,7 @@ async fn act(shared: &Arc<Shared>, call: &Call, claims: Claims) -> io::Result<An
 }
 
 /// The mailbox that the call acts for.
-fn own_place(shared: &Shared, call: &Call, claims: &Claims, envelope: &Element) -> Result<Place, Answer> {
+fn own_place(shared: &Shared, call: &Call, claims: &Claims, envelope: &Element) -> Result<Place, Box<Answer>> {
     let impersonation = envelope.child("Header").and_then(|header| header.child("ExchangeImpersonation"));
     let named = impersonation.map(|header| {
         let named = header.list("ConnectingSID").first();
@@ -134,14 +136,14 @@ fn own_place(shared: &Shared, call: &Call, claims: &Claims, envelope: &Element) 
             let anchor = call.header("x-anchormailbox").map(|anchor| anchor.strip_prefix("SMTP:").unwrap_or(anchor));
             // Such a call is routed to a server that does not know the mailbox.
             if anchor.is_some_and(|anchor| !anchor.eq_ignore_ascii_case(named)) {
-                return Err(plain(StatusCode::INTERNAL_SERVER_ERROR, "text/html", ""));
+                return Err(plain(StatusCode::INTERNAL_SERVER_ERROR, "text/html", "").into());
             }
             named.to_lowercase()
         }
         (None, Some(user)) => user.clone(),
         (None, None) => {
             let message = "ExchangeImpersonation SOAP header must be present for this type of OAuth token.";
-            return Err(EwsError::new("ErrorImpersonationRequired", message).fault());
+            return Err(EwsError::new("ErrorImpersonationRequired", message).fault().into());
         }
     };
     let denied = || {
@@ -150,12 +152,12 @@ fn own_place(shared: &Shared, call: &Call, claims: &Claims, envelope: &Element) 
     };
     // Only applications have the role that impersonation needs.
     if claims.user.as_ref().is_some_and(|user| *user != address) {
-        return Err(denied());
+        return Err(denied().into());
     }
     match shared.directory.enter(claims, &address) {
         Entry::Open(mailbox) => Ok(Place { object_id: shared.directory.object_id(&address), address, mailbox }),
-        Entry::NoSuchMailbox => Err(EwsError::no_mailbox().fault()),
-        Entry::Denied => Err(denied()),
+        Entry::NoSuchMailbox => Err(EwsError::no_mailbox().fault().into()),
+        Entry::Denied => Err(denied().into()),
     }
 }
 
