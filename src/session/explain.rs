@@ -3,12 +3,14 @@
 
 use std::io;
 
+use super::http::OriginError;
 use super::places::Occupied;
 use super::upstream::OpenError;
-use crate::config::Upstream;
+use crate::config::{Origin, Upstream};
 use crate::failure::{Actor, Failure, chain};
 use crate::net::connect::{ConnectError, ConnectErrorKind};
 use crate::net::dial::DialError;
+use crate::net::http::ConnectorError;
 use crate::proto::{MailProtocol, Refusal, UpstreamFailure, UpstreamFailureKind};
 use crate::protocol::Protocol;
 use crate::tls::UntrustedIssuer;
@@ -342,6 +344,37 @@ fn permission(protocol: MailProtocol) -> &'static str {
         MailProtocol::Imap => "`IMAP.AccessAsUser.All` (app-only: `IMAP.AccessAsApp`)",
         MailProtocol::Pop3 => "`POP.AccessAsUser.All` (app-only: `POP.AccessAsApp`)",
         MailProtocol::Smtp => "`SMTP.Send` (app-only: `SMTP.SendAsApp`)",
+    }
+}
+
+impl OriginError {
+    /// The failure, told about this origin.
+    pub(super) fn failure(&self, origin: &Origin) -> Failure {
+        let at = origin.to_string();
+        match (self, self.connector()) {
+            (Self::Trust(error), _) => OpenError::no_trust(error),
+            (_, Some(ConnectorError::Dial(error))) => dial(error, origin.port),
+            (_, Some(ConnectorError::Tls(error))) => tls(error, &origin.name, &at),
+            (Self::Timeout(limit), _) => failure(
+                Actor::Microsoft,
+                "upstream-timeout",
+                format!("{at} did not begin to answer within {limit:?}"),
+                "the client tries again; `limits.http_answer` is the bound".to_owned(),
+            ),
+            (_, Some(error @ (ConnectorError::Address | ConnectorError::EarlyBytes))) => failure(
+                Actor::Network,
+                "not-https",
+                format!("{at} cannot be asked over HTTPS: {error}"),
+                "check that `upstream` is Microsoft's server, and that no device on the way answers in its place"
+                    .to_owned(),
+            ),
+            (Self::Exchange(error), None) => failure(
+                Actor::Microsoft,
+                "upstream-broke",
+                format!("the connection to {at} broke: {}", chain(error)),
+                "the client tries again; should it last, check the network on the way".to_owned(),
+            ),
+        }
     }
 }
 
