@@ -61,6 +61,7 @@ pub mod config;
 pub mod confine;
 pub mod failure;
 pub mod graph;
+pub mod http;
 pub mod login;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 pub mod net;

@@ -99,6 +99,12 @@ fn read_keys(section: &Section<'_>) -> Limits {
     count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
     count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox, 1..=1_000_000);
     count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox, 1..=1_000_000);
+    time(section, "http_head", &mut l.http_head, SHORTEST..=60 * SECOND);
+    size(section, "http_head_size", &mut l.http_head_bytes, 4_096..=128 * 1_024);
+    count(section, "http_fields", &mut l.http_fields, 16..=400);
+    time(section, "http_idle", &mut l.http_idle, SHORTEST..=HOUR);
+    time(section, "http_answer", &mut l.http_answer, SHORTEST..=HOUR);
+    size(section, "soap_head", &mut l.soap_head_bytes, 4_096..=4 * 1_024 * 1_024);
     time(section, "mailbox_wait", &mut l.mailbox_wait, Duration::ZERO..=300 * SECOND);
     time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::http;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
 use super::{
-    Account, Accounts, Cloud, Deliver, Http, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
+    Account, Accounts, Cloud, Deliver, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
     TrustedSender, Upstream, UpstreamTls,
 };
 use crate::account::LoginName;
@@ -114,6 +115,9 @@ fn read_one<'a>(
     let (bind, tls) = (bind?, tls?);
     let allow_plaintext_from = allow_plaintext_from?;
     check_plaintext(section, &bind, &tls, &allow_plaintext_from);
+    if let Some(Serves::Http(_)) = &serves {
+        http::check_tls(section, &tls);
+    }
     Some(Listener {
         name: Arc::from(name),
         protocol: protocol?,
@@ -269,7 +273,7 @@ fn read_serves<'a>(
 ) -> Option<Serves> {
     let http = |service, destinations: &mut Vec<Destination<'a>>| {
         let origin = read_origin(section, "upstream", service, cloud, destinations)?;
-        Some(Serves::Http(Http { service, origin }))
+        http::read(section, service, origin).map(Serves::Http)
     };
     match protocol {
         Protocol::Imap => read_upstream(section, MailProtocol::Imap, cloud, destinations).map(Serves::Relay),
@@ -431,8 +435,7 @@ fn report_unserved(section: &Section<'_>, serves: Option<&Serves>) {
     let what = match serves {
         Some(Serves::Submission(_)) => "`deliver` other than `smtp`, and `trusted_senders`,",
         Some(Serves::Maildrop(_)) => "`upstream: graph`",
-        Some(Serves::Http(_)) => "the protocols `ews` and `graph`",
-        Some(Serves::Relay(_)) | None => return,
+        Some(Serves::Relay(_) | Serves::Http(_)) | None => return,
     };
     section.problem(format!("{what} cannot be served in this version"), "remove that");
 }

@@ -1,7 +1,7 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
 //! [`enter`] is where each begins; [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other
-//! side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what
+//! side; [`http`] serves EWS and Graph; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what
 //! happens. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,13 +14,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance;
-use crate::config::{Http, Limits, Listener, Submission};
+use crate::config::{Limits, Listener, Submission};
 use crate::graph::GraphClient;
 use crate::login::Gatekeeper;
 use crate::login::device::KnownPassword;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
 use crate::protocol::Protocol;
+use http::Gateway;
 use journal::Journal;
 use places::Places;
 use upstream::{Opener, Target};
@@ -28,6 +29,7 @@ use upstream::{Opener, Target};
 pub mod announce;
 pub mod enter;
 mod explain;
+pub mod http;
 pub mod journal;
 pub mod mail;
 pub mod places;
@@ -78,7 +80,7 @@ pub enum Serving {
     /// The mailbox is read through Microsoft Graph.
     Maildrop(Arc<GraphClient>),
     /// EWS or Microsoft Graph.
-    Http(Http),
+    Http(Arc<Gateway>),
 }
 
 /// How messages leave that Gatepost takes itself.
