@@ -4,7 +4,7 @@
 use gatepost::sandbox::{Sandbox, Service};
 use serde_json::json;
 
-use super::microsoft::{ALICE, BOB, MIME_DELIVERED, Microsoft, python, settings};
+use super::microsoft::{ALICE, BOB, Gateway, MIME_DELIVERED, Microsoft, PASSWORD, application, python, settings};
 
 /// What the script has done, seen from the other side.
 fn assert_arrived(sandbox: &Sandbox) {
@@ -36,4 +36,37 @@ fn exchangelib_works_with_the_sandbox_itself() {
     let more = json!({"endpoint": endpoint(&microsoft), "token": token.expose(), "impersonates": true});
     python("ews.py", &settings(&microsoft, more)).expect_success("as an application");
     assert_arrived(&microsoft.sandbox);
+}
+
+/// Runs the script through Gatepost.
+fn through(gateway: &Gateway, microsoft: &Microsoft, password: &str, what: &str) {
+    let endpoint = format!("http://localhost:{}/EWS/Exchange.asmx", gateway.ews);
+    let more = json!({"endpoint": endpoint, "password": password});
+    python("ews.py", &settings(microsoft, more)).expect_success(what);
+    assert_arrived(&microsoft.sandbox);
+}
+
+#[test]
+#[ignore = "needs exchangelib: run tests/run"]
+fn exchangelib_works_through_gatepost_with_the_persons_password() {
+    let microsoft = Microsoft::start();
+    let gateway = Gateway::start(&microsoft, "  - login: \"*@contoso.example\"\n");
+    through(&gateway, &microsoft, PASSWORD, "as a person");
+    let endpoint = format!("http://localhost:{}/EWS/Exchange.asmx", gateway.ews);
+    let wrong = json!({"endpoint": endpoint, "password": "wrong", "expect_refusal": true});
+    python("ews.py", &settings(&microsoft, wrong)).expect_success("with a wrong password");
+    let requests = microsoft.sandbox.counters().token_requests_of("password", ALICE);
+    assert_eq!((requests.succeeded, requests.refused), (1, 1), "one token serves all, a wrong password is tried once");
+    gateway.stop(PASSWORD);
+}
+
+#[test]
+#[ignore = "needs exchangelib: run tests/run"]
+fn exchangelib_works_through_gatepost_as_an_application() {
+    let microsoft = Microsoft::start();
+    let (account, password) = application(&microsoft);
+    let gateway = Gateway::start(&microsoft, &account);
+    // It knows nothing of impersonation: the header is Gatepost's.
+    through(&gateway, &microsoft, &password, "as an application");
+    gateway.stop(&password);
 }

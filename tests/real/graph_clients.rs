@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use gatepost::sandbox::{Sandbox, Service};
 use serde_json::json;
 
-use super::microsoft::{ALICE, BOB, MIME, MIME_DELIVERED, Microsoft, python, settings};
+use super::microsoft::{ALICE, BOB, Gateway, MIME, MIME_DELIVERED, Microsoft, PASSWORD, application, python, settings};
 use super::process::{Finished, run};
 
 /// curl at a Graph that is at `base`.
@@ -66,4 +66,38 @@ fn send_and_list(microsoft: &Microsoft, login: &[&str], base: &str) {
     let listed = curl(microsoft, login, &format!("{base}/me/mailFolders/sentitems/messages?$select=subject"));
     let listed = String::from_utf8(listed.expect_success("curl").stdout).unwrap();
     assert!(listed.contains("\"subject\":\"Grüße\"") && listed.ends_with("\n200"), "{listed}");
+}
+
+#[test]
+#[ignore = "needs Python's requests: run tests/run"]
+fn requests_works_through_gatepost() {
+    let microsoft = Microsoft::start();
+    let gateway = Gateway::start(&microsoft, "  - login: \"*@contoso.example\"\n");
+    let base = format!("http://localhost:{}/v1.0", gateway.graph);
+    let more = json!({"base": base, "password": PASSWORD});
+    python("graph.py", &settings(&microsoft, more)).expect_success("as a person");
+    assert_arrived(&microsoft.sandbox);
+    gateway.stop(PASSWORD);
+
+    let microsoft = Microsoft::start();
+    let (account, password) = application(&microsoft);
+    let gateway = Gateway::start(&microsoft, &account);
+    let base = format!("http://localhost:{}/v1.0", gateway.graph);
+    let more = json!({"base": base, "password": password});
+    python("graph.py", &settings(&microsoft, more)).expect_success("as an application, for which there is no /me");
+    assert_arrived(&microsoft.sandbox);
+    gateway.stop(&password);
+}
+
+#[test]
+#[ignore = "needs curl: run tests/run"]
+fn curl_works_through_gatepost() {
+    let microsoft = Microsoft::start();
+    let gateway = Gateway::start(&microsoft, "  - login: \"*@contoso.example\"\n");
+    let base = format!("http://localhost:{}/v1.0", gateway.graph);
+    send_and_list(&microsoft, &["--user", &format!("{ALICE}:{PASSWORD}")], &base);
+    let refused = curl(&microsoft, &["--user", &format!("{ALICE}:wrong"), "--head"], &format!("{base}/me/messages"));
+    let refused = String::from_utf8(refused.stdout).unwrap();
+    assert!(refused.ends_with("\n401") && refused.to_lowercase().contains("www-authenticate: basic"), "{refused}");
+    gateway.stop(PASSWORD);
 }
