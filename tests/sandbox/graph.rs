@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::sandbox::{Attempts, HttpFault, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode};
+use gatepost::sandbox::{
+    Attempts, CertificateFault, HttpFault, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode,
+};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -402,6 +404,12 @@ async fn graph_fails_on_demand() {
     }
     sandbox.clear_http_faults(Service::Graph);
     assert_eq!(hanging.await.unwrap().unwrap().status(), 202);
+    for mode in
+        [UpstreamMode::Refuse, UpstreamMode::SpeaksBeforeTls, UpstreamMode::BadCertificate(CertificateFault::WrongName)]
+    {
+        sandbox.set_upstream_mode(Service::Graph, mode);
+        assert!(Client::of(&sandbox, ALICE).request(Method::GET, "/me").send().await.is_err(), "{mode:?}");
+    }
     sandbox.set_upstream_mode(Service::Graph, UpstreamMode::Unavailable);
     let answer = Client::of(&sandbox, ALICE).request(Method::GET, "/me").send().await.unwrap();
     assert_eq!(answer.status(), 503);
