@@ -270,6 +270,16 @@ async fn messages_are_listed_in_pages_and_read_as_they_are() {
     assert_eq!(refusal(answer).await, (400, "BadRequest".into()));
     let answer = alice.request(Method::GET, &format!("/me/messages/{}", ids[0].to_lowercase())).send().await.unwrap();
     assert_eq!(refusal(answer).await, (404, "ErrorItemNotFound".into()));
+    let attachments = alice.get(&format!("/me/messages/{}/attachments", ids[3])).await;
+    let attachment = &attachments["value"][0];
+    assert_eq!((&attachment["name"], attachments["value"].as_array().unwrap().len()), (&json!("positions.csv"), 1));
+    let path = format!("/me/messages/{}/attachments/{}", ids[3], attachment["id"].as_str().unwrap());
+    assert_eq!(alice.get(&path).await["contentBytes"], attachment["contentBytes"]);
+    let value = alice.request(Method::GET, &format!("{path}/$value")).send().await.unwrap();
+    assert!(value.bytes().await.unwrap().starts_with(b"Position,Amount"));
+    let elsewhere = path.replace(&ids[3], &ids[2]);
+    let answer = alice.request(Method::GET, &elsewhere).send().await.unwrap();
+    assert_eq!(refusal(answer).await, (404, "ErrorItemNotFound".into()), "it is of another message");
     let folders = alice.get("/me/mailFolders?$top=100").await;
     let names: Vec<_> =
         folders["value"].as_array().unwrap().iter().map(|f| f["displayName"].as_str().unwrap()).collect();
