@@ -368,10 +368,10 @@ impl OriginError {
                 "check that `upstream` is Microsoft's server, and that no device on the way answers in its place"
                     .to_owned(),
             ),
-            (Self::Exchange(error), None) => failure(
+            (Self::Exchange(_) | Self::Stalled, None) => failure(
                 Actor::Microsoft,
                 "upstream-broke",
-                format!("the connection to {at} broke: {}", chain(error)),
+                format!("the connection to {at} broke: {}", chain(self)),
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
         }

@@ -9,6 +9,7 @@ mod device_passwords;
 mod dns;
 mod drain;
 mod entra;
+mod http;
 mod limits;
 mod logins;
 mod network;
