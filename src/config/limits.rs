@@ -196,6 +196,7 @@ fn check_order(section: &Section<'_>, limits: &Limits) {
         ("upstream_login", l.upstream_login, "login", l.login),
         ("penalty_threshold", l.penalties.threshold, "penalty_cap", l.penalties.cap),
         ("mailbox_wait", l.mailbox_wait, "login", l.login),
+        ("http_head", l.http_head, "http_idle", l.http_idle),
     ];
     for (part, short, whole, long) in times {
         if short > long {
