@@ -69,6 +69,8 @@ impl<'a> Replay<'a> {
             implicit_tls: false,
             plaintext_login: true,
             bare_lf: false,
+            legacy: false,
+            trusted: false,
             server_name: "gatepost.example".into(),
             session_id: "7F3K2A".into(),
         };

@@ -54,6 +54,8 @@ fn run(protocol: Protocol, recipe: &Recipe<'_>, split: bool) -> Trace {
         implicit_tls,
         plaintext_login: recipe.flag(2),
         bare_lf: recipe.flag(3),
+        legacy: false,
+        trusted: false,
         server_name: "gatepost.example".into(),
         session_id: "7f3a".into(),
     };

@@ -117,6 +117,8 @@ fn machine<D: Dialect>(tls: bool, plaintext_login: bool) -> Machine<D> {
         implicit_tls: tls,
         plaintext_login,
         bare_lf: false,
+        legacy: false,
+        trusted: false,
         server_name: "gatepost.example".into(),
         session_id: "7F3K2A".into(),
     });
