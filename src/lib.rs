@@ -59,12 +59,14 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod failure;
+pub mod graph;
 pub mod login;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 pub mod net;
 pub mod oauth;
 pub mod process;
 pub mod proto;
+pub mod protocol;
 #[cfg(feature = "sandbox")]
 #[allow(
     clippy::indexing_slicing,
