@@ -74,7 +74,7 @@ impl<D: Dialect> Caller<D> {
                     self.machine.refuse(Refusal::Unavailable);
                 }
                 ClientEvent::Rejected(_) => self.machine.resume(),
-                ClientEvent::StartTls | ClientEvent::Close(_) => {}
+                ClientEvent::StartTls | ClientEvent::Submission | ClientEvent::Close(_) => {}
             }
         }
         self.collect();
