@@ -318,8 +318,12 @@ fn folded(domain: &str) -> Result<String, AddressError> {
     if domain.is_ascii() {
         return Ok(domain.to_ascii_lowercase());
     }
+    // The parser is a browser's: it drops characters, takes others for dots, and decodes percent signs.
+    let labels = |domain: &str| domain.split('.').filter(|label| !label.is_empty()).count();
     match url::Host::parse(domain) {
-        Ok(url::Host::Domain(ascii)) => Ok(ascii),
+        Ok(url::Host::Domain(ascii)) if !domain.contains('%') && labels(&ascii) == domain.split('.').count() => {
+            Ok(ascii)
+        }
         _ => Err(AddressError::Encoding),
     }
 }
