@@ -319,11 +319,10 @@ fn folded(domain: &str) -> Result<String, AddressError> {
         return Ok(domain.to_ascii_lowercase());
     }
     // The parser is a browser's: it drops characters, takes others for dots, and decodes percent signs.
-    let labels = |domain: &str| domain.split('.').filter(|label| !label.is_empty()).count();
+    let labels = |domain: &str| domain.split('.').count();
+    let whole = |ascii: &str| ascii.split('.').all(|label| !label.is_empty()) && labels(ascii) == labels(domain);
     match url::Host::parse(domain) {
-        Ok(url::Host::Domain(ascii)) if !domain.contains('%') && labels(&ascii) == domain.split('.').count() => {
-            Ok(ascii)
-        }
+        Ok(url::Host::Domain(ascii)) if !domain.contains('%') && whole(&ascii) => Ok(ascii),
         _ => Err(AddressError::Encoding),
     }
 }
