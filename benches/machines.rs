@@ -8,18 +8,18 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gatepost::account::MailAddress;
 use gatepost::proto::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, Protocol, UpstreamEvent, UpstreamSettings,
+    Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, MailProtocol, UpstreamEvent, UpstreamSettings,
     UpstreamSide, client_side, upstream_side,
 };
 use gatepost::sasl::Bearer;
 use gatepost::secret::AccessToken;
 
-const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
+const PROTOCOLS: [MailProtocol; 3] = [MailProtocol::Imap, MailProtocol::Pop3, MailProtocol::Smtp];
 
 /// What Office 365 announces.
-fn announced(protocol: Protocol) -> Capabilities {
+fn announced(protocol: MailProtocol) -> Capabilities {
     let entries: &[&str] = match protocol {
-        Protocol::Imap => &[
+        MailProtocol::Imap => &[
             "IMAP4",
             "IMAP4rev1",
             "AUTH=PLAIN",
@@ -34,8 +34,8 @@ fn announced(protocol: Protocol) -> Capabilities {
             "NAMESPACE",
             "LITERAL+",
         ],
-        Protocol::Pop3 => &["TOP", "UIDL", "SASL PLAIN XOAUTH2", "USER"],
-        Protocol::Smtp => &[
+        MailProtocol::Pop3 => &["TOP", "UIDL", "SASL PLAIN XOAUTH2", "USER"],
+        MailProtocol::Smtp => &[
             "SIZE 157286400",
             "PIPELINING",
             "DSN",
@@ -50,11 +50,11 @@ fn announced(protocol: Protocol) -> Capabilities {
 }
 
 /// Each string is one read from the socket: clients wait for the reply before they go on.
-fn client_reads(protocol: Protocol) -> &'static [&'static str] {
+fn client_reads(protocol: MailProtocol) -> &'static [&'static str] {
     match protocol {
-        Protocol::Imap => &["1 CAPABILITY\r\n", "2 LOGIN reception@contoso.com \"correct horse\"\r\n"],
-        Protocol::Pop3 => &["CAPA\r\n", "USER reception@contoso.com\r\n", "PASS correct horse\r\n"],
-        Protocol::Smtp => &["EHLO scanner\r\n", "AUTH PLAIN AHJlY2VwdGlvbkBjb250b3NvLmNvbQBjb3JyZWN0IGhvcnNl\r\n"],
+        MailProtocol::Imap => &["1 CAPABILITY\r\n", "2 LOGIN reception@contoso.com \"correct horse\"\r\n"],
+        MailProtocol::Pop3 => &["CAPA\r\n", "USER reception@contoso.com\r\n", "PASS correct horse\r\n"],
+        MailProtocol::Smtp => &["EHLO scanner\r\n", "AUTH PLAIN AHJlY2VwdGlvbkBjb250b3NvLmNvbQBjb3JyZWN0IGhvcnNl\r\n"],
     }
 }
 
@@ -81,19 +81,19 @@ fn client_login(machine: &mut dyn ClientSide, reads: &[&str], upstream: &Capabil
 
 /// The server that an upstream-side machine talks to; it answers whatever order the machine chooses.
 struct Server {
-    protocol: Protocol,
+    protocol: MailProtocol,
     announced: String,
     /// The tag of an AUTHENTICATE whose response is still to come; empty outside IMAP.
     authenticating: Option<String>,
 }
 
 impl Server {
-    fn new(protocol: Protocol) -> Self {
+    fn new(protocol: MailProtocol) -> Self {
         let entries = announced(protocol).0;
         let announced = match protocol {
-            Protocol::Imap => format!("* CAPABILITY {}\r\n", entries.join(" ")),
-            Protocol::Pop3 => format!("+OK\r\n{}\r\n.\r\n", entries.join("\r\n")),
-            Protocol::Smtp => {
+            MailProtocol::Imap => format!("* CAPABILITY {}\r\n", entries.join(" ")),
+            MailProtocol::Pop3 => format!("+OK\r\n{}\r\n.\r\n", entries.join("\r\n")),
+            MailProtocol::Smtp => {
                 let lines: String = entries.iter().map(|entry| format!("250-{entry}\r\n")).collect();
                 format!("250-contoso Hello\r\n{lines}250 OK\r\n")
             }
@@ -103,23 +103,23 @@ impl Server {
 
     fn greeting(&self) -> &'static str {
         match self.protocol {
-            Protocol::Imap => "* OK The Microsoft Exchange IMAP4 service is ready.\r\n",
-            Protocol::Pop3 => "+OK The Microsoft Exchange POP3 service is ready.\r\n",
-            Protocol::Smtp => "220 contoso Microsoft ESMTP MAIL Service ready\r\n",
+            MailProtocol::Imap => "* OK The Microsoft Exchange IMAP4 service is ready.\r\n",
+            MailProtocol::Pop3 => "+OK The Microsoft Exchange POP3 service is ready.\r\n",
+            MailProtocol::Smtp => "220 contoso Microsoft ESMTP MAIL Service ready\r\n",
         }
     }
 
     fn answer(&mut self, line: &str) -> String {
         let (success, challenge) = match self.protocol {
-            Protocol::Imap => ("OK done", "+ \r\n"),
-            Protocol::Pop3 => ("+OK done", "+ \r\n"),
-            Protocol::Smtp => ("235 2.7.0 Authentication successful", "334 \r\n"),
+            MailProtocol::Imap => ("OK done", "+ \r\n"),
+            MailProtocol::Pop3 => ("+OK done", "+ \r\n"),
+            MailProtocol::Smtp => ("235 2.7.0 Authentication successful", "334 \r\n"),
         };
         if let Some(tag) = self.authenticating.take() {
             return format!("{tag}{success}\r\n");
         }
         let (tag, command) = match self.protocol {
-            Protocol::Imap => line.split_once(' ').map_or(("", line), |(tag, command)| (tag, command)),
+            MailProtocol::Imap => line.split_once(' ').map_or(("", line), |(tag, command)| (tag, command)),
             _ => ("", line),
         };
         let tag = if tag.is_empty() { String::new() } else { format!("{tag} ") };
@@ -155,7 +155,7 @@ fn upstream_login(machine: &mut dyn UpstreamSide, mut server: Server) {
     panic!("the machine has not come to an end");
 }
 
-fn client_settings(protocol: Protocol) -> ClientSettings {
+fn client_settings(protocol: MailProtocol) -> ClientSettings {
     ClientSettings {
         limits: Arc::new(Limits::default()),
         announced: Arc::new(announced(protocol)),

@@ -17,7 +17,7 @@ use gatepost::config::{
 use gatepost::login::{Gatekeeper, LoginRequest, password};
 use gatepost::oauth::endpoint::Exchange;
 use gatepost::oauth::{Answer, TokenEndpoint, TokenRequest, response};
-use gatepost::proto::Protocol;
+use gatepost::protocol::Protocol;
 use gatepost::secret::Password;
 use gatepost::store::MemoryStore;
 
@@ -70,6 +70,7 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
         limits: Limits::default(),
         log: Log { format: LogFormat::Text, level: tracing::Level::ERROR },
         notes: Vec::new(),
+        admin: gatepost::config::Admin::default(),
     };
     Gatekeeper::new(Arc::new(config), Arc::new(Generous), Arc::new(MemoryStore::default()), Clock::system())
 }
@@ -94,6 +95,7 @@ fn warm_logins(c: &mut Criterion) {
                     password: &password,
                     source,
                     protocol: Protocol::Imap,
+                    resource: gatepost::config::Resource::Exchange,
                 };
                 gate.admit(request, Duration::ZERO).await.expect("the password is right")
             };

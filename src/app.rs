@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -15,17 +16,19 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::problem::Problems;
-use crate::config::{Config, Identity, ListenerTls, Upstream};
+use crate::config::{Config, Identity, Listener, ListenerTls, Origin, Serves, Upstream};
+use crate::graph::GraphClient;
 use crate::login::Gatekeeper;
-use crate::net::census::{Census, Full};
+use crate::net::census::Census;
 use crate::net::dial::Dialer;
 use crate::net::listen;
-use crate::net::penalty::{Closed, Penalties};
+use crate::net::penalty::Penalties;
 use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
+use crate::session::journal::Journal;
 use crate::session::places::Places;
 use crate::session::upstream::{Opener, Target};
-use crate::session::{Service, Shared, announce, mail};
+use crate::session::{Service, Serving, Shared, SubmissionWays, announce, enter};
 use crate::store::{self, OpenError, Store};
 use crate::suspend;
 use crate::tls::client::UpstreamTrust;
@@ -130,22 +133,40 @@ impl App {
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
         let draining = CancellationToken::new();
 
+        let dialer = Arc::new(Dialer::new(Arc::clone(&config), Arc::clone(&trust)));
         let mut targets: HashMap<Upstream, Arc<Target>> = HashMap::new();
+        let mut target = |listener: &Listener, upstream: &Upstream| {
+            if let Some(target) = targets.get(upstream) {
+                return Ok(Arc::clone(target));
+            }
+            let target = Target::new(upstream.clone()).map_err(|_| StartError::UpstreamName {
+                listener: Arc::clone(&listener.name),
+                name: upstream.name.clone(),
+            })?;
+            let target = Arc::new(target);
+            targets.insert(upstream.clone(), Arc::clone(&target));
+            Ok::<_, StartError>(target)
+        };
+        let mut graphs: HashMap<Origin, Arc<GraphClient>> = HashMap::new();
+        let mut graph = |origin: &Origin| {
+            let make = || {
+                let connect = limits.connect.max(limits.connect_via_proxy);
+                Arc::new(GraphClient::new(origin.clone(), Arc::clone(&dialer), Arc::clone(&trust), connect))
+            };
+            Arc::clone(graphs.entry(origin.clone()).or_insert_with(make))
+        };
         let mut identities: Vec<(Identity, Arc<ServerConfig>)> = Vec::new();
         let mut listeners = Vec::new();
         for listener in &config.listeners {
             let name = || Arc::clone(&listener.name);
-            let target = match targets.get(&listener.upstream) {
-                Some(target) => Arc::clone(target),
-                None => {
-                    let target = Target::new(listener.upstream.clone()).map_err(|_| StartError::UpstreamName {
-                        listener: name(),
-                        name: listener.upstream.name.clone(),
-                    })?;
-                    let target = Arc::new(target);
-                    targets.insert(listener.upstream.clone(), Arc::clone(&target));
-                    target
+            let serving = match &listener.serves {
+                Serves::Relay(upstream) => Serving::Relay(target(listener, upstream)?),
+                Serves::Submission(config) => {
+                    let smtp = config.smtp.as_ref().map(|upstream| target(listener, upstream)).transpose()?;
+                    Serving::Submission(SubmissionWays { smtp, graph: graph(&config.graph), config: config.clone() })
                 }
+                Serves::Maildrop(origin) => Serving::Maildrop(graph(origin)),
+                Serves::Http(http) => Serving::Http(http.clone()),
             };
             let tls = match &listener.tls {
                 ListenerTls::None => None,
@@ -163,7 +184,7 @@ impl App {
                     Some(tls)
                 }
             };
-            let service = Arc::new(Service { listener: listener.clone(), tls, target });
+            let service = Arc::new(Service { listener: listener.clone(), tls, serving, full: AtomicU64::new(0) });
             for &address in &listener.bind {
                 let socket =
                     listen::bind(address).map_err(|source| StartError::Bind { listener: name(), address, source })?;
@@ -172,7 +193,6 @@ impl App {
         }
 
         let server_name: Arc<str> = host_name().into();
-        let dialer = Arc::new(Dialer::new(Arc::clone(&config), Arc::clone(&trust)));
         let opener = Opener::new(Arc::clone(&dialer), Arc::clone(&trust), &limits, Arc::clone(&server_name));
         let endpoint: Arc<dyn TokenEndpoint> = Arc::new(HttpEndpoint::new(dialer, trust, limits.token_request));
         let shared = Arc::new(Shared {
@@ -181,6 +201,7 @@ impl App {
             census: Census::new(&limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: Places::new(&limits),
+            journal: Journal::new(),
             delays: Semaphore::new(limits.delayed_failures),
             draining: draining.clone(),
             server_name,
@@ -283,7 +304,6 @@ async fn resume(shared: Arc<Shared>) {
 async fn accept(shared: Arc<Shared>, service: Arc<Service>, socket: TcpListener) -> JoinSet<()> {
     let mut sessions = JoinSet::new();
     let mut back_off = Duration::from_millis(5);
-    let mut full = Episode::default();
     loop {
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
@@ -306,72 +326,8 @@ async fn accept(shared: Arc<Shared>, service: Arc<Service>, socket: TcpListener)
             }
         };
         back_off = Duration::from_millis(5);
-        if !service.allows(peer.ip()) {
-            tracing::info!(
-                listener = &*service.listener.name,
-                %peer,
-                outcome = "closed",
-                cause = "not-allowed",
-                "connection closed: its address is not in `allow_from`; whoever runs Gatepost: add it if it belongs to a client"
-            );
-            continue;
-        }
-        if let Some(closed) = shared.penalties.closed(peer.ip()) {
-            log_closed(&service, peer, closed);
-            continue;
-        }
-        match shared.census.enter(peer.ip()) {
-            Ok(place) => {
-                full.over();
-                if let Err(error) = listen::tune(&connection) {
-                    tracing::debug!(%peer, "the connection was gone before it began: {error}");
-                    continue;
-                }
-                sessions.spawn(mail::serve(Arc::clone(&shared), Arc::clone(&service), connection, peer, place));
-            }
-            Err(reached) => full.refused(&service, peer, reached),
-        }
-    }
-}
-
-/// One line when it begins, not one per connection.
-fn log_closed(service: &Service, peer: SocketAddr, closed: Closed) {
-    if closed.first {
-        tracing::warn!(
-            listener = &*service.listener.name,
-            %peer,
-            outcome = "closed",
-            cause = "penalised",
-            "connections from this source are closed for the next {} s, and longer if it goes on: wrong passwords, time-outs or garbage came from there; whoever runs Gatepost: find out who connects, and narrow `allow_from` or see to the device; `limits` has the penalties",
-            closed.wait.as_secs().max(1)
-        );
-    }
-}
-
-/// A stretch of time in which connections are refused: it gets one line at its beginning, not one per connection.
-#[derive(Default)]
-struct Episode {
-    refused: u64,
-}
-
-impl Episode {
-    fn refused(&mut self, service: &Service, peer: SocketAddr, reached: Full) {
-        if self.refused == 0 {
-            tracing::warn!(
-                listener = &*service.listener.name,
-                %peer,
-                outcome = "closed",
-                cause = "too-many-connections",
-                "connections are refused: `{}` is reached; whoever runs Gatepost: find out who connects, or raise it",
-                reached.limit()
-            );
-        }
-        self.refused += 1;
-    }
-
-    fn over(&mut self) {
-        if std::mem::take(&mut self.refused) > 1 {
-            tracing::info!("connections are taken again");
+        if let Some(place) = service.admit(&shared, peer) {
+            sessions.spawn(enter::serve(Arc::clone(&shared), Arc::clone(&service), connection, peer, place));
         }
     }
 }

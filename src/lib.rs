@@ -59,6 +59,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod failure;
+pub mod graph;
 pub mod login;
 pub mod mime;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
@@ -66,6 +67,7 @@ pub mod net;
 pub mod oauth;
 pub mod process;
 pub mod proto;
+pub mod protocol;
 #[cfg(feature = "sandbox")]
 #[allow(
     clippy::indexing_slicing,

@@ -19,26 +19,26 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gatepost::proto::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, Farewell, Limits, Protocol, Refusal, client_side,
+    Capabilities, ClientEvent, ClientSettings, ClientSide, Farewell, Limits, MailProtocol, Refusal, client_side,
 };
 use gatepost::sasl::Credentials;
 
 #[test]
 fn imap() {
-    replay_all(Protocol::Imap);
+    replay_all(MailProtocol::Imap);
 }
 
 #[test]
 fn pop3() {
-    replay_all(Protocol::Pop3);
+    replay_all(MailProtocol::Pop3);
 }
 
 #[test]
 fn smtp() {
-    replay_all(Protocol::Smtp);
+    replay_all(MailProtocol::Smtp);
 }
 
-fn replay_all(protocol: Protocol) {
+fn replay_all(protocol: MailProtocol) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/transcripts").join(protocol.name());
     let mut files: Vec<_> = std::fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.sort();
@@ -61,7 +61,7 @@ struct Replay<'a> {
 }
 
 impl<'a> Replay<'a> {
-    fn start(protocol: Protocol, script: &str, file: &'a Path, piece: usize) -> Self {
+    fn start(protocol: MailProtocol, script: &str, file: &'a Path, piece: usize) -> Self {
         let mut settings = ClientSettings {
             limits: Arc::new(Limits::default()),
             announced: Arc::default(),

@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use gatepost::proto::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, Protocol, Refusal, client_side,
+    Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, MailProtocol, Refusal, client_side,
 };
 use gatepost::sasl::{self, Credentials};
 
@@ -38,14 +38,14 @@ const REFUSALS: [Refusal; 6] = [
 
 /// Flags: 0 STARTTLS, 1 implicit TLS, 2 login in the clear, 3 bare LF, 4 decide late. A bit of the decisions per login:
 /// accepted or refused.
-pub fn check(protocol: Protocol, data: &[u8]) {
+pub fn check(protocol: MailProtocol, data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
         let whole = run(protocol, &recipe, false);
         whole.assert_same(&run(protocol, &recipe, true));
     }
 }
 
-fn run(protocol: Protocol, recipe: &Recipe<'_>, split: bool) -> Trace {
+fn run(protocol: MailProtocol, recipe: &Recipe<'_>, split: bool) -> Trace {
     let implicit_tls = recipe.flag(1);
     let settings = ClientSettings {
         limits: LIMITS.clone(),

@@ -12,7 +12,7 @@ mod socks;
 mod token_answer;
 mod upstream;
 
-use gatepost::proto::Protocol;
+use gatepost::proto::MailProtocol;
 
 /// A target: its name, which is also its corpus's, and its body.
 pub type Target = (&'static str, fn(&[u8]));
@@ -34,32 +34,32 @@ pub const TARGETS: [Target; 11] = [
 
 /// A client's octets towards the IMAP machine.
 pub fn imap_client(data: &[u8]) {
-    client::check(Protocol::Imap, data);
+    client::check(MailProtocol::Imap, data);
 }
 
 /// A client's octets towards the POP3 machine.
 pub fn pop3_client(data: &[u8]) {
-    client::check(Protocol::Pop3, data);
+    client::check(MailProtocol::Pop3, data);
 }
 
 /// A client's octets towards the SMTP machine.
 pub fn smtp_client(data: &[u8]) {
-    client::check(Protocol::Smtp, data);
+    client::check(MailProtocol::Smtp, data);
 }
 
 /// An upstream's octets towards the IMAP machine.
 pub fn imap_upstream(data: &[u8]) {
-    upstream::check(Protocol::Imap, data);
+    upstream::check(MailProtocol::Imap, data);
 }
 
 /// An upstream's octets towards the POP3 machine.
 pub fn pop3_upstream(data: &[u8]) {
-    upstream::check(Protocol::Pop3, data);
+    upstream::check(MailProtocol::Pop3, data);
 }
 
 /// An upstream's octets towards the SMTP machine.
 pub fn smtp_upstream(data: &[u8]) {
-    upstream::check(Protocol::Smtp, data);
+    upstream::check(MailProtocol::Smtp, data);
 }
 
 /// A client's SASL messages.

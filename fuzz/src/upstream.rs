@@ -4,7 +4,7 @@ use std::sync::{Arc, LazyLock};
 
 use gatepost::account::MailAddress;
 use gatepost::proto::{
-    Capabilities, Goal, Limits, Protocol, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, UpstreamSide,
+    Capabilities, Goal, Limits, MailProtocol, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, UpstreamSide,
     upstream_side,
 };
 use gatepost::sasl::{Bearer, xoauth2};
@@ -27,14 +27,14 @@ static BEARER: LazyLock<Bearer> = LazyLock::new(|| Bearer {
 static RESPONSE: LazyLock<String> = LazyLock::new(|| xoauth2::initial_response(&BEARER).to_string());
 
 /// Flags: 0 STARTTLS, 1 only learn, 2 the upstream closes at the end.
-pub fn check(protocol: Protocol, data: &[u8]) {
+pub fn check(protocol: MailProtocol, data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
         let whole = run(protocol, &recipe, false);
         whole.assert_same(&run(protocol, &recipe, true));
     }
 }
 
-fn run(protocol: Protocol, recipe: &Recipe<'_>, split: bool) -> Trace {
+fn run(protocol: MailProtocol, recipe: &Recipe<'_>, split: bool) -> Trace {
     let starttls = recipe.flag(0);
     let settings = UpstreamSettings {
         limits: LIMITS.clone(),

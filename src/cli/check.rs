@@ -79,20 +79,16 @@ fn tls(listener: &Listener) -> &'static str {
     }
 }
 
+/// TLS towards where the listener leads.
 fn upstream_tls(listener: &Listener) -> &'static str {
-    match listener.upstream.tls {
-        UpstreamTls::Implicit => "implicit",
-        UpstreamTls::StartTls => "starttls",
+    match listener.mail_server().map(|upstream| upstream.tls) {
+        Some(UpstreamTls::StartTls) => "starttls",
+        Some(UpstreamTls::Implicit) | None => "implicit",
     }
 }
 
 fn binds(listener: &Listener) -> Vec<String> {
     listener.bind.iter().map(ToString::to_string).collect()
-}
-
-/// An IPv6 address stands in brackets.
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 fn proxies(proxy: &ForwardProxy) -> Vec<String> {
@@ -115,7 +111,7 @@ fn summary(file: &str, config: &Config) -> String {
             listener.protocol.name(),
             binds(listener).join(" and "),
             tls(listener),
-            authority(&listener.upstream.host, listener.upstream.port),
+            listener.destination(),
             upstream_tls(listener),
         );
     }
@@ -151,7 +147,7 @@ fn as_json(config: &Config) -> Value {
                 "protocol": listener.protocol.name(),
                 "bind": binds(listener),
                 "tls": tls(listener),
-                "upstream": authority(&listener.upstream.host, listener.upstream.port),
+                "upstream": listener.destination(),
                 "upstream_tls": upstream_tls(listener),
             })
         })

@@ -2,7 +2,7 @@
 
 use crate::account::MailAddress;
 use crate::config::{Config, Listener, ListenerTls};
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 
 /// One line for the name, one for the password, and one for each listener that speaks one of `protocols` (empty: any).
 /// `password` is what to type, or a word for it where that is not to be shown.

@@ -73,7 +73,7 @@ async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<St
         purpose: Purpose {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(&login).into(),
-            scope: scope::of(&account, config).into(),
+            scope: scope::of(&account, scope::of_sign_in(config), config).into(),
         },
         source: TokenSource::new(endpoint, clock.clone(), &config.limits),
         clock: clock.clone(),

@@ -13,7 +13,7 @@ use crate::account::LoginName;
 use crate::clock::UnixTime;
 use crate::config::problem::Problems;
 use crate::config::{Config, load, value};
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 
 pub mod cert;
 pub mod check;
@@ -278,7 +278,7 @@ fn login(text: &str) -> Result<LoginName, String> {
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {
-    let protocols = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp].map(|protocol| (protocol.name(), protocol));
+    let protocols = Protocol::ALL.map(|protocol| (protocol.name(), protocol));
     value::choice(text, &protocols).map_err(|wrong| wrong.to_string())
 }
 

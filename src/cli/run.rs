@@ -51,7 +51,7 @@ pub fn run(settings: &Settings) -> u8 {
                     ListenerTls::StartTls(_) => "starttls",
                     ListenerTls::Implicit(_) => "implicit",
                 },
-                upstream = format!("{}:{}", listener.upstream.host, listener.upstream.port),
+                upstream = listener.destination(),
                 "listening"
             );
         }

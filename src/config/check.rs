@@ -9,7 +9,9 @@ use super::load::Surroundings;
 use super::problem::{Problem, Problems};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
-use super::{Config, DestinationTrust, Log, LogFormat, Trust, accounts, forward_proxy, limits, listeners, state};
+use super::{
+    Config, DestinationTrust, Log, LogFormat, Trust, accounts, admin, forward_proxy, limits, listeners, state,
+};
 
 const LEVELS: [(&str, tracing::Level); 5] = [
     ("error", tracing::Level::ERROR),
@@ -40,15 +42,16 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     let clouds = accounts.entries().iter().map(|account| account.application.cloud);
     limits::check_replicas(&root.section("limits"), &limits, clouds);
     let log = read_log(&root.section("log"));
+    let admin = admin::read(&root.section("admin"));
     root.unavailable(&["admin"]);
     root.finish();
     drop(root);
 
     let (mut problems, notes) = context.finish();
     problems.extend(early);
-    match (Problems::new(problems), trust, state, log) {
-        (None, Some(trust), Some(state), Some(log)) => {
-            Ok(Config { listeners, accounts, unproved, forward_proxy, trust, state, limits, log, notes })
+    match (Problems::new(problems), trust, state, log, admin) {
+        (None, Some(trust), Some(state), Some(log), Some(admin)) => {
+            Ok(Config { listeners, accounts, unproved, forward_proxy, trust, state, limits, log, admin, notes })
         }
         (Some(problems), ..) => Err(problems),
         // Nothing is left out without a problem; should it happen, starting without it would be worse than not starting.

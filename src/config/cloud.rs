@@ -1,7 +1,7 @@
 //! Microsoft's clouds: the token service, the mail hosts and the resources of each, which only work together. Pure.
 
-use super::Cloud;
-use crate::proto::Protocol;
+use super::{Cloud, HttpService};
+use crate::proto::MailProtocol;
 
 /// Exchange Online's application id, which stands for its resource in every cloud.
 pub const EXCHANGE_ID: &str = "00000002-0000-0ff1-ce00-000000000000";
@@ -23,8 +23,10 @@ pub struct Preset {
     pub application_scope: &'static str,
     /// The resources that mean Exchange Online.
     pub exchange: &'static [&'static str],
-    /// The resource that means Microsoft Graph.
+    /// The resource that means Microsoft Graph; it is reached at the same name.
     pub graph: &'static str,
+    /// Where Exchange Web Services are.
+    ews: &'static str,
 }
 
 const WORLDWIDE: Preset = Preset {
@@ -43,6 +45,7 @@ const WORLDWIDE: Preset = Preset {
     application_scope: "https://outlook.office365.com/.default",
     exchange: &["https://outlook.office.com", "https://outlook.office365.com"],
     graph: "https://graph.microsoft.com",
+    ews: "outlook.office365.com",
 };
 
 const US_GOV_GCC_HIGH: Preset = Preset {
@@ -55,6 +58,7 @@ const US_GOV_GCC_HIGH: Preset = Preset {
     application_scope: "https://outlook.office365.us/.default",
     exchange: &["https://outlook.office365.us"],
     graph: "https://graph.microsoft.us",
+    ews: "outlook.office365.us",
 };
 
 const US_GOV_DOD: Preset = Preset {
@@ -63,6 +67,7 @@ const US_GOV_DOD: Preset = Preset {
     smtp: "outlook-dod.office365.us",
     mail_domains: &["office365.us", "apps.mil"],
     graph: "https://dod-graph.microsoft.us",
+    ews: "webmail.apps.mil",
     ..US_GOV_GCC_HIGH
 };
 
@@ -76,6 +81,7 @@ const CHINA: Preset = Preset {
     application_scope: "https://partner.outlook.cn",
     exchange: &["https://partner.outlook.cn"],
     graph: "https://microsoftgraph.chinacloudapi.cn",
+    ews: "partner.outlook.cn",
 };
 
 impl Cloud {
@@ -92,11 +98,12 @@ impl Cloud {
         }
     }
 
-    /// Those whose mail host this is; none for a host that is not Microsoft's.
-    pub(super) fn of_mail_host(host: &str) -> Vec<Self> {
+    /// Those whose mail host or Graph this is; none for a host that is not Microsoft's.
+    pub(super) fn of_host(host: &str) -> Vec<Self> {
         let under =
             |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        Self::ALL.into_iter().filter(|cloud| cloud.preset().mail_domains.iter().any(under)).collect()
+        let has = |preset: &Preset| preset.mail_domains.iter().any(under) || preset.origin(HttpService::Graph) == host;
+        Self::ALL.into_iter().filter(|cloud| has(cloud.preset())).collect()
     }
 
     /// Those whose token service this host is; none for a host that is not Microsoft's.
@@ -107,11 +114,19 @@ impl Cloud {
 
 impl Preset {
     /// Where a protocol's logins go, unless the configuration says otherwise: host and port.
-    pub fn upstream(&self, protocol: Protocol) -> (&'static str, u16) {
+    pub fn upstream(&self, protocol: MailProtocol) -> (&'static str, u16) {
         match protocol {
-            Protocol::Imap => (self.imap_and_pop3, 993),
-            Protocol::Pop3 => (self.imap_and_pop3, 995),
-            Protocol::Smtp => (self.smtp, 587),
+            MailProtocol::Imap => (self.imap_and_pop3, 993),
+            MailProtocol::Pop3 => (self.imap_and_pop3, 995),
+            MailProtocol::Smtp => (self.smtp, 587),
+        }
+    }
+
+    /// Where the HTTP services are: host name; the port is 443.
+    pub fn origin(&self, service: HttpService) -> &'static str {
+        match service {
+            HttpService::Ews => self.ews,
+            HttpService::Graph => self.graph.trim_start_matches("https://"),
         }
     }
 
@@ -127,7 +142,7 @@ mod tests {
 
     #[test]
     fn what_belongs_together_fits_together() {
-        use Protocol::{Imap, Pop3, Smtp};
+        use MailProtocol::{Imap, Pop3, Smtp};
         for (cloud, authority, imap, smtp, user, application) in [
             (
                 Cloud::Worldwide,
@@ -167,7 +182,7 @@ mod tests {
             assert_eq!([Imap, Pop3, Smtp].map(|p| preset.upstream(p)), [(imap, 993), (imap, 995), (smtp, 587)]);
             assert_eq!((preset.user_scope, preset.application_scope), (user, application));
             for host in [imap, smtp] {
-                assert!(Cloud::of_mail_host(host).contains(&cloud), "{host}");
+                assert!(Cloud::of_host(host).contains(&cloud), "{host}");
             }
             for scope in [user, application] {
                 assert!(preset.is_exchange(scope.trim_end_matches("/.default")), "{scope}");
@@ -191,7 +206,7 @@ mod tests {
             ("outlook.cn", &[]),
             ("127.0.0.1", &[]),
         ] {
-            assert_eq!(Cloud::of_mail_host(host), clouds, "{host}");
+            assert_eq!(Cloud::of_host(host), clouds, "{host}");
         }
     }
 }

@@ -97,6 +97,8 @@ fn read_keys(section: &Section<'_>) -> Limits {
     count(section, "imap_sessions_per_mailbox", &mut l.imap_sessions_per_mailbox, 1..=1_000_000);
     count(section, "pop3_sessions_per_mailbox", &mut l.pop3_sessions_per_mailbox, 1..=1_000_000);
     count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
+    count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox, 1..=1_000_000);
+    count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox, 1..=1_000_000);
     time(section, "mailbox_wait", &mut l.mailbox_wait, Duration::ZERO..=300 * SECOND);
     time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
 

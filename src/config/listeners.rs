@@ -7,18 +7,45 @@ use ipnet::IpNet;
 
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{Account, Accounts, Cloud, Identity, Listener, ListenerTls, Upstream, UpstreamTls};
-use crate::proto::Protocol;
+use super::{
+    Account, Accounts, Cloud, Deliver, Http, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
+    TrustedSender, Upstream, UpstreamTls,
+};
+use crate::account::LoginName;
+use crate::proto::MailProtocol;
+use crate::protocol::Protocol;
 use crate::tls::identity;
 
 /// Longest listener name: it stands in every log line.
 const NAME_OCTETS: usize = 64;
 
-/// Words of the key `protocol`.
-const PROTOCOLS: [(&str, Protocol); 3] = [("imap", Protocol::Imap), ("pop3", Protocol::Pop3), ("smtp", Protocol::Smtp)];
+/// Port of the HTTP services.
+const HTTPS: u16 = 443;
 
-/// Further words of the key that later versions serve.
-const LATER_PROTOCOLS: [&str; 2] = ["ews", "graph"];
+/// A server that a listener leads to, and where it was written.
+struct Destination<'a> {
+    host: String,
+    port: u16,
+    name: String,
+    /// A server of an account's cloud, for a hint.
+    example: fn(Cloud) -> &'static str,
+    node: Option<Node<'a>>,
+    section: Section<'a>,
+}
+
+impl Destination<'_> {
+    /// Clouds that it belongs to; none when it is not Microsoft's.
+    fn clouds(&self) -> Vec<Cloud> {
+        Cloud::of_host(&self.name)
+    }
+
+    fn problem(&self, reason: String, hint: impl Into<String>) {
+        match &self.node {
+            Some(node) => node.problem(reason, hint),
+            None => self.section.problem(reason, hint),
+        }
+    }
+}
 
 #[derive(Clone, Copy)]
 enum TlsMode {
@@ -31,7 +58,7 @@ enum TlsMode {
 pub(super) fn read(section: &Section<'_>, cloud: Cloud, accounts: &Accounts) -> Vec<Listener> {
     let mut listeners = Vec::new();
     let mut binds: Vec<(SocketAddr, Node<'_>)> = Vec::new();
-    let mut upstreams: Vec<(Upstream, Option<Node<'_>>, Section<'_>)> = Vec::new();
+    let mut destinations: Vec<Destination<'_>> = Vec::new();
     let entries = section.entries();
     if section.is_empty() {
         let hint = "add one, such as `listeners: {smtp: {bind: \"127.0.0.1:1587\"}}`";
@@ -45,14 +72,14 @@ pub(super) fn read(section: &Section<'_>, cloud: Cloud, accounts: &Accounts) -> 
                 "use up to 64 ASCII letters, digits, `-` and `_`",
             );
         }
-        if let Some(listener) = read_one(name, &node.section(), cloud, &mut binds, &mut upstreams) {
+        if let Some(listener) = read_one(name, &node.section(), cloud, &mut binds, &mut destinations) {
             listeners.push(listener);
         }
     }
     report_conflicts(&binds);
-    for (upstream, node, section) in &upstreams {
-        report_loop(upstream, node.as_ref(), section, &binds);
-        report_other_cloud(upstream, node.as_ref(), section, accounts);
+    for destination in &destinations {
+        report_loop(destination, &binds);
+        report_other_cloud(destination, accounts);
     }
     listeners
 }
@@ -62,7 +89,7 @@ fn read_one<'a>(
     section: &Section<'a>,
     cloud: Cloud,
     binds: &mut Vec<(SocketAddr, Node<'a>)>,
-    upstreams: &mut Vec<(Upstream, Option<Node<'a>>, Section<'a>)>,
+    destinations: &mut Vec<Destination<'a>>,
 ) -> Option<Listener> {
     let protocol = read_protocol(name, section);
     let bind = read_bind(section, binds);
@@ -77,9 +104,11 @@ fn read_one<'a>(
         Some(networks) => networks,
         None => default_allow_from(section, bind.as_deref()),
     };
-    let bare_lf = section.get("bare_lf").map_or(Some(false), |node| node.read(value::truth));
-    let upstream = protocol.and_then(|protocol| read_upstream(section, protocol, cloud, upstreams));
-    read_later(section, protocol);
+    let proxy_protocol_from = networks("proxy_protocol_from").unwrap_or(Some(Vec::new()));
+    let switch = |key| section.get(key).map_or(Some(false), |node| node.read(value::truth));
+    let (bare_lf, legacy) = (switch("bare_lf"), switch("legacy"));
+    let serves = protocol.and_then(|protocol| read_serves(section, protocol, cloud, destinations));
+    report_unserved(section, serves.as_ref());
     section.finish();
 
     let (bind, tls) = (bind?, tls?);
@@ -92,24 +121,27 @@ fn read_one<'a>(
         tls,
         allow_from: allow_from?,
         allow_plaintext_from,
-        bare_lf: bare_lf?,
-        upstream: upstream?,
+        proxy_protocol_from: proxy_protocol_from?,
+        bare_lf: bare_lf? || legacy?,
+        legacy: legacy?,
+        serves: serves?,
     })
 }
 
 fn read_protocol(name: &str, section: &Section<'_>) -> Option<Protocol> {
-    let read = |text: &str| match LATER_PROTOCOLS.contains(&text) {
-        true => wrong(format!("the protocol `{text}` is not available in this version"), "remove this listener"),
-        false => value::choice(text, &PROTOCOLS),
-    };
+    let words = Protocol::ALL.map(|protocol| (protocol.name(), protocol));
     if let Some(node) = section.get("protocol") {
-        return node.read(read);
+        return node.read(|text| value::choice(text, &words));
     }
-    if !LATER_PROTOCOLS.contains(&name) && !PROTOCOLS.iter().any(|(word, _)| *word == name) {
-        section.missing("protocol", "", "write `protocol: imap`, `pop3` or `smtp`, or name the listener so");
-        return None;
+    let of_name = words.iter().find(|(word, _)| *word == name).map(|(_, protocol)| *protocol);
+    if of_name.is_none() {
+        section.missing(
+            "protocol",
+            "",
+            "write `protocol: imap`, `pop3`, `smtp`, `ews` or `graph`, or name the listener so",
+        );
     }
-    read(name).map_err(|wrong| section.problem(wrong.reason, wrong.hint)).ok()
+    of_name
 }
 
 fn read_bind<'a>(section: &Section<'a>, binds: &mut Vec<(SocketAddr, Node<'a>)>) -> Option<Vec<SocketAddr>> {
@@ -229,11 +261,121 @@ fn check_plaintext(section: &Section<'_>, bind: &[SocketAddr], tls: &ListenerTls
     }
 }
 
-fn read_upstream<'a>(
+fn read_serves<'a>(
     section: &Section<'a>,
     protocol: Protocol,
     cloud: Cloud,
-    upstreams: &mut Vec<(Upstream, Option<Node<'a>>, Section<'a>)>,
+    destinations: &mut Vec<Destination<'a>>,
+) -> Option<Serves> {
+    let http = |service, destinations: &mut Vec<Destination<'a>>| {
+        let origin = read_origin(section, "upstream", service, cloud, destinations)?;
+        Some(Serves::Http(Http { service, origin }))
+    };
+    match protocol {
+        Protocol::Imap => read_upstream(section, MailProtocol::Imap, cloud, destinations).map(Serves::Relay),
+        Protocol::Pop3 if section.get("upstream").is_some_and(|node| node.as_text() == Some("graph")) => {
+            read_origin(section, "graph", HttpService::Graph, cloud, destinations).map(Serves::Maildrop)
+        }
+        Protocol::Pop3 => read_upstream(section, MailProtocol::Pop3, cloud, destinations).map(Serves::Relay),
+        Protocol::Smtp => read_smtp(section, cloud, destinations),
+        Protocol::Ews => http(HttpService::Ews, destinations),
+        Protocol::Graph => http(HttpService::Graph, destinations),
+    }
+}
+
+fn read_smtp<'a>(section: &Section<'a>, cloud: Cloud, destinations: &mut Vec<Destination<'a>>) -> Option<Serves> {
+    let words = [("smtp", Deliver::Smtp), ("graph", Deliver::Graph), ("auto", Deliver::Auto)];
+    let deliver =
+        section.get("deliver").map_or(Some(Deliver::Smtp), |node| node.read(|text| value::choice(text, &words)));
+    let trusted_senders = match section.get("trusted_senders") {
+        Some(node) => read_trusted_senders(&node),
+        None => Some(Vec::new()),
+    };
+    let deliver = deliver?;
+    let smtp = match deliver {
+        Deliver::Graph => None,
+        Deliver::Smtp | Deliver::Auto => Some(read_upstream(section, MailProtocol::Smtp, cloud, destinations)?),
+    };
+    if deliver == Deliver::Smtp && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
+        return smtp.map(Serves::Relay);
+    }
+    let graph = match deliver {
+        Deliver::Smtp => {
+            let name = cloud.preset().origin(HttpService::Graph).to_owned();
+            Origin { host: name.clone(), port: HTTPS, name }
+        }
+        Deliver::Graph | Deliver::Auto => read_origin(section, "graph", HttpService::Graph, cloud, destinations)?,
+    };
+    Some(Serves::Submission(Submission { deliver, smtp, graph, trusted_senders: trusted_senders? }))
+}
+
+fn read_trusted_senders(node: &Node<'_>) -> Option<Vec<TrustedSender>> {
+    let read = |item: Node<'_>| {
+        let section = item.section();
+        let from = match section.get("from") {
+            Some(node) => node.read(value::network),
+            None => {
+                section.missing("from", "", "name the device's address or network, such as `from: 192.168.7.21`");
+                None
+            }
+        };
+        let login = match section.get("login") {
+            Some(node) => node.read(|text| {
+                LoginName::parse(text)
+                    .or_else(|error| wrong(error.to_string(), "name the account that the device sends as"))
+            }),
+            None => {
+                section.missing("login", "", "name the account that the device sends as");
+                None
+            }
+        };
+        section.finish();
+        Some(TrustedSender { from: from?, login: login? })
+    };
+    let items: Vec<_> = node.list()?.into_iter().map(read).collect();
+    items.into_iter().collect()
+}
+
+fn read_origin<'a>(
+    section: &Section<'a>,
+    key: &'static str,
+    service: HttpService,
+    cloud: Cloud,
+    destinations: &mut Vec<Destination<'a>>,
+) -> Option<Origin> {
+    let node = section.get(key);
+    let (host, port) = match &node {
+        Some(node) => node.read(value::host_and_port)?,
+        None => (cloud.preset().origin(service).to_owned(), HTTPS),
+    };
+    let name = section.get("upstream_name").map(|node| node.read(value::host_name));
+    let origin = Origin { name: name.unwrap_or_else(|| Some(host.clone()))?, host, port };
+    let example = match service {
+        HttpService::Ews => |cloud: Cloud| cloud.preset().origin(HttpService::Ews),
+        HttpService::Graph => |cloud: Cloud| cloud.preset().origin(HttpService::Graph),
+    };
+    let Origin { host, port, name } = origin.clone();
+    let destination = Destination { host, port, name, example, node, section: section.clone() };
+    note_foreign(&destination);
+    destinations.push(destination);
+    Some(origin)
+}
+
+fn note_foreign(destination: &Destination<'_>) {
+    if destination.clouds().is_empty() {
+        let Destination { host, port, section, .. } = destination;
+        section.context().note(format!(
+            "upstream `{host}:{port}` of {} is not one of Microsoft's servers; it will receive access tokens",
+            section.path()
+        ));
+    }
+}
+
+fn read_upstream<'a>(
+    section: &Section<'a>,
+    protocol: MailProtocol,
+    cloud: Cloud,
+    destinations: &mut Vec<Destination<'a>>,
 ) -> Option<Upstream> {
     let node = section.get("upstream");
     let address = match &node {
@@ -250,22 +392,13 @@ fn read_upstream<'a>(
             "none" => wrong("towards the upstream TLS cannot be switched off", "write `implicit` or `starttls`"),
             _ => value::choice(text, &words),
         }),
-        None if protocol == Protocol::Smtp => Some(UpstreamTls::StartTls),
+        None if protocol == MailProtocol::Smtp => Some(UpstreamTls::StartTls),
         None => Some(UpstreamTls::Implicit),
     };
     let name = section.get("upstream_name").map(|node| node.read(value::host_name));
     let (host, port) = address?;
     let upstream = Upstream { protocol, name: name.unwrap_or_else(|| Some(host.clone()))?, host, port, tls: tls? };
 
-    let context = section.context();
-    if Cloud::of_mail_host(&upstream.name).is_empty() {
-        context.note(format!(
-            "upstream `{}:{}` of {} is not one of Microsoft's servers; it will receive access tokens",
-            upstream.host,
-            upstream.port,
-            section.path()
-        ));
-    }
     let expected = match upstream.port {
         993 | 995 | 465 => Some(UpstreamTls::Implicit),
         143 | 110 | 587 | 25 => Some(UpstreamTls::StartTls),
@@ -280,18 +413,28 @@ fn read_upstream<'a>(
             None => section.problem(reason, hint),
         }
     }
-    upstreams.push((upstream.clone(), node, section.clone()));
+    let example = match protocol {
+        MailProtocol::Imap => |cloud: Cloud| cloud.preset().upstream(MailProtocol::Imap).0,
+        MailProtocol::Pop3 => |cloud: Cloud| cloud.preset().upstream(MailProtocol::Pop3).0,
+        MailProtocol::Smtp => |cloud: Cloud| cloud.preset().upstream(MailProtocol::Smtp).0,
+    };
+    let (host, name) = (upstream.host.clone(), upstream.name.clone());
+    let destination = Destination { host, port: upstream.port, name, example, node, section: section.clone() };
+    note_foreign(&destination);
+    destinations.push(destination);
     Some(upstream)
 }
 
-/// Keys of the contract that come with later versions.
-fn read_later(section: &Section<'_>, protocol: Option<Protocol>) {
-    section.unavailable(&["proxy_protocol_from", "trusted_senders"]);
-    let Some(node) = section.get("deliver") else { return };
-    if node.as_text() == Some("smtp") && protocol.is_none_or(|protocol| protocol == Protocol::Smtp) {
-        return;
-    }
-    node.problem("`deliver` other than `smtp` is not available in this version", "remove it");
+/// What is understood, but not served yet.
+fn report_unserved(section: &Section<'_>, serves: Option<&Serves>) {
+    section.unavailable(&["proxy_protocol_from", "legacy"]);
+    let what = match serves {
+        Some(Serves::Submission(_)) => "`deliver` other than `smtp`, and `trusted_senders`,",
+        Some(Serves::Maildrop(_)) => "`upstream: graph`",
+        Some(Serves::Http(_)) => "the protocols `ews` and `graph`",
+        Some(Serves::Relay(_)) | None => return,
+    };
+    section.problem(format!("{what} cannot be served in this version"), "remove that");
 }
 
 fn report_conflicts(binds: &[(SocketAddr, Node<'_>)]) {
@@ -312,37 +455,36 @@ fn report_conflicts(binds: &[(SocketAddr, Node<'_>)]) {
     }
 }
 
-fn report_loop(upstream: &Upstream, node: Option<&Node<'_>>, section: &Section<'_>, binds: &[(SocketAddr, Node<'_>)]) {
-    let local = |bind: &SocketAddr| match upstream.host.parse::<std::net::IpAddr>() {
+fn report_loop(destination: &Destination<'_>, binds: &[(SocketAddr, Node<'_>)]) {
+    let host = destination.host.as_str();
+    let local = |bind: &SocketAddr| match host.parse::<std::net::IpAddr>() {
         Ok(host) => host == bind.ip() || (bind.ip().is_unspecified() && host.is_loopback()) || host.is_unspecified(),
-        Err(_) => upstream.host == "localhost" && (bind.ip().is_loopback() || bind.ip().is_unspecified()),
+        Err(_) => host == "localhost" && (bind.ip().is_loopback() || bind.ip().is_unspecified()),
     };
-    if let Some((bind, _)) = binds.iter().find(|(bind, _)| bind.port() == upstream.port && local(bind)) {
-        let reason = format!("this upstream is Gatepost itself, which listens on `{bind}`");
-        let hint = "name the mail server of Microsoft, or remove `upstream`";
-        match node {
-            Some(node) => node.problem(reason, hint),
-            None => section.problem(reason, hint),
-        }
+    if let Some((bind, _)) = binds.iter().find(|(bind, _)| bind.port() == destination.port && local(bind)) {
+        destination.problem(
+            format!("this upstream is Gatepost itself, which listens on `{bind}`"),
+            "name the server of Microsoft, or remove `upstream`",
+        );
     }
 }
 
 /// Every account may log in at every listener, and a token of one cloud must not go to a host of another.
-fn report_other_cloud(upstream: &Upstream, node: Option<&Node<'_>>, section: &Section<'_>, accounts: &Accounts) {
-    let clouds = Cloud::of_mail_host(&upstream.name);
+fn report_other_cloud(destination: &Destination<'_>, accounts: &Accounts) {
+    let clouds = destination.clouds();
     let fits = |account: &Account| clouds.is_empty() || clouds.contains(&account.application.cloud);
     let Some(account) = accounts.entries().iter().find(|account| !fits(account)) else { return };
-    let cloud = account.application.cloud.preset();
-    let reason = format!(
-        "tokens of the account `{}` are for the cloud `{}`, to which `{}` does not belong",
-        account.pattern, cloud.name, upstream.name
+    let cloud = account.application.cloud;
+    destination.problem(
+        format!(
+            "tokens of the account `{}` are for the cloud `{}`, to which `{}` does not belong",
+            account.pattern,
+            cloud.preset().name,
+            destination.name
+        ),
+        format!(
+            "name an upstream of that cloud, such as `{}`, or correct `cloud`; accounts of two clouds need a Gatepost each",
+            (destination.example)(cloud)
+        ),
     );
-    let hint = format!(
-        "name an upstream of that cloud, such as `{}`, or correct `cloud`; accounts of two clouds need a Gatepost each",
-        cloud.upstream(upstream.protocol).0
-    );
-    match node {
-        Some(node) => node.problem(reason, hint),
-        None => section.problem(reason, hint),
-    }
 }

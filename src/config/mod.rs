@@ -14,10 +14,12 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::account::{LoginName, MailAddress};
-use crate::proto::Protocol;
+use crate::proto::MailProtocol;
+use crate::protocol::Protocol;
 use crate::secret::{RedisPassword, StateKeyText};
 
 mod accounts;
+mod admin;
 mod check;
 pub mod cloud;
 mod credential;
@@ -71,6 +73,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where log lines go.
     pub log: Log,
+    /// The page and endpoints for whoever runs Gatepost.
+    pub admin: Admin,
     /// Things that work but that the operator should know, one sentence each (another authority, a readable secret, …).
     pub notes: Vec<String>,
 }
@@ -90,10 +94,148 @@ pub struct Listener {
     pub allow_from: Vec<IpNet>,
     /// From where a login without TLS is accepted, besides loopback.
     pub allow_plaintext_from: Vec<IpNet>,
+    /// From these addresses each connection begins with a PROXY header (v1 or v2), which is believed.
+    pub proxy_protocol_from: Vec<IpNet>,
     /// A bare LF ends a line too.
     pub bare_lf: bool,
-    /// Where logins go.
-    pub upstream: Upstream,
+    /// Old devices are borne with: what they get wrong is understood where that harms nobody.
+    pub legacy: bool,
+    /// What becomes of those who log in.
+    pub serves: Serves,
+}
+
+impl Listener {
+    /// The mail server to which its logins go, or its messages may go.
+    pub fn mail_server(&self) -> Option<&Upstream> {
+        match &self.serves {
+            Serves::Relay(upstream) => Some(upstream),
+            Serves::Submission(submission) => submission.smtp.as_ref(),
+            Serves::Maildrop(_) | Serves::Http(_) => None,
+        }
+    }
+
+    /// What Gatepost asks for a token for, on behalf of who logs in here. The first one is what a login needs at once.
+    pub fn resources(&self) -> &'static [Resource] {
+        match &self.serves {
+            Serves::Relay(_) => &[Resource::Exchange],
+            Serves::Maildrop(_) => &[Resource::Graph],
+            Serves::Submission(Submission { deliver, .. }) => match deliver {
+                Deliver::Smtp => &[Resource::Exchange],
+                Deliver::Graph => &[Resource::Graph],
+                Deliver::Auto => &[Resource::Exchange, Resource::Graph],
+            },
+            Serves::Http(Http { service, .. }) => match service {
+                HttpService::Ews => &[Resource::Exchange],
+                HttpService::Graph => &[Resource::Graph],
+            },
+        }
+    }
+
+    /// Where it leads to, for people: host and port.
+    pub fn destination(&self) -> String {
+        match &self.serves {
+            Serves::Relay(upstream) => authority(&upstream.host, upstream.port),
+            Serves::Submission(Submission { smtp: Some(smtp), .. }) => authority(&smtp.host, smtp.port),
+            Serves::Submission(Submission { graph: origin, .. })
+            | Serves::Maildrop(origin)
+            | Serves::Http(Http { origin, .. }) => origin.to_string(),
+        }
+    }
+}
+
+/// What becomes of those who log in at a listener.
+#[derive(Clone, Debug)]
+pub enum Serves {
+    /// After the login bytes are relayed to a mail server.
+    Relay(Upstream),
+    /// SMTP: Gatepost takes each message itself and hands it on (`deliver: graph`, `deliver: auto`, `trusted_senders`).
+    Submission(Submission),
+    /// POP3: the mailbox is read through Microsoft Graph (`upstream: graph`).
+    Maildrop(Origin),
+    /// EWS or Microsoft Graph over HTTP Basic.
+    Http(Http),
+}
+
+/// How messages leave, and who may send them without a login.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Which way.
+    pub deliver: Deliver,
+    /// The mail server; `None` with [`Deliver::Graph`].
+    pub smtp: Option<Upstream>,
+    /// Microsoft Graph; unused with [`Deliver::Smtp`].
+    pub graph: Origin,
+    /// Devices that cannot log in.
+    pub trusted_senders: Vec<TrustedSender>,
+}
+
+/// Which way a submitted message takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    /// SMTP AUTH with XOAUTH2.
+    Smtp,
+    /// Microsoft Graph's `sendMail`.
+    Graph,
+    /// SMTP; Graph where SMTP AUTH is switched off or cannot be reached.
+    Auto,
+}
+
+/// Addresses that may send as an account without a login.
+#[derive(Clone, Debug)]
+pub struct TrustedSender {
+    /// Where they are.
+    pub from: IpNet,
+    /// The account; its grant needs no password of a user.
+    pub login: LoginName,
+}
+
+/// EWS or Microsoft Graph behind a listener.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Which.
+    pub service: HttpService,
+    /// The one server to which requests go.
+    pub origin: Origin,
+}
+
+/// Services over HTTP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpService {
+    /// Exchange Web Services.
+    Ews,
+    /// Microsoft Graph.
+    Graph,
+}
+
+/// An HTTPS server of Microsoft.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Host name or address to connect to; the forward proxy resolves it, if there is one.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The name that its certificate must carry, and that requests name as their host.
+    pub name: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&authority(&self.host, self.port))
+    }
+}
+
+/// Host and port; an IPv6 address stands in brackets.
+fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// Exchange Online: IMAP, POP3, SMTP AUTH and EWS.
+    Exchange,
+    /// Microsoft Graph.
+    Graph,
 }
 
 /// TLS towards the client.
@@ -120,7 +262,7 @@ pub struct Identity {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
     /// What is spoken.
-    pub protocol: Protocol,
+    pub protocol: MailProtocol,
     /// Host name or address to connect to; the forward proxy resolves it, if there is one.
     pub host: String,
     /// TCP port.
@@ -455,6 +597,10 @@ pub struct Limits {
     pub pop3_sessions_per_mailbox: usize,
     /// The same, SMTP.
     pub smtp_sessions_per_mailbox: usize,
+    /// EWS requests of one mailbox at once.
+    pub ews_requests_per_mailbox: usize,
+    /// Graph requests of one mailbox at once.
+    pub graph_requests_per_mailbox: usize,
     /// How long a login waits for another session of its mailbox to end.
     pub mailbox_wait: Duration,
     /// How often the upstream's capability list is learned anew.
@@ -528,6 +674,8 @@ impl Default for Limits {
             imap_sessions_per_mailbox: 16,
             pop3_sessions_per_mailbox: 16,
             smtp_sessions_per_mailbox: 3,
+            ews_requests_per_mailbox: 10,
+            graph_requests_per_mailbox: 4,
             mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),
@@ -553,6 +701,15 @@ impl Default for Limits {
             drain: seconds(300),
         }
     }
+}
+
+/// The page and endpoints for whoever runs Gatepost. The default has none.
+#[derive(Clone, Debug, Default)]
+pub struct Admin {
+    /// Where HTTP is served: loopback.
+    pub bind: Vec<SocketAddr>,
+    /// The Unix socket of `gatepost status` and `gatepost reload`.
+    pub socket: Option<PathBuf>,
 }
 
 /// How the log is written.

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use url::Url;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Tenant};
+use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Resource, Tenant};
 use crate::oauth::fake::{self, FakeEndpoint, Fields, Reply};
 use crate::store::MemoryStore;
 
@@ -69,7 +69,14 @@ impl Gate {
     async fn login(&self, source: Ipv4Addr, login: &str, password: &str) -> Result<Admission, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.to_owned()));
         let (source, protocol) = (source.into(), Protocol::Imap);
-        let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
+        let request = LoginRequest {
+            login: &login,
+            acting_as: None,
+            password: &password,
+            source,
+            protocol,
+            resource: Resource::Exchange,
+        };
         self.gate.admit(request, Duration::ZERO).await
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::account::MailAddress;
 use crate::clock::{Clock, Moment, UnixTime};
 use crate::login::password;
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 use crate::secret::Password;
 use crate::store::{DevicePassword, DevicePasswordId, LastUse, Store, StoreError, Verifier};
 

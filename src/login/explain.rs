@@ -59,6 +59,17 @@ pub(super) fn unknown_account() -> Failure {
     ))
 }
 
+/// Something was to be done for the account without a login, and only a login brings its token.
+pub(super) fn needs_password(login: &MailAddress) -> Failure {
+    failure(
+        Refusal::ContactAdmin,
+        Actor::Operator,
+        "needs-password",
+        format!("the token of `{login}` is had with its user's password only (`grant: password`), and nobody gave one"),
+        "give the account another grant, or let the device log in",
+    )
+}
+
 pub(super) fn wrong_local_password() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,

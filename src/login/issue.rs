@@ -5,7 +5,7 @@ use ipnet::IpNet;
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
 use crate::login::password::{self, HashingFailed, UnfitPassword};
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 use crate::secret::Password;
 use crate::store::{DevicePassword, DevicePasswordId, Store, StoreError, Verifier};
 

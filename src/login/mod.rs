@@ -15,7 +15,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
-use crate::config::{Account, Config, Grant};
+use crate::config::{Account, Config, Grant, Resource};
 use crate::failure::Failure;
 use crate::oauth::Token;
 use crate::oauth::cache::TokenCache;
@@ -25,7 +25,7 @@ use crate::oauth::flight::Flights;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::{Proof, ProofKey};
 use crate::oauth::source::TokenSource;
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 use crate::secret::Password;
 use crate::store::Store;
@@ -88,6 +88,8 @@ pub struct LoginRequest<'a> {
     pub source: IpAddr,
     /// What it speaks.
     pub protocol: Protocol,
+    /// What the token is for.
+    pub resource: Resource,
 }
 
 /// Where an admission's token comes from.
@@ -178,28 +180,61 @@ impl Gatekeeper {
         let (obtained, device) = match &account.grant {
             Grant::Password => {
                 let source = Source::of(request.source);
-                let login =
-                    UserLogin { account: &account, address: &address, password: request.password, source, want_life };
+                let login = UserLogin {
+                    account: &account,
+                    address: &address,
+                    password: request.password,
+                    source,
+                    resource: request.resource,
+                    want_life,
+                };
                 let obtained = self.user_token(login).await?;
                 check_identity(&account, &address, request)?;
                 (obtained, None)
             }
-            Grant::ClientCredentials => {
+            Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
                 let device = self.prove_here(&account, &address, request).await?;
                 check_identity(&account, &address, request)?;
-                (self.application_token(&account, &address, want_life).await?, device)
-            }
-            Grant::AuthorizationCode | Grant::DeviceCode => {
-                let device = self.prove_here(&account, &address, request).await?;
-                check_identity(&account, &address, request)?;
-                let whose = Whose { account: Arc::clone(&account), login: address.clone() };
-                (self.sign_in_token(whose, want_life).await?, device)
+                (self.token_without_password(&account, &address, request.resource, want_life).await?, device)
             }
         };
-        let Obtained { token, origin, key } = obtained;
-        let user = account.mailbox.clone().unwrap_or_else(|| address.clone());
-        let bearer = Bearer { user, token: Arc::clone(&token.access_token) };
-        Ok(Admission { account, login: address, bearer, origin, device, key, token })
+        Ok(admission(account, address, obtained, device))
+    }
+
+    /// Gets a token for an account whose client needs no password, because the configuration trusts its address
+    /// (`trusted_senders`) or because it has been proved before on the same connection.
+    ///
+    /// # Errors
+    /// A [`Failure`]; also for an account whose token only its user's password can bring.
+    ///
+    /// # Cancel safety
+    /// As [`Gatekeeper::admit`].
+    pub async fn admit_proved(
+        self: &Arc<Self>,
+        login: &LoginName,
+        resource: Resource,
+        want_life: Duration,
+    ) -> Result<Admission, Failure> {
+        let (account, address) = self.config.accounts.find(login).ok_or_else(explain::unknown_account)?;
+        let obtained = self.token_without_password(&account, &address, resource, want_life).await?;
+        Ok(admission(account, address, obtained, None))
+    }
+
+    async fn token_without_password(
+        self: &Arc<Self>,
+        account: &Arc<Account>,
+        address: &MailAddress,
+        resource: Resource,
+        want_life: Duration,
+    ) -> Result<Obtained, Failure> {
+        match account.grant {
+            Grant::Password => Err(explain::needs_password(address)),
+            Grant::ClientCredentials => self.application_token(account, address, resource, want_life).await,
+            Grant::AuthorizationCode | Grant::DeviceCode => {
+                let whose = Whose { account: Arc::clone(account), login: address.clone(), resource };
+                self.sign_in_token(whose, want_life).await
+            }
+        }
     }
 
     /// Lets a client's own token pass as it is, when its user belongs to a configured account. The upstream decides about
@@ -269,6 +304,18 @@ impl std::fmt::Debug for Gatekeeper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gatekeeper").finish_non_exhaustive()
     }
+}
+
+fn admission(
+    account: Arc<Account>,
+    login: MailAddress,
+    obtained: Obtained,
+    device: Option<Arc<KnownPassword>>,
+) -> Admission {
+    let Obtained { token, origin, key } = obtained;
+    let user = account.mailbox.clone().unwrap_or_else(|| login.clone());
+    let bearer = Bearer { user, token: Arc::clone(&token.access_token) };
+    Admission { account, login, bearer, origin, device, key, token }
 }
 
 async fn upkeep(gatekeeper: Weak<Gatekeeper>) {

@@ -2,33 +2,78 @@
 
 use std::borrow::Cow;
 
-use crate::config::{Account, Config};
+use crate::config::cloud::Preset;
+use crate::config::{Account, Cloud, Config, Deliver, Http, HttpService, Resource, Serves};
 use crate::oauth::grant::default_scope;
-use crate::proto::Protocol;
+use crate::proto::MailProtocol;
 
-/// The scope (v1.0: resource) of an account's tokens.
+/// The scope (v1.0: resource) of an account's tokens for `resource`.
 ///
-/// A person who signs in is asked for the protocols that the configuration has listeners for, and for nothing else. The
-/// grants without a person take all that was consented to (`.default`): there is nobody who could be asked for less.
-pub(crate) fn of<'a>(account: &'a Account, config: &Config) -> Cow<'a, str> {
-    if let Some(scope) = &account.scope {
+/// A configured scope counts for the resource that it names. A person who signs in is asked for what the configuration has
+/// listeners for, and for nothing else. The grants without a person take all that was consented to (`.default`): there is
+/// nobody who could be asked for less.
+pub(crate) fn of<'a>(account: &'a Account, resource: Resource, config: &Config) -> Cow<'a, str> {
+    let preset = account.application.cloud.preset();
+    if let Some(scope) = &account.scope
+        && resource_of(scope, preset) == resource
+    {
         return Cow::Borrowed(scope);
     }
-    let everything = default_scope(account.application.cloud, account.grant.is_of_user());
-    match everything.strip_suffix(".default") {
-        Some(resource) if account.grant.is_sign_in() => Cow::Owned(permissions(resource, config)),
+    let everything: Cow<'static, str> = match resource {
+        Resource::Exchange => default_scope(account.application.cloud, account.grant.is_of_user()).into(),
         // The v1.0 endpoint knows resources only.
-        _ => Cow::Borrowed(everything),
+        Resource::Graph if account.application.cloud == Cloud::China => preset.graph.into(),
+        Resource::Graph => format!("{}/.default", preset.graph).into(),
+    };
+    match everything.strip_suffix(".default") {
+        Some(prefix) if account.grant.is_sign_in() => Cow::Owned(permissions(prefix, resource, config)),
+        _ => everything,
     }
 }
 
-fn permissions(resource: &str, config: &Config) -> String {
-    let serves = |protocol: Protocol| config.listeners.iter().any(|listener| listener.protocol == protocol);
-    let permissions = [
-        (Protocol::Imap, "IMAP.AccessAsUser.All"),
-        (Protocol::Pop3, "POP.AccessAsUser.All"),
-        (Protocol::Smtp, "SMTP.Send"),
-    ];
-    let needed = permissions.into_iter().filter(|(protocol, _)| serves(*protocol));
-    needed.map(|(_, permission)| format!("{resource}{permission}")).collect::<Vec<_>>().join(" ")
+/// The resource that a sign-in is for. Its refresh token gives tokens for the other one too, where that was consented to.
+pub(crate) fn of_sign_in(config: &Config) -> Resource {
+    let needs = |resource| config.listeners.iter().any(|listener| listener.resources().contains(&resource));
+    if needs(Resource::Graph) && !needs(Resource::Exchange) { Resource::Graph } else { Resource::Exchange }
+}
+
+fn resource_of(scope: &str, preset: &Preset) -> Resource {
+    let is_graph = |scope: &str| scope == preset.graph || scope.starts_with(&format!("{}/", preset.graph));
+    if scope.split(' ').any(is_graph) { Resource::Graph } else { Resource::Exchange }
+}
+
+fn permissions(prefix: &str, resource: Resource, config: &Config) -> String {
+    let mut needed = Vec::new();
+    let mut need = |permissions: &[&'static str]| {
+        for permission in permissions {
+            if !needed.contains(permission) {
+                needed.push(permission);
+            }
+        }
+    };
+    for listener in &config.listeners {
+        match (&listener.serves, resource) {
+            (Serves::Relay(upstream), Resource::Exchange) => match upstream.protocol {
+                MailProtocol::Imap => need(&["IMAP.AccessAsUser.All"]),
+                MailProtocol::Pop3 => need(&["POP.AccessAsUser.All"]),
+                MailProtocol::Smtp => need(&["SMTP.Send"]),
+            },
+            (Serves::Submission(submission), Resource::Exchange) if submission.deliver != Deliver::Graph => {
+                need(&["SMTP.Send"]);
+            }
+            (Serves::Submission(submission), Resource::Graph) if submission.deliver != Deliver::Smtp => {
+                need(&["Mail.Send"]);
+            }
+            (Serves::Maildrop(_), Resource::Graph) => need(&["Mail.ReadWrite"]),
+            (Serves::Http(Http { service: HttpService::Ews, .. }), Resource::Exchange) => {
+                need(&["EWS.AccessAsUser.All"]);
+            }
+            // What its clients do is not known; reading and sending mail is what they are for.
+            (Serves::Http(Http { service: HttpService::Graph, .. }), Resource::Graph) => {
+                need(&["Mail.ReadWrite", "Mail.Send", "User.Read"]);
+            }
+            _ => {}
+        }
+    }
+    needed.iter().map(|permission| format!("{prefix}{permission}")).collect::<Vec<_>>().join(" ")
 }

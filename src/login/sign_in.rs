@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::account::MailAddress;
 use crate::clock::Moment;
-use crate::config::{Account, LoginPattern};
+use crate::config::{Account, Config, LoginPattern, Resource};
 use crate::failure::Failure;
 use crate::login::sharing::Turn;
 use crate::login::tokens::{self, Errand, Obtained, Outcome, Setback};
@@ -47,6 +47,8 @@ const ANY: Need = Need { margin: Duration::ZERO, want_life: Duration::ZERO };
 /// How often a record that others keep changing is read anew.
 const TRIES: usize = 3;
 
+/// AADSTS65001: somebody has to consent to what is asked for.
+const CONSENT_NEEDED: u32 = 65001;
 /// Most sign-ins remembered.
 const ENTRIES: usize = 100_000;
 
@@ -55,11 +57,17 @@ const ENTRIES: usize = 100_000;
 pub(super) struct Whose {
     pub(super) account: Arc<Account>,
     pub(super) login: MailAddress,
+    /// What the token is for: one refresh token gives one for each resource.
+    pub(super) resource: Resource,
 }
 
 impl Whose {
     fn key(&self) -> SignInKey {
         key(&self.account, &self.login)
+    }
+
+    fn scope(&self, config: &Config) -> Arc<str> {
+        scope::of(&self.account, self.resource, config).into()
     }
 
     fn tenant(&self) -> &str {
@@ -94,26 +102,27 @@ struct Known {
     standing: Option<(Version, Moment, Arc<Setback>)>,
 }
 
-/// The sign-ins that this process has used.
+/// The sign-ins that this process has used, each for every resource that it was used for.
 #[derive(Debug, Default)]
-pub(super) struct SignIns(DashMap<SignInKey, Known>);
+pub(super) struct SignIns(DashMap<(SignInKey, Resource), Known>);
 
 impl SignIns {
-    fn standing(&self, key: &SignInKey, version: Version, now: Moment) -> Option<Arc<Setback>> {
-        let known = self.0.get(key)?;
+    fn standing(&self, key: &SignInKey, resource: Resource, version: Version, now: Moment) -> Option<Arc<Setback>> {
+        let known = self.0.get(&(key.clone(), resource))?;
         let (of, until, setback) = known.standing.as_ref()?;
         (*of == version && now < *until).then(|| Arc::clone(setback))
     }
 
     fn put(&self, key: &SignInKey, known: Known) {
-        if self.0.len() >= ENTRIES && !self.0.contains_key(key) {
+        let key = (key.clone(), known.whose.resource);
+        if self.0.len() >= ENTRIES && !self.0.contains_key(&key) {
             // Whoever comes back is known again.
             self.0.clear();
         }
-        self.0.insert(key.clone(), known);
+        self.0.insert(key, known);
     }
 
-    fn all(&self) -> Vec<(SignInKey, Known)> {
+    fn all(&self) -> Vec<((SignInKey, Resource), Known)> {
         self.0.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
 }
@@ -165,7 +174,7 @@ impl Gatekeeper {
         whose: Whose,
         want_life: Duration,
     ) -> Result<Obtained, Failure> {
-        let scope: Arc<str> = scope::of(&whose.account, &self.config).into();
+        let scope = whose.scope(&self.config);
         let need = Need { margin: whose.account.token_expiry_margin, want_life };
         let key = whose.token_key(&scope);
         let found = self.cache.look(&key, None, need, self.clock.now());
@@ -244,7 +253,7 @@ impl Gatekeeper {
         if let Some(refused) = record.refused.filter(|refused| self.clock.unix_time().since(refused.at) < REFUSED) {
             return Err(Setback::passing(explain::sign_in_refused_before(&key.login, refused)));
         }
-        if let Some(setback) = self.sign_ins.standing(key, version, self.clock.now()) {
+        if let Some(setback) = self.sign_ins.standing(key, whose.resource, version, self.clock.now()) {
             return Err(setback);
         }
         Ok(Current { whose, key, token_key, record, version })
@@ -294,6 +303,8 @@ impl Gatekeeper {
         let setback = Setback::passing(explain::refresh(&error, login));
         if let FetchError::Refused(refused) = &error
             && explain::ends_sign_in(refused)
+            // Who has not consented to one resource may well use the other.
+            && (current.whose.resource == scope::of_sign_in(&self.config) || refused.code != Some(CONSENT_NEEDED))
         {
             let mark = SignInRefused { at: self.clock.unix_time(), code: refused.code };
             let marked = SignIn { refused: Some(mark), ..copied(&current.record) };
@@ -348,7 +359,7 @@ impl Gatekeeper {
     pub(super) fn renew_sign_ins(self: &Arc<Self>) {
         for (_, known) in self.sign_ins.all() {
             if let Some(token) = self.cache.due_at(&known.token_key, self.clock.now()) {
-                let scope: Arc<str> = scope::of(&known.whose.account, &self.config).into();
+                let scope = known.whose.scope(&self.config);
                 self.fly_for_sign_in(known.whose, scope, Some(token));
             }
         }
@@ -362,11 +373,11 @@ impl Gatekeeper {
             return;
         }
         for (key, known) in self.sign_ins.all() {
-            let Ok(stored) = self.store.sign_in(&key).await else { return };
+            let Ok(stored) = self.store.sign_in(&key.0).await else { return };
             if stored.is_none_or(|(record, _)| person(&record) != known.person) {
                 self.sign_ins.0.remove(&key);
                 self.cache.forget(&known.token_key);
-                tracing::info!(login = key.login.as_str(), "the sign-in is gone, or is another person's");
+                tracing::info!(login = key.0.login.as_str(), "the sign-in is gone, or is another person's");
             }
         }
     }
@@ -391,7 +402,7 @@ impl Gatekeeper {
             else {
                 continue;
             };
-            let whose = Whose { account, login };
+            let whose = Whose { account, login, resource: scope::of_sign_in(&self.config) };
             let key = whose.key();
             let failure = match stored.remove(&key) {
                 None => explain::nobody_signed_in(&whose.login),
@@ -399,7 +410,7 @@ impl Gatekeeper {
                 Some(record) => {
                     told.remove(&key);
                     if self.clock.unix_time().since(record.rotated_at.max(record.signed_in_at)) >= UNUSED {
-                        let scope = scope::of(&whose.account, &self.config).into();
+                        let scope = whose.scope(&self.config);
                         // The flight goes on without us.
                         drop(self.fly_for_sign_in(whose, scope, None));
                     }

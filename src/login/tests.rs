@@ -3,7 +3,7 @@ use std::sync::LazyLock;
 use url::Url;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern};
+use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Resource};
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::proto::Refusal;
 use crate::store::faulty::FaultyStore;
@@ -93,8 +93,14 @@ impl World {
         password: &str,
     ) -> Result<Admission, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.into()));
-        let request =
-            LoginRequest { login: &login, acting_as: None, password: &password, source: source.into(), protocol };
+        let request = LoginRequest {
+            login: &login,
+            acting_as: None,
+            password: &password,
+            source: source.into(),
+            protocol,
+            resource: Resource::Exchange,
+        };
         self.gate.admit(request, Duration::ZERO).await
     }
 
@@ -271,7 +277,14 @@ async fn the_wanted_life_renews_early() {
     world.clock.advance(Duration::from_secs(31 * 60));
     let (login, password) = (LoginName::parse("alice@contoso.example").unwrap(), Password::new("right".into()));
     let (source, protocol) = (VICTIM.into(), Protocol::Imap);
-    let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
+    let request = LoginRequest {
+        login: &login,
+        acting_as: None,
+        password: &password,
+        source,
+        protocol,
+        resource: Resource::Exchange,
+    };
     assert_eq!(world.gate.admit(request, minutes(30)).await.unwrap().origin, TokenOrigin::Fetched);
 }
 
@@ -425,8 +438,14 @@ async fn a_client_acts_as_itself_or_as_the_configured_mailbox() {
         let (login, acting_as) = (LoginName::parse(login).unwrap(), LoginName::parse(acting_as).unwrap());
         let password = Password::new(password.into());
         let (source, protocol) = (VICTIM.into(), Protocol::Imap);
-        let request =
-            LoginRequest { login: &login, acting_as: Some(&acting_as), password: &password, source, protocol };
+        let request = LoginRequest {
+            login: &login,
+            acting_as: Some(&acting_as),
+            password: &password,
+            source,
+            protocol,
+            resource: Resource::Exchange,
+        };
         match world.gate.admit(request, Duration::ZERO).await {
             Ok(_) => assert!(allowed, "{login} as {acting_as}"),
             Err(failure) => {

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 
 use crate::account::MailAddress;
 use crate::clock::Moment;
-use crate::config::Account;
+use crate::config::{Account, Resource};
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
 use crate::login::sharing::Turn;
@@ -89,6 +89,7 @@ pub(super) struct UserLogin<'a> {
     pub(super) address: &'a MailAddress,
     pub(super) password: &'a Password,
     pub(super) source: Source,
+    pub(super) resource: Resource,
     pub(super) want_life: Duration,
 }
 
@@ -104,7 +105,7 @@ impl Gatekeeper {
     /// The token that `login` may use, if its password is right.
     pub(super) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
         let application = &login.account.application;
-        let scope = &*scope::of(login.account, &self.config);
+        let scope = &*scope::of(login.account, login.resource, &self.config);
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
         let tenant = application.tenant.of(login.address);
         let key = TokenKey::of_user(application, tenant, scope, login.address);
@@ -147,12 +148,13 @@ impl Gatekeeper {
         self: &Arc<Self>,
         account: &Account,
         address: &MailAddress,
+        resource: Resource,
         want_life: Duration,
     ) -> Result<Obtained, Failure> {
         let ask = Ask {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(address).into(),
-            scope: scope::of(account, &self.config).into(),
+            scope: scope::of(account, resource, &self.config).into(),
             grant: GrantRequest::ClientCredentials,
         };
         let need = Need { margin: account.token_expiry_margin, want_life };
@@ -417,7 +419,7 @@ mod tests {
         let user = Ask {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(&address).into(),
-            scope: scope::of(&account, &world.gate.config).into(),
+            scope: scope::of(&account, Resource::Exchange, &world.gate.config).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
         let application = Ask { grant: GrantRequest::ClientCredentials, ..user.clone() };

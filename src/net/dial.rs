@@ -305,6 +305,7 @@ mod tests {
             trust: trust.clone(),
             limits: crate::config::Limits::default(),
             log: crate::config::Log { format: crate::config::LogFormat::Text, level: tracing::Level::INFO },
+            admin: crate::config::Admin::default(),
             unproved: Vec::new(),
             state: crate::config::State::Memory,
             notes: Vec::new(),

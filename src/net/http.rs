@@ -7,9 +7,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http_body_util::Full;
 use hyper::Uri;
-use hyper::body::Bytes;
+use hyper::body::Body;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::client::legacy::connect::{Connected, Connection};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -19,6 +18,8 @@ use tokio::time::timeout_at;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
+
+use crate::config::Origin;
 
 use super::dial::{DialError, Dialer, timed_out};
 use super::socket::Socket;
@@ -31,16 +32,20 @@ const IDLE_CONNECTIONS: usize = 4;
 const HEAD_OCTETS: usize = 64 * 1_024;
 
 /// A client with a pool. It follows no redirect.
-pub type Client = hyper_util::client::legacy::Client<Connector, Full<Bytes>>;
+pub type Client<B> = hyper_util::client::legacy::Client<Connector, B>;
 
-/// A client for `https` whose connections must stand within `most`. Whoever answers is verified as `tls` says.
-pub fn client(dialer: Arc<Dialer>, tls: ClientConfig, most: Duration) -> Client {
+/// A client whose connections are opened by `connector`.
+pub fn client<B>(connector: Connector) -> Client<B>
+where
+    B: Body + Send,
+    B::Data: Send,
+{
     hyper_util::client::legacy::Client::builder(TokioExecutor::new())
         .pool_timer(TokioTimer::new())
         .pool_idle_timeout(IDLE)
         .pool_max_idle_per_host(IDLE_CONNECTIONS)
         .http1_max_buf_size(HEAD_OCTETS)
-        .build(Connector { dialer, tls: Arc::new(tls), most })
+        .build(connector)
 }
 
 /// Opens connections for a [`Client`].
@@ -49,6 +54,8 @@ pub struct Connector {
     dialer: Arc<Dialer>,
     tls: Arc<ClientConfig>,
     most: Duration,
+    /// Where to connect, when it is not the host of the address.
+    to: Option<(Arc<str>, u16)>,
 }
 
 /// Why there is no connection for a request; to be found among the sources of the client's error.
@@ -69,11 +76,25 @@ pub enum ConnectorError {
 }
 
 impl Connector {
+    /// For `https` to any server; a connection must stand within `most`. Whoever answers is verified as `tls` says.
+    pub fn new(dialer: Arc<Dialer>, tls: Arc<ClientConfig>, most: Duration) -> Self {
+        Self { dialer, tls, most, to: None }
+    }
+
+    /// For one server only, whose certificate must carry the host name of the address ([`Origin::name`]).
+    pub fn to_origin(dialer: Arc<Dialer>, tls: Arc<ClientConfig>, most: Duration, origin: &Origin) -> Self {
+        Self { dialer, tls, most, to: Some((origin.host.as_str().into(), origin.port)) }
+    }
+
     async fn connect(self, uri: Uri) -> Result<HttpsStream, ConnectorError> {
         let host = uri.host().filter(|_| uri.scheme_str() == Some("https")).ok_or(ConnectorError::Address)?;
         let host = host.trim_matches(['[', ']']);
         let name = ServerName::try_from(host.to_owned()).map_err(|_| ConnectorError::Address)?;
-        let dialed = self.dialer.dial(host, uri.port_u16().unwrap_or(443), self.most).await?;
+        let (to, port) = match &self.to {
+            Some((to, port)) => (&**to, *port),
+            None => (host, uri.port_u16().unwrap_or(443)),
+        };
+        let dialed = self.dialer.dial(to, port, self.most).await?;
         if !dialed.early.is_empty() {
             return Err(ConnectorError::EarlyBytes);
         }

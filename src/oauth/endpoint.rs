@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 use crate::failure::chain;
 use crate::net::connect::ConnectErrorKind;
 use crate::net::dial::{DialError, Dialer};
-use crate::net::http::{self, Client, ConnectorError};
+use crate::net::http::{self, Client, Connector, ConnectorError};
 use crate::net::socks::SocksErrorKind;
 use crate::oauth::grant::TokenRequest;
 use crate::oauth::response::ANSWER_OCTETS;
@@ -83,7 +83,7 @@ pub struct HttpEndpoint {
     dialer: Arc<Dialer>,
     trust: Arc<UpstreamTrust>,
     request: Duration,
-    client: OnceCell<Client>,
+    client: OnceCell<Client<Full<Bytes>>>,
 }
 
 impl HttpEndpoint {
@@ -93,11 +93,11 @@ impl HttpEndpoint {
         Self { dialer, trust, request, client: OnceCell::new() }
     }
 
-    async fn client(&self) -> Result<&Client, TransportError> {
+    async fn client(&self) -> Result<&Client<Full<Bytes>>, TransportError> {
         self.client
             .get_or_try_init(|| async {
                 let tls = self.trust.client_config().await.map_err(|error| setup(&error))?;
-                Ok(http::client(Arc::clone(&self.dialer), tls, self.request / 2))
+                Ok(http::client(Connector::new(Arc::clone(&self.dialer), Arc::new(tls), self.request / 2)))
             })
             .await
     }

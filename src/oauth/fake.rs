@@ -24,6 +24,7 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
         state: State::Memory,
         limits,
         log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
+        admin: crate::config::Admin::default(),
         notes: Vec::new(),
     }
 }

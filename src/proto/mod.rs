@@ -25,7 +25,7 @@ pub mod smtp;
 
 /// The mail protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
+pub enum MailProtocol {
     /// RFC 3501, RFC 9051.
     Imap,
     /// RFC 1939.
@@ -34,7 +34,7 @@ pub enum Protocol {
     Smtp,
 }
 
-impl Protocol {
+impl MailProtocol {
     /// Lower-case name, as in the configuration and the log.
     pub fn name(self) -> &'static str {
         match self {
@@ -342,28 +342,28 @@ pub trait UpstreamSide: Send {
 }
 
 /// What Exchange Online is known to announce, until an upstream's own list has been learned.
-pub fn exchange_online(protocol: Protocol) -> Capabilities {
+pub fn exchange_online(protocol: MailProtocol) -> Capabilities {
     match protocol {
-        Protocol::Imap => imap::capabilities::exchange_online(),
-        Protocol::Pop3 => pop3::capabilities::exchange_online(),
-        Protocol::Smtp => smtp::capabilities::exchange_online(),
+        MailProtocol::Imap => imap::capabilities::exchange_online(),
+        MailProtocol::Pop3 => pop3::capabilities::exchange_online(),
+        MailProtocol::Smtp => smtp::capabilities::exchange_online(),
     }
 }
 
 /// The machine that plays the server towards a mail client.
-pub fn client_side(protocol: Protocol, settings: ClientSettings) -> Box<dyn ClientSide> {
+pub fn client_side(protocol: MailProtocol, settings: ClientSettings) -> Box<dyn ClientSide> {
     match protocol {
-        Protocol::Imap => Box::new(imap::client_side::Imap::new(settings)),
-        Protocol::Pop3 => Box::new(pop3::client_side::Pop3::new(settings)),
-        Protocol::Smtp => Box::new(smtp::client_side::Smtp::new(settings)),
+        MailProtocol::Imap => Box::new(imap::client_side::Imap::new(settings)),
+        MailProtocol::Pop3 => Box::new(pop3::client_side::Pop3::new(settings)),
+        MailProtocol::Smtp => Box::new(smtp::client_side::Smtp::new(settings)),
     }
 }
 
 /// The machine that plays the client towards an upstream.
-pub fn upstream_side(protocol: Protocol, settings: UpstreamSettings) -> Box<dyn UpstreamSide> {
+pub fn upstream_side(protocol: MailProtocol, settings: UpstreamSettings) -> Box<dyn UpstreamSide> {
     match protocol {
-        Protocol::Imap => Box::new(imap::upstream_side::Imap::new(settings)),
-        Protocol::Pop3 => Box::new(pop3::upstream_side::Pop3::new(settings)),
-        Protocol::Smtp => Box::new(smtp::upstream_side::Smtp::new(settings)),
+        MailProtocol::Imap => Box::new(imap::upstream_side::Imap::new(settings)),
+        MailProtocol::Pop3 => Box::new(pop3::upstream_side::Pop3::new(settings)),
+        MailProtocol::Smtp => Box::new(smtp::upstream_side::Smtp::new(settings)),
     }
 }

@@ -9,7 +9,8 @@ use crate::config::Upstream;
 use crate::failure::{Actor, Failure, chain};
 use crate::net::connect::{ConnectError, ConnectErrorKind};
 use crate::net::dial::DialError;
-use crate::proto::{Protocol, Refusal, UpstreamFailure, UpstreamFailureKind};
+use crate::proto::{MailProtocol, Refusal, UpstreamFailure, UpstreamFailureKind};
+use crate::protocol::Protocol;
 use crate::tls::UntrustedIssuer;
 
 impl OpenError {
@@ -74,15 +75,27 @@ impl Occupied {
                 "let fewer programs read this mailbox at once, or raise `limits.pop3_sessions_per_mailbox` if Microsoft \
                  takes more"
             }
+            Protocol::Ews => {
+                "let fewer programs use this mailbox at once, or raise `limits.ews_requests_per_mailbox` if Microsoft \
+                 takes more"
+            }
+            Protocol::Graph => {
+                "let fewer programs use this mailbox at once; Microsoft takes no more than four requests at a time"
+            }
         };
-        let sessions = if *places == 1 { "session" } else { "sessions" };
+        let what = match (protocol, *places) {
+            (Protocol::Ews | Protocol::Graph, 1) => "request",
+            (Protocol::Ews | Protocol::Graph, _) => "requests",
+            (_, 1) => "session",
+            _ => "sessions",
+        };
         Failure {
             refusal: Refusal::Limit,
             ..failure(
                 Actor::Client,
                 "mailbox-occupied",
                 format!(
-                    "the mailbox has {places} {} {sessions} already, as many as Gatepost lets it have, and no place came \
+                    "the mailbox has {places} {} {what} already, as many as Gatepost lets it have, and no place came \
                      free within {waited:?}",
                     protocol.name().to_uppercase()
                 ),
@@ -235,11 +248,13 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             "protocol-disabled",
             format!("says that {} is switched off or barred by policy", name(protocol)),
             match protocol {
-                Protocol::Smtp => "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this \
+                MailProtocol::Smtp => {
+                    "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this \
                                    mailbox, and check security defaults and Conditional Access"
-                    .to_owned(),
-                Protocol::Imap => "enable it with `Set-CASMailbox -ImapEnabled $true` for this mailbox".to_owned(),
-                Protocol::Pop3 => "enable it with `Set-CASMailbox -PopEnabled $true` for this mailbox".to_owned(),
+                        .to_owned()
+                }
+                MailProtocol::Imap => "enable it with `Set-CASMailbox -ImapEnabled $true` for this mailbox".to_owned(),
+                MailProtocol::Pop3 => "enable it with `Set-CASMailbox -PopEnabled $true` for this mailbox".to_owned(),
             },
         ),
         Kind::Unavailable => (
@@ -309,19 +324,19 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
     Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
-fn name(protocol: Protocol) -> &'static str {
+fn name(protocol: MailProtocol) -> &'static str {
     match protocol {
-        Protocol::Imap => "IMAP",
-        Protocol::Pop3 => "POP3",
-        Protocol::Smtp => "SMTP AUTH",
+        MailProtocol::Imap => "IMAP",
+        MailProtocol::Pop3 => "POP3",
+        MailProtocol::Smtp => "SMTP AUTH",
     }
 }
 
-fn permission(protocol: Protocol) -> &'static str {
+fn permission(protocol: MailProtocol) -> &'static str {
     match protocol {
-        Protocol::Imap => "`IMAP.AccessAsUser.All` (app-only: `IMAP.AccessAsApp`)",
-        Protocol::Pop3 => "`POP.AccessAsUser.All` (app-only: `POP.AccessAsApp`)",
-        Protocol::Smtp => "`SMTP.Send` (app-only: `SMTP.SendAsApp`)",
+        MailProtocol::Imap => "`IMAP.AccessAsUser.All` (app-only: `IMAP.AccessAsApp`)",
+        MailProtocol::Pop3 => "`POP.AccessAsUser.All` (app-only: `POP.AccessAsApp`)",
+        MailProtocol::Smtp => "`SMTP.Send` (app-only: `SMTP.SendAsApp`)",
     }
 }
 
@@ -330,7 +345,7 @@ mod tests {
     use super::*;
     use crate::config::UpstreamTls;
 
-    fn upstream(protocol: Protocol) -> Upstream {
+    fn upstream(protocol: MailProtocol) -> Upstream {
         Upstream {
             protocol,
             host: "outlook.office365.com".into(),
@@ -356,7 +371,7 @@ mod tests {
             (Kind::Protocol, Refusal::Unavailable),
             (Kind::Closed, Refusal::Unavailable),
         ] {
-            for protocol in [Protocol::Imap, Protocol::Pop3, Protocol::Smtp] {
+            for protocol in [MailProtocol::Imap, MailProtocol::Pop3, MailProtocol::Smtp] {
                 let error = OpenError::Upstream(UpstreamFailure { kind, detail: "535 5.7.3 no".into() });
                 let failure = error.failure(&upstream(protocol));
                 assert_eq!(failure.refusal, refusal, "{kind:?}");
@@ -387,12 +402,12 @@ mod tests {
     }
 
     fn tls_failure(error: rustls::Error) -> Failure {
-        OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(Protocol::Imap))
+        OpenError::Tls(io::Error::new(io::ErrorKind::InvalidData, error)).failure(&upstream(MailProtocol::Imap))
     }
 
     #[test]
     fn a_port_that_the_proxy_does_not_let_pass_is_named() {
-        let smtp = Upstream { host: "smtp.office365.com".into(), port: 587, ..upstream(Protocol::Smtp) };
+        let smtp = Upstream { host: "smtp.office365.com".into(), port: 587, ..upstream(MailProtocol::Smtp) };
         let refused = |status| {
             OpenError::Dial(DialError::Proxy(ConnectError {
                 destination: "smtp.office365.com:587".into(),
@@ -411,7 +426,7 @@ mod tests {
                 assert!(failure.remedy.contains(words), "{failure}");
             }
         }
-        let https = Upstream { port: 443, ..upstream(Protocol::Smtp) };
+        let https = Upstream { port: 443, ..upstream(MailProtocol::Smtp) };
         for (status, upstream) in [(302, &smtp), (407, &smtp), (429, &smtp), (504, &smtp), (403, &https)] {
             assert!(!refused(status).failure(upstream).remedy.contains("permit CONNECT"), "{status}");
         }

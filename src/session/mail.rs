@@ -9,48 +9,58 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::journal::Ending;
 use super::places::MailboxPlace;
-use super::upstream::OpenError;
-use super::{Service, Shared, Subject, session_id};
+use super::upstream::{OpenError, Target};
+use super::{Service, Shared, Subject, Whose, want_life};
 use crate::account::MailAddress;
 use crate::chance;
-use crate::config::ListenerTls;
+use crate::config::{ListenerTls, Resource};
 use crate::failure::{Actor, Failure};
-use crate::login::device::KnownPassword;
 use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
 use crate::net::census::Place;
 use crate::net::penalty::{Offence, Visit};
-use crate::net::relay::{RelayLimits, Report, relay};
+use crate::net::relay::{RelayLimits, relay};
 use crate::net::side::Side;
 use crate::net::stream::Stream;
 use crate::proto::{
-    Authenticated, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Protocol, Refusal, Rejection,
+    Authenticated, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, MailProtocol, Refusal, Rejection,
     UpstreamFailureKind, client_side,
 };
 use crate::sasl::Credentials;
 
 /// Serves one connection from accept to end.
-pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream, peer: SocketAddr, mut place: Place) {
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    service: Arc<Service>,
+    target: Arc<Target>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    mut place: Place,
+) {
     let started = Instant::now();
-    let subject = Subject { session: session_id(), listener: Arc::clone(&service.listener.name), peer };
+    let subject = Subject::new(&service, peer);
     // In a box of its own, so that the memory of the login is gone while the relay sits idle.
     let visit = shared.penalties.visit(peer.ip());
-    let login =
-        Box::pin(Login { shared: &shared, service: &service, subject: &subject, visit: &visit }.run(socket)).await;
+    let login = Box::pin(
+        Login { shared: &shared, service: &service, target: &target, subject: &subject, visit: &visit }.run(socket),
+    )
+    .await;
     drop(visit);
     let Some(ready) = login else { return };
     place.logged_in();
     let limits = RelayLimits {
-        idle: match service.listener.protocol {
-            Protocol::Imap => shared.limits.imap_idle,
-            Protocol::Pop3 => shared.limits.pop3_idle,
-            Protocol::Smtp => shared.limits.smtp_idle,
+        idle: match target.upstream.protocol {
+            MailProtocol::Imap => shared.limits.imap_idle,
+            MailProtocol::Pop3 => shared.limits.pop3_idle,
+            MailProtocol::Smtp => shared.limits.smtp_idle,
         },
         half_closed: shared.limits.half_closed,
         write_stall: shared.limits.write_stall,
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
-    drop((shared, service));
+    let journal = Arc::clone(&shared.journal);
+    drop(shared);
     let Ready { client, upstream, to_upstream, to_client, whose, of_mailbox } = ready;
     let mut relay = relay(client, upstream, to_upstream, to_client, limits);
     let ended = async {
@@ -64,23 +74,9 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
         ending = ended => relay.cut(ending.cause()),
     };
     drop(of_mailbox);
-    log_end(&subject, &whose, started.elapsed(), &report);
-}
-
-fn log_end(subject: &Subject, whose: &Whose, duration: Duration, report: &Report) {
-    tracing::info!(
-        session = &*subject.session,
-        listener = &*subject.listener,
-        peer = %subject.peer,
-        account = &*whose.account,
-        device = whose.device(),
-        outcome = "ended",
-        cause = report.end.cause(),
-        duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
-        bytes_sent = report.sent,
-        bytes_received = report.received,
-        "session ended"
-    );
+    let ending =
+        Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
+    journal.ended(&service, &subject, &whose, ending);
 }
 
 /// Both sides have logged in: what the relay needs.
@@ -91,19 +87,6 @@ struct Ready {
     to_client: Vec<u8>,
     whose: Whose,
     of_mailbox: MailboxPlace,
-}
-
-/// Who logged in, and with which device password, if it was one.
-struct Whose {
-    account: Box<str>,
-    device: Option<Arc<KnownPassword>>,
-}
-
-impl Whose {
-    /// The device password for a log line, which leaves it out when there is none.
-    fn device(&self) -> Option<tracing::field::DisplayValue<&KnownPassword>> {
-        self.device.as_deref().map(tracing::field::display)
-    }
 }
 
 /// A login that the upstream accepted.
@@ -119,6 +102,7 @@ struct Established {
 struct Login<'a> {
     shared: &'a Shared,
     service: &'a Service,
+    target: &'a Target,
     subject: &'a Subject,
     visit: &'a Visit,
 }
@@ -132,7 +116,7 @@ impl Login<'_> {
         if matches!(self.service.listener.tls, ListenerTls::Implicit(_)) {
             stream = self.accept_tls(stream).await.ok()?;
         }
-        let machine = client_side(self.service.listener.protocol, self.settings());
+        let machine = client_side(self.target.upstream.protocol, self.settings());
         self.drive(stream, machine).await.ok()
     }
 
@@ -140,7 +124,7 @@ impl Login<'_> {
         let listener = &self.service.listener;
         ClientSettings {
             limits: Arc::clone(&self.shared.limits.protocol),
-            announced: self.service.target.announced(),
+            announced: self.target.announced(),
             starttls: matches!(listener.tls, ListenerTls::StartTls(_)),
             implicit_tls: matches!(listener.tls, ListenerTls::Implicit(_)),
             plaintext_login: self.service.allows_plaintext(self.subject.peer.ip()),
@@ -249,16 +233,7 @@ impl Login<'_> {
         if let Some(output) = machine.poll_output() {
             self.write(&mut stream, &output).await?;
         }
-        tracing::info!(
-            session = &*self.subject.session,
-            listener = &*self.subject.listener,
-            peer = %self.subject.peer,
-            account = &*established.whose.account,
-            device = established.whose.device(),
-            outcome = "accepted",
-            token = established.token,
-            "login accepted"
-        );
+        self.shared.journal.accepted(self.service, self.subject, &established.whose, established.token);
         Ok(Ready {
             client: stream.into_side(),
             upstream: established.stream.into_side(),
@@ -309,7 +284,7 @@ impl Login<'_> {
     }
 
     async fn sign_in(&self, credentials: &Credentials) -> Result<Established, Failure> {
-        let target = &self.service.target;
+        let target = self.target;
         match credentials {
             Credentials::Token(bearer) => {
                 let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
@@ -333,6 +308,7 @@ impl Login<'_> {
                         password,
                         source: self.subject.peer.ip(),
                         protocol,
+                        resource: Resource::Exchange,
                     };
                     let want_life = want_life(protocol);
                     let admission = self.shared.gatekeeper.admit(request, want_life).await?;
@@ -445,25 +421,7 @@ impl Login<'_> {
             Some(Credentials::Token(bearer)) => bearer.user.as_str(),
             None => "",
         };
-        macro_rules! line {
-            ($level:ident) => {
-                tracing::$level!(
-                    session = &*self.subject.session,
-                    listener = &*self.subject.listener,
-                    peer = %self.subject.peer,
-                    account,
-                    outcome = "refused",
-                    cause = failure.cause,
-                    actor = failure.actor.name(),
-                    "login refused: {failure}"
-                )
-            };
-        }
-        match failure.refusal {
-            Refusal::InvalidCredentials | Refusal::NotAuthorized | Refusal::Limit => line!(info),
-            Refusal::Unavailable => line!(warn),
-            Refusal::ContactAdmin | Refusal::ServerBug => line!(error),
-        }
+        self.shared.journal.refused(self.service, self.subject, account, failure);
     }
 
     fn log_close(&self, reason: CloseReason) {
@@ -481,25 +439,8 @@ impl Login<'_> {
         self.log_over(cause, text);
     }
 
-    /// Most of these are probes and scanners: they are worth a line only when somebody looks for one.
     fn log_over(&self, cause: &'static str, text: &str) {
-        tracing::debug!(
-            session = &*self.subject.session,
-            listener = &*self.subject.listener,
-            peer = %self.subject.peer,
-            outcome = "closed",
-            cause,
-            "connection closed before a login: {text}"
-        );
-    }
-}
-
-/// How much life a token should have left at login. Exchange Online ends an IMAP session when its token expires, so IMAP
-/// gets one that still lasts a while; POP3 and SMTP sessions are short.
-fn want_life(protocol: Protocol) -> Duration {
-    match protocol {
-        Protocol::Imap => Duration::from_secs(30 * 60),
-        Protocol::Pop3 | Protocol::Smtp => Duration::from_secs(5 * 60),
+        self.shared.journal.closed(self.service, self.subject, cause, text);
     }
 }
 

@@ -1,26 +1,34 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
-//! [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other side; [`places`] bounds the
-//! sessions of a mailbox; [`announce`] learns what the upstreams can do. Every line about one connection carries its session id.
+//! [`enter`] is where each begins; [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other
+//! side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what
+//! happens. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance;
-use crate::config::{Limits, Listener};
+use crate::config::{Http, Limits, Listener, Submission};
+use crate::graph::GraphClient;
 use crate::login::Gatekeeper;
+use crate::login::device::KnownPassword;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
+use crate::protocol::Protocol;
+use journal::Journal;
 use places::Places;
 use upstream::{Opener, Target};
 
 pub mod announce;
+pub mod enter;
 mod explain;
+pub mod journal;
 pub mod mail;
 pub mod places;
 pub mod upstream;
@@ -41,6 +49,8 @@ pub struct Shared {
     pub places: Arc<Places>,
     /// Places for refusals that are held back.
     pub delays: Semaphore,
+    /// What is told of every decision.
+    pub journal: Arc<Journal>,
     /// Cancelled when the service stops taking logins.
     pub draining: CancellationToken,
     /// The name in SMTP greetings.
@@ -53,8 +63,32 @@ pub struct Service {
     pub listener: Listener,
     /// Certificate and key, unless the listener is plain.
     pub tls: Option<Arc<ServerConfig>>,
-    /// Where its logins go.
-    pub target: Arc<Target>,
+    /// What becomes of those who log in.
+    pub serving: Serving,
+    /// Connections in a row for which there was no place.
+    pub full: AtomicU64,
+}
+
+/// What [`crate::config::Serves`] says, ready for use.
+pub enum Serving {
+    /// Logins go to a mail server, then bytes are relayed.
+    Relay(Arc<Target>),
+    /// Gatepost takes messages itself.
+    Submission(SubmissionWays),
+    /// The mailbox is read through Microsoft Graph.
+    Maildrop(Arc<GraphClient>),
+    /// EWS or Microsoft Graph.
+    Http(Http),
+}
+
+/// How messages leave that Gatepost takes itself.
+pub struct SubmissionWays {
+    /// What was configured.
+    pub config: Submission,
+    /// The mail server, unless everything goes through Graph.
+    pub smtp: Option<Arc<Target>>,
+    /// Microsoft Graph.
+    pub graph: Arc<GraphClient>,
 }
 
 impl Service {
@@ -77,6 +111,34 @@ struct Subject {
     session: Arc<str>,
     listener: Arc<str>,
     peer: SocketAddr,
+}
+
+impl Subject {
+    fn new(service: &Service, peer: SocketAddr) -> Self {
+        Self { session: session_id(), listener: Arc::clone(&service.listener.name), peer }
+    }
+}
+
+/// Who logged in, and with which device password, if it was one.
+struct Whose {
+    account: Box<str>,
+    device: Option<Arc<KnownPassword>>,
+}
+
+impl Whose {
+    /// The device password for a log line, which leaves it out when there is none.
+    fn device(&self) -> Option<tracing::field::DisplayValue<&KnownPassword>> {
+        self.device.as_deref().map(tracing::field::display)
+    }
+}
+
+/// How much life a token should have left at login. Exchange Online ends an IMAP session when its token expires, so IMAP
+/// gets one that still lasts a while; the others are short.
+fn want_life(protocol: Protocol) -> Duration {
+    match protocol {
+        Protocol::Imap => Duration::from_secs(30 * 60),
+        Protocol::Pop3 | Protocol::Smtp | Protocol::Ews | Protocol::Graph => Duration::from_secs(5 * 60),
+    }
 }
 
 /// A short name for a session, for log lines and for what the client is told: eight characters without look-alikes,

@@ -1,4 +1,4 @@
-//! Places for the sessions of one mailbox: at most as many as Microsoft bears at once, and a further login waits for one
+//! Places for the sessions (EWS, Graph: requests) of one mailbox: at most as many as Microsoft bears at once, and a further login waits for one
 //! instead of being sent away (`432 4.3.2 Concurrent connections limit exceeded`; Microsoft, "Message storage and
 //! concurrent connection throttling for SMTP Authenticated Submission").
 
@@ -11,7 +11,7 @@ use tokio::time::timeout;
 
 use crate::account::MailAddress;
 use crate::config::Limits;
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 
 /// Grants the places of all mailboxes. A mailbox without a session costs nothing.
 pub struct Places {
@@ -24,6 +24,8 @@ struct PerMailbox {
     imap: usize,
     pop3: usize,
     smtp: usize,
+    ews: usize,
+    graph: usize,
 }
 
 /// Each protocol is counted for itself, as Microsoft does.
@@ -56,6 +58,8 @@ impl Places {
                 imap: limits.imap_sessions_per_mailbox,
                 pop3: limits.pop3_sessions_per_mailbox,
                 smtp: limits.smtp_sessions_per_mailbox,
+                ews: limits.ews_requests_per_mailbox,
+                graph: limits.graph_requests_per_mailbox,
             },
             wait: limits.mailbox_wait,
             mailboxes: Mutex::default(),
@@ -78,6 +82,8 @@ impl Places {
             Protocol::Imap => self.limits.imap,
             Protocol::Pop3 => self.limits.pop3,
             Protocol::Smtp => self.limits.smtp,
+            Protocol::Ews => self.limits.ews,
+            Protocol::Graph => self.limits.graph,
         };
         let key = (protocol, mailbox.clone());
         let semaphore =

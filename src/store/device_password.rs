@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 
 /// Names a device password in lists, in the log and for `revoke`: eight characters that mean nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

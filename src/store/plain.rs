@@ -10,10 +10,8 @@ use zeroize::Zeroizing;
 use super::{DevicePassword, DevicePasswordId, LastUse, SignIn, SignInKey, SignInRefused, Verifier};
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 use crate::secret::RefreshToken;
-
-const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
 
 /// The octets are not a record of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +141,7 @@ pub(super) fn of_device_password(password: &DevicePassword) -> Result<Zeroizing<
 pub(super) fn to_device_password(plain: &[u8]) -> Result<DevicePassword, NotARecord> {
     let record: DevicePasswordRecord = serde_json::from_slice(plain).map_err(|_| NotARecord)?;
     // A protocol that is not known makes the record unreadable: left out, it would open more than it should.
-    let protocol = |name: &String| PROTOCOLS.into_iter().find(|known| known.name() == name).ok_or(NotARecord);
+    let protocol = |name: &String| Protocol::ALL.into_iter().find(|known| known.name() == name).ok_or(NotARecord);
     Ok(DevicePassword {
         id: DevicePasswordId(record.id),
         login: MailAddress::parse(&record.login).map_err(|_| NotARecord)?,

@@ -24,8 +24,9 @@ mod unproved;
 fn one_listener_a_tenant_and_a_client_id_are_enough() {
     let config = config("");
     let listener = &config.listeners[0];
-    assert_eq!((listener.upstream.host.as_str(), listener.upstream.port), ("smtp.office365.com", 587));
-    assert_eq!(listener.upstream.tls, UpstreamTls::StartTls);
+    let upstream = listener.mail_server().unwrap();
+    assert_eq!((upstream.host.as_str(), upstream.port), ("smtp.office365.com", 587));
+    assert_eq!(upstream.tls, UpstreamTls::StartTls);
     assert_eq!(listener.tls, ListenerTls::None);
     assert_eq!(listener.allow_from.iter().map(ToString::to_string).collect::<Vec<_>>(), ["127.0.0.0/8", "::1/128"]);
     let (account, address) = config.accounts.find(&LoginName::parse("Alice@Contoso.com").unwrap()).unwrap();
@@ -41,7 +42,8 @@ fn the_cloud_decides_upstream_and_authority() {
         "{}listeners: {{smtp: {{bind: '127.0.0.1:25'}}, imap: {{bind: '127.0.0.1:143'}}}}\n",
         microsoft("cloud: china")
     ));
-    let hosts: Vec<&str> = config.listeners.iter().map(|listener| listener.upstream.host.as_str()).collect();
+    let hosts: Vec<&str> =
+        config.listeners.iter().map(|listener| listener.mail_server().unwrap().host.as_str()).collect();
     assert_eq!(hosts, ["smtp.partner.outlook.cn", "partner.outlook.cn"]);
     let application = &config.accounts.entries()[0].application;
     assert_eq!(application.cloud, Cloud::China);

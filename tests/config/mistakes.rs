@@ -8,12 +8,8 @@ fn every_mistake_of_a_listener_has_its_sentence() {
         ("bnid: 1", "listeners.imap.bnid: `bnid` is not a known key; did you mean `bind`?"),
         ("port: 1", "listeners.imap.port: `port` is not a known key; did you mean `bind`?"),
         (
-            "protocol: ews",
-            "listeners.imap.protocol: the protocol `ews` is not available in this version; remove this listener",
-        ),
-        (
             "protocol: imap4",
-            "listeners.imap.protocol: `imap4` is not one of `imap`, `pop3`, `smtp`; did you mean `imap`?",
+            "listeners.imap.protocol: `imap4` is not one of `imap`, `pop3`, `smtp`, `ews`, `graph`; did you mean `imap`?",
         ),
         (
             "tls: ssl",
@@ -71,14 +67,6 @@ fn every_mistake_of_a_listener_has_its_sentence() {
             "listeners.imap.proxy_protocol_from: `proxy_protocol_from` is not available in this version; remove it",
         ),
         (
-            "trusted_senders: []",
-            "listeners.imap.trusted_senders: `trusted_senders` is not available in this version; remove it",
-        ),
-        (
-            "deliver: graph",
-            "listeners.imap.deliver: `deliver` other than `smtp` is not available in this version; remove it",
-        ),
-        (
             "upstream:\n  host: a",
             "listeners.imap.upstream: one value is expected here, not keys with values; write one value behind the key",
         ),
@@ -119,11 +107,7 @@ fn every_mistake_between_listeners_has_its_sentence() {
         ),
         (
             "listeners: {mail: {bind: '127.0.0.1:25'}}",
-            "listeners.mail.protocol: `protocol` is missing; write `protocol: imap`, `pop3` or `smtp`, or name the listener so",
-        ),
-        (
-            "listeners: {graph: {bind: '127.0.0.1:25'}}",
-            "listeners.graph: the protocol `graph` is not available in this version; remove this listener",
+            "listeners.mail.protocol: `protocol` is missing; write `protocol: imap`, `pop3`, `smtp`, `ews` or `graph`, or name the listener so",
         ),
         (
             "listeners: {'a b': {bind: '127.0.0.1:25', protocol: smtp}}",
@@ -491,7 +475,7 @@ fn every_other_mistake_has_its_sentence() {
         ("admin: {bind: '127.0.0.1:9180'}", "admin: `admin` is not available in this version; remove it"),
         (
             "frobnicate: 1",
-            "frobnicate: `frobnicate` is not a known key; the keys here are accounts, forward_proxy, limits, listeners, \
+            "frobnicate: `frobnicate` is not a known key; the keys here are accounts, admin, forward_proxy, limits, listeners, \
              log, microsoft, state, trust",
         ),
         (

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use tokio::net::TcpStream;
 
 use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted, plain, service};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 /// How many connections the upstreams have seen and how often Entra was asked.
 fn outside(world: &World) -> (u64, u64) {
@@ -20,7 +20,7 @@ fn outside(world: &World) -> (u64, u64) {
 }
 
 /// All that is said to somebody who says this and nothing more.
-async fn answer(address: SocketAddr, protocol: Protocol, said: impl AsRef<[u8]>) -> String {
+async fn answer(address: SocketAddr, protocol: MailProtocol, said: impl AsRef<[u8]>) -> String {
     let mut client = Client::connect(address, protocol).await;
     let greeting = client.line().await.unwrap();
     client.send(said).await;
@@ -179,7 +179,7 @@ async fn with_tls(limits: &'static str) -> (World, String) {
     (Setup { listeners, limits, ..Setup::default() }.start().await, made.cert.pem())
 }
 
-fn starttls(protocol: Protocol) -> (&'static str, &'static str) {
+fn starttls(protocol: MailProtocol) -> (&'static str, &'static str) {
     match protocol {
         Imap => ("a STARTTLS", "a OK"),
         Pop3 => ("STLS", "+OK"),
@@ -313,7 +313,7 @@ async fn a_pause_between_commands_is_not_a_slow_command() {
 }
 
 /// A whole login as a client sends it without waiting for replies.
-fn recorded(protocol: Protocol) -> Vec<String> {
+fn recorded(protocol: MailProtocol) -> Vec<String> {
     let (user, password) = (ALICE.len(), ALICES.len());
     match protocol {
         Imap => vec![

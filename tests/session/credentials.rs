@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Attempts, FederatedToken, SandboxAccount, SandboxConfig};
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 use tokio::task::JoinSet;
@@ -183,7 +183,7 @@ async fn a_federated_token_that_is_missing_empty_or_stale_passes_as_soon_as_ther
     every_protocol_refuses(&world, Refusal::Unavailable, "federated-token-unusable").await;
     for content in ["", stale.as_str()] {
         files.write("token", content);
-        world.refuses(Protocol::Imap, ALICE, LOCAL, Refusal::Unavailable, "federated-token-unusable").await;
+        world.refuses(MailProtocol::Imap, ALICE, LOCAL, Refusal::Unavailable, "federated-token-unusable").await;
     }
     files.write("token", world.sandbox.federated_token(&FederatedToken::default()).unwrap());
     every_protocol_opens(&world).await;

@@ -7,13 +7,13 @@ use gatepost::account::MailAddress;
 use gatepost::app::{App, StartError};
 use gatepost::clock::{Clock, UnixTime};
 use gatepost::login::issue::{self, Order};
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use gatepost::store::{DevicePasswordId, Store};
 
 use crate::support::{PROTOCOLS, Setup, World, is_accepted, until};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 const SCANNER: &str = "scanner@contoso.example";
 const FAX: &str = "fax@contoso.example";
@@ -135,7 +135,7 @@ async fn an_expired_password_ends_like_a_revoked_one() {
 #[tokio::test]
 async fn a_password_for_one_protocol_or_network_is_worth_nothing_elsewhere() {
     let (world, _) = world().await;
-    let smtp_only = Order { protocols: vec![Smtp], ..order(SCANNER, "SMTP") };
+    let smtp_only = Order { protocols: vec![Smtp.into()], ..order(SCANNER, "SMTP") };
     let elsewhere = Order { from: vec!["192.168.7.0/24".parse().unwrap()], ..order(SCANNER, "elsewhere") };
     let here = Order { from: vec!["127.0.0.0/8".parse().unwrap()], ..order(SCANNER, "here") };
     let (_, smtp_only) = issue(&*world.store, smtp_only).await;

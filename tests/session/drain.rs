@@ -3,13 +3,13 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use gatepost::proto::Protocol;
+use gatepost::proto::MailProtocol;
 use gatepost::sandbox::EntraMode;
 use tokio::net::TcpStream;
 
 use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 async fn is_closed_to_newcomers(world: &World) {
     for protocol in PROTOCOLS {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 
 use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, told};
@@ -10,7 +10,7 @@ use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, told};
 /// Every protocol refuses as unavailable, for this cause, while Bob's session goes on.
 async fn unavailable(limits: &'static str, mode: EntraMode, causes: &[&str]) -> World {
     let world = Setup::limits(limits).start().await;
-    let mut neighbour = world.session(Protocol::Imap, BOB, BOBS).await;
+    let mut neighbour = world.session(MailProtocol::Imap, BOB, BOBS).await;
     world.sandbox.set_entra_mode(mode);
     for protocol in PROTOCOLS {
         let reply = world.reply(protocol, ALICE, ALICES).await;
@@ -22,7 +22,7 @@ async fn unavailable(limits: &'static str, mode: EntraMode, causes: &[&str]) -> 
     }
     neighbour.works().await;
     // Whoever was let in before is let in still.
-    world.session(Protocol::Imap, BOB, BOBS).await.works().await;
+    world.session(MailProtocol::Imap, BOB, BOBS).await.works().await;
     world
 }
 
@@ -56,7 +56,7 @@ async fn throttled_and_not_asked_again_before_it_said() {
     let world = unavailable("", EntraMode::Throttled { retry_after }, &["entra-throttles"]).await;
     assert_eq!(requests(&world), 2, "Bob's, and one that was throttled");
     world.sandbox.set_entra_mode(EntraMode::Normal);
-    world.refuses(Protocol::Smtp, ALICE, ALICES, Refusal::Unavailable, "entra-throttles").await;
+    world.refuses(MailProtocol::Smtp, ALICE, ALICES, Refusal::Unavailable, "entra-throttles").await;
     assert_eq!(requests(&world), 2);
 }
 
@@ -74,7 +74,7 @@ async fn something_else_answers() {
     {
         let world = unavailable("", mode.clone(), &["entra-answer-unclear", "entra-unavailable"]).await;
         world.sandbox.set_entra_mode(EntraMode::Normal);
-        let reply = world.reply(Protocol::Imap, ALICE, ALICES).await;
+        let reply = world.reply(MailProtocol::Imap, ALICE, ALICES).await;
         assert!(reply.starts_with("a OK"), "after {mode:?}: {reply}");
     }
 }
@@ -87,12 +87,12 @@ async fn a_wrong_password_is_asked_about_once() {
         world.refuses(protocol, ALICE, "guess", Refusal::InvalidCredentials, "wrong-password").await;
     }
     assert_eq!(world.sandbox.counters().token_requests_of("password", ALICE).refused, 1);
-    world.refuses(Protocol::Pop3, ALICE, "another", Refusal::InvalidCredentials, "wrong-password").await;
+    world.refuses(MailProtocol::Pop3, ALICE, "another", Refusal::InvalidCredentials, "wrong-password").await;
     assert_eq!(world.sandbox.counters().token_requests_of("password", ALICE).refused, 2);
     // The right one is not affected, nor by a wrong one that comes later.
-    world.session(Protocol::Imap, ALICE, ALICES).await;
-    world.refuses(Protocol::Imap, ALICE, "guess", Refusal::InvalidCredentials, "wrong-password").await;
-    world.session(Protocol::Smtp, ALICE, ALICES).await;
+    world.session(MailProtocol::Imap, ALICE, ALICES).await;
+    world.refuses(MailProtocol::Imap, ALICE, "guess", Refusal::InvalidCredentials, "wrong-password").await;
+    world.session(MailProtocol::Smtp, ALICE, ALICES).await;
     assert_eq!(world.sandbox.counters().token_requests_of("password", ALICE).succeeded, 1);
 }
 
@@ -121,12 +121,12 @@ async fn a_locked_account_still_opens_for_its_password_and_a_token_at_hand() {
     let accounts = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(BOB, BOBS)];
     let sandbox = SandboxConfig { accounts, lockout_threshold: 3, ..SandboxConfig::default() };
     let world = Setup { sandbox, ..Setup::default() }.start().await;
-    world.session(Protocol::Imap, ALICE, ALICES).await;
+    world.session(MailProtocol::Imap, ALICE, ALICES).await;
     for (user, known) in [(ALICE, true), (BOB, false)] {
         for guess in ["one", "two", "three"] {
-            world.refuses(Protocol::Imap, user, guess, Refusal::InvalidCredentials, "wrong-password").await;
+            world.refuses(MailProtocol::Imap, user, guess, Refusal::InvalidCredentials, "wrong-password").await;
         }
-        world.refuses(Protocol::Imap, user, "four", Refusal::Unavailable, "account-locked").await;
+        world.refuses(MailProtocol::Imap, user, "four", Refusal::Unavailable, "account-locked").await;
         let asked = requests(&world);
         for protocol in PROTOCOLS {
             // A lock is over after a while: permanent words would be wrong for the wrong and for the right password.
@@ -144,14 +144,14 @@ async fn a_locked_account_still_opens_for_its_password_and_a_token_at_hand() {
 #[tokio::test]
 async fn guesses_are_held_back_before_entra_would_lock() {
     let world = World::new().await;
-    world.session(Protocol::Imap, ALICE, ALICES).await;
-    let guess = async |user: &str, n: usize| world.reply(Protocol::Imap, user, &format!("guess{n}")).await;
+    world.session(MailProtocol::Imap, ALICE, ALICES).await;
+    let guess = async |user: &str, n: usize| world.reply(MailProtocol::Imap, user, &format!("guess{n}")).await;
     for (user, budget) in [(ALICE, 8), (BOB, 5)] {
         for n in 0..budget {
-            world.was_refused(Protocol::Imap, &guess(user, n).await, Refusal::InvalidCredentials, "wrong-password");
+            world.was_refused(MailProtocol::Imap, &guess(user, n).await, Refusal::InvalidCredentials, "wrong-password");
         }
         for n in budget..20 {
-            world.was_refused(Protocol::Imap, &guess(user, n).await, Refusal::Unavailable, "guess-budget-spent");
+            world.was_refused(MailProtocol::Imap, &guess(user, n).await, Refusal::Unavailable, "guess-budget-spent");
         }
         assert_eq!(world.sandbox.counters().token_requests_of("password", user).refused, budget as u64);
     }
@@ -182,7 +182,7 @@ async fn what_entra_says_about_a_user() {
         assert!(world.log.has(&format!("AADSTS{code}")), "the log names Entra's code");
         assert_eq!(requests(&world), 1, "AADSTS{code}: asking again would change nothing");
         assert_eq!(world.upstream_connections(), before);
-        world.session(Protocol::Imap, BOB, BOBS).await.works().await;
+        world.session(MailProtocol::Imap, BOB, BOBS).await.works().await;
     }
 }
 
@@ -209,6 +209,6 @@ async fn a_token_endpoint_with_a_bad_certificate_hears_no_password() {
     let world = setup.start().await;
     for fault in [CertificateFault::UntrustedAuthority, CertificateFault::WrongName, CertificateFault::Expired] {
         world.sandbox.set_upstream_mode(Service::Imap, UpstreamMode::BadCertificate(fault));
-        world.refuses(Protocol::Smtp, ALICE, ALICES, Refusal::Unavailable, "entra-certificate-refused").await;
+        world.refuses(MailProtocol::Smtp, ALICE, ALICES, Refusal::Unavailable, "entra-certificate-refused").await;
     }
 }

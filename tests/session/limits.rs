@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::EntraMode;
 
 use crate::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, is_accepted, service};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 const FEW: &str = "  connections: 3\n  pre_auth_connections: 2\n  pre_auth_connections_per_source: 2";
 

@@ -3,13 +3,13 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatepost::login::password;
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Attempts, SandboxAccount, SandboxConfig};
 use gatepost::secret::Password;
 
 use crate::support::{ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, plain, service, xoauth2};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 const SCANNER: &str = "scanner@contoso.example";
 const SCANNERS: &str = "nineteen-blue-printers";

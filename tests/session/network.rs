@@ -11,14 +11,14 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::dns::{Dns, NXDOMAIN, SERVFAIL, Says};
 use crate::support::{ALICE, ALICES, PROTOCOLS, Setup, World, is_accepted};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 /// Set inside the namespace: the directory with its `resolv.conf`.
 const STAGE: &str = "GATEPOST_TEST_STAGE";

@@ -4,12 +4,12 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatepost::proto::Protocol;
+use gatepost::proto::MailProtocol;
 use tokio::net::TcpSocket;
 
 use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 const GOOD: &str = "127.0.0.2";
 const BAD: &str = "127.0.0.3";
@@ -18,7 +18,7 @@ async fn penalising(limits: &'static str) -> World {
     Setup { penalise_loopback: true, ..Setup::limits(limits) }.start().await
 }
 
-async fn from(source: &str, world: &World, protocol: Protocol) -> Client {
+async fn from(source: &str, world: &World, protocol: MailProtocol) -> Client {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind(SocketAddr::new(source.parse().unwrap(), 0)).unwrap();
     let stream = socket.connect(world.address(protocol.name())).await.unwrap();
@@ -26,7 +26,7 @@ async fn from(source: &str, world: &World, protocol: Protocol) -> Client {
 }
 
 /// One login on a connection of its own.
-async fn reply(source: &str, world: &World, protocol: Protocol, user: &str, password: &str) -> String {
+async fn reply(source: &str, world: &World, protocol: MailProtocol, user: &str, password: &str) -> String {
     let mut client = from(source, world, protocol).await;
     client.greet().await;
     client.log_in(user, password).await

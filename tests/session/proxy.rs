@@ -4,13 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 /// A connection to the proxy whose request has been read.
 pub(crate) struct Request {

@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use gatepost::config::LogFormat;
 use gatepost::login::password;
-use gatepost::proto::Protocol;
+use gatepost::proto::MailProtocol;
 use gatepost::sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use gatepost::secret::Password;
 
@@ -16,7 +16,7 @@ use crate::proxy::proxy;
 use crate::support::{ALICE, BOB, PROTOCOLS, Setup, World, plain, service, xoauth2};
 use crate::upstream::echoing;
 
-use Protocol::Imap;
+use MailProtocol::Imap;
 
 /// Long enough not to be found by chance, and with characters that encodings change.
 const PASSWORD: &str = "Kx7/pass+word=of?alice&zq";

@@ -3,7 +3,7 @@
 use gatepost::account::MailAddress;
 use gatepost::clock::{Clock, UnixTime};
 use gatepost::login::issue::{self, Order};
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig};
 use gatepost::secret::RefreshToken;
 use gatepost::store::{SignIn, SignInKey, Store};
@@ -109,7 +109,7 @@ async fn whoever_must_sign_in_again_is_never_told_that_the_password_is_wrong() {
     assert!(world.log.has("`AADSTS700082`"));
     sign_in(&world, ANNA).await;
     world.sandbox.set_entra_mode(EntraMode::Down);
-    world.refuses(Protocol::Imap, ANNA, &annas, Refusal::Unavailable, "entra-answer-unclear").await;
+    world.refuses(MailProtocol::Imap, ANNA, &annas, Refusal::Unavailable, "entra-answer-unclear").await;
     world.sandbox.set_entra_mode(EntraMode::Normal);
     for protocol in PROTOCOLS {
         world.session(protocol, ANNA, &annas).await.works().await;

@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use gatepost::app::{App, Stop};
 use gatepost::config::load::{Surroundings, load_text};
 use gatepost::config::{Config, Log, LogFormat};
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
 use gatepost::store::MemoryStore;
 use gatepost::telemetry::log;
@@ -28,7 +28,7 @@ pub(crate) const ALICE: &str = "alice@contoso.example";
 pub(crate) const ALICES: &str = "correct-horse-battery";
 pub(crate) const BOB: &str = "bob@contoso.example";
 pub(crate) const BOBS: &str = "staple-of-the-other-one";
-pub(crate) const PROTOCOLS: [Protocol; 3] = [Protocol::Imap, Protocol::Pop3, Protocol::Smtp];
+pub(crate) const PROTOCOLS: [MailProtocol; 3] = [MailProtocol::Imap, MailProtocol::Pop3, MailProtocol::Smtp];
 
 /// No test waits longer for anything: what takes this long does not come.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -147,7 +147,7 @@ impl Setup {
         prepare(&config);
         let app = App::with_store(config, Arc::clone(&self.store) as _).await.unwrap();
         let upstreams: HashSet<_> =
-            app.addresses().iter().map(|(service, _)| service.listener.upstream.clone()).collect();
+            app.addresses().iter().map(|(service, _)| service.listener.mail_server().unwrap().clone()).collect();
         let listeners = app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();
         if self.penalise_loopback {
             app.penalise_loopback();
@@ -249,14 +249,14 @@ impl World {
     }
 
     /// A client that has heard the greeting, and said EHLO where that is the custom.
-    pub(crate) async fn client(&self, protocol: Protocol) -> Client {
+    pub(crate) async fn client(&self, protocol: MailProtocol) -> Client {
         let mut client = Client::connect(self.address(protocol.name()), protocol).await;
         client.greet().await;
         client
     }
 
     /// A client that has logged in.
-    pub(crate) async fn session(&self, protocol: Protocol, user: &str, password: &str) -> Client {
+    pub(crate) async fn session(&self, protocol: MailProtocol, user: &str, password: &str) -> Client {
         let mut client = self.client(protocol).await;
         let reply = client.log_in(user, password).await;
         assert!(is_accepted(protocol, &reply), "{protocol:?}: {reply}");
@@ -264,18 +264,25 @@ impl World {
     }
 
     /// One login on a connection of its own.
-    pub(crate) async fn reply(&self, protocol: Protocol, user: &str, password: &str) -> String {
+    pub(crate) async fn reply(&self, protocol: MailProtocol, user: &str, password: &str) -> String {
         self.client(protocol).await.log_in(user, password).await
     }
 
     /// A login ends in exactly this refusal, and the log says why.
-    pub(crate) async fn refuses(&self, protocol: Protocol, user: &str, password: &str, refusal: Refusal, cause: &str) {
+    pub(crate) async fn refuses(
+        &self,
+        protocol: MailProtocol,
+        user: &str,
+        password: &str,
+        refusal: Refusal,
+        cause: &str,
+    ) {
         let reply = self.reply(protocol, user, password).await;
         self.was_refused(protocol, &reply, refusal, cause);
     }
 
     /// The reply is exactly this refusal, and the log says why.
-    pub(crate) fn was_refused(&self, protocol: Protocol, reply: &str, refusal: Refusal, cause: &str) {
+    pub(crate) fn was_refused(&self, protocol: MailProtocol, reply: &str, refusal: Refusal, cause: &str) {
         let (words, session) = told(reply);
         assert_eq!(words, refused_words(protocol, refusal), "{protocol:?}, for {cause}");
         let of_session = format!("session={session}");
@@ -306,11 +313,11 @@ pub(crate) async fn until(what: &str, so: impl Fn() -> bool) {
     assert!(tokio::time::timeout(PATIENCE, look).await.is_ok(), "it never came to that: {what}");
 }
 
-pub(crate) fn service(protocol: Protocol) -> Service {
+pub(crate) fn service(protocol: MailProtocol) -> Service {
     match protocol {
-        Protocol::Imap => Service::Imap,
-        Protocol::Pop3 => Service::Pop3,
-        Protocol::Smtp => Service::Smtp,
+        MailProtocol::Imap => Service::Imap,
+        MailProtocol::Pop3 => Service::Pop3,
+        MailProtocol::Smtp => Service::Smtp,
     }
 }
 
@@ -322,7 +329,7 @@ pub(crate) fn told(reply: &str) -> (&str, &str) {
 
 /// What a client is told, by kind of refusal. That a passing fault never looks like a wrong password is what keeps mail
 /// programs from forgetting the right one.
-pub(crate) fn refused_words(protocol: Protocol, refusal: Refusal) -> String {
+pub(crate) fn refused_words(protocol: MailProtocol, refusal: Refusal) -> String {
     let [imap, pop3, smtp, words] = match refusal {
         Refusal::InvalidCredentials => {
             ["NO [AUTHENTICATIONFAILED]", "-ERR [AUTH]", "535 5.7.8", "Invalid user name or password"]
@@ -345,17 +352,17 @@ pub(crate) fn refused_words(protocol: Protocol, refusal: Refusal) -> String {
         Refusal::ServerBug => ["NO [SERVERBUG]", "-ERR [SYS/TEMP]", "451 4.3.0", "Internal error, try again later"],
     };
     match protocol {
-        Protocol::Imap => format!("a {imap} {words}"),
-        Protocol::Pop3 => format!("{pop3} {words}"),
-        Protocol::Smtp => format!("{smtp} {words}"),
+        MailProtocol::Imap => format!("a {imap} {words}"),
+        MailProtocol::Pop3 => format!("{pop3} {words}"),
+        MailProtocol::Smtp => format!("{smtp} {words}"),
     }
 }
 
-pub(crate) fn is_accepted(protocol: Protocol, reply: &str) -> bool {
+pub(crate) fn is_accepted(protocol: MailProtocol, reply: &str) -> bool {
     reply.starts_with(match protocol {
-        Protocol::Imap => "a OK",
-        Protocol::Pop3 => "+OK",
-        Protocol::Smtp => "235 ",
+        MailProtocol::Imap => "a OK",
+        MailProtocol::Pop3 => "+OK",
+        MailProtocol::Smtp => "235 ",
     })
 }
 
@@ -375,20 +382,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Duplex for S {}
 
 /// A mail program that says what it is told to say.
 pub(crate) struct Client {
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: MailProtocol,
     stream: BufReader<Box<dyn Duplex>>,
     /// Everything that it has heard.
     pub(crate) heard: Vec<u8>,
 }
 
 impl Client {
-    pub(crate) async fn connect(address: SocketAddr, protocol: Protocol) -> Self {
+    pub(crate) async fn connect(address: SocketAddr, protocol: MailProtocol) -> Self {
         let socket = TcpStream::connect(address).await.unwrap();
         socket.set_nodelay(true).unwrap();
         Self::over(socket, protocol)
     }
 
-    pub(crate) fn over(stream: impl Duplex + 'static, protocol: Protocol) -> Self {
+    pub(crate) fn over(stream: impl Duplex + 'static, protocol: MailProtocol) -> Self {
         Self { protocol, stream: BufReader::new(Box::new(stream)), heard: Vec::new() }
     }
 
@@ -448,9 +455,9 @@ impl Client {
 
     pub(crate) async fn greet(&mut self) {
         match self.protocol {
-            Protocol::Imap => drop(self.hear("* OK").await),
-            Protocol::Pop3 => drop(self.hear("+OK").await),
-            Protocol::Smtp => {
+            MailProtocol::Imap => drop(self.hear("* OK").await),
+            MailProtocol::Pop3 => drop(self.hear("+OK").await),
+            MailProtocol::Smtp => {
                 self.hear("220 ").await;
                 self.ask("EHLO client.example", "250 ").await;
             }
@@ -460,21 +467,21 @@ impl Client {
     /// The final reply to a login in the plainest way of the protocol.
     pub(crate) async fn log_in(&mut self, user: &str, password: &str) -> String {
         match self.protocol {
-            Protocol::Imap => self.ask(&format!("a LOGIN {user} \"{password}\""), "a ").await,
-            Protocol::Pop3 => {
+            MailProtocol::Imap => self.ask(&format!("a LOGIN {user} \"{password}\""), "a ").await,
+            MailProtocol::Pop3 => {
                 self.ask(&format!("USER {user}"), "+OK").await;
                 self.ask(&format!("PASS {password}"), "").await
             }
-            Protocol::Smtp => self.ask(&format!("AUTH PLAIN {}", plain(user, password)), "").await,
+            MailProtocol::Smtp => self.ask(&format!("AUTH PLAIN {}", plain(user, password)), "").await,
         }
     }
 
     /// The mailbox answers.
     pub(crate) async fn works(&mut self) {
         match self.protocol {
-            Protocol::Imap => self.ask("n NOOP", "n OK").await,
-            Protocol::Pop3 => self.ask("STAT", "+OK").await,
-            Protocol::Smtp => self.ask("NOOP", "250 ").await,
+            MailProtocol::Imap => self.ask("n NOOP", "n OK").await,
+            MailProtocol::Pop3 => self.ask("STAT", "+OK").await,
+            MailProtocol::Smtp => self.ask("NOOP", "250 ").await,
         };
     }
 

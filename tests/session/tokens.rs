@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use gatepost::clock::Clock;
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig, Service};
 
 use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, service};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 /// Tokens that are a second older than the margin after a second.
 const LIFETIME: Duration = Duration::from_secs(50 * 60 + 1);

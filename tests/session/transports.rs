@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
@@ -13,7 +13,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::proxy::proxy;
 use crate::support::{ALICE, ALICES, PROTOCOLS, Setup};
 
-use Protocol::{Imap, Smtp};
+use MailProtocol::{Imap, Smtp};
 
 const LIMITS: &str =
     "  connect_attempt: 2s\n  connect: 2s\n  connect_via_proxy: 4s\n  token_request: 4s\n  token_total: 4s";

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Attempts, CertificateFault, UpstreamMode};
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -17,10 +17,10 @@ use tokio_rustls::server::TlsStream;
 
 use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, is_accepted, service};
 
-use Protocol::{Imap, Pop3, Smtp};
+use MailProtocol::{Imap, Pop3, Smtp};
 
 /// A service fails in this way: its clients are refused, and everybody else goes on.
-async fn fails(world: &World, protocol: Protocol, mode: UpstreamMode, refusal: Refusal, cause: &str) {
+async fn fails(world: &World, protocol: MailProtocol, mode: UpstreamMode, refusal: Refusal, cause: &str) {
     // One session with the service itself, and one with each of the others.
     let mut neighbours = Vec::new();
     for other in PROTOCOLS {

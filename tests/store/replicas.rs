@@ -15,7 +15,8 @@ use gatepost::failure::Failure;
 use gatepost::login::{Admission, Gatekeeper, LoginRequest};
 use gatepost::oauth::TokenRequest;
 use gatepost::oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
-use gatepost::proto::{Protocol, Refusal};
+use gatepost::proto::Refusal;
+use gatepost::protocol::Protocol;
 use gatepost::secret::Password;
 use gatepost::store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -90,7 +91,14 @@ async fn replica(redis: &str, entra: &str) -> Arc<Gatekeeper> {
 async fn admit(gate: &Arc<Gatekeeper>, password: &str) -> Result<Admission, Failure> {
     let (login, password) = (LoginName::parse("alice@contoso.com").unwrap(), Password::new(password.into()));
     let (source, protocol) = (IpAddr::from([192, 0, 2, 1]), Protocol::Imap);
-    let request = LoginRequest { login: &login, acting_as: None, password: &password, source, protocol };
+    let request = LoginRequest {
+        login: &login,
+        acting_as: None,
+        password: &password,
+        source,
+        protocol,
+        resource: gatepost::config::Resource::Exchange,
+    };
     gate.admit(request, Duration::ZERO).await
 }
 

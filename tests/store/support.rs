@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use gatepost::account::MailAddress;
 use gatepost::clock::UnixTime;
 use gatepost::config::{State, StateKey};
-use gatepost::proto::Protocol;
+use gatepost::protocol::Protocol;
 use gatepost::secret::RefreshToken;
 use gatepost::store::{self, DevicePassword, DevicePasswordId, OpenError, SignIn, SignInKey, Store, Verifier};
 

@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Config, State, load};
 use crate::login::issue::{self, Order};
 use crate::process::prepare;
-use crate::proto::Protocol;
+use crate::protocol::Protocol;
 use crate::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
 use crate::secret::Password;
 use crate::store::{MemoryStore, Store};

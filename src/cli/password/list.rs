@@ -89,7 +89,7 @@ fn as_json(password: &DevicePassword) -> Value {
 mod tests {
     use super::*;
     use crate::account::MailAddress;
-    use crate::proto::Protocol;
+    use crate::protocol::Protocol;
     use crate::store::{DevicePasswordId, LastUse};
 
     fn passwords() -> [DevicePassword; 2] {

@@ -7,11 +7,12 @@ use url::Url;
 use super::*;
 use crate::account::LoginName;
 use crate::clock::Clock;
-use crate::config::{Accounts, Application, Cloud, Grant, Limits};
+use crate::config::{Accounts, Application, Cloud, Grant, Limits, Resource};
 use crate::login::{Admission, LoginRequest, TokenOrigin, password};
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
-use crate::proto::{Protocol, Refusal};
+use crate::proto::Refusal;
+use crate::protocol::Protocol;
 use crate::secret::Password;
 use crate::store::{DevicePassword, DevicePasswordId, Durable, Guess, LastUse, MemoryStore, Store, Stored};
 
@@ -202,8 +203,14 @@ impl World {
     async fn login_with(&self, login: &str, password: &str) -> Result<Admission, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.into()));
         let source = [192, 0, 2, 1].into();
-        let request =
-            LoginRequest { login: &login, acting_as: None, password: &password, source, protocol: Protocol::Smtp };
+        let request = LoginRequest {
+            login: &login,
+            acting_as: None,
+            password: &password,
+            source,
+            protocol: Protocol::Smtp,
+            resource: Resource::Exchange,
+        };
         self.gate.admit(request, Duration::ZERO).await
     }
 

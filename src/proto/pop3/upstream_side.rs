@@ -145,14 +145,14 @@ fn kind_of_refusal(code: Option<&[u8]>, line: &[u8], usual: UpstreamFailureKind)
 mod tests {
     use super::UpstreamFailureKind as Kind;
     use crate::proto::reply::transcript::{Outcome, bearer, play};
-    use crate::proto::{Goal, Protocol};
+    use crate::proto::{Goal, MailProtocol};
 
     fn sign_in(starttls: bool, conversation: &str) -> Outcome {
-        play(Protocol::Pop3, starttls, &Goal::Authenticate(bearer()), conversation)
+        play(MailProtocol::Pop3, starttls, &Goal::Authenticate(bearer()), conversation)
     }
 
     fn learn(starttls: bool, conversation: &str) -> Outcome {
-        play(Protocol::Pop3, starttls, &Goal::Learn, conversation)
+        play(MailProtocol::Pop3, starttls, &Goal::Learn, conversation)
     }
 
     #[test]
@@ -180,7 +180,7 @@ mod tests {
             ("-ERR [IN-USE] locked", Kind::Limit),
             ("-ERR [LOGIN-DELAY] minimum time between polls", Kind::Limit),
             ("-ERR Server Unavailable. 21", Kind::Unavailable),
-            ("-ERR Protocol error. Connection is closed. 10", Kind::Protocol),
+            ("-ERR MailProtocol error. Connection is closed. 10", Kind::Protocol),
             ("220 what", Kind::Protocol),
         ] {
             assert_eq!(sign_in(false, &format!("{sent}S: {answer}")).kind(), kind, "{answer}");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::account::MailAddress;
-use crate::proto::{Goal, Limits, Protocol, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
+use crate::proto::{Goal, Limits, MailProtocol, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
 use crate::sasl::Bearer;
 use crate::secret::AccessToken;
 
@@ -52,7 +52,7 @@ impl Outcome {
 /// Plays a conversation, a line each: `S:` comes from the upstream (`S|` without CRLF behind it), `C:` must be what goes
 /// there (`{response}` stands for the XOAUTH2 response), `TLS` is an event to be met and the handshake after it, `EOF` is
 /// the upstream's end. Nothing else may go out. Gives the last event.
-pub(in crate::proto) fn play(protocol: Protocol, starttls: bool, goal: &Goal, conversation: &str) -> Outcome {
+pub(in crate::proto) fn play(protocol: MailProtocol, starttls: bool, goal: &Goal, conversation: &str) -> Outcome {
     let settings = UpstreamSettings {
         limits: Arc::new(Limits::default()),
         starttls,
@@ -66,7 +66,7 @@ pub(in crate::proto) fn play(protocol: Protocol, starttls: bool, goal: &Goal, co
     whole
 }
 
-fn play_in_chunks(protocol: Protocol, settings: &UpstreamSettings, conversation: &str, size: usize) -> Outcome {
+fn play_in_chunks(protocol: MailProtocol, settings: &UpstreamSettings, conversation: &str, size: usize) -> Outcome {
     let mut machine = upstream_side(protocol, settings.clone());
     let mut pending = Vec::new();
     let mut output = String::new();

@@ -177,14 +177,14 @@ fn kind_of_refusal(reply: &Reply) -> UpstreamFailureKind {
 mod tests {
     use super::UpstreamFailureKind as Kind;
     use crate::proto::reply::transcript::{Outcome, bearer, play};
-    use crate::proto::{Goal, Protocol};
+    use crate::proto::{Goal, MailProtocol};
 
     fn sign_in(starttls: bool, conversation: &str) -> Outcome {
-        play(Protocol::Smtp, starttls, &Goal::Authenticate(bearer()), conversation)
+        play(MailProtocol::Smtp, starttls, &Goal::Authenticate(bearer()), conversation)
     }
 
     fn learn(starttls: bool, conversation: &str) -> Outcome {
-        play(Protocol::Smtp, starttls, &Goal::Learn, conversation)
+        play(MailProtocol::Smtp, starttls, &Goal::Learn, conversation)
     }
 
     const SECURED: &str = "S: 220 AM3PR05CA0094.outlook.office365.com Microsoft ESMTP MAIL Service ready

@@ -1,16 +1,16 @@
 use crate::proto::reply::transcript::{Outcome, bearer, play};
-use crate::proto::{Goal, Protocol, UpstreamFailureKind as Kind};
+use crate::proto::{Goal, MailProtocol, UpstreamFailureKind as Kind};
 
 fn sign_in(conversation: &str) -> Outcome {
-    play(Protocol::Imap, false, &Goal::Authenticate(bearer()), conversation)
+    play(MailProtocol::Imap, false, &Goal::Authenticate(bearer()), conversation)
 }
 
 fn sign_in_after_starttls(conversation: &str) -> Outcome {
-    play(Protocol::Imap, true, &Goal::Authenticate(bearer()), conversation)
+    play(MailProtocol::Imap, true, &Goal::Authenticate(bearer()), conversation)
 }
 
 fn learn(starttls: bool, conversation: &str) -> Outcome {
-    play(Protocol::Imap, starttls, &Goal::Learn, conversation)
+    play(MailProtocol::Imap, starttls, &Goal::Learn, conversation)
 }
 
 #[test]

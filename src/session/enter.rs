@@ -1,0 +1,87 @@
+//! The beginning of every connection: who it is from, whether it may come in, and what serves it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tokio::net::TcpStream;
+
+use super::{Service, Serving, Shared, mail};
+use crate::net::census::{Full, Place};
+use crate::net::listen;
+use crate::net::penalty::Closed;
+
+impl Service {
+    /// A place for a connection from `peer`, unless it is turned away; it then hears nothing, and the log says why.
+    pub fn admit(&self, shared: &Shared, peer: SocketAddr) -> Option<Place> {
+        if !self.allows(peer.ip()) {
+            tracing::info!(
+                listener = &*self.listener.name,
+                %peer,
+                outcome = "closed",
+                cause = "not-allowed",
+                "connection closed: its address is not in `allow_from`; whoever runs Gatepost: add it if it belongs to a client"
+            );
+            return None;
+        }
+        if let Some(closed) = shared.penalties.closed(peer.ip()) {
+            self.log_closed(peer, closed);
+            return None;
+        }
+        match shared.census.enter(peer.ip()) {
+            Ok(place) => {
+                if self.full.swap(0, Ordering::Relaxed) > 1 {
+                    tracing::info!(listener = &*self.listener.name, "connections are taken again");
+                }
+                Some(place)
+            }
+            Err(reached) => {
+                self.log_full(peer, reached);
+                None
+            }
+        }
+    }
+
+    /// One line when it begins, not one per connection.
+    fn log_closed(&self, peer: SocketAddr, closed: Closed) {
+        if closed.first {
+            tracing::warn!(
+                listener = &*self.listener.name,
+                %peer,
+                outcome = "closed",
+                cause = "penalised",
+                "connections from this source are closed for the next {} s, and longer if it goes on: wrong passwords, time-outs or garbage came from there; whoever runs Gatepost: find out who connects, and narrow `allow_from` or see to the device; `limits` has the penalties",
+                closed.wait.as_secs().max(1)
+            );
+        }
+    }
+
+    /// The same.
+    fn log_full(&self, peer: SocketAddr, reached: Full) {
+        if self.full.fetch_add(1, Ordering::Relaxed) == 0 {
+            tracing::warn!(
+                listener = &*self.listener.name,
+                %peer,
+                outcome = "closed",
+                cause = "too-many-connections",
+                "connections are refused: `{}` is reached; whoever runs Gatepost: find out who connects, or raise it",
+                reached.limit()
+            );
+        }
+    }
+}
+
+/// Serves one connection from its admission to its end.
+pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream, peer: SocketAddr, place: Place) {
+    if let Err(error) = listen::tune(&socket) {
+        tracing::debug!(%peer, "the connection was gone before it began: {error}");
+        return;
+    }
+    match &service.serving {
+        Serving::Relay(target) => {
+            let target = Arc::clone(target);
+            mail::serve(shared, service, target, socket, peer, place).await;
+        }
+        Serving::Submission(_) | Serving::Maildrop(_) | Serving::Http(_) => {}
+    }
+}
