@@ -99,6 +99,10 @@ fn read_keys(section: &Section<'_>) -> Limits {
     count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
     count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox, 1..=1_000_000);
     count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox, 1..=1_000_000);
+    count(section, "recipients", &mut l.recipients, 1..=10_000);
+    size(section, "message", &mut l.message_bytes, 65_536..=1_024 * 1_024 * 1_024);
+    time(section, "smtp_command", &mut l.smtp_command, SHORTEST..=HOUR);
+    time(section, "smtp_verdict", &mut l.smtp_verdict, SHORTEST..=HOUR);
     time(section, "mailbox_wait", &mut l.mailbox_wait, Duration::ZERO..=300 * SECOND);
     time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
 
