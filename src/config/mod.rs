@@ -579,6 +579,10 @@ pub struct Limits {
     pub smtp_command: Duration,
     /// The upstream's word on a whole message is awaited so long.
     pub smtp_verdict: Duration,
+    /// Messages for Microsoft Graph that are held in memory at once.
+    pub graph_messages: usize,
+    /// How long Microsoft Graph may take to answer a message.
+    pub graph_answer: Duration,
     /// How long a login waits for another session of its mailbox to end.
     pub mailbox_wait: Duration,
     /// How often the upstream's capability list is learned anew.
@@ -658,6 +662,8 @@ impl Default for Limits {
             message_bytes: 150 * 1_024 * 1_024,
             smtp_command: seconds(5 * 60),
             smtp_verdict: seconds(10 * 60),
+            graph_messages: 100,
+            graph_answer: seconds(300),
             mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),
