@@ -146,7 +146,7 @@ impl Setup {
         meet(&sandbox);
         let config = self.config(&sandbox);
         let log = Captured::default();
-        let form = Log { format: self.format, level: tracing::Level::TRACE };
+        let form = Log { format: self.format, level: tracing::Level::TRACE, audit: None };
         let writer = log.clone();
         let subscriber = log::subscriber(&form, false, move || writer.clone());
         let capturing = tracing::subscriber::set_default(subscriber);
