@@ -61,6 +61,7 @@ pub mod config;
 pub mod failure;
 pub mod graph;
 pub mod login;
+pub mod mime;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 pub mod net;
 pub mod oauth;

@@ -99,6 +99,8 @@ pub enum Step<D: Dialect> {
     Login(D::Ticket, Credentials),
     /// Somebody wants to log in in a way that cannot succeed.
     Reject(D::Ticket, Rejection),
+    /// Somebody who may do so begins a message without a login, with this command.
+    Submission(Zeroizing<Vec<u8>>),
     /// The end.
     Close(CloseReason),
 }
@@ -357,6 +359,11 @@ impl<D: Dialect> Machine<D> {
                 Step::Reject(ticket, rejection) => {
                     self.event = Some(ClientEvent::Rejected(rejection));
                     self.phase = Phase::Rejected(ticket, rejection);
+                }
+                Step::Submission(line) => {
+                    self.input.put_back(&line);
+                    self.event = Some(ClientEvent::Submission);
+                    self.phase = Phase::Accepted;
                 }
                 Step::Close(reason) => self.end(reason),
             }

@@ -1,8 +1,8 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
-//! [`enter`] is where each begins; [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other
-//! side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what
-//! happens. Every line about one connection carries its session id.
+//! [`enter`] is where each begins; `login` drives it until its login is decided; [`mail`] then relays; [`upstream`] opens
+//! and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can
+//! do; [`journal`] is told what happens. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,7 @@ pub mod announce;
 pub mod enter;
 mod explain;
 pub mod journal;
+mod login;
 pub mod mail;
 pub mod places;
 pub mod upstream;
