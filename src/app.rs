@@ -149,10 +149,7 @@ impl App {
         };
         let mut graphs: HashMap<Origin, Arc<GraphClient>> = HashMap::new();
         let mut graph = |origin: &Origin| {
-            let make = || {
-                let connect = limits.connect.max(limits.connect_via_proxy);
-                Arc::new(GraphClient::new(origin.clone(), Arc::clone(&dialer), Arc::clone(&trust), connect))
-            };
+            let make = || Arc::new(GraphClient::new(origin.clone(), Arc::clone(&dialer), Arc::clone(&trust), &limits));
             Arc::clone(graphs.entry(origin.clone()).or_insert_with(make))
         };
         let mut identities: Vec<(Identity, Arc<ServerConfig>)> = Vec::new();

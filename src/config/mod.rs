@@ -601,6 +601,8 @@ pub struct Limits {
     pub ews_requests_per_mailbox: usize,
     /// Graph requests of one mailbox at once.
     pub graph_requests_per_mailbox: usize,
+    /// How long Microsoft Graph may take to answer a message.
+    pub graph_answer: Duration,
     /// How long a login waits for another session of its mailbox to end.
     pub mailbox_wait: Duration,
     /// How often the upstream's capability list is learned anew.
@@ -676,6 +678,7 @@ impl Default for Limits {
             smtp_sessions_per_mailbox: 3,
             ews_requests_per_mailbox: 10,
             graph_requests_per_mailbox: 4,
+            graph_answer: seconds(300),
             mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),
