@@ -430,9 +430,8 @@ fn report_unserved(section: &Section<'_>, serves: Option<&Serves>) {
     section.unavailable(&["proxy_protocol_from", "legacy"]);
     let what = match serves {
         Some(Serves::Submission(_)) => "`deliver` other than `smtp`, and `trusted_senders`,",
-        Some(Serves::Maildrop(_)) => "`upstream: graph`",
         Some(Serves::Http(_)) => "the protocols `ews` and `graph`",
-        Some(Serves::Relay(_)) | None => return,
+        Some(Serves::Relay(_) | Serves::Maildrop(_)) | None => return,
     };
     section.problem(format!("{what} cannot be served in this version"), "remove that");
 }

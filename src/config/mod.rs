@@ -603,6 +603,8 @@ pub struct Limits {
     pub graph_requests_per_mailbox: usize,
     /// How long Microsoft Graph may take to answer a message.
     pub graph_answer: Duration,
+    /// Messages of an Inbox that POP3 out of Graph shows; of more, the oldest.
+    pub maildrop_messages: usize,
     /// How long a login waits for another session of its mailbox to end.
     pub mailbox_wait: Duration,
     /// How often the upstream's capability list is learned anew.
@@ -679,6 +681,7 @@ impl Default for Limits {
             ews_requests_per_mailbox: 10,
             graph_requests_per_mailbox: 4,
             graph_answer: seconds(300),
+            maildrop_messages: 50_000,
             mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),
