@@ -5,6 +5,7 @@
 
 mod client;
 mod connect;
+mod maildrop;
 mod ntlm_challenge;
 pub mod recipe;
 mod sasl;
@@ -18,10 +19,11 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
+    ("pop3_transaction", pop3_transaction),
     ("imap_upstream", imap_upstream),
     ("pop3_upstream", pop3_upstream),
     ("smtp_upstream", smtp_upstream),
@@ -45,6 +47,11 @@ pub fn pop3_client(data: &[u8]) {
 /// A client's octets towards the SMTP machine.
 pub fn smtp_client(data: &[u8]) {
     client::check(MailProtocol::Smtp, data);
+}
+
+/// A client's octets, and those of a message, towards the POP3 machine behind the login.
+pub fn pop3_transaction(data: &[u8]) {
+    maildrop::check(data);
 }
 
 /// An upstream's octets towards the IMAP machine.

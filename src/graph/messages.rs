@@ -18,6 +18,7 @@ use super::answer::Answer;
 use super::refused::throttles;
 use super::{GraphClient, authorized};
 use crate::account::MailAddress;
+use crate::config::Origin;
 use crate::failure::{Actor, Failure};
 use crate::proto::Refusal;
 use crate::sasl::Bearer;
@@ -128,7 +129,8 @@ impl GraphClient {
         };
         let response = self.ask(&Method::GET, &path, bearer, 200).await?;
         let body = self.whole(response).await?;
-        self.read_page(&body).ok_or_else(|| Unserved::Failed(self.not_graph("the list of messages cannot be read")))
+        read_page(&self.origin, &body)
+            .ok_or_else(|| Unserved::Failed(self.not_graph("the list of messages cannot be read")))
     }
 
     /// The octets of a message.
@@ -200,10 +202,7 @@ impl GraphClient {
         bearer: &Bearer,
         expected: u16,
     ) -> Result<Result<Response<Incoming>, Answer>, Broken> {
-        let request = Request::builder()
-            .method(method)
-            .uri(self.uri(path))
-            .header("prefer", "IdType=\"ImmutableId\"");
+        let request = Request::builder().method(method).uri(self.uri(path)).header("prefer", "IdType=\"ImmutableId\"");
         let (request, id) = authorized(request, bearer).map_err(|error| self.defect(&error.into()))?;
         let request = request.body(Full::default()).map_err(|error| self.defect(&error))?;
         let deadline = Instant::now() + self.connect + ANSWER.min(self.answer);
@@ -229,33 +228,6 @@ impl GraphClient {
             body.extend_from_slice(&piece);
         }
         Ok(body)
-    }
-
-    fn read_page(&self, body: &[u8]) -> Option<Page> {
-        let ListBody { value, next } = serde_json::from_slice(body).ok()?;
-        let listed = |ListItem { id, properties }: ListItem<'_>| {
-            let octets = properties.first().and_then(|property| property.value.parse().ok());
-            let is_id = (1..=ID_OCTETS).contains(&id.len());
-            is_id.then(|| Listed { id: id.into(), octets: octets.unwrap_or(UNKNOWN_OCTETS) })
-        };
-        let messages = value.into_iter().map(listed).collect::<Option<Vec<_>>>()?;
-        let next = match next {
-            Some(link) => Some(self.read_link(&link)?),
-            None => None,
-        };
-        Some(Page { messages, next })
-    }
-
-    /// The token must not go anywhere else, whatever the link says.
-    fn read_link(&self, link: &str) -> Option<NextPage> {
-        let uri: Uri = Some(link).filter(|link| link.len() <= LINK_OCTETS)?.parse().ok()?;
-        let authority = uri.authority()?;
-        let port = authority.port_u16().unwrap_or(443);
-        let here = uri.scheme_str() == Some("https")
-            && authority.host().eq_ignore_ascii_case(&self.origin.name)
-            && !authority.as_str().contains('@')
-            && (port == 443 || port == self.origin.port);
-        here.then(|| uri.path_and_query().map(|path| NextPage(path.as_str().to_owned())))?
     }
 
     fn refused(&self, answer: &Answer) -> Unserved {
@@ -399,6 +371,33 @@ impl MessageContent<'_> {
     }
 }
 
+fn read_page(graph: &Origin, body: &[u8]) -> Option<Page> {
+    let ListBody { value, next } = serde_json::from_slice(body).ok()?;
+    let listed = |ListItem { id, properties }: ListItem<'_>| {
+        let octets = properties.first().and_then(|property| property.value.parse().ok());
+        let is_id = (1..=ID_OCTETS).contains(&id.len());
+        is_id.then(|| Listed { id: id.into(), octets: octets.unwrap_or(UNKNOWN_OCTETS) })
+    };
+    let messages = value.into_iter().map(listed).collect::<Option<Vec<_>>>()?;
+    let next = match next {
+        Some(link) => Some(read_link(graph, &link)?),
+        None => None,
+    };
+    Some(Page { messages, next })
+}
+
+/// The token must not go anywhere else, whatever the link says.
+fn read_link(graph: &Origin, link: &str) -> Option<NextPage> {
+    let uri: Uri = Some(link).filter(|link| link.len() <= LINK_OCTETS)?.parse().ok()?;
+    let authority = uri.authority()?;
+    let port = authority.port_u16().unwrap_or(443);
+    let here = uri.scheme_str() == Some("https")
+        && authority.host().eq_ignore_ascii_case(&graph.name)
+        && !authority.as_str().contains('@')
+        && (port == 443 || port == graph.port);
+    here.then(|| uri.path_and_query().map(|path| NextPage(path.as_str().to_owned())))?
+}
+
 fn unavailable(actor: Actor, cause: &'static str, message: String, remedy: &'static str) -> Failure {
     Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
@@ -414,4 +413,80 @@ fn message(address: &MailAddress, id: &str) -> String {
 
 fn encoded(text: &str) -> String {
     url::form_urlencoded::byte_serialize(text.as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn graph() -> Origin {
+        Origin { host: "127.0.0.1".into(), port: 8443, name: "graph.microsoft.com".into() }
+    }
+
+    #[test]
+    fn a_page_is_read() {
+        let body = r#"{"@odata.context":"x","value":[
+            {"@odata.etag":"W/\"CQ\"","id":"AAkA-_=","singleValueExtendedProperties":[{"id":"Integer 0xe08","value":"12345"}]},
+            {"id":"AAkB","singleValueExtendedProperties":[{"id":"Integer 0xe08","value":"-1"}]},
+            {"id":"AAkC"}],
+            "@odata.nextLink":"https://graph.microsoft.com/v1.0/users/a%40b/messages?$skip=1000&$select=id"}"#;
+        let page = read_page(&graph(), body.as_bytes()).unwrap();
+        let listed = |id: &str, octets| Listed { id: id.into(), octets };
+        assert_eq!(page.messages, [listed("AAkA-_=", 12_345), listed("AAkB", 1_024), listed("AAkC", 1_024)]);
+        assert_eq!(page.next, Some(NextPage::test("/v1.0/users/a%40b/messages?$skip=1000&$select=id")));
+        assert_eq!(read_page(&graph(), br#"{"value":[]}"#), Some(Page { messages: vec![], next: None }));
+    }
+
+    #[test]
+    fn what_is_no_page() {
+        let long = format!(r#"{{"value":[{{"id":"{}"}}]}}"#, "a".repeat(1_025));
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            "{}",
+            r#"{"value":[{}]}"#,
+            r#"{"value":[{"id":""}]}"#,
+            r#"{"value":[{"id":1}]}"#,
+            &long,
+        ] {
+            assert_eq!(read_page(&graph(), body.as_bytes()), None, "{body}");
+        }
+        let body = br#"{"value":[],"@odata.nextLink":"https://elsewhere.example/v1.0/"}"#;
+        assert_eq!(read_page(&graph(), body), None, "an incomplete list is none");
+    }
+
+    #[test]
+    fn the_list_goes_on_at_the_same_graph_only() {
+        for link in [
+            "https://graph.microsoft.com/v1.0/x?$skiptoken=a%2Bb'c",
+            "https://GRAPH.microsoft.com:443/v1.0/x?$skiptoken=a%2Bb'c",
+            "https://graph.microsoft.com:8443/v1.0/x?$skiptoken=a%2Bb'c",
+        ] {
+            assert_eq!(read_link(&graph(), link), Some(NextPage::test("/v1.0/x?$skiptoken=a%2Bb'c")), "{link}");
+        }
+        for link in [
+            "",
+            "/v1.0/x",
+            "http://graph.microsoft.com/v1.0/x",
+            "https://graph.microsoft.com.elsewhere.example/x",
+            "https://graph.microsoft.com@elsewhere.example/x",
+            "https://someone@graph.microsoft.com/x",
+            "https://graph.microsoft.com:444/x",
+            "https://127.0.0.1:8443/x",
+            "https://graph.microsoft.com\\@elsewhere.example/x",
+            &format!("https://graph.microsoft.com/{}", "a".repeat(LINK_OCTETS)),
+        ] {
+            assert_eq!(read_link(&graph(), link), None, "{link}");
+        }
+    }
+
+    #[test]
+    fn names_are_encoded() {
+        let address = MailAddress::parse("o'neil+%x@contoso.example").unwrap();
+        assert_eq!(
+            message(&address, "AAk/A-_+="),
+            "/v1.0/users/o%27neil%2B%25x%40contoso.example/messages/AAk%2FA-_%2B%3D"
+        );
+    }
 }

@@ -159,21 +159,16 @@ impl Opening<'_> {
             actor: Actor::Client,
             cause: "maildrop-in-use",
             message: "another POP3 session has this mailbox open".into(),
-            remedy: "let one program at a time read it by POP3, and let it say QUIT; what it has left behind without ends \
+            remedy:
+                "let one program at a time read it by POP3, and let it say QUIT; what it has left behind without ends \
                      within two minutes when its machine is gone, and after `limits.pop3_idle` otherwise"
-                .into(),
+                    .into(),
             delay: false,
         })
     }
 }
 
-fn accepted(
-    whose: Whose,
-    token: &'static str,
-    mailbox: Mailbox,
-    inbox: Inbox,
-    lock: MailboxPlace,
-) -> Accepted<Opened> {
+fn accepted(whose: Whose, token: &'static str, mailbox: Mailbox, inbox: Inbox, lock: MailboxPlace) -> Accepted<Opened> {
     Accepted { whose, token, announced: capabilities::maildrop(), brings: Opened { mailbox, inbox, lock } }
 }
 
