@@ -5,6 +5,8 @@
 mod accounts;
 mod authority;
 mod closed;
+#[cfg(feature = "sandbox")]
+mod cloud;
 mod control;
 mod curl;
 mod dovecot;
@@ -14,6 +16,8 @@ mod gatepost;
 mod island;
 mod javamail;
 mod kerberos;
+#[cfg(feature = "sandbox")]
+mod maildrop;
 mod mbsync;
 mod message;
 mod msmtp;
