@@ -5,6 +5,8 @@
 mod accounts;
 mod authority;
 mod closed;
+#[cfg(feature = "sandbox")]
+mod cloud;
 mod control;
 mod curl;
 mod dovecot;
@@ -16,6 +18,8 @@ mod gatepost;
 mod island;
 mod javamail;
 mod kerberos;
+#[cfg(feature = "sandbox")]
+mod maildrop;
 mod mbsync;
 mod message;
 #[cfg(feature = "sandbox")]

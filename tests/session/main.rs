@@ -11,6 +11,7 @@ mod drain;
 mod entra;
 mod limits;
 mod logins;
+mod maildrop;
 mod network;
 mod penalties;
 mod proxy;
