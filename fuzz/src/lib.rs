@@ -5,6 +5,7 @@
 
 mod client;
 mod connect;
+mod mime_head;
 mod ntlm_challenge;
 pub mod recipe;
 mod sasl;
@@ -18,7 +19,7 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 12] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -30,6 +31,7 @@ pub const TARGETS: [Target; 11] = [
     ("ntlm_challenge", ntlm_challenge),
     ("socks", socks),
     ("token_answer", token_answer),
+    ("mime_head", mime_head),
 ];
 
 /// A client's octets towards the IMAP machine.
@@ -85,4 +87,9 @@ pub fn socks(data: &[u8]) {
 /// An answer of the token endpoint.
 pub fn token_answer(data: &[u8]) {
     token_answer::check(data);
+}
+
+/// A submitted message.
+pub fn mime_head(data: &[u8]) {
+    mime_head::check(data);
 }

@@ -43,20 +43,20 @@ fn corpus() -> Vec<Sample> {
     manifest.lines().skip(1).map(read).collect()
 }
 
-fn client(sandbox: &Sandbox) -> GraphClient {
-    let config = Arc::new(Setup::default().config(sandbox));
+pub(crate) fn client(sandbox: &Sandbox, limits: &'static str) -> GraphClient {
+    let config = Arc::new(Setup::limits(limits).config(sandbox));
     let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
     let dialer = Arc::new(Dialer::new(Arc::clone(&config), Arc::clone(&trust)));
     let origin = Origin { host: "localhost".into(), port: sandbox.graph().port(), name: "localhost".into() };
     GraphClient::new(origin, dialer, trust, &config.limits)
 }
 
-fn bearer(sandbox: &Sandbox, mailbox: &str) -> Bearer {
+pub(crate) fn bearer(sandbox: &Sandbox, mailbox: &str) -> Bearer {
     let token = sandbox.issue_graph_token(Some(mailbox)).unwrap();
     Bearer { user: MailAddress::parse(mailbox).unwrap(), token: Arc::new(token) }
 }
 
-async fn sandbox() -> Sandbox {
+pub(crate) async fn sandbox() -> Sandbox {
     Sandbox::start(Setup::default().sandbox).await.unwrap()
 }
 
@@ -87,7 +87,7 @@ fn set<'a>(recipients: impl IntoIterator<Item = &'a String>) -> BTreeSet<String>
 #[tokio::test]
 async fn every_awkward_message_goes_out_as_it_is_or_not_at_all() {
     let sandbox = sandbox().await;
-    let (graph, bearer) = (client(&sandbox), bearer(&sandbox, ALICE));
+    let (graph, bearer) = (client(&sandbox, ""), bearer(&sandbox, ALICE));
     let samples = corpus();
     assert!(samples.len() >= 200);
     let (mut sent, mut wrong) = (0, Vec::new());
@@ -134,7 +134,7 @@ async fn a_blind_copy_arrives_and_stays_blind() {
     let recipients = vec!["anna@fabrikam.example".to_owned(), BOB.to_owned()];
     let envelope = Envelope { recipients, ..Envelope::default() };
     let before = sandbox.messages(BOB, "INBOX").len();
-    let sent = client(&sandbox).send_mail(&bearer(&sandbox, ALICE), &envelope, message.to_vec()).await.unwrap();
+    let sent = client(&sandbox, "").send_mail(&bearer(&sandbox, ALICE), &envelope, message.to_vec()).await.unwrap();
     assert!(!sent.request_id.is_empty());
     let inbox = sandbox.messages(BOB, "INBOX");
     assert_eq!((inbox.len(), &**inbox.last().unwrap()), (before + 1, &message[..]));
@@ -143,7 +143,7 @@ async fn a_blind_copy_arrives_and_stays_blind() {
 #[tokio::test]
 async fn microsofts_refusals_reach_the_client() {
     let sandbox = sandbox().await;
-    let graph = client(&sandbox);
+    let graph = client(&sandbox, "");
     let envelope = Envelope { recipients: vec!["anna@fabrikam.example".into()], ..Envelope::default() };
     let send = async |bearer: &Bearer, from: &str| {
         let message = format!("From: {from}\r\nTo: anna@fabrikam.example\r\n\r\n");
@@ -161,7 +161,7 @@ async fn microsofts_refusals_reach_the_client() {
     assert_eq!(send(&wrong_audience, ALICE).await, Err((451, "token-refused", true)));
     sandbox.set_upstream_mode(Service::Graph, UpstreamMode::Refuse);
     let message = format!("From: {ALICE}\r\nTo: anna@fabrikam.example\r\n\r\n").into_bytes();
-    let not_sent = client(&sandbox).send_mail(&alice, &envelope, message).await.unwrap_err();
+    let not_sent = client(&sandbox, "").send_mail(&alice, &envelope, message).await.unwrap_err();
     assert!(not_sent.reply.to_string().starts_with("451 4.4.1 "), "{not_sent:?}");
     sandbox.set_upstream_mode(Service::Graph, UpstreamMode::Normal);
     assert!(send(&alice, ALICE).await.is_ok());
@@ -177,6 +177,6 @@ async fn a_token_of_the_application_sends_from_the_mailbox_that_is_named() {
     let bearer = Bearer { user: MailAddress::parse(BOB).unwrap(), token };
     let envelope = Envelope { recipients: vec!["anna@fabrikam.example".into()], ..Envelope::default() };
     let message = format!("From: {BOB}\r\nTo: anna@fabrikam.example\r\n\r\n").into_bytes();
-    client(&sandbox).send_mail(&bearer, &envelope, message).await.unwrap();
+    client(&sandbox, "").send_mail(&bearer, &envelope, message).await.unwrap();
     assert_eq!(sandbox.outbox()[0].sender, BOB);
 }
