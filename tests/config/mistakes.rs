@@ -32,8 +32,7 @@ fn every_mistake_of_a_listener_has_its_sentence() {
         ("upstream: a:99999", "listeners.imap.upstream: `99999` is not a port; ports go from 1 to 65535"),
         (
             "upstream: '127.0.0.1:1143'",
-            "listeners.imap.upstream: this upstream is Gatepost itself, which listens on `127.0.0.1:1143`; name the mail \
-             server of Microsoft, or remove `upstream`",
+            "listeners.imap.upstream: this upstream is Gatepost itself, which listens on `127.0.0.1:1143`; name the server of Microsoft, or remove `upstream`",
         ),
         (
             "upstream_tls: none",

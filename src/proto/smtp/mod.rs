@@ -3,9 +3,14 @@
 pub mod capabilities;
 pub mod client_side;
 mod command;
+pub mod content;
 pub mod envelope;
+pub mod forward;
+mod path;
 pub mod reply;
 mod response;
+pub mod submission;
+pub mod transaction;
 pub mod upstream_side;
 
 pub use envelope::Envelope;

@@ -129,7 +129,7 @@ mod tests {
     #[test]
     fn a_reply_stays_in_its_line() {
         assert_eq!(wire(&Reply::new(250, [0, 0], "a\r\n250 b\0")), "250 2.0.0 a  250 b \r\n");
-        assert_eq!(wire(&Reply::new(250, [0, 0], "ä".repeat(600))).len(), 511);
+        assert_eq!(wire(&Reply::new(250, [0, 0], "ä".repeat(600))).len(), 512);
     }
 
     #[test]
