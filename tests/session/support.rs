@@ -114,6 +114,7 @@ impl Setup {
         yaml.replace("{imap}", &sandbox.imap().port().to_string())
             .replace("{pop3}", &sandbox.pop3().port().to_string())
             .replace("{smtp}", &sandbox.smtp().port().to_string())
+            .replace("{graph}", &sandbox.graph().port().to_string())
             .replace("{entra}", &sandbox.entra().port().to_string())
             .replace("{public}", sandbox.public_client_id())
             .replace("{confidential}", sandbox.confidential_client_id())
@@ -147,7 +148,7 @@ impl Setup {
         prepare(&config);
         let app = App::with_store(config, Arc::clone(&self.store) as _).await.unwrap();
         let upstreams: HashSet<_> =
-            app.addresses().iter().map(|(service, _)| service.listener.mail_server().unwrap().clone()).collect();
+            app.addresses().iter().filter_map(|(service, _)| service.listener.mail_server().cloned()).collect();
         let listeners = app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();
         if self.penalise_loopback {
             app.penalise_loopback();
