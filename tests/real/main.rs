@@ -6,6 +6,7 @@ mod accounts;
 mod authority;
 mod closed;
 mod control;
+mod corpus;
 mod curl;
 mod dovecot;
 mod entra;
