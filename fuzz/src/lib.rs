@@ -10,6 +10,7 @@ mod ntlm_challenge;
 pub mod recipe;
 mod sasl;
 mod socks;
+mod submission;
 mod token_answer;
 mod upstream;
 
@@ -23,6 +24,7 @@ pub const TARGETS: [Target; 12] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
+    ("smtp_submission", smtp_submission),
     ("imap_upstream", imap_upstream),
     ("pop3_upstream", pop3_upstream),
     ("smtp_upstream", smtp_upstream),
@@ -47,6 +49,11 @@ pub fn pop3_client(data: &[u8]) {
 /// A client's octets towards the SMTP machine.
 pub fn smtp_client(data: &[u8]) {
     client::check(MailProtocol::Smtp, data);
+}
+
+/// What a client sends that may send mail.
+pub fn smtp_submission(data: &[u8]) {
+    submission::check(data);
 }
 
 /// An upstream's octets towards the IMAP machine.

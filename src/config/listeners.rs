@@ -117,7 +117,7 @@ fn read_one<'a>(
         Some(Serves::Submission(submission)) => submission.trusted_senders.as_slice(),
         _ => &[],
     };
-    check_plaintext(section, &bind, &tls, &allow_plaintext_from, !rules.is_empty());
+    check_plaintext(section, &bind, &tls, &allow_plaintext_from, section.has("trusted_senders"));
     if let Some(allow_from) = &allow_from {
         submission::check_reach(section, rules, allow_from);
     }

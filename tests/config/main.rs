@@ -17,6 +17,7 @@ mod credentials;
 mod mistakes;
 mod report;
 mod state;
+mod submission;
 mod support;
 mod unproved;
 

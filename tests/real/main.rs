@@ -10,6 +10,8 @@ mod corpus;
 mod curl;
 mod dovecot;
 mod entra;
+#[cfg(feature = "sandbox")]
+mod ews_clients;
 mod fetchmail;
 mod gatepost;
 mod island;
@@ -17,6 +19,8 @@ mod javamail;
 mod kerberos;
 mod mbsync;
 mod message;
+#[cfg(feature = "sandbox")]
+mod microsoft;
 mod msmtp;
 #[cfg(feature = "negotiate")]
 mod negotiate;

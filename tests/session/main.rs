@@ -18,6 +18,8 @@ mod penalties;
 mod proxy;
 mod secrets;
 mod sign_ins;
+mod submission;
+mod submission_trusted;
 mod support;
 mod tokens;
 mod transports;
