@@ -6,6 +6,7 @@
 mod client;
 mod connect;
 mod maildrop;
+mod mime_head;
 mod ntlm_challenge;
 pub mod recipe;
 mod sasl;
@@ -20,7 +21,7 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -34,6 +35,7 @@ pub const TARGETS: [Target; 13] = [
     ("ntlm_challenge", ntlm_challenge),
     ("socks", socks),
     ("token_answer", token_answer),
+    ("mime_head", mime_head),
 ];
 
 /// A client's octets towards the IMAP machine.
@@ -99,4 +101,9 @@ pub fn socks(data: &[u8]) {
 /// An answer of the token endpoint.
 pub fn token_answer(data: &[u8]) {
     token_answer::check(data);
+}
+
+/// A submitted message.
+pub fn mime_head(data: &[u8]) {
+    mime_head::check(data);
 }

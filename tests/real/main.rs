@@ -8,6 +8,7 @@ mod closed;
 #[cfg(feature = "sandbox")]
 mod cloud;
 mod control;
+mod corpus;
 mod curl;
 mod dovecot;
 mod entra;

@@ -9,6 +9,8 @@ mod device_passwords;
 mod dns;
 mod drain;
 mod entra;
+mod graph_faults;
+mod graph_mail;
 mod limits;
 mod logins;
 mod maildrop;
