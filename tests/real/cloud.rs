@@ -58,11 +58,12 @@ impl Cloud {
         write!(
             yaml,
             "microsoft:\n  authority: {authority}\n  tenant: contoso.example\n  client_id: {client}\n  grant: password\n\
-             accounts:\n  - login: \"*@contoso.example\"\n\
+             {accounts}\
              trust:\n  system_roots: false\n  additional_ca: {ca}\n\
              log:\n  level: debug\n{sections}\n",
             authority = self.sandbox.authority(),
             client = self.sandbox.public_client_id(),
+            accounts = if sections.contains("accounts:") { "" } else { "accounts:\n  - login: \"*@contoso.example\"\n" },
             ca = self.directory.path().join("ca.pem").display(),
         )
         .unwrap();

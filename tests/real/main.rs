@@ -1,4 +1,4 @@
-//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks,
+//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks, Postfix,
 //! Python's libraries and JavaMail log in with a plain password to a Dovecot that takes nothing but XOAUTH2, straight
 //! through Squid, and from a network that only a proxy leads out of. `tests/run` installs what is needed and runs them.
 
@@ -34,5 +34,6 @@ mod proxies;
 mod python;
 mod sink;
 mod squid;
+mod submission;
 mod swaks;
 mod world;
