@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::EwsError;
-use super::xml::{Element, escaped};
+use super::xml::{Element, escaped, truth};
 use crate::sandbox::calendar;
 use crate::sandbox::item_id::{Alphabet, ItemId};
 use crate::sandbox::letter::{Letter, Person};
@@ -24,7 +24,7 @@ impl Shape {
         let fields = shape.list("AdditionalProperties").iter().filter_map(|field| field.attribute("FieldURI"));
         Ok(Self {
             everything: shape.text_of("BaseShape") != "IdOnly",
-            mime: shape.text_of("IncludeMimeContent") == "true",
+            mime: truth(shape.text_of("IncludeMimeContent")),
             text: shape.text_of("BodyType") == "Text",
             fields: fields.map(str::to_owned).collect(),
         })

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::folders::Found;
 use super::item::{self, Shape};
-use super::xml::{Element, escaped};
+use super::xml::{Element, escaped, truth};
 use super::{EwsError, Place, Session, restriction, soap};
 use crate::sandbox::item_id::ItemId;
 use crate::sandbox::letter::Letter;
@@ -85,7 +85,7 @@ impl Session<'_> {
                         format!("{field} is read-only and cannot be set."),
                     ));
                 }
-                read = update.child("Message").map(|message| message.text_of("IsRead") == "true");
+                read = update.child("Message").map(|message| truth(message.text_of("IsRead")));
             }
             place.mailbox.change(|folders| {
                 let folder_of = folders.by_validity_mut(folder).ok_or_else(EwsError::item_not_found)?;

@@ -1,7 +1,7 @@
 //! Restrictions of FindItem: which messages are looked for.
 
 use super::EwsError;
-use super::xml::Element;
+use super::xml::{Element, truth};
 use crate::sandbox::calendar;
 use crate::sandbox::letter::Letter;
 use crate::sandbox::store::{Flags, Message};
@@ -24,7 +24,14 @@ pub(super) fn matches(expression: &Element, message: &Message) -> Result<bool, E
                 .ok_or_else(unsupported)?;
             let letter = || Letter::read(&message.content);
             let found = match field {
-                "message:IsRead" => message.flags.intersects(Flags::SEEN).to_string(),
+                "message:IsRead" => {
+                    let equal = message.flags.intersects(Flags::SEEN) == truth(wanted);
+                    return match comparison {
+                        "IsEqualTo" => Ok(equal),
+                        "IsNotEqualTo" => Ok(!equal),
+                        _ => Err(unsupported()),
+                    };
+                }
                 "item:Subject" => letter().subject(),
                 "message:InternetMessageId" => letter().field("message-id").unwrap_or_default(),
                 "item:DateTimeReceived" => {
@@ -85,6 +92,7 @@ mod tests {
         };
         assert_eq!(judged(&equal("message:IsRead", "true")), Ok(true));
         assert_eq!(judged(&format!("<Not>{}</Not>", equal("item:Subject", "invoice 7"))), Ok(false));
+        assert_eq!(judged(&equal("message:IsRead", "0")), Ok(false));
         let contains = "<Contains ContainmentMode='Substring'><FieldURI FieldURI='item:Subject'/><Constant Value='VOICE'/></Contains>";
         assert_eq!(judged(&format!("<And>{contains}{}</And>", equal("message:IsRead", "false"))), Ok(false));
         assert_eq!(judged(&format!("<Or>{contains}{}</Or>", equal("message:IsRead", "false"))), Ok(true));

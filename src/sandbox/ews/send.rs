@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::items::message_of;
-use super::xml::Element;
+use super::xml::{Element, truth};
 use super::{EwsError, Place, Session, item, soap};
 use crate::sandbox::Service;
 use crate::sandbox::compose::Draft;
@@ -29,7 +29,7 @@ impl Session<'_> {
             }
             let content = self.content(message)?;
             if !send {
-                let read = message.child("IsRead").is_none_or(|read| read.text() == "true");
+                let read = message.child("IsRead").is_none_or(|read| truth(read.text()));
                 return self.save(folder, DRAFTS, content, Flags::DRAFT, read);
             }
             submission::send(self.shared, Service::Ews, (&self.own.address, &self.own.mailbox), &content, false)?;
@@ -44,7 +44,7 @@ impl Session<'_> {
 
     /// Sends a draft.
     pub(super) fn send_item(&self, request: &Element) -> Result<String, EwsError> {
-        let save = request.attribute("SaveItemToFolder") == Some("true");
+        let save = request.attribute("SaveItemToFolder").is_some_and(truth);
         let target = request.list("SavedItemFolderId").first();
         self.each_item(request.list("ItemIds"), "SendItem", |place, (folder, uid)| {
             let content = place.mailbox.read(|folders| {

@@ -97,6 +97,11 @@ impl Element {
     }
 }
 
+/// An XML Schema boolean, which may also be written as a number.
+pub(super) fn truth(text: &str) -> bool {
+    matches!(text, "true" | "1")
+}
+
 fn local(name: &str) -> String {
     name.rsplit(':').next().unwrap_or_default().to_owned()
 }
