@@ -99,6 +99,14 @@ fn read_keys(section: &Section<'_>) -> Limits {
     count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
     count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox, 1..=1_000_000);
     count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox, 1..=1_000_000);
+    count(section, "graph_messages", &mut l.graph_messages, 1..=10_000);
+    count(section, "recipients", &mut l.recipients, 1..=10_000);
+    size(section, "message", &mut l.message_bytes, 65_536..=1_024 * 1_024 * 1_024);
+    time(section, "smtp_command", &mut l.smtp_command, SHORTEST..=HOUR);
+    time(section, "smtp_verdict", &mut l.smtp_verdict, SHORTEST..=HOUR);
+    // A client waits ten minutes for the reply to a message (RFC 5321 §4.5.3.2.6), a minute of which may pass before.
+    time(section, "graph_answer", &mut l.graph_answer, SHORTEST..=480 * SECOND);
+    count(section, "maildrop_messages", &mut l.maildrop_messages, 1..=1_000_000);
     time(section, "http_head", &mut l.http_head, SHORTEST..=60 * SECOND);
     size(section, "http_head_size", &mut l.http_head_bytes, 4_096..=128 * 1_024);
     count(section, "http_fields", &mut l.http_fields, 16..=400);
@@ -196,6 +204,7 @@ fn check_order(section: &Section<'_>, limits: &Limits) {
         ("upstream_login", l.upstream_login, "login", l.login),
         ("penalty_threshold", l.penalties.threshold, "penalty_cap", l.penalties.cap),
         ("mailbox_wait", l.mailbox_wait, "login", l.login),
+        ("http_head", l.http_head, "http_idle", l.http_idle),
     ];
     for (part, short, whole, long) in times {
         if short > long {

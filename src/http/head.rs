@@ -418,7 +418,8 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
                 }
             }
             "transfer-encoding" => {
-                if std::mem::replace(&mut chunked, true) || http_1_0 || !value.eq_ignore_ascii_case(b"chunked") {
+                let again = std::mem::replace(&mut chunked, true);
+                if again || http_1_0 || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Flaw::Coding);
                 }
             }

@@ -8,6 +8,7 @@ use super::places::Occupied;
 use super::upstream::OpenError;
 use crate::config::{Origin, Upstream};
 use crate::failure::{Actor, Failure, chain};
+use crate::graph::GraphError;
 use crate::net::connect::{ConnectError, ConnectErrorKind};
 use crate::net::dial::DialError;
 use crate::net::http::ConnectorError;
@@ -62,6 +63,23 @@ impl OpenError {
             format!("the trusted certificates cannot be read: {}", chain(error)),
             "check `trust.additional_ca`, `trust.destinations` and the system's certificate store".to_owned(),
         )
+    }
+}
+
+impl GraphError {
+    /// The failure, told about this Graph. Where it says that a connection was lost, a request may have been heard.
+    pub(crate) fn failure(&self, graph: &Origin) -> Failure {
+        let at = graph.to_string();
+        match (self, self.connector()) {
+            (Self::Trust(error), _) => OpenError::no_trust(error),
+            (_, Some(error)) => not_connected(error, graph),
+            (Self::Exchange(error), None) => failure(
+                Actor::Microsoft,
+                "upstream-broke",
+                format!("the connection to {at} broke: {}", chain(error)),
+                "the client tries again; should it last, check the network on the way".to_owned(),
+            ),
+        }
     }
 }
 
@@ -165,8 +183,10 @@ fn dial(error: &DialError, port: u16) -> Failure {
             Actor::Network,
             "upstream-unreachable",
             format!("no connection: {}", chain(error)),
-            "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`"
-                .to_owned(),
+            format!(
+                "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`{}",
+                by_graph(port)
+            ),
         ),
     }
 }
@@ -180,13 +200,23 @@ fn of_port(refused: &ConnectError, port: u16) -> Option<String> {
         _ if port == 443 => None,
         400 | 403..=405 | 501 => Some(format!(
             "ask the proxy's administrator to permit CONNECT to `{destination}` for this host; many proxies let nothing \
-             but port 443 pass, where Microsoft offers no mail protocol"
+             but port 443 pass, where Microsoft offers no mail protocol{}",
+            by_graph(port)
         )),
         500 | 502 | 503 => Some(format!(
-            "{}; should it let nothing but port 443 pass, ask its administrator to permit CONNECT to `{destination}`",
-            refused.remedy()
+            "{}; should it let nothing but port 443 pass, ask its administrator to permit CONNECT to `{destination}`{}",
+            refused.remedy(),
+            by_graph(port)
         )),
         _ => None,
+    }
+}
+
+/// The way out for messages: Microsoft Graph is behind port 443.
+fn by_graph(port: u16) -> &'static str {
+    match port {
+        587 => ", or send through Microsoft Graph with `deliver: auto` or `deliver: graph`",
+        _ => "",
     }
 }
 
@@ -256,8 +286,9 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             format!("says that {} is switched off or barred by policy", name(protocol)),
             match protocol {
                 MailProtocol::Smtp => {
-                    "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this \
-                                   mailbox, and check security defaults and Conditional Access"
+                    "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this mailbox, and check \
+                     security defaults and Conditional Access, or send through Microsoft Graph with `deliver: auto` or \
+                     `deliver: graph`"
                         .to_owned()
                 }
                 MailProtocol::Imap => "enable it with `Set-CASMailbox -ImapEnabled $true` for this mailbox".to_owned(),
@@ -347,31 +378,37 @@ fn permission(protocol: MailProtocol) -> &'static str {
     }
 }
 
+/// No connection for a request.
+fn not_connected(error: &ConnectorError, origin: &Origin) -> Failure {
+    match error {
+        ConnectorError::Dial(error) => dial(error, origin.port),
+        ConnectorError::Tls(error) => tls(error, &origin.name, &origin.to_string()),
+        ConnectorError::Address | ConnectorError::EarlyBytes => failure(
+            Actor::Operator,
+            "not-https",
+            format!("{origin} cannot be asked over HTTPS: {error}"),
+            "check where the listener leads to, and that no device on the way answers in its place".to_owned(),
+        ),
+    }
+}
+
 impl OriginError {
     /// The failure, told about this origin.
     pub(super) fn failure(&self, origin: &Origin) -> Failure {
         let at = origin.to_string();
         match (self, self.connector()) {
             (Self::Trust(error), _) => OpenError::no_trust(error),
-            (_, Some(ConnectorError::Dial(error))) => dial(error, origin.port),
-            (_, Some(ConnectorError::Tls(error))) => tls(error, &origin.name, &at),
-            (Self::Timeout(limit), _) => failure(
+            (_, Some(error)) => not_connected(error, origin),
+            (Self::Timeout(limit), None) => failure(
                 Actor::Microsoft,
                 "upstream-timeout",
                 format!("{at} did not begin to answer within {limit:?}"),
                 "the client tries again; `limits.http_answer` is the bound".to_owned(),
             ),
-            (_, Some(error @ (ConnectorError::Address | ConnectorError::EarlyBytes))) => failure(
-                Actor::Network,
-                "not-https",
-                format!("{at} cannot be asked over HTTPS: {error}"),
-                "check that `upstream` is Microsoft's server, and that no device on the way answers in its place"
-                    .to_owned(),
-            ),
-            (Self::Exchange(error), None) => failure(
+            (Self::Exchange(_) | Self::Stalled, None) => failure(
                 Actor::Microsoft,
                 "upstream-broke",
-                format!("the connection to {at} broke: {}", chain(error)),
+                format!("the connection to {at} broke: {}", chain(self)),
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
         }
@@ -460,7 +497,7 @@ mod tests {
         for status in [403, 405, 502, 503] {
             let failure = refused(status).failure(&smtp);
             assert_eq!((failure.cause, failure.refusal), ("proxy-refused", Refusal::Unavailable), "{status}");
-            for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`"] {
+            for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`", "`deliver: auto`"] {
                 assert!(failure.remedy.contains(words), "{failure}");
             }
         }

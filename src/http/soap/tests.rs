@@ -161,16 +161,17 @@ proptest! {
         let header: String = parts.iter().map(|part| PARTS[*part]).collect();
         if let Ok(edited) = as_application(&envelope(&format!("<soap:Header>{header}</soap:Header>"))) {
             let (mut reader, mut depth, mut identities) = (quick_xml::reader::Reader::from_str(&edited), 0, 0);
+            // Below the header: what is deeper is only text to Exchange.
+            let counts = |start: &BytesStart<'_>, depth| {
+                u32::from(depth == 2 && start.local_name().into_inner() == "ExchangeImpersonation")
+            };
             loop {
                 match reader.read_event().unwrap() {
                     Event::Start(start) => {
-                        // Below the header, and nothing deeper: those are only text to Exchange.
-                        if depth == 2 && start.local_name().into_inner() == "ExchangeImpersonation" { identities += 1; }
+                        identities += counts(&start, depth);
                         depth += 1;
                     }
-                    Event::Empty(start) => {
-                        if depth == 2 && start.local_name().into_inner() == "ExchangeImpersonation" { identities += 1; }
-                    }
+                    Event::Empty(start) => identities += counts(&start, depth),
                     Event::End(_) => depth -= 1,
                     Event::Eof => break,
                     _ => {}

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,26 +32,54 @@ pub(super) struct Upload {
     length: Option<u64>,
     /// Octets that went.
     sent: Arc<AtomicU64>,
-    pulse: Arc<Pulse>,
+    progress: Arc<Progress>,
+}
+
+/// How an upload goes.
+pub(super) struct Progress {
+    /// When something went last.
+    pub(super) pulse: Arc<Pulse>,
+    ended: AtomicBool,
+}
+
+impl Progress {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { pulse: Pulse::new(), ended: AtomicBool::new(false) })
+    }
+
+    /// All of it has gone.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Relaxed)
+    }
 }
 
 impl Upload {
-    /// Octets of the client's count into `sent`; the `pulse` tells that it goes on.
+    /// Octets of the client's count into `sent`; `progress` tells how it goes on.
     pub(super) fn new(
         beginning: Bytes,
         rest: Option<Incoming>,
         length: Option<u64>,
         sent: Arc<AtomicU64>,
-        pulse: Arc<Pulse>,
+        progress: Arc<Progress>,
     ) -> Self {
-        Self { beginning, rest, length, sent, pulse }
+        let upload = Self { beginning, rest, length, sent, progress };
+        upload.note_end();
+        upload
+    }
+
+    /// With a length the library does not ask for more than that.
+    fn note_end(&self) {
+        if self.length == Some(0) || self.is_end_stream() {
+            self.progress.ended.store(true, Ordering::Relaxed);
+        }
     }
 
     fn goes(&mut self, data: &Bytes) {
         let octets = data.len() as u64;
         self.sent.fetch_add(octets, Ordering::Relaxed);
         self.length = self.length.map(|length| length.saturating_sub(octets));
-        self.pulse.beat();
+        self.progress.pulse.beat();
+        self.note_end();
     }
 }
 
@@ -78,6 +106,7 @@ impl Body for Upload {
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Some(Err(error.into()))),
                 Poll::Ready(None) => {
                     this.rest = None;
+                    this.note_end();
                     return Poll::Ready(None);
                 }
                 Poll::Pending => return Poll::Pending,

@@ -17,9 +17,8 @@ use hyper::{HeaderMap, Request, Response, StatusCode, Version};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::answer::Refused;
-use super::body::{Answer, Download, Upload};
+use super::body::{Answer, Download, Progress, Upload};
 use super::gateway::AccountKey;
-use super::guarded::Pulse;
 use super::{Connection, OriginError, Traffic};
 use crate::account::LoginName;
 use crate::chance;
@@ -130,13 +129,13 @@ impl Exchange<'_> {
         let mut second_try = false;
         loop {
             let again = prepared.rest.is_none().then(|| prepared.beginning.clone());
-            let pulse = Pulse::new();
+            let progress = Progress::new();
             let Prepared { beginning, rest, length } = prepared;
-            let upload = Upload::new(beginning, rest, length, Arc::clone(&traffic.sent), Arc::clone(&pulse));
+            let upload = Upload::new(beginning, rest, length, Arc::clone(&traffic.sent), Arc::clone(&progress));
             let request = self.request(&target, &admission, upload)?;
             let key = (admission.login.clone(), admission.bearer.user.clone());
             let response =
-                self.ask(&key, request, &pulse).await.map_err(|error| self.way_failed(&error, &admission))?;
+                self.ask(&key, request, &progress).await.map_err(|error| self.way_failed(&error, &admission))?;
             if response.status() != StatusCode::UNAUTHORIZED {
                 // Held until the end of the answer.
                 return match of_mailbox.take() {
@@ -337,6 +336,9 @@ impl Exchange<'_> {
     }
 
     fn way_failed(&self, error: &OriginError, admission: &Admission) -> Refused {
+        if let OriginError::Stalled = error {
+            return Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close();
+        }
         if error.is_of_client() {
             return Refused::new(StatusCode::BAD_REQUEST, "the body of the request broke off").and_close();
         }
@@ -483,22 +485,25 @@ impl Exchange<'_> {
         Ok(request)
     }
 
-    /// Sends the request; its answer must begin within `limits.http_answer` of what last went to the origin.
+    /// Sends the request, whose body must not stand still for `limits.http_idle`, and whose answer must begin within
+    /// `limits.http_answer` of its end.
     async fn ask(
         &self,
         account: &AccountKey,
         request: Request<Upload>,
-        pulse: &Pulse,
+        progress: &Progress,
     ) -> Result<Response<Incoming>, OriginError> {
-        let limit = self.connection.shared.limits.http_answer;
+        let limits = &self.connection.shared.limits;
         let mut answer = std::pin::pin!(self.connection.gateway.send(account, request));
         loop {
-            let end = pulse.last() + limit;
+            let limit = if progress.has_ended() { limits.http_answer } else { limits.http_idle };
+            let end = progress.pulse.last() + limit;
+            if Instant::now() >= end {
+                return Err(if progress.has_ended() { OriginError::Timeout(limit) } else { OriginError::Stalled });
+            }
             tokio::select! {
                 answer = &mut answer => return answer,
-                () = sleep_until(end) => if Instant::now() >= pulse.last() + limit {
-                    return Err(OriginError::Timeout(limit));
-                }
+                () = sleep_until(end) => {}
             }
         }
     }

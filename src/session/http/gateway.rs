@@ -52,6 +52,9 @@ pub(in crate::session) enum OriginError {
     /// No connection, or it broke; [`ConnectorError`] is among the sources of the former.
     #[error("ask the origin")]
     Exchange(#[source] hyper_util::client::legacy::Error),
+    /// The request's body stood still.
+    #[error("send the body of the request")]
+    Stalled,
     /// Nothing came for so long.
     #[error("wait for the origin's answer")]
     Timeout(Duration),

@@ -274,6 +274,8 @@ impl Connection {
                 }
                 () = sleep_until(check) => {
                     let now = Instant::now();
+                    // It may have been meanwhile.
+                    let logged_in = self.logged_in.load(Ordering::Relaxed);
                     if cut_at.is_some_and(|cut_at| now >= cut_at) {
                         return "password-ended";
                     }
