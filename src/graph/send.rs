@@ -88,7 +88,8 @@ impl GraphClient {
             if answer.status == 202 {
                 return Ok(Sent { request_id: answer.request_id.unwrap_or_default() });
             }
-            let wait = answer.retry_after.filter(|_| refused::throttles(answer.status));
+            // A proxy that is out of order does not speak for Graph.
+            let wait = answer.retry_after.filter(|_| refused::throttles(answer.status) && answer.is_graphs());
             if let Some(wait) = wait {
                 self.throttle.close(&bearer.user, wait);
             }

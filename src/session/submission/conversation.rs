@@ -4,6 +4,7 @@
 use std::future::pending;
 use std::time::Duration;
 
+use hyper::body::Bytes;
 use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -444,6 +445,7 @@ impl<'a> Conversation<'a> {
             Ok(place) => place,
             Err(failure) => return no(failure),
         };
+        let message = Bytes::from(message);
         let mut second_try = false;
         loop {
             let not_sent = match self.courier.ways.graph.send_mail(&admitted.bearer, envelope, message.clone()).await {
