@@ -3,6 +3,7 @@
 
 mod balancers;
 mod container;
+mod kubernetes;
 mod monitoring;
 mod support;
 mod systemd;
