@@ -58,6 +58,7 @@ pub mod chance;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod confine;
 pub mod failure;
 pub mod graph;
 pub mod login;

@@ -75,6 +75,12 @@ pub struct Config {
     pub log: Log,
     /// The page and endpoints for whoever runs Gatepost.
     pub admin: Admin,
+    /// Whether the process confines itself.
+    pub confinement: Confine,
+    /// Every file that it was read from: its own, certificates, keys, secrets. Some are read again while serving.
+    pub files: Vec<PathBuf>,
+    /// Some secret is what a command writes.
+    pub runs_commands: bool,
     /// Things that work but that the operator should know, one sentence each (another authority, a readable secret, …).
     pub notes: Vec<String>,
 }
@@ -712,6 +718,18 @@ pub struct Admin {
     pub socket: Option<PathBuf>,
 }
 
+/// Whether the process gives up what it does not need (files, servers, system calls).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confine {
+    /// As far as the system can.
+    #[default]
+    Try,
+    /// All of it, or no start.
+    Require,
+    /// Not at all.
+    Off,
+}
+
 /// How the log is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -719,6 +737,17 @@ pub struct Log {
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: tracing::Level,
+    /// Where login decisions and administrative acts are recorded as well.
+    pub audit: Option<AuditLog>,
+}
+
+/// Where the audit log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditLog {
+    /// Lines appended to a file.
+    File(PathBuf),
+    /// The journal of systemd.
+    Journal,
 }
 
 /// Forms of log lines.

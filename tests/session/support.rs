@@ -139,7 +139,7 @@ impl Setup {
         let sandbox = Sandbox::start(std::mem::take(&mut self.sandbox)).await.unwrap();
         let config = self.config(&sandbox);
         let log = Captured::default();
-        let form = Log { format: self.format, level: tracing::Level::TRACE };
+        let form = Log { format: self.format, level: tracing::Level::TRACE, audit: None };
         let writer = log.clone();
         let subscriber = log::subscriber(&form, false, move || writer.clone());
         let capturing = tracing::subscriber::set_default(subscriber);
