@@ -5,5 +5,6 @@ mod balancers;
 mod container;
 mod kubernetes;
 mod monitoring;
+mod package;
 mod support;
 mod systemd;
