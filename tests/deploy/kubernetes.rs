@@ -189,7 +189,7 @@ fn gatepost_takes_the_configuration_of_the_chart() {
     let least = documents(&rendered(&LEAST));
     checked(only(&least, "ConfigMap")["data"]["proxy.yaml"].as_str().unwrap(), &[]);
 
-    let full = documents(&rendered(&["--values", FULL]));
+    let full = documents(&rendered(&["--values", FULL, "--set", "metrics.enabled=false"]));
     let configuration =
         of_kind(&full, "ConfigMap").into_iter().find_map(|map| map["data"]["proxy.yaml"].as_str()).unwrap();
     let redis = ("GATEPOST__STATE__STORE", "rediss://mail:hunter2@redis.example:6380/0");
@@ -263,6 +263,7 @@ fn values_that_cannot_work_are_refused_with_a_reason() {
     refused(&[&LEAST[..], &["--set", "replicas=3"]].concat(), "'replicas' not allowed");
     refused(&[&LEAST[..], &["--set", "replicaCount=0"]].concat(), "replicaCount");
     refused(&[&LEAST[..], &["--set", "replicaCount=5"]].concat(), "more than four replicas need a Redis");
+    refused(&[&LEAST[..], &["--set", "metrics.enabled=true"]].concat(), "a Secret that holds admin-token");
     let redis = ["--set", "redis.existingSecret=r"];
     refused(
         &[&LEAST[..], &redis].concat(),

@@ -9,6 +9,8 @@ mod control;
 mod curl;
 mod dovecot;
 mod entra;
+#[cfg(feature = "sandbox")]
+mod ews_clients;
 mod fetchmail;
 mod gatepost;
 mod island;
@@ -16,6 +18,8 @@ mod javamail;
 mod kerberos;
 mod mbsync;
 mod message;
+#[cfg(feature = "sandbox")]
+mod microsoft;
 mod msmtp;
 #[cfg(feature = "negotiate")]
 mod negotiate;

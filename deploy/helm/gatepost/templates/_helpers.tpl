@@ -36,5 +36,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- if .Values.redis.existingSecret }}
 {{- $_ := set $own "state" (dict "key" (dict "credential" "gatepost.state.key")) }}
 {{- end }}
+{{- if .Values.metrics.enabled }}
+{{- $token := dict "credential" "admin-token" }}
+{{- $_ := set $own "admin" (dict "certificate" "/etc/gatepost-tls/tls.crt" "private_key" "/etc/gatepost-tls/tls.key" "token" $token "open_metrics" true) }}
+{{- end }}
 {{- mergeOverwrite $own (deepCopy .Values.config) | toYaml }}
 {{- end }}

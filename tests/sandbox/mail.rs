@@ -1,5 +1,4 @@
-//! The embedded Microsoft 365 over real sockets: what clients say to it, and what it answers.
-#![cfg(feature = "sandbox")]
+//! The token endpoint and the mail protocols.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,11 +19,11 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-const ALICE: &str = "alice@contoso.example";
-const BOB: &str = "bob@contoso.example";
-const V2: &str = "contoso.example/oauth2/v2.0/token";
+pub(crate) const ALICE: &str = "alice@contoso.example";
+pub(crate) const BOB: &str = "bob@contoso.example";
+pub(crate) const V2: &str = "contoso.example/oauth2/v2.0/token";
 
-async fn sandbox() -> Sandbox {
+pub(crate) async fn sandbox() -> Sandbox {
     let config = SandboxConfig {
         accounts: vec![SandboxAccount::new(ALICE, "alice's secret"), SandboxAccount::new(BOB, "bob's secret")],
         clock: Clock::manual(),
@@ -134,7 +133,7 @@ async fn smtp(sandbox: &Sandbox, user: &str) -> Peer<TlsStream<TcpStream>> {
 }
 
 /// Status, `Retry-After`, body.
-async fn post(
+pub(crate) async fn post(
     sandbox: &Sandbox,
     path: &str,
     form: &[(&str, &str)],
@@ -147,7 +146,7 @@ async fn post(
     Ok((answer.status().as_u16(), retry_after, answer.text().await?))
 }
 
-fn ropc<'a>(client_id: &'a str, password: &'a str) -> Vec<(&'a str, &'a str)> {
+pub(crate) fn ropc<'a>(client_id: &'a str, password: &'a str) -> Vec<(&'a str, &'a str)> {
     vec![
         ("grant_type", "password"),
         ("client_id", client_id),
@@ -157,14 +156,14 @@ fn ropc<'a>(client_id: &'a str, password: &'a str) -> Vec<(&'a str, &'a str)> {
     ]
 }
 
-async fn granted(sandbox: &Sandbox, path: &str, form: &[(&str, &str)]) -> Value {
+pub(crate) async fn granted(sandbox: &Sandbox, path: &str, form: &[(&str, &str)]) -> Value {
     let (status, _, body) = post(sandbox, path, form).await.unwrap();
     assert_eq!(status, 200, "{body}");
     serde_json::from_str(&body).unwrap()
 }
 
 /// Status and AADSTS code.
-async fn refused(sandbox: &Sandbox, path: &str, form: &[(&str, &str)]) -> (u16, u64) {
+pub(crate) async fn refused(sandbox: &Sandbox, path: &str, form: &[(&str, &str)]) -> (u16, u64) {
     let (status, _, body) = post(sandbox, path, form).await.unwrap();
     let body: Value = serde_json::from_str(&body).unwrap();
     let code = body["error_codes"][0].as_u64().unwrap();
@@ -461,6 +460,23 @@ async fn upstreams_fail_on_demand() {
         assert!(peer.ask("A SELECT INBOX", "A ").await[0].starts_with("A BAD "));
     }
 
+    sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
+    let mut plain = dial_smtp(&sandbox).await;
+    plain.ask("EHLO x", "250 ").await;
+    plain.ask("STARTTLS", "2").await;
+    let mut peer = Peer(BufReader::new(tls(&sandbox, plain.0.into_inner()).await.unwrap()));
+    peer.ask("EHLO x", "250 ").await;
+    for (token, reply) in [
+        ("x", "535 5.7.3 "),
+        (
+            token.expose(),
+            "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.",
+        ),
+    ] {
+        peer.ask("AUTH XOAUTH2", "3").await;
+        let refused = peer.ask(&xoauth2(ALICE, token), "").await;
+        assert!(refused[0].starts_with(reply), "{refused:?}");
+    }
     sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::NoStartTls);
     let mut peer = dial_smtp(&sandbox).await;
     assert!(!peer.ask("EHLO x", "250 ").await.iter().any(|line| line.contains("STARTTLS")));
