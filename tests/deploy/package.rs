@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Directory, repository, succeed, tool};
+use crate::support::{Directory, repository, succeed, text, tool};
 
 /// Builds it around the program that is tested.
 fn package(directory: &Directory) -> String {
@@ -30,6 +30,7 @@ fn the_package_brings_units_and_user_and_starts_nothing() {
     let file = package(&directory);
     let content = succeed("dpkg-deb", &["--contents", &file]);
     for path in [
+        "etc/logrotate.d/gatepost",
         "usr/bin/gatepost",
         "usr/lib/systemd/system/gatepost.service",
         "usr/lib/systemd/system/gatepost-imaps.socket",
@@ -49,4 +50,19 @@ fn the_package_brings_units_and_user_and_starts_nothing() {
     );
     assert!(!scripts.contains("deb-systemd-invoke start") && !scripts.contains("invoke $_dh_action"), "{scripts}");
     assert!(!repository("deploy/debian/postinst").exists(), "nothing of our own runs as root");
+}
+
+#[test]
+#[ignore = "needs logrotate"]
+fn logrotate_takes_the_rule_for_the_audit_log() {
+    let directory = Directory::new();
+    let log = directory.write("audit.jsonl", "{}\n");
+    let rule = text("deploy/logrotate/gatepost");
+    let (owner, place) = ("    su gatepost gatepost\n", "/var/log/gatepost/*.jsonl");
+    assert!(rule.contains(owner) && rule.contains(place));
+    let rule = directory.write("rule", rule.replace(owner, "").replace(place, log.to_str().unwrap()));
+    let state = directory.path().join("state");
+    let said = succeed("logrotate", &["--force", "--state", state.to_str().unwrap(), rule.to_str().unwrap()]);
+    assert_eq!(said, "");
+    assert!(!log.exists() && directory.path().join("audit.jsonl.1").exists());
 }
