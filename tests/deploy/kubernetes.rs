@@ -279,6 +279,7 @@ fn every_value_is_documented_by_the_schema() {
     let mut known: Vec<&String> =
         schema["properties"].as_object().unwrap().keys().filter(|key| *key != "global").collect();
     let mut given: Vec<&String> = values.as_object().unwrap().keys().collect();
-    (known.sort(), given.sort());
+    known.sort();
+    given.sort();
     assert_eq!(known, given);
 }
