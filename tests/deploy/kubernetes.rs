@@ -81,7 +81,9 @@ fn restricted(pod: &Value, ours: &str) {
             assert_eq!(context["readOnlyRootFilesystem"], true);
             assert!(container["resources"]["limits"]["memory"].is_string());
             for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
-                assert_eq!(container[probe]["exec"]["command"][0], "/usr/local/bin/gatepost", "{probe}");
+                // Without the configuration: a mistake in it must not end a pod that serves.
+                let command = json!(["/usr/local/bin/gatepost", "status", "--socket", "/run/gatepost/gatepost.sock"]);
+                assert_eq!(container[probe]["exec"]["command"], command, "{probe}");
             }
         }
     }
