@@ -3,6 +3,7 @@
 
 mod balancers;
 mod container;
+mod documents;
 mod kubernetes;
 mod monitoring;
 mod package;
