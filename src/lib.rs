@@ -60,6 +60,7 @@ pub mod clock;
 pub mod config;
 pub mod failure;
 pub mod graph;
+pub mod live;
 pub mod login;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 pub mod net;

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::account::LoginName;
 use crate::clock::UnixTime;
+use crate::config::load::Loaded;
 use crate::config::problem::Problems;
 use crate::config::{Config, load, value};
 use crate::protocol::Protocol;
@@ -107,10 +108,15 @@ impl Settings {
     /// # Errors
     /// Every mistake in it; exit with [`CONFIGURATION`].
     pub fn load(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Problems> {
+        self.load_noting(environment).config
+    }
+
+    /// The same, with the files that have to be watched.
+    pub fn load_noting(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
         let mut overrides = self.set.clone();
         let flags = [("log.format", &self.log_format), ("log.level", &self.log_level)];
         overrides.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
-        load::load(self.config.as_deref(), &overrides, environment)
+        load::load_noting(self.config.as_deref(), &overrides, environment)
     }
 }
 

@@ -5,7 +5,7 @@ use std::process;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{FAILED, Settings, report};
-use crate::app::{App, StartError, Stop};
+use crate::app::{App, Inherited, StartError, Stop};
 use crate::config::ListenerTls;
 use crate::process::{hand_over_keytab, prepare};
 use crate::telemetry::log;
@@ -32,7 +32,7 @@ pub fn run(settings: &Settings) -> u8 {
         Err(code) => return code,
     };
     runtime.block_on(async {
-        let app = match App::bind(config).await {
+        let app = match App::bind(config, &mut Inherited::default()).await {
             Ok(app) => app,
             Err(StartError::Unproved(problems)) => return report(&problems),
             Err(error) => {

@@ -46,7 +46,7 @@ impl MailProtocol {
 }
 
 /// Bounds on what a peer may send before the login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Longest IMAP command line without its literals, in octets with CRLF.
     pub imap_line_bytes: usize,

@@ -2,7 +2,8 @@
 //!
 //! [`enter`] is where each begins; [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other
 //! side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what
-//! happens. Every line about one connection carries its session id.
+//! happens;
+//! [`farewell`] spreads the goodbyes of a service that stops. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,6 +22,7 @@ use crate::login::device::KnownPassword;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
 use crate::protocol::Protocol;
+use farewell::Farewells;
 use journal::Journal;
 use places::Places;
 use upstream::{Opener, Target};
@@ -28,6 +30,7 @@ use upstream::{Opener, Target};
 pub mod announce;
 pub mod enter;
 mod explain;
+pub mod farewell;
 pub mod journal;
 pub mod mail;
 pub mod places;
@@ -38,7 +41,7 @@ pub struct Shared {
     /// Decides about logins.
     pub gatekeeper: Arc<Gatekeeper>,
     /// Connects to upstreams.
-    pub opener: Opener,
+    pub opener: Arc<Opener>,
     /// Every bound and deadline.
     pub limits: Limits,
     /// Places for connections.
@@ -48,11 +51,13 @@ pub struct Shared {
     /// Places for sessions, by mailbox.
     pub places: Arc<Places>,
     /// Places for refusals that are held back.
-    pub delays: Semaphore,
+    pub delays: Arc<Semaphore>,
     /// What is told of every decision.
     pub journal: Arc<Journal>,
     /// Cancelled when the service stops taking logins.
     pub draining: CancellationToken,
+    /// When sessions that wait are told goodbye.
+    pub farewells: Arc<Farewells>,
     /// The name in SMTP greetings.
     pub server_name: Arc<str>,
 }
