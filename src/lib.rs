@@ -82,6 +82,7 @@ pub mod secret;
 pub mod session;
 pub mod store;
 pub mod suspend;
+pub mod systemd;
 pub mod telemetry;
 #[allow(clippy::indexing_slicing, reason = "records are cut where their header, checked before, says")]
 pub mod tls;

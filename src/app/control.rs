@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -113,6 +114,17 @@ impl Control {
     /// The latest reload, if there was one.
     pub fn last_reload(&self) -> Option<LastReload> {
         self.0.last_reload()
+    }
+
+    /// Every listening socket with the name of its listener.
+    pub fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
+        self.0.doors.sockets()
+    }
+
+    /// Another process serves on the same sockets: this one drains.
+    pub fn supersede(&self) {
+        self.0.superseded.cancel();
+        self.stop().drain();
     }
 
     /// Cancelled when another process has taken over the listening sockets: whatever else this one listens on is to be

@@ -114,26 +114,35 @@ impl Doors {
     /// Binds what `services` need and nobody here has yet; what was handed over by another process is used first.
     pub(super) fn prepare(&self, services: &[Arc<Service>], inherited: &mut Inherited) -> Result<Prepared, StartError> {
         let doors = self.doors();
-        let mut prepared = Vec::new();
+        let mut prepared: Vec<(Arc<Service>, SocketAddr, Option<Arc<TcpListener>>)> = Vec::new();
+        // Those that have exactly the address go first: another listener may have the better claim to a name's socket.
+        let mut at_address = Vec::new();
         for service in services {
             for &address in &service.listener.bind {
                 let known = doors.iter().any(|door| door.is_for(service, address));
-                let socket = if known {
-                    None
-                } else {
-                    let name = &service.listener.name;
-                    let socket = match inherited.take(name, address) {
-                        Some(socket) => Ok(socket),
-                        None => listen::bind(address),
-                    };
-                    let socket = socket.map_err(|source| {
-                        let ours = doors.iter().any(|door| overlap(door.configured, address));
-                        StartError::Bind { listener: Arc::clone(name), address, source, ours }
-                    })?;
-                    Some(Arc::new(socket))
-                };
-                prepared.push((Arc::clone(service), address, socket));
+                at_address.push((service, address, known, if known { None } else { inherited.at(address) }));
             }
+        }
+        for (service, address, known, socket) in at_address {
+            let name = &service.listener.name;
+            let socket = match socket.or_else(|| if known { None } else { inherited.named(name) }) {
+                _ if known => None,
+                Some(socket) => Some(Arc::new(socket)),
+                None => match listen::bind(address) {
+                    Ok(socket) => Some(Arc::new(socket)),
+                    Err(error) => {
+                        let own = prepared.iter().filter(|(other, ..)| other.listener.name == *name);
+                        let of_doors = doors.iter().filter(|door| door.listener == *name).map(|door| &door.socket);
+                        let mut own = own.filter_map(|(_, _, socket)| socket.as_ref()).chain(of_doors);
+                        if own.any(|socket| takes_both(socket, address)) {
+                            continue;
+                        }
+                        let ours = doors.iter().any(|door| overlap(door.configured, address));
+                        return Err(StartError::Bind { listener: Arc::clone(name), address, source: error, ours });
+                    }
+                },
+            };
+            prepared.push((Arc::clone(service), address, socket));
         }
         Ok(Prepared(prepared))
     }
@@ -222,6 +231,13 @@ impl Doors {
     fn doors(&self) -> MutexGuard<'_, Vec<Door>> {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// systemd opens `[::]` for IPv4 as well, unless it is told otherwise (`BindIPv6Only=`).
+fn takes_both(socket: &TcpListener, address: SocketAddr) -> bool {
+    socket.local_addr().is_ok_and(|local| {
+        local.port() == address.port() && local.is_ipv6() && local.ip().is_unspecified() && address.is_ipv4()
+    })
 }
 
 /// Whether two addresses cannot be bound at the same time.

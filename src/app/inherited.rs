@@ -24,12 +24,18 @@ impl Inherited {
         }
     }
 
-    /// The socket for an address of a listener: the one with this address; else, of those with this name, one that nobody
-    /// else has a better claim to (whoever opened it may have chosen the address).
-    pub(super) fn take(&mut self, name: &str, address: SocketAddr) -> Option<TcpListener> {
-        let same_address = |named: &Named| named.address == address;
-        let same_name = |named: &Named| named.name == name && named.address.is_ipv4() == address.is_ipv4();
-        let at = self.0.iter().position(same_address).or_else(|| self.0.iter().position(same_name))?;
+    /// The socket with this address.
+    pub(super) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
+        self.take(|named| named.address == address)
+    }
+
+    /// A socket with the name of this listener: whoever opened it has chosen the address.
+    pub(super) fn named(&mut self, name: &str) -> Option<TcpListener> {
+        self.take(|named| named.name == name)
+    }
+
+    fn take(&mut self, is_it: impl Fn(&Named) -> bool) -> Option<TcpListener> {
+        let at = self.0.iter().position(is_it)?;
         let socket = self.0.swap_remove(at).socket;
         // On a socket that listens neither fails.
         socket.set_nonblocking(true).ok()?;

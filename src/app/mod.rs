@@ -19,10 +19,14 @@ use crate::store::{self, OpenError, Store};
 use crate::suspend;
 use crate::tls::server::ServerError;
 
+#[cfg(unix)]
+pub mod command;
 pub mod control;
 mod doors;
 mod drain;
 mod generation;
+#[cfg(unix)]
+mod handover;
 pub mod inherited;
 pub mod reload;
 mod watch_files;

@@ -24,6 +24,7 @@ pub mod demo;
 pub mod login;
 pub mod logout;
 pub mod password;
+pub mod reload;
 pub mod run;
 pub mod state;
 mod with_store;
@@ -54,7 +55,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve (this is what happens without a command)
-    Run(Settings),
+    Run(RunOptions),
+    /// Let the running service read its configuration anew
+    Reload {
+        /// The service's `admin.socket`, where its configuration cannot be read
+        #[arg(long, value_name = "FILE")]
+        socket: Option<PathBuf>,
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Check the configuration and report every mistake at once
     Check {
         /// Where the configuration comes from.
@@ -123,6 +133,17 @@ impl Settings {
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as listeners.smtp.bind=127.0.0.1:1587")?;
     Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+/// How to serve.
+#[derive(Debug, Default, Args)]
+pub struct RunOptions {
+    /// Take the listening sockets over from the running service, which then stops once its sessions have ended
+    #[arg(long)]
+    pub take_over: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Who signs in, and how.
@@ -313,8 +334,10 @@ pub enum StateCommand {
 /// Parses the process's arguments, does what they say, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let code = match cli.command.unwrap_or(Command::Run(cli.settings)) {
-        Command::Run(settings) => run::run(&settings),
+    let serve = RunOptions { take_over: false, settings: cli.settings };
+    let code = match cli.command.unwrap_or(Command::Run(serve)) {
+        Command::Run(options) => run::run(options),
+        Command::Reload { socket, settings } => reload::reload(socket, &settings),
         Command::Check { settings, json } => check::check(&settings, json),
         #[cfg(feature = "sandbox")]
         Command::Demo { port_base } => demo::demo(port_base),

@@ -44,7 +44,6 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     limits::check_replicas(&root.section("limits"), &limits, clouds);
     let log = read_log(&root.section("log"));
     let admin = admin::read(&root.section("admin"));
-    root.unavailable(&["admin"]);
     root.finish();
     drop(root);
 

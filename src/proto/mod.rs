@@ -18,10 +18,13 @@ use crate::sasl::{Bearer, Credentials};
 
 pub mod imap;
 mod line;
+mod lull;
 pub mod machine;
 pub mod pop3;
 pub(crate) mod reply;
 pub mod smtp;
+
+pub use lull::Lull;
 
 /// The mail protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

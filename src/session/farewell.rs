@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// The last goodbyes are said when this part of the time is over: they, and whoever is busy then, need the rest.
@@ -12,6 +12,9 @@ const SPREAD: f64 = 0.9;
 
 /// Whoever has been silent for so long, or for a tenth of the whole time where that is less, does not work.
 const QUIET: Duration = Duration::from_secs(5);
+
+/// Whoever has not logged in and is silent for so long is not about to.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// When the sessions that wait are told goodbye, each at a moment of its own: all of them come back somewhere else, and
 /// not at once.
@@ -46,6 +49,13 @@ impl Farewells {
         Box::pin(sleep_until(begin + window.mul_f64(place(number)))).await;
         quiet
     }
+}
+
+/// Waits until the service drains, and then for as long as somebody needs who is in the middle of a login: whoever came
+/// just before the end should not hear nothing but a greeting and a goodbye.
+pub(super) async fn last_word(draining: &CancellationToken) {
+    draining.cancelled().await;
+    sleep(LAST_WORD).await;
 }
 
 /// Where in the window (0 to 1) the turn of this number is. However many turns there will be, they are spread evenly:

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::farewell::last_word;
 use super::journal::Ending;
 use super::places::MailboxPlace;
 use super::upstream::{OpenError, Target};
@@ -24,8 +26,8 @@ use crate::net::relay::{RelayLimits, relay};
 use crate::net::side::Side;
 use crate::net::stream::Stream;
 use crate::proto::{
-    Authenticated, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, MailProtocol, Refusal, Rejection,
-    UpstreamFailureKind, client_side,
+    Authenticated, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Lull, MailProtocol, Refusal,
+    Rejection, UpstreamFailureKind, client_side,
 };
 use crate::sasl::Credentials;
 
@@ -60,18 +62,28 @@ pub(super) async fn serve(
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     let journal = Arc::clone(&shared.journal);
+    let (farewells, draining) = (Arc::clone(&shared.farewells), shared.draining.clone());
     drop(shared);
     let Ready { client, upstream, to_upstream, to_client, whose, of_mailbox } = ready;
-    let mut relay = relay(client, upstream, to_upstream, to_client, limits);
-    let ended = async {
+    let lull = Lull::after_login(target.upstream.protocol);
+    let mut relay = relay(client, upstream, to_upstream, to_client, limits).attentive(lull);
+    let mut ended = pin!(async {
         match &whose.device {
             Some(device) => device.ended().await,
             None => pending().await,
         }
-    };
-    let report = tokio::select! {
-        report = &mut relay => report,
-        ending = ended => relay.cut(ending.cause()),
+    });
+    let mut turn = pin!(farewells.turn(draining));
+    let mut is_leaving = false;
+    let report = loop {
+        tokio::select! {
+            report = &mut relay => break report,
+            ending = &mut ended => break relay.cut(ending.cause()),
+            quiet = &mut turn, if !is_leaving => {
+                is_leaving = true;
+                relay.leave_when_quiet(quiet);
+            }
+        }
     };
     drop(of_mailbox);
     let ending =
@@ -161,7 +173,7 @@ impl Login<'_> {
                             self.visit.charge(Offence::Timeout);
                             return self.say_goodbye(stream, machine, Farewell::Timeout).await;
                         }
-                        () = self.shared.draining.cancelled() => {
+                        () = last_word(&self.shared.draining) => {
                             self.visit.excuse();
                             return self.say_goodbye(stream, machine, Farewell::Draining).await;
                         }
