@@ -14,6 +14,7 @@ mod logins;
 mod network;
 mod penalties;
 mod proxy;
+mod reload;
 mod secrets;
 mod sign_ins;
 mod support;
