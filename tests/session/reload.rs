@@ -210,7 +210,9 @@ async fn limits_hold_from_the_next_connection_on() {
     let world = World::new().await;
     let mut first = world.session(Imap, ALICE, ALICES).await;
     let limited = |connections: u32| {
-        let limits = format!("limits:\n  connections: {connections}\n  pre_auth_connections: 2\n  pre_auth_connections_per_source: 1\n");
+        let limits = format!(
+            "limits:\n  connections: {connections}\n  pre_auth_connections: 2\n  pre_auth_connections_per_source: 1\n"
+        );
         move |yaml: &str| yaml.replace("limits:\n", &limits)
     };
     assert!(world.reload(limited(1)).await.is_err(), "fewer than those before their login: a mistake");
