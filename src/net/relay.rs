@@ -55,7 +55,7 @@ pub enum End {
     HalfClosed,
     /// [`RelayLimits::write_stall`].
     Stalled,
-    /// [`Relay::leave_when_quiet`].
+    /// [`Relay::leave`].
     Left,
     /// [`Relay::cut`], and the word for the log.
     Cut(&'static str),
@@ -100,7 +100,6 @@ pub fn relay(client: Side, upstream: Side, to_upstream: Vec<u8>, to_client: Vec<
         timer: Box::pin(tokio::time::sleep_until(now + limits.idle.min(limits.write_stall))),
         first_to_end: None,
         lull: None,
-        leaving: None,
         left: false,
     };
     relay.up.pending = Chunk::own(to_upstream);
@@ -121,9 +120,7 @@ pub struct Relay {
     first_to_end: Option<Whose>,
     /// What shows when a goodbye may be said.
     lull: Option<Lull>,
-    /// A goodbye is said after so much silence.
-    leaving: Option<Duration>,
-    /// It has been said.
+    /// A goodbye has been said.
     left: bool,
 }
 
@@ -158,9 +155,6 @@ enum Broke {
     Source(io::Error),
     Destination(io::Error),
 }
-
-/// A session that is to end, and is never silent long enough, is looked at no more often than this.
-const LEAST_LOOK: Duration = Duration::from_millis(100);
 
 /// A poll moves at most this many buffers in one direction before it lets other sessions have the thread.
 const ROUNDS_PER_POLL: usize = 8;
@@ -240,20 +234,18 @@ impl Relay {
         self
     }
 
-    /// Ends it with a goodbye to the client, as soon as one may be said and nothing has passed for `quiet`.
-    pub fn leave_when_quiet(&mut self, quiet: Duration) {
-        self.leaving = Some(quiet);
-        self.timer.as_mut().reset(Instant::now());
-    }
-
-    /// Says goodbye now, if one may be said: the client hears it, then both hear the end.
-    fn leave(&mut self) -> bool {
-        let idle = self.up.pending.is_none() && self.down.pending.is_none() && self.first_to_end.is_none();
+    /// Says goodbye, if one may be said and nothing has passed for `quiet`: the client hears it, then both hear the end. True
+    /// when it is on its way; the relay is then to be polled to its end.
+    pub fn leave(&mut self, quiet: Duration) -> bool {
+        let idle = self.up.pending.is_none()
+            && self.down.pending.is_none()
+            && self.first_to_end.is_none()
+            && self.last_activity.elapsed() >= quiet;
         let goodbye = self.lull.as_ref().and_then(Lull::goodbye).filter(|_| idle);
         let Some(goodbye) = goodbye else { return false };
         self.down.pending = Chunk::own(goodbye.to_vec());
         (self.up.source_ended, self.down.source_ended) = (true, true);
-        (self.leaving, self.left) = (None, true);
+        self.left = true;
         true
     }
 
@@ -363,16 +355,7 @@ impl Future for Relay {
                 let end = if this.first_to_end.is_some() { End::HalfClosed } else { End::Idle };
                 return Poll::Ready(this.report(end));
             }
-            let mut next = this.last_activity + this.idle_limit();
-            if let Some(quiet) = this.leaving {
-                if now < this.last_activity + quiet {
-                    next = next.min(this.last_activity + quiet);
-                } else if this.leave() {
-                    cx.waker().wake_by_ref();
-                } else {
-                    next = next.min(now + quiet.max(LEAST_LOOK));
-                }
-            }
+            let next = this.last_activity + this.idle_limit();
             let next = match this.blocked_since {
                 Some(since) => next.min(since + this.limits.write_stall),
                 // A stall that begins later is noticed at most one stall limit late.

@@ -1,17 +1,21 @@
 //! The goodbyes of a service that stops: who waits hears one at a moment of its own, spread over the time that there is.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 /// The last goodbyes are said when this part of the time is over: they, and whoever is busy then, need the rest.
 const SPREAD: f64 = 0.9;
 
-/// Whoever has been silent for so long, or for a tenth of the whole time where that is less, does not work.
+/// Whoever has been silent for so long, or for a 25th of the whole time where that is less, does not work.
 const QUIET: Duration = Duration::from_secs(5);
+const QUIET_PART: u32 = 25;
+
+/// Nobody is looked at more often than this.
+const SHORTEST: Duration = Duration::from_millis(20);
 
 /// Whoever has not logged in and is silent for so long is not about to.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -20,33 +24,34 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// not at once.
 #[derive(Debug, Default)]
 pub struct Farewells {
-    plan: OnceLock<Plan>,
+    plan: SetOnce<Plan>,
     turns: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Plan {
-    begin: Instant,
-    window: Duration,
+    end: Instant,
     quiet: Duration,
 }
 
 impl Farewells {
     /// The service drains from now on, for so long.
     pub fn begin(&self, drain: Duration) {
-        let plan = Plan { begin: Instant::now(), window: drain.mul_f64(SPREAD), quiet: QUIET.min(drain / 10) };
+        let plan = Plan { end: Instant::now() + drain.mul_f64(SPREAD), quiet: QUIET.min(drain / QUIET_PART) };
         // The first word stands.
         let _ = self.plan.set(plan);
     }
 
     /// Waits until the service drains, and then for the turn of one session; the result is how long it must have been silent
-    /// to be told goodbye.
-    pub(super) async fn turn(&self, draining: CancellationToken) -> Duration {
-        draining.cancelled().await;
-        let Some(Plan { begin, window, quiet }) = self.plan.get().copied() else { return QUIET };
+    /// to be told goodbye. Whoever has not been silent enough gets another turn, in the time that is left: otherwise all
+    /// those who are disturbed at once, by a message that comes to their mailbox, would be told goodbye at once.
+    pub(super) async fn turn(&self) -> Duration {
+        let Plan { end, quiet } = *self.plan.wait().await;
         let number = self.turns.fetch_add(1, Ordering::Relaxed);
+        let first = Instant::now() + quiet.max(SHORTEST);
+        let spread = end.saturating_duration_since(first).mul_f64(place(number));
         // Its timer takes no memory of sessions before.
-        Box::pin(sleep_until(begin + window.mul_f64(place(number)))).await;
+        Box::pin(sleep_until(first + spread)).await;
         quiet
     }
 }
@@ -73,8 +78,8 @@ mod tests {
     #[test]
     fn goodbyes_are_spread_evenly_however_many_there_are() {
         for sessions in [40_u64, 500, 10_000] {
-            // The shortest time in which a second is less than a twentieth of the window.
-            let window = 25.0 * SPREAD;
+            // In Kubernetes' 30 seconds there is room for so many.
+            let window = 25.0 * (SPREAD - 1.0 / f64::from(QUIET_PART));
             let mut seconds = [0_u64; 25];
             for number in 0..sessions {
                 seconds[(place(number) * window) as usize] += 1;
@@ -88,11 +93,10 @@ mod tests {
     async fn each_session_has_its_turn_within_the_time() {
         let farewells = Farewells::default();
         farewells.begin(Duration::from_secs(300));
-        let (begin, draining) = (Instant::now(), CancellationToken::new());
-        draining.cancel();
+        let begin = Instant::now();
         let mut last = Duration::ZERO;
         for _ in 0..50 {
-            assert_eq!(farewells.turn(draining.clone()).await, QUIET);
+            assert_eq!(farewells.turn().await, QUIET);
             last = last.max(begin.elapsed());
         }
         assert!(last <= Duration::from_secs(270), "{last:?}");

@@ -62,7 +62,7 @@ pub(super) async fn serve(
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     let journal = Arc::clone(&shared.journal);
-    let (farewells, draining) = (Arc::clone(&shared.farewells), shared.draining.clone());
+    let farewells = Arc::clone(&shared.farewells);
     drop(shared);
     let Ready { client, upstream, to_upstream, to_client, whose, of_mailbox } = ready;
     let lull = Lull::after_login(target.upstream.protocol);
@@ -73,15 +73,15 @@ pub(super) async fn serve(
             None => pending().await,
         }
     });
-    let mut turn = pin!(farewells.turn(draining));
-    let mut is_leaving = false;
+    let mut turn = pin!(farewells.turn());
+    let mut left = false;
     let report = loop {
         tokio::select! {
             report = &mut relay => break report,
             ending = &mut ended => break relay.cut(ending.cause()),
-            quiet = &mut turn, if !is_leaving => {
-                is_leaving = true;
-                relay.leave_when_quiet(quiet);
+            quiet = &mut turn, if !left => {
+                left = relay.leave(quiet);
+                turn.set(farewells.turn());
             }
         }
     };

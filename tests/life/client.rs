@@ -12,8 +12,8 @@ use tokio::time::timeout;
 
 use crate::program::{ALICE, ALICES};
 
-/// No test waits longer for a reply.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// No test waits longer for a reply, or for a goodbye.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection with lines.
 pub(crate) struct Client(BufReader<TcpStream>);
