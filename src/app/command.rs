@@ -132,7 +132,7 @@ async fn obey(mut stream: UnixStream, control: Control) -> io::Result<()> {
                     let notes = reloaded.notes.iter().map(|note| format!("\nnote: {note}"));
                     (b'+', std::iter::once(reloaded.to_string()).chain(notes).collect())
                 }
-                Err(error @ NotReloaded::Mistakes(_)) => (b'!', error.to_string()),
+                Err(error @ NotReloaded::Mistakes(..)) => (b'!', error.to_string()),
                 Err(error @ NotReloaded::Start(StartError::Unproved(_))) => (b'!', error.to_string()),
                 Err(error) => (b'-', error.to_string()),
             };

@@ -12,6 +12,7 @@ use super::reload::{NotReloaded, Reloaded};
 use super::{Running, Stop};
 use crate::clock::UnixTime;
 use crate::config::Config;
+use crate::confine::Confinement;
 use crate::protocol::Protocol;
 use crate::session::{Service, Shared};
 
@@ -125,6 +126,11 @@ impl Control {
     pub fn supersede(&self) {
         self.0.superseded.cancel();
         self.stop().drain();
+    }
+
+    /// What the process has given up, if it was confined.
+    pub fn confinement(&self) -> Option<&Confinement> {
+        self.0.confinement.get()
     }
 
     /// Cancelled when another process has taken over the listening sockets: whatever else this one listens on is to be

@@ -21,10 +21,12 @@ use crate::net::dial::Dialer;
 use crate::net::penalty::Penalties;
 use crate::oauth::endpoint::{HttpEndpoint, TokenEndpoint};
 use crate::session::farewell::Farewells;
+use crate::session::http::Gateway;
 use crate::session::journal::Journal;
 use crate::session::places::Places;
+use crate::session::submission::SubmissionWays;
 use crate::session::upstream::{Opener, Target};
-use crate::session::{Service, Serving, Shared, SubmissionWays};
+use crate::session::{Service, Serving, Shared, maildrop};
 use crate::store::Store;
 use crate::tls::client::UpstreamTrust;
 use crate::tls::server;
@@ -36,6 +38,7 @@ pub(super) struct Lasting {
     pub(super) census: Arc<Census>,
     pub(super) penalties: Arc<Penalties>,
     pub(super) places: Arc<Places>,
+    pub(super) maildrops: Arc<Places>,
     pub(super) journal: Arc<Journal>,
     pub(super) draining: CancellationToken,
     pub(super) farewells: Arc<Farewells>,
@@ -51,6 +54,7 @@ impl Lasting {
             census: Census::new(limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: Places::new(limits),
+            maildrops: maildrop::locks(),
             journal: Journal::new(),
             draining: CancellationToken::new(),
             farewells: Arc::default(),
@@ -148,6 +152,7 @@ impl Generation {
             census: Arc::clone(&lasting.census),
             penalties: Arc::clone(&lasting.penalties),
             places: Arc::clone(&lasting.places),
+            maildrops: Arc::clone(&lasting.maildrops),
             delays,
             journal: Arc::clone(&lasting.journal),
             draining: lasting.draining.clone(),
@@ -218,10 +223,16 @@ impl Assembly<'_> {
             Serves::Submission(config) => {
                 let smtp = config.smtp.as_ref().map(|upstream| self.target(listener, upstream)).transpose()?;
                 let graph = self.graph(&config.graph);
-                Ok(Serving::Submission(SubmissionWays { smtp, graph, config: config.clone() }))
+                let ways = SubmissionWays::new(config.clone(), smtp, graph, &self.config.limits);
+                Ok(Serving::Submission(Box::new(ways)))
             }
             Serves::Maildrop(origin) => Ok(Serving::Maildrop(self.graph(origin))),
-            Serves::Http(http) => Ok(Serving::Http(http.clone())),
+            Serves::Http(http) => {
+                let limits = &self.config.limits;
+                let connect = limits.connect.max(limits.connect_via_proxy);
+                let (dialer, trust) = (Arc::clone(&self.ways.dialer), Arc::clone(&self.ways.trust));
+                Ok(Serving::Http(Arc::new(Gateway::new(http.clone(), listener, dialer, trust, connect))))
+            }
         }
     }
 
@@ -241,10 +252,8 @@ impl Assembly<'_> {
     fn graph(&mut self, origin: &Origin) -> Arc<GraphClient> {
         let known = self.graphs.get(origin).or_else(|| self.kept?.graphs.get(origin));
         let graph = known.cloned().unwrap_or_else(|| {
-            let limits = &self.config.limits;
-            let connect = limits.connect.max(limits.connect_via_proxy);
             let (dialer, trust) = (Arc::clone(&self.ways.dialer), Arc::clone(&self.ways.trust));
-            Arc::new(GraphClient::new(origin.clone(), dialer, trust, connect))
+            Arc::new(GraphClient::new(origin.clone(), dialer, trust, &self.config.limits))
         });
         self.graphs.insert(origin.clone(), Arc::clone(&graph));
         graph

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, UnixTime};
 use crate::config::problem::Problems;
 use crate::config::{Config, Files};
+use crate::confine::Confinement;
 use crate::live::Live;
 use crate::session::upstream::Target;
 use crate::session::{Service, announce};
@@ -129,6 +130,8 @@ struct Running {
     changed: watch::Sender<u64>,
     started_at: UnixTime,
     source: OnceLock<Source>,
+    /// What the process has given up: not every configuration can be taken over.
+    confinement: OnceLock<Confinement>,
     /// What the configuration was read from.
     files: Live<Files>,
     /// One reload at a time.
@@ -185,6 +188,7 @@ impl App {
             phase: watch::channel(Phase::Starting).0,
             started_at: Clock::system().unix_time(),
             source: OnceLock::new(),
+            confinement: OnceLock::new(),
             files: Live::default(),
             reloading: tokio::sync::Mutex::default(),
             last_reload: Mutex::default(),
@@ -198,6 +202,14 @@ impl App {
         // Nobody else has set it: the service has just been made.
         let _ = self.0.source.set(source);
         self.0.files.set(files);
+        self
+    }
+
+    /// The process has confined itself, which reloads have to respect.
+    #[must_use]
+    pub fn within(self, confinement: Confinement) -> Self {
+        // As above.
+        let _ = self.0.confinement.set(confinement);
         self
     }
 

@@ -14,6 +14,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::config::problem::Problems;
+use crate::confine::Confinement;
 use crate::telemetry::log;
 
 /// Where the configuration comes from; asked once for each reload.
@@ -43,8 +44,8 @@ impl fmt::Display for Reloaded {
 #[derive(Debug, thiserror::Error)]
 pub enum NotReloaded {
     /// The configuration has mistakes.
-    #[error("{0}")]
-    Mistakes(Problems),
+    #[error("{0}{1}")]
+    Mistakes(Problems, Closed),
     /// It cannot be put into force.
     #[error(transparent)]
     Start(StartError),
@@ -54,6 +55,9 @@ pub enum NotReloaded {
         .0.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
     )]
     NeedsRestart(Vec<&'static str>),
+    /// The process has confined itself, and could not serve it.
+    #[error("{0}")]
+    Beyond(String),
     /// The service is about to end.
     #[error("Gatepost is stopping")]
     Stopping,
@@ -65,13 +69,29 @@ pub enum NotReloaded {
     Broken,
 }
 
+/// Whether files are closed to the process that could be read when it began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed(bool);
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            false => Ok(()),
+            true => f.write_str(
+                "A file in a directory that the configuration did not name when Gatepost was started can be read only after \
+                 a restart: the process has confined itself (`confinement`).\n",
+            ),
+        }
+    }
+}
+
 impl NotReloaded {
     /// A short fixed word, for the log.
     pub fn cause(&self) -> &'static str {
         match self {
-            Self::Mistakes(_) | Self::Start(StartError::Unproved(_)) => "mistakes",
+            Self::Mistakes(..) | Self::Start(StartError::Unproved(_)) => "mistakes",
             Self::Start(_) => "not-possible",
-            Self::NeedsRestart(_) => "needs-restart",
+            Self::NeedsRestart(_) | Self::Beyond(_) => "needs-restart",
             Self::Stopping => "stopping",
             Self::NoSource => "no-source",
             Self::Broken => "broken",
@@ -103,11 +123,17 @@ impl Running {
         let Loaded { config, files } = spawn_blocking(move || source()).await.map_err(|_| NotReloaded::Broken)?;
         // Also when it has mistakes: it is read again when they are mended.
         self.files.set(files);
-        let config = Arc::new(config.map_err(NotReloaded::Mistakes)?);
+        let config = Arc::new(config.map_err(|problems| {
+            let closed = self.closes(&problems);
+            NotReloaded::Mistakes(problems, closed)
+        })?);
         let before = self.generation.get();
         let fixed = needs_restart(&before.config, &config);
         if !fixed.is_empty() {
             return Err(NotReloaded::NeedsRestart(fixed));
+        }
+        if let Some(confinement) = self.confinement.get() {
+            confinement.covers(&config).map_err(NotReloaded::Beyond)?;
         }
         refuse_unproved(&config, &*self.lasting.store).await.map_err(NotReloaded::Start)?;
 
@@ -134,6 +160,13 @@ impl Running {
         }
         notes.retain(|note| !before.config.notes.contains(note));
         Ok(Reloaded { generation: next.number, changed, notes })
+    }
+
+    /// Whether a file that cannot be read may be one that confinement has closed.
+    fn closes(&self, problems: &Problems) -> Closed {
+        let confined = self.confinement.get().is_some_and(Confinement::closes_files);
+        // The system's words, which are a part of the reason.
+        Closed(confined && problems.to_string().contains("Permission denied"))
     }
 
     fn note_reload(&self, outcome: &Result<Reloaded, NotReloaded>) {
@@ -174,6 +207,12 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let mut keys = Vec::new();
     if before.state != after.state {
         keys.push("state");
+    }
+    if before.log.audit != after.log.audit {
+        keys.push("log.audit");
+    }
+    if before.confinement != after.confinement {
+        keys.push("confinement");
     }
     if crate::process::keytab(before) != crate::process::keytab(after) {
         keys.push("forward_proxy.keytab");

@@ -9,6 +9,7 @@ use super::{FAILED, RunOptions, report};
 use crate::app::{App, Control, Inherited, StartError, Stop};
 use crate::config::load::Loaded;
 use crate::config::{Config, ListenerTls};
+use crate::confine;
 use crate::process::{hand_over_keytab, prepare};
 use crate::systemd;
 use crate::telemetry::log;
@@ -30,6 +31,16 @@ pub fn run(options: RunOptions) -> u8 {
     }
     for note in config.notes.iter().cloned().chain(prepare(&config.limits)) {
         tracing::warn!("{note}");
+    }
+    let confinement = match confine::enter(&config) {
+        Ok(confinement) => confinement,
+        Err(error) => {
+            tracing::error!("not started: {error}");
+            return FAILED;
+        }
+    };
+    for line in confinement.report() {
+        tracing::info!("confinement: {line}");
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,
@@ -54,7 +65,8 @@ pub fn run(options: RunOptions) -> u8 {
         }
         drop(inherited);
         let settings = options.settings;
-        let app = app.with_source(Arc::new(move || settings.load_noting(std::env::vars_os())), files);
+        let app =
+            app.with_source(Arc::new(move || settings.load_noting(std::env::vars_os())), files).within(confinement);
         tell_listeners(&app);
         let control = app.control();
         tokio::spawn(stop_on_signal(app.stop()));

@@ -1,4 +1,5 @@
-//! What leaves the process about its work: the log.
+//! What leaves the process about its work: the log, and the audit log.
 
+pub mod audit;
 pub mod log;
 mod rate;
