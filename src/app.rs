@@ -29,7 +29,7 @@ use crate::session::journal::Journal;
 use crate::session::places::Places;
 use crate::session::submission::SubmissionWays;
 use crate::session::upstream::{Opener, Target};
-use crate::session::{Service, Serving, Shared, announce, enter};
+use crate::session::{Service, Serving, Shared, announce, enter, maildrop};
 use crate::store::{self, OpenError, Store};
 use crate::suspend;
 use crate::tls::client::UpstreamTrust;
@@ -204,6 +204,7 @@ impl App {
             census: Census::new(&limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: Places::new(&limits),
+            maildrops: maildrop::locks(),
             journal: Journal::new(),
             delays: Semaphore::new(limits.delayed_failures),
             draining: draining.clone(),

@@ -5,6 +5,7 @@
 
 mod client;
 mod connect;
+mod maildrop;
 mod mime_head;
 mod ntlm_challenge;
 pub mod recipe;
@@ -20,11 +21,12 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 14] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
     ("smtp_submission", smtp_submission),
+    ("pop3_transaction", pop3_transaction),
     ("imap_upstream", imap_upstream),
     ("pop3_upstream", pop3_upstream),
     ("smtp_upstream", smtp_upstream),
@@ -54,6 +56,11 @@ pub fn smtp_client(data: &[u8]) {
 /// What a client sends that may send mail.
 pub fn smtp_submission(data: &[u8]) {
     submission::check(data);
+}
+
+/// A client's octets, and those of a message, towards the POP3 machine behind the login.
+pub fn pop3_transaction(data: &[u8]) {
+    maildrop::check(data);
 }
 
 /// An upstream's octets towards the IMAP machine.

@@ -106,6 +106,7 @@ fn read_keys(section: &Section<'_>) -> Limits {
     time(section, "smtp_verdict", &mut l.smtp_verdict, SHORTEST..=HOUR);
     // A client waits ten minutes for the reply to a message (RFC 5321 §4.5.3.2.6), a minute of which may pass before.
     time(section, "graph_answer", &mut l.graph_answer, SHORTEST..=480 * SECOND);
+    count(section, "maildrop_messages", &mut l.maildrop_messages, 1..=1_000_000);
     time(section, "mailbox_wait", &mut l.mailbox_wait, Duration::ZERO..=300 * SECOND);
     time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
 

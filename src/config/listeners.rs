@@ -417,9 +417,8 @@ fn read_upstream<'a>(
 fn report_unserved(section: &Section<'_>, serves: Option<&Serves>) {
     section.unavailable(&["proxy_protocol_from"]);
     let what = match serves {
-        Some(Serves::Maildrop(_)) => "`upstream: graph`",
         Some(Serves::Http(_)) => "the protocols `ews` and `graph`",
-        Some(Serves::Relay(_) | Serves::Submission(_)) | None => return,
+        Some(Serves::Relay(_) | Serves::Submission(_) | Serves::Maildrop(_)) | None => return,
     };
     section.problem(format!("{what} cannot be served in this version"), "remove that");
 }

@@ -589,6 +589,8 @@ pub struct Limits {
     pub graph_messages: usize,
     /// How long Microsoft Graph may take to answer a message.
     pub graph_answer: Duration,
+    /// Messages of an Inbox that POP3 out of Graph shows; of more, the oldest.
+    pub maildrop_messages: usize,
     /// How long a login waits for another session of its mailbox to end.
     pub mailbox_wait: Duration,
     /// How often the upstream's capability list is learned anew.
@@ -670,6 +672,7 @@ impl Default for Limits {
             smtp_verdict: seconds(10 * 60),
             graph_messages: 100,
             graph_answer: seconds(300),
+            maildrop_messages: 50_000,
             mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),

@@ -68,6 +68,16 @@ impl Answer {
         self.code.as_deref().is_some_and(|code| words.contains(&code))
     }
 
+    /// What it says, for the log.
+    pub(super) fn words(&self) -> String {
+        let Self { status, code, message, request_id, .. } = self;
+        let words = [code.as_deref().unwrap_or_default(), message];
+        let words: Vec<_> = words.into_iter().filter(|words| !words.is_empty()).collect();
+        let words = if words.is_empty() { String::new() } else { format!(" `{}`", words.join(": ")) };
+        let id = request_id.as_deref().map(|id| format!(", request-id {id}")).unwrap_or_default();
+        format!("HTTP {status}{words}{id}")
+    }
+
     /// Whether it comes from Graph, not from something on the way that answered in its place.
     pub fn is_graphs(&self) -> bool {
         self.code.is_some() || self.request_id.is_some()

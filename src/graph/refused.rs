@@ -8,7 +8,7 @@ use super::answer::Answer;
 use super::outgoing::too_large;
 use super::{GraphError, NotSent};
 use crate::config::Origin;
-use crate::failure::{Actor, Failure};
+use crate::failure::Actor;
 use crate::proto::smtp::Reply;
 
 /// Above this Graph was seen to answer 200 and send nothing.
@@ -45,13 +45,7 @@ pub(super) fn explain(answer: &Answer, octets: usize) -> NotSent {
 
 /// Adds what Graph said itself.
 fn with_words(mut not_sent: NotSent, answer: &Answer) -> NotSent {
-    let Answer { status, code, message, request_id, .. } = answer;
-    let words = [code.as_deref().unwrap_or_default(), message].map(str::to_owned);
-    let words = words.into_iter().filter(|words| !words.is_empty()).collect::<Vec<_>>().join(": ");
-    let words = if words.is_empty() { String::new() } else { format!(" `{words}`") };
-    let id = request_id.as_deref().map(|id| format!(", request-id {id}")).unwrap_or_default();
-    let Failure { message, .. } = &mut not_sent.failure;
-    message.push_str(&format!(" (HTTP {status}{words}{id})"));
+    not_sent.failure.message.push_str(&format!(" ({})", answer.words()));
     not_sent
 }
 
@@ -220,6 +214,7 @@ pub(super) fn defect(error: &http::Error) -> NotSent {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::failure::Failure;
 
     fn replied(status: u16, code: &str) -> NotSent {
         let code = Some(code.to_owned()).filter(|code| !code.is_empty());

@@ -506,6 +506,16 @@ impl Sandbox {
         })
     }
 
+    /// Throws away what is in a user's INBOX: the messages that every mailbox begins with, for instance.
+    pub fn empty(&self, address: &str) {
+        if let Some(mailbox) = self.shared.directory.mailbox(address) {
+            mailbox.change(|folders| {
+                let inbox = folders.get(INBOX).map(|folder| folder.uid_validity);
+                inbox.map(|inbox| folders.expunge(inbox, |_, _| true));
+            });
+        }
+    }
+
     /// What was submitted for recipients outside the sandbox, oldest first; the latest 256 MiB.
     pub fn outbox(&self) -> Vec<OutboundMessage> {
         self.shared.outbox.messages()

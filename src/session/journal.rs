@@ -188,6 +188,20 @@ impl Journal {
         );
     }
 
+    /// Something did not work within a session, which goes on if it can.
+    pub(super) fn hindered(&self, _service: &Service, subject: &Subject, whose: &Whose, failure: &Failure) {
+        tracing::warn!(
+            session = &*subject.session,
+            listener = &*subject.listener,
+            peer = %subject.peer,
+            account = &*whose.account,
+            outcome = "hindered",
+            cause = failure.cause,
+            actor = failure.actor.name(),
+            "the session is hindered: {failure}"
+        );
+    }
+
     /// A session ended that had logged in.
     pub(super) fn ended(&self, _service: &Service, subject: &Subject, whose: &Whose, ending: Ending) {
         tracing::info!(

@@ -1,9 +1,9 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
 //! [`enter`] is where each begins; `login` drives it until its login is decided; [`mail`] then relays, and
-//! [`submission`] takes messages itself; [`upstream`] opens
-//! and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can
-//! do; [`journal`] is told what happens. Every line about one connection carries its session id.
+//! [`submission`] takes messages itself; [`maildrop`] serves POP3 out of Graph; [`upstream`] opens and signs in to the other
+//! side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told
+//! what happens. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +33,7 @@ mod explain;
 pub mod journal;
 mod login;
 pub mod mail;
+pub mod maildrop;
 pub mod places;
 pub mod submission;
 pub mod upstream;
@@ -51,6 +52,8 @@ pub struct Shared {
     pub penalties: Arc<Penalties>,
     /// Places for sessions, by mailbox.
     pub places: Arc<Places>,
+    /// The one place of each maildrop that Gatepost serves itself.
+    pub maildrops: Arc<Places>,
     /// Places for refusals that are held back.
     pub delays: Semaphore,
     /// What is told of every decision.

@@ -14,6 +14,7 @@ mod graph_mail;
 mod graph_origin;
 mod limits;
 mod logins;
+mod maildrop;
 mod network;
 mod penalties;
 mod proxy;

@@ -434,12 +434,17 @@ impl Client {
 
     /// All that still comes until the other side closes.
     pub(crate) async fn rest(&mut self) -> String {
+        String::from_utf8(self.rest_octets().await).unwrap()
+    }
+
+    /// The same, whatever it is.
+    pub(crate) async fn rest_octets(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _broke = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest))
             .await
             .unwrap_or_else(|_| panic!("it is not closed after {:?}", String::from_utf8_lossy(&self.heard)));
         self.heard.extend_from_slice(&rest);
-        String::from_utf8(rest).unwrap()
+        rest
     }
 
     /// Says a line and hears until one begins with `end`, which is the result.
