@@ -26,7 +26,7 @@ pub(crate) fn python(script: &str, settings: &Value) -> Finished {
 }
 
 /// What the script needs to know besides where and how it logs in.
-fn settings(microsoft: &Microsoft, more: Value) -> Value {
+pub(crate) fn settings(microsoft: &Microsoft, more: Value) -> Value {
     let digest = |octets: &[u8]| -> String {
         digest::digest(&digest::SHA256, octets).as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
     };
@@ -43,7 +43,7 @@ fn settings(microsoft: &Microsoft, more: Value) -> Value {
 }
 
 /// What the script has done, seen from the other side.
-fn assert_arrived(sandbox: &Sandbox) {
+pub(crate) fn assert_arrived(sandbox: &Sandbox) {
     let inbox = sandbox.messages(BOB, "INBOX");
     assert_eq!(inbox.len(), 7);
     let composed = String::from_utf8(inbox[5].to_vec()).unwrap();

@@ -16,6 +16,8 @@ mod entra;
 mod ews_clients;
 mod fetchmail;
 mod gatepost;
+#[cfg(feature = "sandbox")]
+mod http_clients;
 mod island;
 mod javamail;
 mod kerberos;
@@ -28,6 +30,8 @@ mod microsoft;
 mod msmtp;
 #[cfg(feature = "negotiate")]
 mod negotiate;
+#[cfg(feature = "sandbox")]
+mod nginx_judge;
 mod process;
 mod proxied;
 mod proxies;

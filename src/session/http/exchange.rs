@@ -9,11 +9,11 @@ use std::time::Duration;
 use http_body_util::{BodyExt as _, Either};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, EXPECT, HOST,
-    HeaderValue, LOCATION, ORIGIN, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_LOCATION, CONTENT_TYPE,
+    EXPECT, HOST, HeaderValue, LOCATION, ORIGIN, RETRY_AFTER,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::answer::Refused;
@@ -59,7 +59,7 @@ impl Connection {
                 let mut response = refused.answer(self.gateway.config.service, &self.subject.session);
                 let unread = body.is_some_and(|body| !body.is_end_stream());
                 // The body of a request that was not read stands in the way of the next one.
-                if refused.close || http_1 && unread && !expected_away(&parts) {
+                if refused.close || http_1 && unread && !is_judges_own(&parts) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 if refused.close {
@@ -85,8 +85,8 @@ impl Connection {
     }
 }
 
-/// A request without a body, whose unread rest is nothing.
-fn expected_away(parts: &Parts) -> bool {
+/// The judge's own request, in place of one that it refused.
+fn is_judges_own(parts: &Parts) -> bool {
     parts.method == head::REFUSED
 }
 
@@ -466,6 +466,10 @@ impl Exchange<'_> {
         let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| broken(()))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
+        // The library leaves it out, and Microsoft's servers want it (411).
+        if upload.size_hint().exact() == Some(0) && self.parts.method != Method::GET {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        }
         match gateway.config.service {
             HttpService::Ews => {
                 let mailbox = HeaderValue::from_bytes(admission.bearer.user.as_str().as_bytes());

@@ -269,7 +269,7 @@ impl Connection {
                     connection.as_mut().leave();
                 }
                 () = self.enough.cancelled(), if leaving.is_none() => {
-                    leaving = Some("too-many-attempts");
+                    leaving = Some("refused");
                     connection.as_mut().leave();
                 }
                 () = sleep_until(check) => {
@@ -342,7 +342,14 @@ impl Connection {
     fn finish(&self, cause: &'static str) {
         let logins = std::mem::take(&mut *self.logins());
         if logins.is_empty() {
-            self.log_over(cause, "the client left without a login, or took too long");
+            let text = match cause {
+                "timeout" => "the client took too long to log in",
+                "refused" => "a request was not of a form that is served, or too many logins failed",
+                "client-broke" => "the client's connection broke",
+                "draining" => "the service is stopping",
+                _ => "the client left without a login",
+            };
+            self.log_over(cause, text);
         }
         for login in &logins {
             self.log_end(login, cause);
