@@ -43,8 +43,14 @@ impl Limits {
     }
 }
 
-/// Where the share of a replica would be less than one password, it must know which accounts are its own.
-pub(super) fn check_replicas(section: &Section<'_>, limits: &Limits, clouds: impl Iterator<Item = Cloud>) {
+/// Where the share of a replica would be less than one password, it must know which accounts are its own; not where all of
+/// them count together, in a store that they share.
+pub(super) fn check_replicas(
+    section: &Section<'_>,
+    limits: &Limits,
+    counts_together: bool,
+    clouds: impl Iterator<Item = Cloud>,
+) {
     let Limits { replicas, replica_index, .. } = *limits;
     let fewest = clouds.map(|cloud| limits.password_budget(cloud).unfamiliar).min().unwrap_or(u32::MAX);
     let at = |key, reason: String, hint| match section.get(key) {
@@ -54,7 +60,7 @@ pub(super) fn check_replicas(section: &Section<'_>, limits: &Limits, clouds: imp
     if replica_index >= replicas {
         let reason = format!("with `replicas: {replicas}` there is no replica {replica_index}: they count from 0");
         at("replica_index", reason, "write how many there are, and in each replica another number below that");
-    } else if replicas > fewest && !section.has("replica_index") {
+    } else if !counts_together && replicas > fewest && !section.has("replica_index") {
         let reason = format!(
             "{replicas} replicas share {fewest} refused passwords of each account, which is less than one each"
         );

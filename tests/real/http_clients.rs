@@ -1,54 +1,11 @@
-//! Programs that speak EWS and Graph with a user name and a password: exchangelib and curl, through Gatepost.
+//! curl at the EWS and Graph listeners: both versions of HTTP, with and without TLS.
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use super::cloud::{Cloud, LOGIN, PASSWORD};
-use super::ews_clients::{assert_arrived, python, settings};
-use super::microsoft::{self, Microsoft};
-use super::process::{Directory, Finished, Server, free_port, run};
-
-/// Gatepost in front of the sandbox of [`Microsoft`]; the port of its EWS listener.
-fn gatepost(microsoft: &Microsoft, directory: &Directory) -> (Server, u16) {
-    let port = free_port();
-    let sandbox = &microsoft.sandbox;
-    let yaml = format!(
-        "listeners:\n  ews: {{bind: '127.0.0.1:{port}', upstream: 'localhost:{}'}}\n\
-         microsoft: {{authority: '{}', tenant: contoso.example, client_id: {}, grant: password}}\n\
-         accounts:\n  - login: '*@contoso.example'\n\
-         trust: {{system_roots: false, additional_ca: {}}}\nlog: {{level: debug}}\n",
-        sandbox.ews().port(),
-        sandbox.authority(),
-        sandbox.public_client_id(),
-        microsoft.root.display(),
-    );
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
-    command.args(["run", "-c"]).arg(directory.write("proxy.yaml", yaml));
-    for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
-        command.env_remove(name).env_remove(name.to_lowercase());
-    }
-    let mut server = Server::start("gatepost", &mut command, directory.path().join("gatepost.log"));
-    server.wait_for_port(port);
-    (server, port)
-}
-
-#[test]
-#[ignore = "needs exchangelib: run tests/run"]
-fn exchangelib_works_with_a_password() {
-    let microsoft = Microsoft::start();
-    let directory = Directory::new();
-    let (server, port) = gatepost(&microsoft, &directory);
-    let endpoint = format!("http://127.0.0.1:{port}/EWS/Exchange.asmx");
-    let more = json!({"endpoint": endpoint, "password": microsoft::PASSWORD});
-    python("ews.py", &settings(&microsoft, more)).expect_success("with the password");
-    assert_arrived(&microsoft.sandbox);
-    let wrong = json!({"endpoint": endpoint, "password": "another", "expect_refusal": true});
-    python("ews.py", &settings(&microsoft, wrong)).expect_success("with a wrong password");
-    let log = server.log();
-    assert!(log.contains("outcome=accepted") && log.contains("cause=wrong-password"), "{log}");
-    assert!(!log.contains(microsoft::PASSWORD), "the password is in the log");
-}
+use super::process::{Directory, Finished, free_port, run};
 
 /// Runs curl; what it prints ends with a line of version and status.
 fn curl(options: &[&str], url: &str) -> Finished {

@@ -17,6 +17,8 @@ mod ews_clients;
 mod fetchmail;
 mod gatepost;
 #[cfg(feature = "sandbox")]
+mod graph_clients;
+#[cfg(feature = "sandbox")]
 mod http_clients;
 mod island;
 mod javamail;
