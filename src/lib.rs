@@ -64,6 +64,7 @@ pub mod confine;
 pub mod failure;
 pub mod graph;
 pub mod http;
+pub mod live;
 pub mod login;
 pub mod mime;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
@@ -86,6 +87,7 @@ pub mod secret;
 pub mod session;
 pub mod store;
 pub mod suspend;
+pub mod systemd;
 pub mod telemetry;
 #[allow(clippy::indexing_slicing, reason = "records are cut where their header, checked before, says")]
 pub mod tls;

@@ -24,6 +24,7 @@ mod check;
 pub mod cloud;
 mod credential;
 mod entra;
+mod files;
 mod forward_proxy;
 mod http;
 mod limits;
@@ -42,6 +43,7 @@ mod submission;
 mod unproved;
 pub(crate) mod value;
 
+pub use files::Files;
 pub use limits::PasswordBudget;
 pub use submission::{Deliver, SenderRule, Submission, TrustedSender};
 pub use unproved::Unproved;
@@ -58,7 +60,7 @@ pub use proxy::{
 };
 
 /// Everything, checked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Config {
     /// At least one.
     pub listeners: Vec<Listener>,
@@ -67,7 +69,7 @@ pub struct Config {
     /// Accounts that need a device password in the store: [`Config::unproved_accounts`].
     pub unproved: Vec<Unproved>,
     /// The corporate proxy, for mail and token requests alike. `None`: straight.
-    pub forward_proxy: Option<ForwardProxy>,
+    pub forward_proxy: Option<Arc<ForwardProxy>>,
     /// Whom to trust upstream.
     pub trust: Trust,
     /// What outlives the process, and where.
@@ -89,7 +91,7 @@ pub struct Config {
 }
 
 /// A bound address with its protocol, its TLS mode, and where its logins go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// As in the configuration; appears in the log.
     pub name: Arc<str>,
@@ -153,7 +155,7 @@ impl Listener {
 }
 
 /// What becomes of those who log in at a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Serves {
     /// After the login bytes are relayed to a mail server.
     Relay(Upstream),
@@ -167,7 +169,7 @@ pub enum Serves {
 }
 
 /// EWS or Microsoft Graph behind a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     /// Which.
     pub service: HttpService,
@@ -180,7 +182,7 @@ pub struct Http {
 }
 
 /// What a Graph listener serves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GraphRules {
     /// Paths below the mailbox, by lower-case segments; one without segments is the user itself.
     pub paths: Vec<Vec<String>>,
@@ -275,7 +277,7 @@ pub enum UpstreamTls {
 }
 
 /// Who may log in: the most specific entry wins (address or alias, then domain, then `*`).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Accounts {
     entries: Vec<Arc<Account>>,
     /// Places in `entries` by address and alias, and by domain: a login is found as fast among thousands as among few.
@@ -310,6 +312,11 @@ impl Accounts {
     /// All entries, in the order of the configuration.
     pub fn entries(&self) -> &[Arc<Account>] {
         &self.entries
+    }
+
+    /// Whether some entry asks for its tokens as this application.
+    pub fn has_application(&self, application: &Application) -> bool {
+        self.entries.iter().any(|entry| *entry.application == *application)
     }
 
     /// The entry for a login, and the address that signs in with it: for an alias that of its entry, else the login.
@@ -351,7 +358,7 @@ impl fmt::Display for LoginPattern {
 }
 
 /// A configured mailbox, or a set of them, with grant and policy.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Account {
     /// Whom it is for.
     pub pattern: LoginPattern,
@@ -401,7 +408,7 @@ impl Grant {
 }
 
 /// An Entra application in a tenant, or a managed identity.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Application {
     /// Base of the token endpoint, with `https` and a trailing slash.
     pub authority: Url,
@@ -458,7 +465,7 @@ pub enum Cloud {
 }
 
 /// Whom to trust upstream. Verification itself has no switch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trust {
     /// The platform's roots.
     pub system_roots: bool,
@@ -469,7 +476,7 @@ pub struct Trust {
 }
 
 /// Whom else to trust at one server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DestinationTrust {
     /// The name that its certificate must carry, folded.
     pub host: String,
@@ -478,7 +485,7 @@ pub struct DestinationTrust {
 }
 
 /// Where sign-ins and device passwords are kept.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum State {
     /// Nowhere: they are gone with the process.
     Memory,
@@ -499,7 +506,7 @@ pub enum State {
 }
 
 /// Where the state key comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StateKey {
     /// A file of Gatepost's own (mode 0600), made when both it and the store are absent.
     File(PathBuf),
@@ -528,7 +535,7 @@ impl StateKey {
 }
 
 /// A Redis server, or one that speaks its protocol.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct RedisServer {
     /// Host name or address.
     pub host: String,
@@ -545,7 +552,7 @@ pub struct RedisServer {
 }
 
 /// Every bound and deadline outside the protocol machines, with the default of `proxy.example.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Bounds of the protocol machines.
     pub protocol: Arc<crate::proto::Limits>,
@@ -665,6 +672,8 @@ pub struct Limits {
     pub write_stall: Duration,
     /// Sessions may end by themselves so long after SIGTERM.
     pub drain: Duration,
+    /// How often the files of the configuration are looked at for changes; zero: only when told to.
+    pub reload_check: Duration,
 }
 
 impl Default for Limits {
@@ -730,12 +739,13 @@ impl Default for Limits {
             half_closed: seconds(60),
             write_stall: seconds(120),
             drain: seconds(300),
+            reload_check: seconds(5),
         }
     }
 }
 
 /// The page and endpoints for whoever runs Gatepost. The default has none.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Admin {
     /// Where HTTP is served: loopback.
     pub bind: Vec<SocketAddr>,

@@ -14,7 +14,7 @@ use crate::account::LoginName;
 const MESSAGES_PER_MINUTE: u32 = 30;
 
 /// How messages leave, and who may send them without a login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
     /// Which way.
     pub deliver: Deliver,
@@ -38,7 +38,7 @@ pub enum Deliver {
 }
 
 /// Addresses that may send as an account without a login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TrustedSender {
     /// Where they are.
     pub from: IpNet,

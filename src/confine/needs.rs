@@ -72,7 +72,7 @@ impl Needs {
                 });
             }
         }
-        needs.proxy(config.forward_proxy.as_ref());
+        needs.proxy(config.forward_proxy.as_deref());
         needs
     }
 

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
+use crate::live::Live;
 use crate::net::source::Source;
 use table::{GUESSES, Guessed, Table};
 
@@ -29,7 +30,7 @@ const SPRAYING_WINDOW: Duration = Duration::from_secs(600);
 pub const MOST_SPRAYING_ACCOUNTS: u64 = GUESSES as u64 - 1;
 
 /// What is a penalty, how high it is, and from when on it counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Above it connections are closed, until nothing is left.
     pub threshold: Duration,
@@ -100,7 +101,7 @@ pub struct Closed {
 
 /// The accounts of all sources.
 pub struct Penalties {
-    rules: Rules,
+    rules: Live<Rules>,
     clock: Clock,
     ipv4: Mutex<Table<u32>>,
     ipv6: Mutex<Table<u64>>,
@@ -113,16 +114,24 @@ pub struct Penalties {
 impl Penalties {
     /// Nobody has one yet.
     pub fn new(rules: &Rules, clock: Clock) -> Arc<Self> {
-        let network_threshold = rules.threshold.saturating_mul(NETWORK_FACTOR);
+        let network_threshold = network_threshold(rules);
         Arc::new(Self {
             ipv4: Mutex::new(Table::new(rules.sources, rules.threshold, rules.cap, clock.now())),
             ipv6: Mutex::new(Table::new(rules.sources, rules.threshold, rules.cap, clock.now())),
             networks: Mutex::new(Table::new(rules.sources, network_threshold, rules.cap, clock.now())),
-            rules: rules.clone(),
+            rules: Live::new(rules.clone()),
             clock,
             fingerprints: RandomState::new(),
             loopback_too: AtomicBool::new(false),
         })
+    }
+
+    /// Other rules from now on. What was charged stays charged.
+    pub fn adjust(&self, rules: &Rules) {
+        locked(&self.ipv4).adjust(rules.sources, rules.threshold, rules.cap);
+        locked(&self.ipv6).adjust(rules.sources, rules.threshold, rules.cap);
+        locked(&self.networks).adjust(rules.sources, network_threshold(rules), rules.cap);
+        self.rules.set(rules.clone());
     }
 
     /// From now on loopback is a source as any other. For tests, whose clients are all there; no configuration leads here.
@@ -149,12 +158,13 @@ impl Penalties {
     }
 
     fn charge(&self, peer: IpAddr, offence: Offence) {
+        let rules = self.rules.get();
         let cost = match offence {
-            Offence::NoLogin => self.rules.no_login,
-            Offence::Timeout => self.rules.timeout,
-            Offence::Garbage => self.rules.garbage,
-            Offence::Http => self.rules.http,
-            Offence::Panic => self.rules.panic,
+            Offence::NoLogin => rules.no_login,
+            Offence::Timeout => rules.timeout,
+            Offence::Garbage => rules.garbage,
+            Offence::Http => rules.http,
+            Offence::Panic => rules.panic,
         };
         let now = self.clock.now();
         match self.source(peer) {
@@ -178,7 +188,7 @@ impl Penalties {
                 let is_new = self.judge(&mut locked(&self.ipv6), subnet, guessed, now);
                 // That one source sprays closes the source; its network pays for the password only.
                 if is_new {
-                    locked(&self.networks).charge(network(subnet), self.rules.wrong_password, now);
+                    locked(&self.networks).charge(network(subnet), self.rules.get().wrong_password, now);
                 }
             }
             None => {}
@@ -187,10 +197,11 @@ impl Penalties {
 
     /// True when it was a new guess.
     fn judge<K: Copy + Ord + Hash>(&self, table: &mut Table<K>, key: K, guessed: Guessed, now: Moment) -> bool {
-        let accounts = table.guess(key, guessed, self.rules.wrong_password, SPRAYING_WINDOW, now);
+        let rules = self.rules.get();
+        let accounts = table.guess(key, guessed, rules.wrong_password, SPRAYING_WINDOW, now);
         let Some(accounts) = accounts else { return false };
-        if accounts > self.rules.spraying_accounts {
-            table.charge(key, self.rules.spraying, now);
+        if accounts > rules.spraying_accounts {
+            table.charge(key, rules.spraying, now);
             table.begin_anew(key);
         }
         true
@@ -207,6 +218,10 @@ impl Penalties {
         let exempt = peer.to_canonical().is_loopback() && !self.loopback_too.load(Ordering::Relaxed);
         (!exempt).then(|| Source::of(peer))
     }
+}
+
+fn network_threshold(rules: &Rules) -> Duration {
+    rules.threshold.saturating_mul(NETWORK_FACTOR)
 }
 
 fn network(subnet: u64) -> u64 {

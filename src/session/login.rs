@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::farewell::last_word;
 use super::{Service, Shared, Subject, Whose};
 use crate::chance;
 use crate::config::ListenerTls;
@@ -132,7 +133,7 @@ impl<D: Destination> Login<'_, D> {
                             self.visit.charge(Offence::Timeout);
                             return self.say_goodbye(stream, machine, Farewell::Timeout).await;
                         }
-                        () = self.shared.draining.cancelled() => {
+                        () = last_word(&self.shared.draining) => {
                             self.visit.excuse();
                             return self.say_goodbye(stream, machine, Farewell::Draining).await;
                         }

@@ -2,6 +2,7 @@
 
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -19,7 +20,7 @@ use crate::login::{LoginRequest, TokenOrigin};
 use crate::net::census::Place;
 use crate::net::relay::{RelayLimits, relay};
 use crate::net::stream::Stream;
-use crate::proto::{Authenticated, Capabilities, MailProtocol, Refusal, UpstreamFailureKind};
+use crate::proto::{Authenticated, Capabilities, Lull, MailProtocol, Refusal, UpstreamFailureKind};
 use crate::sasl::Credentials;
 
 /// Serves one connection from accept to end.
@@ -54,18 +55,28 @@ pub(super) async fn serve(
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     let journal = Arc::clone(&shared.journal);
+    let farewells = Arc::clone(&shared.farewells);
     drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
-    let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits);
-    let ended = async {
+    let lull = Lull::after_login(target.upstream.protocol);
+    let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).attentive(lull);
+    let mut ended = pin!(async {
         match &whose.device {
             Some(device) => device.ended().await,
             None => pending().await,
         }
-    };
-    let report = tokio::select! {
-        report = &mut relay => report,
-        ending = ended => relay.cut(ending.cause()),
+    });
+    let mut turn = pin!(farewells.turn());
+    let mut left = false;
+    let report = loop {
+        tokio::select! {
+            report = &mut relay => break report,
+            ending = &mut ended => break relay.cut(ending.cause()),
+            quiet = &mut turn, if !left => {
+                left = relay.leave(quiet);
+                turn.set(farewells.turn());
+            }
+        }
     };
     drop(of_mailbox);
     let ending =

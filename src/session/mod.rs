@@ -3,7 +3,8 @@
 //! [`enter`] is where each begins; `login` drives it until its login is decided; [`mail`] then relays, and
 //! [`submission`] takes messages itself; [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS and Graph; [`upstream`]
 //! opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams
-//! can do; [`journal`] is told what happens. Every line about one connection carries its session id.
+//! can do; [`farewell`] spreads the goodbyes of a service that stops; [`journal`] is told what happens. Every line about one
+//! connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use crate::login::device::KnownPassword;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
 use crate::protocol::Protocol;
+use farewell::Farewells;
 use http::Gateway;
 use journal::Journal;
 use places::Places;
@@ -31,6 +33,7 @@ use upstream::{Opener, Target};
 pub mod announce;
 pub mod enter;
 mod explain;
+pub mod farewell;
 pub mod http;
 pub mod journal;
 mod login;
@@ -45,7 +48,7 @@ pub struct Shared {
     /// Decides about logins.
     pub gatekeeper: Arc<Gatekeeper>,
     /// Connects to upstreams.
-    pub opener: Opener,
+    pub opener: Arc<Opener>,
     /// Every bound and deadline.
     pub limits: Limits,
     /// Places for connections.
@@ -57,11 +60,13 @@ pub struct Shared {
     /// The one place of each maildrop that Gatepost serves itself.
     pub maildrops: Arc<Places>,
     /// Places for refusals that are held back.
-    pub delays: Semaphore,
+    pub delays: Arc<Semaphore>,
     /// What is told of every decision.
     pub journal: Arc<Journal>,
     /// Cancelled when the service stops taking logins.
     pub draining: CancellationToken,
+    /// When sessions that wait are told goodbye.
+    pub farewells: Arc<Farewells>,
     /// The name in SMTP greetings.
     pub server_name: Arc<str>,
 }

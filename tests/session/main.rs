@@ -18,6 +18,7 @@ mod maildrop;
 mod network;
 mod penalties;
 mod proxy;
+mod reload;
 mod secrets;
 mod sign_ins;
 mod submission;
