@@ -1,8 +1,8 @@
 //! A connection of an EWS or Graph client: HTTP/1.1 or HTTP/2, whose requests go to Microsoft with a bearer token in
 //! place of the password.
 //!
-//! `guarded` judges what arrives before the HTTP library sees it; `exchange` is one request from its head to its answer;
-//! `gateway` has the connections to Microsoft; `body` streams; `answer` says what is refused.
+//! `guarded` judges what arrives before the HTTP library sees it; `exchange` is one request from its head to its answer,
+//! which is `passing` on; `gateway` has the connections to Microsoft; `body` streams; `answer` says what is refused.
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
@@ -32,8 +32,10 @@ use guarded::{Guarded, Pulse};
 mod answer;
 mod body;
 mod exchange;
+mod failures;
 mod gateway;
 mod guarded;
+mod passing;
 
 pub use gateway::Gateway;
 pub(super) use gateway::OriginError;
