@@ -114,14 +114,18 @@ fn read_one<'a>(
 
     let (bind, tls) = (bind?, tls?);
     let allow_plaintext_from = allow_plaintext_from?;
-    if let Some(Serves::Http(_)) = &serves {
-        http::check_tls(section, &tls);
-    }
+    let mode = match &serves {
+        Some(Serves::Http(_)) => {
+            http::check_tls(section, &tls);
+            "implicit"
+        }
+        _ => "starttls",
+    };
     let rules = match &serves {
         Some(Serves::Submission(submission)) => submission.trusted_senders.as_slice(),
         _ => &[],
     };
-    check_plaintext(section, &bind, &tls, &allow_plaintext_from, section.has("trusted_senders"));
+    check_plaintext(section, &bind, &tls, &allow_plaintext_from, section.has("trusted_senders"), mode);
     if let Some(allow_from) = &allow_from {
         submission::check_reach(section, rules, allow_from);
     }
@@ -256,12 +260,21 @@ pub(super) fn loopback() -> Vec<IpNet> {
     vec![v4.into(), IpNet::from(std::net::IpAddr::from(std::net::Ipv6Addr::LOCALHOST))]
 }
 
-fn check_plaintext(section: &Section<'_>, bind: &[SocketAddr], tls: &ListenerTls, allowed: &[IpNet], trusts: bool) {
+fn check_plaintext(
+    section: &Section<'_>,
+    bind: &[SocketAddr],
+    tls: &ListenerTls,
+    allowed: &[IpNet],
+    trusts: bool,
+    mode: &str,
+) {
     let off_loopback = bind.iter().any(|address| !address.ip().is_loopback());
     if *tls == ListenerTls::None && off_loopback && allowed.is_empty() && !trusts {
         section.problem(
             "without TLS passwords would cross the network in the clear, so nobody could log in",
-            "write `tls: starttls` with a certificate, or name the networks that you trust in `allow_plaintext_from`",
+            format!(
+                "write `tls: {mode}` with a certificate, or name the networks that you trust in `allow_plaintext_from`"
+            ),
         );
     }
     if off_loopback && !allowed.is_empty() {
