@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use rustls::ServerConfig;
@@ -181,7 +181,13 @@ impl App {
                     Some(tls)
                 }
             };
-            let service = Arc::new(Service { listener: listener.clone(), tls, serving, full: AtomicU64::new(0) });
+            let service = Arc::new(Service {
+                listener: listener.clone(),
+                tls,
+                serving,
+                full: AtomicU64::new(0),
+                headerless: AtomicBool::new(false),
+            });
             for &address in &listener.bind {
                 let socket =
                     listen::bind(address).map_err(|source| StartError::Bind { listener: name(), address, source })?;

@@ -102,9 +102,20 @@ fn read_one<'a>(
             None
         }
         Some(networks) => networks,
+        None if section.has("proxy_protocol_from") => {
+            section.missing(
+                "allow_from",
+                ", which a listener behind a load balancer needs",
+                "name the networks of the clients behind it: their addresses count, not the balancer's",
+            );
+            None
+        }
         None => default_allow_from(section, bind.as_deref()),
     };
-    let proxy_protocol_from = networks("proxy_protocol_from").unwrap_or(Some(Vec::new()));
+    let proxy_protocol_from = match section.get("proxy_protocol_from") {
+        Some(node) => node.read_each(balancers),
+        None => Some(Vec::new()),
+    };
     let switch = |key| section.get(key).map_or(Some(false), |node| node.read(value::truth));
     let (bare_lf, legacy) = (switch("bare_lf"), switch("legacy"));
     let serves = protocol.and_then(|protocol| read_serves(section, protocol, cloud, destinations));
@@ -112,8 +123,9 @@ fn read_one<'a>(
     section.finish();
 
     let (bind, tls) = (bind?, tls?);
-    let allow_plaintext_from = allow_plaintext_from?;
-    check_plaintext(section, &bind, &tls, &allow_plaintext_from);
+    let (allow_plaintext_from, proxy_protocol_from) = (allow_plaintext_from?, proxy_protocol_from?);
+    let off_loopback = !proxy_protocol_from.is_empty() || bind.iter().any(|address| !address.ip().is_loopback());
+    check_plaintext(section, off_loopback, &tls, &allow_plaintext_from);
     Some(Listener {
         name: Arc::from(name),
         protocol: protocol?,
@@ -121,7 +133,7 @@ fn read_one<'a>(
         tls,
         allow_from: allow_from?,
         allow_plaintext_from,
-        proxy_protocol_from: proxy_protocol_from?,
+        proxy_protocol_from,
         bare_lf: bare_lf? || legacy?,
         legacy: legacy?,
         serves: serves?,
@@ -239,14 +251,25 @@ fn default_allow_from(section: &Section<'_>, bind: Option<&[SocketAddr]>) -> Opt
     None
 }
 
+/// Whoever is in such a network can claim to be anybody.
+fn balancers(text: &str) -> Result<IpNet, value::Wrong> {
+    let network = value::network(text)?;
+    if network.prefix_len() == 0 {
+        return wrong(
+            "this is everybody, and whoever is listed here is believed",
+            "name the addresses of the load balancers",
+        );
+    }
+    Ok(network)
+}
+
 /// 127.0.0.0/8 and ::1.
 pub(super) fn loopback() -> Vec<IpNet> {
     let v4 = ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8);
     vec![v4.into(), IpNet::from(std::net::IpAddr::from(std::net::Ipv6Addr::LOCALHOST))]
 }
 
-fn check_plaintext(section: &Section<'_>, bind: &[SocketAddr], tls: &ListenerTls, allowed: &[IpNet]) {
-    let off_loopback = bind.iter().any(|address| !address.ip().is_loopback());
+fn check_plaintext(section: &Section<'_>, off_loopback: bool, tls: &ListenerTls, allowed: &[IpNet]) {
     if *tls == ListenerTls::None && off_loopback && allowed.is_empty() {
         section.problem(
             "without TLS passwords would cross the network in the clear, so nobody could log in",
@@ -427,7 +450,7 @@ fn read_upstream<'a>(
 
 /// What is understood, but not served yet.
 fn report_unserved(section: &Section<'_>, serves: Option<&Serves>) {
-    section.unavailable(&["proxy_protocol_from", "legacy"]);
+    section.unavailable(&["legacy"]);
     let what = match serves {
         Some(Serves::Submission(_)) => "`deliver` other than `smtp`, and `trusted_senders`,",
         Some(Serves::Http(_)) => "the protocols `ews` and `graph`",

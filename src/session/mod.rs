@@ -1,12 +1,12 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
-//! [`enter`] is where each begins; `login` drives it until its login is decided; [`mail`] then relays, and
+//! [`enter`] is where each begins, and `balancer` finds out whose it is; `login` drives it until its login is decided; [`mail`] then relays, and
 //! [`maildrop`] serves POP3 out of Graph; [`upstream`] opens and signs in to the other side; [`places`] bounds the sessions
 //! of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what happens. Every line about one
 //! connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use places::Places;
 use upstream::{Opener, Target};
 
 pub mod announce;
+mod balancer;
 pub mod enter;
 mod explain;
 pub mod journal;
@@ -72,6 +73,8 @@ pub struct Service {
     pub serving: Serving,
     /// Connections in a row for which there was no place.
     pub full: AtomicU64,
+    /// A load balancer has not said for whom it connects, and the log has it.
+    pub headerless: AtomicBool,
 }
 
 /// What [`crate::config::Serves`] says, ready for use.
