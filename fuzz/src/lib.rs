@@ -7,6 +7,7 @@ mod client;
 mod connect;
 mod maildrop;
 mod ntlm_challenge;
+mod proxy_header;
 pub mod recipe;
 mod sasl;
 mod socks;
@@ -19,7 +20,7 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 12] = [
+pub const TARGETS: [Target; 13] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -31,6 +32,7 @@ pub const TARGETS: [Target; 12] = [
     ("connect", connect),
     ("ntlm_challenge", ntlm_challenge),
     ("socks", socks),
+    ("proxy_header", proxy_header),
     ("token_answer", token_answer),
 ];
 
@@ -87,6 +89,11 @@ pub fn connect(data: &[u8]) {
 /// A SOCKS proxy's messages.
 pub fn socks(data: &[u8]) {
     socks::check(data);
+}
+
+/// A load balancer's octets in front of a connection.
+pub fn proxy_header(data: &[u8]) {
+    proxy_header::check(data);
 }
 
 /// An answer of the token endpoint.
