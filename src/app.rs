@@ -27,8 +27,9 @@ use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::session::journal::Journal;
 use crate::session::places::Places;
+use crate::session::submission::SubmissionWays;
 use crate::session::upstream::{Opener, Target};
-use crate::session::{Service, Serving, Shared, SubmissionWays, announce, enter, maildrop};
+use crate::session::{Service, Serving, Shared, announce, enter, maildrop};
 use crate::store::{self, OpenError, Store};
 use crate::suspend;
 use crate::tls::client::UpstreamTrust;
@@ -160,7 +161,12 @@ impl App {
                 Serves::Relay(upstream) => Serving::Relay(target(listener, upstream)?),
                 Serves::Submission(config) => {
                     let smtp = config.smtp.as_ref().map(|upstream| target(listener, upstream)).transpose()?;
-                    Serving::Submission(SubmissionWays { smtp, graph: graph(&config.graph), config: config.clone() })
+                    Serving::Submission(Box::new(SubmissionWays::new(
+                        config.clone(),
+                        smtp,
+                        graph(&config.graph),
+                        &limits,
+                    )))
                 }
                 Serves::Maildrop(origin) => Serving::Maildrop(graph(origin)),
                 Serves::Http(http) => Serving::Http(http.clone()),

@@ -11,7 +11,7 @@ use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
 use super::{
     AuditLog, Config, Confine, DestinationTrust, Log, LogFormat, Trust, accounts, admin, forward_proxy, limits,
-    listeners, state,
+    listeners, state, submission,
 };
 
 const LEVELS: [(&str, tracing::Level); 5] = [
@@ -34,8 +34,10 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
         );
     }
     let root = context.root();
-    let accounts::Read { accounts, unproved, cloud } = accounts::read(&root);
+    let accounts::Read { accounts, mut unproved, cloud } = accounts::read(&root);
     let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);
+    // A device that is trusted by its address needs no password, and without one nobody else gets in.
+    unproved.retain(|unproved| !submission::sends_only(&unproved.pattern, &listeners, &accounts));
     let forward_proxy = forward_proxy::read(&root);
     let trust = read_trust(&root.section("trust"));
     let state = state::read(&root, trust.as_ref());

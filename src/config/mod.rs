@@ -37,10 +37,12 @@ mod reader;
 mod render;
 mod secrets;
 mod state;
+mod submission;
 mod unproved;
 pub(crate) mod value;
 
 pub use limits::PasswordBudget;
+pub use submission::{Deliver, SenderRule, Submission, TrustedSender};
 pub use unproved::Unproved;
 
 pub use credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
@@ -154,45 +156,13 @@ impl Listener {
 pub enum Serves {
     /// After the login bytes are relayed to a mail server.
     Relay(Upstream),
-    /// SMTP: Gatepost takes each message itself and hands it on (`deliver: graph`, `deliver: auto`, `trusted_senders`).
+    /// SMTP: Gatepost takes each message itself and hands it on (`deliver: graph`, `deliver: auto`, `trusted_senders`,
+    /// `legacy`).
     Submission(Submission),
     /// POP3: the mailbox is read through Microsoft Graph (`upstream: graph`).
     Maildrop(Origin),
     /// EWS or Microsoft Graph over HTTP Basic.
     Http(Http),
-}
-
-/// How messages leave, and who may send them without a login.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// Which way.
-    pub deliver: Deliver,
-    /// The mail server; `None` with [`Deliver::Graph`].
-    pub smtp: Option<Upstream>,
-    /// Microsoft Graph; unused with [`Deliver::Smtp`].
-    pub graph: Origin,
-    /// Devices that cannot log in.
-    pub trusted_senders: Vec<TrustedSender>,
-}
-
-/// Which way a submitted message takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deliver {
-    /// SMTP AUTH with XOAUTH2.
-    Smtp,
-    /// Microsoft Graph's `sendMail`.
-    Graph,
-    /// SMTP; Graph where SMTP AUTH is switched off or cannot be reached.
-    Auto,
-}
-
-/// Addresses that may send as an account without a login.
-#[derive(Clone, Debug)]
-pub struct TrustedSender {
-    /// Where they are.
-    pub from: IpNet,
-    /// The account; its grant needs no password of a user.
-    pub login: LoginName,
 }
 
 /// EWS or Microsoft Graph behind a listener.
@@ -607,6 +577,16 @@ pub struct Limits {
     pub ews_requests_per_mailbox: usize,
     /// Graph requests of one mailbox at once.
     pub graph_requests_per_mailbox: usize,
+    /// Most recipients of a message that Gatepost takes itself.
+    pub recipients: usize,
+    /// Most octets of such a message; what Microsoft Graph takes is less.
+    pub message_bytes: usize,
+    /// The client's next command, or a piece of its message, is awaited so long.
+    pub smtp_command: Duration,
+    /// The upstream's word on a whole message is awaited so long.
+    pub smtp_verdict: Duration,
+    /// Messages for Microsoft Graph that are held in memory at once.
+    pub graph_messages: usize,
     /// How long Microsoft Graph may take to answer a message.
     pub graph_answer: Duration,
     /// Messages of an Inbox that POP3 out of Graph shows; of more, the oldest.
@@ -686,6 +666,11 @@ impl Default for Limits {
             smtp_sessions_per_mailbox: 3,
             ews_requests_per_mailbox: 10,
             graph_requests_per_mailbox: 4,
+            recipients: 1_000,
+            message_bytes: 150 * 1_024 * 1_024,
+            smtp_command: seconds(5 * 60),
+            smtp_verdict: seconds(10 * 60),
+            graph_messages: 100,
             graph_answer: seconds(300),
             maildrop_messages: 50_000,
             mailbox_wait: seconds(30),

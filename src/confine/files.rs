@@ -1,5 +1,6 @@
 //! Files and servers (Linux, "Landlock: unprivileged access control").
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use landlock::{
@@ -52,7 +53,10 @@ pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
     };
     match status {
         RulesetStatus::FullyEnforced => {
-            Ok(format!("files: {} to read, {} to write{servers} (Landlock)", needs.read.len(), needs.write.len()))
+            let (read, write) = (named(&needs.read), named(&needs.write));
+            Ok(format!(
+                "reads only below the system's own directories and {read}, writes only below {write}{servers} (Landlock)"
+            ))
         }
         RulesetStatus::PartiallyEnforced => {
             Err("files and servers are confined only in part: the kernel's Landlock is older \
@@ -61,6 +65,18 @@ pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
         }
         RulesetStatus::NotEnforced => Err("files and servers are open: the kernel has no Landlock".to_owned()),
     }
+}
+
+/// The first few paths.
+fn named(paths: &BTreeSet<PathBuf>) -> String {
+    const SHOWN: usize = 5;
+    let mut words: Vec<String> = paths.iter().take(SHOWN).map(|path| format!("`{}`", path.display())).collect();
+    match paths.len().checked_sub(SHOWN) {
+        _ if words.is_empty() => words.push("none".to_owned()),
+        Some(more) if more > 0 => words.push(format!("{more} more")),
+        _ => {}
+    }
+    words.join(", ")
 }
 
 fn apply(needs: &Needs) -> Result<RulesetStatus, RulesetError> {

@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use hyper::body::Bytes;
 
 use super::NotSent;
+use super::body::Base64;
 use crate::failure::Actor;
 use crate::mime::{self, Address, AddressError, Flaw, Head, Recipients};
 use crate::proto::smtp::{Envelope, Reply};
@@ -20,12 +21,12 @@ pub const MESSAGE_OCTETS: usize = 3_000_000;
 ///
 /// # Errors
 /// The reply says what is wrong, and that is permanent.
-pub(super) fn prepare(envelope: &Envelope, mut message: Vec<u8>) -> Result<Bytes, NotSent> {
+pub(super) fn prepare(envelope: &Envelope, message: &Bytes) -> Result<Base64, NotSent> {
     if message.len() > MESSAGE_OCTETS {
         return Err(too_large());
     }
-    mime::check_lines(&message).map_err(|flaw| malformed(&flaw))?;
-    let head = Head::parse(&message).map_err(|flaw| malformed(&flaw))?;
+    mime::check_lines(message).map_err(|flaw| malformed(&flaw))?;
+    let head = Head::parse(message).map_err(|flaw| malformed(&flaw))?;
     let named = Recipients::of(&head).map_err(|flaw| malformed(&flaw))?;
 
     let mut addressed = Vec::new();
@@ -43,10 +44,9 @@ pub(super) fn prepare(envelope: &Envelope, mut message: Vec<u8>) -> Result<Bytes
     // Who is perhaps not found in the header is named once more.
     let certain: HashSet<_> = named.certain.iter().collect();
     let unnamed: Vec<_> = addressed.iter().filter(|address| !certain.contains(address)).collect();
-    if let Some(insertion) = named.blind_copies(&unnamed) {
-        message.splice(insertion.at..insertion.at, insertion.octets);
-    }
-    if message.len() > MESSAGE_OCTETS { Err(too_large()) } else { Ok(message.into()) }
+    let (at, octets) = named.blind_copies(&unnamed).map_or((0, Vec::new()), |new| (new.at, new.octets));
+    let message = Base64([message.slice(..at), octets.into(), message.slice(at..)]);
+    if message.len() > MESSAGE_OCTETS { Err(too_large()) } else { Ok(message) }
 }
 
 pub(super) fn too_large() -> NotSent {
@@ -104,8 +104,8 @@ mod tests {
     fn prepared(recipients: &[&str], message: &str) -> Result<String, String> {
         let recipients = recipients.iter().map(ToString::to_string).collect();
         let envelope = Envelope { recipients, ..Envelope::default() };
-        match prepare(&envelope, message.as_bytes().to_vec()) {
-            Ok(message) => Ok(String::from_utf8(message.to_vec()).unwrap()),
+        match prepare(&envelope, &message.to_owned().into()) {
+            Ok(Base64(parts)) => Ok(String::from_utf8(parts.concat()).unwrap()),
             Err(not_sent) => Err(not_sent.reply.to_string()),
         }
     }

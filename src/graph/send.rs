@@ -69,8 +69,13 @@ impl GraphClient {
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the message was sent.
-    pub async fn send_mail(&self, bearer: &Bearer, envelope: &Envelope, message: Vec<u8>) -> Result<Sent, NotSent> {
-        let message = outgoing::prepare(envelope, message)?;
+    pub async fn send_mail(
+        &self,
+        bearer: &Bearer,
+        envelope: &Envelope,
+        message: impl Into<Bytes>,
+    ) -> Result<Sent, NotSent> {
+        let message = outgoing::prepare(envelope, &message.into())?;
         let first = Instant::now();
         let mut attempts = 0;
         loop {
@@ -83,7 +88,8 @@ impl GraphClient {
             if answer.status == 202 {
                 return Ok(Sent { request_id: answer.request_id.unwrap_or_default() });
             }
-            let wait = answer.retry_after.filter(|_| refused::throttles(answer.status));
+            // A proxy that is out of order does not speak for Graph.
+            let wait = answer.retry_after.filter(|_| refused::throttles(answer.status) && answer.is_graphs());
             if let Some(wait) = wait {
                 self.throttle.close(&bearer.user, wait);
             }
@@ -100,11 +106,11 @@ impl GraphClient {
         }
     }
 
-    async fn post(&self, bearer: &Bearer, message: Bytes) -> Result<Answer, NotSent> {
+    async fn post(&self, bearer: &Bearer, message: Base64) -> Result<Answer, NotSent> {
         let defect = |error: http::Error| refused::defect(&error);
         let request = Request::post(self.uri(&path(&bearer.user))).header(CONTENT_TYPE, "text/plain");
         let (request, id) = authorized(request, bearer).map_err(|error| defect(error.into()))?;
-        let request = request.body(Either::Right(Base64(message))).map_err(defect)?;
+        let request = request.body(Either::Right(message)).map_err(defect)?;
         // A connection has its own deadline: whatever is late here was sent.
         let deadline = Instant::now() + self.connect + self.answer;
         let answer = match timeout_at(deadline, self.exchange(request)).await {

@@ -33,6 +33,9 @@ pub enum AddressError {
     /// The text beside an address is another address: who is meant?
     #[error("one address stands in front of another without quotes or comma")]
     TwoAddresses,
+    /// White space or a comment inside an address (RFC 5322 §4.4 allows it, few readers know).
+    #[error("an address has blanks or a comment inside")]
+    Apart,
     /// Octets in an address that are no UTF-8 (RFC 6532), or no domain.
     #[error("an address holds characters that are none")]
     Encoding,
@@ -58,7 +61,7 @@ impl Address {
     fn new(local: &[u8], domain: &[u8]) -> Result<Self, AddressError> {
         let text = |octets| std::str::from_utf8(octets).map_err(|_| AddressError::Encoding);
         let (local, domain) = (text(local)?, text(domain)?);
-        // What begins like an encoded word is a name, of which a loose one was cut at a comma.
+        // What begins like an encoded word is a name, cut at a comma that RFC 2047 §5 does not allow in it.
         if local.is_empty() || local.starts_with("=?") {
             return Err(AddressError::NotAnAddress);
         }
@@ -109,7 +112,7 @@ impl AddressList {
     /// Reads a field's value, folded as it came. An empty one, or one of empty groups, names nobody.
     ///
     /// Beyond RFC 5322 with its obsolete forms these are read, and make the list not `plain`: semicolons between addresses, a
-    /// group without its end, domain literals and loose encoded words in display names. An address as another one's display
+    /// group without its end, brackets in display names. An address as another one's display
     /// name must be the same, else nobody knows who is meant.
     ///
     /// # Errors
@@ -237,10 +240,8 @@ impl<'a> Reader<'a> {
 
     fn add(&mut self, words: &[Token], display: Option<Range<usize>>) -> Result<(), AddressError> {
         let address = address(self.value, words)?;
-        // White space inside an address (RFC 5322 §4.4), and dots where they should not be.
-        let dotted =
-            address.text.starts_with('"') && !matches!(words.first(), Some(Token { kind: Kind::Quoted(_), .. }));
-        if dotted || words.iter().skip(1).any(|token| token.apart) {
+        // Dots where they should not be.
+        if address.text.starts_with('"') && !matches!(words.first(), Some(Token { kind: Kind::Quoted(_), .. })) {
             self.list.plain = false;
         }
         if self.list.addresses.is_empty() {
@@ -271,6 +272,7 @@ fn is_at(token: &Token) -> bool {
 /// Reads `local@domain`, all of it.
 fn address(value: &[u8], words: &[Token]) -> Result<Address, AddressError> {
     let at = words.iter().position(is_at).ok_or(AddressError::NotAnAddress)?;
+    let apart = words.iter().skip(1).any(|token| token.apart);
     let (local_words, domain_words) = words.split_at(at);
     let domain_words = domain_words.split_first().map_or(domain_words, |(_, rest)| rest);
     let text = |token: &Token| value.get(token.at.clone()).unwrap_or_default().to_vec();
@@ -310,7 +312,7 @@ fn address(value: &[u8], words: &[Token]) -> Result<Address, AddressError> {
             domain
         }
     };
-    Address::new(&local, &domain)
+    if apart { Err(AddressError::Apart) } else { Address::new(&local, &domain) }
 }
 
 /// A domain as it is compared.

@@ -21,8 +21,6 @@ pub(super) enum Kind {
     /// Letters, digits, and whatever else may stand in a word without quotes; every octet beyond ASCII counts among them
     /// (RFC 6532 §3.2).
     Atom,
-    /// An encoded word (RFC 2047) with signs in it that belong into no atom (§5 forbids them, programs write them).
-    LooseEncodedWord,
     /// The content of a quoted string, without quotes and backslashes.
     Quoted(Vec<u8>),
     /// A domain literal, with its brackets.
@@ -44,10 +42,7 @@ pub(super) fn tokens(value: &[u8]) -> Result<Vec<Token>, AddressError> {
             b'"' => quoted(value, at)?,
             b'[' => (Kind::Literal, literal(value, at)?),
             b'<' | b'>' | b'@' | b',' | b';' | b':' | b'.' => (Kind::Sign(first), at + 1),
-            _ if is_atom(first) => match loose_encoded_word(value, at) {
-                Some(end) => (Kind::LooseEncodedWord, end),
-                None => (Kind::Atom, at + run(value, at, is_atom)),
-            },
+            _ if is_atom(first) => (Kind::Atom, at + run(value, at, is_atom)),
             _ => return Err(AddressError::Character),
         };
         tokens.push(Token { kind, at: at..end, apart });
@@ -127,18 +122,4 @@ fn literal(value: &[u8], at: usize) -> Result<usize, AddressError> {
 
 fn is_control(octet: u8) -> bool {
     (octet < 0x20 && !is_white_space(octet)) || octet == 0x7F
-}
-
-/// Where an encoded word with forbidden signs ends. An address is never found in one: that would be read in two ways.
-fn loose_encoded_word(value: &[u8], at: usize) -> Option<usize> {
-    let word = value.get(at..)?.strip_prefix(b"=?")?;
-    let mut parts = word.split(|octet| *octet == b'?');
-    let (charset, encoding, text) = (parts.next()?, parts.next()?, parts.next()?);
-    let length = charset.len() + encoding.len() + text.len() + 2;
-    let allowed = |octet: &u8| octet.is_ascii_graphic() && !b"@<>\"\\".contains(octet);
-    let known = !charset.is_empty() && charset.iter().all(|octet| is_atom(*octet));
-    let ends = word.get(length..)?.starts_with(b"?=");
-    let loose = text.iter().any(|octet| !is_atom(*octet));
-    (known && matches!(encoding, b"B" | b"b" | b"Q" | b"q") && ends && loose && text.iter().all(allowed))
-        .then_some(at + 2 + length + 2)
 }

@@ -131,7 +131,7 @@ mod tests {
             "Cc: c@x\r\nTo: a@x; b@x\r\n\r\n",
             "Cc: c@x\r\nTo: group: a@x, b@x\r\n\r\n",
             "Cc: c@x\r\nTo: <@relay:a@x>, b@x\r\n\r\n",
-            "Cc: c@x\r\nTo: a @ x, b@x, c@x\r\n\r\n",
+            "Cc: c@x\r\nTo: a..a@x, b@x, c@x\r\n\r\n",
         ] {
             let found = recipients(message).unwrap();
             assert_eq!((texts(&found.certain), found.doubtful.len()), (vec!["c@x"], 2), "{message:?}");

@@ -44,12 +44,12 @@ pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec
     match only(head, "From")? {
         None => changes.push((0..0, format!("From: {mailbox}\r\n").into_bytes())),
         Some(field) => match AddressList::parse(head.value(field)) {
-            Ok(list) if field.plain && is_mailbox(&list) => {}
+            Ok(list) if is_mailbox(&list) => {}
             // Whoever is named there, it is nobody that an answer could reach.
             Err(_) => changes.push((field.all.clone(), format!("From: {mailbox}\r\n").into_bytes())),
             Ok(list) => {
                 let mut text = renamed(head.value(field), &list, mailbox);
-                if head.named("Reply-To").next().is_none() && !list.addresses.is_empty() && !is_mailbox(&list) {
+                if head.named("Reply-To").next().is_none() && !list.addresses.is_empty() {
                     let addresses: Vec<_> = list.addresses.iter().map(|address| address.as_str()).collect();
                     text.extend(format!("Reply-To: {}\r\n", addresses.join(",\r\n ")).into_bytes());
                 }
@@ -125,7 +125,6 @@ mod tests {
             ("From: a@b\r\nreply-to: c@d\r\n\r\n", "From: scan@contoso.com\r\nreply-to: c@d\r\n\r\n"),
             ("From: a@b, c@d\r\n\r\n", "From: scan@contoso.com\r\nReply-To: a@b,\r\n c@d\r\n\r\n"),
             ("From: scanner\r\nTo: x@y\r\n\r\n", "From: scan@contoso.com\r\nTo: x@y\r\n\r\n"),
-            ("From : N <scan@contoso.com>\r\n\r\n", "From: N <scan@contoso.com>\r\n\r\n"),
             ("To: x@y\r\n\r\n", "From: scan@contoso.com\r\nTo: x@y\r\n\r\n"),
             ("\r\n", "From: scan@contoso.com\r\n\r\n"),
             ("Sender: a@b\r\nFrom: scan@contoso.com\r\n\r\n", "From: scan@contoso.com\r\n\r\n"),

@@ -190,6 +190,20 @@ pub enum Refusal {
     ServerBug,
 }
 
+impl Refusal {
+    /// What the client is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::InvalidCredentials => "Invalid user name or password",
+            Self::NotAuthorized => "Not allowed to use this mailbox",
+            Self::ContactAdmin => "Not possible before an administrator has acted, the password is not at fault",
+            Self::Unavailable => "Temporarily unavailable, try again later",
+            Self::Limit => "Too many connections to this mailbox, try again later",
+            Self::ServerBug => "Internal error, try again later",
+        }
+    }
+}
+
 /// Why the caller ends a connection that has not logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Farewell {

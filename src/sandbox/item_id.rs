@@ -23,14 +23,12 @@ pub(super) enum Alphabet {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ItemId {
     /// A message in its folder: another one after a move.
-    Place {
-        folder: u32,
-        uid: u32,
-    },
+    Place { folder: u32, uid: u32 },
     /// A message, wherever it is: Graph's immutable identifier.
     Immutable(u64),
+    /// By its UIDVALIDITY; 0 is the one above the folders that a person sees.
     Folder(u32),
-    /// The one above all folders.
+    /// The one above that.
     Root,
 }
 
@@ -74,6 +72,15 @@ impl ItemId {
         })
     }
 
+    /// The object id of the mailbox that an identifier is of.
+    pub(super) fn mailbox_of(text: &str, alphabet: Alphabet) -> Option<String> {
+        let octets = match alphabet {
+            Alphabet::UrlSafe => URL_SAFE.decode(text),
+            Alphabet::Standard => STANDARD.decode(text),
+        };
+        String::from_utf8(octets.ok()?.get(4..40)?.to_vec()).ok()
+    }
+
     /// Folder (by UIDVALIDITY), UID and message, if it is there.
     pub(super) fn find(self, folders: &Folders) -> Option<(u32, u32, &Message)> {
         match self {
@@ -105,6 +112,7 @@ mod tests {
                 let text = id.write(MAILBOX, alphabet);
                 assert!((100..200).contains(&text.len()), "{text}");
                 assert_eq!(ItemId::read(&text, MAILBOX, alphabet), Some(id));
+                assert_eq!(ItemId::mailbox_of(&text, alphabet).as_deref(), Some(MAILBOX));
                 assert_eq!(ItemId::read(&text.to_lowercase(), MAILBOX, alphabet), None);
                 assert_eq!(ItemId::read(&text, "8b9d6c1e-52a4-4c0f-9d3e-0c6f7a1b2c3e", alphabet), None);
             }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 
-use super::{Service, Serving, Shared, mail, maildrop};
+use super::{Service, Serving, Shared, mail, maildrop, submission};
 use crate::net::census::{Full, Place};
 use crate::net::listen;
 use crate::net::penalty::Closed;
@@ -103,10 +103,11 @@ pub async fn serve(
             let target = Arc::clone(target);
             mail::serve(shared, service, target, socket, peer, place).await;
         }
+        Serving::Submission(_) => submission::serve(shared, service, socket, peer, place).await,
         Serving::Maildrop(graph) => {
             let graph = Arc::clone(graph);
             maildrop::serve(shared, service, graph, socket, peer, place).await;
         }
-        Serving::Submission(_) | Serving::Http(_) => {}
+        Serving::Http(_) => {}
     }
 }

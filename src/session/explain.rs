@@ -189,8 +189,10 @@ fn dial(error: &DialError, port: u16) -> Failure {
             Actor::Network,
             "upstream-unreachable",
             format!("no connection: {}", chain(error)),
-            "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`"
-                .to_owned(),
+            format!(
+                "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`{}",
+                by_graph(port)
+            ),
         ),
     }
 }
@@ -204,13 +206,23 @@ fn of_port(refused: &ConnectError, port: u16) -> Option<String> {
         _ if port == 443 => None,
         400 | 403..=405 | 501 => Some(format!(
             "ask the proxy's administrator to permit CONNECT to `{destination}` for this host; many proxies let nothing \
-             but port 443 pass, where Microsoft offers no mail protocol"
+             but port 443 pass, where Microsoft offers no mail protocol{}",
+            by_graph(port)
         )),
         500 | 502 | 503 => Some(format!(
-            "{}; should it let nothing but port 443 pass, ask its administrator to permit CONNECT to `{destination}`",
-            refused.remedy()
+            "{}; should it let nothing but port 443 pass, ask its administrator to permit CONNECT to `{destination}`{}",
+            refused.remedy(),
+            by_graph(port)
         )),
         _ => None,
+    }
+}
+
+/// The way out for messages: Microsoft Graph is behind port 443.
+fn by_graph(port: u16) -> &'static str {
+    match port {
+        587 => ", or send through Microsoft Graph with `deliver: auto` or `deliver: graph`",
+        _ => "",
     }
 }
 
@@ -280,8 +292,9 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             format!("says that {} is switched off or barred by policy", name(protocol)),
             match protocol {
                 MailProtocol::Smtp => {
-                    "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this \
-                                   mailbox, and check security defaults and Conditional Access"
+                    "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this mailbox, and check \
+                     security defaults and Conditional Access, or send through Microsoft Graph with `deliver: auto` or \
+                     `deliver: graph`"
                         .to_owned()
                 }
                 MailProtocol::Imap => "enable it with `Set-CASMailbox -ImapEnabled $true` for this mailbox".to_owned(),
@@ -453,7 +466,7 @@ mod tests {
         for status in [403, 405, 502, 503] {
             let failure = refused(status).failure(&smtp);
             assert_eq!((failure.cause, failure.refusal), ("proxy-refused", Refusal::Unavailable), "{status}");
-            for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`"] {
+            for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`", "`deliver: auto`"] {
                 assert!(failure.remedy.contains(words), "{failure}");
             }
         }

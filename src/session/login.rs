@@ -38,8 +38,10 @@ pub(super) trait Destination: Sync {
     }
 
     /// Decides about a login. Without a deadline of its own.
-    fn decide(&self, credentials: &Credentials)
-    -> impl Future<Output = Result<Accepted<Self::Brings>, Failure>> + Send;
+    fn decide(
+        &self,
+        credentials: &Arc<Credentials>,
+    ) -> impl Future<Output = Result<Accepted<Self::Brings>, Failure>> + Send;
 }
 
 /// A login that succeeded.
@@ -173,6 +175,7 @@ impl<D: Destination> Login<'_, D> {
                     return Err(Over);
                 }
                 Some(ClientEvent::Login(credentials)) => {
+                    let credentials = Arc::new(credentials);
                     let asked = Instant::now();
                     match self.decide(&credentials).await {
                         Ok(accepted) => {
@@ -225,7 +228,7 @@ impl<D: Destination> Login<'_, D> {
         }
     }
 
-    async fn decide(&self, credentials: &Credentials) -> Result<Accepted<D::Brings>, Failure> {
+    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<D::Brings>, Failure> {
         match timeout(self.shared.limits.login, self.destination.decide(credentials)).await {
             Ok(result) => result,
             Err(_) => Err(Failure {

@@ -110,9 +110,9 @@ impl Destination for Relay<'_> {
         self.target.announced()
     }
 
-    async fn decide(&self, credentials: &Credentials) -> Result<Accepted<Established>, Failure> {
+    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Established>, Failure> {
         let target = self.target;
-        match credentials {
+        match &**credentials {
             Credentials::Token(bearer) => {
                 let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
                 let whose = Whose { account: bearer.user.to_string().into(), device: None };
@@ -121,7 +121,7 @@ impl Destination for Relay<'_> {
                     Ok((stream, authenticated)) => {
                         Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
                     }
-                    Err(error) => Err(clients_own_token(error, &target.upstream)),
+                    Err(error) => Err(clients_own_token(&error, &target.upstream)),
                 }
             }
             Credentials::Password { login, acting_as, password } => {
@@ -176,7 +176,7 @@ impl Relay<'_> {
 }
 
 /// With a token of its own the client answers for it: a refusal is its credentials' fault, not the operator's.
-pub(super) fn clients_own_token(error: OpenError, upstream: &crate::config::Upstream) -> Failure {
+pub(super) fn clients_own_token(error: &OpenError, upstream: &crate::config::Upstream) -> Failure {
     let failure = error.failure(upstream);
     match error {
         OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::TokenRefused => Failure {

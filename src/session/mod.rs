@@ -1,9 +1,9 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
-//! [`enter`] is where each begins, and `balancer` finds out whose it is; `login` drives it until its login is decided; [`mail`] then relays, and
-//! [`maildrop`] serves POP3 out of Graph; [`upstream`] opens and signs in to the other side; [`places`] bounds the sessions
-//! of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what happens. Every line about one
-//! connection carries its session id.
+//! [`enter`] is where each begins, and `balancer` finds out whose it is; `login` drives it until its login is decided;
+//! [`mail`] then relays, [`submission`] takes messages itself, and [`maildrop`] serves POP3 out of Graph; [`upstream`] opens
+//! and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can
+//! do; [`journal`] is told what happens. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance;
-use crate::config::{Http, Limits, Listener, Submission};
+use crate::config::{Http, Limits, Listener};
 use crate::graph::GraphClient;
 use crate::login::Gatekeeper;
 use crate::login::device::KnownPassword;
@@ -24,6 +24,7 @@ use crate::net::penalty::Penalties;
 use crate::protocol::Protocol;
 use journal::Journal;
 use places::Places;
+use submission::SubmissionWays;
 use upstream::{Opener, Target};
 
 pub mod announce;
@@ -35,6 +36,7 @@ mod login;
 pub mod mail;
 pub mod maildrop;
 pub mod places;
+pub mod submission;
 pub mod upstream;
 
 /// What all sessions share.
@@ -82,21 +84,11 @@ pub enum Serving {
     /// Logins go to a mail server, then bytes are relayed.
     Relay(Arc<Target>),
     /// Gatepost takes messages itself.
-    Submission(SubmissionWays),
+    Submission(Box<SubmissionWays>),
     /// The mailbox is read through Microsoft Graph.
     Maildrop(Arc<GraphClient>),
     /// EWS or Microsoft Graph.
     Http(Http),
-}
-
-/// How messages leave that Gatepost takes itself.
-pub struct SubmissionWays {
-    /// What was configured.
-    pub config: Submission,
-    /// The mail server, unless everything goes through Graph.
-    pub smtp: Option<Arc<Target>>,
-    /// Microsoft Graph.
-    pub graph: Arc<GraphClient>,
 }
 
 impl Service {

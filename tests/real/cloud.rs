@@ -44,14 +44,13 @@ impl Cloud {
         cloud
     }
 
-    /// Starts the program for everybody at contoso.example, by ROPC.
-    pub(crate) fn gatepost(&self, listeners: &str, ports: &[u16]) -> Instance {
-        let accounts = "accounts:\n  - login: \"*@contoso.example\"\n";
-        Instance::start(self.configuration(listeners, accounts), ports)
+    /// Starts the program with this configuration; `ports` are those that it will listen on.
+    pub(crate) fn gatepost(&self, listeners: &str, sections: &str, ports: &[u16]) -> Instance {
+        Instance::start(self.configuration(listeners, sections), ports)
     }
 
     /// A directory with a configuration. `{imap}`, `{pop3}`, `{smtp}` and `{graph}` in the section `listeners` stand for the
-    /// cloud's servers.
+    /// cloud's servers; without a section `accounts` there is everybody.
     pub(crate) fn configuration(&self, listeners: &str, sections: &str) -> Directory {
         let mut yaml = format!("listeners:\n{listeners}\n");
         for (name, address) in [
@@ -65,11 +64,12 @@ impl Cloud {
         write!(
             yaml,
             "microsoft:\n  authority: {authority}\n  tenant: contoso.example\n  client_id: {client}\n  grant: password\n\
-             {sections}\
+             {accounts}\
              trust:\n  system_roots: false\n  additional_ca: {ca}\n\
-             log:\n  level: debug\n",
+             log:\n  level: debug\n{sections}\n",
             authority = self.sandbox.authority(),
             client = self.sandbox.public_client_id(),
+            accounts = if sections.contains("accounts:") { "" } else { "accounts:\n  - login: \"*@contoso.example\"\n" },
             ca = self.directory.path().join("ca.pem").display(),
         )
         .unwrap();

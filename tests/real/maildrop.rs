@@ -15,7 +15,7 @@ use super::process::{Directory, free_port, run};
 fn start(cloud: &Cloud) -> (Instance, u16) {
     let port = free_port();
     let listener = format!("  pop3: {{bind: '127.0.0.1:{port}', upstream: graph, graph: '{{graph}}'}}");
-    (cloud.gatepost(&listener, &[port]), port)
+    (cloud.gatepost(&listener, "", &[port]), port)
 }
 
 /// The files of a directory, as mail stores on Unix keep messages.

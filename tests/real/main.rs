@@ -1,4 +1,4 @@
-//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks,
+//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks, Postfix,
 //! Python's libraries and JavaMail log in with a plain password to a Dovecot that takes nothing but XOAUTH2, straight
 //! through Squid, and from a network that only a proxy leads out of. `tests/run` installs what is needed and runs them.
 
@@ -8,9 +8,12 @@ mod closed;
 #[cfg(feature = "sandbox")]
 mod cloud;
 mod control;
+mod corpus;
 mod curl;
 mod dovecot;
 mod entra;
+#[cfg(feature = "sandbox")]
+mod ews_clients;
 mod fetchmail;
 mod gatepost;
 mod island;
@@ -20,6 +23,8 @@ mod kerberos;
 mod maildrop;
 mod mbsync;
 mod message;
+#[cfg(feature = "sandbox")]
+mod microsoft;
 mod msmtp;
 #[cfg(feature = "negotiate")]
 mod negotiate;
@@ -31,5 +36,6 @@ mod python;
 mod replicas_haproxy;
 mod sink;
 mod squid;
+mod submission;
 mod swaks;
 mod world;

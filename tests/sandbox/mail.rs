@@ -460,6 +460,23 @@ async fn upstreams_fail_on_demand() {
         assert!(peer.ask("A SELECT INBOX", "A ").await[0].starts_with("A BAD "));
     }
 
+    sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
+    let mut plain = dial_smtp(&sandbox).await;
+    plain.ask("EHLO x", "250 ").await;
+    plain.ask("STARTTLS", "2").await;
+    let mut peer = Peer(BufReader::new(tls(&sandbox, plain.0.into_inner()).await.unwrap()));
+    peer.ask("EHLO x", "250 ").await;
+    for (token, reply) in [
+        ("x", "535 5.7.3 "),
+        (
+            token.expose(),
+            "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant.",
+        ),
+    ] {
+        peer.ask("AUTH XOAUTH2", "3").await;
+        let refused = peer.ask(&xoauth2(ALICE, token), "").await;
+        assert!(refused[0].starts_with(reply), "{refused:?}");
+    }
     sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::NoStartTls);
     let mut peer = dial_smtp(&sandbox).await;
     assert!(!peer.ask("EHLO x", "250 ").await.iter().any(|line| line.contains("STARTTLS")));

@@ -136,8 +136,14 @@ impl Setup {
 
     /// Starts everything, and waits until the upstreams' lists have been asked for: what connects to the sandbox from
     /// then on is a login.
-    pub(crate) async fn start(mut self) -> World {
+    pub(crate) async fn start(self) -> World {
+        self.start_with(|_| {}).await
+    }
+
+    /// The same; `meet` gets to see the sandbox before Gatepost does.
+    pub(crate) async fn start_with(mut self, meet: impl FnOnce(&Sandbox)) -> World {
         let sandbox = Sandbox::start(std::mem::take(&mut self.sandbox)).await.unwrap();
+        meet(&sandbox);
         let config = self.config(&sandbox);
         let log = Captured::default();
         let form = Log { format: self.format, level: tracing::Level::TRACE, audit: None };

@@ -18,7 +18,7 @@ fn lists_are_read_as_rfc_5322_writes_them() {
         ("A <a@x>, \"B, C\" <b@y>", &["a@x", "b@y"]),
         ("John Q. Public <john.q.public@example.com>", &["john.q.public@example.com"]),
         ("a@x (Anna), (Bert) b@y", &["a@x", "b@y"]),
-        ("Pete(A nice \\) chap) <pete(his account)@silly.test(his host)>", &["pete@silly.test"]),
+        ("Pete(A nice \\) chap) < pete@silly.test(his host)>", &["pete@silly.test"]),
         ("(nested (comments (are) legal)) a@x", &["a@x"]),
         ("undisclosed-recipients:;", &[]),
         (
@@ -35,7 +35,6 @@ fn lists_are_read_as_rfc_5322_writes_them() {
         ("\"a@b\"@x", &["\"a@b\"@x"]),
         ("a@[192.0.2.1], b@[IPv6:2001:db8::1]", &["a@[192.0.2.1]", "b@[IPv6:2001:db8::1]"]),
         ("=?utf-8?Q?J=C3=B6rg?= <a@x>", &["a@x"]),
-        ("=?utf-8?Q?M=C3=BCller,_Anna?= <a@x>", &["a@x"]),
         ("Jörg <jörg@bücher.example>", &["jörg@bücher.example"]),
         ("a@x, A@X", &["a@x"]),
     ] {
@@ -61,7 +60,6 @@ fn forms_that_are_only_common_are_read_and_marked() {
         ("'a@x' <a@x>", &["a@x"]),
         ("[External] A <a@x>", &["a@x"]),
         ("john..doe@x", &["\"john..doe\"@x"]),
-        ("john . doe @ x", &["john.doe@x"]),
     ] {
         assert_eq!(
             (texts(value), list(value).unwrap().plain),
@@ -84,6 +82,8 @@ fn what_could_be_understood_in_two_ways_is_refused() {
         ("a@x@y", Why::NotAnAddress),
         ("a@x.", Why::NotAnAddress),
         ("a@.x", Why::NotAnAddress),
+        ("john . doe @ x", Why::Apart),
+        ("pete(his account)@silly.test", Why::Apart),
         ("a b@x", Why::NotAnAddress),
         ("a@x b@y", Why::NotAnAddress),
         ("a@x <b@y>", Why::TwoAddresses),
@@ -103,6 +103,7 @@ fn what_could_be_understood_in_two_ways_is_refused() {
         ("a\u{1}@x", Why::Character),
         ("\"a\0\"@x", Why::Character),
         ("mailto:a@x, b@y <c@z>", Why::TwoAddresses),
+        ("=?utf-8?Q?M=C3=BCller,_Anna?= <a@x>", Why::NotAnAddress),
         ("=?utf-8?Q?b@y,?= <a@x>", Why::NotAnAddress),
         ("a@b\u{ad}\u{ad}.\u{200b}\u{ff0e}x\u{ff0e}", Why::Encoding),
     ] {

@@ -87,8 +87,9 @@ impl Naming<'_> {
         folders.iter().find(|(_, folder)| folder.uid_validity == validity).map(|(name, _)| name.to_owned())
     }
 
-    fn root(&self) -> String {
-        ItemId::Root.write(self.mailbox, Alphabet::UrlSafe)
+    /// The folder above those that a person sees.
+    fn top(&self) -> String {
+        self.folder(0)
     }
 }
 
@@ -207,7 +208,7 @@ pub(super) fn folder(naming: Naming<'_>, folders: &Folders, (name, folder): (&st
     json!({
         "id": naming.folder(folder.uid_validity),
         "displayName": if display == "INBOX" { "Inbox" } else { display },
-        "parentFolderId": parent.unwrap_or_else(|| naming.root()),
+        "parentFolderId": parent.unwrap_or_else(|| naming.top()),
         "childFolderCount": folders.iter().filter(|(name, _)| is_child(name)).count(),
         "unreadItemCount": folder.unseen(),
         "totalItemCount": folder.len(),

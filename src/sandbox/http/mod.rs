@@ -124,12 +124,12 @@ pub(super) async fn perform(
             work();
             return closed();
         }
-        HttpFault::CutInAnswer => in_pieces(shared, work(), Duration::ZERO, true).await,
+        HttpFault::CutInAnswer => in_pieces(shared, work(), None).await,
         HttpFault::Slow(delay) => {
             tokio::time::sleep(delay).await;
             work()
         }
-        HttpFault::Drip(pause) => in_pieces(shared, work(), pause, false).await,
+        HttpFault::Drip(pause) => in_pieces(shared, work(), Some(pause)).await,
         HttpFault::OkNotDone => body::whole(Bytes::new()),
         HttpFault::Html => plain(
             StatusCode::OK,
@@ -144,22 +144,25 @@ pub(super) async fn perform(
     })
 }
 
-/// The answer octet by octet; with `broken` only the first half of it.
-async fn in_pieces(shared: &Shared, answer: Answer, pause: Duration, broken: bool) -> Answer {
+/// The answer octet by octet, each after a pause; without one, the first half of it, and then the connection is closed.
+async fn in_pieces(shared: &Shared, answer: Answer, pause: Option<Duration>) -> Answer {
     let (head, body) = answer.into_parts();
     // The body is a whole one: nothing is waited for.
     let octets = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let (sender, body) = body::pieces();
     shared.tasks.spawn(async move {
-        let shown = if broken { octets.len() / 2 } else { octets.len() };
-        for at in 0..shown {
+        let Some(pause) = pause else {
+            let half = octets.slice(..octets.len() / 2);
+            if sender.send(Ok(half)).await.is_ok() {
+                let _ = sender.send(Err(io::Error::other("cut on demand"))).await;
+            }
+            return;
+        };
+        for at in 0..octets.len() {
             tokio::time::sleep(pause).await;
             if sender.send(Ok(octets.slice(at..=at))).await.is_err() {
                 return;
             }
-        }
-        if broken {
-            let _ = sender.send(Err(io::Error::other("cut on demand"))).await;
         }
     });
     let mut answer = Answer::from_parts(head, body);

@@ -105,8 +105,8 @@ impl Destination for Opening<'_> {
         Arc::new(capabilities::maildrop())
     }
 
-    async fn decide(&self, credentials: &Credentials) -> Result<Accepted<Opened>, Failure> {
-        match credentials {
+    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Opened>, Failure> {
+        match &**credentials {
             Credentials::Token(bearer) => {
                 let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
                 let whose = Whose { account: bearer.user.to_string().into(), device: None };
