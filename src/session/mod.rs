@@ -1,9 +1,10 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
 //! [`enter`] is where each begins, and `balancer` finds out whose it is; `login` drives it until its login is decided;
-//! [`mail`] then relays, [`submission`] takes messages itself, and [`maildrop`] serves POP3 out of Graph; [`upstream`] opens
-//! and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can
-//! do; [`journal`] is told what happens. Every line about one connection carries its session id.
+//! [`mail`] then relays, [`submission`] takes messages itself, and [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS
+//! and Graph; [`upstream`] opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`]
+//! learns what the upstreams can do; [`journal`] is told what happens. Every line about one connection carries its session
+//! id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,13 +16,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance;
-use crate::config::{Http, Limits, Listener};
+use crate::config::{Limits, Listener};
 use crate::graph::GraphClient;
 use crate::login::Gatekeeper;
 use crate::login::device::KnownPassword;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
 use crate::protocol::Protocol;
+use http::Gateway;
 use journal::Journal;
 use places::Places;
 use submission::SubmissionWays;
@@ -31,6 +33,7 @@ pub mod announce;
 mod balancer;
 pub mod enter;
 mod explain;
+pub mod http;
 pub mod journal;
 mod login;
 pub mod mail;
@@ -88,7 +91,7 @@ pub enum Serving {
     /// The mailbox is read through Microsoft Graph.
     Maildrop(Arc<GraphClient>),
     /// EWS or Microsoft Graph.
-    Http(Http),
+    Http(Arc<Gateway>),
 }
 
 impl Service {

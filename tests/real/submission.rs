@@ -2,10 +2,12 @@
 //! Python's smtplib, and Postfix with Gatepost as its smarthost.
 
 use std::fs;
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gatepost::sandbox::{Service, UpstreamMode};
+use gatepost::sandbox::{HttpFault, Service, UpstreamMode};
 use serde_json::json;
 
 use super::cloud::{Cloud, Instance, LOGIN, PASSWORD};
@@ -27,9 +29,10 @@ fn start(cloud: &Cloud, keys: &str) -> (Instance, u16) {
     let application = format!("client_id: {}, client_secret: sandbox-secret", cloud.sandbox.confidential_client_id());
     let accounts = match keys {
         TRUSTED => format!("  - {{login: {LOGIN}, grant: client_credentials, {application}}}"),
-        _ => format!(
+        EXACT => format!(
             "  - login: \"*@contoso.example\"\n  - {{login: device@contoso.example, grant: client_credentials, {application}}}"
         ),
+        _ => "  - login: \"*@contoso.example\"".to_owned(),
     };
     (cloud.gatepost(&listener, &format!("accounts:\n{accounts}"), &[port]), port)
 }
@@ -41,13 +44,10 @@ fn mail(number: usize) -> Vec<u8> {
 
 fn addressed(message: &[u8]) -> Vec<u8> {
     let text = String::from_utf8(message.to_vec()).unwrap();
-    let kept = text.split_inclusive("\r\n").skip_while(|line| {
-        let line = line.to_ascii_lowercase();
-        line.starts_with("from:") || line.starts_with("to:")
-    });
-    let mut addressed = format!("From: {LOGIN}\r\nTo: {LOGIN}\r\n");
-    addressed.extend(kept);
-    addressed.into_bytes()
+    let (header, body) = text.split_once("\r\n\r\n").unwrap();
+    let others = header.split("\r\n").filter(|line| !line.starts_with("From:") && !line.starts_with("To:"));
+    let header: String = others.map(|line| format!("{line}\r\n")).collect();
+    format!("From: {LOGIN}\r\nTo: {LOGIN}\r\n{header}\r\n{body}").into_bytes()
 }
 
 /// Takes what has arrived.
@@ -57,7 +57,15 @@ fn arrived(cloud: &Cloud) -> Vec<Vec<u8>> {
     messages
 }
 
-fn swaks(port: u16, data: &Path, options: &[&str]) -> super::process::Finished {
+fn swaks(port: u16, message: &[u8], options: &[&str]) -> super::process::Finished {
+    let directory = Directory::new();
+    // Without its fix-up swaks sends a file as it is: the dots of RFC 5321 §4.5.2 are ours.
+    let text = String::from_utf8(message.to_vec()).unwrap();
+    let dotted: String = text
+        .split_inclusive('\n')
+        .map(|line| format!("{}{line}", if line.starts_with('.') { "." } else { "" }))
+        .collect();
+    let data = directory.write("data", format!("{dotted}."));
     let mut command = Command::new("swaks");
     command.args([
         "--server",
@@ -69,7 +77,7 @@ fn swaks(port: u16, data: &Path, options: &[&str]) -> super::process::Finished {
         "--port",
         &port.to_string(),
     ]);
-    command.args(["--from", LOGIN, "--to", LOGIN, "--data"]).arg(format!("@{}", data.display()));
+    command.args(["--no-data-fixup", "--from", LOGIN, "--to", LOGIN, "--data"]).arg(format!("@{}", data.display()));
     run(command.args(options))
 }
 
@@ -77,14 +85,12 @@ fn swaks(port: u16, data: &Path, options: &[&str]) -> super::process::Finished {
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
 fn swaks_pipelines_by_every_way() {
     let cloud = Cloud::start([]);
-    let directory = Directory::new();
-    let data = directory.write("data", mail(7));
     let login = ["--auth", "PLAIN", "--auth-user", LOGIN, "--auth-password", PASSWORD];
     for keys in [EXACT, LEGACY, GRAPH, AUTO, TRUSTED] {
         let (gatepost, port) = start(&cloud, keys);
         for pipeline in [&["--pipeline"][..], &[]] {
             let options = if keys == TRUSTED { pipeline.to_vec() } else { [&login[..], pipeline].concat() };
-            swaks(port, &data, &options).expect_success(keys);
+            swaks(port, &mail(7), &options).expect_success(keys);
             let arrived = arrived(&cloud);
             assert_eq!(arrived.len(), 1, "{keys}");
             assert_same_behind_trace(&arrived[0], &mail(7), keys);
@@ -97,23 +103,15 @@ fn swaks_pipelines_by_every_way() {
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
 fn swaks_sends_sixty_megabytes_and_hears_where_that_is_too_much() {
     let cloud = Cloud::start([]);
-    let directory = Directory::new();
     let large = addressed(&large_message(60 * 1_024 * 1_024));
-    // swaks itself is not fast with so much; the dots are stuffed here.
-    let text = String::from_utf8(large.clone()).unwrap();
-    let dotted: String = text
-        .split_inclusive('\n')
-        .map(|line| if line.starts_with('.') { format!(".{line}") } else { line.into() })
-        .collect();
-    let data = directory.write("data", format!("{dotted}."));
-    let login = ["--no-data-fixup", "--auth", "LOGIN", "--auth-user", LOGIN, "--auth-password", PASSWORD];
+    let login = ["--auth", "LOGIN", "--auth-user", LOGIN, "--auth-password", PASSWORD];
     let (gatepost, port) = start(&cloud, LEGACY);
-    swaks(port, &data, &login).expect_success("60 MB");
+    swaks(port, &large, &login).expect_success("60 MB");
     assert_same_behind_trace(&arrived(&cloud)[0], &large, "60 MB");
     gatepost.stop();
 
     let (gatepost, port) = start(&cloud, GRAPH);
-    let refused = swaks(port, &data, &login);
+    let refused = swaks(port, &large, &login);
     let dialogue = String::from_utf8_lossy(&refused.stdout).into_owned();
     // 26: the server refused the message.
     assert_eq!(refused.status.code(), Some(26), "{dialogue}");
@@ -194,11 +192,11 @@ struct Postfix {
     server: Server,
     port: u16,
     log: PathBuf,
-    _directory: Directory,
+    directory: Directory,
 }
 
 impl Postfix {
-    fn start(smarthost: u16) -> Self {
+    fn start(smarthost: u16, logs_in: bool) -> Self {
         assert!(is_root(), "Postfix is started by root, and drops it");
         let directory = Directory::new();
         let path = directory.path();
@@ -218,9 +216,10 @@ impl Postfix {
                  alias_maps =\nlocal_recipient_maps =\nsmtpd_relay_restrictions = permit_mynetworks, reject\n\
                  message_size_limit = 0\nmailbox_size_limit = 0\nminimal_backoff_time = 1s\nmaximal_backoff_time = 2s\n\
                  queue_run_delay = 1s\nrelayhost = [127.0.0.1]:{smarthost}\nsmtp_tls_security_level = none\n\
-                 smtp_sasl_auth_enable = yes\nsmtp_sasl_password_maps = texthash:{passwords}\n\
+                 smtp_sasl_auth_enable = {auth}\nsmtp_sasl_password_maps = texthash:{passwords}\n\
                  smtp_sasl_security_options =\nsmtp_sasl_mechanism_filter = plain, login\n",
                 log = log.display(),
+                auth = if logs_in { "yes" } else { "no" },
                 passwords = passwords.display(),
             ),
         );
@@ -239,15 +238,24 @@ impl Postfix {
         let mut command = Command::new("postfix");
         command.arg("-c").arg(path).arg("start-fg");
         let mut server = Server::start("postfix", &mut command, path.join("output"));
-        server.wait_for_port(port);
-        Self { server, port, log, _directory: directory }
+        // Its port is open before it can serve.
+        server.wait_until("greet", || {
+            let mut greeting = [0; 17];
+            let connection = TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+            connection.and_then(|mut it| it.read_exact(&mut greeting)).is_ok() && &greeting == b"220 relay.example"
+        });
+        Self { server, port, log, directory }
     }
 
     fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
+}
 
-    fn stop(mut self) {
+impl Drop for Postfix {
+    fn drop(&mut self) {
+        // Its master is in a session of its own, which ends with it.
+        run(Command::new("postfix").arg("-c").arg(self.directory.path()).arg("stop"));
         self.server.stop();
     }
 }
@@ -259,11 +267,9 @@ fn postfix_relays_a_burst_and_keeps_what_cannot_go_now() {
     let cloud = Cloud::start([]);
     for keys in [LEGACY, GRAPH, TRUSTED] {
         let (gatepost, port) = start(&cloud, keys);
-        let postfix = Postfix::start(port);
-        let directory = Directory::new();
+        let postfix = Postfix::start(port, keys != TRUSTED);
         for number in 0..BURST {
-            let data = directory.write("data", mail(number));
-            swaks(postfix.port, &data, &["--pipeline"]).expect_success("hand a message to Postfix");
+            swaks(postfix.port, &mail(number), &["--pipeline"]).expect_success("hand a message to Postfix");
         }
         let all = wait_for("burst of messages", || {
             let count = cloud.sandbox.messages(LOGIN, "INBOX").len();
@@ -281,17 +287,19 @@ fn postfix_relays_a_burst_and_keeps_what_cannot_go_now() {
         }
 
         // A fault that passes: Postfix keeps the message, and tries again.
-        let service = if keys == GRAPH { Service::Graph } else { Service::Smtp };
-        cloud.sandbox.set_upstream_mode(service, UpstreamMode::Unavailable);
-        let data = directory.write("data", mail(50));
-        swaks(postfix.port, &data, &[]).expect_success("hand a message to Postfix");
+        match keys {
+            GRAPH => cloud.sandbox.fail_http(Service::Graph, "sendMail", HttpFault::status(500), 1_000),
+            _ => cloud.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Unavailable),
+        }
+        swaks(postfix.port, &mail(50), &[]).expect_success("hand a message to Postfix");
         wait_for("deferral", || postfix.log().contains("status=deferred").then_some(()));
-        cloud.sandbox.set_upstream_mode(service, UpstreamMode::Normal);
+        cloud.sandbox.clear_http_faults(Service::Graph);
+        cloud.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Normal);
         wait_for("late message", || (cloud.sandbox.messages(LOGIN, "INBOX").len() == 1).then_some(()));
         let log = postfix.log();
         assert!(!log.contains("status=bounced"), "{log}");
         arrived(&cloud);
-        postfix.stop();
+        drop(postfix);
         gatepost.stop();
     }
 }

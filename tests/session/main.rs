@@ -12,6 +12,7 @@ mod drain;
 mod entra;
 mod graph_faults;
 mod graph_mail;
+mod http;
 mod limits;
 mod logins;
 mod maildrop;

@@ -2,8 +2,10 @@ use proptest::prelude::*;
 
 use super::*;
 
+type Outcome = Result<Option<Conveyed>, HeaderError>;
+
 /// What is read of a connection in the steps that the reader asks for, or in smaller ones; and what is left of it.
-fn read(connection: &[u8], most: usize) -> (Result<Option<Conveyed>, HeaderError>, &[u8]) {
+fn read(connection: &[u8], most: usize) -> (Outcome, &[u8]) {
     let (mut reader, mut rest) = (HeaderReader::default(), connection);
     loop {
         let (piece, behind) = rest.split_at(reader.wants().min(most).min(rest.len()));
@@ -45,11 +47,11 @@ fn summed(off: u32) -> Vec<u8> {
     header
 }
 
-fn is_client(text: &str) -> Result<Option<Conveyed>, HeaderError> {
+fn is_client(text: &str) -> Outcome {
     Ok(Some(Conveyed::Client(text.parse().unwrap())))
 }
 
-fn cases() -> Vec<(Vec<u8>, Result<Option<Conveyed>, HeaderError>)> {
+fn cases() -> Vec<(Vec<u8>, Outcome)> {
     use HeaderError::{Checksum, Impossible, Malformed, Missing, TooLong};
     let impossible = |text: &str| Err(Impossible(text.parse().unwrap()));
     let mut cases: Vec<(Vec<u8>, _)> = Vec::new();
