@@ -3,6 +3,7 @@
 //! remedy, and in nothing else.
 #![cfg(feature = "sandbox")]
 
+mod balancer;
 mod client;
 mod credentials;
 mod device_passwords;
