@@ -25,6 +25,7 @@ use crate::net::listen;
 use crate::net::penalty::Penalties;
 use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
+use crate::session::http::Gateway;
 use crate::session::journal::Journal;
 use crate::session::places::Places;
 use crate::session::submission::SubmissionWays;
@@ -169,7 +170,11 @@ impl App {
                     )))
                 }
                 Serves::Maildrop(origin) => Serving::Maildrop(graph(origin)),
-                Serves::Http(http) => Serving::Http(http.clone()),
+                Serves::Http(http) => {
+                    let connect = limits.connect.max(limits.connect_via_proxy);
+                    let (dialer, trust) = (Arc::clone(&dialer), Arc::clone(&trust));
+                    Serving::Http(Arc::new(Gateway::new(http.clone(), listener, dialer, trust, connect)))
+                }
             };
             let tls = match &listener.tls {
                 ListenerTls::None => None,

@@ -65,6 +65,7 @@ pub mod config;
 pub mod confine;
 pub mod failure;
 pub mod graph;
+pub mod http;
 pub mod login;
 pub mod mime;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]

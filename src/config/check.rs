@@ -10,7 +10,7 @@ use super::problem::{Problem, Problems};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
 use super::{
-    AuditLog, Config, Confine, DestinationTrust, Log, LogFormat, Trust, accounts, admin, forward_proxy, limits,
+    AuditLog, Config, Confine, DestinationTrust, Log, LogFormat, State, Trust, accounts, admin, forward_proxy, limits,
     listeners, state, submission,
 };
 
@@ -43,7 +43,8 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     let state = state::read(&root, trust.as_ref());
     let limits = limits::read(&root.section("limits"));
     let clouds = accounts.entries().iter().map(|account| account.application.cloud);
-    limits::check_replicas(&root.section("limits"), &limits, clouds);
+    let counts_together = matches!(state, Some(State::Redis { .. }));
+    limits::check_replicas(&root.section("limits"), &limits, counts_together, clouds);
     let log = read_log(&root.section("log"));
     let admin = admin::read(&root.section("admin"));
     root.unavailable(&["admin"]);

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::http;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
 use super::{
-    Account, Accounts, Cloud, Deliver, Http, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
+    Account, Accounts, Cloud, Deliver, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
     Upstream, UpstreamTls, submission,
 };
 use crate::proto::MailProtocol;
@@ -108,11 +109,14 @@ fn read_one<'a>(
     let switch = |key| section.get(key).map_or(Some(false), |node| node.read(value::truth));
     let (bare_lf, legacy) = (switch("bare_lf"), switch("legacy"));
     let serves = protocol.and_then(|protocol| read_serves(section, protocol, cloud, accounts, destinations));
-    report_unserved(section, serves.as_ref());
+    report_unserved(section);
     section.finish();
 
     let (bind, tls) = (bind?, tls?);
     let allow_plaintext_from = allow_plaintext_from?;
+    if let Some(Serves::Http(_)) = &serves {
+        http::check_tls(section, &tls);
+    }
     let rules = match &serves {
         Some(Serves::Submission(submission)) => submission.trusted_senders.as_slice(),
         _ => &[],
@@ -277,7 +281,7 @@ fn read_serves<'a>(
 ) -> Option<Serves> {
     let http = |service, destinations: &mut Vec<Destination<'a>>| {
         let origin = read_origin(section, "upstream", service, cloud, destinations)?;
-        Some(Serves::Http(Http { service, origin }))
+        http::read(section, service, origin).map(Serves::Http)
     };
     match protocol {
         Protocol::Imap => read_upstream(section, MailProtocol::Imap, cloud, destinations).map(Serves::Relay),
@@ -414,13 +418,8 @@ fn read_upstream<'a>(
 }
 
 /// What is understood, but not served yet.
-fn report_unserved(section: &Section<'_>, serves: Option<&Serves>) {
+fn report_unserved(section: &Section<'_>) {
     section.unavailable(&["proxy_protocol_from"]);
-    let what = match serves {
-        Some(Serves::Http(_)) => "the protocols `ews` and `graph`",
-        Some(Serves::Relay(_) | Serves::Submission(_) | Serves::Maildrop(_)) | None => return,
-    };
-    section.problem(format!("{what} cannot be served in this version"), "remove that");
 }
 
 fn report_conflicts(binds: &[(SocketAddr, Node<'_>)]) {

@@ -25,6 +25,7 @@ pub mod cloud;
 mod credential;
 mod entra;
 mod forward_proxy;
+mod http;
 mod limits;
 mod listeners;
 pub mod load;
@@ -172,6 +173,21 @@ pub struct Http {
     pub service: HttpService,
     /// The one server to which requests go.
     pub origin: Origin,
+    /// Names under which clients know the listener, besides those of its certificate (`hosts`).
+    pub hosts: Vec<String>,
+    /// What is served of Graph.
+    pub graph: GraphRules,
+}
+
+/// What a Graph listener serves.
+#[derive(Clone, Debug)]
+pub struct GraphRules {
+    /// Paths below the mailbox, by lower-case segments; one without segments is the user itself.
+    pub paths: Vec<Vec<String>>,
+    /// Methods.
+    pub methods: Vec<hyper::Method>,
+    /// Also mailboxes that are not those of the credentials, as far as the token opens them.
+    pub other_mailboxes: bool,
 }
 
 /// Services over HTTP.
@@ -591,6 +607,18 @@ pub struct Limits {
     pub graph_answer: Duration,
     /// Messages of an Inbox that POP3 out of Graph shows; of more, the oldest.
     pub maildrop_messages: usize,
+    /// From the first octet of an HTTP request to the end of its head.
+    pub http_head: Duration,
+    /// Octets of an HTTP request's head.
+    pub http_head_bytes: usize,
+    /// Fields in an HTTP request's head.
+    pub http_fields: usize,
+    /// Without a byte in either direction, HTTP.
+    pub http_idle: Duration,
+    /// From an HTTP request to the beginning of Microsoft's answer.
+    pub http_answer: Duration,
+    /// Octets of an EWS request up to its SOAP body.
+    pub soap_head_bytes: usize,
     /// How long a login waits for another session of its mailbox to end.
     pub mailbox_wait: Duration,
     /// How often the upstream's capability list is learned anew.
@@ -673,6 +701,12 @@ impl Default for Limits {
             graph_messages: 100,
             graph_answer: seconds(300),
             maildrop_messages: 50_000,
+            http_head: seconds(10),
+            http_head_bytes: 32 * 1_024,
+            http_fields: 100,
+            http_idle: seconds(120),
+            http_answer: seconds(120),
+            soap_head_bytes: 256 * 1_024,
             mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),

@@ -26,6 +26,8 @@ pub(super) enum ItemId {
     Place { folder: u32, uid: u32 },
     /// A message, wherever it is: Graph's immutable identifier.
     Immutable(u64),
+    /// An attachment of the message with this identity, by its number there.
+    Attachment { message: u32, index: u32 },
     /// By its UIDVALIDITY; 0 is the one above the folders that a person sees.
     Folder(u32),
     /// The one above that.
@@ -39,6 +41,7 @@ impl ItemId {
         let (prefix, numbers) = match self {
             Self::Place { folder, uid } => ([0, 0x03, 0x24, 0], u64::from(folder) << 32 | u64::from(uid)),
             Self::Immutable(identity) => ([0, 0x09, 0, 0x2e], identity),
+            Self::Attachment { message, index } => ([0, 0x03, 0x25, 0], u64::from(message) << 32 | u64::from(index)),
             Self::Folder(folder) => ([0x01, 0x03, 0x24, 0], u64::from(folder)),
             Self::Root => ([0x01, 0x03, 0x25, 0], 0),
         };
@@ -65,6 +68,7 @@ impl ItemId {
         let low = u32::try_from(numbers & u64::from(u32::MAX)).ok()?;
         Some(match prefix {
             [0, 0x03, 0x24, 0] => Self::Place { folder: u32::try_from(numbers >> 32).ok()?, uid: low },
+            [0, 0x03, 0x25, 0] => Self::Attachment { message: u32::try_from(numbers >> 32).ok()?, index: low },
             [0, 0x09, 0, 0x2e] => Self::Immutable(numbers),
             [0x01, 0x03, 0x24, 0] => Self::Folder(low),
             [0x01, 0x03, 0x25, 0] => Self::Root,
@@ -89,7 +93,7 @@ impl ItemId {
                 let (uid, message) = folder.by_uid().find(|(_, message)| message.identity == identity)?;
                 Some((folder.uid_validity, uid, message))
             }),
-            Self::Folder(_) | Self::Root => None,
+            Self::Attachment { .. } | Self::Folder(_) | Self::Root => None,
         }
     }
 }
@@ -107,7 +111,8 @@ mod tests {
     #[test]
     fn an_identifier_is_read_in_its_own_mailbox_and_alphabet_only() {
         let place = ItemId::Place { folder: 1_800_000_000, uid: 7 };
-        for id in [place, ItemId::Immutable(u64::MAX), ItemId::Folder(u32::MAX), ItemId::Root] {
+        let attachment = ItemId::Attachment { message: 3, index: 1 };
+        for id in [place, ItemId::Immutable(u64::MAX), ItemId::Folder(u32::MAX), ItemId::Root, attachment] {
             for alphabet in [Alphabet::UrlSafe, Alphabet::Standard] {
                 let text = id.write(MAILBOX, alphabet);
                 assert!((100..200).contains(&text.len()), "{text}");

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 
-use super::{Service, Serving, Shared, mail, maildrop, submission};
+use super::{Service, Serving, Shared, http, mail, maildrop, submission};
 use crate::net::census::{Full, Place};
 use crate::net::listen;
 use crate::net::penalty::Closed;
@@ -87,6 +87,9 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
             let graph = Arc::clone(graph);
             maildrop::serve(shared, service, graph, socket, peer, place).await;
         }
-        Serving::Http(_) => {}
+        Serving::Http(gateway) => {
+            let gateway = Arc::clone(gateway);
+            http::serve(shared, service, gateway, socket, peer, place).await;
+        }
     }
 }

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use super::http::OriginError;
 use super::places::Occupied;
 use super::upstream::OpenError;
 use crate::config::{Origin, Upstream};
@@ -71,14 +72,7 @@ impl GraphError {
         let at = graph.to_string();
         match (self, self.connector()) {
             (Self::Trust(error), _) => OpenError::no_trust(error),
-            (_, Some(ConnectorError::Dial(error))) => dial(error, graph.port),
-            (_, Some(ConnectorError::Tls(error))) => tls(error, &graph.name, &at),
-            (_, Some(error @ (ConnectorError::Address | ConnectorError::EarlyBytes))) => failure(
-                Actor::Operator,
-                "not-https",
-                format!("{at} cannot be asked over HTTPS: {error}"),
-                "check where the listener's Graph is, and that no device on the way answers in its place".to_owned(),
-            ),
+            (_, Some(error)) => not_connected(error, graph),
             (Self::Exchange(error), None) => failure(
                 Actor::Microsoft,
                 "upstream-broke",
@@ -381,6 +375,43 @@ fn permission(protocol: MailProtocol) -> &'static str {
         MailProtocol::Imap => "`IMAP.AccessAsUser.All` (app-only: `IMAP.AccessAsApp`)",
         MailProtocol::Pop3 => "`POP.AccessAsUser.All` (app-only: `POP.AccessAsApp`)",
         MailProtocol::Smtp => "`SMTP.Send` (app-only: `SMTP.SendAsApp`)",
+    }
+}
+
+/// No connection for a request.
+fn not_connected(error: &ConnectorError, origin: &Origin) -> Failure {
+    match error {
+        ConnectorError::Dial(error) => dial(error, origin.port),
+        ConnectorError::Tls(error) => tls(error, &origin.name, &origin.to_string()),
+        ConnectorError::Address | ConnectorError::EarlyBytes => failure(
+            Actor::Operator,
+            "not-https",
+            format!("{origin} cannot be asked over HTTPS: {error}"),
+            "check where the listener leads to, and that no device on the way answers in its place".to_owned(),
+        ),
+    }
+}
+
+impl OriginError {
+    /// The failure, told about this origin.
+    pub(super) fn failure(&self, origin: &Origin) -> Failure {
+        let at = origin.to_string();
+        match (self, self.connector()) {
+            (Self::Trust(error), _) => OpenError::no_trust(error),
+            (_, Some(error)) => not_connected(error, origin),
+            (Self::Timeout(limit), None) => failure(
+                Actor::Microsoft,
+                "upstream-timeout",
+                format!("{at} did not begin to answer within {limit:?}"),
+                "the client tries again; `limits.http_answer` is the bound".to_owned(),
+            ),
+            (Self::Exchange(_) | Self::Stalled, None) => failure(
+                Actor::Microsoft,
+                "upstream-broke",
+                format!("the connection to {at} broke: {}", chain(self)),
+                "the client tries again; should it last, check the network on the way".to_owned(),
+            ),
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
 //! [`enter`] is where each begins; `login` drives it until its login is decided; [`mail`] then relays, and
-//! [`submission`] takes messages itself; [`maildrop`] serves POP3 out of Graph; [`upstream`] opens and signs in to the other
-//! side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told
-//! what happens. Every line about one connection carries its session id.
+//! [`submission`] takes messages itself; [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS and Graph; [`upstream`]
+//! opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams
+//! can do; [`journal`] is told what happens. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,13 +15,14 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance;
-use crate::config::{Http, Limits, Listener};
+use crate::config::{Limits, Listener};
 use crate::graph::GraphClient;
 use crate::login::Gatekeeper;
 use crate::login::device::KnownPassword;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
 use crate::protocol::Protocol;
+use http::Gateway;
 use journal::Journal;
 use places::Places;
 use submission::SubmissionWays;
@@ -30,6 +31,7 @@ use upstream::{Opener, Target};
 pub mod announce;
 pub mod enter;
 mod explain;
+pub mod http;
 pub mod journal;
 mod login;
 pub mod mail;
@@ -85,7 +87,7 @@ pub enum Serving {
     /// The mailbox is read through Microsoft Graph.
     Maildrop(Arc<GraphClient>),
     /// EWS or Microsoft Graph.
-    Http(Http),
+    Http(Arc<Gateway>),
 }
 
 impl Service {

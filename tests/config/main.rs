@@ -599,7 +599,8 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
 #[test]
 fn the_sample_for_a_server_is_right() {
     let sample =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxy.sample.yaml")).unwrap();
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/proxy.sample.yaml"))
+            .unwrap();
     let (certificate, private_key) = pair("x");
     let mut outside = Outside::with_files(&[
         ("/etc/gatepost/server.pem", &certificate),

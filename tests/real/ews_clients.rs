@@ -1,46 +1,10 @@
 //! Programs that speak EWS: exchangelib, the library behind most of Python's. First straight to the sandbox with a token,
 //! which shows that the sandbox is good enough; then through Gatepost with a password.
 
-use std::path::Path;
-use std::process::Command;
+use gatepost::sandbox::{Sandbox, Service};
+use serde_json::json;
 
-use aws_lc_rs::digest;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use gatepost::sandbox::Sandbox;
-use serde_json::{Value, json};
-
-use super::microsoft::{ALICE, BOB, Microsoft};
-use super::process::{Finished, run};
-
-/// A message of a client's own making.
-const MIME: &[u8] =
-    b"To: <bob@contoso.example>\r\nBcc: <hidden@fabrikam.example>\r\nSubject: =?utf-8?Q?Gr=C3=BC=C3=9Fe?=\r\n\
-    X-Odd:  two  spaces \r\n\r\n.\r\nbody\r\n";
-
-/// Python with the packages of `requirements.txt`, which `tests/install` puts in place.
-pub(crate) fn python(script: &str, settings: &Value) -> Finished {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let mut command = Command::new(root.join("target/python/bin/python"));
-    run(command.arg("-B").arg(root.join("tests/real").join(script)).arg(settings.to_string()))
-}
-
-/// What the script needs to know besides where and how it logs in.
-fn settings(microsoft: &Microsoft, more: Value) -> Value {
-    let digest = |octets: &[u8]| -> String {
-        digest::digest(&digest::SHA256, octets).as_ref().iter().map(|octet| format!("{octet:02x}")).collect()
-    };
-    let messages = microsoft.sandbox.messages(ALICE, "INBOX");
-    let mut settings = json!({
-        "root": microsoft.root,
-        "login": ALICE,
-        "to": BOB,
-        "mime": STANDARD.encode(MIME),
-        "digests": messages.iter().map(|message| digest(message)).collect::<Vec<_>>(),
-    });
-    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    settings
-}
+use super::microsoft::{ALICE, BOB, Gateway, MIME_DELIVERED, Microsoft, PASSWORD, application, python, settings};
 
 /// What the script has done, seen from the other side.
 fn assert_arrived(sandbox: &Sandbox) {
@@ -51,10 +15,9 @@ fn assert_arrived(sandbox: &Sandbox) {
         composed.contains("filename=\"Zahlen.bin\"") && composed.contains("From: <alice@contoso.example>"),
         "{composed}"
     );
-    let without_bcc = String::from_utf8_lossy(MIME).replace("Bcc: <hidden@fabrikam.example>\r\n", "");
-    assert_eq!(String::from_utf8_lossy(&inbox[6]), without_bcc);
+    assert_eq!(String::from_utf8_lossy(&inbox[6]), String::from_utf8_lossy(MIME_DELIVERED));
     assert_eq!(sandbox.outbox()[0].recipients, ["hidden@fabrikam.example"]);
-    assert_eq!(sandbox.counters().submissions_of(gatepost::sandbox::Service::Ews, ALICE).succeeded, 3);
+    assert_eq!(sandbox.counters().submissions_of(Service::Ews, ALICE).succeeded, 3);
 }
 
 #[test]
@@ -73,4 +36,37 @@ fn exchangelib_works_with_the_sandbox_itself() {
     let more = json!({"endpoint": endpoint(&microsoft), "token": token.expose(), "impersonates": true});
     python("ews.py", &settings(&microsoft, more)).expect_success("as an application");
     assert_arrived(&microsoft.sandbox);
+}
+
+/// Runs the script through Gatepost.
+fn through(gateway: &Gateway, microsoft: &Microsoft, password: &str, what: &str) {
+    let endpoint = format!("http://localhost:{}/EWS/Exchange.asmx", gateway.ews);
+    let more = json!({"endpoint": endpoint, "password": password});
+    python("ews.py", &settings(microsoft, more)).expect_success(what);
+    assert_arrived(&microsoft.sandbox);
+}
+
+#[test]
+#[ignore = "needs exchangelib: run tests/run"]
+fn exchangelib_works_through_gatepost_with_the_persons_password() {
+    let microsoft = Microsoft::start();
+    let gateway = Gateway::start(&microsoft, "  - login: \"*@contoso.example\"\n");
+    through(&gateway, &microsoft, PASSWORD, "as a person");
+    let endpoint = format!("http://localhost:{}/EWS/Exchange.asmx", gateway.ews);
+    let wrong = json!({"endpoint": endpoint, "password": "wrong", "expect_refusal": true});
+    python("ews.py", &settings(&microsoft, wrong)).expect_success("with a wrong password");
+    let requests = microsoft.sandbox.counters().token_requests_of("password", ALICE);
+    assert_eq!((requests.succeeded, requests.refused), (1, 1), "one token serves all, a wrong password is tried once");
+    gateway.stop(PASSWORD);
+}
+
+#[test]
+#[ignore = "needs exchangelib: run tests/run"]
+fn exchangelib_works_through_gatepost_as_an_application() {
+    let microsoft = Microsoft::start();
+    let (account, password) = application(&microsoft);
+    let gateway = Gateway::start(&microsoft, &account);
+    // It knows nothing of impersonation: the header is Gatepost's.
+    through(&gateway, &microsoft, &password, "as an application");
+    gateway.stop(&password);
 }

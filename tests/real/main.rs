@@ -16,6 +16,8 @@ mod entra;
 mod ews_clients;
 mod fetchmail;
 mod gatepost;
+#[cfg(feature = "sandbox")]
+mod graph_clients;
 mod island;
 mod javamail;
 mod kerberos;

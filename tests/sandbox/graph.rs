@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::sandbox::{Attempts, HttpFault, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode};
+use gatepost::sandbox::{
+    Attempts, CertificateFault, HttpFault, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode,
+};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 
@@ -268,6 +270,16 @@ async fn messages_are_listed_in_pages_and_read_as_they_are() {
     assert_eq!(refusal(answer).await, (400, "BadRequest".into()));
     let answer = alice.request(Method::GET, &format!("/me/messages/{}", ids[0].to_lowercase())).send().await.unwrap();
     assert_eq!(refusal(answer).await, (404, "ErrorItemNotFound".into()));
+    let attachments = alice.get(&format!("/me/messages/{}/attachments", ids[3])).await;
+    let attachment = &attachments["value"][0];
+    assert_eq!((&attachment["name"], attachments["value"].as_array().unwrap().len()), (&json!("positions.csv"), 1));
+    let path = format!("/me/messages/{}/attachments/{}", ids[3], attachment["id"].as_str().unwrap());
+    assert_eq!(alice.get(&path).await["contentBytes"], attachment["contentBytes"]);
+    let value = alice.request(Method::GET, &format!("{path}/$value")).send().await.unwrap();
+    assert!(value.bytes().await.unwrap().starts_with(b"Position,Amount"));
+    let elsewhere = path.replace(&ids[3], &ids[2]);
+    let answer = alice.request(Method::GET, &elsewhere).send().await.unwrap();
+    assert_eq!(refusal(answer).await, (404, "ErrorItemNotFound".into()), "it is of another message");
     let folders = alice.get("/me/mailFolders?$top=100").await;
     let names: Vec<_> =
         folders["value"].as_array().unwrap().iter().map(|f| f["displayName"].as_str().unwrap()).collect();
@@ -402,6 +414,12 @@ async fn graph_fails_on_demand() {
     }
     sandbox.clear_http_faults(Service::Graph);
     assert_eq!(hanging.await.unwrap().unwrap().status(), 202);
+    for mode in
+        [UpstreamMode::Refuse, UpstreamMode::SpeaksBeforeTls, UpstreamMode::BadCertificate(CertificateFault::WrongName)]
+    {
+        sandbox.set_upstream_mode(Service::Graph, mode);
+        assert!(Client::of(&sandbox, ALICE).request(Method::GET, "/me").send().await.is_err(), "{mode:?}");
+    }
     sandbox.set_upstream_mode(Service::Graph, UpstreamMode::Unavailable);
     let answer = Client::of(&sandbox, ALICE).request(Method::GET, "/me").send().await.unwrap();
     assert_eq!(answer.status(), 503);

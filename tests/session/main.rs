@@ -11,6 +11,7 @@ mod drain;
 mod entra;
 mod graph_faults;
 mod graph_mail;
+mod http;
 mod limits;
 mod logins;
 mod maildrop;

@@ -114,6 +114,7 @@ impl Setup {
         yaml.replace("{imap}", &sandbox.imap().port().to_string())
             .replace("{pop3}", &sandbox.pop3().port().to_string())
             .replace("{smtp}", &sandbox.smtp().port().to_string())
+            .replace("{ews}", &sandbox.ews().port().to_string())
             .replace("{graph}", &sandbox.graph().port().to_string())
             .replace("{entra}", &sandbox.entra().port().to_string())
             .replace("{public}", sandbox.public_client_id())

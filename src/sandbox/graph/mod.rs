@@ -3,6 +3,7 @@
 //! As strict as Microsoft where it matters to a proxy: audience and permissions, strict base64, sizes, four calls at once
 //! for each application and mailbox, identifiers that change with a move unless immutable ones are preferred.
 
+mod attachments;
 mod error;
 mod folders;
 mod messages;
@@ -172,6 +173,12 @@ impl Admitted<'_> {
             (&Method::PATCH, Target::Message(id)) => self.permitted(WRITE)?.change_message(id),
             (&Method::DELETE, Target::Message(id)) => self.permitted(WRITE)?.delete_message(id, false),
             (&Method::GET, Target::Value(id)) => self.permitted(READ)?.message_value(id),
+            (&Method::GET, Target::Attachments(message, one)) => {
+                self.permitted(READ)?.show_attachments(message, one.as_deref())
+            }
+            (&Method::GET, Target::AttachmentValue(message, one)) => {
+                self.permitted(READ)?.attachment_value(message, one)
+            }
             (&Method::POST, Target::Action(id, action)) => match action {
                 Action::Move => self.permitted(WRITE)?.move_message(id, true),
                 Action::Copy => self.permitted(WRITE)?.move_message(id, false),

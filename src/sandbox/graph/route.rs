@@ -20,6 +20,10 @@ pub(super) enum Target {
     Message(String),
     /// The octets of a message.
     Value(String),
+    /// The attachments of a message, or the one of this identifier.
+    Attachments(String, Option<String>),
+    /// The octets of an attachment.
+    AttachmentValue(String, String),
     /// `move`, `copy`, `send` or `permanentDelete`.
     Action(String, Action),
     /// The folders at the top, or below one.
@@ -45,6 +49,9 @@ impl Target {
             Self::Messages(Some(_)) => "/mailFolders/{id}/messages",
             Self::Message(_) => "/messages/{id}",
             Self::Value(_) => "/messages/{id}/$value",
+            Self::Attachments(_, None) => "/messages/{id}/attachments",
+            Self::Attachments(_, Some(_)) => "/messages/{id}/attachments/{id}",
+            Self::AttachmentValue(..) => "/messages/{id}/attachments/{id}/$value",
             Self::Action(_, Action::Move) => "/messages/{id}/move",
             Self::Action(_, Action::Copy) => "/messages/{id}/copy",
             Self::Action(_, Action::Send) => "/messages/{id}/send",
@@ -105,6 +112,14 @@ fn in_message(rest: &[&str]) -> Option<Target> {
     let action = match rest.get(1..)? {
         [] => return Some(Target::Message(id)),
         ["$value"] => return Some(Target::Value(id)),
+        [attachments, rest @ ..] if attachments.eq_ignore_ascii_case("attachments") => {
+            return match rest {
+                [] => Some(Target::Attachments(id, None)),
+                [attachment] => Some(Target::Attachments(id, Some((*attachment).to_owned()))),
+                [attachment, "$value"] => Some(Target::AttachmentValue(id, (*attachment).to_owned())),
+                _ => None,
+            };
+        }
         [action] if action.eq_ignore_ascii_case("move") => Action::Move,
         [action] if action.eq_ignore_ascii_case("copy") => Action::Copy,
         [action] if action.eq_ignore_ascii_case("send") => Action::Send,
@@ -137,6 +152,8 @@ mod tests {
             ("/v1.0/me/messages/a+b=/$value", Who::Me, Target::Value("a+b=".into())),
             ("/v1.0/me/messages/a/%24value", Who::Me, Target::Value("a".into())),
             ("/v1.0/me/mailFolders/inbox/messages/x/move", Who::Me, Target::Action("x".into(), Action::Move)),
+            ("/v1.0/me/messages/x/attachments", Who::Me, Target::Attachments("x".into(), None)),
+            ("/v1.0/me/messages/x/attachments/y/$value", Who::Me, Target::AttachmentValue("x".into(), "y".into())),
             ("/v1.0/me/mailFolders/x/childFolders", Who::Me, Target::Folders(Some("x".into()))),
         ] {
             assert_eq!(route(path), Ok((who, target)), "{path}");

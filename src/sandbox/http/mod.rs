@@ -22,7 +22,7 @@ use self::fault::HttpFault;
 use super::{Service, Shared, UpstreamMode, ews, graph};
 
 /// The largest request that is read to its end before it is refused, in octets. Exchange takes less.
-const REQUEST_OCTETS: usize = 64 << 20;
+const REQUEST_OCTETS: usize = 128 << 20;
 /// For the head of a request and between two requests.
 const HEAD: Duration = Duration::from_secs(120);
 /// For the body of a request.
