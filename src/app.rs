@@ -193,15 +193,24 @@ impl App {
         }
 
         let server_name: Arc<str> = host_name().into();
-        let opener = Opener::new(Arc::clone(&dialer), Arc::clone(&trust), &limits, Arc::clone(&server_name));
+        let journal = Journal::new();
+        let metrics = journal.metrics();
+        let opener = Opener::new(Arc::clone(&dialer), Arc::clone(&trust), &limits, Arc::clone(&server_name))
+            .with_metrics(Arc::clone(metrics));
         let endpoint: Arc<dyn TokenEndpoint> = Arc::new(HttpEndpoint::new(dialer, trust, limits.token_request));
         let shared = Arc::new(Shared {
-            gatekeeper: Gatekeeper::new(Arc::clone(&config), endpoint, store, Clock::system()),
+            gatekeeper: Gatekeeper::with_metrics(
+                Arc::clone(&config),
+                endpoint,
+                store,
+                Clock::system(),
+                Arc::clone(metrics),
+            ),
             opener,
             census: Census::new(&limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: Places::new(&limits),
-            journal: Journal::new(),
+            journal,
             delays: Semaphore::new(limits.delayed_failures),
             draining: draining.clone(),
             server_name,

@@ -29,6 +29,7 @@ use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 use crate::secret::Password;
 use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 
 pub mod device;
 mod explain;
@@ -135,6 +136,7 @@ pub struct Gatekeeper {
     sign_ins: SignIns,
     store: Arc<dyn Store>,
     sharing: Sharing,
+    metrics: Arc<Metrics>,
 }
 
 impl Gatekeeper {
@@ -146,9 +148,20 @@ impl Gatekeeper {
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> Arc<Self> {
+        Self::with_metrics(config, endpoint, store, clock, Arc::default())
+    }
+
+    /// The same, and counts in `metrics`.
+    pub fn with_metrics(
+        config: Arc<Config>,
+        endpoint: Arc<dyn TokenEndpoint>,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let limits = &config.limits;
         Arc::new(Self {
-            source: TokenSource::new(endpoint, clock.clone(), limits),
+            source: TokenSource::new(endpoint, clock.clone(), limits).with_metrics(Arc::clone(&metrics)),
             cache: TokenCache::new(limits.accepted_password_memory),
             flights: Flights::default(),
             refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
@@ -162,6 +175,7 @@ impl Gatekeeper {
             store,
             config,
             clock,
+            metrics,
         })
     }
 

@@ -209,6 +209,11 @@ impl Direction {
 }
 
 impl Relay {
+    /// Octets so far, from the client to the upstream and back.
+    pub fn moved(&self) -> (u64, u64) {
+        (self.up.bytes, self.down.bytes)
+    }
+
     /// Ends it at once; both sides see a broken connection. `cause` is a short fixed word for the log.
     pub fn cut(&mut self, cause: &'static str) -> Report {
         self.client.abort();

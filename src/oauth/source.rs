@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::clock::{Clock, Moment};
 use crate::config::{Application, Credential, Limits};
 use crate::oauth::Token;
+use crate::oauth::aadsts::Class;
 use crate::oauth::audience::{self, Mismatch};
 use crate::oauth::credential::{CredentialError, Credentials};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
@@ -20,6 +21,7 @@ use crate::oauth::managed_identity::{IdentityError, ManagedIdentities};
 use crate::oauth::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
 use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
 use crate::secret::{IdToken, RefreshToken};
+use crate::telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
 
 /// Retries of one ask.
 const RETRIES: u32 = 2;
@@ -99,6 +101,21 @@ impl Issued {
     }
 }
 
+/// What a request has come to, for the metrics.
+fn outcome(error: Option<&FetchError>) -> TokenOutcome {
+    match error {
+        None => TokenOutcome::Granted,
+        Some(FetchError::Refused(_)) => TokenOutcome::Refused,
+        Some(FetchError::Busy { .. } | FetchError::Paused { .. } | FetchError::Suspended { .. }) => TokenOutcome::Busy,
+        Some(_) => TokenOutcome::Failed,
+    }
+}
+
+/// A person has not finished the sign-in yet: a device code is asked about every few seconds.
+fn is_pending(error: &FetchError) -> bool {
+    matches!(error, FetchError::Refused(refused) if refused.class == Class::Polling)
+}
+
 /// An endpoint is left alone.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
@@ -123,6 +140,7 @@ pub struct TokenSource {
     /// By [`Ask::throttle_key`].
     pauses: DashMap<TokenKey, Pause>,
     retries: Mutex<RetryBudget>,
+    metrics: Arc<Metrics>,
 }
 
 impl TokenSource {
@@ -141,7 +159,14 @@ impl TokenSource {
             breakers: DashMap::new(),
             pauses: DashMap::new(),
             retries: Mutex::default(),
+            metrics: Arc::default(),
         }
+    }
+
+    /// Counts in these.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Asks these platform endpoints for the tokens of managed identities. For tests.
@@ -170,7 +195,10 @@ impl TokenSource {
     /// As [`TokenSource::fetch`].
     pub async fn issue(&self, ask: &Ask) -> Result<Issued, FetchError> {
         if let Credential::ManagedIdentity(identity) = &*ask.application.credential {
-            let token = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity)?;
+            let began = Instant::now();
+            let fetched = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity);
+            self.metrics.token_requested(MANAGED_IDENTITY, outcome(fetched.as_ref().err()), began.elapsed());
+            let token = fetched?;
             return Ok(Issued { token, refresh_token: None, id_token: None });
         }
         let deadline = Instant::now() + self.total;
@@ -208,7 +236,7 @@ impl TokenSource {
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
         let request = grant::device_authorization_request(application, tenant, scope);
         let key = TokenKey::of_throttle(application, tenant, scope);
-        self.attempt(&request, &key, Instant::now() + self.total, response::parse_device).await
+        self.attempt(&request, DEVICE_CODE, &key, Instant::now() + self.total, response::parse_device).await
     }
 
     async fn issue_with(&self, ask: &Ask, number: usize, deadline: Instant) -> Result<Issued, FetchError> {
@@ -220,7 +248,10 @@ impl TokenSource {
             // For each try anew: an assertion serves once, and a file may have changed.
             let proof = timeout_at(deadline, self.credentials.prove(ask, number)).await;
             let attempted = match proof {
-                Ok(Ok(proof)) => self.attempt(&ask.request(&proof), &pause_key, deadline, response::parse).await,
+                Ok(Ok(proof)) => {
+                    let grant = ask.grant.name();
+                    self.attempt(&ask.request(&proof), grant, &pause_key, deadline, response::parse).await
+                }
                 Ok(Err(error)) => Err(FetchError::Credential(error)),
                 Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
             };
@@ -263,6 +294,7 @@ impl TokenSource {
     async fn attempt<T>(
         &self,
         request: &TokenRequest,
+        grant: &'static str,
         key: &TokenKey,
         deadline: Instant,
         judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
@@ -276,7 +308,8 @@ impl TokenSource {
             true
         });
         let sent_at = self.clock.now();
-        let one = deadline.min(Instant::now() + self.one);
+        let began = Instant::now();
+        let one = deadline.min(began + self.one);
         let exchanged = timeout_at(one, self.endpoint.exchange(request)).await.unwrap_or_else(|_| {
             Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
         });
@@ -291,9 +324,15 @@ impl TokenSource {
                 {
                     self.pause(key, wait, true);
                 }
+                if matches!(error, NotGranted::Busy { status: 429, .. }) {
+                    self.metrics.throttled(Throttle::Entra);
+                }
                 FetchError::from(error)
             })
         });
+        if !result.as_ref().is_err_and(is_pending) {
+            self.metrics.token_requested(grant, outcome(result.as_ref().err()), began.elapsed());
+        }
         self.count(&authority, result.as_ref().err());
         Ok((sent_at, result?))
     }

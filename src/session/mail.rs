@@ -1,7 +1,8 @@
 //! A mail session: the client's machine is driven until a login is decided, then bytes are relayed.
 
-use std::future::pending;
+use std::future::{Future as _, pending, poll_fn};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
-use super::journal::Ending;
+use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::live::Live;
 use super::places::MailboxPlace;
 use super::upstream::{OpenError, Target};
 use super::{Service, Shared, Subject, Whose, want_life};
@@ -61,7 +63,7 @@ pub(super) async fn serve(
     };
     let journal = Arc::clone(&shared.journal);
     drop(shared);
-    let Ready { client, upstream, to_upstream, to_client, whose, of_mailbox } = ready;
+    let Ready { client, upstream, to_upstream, to_client, whose, live, of_mailbox } = ready;
     let mut relay = relay(client, upstream, to_upstream, to_client, limits);
     let ended = async {
         match &whose.device {
@@ -69,14 +71,23 @@ pub(super) async fn serve(
             None => pending().await,
         }
     };
-    let report = tokio::select! {
-        report = &mut relay => report,
-        ending = ended => relay.cut(ending.cause()),
+    let moving = poll_fn(|cx| {
+        let polled = Pin::new(&mut relay).poll(cx);
+        let (sent, received) = relay.moved();
+        live.moved(sent, received);
+        polled
+    });
+    let moved = tokio::select! {
+        report = moving => Ok(report),
+        ending = ended => Err(ending.cause()),
+        () = live.told_to_end() => Err(ENDED_BY_OPERATOR),
     };
+    let report = moved.unwrap_or_else(|cause| relay.cut(cause));
     drop(of_mailbox);
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
     journal.ended(&service, &subject, &whose, ending);
+    drop(live);
 }
 
 /// Both sides have logged in: what the relay needs.
@@ -86,6 +97,7 @@ struct Ready {
     to_upstream: Vec<u8>,
     to_client: Vec<u8>,
     whose: Whose,
+    live: Live,
     of_mailbox: MailboxPlace,
 }
 
@@ -233,13 +245,14 @@ impl Login<'_> {
         if let Some(output) = machine.poll_output() {
             self.write(&mut stream, &output).await?;
         }
-        self.shared.journal.accepted(self.service, self.subject, &established.whose, established.token);
+        let live = self.shared.journal.accepted(self.service, self.subject, &established.whose, established.token);
         Ok(Ready {
             client: stream.into_side(),
             upstream: established.stream.into_side(),
             to_upstream: machine.take_leftovers(),
             to_client: established.authenticated.into_leftovers(),
             whose: established.whose,
+            live,
             of_mailbox: established.of_mailbox,
         })
     }

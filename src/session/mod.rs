@@ -2,7 +2,7 @@
 //!
 //! [`enter`] is where each begins; [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other
 //! side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what
-//! happens. Every line about one connection carries its session id.
+//! happens, and [`live`] knows who is there. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +29,7 @@ pub mod announce;
 pub mod enter;
 mod explain;
 pub mod journal;
+pub mod live;
 pub mod mail;
 pub mod places;
 pub mod upstream;
@@ -121,7 +122,7 @@ impl Subject {
 
 /// Who logged in, and with which device password, if it was one.
 struct Whose {
-    account: Box<str>,
+    account: Arc<str>,
     device: Option<Arc<KnownPassword>>,
 }
 

@@ -1,4 +1,7 @@
-//! What leaves the process about its work: the log.
+//! What people and machines are told about what happens.
 
+pub mod history;
 pub mod log;
+pub mod metrics;
 mod rate;
+pub mod recent;
