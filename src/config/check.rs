@@ -42,8 +42,7 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     let clouds = accounts.entries().iter().map(|account| account.application.cloud);
     limits::check_replicas(&root.section("limits"), &limits, clouds);
     let log = read_log(&root.section("log"));
-    let admin = admin::read(&root.section("admin"));
-    root.unavailable(&["admin"]);
+    let admin = admin::read(&root.section("admin"), state.as_ref());
     root.finish();
     drop(root);
 

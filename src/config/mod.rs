@@ -40,6 +40,7 @@ mod state;
 mod unproved;
 pub(crate) mod value;
 
+pub use admin::{Admin, AdminToken};
 pub use limits::PasswordBudget;
 pub use unproved::Unproved;
 
@@ -701,15 +702,6 @@ impl Default for Limits {
             drain: seconds(300),
         }
     }
-}
-
-/// The page and endpoints for whoever runs Gatepost. The default has none.
-#[derive(Clone, Debug, Default)]
-pub struct Admin {
-    /// Where HTTP is served: loopback.
-    pub bind: Vec<SocketAddr>,
-    /// The Unix socket of `gatepost status` and `gatepost reload`.
-    pub socket: Option<PathBuf>,
 }
 
 /// How the log is written.

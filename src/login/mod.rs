@@ -32,10 +32,12 @@ use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
 
 pub mod device;
+pub(crate) mod enrol;
 mod explain;
 mod forwarding;
 pub mod issue;
 mod local;
+pub mod overview;
 pub mod password;
 pub(crate) mod person;
 mod prove;
