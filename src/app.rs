@@ -14,7 +14,9 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
+use crate::admin;
+use crate::admin::control::{Control, Standing};
+use crate::clock::{Clock, UnixTime};
 use crate::config::problem::Problems;
 use crate::config::{Config, Identity, Listener, ListenerTls, Origin, Serves, Upstream};
 use crate::graph::GraphClient;
@@ -55,6 +57,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: ServerError,
     },
+    /// The status page cannot be served.
+    #[error("admin: {0}")]
+    Admin(#[from] admin::AdminError),
     /// The store of `state` cannot be used.
     #[error("state: {0}")]
     Store(#[from] OpenError),
@@ -87,8 +92,32 @@ pub struct App {
     shared: Arc<Shared>,
     listeners: Vec<(Arc<Service>, TcpListener)>,
     targets: Vec<Arc<Target>>,
+    admin: admin::Bound,
     stopping: CancellationToken,
     drain: Duration,
+}
+
+/// What the status page is told of the service as a whole.
+struct Whole {
+    started_at: UnixTime,
+    listeners: Vec<(Arc<Service>, SocketAddr)>,
+    draining: CancellationToken,
+}
+
+impl Control for Whole {
+    fn standing(&self) -> Standing {
+        Standing {
+            started_at: self.started_at,
+            draining: self.draining.is_cancelled(),
+            generation: 1,
+            last_reload: None,
+            sandbox: None,
+        }
+    }
+
+    fn listeners(&self) -> Vec<(Arc<Service>, SocketAddr)> {
+        self.listeners.clone()
+    }
 }
 
 /// Ends a running [`App`].
@@ -192,6 +221,7 @@ impl App {
             }
         }
 
+        let admin = admin::Bound::new(&config.admin)?;
         let server_name: Arc<str> = host_name().into();
         let journal = Journal::new();
         let metrics = journal.metrics();
@@ -220,6 +250,7 @@ impl App {
             shared,
             listeners,
             targets: targets.into_values().collect(),
+            admin,
             stopping: CancellationToken::new(),
             drain: limits.drain,
         })
@@ -229,6 +260,11 @@ impl App {
     pub fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
         let address = |socket: &TcpListener| socket.local_addr().ok();
         self.listeners.iter().filter_map(|(service, socket)| Some((Arc::clone(service), address(socket)?))).collect()
+    }
+
+    /// Where the status page is.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.admin.addresses()
     }
 
     /// The handle that ends [`App::serve`].
@@ -247,7 +283,14 @@ impl App {
     /// # Cancel safety
     /// Dropping the future cuts every session.
     pub async fn serve(self) -> usize {
-        let Self { shared, listeners, targets, stopping, drain } = self;
+        let whole = Whole {
+            started_at: Clock::system().unix_time(),
+            listeners: self.addresses(),
+            draining: self.shared.draining.clone(),
+        };
+        let Self { shared, listeners, targets, admin, stopping, drain } = self;
+        // Until the last session has ended: somebody may want to know for what the process waits.
+        let _admin = admin.serve(Arc::clone(&shared), Arc::new(whole));
         let upkeep = shared.gatekeeper.spawn_upkeep();
         let watching = tokio::spawn(resume(Arc::clone(&shared)));
         let of_learners = Arc::clone(&shared);

@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
-use super::client_settings::client_settings;
 use super::with_store::{Opened, with_store};
 use super::{LoginOptions, run};
+use crate::client_settings::client_settings;
 use crate::clock::Clock;
 use crate::config::{Config, Grant};
 use crate::login::enrol::{Enrolment, FIRST};

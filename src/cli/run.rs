@@ -55,6 +55,9 @@ pub fn run(settings: &Settings) -> u8 {
                 "listening"
             );
         }
+        for address in app.admin_addresses() {
+            tracing::info!(%address, "status page; `gatepost status` prints a link to it");
+        }
         tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = process::id(), "ready");
         tokio::spawn(stop_on_signal(app.stop()));
         let cut = app.serve().await;

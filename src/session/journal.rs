@@ -175,6 +175,13 @@ impl Journal {
         self.history.minutes(totals, sessions)
     }
 
+    /// Octets of all sessions so far, to Microsoft and from there.
+    pub fn traffic(&self) -> (u64, u64) {
+        self.sessions.traffic().iter().fold((0, 0), |(sent, received), (_, more)| {
+            (u64::saturating_add(sent, more.0), u64::saturating_add(received, more.1))
+        })
+    }
+
     /// Writes down each minute, until it is dropped.
     pub(crate) async fn keep_history(&self) {
         let mut minutes = interval(Duration::from_secs(60));
@@ -196,7 +203,8 @@ impl Journal {
 
     fn totals(&self) -> (Totals, u64) {
         let (accepted, refused) = self.metrics.logins();
-        let bytes = self.sessions.traffic().iter().map(|(_, (sent, received))| sent.saturating_add(*received)).sum();
+        let (sent, received) = self.traffic();
+        let bytes = sent.saturating_add(received);
         let totals = Totals {
             accepted,
             refused,
