@@ -100,7 +100,7 @@ impl Imap {
 
     /// The final reply to a command.
     pub(crate) async fn ask(&mut self, command: &str) -> String {
-        self.0.get_mut().write_all(format!("a {command}\r\n").as_bytes()).await.unwrap();
+        let _ended = self.0.get_mut().write_all(format!("a {command}\r\n").as_bytes()).await;
         loop {
             let line = self.line().await;
             if line.starts_with("a ") || line.is_empty() {
