@@ -52,9 +52,19 @@ mod filters {
     /// With a capital.
     #[askama::filter_fn]
     pub(super) fn sentence(clause: impl Display, _: &dyn Values) -> Result<String> {
-        let clause = clause.to_string();
-        let mut letters = clause.chars();
-        Ok(letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect()))
+        Ok(super::capital(&clause.to_string()))
+    }
+
+    /// A clause as HTML: escaped, and what stands between backticks as code.
+    #[askama::filter_fn]
+    pub(super) fn clause(clause: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(super::html(&clause.to_string()))
+    }
+
+    /// The same, with a capital.
+    #[askama::filter_fn]
+    pub(super) fn prose(clause: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(super::html(&super::capital(&clause.to_string())))
     }
 
     /// A name of the configuration, in words.
@@ -62,6 +72,47 @@ mod filters {
     pub(super) fn words(name: impl Display, _: &dyn Values) -> Result<String> {
         Ok(name.to_string().replace('_', " "))
     }
+}
+
+fn capital(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Escapes everything, and makes code of what stands between backticks: messages name keys and commands like that.
+fn html(text: &str) -> String {
+    let mut html = String::with_capacity(text.len() + 16);
+    let mut parts = text.split('`').peekable();
+    let mut is_code = false;
+    while let Some(part) = parts.next() {
+        let escaped = |html: &mut String| {
+            for c in part.chars() {
+                match c {
+                    '&' => html.push_str("&amp;"),
+                    '<' => html.push_str("&lt;"),
+                    '>' => html.push_str("&gt;"),
+                    '"' => html.push_str("&quot;"),
+                    '\'' => html.push_str("&#39;"),
+                    c => html.push(c),
+                }
+            }
+        };
+        match (is_code, parts.peek().is_some()) {
+            (true, true) => {
+                html.push_str("<code>");
+                escaped(&mut html);
+                html.push_str("</code>");
+            }
+            // One that has no other behind it is a backtick and nothing else.
+            (true, false) => {
+                html.push('`');
+                escaped(&mut html);
+            }
+            (false, _) => escaped(&mut html),
+        }
+        is_code = !is_code;
+    }
+    html
 }
 
 #[derive(Template)]
@@ -249,4 +300,24 @@ fn answer(status: StatusCode, page: &impl Template) -> Response<Body> {
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn whatever_a_message_holds_it_is_text_and_code() {
+        for (text, html) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("write `a: b` and `c`", "write <code>a: b</code> and <code>c</code>"),
+            ("`<b>`", "<code>&lt;b&gt;</code>"),
+            ("<script>`\"'&`", "&lt;script&gt;<code>&quot;&#39;&amp;</code>"),
+            ("one ` alone", "one ` alone"),
+            ("`a` and ` b", "<code>a</code> and ` b"),
+            ("``", "<code></code>"),
+        ] {
+            assert_eq!(super::html(text), html);
+        }
+        assert_eq!(super::capital("ärger"), "Ärger");
+    }
 }

@@ -54,7 +54,7 @@ fn logins(bars: &[Vec<Minute>]) -> Plot {
     let (all_accepted, all_refused) = (accepted.iter().sum::<u64>(), refused.iter().sum::<u64>());
     Plot {
         title: "Logins",
-        top: format!("{top} in {MINUTES_PER_BAR} min"),
+        top: if all_accepted + all_refused > 0 { format!("{top} in {MINUTES_PER_BAR} min") } else { String::new() },
         summary: format!("In the last six hours {all_accepted} logins were accepted and {all_refused} refused."),
         series: vec![
             Series {
@@ -75,11 +75,12 @@ fn logins(bars: &[Vec<Minute>]) -> Plot {
 
 fn traffic(bars: &[Vec<Minute>]) -> Plot {
     let octets: Vec<u64> = bars.iter().map(|bar| bar.iter().map(|minute| minute.bytes).sum()).collect();
-    let top = octets.iter().copied().max().unwrap_or(0).max(1);
+    let top = octets.iter().copied().max().unwrap_or(0);
+    let shown = format!("{} in {MINUTES_PER_BAR} min", super::text::octets(top));
     let all = super::text::octets(octets.iter().sum());
     Plot {
         title: "Traffic",
-        top: format!("{} in {MINUTES_PER_BAR} min", super::text::octets(top)),
+        top: if top > 0 { shown } else { String::new() },
         summary: format!("In the last six hours {all} went through sessions."),
         series: vec![Series { name: "both ways", class: "calm", figure: all, path: stack(&octets, &[], top) }],
     }
@@ -94,14 +95,15 @@ fn latency(bars: &[Vec<Minute>]) -> Plot {
         bars.iter().map(of_bar).collect()
     };
     let (token, connect) = (mean(|minute| minute.token), mean(|minute| minute.connect));
-    let top = token.iter().chain(&connect).flatten().copied().max().unwrap_or(0).max(1);
+    let top = token.iter().chain(&connect).flatten().copied().max();
+    let (shown, top) = (top.map_or_else(String::new, |top| format!("{top} ms")), top.unwrap_or(1));
     let last = |series: &[Option<u64>]| {
         series.iter().rev().flatten().next().map_or_else(|| "none yet".to_owned(), |millis| format!("{millis} ms"))
     };
     let (last_token, last_connect) = (last(&token), last(&connect));
     Plot {
         title: "Waiting for Microsoft",
-        top: format!("{top} ms"),
+        top: shown,
         summary: format!(
             "Latest mean time of a token request: {last_token}; of a login at the mail server: {last_connect}."
         ),
