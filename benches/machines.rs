@@ -163,6 +163,8 @@ fn client_settings(protocol: MailProtocol) -> ClientSettings {
         implicit_tls: false,
         plaintext_login: true,
         bare_lf: false,
+        legacy: false,
+        trusted: false,
         server_name: "gatepost.contoso.com".into(),
         session_id: "0123456789abcdef".into(),
     }

@@ -68,8 +68,11 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
         trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
         limits: Limits::default(),
-        log: Log { format: LogFormat::Text, level: tracing::Level::ERROR },
+        log: Log { format: LogFormat::Text, level: tracing::Level::ERROR, audit: None },
         notes: Vec::new(),
+        confinement: gatepost::config::Confine::Off,
+        files: Vec::new(),
+        runs_commands: false,
         admin: gatepost::config::Admin::default(),
     };
     Gatekeeper::new(Arc::new(config), Arc::new(Generous), Arc::new(MemoryStore::default()), Clock::system())

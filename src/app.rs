@@ -27,10 +27,12 @@ use crate::net::listen;
 use crate::net::penalty::Penalties;
 use crate::oauth::endpoint::HttpEndpoint;
 use crate::oauth::endpoint::TokenEndpoint;
+use crate::session::http::Gateway;
 use crate::session::journal::Journal;
 use crate::session::places::Places;
+use crate::session::submission::SubmissionWays;
 use crate::session::upstream::{Opener, Target};
-use crate::session::{Service, Serving, Shared, SubmissionWays, announce, enter};
+use crate::session::{Service, Serving, Shared, announce, enter, maildrop};
 use crate::store::{self, OpenError, Store};
 use crate::suspend;
 use crate::tls::client::UpstreamTrust;
@@ -178,10 +180,7 @@ impl App {
         };
         let mut graphs: HashMap<Origin, Arc<GraphClient>> = HashMap::new();
         let mut graph = |origin: &Origin| {
-            let make = || {
-                let connect = limits.connect.max(limits.connect_via_proxy);
-                Arc::new(GraphClient::new(origin.clone(), Arc::clone(&dialer), Arc::clone(&trust), connect))
-            };
+            let make = || Arc::new(GraphClient::new(origin.clone(), Arc::clone(&dialer), Arc::clone(&trust), &limits));
             Arc::clone(graphs.entry(origin.clone()).or_insert_with(make))
         };
         let mut identities: Vec<(Identity, Arc<ServerConfig>)> = Vec::new();
@@ -192,10 +191,19 @@ impl App {
                 Serves::Relay(upstream) => Serving::Relay(target(listener, upstream)?),
                 Serves::Submission(config) => {
                     let smtp = config.smtp.as_ref().map(|upstream| target(listener, upstream)).transpose()?;
-                    Serving::Submission(SubmissionWays { smtp, graph: graph(&config.graph), config: config.clone() })
+                    Serving::Submission(Box::new(SubmissionWays::new(
+                        config.clone(),
+                        smtp,
+                        graph(&config.graph),
+                        &limits,
+                    )))
                 }
                 Serves::Maildrop(origin) => Serving::Maildrop(graph(origin)),
-                Serves::Http(http) => Serving::Http(http.clone()),
+                Serves::Http(http) => {
+                    let connect = limits.connect.max(limits.connect_via_proxy);
+                    let (dialer, trust) = (Arc::clone(&dialer), Arc::clone(&trust));
+                    Serving::Http(Arc::new(Gateway::new(http.clone(), listener, dialer, trust, connect)))
+                }
             };
             let tls = match &listener.tls {
                 ListenerTls::None => None,
@@ -240,6 +248,7 @@ impl App {
             census: Census::new(&limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: Places::new(&limits),
+            maildrops: maildrop::locks(),
             journal,
             delays: Semaphore::new(limits.delayed_failures),
             draining: draining.clone(),

@@ -16,9 +16,9 @@
 //!
 //! # What may depend on what
 //! * Words: [`account`], [`secret`], [`clock`], [`chance`], [`failure`].
-//! * Pure logic, without runtime, sockets or clock: [`sasl`], [`proto`], `net::connect`, the configuration's check, the
+//! * Pure logic, without runtime, sockets or clock: [`sasl`], [`proto`], [`mime`], `net::connect`, the configuration's check, the
 //!   forms and answers of [`oauth`]. This is what gets fuzzed.
-//! * Edges: [`net`], [`tls`], `oauth::endpoint`, [`telemetry`].
+//! * Edges: [`net`], [`tls`], `oauth::endpoint`, [`graph`], [`telemetry`].
 //! * Flows: [`login`], [`session`]. Assembly: [`app`], [`admin`], [`cli`].
 //!
 //! [`proto`] never learns what OAuth is, [`oauth`] never learns which protocol asked.
@@ -32,6 +32,8 @@
 //! * A second identity in the user name (`^A`): names are checked types before anything is built from them ([`account`]).
 //! * A server or proxy in between that lies: its words are parsed, never copied, before TLS is verified and XOAUTH2 has
 //!   succeeded ([`proto`], `net::connect`).
+//! * A message that two readers understand in two ways (recipients, blind copies, line ends): it is refused before Graph
+//!   reads it ([`mime`]).
 //! * Memory or time taken before the login: every buffer has a bound and every wait a deadline ([`config::Limits`]).
 //! * Secrets in logs: they are types that cannot be formatted ([`secret`]).
 #![forbid(unsafe_code)]
@@ -60,9 +62,12 @@ pub mod cli;
 mod client_settings;
 pub mod clock;
 pub mod config;
+pub mod confine;
 pub mod failure;
 pub mod graph;
+pub mod http;
 pub mod login;
+pub mod mime;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 pub mod net;
 pub mod oauth;

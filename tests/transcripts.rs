@@ -3,7 +3,7 @@
 //! | line | means |
 //! |---|---|
 //! | `# …` | a comment |
-//! | `set …` | at the top: `starttls`, `implicit-tls`, `tls-required`, `bare-lf`, or `announced A, B` |
+//! | `set …` | at the top: `starttls`, `implicit-tls`, `tls-required`, `bare-lf`, `legacy`, `trusted`, or `announced A, B` |
 //! | `C: …` | the client sends this line, with CRLF |
 //! | `C+ …` | the client sends these octets, with `\r`, `\n`, `\0`, `\xNN` and `\\` escaped, and no line end of their own |
 //! | `S: …` | the next line of output, exactly; `{version}` stands for Gatepost's own |
@@ -69,6 +69,8 @@ impl<'a> Replay<'a> {
             implicit_tls: false,
             plaintext_login: true,
             bare_lf: false,
+            legacy: false,
+            trusted: false,
             server_name: "gatepost.example".into(),
             session_id: "7F3K2A".into(),
         };
@@ -78,6 +80,8 @@ impl<'a> Replay<'a> {
                 "implicit-tls" => settings.implicit_tls = true,
                 "tls-required" => settings.plaintext_login = false,
                 "bare-lf" => settings.bare_lf = true,
+                "legacy" => settings.legacy = true,
+                "trusted" => settings.trusted = true,
                 other => {
                     let announced = other.strip_prefix("announced ").expect("a known setting");
                     settings.announced = Arc::new(capabilities(announced));

@@ -36,7 +36,7 @@ const REFUSALS: [Refusal; 6] = [
     Refusal::ServerBug,
 ];
 
-/// Flags: 0 STARTTLS, 1 implicit TLS, 2 login in the clear, 3 bare LF, 4 decide late. A bit of the decisions per login:
+/// Flags: 0 STARTTLS, 1 implicit TLS, 2 login in the clear, 3 bare LF, 4 decide late, 5 trusted, 7 legacy. A bit of the decisions per login:
 /// accepted or refused.
 pub fn check(protocol: MailProtocol, data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
@@ -54,6 +54,8 @@ fn run(protocol: MailProtocol, recipe: &Recipe<'_>, split: bool) -> Trace {
         implicit_tls,
         plaintext_login: recipe.flag(2),
         bare_lf: recipe.flag(3),
+        legacy: recipe.flag(7),
+        trusted: recipe.flag(5),
         server_name: "gatepost.example".into(),
         session_id: "7f3a".into(),
     };
@@ -80,12 +82,12 @@ fn run(protocol: MailProtocol, recipe: &Recipe<'_>, split: bool) -> Trace {
             if run.over() {
                 return run.trace;
             }
+            if run.trace.events.last().is_some_and(|event| event == "Submission") {
+                return run.hand_on(rest, flights);
+            }
             while pending && !(split && recipe.flag(4) && !rest.is_empty() && run.machine.wants_input()) {
                 if run.decide() {
-                    run.trace.leftovers = run.machine.take_leftovers();
-                    run.trace.leftovers.extend_from_slice(rest);
-                    flights.by_ref().for_each(|flight| run.trace.leftovers.extend_from_slice(flight));
-                    return run.trace;
+                    return run.hand_on(rest, flights);
                 }
                 pending = run.event(rest);
                 if run.over() {
@@ -140,6 +142,11 @@ impl Run {
                     self.logins += 1;
                     return true;
                 }
+                ClientEvent::Submission => {
+                    self.trace.events.push("Submission".into());
+                    assert!(self.machine.poll_event().is_none() && !self.machine.wants_input());
+                    return false;
+                }
                 ClientEvent::Rejected(why) => {
                     self.trace.events.push(format!("{why:?}"));
                     self.machine.resume();
@@ -153,6 +160,14 @@ impl Run {
                 }
             }
         }
+    }
+
+    /// What is left for whoever takes over.
+    fn hand_on<'a>(mut self, rest: &[u8], flights: impl Iterator<Item = &'a [u8]>) -> Trace {
+        self.trace.leftovers = self.machine.take_leftovers();
+        self.trace.leftovers.extend_from_slice(rest);
+        flights.for_each(|flight| self.trace.leftovers.extend_from_slice(flight));
+        self.trace
     }
 
     /// True when the login was accepted.

@@ -5,10 +5,13 @@
 
 mod client;
 mod connect;
+mod maildrop;
+mod mime_head;
 mod ntlm_challenge;
 pub mod recipe;
 mod sasl;
 mod socks;
+mod submission;
 mod token_answer;
 mod upstream;
 
@@ -18,10 +21,12 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 11] = [
+pub const TARGETS: [Target; 14] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
+    ("smtp_submission", smtp_submission),
+    ("pop3_transaction", pop3_transaction),
     ("imap_upstream", imap_upstream),
     ("pop3_upstream", pop3_upstream),
     ("smtp_upstream", smtp_upstream),
@@ -30,6 +35,7 @@ pub const TARGETS: [Target; 11] = [
     ("ntlm_challenge", ntlm_challenge),
     ("socks", socks),
     ("token_answer", token_answer),
+    ("mime_head", mime_head),
 ];
 
 /// A client's octets towards the IMAP machine.
@@ -45,6 +51,16 @@ pub fn pop3_client(data: &[u8]) {
 /// A client's octets towards the SMTP machine.
 pub fn smtp_client(data: &[u8]) {
     client::check(MailProtocol::Smtp, data);
+}
+
+/// What a client sends that may send mail.
+pub fn smtp_submission(data: &[u8]) {
+    submission::check(data);
+}
+
+/// A client's octets, and those of a message, towards the POP3 machine behind the login.
+pub fn pop3_transaction(data: &[u8]) {
+    maildrop::check(data);
 }
 
 /// An upstream's octets towards the IMAP machine.
@@ -85,4 +101,9 @@ pub fn socks(data: &[u8]) {
 /// An answer of the token endpoint.
 pub fn token_answer(data: &[u8]) {
     token_answer::check(data);
+}
+
+/// A submitted message.
+pub fn mime_head(data: &[u8]) {
+    mime_head::check(data);
 }

@@ -7,6 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::{FAILED, Settings, report};
 use crate::app::{App, StartError, Stop};
 use crate::config::ListenerTls;
+use crate::confine;
 use crate::process::{hand_over_keytab, prepare};
 use crate::telemetry::log;
 
@@ -26,6 +27,16 @@ pub fn run(settings: &Settings) -> u8 {
     }
     for note in config.notes.iter().cloned().chain(prepare(&config.limits)) {
         tracing::warn!("{note}");
+    }
+    let confinement = match confine::enter(&config) {
+        Ok(confinement) => confinement,
+        Err(error) => {
+            tracing::error!("not started: {error}");
+            return FAILED;
+        }
+    };
+    for line in confinement.report() {
+        tracing::info!("confinement: {line}");
     }
     let runtime = match runtime() {
         Ok(runtime) => runtime,

@@ -10,7 +10,8 @@ use super::problem::{Problem, Problems};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
 use super::{
-    Config, DestinationTrust, Log, LogFormat, Trust, accounts, admin, forward_proxy, limits, listeners, state,
+    AuditLog, Config, Confine, DestinationTrust, Log, LogFormat, State, Trust, accounts, admin, forward_proxy, limits,
+    listeners, state, submission,
 };
 
 const LEVELS: [(&str, tracing::Level); 5] = [
@@ -33,25 +34,42 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
         );
     }
     let root = context.root();
-    let accounts::Read { accounts, unproved, cloud } = accounts::read(&root);
+    let accounts::Read { accounts, mut unproved, cloud } = accounts::read(&root);
     let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);
+    // A device that is trusted by its address needs no password, and without one nobody else gets in.
+    unproved.retain(|unproved| !submission::sends_only(&unproved.pattern, &listeners, &accounts));
     let forward_proxy = forward_proxy::read(&root);
     let trust = read_trust(&root.section("trust"));
     let state = state::read(&root, trust.as_ref());
     let limits = limits::read(&root.section("limits"));
     let clouds = accounts.entries().iter().map(|account| account.application.cloud);
-    limits::check_replicas(&root.section("limits"), &limits, clouds);
+    let counts_together = matches!(state, Some(State::Redis { .. }));
+    limits::check_replicas(&root.section("limits"), &limits, counts_together, clouds);
     let log = read_log(&root.section("log"));
     let admin = admin::read(&root.section("admin"), state.as_ref());
+    let words = [("try", Confine::Try), ("require", Confine::Require), ("off", Confine::Off)];
+    let confinement = root.get("confinement").map_or(Some(Confine::Try), |node| node.read(|text| choice(text, &words)));
     root.finish();
     drop(root);
 
     let (mut problems, notes) = context.finish();
     problems.extend(early);
-    match (Problems::new(problems), trust, state, log, admin) {
-        (None, Some(trust), Some(state), Some(log), Some(admin)) => {
-            Ok(Config { listeners, accounts, unproved, forward_proxy, trust, state, limits, log, admin, notes })
-        }
+    match (Problems::new(problems), trust, state, log, admin.zip(confinement)) {
+        (None, Some(trust), Some(state), Some(log), Some((admin, confinement))) => Ok(Config {
+            listeners,
+            accounts,
+            unproved,
+            forward_proxy,
+            trust,
+            state,
+            limits,
+            log,
+            admin,
+            confinement,
+            files: Vec::new(),
+            runs_commands: false,
+            notes,
+        }),
         (Some(problems), ..) => Err(problems),
         // Nothing is left out without a problem; should it happen, starting without it would be worse than not starting.
         (None, ..) => Err(Problem {
@@ -154,6 +172,33 @@ fn read_log(section: &Section<'_>) -> Option<Log> {
         node.read(|text| choice(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]))
     });
     let level = section.get("level").map_or(Some(tracing::Level::INFO), |node| node.read(|text| choice(text, &LEVELS)));
+    let audit = match section.get("audit") {
+        Some(node) => read_audit(&node),
+        None => Some(None),
+    };
     section.finish();
-    Some(Log { format: format?, level: level? })
+    Some(Log { format: format?, level: level?, audit: audit? })
+}
+
+/// `journal`, or a section with `file`.
+fn read_audit(node: &Node<'_>) -> Option<Option<AuditLog>> {
+    match node.as_text() {
+        Some("journal") => return Some(Some(AuditLog::Journal)),
+        Some("none") => return Some(None),
+        Some(_) => {
+            node.problem("this is no place for the audit log", "write `audit: journal` or `audit: {file: PATH}`");
+            return None;
+        }
+        None => {}
+    }
+    let section = node.section();
+    let file = section.get("file").map(|node| node.text().map(|text| node.context().path(text)));
+    section.finish();
+    match file {
+        Some(path) => Some(Some(AuditLog::File(path?))),
+        None => {
+            section.missing("file", "", "name the file, such as `audit: {file: /var/log/gatepost/audit.jsonl}`");
+            None
+        }
+    }
 }

@@ -43,8 +43,14 @@ impl Limits {
     }
 }
 
-/// Where the share of a replica would be less than one password, it must know which accounts are its own.
-pub(super) fn check_replicas(section: &Section<'_>, limits: &Limits, clouds: impl Iterator<Item = Cloud>) {
+/// Where the share of a replica would be less than one password, it must know which accounts are its own; not where all of
+/// them count together, in a store that they share.
+pub(super) fn check_replicas(
+    section: &Section<'_>,
+    limits: &Limits,
+    counts_together: bool,
+    clouds: impl Iterator<Item = Cloud>,
+) {
     let Limits { replicas, replica_index, .. } = *limits;
     let fewest = clouds.map(|cloud| limits.password_budget(cloud).unfamiliar).min().unwrap_or(u32::MAX);
     let at = |key, reason: String, hint| match section.get(key) {
@@ -54,7 +60,7 @@ pub(super) fn check_replicas(section: &Section<'_>, limits: &Limits, clouds: imp
     if replica_index >= replicas {
         let reason = format!("with `replicas: {replicas}` there is no replica {replica_index}: they count from 0");
         at("replica_index", reason, "write how many there are, and in each replica another number below that");
-    } else if replicas > fewest && !section.has("replica_index") {
+    } else if !counts_together && replicas > fewest && !section.has("replica_index") {
         let reason = format!(
             "{replicas} replicas share {fewest} refused passwords of each account, which is less than one each"
         );
@@ -99,6 +105,20 @@ fn read_keys(section: &Section<'_>) -> Limits {
     count(section, "smtp_sessions_per_mailbox", &mut l.smtp_sessions_per_mailbox, 1..=1_000_000);
     count(section, "ews_requests_per_mailbox", &mut l.ews_requests_per_mailbox, 1..=1_000_000);
     count(section, "graph_requests_per_mailbox", &mut l.graph_requests_per_mailbox, 1..=1_000_000);
+    count(section, "graph_messages", &mut l.graph_messages, 1..=10_000);
+    count(section, "recipients", &mut l.recipients, 1..=10_000);
+    size(section, "message", &mut l.message_bytes, 65_536..=1_024 * 1_024 * 1_024);
+    time(section, "smtp_command", &mut l.smtp_command, SHORTEST..=HOUR);
+    time(section, "smtp_verdict", &mut l.smtp_verdict, SHORTEST..=HOUR);
+    // A client waits ten minutes for the reply to a message (RFC 5321 §4.5.3.2.6), a minute of which may pass before.
+    time(section, "graph_answer", &mut l.graph_answer, SHORTEST..=480 * SECOND);
+    count(section, "maildrop_messages", &mut l.maildrop_messages, 1..=1_000_000);
+    time(section, "http_head", &mut l.http_head, SHORTEST..=60 * SECOND);
+    size(section, "http_head_size", &mut l.http_head_bytes, 4_096..=128 * 1_024);
+    count(section, "http_fields", &mut l.http_fields, 16..=400);
+    time(section, "http_idle", &mut l.http_idle, SHORTEST..=HOUR);
+    time(section, "http_answer", &mut l.http_answer, SHORTEST..=HOUR);
+    size(section, "soap_head", &mut l.soap_head_bytes, 4_096..=4 * 1_024 * 1_024);
     time(section, "mailbox_wait", &mut l.mailbox_wait, Duration::ZERO..=300 * SECOND);
     time(section, "capability_refresh", &mut l.capability_refresh, SECOND..=7 * DAY);
 
@@ -190,6 +210,7 @@ fn check_order(section: &Section<'_>, limits: &Limits) {
         ("upstream_login", l.upstream_login, "login", l.login),
         ("penalty_threshold", l.penalties.threshold, "penalty_cap", l.penalties.cap),
         ("mailbox_wait", l.mailbox_wait, "login", l.login),
+        ("http_head", l.http_head, "http_idle", l.http_idle),
     ];
     for (part, short, whole, long) in times {
         if short > long {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
+use super::http;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
 use super::{
-    Account, Accounts, Cloud, Deliver, Http, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
-    TrustedSender, Upstream, UpstreamTls,
+    Account, Accounts, Cloud, Deliver, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
+    Upstream, UpstreamTls, submission,
 };
-use crate::account::LoginName;
 use crate::proto::MailProtocol;
 use crate::protocol::Protocol;
 use crate::tls::identity;
@@ -72,7 +72,7 @@ pub(super) fn read(section: &Section<'_>, cloud: Cloud, accounts: &Accounts) -> 
                 "use up to 64 ASCII letters, digits, `-` and `_`",
             );
         }
-        if let Some(listener) = read_one(name, &node.section(), cloud, &mut binds, &mut destinations) {
+        if let Some(listener) = read_one(name, &node.section(), cloud, accounts, &mut binds, &mut destinations) {
             listeners.push(listener);
         }
     }
@@ -88,6 +88,7 @@ fn read_one<'a>(
     name: &str,
     section: &Section<'a>,
     cloud: Cloud,
+    accounts: &Accounts,
     binds: &mut Vec<(SocketAddr, Node<'a>)>,
     destinations: &mut Vec<Destination<'a>>,
 ) -> Option<Listener> {
@@ -107,13 +108,23 @@ fn read_one<'a>(
     let proxy_protocol_from = networks("proxy_protocol_from").unwrap_or(Some(Vec::new()));
     let switch = |key| section.get(key).map_or(Some(false), |node| node.read(value::truth));
     let (bare_lf, legacy) = (switch("bare_lf"), switch("legacy"));
-    let serves = protocol.and_then(|protocol| read_serves(section, protocol, cloud, destinations));
-    report_unserved(section, serves.as_ref());
+    let serves = protocol.and_then(|protocol| read_serves(section, protocol, cloud, accounts, destinations));
+    report_unserved(section);
     section.finish();
 
     let (bind, tls) = (bind?, tls?);
     let allow_plaintext_from = allow_plaintext_from?;
-    check_plaintext(section, &bind, &tls, &allow_plaintext_from);
+    if let Some(Serves::Http(_)) = &serves {
+        http::check_tls(section, &tls);
+    }
+    let rules = match &serves {
+        Some(Serves::Submission(submission)) => submission.trusted_senders.as_slice(),
+        _ => &[],
+    };
+    check_plaintext(section, &bind, &tls, &allow_plaintext_from, section.has("trusted_senders"));
+    if let Some(allow_from) = &allow_from {
+        submission::check_reach(section, rules, allow_from);
+    }
     Some(Listener {
         name: Arc::from(name),
         protocol: protocol?,
@@ -245,9 +256,9 @@ pub(super) fn loopback() -> Vec<IpNet> {
     vec![v4.into(), IpNet::from(std::net::IpAddr::from(std::net::Ipv6Addr::LOCALHOST))]
 }
 
-fn check_plaintext(section: &Section<'_>, bind: &[SocketAddr], tls: &ListenerTls, allowed: &[IpNet]) {
+fn check_plaintext(section: &Section<'_>, bind: &[SocketAddr], tls: &ListenerTls, allowed: &[IpNet], trusts: bool) {
     let off_loopback = bind.iter().any(|address| !address.ip().is_loopback());
-    if *tls == ListenerTls::None && off_loopback && allowed.is_empty() {
+    if *tls == ListenerTls::None && off_loopback && allowed.is_empty() && !trusts {
         section.problem(
             "without TLS passwords would cross the network in the clear, so nobody could log in",
             "write `tls: starttls` with a certificate, or name the networks that you trust in `allow_plaintext_from`",
@@ -265,11 +276,12 @@ fn read_serves<'a>(
     section: &Section<'a>,
     protocol: Protocol,
     cloud: Cloud,
+    accounts: &Accounts,
     destinations: &mut Vec<Destination<'a>>,
 ) -> Option<Serves> {
     let http = |service, destinations: &mut Vec<Destination<'a>>| {
         let origin = read_origin(section, "upstream", service, cloud, destinations)?;
-        Some(Serves::Http(Http { service, origin }))
+        http::read(section, service, origin).map(Serves::Http)
     };
     match protocol {
         Protocol::Imap => read_upstream(section, MailProtocol::Imap, cloud, destinations).map(Serves::Relay),
@@ -277,26 +289,33 @@ fn read_serves<'a>(
             read_origin(section, "graph", HttpService::Graph, cloud, destinations).map(Serves::Maildrop)
         }
         Protocol::Pop3 => read_upstream(section, MailProtocol::Pop3, cloud, destinations).map(Serves::Relay),
-        Protocol::Smtp => read_smtp(section, cloud, destinations),
+        Protocol::Smtp => read_smtp(section, cloud, accounts, destinations),
         Protocol::Ews => http(HttpService::Ews, destinations),
         Protocol::Graph => http(HttpService::Graph, destinations),
     }
 }
 
-fn read_smtp<'a>(section: &Section<'a>, cloud: Cloud, destinations: &mut Vec<Destination<'a>>) -> Option<Serves> {
-    let words = [("smtp", Deliver::Smtp), ("graph", Deliver::Graph), ("auto", Deliver::Auto)];
-    let deliver =
-        section.get("deliver").map_or(Some(Deliver::Smtp), |node| node.read(|text| value::choice(text, &words)));
-    let trusted_senders = match section.get("trusted_senders") {
-        Some(node) => read_trusted_senders(&node),
-        None => Some(Vec::new()),
-    };
+fn read_smtp<'a>(
+    section: &Section<'a>,
+    cloud: Cloud,
+    accounts: &Accounts,
+    destinations: &mut Vec<Destination<'a>>,
+) -> Option<Serves> {
+    let deliver = submission::read_deliver(section);
+    let trusted_senders = submission::read_trusted_senders(section, accounts);
+    // What an old device gets wrong behind its login can be mended only by whoever takes the message apart.
+    let legacy =
+        section.get("legacy").is_some_and(|node| node.as_text().is_some_and(|text| value::truth(text) == Ok(true)));
     let deliver = deliver?;
     let smtp = match deliver {
         Deliver::Graph => None,
         Deliver::Smtp | Deliver::Auto => Some(read_upstream(section, MailProtocol::Smtp, cloud, destinations)?),
     };
-    if deliver == Deliver::Smtp && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
+    if deliver == Deliver::Smtp {
+        // Of no use here, but not wrong: who tries `deliver: smtp` for a while need not remove it.
+        let _ = section.get("graph").and_then(|node| node.read(value::host_and_port));
+    }
+    if deliver == Deliver::Smtp && !legacy && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
         return smtp.map(Serves::Relay);
     }
     let graph = match deliver {
@@ -307,33 +326,6 @@ fn read_smtp<'a>(section: &Section<'a>, cloud: Cloud, destinations: &mut Vec<Des
         Deliver::Graph | Deliver::Auto => read_origin(section, "graph", HttpService::Graph, cloud, destinations)?,
     };
     Some(Serves::Submission(Submission { deliver, smtp, graph, trusted_senders: trusted_senders? }))
-}
-
-fn read_trusted_senders(node: &Node<'_>) -> Option<Vec<TrustedSender>> {
-    let read = |item: Node<'_>| {
-        let section = item.section();
-        let from = match section.get("from") {
-            Some(node) => node.read(value::network),
-            None => {
-                section.missing("from", "", "name the device's address or network, such as `from: 192.168.7.21`");
-                None
-            }
-        };
-        let login = match section.get("login") {
-            Some(node) => node.read(|text| {
-                LoginName::parse(text)
-                    .or_else(|error| wrong(error.to_string(), "name the account that the device sends as"))
-            }),
-            None => {
-                section.missing("login", "", "name the account that the device sends as");
-                None
-            }
-        };
-        section.finish();
-        Some(TrustedSender { from: from?, login: login? })
-    };
-    let items: Vec<_> = node.list()?.into_iter().map(read).collect();
-    items.into_iter().collect()
 }
 
 fn read_origin<'a>(
@@ -426,15 +418,8 @@ fn read_upstream<'a>(
 }
 
 /// What is understood, but not served yet.
-fn report_unserved(section: &Section<'_>, serves: Option<&Serves>) {
-    section.unavailable(&["proxy_protocol_from", "legacy"]);
-    let what = match serves {
-        Some(Serves::Submission(_)) => "`deliver` other than `smtp`, and `trusted_senders`,",
-        Some(Serves::Maildrop(_)) => "`upstream: graph`",
-        Some(Serves::Http(_)) => "the protocols `ews` and `graph`",
-        Some(Serves::Relay(_)) | None => return,
-    };
-    section.problem(format!("{what} cannot be served in this version"), "remove that");
+fn report_unserved(section: &Section<'_>) {
+    section.unavailable(&["proxy_protocol_from"]);
 }
 
 fn report_conflicts(binds: &[(SocketAddr, Node<'_>)]) {

@@ -4,10 +4,11 @@
 //! merged, lists are replaced. This is the only part of the configuration that touches the system, through
 //! [`Surroundings`].
 
-use std::collections::BTreeMap;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -115,7 +116,53 @@ pub fn load_text(
         raw::merge(&layers).map_err(|error| whole(name.clone(), error.to_string(), "remove the last override"))?;
     let directory = file.and_then(|(path, _)| path.parent()).map(Path::to_path_buf).unwrap_or_default();
     let document = Document { file: name.zip(file.map(|(_, text)| text.to_owned())), directory, merged };
-    check::check(&document, outside, early)
+    let recording = Recording::new(outside);
+    let mut config = check::check(&document, &recording, early)?;
+    (config.files, config.runs_commands) = recording.finish();
+    config.files.extend(file.map(|(path, _)| path.to_path_buf()));
+    Ok(config)
+}
+
+/// Remembers what was asked of the surroundings.
+struct Recording<'a> {
+    outside: &'a dyn Surroundings,
+    files: RefCell<BTreeSet<PathBuf>>,
+    commands: Cell<bool>,
+}
+
+impl<'a> Recording<'a> {
+    fn new(outside: &'a dyn Surroundings) -> Self {
+        Self { outside, files: RefCell::default(), commands: Cell::new(false) }
+    }
+
+    /// The files that were read, and whether commands were run.
+    fn finish(self) -> (Vec<PathBuf>, bool) {
+        (self.files.into_inner().into_iter().collect(), self.commands.get())
+    }
+}
+
+impl Surroundings for Recording<'_> {
+    fn variable(&self, name: &str) -> Option<String> {
+        self.outside.variable(name)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.files.borrow_mut().insert(path.to_path_buf());
+        self.outside.read(path)
+    }
+
+    fn world_readable(&self, path: &Path) -> bool {
+        self.outside.world_readable(path)
+    }
+
+    fn is_writable_directory(&self, path: &Path) -> bool {
+        self.outside.is_writable_directory(path)
+    }
+
+    fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
+        self.commands.set(true);
+        self.outside.run(command, hidden)
+    }
 }
 
 fn path_is_default(path: &Path) -> bool {

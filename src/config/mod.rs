@@ -25,6 +25,7 @@ pub mod cloud;
 mod credential;
 mod entra;
 mod forward_proxy;
+mod http;
 mod limits;
 mod listeners;
 pub mod load;
@@ -37,11 +38,13 @@ mod reader;
 mod render;
 mod secrets;
 mod state;
+mod submission;
 mod unproved;
 pub(crate) mod value;
 
 pub use admin::{Admin, AdminToken};
 pub use limits::PasswordBudget;
+pub use submission::{Deliver, SenderRule, Submission, TrustedSender};
 pub use unproved::Unproved;
 
 pub use credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
@@ -76,6 +79,12 @@ pub struct Config {
     pub log: Log,
     /// The page and endpoints for whoever runs Gatepost.
     pub admin: Admin,
+    /// Whether the process confines itself.
+    pub confinement: Confine,
+    /// Every file that it was read from: its own, certificates, keys, secrets. Some are read again while serving.
+    pub files: Vec<PathBuf>,
+    /// Some secret is what a command writes.
+    pub runs_commands: bool,
     /// Things that work but that the operator should know, one sentence each (another authority, a readable secret, …).
     pub notes: Vec<String>,
 }
@@ -149,45 +158,13 @@ impl Listener {
 pub enum Serves {
     /// After the login bytes are relayed to a mail server.
     Relay(Upstream),
-    /// SMTP: Gatepost takes each message itself and hands it on (`deliver: graph`, `deliver: auto`, `trusted_senders`).
+    /// SMTP: Gatepost takes each message itself and hands it on (`deliver: graph`, `deliver: auto`, `trusted_senders`,
+    /// `legacy`).
     Submission(Submission),
     /// POP3: the mailbox is read through Microsoft Graph (`upstream: graph`).
     Maildrop(Origin),
     /// EWS or Microsoft Graph over HTTP Basic.
     Http(Http),
-}
-
-/// How messages leave, and who may send them without a login.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    /// Which way.
-    pub deliver: Deliver,
-    /// The mail server; `None` with [`Deliver::Graph`].
-    pub smtp: Option<Upstream>,
-    /// Microsoft Graph; unused with [`Deliver::Smtp`].
-    pub graph: Origin,
-    /// Devices that cannot log in.
-    pub trusted_senders: Vec<TrustedSender>,
-}
-
-/// Which way a submitted message takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deliver {
-    /// SMTP AUTH with XOAUTH2.
-    Smtp,
-    /// Microsoft Graph's `sendMail`.
-    Graph,
-    /// SMTP; Graph where SMTP AUTH is switched off or cannot be reached.
-    Auto,
-}
-
-/// Addresses that may send as an account without a login.
-#[derive(Clone, Debug)]
-pub struct TrustedSender {
-    /// Where they are.
-    pub from: IpNet,
-    /// The account; its grant needs no password of a user.
-    pub login: LoginName,
 }
 
 /// EWS or Microsoft Graph behind a listener.
@@ -197,6 +174,21 @@ pub struct Http {
     pub service: HttpService,
     /// The one server to which requests go.
     pub origin: Origin,
+    /// Names under which clients know the listener, besides those of its certificate (`hosts`).
+    pub hosts: Vec<String>,
+    /// What is served of Graph.
+    pub graph: GraphRules,
+}
+
+/// What a Graph listener serves.
+#[derive(Clone, Debug)]
+pub struct GraphRules {
+    /// Paths below the mailbox, by lower-case segments; one without segments is the user itself.
+    pub paths: Vec<Vec<String>>,
+    /// Methods.
+    pub methods: Vec<hyper::Method>,
+    /// Also mailboxes that are not those of the credentials, as far as the token opens them.
+    pub other_mailboxes: bool,
 }
 
 /// Services over HTTP.
@@ -602,6 +594,32 @@ pub struct Limits {
     pub ews_requests_per_mailbox: usize,
     /// Graph requests of one mailbox at once.
     pub graph_requests_per_mailbox: usize,
+    /// Most recipients of a message that Gatepost takes itself.
+    pub recipients: usize,
+    /// Most octets of such a message; what Microsoft Graph takes is less.
+    pub message_bytes: usize,
+    /// The client's next command, or a piece of its message, is awaited so long.
+    pub smtp_command: Duration,
+    /// The upstream's word on a whole message is awaited so long.
+    pub smtp_verdict: Duration,
+    /// Messages for Microsoft Graph that are held in memory at once.
+    pub graph_messages: usize,
+    /// How long Microsoft Graph may take to answer a message.
+    pub graph_answer: Duration,
+    /// Messages of an Inbox that POP3 out of Graph shows; of more, the oldest.
+    pub maildrop_messages: usize,
+    /// From the first octet of an HTTP request to the end of its head.
+    pub http_head: Duration,
+    /// Octets of an HTTP request's head.
+    pub http_head_bytes: usize,
+    /// Fields in an HTTP request's head.
+    pub http_fields: usize,
+    /// Without a byte in either direction, HTTP.
+    pub http_idle: Duration,
+    /// From an HTTP request to the beginning of Microsoft's answer.
+    pub http_answer: Duration,
+    /// Octets of an EWS request up to its SOAP body.
+    pub soap_head_bytes: usize,
     /// How long a login waits for another session of its mailbox to end.
     pub mailbox_wait: Duration,
     /// How often the upstream's capability list is learned anew.
@@ -677,6 +695,19 @@ impl Default for Limits {
             smtp_sessions_per_mailbox: 3,
             ews_requests_per_mailbox: 10,
             graph_requests_per_mailbox: 4,
+            recipients: 1_000,
+            message_bytes: 150 * 1_024 * 1_024,
+            smtp_command: seconds(5 * 60),
+            smtp_verdict: seconds(10 * 60),
+            graph_messages: 100,
+            graph_answer: seconds(300),
+            maildrop_messages: 50_000,
+            http_head: seconds(10),
+            http_head_bytes: 32 * 1_024,
+            http_fields: 100,
+            http_idle: seconds(120),
+            http_answer: seconds(120),
+            soap_head_bytes: 256 * 1_024,
             mailbox_wait: seconds(30),
             capability_refresh: seconds(3_600),
             token_request: seconds(10),
@@ -704,6 +735,18 @@ impl Default for Limits {
     }
 }
 
+/// Whether the process gives up what it does not need (files, servers, system calls).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confine {
+    /// As far as the system can.
+    #[default]
+    Try,
+    /// All of it, or no start.
+    Require,
+    /// Not at all.
+    Off,
+}
+
 /// How the log is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
@@ -711,6 +754,17 @@ pub struct Log {
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: tracing::Level,
+    /// Where login decisions and administrative acts are recorded as well.
+    pub audit: Option<AuditLog>,
+}
+
+/// Where the audit log goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuditLog {
+    /// Lines appended to a file.
+    File(PathBuf),
+    /// The journal of systemd.
+    Journal,
 }
 
 /// Forms of log lines.

@@ -1,17 +1,43 @@
 //! Microsoft Graph, as far as mail needs it: an HTTPS client for one origin, whose requests carry the token of a mailbox.
+//!
+//! [`send`] hands a message over, after [`outgoing`] has seen to it that it goes to whom the envelope names and to nobody
+//! else; [`messages`] reads and deletes what has arrived; [`answer`] reads what Graph says when it refuses; [`throttle`]
+//! keeps quiet where Graph has asked for that.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_body_util::Full;
+use http_body_util::{Either, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{ACCEPT, AUTHORIZATION, HeaderValue, InvalidHeaderValue, USER_AGENT};
+use hyper::http::request::Builder;
 use hyper::{Request, Response};
 use tokio::sync::OnceCell;
+use zeroize::Zeroizing;
 
-use crate::config::Origin;
+use crate::config::{Limits, Origin};
 use crate::net::dial::Dialer;
-use crate::net::http::{self, Client, Connector};
+use crate::net::http::{self, Client, Connector, ConnectorError};
+use crate::oauth::endpoint::guid;
+use crate::sasl::Bearer;
 use crate::tls::client::{TrustError, UpstreamTrust};
+use body::Base64;
+use throttle::Throttle;
+
+pub mod answer;
+mod body;
+pub mod messages;
+mod outgoing;
+mod refused;
+mod send;
+mod throttle;
+
+pub use outgoing::MESSAGE_OCTETS;
+pub use send::{NotSent, Sent};
+
+/// The body of a request.
+type Content = Either<Full<Bytes>, Base64>;
 
 /// A client for one Graph. Its connections go the way that mail goes, and whoever answers is verified as for mail.
 pub struct GraphClient {
@@ -19,7 +45,9 @@ pub struct GraphClient {
     dialer: Arc<Dialer>,
     trust: Arc<UpstreamTrust>,
     connect: Duration,
-    client: OnceCell<Client<Full<Bytes>>>,
+    answer: Duration,
+    client: OnceCell<Client<Content>>,
+    throttle: Throttle,
 }
 
 /// Why there was no answer.
@@ -28,15 +56,31 @@ pub enum GraphError {
     /// The trusted roots cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// No connection, or it broke; [`http::ConnectorError`] is among the sources of the former.
+    /// No connection, or it broke; see [`GraphError::connector`].
     #[error("ask Microsoft Graph")]
     Exchange(#[source] hyper_util::client::legacy::Error),
 }
 
+impl GraphError {
+    /// Why there is no connection; `None` when there was one. Without one, no request has been heard.
+    pub fn connector(&self) -> Option<&ConnectorError> {
+        let mut cause: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if let Some(refused) = error.downcast_ref::<ConnectorError>() {
+                return Some(refused);
+            }
+            cause = error.source();
+        }
+        None
+    }
+}
+
 impl GraphClient {
-    /// For `origin`; a connection must stand within `connect`. Nothing is opened yet.
-    pub fn new(origin: Origin, dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, connect: Duration) -> Self {
-        Self { origin, dialer, trust, connect, client: OnceCell::new() }
+    /// For `origin`. Nothing is opened yet.
+    pub fn new(origin: Origin, dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, limits: &Limits) -> Self {
+        let connect = limits.connect.max(limits.connect_via_proxy);
+        let answer = limits.graph_answer;
+        Self { origin, dialer, trust, connect, answer, client: OnceCell::new(), throttle: Throttle::default() }
     }
 
     /// Where it asks.
@@ -55,10 +99,14 @@ impl GraphClient {
     /// # Errors
     /// See [`GraphError`].
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, GraphError> {
+        self.exchange(request.map(Either::Left)).await
+    }
+
+    async fn exchange(&self, request: Request<Content>) -> Result<Response<Incoming>, GraphError> {
         self.client().await?.request(request).await.map_err(GraphError::Exchange)
     }
 
-    async fn client(&self) -> Result<&Client<Full<Bytes>>, TrustError> {
+    async fn client(&self) -> Result<&Client<Content>, TrustError> {
         self.client
             .get_or_try_init(|| async {
                 let tls = Arc::new(self.trust.client_config().await?);
@@ -66,4 +114,25 @@ impl GraphClient {
             })
             .await
     }
+}
+
+/// Adds the header fields of every request: the token, and an id by which Microsoft's support finds it, which is returned
+/// too.
+///
+/// # Errors
+/// The token holds an octet that no header field does; [`crate::sasl`] and [`crate::oauth`] take no such token.
+pub fn authorized(request: Builder, bearer: &Bearer) -> Result<(Builder, String), InvalidHeaderValue> {
+    let token = bearer.token.expose();
+    let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + token.len()));
+    text.extend_from_slice(b"Bearer ");
+    text.extend_from_slice(token.as_bytes());
+    let mut value = HeaderValue::from_maybe_shared(Bytes::from_owner(text))?;
+    value.set_sensitive(true);
+    let id = guid();
+    let request = request
+        .header(AUTHORIZATION, value)
+        .header(ACCEPT, "application/json")
+        .header(USER_AGENT, concat!("gatepost/", env!("CARGO_PKG_VERSION")))
+        .header("client-request-id", &id);
+    Ok((request, id))
 }

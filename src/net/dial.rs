@@ -304,11 +304,18 @@ mod tests {
             forward_proxy: None,
             trust: trust.clone(),
             limits: crate::config::Limits::default(),
-            log: crate::config::Log { format: crate::config::LogFormat::Text, level: tracing::Level::INFO },
+            log: crate::config::Log {
+                format: crate::config::LogFormat::Text,
+                level: tracing::Level::INFO,
+                audit: None,
+            },
             admin: crate::config::Admin::default(),
             unproved: Vec::new(),
             state: crate::config::State::Memory,
             notes: Vec::new(),
+            confinement: crate::config::Confine::Off,
+            files: Vec::new(),
+            runs_commands: false,
         };
         Dialer::new(Arc::new(config), Arc::new(UpstreamTrust::new(trust)))
     }

@@ -23,9 +23,12 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
         trust: Trust { system_roots: false, additional_ca: None, destinations: Vec::new() },
         state: State::Memory,
         limits,
-        log: Log { format: LogFormat::Text, level: tracing::Level::INFO },
+        log: Log { format: LogFormat::Text, level: tracing::Level::INFO, audit: None },
         admin: crate::config::Admin::default(),
         notes: Vec::new(),
+        confinement: crate::config::Confine::Off,
+        files: Vec::new(),
+        runs_commands: false,
     }
 }
 

@@ -78,6 +78,15 @@ impl LineBuffer {
         mem::take(&mut *self.octets)
     }
 
+    /// Puts a line back that has been taken, before everything else.
+    pub(in crate::proto) fn put_back(&mut self, line: &[u8]) {
+        let behind = mem::take(&mut self.octets);
+        self.searched = 0;
+        self.push(line);
+        self.push(b"\r\n");
+        self.push(&behind);
+    }
+
     /// Forgets everything.
     pub(in crate::proto) fn clear(&mut self) {
         *self = Self::default();

@@ -99,6 +99,8 @@ pub enum Step<D: Dialect> {
     Login(D::Ticket, Credentials),
     /// Somebody wants to log in in a way that cannot succeed.
     Reject(D::Ticket, Rejection),
+    /// Somebody who may do so begins a message without a login, with this command.
+    Submission(Zeroizing<Vec<u8>>),
     /// The end.
     Close(CloseReason),
 }
@@ -183,15 +185,7 @@ impl Context {
 
     /// What a refused client is told, with the session's name at the end, by which the log can be searched.
     pub fn refusal(&self, refusal: Refusal) -> String {
-        let text = match refusal {
-            Refusal::InvalidCredentials => "Invalid user name or password",
-            Refusal::NotAuthorized => "Not allowed to use this mailbox",
-            Refusal::ContactAdmin => "Not possible before an administrator has acted, the password is not at fault",
-            Refusal::Unavailable => "Temporarily unavailable, try again later",
-            Refusal::Limit => "Too many connections to this mailbox, try again later",
-            Refusal::ServerBug => "Internal error, try again later",
-        };
-        self.with_session(text)
+        self.with_session(refusal.words())
     }
 
     /// What a client is told that may not log in without TLS.
@@ -357,6 +351,11 @@ impl<D: Dialect> Machine<D> {
                 Step::Reject(ticket, rejection) => {
                     self.event = Some(ClientEvent::Rejected(rejection));
                     self.phase = Phase::Rejected(ticket, rejection);
+                }
+                Step::Submission(line) => {
+                    self.input.put_back(&line);
+                    self.event = Some(ClientEvent::Submission);
+                    self.phase = Phase::Accepted;
                 }
                 Step::Close(reason) => self.end(reason),
             }

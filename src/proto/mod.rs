@@ -116,6 +116,10 @@ pub struct ClientSettings {
     pub plaintext_login: bool,
     /// A bare LF ends a line as well (old devices; never with TLS).
     pub bare_lf: bool,
+    /// SMTP: commands that old devices cannot help sending are borne.
+    pub legacy: bool,
+    /// SMTP: this peer may send without a login.
+    pub trusted: bool,
     /// The name that the SMTP greeting and EHLO reply carry.
     pub server_name: Arc<str>,
     /// Repeated in refusals, so that a person finds the log line.
@@ -129,6 +133,9 @@ pub enum ClientEvent {
     StartTls,
     /// Decide, then call [`ClientSide::accept`] or [`ClientSide::refuse`]. No further event comes before that.
     Login(Credentials),
+    /// A peer that may do so begins a message without a login: [`ClientSide::take_leftovers`] has its MAIL and what it sent
+    /// behind it. The machine is done.
+    Submission,
     /// A login failed in the machine itself (an empty or impossible name or password), without any question to anybody.
     /// For the log and the delay only: call [`ClientSide::resume`] when the delay is over.
     Rejected(Rejection),
@@ -181,6 +188,20 @@ pub enum Refusal {
     Limit,
     /// Our own fault: temporary.
     ServerBug,
+}
+
+impl Refusal {
+    /// What the client is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::InvalidCredentials => "Invalid user name or password",
+            Self::NotAuthorized => "Not allowed to use this mailbox",
+            Self::ContactAdmin => "Not possible before an administrator has acted, the password is not at fault",
+            Self::Unavailable => "Temporarily unavailable, try again later",
+            Self::Limit => "Too many connections to this mailbox, try again later",
+            Self::ServerBug => "Internal error, try again later",
+        }
+    }
 }
 
 /// Why the caller ends a connection that has not logged in.

@@ -77,6 +77,26 @@ pub(super) fn entra_timestamp(instant: i64) -> String {
     format!("{:04}-{:02}-{:02} {:02}:{:02}:{:02}Z", c.year, c.month + 1, c.day, c.hour, c.minute, c.second)
 }
 
+/// `2026-11-22T08:00:00Z` (RFC 3339).
+pub(super) fn iso(instant: i64) -> String {
+    entra_timestamp(instant).replace(' ', "T")
+}
+
+/// The instant of `2026-11-22T08:00:00Z`; fractions of a second are cut off, and a date alone is its midnight.
+pub(super) fn parse_iso(text: &str) -> Option<i64> {
+    let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
+    let mut parts = date.split('-');
+    let year = number(parts.next()?, 1..=9999)?;
+    let month = number(parts.next()?, 1..=12)?;
+    let day = number(parts.next()?, 1..=31)?;
+    if parts.next().is_some() {
+        return None;
+    }
+    let time = time.strip_suffix('Z')?;
+    let seconds = parse_time(time.split_once('.').map_or(time, |(whole, _)| whole))?;
+    Some(day_number(year, month, day) * SECONDS_PER_DAY + seconds)
+}
+
 fn month_number(name: &str) -> Option<i64> {
     let index = MONTHS.iter().position(|month| month.eq_ignore_ascii_case(name))?;
     i64::try_from(index + 1).ok()
@@ -115,6 +135,17 @@ pub(super) fn parse_message_day(header: &str) -> Option<i64> {
     Some(day_number(year, month, day))
 }
 
+/// The instant of a `Date` header (RFC 5322 §3.3). A zone in letters counts as UTC.
+pub(super) fn parse_message_date(header: &str) -> Option<i64> {
+    let date = header.split_once(',').map_or(header, |(_, rest)| rest);
+    let mut parts = date.split_ascii_whitespace().skip(3);
+    let time = parts.next()?;
+    // Seconds may be left out.
+    let seconds = parse_time(time).or_else(|| parse_time(&format!("{time}:00")))?;
+    let offset = parts.next().and_then(parse_zone).unwrap_or(0);
+    Some(parse_message_day(header)? * SECONDS_PER_DAY + seconds - offset)
+}
+
 fn parse_time(text: &str) -> Option<i64> {
     let mut parts = text.split(':');
     let hour = number(parts.next()?, 0..=23)?;
@@ -146,6 +177,20 @@ mod tests {
         assert_eq!(message_date(instant), "Wed, 17 Jul 1996 09:44:25 +0000");
         assert_eq!(entra_timestamp(instant), "1996-07-17 09:44:25Z");
         assert_eq!(internal_date(0), " 1-Jan-1970 00:00:00 +0000");
+    }
+
+    #[test]
+    fn instants_are_read_as_they_are_written() {
+        let instant = 837_596_665;
+        assert_eq!(iso(instant), "1996-07-17T09:44:25Z");
+        assert_eq!(parse_iso("1996-07-17T09:44:25.1230000Z"), Some(instant));
+        assert_eq!(parse_iso("1970-01-02"), Some(SECONDS_PER_DAY));
+        assert_eq!(parse_iso("1996-07-17T09:44:25"), None);
+        for header in ["Wed, 17 Jul 1996 02:44:25 -0700 (PDT)", "17 Jul 1996 09:44:25 GMT"] {
+            assert_eq!(parse_message_date(header), Some(instant), "{header}");
+        }
+        assert_eq!(parse_message_date("17 Jul 1996 09:44"), Some(instant - 25));
+        assert_eq!(parse_message_date("17 Jul 1996"), None);
     }
 
     #[test]

@@ -28,6 +28,13 @@ pub struct Counters {
     /// XOAUTH2 logins, by service and mailbox (the `user=` as presented, folded; empty when unreadable). A login that
     /// ends "authenticated but not connected" counts as refused.
     pub logins: BTreeMap<(Service, String), Attempts>,
+    /// Calls to Graph and EWS, by service, mailbox (folded; empty when the token was refused) and name of the call: method
+    /// and path behind the mailbox with `{id}` for each identifier (`GET /messages/{id}/$value`), or the EWS operation.
+    pub calls: BTreeMap<(Service, String, String), u64>,
+    /// The most calls that were under way together, by service and mailbox.
+    pub concurrent_calls: BTreeMap<(Service, String), u64>,
+    /// Messages handed over for sending, by service and mailbox.
+    pub submissions: BTreeMap<(Service, String), Attempts>,
     /// TCP connections accepted.
     pub connections: BTreeMap<Service, u64>,
     /// TCP connections open now.
@@ -43,6 +50,16 @@ impl Counters {
     /// The logins to one mailbox.
     pub fn logins_of(&self, service: Service, mailbox: &str) -> Attempts {
         self.logins.get(&(service, mailbox.to_lowercase())).copied().unwrap_or_default()
+    }
+
+    /// How often a call was made for one mailbox, however it ended.
+    pub fn calls_of(&self, service: Service, mailbox: &str, call: &str) -> u64 {
+        self.calls.get(&(service, mailbox.to_lowercase(), call.to_owned())).copied().unwrap_or_default()
+    }
+
+    /// The messages that were handed over for sending out of one mailbox.
+    pub fn submissions_of(&self, service: Service, mailbox: &str) -> Attempts {
+        self.submissions.get(&(service, mailbox.to_lowercase())).copied().unwrap_or_default()
     }
 
     /// TCP connections accepted by `service`.
@@ -71,6 +88,32 @@ impl Tally {
     pub(super) fn login(&self, service: Service, mailbox: &str, succeeded: bool) {
         let key = (service, mailbox.to_lowercase());
         self.with(|c| count(&mut c.logins, key, |_| (service, "(others)".to_owned()), succeeded));
+    }
+
+    pub(super) fn call(&self, service: Service, mailbox: &str, call: &str) {
+        let key = (service, mailbox.to_lowercase(), call.to_owned());
+        self.with(|counters| {
+            let calls = &mut counters.calls;
+            let full = calls.len() >= NAMES && !calls.contains_key(&key);
+            let key = if full { (service, "(others)".to_owned(), String::new()) } else { key };
+            *calls.entry(key).or_default() += 1;
+        });
+    }
+
+    pub(super) fn concurrent_calls(&self, service: Service, mailbox: &str, now: u64) {
+        self.with(|counters| {
+            let peaks = &mut counters.concurrent_calls;
+            let key = (service, mailbox.to_lowercase());
+            if peaks.len() < NAMES || peaks.contains_key(&key) {
+                let peak = peaks.entry(key).or_default();
+                *peak = now.max(*peak);
+            }
+        });
+    }
+
+    pub(super) fn submission(&self, service: Service, mailbox: &str, accepted: bool) {
+        let key = (service, mailbox.to_lowercase());
+        self.with(|c| count(&mut c.submissions, key, |_| (service, "(others)".to_owned()), accepted));
     }
 
     pub(super) fn connection_opened(&self, service: Service) {

@@ -32,6 +32,13 @@ pub(super) enum PasswordVerdict {
     UnknownUser,
 }
 
+/// What a mailbox says to the bearer of a token.
+pub(super) enum Entry {
+    Open(Arc<Mailbox>),
+    NoSuchMailbox,
+    Denied,
+}
+
 /// The tenant's users and applications.
 pub(super) struct Directory {
     pub(super) tenant_id: String,
@@ -126,17 +133,37 @@ impl Directory {
 
     /// Opens the mailbox `address` for the bearer of a token, if there is a right to it.
     pub(super) fn open(&self, claims: &Claims, address: &str, service: Service) -> Option<Arc<Mailbox>> {
+        let permission = match claims.user {
+            Some(_) => service.delegated_permission(),
+            None => service.application_permission(),
+        };
+        match self.enter(claims, address) {
+            Entry::Open(mailbox) if claims.permits(permission) => Some(mailbox),
+            _ => None,
+        }
+    }
+
+    /// Whose mailbox the bearer of a token may enter, whatever the token then permits there.
+    pub(super) fn enter(&self, claims: &Claims, address: &str) -> Entry {
         let address = address.to_lowercase();
         self.with_users(|users| {
-            let user = users.get(&address)?;
-            let permitted = match &claims.user {
-                Some(bearer) => {
-                    claims.permits(service.delegated_permission())
-                        && (*bearer == address || user.delegates.contains(bearer))
-                }
-                None => claims.permits(service.application_permission()) && user.app_access,
+            let Some(user) = users.get(&address) else { return Entry::NoSuchMailbox };
+            let may = match &claims.user {
+                Some(bearer) => *bearer == address || user.delegates.contains(bearer),
+                None => user.app_access,
             };
-            permitted.then(|| Arc::clone(&user.mailbox))
+            if may { Entry::Open(Arc::clone(&user.mailbox)) } else { Entry::Denied }
+        })
+    }
+
+    /// The address (folded) of a user named by address or object id.
+    pub(super) fn address_of(&self, name: &str) -> Option<String> {
+        let name = name.to_lowercase();
+        self.with_users(|users| {
+            if users.contains_key(&name) {
+                return Some(name);
+            }
+            users.keys().find(|address| self.object_id(address) == name).cloned()
         })
     }
 

@@ -1,5 +1,5 @@
-//! The embedded Microsoft 365: an Entra token endpoint and IMAP, POP3 and SMTP services that take nothing but XOAUTH2,
-//! in one process, on loopback, with a throw-away certification authority.
+//! The embedded Microsoft 365: an Entra token endpoint, IMAP, POP3 and SMTP services that take nothing but XOAUTH2, and
+//! EWS and Graph, which take nothing but its tokens; in one process, on loopback, with a throw-away certification authority.
 //!
 //! It stands behind `gatepost demo` and the tests. It is a stand-in that real clients can work with and that is as strict
 //! as Microsoft where strictness matters; it is not a mail server. It shares no protocol code with the proxy, so that each
@@ -7,16 +7,26 @@
 //!
 //! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the application's credentials,
 //! `identity` gives tokens to managed identities, `token` signs them; `directory` knows who exists;
-//! `store` keeps the mail; `service` accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak.
+//! `store` keeps the mail; `service` accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp`
+//! speak; `http` carries `graph` and `ews`, and applies the [`HttpFault`]s; `letter` reads messages for them, `compose`
+//! makes some, `submission` sends them.
 
+mod address;
 mod calendar;
 mod certificate;
+mod compose;
 mod connection;
 mod counters;
 mod directory;
 mod entra;
+mod ews;
+mod graph;
+mod http;
 mod identity;
 mod imap;
+mod item_id;
+mod letter;
+mod mime;
 mod mode;
 mod pop3;
 mod random;
@@ -24,6 +34,8 @@ mod registration;
 mod service;
 mod smtp;
 mod store;
+mod submission;
+mod text;
 mod time;
 mod token;
 mod xoauth2;
@@ -40,6 +52,7 @@ use tokio_util::task::TaskTracker;
 
 pub use certificate::CertificateFault;
 pub use counters::{Attempts, Counters};
+pub use http::fault::HttpFault;
 pub use mode::{EntraMode, Service, UpstreamMode};
 pub use registration::{FederatedToken, SandboxSecret};
 pub use store::OutboundMessage;
@@ -49,6 +62,8 @@ use self::counters::Tally;
 use self::directory::Directory;
 use self::entra::id_token::IdTokenKey;
 use self::entra::sign_in::SignIns;
+use self::graph::UnderWay;
+use self::http::fault::Faults;
 use self::identity::Platform;
 use self::mode::Modes;
 use self::store::{Flags, INBOX, Outbox};
@@ -63,6 +78,14 @@ const EXCHANGE_RESOURCES: [&str; 4] = [
     "https://outlook.office365.com",
     "https://outlook.office365.us",
     "https://partner.outlook.cn",
+];
+
+/// The resources that stand for Graph, one for each cloud.
+const GRAPH_RESOURCES: [&str; 4] = [
+    "https://graph.microsoft.com",
+    "https://graph.microsoft.us",
+    "https://dod-graph.microsoft.us",
+    "https://microsoftgraph.chinacloudapi.cn",
 ];
 
 /// What a sandbox starts with.
@@ -157,6 +180,10 @@ struct Shared {
     certificates: Certificates,
     platform: Platform,
     modes: Modes,
+    http_faults: Faults,
+    under_way: UnderWay,
+    /// `None`: everything that Graph offers here.
+    graph_consent: Mutex<Option<Vec<String>>>,
     token_lifetime: Mutex<Duration>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -165,6 +192,10 @@ struct Shared {
 impl Shared {
     fn entra_mode(&self) -> EntraMode {
         self.modes.entra()
+    }
+
+    fn graph_consent(&self) -> Option<Vec<String>> {
+        self.graph_consent.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn token_lifetime(&self) -> Duration {
@@ -180,6 +211,8 @@ pub struct Sandbox {
     imap: SocketAddr,
     pop3: SocketAddr,
     smtp: SocketAddr,
+    ews: SocketAddr,
+    graph: SocketAddr,
 }
 
 impl Sandbox {
@@ -203,7 +236,8 @@ impl Sandbox {
             directory.add(account, now);
         }
         let bind = || TcpListener::bind((config.address, 0));
-        let (entra, identity, imap, pop3, smtp) = tokio::try_join!(bind(), bind(), bind(), bind(), bind())?;
+        let (entra, identity) = tokio::try_join!(bind(), bind())?;
+        let (imap, pop3, smtp, ews, graph) = tokio::try_join!(bind(), bind(), bind(), bind(), bind())?;
         let shared = Arc::new(Shared {
             authority: format!("https://localhost:{}/", entra.local_addr()?.port()),
             sign_ins: SignIns::new(config.device_code_lifetime, config.device_code_interval),
@@ -215,6 +249,9 @@ impl Sandbox {
             certificates: Certificates::generate(now)?,
             platform: Platform::new(&config.user_assigned_client_id),
             modes: Modes::default(),
+            http_faults: Faults::default(),
+            under_way: UnderWay::default(),
+            graph_consent: Mutex::default(),
             token_lifetime: Mutex::new(config.token_lifetime),
             stop: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -226,11 +263,14 @@ impl Sandbox {
             imap: imap.local_addr()?,
             pop3: pop3.local_addr()?,
             smtp: smtp.local_addr()?,
+            ews: ews.local_addr()?,
+            graph: graph.local_addr()?,
             shared,
         };
         service::spawn_entra(&sandbox.shared, entra);
         service::spawn_identity(&sandbox.shared, identity);
-        for (service, listener) in [(Service::Imap, imap), (Service::Pop3, pop3), (Service::Smtp, smtp)] {
+        let mail = [(Service::Imap, imap), (Service::Pop3, pop3), (Service::Smtp, smtp)];
+        for (service, listener) in mail.into_iter().chain([(Service::Ews, ews), (Service::Graph, graph)]) {
             service::spawn_mail(&sandbox.shared, service, listener);
         }
         Ok(sandbox)
@@ -290,6 +330,16 @@ impl Sandbox {
     /// The SMTP service's address (STARTTLS, as port 587).
     pub fn smtp(&self) -> SocketAddr {
         self.smtp
+    }
+
+    /// The address of EWS (HTTPS; the path is `/EWS/Exchange.asmx`).
+    pub fn ews(&self) -> SocketAddr {
+        self.ews
+    }
+
+    /// The address of Graph (HTTPS; the paths begin with `/v1.0/` or `/beta/`).
+    pub fn graph(&self) -> SocketAddr {
+        self.graph
     }
 
     /// The certificate of the throw-away authority. The servers' certificates are for `localhost`, 127.0.0.1 and ::1.
@@ -392,6 +442,24 @@ impl Sandbox {
         self.shared.modes.set_upstream(service, mode);
     }
 
+    /// Calls to Graph or EWS whose name contains `call` meet a fault, so many `times`; an empty `call` is any. The names
+    /// are those of [`Counters::calls`]. Several plans are used up in the order in which they were made.
+    pub fn fail_http(&self, service: Service, call: &str, fault: HttpFault, times: usize) {
+        self.shared.http_faults.plan(service, call, fault, times);
+    }
+
+    /// Forgets the faults planned for a service; calls that hang go on.
+    pub fn clear_http_faults(&self, service: Service) {
+        self.shared.http_faults.clear(service);
+    }
+
+    /// What the administrator has consented to at Graph, for users and for applications, such as `["Mail.Send"]`; tokens
+    /// issued from now on say nothing else. `None`, as at the start, is everything that the sandbox knows.
+    pub fn set_graph_consent(&self, permissions: Option<&[&str]>) {
+        let permissions = permissions.map(|names| names.iter().map(|&name| name.to_owned()).collect());
+        *self.shared.graph_consent.lock().unwrap_or_else(PoisonError::into_inner) = permissions;
+    }
+
     /// Moves a manual clock: tokens expire, locks open, IMAP sessions end.
     pub fn advance(&self, by: Duration) {
         self.shared.time.advance(by);
@@ -403,6 +471,22 @@ impl Sandbox {
     /// When there is no randomness.
     pub fn issue_token(&self, user: &str) -> io::Result<AccessToken> {
         entra::grant::issue_for_user(&self.shared, user)
+    }
+
+    /// A token of the application with a secret without asking Entra, good for everything that Exchange Online offers.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn issue_app_token(&self) -> io::Result<AccessToken> {
+        entra::grant::issue_for_app(&self.shared)
+    }
+
+    /// A Graph token for a user or, without one, for the application with a secret; without asking Entra.
+    ///
+    /// # Errors
+    /// When there is no randomness.
+    pub fn issue_graph_token(&self, user: Option<&str>) -> io::Result<AccessToken> {
+        entra::grant::issue_for_graph(&self.shared, user)
     }
 
     /// Puts a message into a user's INBOX, as if it had just arrived; whether there is such a user and room for it.
@@ -420,6 +504,16 @@ impl Sandbox {
         mailbox.read(|folders| {
             folders.get(folder).into_iter().flat_map(|f| f.messages()).map(|m| Arc::clone(&m.content)).collect()
         })
+    }
+
+    /// Throws away what is in a user's INBOX: the messages that every mailbox begins with, for instance.
+    pub fn empty(&self, address: &str) {
+        if let Some(mailbox) = self.shared.directory.mailbox(address) {
+            mailbox.change(|folders| {
+                let inbox = folders.get(INBOX).map(|folder| folder.uid_validity);
+                inbox.map(|inbox| folders.expunge(inbox, |_, _| true));
+            });
+        }
     }
 
     /// What was submitted for recipients outside the sandbox, oldest first; the latest 256 MiB.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::certificate::CertificateFault;
 
-/// One of the mail services.
+/// One of the services that give access to mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
     /// As `outlook.office365.com:993`.
@@ -15,15 +15,21 @@ pub enum Service {
     Pop3,
     /// As `smtp.office365.com:587`.
     Smtp,
+    /// As `https://outlook.office365.com/EWS/Exchange.asmx`.
+    Ews,
+    /// As `https://graph.microsoft.com/`.
+    Graph,
 }
 
 impl Service {
-    /// What a user's token must permit.
+    /// What a user's token must permit; for Graph, where each call has its own, what permits most.
     pub(super) fn delegated_permission(self) -> &'static str {
         match self {
             Self::Imap => "IMAP.AccessAsUser.All",
             Self::Pop3 => "POP.AccessAsUser.All",
             Self::Smtp => "SMTP.Send",
+            Self::Ews => "EWS.AccessAsUser.All",
+            Self::Graph => "Mail.ReadWrite",
         }
     }
 
@@ -33,6 +39,8 @@ impl Service {
             Self::Imap => "IMAP.AccessAsApp",
             Self::Pop3 => "POP.AccessAsApp",
             Self::Smtp => "SMTP.SendAsApp",
+            Self::Ews => "full_access_as_app",
+            Self::Graph => "Mail.ReadWrite",
         }
     }
 }
@@ -86,10 +94,12 @@ pub enum UpstreamMode {
     BadCertificate(CertificateFault),
     /// Every login ends "authenticated but not connected" (IMAP), or as an authentication failure (POP3, SMTP).
     NotConnected,
-    /// Every login ends in the service's word for "try again later".
+    /// Every login ends in the service's word for "try again later"; over HTTP, every call in 503.
     Unavailable,
-    /// The greeting is `* BYE`, `-ERR` or `421`.
+    /// The greeting is `* BYE`, `-ERR` or `421`; over HTTP, every call ends in 503.
     Bye,
+    /// SMTP only: a login with a good token ends in 535 5.7.139, because client submission is disabled for the tenant.
+    SmtpAuthDisabled,
 }
 
 /// The current modes.

@@ -85,7 +85,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                         Verdict::NotConnected | Verdict::Refused => {
                             self.connection.write("-ERR Authentication failure: unknown user name or bad password.\r\n")
                         }
-                        Verdict::Unavailable => {
+                        Verdict::Unavailable | Verdict::Disabled => {
                             self.connection.write("-ERR [SYS/TEMP] Server is temporarily unavailable.\r\n");
                         }
                     }

@@ -12,7 +12,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, Line};
-use super::{Service, Shared, UpstreamMode, entra, identity, imap, pop3, smtp};
+use super::{Service, Shared, UpstreamMode, entra, http, identity, imap, pop3, smtp};
 
 /// Connections open at once, per listener. Further ones wait in the operating system's queue.
 const CONNECTIONS: usize = 16_384;
@@ -43,7 +43,7 @@ pub(super) fn spawn_identity(shared: &Arc<Shared>, listener: TcpListener) {
     });
 }
 
-/// Serves one mail service until the sandbox stops.
+/// Serves one service that gives access to mail until the sandbox stops.
 pub(super) fn spawn_mail(shared: &Arc<Shared>, service: Service, listener: TcpListener) {
     spawn(shared, listener, move |shared, tcp| async move {
         let _open = Open::new(Arc::clone(&shared), service);
@@ -121,6 +121,10 @@ async fn serve(shared: &Arc<Shared>, service: Service, tcp: TcpStream) -> io::Re
         Service::Imap => imap::serve(Arc::clone(shared), implicit_tls(shared, service, tcp, mode).await?, mode).await,
         Service::Pop3 => pop3::serve(Arc::clone(shared), implicit_tls(shared, service, tcp, mode).await?, mode).await,
         Service::Smtp => smtp::serve(Arc::clone(shared), tcp, mode).await,
+        Service::Ews | Service::Graph => {
+            let stream = implicit_tls(shared, service, tcp, mode).await?;
+            http::serve(Arc::clone(shared), service, stream, mode).await
+        }
     }
 }
 
@@ -131,7 +135,11 @@ async fn implicit_tls(
     mode: UpstreamMode,
 ) -> io::Result<TlsStream<TcpStream>> {
     if mode == UpstreamMode::SpeaksBeforeTls {
-        let greeting = if service == Service::Imap { imap::GREETING } else { pop3::GREETING };
+        let greeting = match service {
+            Service::Imap => imap::GREETING,
+            Service::Pop3 => pop3::GREETING,
+            _ => "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
+        };
         tcp.write_all(greeting.as_bytes()).await?;
     }
     handshake(shared, tcp, mode).await

@@ -205,6 +205,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Verdict::NotConnected | Verdict::Refused => {
                     self.reply(&format!("535 5.7.3 Authentication unsuccessful [{HOST}]"));
                 }
+                Verdict::Disabled => self.reply(&format!(
+                    "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant. \
+                     Visit https://aka.ms/smtp_auth_disabled for more information. [{HOST}]"
+                )),
                 Verdict::Unavailable => self.reply("454 4.7.0 Temporary authentication failure"),
             }
         } else if mechanism.eq_ignore_ascii_case("LOGIN") {

@@ -27,6 +27,8 @@ pub(super) enum Verdict {
     Refused,
     /// [`UpstreamMode::Unavailable`].
     Unavailable,
+    /// [`UpstreamMode::SmtpAuthDisabled`].
+    Disabled,
 }
 
 /// Judges a client's response and counts the login.
@@ -48,6 +50,7 @@ fn decide(shared: &Shared, service: Service, mode: UpstreamMode, parsed: Option<
         return Verdict::Refused;
     }
     match shared.directory.open(&claims, user, service) {
+        Some(_) if mode == UpstreamMode::SmtpAuthDisabled && service == Service::Smtp => Verdict::Disabled,
         Some(mailbox) if mode != UpstreamMode::NotConnected => {
             Verdict::Accepted(Login { address: user.to_lowercase(), mailbox, expires_at: claims.expires_at() })
         }

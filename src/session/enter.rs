@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 
 use super::journal::Watch;
-use super::{Service, Serving, Shared, mail};
+use super::{Service, Serving, Shared, http, mail, maildrop, submission};
 use crate::net::census::{Full, Place};
 use crate::net::listen;
 use crate::net::penalty::Closed;
@@ -88,6 +88,14 @@ pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream
             let target = Arc::clone(target);
             mail::serve(shared, service, target, socket, peer, place).await;
         }
-        Serving::Submission(_) | Serving::Maildrop(_) | Serving::Http(_) => {}
+        Serving::Submission(_) => submission::serve(shared, service, socket, peer, place).await,
+        Serving::Maildrop(graph) => {
+            let graph = Arc::clone(graph);
+            maildrop::serve(shared, service, graph, socket, peer, place).await;
+        }
+        Serving::Http(gateway) => {
+            let gateway = Arc::clone(gateway);
+            http::serve(shared, service, gateway, socket, peer, place).await;
+        }
     }
 }

@@ -3,27 +3,26 @@
 
 use std::io;
 
+use super::http::OriginError;
 use super::places::Occupied;
 use super::upstream::OpenError;
-use crate::config::Upstream;
+use crate::config::{Origin, Upstream};
 use crate::failure::{Actor, Failure, chain};
+use crate::graph::GraphError;
 use crate::net::connect::{ConnectError, ConnectErrorKind};
 use crate::net::dial::DialError;
+use crate::net::http::ConnectorError;
 use crate::proto::{MailProtocol, Refusal, UpstreamFailure, UpstreamFailureKind};
 use crate::protocol::Protocol;
 use crate::tls::UntrustedIssuer;
+use crate::tls::client::TrustError;
 
 impl OpenError {
     /// The failure, told about this upstream.
     pub fn failure(&self, upstream: &Upstream) -> Failure {
         let at = format!("{}:{}", upstream.host, upstream.port);
         match self {
-            Self::Trust(error) => failure(
-                Actor::Operator,
-                "no-trust",
-                format!("the trusted certificates cannot be read: {}", chain(error)),
-                "check `trust.additional_ca`, `trust.destinations` and the system's certificate store".to_owned(),
-            ),
+            Self::Trust(error) => Self::no_trust(error),
             Self::Crowded(_) => failure(
                 Actor::Microsoft,
                 "crowded",
@@ -32,7 +31,7 @@ impl OpenError {
                 ),
                 "the client tries again; `limits.upstream_connects_per_second` is the pace".to_owned(),
             ),
-            Self::Dial(error) => dial(error, upstream),
+            Self::Dial(error) => dial(error, upstream.port),
             Self::EarlyBytes => failure(
                 Actor::Network,
                 "spoke-before-tls",
@@ -40,7 +39,7 @@ impl OpenError {
                 "check that port and `upstream_tls` fit the server, and that no device on the way answers in its place"
                     .to_owned(),
             ),
-            Self::Tls(error) => tls(error, upstream, &at),
+            Self::Tls(error) => tls(error, &upstream.name, &at),
             Self::Lost(error) => failure(
                 Actor::Microsoft,
                 "upstream-broke",
@@ -54,6 +53,32 @@ impl OpenError {
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
             Self::Upstream(reply) => replied(reply, upstream, &at),
+        }
+    }
+
+    fn no_trust(error: &TrustError) -> Failure {
+        failure(
+            Actor::Operator,
+            "no-trust",
+            format!("the trusted certificates cannot be read: {}", chain(error)),
+            "check `trust.additional_ca`, `trust.destinations` and the system's certificate store".to_owned(),
+        )
+    }
+}
+
+impl GraphError {
+    /// The failure, told about this Graph. Where it says that a connection was lost, a request may have been heard.
+    pub(crate) fn failure(&self, graph: &Origin) -> Failure {
+        let at = graph.to_string();
+        match (self, self.connector()) {
+            (Self::Trust(error), _) => OpenError::no_trust(error),
+            (_, Some(error)) => not_connected(error, graph),
+            (Self::Exchange(error), None) => failure(
+                Actor::Microsoft,
+                "upstream-broke",
+                format!("the connection to {at} broke: {}", chain(error)),
+                "the client tries again; should it last, check the network on the way".to_owned(),
+            ),
         }
     }
 }
@@ -109,10 +134,10 @@ fn failure(actor: Actor, cause: &'static str, message: String, remedy: String) -
     Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
-fn dial(error: &DialError, upstream: &Upstream) -> Failure {
+fn dial(error: &DialError, port: u16) -> Failure {
     match error {
         DialError::Proxy(refused) => {
-            let remedy = of_port(refused, upstream).unwrap_or_else(|| refused.remedy().into_owned());
+            let remedy = of_port(refused, port).unwrap_or_else(|| refused.remedy().into_owned());
             failure(refused.actor(), "proxy-refused", refused.to_string(), remedy)
         }
         DialError::Socks(refused) => {
@@ -158,32 +183,44 @@ fn dial(error: &DialError, upstream: &Upstream) -> Failure {
             Actor::Network,
             "upstream-unreachable",
             format!("no connection: {}", chain(error)),
-            "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`"
-                .to_owned(),
+            format!(
+                "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`{}",
+                by_graph(port)
+            ),
         ),
     }
 }
 
 /// What to do when the answer is one that proxies give if their rules do not allow the port: Squid 403, others 405, or as
 /// if they had tried in vain.
-fn of_port(refused: &ConnectError, upstream: &Upstream) -> Option<String> {
+fn of_port(refused: &ConnectError, port: u16) -> Option<String> {
     let ConnectErrorKind::Refused { status, .. } = refused.kind else { return None };
     let destination = &refused.destination;
     match status {
-        _ if upstream.port == 443 => None,
+        _ if port == 443 => None,
         400 | 403..=405 | 501 => Some(format!(
             "ask the proxy's administrator to permit CONNECT to `{destination}` for this host; many proxies let nothing \
-             but port 443 pass, where Microsoft offers no mail protocol"
+             but port 443 pass, where Microsoft offers no mail protocol{}",
+            by_graph(port)
         )),
         500 | 502 | 503 => Some(format!(
-            "{}; should it let nothing but port 443 pass, ask its administrator to permit CONNECT to `{destination}`",
-            refused.remedy()
+            "{}; should it let nothing but port 443 pass, ask its administrator to permit CONNECT to `{destination}`{}",
+            refused.remedy(),
+            by_graph(port)
         )),
         _ => None,
     }
 }
 
-fn tls(error: &io::Error, upstream: &Upstream, at: &str) -> Failure {
+/// The way out for messages: Microsoft Graph is behind port 443.
+fn by_graph(port: u16) -> &'static str {
+    match port {
+        587 => ", or send through Microsoft Graph with `deliver: auto` or `deliver: graph`",
+        _ => "",
+    }
+}
+
+fn tls(error: &io::Error, name: &str, at: &str) -> Failure {
     let rustls = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
     match rustls {
         Some(error) if let Some(untrusted) = UntrustedIssuer::of(error) => failure(
@@ -194,7 +231,7 @@ fn tls(error: &io::Error, upstream: &Upstream, at: &str) -> Failure {
                 "if a proxy inspects TLS here, put the certificate of that authority into a PEM file and name it as \
                  `trust.additional_ca`, or for this server alone under `trust.destinations` with `host: {}`; if not, \
                  find out who answers in the server's place",
-                upstream.name
+                name
             ),
         ),
         Some(rustls::Error::InvalidCertificate(problem)) => failure(
@@ -204,7 +241,7 @@ fn tls(error: &io::Error, upstream: &Upstream, at: &str) -> Failure {
             format!(
                 "if a TLS-inspecting proxy stands in between, add its root to `trust.additional_ca`; if the certificate \
                  carries another name than `{}`, set `upstream_name`",
-                upstream.name
+                name
             ),
         ),
         _ => failure(
@@ -249,8 +286,9 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
             format!("says that {} is switched off or barred by policy", name(protocol)),
             match protocol {
                 MailProtocol::Smtp => {
-                    "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this \
-                                   mailbox, and check security defaults and Conditional Access"
+                    "enable it with `Set-CASMailbox -SmtpClientAuthenticationDisabled $false` for this mailbox, and check \
+                     security defaults and Conditional Access, or send through Microsoft Graph with `deliver: auto` or \
+                     `deliver: graph`"
                         .to_owned()
                 }
                 MailProtocol::Imap => "enable it with `Set-CASMailbox -ImapEnabled $true` for this mailbox".to_owned(),
@@ -340,6 +378,43 @@ fn permission(protocol: MailProtocol) -> &'static str {
     }
 }
 
+/// No connection for a request.
+fn not_connected(error: &ConnectorError, origin: &Origin) -> Failure {
+    match error {
+        ConnectorError::Dial(error) => dial(error, origin.port),
+        ConnectorError::Tls(error) => tls(error, &origin.name, &origin.to_string()),
+        ConnectorError::Address | ConnectorError::EarlyBytes => failure(
+            Actor::Operator,
+            "not-https",
+            format!("{origin} cannot be asked over HTTPS: {error}"),
+            "check where the listener leads to, and that no device on the way answers in its place".to_owned(),
+        ),
+    }
+}
+
+impl OriginError {
+    /// The failure, told about this origin.
+    pub(super) fn failure(&self, origin: &Origin) -> Failure {
+        let at = origin.to_string();
+        match (self, self.connector()) {
+            (Self::Trust(error), _) => OpenError::no_trust(error),
+            (_, Some(error)) => not_connected(error, origin),
+            (Self::Timeout(limit), None) => failure(
+                Actor::Microsoft,
+                "upstream-timeout",
+                format!("{at} did not begin to answer within {limit:?}"),
+                "the client tries again; `limits.http_answer` is the bound".to_owned(),
+            ),
+            (Self::Exchange(_) | Self::Stalled, None) => failure(
+                Actor::Microsoft,
+                "upstream-broke",
+                format!("the connection to {at} broke: {}", chain(self)),
+                "the client tries again; should it last, check the network on the way".to_owned(),
+            ),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,7 +497,7 @@ mod tests {
         for status in [403, 405, 502, 503] {
             let failure = refused(status).failure(&smtp);
             assert_eq!((failure.cause, failure.refusal), ("proxy-refused", Refusal::Unavailable), "{status}");
-            for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`"] {
+            for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`", "`deliver: auto`"] {
                 assert!(failure.remedy.contains(words), "{failure}");
             }
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::{Live, LiveSession, Register};
@@ -13,9 +14,10 @@ use super::{Service, Subject, Whose};
 use crate::clock::Clock;
 use crate::failure::Failure;
 use crate::proto::Refusal;
+use crate::proto::smtp::Reply;
 use crate::protocol::Protocol;
 use crate::telemetry::history::{History, Minute, Totals};
-use crate::telemetry::metrics::{Metrics, Throttle};
+use crate::telemetry::metrics::{Metrics, Sent, Throttle, Way};
 use crate::telemetry::recent::{Recent, Recently, Scene};
 
 /// The word for a session that an operator ended.
@@ -42,6 +44,36 @@ pub(super) struct Ending {
     pub(super) sent: u64,
     /// Octets from Microsoft to the client.
     pub(super) received: u64,
+}
+
+/// What became of a message that Gatepost took itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Microsoft accepted it.
+    Sent,
+    /// It did not go out.
+    Refused,
+    /// Nobody knows.
+    Unknown,
+}
+
+/// A message that Gatepost took itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Message<'a> {
+    /// `smtp`, `graph` or `none`.
+    pub(super) way: &'static str,
+    /// What became of it.
+    pub(super) outcome: Outcome,
+    /// The rule of `trusted_senders` that let it in.
+    pub(super) trusted: Option<IpNet>,
+    /// How many recipients were accepted.
+    pub(super) recipients: usize,
+    /// Its length.
+    pub(super) octets: u64,
+    /// What the client was told.
+    pub(super) reply: &'a Reply,
+    /// What happened, when it was more than a refusal by Microsoft.
+    pub(super) failure: Option<&'a Failure>,
 }
 
 impl Journal {
@@ -84,13 +116,7 @@ impl Journal {
     pub(super) fn refused(&self, service: &Service, subject: &Subject, account: &str, failure: &Failure) {
         let protocol = service.listener.protocol;
         self.metrics.login_refused(protocol, failure.cause);
-        match failure.cause {
-            "upstream-limit" => self.metrics.throttled(Throttle::Exchange),
-            "mailbox-occupied" | "crowded" => self.metrics.throttled(Throttle::Gatepost),
-            _ => {}
-        }
-        let scene = Scene { session: &subject.session, listener: &subject.listener, protocol, peer: subject.peer };
-        self.failures.add(scene, account, failure, self.clock.unix_time());
+        self.failed(protocol, subject, account, failure);
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -131,10 +157,116 @@ impl Journal {
         self.metrics.closed(cause);
     }
 
-    /// A session ended that had logged in.
-    pub(super) fn ended(&self, service: &Service, subject: &Subject, whose: &Whose, ending: Ending) {
+    /// A message has come to its end.
+    pub(super) fn message(&self, service: &Service, subject: &Subject, whose: &Whose, message: &Message<'_>) {
+        let way = match message.way {
+            "smtp" => Way::Smtp,
+            "graph" => Way::Graph,
+            _ => Way::None,
+        };
+        let outcome = match message.outcome {
+            Outcome::Sent => Sent::Accepted,
+            Outcome::Refused if message.reply.class() == 4 => Sent::Deferred,
+            Outcome::Refused => Sent::Refused,
+            Outcome::Unknown => Sent::Unknown,
+        };
+        self.metrics.message(way, outcome);
+        if let Some(failure) = message.failure {
+            self.failed(service.listener.protocol, subject, &whose.account, failure);
+        }
+        macro_rules! line {
+            ($level:ident, $outcome:literal, $text:literal) => {
+                tracing::$level!(
+                    session = &*subject.session,
+                    listener = &*subject.listener,
+                    peer = %subject.peer,
+                    account = &*whose.account,
+                    device = whose.device(),
+                    trusted = message.trusted.map(display),
+                    way = message.way,
+                    outcome = $outcome,
+                    cause = message.failure.map(|failure| failure.cause),
+                    actor = message.failure.map(|failure| failure.actor.name()),
+                    recipients = message.recipients,
+                    bytes = message.octets,
+                    reply = %message.reply,
+                    "{}{}",
+                    $text,
+                    message.failure.map(|failure| format!(": {failure}")).unwrap_or_default()
+                )
+            };
+        }
+        match message.outcome {
+            Outcome::Sent => line!(info, "sent", "message sent"),
+            Outcome::Refused => line!(warn, "not-sent", "message not sent"),
+            Outcome::Unknown => line!(warn, "unknown", "message sent, perhaps"),
+        }
+    }
+
+    /// A command of a mail transaction was refused, by Microsoft or by a rule.
+    pub(super) fn command_refused(
+        &self,
+        subject: &Subject,
+        whose: &Whose,
+        trusted: Option<IpNet>,
+        reply: &Reply,
+        failure: Option<&Failure>,
+    ) {
+        macro_rules! line {
+            ($level:ident) => {
+                tracing::$level!(
+                    session = &*subject.session,
+                    listener = &*subject.listener,
+                    peer = %subject.peer,
+                    account = &*whose.account,
+                    device = whose.device(),
+                    trusted = trusted.map(display),
+                    outcome = "not-sent",
+                    cause = failure.map(|failure| failure.cause),
+                    actor = failure.map(|failure| failure.actor.name()),
+                    reply = %reply,
+                    "message or recipient refused{}",
+                    failure.map(|failure| format!(": {failure}")).unwrap_or_default()
+                )
+            };
+        }
+        if failure.is_some() { line!(warn) } else { line!(info) }
+    }
+
+    /// A message was refused for what it consists of.
+    pub(super) fn flawed(&self, subject: &Subject, whose: &Whose, cause: &'static str, text: &str) {
+        tracing::warn!(
+            session = &*subject.session,
+            listener = &*subject.listener,
+            peer = %subject.peer,
+            account = &*whose.account,
+            device = whose.device(),
+            outcome = "not-sent",
+            cause,
+            "{text}"
+        );
+    }
+
+    /// Something did not work within a session, which goes on if it can.
+    pub(super) fn hindered(&self, service: &Service, subject: &Subject, whose: &Whose, failure: &Failure) {
+        self.failed(service.listener.protocol, subject, &whose.account, failure);
+        tracing::warn!(
+            session = &*subject.session,
+            listener = &*subject.listener,
+            peer = %subject.peer,
+            account = &*whose.account,
+            outcome = "hindered",
+            cause = failure.cause,
+            actor = failure.actor.name(),
+            "the session is hindered: {failure}"
+        );
+    }
+
+    /// A session ended that had logged in, and is live no longer.
+    pub(super) fn ended(&self, _service: &Service, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
         self.metrics.closed(ending.cause);
-        self.sessions.settle(service.listener.protocol, &subject.session, ending.sent, ending.received);
+        live.moved(ending.sent, ending.received);
+        drop(live);
         tracing::info!(
             session = &*subject.session,
             listener = &*subject.listener,
@@ -152,9 +284,11 @@ impl Journal {
 
     /// Tells a live session to end, because an operator wants it; false when there is none of this id.
     pub fn end_session(&self, id: &str) -> bool {
-        let Some(session) = self.sessions.end(id) else { return false };
-        tracing::info!(session = id, account = &*session.account, "an operator ends the session");
-        true
+        let accounts = self.sessions.end(id);
+        for account in &accounts {
+            tracing::info!(session = id, account = &**account, "an operator ends the session");
+        }
+        !accounts.is_empty()
     }
 
     /// The sessions that are live, the oldest first.
@@ -199,6 +333,19 @@ impl Journal {
         for (protocol, octets) in self.sessions.traffic() {
             self.metrics.relayed(protocol, octets);
         }
+    }
+
+    /// Remembers a failure, and who asked to be left alone by it.
+    fn failed(&self, protocol: Protocol, subject: &Subject, account: &str, failure: &Failure) {
+        match failure.cause {
+            "upstream-limit" => self.metrics.throttled(Throttle::Exchange),
+            "mailbox-occupied" | "crowded" => self.metrics.throttled(Throttle::Gatepost),
+            "graph-throttles" => self.metrics.throttled(Throttle::Graph),
+            "ews-throttles" => self.metrics.throttled(Throttle::Ews),
+            _ => {}
+        }
+        let scene = Scene { session: &subject.session, listener: &subject.listener, protocol, peer: subject.peer };
+        self.failures.add(scene, account, failure, self.clock.unix_time());
     }
 
     fn totals(&self) -> (Totals, u64) {

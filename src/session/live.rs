@@ -1,6 +1,5 @@
 //! The sessions that have logged in and not ended: who they are, how much went through them, and the word to end one.
 
-use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
@@ -54,27 +53,21 @@ impl LiveSession {
     }
 }
 
-/// In the table a session is found by its id.
+/// In the table a session is itself and no other: one connection may hold logins of several accounts, under one id.
 #[derive(Debug)]
-struct ById(Arc<LiveSession>);
+struct Itself(Arc<LiveSession>);
 
-impl Borrow<str> for ById {
-    fn borrow(&self) -> &str {
-        &self.0.id
-    }
-}
-
-impl PartialEq for ById {
+impl PartialEq for Itself {
     fn eq(&self, other: &Self) -> bool {
-        self.0.id == other.0.id
+        Arc::ptr_eq(&self.0, &other.0)
     }
 }
 
-impl Eq for ById {}
+impl Eq for Itself {}
 
-impl Hash for ById {
+impl Hash for Itself {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.id.hash(state);
+        Arc::as_ptr(&self.0).hash(state);
     }
 }
 
@@ -87,7 +80,7 @@ pub(super) struct Register {
 
 #[derive(Debug, Default)]
 struct Table {
-    live: HashSet<ById>,
+    live: HashSet<Itself>,
     /// Octets of those that have ended, in the order of [`Protocol::ALL`].
     ended: [(u64, u64); Protocol::ALL.len()],
 }
@@ -121,19 +114,9 @@ impl Register {
             received: AtomicU64::new(0),
             end: Notify::new(),
         });
-        self.table().live.insert(ById(Arc::clone(&session)));
+        self.table().live.insert(Itself(Arc::clone(&session)));
         self.metrics.session(protocol, true);
         Live { register: Arc::clone(self), session }
-    }
-
-    /// What went through a session in the end.
-    pub(super) fn settle(&self, protocol: Protocol, id: &str, sent: u64, received: u64) {
-        let mut table = self.table();
-        match table.live.get(id) {
-            Some(session) => session.0.moved(sent, received),
-            // Nobody kept its `Live`.
-            None => table.add(protocol, (sent, received)),
-        }
     }
 
     /// All sessions, in no order.
@@ -141,11 +124,16 @@ impl Register {
         self.table().live.iter().map(|session| Arc::clone(&session.0)).collect()
     }
 
-    /// Tells a session to end; false when there is none of this id.
-    pub(super) fn end(&self, id: &str) -> Option<Arc<LiveSession>> {
-        let session = self.table().live.get(id).map(|session| Arc::clone(&session.0))?;
-        session.end.notify_one();
-        Some(session)
+    /// Tells the sessions of an id to end; the result are their accounts.
+    pub(super) fn end(&self, id: &str) -> Vec<Arc<str>> {
+        let table = self.table();
+        let found = table.live.iter().filter(|session| &*session.0.id == id);
+        found
+            .map(|session| {
+                session.0.end.notify_one();
+                Arc::clone(&session.0.account)
+            })
+            .collect()
     }
 
     /// Octets since the start by protocol, those of live sessions included.
@@ -174,16 +162,22 @@ pub struct Live {
 
 impl Live {
     /// So many octets have gone through it since it began, from the client to Microsoft and back.
-    pub fn moved(&self, sent: u64, received: u64) {
+    pub(super) fn moved(&self, sent: u64, received: u64) {
         self.session.moved(sent, received);
+    }
+
+    /// So many octets have gone through it.
+    pub(super) fn traffic(&self) -> (u64, u64) {
+        self.session.traffic()
     }
 
     /// Waits until an operator wants it to end. One task may wait.
     ///
     /// # Cancel safety
     /// It may be dropped and asked for again.
-    pub async fn told_to_end(&self) {
-        self.session.end.notified().await;
+    pub(super) fn told_to_end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let session = Arc::clone(&self.session);
+        async move { session.end.notified().await }
     }
 }
 
@@ -192,7 +186,7 @@ impl Drop for Live {
         let Self { register, session } = self;
         register.metrics.session(session.protocol, false);
         let mut table = register.table();
-        if table.live.remove::<str>(&session.id) {
+        if table.live.remove(&Itself(Arc::clone(session))) {
             // In one step, so that a total never falls.
             let traffic = session.traffic();
             table.add(session.protocol, traffic);
@@ -227,13 +221,12 @@ mod tests {
         assert_eq!(register.metrics.sessions(Protocol::Imap), 2);
         drop(second);
         assert_eq!(imap(&register), (11, 102));
-        register.settle(Protocol::Imap, "FIRST222", 20, 200);
-        register.settle(Protocol::Imap, "NOGUARD2", 1_000, 1_000);
+        first.moved(20, 200);
         let all = register.all();
         assert_eq!(all.len(), 1);
         assert_eq!((&*all[0].id, all[0].peer().to_string()), ("FIRST222", "192.0.2.1:4000".to_owned()));
         drop(first);
-        assert_eq!(imap(&register), (1_021, 1_202));
+        assert_eq!(imap(&register), (21, 202));
         assert!(register.all().is_empty());
         assert_eq!(register.metrics.sessions(Protocol::Imap), 0);
     }
@@ -242,9 +235,11 @@ mod tests {
     async fn an_operator_ends_one_session_and_no_other() {
         let register = Register::new(Arc::default());
         let (first, second) = (begin(&register, "FIRST222"), begin(&register, "SECOND22"));
-        assert!(register.end("THIRD222").is_none());
-        // Also before anybody waits for it.
-        assert!(register.end("FIRST222").is_some());
+        let again = begin(&register, "FIRST222");
+        assert!(register.end("THIRD222").is_empty());
+        // Also before anybody waits for it, and all that one connection holds.
+        assert_eq!(register.end("FIRST222").len(), 2);
+        again.told_to_end().await;
         first.told_to_end().await;
         assert!(tokio::time::timeout(Duration::from_millis(1), second.told_to_end()).await.is_err());
     }
@@ -252,7 +247,7 @@ mod tests {
     #[test]
     fn a_session_costs_less_than_two_hundred_octets_more() {
         // Its two counts of references, its place in a table that is half full, and what the session keeps of it.
-        let octets = size_of::<LiveSession>() + 16 + 2 * (size_of::<ById>() + 1) + size_of::<Live>();
+        let octets = size_of::<LiveSession>() + 16 + 2 * (size_of::<Itself>() + 1) + size_of::<Live>();
         assert!(octets <= 200, "{octets}");
     }
 }

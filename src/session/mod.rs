@@ -1,8 +1,10 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
-//! [`enter`] is where each begins; [`mail`] drives a login and then relays; [`upstream`] opens and signs in to the other
-//! side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams can do; [`journal`] is told what
-//! happens, and [`live`] knows who is there. Every line about one connection carries its session id.
+//! [`enter`] is where each begins; `login` drives it until its login is decided; [`mail`] then relays, and
+//! [`submission`] takes messages itself; [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS and Graph; [`upstream`]
+//! opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams
+//! can do; [`journal`] is told what happens, and [`live`] knows who is there. Every
+//! line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,24 +16,30 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::chance;
-use crate::config::{Http, Limits, Listener, Submission};
+use crate::config::{Limits, Listener};
 use crate::graph::GraphClient;
 use crate::login::Gatekeeper;
 use crate::login::device::KnownPassword;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
 use crate::protocol::Protocol;
+use http::Gateway;
 use journal::Journal;
 use places::Places;
+use submission::SubmissionWays;
 use upstream::{Opener, Target};
 
 pub mod announce;
 pub mod enter;
 mod explain;
+pub mod http;
 pub mod journal;
 pub mod live;
+mod login;
 pub mod mail;
+pub mod maildrop;
 pub mod places;
+pub mod submission;
 pub mod upstream;
 
 /// What all sessions share.
@@ -48,6 +56,8 @@ pub struct Shared {
     pub penalties: Arc<Penalties>,
     /// Places for sessions, by mailbox.
     pub places: Arc<Places>,
+    /// The one place of each maildrop that Gatepost serves itself.
+    pub maildrops: Arc<Places>,
     /// Places for refusals that are held back.
     pub delays: Semaphore,
     /// What is told of every decision.
@@ -75,21 +85,11 @@ pub enum Serving {
     /// Logins go to a mail server, then bytes are relayed.
     Relay(Arc<Target>),
     /// Gatepost takes messages itself.
-    Submission(SubmissionWays),
+    Submission(Box<SubmissionWays>),
     /// The mailbox is read through Microsoft Graph.
     Maildrop(Arc<GraphClient>),
     /// EWS or Microsoft Graph.
-    Http(Http),
-}
-
-/// How messages leave that Gatepost takes itself.
-pub struct SubmissionWays {
-    /// What was configured.
-    pub config: Submission,
-    /// The mail server, unless everything goes through Graph.
-    pub smtp: Option<Arc<Target>>,
-    /// Microsoft Graph.
-    pub graph: Arc<GraphClient>,
+    Http(Arc<Gateway>),
 }
 
 impl Service {

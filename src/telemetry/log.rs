@@ -314,7 +314,7 @@ mod tests {
     fn written(format: LogFormat, level: Level, events: impl FnOnce()) -> String {
         let lines = Lines::default();
         let sink = lines.clone();
-        let log = Log { format, level };
+        let log = Log { format, level, audit: None };
         tracing::subscriber::with_default(subscriber(&log, false, move || sink.clone()), events);
         let bytes = lines.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()

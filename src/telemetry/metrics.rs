@@ -148,6 +148,8 @@ pub enum Way {
     Smtp,
     /// Microsoft Graph.
     Graph,
+    /// It was refused before it took one.
+    None,
 }
 
 /// What became of such a message.
@@ -159,6 +161,8 @@ pub enum Sent {
     Deferred,
     /// It is refused for good.
     Refused,
+    /// Nobody knows: the connection broke at the wrong moment.
+    Unknown,
 }
 
 /// What comes to an end.
@@ -310,7 +314,7 @@ impl Metrics {
             drop(throttled.get_or_create(&By { by: by.name() }));
         }
         for way in [Way::Smtp, Way::Graph] {
-            for outcome in [Sent::Accepted, Sent::Deferred, Sent::Refused] {
+            for outcome in [Sent::Accepted, Sent::Deferred, Sent::Refused, Sent::Unknown] {
                 drop(messages.get_or_create(&message_labels(way, outcome)));
             }
         }
@@ -508,11 +512,13 @@ fn message_labels(way: Way, outcome: Sent) -> MessageLabels {
     let way = match way {
         Way::Smtp => "smtp",
         Way::Graph => "graph",
+        Way::None => "none",
     };
     let outcome = match outcome {
         Sent::Accepted => "accepted",
         Sent::Deferred => "deferred",
         Sent::Refused => "refused",
+        Sent::Unknown => "unknown",
     };
     MessageLabels { way, outcome }
 }

@@ -26,7 +26,12 @@ async fn sessions_failures_and_accounts_are_shown_as_they_are() {
     let wrong = status["failures"].as_array().unwrap().iter().find(|of| of["cause"] == "wrong-password").unwrap();
     assert_eq!((&wrong["count"], &wrong["account"]), (&2.into(), &ALICE.into()), "{wrong:#}");
     let account = |login: &str| {
-        status["accounts"].as_array().unwrap().iter().find(|of| of["login"] == login).unwrap_or_else(|| panic!("{status:#}"))
+        status["accounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|of| of["login"] == login)
+            .unwrap_or_else(|| panic!("{status:#}"))
     };
     assert_eq!(account(ALICE)["grant"], "password");
     assert!(account(ALICE)["tokens"][0]["seconds_left"].as_u64().unwrap() > 600);
@@ -51,7 +56,9 @@ async fn a_device_password_made_on_the_page_opens_the_mailbox_until_it_is_revoke
         assert_eq!(answer.status, 400, "{answer:?}");
         assert!(answer.body.contains(told), "{told}: {answer:?}");
     }
-    let answer = add(&[("login", ANNA), ("name", "Phone"), ("protocol", "imap"), ("protocol", "smtp"), ("from", "127.0.0.0/8")]).await;
+    let answer =
+        add(&[("login", ANNA), ("name", "Phone"), ("protocol", "imap"), ("protocol", "smtp"), ("from", "127.0.0.0/8")])
+            .await;
     assert_eq!(answer.status, 200, "{answer:?}");
     let password = answer.body.split_once("<p class=\"secret\"><code>").unwrap().1.split_once('<').unwrap().0;
     assert!(answer.body.contains(&format!("port <b>{}</b>", 0)) || answer.body.contains("IMAP"), "{answer:?}");

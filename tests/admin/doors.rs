@@ -48,7 +48,17 @@ async fn no_disguise_of_a_path_and_no_field_opens_what_is_closed() {
     let _alice = world.imap(ALICE, ALICES).await.unwrap();
     let port = world.page.port();
     let mut cases = Vec::new();
-    for path in ["/", "/status.json", "/live", "/sessions/end", "/passwords/add", "/sign-in", "/sign-in/1", "/reload", "/logout"] {
+    for path in [
+        "/",
+        "/status.json",
+        "/live",
+        "/sessions/end",
+        "/passwords/add",
+        "/sign-in",
+        "/sign-in/1",
+        "/reload",
+        "/logout",
+    ] {
         for target in disguises(path) {
             cases.push(("GET".to_owned(), target, String::new()));
         }
@@ -86,7 +96,8 @@ async fn no_disguise_of_a_path_and_no_field_opens_what_is_closed() {
     }
     assert!(cases.len() >= 200, "{}", cases.len());
     for (method, target, field) in cases {
-        let request = format!("{method} {target} HTTP/1.1\r\nHost: localhost:{port}\r\n{field}Connection: close\r\n\r\n");
+        let request =
+            format!("{method} {target} HTTP/1.1\r\nHost: localhost:{port}\r\n{field}Connection: close\r\n\r\n");
         let answer = raw(world.page, &request).await;
         assert!(!answer.body.contains("contoso.example"), "{request}{answer:?}");
         assert!(!answer.body.contains("name=\"form\""), "{request}{answer:?}");
@@ -174,9 +185,14 @@ async fn only_forms_of_the_page_change_anything() {
 async fn every_answer_keeps_browsers_from_more_than_it_needs() {
     let world = World::new().await;
     let visitor = world.visitor().await;
-    for (target, status) in
-        [("/", 200), ("/status.json", 200), ("/style.css", 200), ("/nothing", 404), ("/livez", 200), ("/sessions/end", 405)]
-    {
+    for (target, status) in [
+        ("/", 200),
+        ("/status.json", 200),
+        ("/style.css", 200),
+        ("/nothing", 404),
+        ("/livez", 200),
+        ("/sessions/end", 405),
+    ] {
         let answer = visitor.get(target).await;
         assert_eq!(answer.status, status, "{target}");
         let policy = answer.field("content-security-policy").unwrap();

@@ -79,7 +79,10 @@ async fn what_happens_is_counted() {
     .await;
     let text = probe.get("/metrics").await.body;
     assert!(octets(&text) > before, "{text}");
-    assert!(text.contains("gatepost_connections_closed_total{cause=\"client-ended\"}") || text.contains("upstream-ended"), "{text}");
+    assert!(
+        text.contains("gatepost_connections_closed_total{cause=\"client-ended\"}") || text.contains("upstream-ended"),
+        "{text}"
+    );
 }
 
 #[tokio::test]

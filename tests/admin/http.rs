@@ -28,7 +28,8 @@ impl Answer {
 
     /// What a form that leads to `action` has to carry.
     pub(crate) fn form_token(&self, action: &str) -> String {
-        let at = self.body.find(&format!("action=\"{action}\"")).unwrap_or_else(|| panic!("no form to {action}: {self:?}"));
+        let at =
+            self.body.find(&format!("action=\"{action}\"")).unwrap_or_else(|| panic!("no form to {action}: {self:?}"));
         let (_, rest) = self.body[at..].split_once("name=\"form\" value=\"").unwrap();
         rest.split_once('"').unwrap().0.to_owned()
     }
@@ -84,7 +85,8 @@ impl Browser {
     async fn send(&self, request: String) -> Answer {
         let answer = raw(self.address, &request).await;
         for line in answer.head.lines() {
-            let Some((_, cookie)) = line.split_once(": ").filter(|(of, _)| of.eq_ignore_ascii_case("set-cookie")) else {
+            let Some((_, cookie)) = line.split_once(": ").filter(|(of, _)| of.eq_ignore_ascii_case("set-cookie"))
+            else {
                 continue;
             };
             assert!(cookie.contains("; HttpOnly") && cookie.contains("; SameSite="), "{cookie}");

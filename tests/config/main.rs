@@ -17,6 +17,7 @@ mod credentials;
 mod mistakes;
 mod report;
 mod state;
+mod submission;
 mod support;
 mod unproved;
 
@@ -547,6 +548,7 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
             .join("\n")
             .replace("tls: none ", "tls: implicit ")
             .replace("$argon2id$v=19$…", HASH)
+            .replace("from: 192.168.7.21 ", "from: 127.0.0.1 ")
             .replace("authentication: none ", &format!("authentication: {authentication} "))
     };
     let ntlm = |credential: &str| with(credential, "ntlm", &["keytab:", "service_name:", "pac:", "authenticate_to:"]);
@@ -597,7 +599,8 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
 #[test]
 fn the_sample_for_a_server_is_right() {
     let sample =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/proxy.sample.yaml")).unwrap();
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/systemd/proxy.sample.yaml"))
+            .unwrap();
     let (certificate, private_key) = pair("x");
     let mut outside = Outside::with_files(&[
         ("/etc/gatepost/server.pem", &certificate),

@@ -473,8 +473,20 @@ fn every_other_mistake_has_its_sentence() {
     for (yaml, expected) in [
         ("admin: {bind: '127.0.0.1:9180'}", "admin: `admin` is not available in this version; remove it"),
         (
+            "confinement: strict",
+            "confinement: `strict` is not one of `try`, `require`, `off`; write `try`, `require` or `off`",
+        ),
+        (
+            "log: {audit: file}",
+            "log.audit: this is no place for the audit log; write `audit: journal` or `audit: {file: PATH}`",
+        ),
+        (
+            "log: {audit: {}}",
+            "log.audit.file: `file` is missing; name the file, such as `audit: {file: /var/log/gatepost/audit.jsonl}`",
+        ),
+        (
             "frobnicate: 1",
-            "frobnicate: `frobnicate` is not a known key; the keys here are accounts, admin, forward_proxy, limits, listeners, \
+            "frobnicate: `frobnicate` is not a known key; the keys here are accounts, admin, confinement, forward_proxy, limits, listeners, \
              log, microsoft, state, trust",
         ),
         (

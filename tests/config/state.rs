@@ -80,6 +80,14 @@ fn a_redis_is_read_from_its_address() {
 }
 
 #[test]
+fn replicas_that_share_a_redis_need_no_numbers() {
+    let outside = Outside::with_variables(&[("KEY", "x")]);
+    let yaml = |store: &str| complete(&format!("state: {{{store}}}\nlimits: {{replicas: 6}}"));
+    assert!(outside.load(&yaml("store: 'redis://redis/0', key: {env: KEY}")).is_ok());
+    assert!(outside.load(&yaml("directory: /srv")).unwrap_err().to_string().contains("replica_index"));
+}
+
+#[test]
 fn every_mistake_has_its_sentence() {
     let forms = "write `{file: PATH}`, `{credential: NAME}`, `{env: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
     let address = "write `sqlite`, or `redis://user:password@host:6379/0` (`rediss://` with TLS)";

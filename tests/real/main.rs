@@ -1,21 +1,32 @@
-//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks,
+//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks, Postfix,
 //! Python's libraries and JavaMail log in with a plain password to a Dovecot that takes nothing but XOAUTH2, straight
 //! through Squid, and from a network that only a proxy leads out of. `tests/run` installs what is needed and runs them.
 
 mod accounts;
 mod authority;
 mod closed;
+#[cfg(feature = "sandbox")]
+mod cloud;
 mod control;
+mod corpus;
 mod curl;
 mod dovecot;
 mod entra;
+#[cfg(feature = "sandbox")]
+mod ews_clients;
 mod fetchmail;
 mod gatepost;
+#[cfg(feature = "sandbox")]
+mod graph_clients;
 mod island;
 mod javamail;
 mod kerberos;
+#[cfg(feature = "sandbox")]
+mod maildrop;
 mod mbsync;
 mod message;
+#[cfg(feature = "sandbox")]
+mod microsoft;
 mod msmtp;
 #[cfg(feature = "negotiate")]
 mod negotiate;
@@ -25,5 +36,6 @@ mod proxies;
 mod python;
 mod sink;
 mod squid;
+mod submission;
 mod swaks;
 mod world;

@@ -104,6 +104,12 @@ impl Server {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
     }
 
+    /// Ends it with SIGKILL.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Ends it with SIGTERM and tells how it ended; with SIGKILL when it does not obey.
     pub(crate) fn stop(&mut self) -> ExitStatus {
         if let Some(status) = self.child.try_wait().unwrap() {

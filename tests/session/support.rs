@@ -114,6 +114,8 @@ impl Setup {
         yaml.replace("{imap}", &sandbox.imap().port().to_string())
             .replace("{pop3}", &sandbox.pop3().port().to_string())
             .replace("{smtp}", &sandbox.smtp().port().to_string())
+            .replace("{ews}", &sandbox.ews().port().to_string())
+            .replace("{graph}", &sandbox.graph().port().to_string())
             .replace("{entra}", &sandbox.entra().port().to_string())
             .replace("{public}", sandbox.public_client_id())
             .replace("{confidential}", sandbox.confidential_client_id())
@@ -135,11 +137,17 @@ impl Setup {
 
     /// Starts everything, and waits until the upstreams' lists have been asked for: what connects to the sandbox from
     /// then on is a login.
-    pub(crate) async fn start(mut self) -> World {
+    pub(crate) async fn start(self) -> World {
+        self.start_with(|_| {}).await
+    }
+
+    /// The same; `meet` gets to see the sandbox before Gatepost does.
+    pub(crate) async fn start_with(mut self, meet: impl FnOnce(&Sandbox)) -> World {
         let sandbox = Sandbox::start(std::mem::take(&mut self.sandbox)).await.unwrap();
+        meet(&sandbox);
         let config = self.config(&sandbox);
         let log = Captured::default();
-        let form = Log { format: self.format, level: tracing::Level::TRACE };
+        let form = Log { format: self.format, level: tracing::Level::TRACE, audit: None };
         let writer = log.clone();
         let subscriber = log::subscriber(&form, false, move || writer.clone());
         let capturing = tracing::subscriber::set_default(subscriber);
@@ -147,7 +155,7 @@ impl Setup {
         prepare(&config);
         let app = App::with_store(config, Arc::clone(&self.store) as _).await.unwrap();
         let upstreams: HashSet<_> =
-            app.addresses().iter().map(|(service, _)| service.listener.mail_server().unwrap().clone()).collect();
+            app.addresses().iter().filter_map(|(service, _)| service.listener.mail_server().cloned()).collect();
         let listeners = app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();
         if self.penalise_loopback {
             app.penalise_loopback();
@@ -427,12 +435,17 @@ impl Client {
 
     /// All that still comes until the other side closes.
     pub(crate) async fn rest(&mut self) -> String {
+        String::from_utf8(self.rest_octets().await).unwrap()
+    }
+
+    /// The same, whatever it is.
+    pub(crate) async fn rest_octets(&mut self) -> Vec<u8> {
         let mut rest = Vec::new();
         let _broke = tokio::time::timeout(PATIENCE, self.stream.read_to_end(&mut rest))
             .await
             .unwrap_or_else(|_| panic!("it is not closed after {:?}", String::from_utf8_lossy(&self.heard)));
         self.heard.extend_from_slice(&rest);
-        String::from_utf8(rest).unwrap()
+        rest
     }
 
     /// Says a line and hears until one begins with `end`, which is the result.

@@ -221,7 +221,7 @@ async fn a_no_is_a_no_but_a_passing_fault_is_taken_to_the_next() {
 mod pac {
     use std::sync::Mutex;
 
-    use gatepost::proto::Protocol::Pop3;
+    use gatepost::proto::MailProtocol::Pop3;
 
     use super::*;
 

@@ -10,10 +10,13 @@ use tokio::time::{Duration, timeout};
 use super::{Client, page};
 
 /// No step of the demonstration takes that long unless something is wrong.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The message of the demonstration.
 const SUBJECT: &str = "Scan from the third floor";
+
+/// The one of the device that cannot log in.
+const ALARM: &str = "The server room is open";
 
 struct Conversation {
     stream: BufReader<TcpStream>,
@@ -65,6 +68,18 @@ impl Conversation {
         self.say(line).await?;
         self.expect(beginning).await.with_context(|| "the answer was another one".to_owned())
     }
+
+    /// Hands over a message (RFC 5321) and says goodbye.
+    async fn submit(&mut self, from: &str, to: &str, (subject, text): (&str, &str)) -> anyhow::Result<()> {
+        self.ask(&format!("MAIL FROM:<{from}>"), "250").await?;
+        self.ask(&format!("RCPT TO:<{to}>"), "250").await?;
+        self.ask("DATA", "354").await?;
+        for line in [&format!("From: <{from}>"), &format!("To: <{to}>"), &format!("Subject: {subject}"), "", text] {
+            self.say(line).await?;
+        }
+        self.ask(".", "250").await?;
+        self.ask("QUIT", "221").await
+    }
 }
 
 /// Sends the message.
@@ -75,16 +90,15 @@ pub(super) async fn send(port: u16, client: &Client<'_>, to: &str) -> anyhow::Re
     smtp.ask("EHLO scanner", "250").await?;
     let plain = STANDARD.encode(format!("\0{login}\0{password}"));
     smtp.ask(&format!("AUTH PLAIN {plain}"), "235").await?;
-    smtp.ask(&format!("MAIL FROM:<{login}>"), "250").await?;
-    smtp.ask(&format!("RCPT TO:<{to}>"), "250").await?;
-    smtp.ask("DATA", "354").await?;
-    for line in [&format!("From: <{login}>"), &format!("To: <{to}>"), &format!("Subject: {SUBJECT}")] {
-        smtp.say(line).await?;
-    }
-    smtp.say("").await?;
-    smtp.say("Sent with a plain password, accepted with XOAUTH2.").await?;
-    smtp.ask(".", "250").await?;
-    smtp.ask("QUIT", "221").await
+    smtp.submit(login, to, (SUBJECT, "Sent with a plain password, accepted with XOAUTH2.")).await
+}
+
+/// Sends a message as devices do that cannot log in.
+pub(super) async fn send_without_login(port: u16, from: &str, to: &str) -> anyhow::Result<()> {
+    let mut smtp = Conversation::open(port).await?;
+    smtp.expect("220").await?;
+    smtp.ask("EHLO alarm", "250").await?;
+    smtp.submit(from, to, (ALARM, "Sent without any login, handed to Microsoft Graph.")).await
 }
 
 /// Finds the message and reads it.

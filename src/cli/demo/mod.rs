@@ -25,6 +25,7 @@ use crate::telemetry::log;
 
 mod client;
 mod page;
+mod web;
 
 /// A person, whose password Entra knows.
 const ALICE: &str = "alice@contoso.example";
@@ -34,14 +35,21 @@ const ALICES: &str = "correct-horse-battery";
 const SCANNER: &str = "scanner@contoso.example";
 const DEVICE: &str = "Scanner, 3rd floor";
 
-/// Ports of the demonstration when they are free: the standard ones behind a 1.
-const PORTS: [u16; 3] = [1143, 1110, 1587];
+/// Ports of the demonstration when they are free: the standard ones behind a 1, as far as there are any.
+const PORTS: [u16; 6] = [1143, 1110, 1587, 1443, 1444, 1025];
+
+/// The file with a request for EWS, for curl.
+const EWS_REQUEST: &str = "find-item.xml";
 
 /// Where the demonstration listens.
 struct Ports {
     imap: u16,
     pop3: u16,
     smtp: u16,
+    ews: u16,
+    graph: u16,
+    /// SMTP for a device that cannot log in.
+    device: u16,
 }
 
 /// Who logs in.
@@ -98,6 +106,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     tokio::spawn(run::stop_on_signal(stop.clone()));
     let serving = tokio::spawn(app.serve());
 
+    fs::write(directory.0.join(EWS_REQUEST), web::FIND_ITEM).context("write a request for EWS")?;
     page::around(&sandbox, &file);
     page::accounts(&alice, &scanner);
     let shown = show(&sandbox, &ports, &alice, &scanner).await;
@@ -105,13 +114,13 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
         stop.now();
         return Err(error);
     }
-    page::closing(&ports, &alice, &scanner);
+    page::closing(&ports, &alice, &scanner, &directory.0.join(EWS_REQUEST));
     serving.await.context("serve")?;
     sandbox.shutdown().await;
     Ok(DONE)
 }
 
-/// One login and one message per protocol, with plain passwords, as an old program does it.
+/// One login and one message per protocol, with plain passwords or none, as an old program does it.
 async fn show(sandbox: &Sandbox, ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>) -> anyhow::Result<()> {
     let requests = |grant, of| sandbox.counters().token_requests_of(grant, of).succeeded;
     let of_application = || requests("client_credentials", sandbox.confidential_client_id());
@@ -119,15 +128,36 @@ async fn show(sandbox: &Sandbox, ports: &Ports, alice: &Client<'_>, scanner: &Cl
 
     page::heading("SMTP", ports.smtp, "a scanner sends Alice a message, with its device password");
     client::send(ports.smtp, scanner, ALICE).await.context("send a message over SMTP")?;
-    page::behind("SMTP", of_application(), logins(Service::Smtp, SCANNER));
+    page::behind(of_application(), logins(Service::Smtp, SCANNER), "XOAUTH2 login", "SMTP");
+
+    page::heading(
+        "SMTP",
+        ports.device,
+        "an alarm system that cannot even log in sends her one, through Microsoft Graph",
+    );
+    client::send_without_login(ports.device, SCANNER, ALICE).await.context("send a message without a login")?;
+    let sent = sandbox.counters().submissions_of(Service::Graph, SCANNER).succeeded;
+    page::behind(of_application(), sent, "message", "Graph");
 
     page::heading("IMAP", ports.imap, "Alice's old mail program reads it, with the password that Entra knows");
     client::read_by_imap(ports.imap, alice).await.context("read a message over IMAP")?;
-    page::behind("IMAP", requests("password", ALICE), logins(Service::Imap, ALICE));
+    page::behind(requests("password", ALICE), logins(Service::Imap, ALICE), "XOAUTH2 login", "IMAP");
 
     page::heading("POP3", ports.pop3, "an older one fetches it");
     client::read_by_pop3(ports.pop3, alice).await.context("read a message over POP3")?;
-    page::behind("POP3", requests("password", ALICE), logins(Service::Pop3, ALICE));
+    page::behind(requests("password", ALICE), logins(Service::Pop3, ALICE), "XOAUTH2 login", "POP3");
+
+    let calls = |service| {
+        let calls = sandbox.counters().calls;
+        calls.iter().filter(|((of, mailbox, _), _)| *of == service && mailbox == ALICE).map(|(_, count)| count).sum()
+    };
+    page::heading("EWS", ports.ews, "an add-on for Exchange lists the inbox");
+    web::list_by_ews(ports.ews, alice).await.context("list messages over EWS")?;
+    page::behind(requests("password", ALICE), calls(Service::Ews), "call with a token", "EWS");
+
+    page::heading("Graph", ports.graph, "a script does the same");
+    web::list_by_graph(ports.graph, alice).await.context("list messages over Graph")?;
+    page::behind(requests("password", ALICE), calls(Service::Graph), "call with a token of its own", "Graph");
     Ok(())
 }
 
@@ -146,11 +176,20 @@ async fn device_password(store: &dyn Store) -> anyhow::Result<Password> {
 /// The configuration of the demonstration: what a real one looks like, with other hosts.
 fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
     format!(
-        "# The configuration of `gatepost demo`. For a real tenant leave out `authority`, `trust` and each `upstream`.\n\
+        "# The configuration of `gatepost demo`. For a real tenant leave out `authority`, `trust`, each `upstream` and `graph: localhost`.\n\
          listeners:\n  \
            imap: {{bind: \"127.0.0.1:{}\", upstream: \"localhost:{}\"}}\n  \
            pop3: {{bind: \"127.0.0.1:{}\", upstream: \"localhost:{}\"}}\n  \
-           smtp: {{bind: \"127.0.0.1:{}\", upstream: \"localhost:{}\"}}\n\
+           smtp: {{bind: \"127.0.0.1:{}\", upstream: \"localhost:{}\"}}\n  \
+           ews: {{bind: \"127.0.0.1:{}\", upstream: \"localhost:{}\"}}\n  \
+           graph: {{bind: \"127.0.0.1:{}\", upstream: \"localhost:{}\"}}\n  \
+           # Devices that cannot log in; where SMTP AUTH is disabled, too.\n  \
+           devices:\n    \
+             protocol: smtp\n    \
+             bind: 127.0.0.1:{}\n    \
+             deliver: graph\n    \
+             graph: localhost:{}\n    \
+             trusted_senders: [{{from: 127.0.0.1, login: {SCANNER}}}]\n\
          microsoft:\n  \
            authority: {}\n  \
            tenant: {tenant}\n  \
@@ -169,16 +208,22 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
         sandbox.pop3().port(),
         ports.smtp,
         sandbox.smtp().port(),
+        ports.ews,
+        sandbox.ews().port(),
+        ports.graph,
+        sandbox.graph().port(),
+        ports.device,
+        sandbox.graph().port(),
         sandbox.authority(),
         sandbox.public_client_id(),
         sandbox.confidential_client_id(),
     )
 }
 
-/// Three ports: from `base` on, else the usual ones, each replaced by a free one when it is taken.
+/// Six ports: from `base` on, else the usual ones, each replaced by a free one when it is taken.
 fn ports(base: Option<u16>) -> io::Result<Ports> {
     let wanted = match base {
-        Some(base) => [0, 1, 2].map(|offset: u16| base.checked_add(offset)),
+        Some(base) => [0, 1, 2, 3, 4, 5].map(|offset: u16| base.checked_add(offset)),
         None => PORTS.map(Some),
     };
     let port = |wanted: Option<u16>| {
@@ -192,7 +237,8 @@ fn ports(base: Option<u16>) -> io::Result<Ports> {
         };
         Ok(socket.local_addr()?.port())
     };
-    Ok(Ports { imap: port(wanted[0])?, pop3: port(wanted[1])?, smtp: port(wanted[2])? })
+    let [imap, pop3, smtp, ews, graph, device] = wanted.map(port);
+    Ok(Ports { imap: imap?, pop3: pop3?, smtp: smtp?, ews: ews?, graph: graph?, device: device? })
 }
 
 /// A directory of our own, gone with the demonstration.

@@ -3,6 +3,7 @@
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
 
+use super::web::{EWS_PATH, GRAPH_PATH};
 use super::{Client, DEVICE, Ports};
 use crate::sandbox::Sandbox;
 
@@ -15,11 +16,13 @@ pub(super) fn opening() {
 }
 
 pub(super) fn around(sandbox: &Sandbox, configuration: &Path) {
-    println!("An embedded Microsoft 365 runs on loopback; its mail services take nothing but SASL XOAUTH2:");
+    println!("An embedded Microsoft 365 runs on loopback; its mail services take nothing but tokens:");
     println!("  token endpoint   {}", sandbox.authority());
     println!("  IMAP             localhost:{} (TLS)", sandbox.imap().port());
     println!("  POP3             localhost:{} (TLS)", sandbox.pop3().port());
     println!("  SMTP             localhost:{} (STARTTLS)", sandbox.smtp().port());
+    println!("  EWS              localhost:{} (HTTPS)", sandbox.ews().port());
+    println!("  Graph            localhost:{} (HTTPS)", sandbox.graph().port());
     println!("Gatepost stands in front of it, with {}\n", configuration.display());
 }
 
@@ -42,14 +45,13 @@ pub(super) fn server(line: &str) {
     println!("  S: {}", cut(line));
 }
 
-pub(super) fn behind(protocol: &str, requests: u64, logins: u64) {
+pub(super) fn behind(requests: u64, done: u64, what: &str, protocol: &str) {
     let requests = if requests == 1 { "1 token request".to_owned() } else { format!("{requests} token requests") };
-    let logins = if logins == 1 { "1 XOAUTH2 login".to_owned() } else { format!("{logins} XOAUTH2 logins") };
-    println!("  → Microsoft's side saw: {requests} so far, {logins} over {protocol}, no password there\n");
+    println!("  → Microsoft's side saw: {requests} so far, {done} × {what} over {protocol}, no password there\n");
 }
 
-pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>) {
-    let Ports { imap, pop3, smtp } = ports;
+pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>, ews_request: &Path) {
+    let Ports { imap, pop3, smtp, ews, graph, device: trusted } = ports;
     let Client { login, password } = alice;
     let Client { login: device, password: devices } = scanner;
     println!("{}", bold("Now yours. In another terminal:"));
@@ -59,6 +61,17 @@ pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>) {
         "  printf 'Subject: Hello\\r\\n\\r\\nFrom curl.\\r\\n' | curl -u '{device}:{devices}' \
          'smtp://127.0.0.1:{smtp}' --mail-from {device} --mail-rcpt {login} -T -"
     );
+    println!("  the same without a login, and through Graph:");
+    println!(
+        "  printf 'Subject: Alarm\\r\\n\\r\\nFrom curl.\\r\\n' | curl 'smtp://127.0.0.1:{trusted}' \
+         --mail-from {device} --mail-rcpt {login} -T -"
+    );
+    println!("  EWS and Graph, over HTTP with a user name and a password:");
+    println!(
+        "  curl -u '{login}:{password}' -H 'Content-Type: text/xml' -d @{} http://127.0.0.1:{ews}{EWS_PATH}",
+        ews_request.display()
+    );
+    println!("  curl -u '{login}:{password}' 'http://127.0.0.1:{graph}{GRAPH_PATH}'");
     println!("\n{}", bold("Or in a mail program:"));
     println!("  user name   {login}");
     println!("  password    {password}");

@@ -117,6 +117,8 @@ fn machine<D: Dialect>(tls: bool, plaintext_login: bool) -> Machine<D> {
         implicit_tls: tls,
         plaintext_login,
         bare_lf: false,
+        legacy: false,
+        trusted: false,
         server_name: "gatepost.example".into(),
         session_id: "7F3K2A".into(),
     });
@@ -135,7 +137,9 @@ fn attempt<D: Dialect>(machine: &mut Machine<D>, input: &str, refusal: Refusal) 
             match event {
                 ClientEvent::Login(_) => machine.refuse(refusal),
                 ClientEvent::Rejected(_) => machine.resume(),
-                ClientEvent::StartTls | ClientEvent::Close(_) => panic!("not an attempt: {input}"),
+                ClientEvent::StartTls | ClientEvent::Submission | ClientEvent::Close(_) => {
+                    panic!("not an attempt: {input}")
+                }
             }
         }
         seen.push_str(&String::from_utf8(machine.poll_output().unwrap_or_default()).unwrap());

@@ -18,6 +18,8 @@ fn settings(limits: Limits) -> ClientSettings {
         implicit_tls: false,
         plaintext_login: true,
         bare_lf: false,
+        legacy: false,
+        trusted: false,
         server_name: "gatepost.example".into(),
         session_id: "7F3K2A".into(),
     }
@@ -72,7 +74,7 @@ impl<D: Dialect> Caller<D> {
                     self.machine.refuse(Refusal::Unavailable);
                 }
                 ClientEvent::Rejected(_) => self.machine.resume(),
-                ClientEvent::StartTls | ClientEvent::Close(_) => {}
+                ClientEvent::StartTls | ClientEvent::Submission | ClientEvent::Close(_) => {}
             }
         }
         self.collect();

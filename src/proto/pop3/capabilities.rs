@@ -9,6 +9,14 @@ pub fn exchange_online() -> Capabilities {
     Capabilities(["TOP", "UIDL", "SASL XOAUTH2"].map(str::to_owned).into())
 }
 
+/// What holds for a maildrop that Gatepost serves itself.
+pub(super) const MAILDROP: [&str; 3] = ["TOP", "UIDL", "EXPIRE NEVER"];
+
+/// What is announced for such a maildrop.
+pub fn maildrop() -> Capabilities {
+    Capabilities(MAILDROP.map(str::to_owned).into())
+}
+
 /// Capabilities that hold after the login and need nothing before it; what is announced before must be true after
 /// (RFC 2449 §5). Left out on purpose, besides everything about logging in: `UTF8` and `LANG`, whose commands come before
 /// the login and never reach the upstream, and `LOGIN-DELAY`, which is not the upstream's to say.

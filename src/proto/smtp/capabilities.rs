@@ -41,6 +41,14 @@ const RELAYED: [&str; 15] = [
     "HELP",
 ];
 
+/// The form of drafts before RFC 2554, which is all that some old programs look for.
+pub(super) const OLD_AUTH: &str = "AUTH=LOGIN PLAIN";
+
+/// What follows AUTH.
+pub(super) fn mechanisms() -> String {
+    Mechanism::ALL.map(Mechanism::name).join(" ")
+}
+
 fn relayed(line: &str) -> bool {
     let keyword = line.split(' ').next().unwrap_or_default();
     // Printable, so that no announcement can become a second line.
@@ -59,8 +67,10 @@ pub(super) fn list(context: &mut Context) {
         context.reply(format_args!("250-STARTTLS"));
     }
     if context.offers_login() {
-        let mechanisms = Mechanism::ALL.map(Mechanism::name).join(" ");
-        context.reply(format_args!("250-AUTH {mechanisms}"));
+        context.reply(format_args!("250-AUTH {}", mechanisms()));
+        if context.settings().legacy {
+            context.reply(format_args!("250-{OLD_AUTH}"));
+        }
     }
     context.reply(format_args!("250 ENHANCEDSTATUSCODES"));
 }

@@ -2,6 +2,8 @@
 //!
 //! Whether EHLO, HELO or neither came is not remembered: printers send AUTH after HELO, and to refuse it helps nobody.
 
+use zeroize::Zeroizing;
+
 use super::capabilities;
 use super::command::{self, Auth, Command};
 use crate::proto::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
@@ -47,6 +49,12 @@ impl Dialog {
                 context.reply(format_args!("221 2.0.0 Bye"));
                 return Step::Close(CloseReason::Logout);
             }
+            Command::Transaction if context.settings().trusted => {
+                if command::begins_message(line) {
+                    return Step::Submission(Zeroizing::new(line.to_vec()));
+                }
+                context.reply(format_args!("503 5.5.1 MAIL comes first"));
+            }
             Command::Transaction if context.offers_login() => {
                 context.reply(format_args!("530 5.7.0 Authentication required"));
             }
@@ -55,6 +63,11 @@ impl Dialog {
             }
             Command::Transaction => context.reply(format_args!("530 5.7.0 Must use TLS")),
             Command::NotImplemented => return Self::bad("502 5.5.1 Command not implemented", context),
+            Command::Unknown if context.settings().legacy => {
+                if !line.trim_ascii().is_empty() {
+                    context.reply(format_args!("500 5.5.1 Command unknown"));
+                }
+            }
             Command::Unknown => return Self::bad("500 5.5.1 Command unknown", context),
         }
         Step::Read(Self::fresh())

@@ -34,6 +34,11 @@ pub(super) fn begins_auth(line: &[u8]) -> bool {
     line.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"AUTH "))
 }
 
+/// True when a line is a MAIL command.
+pub(super) fn begins_message(line: &[u8]) -> bool {
+    line.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"MAIL "))
+}
+
 /// Parses a line. More than one space between words, and blanks at the end, are taken as old devices send them.
 pub(super) fn parse(line: &[u8]) -> Command<'_> {
     let mut words = line.split(|&octet| octet == b' ').filter(|word| !word.is_empty());

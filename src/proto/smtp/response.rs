@@ -1,4 +1,6 @@
-//! Replies of an SMTP server (RFC 5321 §4.2, RFC 2034, RFC 3463).
+//! Reading replies of an SMTP server (RFC 5321 §4.2).
+
+use super::reply::Reply;
 
 /// One line of a reply, without its CRLF.
 #[derive(Debug, PartialEq, Eq)]
@@ -23,38 +25,6 @@ pub(crate) fn parse(line: &[u8]) -> Option<ReplyLine<'_>> {
         [b' ', text @ ..] => Some(ReplyLine { code, last: true, text }),
         [b'-', text @ ..] => Some(ReplyLine { code, last: false, text }),
         _ => None,
-    }
-}
-
-/// A whole reply.
-#[derive(Debug)]
-pub(crate) struct Reply {
-    /// The code of every line.
-    pub(crate) code: u16,
-    /// The texts of its lines.
-    pub(crate) texts: Vec<Vec<u8>>,
-}
-
-impl Reply {
-    /// 2 (done), 3 (go on), 4 (temporary) or 5 (permanent).
-    pub(crate) fn class(&self) -> u16 {
-        self.code / 100
-    }
-
-    /// Whether the first text begins with this enhanced status code, such as `5.7.139`.
-    pub(crate) fn has_enhanced(&self, status: &str) -> bool {
-        let first = self.texts.first().map_or(&b""[..], Vec::as_slice);
-        first.split(|b| *b == b' ').next() == Some(status.as_bytes())
-    }
-
-    /// Code and texts in one line, for the log.
-    pub(crate) fn words(&self) -> Vec<u8> {
-        let mut words = self.code.to_string().into_bytes();
-        for text in &self.texts {
-            words.push(b' ');
-            words.extend_from_slice(text);
-        }
-        words
     }
 }
 

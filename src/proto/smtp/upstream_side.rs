@@ -5,7 +5,8 @@
 
 use std::mem;
 
-use super::response::{Replies, Reply};
+use super::reply::Reply;
+use super::response::Replies;
 use crate::proto::reply::{self, Script, Wire};
 use crate::proto::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
 

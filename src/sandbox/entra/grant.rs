@@ -9,10 +9,9 @@ use super::sign_in::{Consent, Request};
 use crate::sandbox::directory::PasswordVerdict;
 use crate::sandbox::registration::{JWT_BEARER, Presented};
 use crate::sandbox::token::Claims;
-use crate::sandbox::{EXCHANGE_RESOURCES, Shared};
+use crate::sandbox::{EXCHANGE_RESOURCES, GRAPH_RESOURCES, Shared};
 use crate::secret::AccessToken;
 
-const GRAPH: &str = "https://graph.microsoft.com";
 const DELEGATED: [&str; 4] = ["IMAP.AccessAsUser.All", "POP.AccessAsUser.All", "SMTP.Send", "EWS.AccessAsUser.All"];
 const APPLICATION: [&str; 4] = ["IMAP.AccessAsApp", "POP.AccessAsApp", "SMTP.SendAsApp", "full_access_as_app"];
 const DELEGATED_GRAPH: [&str; 4] = ["Mail.Read", "Mail.ReadWrite", "Mail.Send", "User.Read"];
@@ -138,13 +137,13 @@ impl TokenRequest {
         };
         let consent = match grant {
             Grant::Password => {
-                let ask = self.ask(grant)?;
+                let ask = self.ask(shared, grant)?;
                 let user = self.check_user(shared)?;
                 check_error(&user)?;
                 return issue(shared, client_id, Some(user), ask).map_err(Failure::Broken);
             }
             Grant::ClientCredentials => {
-                let ask = self.ask(grant)?;
+                let ask = self.ask(shared, grant)?;
                 check_error(&client_id)?;
                 return issue(shared, client_id, None, ask).map_err(Failure::Broken);
             }
@@ -158,7 +157,7 @@ impl TokenRequest {
                 shared.sign_ins.poll(self.parameter(name)?, &client_id, shared.time.now())?
             }
             Grant::RefreshToken => {
-                let (token, ask) = (self.parameter("refresh_token")?, self.ask(grant)?);
+                let (token, ask) = (self.parameter("refresh_token")?, self.ask(shared, grant)?);
                 if let Some(user) = shared.sign_ins.user_of(token) {
                     check_error(&user)?;
                 }
@@ -187,7 +186,7 @@ impl TokenRequest {
         if client_id != directory.public_client_id && client_id != directory.confidential_client_id {
             return Err(Refusal::new(700_016));
         }
-        Ok(Request { client_id, ask: self.ask(Grant::DeviceCode)?, nonce: None })
+        Ok(Request { client_id, ask: self.ask(shared, Grant::DeviceCode)?, nonce: None })
     }
 
     fn check_client(&self, shared: &Shared, grant: Grant) -> Result<String, Refusal> {
@@ -220,8 +219,14 @@ impl TokenRequest {
         Ok(client_id)
     }
 
-    fn ask(&self, grant: Grant) -> Result<Ask, Refusal> {
-        Ask::read(self.version, &self.form, grant)
+    fn ask(&self, shared: &Shared, grant: Grant) -> Result<Ask, Refusal> {
+        let mut ask = Ask::read(self.version, &self.form, grant)?;
+        ask.keep_consented(shared);
+        // An application gets a token without any permission, and learns it later.
+        if ask.permissions.is_empty() && grant.is_of_user() {
+            return Err(Refusal::new(65001));
+        }
+        Ok(ask)
     }
 
     fn check_user(&self, shared: &Shared) -> Result<String, Refusal> {
@@ -269,10 +274,22 @@ impl Ask {
         }
     }
 
-    /// Whether `consented` covers all that is asked for.
+    /// Whether `consented` covers all that is asked for. Who signed in may ask for the other of Exchange and Graph, too: a
+    /// refresh token belongs to no resource, and for that one the administrator has consented.
     pub(super) fn is_within(&self, consented: &Self) -> bool {
-        self.resource == consented.resource
-            && self.permissions.iter().all(|permission| consented.permissions.contains(permission))
+        let is_graph = |ask: &Self| GRAPH_RESOURCES.contains(&ask.resource.as_str());
+        is_graph(self) != is_graph(consented)
+            || self.resource == consented.resource
+                && self.permissions.iter().all(|permission| consented.permissions.contains(permission))
+    }
+
+    /// Drops what nobody has consented to ([`crate::sandbox::Sandbox::set_graph_consent`]).
+    fn keep_consented(&mut self, shared: &Shared) {
+        if GRAPH_RESOURCES.contains(&self.resource.as_str())
+            && let Some(consented) = shared.graph_consent()
+        {
+            self.permissions.retain(|permission| consented.contains(permission));
+        }
     }
 
     /// All that was consented for a resource.
@@ -280,8 +297,8 @@ impl Ask {
         let permissions: &[&str] = match (grant.is_of_user(), EXCHANGE_RESOURCES.contains(&resource)) {
             (true, true) => &DELEGATED,
             (false, true) => &APPLICATION,
-            (true, false) if resource == GRAPH => &DELEGATED_GRAPH,
-            (false, false) if resource == GRAPH => &APPLICATION_GRAPH,
+            (true, false) if GRAPH_RESOURCES.contains(&resource) => &DELEGATED_GRAPH,
+            (false, false) if GRAPH_RESOURCES.contains(&resource) => &APPLICATION_GRAPH,
             _ => return Err(Refusal::new(500_011)),
         };
         Ok(Self {
@@ -304,7 +321,12 @@ impl Ask {
                 openid |= word == "openid";
                 continue;
             }
-            let (of, permission) = word.rsplit_once('/').ok_or_else(bad)?;
+            let (of, permission) = match word.rsplit_once('/') {
+                Some(named) => named,
+                // Without a resource, Graph is meant.
+                None if DELEGATED_GRAPH.contains(&word) => (GRAPH_RESOURCES[0], word),
+                None => return Err(bad()),
+            };
             if *resource.get_or_insert(of) != of {
                 return Err(bad());
             }
@@ -323,7 +345,8 @@ impl Ask {
     }
 }
 
-fn issue(shared: &Shared, client_id: String, user: Option<String>, ask: Ask) -> std::io::Result<Issued> {
+fn issue(shared: &Shared, client_id: String, user: Option<String>, mut ask: Ask) -> std::io::Result<Issued> {
+    ask.keep_consented(shared);
     let lifetime = shared.token_lifetime();
     let now = shared.time.unix();
     let expires_at = now.saturating_add(lifetime);
@@ -349,6 +372,24 @@ fn issue(shared: &Shared, client_id: String, user: Option<String>, ask: Ask) -> 
 pub(crate) fn issue_for_user(shared: &Shared, user: &str) -> std::io::Result<AccessToken> {
     let client_id = shared.directory.public_client_id.clone();
     issue(shared, client_id, Some(user.to_lowercase()), everything_of_exchange()).map(|issued| issued.token)
+}
+
+/// The same for Graph; without a user, for the application with a secret.
+pub(crate) fn issue_for_graph(shared: &Shared, user: Option<&str>) -> std::io::Result<AccessToken> {
+    let (client_id, permissions) = match user {
+        Some(_) => (&shared.directory.public_client_id, &DELEGATED_GRAPH[..]),
+        None => (&shared.directory.confidential_client_id, &APPLICATION_GRAPH[..]),
+    };
+    let permissions = permissions.iter().map(|&permission| permission.to_owned()).collect();
+    let ask = Ask { resource: GRAPH_RESOURCES[0].to_owned(), permissions, offline_access: false, openid: false };
+    issue(shared, client_id.clone(), user.map(str::to_lowercase), ask).map(|issued| issued.token)
+}
+
+/// A token of the application with a secret without a request: everything that was consented for Exchange Online.
+pub(crate) fn issue_for_app(shared: &Shared) -> std::io::Result<AccessToken> {
+    let permissions = APPLICATION.iter().map(|&permission| permission.to_owned()).collect();
+    let client_id = shared.directory.confidential_client_id.clone();
+    issue(shared, client_id, None, Ask { permissions, ..everything_of_exchange() }).map(|issued| issued.token)
 }
 
 /// A refresh token for `user` without a sign-in: everything of Exchange Online was consented to.

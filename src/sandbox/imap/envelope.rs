@@ -1,6 +1,7 @@
 //! ENVELOPE and the strings of responses (RFC 9051 §7.5.2).
 
-use super::mime;
+use crate::sandbox::address;
+use crate::sandbox::mime;
 
 /// A string: quoted where possible, otherwise a literal.
 pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) {
@@ -50,15 +51,8 @@ pub(super) fn envelope(out: &mut Vec<u8>, header: &[u8]) {
     out.push(b')');
 }
 
-#[derive(Default)]
-struct Address {
-    name: Option<Vec<u8>>,
-    mailbox: Option<Vec<u8>>,
-    host: Option<Vec<u8>>,
-}
-
 fn addresses(out: &mut Vec<u8>, value: Option<&[u8]>) {
-    let list = value.map(parse).unwrap_or_default();
+    let list = value.map(address::list).unwrap_or_default();
     if list.is_empty() {
         return out.extend_from_slice(b"NIL");
     }
@@ -73,65 +67,6 @@ fn addresses(out: &mut Vec<u8>, value: Option<&[u8]>) {
         out.push(b')');
     }
     out.push(b')');
-}
-
-/// An address list (RFC 5322 §3.4). A group opens with an address that has a mailbox only and closes with an empty one.
-fn parse(value: &[u8]) -> Vec<Address> {
-    let mut list = Vec::new();
-    let mut word = Vec::new();
-    let mut name: Option<Vec<u8>> = None;
-    let mut octets = value.iter().copied();
-    let finish = |list: &mut Vec<Address>, name: &mut Option<Vec<u8>>, word: &mut Vec<u8>| {
-        let spec = std::mem::take(word);
-        let spec = spec.trim_ascii();
-        if !spec.is_empty() || name.is_some() {
-            list.push(address(name.take(), spec));
-        }
-    };
-    while let Some(octet) = octets.next() {
-        match octet {
-            b'"' => {
-                while let Some(octet) = octets.next().filter(|&octet| octet != b'"') {
-                    word.extend(if octet == b'\\' { octets.next() } else { Some(octet) });
-                }
-            }
-            b'(' => {
-                let mut depth = 1;
-                while depth > 0 {
-                    match octets.next() {
-                        Some(b'(') => depth += 1,
-                        Some(b')') => depth -= 1,
-                        Some(_) => {}
-                        None => return list,
-                    }
-                }
-            }
-            b'<' => {
-                let display = std::mem::take(&mut word);
-                name = Some(display.trim_ascii().to_vec()).filter(|name| !name.is_empty());
-                word.extend(octets.by_ref().take_while(|&octet| octet != b'>'));
-            }
-            b',' => finish(&mut list, &mut name, &mut word),
-            b':' => {
-                let group = std::mem::take(&mut word).trim_ascii().to_vec();
-                list.push(Address { mailbox: Some(group), ..Address::default() });
-            }
-            b';' => {
-                finish(&mut list, &mut name, &mut word);
-                list.push(Address::default());
-            }
-            octet => word.push(octet),
-        }
-    }
-    finish(&mut list, &mut name, &mut word);
-    list
-}
-
-fn address(name: Option<Vec<u8>>, spec: &[u8]) -> Address {
-    match spec.iter().rposition(|&octet| octet == b'@') {
-        Some(at) => Address { name, mailbox: Some(spec[..at].to_vec()), host: Some(spec[at + 1..].to_vec()) },
-        None => Address { name, mailbox: Some(spec.to_vec()), host: Some(Vec::new()) },
-    }
 }
 
 #[cfg(test)]

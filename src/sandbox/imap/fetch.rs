@@ -2,9 +2,9 @@
 
 use super::attribute::{Attribute, BodyAttribute, Section};
 use super::envelope::{envelope, string};
-use super::mime::{self, Content, Part};
 use super::structure::structure;
 use crate::sandbox::calendar;
+use crate::sandbox::mime::{self, Content, Part};
 use crate::sandbox::store::{Flags, Message};
 
 /// Whether answering sets `\Seen`.
@@ -108,8 +108,12 @@ mod tests {
         Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ndeep\r\n--b--\r\n";
 
     fn fetch(what: &str) -> String {
-        let message =
-            Message { content: Arc::from(RAW.as_bytes()), flags: Flags::SEEN.with(Flags::FLAGGED), received_at: 0 };
+        let message = Message {
+            content: Arc::from(RAW.as_bytes()),
+            flags: Flags::SEEN.with(Flags::FLAGGED),
+            received_at: 0,
+            identity: 1,
+        };
         let attributes = attributes(&mut Lexer::new(what.as_bytes())).unwrap();
         let mut out = Vec::new();
         answer(&mut out, 3, 17, &message, &attributes);
@@ -154,7 +158,7 @@ mod tests {
     proptest::proptest! {
         #[test]
         fn no_message_panics(raw in "(Content-Type: (multipart/mixed; boundary=b|message/rfc822|text)\r?\n|--b-{0,2}\r?\n|\r\n|To:[<>,:;(@\" a]{0,9}\n|[ -~]{0,5}){0,30}") {
-            let message = Message { content: Arc::from(raw.as_bytes()), flags: Flags::default(), received_at: 0 };
+            let message = Message { content: Arc::from(raw.as_bytes()), flags: Flags::default(), received_at: 0, identity: 1 };
             let what = b"(ENVELOPE BODYSTRUCTURE BODY[1.1.MIME] BODY[2.HEADER.FIELDS (To)] BODY[TEXT]<3.9>)";
             answer(&mut Vec::new(), 1, 1, &message, &attributes(&mut Lexer::new(what)).unwrap());
         }

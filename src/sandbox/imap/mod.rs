@@ -6,7 +6,6 @@ mod envelope;
 mod fetch;
 mod folders;
 mod lexer;
-mod mime;
 mod reply;
 mod search;
 mod selected;
@@ -265,7 +264,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                 Reply::completed("AUTHENTICATE")
             }
             Verdict::Refused => Reply::no("AUTHENTICATE failed."),
-            Verdict::Unavailable => Reply::no("[UNAVAILABLE] Server Unavailable. 15"),
+            Verdict::Unavailable | Verdict::Disabled => Reply::no("[UNAVAILABLE] Server Unavailable. 15"),
         }))
     }
 

@@ -5,8 +5,8 @@
 
 use super::command::Refused;
 use super::lexer::{Lexer, Malformed, Parsed, SequenceSet, holds};
-use super::mime;
 use crate::sandbox::calendar;
+use crate::sandbox::mime;
 use crate::sandbox::store::{Flags, Message};
 
 /// How deep keys may be nested.
@@ -210,6 +210,7 @@ mod tests {
             content: Arc::from(raw.as_bytes()),
             flags: Flags::SEEN,
             received_at: calendar::parse_date_time("18-Jul-1996 00:00:01 +0000").unwrap(),
+            identity: 1,
         };
         let numbers = Numbers { number: 2, largest_number: 4, uid: 20, largest_uid: 40 };
         let mut lexer = Lexer::new(program_text.as_bytes());

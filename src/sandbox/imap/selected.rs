@@ -176,11 +176,11 @@ impl Selected {
         let command = if and_remove { "MOVE" } else { "COPY" };
         let uids: Vec<u32> = targets.iter().map(|(_, uid)| *uid).collect();
         let copied = self.mailbox.change(|folders| {
-            let copied = folders.copy(self.uid_validity, &uids, to)?;
             if and_remove {
-                folders.expunge(self.uid_validity, |uid, _| copied.1.binary_search_by_key(&uid, |pair| pair.0).is_ok());
+                folders.relocate(self.uid_validity, &uids, to)
+            } else {
+                folders.copy(self.uid_validity, &uids, to)
             }
-            Ok(copied)
         });
         let (target, pairs) = match copied {
             Ok(copied) => copied,

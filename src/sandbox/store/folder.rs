@@ -64,6 +64,8 @@ pub(crate) struct Message {
     pub(crate) flags: Flags,
     /// INTERNALDATE, seconds since 1970.
     pub(crate) received_at: i64,
+    /// Stays the same when the message is moved; no two in a mailbox share it.
+    pub(crate) identity: u64,
 }
 
 /// A folder.
@@ -116,10 +118,10 @@ impl Folder {
     }
 
     /// `None` when the UIDs are used up.
-    pub(super) fn append(&mut self, content: Arc<[u8]>, flags: Flags, received_at: i64) -> Option<u32> {
+    pub(super) fn append(&mut self, message: Message) -> Option<u32> {
         let uid = self.uid_next;
         self.uid_next = uid.checked_add(1)?;
-        self.messages.insert(uid, Message { content, flags, received_at });
+        self.messages.insert(uid, message);
         self.version += 1;
         Some(uid)
     }
@@ -150,7 +152,9 @@ mod tests {
     #[test]
     fn the_version_grows_only_with_a_change() {
         let mut folder = Folder::new(1, None);
-        let uid = folder.append(Arc::from(&b"x"[..]), Flags::default(), 0).unwrap();
+        let uid = folder
+            .append(Message { content: Arc::from(&b"x"[..]), flags: Flags::default(), received_at: 0, identity: 1 })
+            .unwrap();
         let version = folder.version;
         assert_eq!(folder.set_flags(uid, |flags| flags), Some(Flags::default()));
         assert_eq!(folder.version, version);

@@ -55,8 +55,12 @@ impl Mailbox {
     /// A mailbox with the usual folders and nothing in them. `now` (seconds since 1970) seeds UIDVALIDITY, so that a
     /// client which kept its cache from an earlier sandbox notices.
     pub(super) fn new(now: i64) -> Self {
-        let mut folders =
-            Folders { by_name: BTreeMap::new(), next_id: u32::try_from(now).unwrap_or(1).max(1), octets: 0 };
+        let mut folders = Folders {
+            by_name: BTreeMap::new(),
+            next_id: u32::try_from(now).unwrap_or(1).max(1),
+            next_identity: 1,
+            octets: 0,
+        };
         for (name, special_use) in INITIAL_FOLDERS {
             folders.insert(name, special_use);
         }
@@ -94,6 +98,7 @@ impl Mailbox {
 pub(super) struct Folders {
     by_name: BTreeMap<String, Folder>,
     next_id: u32,
+    next_identity: u64,
     octets: usize,
 }
 
@@ -200,12 +205,18 @@ impl Folders {
         flags: Flags,
         received_at: i64,
     ) -> Result<(u32, u32), StoreError> {
-        if content.len() > MAILBOX_OCTETS - self.octets.min(MAILBOX_OCTETS) {
+        let identity = self.next_identity;
+        self.next_identity += 1;
+        self.put(folder, Message { content, flags, received_at, identity })
+    }
+
+    fn put(&mut self, folder: &str, message: Message) -> Result<(u32, u32), StoreError> {
+        let octets = message.content.len();
+        if octets > MAILBOX_OCTETS - self.octets.min(MAILBOX_OCTETS) {
             return Err(StoreError::Full);
         }
         let folder = self.by_name.get_mut(&canonical(folder)).ok_or(StoreError::NoSuchFolder)?;
-        let octets = content.len();
-        let uid = folder.append(content, flags, received_at).ok_or(StoreError::Full)?;
+        let uid = folder.append(message).ok_or(StoreError::Full)?;
         self.octets += octets;
         Ok((folder.uid_validity, uid))
     }
@@ -219,6 +230,22 @@ impl Folders {
         let mut pairs = Vec::with_capacity(messages.len());
         for (uid, message) in messages {
             let (_, new) = self.append(to, message.content, message.flags, message.received_at)?;
+            pairs.push((uid, new));
+        }
+        Ok((target, pairs))
+    }
+
+    /// Moves messages to another folder, where they keep their identity; gives what [`Folders::copy`] gives.
+    pub(super) fn relocate(&mut self, from: u32, uids: &[u32], to: &str) -> Result<(u32, Vec<(u32, u32)>), StoreError> {
+        let target = self.get(to).ok_or(StoreError::NoSuchFolder)?.uid_validity;
+        let source = self.by_validity_mut(from).ok_or(StoreError::NoSuchFolder)?;
+        let messages: Vec<(u32, Message)> =
+            uids.iter().filter_map(|uid| Some((*uid, source.message(*uid)?.clone()))).collect();
+        self.expunge(from, |uid, _| messages.iter().any(|(moving, _)| *moving == uid));
+        let mut pairs = Vec::with_capacity(messages.len());
+        for (uid, message) in messages {
+            // There is room: it was taken away from here a moment ago.
+            let (_, new) = self.put(to, message)?;
             pairs.push((uid, new));
         }
         Ok((target, pairs))
@@ -310,6 +337,21 @@ mod tests {
         let (target, pairs) = mailbox.change(|f| f.copy(validity, &[second, 99], "Archive")).unwrap();
         assert_ne!(target, validity);
         assert_eq!(pairs, [(second, 1)]);
+    }
+
+    #[test]
+    fn a_moved_message_keeps_its_identity_and_a_copy_gets_another() {
+        let mailbox = Mailbox::new(7);
+        let (inbox, uid) = mailbox.append(INBOX, content("a"), Flags::default(), 0).unwrap();
+        let identity = |folder: &str| mailbox.read(|f| f.get(folder).unwrap().messages().next().unwrap().identity);
+        let original = identity(INBOX);
+        mailbox.change(|f| f.copy(inbox, &[uid], "Drafts").unwrap());
+        assert_ne!(identity("Drafts"), original);
+        let (archive, pairs) = mailbox.change(|f| f.relocate(inbox, &[uid, 99], "Archive").unwrap());
+        assert_eq!((pairs.as_slice(), identity("Archive")), (&[(uid, 1)][..], original));
+        assert_eq!(mailbox.read(|f| f.get(INBOX).unwrap().len()), 0);
+        let pairs = mailbox.change(|f| f.relocate(archive, &[1], "Archive").unwrap().1);
+        assert_eq!(pairs, [(1, 2)], "a move to the same folder is a move, too");
     }
 
     #[tokio::test]

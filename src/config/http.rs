@@ -1,0 +1,144 @@
+//! The keys of listeners for EWS and Microsoft Graph.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use hyper::Method;
+use time::{Date, Month, OffsetDateTime};
+
+use super::reader::{Node, Section};
+use super::value::{self, wrong};
+use super::{GraphRules, Http, HttpService, ListenerTls, Origin};
+
+/// The day on which Microsoft ends EWS in Exchange Online.
+const END_OF_EWS: (i32, Month, u8) = (2027, Month::April, 1);
+
+/// What a Graph listener serves below the mailbox, unless it is written: mail.
+const MAIL: [&str; 4] = ["messages", "mailfolders", "sendmail", "outlook/mastercategories"];
+
+impl Default for GraphRules {
+    fn default() -> Self {
+        Self {
+            paths: MAIL.iter().map(|path| path.split('/').map(str::to_owned).collect()).collect(),
+            methods: vec![Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE],
+            other_mailboxes: false,
+        }
+    }
+}
+
+/// The rest of a listener that leads to `origin`.
+pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin) -> Option<Http> {
+    let hosts = section.get("hosts").map_or(Some(Vec::new()), |node| node.read_each(value::host_name));
+    let graph = match service {
+        HttpService::Graph => read_rules(section),
+        HttpService::Ews => {
+            section.context().note(end_of_ews(section, today()));
+            Some(GraphRules::default())
+        }
+    };
+    Some(Http { service, origin, hosts: hosts?, graph: graph? })
+}
+
+/// STARTTLS is of mail protocols.
+pub(super) fn check_tls(section: &Section<'_>, tls: &ListenerTls) {
+    if let ListenerTls::StartTls(_) = tls {
+        let (reason, hint) = ("HTTP has no STARTTLS", "write `tls: implicit`");
+        match section.get("tls") {
+            Some(node) => node.problem(reason, hint),
+            None => section.problem(reason, hint),
+        }
+    }
+}
+
+fn read_rules(section: &Section<'_>) -> Option<GraphRules> {
+    let defaults = GraphRules::default();
+    let paths = match section.get("paths") {
+        Some(node) => not_empty(&node, node.read_each(path)),
+        None => Some(defaults.paths),
+    };
+    let words = [
+        ("GET", Method::GET),
+        ("POST", Method::POST),
+        ("PATCH", Method::PATCH),
+        ("PUT", Method::PUT),
+        ("DELETE", Method::DELETE),
+        ("HEAD", Method::HEAD),
+    ];
+    let method = |text: &str| {
+        let words: Vec<_> = words.iter().map(|(word, method)| (*word, method)).collect();
+        value::choice(text, &words).cloned()
+    };
+    let methods = match section.get("methods") {
+        Some(node) => not_empty(&node, node.read_each(method)),
+        None => Some(defaults.methods),
+    };
+    let other_mailboxes = section.get("other_mailboxes").map_or(Some(false), |node| node.read(value::truth))?;
+    if other_mailboxes {
+        section.context().note(format!(
+            "{} lets each login reach every mailbox that its token opens; with `grant: client_credentials` that may be all of \
+             the tenant",
+            section.path()
+        ));
+    }
+    Some(GraphRules { paths: paths?, methods: methods?, other_mailboxes })
+}
+
+fn not_empty<T>(node: &Node<'_>, items: Option<Vec<T>>) -> Option<Vec<T>> {
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        node.problem("the list is empty, so nothing could be asked for", "name something, or remove the key");
+        return None;
+    }
+    items
+}
+
+/// A path below the mailbox, such as `messages`; `/` is the mailbox's user.
+fn path(text: &str) -> Result<Vec<String>, value::Wrong> {
+    if text == "/" {
+        return Ok(Vec::new());
+    }
+    let plain = |segment: &str| !segment.is_empty() && segment.bytes().all(|octet| octet.is_ascii_alphanumeric());
+    if !text.split('/').all(plain) {
+        return wrong(
+            format!("{} is not a path below a mailbox", value::quoted(text)),
+            "write it without slash in front, such as `messages` or `outlook/masterCategories`; `/` is the user itself",
+        );
+    }
+    Ok(text.to_ascii_lowercase().split('/').map(str::to_owned).collect())
+}
+
+fn today() -> Option<Date> {
+    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    Some(OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?.date())
+}
+
+fn end_of_ews(section: &Section<'_>, today: Option<Date>) -> String {
+    let (year, month, day) = END_OF_EWS;
+    let end = Date::from_calendar_date(year, month, day).ok();
+    let left = today.zip(end).map(|(today, end)| (end - today).whole_days());
+    let left = match left {
+        Some(days @ 2..) => format!("in {days} days"),
+        Some(1) => "tomorrow".to_owned(),
+        Some(0) => "today".to_owned(),
+        Some(_) => "which has passed: it may work no more".to_owned(),
+        None => "by then it works no more".to_owned(),
+    };
+    format!(
+        "{} serves EWS, which Microsoft ends in Exchange Online on 1 April 2027 ({left}), and until then answers only where \
+         `EwsEnabled` is true and the application's id is in `EwsAllowedAppIDs`; plan the move to `protocol: graph`, IMAP or POP3",
+        section.path()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_plain_names() {
+        assert_eq!(path("mailFolders").unwrap(), ["mailfolders"]);
+        assert_eq!(path("outlook/masterCategories").unwrap(), ["outlook", "mastercategories"]);
+        assert_eq!(path("/").unwrap(), Vec::<String>::new());
+        for bad in ["/messages", "messages/", "a//b", "..", "$batch", "messages?x", "a b", "users/x@y"] {
+            assert!(path(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! How messages leave an SMTP listener, and the devices that send them without a login: the keys `deliver` and
+//! `trusted_senders`.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+
+use super::reader::{Node, Section};
+use super::value::{self, wrong};
+use super::{Accounts, Grant, Listener, LoginPattern, Origin, Serves, Upstream};
+use crate::account::LoginName;
+
+/// Messages that a trusted device may send in a minute: what Exchange Online takes from a mailbox.
+const MESSAGES_PER_MINUTE: u32 = 30;
+
+/// How messages leave, and who may send them without a login.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    /// Which way.
+    pub deliver: Deliver,
+    /// The mail server; `None` with [`Deliver::Graph`].
+    pub smtp: Option<Upstream>,
+    /// Microsoft Graph; unused with [`Deliver::Smtp`].
+    pub graph: Origin,
+    /// Devices that cannot log in.
+    pub trusted_senders: Vec<TrustedSender>,
+}
+
+/// Which way a submitted message takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deliver {
+    /// SMTP AUTH with XOAUTH2.
+    Smtp,
+    /// Microsoft Graph's `sendMail`.
+    Graph,
+    /// SMTP; Graph where SMTP AUTH is switched off or cannot be reached.
+    Auto,
+}
+
+/// Addresses that may send as an account without a login.
+#[derive(Clone, Debug)]
+pub struct TrustedSender {
+    /// Where they are.
+    pub from: IpNet,
+    /// The account; its grant needs no password of a user.
+    pub login: LoginName,
+    /// As whom they may send.
+    pub sender: SenderRule,
+    /// Domains of the only recipients, folded; empty: any.
+    pub recipient_domains: Vec<String>,
+    /// Most messages, of one address and of the account each.
+    pub messages_per_minute: u32,
+}
+
+/// Who a trusted device's messages are from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SenderRule {
+    /// Whatever it says, the account's mailbox.
+    Forced,
+    /// It must name the account's mailbox, login or an alias itself.
+    Checked,
+}
+
+impl Submission {
+    /// The rule for an address: that of the smallest network around it.
+    pub fn trusted(&self, peer: IpAddr) -> Option<&TrustedSender> {
+        let peer = peer.to_canonical();
+        let around = self.trusted_senders.iter().filter(|rule| rule.from.contains(&peer));
+        around.max_by_key(|rule| rule.from.prefix_len())
+    }
+}
+
+/// Whether an account is there for trusted devices.
+pub(super) fn sends_only(pattern: &LoginPattern, listeners: &[Listener], accounts: &Accounts) -> bool {
+    let submissions = listeners.iter().filter_map(|listener| match &listener.serves {
+        Serves::Submission(submission) => Some(submission),
+        _ => None,
+    });
+    let mut rules = submissions.flat_map(|submission| &submission.trusted_senders);
+    matches!(pattern, LoginPattern::Address(_))
+        && rules.any(|rule| accounts.find(&rule.login).is_some_and(|(account, _)| account.pattern == *pattern))
+}
+
+/// Reads `deliver`.
+pub(super) fn read_deliver(section: &Section<'_>) -> Option<Deliver> {
+    let words = [("smtp", Deliver::Smtp), ("graph", Deliver::Graph), ("auto", Deliver::Auto)];
+    section.get("deliver").map_or(Some(Deliver::Smtp), |node| node.read(|text| value::choice(text, &words)))
+}
+
+/// Reads `trusted_senders`.
+pub(super) fn read_trusted_senders(section: &Section<'_>, accounts: &Accounts) -> Option<Vec<TrustedSender>> {
+    let Some(node) = section.get("trusted_senders") else { return Some(Vec::new()) };
+    let mut read: Vec<Option<TrustedSender>> = Vec::new();
+    for item in node.list()? {
+        let rule = read_one(&item, accounts);
+        if let Some(rule) = &rule
+            && read.iter().flatten().any(|other| other.from == rule.from)
+        {
+            item.problem(format!("`{}` has a rule already", rule.from), "keep one rule for each network");
+        }
+        read.push(rule);
+    }
+    read.into_iter().collect()
+}
+
+fn read_one(item: &Node<'_>, accounts: &Accounts) -> Option<TrustedSender> {
+    let section = item.section();
+    let from = match section.get("from") {
+        Some(node) => node.read(trustworthy),
+        None => {
+            section.missing("from", "", "name the device's address or network, such as `from: 192.168.7.21`");
+            None
+        }
+    };
+    let login = match section.get("login") {
+        Some(node) => node.read(|text| sending_account(text, accounts)),
+        None => {
+            section.missing("login", "", "name the account that the device sends as");
+            None
+        }
+    };
+    let words = [("forced", SenderRule::Forced), ("checked", SenderRule::Checked)];
+    let sender =
+        section.get("sender").map_or(Some(SenderRule::Forced), |node| node.read(|text| value::choice(text, &words)));
+    let recipient_domains = section.get("recipient_domains").map_or(Some(Vec::new()), |node| {
+        if node.list_is_empty() {
+            node.problem("the list is empty, so nobody could be written to", "name a domain, or remove the key");
+        }
+        node.read_each(domain)
+    });
+    let messages_per_minute = section.get("messages_per_minute").map_or(Some(MESSAGES_PER_MINUTE), |node| {
+        node.read(|text| value::count(text, &(1..=10_000))).and_then(|count| u32::try_from(count).ok())
+    });
+    section.finish();
+    Some(TrustedSender {
+        from: from?,
+        login: login?,
+        sender: sender?,
+        recipient_domains: recipient_domains?,
+        messages_per_minute: messages_per_minute?,
+    })
+}
+
+fn domain(text: &str) -> Result<String, value::Wrong> {
+    value::host_name(text.strip_prefix('@').unwrap_or(text))
+}
+
+/// The account of a device must have its token without a password, which nobody would give.
+fn sending_account(text: &str, accounts: &Accounts) -> Result<LoginName, value::Wrong> {
+    let login = match LoginName::parse(text) {
+        Ok(login) => login,
+        Err(error) => return wrong(error.to_string(), "name the account that the device sends as"),
+    };
+    match accounts.find(&login) {
+        None => wrong(
+            format!("there is no account for {}", value::quoted(text)),
+            "add it to `accounts`, with a grant that needs no password",
+        ),
+        Some((account, _)) if account.grant == Grant::Password => wrong(
+            format!("{} gets its token with its user's password, which no device gives here", value::quoted(text)),
+            "give the account `grant: client_credentials` or `grant: authorization_code`, or let the device log in",
+        ),
+        Some(_) => Ok(login),
+    }
+}
+
+/// A network may be trusted when it is a local one, or small.
+fn trustworthy(text: &str) -> Result<IpNet, value::Wrong> {
+    let network = value::network(text)?;
+    if is_narrow(&network) {
+        Ok(network)
+    } else {
+        wrong(
+            format!(
+                "{} is far more than a few devices: whoever is in it could send as this account",
+                value::quoted(text)
+            ),
+            "name the addresses of the devices, or a private network; of public ones at most a /24 (IPv6: /48)",
+        )
+    }
+}
+
+/// Whether a network is private, link-local or loopback, or as small as an office's.
+fn is_narrow(network: &IpNet) -> bool {
+    match network {
+        IpNet::V4(network) => network.prefix_len() >= 24 || LOCAL_V4.iter().any(|local| local.contains(network)),
+        IpNet::V6(network) => network.prefix_len() >= 48 || LOCAL_V6.iter().any(|local| local.contains(network)),
+    }
+}
+
+/// RFC 1918, RFC 6598, RFC 3927, loopback.
+const LOCAL_V4: [Ipv4Net; 6] = [
+    Ipv4Net::new_assert(Ipv4Addr::new(10, 0, 0, 0), 8),
+    Ipv4Net::new_assert(Ipv4Addr::new(172, 16, 0, 0), 12),
+    Ipv4Net::new_assert(Ipv4Addr::new(192, 168, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(100, 64, 0, 0), 10),
+    Ipv4Net::new_assert(Ipv4Addr::new(169, 254, 0, 0), 16),
+    Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8),
+];
+
+/// RFC 4193, link-local.
+const LOCAL_V6: [Ipv6Net; 2] = [
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfc00, 0, 0, 0, 0, 0, 0, 0), 7),
+    Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
+];
+
+/// What `trusted_senders` and `allow_from` must have in common. A listener that is open to the world has no trusted
+/// senders: an address translator or a balancer before it would make everybody look like a neighbour.
+pub(super) fn check_reach(section: &Section<'_>, rules: &[TrustedSender], allow_from: &[IpNet]) {
+    if rules.is_empty() {
+        return;
+    }
+    if let Some(wide) = allow_from.iter().find(|network| !is_narrow(network)) {
+        section.problem(
+            format!("`allow_from` lets `{wide}` in, and some of it may send without a login"),
+            "give the devices of `trusted_senders` a listener of their own, with a narrow `allow_from`",
+        );
+    }
+    let reached = |rule: &&TrustedSender| {
+        allow_from.iter().any(|allowed| allowed.contains(&rule.from) || rule.from.contains(allowed))
+    };
+    for rule in rules.iter().filter(|rule| !reached(rule)) {
+        section.problem(
+            format!("`{}` is trusted, but `allow_from` keeps it out", rule.from),
+            format!("add `{}` to `allow_from`", rule.from),
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_few_may_be_trusted() {
+        for narrow in
+            ["192.168.0.0/16", "10.0.0.0/8", "203.0.113.0/24", "203.0.113.7", "fd00::/8", "2001:db8::/48", "::1"]
+        {
+            assert!(trustworthy(narrow).is_ok(), "{narrow}");
+        }
+        for wide in ["0.0.0.0/0", "::/0", "203.0.112.0/23", "8.0.0.0/7", "2001:db8::/47", "172.0.0.0/8", "::/1"] {
+            assert!(trustworthy(wide).is_err(), "{wide}");
+        }
+    }
+
+    #[test]
+    fn the_smallest_network_has_the_word() {
+        let rule = |from: &str, login: &str| TrustedSender {
+            from: from.parse().unwrap(),
+            login: LoginName::parse(login).unwrap(),
+            sender: SenderRule::Forced,
+            recipient_domains: Vec::new(),
+            messages_per_minute: 30,
+        };
+        let submission = Submission {
+            deliver: Deliver::Graph,
+            smtp: None,
+            graph: Origin { host: "graph.example".into(), port: 443, name: "graph.example".into() },
+            trusted_senders: vec![
+                rule("192.168.7.0/24", "all@contoso.com"),
+                rule("192.168.7.21/32", "one@contoso.com"),
+                rule("192.168.0.0/16", "wide@contoso.com"),
+            ],
+        };
+        let login = |peer: &str| submission.trusted(peer.parse().unwrap()).map(|rule| rule.login.as_str());
+        assert_eq!(login("192.168.7.21"), Some("one@contoso.com"));
+        assert_eq!(login("::ffff:192.168.7.22"), Some("all@contoso.com"));
+        assert_eq!(login("192.168.8.1"), Some("wide@contoso.com"));
+        assert_eq!(login("192.169.7.21"), None);
+    }
+}

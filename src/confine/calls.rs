@@ -1,0 +1,152 @@
+//! System calls that a mail proxy never makes (Linux, seccomp). Named are those that are forbidden: a new one of the C
+//! library must not end a service that has run for years.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+};
+
+/// Whether other programs may be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Programs {
+    /// The configuration asks for some.
+    Allowed,
+    /// None is ever needed.
+    Forbidden,
+}
+
+type Rules = BTreeMap<i64, Vec<SeccompRule>>;
+
+/// Forbids them for all threads, for good.
+///
+/// # Errors
+/// What is missing, as a sentence.
+pub(super) fn forbid(programs: Programs) -> Result<String, String> {
+    apply(programs).map_err(|error| format!("system calls are open: {error}"))?;
+    Ok(match programs {
+        Programs::Forbidden => "no programs, no tracing, no mounts, no raw sockets, no kernel modules (seccomp)",
+        Programs::Allowed => "no tracing, no mounts, no raw sockets, no kernel modules (seccomp)",
+    }
+    .to_owned())
+}
+
+fn apply(programs: Programs) -> Result<(), Box<dyn std::error::Error>> {
+    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    let mut rules: Rules = always().into_iter().map(|call| (call, Vec::new())).collect();
+    rules.insert(libc::SYS_socket, sockets()?);
+    if programs == Programs::Forbidden {
+        for call in starting_programs() {
+            rules.insert(call, Vec::new());
+        }
+        // A new thread is a clone as well; a new process is one that is no thread.
+        let thread = libc::CLONE_THREAD.unsigned_abs().into();
+        rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![condition(0, SeccompCmpOp::MaskedEq(thread), 0)?])?]);
+        // Its flags cannot be looked at. The C library takes `clone` where there is no `clone3`.
+        let absent: Rules = [(libc::SYS_clone3, Vec::new())].into();
+        install(absent, libc::ENOSYS.unsigned_abs(), architecture)?;
+    }
+    install(rules, libc::EPERM.unsigned_abs(), architecture)
+}
+
+fn install(rules: Rules, error: u32, architecture: TargetArch) -> Result<(), Box<dyn std::error::Error>> {
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error), architecture)?;
+    let program: BpfProgram = filter.try_into()?;
+    Ok(seccompiler::apply_filter_all_threads(&program)?)
+}
+
+fn condition(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value)
+}
+
+/// Only local sockets, IPv4, IPv6, and the one by which the C library asks for the machine's addresses; none of the Internet
+/// ones raw.
+fn sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
+    let family = |family: i32| u64::from(family.unsigned_abs());
+    let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
+    let other = known.map(|known| condition(0, SeccompCmpOp::Ne, family(known)));
+    let mut rules = vec![SeccompRule::new(other.into_iter().collect::<Result<Vec<_>, _>>()?)?];
+    for internet in [libc::AF_INET, libc::AF_INET6] {
+        // The low four bits are the type, the others flags.
+        let raw = condition(1, SeccompCmpOp::MaskedEq(0xF), u64::from(libc::SOCK_RAW.unsigned_abs()))?;
+        rules.push(SeccompRule::new(vec![condition(0, SeccompCmpOp::Eq, family(internet))?, raw])?);
+    }
+    Ok(rules)
+}
+
+fn starting_programs() -> Vec<i64> {
+    vec![
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_fork,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_vfork,
+    ]
+}
+
+fn always() -> Vec<i64> {
+    vec![
+        // Other processes.
+        libc::SYS_ptrace,
+        libc::SYS_process_vm_readv,
+        libc::SYS_process_vm_writev,
+        libc::SYS_pidfd_getfd,
+        libc::SYS_kcmp,
+        // The file system as a whole.
+        libc::SYS_mount,
+        libc::SYS_umount2,
+        libc::SYS_pivot_root,
+        libc::SYS_chroot,
+        libc::SYS_move_mount,
+        libc::SYS_open_tree,
+        libc::SYS_fsopen,
+        libc::SYS_fsmount,
+        libc::SYS_mount_setattr,
+        libc::SYS_open_by_handle_at,
+        libc::SYS_quotactl,
+        libc::SYS_swapon,
+        libc::SYS_swapoff,
+        // Namespaces.
+        libc::SYS_unshare,
+        libc::SYS_setns,
+        // The kernel and the machine.
+        libc::SYS_init_module,
+        libc::SYS_finit_module,
+        libc::SYS_delete_module,
+        libc::SYS_kexec_load,
+        libc::SYS_kexec_file_load,
+        libc::SYS_reboot,
+        libc::SYS_sethostname,
+        libc::SYS_setdomainname,
+        libc::SYS_settimeofday,
+        libc::SYS_clock_settime,
+        libc::SYS_adjtimex,
+        libc::SYS_clock_adjtime,
+        libc::SYS_acct,
+        libc::SYS_syslog,
+        libc::SYS_bpf,
+        libc::SYS_perf_event_open,
+        libc::SYS_userfaultfd,
+        libc::SYS_io_uring_setup,
+        libc::SYS_fanotify_init,
+        libc::SYS_add_key,
+        libc::SYS_keyctl,
+        libc::SYS_request_key,
+        libc::SYS_personality,
+        // Other users.
+        libc::SYS_setuid,
+        libc::SYS_setgid,
+        libc::SYS_setreuid,
+        libc::SYS_setregid,
+        libc::SYS_setresuid,
+        libc::SYS_setresgid,
+        libc::SYS_setgroups,
+        libc::SYS_setfsuid,
+        libc::SYS_setfsgid,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_iopl,
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_ioperm,
+    ]
+}

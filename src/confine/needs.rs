@@ -1,0 +1,162 @@
+//! What a configuration needs of the machine. Pure.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+#[cfg(feature = "pac")]
+use crate::config::PacLocation;
+#[cfg(feature = "negotiate")]
+use crate::config::ProxyAuthentication;
+use crate::config::{
+    AuditLog, Config, Credential, ForwardProxy, Http, IdentityEndpoint, ProxyChoice, Serves, State, Submission,
+};
+
+/// Port of HTTPS: token service, EWS, Graph.
+const HTTPS: u16 = 443;
+/// Names that do not fit into a datagram are asked for over TCP.
+const DNS: u16 = 53;
+/// Port of a key distribution centre.
+#[cfg(feature = "negotiate")]
+const KERBEROS: u16 = 88;
+/// Port of the endpoints of managed identities, unless the platform names another.
+const HTTP: u16 = 80;
+
+/// Files and servers that are needed while serving.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    /// Files and directories to read, with all below them.
+    pub read: BTreeSet<PathBuf>,
+    /// Directories to write into.
+    pub write: BTreeSet<PathBuf>,
+    /// TCP ports to connect to; `None`: any.
+    pub connect: Option<BTreeSet<u16>>,
+    /// Programs are run, which need what only they know.
+    pub commands: bool,
+}
+
+impl Needs {
+    /// What `config` needs.
+    pub fn of(config: &Config) -> Self {
+        let mut needs = Self { connect: Some(BTreeSet::from([HTTPS, DNS])), ..Self::default() };
+        for file in &config.files {
+            needs.read.extend(readable(file));
+        }
+        needs.commands = config.runs_commands;
+        needs.store(&config.state);
+        if let Some(AuditLog::File(file)) = &config.log.audit {
+            needs.write.extend(directory(file));
+        }
+        if let Some(socket) = &config.admin.socket {
+            needs.write.extend(directory(socket));
+        }
+        for listener in &config.listeners {
+            match &listener.serves {
+                Serves::Relay(upstream) => needs.port(upstream.port),
+                Serves::Submission(Submission { smtp, graph, .. }) => {
+                    needs.port(graph.port);
+                    if let Some(smtp) = smtp {
+                        needs.port(smtp.port);
+                    }
+                }
+                Serves::Maildrop(origin) | Serves::Http(Http { origin, .. }) => needs.port(origin.port),
+            }
+        }
+        for account in config.accounts.entries() {
+            needs.port(account.application.authority.port_or_known_default().unwrap_or(HTTPS));
+            if let Credential::ManagedIdentity(identity) = &*account.application.credential {
+                needs.port(match &identity.endpoint {
+                    IdentityEndpoint::Imds => HTTP,
+                    IdentityEndpoint::AppService { url, .. } | IdentityEndpoint::Arc { url } => {
+                        url.port_or_known_default().unwrap_or(HTTP)
+                    }
+                });
+            }
+        }
+        needs.proxy(config.forward_proxy.as_ref());
+        needs
+    }
+
+    fn port(&mut self, port: u16) {
+        if let Some(ports) = &mut self.connect {
+            ports.insert(port);
+        }
+    }
+
+    fn store(&mut self, state: &State) {
+        match state {
+            State::Memory => {}
+            State::Sqlite { directory, .. } => {
+                self.write.insert(directory.clone());
+            }
+            State::Redis { server, .. } => self.port(server.port),
+        }
+    }
+
+    fn proxy(&mut self, proxy: Option<&ForwardProxy>) {
+        #[cfg(feature = "negotiate")]
+        if let Some(ForwardProxy { authentication: ProxyAuthentication::Negotiate(_), .. }) = proxy {
+            self.port(KERBEROS);
+            // The cache of tickets is replaced, not changed, when they are renewed.
+            self.read.insert(PathBuf::from("/tmp"));
+        }
+        match proxy.map(|proxy| &proxy.choice) {
+            None => {}
+            Some(ProxyChoice::Servers(servers)) => servers.iter().for_each(|server| self.port(server.port)),
+            // The script names them as it likes.
+            #[cfg(feature = "pac")]
+            Some(ProxyChoice::Script { location, .. }) => {
+                self.connect = None;
+                if let PacLocation::File(path) = location {
+                    self.read.extend(readable(path));
+                }
+            }
+        }
+    }
+
+    /// The first thing that is needed here and not among `allowed`, in words.
+    pub(super) fn beyond(&self, allowed: &Self) -> Option<String> {
+        let within = |path: &Path, of: &BTreeSet<PathBuf>| of.iter().any(|allowed| path.starts_with(allowed));
+        if self.commands && !allowed.commands {
+            return Some("programs, which a `{command: …}` runs".to_owned());
+        }
+        let file = |path: &PathBuf| !within(path, &allowed.read) && !within(path, &allowed.write);
+        if let Some(path) = self.read.iter().find(|path| file(path)) {
+            return Some(format!("`{}`", path.display()));
+        }
+        if let Some(path) = self.write.iter().find(|path| !within(path, &allowed.write)) {
+            return Some(format!("`{}`", path.display()));
+        }
+        match (&self.connect, &allowed.connect) {
+            (_, None) => None,
+            (None, Some(_)) => Some("the ports that a proxy script may name".to_owned()),
+            (Some(ours), Some(theirs)) => ours.difference(theirs).next().map(|port| format!("servers at port {port}")),
+        }
+    }
+}
+
+/// What must be readable so that `file` can be read again after it was replaced, as when a mounted secret changes: its
+/// directory and that of what it points to. In a directory that also holds what is not ours, the file alone.
+fn readable(file: &Path) -> Vec<PathBuf> {
+    let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
+    let resolved = absolute.canonicalize().ok();
+    let mut paths = Vec::new();
+    for path in std::iter::once(absolute).chain(resolved) {
+        match path.parent() {
+            Some(parent) if !is_shared(parent) => paths.push(parent.to_path_buf()),
+            _ => paths.push(path),
+        }
+    }
+    paths
+}
+
+/// Directories that are nobody's own.
+fn is_shared(directory: &Path) -> bool {
+    const SHARED: [&str; 12] =
+        ["/", "/etc", "/usr", "/var", "/var/lib", "/run", "/tmp", "/var/tmp", "/home", "/root", "/opt", "/srv"];
+    let is_home = || std::env::var_os("HOME").is_some_and(|home| directory == Path::new(&home));
+    SHARED.iter().any(|shared| directory == Path::new(shared)) || is_home()
+}
+
+fn directory(file: &Path) -> Option<PathBuf> {
+    std::path::absolute(file).ok()?.parent().map(Path::to_path_buf)
+}

@@ -1,0 +1,142 @@
+//! Hands a message over with `sendMail` (Microsoft, "user: sendMail"), once.
+//!
+//! Nothing is sent a second time unless Microsoft has said that it did not look at it: Graph has no key by which it would
+//! know a message again.
+
+use std::time::Duration;
+
+use http_body_util::Either;
+use hyper::Request;
+use hyper::body::Bytes;
+use hyper::header::CONTENT_TYPE;
+use hyper::http;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::answer::Answer;
+use super::body::Base64;
+use super::{GraphClient, authorized, outgoing, refused};
+use crate::account::MailAddress;
+use crate::failure::{Actor, Failure};
+use crate::proto::Refusal;
+use crate::proto::smtp::{Envelope, Reply};
+use crate::sasl::Bearer;
+
+/// Requests for one message, waits included: no request begins later than this after the first. With the time that the last
+/// one may take, the client, which waits ten minutes (RFC 5321 §4.5.3.2.6), still hears how it ended.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// At most so many.
+const ATTEMPTS: u32 = 3;
+
+/// Microsoft has accepted the message. That is not delivery: what goes wrong later comes back to the mailbox as a report.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    /// The id of the request, by which Microsoft finds it; empty when there is none.
+    pub request_id: String,
+}
+
+/// Microsoft has not accepted the message, or has not said so.
+#[derive(Clone, Debug)]
+pub struct NotSent {
+    /// For the client.
+    pub reply: Reply,
+    /// For everybody else.
+    pub failure: Failure,
+    /// The token was refused, before anything else was looked at: with a new one the message may be sent again at once.
+    pub token_refused: bool,
+}
+
+impl NotSent {
+    pub(super) fn new(reply: Reply, actor: Actor, cause: &'static str, message: String, remedy: &'static str) -> Self {
+        let refusal = match (reply.class(), actor) {
+            (_, Actor::Developers) => Refusal::ServerBug,
+            (4, _) => Refusal::Unavailable,
+            (_, Actor::TenantAdministrator | Actor::Operator) => Refusal::ContactAdmin,
+            _ => Refusal::NotAuthorized,
+        };
+        let failure = Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false };
+        Self { reply, failure, token_refused: false }
+    }
+}
+
+impl GraphClient {
+    /// Sends a message from the mailbox of `bearer` to the recipients of the envelope; a copy is kept in its Sent Items.
+    ///
+    /// Where Graph asks for a wait that is short, it is waited. The whole takes less than ten minutes.
+    ///
+    /// # Errors
+    /// [`NotSent`]: with a reply of class 5 when trying again is of no use. Where it is not known whether Microsoft took the
+    /// message, the reply is temporary: twice is better than never.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves open whether the message was sent.
+    pub async fn send_mail(
+        &self,
+        bearer: &Bearer,
+        envelope: &Envelope,
+        message: impl Into<Bytes>,
+    ) -> Result<Sent, NotSent> {
+        let message = outgoing::prepare(envelope, &message.into())?;
+        let first = Instant::now();
+        let mut attempts = 0;
+        loop {
+            let quiet = self.throttle.wait(&bearer.user);
+            if !quiet.is_zero() {
+                return Err(refused::quiet(quiet));
+            }
+            let answer = self.post(bearer, message.clone()).await?;
+            attempts += 1;
+            if answer.status == 202 {
+                return Ok(Sent { request_id: answer.request_id.unwrap_or_default() });
+            }
+            // A proxy that is out of order does not speak for Graph.
+            let wait = answer.retry_after.filter(|_| refused::throttles(answer.status) && answer.is_graphs());
+            if let Some(wait) = wait {
+                self.throttle.close(&bearer.user, wait);
+            }
+            match wait {
+                Some(wait)
+                    if refused::not_looked_at(answer.status)
+                        && attempts < ATTEMPTS
+                        && first.elapsed() + wait <= PATIENCE =>
+                {
+                    sleep(wait).await;
+                }
+                _ => return Err(refused::explain(&answer, message.len())),
+            }
+        }
+    }
+
+    async fn post(&self, bearer: &Bearer, message: Base64) -> Result<Answer, NotSent> {
+        let defect = |error: http::Error| refused::defect(&error);
+        let request = Request::post(self.uri(&path(&bearer.user))).header(CONTENT_TYPE, "text/plain");
+        let (request, id) = authorized(request, bearer).map_err(|error| defect(error.into()))?;
+        let request = request.body(Either::Right(message)).map_err(defect)?;
+        // A connection has its own deadline: whatever is late here was sent.
+        let deadline = Instant::now() + self.connect + self.answer;
+        let answer = match timeout_at(deadline, self.exchange(request)).await {
+            Ok(Ok(response)) => Answer::read(response, deadline).await,
+            Ok(Err(error)) => return Err(refused::no_answer(&error, self.origin(), &id)),
+            Err(_) => return Err(refused::late(self.origin(), self.answer, &id)),
+        };
+        let request_id = answer.request_id.as_deref();
+        tracing::debug!(mailbox = %bearer.user, client_request_id = id, request_id, status = answer.status, "sendMail");
+        Ok(answer)
+    }
+}
+
+/// Names the mailbox, because a token without a user has no `me`, and because a mailbox need not be the user's own.
+fn path(mailbox: &MailAddress) -> String {
+    let encoded: String = url::form_urlencoded::byte_serialize(mailbox.as_str().as_bytes()).collect();
+    format!("/v1.0/users/{encoded}/sendMail")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mailbox_is_encoded() {
+        let path = path(&MailAddress::parse("o'neil+%x@b\u{fc}ro.example").unwrap());
+        assert_eq!(path, "/v1.0/users/o%27neil%2B%25x%40b%C3%BCro.example/sendMail");
+    }
+}

@@ -1,0 +1,73 @@
+//! Quiet where Graph has asked for it: after a `Retry-After` nothing more is asked for that mailbox until the time is over
+//! (Microsoft, "Microsoft Graph throttling guidance": requests in the meantime count against the limit).
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::account::MailAddress;
+
+/// Mailboxes that are remembered before those are forgotten whose time is over.
+const REMEMBERED: usize = 1_024;
+
+/// Until when nothing may be asked, by mailbox.
+#[derive(Debug, Default)]
+pub(super) struct Throttle(Mutex<HashMap<MailAddress, Instant>>);
+
+impl Throttle {
+    /// How much longer nothing may be asked for `mailbox`; zero when it may.
+    pub(super) fn wait(&self, mailbox: &MailAddress) -> Duration {
+        let mut mailboxes = self.mailboxes();
+        let left = mailboxes.get(mailbox).map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
+        if left.is_zero() {
+            mailboxes.remove(mailbox);
+        }
+        left
+    }
+
+    /// Graph wants to be left alone for so long.
+    pub(super) fn close(&self, mailbox: &MailAddress, wait: Duration) {
+        let now = Instant::now();
+        let mut mailboxes = self.mailboxes();
+        if mailboxes.len() >= REMEMBERED {
+            mailboxes.retain(|_, until| *until > now);
+        }
+        let until = mailboxes.entry(mailbox.clone()).or_insert(now);
+        *until = (*until).max(now + wait);
+    }
+
+    fn mailboxes(&self) -> MutexGuard<'_, HashMap<MailAddress, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn each_mailbox_has_a_time_of_its_own() {
+        let throttle = Throttle::default();
+        let [anna, bert] = ["anna@contoso.com", "bert@contoso.com"].map(|text| MailAddress::parse(text).unwrap());
+        throttle.close(&anna, Duration::from_secs(30));
+        throttle.close(&anna, Duration::from_secs(10));
+        assert_eq!((throttle.wait(&anna), throttle.wait(&bert)), (Duration::from_secs(30), Duration::ZERO));
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!(throttle.wait(&anna), Duration::from_secs(1));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(throttle.wait(&anna), Duration::ZERO);
+        assert!(throttle.mailboxes().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_over_is_forgotten() {
+        let throttle = Throttle::default();
+        for number in 0..=REMEMBERED {
+            throttle.close(&MailAddress::parse(&format!("{number}@x")).unwrap(), Duration::from_secs(1));
+            tokio::time::advance(Duration::from_millis(100)).await;
+        }
+        assert!(throttle.mailboxes().len() <= 11);
+    }
+}

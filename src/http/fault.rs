@@ -1,0 +1,105 @@
+//! A refusal in the words that the client's program understands: JSON for Graph, a SOAP fault for EWS where its library
+//! knows one, else a line of text.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::config::HttpService;
+
+const ERRORS: &str = "http://schemas.microsoft.com/exchange/services/2006/errors";
+const TYPES: &str = "http://schemas.microsoft.com/exchange/services/2006/types";
+const SOAP_1_1: &str = "http://schemas.xmlsoap.org/soap/envelope/";
+
+/// A body and its type.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Body {
+    /// `Content-Type`.
+    pub content_type: &'static str,
+    /// The text.
+    pub text: String,
+}
+
+/// For an answer of this status that says `message`; `wait` is when to try again.
+pub fn body(service: HttpService, status: u16, message: &str, wait: Option<Duration>) -> Body {
+    match service {
+        HttpService::Graph => {
+            let code = graph_code(status);
+            let text = json!({"error": {"code": code, "message": message}}).to_string();
+            Body { content_type: "application/json", text }
+        }
+        HttpService::Ews => match ews_code(status) {
+            Some(code) => Body { content_type: "text/xml; charset=utf-8", text: soap(code, message, wait) },
+            None => Body { content_type: "text/plain; charset=utf-8", text: format!("{message}\n") },
+        },
+    }
+}
+
+/// The codes of Microsoft ("Microsoft Graph error responses and resource types").
+fn graph_code(status: u16) -> &'static str {
+    match status {
+        400 | 417 | 431 => "badRequest",
+        401 => "unauthenticated",
+        403 => "accessDenied",
+        404 => "itemNotFound",
+        405 | 501 => "methodNotAllowed",
+        408 | 504 => "gatewayTimeout",
+        429 => "activityLimitReached",
+        502 => "badGateway",
+        503 => "serviceNotAvailable",
+        _ => "generalException",
+    }
+}
+
+/// The codes of Microsoft ("ResponseCode"). EWS libraries repeat by themselves what is busy.
+fn ews_code(status: u16) -> Option<&'static str> {
+    match status {
+        400 => Some("ErrorInvalidRequest"),
+        429 | 503 => Some("ErrorServerBusy"),
+        502 | 504 => Some("ErrorConnectionFailed"),
+        500 => Some("ErrorInternalServerError"),
+        _ => None,
+    }
+}
+
+fn soap(code: &str, message: &str, wait: Option<Duration>) -> String {
+    let message = quick_xml::escape::escape(message);
+    let back_off = wait.map_or_else(String::new, |wait| {
+        let millis = wait.as_millis();
+        format!("<t:MessageXml><t:Value Name=\"BackOffMilliseconds\">{millis}</t:Value></t:MessageXml>")
+    });
+    format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\
+         <s:Envelope xmlns:s=\"{SOAP_1_1}\"><s:Body><s:Fault>\
+         <faultcode xmlns:t=\"{TYPES}\">t:{code}</faultcode><faultstring xml:lang=\"en\">{message}</faultstring>\
+         <detail xmlns:e=\"{ERRORS}\" xmlns:t=\"{TYPES}\"><e:ResponseCode>{code}</e:ResponseCode>\
+         <e:Message>{message}</e:Message>{back_off}</detail>\
+         </s:Fault></s:Body></s:Envelope>"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn graph_hears_json() {
+        let Body { content_type, text } = body(HttpService::Graph, 429, "say \"later\"", None);
+        assert_eq!(content_type, "application/json");
+        let error: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(error["error"]["code"], "activityLimitReached");
+        assert_eq!(error["error"]["message"], "say \"later\"");
+    }
+
+    #[test]
+    fn ews_hears_a_fault_with_the_time_to_wait_or_a_line() {
+        let busy = body(HttpService::Ews, 503, "a < b", Some(Duration::from_secs(30)));
+        assert!(busy.text.contains("<e:ResponseCode>ErrorServerBusy</e:ResponseCode>"), "{}", busy.text);
+        assert!(busy.text.contains("<t:Value Name=\"BackOffMilliseconds\">30000</t:Value>"), "{}", busy.text);
+        assert!(busy.text.contains("a &lt; b"), "{}", busy.text);
+        let mut reader = quick_xml::reader::Reader::from_str(&busy.text);
+        while reader.read_event().unwrap() != quick_xml::events::Event::Eof {}
+        let refused = body(HttpService::Ews, 401, "no", None);
+        assert_eq!((refused.content_type, refused.text.as_str()), ("text/plain; charset=utf-8", "no\n"));
+    }
+}

@@ -1,0 +1,520 @@
+//! A judge in front of the HTTP/1 library (RFC 9112): of each request it lets the head pass when it has one meaning only,
+//! and counts the octets of the body, so that it knows where the next head begins.
+//!
+//! Libraries forgive what two readers can understand differently: a lone LF, both lengths, a space before the colon. That is
+//! what request smuggling is made of, so nothing of it gets this far.
+
+use std::fmt;
+
+/// Longest chunk-size line: fifteen digits are more than anybody sends.
+const CHUNK_DIGITS: u32 = 15;
+
+/// Names that mean something on the way, with `_` where `-` belongs: some servers take one for the other.
+const FRAMING: [&str; 8] = [
+    "content-length",
+    "transfer-encoding",
+    "proxy-authorization",
+    "x-anchormailbox",
+    "x-backendoverridecookie",
+    "proxy-connection",
+    "keep-alive",
+    "content-type",
+];
+
+/// Methods that go on; whether a listener serves one is decided later.
+const METHODS: [&[u8]; 7] = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"];
+
+/// The method that stands for a refused request. A client cannot use it: it is none of [`METHODS`].
+pub const REFUSED: &str = "REFUSED";
+
+/// Most of a head.
+#[derive(Clone, Copy, Debug)]
+pub struct HeadLimits {
+    /// Octets of request line and fields together.
+    pub octets: usize,
+    /// Fields.
+    pub fields: usize,
+}
+
+/// Why a request was refused by its head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// No request line of HTTP/1.
+    RequestLine,
+    /// A method that is none.
+    Method,
+    /// An absolute or authority form, or octets that do not belong into a path.
+    Target,
+    /// Not HTTP/1.0 or HTTP/1.1.
+    Version,
+    /// CR, LF or NUL where none may be.
+    LineEnd,
+    /// A field that goes on on the next line.
+    Folded,
+    /// Not a field name and its value.
+    Field,
+    /// A name with `_` in place of `-`.
+    LookAlike,
+    /// No host, or several.
+    Host,
+    /// No single whole number.
+    Length,
+    /// Anything but `chunked`, alone.
+    Coding,
+    /// Both `Content-Length` and `Transfer-Encoding`.
+    TwoLengths,
+    /// An expectation other than `100-continue`.
+    Expectation,
+    /// More than [`HeadLimits`].
+    TooLong,
+    /// It did not arrive in time.
+    Slow,
+}
+
+impl Flaw {
+    const ALL: [Self; 15] = [
+        Self::RequestLine,
+        Self::Method,
+        Self::Target,
+        Self::Version,
+        Self::LineEnd,
+        Self::Folded,
+        Self::Field,
+        Self::LookAlike,
+        Self::Host,
+        Self::Length,
+        Self::Coding,
+        Self::TwoLengths,
+        Self::Expectation,
+        Self::TooLong,
+        Self::Slow,
+    ];
+
+    /// A short fixed word for the log.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::RequestLine => "request-line",
+            Self::Method => "method",
+            Self::Target => "target",
+            Self::Version => "version",
+            Self::LineEnd => "line-end",
+            Self::Folded => "folded-field",
+            Self::Field => "field",
+            Self::LookAlike => "look-alike",
+            Self::Host => "host",
+            Self::Length => "content-length",
+            Self::Coding => "transfer-encoding",
+            Self::TwoLengths => "two-lengths",
+            Self::Expectation => "expectation",
+            Self::TooLong => "too-long",
+            Self::Slow => "slow",
+        }
+    }
+
+    /// The flaw that a path of the judge's own request stands for.
+    pub fn of_path(path: &str) -> Option<Self> {
+        let word = path.strip_prefix('/')?;
+        Self::ALL.into_iter().find(|flaw| flaw.word() == word)
+    }
+
+    /// The status code that says so.
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Method => 501,
+            Self::Version => 505,
+            Self::Expectation => 417,
+            Self::TooLong => 431,
+            Self::Slow => 408,
+            _ => 400,
+        }
+    }
+}
+
+impl fmt::Display for Flaw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RequestLine => "the request line is none",
+            Self::Method => "the method is not known",
+            Self::Target => "the target is not a plain path of this server",
+            Self::Version => "the version of HTTP is not served",
+            Self::LineEnd => "a carriage return, line feed or NUL stands where none may be",
+            Self::Folded => "a header field is folded",
+            Self::Field => "a header field is malformed",
+            Self::LookAlike => "a header field has `_` in its name where `-` belongs",
+            Self::Host => "there is no Host field, or there are several",
+            Self::Length => "the length is not one whole number",
+            Self::Coding => "the transfer coding is not `chunked` alone",
+            Self::TwoLengths => "the length is given twice, as such and as chunks",
+            Self::Expectation => "the expectation is not known",
+            Self::TooLong => "the head of the request is too long",
+            Self::Slow => "the head of the request did not arrive in time",
+        })
+    }
+}
+
+/// The judge of one connection: octets in, octets for the library out.
+#[derive(Debug)]
+pub struct Judge {
+    limits: HeadLimits,
+    state: State,
+    /// An empty line was skipped in front of the head that is due.
+    skipped: bool,
+    flaw: Option<Flaw>,
+}
+
+#[derive(Debug)]
+enum State {
+    /// What there is of the next head.
+    Head(Vec<u8>),
+    /// So many octets of a body are missing.
+    Body(u64),
+    Chunked(Chunk),
+    /// A head was refused: nothing more is read.
+    Refused,
+    /// A body is not what it should be: for the library the connection ends here.
+    Broken,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Chunk {
+    /// The digits of a size so far.
+    Size {
+        digits: u32,
+        size: u64,
+    },
+    /// The LF behind a size.
+    SizeEnd(u64),
+    /// So many octets of data are missing.
+    Data(u64),
+    /// CR, then LF, behind the data.
+    DataCr,
+    DataLf,
+    /// CR, then LF, behind the last chunk. Trailers are not taken.
+    LastCr,
+    LastLf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    Length(u64),
+    Chunked,
+}
+
+impl Judge {
+    /// In front of a connection that has sent nothing.
+    pub fn new(limits: HeadLimits) -> Self {
+        Self { limits, state: State::Head(Vec::new()), skipped: false, flaw: None }
+    }
+
+    /// Takes what arrived; what the library may see is appended to `out`. In place of a head that is refused it sees a
+    /// request of the judge's own, and nothing behind it.
+    pub fn feed(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
+        while !input.is_empty() {
+            let taken = match &mut self.state {
+                State::Head(_) => self.feed_head(input, out),
+                State::Body(missing) => {
+                    let taken = usize::try_from(*missing).unwrap_or(usize::MAX).min(input.len());
+                    out.extend_from_slice(input.get(..taken).unwrap_or_default());
+                    *missing -= taken as u64;
+                    if *missing == 0 {
+                        self.state = State::Head(Vec::new());
+                    }
+                    taken
+                }
+                State::Chunked(_) => self.feed_chunks(input, out),
+                State::Refused | State::Broken => return,
+            };
+            input = input.get(taken..).unwrap_or_default();
+        }
+    }
+
+    /// So many octets that arrive next are of a body, and need not be seen here: [`Judge::pass`] tells of them.
+    pub fn body_ahead(&self) -> u64 {
+        match self.state {
+            State::Body(missing) | State::Chunked(Chunk::Data(missing)) => missing,
+            _ => 0,
+        }
+    }
+
+    /// Octets of a body went by, no more than [`Judge::body_ahead`].
+    pub fn pass(&mut self, octets: u64) {
+        match &mut self.state {
+            State::Body(missing) => {
+                *missing = missing.saturating_sub(octets);
+                if *missing == 0 {
+                    self.state = State::Head(Vec::new());
+                }
+            }
+            State::Chunked(Chunk::Data(missing)) => {
+                *missing = missing.saturating_sub(octets);
+                if *missing == 0 {
+                    self.state = State::Chunked(Chunk::DataCr);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A head is due, or has begun.
+    pub fn in_head(&self) -> bool {
+        matches!(self.state, State::Head(_))
+    }
+
+    /// A head has begun.
+    pub fn head_begun(&self) -> bool {
+        matches!(&self.state, State::Head(head) if !head.is_empty())
+    }
+
+    /// For the library the connection ends here.
+    pub fn is_broken(&self) -> bool {
+        matches!(self.state, State::Broken)
+    }
+
+    /// Why a request was refused.
+    pub fn flaw(&self) -> Option<Flaw> {
+        self.flaw
+    }
+
+    /// Refuses the head that has begun: it took too long.
+    pub fn expire(&mut self, out: &mut Vec<u8>) {
+        self.refuse(Flaw::Slow, out);
+    }
+
+    fn refuse(&mut self, flaw: Flaw, out: &mut Vec<u8>) {
+        self.flaw = Some(flaw);
+        self.state = State::Refused;
+        let request = format!("{REFUSED} /{} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n", flaw.word());
+        out.extend_from_slice(request.as_bytes());
+    }
+
+    fn feed_head(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+        let State::Head(head) = &mut self.state else { return input.len() };
+        let before = head.len();
+        let room = self.limits.octets.saturating_sub(before) + 1;
+        head.extend_from_slice(input.get(..room.min(input.len())).unwrap_or_default());
+        // RFC 9112 §2.2: an empty line in front of a request is skipped; old clients send one behind a body.
+        if head.starts_with(b"\r\n") && !std::mem::replace(&mut self.skipped, true) {
+            head.clear();
+            return 2_usize.saturating_sub(before).min(input.len());
+        }
+        let unseen = head.get(before.saturating_sub(3)..).unwrap_or_default();
+        let Some(end) = memchr::memmem::find(unseen, b"\r\n\r\n").map(|at| before.saturating_sub(3) + at + 4) else {
+            // What cannot become a head is refused before its end has come.
+            let flaw = line_end_flaw(head.get(before.saturating_sub(1)..).unwrap_or_default(), before > 0);
+            if let Some(flaw) = flaw {
+                self.refuse(flaw, out);
+            } else if head.len() > self.limits.octets {
+                self.refuse(Flaw::TooLong, out);
+            }
+            return input.len();
+        };
+        head.truncate(end);
+        let taken = end.saturating_sub(before);
+        if end > self.limits.octets {
+            self.refuse(Flaw::TooLong, out);
+            return taken;
+        }
+        match framing(head, self.limits.fields) {
+            Ok(framing) => {
+                self.skipped = false;
+                out.extend_from_slice(head);
+                self.state = match framing {
+                    Framing::Length(0) => State::Head(Vec::new()),
+                    Framing::Length(length) => State::Body(length),
+                    Framing::Chunked => State::Chunked(Chunk::Size { digits: 0, size: 0 }),
+                };
+            }
+            Err(flaw) => self.refuse(flaw, out),
+        }
+        taken
+    }
+
+    fn feed_chunks(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
+        let mut taken = 0;
+        while let (State::Chunked(chunk), Some(&octet)) = (&mut self.state, input.get(taken)) {
+            let next = match *chunk {
+                Chunk::Data(missing) => {
+                    let rest = input.get(taken..).unwrap_or_default();
+                    let length = usize::try_from(missing).unwrap_or(usize::MAX).min(rest.len());
+                    out.extend_from_slice(rest.get(..length).unwrap_or_default());
+                    taken += length;
+                    let missing = missing - length as u64;
+                    *chunk = if missing == 0 { Chunk::DataCr } else { Chunk::Data(missing) };
+                    continue;
+                }
+                Chunk::Size { digits, size } => match char::from(octet).to_digit(16) {
+                    Some(digit) if digits < CHUNK_DIGITS => {
+                        Some(Chunk::Size { digits: digits + 1, size: size * 16 + u64::from(digit) })
+                    }
+                    None if octet == b'\r' && digits > 0 => Some(Chunk::SizeEnd(size)),
+                    _ => None,
+                },
+                Chunk::SizeEnd(size) => (octet == b'\n').then_some(match size {
+                    0 => Chunk::LastCr,
+                    size => Chunk::Data(size),
+                }),
+                Chunk::DataCr => (octet == b'\r').then_some(Chunk::DataLf),
+                Chunk::DataLf => (octet == b'\n').then_some(Chunk::Size { digits: 0, size: 0 }),
+                Chunk::LastCr => (octet == b'\r').then_some(Chunk::LastLf),
+                Chunk::LastLf if octet == b'\n' => {
+                    out.push(octet);
+                    self.state = State::Head(Vec::new());
+                    return taken + 1;
+                }
+                Chunk::LastLf => None,
+            };
+            let Some(next) = next else {
+                self.flaw = Some(Flaw::Coding);
+                self.state = State::Broken;
+                return input.len();
+            };
+            out.push(octet);
+            taken += 1;
+            *chunk = next;
+        }
+        taken
+    }
+}
+
+/// CR only before LF, LF only behind CR, and no NUL. A CR at the end may still get its LF. With `inside` the first octet
+/// was judged before.
+fn line_end_flaw(octets: &[u8], inside: bool) -> Option<Flaw> {
+    let (mut before, rest) = match octets.split_first() {
+        Some((first, rest)) if inside => (*first, rest),
+        _ => (0, octets),
+    };
+    for &octet in rest {
+        if octet == 0 || (octet == b'\n') != (before == b'\r') {
+            return Some(Flaw::LineEnd);
+        }
+        before = octet;
+    }
+    None
+}
+
+/// What a whole head says about the body behind it.
+fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
+    if let Some(flaw) = line_end_flaw(head, false) {
+        return Err(flaw);
+    }
+    let head = head.strip_suffix(b"\r\n\r\n").unwrap_or(head);
+    let mut lines = Lines(Some(head));
+    let http_1_0 = request_line(lines.next().ok_or(Flaw::RequestLine)?)?;
+    let (mut hosts, mut fields, mut expects) = (0, 0, 0);
+    let (mut length, mut chunked) = (None, false);
+    for line in lines {
+        fields += 1;
+        if fields > most_fields {
+            return Err(Flaw::TooLong);
+        }
+        let (name, value) = field(line)?;
+        match name.as_str() {
+            "host" => hosts += 1,
+            "content-length" => {
+                let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
+                let number = digits.filter(|text| text.len() <= 18).and_then(|text| text.parse::<u64>().ok());
+                if length.replace(number.ok_or(Flaw::Length)?).is_some() {
+                    return Err(Flaw::Length);
+                }
+            }
+            "transfer-encoding" => {
+                let again = std::mem::replace(&mut chunked, true);
+                if again || http_1_0 || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Flaw::Coding);
+                }
+            }
+            "expect" => {
+                expects += 1;
+                if expects > 1 || !value.eq_ignore_ascii_case(b"100-continue") {
+                    return Err(Flaw::Expectation);
+                }
+            }
+            _ => {}
+        }
+    }
+    match (length, chunked) {
+        _ if hosts != 1 => Err(Flaw::Host),
+        (Some(_), true) => Err(Flaw::TwoLengths),
+        (None, true) => Ok(Framing::Chunked),
+        (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
+    }
+}
+
+/// Lines divided by CRLF.
+struct Lines<'a>(Option<&'a [u8]>);
+
+impl<'a> Iterator for Lines<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0?;
+        match memchr::memmem::find(rest, b"\r\n") {
+            Some(at) => {
+                self.0 = rest.get(at + 2..);
+                rest.get(..at)
+            }
+            None => self.0.take(),
+        }
+    }
+}
+
+/// RFC 9112 §3, with single spaces and the origin form only; true for HTTP/1.0.
+fn request_line(line: &[u8]) -> Result<bool, Flaw> {
+    let mut parts = line.split(|&octet| octet == b' ');
+    let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
+    else {
+        return Err(Flaw::RequestLine);
+    };
+    if !METHODS.contains(&method) {
+        // CONNECT, and whatever is no method at all, are about the target: only a word could be a method of somebody's.
+        let word = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && method != b"CONNECT";
+        return Err(if word { Flaw::Method } else { Flaw::RequestLine });
+    }
+    let visible = |octet: &u8| octet.is_ascii_graphic() && !matches!(octet, b'#' | b'\\');
+    if !target.starts_with(b"/") || !target.iter().all(visible) {
+        return Err(Flaw::Target);
+    }
+    match version {
+        b"HTTP/1.1" => Ok(false),
+        b"HTTP/1.0" => Ok(true),
+        _ if version.starts_with(b"HTTP/") => Err(Flaw::Version),
+        _ => Err(Flaw::RequestLine),
+    }
+}
+
+/// RFC 9112 §5: a token, a colon right behind it, and a value; the name in lower case.
+fn field(line: &[u8]) -> Result<(String, &[u8]), Flaw> {
+    if line.starts_with(b" ") || line.starts_with(b"\t") {
+        return Err(Flaw::Folded);
+    }
+    let at = memchr::memchr(b':', line).ok_or(Flaw::Field)?;
+    let (name, value) = (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default());
+    if name.is_empty() || !name.iter().all(|&octet| is_token(octet)) {
+        return Err(Flaw::Field);
+    }
+    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+    if is_look_alike(&name) {
+        return Err(Flaw::LookAlike);
+    }
+    if value.iter().any(|&octet| octet < b' ' && octet != b'\t' || octet == 0x7F) {
+        return Err(Flaw::Field);
+    }
+    Ok((name, value.trim_ascii()))
+}
+
+/// A name that somebody behind us may take for one that is decided here.
+pub fn is_look_alike(name: &str) -> bool {
+    if !name.contains('_') {
+        return false;
+    }
+    let meant = name.replace('_', "-");
+    FRAMING.contains(&meant.as_str()) || super::fields::is_ours(&meant)
+}
+
+/// RFC 9110 §5.6.2.
+fn is_token(octet: u8) -> bool {
+    octet.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&octet)
+}
+
+#[cfg(test)]
+mod tests;

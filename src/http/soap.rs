@@ -1,0 +1,319 @@
+//! The beginning of an EWS request, up to the SOAP body: its header says whom the request acts for, and that is not the
+//! client's to say. A token of an application opens every mailbox that it was given; `ExchangeImpersonation` names the one
+//! that this request is about (Microsoft, "Authenticate an EWS application by using OAuth").
+//!
+//! Only the header is read and held; the SOAP body streams by unread. What is not plain (a document type, entities,
+//! processing instructions, another encoding than UTF-8) is refused, so that whoever reads it behind us sees the same.
+
+use std::ops::Range;
+
+use quick_xml::escape::escape;
+use quick_xml::events::{BytesStart, Event};
+use quick_xml::name::ResolveResult;
+use quick_xml::reader::NsReader;
+
+use crate::account::MailAddress;
+
+/// SOAP 1.1 and 1.2.
+const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
+const TYPES: &str = "http://schemas.microsoft.com/exchange/services/2006/types";
+
+/// Elements of the header that say whom a request acts for or with which rights, in whatever namespace.
+const IDENTITY: [&str; 5] = [
+    "ExchangeImpersonation",
+    "SerializedSecurityContext",
+    "ProxySecurityContext",
+    "OpenAsAdminOrSystemService",
+    "ManagementRole",
+];
+
+/// Deepest nesting within a header.
+const DEPTH: usize = 32;
+
+/// What becomes of what is there of a request.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Looked {
+    /// The SOAP body begins behind the first `consumed` octets, in place of which goes `beginning`.
+    Found {
+        /// The request up to its body, with the mailbox that it is for.
+        beginning: Vec<u8>,
+        /// Octets that it stands for.
+        consumed: usize,
+    },
+    /// The body has not begun yet.
+    Unclear,
+}
+
+/// Why it is no request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Flaw {
+    /// Not UTF-8, or another encoding is declared.
+    #[error("the request is not in UTF-8")]
+    Encoding,
+    /// A document type, a processing instruction, or an entity other than the five of XML.
+    #[error("the request has a document type, a processing instruction or an entity")]
+    NotPlain,
+    /// Not well-formed.
+    #[error("the request is not well-formed XML")]
+    Malformed,
+    /// Well-formed, but no SOAP.
+    #[error("the request is no SOAP envelope with a body")]
+    NotSoap,
+}
+
+/// Looks at the beginning of a request, of which no more will come when `ended`. `acting_for` is the mailbox to name, for a
+/// token of an application; with a user's token none is named.
+///
+/// # Errors
+/// [`Flaw`]. Whether something is malformed or only cut off is not known before the end.
+pub fn look(input: &[u8], ended: bool, acting_for: Option<&MailAddress>) -> Result<Looked, Flaw> {
+    let text = match std::str::from_utf8(input) {
+        Ok(text) => text,
+        // The last character may be cut in two.
+        Err(error) if error.error_len().is_none() && !ended => {
+            input.get(..error.valid_up_to()).and_then(|valid| std::str::from_utf8(valid).ok()).unwrap_or_default()
+        }
+        Err(_) => return Err(Flaw::Encoding),
+    };
+    // UTF-16 without a mark: every other octet of its ASCII is zero.
+    if text.contains('\0') {
+        return Err(Flaw::Encoding);
+    }
+    let mut head = Head { text, marked: text.starts_with('\u{feff}'), cuts: Vec::new() };
+    match head.read() {
+        Ok(found) => Ok(head.write(&found, acting_for)),
+        Err(Stop::CutOff) if !ended => Ok(Looked::Unclear),
+        Err(Stop::CutOff) => Err(Flaw::Malformed),
+        Err(Stop::Flaw(flaw)) => Err(flaw),
+    }
+}
+
+enum Stop {
+    /// The text ends here, or is malformed here: which of the two shows when more of it is there.
+    CutOff,
+    Flaw(Flaw),
+}
+
+impl From<quick_xml::Error> for Stop {
+    fn from(_: quick_xml::Error) -> Self {
+        Self::CutOff
+    }
+}
+
+struct Head<'a> {
+    text: &'a str,
+    marked: bool,
+    /// Parts that do not go on.
+    cuts: Vec<Range<usize>>,
+}
+
+/// Where things are.
+struct Found {
+    /// Where the SOAP body's start tag begins.
+    body: usize,
+    /// Where the header's content begins; without a header one goes in front of the body.
+    header: Header,
+    /// The prefix of the envelope, with its colon.
+    prefix: String,
+}
+
+enum Header {
+    Absent,
+    /// `<Header>`: behind its start tag.
+    Open(usize),
+    /// `<Header/>`: its whole tag.
+    Empty(Range<usize>, String),
+}
+
+impl<'a> Head<'a> {
+    fn read(&mut self) -> Result<Found, Stop> {
+        let mark = if self.marked { '\u{feff}'.len_utf8() } else { 0 };
+        let text = self.text.get(mark..).unwrap_or_default();
+        let mut reader = NsReader::from_str(text);
+        let config = reader.config_mut();
+        (config.check_comments, config.check_end_names) = (true, true);
+        let mut declared = false;
+        // In front of the envelope.
+        let prefix = loop {
+            let at_start = reader.buffer_position() == 0;
+            match reader.read_resolved_event()? {
+                (_, Event::Decl(declaration)) if at_start && !declared => {
+                    declared = true;
+                    if let Some(encoding) = declaration.encoding() {
+                        let encoding = encoding.map_err(|_| Stop::Flaw(Flaw::Malformed))?;
+                        if !["utf-8", "us-ascii"].iter().any(|known| encoding.eq_ignore_ascii_case(known)) {
+                            return Err(Stop::Flaw(Flaw::Encoding));
+                        }
+                    }
+                }
+                (_, Event::Comment(_)) => {}
+                (_, Event::Text(text)) if text.trim_ascii().is_empty() => {}
+                (namespace, Event::Start(start)) => {
+                    check_tag(&start)?;
+                    if !is_soap(&namespace, &start, "Envelope") {
+                        return Err(Stop::Flaw(Flaw::NotSoap));
+                    }
+                    break start.name().prefix().map_or_else(String::new, |prefix| format!("{}:", prefix.into_inner()));
+                }
+                (_, event) => return Err(refusal(&event)),
+            }
+        };
+        let mut header = Header::Absent;
+        loop {
+            let before = position(&reader);
+            match reader.read_resolved_event()? {
+                (_, Event::Comment(_)) => {}
+                (_, Event::Text(text)) if text.trim_ascii().is_empty() => {}
+                (namespace, Event::Start(start)) => {
+                    check_tag(&start)?;
+                    if is_soap(&namespace, &start, "Body") {
+                        return Ok(Found { body: mark + before, header, prefix });
+                    }
+                    if !matches!(header, Header::Absent) || !is_soap(&namespace, &start, "Header") {
+                        return Err(Stop::Flaw(Flaw::NotSoap));
+                    }
+                    header = Header::Open(mark + position(&reader));
+                    self.read_header(&mut reader, mark)?;
+                }
+                (namespace, Event::Empty(start)) => {
+                    check_tag(&start)?;
+                    if !matches!(header, Header::Absent) || !is_soap(&namespace, &start, "Header") {
+                        return Err(Stop::Flaw(Flaw::NotSoap));
+                    }
+                    let name = start.name().into_inner().to_owned();
+                    header = Header::Empty(mark + before..mark + position(&reader), name);
+                }
+                (_, event) => return Err(refusal(&event)),
+            }
+        }
+    }
+
+    /// The elements of the header, up to its end tag; notes those to be cut.
+    fn read_header(&mut self, reader: &mut NsReader<&'a [u8]>, mark: usize) -> Result<(), Stop> {
+        let (mut depth, mut cut) = (0_usize, None);
+        loop {
+            let before = position(reader);
+            match reader.read_event()? {
+                Event::Start(start) => {
+                    check_tag(&start)?;
+                    if depth == 0 && is_identity(&start) {
+                        cut = Some(before);
+                    }
+                    depth += 1;
+                    if depth > DEPTH {
+                        return Err(Stop::Flaw(Flaw::NotSoap));
+                    }
+                }
+                Event::Empty(start) => {
+                    check_tag(&start)?;
+                    if depth == 0 && is_identity(&start) {
+                        self.cuts.push(mark + before..mark + position(reader));
+                    }
+                }
+                Event::End(_) if depth == 0 => return Ok(()),
+                Event::End(_) => {
+                    depth -= 1;
+                    if depth == 0
+                        && let Some(from) = cut.take()
+                    {
+                        self.cuts.push(mark + from..mark + position(reader));
+                    }
+                }
+                Event::GeneralRef(reference) => {
+                    let known = ["lt", "gt", "amp", "apos", "quot"].contains(&&*reference);
+                    if !known && !reference.is_char_ref() {
+                        return Err(Stop::Flaw(Flaw::NotPlain));
+                    }
+                }
+                Event::Text(_) | Event::CData(_) | Event::Comment(_) => {}
+                event => return Err(refusal(&event)),
+            }
+        }
+    }
+
+    fn write(&self, found: &Found, acting_for: Option<&MailAddress>) -> Looked {
+        let identity = acting_for.map_or_else(String::new, |mailbox| {
+            let mailbox = escape(mailbox.as_str());
+            format!(
+                "<t:ExchangeImpersonation xmlns:t=\"{TYPES}\"><t:ConnectingSID><t:PrimarySmtpAddress>{mailbox}\
+                 </t:PrimarySmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>"
+            )
+        });
+        // What is cut, and what goes there.
+        let mut edits: Vec<(Range<usize>, String)> = self.cuts.iter().map(|cut| (cut.clone(), String::new())).collect();
+        match &found.header {
+            _ if identity.is_empty() => {}
+            Header::Open(at) => edits.push((*at..*at, identity)),
+            Header::Empty(tag, name) => {
+                let open = self.text.get(tag.clone()).unwrap_or_default().trim_end_matches('>').trim_end_matches('/');
+                edits.push((tag.clone(), format!("{open}>{identity}</{name}>")));
+            }
+            Header::Absent => {
+                let prefix = &found.prefix;
+                edits.push((found.body..found.body, format!("<{prefix}Header>{identity}</{prefix}Header>")));
+            }
+        }
+        edits.sort_by_key(|(cut, _)| (cut.start, cut.end));
+        let mut beginning = String::with_capacity(found.body + 512);
+        let mut done = 0;
+        for (cut, replacement) in edits {
+            beginning.push_str(self.text.get(done..cut.start).unwrap_or_default());
+            beginning.push_str(&replacement);
+            done = cut.end;
+        }
+        beginning.push_str(self.text.get(done..found.body).unwrap_or_default());
+        Looked::Found { beginning: beginning.into_bytes(), consumed: found.body }
+    }
+}
+
+fn position(reader: &NsReader<&[u8]>) -> usize {
+    usize::try_from(reader.buffer_position()).unwrap_or(usize::MAX)
+}
+
+fn is_soap(namespace: &ResolveResult<'_>, start: &BytesStart<'_>, name: &str) -> bool {
+    let bound = matches!(namespace, ResolveResult::Bound(namespace) if ENVELOPES.contains(&namespace.into_inner()));
+    bound && start.local_name().into_inner() == name
+}
+
+fn is_identity(start: &BytesStart<'_>) -> bool {
+    IDENTITY.contains(&start.local_name().into_inner())
+}
+
+/// Names and attributes as XML has them: the reader itself looks no closer at them than it must.
+fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
+    let name_is_one = |name: &str| {
+        let part = |part: &str| {
+            let first = part.chars().next().is_some_and(|c| c.is_alphabetic() || c == '_');
+            first && part.chars().all(|c| c.is_alphanumeric() || "-._".contains(c))
+        };
+        name.matches(':').count() <= 1 && name.split(':').all(part)
+    };
+    let malformed = || Stop::Flaw(Flaw::Malformed);
+    if !name_is_one(start.name().into_inner()) {
+        return Err(malformed());
+    }
+    for attribute in start.attributes() {
+        let attribute = attribute.map_err(|_| malformed())?;
+        let value = &attribute.value;
+        if !name_is_one(attribute.key.into_inner()) || value.contains('<') {
+            return Err(malformed());
+        }
+        // Only the entities that need no document type.
+        quick_xml::escape::unescape(value).map_err(|_| Stop::Flaw(Flaw::NotPlain))?;
+    }
+    Ok(())
+}
+
+/// What stands where it may not.
+fn refusal(event: &Event<'_>) -> Stop {
+    match event {
+        Event::Eof => Stop::CutOff,
+        Event::DocType(_) | Event::PI(_) | Event::GeneralRef(_) => Stop::Flaw(Flaw::NotPlain),
+        // At the end there may be the beginning of something else.
+        Event::Text(_) => Stop::CutOff,
+        _ => Stop::Flaw(Flaw::NotSoap),
+    }
+}
+
+#[cfg(test)]
+mod tests;

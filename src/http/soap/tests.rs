@@ -1,0 +1,183 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const SOAP: &str = "http://schemas.xmlsoap.org/soap/envelope/";
+
+fn mailbox() -> MailAddress {
+    MailAddress::parse("o'neil@contoso.com").unwrap()
+}
+
+fn impersonation() -> String {
+    format!(
+        "<t:ExchangeImpersonation xmlns:t=\"{TYPES}\"><t:ConnectingSID><t:PrimarySmtpAddress>o&apos;neil@contoso.com\
+         </t:PrimarySmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>"
+    )
+}
+
+/// The whole request as the origin gets it.
+fn as_application(request: &str) -> Result<String, Flaw> {
+    edited(request, Some(&mailbox()))
+}
+
+fn edited(request: &str, acting_for: Option<&MailAddress>) -> Result<String, Flaw> {
+    match look(request.as_bytes(), true, acting_for)? {
+        Looked::Found { beginning, consumed } => Ok(String::from_utf8(beginning).unwrap() + &request[consumed..]),
+        Looked::Unclear => panic!("at its end a request is clear"),
+    }
+}
+
+fn envelope(header: &str) -> String {
+    format!(
+        "<?xml version=\"1.0\" encoding=\"utf-8\"?>\n<soap:Envelope xmlns:soap=\"{SOAP}\" xmlns:t=\"{TYPES}\">{header}\
+         <soap:Body><GetFolder/>&anything;</soap:Body></soap:Envelope>"
+    )
+}
+
+#[test]
+fn an_application_acts_for_the_mailbox_and_for_no_other() {
+    let version = "<t:RequestServerVersion Version=\"Exchange2013\"/>";
+    let own = impersonation();
+    let other = "<t:ExchangeImpersonation><t:ConnectingSID><t:SmtpAddress>ceo@contoso.com</t:SmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>";
+    let wanted = envelope(&format!("<soap:Header>{own}{version}</soap:Header>"));
+    assert_eq!(as_application(&envelope(&format!("<soap:Header>{version}</soap:Header>"))).unwrap(), wanted);
+    assert_eq!(as_application(&envelope(&format!("<soap:Header>{other}{version}</soap:Header>"))).unwrap(), wanted);
+    assert_eq!(
+        as_application(&envelope(&format!("<soap:Header>{version}{other}{other}</soap:Header>"))).unwrap(),
+        wanted
+    );
+    let bare = envelope(&format!("<soap:Header>{own}</soap:Header>"));
+    assert_eq!(as_application(&envelope("")).unwrap(), bare);
+    assert_eq!(as_application(&envelope("<soap:Header/>")).unwrap(), bare);
+    assert_eq!(as_application(&envelope("<soap:Header></soap:Header>")).unwrap(), bare);
+    assert_eq!(
+        as_application(&envelope("<soap:Header a='1' />")).unwrap(),
+        envelope(&format!("<soap:Header a='1' >{own}</soap:Header>"))
+    );
+}
+
+#[test]
+fn whoever_a_client_wants_to_act_for_is_cut_out_in_every_disguise() {
+    let v = "<t:RequestServerVersion Version=\"x\"/>";
+    for disguise in [
+        "<t:ExchangeImpersonation/>".to_owned(),
+        "<t:ExchangeImpersonation ></t:ExchangeImpersonation >".to_owned(),
+        "<x:ExchangeImpersonation xmlns:x='urn:x'><a><b/></a></x:ExchangeImpersonation>".to_owned(),
+        format!("<ExchangeImpersonation\n xmlns=\"{TYPES}\"><!-- > --><a>]]&gt;</a></ExchangeImpersonation>"),
+        "<t:SerializedSecurityContext><t:UserSid>S-1</t:UserSid></t:SerializedSecurityContext>".to_owned(),
+        "<t:ExchangeImpersonation a='>' b=\"/>\"><![CDATA[</t:ExchangeImpersonation>]]></t:ExchangeImpersonation>"
+            .to_owned(),
+        "<t:ExchangeImpersonation><t:ExchangeImpersonation/></t:ExchangeImpersonation>".to_owned(),
+    ] {
+        let request = envelope(&format!("<soap:Header>{disguise}{v}{disguise}</soap:Header>"));
+        assert_eq!(edited(&request, None).unwrap(), envelope(&format!("<soap:Header>{v}</soap:Header>")), "{disguise}");
+    }
+    // A comment or CDATA that only looks like it is left as it is: nobody acts on it.
+    for harmless in ["<!-- <t:ExchangeImpersonation/> -->", "<t:x><![CDATA[<t:ExchangeImpersonation/>]]></t:x>"] {
+        let request = envelope(&format!("<soap:Header>{harmless}</soap:Header>"));
+        assert_eq!(edited(&request, None).unwrap(), request);
+    }
+}
+
+#[test]
+fn both_versions_of_soap_and_every_prefix_are_understood() {
+    for request in [
+        format!("<Envelope xmlns='{SOAP}'><Body/></Envelope>").replace("<Body/>", "<Body></Body>"),
+        "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope'><s:Body></s:Body></s:Envelope>".to_owned(),
+        format!(
+            "\u{feff}<?xml version='1.0' encoding='UTF-8' standalone='yes'?>\r\n<!-- x --><e:Envelope xmlns:e='{SOAP}'> <!-- y -->\n<e:Body>é</e:Body></e:Envelope>"
+        ),
+    ] {
+        let edited = as_application(&request).unwrap();
+        assert!(edited.contains("o&apos;neil@contoso.com"), "{edited}");
+        // Looked at again, it is the same request.
+        assert_eq!(as_application(&edited).unwrap(), edited, "{request}");
+        let reader = &mut quick_xml::reader::Reader::from_str(&edited);
+        while reader.read_event().unwrap() != Event::Eof {}
+    }
+}
+
+#[test]
+fn what_is_not_plain_is_refused() {
+    for (request, flaw) in [
+        (format!("<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>{}", envelope("")), Flaw::NotPlain),
+        (envelope("").replace("<soap:Env", "<!DOCTYPE soap:Envelope><soap:Env"), Flaw::NotPlain),
+        (envelope("<?php x?>"), Flaw::NotPlain),
+        (envelope("<soap:Header>&xxe;</soap:Header>"), Flaw::NotPlain),
+        (envelope("<soap:Header><t:x a='&xxe;'/></soap:Header>"), Flaw::NotPlain),
+        (envelope("").replace("utf-8", "utf-16"), Flaw::Encoding),
+        (envelope("").replace("utf-8", "utf-7"), Flaw::Encoding),
+        (envelope("").replace("<soap", "<\0soap"), Flaw::Encoding),
+        (envelope("<soap:Body2/>"), Flaw::NotSoap),
+        (envelope("<soap:Header/><soap:Header/>"), Flaw::NotSoap),
+        (envelope("<soap:Header></soap:Header><soap:Header/>"), Flaw::NotSoap),
+        (envelope("<x/>"), Flaw::NotSoap),
+        (envelope("").replace(SOAP, "urn:other"), Flaw::NotSoap),
+        (envelope("<Body/>"), Flaw::NotSoap),
+        ("<a/>".to_owned(), Flaw::NotSoap),
+        (String::new(), Flaw::Malformed),
+        ("{}".to_owned(), Flaw::Malformed),
+        (format!("<soap:Envelope xmlns:soap='{SOAP}'>"), Flaw::Malformed),
+        (envelope("<soap:Header><a></b></soap:Header>"), Flaw::Malformed),
+        (envelope("<soap:Header><a b='1' b='2'/></soap:Header>"), Flaw::Malformed),
+        (envelope("<soap:Header><a b='<'/></soap:Header>"), Flaw::Malformed),
+        (envelope("<soap:Header><1/></soap:Header>"), Flaw::Malformed),
+        (envelope("<soap:Header><!-- a -- b --></soap:Header>"), Flaw::Malformed),
+        (envelope(&format!("<soap:Header>{}</soap:Header>", "<a>".repeat(40))), Flaw::NotSoap),
+    ] {
+        assert_eq!(as_application(&request), Err(flaw), "{request}");
+    }
+    let utf_16: Vec<u8> = envelope("").encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(look(&utf_16, false, None), Err(Flaw::Encoding));
+    let utf_16_with_mark = [&[0xff, 0xfe], utf_16.as_slice()].concat();
+    assert_eq!(look(&utf_16_with_mark, false, None), Err(Flaw::Encoding));
+}
+
+#[test]
+fn a_beginning_is_unclear_until_the_body_begins() {
+    let request = envelope("<soap:Header><t:a>é &amp; ü</t:a><t:ExchangeImpersonation/></soap:Header>");
+    let whole = look(request.as_bytes(), true, None).unwrap();
+    let Looked::Found { consumed, .. } = whole else { panic!() };
+    for length in 0..request.len() {
+        let looked = look(&request.as_bytes()[..length], false, None).unwrap();
+        if length < consumed + "<soap:Body>".len() {
+            assert_eq!(looked, Looked::Unclear, "{length}");
+        } else {
+            assert_eq!(looked, whole, "{length}");
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn anything_may_arrive(text in "(<|/|>|s:|Envelope|Header|Body|ExchangeImpersonation| xmlns:s='http://schemas.xmlsoap.org/soap/envelope/'|'|\"|=|&|;|lt|<!--|-->|<!\\[CDATA\\[|\\]\\]>|<\\?|\\?>|a| |\u{e9}){0,40}", ended: bool) {
+        let _verdict = look(text.as_bytes(), ended, Some(&mailbox()));
+    }
+
+    /// Whatever the header holds: there is one identity in what goes on, and it is ours.
+    #[test]
+    fn there_is_never_another_identity(parts in proptest::collection::vec(0_usize..8, 0..12)) {
+        const PARTS: [&str; 8] = ["<t:ExchangeImpersonation/>", "<t:a>", "</t:a>", "<!-- ", " -->", "<![CDATA[", "]]>", "<t:ExchangeImpersonation>x</t:ExchangeImpersonation>"];
+        let header: String = parts.iter().map(|part| PARTS[*part]).collect();
+        if let Ok(edited) = as_application(&envelope(&format!("<soap:Header>{header}</soap:Header>"))) {
+            let (mut reader, mut depth, mut identities) = (quick_xml::reader::Reader::from_str(&edited), 0, 0);
+            // Below the header: what is deeper is only text to Exchange.
+            let counts = |start: &BytesStart<'_>, depth| {
+                u32::from(depth == 2 && start.local_name().into_inner() == "ExchangeImpersonation")
+            };
+            loop {
+                match reader.read_event().unwrap() {
+                    Event::Start(start) => {
+                        identities += counts(&start, depth);
+                        depth += 1;
+                    }
+                    Event::Empty(start) => identities += counts(&start, depth),
+                    Event::End(_) => depth -= 1,
+                    Event::Eof => break,
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(identities, 1);
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Where a request may go: one service of the origin, and there the one mailbox that the credentials are for.
+//!
+//! A path is taken apart by strict rules, so that whoever reads it behind us sees the same segments: no empty or dot
+//! segments, and nothing encoded that would be read as a divider once it is decoded.
+
+use hyper::Method;
+
+use crate::account::MailAddress;
+use crate::config::GraphRules;
+
+/// Where EWS is served.
+const EWS: &str = "/EWS/Exchange.asmx";
+
+/// Why a request does not go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// A path that can be read in two ways.
+    Malformed,
+    /// Nothing that is served here.
+    NotServed,
+    /// The method is not served there.
+    Method,
+    /// A mailbox other than that of the credentials.
+    OtherMailbox,
+}
+
+/// The mailbox that the credentials are for.
+#[derive(Clone, Copy, Debug)]
+pub struct Owner<'a> {
+    /// Whose token it is, or who logged in.
+    pub login: &'a MailAddress,
+    /// The mailbox.
+    pub mailbox: &'a MailAddress,
+    /// `/me` at the origin is this mailbox. With a token of an application there is no such thing.
+    pub is_me: bool,
+}
+
+/// The path of an EWS request, which is always the same.
+///
+/// # Errors
+/// [`Denied`].
+pub fn ews(method: &Method, path: &str) -> Result<&'static str, Denied> {
+    segments(path)?;
+    if !path.eq_ignore_ascii_case(EWS) {
+        return Err(Denied::NotServed);
+    }
+    if method == Method::POST { Ok(EWS) } else { Err(Denied::Method) }
+}
+
+/// The path of a Graph request, with `/me` and the mailbox's other names as the origin understands them.
+///
+/// # Errors
+/// [`Denied`].
+pub fn graph(rules: &GraphRules, method: &Method, path: &str, owner: Owner<'_>) -> Result<String, Denied> {
+    let segments = segments(path)?;
+    let mut rest = segments.iter();
+    let version = match rest.next().map(|segment| segment.text.to_lowercase()).as_deref() {
+        Some("v1.0") => "v1.0",
+        Some("beta") => "beta",
+        _ => return Err(Denied::NotServed),
+    };
+    let first = rest.next().ok_or(Denied::NotServed)?;
+    let own = match whose(first, &mut rest)? {
+        None if owner.is_me => "/me".to_owned(),
+        None => user(owner.mailbox),
+        Some(name) if is(&name, owner.mailbox) || is(&name, owner.login) => user(owner.mailbox),
+        Some(name) if rules.other_mailboxes => format!("/users/{}", encoded(&name)),
+        Some(_) => return Err(Denied::OtherMailbox),
+    };
+    let below: Vec<&Segment<'_>> = rest.collect();
+    if !rules.paths.iter().any(|allowed| is_below(allowed, &below)) {
+        return Err(Denied::NotServed);
+    }
+    if !rules.methods.contains(method) {
+        return Err(Denied::Method);
+    }
+    let mut target = format!("/{version}{own}");
+    for segment in below {
+        target.push('/');
+        target.push_str(segment.raw);
+    }
+    Ok(target)
+}
+
+/// A part of a path between slashes.
+struct Segment<'a> {
+    /// As it came.
+    raw: &'a str,
+    /// Decoded.
+    text: String,
+}
+
+fn segments(path: &str) -> Result<Vec<Segment<'_>>, Denied> {
+    let path = path.strip_prefix('/').ok_or(Denied::Malformed)?;
+    if path.is_empty() {
+        return Ok(Vec::new());
+    }
+    // One slash at the end changes nothing.
+    let path = path.strip_suffix('/').unwrap_or(path);
+    path.split('/').map(segment).collect()
+}
+
+fn segment(raw: &str) -> Result<Segment<'_>, Denied> {
+    // RFC 3986 §3.3 less `;`, which some servers take for the end of the segment.
+    let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@%".contains(&octet);
+    if !raw.bytes().all(plain) {
+        return Err(Denied::Malformed);
+    }
+    let mut octets = Vec::with_capacity(raw.len());
+    let mut rest = raw.bytes();
+    while let Some(octet) = rest.next() {
+        if octet != b'%' {
+            octets.push(octet);
+            continue;
+        }
+        let mut digit = || rest.next().and_then(|octet| char::from(octet).to_digit(16));
+        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(Denied::Malformed) };
+        let decoded = u8::try_from(high * 16 + low).map_err(|_| Denied::Malformed)?;
+        if decoded < b' ' || matches!(decoded, b'/' | b'\\' | b'%' | b';' | b'?' | b'#' | 0x7F) {
+            return Err(Denied::Malformed);
+        }
+        octets.push(decoded);
+    }
+    let text = String::from_utf8(octets).map_err(|_| Denied::Malformed)?;
+    if text.is_empty() || text == "." || text == ".." || text.chars().any(char::is_control) {
+        return Err(Denied::Malformed);
+    }
+    Ok(Segment { raw, text })
+}
+
+/// The user that a path names: nobody for `me`.
+fn whose<'a, 's: 'a>(
+    first: &Segment<'_>,
+    rest: &mut impl Iterator<Item = &'a Segment<'s>>,
+) -> Result<Option<String>, Denied> {
+    if first.text.eq_ignore_ascii_case("me") {
+        return Ok(None);
+    }
+    if first.text.eq_ignore_ascii_case("users") {
+        return rest.next().map(|name| Some(name.text.clone())).ok_or(Denied::NotServed);
+    }
+    // OData: a key in parentheses and quotes, in which a quote is doubled.
+    let (name, key) = first.text.split_once('(').ok_or(Denied::NotServed)?;
+    let key = key.strip_suffix("')").and_then(|key| key.strip_prefix('\'')).ok_or(Denied::NotServed)?;
+    if !name.eq_ignore_ascii_case("users") {
+        return Err(Denied::NotServed);
+    }
+    Ok(Some(key.replace("''", "'")))
+}
+
+fn is(name: &str, address: &MailAddress) -> bool {
+    MailAddress::parse(name).is_ok_and(|name| name == *address)
+}
+
+fn user(address: &MailAddress) -> String {
+    format!("/users/{}", encoded(address.as_str()))
+}
+
+/// RFC 3986 §2.1, and `@` as it is.
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for octet in text.bytes() {
+        if octet.is_ascii_alphanumeric() || b"-._~@".contains(&octet) {
+            encoded.push(char::from(octet));
+        } else {
+            encoded.push_str(&format!("%{octet:02X}"));
+        }
+    }
+    encoded
+}
+
+/// What is below the user begins with these names; `/` alone is the user.
+fn is_below(allowed: &[String], below: &[&Segment<'_>]) -> bool {
+    if allowed.is_empty() {
+        return below.is_empty();
+    }
+    // A collection's name may have a key behind it: `messages('AAMk…')`.
+    let name = |segment: &&Segment<'_>| segment.text.split('(').next().unwrap_or_default().to_lowercase();
+    below.len() >= allowed.len() && below.iter().map(name).zip(allowed).all(|(name, allowed)| name == *allowed)
+}
+
+#[cfg(test)]
+mod tests;

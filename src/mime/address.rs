@@ -1,0 +1,333 @@
+//! Addresses, and the fields that list them (RFC 5322 §3.4, with the obsolete forms of §4.4 and what old programs write).
+
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::ops::Range;
+
+use super::lexer::{self, Kind, Token, is_atom};
+
+/// Longest address, in octets: 64 + `@` + 255 (RFC 5321 §4.5.3.1), and quotes.
+const ADDRESS_OCTETS: usize = 400;
+
+/// One person's address. Two addresses are the same when they differ in nothing but case, quotes that are not needed, and
+/// the form of an international domain (RFC 5890): Exchange does not tell those apart.
+#[derive(Clone, Debug)]
+pub struct Address {
+    text: String,
+    key: String,
+}
+
+/// Why an address, or a list of them, cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// A sign that cannot stand there.
+    #[error("a character stands where none can")]
+    Character,
+    /// A quote, bracket or parenthesis without its other half.
+    #[error("a quote, bracket or parenthesis is never closed")]
+    Unbalanced,
+    /// Something that names somebody, but is not `local@domain`.
+    #[error("a name stands where an address should")]
+    NotAnAddress,
+    /// The text beside an address is another address: who is meant?
+    #[error("one address stands in front of another without quotes or comma")]
+    TwoAddresses,
+    /// White space or a comment inside an address (RFC 5322 §4.4 allows it, few readers know).
+    #[error("an address has blanks or a comment inside")]
+    Apart,
+    /// Octets in an address that are no UTF-8 (RFC 6532), or no domain.
+    #[error("an address holds characters that are none")]
+    Encoding,
+    /// Longer than any address is.
+    #[error("an address is too long")]
+    TooLong,
+}
+
+impl Address {
+    /// Reads one address, as it stands in a list or in an envelope.
+    ///
+    /// # Errors
+    /// [`AddressError`] when the text is no address, or more than that.
+    pub fn parse(text: &str) -> Result<Self, AddressError> {
+        address(text.as_bytes(), &lexer::tokens(text.as_bytes())?)
+    }
+
+    /// The address as a header field has it.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    fn new(local: &[u8], domain: &[u8]) -> Result<Self, AddressError> {
+        let text = |octets| std::str::from_utf8(octets).map_err(|_| AddressError::Encoding);
+        let (local, domain) = (text(local)?, text(domain)?);
+        // What begins like an encoded word is a name, cut at a comma that RFC 2047 §5 does not allow in it.
+        if local.is_empty() || local.starts_with("=?") {
+            return Err(AddressError::NotAnAddress);
+        }
+        if local.chars().chain(domain.chars()).any(char::is_control) {
+            return Err(AddressError::Encoding);
+        }
+        let key = format!("{}@{}", local.to_lowercase(), folded(domain)?);
+        let text = match local.split('.').all(|word| !word.is_empty() && word.bytes().all(is_atom)) {
+            true => format!("{local}@{domain}"),
+            false => format!("\"{}\"@{domain}", local.replace('\\', "\\\\").replace('"', "\\\"")),
+        };
+        if text.len() > ADDRESS_OCTETS { Err(AddressError::TooLong) } else { Ok(Self { text, key }) }
+    }
+}
+
+impl PartialEq for Address {
+    fn eq(&self, other: &Self) -> bool {
+        self.key == other.key
+    }
+}
+
+impl Eq for Address {}
+
+impl Hash for Address {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key.hash(state);
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// The people that one field names.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AddressList {
+    /// In order; nobody twice.
+    pub addresses: Vec<Address>,
+    /// Where the display name of the first one is, in the value.
+    pub display_name: Option<Range<usize>>,
+    /// Every reader understands the same by it: no obsolete and no merely common form was used.
+    pub plain: bool,
+}
+
+impl AddressList {
+    /// Reads a field's value, folded as it came. An empty one, or one of empty groups, names nobody.
+    ///
+    /// Beyond RFC 5322 with its obsolete forms these are read, and make the list not `plain`: semicolons between addresses, a
+    /// group without its end, brackets in display names. An address as another one's display
+    /// name must be the same, else nobody knows who is meant.
+    ///
+    /// # Errors
+    /// [`AddressError`] when somebody is named and it is not certain who.
+    pub fn parse(value: &[u8]) -> Result<Self, AddressError> {
+        let tokens = lexer::tokens(value)?;
+        let mut reader =
+            Reader { value, rest: &tokens, list: Self { plain: true, ..Self::default() }, known: HashSet::new() };
+        reader.list(false)?;
+        Ok(reader.list)
+    }
+}
+
+struct Reader<'a> {
+    value: &'a [u8],
+    rest: &'a [Token],
+    list: AddressList,
+    known: HashSet<Address>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads to the end, or to the end of the group.
+    fn list(&mut self, in_group: bool) -> Result<(), AddressError> {
+        loop {
+            let words = self.words();
+            match self.sign() {
+                Some(b'<') => {
+                    self.mailbox(words)?;
+                    match self.sign() {
+                        Some(b';') if in_group => return Ok(()),
+                        Some(b';') => self.list.plain = false,
+                        Some(b',') => {}
+                        None if in_group => return self.unended(),
+                        None => return Ok(()),
+                        _ => return Err(AddressError::Character),
+                    }
+                }
+                Some(b':') if !in_group && !words.is_empty() && is_phrase(words) => {
+                    self.list(true)?;
+                    match self.sign() {
+                        Some(b',') => {}
+                        None => return Ok(()),
+                        _ => return Err(AddressError::Character),
+                    }
+                }
+                Some(b',') => self.bare(words)?,
+                Some(b';') => {
+                    self.bare(words)?;
+                    if in_group {
+                        return Ok(());
+                    }
+                    self.list.plain = false;
+                }
+                None => {
+                    self.bare(words)?;
+                    return if in_group { self.unended() } else { Ok(()) };
+                }
+                Some(_) => return Err(AddressError::Character),
+            }
+        }
+    }
+
+    /// Takes everything up to the next sign that is no part of a name or address.
+    fn words(&mut self) -> &'a [Token] {
+        let ends = |token: &Token| matches!(token.kind, Kind::Sign(sign) if !matches!(sign, b'.' | b'@'));
+        let count = self.rest.iter().position(ends).unwrap_or(self.rest.len());
+        let (words, rest) = self.rest.split_at(count);
+        self.rest = rest;
+        words
+    }
+
+    /// Takes the next token, which is a sign; `None` at the end.
+    fn sign(&mut self) -> Option<u8> {
+        let (first, rest) = self.rest.split_first()?;
+        self.rest = rest;
+        // What `words` and `mailbox` leave behind is never a word; 0 is no sign that anybody expects.
+        Some(if let Kind::Sign(sign) = first.kind { sign } else { 0 })
+    }
+
+    /// An address without brackets, or nothing (RFC 5322 §4.4: empty elements).
+    fn bare(&mut self, words: &[Token]) -> Result<(), AddressError> {
+        if words.is_empty() {
+            return Ok(());
+        }
+        self.add(words, None)
+    }
+
+    /// Reads on behind `<`.
+    fn mailbox(&mut self, name: &[Token]) -> Result<(), AddressError> {
+        let mut words = self.words();
+        // A route (RFC 5322 §4.4): `@one,@two:` in front of the address.
+        if words.first().is_some_and(is_at) {
+            self.list.plain = false;
+            loop {
+                match self.sign() {
+                    Some(b',') => {
+                        self.words();
+                    }
+                    Some(b':') => break,
+                    _ => return Err(AddressError::NotAnAddress),
+                }
+            }
+            words = self.words();
+        }
+        if self.sign() != Some(b'>') {
+            return Err(AddressError::Unbalanced);
+        }
+        if !is_phrase(name) {
+            self.list.plain = false;
+        }
+        self.name_agrees(name, words)?;
+        let display = name.first().zip(name.last()).map(|(first, last)| first.at.start..last.at.end);
+        self.add(words, display)
+    }
+
+    /// A display name that looks like an address must be the address that follows.
+    fn name_agrees(&self, name: &[Token], words: &[Token]) -> Result<(), AddressError> {
+        if !name.iter().any(is_at) {
+            return Ok(());
+        }
+        let told = address(self.value, name).map_err(|_| AddressError::TwoAddresses)?;
+        let meant = address(self.value, words)?;
+        if told.key.trim_matches('\'') == meant.key { Ok(()) } else { Err(AddressError::TwoAddresses) }
+    }
+
+    fn add(&mut self, words: &[Token], display: Option<Range<usize>>) -> Result<(), AddressError> {
+        let address = address(self.value, words)?;
+        // Dots where they should not be.
+        if address.text.starts_with('"') && !matches!(words.first(), Some(Token { kind: Kind::Quoted(_), .. })) {
+            self.list.plain = false;
+        }
+        if self.list.addresses.is_empty() {
+            self.list.display_name = display;
+        }
+        if self.known.insert(address.clone()) {
+            self.list.addresses.push(address);
+        }
+        Ok(())
+    }
+
+    fn unended(&mut self) -> Result<(), AddressError> {
+        self.list.plain = false;
+        Ok(())
+    }
+}
+
+/// Words as RFC 5322 §3.2.5 and §4.1 let a display name be.
+fn is_phrase(words: &[Token]) -> bool {
+    let allowed = |token: &Token| matches!(token.kind, Kind::Atom | Kind::Quoted(_) | Kind::Sign(b'.'));
+    words.iter().all(allowed)
+}
+
+fn is_at(token: &Token) -> bool {
+    token.kind == Kind::Sign(b'@')
+}
+
+/// Reads `local@domain`, all of it.
+fn address(value: &[u8], words: &[Token]) -> Result<Address, AddressError> {
+    let at = words.iter().position(is_at).ok_or(AddressError::NotAnAddress)?;
+    let apart = words.iter().skip(1).any(|token| token.apart);
+    let (local_words, domain_words) = words.split_at(at);
+    let domain_words = domain_words.split_first().map_or(domain_words, |(_, rest)| rest);
+    let text = |token: &Token| value.get(token.at.clone()).unwrap_or_default().to_vec();
+    let mut local = Vec::new();
+    let mut after_word = false;
+    for token in local_words {
+        let word = match &token.kind {
+            Kind::Sign(b'.') => {
+                local.push(b'.');
+                after_word = false;
+                continue;
+            }
+            Kind::Atom => text(token),
+            Kind::Quoted(content) => content.clone(),
+            _ => return Err(AddressError::NotAnAddress),
+        };
+        // Two words beside each other are a name, not an address.
+        if std::mem::replace(&mut after_word, true) {
+            return Err(AddressError::NotAnAddress);
+        }
+        local.extend(word);
+    }
+    let domain = match domain_words {
+        [Token { kind: Kind::Literal, at, .. }] => value.get(at.clone()).unwrap_or_default().to_vec(),
+        _ => {
+            let mut domain = Vec::new();
+            for (number, token) in domain_words.iter().enumerate() {
+                match token.kind {
+                    Kind::Atom if number % 2 == 0 => domain.extend(text(token)),
+                    Kind::Sign(b'.') if number % 2 == 1 => domain.push(b'.'),
+                    _ => return Err(AddressError::NotAnAddress),
+                }
+            }
+            if domain_words.len() % 2 == 0 {
+                return Err(AddressError::NotAnAddress);
+            }
+            domain
+        }
+    };
+    if apart { Err(AddressError::Apart) } else { Address::new(&local, &domain) }
+}
+
+/// A domain as it is compared.
+fn folded(domain: &str) -> Result<String, AddressError> {
+    if domain.is_ascii() {
+        return Ok(domain.to_ascii_lowercase());
+    }
+    // The parser is a browser's: it drops characters, takes others for dots, and decodes percent signs.
+    let labels = |domain: &str| domain.split('.').count();
+    let whole = |ascii: &str| ascii.split('.').all(|label| !label.is_empty()) && labels(ascii) == labels(domain);
+    match url::Host::parse(domain) {
+        Ok(url::Host::Domain(ascii)) if !domain.contains('%') && whole(&ascii) => Ok(ascii),
+        _ => Err(AddressError::Encoding),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,367 @@
+//! The POP3 server that a mail client sees after its login, when Gatepost serves the maildrop itself (RFC 1939 §5 and §6).
+//!
+//! A machine as those of the login: octets and answers in, octets and [`MaildropEvent`]s out. The caller writes what
+//! [`Transaction::poll_output`] gives until it gives nothing, then does what [`Transaction::poll_event`] asks for, and
+//! reads from the client when there is neither. Then at most one read's octets and one line are held of the input, and of
+//! the output 16 KiB with what one line or one piece of a message comes to: a listing of any length is written bit by bit.
+//!
+//! Which messages there are is asked for when a command needs to know, and then stays as it is for the session. Only QUIT
+//! deletes: a connection that ends otherwise leaves every message where it is.
+
+use std::io::Write as _;
+use std::mem;
+use std::sync::Arc;
+
+use memchr::memchr;
+
+use self::command::{Command, Flaw};
+use super::content::Content;
+use super::maildrop::{Maildrop, Message};
+use crate::proto::line::{Line, LineBuffer};
+
+mod command;
+
+/// Longest command line in octets, with its end (RFC 2449 §4).
+const LINE_OCTETS: usize = 255;
+
+/// Nothing further is begun while so much output waits.
+const OUTPUT_OCTETS: usize = 16 * 1_024;
+
+/// What the machine asks its caller to do.
+#[derive(Debug, PartialEq, Eq)]
+pub enum MaildropEvent {
+    /// Find out which messages there are, then call [`Transaction::listed`] or [`Transaction::refuse`].
+    List,
+    /// Fetch this message: [`Transaction::begin_content`], [`Transaction::content`] for each piece as long as
+    /// [`Transaction::wants_content`], [`Transaction::end_content`]; or [`Transaction::refuse`] instead of all that. When a
+    /// message breaks off, the connection has to be cut: nothing else tells the client that there should be more.
+    Content {
+        /// Which one.
+        number: u32,
+    },
+    /// Delete these messages, in the order of their numbers, then call [`Transaction::updated`].
+    Update(Vec<u32>),
+    /// Close. Nothing comes after it.
+    Close,
+}
+
+/// Why there is no answer to a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The message has been deleted or moved since it was listed.
+    Gone,
+    /// Something is down, slow or throttled.
+    Temporary,
+    /// Somebody must change something first.
+    Permanent,
+}
+
+/// The machine.
+pub struct Transaction {
+    bare_lf: bool,
+    session_id: Arc<str>,
+    input: LineBuffer,
+    output: Vec<u8>,
+    event: Option<MaildropEvent>,
+    /// Nothing until it has been listed.
+    maildrop: Option<Maildrop>,
+    phase: Phase,
+}
+
+enum Phase {
+    /// A command is awaited.
+    Command,
+    /// The rest of a line that is too long is thrown away.
+    Skipping,
+    /// This command is carried out once the messages are known.
+    AwaitingList(Command),
+    /// A listing is under way.
+    Showing {
+        column: Column,
+        next: u32,
+    },
+    AwaitingContent {
+        number: u32,
+        lines: Option<u64>,
+    },
+    Sending {
+        number: u32,
+        whole: bool,
+        content: Content,
+    },
+    Updating,
+    Closed,
+}
+
+/// What a listing shows of each message.
+#[derive(Clone, Copy)]
+enum Column {
+    Octets,
+    UniqueId,
+}
+
+impl Transaction {
+    /// A machine that has just said that the login succeeded. With `bare_lf` a bare LF ends a command as well.
+    pub fn new(bare_lf: bool, session_id: Arc<str>) -> Self {
+        Self {
+            bare_lf,
+            session_id,
+            input: LineBuffer::default(),
+            output: Vec::new(),
+            event: None,
+            maildrop: None,
+            phase: Phase::Command,
+        }
+    }
+
+    /// Takes bytes from the client.
+    pub fn handle_input(&mut self, input: &[u8]) {
+        if !matches!(self.phase, Phase::Closed) {
+            self.input.push(input);
+            self.process();
+        }
+    }
+
+    /// Bytes for the client, if any.
+    pub fn poll_output(&mut self) -> Option<Vec<u8>> {
+        let output = mem::take(&mut self.output);
+        self.process();
+        (!output.is_empty()).then_some(output)
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_event(&mut self) -> Option<MaildropEvent> {
+        self.event.take()
+    }
+
+    /// The answer to [`MaildropEvent::List`].
+    pub fn listed(&mut self, maildrop: Maildrop) {
+        match mem::replace(&mut self.phase, Phase::Command) {
+            Phase::AwaitingList(command) => {
+                self.maildrop = Some(maildrop);
+                self.carry_out(command);
+                self.process();
+            }
+            other => self.phase = other,
+        }
+    }
+
+    /// [`MaildropEvent::List`] or [`MaildropEvent::Content`] came to nothing.
+    pub fn refuse(&mut self, trouble: Trouble) {
+        if !matches!(self.phase, Phase::AwaitingList(_) | Phase::AwaitingContent { .. }) {
+            return;
+        }
+        let session = Arc::clone(&self.session_id);
+        match trouble {
+            Trouble::Gone => self.reply(format_args!("-ERR That message has been deleted or moved elsewhere")),
+            Trouble::Temporary => self.reply(format_args!(
+                "-ERR [SYS/TEMP] The mailbox cannot be read for now, try again later (session {session})"
+            )),
+            Trouble::Permanent => self.reply(format_args!(
+                "-ERR [SYS/PERM] Not possible before an administrator has acted (session {session})"
+            )),
+        }
+        self.phase = Phase::Command;
+        self.process();
+    }
+
+    /// The message is there.
+    pub fn begin_content(&mut self) {
+        if let Phase::AwaitingContent { number, lines } = self.phase {
+            self.reply(format_args!("+OK Message follows"));
+            self.phase = Phase::Sending { number, whole: lines.is_none(), content: Content::new(lines) };
+        }
+    }
+
+    /// False when what still comes of the message is not needed.
+    pub fn wants_content(&self) -> bool {
+        matches!(&self.phase, Phase::Sending { content, .. } if content.wants_more())
+    }
+
+    /// The next piece of the message.
+    pub fn content(&mut self, piece: &[u8]) {
+        if let Phase::Sending { content, .. } = &mut self.phase {
+            content.write(piece, &mut self.output);
+        }
+    }
+
+    /// That was all of the message, or all that was wanted.
+    pub fn end_content(&mut self) {
+        match mem::replace(&mut self.phase, Phase::Command) {
+            Phase::Sending { number, whole, content } => {
+                let octets = content.finish(&mut self.output);
+                if whole && let Some(maildrop) = &mut self.maildrop {
+                    maildrop.measured(number, octets);
+                }
+                self.process();
+            }
+            other => self.phase = other,
+        }
+    }
+
+    /// The answer to [`MaildropEvent::Update`]: how many messages were not deleted that should have been.
+    pub fn updated(&mut self, left: usize) {
+        if matches!(self.phase, Phase::Updating) {
+            let session = Arc::clone(&self.session_id);
+            match left {
+                0 => self.reply(format_args!("+OK Bye, the marked messages are deleted")),
+                1 => self.reply(format_args!(
+                    "-ERR [SYS/TEMP] One marked message was not deleted, try again later (session {session})"
+                )),
+                left => self.reply(format_args!(
+                    "-ERR [SYS/TEMP] {left} marked messages were not deleted, try again later (session {session})"
+                )),
+            }
+            self.close();
+        }
+    }
+
+    fn process(&mut self) {
+        while self.output.len() < OUTPUT_OCTETS && self.event.is_none() {
+            match self.phase {
+                Phase::Command => match self.input.take_line(LINE_OCTETS, self.bare_lf) {
+                    None => return,
+                    Some(Line::Text(line)) => match command::parse(&line) {
+                        Ok(command) => self.carry_out(command),
+                        Err(Flaw::Unknown) => self.reply(format_args!("-ERR Command unknown")),
+                        Err(Flaw::Arguments) => self.reply(format_args!("-ERR Arguments missing or malformed")),
+                    },
+                    Some(Line::Flawed) => self.reply(format_args!("-ERR A line ends in CRLF and holds no NUL")),
+                    Some(Line::TooLong) => {
+                        self.reply(format_args!("-ERR Line too long"));
+                        self.phase = Phase::Skipping;
+                    }
+                },
+                Phase::Skipping => {
+                    let octets = self.input.take_all();
+                    let Some(end) = memchr(b'\n', &octets) else { return };
+                    self.input.push(octets.get(end + 1..).unwrap_or_default());
+                    self.phase = Phase::Command;
+                }
+                Phase::Showing { column, next } => self.show(column, next),
+                Phase::AwaitingList(_)
+                | Phase::AwaitingContent { .. }
+                | Phase::Sending { .. }
+                | Phase::Updating
+                | Phase::Closed => return,
+            }
+        }
+    }
+
+    /// The phase is [`Phase::Command`] when it is called.
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Noop => return self.reply(format_args!("+OK")),
+            Command::Capa => return self.capabilities(),
+            Command::Quit => return self.quit(),
+            Command::BeforeLogin => return self.reply(format_args!("-ERR You are logged in already")),
+            _ => {}
+        }
+        let Some(maildrop) = &mut self.maildrop else {
+            self.phase = Phase::AwaitingList(command);
+            self.event = Some(MaildropEvent::List);
+            return;
+        };
+        match command {
+            Command::Stat => {
+                let (left, octets) = (maildrop.left(), maildrop.octets());
+                self.reply(format_args!("+OK {left} {octets}"));
+            }
+            Command::List(None) => {
+                let (left, octets) = (maildrop.left(), maildrop.octets());
+                self.reply(format_args!("+OK {left} messages ({octets} octets)"));
+                self.phase = Phase::Showing { column: Column::Octets, next: 1 };
+            }
+            Command::Uidl(None) => {
+                self.reply(format_args!("+OK Unique ids follow"));
+                self.phase = Phase::Showing { column: Column::UniqueId, next: 1 };
+            }
+            Command::List(Some(number)) | Command::Uidl(Some(number)) => match maildrop.message(number) {
+                Some(&Message { octets, .. }) if matches!(command, Command::List(_)) => {
+                    self.reply(format_args!("+OK {number} {octets}"));
+                }
+                Some(&Message { unique_id, .. }) => self.reply(format_args!("+OK {number} {unique_id}")),
+                None => self.no_such_message(),
+            },
+            Command::Retr(number) => self.content_of(number, None),
+            Command::Top { number, lines } => self.content_of(number, Some(lines)),
+            Command::Dele(number) => {
+                if maildrop.delete(number) {
+                    self.reply(format_args!("+OK Marked for deletion"));
+                } else {
+                    self.no_such_message();
+                }
+            }
+            Command::Rset => {
+                maildrop.reset();
+                self.reply(format_args!("+OK"));
+            }
+            Command::Noop | Command::Capa | Command::Quit | Command::BeforeLogin => {}
+        }
+    }
+
+    fn content_of(&mut self, number: u32, lines: Option<u64>) {
+        if self.maildrop.as_ref().is_some_and(|maildrop| maildrop.message(number).is_some()) {
+            self.phase = Phase::AwaitingContent { number, lines };
+            self.event = Some(MaildropEvent::Content { number });
+        } else {
+            self.no_such_message();
+        }
+    }
+
+    /// Goes on with a listing.
+    fn show(&mut self, column: Column, next: u32) {
+        match self.maildrop.as_ref().and_then(|maildrop| maildrop.next(next)) {
+            Some((number, &Message { octets, unique_id })) => {
+                match column {
+                    Column::Octets => self.reply(format_args!("{number} {octets}")),
+                    Column::UniqueId => self.reply(format_args!("{number} {unique_id}")),
+                }
+                self.phase = Phase::Showing { column, next: number.saturating_add(1) };
+            }
+            None => {
+                self.reply(format_args!("."));
+                self.phase = Phase::Command;
+            }
+        }
+    }
+
+    /// What was announced before the login (RFC 2449 §5), less the ways to log in.
+    fn capabilities(&mut self) {
+        self.reply(format_args!("+OK Capability list follows"));
+        for capability in super::capabilities::MAILDROP.iter().chain(&["RESP-CODES", "AUTH-RESP-CODE"]) {
+            self.reply(format_args!("{capability}"));
+        }
+        self.reply(format_args!("IMPLEMENTATION Gatepost"));
+        self.reply(format_args!("."));
+    }
+
+    fn quit(&mut self) {
+        let deleted = self.maildrop.as_ref().map(Maildrop::deleted).unwrap_or_default();
+        if deleted.is_empty() {
+            self.reply(format_args!("+OK Bye"));
+            self.close();
+        } else {
+            self.phase = Phase::Updating;
+            self.event = Some(MaildropEvent::Update(deleted));
+        }
+    }
+
+    fn close(&mut self) {
+        self.phase = Phase::Closed;
+        self.input.clear();
+        self.event = Some(MaildropEvent::Close);
+    }
+
+    fn no_such_message(&mut self) {
+        self.reply(format_args!("-ERR There is no such message"));
+    }
+
+    fn reply(&mut self, line: std::fmt::Arguments<'_>) {
+        // Writing to memory does not fail.
+        let _ = write!(self.output, "{line}\r\n");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,184 @@
+//! The submission client that hands messages to an upstream which has accepted the login: one command, one reply.
+//!
+//! A message goes out by DATA, whatever way it came in: a dot more or less is all that differs.
+
+use std::collections::VecDeque;
+use std::mem;
+
+use super::content::Stuffing;
+use super::reply::Reply;
+use super::response::Replies;
+use super::transaction::{Mail, Recipient};
+use crate::proto::{Authenticated, Capabilities};
+
+/// Longest line of a reply.
+const LINE_OCTETS: usize = 8_192;
+/// Longest reply.
+const REPLY_LINES: usize = 128;
+
+/// The machine. Write what [`Forward::poll_output`] gives; each command but [`Forward::content`] is answered by one reply.
+pub struct Forward {
+    announced: Capabilities,
+    input: VecDeque<u8>,
+    replies: Replies,
+    lines: usize,
+    output: Vec<u8>,
+    stuffing: Stuffing,
+}
+
+/// The upstream sent something that is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the upstream sent something that is no SMTP reply")]
+pub struct Garbled;
+
+impl Forward {
+    /// A machine that follows a login.
+    pub fn new(authenticated: Authenticated) -> Self {
+        let announced = authenticated.capabilities().clone();
+        let input = authenticated.into_leftovers().into();
+        let (replies, stuffing) = (Replies::default(), Stuffing::default());
+        Self { announced, input, replies, lines: 0, output: Vec::new(), stuffing }
+    }
+
+    /// Begins a message.
+    pub fn mail(&mut self, mail: &Mail) {
+        let line = mail.to_line(|keyword| self.announces(keyword));
+        self.line(&line);
+    }
+
+    /// Names a recipient.
+    pub fn recipient(&mut self, recipient: &Recipient) {
+        let line = recipient.to_line(|keyword| self.announces(keyword));
+        self.line(&line);
+    }
+
+    /// Asks to send the message itself; 354 is a yes.
+    pub fn data(&mut self) {
+        self.stuffing = Stuffing::default();
+        self.line("DATA");
+    }
+
+    /// Sends a piece of the message, whose lines end in CRLF.
+    pub fn content(&mut self, piece: &[u8]) {
+        self.stuffing.write(piece, &mut self.output);
+    }
+
+    /// Ends the message.
+    pub fn end(&mut self) {
+        mem::take(&mut self.stuffing).finish(&mut self.output);
+    }
+
+    /// Forgets the message, before its content has been sent.
+    pub fn reset(&mut self) {
+        self.line("RSET");
+    }
+
+    /// Says goodbye.
+    pub fn quit(&mut self) {
+        self.line("QUIT");
+    }
+
+    /// Octets for the upstream, if any; all that there are.
+    pub fn poll_output(&mut self) -> Option<Vec<u8>> {
+        let output = mem::take(&mut self.output);
+        (!output.is_empty()).then_some(output)
+    }
+
+    /// Takes octets of the upstream. Call it when [`Self::poll_reply`] has nothing.
+    pub fn handle_input(&mut self, input: &[u8]) {
+        self.input.extend(input);
+    }
+
+    /// The next reply, once it is complete.
+    ///
+    /// # Errors
+    /// [`Garbled`]; the connection is of no use any more.
+    pub fn poll_reply(&mut self) -> Result<Option<Reply>, Garbled> {
+        loop {
+            let Some(end) = self.input.iter().position(|octet| *octet == b'\n') else {
+                return if self.input.len() > LINE_OCTETS { Err(Garbled) } else { Ok(None) };
+            };
+            let line: Vec<u8> = self.input.drain(..=end).collect();
+            let line = line.strip_suffix(b"\r\n").filter(|line| line.len() <= LINE_OCTETS).ok_or(Garbled)?;
+            self.lines += 1;
+            // A control in a text could become a line of its own in what the client hears.
+            if self.lines > REPLY_LINES || line.iter().any(|octet| *octet < b' ' && *octet != b'\t') {
+                return Err(Garbled);
+            }
+            if let Some(reply) = self.replies.take(line).map_err(|_| Garbled)? {
+                self.lines = 0;
+                return Ok(Some(reply));
+            }
+        }
+    }
+
+    fn line(&mut self, line: &str) {
+        self.output.extend_from_slice(line.as_bytes());
+        self.output.extend_from_slice(b"\r\n");
+    }
+
+    /// Whether the upstream announces an extension.
+    pub fn announces(&self, keyword: &str) -> bool {
+        self.announced.0.iter().any(|entry| entry.split(' ').next().is_some_and(|it| it.eq_ignore_ascii_case(keyword)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn forward(announced: &[&str]) -> Forward {
+        let announced = Capabilities(announced.iter().copied().map(String::from).collect());
+        Forward::new(Authenticated::new(announced, Vec::new()))
+    }
+
+    fn output(forward: &mut Forward) -> String {
+        String::from_utf8(forward.poll_output().unwrap_or_default()).unwrap()
+    }
+
+    #[test]
+    fn commands_carry_what_the_upstream_knows() {
+        let mail = Mail { sender: None, size: Some(9), body: None, smtputf8: false, dsn: vec!["RET=HDRS".into()] };
+        let recipient = Recipient { address: "a@b".into(), dsn: vec!["NOTIFY=NEVER".into()] };
+        let mut all = forward(&["size 157286400", "DSN"]);
+        all.mail(&mail);
+        all.recipient(&recipient);
+        all.data();
+        all.content(b".a\r");
+        all.content(b"\n.");
+        all.end();
+        all.quit();
+        assert_eq!(
+            output(&mut all),
+            "MAIL FROM:<> SIZE=9 RET=HDRS\r\nRCPT TO:<a@b> NOTIFY=NEVER\r\nDATA\r\n..a\r\n..\r\n.\r\nQUIT\r\n"
+        );
+        let mut none = forward(&[]);
+        none.mail(&mail);
+        none.recipient(&recipient);
+        assert_eq!(output(&mut none), "MAIL FROM:<>\r\nRCPT TO:<a@b>\r\n");
+    }
+
+    #[test]
+    fn replies_come_whole_and_word_for_word() {
+        let mut forward = forward(&[]);
+        for piece in ["250 2.1.0 OK\r\n550-5.7.1 no", "\r\n550 5.7.1 [host]\r", "\n25"] {
+            forward.handle_input(piece.as_bytes());
+        }
+        let mut wire = Vec::new();
+        while let Some(reply) = forward.poll_reply().unwrap() {
+            reply.write_to(&mut wire);
+        }
+        assert_eq!(wire, b"250 2.1.0 OK\r\n550-5.7.1 no\r\n550 5.7.1 [host]\r\n");
+    }
+
+    #[test]
+    fn what_is_no_reply_is_an_error() {
+        let long = "2".repeat(LINE_OCTETS + 1);
+        let many = "250-x\r\n".repeat(REPLY_LINES + 1);
+        for input in ["* OK\r\n", "250 x\n", "250-a\r\n550 b\r\n", "250 a\u{1b}\r\n", "250 a\rb\r\n", &long, &many] {
+            let mut forward = forward(&[]);
+            forward.handle_input(input.as_bytes());
+            assert_eq!(forward.poll_reply(), Err(Garbled), "{input:?}");
+        }
+    }
+}

@@ -1,0 +1,572 @@
+//! The submission server that takes messages itself, once a client may send (RFC 6409, RFC 5321): everything behind the
+//! login, or, for a trusted sender, behind its first MAIL.
+//!
+//! The machine knows the sequence of commands, where a message ends and how long it may be. Whether a sender, a recipient
+//! or a message is taken it asks its caller, one question at a time and in the order of the commands, so that replies to
+//! pipelined commands come in order (RFC 2920) and nothing is promised that has not happened: 250 behind a message is the
+//! caller's word. A message is handed out in pieces and never kept.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::sync::Arc;
+
+use super::capabilities;
+use super::command::{self, Command};
+use super::content::{Content, Flaw, LineEnds};
+use super::reply::Reply;
+use super::transaction::{self, Chunk, Extensions, Mail, Recipient};
+use crate::proto::Capabilities;
+use crate::proto::line::{Line, LineBuffer};
+
+#[cfg(test)]
+mod tests;
+
+/// Longest command line: RFC 5321 has 512 octets, its extensions add over a thousand (RFC 3461, RFC 4954).
+const LINE_OCTETS: usize = 4_096;
+/// So many commands that make no sense end a session.
+const BAD_COMMANDS: u32 = 20;
+/// A message over its limit, or with a flaw, is read to its end all the same, because its sender hears the reply only then;
+/// but no further than this. Above what Exchange takes at most.
+const DISCARDED_OCTETS: u64 = 256 * 1024 * 1024;
+
+/// How a machine is to behave.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The name in the reply to EHLO.
+    pub server_name: Arc<str>,
+    /// What is offered, and the greatest message.
+    pub extensions: Extensions,
+    /// Most recipients of a message.
+    pub recipients: usize,
+    /// The client has logged in: AUTH goes on being listed, as some clients look for it again.
+    pub logged_in: bool,
+    /// Old devices are helped: addresses without brackets, blank lines, commands that no server knows, bare CR and LF in
+    /// messages.
+    pub legacy: bool,
+    /// A bare LF ends a line, and a dot between two of them the message of a client that ends its commands so.
+    pub bare_lf: bool,
+}
+
+/// What a machine tells its caller. After a question, marked so, nothing follows before [`Submission::answer`].
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Question: may a message begin?
+    Mail(Mail),
+    /// Question: does it go to this recipient?
+    Recipient(Recipient),
+    /// Question: is the message itself taken? A positive answer lets the client send it; it is to be 354.
+    Message,
+    /// A piece of it, in lines that end in CRLF, without stuffed dots.
+    Content(Vec<u8>),
+    /// It must not go out: forget it. The client hears why at the end of it, from the machine.
+    Flawed(Flaw),
+    /// Question: the message is complete; what has become of it?
+    End,
+    /// What has been said since MAIL is void.
+    Reset,
+    /// Write the output, then close. Nothing comes after it.
+    Close(Ending),
+}
+
+/// Why a session ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// QUIT.
+    Quit,
+    /// An answer was 421, or [`Submission::close`] was called.
+    Told,
+    /// Too many commands that make no sense.
+    TooManyErrors,
+    /// It is no longer clear where the next command begins: a BDAT without a number, a message without end.
+    Lost,
+}
+
+/// The machine. At most what one call of [`Submission::handle_input`] brought is held, and the output not yet taken.
+pub struct Submission {
+    settings: Settings,
+    input: LineBuffer,
+    output: Vec<u8>,
+    events: VecDeque<Event>,
+    state: State,
+    transaction: Option<Transaction>,
+    /// Most octets of the next message.
+    limit: u64,
+    bad_commands: u32,
+}
+
+enum State {
+    /// A command is awaited.
+    Command,
+    /// The rest of a line that was too long is thrown away.
+    Skipping,
+    /// The caller has a question to answer.
+    Asked(Question),
+    /// The message comes, up to its final dot.
+    Data {
+        message: Content,
+        discarded: u64,
+    },
+    /// A chunk of it comes.
+    Chunk {
+        left: u64,
+        last: bool,
+        fate: Fate,
+    },
+    Closed,
+}
+
+enum Question {
+    Mail { smtputf8: bool },
+    Recipient,
+    Data(LineEnds),
+    FirstChunk(Chunk),
+    End,
+}
+
+/// What becomes of a chunk.
+enum Fate {
+    /// It is a part of this message.
+    Taken(Content),
+    /// It is thrown away, and then this is said.
+    Refused(Reply),
+}
+
+struct Transaction {
+    smtputf8: bool,
+    recipients: usize,
+    /// What BDAT has brought so far.
+    begun: Option<Content>,
+}
+
+impl Submission {
+    /// A machine that awaits a command; `input` is what the client has sent already.
+    pub fn new(settings: Settings, input: &[u8]) -> Self {
+        let mut machine = Self {
+            limit: settings.extensions.size,
+            settings,
+            input: LineBuffer::default(),
+            output: Vec::new(),
+            events: VecDeque::new(),
+            state: State::Command,
+            transaction: None,
+            bad_commands: 0,
+        };
+        machine.input.push(input);
+        machine
+    }
+
+    /// Takes octets of the client. Call it when [`Self::poll_event`] has nothing and no question is open.
+    pub fn handle_input(&mut self, input: &[u8]) {
+        if !matches!(self.state, State::Closed) {
+            self.input.push(input);
+        }
+    }
+
+    /// The next thing to do, if any.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            let progress = match mem::replace(&mut self.state, State::Closed) {
+                State::Command => self.on_command(),
+                State::Skipping => self.skip_line(),
+                State::Data { message, discarded } => self.on_data(message, discarded),
+                State::Chunk { left, last, fate } => self.on_chunk(left, last, fate),
+                waiting @ (State::Asked(_) | State::Closed) => {
+                    self.state = waiting;
+                    false
+                }
+            };
+            if !progress && self.events.is_empty() {
+                return None;
+            }
+        }
+    }
+
+    /// Octets for the client, if any; all that there are.
+    pub fn poll_output(&mut self) -> Option<Vec<u8>> {
+        let output = mem::take(&mut self.output);
+        (!output.is_empty()).then_some(output)
+    }
+
+    /// No message is under way: the session may be ended without loss.
+    pub fn is_idle(&self) -> bool {
+        self.transaction.is_none() && matches!(self.state, State::Command | State::Skipping)
+    }
+
+    /// The client is sending a message.
+    pub fn is_receiving(&self) -> bool {
+        matches!(self.state, State::Data { .. } | State::Chunk { .. })
+    }
+
+    /// Bounds the message that is asked about with [`Event::Mail`], when its way takes less than `Extensions::size`.
+    pub fn limit_message(&mut self, octets: u64) {
+        self.limit = octets.min(self.settings.extensions.size);
+    }
+
+    /// Answers the open question. A reply of code 421 ends the session too.
+    pub fn answer(&mut self, reply: &Reply) {
+        let question = match mem::replace(&mut self.state, State::Command) {
+            State::Asked(question) => question,
+            unasked => {
+                self.state = unasked;
+                return;
+            }
+        };
+        let yes = reply.is_positive();
+        match question {
+            Question::Mail { smtputf8 } if yes => {
+                self.transaction = Some(Transaction { smtputf8, recipients: 0, begun: None });
+            }
+            Question::Recipient if yes => {
+                if let Some(transaction) = &mut self.transaction {
+                    transaction.recipients += 1;
+                }
+            }
+            Question::Mail { .. } | Question::Recipient => {}
+            Question::Data(line_ends) if yes => {
+                let message = Content::new(line_ends, true, self.limit);
+                self.state = State::Data { message, discarded: 0 };
+            }
+            Question::FirstChunk(Chunk { octets, last }) => {
+                let fate = if yes {
+                    Fate::Taken(Content::new(self.line_ends(false), false, self.limit))
+                } else {
+                    Fate::Refused(reply.clone())
+                };
+                if !yes {
+                    self.transaction = None;
+                }
+                self.state = State::Chunk { left: octets, last, fate };
+                // The client hears of its chunk when it has been read.
+                return;
+            }
+            Question::Data(_) | Question::End => self.transaction = None,
+        }
+        self.reply(reply);
+        if reply.code() == 421 {
+            self.end(Ending::Told);
+        }
+    }
+
+    /// Ends the session with these last words.
+    pub fn close(&mut self, words: &Reply) {
+        if !matches!(self.state, State::Closed) {
+            self.reply(words);
+            self.end(Ending::Told);
+        }
+    }
+
+    fn on_command(&mut self) -> bool {
+        let bare_lf = self.settings.bare_lf && ends_in_bare_lf(self.input.peek());
+        let Some(line) = self.input.take_line(LINE_OCTETS, self.settings.bare_lf) else {
+            self.state = State::Command;
+            return false;
+        };
+        self.state = State::Command;
+        match line {
+            Line::Text(line) if self.settings.legacy && line.trim_ascii().is_empty() => {}
+            Line::Text(line) => self.command(&line, bare_lf),
+            Line::Flawed => self.bad(500, [5, 2], "A line ends in CRLF and holds no NUL"),
+            Line::TooLong => {
+                self.state = State::Skipping;
+                self.bad(500, [5, 2], "Line too long");
+            }
+        }
+        true
+    }
+
+    fn skip_line(&mut self) -> bool {
+        let Some(end) = memchr::memchr(b'\n', self.input.peek()) else {
+            self.input.clear();
+            self.state = State::Skipping;
+            return false;
+        };
+        drop(self.input.take_octets(end + 1));
+        self.state = State::Command;
+        true
+    }
+
+    fn command(&mut self, line: &[u8], bare_lf: bool) {
+        match command::parse(line) {
+            Command::Ehlo => {
+                self.reset();
+                self.list();
+            }
+            Command::Helo => {
+                self.reset();
+                let name = Arc::clone(&self.settings.server_name);
+                self.reply(&Reply::plain(250, name));
+            }
+            Command::Rset => {
+                self.reset();
+                self.reply(&Reply::new(250, [0, 0], "OK"));
+            }
+            Command::Noop => self.reply(&Reply::new(250, [0, 0], "OK")),
+            Command::Vrfy => self.reply(&Reply::new(252, [0, 0], "Cannot verify, but will take the message")),
+            Command::Help => self.reply(&Reply::new(214, [0, 0], "Send mail with MAIL, RCPT and DATA or BDAT")),
+            Command::Quit => {
+                self.reply(&Reply::new(221, [0, 0], "Bye"));
+                self.end(Ending::Quit);
+            }
+            Command::Auth(_) if self.settings.logged_in => self.bad(503, [5, 1], "Logged in already"),
+            Command::Auth(_) => self.bad(503, [5, 1], "A login comes before the first MAIL"),
+            Command::StartTls(_) => self.bad(503, [5, 1], "STARTTLS comes before everything else"),
+            Command::Transaction => {
+                let end = line.iter().position(|octet| *octet == b' ').unwrap_or(line.len());
+                let (name, arguments) = line.split_at_checked(end).unwrap_or((line, b""));
+                match name.to_ascii_uppercase().as_slice() {
+                    b"MAIL" => self.mail(arguments),
+                    b"RCPT" => self.recipient(arguments),
+                    b"DATA" => self.data(arguments, bare_lf),
+                    b"BDAT" => self.chunk(arguments),
+                    _ => self.bad(502, [5, 1], "Command not implemented"),
+                }
+            }
+            Command::NotImplemented => self.bad(502, [5, 1], "Command not implemented"),
+            Command::Unknown => self.bad(500, [5, 1], "Command unknown"),
+        }
+    }
+
+    fn mail(&mut self, arguments: &[u8]) {
+        if self.transaction.is_some() {
+            return self.bad(503, [5, 1], "A message is under way; RSET forgets it");
+        }
+        self.limit = self.settings.extensions.size;
+        match transaction::mail(arguments, self.settings.extensions, self.settings.legacy) {
+            Ok(mail) => {
+                let smtputf8 = mail.smtputf8;
+                self.ask(Question::Mail { smtputf8 }, Event::Mail(mail));
+            }
+            Err(reply) => self.reply(&reply),
+        }
+    }
+
+    fn recipient(&mut self, arguments: &[u8]) {
+        let Some(transaction) = self.transaction.as_ref().filter(|transaction| transaction.begun.is_none()) else {
+            return self.bad(503, [5, 1], "RCPT comes after MAIL and before the message");
+        };
+        let smtputf8 = transaction.smtputf8;
+        if transaction.recipients >= self.settings.recipients {
+            let most = self.settings.recipients;
+            let words = format_args!("At most {most} recipients; send the message to the others anew");
+            return self.reply(&Reply::new(452, [5, 3], words));
+        }
+        match transaction::recipient(arguments, self.settings.extensions, smtputf8, self.settings.legacy) {
+            Ok(recipient) => self.ask(Question::Recipient, Event::Recipient(recipient)),
+            Err(reply) => self.reply(&reply),
+        }
+    }
+
+    fn data(&mut self, arguments: &[u8], bare_lf: bool) {
+        if !arguments.trim_ascii().is_empty() && !self.settings.legacy {
+            return self.bad(501, [5, 4], "DATA has no arguments");
+        }
+        if self.transaction.as_ref().is_some_and(|transaction| transaction.begun.is_some()) {
+            return self.bad(503, [5, 1], "BDAT has begun this message; RSET forgets it");
+        }
+        match self.ready() {
+            Ok(_) => self.ask(Question::Data(self.line_ends(bare_lf)), Event::Message),
+            Err(reply) => self.reply(&reply),
+        }
+    }
+
+    fn chunk(&mut self, arguments: &[u8]) {
+        let Some(chunk) = transaction::chunk(arguments) else {
+            self.reply(&Reply::new(501, [5, 4], "BDAT takes a number of octets, and LAST"));
+            return self.end(Ending::Lost);
+        };
+        let fate = match self.ready() {
+            Ok(None) => return self.ask(Question::FirstChunk(chunk), Event::Message),
+            Ok(Some(begun)) => Fate::Taken(begun),
+            Err(reply) => Fate::Refused(reply),
+        };
+        self.state = State::Chunk { left: chunk.octets, last: chunk.last, fate };
+    }
+
+    /// Whether a message may come now: what BDAT has brought of it.
+    fn ready(&mut self) -> Result<Option<Content>, Reply> {
+        match &mut self.transaction {
+            None => Err(Reply::new(503, [5, 1], "MAIL and RCPT come first")),
+            Some(transaction) if transaction.recipients == 0 => Err(Reply::new(554, [5, 1], "No valid recipients")),
+            Some(transaction) => Ok(transaction.begun.take()),
+        }
+    }
+
+    fn line_ends(&self, lf: bool) -> LineEnds {
+        if self.settings.legacy { LineEnds::Mended { lf } } else { LineEnds::Exact }
+    }
+
+    fn on_data(&mut self, mut message: Content, mut discarded: u64) -> bool {
+        let input = self.input.take_all();
+        if input.is_empty() {
+            self.state = State::Data { message, discarded };
+            return false;
+        }
+        let read = self.read(&mut message, &input);
+        self.input.push(input.get(read..).unwrap_or_default());
+        match message.flaw() {
+            Some(flaw) if message.ended() => self.refuse_message(flaw),
+            None if message.ended() => self.ask(Question::End, Event::End),
+            flaw => {
+                if flaw.is_some() {
+                    discarded += read as u64;
+                }
+                self.go_on(discarded, State::Data { message, discarded });
+            }
+        }
+        true
+    }
+
+    fn on_chunk(&mut self, left: u64, last: bool, mut fate: Fate) -> bool {
+        if left > 0 && self.input.is_empty() {
+            self.state = State::Chunk { left, last, fate };
+            return false;
+        }
+        let held = self.input.len();
+        let count = usize::try_from(left).map_or(held, |left| left.min(held));
+        let input = self.input.take_octets(count).unwrap_or_default();
+        let left = left - count as u64;
+        if let Fate::Taken(message) = &mut fate {
+            self.read(message, &input);
+        }
+        if left > 0 {
+            // How much of it was thrown away follows from how much is still to come.
+            let refused = match &fate {
+                Fate::Taken(message) => message.flaw().is_some(),
+                Fate::Refused(_) => true,
+            };
+            self.go_on(if refused { left } else { 0 }, State::Chunk { left, last, fate });
+            return true;
+        }
+        self.state = State::Command;
+        match fate {
+            Fate::Refused(reply) => {
+                self.reply(&reply);
+                if reply.code() == 421 {
+                    self.end(Ending::Told);
+                }
+            }
+            Fate::Taken(mut message) => {
+                if last {
+                    let before = message.flaw();
+                    message.finish();
+                    if let (None, Some(flaw)) = (before, message.flaw()) {
+                        self.events.push_back(Event::Flawed(flaw));
+                    }
+                }
+                match message.flaw() {
+                    Some(flaw) => self.refuse_message(flaw),
+                    None if last => self.ask(Question::End, Event::End),
+                    None => {
+                        if let Some(transaction) = &mut self.transaction {
+                            transaction.begun = Some(message);
+                        }
+                        self.reply(&Reply::new(250, [0, 0], "Chunk received"));
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    /// Reads on in a message, and hands out what it brings; gives how much of `input` was its.
+    fn read(&mut self, message: &mut Content, input: &[u8]) -> usize {
+        let before = message.flaw();
+        let mut piece = Vec::new();
+        if before.is_none() {
+            piece.reserve(input.len());
+        }
+        let read = message.read(input, &mut piece);
+        match message.flaw() {
+            Some(flaw) if before.is_none() => self.events.push_back(Event::Flawed(flaw)),
+            Some(_) => {}
+            None if piece.is_empty() => {}
+            None => self.events.push_back(Event::Content(piece)),
+        }
+        read
+    }
+
+    /// Goes on reading, unless far too much would have been thrown away.
+    fn go_on(&mut self, discarded: u64, state: State) {
+        if discarded > DISCARDED_OCTETS {
+            self.reply(&transaction::too_large(self.limit));
+            self.end(Ending::Lost);
+        } else {
+            self.state = state;
+        }
+    }
+
+    /// The end of a message that must not go out.
+    fn refuse_message(&mut self, flaw: Flaw) {
+        self.transaction = None;
+        self.state = State::Command;
+        let reply = match flaw {
+            Flaw::LineEnd => Reply::new(554, [6, 0], "The message has a bare CR or LF; its lines must end in CRLF"),
+            Flaw::Nul => Reply::new(554, [6, 0], "The message has a NUL"),
+            Flaw::TooLarge => transaction::too_large(self.limit),
+        };
+        self.reply(&reply);
+    }
+
+    fn ask(&mut self, question: Question, event: Event) {
+        self.state = State::Asked(question);
+        self.events.push_back(event);
+    }
+
+    fn reset(&mut self) {
+        if self.transaction.take().is_some() {
+            self.events.push_back(Event::Reset);
+        }
+    }
+
+    fn list(&mut self) {
+        let name = Arc::clone(&self.settings.server_name);
+        let mut texts = vec![name.as_bytes().to_vec()];
+        texts.extend(self.settings.extensions.keywords().0.into_iter().map(String::into_bytes));
+        if self.settings.logged_in {
+            texts.push(format!("AUTH {}", capabilities::mechanisms()).into_bytes());
+            texts.extend(self.settings.legacy.then(|| capabilities::OLD_AUTH.into()));
+        }
+        texts.push(b"ENHANCEDSTATUSCODES".to_vec());
+        self.reply(&Reply { code: 250, texts });
+    }
+
+    /// What makes no sense is counted, unless it may come from a device that cannot help it.
+    fn bad(&mut self, code: u16, status: [u16; 2], text: &str) {
+        self.reply(&Reply::new(code, status, text));
+        self.bad_commands += 1;
+        if self.bad_commands >= BAD_COMMANDS && !self.settings.legacy {
+            self.reply(&Reply::new(421, [7, 0], "Too many bad commands"));
+            self.end(Ending::TooManyErrors);
+        }
+    }
+
+    fn reply(&mut self, reply: &Reply) {
+        reply.write_to(&mut self.output);
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.state = State::Closed;
+        self.transaction = None;
+        self.input.clear();
+        self.events.push_back(Event::Close(ending));
+    }
+}
+
+impl Extensions {
+    /// The keywords of the reply to EHLO, less what has to do with logging in.
+    pub fn keywords(&self) -> Capabilities {
+        let mut keywords =
+            vec![format!("SIZE {}", self.size), "PIPELINING".into(), "8BITMIME".into(), "CHUNKING".into()];
+        keywords.extend(self.dsn.then(|| "DSN".into()));
+        keywords.extend(self.smtputf8.then(|| "SMTPUTF8".into()));
+        Capabilities(keywords)
+    }
+}
+
+fn ends_in_bare_lf(input: &[u8]) -> bool {
+    let line = memchr::memchr(b'\n', input).and_then(|end| input.get(..end));
+    line.is_some_and(|line| !line.ends_with(b"\r"))
+}

@@ -1,0 +1,315 @@
+//! The commands of a mail transaction (RFC 5321 §4.1.1, RFC 1870, RFC 3030, RFC 3461, RFC 6152, RFC 6531).
+
+use std::fmt::Write as _;
+
+use super::path::{self, Path};
+use super::reply::Reply;
+
+/// What a submission server offers besides what every one of ours does: PIPELINING, 8BITMIME, CHUNKING and
+/// ENHANCEDSTATUSCODES.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extensions {
+    /// SIZE: most octets of a message.
+    pub size: u64,
+    /// DSN: the next server takes its parameters.
+    pub dsn: bool,
+    /// SMTPUTF8: the next server takes addresses beyond ASCII.
+    pub smtputf8: bool,
+}
+
+/// MAIL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mail {
+    /// The reverse path; `None` is `<>`.
+    pub sender: Option<String>,
+    /// How long the message will be, as the client says.
+    pub size: Option<u64>,
+    /// `BODY=`, if it was given.
+    pub body: Option<Body>,
+    /// Addresses or header fields are in UTF-8.
+    pub smtputf8: bool,
+    /// RET and ENVID, as they came.
+    pub dsn: Vec<String>,
+}
+
+/// RCPT.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recipient {
+    /// The forward path.
+    pub address: String,
+    /// NOTIFY and ORCPT, as they came.
+    pub dsn: Vec<String>,
+}
+
+/// What a message consists of (RFC 6152).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// Lines of ASCII.
+    SevenBit,
+    /// Lines of octets.
+    EightBit,
+}
+
+impl Body {
+    /// The word for `BODY=`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SevenBit => "7BIT",
+            Self::EightBit => "8BITMIME",
+        }
+    }
+}
+
+/// The arguments of BDAT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chunk {
+    pub(super) octets: u64,
+    pub(super) last: bool,
+}
+
+impl Mail {
+    /// The command line for a server that announces `keywords`; what it does not know is left out where nothing is lost
+    /// by that.
+    pub(super) fn to_line(&self, keywords: impl Fn(&str) -> bool) -> String {
+        let mut line = format!("MAIL FROM:<{}>", self.sender.as_deref().unwrap_or_default());
+        // Writing to a string does not fail.
+        if let Some(size) = self.size.filter(|_| keywords("SIZE")) {
+            let _ = write!(line, " SIZE={size}");
+        }
+        if let Some(body) = self.body.filter(|_| keywords("8BITMIME")) {
+            let _ = write!(line, " BODY={}", body.name());
+        }
+        if self.smtputf8 && keywords("SMTPUTF8") {
+            line.push_str(" SMTPUTF8");
+        }
+        append(&mut line, &self.dsn, keywords("DSN"));
+        line
+    }
+}
+
+impl Recipient {
+    /// The command line; see [`Mail::to_line`].
+    pub(super) fn to_line(&self, keywords: impl Fn(&str) -> bool) -> String {
+        let mut line = format!("RCPT TO:<{}>", self.address);
+        append(&mut line, &self.dsn, keywords("DSN"));
+        line
+    }
+}
+
+fn append(line: &mut String, parameters: &[String], known: bool) {
+    for parameter in parameters.iter().filter(|_| known) {
+        line.push(' ');
+        line.push_str(parameter);
+    }
+}
+
+/// Understands the arguments of MAIL. `lenient` is for devices that leave out the brackets.
+///
+/// # Errors
+/// The reply that says what is wrong with them.
+pub(super) fn mail(arguments: &[u8], extensions: Extensions, lenient: bool) -> Result<Mail, Reply> {
+    let syntax = || Reply::new(501, [1, 7], "The sender's address is malformed: MAIL FROM:<name@domain>");
+    let (path, rest) =
+        after_keyword(arguments, b"FROM").and_then(|text| path::take(text, lenient)).ok_or_else(syntax)?;
+    let mut mail = Mail { sender: None, size: None, body: None, smtputf8: false, dsn: Vec::new() };
+    for parameter in parameters(rest).ok_or_else(syntax)? {
+        let Parameter { name, value } = parameter?;
+        match (name.as_str(), value) {
+            ("SIZE", Some(size)) => mail.size = Some(number(size).ok_or_else(bad_parameter)?),
+            ("BODY", Some(body)) if body.eq_ignore_ascii_case("7BIT") => mail.body = Some(Body::SevenBit),
+            ("BODY", Some(body)) if body.eq_ignore_ascii_case("8BITMIME") => mail.body = Some(Body::EightBit),
+            ("SMTPUTF8", None) if extensions.smtputf8 => mail.smtputf8 = true,
+            // On whose behalf, as the client says. It is nobody's proof, so nobody is told (RFC 4954 §5).
+            ("AUTH", Some(_)) => {}
+            ("RET" | "ENVID", Some(value)) if extensions.dsn => mail.dsn.push(format!("{name}={value}")),
+            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID", _) => return Err(bad_parameter()),
+            _ => return Err(unknown_parameter()),
+        }
+    }
+    mail.sender = in_charset(path, mail.smtputf8)?;
+    if mail.size.is_some_and(|size| size > extensions.size) {
+        return Err(too_large(extensions.size));
+    }
+    Ok(mail)
+}
+
+/// Understands the arguments of RCPT; `smtputf8` was declared with MAIL.
+///
+/// # Errors
+/// The reply that says what is wrong with them.
+pub(super) fn recipient(
+    arguments: &[u8],
+    extensions: Extensions,
+    smtputf8: bool,
+    lenient: bool,
+) -> Result<Recipient, Reply> {
+    let syntax = || Reply::new(501, [1, 3], "The recipient's address is malformed: RCPT TO:<name@domain>");
+    let (path, rest) = after_keyword(arguments, b"TO").and_then(|text| path::take(text, lenient)).ok_or_else(syntax)?;
+    let mut dsn = Vec::new();
+    for parameter in parameters(rest).ok_or_else(syntax)? {
+        let Parameter { name, value } = parameter?;
+        match (name.as_str(), value) {
+            ("NOTIFY" | "ORCPT", Some(value)) if extensions.dsn => dsn.push(format!("{name}={value}")),
+            _ => return Err(unknown_parameter()),
+        }
+    }
+    Ok(Recipient { address: in_charset(path, smtputf8)?.ok_or_else(syntax)?, dsn })
+}
+
+/// Understands the arguments of BDAT.
+pub(super) fn chunk(arguments: &[u8]) -> Option<Chunk> {
+    let mut words = arguments.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
+    let octets = number(str::from_utf8(words.next()?).ok()?)?;
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case(b"LAST") => true,
+        Some(_) => return None,
+    };
+    words.next().is_none().then_some(Chunk { octets, last })
+}
+
+/// A message of more octets than this is not taken.
+pub(super) fn too_large(limit: u64) -> Reply {
+    Reply::new(552, [3, 4], format_args!("The message is too large, at most {limit} octets are taken"))
+}
+
+fn bad_parameter() -> Reply {
+    Reply::new(501, [5, 4], "A parameter has a value that it cannot have")
+}
+
+fn unknown_parameter() -> Reply {
+    Reply::new(555, [5, 4], "A parameter is not known here")
+}
+
+/// An address beyond ASCII needs SMTPUTF8 (RFC 6531 §3.5).
+fn in_charset(path: Path, smtputf8: bool) -> Result<Option<String>, Reply> {
+    if path.ascii || smtputf8 {
+        Ok(path.address)
+    } else {
+        Err(Reply::new(553, [6, 7], "An address with letters beyond ASCII needs SMTPUTF8"))
+    }
+}
+
+/// What follows `FROM:` or `TO:`. RFC 5321 has no space behind the colon; clients of all ages write one.
+fn after_keyword<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
+    let (word, rest) = arguments.trim_ascii_start().split_at_checked(keyword.len())?;
+    let rest = rest.trim_ascii_start().strip_prefix(b":")?;
+    word.eq_ignore_ascii_case(keyword).then_some(rest.trim_ascii_start())
+}
+
+struct Parameter<'a> {
+    /// In capitals.
+    name: String,
+    value: Option<&'a str>,
+}
+
+/// The parameters behind a path; `None` when no space separates them from it.
+fn parameters(text: &[u8]) -> Option<impl Iterator<Item = Result<Parameter<'_>, Reply>>> {
+    if text.first().is_some_and(|first| *first != b' ') {
+        return None;
+    }
+    Some(text.split(|octet| *octet == b' ').filter(|word| !word.is_empty()).map(|word| {
+        let word = str::from_utf8(word).map_err(|_| bad_parameter())?;
+        let (name, value) = word.split_once('=').map_or((word, None), |(name, value)| (name, Some(value)));
+        let plain = !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_alphanumeric() || octet == b'-');
+        let whole =
+            value.is_none_or(|value| !value.is_empty() && !value.contains(|c: char| c.is_control() || c == '='));
+        if plain && whole { Ok(Parameter { name: name.to_ascii_uppercase(), value }) } else { Err(bad_parameter()) }
+    }))
+}
+
+/// RFC 1870 and RFC 3030 write numbers of up to 20 digits.
+fn number(text: &str) -> Option<u64> {
+    (text.len() <= 20 && !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())).then_some(())?;
+    // More than a u64 holds is more than anybody takes.
+    Some(text.parse().unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: Extensions = Extensions { size: 1_000, dsn: true, smtputf8: true };
+    const NONE: Extensions = Extensions { size: 1_000, dsn: false, smtputf8: false };
+
+    fn line(arguments: &str, extensions: Extensions) -> Result<String, u16> {
+        mail(arguments.as_bytes(), extensions, false).map(|mail| mail.to_line(|_| true)).map_err(|reply| reply.code())
+    }
+
+    fn recipient_line(arguments: &str, extensions: Extensions) -> Result<String, u16> {
+        recipient(arguments.as_bytes(), extensions, extensions.smtputf8, false)
+            .map(|recipient| recipient.to_line(|_| true))
+            .map_err(|reply| reply.code())
+    }
+
+    #[test]
+    fn mail_as_clients_send_it() {
+        for (arguments, expected) in [
+            ("FROM:<a@b>", "MAIL FROM:<a@b>"),
+            ("from: <a@b>  size=7 ", "MAIL FROM:<a@b> SIZE=7"),
+            ("FROM:<> BODY=8bitmime", "MAIL FROM:<> BODY=8BITMIME"),
+            ("FROM:<a@b> AUTH=<> BODY=7BIT RET=HDRS ENVID=q+2B", "MAIL FROM:<a@b> BODY=7BIT RET=HDRS ENVID=q+2B"),
+            ("FROM:<ä@b> SMTPUTF8", "MAIL FROM:<ä@b> SMTPUTF8"),
+        ] {
+            assert_eq!(line(arguments, ALL).as_deref(), Ok(expected), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn mail_that_is_refused_says_why() {
+        for (arguments, extensions, code) in [
+            ("", ALL, 501),
+            ("FROM", ALL, 501),
+            ("TO:<a@b>", ALL, 501),
+            ("FROM:a@b", ALL, 501),
+            ("FROM:<a@b>SIZE=1", ALL, 501),
+            ("FROM:<a@b> SIZE=x", ALL, 501),
+            ("FROM:<a@b> SIZE=", ALL, 501),
+            ("FROM:<a@b> SIZE", ALL, 501),
+            ("FROM:<a@b> SIZE=1001", ALL, 552),
+            ("FROM:<a@b> SIZE=99999999999999999999", ALL, 552),
+            ("FROM:<a@b> SIZE=999999999999999999999", ALL, 501),
+            ("FROM:<a@b> BODY=BINARYMIME", ALL, 501),
+            ("FROM:<a@b> HOLDFOR=9", ALL, 555),
+            ("FROM:<a@b> XOORG=x", ALL, 555),
+            ("FROM:<ä@b>", ALL, 553),
+            ("FROM:<ä@b> SMTPUTF8", NONE, 501),
+            ("FROM:<a@b> RET=FULL", NONE, 501),
+            ("FROM:<a@b> ENVID=\u{1b}", ALL, 501),
+        ] {
+            assert_eq!(line(arguments, extensions), Err(code), "{arguments}");
+        }
+    }
+
+    #[test]
+    fn recipients() {
+        let parameters = "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;a@b";
+        assert_eq!(recipient_line(&format!("to: <a@b> {parameters}"), ALL), Ok(format!("RCPT TO:<a@b> {parameters}")));
+        assert_eq!(recipient_line(&format!("TO:<a@b> {parameters}"), NONE), Err(555));
+        assert_eq!(recipient_line("TO:<>", ALL), Err(501));
+        assert_eq!(recipient_line("TO:<ä@b>", NONE), Err(553));
+        assert_eq!(recipient_line("FROM:<a@b>", ALL), Err(501));
+    }
+
+    #[test]
+    fn what_the_next_server_does_not_know_is_left_out() {
+        let mail = mail(b"FROM:<a@b> SIZE=7 BODY=8BITMIME RET=HDRS", ALL, false).unwrap();
+        assert_eq!(mail.to_line(|keyword| keyword == "SIZE"), "MAIL FROM:<a@b> SIZE=7");
+    }
+
+    #[test]
+    fn devices_may_leave_out_the_brackets() {
+        let mail = mail(b"FROM: a@b SIZE=7", ALL, true).unwrap();
+        assert_eq!(mail.to_line(|_| true), "MAIL FROM:<a@b> SIZE=7");
+        assert_eq!(recipient(b"TO:a@b", ALL, false, true).unwrap().address, "a@b");
+    }
+
+    #[test]
+    fn chunks() {
+        assert_eq!(chunk(b"0 last"), Some(Chunk { octets: 0, last: true }));
+        assert_eq!(chunk(b" 86 "), Some(Chunk { octets: 86, last: false }));
+        for arguments in [&b""[..], b"LAST", b"1 LAST x", b"1 FIRST", b"-1", b"1.0"] {
+            assert_eq!(chunk(arguments), None, "{arguments:?}");
+        }
+    }
+}

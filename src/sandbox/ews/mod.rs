@@ -1,0 +1,268 @@
+//! Exchange Web Services: SOAP 1.1 at `/EWS/Exchange.asmx`, for the bearers of Exchange's tokens; the operations that
+//! programs which read and send mail use.
+//!
+//! As strict as Microsoft where it matters to a proxy: an application's token needs the header `ExchangeImpersonation`, and
+//! `X-AnchorMailbox` must name the same mailbox.
+
+mod error;
+mod folders;
+mod item;
+mod items;
+mod restriction;
+mod send;
+mod soap;
+mod streaming;
+mod xml;
+
+use std::io;
+use std::sync::Arc;
+
+use hyper::header::HeaderValue;
+use hyper::{Method, StatusCode};
+
+use self::error::{EwsError, refusal, unauthorized};
+use self::xml::Element;
+use super::directory::Entry;
+use super::http::body::Answer;
+use super::http::{Call, perform, plain, set};
+use super::item_id::{Alphabet, ItemId};
+use super::store::Mailbox;
+use super::token::Claims;
+use super::{EXCHANGE_RESOURCES, Service, Shared, random};
+
+const PATH: &str = "/EWS/Exchange.asmx";
+
+/// A mailbox that the caller may work in.
+struct Place {
+    /// Folded.
+    address: String,
+    object_id: String,
+    mailbox: Arc<Mailbox>,
+}
+
+/// A call whose token gives a right to a mailbox.
+struct Session<'a> {
+    shared: &'a Arc<Shared>,
+    claims: Claims,
+    /// The mailbox of the bearer, or the impersonated one.
+    own: Place,
+}
+
+/// Answers a call. An error closes the connection without an answer.
+pub(super) async fn respond(shared: &Arc<Shared>, call: &Call) -> io::Result<Answer> {
+    let mut answer = match authenticate(shared, call) {
+        Ok(claims) => act(shared, call, claims).await?,
+        Err(refused) => *refused,
+    };
+    let headers = answer.headers_mut();
+    set(headers, "request-id", &random::guid());
+    set(headers, "x-feserver", "sandbox");
+    set(headers, "cache-control", "private");
+    let mut cookie = |cookie: String| {
+        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+            headers.append("set-cookie", cookie);
+        }
+    };
+    cookie(format!("exchangecookie={}; path=/; secure; HttpOnly", random::guid().replace('-', "")));
+    if call.header("x-preferserveraffinity").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
+        cookie(format!("X-BackEndOverrideCookie=sandbox~{}; path=/; secure; HttpOnly", random::guid()));
+    }
+    Ok(answer)
+}
+
+fn authenticate(shared: &Shared, call: &Call) -> Result<Claims, Box<Answer>> {
+    let Some(token) = call.bearer() else { return Err(unauthorized(shared, None).into()) };
+    let Some(claims) = shared.mint.verify(token, shared.time.unix()) else {
+        let reason = "2000001;reason=\"The token has expired or cannot be read.\";error_category=\"invalid_token\"";
+        return Err(unauthorized(shared, Some(reason)).into());
+    };
+    if !EXCHANGE_RESOURCES.contains(&claims.audience.as_str()) {
+        let reason = "2000003;reason=\"The audience claim value is invalid.\";error_category=\"invalid_resource\"";
+        return Err(unauthorized(shared, Some(reason)).into());
+    }
+    let permission = match claims.user {
+        Some(_) => Service::Ews.delegated_permission(),
+        None => Service::Ews.application_permission(),
+    };
+    if !claims.permits(permission) {
+        let reason = "2000008;reason=\"The token contains no permissions, or permissions can not be understood.\";error_category=\"invalid_grant\"";
+        return Err(unauthorized(shared, Some(reason)).into());
+    }
+    if !call.head.uri.path().eq_ignore_ascii_case(PATH) {
+        return Err(plain(StatusCode::NOT_FOUND, "text/html", "<html><body>404 - Not Found</body></html>").into());
+    }
+    if call.head.method != Method::POST {
+        return Err(
+            plain(StatusCode::METHOD_NOT_ALLOWED, "text/html", "<html><body>SOAP is posted.</body></html>").into()
+        );
+    }
+    if !matches!(call.media_type().as_str(), "text/xml" | "application/soap+xml") {
+        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "text/html", "").into());
+    }
+    Ok(claims)
+}
+
+async fn act(shared: &Arc<Shared>, call: &Call, claims: Claims) -> io::Result<Answer> {
+    let Some(envelope) = Element::parse(&call.body).filter(|root| root.name == "Envelope") else {
+        return Ok(EwsError::schema("this is no SOAP envelope").fault());
+    };
+    let Some(request) = envelope.child("Body").and_then(|body| body.children.first()) else {
+        return Ok(EwsError::schema("the body is empty").fault());
+    };
+    let own = match own_place(shared, call, &claims, &envelope) {
+        Ok(own) => own,
+        Err(refused) => {
+            shared.tally.call(Service::Ews, "", &request.name);
+            return Ok(*refused);
+        }
+    };
+    shared.tally.call(Service::Ews, &own.address, &request.name);
+    let session = Session { shared, claims, own };
+    let refuse = |status, code, retry_after| refusal(shared, status, code, retry_after);
+    perform(shared, Service::Ews, &request.name, refuse, || session.perform(request)).await
+}
+
+/// The mailbox that the call acts for.
+fn own_place(shared: &Shared, call: &Call, claims: &Claims, envelope: &Element) -> Result<Place, Box<Answer>> {
+    let impersonation = envelope.child("Header").and_then(|header| header.child("ExchangeImpersonation"));
+    let named = impersonation.map(|header| {
+        let named = header.list("ConnectingSID").first();
+        let known =
+            named.filter(|sid| matches!(sid.name.as_str(), "PrimarySmtpAddress" | "SmtpAddress" | "PrincipalName"));
+        known.map_or("", Element::text)
+    });
+    let address = match (named, &claims.user) {
+        (Some(named), _) => {
+            let anchor = call.header("x-anchormailbox").map(|anchor| anchor.strip_prefix("SMTP:").unwrap_or(anchor));
+            // Such a call is routed to a server that does not know the mailbox.
+            if anchor.is_some_and(|anchor| !anchor.eq_ignore_ascii_case(named)) {
+                return Err(plain(StatusCode::INTERNAL_SERVER_ERROR, "text/html", "").into());
+            }
+            named.to_lowercase()
+        }
+        (None, Some(user)) => user.clone(),
+        (None, None) => {
+            let message = "ExchangeImpersonation SOAP header must be present for this type of OAuth token.";
+            return Err(EwsError::new("ErrorImpersonationRequired", message).fault().into());
+        }
+    };
+    let denied = || {
+        let message = "The account does not have permission to impersonate the requested user.";
+        EwsError::new("ErrorImpersonateUserDenied", message).fault()
+    };
+    // Only applications have the role that impersonation needs.
+    if claims.user.as_ref().is_some_and(|user| *user != address) {
+        return Err(denied().into());
+    }
+    match shared.directory.enter(claims, &address) {
+        Entry::Open(mailbox) => Ok(Place { object_id: shared.directory.object_id(&address), address, mailbox }),
+        Entry::NoSuchMailbox => Err(EwsError::no_mailbox().fault().into()),
+        Entry::Denied => Err(denied().into()),
+    }
+}
+
+impl Session<'_> {
+    fn perform(&self, request: &Element) -> Answer {
+        let done = match request.name.as_str() {
+            "GetFolder" => self.get_folder(request),
+            "FindFolder" => self.find_folder(request),
+            "SyncFolderHierarchy" => self.sync_folder_hierarchy(request),
+            "FindItem" => self.find_item(request),
+            "GetItem" => self.get_item(request),
+            "GetAttachment" => self.get_attachment(request),
+            "CreateItem" => self.create_item(request),
+            "SendItem" => self.send_item(request),
+            "UpdateItem" => self.update_item(request),
+            "DeleteItem" => self.delete_item(request),
+            "MoveItem" | "CopyItem" => self.move_item(request),
+            "ResolveNames" => self.resolve_names(request),
+            "ConvertId" => self.convert_id(request),
+            "GetServerTimeZones" => Ok(time_zones()),
+            "Subscribe" => self.subscribe(request),
+            "Unsubscribe" => Ok(soap::response("Unsubscribe", &soap::success("Unsubscribe", ""))),
+            "GetStreamingEvents" => return self.streaming_events(request).unwrap_or_else(|error| error.fault()),
+            name => Err(EwsError::new("ErrorInvalidRequest", format!("The request is invalid: {name} is not served."))),
+        };
+        match done {
+            Ok(answer) => plain(StatusCode::OK, soap::CONTENT_TYPE, answer),
+            Err(error) => error.fault(),
+        }
+    }
+
+    /// The mailbox of that address, if the caller may enter it.
+    fn enter(&self, address: &str) -> Result<Place, EwsError> {
+        let address = address.to_lowercase();
+        match self.shared.directory.enter(&self.claims, &address) {
+            Entry::Open(mailbox) => {
+                Ok(Place { object_id: self.shared.directory.object_id(&address), address, mailbox })
+            }
+            Entry::NoSuchMailbox => Err(EwsError::no_mailbox()),
+            Entry::Denied => Err(EwsError::access_denied()),
+        }
+    }
+
+    /// What an identifier names, and the mailbox that it is of.
+    fn locate(&self, id: &str) -> Result<(Place, ItemId), EwsError> {
+        let malformed = || EwsError::new("ErrorInvalidIdMalformed", "Id is malformed.");
+        let owner = ItemId::mailbox_of(id, Alphabet::Standard).ok_or_else(malformed)?;
+        let id = ItemId::read(id, &owner, Alphabet::Standard).ok_or_else(malformed)?;
+        let address = self.shared.directory.address_of(&owner).ok_or_else(EwsError::item_not_found)?;
+        // An impersonated mailbox is the only one; a person may work in those of others.
+        if self.claims.user.is_none() && address != self.own.address {
+            return Err(EwsError::access_denied());
+        }
+        Ok((self.enter(&address)?, id))
+    }
+
+    fn resolve_names(&self, request: &Element) -> Result<String, EwsError> {
+        let entry = request.text_of("UnresolvedEntry").trim_start_matches("smtp:");
+        let message = match self.shared.directory.address_of(entry) {
+            Some(address) => soap::success(
+                "ResolveNames",
+                &format!(
+                    "<m:ResolutionSet TotalItemsInView=\"1\" IncludesLastItemInRange=\"true\"><t:Resolution><t:Mailbox>\
+                     <t:Name>{address}</t:Name><t:EmailAddress>{address}</t:EmailAddress>\
+                     <t:RoutingType>SMTP</t:RoutingType><t:MailboxType>Mailbox</t:MailboxType>\
+                     </t:Mailbox></t:Resolution></m:ResolutionSet>",
+                    address = xml::escaped(&address)
+                ),
+            ),
+            None => {
+                EwsError::new("ErrorNameResolutionNoResults", "No results were found.").response_message("ResolveNames")
+            }
+        };
+        Ok(soap::response("ResolveNames", &message))
+    }
+
+    /// An identifier in another format; the sandbox has but one.
+    fn convert_id(&self, request: &Element) -> Result<String, EwsError> {
+        let format = request.attribute("DestinationFormat").unwrap_or("EwsId");
+        let one = |source: &Element| {
+            let id = source.attribute("Id").unwrap_or_default();
+            match self.locate(id) {
+                Ok((place, _)) => soap::success(
+                    "ConvertId",
+                    &format!(
+                        "<m:AlternateId xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\" xsi:type=\"t:AlternateIdType\" \
+                         Format=\"{}\" Id=\"{}\" Mailbox=\"{}\"/>",
+                        xml::escaped(format),
+                        xml::escaped(id),
+                        xml::escaped(&place.address)
+                    ),
+                ),
+                Err(error) => error.response_message("ConvertId"),
+            }
+        };
+        Ok(soap::response("ConvertId", &request.list("SourceIds").iter().map(one).collect::<String>()))
+    }
+}
+
+fn time_zones() -> String {
+    let zones = "<m:TimeZoneDefinitions><t:TimeZoneDefinition Id=\"UTC\" Name=\"(UTC) Coordinated Universal Time\">\
+         <t:Periods><t:Period Bias=\"PT0S\" Name=\"Standard\" Id=\"trule:Microsoft/Registry/UTC/1-Standard\"/></t:Periods>\
+         <t:TransitionsGroups><t:TransitionsGroup Id=\"0\"><t:Transition>\
+         <t:To Kind=\"Period\">trule:Microsoft/Registry/UTC/1-Standard</t:To></t:Transition></t:TransitionsGroup>\
+         </t:TransitionsGroups><t:Transitions><t:Transition><t:To Kind=\"Group\">0</t:To></t:Transition></t:Transitions>\
+         </t:TimeZoneDefinition></m:TimeZoneDefinitions>";
+    soap::response("GetServerTimeZones", &soap::success("GetServerTimeZones", zones))
+}

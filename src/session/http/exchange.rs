@@ -1,0 +1,716 @@
+//! One request: its head is judged, its credentials are proved, it goes to Microsoft with a token, and the answer streams
+//! back.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Either};
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, EXPECT, HOST,
+    HeaderValue, LOCATION, ORIGIN, RETRY_AFTER,
+};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::answer::Refused;
+use super::body::{Answer, Download, Progress, Upload};
+use super::gateway::AccountKey;
+use super::{Connection, OriginError, Traffic};
+use crate::account::LoginName;
+use crate::chance;
+use crate::config::{Grant, HttpService, Origin};
+use crate::failure::{Actor, Failure};
+use crate::http::basic::Presented;
+use crate::http::links::{Destination, Places};
+use crate::http::target::{Denied, Owner};
+use crate::http::{basic, fields, head, soap, target};
+use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
+use crate::net::penalty::Offence;
+use crate::proto::Refusal;
+use crate::sasl::Credentials;
+use crate::secret::Password;
+use crate::session::places::MailboxPlace;
+use crate::session::want_life;
+
+/// A body up to this size is held until it is answered, so that it can be sent again with a fresh token; and so much of
+/// the body of a refused request is read, so that the connection can be used further.
+const HELD_OCTETS: u64 = 64 * 1024;
+
+/// How long the rest of a refused request's body may take.
+const DRAIN: Duration = Duration::from_secs(5);
+
+impl Connection {
+    /// Answers one request.
+    pub(super) async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Answer>, Infallible> {
+        let _busy = self.busy();
+        let started = Instant::now();
+        let http_1 = request.version() < Version::HTTP_2;
+        let (parts, body) = request.into_parts();
+        let mut exchange = Exchange { connection: &self, parts, body: Some(body) };
+        let outcome = exchange.answer().await;
+        let Exchange { parts, body, .. } = exchange;
+        let response = match outcome {
+            Ok(response) => response,
+            Err(refused) => {
+                let mut response = refused.answer(self.gateway.config.service, &self.subject.session);
+                let unread = body.is_some_and(|body| !body.is_end_stream());
+                // The body of a request that was not read stands in the way of the next one.
+                if refused.close || http_1 && unread && !expected_away(&parts) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                if refused.close {
+                    self.enough.cancel();
+                }
+                if !http_1 {
+                    response.headers_mut().remove(CONNECTION);
+                }
+                response
+            }
+        };
+        tracing::debug!(
+            session = &*self.subject.session,
+            listener = &*self.subject.listener,
+            peer = %self.subject.peer,
+            method = parts.method.as_str(),
+            path = parts.uri.path(),
+            status = response.status().as_u16(),
+            duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "request answered"
+        );
+        Ok(response)
+    }
+}
+
+/// A request without a body, whose unread rest is nothing.
+fn expected_away(parts: &Parts) -> bool {
+    parts.method == head::REFUSED
+}
+
+struct Exchange<'a> {
+    connection: &'a Connection,
+    parts: Parts,
+    /// Until it goes to the origin.
+    body: Option<Incoming>,
+}
+
+/// Credentials that a request presents.
+struct Proof {
+    login: LoginName,
+    password: Password,
+}
+
+/// A body ready for the origin.
+struct Prepared {
+    beginning: Bytes,
+    rest: Option<Incoming>,
+    length: Option<u64>,
+}
+
+impl Exchange<'_> {
+    async fn answer(&mut self) -> Result<Response<Answer>, Refused> {
+        let here = self.check_head()?;
+        let presented = basic::take(&mut self.parts.headers);
+        let proof = match self.proof(presented).await {
+            Ok(proof) => proof,
+            Err(refused) => {
+                self.read_away().await;
+                return Err(refused);
+            }
+        };
+        let (mut admission, traffic) = self.admit(&proof).await?;
+        let target = self.target(&admission)?;
+        let acting_for = admission.account.grant == Grant::ClientCredentials;
+        let mut prepared = self.prepare(acting_for.then_some(&admission.bearer.user)).await?;
+        let mut of_mailbox = Some(self.place(&admission).await?);
+        let mut second_try = false;
+        loop {
+            let again = prepared.rest.is_none().then(|| prepared.beginning.clone());
+            let progress = Progress::new();
+            let Prepared { beginning, rest, length } = prepared;
+            let upload = Upload::new(beginning, rest, length, Arc::clone(&traffic.sent), Arc::clone(&progress));
+            let request = self.request(&target, &admission, upload)?;
+            let key = (admission.login.clone(), admission.bearer.user.clone());
+            let response =
+                self.ask(&key, request, &progress).await.map_err(|error| self.way_failed(&error, &admission))?;
+            if response.status() != StatusCode::UNAUTHORIZED {
+                // Held until the end of the answer.
+                return match of_mailbox.take() {
+                    Some(place) => self.pass(response, &admission, &traffic, place, &here),
+                    None => Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later")),
+                };
+            }
+            // A token can be revoked before it expires: a fresh one is tried, once.
+            let stale = admission.origin == TokenOrigin::Cached
+                && !second_try
+                && self.connection.shared.gatekeeper.token_refused(&admission);
+            match (stale, again) {
+                (true, Some(beginning)) => {
+                    second_try = true;
+                    (admission, _) = self.admit(&proof).await?;
+                    let length = Some(beginning.len() as u64);
+                    prepared = Prepared { beginning, rest: None, length };
+                }
+                (true, None) => return Err(Refused::repeat()),
+                (false, _) => {
+                    let failure = token_refused(&response, &self.connection.gateway.config);
+                    return Err(self.refuse_later(&admission, &failure));
+                }
+            }
+        }
+    }
+
+    /// What is wrong with the head, whoever sends it; the result is where the client thinks it is: scheme and authority.
+    fn check_head(&mut self) -> Result<String, Refused> {
+        let connection = self.connection;
+        let bad = |status, message: &str| Err(Refused::new(status, message));
+        if self.parts.method == head::REFUSED && self.parts.version < Version::HTTP_2 {
+            let flaw = head::Flaw::of_path(self.parts.uri.path()).unwrap_or(head::Flaw::RequestLine);
+            self.charge(if flaw == head::Flaw::Slow { Offence::Timeout } else { Offence::Garbage });
+            let status = StatusCode::from_u16(flaw.status()).unwrap_or(StatusCode::BAD_REQUEST);
+            return Err(Refused::new(status, flaw.to_string()).and_close());
+        }
+        let headers = &self.parts.headers;
+        let limits = &connection.shared.limits;
+        if headers.len() > limits.http_fields {
+            return bad(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the request is too long");
+        }
+        if headers.keys().any(|name| head::is_look_alike(name.as_str())) {
+            self.charge(Offence::Garbage);
+            return bad(StatusCode::BAD_REQUEST, "a header field has `_` in its name where `-` belongs");
+        }
+        let target_is_plain = self.parts.uri.path_and_query().is_some_and(|target| {
+            target.as_str().bytes().all(|octet| octet.is_ascii_graphic() && !matches!(octet, b'\\' | b'#'))
+        });
+        if !target_is_plain {
+            return bad(StatusCode::BAD_REQUEST, "the target is not a plain path of this server");
+        }
+        let authority = self.authority()?;
+        if !connection.gateway.hosts.has(&authority, connection.local) {
+            let message = "This server is not known by that name; whoever runs Gatepost can add it to `hosts`";
+            return bad(StatusCode::MISDIRECTED_REQUEST, message);
+        }
+        // Only web pages say where they are from; what they ask for in somebody's name is not served.
+        if headers.contains_key(ORIGIN) || headers.contains_key("access-control-request-method") {
+            return bad(StatusCode::FORBIDDEN, "Requests of web pages are not served");
+        }
+        let secure = connection.service.tls.is_some();
+        if !secure && !connection.service.allows_plaintext(connection.subject.peer.ip()) {
+            if headers.contains_key(AUTHORIZATION) {
+                connection.visit.charge_guess("", "");
+                let failure = plaintext();
+                connection.shared.journal.refused(&connection.service, &connection.subject, "", &failure);
+            }
+            return Err(Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close());
+        }
+        Ok(format!("{}://{authority}", if secure { "https" } else { "http" }))
+    }
+
+    /// Whom the request is for, as the client says: once, or twice the same.
+    fn authority(&self) -> Result<String, Refused> {
+        let mut hosts = self.parts.headers.get_all(HOST).iter();
+        let host = match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
+            (None, _) => None,
+            (Some(Ok(host)), None) => Some(host),
+            _ => return Err(Refused::new(StatusCode::BAD_REQUEST, "the Host field is malformed")),
+        };
+        // With HTTP/1.1 the judge lets no authority through.
+        let authority = self.parts.uri.authority().map(hyper::http::uri::Authority::as_str);
+        match (authority, host) {
+            (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+                Err(Refused::new(StatusCode::BAD_REQUEST, "the request is for two hosts"))
+            }
+            (Some(one), _) | (None, Some(one)) => Ok(one.to_owned()),
+            (None, None) => Err(Refused::new(StatusCode::BAD_REQUEST, "the request names no host")),
+        }
+    }
+
+    fn charge(&self, offence: Offence) {
+        if !self.connection.logged_in.load(Ordering::Relaxed) {
+            self.connection.visit.charge(offence);
+        }
+    }
+
+    /// The credentials, or what the client is told to get them.
+    async fn proof(&mut self, presented: Presented) -> Result<Proof, Refused> {
+        let connection = self.connection;
+        let unauthorized = |message: &str| Refused::new(StatusCode::UNAUTHORIZED, message);
+        match presented {
+            Presented::Credentials(Credentials::Password { login, password, .. }) => Ok(Proof { login, password }),
+            Presented::Nothing => {
+                // How many libraries begin; a scanner does not know the path.
+                let path = self.parts.uri.path();
+                let knows_the_way = match connection.gateway.config.service {
+                    HttpService::Ews => target::ews(&self.parts.method, path).is_ok(),
+                    HttpService::Graph => path.starts_with("/v1.0/") || path.starts_with("/beta/"),
+                };
+                if knows_the_way {
+                    connection.visit.excuse();
+                }
+                Err(unauthorized("A user name and a password are needed"))
+            }
+            Presented::OtherScheme | Presented::Credentials(Credentials::Token(_)) => {
+                connection.visit.excuse();
+                Err(unauthorized("Only HTTP Basic is served here"))
+            }
+            Presented::Malformed => {
+                self.charge(Offence::Garbage);
+                Err(Refused::new(StatusCode::BAD_REQUEST, "the Authorization field is malformed").and_close())
+            }
+            Presented::Unusable(flaw) => {
+                connection.visit.charge_guess("", "");
+                Err(self.refuse("", &unusable(flaw)).await)
+            }
+        }
+    }
+
+    /// Lets the credentials in, or says why not.
+    async fn admit(&mut self, proof: &Proof) -> Result<(Admission, Arc<Traffic>), Refused> {
+        let connection = self.connection;
+        let protocol = connection.service.listener.protocol;
+        let resources = connection.service.listener.resources();
+        let Some(&resource) = resources.first() else {
+            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later"));
+        };
+        let request = LoginRequest {
+            login: &proof.login,
+            acting_as: None,
+            password: &proof.password,
+            source: connection.subject.peer.ip(),
+            protocol,
+            resource,
+        };
+        let limit = connection.shared.limits.login;
+        let admitted = timeout(limit, connection.shared.gatekeeper.admit(request, want_life(protocol))).await;
+        match admitted.unwrap_or_else(|_| Err(login_timeout(limit))) {
+            Ok(admission) => {
+                let token = match admission.origin {
+                    TokenOrigin::Cached => "cached",
+                    TokenOrigin::Fetched => "fetched",
+                };
+                let traffic = connection.logged_in(&admission, token);
+                Ok((admission, traffic))
+            }
+            Err(failure) => {
+                if is_guess(&failure) {
+                    connection.visit.charge_guess(proof.login.as_str(), proof.password.expose());
+                } else {
+                    connection.visit.excuse();
+                }
+                // What is no account's name may be a password in the wrong field.
+                let hidden = failure.cause == UNKNOWN_ACCOUNT && !proof.login.as_str().contains('@');
+                let refused =
+                    self.refuse(if hidden { "(not an address)" } else { proof.login.as_str() }, &failure).await;
+                self.read_away().await;
+                Err(refused)
+            }
+        }
+    }
+
+    /// Logs a refused login, holds the refusal back, and counts it.
+    async fn refuse(&self, account: &str, failure: &Failure) -> Refused {
+        let Connection { shared, service, subject, failures, .. } = self.connection;
+        shared.journal.refused(service, subject, account, failure);
+        let refused = Refused::of(failure);
+        if failure.delay {
+            let Ok(_place) = shared.delays.try_acquire() else {
+                // `limits.delayed_failures`
+                return refused.and_close();
+            };
+            let usual = shared.limits.failure_delay;
+            let share = u32::try_from(chance::number() % 256).unwrap_or(0);
+            sleep(usual * 3 / 4 + usual / 2 * share / 255).await;
+        }
+        let attempts = failures.fetch_add(1, Ordering::Relaxed) + 1;
+        if attempts >= shared.limits.protocol.attempts { refused.and_close() } else { refused }
+    }
+
+    /// The same behind a login: the password is not at fault.
+    fn refuse_later(&self, admission: &Admission, failure: &Failure) -> Refused {
+        let Connection { shared, service, subject, .. } = self.connection;
+        shared.journal.refused(service, subject, admission.login.as_str(), failure);
+        Refused::of(failure)
+    }
+
+    fn way_failed(&self, error: &OriginError, admission: &Admission) -> Refused {
+        if let OriginError::Stalled = error {
+            return Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close();
+        }
+        if error.is_of_client() {
+            return Refused::new(StatusCode::BAD_REQUEST, "the body of the request broke off").and_close();
+        }
+        let failure = error.failure(&self.connection.gateway.config.origin);
+        let Connection { shared, service, subject, .. } = self.connection;
+        shared.journal.refused(service, subject, admission.login.as_str(), &failure);
+        Refused::of_way(&failure)
+    }
+
+    /// Where the request goes at the origin, with its query.
+    fn target(&self, admission: &Admission) -> Result<String, Refused> {
+        let config = &self.connection.gateway.config;
+        let (method, uri) = (&self.parts.method, &self.parts.uri);
+        let path = match config.service {
+            HttpService::Ews => target::ews(method, uri.path()).map(str::to_owned),
+            HttpService::Graph => {
+                let account = &admission.account;
+                let user = account.signs_in_as.as_ref().unwrap_or(&admission.login);
+                let is_me = account.grant.is_of_user() && *user == admission.bearer.user;
+                let owner = Owner { login: &admission.login, mailbox: &admission.bearer.user, is_me };
+                let path = target::graph(&config.graph, method, uri.path(), owner);
+                path.map(|path| match uri.query() {
+                    Some(query) => format!("{path}?{query}"),
+                    None => path,
+                })
+            }
+        };
+        path.map_err(|denied| match denied {
+            Denied::Malformed => Refused::new(StatusCode::BAD_REQUEST, "The path can be read in two ways"),
+            Denied::NotServed if config.service == HttpService::Ews => {
+                Refused::new(StatusCode::NOT_FOUND, "Only /EWS/Exchange.asmx is served here")
+            }
+            Denied::NotServed => Refused::new(
+                StatusCode::FORBIDDEN,
+                "This path is not served here; `paths` of the listener names those that are",
+            ),
+            Denied::Method => Refused::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here"),
+            Denied::OtherMailbox => {
+                Refused::new(StatusCode::FORBIDDEN, "These credentials are for their own mailbox only")
+            }
+        })
+    }
+
+    async fn place(&self, admission: &Admission) -> Result<MailboxPlace, Refused> {
+        let connection = self.connection;
+        let protocol = connection.service.listener.protocol;
+        let place = connection.shared.places.enter(protocol, &admission.bearer.user).await;
+        place.map_err(|occupied| self.refuse_later(admission, &occupied.failure(protocol)))
+    }
+
+    /// Holds what must be looked at of the body, and what is small enough to be sent twice.
+    async fn prepare(&mut self, acting_for: Option<&crate::account::MailAddress>) -> Result<Prepared, Refused> {
+        let Some(mut body) = self.body.take() else {
+            return Ok(Prepared { beginning: Bytes::new(), rest: None, length: Some(0) });
+        };
+        let length = body.size_hint().exact();
+        let small = length.is_some_and(|length| length <= HELD_OCTETS);
+        let ews = self.connection.gateway.config.service == HttpService::Ews;
+        if ews {
+            check_soap_type(&self.parts.headers)?;
+        }
+        if !small && !ews {
+            return Ok(Prepared { beginning: Bytes::new(), rest: Some(body), length });
+        }
+        let limits = &self.connection.shared.limits;
+        let mut held = Vec::new();
+        let mut ended = false;
+        loop {
+            if ews && (ended || !small) {
+                match soap::look(&held, ended, acting_for) {
+                    Ok(soap::Looked::Found { mut beginning, consumed }) => {
+                        let length = length.map(|length| {
+                            length.saturating_sub(consumed as u64).saturating_add(beginning.len() as u64)
+                        });
+                        beginning.extend_from_slice(&held[consumed..]);
+                        let rest = (!ended).then_some(body);
+                        return Ok(Prepared { beginning: beginning.into(), rest, length });
+                    }
+                    Ok(soap::Looked::Unclear) if held.len() > limits.soap_head_bytes => {
+                        return Err(Refused::new(
+                            StatusCode::BAD_REQUEST,
+                            "The SOAP header is too long; `limits.soap_head` is the bound",
+                        )
+                        .and_close());
+                    }
+                    Ok(soap::Looked::Unclear) => {}
+                    Err(flaw) => {
+                        let refused = Refused::new(StatusCode::BAD_REQUEST, flaw.to_string());
+                        return Err(if ended { refused } else { refused.and_close() });
+                    }
+                }
+            } else if ended {
+                let length = Some(held.len() as u64);
+                return Ok(Prepared { beginning: held.into(), rest: None, length });
+            }
+            match timeout(limits.http_idle, body.frame()).await {
+                Ok(Some(Ok(frame))) => held.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
+                Ok(None) => ended = true,
+                Ok(Some(Err(_))) | Err(_) => {
+                    return Err(Refused::new(StatusCode::BAD_REQUEST, "the body of the request broke off").and_close());
+                }
+            }
+        }
+    }
+
+    /// Reads a small body of a request that is refused, so that the connection can go on. A client that waits to be asked
+    /// for its body is not asked.
+    async fn read_away(&mut self) {
+        let Some(body) = &mut self.body else { return };
+        let small = body.size_hint().exact().is_some_and(|length| length <= HELD_OCTETS);
+        if !small || self.parts.headers.contains_key(EXPECT) {
+            return;
+        }
+        let read = timeout(DRAIN, async { while let Some(Ok(_)) = body.frame().await {} });
+        // What is left closes the connection.
+        let _late = read.await;
+    }
+
+    fn request(&self, target: &str, admission: &Admission, upload: Upload) -> Result<Request<Upload>, Refused> {
+        let gateway = &self.connection.gateway;
+        let broken = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later");
+        let mut headers = self.parts.headers.clone();
+        fields::to_origin(&mut headers);
+        let bearer = zeroize::Zeroizing::new(format!("Bearer {}", admission.bearer.token.expose()));
+        let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| broken(()))?;
+        bearer.set_sensitive(true);
+        headers.insert(AUTHORIZATION, bearer);
+        match gateway.config.service {
+            HttpService::Ews => {
+                let mailbox = HeaderValue::from_bytes(admission.bearer.user.as_str().as_bytes());
+                headers.insert("x-anchormailbox", mailbox.map_err(|_| broken(()))?);
+            }
+            HttpService::Graph => {
+                // Links in the answer are rewritten.
+                headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+            }
+        }
+        let name = &gateway.config.origin.name;
+        let authority = if name.contains(':') { format!("[{name}]") } else { name.clone() };
+        let mut request = Request::new(upload);
+        *request.method_mut() = self.parts.method.clone();
+        *request.uri_mut() = format!("https://{authority}{target}").parse().map_err(|_| broken(()))?;
+        *request.headers_mut() = headers;
+        Ok(request)
+    }
+
+    /// Sends the request, whose body must not stand still for `limits.http_idle`, and whose answer must begin within
+    /// `limits.http_answer` of its end.
+    async fn ask(
+        &self,
+        account: &AccountKey,
+        request: Request<Upload>,
+        progress: &Progress,
+    ) -> Result<Response<Incoming>, OriginError> {
+        let limits = &self.connection.shared.limits;
+        let mut answer = std::pin::pin!(self.connection.gateway.send(account, request));
+        loop {
+            let limit = if progress.has_ended() { limits.http_answer } else { limits.http_idle };
+            let end = progress.pulse.last() + limit;
+            if Instant::now() >= end {
+                return Err(if progress.has_ended() { OriginError::Timeout(limit) } else { OriginError::Stalled });
+            }
+            tokio::select! {
+                answer = &mut answer => return answer,
+                () = sleep_until(end) => {}
+            }
+        }
+    }
+
+    /// Hands an answer on.
+    fn pass(
+        &self,
+        response: Response<Incoming>,
+        admission: &Admission,
+        traffic: &Traffic,
+        of_mailbox: MailboxPlace,
+        here: &str,
+    ) -> Result<Response<Answer>, Refused> {
+        let connection = self.connection;
+        let config = &connection.gateway.config;
+        let (mut parts, body) = response.into_parts();
+        let status = parts.status;
+        if status == StatusCode::FORBIDDEN && config.service == HttpService::Ews {
+            let failure = ews_barred(&config.origin);
+            connection.shared.journal.refused(
+                &connection.service,
+                &connection.subject,
+                admission.login.as_str(),
+                &failure,
+            );
+            let message = "Exchange Web Services are switched off or barred for this mailbox or application; Microsoft ends \
+                           them on 1 April 2027";
+            return Err(Refused {
+                message: message.to_owned(),
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                ..Refused::of(&failure)
+            });
+        }
+        fields::to_client(&mut parts.headers);
+        let places = Places::new(&config.origin.name, config.origin.port, here);
+        for name in [LOCATION, CONTENT_LOCATION] {
+            let Some(value) = parts.headers.remove(&name) else { continue };
+            let rewritten = match value.to_str().map(|address| places.destination(address)) {
+                Ok(Destination::Here(address)) => HeaderValue::from_str(&address).ok(),
+                Ok(Destination::Relative) => Some(value),
+                Ok(Destination::Elsewhere) | Err(_) => None,
+            };
+            match rewritten {
+                Some(value) => {
+                    parts.headers.insert(name, value);
+                }
+                None if status.is_redirection() => {
+                    let failure = redirected(&config.origin);
+                    let Connection { shared, service, subject, .. } = connection;
+                    shared.journal.refused(service, subject, admission.login.as_str(), &failure);
+                    return Err(Refused::of_way(&failure));
+                }
+                None => {}
+            }
+        }
+        if status.is_client_error() || status.is_server_error() {
+            let wanted = match config.service {
+                HttpService::Ews => is_of_type(&parts.headers, &["text/xml", "application/soap+xml"]),
+                HttpService::Graph => is_of_type(&parts.headers, &["application/json"]),
+            };
+            // Words of somebody in between, for people: not what the program expects, nor ours to repeat.
+            if !wanted {
+                let refused =
+                    Refused { wait: retry_after(&parts.headers, status), ..Refused::new(status, in_place(status)) };
+                return Err(refused);
+            }
+        }
+        if status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(Refused::new(StatusCode::BAD_GATEWAY, in_place(status)));
+        }
+        let rewrites = config.service == HttpService::Graph
+            && is_of_type(&parts.headers, &["application/json"])
+            && !parts.headers.contains_key(CONTENT_ENCODING);
+        let rewriter = rewrites.then(|| places.rewriter());
+        let idle = connection.shared.limits.http_idle;
+        let download = Download::new(body, rewriter, Arc::clone(&traffic.received), idle, of_mailbox);
+        let mut response = Response::new(Either::Right(download));
+        *response.status_mut() = status;
+        *response.headers_mut() = parts.headers;
+        Ok(response)
+    }
+}
+
+/// A SOAP request in UTF-8, not compressed: it must be read.
+fn check_soap_type(headers: &HeaderMap) -> Result<(), Refused> {
+    let unsupported = |message: &str| Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    if headers.contains_key(CONTENT_ENCODING) {
+        return unsupported("A compressed request is not served");
+    }
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(Ok(content_type)), None) = (types.next().map(HeaderValue::to_str), types.next()) else {
+        return unsupported("The type of the request must be text/xml or application/soap+xml");
+    };
+    if !is_of_type(headers, &["text/xml", "application/soap+xml"]) {
+        return unsupported("The type of the request must be text/xml or application/soap+xml");
+    }
+    let charsets = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let charsets = charsets.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    for (_, charset) in charsets {
+        let charset = charset.trim().trim_matches('"');
+        if !["utf-8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known)) {
+            return unsupported("The request must be in UTF-8");
+        }
+    }
+    Ok(())
+}
+
+fn is_of_type(headers: &HeaderMap, types: &[&str]) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    types.iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
+
+/// When Microsoft says to try again, in seconds; where it says nothing about an overload, half a minute.
+fn retry_after(headers: &HeaderMap, status: StatusCode) -> Option<Duration> {
+    let said =
+        headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| value.trim().parse().ok());
+    match said {
+        Some(seconds) => Some(Duration::from_secs(u64::min(seconds, 3_600))),
+        None => matches!(status.as_u16(), 429 | 503).then(|| Duration::from_secs(30)),
+    }
+}
+
+/// The words for an error whose own are not handed on.
+fn in_place(status: StatusCode) -> String {
+    match status.as_u16() {
+        429 | 503 => "Microsoft is busy, try again later".to_owned(),
+        code => format!("Microsoft answered with status {code}"),
+    }
+}
+
+fn failure(refusal: Refusal, actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
+    Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
+}
+
+fn login_timeout(limit: Duration) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::Microsoft,
+        "login-timeout",
+        format!("the login was not decided within {limit:?}"),
+        "the client tries again; `limits.login` is the bound".to_owned(),
+    )
+}
+
+fn plaintext() -> Failure {
+    failure(
+        Refusal::InvalidCredentials,
+        Actor::Client,
+        "plaintext-login",
+        "a login came without TLS from a network that needs it; the password has been readable on the wire".to_owned(),
+        "use `https` in the program and change the password, or list the network in `allow_plaintext_from`".to_owned(),
+    )
+}
+
+fn unusable(flaw: crate::sasl::Flaw) -> Failure {
+    let (cause, remedy) = match flaw {
+        crate::sasl::Flaw::Name(_) => (
+            "bad-name",
+            "set the full mail address, or an alias from `accounts`, as the user name, without a domain in front",
+        ),
+        _ => ("bad-password", "set the password of the account"),
+    };
+    let message = format!("the credentials cannot be any: {flaw}");
+    Failure { delay: true, ..failure(Refusal::InvalidCredentials, Actor::Client, cause, message, remedy.to_owned()) }
+}
+
+/// 401 of the origin for a token that was just fetched, or replaced just now.
+fn token_refused(response: &Response<Incoming>, config: &crate::config::Http) -> Failure {
+    let at = &config.origin;
+    // `2000008;reason="…"`: the number is Microsoft's code.
+    let diagnostics = response.headers().get("x-ms-diagnostics").and_then(|value| value.to_str().ok());
+    let code: String = diagnostics.unwrap_or_default().chars().take_while(char::is_ascii_digit).take(10).collect();
+    let code = if code.is_empty() { String::new() } else { format!(" (`{code}`)") };
+    let permission = match config.service {
+        HttpService::Ews => "`EWS.AccessAsUser.All` (app-only: `full_access_as_app`) of Exchange Online",
+        HttpService::Graph => "`Mail.ReadWrite` and `Mail.Send` of Microsoft Graph, or what the program needs",
+    };
+    failure(
+        Refusal::ContactAdmin,
+        Actor::TenantAdministrator,
+        "token-refused",
+        format!("{at} did not accept the access token{code}"),
+        format!(
+            "check that the application has the permission {permission}, with consent, and that `scope` is not set for another service"
+        ),
+    )
+}
+
+fn ews_barred(origin: &Origin) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::TenantAdministrator,
+        "ews-barred",
+        format!("{origin} answered 403: EWS is switched off for the organization or mailbox, or barred for this application"),
+        "set `EwsEnabled` (Set-OrganizationConfig, Set-CASMailbox) and add the application's id to `EwsAllowedAppIDs` as long \
+         as Microsoft still allows that: EWS ends on 1 April 2027; move to `protocol: graph`, IMAP or POP3"
+            .to_owned(),
+    )
+}
+
+fn redirected(origin: &Origin) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::Network,
+        "redirected",
+        format!("{origin} redirects to another server, which is not followed: the token is for {origin} only"),
+        "check that `upstream` is Microsoft's server, and that no device on the way answers in its place".to_owned(),
+    )
+}

@@ -1,0 +1,160 @@
+//! One HTTP service of Microsoft behind a listener, and the connections to it. They are never shared between accounts:
+//! what one account's answer leaves behind on a connection can reach nobody else.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use rustls::ClientConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer as _, X509Certificate};
+
+use super::body::Upload;
+use crate::account::MailAddress;
+use crate::config::{Http, Listener, ListenerTls};
+use crate::http::host::Hosts;
+use crate::net::dial::Dialer;
+use crate::net::http::{self, Client, Connector, ConnectorError};
+use crate::tls::client::{TrustError, UpstreamTrust};
+use crate::tls::identity;
+
+/// Accounts whose connections are kept; the one that was idle for longest makes room.
+const ACCOUNTS: usize = 1_024;
+
+/// Who may use a connection: the login and the mailbox that it opens.
+pub(super) type AccountKey = (MailAddress, MailAddress);
+
+/// A service of Microsoft, ready for use.
+pub struct Gateway {
+    /// What was configured.
+    pub config: Http,
+    /// Names under which requests for it come.
+    pub(super) hosts: Hosts,
+    dialer: Arc<Dialer>,
+    trust: Arc<UpstreamTrust>,
+    connect: Duration,
+    verifying: OnceCell<Arc<ClientConfig>>,
+    accounts: Mutex<HashMap<AccountKey, (Client<Upload>, Instant)>>,
+}
+
+/// Why the origin did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::session) enum OriginError {
+    /// The trusted roots cannot be read.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// No connection, or it broke; [`ConnectorError`] is among the sources of the former.
+    #[error("ask the origin")]
+    Exchange(#[source] hyper_util::client::legacy::Error),
+    /// The request's body stood still.
+    #[error("send the body of the request")]
+    Stalled,
+    /// Nothing came for so long.
+    #[error("wait for the origin's answer")]
+    Timeout(Duration),
+}
+
+impl OriginError {
+    /// Why there is no connection, if that is what is wrong.
+    pub(in crate::session) fn connector(&self) -> Option<&ConnectorError> {
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            if let Some(refused) = error.downcast_ref::<ConnectorError>() {
+                return Some(refused);
+            }
+            cause = error.source();
+        }
+        None
+    }
+
+    /// The body of the request broke off, which is the client's doing.
+    pub(super) fn is_of_client(&self) -> bool {
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_user) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
+impl Gateway {
+    /// Leads from `listener` to the service of `config`; a connection must stand within `connect`. Nothing is opened yet.
+    pub fn new(
+        config: Http,
+        listener: &Listener,
+        dialer: Arc<Dialer>,
+        trust: Arc<UpstreamTrust>,
+        connect: Duration,
+    ) -> Self {
+        let mut hosts = match &listener.tls {
+            // What is wrong with it is said where TLS is set up.
+            ListenerTls::Implicit(identity) => identity::load(identity).map(|key| names(&key.cert)).unwrap_or_default(),
+            ListenerTls::None | ListenerTls::StartTls(_) => Hosts::default(),
+        };
+        hosts.addresses.extend(listener.bind.iter().map(|bind| bind.ip().to_canonical()));
+        for name in &config.hosts {
+            match name.parse::<IpAddr>() {
+                Ok(address) => hosts.addresses.push(address.to_canonical()),
+                Err(_) => hosts.names.push(name.to_ascii_lowercase()),
+            }
+        }
+        Self { config, hosts, dialer, trust, connect, verifying: OnceCell::new(), accounts: Mutex::default() }
+    }
+
+    /// Sends a request on a connection of the account's own; the result is the head of the answer. Redirects are not
+    /// followed. Without a deadline of its own.
+    pub(super) async fn send(
+        &self,
+        account: &AccountKey,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, OriginError> {
+        let tls = self.verifying.get_or_try_init(|| async { self.trust.client_config().await.map(Arc::new) }).await?;
+        let client = self.client(account, tls);
+        client.request(request).await.map_err(OriginError::Exchange)
+    }
+
+    fn client(&self, account: &AccountKey, tls: &Arc<ClientConfig>) -> Client<Upload> {
+        let now = Instant::now();
+        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((client, used)) = accounts.get_mut(account) {
+            *used = now;
+            return client.clone();
+        }
+        if accounts.len() >= ACCOUNTS {
+            let oldest = accounts.iter().min_by_key(|(_, (_, used))| *used).map(|(account, _)| account.clone());
+            oldest.and_then(|oldest| accounts.remove(&oldest));
+        }
+        let connector =
+            Connector::to_origin(Arc::clone(&self.dialer), Arc::clone(tls), self.connect, &self.config.origin);
+        let client = http::client(connector);
+        accounts.insert(account.clone(), (client.clone(), now));
+        client
+    }
+}
+
+/// The names that the first certificate of a chain carries (RFC 5280 §4.2.1.6).
+fn names(chain: &[CertificateDer<'_>]) -> Hosts {
+    let mut hosts = Hosts::default();
+    let Some(Ok((_, certificate))) = chain.first().map(|der| X509Certificate::from_der(der)) else { return hosts };
+    let Ok(Some(names)) = certificate.subject_alternative_name() else { return hosts };
+    for name in &names.value.general_names {
+        match name {
+            GeneralName::DNSName(name) => hosts.names.push(name.to_ascii_lowercase()),
+            GeneralName::IPAddress(octets) => {
+                let four = <[u8; 4]>::try_from(*octets).map(IpAddr::from);
+                hosts.addresses.extend(four.or_else(|_| <[u8; 16]>::try_from(*octets).map(IpAddr::from)));
+            }
+            _ => {}
+        }
+    }
+    hosts
+}

@@ -1,0 +1,196 @@
+//! The socket below the HTTP library: each request's head is judged before the library sees it, and a pulse is taken, by
+//! which idle connections are found.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep};
+
+use crate::http::head::Judge;
+
+/// Room for a read.
+const READ_OCTETS: usize = 8 * 1024;
+
+/// What a client still sends when the last answer is out is taken so long, and so much of it, and thrown away: closing on
+/// it would make the system throw the answer away.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_OCTETS: usize = 1024 * 1024;
+
+/// When something moved last.
+#[derive(Debug)]
+pub(super) struct Pulse {
+    began: Instant,
+    last_millis: AtomicU64,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), last_millis: AtomicU64::new(0) })
+    }
+
+    /// Something moves.
+    pub(super) fn beat(&self) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_millis.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    /// When it moved last.
+    pub(super) fn last(&self) -> Instant {
+        self.began + Duration::from_millis(self.last_millis.load(Ordering::Relaxed))
+    }
+}
+
+/// A connection of a client.
+pub(super) struct Guarded<S> {
+    inner: S,
+    /// Nothing with HTTP/2, whose library is strict.
+    judge: Option<Judge>,
+    /// What the library may see, from `at` on.
+    ready: Vec<u8>,
+    at: usize,
+    head_time: Duration,
+    head_end: Option<Pin<Box<Sleep>>>,
+    /// Until when, and how much of it, is taken and thrown away.
+    linger: Option<(Pin<Box<Sleep>>, usize)>,
+    pulse: Arc<Pulse>,
+}
+
+impl<S> Guarded<S> {
+    /// `early` is what was read of it already; a head has `head_time` from its first octet.
+    pub(super) fn new(
+        inner: S,
+        mut judge: Option<Judge>,
+        early: &[u8],
+        head_time: Duration,
+        pulse: Arc<Pulse>,
+    ) -> Self {
+        let mut ready = Vec::new();
+        match &mut judge {
+            Some(judge) => judge.feed(early, &mut ready),
+            None => ready.extend_from_slice(early),
+        }
+        Self { inner, judge, ready, at: 0, head_time, head_end: None, linger: None, pulse }
+    }
+
+    /// The head that has begun must end in time.
+    fn poll_head_end(&mut self, cx: &mut Context<'_>) {
+        match &mut self.judge {
+            Some(judge) if judge.head_begun() => {
+                let head_time = self.head_time;
+                let end = self.head_end.get_or_insert_with(|| Box::pin(sleep(head_time)));
+                if end.as_mut().poll(cx).is_ready() {
+                    judge.expire(&mut self.ready);
+                    self.head_end = None;
+                }
+            }
+            _ => self.head_end = None,
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        loop {
+            this.poll_head_end(cx);
+            if let Some(waiting) = this.ready.get(this.at..).filter(|waiting| !waiting.is_empty()) {
+                let length = waiting.len().min(into.remaining());
+                into.put_slice(&waiting[..length]);
+                this.at += length;
+                if this.at == this.ready.len() {
+                    this.ready.clear();
+                    this.at = 0;
+                }
+                return Poll::Ready(Ok(()));
+            }
+            let Some(judge) = &mut this.judge else {
+                let before = into.filled().len();
+                ready!(Pin::new(&mut this.inner).poll_read(cx, into))?;
+                if into.filled().len() > before {
+                    this.pulse.beat();
+                }
+                return Poll::Ready(Ok(()));
+            };
+            if judge.is_broken() {
+                return Poll::Ready(Ok(()));
+            }
+            // Behind a refused head nothing is read: the answer to it is the last.
+            if judge.flaw().is_some() {
+                return Poll::Pending;
+            }
+            let ahead = usize::try_from(judge.body_ahead()).unwrap_or(usize::MAX).min(into.remaining());
+            if ahead > 0 {
+                let mut part = ReadBuf::new(into.initialize_unfilled_to(ahead));
+                ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
+                let read = part.filled().len();
+                into.advance(read);
+                judge.pass(read as u64);
+                this.pulse.beat();
+                return Poll::Ready(Ok(()));
+            }
+            let mut room = [0; READ_OCTETS];
+            let mut part = ReadBuf::new(&mut room);
+            ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part))?;
+            if part.filled().is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            this.pulse.beat();
+            judge.feed(part.filled(), &mut this.ready);
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.inner).poll_write(cx, octets))?;
+        this.pulse.beat();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.inner).poll_shutdown(cx))?;
+            let all_was_read = this.judge.as_ref().is_none_or(|judge| judge.flaw().is_none() && judge.in_head());
+            if all_was_read {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let (end, left) = this.linger.get_or_insert_with(|| (Box::pin(sleep(LINGER)), LINGER_OCTETS));
+        while *left > 0 && end.as_mut().poll(cx).is_pending() {
+            let mut room = [0; READ_OCTETS];
+            let mut part = ReadBuf::new(&mut room);
+            match ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part)) {
+                Ok(()) if !part.filled().is_empty() => *left = left.saturating_sub(part.filled().len()),
+                // It has left as well.
+                Ok(()) | Err(_) => break,
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        octets: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        let written = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, octets))?;
+        this.pulse.beat();
+        Poll::Ready(Ok(written))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+}

@@ -1,0 +1,437 @@
+//! A connection of an EWS or Graph client: HTTP/1.1 or HTTP/2, whose requests go to Microsoft with a bearer token in
+//! place of the password.
+//!
+//! `guarded` judges what arrives before the HTTP library sees it; `exchange` is one request from its head to its answer;
+//! `gateway` has the connections to Microsoft; `body` streams; `answer` says what is refused.
+
+use std::future::pending;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::live::Live;
+use super::{Service, Shared, Subject, Whose};
+use crate::http::head::{HeadLimits, Judge};
+use crate::login::Admission;
+use crate::net::census::Place;
+use crate::net::penalty::{Offence, Visit};
+use guarded::{Guarded, Pulse};
+
+mod answer;
+mod body;
+mod exchange;
+mod gateway;
+mod guarded;
+
+pub use gateway::Gateway;
+pub(super) use gateway::OriginError;
+
+/// What every HTTP/2 client says first (RFC 9113 §3.4).
+const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Requests that a client may have under way on one connection.
+const STREAMS: u32 = 32;
+
+/// Accounts of one connection that are told apart in the journal: a program that serves many may send them all through one.
+const LOGINS: usize = 16;
+
+/// How long a connection may take to end whose password was revoked, before it is cut.
+const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Serves one connection from accept to end.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    service: Arc<Service>,
+    gateway: Arc<Gateway>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    place: Place,
+) {
+    let Ok(local) = socket.local_addr() else { return };
+    let pulse = Pulse::new();
+    let connection = Arc::new(Connection {
+        subject: Subject::new(&service, peer),
+        visit: shared.penalties.visit(peer.ip()),
+        place: Mutex::new(place),
+        logins: Mutex::default(),
+        logged_in: AtomicBool::new(false),
+        failures: AtomicU32::new(0),
+        busy: AtomicUsize::new(0),
+        revoked: CancellationToken::new(),
+        stopped: CancellationToken::new(),
+        enough: CancellationToken::new(),
+        over: CancellationToken::new(),
+        local: local.ip(),
+        started: Instant::now(),
+        pulse,
+        shared,
+        service,
+        gateway,
+    });
+    let _over = connection.over.clone().drop_guard();
+    let cause = match connection.service.tls.as_deref() {
+        None => connection.serve_plain(socket).await,
+        Some(tls) => {
+            let handshake = TlsAcceptor::from(with_http(tls)).accept(socket);
+            match timeout(connection.shared.limits.tls_handshake, handshake).await {
+                Ok(Ok(stream)) => {
+                    let version = match stream.get_ref().1.alpn_protocol() {
+                        Some(b"h2") => Version::Http2,
+                        _ => Version::Http1,
+                    };
+                    connection.run(stream, version, &[]).await
+                }
+                Ok(Err(error)) => {
+                    connection.log_over(
+                        "tls-failed",
+                        &format!(
+                            "the TLS handshake with the client failed: {error}; whoever uses the program: check that it \
+                             speaks TLS 1.2 or newer and HTTP on this port and trusts the certificate of this listener"
+                        ),
+                    );
+                    return;
+                }
+                Err(_) => {
+                    connection.visit.charge(Offence::Timeout);
+                    connection.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
+                    return;
+                }
+            }
+        }
+    };
+    connection.finish(cause);
+}
+
+/// The same with the protocols that are served: a client that wants another hears so in the handshake (RFC 7301 §3.2).
+fn with_http(tls: &ServerConfig) -> Arc<ServerConfig> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Arc::new(tls)
+}
+
+#[derive(Clone, Copy)]
+enum Version {
+    Http1,
+    Http2,
+}
+
+/// What the requests of one connection share.
+struct Connection {
+    shared: Arc<Shared>,
+    service: Arc<Service>,
+    gateway: Arc<Gateway>,
+    subject: Subject,
+    visit: Visit,
+    place: Mutex<Place>,
+    logins: Mutex<Vec<Login>>,
+    logged_in: AtomicBool,
+    /// Refused credentials.
+    failures: AtomicU32,
+    /// Requests that are being decided or wait for the origin: the client may be silent meanwhile.
+    busy: AtomicUsize,
+    /// A device password of this connection has ended.
+    revoked: CancellationToken,
+    /// An operator ends it.
+    stopped: CancellationToken,
+    /// No further request is wanted.
+    enough: CancellationToken,
+    /// The connection is gone, and all that was begun for it with it.
+    over: CancellationToken,
+    /// Where it arrived.
+    local: IpAddr,
+    started: Instant,
+    pulse: Arc<Pulse>,
+}
+
+/// Credentials that were good on this connection.
+struct Login {
+    whose: Whose,
+    live: Live,
+    traffic: Arc<Traffic>,
+}
+
+/// Octets of bodies.
+#[derive(Default)]
+struct Traffic {
+    sent: Arc<AtomicU64>,
+    received: Arc<AtomicU64>,
+}
+
+/// Counts a request among the busy ones while it lives.
+struct Busy<'a>(&'a Connection);
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.pulse.beat();
+        self.0.busy.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Connection {
+    /// Without TLS the first octets tell the version.
+    async fn serve_plain(self: &Arc<Self>, mut socket: TcpStream) -> &'static str {
+        let mut early = [0; PREFACE.len()];
+        let mut length = 0;
+        let end = self.started + self.shared.limits.http_head;
+        while length < early.len() && early[..length] == PREFACE[..length] {
+            let read = tokio::select! {
+                read = timeout_at(end, socket.read(&mut early[length..])) => read,
+                () = self.shared.draining.cancelled() => {
+                    self.visit.excuse();
+                    return "draining";
+                }
+            };
+            match read {
+                Ok(Ok(0) | Err(_)) => return "client-left",
+                Ok(Ok(read)) => length += read,
+                Err(_) => {
+                    self.visit.charge(Offence::Timeout);
+                    return "timeout";
+                }
+            }
+        }
+        let version = if early == *PREFACE { Version::Http2 } else { Version::Http1 };
+        self.run(socket, version, &early[..length]).await
+    }
+
+    async fn run<S>(self: &Arc<Self>, stream: S, version: Version, early: &[u8]) -> &'static str
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let limits = &self.shared.limits;
+        let judge = match version {
+            Version::Http1 => {
+                Some(Judge::new(HeadLimits { octets: limits.http_head_bytes, fields: limits.http_fields }))
+            }
+            Version::Http2 => None,
+        };
+        let io = TokioIo::new(Guarded::new(stream, judge, early, limits.http_head, Arc::clone(&self.pulse)));
+        let each = Arc::clone(self);
+        let service = service_fn(move |request| Arc::clone(&each).handle(request));
+        match version {
+            Version::Http1 => {
+                // The judge has the deadlines and bounds of the head; the library's own only must not be narrower.
+                let connection = http1::Builder::new()
+                    .header_read_timeout(None)
+                    .max_headers(limits.http_fields + 1)
+                    .max_buf_size(limits.http_head_bytes.max(16 * 1024) + 1024)
+                    .serve_connection(io, service);
+                self.attend(connection).await
+            }
+            Version::Http2 => {
+                let connection = http2::Builder::new(Tasks(self.over.clone()))
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(STREAMS)
+                    .max_header_list_size(u32::try_from(limits.http_head_bytes).unwrap_or(u32::MAX))
+                    .serve_connection(io, service);
+                self.attend(connection).await
+            }
+        }
+    }
+
+    /// Drives the connection until it ends; the result is why.
+    async fn attend<C: Graceful>(&self, connection: C) -> &'static str {
+        let mut connection = pin!(connection);
+        let limits = &self.shared.limits;
+        let crowded = self.shared.census.crowded();
+        let login_time = if crowded { limits.pre_auth / 3 } else { limits.pre_auth };
+        let mut login_end = self.started + login_time;
+        let (mut leaving, mut cut_at) = (None, None);
+        loop {
+            let idle_end = self.pulse.last() + limits.http_idle;
+            let logged_in = self.logged_in.load(Ordering::Relaxed);
+            let mut check = if logged_in { idle_end } else { idle_end.min(login_end) };
+            if let Some(cut_at) = cut_at {
+                check = check.min(cut_at);
+            }
+            tokio::select! {
+                result = connection.as_mut() => return match (leaving, result) {
+                    (Some(cause), _) => cause,
+                    (None, Ok(())) => "closed",
+                    (None, Err(_)) => "client-broke",
+                },
+                () = self.shared.draining.cancelled(), if leaving.is_none() => {
+                    self.visit.excuse();
+                    leaving = Some("draining");
+                    connection.as_mut().leave();
+                }
+                () = self.revoked.cancelled(), if cut_at.is_none() => {
+                    leaving = Some("password-ended");
+                    cut_at = Some(Instant::now() + FAREWELL);
+                    connection.as_mut().leave();
+                }
+                () = self.stopped.cancelled(), if cut_at.is_none() => {
+                    leaving = Some(ENDED_BY_OPERATOR);
+                    cut_at = Some(Instant::now() + FAREWELL);
+                    connection.as_mut().leave();
+                }
+                () = self.enough.cancelled(), if leaving.is_none() => {
+                    leaving = Some("too-many-attempts");
+                    connection.as_mut().leave();
+                }
+                () = sleep_until(check) => {
+                    let now = Instant::now();
+                    // It may have been meanwhile.
+                    let logged_in = self.logged_in.load(Ordering::Relaxed);
+                    if cut_at.is_some_and(|cut_at| now >= cut_at) {
+                        return leaving.unwrap_or("password-ended");
+                    }
+                    if self.busy.load(Ordering::Relaxed) > 0 {
+                        // Waiting for Entra and Microsoft is not the client's time.
+                        self.pulse.beat();
+                        login_end = login_end.max(now + login_time);
+                    } else if !logged_in && now >= login_end {
+                        self.visit.charge(Offence::Timeout);
+                        return "timeout";
+                    } else if now >= self.pulse.last() + limits.http_idle {
+                        connection.as_mut().leave();
+                        // The last words of TLS and HTTP/2, if the client takes them.
+                        let _late = timeout(Duration::from_secs(1), connection.as_mut()).await;
+                        return "idle";
+                    }
+                }
+            }
+        }
+    }
+
+    fn busy(&self) -> Busy<'_> {
+        self.busy.fetch_add(1, Ordering::Relaxed);
+        Busy(self)
+    }
+
+    /// Notes credentials that are good; the first time on this connection everybody hears of it.
+    fn logged_in(&self, admission: &Admission, token: &'static str) -> Arc<Traffic> {
+        self.visit.excuse();
+        if !self.logged_in.swap(true, Ordering::Relaxed) {
+            self.place.lock().unwrap_or_else(PoisonError::into_inner).logged_in();
+        }
+        let account = admission.login.as_str();
+        let same = |login: &Login| {
+            let device = match (&login.whose.device, &admission.device) {
+                (Some(known), Some(device)) => Arc::ptr_eq(known, device),
+                (None, None) => true,
+                _ => false,
+            };
+            device && &*login.whose.account == account
+        };
+        let mut logins = self.logins();
+        if let Some(login) = logins.iter().find(|login| same(login)) {
+            login
+                .live
+                .moved(login.traffic.sent.load(Ordering::Relaxed), login.traffic.received.load(Ordering::Relaxed));
+            return Arc::clone(&login.traffic);
+        }
+        let whose = Whose { account: account.into(), device: admission.device.clone() };
+        let live = self.shared.journal.accepted(&self.service, &self.subject, &whose, token);
+        let (told_to_end, device) = (live.told_to_end(), admission.device.clone());
+        let (revoked, stopped, over) = (self.revoked.clone(), self.stopped.clone(), self.over.clone());
+        tokio::spawn(over.run_until_cancelled_owned(async move {
+            let ended = async {
+                match device {
+                    Some(device) => drop(device.ended().await),
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = ended => revoked.cancel(),
+                () = told_to_end => stopped.cancel(),
+            }
+        }));
+        if logins.len() >= LOGINS {
+            let oldest = logins.remove(0);
+            self.log_end(oldest, "another-account");
+        }
+        let traffic = Arc::default();
+        logins.push(Login { whose, live, traffic: Arc::clone(&traffic) });
+        traffic
+    }
+
+    fn finish(&self, cause: &'static str) {
+        let logins = std::mem::take(&mut *self.logins());
+        if logins.is_empty() {
+            self.log_over(cause, "the client left without a login, or took too long");
+        }
+        for login in logins {
+            self.log_end(login, cause);
+        }
+    }
+
+    fn log_end(&self, login: Login, cause: &'static str) {
+        let ending = Ending {
+            cause,
+            duration: self.started.elapsed(),
+            sent: login.traffic.sent.load(Ordering::Relaxed),
+            received: login.traffic.received.load(Ordering::Relaxed),
+        };
+        self.shared.journal.ended(&self.service, &self.subject, &login.whose, login.live, ending);
+    }
+
+    fn log_over(&self, cause: &'static str, text: &str) {
+        self.shared.journal.closed(&self.service, &self.subject, cause, text);
+    }
+
+    fn logins(&self) -> MutexGuard<'_, Vec<Login>> {
+        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection of the HTTP library that can be asked to end when the requests under way are answered.
+trait Graceful: Future<Output = hyper::Result<()>> {
+    fn leave(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Graceful for http1::Connection<I, S>
+where
+    http1::Connection<I, S>: Future<Output = hyper::Result<()>>,
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn leave(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+impl<I, S, B> Graceful for http2::Connection<I, S, Tasks>
+where
+    http2::Connection<I, S, Tasks>: Future<Output = hyper::Result<()>>,
+    S: hyper::service::HttpService<hyper::body::Incoming, ResBody = B>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    Tasks: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn leave(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Runs the streams of an HTTP/2 connection, no longer than it lives.
+#[derive(Clone)]
+struct Tasks(CancellationToken);
+
+impl<F> Executor<F> for Tasks
+where
+    F: Future<Output: Send> + Send + 'static,
+{
+    fn execute(&self, future: F) {
+        tokio::spawn(self.0.clone().run_until_cancelled_owned(future));
+    }
+}

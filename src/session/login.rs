@@ -1,0 +1,388 @@
+//! The phase of a mail session before its login is decided, the same whatever the login leads to.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+use zeroize::{Zeroize as _, Zeroizing};
+
+use super::live::Live;
+use super::{Service, Shared, Subject, Whose};
+use crate::chance;
+use crate::config::ListenerTls;
+use crate::failure::{Actor, Failure};
+use crate::login::{Admission, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
+use crate::net::penalty::{Offence, Visit};
+use crate::net::stream::Stream;
+use crate::proto::{
+    Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, MailProtocol, Refusal, Rejection,
+    client_side,
+};
+use crate::sasl::Credentials;
+
+/// What a login leads to.
+pub(super) trait Destination: Sync {
+    /// What it brings.
+    type Brings: Send;
+
+    /// What is spoken.
+    fn protocol(&self) -> MailProtocol;
+
+    /// What clients are told before the login.
+    fn announced(&self) -> Arc<Capabilities>;
+
+    /// The client may send mail without a login.
+    fn trusts(&self) -> bool {
+        false
+    }
+
+    /// Decides about a login. Without a deadline of its own.
+    fn decide(
+        &self,
+        credentials: &Arc<Credentials>,
+    ) -> impl Future<Output = Result<Accepted<Self::Brings>, Failure>> + Send;
+}
+
+/// A login that succeeded.
+pub(super) struct Accepted<T> {
+    /// Who it is.
+    pub(super) whose: Whose,
+    /// Where the token comes from, for the log.
+    pub(super) token: &'static str,
+    /// What the client is told after it.
+    pub(super) announced: Capabilities,
+    /// What it leads to.
+    pub(super) brings: T,
+}
+
+/// A client that has come in.
+pub(super) struct Entered<T> {
+    /// Its connection.
+    pub(super) stream: Stream,
+    /// What it has sent behind its login.
+    pub(super) leftovers: Vec<u8>,
+    /// Its login, and the session that began with it; `None` when it sends mail without one.
+    pub(super) login: Option<(Accepted<T>, Live)>,
+}
+
+/// A connection that has not logged in.
+pub(super) struct Login<'a, D> {
+    pub(super) shared: &'a Shared,
+    pub(super) service: &'a Service,
+    pub(super) subject: &'a Subject,
+    pub(super) visit: &'a Visit,
+    pub(super) destination: &'a D,
+}
+
+/// Why a login phase ended without a login; the log line has been written or is not needed.
+struct Over;
+
+impl<D: Destination> Login<'_, D> {
+    /// Drives the connection until a login is decided. `None`: it is over, and the log knows why.
+    pub(super) async fn run(self, socket: TcpStream) -> Option<Entered<D::Brings>> {
+        let mut stream = Stream::Plain(socket.into());
+        if matches!(self.service.listener.tls, ListenerTls::Implicit(_)) {
+            stream = self.accept_tls(stream).await.ok()?;
+        }
+        let machine = client_side(self.destination.protocol(), self.settings());
+        self.drive(stream, machine).await.ok()
+    }
+
+    fn settings(&self) -> ClientSettings {
+        let listener = &self.service.listener;
+        ClientSettings {
+            limits: Arc::clone(&self.shared.limits.protocol),
+            announced: self.destination.announced(),
+            starttls: matches!(listener.tls, ListenerTls::StartTls(_)),
+            implicit_tls: matches!(listener.tls, ListenerTls::Implicit(_)),
+            plaintext_login: self.service.allows_plaintext(self.subject.peer.ip()),
+            bare_lf: listener.bare_lf,
+            legacy: listener.legacy,
+            trusted: self.destination.trusts(),
+            server_name: Arc::clone(&self.shared.server_name),
+            session_id: Arc::clone(&self.subject.session),
+        }
+    }
+
+    async fn drive(&self, mut stream: Stream, mut machine: Box<dyn ClientSide>) -> Result<Entered<D::Brings>, Over> {
+        let crowded = self.shared.census.crowded();
+        let limit = |usual: Duration| if crowded { usual / 3 } else { usual };
+        if let Some(greeting) = machine.poll_output() {
+            self.write(&mut stream, &greeting).await?;
+        }
+        let mut end = Instant::now() + limit(self.shared.limits.pre_auth);
+        // The first command is due from the greeting on, each further one from its first octet.
+        let mut command_end = Some(Instant::now() + limit(self.shared.limits.command));
+        // Passwords pass through it.
+        let mut buffer = Zeroizing::new(vec![0; 2_048]);
+        loop {
+            let event = machine.poll_event();
+            if let Some(output) = machine.poll_output() {
+                self.write(&mut stream, &output).await?;
+                command_end = None;
+            }
+            match event {
+                None => {
+                    let deadline = command_end.map_or(end, |command_end| end.min(command_end));
+                    let read = tokio::select! {
+                        read = stream.read(&mut buffer) => read,
+                        () = tokio::time::sleep_until(deadline) => {
+                            self.log_over("timeout", "the client took too long to log in");
+                            self.visit.charge(Offence::Timeout);
+                            return self.say_goodbye(stream, machine, Farewell::Timeout).await;
+                        }
+                        () = self.shared.draining.cancelled() => {
+                            self.visit.excuse();
+                            return self.say_goodbye(stream, machine, Farewell::Draining).await;
+                        }
+                    };
+                    match read {
+                        Ok(0) => {
+                            self.log_over("client-left", "the client left without a login");
+                            return Err(Over);
+                        }
+                        Ok(read) => {
+                            command_end.get_or_insert_with(|| Instant::now() + limit(self.shared.limits.command));
+                            machine.handle_input(&buffer[..read]);
+                            buffer[..read].zeroize();
+                        }
+                        Err(error) => {
+                            self.log_over("client-broke", &format!("the client's connection broke: {error}"));
+                            return Err(Over);
+                        }
+                    }
+                }
+                Some(ClientEvent::StartTls) => {
+                    stream = self.accept_tls(stream).await?;
+                    machine.tls_established();
+                }
+                Some(ClientEvent::Submission) => {
+                    self.visit.excuse();
+                    return Ok(Entered { stream, leftovers: machine.take_leftovers(), login: None });
+                }
+                Some(ClientEvent::Rejected(rejection)) => {
+                    // What it was is not known; whoever repeats it has not corrected his program.
+                    self.visit.charge_guess("", "");
+                    self.log_failure(None, &rejected(rejection));
+                    self.delay().await?;
+                    machine.resume();
+                }
+                Some(ClientEvent::Close(reason)) => {
+                    self.log_close(reason);
+                    self.charge_close(reason);
+                    stream.end().await;
+                    return Err(Over);
+                }
+                Some(ClientEvent::Login(credentials)) => {
+                    let credentials = Arc::new(credentials);
+                    let asked = Instant::now();
+                    match self.decide(&credentials).await {
+                        Ok(accepted) => {
+                            self.visit.excuse();
+                            machine.accept(&accepted.announced);
+                            if let Some(output) = machine.poll_output() {
+                                self.write(&mut stream, &output).await?;
+                            }
+                            let Accepted { whose, token, .. } = &accepted;
+                            let live = self.shared.journal.accepted(self.service, self.subject, whose, token);
+                            let leftovers = machine.take_leftovers();
+                            return Ok(Entered { stream, leftovers, login: Some((accepted, live)) });
+                        }
+                        Err(failure) => {
+                            self.log_failure(Some(&credentials), &failure);
+                            self.charge_failure(&credentials, &failure);
+                            if failure.delay {
+                                self.delay().await?;
+                            }
+                            machine.refuse(failure.refusal);
+                        }
+                    }
+                    // Waiting for Entra and the upstream is not the client's time.
+                    end += asked.elapsed();
+                }
+            }
+        }
+    }
+
+    fn charge_failure(&self, credentials: &Credentials, failure: &Failure) {
+        // A token of its own, which the upstream did not take, is the client's guess as well.
+        let own_token = matches!(credentials, Credentials::Token(_)) && failure.refusal == Refusal::InvalidCredentials;
+        if !own_token && !is_guess(failure) {
+            return self.visit.excuse();
+        }
+        match credentials {
+            Credentials::Password { login, password, .. } => {
+                self.visit.charge_guess(login.as_str(), password.expose());
+            }
+            Credentials::Token(bearer) => self.visit.charge_guess(bearer.user.as_str(), bearer.token.expose()),
+        }
+    }
+
+    fn charge_close(&self, reason: CloseReason) {
+        match reason {
+            CloseReason::Http => self.visit.charge(Offence::Http),
+            CloseReason::BytesBehindStartTls | CloseReason::TooLong | CloseReason::TooManyCommands => {
+                self.visit.charge(Offence::Garbage);
+            }
+            // Each failed login has had its price.
+            CloseReason::Logout | CloseReason::TooManyAttempts => {}
+        }
+    }
+
+    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<D::Brings>, Failure> {
+        match timeout(self.shared.limits.login, self.destination.decide(credentials)).await {
+            Ok(result) => result,
+            Err(_) => Err(Failure {
+                refusal: Refusal::Unavailable,
+                actor: Actor::Microsoft,
+                cause: "login-timeout",
+                message: format!("the login was not decided within {:?}", self.shared.limits.login),
+                remedy: "the client tries again; `limits.login` is the bound".into(),
+                delay: false,
+            }),
+        }
+    }
+
+    async fn accept_tls(&self, stream: Stream) -> Result<Stream, Over> {
+        let Some(config) = &self.service.tls else {
+            // A listener without certificate never offers TLS.
+            return Err(Over);
+        };
+        match timeout(self.shared.limits.tls_handshake, stream.accept_tls(Arc::clone(config))).await {
+            Ok(Ok(stream)) => Ok(stream),
+            Ok(Err(error)) => {
+                self.log_over(
+                    "tls-failed",
+                    &format!(
+                        "the TLS handshake with the client failed: {error}; whoever uses the mail program: check that it \
+                         speaks TLS 1.2 or newer on this port and trusts the certificate of this listener"
+                    ),
+                );
+                Err(Over)
+            }
+            Err(_) => {
+                self.visit.charge(Offence::Timeout);
+                self.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
+                Err(Over)
+            }
+        }
+    }
+
+    async fn write(&self, stream: &mut Stream, output: &[u8]) -> Result<(), Over> {
+        match timeout(self.shared.limits.command, stream.write(output)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => {
+                self.log_over("client-broke", &format!("the client's connection broke: {error}"));
+                Err(Over)
+            }
+            Err(_) => {
+                self.log_over("client-stalled", "the client does not take what it is sent");
+                Err(Over)
+            }
+        }
+    }
+
+    async fn say_goodbye(
+        &self,
+        mut stream: Stream,
+        mut machine: Box<dyn ClientSide>,
+        farewell: Farewell,
+    ) -> Result<Entered<D::Brings>, Over> {
+        machine.close(farewell);
+        if let Some(output) = machine.poll_output() {
+            self.write(&mut stream, &output).await?;
+        }
+        let _late = timeout(Duration::from_secs(1), stream.end()).await;
+        Err(Over)
+    }
+
+    /// Holds a refusal back, so that guessing is slow; with too many held back already, the connection is closed.
+    async fn delay(&self) -> Result<(), Over> {
+        let Ok(_place) = self.shared.delays.try_acquire() else {
+            self.log_over("too-many-failures", "too many refusals are held back (`limits.delayed_failures`)");
+            return Err(Over);
+        };
+        let usual = self.shared.limits.failure_delay;
+        sleep(usual * 3 / 4 + usual / 2 * (chance::number() % 256) as u32 / 255).await;
+        Ok(())
+    }
+
+    fn log_failure(&self, credentials: Option<&Credentials>, failure: &Failure) {
+        let account = match credentials {
+            // What is no account's name may be a password in the wrong field; an address is needed to add its account.
+            Some(Credentials::Password { login, .. })
+                if failure.cause == UNKNOWN_ACCOUNT && !login.as_str().contains('@') =>
+            {
+                "(not an address)"
+            }
+            Some(Credentials::Password { login, .. }) => login.as_str(),
+            Some(Credentials::Token(bearer)) => bearer.user.as_str(),
+            None => "",
+        };
+        self.shared.journal.refused(self.service, self.subject, account, failure);
+    }
+
+    fn log_close(&self, reason: CloseReason) {
+        let (cause, text) = match reason {
+            CloseReason::Logout => ("logout", "the client said goodbye"),
+            CloseReason::BytesBehindStartTls => (
+                "bytes-behind-starttls",
+                "octets arrived behind STARTTLS, before the handshake: closed, as somebody may be injecting commands",
+            ),
+            CloseReason::Http => ("http", "an HTTP request arrived on a mail port: closed without a reply"),
+            CloseReason::TooLong => ("too-long", "a line or literal was longer than `limits` allow"),
+            CloseReason::TooManyCommands => ("too-many-commands", "too many commands before the login"),
+            CloseReason::TooManyAttempts => ("too-many-attempts", "too many failed logins on one connection"),
+        };
+        self.log_over(cause, text);
+    }
+
+    fn log_over(&self, cause: &'static str, text: &str) {
+        self.shared.journal.closed(self.service, self.subject, cause, text);
+    }
+}
+
+/// Where an admission's token comes from, for the log.
+pub(super) fn origin(admission: &Admission) -> &'static str {
+    match admission.origin {
+        TokenOrigin::Cached => "cached",
+        TokenOrigin::Fetched => "fetched",
+    }
+}
+
+fn rejected(rejection: Rejection) -> Failure {
+    let (cause, message, remedy) = match rejection {
+        Rejection::Name(error) => (
+            "bad-name",
+            format!("the user name cannot be one: {error}"),
+            "set the full mail address, or an alias from `accounts`, as the user name",
+        ),
+        Rejection::Password => (
+            "bad-password",
+            "the password is empty, longer than 1,024 octets, or holds a line break, NUL or ^A".to_owned(),
+            "set the password of the account",
+        ),
+        Rejection::Token => (
+            "bad-token",
+            "the XOAUTH2 or OAUTHBEARER message is malformed".to_owned(),
+            "check the mail program's OAuth settings, or let it use PLAIN or LOGIN with a password",
+        ),
+        Rejection::PlaintextLogin => (
+            "plaintext-login",
+            "a login came without TLS from a network that needs it; the password has been readable on the wire"
+                .to_owned(),
+            "switch on STARTTLS or TLS in the mail program and change the password, or list the network in \
+             `allow_plaintext_from`",
+        ),
+    };
+    Failure {
+        refusal: Refusal::InvalidCredentials,
+        actor: Actor::Client,
+        cause,
+        message,
+        remedy: remedy.into(),
+        delay: true,
+    }
+}

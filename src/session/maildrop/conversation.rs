@@ -1,0 +1,248 @@
+//! The session behind the login: what the client asks for is fetched from Graph while it waits.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::super::live::Live;
+use super::super::{Service, Shared, Subject, Whose};
+use super::inbox::Inbox;
+use super::mailbox::{Deleted, Mailbox};
+use crate::failure::Failure;
+use crate::graph::messages::Unserved;
+use crate::net::stream::Stream;
+use crate::proto::Refusal;
+use crate::proto::pop3::transaction::{MaildropEvent, Transaction, Trouble};
+
+/// Octets of a message that go through the machine at a time.
+const PIECE: usize = 16 * 1_024;
+/// Room for what a client sends at a time.
+const READ_OCTETS: usize = 1_024;
+
+/// Why a session ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// The client said QUIT.
+    Quit,
+    /// The client left without QUIT.
+    ClientEnded,
+    /// The client's connection broke.
+    ClientBroke,
+    /// `limits.pop3_idle` is over.
+    Idle,
+    /// The client does not take what it asked for (`limits.write_stall`).
+    Stalled,
+    /// A message broke off. The connection had to be cut, so that the client does not take it for complete.
+    MessageBroke,
+}
+
+impl End {
+    /// A short fixed word.
+    pub(super) fn cause(self) -> &'static str {
+        match self {
+            Self::Quit => "quit",
+            Self::ClientEnded => "client-ended",
+            Self::ClientBroke => "client-broke",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+            Self::MessageBroke => "message-broke",
+        }
+    }
+}
+
+/// A client and the maildrop that it has opened.
+pub(super) struct Conversation<'a> {
+    shared: &'a Shared,
+    service: &'a Service,
+    subject: &'a Subject,
+    whose: &'a Whose,
+    live: &'a Live,
+    stream: Stream,
+    machine: Transaction,
+    mailbox: Arc<Mailbox>,
+    inbox: Inbox,
+    sent: u64,
+    received: u64,
+}
+
+impl<'a> Conversation<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        service: &'a Service,
+        subject: &'a Subject,
+        (whose, live): (&'a Whose, &'a Live),
+        stream: Stream,
+        mailbox: Arc<Mailbox>,
+        inbox: Inbox,
+    ) -> Self {
+        let machine = Transaction::new(service.listener.bare_lf, Arc::clone(&subject.session));
+        Self { shared, service, subject, whose, live, stream, machine, mailbox, inbox, sent: 0, received: 0 }
+    }
+
+    /// Octets from the client, and to it.
+    pub(super) fn octets(&self) -> (u64, u64) {
+        (self.sent, self.received)
+    }
+
+    /// Goes on until the session ends. `leftovers` is what the client has sent behind its login.
+    ///
+    /// # Cancel safety
+    /// Dropping the future cuts the session; nothing is deleted unless QUIT was being carried out.
+    pub(super) async fn run(&mut self, leftovers: Vec<u8>) -> End {
+        self.take(&leftovers);
+        drop(leftovers);
+        loop {
+            if let Err(end) = self.go_on().await {
+                return end;
+            }
+        }
+    }
+
+    /// Does what comes next.
+    async fn go_on(&mut self) -> Result<(), End> {
+        self.write().await?;
+        match self.machine.poll_event() {
+            None => self.read().await?,
+            Some(MaildropEvent::List) => match self.list().await {
+                Ok(()) => {
+                    let maildrop = self.inbox.maildrop();
+                    self.machine.listed(maildrop);
+                }
+                Err(unserved) => self.refuse(Unserved::Failed(unserved.into_failure())),
+            },
+            Some(MaildropEvent::Content { number }) => self.send(number).await?,
+            Some(MaildropEvent::Update(numbers)) => {
+                let left = self.delete(&numbers).await;
+                self.machine.updated(left);
+            }
+            Some(MaildropEvent::Close) => {
+                self.stream.end().await;
+                return Err(End::Quit);
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> Result<(), End> {
+        let mut buffer = [0; READ_OCTETS];
+        match timeout(self.shared.limits.pop3_idle, self.stream.read(&mut buffer)).await {
+            Ok(Ok(0)) => Err(End::ClientEnded),
+            Ok(Ok(read)) => {
+                self.take(buffer.get(..read).unwrap_or_default());
+                Ok(())
+            }
+            Ok(Err(_)) => Err(End::ClientBroke),
+            Err(_) => Err(End::Idle),
+        }
+    }
+
+    fn take(&mut self, input: &[u8]) {
+        self.sent += input.len() as u64;
+        self.machine.handle_input(input);
+    }
+
+    async fn write(&mut self) -> Result<(), End> {
+        while let Some(output) = self.machine.poll_output() {
+            match timeout(self.shared.limits.write_stall, self.stream.write(&output)).await {
+                Ok(Ok(())) => {
+                    self.received += output.len() as u64;
+                    self.live.moved(self.sent, self.received);
+                }
+                Ok(Err(_)) => return Err(End::ClientBroke),
+                Err(_) => return Err(End::Stalled),
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the list. What was fetched of it stays when this fails.
+    async fn list(&mut self) -> Result<(), Unserved> {
+        while let Some(page) = self.mailbox.list_more(&self.inbox).await? {
+            self.inbox.add(page);
+        }
+        if self.inbox.is_cut() {
+            let most = self.shared.limits.maildrop_messages;
+            tracing::warn!(
+                session = &*self.subject.session,
+                listener = &*self.subject.listener,
+                account = &*self.whose.account,
+                "the Inbox has more messages than the {most} oldest, which are shown; whoever runs Gatepost: raise `limits.maildrop_messages`, or have the client delete what it has fetched"
+            );
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, number: u32) -> Result<(), End> {
+        let mailbox = Arc::clone(&self.mailbox);
+        let download = match self.inbox.id(number) {
+            Some(id) => mailbox.message(id).await,
+            None => Err(Unserved::Gone),
+        };
+        let mut download = match download {
+            Ok(download) => download,
+            Err(unserved) => {
+                self.refuse(unserved);
+                return Ok(());
+            }
+        };
+        self.machine.begin_content();
+        while self.machine.wants_content() {
+            match download.content.next().await {
+                Ok(None) => break,
+                Ok(Some(octets)) => {
+                    for piece in octets.chunks(PIECE) {
+                        self.machine.content(piece);
+                        self.write().await?;
+                    }
+                }
+                Err(failure) => {
+                    self.log(&failure);
+                    return Err(End::MessageBroke);
+                }
+            }
+        }
+        let cut = !self.machine.wants_content();
+        self.machine.end_content();
+        self.write().await?;
+        if cut {
+            download.content.discard().await;
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, unserved: Unserved) {
+        let trouble = match unserved {
+            Unserved::Gone => Trouble::Gone,
+            Unserved::TokenRefused(failure) | Unserved::Failed(failure) => {
+                self.log(&failure);
+                match failure.refusal {
+                    Refusal::ContactAdmin | Refusal::NotAuthorized | Refusal::InvalidCredentials => Trouble::Permanent,
+                    Refusal::Unavailable | Refusal::Limit | Refusal::ServerBug => Trouble::Temporary,
+                }
+            }
+        };
+        self.machine.refuse(trouble);
+    }
+
+    fn log(&self, failure: &Failure) {
+        self.shared.journal.hindered(self.service, self.subject, self.whose, failure);
+    }
+
+    /// Deletes messages; the result is how many are left that should not be.
+    async fn delete(&self, numbers: &[u32]) -> usize {
+        let ids = numbers.iter().filter_map(|number| self.inbox.id(*number)).map(Box::from);
+        let Deleted { left, failure } = self.mailbox.delete(ids).await;
+        if let Some(failure) = failure {
+            self.log(&failure);
+        }
+        tracing::info!(
+            session = &*self.subject.session,
+            listener = &*self.subject.listener,
+            account = &*self.whose.account,
+            deleted = numbers.len() - left,
+            left,
+            "messages were deleted, as the client wished"
+        );
+        left
+    }
+}

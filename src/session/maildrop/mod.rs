@@ -1,0 +1,198 @@
+//! A POP3 session whose maildrop is an Inbox read through Microsoft Graph.
+//!
+//! The first part of the list is fetched before the client hears that its login succeeded, so that a mailbox that cannot be
+//! read shows there; the rest when a command needs it, so that no single reply takes too long. Messages are marked neither
+//! as read nor otherwise. Only QUIT deletes.
+
+use std::future::pending;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use self::conversation::Conversation;
+use self::inbox::Inbox;
+use self::mailbox::{Mailbox, Renewal};
+use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::login::{Accepted, Destination, Entered, Login, origin};
+use super::places::{MailboxPlace, Places};
+use super::{Service, Shared, Subject, Whose, want_life};
+use crate::account::{LoginName, MailAddress};
+use crate::config::{Grant, Limits, Resource};
+use crate::failure::{Actor, Failure};
+use crate::graph::GraphClient;
+use crate::graph::messages::Unserved;
+use crate::login::{Admission, LoginRequest, TokenOrigin};
+use crate::net::census::Place;
+use crate::proto::pop3::capabilities;
+use crate::proto::{Capabilities, MailProtocol, Refusal};
+use crate::protocol::Protocol;
+use crate::sasl::{Bearer, Credentials};
+
+mod conversation;
+mod inbox;
+mod mailbox;
+
+/// A client that comes back at once may find its former session about to end.
+const LOCK_WAIT: Duration = Duration::from_secs(3);
+
+/// A maildrop is locked while a session has it open (RFC 1939 §4). These are the locks.
+pub fn locks() -> Arc<Places> {
+    Places::new(&Limits { pop3_sessions_per_mailbox: 1, mailbox_wait: LOCK_WAIT, ..Limits::default() })
+}
+
+/// Serves one connection from accept to end.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    service: Arc<Service>,
+    graph: Arc<GraphClient>,
+    socket: TcpStream,
+    peer: SocketAddr,
+    mut place: Place,
+) {
+    let started = Instant::now();
+    let subject = Subject::new(&service, peer);
+    let visit = shared.penalties.visit(peer.ip());
+    let destination = Opening { shared: &shared, graph: &graph, source: peer.ip() };
+    let login =
+        Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
+    let entered = Box::pin(login.run(socket)).await;
+    drop(visit);
+    let Some(Entered { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
+    let Accepted { whose, brings: Opened { mailbox, inbox, lock }, .. } = accepted;
+    place.logged_in();
+    let mut conversation =
+        Conversation::new(&shared, &service, &subject, (&whose, &live), stream, Arc::new(mailbox), inbox);
+    let ended = async {
+        match &whose.device {
+            Some(device) => device.ended().await,
+            None => pending().await,
+        }
+    };
+    let cause = tokio::select! {
+        end = conversation.run(leftovers) => end.cause(),
+        ending = ended => ending.cause(),
+        () = live.told_to_end() => ENDED_BY_OPERATOR,
+    };
+    let (sent, received) = conversation.octets();
+    drop(conversation);
+    drop(lock);
+    let ending = Ending { cause, duration: started.elapsed(), sent, received };
+    shared.journal.ended(&service, &subject, &whose, live, ending);
+}
+
+/// What a login brings: a mailbox whose Inbox could be read.
+struct Opened {
+    mailbox: Mailbox,
+    inbox: Inbox,
+    lock: MailboxPlace,
+}
+
+/// Logins lead to a maildrop.
+struct Opening<'a> {
+    shared: &'a Arc<Shared>,
+    graph: &'a Arc<GraphClient>,
+    source: IpAddr,
+}
+
+impl Destination for Opening<'_> {
+    type Brings = Opened;
+
+    fn protocol(&self) -> MailProtocol {
+        MailProtocol::Pop3
+    }
+
+    fn announced(&self) -> Arc<Capabilities> {
+        Arc::new(capabilities::maildrop())
+    }
+
+    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Opened>, Failure> {
+        match &**credentials {
+            Credentials::Token(bearer) => {
+                let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
+                let whose = Whose { account: bearer.user.to_string().into(), device: None };
+                let lock = self.lock(&bearer.user).await?;
+                let mut mailbox = self.mailbox(bearer, Renewal::ByClient);
+                let inbox = mailbox.open(self.shared.limits.maildrop_messages).await.map_err(clients_own_token)?;
+                Ok(accepted(whose, "of the client", mailbox, inbox, lock))
+            }
+            Credentials::Password { login, acting_as, password } => {
+                let request = LoginRequest {
+                    login,
+                    acting_as: acting_as.as_ref(),
+                    password,
+                    source: self.source,
+                    protocol: Protocol::Pop3,
+                    resource: Resource::Graph,
+                };
+                let want_life = want_life(Protocol::Pop3);
+                let mut admission = self.shared.gatekeeper.admit(request, want_life).await?;
+                // After the proof: who cannot log in locks nobody out.
+                let lock = self.lock(&admission.bearer.user).await?;
+                let mut mailbox = self.mailbox(admission.bearer.clone(), renewal(&admission));
+                let mut opened = mailbox.open(self.shared.limits.maildrop_messages).await;
+                // A token can be revoked before it expires: a fresh one is tried, once.
+                if matches!(opened, Err(Unserved::TokenRefused(_)))
+                    && admission.origin == TokenOrigin::Cached
+                    && self.shared.gatekeeper.token_refused(&admission)
+                {
+                    admission = self.shared.gatekeeper.admit(request, want_life).await?;
+                    mailbox = self.mailbox(admission.bearer.clone(), renewal(&admission));
+                    opened = mailbox.open(self.shared.limits.maildrop_messages).await;
+                }
+                let inbox = opened.map_err(Unserved::into_failure)?;
+                let token = origin(&admission);
+                let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
+                Ok(accepted(whose, token, mailbox, inbox, lock))
+            }
+        }
+    }
+}
+
+impl Opening<'_> {
+    fn mailbox(&self, bearer: Bearer, renewal: Renewal) -> Mailbox {
+        Mailbox::new(Arc::clone(self.shared), Arc::clone(self.graph), bearer, renewal)
+    }
+
+    async fn lock(&self, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
+        self.shared.maildrops.enter(Protocol::Pop3, mailbox).await.map_err(|_| Failure {
+            refusal: Refusal::Limit,
+            actor: Actor::Client,
+            cause: "maildrop-in-use",
+            message: "another POP3 session has this mailbox open".into(),
+            remedy:
+                "let one program at a time read it by POP3, and let it say QUIT; what it has left behind without ends \
+                     within two minutes when its machine is gone, and after `limits.pop3_idle` otherwise"
+                    .into(),
+            delay: false,
+        })
+    }
+}
+
+fn accepted(whose: Whose, token: &'static str, mailbox: Mailbox, inbox: Inbox, lock: MailboxPlace) -> Accepted<Opened> {
+    Accepted { whose, token, announced: capabilities::maildrop(), brings: Opened { mailbox, inbox, lock } }
+}
+
+fn renewal(admission: &Admission) -> Renewal {
+    match (admission.account.grant, LoginName::parse(admission.login.as_str())) {
+        // The password that would be needed is not kept.
+        (Grant::Password, _) | (_, Err(_)) => Renewal::ByLogin,
+        (Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode, Ok(login)) => Renewal::Of(login),
+    }
+}
+
+/// With a token of its own the client answers for it.
+fn clients_own_token(unserved: Unserved) -> Failure {
+    match unserved {
+        Unserved::TokenRefused(failure) => Failure {
+            refusal: Refusal::InvalidCredentials,
+            actor: Actor::Client,
+            remedy: "get a fresh token for Microsoft Graph with `Mail.ReadWrite` and try again".into(),
+            delay: true,
+            ..failure
+        },
+        unserved => unserved.into_failure(),
+    }
+}

@@ -1,0 +1,539 @@
+//! The conversation with a client that may send: its messages, one after the other, each on its way to Microsoft while it
+//! comes in.
+
+use std::future::pending;
+use std::time::Duration;
+
+use hyper::body::Bytes;
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::courier::{Admitted, Courier, Sender, Way};
+use super::exchange::Exchange;
+use super::header::{Author, HeaderGate, is_one_of, not_yours};
+use super::refused;
+use crate::config::{Resource, SenderRule, TrustedSender};
+use crate::failure::Failure;
+use crate::graph::MESSAGE_OCTETS;
+use crate::net::stream::Stream;
+use crate::proto::smtp::content::Flaw;
+use crate::proto::smtp::submission::{Ending, Event, Submission};
+use crate::proto::smtp::transaction::{Mail, Recipient};
+use crate::proto::smtp::{Envelope, Reply};
+use crate::protocol::Protocol;
+use crate::session::Whose;
+use crate::session::journal::{Message as Told, Outcome};
+use crate::session::live::Live;
+
+/// A connection to Exchange Online without a message is kept for the client's next one so long. It takes one of the few
+/// places of the mailbox.
+const SPARE: Duration = Duration::from_secs(5);
+/// Room for a read while commands are awaited, of which there may be thousands of connections at once.
+const COMMAND_READ: usize = 2 * 1_024;
+/// Room for a read of a message.
+const CONTENT_READ: usize = 32 * 1_024;
+
+/// One client.
+pub(super) struct Conversation<'a> {
+    pub(super) courier: Courier<'a>,
+    pub(super) whose: &'a Whose,
+    live: &'a Live,
+    pub(super) stream: Stream,
+    pub(super) machine: Submission,
+    spare: Option<Spare>,
+    message: Option<Message<'a>>,
+    /// Octets of messages that have been handed on.
+    sent: u64,
+}
+
+struct Spare {
+    admitted: Admitted,
+    exchange: Box<Exchange>,
+    until: Instant,
+}
+
+/// A message under way.
+struct Message<'a> {
+    admitted: Admitted,
+    envelope: Envelope,
+    way: Carrier<'a>,
+    gate: Option<HeaderGate>,
+    /// So many octets have come in.
+    octets: u64,
+    /// It will not go out, and this is why.
+    refused: Option<Refused>,
+}
+
+enum Carrier<'a> {
+    /// It goes out as it comes in.
+    Smtp {
+        exchange: Box<Exchange>,
+        /// The server awaits content.
+        begun: bool,
+    },
+    /// It is collected.
+    Graph { collected: Vec<u8>, _room: Option<SemaphorePermit<'a>> },
+    /// The connection is gone.
+    Lost,
+}
+
+struct Refused {
+    reply: Reply,
+    failure: Option<Failure>,
+}
+
+/// The connection to the client is of no use any more.
+struct Gone(&'static str);
+
+impl<'a> Conversation<'a> {
+    pub(super) fn new(
+        courier: Courier<'a>,
+        (whose, live): (&'a Whose, &'a Live),
+        stream: Stream,
+        machine: Submission,
+        ready: Option<(Admitted, Way)>,
+    ) -> Self {
+        let spare = match ready {
+            Some((admitted, Way::Smtp(exchange))) => Some(Spare::new(admitted, exchange)),
+            _ => None,
+        };
+        Self { courier, whose, live, stream, machine, spare, message: None, sent: 0 }
+    }
+
+    /// Talks until the end; gives a short word on why it ended, and the octets of messages that were handed on.
+    pub(super) async fn run(mut self) -> &'static str {
+        let cause = loop {
+            match self.step().await {
+                Ok(None) => {}
+                Ok(Some(cause)) => break cause,
+                Err(Gone(cause)) => break cause,
+            }
+        };
+        if let Some(spare) = self.spare.take() {
+            spare.exchange.quit().await;
+        }
+        cause
+    }
+
+    async fn step(&mut self) -> Result<Option<&'static str>, Gone> {
+        let event = self.machine.poll_event();
+        self.flush().await?;
+        let reply = match event {
+            None => return self.read().await,
+            Some(Event::Mail(mail)) => self.mail(mail).await,
+            Some(Event::Recipient(recipient)) => self.recipient(recipient).await,
+            Some(Event::Message) => self.begin().await,
+            Some(Event::Content(piece)) => {
+                self.content(piece).await;
+                return Ok(None);
+            }
+            Some(Event::Flawed(flaw)) => {
+                self.flawed(flaw);
+                return Ok(None);
+            }
+            Some(Event::End) => self.end().await,
+            Some(Event::Reset) => {
+                self.reset().await;
+                return Ok(None);
+            }
+            Some(Event::Close(ending)) => {
+                self.stream.end().await;
+                return Ok(Some(match ending {
+                    Ending::Quit => "client-ended",
+                    Ending::Told => "closed",
+                    Ending::TooManyErrors => "too-many-errors",
+                    Ending::Lost => "out-of-step",
+                }));
+            }
+        };
+        self.machine.answer(&reply);
+        Ok(None)
+    }
+
+    /// Waits for the client, and for whatever ends the session meanwhile.
+    async fn read(&mut self) -> Result<Option<&'static str>, Gone> {
+        let limits = &self.courier.shared.limits;
+        let deadline = Instant::now() + limits.smtp_command;
+        let spare_until = self.spare.as_ref().map(|spare| spare.until);
+        let idle = self.machine.is_idle();
+        let mut buffer = vec![0; if self.machine.is_receiving() { CONTENT_READ } else { COMMAND_READ }];
+        let (words, cause) = tokio::select! {
+            read = self.stream.read(&mut buffer) => return match read {
+                Ok(0) | Err(_) if !idle => Err(Gone("client-broke")),
+                Ok(0) => Err(Gone("client-ended")),
+                Ok(read) => {
+                    self.machine.handle_input(&buffer[..read]);
+                    Ok(None)
+                }
+                Err(_) => Err(Gone("client-broke")),
+            },
+            () = sleep_until(spare_until.unwrap_or(deadline)), if spare_until.is_some() => {
+                if let Some(spare) = self.spare.take() {
+                    spare.exchange.quit().await;
+                }
+                return Ok(None);
+            }
+            () = sleep_until(deadline) => (Reply::new(421, [4, 2], "That took too long"), "idle"),
+            () = self.courier.shared.draining.cancelled(), if idle => {
+                (Reply::new(421, [3, 2], "The service is stopping, try again later"), "draining")
+            }
+            ending = async {
+                match &self.whose.device {
+                    Some(device) => device.ended().await,
+                    None => pending().await,
+                }
+            } => (Reply::new(421, [7, 0], "The password is not valid any longer"), ending.cause()),
+        };
+        self.machine.close(&words);
+        self.flush().await?;
+        // A client that does not listen is not waited for.
+        let _late = timeout(Duration::from_secs(1), self.stream.end()).await;
+        Ok(Some(cause))
+    }
+
+    async fn flush(&mut self) -> Result<(), Gone> {
+        let Some(output) = self.machine.poll_output() else { return Ok(()) };
+        match timeout(self.courier.shared.limits.write_stall, self.stream.write(&output)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) => Err(Gone("client-broke")),
+            Err(_) => Err(Gone("stalled")),
+        }
+    }
+
+    /// The rule that lets the client send without a login.
+    fn rule(&self) -> Option<&TrustedSender> {
+        match &self.courier.sender {
+            Sender::Trusted(rule) => Some(rule),
+            Sender::LoggedIn(_) => None,
+        }
+    }
+
+    async fn mail(&mut self, mut mail: Mail) -> Reply {
+        if let Some(rule) = self.rule() {
+            let (peer, most) = (self.courier.subject.peer.ip(), rule.messages_per_minute);
+            if !self.courier.ways.rates.count(peer, &rule.login, most) {
+                let reply =
+                    Reply::new(450, [7, 1], format_args!("More than {most} messages in a minute, try again later"));
+                return self.refuse(reply, None);
+            }
+        }
+        // A connection that was kept may be dead without our knowing: then the message goes over another.
+        let mut again = self.spare.is_some();
+        loop {
+            let (admitted, way) = match self.spare.take() {
+                Some(spare) => (spare.admitted, Way::Smtp(spare.exchange)),
+                None => match self.courier.prepare_in_time().await {
+                    Ok(ready) => ready,
+                    Err(failure) => {
+                        let reply = refused::reply(&failure, &self.courier.subject.session);
+                        return self.refuse(reply, Some(failure));
+                    }
+                },
+            };
+            let gate = match self.rule().map(|rule| rule.sender) {
+                None => None,
+                Some(SenderRule::Forced) => {
+                    mail.sender = Some(admitted.bearer.user.to_string());
+                    Some(HeaderGate::new(Author::Forced(admitted.bearer.user.clone())))
+                }
+                Some(SenderRule::Checked) => {
+                    let names = admitted.names();
+                    if let Some(other) = mail.sender.as_deref().filter(|sender| !is_one_of(sender, &names)) {
+                        let reply = not_yours(other);
+                        self.keep(admitted, way);
+                        return self.refuse(reply, None);
+                    }
+                    Some(HeaderGate::new(Author::Checked(names)))
+                }
+            };
+            let (reply, way) = match way {
+                Way::Graph => match self.bound_for_graph(&mail) {
+                    Ok(reply) => (reply, Carrier::Graph { collected: Vec::new(), _room: None }),
+                    Err(reply) => return self.refuse(reply, None),
+                },
+                Way::Smtp(mut exchange) => match exchange.mail(&mail).await {
+                    Ok(reply) if reply.code() == 421 && again => {
+                        again = false;
+                        continue;
+                    }
+                    Err(_) if again => {
+                        again = false;
+                        continue;
+                    }
+                    Ok(reply) if reply.class() == 2 => (reply, Carrier::Smtp { exchange, begun: false }),
+                    Ok(reply) => {
+                        self.keep(admitted, Way::Smtp(exchange));
+                        return self.refuse(reply, None);
+                    }
+                    Err(error) => return self.refuse(refused::broke(&error), None),
+                },
+            };
+            let envelope = Envelope { sender: mail.sender, recipients: Vec::new(), smtputf8: mail.smtputf8 };
+            self.message = Some(Message { admitted, envelope, way, gate, octets: 0, refused: None });
+            return reply;
+        }
+    }
+
+    /// A message for Graph is small.
+    fn bound_for_graph(&mut self, mail: &Mail) -> Result<Reply, Reply> {
+        let most = MESSAGE_OCTETS as u64;
+        if mail.size.is_some_and(|size| size > most) {
+            return Err(Reply::new(
+                552,
+                [3, 4],
+                format_args!("The message is too large, at most {most} octets go through Microsoft Graph"),
+            ));
+        }
+        self.machine.limit_message(most);
+        Ok(Reply::new(250, [1, 0], "Sender OK"))
+    }
+
+    async fn recipient(&mut self, recipient: Recipient) -> Reply {
+        if let Some(rule) = self.rule()
+            && !rule.recipient_domains.is_empty()
+        {
+            let domain = recipient.address.rsplit_once('@').map_or("", |(_, domain)| domain);
+            if !rule.recipient_domains.iter().any(|allowed| allowed.eq_ignore_ascii_case(domain)) {
+                let words = format_args!("This device may not send to <{}>", recipient.address);
+                return self.refuse(Reply::new(550, [7, 1], words), None);
+            }
+        }
+        let Some(message) = &mut self.message else { return refused::lost() };
+        let reply = match &mut message.way {
+            Carrier::Lost => return refused::lost(),
+            Carrier::Graph { .. } => Reply::new(250, [1, 5], "Recipient OK"),
+            Carrier::Smtp { exchange, .. } => match exchange.recipient(&recipient).await {
+                Ok(reply) => reply,
+                Err(error) => {
+                    message.way = Carrier::Lost;
+                    return self.refuse(refused::broke(&error), None);
+                }
+            },
+        };
+        if reply.is_positive() {
+            message.envelope.recipients.push(recipient.address);
+            return reply;
+        }
+        self.refuse(reply, None)
+    }
+
+    /// The message itself is to come.
+    async fn begin(&mut self) -> Reply {
+        let Some(message) = &mut self.message else { return refused::lost() };
+        let reply = match &mut message.way {
+            Carrier::Lost => refused::lost(),
+            Carrier::Graph { _room: room, .. } => match self.courier.ways.room.try_acquire() {
+                Ok(permit) => {
+                    *room = Some(permit);
+                    Reply::plain(354, "Send the message, end with a dot on a line of its own")
+                }
+                Err(_) => Reply::new(451, [3, 2], "Too many messages at once, try again later"),
+            },
+            Carrier::Smtp { exchange, begun } => match exchange.data().await {
+                Ok(reply) if reply.code() == 354 => {
+                    *begun = true;
+                    reply
+                }
+                // There is no other yes.
+                Ok(reply) if reply.is_positive() => {
+                    message.way = Carrier::Lost;
+                    refused::lost()
+                }
+                Ok(reply) => reply,
+                Err(error) => {
+                    message.way = Carrier::Lost;
+                    refused::broke(&error)
+                }
+            },
+        };
+        if reply.is_positive() {
+            return reply;
+        }
+        self.reset().await;
+        self.refuse(reply, None)
+    }
+
+    async fn content(&mut self, piece: Vec<u8>) {
+        let Some(message) = &mut self.message else { return };
+        message.octets += piece.len() as u64;
+        if message.refused.is_some() {
+            return;
+        }
+        let piece = match &mut message.gate {
+            Some(gate) => gate.pass(piece),
+            None => Ok(piece),
+        };
+        match piece {
+            Ok(piece) => message.carry(&piece).await,
+            Err(reply) => message.give_up(reply),
+        }
+    }
+
+    fn flawed(&mut self, flaw: Flaw) {
+        // Dropped in the middle of its content, the connection takes the message with it.
+        self.message = None;
+        let (cause, text) = match flaw {
+            Flaw::LineEnd => (
+                "bare-line-end",
+                "a message has a bare CR or LF and was refused; whoever runs Gatepost: correct the program that sends it, \
+                 or write `legacy: true` for this listener, and such line ends are mended",
+            ),
+            Flaw::Nul => ("nul", "a message has a NUL and was refused; correct the program that sends it"),
+            Flaw::TooLarge => (
+                "message-too-large",
+                "a message is larger than may be sent this way and was refused; `limits.message` is the bound, or with \
+                 Microsoft Graph 3 MB",
+            ),
+        };
+        self.courier.shared.journal.flawed(self.courier.subject, self.whose, cause, text);
+    }
+
+    /// The message is complete.
+    async fn end(&mut self) -> Reply {
+        let Some(mut message) = self.message.take() else { return refused::lost() };
+        if message.refused.is_none()
+            && let Some(gate) = &mut message.gate
+        {
+            match gate.finish() {
+                Ok(rest) => message.carry(&rest).await,
+                Err(reply) => message.give_up(reply),
+            }
+        }
+        let Message { admitted, envelope, way, octets, refused, .. } = message;
+        let (way, outcome, reply, failure) = match (refused, way) {
+            (Some(Refused { reply, failure }), way) => (way.name(), Outcome::Refused, reply, failure),
+            (None, Carrier::Lost) => ("none", Outcome::Refused, refused::lost(), None),
+            (None, Carrier::Smtp { mut exchange, .. }) => match exchange.end().await {
+                Ok(reply) => {
+                    let outcome = if reply.class() == 2 { Outcome::Sent } else { Outcome::Refused };
+                    if reply.code() != 421 {
+                        self.spare = Some(Spare::new(admitted, exchange));
+                    }
+                    // 354 would be no word on the message.
+                    let reply = if reply.class() == 3 { refused::lost() } else { reply };
+                    ("smtp", outcome, reply, None)
+                }
+                Err(error) => {
+                    let (reply, failure) = refused::unknown(&error);
+                    ("smtp", Outcome::Unknown, reply, Some(failure))
+                }
+            },
+            (None, Carrier::Graph { collected, _room }) => {
+                let (outcome, reply, failure) = self.send_through_graph(admitted, &envelope, collected).await;
+                ("graph", outcome, reply, failure)
+            }
+        };
+        if outcome == Outcome::Sent {
+            self.sent += octets;
+            self.live.moved(self.sent, 0);
+        }
+        let trusted = self.rule().map(|rule| rule.from);
+        let recipients = envelope.recipients.len();
+        let told = Told { way, outcome, trusted, recipients, octets, reply: &reply, failure: failure.as_ref() };
+        self.courier.shared.journal.message(self.courier.service, self.courier.subject, self.whose, &told);
+        reply
+    }
+
+    async fn send_through_graph(
+        &self,
+        mut admitted: Admitted,
+        envelope: &Envelope,
+        message: Vec<u8>,
+    ) -> (Outcome, Reply, Option<Failure>) {
+        let no = |failure: Failure| {
+            let reply = refused::reply(&failure, &self.courier.subject.session);
+            (Outcome::Refused, reply, Some(failure))
+        };
+        let _place = match self.courier.place(Protocol::Graph, &admitted.bearer.user).await {
+            Ok(place) => place,
+            Err(failure) => return no(failure),
+        };
+        let message = Bytes::from(message);
+        let mut second_try = false;
+        loop {
+            let not_sent = match self.courier.ways.graph.send_mail(&admitted.bearer, envelope, message.clone()).await {
+                Ok(sent) => {
+                    let words = format_args!("Accepted by Microsoft Graph, request {}", sent.request_id);
+                    return (Outcome::Sent, Reply::new(250, [0, 0], words), None);
+                }
+                Err(not_sent) => not_sent,
+            };
+            // A token can be revoked before it expires: a fresh one is tried, once.
+            if not_sent.token_refused && !second_try && self.courier.replace(&admitted) {
+                second_try = true;
+                admitted = match self.courier.admit(Resource::Graph).await {
+                    Ok(admitted) => admitted,
+                    Err(failure) => return no(failure),
+                };
+                continue;
+            }
+            return (Outcome::Refused, not_sent.reply, Some(not_sent.failure));
+        }
+    }
+
+    /// What has been said since MAIL is void.
+    async fn reset(&mut self) {
+        let Some(message) = self.message.take() else { return };
+        if let Carrier::Smtp { mut exchange, begun: false } = message.way
+            && exchange.reset().await.is_ok_and(|reply| reply.class() == 2)
+        {
+            self.spare = Some(Spare::new(message.admitted, exchange));
+        }
+    }
+
+    fn keep(&mut self, admitted: Admitted, way: Way) {
+        if let Way::Smtp(exchange) = way {
+            self.spare = Some(Spare::new(admitted, exchange));
+        }
+    }
+
+    /// A command is refused: the log says so.
+    fn refuse(&self, reply: Reply, failure: Option<Failure>) -> Reply {
+        let trusted = self.rule().map(|rule| rule.from);
+        self.courier.shared.journal.command_refused(
+            self.courier.subject,
+            self.whose,
+            trusted,
+            &reply,
+            failure.as_ref(),
+        );
+        reply
+    }
+}
+
+impl Spare {
+    fn new(admitted: Admitted, exchange: Box<Exchange>) -> Self {
+        Self { admitted, exchange, until: Instant::now() + SPARE }
+    }
+}
+
+impl Message<'_> {
+    async fn carry(&mut self, piece: &[u8]) {
+        match &mut self.way {
+            Carrier::Smtp { exchange, .. } => match exchange.content(piece).await {
+                Ok(()) => {}
+                // It has told why before the end: a message too large, say.
+                Err(Ok(reply)) => self.give_up(reply),
+                Err(Err(error)) => self.give_up(refused::broke(&error)),
+            },
+            // The machine sees to its bound; what a header grows by is little.
+            Carrier::Graph { collected, .. } => collected.extend_from_slice(piece),
+            Carrier::Lost => {}
+        }
+    }
+
+    fn give_up(&mut self, reply: Reply) {
+        self.way = Carrier::Lost;
+        self.refused = Some(Refused { reply, failure: None });
+    }
+}
+
+impl Carrier<'_> {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Smtp { .. } => "smtp",
+            Self::Graph { .. } => "graph",
+            Self::Lost => "none",
+        }
+    }
+}

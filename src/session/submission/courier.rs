@@ -1,0 +1,215 @@
+//! Who sends, and by which way: a token, and with it a connection to Exchange Online, or leave to use Graph.
+
+use std::sync::Arc;
+
+use tokio::time::timeout;
+
+use super::SubmissionWays;
+use super::detours::Barred;
+use super::exchange::Exchange;
+use crate::account::MailAddress;
+use crate::config::{Deliver, LoginPattern, Resource, TrustedSender};
+use crate::failure::{Actor, Failure};
+use crate::login::{Admission, LoginRequest, TokenOrigin};
+use crate::proto::{Refusal, UpstreamFailureKind};
+use crate::protocol::Protocol;
+use crate::sasl::{Bearer, Credentials};
+use crate::session::login::origin;
+use crate::session::mail::clients_own_token;
+use crate::session::places::MailboxPlace;
+use crate::session::upstream::{OpenError, Target};
+use crate::session::{Service, Shared, Subject, want_life};
+
+/// What stands for the client.
+#[derive(Clone)]
+pub(super) enum Sender {
+    /// It has logged in with these.
+    LoggedIn(Arc<Credentials>),
+    /// Its address is trusted.
+    Trusted(TrustedSender),
+}
+
+/// A sender with a token.
+pub(super) struct Admitted {
+    /// The mailbox and the token.
+    pub(super) bearer: Bearer,
+    /// Nothing when the token is the client's own.
+    pub(super) admission: Option<Admission>,
+}
+
+impl Admitted {
+    /// The account's name in the log.
+    pub(super) fn account(&self) -> &MailAddress {
+        self.admission.as_ref().map_or(&self.bearer.user, |admission| &admission.login)
+    }
+
+    /// Where the token comes from, for the log.
+    pub(super) fn token(&self) -> &'static str {
+        self.admission.as_ref().map_or("of the client", origin)
+    }
+
+    /// Every address by which the account goes.
+    pub(super) fn names(&self) -> Vec<MailAddress> {
+        let mut names = vec![self.bearer.user.clone()];
+        if let Some(admission) = &self.admission {
+            names.push(admission.login.clone());
+            let aliases = admission.account.aliases.iter().filter(|_| {
+                // Those of a pattern would be of everybody.
+                matches!(admission.account.pattern, LoginPattern::Address(_))
+            });
+            names.extend(aliases.filter_map(|alias| MailAddress::try_from(alias.clone()).ok()));
+        }
+        names
+    }
+}
+
+/// How a message leaves.
+pub(super) enum Way {
+    /// Over this connection.
+    Smtp(Box<Exchange>),
+    /// Through Microsoft Graph.
+    Graph,
+}
+
+/// Finds the way for the messages of one client.
+pub(super) struct Courier<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) service: &'a Service,
+    pub(super) ways: &'a SubmissionWays,
+    pub(super) subject: &'a Subject,
+    pub(super) sender: Sender,
+}
+
+impl Courier<'_> {
+    /// As [`Courier::prepare`], in the time that a login may take.
+    pub(super) async fn prepare_in_time(&self) -> Result<(Admitted, Way), Failure> {
+        let limit = self.shared.limits.login;
+        timeout(limit, self.prepare()).await.unwrap_or_else(|_| {
+            Err(Failure {
+                refusal: Refusal::Unavailable,
+                actor: Actor::Microsoft,
+                cause: "login-timeout",
+                message: format!("there was no connection for the message within {limit:?}"),
+                remedy: "the client tries again; `limits.login` is the bound".into(),
+                delay: false,
+            })
+        })
+    }
+
+    /// Proves the sender, and has a way ready for a message.
+    pub(super) async fn prepare(&self) -> Result<(Admitted, Way), Failure> {
+        let Some(target) = &self.ways.smtp else { return self.through_graph().await };
+        match self.ways.config.deliver {
+            Deliver::Graph => self.through_graph().await,
+            Deliver::Smtp => {
+                let admitted = self.admit(Resource::Exchange).await?;
+                self.by_smtp(target, admitted).await.map_err(|(_, error)| error)
+            }
+            Deliver::Auto => {
+                let admitted = self.admit(Resource::Exchange).await?;
+                if self.ways.detours.lead_through_graph(&admitted.bearer.user) {
+                    return self.through_graph().await;
+                }
+                let mailbox = admitted.bearer.user.clone();
+                match self.by_smtp(target, admitted).await {
+                    Ok(ready) => Ok(ready),
+                    Err((Some(barred), failure)) => {
+                        self.ways.detours.note(&mailbox, barred);
+                        tracing::info!(
+                            session = &*self.subject.session,
+                            listener = &*self.subject.listener,
+                            mailbox = %mailbox,
+                            cause = failure.cause,
+                            "messages go through Microsoft Graph for the next ten minutes (`deliver: auto`): {}",
+                            failure.message
+                        );
+                        self.through_graph().await
+                    }
+                    Err((None, failure)) => Err(failure),
+                }
+            }
+        }
+    }
+
+    async fn through_graph(&self) -> Result<(Admitted, Way), Failure> {
+        Ok((self.admit(Resource::Graph).await?, Way::Graph))
+    }
+
+    /// Gets a token for the sender, once more if need be.
+    pub(super) async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
+        let gatekeeper = &self.shared.gatekeeper;
+        let want_life = want_life(Protocol::Smtp);
+        let credentials = match &self.sender {
+            Sender::Trusted(rule) => {
+                let admission = gatekeeper.admit_proved(&rule.login, resource, want_life).await?;
+                return Ok(admission.into());
+            }
+            Sender::LoggedIn(credentials) => credentials,
+        };
+        match &**credentials {
+            Credentials::Token(bearer) => {
+                let (_, bearer) = gatekeeper.admit_token(bearer)?;
+                Ok(Admitted { bearer, admission: None })
+            }
+            Credentials::Password { login, acting_as, password } => {
+                let request = LoginRequest {
+                    login,
+                    acting_as: acting_as.as_ref(),
+                    password,
+                    source: self.subject.peer.ip(),
+                    protocol: Protocol::Smtp,
+                    resource,
+                };
+                Ok(gatekeeper.admit(request, want_life).await?.into())
+            }
+        }
+    }
+
+    /// Signs in at the mail server. An error says whether it bars the way for a while.
+    async fn by_smtp(
+        &self,
+        target: &Target,
+        mut admitted: Admitted,
+    ) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
+        let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
+        let mut second_try = false;
+        loop {
+            let error = match self.shared.opener.sign_in(target, admitted.bearer.clone()).await {
+                Ok((stream, authenticated)) => {
+                    let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
+                    return Ok((admitted, Way::Smtp(Box::new(exchange))));
+                }
+                Err(error) => error,
+            };
+            // A token can be revoked before it expires: a fresh one is tried, once.
+            let refused = matches!(&error, OpenError::Upstream(it) if it.kind == UpstreamFailureKind::TokenRefused);
+            if refused && !second_try && self.replace(&admitted) {
+                second_try = true;
+                admitted = self.admit(Resource::Exchange).await.map_err(|failure| (None, failure))?;
+                continue;
+            }
+            let failure = match admitted.admission {
+                Some(_) => error.failure(&target.upstream),
+                None => clients_own_token(&error, &target.upstream),
+            };
+            return Err((Barred::of(&error), failure));
+        }
+    }
+
+    /// The token was refused: true when another may be had at once.
+    pub(super) fn replace(&self, admitted: &Admitted) -> bool {
+        admitted.admission.as_ref().is_some_and(|admission| {
+            admission.origin == TokenOrigin::Cached && self.shared.gatekeeper.token_refused(admission)
+        })
+    }
+
+    pub(super) async fn place(&self, protocol: Protocol, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
+        self.shared.places.enter(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
+    }
+}
+
+impl From<Admission> for Admitted {
+    fn from(admission: Admission) -> Self {
+        Self { bearer: admission.bearer.clone(), admission: Some(admission) }
+    }
+}

@@ -1,0 +1,121 @@
+//! A connection to Exchange Online on which a mailbox has signed in, and which takes one message after the other.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::config::Limits;
+use crate::net::stream::Stream;
+use crate::proto::Authenticated;
+use crate::proto::smtp::Reply;
+use crate::proto::smtp::forward::Forward;
+use crate::proto::smtp::transaction::{Mail, Recipient};
+use crate::session::places::MailboxPlace;
+
+/// The reply to a command (RFC 5321 §4.5.3.2).
+const REPLY: Duration = Duration::from_secs(5 * 60);
+/// What the server still says when it takes nothing any more.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// The connection; it counts among the sessions of its mailbox.
+pub(super) struct Exchange {
+    stream: Stream,
+    forward: Forward,
+    write_stall: Duration,
+    verdict: Duration,
+    _place: MailboxPlace,
+}
+
+impl Exchange {
+    pub(super) fn new(stream: Stream, authenticated: Authenticated, place: MailboxPlace, limits: &Limits) -> Self {
+        Self {
+            stream,
+            forward: Forward::new(authenticated),
+            write_stall: limits.write_stall,
+            verdict: limits.smtp_verdict,
+            _place: place,
+        }
+    }
+
+    /// Begins a message.
+    pub(super) async fn mail(&mut self, mail: &Mail) -> io::Result<Reply> {
+        self.forward.mail(mail);
+        self.answered(REPLY).await
+    }
+
+    /// Names a recipient.
+    pub(super) async fn recipient(&mut self, recipient: &Recipient) -> io::Result<Reply> {
+        self.forward.recipient(recipient);
+        self.answered(REPLY).await
+    }
+
+    /// Asks to send the message.
+    pub(super) async fn data(&mut self) -> io::Result<Reply> {
+        self.forward.data();
+        self.answered(REPLY).await
+    }
+
+    /// Forgets a message of which nothing has been sent.
+    pub(super) async fn reset(&mut self) -> io::Result<Reply> {
+        self.forward.reset();
+        self.answered(REPLY).await
+    }
+
+    /// Sends a piece of the message.
+    ///
+    /// # Errors
+    /// The server's last words, if it has said any, or what broke.
+    pub(super) async fn content(&mut self, piece: &[u8]) -> Result<(), Result<Reply, io::Error>> {
+        self.forward.content(piece);
+        match self.flush().await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(match timeout(LAST_WORDS, self.read_reply()).await {
+                Ok(Ok(reply)) if !reply.is_positive() => Ok(reply),
+                _ => Err(error),
+            }),
+        }
+    }
+
+    /// Ends the message, and waits for the word on it.
+    pub(super) async fn end(&mut self) -> io::Result<Reply> {
+        self.forward.end();
+        self.answered(self.verdict).await
+    }
+
+    /// Says goodbye.
+    pub(super) async fn quit(mut self) {
+        self.forward.quit();
+        // The server may be gone; then there is nobody to be polite to.
+        let _gone = self.flush().await;
+        let _late = timeout(LAST_WORDS, self.stream.end()).await;
+    }
+
+    async fn answered(&mut self, within: Duration) -> io::Result<Reply> {
+        self.flush().await?;
+        timeout(within, self.read_reply()).await.map_err(|_| late("no reply in time"))?
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        let Some(output) = self.forward.poll_output() else { return Ok(()) };
+        timeout(self.write_stall, self.stream.write(&output)).await.map_err(|_| late("what was sent was not taken"))?
+    }
+
+    async fn read_reply(&mut self) -> io::Result<Reply> {
+        let mut buffer = [0; 1_024];
+        loop {
+            let reply = self.forward.poll_reply().map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            if let Some(reply) = reply {
+                return Ok(reply);
+            }
+            match self.stream.read(&mut buffer).await? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                read => self.forward.handle_input(&buffer[..read]),
+            }
+        }
+    }
+}
+
+fn late(what: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, what)
+}

@@ -1,0 +1,160 @@
+//! The header of a trusted device's message: whom it may name as its author.
+
+use crate::account::MailAddress;
+use crate::mime::{self, AddressList, Flaw, HEAD_OCTETS, Head};
+use crate::proto::smtp::Reply;
+
+/// What is demanded of a header.
+#[derive(Clone, Debug)]
+pub(super) enum Author {
+    /// From becomes this mailbox.
+    Forced(MailAddress),
+    /// From and Sender name nobody but these.
+    Checked(Vec<MailAddress>),
+}
+
+/// Holds a message back until its header is complete, then lets everything pass.
+#[derive(Debug)]
+pub(super) struct HeaderGate {
+    author: Author,
+    /// `None` once the header has passed.
+    held: Option<Vec<u8>>,
+}
+
+impl HeaderGate {
+    /// Nothing has come yet.
+    pub(super) fn new(author: Author) -> Self {
+        Self { author, held: Some(Vec::new()) }
+    }
+
+    /// Takes a piece of the message; gives what may pass of it, and of what was held.
+    ///
+    /// # Errors
+    /// The reply to a message that must not pass.
+    pub(super) fn pass(&mut self, piece: Vec<u8>) -> Result<Vec<u8>, Reply> {
+        let Some(held) = &mut self.held else { return Ok(piece) };
+        let searched = held.len();
+        held.extend_from_slice(&piece);
+        if Head::end(held, searched).is_some() || held.len() > HEAD_OCTETS {
+            return self.finish();
+        }
+        Ok(Vec::new())
+    }
+
+    /// The header is complete, or nothing more comes; gives what may pass.
+    ///
+    /// # Errors
+    /// As [`HeaderGate::pass`].
+    pub(super) fn finish(&mut self) -> Result<Vec<u8>, Reply> {
+        let Some(held) = self.held.take() else { return Ok(Vec::new()) };
+        let head = Head::parse(&held).map_err(flawed)?;
+        match &self.author {
+            Author::Forced(mailbox) => {
+                let replaced = mime::sender::replace_from(&head, mailbox).map_err(flawed)?;
+                let Some(mut message) = replaced else { return Ok(held) };
+                message.extend_from_slice(held.get(head.body()..).unwrap_or_default());
+                Ok(message)
+            }
+            Author::Checked(names) => {
+                check(&head, names)?;
+                Ok(held)
+            }
+        }
+    }
+}
+
+fn flawed(flaw: Flaw) -> Reply {
+    Reply::new(554, [6, 0], format_args!("The message {flaw}"))
+}
+
+fn check(head: &Head<'_>, names: &[MailAddress]) -> Result<(), Reply> {
+    let from = mime::sender::from(head).map_err(flawed)?;
+    let sender = head.named("Sender").map(|field| {
+        AddressList::parse(head.value(field)).map_err(|why| flawed(Flaw::Unreadable { field: "Sender", why }))
+    });
+    for list in std::iter::once(Ok(from)).chain(sender) {
+        let list = list?;
+        if let Some(other) = list.addresses.iter().find(|address| !is_one_of(address.as_str(), names)) {
+            return Err(not_yours(other.as_str()));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an address is one of these, in whatever case.
+pub(super) fn is_one_of(address: &str, names: &[MailAddress]) -> bool {
+    MailAddress::parse(address).is_ok_and(|address| names.contains(&address))
+}
+
+/// The reply to who sends as somebody else.
+pub(super) fn not_yours(address: &str) -> Reply {
+    Reply::new(550, [7, 1], format_args!("This device may not send as <{address}>"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mailbox(address: &str) -> MailAddress {
+        MailAddress::parse(address).unwrap()
+    }
+
+    /// What passes, in pieces of every size; it must always be the same.
+    fn passed(author: &Author, message: &[u8]) -> Result<String, u16> {
+        let pass = |size: usize| -> Result<Vec<u8>, Reply> {
+            let mut gate = HeaderGate::new(author.clone());
+            let mut passed = Vec::new();
+            for piece in message.chunks(size) {
+                passed.extend(gate.pass(piece.to_vec())?);
+            }
+            passed.extend(gate.finish()?);
+            Ok(passed)
+        };
+        let whole = pass(message.len().max(1)).map_err(|reply| reply.code());
+        for size in [1, 2, 3, 7] {
+            assert_eq!(pass(size).map_err(|reply| reply.code()), whole);
+        }
+        whole.map(|message| String::from_utf8(message).unwrap())
+    }
+
+    #[test]
+    fn a_forced_author_is_written_into_the_header_and_nowhere_else() {
+        let author = Author::Forced(mailbox("scanner@contoso.com"));
+        let message = b"From: Copier <root@localhost>\r\nTo: a@b\r\n\r\nFrom: Copier <root@localhost>\r\n";
+        assert_eq!(
+            passed(&author, message).unwrap(),
+            "From: Copier <scanner@contoso.com>\r\nReply-To: root@localhost\r\nTo: a@b\r\n\r\nFrom: Copier <root@localhost>\r\n"
+        );
+        // It is the mailbox already, and there is no body.
+        assert_eq!(passed(&author, b"From: scanner@contoso.com\r\n").unwrap(), "From: scanner@contoso.com\r\n");
+        assert_eq!(passed(&author, b"\r\ntext\r\n").unwrap(), "From: scanner@contoso.com\r\n\r\ntext\r\n");
+    }
+
+    #[test]
+    fn a_checked_author_is_one_of_the_accounts_names() {
+        let author = Author::Checked(vec![mailbox("scanner@contoso.com"), mailbox("scan7@contoso.com")]);
+        for good in [
+            "From: Scan7@Contoso.com\r\n\r\n",
+            "To: a@b\r\n\r\n",
+            "From: scanner@contoso.com\r\nSender: scan7@contoso.com\r\n\r\n",
+        ] {
+            assert_eq!(passed(&author, good.as_bytes()).as_deref(), Ok(good));
+        }
+        for bad in [
+            "From: boss@contoso.com\r\n\r\n",
+            "From: scanner@contoso.com, boss@contoso.com\r\n\r\n",
+            "From: scanner@contoso.com\r\nSender: boss@contoso.com\r\n\r\n",
+        ] {
+            assert_eq!(passed(&author, bad.as_bytes()), Err(550), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_nobody_can_read_does_not_pass() {
+        let author = Author::Forced(mailbox("scanner@contoso.com"));
+        let endless = b"X: y\r\n".repeat(HEAD_OCTETS / 6 + 2);
+        for message in [&b"no header\r\n"[..], b"From: a@b\r\nFrom: c@d\r\n\r\n", &endless] {
+            assert_eq!(passed(&author, message), Err(554));
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! How many messages trusted devices have sent in the last minute.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::account::LoginName;
+use crate::net::source::Source;
+
+/// What `messages_per_minute` counts over.
+const WINDOW: Duration = Duration::from_secs(60);
+/// From so many senders on, those who have been quiet are forgotten.
+const SENDERS: usize = 1_024;
+
+/// Counts messages by source and by account.
+#[derive(Debug, Default)]
+pub(super) struct Rates(Mutex<HashMap<Counted, VecDeque<Instant>>>);
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Counted {
+    Source(Source),
+    Account(LoginName),
+}
+
+impl Rates {
+    /// Counts a message, unless `most` have been sent within a minute from there or by the account.
+    pub(super) fn count(&self, peer: IpAddr, account: &LoginName, most: u32) -> bool {
+        let now = Instant::now();
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if sent.len() >= SENDERS {
+            sent.retain(|_, times| times.back().is_some_and(|last| now - *last < WINDOW));
+        }
+        let counted = [Counted::Source(Source::of(peer)), Counted::Account(account.clone())];
+        let mut has_room = |counted: &Counted| {
+            sent.get_mut(counted).is_none_or(|times| {
+                while times.front().is_some_and(|first| now - *first >= WINDOW) {
+                    times.pop_front();
+                }
+                times.len() < most
+            })
+        };
+        // Both are looked at before either is counted: a refused message costs nobody anything.
+        if !counted.iter().all(&mut has_room) {
+            return false;
+        }
+        for counted in counted {
+            sent.entry(counted).or_default().push_back(now);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_minute_has_so_many_messages_and_no_more() {
+        let rates = Rates::default();
+        let account = |name: &str| LoginName::parse(name).unwrap();
+        let (first, second) = (IpAddr::from([192, 168, 7, 1]), IpAddr::from([192, 168, 7, 2]));
+        let scanner = account("scanner@contoso.com");
+        for _ in 0..2 {
+            assert!(rates.count(first, &scanner, 3));
+            tokio::time::advance(Duration::from_secs(20)).await;
+        }
+        assert!(rates.count(first, &scanner, 3));
+        // The account is full, from wherever; another account is not, but the address is.
+        assert!(!rates.count(second, &scanner, 3));
+        assert!(!rates.count(first, &account("other@contoso.com"), 3));
+        assert!(rates.count(second, &account("other@contoso.com"), 3));
+        // A minute after the first one there is room for one.
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert!(rates.count(first, &scanner, 3));
+        assert!(!rates.count(first, &scanner, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_quiet_is_forgotten() {
+        let rates = Rates::default();
+        for number in 0..2_000_u32 {
+            let account = LoginName::parse(&format!("m{number}@contoso.com")).unwrap();
+            assert!(rates.count(IpAddr::from(number.to_be_bytes()), &account, 1));
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert!(rates.0.lock().unwrap().len() <= SENDERS + 2);
+    }
+}

@@ -1,0 +1,336 @@
+//! The audit log: one JSON object a line for each login decision, each end of a session and each act of an administrator,
+//! in a file of its own or in the journal of systemd.
+//!
+//! It is written by a thread of its own, so that no session waits for a disk. Lines that find the queue full are counted,
+//! and the count is written as soon as there is room: what is missing is never silent. A file that was moved away (by
+//! logrotate) is made anew at the next line.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread;
+
+use serde::Serialize;
+
+use crate::clock::Clock;
+use crate::config::AuditLog;
+
+/// Lines that may wait for the disk.
+const QUEUE: usize = 8_192;
+
+/// The socket of systemd's journal (systemd, "Native Journal Protocol").
+const JOURNAL: &str = "/run/systemd/journal/socket";
+
+/// What happened. Absent values are left out of the line.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Entry<'a> {
+    /// `login`, `session` or `admin`.
+    pub event: &'static str,
+    /// `accepted`, `refused`, `ended`; of an act, what was done.
+    pub outcome: &'static str,
+    /// A short fixed word for why.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub cause: &'a str,
+    /// The listener's name.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub listener: &'a str,
+    /// What it speaks.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub protocol: &'a str,
+    /// The client's address and port.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub peer: &'a str,
+    /// The session's name, as in the log and in what the client was told.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub session: &'a str,
+    /// The account.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub account: &'a str,
+    /// The device password, by id and name.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub device: &'a str,
+    /// Who acted: `command-line`, `page`, or what else made it happen.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub by: &'a str,
+    /// One sentence for people.
+    #[serde(skip_serializing_if = "str::is_empty")]
+    pub message: &'a str,
+    /// How long a session was, in milliseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration_ms: Option<u64>,
+    /// Octets from the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_sent: Option<u64>,
+    /// Octets to the client.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes_received: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    time: String,
+    #[serde(flatten)]
+    entry: &'a Entry<'a>,
+}
+
+#[derive(Serialize)]
+struct Lost {
+    time: String,
+    event: &'static str,
+    lines: u64,
+    message: &'static str,
+}
+
+/// Takes entries; the copies share one writer.
+#[derive(Clone, Debug)]
+pub struct Audit {
+    queue: SyncSender<Vec<u8>>,
+    lost: Arc<AtomicU64>,
+    clock: Clock,
+}
+
+/// The audit log cannot be begun.
+#[derive(Debug, thiserror::Error)]
+#[error("write the audit log to {place}: {source}; whoever runs Gatepost: correct `log.audit`")]
+pub struct AuditError {
+    place: String,
+    source: io::Error,
+}
+
+impl Audit {
+    /// Opens the log and starts its thread, which ends when the last copy is dropped and everything is written.
+    ///
+    /// # Errors
+    /// [`AuditError`]; the file cannot be written, or the journal is not there.
+    pub fn start(to: &AuditLog, clock: Clock) -> Result<Self, AuditError> {
+        let place = match to {
+            AuditLog::File(path) => format!("`{}`", path.display()),
+            AuditLog::Journal => "the journal".to_owned(),
+        };
+        let begun = Writer::open(to).and_then(|writer| {
+            let (queue, lines) = sync_channel(QUEUE);
+            let lost = Arc::new(AtomicU64::new(0));
+            let counted = (Arc::clone(&lost), clock.clone());
+            thread::Builder::new()
+                .name("gatepost-audit".to_owned())
+                .spawn(move || write(&lines, writer, &counted.0, &counted.1))?;
+            Ok(Self { queue, lost, clock })
+        });
+        begun.map_err(|source| AuditError { place, source })
+    }
+
+    /// Writes an entry, soon. Never waits.
+    pub fn record(&self, entry: &Entry<'_>) {
+        let line = Line { time: self.clock.unix_time().rfc3339(), entry };
+        // Texts and numbers always have a JSON form.
+        let Ok(mut line) = serde_json::to_vec(&line) else { return };
+        line.push(b'\n');
+        if self.queue.try_send(line).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Writes what comes until nobody is left who could send. A disk that fails is told of once, and when it works again.
+fn write(lines: &Receiver<Vec<u8>>, mut writer: Writer, lost: &AtomicU64, clock: &Clock) {
+    let mut failing = false;
+    while let Ok(line) = lines.recv() {
+        let mut written = writer.write(&line);
+        let missing = lost.swap(0, Ordering::Relaxed);
+        if missing > 0 && written.is_ok() {
+            let note = Lost {
+                time: clock.unix_time().rfc3339(),
+                event: "lost",
+                lines: missing,
+                message: "so many lines could not be written",
+            };
+            if let Ok(mut note) = serde_json::to_vec(&note) {
+                note.push(b'\n');
+                written = writer.write(&note);
+            }
+        }
+        match written {
+            Ok(()) if std::mem::take(&mut failing) => tracing::info!("the audit log is written again"),
+            Ok(()) => {}
+            Err(error) => {
+                lost.fetch_add(missing.saturating_add(1), Ordering::Relaxed);
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(
+                        "the audit log cannot be written, lines are being lost: {error}; whoever runs Gatepost: see to the \
+                         disk or the journal that `log.audit` names"
+                    );
+                }
+            }
+        }
+    }
+}
+
+enum Writer {
+    File {
+        path: PathBuf,
+        file: File,
+    },
+    #[cfg(unix)]
+    Journal(std::os::unix::net::UnixDatagram),
+}
+
+impl Writer {
+    fn open(to: &AuditLog) -> io::Result<Self> {
+        match to {
+            AuditLog::File(path) => Ok(Self::File { file: open(path)?, path: path.clone() }),
+            #[cfg(unix)]
+            AuditLog::Journal => {
+                let socket = std::os::unix::net::UnixDatagram::unbound()?;
+                socket.connect(JOURNAL)?;
+                Ok(Self::Journal(socket))
+            }
+            #[cfg(not(unix))]
+            AuditLog::Journal => Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no such journal")),
+        }
+    }
+
+    /// Writes one line, whole.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        match self {
+            Self::File { path, file } => {
+                if moved(path, file) {
+                    *file = open(path)?;
+                }
+                file.write_all(line)
+            }
+            #[cfg(unix)]
+            Self::Journal(socket) => {
+                let text = line.strip_suffix(b"\n").unwrap_or(line);
+                let mut message = b"SYSLOG_IDENTIFIER=gatepost-audit\nPRIORITY=6\nMESSAGE=".to_vec();
+                // JSON has no line break in it, so the short form of a field is enough.
+                message.extend_from_slice(text);
+                message.push(b'\n');
+                if socket.send(&message).is_err() {
+                    // The journal was started anew.
+                    socket.connect(JOURNAL)?;
+                    socket.send(&message)?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Appends; what others may read is whom they know to use their mail, so nobody else may.
+fn open(path: &Path) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path)
+}
+
+/// Whether `path` no longer is the file that is open.
+#[cfg(unix)]
+fn moved(path: &Path, file: &File) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    match (std::fs::metadata(path), file.metadata()) {
+        (Ok(there), Ok(open)) => (there.dev(), there.ino()) != (open.dev(), open.ino()),
+        (Err(_), _) => true,
+        _ => false,
+    }
+}
+
+#[cfg(not(unix))]
+fn moved(path: &Path, _: &File) -> bool {
+    !path.exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    struct Directory(PathBuf);
+
+    impl Directory {
+        fn new(name: &str) -> Self {
+            let path = std::env::temp_dir().join(format!("gatepost-audit-{}-{name}", std::process::id()));
+            std::fs::create_dir(&path).unwrap();
+            Self(path)
+        }
+    }
+
+    impl Drop for Directory {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.0);
+        }
+    }
+
+    fn lines(path: &Path, count: usize) -> Vec<serde_json::Value> {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            let lines: Vec<_> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+            if lines.len() >= count {
+                return lines;
+            }
+            assert!(Instant::now() < deadline, "{} of {count} lines", lines.len());
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    fn entry(account: &str) -> Entry<'_> {
+        Entry { event: "login", outcome: "refused", cause: "wrong-password", account, ..Entry::default() }
+    }
+
+    #[test]
+    fn a_line_is_one_object_whatever_the_names_hold_and_absent_values_are_left_out() {
+        let directory = Directory::new("line");
+        let path = directory.0.join("audit.jsonl");
+        let audit = Audit::start(&AuditLog::File(path.clone()), Clock::manual()).unwrap();
+        audit.record(&entry("a\"\n{\u{1b}[31m@contoso.example"));
+        let lines = lines(&path, 1);
+        assert_eq!(lines[0]["account"], "a\"\n{\u{1b}[31m@contoso.example");
+        assert_eq!((&lines[0]["event"], &lines[0]["cause"]), (&"login".into(), &"wrong-password".into()));
+        assert!(lines[0]["time"].as_str().unwrap().ends_with('Z'));
+        assert!(lines[0].get("peer").is_none() && lines[0].get("bytes_sent").is_none());
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_moved_away_is_made_anew() {
+        let directory = Directory::new("moved");
+        let (path, old) = (directory.0.join("audit.jsonl"), directory.0.join("audit.jsonl.1"));
+        let audit = Audit::start(&AuditLog::File(path.clone()), Clock::manual()).unwrap();
+        audit.record(&entry("first"));
+        lines(&path, 1);
+        std::fs::rename(&path, &old).unwrap();
+        audit.record(&entry("second"));
+        assert_eq!(lines(&path, 1)[0]["account"], "second");
+        assert_eq!(lines(&old, 1)[0]["account"], "first");
+    }
+
+    #[test]
+    fn lines_that_could_not_be_written_are_counted_in_the_log_itself() {
+        let directory = Directory::new("lost");
+        let path = directory.0.join("audit.jsonl");
+        let audit = Audit::start(&AuditLog::File(path.clone()), Clock::manual()).unwrap();
+        audit.lost.store(3, Ordering::Relaxed);
+        audit.record(&entry("after"));
+        let lines = lines(&path, 2);
+        assert_eq!(
+            (&lines[0]["account"], &lines[1]["event"], &lines[1]["lines"]),
+            (&"after".into(), &"lost".into(), &3.into())
+        );
+    }
+
+    #[test]
+    fn a_place_that_cannot_be_written_is_named() {
+        let error = Audit::start(&AuditLog::File("/nowhere/audit.jsonl".into()), Clock::manual()).unwrap_err();
+        assert!(error.to_string().contains("`/nowhere/audit.jsonl`") && error.to_string().contains("`log.audit`"));
+    }
+}

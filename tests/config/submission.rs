@@ -1,0 +1,160 @@
+//! `deliver`, `trusted_senders` and `legacy`.
+
+use std::time::Duration;
+
+use gatepost::config::{Deliver, SenderRule, Serves, Submission};
+
+use crate::support::{HASH, config as load, mistakes};
+
+/// A scanner's account that needs no password, and Alice's that needs hers.
+fn accounts() -> String {
+    format!(
+        "accounts:\n  - {{login: alice@contoso.com}}\n  - {{login: scanner@contoso.com, aliases: [scan7], grant: \
+         client_credentials, client_secret: s, passwords: ['{HASH}']}}"
+    )
+}
+
+fn listener(keys: &str) -> String {
+    format!("listeners: {{smtp: {{bind: '192.168.7.1:25', {keys}}}}}\n{}", accounts())
+}
+
+fn submission(keys: &str) -> Submission {
+    match load(&listener(keys)).listeners.remove(0).serves {
+        Serves::Submission(submission) => submission,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn every_way_to_deliver() {
+    let local = "allow_from: 192.168.7.0/24, allow_plaintext_from: 192.168.7.0/24";
+    let graph = submission(&format!("{local}, deliver: graph"));
+    assert!(graph.smtp.is_none() && graph.deliver == Deliver::Graph);
+    assert_eq!(graph.graph.to_string(), "graph.microsoft.com:443");
+    let auto = submission(&format!("{local}, deliver: auto, graph: 'graph.example:8443'"));
+    assert_eq!(auto.smtp.unwrap().host, "smtp.office365.com");
+    assert_eq!(auto.graph.to_string(), "graph.example:8443");
+    let legacy = load(&listener(&format!("{local}, legacy: true"))).listeners.remove(0);
+    assert!(legacy.bare_lf && legacy.legacy && matches!(legacy.serves, Serves::Submission(_)));
+    let relay = load(&listener(&format!("{local}, deliver: smtp"))).listeners.remove(0);
+    assert!(matches!(relay.serves, Serves::Relay(_)));
+}
+
+#[test]
+fn a_trusted_sender_with_every_key_and_with_the_least() {
+    let rules = "trusted_senders: [{from: 192.168.7.21, login: SCAN7, sender: checked, recipient_domains: [Contoso.com, \
+                 '@fabrikam.com'], messages_per_minute: 5}, {from: 192.168.7.0/24, login: scanner@contoso.com}]";
+    let submission = submission(&format!("allow_from: 192.168.7.0/24, {rules}"));
+    let [one, all] = submission.trusted_senders.as_slice() else { panic!("two rules") };
+    assert_eq!((one.login.as_str(), one.sender, one.messages_per_minute), ("scan7", SenderRule::Checked, 5));
+    assert_eq!(one.recipient_domains, ["contoso.com", "fabrikam.com"]);
+    assert_eq!((all.sender, all.messages_per_minute), (SenderRule::Forced, 30));
+    assert!(all.recipient_domains.is_empty());
+}
+
+#[test]
+fn an_account_for_devices_alone_needs_no_password() {
+    let yaml =
+        listener("allow_from: 192.168.7.0/24, trusted_senders: [{from: 192.168.7.21, login: scanner@contoso.com}]");
+    let without = yaml.replace(&format!(", passwords: ['{HASH}']"), "");
+    assert!(load(&without).unproved.is_empty());
+    let plain = format!("listeners: {{smtp: {{bind: '127.0.0.1:25'}}}}\n{}", accounts());
+    assert_eq!(load(&plain.replace(&format!(", passwords: ['{HASH}']"), "")).unproved.len(), 1);
+}
+
+#[test]
+fn every_mistake_about_devices_has_its_sentence() {
+    let rule = |rule: &str| {
+        listener(&format!(
+            "allow_from: 192.168.7.0/24, trusted_senders: [{{from: 192.168.7.21, login: scanner@contoso.com, {rule}}}]"
+        ))
+    };
+    let trusted =
+        |allow_from: &str, rule: &str| listener(&format!("allow_from: {allow_from}, trusted_senders: [{rule}]"));
+    let at = "listeners.smtp.trusted_senders[0]";
+    for (yaml, expected) in [
+        (
+            listener("allow_from: 192.168.7.0/24, allow_plaintext_from: 192.168.7.0/24, deliver: lmtp"),
+            "listeners.smtp.deliver: `lmtp` is not one of `smtp`, `graph`, `auto`; did you mean `smtp`?".into(),
+        ),
+        (
+            trusted("192.168.7.0/24", "{login: scanner@contoso.com}"),
+            format!("{at}.from: `from` is missing; name the device's address or network, such as `from: 192.168.7.21`"),
+        ),
+        (
+            trusted("192.168.7.0/24", "{from: 192.168.7.21}"),
+            format!("{at}.login: `login` is missing; name the account that the device sends as"),
+        ),
+        (
+            trusted("192.168.7.0/24", "{from: 192.168.7.21, login: nobody@contoso.com}"),
+            format!(
+                "{at}.login: there is no account for `nobody@contoso.com`; add it to `accounts`, with a grant that needs no \
+                 password"
+            ),
+        ),
+        (
+            trusted("192.168.7.0/24", "{from: 192.168.7.21, login: alice@contoso.com}"),
+            format!(
+                "{at}.login: `alice@contoso.com` gets its token with its user's password, which no device gives here; give \
+                 the account `grant: client_credentials` or `grant: authorization_code`, or let the device log in"
+            ),
+        ),
+        (
+            trusted("192.168.7.0/24", "{from: 0.0.0.0/0, login: scanner@contoso.com}"),
+            format!(
+                "{at}.from: `0.0.0.0/0` is far more than a few devices: whoever is in it could send as this account; name \
+                 the addresses of the devices, or a private network; of public ones at most a /24 (IPv6: /48)"
+            ),
+        ),
+        (
+            trusted("[192.168.7.0/24, 203.0.0.0/8]", "{from: 192.168.7.21, login: scanner@contoso.com}"),
+            "listeners.smtp: `allow_from` lets `203.0.0.0/8` in, and some of it may send without a login; give the devices \
+             of `trusted_senders` a listener of their own, with a narrow `allow_from`"
+                .into(),
+        ),
+        (
+            trusted("192.168.7.0/24", "{from: 192.168.8.21, login: scanner@contoso.com}"),
+            "listeners.smtp: `192.168.8.21/32` is trusted, but `allow_from` keeps it out; add `192.168.8.21/32` to \
+             `allow_from`"
+                .into(),
+        ),
+        (
+            trusted(
+                "192.168.7.0/24",
+                "{from: 192.168.7.21, login: scanner@contoso.com}, {from: 192.168.7.21, login: scan7}",
+            ),
+            "listeners.smtp.trusted_senders[1]: `192.168.7.21/32` has a rule already; keep one rule for each network".into(),
+        ),
+        (
+            rule("sender: free"),
+            format!("{at}.sender: `free` is not one of `forced`, `checked`; write `forced` or `checked`"),
+        ),
+        (
+            rule("recipient_domains: []"),
+            format!(
+                "{at}.recipient_domains: the list is empty, so nobody could be written to; name a domain, or remove the key"
+            ),
+        ),
+        (
+            rule("recipient_domains: ['bob@contoso.com']"),
+            format!(
+                "{at}.recipient_domains[0]: `bob@contoso.com` is not a host name; write the name in ASCII letters, digits, \
+                 `-` and `.`"
+            ),
+        ),
+        (
+            rule("rate: 5"),
+            format!("{at}.rate: `rate` is not a known key; the keys here are from, login, messages_per_minute, recipient_domains, sender"),
+        ),
+    ] {
+        assert_eq!(mistakes(&yaml), [expected], "{yaml}");
+    }
+}
+
+#[test]
+fn the_limits_of_messages_have_defaults() {
+    let limits =
+        load(&listener("allow_from: 192.168.7.0/24, deliver: graph, allow_plaintext_from: 192.168.7.0/24")).limits;
+    assert_eq!((limits.recipients, limits.message_bytes, limits.graph_messages), (1_000, 157_286_400, 100));
+    assert_eq!((limits.smtp_command, limits.smtp_verdict), (Duration::from_secs(300), Duration::from_secs(600)));
+}

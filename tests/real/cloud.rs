@@ -1,0 +1,111 @@
+//! The embedded Microsoft 365 in the test's process, and instances of the program in front of it, each with a
+//! configuration of the test's own.
+
+use std::fmt::Write as _;
+use std::process::Command;
+
+use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use tokio::runtime::{Builder, Runtime};
+
+use super::process::{Directory, Server};
+
+pub(crate) const LOGIN: &str = "alice@contoso.example";
+/// Blanks, quotes, and what else has a meaning in one of the protocols or in a form.
+pub(crate) const PASSWORD: &str = "pass \"word+&%20=*)";
+
+/// Alice's Microsoft 365.
+pub(crate) struct Cloud {
+    pub(crate) sandbox: Sandbox,
+    directory: Directory,
+    runtime: Runtime,
+}
+
+/// An instance of the program.
+pub(crate) struct Instance {
+    server: Server,
+    directory: Directory,
+}
+
+impl Cloud {
+    /// With these messages in Alice's Inbox.
+    pub(crate) fn start(messages: impl IntoIterator<Item = Vec<u8>>) -> Self {
+        let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let config = SandboxConfig { accounts: vec![SandboxAccount::new(LOGIN, PASSWORD)], ..SandboxConfig::default() };
+        let sandbox = runtime.block_on(Sandbox::start(config)).unwrap();
+        let directory = Directory::new();
+        directory.write("ca.pem", sandbox.ca_pem());
+        let cloud = Self { sandbox, directory, runtime };
+        cloud.sandbox.empty(LOGIN);
+        for message in messages {
+            assert!(cloud.sandbox.deliver(LOGIN, &message));
+        }
+        cloud
+    }
+
+    /// Starts the program. `{imap}`, `{pop3}`, `{smtp}` and `{graph}` in the section `listeners` stand for the cloud's ports;
+    /// `ports` are those that it will listen on.
+    pub(crate) fn gatepost(&self, listeners: &str, sections: &str, ports: &[u16]) -> Instance {
+        let directory = Directory::new();
+        let mut yaml = format!("listeners:\n{listeners}\n");
+        for (name, address) in [
+            ("{imap}", self.sandbox.imap()),
+            ("{pop3}", self.sandbox.pop3()),
+            ("{smtp}", self.sandbox.smtp()),
+            ("{graph}", self.sandbox.graph()),
+        ] {
+            yaml = yaml.replace(name, &format!("localhost:{}", address.port()));
+        }
+        write!(
+            yaml,
+            "microsoft:\n  authority: {authority}\n  tenant: contoso.example\n  client_id: {client}\n  grant: password\n\
+             {accounts}\
+             trust:\n  system_roots: false\n  additional_ca: {ca}\n\
+             log:\n  level: debug\n{sections}\n",
+            authority = self.sandbox.authority(),
+            client = self.sandbox.public_client_id(),
+            accounts = if sections.contains("accounts:") { "" } else { "accounts:\n  - login: \"*@contoso.example\"\n" },
+            ca = self.directory.path().join("ca.pem").display(),
+        )
+        .unwrap();
+        let configuration = directory.write("proxy.yaml", yaml);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(["run", "-c"]).arg(configuration);
+        for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+            command.env_remove(name).env_remove(name.to_lowercase());
+        }
+        let mut server = Server::start("gatepost", &mut command, directory.path().join("gatepost.log"));
+        for port in ports {
+            server.wait_for_port(*port);
+        }
+        Instance { server, directory }
+    }
+}
+
+impl Instance {
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        self.server.log()
+    }
+
+    /// Ends it at once, as the system does when memory runs out.
+    pub(crate) fn kill(&mut self) {
+        self.server.kill();
+    }
+
+    /// Ends it as systemd would, and returns its log, after a look for the password in it.
+    pub(crate) fn stop(mut self) -> String {
+        let status = self.server.stop();
+        let log = self.server.log();
+        assert!(status.success(), "gatepost ended with {status}\n{log}");
+        assert!(!log.contains(PASSWORD), "the password is in the log");
+        drop(self.directory);
+        log
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        // The sandbox ends its tasks in its own runtime.
+        let _entered = self.runtime.enter();
+    }
+}

@@ -1,0 +1,8 @@
+//! EWS and Graph over HTTP Basic: what reaches Microsoft, and what the client hears.
+
+mod client;
+mod faults;
+mod hygiene;
+mod origin;
+mod requests;
+mod streams;
