@@ -46,8 +46,8 @@ async fn a_device_password_made_on_the_page_opens_the_mailbox_until_it_is_revoke
     let visitor = world.visitor().await;
     let add = |fields: &'static [(&'static str, &'static str)]| visitor.fill_in("/passwords/add", fields);
     for (fields, told) in [
-        (&[("login", "alice@contoso.example"), ("name", "Phone")][..], "grant: password"),
-        (&[("login", ANNA), ("name", "")], "the name is empty"),
+        (&[("login", "alice@contoso.example"), ("name", "Phone")][..], "<code>grant: password</code>"),
+        (&[("login", ANNA), ("name", "")], "The name is empty"),
         (&[("login", ANNA), ("name", "Phone"), ("from", "10.0.0.0/99")], "10.0.0.0/99"),
         (&[("login", ANNA), ("name", "Phone"), ("expires", "1999-01-01")], "expired"),
         (&[("login", "a b"), ("name", "Phone")], ""),

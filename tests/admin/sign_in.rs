@@ -118,8 +118,8 @@ async fn the_wrong_person_and_a_refusal_leave_nothing_behind() {
     let world = World::new().await;
     let visitor = world.visitor().await;
     for (answer, told) in [
-        (Answer::SignIn(ALICE, crate::support::ALICES), "it must be `anna@contoso.example`"),
-        (Answer::Decline, "nothing was stored"),
+        (Answer::SignIn(ALICE, crate::support::ALICES), "it must be <code>anna@contoso.example</code>"),
+        (Answer::Decline, "Nothing was stored"),
     ] {
         let page = begin(&visitor, ANNA, "browser").await;
         let address = visitor.get(&page).await.link("Go on to Microsoft");
@@ -134,7 +134,7 @@ async fn the_wrong_person_and_a_refusal_leave_nothing_behind() {
     assert_eq!((&anna["sign_in"]["state"], &anna["device_passwords"]), (&"missing".into(), &0.into()));
     // Whose password Entra knows needs no sign-in, and who is not configured has none.
     let answer = visitor.fill_in("/sign-in", &[("login", ALICE), ("way", "device")]).await;
-    assert!(answer.status == 400 && answer.body.contains("grant: password"), "{answer:?}");
+    assert!(answer.status == 400 && answer.body.contains("<code>grant: password</code>"), "{answer:?}");
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 
 mod accounts;
 mod authority;
+#[cfg(feature = "sandbox")]
+mod chromium;
 mod closed;
 #[cfg(feature = "sandbox")]
 mod cloud;
@@ -31,6 +33,7 @@ mod msmtp;
 #[cfg(feature = "negotiate")]
 mod negotiate;
 mod process;
+mod prometheus;
 mod proxied;
 mod proxies;
 mod python;
