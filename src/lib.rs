@@ -19,7 +19,7 @@
 //! * Pure logic, without runtime, sockets or clock: [`sasl`], [`proto`], [`mime`], `net::connect`, the configuration's check, the
 //!   forms and answers of [`oauth`]. This is what gets fuzzed.
 //! * Edges: [`net`], [`tls`], `oauth::endpoint`, [`graph`], [`telemetry`].
-//! * Flows: [`login`], [`session`]. Assembly: [`app`], [`cli`].
+//! * Flows: [`login`], [`session`]. Assembly: [`app`], [`admin`], [`cli`].
 //!
 //! [`proto`] never learns what OAuth is, [`oauth`] never learns which protocol asked.
 //!
@@ -57,9 +57,11 @@
 )]
 
 pub mod account;
+pub mod admin;
 pub mod app;
 pub mod chance;
 pub mod cli;
+mod client_settings;
 pub mod clock;
 pub mod config;
 pub mod confine;

@@ -14,6 +14,7 @@ use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::confine::Confinement;
 use crate::protocol::Protocol;
+use crate::session::journal::Journal;
 use crate::session::{Service, Shared};
 
 /// The handle of a running service; clones are the same.
@@ -112,14 +113,23 @@ impl Control {
         self.0.doors.sessions().by_protocol()
     }
 
+    /// What is told of every decision.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.0.lasting.journal
+    }
+
     /// The latest reload, if there was one.
     pub fn last_reload(&self) -> Option<LastReload> {
         self.0.last_reload()
     }
 
-    /// Every listening socket with the name of its listener.
+    /// Every listening socket with the name of its listener, those of the status page as well.
     pub fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
-        self.0.doors.sockets()
+        let mut sockets = self.0.doors.sockets();
+        // No listener can have this name.
+        let page = Arc::from("status page");
+        sockets.extend(self.0.admin_sockets.iter().map(|socket| (Arc::clone(&page), Arc::clone(socket))));
+        sockets
     }
 
     /// Another process serves on the same sockets: this one drains.

@@ -28,6 +28,7 @@ use crate::session::submission::SubmissionWays;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Serving, Shared, maildrop};
 use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 use crate::tls::client::UpstreamTrust;
 use crate::tls::server;
 
@@ -46,16 +47,23 @@ pub(super) struct Lasting {
 }
 
 impl Lasting {
-    pub(super) fn new(config: &Arc<Config>, ways: &Ways, store: Arc<dyn Store>, server_name: Arc<str>) -> Self {
-        let (limits, endpoint) = (&config.limits, Arc::clone(&ways.endpoint));
+    pub(super) fn new(
+        config: &Arc<Config>,
+        ways: &Ways,
+        store: Arc<dyn Store>,
+        journal: Arc<Journal>,
+        server_name: Arc<str>,
+    ) -> Self {
+        let (limits, endpoint, metrics) = (&config.limits, Arc::clone(&ways.endpoint), Arc::clone(journal.metrics()));
+        let (config, clock) = (Arc::clone(config), Clock::system());
         Self {
-            gatekeeper: Gatekeeper::new(Arc::clone(config), endpoint, Arc::clone(&store), Clock::system()),
+            gatekeeper: Gatekeeper::with_metrics(config, endpoint, Arc::clone(&store), clock, metrics),
             store,
             census: Census::new(limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: Places::new(limits),
             maildrops: maildrop::locks(),
-            journal: Journal::new(),
+            journal,
             draining: CancellationToken::new(),
             farewells: Arc::default(),
             server_name,
@@ -81,11 +89,12 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    pub(super) fn new(config: &Arc<Config>, server_name: &Arc<str>) -> Arc<Self> {
+    pub(super) fn new(config: &Arc<Config>, server_name: &Arc<str>, metrics: &Arc<Metrics>) -> Arc<Self> {
         let limits = &config.limits;
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
         let dialer = Arc::new(Dialer::new(Arc::clone(config), Arc::clone(&trust)));
-        let opener = Opener::new(Arc::clone(&dialer), Arc::clone(&trust), limits, Arc::clone(server_name));
+        let opener = Opener::new(Arc::clone(&dialer), Arc::clone(&trust), limits, Arc::clone(server_name))
+            .with_metrics(Arc::clone(metrics));
         let endpoint = HttpEndpoint::new(Arc::clone(&dialer), Arc::clone(&trust), limits.token_request);
         Arc::new(Self { dialer, trust, opener: Arc::new(opener), endpoint: Arc::new(endpoint) })
     }
@@ -129,7 +138,7 @@ impl Generation {
         let kept = before.filter(same_ways);
         let ways = ways
             .or_else(|| kept.map(|kept| Arc::clone(&kept.ways)))
-            .unwrap_or_else(|| Ways::new(&config, &lasting.server_name));
+            .unwrap_or_else(|| Ways::new(&config, &lasting.server_name, lasting.journal.metrics()));
         let mut assembly = Assembly {
             config: &config,
             ways: &ways,
@@ -176,7 +185,6 @@ impl Generation {
             ("trust", was.trust == is.trust),
             ("limits", was.limits == is.limits),
             ("log", was.log == is.log),
-            ("admin", was.admin == is.admin),
         ]
         .into_iter()
         .filter_map(|(section, same)| (!same).then_some(section))

@@ -25,7 +25,7 @@ impl Inherited {
     }
 
     /// The socket with this address.
-    pub(super) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
+    pub(crate) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
         self.take(|named| named.address == address)
     }
 

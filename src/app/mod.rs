@@ -5,19 +5,23 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::admin::{self, AdminError};
 use crate::clock::{Clock, UnixTime};
 use crate::config::problem::Problems;
 use crate::config::{Config, Files};
 use crate::confine::Confinement;
 use crate::live::Live;
+use crate::session::journal::Journal;
 use crate::session::upstream::Target;
 use crate::session::{Service, announce};
 use crate::store::{self, OpenError, Store};
 use crate::suspend;
+use crate::telemetry::audit::{Audit, AuditError};
 use crate::tls::server::ServerError;
 
 #[cfg(unix)]
@@ -63,6 +67,12 @@ pub enum StartError {
         /// What is wrong with it.
         source: ServerError,
     },
+    /// The status page cannot be served.
+    #[error("admin: {0}")]
+    Admin(#[from] AdminError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// The store of `state` cannot be used.
     #[error("state: {0}")]
     Store(#[from] OpenError),
@@ -94,7 +104,10 @@ fn hint(error: &io::Error, ours: bool) -> &'static str {
 }
 
 /// A service that listens, but does not serve yet.
-pub struct App(Arc<Running>);
+pub struct App {
+    running: Arc<Running>,
+    admin: admin::Bound,
+}
 
 /// Ends a running [`App`].
 #[derive(Clone)]
@@ -139,6 +152,8 @@ struct Running {
     last_reload: Mutex<Option<LastReload>>,
     /// Who learns what which upstream announces.
     learning: Mutex<Vec<(Arc<Target>, AbortHandle)>>,
+    /// Of the status page.
+    admin_sockets: Vec<Arc<TcpListener>>,
 }
 
 impl App {
@@ -172,13 +187,18 @@ impl App {
         refuse_unproved(&config, &*store).await?;
         let config = Arc::new(config);
         let server_name: Arc<str> = host_name().into();
-        let ways = Ways::new(&config, &server_name);
-        let lasting = Lasting::new(&config, &ways, store, server_name);
+        let journal = Journal::new();
+        if let Some(audit) = &config.log.audit {
+            journal.record_to(Audit::start(audit, Clock::system())?);
+        }
+        let ways = Ways::new(&config, &server_name, journal.metrics());
+        let lasting = Lasting::new(&config, &ways, store, journal, server_name);
+        let admin = admin::Bound::new(&config.admin, inherited)?;
         let generation = Generation::new(config, &lasting, Some(ways), None)?;
         let stopping = CancellationToken::new();
         let doors = Doors::new(lasting.draining.clone(), stopping.clone());
         doors.swap(doors.prepare(&generation.services, inherited)?, &generation.shared);
-        Ok(Self(Arc::new(Running {
+        let running = Running {
             lasting,
             changed: watch::channel(generation.number).0,
             generation: Live::new(generation),
@@ -193,15 +213,17 @@ impl App {
             reloading: tokio::sync::Mutex::default(),
             last_reload: Mutex::default(),
             learning: Mutex::default(),
-        })))
+            admin_sockets: admin.sockets().to_vec(),
+        };
+        Ok(Self { running: Arc::new(running), admin })
     }
 
     /// Reloads read the configuration from `source`; `files` is what it was read from at the start.
     #[must_use]
     pub fn with_source(self, source: Source, files: Files) -> Self {
         // Nobody else has set it: the service has just been made.
-        let _ = self.0.source.set(source);
-        self.0.files.set(files);
+        let _ = self.running.source.set(source);
+        self.running.files.set(files);
         self
     }
 
@@ -209,29 +231,34 @@ impl App {
     #[must_use]
     pub fn within(self, confinement: Confinement) -> Self {
         // As above.
-        let _ = self.0.confinement.set(confinement);
+        let _ = self.running.confinement.set(confinement);
         self
     }
 
     /// Name, protocol and address of every listening socket, in the order of the configuration.
     pub fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
-        self.0.doors.addresses()
+        self.running.doors.addresses()
+    }
+
+    /// Where the status page is.
+    pub fn admin_addresses(&self) -> Vec<SocketAddr> {
+        self.admin.addresses()
     }
 
     /// The handle that ends [`App::serve`].
     pub fn stop(&self) -> Stop {
-        self.0.stop()
+        self.running.stop()
     }
 
     /// The handle of whoever runs the service.
     pub fn control(&self) -> Control {
-        Control(Arc::clone(&self.0))
+        Control(Arc::clone(&self.running))
     }
 
     /// Treats loopback as any other source, which no configuration can ask for: the clients of tests are all there.
     #[doc(hidden)]
     pub fn penalise_loopback(&self) {
-        self.0.lasting.penalties.include_loopback();
+        self.running.lasting.penalties.include_loopback();
     }
 
     /// Serves until [`Stop`], then drains. The result is the number of sessions that were cut.
@@ -239,8 +266,16 @@ impl App {
     /// # Cancel safety
     /// Dropping the future cuts every session.
     pub async fn serve(self) -> usize {
-        let running = self.0;
+        let Self { running, admin } = self;
         let _cut_when_dropped = running.stopping.clone().drop_guard();
+        // Until the last session has ended: somebody may want to know for what the process waits. A process that has taken
+        // over answers in its place.
+        let page = admin.serve(Control(Arc::clone(&running)));
+        let superseded = running.superseded.clone();
+        let showing = tokio::spawn(async move {
+            let _page = page;
+            superseded.cancelled().await;
+        });
         let upkeep = running.lasting.gatekeeper.spawn_upkeep();
         let resuming = tokio::spawn(resume(Arc::clone(&running)));
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
@@ -254,7 +289,7 @@ impl App {
         running.phase.send_replace(Phase::Ready);
         running.lasting.draining.cancelled().await;
         let cut = drain::drain(&running).await;
-        for task in [upkeep, resuming, watching] {
+        for task in [upkeep, resuming, watching, showing] {
             task.abort();
         }
         running.lasting.gatekeeper.finish().await;

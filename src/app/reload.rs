@@ -190,7 +190,12 @@ impl Running {
             Ok(reloaded) => Ok(reloaded.clone()),
             Err(error) => Err(error.to_string()),
         };
-        self.set_last_reload(LastReload { at: Clock::system().unix_time(), outcome });
+        let at = Clock::system().unix_time();
+        match &outcome {
+            Ok(reloaded) => self.lasting.journal.reloaded(Ok(&reloaded.to_string()), at),
+            Err(why) => self.lasting.journal.reloaded(Err(why), at),
+        }
+        self.set_last_reload(LastReload { at, outcome });
     }
 }
 
@@ -210,6 +215,9 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     }
     if before.log.audit != after.log.audit {
         keys.push("log.audit");
+    }
+    if before.admin != after.admin {
+        keys.push("admin");
     }
     if before.confinement != after.confinement {
         keys.push("confinement");

@@ -13,28 +13,24 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
-use super::client_settings::client_settings;
 use super::with_store::{Opened, with_store};
 use super::{LoginOptions, run};
-use crate::account::{LoginName, MailAddress};
+use crate::client_settings::client_settings;
 use crate::clock::Clock;
-use crate::config::{Account, Config, Grant};
-use crate::login::issue::{self, Order};
-use crate::login::{person, scope, sign_in};
+use crate::config::{Config, Grant};
+use crate::login::enrol::{Enrolment, FIRST};
+use crate::login::person;
 use crate::net::dial::Dialer;
 use crate::oauth::HttpEndpoint;
 use crate::oauth::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect, pasted_query};
 use crate::oauth::sign_in::loopback::Loopback;
 use crate::oauth::sign_in::{Purpose, SignInError, SignedIn, device};
 use crate::oauth::source::TokenSource;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 use crate::tls::client::UpstreamTrust;
 
 /// How long a browser may take; Entra's codes last as long.
 const PATIENCE: Duration = Duration::from_secs(600);
-
-/// What the first device password is called.
-const FIRST: &str = "first";
 
 /// Where the browser goes when it runs elsewhere: registered, and nothing listens there.
 const NOWHERE: &str = "http://localhost";
@@ -57,28 +53,20 @@ pub fn login(options: &LoginOptions) -> u8 {
 
 async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<String> {
     let Opened { config, store } = opened;
-    let (account, login) = account(config, &options.login)?;
-    let key = sign_in::key(&account, &login);
+    let enrolment = Enrolment::find(config, &options.login)?;
     // A store that fails is noticed before somebody signs in in vain.
-    store.sign_in(&key).await.context("the store cannot be read, so nobody is asked to sign in")?;
+    store.sign_in(&enrolment.key).await.context("the store cannot be read, so nobody is asked to sign in")?;
 
     let clock = Clock::system();
     let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
     let dialer = Arc::new(Dialer::new(Arc::clone(config), Arc::clone(&trust)));
     let endpoint = Arc::new(HttpEndpoint::new(dialer, trust, config.limits.token_request));
     let attempt = Attempt {
-        way: way(options, account.grant),
-        person: person::expected(&account, &login),
-        login: &login,
-        purpose: Purpose {
-            application: Arc::clone(&account.application),
-            tenant: account.application.tenant.of(&login).into(),
-            scope: scope::of(&account, scope::of_sign_in(config), config).into(),
-        },
+        way: way(options, enrolment.account.grant),
+        enrolment: &enrolment,
         source: TokenSource::new(endpoint, clock.clone(), &config.limits),
         clock: clock.clone(),
     };
-    let scope = Arc::clone(&attempt.purpose.scope);
     let signed_in = tokio::select! {
         signed_in = attempt.run() => signed_in?,
         _ = run::signal() => {
@@ -90,41 +78,11 @@ async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<St
         }
     };
 
-    let identity = signed_in.identity.clone();
-    let record = person::record(signed_in, &scope, clock.unix_time());
-    let kept = async || -> anyhow::Result<()> {
-        loop {
-            let before = store.sign_in(&key).await?;
-            let person = before.as_ref().map(|(record, _)| record);
-            person::check(&account, &login, &identity, person, options.replace)?;
-            match store.put_sign_in(&key, &record, before.map(|(_, version)| version)).await {
-                // A running service has exchanged the old one at this very moment.
-                Err(StoreError::Changed) => {}
-                put => return Ok(put.map(drop)?),
-            }
-        }
-    };
-    kept().await.context("nothing was stored")?;
-    println!("`{}` has signed in for `{login}`. A running service uses that at once.\n", record.username);
-    first_password(config, &**store, &login, &clock).await
-}
-
-/// The account that the person signs in for, when it is one for which somebody does.
-fn account(config: &Config, login: &LoginName) -> anyhow::Result<(Arc<Account>, MailAddress)> {
-    let (account, address) = config.accounts.find(login).with_context(|| {
-        format!("no entry of `accounts` fits `{login}`; correct the name, or add an entry with `login: {login}`")
-    })?;
-    match account.grant {
-        Grant::AuthorizationCode | Grant::DeviceCode => Ok((account, address)),
-        Grant::Password => bail!(
-            "`{address}` has `grant: password`: its mail program presents the password that Entra knows, and nobody signs in \
-             before; to sign in once, write `grant: authorization_code` or `grant: device_code`"
-        ),
-        Grant::ClientCredentials => bail!(
-            "`{address}` has `grant: client_credentials`: the application signs in by itself, and nobody else does; make its \
-             mail program a password with `gatepost password add {address} --name …`"
-        ),
-    }
+    let kept = enrolment.keep(&**store, signed_in, options.replace, clock.unix_time()).await;
+    let username = kept.context("nothing was stored")?;
+    let login = &enrolment.login;
+    println!("`{username}` has signed in for `{login}`. A running service uses that at once.\n");
+    first_password(config, &**store, &enrolment, &clock).await
 }
 
 fn way(options: &LoginOptions, grant: Grant) -> Way {
@@ -139,9 +97,7 @@ fn way(options: &LoginOptions, grant: Grant) -> Way {
 /// One sign-in.
 struct Attempt<'a> {
     way: Way,
-    person: &'a MailAddress,
-    login: &'a MailAddress,
-    purpose: Purpose,
+    enrolment: &'a Enrolment,
     source: TokenSource,
     clock: Clock,
 }
@@ -157,15 +113,13 @@ impl Attempt<'_> {
     }
 
     fn request(&self, redirect_uri: String) -> Result<CodeRequest, SignInError> {
-        CodeRequest::new(self.purpose.clone(), redirect_uri)
+        CodeRequest::new(self.enrolment.purpose.clone(), redirect_uri)
     }
 
     /// Who must sign in, and for whom.
     fn who(&self) -> String {
-        match self.person == self.login {
-            true => format!("as {}", self.person),
-            false => format!("as {}, for {}", self.person, self.login),
-        }
+        let (person, login) = (self.enrolment.person(), &self.enrolment.login);
+        if person == login { format!("as {person}") } else { format!("as {person}, for {login}") }
     }
 
     async fn with_browser(&self) -> anyhow::Result<Result<SignedIn, SignInError>> {
@@ -174,7 +128,7 @@ impl Attempt<'_> {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
-        let address = request.address(self.person);
+        let address = request.address(self.enrolment.person());
         show(&format!("To sign in {}, open this address in a browser on this machine:\n\n  {address}\n", self.who()));
         if !open(&address) {
             show("(No browser here? Stop with Ctrl-C, and use --paste or --device-code.)\n");
@@ -195,7 +149,7 @@ impl Attempt<'_> {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),
         };
-        let address = request.address(self.person);
+        let address = request.address(self.enrolment.person());
         show(&format!("To sign in {}, open this address in a browser anywhere:\n\n  {address}\n", self.who()));
         show(&format!(
             "At the end the browser shows that {NOWHERE} cannot be reached. That is right: copy the whole address from its \
@@ -209,7 +163,7 @@ impl Attempt<'_> {
     }
 
     async fn with_device_code(&self) -> anyhow::Result<Result<SignedIn, SignInError>> {
-        let Purpose { application, tenant, scope } = &self.purpose;
+        let Purpose { application, tenant, scope } = &self.enrolment.purpose;
         let (asked_at, begun) = match self.source.authorize_device(application, tenant, scope).await {
             Ok(begun) => begun,
             Err(error) => return Ok(Err(error.into())),
@@ -222,7 +176,7 @@ impl Attempt<'_> {
         ));
         let lifetime = begun.lifetime;
         let what = "the sign-in on the other device";
-        let polling = device::finish(begun, asked_at, self.purpose.clone(), &self.source, &self.clock);
+        let polling = device::finish(begun, asked_at, self.enrolment.purpose.clone(), &self.source, &self.clock);
         // It ends by itself; until the last answer is there, nothing is left.
         let margin = Duration::from_secs(60);
         Ok(waiting(what, (lifetime, margin), polling).await.unwrap_or(Err(SignInError::Expired)))
@@ -319,26 +273,18 @@ fn browser() -> Option<String> {
 async fn first_password(
     config: &Config,
     store: &dyn Store,
-    login: &MailAddress,
+    enrolment: &Enrolment,
     clock: &Clock,
 ) -> anyhow::Result<String> {
-    let unlucky = || {
+    let login = &enrolment.login;
+    let made = enrolment.first_password(store, clock.unix_time()).await.with_context(|| {
         format!(
             "the sign-in is kept, but there is no device password; make one with `gatepost password add {login} --name …`"
         )
-    };
-    let present = store.device_passwords().await.with_context(unlucky)?;
-    if present.iter().any(|password| password.login == *login) {
+    })?;
+    let Some((made, password)) = made else {
         return Ok(format!("Its device passwords stay as they are: `gatepost password list {login}` shows them.\n"));
-    }
-    let order = Order {
-        login: login.clone(),
-        name: FIRST.to_owned(),
-        protocols: Vec::new(),
-        from: Vec::new(),
-        expires_at: None,
     };
-    let (made, password) = issue::generate(store, order, clock.unix_time()).await.with_context(unlucky)?;
     Ok(format!(
         "device password {} for {login}, \"{FIRST}\"; it is shown only now\n\n{}\n\
          One for each further device: gatepost password add {login} --name …\n",

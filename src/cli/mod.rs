@@ -18,7 +18,6 @@ use crate::protocol::Protocol;
 
 pub mod cert;
 pub mod check;
-mod client_settings;
 #[cfg(feature = "sandbox")]
 pub mod demo;
 pub mod login;
@@ -27,6 +26,8 @@ pub mod password;
 pub mod reload;
 pub mod run;
 pub mod state;
+#[cfg(unix)]
+pub mod status;
 mod with_store;
 
 /// Done.
@@ -86,6 +87,9 @@ pub enum Command {
     Login(LoginOptions),
     /// Forget a sign-in
     Logout(LogoutOptions),
+    /// Show how the running service stands, and print a link to its status page
+    #[cfg(unix)]
+    Status(StatusOptions),
     /// Make a local certificate authority and a server certificate
     Cert(CertOptions),
     /// Make, list and revoke device passwords, for accounts whose password Entra does not know
@@ -162,6 +166,23 @@ pub struct LoginOptions {
     /// Let another person take the place of the one who signed in before
     #[arg(long)]
     pub replace: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// How to show the status.
+#[derive(Debug, Args)]
+pub struct StatusOptions {
+    /// Write one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing but a link to the status page, good once and for ten minutes
+    #[arg(long, conflicts_with = "json")]
+    pub page: bool,
+    /// The socket of the service [default: that of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
     /// Where the configuration comes from.
     #[command(flatten)]
     pub settings: Settings,
@@ -344,6 +365,8 @@ pub fn main() -> ExitCode {
         Command::Demo { port_base } => demo::demo(port_base),
         Command::Login(options) => login::login(&options),
         Command::Logout(options) => logout::logout(&options),
+        #[cfg(unix)]
+        Command::Status(options) => status::status(&options),
         Command::Cert(options) => cert::cert(&options),
         Command::Password(PasswordCommand::Add(options)) => password::add::add(&options),
         Command::Password(PasswordCommand::List(options)) => password::list::list(&options),

@@ -68,6 +68,9 @@ pub fn run(options: RunOptions) -> u8 {
         let app =
             app.with_source(Arc::new(move || settings.load_noting(std::env::vars_os())), files).within(confinement);
         tell_listeners(&app);
+        for address in app.admin_addresses() {
+            tracing::info!(%address, "status page; `gatepost status` prints a link to it");
+        }
         let control = app.control();
         tokio::spawn(stop_on_signal(app.stop()));
         tokio::spawn(reload_on_signal(control.clone()));

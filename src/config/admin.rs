@@ -1,36 +1,172 @@
-//! The section `admin`.
+//! The section `admin`: where whoever runs Gatepost looks at it.
 
-use super::Admin;
-use super::reader::Section;
-use super::value::{self, wrong};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
-/// Reads the section; without it there is neither page nor socket.
-pub(super) fn read(section: &Section<'_>) -> Option<Admin> {
-    let bind = match section.get("bind") {
-        Some(node) => node
-            .items()
-            .iter()
-            .map(|item| {
-                item.read(|text| {
-                    let address = value::bind(text)?;
-                    if address.ip().is_loopback() {
-                        Ok(address)
-                    } else {
-                        wrong(
-                            "the page would be open to other machines",
-                            "bind it to loopback, such as `127.0.0.1:9180`",
-                        )
-                    }
-                })
-            })
-            .collect::<Option<Vec<_>>>(),
-        None => Some(Vec::new()),
+use aws_lc_rs::{constant_time, digest};
+
+use super::listeners::read_identity;
+use super::reader::{Node, Section};
+use super::value;
+use super::{Identity, State, secrets};
+
+/// Name of the Unix socket in a directory that is Gatepost's own.
+const SOCKET_FILE: &str = "gatepost.sock";
+
+/// So many characters of base64 are 128 bits.
+const TOKEN_CHARACTERS: usize = 22;
+
+/// A random text of that length has more of them with near certainty.
+const TOKEN_LETTERS: usize = 8;
+
+const TOKEN_HINT: &str = "make one with `openssl rand -base64 24`";
+
+/// The page and endpoints for whoever runs Gatepost. The default has none.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Admin {
+    /// Where HTTP is served; other addresses than loopback only with TLS and a token.
+    pub bind: Vec<SocketAddr>,
+    /// The Unix socket of `gatepost status` and `gatepost reload`.
+    pub socket: Option<PathBuf>,
+    /// Certificate and key of the page.
+    pub tls: Option<Identity>,
+    /// What opens the page, besides one-time links.
+    pub token: Option<AdminToken>,
+    /// Names under which browsers reach the page, besides those of loopback and the addresses of `bind`; folded.
+    pub hosts: Vec<String>,
+    /// `/metrics` is for everybody who reaches it.
+    pub open_metrics: bool,
+}
+
+/// The digest of a token of at least 128 bits: whoever presents the token is let in, and the token itself is kept nowhere.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AdminToken([u8; 32]);
+
+impl AdminToken {
+    fn new(token: &str) -> Self {
+        let mut sha256 = [0; 32];
+        sha256.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
+        Self(sha256)
+    }
+
+    /// True for the token; takes the same time for any two texts of one length.
+    pub fn is(&self, presented: &str) -> bool {
+        constant_time::verify_slices_are_equal(&self.0, &Self::new(presented).0).is_ok()
+    }
+}
+
+impl fmt::Debug for AdminToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AdminToken(…)")
+    }
+}
+
+/// Reads the section; without it there is no page, and a socket where there is a place for one.
+pub(super) fn read(section: &Section<'_>, state: Option<&State>) -> Option<Admin> {
+    let bind = section.get("bind").map(|node| (node.clone(), node.read_each(value::bind)));
+    let socket = match section.get("socket") {
+        Some(node) => match node.text()? {
+            "none" => None,
+            text => Some(node.context().path(text)),
+        },
+        None => default_socket(section, state),
     };
-    let socket = section.get("socket").map(|node| node.text().map(|text| node.context().path(text)));
+    let (certificate, private_key) = (section.get("certificate"), section.get("private_key"));
+    let tls = match (&certificate, &private_key) {
+        (Some(certificate), Some(private_key)) => Some(read_identity(certificate, private_key)),
+        (None, None) => None,
+        (given, _) => {
+            let missing = if given.is_some() { "private_key" } else { "certificate" };
+            section.missing(missing, ", which TLS needs", "name a PEM file; `gatepost cert` makes one for tests");
+            Some(None)
+        }
+    };
+    let token = section.get("token").map(|node| read_token(&node));
+    let hosts = section.get("hosts").map_or(Some(Vec::new()), |node| node.read_each(value::host_name));
+    let open_metrics = section.get("open_metrics").map(|node| node.read(value::truth));
     section.finish();
-    let socket = match socket {
-        Some(read) => Some(read?),
-        None => None,
+
+    let (bind_node, bind) = match bind {
+        Some((node, addresses)) => (Some(node), addresses?),
+        None => (None, Vec::new()),
     };
-    Some(Admin { bind: bind?, socket })
+    let is_local = bind.iter().all(|address| address.ip().is_loopback());
+    let (has_tls, has_token) = (tls.is_some(), token.is_some());
+    let admin = Admin {
+        socket,
+        tls: all_or_none(tls)?,
+        token: all_or_none(token)?,
+        hosts: hosts?,
+        open_metrics: all_or_none(open_metrics)?.unwrap_or(is_local),
+        bind,
+    };
+    match bind_node {
+        Some(node) => check_reach(&node, &admin, is_local, (has_tls, has_token)).then_some(admin),
+        None => Some(admin),
+    }
+}
+
+/// Turns "was there, and could it be read?" inside out.
+fn all_or_none<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    match read {
+        Some(None) => None,
+        read => Some(read.flatten()),
+    }
+}
+
+/// Who could reach the page, and whether that is safe.
+fn check_reach(node: &Node<'_>, admin: &Admin, is_local: bool, (has_tls, has_token): (bool, bool)) -> bool {
+    if is_local {
+        if !has_token && admin.socket.is_none() {
+            node.context().note(
+                "nobody can open the status page: it is opened with `admin.token`, or with a link that `gatepost status` \
+                 prints where there is `admin.socket`"
+                    .to_owned(),
+            );
+        }
+        return true;
+    }
+    if !(has_tls && has_token) {
+        node.problem(
+            "the page would be open to other machines",
+            "bind it to loopback, such as `127.0.0.1:9180`, or write `certificate`, `private_key` and `token`",
+        );
+        return false;
+    }
+    if admin.hosts.is_empty() && admin.bind.iter().any(|address| address.ip().is_unspecified()) {
+        node.problem(
+            "no browser could reach the page: it answers to names that are known to be its own, and there is none",
+            "write `hosts`, such as `hosts: [gatepost.corp.example]`",
+        );
+        return false;
+    }
+    true
+}
+
+fn read_token(node: &Node<'_>) -> Option<AdminToken> {
+    let text = secrets::read(node)?;
+    let mut letters: Vec<char> = text.chars().collect();
+    letters.sort_unstable();
+    letters.dedup();
+    if text.chars().count() < TOKEN_CHARACTERS || letters.len() < TOKEN_LETTERS {
+        node.problem(
+            format!("the token can be guessed: it has to be random, and {TOKEN_CHARACTERS} characters or longer"),
+            TOKEN_HINT,
+        );
+        return None;
+    }
+    Some(AdminToken::new(&text))
+}
+
+/// In the directory that systemd makes for us (systemd.exec(5), `RuntimeDirectory`), or beside the store.
+fn default_socket(section: &Section<'_>, state: Option<&State>) -> Option<PathBuf> {
+    let given = section.context().outside.variable("RUNTIME_DIRECTORY").unwrap_or_default();
+    if let Some(first) = given.split(':').find(|part| part.starts_with('/')) {
+        return Some(PathBuf::from(first).join(SOCKET_FILE));
+    }
+    match state? {
+        State::Sqlite { directory, .. } => Some(directory.join(SOCKET_FILE)),
+        State::Memory | State::Redis { .. } => None,
+    }
 }

@@ -47,7 +47,7 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     let counts_together = matches!(state, Some(State::Redis { .. }));
     limits::check_replicas(&root.section("limits"), &limits, counts_together, clouds);
     let log = read_log(&root.section("log"));
-    let admin = admin::read(&root.section("admin"));
+    let admin = admin::read(&root.section("admin"), state.as_ref());
     let words = [("try", Confine::Try), ("require", Confine::Require), ("off", Confine::Off)];
     let confinement = root.get("confinement").map_or(Some(Confine::Try), |node| node.read(|text| choice(text, &words)));
     root.finish();

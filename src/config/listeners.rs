@@ -222,7 +222,7 @@ fn read_tls(section: &Section<'_>) -> Option<ListenerTls> {
     })
 }
 
-fn read_identity(certificate: &Node<'_>, private_key: &Node<'_>) -> Option<Identity> {
+pub(super) fn read_identity(certificate: &Node<'_>, private_key: &Node<'_>) -> Option<Identity> {
     let context = certificate.context();
     let read = |node: &Node<'_>| {
         let path = context.path(node.text()?);

@@ -43,6 +43,7 @@ mod submission;
 mod unproved;
 pub(crate) mod value;
 
+pub use admin::{Admin, AdminToken};
 pub use files::Files;
 pub use limits::PasswordBudget;
 pub use submission::{Deliver, SenderRule, Submission, TrustedSender};
@@ -742,15 +743,6 @@ impl Default for Limits {
             reload_check: seconds(5),
         }
     }
-}
-
-/// The page and endpoints for whoever runs Gatepost. The default has none.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Admin {
-    /// Where HTTP is served: loopback.
-    pub bind: Vec<SocketAddr>,
-    /// The Unix socket of `gatepost status` and `gatepost reload`.
-    pub socket: Option<PathBuf>,
 }
 
 /// Whether the process gives up what it does not need (files, servers, system calls).

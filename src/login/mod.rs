@@ -30,12 +30,15 @@ use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 use crate::secret::Password;
 use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
 
 pub mod device;
+pub(crate) mod enrol;
 mod explain;
 mod forwarding;
 pub mod issue;
 mod local;
+pub mod overview;
 pub mod password;
 pub(crate) mod person;
 mod prove;
@@ -137,6 +140,7 @@ pub struct Gatekeeper {
     sign_ins: SignIns,
     store: Arc<dyn Store>,
     sharing: Sharing,
+    metrics: Arc<Metrics>,
 }
 
 impl Gatekeeper {
@@ -148,9 +152,20 @@ impl Gatekeeper {
         store: Arc<dyn Store>,
         clock: Clock,
     ) -> Arc<Self> {
+        Self::with_metrics(config, endpoint, store, clock, Arc::default())
+    }
+
+    /// The same, and counts in `metrics`.
+    pub fn with_metrics(
+        config: Arc<Config>,
+        endpoint: Arc<dyn TokenEndpoint>,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
         let limits = &config.limits;
         Arc::new(Self {
-            source: TokenSource::new(endpoint, clock.clone(), limits),
+            source: TokenSource::new(endpoint, clock.clone(), limits).with_metrics(Arc::clone(&metrics)),
             cache: TokenCache::new(limits.accepted_password_memory),
             flights: Flights::default(),
             refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
@@ -164,6 +179,7 @@ impl Gatekeeper {
             store,
             config: Live::new(config),
             clock,
+            metrics,
         })
     }
 

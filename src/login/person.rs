@@ -97,7 +97,7 @@ pub(crate) fn record(signed_in: SignedIn, scope: &str, now: UnixTime) -> SignIn 
 
 /// What to tell about a sign-in that came to nothing.
 pub(crate) fn explain(error: &SignInError) -> Failure {
-    let again = "run the command again";
+    let again = "sign in again";
     let (actor, cause, message, remedy) = match error {
         SignInError::Refused(refused) => return explain::refused(refused),
         SignInError::Fetch(error) => return explain::fetch(error),
@@ -106,7 +106,7 @@ pub(crate) fn explain(error: &SignInError) -> Failure {
             Actor::Client,
             "sign-in-declined",
             "the sign-in was declined in the browser".to_owned(),
-            "run the command again, and accept",
+            "sign in again, and accept",
         ),
         SignInError::Expired => {
             (Actor::Client, "sign-in-expired", "nobody signed in before the time was over".to_owned(), again)
@@ -122,7 +122,7 @@ pub(crate) fn explain(error: &SignInError) -> Failure {
                 IdTokenProblem::Tenant { .. } => {
                     (Actor::Operator, "sign in with an account of the configured tenant, or correct `microsoft.tenant`")
                 }
-                IdTokenProblem::Time => (Actor::Operator, "set this machine's clock, and run the command again"),
+                IdTokenProblem::Time => (Actor::Operator, "set this machine's clock, and sign in again"),
                 IdTokenProblem::Issuer => (Actor::Operator, "check `microsoft.authority` and `microsoft.cloud`"),
                 IdTokenProblem::Missing | IdTokenProblem::Malformed => {
                     (Actor::Operator, "check that `microsoft.authority` is Entra's")

@@ -183,6 +183,7 @@ impl Gatekeeper {
         let need = Need { margin: whose.account.token_expiry_margin, want_life };
         let key = whose.token_key(&scope);
         let found = self.cache.look(&key, None, need, self.clock.now());
+        self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
         tokens::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
     }
 

@@ -117,6 +117,7 @@ impl Gatekeeper {
         let proof = self.prove(&key, login.password)?;
         let now = self.clock.now();
         let found = self.cache.look(&key, Some(&proof), need, now);
+        self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
         if matches!(found, Found::Nothing) && self.refused.answers(&proof, now) {
             return Err(explain::refused_before());
         }
@@ -165,6 +166,7 @@ impl Gatekeeper {
         let need = Need { margin: account.token_expiry_margin, want_life };
         let key = ask.key();
         let found = self.cache.look(&key, None, need, self.clock.now());
+        self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
         obtain(&found, key, |seen| self.fly_for_application(&ask, seen)).await
     }
 

@@ -221,6 +221,11 @@ impl Direction {
 }
 
 impl Relay {
+    /// Octets so far, from the client to the upstream and back.
+    pub fn moved(&self) -> (u64, u64) {
+        (self.up.bytes, self.down.bytes)
+    }
+
     /// Lets `lull` see what passes from now on, beginning with what waits.
     #[must_use]
     pub fn attentive(mut self, mut lull: Lull) -> Self {

@@ -225,6 +225,12 @@ impl TokenCache {
         self.held.get(key)?.replaced.as_ref().map(|(_, token)| token.clone())
     }
 
+    /// When the token under this key was asked for, and when it ends. That somebody looks does not count as use.
+    pub fn times(&self, key: &TokenKey) -> Option<(Moment, Moment)> {
+        let held = self.held.get(key)?;
+        held.token.as_ref().map(|token| (token.requested_at, token.expires_at))
+    }
+
     /// Applications whose token is due for renewal and was used within its life. Each is told once a minute.
     pub fn due(&self, now: Moment) -> Vec<(Ask, Token)> {
         let due = |held: &mut Held| {

@@ -90,6 +90,14 @@ impl GrantRequest {
         }
     }
 
+    /// Its name in the configuration, or what stands for it; for people and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::DeviceCode(_) => "device_code",
+            _ => self.grant_type(),
+        }
+    }
+
     /// Whether the same request may be sent again when its answer was lost. A code is good once: redeemed twice, it is
     /// refused, and the tokens that it gave are revoked (RFC 6749 §4.1.2).
     pub fn is_repeatable(&self) -> bool {

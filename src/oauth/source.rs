@@ -13,6 +13,7 @@ use crate::clock::{Clock, Moment};
 use crate::config::{Application, Credential, Limits};
 use crate::live::Live;
 use crate::oauth::Token;
+use crate::oauth::aadsts::Class;
 use crate::oauth::audience::{self, Mismatch};
 use crate::oauth::credential::{CredentialError, Credentials};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
@@ -21,6 +22,7 @@ use crate::oauth::managed_identity::{IdentityError, ManagedIdentities};
 use crate::oauth::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
 use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
 use crate::secret::{IdToken, RefreshToken};
+use crate::telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
 
 /// Retries of one ask.
 const RETRIES: u32 = 2;
@@ -100,6 +102,21 @@ impl Issued {
     }
 }
 
+/// What a request has come to, for the metrics.
+fn outcome(error: Option<&FetchError>) -> TokenOutcome {
+    match error {
+        None => TokenOutcome::Granted,
+        Some(FetchError::Refused(_)) => TokenOutcome::Refused,
+        Some(FetchError::Busy { .. } | FetchError::Paused { .. } | FetchError::Suspended { .. }) => TokenOutcome::Busy,
+        Some(_) => TokenOutcome::Failed,
+    }
+}
+
+/// A person has not finished the sign-in yet: a device code is asked about every few seconds.
+fn is_pending(error: &FetchError) -> bool {
+    matches!(error, FetchError::Refused(refused) if refused.class == Class::Polling)
+}
+
 /// An endpoint is left alone.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
@@ -154,6 +171,7 @@ pub struct TokenSource {
     /// By [`Ask::throttle_key`].
     pauses: DashMap<TokenKey, Pause>,
     retries: Mutex<RetryBudget>,
+    metrics: Arc<Metrics>,
 }
 
 impl TokenSource {
@@ -167,7 +185,14 @@ impl TokenSource {
             breakers: DashMap::new(),
             pauses: DashMap::new(),
             retries: Mutex::default(),
+            metrics: Arc::default(),
         }
+    }
+
+    /// Counts in these.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// Asks another endpoint from now on, with other bounds. Requests under way end as they began; what authorities asked
@@ -202,7 +227,10 @@ impl TokenSource {
     /// As [`TokenSource::fetch`].
     pub async fn issue(&self, ask: &Ask) -> Result<Issued, FetchError> {
         if let Credential::ManagedIdentity(identity) = &*ask.application.credential {
-            let token = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity)?;
+            let began = Instant::now();
+            let fetched = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity);
+            self.metrics.token_requested(MANAGED_IDENTITY, outcome(fetched.as_ref().err()), began.elapsed());
+            let token = fetched?;
             return Ok(Issued { token, refresh_token: None, id_token: None });
         }
         let deadline = Instant::now() + self.settings.get().total;
@@ -240,7 +268,8 @@ impl TokenSource {
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
         let request = grant::device_authorization_request(application, tenant, scope);
         let key = TokenKey::of_throttle(application, tenant, scope);
-        self.attempt(&request, &key, Instant::now() + self.settings.get().total, response::parse_device).await
+        let deadline = Instant::now() + self.settings.get().total;
+        self.attempt(&request, DEVICE_CODE, &key, deadline, response::parse_device).await
     }
 
     async fn issue_with(&self, ask: &Ask, number: usize, deadline: Instant) -> Result<Issued, FetchError> {
@@ -252,7 +281,10 @@ impl TokenSource {
             // For each try anew: an assertion serves once, and a file may have changed.
             let proof = timeout_at(deadline, self.credentials.prove(ask, number)).await;
             let attempted = match proof {
-                Ok(Ok(proof)) => self.attempt(&ask.request(&proof), &pause_key, deadline, response::parse).await,
+                Ok(Ok(proof)) => {
+                    let grant = ask.grant.name();
+                    self.attempt(&ask.request(&proof), grant, &pause_key, deadline, response::parse).await
+                }
                 Ok(Err(error)) => Err(FetchError::Credential(error)),
                 Err(_) => Err(FetchError::Credential(CredentialError::Slow)),
             };
@@ -295,6 +327,7 @@ impl TokenSource {
     async fn attempt<T>(
         &self,
         request: &TokenRequest,
+        grant: &'static str,
         key: &TokenKey,
         deadline: Instant,
         judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
@@ -309,7 +342,8 @@ impl TokenSource {
             true
         });
         let sent_at = self.clock.now();
-        let one = deadline.min(Instant::now() + settings.one);
+        let began = Instant::now();
+        let one = deadline.min(began + settings.one);
         let exchanged = timeout_at(one, settings.endpoint.exchange(request)).await.unwrap_or_else(|_| {
             Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
         });
@@ -324,9 +358,15 @@ impl TokenSource {
                 {
                     self.pause(key, wait, true);
                 }
+                if matches!(error, NotGranted::Busy { status: 429, .. }) {
+                    self.metrics.throttled(Throttle::Entra);
+                }
                 FetchError::from(error)
             })
         });
+        if !result.as_ref().is_err_and(is_pending) {
+            self.metrics.token_requested(grant, outcome(result.as_ref().err()), began.elapsed());
+        }
         self.count(&authority, result.as_ref().err());
         Ok((sent_at, result?))
     }

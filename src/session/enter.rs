@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::net::TcpStream;
 
+use super::journal::Watch;
 use super::{Service, Serving, Shared, http, mail, maildrop, submission};
 use crate::net::census::{Full, Place};
 use crate::net::listen;
@@ -32,10 +33,12 @@ impl Service {
                 cause = "not-allowed",
                 "connection closed: its address is not in `allow_from`; whoever runs Gatepost: add it if it belongs to a client"
             );
+            shared.journal.turned_away("not-allowed");
             return None;
         }
         if let Some(closed) = shared.penalties.closed(peer.ip()) {
             self.log_closed(peer, closed);
+            shared.journal.turned_away("penalised");
             return None;
         }
         match shared.census.enter(peer.ip()) {
@@ -47,6 +50,7 @@ impl Service {
             }
             Err(reached) => {
                 self.log_full(peer, reached);
+                shared.journal.turned_away("too-many-connections");
                 None
             }
         }
@@ -93,6 +97,8 @@ pub async fn serve(
         tracing::debug!(%peer, "the connection was gone before it began: {error}");
         return;
     }
+    let journal = Arc::clone(&shared.journal);
+    let _watch = Watch(&journal);
     if service.is_balancer(peer.ip()) {
         let conveyed = Box::pin(service.conveyed(&shared, &mut socket, peer, place)).await;
         let Some(client) = conveyed else { return };

@@ -1,18 +1,40 @@
 //! What happens to connections and logins, told once to everybody who wants to know: the log, and whoever counts or shows.
+//!
+//! [`Journal::accepted`] makes a session live: it is listed, counted and can be ended by an operator as long as the [`Live`]
+//! that it gives is kept. [`Journal::ended`] writes down how it ended.
 
-use std::sync::Arc;
+use std::fmt;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tokio::time::{MissedTickBehavior, interval};
 
+use super::live::{Live, LiveSession, Register};
 use super::{Service, Subject, Whose};
+use crate::clock::{Clock, UnixTime};
 use crate::failure::Failure;
 use crate::proto::Refusal;
 use crate::proto::smtp::Reply;
+use crate::protocol::Protocol;
+use crate::telemetry::audit::{Audit, Entry};
+use crate::telemetry::history::{History, Minute, Totals};
+use crate::telemetry::metrics::{Metrics, Sent, Throttle, Way};
+use crate::telemetry::recent::{Recent, Recently, Scene};
+
+/// The word for a session that an operator ended.
+pub(super) const ENDED_BY_OPERATOR: &str = "ended-by-operator";
 
 /// The one place that is told of every decision about a client.
-#[derive(Debug, Default)]
-pub struct Journal {}
+#[derive(Debug)]
+pub struct Journal {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    sessions: Arc<Register>,
+    failures: Recently,
+    history: History,
+    audit: OnceLock<Audit>,
+}
 
 /// How much went through a session, and how it ended.
 #[derive(Clone, Copy, Debug)]
@@ -60,11 +82,72 @@ pub(super) struct Message<'a> {
 impl Journal {
     /// Nothing has happened.
     pub fn new() -> Arc<Self> {
-        Arc::default()
+        let metrics = Arc::new(Metrics::new());
+        Arc::new(Self {
+            clock: Clock::system(),
+            sessions: Register::new(Arc::clone(&metrics)),
+            metrics,
+            failures: Recently::default(),
+            history: History::default(),
+            audit: OnceLock::new(),
+        })
     }
 
-    /// A login succeeded; `token` says where its token comes from (`cached`, `fetched`, `of the client`).
-    pub(super) fn accepted(&self, _service: &Service, subject: &Subject, whose: &Whose, token: &'static str) {
+    /// Decisions and acts are recorded there as well.
+    pub fn record_to(&self, audit: Audit) {
+        // Nobody else has set it: the service is just being made.
+        let _ = self.audit.set(audit);
+    }
+
+    /// Something was done to the service or its accounts.
+    pub fn acted(&self, entry: &Entry<'_>) {
+        if let Some(audit) = self.audit.get() {
+            audit.record(&Entry { event: "admin", ..entry.clone() });
+        }
+    }
+
+    /// The configuration was read again: what was taken over, or why nothing was.
+    pub fn reloaded(&self, outcome: Result<&str, &str>, at: UnixTime) {
+        self.metrics.reloaded(outcome.is_ok(), at.0);
+        let (outcome, message) = match outcome {
+            Ok(changed) => ("reloaded", changed),
+            Err(why) => ("not-reloaded", why),
+        };
+        self.acted(&Entry { outcome, message, ..Entry::default() });
+    }
+
+    /// Writes an entry about a session into the audit log.
+    fn record(
+        &self,
+        service: &Service,
+        subject: &Subject,
+        account: &str,
+        device: Option<impl fmt::Display>,
+        entry: Entry<'_>,
+    ) {
+        let Some(audit) = self.audit.get() else { return };
+        let (peer, device) = (subject.peer.to_string(), device.map_or_else(String::new, |device| device.to_string()));
+        audit.record(&Entry {
+            listener: &subject.listener,
+            protocol: service.listener.protocol.name(),
+            peer: &peer,
+            session: &subject.session,
+            account,
+            device: &device,
+            ..entry
+        });
+    }
+
+    /// What is counted.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// A login succeeded; `token` says where its token comes from (`cached`, `fetched`, `of the client`). The session is
+    /// live as long as the result is kept.
+    pub(super) fn accepted(&self, service: &Service, subject: &Subject, whose: &Whose, token: &'static str) -> Live {
+        let protocol = service.listener.protocol;
+        self.metrics.login_accepted(protocol);
         tracing::info!(
             session = &*subject.session,
             listener = &*subject.listener,
@@ -75,10 +158,27 @@ impl Journal {
             token,
             "login accepted"
         );
+        let entry = Entry { event: "login", outcome: "accepted", ..Entry::default() };
+        self.record(service, subject, &whose.account, whose.device(), entry);
+        self.sessions.begin(protocol, subject, whose, self.clock.unix_time())
     }
 
     /// A login was refused. `account` is what may be shown of the user name.
-    pub(super) fn refused(&self, _service: &Service, subject: &Subject, account: &str, failure: &Failure) {
+    pub(super) fn refused(&self, service: &Service, subject: &Subject, account: &str, failure: &Failure) {
+        let protocol = service.listener.protocol;
+        self.metrics.login_refused(protocol, failure.cause);
+        self.failed(protocol, subject, account, failure);
+        if self.audit.get().is_some() {
+            let message = failure.to_string();
+            let entry = Entry {
+                event: "login",
+                outcome: "refused",
+                cause: failure.cause,
+                message: &message,
+                ..Entry::default()
+            };
+            self.record(service, subject, account, None::<&str>, entry);
+        }
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -103,6 +203,7 @@ impl Journal {
     /// A connection ended without a login. Most of these are probes and scanners: they are worth a line only when somebody
     /// looks for one.
     pub(super) fn closed(&self, _service: &Service, subject: &Subject, cause: &'static str, text: &str) {
+        self.metrics.closed(cause);
         tracing::debug!(
             session = &*subject.session,
             listener = &*subject.listener,
@@ -113,8 +214,28 @@ impl Journal {
         );
     }
 
+    /// A connection was closed before a word was said on it; whoever decided that has written the line.
+    pub(super) fn turned_away(&self, cause: &'static str) {
+        self.metrics.closed(cause);
+    }
+
     /// A message has come to its end.
-    pub(super) fn message(&self, _service: &Service, subject: &Subject, whose: &Whose, message: &Message<'_>) {
+    pub(super) fn message(&self, service: &Service, subject: &Subject, whose: &Whose, message: &Message<'_>) {
+        let way = match message.way {
+            "smtp" => Way::Smtp,
+            "graph" => Way::Graph,
+            _ => Way::None,
+        };
+        let outcome = match message.outcome {
+            Outcome::Sent => Sent::Accepted,
+            Outcome::Refused if message.reply.class() == 4 => Sent::Deferred,
+            Outcome::Refused => Sent::Refused,
+            Outcome::Unknown => Sent::Unknown,
+        };
+        self.metrics.message(way, outcome);
+        if let Some(failure) = message.failure {
+            self.failed(service.listener.protocol, subject, &whose.account, failure);
+        }
         macro_rules! line {
             ($level:ident, $outcome:literal, $text:literal) => {
                 tracing::$level!(
@@ -189,7 +310,8 @@ impl Journal {
     }
 
     /// Something did not work within a session, which goes on if it can.
-    pub(super) fn hindered(&self, _service: &Service, subject: &Subject, whose: &Whose, failure: &Failure) {
+    pub(super) fn hindered(&self, service: &Service, subject: &Subject, whose: &Whose, failure: &Failure) {
+        self.failed(service.listener.protocol, subject, &whose.account, failure);
         tracing::warn!(
             session = &*subject.session,
             listener = &*subject.listener,
@@ -202,8 +324,21 @@ impl Journal {
         );
     }
 
-    /// A session ended that had logged in.
-    pub(super) fn ended(&self, _service: &Service, subject: &Subject, whose: &Whose, ending: Ending) {
+    /// A session ended that had logged in, and is live no longer.
+    pub(super) fn ended(&self, service: &Service, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
+        self.metrics.closed(ending.cause);
+        live.moved(ending.sent, ending.received);
+        drop(live);
+        let entry = Entry {
+            event: "session",
+            outcome: "ended",
+            cause: ending.cause,
+            duration_ms: Some(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
+            bytes_sent: Some(ending.sent),
+            bytes_received: Some(ending.received),
+            ..Entry::default()
+        };
+        self.record(service, subject, &whose.account, whose.device(), entry);
         tracing::info!(
             session = &*subject.session,
             listener = &*subject.listener,
@@ -217,5 +352,101 @@ impl Journal {
             bytes_received = ending.received,
             "session ended"
         );
+    }
+
+    /// Tells a live session to end, because an operator wants it; false when there is none of this id.
+    pub fn end_session(&self, id: &str) -> bool {
+        let accounts = self.sessions.end(id);
+        for account in &accounts {
+            tracing::info!(session = id, account = &**account, "an operator ends the session");
+            self.acted(&Entry { outcome: "session-ended", session: id, account, by: "page", ..Entry::default() });
+        }
+        !accounts.is_empty()
+    }
+
+    /// The sessions that are live, the oldest first.
+    pub fn sessions(&self) -> Vec<Arc<LiveSession>> {
+        let mut sessions = self.sessions.all();
+        sessions.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
+        sessions
+    }
+
+    /// The failures of late, the latest first.
+    pub fn failures(&self) -> Vec<Recent> {
+        self.failures.all()
+    }
+
+    /// What happened in the last hours, the oldest minute first.
+    pub fn history(&self) -> Vec<Minute> {
+        let (totals, sessions) = self.totals();
+        self.history.minutes(totals, sessions)
+    }
+
+    /// Octets of all sessions so far, to Microsoft and from there.
+    pub fn traffic(&self) -> (u64, u64) {
+        self.sessions.traffic().iter().fold((0, 0), |(sent, received), (_, more)| {
+            (u64::saturating_add(sent, more.0), u64::saturating_add(received, more.1))
+        })
+    }
+
+    /// Writes down each minute, until it is dropped.
+    pub(crate) async fn keep_history(&self) {
+        let mut minutes = interval(Duration::from_secs(60));
+        minutes.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        minutes.tick().await;
+        loop {
+            minutes.tick().await;
+            let (totals, sessions) = self.totals();
+            self.history.tick(totals, sessions);
+        }
+    }
+
+    /// Brings what is only added up when somebody looks up to date.
+    pub(crate) fn add_up(&self) {
+        for (protocol, octets) in self.sessions.traffic() {
+            self.metrics.relayed(protocol, octets);
+        }
+    }
+
+    /// Remembers a failure, and who asked to be left alone by it.
+    fn failed(&self, protocol: Protocol, subject: &Subject, account: &str, failure: &Failure) {
+        match failure.cause {
+            "upstream-limit" => self.metrics.throttled(Throttle::Exchange),
+            "mailbox-occupied" | "crowded" => self.metrics.throttled(Throttle::Gatepost),
+            "graph-throttles" => self.metrics.throttled(Throttle::Graph),
+            "ews-throttles" => self.metrics.throttled(Throttle::Ews),
+            _ => {}
+        }
+        let scene = Scene { session: &subject.session, listener: &subject.listener, protocol, peer: subject.peer };
+        self.failures.add(scene, account, failure, self.clock.unix_time());
+    }
+
+    fn totals(&self) -> (Totals, u64) {
+        let (accepted, refused) = self.metrics.logins();
+        let (sent, received) = self.traffic();
+        let bytes = sent.saturating_add(received);
+        let totals = Totals {
+            accepted,
+            refused,
+            bytes,
+            token: self.metrics.token_request.totals(),
+            connect: self.metrics.upstream_connect.totals(),
+        };
+        (totals, Protocol::ALL.into_iter().map(|protocol| self.metrics.sessions(protocol)).sum())
+    }
+}
+
+/// Kept while a connection is served: a fault of Gatepost's that ends it is counted, and told once.
+pub(super) struct Watch<'a>(pub(super) &'a Journal);
+
+impl Drop for Watch<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.metrics.panicked();
+            tracing::error!(
+                cause = "own-fault",
+                "a fault of Gatepost ended one session, and no other; Gatepost's developers: the lines before this one say where"
+            );
+        }
     }
 }

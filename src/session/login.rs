@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::farewell::last_word;
+use super::live::Live;
 use super::{Service, Shared, Subject, Whose};
 use crate::chance;
 use crate::config::ListenerTls;
@@ -63,8 +64,8 @@ pub(super) struct Entered<T> {
     pub(super) stream: Stream,
     /// What it has sent behind its login.
     pub(super) leftovers: Vec<u8>,
-    /// Its login; `None` when it sends mail without one.
-    pub(super) login: Option<Accepted<T>>,
+    /// Its login, and the session that began with it; `None` when it sends mail without one.
+    pub(super) login: Option<(Accepted<T>, Live)>,
 }
 
 /// A connection that has not logged in.
@@ -185,8 +186,10 @@ impl<D: Destination> Login<'_, D> {
                             if let Some(output) = machine.poll_output() {
                                 self.write(&mut stream, &output).await?;
                             }
-                            self.shared.journal.accepted(self.service, self.subject, &accepted.whose, accepted.token);
-                            return Ok(Entered { stream, leftovers: machine.take_leftovers(), login: Some(accepted) });
+                            let Accepted { whose, token, .. } = &accepted;
+                            let live = self.shared.journal.accepted(self.service, self.subject, whose, token);
+                            let leftovers = machine.take_leftovers();
+                            return Ok(Entered { stream, leftovers, login: Some((accepted, live)) });
                         }
                         Err(failure) => {
                             self.log_failure(Some(&credentials), &failure);

@@ -1,14 +1,14 @@
 //! A mail session: a login leads to an upstream, then bytes are relayed.
 
-use std::future::pending;
+use std::future::{Future as _, pending, poll_fn};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::journal::Ending;
+use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::login::{Accepted, Destination, Entered, Login, origin};
 use super::places::MailboxPlace;
 use super::upstream::{OpenError, Target};
@@ -41,7 +41,7 @@ pub(super) async fn serve(
         Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
-    let Some(Entered { stream, leftovers, login: Some(accepted) }) = entered else { return };
+    let Some(Entered { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
     let Accepted { whose, brings: Established { stream: upstream, authenticated, of_mailbox }, .. } = accepted;
     place.logged_in();
     let limits = RelayLimits {
@@ -69,9 +69,16 @@ pub(super) async fn serve(
     let mut turn = pin!(farewells.turn());
     let mut left = false;
     let report = loop {
+        let moving = poll_fn(|cx| {
+            let polled = Pin::new(&mut relay).poll(cx);
+            let (sent, received) = relay.moved();
+            live.moved(sent, received);
+            polled
+        });
         tokio::select! {
-            report = &mut relay => break report,
+            report = moving => break report,
             ending = &mut ended => break relay.cut(ending.cause()),
+            () = live.told_to_end() => break relay.cut(ENDED_BY_OPERATOR),
             quiet = &mut turn, if !left => {
                 left = relay.leave(quiet);
                 turn.set(farewells.turn());
@@ -81,7 +88,7 @@ pub(super) async fn serve(
     drop(of_mailbox);
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
-    journal.ended(&service, &subject, &whose, ending);
+    journal.ended(&service, &subject, &whose, live, ending);
 }
 
 /// What a login brings: the upstream has accepted it too.

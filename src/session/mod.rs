@@ -4,7 +4,7 @@
 //! [`mail`] then relays, [`submission`] takes messages itself, and [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS
 //! and Graph; [`upstream`] opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`]
 //! learns what the upstreams can do; [`farewell`] spreads the goodbyes of a service that stops; [`journal`] is told what
-//! happens. Every line about one connection carries its session id.
+//! happens, and [`live`] knows who is there. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -37,6 +37,7 @@ mod explain;
 pub mod farewell;
 pub mod http;
 pub mod journal;
+pub mod live;
 mod login;
 pub mod mail;
 pub mod maildrop;
@@ -128,7 +129,7 @@ impl Subject {
 
 /// Who logged in, and with which device password, if it was one.
 struct Whose {
-    account: Box<str>,
+    account: Arc<str>,
     device: Option<Arc<KnownPassword>>,
 }
 

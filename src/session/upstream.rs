@@ -17,6 +17,7 @@ use crate::proto::{
     self, Authenticated, Capabilities, Goal, UpstreamEvent, UpstreamFailure, UpstreamSettings, upstream_side,
 };
 use crate::sasl::Bearer;
+use crate::telemetry::metrics::Metrics;
 use crate::tls::client::{TrustError, UpstreamTrust};
 
 /// An upstream, and what is kept for all sessions with it.
@@ -59,6 +60,7 @@ pub struct Opener {
     limits: Arc<proto::Limits>,
     login: Duration,
     client_name: Arc<str>,
+    metrics: Arc<Metrics>,
 }
 
 /// Why an upstream could not be reached or signed in to.
@@ -100,7 +102,13 @@ impl Opener {
     pub fn new(dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, limits: &Limits, client_name: Arc<str>) -> Self {
         let login = limits.upstream_login;
         let pace = Pace::new(limits.upstream_connects_per_second);
-        Self { dialer, pace, trust, limits: Arc::clone(&limits.protocol), login, client_name }
+        Self { dialer, pace, trust, limits: Arc::clone(&limits.protocol), login, client_name, metrics: Arc::default() }
+    }
+
+    /// Counts in these.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
+        Self { metrics, ..self }
     }
 
     /// See [`Dialer::network_changed`].
@@ -138,6 +146,7 @@ impl Opener {
         let tls =
             Arc::clone(target.tls.get_or_try_init(|| async { self.trust.records_config().await.map(Arc::new) }).await?);
         self.pace.turn().await?;
+        let began = Instant::now();
         let dialed = self.dialer.dial(&upstream.host, upstream.port, Duration::MAX).await?;
         let mut stream = Stream::Plain(dialed.socket);
         if upstream.tls == UpstreamTls::Implicit {
@@ -173,7 +182,10 @@ impl Opener {
                     machine.tls_established();
                 }
                 Some(UpstreamEvent::Learned(list)) => return Ok((stream, Reached::Learned(list))),
-                Some(UpstreamEvent::Authenticated(proof)) => return Ok((stream, Reached::Authenticated(proof))),
+                Some(UpstreamEvent::Authenticated(proof)) => {
+                    self.metrics.upstream_connect.observe(began.elapsed());
+                    return Ok((stream, Reached::Authenticated(proof)));
+                }
                 Some(UpstreamEvent::Failed(failure)) => return Err(OpenError::Upstream(failure)),
                 None => {
                     let read = timeout_at(deadline, stream.read(&mut buffer)).await;

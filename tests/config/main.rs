@@ -561,6 +561,7 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
         ("corp-root.pem", &certificate),
         ("inspection.pem", &certificate),
         ("/run/secrets/proxy-password", "p"),
+        ("/run/secrets/admin-token", "3xhEwCwvyTtjNnH0gXhTQd1p"),
         ("/etc/gatepost/svc.keytab", "\u{5}\u{2}"),
         ("app.pem", &application.0),
         ("app.key", &application.1),

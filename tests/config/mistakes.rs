@@ -482,7 +482,25 @@ fn every_mistake_of_an_account_has_its_sentence() {
 #[test]
 fn every_other_mistake_has_its_sentence() {
     for (yaml, expected) in [
-        ("admin: {bind: '127.0.0.1:9180'}", "admin: `admin` is not available in this version; remove it"),
+        (
+            "admin: {bind: '10.0.0.1:9180'}",
+            "admin.bind: the page would be open to other machines; bind it to loopback, such as `127.0.0.1:9180`, or write \
+             `certificate`, `private_key` and `token`",
+        ),
+        (
+            "admin: {bind: '127.0.0.1:9180', token: aaaaaaaaaaaaaaaaaaaaaaaaaaaa}",
+            "admin.token: the token can be guessed: it has to be random, and 22 characters or longer; make one with `openssl rand \
+             -base64 24`",
+        ),
+        (
+            "admin: {bind: '127.0.0.1:9180', token: 3xhEwCwvyTtjNnH0gXhTQ}",
+            "admin.token: the token can be guessed: it has to be random, and 22 characters or longer; make one with `openssl rand \
+             -base64 24`",
+        ),
+        (
+            "admin: {hosts: 'https://gatepost.example'}",
+            "admin.hosts: `https://gatepost.example` is not a host name; write the name in ASCII letters, digits, `-` and `.`",
+        ),
         (
             "confinement: strict",
             "confinement: `strict` is not one of `try`, `require`, `off`; write `try`, `require` or `off`",

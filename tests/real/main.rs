@@ -4,6 +4,8 @@
 
 mod accounts;
 mod authority;
+#[cfg(feature = "sandbox")]
+mod chromium;
 mod closed;
 #[cfg(feature = "sandbox")]
 mod cloud;
@@ -35,6 +37,7 @@ mod negotiate;
 #[cfg(feature = "sandbox")]
 mod nginx_judge;
 mod process;
+mod prometheus;
 mod proxied;
 mod proxies;
 mod python;

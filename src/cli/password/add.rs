@@ -7,8 +7,8 @@ use ipnet::IpNet;
 
 use super::{Opened, with_store};
 use crate::account::MailAddress;
-use crate::cli::client_settings::{client_settings, fitting};
 use crate::cli::{AddOptions, Expiry};
+use crate::client_settings::{client_settings, fitting};
 use crate::clock::Clock;
 use crate::config::{Account, Config, Grant, Listener};
 use crate::login::issue::{self, Order};

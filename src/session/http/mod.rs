@@ -4,6 +4,7 @@
 //! `guarded` judges what arrives before the HTTP library sees it; `exchange` is one request from its head to its answer,
 //! which is `passing` on; `gateway` has the connections to Microsoft; `body` streams; `answer` says what is refused.
 
+use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -21,7 +22,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::journal::Ending;
+use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::live::Live;
 use super::{Service, Shared, Subject, Whose};
 use crate::http::head::{HeadLimits, Judge};
 use crate::login::Admission;
@@ -72,6 +74,7 @@ pub(super) async fn serve(
         failures: AtomicU32::new(0),
         busy: AtomicUsize::new(0),
         revoked: CancellationToken::new(),
+        stopped: CancellationToken::new(),
         enough: CancellationToken::new(),
         over: CancellationToken::new(),
         local: local.ip(),
@@ -144,6 +147,8 @@ struct Connection {
     busy: AtomicUsize,
     /// A device password of this connection has ended.
     revoked: CancellationToken,
+    /// An operator ends it.
+    stopped: CancellationToken,
     /// No further request is wanted.
     enough: CancellationToken,
     /// The connection is gone, and all that was begun for it with it.
@@ -157,6 +162,7 @@ struct Connection {
 /// Credentials that were good on this connection.
 struct Login {
     whose: Whose,
+    live: Live,
     traffic: Arc<Traffic>,
 }
 
@@ -270,6 +276,11 @@ impl Connection {
                     cut_at = Some(Instant::now() + FAREWELL);
                     connection.as_mut().leave();
                 }
+                () = self.stopped.cancelled(), if cut_at.is_none() => {
+                    leaving = Some(ENDED_BY_OPERATOR);
+                    cut_at = Some(Instant::now() + FAREWELL);
+                    connection.as_mut().leave();
+                }
                 () = self.enough.cancelled(), if leaving.is_none() => {
                     leaving = Some("refused");
                     connection.as_mut().leave();
@@ -279,7 +290,7 @@ impl Connection {
                     // It may have been meanwhile.
                     let logged_in = self.logged_in.load(Ordering::Relaxed);
                     if cut_at.is_some_and(|cut_at| now >= cut_at) {
-                        return "password-ended";
+                        return leaving.unwrap_or("password-ended");
                     }
                     if self.busy.load(Ordering::Relaxed) > 0 {
                         // Waiting for Entra and Microsoft is not the client's time.
@@ -321,23 +332,33 @@ impl Connection {
         };
         let mut logins = self.logins();
         if let Some(login) = logins.iter().find(|login| same(login)) {
+            login
+                .live
+                .moved(login.traffic.sent.load(Ordering::Relaxed), login.traffic.received.load(Ordering::Relaxed));
             return Arc::clone(&login.traffic);
         }
         let whose = Whose { account: account.into(), device: admission.device.clone() };
-        self.shared.journal.accepted(&self.service, &self.subject, &whose, token);
-        if let Some(device) = admission.device.clone() {
-            let (revoked, over) = (self.revoked.clone(), self.over.clone());
-            tokio::spawn(over.run_until_cancelled_owned(async move {
-                device.ended().await;
-                revoked.cancel();
-            }));
-        }
+        let live = self.shared.journal.accepted(&self.service, &self.subject, &whose, token);
+        let (told_to_end, device) = (live.told_to_end(), admission.device.clone());
+        let (revoked, stopped, over) = (self.revoked.clone(), self.stopped.clone(), self.over.clone());
+        tokio::spawn(over.run_until_cancelled_owned(async move {
+            let ended = async {
+                match device {
+                    Some(device) => drop(device.ended().await),
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                () = ended => revoked.cancel(),
+                () = told_to_end => stopped.cancel(),
+            }
+        }));
         if logins.len() >= LOGINS {
             let oldest = logins.remove(0);
-            self.log_end(&oldest, "another-account");
+            self.log_end(oldest, "another-account");
         }
         let traffic = Arc::default();
-        logins.push(Login { whose, traffic: Arc::clone(&traffic) });
+        logins.push(Login { whose, live, traffic: Arc::clone(&traffic) });
         traffic
     }
 
@@ -353,19 +374,19 @@ impl Connection {
             };
             self.log_over(cause, text);
         }
-        for login in &logins {
+        for login in logins {
             self.log_end(login, cause);
         }
     }
 
-    fn log_end(&self, login: &Login, cause: &'static str) {
+    fn log_end(&self, login: Login, cause: &'static str) {
         let ending = Ending {
             cause,
             duration: self.started.elapsed(),
             sent: login.traffic.sent.load(Ordering::Relaxed),
             received: login.traffic.received.load(Ordering::Relaxed),
         };
-        self.shared.journal.ended(&self.service, &self.subject, &login.whose, ending);
+        self.shared.journal.ended(&self.service, &self.subject, &login.whose, login.live, ending);
     }
 
     fn log_over(&self, cause: &'static str, text: &str) {

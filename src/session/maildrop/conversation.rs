@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
+use super::super::live::Live;
 use super::super::{Service, Shared, Subject, Whose};
 use super::inbox::Inbox;
 use super::mailbox::{Deleted, Mailbox};
@@ -55,6 +56,7 @@ pub(super) struct Conversation<'a> {
     service: &'a Service,
     subject: &'a Subject,
     whose: &'a Whose,
+    live: &'a Live,
     stream: Stream,
     machine: Transaction,
     mailbox: Arc<Mailbox>,
@@ -68,13 +70,13 @@ impl<'a> Conversation<'a> {
         shared: &'a Shared,
         service: &'a Service,
         subject: &'a Subject,
-        whose: &'a Whose,
+        (whose, live): (&'a Whose, &'a Live),
         stream: Stream,
         mailbox: Arc<Mailbox>,
         inbox: Inbox,
     ) -> Self {
         let machine = Transaction::new(service.listener.bare_lf, Arc::clone(&subject.session));
-        Self { shared, service, subject, whose, stream, machine, mailbox, inbox, sent: 0, received: 0 }
+        Self { shared, service, subject, whose, live, stream, machine, mailbox, inbox, sent: 0, received: 0 }
     }
 
     /// Octets from the client, and to it.
@@ -142,7 +144,10 @@ impl<'a> Conversation<'a> {
     async fn write(&mut self) -> Result<(), End> {
         while let Some(output) = self.machine.poll_output() {
             match timeout(self.shared.limits.write_stall, self.stream.write(&output)).await {
-                Ok(Ok(())) => self.received += output.len() as u64,
+                Ok(Ok(())) => {
+                    self.received += output.len() as u64;
+                    self.live.moved(self.sent, self.received);
+                }
                 Ok(Err(_)) => return Err(End::ClientBroke),
                 Err(_) => return Err(End::Stalled),
             }

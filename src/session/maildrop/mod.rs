@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use self::conversation::Conversation;
 use self::inbox::Inbox;
 use self::mailbox::{Mailbox, Renewal};
-use super::journal::Ending;
+use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::login::{Accepted, Destination, Entered, Login, origin};
 use super::places::{MailboxPlace, Places};
 use super::{Service, Shared, Subject, Whose, want_life};
@@ -60,10 +60,11 @@ pub(super) async fn serve(
         Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
-    let Some(Entered { stream, leftovers, login: Some(accepted) }) = entered else { return };
+    let Some(Entered { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
     let Accepted { whose, brings: Opened { mailbox, inbox, lock }, .. } = accepted;
     place.logged_in();
-    let mut conversation = Conversation::new(&shared, &service, &subject, &whose, stream, Arc::new(mailbox), inbox);
+    let mut conversation =
+        Conversation::new(&shared, &service, &subject, (&whose, &live), stream, Arc::new(mailbox), inbox);
     let ended = async {
         match &whose.device {
             Some(device) => device.ended().await,
@@ -73,11 +74,13 @@ pub(super) async fn serve(
     let cause = tokio::select! {
         end = conversation.run(leftovers) => end.cause(),
         ending = ended => ending.cause(),
+        () = live.told_to_end() => ENDED_BY_OPERATOR,
     };
     let (sent, received) = conversation.octets();
     drop(conversation);
     drop(lock);
-    shared.journal.ended(&service, &subject, &whose, Ending { cause, duration: started.elapsed(), sent, received });
+    let ending = Ending { cause, duration: started.elapsed(), sent, received };
+    shared.journal.ended(&service, &subject, &whose, live, ending);
 }
 
 /// What a login brings: a mailbox whose Inbox could be read.

@@ -23,6 +23,7 @@ use crate::proto::smtp::{Envelope, Reply};
 use crate::protocol::Protocol;
 use crate::session::Whose;
 use crate::session::journal::{Message as Told, Outcome};
+use crate::session::live::Live;
 
 /// A connection to Exchange Online without a message is kept for the client's next one so long. It takes one of the few
 /// places of the mailbox.
@@ -36,6 +37,7 @@ const CONTENT_READ: usize = 32 * 1_024;
 pub(super) struct Conversation<'a> {
     pub(super) courier: Courier<'a>,
     pub(super) whose: &'a Whose,
+    live: &'a Live,
     pub(super) stream: Stream,
     pub(super) machine: Submission,
     spare: Option<Spare>,
@@ -56,7 +58,7 @@ struct Gone(&'static str);
 impl<'a> Conversation<'a> {
     pub(super) fn new(
         courier: Courier<'a>,
-        whose: &'a Whose,
+        (whose, live): (&'a Whose, &'a Live),
         stream: Stream,
         machine: Submission,
         ready: Option<(Admitted, Way)>,
@@ -65,11 +67,11 @@ impl<'a> Conversation<'a> {
             Some((admitted, Way::Smtp(exchange))) => Some(Spare::new(admitted, exchange)),
             _ => None,
         };
-        Self { courier, whose, stream, machine, spare, message: None, sent: 0 }
+        Self { courier, whose, live, stream, machine, spare, message: None, sent: 0 }
     }
 
     /// Talks until the end; gives a short word on why it ended, and the octets of messages that were handed on.
-    pub(super) async fn run(mut self) -> (&'static str, u64) {
+    pub(super) async fn run(mut self) -> &'static str {
         let cause = loop {
             match self.step().await {
                 Ok(None) => {}
@@ -80,7 +82,7 @@ impl<'a> Conversation<'a> {
         if let Some(spare) = self.spare.take() {
             spare.exchange.quit().await;
         }
-        (cause, self.sent)
+        cause
     }
 
     async fn step(&mut self) -> Result<Option<&'static str>, Gone> {
@@ -397,6 +399,7 @@ impl<'a> Conversation<'a> {
         };
         if outcome == Outcome::Sent {
             self.sent += octets;
+            self.live.moved(self.sent, 0);
         }
         let trusted = self.rule().map(|rule| rule.from);
         let recipients = envelope.recipients.len();

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::journal::Ending;
+use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::login::{Accepted, Destination, Entered, Login};
 use super::upstream::Target;
 use super::{Service, Serving, Shared, Subject, Whose};
@@ -105,13 +105,15 @@ pub(super) async fn serve(
     drop(visit);
     let Some(Entered { stream, leftovers, login }) = entered else { return };
     place.logged_in();
-    let (sender, whose, ready) = match login {
-        Some(Accepted { whose, brings: Ready { sender, admitted, way }, .. }) => (sender, whose, Some((admitted, way))),
+    let (sender, whose, ready, live) = match login {
+        Some((Accepted { whose, brings: Ready { sender, admitted, way }, .. }, live)) => {
+            (sender, whose, Some((admitted, way)), live)
+        }
         None => {
             let Some(rule) = ways.config.trusted(peer.ip()) else { return };
             let whose = Whose { account: rule.login.to_string().into(), device: None };
-            shared.journal.accepted(&service, &subject, &whose, "of a trusted sender");
-            (Sender::Trusted(rule.clone()), whose, None)
+            let live = shared.journal.accepted(&service, &subject, &whose, "of a trusted sender");
+            (Sender::Trusted(rule.clone()), whose, None, live)
         }
     };
     let settings = Settings {
@@ -125,10 +127,14 @@ pub(super) async fn serve(
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
     let courier = Courier { shared: &shared, service: &service, ways, subject: &subject, sender };
-    let conversation = Conversation::new(courier, &whose, stream, machine, ready);
-    let (cause, sent) = Box::pin(conversation.run()).await;
-    let ending = Ending { cause, duration: started.elapsed(), sent, received: 0 };
-    shared.journal.ended(&service, &subject, &whose, ending);
+    let conversation = Conversation::new(courier, (&whose, &live), stream, machine, ready);
+    let cause = tokio::select! {
+        cause = Box::pin(conversation.run()) => cause,
+        () = live.told_to_end() => ENDED_BY_OPERATOR,
+    };
+    let (sent, received) = live.traffic();
+    let ending = Ending { cause, duration: started.elapsed(), sent, received };
+    shared.journal.ended(&service, &subject, &whose, live, ending);
 }
 
 /// Where a login at such a listener leads.

@@ -6,14 +6,38 @@ use crate::protocol::Protocol;
 
 /// One line for the name, one for the password, and one for each listener that speaks one of `protocols` (empty: any).
 /// `password` is what to type, or a word for it where that is not to be shown.
-pub(super) fn client_settings(config: &Config, login: &MailAddress, password: &str, protocols: &[Protocol]) -> String {
+pub(crate) fn client_settings(config: &Config, login: &MailAddress, password: &str, protocols: &[Protocol]) -> String {
+    let user_name = user_name(config, login);
+    let mut text = format!("  user name   {user_name}\n  password    {password}\n");
+    for Place { protocol, host, port, encryption } in places(config, protocols) {
+        text.push_str(&format!("  {protocol:<11} {host}, port {port}, {encryption}, normal password\n"));
+    }
+    text
+}
+
+/// What to type as the user name.
+pub(crate) fn user_name(config: &Config, login: &MailAddress) -> String {
     let aliases =
         config.accounts.find(login.as_login()).map(|(account, _)| account.aliases.clone()).unwrap_or_default();
-    let user_name = match aliases.as_slice() {
+    match aliases.as_slice() {
         [] => login.to_string(),
         [alias, ..] => format!("{login}, or {alias} where that is too long"),
-    };
-    let mut text = format!("  user name   {user_name}\n  password    {password}\n");
+    }
+}
+
+/// Where a mail program connects to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    /// In capitals.
+    pub(crate) protocol: String,
+    pub(crate) host: String,
+    pub(crate) port: u16,
+    pub(crate) encryption: &'static str,
+}
+
+/// Every address of the listeners that speak one of `protocols` (empty: any).
+pub(crate) fn places(config: &Config, protocols: &[Protocol]) -> Vec<Place> {
+    let mut places = Vec::new();
     for listener in fitting(config, protocols) {
         for address in &listener.bind {
             let host = if address.ip().is_unspecified() {
@@ -26,15 +50,15 @@ pub(super) fn client_settings(config: &Config, login: &MailAddress, password: &s
                 ListenerTls::StartTls(_) => "STARTTLS",
                 ListenerTls::Implicit(_) => "TLS",
             };
-            let name = listener.protocol.name().to_uppercase();
-            text.push_str(&format!("  {name:<11} {host}, port {}, {encryption}, normal password\n", address.port()));
+            let protocol = listener.protocol.name().to_uppercase();
+            places.push(Place { protocol, host, port: address.port(), encryption });
         }
     }
-    text
+    places
 }
 
 /// The listeners that speak one of `protocols` (empty: any).
-pub(super) fn fitting<'a>(config: &'a Config, protocols: &'a [Protocol]) -> impl Iterator<Item = &'a Listener> {
+pub(crate) fn fitting<'a>(config: &'a Config, protocols: &'a [Protocol]) -> impl Iterator<Item = &'a Listener> {
     config.listeners.iter().filter(|listener| protocols.is_empty() || protocols.contains(&listener.protocol))
 }
 

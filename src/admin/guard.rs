@@ -1,0 +1,303 @@
+//! What holds for every request to the page, whatever it asks for: names that are ours, posts that come from our own forms, and
+//! fields that keep a browser from doing more than the page needs.
+
+use std::net::IpAddr;
+
+use axum::body::Body;
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+
+use super::routes;
+use crate::config::Admin;
+
+/// Scripts, styles and images are the page's own; the browser may load nothing else, nor be put into a frame.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
+    form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Under which names and how the page is reached.
+#[derive(Clone, Debug)]
+pub(super) struct Reach {
+    /// Folded, addresses without brackets.
+    names: Vec<String>,
+    /// Browsers speak TLS.
+    pub(super) tls: bool,
+    /// `localhost` leads here as well: the one name to which Entra redirects without TLS.
+    pub(super) localhost: bool,
+}
+
+/// Why a request is not answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Turned {
+    /// Somebody else's name leads here (DNS rebinding), or none does.
+    Name,
+    /// Another page, or something that is no browser, posts.
+    Origin,
+}
+
+impl Reach {
+    pub(super) fn new(admin: &Admin) -> Self {
+        let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"]
+            .into_iter()
+            .map(str::to_owned)
+            .chain(admin.hosts.iter().cloned())
+            .collect();
+        let addresses = admin.bind.iter().map(|address| address.ip()).filter(|address| !address.is_unspecified());
+        names.extend(addresses.map(|address| address.to_string()));
+        let is_usual = |address: IpAddr| ["127.0.0.1", "::1"].contains(&address.to_string().as_str());
+        let tls = admin.tls.is_some();
+        let localhost = !tls && admin.bind.iter().any(|address| is_usual(address.ip()));
+        Self { names, tls, localhost }
+    }
+
+    /// The host, and the port if it is named, under which the request has come.
+    pub(super) fn authority<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Authority<'a>, Turned> {
+        let mut hosts = headers.get_all(header::HOST).iter();
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Turned::Name) };
+        let host = self.known(host.to_str().map_err(|_| Turned::Name)?).ok_or(Turned::Name)?;
+        // RFC 9112 §3.2.2: a request target in absolute form counts more than the field; here both have to be ours.
+        match uri.authority() {
+            Some(authority) if self.known(authority.as_str()).is_none() => Err(Turned::Name),
+            _ => Ok(host),
+        }
+    }
+
+    fn known<'a>(&self, text: &'a str) -> Option<Authority<'a>> {
+        let (host, port) = match text.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').and_then(|(host, rest)| match rest {
+                "" => Some((host, None)),
+                rest => Some((host, Some(rest.strip_prefix(':')?))),
+            })?,
+            None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+        };
+        // Whichever port: it may have been forwarded. What cannot be forged by a page is the name.
+        let port = port.map(str::parse::<u16>).transpose().ok()?;
+        self.names.iter().any(|name| name.eq_ignore_ascii_case(host)).then_some(Authority { text, host, port })
+    }
+
+    /// Posts come from forms of the page itself, in the very same browser and under the very same name.
+    pub(super) fn check_post(
+        &self,
+        method: &Method,
+        authority: Authority<'_>,
+        headers: &HeaderMap,
+    ) -> Result<(), Turned> {
+        if matches!(*method, Method::GET | Method::HEAD) {
+            return Ok(());
+        }
+        let own = format!("{}://{}", if self.tls { "https" } else { "http" }, authority.text);
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let is_own = |origin: &HeaderValue| origin.as_bytes().eq_ignore_ascii_case(own.as_bytes());
+        let (Some(true), None) = (origins.next().map(is_own), origins.next()) else { return Err(Turned::Origin) };
+        // Browsers that know these fields tell who it was, whatever the page says.
+        let mut sites = headers.get_all("sec-fetch-site").iter();
+        match (sites.next(), sites.next()) {
+            (None, None) => Ok(()),
+            (Some(site), None) if site == "same-origin" => Ok(()),
+            _ => Err(Turned::Origin),
+        }
+    }
+}
+
+/// Under which name somebody has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Authority<'a> {
+    text: &'a str,
+    /// Without brackets.
+    pub(super) host: &'a str,
+    pub(super) port: Option<u16>,
+}
+
+impl Turned {
+    /// The answer, which says to a person what to do.
+    pub(super) fn answer(self) -> Response<Body> {
+        let (status, text) = match self {
+            Self::Name => (
+                StatusCode::MISDIRECTED_REQUEST,
+                "This name is not known to be Gatepost's. Use http://localhost and the port, or have whoever runs Gatepost add the \
+                 name to `admin.hosts`.\n",
+            ),
+            Self::Origin => (
+                StatusCode::FORBIDDEN,
+                "This did not come from a form of Gatepost's own page. Open the page again, and fill in the form there.\n",
+            ),
+        };
+        plain(status, text)
+    }
+}
+
+/// A sentence.
+pub(super) fn plain(status: StatusCode, text: &str) -> Response<Body> {
+    let mut response = Response::new(Body::from(text.to_owned()));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// Puts the fields that hold for every answer on it.
+pub(super) fn protect(response: &mut Response<Body>) {
+    let headers = response.headers_mut();
+    let fields = [
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY_POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+    ];
+    for (name, value) in fields {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    // Nobody else is told anything in either case. With `no-referrer` a browser would also hide the origin of our own forms
+    // (Fetch, "append a request Origin header"), so that a page with forms says otherwise.
+    headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
+}
+
+/// The value of a cookie; nothing when it is sent twice.
+pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let pairs = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
+    let mut values = pairs
+        .flat_map(|pairs| pairs.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .filter(|(of, _)| *of == name);
+    match (values.next(), values.next()) {
+        (Some((_, value)), None) => Some(value),
+        _ => None,
+    }
+}
+
+/// True when a person's doing led to the request, and not a script that looks now and then.
+pub(super) fn is_by_person(request: &Request<Body>) -> bool {
+    let uri = request.uri();
+    !matches!(uri.path(), routes::STATUS_JSON | routes::LIVE) && uri.query() != Some("refresh")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn reach(yaml_hosts: &[&str], bind: &str, tls: bool) -> Reach {
+        let identity = crate::config::Identity { certificate: "c".into(), private_key: "k".into() };
+        Reach::new(&Admin {
+            bind: vec![bind.parse().unwrap()],
+            tls: tls.then_some(identity),
+            hosts: yaml_hosts.iter().map(|host| (*host).to_owned()).collect(),
+            ..Admin::default()
+        })
+    }
+
+    fn headers(fields: &[(&'static str, &str)]) -> HeaderMap {
+        let field = |(name, value): &(&'static str, &str)| {
+            (HeaderName::from_static(name), HeaderValue::from_str(value).unwrap())
+        };
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields.iter().map(field) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn only_names_of_our_own_are_answered() {
+        let local = reach(&["gatepost.corp.example"], "127.0.0.1:9180", false);
+        let uri = Uri::from_static("/");
+        for host in [
+            "localhost:9180",
+            "LOCALHOST",
+            "127.0.0.1:9180",
+            "[::1]:9180",
+            "[::1]",
+            "localhost:8080",
+            "Gatepost.Corp.example",
+        ] {
+            assert!(local.authority(&uri, &headers(&[("host", host)])).is_ok(), "{host}");
+        }
+        for host in [
+            "",
+            "evil.example",
+            "localhost.evil.example",
+            "evil.example:9180",
+            "localhost@evil.example",
+            "127.0.0.1.evil.example",
+            "localhost:",
+            "localhost:x",
+            "localhost:99999",
+            "[::1",
+            "[::1]evil.example",
+            "::1",
+            "0.0.0.0:9180",
+            "127.0.0.2:9180",
+            "localhost.",
+            "2130706433",
+            "0x7f.1",
+            "localhost, evil.example",
+            "localhost evil.example",
+            "localhost/evil.example",
+        ] {
+            assert_eq!(local.authority(&uri, &headers(&[("host", host)])), Err(Turned::Name), "{host}");
+        }
+        assert_eq!(local.authority(&uri, &headers(&[])), Err(Turned::Name));
+        let twice = headers(&[("host", "localhost"), ("host", "localhost")]);
+        assert_eq!(local.authority(&uri, &twice), Err(Turned::Name));
+        let ours = headers(&[("host", "localhost")]);
+        assert_eq!(local.authority(&Uri::from_static("http://evil.example/"), &ours), Err(Turned::Name));
+        assert!(local.authority(&Uri::from_static("http://localhost/"), &ours).is_ok());
+    }
+
+    #[test]
+    fn only_our_own_forms_may_post() {
+        let (plain, secure) =
+            (reach(&[], "127.0.0.1:9180", false), reach(&["gatepost.corp.example"], "0.0.0.0:9180", true));
+        let check = |reach: &Reach, method: &Method, fields: &[(&'static str, &str)]| {
+            let headers = headers(fields);
+            let uri = Uri::from_static("/");
+            reach.authority(&uri, &headers).and_then(|host| reach.check_post(method, host, &headers))
+        };
+        let host = ("host", "localhost:9180");
+        for fields in [
+            &[host, ("origin", "http://localhost:9180")][..],
+            &[host, ("origin", "http://localhost:9180"), ("sec-fetch-site", "same-origin")],
+        ] {
+            assert_eq!(check(&plain, &Method::POST, fields), Ok(()), "{fields:?}");
+        }
+        for fields in [
+            &[host][..],
+            &[host, ("origin", "null")],
+            &[host, ("origin", "")],
+            &[host, ("origin", "http://localhost")],
+            &[host, ("origin", "http://localhost:8080")],
+            &[host, ("origin", "http://127.0.0.1:9180")],
+            &[host, ("origin", "https://localhost:9180")],
+            &[host, ("origin", "http://localhost:9180.evil.example")],
+            &[host, ("origin", "http://evil.example")],
+            &[host, ("origin", "http://localhost:9180"), ("origin", "http://localhost:9180")],
+            &[host, ("origin", "http://localhost:9180"), ("sec-fetch-site", "cross-site")],
+            &[host, ("origin", "http://localhost:9180"), ("sec-fetch-site", "same-site")],
+            &[host, ("origin", "http://localhost:9180"), ("sec-fetch-site", "none")],
+            &[
+                host,
+                ("origin", "http://localhost:9180"),
+                ("sec-fetch-site", "same-origin"),
+                ("sec-fetch-site", "same-origin"),
+            ],
+            &[host, ("referer", "http://localhost:9180/"), ("sec-fetch-site", "same-origin")],
+        ] {
+            for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
+                assert_eq!(check(&plain, &method, fields), Err(Turned::Origin), "{method} {fields:?}");
+            }
+            assert_eq!(check(&plain, &Method::GET, fields), Ok(()), "{fields:?}");
+        }
+        let host = ("host", "gatepost.corp.example");
+        assert_eq!(check(&secure, &Method::POST, &[host, ("origin", "https://gatepost.corp.example")]), Ok(()));
+        let in_clear = [host, ("origin", "http://gatepost.corp.example")];
+        assert_eq!(check(&secure, &Method::POST, &in_clear), Err(Turned::Origin));
+    }
+
+    #[test]
+    fn a_cookie_that_comes_twice_is_none() {
+        let once = headers(&[("cookie", "a=1; gatepost=secret; b=2")]);
+        assert_eq!(cookie(&once, "gatepost"), Some("secret"));
+        assert_eq!(cookie(&once, "gate"), None);
+        assert_eq!(cookie(&headers(&[("cookie", "gatepost=x; gatepost=y")]), "gatepost"), None);
+        assert_eq!(cookie(&headers(&[("cookie", "gatepost=x"), ("cookie", "gatepost=y")]), "gatepost"), None);
+    }
+}

@@ -1,0 +1,323 @@
+//! The pages: templates, and what they need beside the status.
+
+use askama::Template;
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+
+use super::plot::{self, Plot};
+use super::sign_in::{Shown, SignIn, Way};
+use super::status::Status;
+use super::visitors::Visitor;
+use super::{Site, guard};
+use crate::account::MailAddress;
+use crate::client_settings::{self, Place};
+use crate::protocol::Protocol;
+
+/// Rows of a table on the page; who has more looks with the command line.
+const ROWS: usize = 200;
+/// Failures that are shown at once.
+const FAILURES: usize = 8;
+
+/// How templates write figures.
+#[allow(unreachable_pub, reason = "the attribute makes a public type of each")]
+mod filters {
+    use std::fmt::Display;
+
+    use askama::{Result, Values};
+
+    use super::super::text;
+
+    #[askama::filter_fn]
+    pub(super) fn span(seconds: &u64, _: &dyn Values) -> Result<String> {
+        Ok(text::span(*seconds))
+    }
+
+    #[askama::filter_fn]
+    pub(super) fn octets(octets: &u64, _: &dyn Values) -> Result<String> {
+        Ok(text::octets(*octets))
+    }
+
+    /// The day of a time as RFC 3339 writes it.
+    #[askama::filter_fn]
+    pub(super) fn day(time: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(time.to_string().chars().take(10).collect())
+    }
+
+    /// To the minute.
+    #[askama::filter_fn]
+    pub(super) fn minute(time: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(time.to_string().chars().take(16).map(|c| if c == 'T' { ' ' } else { c }).collect())
+    }
+
+    /// With a capital.
+    #[askama::filter_fn]
+    pub(super) fn sentence(clause: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(super::capital(&clause.to_string()))
+    }
+
+    /// A clause as HTML: escaped, and what stands between backticks as code.
+    #[askama::filter_fn]
+    pub(super) fn clause(clause: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(super::html(&clause.to_string()))
+    }
+
+    /// The same, with a capital.
+    #[askama::filter_fn]
+    pub(super) fn prose(clause: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(super::html(&super::capital(&clause.to_string())))
+    }
+
+    /// A name of the configuration, in words.
+    #[askama::filter_fn]
+    pub(super) fn words(name: impl Display, _: &dyn Values) -> Result<String> {
+        Ok(name.to_string().replace('_', " "))
+    }
+}
+
+fn capital(clause: &str) -> String {
+    let mut letters = clause.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}
+
+/// Escapes everything, and makes code of what stands between backticks: messages name keys and commands like that.
+fn html(text: &str) -> String {
+    let mut html = String::with_capacity(text.len() + 16);
+    let mut parts = text.split('`').peekable();
+    let mut is_code = false;
+    while let Some(part) = parts.next() {
+        let escaped = |html: &mut String| {
+            for c in part.chars() {
+                match c {
+                    '&' => html.push_str("&amp;"),
+                    '<' => html.push_str("&lt;"),
+                    '>' => html.push_str("&gt;"),
+                    '"' => html.push_str("&quot;"),
+                    '\'' => html.push_str("&#39;"),
+                    c => html.push(c),
+                }
+            }
+        };
+        match (is_code, parts.peek().is_some()) {
+            (true, true) => {
+                html.push_str("<code>");
+                escaped(&mut html);
+                html.push_str("</code>");
+            }
+            // One that has no other behind it is a backtick and nothing else.
+            (true, false) => {
+                html.push('`');
+                escaped(&mut html);
+            }
+            (false, _) => escaped(&mut html),
+        }
+        is_code = !is_code;
+    }
+    html
+}
+
+#[derive(Template)]
+#[template(path = "status.html")]
+struct StatusPage<'a> {
+    s: &'a Status,
+    plots: Vec<Plot>,
+    refresh: bool,
+    hit_rate: String,
+    traffic: u64,
+    protocols: [&'static str; Protocol::ALL.len()],
+    logout: String,
+    sign_in_token: String,
+    revoke_token: String,
+    add_token: String,
+    end_token: String,
+    reload_token: String,
+}
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct LoginPage<'a> {
+    problem: Option<&'a str>,
+    has_token: bool,
+}
+
+#[derive(Template)]
+#[template(path = "enter.html")]
+struct EnterPage<'a> {
+    link: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "message.html")]
+struct MessagePage<'a> {
+    title: &'a str,
+    text: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "hop.html")]
+struct HopPage<'a> {
+    target: &'a str,
+}
+
+#[derive(Template)]
+#[template(path = "password.html")]
+struct PasswordPage<'a> {
+    name: &'a str,
+    login: &'a MailAddress,
+    id: &'a str,
+    password: &'a str,
+    user_name: String,
+    places: Vec<Place>,
+}
+
+#[derive(Template)]
+#[template(path = "settings.html")]
+struct Settings<'a> {
+    password: &'a str,
+    user_name: String,
+    places: Vec<Place>,
+}
+
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage<'a> {
+    login: &'a MailAddress,
+    person: &'a MailAddress,
+    tenant: &'a str,
+    application: &'a str,
+    shown: Shown,
+    done: bool,
+    paste: bool,
+    refresh: bool,
+    problem: Option<&'a str>,
+    settings: Option<String>,
+    paste_action: String,
+    paste_token: String,
+    end_action: String,
+    end_token: String,
+}
+
+/// The status page; with `refresh` in the query it loads itself again, for browsers without scripts.
+pub(super) async fn status(site: &Site, visitor: &Visitor, query: &str) -> Response<Body> {
+    let status = site.status().await;
+    let lookups = status.token_cache_hits + status.token_cache_misses;
+    let percent = (status.token_cache_hits * 100).checked_div(lookups);
+    let page = StatusPage {
+        plots: plot::plots(&status.history),
+        refresh: query == "refresh",
+        hit_rate: percent.map_or_else(|| "–".to_owned(), |percent| format!("{percent} %")),
+        traffic: status.bytes_sent.saturating_add(status.bytes_received),
+        protocols: Protocol::ALL.map(Protocol::name),
+        logout: visitor.form_token("/logout"),
+        sign_in_token: visitor.form_token("/sign-in"),
+        revoke_token: visitor.form_token("/passwords/revoke"),
+        add_token: visitor.form_token("/passwords/add"),
+        end_token: visitor.form_token("/sessions/end"),
+        reload_token: visitor.form_token("/reload"),
+        s: &status,
+    };
+    answer(StatusCode::OK, &page)
+}
+
+/// The way to get in.
+pub(super) fn login(site: &Site, status: StatusCode, problem: Option<&str>) -> Response<Body> {
+    answer(status, &LoginPage { problem, has_token: site.visitors.have_token() })
+}
+
+/// A link was opened: one more step uses it up.
+pub(super) fn enter(link: &str) -> Response<Body> {
+    answer(StatusCode::OK, &EnterPage { link })
+}
+
+/// A sentence or two, and the way back.
+pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response<Body> {
+    answer(status, &MessagePage { title, text })
+}
+
+/// A page that leads to another one: what a page of ours asks for brings the cookie that Entra's may not bring. It has no form,
+/// and its own address, with the code in it, goes nowhere.
+pub(super) fn hop(target: &str) -> Response<Body> {
+    let mut answer = answer(StatusCode::OK, &HopPage { target });
+    answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
+}
+
+/// A new device password.
+pub(super) fn password(
+    site: &Site,
+    login: &MailAddress,
+    name: &str,
+    protocols: &[Protocol],
+    id: &str,
+    password: &str,
+) -> Response<Body> {
+    let config = site.shared.gatekeeper.config();
+    let user_name = client_settings::user_name(&config, login);
+    let places = client_settings::places(&config, protocols);
+    answer(StatusCode::OK, &PasswordPage { name, login, id, password, user_name, places })
+}
+
+/// How far a sign-in is.
+pub(super) fn sign_in(site: &Site, visitor: &Visitor, sign_in: &SignIn, problem: Option<&str>) -> Response<Body> {
+    let gatekeeper = &site.shared.gatekeeper;
+    let shown = sign_in.shown(gatekeeper.clock().now());
+    let login = &sign_in.enrolment.login;
+    let settings = match &shown {
+        Shown::Done { password: Some((_, password)), .. } => {
+            let config = gatekeeper.config();
+            let user_name = client_settings::user_name(&config, login);
+            let places = client_settings::places(&config, &[]);
+            Settings { password, user_name, places }.render().ok()
+        }
+        _ => None,
+    };
+    let action = |what: &str| format!("/sign-in/{}/{what}", sign_in.id);
+    let (paste_action, end_action) = (action("paste"), action("end"));
+    let page = SignInPage {
+        login,
+        person: sign_in.enrolment.person(),
+        tenant: &sign_in.enrolment.purpose.tenant,
+        application: &sign_in.enrolment.purpose.application.client_id,
+        done: matches!(shown, Shown::Done { .. }),
+        paste: sign_in.way == Way::Paste,
+        refresh: matches!(shown, Shown::Device { .. } | Shown::Working),
+        shown,
+        problem,
+        settings,
+        paste_token: visitor.form_token(&paste_action),
+        paste_action,
+        end_token: visitor.form_token(&end_action),
+        end_action,
+    };
+    answer(StatusCode::OK, &page)
+}
+
+fn answer(status: StatusCode, page: &impl Template) -> Response<Body> {
+    let Ok(html) = page.render() else {
+        return guard::plain(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
+    };
+    let mut response = guard::plain(status, &html);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn whatever_a_message_holds_it_is_text_and_code() {
+        for (text, html) in [
+            ("", ""),
+            ("plain", "plain"),
+            ("write `a: b` and `c`", "write <code>a: b</code> and <code>c</code>"),
+            ("`<b>`", "<code>&lt;b&gt;</code>"),
+            ("<script>`\"'&`", "&lt;script&gt;<code>&quot;&#39;&amp;</code>"),
+            ("one ` alone", "one ` alone"),
+            ("`a` and ` b", "<code>a</code> and ` b"),
+            ("``", "<code></code>"),
+        ] {
+            assert_eq!(super::html(text), html);
+        }
+        assert_eq!(super::capital("ärger"), "Ärger");
+    }
+}

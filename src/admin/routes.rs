@@ -1,0 +1,482 @@
+//! Which path does what, and for whom. What is open to everybody is listed first and is all that is; whatever stands behind
+//! [`inside`] has a session, and whatever changes something a form of that session.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::extract::{Extension, Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::routing::{get, post};
+use url::form_urlencoded;
+use zeroize::Zeroizing;
+
+use super::guard::{self, plain};
+use super::sign_in::Way;
+use super::visitors::{Refused, Visitor};
+use super::{Site, page, text};
+use crate::account::{LoginName, MailAddress};
+use crate::config::Grant;
+use crate::login::issue::{self, Order};
+use crate::oauth::sign_in::code::pasted_query;
+use crate::protocol::Protocol;
+use crate::store::DevicePasswordId;
+
+pub(super) const STATUS_JSON: &str = "/status.json";
+/// The page once more, for the script that keeps it up to date.
+pub(super) const LIVE: &str = "/live";
+
+/// Octets of a form. A pasted address has some 2 KiB.
+const FORM_OCTETS: usize = 32 * 1024;
+const COOKIE: &str = "gatepost";
+/// Given to a browser for one sign-in. It is sent along when the browser comes back from Entra, which [`COOKIE`] is not.
+const SIGN_IN_COOKIE: &str = "gatepost_sign_in";
+
+type Page = Response<Body>;
+type Shared = State<Arc<Site>>;
+
+/// What browsers and probes reach.
+pub(super) fn page(site: &Arc<Site>) -> Router {
+    let open = Router::new()
+        .route("/livez", get(async || plain(StatusCode::OK, "ok\n")))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics))
+        .route("/login", get(login_form).post(login))
+        .route("/enter", get(enter_form).post(enter))
+        .route("/style.css", get(async || asset("text/css; charset=utf-8", include_str!("templates/style.css"))))
+        .route("/live.js", get(async || asset("text/javascript; charset=utf-8", include_str!("templates/live.js"))))
+        .route("/icon.svg", get(async || asset("image/svg+xml", include_str!("templates/icon.svg"))))
+        .route("/", get(front));
+    let closed = Router::new()
+        .route(LIVE, get(status_page))
+        .route(STATUS_JSON, get(status_json))
+        .route("/sessions/end", post(end_session))
+        .route("/passwords/add", post(add_password))
+        .route("/passwords/revoke", post(revoke_password))
+        .route("/sign-in", post(begin_sign_in))
+        .route("/sign-in/{id}", get(sign_in))
+        .route("/sign-in/{id}/paste", post(paste))
+        .route("/sign-in/{id}/end", post(end_sign_in))
+        .route("/reload", post(reload))
+        .route("/logout", post(logout))
+        .route_layer(from_fn_with_state(Arc::clone(site), inside));
+    open.merge(closed)
+        .fallback(async || plain(StatusCode::NOT_FOUND, "There is nothing here.\n"))
+        .layer(from_fn_with_state(Arc::clone(site), every_request))
+        .with_state(Arc::clone(site))
+}
+
+/// What `gatepost status` reaches; the socket itself is what proves the caller.
+pub(super) fn socket(site: &Arc<Site>) -> Router {
+    Router::new()
+        .route("/status", get(status_of_socket))
+        .route("/link", post(link))
+        .fallback(async || plain(StatusCode::NOT_FOUND, "There is nothing here.\n"))
+        .with_state(Arc::clone(site))
+}
+
+/// Name, origin, and the fields of the answer.
+async fn every_request(State(site): Shared, request: Request, next: Next) -> Page {
+    let (uri, headers) = (request.uri(), request.headers());
+    let checked = site
+        .reach
+        .authority(uri, headers)
+        .and_then(|authority| site.reach.check_post(request.method(), authority, headers).map(|()| authority));
+    let mut response = match checked {
+        Err(turned) => turned.answer(),
+        Ok(authority) => match to_localhost(&site, authority, &request) {
+            Some(elsewhere) => elsewhere,
+            None => next.run(request).await,
+        },
+    };
+    guard::protect(&mut response);
+    response
+}
+
+/// A browser keeps cookies by name, and Entra redirects to no other name without TLS than `localhost`.
+fn to_localhost(site: &Site, authority: guard::Authority<'_>, request: &Request) -> Option<Page> {
+    let uri = request.uri();
+    let is_of_person = matches!(uri.path(), "/" | "/login" | "/enter") && *request.method() == Method::GET;
+    let is_address = ["127.0.0.1", "::1"].contains(&authority.host);
+    if !(site.reach.localhost && is_of_person && is_address) {
+        return None;
+    }
+    let port = authority.port.map(|port| format!(":{port}")).unwrap_or_default();
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    Some(to(&format!("http://localhost{port}{target}")))
+}
+
+/// A session, and for whatever changes something a form of that session.
+async fn inside(State(site): Shared, mut request: Request, next: Next) -> Page {
+    let Some(visitor) = visitor(&site, &request) else {
+        return match request.uri().path() {
+            STATUS_JSON | LIVE => plain(StatusCode::UNAUTHORIZED, "Sign in first.\n"),
+            _ => to("/login"),
+        };
+    };
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        let action = request.uri().path().to_owned();
+        let body = std::mem::take(request.body_mut());
+        let form = match Form::read(body).await {
+            Ok(form) => form,
+            Err(answer) => return answer,
+        };
+        if !form.value("form").is_some_and(|token| visitor.sent(&action, token)) {
+            return guard::Turned::Origin.answer();
+        }
+        request.extensions_mut().insert(Arc::new(form));
+    }
+    request.extensions_mut().insert(visitor);
+    next.run(request).await
+}
+
+fn visitor(site: &Site, request: &Request) -> Option<Visitor> {
+    let cookie = guard::cookie(request.headers(), COOKIE)?;
+    site.visitors.find(cookie, guard::is_by_person(request))
+}
+
+/// What a person filled in. Passwords and codes pass through it.
+struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
+
+impl Form {
+    async fn read(body: Body) -> Result<Self, Page> {
+        let octets = to_bytes(body, FORM_OCTETS).await;
+        let octets = octets.map_err(|_| plain(StatusCode::PAYLOAD_TOO_LARGE, "The form is too long.\n"))?;
+        let pairs = form_urlencoded::parse(&octets);
+        Ok(Self(pairs.map(|(name, value)| (name.into_owned().into(), value.into_owned().into())).collect()))
+    }
+
+    /// The first value of a field.
+    fn value(&self, name: &'static str) -> Option<&str> {
+        self.values(name).next()
+    }
+
+    fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |(of, _)| **of == name).map(|(_, value)| value.as_str())
+    }
+
+    /// The trimmed text of a field; empty when it is absent.
+    fn text(&self, name: &'static str) -> &str {
+        self.value(name).unwrap_or_default().trim()
+    }
+}
+
+async fn readyz(State(site): Shared) -> Page {
+    match site.hindrance().await {
+        None => plain(StatusCode::OK, "ready\n"),
+        Some(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+async fn metrics(State(site): Shared, request: Request) -> Page {
+    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
+    let bearer = bearer.and_then(|field| field.strip_prefix("Bearer "));
+    let may = site.open_metrics
+        || bearer.is_some_and(|token| site.visitors.check_token(token).is_ok())
+        || visitor(&site, &request).is_some();
+    if !may {
+        let mut answer = plain(StatusCode::UNAUTHORIZED, "`admin.token` is wanted as a bearer token.\n");
+        answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        return answer;
+    }
+    site.measure().await;
+    let metrics = site.shared.journal.metrics();
+    let accepts = request.headers().get_all(header::ACCEPT).iter().filter_map(|field| field.to_str().ok());
+    if accepts.into_iter().any(|accepted| accepted.contains("application/openmetrics-text")) {
+        asset("application/openmetrics-text; version=1.0.0; charset=utf-8", &metrics.open_metrics())
+    } else {
+        asset("text/plain; version=0.0.4; charset=utf-8", &metrics.text())
+    }
+}
+
+/// The status page; the return of a browser from Entra; or the way to get in.
+async fn front(State(site): Shared, request: Request) -> Page {
+    let query = request.uri().query().unwrap_or_default();
+    let comes_back =
+        form_urlencoded::parse(query.as_bytes()).any(|(name, _)| matches!(&*name, "code" | "error" | "state"));
+    if comes_back {
+        return come_back(&site, request.headers(), query);
+    }
+    match visitor(&site, &request) {
+        Some(visitor) => page::status(&site, &visitor, query).await,
+        None => to("/login"),
+    }
+}
+
+/// Entra has sent the browser back. The cookie shows that it is the one that began the sign-in, `state` that it is that sign-in;
+/// both are of no use to anybody else, nor a second time.
+fn come_back(site: &Arc<Site>, headers: &HeaderMap, query: &str) -> Page {
+    let sign_in = guard::cookie(headers, SIGN_IN_COOKIE).and_then(|cookie| site.sign_ins.of_browser(cookie));
+    let taken = sign_in.filter(|sign_in| site.come_back(sign_in, query).is_ok());
+    match taken {
+        Some(sign_in) => {
+            let mut answer = page::hop(&format!("/sign-in/{}", sign_in.id));
+            set_cookie(&mut answer, SIGN_IN_COOKIE, "", site.reach.tls, "Lax; Max-Age=0");
+            answer
+        }
+        None => page::message(
+            StatusCode::BAD_REQUEST,
+            "This does not belong to a sign-in that is pending",
+            "It took longer than ten minutes, was finished already, or was begun in another browser. Begin it anew on the status \
+             page.",
+        ),
+    }
+}
+
+async fn login_form(State(site): Shared, request: Request) -> Page {
+    if visitor(&site, &request).is_some() { to("/") } else { page::login(&site, StatusCode::OK, None) }
+}
+
+async fn login(State(site): Shared, request: Request) -> Page {
+    let form = match Form::read(request.into_body()).await {
+        Ok(form) => form,
+        Err(answer) => return answer,
+    };
+    let entered = site.visitors.enter_with_token(form.text("token"));
+    let_in(&site, entered, "That is not `admin.token`.")
+}
+
+/// A page in between, so that a link is not used up by a program that only looks where it leads.
+async fn enter_form(State(site): Shared, request: Request) -> Page {
+    let query = request.uri().query().unwrap_or_default();
+    let link = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "link");
+    match link {
+        Some((_, link)) => page::enter(&link),
+        None => page::login(&site, StatusCode::OK, None),
+    }
+}
+
+async fn enter(State(site): Shared, request: Request) -> Page {
+    let form = match Form::read(request.into_body()).await {
+        Ok(form) => form,
+        Err(answer) => return answer,
+    };
+    let entered = site.visitors.enter_with_link(form.text("link"));
+    let_in(
+        &site,
+        entered,
+        "This link was opened before, or is older than ten minutes. `gatepost status` prints a new one.",
+    )
+}
+
+fn let_in(site: &Site, entered: Result<String, Refused>, wrong: &str) -> Page {
+    match entered {
+        Ok(cookie) => {
+            let mut answer = to("/");
+            set_cookie(&mut answer, COOKIE, &cookie, site.reach.tls, "Strict");
+            answer
+        }
+        Err(Refused::Wrong) => page::login(site, StatusCode::FORBIDDEN, Some(wrong)),
+        Err(Refused::TooMany) => {
+            let text = "There were too many tries. Wait a minute, and try again.";
+            page::login(site, StatusCode::TOO_MANY_REQUESTS, Some(text))
+        }
+        Err(Refused::NoRandomness) => {
+            page::login(site, StatusCode::INTERNAL_SERVER_ERROR, Some("The system gives no randomness. Try again."))
+        }
+    }
+}
+
+async fn logout(State(site): Shared, Extension(visitor): Extension<Visitor>) -> Page {
+    site.visitors.leave(&visitor);
+    let mut answer = to("/login");
+    set_cookie(&mut answer, COOKIE, "", site.reach.tls, "Strict; Max-Age=0");
+    answer
+}
+
+async fn status_page(State(site): Shared, Extension(visitor): Extension<Visitor>, request: Request) -> Page {
+    page::status(&site, &visitor, request.uri().query().unwrap_or_default()).await
+}
+
+async fn status_json(State(site): Shared) -> Page {
+    asset("application/json", &serde_json::json!(site.status().await).to_string())
+}
+
+async fn end_session(State(site): Shared, Extension(form): Extension<Arc<Form>>) -> Page {
+    // One that is gone already has ended as well.
+    site.shared.journal.end_session(form.text("id"));
+    to("/#sessions")
+}
+
+async fn add_password(State(site): Shared, Extension(form): Extension<Arc<Form>>) -> Page {
+    match try_add_password(&site, &form).await {
+        Ok((login, name, protocols, id, password)) => {
+            page::password(&site, &login, &name, &protocols, &id, password.expose())
+        }
+        Err(text) => page::message(StatusCode::BAD_REQUEST, "There is no new device password", &text),
+    }
+}
+
+type NewPassword = (MailAddress, String, Vec<Protocol>, String, crate::secret::Password);
+
+async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, String> {
+    let gatekeeper = &site.shared.gatekeeper;
+    let config = gatekeeper.config();
+    let login = LoginName::parse(form.text("login")).map_err(|error| error.to_string())?;
+    let found = config.accounts.find(&login);
+    let (account, login) = found.ok_or_else(|| format!("no entry of `accounts` fits `{login}`"))?;
+    if account.grant == Grant::Password {
+        return Err(format!(
+            "`{login}` has `grant: password`: Entra knows that password, and would take a device password for a wrong one"
+        ));
+    }
+    let protocols = form.values("protocol").filter_map(|name| Protocol::ALL.into_iter().find(|of| of.name() == name));
+    let networks = form.text("from").split([',', ' ']).filter(|text| !text.is_empty());
+    let from =
+        networks.map(crate::config::value::network).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+    let expires_at = match form.text("expires") {
+        "" => None,
+        day => Some(crate::clock::UnixTime::parse_day(day).ok_or_else(|| format!("`{day}` is no day"))?),
+    };
+    let protocols: Vec<Protocol> = protocols.collect();
+    let order = Order {
+        login: login.clone(),
+        name: form.text("name").to_owned(),
+        protocols: protocols.clone(),
+        from,
+        expires_at,
+    };
+    let (made, password) = issue::generate(gatekeeper.store(), order, gatekeeper.clock().unix_time())
+        .await
+        .map_err(|error| error.to_string())?;
+    Ok((login, made.name, protocols, made.id.to_string(), password))
+}
+
+async fn revoke_password(State(site): Shared, Extension(form): Extension<Arc<Form>>) -> Page {
+    let id = DevicePasswordId(form.text("id").into());
+    match site.shared.gatekeeper.store().revoke_device_password(&id).await {
+        // One that is gone already cannot be used either.
+        Ok(_) => to("/#passwords"),
+        Err(error) => {
+            page::message(StatusCode::SERVICE_UNAVAILABLE, "The device password was not revoked", &error.to_string())
+        }
+    }
+}
+
+async fn begin_sign_in(
+    State(site): Shared,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+    uri: axum::http::Uri,
+    Extension(form): Extension<Arc<Form>>,
+) -> Page {
+    let way = match form.text("way") {
+        "browser" => Some(Way::Browser),
+        "paste" => Some(Way::Paste),
+        "device" => Some(Way::DeviceCode),
+        _ => None,
+    };
+    // Entra takes this name on any port (Microsoft, "Redirect URI restrictions and limitations").
+    let authority = site.reach.authority(&uri, &headers).ok().filter(|authority| authority.host == "localhost");
+    let redirect = authority.filter(|_| site.reach.localhost).map(|authority| {
+        format!("http://localhost{}", authority.port.map(|port| format!(":{port}")).unwrap_or_default())
+    });
+    let begun = match LoginName::parse(form.text("login")) {
+        Ok(login) => {
+            let replace = form.value("replace").is_some();
+            site.begin_sign_in(visitor, &login, way, replace, redirect).await
+        }
+        Err(error) => Err(error.to_string()),
+    };
+    match begun {
+        Ok(sign_in) => {
+            let mut answer = to(&format!("/sign-in/{}", sign_in.id));
+            if sign_in.way == Way::Browser {
+                set_cookie(&mut answer, SIGN_IN_COOKIE, &sign_in.browser, site.reach.tls, "Lax; Max-Age=600");
+            }
+            answer
+        }
+        Err(text) => page::message(StatusCode::BAD_REQUEST, "Nobody can sign in", &text),
+    }
+}
+
+fn no_sign_in() -> Page {
+    page::message(
+        StatusCode::NOT_FOUND,
+        "There is no such sign-in",
+        "It is over, or another one for the same account has taken its place. The status page shows how the account stands.",
+    )
+}
+
+async fn sign_in(State(site): Shared, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Page {
+    match site.sign_ins.of(&visitor, &id) {
+        Some(sign_in) => page::sign_in(&site, &visitor, &sign_in, None),
+        None => no_sign_in(),
+    }
+}
+
+async fn paste(
+    State(site): Shared,
+    Extension(visitor): Extension<Visitor>,
+    Path(id): Path<String>,
+    Extension(form): Extension<Arc<Form>>,
+) -> Page {
+    let Some(sign_in) = site.sign_ins.of(&visitor, &id) else { return no_sign_in() };
+    match site.come_back(&sign_in, pasted_query(form.text("address"))) {
+        Ok(()) => to(&format!("/sign-in/{id}")),
+        Err(problem) => {
+            let text = format!("That is not the address: {problem}. Copy the whole of it from the address bar.");
+            page::sign_in(&site, &visitor, &sign_in, Some(&text))
+        }
+    }
+}
+
+async fn end_sign_in(State(site): Shared, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Page {
+    if let Some(sign_in) = site.sign_ins.of(&visitor, &id) {
+        site.sign_ins.end(&sign_in);
+    }
+    to("/#accounts")
+}
+
+async fn reload(State(site): Shared) -> Page {
+    match site.control.reload().await {
+        Ok(_) => to("/#service"),
+        Err(error) => page::message(StatusCode::CONFLICT, "The former configuration stays in use", &error.to_string()),
+    }
+}
+
+/// As text for people, unless JSON is asked for.
+async fn status_of_socket(State(site): Shared, headers: HeaderMap) -> Page {
+    let status = site.status().await;
+    if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == "application/json") {
+        asset("application/json", &format!("{:#}\n", serde_json::json!(status)))
+    } else {
+        plain(StatusCode::OK, &text::status(&status))
+    }
+}
+
+/// A new link to the page.
+async fn link(State(site): Shared) -> Page {
+    match (&site.address, site.visitors.make_link()) {
+        (Some(address), Some(link)) => plain(StatusCode::OK, &format!("{address}/enter?link={link}")),
+        (None, _) => plain(
+            StatusCode::CONFLICT,
+            "this service has no status page; write `admin: {bind: \"127.0.0.1:9180\"}` into its configuration",
+        ),
+        (_, None) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"),
+    }
+}
+
+fn to(target: &str) -> Page {
+    let mut answer = plain(StatusCode::SEE_OTHER, "");
+    if let Ok(target) = HeaderValue::from_str(target) {
+        answer.headers_mut().insert(header::LOCATION, target);
+    }
+    answer
+}
+
+fn asset(kind: &'static str, content: &str) -> Page {
+    let mut answer = Response::new(Body::from(content.to_owned()));
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    answer
+}
+
+/// `rest` is the value of `SameSite`, and what follows.
+fn set_cookie(answer: &mut Page, name: &str, value: &str, tls: bool, rest: &str) {
+    let secure = if tls { "; Secure" } else { "" };
+    let cookie = format!("{name}={value}; Path=/; HttpOnly{secure}; SameSite={rest}");
+    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+}

@@ -1,0 +1,516 @@
+//! Everything that is shown, as it is at one moment: the page, `/status.json` and `gatepost status` are made from it.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use super::Site;
+use crate::account::MailAddress;
+use crate::app::control::Phase;
+use crate::clock::UnixTime;
+use crate::config::{Cloud, Config, Credential, Grant, HttpService, Identity, ListenerTls, Serves};
+use crate::login::overview::{AccountView, SignInView, TokenView};
+use crate::oauth::expiry::Expiry;
+use crate::oauth::watched;
+use crate::session::Service;
+use crate::session::live::LiveSession;
+use crate::store::DevicePassword;
+use crate::telemetry::history::Minute;
+use crate::telemetry::metrics::Ends;
+use crate::telemetry::recent::Recent;
+
+/// Most entries of a list that may become long.
+pub(super) const MOST: usize = 10_000;
+/// The store is given so long to say that it is there.
+const STORE: Duration = Duration::from_secs(2);
+/// Its answer counts so long.
+const STORE_KNOWN: Duration = Duration::from_secs(2);
+/// Ends of certificates are looked up so rarely.
+const ENDS_KNOWN: Duration = Duration::from_secs(60);
+
+/// Microsoft, "Retirement of Exchange Web Services in Exchange Online": the day, UTC, on which EWS ends for everybody.
+pub(super) const EWS_ENDS: &str = "2027-04-01";
+
+/// Everything that is shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Status {
+    pub(super) version: &'static str,
+    pub(super) pid: u32,
+    pub(super) now: String,
+    pub(super) started_at: String,
+    pub(super) uptime_seconds: u64,
+    pub(super) ready: bool,
+    pub(super) draining: bool,
+    /// Why it is not ready.
+    pub(super) hindrance: Option<String>,
+    pub(super) generation: u64,
+    pub(super) last_reload: Option<ReloadView>,
+    pub(super) confinement: Option<String>,
+    pub(super) listeners: Vec<ListenerView>,
+    pub(super) accounts: Vec<AccountLine>,
+    pub(super) accounts_total: usize,
+    pub(super) device_passwords: Vec<DevicePasswordLine>,
+    pub(super) device_passwords_total: usize,
+    pub(super) sessions: Vec<SessionLine>,
+    pub(super) sessions_total: usize,
+    pub(super) failures: Vec<FailureLine>,
+    pub(super) expiries: Vec<ExpiryLine>,
+    pub(super) logins_accepted: u64,
+    pub(super) logins_refused: u64,
+    pub(super) token_cache_hits: u64,
+    pub(super) token_cache_misses: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: u64,
+    #[serde(skip)]
+    pub(super) history: Vec<Minute>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ReloadView {
+    pub(super) at: String,
+    pub(super) succeeded: bool,
+    pub(super) error: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct ListenerView {
+    pub(super) name: String,
+    pub(super) protocol: &'static str,
+    pub(super) bind: String,
+    pub(super) tls: &'static str,
+    pub(super) certificate_expires_at: Option<String>,
+    pub(super) certificate_days_left: Option<i64>,
+    pub(super) destination: String,
+    pub(super) serves: &'static str,
+    pub(super) sessions: usize,
+    pub(super) warning: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct AccountLine {
+    pub(super) login: String,
+    pub(super) grant: &'static str,
+    pub(super) mailbox: Option<String>,
+    pub(super) tokens: Vec<TokenLine>,
+    pub(super) sign_in: Option<SignInLine>,
+    pub(super) device_passwords: usize,
+    pub(super) sessions: usize,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct TokenLine {
+    pub(super) resource: &'static str,
+    pub(super) age_seconds: u64,
+    pub(super) seconds_left: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SignInLine {
+    /// `missing`, `signed-in` or `refused`.
+    pub(super) state: &'static str,
+    pub(super) username: Option<String>,
+    pub(super) at: Option<String>,
+    pub(super) renewed_at: Option<String>,
+    pub(super) code: Option<u32>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct DevicePasswordLine {
+    pub(super) id: String,
+    pub(super) login: String,
+    pub(super) name: String,
+    pub(super) protocols: Vec<&'static str>,
+    pub(super) from: Vec<String>,
+    pub(super) created_at: String,
+    pub(super) expires_at: Option<String>,
+    pub(super) last_used_at: Option<String>,
+    pub(super) last_used_from: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct SessionLine {
+    pub(super) id: String,
+    pub(super) listener: String,
+    pub(super) protocol: &'static str,
+    pub(super) peer: String,
+    pub(super) account: String,
+    pub(super) device: Option<String>,
+    pub(super) since: String,
+    pub(super) seconds: u64,
+    pub(super) bytes_sent: u64,
+    pub(super) bytes_received: u64,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct FailureLine {
+    pub(super) cause: &'static str,
+    pub(super) actor: &'static str,
+    pub(super) whose_turn: &'static str,
+    pub(super) message: String,
+    pub(super) remedy: String,
+    pub(super) account: String,
+    pub(super) listener: String,
+    pub(super) protocol: &'static str,
+    pub(super) peer: String,
+    pub(super) session: String,
+    pub(super) count: u64,
+    pub(super) first: String,
+    pub(super) last: String,
+    pub(super) seconds_ago: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ExpiryLine {
+    pub(super) what: String,
+    /// Of the application; empty for a listener's certificate.
+    pub(super) client_id: String,
+    pub(super) expires_at: String,
+    pub(super) days_left: i64,
+}
+
+/// Answers that are kept for a moment, so that whoever asks often costs the store and the disk nothing.
+#[derive(Default)]
+pub(super) struct Known {
+    store: Mutex<Option<(Instant, Option<String>)>>,
+    ends: Mutex<Option<(Instant, Arc<EndsKnown>)>>,
+}
+
+/// The ends of certificates and secrets.
+#[derive(Debug, Default)]
+pub(super) struct EndsKnown {
+    of_applications: Vec<Expiry>,
+    of_listeners: HashMap<PathBuf, UnixTime>,
+}
+
+impl Site {
+    /// Why the service does not take logins as it should; nothing when it does. Entra and Exchange have no part in it: with
+    /// one of them out of order every replica is, and none of them is better replaced.
+    pub(super) async fn hindrance(&self) -> Option<String> {
+        if !self.control.is_ready() {
+            let why = if self.is_draining() { "the service is ending" } else { "the service is beginning" };
+            return Some(why.to_owned());
+        }
+        let mut known = self.known.store.lock().await;
+        if let Some((at, answer)) = &*known
+            && at.elapsed() < STORE_KNOWN
+        {
+            return answer.clone();
+        }
+        let answer = match timeout(STORE, self.shared.gatekeeper.store().revision()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("the store does not answer".to_owned()),
+        };
+        *known = Some((Instant::now(), answer.clone()));
+        answer
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(self.control.phase(), Phase::Draining { .. })
+    }
+
+    /// The ends of certificates and secrets, looked up at most once a minute.
+    pub(super) async fn ends(&self) -> Arc<EndsKnown> {
+        let mut known = self.known.ends.lock().await;
+        if let Some((at, ends)) = &*known
+            && at.elapsed() < ENDS_KNOWN
+        {
+            return Arc::clone(ends);
+        }
+        let of_applications = timeout(STORE, self.shared.gatekeeper.expiries()).await.unwrap_or_default();
+        let identities: BTreeSet<PathBuf> = self
+            .control
+            .listeners()
+            .iter()
+            .filter_map(|(service, _)| identity(service).map(|identity| identity.certificate.clone()))
+            .collect();
+        let read = move || {
+            let ends = identities.into_iter().filter_map(|path| certificate_end(&path).map(|end| (path, end)));
+            ends.collect()
+        };
+        let of_listeners = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        let ends = Arc::new(EndsKnown { of_applications, of_listeners });
+        *known = Some((Instant::now(), Arc::clone(&ends)));
+        ends
+    }
+
+    /// Brings the metrics that are looked up, rather than counted, up to date.
+    pub(super) async fn measure(&self) {
+        let journal = &self.shared.journal;
+        journal.add_up();
+        let metrics = journal.metrics();
+        let hindrance = self.hindrance().await;
+        metrics.standing(hindrance.is_none(), self.is_draining());
+        let ends = self.ends().await;
+        let config = self.shared.gatekeeper.config();
+        let first = |secret: bool| {
+            let of_kind = ends.of_applications.iter().filter(|expiry| is_secret(&config, expiry) == secret);
+            of_kind.map(|expiry| expiry.expires.0).min()
+        };
+        metrics.expires(Ends::Secret, first(true));
+        metrics.expires(Ends::Certificate, first(false));
+        metrics.expires(Ends::Listener, ends.of_listeners.values().map(|end| end.0).min());
+    }
+
+    /// Everything as it is now.
+    pub(super) async fn status(&self) -> Status {
+        let started_at = self.control.started_at();
+        let confinement = self.control.confinement().map(|confinement| confinement.report().join("; "));
+        let gatekeeper = &self.shared.gatekeeper;
+        let journal = &self.shared.journal;
+        let now = gatekeeper.clock().unix_time();
+        let config = gatekeeper.config();
+        let mut hindrance = self.hindrance().await;
+        let ends = self.ends().await;
+
+        let live = journal.sessions();
+        let mut by_account: HashMap<&str, usize> = HashMap::new();
+        let mut by_listener: HashMap<&str, usize> = HashMap::new();
+        for session in &live {
+            *by_account.entry(&session.account).or_default() += 1;
+            *by_listener.entry(&session.listener).or_default() += 1;
+        }
+        let in_use: Vec<_> = by_account.keys().filter_map(|account| MailAddress::parse(account).ok()).collect();
+        let (accounts, passwords) = match timeout(STORE, gatekeeper.overview(in_use)).await {
+            Ok(Ok(found)) => found,
+            Ok(Err(error)) => {
+                hindrance.get_or_insert(error.to_string());
+                Default::default()
+            }
+            Err(_) => {
+                hindrance.get_or_insert_with(|| "the store does not answer".to_owned());
+                Default::default()
+            }
+        };
+        let traffic = journal.traffic();
+        let (logins_accepted, logins_refused) = journal.metrics().logins();
+        let (token_cache_hits, token_cache_misses) = journal.metrics().token_lookups();
+        let listeners = self.control.listeners();
+        let listener = |(service, address): &(Arc<Service>, SocketAddr)| {
+            let sessions = by_listener.get(&*service.listener.name).copied().unwrap_or_default();
+            listener_view(service, *address, sessions, &ends, &config, now)
+        };
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            now: now.rfc3339(),
+            started_at: started_at.rfc3339(),
+            uptime_seconds: now.since(started_at).as_secs(),
+            ready: hindrance.is_none(),
+            draining: self.is_draining(),
+            hindrance,
+            generation: self.control.generation(),
+            last_reload: self.control.last_reload().map(|reload| ReloadView {
+                at: reload.at.rfc3339(),
+                succeeded: reload.outcome.is_ok(),
+                error: reload.outcome.err(),
+            }),
+            confinement,
+            listeners: listeners.iter().map(listener).collect(),
+            accounts_total: accounts.len(),
+            accounts: accounts.iter().take(MOST).map(|account| account_line(account, &by_account)).collect(),
+            device_passwords_total: passwords.len(),
+            device_passwords: device_passwords(passwords),
+            sessions_total: live.len(),
+            sessions: live.iter().take(MOST).map(|session| session_line(session, now)).collect(),
+            failures: journal.failures().into_iter().map(|failure| failure_line(failure, now)).collect(),
+            expiries: expiry_lines(&ends, now),
+            logins_accepted,
+            logins_refused,
+            token_cache_hits,
+            token_cache_misses,
+            bytes_sent: traffic.0,
+            bytes_received: traffic.1,
+            history: journal.history(),
+        }
+    }
+}
+
+fn identity(service: &Service) -> Option<&Identity> {
+    match &service.listener.tls {
+        ListenerTls::None => None,
+        ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => Some(identity),
+    }
+}
+
+/// The end of the first certificate in a PEM file.
+fn certificate_end(path: &std::path::Path) -> Option<UnixTime> {
+    let content = watched::content(path).ok()?;
+    let certificate = CertificateDer::pem_slice_iter(&content).next()?.ok()?;
+    let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+    u64::try_from(certificate.validity().not_after.timestamp()).ok().map(UnixTime)
+}
+
+/// Whether an end is that of a secret, by the application that it belongs to.
+fn is_secret(config: &Config, expiry: &Expiry) -> bool {
+    let applications = config.accounts.entries().iter().map(|account| &account.application);
+    applications
+        .filter(|application| application.client_id == expiry.client_id)
+        .any(|application| matches!(*application.credential, Credential::Secrets(_)))
+}
+
+fn listener_view(
+    service: &Service,
+    address: SocketAddr,
+    sessions: usize,
+    ends: &EndsKnown,
+    config: &Config,
+    now: UnixTime,
+) -> ListenerView {
+    let listener = &service.listener;
+    let end = identity(service).and_then(|identity| ends.of_listeners.get(&identity.certificate)).copied();
+    let is_ews = matches!(&listener.serves, Serves::Http(http) if http.service == HttpService::Ews);
+    let worldwide = config.accounts.entries().iter().any(|account| account.application.cloud == Cloud::Worldwide);
+    ListenerView {
+        name: listener.name.to_string(),
+        protocol: listener.protocol.name(),
+        bind: address.to_string(),
+        tls: match listener.tls {
+            ListenerTls::None => "none",
+            ListenerTls::StartTls(_) => "starttls",
+            ListenerTls::Implicit(_) => "implicit",
+        },
+        certificate_expires_at: end.map(UnixTime::rfc3339),
+        certificate_days_left: end.map(|end| days_left(end, now)),
+        destination: listener.destination(),
+        serves: match &listener.serves {
+            Serves::Relay(_) => "relay",
+            Serves::Submission(_) => "submission",
+            Serves::Maildrop(_) => "maildrop",
+            Serves::Http(_) => "http",
+        },
+        sessions,
+        warning: (is_ews && worldwide)
+            .then(|| format!("Microsoft switches EWS off on {EWS_ENDS}: move this client to Microsoft Graph before")),
+    }
+}
+
+fn days_left(end: UnixTime, now: UnixTime) -> i64 {
+    let day = 24 * 3_600;
+    let signed = |time: UnixTime| i64::try_from(time.0).unwrap_or(i64::MAX);
+    signed(end).saturating_sub(signed(now)).div_euclid(day)
+}
+
+/// The name of a grant, as in the configuration.
+pub(super) fn grant_name(grant: Grant) -> &'static str {
+    match grant {
+        Grant::Password => "password",
+        Grant::ClientCredentials => "client_credentials",
+        Grant::AuthorizationCode => "authorization_code",
+        Grant::DeviceCode => "device_code",
+    }
+}
+
+fn account_line(view: &AccountView, sessions: &HashMap<&str, usize>) -> AccountLine {
+    let token = |token: &TokenView| TokenLine {
+        resource: match token.resource {
+            crate::config::Resource::Exchange => "exchange",
+            crate::config::Resource::Graph => "graph",
+        },
+        age_seconds: token.age.as_secs(),
+        seconds_left: token.left.as_secs(),
+    };
+    let sign_in = |sign_in: &SignInView| match sign_in {
+        SignInView::Missing => SignInLine { state: "missing", username: None, at: None, renewed_at: None, code: None },
+        SignInView::SignedIn { username, at, renewed_at } => SignInLine {
+            state: "signed-in",
+            username: Some(username.clone()),
+            at: Some(at.rfc3339()),
+            renewed_at: Some(renewed_at.rfc3339()),
+            code: None,
+        },
+        SignInView::Refused { username, refused } => SignInLine {
+            state: "refused",
+            username: Some(username.clone()),
+            at: Some(refused.at.rfc3339()),
+            renewed_at: None,
+            code: refused.code,
+        },
+    };
+    AccountLine {
+        login: view.login.to_string(),
+        grant: grant_name(view.account.grant),
+        mailbox: view.account.mailbox.as_ref().map(ToString::to_string),
+        tokens: view.tokens.iter().map(token).collect(),
+        sign_in: view.sign_in.as_ref().map(sign_in),
+        device_passwords: view.device_passwords,
+        sessions: sessions.get(view.login.as_str()).copied().unwrap_or_default(),
+    }
+}
+
+fn device_passwords(mut passwords: Vec<DevicePassword>) -> Vec<DevicePasswordLine> {
+    passwords.sort_by(|a, b| (&a.login, &a.name).cmp(&(&b.login, &b.name)));
+    let line = |password: DevicePassword| DevicePasswordLine {
+        id: password.id.0,
+        login: password.login.to_string(),
+        name: password.name,
+        protocols: password.protocols.iter().map(|protocol| protocol.name()).collect(),
+        from: password.from.iter().map(ToString::to_string).collect(),
+        created_at: password.created_at.rfc3339(),
+        expires_at: password.expires_at.map(UnixTime::rfc3339),
+        last_used_at: password.last_use.map(|last_use| last_use.at.rfc3339()),
+        last_used_from: password.last_use.map(|last_use| last_use.from.to_string()),
+    };
+    passwords.into_iter().take(MOST).map(line).collect()
+}
+
+fn session_line(session: &LiveSession, now: UnixTime) -> SessionLine {
+    let (bytes_sent, bytes_received) = session.traffic();
+    SessionLine {
+        id: session.id.to_string(),
+        listener: session.listener.to_string(),
+        protocol: session.protocol.name(),
+        peer: session.peer().to_string(),
+        account: session.account.to_string(),
+        device: session.device.as_ref().map(|device| device.password().name.clone()),
+        since: session.since.rfc3339(),
+        seconds: now.since(session.since).as_secs(),
+        bytes_sent,
+        bytes_received,
+    }
+}
+
+fn failure_line(failure: Recent, now: UnixTime) -> FailureLine {
+    FailureLine {
+        cause: failure.cause,
+        actor: failure.actor.name(),
+        whose_turn: failure.actor.whose_turn(),
+        message: failure.message,
+        remedy: failure.remedy,
+        account: failure.account,
+        listener: failure.listener.to_string(),
+        protocol: failure.protocol.name(),
+        peer: failure.peer,
+        session: failure.session.to_string(),
+        count: failure.count,
+        first: failure.first.rfc3339(),
+        last: failure.last.rfc3339(),
+        seconds_ago: now.since(failure.last).as_secs(),
+    }
+}
+
+fn expiry_lines(ends: &EndsKnown, now: UnixTime) -> Vec<ExpiryLine> {
+    let of_applications =
+        ends.of_applications.iter().map(|expiry| (expiry.expires, expiry.what.clone(), expiry.client_id.clone()));
+    let of_listeners = ends
+        .of_listeners
+        .iter()
+        .map(|(path, end)| (*end, format!("the listeners' certificate in `{}`", path.display()), String::new()));
+    let mut all: Vec<_> = of_applications.chain(of_listeners).collect();
+    all.sort();
+    let line = |(end, what, client_id): (UnixTime, String, String)| ExpiryLine {
+        what,
+        client_id,
+        expires_at: end.rfc3339(),
+        days_left: days_left(end, now),
+    };
+    all.into_iter().map(line).collect()
+}

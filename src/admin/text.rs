@@ -1,0 +1,195 @@
+//! The status as text for a terminal.
+
+use super::status::{AccountLine, Status};
+
+/// Everything, in paragraphs with a heading each.
+pub(super) fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let state = match (&status.hindrance, status.draining) {
+        (_, true) => "draining: no new connections, sessions may end by themselves".to_owned(),
+        (Some(hindrance), _) => format!("not ready: {hindrance}"),
+        (None, false) => "ready".to_owned(),
+    };
+    text.push_str(&format!(
+        "Gatepost {}, {state}\n  process {}, up {}, configuration {}{}\n",
+        status.version,
+        status.pid,
+        span(status.uptime_seconds),
+        status.generation,
+        match &status.last_reload {
+            Some(reload) if reload.succeeded => format!(", read again at {}", reload.at),
+            Some(reload) => format!(
+                "; the one read at {} is not in use: {}",
+                reload.at,
+                reload.error.as_deref().unwrap_or_default()
+            ),
+            None => String::new(),
+        }
+    ));
+    if let Some(confinement) = &status.confinement {
+        text.push_str(&format!("  confinement: {confinement}\n"));
+    }
+    let lookups = status.token_cache_hits + status.token_cache_misses;
+    text.push_str(&format!(
+        "  {} logins accepted, {} refused; {} of {lookups} tokens at hand\n",
+        status.logins_accepted, status.logins_refused, status.token_cache_hits
+    ));
+
+    let listeners = status.listeners.iter().map(|listener| {
+        let certificate =
+            listener.certificate_days_left.map_or_else(String::new, |days| format!(", certificate {days} d"));
+        [
+            listener.name.clone(),
+            listener.protocol.to_owned(),
+            listener.bind.clone(),
+            format!("{}{certificate}", listener.tls),
+            listener.destination.clone(),
+            listener.sessions.to_string(),
+        ]
+    });
+    table(&mut text, "Listeners", ["NAME", "SPEAKS", "ADDRESS", "TLS", "LEADS TO", "SESSIONS"], listeners, 0);
+    for warning in status.listeners.iter().filter_map(|listener| listener.warning.as_ref()) {
+        text.push_str(&format!("  ! {warning}\n"));
+    }
+    let accounts = status.accounts.iter().take(FEW).map(|account| {
+        [
+            account.login.clone(),
+            account.grant.to_owned(),
+            token(account),
+            sign_in(account),
+            account.device_passwords.to_string(),
+            account.sessions.to_string(),
+        ]
+    });
+    let head = ["LOGIN", "GRANT", "TOKEN", "SIGN-IN", "PASSWORDS", "SESSIONS"];
+    table(&mut text, "Accounts", head, accounts, status.accounts_total.saturating_sub(FEW));
+    let sessions = status.sessions.iter().take(FEW).map(|session| {
+        [
+            session.id.clone(),
+            session.listener.clone(),
+            session.account.clone(),
+            session.peer.clone(),
+            span(session.seconds),
+            format!("{} / {}", octets(session.bytes_sent), octets(session.bytes_received)),
+        ]
+    });
+    let head = ["ID", "LISTENER", "ACCOUNT", "CLIENT", "FOR", "SENT / RECEIVED"];
+    table(&mut text, "Sessions", head, sessions, status.sessions_total.saturating_sub(FEW));
+
+    if !status.expiries.is_empty() {
+        text.push_str("\nThese end\n");
+        for expiry in &status.expiries {
+            let days = match expiry.days_left {
+                days if days < 0 => "is past".to_owned(),
+                days => format!("in {days} days"),
+            };
+            text.push_str(&format!("  {}  {days}: {}\n", expiry.expires_at, expiry.what));
+        }
+    }
+    if !status.failures.is_empty() {
+        text.push_str("\nFailures of late\n");
+        for failure in status.failures.iter().take(FEW) {
+            let account = if failure.account.is_empty() { "" } else { " " };
+            text.push_str(&format!(
+                "  {} ago, {}×, {}{account}{}, {} ({})\n    {}\n    {}: {}\n",
+                span(failure.seconds_ago),
+                failure.count,
+                failure.listener,
+                visible(&failure.account),
+                failure.peer,
+                failure.cause,
+                failure.message,
+                failure.whose_turn,
+                failure.remedy
+            ));
+        }
+    }
+    text
+}
+
+/// Lines of a list on a terminal; JSON has more.
+const FEW: usize = 50;
+
+fn table<const N: usize>(
+    text: &mut String,
+    title: &str,
+    head: [&str; N],
+    rows: impl Iterator<Item = [String; N]>,
+    more: usize,
+) {
+    let rows: Vec<[String; N]> = std::iter::once(head.map(str::to_owned)).chain(rows).collect();
+    if rows.len() == 1 {
+        text.push_str(&format!("\n{title}: none\n"));
+        return;
+    }
+    let mut widths = [0; N];
+    for row in &rows {
+        row.iter().zip(&mut widths).for_each(|(cell, width)| *width = cell.chars().count().max(*width));
+    }
+    text.push_str(&format!("\n{title}\n"));
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        text.push_str(&format!("  {}\n", cells.join("  ").trim_end()));
+    }
+    if more > 0 {
+        text.push_str(&format!("  … and {more} more; --json has them\n"));
+    }
+}
+
+fn token(account: &AccountLine) -> String {
+    let shortest = account.tokens.iter().map(|token| token.seconds_left).min();
+    shortest.map_or_else(|| "none at hand".to_owned(), |left| format!("{} left", span(left)))
+}
+
+fn sign_in(account: &AccountLine) -> String {
+    match &account.sign_in {
+        None => "-".to_owned(),
+        Some(sign_in) => match (sign_in.state, sign_in.code) {
+            ("missing", _) => "nobody yet: gatepost login".to_owned(),
+            ("refused", Some(code)) => format!("needed again: AADSTS{code}"),
+            ("refused", None) => "needed again".to_owned(),
+            _ => sign_in.username.clone().unwrap_or_default(),
+        },
+    }
+}
+
+/// What a stranger sent, fit for a terminal.
+fn visible(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// A span of time with its two greatest units.
+pub(super) fn span(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, minutes) => format!("{minutes} min"),
+        (0, hours, minutes) => format!("{hours} h {minutes} min"),
+        (days, hours, _) => format!("{days} d {hours} h"),
+    }
+}
+
+/// Octets in the unit that suits.
+pub(super) fn octets(octets: u64) -> String {
+    let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    for (unit, name) in units {
+        if octets >= unit {
+            let tenths = u128::from(octets) * 10 / u128::from(unit);
+            return format!("{}.{} {name}", tenths / 10, tenths % 10);
+        }
+    }
+    format!("{octets} B")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_and_octets_are_short() {
+        let spans = [0, 59, 60, 3_599, 3_600, 86_399, 86_400, 200_000].map(span);
+        assert_eq!(spans, ["0 s", "59 s", "1 min", "59 min", "1 h 0 min", "23 h 59 min", "1 d 0 h", "2 d 7 h"]);
+        let sizes = [0, 1_023, 1_024, 1_536, 10 << 20, u64::MAX].map(octets);
+        assert_eq!(sizes, ["0 B", "1023 B", "1.0 KiB", "1.5 KiB", "10.0 MiB", "16777215.9 TiB"]);
+    }
+}

@@ -1,0 +1,138 @@
+//! From a person's finished sign-in to what mail programs use: it is kept, and the account gets its first device password. The
+//! same for `gatepost login` and for the page.
+
+use std::sync::Arc;
+
+use crate::account::{LoginName, MailAddress};
+use crate::clock::UnixTime;
+use crate::config::{Account, Config, Grant};
+use crate::login::issue::{self, NotIssued, Order};
+use crate::login::person::WrongPerson;
+use crate::login::{person, scope, sign_in};
+use crate::oauth::sign_in::{Purpose, SignedIn};
+use crate::secret::Password;
+use crate::store::{DevicePassword, SignInKey, Store, StoreError};
+
+/// What the first device password is called.
+pub(crate) const FIRST: &str = "first";
+
+/// An account for which a person signs in.
+#[derive(Clone, Debug)]
+pub(crate) struct Enrolment {
+    /// Its entry in the configuration.
+    pub(crate) account: Arc<Account>,
+    /// The address that mail programs log in with.
+    pub(crate) login: MailAddress,
+    /// Under which the sign-in is kept.
+    pub(crate) key: SignInKey,
+    /// What the person consents to.
+    pub(crate) purpose: Purpose,
+}
+
+/// Why nobody signs in for a name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NobodySignsIn {
+    /// No entry fits.
+    #[error("no entry of `accounts` fits `{0}`; correct the name, or add an entry with `login: {0}`")]
+    Unknown(LoginName),
+    /// Entra knows the password that the mail program presents.
+    #[error(
+        "`{0}` has `grant: password`: its mail program presents the password that Entra knows, and nobody signs in before; \
+         to sign in once, write `grant: authorization_code` or `grant: device_code`"
+    )]
+    Password(MailAddress),
+    /// The application is itself.
+    #[error(
+        "`{0}` has `grant: client_credentials`: the application signs in by itself, and nobody else does; make its mail \
+         program a password with `gatepost password add {0} --name …`"
+    )]
+    Application(MailAddress),
+}
+
+/// Why a finished sign-in is not kept.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NotKept {
+    /// Somebody else has signed in.
+    #[error(transparent)]
+    WrongPerson(#[from] WrongPerson),
+    /// The store did not take it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Enrolment {
+    /// The account that `login` belongs to, when it is one for which a person signs in.
+    ///
+    /// # Errors
+    /// [`NobodySignsIn`].
+    pub(crate) fn find(config: &Config, login: &LoginName) -> Result<Self, NobodySignsIn> {
+        let Some((account, login)) = config.accounts.find(login) else {
+            return Err(NobodySignsIn::Unknown(login.clone()));
+        };
+        match account.grant {
+            Grant::AuthorizationCode | Grant::DeviceCode => {}
+            Grant::Password => return Err(NobodySignsIn::Password(login)),
+            Grant::ClientCredentials => return Err(NobodySignsIn::Application(login)),
+        }
+        let purpose = Purpose {
+            application: Arc::clone(&account.application),
+            tenant: account.application.tenant.of(&login).into(),
+            scope: scope::of(&account, scope::of_sign_in(config), config).into(),
+        };
+        Ok(Self { key: sign_in::key(&account, &login), account, login, purpose })
+    }
+
+    /// Who must sign in.
+    pub(crate) fn person(&self) -> &MailAddress {
+        person::expected(&self.account, &self.login)
+    }
+
+    /// Keeps the sign-in, if it was the right person; with `replace` also another than the one before. The result is the
+    /// name of who signed in.
+    ///
+    /// # Errors
+    /// [`NotKept`]; what was there before stays.
+    pub(crate) async fn keep(
+        &self,
+        store: &dyn Store,
+        signed_in: SignedIn,
+        replace: bool,
+        now: UnixTime,
+    ) -> Result<String, NotKept> {
+        let identity = signed_in.identity.clone();
+        let record = person::record(signed_in, &self.purpose.scope, now);
+        loop {
+            let before = store.sign_in(&self.key).await?;
+            let person = before.as_ref().map(|(record, _)| record);
+            person::check(&self.account, &self.login, &identity, person, replace)?;
+            match store.put_sign_in(&self.key, &record, before.map(|(_, version)| version)).await {
+                // A running service has exchanged the old one at this very moment.
+                Err(StoreError::Changed) => {}
+                put => return Ok(put.map(|_| record.username)?),
+            }
+        }
+    }
+
+    /// Makes the first device password of a login that has none; nothing when it has one.
+    ///
+    /// # Errors
+    /// [`NotIssued`]; nothing was made then.
+    pub(crate) async fn first_password(
+        &self,
+        store: &dyn Store,
+        now: UnixTime,
+    ) -> Result<Option<(DevicePassword, Password)>, NotIssued> {
+        let present = store.device_passwords().await?;
+        if present.iter().any(|password| password.login == self.login) {
+            return Ok(None);
+        }
+        let order = Order {
+            login: self.login.clone(),
+            name: FIRST.to_owned(),
+            protocols: Vec::new(),
+            from: Vec::new(),
+            expires_at: None,
+        };
+        issue::generate(store, order, now).await.map(Some)
+    }
+}

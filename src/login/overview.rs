@@ -1,0 +1,155 @@
+//! What there is to show about accounts: how they get their tokens, how long these still last, and whether somebody has to sign
+//! in. Nothing here touches a token or a password.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::account::MailAddress;
+use crate::clock::{Clock, UnixTime};
+use crate::config::{Account, Config, Grant, LoginPattern, Resource};
+use crate::login::{Gatekeeper, scope, sign_in};
+use crate::oauth::grant::TokenKey;
+use crate::oauth::source::TokenSource;
+use crate::store::{DevicePassword, SignIn, SignInKey, SignInRefused, Store, StoreError};
+
+/// An account in use, or one that waits for its first sign-in.
+#[derive(Debug)]
+pub struct AccountView {
+    /// The address that mail programs log in with.
+    pub login: MailAddress,
+    /// Its entry in the configuration.
+    pub account: Arc<Account>,
+    /// Its tokens at hand.
+    pub tokens: Vec<TokenView>,
+    /// How its sign-in stands; nothing when nobody signs in for it.
+    pub sign_in: Option<SignInView>,
+    /// How many device passwords it has.
+    pub device_passwords: usize,
+}
+
+/// A token at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenView {
+    /// What it is for.
+    pub resource: Resource,
+    /// How long ago it was fetched.
+    pub age: Duration,
+    /// How long it still lasts.
+    pub left: Duration,
+}
+
+/// How a sign-in stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignInView {
+    /// Nobody has signed in yet.
+    Missing,
+    /// Somebody has.
+    SignedIn {
+        /// Who.
+        username: String,
+        /// When.
+        at: UnixTime,
+        /// When the refresh token was last exchanged.
+        renewed_at: UnixTime,
+    },
+    /// Somebody had, but Entra does not take it any longer.
+    Refused {
+        /// Who.
+        username: String,
+        /// Entra's last word.
+        refused: SignInRefused,
+    },
+}
+
+impl SignInView {
+    fn of(record: &SignIn) -> Self {
+        let username = record.username.clone();
+        match record.refused {
+            Some(refused) => Self::Refused { username, refused },
+            None => Self::SignedIn { username, at: record.signed_in_at, renewed_at: record.rotated_at },
+        }
+    }
+}
+
+impl Gatekeeper {
+    /// The configuration that decides.
+    pub fn config(&self) -> Arc<Config> {
+        self.config.get()
+    }
+
+    /// Where sign-ins and device passwords are kept.
+    pub(crate) fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// What asks for tokens: a sign-in that the page begins shares its bounds with everybody else's.
+    pub(crate) fn source(&self) -> &TokenSource {
+        &self.source
+    }
+
+    /// The clock that lifetimes are judged by.
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The accounts that are configured by their address, that somebody has signed in for, that have a device password, or
+    /// that are `in_use`; by name, and with the device passwords themselves.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn overview(
+        &self,
+        in_use: impl IntoIterator<Item = MailAddress>,
+    ) -> Result<(Vec<AccountView>, Vec<DevicePassword>), StoreError> {
+        let config = self.config();
+        let sign_ins: HashMap<SignInKey, SignIn> = self.store.sign_ins().await?.into_iter().collect();
+        let passwords = self.store.device_passwords().await?;
+        let mut by_login: HashMap<&MailAddress, usize> = HashMap::new();
+        for password in &passwords {
+            *by_login.entry(&password.login).or_default() += 1;
+        }
+        let of_addresses = config.accounts.entries().iter().filter_map(|account| match &account.pattern {
+            LoginPattern::Address(login) => Some(login.clone()),
+            LoginPattern::Domain(_) | LoginPattern::Any => None,
+        });
+        let of_store = sign_ins.keys().map(|key| key.login.clone()).chain(passwords.iter().map(|of| of.login.clone()));
+        let logins: BTreeSet<MailAddress> = in_use.into_iter().chain(of_addresses).chain(of_store).collect();
+        let views = logins.into_iter().filter_map(|login| {
+            // One that is no longer configured is none.
+            let (account, login) = config.accounts.find(login.as_login())?;
+            let sign_in = account
+                .grant
+                .is_sign_in()
+                .then(|| sign_ins.get(&sign_in::key(&account, &login)).map_or(SignInView::Missing, SignInView::of));
+            Some(AccountView {
+                tokens: self.tokens_at_hand(&account, &login, &config),
+                device_passwords: by_login.get(&login).copied().unwrap_or_default(),
+                sign_in,
+                login,
+                account,
+            })
+        });
+        let views = views.collect();
+        Ok((views, passwords))
+    }
+
+    fn tokens_at_hand(&self, account: &Account, login: &MailAddress, config: &Config) -> Vec<TokenView> {
+        let application = &account.application;
+        let tenant = application.tenant.of(login);
+        let now = self.clock.now();
+        let at_hand = |resource| {
+            let scope = scope::of(account, resource, config);
+            let key = match account.grant {
+                Grant::Password => TokenKey::of_user(application, tenant, &scope, login),
+                Grant::ClientCredentials => TokenKey::of_application(application, tenant, &scope),
+                Grant::AuthorizationCode | Grant::DeviceCode => {
+                    TokenKey::of_sign_in(application, tenant, &scope, login)
+                }
+            };
+            let (requested_at, expires_at) = self.cache.times(&key)?;
+            Some(TokenView { resource, age: now.since(requested_at), left: expires_at.since(now) })
+        };
+        [Resource::Exchange, Resource::Graph].into_iter().filter_map(at_hand).collect()
+    }
+}

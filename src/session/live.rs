@@ -1,0 +1,253 @@
+//! The sessions that have logged in and not ended: who they are, how much went through them, and the word to end one.
+
+use std::collections::HashSet;
+use std::hash::{Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use super::{Subject, Whose};
+use crate::clock::UnixTime;
+use crate::login::device::KnownPassword;
+use crate::protocol::Protocol;
+use crate::telemetry::metrics::Metrics;
+
+/// A session that has logged in. There may be tens of thousands: it shares its texts with the session itself.
+#[derive(Debug)]
+pub struct LiveSession {
+    /// Its id, as in the log.
+    pub id: Arc<str>,
+    /// Where it came in.
+    pub listener: Arc<str>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// Who logged in.
+    pub account: Arc<str>,
+    /// The device password, if it was one.
+    pub device: Option<Arc<KnownPassword>>,
+    /// The time of the login.
+    pub since: UnixTime,
+    address: IpAddr,
+    port: u16,
+    sent: AtomicU64,
+    received: AtomicU64,
+    end: Notify,
+}
+
+impl LiveSession {
+    /// The client.
+    pub fn peer(&self) -> SocketAddr {
+        SocketAddr::new(self.address.to_canonical(), self.port)
+    }
+
+    /// Octets so far: from the client to Microsoft, and back.
+    pub fn traffic(&self) -> (u64, u64) {
+        (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
+    }
+
+    fn moved(&self, sent: u64, received: u64) {
+        self.sent.store(sent, Ordering::Relaxed);
+        self.received.store(received, Ordering::Relaxed);
+    }
+}
+
+/// In the table a session is itself and no other: one connection may hold logins of several accounts, under one id.
+#[derive(Debug)]
+struct Itself(Arc<LiveSession>);
+
+impl PartialEq for Itself {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Itself {}
+
+impl Hash for Itself {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        Arc::as_ptr(&self.0).hash(state);
+    }
+}
+
+/// All live sessions.
+#[derive(Debug)]
+pub(super) struct Register {
+    metrics: Arc<Metrics>,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    live: HashSet<Itself>,
+    /// Octets of those that have ended, in the order of [`Protocol::ALL`].
+    ended: [(u64, u64); Protocol::ALL.len()],
+}
+
+impl Table {
+    fn add(&mut self, protocol: Protocol, (sent, received): (u64, u64)) {
+        let of_protocol = Protocol::ALL.iter().zip(&mut self.ended).find(|(other, _)| **other == protocol);
+        if let Some((_, total)) = of_protocol {
+            *total = (total.0.saturating_add(sent), total.1.saturating_add(received));
+        }
+    }
+}
+
+impl Register {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
+        Arc::new(Self { metrics, table: Mutex::default() })
+    }
+
+    /// A session has logged in.
+    pub(super) fn begin(self: &Arc<Self>, protocol: Protocol, subject: &Subject, whose: &Whose, now: UnixTime) -> Live {
+        let session = Arc::new(LiveSession {
+            id: Arc::clone(&subject.session),
+            listener: Arc::clone(&subject.listener),
+            protocol,
+            account: Arc::clone(&whose.account),
+            device: whose.device.clone(),
+            since: now,
+            address: subject.peer.ip(),
+            port: subject.peer.port(),
+            sent: AtomicU64::new(0),
+            received: AtomicU64::new(0),
+            end: Notify::new(),
+        });
+        self.table().live.insert(Itself(Arc::clone(&session)));
+        self.metrics.session(protocol, true);
+        Live { register: Arc::clone(self), session }
+    }
+
+    /// All sessions, in no order.
+    pub(super) fn all(&self) -> Vec<Arc<LiveSession>> {
+        self.table().live.iter().map(|session| Arc::clone(&session.0)).collect()
+    }
+
+    /// Tells the sessions of an id to end; the result are their accounts.
+    pub(super) fn end(&self, id: &str) -> Vec<Arc<str>> {
+        let table = self.table();
+        let found = table.live.iter().filter(|session| &*session.0.id == id);
+        found
+            .map(|session| {
+                session.0.end.notify_one();
+                Arc::clone(&session.0.account)
+            })
+            .collect()
+    }
+
+    /// Octets since the start by protocol, those of live sessions included.
+    pub(super) fn traffic(&self) -> [(Protocol, (u64, u64)); Protocol::ALL.len()] {
+        let table = self.table();
+        let mut totals = Table { ended: table.ended, ..Table::default() };
+        for session in &table.live {
+            totals.add(session.0.protocol, session.0.traffic());
+        }
+        let mut ended = totals.ended.into_iter();
+        Protocol::ALL.map(|protocol| (protocol, ended.next().unwrap_or_default()))
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Whoever panicked in here left a whole table behind.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A session is live as long as this is kept.
+#[derive(Debug)]
+pub struct Live {
+    register: Arc<Register>,
+    session: Arc<LiveSession>,
+}
+
+impl Live {
+    /// So many octets have gone through it since it began, from the client to Microsoft and back.
+    pub(super) fn moved(&self, sent: u64, received: u64) {
+        self.session.moved(sent, received);
+    }
+
+    /// So many octets have gone through it.
+    pub(super) fn traffic(&self) -> (u64, u64) {
+        self.session.traffic()
+    }
+
+    /// Waits until an operator wants it to end. One task may wait.
+    ///
+    /// # Cancel safety
+    /// It may be dropped and asked for again.
+    pub(super) fn told_to_end(&self) -> impl Future<Output = ()> + Send + use<> {
+        let session = Arc::clone(&self.session);
+        async move { session.end.notified().await }
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        let Self { register, session } = self;
+        register.metrics.session(session.protocol, false);
+        let mut table = register.table();
+        if table.live.remove(&Itself(Arc::clone(session))) {
+            // In one step, so that a total never falls.
+            let traffic = session.traffic();
+            table.add(session.protocol, traffic);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn begin(register: &Arc<Register>, id: &str) -> Live {
+        let subject =
+            Subject { session: id.into(), listener: "imap".into(), peer: "[::ffff:192.0.2.1]:4000".parse().unwrap() };
+        let whose = Whose { account: "alice@contoso.example".into(), device: None };
+        register.begin(Protocol::Imap, &subject, &whose, UnixTime(7))
+    }
+
+    fn imap(register: &Register) -> (u64, u64) {
+        register.traffic()[0].1
+    }
+
+    #[test]
+    fn a_session_is_listed_while_its_guard_lives_and_its_octets_never_get_lost() {
+        let register = Register::new(Arc::default());
+        let (first, second) = (begin(&register, "FIRST222"), begin(&register, "SECOND22"));
+        first.moved(10, 100);
+        second.moved(1, 2);
+        assert_eq!(imap(&register), (11, 102));
+        assert_eq!(register.metrics.sessions(Protocol::Imap), 2);
+        drop(second);
+        assert_eq!(imap(&register), (11, 102));
+        first.moved(20, 200);
+        let all = register.all();
+        assert_eq!(all.len(), 1);
+        assert_eq!((&*all[0].id, all[0].peer().to_string()), ("FIRST222", "192.0.2.1:4000".to_owned()));
+        drop(first);
+        assert_eq!(imap(&register), (21, 202));
+        assert!(register.all().is_empty());
+        assert_eq!(register.metrics.sessions(Protocol::Imap), 0);
+    }
+
+    #[tokio::test]
+    async fn an_operator_ends_one_session_and_no_other() {
+        let register = Register::new(Arc::default());
+        let (first, second) = (begin(&register, "FIRST222"), begin(&register, "SECOND22"));
+        let again = begin(&register, "FIRST222");
+        assert!(register.end("THIRD222").is_empty());
+        // Also before anybody waits for it, and all that one connection holds.
+        assert_eq!(register.end("FIRST222").len(), 2);
+        again.told_to_end().await;
+        first.told_to_end().await;
+        assert!(tokio::time::timeout(Duration::from_millis(1), second.told_to_end()).await.is_err());
+    }
+
+    #[test]
+    fn a_session_costs_less_than_two_hundred_octets_more() {
+        // Its two counts of references, its place in a table that is half full, and what the session keeps of it.
+        let octets = size_of::<LiveSession>() + 16 + 2 * (size_of::<Itself>() + 1) + size_of::<Live>();
+        assert!(octets <= 200, "{octets}");
+    }
+}

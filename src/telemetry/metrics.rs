@@ -1,0 +1,632 @@
+//! What is counted, for Prometheus. Labels come from closed sets: no name, address or word of a client or server ever becomes
+//! one, so that the number of series has a bound and nothing private leaves through it.
+//!
+//! Counting is a few atomic operations. Whatever has to be looked up, such as the ends of certificates, is looked up when
+//! somebody asks.
+
+use std::fmt;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Metric, Registry};
+
+use crate::protocol::Protocol;
+
+/// Most series of `gatepost_logins_total`. There are some sixty causes, and each belongs to few protocols.
+const LOGIN_SERIES: usize = 200;
+/// Most series of `gatepost_connections_closed_total`.
+const CLOSING_SERIES: usize = 60;
+/// Stands for causes beyond these bounds.
+const OTHER: &str = "other";
+
+/// Seconds: a token endpoint answers in a tenth of one, and is given up after ten.
+const TOKEN_BUCKETS: [f64; 10] = [0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0];
+/// Seconds: TCP, TLS and the login at a mail server.
+const CONNECT_BUCKETS: [f64; 10] = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByProtocol {
+    protocol: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct LoginLabels {
+    protocol: &'static str,
+    outcome: &'static str,
+    cause: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TokenLabels {
+    grant: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByteLabels {
+    protocol: &'static str,
+    direction: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct MessageLabels {
+    way: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct By {
+    by: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Cause {
+    cause: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Version {
+    version: &'static str,
+}
+
+/// What a token request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenOutcome {
+    /// A token.
+    Granted,
+    /// Entra said no to user or application.
+    Refused,
+    /// Entra is busy, or asked for a rest.
+    Busy,
+    /// No answer, or none that can be used.
+    Failed,
+}
+
+impl TokenOutcome {
+    const ALL: [Self; 4] = [Self::Granted, Self::Refused, Self::Busy, Self::Failed];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Refused => "refused",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Who asked to be left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Throttle {
+    /// The token endpoint: 429 or `Retry-After`.
+    Entra,
+    /// A mail server: a limit of the mailbox or tenant.
+    Exchange,
+    /// Microsoft Graph: 429.
+    Graph,
+    /// Exchange Web Services: `ErrorServerBusy` or 429.
+    Ews,
+    /// Gatepost itself, for the sake of a limit of Microsoft's.
+    Gatepost,
+}
+
+impl Throttle {
+    const ALL: [Self; 5] = [Self::Entra, Self::Exchange, Self::Graph, Self::Ews, Self::Gatepost];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Entra => "entra",
+            Self::Exchange => "exchange",
+            Self::Graph => "graph",
+            Self::Ews => "ews",
+            Self::Gatepost => "gatepost",
+        }
+    }
+}
+
+/// The way of a message that Gatepost hands on itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// SMTP AUTH.
+    Smtp,
+    /// Microsoft Graph.
+    Graph,
+    /// It was refused before it took one.
+    None,
+}
+
+/// What became of such a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Microsoft took it.
+    Accepted,
+    /// It may be tried again.
+    Deferred,
+    /// It is refused for good.
+    Refused,
+    /// Nobody knows: the connection broke at the wrong moment.
+    Unknown,
+}
+
+/// What comes to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// The certificate of an Entra application.
+    Certificate,
+    /// The secret of one.
+    Secret,
+    /// The certificate of a listener.
+    Listener,
+}
+
+impl Ends {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Secret => "secret",
+            Self::Listener => "listener",
+        }
+    }
+}
+
+/// A histogram whose mean can be had without a scrape.
+#[derive(Debug)]
+pub struct Timing {
+    histogram: Histogram,
+    count: AtomicU64,
+    micros: AtomicU64,
+}
+
+impl Timing {
+    fn new(buckets: [f64; 10]) -> Self {
+        Self { histogram: Histogram::new(buckets), count: AtomicU64::new(0), micros: AtomicU64::new(0) }
+    }
+
+    /// It took so long.
+    pub fn observe(&self, took: Duration) {
+        self.histogram.observe(took.as_secs_f64());
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// How often, and microseconds in all.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.count.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
+    }
+}
+
+/// A counter for each protocol, ready to be used without a look-up.
+#[derive(Debug)]
+struct PerProtocol<M>([M; Protocol::ALL.len()]);
+
+impl<M: Clone> PerProtocol<M> {
+    fn of(make: impl Fn(Protocol) -> M) -> Self {
+        Self(Protocol::ALL.map(make))
+    }
+
+    fn get(&self, protocol: Protocol) -> &M {
+        let [imap, pop3, smtp, ews, graph] = &self.0;
+        match protocol {
+            Protocol::Imap => imap,
+            Protocol::Pop3 => pop3,
+            Protocol::Smtp => smtp,
+            Protocol::Ews => ews,
+            Protocol::Graph => graph,
+        }
+    }
+}
+
+/// Everything that is counted.
+pub struct Metrics {
+    registry: Registry,
+    sessions: PerProtocol<Gauge>,
+    accepted: PerProtocol<Counter>,
+    refusals: Capped<LoginLabels>,
+    refused: AtomicU64,
+    token_requests: Family<TokenLabels, Counter>,
+    /// The time of each token request.
+    pub token_request: Timing,
+    cache_hits: Counter,
+    cache_misses: Counter,
+    bytes: PerProtocol<[Counter; 2]>,
+    /// From the dial to the end of the login at a mail server.
+    pub upstream_connect: Timing,
+    expiry: Family<Kind, Gauge>,
+    throttled: Family<By, Counter>,
+    messages: Family<MessageLabels, Counter>,
+    ready: Gauge,
+    draining: Gauge,
+    reloads: Family<Outcome, Counter>,
+    last_reload: Gauge,
+    panics: Counter,
+    closed: Capped<Cause>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// Nothing has happened.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("gatepost");
+        let r = &mut registry;
+        let sessions: Family<ByProtocol, Gauge> = registered(r, "sessions", "Sessions that have logged in", default());
+        let logins: Family<LoginLabels, Counter> = registered(r, "logins", "Logins that were decided", default());
+        let token_requests: Family<TokenLabels, Counter> =
+            registered(r, "token_requests", "Requests to token endpoints, by what they came to", default());
+        let token_request = Timing::new(TOKEN_BUCKETS);
+        r.register("token_request_seconds", "Time of a request to a token endpoint", token_request.histogram.clone());
+        let cache_hits = registered(r, "token_cache_hits", "Logins whose token was at hand", default());
+        let cache_misses = registered(r, "token_cache_misses", "Logins that had to wait for a token", default());
+        let bytes: Family<ByteLabels, Counter> =
+            registered(r, "relayed_bytes", "Octets of sessions after the login", default());
+        let upstream_connect = Timing::new(CONNECT_BUCKETS);
+        let help = "Time from the dial to the end of the login at a mail server";
+        r.register("upstream_connect_seconds", help, upstream_connect.histogram.clone());
+        let help = "The nearest end of a certificate or secret, in seconds since 1970";
+        let expiry = registered(r, "expiry_timestamp_seconds", help, default());
+        let help = "How often somebody asked to be left alone for a while, or was held back for it";
+        let throttled: Family<By, Counter> = registered(r, "throttled", help, default());
+        let help = "Messages that Gatepost handed on itself";
+        let messages: Family<MessageLabels, Counter> = registered(r, "messages_sent", help, default());
+        let build: Family<Version, Gauge> = registered(r, "build_info", "The version that runs", default());
+        let ready = registered(r, "ready", "1 while logins are taken and the store answers", default());
+        let draining = registered(r, "draining", "1 while the service ends", default());
+        let help = "Times that the configuration was read again";
+        let reloads: Family<Outcome, Counter> = registered(r, "config_reloads", help, default());
+        let help = "The last time that the configuration was read again, in seconds since 1970";
+        let last_reload = registered(r, "config_last_reload_timestamp_seconds", help, default());
+        let panics = registered(r, "panics", "Faults of Gatepost that ended one session", default());
+        let help = "Connections that were closed, by cause";
+        let closed: Family<Cause, Counter> = registered(r, "connections_closed", help, default());
+
+        // What is there from the start is a zero that rates can be counted from.
+        let protocol = |protocol: Protocol| ByProtocol { protocol: protocol.name() };
+        let sessions = PerProtocol::of(|of| sessions.get_or_create_owned(&protocol(of)));
+        let bytes = PerProtocol::of(|of| {
+            ["sent", "received"]
+                .map(|direction| bytes.get_or_create_owned(&ByteLabels { protocol: of.name(), direction }))
+        });
+        let accepted = PerProtocol::of(|of| {
+            logins.get_or_create_owned(&LoginLabels { protocol: of.name(), outcome: "accepted", cause: "none" })
+        });
+        for by in Throttle::ALL {
+            drop(throttled.get_or_create(&By { by: by.name() }));
+        }
+        for way in [Way::Smtp, Way::Graph] {
+            for outcome in [Sent::Accepted, Sent::Deferred, Sent::Refused, Sent::Unknown] {
+                drop(messages.get_or_create(&message_labels(way, outcome)));
+            }
+        }
+        for outcome in [true, false] {
+            drop(reloads.get_or_create(&reload_label(outcome)));
+        }
+        for grant in GRANTS {
+            for outcome in TokenOutcome::ALL {
+                drop(token_requests.get_or_create(&TokenLabels { grant, outcome: outcome.name() }));
+            }
+        }
+        build.get_or_create(&Version { version: env!("CARGO_PKG_VERSION") }).set(1);
+        Self {
+            registry,
+            sessions,
+            accepted,
+            refusals: Capped::new(logins, LOGIN_SERIES),
+            refused: AtomicU64::new(0),
+            token_requests,
+            token_request,
+            cache_hits,
+            cache_misses,
+            bytes,
+            upstream_connect,
+            expiry,
+            throttled,
+            messages,
+            ready,
+            draining,
+            reloads,
+            last_reload,
+            panics,
+            closed: Capped::new(closed, CLOSING_SERIES),
+        }
+    }
+
+    /// A session has begun, or ended.
+    pub(crate) fn session(&self, protocol: Protocol, begun: bool) {
+        let gauge = self.sessions.get(protocol);
+        if begun {
+            gauge.inc()
+        } else {
+            gauge.dec()
+        };
+    }
+
+    /// Sessions that have logged in.
+    pub fn sessions(&self, protocol: Protocol) -> u64 {
+        u64::try_from(self.sessions.get(protocol).get()).unwrap_or(0)
+    }
+
+    /// A login succeeded.
+    pub(crate) fn login_accepted(&self, protocol: Protocol) {
+        self.accepted.get(protocol).inc();
+    }
+
+    /// A login was refused.
+    pub(crate) fn login_refused(&self, protocol: Protocol, cause: &'static str) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
+        let labels = LoginLabels { protocol: protocol.name(), outcome: "refused", cause };
+        self.refusals.count(labels, LoginLabels { cause: OTHER, ..labels });
+    }
+
+    /// Logins that were accepted and refused, since the start.
+    pub fn logins(&self) -> (u64, u64) {
+        let accepted = self.accepted.0.iter().map(Counter::get).sum();
+        (accepted, self.refused.load(Ordering::Relaxed))
+    }
+
+    /// A token request has ended.
+    pub(crate) fn token_requested(&self, grant: &'static str, outcome: TokenOutcome, took: Duration) {
+        self.token_requests.get_or_create(&TokenLabels { grant, outcome: outcome.name() }).inc();
+        self.token_request.observe(took);
+    }
+
+    /// A login found a token at hand, or did not.
+    pub(crate) fn token_looked_up(&self, found: bool) {
+        if found {
+            self.cache_hits.inc()
+        } else {
+            self.cache_misses.inc()
+        };
+    }
+
+    /// Logins that found a token at hand, and that did not.
+    pub fn token_lookups(&self) -> (u64, u64) {
+        (self.cache_hits.get(), self.cache_misses.get())
+    }
+
+    /// Octets of sessions so far: to Microsoft, and from there.
+    pub(crate) fn relayed(&self, protocol: Protocol, (sent, received): (u64, u64)) {
+        let [to, from] = self.bytes.get(protocol);
+        to.inner().store(sent, Ordering::Relaxed);
+        from.inner().store(received, Ordering::Relaxed);
+    }
+
+    /// The nearest end of its kind; nothing when none is known.
+    pub fn expires(&self, ends: Ends, at: Option<u64>) {
+        let kind = Kind { kind: ends.name() };
+        match at.map(|at| i64::try_from(at).unwrap_or(i64::MAX)) {
+            Some(at) => drop(self.expiry.get_or_create(&kind).set(at)),
+            None => drop(self.expiry.remove(&kind)),
+        }
+    }
+
+    /// Somebody asked to be left alone for a while.
+    pub fn throttled(&self, by: Throttle) {
+        self.throttled.get_or_create(&By { by: by.name() }).inc();
+    }
+
+    /// A message that Gatepost took was handed on, or not.
+    pub fn message(&self, way: Way, outcome: Sent) {
+        self.messages.get_or_create(&message_labels(way, outcome)).inc();
+    }
+
+    /// How the service stands.
+    pub fn standing(&self, ready: bool, draining: bool) {
+        self.ready.set(i64::from(ready));
+        self.draining.set(i64::from(draining));
+    }
+
+    /// The configuration was read again.
+    pub fn reloaded(&self, succeeded: bool, at: u64) {
+        self.reloads.get_or_create(&reload_label(succeeded)).inc();
+        self.last_reload.set(i64::try_from(at).unwrap_or(i64::MAX));
+    }
+
+    /// A fault of Gatepost ended a session.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
+
+    /// A connection was closed.
+    pub(crate) fn closed(&self, cause: &'static str) {
+        self.closed.count(Cause { cause }, Cause { cause: OTHER });
+    }
+
+    /// Everything, as OpenMetrics 1.0 writes it.
+    pub fn open_metrics(&self) -> String {
+        let mut written = String::new();
+        // Writing to a string does not fail.
+        let _written = text::encode(&mut written, &self.registry);
+        written
+    }
+
+    /// Everything, as version 0.0.4 of Prometheus's text format writes it: there a counter's name ends in `_total` also
+    /// where it is described.
+    pub fn text(&self) -> String {
+        let mut written = String::new();
+        let mut help: Option<&str> = None;
+        let open_metrics = self.open_metrics();
+        for line in open_metrics.lines().filter(|line| *line != "# EOF") {
+            if let Some(described) = line.strip_prefix("# HELP ") {
+                help = Some(described);
+                continue;
+            }
+            if let (Some(typed), Some(described)) = (line.strip_prefix("# TYPE "), help.take()) {
+                let (name, kind) = typed.split_once(' ').unwrap_or((typed, ""));
+                let words = described.strip_prefix(name).unwrap_or_default();
+                let total = if kind == "counter" { "_total" } else { "" };
+                written.push_str(&format!("# HELP {name}{total}{words}\n# TYPE {name}{total} {kind}\n"));
+                continue;
+            }
+            written.push_str(line);
+            written.push('\n');
+        }
+        written
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Metrics(…)")
+    }
+}
+
+/// Values of the label `grant`.
+const GRANTS: [&str; 6] =
+    ["password", "client_credentials", "authorization_code", DEVICE_CODE, "refresh_token", MANAGED_IDENTITY];
+/// Also when the codes themselves are asked for.
+pub(crate) const DEVICE_CODE: &str = "device_code";
+/// Not a grant of OAuth, but a way to a token all the same.
+pub(crate) const MANAGED_IDENTITY: &str = "managed_identity";
+
+fn default<M: Default>() -> M {
+    M::default()
+}
+
+fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
+fn message_labels(way: Way, outcome: Sent) -> MessageLabels {
+    let way = match way {
+        Way::Smtp => "smtp",
+        Way::Graph => "graph",
+        Way::None => "none",
+    };
+    let outcome = match outcome {
+        Sent::Accepted => "accepted",
+        Sent::Deferred => "deferred",
+        Sent::Refused => "refused",
+        Sent::Unknown => "unknown",
+    };
+    MessageLabels { way, outcome }
+}
+
+fn reload_label(succeeded: bool) -> Outcome {
+    Outcome { outcome: if succeeded { "succeeded" } else { "failed" } }
+}
+
+/// Counters of a family that makes no more series than it may.
+struct Capped<L> {
+    family: Family<L, Counter>,
+    /// Series that it may still make.
+    room: AtomicUsize,
+}
+
+impl<L: Clone + Eq + Hash> Capped<L> {
+    fn new(family: Family<L, Counter>, series: usize) -> Self {
+        Self { family, room: AtomicUsize::new(series) }
+    }
+
+    /// Counts under `labels`, or under `instead` when a new series would be too much.
+    fn count(&self, labels: L, instead: L) {
+        if let Some(counter) = self.family.get(&labels) {
+            counter.inc();
+            return;
+        }
+        // Two that come at once may take two places for one series; the bound holds all the same.
+        let has_room = self.room.try_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1)).is_ok();
+        self.family.get_or_create(if has_room { &labels } else { &instead }).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn series(metrics: &Metrics) -> Vec<String> {
+        metrics.text().lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_names_are_those_that_dashboards_are_written_against() {
+        let metrics = Metrics::new();
+        metrics.closed("timeout");
+        metrics.expires(Ends::Secret, Some(1_800_000_000));
+        let text = metrics.text();
+        let types: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")).collect();
+        assert_eq!(
+            types,
+            [
+                "gatepost_sessions gauge",
+                "gatepost_logins_total counter",
+                "gatepost_token_requests_total counter",
+                "gatepost_token_request_seconds histogram",
+                "gatepost_token_cache_hits_total counter",
+                "gatepost_token_cache_misses_total counter",
+                "gatepost_relayed_bytes_total counter",
+                "gatepost_upstream_connect_seconds histogram",
+                "gatepost_expiry_timestamp_seconds gauge",
+                "gatepost_throttled_total counter",
+                "gatepost_messages_sent_total counter",
+                "gatepost_build_info gauge",
+                "gatepost_ready gauge",
+                "gatepost_draining gauge",
+                "gatepost_config_reloads_total counter",
+                "gatepost_config_last_reload_timestamp_seconds gauge",
+                "gatepost_panics_total counter",
+                "gatepost_connections_closed_total counter",
+            ]
+        );
+        assert!(text.contains("# HELP gatepost_panics_total Faults of Gatepost that ended one session.\n"), "{text}");
+        assert!(text.contains("gatepost_expiry_timestamp_seconds{kind=\"secret\"} 1800000000\n"), "{text}");
+        let open = metrics.open_metrics();
+        assert!(open.ends_with("# EOF\n") && open.contains("# TYPE gatepost_panics counter\n"), "{open}");
+    }
+
+    #[test]
+    fn logins_are_counted_by_protocol_and_cause() {
+        let metrics = Metrics::new();
+        metrics.login_accepted(Protocol::Smtp);
+        metrics.login_refused(Protocol::Imap, "wrong-password");
+        metrics.login_refused(Protocol::Imap, "wrong-password");
+        let series = series(&metrics);
+        for line in [
+            "gatepost_logins_total{protocol=\"smtp\",outcome=\"accepted\",cause=\"none\"} 1",
+            "gatepost_logins_total{protocol=\"imap\",outcome=\"refused\",cause=\"wrong-password\"} 2",
+        ] {
+            assert!(series.iter().any(|found| found == line), "{line}: {series:#?}");
+        }
+        assert_eq!(metrics.logins(), (1, 2));
+    }
+
+    #[test]
+    fn no_number_of_causes_makes_more_than_500_series() {
+        let metrics = Metrics::new();
+        for number in 0..2_000 {
+            let cause: &'static str = Box::leak(format!("cause-{number}").into_boxed_str());
+            metrics.closed(cause);
+            for protocol in Protocol::ALL {
+                metrics.login_refused(protocol, cause);
+            }
+        }
+        for ends in [Ends::Certificate, Ends::Secret, Ends::Listener] {
+            metrics.expires(ends, Some(1));
+        }
+        let series = series(&metrics);
+        assert!(series.len() <= 500, "{}", series.len());
+        assert!(series.iter().any(|line| line.contains("cause=\"other\"")));
+        assert_eq!(metrics.logins().1, 10_000);
+    }
+}

@@ -1,0 +1,158 @@
+//! The failures of late, for whoever looks: each kind once, with how often it happened and when last.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::clock::UnixTime;
+use crate::failure::{Actor, Failure};
+use crate::protocol::Protocol;
+
+/// Most kinds kept.
+const KINDS: usize = 100;
+
+/// Longest text kept of one, in octets.
+const TEXT: usize = 1_024;
+
+/// A failure, and how often it happened.
+#[derive(Clone, Debug)]
+pub struct Recent {
+    /// Its fixed word.
+    pub cause: &'static str,
+    /// Who must act.
+    pub actor: Actor,
+    /// What happened, the last time.
+    pub message: String,
+    /// What to do, the last time.
+    pub remedy: String,
+    /// What the user name may be shown as; empty when there was none.
+    pub account: String,
+    /// Where it happened.
+    pub listener: Arc<str>,
+    /// What was spoken there.
+    pub protocol: Protocol,
+    /// The last client.
+    pub peer: String,
+    /// The last session.
+    pub session: Arc<str>,
+    /// How often.
+    pub count: u64,
+    /// When first,
+    pub first: UnixTime,
+    /// and when last.
+    pub last: UnixTime,
+}
+
+/// Where a failure happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Scene<'a> {
+    /// The session.
+    pub session: &'a Arc<str>,
+    /// The listener.
+    pub listener: &'a Arc<str>,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// The client.
+    pub peer: std::net::SocketAddr,
+}
+
+/// The failures of late, the latest last.
+#[derive(Debug, Default)]
+pub struct Recently(Mutex<VecDeque<Recent>>);
+
+impl Recently {
+    /// A login failed.
+    pub fn add(&self, scene: Scene<'_>, account: &str, failure: &Failure, now: UnixTime) {
+        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let account = cut(account);
+        let same = |kind: &Recent| {
+            kind.cause == failure.cause && kind.account == account && *kind.listener == **scene.listener
+        };
+        let before = kinds.iter().position(same).and_then(|at| kinds.remove(at));
+        let (count, first) = before.map_or((0, now), |before| (before.count, before.first));
+        if kinds.len() >= KINDS {
+            kinds.pop_front();
+        }
+        kinds.push_back(Recent {
+            cause: failure.cause,
+            actor: failure.actor,
+            message: cut(&failure.message).to_owned(),
+            remedy: cut(&failure.remedy).to_owned(),
+            account: account.to_owned(),
+            listener: Arc::clone(scene.listener),
+            protocol: scene.protocol,
+            peer: scene.peer.ip().to_canonical().to_string(),
+            session: Arc::clone(scene.session),
+            count: count + 1,
+            first,
+            last: now,
+        });
+    }
+
+    /// All of them, the latest first.
+    pub fn all(&self) -> Vec<Recent> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+    }
+}
+
+fn cut(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(TEXT)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::Refusal;
+
+    fn failure(cause: &'static str, message: &str) -> Failure {
+        Failure {
+            refusal: Refusal::InvalidCredentials,
+            actor: Actor::Client,
+            cause,
+            message: message.to_owned(),
+            remedy: "type it again".into(),
+            delay: true,
+        }
+    }
+
+    #[test]
+    fn the_same_failure_is_kept_once_and_counted() {
+        let recently = Recently::default();
+        let (session, listener): (Arc<str>, Arc<str>) = ("ABCDEFGH".into(), "imap".into());
+        let scene = Scene {
+            session: &session,
+            listener: &listener,
+            protocol: Protocol::Imap,
+            peer: "192.0.2.7:4000".parse().unwrap(),
+        };
+        for (second, account, cause) in [
+            (1, "alice@contoso.com", "wrong-password"),
+            (2, "bob@contoso.com", "wrong-password"),
+            (3, "alice@contoso.com", "wrong-password"),
+        ] {
+            recently.add(scene, account, &failure(cause, "no"), UnixTime(second));
+        }
+        let all: Vec<_> =
+            recently.all().into_iter().map(|kind| (kind.account, kind.count, kind.first.0, kind.last.0)).collect();
+        assert_eq!(all, [("alice@contoso.com".to_owned(), 2, 1, 3), ("bob@contoso.com".to_owned(), 1, 2, 2)]);
+    }
+
+    #[test]
+    fn many_names_and_long_texts_take_a_bounded_room() {
+        let recently = Recently::default();
+        let (session, listener): (Arc<str>, Arc<str>) = ("ABCDEFGH".into(), "imap".into());
+        let scene = Scene {
+            session: &session,
+            listener: &listener,
+            protocol: Protocol::Imap,
+            peer: "192.0.2.7:4000".parse().unwrap(),
+        };
+        for number in 0..1_000 {
+            let long = format!("{number}{}", "ä".repeat(10_000));
+            recently.add(scene, &long, &failure("unknown-account", &long), UnixTime(number));
+        }
+        let all = recently.all();
+        assert_eq!(all.len(), KINDS);
+        assert!(all.iter().all(|kind| kind.account.len() <= TEXT && kind.message.len() <= TEXT));
+        assert_eq!(all[0].last, UnixTime(999));
+    }
+}

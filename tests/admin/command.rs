@@ -1,0 +1,74 @@
+//! `gatepost status`.
+
+use std::process::{Command, Stdio};
+
+use crate::http::Browser;
+use crate::support::{ALICE, ALICES, World, directory};
+
+async fn status(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.arg("status").args(arguments).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    let text = |octets| String::from_utf8(octets).unwrap();
+    (output.status.code(), text(output.stdout), text(output.stderr))
+}
+
+#[tokio::test]
+async fn the_running_service_is_shown_to_people_and_to_programs() {
+    let world = World::new().await;
+    let _alice = world.imap(ALICE, ALICES).await.unwrap();
+    assert!(world.imap(ALICE, "wrong").await.is_err());
+    let socket = world.socket.to_str().unwrap();
+    let (code, text, _) = status(&["--socket", socket]).await;
+    assert_eq!(code, Some(0), "{text}");
+    for shown in ["ready", "imap", ALICE, "59 min left", "wrong-password", "whoever uses the mail program:"] {
+        assert!(text.contains(shown), "{shown}: {text}");
+    }
+    assert!(!text.contains("/enter?"), "no key to the page where it may be kept: {text}");
+    let (code, text, _) = status(&["--socket", socket, "--json"]).await;
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &json["sessions"][0]["account"]), (Some(0), &ALICE.into()));
+}
+
+#[tokio::test]
+async fn the_link_opens_the_page_once() {
+    let world = World::new().await;
+    let (code, link, _) = status(&["--socket", world.socket.to_str().unwrap(), "--page"]).await;
+    assert_eq!(code, Some(0));
+    let base = format!("http://localhost:{}", world.page.port());
+    let target = link.trim_end().strip_prefix(&base).unwrap_or_else(|| panic!("{link}"));
+    let secret = target.strip_prefix("/enter?link=").unwrap();
+    let browser = Browser::new(world.page);
+    // Whoever only looks where it leads does not use it up.
+    for _ in 0..2 {
+        let answer = browser.get(target).await;
+        assert_eq!((answer.status, answer.field("set-cookie")), (200, None));
+    }
+    assert_eq!(browser.post("/enter", &[("link", secret)]).await.field("location"), Some("/"));
+    assert_eq!(browser.get("/").await.status, 200);
+    let answer = Browser::new(world.page).post("/enter", &[("link", secret)]).await;
+    assert!(answer.status == 403 && answer.body.contains("opened before"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn that_no_service_runs_is_said_in_a_sentence() {
+    let directory = directory();
+    let socket = directory.join("gatepost.sock");
+    let (code, _, told) = status(&["--socket", socket.to_str().unwrap()]).await;
+    assert_eq!(code, Some(1));
+    assert!(told.contains("no service is running here") && told.contains("gatepost run"), "{told}");
+    std::fs::remove_dir_all(directory).unwrap();
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn the_socket_is_its_owners_and_leaves_with_the_service() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let mut world = World::new().await;
+    let mode = std::fs::metadata(&world.socket).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    world.stop.drain();
+    (&mut world.serving).await.unwrap();
+    assert!(!world.socket.exists());
+}

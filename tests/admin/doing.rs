@@ -1,0 +1,88 @@
+//! What is shown, and what is done on the page.
+
+use crate::support::{ALICE, ALICES, ANNA, World, until};
+
+#[tokio::test]
+async fn sessions_failures_and_accounts_are_shown_as_they_are() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let mut alice = world.imap(ALICE, ALICES).await.unwrap();
+    assert!(alice.ask("NOOP").await.starts_with("a OK"));
+    for _ in 0..2 {
+        assert!(world.imap(ALICE, "wrong-password").await.is_err());
+    }
+    assert!(world.imap("'<i>'@unknown.example", "x").await.is_err());
+    let name = [("login", ANNA), ("name", "<script>alert(1)</script>")];
+    assert!(!visitor.fill_in("/passwords/add", &name).await.body.contains("<script>alert"));
+    let page = visitor.get("/").await.body;
+    assert!(!page.contains("<script>alert"), "{page}");
+    assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{page}");
+    assert!(page.contains("class=\"pill good\">ready<"), "{page}");
+
+    let status: serde_json::Value = serde_json::from_str(&visitor.get("/status.json").await.body).unwrap();
+    assert_eq!(status["ready"], true);
+    assert_eq!(status["sessions"][0]["account"], ALICE);
+    assert!(status["sessions"][0]["bytes_received"].as_u64().unwrap() > 0, "while it lives: {status:#}");
+    let wrong = status["failures"].as_array().unwrap().iter().find(|of| of["cause"] == "wrong-password").unwrap();
+    assert_eq!((&wrong["count"], &wrong["account"]), (&2.into(), &ALICE.into()), "{wrong:#}");
+    let account = |login: &str| {
+        status["accounts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|of| of["login"] == login)
+            .unwrap_or_else(|| panic!("{status:#}"))
+    };
+    assert_eq!(account(ALICE)["grant"], "password");
+    assert!(account(ALICE)["tokens"][0]["seconds_left"].as_u64().unwrap() > 600);
+    assert_eq!(account(ANNA)["sign_in"]["state"], "missing");
+    assert_eq!((&status["logins_accepted"], &status["logins_refused"]), (&1.into(), &3.into()));
+    assert_eq!(status["listeners"][0]["sessions"], 1);
+}
+
+#[tokio::test]
+async fn a_device_password_made_on_the_page_opens_the_mailbox_until_it_is_revoked() {
+    let world = World::with("  - {login: fax@contoso.example, grant: authorization_code}\n").await;
+    let visitor = world.visitor().await;
+    let add = |fields: &'static [(&'static str, &'static str)]| visitor.fill_in("/passwords/add", fields);
+    for (fields, told) in [
+        (&[("login", "alice@contoso.example"), ("name", "Phone")][..], "<code>grant: password</code>"),
+        (&[("login", ANNA), ("name", "")], "The name is empty"),
+        (&[("login", ANNA), ("name", "Phone"), ("from", "10.0.0.0/99")], "10.0.0.0/99"),
+        (&[("login", ANNA), ("name", "Phone"), ("expires", "1999-01-01")], "expired"),
+        (&[("login", "a b"), ("name", "Phone")], ""),
+    ] {
+        let answer = add(fields).await;
+        assert_eq!(answer.status, 400, "{answer:?}");
+        assert!(answer.body.contains(told), "{told}: {answer:?}");
+    }
+    let answer =
+        add(&[("login", ANNA), ("name", "Phone"), ("protocol", "imap"), ("protocol", "smtp"), ("from", "127.0.0.0/8")])
+            .await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let password = answer.body.split_once("<p class=\"secret\"><code>").unwrap().1.split_once('<').unwrap().0;
+    assert!(answer.body.contains(&format!("port <b>{}</b>", 0)) || answer.body.contains("IMAP"), "{answer:?}");
+    // It is right, but nobody has signed in: not a matter of the password.
+    let reply = world.imap(ANNA, password).await.err().unwrap();
+    assert!(reply.contains("CONTACTADMIN"), "{reply}");
+    let page = visitor.get("/").await.body;
+    assert!(page.contains("Phone") && page.contains("IMAP, SMTP") && page.contains("from 127.0.0.0/8"), "{page}");
+    assert!(!page.contains(password), "it was shown once");
+
+    let id = page.split_once("Revoke “Phone”").unwrap().0.rsplit_once("name=\"id\" value=\"").unwrap().1;
+    let id = id.split_once('"').unwrap().0.to_owned();
+    assert_eq!(visitor.fill_in("/passwords/revoke", &[("id", &id)]).await.status, 303);
+    until("the password is refused", async || {
+        world.imap(ANNA, password).await.err().is_some_and(|reply| reply.contains("AUTHENTICATIONFAILED"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn reading_the_configuration_again_says_when_it_cannot() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let answer = visitor.fill_in("/reload", &[]).await;
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert!(answer.body.contains("stays in use"), "{answer:?}");
+}

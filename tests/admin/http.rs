@@ -1,0 +1,133 @@
+//! A browser of a few lines, which says whatever a test wants it to say.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    /// As they came, in one piece.
+    pub(crate) head: String,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    /// The value of a field; names are compared folded.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let fields = self.head.lines().filter_map(|line| line.split_once(": "));
+        fields.filter(|(of, _)| of.eq_ignore_ascii_case(name)).map(|(_, value)| value).next()
+    }
+
+    /// What a form that leads to `action` has to carry.
+    pub(crate) fn form_token(&self, action: &str) -> String {
+        let at =
+            self.body.find(&format!("action=\"{action}\"")).unwrap_or_else(|| panic!("no form to {action}: {self:?}"));
+        let (_, rest) = self.body[at..].split_once("name=\"form\" value=\"").unwrap();
+        rest.split_once('"').unwrap().0.to_owned()
+    }
+
+    /// Where a button of the page leads to.
+    pub(crate) fn link(&self, text: &str) -> String {
+        let before = self.body.split_once(text).unwrap_or_else(|| panic!("no {text}: {}", self.body)).0;
+        let (_, href) = before.rsplit_once("href=\"").unwrap();
+        href.split_once('"').unwrap().0.replace("&#38;", "&").replace("&amp;", "&")
+    }
+}
+
+/// Sends octets as they are, and reads until the other side closes.
+pub(crate) async fn raw(address: SocketAddr, request: &str) -> Answer {
+    let exchange = async {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        // Whoever does not like the beginning may close before the end.
+        let _closed = stream.write_all(request.as_bytes()).await;
+        let mut octets = Vec::new();
+        let _closed = stream.read_to_end(&mut octets).await;
+        String::from_utf8(octets).unwrap()
+    };
+    let text = tokio::time::timeout(PATIENCE, exchange).await.expect("no answer");
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or((&text, ""));
+    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+    Answer { status, head: head.to_owned(), body: body.to_owned() }
+}
+
+/// Keeps cookies, and follows nothing by itself.
+pub(crate) struct Browser {
+    address: SocketAddr,
+    pub(crate) cookies: Mutex<BTreeMap<String, String>>,
+}
+
+impl Browser {
+    pub(crate) fn new(address: SocketAddr) -> Self {
+        Self { address, cookies: Mutex::default() }
+    }
+
+    fn host(&self) -> String {
+        format!("localhost:{}", self.address.port())
+    }
+
+    fn cookie_field(&self) -> String {
+        let cookies = self.cookies.lock().unwrap();
+        if cookies.is_empty() {
+            return String::new();
+        }
+        let pairs: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        format!("Cookie: {}\r\n", pairs.join("; "))
+    }
+
+    async fn send(&self, request: String) -> Answer {
+        let answer = raw(self.address, &request).await;
+        for line in answer.head.lines() {
+            let Some((_, cookie)) = line.split_once(": ").filter(|(of, _)| of.eq_ignore_ascii_case("set-cookie"))
+            else {
+                continue;
+            };
+            assert!(cookie.contains("; HttpOnly") && cookie.contains("; SameSite="), "{cookie}");
+            let (name, value) = cookie.split_once(';').unwrap().0.split_once('=').unwrap();
+            let mut cookies = self.cookies.lock().unwrap();
+            if cookie.contains("Max-Age=0") {
+                cookies.remove(name);
+            } else {
+                cookies.insert(name.to_owned(), value.to_owned());
+            }
+        }
+        answer
+    }
+
+    pub(crate) async fn get(&self, target: &str) -> Answer {
+        let (host, cookies) = (self.host(), self.cookie_field());
+        self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{cookies}Connection: close\r\n\r\n")).await
+    }
+
+    /// As a browser posts a form of a page that it got from here.
+    pub(crate) async fn post(&self, target: &str, fields: &[(&str, &str)]) -> Answer {
+        let host = self.host();
+        self.post_with(target, fields, &format!("Origin: http://{host}\r\nSec-Fetch-Site: same-origin\r\n")).await
+    }
+
+    /// With other fields in the head than a browser sends.
+    pub(crate) async fn post_with(&self, target: &str, fields: &[(&str, &str)], head: &str) -> Answer {
+        let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let (host, cookies, length) = (self.host(), self.cookie_field(), form.len());
+        self.send(format!(
+            "POST {target} HTTP/1.1\r\nHost: {host}\r\n{cookies}{head}Content-Type: application/x-www-form-urlencoded\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{form}"
+        ))
+        .await
+    }
+
+    /// Fills in a form of the status page.
+    pub(crate) async fn fill_in(&self, action: &str, fields: &[(&str, &str)]) -> Answer {
+        let token = self.get("/").await.form_token(action);
+        let mut fields = fields.to_vec();
+        fields.push(("form", &token));
+        self.post(action, &fields).await
+    }
+}

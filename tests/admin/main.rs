@@ -1,0 +1,13 @@
+//! The page, the endpoints and the socket for whoever runs Gatepost: who may see what, and that what is shown and done there is
+//! true of the service.
+#![cfg(feature = "sandbox")]
+
+mod command;
+mod doing;
+mod doors;
+mod endpoints;
+mod http;
+#[path = "../sign_in/browser.rs"]
+mod person;
+mod sign_in;
+mod support;

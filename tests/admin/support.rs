@@ -1,0 +1,169 @@
+//! A Gatepost with a page, in front of an embedded Microsoft 365.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use gatepost::app::{App, Stop};
+use gatepost::config::Config;
+use gatepost::config::load::{Surroundings, load_text};
+use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost::store::{MemoryStore, Store};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinHandle;
+
+use crate::http::Browser;
+
+pub(crate) const ALICE: &str = "alice@contoso.example";
+pub(crate) const ALICES: &str = "correct-horse-battery";
+/// Signs in once, in a browser.
+pub(crate) const ANNA: &str = "anna@contoso.example";
+pub(crate) const ANNAS: &str = "anna's secret";
+pub(crate) const TOKEN: &str = "3xhEwCwvyTtjNnH0gXhTQd1p";
+
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A running Gatepost.
+pub(crate) struct World {
+    pub(crate) sandbox: Sandbox,
+    pub(crate) imap: SocketAddr,
+    pub(crate) page: SocketAddr,
+    pub(crate) socket: PathBuf,
+    pub(crate) stop: Stop,
+    pub(crate) serving: JoinHandle<usize>,
+    pub(crate) store: Arc<MemoryStore>,
+    directory: PathBuf,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with("").await
+    }
+
+    /// With further accounts.
+    pub(crate) async fn with(accounts: &str) -> Self {
+        let accounts_of_sandbox = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(ANNA, ANNAS)];
+        let sandbox =
+            Sandbox::start(SandboxConfig { accounts: accounts_of_sandbox, ..SandboxConfig::default() }).await.unwrap();
+        let directory = directory();
+        let socket = directory.join("gatepost.sock");
+        let config = config(&sandbox, &socket, accounts);
+        let store = Arc::new(MemoryStore::default());
+        let app = App::with_store(config, Arc::clone(&store) as Arc<dyn Store>).await.unwrap();
+        let imap = app.addresses()[0].1;
+        let page = app.admin_addresses()[0];
+        let stop = app.stop();
+        let serving = tokio::spawn(app.serve());
+        until("the socket is there", async || socket.exists()).await;
+        Self { sandbox, imap, page, socket, stop, serving, store, directory }
+    }
+
+    /// Somebody whose browser has a session.
+    pub(crate) async fn visitor(&self) -> Browser {
+        let browser = Browser::new(self.page);
+        let answer = browser.post("/login", &[("token", TOKEN)]).await;
+        assert_eq!((answer.status, answer.field("location")), (303, Some("/")), "{answer:?}");
+        browser
+    }
+
+    /// A mail program that has logged in, or what it was told instead.
+    pub(crate) async fn imap(&self, user: &str, password: &str) -> Result<Imap, String> {
+        let mut imap = Imap(BufReader::new(TcpStream::connect(self.imap).await.unwrap()));
+        imap.line().await;
+        let reply = imap.ask(&format!("LOGIN {user} \"{password}\"")).await;
+        if reply.starts_with("a OK") { Ok(imap) } else { Err(reply) }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.stop.now();
+        let _gone = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// A mail program.
+pub(crate) struct Imap(BufReader<TcpStream>);
+
+impl Imap {
+    /// The next line; empty when there is none.
+    pub(crate) async fn line(&mut self) -> String {
+        let mut line = String::new();
+        let read = tokio::time::timeout(PATIENCE, self.0.read_line(&mut line)).await.expect("nothing comes");
+        // A connection that breaks has ended all the same.
+        if read.is_ok() { line } else { String::new() }
+    }
+
+    /// The final reply to a command.
+    pub(crate) async fn ask(&mut self, command: &str) -> String {
+        let _ended = self.0.get_mut().write_all(format!("a {command}\r\n").as_bytes()).await;
+        loop {
+            let line = self.line().await;
+            if line.starts_with("a ") || line.is_empty() {
+                return line;
+            }
+        }
+    }
+}
+
+pub(crate) async fn until(what: &str, so: impl AsyncFn() -> bool) {
+    let look = async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, look).await.is_ok(), "it never came to that: {what}");
+}
+
+/// An empty directory whose path is short enough for a socket.
+pub(crate) fn directory() -> PathBuf {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let directory = std::env::temp_dir().join(format!("gatepost-admin-{}-{number}", std::process::id()));
+    std::fs::create_dir(&directory).unwrap();
+    directory
+}
+
+fn config(sandbox: &Sandbox, socket: &Path, accounts: &str) -> Config {
+    let yaml = format!(
+        "listeners:\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{imap}'}}\n\
+         microsoft: {{authority: 'https://localhost:{entra}/', tenant: contoso.example, client_id: {client}}}\n\
+         accounts:\n  - login: '*'\n  - {{login: {ANNA}, grant: authorization_code}}\n{accounts}\n\
+         trust: {{system_roots: false, additional_ca: ca.pem}}\n\
+         limits: {{failure_delay: 0s}}\n\
+         admin: {{bind: '127.0.0.1:0', token: {TOKEN}, socket: '{socket}'}}\n",
+        imap = sandbox.imap().port(),
+        entra = sandbox.entra().port(),
+        client = sandbox.public_client_id(),
+        socket = socket.display(),
+    );
+    let outside = Outside(sandbox.ca_pem().to_owned());
+    let config = load_text(Some((Path::new("proxy.yaml"), &yaml)), &[], &BTreeMap::new(), &outside);
+    config.unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+}
+
+struct Outside(String);
+
+impl Surroundings for Outside {
+    fn variable(&self, _: &str) -> Option<String> {
+        None
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        if path == "ca.pem" { Ok(self.0.clone().into_bytes()) } else { std::fs::read(path) }
+    }
+
+    fn world_readable(&self, _: &Path) -> bool {
+        false
+    }
+
+    fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
+        Err("nothing runs here".into())
+    }
+}
