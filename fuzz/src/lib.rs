@@ -10,6 +10,7 @@ mod http_head;
 mod maildrop;
 mod mime_head;
 mod ntlm_challenge;
+mod proxy_header;
 pub mod recipe;
 mod sasl;
 mod soap_head;
@@ -24,7 +25,7 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 18] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -37,6 +38,7 @@ pub const TARGETS: [Target; 17] = [
     ("connect", connect),
     ("ntlm_challenge", ntlm_challenge),
     ("socks", socks),
+    ("proxy_header", proxy_header),
     ("token_answer", token_answer),
     ("mime_head", mime_head),
     ("http_head", http_head),
@@ -102,6 +104,11 @@ pub fn connect(data: &[u8]) {
 /// A SOCKS proxy's messages.
 pub fn socks(data: &[u8]) {
     socks::check(data);
+}
+
+/// A load balancer's octets in front of a connection.
+pub fn proxy_header(data: &[u8]) {
+    proxy_header::check(data);
 }
 
 /// An answer of the token endpoint.

@@ -38,6 +38,8 @@ mod process;
 mod proxied;
 mod proxies;
 mod python;
+#[cfg(feature = "sandbox")]
+mod replicas_haproxy;
 mod sink;
 mod squid;
 mod submission;
