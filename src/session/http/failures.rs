@@ -89,3 +89,13 @@ pub(super) fn redirected(origin: &Origin) -> Failure {
         "check that `upstream` is Microsoft's server, and that no device on the way answers in its place".to_owned(),
     )
 }
+
+pub(super) fn no_ews(origin: &Origin) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::Network,
+        "upstream-garbage",
+        format!("{origin} answered with something else than XML, as EWS does not"),
+        "check that `upstream` is Microsoft's server, and that no device on the way answers in its place".to_owned(),
+    )
+}

@@ -43,6 +43,13 @@ impl Connection {
                 ..Refused::of(&failure)
             });
         }
+        let is_soap = is_of_type(&parts.headers, &["text/xml", "application/soap+xml"]);
+        // A page of a proxy or web filter; Exchange answers in XML.
+        if config.service == HttpService::Ews && status.is_success() && !is_soap {
+            let failure = failures::no_ews(&config.origin);
+            self.shared.journal.refused(&self.service, &self.subject, admission.login.as_str(), &failure);
+            return Err(Refused::of_way(&failure));
+        }
         fields::to_client(&mut parts.headers);
         let places = Places::new(&config.origin.name, config.origin.port, here);
         for name in [LOCATION, CONTENT_LOCATION] {
@@ -67,7 +74,7 @@ impl Connection {
         }
         if status.is_client_error() || status.is_server_error() {
             let wanted = match config.service {
-                HttpService::Ews => is_of_type(&parts.headers, &["text/xml", "application/soap+xml"]),
+                HttpService::Ews => is_soap,
                 HttpService::Graph => is_of_type(&parts.headers, &["application/json"]),
             };
             // Words of somebody in between, for people: not what the program expects, nor ours to repeat.
