@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use rustls::ServerConfig;
 use rustls::pki_types::CertificateDer;
@@ -212,7 +212,15 @@ impl Assembly<'_> {
         // What a service has learned, it keeps.
         let former = self.kept.and_then(|kept| kept.services.iter().find(same));
         Ok(former.map_or_else(
-            || Arc::new(Service { listener: listener.clone(), tls, serving, full: AtomicU64::new(0) }),
+            || {
+                Arc::new(Service {
+                    listener: listener.clone(),
+                    tls,
+                    serving,
+                    full: AtomicU64::new(0),
+                    headerless: AtomicBool::new(false),
+                })
+            },
             Arc::clone,
         ))
     }

@@ -125,7 +125,25 @@ impl Census {
             self.before_login.fetch_add(1, Ordering::Relaxed);
         }
         self.total.fetch_add(1, Ordering::Relaxed);
-        Ok(Place { census: Arc::clone(self), source, before_login: true })
+        Ok(Place { census: Arc::clone(self), whose: source.map_or(Whose::Exempt, Whose::Source), before_login: true })
+    }
+
+    /// A place for a connection whose client is not known yet, because a load balancer is about to say where it is. The
+    /// balancer itself has as many as there are before the login.
+    ///
+    /// # Errors
+    /// [`Full`] names the bound that was reached.
+    pub fn enter_unknown(self: &Arc<Self>) -> Result<Place, Full> {
+        let bounds = self.bounds.get();
+        if self.total.load(Ordering::Relaxed) >= bounds.connections {
+            return Err(Full::Total);
+        }
+        if self.before_login.load(Ordering::Relaxed) >= bounds.pre_auth {
+            return Err(Full::BeforeLogin);
+        }
+        self.before_login.fetch_add(1, Ordering::Relaxed);
+        self.total.fetch_add(1, Ordering::Relaxed);
+        Ok(Place { census: Arc::clone(self), whose: Whose::Unknown, before_login: true })
     }
 
     /// Connections that are there.
@@ -142,19 +160,36 @@ impl Census {
 /// A place of one connection; dropping it gives it back.
 pub struct Place {
     census: Arc<Census>,
-    source: Option<Source>,
+    whose: Whose,
     before_login: bool,
+}
+
+/// Who has a place.
+#[derive(Clone, Copy)]
+enum Whose {
+    Source(Source),
+    /// Loopback: counted in all only.
+    Exempt,
+    /// Not known yet.
+    Unknown,
 }
 
 impl Place {
     /// The connection has logged in: it leaves the places of those who have not.
     pub fn logged_in(&mut self) {
-        if std::mem::take(&mut self.before_login)
-            && let Some(source) = self.source
-        {
-            self.census.before_login.fetch_sub(1, Ordering::Relaxed);
-            if let Some(mut counts) = self.census.sources.get_mut(&source) {
-                counts.before_login -= 1;
+        if !std::mem::take(&mut self.before_login) {
+            return;
+        }
+        match self.whose {
+            Whose::Exempt => {}
+            Whose::Unknown => {
+                self.census.before_login.fetch_sub(1, Ordering::Relaxed);
+            }
+            Whose::Source(source) => {
+                self.census.before_login.fetch_sub(1, Ordering::Relaxed);
+                if let Some(mut counts) = self.census.sources.get_mut(&source) {
+                    counts.before_login -= 1;
+                }
             }
         }
     }
@@ -164,7 +199,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.logged_in();
         self.census.total.fetch_sub(1, Ordering::Relaxed);
-        if let Some(source) = self.source {
+        if let Whose::Source(source) = self.whose {
             if let Some(mut counts) = self.census.sources.get_mut(&source) {
                 counts.total -= 1;
             }
@@ -240,6 +275,18 @@ mod tests {
         let places: Vec<_> = (0..5).map(|_| census.enter(ip("127.0.0.1")).unwrap()).collect();
         assert_eq!(census.enter(ip("::1")).err(), Some(Full::Total));
         drop(places);
+    }
+
+    #[test]
+    fn whoever_is_not_known_yet_counts_before_the_login_only() {
+        let census = census(3, 1, 2, 1);
+        let places: Vec<_> = (0..2).map(|_| census.enter_unknown().unwrap()).collect();
+        assert_eq!(census.enter_unknown().err(), Some(Full::BeforeLogin));
+        assert_eq!(census.enter(ip("192.0.2.1")).err(), Some(Full::BeforeLogin));
+        drop(places);
+        let _loopback: Vec<_> = (0..3).map(|_| census.enter(ip("127.0.0.1")).unwrap()).collect();
+        assert_eq!(census.enter_unknown().err(), Some(Full::Total));
+        assert_eq!(census.before_login.load(Ordering::Relaxed), 0);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! corrected, and shutting it out would take the household or office with it. Loopback is every local client at once and
 //! is never penalised.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -109,7 +110,12 @@ pub struct Penalties {
     /// Keys the fingerprints of accounts and passwords. It is random and stays in memory.
     fingerprints: RandomState,
     loopback_too: AtomicBool,
+    /// Load balancers that have looked whether this service is well, as they do all the time.
+    balancers: Mutex<HashSet<Source>>,
 }
+
+/// Most balancers that are remembered.
+const BALANCERS: usize = 1_024;
 
 impl Penalties {
     /// Nobody has one yet.
@@ -123,6 +129,7 @@ impl Penalties {
             clock,
             fingerprints: RandomState::new(),
             loopback_too: AtomicBool::new(false),
+            balancers: Mutex::default(),
         })
     }
 
@@ -138,6 +145,14 @@ impl Penalties {
     #[doc(hidden)]
     pub fn include_loopback(&self) {
         self.loopback_too.store(true, Ordering::Relaxed);
+    }
+
+    /// A load balancer that may be believed connects on its own behalf: that it then leaves without a login costs nothing.
+    pub fn know_balancer(&self, peer: IpAddr) {
+        let mut balancers = self.balancers();
+        if balancers.len() < BALANCERS {
+            balancers.insert(Source::of(peer));
+        }
     }
 
     /// Whether a connection from `peer` is to be closed without a word.
@@ -158,6 +173,9 @@ impl Penalties {
     }
 
     fn charge(&self, peer: IpAddr, offence: Offence) {
+        if offence == Offence::NoLogin && self.balancers().contains(&Source::of(peer)) {
+            return;
+        }
         let rules = self.rules.get();
         let cost = match offence {
             Offence::NoLogin => rules.no_login,
@@ -211,6 +229,10 @@ impl Penalties {
     fn fingerprint(&self, what: impl Hash) -> u32 {
         let [_, _, _, _, a, b, c, d] = self.fingerprints.hash_one(what).to_be_bytes();
         u32::from_be_bytes([a, b, c, d])
+    }
+
+    fn balancers(&self) -> MutexGuard<'_, HashSet<Source>> {
+        self.balancers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// `None` for whoever is exempt.

@@ -224,6 +224,8 @@ impl<D: Destination> Login<'_, D> {
             CloseReason::BytesBehindStartTls | CloseReason::TooLong | CloseReason::TooManyCommands => {
                 self.visit.charge(Offence::Garbage);
             }
+            // Whoever may send without a login need not try one.
+            CloseReason::Logout if self.destination.trusts() => self.visit.excuse(),
             // Each failed login has had its price.
             CloseReason::Logout | CloseReason::TooManyAttempts => {}
         }

@@ -1,13 +1,13 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
-//! [`enter`] is where each begins; `login` drives it until its login is decided; [`mail`] then relays, and
-//! [`submission`] takes messages itself; [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS and Graph; [`upstream`]
-//! opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams
-//! can do; [`farewell`] spreads the goodbyes of a service that stops; [`journal`] is told what happens. Every line about one
-//! connection carries its session id.
+//! [`enter`] is where each begins, and `balancer` finds out whose it is; `login` drives it until its login is decided;
+//! [`mail`] then relays, [`submission`] takes messages itself, and [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS
+//! and Graph; [`upstream`] opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`]
+//! learns what the upstreams can do; [`farewell`] spreads the goodbyes of a service that stops; [`journal`] is told what
+//! happens. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -31,6 +31,7 @@ use submission::SubmissionWays;
 use upstream::{Opener, Target};
 
 pub mod announce;
+mod balancer;
 pub mod enter;
 mod explain;
 pub mod farewell;
@@ -81,6 +82,8 @@ pub struct Service {
     pub serving: Serving,
     /// Connections in a row for which there was no place.
     pub full: AtomicU64,
+    /// A load balancer has not said for whom it connects, and the log has it.
+    pub headerless: AtomicBool,
 }
 
 /// What [`crate::config::Serves`] says, ready for use.

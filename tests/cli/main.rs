@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 #[cfg(feature = "sandbox")]
+mod demo;
+#[cfg(feature = "sandbox")]
 mod device_passwords;
 #[cfg(feature = "sandbox")]
 mod state;

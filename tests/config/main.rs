@@ -14,6 +14,7 @@ use credentials::secrets;
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
 
 mod credentials;
+mod http;
 mod mistakes;
 mod report;
 mod state;

@@ -18,6 +18,8 @@ mod fetchmail;
 mod gatepost;
 #[cfg(feature = "sandbox")]
 mod graph_clients;
+#[cfg(feature = "sandbox")]
+mod http_clients;
 mod island;
 mod javamail;
 mod kerberos;
@@ -30,10 +32,14 @@ mod microsoft;
 mod msmtp;
 #[cfg(feature = "negotiate")]
 mod negotiate;
+#[cfg(feature = "sandbox")]
+mod nginx_judge;
 mod process;
 mod proxied;
 mod proxies;
 mod python;
+#[cfg(feature = "sandbox")]
+mod replicas_haproxy;
 mod sink;
 mod squid;
 mod submission;

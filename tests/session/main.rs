@@ -3,6 +3,7 @@
 //! remedy, and in nothing else.
 #![cfg(feature = "sandbox")]
 
+mod balancer;
 mod client;
 mod credentials;
 mod device_passwords;
@@ -11,6 +12,7 @@ mod drain;
 mod entra;
 mod graph_faults;
 mod graph_mail;
+mod graph_origin;
 mod http;
 mod limits;
 mod logins;

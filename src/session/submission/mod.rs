@@ -1,8 +1,8 @@
 //! SMTP listeners that take messages themselves (`deliver: graph`, `deliver: auto`, `trusted_senders`, `legacy`), and hand
 //! each one on to Exchange Online or Microsoft Graph. 250 behind a message is Microsoft's word.
 //!
-//! `courier` finds the way for a message, `conversation` takes the client's messages along it; `header` and `rates` hold
-//! trusted devices to what they may do.
+//! `courier` finds the way for a message, `conversation` takes the client's messages along it, each a `message`; `header`
+//! and `rates` hold trusted devices to what they may do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use super::journal::Ending;
 use super::login::{Accepted, Destination, Entered, Login};
 use super::upstream::Target;
 use super::{Service, Serving, Shared, Subject, Whose};
-use crate::config::{Deliver, Limits, ListenerTls, Submission as Config};
+use crate::config::{Deliver, Limits, Submission as Config};
 use crate::failure::Failure;
 use crate::graph::{GraphClient, MESSAGE_OCTETS};
 use crate::net::census::Place;
+use crate::net::stream::Stream;
 use crate::proto::smtp::submission::{Settings, Submission};
 use crate::proto::smtp::transaction::Extensions;
 use crate::proto::{Capabilities, MailProtocol};
@@ -33,6 +34,7 @@ mod courier;
 mod detours;
 mod exchange;
 mod header;
+mod message;
 mod rates;
 mod refused;
 
@@ -112,14 +114,13 @@ pub(super) async fn serve(
             (Sender::Trusted(rule.clone()), whose, None)
         }
     };
-    let tls = !matches!(service.listener.tls, ListenerTls::None);
     let settings = Settings {
         server_name: Arc::clone(&shared.server_name),
         extensions: ways.extensions(&shared.limits),
         recipients: shared.limits.recipients,
-        logged_in: matches!(sender, Sender::LoggedIn(_)),
+        logged_in: !matches!(sender, Sender::Trusted(_)),
         legacy: service.listener.legacy,
-        bare_lf: service.listener.bare_lf && !tls,
+        bare_lf: service.listener.bare_lf && matches!(stream, Stream::Plain(_)),
     };
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
@@ -167,7 +168,7 @@ impl Destination for Door<'_> {
         let device = admitted.admission.as_ref().and_then(|admission| admission.device.clone());
         let whose = Whose { account: admitted.account().to_string().into(), device };
         let token = admitted.token();
-        let brings = Ready { sender: courier.sender, admitted, way };
+        let brings = Ready { sender: admitted.sender(credentials), admitted, way };
         Ok(Accepted { whose, token, announced: Capabilities::default(), brings })
     }
 }
