@@ -151,6 +151,10 @@ impl Doors {
     /// came in through them stay.
     pub(super) fn swap(&self, prepared: Prepared, shared: &Arc<Shared>) {
         let mut doors = self.doors();
+        if self.draining.is_cancelled() {
+            // Meanwhile nobody is let in any longer.
+            return;
+        }
         let mut former = std::mem::take(&mut *doors);
         for (service, address, socket) in prepared.0 {
             let post = Post { shared: Arc::clone(shared), service };

@@ -256,10 +256,17 @@ impl Assembly<'_> {
         let known = self.targets.get(upstream).or_else(|| self.kept?.targets.get(upstream));
         let target = match known {
             Some(target) => Arc::clone(target),
-            None => Arc::new(Target::new(upstream.clone()).map_err(|_| StartError::UpstreamName {
-                listener: Arc::clone(&listener.name),
-                name: upstream.name.clone(),
-            })?),
+            None => {
+                let target = Target::new(upstream.clone()).map_err(|_| StartError::UpstreamName {
+                    listener: Arc::clone(&listener.name),
+                    name: upstream.name.clone(),
+                })?;
+                // What the same server announced before holds until it is asked anew.
+                if let Some(former) = self.before.and_then(|before| before.targets.get(upstream)) {
+                    target.announce((*former.announced()).clone());
+                }
+                Arc::new(target)
+            }
         };
         self.targets.insert(upstream.clone(), Arc::clone(&target));
         Ok(target)

@@ -14,6 +14,10 @@ use crate::config::{
 
 /// Port of HTTPS: token service, EWS, Graph.
 const HTTPS: u16 = 443;
+/// The ports of Exchange Online's mail protocols.
+const IMAPS: u16 = 993;
+const POP3S: u16 = 995;
+const SUBMISSION: u16 = 587;
 /// Names that do not fit into a datagram are asked for over TCP.
 const DNS: u16 = 53;
 /// Port of a key distribution centre.
@@ -38,7 +42,9 @@ pub struct Needs {
 impl Needs {
     /// What `config` needs.
     pub fn of(config: &Config) -> Self {
-        let mut needs = Self { connect: Some(BTreeSet::from([HTTPS, DNS])), ..Self::default() };
+        // A reload may add a listener for another protocol.
+        let usual = BTreeSet::from([HTTPS, DNS, IMAPS, POP3S, SUBMISSION]);
+        let mut needs = Self { connect: Some(usual), ..Self::default() };
         for file in &config.files {
             needs.read.extend(readable(file));
         }

@@ -57,7 +57,10 @@ async fn reloads_under_relays(reloads: usize, sessions: usize) {
             world.configure(&format!("{base}{limits}"));
             let yaml = std::fs::read_to_string(world.path("proxy.yaml")).unwrap();
             let tls = "tls: starttls, certificate: c.pem, private_key: c.key";
-            let listener = format!("  more: {{protocol: imap, bind: '{bind}', {tls}}}\nmicrosoft:");
+            let upstream = world.sandbox.imap().port();
+            let listener = format!(
+                "  more: {{protocol: imap, bind: '{bind}', upstream: 'localhost:{upstream}', {tls}}}\nmicrosoft:"
+            );
             let accounts = format!("accounts: [{accounts}{{login: '*'}}]");
             yaml.replace("microsoft:", &listener).replace("accounts: [{login: '*'}]", &accounts)
         };
