@@ -482,7 +482,6 @@ fn every_mistake_of_an_account_has_its_sentence() {
 #[test]
 fn every_other_mistake_has_its_sentence() {
     for (yaml, expected) in [
-        ("admin: {bind: '127.0.0.1:9180'}", "admin: `admin` is not available in this version; remove it"),
         (
             "confinement: strict",
             "confinement: `strict` is not one of `try`, `require`, `off`; write `try`, `require` or `off`",
