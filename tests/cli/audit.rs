@@ -11,7 +11,7 @@ use super::device_passwords::{SCANNER, World, shown, until};
 async fn whoever_logs_in_and_whatever_is_done_stands_in_the_audit_log() {
     let world = World::new("audit").await;
     let mut file = File::options().append(true).open(world.directory.0.join("proxy.yaml")).unwrap();
-    write!(file, "log: {{audit: {{file: audit.jsonl}}}}\n").unwrap();
+    writeln!(file, "log: {{audit: {{file: audit.jsonl}}}}").unwrap();
     drop(file);
     let lines = || -> Vec<Value> {
         let text = read_to_string(world.directory.0.join("audit.jsonl")).unwrap_or_default();
