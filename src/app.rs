@@ -35,6 +35,7 @@ use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Serving, Shared, announce, enter, maildrop};
 use crate::store::{self, OpenError, Store};
 use crate::suspend;
+use crate::telemetry::audit::{Audit, AuditError};
 use crate::tls::client::UpstreamTrust;
 use crate::tls::server::{self, ServerError};
 
@@ -62,6 +63,9 @@ pub enum StartError {
     /// The status page cannot be served.
     #[error("admin: {0}")]
     Admin(#[from] admin::AdminError),
+    /// The audit log cannot be written.
+    #[error("log.audit: {0}")]
+    Audit(#[from] AuditError),
     /// The store of `state` cannot be used.
     #[error("state: {0}")]
     Store(#[from] OpenError),
@@ -95,6 +99,7 @@ pub struct App {
     listeners: Vec<(Arc<Service>, TcpListener)>,
     targets: Vec<Arc<Target>>,
     admin: admin::Bound,
+    confinement: Option<String>,
     stopping: CancellationToken,
     drain: Duration,
 }
@@ -104,6 +109,7 @@ struct Whole {
     started_at: UnixTime,
     listeners: Vec<(Arc<Service>, SocketAddr)>,
     draining: CancellationToken,
+    confinement: Option<String>,
 }
 
 impl Control for Whole {
@@ -113,7 +119,7 @@ impl Control for Whole {
             draining: self.draining.is_cancelled(),
             generation: 1,
             last_reload: None,
-            sandbox: None,
+            sandbox: self.confinement.clone(),
         }
     }
 
@@ -231,7 +237,8 @@ impl App {
 
         let admin = admin::Bound::new(&config.admin)?;
         let server_name: Arc<str> = host_name().into();
-        let journal = Journal::new();
+        let audit = config.log.audit.as_ref().map(|to| Audit::start(to, Clock::system())).transpose()?;
+        let journal = Journal::new(audit);
         let metrics = journal.metrics();
         let opener = Opener::new(Arc::clone(&dialer), Arc::clone(&trust), &limits, Arc::clone(&server_name))
             .with_metrics(Arc::clone(metrics));
@@ -260,6 +267,7 @@ impl App {
             listeners,
             targets: targets.into_values().collect(),
             admin,
+            confinement: None,
             stopping: CancellationToken::new(),
             drain: limits.drain,
         })
@@ -269,6 +277,12 @@ impl App {
     pub fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
         let address = |socket: &TcpListener| socket.local_addr().ok();
         self.listeners.iter().filter_map(|(service, socket)| Some((Arc::clone(service), address(socket)?))).collect()
+    }
+
+    /// What the process has given up, for the status: a sentence for each kind.
+    #[must_use]
+    pub fn confined(self, report: &[String]) -> Self {
+        Self { confinement: (!report.is_empty()).then(|| report.join("; ")), ..self }
     }
 
     /// Where the status page is.
@@ -296,8 +310,9 @@ impl App {
             started_at: Clock::system().unix_time(),
             listeners: self.addresses(),
             draining: self.shared.draining.clone(),
+            confinement: self.confinement.clone(),
         };
-        let Self { shared, listeners, targets, admin, stopping, drain } = self;
+        let Self { shared, listeners, targets, admin, stopping, drain, .. } = self;
         // Until the last session has ended: somebody may want to know for what the process waits.
         let _admin = admin.serve(Arc::clone(&shared), Arc::new(whole));
         let upkeep = shared.gatekeeper.spawn_upkeep();

@@ -44,7 +44,7 @@ pub fn run(settings: &Settings) -> u8 {
     };
     runtime.block_on(async {
         let app = match App::bind(config).await {
-            Ok(app) => app,
+            Ok(app) => app.confined(confinement.report()),
             Err(StartError::Unproved(problems)) => return report(&problems),
             Err(error) => {
                 tracing::error!("not started: {error}");

@@ -16,6 +16,7 @@ use crate::failure::Failure;
 use crate::proto::Refusal;
 use crate::proto::smtp::Reply;
 use crate::protocol::Protocol;
+use crate::telemetry::audit::{Audit, Entry};
 use crate::telemetry::history::{History, Minute, Totals};
 use crate::telemetry::metrics::{Metrics, Sent, Throttle, Way};
 use crate::telemetry::recent::{Recent, Recently, Scene};
@@ -31,6 +32,7 @@ pub struct Journal {
     sessions: Arc<Register>,
     failures: Recently,
     history: History,
+    audit: Option<Audit>,
 }
 
 /// How much went through a session, and how it ended.
@@ -77,8 +79,8 @@ pub(super) struct Message<'a> {
 }
 
 impl Journal {
-    /// Nothing has happened.
-    pub fn new() -> Arc<Self> {
+    /// Nothing has happened. Decisions, ends of sessions and acts of administrators also go to `audit`.
+    pub fn new(audit: Option<Audit>) -> Arc<Self> {
         let metrics = Arc::new(Metrics::new());
         Arc::new(Self {
             clock: Clock::system(),
@@ -86,6 +88,7 @@ impl Journal {
             metrics,
             failures: Recently::default(),
             history: History::default(),
+            audit,
         })
     }
 
@@ -109,6 +112,16 @@ impl Journal {
             token,
             "login accepted"
         );
+        if let Some(audit) = &self.audit {
+            let device = whose.device.as_ref().map(ToString::to_string).unwrap_or_default();
+            audit.record(&Entry {
+                event: "login",
+                outcome: "accepted",
+                account: &whose.account,
+                device: &device,
+                ..scene(protocol, subject, &subject.peer.to_string())
+            });
+        }
         self.sessions.begin(protocol, subject, whose, self.clock.unix_time())
     }
 
@@ -117,6 +130,16 @@ impl Journal {
         let protocol = service.listener.protocol;
         self.metrics.login_refused(protocol, failure.cause);
         self.failed(protocol, subject, account, failure);
+        if let Some(audit) = &self.audit {
+            audit.record(&Entry {
+                event: "login",
+                outcome: "refused",
+                cause: failure.cause,
+                account,
+                message: &failure.to_string(),
+                ..scene(protocol, subject, &subject.peer.to_string())
+            });
+        }
         macro_rules! line {
             ($level:ident) => {
                 tracing::$level!(
@@ -263,10 +286,24 @@ impl Journal {
     }
 
     /// A session ended that had logged in, and is live no longer.
-    pub(super) fn ended(&self, _service: &Service, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
+    pub(super) fn ended(&self, service: &Service, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
         self.metrics.closed(ending.cause);
         live.moved(ending.sent, ending.received);
         drop(live);
+        if let Some(audit) = &self.audit {
+            let device = whose.device.as_ref().map(ToString::to_string).unwrap_or_default();
+            audit.record(&Entry {
+                event: "session",
+                outcome: "ended",
+                cause: ending.cause,
+                account: &whose.account,
+                device: &device,
+                duration_ms: Some(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
+                bytes_sent: Some(ending.sent),
+                bytes_received: Some(ending.received),
+                ..scene(service.listener.protocol, subject, &subject.peer.to_string())
+            });
+        }
         tracing::info!(
             session = &*subject.session,
             listener = &*subject.listener,
@@ -282,11 +319,19 @@ impl Journal {
         );
     }
 
+    /// An administrator has done something on the page: `done` is a fixed word, `account` whom it concerns.
+    pub(crate) fn act(&self, done: &'static str, account: &str, message: &str) {
+        tracing::info!(account, done, "on the page: {message}");
+        if let Some(audit) = &self.audit {
+            audit.record(&Entry { event: "admin", outcome: done, account, by: "page", message, ..Entry::default() });
+        }
+    }
+
     /// Tells a live session to end, because an operator wants it; false when there is none of this id.
     pub fn end_session(&self, id: &str) -> bool {
         let accounts = self.sessions.end(id);
         for account in &accounts {
-            tracing::info!(session = id, account = &**account, "an operator ends the session");
+            self.act("session-ended", account, &format!("the session {id} is ended"));
         }
         !accounts.is_empty()
     }
@@ -360,6 +405,17 @@ impl Journal {
             connect: self.metrics.upstream_connect.totals(),
         };
         (totals, Protocol::ALL.into_iter().map(|protocol| self.metrics.sessions(protocol)).sum())
+    }
+}
+
+/// The part of an audit entry that says where it happened.
+fn scene<'a>(protocol: Protocol, subject: &'a Subject, peer: &'a str) -> Entry<'a> {
+    Entry {
+        listener: &subject.listener,
+        protocol: protocol.name(),
+        peer,
+        session: &subject.session,
+        ..Entry::default()
     }
 }
 
