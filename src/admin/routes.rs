@@ -340,14 +340,22 @@ async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, Strin
     let (made, password) = issue::generate(gatekeeper.store(), order, gatekeeper.clock().unix_time())
         .await
         .map_err(|error| error.to_string())?;
+    let told = format!("device password {} ({}) is made", made.id, made.name);
+    site.shared.journal.act("password-made", login.as_str(), &told);
     Ok((login, made.name, protocols, made.id.to_string(), password))
 }
 
 async fn revoke_password(State(site): Shared, Extension(form): Extension<Arc<Form>>) -> Page {
     let id = DevicePasswordId(form.text("id").into());
     match site.shared.gatekeeper.store().revoke_device_password(&id).await {
-        // One that is gone already cannot be used either.
-        Ok(_) => to("/#passwords"),
+        Ok(revoked) => {
+            // One that is gone already cannot be used either.
+            if revoked {
+                let told = format!("device password {id} is revoked");
+                site.shared.journal.act("password-revoked", "", &told);
+            }
+            to("/#passwords")
+        }
         Err(error) => {
             page::message(StatusCode::SERVICE_UNAVAILABLE, "The device password was not revoked", &error.to_string())
         }

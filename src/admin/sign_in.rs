@@ -294,7 +294,8 @@ impl Site {
             Ok(username) => username,
             Err(error) => return Stage::Failed(format!("nothing was stored: {error}")),
         };
-        tracing::info!(login = enrolment.login.as_str(), username, "a person has signed in on the page");
+        let told = format!("`{username}` has signed in");
+        self.shared.journal.act("signed-in", enrolment.login.as_str(), &told);
         let made = match enrolment.first_password(store, clock.unix_time()).await {
             Ok(Some((made, password))) => Made::Password { id: made.id.to_string(), password },
             Ok(None) => Made::Nothing,

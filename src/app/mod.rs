@@ -187,10 +187,8 @@ impl App {
         refuse_unproved(&config, &*store).await?;
         let config = Arc::new(config);
         let server_name: Arc<str> = host_name().into();
-        let journal = Journal::new();
-        if let Some(audit) = &config.log.audit {
-            journal.record_to(Audit::start(audit, Clock::system())?);
-        }
+        let audit = config.log.audit.as_ref().map(|to| Audit::start(to, Clock::system())).transpose()?;
+        let journal = Journal::new(audit);
         let ways = Ways::new(&config, &server_name, journal.metrics());
         let lasting = Lasting::new(&config, &ways, store, journal, server_name);
         let admin = admin::Bound::new(&config.admin, inherited)?;

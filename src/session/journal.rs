@@ -4,7 +4,7 @@
 //! that it gives is kept. [`Journal::ended`] writes down how it ended.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -33,7 +33,7 @@ pub struct Journal {
     sessions: Arc<Register>,
     failures: Recently,
     history: History,
-    audit: OnceLock<Audit>,
+    audit: Option<Audit>,
 }
 
 /// How much went through a session, and how it ended.
@@ -80,8 +80,8 @@ pub(super) struct Message<'a> {
 }
 
 impl Journal {
-    /// Nothing has happened.
-    pub fn new() -> Arc<Self> {
+    /// Nothing has happened. Decisions, ends of sessions and acts of administrators also go to `audit`.
+    pub fn new(audit: Option<Audit>) -> Arc<Self> {
         let metrics = Arc::new(Metrics::new());
         Arc::new(Self {
             clock: Clock::system(),
@@ -89,21 +89,8 @@ impl Journal {
             metrics,
             failures: Recently::default(),
             history: History::default(),
-            audit: OnceLock::new(),
+            audit,
         })
-    }
-
-    /// Decisions and acts are recorded there as well.
-    pub fn record_to(&self, audit: Audit) {
-        // Nobody else has set it: the service is just being made.
-        let _ = self.audit.set(audit);
-    }
-
-    /// Something was done to the service or its accounts.
-    pub fn acted(&self, entry: &Entry<'_>) {
-        if let Some(audit) = self.audit.get() {
-            audit.record(&Entry { event: "admin", ..entry.clone() });
-        }
     }
 
     /// The configuration was read again: what was taken over, or why nothing was.
@@ -113,7 +100,9 @@ impl Journal {
             Ok(changed) => ("reloaded", changed),
             Err(why) => ("not-reloaded", why),
         };
-        self.acted(&Entry { outcome, message, ..Entry::default() });
+        if let Some(audit) = &self.audit {
+            audit.record(&Entry { event: "admin", outcome, message, ..Entry::default() });
+        }
     }
 
     /// Writes an entry about a session into the audit log.
@@ -125,7 +114,7 @@ impl Journal {
         device: Option<impl fmt::Display>,
         entry: Entry<'_>,
     ) {
-        let Some(audit) = self.audit.get() else { return };
+        let Some(audit) = &self.audit else { return };
         let (peer, device) = (subject.peer.to_string(), device.map_or_else(String::new, |device| device.to_string()));
         audit.record(&Entry {
             listener: &subject.listener,
@@ -168,7 +157,7 @@ impl Journal {
         let protocol = service.listener.protocol;
         self.metrics.login_refused(protocol, failure.cause);
         self.failed(protocol, subject, account, failure);
-        if self.audit.get().is_some() {
+        if self.audit.is_some() {
             let message = failure.to_string();
             let entry = Entry {
                 event: "login",
@@ -354,12 +343,19 @@ impl Journal {
         );
     }
 
+    /// An administrator has done something on the page: `done` is a fixed word, `account` whom it concerns.
+    pub(crate) fn act(&self, done: &'static str, account: &str, message: &str) {
+        tracing::info!(account, done, "on the page: {message}");
+        if let Some(audit) = &self.audit {
+            audit.record(&Entry { event: "admin", outcome: done, account, by: "page", message, ..Entry::default() });
+        }
+    }
+
     /// Tells a live session to end, because an operator wants it; false when there is none of this id.
     pub fn end_session(&self, id: &str) -> bool {
         let accounts = self.sessions.end(id);
         for account in &accounts {
-            tracing::info!(session = id, account = &**account, "an operator ends the session");
-            self.acted(&Entry { outcome: "session-ended", session: id, account, by: "page", ..Entry::default() });
+            self.act("session-ended", account, &format!("the session {id} is ended"));
         }
         !accounts.is_empty()
     }

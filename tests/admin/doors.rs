@@ -116,8 +116,8 @@ async fn a_name_that_is_not_ours_is_answered_nowhere() {
             assert!(answer.status == 400 || answer.body.contains("admin.hosts"), "{answer:?}");
         }
     }
-    let foreign = format!("GET http://evil.example/livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-    assert_eq!(raw(world.page, &foreign).await.status, 421);
+    let foreign = "GET http://evil.example/livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    assert_eq!(raw(world.page, foreign).await.status, 421);
     let port = world.page.port();
     let by_address = format!("GET /login?a HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
     let answer = raw(world.page, &by_address).await;

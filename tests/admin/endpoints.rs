@@ -90,7 +90,7 @@ async fn ten_thousand_accounts_and_hostile_names_make_no_further_series() {
     let world = World::with("  - {login: '*@fabrikam.example', grant: authorization_code}\n").await;
     for number in 0..10_000 {
         let password = DevicePassword {
-            id: DevicePasswordId(format!("id{number}").into()),
+            id: DevicePasswordId(format!("id{number}")),
             login: MailAddress::parse(&format!("account-{number}@fabrikam.example")).unwrap(),
             name: "Scanner".to_owned(),
             protocols: Vec::new(),
