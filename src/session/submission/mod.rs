@@ -66,12 +66,13 @@ impl SubmissionWays {
         let announced = self.smtp.as_ref().map(|target| target.announced());
         match (self.config.deliver, announced) {
             (Deliver::Graph, _) | (_, None) => {
-                Extensions { size: most.min(MESSAGE_OCTETS as u64), dsn: false, smtputf8: false }
+                // A message with such addresses is what it is, whoever takes it: UTF-8 (RFC 6532).
+                Extensions { size: most.min(MESSAGE_OCTETS as u64), dsn: false, smtputf8: true }
             }
             (deliver, Some(announced)) => {
                 let has = |keyword: &str| {
                     let mut entries = announced.0.iter().map(|entry| entry.split(' ').next().unwrap_or_default());
-                    deliver == Deliver::Smtp && entries.any(|entry| entry.eq_ignore_ascii_case(keyword))
+                    entries.any(|entry| entry.eq_ignore_ascii_case(keyword))
                 };
                 let size = announced.0.iter().find_map(|entry| {
                     let (keyword, size) = entry.split_once(' ')?;
@@ -79,7 +80,8 @@ impl SubmissionWays {
                 });
                 Extensions {
                     size: size.map_or(most, |size| size.min(most)),
-                    dsn: has("DSN"),
+                    // Graph has nothing that could carry it.
+                    dsn: deliver == Deliver::Smtp && has("DSN"),
                     smtputf8: has("SMTPUTF8"),
                 }
             }
