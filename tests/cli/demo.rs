@@ -50,6 +50,7 @@ fn the_demonstration_shows_every_protocol_and_ends_when_told() {
         "… <t:Subject>The server room is open</t:Subject> …",
         "… \"subject\": \"The server room is open\" …",
         "/EWS/Exchange.asmx\n",
+        "/enter?link=",
     ] {
         assert!(shown.contains(expected), "{expected}\n{shown}");
     }

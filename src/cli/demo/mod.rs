@@ -4,12 +4,14 @@
 //! reader's own mail program.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
 
 use anyhow::Context;
 
+#[cfg(unix)]
+use super::status;
 use super::{CONFIGURATION, DONE, FAILED, run};
 use crate::account::MailAddress;
 use crate::app::App;
@@ -35,8 +37,12 @@ const ALICES: &str = "correct-horse-battery";
 const SCANNER: &str = "scanner@contoso.example";
 const DEVICE: &str = "Scanner, 3rd floor";
 
-/// Ports of the demonstration when they are free: the standard ones behind a 1, as far as there are any.
-const PORTS: [u16; 6] = [1143, 1110, 1587, 1443, 1444, 1025];
+/// Ports of the demonstration when they are free: the standard ones behind a 1, as far as there are any, and that of
+/// the status page.
+const PORTS: [u16; 7] = [1143, 1110, 1587, 1443, 1444, 1025, 9180];
+
+/// The socket at which the demonstration can be asked how it stands.
+const SOCKET: &str = "gatepost.sock";
 
 /// The file with a request for EWS, for curl.
 const EWS_REQUEST: &str = "find-item.xml";
@@ -50,6 +56,8 @@ struct Ports {
     graph: u16,
     /// SMTP for a device that cannot log in.
     device: u16,
+    /// The status page.
+    admin: u16,
 }
 
 /// Who logs in.
@@ -115,9 +123,20 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
         return Err(error);
     }
     page::closing(&ports, &alice, &scanner, &directory.0.join(EWS_REQUEST));
+    #[cfg(unix)]
+    show_status_page(&directory.0.join(SOCKET)).await?;
+    page::last();
     serving.await.context("serve")?;
     sandbox.shutdown().await;
     Ok(DONE)
+}
+
+/// A link to the status page, as `gatepost status` prints it.
+#[cfg(unix)]
+async fn show_status_page(socket: &Path) -> anyhow::Result<()> {
+    let link = status::ask(socket, hyper::Method::POST, "/link", "text/plain").await;
+    page::status_page(socket, &link.context("make a link to the status page")?);
+    Ok(())
 }
 
 /// One login and one message per protocol, with plain passwords or none, as an old program does it.
@@ -201,7 +220,8 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
              grant: client_credentials\n    \
              client_id: {}\n    \
              client_secret: sandbox-secret\n\
-         trust: {{system_roots: false, additional_ca: ca.pem}}\n",
+         trust: {{system_roots: false, additional_ca: ca.pem}}\n\
+         admin: {{bind: \"127.0.0.1:{}\", socket: {SOCKET}}}\n",
         ports.imap,
         sandbox.imap().port(),
         ports.pop3,
@@ -217,13 +237,14 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
         sandbox.authority(),
         sandbox.public_client_id(),
         sandbox.confidential_client_id(),
+        ports.admin,
     )
 }
 
-/// Six ports: from `base` on, else the usual ones, each replaced by a free one when it is taken.
+/// Seven ports: from `base` on, else the usual ones, each replaced by a free one when it is taken.
 fn ports(base: Option<u16>) -> io::Result<Ports> {
     let wanted = match base {
-        Some(base) => [0, 1, 2, 3, 4, 5].map(|offset: u16| base.checked_add(offset)),
+        Some(base) => [0, 1, 2, 3, 4, 5, 6].map(|offset: u16| base.checked_add(offset)),
         None => PORTS.map(Some),
     };
     let port = |wanted: Option<u16>| {
@@ -237,8 +258,8 @@ fn ports(base: Option<u16>) -> io::Result<Ports> {
         };
         Ok(socket.local_addr()?.port())
     };
-    let [imap, pop3, smtp, ews, graph, device] = wanted.map(port);
-    Ok(Ports { imap: imap?, pop3: pop3?, smtp: smtp?, ews: ews?, graph: graph?, device: device? })
+    let [imap, pop3, smtp, ews, graph, device, admin] = wanted.map(port);
+    Ok(Ports { imap: imap?, pop3: pop3?, smtp: smtp?, ews: ews?, graph: graph?, device: device?, admin: admin? })
 }
 
 /// A directory of our own, gone with the demonstration.

@@ -51,7 +51,7 @@ pub(super) fn behind(requests: u64, done: u64, what: &str, protocol: &str) {
 }
 
 pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>, ews_request: &Path) {
-    let Ports { imap, pop3, smtp, ews, graph, device: trusted } = ports;
+    let Ports { imap, pop3, smtp, ews, graph, device: trusted, admin: _ } = ports;
     let Client { login, password } = alice;
     let Client { login: device, password: devices } = scanner;
     println!("{}", bold("Now yours. In another terminal:"));
@@ -81,6 +81,16 @@ pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>, e
     println!("or, as the device, SMTP alone:");
     println!("  user name   {device}");
     println!("  password    {devices}");
+}
+
+/// How to see the service at work.
+pub(super) fn status_page(socket: &Path, link: &str) {
+    println!("\n{}", bold("Or see what it does:"));
+    println!("  {}   (opens the status page once, within ten minutes)", link.trim());
+    println!("  gatepost status --socket {}", socket.display());
+}
+
+pub(super) fn last() {
     println!("\nIt stays up until Ctrl-C; each login writes a line below.");
 }
 
