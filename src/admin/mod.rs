@@ -1,8 +1,8 @@
 //! The page and endpoints for whoever runs Gatepost, apart from the listeners: `/livez`, `/readyz` and `/metrics` for programs,
 //! a status page on which accounts are signed in and device passwords are made, and a Unix socket for `gatepost status`.
 //!
-//! [`guard`] holds for every request, [`visitors`] says who may see more than the endpoints, [`routes`] puts them together.
-//! [`status`] is what there is to show; [`page`] and [`text`] show it.
+//! `guard` holds for every request, `visitors` says who may see more than the endpoints, `routes` puts them together.
+//! `status` is what there is to show; `page` and `text` show it.
 
 use std::io;
 use std::net::SocketAddr;

@@ -24,7 +24,7 @@ const FRAMING: [&str; 8] = [
 /// Methods that go on; whether a listener serves one is decided later.
 const METHODS: [&[u8]; 7] = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"];
 
-/// The method that stands for a refused request. A client cannot use it: it is none of [`METHODS`].
+/// The method that stands for a refused request. A client cannot use it: it is none of `METHODS`.
 pub const REFUSED: &str = "REFUSED";
 
 /// Most of a head.

@@ -1,7 +1,7 @@
 //! What happens to connections and logins, told once to everybody who wants to know: the log, and whoever counts or shows.
 //!
-//! [`Journal::accepted`] makes a session live: it is listed, counted and can be ended by an operator as long as the [`Live`]
-//! that it gives is kept. [`Journal::ended`] writes down how it ended.
+//! `Journal::accepted` makes a session live: it is listed, counted and can be ended by an operator as long as the [`Live`]
+//! that it gives is kept. `Journal::ended` writes down how it ended.
 
 use std::fmt;
 use std::sync::Arc;

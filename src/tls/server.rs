@@ -34,7 +34,7 @@ pub fn config(identity: &Identity) -> Result<Arc<ServerConfig>, ServerError> {
     Ok(presenting(certified)?)
 }
 
-/// Reads certificate and key, as [`config`] does.
+/// Reads certificate and key, as [`config()`] does.
 ///
 /// # Errors
 /// They cannot be read, or do not belong together.
@@ -42,7 +42,7 @@ pub fn load(identity: &Identity) -> Result<CertifiedKey, ServerError> {
     identity::load(identity).map_err(|source| ServerError::Identity { identity: identity.clone(), source })
 }
 
-/// The same as [`config`], with what was read.
+/// The same as [`config()`], with what was read.
 ///
 /// # Errors
 /// The TLS library refuses; not a matter of configuration.
