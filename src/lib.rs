@@ -34,6 +34,8 @@
 //!   succeeded ([`proto`], `net::connect`).
 //! * A message that two readers understand in two ways (recipients, blind copies, line ends): it is refused before Graph
 //!   reads it ([`mime`]).
+//! * A second message smuggled behind the first, or a sender that a device has made up: a message ends at CRLF.CRLF alone, and
+//!   whoever needs no login is held to one mailbox (`proto::smtp`, [`session::submission`]).
 //! * Memory or time taken before the login: every buffer has a bound and every wait a deadline ([`config::Limits`]).
 //! * Secrets in logs: they are types that cannot be formatted ([`secret`]).
 #![forbid(unsafe_code)]
@@ -66,6 +68,7 @@ pub mod confine;
 pub mod failure;
 pub mod graph;
 pub mod http;
+pub mod live;
 pub mod login;
 pub mod mime;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
@@ -88,6 +91,7 @@ pub mod secret;
 pub mod session;
 pub mod store;
 pub mod suspend;
+pub mod systemd;
 pub mod telemetry;
 #[allow(clippy::indexing_slicing, reason = "records are cut where their header, checked before, says")]
 pub mod tls;

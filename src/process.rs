@@ -1,6 +1,7 @@
 //! The process as a whole: descriptors, core files, and the user it runs as.
 
 use std::io;
+use std::path::Path;
 
 use crate::config::{Config, Limits};
 
@@ -16,17 +17,7 @@ pub fn prepare(limits: &Limits) -> Vec<String> {
         if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
             notes.push(format!("core files could not be switched off ({error}): a crash may write secrets to disk"));
         }
-        // A session has two connections.
-        let wanted = limits.connections as u64 * 2 + RESERVE;
-        let have = rlimit::increase_nofile_limit(wanted).unwrap_or(0);
-        if have < wanted {
-            notes.push(format!(
-                "{have} open files are allowed, enough for {} sessions and not for `limits.connections: {}`; raise the \
-                 limit (LimitNOFILE in a systemd unit, ulimit -n in a shell) or lower the key",
-                have.saturating_sub(RESERVE) / 2,
-                limits.connections
-            ));
-        }
+        notes.extend(raise_descriptors(limits));
         let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         if is_root {
             notes.push("Gatepost runs as root and needs no such right; run it as a user of its own".to_owned());
@@ -37,11 +28,47 @@ pub fn prepare(limits: &Limits) -> Vec<String> {
     notes
 }
 
+/// Raises the limit of open files as far as the system lets us, and says so when that is not enough for `limits`.
+pub fn raise_descriptors(limits: &Limits) -> Option<String> {
+    #[cfg(unix)]
+    {
+        // A session has two connections.
+        let wanted = limits.connections as u64 * 2 + RESERVE;
+        let have = rlimit::increase_nofile_limit(wanted).unwrap_or(0);
+        (have < wanted).then(|| {
+            format!(
+                "{have} open files are allowed, enough for {} sessions and not for `limits.connections: {}`; raise the \
+                 limit (LimitNOFILE in a systemd unit, ulimit -n in a shell) or lower the key",
+                have.saturating_sub(RESERVE) / 2,
+                limits.connections
+            )
+        })
+    }
+    #[cfg(not(unix))]
+    {
+        let _unused_here = limits;
+        None
+    }
+}
+
 /// The variable by which MIT Kerberos learns of a client keytab, and that of the credential cache.
 #[cfg(all(unix, feature = "negotiate"))]
 const KEYTAB_VARIABLE: &str = "KRB5_CLIENT_KTNAME";
 #[cfg(all(unix, feature = "negotiate"))]
 const CACHE_VARIABLE: &str = "KRB5CCNAME";
+
+/// `forward_proxy.keytab`, for which the environment of the process has to be made at its start.
+pub fn keytab(config: &Config) -> Option<&Path> {
+    #[cfg(feature = "negotiate")]
+    if let Some(proxy) = &config.forward_proxy
+        && let crate::config::ProxyAuthentication::Negotiate(credentials) = &proxy.authentication
+    {
+        return credentials.keytab.as_deref();
+    }
+    #[cfg(not(feature = "negotiate"))]
+    let _unused_here = config;
+    None
+}
 
 /// Sees to it that the Kerberos library finds `forward_proxy.keytab`. The library learns of it from the environment alone,
 /// and no program may change its environment while another thread could look at it; so this one begins again with another
@@ -51,10 +78,7 @@ const CACHE_VARIABLE: &str = "KRB5CCNAME";
 /// As the system reports them, when the program cannot be started again.
 pub fn hand_over_keytab(config: &Config) -> io::Result<()> {
     #[cfg(all(unix, feature = "negotiate"))]
-    if let Some(proxy) = &config.forward_proxy
-        && let crate::config::ProxyAuthentication::Negotiate(credentials) = &proxy.authentication
-        && let Some(keytab) = &credentials.keytab
-    {
+    if let Some(keytab) = keytab(config) {
         use std::os::unix::process::CommandExt as _;
         let keytab = std::path::absolute(keytab)?;
         if std::env::var_os(KEYTAB_VARIABLE).is_none_or(|named| named != keytab) {

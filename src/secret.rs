@@ -24,6 +24,14 @@ macro_rules! secret {
             }
         }
 
+        /// Takes the same time for any two of one length.
+        impl PartialEq for $name {
+            fn eq(&self, other: &Self) -> bool {
+                let (ours, theirs) = (self.expose().as_bytes(), other.expose().as_bytes());
+                aws_lc_rs::constant_time::verify_slices_are_equal(ours, theirs).is_ok()
+            }
+        }
+
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str(concat!(stringify!($name), "(…)"))
@@ -93,13 +101,6 @@ secret!(
     /// What Redis wants to hear.
     RedisPassword
 );
-
-impl RefreshToken {
-    /// True when both are the same text; takes the same time for any two of one length.
-    pub fn is(&self, other: &Self) -> bool {
-        aws_lc_rs::constant_time::verify_slices_are_equal(self.expose().as_bytes(), other.expose().as_bytes()).is_ok()
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -5,11 +5,15 @@
 
 mod client;
 mod connect;
+mod http_basic;
+mod http_head;
 mod maildrop;
 mod mime_head;
 mod ntlm_challenge;
+mod proxy_header;
 pub mod recipe;
 mod sasl;
+mod soap_head;
 mod socks;
 mod submission;
 mod token_answer;
@@ -21,7 +25,7 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 14] = [
+pub const TARGETS: [Target; 18] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -34,8 +38,12 @@ pub const TARGETS: [Target; 14] = [
     ("connect", connect),
     ("ntlm_challenge", ntlm_challenge),
     ("socks", socks),
+    ("proxy_header", proxy_header),
     ("token_answer", token_answer),
     ("mime_head", mime_head),
+    ("http_head", http_head),
+    ("http_basic", http_basic),
+    ("soap_head", soap_head),
 ];
 
 /// A client's octets towards the IMAP machine.
@@ -98,6 +106,11 @@ pub fn socks(data: &[u8]) {
     socks::check(data);
 }
 
+/// A load balancer's octets in front of a connection.
+pub fn proxy_header(data: &[u8]) {
+    proxy_header::check(data);
+}
+
 /// An answer of the token endpoint.
 pub fn token_answer(data: &[u8]) {
     token_answer::check(data);
@@ -106,4 +119,19 @@ pub fn token_answer(data: &[u8]) {
 /// A submitted message.
 pub fn mime_head(data: &[u8]) {
     mime_head::check(data);
+}
+
+/// An HTTP/1 client's octets towards the judge of heads.
+pub fn http_head(data: &[u8]) {
+    http_head::check(data);
+}
+
+/// The value of a client's `Authorization` field.
+pub fn http_basic(data: &[u8]) {
+    http_basic::check(data);
+}
+
+/// The beginning of an EWS request.
+pub fn soap_head(data: &[u8]) {
+    soap_head::check(data);
 }

@@ -2,7 +2,7 @@
 //! a status page on which accounts are signed in and device passwords are made, and a Unix socket for `gatepost status`.
 //!
 //! [`guard`] holds for every request, [`visitors`] says who may see more than the endpoints, [`routes`] puts them together.
-//! [`status`] is what there is to show; [`page`] and [`text`] show it. [`control`] is what the service as a whole lends.
+//! [`status`] is what there is to show; [`page`] and [`text`] show it.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,11 +12,12 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::app::{Control, Inherited};
 use crate::config;
+use crate::net::listen;
 use crate::session::Shared;
 use crate::tls::server::{self as tls, ServerError};
 
-pub mod control;
 mod guard;
 mod page;
 mod plot;
@@ -27,7 +28,6 @@ mod status;
 mod text;
 mod visitors;
 
-use control::Control;
 use guard::Reach;
 use sign_in::SignIns;
 use status::Known;
@@ -52,18 +52,22 @@ pub enum AdminError {
 /// The page's addresses, bound but not served.
 pub struct Bound {
     config: config::Admin,
-    listeners: Vec<TcpListener>,
+    listeners: Vec<Arc<TcpListener>>,
     tls: Option<Arc<ServerConfig>>,
 }
 
 impl Bound {
-    /// Binds the page's addresses; with none in the configuration nothing is bound.
+    /// Binds the page's addresses, unless somebody has done so already; with none in the configuration nothing is bound.
     ///
     /// # Errors
     /// See [`AdminError`].
-    pub fn new(config: &config::Admin) -> Result<Self, AdminError> {
+    pub fn new(config: &config::Admin, inherited: &mut Inherited) -> Result<Self, AdminError> {
         let tls = config.tls.as_ref().map(tls::config).transpose()?;
-        let listeners = server::bind(&config.bind).map_err(|(address, source)| AdminError::Bind { address, source })?;
+        let listeners = config.bind.iter().map(|&address| {
+            let socket = inherited.at(address).map_or_else(|| listen::bind(address), Ok);
+            socket.map(Arc::new).map_err(|source| AdminError::Bind { address, source })
+        });
+        let listeners = listeners.collect::<Result<_, _>>()?;
         Ok(Self { config: config.clone(), listeners, tls })
     }
 
@@ -72,12 +76,17 @@ impl Bound {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
 
+    /// The sockets, for a process that takes over.
+    pub fn sockets(&self) -> &[Arc<TcpListener>] {
+        &self.listeners
+    }
+
     /// Serves page and socket, until the result is dropped. A socket that cannot be had is worth a line, and no reason not to
     /// serve mail.
-    pub fn serve(self, shared: Arc<Shared>, control: Arc<dyn Control>) -> Serving {
+    pub fn serve(self, control: Control) -> Serving {
         let mut tasks = JoinSet::new();
         let addresses = self.addresses();
-        let site = Arc::new(Site::new(shared, control, &self.config, &addresses));
+        let site = Arc::new(Site::new(control, &self.config, &addresses));
         let Self { config, listeners, tls } = self;
         for listener in listeners {
             tasks.spawn(server::serve_tcp(listener, tls.clone(), routes::page(&site)));
@@ -108,7 +117,7 @@ pub struct Serving {
 /// What all requests share.
 struct Site {
     shared: Arc<Shared>,
-    control: Arc<dyn Control>,
+    control: Control,
     visitors: Visitors,
     reach: Reach,
     /// How a browser gets here; nothing when there is only the socket.
@@ -119,7 +128,9 @@ struct Site {
 }
 
 impl Site {
-    fn new(shared: Arc<Shared>, control: Arc<dyn Control>, config: &config::Admin, addresses: &[SocketAddr]) -> Self {
+    fn new(control: Control, config: &config::Admin, addresses: &[SocketAddr]) -> Self {
+        // What is asked of it here lasts as long as the process: gatekeeper, journal, the word to drain.
+        let shared = control.shared();
         let clock = shared.gatekeeper.clock().clone();
         let reach = Reach::new(config);
         let address = addresses.first().map(|address| {

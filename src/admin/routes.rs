@@ -72,7 +72,6 @@ pub(super) fn socket(site: &Arc<Site>) -> Router {
     Router::new()
         .route("/status", get(status_of_socket))
         .route("/link", post(link))
-        .route("/reload", post(reload_of_socket))
         .fallback(async || plain(StatusCode::NOT_FOUND, "There is nothing here.\n"))
         .with_state(Arc::clone(site))
 }
@@ -441,7 +440,7 @@ async fn end_sign_in(State(site): Shared, Extension(visitor): Extension<Visitor>
 async fn reload(State(site): Shared) -> Page {
     match site.control.reload().await {
         Ok(_) => to("/#service"),
-        Err(text) => page::message(StatusCode::CONFLICT, "The former configuration stays in use", &text),
+        Err(error) => page::message(StatusCode::CONFLICT, "The former configuration stays in use", &error.to_string()),
     }
 }
 
@@ -464,13 +463,6 @@ async fn link(State(site): Shared) -> Page {
             "this service has no status page; write `admin: {bind: \"127.0.0.1:9180\"}` into its configuration",
         ),
         (_, None) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"),
-    }
-}
-
-async fn reload_of_socket(State(site): Shared) -> Page {
-    match site.control.reload().await {
-        Ok(text) => plain(StatusCode::OK, &text),
-        Err(text) => plain(StatusCode::CONFLICT, &text),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,7 +38,7 @@ const CONNECTION: Duration = Duration::from_secs(600);
 const HEAD_OCTETS: usize = 32 * 1024;
 
 /// Serves the page to whoever connects, until it is dropped.
-pub(super) async fn serve_tcp(listener: TcpListener, tls: Option<Arc<ServerConfig>>, router: Router) {
+pub(super) async fn serve_tcp(listener: Arc<TcpListener>, tls: Option<Arc<ServerConfig>>, router: Router) {
     let mut connections = Connections::new();
     let acceptor = tls.map(TlsAcceptor::from);
     loop {
@@ -116,14 +115,6 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, rou
         .serve_connection(TokioIo::new(stream), service);
     // Whoever breaks it off has no use for an answer.
     let _broken = connection.await;
-}
-
-/// Binds the addresses of the page.
-///
-/// # Errors
-/// The one that cannot be bound, and why.
-pub(super) fn bind(addresses: &[SocketAddr]) -> Result<Vec<TcpListener>, (SocketAddr, io::Error)> {
-    addresses.iter().map(|&address| listen::bind(address).map_err(|error| (address, error))).collect()
 }
 
 /// A Unix socket that only its owner may use, and that is removed with the service.

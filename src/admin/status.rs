@@ -13,8 +13,8 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::Site;
-use super::control::Standing;
 use crate::account::MailAddress;
+use crate::app::control::Phase;
 use crate::clock::UnixTime;
 use crate::config::{Cloud, Config, Credential, Grant, HttpService, Identity, ListenerTls, Serves};
 use crate::login::overview::{AccountView, SignInView, TokenView};
@@ -53,7 +53,7 @@ pub(super) struct Status {
     pub(super) hindrance: Option<String>,
     pub(super) generation: u64,
     pub(super) last_reload: Option<ReloadView>,
-    pub(super) sandbox: Option<String>,
+    pub(super) confinement: Option<String>,
     pub(super) listeners: Vec<ListenerView>,
     pub(super) accounts: Vec<AccountLine>,
     pub(super) accounts_total: usize,
@@ -194,8 +194,9 @@ impl Site {
     /// Why the service does not take logins as it should; nothing when it does. Entra and Exchange have no part in it: with
     /// one of them out of order every replica is, and none of them is better replaced.
     pub(super) async fn hindrance(&self) -> Option<String> {
-        if self.control.standing().draining {
-            return Some("the service is ending".to_owned());
+        if !self.control.is_ready() {
+            let why = if self.is_draining() { "the service is ending" } else { "the service is beginning" };
+            return Some(why.to_owned());
         }
         let mut known = self.known.store.lock().await;
         if let Some((at, answer)) = &*known
@@ -210,6 +211,10 @@ impl Site {
         };
         *known = Some((Instant::now(), answer.clone()));
         answer
+    }
+
+    fn is_draining(&self) -> bool {
+        matches!(self.control.phase(), Phase::Draining { .. })
     }
 
     /// The ends of certificates and secrets, looked up at most once a minute.
@@ -243,7 +248,7 @@ impl Site {
         journal.add_up();
         let metrics = journal.metrics();
         let hindrance = self.hindrance().await;
-        metrics.standing(hindrance.is_none(), self.control.standing().draining);
+        metrics.standing(hindrance.is_none(), self.is_draining());
         let ends = self.ends().await;
         let config = self.shared.gatekeeper.config();
         let first = |secret: bool| {
@@ -257,7 +262,8 @@ impl Site {
 
     /// Everything as it is now.
     pub(super) async fn status(&self) -> Status {
-        let Standing { started_at, draining, generation, last_reload, sandbox } = self.control.standing();
+        let started_at = self.control.started_at();
+        let confinement = self.control.confinement().map(|confinement| confinement.report().join("; "));
         let gatekeeper = &self.shared.gatekeeper;
         let journal = &self.shared.journal;
         let now = gatekeeper.clock().unix_time();
@@ -299,15 +305,15 @@ impl Site {
             started_at: started_at.rfc3339(),
             uptime_seconds: now.since(started_at).as_secs(),
             ready: hindrance.is_none(),
-            draining,
+            draining: self.is_draining(),
             hindrance,
-            generation,
-            last_reload: last_reload.map(|reload| ReloadView {
+            generation: self.control.generation(),
+            last_reload: self.control.last_reload().map(|reload| ReloadView {
                 at: reload.at.rfc3339(),
-                succeeded: reload.error.is_none(),
-                error: reload.error,
+                succeeded: reload.outcome.is_ok(),
+                error: reload.outcome.err(),
             }),
-            sandbox,
+            confinement,
             listeners: listeners.iter().map(listener).collect(),
             accounts_total: accounts.len(),
             accounts: accounts.iter().take(MOST).map(|account| account_line(account, &by_account)).collect(),

@@ -26,8 +26,8 @@ pub(super) fn status(status: &Status) -> String {
             None => String::new(),
         }
     ));
-    if let Some(sandbox) = &status.sandbox {
-        text.push_str(&format!("  {sandbox}\n"));
+    if let Some(confinement) = &status.confinement {
+        text.push_str(&format!("  confinement: {confinement}\n"));
     }
     let lookups = status.token_cache_hits + status.token_cache_misses;
     text.push_str(&format!(

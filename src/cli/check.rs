@@ -158,7 +158,7 @@ fn as_json(config: &Config) -> Value {
         "ok": true,
         "listeners": listeners,
         "accounts": accounts,
-        "forward_proxy": config.forward_proxy.as_ref().map(proxies),
+        "forward_proxy": config.forward_proxy.as_deref().map(proxies),
         "notes": config.notes,
     })
 }

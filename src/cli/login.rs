@@ -81,6 +81,7 @@ async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<St
     let kept = enrolment.keep(&**store, signed_in, options.replace, clock.unix_time()).await;
     let username = kept.context("nothing was stored")?;
     let login = &enrolment.login;
+    opened.acted("signed-in", login.as_str(), "");
     println!("`{username}` has signed in for `{login}`. A running service uses that at once.\n");
     first_password(config, &**store, &enrolment, &clock).await
 }

@@ -44,6 +44,7 @@ async fn try_logout(opened: &Opened, options: &LogoutOptions) -> anyhow::Result<
     for key in &keys {
         store.remove_sign_in(key).await.context("the sign-in was not removed")?;
     }
+    opened.acted("signed-out", login.as_str(), "");
     let passwords =
         store.device_passwords().await.context("the sign-in is removed; the device passwords cannot be read")?;
     let left = passwords.iter().filter(|password| password.login == login).count();

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 
 use crate::account::LoginName;
 use crate::clock::UnixTime;
+use crate::config::load::Loaded;
 use crate::config::problem::Problems;
 use crate::config::{Config, load, value};
 use crate::protocol::Protocol;
@@ -22,6 +23,7 @@ pub mod demo;
 pub mod login;
 pub mod logout;
 pub mod password;
+pub mod reload;
 pub mod run;
 pub mod state;
 #[cfg(unix)]
@@ -54,7 +56,16 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Serve (this is what happens without a command)
-    Run(Settings),
+    Run(RunOptions),
+    /// Let the running service read its configuration anew
+    Reload {
+        /// The service's `admin.socket`, where its configuration cannot be read
+        #[arg(long, value_name = "FILE")]
+        socket: Option<PathBuf>,
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        settings: Settings,
+    },
     /// Check the configuration and report every mistake at once
     Check {
         /// Where the configuration comes from.
@@ -112,16 +123,32 @@ impl Settings {
     /// # Errors
     /// Every mistake in it; exit with [`CONFIGURATION`].
     pub fn load(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Problems> {
+        self.load_noting(environment).config
+    }
+
+    /// The same, with the files that have to be watched.
+    pub fn load_noting(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
         let mut overrides = self.set.clone();
         let flags = [("log.format", &self.log_format), ("log.level", &self.log_level)];
         overrides.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
-        load::load(self.config.as_deref(), &overrides, environment)
+        load::load_noting(self.config.as_deref(), &overrides, environment)
     }
 }
 
 fn key_and_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as listeners.smtp.bind=127.0.0.1:1587")?;
     Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+/// How to serve.
+#[derive(Debug, Default, Args)]
+pub struct RunOptions {
+    /// Take the listening sockets over from the running service, which then stops once its sessions have ended
+    #[arg(long)]
+    pub take_over: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
 }
 
 /// Who signs in, and how.
@@ -329,8 +356,10 @@ pub enum StateCommand {
 /// Parses the process's arguments, does what they say, and gives the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    let code = match cli.command.unwrap_or(Command::Run(cli.settings)) {
-        Command::Run(settings) => run::run(&settings),
+    let serve = RunOptions { take_over: false, settings: cli.settings };
+    let code = match cli.command.unwrap_or(Command::Run(serve)) {
+        Command::Run(options) => run::run(options),
+        Command::Reload { socket, settings } => reload::reload(socket, &settings),
         Command::Check { settings, json } => check::check(&settings, json),
         #[cfg(feature = "sandbox")]
         Command::Demo { port_base } => demo::demo(port_base),

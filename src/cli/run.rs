@@ -1,19 +1,23 @@
 //! `gatepost run`: serve until told to stop.
 
 use std::process;
+use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{FAILED, Settings, report};
-use crate::app::{App, StartError, Stop};
-use crate::config::ListenerTls;
+use super::{FAILED, RunOptions, report};
+use crate::app::{App, Control, Inherited, StartError, Stop};
+use crate::config::load::Loaded;
+use crate::config::{Config, ListenerTls};
 use crate::confine;
 use crate::process::{hand_over_keytab, prepare};
+use crate::systemd;
 use crate::telemetry::log;
 
-/// Serves with the configuration of `settings`; the result is the exit code.
-pub fn run(settings: &Settings) -> u8 {
-    let config = match settings.load(std::env::vars_os()) {
+/// Serves with the configuration of `options`; the result is the exit code.
+pub fn run(options: RunOptions) -> u8 {
+    let Loaded { config, files } = options.settings.load_noting(std::env::vars_os());
+    let config = match config {
         Ok(config) => config,
         Err(problems) => return report(&problems),
     };
@@ -43,39 +47,133 @@ pub fn run(settings: &Settings) -> u8 {
         Err(code) => return code,
     };
     runtime.block_on(async {
-        let app = match App::bind(config).await {
-            Ok(app) => app.confined(confinement.report()),
+        let (mut inherited, predecessor) = match sockets(&config, options.take_over).await {
+            Ok(sockets) => sockets,
+            Err(code) => return code,
+        };
+        let socket = config.admin.socket.clone();
+        let app = match App::bind(config, &mut inherited).await {
+            Ok(app) => app,
             Err(StartError::Unproved(problems)) => return report(&problems),
             Err(error) => {
                 tracing::error!("not started: {error}");
                 return FAILED;
             }
         };
-        for (service, address) in app.addresses() {
-            let listener = &service.listener;
-            tracing::info!(
-                listener = &*listener.name,
-                %address,
-                protocol = listener.protocol.name(),
-                tls = match listener.tls {
-                    ListenerTls::None => "none",
-                    ListenerTls::StartTls(_) => "starttls",
-                    ListenerTls::Implicit(_) => "implicit",
-                },
-                upstream = listener.destination(),
-                "listening"
-            );
+        if predecessor.is_none() {
+            systemd::disown(&inherited);
         }
+        drop(inherited);
+        let settings = options.settings;
+        let app =
+            app.with_source(Arc::new(move || settings.load_noting(std::env::vars_os())), files).within(confinement);
+        tell_listeners(&app);
         for address in app.admin_addresses() {
             tracing::info!(%address, "status page; `gatepost status` prints a link to it");
         }
-        tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = process::id(), "ready");
+        let control = app.control();
         tokio::spawn(stop_on_signal(app.stop()));
+        tokio::spawn(reload_on_signal(control.clone()));
+        tokio::spawn(systemd::accompany(control.clone()));
+        tokio::spawn(hear_commands(socket, control.clone()));
+        tokio::spawn(begin(control, predecessor));
         let cut = app.serve().await;
         tracing::info!(cut, "stopped");
         super::DONE
     })
 }
+
+fn tell_listeners(app: &App) {
+    for (service, address) in app.addresses() {
+        let listener = &service.listener;
+        tracing::info!(
+            listener = &*listener.name,
+            %address,
+            protocol = listener.protocol.name(),
+            tls = match listener.tls {
+                ListenerTls::None => "none",
+                ListenerTls::StartTls(_) => "starttls",
+                ListenerTls::Implicit(_) => "implicit",
+            },
+            upstream = listener.destination(),
+            "listening"
+        );
+    }
+}
+
+/// Waits until connections are accepted, says so, and lets the process before this one go.
+async fn begin(control: Control, predecessor: Option<Predecessor>) {
+    let mut phases = control.phases();
+    if phases.wait_for(|_| control.is_ready()).await.is_err() {
+        return;
+    }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = process::id(), "ready");
+    relieve(predecessor).await;
+}
+
+#[cfg(unix)]
+use crate::app::command::{self, CommandSocket, Predecessor};
+
+#[cfg(not(unix))]
+type Predecessor = std::convert::Infallible;
+
+/// The sockets that somebody else has opened: the running service, with `take_over`, or systemd.
+#[cfg(unix)]
+async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<Predecessor>), u8> {
+    if !take_over {
+        return Ok((systemd::inherited(), None));
+    }
+    let Some(socket) = &config.admin.socket else {
+        tracing::error!("not started: `--take-over` finds the running service by `admin.socket`: set it");
+        return Err(FAILED);
+    };
+    let path = command::path(socket);
+    match command::take_over(&path).await {
+        Ok((inherited, predecessor)) => Ok((inherited, Some(predecessor))),
+        Err(error) => {
+            // Should one run all the same, its sockets are in the way, which is an error of its own.
+            tracing::info!(
+                socket = %path.display(),
+                "there is no service to take over from ({error}): starting without"
+            );
+            Ok((systemd::inherited(), None))
+        }
+    }
+}
+
+#[cfg(not(unix))]
+async fn sockets(_config: &Config, _take_over: bool) -> Result<(Inherited, Option<Predecessor>), u8> {
+    Ok((systemd::inherited(), None))
+}
+
+#[cfg(unix)]
+async fn relieve(predecessor: Option<Predecessor>) {
+    if let Some(predecessor) = predecessor
+        && let Err(error) = predecessor.relieve().await
+    {
+        tracing::warn!("the service that was there before did not hear that this one serves: {error}; stop it");
+    }
+}
+
+#[cfg(not(unix))]
+async fn relieve(_predecessor: Option<Predecessor>) {}
+
+#[cfg(unix)]
+async fn hear_commands(socket: Option<std::path::PathBuf>, control: Control) {
+    let Some(socket) = socket else { return };
+    let path = command::path(&socket);
+    match CommandSocket::bind(path.clone()) {
+        Ok(socket) => socket.serve(control).await,
+        Err(error) => tracing::warn!(
+            "`{}` cannot be made ({error}): `gatepost reload` and `--take-over` do not work, SIGHUP does; whoever runs \
+             Gatepost: see that `admin.socket` is in a directory that Gatepost may write to",
+            path.display()
+        ),
+    }
+}
+
+#[cfg(not(unix))]
+async fn hear_commands(_socket: Option<std::path::PathBuf>, _control: Control) {}
 
 /// One thread per core that this process may use. On a single core that is the present one, which saves waking another.
 pub(super) fn runtime() -> Result<Runtime, u8> {
@@ -112,3 +210,17 @@ pub(super) async fn signal() -> std::io::Result<()> {
 pub(super) async fn signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
+
+/// SIGHUP reloads.
+#[cfg(unix)]
+async fn reload_on_signal(control: Control) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
+    while hangups.recv().await.is_some() {
+        // What comes of it is in the log.
+        let _outcome = control.reload().await;
+    }
+}
+
+#[cfg(not(unix))]
+async fn reload_on_signal(_control: Control) {}

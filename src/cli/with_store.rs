@@ -6,11 +6,33 @@ use std::sync::Arc;
 use super::{CONFIGURATION, DONE, FAILED, Settings, report, run};
 use crate::config::{Config, State};
 use crate::store::{self, Store};
+use crate::telemetry::audit::{self, Entry};
 
 /// The configuration and the store that it names.
 pub(super) struct Opened {
     pub(super) config: Arc<Config>,
     pub(super) store: Arc<dyn Store>,
+}
+
+impl Opened {
+    /// Records what somebody has done on the command line, where `log.audit` says so.
+    pub(super) fn acted(&self, outcome: &'static str, account: &str, device: &str) {
+        let Some(audit) = &self.config.log.audit else { return };
+        let by = by();
+        let entry = Entry { event: "admin", outcome, account, device, by: &by, ..Entry::default() };
+        if let Err(error) = audit::record_once(audit, &entry) {
+            eprintln!("gatepost: it was done, but it does not stand in the audit log: {error}");
+        }
+    }
+}
+
+/// Whoever runs the command, as far as the system knows.
+fn by() -> String {
+    #[cfg(unix)]
+    let user = format!("command-line (uid {})", rustix::process::getuid().as_raw());
+    #[cfg(not(unix))]
+    let user = "command-line".to_owned();
+    user
 }
 
 /// Opens the store that the configuration names, does the work, prints its text, and gives the exit code.

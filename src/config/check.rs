@@ -1,6 +1,7 @@
 //! From the raw configuration to [`Config`], with every mistake on the way.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
@@ -38,7 +39,7 @@ pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<
     let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);
     // A device that is trusted by its address needs no password, and without one nobody else gets in.
     unproved.retain(|unproved| !submission::sends_only(&unproved.pattern, &listeners, &accounts));
-    let forward_proxy = forward_proxy::read(&root);
+    let forward_proxy = forward_proxy::read(&root).map(Arc::new);
     let trust = read_trust(&root.section("trust"));
     let state = state::read(&root, trust.as_ref());
     let limits = limits::read(&root.section("limits"));

@@ -25,7 +25,7 @@ const KEYS: [&str; 4] = ["client_secret", "client_certificate", "federated_token
 const MOST: usize = 2;
 
 /// How an application proves itself to Entra.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub enum Credential {
     /// Not at all: a public client.
     #[default]
@@ -49,8 +49,15 @@ pub struct Renewable<T> {
     pub file: Option<PathBuf>,
 }
 
+/// What a file says now is found out when it is needed: two are the same when they are read from the same place.
+impl<T: PartialEq> PartialEq for Renewable<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.file == other.file && (self.file.is_some() || self.value == other.value)
+    }
+}
+
 /// A client secret, and what the operator noted about it.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct NotedSecret {
     /// The secret.
     pub secret: Renewable<ClientSecret>,
@@ -59,7 +66,7 @@ pub struct NotedSecret {
 }
 
 /// Where certificate and key are; both are read again when their files change.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ClientCertificate {
     /// PEM, or PKCS#12 with the key in it.
     pub certificate: PathBuf,
@@ -72,7 +79,7 @@ pub struct ClientCertificate {
 }
 
 /// A managed identity, and where its tokens come from.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ManagedIdentity {
     /// Of a user-assigned identity; `None`: the one that the system was given.
     pub client_id: Option<String>,
@@ -81,7 +88,7 @@ pub struct ManagedIdentity {
 }
 
 /// The local endpoint of a managed identity.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum IdentityEndpoint {
     /// Azure's instance metadata service, at its one address: virtual machines and scale sets.
     Imds,

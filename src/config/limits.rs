@@ -145,6 +145,7 @@ fn read_keys(section: &Section<'_>) -> Limits {
     time(section, "half_closed", &mut l.half_closed, SHORTEST..=HOUR);
     time(section, "write_stall", &mut l.write_stall, SHORTEST..=HOUR);
     time(section, "drain", &mut l.drain, Duration::ZERO..=HOUR);
+    time(section, "reload_check", &mut l.reload_check, Duration::ZERO..=HOUR);
     limits
 }
 

@@ -103,25 +103,41 @@ fn read_one<'a>(
             None
         }
         Some(networks) => networks,
+        None if section.has("proxy_protocol_from") => {
+            section.missing(
+                "allow_from",
+                ", which a listener behind a load balancer needs",
+                "name the networks of the clients behind it: their addresses count, not the balancer's",
+            );
+            None
+        }
         None => default_allow_from(section, bind.as_deref()),
     };
-    let proxy_protocol_from = networks("proxy_protocol_from").unwrap_or(Some(Vec::new()));
+    let proxy_protocol_from = match section.get("proxy_protocol_from") {
+        Some(node) => node.read_each(balancers),
+        None => Some(Vec::new()),
+    };
     let switch = |key| section.get(key).map_or(Some(false), |node| node.read(value::truth));
     let (bare_lf, legacy) = (switch("bare_lf"), switch("legacy"));
     let serves = protocol.and_then(|protocol| read_serves(section, protocol, cloud, accounts, destinations));
-    report_unserved(section);
     section.finish();
 
     let (bind, tls) = (bind?, tls?);
-    let allow_plaintext_from = allow_plaintext_from?;
-    if let Some(Serves::Http(_)) = &serves {
-        http::check_tls(section, &tls);
-    }
+    let (allow_plaintext_from, proxy_protocol_from) = (allow_plaintext_from?, proxy_protocol_from?);
+    let mode = match &serves {
+        Some(Serves::Http(_)) => {
+            http::check_tls(section, &tls);
+            "implicit"
+        }
+        _ => "starttls",
+    };
     let rules = match &serves {
         Some(Serves::Submission(submission)) => submission.trusted_senders.as_slice(),
         _ => &[],
     };
-    check_plaintext(section, &bind, &tls, &allow_plaintext_from, section.has("trusted_senders"));
+    let off_loopback = !proxy_protocol_from.is_empty() || bind.iter().any(|address| !address.ip().is_loopback());
+    let trusts = section.has("trusted_senders");
+    check_plaintext(section, (&tls, mode), off_loopback, &allow_plaintext_from, trusts);
     if let Some(allow_from) = &allow_from {
         submission::check_reach(section, rules, allow_from);
     }
@@ -132,7 +148,7 @@ fn read_one<'a>(
         tls,
         allow_from: allow_from?,
         allow_plaintext_from,
-        proxy_protocol_from: proxy_protocol_from?,
+        proxy_protocol_from,
         bare_lf: bare_lf? || legacy?,
         legacy: legacy?,
         serves: serves?,
@@ -250,18 +266,37 @@ fn default_allow_from(section: &Section<'_>, bind: Option<&[SocketAddr]>) -> Opt
     None
 }
 
+/// Whoever is in such a network can claim to be anybody.
+fn balancers(text: &str) -> Result<IpNet, value::Wrong> {
+    let network = value::network(text)?;
+    if network.prefix_len() == 0 {
+        return wrong(
+            "this is everybody, and whoever is listed here is believed",
+            "name the addresses of the load balancers",
+        );
+    }
+    Ok(network)
+}
+
 /// 127.0.0.0/8 and ::1.
 pub(super) fn loopback() -> Vec<IpNet> {
     let v4 = ipnet::Ipv4Net::new_assert(std::net::Ipv4Addr::new(127, 0, 0, 0), 8);
     vec![v4.into(), IpNet::from(std::net::IpAddr::from(std::net::Ipv6Addr::LOCALHOST))]
 }
 
-fn check_plaintext(section: &Section<'_>, bind: &[SocketAddr], tls: &ListenerTls, allowed: &[IpNet], trusts: bool) {
-    let off_loopback = bind.iter().any(|address| !address.ip().is_loopback());
+fn check_plaintext(
+    section: &Section<'_>,
+    (tls, mode): (&ListenerTls, &str),
+    off_loopback: bool,
+    allowed: &[IpNet],
+    trusts: bool,
+) {
     if *tls == ListenerTls::None && off_loopback && allowed.is_empty() && !trusts {
         section.problem(
             "without TLS passwords would cross the network in the clear, so nobody could log in",
-            "write `tls: starttls` with a certificate, or name the networks that you trust in `allow_plaintext_from`",
+            format!(
+                "write `tls: {mode}` with a certificate, or name the networks that you trust in `allow_plaintext_from`"
+            ),
         );
     }
     if off_loopback && !allowed.is_empty() {
@@ -415,11 +450,6 @@ fn read_upstream<'a>(
     note_foreign(&destination);
     destinations.push(destination);
     Some(upstream)
-}
-
-/// What is understood, but not served yet.
-fn report_unserved(section: &Section<'_>) {
-    section.unavailable(&["proxy_protocol_from"]);
 }
 
 fn report_conflicts(binds: &[(SocketAddr, Node<'_>)]) {

@@ -17,7 +17,7 @@ use super::problem::{Place, Problem, Problems};
 use super::raw::{self, Layer, TEXT_BYTES};
 use super::reader::Document;
 use super::value::quoted;
-use super::{Config, check, render};
+use super::{Config, Files, check, render};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "proxy.yaml";
@@ -71,14 +71,37 @@ pub fn load(
     overrides: &[(String, String)],
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Config, Problems> {
+    load_noting(path, overrides, environment).config
+}
+
+/// A configuration, and where it came from.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What was read, or every mistake in it.
+    pub config: Result<Config, Problems>,
+    /// All files that had a part in it, as they were.
+    pub files: Files,
+}
+
+/// The same, with the files that have to be watched.
+pub fn load_noting(
+    path: Option<&Path>,
+    overrides: &[(String, String)],
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Loaded {
     let system = System::new(environment);
+    let config = load_from(path, overrides, &system);
+    Loaded { config, files: system.files.into_inner() }
+}
+
+fn load_from(path: Option<&Path>, overrides: &[(String, String)], system: &System) -> Result<Config, Problems> {
     let file = match (path, Path::new(DEFAULT_FILE)) {
         (None, default) if !default.exists() && (!overrides.is_empty() || system.is_layer()) => None,
         (None, default) => Some(default),
         (Some(path), _) => Some(path),
     };
-    let text = file.map(|path| read_text(path, path_is_default(path)).map(|text| (path, text))).transpose()?;
-    load_text(text.as_ref().map(|(path, text)| (*path, text.as_str())), overrides, &system.variables, &system)
+    let text = file.map(|path| read_text(path, system).map(|text| (path, text))).transpose()?;
+    load_text(text.as_ref().map(|(path, text)| (*path, text.as_str())), overrides, &system.variables, system)
 }
 
 /// The same, from text already read; nothing but `outside` is touched. For tests, fuzzing and the embedded demonstration.
@@ -174,9 +197,9 @@ fn whole(file: Option<String>, reason: impl Into<String>, hint: impl Into<String
         .into()
 }
 
-fn read_text(path: &Path, default: bool) -> Result<String, Problems> {
-    let name = Some(path.display().to_string());
-    let bytes = read_bounded(path, TEXT_BYTES as u64).map_err(|error| match error.kind() {
+fn read_text(path: &Path, system: &System) -> Result<String, Problems> {
+    let (name, default) = (Some(path.display().to_string()), path_is_default(path));
+    let bytes = system.read(path).map_err(|error| match error.kind() {
         io::ErrorKind::NotFound => {
             let other = if default { ", name another file with `-c`" } else { "" };
             whole(
@@ -240,12 +263,14 @@ fn layer_problem(place: Place, reason: &str, hint: &str) -> Problem {
 /// The real system.
 struct System {
     variables: BTreeMap<String, String>,
+    /// What was read through it.
+    files: RefCell<Files>,
 }
 
 impl System {
     fn new(environment: impl IntoIterator<Item = (OsString, OsString)>) -> Self {
         let utf8 = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
-        Self { variables: environment.into_iter().filter_map(utf8).collect() }
+        Self { variables: environment.into_iter().filter_map(utf8).collect(), files: RefCell::default() }
     }
 
     /// True when some variable belongs to the configuration itself.
@@ -260,7 +285,12 @@ impl Surroundings for System {
     }
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        read_bounded(path, TEXT_BYTES as u64)
+        let content = read_file(path);
+        // What a descriptor gave once, it does not give again.
+        if !is_stream(path) {
+            self.files.borrow_mut().note(path, &content);
+        }
+        content
     }
 
     #[cfg(unix)]
@@ -285,14 +315,15 @@ impl Surroundings for System {
     }
 }
 
-fn read_bounded(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = TEXT_BYTES as u64;
     let mut bytes = Vec::new();
     let file = std::fs::File::open(path)?;
     if !file.metadata()?.is_file() && !is_stream(path) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }
-    file.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     Ok(bytes)

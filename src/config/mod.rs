@@ -24,6 +24,7 @@ mod check;
 pub mod cloud;
 mod credential;
 mod entra;
+mod files;
 mod forward_proxy;
 mod http;
 mod limits;
@@ -43,6 +44,7 @@ mod unproved;
 pub(crate) mod value;
 
 pub use admin::{Admin, AdminToken};
+pub use files::Files;
 pub use limits::PasswordBudget;
 pub use submission::{Deliver, SenderRule, Submission, TrustedSender};
 pub use unproved::Unproved;
@@ -59,7 +61,7 @@ pub use proxy::{
 };
 
 /// Everything, checked.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Config {
     /// At least one.
     pub listeners: Vec<Listener>,
@@ -68,7 +70,7 @@ pub struct Config {
     /// Accounts that need a device password in the store: [`Config::unproved_accounts`].
     pub unproved: Vec<Unproved>,
     /// The corporate proxy, for mail and token requests alike. `None`: straight.
-    pub forward_proxy: Option<ForwardProxy>,
+    pub forward_proxy: Option<Arc<ForwardProxy>>,
     /// Whom to trust upstream.
     pub trust: Trust,
     /// What outlives the process, and where.
@@ -90,7 +92,7 @@ pub struct Config {
 }
 
 /// A bound address with its protocol, its TLS mode, and where its logins go.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
     /// As in the configuration; appears in the log.
     pub name: Arc<str>,
@@ -154,7 +156,7 @@ impl Listener {
 }
 
 /// What becomes of those who log in at a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Serves {
     /// After the login bytes are relayed to a mail server.
     Relay(Upstream),
@@ -168,7 +170,7 @@ pub enum Serves {
 }
 
 /// EWS or Microsoft Graph behind a listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Http {
     /// Which.
     pub service: HttpService,
@@ -181,7 +183,7 @@ pub struct Http {
 }
 
 /// What a Graph listener serves.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct GraphRules {
     /// Paths below the mailbox, by lower-case segments; one without segments is the user itself.
     pub paths: Vec<Vec<String>>,
@@ -276,7 +278,7 @@ pub enum UpstreamTls {
 }
 
 /// Who may log in: the most specific entry wins (address or alias, then domain, then `*`).
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq)]
 pub struct Accounts {
     entries: Vec<Arc<Account>>,
     /// Places in `entries` by address and alias, and by domain: a login is found as fast among thousands as among few.
@@ -311,6 +313,11 @@ impl Accounts {
     /// All entries, in the order of the configuration.
     pub fn entries(&self) -> &[Arc<Account>] {
         &self.entries
+    }
+
+    /// Whether some entry asks for its tokens as this application.
+    pub fn has_application(&self, application: &Application) -> bool {
+        self.entries.iter().any(|entry| *entry.application == *application)
     }
 
     /// The entry for a login, and the address that signs in with it: for an alias that of its entry, else the login.
@@ -352,7 +359,7 @@ impl fmt::Display for LoginPattern {
 }
 
 /// A configured mailbox, or a set of them, with grant and policy.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Account {
     /// Whom it is for.
     pub pattern: LoginPattern,
@@ -402,7 +409,7 @@ impl Grant {
 }
 
 /// An Entra application in a tenant, or a managed identity.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Application {
     /// Base of the token endpoint, with `https` and a trailing slash.
     pub authority: Url,
@@ -459,7 +466,7 @@ pub enum Cloud {
 }
 
 /// Whom to trust upstream. Verification itself has no switch.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Trust {
     /// The platform's roots.
     pub system_roots: bool,
@@ -470,7 +477,7 @@ pub struct Trust {
 }
 
 /// Whom else to trust at one server.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DestinationTrust {
     /// The name that its certificate must carry, folded.
     pub host: String,
@@ -479,7 +486,7 @@ pub struct DestinationTrust {
 }
 
 /// Where sign-ins and device passwords are kept.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum State {
     /// Nowhere: they are gone with the process.
     Memory,
@@ -500,7 +507,7 @@ pub enum State {
 }
 
 /// Where the state key comes from.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum StateKey {
     /// A file of Gatepost's own (mode 0600), made when both it and the store are absent.
     File(PathBuf),
@@ -529,7 +536,7 @@ impl StateKey {
 }
 
 /// A Redis server, or one that speaks its protocol.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct RedisServer {
     /// Host name or address.
     pub host: String,
@@ -546,7 +553,7 @@ pub struct RedisServer {
 }
 
 /// Every bound and deadline outside the protocol machines, with the default of `proxy.example.yaml`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Bounds of the protocol machines.
     pub protocol: Arc<crate::proto::Limits>,
@@ -666,6 +673,8 @@ pub struct Limits {
     pub write_stall: Duration,
     /// Sessions may end by themselves so long after SIGTERM.
     pub drain: Duration,
+    /// How often the files of the configuration are looked at for changes; zero: only when told to.
+    pub reload_check: Duration,
 }
 
 impl Default for Limits {
@@ -731,6 +740,7 @@ impl Default for Limits {
             half_closed: seconds(60),
             write_stall: seconds(120),
             drain: seconds(300),
+            reload_check: seconds(5),
         }
     }
 }

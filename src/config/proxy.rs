@@ -12,7 +12,7 @@ use url::{Host, Url};
 use crate::secret::ProxyPassword;
 
 /// The corporate proxy.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct ForwardProxy {
     /// Who decides which proxy is taken.
     pub choice: ProxyChoice,
@@ -23,7 +23,7 @@ pub struct ForwardProxy {
 }
 
 /// Which proxies are tried.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum ProxyChoice {
     /// These in this order; at least one.
     Servers(Vec<ProxyServer>),
@@ -39,7 +39,7 @@ pub enum ProxyChoice {
 
 /// Where a PAC script is. `Display` gives path or URL.
 #[cfg(feature = "pac")]
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum PacLocation {
     /// On this machine.
     File(PathBuf),
@@ -126,7 +126,7 @@ impl ProxyScheme {
 }
 
 /// How Gatepost shows itself to the proxy.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub enum ProxyAuthentication {
     /// Not at all.
     None,
@@ -152,7 +152,7 @@ pub enum ProxyAuthentication {
 }
 
 /// Whoever signs in to the proxy by NTLM.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct NtlmCredentials {
     /// Without the domain; or a user principal name (`user@domain`), and then the domain is empty.
     pub username: String,
@@ -164,7 +164,7 @@ pub struct NtlmCredentials {
 
 /// Whose Kerberos ticket the proxy is shown, and as whom the proxy must be known to the KDC.
 #[cfg(feature = "negotiate")]
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct NegotiateCredentials {
     /// `service/host`, with `@REALM` if need be, or `service@host`; by default `HTTP` at the proxy's host.
     pub service_name: Option<String>,
@@ -175,7 +175,7 @@ pub struct NegotiateCredentials {
 }
 
 /// Destinations that are reached without the proxy, besides link-local ones.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct NoProxy {
     /// `*`: all of them.
     pub all: bool,

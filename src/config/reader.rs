@@ -87,13 +87,11 @@ pub(super) struct Section<'a> {
     /// Something other than a table stands here, which has been reported: what it lacks is not worth a word.
     unreadable: bool,
     known: RefCell<Vec<&'static str>>,
-    /// Known keys that this version does not serve.
-    later: RefCell<Vec<&'static str>>,
 }
 
 impl<'a> Section<'a> {
     fn new(context: &'a Context<'a>, path: String, table: Option<&'a Table>) -> Self {
-        Self { context, path, table, unreadable: false, known: RefCell::default(), later: RefCell::default() }
+        Self { context, path, table, unreadable: false, known: RefCell::default() }
     }
 
     /// The value under a key; nothing when it is absent or empty.
@@ -124,22 +122,6 @@ impl<'a> Section<'a> {
 
     fn node(&self, key: &str, value: &'a Value) -> Node<'a> {
         Node { context: self.context, path: raw::join(&self.path, key), value }
-    }
-
-    /// Keys of the contract that this version does not serve.
-    pub(super) fn unavailable(&self, keys: &[&'static str]) {
-        for key in keys {
-            self.later.borrow_mut().push(key);
-            if self.has(key) {
-                let path = raw::join(&self.path, key);
-                self.context.problem(
-                    self.place_of_key(&path),
-                    &path,
-                    format!("`{key}` is not available in this version"),
-                    "remove it",
-                );
-            }
-        }
     }
 
     /// Reports that a key is missing, at the section that should hold it.
@@ -191,7 +173,7 @@ impl<'a> Section<'a> {
     pub(super) fn finish(&self) {
         let known = self.known.borrow();
         for key in self.table.into_iter().flat_map(|table| table.keys()) {
-            if known.contains(&key.as_str()) || self.later.borrow().contains(&key.as_str()) {
+            if known.contains(&key.as_str()) {
                 continue;
             }
             let hint = match former_name(key).filter(|name| known.contains(name)).or_else(|| nearest(key, &known)) {

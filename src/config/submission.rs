@@ -14,7 +14,7 @@ use crate::account::LoginName;
 const MESSAGES_PER_MINUTE: u32 = 30;
 
 /// How messages leave, and who may send them without a login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
     /// Which way.
     pub deliver: Deliver,
@@ -38,7 +38,7 @@ pub enum Deliver {
 }
 
 /// Addresses that may send as an account without a login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TrustedSender {
     /// Where they are.
     pub from: IpNet,
@@ -160,7 +160,8 @@ fn sending_account(text: &str, accounts: &Accounts) -> Result<LoginName, value::
             format!("{} gets its token with its user's password, which no device gives here", value::quoted(text)),
             "give the account `grant: client_credentials` or `grant: authorization_code`, or let the device log in",
         ),
-        Some(_) => Ok(login),
+        // The address counts, whatever short name was written.
+        Some((_, address)) => Ok(address.as_login().clone()),
     }
 }
 
@@ -209,6 +210,14 @@ const LOCAL_V6: [Ipv6Net; 2] = [
 pub(super) fn check_reach(section: &Section<'_>, rules: &[TrustedSender], allow_from: &[IpNet]) {
     if rules.is_empty() {
         return;
+    }
+    for rule in rules {
+        section.context().note(format!(
+            "whoever connects from `{}` to the listener `{}` sends mail as `{}` without a login",
+            rule.from,
+            section.path().trim_start_matches("listeners."),
+            rule.login
+        ));
     }
     if let Some(wide) = allow_from.iter().find(|network| !is_narrow(network)) {
         section.problem(

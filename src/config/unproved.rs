@@ -6,7 +6,7 @@ use crate::store::DevicePassword;
 
 /// An account without passwords whose clients Entra does not prove. Without a device password everybody who reaches the
 /// port would own its mailbox.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub struct Unproved {
     /// The account's.
     pub pattern: LoginPattern,

@@ -46,6 +46,11 @@ impl Confinement {
         self.complete
     }
 
+    /// Whether there are files that the process cannot reach any longer.
+    pub fn closes_files(&self) -> bool {
+        self.within.is_some()
+    }
+
     /// Whether a process that is confined so could serve `config`.
     ///
     /// # Errors

@@ -8,11 +8,16 @@ use crate::config::PacLocation;
 #[cfg(feature = "negotiate")]
 use crate::config::ProxyAuthentication;
 use crate::config::{
-    AuditLog, Config, Credential, ForwardProxy, Http, IdentityEndpoint, ProxyChoice, Serves, State, Submission,
+    AuditLog, Config, Credential, ForwardProxy, Http, IdentityEndpoint, ProxyChoice, Serves, State, StateKey,
+    Submission,
 };
 
 /// Port of HTTPS: token service, EWS, Graph.
 const HTTPS: u16 = 443;
+/// The ports of Exchange Online's mail protocols.
+const IMAPS: u16 = 993;
+const POP3S: u16 = 995;
+const SUBMISSION: u16 = 587;
 /// Names that do not fit into a datagram are asked for over TCP.
 const DNS: u16 = 53;
 /// Port of a key distribution centre.
@@ -37,7 +42,9 @@ pub struct Needs {
 impl Needs {
     /// What `config` needs.
     pub fn of(config: &Config) -> Self {
-        let mut needs = Self { connect: Some(BTreeSet::from([HTTPS, DNS])), ..Self::default() };
+        // A reload may add a listener for another protocol.
+        let usual = BTreeSet::from([HTTPS, DNS, IMAPS, POP3S, SUBMISSION]);
+        let mut needs = Self { connect: Some(usual), ..Self::default() };
         for file in &config.files {
             needs.read.extend(readable(file));
         }
@@ -72,7 +79,7 @@ impl Needs {
                 });
             }
         }
-        needs.proxy(config.forward_proxy.as_ref());
+        needs.proxy(config.forward_proxy.as_deref());
         needs
     }
 
@@ -83,12 +90,23 @@ impl Needs {
     }
 
     fn store(&mut self, state: &State) {
-        match state {
-            State::Memory => {}
-            State::Sqlite { directory, .. } => {
+        let key = match state {
+            State::Memory => return,
+            State::Sqlite { directory, key } => {
                 self.write.insert(directory.clone());
+                key
             }
-            State::Redis { server, .. } => self.port(server.port),
+            State::Redis { server, key } => {
+                self.port(server.port);
+                key
+            }
+        };
+        match key {
+            // It is made at the first start.
+            StateKey::File(path) if !path.exists() => self.write.extend(directory(path)),
+            StateKey::File(path) | StateKey::Credential(path) => self.read.extend(readable(path)),
+            StateKey::Literal(_) => {}
+            StateKey::Command { .. } => self.commands = true,
         }
     }
 
@@ -159,4 +177,38 @@ fn is_shared(directory: &Path) -> bool {
 
 fn directory(file: &Path) -> Option<PathBuf> {
     std::path::absolute(file).ok()?.parent().map(Path::to_path_buf)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::config::RedisServer;
+
+    fn with_key(key: StateKey) -> Needs {
+        let server = RedisServer {
+            host: "redis.example".into(),
+            port: 6_379,
+            database: 0,
+            username: None,
+            password: None,
+            tls: None,
+        };
+        let mut needs = Needs { connect: Some(BTreeSet::new()), ..Needs::default() };
+        needs.store(&State::Redis { server: Arc::new(server), key });
+        assert_eq!(needs.connect, Some(BTreeSet::from([6_379])));
+        needs
+    }
+
+    #[test]
+    fn the_key_of_the_state_is_needed_wherever_it_comes_from() {
+        let file = std::env::current_exe().unwrap();
+        let directory = file.parent().unwrap();
+        assert!(with_key(StateKey::File(file.clone())).read.contains(directory));
+        assert!(with_key(StateKey::Credential(file.clone())).read.contains(directory));
+        assert!(with_key(StateKey::File(directory.join("not made yet"))).write.contains(directory));
+        let command = StateKey::Command { command: vec!["pass".into()], hidden: Vec::new() };
+        assert!(with_key(command).commands);
+    }
 }

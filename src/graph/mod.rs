@@ -1,7 +1,7 @@
 //! Microsoft Graph, as far as mail needs it: an HTTPS client for one origin, whose requests carry the token of a mailbox.
 //!
-//! [`send`] hands a message over, after [`outgoing`] has seen to it that it goes to whom the envelope names and to nobody
-//! else; [`messages`] reads and deletes what has arrived; [`answer`] reads what Graph says when it refuses; [`throttle`]
+//! `send` hands a message over, after `outgoing` has seen to it that it goes to whom the envelope names and to nobody
+//! else; [`messages`] reads and deletes what has arrived; [`answer`] reads what Graph says when it refuses; `throttle`
 //! keeps quiet where Graph has asked for that.
 
 use std::error::Error;

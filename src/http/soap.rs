@@ -67,21 +67,22 @@ pub enum Flaw {
 /// # Errors
 /// [`Flaw`]. Whether something is malformed or only cut off is not known before the end.
 pub fn look(input: &[u8], ended: bool, acting_for: Option<&MailAddress>) -> Result<Looked, Flaw> {
-    let text = match std::str::from_utf8(input) {
-        Ok(text) => text,
-        // The last character may be cut in two.
-        Err(error) if error.error_len().is_none() && !ended => {
-            input.get(..error.valid_up_to()).and_then(|valid| std::str::from_utf8(valid).ok()).unwrap_or_default()
+    let (mut text, mut is_text) = match std::str::from_utf8(input) {
+        Ok(text) => (text, true),
+        Err(error) => {
+            let valid = input.get(..error.valid_up_to()).and_then(|valid| std::str::from_utf8(valid).ok());
+            // The last character may be cut in two.
+            (valid.unwrap_or_default(), error.error_len().is_none() && !ended)
         }
-        Err(_) => return Err(Flaw::Encoding),
     };
     // UTF-16 without a mark: every other octet of its ASCII is zero.
-    if text.contains('\0') {
-        return Err(Flaw::Encoding);
+    if let Some((before, _)) = text.split_once('\0') {
+        (text, is_text) = (before, false);
     }
     let mut head = Head { text, marked: text.starts_with('\u{feff}'), cuts: Vec::new() };
     match head.read() {
         Ok(found) => Ok(head.write(&found, acting_for)),
+        Err(Stop::CutOff) if !is_text => Err(Flaw::Encoding),
         Err(Stop::CutOff) if !ended => Ok(Looked::Unclear),
         Err(Stop::CutOff) => Err(Flaw::Malformed),
         Err(Stop::Flaw(flaw)) => Err(flaw),

@@ -10,6 +10,7 @@ use dashmap::DashMap;
 
 use crate::clock::{Moment, UnixTime};
 use crate::config::{Cloud, Limits, PasswordBudget};
+use crate::live::Live;
 use crate::login::tally::{self, Counted, Tally, Uncounted, WINDOW};
 pub(super) use crate::net::source::Source;
 use crate::oauth::grant::TokenKey;
@@ -81,10 +82,8 @@ struct Egress {
 /// All budgets.
 #[derive(Debug)]
 pub(super) struct Forwarding {
-    limits: Limits,
+    limits: Live<Limits>,
     tally: Arc<Tally>,
-    per_minute: usize,
-    per_hour: usize,
     ledgers: DashMap<TokenKey, Ledger>,
     egress: Mutex<Egress>,
 }
@@ -93,15 +92,12 @@ impl Forwarding {
     /// Counts in `tally` what has to outlive the process. The budgets over all accounts are counted here alone, a share
     /// for each replica.
     pub(super) fn new(limits: &Limits, tally: Arc<Tally>) -> Self {
-        let size = |limit: u32| usize::try_from(limit / limits.replicas.max(1)).unwrap_or(usize::MAX);
-        Self {
-            limits: limits.clone(),
-            tally,
-            per_minute: size(limits.refused_passwords_per_minute),
-            per_hour: size(limits.refused_passwords_per_hour),
-            ledgers: DashMap::new(),
-            egress: Mutex::default(),
-        }
+        Self { limits: Live::new(limits.clone()), tally, ledgers: DashMap::new(), egress: Mutex::default() }
+    }
+
+    /// Other budgets from now on. What was counted is still counted.
+    pub(super) fn adjust(&self, limits: &Limits) {
+        self.limits.set(limits.clone());
     }
 
     /// Lets an attempt go out, and counts it until its verdict is in; a guess also where a restart and other replicas find
@@ -200,8 +196,9 @@ impl Forwarding {
     /// The budget of an account, or this replica's share of it when the replicas do not count together. Where a share would
     /// be less than one password, the account's own replica has all of it.
     fn budget(&self, attempt: &Attempt) -> PasswordBudget {
-        let PasswordBudget { total, unfamiliar } = self.limits.password_budget(attempt.cloud);
-        let Limits { replicas, replica_index, .. } = self.limits;
+        let limits = self.limits.get();
+        let PasswordBudget { total, unfamiliar } = limits.password_budget(attempt.cloud);
+        let Limits { replicas, replica_index, .. } = *limits;
         if replicas <= 1 || self.tally.is_shared() {
             return PasswordBudget { total, unfamiliar };
         }
@@ -219,7 +216,9 @@ impl Forwarding {
         }
         let last_minute =
             egress.refused.iter().rev().take_while(|at| now.since(**at) < Duration::from_secs(60)).count();
-        let spent = egress.refused.len() >= self.per_hour || last_minute >= self.per_minute;
+        let limits = self.limits.get();
+        let spent = egress.refused.len() >= share(limits.refused_passwords_per_hour, &limits)
+            || last_minute >= share(limits.refused_passwords_per_minute, &limits);
         if spent && !egress.warned {
             tracing::warn!(
                 last_minute,
@@ -234,10 +233,16 @@ impl Forwarding {
     fn count_refusal(&self, now: Moment) {
         let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
         egress.refused.push_back(now);
-        while egress.refused.len() > self.per_hour.max(1) {
+        let limits = self.limits.get();
+        while egress.refused.len() > share(limits.refused_passwords_per_hour, &limits).max(1) {
             egress.refused.pop_front();
         }
     }
+}
+
+/// What this replica has of a budget over all accounts.
+fn share(whole: u32, limits: &Limits) -> usize {
+    usize::try_from(whole / limits.replicas.max(1)).unwrap_or(usize::MAX)
 }
 
 impl Ledger {

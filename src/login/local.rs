@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Grant, Limits};
+use crate::live::Live;
 use crate::login::forwarding::Source;
 use crate::login::password;
 use crate::login::refused::RefusedPasswords;
@@ -58,12 +59,17 @@ pub(super) struct Claim<'a> {
 /// Proves passwords.
 pub(super) struct LocalPasswords {
     clock: Clock,
-    memory: Duration,
+    settings: Live<Settings>,
     /// When, and which of the hashes it was.
     accepted: DashMap<Proof, (Moment, usize)>,
     refused: RefusedPasswords,
     throttle: Throttle,
     flights: Flights<Proof, Result<usize, NotProved>>,
+}
+
+/// What the configuration says about them.
+struct Settings {
+    memory: Duration,
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
     queue: usize,
@@ -73,8 +79,8 @@ pub(super) struct LocalPasswords {
     decoy: Vec<String>,
 }
 
-impl LocalPasswords {
-    pub(super) fn new(config: &Config, clock: Clock) -> Self {
+impl Settings {
+    fn of(config: &Config) -> Self {
         let Limits { accepted_password_memory, password_hashes, password_hash_queue, password_hash_wait, .. } =
             config.limits;
         let local = || config.accounts.entries().iter().filter(|entry| entry.grant != Grant::Password);
@@ -83,18 +89,31 @@ impl LocalPasswords {
             None => local().next().map(|_| DECOY.to_owned()).into_iter().collect(),
         };
         Self {
-            clock,
             memory: accepted_password_memory,
-            accepted: DashMap::new(),
-            refused: RefusedPasswords::new(REFUSED, REFUSED),
-            throttle: Throttle::default(),
-            flights: Flights::default(),
             hashing: Arc::new(Semaphore::new(password_hashes.clamp(1, Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             queue: password_hash_queue,
             wait: password_hash_wait,
             decoy,
         }
+    }
+}
+
+impl LocalPasswords {
+    pub(super) fn new(config: &Config, clock: Clock) -> Self {
+        Self {
+            clock,
+            settings: Live::new(Settings::of(config)),
+            accepted: DashMap::new(),
+            refused: RefusedPasswords::new(REFUSED, REFUSED),
+            throttle: Throttle::default(),
+            flights: Flights::default(),
+        }
+    }
+
+    /// Other bounds, and another decoy, from now on.
+    pub(super) fn adjust(&self, config: &Config) {
+        self.settings.set(Settings::of(config));
     }
 
     /// Proves that a password fits one of `hashes`, within `limits.password_hash_wait` and the time of the hashes; the
@@ -109,7 +128,7 @@ impl LocalPasswords {
         }
         let Claim { who, proof, password, source } = claim;
         let (hashes, counts) = match hashes() {
-            none if none.is_empty() => (self.decoy.clone(), false),
+            none if none.is_empty() => (self.settings.get().decoy.clone(), false),
             some => (some, true),
         };
         if hashes.is_empty() {
@@ -127,7 +146,7 @@ impl LocalPasswords {
         let now = self.clock.now();
         let accepted = self.accepted.get(proof).map(|accepted| *accepted);
         if let Some((at, place)) = accepted
-            && now.since(at) < self.memory
+            && now.since(at) < self.settings.get().memory
         {
             return Some(Ok(place));
         }
@@ -150,9 +169,10 @@ impl LocalPasswords {
         if !self.throttle.admits(&who, source, self.clock.now()) {
             return Err(NotProved::Throttled);
         }
+        let settings = self.settings.get();
         let turn = {
-            let _place = Place::take(&self.waiting, self.queue).ok_or(NotProved::Busy)?;
-            timeout(self.wait, Arc::clone(&self.hashing).acquire_owned()).await
+            let _place = Place::take(&settings.waiting, settings.queue).ok_or(NotProved::Busy)?;
+            timeout(settings.wait, Arc::clone(&settings.hashing).acquire_owned()).await
         };
         let Ok(Ok(turn)) = turn else { return Err(NotProved::Busy) };
         let check = tokio::task::spawn_blocking(move || {
@@ -175,7 +195,8 @@ impl LocalPasswords {
     }
 
     fn forget_accepted(&self, now: Moment) {
-        self.accepted.retain(|_, (at, _)| now.since(*at) < self.memory);
+        let memory = self.settings.get().memory;
+        self.accepted.retain(|_, (at, _)| now.since(*at) < memory);
         if self.accepted.len() >= ACCEPTED {
             // Whoever comes back is asked for one more hash.
             self.accepted.clear();
@@ -184,7 +205,8 @@ impl LocalPasswords {
 
     /// Forgets what is out of date.
     pub(super) fn sweep(&self, now: Moment) {
-        self.accepted.retain(|_, (at, _)| now.since(*at) < self.memory);
+        let memory = self.settings.get().memory;
+        self.accepted.retain(|_, (at, _)| now.since(*at) < memory);
         self.refused.sweep(now);
         self.throttle.sweep(now);
     }

@@ -17,6 +17,7 @@ use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
 use crate::config::{Account, Config, Grant, Resource};
 use crate::failure::Failure;
+use crate::live::Live;
 use crate::oauth::Token;
 use crate::oauth::cache::TokenCache;
 use crate::oauth::endpoint::TokenEndpoint;
@@ -41,6 +42,7 @@ pub mod overview;
 pub mod password;
 pub(crate) mod person;
 mod prove;
+mod reconfigure;
 mod refused;
 pub(crate) mod scope;
 mod sharing;
@@ -123,7 +125,7 @@ pub struct Admission {
 
 /// Decides about logins.
 pub struct Gatekeeper {
-    config: Arc<Config>,
+    config: Live<Config>,
     clock: Clock,
     source: TokenSource,
     cache: TokenCache,
@@ -175,7 +177,7 @@ impl Gatekeeper {
             sign_ins: SignIns::default(),
             sharing: Sharing::new(Arc::clone(&store), clock.clone(), limits.token_total),
             store,
-            config,
+            config: Live::new(config),
             clock,
             metrics,
         })
@@ -190,7 +192,7 @@ impl Gatekeeper {
     /// # Cancel safety
     /// May be dropped at any time: work that others wait for goes on.
     pub async fn admit(self: &Arc<Self>, request: LoginRequest<'_>, want_life: Duration) -> Result<Admission, Failure> {
-        let Some((account, address)) = self.config.accounts.find(request.login) else {
+        let Some((account, address)) = self.config.get().accounts.find(request.login) else {
             return Err(self.refuse_unknown(request).await);
         };
         let (obtained, device) = match &account.grant {
@@ -231,7 +233,7 @@ impl Gatekeeper {
         resource: Resource,
         want_life: Duration,
     ) -> Result<Admission, Failure> {
-        let (account, address) = self.config.accounts.find(login).ok_or_else(explain::unknown_account)?;
+        let (account, address) = self.config.get().accounts.find(login).ok_or_else(explain::unknown_account)?;
         let obtained = self.token_without_password(&account, &address, resource, want_life).await?;
         Ok(admission(account, address, obtained, None))
     }
@@ -259,7 +261,8 @@ impl Gatekeeper {
     /// # Errors
     /// A [`Failure`] when no account fits.
     pub fn admit_token(&self, bearer: &Bearer) -> Result<(Arc<Account>, Bearer), Failure> {
-        let accounts = &self.config.accounts;
+        let config = self.config.get();
+        let accounts = &config.accounts;
         let by_login = LoginName::parse(bearer.user.as_str()).ok().and_then(|name| accounts.find(&name));
         let by_mailbox =
             || accounts.entries().iter().find(|entry| entry.mailbox.as_ref() == Some(&bearer.user)).cloned();
@@ -286,7 +289,8 @@ impl Gatekeeper {
 
     /// The certificates and secrets of all applications whose end is known, the nearest first.
     pub async fn expiries(&self) -> Vec<Expiry> {
-        let accounts = self.config.accounts.entries();
+        let config = self.config.get();
+        let accounts = config.accounts.entries();
         let mut applications: Vec<_> = accounts.iter().map(|account| Arc::clone(&account.application)).collect();
         // Neighbours mostly share one: with thousands of accounts that is what keeps it short.
         applications.dedup_by(|a, b| Arc::ptr_eq(a, b));

@@ -75,7 +75,7 @@ impl SignInView {
 impl Gatekeeper {
     /// The configuration that decides.
     pub fn config(&self) -> Arc<Config> {
-        Arc::clone(&self.config)
+        self.config.get()
     }
 
     /// Where sign-ins and device passwords are kept.

@@ -99,7 +99,7 @@ impl Gatekeeper {
         // With other hashes it is another question, to which no answer is remembered.
         let ids: String = known.chosen().iter().map(|(device, _)| device.password().id.0.as_str()).collect();
         let who = TokenKey::encode(["account", address.as_str()]);
-        let question = TokenKey::encode(["account", address.as_str(), &ids]);
+        let question = TokenKey::encode(["account", address.as_str(), &ids, &account.passwords.join(" ")]);
         let hashes = || {
             let chosen = known.chosen().iter().map(|(_, phc)| phc);
             chosen.chain(&account.passwords).cloned().collect()

@@ -5,6 +5,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use crate::clock::Moment;
+use crate::live::Live;
 use crate::oauth::proof::Proof;
 
 /// Most refused passwords remembered.
@@ -21,14 +22,19 @@ struct Entry {
 #[derive(Debug)]
 pub(super) struct RefusedPasswords {
     entries: DashMap<Proof, Entry>,
-    first: Duration,
+    first: Live<Duration>,
     longest: Duration,
 }
 
 impl RefusedPasswords {
     /// Answers for `first` after the first refusal, never longer than `longest`.
     pub(super) fn new(first: Duration, longest: Duration) -> Self {
-        Self { entries: DashMap::new(), first, longest: longest.max(first) }
+        Self { entries: DashMap::new(), first: Live::new(first), longest: longest.max(first) }
+    }
+
+    /// Answers for so long after a first refusal from now on.
+    pub(super) fn adjust(&self, first: Duration) {
+        self.first.set(first);
     }
 
     /// True when the answer is known to be no.
@@ -45,7 +51,7 @@ impl RefusedPasswords {
             self.make_room(now);
         }
         let mut entry = self.entries.entry(proof).or_insert(Entry { until: now, hold: Duration::ZERO, last_seen: now });
-        entry.hold = if entry.hold.is_zero() { self.first } else { (entry.hold * 2).min(self.longest) };
+        entry.hold = if entry.hold.is_zero() { *self.first.get() } else { (entry.hold * 2).min(self.longest) };
         entry.until = now.after(entry.hold);
         entry.last_seen = now;
     }

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
+use crate::live::Live;
 use crate::oauth::Token;
 use crate::oauth::cache::LEAST_LIFE;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
@@ -27,7 +28,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) struct Sharing {
     store: Arc<dyn Store>,
     clock: Clock,
-    patience: Duration,
+    patience: Live<Duration>,
 }
 
 /// What a replica may do now.
@@ -72,14 +73,19 @@ impl OwnedKey {
 impl Sharing {
     /// Shares through `store`, and waits `patience` at most for another replica.
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock, patience: Duration) -> Self {
-        Self { store, clock, patience }
+        Self { store, clock, patience: Live::new(patience) }
+    }
+
+    /// Waits so long at most from now on.
+    pub(super) fn adjust(&self, patience: Duration) {
+        self.patience.set(patience);
     }
 
     /// Waits until another replica has left a token that is `wanted`, or until it is our turn to ask for one.
     pub(super) async fn turn(&self, ask: &Ask, wanted: impl Fn(&Token) -> bool) -> Turn {
         let alone = Turn::Ours(Holding(None));
         let Some(tokens) = self.store.shared_tokens() else { return alone };
-        let (key, give_up) = (OwnedKey::of(ask), Instant::now() + self.patience);
+        let (key, give_up) = (OwnedKey::of(ask), Instant::now() + *self.patience.get());
         let mut lease = None;
         loop {
             let found = match tokens.token(key.shared()).await {

@@ -122,6 +122,11 @@ impl SignIns {
         self.0.insert(key, known);
     }
 
+    /// Keeps those of which this is true: of the address, and of the account that it was used for.
+    pub(super) fn keep(&self, of: impl Fn(&MailAddress, &Account) -> bool) {
+        self.0.retain(|(key, _), known| of(&key.login, &known.whose.account));
+    }
+
     fn all(&self) -> Vec<((SignInKey, Resource), Known)> {
         self.0.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
@@ -174,7 +179,7 @@ impl Gatekeeper {
         whose: Whose,
         want_life: Duration,
     ) -> Result<Obtained, Failure> {
-        let scope = whose.scope(&self.config);
+        let scope = whose.scope(&self.config.get());
         let need = Need { margin: whose.account.token_expiry_margin, want_life };
         let key = whose.token_key(&scope);
         let found = self.cache.look(&key, None, need, self.clock.now());
@@ -305,7 +310,7 @@ impl Gatekeeper {
         if let FetchError::Refused(refused) = &error
             && explain::ends_sign_in(refused)
             // Who has not consented to one resource may well use the other.
-            && (current.whose.resource == scope::of_sign_in(&self.config) || refused.code != Some(CONSENT_NEEDED))
+            && (current.whose.resource == scope::of_sign_in(&self.config.get()) || refused.code != Some(CONSENT_NEEDED))
         {
             let mark = SignInRefused { at: self.clock.unix_time(), code: refused.code };
             let marked = SignIn { refused: Some(mark), ..copied(&current.record) };
@@ -358,9 +363,10 @@ impl Gatekeeper {
 
     /// Renews tokens in use ahead of their end.
     pub(super) fn renew_sign_ins(self: &Arc<Self>) {
+        let config = self.config.get();
         for (_, known) in self.sign_ins.all() {
             if let Some(token) = self.cache.due_at(&known.token_key, self.clock.now()) {
-                let scope = known.whose.scope(&self.config);
+                let scope = known.whose.scope(&config);
                 self.fly_for_sign_in(known.whose, scope, Some(token));
             }
         }
@@ -386,7 +392,8 @@ impl Gatekeeper {
     /// Uses each refresh token that nobody needed for long, so that Entra does not forget it, and says for which
     /// addresses somebody must sign in. `told` are those of whom it was said.
     pub(super) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut HashSet<SignInKey>) {
-        let accounts = &self.config.accounts;
+        let config = self.config.get();
+        let accounts = &config.accounts;
         if !accounts.entries().iter().any(|account| account.grant.is_sign_in()) {
             return;
         }
@@ -403,7 +410,7 @@ impl Gatekeeper {
             else {
                 continue;
             };
-            let whose = Whose { account, login, resource: scope::of_sign_in(&self.config) };
+            let whose = Whose { account, login, resource: scope::of_sign_in(&config) };
             let key = whose.key();
             let failure = match stored.remove(&key) {
                 None => explain::nobody_signed_in(&whose.login),
@@ -411,7 +418,7 @@ impl Gatekeeper {
                 Some(record) => {
                     told.remove(&key);
                     if self.clock.unix_time().since(record.rotated_at.max(record.signed_in_at)) >= UNUSED {
-                        let scope = whose.scope(&self.config);
+                        let scope = whose.scope(&config);
                         // The flight goes on without us.
                         drop(self.fly_for_sign_in(whose, scope, None));
                     }

@@ -81,6 +81,11 @@ impl StandingRefusals {
     pub(super) fn sweep(&self, now: Moment) {
         self.0.retain(|_, (until, _)| now < *until);
     }
+
+    /// What was refused before may be granted now.
+    pub(super) fn clear(&self) {
+        self.0.clear();
+    }
 }
 
 /// A user's login with `grant: password`.
@@ -105,7 +110,7 @@ impl Gatekeeper {
     /// The token that `login` may use, if its password is right.
     pub(super) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
         let application = &login.account.application;
-        let scope = &*scope::of(login.account, login.resource, &self.config);
+        let scope = &*scope::of(login.account, login.resource, &self.config.get()).into_owned();
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
         let tenant = application.tenant.of(login.address);
         let key = TokenKey::of_user(application, tenant, scope, login.address);
@@ -155,7 +160,7 @@ impl Gatekeeper {
         let ask = Ask {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(address).into(),
-            scope: scope::of(account, resource, &self.config).into(),
+            scope: scope::of(account, resource, &self.config.get()).into(),
             grant: GrantRequest::ClientCredentials,
         };
         let need = Need { margin: account.token_expiry_margin, want_life };
@@ -167,8 +172,12 @@ impl Gatekeeper {
 
     /// Renews the tokens of applications in use ahead of their end.
     pub(super) fn renew_applications(self: &Arc<Self>) {
+        let config = self.config.get();
         for (ask, token) in self.cache.due(self.clock.now()) {
-            self.fly_for_application(&ask, Some(&token));
+            // A request that was under way during a reload may have left one that is nobody's any longer.
+            if config.accounts.has_application(&ask.application) {
+                self.fly_for_application(&ask, Some(&token));
+            }
         }
     }
 
@@ -414,14 +423,14 @@ mod tests {
     async fn a_caller_who_looked_before_another_flight_landed_gets_what_it_brought() {
         let world = World::new(FakeEndpoint::with_password("right"));
         let (account, address) = {
-            let accounts = &world.gate.config.accounts;
-            accounts.find(&LoginName::parse("alice@contoso.example").unwrap()).unwrap()
+            let config = world.gate.config.get();
+            config.accounts.find(&LoginName::parse("alice@contoso.example").unwrap()).unwrap()
         };
         let password = Arc::new(Password::new("right".into()));
         let user = Ask {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(&address).into(),
-            scope: scope::of(&account, Resource::Exchange, &world.gate.config).into(),
+            scope: scope::of(&account, Resource::Exchange, &world.gate.config.get()).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
         let application = Ask { grant: GrantRequest::ClientCredentials, ..user.clone() };

@@ -112,8 +112,8 @@ impl AddressList {
     /// Reads a field's value, folded as it came. An empty one, or one of empty groups, names nobody.
     ///
     /// Beyond RFC 5322 with its obsolete forms these are read, and make the list not `plain`: semicolons between addresses, a
-    /// group without its end, brackets in display names. An address as another one's display
-    /// name must be the same, else nobody knows who is meant.
+    /// group without its end, brackets in display names. A display name that is an address must be the one that follows, else
+    /// nobody knows who is meant.
     ///
     /// # Errors
     /// [`AddressError`] when somebody is named and it is not certain who.
@@ -145,8 +145,7 @@ impl<'a> Reader<'a> {
                         Some(b';') if in_group => return Ok(()),
                         Some(b';') => self.list.plain = false,
                         Some(b',') => {}
-                        None if in_group => return self.unended(),
-                        None => return Ok(()),
+                        None => return self.end(in_group),
                         _ => return Err(AddressError::Character),
                     }
                 }
@@ -168,7 +167,7 @@ impl<'a> Reader<'a> {
                 }
                 None => {
                     self.bare(words)?;
-                    return if in_group { self.unended() } else { Ok(()) };
+                    return self.end(in_group);
                 }
                 Some(_) => return Err(AddressError::Character),
             }
@@ -188,7 +187,7 @@ impl<'a> Reader<'a> {
     fn sign(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
-        // What `words` and `mailbox` leave behind is never a word; 0 is no sign that anybody expects.
+        // Where a sign must stand, a word is as good as a sign that nobody expects.
         Some(if let Kind::Sign(sign) = first.kind { sign } else { 0 })
     }
 
@@ -253,8 +252,9 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn unended(&mut self) -> Result<(), AddressError> {
-        self.list.plain = false;
+    /// The end came inside a group, or outside.
+    fn end(&mut self, in_group: bool) -> Result<(), AddressError> {
+        self.list.plain &= !in_group;
         Ok(())
     }
 }

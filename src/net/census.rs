@@ -11,17 +11,45 @@ use dashmap::DashMap;
 
 use crate::chance;
 use crate::config::Limits;
+use crate::live::Live;
 use crate::net::source::Source;
 
 /// Counts connections and grants places.
 pub struct Census {
+    bounds: Live<Bounds>,
+    total: AtomicUsize,
+    before_login: AtomicUsize,
+    sources: DashMap<Source, Counts>,
+}
+
+struct Bounds {
     connections: usize,
     per_source: usize,
     pre_auth: usize,
     pre_auth_per_source: usize,
-    total: AtomicUsize,
-    before_login: AtomicUsize,
-    sources: DashMap<Source, Counts>,
+}
+
+impl Bounds {
+    fn of(limits: &Limits) -> Self {
+        Self {
+            connections: limits.connections,
+            per_source: limits.connections_per_source,
+            pre_auth: limits.pre_auth_connections,
+            pre_auth_per_source: limits.pre_auth_connections_per_source,
+        }
+    }
+
+    /// From half of the places on, some are refused at random: 30 % there, all when full (the shape of OpenSSH's
+    /// `MaxStartups`). A flood then cannot hold all places against somebody who tries again.
+    fn drops_early(&self, before_login: usize, percent: usize) -> bool {
+        let start = self.pre_auth / 2;
+        if before_login < start {
+            return false;
+        }
+        let above = before_login.min(self.pre_auth) - start;
+        let refused_percent = 30 + 70 * above / (self.pre_auth - start).max(1);
+        percent < refused_percent
+    }
 }
 
 #[derive(Default)]
@@ -59,14 +87,16 @@ impl Census {
     /// Nobody is there yet.
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
-            connections: limits.connections,
-            per_source: limits.connections_per_source,
-            pre_auth: limits.pre_auth_connections,
-            pre_auth_per_source: limits.pre_auth_connections_per_source,
+            bounds: Live::new(Bounds::of(limits)),
             total: AtomicUsize::new(0),
             before_login: AtomicUsize::new(0),
             sources: DashMap::new(),
         })
+    }
+
+    /// Other bounds from now on. Nobody who is there has to leave.
+    pub fn adjust(&self, limits: &Limits) {
+        self.bounds.set(Bounds::of(limits));
     }
 
     /// A place for a connection from `peer`, which has not logged in yet.
@@ -74,19 +104,20 @@ impl Census {
     /// # Errors
     /// [`Full`] names the bound that was reached.
     pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
-        if self.total.load(Ordering::Relaxed) >= self.connections {
+        let bounds = self.bounds.get();
+        if self.total.load(Ordering::Relaxed) >= bounds.connections {
             return Err(Full::Total);
         }
         let source = (!peer.to_canonical().is_loopback()).then(|| Source::of(peer));
         if let Some(source) = source {
-            if self.drops_early(self.before_login.load(Ordering::Relaxed), (chance::number() % 100) as usize) {
+            if bounds.drops_early(self.before_login.load(Ordering::Relaxed), (chance::number() % 100) as usize) {
                 return Err(Full::BeforeLogin);
             }
             let mut counts = self.sources.entry(source).or_default();
-            if counts.total >= self.per_source {
+            if counts.total >= bounds.per_source {
                 return Err(Full::TotalOfSource);
             }
-            if counts.before_login >= self.pre_auth_per_source {
+            if counts.before_login >= bounds.pre_auth_per_source {
                 return Err(Full::BeforeLoginOfSource);
             }
             counts.total += 1;
@@ -94,7 +125,25 @@ impl Census {
             self.before_login.fetch_add(1, Ordering::Relaxed);
         }
         self.total.fetch_add(1, Ordering::Relaxed);
-        Ok(Place { census: Arc::clone(self), source, before_login: true })
+        Ok(Place { census: Arc::clone(self), whose: source.map_or(Whose::Exempt, Whose::Source), before_login: true })
+    }
+
+    /// A place for a connection whose client is not known yet, because a load balancer is about to say where it is. The
+    /// balancer itself has as many as there are before the login.
+    ///
+    /// # Errors
+    /// [`Full`] names the bound that was reached.
+    pub fn enter_unknown(self: &Arc<Self>) -> Result<Place, Full> {
+        let bounds = self.bounds.get();
+        if self.total.load(Ordering::Relaxed) >= bounds.connections {
+            return Err(Full::Total);
+        }
+        if self.before_login.load(Ordering::Relaxed) >= bounds.pre_auth {
+            return Err(Full::BeforeLogin);
+        }
+        self.before_login.fetch_add(1, Ordering::Relaxed);
+        self.total.fetch_add(1, Ordering::Relaxed);
+        Ok(Place { census: Arc::clone(self), whose: Whose::Unknown, before_login: true })
     }
 
     /// Connections that are there.
@@ -104,38 +153,43 @@ impl Census {
 
     /// Above four fifths of the places before the login, deadlines there become shorter.
     pub fn crowded(&self) -> bool {
-        self.before_login.load(Ordering::Relaxed) * 5 > self.pre_auth * 4
-    }
-
-    /// From half of the places on, some are refused at random: 30 % there, all when full (the shape of OpenSSH's
-    /// `MaxStartups`). A flood then cannot hold all places against somebody who tries again.
-    fn drops_early(&self, before_login: usize, percent: usize) -> bool {
-        let start = self.pre_auth / 2;
-        if before_login < start {
-            return false;
-        }
-        let above = before_login.min(self.pre_auth) - start;
-        let refused_percent = 30 + 70 * above / (self.pre_auth - start).max(1);
-        percent < refused_percent
+        self.before_login.load(Ordering::Relaxed) * 5 > self.bounds.get().pre_auth * 4
     }
 }
 
 /// A place of one connection; dropping it gives it back.
 pub struct Place {
     census: Arc<Census>,
-    source: Option<Source>,
+    whose: Whose,
     before_login: bool,
+}
+
+/// Who has a place.
+#[derive(Clone, Copy)]
+enum Whose {
+    Source(Source),
+    /// Loopback: counted in all only.
+    Exempt,
+    /// Not known yet.
+    Unknown,
 }
 
 impl Place {
     /// The connection has logged in: it leaves the places of those who have not.
     pub fn logged_in(&mut self) {
-        if std::mem::take(&mut self.before_login)
-            && let Some(source) = self.source
-        {
-            self.census.before_login.fetch_sub(1, Ordering::Relaxed);
-            if let Some(mut counts) = self.census.sources.get_mut(&source) {
-                counts.before_login -= 1;
+        if !std::mem::take(&mut self.before_login) {
+            return;
+        }
+        match self.whose {
+            Whose::Exempt => {}
+            Whose::Unknown => {
+                self.census.before_login.fetch_sub(1, Ordering::Relaxed);
+            }
+            Whose::Source(source) => {
+                self.census.before_login.fetch_sub(1, Ordering::Relaxed);
+                if let Some(mut counts) = self.census.sources.get_mut(&source) {
+                    counts.before_login -= 1;
+                }
             }
         }
     }
@@ -145,7 +199,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.logged_in();
         self.census.total.fetch_sub(1, Ordering::Relaxed);
-        if let Some(source) = self.source {
+        if let Whose::Source(source) = self.whose {
             if let Some(mut counts) = self.census.sources.get_mut(&source) {
                 counts.total -= 1;
             }
@@ -193,6 +247,18 @@ mod tests {
     }
 
     #[test]
+    fn lower_bounds_send_nobody_away_who_is_there() {
+        let census = census(3, 3, 100, 3);
+        let peer = ip("192.0.2.1");
+        let there: Vec<_> = (0..3).map(|_| census.enter(peer).unwrap()).collect();
+        census.adjust(&Limits { connections: 2, ..Limits::default() });
+        assert_eq!(census.enter(peer).err(), Some(Full::Total));
+        drop(there);
+        let _places = (census.enter(peer).unwrap(), census.enter(peer).unwrap());
+        assert_eq!(census.enter(peer).err(), Some(Full::Total));
+    }
+
+    #[test]
     fn an_ipv6_network_of_64_bits_is_one_source() {
         let census = census(10, 1, 100, 1);
         let _one = census.enter(ip("2001:db8::1")).unwrap();
@@ -212,8 +278,20 @@ mod tests {
     }
 
     #[test]
+    fn whoever_is_not_known_yet_counts_before_the_login_only() {
+        let census = census(3, 1, 2, 1);
+        let places: Vec<_> = (0..2).map(|_| census.enter_unknown().unwrap()).collect();
+        assert_eq!(census.enter_unknown().err(), Some(Full::BeforeLogin));
+        assert_eq!(census.enter(ip("192.0.2.1")).err(), Some(Full::BeforeLogin));
+        drop(places);
+        let _loopback: Vec<_> = (0..3).map(|_| census.enter(ip("127.0.0.1")).unwrap()).collect();
+        assert_eq!(census.enter_unknown().err(), Some(Full::Total));
+        assert_eq!(census.before_login.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
     fn refusals_rise_from_half_of_the_places() {
-        let census = census(1_000, 1_000, 100, 1_000);
+        let census = census(1_000, 1_000, 100, 1_000).bounds.get();
         assert!(!census.drops_early(49, 0));
         assert!(census.drops_early(50, 29) && !census.drops_early(50, 30));
         assert!(census.drops_early(75, 64) && !census.drops_early(75, 65));

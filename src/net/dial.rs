@@ -22,7 +22,7 @@ use super::socket::Socket;
 use super::socks::SocksError;
 use super::via::Gateways;
 use crate::clock::Clock;
-use crate::config::{Config, ProxyServer};
+use crate::config::{Config, ForwardProxy, Limits, ProxyServer};
 use crate::tls::client::{TrustError, UpstreamTrust};
 
 /// The next address is tried so long after the one before, if that one has not answered (RFC 8305 §5).
@@ -33,7 +33,8 @@ const ADDRESSES: usize = 6;
 
 /// Opens connections, and remembers what it learns about names and addresses.
 pub struct Dialer {
-    config: Arc<Config>,
+    proxy: Option<Arc<ForwardProxy>>,
+    limits: Limits,
     gateways: Gateways,
     resolver: Resolver,
     dead: DeadAddresses,
@@ -119,7 +120,9 @@ impl Dialer {
     pub fn new(config: Arc<Config>, trust: Arc<UpstreamTrust>) -> Self {
         let clock = Clock::system();
         let (resolver, dead) = (Resolver::system(clock.clone()), DeadAddresses::new(clock));
-        Self { config, gateways: Gateways::new(trust), resolver, dead }
+        // The rest of the configuration is not kept: this may outlive it.
+        let (proxy, limits) = (config.forward_proxy.clone(), config.limits.clone());
+        Self { proxy, limits, gateways: Gateways::new(trust), resolver, dead }
     }
 
     /// The network may have changed, as after a suspend: names are looked up anew, and no address counts as dead.
@@ -137,8 +140,8 @@ impl Dialer {
     /// # Cancel safety
     /// Dropping the future closes the connection.
     pub async fn dial(&self, host: &str, port: u16, most: Duration) -> Result<Dialed, DialError> {
-        let (now, limits) = (Instant::now(), &self.config.limits);
-        match &self.config.forward_proxy {
+        let (now, limits) = (Instant::now(), &self.limits);
+        match &self.proxy {
             Some(proxy) if !proxy.no_proxy.covers(host, port) => {
                 let deadline = now + limits.connect_via_proxy.min(most);
                 let (socket, early) = self.through(&self.gateways, proxy, host, port, deadline).await?;
@@ -153,7 +156,7 @@ impl Dialer {
     }
 
     pub(super) async fn straight(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
-        let in_time = deadline.min(Instant::now() + self.config.limits.resolve);
+        let in_time = deadline.min(Instant::now() + self.limits.resolve);
         let found = self.resolver.resolve(host, port, in_time).await;
         let found = found.map_err(|source| DialError::Resolve { host: host.to_owned(), source })?;
         let mut addresses = self.dead.order(interleave(found));
@@ -171,7 +174,7 @@ impl Dialer {
     /// The first address that connects wins; each further one starts when the one before has failed or has been silent
     /// for [`STAGGER`].
     async fn race(&self, addresses: Vec<SocketAddr>, deadline: Instant) -> io::Result<TcpStream> {
-        let attempt = self.config.limits.connect_attempt;
+        let attempt = self.limits.connect_attempt;
         let mut waiting = addresses.into_iter();
         let mut running = Attempts::default();
         let mut last_error = timed_out();

@@ -12,6 +12,7 @@ pub mod listen;
 pub mod pac;
 pub mod pace;
 pub mod penalty;
+pub mod proxy_header;
 pub mod relay;
 mod resolve;
 pub mod side;

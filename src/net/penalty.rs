@@ -7,6 +7,7 @@
 //! corrected, and shutting it out would take the household or office with it. Loopback is every local client at once and
 //! is never penalised.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::clock::{Clock, Moment};
+use crate::live::Live;
 use crate::net::source::Source;
 use table::{GUESSES, Guessed, Table};
 
@@ -29,7 +31,7 @@ const SPRAYING_WINDOW: Duration = Duration::from_secs(600);
 pub const MOST_SPRAYING_ACCOUNTS: u64 = GUESSES as u64 - 1;
 
 /// What is a penalty, how high it is, and from when on it counts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// Above it connections are closed, until nothing is left.
     pub threshold: Duration,
@@ -100,7 +102,7 @@ pub struct Closed {
 
 /// The accounts of all sources.
 pub struct Penalties {
-    rules: Rules,
+    rules: Live<Rules>,
     clock: Clock,
     ipv4: Mutex<Table<u32>>,
     ipv6: Mutex<Table<u64>>,
@@ -108,27 +110,49 @@ pub struct Penalties {
     /// Keys the fingerprints of accounts and passwords. It is random and stays in memory.
     fingerprints: RandomState,
     loopback_too: AtomicBool,
+    /// Load balancers that have looked whether this service is well, as they do all the time.
+    balancers: Mutex<HashSet<Source>>,
 }
+
+/// Most balancers that are remembered.
+const BALANCERS: usize = 1_024;
 
 impl Penalties {
     /// Nobody has one yet.
     pub fn new(rules: &Rules, clock: Clock) -> Arc<Self> {
-        let network_threshold = rules.threshold.saturating_mul(NETWORK_FACTOR);
+        let network_threshold = network_threshold(rules);
         Arc::new(Self {
             ipv4: Mutex::new(Table::new(rules.sources, rules.threshold, rules.cap, clock.now())),
             ipv6: Mutex::new(Table::new(rules.sources, rules.threshold, rules.cap, clock.now())),
             networks: Mutex::new(Table::new(rules.sources, network_threshold, rules.cap, clock.now())),
-            rules: rules.clone(),
+            rules: Live::new(rules.clone()),
             clock,
             fingerprints: RandomState::new(),
             loopback_too: AtomicBool::new(false),
+            balancers: Mutex::default(),
         })
+    }
+
+    /// Other rules from now on. What was charged stays charged.
+    pub fn adjust(&self, rules: &Rules) {
+        locked(&self.ipv4).adjust(rules.sources, rules.threshold, rules.cap);
+        locked(&self.ipv6).adjust(rules.sources, rules.threshold, rules.cap);
+        locked(&self.networks).adjust(rules.sources, network_threshold(rules), rules.cap);
+        self.rules.set(rules.clone());
     }
 
     /// From now on loopback is a source as any other. For tests, whose clients are all there; no configuration leads here.
     #[doc(hidden)]
     pub fn include_loopback(&self) {
         self.loopback_too.store(true, Ordering::Relaxed);
+    }
+
+    /// A load balancer that may be believed connects on its own behalf: that it then leaves without a login costs nothing.
+    pub fn know_balancer(&self, peer: IpAddr) {
+        let mut balancers = self.balancers();
+        if balancers.len() < BALANCERS {
+            balancers.insert(Source::of(peer));
+        }
     }
 
     /// Whether a connection from `peer` is to be closed without a word.
@@ -149,12 +173,16 @@ impl Penalties {
     }
 
     fn charge(&self, peer: IpAddr, offence: Offence) {
+        if offence == Offence::NoLogin && self.balancers().contains(&Source::of(peer)) {
+            return;
+        }
+        let rules = self.rules.get();
         let cost = match offence {
-            Offence::NoLogin => self.rules.no_login,
-            Offence::Timeout => self.rules.timeout,
-            Offence::Garbage => self.rules.garbage,
-            Offence::Http => self.rules.http,
-            Offence::Panic => self.rules.panic,
+            Offence::NoLogin => rules.no_login,
+            Offence::Timeout => rules.timeout,
+            Offence::Garbage => rules.garbage,
+            Offence::Http => rules.http,
+            Offence::Panic => rules.panic,
         };
         let now = self.clock.now();
         match self.source(peer) {
@@ -178,7 +206,7 @@ impl Penalties {
                 let is_new = self.judge(&mut locked(&self.ipv6), subnet, guessed, now);
                 // That one source sprays closes the source; its network pays for the password only.
                 if is_new {
-                    locked(&self.networks).charge(network(subnet), self.rules.wrong_password, now);
+                    locked(&self.networks).charge(network(subnet), self.rules.get().wrong_password, now);
                 }
             }
             None => {}
@@ -187,10 +215,11 @@ impl Penalties {
 
     /// True when it was a new guess.
     fn judge<K: Copy + Ord + Hash>(&self, table: &mut Table<K>, key: K, guessed: Guessed, now: Moment) -> bool {
-        let accounts = table.guess(key, guessed, self.rules.wrong_password, SPRAYING_WINDOW, now);
+        let rules = self.rules.get();
+        let accounts = table.guess(key, guessed, rules.wrong_password, SPRAYING_WINDOW, now);
         let Some(accounts) = accounts else { return false };
-        if accounts > self.rules.spraying_accounts {
-            table.charge(key, self.rules.spraying, now);
+        if accounts > rules.spraying_accounts {
+            table.charge(key, rules.spraying, now);
             table.begin_anew(key);
         }
         true
@@ -202,11 +231,19 @@ impl Penalties {
         u32::from_be_bytes([a, b, c, d])
     }
 
+    fn balancers(&self) -> MutexGuard<'_, HashSet<Source>> {
+        self.balancers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// `None` for whoever is exempt.
     fn source(&self, peer: IpAddr) -> Option<Source> {
         let exempt = peer.to_canonical().is_loopback() && !self.loopback_too.load(Ordering::Relaxed);
         (!exempt).then(|| Source::of(peer))
     }
+}
+
+fn network_threshold(rules: &Rules) -> Duration {
+    rules.threshold.saturating_mul(NETWORK_FACTOR)
 }
 
 fn network(subnet: u64) -> u64 {

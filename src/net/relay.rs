@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::lease::{Buffer, Chunk};
 use super::side::Side;
+use crate::proto::Lull;
 
 /// Deadlines of a relay.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,8 @@ pub enum End {
     HalfClosed,
     /// [`RelayLimits::write_stall`].
     Stalled,
+    /// [`Relay::leave`].
+    Left,
     /// [`Relay::cut`], and the word for the log.
     Cut(&'static str),
     /// The client's connection broke.
@@ -71,6 +74,7 @@ impl End {
             Self::Idle => "idle",
             Self::HalfClosed => "half-closed",
             Self::Stalled => "stalled",
+            Self::Left => "drained",
             Self::Cut(cause) => cause,
             Self::ClientBroke(_) => "client-broke",
             Self::UpstreamBroke(_) => "upstream-broke",
@@ -95,6 +99,8 @@ pub fn relay(client: Side, upstream: Side, to_upstream: Vec<u8>, to_client: Vec<
         blocked_since: None,
         timer: Box::pin(tokio::time::sleep_until(now + limits.idle.min(limits.write_stall))),
         first_to_end: None,
+        lull: None,
+        left: false,
     };
     relay.up.pending = Chunk::own(to_upstream);
     relay.down.pending = Chunk::own(to_client);
@@ -112,6 +118,10 @@ pub struct Relay {
     blocked_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     first_to_end: Option<Whose>,
+    /// What shows when a goodbye may be said.
+    lull: Option<Lull>,
+    /// A goodbye has been said.
+    left: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +166,7 @@ impl Direction {
         source: &mut Side,
         destination: &mut Side,
         buffer_bytes: usize,
+        mut seen: impl FnMut(&[u8]),
     ) -> Result<Moved, Broke> {
         let mut progress = false;
         for _ in 0..ROUNDS_PER_POLL {
@@ -194,6 +205,7 @@ impl Direction {
                 Poll::Ready(Ok(received)) => {
                     progress = true;
                     self.bytes += received as u64;
+                    seen(&buffer[..received]);
                     self.pending = Some(Chunk { buffer, start: 0, end: received });
                 }
             }
@@ -212,6 +224,34 @@ impl Relay {
     /// Octets so far, from the client to the upstream and back.
     pub fn moved(&self) -> (u64, u64) {
         (self.up.bytes, self.down.bytes)
+    }
+
+    /// Lets `lull` see what passes from now on, beginning with what waits.
+    #[must_use]
+    pub fn attentive(mut self, mut lull: Lull) -> Self {
+        if let Some(chunk) = &self.up.pending {
+            lull.client_said(&chunk.buffer[chunk.start..chunk.end]);
+        }
+        if let Some(chunk) = &self.down.pending {
+            lull.server_said(&chunk.buffer[chunk.start..chunk.end]);
+        }
+        self.lull = Some(lull);
+        self
+    }
+
+    /// Says goodbye, if one may be said and nothing has passed for `quiet`: the client hears it, then both hear the end. True
+    /// when it is on its way; the relay is then to be polled to its end.
+    pub fn leave(&mut self, quiet: Duration) -> bool {
+        let idle = self.up.pending.is_none()
+            && self.down.pending.is_none()
+            && self.first_to_end.is_none()
+            && self.last_activity.elapsed() >= quiet;
+        let goodbye = self.lull.as_ref().and_then(Lull::goodbye).filter(|_| idle);
+        let Some(goodbye) = goodbye else { return false };
+        self.down.pending = Chunk::own(goodbye.to_vec());
+        (self.up.source_ended, self.down.source_ended) = (true, true);
+        self.left = true;
+        true
     }
 
     /// Ends it at once; both sides see a broken connection. `cause` is a short fixed word for the log.
@@ -253,9 +293,18 @@ impl Future for Relay {
         let mut progress = false;
         let mut blocked = false;
 
-        let up = this.up.pump(cx, &mut this.client, &mut this.upstream, buffer_bytes);
+        let lull = &mut this.lull;
+        let up = this.up.pump(cx, &mut this.client, &mut this.upstream, buffer_bytes, |octets| {
+            if let Some(lull) = lull {
+                lull.client_said(octets);
+            }
+        });
         // A direction that broke does not silence the other at once: what the upstream had said last still arrives.
-        let down = this.down.pump(cx, &mut this.upstream, &mut this.client, buffer_bytes);
+        let down = this.down.pump(cx, &mut this.upstream, &mut this.client, buffer_bytes, |octets| {
+            if let Some(lull) = lull {
+                lull.server_said(octets);
+            }
+        });
         for (result, source, destination) in
             [(up, Whose::Client, Whose::Upstream), (down, Whose::Upstream, Whose::Client)]
         {
@@ -280,7 +329,13 @@ impl Future for Relay {
             }
         }
         if this.up.finished() && this.down.finished() {
-            let end = if this.first_to_end == Some(Whose::Client) { End::Client } else { End::Upstream };
+            let end = if this.left {
+                End::Left
+            } else if this.first_to_end == Some(Whose::Client) {
+                End::Client
+            } else {
+                End::Upstream
+            };
             return Poll::Ready(this.report(end));
         }
 

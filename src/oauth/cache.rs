@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
+use crate::account::MailAddress;
 use crate::clock::Moment;
+use crate::live::Live;
 use crate::oauth::Token;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::proof::Proof;
@@ -67,13 +69,34 @@ pub enum Renewal {
     First,
 }
 
+/// Whose a token is.
+#[derive(Debug)]
+enum Whose {
+    /// An application's own, and how it is renewed without a login.
+    Application(Ask),
+    /// A user's, or one of a sign-in, which is renewed by whoever keeps its refresh token.
+    Login(MailAddress),
+}
+
+impl Whose {
+    fn of(ask: &Ask) -> Option<Self> {
+        match &ask.grant {
+            GrantRequest::ClientCredentials => Some(Self::Application(ask.clone())),
+            GrantRequest::Password { username: login, .. } | GrantRequest::RefreshToken { login, .. } => {
+                Some(Self::Login(login.clone()))
+            }
+            // Their token is kept once it is known whose it is.
+            GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => None,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Held {
     token: Option<Token>,
     /// Of the accepted password; `None` where it is proved elsewhere.
     proof: Option<Proof>,
-    /// How to renew an application's token without a login; a sign-in's is renewed by whoever keeps its refresh token.
-    ask: Option<Ask>,
+    whose: Whose,
     confirmed_at: Moment,
     refresh_at: Moment,
     last_used: Moment,
@@ -101,13 +124,27 @@ impl Held {
 pub struct TokenCache {
     held: DashMap<TokenKey, Held>,
     /// How long an accepted password is remembered without Entra having confirmed it again.
-    password_memory: Duration,
+    password_memory: Live<Duration>,
 }
 
 impl TokenCache {
     /// An empty one.
     pub fn new(password_memory: Duration) -> Self {
-        Self { held: DashMap::new(), password_memory }
+        Self { held: DashMap::new(), password_memory: Live::new(password_memory) }
+    }
+
+    /// Remembers accepted passwords so long from now on.
+    pub fn adjust(&self, password_memory: Duration) {
+        self.password_memory.set(password_memory);
+    }
+
+    /// Keeps what is for one of these: an application's own token by what asks for it, any other by the address that logs in
+    /// with it.
+    pub fn keep(&self, of_application: impl Fn(&Ask) -> bool, of_login: impl Fn(&MailAddress) -> bool) {
+        self.held.retain(|_, held| match &held.whose {
+            Whose::Application(ask) => of_application(ask),
+            Whose::Login(login) => of_login(login),
+        });
     }
 
     /// What there is for `key` and the proof of the presented password (`None`: it is proved elsewhere).
@@ -118,7 +155,7 @@ impl TokenCache {
             return Found::Nothing;
         }
         let since_confirmed = now.since(held.confirmed_at);
-        if proof.is_some() && since_confirmed >= self.password_memory {
+        if proof.is_some() && since_confirmed >= *self.password_memory.get() {
             return Found::Nothing;
         }
         let Some(token) = held.token.clone().filter(|token| token.remaining(now) >= LEAST_LIFE) else {
@@ -140,20 +177,20 @@ impl TokenCache {
     /// Keeps what `ask` brought. `chance` (0 to 1) picks the point between half and four fifths of its life at which it
     /// is renewed ahead of time, so that tokens that began together do not end together.
     pub fn insert(&self, ask: &Ask, proof: Option<Proof>, token: Token, now: Moment, chance: f64) {
+        let Some(whose) = Whose::of(ask) else { return };
         let key = ask.key();
         if self.held.len() >= ENTRIES && !self.held.contains_key(&key) {
             self.make_room(now);
         }
         let replaced = self.held.get(&key).and_then(|held| held.replaced.clone());
         let refresh_at = token.requested_at.after(token.lifetime().mul_f64(0.5 + 0.3 * chance.clamp(0.0, 1.0)));
-        let renewable = matches!(ask.grant, GrantRequest::ClientCredentials);
         self.held.insert(
             key,
             Held {
                 confirmed_at: token.requested_at,
                 token: Some(token),
                 proof,
-                ask: renewable.then(|| ask.clone()),
+                whose,
                 refresh_at,
                 last_used: now,
                 replaced,
@@ -197,7 +234,8 @@ impl TokenCache {
     /// Applications whose token is due for renewal and was used within its life. Each is told once a minute.
     pub fn due(&self, now: Moment) -> Vec<(Ask, Token)> {
         let due = |held: &mut Held| {
-            let ask = held.ask.clone()?;
+            let Whose::Application(ask) = &held.whose else { return None };
+            let ask = ask.clone();
             Some((ask, held.due(now)?))
         };
         self.held.iter_mut().filter_map(|mut held| due(held.value_mut())).collect()
@@ -210,11 +248,12 @@ impl TokenCache {
 
     /// Forgets tokens that have expired, and passwords that have not been confirmed for too long.
     pub fn sweep(&self, now: Moment) {
+        let password_memory = *self.password_memory.get();
         self.held.retain(|_, held| {
             if held.token.as_ref().is_some_and(|token| token.remaining(now) < LEAST_LIFE) {
                 held.token = None;
             }
-            let remembered = held.proof.is_some() && now.since(held.confirmed_at) < self.password_memory;
+            let remembered = held.proof.is_some() && now.since(held.confirmed_at) < password_memory;
             held.token.is_some() || remembered || held.was_replaced_lately(now)
         });
     }

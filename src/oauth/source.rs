@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use crate::clock::{Clock, Moment};
 use crate::config::{Application, Credential, Limits};
+use crate::live::Live;
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::audience::{self, Mismatch};
@@ -124,17 +125,47 @@ struct Pause {
     asked: bool,
 }
 
-/// Asks an endpoint for tokens.
-pub struct TokenSource {
+/// What the configuration says about token requests.
+struct Settings {
     endpoint: Arc<dyn TokenEndpoint>,
-    clock: Clock,
-    credentials: Credentials,
-    identities: ManagedIdentities,
     slots: Semaphore,
     waiting: AtomicUsize,
     queue: usize,
     one: Duration,
     total: Duration,
+}
+
+impl Settings {
+    fn new(endpoint: Arc<dyn TokenEndpoint>, limits: &Limits) -> Self {
+        Self {
+            endpoint,
+            slots: Semaphore::new(limits.token_requests.clamp(1, Semaphore::MAX_PERMITS)),
+            waiting: AtomicUsize::new(0),
+            queue: limits.token_queue,
+            one: limits.token_request,
+            total: limits.token_total,
+        }
+    }
+
+    async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, FetchError> {
+        if let Ok(slot) = self.slots.try_acquire() {
+            return Ok(slot);
+        }
+        let _place = Place::take(&self.waiting, self.queue).ok_or(FetchError::QueueFull)?;
+        match timeout_at(deadline, self.slots.acquire()).await {
+            Ok(Ok(slot)) => Ok(slot),
+            // The semaphore is never closed.
+            Ok(Err(_)) | Err(_) => Err(FetchError::NoTurn),
+        }
+    }
+}
+
+/// Asks an endpoint for tokens.
+pub struct TokenSource {
+    settings: Live<Settings>,
+    clock: Clock,
+    credentials: Credentials,
+    identities: ManagedIdentities,
     /// By authority.
     breakers: DashMap<String, Breaker>,
     /// By [`Ask::throttle_key`].
@@ -147,15 +178,10 @@ impl TokenSource {
     /// A source with the bounds and deadlines of `limits`.
     pub fn new(endpoint: Arc<dyn TokenEndpoint>, clock: Clock, limits: &Limits) -> Self {
         Self {
-            endpoint,
+            settings: Live::new(Settings::new(endpoint, limits)),
             credentials: Credentials::new(clock.clone()),
             identities: ManagedIdentities::default(),
             clock,
-            slots: Semaphore::new(limits.token_requests.clamp(1, Semaphore::MAX_PERMITS)),
-            waiting: AtomicUsize::new(0),
-            queue: limits.token_queue,
-            one: limits.token_request,
-            total: limits.token_total,
             breakers: DashMap::new(),
             pauses: DashMap::new(),
             retries: Mutex::default(),
@@ -167,6 +193,12 @@ impl TokenSource {
     #[must_use]
     pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
+    }
+
+    /// Asks another endpoint from now on, with other bounds. Requests under way end as they began; what authorities asked
+    /// for is still kept to.
+    pub fn adjust(&self, endpoint: Arc<dyn TokenEndpoint>, limits: &Limits) {
+        self.settings.set(Settings::new(endpoint, limits));
     }
 
     /// Asks these platform endpoints for the tokens of managed identities. For tests.
@@ -201,7 +233,7 @@ impl TokenSource {
             let token = fetched?;
             return Ok(Issued { token, refresh_token: None, id_token: None });
         }
-        let deadline = Instant::now() + self.total;
+        let deadline = Instant::now() + self.settings.get().total;
         let mut refused: Option<FetchError> = None;
         for number in self.credentials.order(ask) {
             let result = self.issue_with(ask, number, deadline).await;
@@ -236,7 +268,8 @@ impl TokenSource {
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
         let request = grant::device_authorization_request(application, tenant, scope);
         let key = TokenKey::of_throttle(application, tenant, scope);
-        self.attempt(&request, DEVICE_CODE, &key, Instant::now() + self.total, response::parse_device).await
+        let deadline = Instant::now() + self.settings.get().total;
+        self.attempt(&request, DEVICE_CODE, &key, deadline, response::parse_device).await
     }
 
     async fn issue_with(&self, ask: &Ask, number: usize, deadline: Instant) -> Result<Issued, FetchError> {
@@ -299,7 +332,8 @@ impl TokenSource {
         deadline: Instant,
         judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
     ) -> Result<(Moment, T), FetchError> {
-        let _slot = self.slot(deadline).await?;
+        let settings = self.settings.get();
+        let _slot = settings.slot(deadline).await?;
         let authority = request.url.origin().ascii_serialization();
         // After the wait for a turn: what was learned meanwhile counts.
         self.clear_to_send(&authority, key)?;
@@ -309,8 +343,8 @@ impl TokenSource {
         });
         let sent_at = self.clock.now();
         let began = Instant::now();
-        let one = deadline.min(began + self.one);
-        let exchanged = timeout_at(one, self.endpoint.exchange(request)).await.unwrap_or_else(|_| {
+        let one = deadline.min(began + settings.one);
+        let exchanged = timeout_at(one, settings.endpoint.exchange(request)).await.unwrap_or_else(|_| {
             Err(TransportError { fault: TransportFault::Timeout, detail: "no answer in time".into() })
         });
         let result = exchanged.map_err(FetchError::Transport).and_then(|answer| {
@@ -335,18 +369,6 @@ impl TokenSource {
         }
         self.count(&authority, result.as_ref().err());
         Ok((sent_at, result?))
-    }
-
-    async fn slot(&self, deadline: Instant) -> Result<SemaphorePermit<'_>, FetchError> {
-        if let Ok(slot) = self.slots.try_acquire() {
-            return Ok(slot);
-        }
-        let _place = Place::take(&self.waiting, self.queue).ok_or(FetchError::QueueFull)?;
-        match timeout_at(deadline, self.slots.acquire()).await {
-            Ok(Ok(slot)) => Ok(slot),
-            // The semaphore is never closed.
-            Ok(Err(_)) | Err(_) => Err(FetchError::NoTurn),
-        }
     }
 
     fn clear_to_send(&self, authority: &str, key: &TokenKey) -> Result<(), FetchError> {

@@ -18,10 +18,13 @@ use crate::sasl::{Bearer, Credentials};
 
 pub mod imap;
 mod line;
+mod lull;
 pub mod machine;
 pub mod pop3;
 pub(crate) mod reply;
 pub mod smtp;
+
+pub use lull::Lull;
 
 /// The mail protocols.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,7 +49,7 @@ impl MailProtocol {
 }
 
 /// Bounds on what a peer may send before the login.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Longest IMAP command line without its literals, in octets with CRLF.
     pub imap_line_bytes: usize,

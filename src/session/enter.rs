@@ -13,8 +13,18 @@ use crate::net::listen;
 use crate::net::penalty::Closed;
 
 impl Service {
-    /// A place for a connection from `peer`, unless it is turned away; it then hears nothing, and the log says why.
+    /// A place for a connection from `peer`, unless it is turned away; it then hears nothing, and the log says why. Of a
+    /// connection that comes through a load balancer the place is for the time until its client is known.
     pub fn admit(&self, shared: &Shared, peer: SocketAddr) -> Option<Place> {
+        if !self.is_balancer(peer.ip()) {
+            return self.admit_client(shared, peer);
+        }
+        let place = shared.census.enter_unknown();
+        place.inspect_err(|reached| self.log_full(peer, *reached)).ok()
+    }
+
+    /// A place for a client at this address.
+    pub(super) fn admit_client(&self, shared: &Shared, peer: SocketAddr) -> Option<Place> {
         if !self.allows(peer.ip()) {
             tracing::info!(
                 listener = &*self.listener.name,
@@ -76,13 +86,24 @@ impl Service {
 }
 
 /// Serves one connection from its admission to its end.
-pub async fn serve(shared: Arc<Shared>, service: Arc<Service>, socket: TcpStream, peer: SocketAddr, place: Place) {
+pub async fn serve(
+    shared: Arc<Shared>,
+    service: Arc<Service>,
+    mut socket: TcpStream,
+    mut peer: SocketAddr,
+    mut place: Place,
+) {
     if let Err(error) = listen::tune(&socket) {
         tracing::debug!(%peer, "the connection was gone before it began: {error}");
         return;
     }
     let journal = Arc::clone(&shared.journal);
     let _watch = Watch(&journal);
+    if service.is_balancer(peer.ip()) {
+        let conveyed = Box::pin(service.conveyed(&shared, &mut socket, peer, place)).await;
+        let Some(client) = conveyed else { return };
+        (peer, place) = client;
+    }
     match &service.serving {
         Serving::Relay(target) => {
             let target = Arc::clone(target);

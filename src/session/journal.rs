@@ -3,6 +3,7 @@
 //! [`Journal::accepted`] makes a session live: it is listed, counted and can be ended by an operator as long as the [`Live`]
 //! that it gives is kept. [`Journal::ended`] writes down how it ended.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::{Live, LiveSession, Register};
 use super::{Service, Subject, Whose};
-use crate::clock::Clock;
+use crate::clock::{Clock, UnixTime};
 use crate::failure::Failure;
 use crate::proto::Refusal;
 use crate::proto::smtp::Reply;
@@ -92,6 +93,40 @@ impl Journal {
         })
     }
 
+    /// The configuration was read again: what was taken over, or why nothing was.
+    pub fn reloaded(&self, outcome: Result<&str, &str>, at: UnixTime) {
+        self.metrics.reloaded(outcome.is_ok(), at.0);
+        let (outcome, message) = match outcome {
+            Ok(changed) => ("reloaded", changed),
+            Err(why) => ("not-reloaded", why),
+        };
+        if let Some(audit) = &self.audit {
+            audit.record(&Entry { event: "admin", outcome, message, ..Entry::default() });
+        }
+    }
+
+    /// Writes an entry about a session into the audit log.
+    fn record(
+        &self,
+        service: &Service,
+        subject: &Subject,
+        account: &str,
+        device: Option<impl fmt::Display>,
+        entry: Entry<'_>,
+    ) {
+        let Some(audit) = &self.audit else { return };
+        let (peer, device) = (subject.peer.to_string(), device.map_or_else(String::new, |device| device.to_string()));
+        audit.record(&Entry {
+            listener: &subject.listener,
+            protocol: service.listener.protocol.name(),
+            peer: &peer,
+            session: &subject.session,
+            account,
+            device: &device,
+            ..entry
+        });
+    }
+
     /// What is counted.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
@@ -112,16 +147,8 @@ impl Journal {
             token,
             "login accepted"
         );
-        if let Some(audit) = &self.audit {
-            let device = whose.device.as_ref().map(ToString::to_string).unwrap_or_default();
-            audit.record(&Entry {
-                event: "login",
-                outcome: "accepted",
-                account: &whose.account,
-                device: &device,
-                ..scene(protocol, subject, &subject.peer.to_string())
-            });
-        }
+        let entry = Entry { event: "login", outcome: "accepted", ..Entry::default() };
+        self.record(service, subject, &whose.account, whose.device(), entry);
         self.sessions.begin(protocol, subject, whose, self.clock.unix_time())
     }
 
@@ -130,15 +157,16 @@ impl Journal {
         let protocol = service.listener.protocol;
         self.metrics.login_refused(protocol, failure.cause);
         self.failed(protocol, subject, account, failure);
-        if let Some(audit) = &self.audit {
-            audit.record(&Entry {
+        if self.audit.is_some() {
+            let message = failure.to_string();
+            let entry = Entry {
                 event: "login",
                 outcome: "refused",
                 cause: failure.cause,
-                account,
-                message: &failure.to_string(),
-                ..scene(protocol, subject, &subject.peer.to_string())
-            });
+                message: &message,
+                ..Entry::default()
+            };
+            self.record(service, subject, account, None::<&str>, entry);
         }
         macro_rules! line {
             ($level:ident) => {
@@ -290,20 +318,16 @@ impl Journal {
         self.metrics.closed(ending.cause);
         live.moved(ending.sent, ending.received);
         drop(live);
-        if let Some(audit) = &self.audit {
-            let device = whose.device.as_ref().map(ToString::to_string).unwrap_or_default();
-            audit.record(&Entry {
-                event: "session",
-                outcome: "ended",
-                cause: ending.cause,
-                account: &whose.account,
-                device: &device,
-                duration_ms: Some(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
-                bytes_sent: Some(ending.sent),
-                bytes_received: Some(ending.received),
-                ..scene(service.listener.protocol, subject, &subject.peer.to_string())
-            });
-        }
+        let entry = Entry {
+            event: "session",
+            outcome: "ended",
+            cause: ending.cause,
+            duration_ms: Some(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
+            bytes_sent: Some(ending.sent),
+            bytes_received: Some(ending.received),
+            ..Entry::default()
+        };
+        self.record(service, subject, &whose.account, whose.device(), entry);
         tracing::info!(
             session = &*subject.session,
             listener = &*subject.listener,
@@ -405,17 +429,6 @@ impl Journal {
             connect: self.metrics.upstream_connect.totals(),
         };
         (totals, Protocol::ALL.into_iter().map(|protocol| self.metrics.sessions(protocol)).sum())
-    }
-}
-
-/// The part of an audit entry that says where it happened.
-fn scene<'a>(protocol: Protocol, subject: &'a Subject, peer: &'a str) -> Entry<'a> {
-    Entry {
-        listener: &subject.listener,
-        protocol: protocol.name(),
-        peer,
-        session: &subject.session,
-        ..Entry::default()
     }
 }
 

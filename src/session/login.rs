@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::farewell::last_word;
 use super::live::Live;
 use super::{Service, Shared, Subject, Whose};
 use crate::chance;
@@ -133,7 +134,7 @@ impl<D: Destination> Login<'_, D> {
                             self.visit.charge(Offence::Timeout);
                             return self.say_goodbye(stream, machine, Farewell::Timeout).await;
                         }
-                        () = self.shared.draining.cancelled() => {
+                        () = last_word(&self.shared.draining) => {
                             self.visit.excuse();
                             return self.say_goodbye(stream, machine, Farewell::Draining).await;
                         }
@@ -226,6 +227,8 @@ impl<D: Destination> Login<'_, D> {
             CloseReason::BytesBehindStartTls | CloseReason::TooLong | CloseReason::TooManyCommands => {
                 self.visit.charge(Offence::Garbage);
             }
+            // Whoever may send without a login need not try one.
+            CloseReason::Logout if self.destination.trusts() => self.visit.excuse(),
             // Each failed login has had its price.
             CloseReason::Logout | CloseReason::TooManyAttempts => {}
         }

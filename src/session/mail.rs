@@ -2,7 +2,7 @@
 
 use std::future::{Future as _, pending, poll_fn};
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
@@ -20,7 +20,7 @@ use crate::login::{LoginRequest, TokenOrigin};
 use crate::net::census::Place;
 use crate::net::relay::{RelayLimits, relay};
 use crate::net::stream::Stream;
-use crate::proto::{Authenticated, Capabilities, MailProtocol, Refusal, UpstreamFailureKind};
+use crate::proto::{Authenticated, Capabilities, Lull, MailProtocol, Refusal, UpstreamFailureKind};
 use crate::sasl::Credentials;
 
 /// Serves one connection from accept to end.
@@ -55,27 +55,36 @@ pub(super) async fn serve(
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     let journal = Arc::clone(&shared.journal);
+    let farewells = Arc::clone(&shared.farewells);
     drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
-    let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits);
-    let ended = async {
+    let lull = Lull::after_login(target.upstream.protocol);
+    let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).attentive(lull);
+    let mut ended = pin!(async {
         match &whose.device {
             Some(device) => device.ended().await,
             None => pending().await,
         }
-    };
-    let moving = poll_fn(|cx| {
-        let polled = Pin::new(&mut relay).poll(cx);
-        let (sent, received) = relay.moved();
-        live.moved(sent, received);
-        polled
     });
-    let moved = tokio::select! {
-        report = moving => Ok(report),
-        ending = ended => Err(ending.cause()),
-        () = live.told_to_end() => Err(ENDED_BY_OPERATOR),
+    let mut turn = pin!(farewells.turn());
+    let mut left = false;
+    let report = loop {
+        let moving = poll_fn(|cx| {
+            let polled = Pin::new(&mut relay).poll(cx);
+            let (sent, received) = relay.moved();
+            live.moved(sent, received);
+            polled
+        });
+        tokio::select! {
+            report = moving => break report,
+            ending = &mut ended => break relay.cut(ending.cause()),
+            () = live.told_to_end() => break relay.cut(ENDED_BY_OPERATOR),
+            quiet = &mut turn, if !left => {
+                left = relay.leave(quiet);
+                turn.set(farewells.turn());
+            }
+        }
     };
-    let report = moved.unwrap_or_else(|cause| relay.cut(cause));
     drop(of_mailbox);
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };

@@ -1,13 +1,13 @@
 //! One client connection from accept to end: where protocol machines, tokens and sockets meet.
 //!
-//! [`enter`] is where each begins; `login` drives it until its login is decided; [`mail`] then relays, and
-//! [`submission`] takes messages itself; [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS and Graph; [`upstream`]
-//! opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`] learns what the upstreams
-//! can do; [`journal`] is told what happens, and [`live`] knows who is there. Every
-//! line about one connection carries its session id.
+//! [`enter`] is where each begins, and `balancer` finds out whose it is; `login` drives it until its login is decided;
+//! [`mail`] then relays, [`submission`] takes messages itself, and [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS
+//! and Graph; [`upstream`] opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`]
+//! learns what the upstreams can do; [`farewell`] spreads the goodbyes of a service that stops; [`journal`] is told what
+//! happens, and [`live`] knows who is there. Every line about one connection carries its session id.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use crate::login::device::KnownPassword;
 use crate::net::census::Census;
 use crate::net::penalty::Penalties;
 use crate::protocol::Protocol;
+use farewell::Farewells;
 use http::Gateway;
 use journal::Journal;
 use places::Places;
@@ -30,8 +31,10 @@ use submission::SubmissionWays;
 use upstream::{Opener, Target};
 
 pub mod announce;
+mod balancer;
 pub mod enter;
 mod explain;
+pub mod farewell;
 pub mod http;
 pub mod journal;
 pub mod live;
@@ -47,7 +50,7 @@ pub struct Shared {
     /// Decides about logins.
     pub gatekeeper: Arc<Gatekeeper>,
     /// Connects to upstreams.
-    pub opener: Opener,
+    pub opener: Arc<Opener>,
     /// Every bound and deadline.
     pub limits: Limits,
     /// Places for connections.
@@ -59,11 +62,13 @@ pub struct Shared {
     /// The one place of each maildrop that Gatepost serves itself.
     pub maildrops: Arc<Places>,
     /// Places for refusals that are held back.
-    pub delays: Semaphore,
+    pub delays: Arc<Semaphore>,
     /// What is told of every decision.
     pub journal: Arc<Journal>,
     /// Cancelled when the service stops taking logins.
     pub draining: CancellationToken,
+    /// When sessions that wait are told goodbye.
+    pub farewells: Arc<Farewells>,
     /// The name in SMTP greetings.
     pub server_name: Arc<str>,
 }
@@ -78,6 +83,8 @@ pub struct Service {
     pub serving: Serving,
     /// Connections in a row for which there was no place.
     pub full: AtomicU64,
+    /// A load balancer has not said for whom it connects, and the log has it.
+    pub headerless: AtomicBool,
 }
 
 /// What [`crate::config::Serves`] says, ready for use.

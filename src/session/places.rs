@@ -11,12 +11,12 @@ use tokio::time::timeout;
 
 use crate::account::MailAddress;
 use crate::config::Limits;
+use crate::live::Live;
 use crate::protocol::Protocol;
 
 /// Grants the places of all mailboxes. A mailbox without a session costs nothing.
 pub struct Places {
-    limits: PerMailbox,
-    wait: Duration,
+    limits: Live<PerMailbox>,
     mailboxes: Mutex<HashMap<Key, Arc<Semaphore>>>,
 }
 
@@ -26,6 +26,30 @@ struct PerMailbox {
     smtp: usize,
     ews: usize,
     graph: usize,
+    wait: Duration,
+}
+
+impl PerMailbox {
+    fn of(limits: &Limits) -> Self {
+        Self {
+            imap: limits.imap_sessions_per_mailbox,
+            pop3: limits.pop3_sessions_per_mailbox,
+            smtp: limits.smtp_sessions_per_mailbox,
+            ews: limits.ews_requests_per_mailbox,
+            graph: limits.graph_requests_per_mailbox,
+            wait: limits.mailbox_wait,
+        }
+    }
+
+    fn places(&self, protocol: Protocol) -> usize {
+        match protocol {
+            Protocol::Imap => self.imap,
+            Protocol::Pop3 => self.pop3,
+            Protocol::Smtp => self.smtp,
+            Protocol::Ews => self.ews,
+            Protocol::Graph => self.graph,
+        }
+    }
 }
 
 /// Each protocol is counted for itself, as Microsoft does.
@@ -53,17 +77,20 @@ pub(super) struct Occupied {
 impl Places {
     /// All are free.
     pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self {
-            limits: PerMailbox {
-                imap: limits.imap_sessions_per_mailbox,
-                pop3: limits.pop3_sessions_per_mailbox,
-                smtp: limits.smtp_sessions_per_mailbox,
-                ews: limits.ews_requests_per_mailbox,
-                graph: limits.graph_requests_per_mailbox,
-            },
-            wait: limits.mailbox_wait,
-            mailboxes: Mutex::default(),
-        })
+        Arc::new(Self { limits: Live::new(PerMailbox::of(limits)), mailboxes: Mutex::default() })
+    }
+
+    /// Other bounds from now on. Sessions that are there stay, also where there are more of them now than places.
+    pub fn adjust(&self, limits: &Limits) {
+        let former = self.limits.set(PerMailbox::of(limits));
+        let now = self.limits.get();
+        for ((protocol, _), mailbox) in self.mailboxes().iter() {
+            let (before, after) = (former.places(*protocol), now.places(*protocol));
+            mailbox.add_permits(after.saturating_sub(before));
+            let taken_back = before.saturating_sub(after);
+            // Those that are out cannot be taken back; they are few, and the mailbox begins anew once it is empty.
+            mailbox.forget_permits(taken_back);
+        }
     }
 
     /// A place for a session of `mailbox`; who asks first is served first, and waits `limits.mailbox_wait` at most.
@@ -78,13 +105,8 @@ impl Places {
         protocol: Protocol,
         mailbox: &MailAddress,
     ) -> Result<MailboxPlace, Occupied> {
-        let places = match protocol {
-            Protocol::Imap => self.limits.imap,
-            Protocol::Pop3 => self.limits.pop3,
-            Protocol::Smtp => self.limits.smtp,
-            Protocol::Ews => self.limits.ews,
-            Protocol::Graph => self.limits.graph,
-        };
+        let limits = self.limits.get();
+        let (places, wait) = (limits.places(protocol), limits.wait);
         let key = (protocol, mailbox.clone());
         let semaphore =
             Arc::clone(self.mailboxes().entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(places))));
@@ -92,8 +114,8 @@ impl Places {
         let permit = Arc::clone(&semaphore).acquire_owned();
         let mut place = MailboxPlace { places: Arc::clone(self), key, mailbox: Some(semaphore), permit: None };
         // A semaphore of this module is never closed.
-        place.permit = timeout(self.wait, permit).await.ok().and_then(Result::ok);
-        if place.permit.is_some() { Ok(place) } else { Err(Occupied { places, waited: self.wait }) }
+        place.permit = timeout(wait, permit).await.ok().and_then(Result::ok);
+        if place.permit.is_some() { Ok(place) } else { Err(Occupied { places, waited: wait }) }
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, HashMap<Key, Arc<Semaphore>>> {

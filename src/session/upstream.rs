@@ -47,7 +47,7 @@ impl Target {
         Arc::clone(&self.announced.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    pub(super) fn announce(&self, learned: Capabilities) {
+    pub(crate) fn announce(&self, learned: Capabilities) {
         *self.announced.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(learned);
     }
 }

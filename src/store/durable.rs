@@ -156,7 +156,7 @@ impl Shared {
         let mut written = self.inner.put_sign_in(key, sign_in, base).await;
         if let (Err(StoreError::Changed), Some(offered)) = (&written, offered)
             && let Some((kept, version)) = self.inner.sign_in(key).await?
-            && kept.refresh_token.is(&offered.refresh_token)
+            && kept.refresh_token == offered.refresh_token
         {
             // An earlier offer was taken without our hearing of it.
             written = self.inner.put_sign_in(key, sign_in, Some(version)).await;

@@ -106,10 +106,6 @@ impl Audit {
     /// # Errors
     /// [`AuditError`]; the file cannot be written, or the journal is not there.
     pub fn start(to: &AuditLog, clock: Clock) -> Result<Self, AuditError> {
-        let place = match to {
-            AuditLog::File(path) => format!("`{}`", path.display()),
-            AuditLog::Journal => "the journal".to_owned(),
-        };
         let begun = Writer::open(to).and_then(|writer| {
             let (queue, lines) = sync_channel(QUEUE);
             let lost = Arc::new(AtomicU64::new(0));
@@ -119,7 +115,7 @@ impl Audit {
                 .spawn(move || write(&lines, writer, &counted.0, &counted.1))?;
             Ok(Self { queue, lost, clock })
         });
-        begun.map_err(|source| AuditError { place, source })
+        begun.map_err(|source| AuditError { place: place(to), source })
     }
 
     /// Writes an entry, soon. Never waits.
@@ -131,6 +127,26 @@ impl Audit {
         if self.queue.try_send(line).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// Writes one entry and waits for it: for commands, which end right after.
+///
+/// # Errors
+/// [`AuditError`].
+pub fn record_once(to: &AuditLog, entry: &Entry<'_>) -> Result<(), AuditError> {
+    let line = Line { time: Clock::system().unix_time().rfc3339(), entry };
+    let written = serde_json::to_vec(&line).map_err(io::Error::from).and_then(|mut line| {
+        line.push(b'\n');
+        Writer::open(to)?.write(&line)
+    });
+    written.map_err(|source| AuditError { place: place(to), source })
+}
+
+fn place(to: &AuditLog) -> String {
+    match to {
+        AuditLog::File(path) => format!("`{}`", path.display()),
+        AuditLog::Journal => "the journal".to_owned(),
     }
 }
 

@@ -8,6 +8,8 @@
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -17,7 +19,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::registry::{LookupSpan, Registry};
+use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::rate::{Rate, Verdict};
@@ -37,7 +40,28 @@ pub const LINE_BYTES: usize = 8_192;
 /// When it has been called before.
 pub fn init(log: &Log) -> Result<(), TryInitError> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    subscriber(log, colour, std::io::stderr).try_init()
+    let (subscriber, handle) = changeable(log, colour, std::io::stderr);
+    subscriber.try_init()?;
+    // Only the first one gets so far.
+    let _ = HANDLE.set(handle);
+    Ok(())
+}
+
+/// Other lines, and another level, from now on; of the process's log, if there is one.
+pub fn change(log: &Log) {
+    if let Some(Handle { form, levels }) = HANDLE.get() {
+        form.set(log.format);
+        // It fails only without its subscriber, which stays as long as the process.
+        let _gone = levels.reload(targets(log));
+    }
+}
+
+/// Of the process's log.
+static HANDLE: OnceLock<Handle> = OnceLock::new();
+
+struct Handle {
+    form: Forms,
+    levels: reload::Handle<Targets, Registry>,
 }
 
 /// The same to any writer, without becoming the process's own; for tests.
@@ -45,16 +69,45 @@ pub fn subscriber<W>(log: &Log, colour: bool, writer: W) -> impl Subscriber + Se
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
-    let form = match log.format {
-        LogFormat::Text => Form::Text { colour },
-        LogFormat::Json => Form::Json,
-    };
+    changeable(log, colour, writer).0
+}
+
+fn changeable<W>(log: &Log, colour: bool, writer: W) -> (impl Subscriber + Send + Sync + 'static, Handle)
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
+    let form = Forms { json: Arc::default(), colour };
+    form.set(log.format);
+    let (targets, levels) = reload::Layer::new(targets(log));
+    let events = Lines { form: form.clone(), rate: Rate::new() };
+    let lines = tracing_subscriber::fmt::layer()
+        .with_writer(writer)
+        .with_ansi(colour)
+        .fmt_fields(form.clone())
+        .event_format(events);
+    (tracing_subscriber::registry().with(targets).with(lines), Handle { form, levels })
+}
+
+fn targets(log: &Log) -> Targets {
     let level = LevelFilter::from_level(log.level);
-    let targets = Targets::new().with_target("gatepost", level).with_default(level.min(LevelFilter::WARN));
-    let events = Lines { form, rate: Rate::new() };
-    let lines =
-        tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(colour).fmt_fields(form).event_format(events);
-    tracing_subscriber::registry().with(targets).with(lines)
+    Targets::new().with_target("gatepost", level).with_default(level.min(LevelFilter::WARN))
+}
+
+/// How lines are written at the moment.
+#[derive(Clone, Debug)]
+struct Forms {
+    json: Arc<AtomicBool>,
+    colour: bool,
+}
+
+impl Forms {
+    fn set(&self, format: LogFormat) {
+        self.json.store(format == LogFormat::Json, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> Form {
+        if self.json.load(Ordering::Relaxed) { Form::Json } else { Form::Text { colour: self.colour } }
+    }
 }
 
 /// How a line is written. Fields of spans are kept in the same form until an event needs them.
@@ -67,7 +120,7 @@ enum Form {
 /// The lines of events, as many as the log takes.
 #[derive(Debug)]
 struct Lines {
-    form: Form,
+    form: Forms,
     rate: Rate,
 }
 
@@ -77,7 +130,8 @@ where
     N: for<'a> FormatFields<'a> + 'static,
 {
     fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
-        let mut fields = Fields::new(self.form);
+        let form = self.form.get();
+        let mut fields = Fields::new(form);
         event.record(&mut fields);
         let dropped = match self.rate.count(fields.peer) {
             Verdict::Write => None,
@@ -88,10 +142,10 @@ where
         SystemTime.format_time(&mut Writer::new(&mut time))?;
         if let Some(dropped) = dropped {
             let message = format!("{dropped} lines of the log were dropped, because there were too many in a second");
-            let line = self.form.begin(&time, Level::WARN, &message);
-            writeln!(writer, "{line}{}", self.form.end())?;
+            let line = form.begin(&time, Level::WARN, &message);
+            writeln!(writer, "{line}{}", form.end())?;
         }
-        let mut line = self.form.begin(&time, *event.metadata().level(), &fields.message);
+        let mut line = form.begin(&time, *event.metadata().level(), &fields.message);
         // The session's fields come first: they are what a person searches for.
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(kept) = span.extensions().get::<FormattedFields<N>>() {
@@ -101,7 +155,7 @@ where
         for part in &fields.parts {
             push_bounded(&mut line, part);
         }
-        writeln!(writer, "{line}{}", self.form.end())
+        writeln!(writer, "{line}{}", form.end())
     }
 }
 
@@ -129,9 +183,9 @@ impl Form {
     }
 }
 
-impl<'writer> FormatFields<'writer> for Form {
+impl<'writer> FormatFields<'writer> for Forms {
     fn format_fields<R: RecordFields>(&self, mut writer: Writer<'writer>, fields: R) -> fmt::Result {
-        let mut visitor = Fields::new(*self);
+        let mut visitor = Fields::new(self.get());
         fields.record(&mut visitor);
         visitor.parts.iter().try_for_each(|part| writer.write_str(part))
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::identity::{self, IdentityError};
 use crate::config::Identity;
@@ -30,8 +30,23 @@ pub enum ServerError {
 /// # Errors
 /// Certificate or key cannot be read, or do not belong together.
 pub fn config(identity: &Identity) -> Result<Arc<ServerConfig>, ServerError> {
-    let certified =
-        identity::load(identity).map_err(|source| ServerError::Identity { identity: identity.clone(), source })?;
+    let certified = load(identity)?;
+    Ok(presenting(certified)?)
+}
+
+/// Reads certificate and key, as [`config`] does.
+///
+/// # Errors
+/// They cannot be read, or do not belong together.
+pub fn load(identity: &Identity) -> Result<CertifiedKey, ServerError> {
+    identity::load(identity).map_err(|source| ServerError::Identity { identity: identity.clone(), source })
+}
+
+/// The same as [`config`], with what was read.
+///
+/// # Errors
+/// The TLS library refuses; not a matter of configuration.
+pub fn presenting(certified: CertifiedKey) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(super::provider()).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.ticketer = Ticketer::new()?;

@@ -116,7 +116,7 @@ impl Drop for Service {
     }
 }
 
-fn until(what: &str, so: impl Fn() -> bool) {
+pub(super) fn until(what: &str, so: impl Fn() -> bool) {
     let end = Instant::now() + PATIENCE;
     while !so() {
         assert!(Instant::now() < end, "it never came to that: {what}");

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 #[cfg(feature = "sandbox")]
+mod audit;
+mod demo;
+#[cfg(feature = "sandbox")]
 mod device_passwords;
 #[cfg(feature = "sandbox")]
 mod state;

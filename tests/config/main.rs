@@ -14,6 +14,7 @@ use credentials::secrets;
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
 
 mod credentials;
+mod http;
 mod mistakes;
 mod report;
 mod state;
@@ -305,7 +306,7 @@ fn an_ntlm_account_names_its_domain_in_three_ways() {
     ] {
         let config =
             config(&format!("forward_proxy: {{url: 'http://proxy:3128', authentication: ntlm, password: p, {lines}}}"));
-        let ProxyAuthentication::Ntlm(found) = config.forward_proxy.unwrap().authentication else { panic!("{lines}") };
+        let ProxyAuthentication::Ntlm(found) = &config.forward_proxy.unwrap().authentication else { panic!("{lines}") };
         assert_eq!((found.username.as_str(), found.domain.as_str()), expected);
         assert_eq!(found.password.expose(), "p");
     }
@@ -315,7 +316,7 @@ fn an_ntlm_account_names_its_domain_in_three_ways() {
 fn digest_takes_what_basic_cannot() {
     let config =
         config("forward_proxy: {url: 'http://proxy:3128', authentication: digest, username: 'a:b', password: p}");
-    assert!(matches!(config.forward_proxy.unwrap().authentication, ProxyAuthentication::Digest { username, .. }
+    assert!(matches!(&config.forward_proxy.unwrap().authentication, ProxyAuthentication::Digest { username, .. }
         if username == "a:b"));
 }
 
@@ -340,7 +341,7 @@ fn kerberos_takes_a_keytab_or_what_the_environment_has() {
         outside
             .load(&complete(&format!("forward_proxy: {{url: 'http://proxy:3128', authentication: negotiate{lines}}}")))
     };
-    let ProxyAuthentication::Negotiate(bare) = load("").unwrap().forward_proxy.unwrap().authentication else {
+    let ProxyAuthentication::Negotiate(bare) = &load("").unwrap().forward_proxy.unwrap().authentication else {
         panic!()
     };
     assert!(bare.keytab.is_none() && bare.service_name.is_none() && bare.username.is_none());
@@ -349,7 +350,7 @@ fn kerberos_takes_a_keytab_or_what_the_environment_has() {
         config.notes,
         ["everybody on this machine can read the keys in `k`; take that right away with `chmod o-r k`"]
     );
-    let ProxyAuthentication::Negotiate(full) = config.forward_proxy.unwrap().authentication else { panic!() };
+    let ProxyAuthentication::Negotiate(full) = &config.forward_proxy.unwrap().authentication else { panic!() };
     assert_eq!(full.service_name.as_deref(), Some("HTTP/proxy.corp.example"));
     assert_eq!((full.keytab.as_deref(), full.username.as_deref()), (Some(Path::new("k")), Some("svc")));
 

@@ -62,8 +62,19 @@ fn every_mistake_of_a_listener_has_its_sentence() {
         ),
         ("bare_lf: yes", "listeners.imap.bare_lf: `yes` is not one of `true`, `false`; write `true` or `false`"),
         (
-            "proxy_protocol_from: []",
-            "listeners.imap.proxy_protocol_from: `proxy_protocol_from` is not available in this version; remove it",
+            "allow_from: [192.0.2.0/24]\nproxy_protocol_from: [10.0.0.5, '::/0']\nallow_plaintext_from: [192.0.2.0/24]",
+            "listeners.imap.proxy_protocol_from[1]: this is everybody, and whoever is listed here is believed; name the addresses \
+             of the load balancers",
+        ),
+        (
+            "proxy_protocol_from: [10.0.0.5]\nallow_plaintext_from: [192.0.2.0/24]",
+            "listeners.imap.allow_from: `allow_from` is missing, which a listener behind a load balancer needs; name the \
+             networks of the clients behind it: their addresses count, not the balancer's",
+        ),
+        (
+            "allow_from: [192.0.2.0/24]\nproxy_protocol_from: [10.0.0.5]",
+            "listeners.imap: without TLS passwords would cross the network in the clear, so nobody could log in; write `tls: \
+             starttls` with a certificate, or name the networks that you trust in `allow_plaintext_from`",
         ),
         (
             "upstream:\n  host: a",

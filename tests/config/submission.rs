@@ -46,10 +46,21 @@ fn a_trusted_sender_with_every_key_and_with_the_least() {
                  '@fabrikam.com'], messages_per_minute: 5}, {from: 192.168.7.0/24, login: scanner@contoso.com}]";
     let submission = submission(&format!("allow_from: 192.168.7.0/24, {rules}"));
     let [one, all] = submission.trusted_senders.as_slice() else { panic!("two rules") };
-    assert_eq!((one.login.as_str(), one.sender, one.messages_per_minute), ("scan7", SenderRule::Checked, 5));
+    assert_eq!(
+        (one.login.as_str(), one.sender, one.messages_per_minute),
+        ("scanner@contoso.com", SenderRule::Checked, 5)
+    );
     assert_eq!(one.recipient_domains, ["contoso.com", "fabrikam.com"]);
     assert_eq!((all.sender, all.messages_per_minute), (SenderRule::Forced, 30));
     assert!(all.recipient_domains.is_empty());
+}
+
+#[test]
+fn who_needs_no_login_is_noted() {
+    let rule = "allow_from: 192.168.7.0/24, trusted_senders: [{from: 192.168.7.21, login: scan7}]";
+    assert!(load(&listener(rule)).notes.contains(
+        &"whoever connects from `192.168.7.21/32` to the listener `smtp` sends mail as `scanner@contoso.com` without a login".into()
+    ));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Directory, Server, repository, succeed, text, tool, yaml};
+use crate::support::{Directory, Server, repository, said, succeed, text, tool, yaml};
 
 #[test]
 #[ignore = "needs hadolint"]
@@ -89,6 +89,8 @@ fn the_image_serves_without_rights_on_a_root_that_is_read_only() {
              state: {{directory: /var/lib/gatepost}}\nforward_proxy: none\n"
         ),
     );
+    let run = directory.path().join("run");
+    std::fs::create_dir(&run).unwrap();
     // What a container engine does with `--read-only --cap-drop=ALL --security-opt=no-new-privileges`.
     let mut sandbox = Command::new("bwrap");
     sandbox
@@ -98,7 +100,9 @@ fn the_image_serves_without_rights_on_a_root_that_is_read_only() {
         .args(["/", "--ro-bind"])
         .arg(configuration.parent().unwrap())
         .arg("/etc/gatepost")
-        .args("--perms 0700 --tmpfs /run/gatepost --perms 0700 --tmpfs /var/lib/gatepost".split(' '))
+        .args("--perms 0700 --tmpfs /var/lib/gatepost --bind".split(' '))
+        .arg(&run)
+        .arg("/run/gatepost")
         .args("--clearenv --setenv RUNTIME_DIRECTORY /run/gatepost".split(' '))
         .args("/usr/local/bin/gatepost run --config /etc/gatepost/proxy.yaml --log-format json".split(' '))
         .stdin(Stdio::null())
@@ -114,4 +118,13 @@ fn the_image_serves_without_rights_on_a_root_that_is_read_only() {
     let mut greeting = [0; 3];
     client.read_exact(&mut greeting).unwrap();
     assert_eq!(&greeting, b"+OK");
+
+    // The health check of the image and the probes of the pods.
+    let socket = run.join("gatepost.sock");
+    let status = |socket: &Path| {
+        crate::support::run(env!("CARGO_BIN_EXE_gatepost"), &["status", "--socket", socket.to_str().unwrap()])
+    };
+    assert!(text("deploy/Dockerfile").contains(r#""status", "--socket", "/run/gatepost/gatepost.sock"]"#));
+    assert!(said(&status(&socket)).contains(", ready"), "{}", said(&status(&socket)));
+    assert_eq!(status(&run.join("nobody")).status.code(), Some(1));
 }

@@ -98,6 +98,7 @@ fn checked(configuration: &str, variables: &[(&str, &str)]) {
         ("tls.key", &pem),
         ("client-secret", "hunter2"),
         ("gatepost.state.key", STATE_KEY),
+        ("admin-token", "bO7Zq2kXn9TfWv4LcR1sYd8uHj3mPgAe"),
         ("azure-identity-token", "a.b.c"),
     ];
     for (name, content) in files {
@@ -191,11 +192,14 @@ fn gatepost_takes_the_configuration_of_the_chart() {
     let least = documents(&rendered(&LEAST));
     checked(only(&least, "ConfigMap")["data"]["proxy.yaml"].as_str().unwrap(), &[]);
 
-    let full = documents(&rendered(&["--values", FULL, "--set", "metrics.enabled=false"]));
+    let full = documents(&rendered(&["--values", FULL]));
     let configuration =
         of_kind(&full, "ConfigMap").into_iter().find_map(|map| map["data"]["proxy.yaml"].as_str()).unwrap();
     let redis = ("GATEPOST__STATE__STORE", "rediss://mail:hunter2@redis.example:6380/0");
-    checked(configuration, &[redis, ("CREDENTIALS_DIRECTORY", "MOUNTED")]);
+    checked(
+        configuration,
+        &[redis, ("CREDENTIALS_DIRECTORY", "MOUNTED"), ("GATEPOST__ADMIN__BIND", "10.244.0.7:9180")],
+    );
     let environment = &only(&full, "Deployment")["spec"]["template"]["spec"]["containers"][0]["env"];
     let names: Vec<&str> = environment.as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert!(names.contains(&redis.0) && names.contains(&"CREDENTIALS_DIRECTORY"), "{names:?}");

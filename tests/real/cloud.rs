@@ -13,6 +13,8 @@ pub(crate) const LOGIN: &str = "alice@contoso.example";
 /// Blanks, quotes, and what else has a meaning in one of the protocols or in a form.
 pub(crate) const PASSWORD: &str = "pass \"word+&%20=*)";
 
+const CONFIGURATION: &str = "proxy.yaml";
+
 /// Alice's Microsoft 365.
 pub(crate) struct Cloud {
     pub(crate) sandbox: Sandbox,
@@ -42,10 +44,14 @@ impl Cloud {
         cloud
     }
 
-    /// Starts the program. `{imap}`, `{pop3}`, `{smtp}` and `{graph}` in the section `listeners` stand for the cloud's ports;
-    /// `ports` are those that it will listen on.
+    /// Starts the program with this configuration; `ports` are those that it will listen on.
     pub(crate) fn gatepost(&self, listeners: &str, sections: &str, ports: &[u16]) -> Instance {
-        let directory = Directory::new();
+        Instance::start(self.configuration(listeners, sections), ports)
+    }
+
+    /// A directory with a configuration. `{imap}`, `{pop3}`, `{smtp}` and `{graph}` in the section `listeners` stand for the
+    /// cloud's servers; without a section `accounts` there is everybody.
+    pub(crate) fn configuration(&self, listeners: &str, sections: &str) -> Directory {
         let mut yaml = format!("listeners:\n{listeners}\n");
         for (name, address) in [
             ("{imap}", self.sandbox.imap()),
@@ -67,21 +73,34 @@ impl Cloud {
             ca = self.directory.path().join("ca.pem").display(),
         )
         .unwrap();
-        let configuration = directory.write("proxy.yaml", yaml);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
-        command.args(["run", "-c"]).arg(configuration);
-        for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
-            command.env_remove(name).env_remove(name.to_lowercase());
-        }
-        let mut server = Server::start("gatepost", &mut command, directory.path().join("gatepost.log"));
-        for port in ports {
-            server.wait_for_port(*port);
-        }
-        Instance { server, directory }
+        let directory = Directory::new();
+        directory.write(CONFIGURATION, yaml);
+        directory
     }
 }
 
+/// The program with the configuration in a directory.
+pub(crate) fn program(directory: &Directory, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.args(arguments).arg("-c").arg(directory.path().join(CONFIGURATION));
+    // What a developer's machine needs for its own internet access is no part of the test.
+    for name in ["HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"] {
+        command.env_remove(name).env_remove(name.to_lowercase());
+    }
+    command
+}
+
 impl Instance {
+    /// Starts it, and waits until it listens on these ports.
+    pub(crate) fn start(directory: Directory, ports: &[u16]) -> Self {
+        let log = directory.path().join("gatepost.log");
+        let mut server = Server::start("gatepost", &mut program(&directory, &["run"]), log);
+        for port in ports {
+            server.wait_for_port(*port);
+        }
+        Self { server, directory }
+    }
+
     /// What it has logged.
     pub(crate) fn log(&self) -> String {
         self.server.log()

@@ -20,6 +20,8 @@ mod fetchmail;
 mod gatepost;
 #[cfg(feature = "sandbox")]
 mod graph_clients;
+#[cfg(feature = "sandbox")]
+mod http_clients;
 mod island;
 mod javamail;
 mod kerberos;
@@ -32,11 +34,15 @@ mod microsoft;
 mod msmtp;
 #[cfg(feature = "negotiate")]
 mod negotiate;
+#[cfg(feature = "sandbox")]
+mod nginx_judge;
 mod process;
 mod prometheus;
 mod proxied;
 mod proxies;
 mod python;
+#[cfg(feature = "sandbox")]
+mod replicas_haproxy;
 mod sink;
 mod squid;
 mod submission;

@@ -142,10 +142,10 @@ async fn names_and_passwords_with_controls() {
 }
 
 /// For files that are read when the service starts; gone afterwards.
-struct Directory(PathBuf);
+pub(crate) struct Directory(pub(crate) PathBuf);
 
 impl Directory {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         static COUNT: AtomicUsize = AtomicUsize::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = std::env::temp_dir().join(format!("gatepost-session-{}-{count}", std::process::id()));

@@ -7,7 +7,7 @@ use gatepost::proto::MailProtocol;
 use gatepost::sandbox::EntraMode;
 use tokio::net::TcpStream;
 
-use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted};
+use crate::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, World, is_accepted};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 
@@ -77,10 +77,43 @@ async fn a_login_under_way_still_gets_in() {
 #[tokio::test]
 async fn the_rest_is_cut_when_the_time_is_over() {
     let world = Setup::limits("  drain: 100ms").start().await;
-    let mut session = world.session(Imap, ALICE, ALICES).await;
+    let mut session = world.session(Pop3, ALICE, ALICES).await;
     world.stop.drain();
     assert_eq!(world.serving.await.unwrap(), 1);
     assert_eq!(session.rest().await, "");
+}
+
+#[tokio::test]
+async fn whoever_waits_hears_goodbye_within_the_time_and_nobody_is_cut() {
+    let world = Setup::limits("  drain: 3s").start().await;
+    let mut idling = Vec::new();
+    for _ in 0..8 {
+        let mut client = world.session(Imap, ALICE, ALICES).await;
+        client.ask("s SELECT INBOX", "s OK").await;
+        client.ask("i IDLE", "+").await;
+        idling.push(client);
+    }
+    let mut resting = world.session(Imap, BOB, BOBS).await;
+    resting.works().await;
+    let mut sending = world.session(Smtp, ALICE, ALICES).await;
+    // In the middle of a message, which ends later than everything else.
+    let mut busy = world.session(Smtp, BOB, BOBS).await;
+    busy.ask(&format!("MAIL FROM:<{BOB}>"), "250").await;
+    busy.ask(&format!("RCPT TO:<{ALICE}>"), "250").await;
+    busy.ask("DATA", "354").await;
+    busy.send("Subject: half of it\r\n\r\n").await;
+    world.stop.drain();
+    for client in &mut idling {
+        assert_eq!(client.rest().await, "* BYE The service is stopping, connect again\r\n");
+    }
+    assert_eq!(resting.rest().await, "* BYE The service is stopping, connect again\r\n");
+    assert_eq!(sending.rest().await, "421 4.3.2 The service is stopping, connect again\r\n");
+    assert!(!world.serving.is_finished());
+    busy.send("the other half\r\n.\r\n").await;
+    assert!(busy.line().await.unwrap().starts_with("250 "), "the message was taken");
+    assert_eq!(busy.rest().await, "421 4.3.2 The service is stopping, connect again\r\n");
+    assert_eq!(world.serving.await.unwrap(), 0, "nobody was cut");
+    assert_eq!(world.log.lines(|line| line.contains("cause=drained")).len(), 11);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 //! remedy, and in nothing else.
 #![cfg(feature = "sandbox")]
 
+mod balancer;
 mod client;
 mod credentials;
 mod device_passwords;
@@ -11,6 +12,7 @@ mod drain;
 mod entra;
 mod graph_faults;
 mod graph_mail;
+mod graph_origin;
 mod http;
 mod limits;
 mod logins;
@@ -18,6 +20,7 @@ mod maildrop;
 mod network;
 mod penalties;
 mod proxy;
+mod reload;
 mod secrets;
 mod sign_ins;
 mod submission;

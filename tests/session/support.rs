@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::app::{App, Stop};
-use gatepost::config::load::{Surroundings, load_text};
-use gatepost::config::{Config, Log, LogFormat};
+use gatepost::app::reload::{NotReloaded, Reloaded};
+use gatepost::app::{App, Control, Stop};
+use gatepost::config::load::{Loaded, Surroundings, load_text};
+use gatepost::config::problem::Problems;
+use gatepost::config::{Config, Files, Log, LogFormat};
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
 use gatepost::store::MemoryStore;
@@ -123,16 +125,18 @@ impl Setup {
 
     /// The configuration of a Gatepost in front of `sandbox`.
     pub(crate) fn config(&self, sandbox: &Sandbox) -> Config {
+        let yaml = self.yaml(sandbox);
+        self.outside(sandbox).load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+    }
+
+    fn outside(&self, sandbox: &Sandbox) -> Outside {
         let fill = |text: &str| {
             text.replace("{identity}", &sandbox.identity().to_string()).replace("{header}", sandbox.identity_header())
         };
-        let outside = Outside {
+        Outside {
             authorities: format!("{}{}", sandbox.ca_pem(), self.trust),
             variables: self.variables.iter().map(|(name, value)| (*name, fill(value))).collect(),
-        };
-        let yaml = self.yaml(sandbox);
-        let config = load_text(Some((Path::new("proxy.yaml"), &yaml)), &[], &BTreeMap::new(), &outside);
-        config.unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+        }
     }
 
     /// Starts everything, and waits until the upstreams' lists have been asked for: what connects to the sandbox from
@@ -161,9 +165,14 @@ impl Setup {
             app.penalise_loopback();
         }
         let stop = app.stop();
+        let yaml = Arc::new(Mutex::new(self.yaml(&sandbox)));
+        let (text, outside) = (Arc::clone(&yaml), self.outside(&sandbox));
+        let source = move || Loaded { config: outside.load(&text.lock().unwrap()), files: Files::default() };
+        let app = app.with_source(Arc::new(source), Files::default());
+        let control = app.control();
         let serving = tokio::spawn(app.serve());
         let store = self.store;
-        let world = World { sandbox, listeners, stop, serving, log, store, _capturing: capturing };
+        let world = World { sandbox, listeners, stop, control, yaml, serving, log, store, _capturing: capturing };
         let asked = ["learned what the upstream announces", "could not learn what the upstream announces"];
         world
             .until("the upstreams were asked", || {
@@ -187,6 +196,12 @@ fn prepare(config: &Config) {
 struct Outside {
     authorities: String,
     variables: BTreeMap<&'static str, String>,
+}
+
+impl Outside {
+    fn load(&self, yaml: &str) -> Result<Config, Problems> {
+        load_text(Some((Path::new("proxy.yaml"), yaml)), &[], &BTreeMap::new(), self)
+    }
 }
 
 impl Surroundings for Outside {
@@ -241,6 +256,9 @@ pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     listeners: BTreeMap<String, SocketAddr>,
     pub(crate) stop: Stop,
+    pub(crate) control: Control,
+    /// What a reload reads.
+    yaml: Arc<Mutex<String>>,
     pub(crate) serving: JoinHandle<usize>,
     pub(crate) log: Captured,
     pub(crate) store: Arc<MemoryStore>,
@@ -254,6 +272,15 @@ impl World {
 
     pub(crate) fn address(&self, listener: &str) -> SocketAddr {
         self.listeners[listener]
+    }
+
+    /// Changes the text of the configuration, and lets the service read it.
+    pub(crate) async fn reload(&self, edit: impl FnOnce(&str) -> String) -> Result<Reloaded, NotReloaded> {
+        {
+            let mut yaml = self.yaml.lock().unwrap();
+            *yaml = edit(&yaml);
+        }
+        self.control.reload().await
     }
 
     /// A client that has heard the greeting, and said EHLO where that is the custom.

@@ -41,6 +41,7 @@ async fn try_add(opened: &Opened, options: &AddOptions) -> anyhow::Result<String
         let (made, password) = issue::generate(&**store, order, now).await?;
         (made, Some(password))
     };
+    opened.acted("password-made", login.as_str(), &format!("{} ({})", made.id, made.name));
     let (once, typed) = match &generated {
         Some(password) => ("; it is shown only now", password.expose()),
         None => ("", "the one that you chose"),

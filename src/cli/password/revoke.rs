@@ -22,6 +22,7 @@ async fn try_revoke(opened: &Opened, options: &RevokeOptions) -> anyhow::Result<
     let (meant, others): (Vec<_>, Vec<_>) = store.device_passwords().await?.into_iter().partition(is_meant);
     for DevicePassword { id, login, name, .. } in &meant {
         if store.revoke_device_password(id).await? {
+            opened.acted("password-revoked", login.as_str(), &format!("{id} ({name})"));
             text.push_str(&format!(
                 "revoked {id} \"{name}\" of {login}; the service ends its sessions within seconds\n"
             ));

@@ -168,7 +168,7 @@ impl World {
     }
 
     fn key(&self, login: &str) -> SignInKey {
-        let (account, login) = self.gate.config.accounts.find(&LoginName::parse(login).unwrap()).unwrap();
+        let (account, login) = self.gate.config.get().accounts.find(&LoginName::parse(login).unwrap()).unwrap();
         key(&account, &login)
     }
 

@@ -72,6 +72,11 @@ impl<K: Copy + Ord + Hash> Table<K> {
         Self { entries: HashMap::new(), by_end: BTreeSet::new(), most, threshold, cap, start: now, swept: now }
     }
 
+    /// Other bounds from now on; what is too much goes as new entries come.
+    pub(super) fn adjust(&mut self, most: usize, threshold: Duration, cap: Duration) {
+        (self.most, self.threshold, self.cap) = (most, threshold, cap);
+    }
+
     /// Whether a source is closed now.
     pub(super) fn closed(&mut self, key: K, now: Moment) -> Option<Closed> {
         let entry = self.entries.get_mut(&key).filter(|entry| entry.closed && now < entry.until)?;
@@ -92,7 +97,7 @@ impl<K: Copy + Ord + Hash> Table<K> {
         entry.until = entry.until.after(cost).min(now.after(self.cap));
         entry.closed |= entry.until.since(now) > self.threshold;
         self.by_end.insert((entry.until, key));
-        if self.entries.len() > self.most
+        while self.entries.len() > self.most
             && let Some((_, least)) = self.by_end.pop_first()
         {
             self.entries.remove(&least);

@@ -106,7 +106,7 @@ fn request(address: SocketAddr) -> TokenRequest {
 
 fn endpoint(trust: Trust, limits: Limits, proxy: Option<ForwardProxy>) -> HttpEndpoint {
     let request = limits.token_request;
-    let config = Config { forward_proxy: proxy, ..fake::config(Accounts::default(), limits) };
+    let config = Config { forward_proxy: proxy.map(Arc::new), ..fake::config(Accounts::default(), limits) };
     let trust = Arc::new(UpstreamTrust::new(trust));
     HttpEndpoint::new(Arc::new(Dialer::new(Arc::new(config), Arc::clone(&trust))), trust, request)
 }

@@ -6,31 +6,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http_body_util::{BodyExt as _, Either};
+use http_body_util::BodyExt as _;
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LOCATION, CONTENT_TYPE, EXPECT, HOST,
-    HeaderValue, LOCATION, ORIGIN, RETRY_AFTER,
+    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
+    HeaderValue, ORIGIN,
 };
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Request, Response, StatusCode, Version};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::answer::Refused;
-use super::body::{Answer, Download, Progress, Upload};
+use super::body::{Answer, Progress, Upload};
 use super::gateway::AccountKey;
-use super::{Connection, OriginError, Traffic};
+use super::{Connection, OriginError, Traffic, failures};
 use crate::account::LoginName;
 use crate::chance;
-use crate::config::{Grant, HttpService, Origin};
-use crate::failure::{Actor, Failure};
+use crate::config::{Grant, HttpService};
+use crate::failure::Failure;
 use crate::http::basic::Presented;
-use crate::http::links::{Destination, Places};
 use crate::http::target::{Denied, Owner};
 use crate::http::{basic, fields, head, soap, target};
 use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
 use crate::net::penalty::Offence;
-use crate::proto::Refusal;
 use crate::sasl::Credentials;
 use crate::secret::Password;
 use crate::session::places::MailboxPlace;
@@ -59,7 +57,7 @@ impl Connection {
                 let mut response = refused.answer(self.gateway.config.service, &self.subject.session);
                 let unread = body.is_some_and(|body| !body.is_end_stream());
                 // The body of a request that was not read stands in the way of the next one.
-                if refused.close || http_1 && unread && !expected_away(&parts) {
+                if refused.close || http_1 && unread && !is_judges_own(&parts) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
                 if refused.close {
@@ -85,8 +83,8 @@ impl Connection {
     }
 }
 
-/// A request without a body, whose unread rest is nothing.
-fn expected_away(parts: &Parts) -> bool {
+/// The judge's own request, in place of one that it refused.
+fn is_judges_own(parts: &Parts) -> bool {
     parts.method == head::REFUSED
 }
 
@@ -139,7 +137,7 @@ impl Exchange<'_> {
             if response.status() != StatusCode::UNAUTHORIZED {
                 // Held until the end of the answer.
                 return match of_mailbox.take() {
-                    Some(place) => self.pass(response, &admission, &traffic, place, &here),
+                    Some(place) => self.connection.pass(response, &admission, &traffic, place, &here),
                     None => Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later")),
                 };
             }
@@ -156,7 +154,7 @@ impl Exchange<'_> {
                 }
                 (true, None) => return Err(Refused::repeat()),
                 (false, _) => {
-                    let failure = token_refused(&response, &self.connection.gateway.config);
+                    let failure = failures::token_refused(&response, &self.connection.gateway.config);
                     return Err(self.refuse_later(&admission, &failure));
                 }
             }
@@ -201,7 +199,7 @@ impl Exchange<'_> {
         if !secure && !connection.service.allows_plaintext(connection.subject.peer.ip()) {
             if headers.contains_key(AUTHORIZATION) {
                 connection.visit.charge_guess("", "");
-                let failure = plaintext();
+                let failure = failures::plaintext();
                 connection.shared.journal.refused(&connection.service, &connection.subject, "", &failure);
             }
             return Err(Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close());
@@ -262,7 +260,7 @@ impl Exchange<'_> {
             }
             Presented::Unusable(flaw) => {
                 connection.visit.charge_guess("", "");
-                Err(self.refuse("", &unusable(flaw)).await)
+                Err(self.refuse("", &failures::unusable(flaw)).await)
             }
         }
     }
@@ -285,7 +283,7 @@ impl Exchange<'_> {
         };
         let limit = connection.shared.limits.login;
         let admitted = timeout(limit, connection.shared.gatekeeper.admit(request, want_life(protocol))).await;
-        match admitted.unwrap_or_else(|_| Err(login_timeout(limit))) {
+        match admitted.unwrap_or_else(|_| Err(failures::login_timeout(limit))) {
             Ok(admission) => {
                 let token = match admission.origin {
                     TokenOrigin::Cached => "cached",
@@ -466,6 +464,10 @@ impl Exchange<'_> {
         let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| broken(()))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
+        // The library leaves it out, and Microsoft's servers want it (411).
+        if upload.size_hint().exact() == Some(0) && self.parts.method != Method::GET {
+            headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
+        }
         match gateway.config.service {
             HttpService::Ews => {
                 let mailbox = HeaderValue::from_bytes(admission.bearer.user.as_str().as_bytes());
@@ -507,84 +509,6 @@ impl Exchange<'_> {
             }
         }
     }
-
-    /// Hands an answer on.
-    fn pass(
-        &self,
-        response: Response<Incoming>,
-        admission: &Admission,
-        traffic: &Traffic,
-        of_mailbox: MailboxPlace,
-        here: &str,
-    ) -> Result<Response<Answer>, Refused> {
-        let connection = self.connection;
-        let config = &connection.gateway.config;
-        let (mut parts, body) = response.into_parts();
-        let status = parts.status;
-        if status == StatusCode::FORBIDDEN && config.service == HttpService::Ews {
-            let failure = ews_barred(&config.origin);
-            connection.shared.journal.refused(
-                &connection.service,
-                &connection.subject,
-                admission.login.as_str(),
-                &failure,
-            );
-            let message = "Exchange Web Services are switched off or barred for this mailbox or application; Microsoft ends \
-                           them on 1 April 2027";
-            return Err(Refused {
-                message: message.to_owned(),
-                status: StatusCode::SERVICE_UNAVAILABLE,
-                ..Refused::of(&failure)
-            });
-        }
-        fields::to_client(&mut parts.headers);
-        let places = Places::new(&config.origin.name, config.origin.port, here);
-        for name in [LOCATION, CONTENT_LOCATION] {
-            let Some(value) = parts.headers.remove(&name) else { continue };
-            let rewritten = match value.to_str().map(|address| places.destination(address)) {
-                Ok(Destination::Here(address)) => HeaderValue::from_str(&address).ok(),
-                Ok(Destination::Relative) => Some(value),
-                Ok(Destination::Elsewhere) | Err(_) => None,
-            };
-            match rewritten {
-                Some(value) => {
-                    parts.headers.insert(name, value);
-                }
-                None if status.is_redirection() => {
-                    let failure = redirected(&config.origin);
-                    let Connection { shared, service, subject, .. } = connection;
-                    shared.journal.refused(service, subject, admission.login.as_str(), &failure);
-                    return Err(Refused::of_way(&failure));
-                }
-                None => {}
-            }
-        }
-        if status.is_client_error() || status.is_server_error() {
-            let wanted = match config.service {
-                HttpService::Ews => is_of_type(&parts.headers, &["text/xml", "application/soap+xml"]),
-                HttpService::Graph => is_of_type(&parts.headers, &["application/json"]),
-            };
-            // Words of somebody in between, for people: not what the program expects, nor ours to repeat.
-            if !wanted {
-                let refused =
-                    Refused { wait: retry_after(&parts.headers, status), ..Refused::new(status, in_place(status)) };
-                return Err(refused);
-            }
-        }
-        if status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(Refused::new(StatusCode::BAD_GATEWAY, in_place(status)));
-        }
-        let rewrites = config.service == HttpService::Graph
-            && is_of_type(&parts.headers, &["application/json"])
-            && !parts.headers.contains_key(CONTENT_ENCODING);
-        let rewriter = rewrites.then(|| places.rewriter());
-        let idle = connection.shared.limits.http_idle;
-        let download = Download::new(body, rewriter, Arc::clone(&traffic.received), idle, of_mailbox);
-        let mut response = Response::new(Either::Right(download));
-        *response.status_mut() = status;
-        *response.headers_mut() = parts.headers;
-        Ok(response)
-    }
 }
 
 /// A SOAP request in UTF-8, not compressed: it must be read.
@@ -611,106 +535,8 @@ fn check_soap_type(headers: &HeaderMap) -> Result<(), Refused> {
     Ok(())
 }
 
-fn is_of_type(headers: &HeaderMap, types: &[&str]) -> bool {
+pub(super) fn is_of_type(headers: &HeaderMap, types: &[&str]) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();
     types.iter().any(|known| essence.eq_ignore_ascii_case(known))
-}
-
-/// When Microsoft says to try again, in seconds; where it says nothing about an overload, half a minute.
-fn retry_after(headers: &HeaderMap, status: StatusCode) -> Option<Duration> {
-    let said =
-        headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| value.trim().parse().ok());
-    match said {
-        Some(seconds) => Some(Duration::from_secs(u64::min(seconds, 3_600))),
-        None => matches!(status.as_u16(), 429 | 503).then(|| Duration::from_secs(30)),
-    }
-}
-
-/// The words for an error whose own are not handed on.
-fn in_place(status: StatusCode) -> String {
-    match status.as_u16() {
-        429 | 503 => "Microsoft is busy, try again later".to_owned(),
-        code => format!("Microsoft answered with status {code}"),
-    }
-}
-
-fn failure(refusal: Refusal, actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
-    Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
-}
-
-fn login_timeout(limit: Duration) -> Failure {
-    failure(
-        Refusal::Unavailable,
-        Actor::Microsoft,
-        "login-timeout",
-        format!("the login was not decided within {limit:?}"),
-        "the client tries again; `limits.login` is the bound".to_owned(),
-    )
-}
-
-fn plaintext() -> Failure {
-    failure(
-        Refusal::InvalidCredentials,
-        Actor::Client,
-        "plaintext-login",
-        "a login came without TLS from a network that needs it; the password has been readable on the wire".to_owned(),
-        "use `https` in the program and change the password, or list the network in `allow_plaintext_from`".to_owned(),
-    )
-}
-
-fn unusable(flaw: crate::sasl::Flaw) -> Failure {
-    let (cause, remedy) = match flaw {
-        crate::sasl::Flaw::Name(_) => (
-            "bad-name",
-            "set the full mail address, or an alias from `accounts`, as the user name, without a domain in front",
-        ),
-        _ => ("bad-password", "set the password of the account"),
-    };
-    let message = format!("the credentials cannot be any: {flaw}");
-    Failure { delay: true, ..failure(Refusal::InvalidCredentials, Actor::Client, cause, message, remedy.to_owned()) }
-}
-
-/// 401 of the origin for a token that was just fetched, or replaced just now.
-fn token_refused(response: &Response<Incoming>, config: &crate::config::Http) -> Failure {
-    let at = &config.origin;
-    // `2000008;reason="…"`: the number is Microsoft's code.
-    let diagnostics = response.headers().get("x-ms-diagnostics").and_then(|value| value.to_str().ok());
-    let code: String = diagnostics.unwrap_or_default().chars().take_while(char::is_ascii_digit).take(10).collect();
-    let code = if code.is_empty() { String::new() } else { format!(" (`{code}`)") };
-    let permission = match config.service {
-        HttpService::Ews => "`EWS.AccessAsUser.All` (app-only: `full_access_as_app`) of Exchange Online",
-        HttpService::Graph => "`Mail.ReadWrite` and `Mail.Send` of Microsoft Graph, or what the program needs",
-    };
-    failure(
-        Refusal::ContactAdmin,
-        Actor::TenantAdministrator,
-        "token-refused",
-        format!("{at} did not accept the access token{code}"),
-        format!(
-            "check that the application has the permission {permission}, with consent, and that `scope` is not set for another service"
-        ),
-    )
-}
-
-fn ews_barred(origin: &Origin) -> Failure {
-    failure(
-        Refusal::Unavailable,
-        Actor::TenantAdministrator,
-        "ews-barred",
-        format!("{origin} answered 403: EWS is switched off for the organization or mailbox, or barred for this application"),
-        "set `EwsEnabled` (Set-OrganizationConfig, Set-CASMailbox) and add the application's id to `EwsAllowedAppIDs` as long \
-         as Microsoft still allows that: EWS ends on 1 April 2027; move to `protocol: graph`, IMAP or POP3"
-            .to_owned(),
-    )
-}
-
-fn redirected(origin: &Origin) -> Failure {
-    failure(
-        Refusal::Unavailable,
-        Actor::Network,
-        "redirected",
-        format!("{origin} redirects to another server, which is not followed: the token is for {origin} only"),
-        "check that `upstream` is Microsoft's server, and that no device on the way answers in its place".to_owned(),
-    )
 }

@@ -1,8 +1,8 @@
 //! A connection of an EWS or Graph client: HTTP/1.1 or HTTP/2, whose requests go to Microsoft with a bearer token in
 //! place of the password.
 //!
-//! `guarded` judges what arrives before the HTTP library sees it; `exchange` is one request from its head to its answer;
-//! `gateway` has the connections to Microsoft; `body` streams; `answer` says what is refused.
+//! `guarded` judges what arrives before the HTTP library sees it; `exchange` is one request from its head to its answer,
+//! which is `passing` on; `gateway` has the connections to Microsoft; `body` streams; `answer` says what is refused.
 
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
@@ -34,8 +34,10 @@ use guarded::{Guarded, Pulse};
 mod answer;
 mod body;
 mod exchange;
+mod failures;
 mod gateway;
 mod guarded;
+mod passing;
 
 pub use gateway::Gateway;
 pub(super) use gateway::OriginError;
@@ -280,7 +282,7 @@ impl Connection {
                     connection.as_mut().leave();
                 }
                 () = self.enough.cancelled(), if leaving.is_none() => {
-                    leaving = Some("too-many-attempts");
+                    leaving = Some("refused");
                     connection.as_mut().leave();
                 }
                 () = sleep_until(check) => {
@@ -363,7 +365,14 @@ impl Connection {
     fn finish(&self, cause: &'static str) {
         let logins = std::mem::take(&mut *self.logins());
         if logins.is_empty() {
-            self.log_over(cause, "the client left without a login, or took too long");
+            let text = match cause {
+                "timeout" => "the client took too long to log in",
+                "refused" => "a request was not of a form that is served, or too many logins failed",
+                "client-broke" => "the client's connection broke",
+                "draining" => "the service is stopping",
+                _ => "the client left without a login",
+            };
+            self.log_over(cause, text);
         }
         for login in logins {
             self.log_end(login, cause);

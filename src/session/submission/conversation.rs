@@ -5,12 +5,12 @@ use std::future::pending;
 use std::time::Duration;
 
 use hyper::body::Bytes;
-use tokio::sync::SemaphorePermit;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::courier::{Admitted, Courier, Sender, Way};
 use super::exchange::Exchange;
 use super::header::{Author, HeaderGate, is_one_of, not_yours};
+use super::message::{Carrier, Message};
 use super::refused;
 use crate::config::{Resource, SenderRule, TrustedSender};
 use crate::failure::Failure;
@@ -50,36 +50,6 @@ struct Spare {
     admitted: Admitted,
     exchange: Box<Exchange>,
     until: Instant,
-}
-
-/// A message under way.
-struct Message<'a> {
-    admitted: Admitted,
-    envelope: Envelope,
-    way: Carrier<'a>,
-    gate: Option<HeaderGate>,
-    /// So many octets have come in.
-    octets: u64,
-    /// It will not go out, and this is why.
-    refused: Option<Refused>,
-}
-
-enum Carrier<'a> {
-    /// It goes out as it comes in.
-    Smtp {
-        exchange: Box<Exchange>,
-        /// The server awaits content.
-        begun: bool,
-    },
-    /// It is collected.
-    Graph { collected: Vec<u8>, _room: Option<SemaphorePermit<'a>> },
-    /// The connection is gone.
-    Lost,
-}
-
-struct Refused {
-    reply: Reply,
-    failure: Option<Failure>,
 }
 
 /// The connection to the client is of no use any more.
@@ -137,7 +107,7 @@ impl<'a> Conversation<'a> {
                 return Ok(None);
             }
             Some(Event::Close(ending)) => {
-                self.stream.end().await;
+                self.part().await;
                 return Ok(Some(match ending {
                     Ending::Quit => "client-ended",
                     Ending::Told => "closed",
@@ -186,9 +156,13 @@ impl<'a> Conversation<'a> {
         };
         self.machine.close(&words);
         self.flush().await?;
-        // A client that does not listen is not waited for.
-        let _late = timeout(Duration::from_secs(1), self.stream.end()).await;
+        self.part().await;
         Ok(Some(cause))
+    }
+
+    /// Ends the connection. A client that does not listen is not waited for.
+    async fn part(&mut self) {
+        let _late = timeout(Duration::from_secs(1), self.stream.end()).await;
     }
 
     async fn flush(&mut self) -> Result<(), Gone> {
@@ -204,7 +178,7 @@ impl<'a> Conversation<'a> {
     fn rule(&self) -> Option<&TrustedSender> {
         match &self.courier.sender {
             Sender::Trusted(rule) => Some(rule),
-            Sender::LoggedIn(_) => None,
+            Sender::LoggedIn(_) | Sender::Proved(_) => None,
         }
     }
 
@@ -401,7 +375,7 @@ impl<'a> Conversation<'a> {
         }
         let Message { admitted, envelope, way, octets, refused, .. } = message;
         let (way, outcome, reply, failure) = match (refused, way) {
-            (Some(Refused { reply, failure }), way) => (way.name(), Outcome::Refused, reply, failure),
+            (Some(reply), _) => ("none", Outcome::Refused, reply, None),
             (None, Carrier::Lost) => ("none", Outcome::Refused, refused::lost(), None),
             (None, Carrier::Smtp { mut exchange, .. }) => match exchange.end().await {
                 Ok(reply) => {
@@ -504,36 +478,5 @@ impl<'a> Conversation<'a> {
 impl Spare {
     fn new(admitted: Admitted, exchange: Box<Exchange>) -> Self {
         Self { admitted, exchange, until: Instant::now() + SPARE }
-    }
-}
-
-impl Message<'_> {
-    async fn carry(&mut self, piece: &[u8]) {
-        match &mut self.way {
-            Carrier::Smtp { exchange, .. } => match exchange.content(piece).await {
-                Ok(()) => {}
-                // It has told why before the end: a message too large, say.
-                Err(Ok(reply)) => self.give_up(reply),
-                Err(Err(error)) => self.give_up(refused::broke(&error)),
-            },
-            // The machine sees to its bound; what a header grows by is little.
-            Carrier::Graph { collected, .. } => collected.extend_from_slice(piece),
-            Carrier::Lost => {}
-        }
-    }
-
-    fn give_up(&mut self, reply: Reply) {
-        self.way = Carrier::Lost;
-        self.refused = Some(Refused { reply, failure: None });
-    }
-}
-
-impl Carrier<'_> {
-    fn name(&self) -> &'static str {
-        match self {
-            Self::Smtp { .. } => "smtp",
-            Self::Graph { .. } => "graph",
-            Self::Lost => "none",
-        }
     }
 }

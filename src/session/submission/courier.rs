@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use super::SubmissionWays;
 use super::detours::Barred;
 use super::exchange::Exchange;
-use crate::account::MailAddress;
-use crate::config::{Deliver, LoginPattern, Resource, TrustedSender};
+use crate::account::{LoginName, MailAddress};
+use crate::config::{Deliver, Grant, LoginPattern, Resource, TrustedSender};
 use crate::failure::{Actor, Failure};
 use crate::login::{Admission, LoginRequest, TokenOrigin};
 use crate::proto::{Refusal, UpstreamFailureKind};
@@ -23,8 +23,10 @@ use crate::session::{Service, Shared, Subject, want_life};
 /// What stands for the client.
 #[derive(Clone)]
 pub(super) enum Sender {
-    /// It has logged in with these.
+    /// It has logged in with these, without which there is no further token.
     LoggedIn(Arc<Credentials>),
+    /// It has logged in to this account, and its password is forgotten.
+    Proved(LoginName),
     /// Its address is trusted.
     Trusted(TrustedSender),
 }
@@ -41,6 +43,16 @@ impl Admitted {
     /// The account's name in the log.
     pub(super) fn account(&self) -> &MailAddress {
         self.admission.as_ref().map_or(&self.bearer.user, |admission| &admission.login)
+    }
+
+    /// What stands for the client from now on: a password only where no token is had without it.
+    pub(super) fn sender(&self, credentials: &Arc<Credentials>) -> Sender {
+        match &self.admission {
+            Some(admission) if admission.account.grant != Grant::Password => {
+                Sender::Proved(admission.login.as_login().clone())
+            }
+            _ => Sender::LoggedIn(Arc::clone(credentials)),
+        }
     }
 
     /// Where the token comes from, for the log.
@@ -140,9 +152,8 @@ impl Courier<'_> {
         let gatekeeper = &self.shared.gatekeeper;
         let want_life = want_life(Protocol::Smtp);
         let credentials = match &self.sender {
-            Sender::Trusted(rule) => {
-                let admission = gatekeeper.admit_proved(&rule.login, resource, want_life).await?;
-                return Ok(admission.into());
+            Sender::Proved(login) | Sender::Trusted(TrustedSender { login, .. }) => {
+                return Ok(gatekeeper.admit_proved(login, resource, want_life).await?.into());
             }
             Sender::LoggedIn(credentials) => credentials,
         };

@@ -86,9 +86,12 @@ impl Exchange {
     /// Says goodbye.
     pub(super) async fn quit(mut self) {
         self.forward.quit();
-        // The server may be gone; then there is nobody to be polite to.
-        let _gone = self.flush().await;
-        let _late = timeout(LAST_WORDS, self.stream.end()).await;
+        let goodbye = async {
+            // The server may be gone; then there is nobody to be polite to.
+            let _gone = self.flush().await;
+            self.stream.end().await;
+        };
+        let _late = timeout(LAST_WORDS, goodbye).await;
     }
 
     async fn answered(&mut self, within: Duration) -> io::Result<Reply> {

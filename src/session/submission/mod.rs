@@ -1,8 +1,8 @@
 //! SMTP listeners that take messages themselves (`deliver: graph`, `deliver: auto`, `trusted_senders`, `legacy`), and hand
 //! each one on to Exchange Online or Microsoft Graph. 250 behind a message is Microsoft's word.
 //!
-//! `courier` finds the way for a message, `conversation` takes the client's messages along it; `header` and `rates` hold
-//! trusted devices to what they may do.
+//! `courier` finds the way for a message, `conversation` takes the client's messages along it, each a `message`; `header`
+//! and `rates` hold trusted devices to what they may do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -15,10 +15,11 @@ use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::login::{Accepted, Destination, Entered, Login};
 use super::upstream::Target;
 use super::{Service, Serving, Shared, Subject, Whose};
-use crate::config::{Deliver, Limits, ListenerTls, Submission as Config};
+use crate::config::{Deliver, Limits, Submission as Config};
 use crate::failure::Failure;
 use crate::graph::{GraphClient, MESSAGE_OCTETS};
 use crate::net::census::Place;
+use crate::net::stream::Stream;
 use crate::proto::smtp::submission::{Settings, Submission};
 use crate::proto::smtp::transaction::Extensions;
 use crate::proto::{Capabilities, MailProtocol};
@@ -33,6 +34,7 @@ mod courier;
 mod detours;
 mod exchange;
 mod header;
+mod message;
 mod rates;
 mod refused;
 
@@ -64,12 +66,13 @@ impl SubmissionWays {
         let announced = self.smtp.as_ref().map(|target| target.announced());
         match (self.config.deliver, announced) {
             (Deliver::Graph, _) | (_, None) => {
-                Extensions { size: most.min(MESSAGE_OCTETS as u64), dsn: false, smtputf8: false }
+                // A message with such addresses is what it is, whoever takes it: UTF-8 (RFC 6532).
+                Extensions { size: most.min(MESSAGE_OCTETS as u64), dsn: false, smtputf8: true }
             }
             (deliver, Some(announced)) => {
                 let has = |keyword: &str| {
                     let mut entries = announced.0.iter().map(|entry| entry.split(' ').next().unwrap_or_default());
-                    deliver == Deliver::Smtp && entries.any(|entry| entry.eq_ignore_ascii_case(keyword))
+                    entries.any(|entry| entry.eq_ignore_ascii_case(keyword))
                 };
                 let size = announced.0.iter().find_map(|entry| {
                     let (keyword, size) = entry.split_once(' ')?;
@@ -77,7 +80,8 @@ impl SubmissionWays {
                 });
                 Extensions {
                     size: size.map_or(most, |size| size.min(most)),
-                    dsn: has("DSN"),
+                    // Graph has nothing that could carry it.
+                    dsn: deliver == Deliver::Smtp && has("DSN"),
                     smtputf8: has("SMTPUTF8"),
                 }
             }
@@ -114,14 +118,13 @@ pub(super) async fn serve(
             (Sender::Trusted(rule.clone()), whose, None, live)
         }
     };
-    let tls = !matches!(service.listener.tls, ListenerTls::None);
     let settings = Settings {
         server_name: Arc::clone(&shared.server_name),
         extensions: ways.extensions(&shared.limits),
         recipients: shared.limits.recipients,
-        logged_in: matches!(sender, Sender::LoggedIn(_)),
+        logged_in: !matches!(sender, Sender::Trusted(_)),
         legacy: service.listener.legacy,
-        bare_lf: service.listener.bare_lf && !tls,
+        bare_lf: service.listener.bare_lf && matches!(stream, Stream::Plain(_)),
     };
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
@@ -173,7 +176,7 @@ impl Destination for Door<'_> {
         let device = admitted.admission.as_ref().and_then(|admission| admission.device.clone());
         let whose = Whose { account: admitted.account().to_string().into(), device };
         let token = admitted.token();
-        let brings = Ready { sender: courier.sender, admitted, way };
+        let brings = Ready { sender: admitted.sender(credentials), admitted, way };
         Ok(Accepted { whose, token, announced: Capabilities::default(), brings })
     }
 }

@@ -107,6 +107,16 @@ async fn a_page_of_somebody_in_between_is_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_page_of_a_web_filter_is_no_answer_of_ews() {
+    let world = with_sandbox().start().await;
+    world.sandbox.fail_http(Service::Ews, "", HttpFault::Html, 1);
+    let got = ews(&world, "<m:GetServerTimeZones/>").await;
+    assert!(got.status == 502 && !got.text.contains("<html"), "{got:?}");
+    assert!(world.log.has("cause=upstream-garbage"));
+    assert_eq!(ews(&world, "<m:GetServerTimeZones/>").await.status, OK);
+}
+
+#[tokio::test]
 async fn redirects_are_not_followed_and_lead_nowhere_else() {
     let count = AtomicUsize::new(0);
     const TO: [(&str, &str, u16, &str); 12] = [

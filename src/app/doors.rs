@@ -1,0 +1,320 @@
+//! The listening sockets, and who comes in through them. A socket stays open for as long as some listener has its address,
+//! whatever else changes about it.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::StartError;
+use super::inherited::Inherited;
+use crate::net::listen;
+use crate::protocol::Protocol;
+use crate::session::{Service, Shared, enter};
+
+/// Who serves at a door.
+#[derive(Clone)]
+struct Post {
+    shared: Arc<Shared>,
+    service: Arc<Service>,
+}
+
+/// One listening socket.
+struct Door {
+    listener: Arc<str>,
+    /// As configured; its port may be 0.
+    configured: SocketAddr,
+    socket: Arc<TcpListener>,
+    post: watch::Sender<Post>,
+    closing: CancellationToken,
+}
+
+impl Door {
+    fn is_for(&self, service: &Service, address: SocketAddr) -> bool {
+        // The system chooses another port for each that asks for any.
+        self.configured == address && (address.port() != 0 || self.listener == service.listener.name)
+    }
+}
+
+/// All of them.
+pub(super) struct Doors {
+    doors: Mutex<Vec<Door>>,
+    /// Not before the service begins.
+    accepting: std::sync::OnceLock<()>,
+    keepers: TaskTracker,
+    sessions: Arc<Headcount>,
+    /// Nobody new.
+    draining: CancellationToken,
+    /// Nobody any longer.
+    cut: CancellationToken,
+}
+
+/// Sockets for a new generation, bound and not yet used.
+pub(super) struct Prepared(Vec<(Arc<Service>, SocketAddr, Option<Arc<TcpListener>>)>);
+
+/// Sessions that run, by protocol.
+#[derive(Default)]
+pub(super) struct Headcount([AtomicUsize; Protocol::ALL.len()]);
+
+/// One of them.
+struct Counted {
+    sessions: Arc<Headcount>,
+    protocol: Protocol,
+}
+
+impl Headcount {
+    fn of(&self, protocol: Protocol) -> &AtomicUsize {
+        let [imap, pop3, smtp, ews, graph] = &self.0;
+        match protocol {
+            Protocol::Imap => imap,
+            Protocol::Pop3 => pop3,
+            Protocol::Smtp => smtp,
+            Protocol::Ews => ews,
+            Protocol::Graph => graph,
+        }
+    }
+
+    fn enter(self: &Arc<Self>, protocol: Protocol) -> Counted {
+        self.of(protocol).fetch_add(1, Ordering::Relaxed);
+        Counted { sessions: Arc::clone(self), protocol }
+    }
+
+    /// How many there are of each kind.
+    pub(super) fn by_protocol(&self) -> [(Protocol, usize); Protocol::ALL.len()] {
+        Protocol::ALL.map(|protocol| (protocol, self.of(protocol).load(Ordering::Relaxed)))
+    }
+
+    /// How many there are.
+    pub(super) fn total(&self) -> usize {
+        self.by_protocol().iter().map(|(_, count)| count).sum()
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.sessions.of(self.protocol).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Doors {
+    /// None is open. With `draining` all of them close; with `cut` their sessions end.
+    pub(super) fn new(draining: CancellationToken, cut: CancellationToken) -> Self {
+        let (doors, sessions) = (Mutex::default(), Arc::default());
+        Self { doors, accepting: std::sync::OnceLock::new(), keepers: TaskTracker::new(), sessions, draining, cut }
+    }
+
+    /// Binds what `services` need and nobody here has yet; what was handed over by another process is used first.
+    pub(super) fn prepare(&self, services: &[Arc<Service>], inherited: &mut Inherited) -> Result<Prepared, StartError> {
+        let doors = self.doors();
+        let mut prepared: Vec<(Arc<Service>, SocketAddr, Option<Arc<TcpListener>>)> = Vec::new();
+        // Those that have exactly the address go first: another listener may have the better claim to a name's socket.
+        let mut at_address = Vec::new();
+        for service in services {
+            for &address in &service.listener.bind {
+                let known = doors.iter().any(|door| door.is_for(service, address));
+                at_address.push((service, address, known, if known { None } else { inherited.at(address) }));
+            }
+        }
+        for (service, address, known, socket) in at_address {
+            let name = &service.listener.name;
+            let socket = match socket.or_else(|| if known { None } else { inherited.named(name) }) {
+                _ if known => None,
+                Some(socket) => Some(Arc::new(socket)),
+                None => match listen::bind(address) {
+                    Ok(socket) => Some(Arc::new(socket)),
+                    Err(error) => {
+                        let own = prepared.iter().filter(|(other, ..)| other.listener.name == *name);
+                        let of_doors = doors.iter().filter(|door| door.listener == *name).map(|door| &door.socket);
+                        let mut own = own.filter_map(|(_, _, socket)| socket.as_ref()).chain(of_doors);
+                        if own.any(|socket| takes_both(socket, address)) {
+                            continue;
+                        }
+                        let ours = doors.iter().any(|door| overlap(door.configured, address));
+                        return Err(StartError::Bind { listener: Arc::clone(name), address, source: error, ours });
+                    }
+                },
+            };
+            prepared.push((Arc::clone(service), address, socket));
+        }
+        Ok(Prepared(prepared))
+    }
+
+    /// Lets `prepared` serve, with what its generation shares. Doors that nobody needs any longer close; sessions that
+    /// came in through them stay.
+    pub(super) fn swap(&self, prepared: Prepared, shared: &Arc<Shared>) {
+        let mut doors = self.doors();
+        if self.draining.is_cancelled() {
+            // Meanwhile nobody is let in any longer.
+            return;
+        }
+        let mut former = std::mem::take(&mut *doors);
+        for (service, address, socket) in prepared.0 {
+            let post = Post { shared: Arc::clone(shared), service };
+            let at = former.iter().position(|door| door.is_for(&post.service, address));
+            match (at, socket) {
+                (Some(at), _) => {
+                    let mut door = former.swap_remove(at);
+                    door.listener = Arc::clone(&post.service.listener.name);
+                    door.post.send_replace(post);
+                    doors.push(door);
+                }
+                (None, Some(socket)) => {
+                    let closing = self.draining.child_token();
+                    let listener = Arc::clone(&post.service.listener.name);
+                    let (post, _) = watch::channel(post);
+                    let door = Door { listener, configured: address, socket, post, closing };
+                    if self.accepting.get().is_some() {
+                        self.keep(&door);
+                    }
+                    doors.push(door);
+                }
+                // It was there when it was looked for, and only a swap closes doors.
+                (None, None) => {}
+            }
+        }
+        for door in former {
+            door.closing.cancel();
+        }
+    }
+
+    /// From now on connections are accepted.
+    pub(super) fn open(&self) {
+        let doors = self.doors();
+        if self.accepting.set(()).is_ok() {
+            doors.iter().for_each(|door| self.keep(door));
+        }
+    }
+
+    fn keep(&self, door: &Door) {
+        let keeper = Keeper {
+            socket: Arc::clone(&door.socket),
+            post: door.post.subscribe(),
+            closing: door.closing.clone(),
+            draining: self.draining.clone(),
+            sessions: Arc::clone(&self.sessions),
+        };
+        self.keepers.spawn(keeper.keep(self.cut.clone()));
+    }
+
+    /// Name, protocol and address of every listening socket, in the order of the configuration.
+    pub(super) fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
+        let address = |door: &Door| Some((Arc::clone(&door.post.borrow().service), door.socket.local_addr().ok()?));
+        self.doors().iter().filter_map(address).collect()
+    }
+
+    /// Every socket with the name of its listener: for the process that comes after this one.
+    pub(super) fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
+        self.doors().iter().map(|door| (Arc::clone(&door.listener), Arc::clone(&door.socket))).collect()
+    }
+
+    /// Closes all of them for good, and forgets their sockets.
+    pub(super) fn close(&self) {
+        self.draining.cancel();
+        self.doors().clear();
+        self.keepers.close();
+    }
+
+    /// Who is in.
+    pub(super) fn sessions(&self) -> &Arc<Headcount> {
+        &self.sessions
+    }
+
+    /// Waits until nobody is in any longer. To be called after [`Doors::close`].
+    pub(super) async fn empty(&self) {
+        self.keepers.wait().await;
+    }
+
+    fn doors(&self) -> MutexGuard<'_, Vec<Door>> {
+        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// systemd opens `[::]` for IPv4 as well, unless it is told otherwise (`BindIPv6Only=`).
+fn takes_both(socket: &TcpListener, address: SocketAddr) -> bool {
+    socket.local_addr().is_ok_and(|local| {
+        local.port() == address.port() && local.is_ipv6() && local.ip().is_unspecified() && address.is_ipv4()
+    })
+}
+
+/// Whether two addresses cannot be bound at the same time.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// Accepts at one door, and has the sessions that came in through it.
+struct Keeper {
+    socket: Arc<TcpListener>,
+    post: watch::Receiver<Post>,
+    closing: CancellationToken,
+    draining: CancellationToken,
+    sessions: Arc<Headcount>,
+}
+
+impl Keeper {
+    /// Ends when the door is closed and its last session has ended, or at once with `cut`.
+    async fn keep(self, cut: CancellationToken) {
+        let mut running = JoinSet::new();
+        self.accept(&mut running).await;
+        if !self.draining.is_cancelled() {
+            // The listener is gone from the configuration, but who had connected before is let in.
+            while let Ok(Ok((connection, peer))) = timeout(Duration::ZERO, self.socket.accept()).await {
+                self.let_in(connection, peer, &mut running);
+            }
+        }
+        drop(self.socket);
+        tokio::select! {
+            () = async { while running.join_next().await.is_some() {} } => {}
+            () = cut.cancelled() => running.shutdown().await,
+        }
+    }
+
+    /// Takes connections until the door closes. Nothing that one connection does ends this loop.
+    async fn accept(&self, running: &mut JoinSet<()>) {
+        let mut back_off = Duration::from_millis(5);
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.socket.accept() => accepted,
+                Some(_ended) = running.join_next() => continue,
+                () = self.closing.cancelled() => return,
+            };
+            match accepted {
+                Ok((connection, peer)) => {
+                    back_off = Duration::from_millis(5);
+                    self.let_in(connection, peer, running);
+                }
+                // The peer left while it waited in the backlog.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) => {
+                    // Out of descriptors or memory: waiting helps, a busy loop does not.
+                    tracing::warn!(
+                        listener = &*self.post.borrow().service.listener.name,
+                        "cannot accept connections for now: {error}; whoever runs Gatepost: raise the limit of open files if this lasts"
+                    );
+                    sleep(back_off).await;
+                    back_off = (back_off * 2).min(Duration::from_secs(1));
+                }
+            }
+        }
+    }
+
+    fn let_in(&self, connection: TcpStream, peer: SocketAddr, running: &mut JoinSet<()>) {
+        let Post { shared, service } = self.post.borrow().clone();
+        if let Some(place) = service.admit(&shared, peer) {
+            let counted = self.sessions.enter(service.listener.protocol);
+            running.spawn(async move {
+                enter::serve(shared, service, connection, peer, place).await;
+                drop(counted);
+            });
+        }
+    }
+}

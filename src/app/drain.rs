@@ -1,0 +1,72 @@
+//! Stopping without cutting anybody off who could still finish: nobody new, a goodbye to who waits ([`Farewells`]), and time
+//! for who works, until it is over.
+//!
+//! [`Farewells`]: crate::session::farewell::Farewells
+
+use std::time::Duration;
+
+use tokio::time::{interval, timeout};
+
+use super::Running;
+use crate::protocol::Protocol;
+
+/// How often the log says who is left.
+const PROGRESS: Duration = Duration::from_secs(10);
+
+/// Lets nobody in any longer, and waits until the sessions have ended, at most `limits.drain`. The result is how many were
+/// cut.
+pub(super) async fn drain(running: &Running) -> usize {
+    let limit = running.generation.get().config.limits.drain;
+    running.begin_drain(limit);
+    let sessions = running.doors.sessions();
+    running.doors.close();
+    if sessions.total() > 0 {
+        tracing::info!(
+            sessions = sessions.total(),
+            left = kinds(&sessions.by_protocol()),
+            "stopping: no new connections; sessions may end by themselves for {limit:?} (a second signal stops at once)"
+        );
+    }
+    let empty = async {
+        let mut every = interval(PROGRESS);
+        every.tick().await;
+        loop {
+            tokio::select! {
+                () = running.doors.empty() => return,
+                _ = every.tick() => {
+                    tracing::info!(sessions = sessions.total(), left = kinds(&sessions.by_protocol()), "still draining");
+                }
+            }
+        }
+    };
+    let over = tokio::select! {
+        finished = timeout(limit, empty) => finished.err().map(|_| "`limits.drain` is over"),
+        () = running.stopping.cancelled() => Some("told to stop at once"),
+    };
+    let cut = sessions.total();
+    if let Some(why) = over
+        && cut > 0
+    {
+        tracing::warn!(sessions = cut, left = kinds(&sessions.by_protocol()), "{why}: the remaining sessions are cut");
+    }
+    running.stopping.cancel();
+    running.doors.empty().await;
+    cut
+}
+
+/// Such as `3 imap, 1 smtp`.
+fn kinds(sessions: &[(Protocol, usize)]) -> String {
+    let some = sessions.iter().filter(|(_, count)| *count > 0);
+    some.map(|(protocol, count)| format!("{count} {}", protocol.name())).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_who_are_left_are_told_by_kind() {
+        let left = [(Protocol::Imap, 3), (Protocol::Pop3, 0), (Protocol::Smtp, 1)];
+        assert_eq!(kinds(&left), "3 imap, 1 smtp");
+    }
+}

@@ -1,0 +1,309 @@
+//! What one configuration makes: listeners ready to serve, and the ways out. A reload makes the next generation out of the
+//! one before, and takes over from it whatever is still the same: what is known about names, addresses, proxies and servers
+//! stays known.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use rustls::ServerConfig;
+use rustls::pki_types::CertificateDer;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use crate::clock::Clock;
+use crate::config::{Config, Identity, Listener, ListenerTls, Origin, Serves, Upstream};
+use crate::graph::GraphClient;
+use crate::login::Gatekeeper;
+use crate::net::census::Census;
+use crate::net::dial::Dialer;
+use crate::net::penalty::Penalties;
+use crate::oauth::endpoint::{HttpEndpoint, TokenEndpoint};
+use crate::session::farewell::Farewells;
+use crate::session::http::Gateway;
+use crate::session::journal::Journal;
+use crate::session::places::Places;
+use crate::session::submission::SubmissionWays;
+use crate::session::upstream::{Opener, Target};
+use crate::session::{Service, Serving, Shared, maildrop};
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+use crate::tls::client::UpstreamTrust;
+use crate::tls::server;
+
+/// What outlives every configuration: counts, budgets, penalties, and the memory of logins.
+pub(super) struct Lasting {
+    pub(super) gatekeeper: Arc<Gatekeeper>,
+    pub(super) store: Arc<dyn Store>,
+    pub(super) census: Arc<Census>,
+    pub(super) penalties: Arc<Penalties>,
+    pub(super) places: Arc<Places>,
+    pub(super) maildrops: Arc<Places>,
+    pub(super) journal: Arc<Journal>,
+    pub(super) draining: CancellationToken,
+    pub(super) farewells: Arc<Farewells>,
+    pub(super) server_name: Arc<str>,
+}
+
+impl Lasting {
+    pub(super) fn new(
+        config: &Arc<Config>,
+        ways: &Ways,
+        store: Arc<dyn Store>,
+        journal: Arc<Journal>,
+        server_name: Arc<str>,
+    ) -> Self {
+        let (limits, endpoint, metrics) = (&config.limits, Arc::clone(&ways.endpoint), Arc::clone(journal.metrics()));
+        let (config, clock) = (Arc::clone(config), Clock::system());
+        Self {
+            gatekeeper: Gatekeeper::with_metrics(config, endpoint, Arc::clone(&store), clock, metrics),
+            store,
+            census: Census::new(limits),
+            penalties: Penalties::new(&limits.penalties, Clock::system()),
+            places: Places::new(limits),
+            maildrops: maildrop::locks(),
+            journal,
+            draining: CancellationToken::new(),
+            farewells: Arc::default(),
+            server_name,
+        }
+    }
+
+    /// Goes by another generation from now on.
+    pub(super) fn adjust(&self, generation: &Generation) {
+        let limits = &generation.config.limits;
+        self.census.adjust(limits);
+        self.penalties.adjust(&limits.penalties);
+        self.places.adjust(limits);
+        self.gatekeeper.reconfigure(Arc::clone(&generation.config), Arc::clone(&generation.ways.endpoint));
+    }
+}
+
+/// The ways to Microsoft, with what is learned on them. They stay as long as forward proxy, trust and limits do.
+pub(super) struct Ways {
+    dialer: Arc<Dialer>,
+    trust: Arc<UpstreamTrust>,
+    opener: Arc<Opener>,
+    endpoint: Arc<dyn TokenEndpoint>,
+}
+
+impl Ways {
+    pub(super) fn new(config: &Arc<Config>, server_name: &Arc<str>, metrics: &Arc<Metrics>) -> Arc<Self> {
+        let limits = &config.limits;
+        let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
+        let dialer = Arc::new(Dialer::new(Arc::clone(config), Arc::clone(&trust)));
+        let opener = Opener::new(Arc::clone(&dialer), Arc::clone(&trust), limits, Arc::clone(server_name))
+            .with_metrics(Arc::clone(metrics));
+        let endpoint = HttpEndpoint::new(Arc::clone(&dialer), Arc::clone(&trust), limits.token_request);
+        Arc::new(Self { dialer, trust, opener: Arc::new(opener), endpoint: Arc::new(endpoint) })
+    }
+}
+
+/// A certificate that is presented to clients.
+struct Presented {
+    identity: Identity,
+    /// With another chain it is another certificate; its key fits it.
+    chain: Vec<CertificateDer<'static>>,
+    tls: Arc<ServerConfig>,
+}
+
+/// One configuration at work.
+pub(super) struct Generation {
+    /// Counted from 1.
+    pub(super) number: u64,
+    pub(super) config: Arc<Config>,
+    pub(super) shared: Arc<Shared>,
+    /// In the order of the configuration.
+    pub(super) services: Vec<Arc<Service>>,
+    pub(super) targets: HashMap<Upstream, Arc<Target>>,
+    ways: Arc<Ways>,
+    graphs: HashMap<Origin, Arc<GraphClient>>,
+    presented: Vec<Arc<Presented>>,
+}
+
+impl Generation {
+    /// Makes the generation of `config`, the first one or that after `before`. Nothing is changed or opened by it; it reads
+    /// the certificates of listeners.
+    pub(super) fn new(
+        config: Arc<Config>,
+        lasting: &Lasting,
+        ways: Option<Arc<Ways>>,
+        before: Option<&Self>,
+    ) -> Result<Self, StartError> {
+        let same_ways = |former: &&Self| {
+            let (before, after) = (&former.config, &config);
+            before.forward_proxy == after.forward_proxy && before.trust == after.trust && before.limits == after.limits
+        };
+        let kept = before.filter(same_ways);
+        let ways = ways
+            .or_else(|| kept.map(|kept| Arc::clone(&kept.ways)))
+            .unwrap_or_else(|| Ways::new(&config, &lasting.server_name, lasting.journal.metrics()));
+        let mut assembly = Assembly {
+            config: &config,
+            ways: &ways,
+            kept,
+            before,
+            targets: HashMap::new(),
+            graphs: HashMap::new(),
+            presented: Vec::new(),
+        };
+        let services = config.listeners.iter().map(|listener| assembly.service(listener)).collect::<Result<_, _>>()?;
+        let Assembly { targets, graphs, presented, .. } = assembly;
+        let delays = match kept {
+            Some(kept) => Arc::clone(&kept.shared.delays),
+            None => Arc::new(Semaphore::new(config.limits.delayed_failures)),
+        };
+        let shared = Arc::new(Shared {
+            gatekeeper: Arc::clone(&lasting.gatekeeper),
+            opener: Arc::clone(&ways.opener),
+            limits: config.limits.clone(),
+            census: Arc::clone(&lasting.census),
+            penalties: Arc::clone(&lasting.penalties),
+            places: Arc::clone(&lasting.places),
+            maildrops: Arc::clone(&lasting.maildrops),
+            delays,
+            journal: Arc::clone(&lasting.journal),
+            draining: lasting.draining.clone(),
+            farewells: Arc::clone(&lasting.farewells),
+            server_name: Arc::clone(&lasting.server_name),
+        });
+        let number = before.map_or(1, |before| before.number + 1);
+        Ok(Self { number, config, shared, services, targets, ways, graphs, presented })
+    }
+
+    /// What is not as it was in `before`, by the names of sections; empty when nothing is.
+    pub(super) fn changes(&self, before: &Self) -> Vec<&'static str> {
+        let (was, is) = (&before.config, &self.config);
+        let same_certificates = self.presented.len() == before.presented.len()
+            && self.presented.iter().zip(&before.presented).all(|(is, was)| Arc::ptr_eq(is, was));
+        [
+            ("listeners", was.listeners == is.listeners),
+            ("certificates", same_certificates),
+            ("accounts", was.accounts == is.accounts),
+            ("forward_proxy", was.forward_proxy == is.forward_proxy),
+            ("trust", was.trust == is.trust),
+            ("limits", was.limits == is.limits),
+            ("log", was.log == is.log),
+        ]
+        .into_iter()
+        .filter_map(|(section, same)| (!same).then_some(section))
+        .collect()
+    }
+}
+
+/// A generation in the making.
+struct Assembly<'a> {
+    config: &'a Arc<Config>,
+    ways: &'a Arc<Ways>,
+    /// The generation before, when its ways out are still the ways.
+    kept: Option<&'a Generation>,
+    before: Option<&'a Generation>,
+    targets: HashMap<Upstream, Arc<Target>>,
+    graphs: HashMap<Origin, Arc<GraphClient>>,
+    presented: Vec<Arc<Presented>>,
+}
+
+impl Assembly<'_> {
+    fn service(&mut self, listener: &Listener) -> Result<Arc<Service>, StartError> {
+        let tls = self.tls(listener)?;
+        // Even one that is kept as it is says which servers are still needed.
+        let serving = self.serving(listener)?;
+        let same = |former: &&Arc<Service>| {
+            let same_tls = match (&former.tls, &tls) {
+                (Some(was), Some(is)) => Arc::ptr_eq(was, is),
+                (None, None) => true,
+                _ => false,
+            };
+            same_tls && former.listener == *listener
+        };
+        // What a service has learned, it keeps.
+        let former = self.kept.and_then(|kept| kept.services.iter().find(same));
+        Ok(former.map_or_else(
+            || {
+                Arc::new(Service {
+                    listener: listener.clone(),
+                    tls,
+                    serving,
+                    full: AtomicU64::new(0),
+                    headerless: AtomicBool::new(false),
+                })
+            },
+            Arc::clone,
+        ))
+    }
+
+    fn serving(&mut self, listener: &Listener) -> Result<Serving, StartError> {
+        match &listener.serves {
+            Serves::Relay(upstream) => self.target(listener, upstream).map(Serving::Relay),
+            Serves::Submission(config) => {
+                let smtp = config.smtp.as_ref().map(|upstream| self.target(listener, upstream)).transpose()?;
+                let graph = self.graph(&config.graph);
+                let ways = SubmissionWays::new(config.clone(), smtp, graph, &self.config.limits);
+                Ok(Serving::Submission(Box::new(ways)))
+            }
+            Serves::Maildrop(origin) => Ok(Serving::Maildrop(self.graph(origin))),
+            Serves::Http(http) => {
+                let limits = &self.config.limits;
+                let connect = limits.connect.max(limits.connect_via_proxy);
+                let (dialer, trust) = (Arc::clone(&self.ways.dialer), Arc::clone(&self.ways.trust));
+                Ok(Serving::Http(Arc::new(Gateway::new(http.clone(), listener, dialer, trust, connect))))
+            }
+        }
+    }
+
+    fn target(&mut self, listener: &Listener, upstream: &Upstream) -> Result<Arc<Target>, StartError> {
+        let known = self.targets.get(upstream).or_else(|| self.kept?.targets.get(upstream));
+        let target = match known {
+            Some(target) => Arc::clone(target),
+            None => {
+                let target = Target::new(upstream.clone()).map_err(|_| StartError::UpstreamName {
+                    listener: Arc::clone(&listener.name),
+                    name: upstream.name.clone(),
+                })?;
+                // What the same server announced before holds until it is asked anew.
+                if let Some(former) = self.before.and_then(|before| before.targets.get(upstream)) {
+                    target.announce((*former.announced()).clone());
+                }
+                Arc::new(target)
+            }
+        };
+        self.targets.insert(upstream.clone(), Arc::clone(&target));
+        Ok(target)
+    }
+
+    fn graph(&mut self, origin: &Origin) -> Arc<GraphClient> {
+        let known = self.graphs.get(origin).or_else(|| self.kept?.graphs.get(origin));
+        let graph = known.cloned().unwrap_or_else(|| {
+            let (dialer, trust) = (Arc::clone(&self.ways.dialer), Arc::clone(&self.ways.trust));
+            Arc::new(GraphClient::new(origin.clone(), dialer, trust, &self.config.limits))
+        });
+        self.graphs.insert(origin.clone(), Arc::clone(&graph));
+        graph
+    }
+
+    /// The certificate of a listener as its files are now; one that has not changed goes on with its session tickets.
+    fn tls(&mut self, listener: &Listener) -> Result<Option<Arc<ServerConfig>>, StartError> {
+        let identity = match &listener.tls {
+            ListenerTls::None => return Ok(None),
+            ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => identity,
+        };
+        if let Some(known) = self.presented.iter().find(|known| known.identity == *identity) {
+            return Ok(Some(Arc::clone(&known.tls)));
+        }
+        let of_listener = |source| StartError::Tls { listener: Arc::clone(&listener.name), source };
+        let certified = server::load(identity).map_err(of_listener)?;
+        let former = self.before.into_iter().flat_map(|before| &before.presented);
+        let same = |was: &&Arc<Presented>| was.identity == *identity && was.chain == certified.cert;
+        let presented = match former.into_iter().find(same) {
+            Some(former) => Arc::clone(former),
+            None => {
+                let chain = certified.cert.clone();
+                let tls = server::presenting(certified).map_err(|error| of_listener(error.into()))?;
+                Arc::new(Presented { identity: identity.clone(), chain, tls })
+            }
+        };
+        self.presented.push(Arc::clone(&presented));
+        Ok(Some(Arc::clone(&presented.tls)))
+    }
+}

@@ -1,0 +1,66 @@
+//! `gatepost reload`: the running service reads its configuration anew.
+
+use std::path::{Path, PathBuf};
+
+use super::{DONE, FAILED, Settings, report};
+
+/// Tells the service behind `socket`, or of the configuration of `settings`, to reload, and shows what came of it; the
+/// result is the exit code.
+pub fn reload(socket: Option<PathBuf>, settings: &Settings) -> u8 {
+    if let Some(socket) = socket {
+        return tell(&socket);
+    }
+    let config = match settings.load(std::env::vars_os()) {
+        Ok(config) => config,
+        // The service would say the same.
+        Err(problems) => return report(&problems),
+    };
+    let Some(socket) = &config.admin.socket else {
+        eprintln!("gatepost: `admin.socket` is not set, so the service cannot be told; send it SIGHUP instead");
+        return FAILED;
+    };
+    tell(socket)
+}
+
+#[cfg(unix)]
+fn tell(socket: &Path) -> u8 {
+    use crate::app::command::{self, Answer};
+
+    let path = command::path(socket);
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("gatepost: the runtime cannot be started: {error}");
+            return FAILED;
+        }
+    };
+    match runtime.block_on(command::ask_to_reload(&path)) {
+        Ok(Answer::Done(text)) => {
+            println!("{text}");
+            DONE
+        }
+        Ok(Answer::Failed(text)) => {
+            eprintln!("gatepost: nothing was changed: {text}");
+            FAILED
+        }
+        Ok(Answer::Mistakes(text)) => {
+            eprintln!("{text}");
+            super::CONFIGURATION
+        }
+        Err(error) => {
+            eprintln!(
+                "gatepost: no service answers at `{}` ({error}): start it, or name the configuration that it runs with \
+                 by `--config`, and use the same user",
+                path.display()
+            );
+            FAILED
+        }
+    }
+}
+
+#[cfg(not(unix))]
+fn tell(_socket: &Path) -> u8 {
+    eprintln!("gatepost: this system has no such socket; restart the service");
+    let _unused_here = DONE;
+    FAILED
+}

@@ -1,0 +1,42 @@
+//! The files that a configuration was read from, by their content: whether one of them says something else now.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aws_lc_rs::digest::{SHA256, digest};
+use zeroize::Zeroizing;
+
+use super::load::read_file;
+
+/// SHA-256 of a content; `None`: it could not be read.
+type Fingerprint = Option<[u8; 32]>;
+
+/// Paths and fingerprints. A path counts by what is found there, whichever links lead to it: mounted secrets are replaced
+/// by moving a link.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Files(BTreeMap<PathBuf, Fingerprint>);
+
+impl Files {
+    /// Remembers what came of reading `path`.
+    pub(super) fn note(&mut self, path: &Path, content: &io::Result<Vec<u8>>) {
+        self.0.insert(path.to_path_buf(), content.as_deref().ok().map(fingerprint));
+    }
+
+    /// The same files as they are now. Blocks, on files only.
+    #[must_use]
+    pub fn now(&self) -> Self {
+        let look = |path: &PathBuf| {
+            let content = read_file(path).map(Zeroizing::new);
+            (path.clone(), content.ok().map(|content| fingerprint(&content)))
+        };
+        Self(self.0.keys().map(look).collect())
+    }
+}
+
+fn fingerprint(content: &[u8]) -> [u8; 32] {
+    let mut fingerprint = [0; 32];
+    // SHA-256 gives 32 octets.
+    fingerprint.copy_from_slice(digest(&SHA256, content).as_ref());
+    fingerprint
+}

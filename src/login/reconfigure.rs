@@ -1,0 +1,39 @@
+//! Another configuration while logins go on. What was learned stays: budgets, refused passwords, sign-ins, and the tokens
+//! of every account that is as it was.
+
+use std::sync::Arc;
+
+use crate::account::MailAddress;
+use crate::config::{Account, Accounts, Config};
+use crate::login::Gatekeeper;
+use crate::oauth::endpoint::TokenEndpoint;
+
+impl Gatekeeper {
+    /// Decides by the accounts and limits of `config` from now on, and gets tokens from `endpoint`. An account that has
+    /// changed, or is gone, loses its tokens, and with them the passwords that Entra has proved for it.
+    pub fn reconfigure(&self, config: Arc<Config>, endpoint: Arc<dyn TokenEndpoint>) {
+        let limits = &config.limits;
+        self.source.adjust(endpoint, limits);
+        self.cache.adjust(limits.accepted_password_memory);
+        self.refused.adjust(limits.refused_password_memory);
+        self.forwarding.adjust(limits);
+        self.local.adjust(&config);
+        self.sharing.adjust(limits.token_total);
+        let former = self.config.set(Arc::clone(&config));
+        let (before, after) = (&former.accounts, &config.accounts);
+        if before == after {
+            return;
+        }
+        self.cache.keep(|ask| after.has_application(&ask.application), |login| is_as_it_was(login, before, after));
+        self.sign_ins.keep(|login, account| found(login, after).is_some_and(|now| *now == *account));
+        self.standing.clear();
+    }
+}
+
+fn found(login: &MailAddress, accounts: &Accounts) -> Option<Arc<Account>> {
+    accounts.find(login.as_login()).map(|(account, _)| account)
+}
+
+fn is_as_it_was(login: &MailAddress, before: &Accounts, after: &Accounts) -> bool {
+    found(login, after).is_some_and(|now| found(login, before).is_some_and(|former| former == now))
+}

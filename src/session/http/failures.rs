@@ -1,0 +1,101 @@
+//! What goes wrong between a client's request and Microsoft's answer, as one [`Failure`] each.
+
+use std::time::Duration;
+
+use hyper::Response;
+use hyper::body::Incoming;
+
+use crate::config::{Http, HttpService, Origin};
+use crate::failure::{Actor, Failure};
+use crate::proto::Refusal;
+use crate::sasl::Flaw;
+
+fn failure(refusal: Refusal, actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
+    Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
+}
+
+pub(super) fn login_timeout(limit: Duration) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::Microsoft,
+        "login-timeout",
+        format!("the login was not decided within {limit:?}"),
+        "the client tries again; `limits.login` is the bound".to_owned(),
+    )
+}
+
+pub(super) fn plaintext() -> Failure {
+    failure(
+        Refusal::InvalidCredentials,
+        Actor::Client,
+        "plaintext-login",
+        "a login came without TLS from a network that needs it; the password has been readable on the wire".to_owned(),
+        "use `https` in the program and change the password, or list the network in `allow_plaintext_from`".to_owned(),
+    )
+}
+
+pub(super) fn unusable(flaw: Flaw) -> Failure {
+    let (cause, remedy) = match flaw {
+        Flaw::Name(_) => (
+            "bad-name",
+            "set the full mail address, or an alias from `accounts`, as the user name, without a domain in front",
+        ),
+        _ => ("bad-password", "set the password of the account"),
+    };
+    let message = format!("the credentials cannot be any: {flaw}");
+    Failure { delay: true, ..failure(Refusal::InvalidCredentials, Actor::Client, cause, message, remedy.to_owned()) }
+}
+
+/// 401 of the origin for a token that was just fetched, or replaced just now.
+pub(super) fn token_refused(response: &Response<Incoming>, config: &Http) -> Failure {
+    let at = &config.origin;
+    // `2000008;reason="…"`: the number is Microsoft's code.
+    let diagnostics = response.headers().get("x-ms-diagnostics").and_then(|value| value.to_str().ok());
+    let code: String = diagnostics.unwrap_or_default().chars().take_while(char::is_ascii_digit).take(10).collect();
+    let code = if code.is_empty() { String::new() } else { format!(" (`{code}`)") };
+    let permission = match config.service {
+        HttpService::Ews => "`EWS.AccessAsUser.All` (app-only: `full_access_as_app`) of Exchange Online",
+        HttpService::Graph => "`Mail.ReadWrite` and `Mail.Send` of Microsoft Graph, or what the program needs",
+    };
+    failure(
+        Refusal::ContactAdmin,
+        Actor::TenantAdministrator,
+        "token-refused",
+        format!("{at} did not accept the access token{code}"),
+        format!(
+            "check that the application has the permission {permission}, with consent, and that `scope` is not set for another service"
+        ),
+    )
+}
+
+pub(super) fn ews_barred(origin: &Origin) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::TenantAdministrator,
+        "ews-barred",
+        format!("{origin} answered 403: EWS is switched off for the organization or mailbox, or barred for this application"),
+        "set `EwsEnabled` (Set-OrganizationConfig, Set-CASMailbox) and add the application's id to `EwsAllowedAppIDs` as long \
+         as Microsoft still allows that: EWS ends on 1 April 2027; move to `protocol: graph`, IMAP or POP3"
+            .to_owned(),
+    )
+}
+
+pub(super) fn redirected(origin: &Origin) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::Network,
+        "redirected",
+        format!("{origin} redirects to another server, which is not followed: the token is for {origin} only"),
+        "check that `upstream` is Microsoft's server, and that no device on the way answers in its place".to_owned(),
+    )
+}
+
+pub(super) fn no_ews(origin: &Origin) -> Failure {
+    failure(
+        Refusal::Unavailable,
+        Actor::Network,
+        "upstream-garbage",
+        format!("{origin} answered with something else than XML, as EWS does not"),
+        "check that `upstream` is Microsoft's server, and that no device on the way answers in its place".to_owned(),
+    )
+}

@@ -1,0 +1,119 @@
+//! An answer of Microsoft's on its way to the client.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_body_util::Either;
+use hyper::body::Incoming;
+use hyper::header::{CONTENT_ENCODING, CONTENT_LOCATION, HeaderValue, LOCATION, RETRY_AFTER};
+use hyper::{HeaderMap, Response, StatusCode};
+
+use super::answer::Refused;
+use super::body::{Answer, Download};
+use super::exchange::is_of_type;
+use super::failures;
+use super::{Connection, Traffic};
+use crate::config::HttpService;
+use crate::http::fields;
+use crate::http::links::{Destination, Places};
+use crate::login::Admission;
+use crate::session::places::MailboxPlace;
+
+impl Connection {
+    /// Hands an answer on.
+    pub(super) fn pass(
+        &self,
+        response: Response<Incoming>,
+        admission: &Admission,
+        traffic: &Traffic,
+        of_mailbox: MailboxPlace,
+        here: &str,
+    ) -> Result<Response<Answer>, Refused> {
+        let config = &self.gateway.config;
+        let (mut parts, body) = response.into_parts();
+        let status = parts.status;
+        if status == StatusCode::FORBIDDEN && config.service == HttpService::Ews {
+            let failure = failures::ews_barred(&config.origin);
+            self.shared.journal.refused(&self.service, &self.subject, admission.login.as_str(), &failure);
+            let message = "Exchange Web Services are switched off or barred for this mailbox or application; Microsoft ends \
+                           them on 1 April 2027";
+            return Err(Refused {
+                message: message.to_owned(),
+                status: StatusCode::SERVICE_UNAVAILABLE,
+                ..Refused::of(&failure)
+            });
+        }
+        let is_soap = is_of_type(&parts.headers, &["text/xml", "application/soap+xml"]);
+        // A page of a proxy or web filter; Exchange answers in XML.
+        if config.service == HttpService::Ews && status.is_success() && !is_soap {
+            let failure = failures::no_ews(&config.origin);
+            self.shared.journal.refused(&self.service, &self.subject, admission.login.as_str(), &failure);
+            return Err(Refused::of_way(&failure));
+        }
+        fields::to_client(&mut parts.headers);
+        let places = Places::new(&config.origin.name, config.origin.port, here);
+        for name in [LOCATION, CONTENT_LOCATION] {
+            let Some(value) = parts.headers.remove(&name) else { continue };
+            let rewritten = match value.to_str().map(|address| places.destination(address)) {
+                Ok(Destination::Here(address)) => HeaderValue::from_str(&address).ok(),
+                Ok(Destination::Relative) => Some(value),
+                Ok(Destination::Elsewhere) | Err(_) => None,
+            };
+            match rewritten {
+                Some(value) => {
+                    parts.headers.insert(name, value);
+                }
+                None if status.is_redirection() => {
+                    let failure = failures::redirected(&config.origin);
+                    let Connection { shared, service, subject, .. } = self;
+                    shared.journal.refused(service, subject, admission.login.as_str(), &failure);
+                    return Err(Refused::of_way(&failure));
+                }
+                None => {}
+            }
+        }
+        if status.is_client_error() || status.is_server_error() {
+            let wanted = match config.service {
+                HttpService::Ews => is_soap,
+                HttpService::Graph => is_of_type(&parts.headers, &["application/json"]),
+            };
+            // Words of somebody in between, for people: not what the program expects, nor ours to repeat.
+            if !wanted {
+                let refused =
+                    Refused { wait: retry_after(&parts.headers, status), ..Refused::new(status, in_place(status)) };
+                return Err(refused);
+            }
+        }
+        if status == StatusCode::SWITCHING_PROTOCOLS || status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(Refused::new(StatusCode::BAD_GATEWAY, in_place(status)));
+        }
+        let rewrites = config.service == HttpService::Graph
+            && is_of_type(&parts.headers, &["application/json"])
+            && !parts.headers.contains_key(CONTENT_ENCODING);
+        let rewriter = rewrites.then(|| places.rewriter());
+        let idle = self.shared.limits.http_idle;
+        let download = Download::new(body, rewriter, Arc::clone(&traffic.received), idle, of_mailbox);
+        let mut response = Response::new(Either::Right(download));
+        *response.status_mut() = status;
+        *response.headers_mut() = parts.headers;
+        Ok(response)
+    }
+}
+
+/// When Microsoft says to try again, in seconds; where it says nothing about an overload, half a minute.
+fn retry_after(headers: &HeaderMap, status: StatusCode) -> Option<Duration> {
+    let said =
+        headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| value.trim().parse().ok());
+    match said {
+        Some(seconds) => Some(Duration::from_secs(u64::min(seconds, 3_600))),
+        None => matches!(status.as_u16(), 429 | 503).then(|| Duration::from_secs(30)),
+    }
+}
+
+/// The words for an error whose own are not handed on.
+fn in_place(status: StatusCode) -> String {
+    match status.as_u16() {
+        429 | 503 => "Microsoft is busy, try again later".to_owned(),
+        code => format!("Microsoft answered with status {code}"),
+    }
+}

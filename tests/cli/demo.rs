@@ -1,0 +1,61 @@
+//! `gatepost demo`: every line that it shows a person comes out of a login or a message that worked.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+/// Nothing in the demonstration takes that long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Ends the demonstration also when the test fails.
+struct Demonstration(Child);
+
+impl Demonstration {
+    fn end(&mut self) {
+        if let Some(id) = rustix::process::Pid::from_raw(self.0.id().try_into().unwrap()) {
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        }
+    }
+}
+
+impl Drop for Demonstration {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn the_demonstration_shows_every_protocol_and_ends_when_told() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    let command = command.arg("demo").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let mut demonstration = Demonstration(command.spawn().unwrap());
+    let stdout = BufReader::new(demonstration.0.stdout.take().unwrap());
+    let (sender, lines) = mpsc::channel();
+    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+    let mut shown = String::new();
+    while !shown.contains("It stays up until Ctrl-C") {
+        let line = lines.recv_timeout(PATIENCE).unwrap_or_else(|_| panic!("it ended too early:\n{shown}"));
+        shown.push_str(&line);
+        shown.push('\n');
+    }
+    for expected in [
+        "Microsoft's side saw: 1 token request so far, 1 × XOAUTH2 login over SMTP, no password there",
+        "1 × message over Graph, no password there",
+        "1 × XOAUTH2 login over IMAP, no password there",
+        "1 × XOAUTH2 login over POP3, no password there",
+        "1 × call with a token over EWS, no password there",
+        "1 × call with a token of its own over Graph, no password there",
+        "… <t:Subject>The server room is open</t:Subject> …",
+        "… \"subject\": \"The server room is open\" …",
+        "/EWS/Exchange.asmx\n",
+    ] {
+        assert!(shown.contains(expected), "{expected}\n{shown}");
+    }
+    demonstration.end();
+    // Its output ends with it.
+    let ended = std::iter::repeat_with(|| lines.recv_timeout(PATIENCE)).find_map(Result::err);
+    assert_eq!(ended, Some(mpsc::RecvTimeoutError::Disconnected), "it ends when it is told to");
+    assert!(demonstration.0.wait().unwrap().success());
+}

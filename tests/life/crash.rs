@@ -1,0 +1,66 @@
+//! A process that is killed: the next one knows what the one before had to remember, and is ready soon.
+
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+use crate::client::Client;
+use crate::program::{ALICE, World};
+
+/// Wrong passwords of one account that may be forwarded to Entra in 24 hours, from a source that has never succeeded.
+const UNFAMILIAR: u64 = 5;
+
+async fn guess(world: &World, password: &str) -> String {
+    let mut client = Client::greeted(world.imap).await.unwrap();
+    client.ask(&format!("a LOGIN {ALICE} \"{password}\""), "a ").await.unwrap()
+}
+
+/// Kills the service so many times, each time after two wrong passwords that were not presented before.
+async fn guesses_between_crashes(crashes: usize) {
+    let world = World::new().await;
+    for crash in 0..crashes {
+        let mut program = world.start(&[]);
+        for number in 0..2 {
+            let reply = guess(&world, &format!("guess-{crash}-{number}")).await;
+            assert!(reply.starts_with("a NO "), "{reply}");
+        }
+        program.kill();
+    }
+    let forwarded = world.sandbox.counters().token_requests_of("password", ALICE).refused;
+    assert_eq!(forwarded, UNFAMILIAR.min(2 * crashes as u64));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_does_not_refill_the_budget_of_wrong_passwords() {
+    guesses_between_crashes(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute; tests/run runs it"]
+async fn a_hundred_crashes_do_not_either() {
+    guesses_between_crashes(100).await;
+}
+
+/// The time is that of an unoptimised build.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "measures time; tests/run runs it"]
+async fn with_ten_thousand_accounts_it_is_ready_soon_after_a_crash() {
+    let world = World::new().await;
+    let configuration = std::fs::read_to_string(world.path("proxy.yaml")).unwrap();
+    let mut accounts = String::from("accounts:\n");
+    for number in 0..10_000 {
+        writeln!(accounts, "  - login: mailbox{number}@contoso.example").unwrap();
+    }
+    writeln!(accounts, "  - login: {ALICE}").unwrap();
+    world.write("proxy.yaml", &configuration.replace("accounts: [{login: '*'}]\n", &accounts));
+    let mut program = world.start(&[]);
+    for _ in 0..5 {
+        let mut session = Client::imap(world.imap).await;
+        session.works().await;
+        program.kill();
+        let begin = Instant::now();
+        program = world.start(&[]);
+        let took = begin.elapsed();
+        assert!(took < Duration::from_secs(20), "{took:?}");
+        println!("ready after {took:?}");
+    }
+}
