@@ -297,6 +297,7 @@ mod tests {
             cookies.push(visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap());
         }
         assert!(visitors.find(&cookies[0], true).is_none() && visitors.find(&cookies[SESSIONS], true).is_some());
-        assert_eq!((visitors.inside().sessions.len(), visitors.inside().links.len()), (SESSIONS, LINKS - 1));
+        let inside = visitors.inside();
+        assert_eq!((inside.sessions.len(), inside.links.len()), (SESSIONS, LINKS - 1));
     }
 }

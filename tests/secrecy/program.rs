@@ -48,7 +48,12 @@ impl Place {
         fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
             for entry in std::fs::read_dir(directory).unwrap() {
                 let path = entry.unwrap().path();
-                if path.is_dir() { walk(&path, files) } else { files.push(path) }
+                // A socket, which a crash leaves behind, holds nothing.
+                if path.is_dir() {
+                    walk(&path, files);
+                } else if path.is_file() {
+                    files.push(path);
+                }
             }
         }
         let mut files = Vec::new();
