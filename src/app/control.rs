@@ -37,6 +37,13 @@ pub enum Phase {
     },
 }
 
+impl Phase {
+    /// Whether new connections are served.
+    pub fn is_ready(&self) -> bool {
+        matches!(self, Self::Ready | Self::Reloading)
+    }
+}
+
 /// The latest reload.
 #[derive(Clone, Debug)]
 pub struct LastReload {
@@ -75,7 +82,7 @@ impl Control {
 
     /// Whether new connections are served: what readiness probes want to know.
     pub fn is_ready(&self) -> bool {
-        matches!(self.phase(), Phase::Ready | Phase::Reloading)
+        self.phase().is_ready()
     }
 
     /// When the process took up its work.

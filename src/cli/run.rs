@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{FAILED, RunOptions, report};
+use crate::app::control::Phase;
 use crate::app::{App, Control, Inherited, StartError, Stop};
 use crate::config::load::Loaded;
 use crate::config::{Config, ListenerTls};
@@ -104,7 +105,8 @@ fn tell_listeners(app: &App) {
 /// Waits until connections are accepted, says so, and lets the process before this one go.
 async fn begin(control: Control, predecessor: Option<Predecessor>) {
     let mut phases = control.phases();
-    if phases.wait_for(|_| control.is_ready()).await.is_err() {
+    // What is waited for is locked meanwhile: the handle itself must not be asked.
+    if phases.wait_for(Phase::is_ready).await.is_err() {
         return;
     }
     tracing::info!(version = env!("CARGO_PKG_VERSION"), pid = process::id(), "ready");
