@@ -71,6 +71,7 @@ pub(super) fn page(site: &Arc<Site>) -> Router {
 pub(super) fn socket(site: &Arc<Site>) -> Router {
     Router::new()
         .route("/status", get(status_of_socket))
+        .route("/readyz", get(readyz_of_socket))
         .route("/link", post(link))
         .fallback(async || plain(StatusCode::NOT_FOUND, "There is nothing here.\n"))
         .with_state(Arc::clone(site))
@@ -166,6 +167,14 @@ async fn readyz(State(site): Shared) -> Page {
     match site.hindrance().await {
         None => plain(StatusCode::OK, "ready\n"),
         Some(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
+    }
+}
+
+/// Whoever may use the socket may know why.
+async fn readyz_of_socket(State(site): Shared) -> Page {
+    match site.hindrance().await {
+        None => plain(StatusCode::OK, "ready\n"),
+        Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
     }
 }
 

@@ -180,6 +180,9 @@ pub struct StatusOptions {
     /// Print nothing but a link to the status page, good once and for ten minutes
     #[arg(long, conflicts_with = "json")]
     pub page: bool,
+    /// Say only whether new connections are served, also by the exit code: for readiness probes
+    #[arg(long, conflicts_with_all = ["json", "page"])]
+    pub ready: bool,
     /// The socket of the service [default: that of the configuration]
     #[arg(long, value_name = "PATH")]
     pub socket: Option<PathBuf>,

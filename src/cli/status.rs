@@ -31,6 +31,9 @@ pub fn status(options: &StatusOptions) -> u8 {
         if options.page {
             return Ok(ask(&socket, Method::POST, "/link", "text/plain").await? + "\n");
         }
+        if options.ready {
+            return ask(&socket, Method::GET, "/readyz", "text/plain").await;
+        }
         let kind = if options.json { "application/json" } else { "text/plain" };
         let mut text = ask(&socket, Method::GET, "/status", kind).await?;
         // For people: a program that keeps what it reads should not keep a key to the page.

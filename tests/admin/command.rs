@@ -31,6 +31,29 @@ async fn the_running_service_is_shown_to_people_and_to_programs() {
 }
 
 #[tokio::test]
+async fn a_probe_learns_whether_new_connections_are_served() {
+    let world = World::new().await;
+    let socket = world.socket.to_str().unwrap();
+    assert_eq!(status(&["--ready", "--socket", socket]).await, (Some(0), "ready\n".into(), String::new()));
+    let _session = world.imap(ALICE, ALICES).await.unwrap();
+    world.stop.drain();
+    let (code, _, told) = until_not_ready(socket).await;
+    assert_eq!((code, told.as_str()), (Some(1), "gatepost: not ready: the service is ending\n"));
+    let (code, text, _) = status(&["--socket", socket]).await;
+    assert!(code == Some(0) && text.contains("draining"), "it still tells how it stands: {text}");
+}
+
+/// The word to drain takes a moment to arrive.
+async fn until_not_ready(socket: &str) -> (Option<i32>, String, String) {
+    loop {
+        let answer = status(&["--ready", "--socket", socket]).await;
+        if answer.0 != Some(0) {
+            return answer;
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_link_opens_the_page_once() {
     let world = World::new().await;
     let (code, link, _) = status(&["--socket", world.socket.to_str().unwrap(), "--page"]).await;

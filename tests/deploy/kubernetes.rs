@@ -82,8 +82,10 @@ fn restricted(pod: &Value, ours: &str) {
             assert!(container["resources"]["limits"]["memory"].is_string());
             for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
                 // Without the configuration: a mistake in it must not end a pod that serves.
-                let command = json!(["/usr/local/bin/gatepost", "status", "--socket", "/run/gatepost/gatepost.sock"]);
-                assert_eq!(container[probe]["exec"]["command"], command, "{probe}");
+                let asked: &[&str] = if probe == "readinessProbe" { &["status", "--ready"] } else { &["status"] };
+                let command =
+                    [&["/usr/local/bin/gatepost"], asked, &["--socket", "/run/gatepost/gatepost.sock"]].concat();
+                assert_eq!(container[probe]["exec"]["command"], json!(command), "{probe}");
             }
         }
     }
