@@ -76,7 +76,8 @@ pub fn run(options: RunOptions) -> u8 {
         tokio::spawn(stop_on_signal(app.stop()));
         tokio::spawn(reload_on_signal(control.clone()));
         tokio::spawn(systemd::accompany(control.clone()));
-        tokio::spawn(hear_commands(socket, control.clone()));
+        // Before anybody is told that it is ready: whoever takes over next looks for it then.
+        hear_commands(socket, &control);
         tokio::spawn(begin(control, predecessor));
         let cut = app.serve().await;
         tracing::info!(cut, "stopped");
@@ -161,11 +162,11 @@ async fn relieve(predecessor: Option<Predecessor>) {
 async fn relieve(_predecessor: Option<Predecessor>) {}
 
 #[cfg(unix)]
-async fn hear_commands(socket: Option<std::path::PathBuf>, control: Control) {
+fn hear_commands(socket: Option<std::path::PathBuf>, control: &Control) {
     let Some(socket) = socket else { return };
     let path = command::path(&socket);
     match CommandSocket::bind(path.clone()) {
-        Ok(socket) => socket.serve(control).await,
+        Ok(socket) => drop(tokio::spawn(socket.serve(control.clone()))),
         Err(error) => tracing::warn!(
             "`{}` cannot be made ({error}): `gatepost reload` and `--take-over` do not work, SIGHUP does; whoever runs \
              Gatepost: see that `admin.socket` is in a directory that Gatepost may write to",
@@ -175,7 +176,7 @@ async fn hear_commands(socket: Option<std::path::PathBuf>, control: Control) {
 }
 
 #[cfg(not(unix))]
-async fn hear_commands(_socket: Option<std::path::PathBuf>, _control: Control) {}
+fn hear_commands(_socket: Option<std::path::PathBuf>, _control: &Control) {}
 
 /// One thread per core that this process may use. On a single core that is the present one, which saves waking another.
 pub(super) fn runtime() -> Result<Runtime, u8> {
