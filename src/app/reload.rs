@@ -212,12 +212,12 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let mut keys = Vec::new();
     if before.state != after.state {
         keys.push("state");
+    } else if before.admin != after.admin {
+        // Where the socket is, follows from `state` unless it is written.
+        keys.push("admin");
     }
     if before.log.audit != after.log.audit {
         keys.push("log.audit");
-    }
-    if before.admin != after.admin {
-        keys.push("admin");
     }
     if before.confinement != after.confinement {
         keys.push("confinement");

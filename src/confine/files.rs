@@ -45,7 +45,7 @@ const VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5_CONFIG", "K
 pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
     let status = apply(needs).map_err(|error| format!("files and servers are open: {error}"))?;
     let servers = match &needs.connect {
-        None => ", any server (the proxy script names them)".to_owned(),
+        None => ", any server (a proxy script or Kerberos names them)".to_owned(),
         Some(ports) => {
             let ports: Vec<String> = ports.iter().map(u16::to_string).collect();
             format!(", connections only to the ports {}", ports.join(", "))

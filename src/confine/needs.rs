@@ -20,9 +20,6 @@ const POP3S: u16 = 995;
 const SUBMISSION: u16 = 587;
 /// Names that do not fit into a datagram are asked for over TCP.
 const DNS: u16 = 53;
-/// Port of a key distribution centre.
-#[cfg(feature = "negotiate")]
-const KERBEROS: u16 = 88;
 /// Port of the endpoints of managed identities, unless the platform names another.
 const HTTP: u16 = 80;
 
@@ -113,9 +110,9 @@ impl Needs {
     fn proxy(&mut self, proxy: Option<&ForwardProxy>) {
         #[cfg(feature = "negotiate")]
         if let Some(ForwardProxy { authentication: ProxyAuthentication::Negotiate(_), .. }) = proxy {
-            self.port(KERBEROS);
-            // The cache of tickets is replaced, not changed, when they are renewed.
-            self.read.insert(PathBuf::from("/tmp"));
+            // The key distribution centre is where the system's configuration says.
+            self.connect = None;
+            self.write.insert(ticket_cache());
         }
         match proxy.map(|proxy| &proxy.choice) {
             None => {}
@@ -146,10 +143,18 @@ impl Needs {
         }
         match (&self.connect, &allowed.connect) {
             (_, None) => None,
-            (None, Some(_)) => Some("the ports that a proxy script may name".to_owned()),
+            (None, Some(_)) => Some("the ports that a proxy script or Kerberos may need".to_owned()),
             (Some(ours), Some(theirs)) => ours.difference(theirs).next().map(|port| format!("servers at port {port}")),
         }
     }
+}
+
+/// The directory of the credential cache, into which tickets are written as well (MIT Kerberos, "Credential cache").
+#[cfg(feature = "negotiate")]
+fn ticket_cache() -> PathBuf {
+    let named = std::env::var_os("KRB5CCNAME").and_then(|name| name.into_string().ok()).unwrap_or_default();
+    let file = named.strip_prefix("FILE:").or(named.starts_with('/').then_some(named.as_str()));
+    file.and_then(|file| directory(Path::new(file))).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
 /// What must be readable so that `file` can be read again after it was replaced, as when a mounted secret changes: its
