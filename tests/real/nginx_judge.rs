@@ -166,7 +166,9 @@ fn nginx_finds_the_requests_that_were_meant_and_no_other() {
         ("Expect: 200-ok\r\nContent-Length: 0\r\n", ""),
     ] {
         let answer = send(port, (post("bad", fields, body) + &smuggled).as_bytes());
-        assert!(!answer.contains(" 200 "), "{fields:?} {body:?}\n{answer}");
+        // nginx may answer the beginning of a request whose chunks turn out not to be any; what follows is never one.
+        let early = usize::from(fields == "Transfer-Encoding: chunked\r\n");
+        assert!(answer.matches(" 200 ").count() <= early, "{fields:?} {body:?}\n{answer}");
     }
     // nginx writes its log when a request has ended.
     let log = || std::fs::read_to_string(directory.path().join("found.log")).unwrap_or_default();
