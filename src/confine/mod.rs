@@ -41,11 +41,6 @@ impl Confinement {
         &self.report
     }
 
-    /// True when everything was done that can be done on this system.
-    pub fn is_complete(&self) -> bool {
-        self.complete
-    }
-
     /// Whether there are files that the process cannot reach any longer.
     pub fn closes_files(&self) -> bool {
         self.within.is_some()
