@@ -3,10 +3,11 @@
 //! On Unix a directory has mode 0700 and a file 0600 (or less), both belong to the user that runs Gatepost or to root, and a
 //! file is no symbolic link. Elsewhere the directory is as private as whoever made it saw to it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
 /// Most octets read of a key file.
@@ -158,26 +159,53 @@ pub(super) fn replace_private(path: &Path, content: &[u8]) -> Result<(), FilePro
         fs::rename(&temporary, path)?;
         sync_directory(path)
     };
-    replace().map_err(FileProblem::io("replace", path))
+    replace().map_err(|error| {
+        // It may hold a key; that it may not be there is fine.
+        let _gone = fs::remove_file(&temporary);
+        FileProblem::io("replace", path)(error)
+    })
 }
 
-/// Writes a file of this process beside `path`, durably.
+/// Writes a file beside `path`, durably. Its name is random: process ids are no names, because containers that share a
+/// directory have the same ones.
 fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
-    let mut temporary = path.as_os_str().to_owned();
-    temporary.push(format!(".{}.new", std::process::id()));
-    let temporary = PathBuf::from(temporary);
+    let mut random = [0; 8];
+    rand::fill(&mut random).map_err(|_| FileProblem::io("name a file beside", path)(io::ErrorKind::Other.into()))?;
+    let temporary = beside(path, &format!(".{:016x}.new", u64::from_be_bytes(random)));
     let write = || {
-        // What an earlier process of this number left behind.
-        match fs::remove_file(&temporary) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
         let mut file = options().write(true).create_new(true).open(&temporary)?;
         file.write_all(content)?;
         file.sync_all()
     };
-    write().map_err(FileProblem::io("make", &temporary))?;
+    write().map_err(|error| {
+        // Half of it is of no use; that it may not be there is fine.
+        let _gone = fs::remove_file(&temporary);
+        FileProblem::io("make", &temporary)(error)
+    })?;
     Ok(temporary)
+}
+
+/// The right to change a file, until it is dropped or the process ends.
+#[derive(Debug)]
+pub(super) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as its file is open")] File);
+
+/// Takes the right to change `path`; `None`: somebody else has it, here or in another process. The file of the lock stays,
+/// because two could have the right if it were removed.
+pub(super) fn lock(path: &Path) -> Result<Option<Lock>, FileProblem> {
+    let path = beside(path, ".lock");
+    let file = options().write(true).create(true).truncate(false).open(&path).map_err(FileProblem::io("open", &path))?;
+    check_open(&path, &file.metadata().map_err(FileProblem::io("look at", &path))?)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock(file))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(FileProblem::io("lock", &path)(error)),
+    }
+}
+
+fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 /// A name is durable when its directory is.

@@ -3,14 +3,14 @@
 //! It is 32 random octets in base64, on one line. A second line holds the key before it, while records are still sealed
 //! under that one; the newer one comes first.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use super::files::{self, FileProblem};
+use super::files::{self, FileProblem, Lock};
 use super::seal::{KEY_OCTETS, KeyId, SealingKey};
 use crate::config::StateKey;
 use crate::config::load::run_command;
@@ -30,6 +30,14 @@ pub enum KeyProblem {
         key: String,
         /// What needs it.
         store: String,
+    },
+    /// Its file was changed while Gatepost was about to change it.
+    #[error(
+        "the key that the store is sealed under is no longer in `{key}`, so the file was left as it is; find out who else writes to it, and put that key back"
+    )]
+    Replaced {
+        /// The file.
+        key: String,
     },
     /// The command of `state.key` gave none.
     #[error("the command of `state.key` did not give a key: {0}; run it by hand as the user who runs Gatepost")]
@@ -69,8 +77,7 @@ impl Keys {
     }
 
     fn parse(text: &[u8]) -> Option<Self> {
-        let lines = text.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty());
-        let keys: Option<Vec<SealingKey>> = lines.map(|line| SealingKey::derive(&*decode(line)?).ok()).collect();
+        let keys: Option<Vec<SealingKey>> = lines(text).map(derived).collect();
         keys.filter(|keys| (1..=2).contains(&keys.len())).map(Self)
     }
 
@@ -83,8 +90,8 @@ impl Keys {
         &self.0[0]
     }
 
-    pub(super) fn all(&self) -> &[SealingKey] {
-        &self.0
+    pub(super) fn ids(&self) -> Vec<KeyId> {
+        self.0.iter().map(SealingKey::id).collect()
     }
 }
 
@@ -100,21 +107,52 @@ pub(super) fn make_file(path: &Path) -> Result<(), KeyProblem> {
     Ok(())
 }
 
-/// Puts a new key before the one in the file.
-pub(super) fn add_to_file(path: &Path) -> Result<(), KeyProblem> {
-    let old = files::read_private(path)?.unwrap_or_default();
-    let new = new_line()?;
-    let mut both = Zeroizing::new(Vec::with_capacity(new.len() + old.len()));
-    both.extend_from_slice(&new);
-    both.extend_from_slice(&old);
-    Ok(files::replace_private(path, &both)?)
+/// A key file that nobody else changes meanwhile.
+#[derive(Debug)]
+pub(super) struct OwnKeyFile {
+    path: PathBuf,
+    _lock: Lock,
 }
 
-/// Leaves the first key of the file and removes the other.
-pub(super) fn keep_first_in_file(path: &Path) -> Result<(), KeyProblem> {
-    let both = files::read_private(path)?.unwrap_or_default();
-    let first = both.split_inclusive(|octet| *octet == b'\n').find(|line| !line.trim_ascii().is_empty());
-    Ok(files::replace_private(path, first.unwrap_or_default())?)
+impl OwnKeyFile {
+    /// `None`: somebody else is about to change it.
+    pub(super) fn lock(path: &Path) -> Result<Option<Self>, KeyProblem> {
+        let lock = files::lock(path)?;
+        Ok(lock.map(|lock| Self { path: path.to_path_buf(), _lock: lock }))
+    }
+
+    /// Puts a new key before `current`.
+    pub(super) fn add_before(&self, current: KeyId) -> Result<(), KeyProblem> {
+        let (new, current) = (new_line()?, self.line(current)?);
+        let mut both = Zeroizing::new(Vec::with_capacity(new.len() + current.len()));
+        both.extend_from_slice(&new);
+        both.extend_from_slice(&current);
+        Ok(files::replace_private(&self.path, &both)?)
+    }
+
+    /// Leaves `current` and removes every other key.
+    pub(super) fn keep_only(&self, current: KeyId) -> Result<(), KeyProblem> {
+        Ok(files::replace_private(&self.path, &self.line(current)?)?)
+    }
+
+    /// The line that holds a key.
+    fn line(&self, of: KeyId) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
+        let text = files::read_private(&self.path)?.unwrap_or_default();
+        let line = lines(&text).find(|line| derived(line).is_some_and(|key| key.id() == of));
+        let line = line.ok_or_else(|| KeyProblem::Replaced { key: self.path.display().to_string() })?;
+        let mut whole = Zeroizing::new(Vec::with_capacity(line.len() + 1));
+        whole.extend_from_slice(line);
+        whole.push(b'\n');
+        Ok(whole)
+    }
+}
+
+fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    text.split(|octet| *octet == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty())
+}
+
+fn derived(line: &[u8]) -> Option<SealingKey> {
+    SealingKey::derive(&*decode(line)?).ok()
 }
 
 fn new_line() -> Result<Zeroizing<Vec<u8>>, KeyProblem> {

@@ -4,12 +4,19 @@
 //! one for the current one, and from then on nothing is written under the old one (see [`super::records::Records`]); every
 //! record is sealed anew; the store forgets the old key; the key file does. After a crash the same command goes on where it
 //! ended, and at every moment the key file opens every record.
+//!
+//! One at a time may do that with a key file. A second one does nothing and says so: it would only put another key in front
+//! of the one that has just been made. Where each replica has a key file of its own, the database sees to it that only one key
+//! follows another.
 
+use std::sync::Arc;
+
+use super::StoreError;
 use super::files::blocking;
-use super::key::{self, KeyProblem};
+use super::key::{KeyProblem, OwnKeyFile};
 use super::open::{OpenError, unproved};
-use super::sealed::Sealed;
-use super::{StoreError, key::Keys};
+use super::records::Fault;
+use super::sealed::{Ring, Sealed, TRIES};
 use crate::config::{State, StateKey};
 
 /// What came of it.
@@ -43,6 +50,14 @@ pub enum RotateError {
         /// The source.
         shown: String,
     },
+    /// Somebody else does it at this moment.
+    #[error(
+        "another rotation of the state key in {shown} is under way, so this one did nothing; wait until it has ended, and run this again only if it failed"
+    )]
+    UnderWay {
+        /// The source.
+        shown: String,
+    },
     /// Some records are damaged.
     #[error(
         "{records} records cannot be opened, so the old key is kept beside the new one; restore them from a backup, or remove them, and run this again"
@@ -72,42 +87,58 @@ impl From<KeyProblem> for RotateError {
 pub async fn rotate_key(state: &State) -> Result<Rotation, RotateError> {
     let store = unproved(state).await?.ok_or(RotateError::NoStore)?;
     store.start().await?;
-    let own_file = match store.source() {
-        StateKey::File(path) => Some(path.clone()),
-        _ => None,
+    let shown = store.source().shown();
+    let StateKey::File(path) = store.source() else {
+        return match store.ring().await?.keys.ids().len() {
+            1 => Err(RotateError::OneKey { shown }),
+            _ => Ok(Rotation::Done { records: reseal(&store).await?, old_is_left: true }),
+        };
     };
-    if read(&store).await?.all().len() == 1 {
-        let shown = || store.source().shown();
-        let path = own_file.clone().ok_or_else(|| RotateError::OneKey { shown: shown() })?;
-        blocking(move || key::add_to_file(&path)).await?;
+    let path = path.clone();
+    let file = blocking(move || OwnKeyFile::lock(&path)).await?.ok_or(RotateError::UnderWay { shown })?;
+    let file = Arc::new(file);
+    // Somebody may have rotated it since.
+    let ring = looked_at(&store).await?;
+    if ring.keys.ids().len() == 1 {
+        let (file, current) = (Arc::clone(&file), ring.current);
+        blocking(move || file.add_before(current)).await?;
         if let State::Redis { .. } = state {
             return Ok(Rotation::Prepared);
         }
     }
     let records = reseal(&store).await?;
-    let old_is_left = own_file.is_none();
-    if let Some(path) = own_file {
-        blocking(move || key::keep_first_in_file(&path)).await?;
-    }
-    Ok(Rotation::Done { records, old_is_left })
+    let current = store.ring().await?.current;
+    blocking(move || file.keep_only(current)).await?;
+    Ok(Rotation::Done { records, old_is_left: false })
 }
 
-async fn read(store: &Sealed) -> Result<Keys, RotateError> {
-    let keys = store.read_keys().await?;
-    let lost = || KeyProblem::Lost { key: store.source().shown(), store: store.records().shown().to_owned() };
-    Ok(keys.ok_or_else(lost)?)
+/// The keys as they are now.
+async fn looked_at(store: &Sealed) -> Result<Arc<Ring>, RotateError> {
+    store.look_after_keys(None).await?;
+    Ok(store.ring().await?)
+}
+
+/// Makes the newest key of the source the current one.
+async fn promote_newest(store: &Sealed) -> Result<(), RotateError> {
+    for _ in 0..TRIES {
+        let ring = looked_at(store).await?;
+        let newest = ring.keys.newest();
+        if ring.current == newest.id() {
+            return Ok(());
+        }
+        let check = ring.index.seal(newest).map_err(|_| KeyProblem::Random)?;
+        match store.records().promote(ring.current, newest.id(), &check).await {
+            // The other replica has the same new key, or the next look says that it has not.
+            Ok(()) | Err(Fault::OtherKey) => {}
+            Err(fault) => return Err(OpenError::of(fault).into()),
+        }
+    }
+    Err(OpenError::of(Fault::OtherKey).into())
 }
 
 /// Makes the newest key the current one, and seals every record under it.
 async fn reseal(store: &Sealed) -> Result<usize, RotateError> {
-    let newest = read(store).await?;
-    let newest = newest.newest();
-    let ring = store.ring().await?;
-    if ring.current != newest.id() {
-        let check = ring.index.seal(newest).map_err(|_| KeyProblem::Random)?;
-        store.records().promote(ring.current, newest.id(), &check).await.map_err(OpenError::of)?;
-        store.look_after_keys(Some(&ring)).await?;
-    }
+    promote_newest(store).await?;
     let (ring, records) = (store.ring().await?, store.records());
     let mut resealed = 0;
     loop {

@@ -23,7 +23,7 @@ use crate::config::StateKey;
 use crate::oauth::grant::TokenKey;
 
 /// Somebody else's changes of the same record, or of the key, are followed so many times in one call.
-const TRIES: usize = 8;
+pub(super) const TRIES: usize = 8;
 
 /// What a database without keys has for its caller.
 const NO_KEY: KeyId = KeyId([0; 8]);
@@ -134,8 +134,11 @@ impl Sealed {
                 keys = self.read_keys().await?;
             }
         }
-        let lost = || KeyProblem::Lost { key: self.source.shown(), store: self.records.shown().to_owned() };
-        self.adopt(keys.ok_or_else(lost)?, None).await
+        self.adopt(keys.ok_or_else(|| self.lost())?, None).await
+    }
+
+    fn lost(&self) -> KeyProblem {
+        KeyProblem::Lost { key: self.source.shown(), store: self.records.shown().to_owned() }
     }
 
     /// Finds out which keys are in use now. `old`: the ones that turned out not to be.
@@ -153,12 +156,11 @@ impl Sealed {
             other => StoreError::Sealed(other.to_string()),
         };
         let keys = self.read_keys().await.map_err(|error| unusable(error.into()))?;
-        let lost = || KeyProblem::Lost { key: self.source.shown(), store: self.records.shown().to_owned() };
-        let keys = keys.ok_or_else(|| unusable(lost().into()))?;
+        let keys = keys.ok_or_else(|| unusable(self.lost().into()))?;
         self.adopt(keys, present.as_deref()).await.map_err(unusable)
     }
 
-    async fn adopt(&self, keys: Keys, before: Option<&Ring>) -> Result<(), OpenError> {
+    async fn adopt(&self, mut keys: Keys, before: Option<&Ring>) -> Result<(), OpenError> {
         let mut table = self.records.keys().await.map_err(OpenError::of)?;
         if table.current.is_none() {
             let newest = keys.newest();
@@ -178,10 +180,20 @@ impl Sealed {
             }
             table = self.records.keys().await.map_err(OpenError::of)?;
         }
-        let ring = Ring::fit(keys, table.current.unwrap_or(NO_KEY), &table.checks)
-            .ok_or_else(|| OpenError::OtherKey { store: self.records.shown().to_owned(), key: self.source.shown() })?;
-        *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(ring));
-        Ok(())
+        for _ in 0..TRIES {
+            let seen = keys.ids();
+            if let Some(ring) = Ring::fit(keys, table.current.unwrap_or(NO_KEY), &table.checks) {
+                *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(ring));
+                return Ok(());
+            }
+            // A rotation may have gone on between the look at the source and that at the database.
+            keys = self.read_keys().await?.ok_or_else(|| self.lost())?;
+            if keys.ids() == seen {
+                break;
+            }
+            table = self.records.keys().await.map_err(OpenError::of)?;
+        }
+        Err(OpenError::OtherKey { store: self.records.shown().to_owned(), key: self.source.shown() })
     }
 
     pub(super) async fn read_keys(&self) -> Result<Option<Keys>, KeyProblem> {

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::process::Child;
+use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost::store::{Rotation, rotate_key};
+use gatepost::config::State;
+use gatepost::store::{self, Rotation, rotate_key};
 
 use crate::child::spawn;
 use crate::support::{Directory, counter_of, key, password, sign_in, token_of};
@@ -120,4 +122,50 @@ async fn a_rotation_of_the_key_survives_kills_and_the_service_goes_on() {
     assert_ne!(last, first);
     assert_eq!(token_of(&*service, "user7").await, Some(counter.to_string()));
     assert_eq!(service.device_passwords().await.unwrap(), [password("aaaaaaaa")]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_rotations_at_once_leave_a_store_that_opens() {
+    let directory = Directory::new();
+    rotate_two_by_two(directory.state()).await;
+    let left = fs::read_dir(directory.path()).unwrap().filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name().into_string().unwrap();
+        name.starts_with("state.key")
+    });
+    assert_eq!(left.count(), 2, "the key and the lock");
+}
+
+/// Two rotations at the same time, 200 times, beside a service that runs and a command that opens the store meanwhile.
+pub(crate) async fn rotate_two_by_two(state: State) {
+    let state = Arc::new(state);
+    let service = store::open(&state).await.unwrap();
+    for n in 0..3 {
+        service.put_sign_in(&key(&format!("user{n}")), &sign_in("0"), None).await.unwrap();
+    }
+    service.add_device_password(&password("aaaaaaaa")).await.unwrap();
+    let (mut finished, mut kept_out) = (0, 0);
+    for round in 0..200 {
+        let rotations = [0; 2].map(|_| {
+            let state = Arc::clone(&state);
+            tokio::spawn(async move { rotate_key(&state).await })
+        });
+        let command = Arc::clone(&state);
+        let command = tokio::spawn(async move { store::open(&command).await.map(drop) });
+        for rotation in rotations {
+            match rotation.await.unwrap() {
+                Ok(_) => finished += 1,
+                Err(error) => {
+                    assert!(error.to_string().contains("another rotation"), "round {round}: {error}");
+                    kept_out += 1;
+                }
+            }
+        }
+        command.await.unwrap().unwrap_or_else(|error| panic!("round {round}, meanwhile: {error}"));
+        let fresh = store::open(&state).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        for store in [&fresh, &service] {
+            assert_eq!(store.sign_ins().await.unwrap().len(), 3, "round {round}");
+            assert_eq!(store.device_passwords().await.unwrap(), [password("aaaaaaaa")], "round {round}");
+        }
+    }
+    assert!(finished >= 200, "each round has at least one: {finished}, and {kept_out} were kept out");
 }
