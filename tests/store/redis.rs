@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 use gatepost::clock::UnixTime;
 use gatepost::config::{RedisServer, State, StateKey, Trust};
 use gatepost::secret::{RedisPassword, StateKeyText};
-use gatepost::store::{self, Guess, OpenError, Rotation, StoreError, rotate_key};
+use gatepost::store::{self, Guess, OpenError, RotateError, Rotation, StoreError, rotate_key};
 
+use crate::crashes::rotate_two_by_two;
 use crate::keeping;
 use crate::support::{Directory, key, password, sign_in, token_of};
 
@@ -267,6 +268,60 @@ async fn the_key_is_rotated_once_every_replica_has_it() {
     assert_eq!(token_of(&*here, "alice").await.as_deref(), Some("two"));
     copy();
     assert_eq!(token_of(&*store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("two"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn two_rotations_at_once_leave_a_store_that_opens() {
+    let (server, files) = (Server::start(&["--appendfsync", "no"]), Directory::new());
+    rotate_two_by_two(State::Redis { server: server.server(None), key: StateKey::File(files.file("state.key")) }).await;
+}
+
+/// Each replica has a copy of the key file, which no lock covers.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn replicas_that_rotate_at_once_come_to_the_same_key() {
+    let server = Server::start(&["--appendfsync", "no"]);
+    let (one, two) = (Directory::new(), Directory::new());
+    let state = |files: &Directory| {
+        let key = StateKey::File(files.file("state.key"));
+        Arc::new(State::Redis { server: server.server(None), key })
+    };
+    let (first, second) = (state(&one), state(&two));
+    fs::create_dir(two.path()).unwrap();
+    let here = store::open(&first).await.unwrap();
+    here.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
+    let copy = || fs::copy(one.file("state.key"), two.file("state.key")).unwrap();
+    copy();
+    for round in 0..50 {
+        // Each makes a key of its own, and the operator copies one of them.
+        for state in [&first, &second] {
+            assert_eq!(rotate_key(state).await.unwrap(), Rotation::Prepared, "round {round}");
+        }
+        copy();
+        let both = [&first, &second].map(|state| {
+            let state = Arc::clone(state);
+            tokio::spawn(async move { rotate_key(&state).await })
+        });
+        for rotation in both {
+            let rotation = rotation.await.unwrap().unwrap_or_else(|error| panic!("round {round}: {error}"));
+            assert!(matches!(rotation, Rotation::Done { old_is_left: false, .. }), "round {round}: {rotation:?}");
+        }
+        let keys = [&one, &two].map(|files| fs::read_to_string(files.file("state.key")).unwrap());
+        assert_eq!((keys[0].lines().count(), &keys[0]), (1, &keys[1]), "round {round}");
+        let there = store::open(&second).await.unwrap();
+        for store in [&here, &there] {
+            assert_eq!(token_of(&**store, "alice").await.as_deref(), Some("one"), "round {round}");
+        }
+    }
+    // Keys that nobody copied do no harm: one of them comes into use, and the other replica is told.
+    for state in [&first, &second] {
+        assert_eq!(rotate_key(state).await.unwrap(), Rotation::Prepared);
+    }
+    assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Done { records: 1, old_is_left: false });
+    assert!(matches!(rotate_key(&second).await, Err(RotateError::Open(OpenError::OtherKey { .. }))));
+    copy();
+    assert_eq!(token_of(&*store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("one"));
 }
 
 #[tokio::test]
