@@ -193,7 +193,8 @@ pub(super) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as i
 /// because two could have the right if it were removed.
 pub(super) fn lock(path: &Path) -> Result<Option<Lock>, FileProblem> {
     let path = beside(path, ".lock");
-    let file = options().write(true).create(true).truncate(false).open(&path).map_err(FileProblem::io("open", &path))?;
+    let file =
+        options().write(true).create(true).truncate(false).open(&path).map_err(FileProblem::io("open", &path))?;
     check_open(&path, &file.metadata().map_err(FileProblem::io("look at", &path))?)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock(file))),

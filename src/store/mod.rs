@@ -4,7 +4,7 @@
 //! writes them somewhere; they are plain only in memory. Every call ends within a deadline of the implementation's own.
 //!
 //! `sealed` puts two things together: `records`, what a database does (`sqlite`, `redis`), and `seal`, how a record is
-//! closed and opened. `key` and `files` see to the state key and to who may read what. Around it `durable` keeps in memory what
+//! closed and opened; `register` sees to it that what was revoked stays so. `key` and `files` see to the state key and to who may read what. Around it `durable` keeps in memory what
 //! a database did not take.
 
 use std::future::Future;
@@ -27,6 +27,7 @@ mod open;
 mod plain;
 mod records;
 mod redis;
+mod register;
 mod rotate;
 #[cfg(test)]
 mod sample;
@@ -155,7 +156,8 @@ pub trait Store: Send + Sync {
     /// Removes a sign-in, because an operator asked for it; false when there was none.
     fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool>;
 
-    /// All device passwords.
+    /// All device passwords that were added and not revoked, whatever somebody without the state key has written into the
+    /// database since.
     fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>>;
 
     /// Keeps a new device password.
@@ -175,6 +177,15 @@ pub trait Store: Send + Sync {
     /// [`Store::release`]. `None`: somebody else has it, here or in another process; look at the sign-in again a little
     /// later, because it will have changed.
     fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>>;
+
+    /// The right to add device passwords to an account, so that what was looked up holds until one is added. It ends as the
+    /// lease of a sign-in does; `None`: somebody else adds one.
+    fn lease_device_passwords<'a>(&'a self, login: &'a MailAddress, life: Duration) -> Stored<'a, Option<Lease>> {
+        // No sign-in has an empty authority.
+        let (authority, tenant, client_id) = <(String, String, String)>::default();
+        let key = SignInKey { login: login.clone(), authority, tenant, client_id };
+        Box::pin(async move { self.lease_sign_in(&key, life).await })
+    }
 
     /// Gives a lease back; one that has ended meanwhile is left to whoever has it now.
     fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()>;

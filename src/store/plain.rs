@@ -67,6 +67,9 @@ struct DevicePasswordRecord {
     expires_at: Option<u64>,
     verifier: VerifierRecord,
     last_use: Option<LastUseRecord>,
+    /// It is in the register, which earlier versions did not have.
+    #[serde(default)]
+    registered: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -121,7 +124,10 @@ pub(super) fn to_sign_in(plain: &[u8]) -> Result<(SignInKey, SignIn), NotARecord
     Ok((key, sign_in))
 }
 
-pub(super) fn of_device_password(password: &DevicePassword) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
+pub(super) fn of_device_password(
+    password: &DevicePassword,
+    registered: bool,
+) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
     write(&DevicePasswordRecord {
         id: password.id.0.clone(),
         login: password.login.as_str().to_owned(),
@@ -135,14 +141,16 @@ pub(super) fn of_device_password(password: &DevicePassword) -> Result<Zeroizing<
             Verifier::Chosen(phc) => VerifierRecord::Chosen(phc.clone()),
         },
         last_use: password.last_use.map(|used| LastUseRecord { at: used.at.0, from: used.from }),
+        registered,
     })
 }
 
-pub(super) fn to_device_password(plain: &[u8]) -> Result<DevicePassword, NotARecord> {
+/// The password, and whether it was registered when it was made.
+pub(super) fn to_device_password(plain: &[u8]) -> Result<(DevicePassword, bool), NotARecord> {
     let record: DevicePasswordRecord = serde_json::from_slice(plain).map_err(|_| NotARecord)?;
     // A protocol that is not known makes the record unreadable: left out, it would open more than it should.
     let protocol = |name: &String| Protocol::ALL.into_iter().find(|known| known.name() == name).ok_or(NotARecord);
-    Ok(DevicePassword {
+    let password = DevicePassword {
         id: DevicePasswordId(record.id),
         login: MailAddress::parse(&record.login).map_err(|_| NotARecord)?,
         name: record.name,
@@ -159,7 +167,8 @@ pub(super) fn to_device_password(plain: &[u8]) -> Result<DevicePassword, NotARec
             VerifierRecord::Chosen(phc) => Verifier::Chosen(phc),
         },
         last_use: record.last_use.map(|used| LastUse { at: UnixTime(used.at), from: used.from }),
-    })
+    };
+    Ok((password, record.registered))
 }
 
 pub(super) fn write(record: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, NotARecord> {

@@ -46,6 +46,17 @@ pub(super) struct KeyTable {
     pub(super) checks: Vec<(KeyId, Vec<u8>)>,
 }
 
+/// What becomes of one record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Change {
+    /// Which.
+    pub(super) place: Place,
+    /// The version that it has (`None`: there is none).
+    pub(super) replaces: Option<u64>,
+    /// What stands there afterwards (`None`: nothing).
+    pub(super) record: Option<Record>,
+}
+
 /// A database. Every call ends within a deadline of its own, is atomic, and durable when it returns.
 ///
 /// `current` is the key that the caller takes for the current one; when it is not, the answer is [`Fault::OtherKey`] and
@@ -78,9 +89,15 @@ pub(super) trait Records: Send + Sync {
     /// All records of a kind.
     fn list(&self, current: KeyId, kind: Kind) -> Done<'_, Vec<(Place, Record)>>;
 
+    /// Makes all of the changes; false, and none is made, when a record has another version. `counts`: the revision changes. The
+    /// first one writes a record: by that it is seen when all were made already, and the answer was lost.
+    fn change(&self, current: KeyId, changes: Vec<Change>, counts: bool) -> Done<'_, bool>;
+
     /// Writes a record over the one with the version `replaces` (`None`: where there is none); false when another is there.
     /// `counts`: the revision changes.
-    fn put(&self, current: KeyId, place: Place, replaces: Option<u64>, record: Record, counts: bool) -> Done<'_, bool>;
+    fn put(&self, current: KeyId, place: Place, replaces: Option<u64>, record: Record, counts: bool) -> Done<'_, bool> {
+        self.change(current, vec![Change { place, replaces, record: Some(record) }], counts)
+    }
 
     /// Removes a record; false when there is none.
     fn remove(&self, current: KeyId, place: Place) -> Done<'_, bool>;

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 
 use super::StoreError;
-use super::records::{Done, Fault, KeyTable, PassingRecords, Record, Records};
+use super::records::{Change, Done, Fault, KeyTable, PassingRecords, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
 use crate::config::RedisServer;
 use crate::tls::client::UpstreamTrust;
@@ -367,12 +367,16 @@ impl Records for Redis {
         })
     }
 
-    fn put(&self, current: KeyId, place: Place, replaces: Option<u64>, record: Record, counts: bool) -> Done<'_, bool> {
+    fn change(&self, current: KeyId, changes: Vec<Change>, counts: bool) -> Done<'_, bool> {
         Box::pin(async move {
-            let replaces = replaces.map(u64::to_be_bytes);
-            let mut script = self.on(&self.scripts.put, current, place.kind);
-            script.arg(&place.name).arg(replaces.as_ref().map_or(&[][..], |version| &version[..]));
-            script.arg(encode(&record)).arg(u8::from(counts));
+            let mut script = self.scripts.change.key(STORE);
+            script.arg(&current.0).arg(u8::from(counts));
+            for Change { place, replaces, record } in &changes {
+                let replaces = replaces.map(u64::to_be_bytes);
+                script.key(records(place.kind)).arg(&place.name);
+                script.arg(replaces.as_ref().map_or(&[][..], |version| &version[..]));
+                script.arg(record.as_ref().map(encode).unwrap_or_default());
+            }
             Ok(self.run(&script).await?.0 == YES)
         })
     }

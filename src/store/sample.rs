@@ -1,6 +1,6 @@
 //! What tests keep.
 
-use super::{SignIn, SignInKey};
+use super::{DevicePassword, DevicePasswordId, SignIn, SignInKey, Verifier};
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
 use crate::secret::RefreshToken;
@@ -24,5 +24,19 @@ pub(crate) fn sign_in(token: &str) -> SignIn {
         signed_in_at: UnixTime(1),
         rotated_at: UnixTime(1),
         refused: None,
+    }
+}
+
+pub(crate) fn device_password(id: &str) -> DevicePassword {
+    DevicePassword {
+        id: DevicePasswordId(id.into()),
+        login: MailAddress::parse("scanner@contoso.example").unwrap(),
+        name: format!("Scanner {id}"),
+        protocols: Vec::new(),
+        from: Vec::new(),
+        created_at: UnixTime(1),
+        expires_at: None,
+        verifier: Verifier::Generated([7; 32]),
+        last_use: None,
     }
 }

@@ -50,10 +50,12 @@ pub(super) enum Kind {
     Lease = 4,
     /// Some of the [`super::Guess`]es.
     Guesses = 5,
+    /// The list of device passwords: see [`super::register`].
+    Register = 6,
 }
 
 /// The kinds that a database keeps until they are removed, and that are sealed anew when the state key is rotated.
-pub(super) const KEPT: [Kind; 3] = [Kind::SignIn, Kind::DevicePassword, Kind::Guesses];
+pub(super) const KEPT: [Kind; 4] = [Kind::SignIn, Kind::DevicePassword, Kind::Guesses, Kind::Register];
 
 /// Where a record stands: its kind, and the keyed hash of its full key tuple. Without the key it tells nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

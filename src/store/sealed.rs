@@ -1,7 +1,7 @@
 //! The store over any database: seals and opens records, and follows the state key when it is rotated.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
@@ -14,6 +14,7 @@ use super::key::{self, KeyProblem, Keys};
 use super::open::OpenError;
 use super::plain::{self, NotARecord};
 use super::records::{Fault, Record, Records};
+use super::register;
 use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
 use super::{
     DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
@@ -36,6 +37,8 @@ pub(super) struct Sealed {
     /// One at a time looks after the keys.
     looking: tokio::sync::Mutex<()>,
     emptied: AtomicU64,
+    /// The newest list that was seen here.
+    pub(super) newest_register: Mutex<register::List>,
 }
 
 /// The keys in use.
@@ -99,6 +102,7 @@ macro_rules! with_keys {
         }
     }};
 }
+pub(super) use with_keys;
 
 impl Sealed {
     /// Nothing is read yet: see [`Sealed::start`].
@@ -109,6 +113,7 @@ impl Sealed {
             ring: RwLock::new(None),
             looking: tokio::sync::Mutex::new(()),
             emptied: AtomicU64::new(0),
+            newest_register: Mutex::default(),
         }
     }
 
@@ -214,7 +219,7 @@ impl Sealed {
         self.present().ok_or_else(|| self.contended())
     }
 
-    fn contended(&self) -> StoreError {
+    pub(super) fn contended(&self) -> StoreError {
         StoreError::Unavailable(format!("`{}` is changed by others again and again", self.records.shown()))
     }
 
@@ -225,7 +230,7 @@ impl Sealed {
         ))
     }
 
-    fn place(ring: &Ring, kind: Kind, key: &TokenKey) -> Place {
+    pub(super) fn place(ring: &Ring, kind: Kind, key: &TokenKey) -> Place {
         ring.index.place(kind, key, b"")
     }
 
@@ -242,7 +247,7 @@ impl Sealed {
         Ok(Some((sign_in, Version(record.version))))
     }
 
-    async fn write(
+    pub(super) async fn write(
         &self,
         kind: Kind,
         key: &TokenKey,
@@ -277,7 +282,7 @@ impl Sealed {
     }
 
     /// All records of a kind, opened. One that cannot be read is left out and told.
-    async fn list<T>(
+    pub(super) async fn list<T>(
         &self,
         kind: Kind,
         read: impl Fn(&[u8]) -> Result<T, NotARecord> + Send,
@@ -306,10 +311,10 @@ impl Sealed {
             let Some(record) = record else { return Ok(()) };
             let damaged = || self.damaged(&format!("the device password {id}"));
             let plain = ring.open(&Self::place(&ring, Kind::DevicePassword, &key), &record).map_err(|_| damaged())?;
-            let mut password = plain::to_device_password(&plain).map_err(|NotARecord| damaged())?;
+            let (mut password, registered) = plain::to_device_password(&plain).map_err(|NotARecord| damaged())?;
             password.last_use = Some(last_use);
-            let read = Some(Version(record.version));
-            match self.write(Kind::DevicePassword, &key, read, false, || plain::of_device_password(&password)).await {
+            let (read, plain) = (Some(Version(record.version)), || plain::of_device_password(&password, registered));
+            match self.write(Kind::DevicePassword, &key, read, false, plain).await {
                 Err(StoreError::Changed) => {}
                 other => return other.map(|_| ()),
             }
@@ -382,7 +387,7 @@ impl SignInKey {
 }
 
 impl DevicePasswordId {
-    fn tuple(&self) -> TokenKey {
+    pub(super) fn tuple(&self) -> TokenKey {
         TokenKey::encode([&self.0])
     }
 }
@@ -413,7 +418,7 @@ impl Store for Sealed {
 
     fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
         Box::pin(async move {
-            let mut passwords = self.list(Kind::DevicePassword, plain::to_device_password).await?;
+            let mut passwords = self.registered_passwords().await?;
             // The database knows no order that means anything.
             passwords.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
             Ok(passwords)
@@ -421,14 +426,11 @@ impl Store for Sealed {
     }
 
     fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()> {
-        Box::pin(async move {
-            let plain = || plain::of_device_password(password);
-            self.write(Kind::DevicePassword, &password.id.tuple(), None, true, plain).await.map(|_| ())
-        })
+        Box::pin(self.add_registered(password))
     }
 
     fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool> {
-        Box::pin(async move { self.remove(Kind::DevicePassword, &id.tuple()).await })
+        Box::pin(self.revoke_registered(id))
     }
 
     fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()> {

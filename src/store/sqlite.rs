@@ -14,7 +14,7 @@ use tokio::time::timeout;
 
 use super::StoreError;
 use super::files::{self, FileProblem};
-use super::records::{Done, Fault, KeyTable, Record, Records};
+use super::records::{Change, Done, Fault, KeyTable, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
 
 /// Its name in the state directory.
@@ -413,27 +413,28 @@ impl Records for Sqlite {
         }))
     }
 
-    fn put(&self, current: KeyId, place: Place, replaces: Option<u64>, record: Record, counts: bool) -> Done<'_, bool> {
+    fn change(&self, current: KeyId, changes: Vec<Change>, counts: bool) -> Done<'_, bool> {
         Box::pin(self.transact(current, move |transaction| {
-            let at = params![place.kind as u8, place.name];
-            let present: Option<i64> = transaction
-                .prepare("SELECT version FROM records WHERE kind = ?1 AND name = ?2")?
-                .query_row(at, |row| row.get(0))
-                .optional()?;
-            if present.map(i64::cast_unsigned) != replaces {
-                return Ok(false);
+            for Change { place, replaces, .. } in &changes {
+                let present: Option<i64> = transaction
+                    .prepare("SELECT version FROM records WHERE kind = ?1 AND name = ?2")?
+                    .query_row(params![place.kind as u8, place.name], |row| row.get(0))
+                    .optional()?;
+                if present.map(i64::cast_unsigned) != *replaces {
+                    return Ok(false);
+                }
             }
-            transaction
-                .prepare(
+            for Change { place, record, .. } in &changes {
+                let at = params![place.kind as u8, place.name];
+                let Some(Record { version, key, sealed }) = record else {
+                    transaction.execute("DELETE FROM records WHERE kind = ?1 AND name = ?2", at)?;
+                    continue;
+                };
+                transaction.execute(
                     "INSERT OR REPLACE INTO records (kind, name, version, key, sealed) VALUES (?1, ?2, ?3, ?4, ?5)",
-                )?
-                .execute(params![
-                    place.kind as u8,
-                    place.name,
-                    record.version.cast_signed(),
-                    record.key.0,
-                    record.sealed
-                ])?;
+                    params![place.kind as u8, place.name, version.cast_signed(), key.0, sealed],
+                )?;
+            }
             if counts {
                 count(transaction)?;
             }

@@ -1,16 +1,18 @@
 //! Who may read what, which key opens what, and what a broken store says.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use gatepost::clock::UnixTime;
 use gatepost::config::{State, StateKey};
 use gatepost::secret::StateKeyText;
-use gatepost::store::{self, OpenError, RotateError, Rotation, rotate_key};
+use gatepost::store::{self, LastUse, OpenError, RotateError, Rotation, rotate_key};
 
 use crate::child::spawn_within;
-use crate::support::{Directory, key, sign_in, state, token_of};
+use crate::support::{Directory, key, password, sign_in, state, token_of};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777
@@ -155,6 +157,101 @@ async fn a_newer_foreign_or_damaged_file_is_refused_and_left_as_it_was() {
         let told = refusal(&directory.state()).await;
         assert!(told.contains(words), "{told}");
         assert!(fs::read(directory.file("gatepost.sqlite")).unwrap() == before, "written: {words}");
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_device_password_cannot_be_put_back_by_who_has_no_key() {
+    let directory = Directory::new();
+    let database = || rusqlite::Connection::open(directory.file("gatepost.sqlite")).unwrap();
+    let keep = || database().execute_batch("CREATE TABLE old AS SELECT * FROM records").unwrap();
+    let put_back = |kinds: &str| {
+        let sql = format!(
+            "INSERT OR REPLACE INTO records SELECT * FROM old WHERE kind IN ({kinds}); UPDATE store SET revision = revision + 1"
+        );
+        database().execute_batch(&sql).unwrap();
+    };
+    let remove_register = || {
+        database().execute_batch("DELETE FROM records WHERE kind = 6").unwrap();
+    };
+    put_back_what_was_revoked(&directory.state(), keep, put_back, remove_register).await;
+}
+
+/// Revokes a device password, and does then what somebody can do who writes into the database and has no key: `keep`s a copy
+/// of all records, and puts those of some kinds back.
+pub(crate) async fn put_back_what_was_revoked(
+    state: &State,
+    keep: impl Fn(),
+    put_back: impl Fn(&str),
+    remove_register: impl Fn(),
+) {
+    let (running, log) = (store::open(state).await.unwrap(), Log::default());
+    let _logged = tracing::subscriber::set_default(log.subscriber());
+    let (stays, goes) = (password("aaaaaaaa"), password("bbbbbbbb"));
+    running.add_device_password(&stays).await.unwrap();
+    running.add_device_password(&goes).await.unwrap();
+    keep();
+    assert!(running.revoke_device_password(&goes.id).await.unwrap());
+    assert_eq!(running.device_passwords().await.unwrap(), [stays.clone()]);
+    assert_eq!(log.take(), "");
+
+    put_back("2");
+    let fresh = store::open(state).await.unwrap();
+    for store in [&running, &fresh] {
+        assert_eq!(store.device_passwords().await.unwrap(), [stays.clone()]);
+        let told = log.take();
+        assert!(told.contains("device password bbbbbbbb") && told.contains("is refused"), "{told}");
+    }
+    // The password that stays is used and revoked as ever, and so is the one that was put back.
+    let used = LastUse { at: UnixTime(9), from: "192.168.7.9".parse().unwrap() };
+    running.note_use(&stays.id, used).await.unwrap();
+    assert_eq!(fresh.device_passwords().await.unwrap()[0].last_use, Some(used));
+    assert!(running.revoke_device_password(&goes.id).await.unwrap());
+    log.take();
+    running.device_passwords().await.unwrap();
+    assert_eq!(log.take(), "", "it is gone");
+
+    // With the register of that time: who has seen a newer one goes by that.
+    put_back("2, 6");
+    let listed = running.device_passwords().await.unwrap();
+    assert_eq!(listed.into_iter().map(|password| password.id).collect::<Vec<_>>(), [stays.id.clone()]);
+    let told = log.take();
+    assert!(told.contains("has an older list") && told.contains("bbbbbbbb"), "{told}");
+
+    // Without any register there is none that counts, until it is made again.
+    remove_register();
+    let fresh = store::open(state).await.unwrap();
+    assert_eq!(fresh.device_passwords().await.unwrap(), []);
+    let told = log.take();
+    assert!(told.contains("aaaaaaaa") && told.contains("bbbbbbbb"), "{told}");
+    let new = password("cccccccc");
+    fresh.add_device_password(&new).await.unwrap();
+    assert_eq!(store::open(state).await.unwrap().device_passwords().await.unwrap(), [new]);
+}
+
+/// What is logged by this thread.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn subscriber(&self) -> impl tracing::Subscriber + Send + Sync + use<> {
+        let log = self.clone();
+        let made = tracing_subscriber::fmt().with_ansi(false).with_max_level(tracing::Level::WARN);
+        made.with_writer(move || log.clone()).finish()
+    }
+
+    fn take(&self) -> String {
+        String::from_utf8(std::mem::take(&mut *self.0.lock().unwrap())).unwrap()
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(octets)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

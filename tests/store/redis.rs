@@ -13,6 +13,7 @@ use gatepost::secret::{RedisPassword, StateKeyText};
 use gatepost::store::{self, Guess, OpenError, RotateError, Rotation, StoreError, rotate_key};
 
 use crate::crashes::rotate_two_by_two;
+use crate::files::put_back_what_was_revoked;
 use crate::keeping;
 use crate::support::{Directory, key, password, sign_in, token_of};
 
@@ -268,6 +269,25 @@ async fn the_key_is_rotated_once_every_replica_has_it() {
     assert_eq!(token_of(&*here, "alice").await.as_deref(), Some("two"));
     copy();
     assert_eq!(token_of(&*store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("two"));
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_revoked_device_password_cannot_be_put_back_by_who_has_no_key() {
+    let server = Server::start(&[]);
+    let keep = || {
+        for kind in ["2", "6"] {
+            server.say(&["copy", &format!("gatepost:records:{kind}"), &format!("old:{kind}")]);
+        }
+    };
+    let put_back = |kinds: &str| {
+        for kind in kinds.split(", ") {
+            server.say(&["copy", &format!("old:{kind}"), &format!("gatepost:records:{kind}"), "replace"]);
+        }
+        server.say(&["hincrby", "gatepost:store", "revision", "1"]);
+    };
+    let remove_register = || drop(server.say(&["del", "gatepost:records:6"]));
+    put_back_what_was_revoked(&server.state(), keep, put_back, remove_register).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,7 +17,7 @@ pub(super) struct Scripts {
     pub(super) retire: Script,
     pub(super) get: Script,
     pub(super) list: Script,
-    pub(super) put: Script,
+    pub(super) change: Script,
     pub(super) remove: Script,
     pub(super) take_lease: Script,
     pub(super) release_lease: Script,
@@ -62,14 +62,21 @@ impl Scripts {
                  table.insert(answer, 1, 2)
                  return answer",
             ),
-            // One that was done already, and whose answer was lost, is done.
-            put: guarded(
-                "local present = redis.call('HGET', KEYS[2], ARGV[2])
-                 local version = present and string.sub(present, 1, 8) or ''
-                 if present and string.sub(present, 1, 16) == string.sub(ARGV[4], 1, 16) then return {2} end
-                 if version ~= ARGV[3] then return {1} end
-                 redis.call('HSET', KEYS[2], ARGV[2], ARGV[4])
-                 if ARGV[5] == '1' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
+            // The key that is number n + 1 has the record of change n: its name, its version, its new content (empty: none).
+            change: guarded(
+                "for n = 1, #KEYS - 1 do
+                   local present = redis.call('HGET', KEYS[n + 1], ARGV[3 * n])
+                   if n == 1 and present and string.sub(present, 1, 16) == string.sub(ARGV[5], 1, 16) then return {2} end
+                   if (present and string.sub(present, 1, 8) or '') ~= ARGV[3 * n + 1] then return {1} end
+                 end
+                 for n = 1, #KEYS - 1 do
+                   if ARGV[3 * n + 2] == '' then
+                     redis.call('HDEL', KEYS[n + 1], ARGV[3 * n])
+                   else
+                     redis.call('HSET', KEYS[n + 1], ARGV[3 * n], ARGV[3 * n + 2])
+                   end
+                 end
+                 if ARGV[2] == '1' then redis.call('HINCRBY', KEYS[1], 'revision', 1) end
                  return {2}",
             ),
             remove: guarded(

@@ -1,0 +1,234 @@
+//! Which device passwords there are: a sealed list beside their records, so that nobody can bring back one that was revoked by
+//! writing its old record into the database again.
+//!
+//! List and record change in one step. A record that the list does not have is refused and told. The list counts its
+//! changes: a process that has seen a newer one goes by that. What nobody can see is that list and records of the same
+//! moment were put back together while no process ran, which is what a restored backup is; and that a password that
+//! still counts has an older record, because all that changes in it is its last use.
+//!
+//! Sign-ins and guesses have no such list. A renewal writes a sign-in, often, and would have to write the list as well; an old
+//! refresh token opens nothing without the account's own password, and whoever can put old guesses back can also remove them.
+
+use std::collections::BTreeSet;
+use std::sync::{MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use serde::{Deserialize, Serialize};
+
+use super::plain::{self, NotARecord};
+use super::records::{Change, Fault};
+use super::seal::{Kind, Place};
+use super::sealed::{Ring, Sealed, TRIES, own_fault, with_keys};
+use super::{DevicePassword, DevicePasswordId, StoreError};
+use crate::oauth::grant::TokenKey;
+
+/// The list as it was read.
+#[derive(Default)]
+struct Register {
+    /// `None`: the store has none.
+    version: Option<u64>,
+    list: List,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct List {
+    /// Grows with every change, also when the store was emptied and is filled again: it is at least the time in milliseconds.
+    count: u64,
+    ids: BTreeSet<String>,
+}
+
+impl Register {
+    fn has(&self, id: &DevicePasswordId) -> bool {
+        self.list.ids.contains(&id.0)
+    }
+
+    /// Writes this list over the one that was read.
+    fn change(&self, ring: &Ring) -> Result<Change, StoreError> {
+        let place = place(ring);
+        let record = ring.seal(&place, plain::write(&self.list).map_err(|NotARecord| own_fault())?)?;
+        Ok(Change { place, replaces: self.version, record: Some(record) })
+    }
+}
+
+fn place(ring: &Ring) -> Place {
+    ring.index.place(Kind::Register, &TokenKey::encode(["device passwords"]), b"")
+}
+
+impl Sealed {
+    /// The device passwords that count.
+    pub(super) async fn registered_passwords(&self) -> Result<Vec<DevicePassword>, StoreError> {
+        for _ in 0..TRIES {
+            let register = self.register().await?;
+            let listed = self.list(Kind::DevicePassword, plain::to_device_password).await?;
+            if listed.iter().all(|(password, _)| register.has(&password.id)) {
+                return Ok(listed.into_iter().map(|(password, _)| password).collect());
+            }
+            let none_yet = register.version.is_none() && register.list.count == 0;
+            if none_yet && listed.iter().all(|(_, registered)| !registered) {
+                // An earlier version of Gatepost has made all of them.
+                self.begin(&listed).await?;
+            } else if self.register().await?.version == register.version {
+                return Ok(self.only_registered(&register, listed));
+            }
+            // The list was changed between the two looks.
+        }
+        Err(self.contended())
+    }
+
+    fn only_registered(&self, register: &Register, listed: Vec<(DevicePassword, bool)>) -> Vec<DevicePassword> {
+        let (counting, others): (Vec<_>, Vec<_>) =
+            listed.into_iter().map(|(password, _)| password).partition(|password| register.has(&password.id));
+        for DevicePassword { id, login, .. } in others {
+            let store = self.records().shown();
+            tracing::error!(
+                store,
+                account = login.as_str(),
+                "device password {id} of {login} is refused: its record is in the store, but not in the store's own list. \
+                 Somebody who can write to `{store}` put a revoked one back, or removed the list. Find out who has that \
+                 access, and take it away"
+            );
+        }
+        counting
+    }
+
+    /// Adds a device password to the list and to the records.
+    pub(super) async fn add_registered(&self, password: &DevicePassword) -> Result<(), StoreError> {
+        for _ in 0..TRIES {
+            if self.register().await?.version.is_none() {
+                // Those of an earlier version come first.
+                self.registered_passwords().await?;
+            }
+            let added = with_keys!(self, ring => async {
+                let mut register = self.read_register(&ring).await?;
+                register.list.ids.insert(password.id.0.clone());
+                let place = Self::place(&ring, Kind::DevicePassword, &password.id.tuple());
+                let plain = plain::of_device_password(password, true).map_err(|NotARecord| own_fault())?;
+                let replaces = self.records().get(ring.current, place).await?.map(|record| record.version);
+                let record = Change { place, replaces, record: Some(ring.seal(&place, plain)?) };
+                self.change_register(&ring, register, vec![record]).await
+            })?;
+            if added {
+                return Ok(());
+            }
+        }
+        Err(self.contended())
+    }
+
+    /// Removes a device password from both; false when neither has it.
+    pub(super) async fn revoke_registered(&self, id: &DevicePasswordId) -> Result<bool, StoreError> {
+        for _ in 0..TRIES {
+            if self.register().await?.version.is_none() {
+                self.registered_passwords().await?;
+            }
+            let revoked = with_keys!(self, ring => async {
+                let mut register = self.read_register(&ring).await?;
+                let place = Self::place(&ring, Kind::DevicePassword, &id.tuple());
+                let present = self.records().get(ring.current, place).await?;
+                if !register.list.ids.remove(&id.0) && present.is_none() {
+                    return Ok(None);
+                }
+                let record = present.map(|present| Change { place, replaces: Some(present.version), record: None });
+                self.change_register(&ring, register, record.into_iter().collect()).await.map(Some)
+            })?;
+            match revoked {
+                None => return Ok(false),
+                Some(true) => return Ok(true),
+                Some(false) => {}
+            }
+        }
+        Err(self.contended())
+    }
+
+    /// Makes the first list.
+    async fn begin(&self, listed: &[(DevicePassword, bool)]) -> Result<(), StoreError> {
+        let ids: BTreeSet<String> = listed.iter().map(|(password, _)| password.id.0.clone()).collect();
+        with_keys!(self, ring => async {
+            let first = Register { version: None, list: List { count: 0, ids: ids.clone() } };
+            // Another process that was faster has the same list, or a later one.
+            self.change_register(&ring, first, Vec::new()).await.map(drop)
+        })
+    }
+
+    async fn change_register(&self, ring: &Ring, mut register: Register, with: Vec<Change>) -> Result<bool, Fault> {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let now = u64::try_from(now.as_millis()).unwrap_or_default();
+        register.list.count = now.max(register.list.count.saturating_add(1));
+        let mut changes = vec![register.change(ring)?];
+        changes.extend(with);
+        let changed = self.records().change(ring.current, changes, true).await?;
+        let mut newest = self.newest_list();
+        if changed && newest.count < register.list.count {
+            *newest = register.list;
+        }
+        Ok(changed)
+    }
+
+    async fn register(&self) -> Result<Register, StoreError> {
+        with_keys!(self, ring => self.read_register(&ring))
+    }
+
+    /// The list in the store, or a newer one that was seen here. One that cannot be opened has nothing in it.
+    async fn read_register(&self, ring: &Ring) -> Result<Register, Fault> {
+        let place = place(ring);
+        let record = self.records().get(ring.current, place).await?;
+        let version = record.as_ref().map(|record| record.version);
+        let list = record.map(|record| {
+            let opened = ring.open(&place, &record).map_err(|_| NotARecord);
+            let list = opened.and_then(|plain| serde_json::from_slice::<List>(&plain).map_err(|_| NotARecord));
+            list.unwrap_or_else(|NotARecord| {
+                tracing::error!("{}", self.damaged("the list of device passwords"));
+                List::default()
+            })
+        });
+        let list = list.unwrap_or_default();
+        let mut newest = self.newest_list();
+        if list.count < newest.count {
+            let store = self.records().shown();
+            tracing::error!(
+                store,
+                "`{store}` has an older list of device passwords than before, so the newer one in memory counts. If you have \
+                 restored a backup, restart Gatepost. If not, find out who put it back"
+            );
+            return Ok(Register { version, list: newest.clone() });
+        }
+        newest.clone_from(&list);
+        Ok(Register { version, list })
+    }
+
+    fn newest_list(&self) -> MutexGuard<'_, List> {
+        // It is replaced as a whole.
+        self.newest_register.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{State, StateKey};
+    use crate::store::Store as _;
+    use crate::store::open::unproved;
+    use crate::store::sample::device_password;
+
+    #[tokio::test]
+    async fn passwords_of_an_earlier_version_are_listed_at_the_first_look() {
+        let directory = std::env::temp_dir().join(format!("gatepost-register-{}", std::process::id()));
+        let key = StateKey::File(directory.join("state.key"));
+        let state = State::Sqlite { directory: directory.clone(), key };
+        let store = unproved(&state).await.unwrap().unwrap();
+        store.start().await.unwrap();
+        let (one, two) = (device_password("aaaaaaaa"), device_password("bbbbbbbb"));
+        for password in [&one, &two] {
+            let plain = || plain::of_device_password(password, false);
+            store.write(Kind::DevicePassword, &password.id.tuple(), None, true, plain).await.unwrap();
+        }
+        assert_eq!(store.device_passwords().await.unwrap(), [one.clone(), two.clone()]);
+        // What is made in that way now is no longer one of them.
+        let late = device_password("cccccccc");
+        let plain = || plain::of_device_password(&late, false);
+        store.write(Kind::DevicePassword, &late.id.tuple(), None, true, plain).await.unwrap();
+        assert_eq!(store.device_passwords().await.unwrap(), [one.clone(), two.clone()]);
+        assert!(store.revoke_device_password(&two.id).await.unwrap());
+        assert_eq!(store.device_passwords().await.unwrap(), [one]);
+        std::fs::remove_dir_all(directory).unwrap();
+    }
+}
