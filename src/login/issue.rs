@@ -1,5 +1,7 @@
 //! New device passwords: checked, made, and kept in the store by what proves them.
 
+use std::time::Duration;
+
 use ipnet::IpNet;
 
 use crate::account::MailAddress;
@@ -14,6 +16,9 @@ pub const PER_LOGIN: usize = 64;
 
 /// Longest name of a device password, in characters.
 pub const NAME_CHARACTERS: usize = 100;
+
+/// A command that ends in the middle keeps others out for no longer. Hashes for all of [`PER_LOGIN`] take less.
+const LEASE: Duration = Duration::from_secs(60);
 
 /// What a device password is to be.
 #[derive(Clone, Debug)]
@@ -62,6 +67,9 @@ pub enum NotIssued {
     /// Revoking one of the two would leave the other.
     #[error("{0} has this very password already; take another one for each device")]
     SamePassword(MailAddress),
+    /// Of two that look at the same time neither sees the other.
+    #[error("another device password is being created for {0} at this moment; try again")]
+    UnderWay(MailAddress),
     /// No randomness or memory.
     #[error(transparent)]
     Hashing(#[from] HashingFailed),
@@ -75,10 +83,27 @@ pub enum NotIssued {
 /// # Errors
 /// [`NotIssued`]; nothing was kept then.
 pub async fn generate(store: &dyn Store, order: Order, now: UnixTime) -> Result<(DevicePassword, Password), NotIssued> {
-    let present = check(store, &order, now).await?;
-    let password = password::generate()?;
-    let verifier = Verifier::Generated(password::digest(&order.login, &password));
-    Ok((keep(store, order, verifier, &present, now).await?, password))
+    alone(store, &order.login.clone(), async {
+        let present = check(store, &order, now).await?;
+        let password = password::generate()?;
+        let verifier = Verifier::Generated(password::digest(&order.login, &password));
+        Ok((keep(store, order, verifier, &present, now).await?, password))
+    })
+    .await
+}
+
+/// Does it while nobody else adds a device password to the account.
+async fn alone<T>(
+    store: &dyn Store,
+    login: &MailAddress,
+    work: impl Future<Output = Result<T, NotIssued>>,
+) -> Result<T, NotIssued> {
+    let lease = store.lease_device_passwords(login, LEASE).await?;
+    let lease = lease.ok_or_else(|| NotIssued::UnderWay(login.clone()))?;
+    let done = work.await;
+    // It ends by itself.
+    let _released = store.release(&lease).await;
+    done
 }
 
 /// Keeps what proves a password that a person chose: at least 12 characters, not the user name, and unlike the login's
@@ -94,18 +119,21 @@ pub async fn choose(
     now: UnixTime,
 ) -> Result<DevicePassword, NotIssued> {
     password::check_chosen_for(&order.login, password)?;
-    let present = check(store, &order, now).await?;
-    let digest = password::digest(&order.login, password);
-    let is_this = |other: &DevicePassword| match &other.verifier {
-        Verifier::Generated(other) => *other == digest,
-        Verifier::Chosen(phc) => password::verify(password, phc),
-    };
-    let mut of_login = present.iter().filter(|other| other.login == order.login);
-    if of_login.any(is_this) || configured.iter().any(|phc| password::verify(password, phc)) {
-        return Err(NotIssued::SamePassword(order.login));
-    }
-    let verifier = Verifier::Chosen(password::hash(password)?);
-    keep(store, order, verifier, &present, now).await
+    alone(store, &order.login.clone(), async {
+        let present = check(store, &order, now).await?;
+        let digest = password::digest(&order.login, password);
+        let is_this = |other: &DevicePassword| match &other.verifier {
+            Verifier::Generated(other) => *other == digest,
+            Verifier::Chosen(phc) => password::verify(password, phc),
+        };
+        let mut of_login = present.iter().filter(|other| other.login == order.login);
+        if of_login.any(is_this) || configured.iter().any(|phc| password::verify(password, phc)) {
+            return Err(NotIssued::SamePassword(order.login));
+        }
+        let verifier = Verifier::Chosen(password::hash(password)?);
+        keep(store, order, verifier, &present, now).await
+    })
+    .await
 }
 
 /// Checks all but the password; the result are the device passwords that there are.

@@ -257,3 +257,21 @@ async fn what_cannot_be_made_or_revoked_is_told_with_its_reason() {
     let nowhere = world.complaint(3, &["password", "list", "--set", "state.directory="]);
     assert!(nowhere.contains("state.directory"), "{nowhere}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_commands_for_the_same_name_one_makes_a_password() {
+    let world = World::new("at-once").await;
+    for round in 0..10 {
+        let name = format!("Scanner {round}");
+        let add = || world.directory.gatepost(&["password", "add", SCANNER, "--name", &name]);
+        let (one, other) = std::thread::scope(|scope| {
+            let one = scope.spawn(add);
+            (add(), one.join().unwrap())
+        });
+        let mut codes = [code(&one), code(&other)];
+        codes.sort_unstable();
+        assert_eq!(codes, [0, 1], "{}{}", stderr(&one), stderr(&other));
+        let listed = world.list();
+        assert_eq!(listed.iter().filter(|password| password["name"] == *name).count(), 1, "{listed:?}");
+    }
+}
