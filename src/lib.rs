@@ -69,6 +69,8 @@ pub mod failure;
 pub mod graph;
 pub mod http;
 pub mod live;
+#[cfg(unix)]
+mod local_socket;
 pub mod login;
 pub mod mime;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]

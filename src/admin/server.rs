@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
-use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use super::guard;
+#[cfg(unix)]
+use crate::local_socket::LocalSocket;
 use crate::net::listen;
 
 /// Connections at once; a browser opens six.
@@ -117,71 +120,27 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, rou
     let _broken = connection.await;
 }
 
-/// A Unix socket that only its owner may use, and that is removed with the service.
+/// The socket that `gatepost status` asks.
 #[cfg(unix)]
-pub(super) struct Local {
-    listener: tokio::net::UnixListener,
-    path: PathBuf,
-    /// Another process may have put its own in the place meanwhile.
-    inode: u64,
-}
+pub(super) struct Local(LocalSocket);
 
 #[cfg(unix)]
 impl Local {
-    /// Takes the place of whatever socket is there: one that a process left behind, or that of a process which is about to
-    /// end. It appears with its mode, and at once.
-    ///
-    /// # Errors
-    /// The directory cannot be written to, or something else than a socket is there.
+    /// See [`LocalSocket::bind`].
     pub(super) fn bind(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
-        use std::{fs, process};
-
-        if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
-        }
-        let mut name = path.as_os_str().to_owned();
-        name.push(format!(".{}", process::id()));
-        let made = PathBuf::from(name);
-        let _left_behind = fs::remove_file(&made);
-        let listener = tokio::net::UnixListener::bind(&made)?;
-        let placed = fs::set_permissions(&made, fs::Permissions::from_mode(0o600))
-            .and_then(|()| fs::symlink_metadata(&made))
-            .and_then(|found| fs::rename(&made, path).map(|()| found.ino()));
-        match placed {
-            Ok(inode) => Ok(Self { listener, path: path.to_owned(), inode }),
-            Err(error) => {
-                let _gone = fs::remove_file(&made);
-                Err(error)
-            }
-        }
+        LocalSocket::bind(path).map(Self)
     }
 
     /// Serves whoever connects and runs as the same user, or as root, until it is dropped.
     pub(super) async fn serve(self, router: Router) {
         let mut connections = Connections::new();
-        let own = rustix::process::geteuid().as_raw();
         loop {
             let place = connections.place().await;
-            let Ok((stream, _)) = self.listener.accept().await else {
-                connections.back_off().await;
-                continue;
-            };
-            // The mode says so already, where the system minds the mode of sockets.
-            if stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0) {
-                connections.serve(place, serve(stream, router.clone()));
+            match self.0.accept().await {
+                Ok(Some(stream)) => connections.serve(place, serve(stream, router.clone())),
+                Ok(None) => {}
+                Err(_) => connections.back_off().await,
             }
-        }
-    }
-}
-
-#[cfg(unix)]
-impl Drop for Local {
-    fn drop(&mut self) {
-        use std::os::unix::fs::MetadataExt as _;
-
-        if std::fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _gone = std::fs::remove_file(&self.path);
         }
     }
 }

@@ -5,16 +5,18 @@
 //! (`handover`); whoever took them says `serving` once it accepts connections, and this process begins to drain.
 
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use super::reload::NotReloaded;
 use super::{Control, Inherited, StartError, handover};
+use crate::local_socket::LocalSocket;
 
 /// Longest command, in octets.
 const COMMAND_BYTES: usize = 32;
@@ -56,9 +58,9 @@ pub fn path(admin_socket: &Path) -> PathBuf {
 /// The socket, listening; its file is removed with it.
 #[derive(Debug)]
 pub struct CommandSocket {
-    listener: UnixListener,
-    path: PathBuf,
-    inode: u64,
+    socket: LocalSocket,
+    /// One process at a time takes over.
+    taking_over: Arc<Semaphore>,
 }
 
 impl CommandSocket {
@@ -66,17 +68,8 @@ impl CommandSocket {
     ///
     /// # Errors
     /// As the system reports them.
-    pub fn bind(path: PathBuf) -> io::Result<Self> {
-        let mut new = path.as_os_str().to_owned();
-        new.push(format!(".{}", std::process::id()));
-        let new = PathBuf::from(new);
-        // It is there only if a process of the same id has died between these lines.
-        let _stale = std::fs::remove_file(&new);
-        let listener = UnixListener::bind(&new)?;
-        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o600))?;
-        let inode = std::fs::metadata(&new)?.ino();
-        std::fs::rename(&new, &path)?;
-        Ok(Self { listener, path, inode })
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        Ok(Self { socket: LocalSocket::bind(path)?, taking_over: Arc::new(Semaphore::new(1)) })
     }
 
     /// Hears commands for the service of `control`. Never returns.
@@ -87,19 +80,19 @@ impl CommandSocket {
         let mut commands = tokio::task::JoinSet::new();
         loop {
             let accepted = tokio::select! {
-                accepted = self.listener.accept() => accepted,
+                accepted = self.socket.accept() => accepted,
                 Some(_ended) = commands.join_next() => continue,
             };
             match accepted {
-                Ok((stream, _)) if is_own(&stream) => {
-                    let control = control.clone();
+                Ok(Some(stream)) => {
+                    let (control, taking_over) = (control.clone(), Arc::clone(&self.taking_over));
                     commands.spawn(async move {
-                        if let Err(error) = obey(stream, control).await {
+                        if let Err(error) = obey(stream, control, &taking_over).await {
                             tracing::debug!("a command was given up: {error}");
                         }
                     });
                 }
-                Ok(_) => tracing::warn!("another user of this machine tried to give Gatepost a command"),
+                Ok(None) => tracing::warn!("another user of this machine tried to give Gatepost a command"),
                 Err(error) => {
                     tracing::warn!("cannot hear commands for now: {error}");
                     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -109,22 +102,7 @@ impl CommandSocket {
     }
 }
 
-impl Drop for CommandSocket {
-    fn drop(&mut self) {
-        // Another process may have put its own there.
-        if std::fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _gone = std::fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// Whoever runs as root could do anything anyway.
-fn is_own(stream: &UnixStream) -> bool {
-    let own = rustix::process::geteuid().as_raw();
-    stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0)
-}
-
-async fn obey(mut stream: UnixStream, control: Control) -> io::Result<()> {
+async fn obey(mut stream: UnixStream, control: Control, taking_over: &Semaphore) -> io::Result<()> {
     match step(line(&mut stream)).await?.as_str() {
         RELOAD_COMMAND => {
             let (code, text) = match control.reload().await {
@@ -144,6 +122,10 @@ async fn obey(mut stream: UnixStream, control: Control) -> io::Result<()> {
             .await
         }
         TAKE_OVER => {
+            let Ok(alone) = taking_over.try_acquire() else {
+                tracing::warn!("a second Gatepost wants to take over at the same time, and is given nothing");
+                return Ok(());
+            };
             let sockets = control.sockets();
             tracing::info!(sockets = sockets.len(), "another Gatepost takes over, and is given the listening sockets");
             step(handover::hand_over(&mut stream, &sockets)).await?;
@@ -155,6 +137,8 @@ async fn obey(mut stream: UnixStream, control: Control) -> io::Result<()> {
             }
             tracing::info!("the other Gatepost serves; this one stops");
             control.supersede();
+            // There is nothing left to take over.
+            alone.forget();
             // The other one waits for it, but does not need it.
             let _gone = step(stream.write_u8(b'+')).await;
             Ok(())

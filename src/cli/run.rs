@@ -165,7 +165,7 @@ async fn relieve(_predecessor: Option<Predecessor>) {}
 fn hear_commands(socket: Option<std::path::PathBuf>, control: &Control) {
     let Some(socket) = socket else { return };
     let path = command::path(&socket);
-    match CommandSocket::bind(path.clone()) {
+    match CommandSocket::bind(&path) {
         Ok(socket) => drop(tokio::spawn(socket.serve(control.clone()))),
         Err(error) => tracing::warn!(
             "`{}` cannot be made ({error}): `gatepost reload` and `--take-over` do not work, SIGHUP does; whoever runs \

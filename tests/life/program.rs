@@ -101,6 +101,11 @@ impl World {
         self.start_in(arguments, &[])
     }
 
+    /// Starts the service, and waits for nothing.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Program {
+        Program::start(self.command(&[&["run"], arguments].concat()))
+    }
+
     /// The same with variables of the environment.
     pub(crate) fn start_in(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
         let mut command = self.command(&[&["run"], arguments].concat());
@@ -210,10 +215,16 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// Open files of the process.
+    /// Open files of the process; `None`: it hides them from its own user, and these tests do not run as root.
     #[cfg(target_os = "linux")]
-    pub(crate) fn descriptors(&self) -> usize {
-        std::fs::read_dir(Path::new("/proc").join(self.pid().to_string()).join("fd")).unwrap().count()
+    pub(crate) fn descriptors(&self) -> Option<usize> {
+        match std::fs::read_dir(Path::new("/proc").join(self.pid().to_string()).join("fd")) {
+            Err(error) if !rustix::process::geteuid().is_root() => {
+                assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+                None
+            }
+            found => Some(found.unwrap().count()),
+        }
     }
 }
 

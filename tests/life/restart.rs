@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::client::Client;
-use crate::program::{World, free_address, wait};
+use crate::program::{Program, World, free_address, wait};
 
 /// Connects over and over, and hears each greeting.
 pub(crate) struct Callers {
@@ -130,6 +130,26 @@ async fn a_newer_process_that_does_not_get_so_far_leaves_the_older_one_alone() {
     session.works().await;
     Client::imap(world.imap).await.works().await;
     assert!(world.run(&["reload"]).status.success(), "it still hears commands");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_that_take_over_at_once_one_serves_in_the_end() {
+    let world = World::new().await;
+    for _ in 0..3 {
+        let mut all = vec![world.start(&[]), world.begin(&["--take-over"]), world.begin(&["--take-over"])];
+        // Both may succeed, the later one by taking over from the earlier one; but no two serve side by side.
+        wait("two of three end", || {
+            all.retain_mut(Program::runs);
+            (all.len() == 1).then_some(())
+        });
+        let mut left = all.pop().unwrap();
+        left.says(" ready version=");
+        Client::imap(world.imap).await.works().await;
+        assert!(world.run(&["reload"]).status.success(), "it hears commands");
+        left.says("the configuration was read anew");
+        left.signal(Signal::TERM);
+        assert!(left.ended().success());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
