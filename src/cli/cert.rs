@@ -47,6 +47,12 @@ fn make(options: &CertOptions) -> anyhow::Result<String> {
     let directory = &options.directory;
     let path = |name: &str| directory.join(name);
     std::fs::create_dir_all(directory).with_context(|| format!("make the directory `{}`", directory.display()))?;
+    // Key and certificate belong together: of two commands at once, one waits for the other.
+    #[cfg(unix)]
+    let _alone = {
+        let opened = std::fs::File::open(directory).and_then(|opened| opened.lock().map(|()| opened));
+        opened.with_context(|| format!("lock the directory `{}`", directory.display()))?
+    };
     for name in ["server.pem", "server.key"] {
         anyhow::ensure!(
             options.force || !path(name).exists(),

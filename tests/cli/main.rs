@@ -172,6 +172,32 @@ fn mode(path: &Path) -> u32 {
 }
 
 #[test]
+fn of_two_commands_at_once_each_leaves_a_key_and_its_certificate() {
+    for round in 0..10 {
+        let directory = Directory::new(&format!("cert-{round}"));
+        let at_once = |arguments: &[&str]| {
+            let mut codes = std::thread::scope(|scope| {
+                let one = scope.spawn(|| code(&directory.gatepost(arguments)));
+                [code(&directory.gatepost(arguments)), one.join().unwrap()]
+            });
+            codes.sort_unstable();
+            codes
+        };
+        assert_eq!(at_once(&["cert"]), [0, 1], "the second one finds them there");
+        for _ in 0..2 {
+            for name in ["ca", "server"] {
+                let read = |kind| std::fs::read(directory.0.join(format!("certs/{name}.{kind}"))).unwrap();
+                let (_, pem) = x509_parser::pem::parse_x509_pem(&read("pem")).unwrap();
+                let key = rcgen::KeyPair::from_pem(std::str::from_utf8(&read("key")).unwrap()).unwrap();
+                let certificate = pem.parse_x509().unwrap();
+                assert_eq!(certificate.public_key().raw, rcgen::PublicKeyData::subject_public_key_info(&key), "{name}");
+            }
+            assert_eq!(at_once(&["cert", "--force"]), [0, 0]);
+        }
+    }
+}
+
+#[test]
 fn certificates_are_made_once_and_used_by_a_listener() {
     let directory = Directory::new("cert");
     let certs = directory.0.join("certs");
