@@ -4,7 +4,8 @@
 use std::collections::BTreeMap;
 
 use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule, TargetArch,
+    BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter, SeccompRule,
+    TargetArch, sock_filter,
 };
 
 /// Whether other programs may be started.
@@ -32,7 +33,18 @@ pub(super) fn forbid(programs: Programs) -> Result<String, String> {
 }
 
 fn apply(programs: Programs) -> Result<(), Box<dyn std::error::Error>> {
-    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    for filter in filters(programs, std::env::consts::ARCH.try_into()?)? {
+        seccompiler::apply_filter_all_threads(&filter)?;
+    }
+    Ok(())
+}
+
+/// The filters, of which the strictest answer counts (seccomp(2)).
+fn filters(programs: Programs, architecture: TargetArch) -> Result<Vec<BpfProgram>, Box<dyn std::error::Error>> {
+    let mut filters = Vec::new();
+    if architecture == TargetArch::x86_64 {
+        filters.push(no_foreign_numbers());
+    }
     let mut rules: Rules = always().into_iter().map(|call| (call, Vec::new())).collect();
     rules.insert(libc::SYS_socket, sockets()?);
     if programs == Programs::Forbidden {
@@ -44,15 +56,28 @@ fn apply(programs: Programs) -> Result<(), Box<dyn std::error::Error>> {
         rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![condition(0, SeccompCmpOp::MaskedEq(thread), 0)?])?]);
         // Its flags cannot be looked at. The C library takes `clone` where there is no `clone3`.
         let absent: Rules = [(libc::SYS_clone3, Vec::new())].into();
-        install(absent, libc::ENOSYS.unsigned_abs(), architecture)?;
+        filters.push(filter(absent, libc::ENOSYS.unsigned_abs(), architecture)?);
     }
-    install(rules, libc::EPERM.unsigned_abs(), architecture)
+    filters.push(filter(rules, libc::EPERM.unsigned_abs(), architecture)?);
+    Ok(filters)
 }
 
-fn install(rules: Rules, error: u32, architecture: TargetArch) -> Result<(), Box<dyn std::error::Error>> {
-    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error), architecture)?;
-    let program: BpfProgram = filter.try_into()?;
-    Ok(seccompiler::apply_filter_all_threads(&program)?)
+fn filter(rules: Rules, error: u32, architecture: TargetArch) -> Result<BpfProgram, seccompiler::BackendError> {
+    SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error), architecture)?.try_into()
+}
+
+/// Forbids the system calls of x32 as a whole: they are those of x86-64 under other numbers, from this one on, so that a list of
+/// numbers does not meet them; and the kernel counts both to the same architecture (seccomp(2), "Caveats").
+fn no_foreign_numbers() -> BpfProgram {
+    const X32: u32 = 0x4000_0000;
+    let instruction = |code: u32, jf, k| sock_filter { code: u16::try_from(code).unwrap_or_default(), jt: 0, jf, k };
+    vec![
+        // The number comes first in what a filter sees.
+        instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, X32),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, SeccompAction::Errno(libc::EPERM.unsigned_abs()).into()),
+        instruction(libc::BPF_RET | libc::BPF_K, 0, SeccompAction::Allow.into()),
+    ]
 }
 
 fn condition(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondition, seccompiler::BackendError> {
@@ -149,4 +174,64 @@ fn always() -> Vec<i64> {
         #[cfg(target_arch = "x86_64")]
         libc::SYS_ioperm,
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a filter says to a system call without arguments, as the kernel reads it.
+    fn verdict(filter: &BpfProgram, architecture: u32, number: u32) -> u32 {
+        let (mut at, mut accumulator) = (0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = filter[at].clone();
+            let code = u32::from(code);
+            at += 1;
+            let jump = |is: bool| usize::from(if is { jt } else { jf });
+            at += match code & 0x07 {
+                libc::BPF_LD => {
+                    accumulator = [number, architecture].get(k as usize / 4).copied().unwrap_or_default();
+                    0
+                }
+                libc::BPF_ALU => {
+                    assert_eq!(code & 0xF0, libc::BPF_AND);
+                    accumulator &= k;
+                    0
+                }
+                libc::BPF_JMP => match code & 0xF0 {
+                    libc::BPF_JA => k as usize,
+                    libc::BPF_JEQ => jump(accumulator == k),
+                    libc::BPF_JGT => jump(accumulator > k),
+                    libc::BPF_JGE => jump(accumulator >= k),
+                    other => panic!("jump {other:x}"),
+                },
+                libc::BPF_RET => return k,
+                other => panic!("class {other:x}"),
+            };
+        }
+    }
+
+    #[test]
+    fn what_is_forbidden_is_so_under_the_numbers_of_x32_too() {
+        const X86_64: u32 = 0xC000_003E;
+        let allowed: u32 = SeccompAction::Allow.into();
+        for programs in [Programs::Allowed, Programs::Forbidden] {
+            let filters = filters(programs, TargetArch::x86_64).unwrap();
+            let passes = |number: u32| filters.iter().all(|filter| verdict(filter, X86_64, number) == allowed);
+            // read, write, openat, futex, getrandom
+            for number in [0, 1, 257, 202, 318] {
+                assert!(passes(number), "{number}");
+                assert!(!passes(number | 0x4000_0000), "{number} of x32");
+            }
+            for call in always() {
+                let number = u32::try_from(call).unwrap();
+                assert!(!passes(number) && !passes(number | 0x4000_0000), "{number}");
+            }
+            // ptrace and execve have numbers of their own there (Linux, syscall_64.tbl).
+            for number in [521, 520, 545, 0x3FFF_FFFF] {
+                assert!(!passes(number | 0x4000_0000), "{number} of x32");
+            }
+            assert!(!passes(u32::MAX));
+        }
+    }
 }
