@@ -4,7 +4,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -35,6 +35,12 @@ const HARMLESS: [&str; 8] = [
     "signal another process",
     "read the environment of another process",
 ];
+
+const READ_HASHES: &str = "read the password hashes of the system";
+const READ_CLOSED: &str = "read what another user keeps to himself";
+
+/// Readable for root alone.
+const PASSWORD_HASHES: &str = "/etc/shadow";
 
 type Attempt<'a> = (&'static str, Box<dyn Fn() -> io::Result<()> + 'a>);
 
@@ -81,6 +87,7 @@ fn forbidden<'a>(ours: &'a Path, foreign: &'a Path, port: u16) -> Vec<Attempt<'a
             Box::new(|| Ok(socket(AddressFamily::from_raw(38), SocketType::SEQPACKET, None).map(drop)?)),
         ),
         ("signal another process", Box::new(move || Ok(kill_process(parent()?, Signal::CONT)?))),
+        (READ_HASHES, Box::new(|| fs::read(PASSWORD_HASHES).map(drop))),
         ("read the memory of another process", Box::new(move || File::open(of_parent("mem")).map(drop))),
         ("read the environment of another process", Box::new(move || fs::read(of_parent("environ")).map(drop))),
         (
@@ -126,7 +133,7 @@ fn needed<'a>(ours: &'a Path, certificate: &'a Path, port: u16) -> Vec<Attempt<'
         ("listen", Box::new(|| TcpListener::bind("127.0.0.1:0").map(drop))),
         ("resolve a name", Box::new(|| ("localhost", 993).to_socket_addrs().map(drop))),
         ("begin a thread", Box::new(|| std::thread::Builder::new().spawn(|| ()).map(|thread| thread.join().unwrap()))),
-        ("read the trusted certificates", Box::new(|| fs::read_dir("/etc/ssl").map(drop))),
+        ("read the trusted certificates", Box::new(|| fs::read_dir("/etc/ssl/certs").map(drop))),
     ]
 }
 
@@ -139,9 +146,10 @@ impl Directory {
         for part in ["state", "foreign", "configuration"] {
             fs::create_dir_all(path.join(part)).unwrap();
         }
-        for file in ["foreign/secret", "foreign/doomed", "configuration/ca.pem"] {
+        for file in ["foreign/secret", "foreign/doomed", "configuration/closed"] {
             fs::write(path.join(file), "x").unwrap();
         }
+        close(&path.join("configuration/closed"));
         Self(path)
     }
 }
@@ -152,13 +160,27 @@ impl Drop for Directory {
     }
 }
 
-/// Runs the child; the result are the names of what succeeded.
-fn run(confinement: &str) -> Vec<String> {
-    let directory = Directory::new(confinement);
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// For another user alone; as an ordinary user there is no way to make such a file.
+fn close(file: &Path) {
+    if is_root() {
+        std::os::unix::fs::chown(file, Some(65_534), None).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+}
+
+/// Runs the child with a secret from a file that was made `ready`; the result are the names of what succeeded.
+fn run(name: &str, confinement: &str, ready: impl Fn(&Path)) -> Vec<String> {
+    let directory = Directory::new(name);
     let (upstream, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (port, other) = (upstream.local_addr().unwrap().port(), other.local_addr().unwrap());
     let _open = TcpListener::bind(other);
-    fs::write(directory.0.join("configuration/key"), "correct-horse-battery").unwrap();
+    let secret = directory.0.join("configuration/key");
+    fs::write(&secret, "correct-horse-battery").unwrap();
+    ready(&secret);
     let yaml = format!(
         "listeners: {{imap: {{bind: '127.0.0.1:1143', upstream: 'localhost:{port}'}}}}\n\
          microsoft: {{tenant: contoso.example, client_id: 00000000-0000-0000-0000-000000000000,\n  \
@@ -192,12 +214,17 @@ fn child() {
     confinement.covers(&config).unwrap();
 
     let (ours, foreign) = (directory.join("state"), directory.join("foreign"));
-    let certificate = directory.join("configuration/ca.pem");
+    let (certificate, closed) = (directory.join("configuration/key"), directory.join("configuration/closed"));
     let confined = config.confinement != Confine::Off;
     // Without confinement root would really do all of it, to the machine that runs the tests.
     let attempts =
         forbidden(&ours, &foreign, other).into_iter().filter(|(what, _)| confined || HARMLESS.contains(what));
-    for (what, attempt) in attempts.chain(needed(&ours, &certificate, upstream)) {
+    let of_root: Attempt = (READ_CLOSED, Box::new(move || fs::read(&closed).map(drop)));
+    let of_root = Some(of_root).filter(|_| is_root());
+    // Where names are resolved by a file that is replaced in `/etc`, root keeps all of it, and the report says so.
+    let whole_etc = confinement.report().iter().any(|line| line.contains("all of /etc"));
+    let attempts = attempts.filter(|(what, _)| !(whole_etc && *what == READ_HASHES));
+    for (what, attempt) in attempts.chain(of_root).chain(needed(&ours, &certificate, upstream)) {
         match attempt() {
             Ok(()) => println!("could {what}"),
             Err(error) => println!("not {what}: {error}"),
@@ -208,7 +235,7 @@ fn child() {
 
 #[test]
 fn a_confined_process_can_do_its_work_and_nothing_else() {
-    let could = run("require");
+    let could = run("confined", "require", |_| ());
     let nowhere = Path::new("");
     let needed: Vec<&str> = needed(nowhere, nowhere, 0).iter().map(|(what, _)| *what).collect();
     assert_eq!(could, needed);
@@ -216,8 +243,15 @@ fn a_confined_process_can_do_its_work_and_nothing_else() {
 }
 
 #[test]
+fn root_keeps_its_right_to_all_files_only_while_a_file_of_the_configuration_needs_it() {
+    let could = run("others", "require", close);
+    assert!(could.iter().any(|could| could == "read a certificate again"), "{could:?}");
+    assert_eq!(could.iter().any(|could| could == READ_CLOSED), is_root(), "{could:?}");
+}
+
+#[test]
 fn without_confinement_the_same_attempts_succeed() {
-    let could = run("off");
+    let could = run("free", "off", |_| ());
     for what in HARMLESS {
         assert!(could.iter().any(|could| could == what), "{what} among {could:?}");
     }

@@ -14,10 +14,8 @@ use super::Needs;
 const KNOWN: ABI = ABI::V6;
 
 /// What the program needs of any system: trusted certificates, name resolution and what the C library loads for it, time
-/// zones, Kerberos, and what it says of itself. The whole of `/etc`, because what stands there directly (`resolv.conf`,
-/// `hosts`) is replaced, not changed, when the network is another one.
-const SYSTEM: [&str; 16] = [
-    "/etc",
+/// zones, Kerberos, and what it says of itself.
+const SYSTEM: [&str; 15] = [
     "/dev/null",
     "/dev/urandom",
     "/lib",
@@ -35,6 +33,55 @@ const SYSTEM: [&str; 16] = [
     "/var/opt/azcmagent/tokens",
 ];
 
+const ETC: &str = "/etc";
+
+/// The part of `/etc` that is needed: nothing below it is secret. A keytab is named by the configuration or a variable.
+const PUBLIC_ETC: [&str; 25] = [
+    "/etc/ca-certificates",
+    "/etc/certs",
+    "/etc/gai.conf",
+    "/etc/group",
+    "/etc/gss",
+    "/etc/host.conf",
+    "/etc/hosts",
+    "/etc/krb5",
+    "/etc/krb5.conf",
+    "/etc/krb5.conf.d",
+    "/etc/ld.so.cache",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/openssl/certs",
+    "/etc/passwd",
+    "/etc/pki/ca-trust",
+    "/etc/pki/tls/cert.pem",
+    "/etc/pki/tls/certs",
+    "/etc/protocols",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/certs",
+    "/etc/timezone",
+];
+
+/// What is to be read of `/etc`. All of it for an ordinary user, who cannot read what is secret there: what stands there directly
+/// (`resolv.conf`, `hosts`) is replaced when it changes, and a right to the old file is none to the new one. For root only
+/// what is needed, unless `resolv.conf` is replaced there when the network is another one.
+fn etc(is_root: bool, names_are_replaced: bool) -> &'static [&'static str] {
+    if is_root && !names_are_replaced { &PUBLIC_ETC } else { &[ETC] }
+}
+
+/// Whether `resolv.conf` stands in `/etc` itself; not so when it is a link that leads elsewhere, or mounted, as in a container.
+fn names_are_replaced() -> bool {
+    let device = |path: &Path| std::fs::metadata(path).map(|found| std::os::unix::fs::MetadataExt::dev(&found)).ok();
+    let file = Path::new(ETC).join("resolv.conf");
+    match file.canonicalize() {
+        Ok(real) => real.starts_with(ETC) && device(&real) == device(Path::new(ETC)),
+        // It may be made yet.
+        Err(_) => true,
+    }
+}
+
 /// The variables by which an operator names other certificates, and Kerberos other files.
 const VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5_CONFIG", "KRB5_CLIENT_KTNAME"];
 
@@ -43,7 +90,13 @@ const VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5_CONFIG", "K
 /// # Errors
 /// What is missing, as a sentence.
 pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
-    let status = apply(needs).map_err(|error| format!("files and servers are open: {error}"))?;
+    let is_root = rustix::process::geteuid().is_root();
+    let etc = etc(is_root, names_are_replaced());
+    let secrets = match is_root && etc == [ETC] {
+        true => " (with all of /etc, because `/etc/resolv.conf` is replaced there; as root that is every secret in it)",
+        false => "",
+    };
+    let status = apply(needs, etc).map_err(|error| format!("files and servers are open: {error}"))?;
     let servers = match &needs.connect {
         None => ", any server (a proxy script or Kerberos names them)".to_owned(),
         Some(ports) => {
@@ -55,7 +108,7 @@ pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
         RulesetStatus::FullyEnforced => {
             let (read, write) = (named(&needs.read), named(&needs.write));
             Ok(format!(
-                "reads only below the system's own directories and {read}, writes only below {write}{servers} (Landlock)"
+                "reads only below the system's own directories{secrets} and {read}, writes only below {write}{servers} (Landlock)"
             ))
         }
         RulesetStatus::PartiallyEnforced => {
@@ -79,7 +132,7 @@ fn named(paths: &BTreeSet<PathBuf>) -> String {
     words.join(", ")
 }
 
-fn apply(needs: &Needs) -> Result<RulesetStatus, RulesetError> {
+fn apply(needs: &Needs, etc: &[&str]) -> Result<RulesetStatus, RulesetError> {
     let mut ruleset =
         Ruleset::default().set_compatibility(CompatLevel::BestEffort).handle_access(AccessFs::from_all(KNOWN))?;
     if needs.connect.is_some() {
@@ -93,7 +146,7 @@ fn apply(needs: &Needs) -> Result<RulesetStatus, RulesetError> {
     let mut ruleset = ruleset.create()?;
     let read = make_bitflags!(AccessFs::{ReadFile | ReadDir});
     let named = VARIABLES.iter().filter_map(std::env::var_os).map(PathBuf::from);
-    for path in SYSTEM.iter().map(PathBuf::from).chain(named).chain(needs.read.iter().cloned()) {
+    for path in SYSTEM.iter().chain(etc).map(PathBuf::from).chain(named).chain(needs.read.iter().cloned()) {
         ruleset = allow(ruleset, &path, read)?;
     }
     ruleset = allow(ruleset, Path::new("/dev/null"), make_bitflags!(AccessFs::{ReadFile | WriteFile}))?;
@@ -115,4 +168,19 @@ fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Re
     let Ok(opened) = PathFd::new(path) else { return Ok(ruleset) };
     let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };
     ruleset.add_rule(PathBeneath::new(opened, access))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_reads_of_etc_what_is_public_unless_names_would_no_longer_be_resolved() {
+        assert_eq!(etc(false, false), [ETC]);
+        assert_eq!(etc(false, true), [ETC]);
+        assert_eq!(etc(true, true), [ETC]);
+        for secret in ["/etc/shadow", "/etc/gshadow", "/etc/ssl/private/key.pem", "/etc/pki/tls/private/key.pem"] {
+            assert!(!etc(true, false).iter().any(|path| Path::new(secret).starts_with(path)), "{secret}");
+        }
+    }
 }

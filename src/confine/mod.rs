@@ -84,7 +84,7 @@ fn confine(config: &Config) -> Confinement {
         confinement.complete &= done.is_ok();
         confinement.report.push(done.unwrap_or_else(|why| why));
     };
-    note(capabilities::drop_all_but_needed());
+    note(capabilities::drop_all_but_needed(&config.files));
     if needs.commands {
         note(Err(
             "files, servers and programs are open: the configuration has a `{command: …}`, which needs what only it knows"
