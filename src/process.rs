@@ -8,18 +8,38 @@ use crate::config::{Config, Limits};
 /// Descriptors kept for the log, token requests, certificates and the like.
 const RESERVE: u64 = 64;
 
-/// Raises the limit of open files as far as the system lets us, switches core files off (they would hold passwords and
-/// tokens), and says what the operator should know, one sentence each.
+/// Keeps the memory of this process, which holds passwords and tokens, from files and from other processes: no core files,
+/// also where the system pipes them to a program, which asks no limit (Linux, core(5)), and no debugger of the same user (Linux,
+/// PR_SET_DUMPABLE). Best effort, to be called first of all; [`prepare`] says what did not succeed.
+pub fn hide_memory() {
+    #[cfg(unix)]
+    let _told_later = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
+    #[cfg(target_os = "linux")]
+    let _told_later = {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+    };
+}
+
+#[cfg(unix)]
+fn memory_is_open() -> Option<String> {
+    let core_files = rlimit::getrlimit(rlimit::Resource::CORE).is_ok_and(|(soft, _)| soft > 0);
+    #[cfg(target_os = "linux")]
+    let core_files = core_files || {
+        use rustix::process::{DumpableBehavior, dumpable_behavior};
+        dumpable_behavior() != Ok(DumpableBehavior::NotDumpable)
+    };
+    core_files.then(|| "core files could not be switched off: a crash may write secrets to disk".to_owned())
+}
+
+/// Raises the limit of open files as far as the system lets us, and says what the operator should know, one sentence each.
 pub fn prepare(limits: &Limits) -> Vec<String> {
     let mut notes = Vec::new();
     #[cfg(unix)]
     {
-        if let Err(error) = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0) {
-            notes.push(format!("core files could not be switched off ({error}): a crash may write secrets to disk"));
-        }
+        notes.extend(memory_is_open());
         notes.extend(raise_descriptors(limits));
-        let is_root = std::fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
-        if is_root {
+        if rustix::process::geteuid().is_root() {
             notes.push("Gatepost runs as root and needs no such right; run it as a user of its own".to_owned());
         }
     }

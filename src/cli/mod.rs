@@ -14,6 +14,7 @@ use crate::clock::UnixTime;
 use crate::config::load::Loaded;
 use crate::config::problem::Problems;
 use crate::config::{Config, load, value};
+use crate::process::hide_memory;
 use crate::protocol::Protocol;
 
 pub mod cert;
@@ -358,6 +359,7 @@ pub enum StateCommand {
 
 /// Parses the process's arguments, does what they say, and gives the exit code.
 pub fn main() -> ExitCode {
+    hide_memory();
     let cli = Cli::parse();
     let serve = RunOptions { take_over: false, settings: cli.settings };
     let code = match cli.command.unwrap_or(Command::Run(serve)) {
