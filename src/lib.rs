@@ -36,6 +36,8 @@
 //!   reads it ([`mime`]).
 //! * A second message smuggled behind the first, or a sender that a device has made up: a message ends at CRLF.CRLF alone, and
 //!   whoever needs no login is held to one mailbox (`proto::smtp`, [`session::submission`]).
+//! * Records that somebody without the state key writes into the database: what was altered, moved or put back under another version
+//!   does not open, and a device password that was revoked stays so (`store::register`).
 //! * Memory or time taken before the login: every buffer has a bound and every wait a deadline ([`config::Limits`]).
 //! * Secrets in logs: they are types that cannot be formatted ([`secret`]).
 #![forbid(unsafe_code)]
