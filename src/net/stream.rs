@@ -13,7 +13,7 @@ use super::handshake::{Established, Handshake, handshake};
 use super::side::{Side, cut_off, invalid};
 use super::socket::Socket;
 use crate::tls::MOST_OVERHEAD;
-use crate::tls::record::{MOST_PLAIN, first_record};
+use crate::tls::record::MOST_PLAIN;
 use crate::tls::session::Session;
 
 /// Room for a read.
@@ -128,7 +128,7 @@ impl TlsStream {
             if self.session.ended() {
                 return Ok(0);
             }
-            if let Some(length) = first_record(&self.wire) {
+            if let Some(length) = self.session.first_record(&self.wire) {
                 self.plain.resize(length, 0);
                 let opened = self.session.open(&self.wire[..length], &mut self.plain);
                 self.plain.truncate(*opened.as_ref().unwrap_or(&0));
@@ -159,12 +159,15 @@ impl TlsStream {
         self.flush().await
     }
 
-    /// Sends what was sealed, then what the session has to say.
+    /// Sends what was sealed, then what the session has to say. Nothing is lost when the future is dropped.
     async fn flush(&mut self) -> io::Result<()> {
-        self.sealed.append(self.session.outbox());
         while !self.sealed.is_empty() {
             let written = self.socket.write(&self.sealed).await?;
             self.sealed.drain(..written);
+        }
+        while !self.session.outbox().is_empty() {
+            let written = self.socket.write(self.session.outbox()).await?;
+            self.session.sent(written);
         }
         self.socket.flush().await
     }
