@@ -404,4 +404,4 @@ fn unasked(kind: HandshakeType) -> Error {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -45,7 +45,7 @@ macro_rules! turn {
 }
 
 /// Client and server.
-fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
+pub(crate) fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let mut roots = RootCertStore::empty();
@@ -78,7 +78,7 @@ fn waiting(session: &mut Session) -> Vec<u8> {
 }
 
 /// Opens every record of `wire`.
-fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
     let mut all = Vec::new();
     while let Some(length) = session.first_record(wire) {
         let mut plain = vec![0; length];
@@ -90,19 +90,28 @@ fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(all)
 }
 
-/// What `to` makes of a record that `from` sends.
-fn says(from: &mut Session, to: &mut Session, kind: ContentType, content: &[u8]) -> Result<Vec<u8>, Error> {
+/// A record, as a peer might send it that follows no rule.
+pub(crate) fn record(from: &mut Session, kind: ContentType, content: &[u8]) -> Vec<u8> {
     let mut wire = vec![0; content.len() + from.sealer.overhead()];
     from.sealer.seal(kind, content, &mut wire).unwrap();
-    open_all(to, &wire)
+    wire
 }
 
-/// What `to` makes of a key update, with the new key in use behind it.
-fn updates(from: &mut Session, to: &mut Session, answer: u8) -> Result<Vec<u8>, Error> {
-    let update = says(from, to, ContentType::Handshake, &[24, 0, 0, 1, answer]);
+/// A key update; what is sealed next is sealed with the new key.
+pub(crate) fn key_update(from: &mut Session, answer: u8) -> Vec<u8> {
+    let wire = record(from, ContentType::Handshake, &[24, 0, 0, 1, answer]);
     let (sequence, secrets) = from.next_secrets(true).unwrap();
     from.sealer = Sealer::new(secrets, sequence, true).unwrap();
-    update
+    wire
+}
+
+/// What `to` makes of a record that `from` sends.
+fn says(from: &mut Session, to: &mut Session, kind: ContentType, content: &[u8]) -> Result<Vec<u8>, Error> {
+    open_all(to, &record(from, kind, content))
+}
+
+fn updates(from: &mut Session, to: &mut Session, answer: u8) -> Result<Vec<u8>, Error> {
+    open_all(to, &key_update(from, answer))
 }
 
 fn sends(from: &mut Session, text: &[u8]) -> Vec<u8> {
