@@ -79,6 +79,7 @@ impl<'a> Conversation<'a> {
                 Err(Gone(cause)) => break cause,
             }
         };
+        self.stream.end().await;
         if let Some(spare) = self.spare.take() {
             spare.exchange.quit().await;
         }
@@ -107,7 +108,6 @@ impl<'a> Conversation<'a> {
                 return Ok(None);
             }
             Some(Event::Close(ending)) => {
-                self.part().await;
                 return Ok(Some(match ending {
                     Ending::Quit => "client-ended",
                     Ending::Told => "closed",
@@ -156,13 +156,7 @@ impl<'a> Conversation<'a> {
         };
         self.machine.close(&words);
         self.flush().await?;
-        self.part().await;
         Ok(Some(cause))
-    }
-
-    /// Ends the connection. A client that does not listen is not waited for.
-    async fn part(&mut self) {
-        let _late = timeout(Duration::from_secs(1), self.stream.end()).await;
     }
 
     async fn flush(&mut self) -> Result<(), Gone> {
