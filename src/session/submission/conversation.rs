@@ -88,8 +88,10 @@ impl<'a> Conversation<'a> {
 
     async fn step(&mut self) -> Result<Option<&'static str>, Gone> {
         let event = self.machine.poll_event();
-        self.flush().await?;
+        let wrote = self.flush().await?;
         let reply = match event {
+            // There may be more, now that there is room for replies.
+            None if wrote => return Ok(None),
             None => return self.read().await,
             Some(Event::Mail(mail)) => self.mail(mail).await,
             Some(Event::Recipient(recipient)) => self.recipient(recipient).await,
@@ -159,10 +161,11 @@ impl<'a> Conversation<'a> {
         Ok(Some(cause))
     }
 
-    async fn flush(&mut self) -> Result<(), Gone> {
-        let Some(output) = self.machine.poll_output() else { return Ok(()) };
+    /// Writes what there is for the client; true when there was something.
+    async fn flush(&mut self) -> Result<bool, Gone> {
+        let Some(output) = self.machine.poll_output() else { return Ok(false) };
         match timeout(self.courier.shared.limits.write_stall, self.stream.write(&output)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(true),
             Ok(Err(_)) => Err(Gone("client-broke")),
             Err(_) => Err(Gone("stalled")),
         }
