@@ -241,3 +241,6 @@ pub(super) fn invalid(error: rustls::Error) -> io::Error {
 pub(super) fn cut_off() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the connection without TLS close_notify")
 }
+
+#[cfg(test)]
+mod tests;

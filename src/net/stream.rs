@@ -194,4 +194,4 @@ impl TlsStream {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -8,11 +8,11 @@ use crate::tls::record::ContentType;
 use crate::tls::session::tests::{key_update, open_all, pair, record};
 
 /// What memory a connection may take before its login.
-const MOST_KEPT: usize = 64 * 1024;
+pub(in crate::net) const MOST_KEPT: usize = 64 * 1024;
 
-const HELLO: [u8; 9] = [1, 0, 0, 5, 3, 3, 0, 0, 0];
+pub(in crate::net) const HELLO: [u8; 9] = [1, 0, 0, 5, 3, 3, 0, 0, 0];
 
-async fn tcp_pair() -> (TcpStream, TcpStream) {
+pub(in crate::net) async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     (near.unwrap(), far.unwrap().0)
