@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use gatepost::net::stream::Stream;
-use gatepost::tls::record::first_record;
+use gatepost::tls::record::{MOST_CONTENT_TLS13, first_record};
 use rustls::crypto::aws_lc_rs::cipher_suite as suites;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
@@ -182,7 +182,7 @@ async fn tampered(change: impl Fn(&mut Vec<Vec<u8>>)) -> (Vec<u8>, std::io::Erro
     let (mut wire, mut records) = (Vec::new(), Vec::new());
     while records.iter().filter(|record: &&Vec<u8>| record.len() == 5 + 3 + 17).count() < 3 {
         outer.read_buf(&mut wire).await.unwrap();
-        while let Some(length) = first_record(&wire) {
+        while let Some(length) = first_record(&wire, MOST_CONTENT_TLS13) {
             records.push(wire.drain(..length).collect());
         }
     }

@@ -12,6 +12,7 @@ mod mime_head;
 mod ntlm_challenge;
 mod proxy_header;
 pub mod recipe;
+mod record;
 mod sasl;
 mod soap_head;
 mod socks;
@@ -25,7 +26,7 @@ use gatepost::proto::MailProtocol;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("imap_client", imap_client),
     ("pop3_client", pop3_client),
     ("smtp_client", smtp_client),
@@ -44,6 +45,7 @@ pub const TARGETS: [Target; 18] = [
     ("http_head", http_head),
     ("http_basic", http_basic),
     ("soap_head", soap_head),
+    ("record", record),
 ];
 
 /// A client's octets towards the IMAP machine.
@@ -134,4 +136,9 @@ pub fn http_basic(data: &[u8]) {
 /// The beginning of an EWS request.
 pub fn soap_head(data: &[u8]) {
     soap_head::check(data);
+}
+
+/// The records of a TLS peer, once a connection stands.
+pub fn record(data: &[u8]) {
+    record::check(data);
 }

@@ -40,11 +40,14 @@ fn run(recipe: &Recipe<'_>, split: bool) -> Trace {
         let (chunk, behind) = Chunks::cut(&mut chunks, rest);
         machine.handle_input(chunk);
         rest = behind;
-        while let Some(event) = machine.poll_event() {
-            assert!(!trace.over, "{event:?} behind the end");
-            handle(event, &mut machine, &mut trace, recipe.decisions, legacy);
+        loop {
+            while let Some(event) = machine.poll_event() {
+                assert!(!trace.over, "{event:?} behind the end");
+                handle(event, &mut machine, &mut trace, recipe.decisions, legacy);
+            }
+            let Some(output) = machine.poll_output() else { break };
+            trace.output.extend(output);
         }
-        trace.output.extend(machine.poll_output().unwrap_or_default());
     }
     check_output(&trace.output);
     trace

@@ -63,6 +63,7 @@ impl Bound {
     /// See [`AdminError`].
     pub fn new(config: &config::Admin, inherited: &mut Inherited) -> Result<Self, AdminError> {
         let tls = config.tls.as_ref().map(tls::config).transpose()?;
+        let tls = tls.map(|tls| tls::speaking(&tls, &["http/1.1"]));
         let listeners = config.bind.iter().map(|&address| {
             let socket = inherited.at(address).map_or_else(|| listen::bind(address), Ok);
             socket.map(Arc::new).map_err(|source| AdminError::Bind { address, source })

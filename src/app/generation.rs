@@ -288,8 +288,9 @@ impl Assembly<'_> {
             ListenerTls::None => return Ok(None),
             ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => identity,
         };
+        let speaking = |presented: &Presented| server::speaking(&presented.tls, server::names(listener.protocol));
         if let Some(known) = self.presented.iter().find(|known| known.identity == *identity) {
-            return Ok(Some(Arc::clone(&known.tls)));
+            return Ok(Some(speaking(known)));
         }
         let of_listener = |source| StartError::Tls { listener: Arc::clone(&listener.name), source };
         let certified = server::load(identity).map_err(of_listener)?;
@@ -304,6 +305,6 @@ impl Assembly<'_> {
             }
         };
         self.presented.push(Arc::clone(&presented));
-        Ok(Some(Arc::clone(&presented.tls)))
+        Ok(Some(speaking(&presented)))
     }
 }

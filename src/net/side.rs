@@ -11,7 +11,6 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::lease::{Buffer, Chunk};
 use super::socket::Socket;
-use crate::tls::record::first_record;
 use crate::tls::session::Session;
 
 /// A connection after its login.
@@ -79,7 +78,7 @@ impl Side {
         }
         while !tls.session.ended() {
             let held = std::mem::take(&mut tls.wire);
-            let filled = if first_record(&held).is_some() {
+            let filled = if tls.session.first_record(&held).is_some() {
                 tls.open(&held, plain)?
             } else {
                 let mut wire = Buffer::take(plain.bytes());
@@ -161,9 +160,7 @@ impl Side {
         // Sealed after the chunk, so sent after it.
         while !tls.session.outbox().is_empty() {
             match self.poll_write(cx, tls.session.outbox())? {
-                Some(written) => {
-                    tls.session.outbox().drain(..written);
-                }
+                Some(written) => tls.session.sent(written),
                 None => return Ok(false),
             }
         }
@@ -209,7 +206,7 @@ impl Tls {
     /// one at least.
     fn open(&mut self, received: &[u8], plain: &mut [u8]) -> io::Result<usize> {
         let (mut filled, mut rest) = (0, received);
-        while let Some(length) = first_record(rest) {
+        while let Some(length) = self.session.first_record(rest) {
             if plain.len() - filled < length {
                 break;
             }
@@ -244,3 +241,6 @@ pub(super) fn invalid(error: rustls::Error) -> io::Error {
 pub(super) fn cut_off() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the connection without TLS close_notify")
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,22 +2,27 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::ServerName;
 use rustls::server::UnbufferedServerConnection;
 use rustls::{ClientConfig, ServerConfig};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::handshake::{Established, Handshake, handshake};
 use super::side::{Side, cut_off, invalid};
 use super::socket::Socket;
 use crate::tls::MOST_OVERHEAD;
-use crate::tls::record::{MOST_PLAIN, first_record};
+use crate::tls::record::MOST_PLAIN;
 use crate::tls::session::Session;
 
 /// Room for a read.
 const READ_OCTETS: usize = 4 * 1024;
+
+/// A peer that does not take the end of a connection is not waited for longer.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A connection during its login.
 pub enum Stream {
@@ -40,7 +45,8 @@ pub struct TlsStream {
 }
 
 impl Stream {
-    /// Reads what there is, at least one octet; 0 is the end.
+    /// Reads what there is, at least one octet; 0 is the end. What TLS owes the peer (an answer, an alert) is sent before
+    /// more is read, so a peer that takes nothing is not read from either: the caller's deadline for reading ends that too.
     ///
     /// # Errors
     /// The connection broke, or TLS failed.
@@ -68,13 +74,16 @@ impl Stream {
         }
     }
 
-    /// Ends the connection in order, as far as the peer lets us.
+    /// Ends the connection in order, with `close_notify`, as far as the peer lets us within a second.
     pub async fn end(&mut self) {
-        // The peer may be gone; then there is nobody to be polite to.
-        let _gone = match self {
-            Self::Plain(socket) => socket.shutdown().await,
-            Self::Tls(stream) => stream.end().await,
+        let ending = async {
+            match self {
+                Self::Plain(socket) => socket.shutdown().await,
+                Self::Tls(stream) => stream.end().await,
+            }
         };
+        // The peer may be gone; then there is nobody to be polite to.
+        let _gone = timeout(LAST_WORD, ending).await;
     }
 
     /// Does the handshake with a mail client.
@@ -128,7 +137,10 @@ impl TlsStream {
             if self.session.ended() {
                 return Ok(0);
             }
-            if let Some(length) = first_record(&self.wire) {
+            if !self.sealed.is_empty() || !self.session.outbox().is_empty() {
+                self.flush().await?;
+            }
+            if let Some(length) = self.session.first_record(&self.wire) {
                 self.plain.resize(length, 0);
                 let opened = self.session.open(&self.wire[..length], &mut self.plain);
                 self.plain.truncate(*opened.as_ref().unwrap_or(&0));
@@ -152,19 +164,24 @@ impl TlsStream {
         while !rest.is_empty() {
             self.flush().await?;
             self.sealed.resize(rest.len().min(MOST_PLAIN) + MOST_OVERHEAD, 0);
-            let (taken, sealed) = self.session.seal(rest, &mut self.sealed).map_err(invalid)?;
-            self.sealed.truncate(sealed);
+            let sealed = self.session.seal(rest, &mut self.sealed);
+            let (taken, written) = *sealed.as_ref().unwrap_or(&(0, 0));
+            self.sealed.truncate(written);
+            sealed.map_err(invalid)?;
             rest = &rest[taken..];
         }
         self.flush().await
     }
 
-    /// Sends what was sealed, then what the session has to say.
+    /// Sends what was sealed, then what the session has to say. Nothing is lost when the future is dropped.
     async fn flush(&mut self) -> io::Result<()> {
-        self.sealed.append(self.session.outbox());
         while !self.sealed.is_empty() {
             let written = self.socket.write(&self.sealed).await?;
             self.sealed.drain(..written);
+        }
+        while !self.session.outbox().is_empty() {
+            let written = self.socket.write(self.session.outbox()).await?;
+            self.session.sent(written);
         }
         self.socket.flush().await
     }
@@ -175,3 +192,6 @@ impl TlsStream {
         self.socket.shutdown().await
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

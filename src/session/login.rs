@@ -77,6 +77,24 @@ pub(super) struct Login<'a, D> {
     pub(super) destination: &'a D,
 }
 
+/// How long a client may take.
+struct Clock {
+    /// For a command.
+    command: Duration,
+    /// When all of it is over.
+    end: Instant,
+    /// When the present command is.
+    command_end: Option<Instant>,
+}
+
+/// What a conversation before the login came to.
+enum Next<T> {
+    /// The handshake is due.
+    StartTls,
+    /// The client has come in.
+    Enter(Option<Box<(Accepted<T>, Live)>>),
+}
+
 /// Why a login phase ended without a login; the log line has been written or is not needed.
 struct Over;
 
@@ -110,23 +128,54 @@ impl<D: Destination> Login<'_, D> {
     async fn drive(&self, mut stream: Stream, mut machine: Box<dyn ClientSide>) -> Result<Entered<D::Brings>, Over> {
         let crowded = self.shared.census.crowded();
         let limit = |usual: Duration| if crowded { usual / 3 } else { usual };
-        if let Some(greeting) = machine.poll_output() {
-            self.write(&mut stream, &greeting).await?;
+        if let Some(greeting) = machine.poll_output()
+            && let Err(over) = self.write(&mut stream, &greeting).await
+        {
+            stream.end().await;
+            return Err(over);
         }
-        let mut end = Instant::now() + limit(self.shared.limits.pre_auth);
-        // The first command is due from the greeting on, each further one from its first octet.
-        let mut command_end = Some(Instant::now() + limit(self.shared.limits.command));
+        let mut clock = Clock {
+            command: limit(self.shared.limits.command),
+            end: Instant::now() + limit(self.shared.limits.pre_auth),
+            // The first command is due from the greeting on, each further one from its first octet.
+            command_end: Some(Instant::now() + limit(self.shared.limits.command)),
+        };
+        loop {
+            match self.converse(&mut stream, machine.as_mut(), &mut clock).await {
+                Ok(Next::StartTls) => {
+                    stream = self.accept_tls(stream).await?;
+                    machine.tls_established();
+                }
+                Ok(Next::Enter(login)) => {
+                    let leftovers = machine.take_leftovers();
+                    return Ok(Entered { stream, leftovers, login: login.map(|login| *login) });
+                }
+                Err(Over) => {
+                    stream.end().await;
+                    return Err(Over);
+                }
+            }
+        }
+    }
+
+    /// Talks until something else has to happen. When it is over, all has been said but the end of the stream.
+    async fn converse(
+        &self,
+        stream: &mut Stream,
+        machine: &mut dyn ClientSide,
+        clock: &mut Clock,
+    ) -> Result<Next<D::Brings>, Over> {
         // Passwords pass through it.
         let mut buffer = Zeroizing::new(vec![0; 2_048]);
         loop {
             let event = machine.poll_event();
             if let Some(output) = machine.poll_output() {
-                self.write(&mut stream, &output).await?;
-                command_end = None;
+                self.write(stream, &output).await?;
+                clock.command_end = None;
             }
             match event {
                 None => {
-                    let deadline = command_end.map_or(end, |command_end| end.min(command_end));
+                    let deadline = clock.command_end.map_or(clock.end, |command_end| clock.end.min(command_end));
                     let read = tokio::select! {
                         read = stream.read(&mut buffer) => read,
                         () = tokio::time::sleep_until(deadline) => {
@@ -145,7 +194,7 @@ impl<D: Destination> Login<'_, D> {
                             return Err(Over);
                         }
                         Ok(read) => {
-                            command_end.get_or_insert_with(|| Instant::now() + limit(self.shared.limits.command));
+                            clock.command_end.get_or_insert_with(|| Instant::now() + clock.command);
                             machine.handle_input(&buffer[..read]);
                             buffer[..read].zeroize();
                         }
@@ -155,13 +204,10 @@ impl<D: Destination> Login<'_, D> {
                         }
                     }
                 }
-                Some(ClientEvent::StartTls) => {
-                    stream = self.accept_tls(stream).await?;
-                    machine.tls_established();
-                }
+                Some(ClientEvent::StartTls) => return Ok(Next::StartTls),
                 Some(ClientEvent::Submission) => {
                     self.visit.excuse();
-                    return Ok(Entered { stream, leftovers: machine.take_leftovers(), login: None });
+                    return Ok(Next::Enter(None));
                 }
                 Some(ClientEvent::Rejected(rejection)) => {
                     // What it was is not known; whoever repeats it has not corrected his program.
@@ -173,7 +219,6 @@ impl<D: Destination> Login<'_, D> {
                 Some(ClientEvent::Close(reason)) => {
                     self.log_close(reason);
                     self.charge_close(reason);
-                    stream.end().await;
                     return Err(Over);
                 }
                 Some(ClientEvent::Login(credentials)) => {
@@ -184,12 +229,11 @@ impl<D: Destination> Login<'_, D> {
                             self.visit.excuse();
                             machine.accept(&accepted.announced);
                             if let Some(output) = machine.poll_output() {
-                                self.write(&mut stream, &output).await?;
+                                self.write(stream, &output).await?;
                             }
                             let Accepted { whose, token, .. } = &accepted;
                             let live = self.shared.journal.accepted(self.service, self.subject, whose, token);
-                            let leftovers = machine.take_leftovers();
-                            return Ok(Entered { stream, leftovers, login: Some((accepted, live)) });
+                            return Ok(Next::Enter(Some(Box::new((accepted, live)))));
                         }
                         Err(failure) => {
                             self.log_failure(Some(&credentials), &failure);
@@ -201,7 +245,7 @@ impl<D: Destination> Login<'_, D> {
                         }
                     }
                     // Waiting for Entra and the upstream is not the client's time.
-                    end += asked.elapsed();
+                    clock.end += asked.elapsed();
                 }
             }
         }
@@ -289,15 +333,14 @@ impl<D: Destination> Login<'_, D> {
 
     async fn say_goodbye(
         &self,
-        mut stream: Stream,
-        mut machine: Box<dyn ClientSide>,
+        stream: &mut Stream,
+        machine: &mut dyn ClientSide,
         farewell: Farewell,
-    ) -> Result<Entered<D::Brings>, Over> {
+    ) -> Result<Next<D::Brings>, Over> {
         machine.close(farewell);
         if let Some(output) = machine.poll_output() {
-            self.write(&mut stream, &output).await?;
+            self.write(stream, &output).await?;
         }
-        let _late = timeout(Duration::from_secs(1), stream.end()).await;
         Err(Over)
     }
 

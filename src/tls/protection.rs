@@ -5,7 +5,9 @@
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use rustls::{ConnectionTrafficSecrets, Error, PeerMisbehaved};
 
-use super::record::{ContentType, HEADER, MOST_PLAIN};
+use super::record::{
+    ContentType, HEADER, MOST_CONTENT_TLS12, MOST_CONTENT_TLS13, MOST_PLAIN, content_length, unexpected,
+};
 
 /// Length of the tag of all three ciphers.
 const TAG: usize = 16;
@@ -143,10 +145,21 @@ impl Opener {
         Keys::new(secrets, sequence, tls13).map(Self)
     }
 
-    /// Opens a whole record into the beginning of `plain`, which must be as long as the record. The result is what the
-    /// record holds, and how much of it.
+    /// The longest content of a record on the wire.
+    pub(super) fn most_content(&self) -> usize {
+        match self.0.layout {
+            Layout::Tls13 => MOST_CONTENT_TLS13,
+            Layout::Tls12Explicit | Layout::Tls12 => MOST_CONTENT_TLS12,
+        }
+    }
+
+    /// Opens a whole record, or refuses the header of one that cannot be, into the beginning of `plain`, which must be as
+    /// long as the record. The result is what the record holds, and how much of it.
     pub(super) fn open(&mut self, record: &[u8], plain: &mut [u8]) -> Result<(ContentType, usize), Error> {
         let (head, body) = record.split_first_chunk::<HEADER>().ok_or(Error::DecryptError)?;
+        if body.len() != content_length(*head, self.most_content())? {
+            return Err(Error::DecryptError);
+        }
         let outer = head[0];
         let sequence = self.0.advance()?;
         let mut nonce = self.0.nonce(sequence);
@@ -172,6 +185,10 @@ impl Opener {
             }
         };
         opened.map_err(|_| Error::DecryptError)?;
+        // In TLS 1.3 the type and the padding count (RFC 8446 §5.4).
+        if length > MOST_PLAIN + usize::from(self.0.layout == Layout::Tls13) {
+            return Err(Error::PeerSentOversizedRecord);
+        }
         let (kind, length) = match self.0.layout {
             Layout::Tls13 => {
                 // RFC 8446 §5.4: the type stands behind the content, and zeros may stand behind the type.
@@ -181,18 +198,7 @@ impl Opener {
             }
             Layout::Tls12Explicit | Layout::Tls12 => (outer, length),
         };
-        if length > MOST_PLAIN {
-            return Err(Error::PeerSentOversizedRecord);
-        }
         Ok((ContentType::of(kind).ok_or_else(|| unexpected(kind))?, length))
-    }
-}
-
-/// A record of this type has no place here.
-pub(super) fn unexpected(kind: u8) -> Error {
-    Error::InappropriateMessage {
-        expect_types: vec![rustls::ContentType::ApplicationData],
-        got_type: rustls::ContentType::from(kind),
     }
 }
 
@@ -235,6 +241,10 @@ mod tests {
         let most = [&[7; MOST_PLAIN][..], &[23]].concat();
         assert_eq!(open(&most).unwrap().1.len(), MOST_PLAIN);
         assert_eq!(open(&[&[7; MOST_PLAIN + 1][..], &[23]].concat()), Err(Error::PeerSentOversizedRecord));
+        // Padding counts.
+        let padded = |zeros: usize| [&b"x NOOP\r\n"[..], &[23], &vec![0; zeros]].concat();
+        assert_eq!(open(&padded(MOST_PLAIN - 8)).unwrap().1, b"x NOOP\r\n");
+        assert_eq!(open(&padded(MOST_PLAIN - 7)), Err(Error::PeerSentOversizedRecord));
     }
 
     #[test]

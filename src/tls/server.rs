@@ -8,6 +8,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::identity::{self, IdentityError};
 use crate::config::Identity;
+use crate::protocol::Protocol;
 
 /// Why a listener has no TLS.
 #[derive(Debug, thiserror::Error)]
@@ -53,4 +54,23 @@ pub fn presenting(certified: CertifiedKey) -> Result<Arc<ServerConfig>, rustls::
     // The records after the handshake are our own work: `tls::session`.
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
+}
+
+/// What a listener for this protocol calls it in the handshake (IANA's list of ALPN protocol IDs). SMTP has no registered name;
+/// `smtp` is what clients call it that offer one.
+pub fn names(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Imap => &["imap"],
+        Protocol::Pop3 => &["pop3"],
+        Protocol::Smtp => &["smtp"],
+        Protocol::Ews | Protocol::Graph => &["h2", "http/1.1"],
+    }
+}
+
+/// The same for protocols of these names: a client that offers others only is refused in the handshake (RFC 7301 §3.2), so
+/// that what it meant for another server is not taken here. A client that offers none is served.
+pub fn speaking(tls: &ServerConfig, names: &[&str]) -> Arc<ServerConfig> {
+    let mut tls = tls.clone();
+    tls.alpn_protocols = names.iter().map(|name| name.as_bytes().to_vec()).collect();
+    Arc::new(tls)
 }

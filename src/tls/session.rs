@@ -9,40 +9,92 @@ use rustls::kernel::KernelConnection;
 use rustls::server::ServerConnectionData;
 use rustls::{
     AlertDescription, ConnectionTrafficSecrets, Error, ExtractedSecrets, HandshakeType, InvalidMessage, PeerMisbehaved,
-    ProtocolVersion, SupportedCipherSuite,
+    ProtocolVersion, Side, SupportedCipherSuite,
 };
 
-use super::protection::{Opener, Sealer, unexpected};
-use super::record::{ContentType, MOST_PLAIN};
+use super::protection::{MOST_OVERHEAD, Opener, Sealer};
+use super::record::{self, ContentType, MOST_PLAIN, unexpected};
 
-/// The longest handshake message accepted: tickets are short.
-const MOST_MESSAGE: usize = 64 * 1024;
+/// The longest ticket accepted. Of the other messages none needs more than a record.
+const MOST_TICKET: usize = 64 * 1024;
 
 /// So many records in a row may bring nothing; each costs work and gains nothing.
 const MOST_FRUITLESS: u8 = 32;
 
-/// Who goes on deriving keys.
-enum KeySchedule {
-    /// TLS 1.2 has one set of keys for a connection.
-    Fixed,
-    Client(Box<KernelConnection<ClientConnectionData>>),
-    Server(Box<KernelConnection<ServerConnectionData>>),
+/// So many octets of data pay for a handshake message, because it costs as much work as several records: a key update derives
+/// keys, a ticket is derived and kept.
+const MESSAGE_PRICE: usize = 1024;
+
+/// So many messages may come before any data, and no more than that are ever paid for in advance.
+const MOST_CREDIT: usize = 32 * MESSAGE_PRICE;
+
+/// Most octets of records of our own that wait to be sent: an answer and the last alert.
+pub const MOST_OUTBOX: usize = 2 * (LONGEST_ANSWER + MOST_OVERHEAD);
+
+/// A key update.
+const LONGEST_ANSWER: usize = 5;
+
+/// What goes on deriving keys in TLS 1.3, once a connection stands.
+pub trait KeySchedule: Send + Sync {
+    /// The next secrets, of what is sent (`own`) or of what is received, and the sequence number they begin with.
+    ///
+    /// # Errors
+    /// The TLS library refuses.
+    fn next_secrets(&mut self, own: bool) -> Result<(u64, ConnectionTrafficSecrets), Error>;
+
+    /// Takes the body of a ticket; only a client gets one.
+    ///
+    /// # Errors
+    /// It is malformed.
+    fn ticket(&mut self, body: &[u8]) -> Result<(), Error>;
+}
+
+impl KeySchedule for KernelConnection<ClientConnectionData> {
+    fn next_secrets(&mut self, own: bool) -> Result<(u64, ConnectionTrafficSecrets), Error> {
+        if own { self.update_tx_secret() } else { self.update_rx_secret() }
+    }
+
+    fn ticket(&mut self, body: &[u8]) -> Result<(), Error> {
+        self.handle_new_session_ticket(body)
+    }
+}
+
+impl KeySchedule for KernelConnection<ServerConnectionData> {
+    fn next_secrets(&mut self, own: bool) -> Result<(u64, ConnectionTrafficSecrets), Error> {
+        if own { self.update_tx_secret() } else { self.update_rx_secret() }
+    }
+
+    fn ticket(&mut self, _body: &[u8]) -> Result<(), Error> {
+        Err(unasked(HandshakeType::NewSessionTicket))
+    }
 }
 
 /// An established TLS connection, in either role.
+///
+/// A peer cannot make it grow: of a handshake message at most one is held, while it is not complete, and at most
+/// [`MOST_OUTBOX`] octets wait to be sent.
 pub struct Session {
+    role: Side,
     opener: Opener,
     sealer: Sealer,
-    schedule: KeySchedule,
+    /// `None` in TLS 1.2, which has one set of keys for a connection.
+    schedule: Option<Box<dyn KeySchedule>>,
     /// After so many records a key is worn out.
     key_life: u64,
     /// A handshake message that is not complete yet.
     message: Vec<u8>,
-    /// Records of our own, sealed: answers to key updates, alerts.
-    outbox: Vec<u8>,
+    /// Records of our own, sealed: an answer to a key update or to a wish to negotiate again, which is sealed only while
+    /// nothing waits here, and the last alert, behind which nothing is sealed. There is no room for more.
+    outbox: [u8; MOST_OUTBOX],
+    waiting: usize,
     fruitless: u8,
+    /// Octets of data that have not paid for a handshake message.
+    credit: usize,
+    /// TLS 1.2: the peer has wished to negotiate again.
+    declined: bool,
     ended: bool,
     closing: bool,
+    failed: Option<Error>,
 }
 
 impl Session {
@@ -55,7 +107,7 @@ impl Session {
         connection: KernelConnection<ClientConnectionData>,
     ) -> Result<Self, Error> {
         let (version, suite) = (connection.protocol_version(), connection.negotiated_cipher_suite());
-        Self::new(secrets, version, suite, || KeySchedule::Client(Box::new(connection)))
+        Self::of(Side::Client, secrets, version, suite, connection)
     }
 
     /// The connection of a TLS server.
@@ -67,31 +119,58 @@ impl Session {
         connection: KernelConnection<ServerConnectionData>,
     ) -> Result<Self, Error> {
         let (version, suite) = (connection.protocol_version(), connection.negotiated_cipher_suite());
-        Self::new(secrets, version, suite, || KeySchedule::Server(Box::new(connection)))
+        Self::of(Side::Server, secrets, version, suite, connection)
     }
 
-    fn new(
+    fn of(
+        role: Side,
         secrets: ExtractedSecrets,
         version: ProtocolVersion,
         suite: SupportedCipherSuite,
-        schedule: impl FnOnce() -> KeySchedule,
+        schedule: impl KeySchedule + 'static,
     ) -> Result<Self, Error> {
+        let key_life = match suite {
+            SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
+            SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
+        };
         let tls13 = version == ProtocolVersion::TLSv1_3;
+        Self::new(role, secrets, key_life, tls13.then(|| Box::new(schedule) as Box<dyn KeySchedule>))
+    }
+
+    /// A connection that stands, with the secrets of both directions: TLS 1.3 with a key schedule, TLS 1.2 without. A key seals
+    /// at most `key_life` records.
+    ///
+    /// # Errors
+    /// A cipher that is not known.
+    pub fn new(
+        role: Side,
+        secrets: ExtractedSecrets,
+        key_life: u64,
+        schedule: Option<Box<dyn KeySchedule>>,
+    ) -> Result<Self, Error> {
         let ((tx_sequence, tx), (rx_sequence, rx)) = (secrets.tx, secrets.rx);
         Ok(Self {
-            opener: Opener::new(rx, rx_sequence, tls13)?,
-            sealer: Sealer::new(tx, tx_sequence, tls13)?,
-            schedule: if tls13 { schedule() } else { KeySchedule::Fixed },
-            key_life: match suite {
-                SupportedCipherSuite::Tls12(suite) => suite.common.confidentiality_limit,
-                SupportedCipherSuite::Tls13(suite) => suite.common.confidentiality_limit,
-            },
+            role,
+            opener: Opener::new(rx, rx_sequence, schedule.is_some())?,
+            sealer: Sealer::new(tx, tx_sequence, schedule.is_some())?,
+            schedule,
+            key_life,
             message: Vec::new(),
-            outbox: Vec::new(),
+            outbox: [0; MOST_OUTBOX],
+            waiting: 0,
             fruitless: 0,
+            credit: MOST_CREDIT,
+            declined: false,
             ended: false,
             closing: false,
+            failed: None,
         })
+    }
+
+    /// Length of the first record in `wire`, with its header, once [`Session::open`] can tell what it is: when it is whole, or
+    /// when its header says that it cannot be a record.
+    pub fn first_record(&self, wire: &[u8]) -> Option<usize> {
+        record::first_record(wire, self.opener.most_content())
     }
 
     /// Opens one whole record into the beginning of `plain`, which must be as long as the record. The result is the length
@@ -99,12 +178,15 @@ impl Session {
     ///
     /// # Errors
     /// The record is not from the peer, or has no place here; or the peer said that something is wrong. The connection is
-    /// over then, and an alert for the peer waits in the outbox.
+    /// over then: nothing more is opened or sealed, and an alert waits in the outbox, unless it was the peer who sent one.
     pub fn open(&mut self, record: &[u8], plain: &mut [u8]) -> Result<usize, Error> {
         if self.ended {
             return Ok(0);
         }
-        self.open_record(record, plain).inspect_err(|error| self.raise(error))
+        if let Some(error) = &self.failed {
+            return Err(error.clone());
+        }
+        self.open_record(record, plain).inspect_err(|error| self.fail(error))
     }
 
     fn open_record(&mut self, record: &[u8], plain: &mut [u8]) -> Result<usize, Error> {
@@ -117,6 +199,7 @@ impl Session {
         match kind {
             ContentType::ApplicationData if length > 0 => {
                 self.fruitless = 0;
+                self.credit = (self.credit + length).min(MOST_CREDIT);
                 return Ok(length);
             }
             ContentType::ApplicationData => {}
@@ -135,9 +218,13 @@ impl Session {
     /// TLS 1.2 also knows warnings (RFC 5246 §7.2).
     fn alert(&mut self, content: &[u8]) -> Result<(), Error> {
         let [level, description] = *content else {
-            return Err(Error::InvalidMessage(InvalidMessage::MessageTooShort));
+            return Err(match content {
+                // RFC 8446 §5.4.
+                [] => unexpected(ContentType::Alert as u8),
+                _ => Error::InvalidMessage(InvalidMessage::MessageTooShort),
+            });
         };
-        let warning = level == 1 && matches!(self.schedule, KeySchedule::Fixed);
+        let warning = level == 1 && self.schedule.is_none();
         match AlertDescription::from(description) {
             AlertDescription::CloseNotify => self.ended = true,
             AlertDescription::UserCanceled => {}
@@ -148,40 +235,49 @@ impl Session {
     }
 
     fn handshake(&mut self, content: &[u8]) -> Result<(), Error> {
-        if let KeySchedule::Fixed = self.schedule {
-            // TLS 1.2: whatever it is, it wants to negotiate anew, and that is declined (RFC 5246 §7.2.2).
-            return self.queue(ContentType::Alert, &[1, AlertDescription::NoRenegotiation.into()]);
-        }
         if content.is_empty() {
-            return Err(Error::PeerMisbehaved(PeerMisbehaved::TooManyEmptyFragments));
+            // RFC 8446 §5.1, RFC 5246 §6.2.1.
+            return Err(unexpected(ContentType::Handshake as u8));
         }
         let mut message = std::mem::take(&mut self.message);
         message.extend_from_slice(content);
         let mut rest = &message[..];
-        while let Some(message) = first_message(rest)? {
-            self.handle(&message)?;
-            rest = message.behind;
+        while let Some((&kind, _)) = rest.split_first() {
+            let kind = HandshakeType::from(kind);
+            let Some((body, behind)) = first_message(rest, self.longest(kind)?)? else { break };
+            self.handle(kind, body, behind)?;
+            rest = behind;
         }
         self.message = rest.to_vec();
         Ok(())
     }
 
-    fn handle(&mut self, message: &Message<'_>) -> Result<(), Error> {
-        match (message.kind, &mut self.schedule) {
-            (HandshakeType::NewSessionTicket, KeySchedule::Client(connection)) => {
-                connection.handle_new_session_ticket(message.body)
+    /// How long the body of a message may be that has a place here now.
+    fn longest(&self, kind: HandshakeType) -> Result<usize, Error> {
+        match (kind, self.role, &self.schedule) {
+            (HandshakeType::KeyUpdate, _, Some(_)) => Ok(1),
+            (HandshakeType::NewSessionTicket, Side::Client, Some(_)) => Ok(MOST_TICKET),
+            (HandshakeType::ClientHello, Side::Server, None) if !self.declined => Ok(MOST_PLAIN),
+            (HandshakeType::HelloRequest, Side::Client, None) if !self.declined => Ok(0),
+            _ => Err(unasked(kind)),
+        }
+    }
+
+    fn handle(&mut self, kind: HandshakeType, body: &[u8], behind: &[u8]) -> Result<(), Error> {
+        let left = self.credit.checked_sub(MESSAGE_PRICE);
+        self.credit = left.ok_or(Error::PeerMisbehaved(PeerMisbehaved::TooManyKeyUpdateRequests))?;
+        match (kind, &mut self.schedule) {
+            (HandshakeType::NewSessionTicket, Some(schedule)) => schedule.ticket(body),
+            // RFC 8446 §5.1: the old key's records end with this message.
+            (_, Some(_)) if !behind.is_empty() => {
+                Err(Error::PeerMisbehaved(PeerMisbehaved::KeyEpochWithPendingFragment))
             }
-            (HandshakeType::KeyUpdate, _) => {
-                if !message.behind.is_empty() {
-                    // RFC 8446 §5.1: the old key's records end with this message.
-                    return Err(Error::PeerMisbehaved(PeerMisbehaved::KeyEpochWithPendingFragment));
-                }
-                self.key_update(message.body)
+            (_, Some(_)) => self.key_update(body),
+            // RFC 5246 §7.2.2: a wish to negotiate again is declined. Once, because each costs an answer.
+            (_, None) => {
+                self.declined = true;
+                self.queue(ContentType::Alert, &[1, AlertDescription::NoRenegotiation.into()])
             }
-            _ => Err(Error::InappropriateHandshakeMessage {
-                expect_types: vec![HandshakeType::KeyUpdate],
-                got_type: message.kind,
-            }),
         }
     }
 
@@ -190,12 +286,13 @@ impl Session {
         let answer = match body {
             [0] => false,
             [1] => true,
-            _ => return Err(Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate)),
+            [_] => return Err(Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate)),
+            _ => return Err(Error::InvalidMessage(InvalidMessage::MessageTooShort)),
         };
         let (sequence, secrets) = self.next_secrets(false)?;
         self.opener = Opener::new(secrets, sequence, true)?;
         // One answer that has not left yet answers all requests before it.
-        if answer && !self.closing && self.outbox.is_empty() { self.update_own_key() } else { Ok(()) }
+        if answer && !self.closing && self.waiting == 0 { self.update_own_key() } else { Ok(()) }
     }
 
     /// Tells the peer, and seals with a new key from then on.
@@ -207,13 +304,7 @@ impl Session {
     }
 
     fn next_secrets(&mut self, own: bool) -> Result<(u64, ConnectionTrafficSecrets), Error> {
-        match (&mut self.schedule, own) {
-            (KeySchedule::Client(connection), true) => connection.update_tx_secret(),
-            (KeySchedule::Client(connection), false) => connection.update_rx_secret(),
-            (KeySchedule::Server(connection), true) => connection.update_tx_secret(),
-            (KeySchedule::Server(connection), false) => connection.update_rx_secret(),
-            (KeySchedule::Fixed, _) => Err(Error::EncryptError),
-        }
+        self.schedule.as_mut().ok_or(Error::EncryptError)?.next_secrets(own)
     }
 
     /// Seals as much of `plain` as `wire` has room for. The result is how much of `plain` was taken, and how much of `wire`
@@ -222,7 +313,7 @@ impl Session {
     /// # Errors
     /// The key is worn out (TLS 1.2 only, after 2^24 records), or the connection was closed.
     pub fn seal(&mut self, plain: &[u8], wire: &mut [u8]) -> Result<(usize, usize), Error> {
-        if self.closing || !self.outbox.is_empty() {
+        if self.closing || self.waiting > 0 {
             return Err(Error::EncryptError);
         }
         let (mut taken, mut written) = (0, 0);
@@ -237,9 +328,9 @@ impl Session {
         }
         if self.sealer.sequence() >= self.key_life {
             match self.schedule {
-                KeySchedule::Fixed if taken < plain.len() => return Err(Error::EncryptError),
-                KeySchedule::Fixed => {}
-                _ => self.update_own_key()?,
+                None if taken < plain.len() => return Err(Error::EncryptError),
+                None => {}
+                Some(_) => self.update_own_key()?,
             }
         }
         Ok((taken, written))
@@ -258,53 +349,59 @@ impl Session {
         self.ended
     }
 
-    /// What is to be sent besides data, and before any more of it. Whoever sends it takes it out.
-    pub fn outbox(&mut self) -> &mut Vec<u8> {
-        &mut self.outbox
+    /// What is to be sent besides data, and before any more of it: at most [`MOST_OUTBOX`] octets. [`Session::sent`] takes it
+    /// out.
+    pub fn outbox(&self) -> &[u8] {
+        &self.outbox[..self.waiting]
     }
 
-    /// Tells the peer why the connection is over.
-    fn raise(&mut self, error: &Error) {
+    /// So many octets of the outbox have been sent.
+    pub fn sent(&mut self, octets: usize) {
+        let octets = octets.min(self.waiting);
+        self.outbox.copy_within(octets..self.waiting, 0);
+        self.waiting -= octets;
+    }
+
+    /// Ends the connection, and tells the peer why.
+    fn fail(&mut self, error: &Error) {
+        self.failed = Some(error.clone());
+        let silent = std::mem::replace(&mut self.closing, true);
         let description = match error {
             Error::AlertReceived(_) => return,
             Error::DecryptError => AlertDescription::BadRecordMac,
             Error::PeerSentOversizedRecord => AlertDescription::RecordOverflow,
+            Error::InvalidMessage(InvalidMessage::InvalidKeyUpdate) => AlertDescription::IllegalParameter,
             Error::InvalidMessage(_) => AlertDescription::DecodeError,
             Error::EncryptError | Error::General(_) => AlertDescription::InternalError,
             _ => AlertDescription::UnexpectedMessage,
         };
-        if !std::mem::replace(&mut self.closing, true) {
+        if !silent {
             let _unsaid = self.queue(ContentType::Alert, &[2, description.into()]);
         }
     }
 
+    /// Seals a record of our own into the outbox.
     fn queue(&mut self, kind: ContentType, plain: &[u8]) -> Result<(), Error> {
-        let start = self.outbox.len();
-        self.outbox.resize(start + plain.len() + self.sealer.overhead(), 0);
-        let sealed = self.sealer.seal(kind, plain, &mut self.outbox[start..]);
-        self.outbox.truncate(start + *sealed.as_ref().unwrap_or(&0));
-        sealed.map(|_| ())
+        let room = self.outbox.get_mut(self.waiting..self.waiting + plain.len() + self.sealer.overhead());
+        self.waiting += self.sealer.seal(kind, plain, room.ok_or(Error::EncryptError)?)?;
+        Ok(())
     }
 }
 
-/// A handshake message (RFC 8446 §4).
-struct Message<'a> {
-    kind: HandshakeType,
-    body: &'a [u8],
-    /// What stands behind it.
-    behind: &'a [u8],
-}
-
-/// The first message of `octets`; `None` when it is not complete.
-fn first_message(octets: &[u8]) -> Result<Option<Message<'_>>, Error> {
-    let Some((&[kind, a, b, c], rest)) = octets.split_first_chunk::<4>() else { return Ok(None) };
+/// The body of the first handshake message of `octets` (RFC 8446 §4), and what stands behind it; `None` when it is not complete.
+fn first_message(octets: &[u8], most: usize) -> Result<Option<(&[u8], &[u8])>, Error> {
+    let Some((&[_, a, b, c], rest)) = octets.split_first_chunk::<4>() else { return Ok(None) };
     let length = u32::from_be_bytes([0, a, b, c]) as usize;
-    if length > MOST_MESSAGE {
+    if length > most {
         return Err(Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge));
     }
-    let whole = rest.split_at_checked(length);
-    Ok(whole.map(|(body, behind)| Message { kind: HandshakeType::from(kind), body, behind }))
+    Ok(rest.split_at_checked(length))
+}
+
+/// A handshake message that has no place here.
+fn unasked(kind: HandshakeType) -> Error {
+    Error::InappropriateHandshakeMessage { expect_types: vec![HandshakeType::KeyUpdate], got_type: kind }
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

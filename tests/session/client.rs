@@ -8,9 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatepost::proto::{MailProtocol, Refusal};
+use rustls::pki_types::ServerName;
+use rustls::{AlertDescription, Error};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted, plain, service};
+use crate::support::{
+    ALICE, ALICES, Client, PROTOCOLS, Setup, World, connector, is_accepted, offering, plain, service,
+};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 
@@ -471,5 +476,63 @@ async fn each_end_of_a_session_hears_of_the_other() {
     sandbox.shutdown().await;
     for mut session in sessions {
         session.rest().await;
+    }
+}
+
+fn localhost() -> ServerName<'static> {
+    ServerName::try_from("localhost").unwrap()
+}
+
+#[tokio::test]
+async fn a_client_of_another_protocol_does_not_get_through_the_handshake() {
+    let (world, pem) = with_tls("").await;
+    for protocol in PROTOCOLS {
+        let name = protocol.name();
+        let address = world.address(&format!("{name}-implicit"));
+        for (offers, taken) in [
+            (&["h2", "http/1.1"][..], false),
+            (&["ftp"], false),
+            (&["h2", name], true),
+            // Who says nothing is a mail program as most are.
+            (&[], true),
+        ] {
+            let socket = TcpStream::connect(address).await.unwrap();
+            match offering(&pem, offers).connect(localhost(), socket).await {
+                Ok(stream) => {
+                    let chosen = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+                    assert_eq!((taken, chosen), (true, (!offers.is_empty()).then(|| name.into())), "{name} {offers:?}");
+                }
+                Err(error) => {
+                    let told = error.get_ref().and_then(|error| error.downcast_ref::<Error>());
+                    let refused = Error::AlertReceived(AlertDescription::NoApplicationProtocol);
+                    assert_eq!((taken, told), (false, Some(&refused)), "{name} {offers:?}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_ends_before_the_login_is_told_the_end_in_return() {
+    let (world, pem) = with_tls("").await;
+    for protocol in PROTOCOLS {
+        let address = world.address(&format!("{}-implicit", protocol.name()));
+        let bye: &[u8] = if protocol == Imap { b"a LOGOUT\r\n" } else { b"QUIT\r\n" };
+        let nonsense: &[u8] = b"xyzzy plugh\r\nxyzzy plugh\r\nxyzzy plugh\r\n";
+        for (said, client_ends) in
+            [(&b""[..], true), (b"xyzzy plugh\r\n", true), (b"half a li", true), (bye, false), (nonsense, false)]
+        {
+            let socket = TcpStream::connect(address).await.unwrap();
+            let mut stream = connector(&pem).connect(localhost(), socket).await.unwrap();
+            stream.write_all(said).await.unwrap();
+            stream.flush().await.unwrap();
+            if client_ends {
+                stream.shutdown().await.unwrap();
+            }
+            // Without close_notify it is an error (`UnexpectedEof`).
+            let mut heard = Vec::new();
+            let ended = stream.read_to_end(&mut heard).await;
+            assert!(ended.is_ok(), "{protocol:?} {}: {ended:?}", said.escape_ascii());
+        }
     }
 }

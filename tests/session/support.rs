@@ -537,8 +537,15 @@ impl Client {
 }
 
 pub(crate) fn connector(ca_pem: &str) -> TlsConnector {
+    offering(ca_pem, &[])
+}
+
+/// The same, with these names of protocols on offer (RFC 7301).
+pub(crate) fn offering(ca_pem: &str, protocols: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
     let config = ClientConfig::builder_with_provider(gatepost::tls::provider()).with_safe_default_protocol_versions();
-    TlsConnector::from(Arc::new(config.unwrap().with_root_certificates(roots).with_no_client_auth()))
+    let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+    TlsConnector::from(Arc::new(config))
 }

@@ -423,3 +423,29 @@ fn http_gets_no_reply_in_any_protocol() {
         }
     }
 }
+
+/// A client may send as much as it likes and take nothing: what waits for it at a time, and in all, is bounded.
+fn replies_stay_few<D: Dialect>(mut machine: Machine<D>, commands: &str) {
+    let read = commands.repeat(2_048 / commands.len());
+    let (mut most, mut all) = (0, 0);
+    for _ in 0..512 {
+        machine.handle_input(read.as_bytes());
+        while machine.poll_event().is_some() {}
+        let output = machine.poll_output().map_or(0, |output| output.len());
+        (most, all) = (most.max(output), all + output);
+    }
+    assert!(most <= 16 * 1_024 && all <= 16 * 1_024, "{commands:?}: {most} at a time, {all} in all");
+}
+
+#[test]
+fn replies_to_pipelined_commands_stay_few() {
+    for command in ["a NOOP\r\n", "a CAPABILITY\r\n", "a NOOP\r\na CAPABILITY\r\n", "a ID NIL\r\n"] {
+        replies_stay_few(Imap::new(settings(Limits::default())), command);
+    }
+    for command in ["NOOP\r\n", "CAPA\r\n", "USER a\r\n"] {
+        replies_stay_few(Pop3::new(settings(Limits::default())), command);
+    }
+    for command in ["NOOP\r\n", "EHLO x\r\n", "HELP\r\n"] {
+        replies_stay_few(Smtp::new(settings(Limits::default())), command);
+    }
+}

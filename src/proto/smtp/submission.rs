@@ -25,6 +25,8 @@ mod tests;
 const LINE_OCTETS: usize = 4_096;
 /// So many commands that make no sense end a session.
 const BAD_COMMANDS: u32 = 20;
+/// No further command is looked at while so much output waits: a client may send many at once, and take none of the replies.
+const OUTPUT_OCTETS: usize = 16 * 1_024;
 /// A message over its limit, or with a flaw, is read to its end all the same, because its sender hears the reply only then;
 /// but no further than this. Above what Exchange takes at most.
 const DISCARDED_OCTETS: u64 = 256 * 1024 * 1024;
@@ -81,7 +83,8 @@ pub enum Ending {
     Lost,
 }
 
-/// The machine. At most what one call of [`Submission::handle_input`] brought is held, and the output not yet taken.
+/// The machine. At most what one call of [`Submission::handle_input`] brought is held, and 16 KiB of output with what one command
+/// comes to.
 pub struct Submission {
     settings: Settings,
     input: LineBuffer,
@@ -155,18 +158,22 @@ impl Submission {
         machine
     }
 
-    /// Takes octets of the client. Call it when [`Self::poll_event`] has nothing and no question is open.
+    /// Takes octets of the client. Call it when neither [`Self::poll_event`] nor [`Self::poll_output`] has anything and no question
+    /// is open.
     pub fn handle_input(&mut self, input: &[u8]) {
         if !matches!(self.state, State::Closed) {
             self.input.push(input);
         }
     }
 
-    /// The next thing to do, if any.
+    /// The next thing to do, if any. When there was output as well, there may be more once it has been taken.
     pub fn poll_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Some(event);
+            }
+            if matches!(self.state, State::Command) && self.output.len() >= OUTPUT_OCTETS {
+                return None;
             }
             let progress = match mem::replace(&mut self.state, State::Closed) {
                 State::Command => self.on_command(),

@@ -15,7 +15,6 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -85,10 +84,10 @@ pub(super) async fn serve(
         gateway,
     });
     let _over = connection.over.clone().drop_guard();
-    let cause = match connection.service.tls.as_deref() {
+    let cause = match &connection.service.tls {
         None => connection.serve_plain(socket).await,
         Some(tls) => {
-            let handshake = TlsAcceptor::from(with_http(tls)).accept(socket);
+            let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(socket);
             match timeout(connection.shared.limits.tls_handshake, handshake).await {
                 Ok(Ok(stream)) => {
                     let version = match stream.get_ref().1.alpn_protocol() {
@@ -116,13 +115,6 @@ pub(super) async fn serve(
         }
     };
     connection.finish(cause);
-}
-
-/// The same with the protocols that are served: a client that wants another hears so in the handshake (RFC 7301 §3.2).
-fn with_http(tls: &ServerConfig) -> Arc<ServerConfig> {
-    let mut tls = tls.clone();
-    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Arc::new(tls)
 }
 
 #[derive(Clone, Copy)]

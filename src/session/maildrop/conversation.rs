@@ -92,9 +92,12 @@ impl<'a> Conversation<'a> {
         self.take(&leftovers);
         drop(leftovers);
         loop {
-            if let Err(end) = self.go_on().await {
-                return end;
+            let Err(end) = self.go_on().await else { continue };
+            // A message that broke off has no end in order, so that the client does not take it for complete.
+            if end != End::MessageBroke {
+                self.stream.end().await;
             }
+            return end;
         }
     }
 
@@ -115,10 +118,7 @@ impl<'a> Conversation<'a> {
                 let left = self.delete(&numbers).await;
                 self.machine.updated(left);
             }
-            Some(MaildropEvent::Close) => {
-                self.stream.end().await;
-                return Err(End::Quit);
-            }
+            Some(MaildropEvent::Close) => return Err(End::Quit),
         }
         Ok(())
     }

@@ -79,6 +79,7 @@ impl<'a> Conversation<'a> {
                 Err(Gone(cause)) => break cause,
             }
         };
+        self.stream.end().await;
         if let Some(spare) = self.spare.take() {
             spare.exchange.quit().await;
         }
@@ -87,8 +88,10 @@ impl<'a> Conversation<'a> {
 
     async fn step(&mut self) -> Result<Option<&'static str>, Gone> {
         let event = self.machine.poll_event();
-        self.flush().await?;
+        let wrote = self.flush().await?;
         let reply = match event {
+            // There may be more, now that there is room for replies.
+            None if wrote => return Ok(None),
             None => return self.read().await,
             Some(Event::Mail(mail)) => self.mail(mail).await,
             Some(Event::Recipient(recipient)) => self.recipient(recipient).await,
@@ -107,7 +110,6 @@ impl<'a> Conversation<'a> {
                 return Ok(None);
             }
             Some(Event::Close(ending)) => {
-                self.part().await;
                 return Ok(Some(match ending {
                     Ending::Quit => "client-ended",
                     Ending::Told => "closed",
@@ -156,19 +158,14 @@ impl<'a> Conversation<'a> {
         };
         self.machine.close(&words);
         self.flush().await?;
-        self.part().await;
         Ok(Some(cause))
     }
 
-    /// Ends the connection. A client that does not listen is not waited for.
-    async fn part(&mut self) {
-        let _late = timeout(Duration::from_secs(1), self.stream.end()).await;
-    }
-
-    async fn flush(&mut self) -> Result<(), Gone> {
-        let Some(output) = self.machine.poll_output() else { return Ok(()) };
+    /// Writes what there is for the client; true when there was something.
+    async fn flush(&mut self) -> Result<bool, Gone> {
+        let Some(output) = self.machine.poll_output() else { return Ok(false) };
         match timeout(self.courier.shared.limits.write_stall, self.stream.write(&output)).await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(())) => Ok(true),
             Ok(Err(_)) => Err(Gone("client-broke")),
             Err(_) => Err(Gone("stalled")),
         }

@@ -10,7 +10,6 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion};
 
 use super::*;
-use crate::tls::record::first_record;
 
 fn encode<Data>(record: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     let start = out.len();
@@ -46,7 +45,7 @@ macro_rules! turn {
 }
 
 /// Client and server.
-fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
+pub(crate) fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
     let mut roots = RootCertStore::empty();
@@ -71,10 +70,17 @@ fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
     (client, Session::server(secrets, connection).unwrap())
 }
 
+/// What a session has to send besides data.
+fn waiting(session: &mut Session) -> Vec<u8> {
+    let records = session.outbox().to_vec();
+    session.sent(records.len());
+    records
+}
+
 /// Opens every record of `wire`.
-fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
     let mut all = Vec::new();
-    while let Some(length) = first_record(wire) {
+    while let Some(length) = session.first_record(wire) {
         let mut plain = vec![0; length];
         let opened = session.open(&wire[..length], &mut plain)?;
         all.extend_from_slice(&plain[..opened]);
@@ -84,23 +90,41 @@ fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
     Ok(all)
 }
 
+/// A record, as a peer might send it that follows no rule.
+pub(crate) fn record(from: &mut Session, kind: ContentType, content: &[u8]) -> Vec<u8> {
+    let mut wire = vec![0; content.len() + from.sealer.overhead()];
+    from.sealer.seal(kind, content, &mut wire).unwrap();
+    wire
+}
+
+/// A key update; what is sealed next is sealed with the new key.
+pub(crate) fn key_update(from: &mut Session, answer: u8) -> Vec<u8> {
+    let wire = record(from, ContentType::Handshake, &[24, 0, 0, 1, answer]);
+    let (sequence, secrets) = from.next_secrets(true).unwrap();
+    from.sealer = Sealer::new(secrets, sequence, true).unwrap();
+    wire
+}
+
 /// What `to` makes of a record that `from` sends.
 fn says(from: &mut Session, to: &mut Session, kind: ContentType, content: &[u8]) -> Result<Vec<u8>, Error> {
-    from.queue(kind, content).unwrap();
-    open_all(to, &std::mem::take(from.outbox()))
+    open_all(to, &record(from, kind, content))
+}
+
+fn updates(from: &mut Session, to: &mut Session, answer: u8) -> Result<Vec<u8>, Error> {
+    open_all(to, &key_update(from, answer))
 }
 
 fn sends(from: &mut Session, text: &[u8]) -> Vec<u8> {
     let (mut all, mut rest) = (Vec::new(), text);
     while !rest.is_empty() {
-        all.append(from.outbox());
+        all.append(&mut waiting(from));
         let mut wire = vec![0; 50_000];
         let (taken, written) = from.seal(rest, &mut wire).unwrap();
         assert!(taken > 0);
         all.extend_from_slice(&wire[..written]);
         rest = &rest[taken..];
     }
-    all.append(from.outbox());
+    all.append(&mut waiting(from));
     all
 }
 
@@ -128,13 +152,8 @@ fn a_key_is_replaced_before_it_is_worn_out() {
 #[test]
 fn a_request_for_a_new_key_is_answered_once_until_the_answer_has_left() {
     let (mut client, mut server) = pair(&TLS13);
-    const REQUEST: [u8; 5] = [24, 0, 0, 1, 1];
     for _ in 0..3 {
-        client.queue(ContentType::Handshake, &REQUEST).unwrap();
-        let (sequence, secrets) = client.next_secrets(true).unwrap();
-        let request = std::mem::take(client.outbox());
-        client.sealer = Sealer::new(secrets, sequence, true).unwrap();
-        assert_eq!(open_all(&mut server, &request).unwrap(), b"");
+        assert_eq!(updates(&mut client, &mut server, 1).unwrap(), b"");
     }
     assert_eq!(server.outbox().len(), 5 + 5 + 17, "one answer");
     assert_eq!(server.seal(b"x", &mut [0; 99]), Err(Error::EncryptError), "the answer goes first");
@@ -144,7 +163,7 @@ fn a_request_for_a_new_key_is_answered_once_until_the_answer_has_left() {
 
 #[test]
 fn handshake_messages_may_be_cut_anywhere_but_nothing_comes_between() {
-    // An incomplete message of the largest size that is accepted, then one octet more.
+    // The beginning of a message of the largest size that is accepted, then one octet more.
     let ticket = |length: u32| [&[4][..], &length.to_be_bytes()[1..]].concat();
     let (mut client, mut server) = pair(&TLS13);
     for octet in [24, 0, 0, 1, 0] {
@@ -166,22 +185,23 @@ fn handshake_messages_may_be_cut_anywhere_but_nothing_comes_between() {
 #[test]
 fn what_has_no_place_after_the_handshake_ends_the_connection_and_the_peer_is_told_why() {
     use AlertDescription as Alert;
-    let cases: [(ContentType, &[u8], Alert); 8] = [
+    let cases: [(ContentType, &[u8], Alert); 9] = [
         (ContentType::ChangeCipherSpec, &[1], Alert::UnexpectedMessage),
         // A server that asks for a certificate, a ticket for a server, a key update with company, or with a third kind.
         (ContentType::Handshake, &[13, 0, 0, 0], Alert::UnexpectedMessage),
         (ContentType::Handshake, &[1, 0, 0, 0], Alert::UnexpectedMessage),
         (ContentType::Handshake, &[24, 0, 0, 1, 0, 24], Alert::UnexpectedMessage),
-        (ContentType::Handshake, &[24, 0, 0, 1, 2], Alert::DecodeError),
+        (ContentType::Handshake, &[24, 0, 0, 1, 2], Alert::IllegalParameter),
         (ContentType::Handshake, &[24, 0, 0, 0], Alert::DecodeError),
         (ContentType::Handshake, &[], Alert::UnexpectedMessage),
         (ContentType::Alert, &[1], Alert::DecodeError),
+        (ContentType::Alert, &[], Alert::UnexpectedMessage),
     ];
     for (kind, content, alert) in cases {
         let (mut client, mut server) = pair(&TLS13);
         let error = says(&mut server, &mut client, kind, content).unwrap_err();
         assert_eq!(client.seal(b"x", &mut [0; 99]), Err(Error::EncryptError));
-        let told = open_all(&mut server, &std::mem::take(client.outbox()));
+        let told = open_all(&mut server, &waiting(&mut client));
         assert_eq!(told, Err(Error::AlertReceived(alert)), "{kind:?} {content:?}: {error}");
         assert!(server.outbox().is_empty(), "no answer to an alert");
     }
@@ -213,7 +233,7 @@ fn alerts_end_a_connection_and_warnings_of_the_older_version_do_not() {
     assert!(!client.ended(), "user_canceled announces an end only");
     server.close();
     server.close();
-    let wire = std::mem::take(server.outbox());
+    let wire = waiting(&mut server);
     assert_eq!(open_all(&mut client, &wire).unwrap(), b"");
     assert!(client.ended());
     // What comes behind the end is not looked at.
@@ -224,7 +244,7 @@ fn alerts_end_a_connection_and_warnings_of_the_older_version_do_not() {
     says(&mut server, &mut client, ContentType::Alert, &[1, 41]).unwrap();
     // A wish to negotiate anew is declined.
     says(&mut server, &mut client, ContentType::Handshake, &[0, 0, 0, 0]).unwrap();
-    assert_eq!(open_all(&mut server, &std::mem::take(client.outbox())).unwrap(), b"");
+    assert_eq!(open_all(&mut server, &waiting(&mut client)).unwrap(), b"");
     assert_eq!(open_all(&mut client, &sends(&mut server, b"text")).unwrap(), b"text");
     let fatal = says(&mut server, &mut client, ContentType::Alert, &[2, 40]);
     assert_eq!(fatal, Err(Error::AlertReceived(AlertDescription::HandshakeFailure)));
@@ -241,5 +261,154 @@ fn a_record_fits_in_where_there_is_room() {
         let mut wire = vec![0; overhead + 3];
         assert_eq!(client.seal(b"text", &mut wire), Ok((3, overhead + 3)));
         assert_eq!(open_all(&mut server, &wire).unwrap(), b"tex");
+    }
+}
+
+#[test]
+fn a_record_that_cannot_be_one_is_refused_with_its_own_alert() {
+    use AlertDescription as Alert;
+    let record = |kind: u8, length: usize, sent: usize| {
+        let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
+        [&[kind, 3, 3, high, low][..], &vec![0; sent]].concat()
+    };
+    let most = |version| if version == &TLS13 { MOST_PLAIN + 256 } else { MOST_PLAIN + 2_048 };
+    for version in [&TLS12, &TLS13] {
+        let most = most(version);
+        let cases = [
+            // A heartbeat, a type that nobody knows, what is no TLS at all.
+            (record(24, 3, 3), Alert::UnexpectedMessage),
+            (record(99, 3, 3), Alert::UnexpectedMessage),
+            (b"HTTP/1.1 400 Bad Request".to_vec(), Alert::UnexpectedMessage),
+            // Its header is enough.
+            (record(23, most + 1, 0), Alert::RecordOverflow),
+            (record(23, most + 1, most + 1), Alert::RecordOverflow),
+            (record(23, 0xffff, 0), Alert::RecordOverflow),
+            (record(23, most, most), Alert::BadRecordMac),
+            (record(23, 0, 0), Alert::BadRecordMac),
+        ];
+        for (wire, alert) in cases {
+            let (mut client, mut server) = pair(version);
+            let head = wire[..5].to_vec();
+            assert!(open_all(&mut server, &wire).is_err());
+            let told = open_all(&mut client, &waiting(&mut server));
+            assert_eq!(told, Err(Error::AlertReceived(alert)), "{version:?} {head:?}");
+        }
+    }
+}
+
+#[test]
+fn a_wish_to_negotiate_again_is_declined_once_and_everything_else_ends_the_connection() {
+    use AlertDescription as Alert;
+    const HELLO: [u8; 9] = [1, 0, 0, 5, 3, 3, 0, 0, 0];
+    const REQUEST: [u8; 4] = [0, 0, 0, 0];
+    let warned = Err(Error::AlertReceived(Alert::UnexpectedMessage));
+    for (from_client, wish) in [(true, &HELLO[..]), (false, &REQUEST[..])] {
+        let (mut from, mut to) = ends(from_client);
+        assert_eq!(says(&mut from, &mut to, ContentType::Handshake, wish), Ok(Vec::new()));
+        assert_eq!(to.outbox().len(), 5 + 8 + 2 + 16, "a warning");
+        assert_eq!(open_all(&mut from, &waiting(&mut to)), Ok(Vec::new()));
+        assert_eq!(open_all(&mut to, &sends(&mut from, b"text")).unwrap(), b"text");
+        assert!(says(&mut from, &mut to, ContentType::Handshake, wish).is_err(), "the second");
+        assert_eq!(open_all(&mut from, &waiting(&mut to)), warned);
+    }
+    // In parts, as a long one comes.
+    let (mut client, mut server) = ends(true);
+    for part in [&HELLO[..1], &HELLO[1..6], &HELLO[6..]] {
+        assert!(server.outbox().is_empty());
+        assert_eq!(says(&mut client, &mut server, ContentType::Handshake, part), Ok(Vec::new()));
+    }
+    assert!(!server.outbox().is_empty());
+
+    let others: [(bool, &[u8]); 8] = [
+        // Client key exchange, Finished, a type that nobody knows, nothing.
+        (true, &[16, 0, 0, 5, 1, 2, 3, 4, 5]),
+        (true, &[20, 0, 0, 2, 1, 2]),
+        (true, &[200, 0, 0, 0]),
+        (true, &[]),
+        // What is the other role's to say, and a ticket behind its time.
+        (true, &REQUEST),
+        (false, &HELLO),
+        (false, &[4, 0, 0, 0]),
+        // Two at once.
+        (false, &[0, 0, 0, 0, 0, 0, 0, 0]),
+    ];
+    for (from_client, other) in others {
+        let (mut from, mut to) = ends(from_client);
+        assert!(says(&mut from, &mut to, ContentType::Handshake, other).is_err(), "{other:?}");
+        assert_eq!(open_all(&mut from, &waiting(&mut to)), warned, "{other:?}");
+    }
+}
+
+/// With TLS 1.2: who speaks, and who hears it.
+fn ends(from_client: bool) -> (Session, Session) {
+    let (client, server) = pair(&TLS12);
+    if from_client { (client, server) } else { (server, client) }
+}
+
+#[test]
+fn what_waits_for_a_peer_that_takes_nothing_does_not_grow() {
+    // As much as the peer can provoke; nothing is ever taken out.
+    for version in [&TLS12, &TLS13] {
+        for from_client in [true, false] {
+            for kind in [ContentType::Handshake, ContentType::Alert, ContentType::ApplicationData] {
+                let (client, server) = pair(version);
+                let (mut from, mut to) = if from_client { (client, server) } else { (server, client) };
+                let (mut most, mut over) = (0, false);
+                for turn in 0..2_000 {
+                    let said = match kind {
+                        ContentType::Handshake if version == &TLS13 => updates(&mut from, &mut to, 1),
+                        ContentType::Handshake if from_client => says(&mut from, &mut to, kind, &[1, 0, 0, 0]),
+                        ContentType::Handshake => says(&mut from, &mut to, kind, &[0, 0, 0, 0]),
+                        ContentType::Alert => says(&mut from, &mut to, kind, &[1, 90]),
+                        _ => says(&mut from, &mut to, kind, &[]),
+                    };
+                    most = most.max(to.outbox().len());
+                    over |= said.is_err();
+                    if turn % 16 == 0 {
+                        let _over = says(&mut from, &mut to, ContentType::ApplicationData, b"x");
+                    }
+                }
+                to.close();
+                most = most.max(to.outbox().len());
+                assert!(most <= MOST_OUTBOX, "{version:?} {kind:?} {from_client}: {most} octets");
+                assert_eq!(over, kind == ContentType::Handshake, "{version:?} {kind:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn key_updates_are_paid_for_with_data() {
+    let (mut client, mut server) = pair(&TLS13);
+    for _ in 0..200 {
+        assert_eq!(updates(&mut client, &mut server, 0), Ok(Vec::new()));
+        says(&mut client, &mut server, ContentType::ApplicationData, &[7; 1_024]).unwrap();
+    }
+    let mut paid = 0;
+    while updates(&mut client, &mut server, 0).is_ok() {
+        let _over = says(&mut client, &mut server, ContentType::ApplicationData, &[7]);
+        paid += 1;
+        assert!(paid <= 32, "an octet pays for a key");
+    }
+    assert_eq!(paid, 32);
+
+    // Tickets cost as much, however many there are in a record.
+    let (mut client, mut server) = pair(&TLS13);
+    let ticket = [&[4, 0, 0, 14, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 1, 7, 0, 0][..]].concat();
+    assert_eq!(says(&mut server, &mut client, ContentType::Handshake, &ticket.repeat(32)), Ok(Vec::new()));
+    assert!(says(&mut server, &mut client, ContentType::Handshake, &ticket).is_err());
+}
+
+#[test]
+fn nothing_is_opened_behind_an_error() {
+    for version in [&TLS12, &TLS13] {
+        let (mut client, mut server) = pair(version);
+        let wire = sends(&mut client, b"text");
+        let refused = server.open(&[99, 3, 3, 0, 0], &mut [0; 5]).unwrap_err();
+        assert_eq!(open_all(&mut server, &wire), Err(refused), "{version:?}");
+
+        let (mut client, mut server) = pair(version);
+        assert!(says(&mut client, &mut server, ContentType::Alert, &[2, 40]).is_err());
+        assert_eq!(server.seal(b"x", &mut [0; 99]), Err(Error::EncryptError), "an alert ends both directions");
     }
 }

@@ -34,6 +34,14 @@ impl Caller {
 
     fn send(&mut self, input: &[u8]) {
         self.machine.handle_input(input);
+        loop {
+            self.answer();
+            let Some(output) = self.machine.poll_output() else { return };
+            self.output.extend(output);
+        }
+    }
+
+    fn answer(&mut self) {
         while let Some(event) = self.machine.poll_event() {
             match event {
                 Event::Mail(mail) => {
@@ -68,7 +76,6 @@ impl Caller {
                 }
             }
         }
-        self.output.extend(self.machine.poll_output().unwrap_or_default());
     }
 
     fn codes(&mut self) -> Vec<u16> {
@@ -352,4 +359,20 @@ proptest! {
         prop_assert_eq!(events.last().unwrap(), &format!("sent {}", message.as_bytes().escape_ascii()));
         prop_assert_eq!(codes, [250, 250, 354, 250, 250]);
     }
+}
+
+#[test]
+fn replies_that_nobody_takes_do_not_pile_up() {
+    // What is read of a message at a time, with commands behind its end.
+    let input = b"EHLO x\r\n".repeat(32 * 1_024 / 8);
+    let mut machine = Submission::new(settings(), &input);
+    let (mut most, mut replies) = (0, 0);
+    loop {
+        while machine.poll_event().is_some() {}
+        let Some(output) = machine.poll_output() else { break };
+        most = most.max(output.len());
+        replies += output.windows(4).filter(|octets| octets == b"250 ").count();
+    }
+    assert_eq!(replies, 32 * 1_024 / 8);
+    assert!(most <= 17 * 1_024, "{most} octets wait");
 }
