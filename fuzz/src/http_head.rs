@@ -48,8 +48,13 @@ fn assert_one_meaning(mut octets: &[u8]) {
             assert!(rest.is_empty(), "something is behind a refused request");
             return;
         }
-        assert!(request.path.is_some_and(|path| path.starts_with('/')));
         assert_eq!(values("host").len(), 1);
+        let path = request.path.expect("a target");
+        if !path.starts_with('/') {
+            let (_, rest) = path.split_once("://").expect("the absolute form");
+            let (authority, _) = rest.split_once('/').expect("a path");
+            assert!(authority.as_bytes().eq_ignore_ascii_case(values("host")[0]), "two hosts");
+        }
         octets = match (values("content-length").as_slice(), values("transfer-encoding").as_slice()) {
             ([], []) => rest,
             ([length], []) => {

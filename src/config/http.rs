@@ -7,7 +7,8 @@ use time::{Date, Month, OffsetDateTime};
 
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{GraphRules, Http, HttpService, ListenerTls, Origin};
+use super::{Accounts, GraphRules, Http, HttpService, ListenerTls, LoginPattern, Origin};
+use crate::login::person::expected;
 
 /// The day on which Microsoft ends EWS in Exchange Online.
 const END_OF_EWS: (i32, Month, u8) = (2027, Month::April, 1);
@@ -26,16 +27,35 @@ impl Default for GraphRules {
 }
 
 /// The rest of a listener that leads to `origin`.
-pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin) -> Option<Http> {
+pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin, accounts: &Accounts) -> Option<Http> {
     let hosts = section.get("hosts").map_or(Some(Vec::new()), |node| node.read_each(value::host_name));
     let graph = match service {
         HttpService::Graph => read_rules(section),
         HttpService::Ews => {
             section.context().note(end_of_ews(section, today()));
+            check_mailboxes(section, accounts);
             Some(GraphRules::default())
         }
     };
     Some(Http { service, origin, hosts: hosts?, graph: graph? })
+}
+
+/// A user's token opens the mailbox of that user in EWS, whatever the request says, so that an account for another mailbox
+/// would open the wrong one. Whom a pattern stands for shows at the login, which is refused then.
+fn check_mailboxes(section: &Section<'_>, accounts: &Accounts) {
+    for account in accounts.entries().iter().filter(|account| account.grant.is_of_user()) {
+        let LoginPattern::Address(login) = &account.pattern else { continue };
+        let person = expected(account, login);
+        let mailbox = account.mailbox.as_ref().unwrap_or(login);
+        if person != mailbox {
+            section.problem(
+                format!(
+                    "the account `{login}` is for the mailbox `{mailbox}`, but EWS would open that of `{person}`, whose token it is"
+                ),
+                "write `protocol: graph` here, `grant: client_credentials` there, or remove one of the two",
+            );
+        }
+    }
 }
 
 /// STARTTLS is of mail protocols.

@@ -316,7 +316,7 @@ fn read_serves<'a>(
 ) -> Option<Serves> {
     let http = |service, destinations: &mut Vec<Destination<'a>>| {
         let origin = read_origin(section, "upstream", service, cloud, destinations)?;
-        http::read(section, service, origin).map(Serves::Http)
+        http::read(section, service, origin, accounts).map(Serves::Http)
     };
     match protocol {
         Protocol::Imap => read_upstream(section, MailProtocol::Imap, cloud, destinations).map(Serves::Relay),

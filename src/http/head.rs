@@ -6,8 +6,11 @@
 
 use std::fmt;
 
-/// Longest chunk-size line: fifteen digits are more than anybody sends.
+/// Longest size of a chunk, in digits, without zeros in front: more than anybody sends.
 const CHUNK_DIGITS: u32 = 15;
+
+/// Most octets of one body in chunks that are left out: extensions, zeros in front of a size, trailers.
+const LEFT_OUT: usize = 16 * 1024;
 
 /// Names that mean something on the way, with `_` where `-` belongs: some servers take one for the other.
 const FRAMING: [&str; 8] = [
@@ -43,7 +46,8 @@ pub enum Flaw {
     RequestLine,
     /// A method that is none.
     Method,
-    /// An absolute or authority form, or octets that do not belong into a path.
+    /// An authority form, an absolute form for another host than that of the Host field, or octets that do not belong into a
+    /// path.
     Target,
     /// Not HTTP/1.0 or HTTP/1.1.
     Version,
@@ -59,7 +63,7 @@ pub enum Flaw {
     Host,
     /// No single whole number.
     Length,
-    /// Anything but `chunked`, alone.
+    /// Anything but `chunked`, alone; or a body that is not in chunks as RFC 9112 §7.1 has them.
     Coding,
     /// Both `Content-Length` and `Transfer-Encoding`.
     TwoLengths,
@@ -135,7 +139,7 @@ impl fmt::Display for Flaw {
         f.write_str(match self {
             Self::RequestLine => "the request line is none",
             Self::Method => "the method is not known",
-            Self::Target => "the target is not a plain path of this server",
+            Self::Target => "the target is neither a plain path nor an address of the host in the Host field",
             Self::Version => "the version of HTTP is not served",
             Self::LineEnd => "a carriage return, line feed or NUL stands where none may be",
             Self::Folded => "a header field is folded",
@@ -143,7 +147,7 @@ impl fmt::Display for Flaw {
             Self::LookAlike => "a header field has `_` in its name where `-` belongs",
             Self::Host => "there is no Host field, or there are several",
             Self::Length => "the length is not one whole number",
-            Self::Coding => "the transfer coding is not `chunked` alone",
+            Self::Coding => "the transfer coding is not `chunked` alone, or the chunks are malformed",
             Self::TwoLengths => "the length is given twice, as such and as chunks",
             Self::Expectation => "the expectation is not known",
             Self::TooLong => "the head of the request is too long",
@@ -160,6 +164,10 @@ pub struct Judge {
     /// An empty line was skipped in front of the head that is due.
     skipped: bool,
     flaw: Option<Flaw>,
+    /// Octets of the present body that were left out.
+    left_out: usize,
+    /// What there is of a trailer field.
+    trailer: Vec<u8>,
 }
 
 #[derive(Debug)]
@@ -182,6 +190,8 @@ enum Chunk {
         digits: u32,
         size: u64,
     },
+    /// An extension behind a size, which is left out (RFC 9112 §7.1.1).
+    Extension(u64),
     /// The LF behind a size.
     SizeEnd(u64),
     /// So many octets of data are missing.
@@ -189,9 +199,12 @@ enum Chunk {
     /// CR, then LF, behind the data.
     DataCr,
     DataLf,
-    /// CR, then LF, behind the last chunk. Trailers are not taken.
+    /// CR, then LF, behind the last chunk and its trailers.
     LastCr,
     LastLf,
+    /// A trailer field, which is left out (RFC 9112 §7.1.2), and its LF.
+    Trailer,
+    TrailerLf,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,7 +216,7 @@ enum Framing {
 impl Judge {
     /// In front of a connection that has sent nothing.
     pub fn new(limits: HeadLimits) -> Self {
-        Self { limits, state: State::Head(Vec::new()), skipped: false, flaw: None }
+        Self { limits, state: State::Head(Vec::new()), skipped: false, flaw: None, left_out: 0, trailer: Vec::new() }
     }
 
     /// Takes what arrived; what the library may see is appended to `out`. In place of a head that is refused it sees a
@@ -317,6 +330,7 @@ impl Judge {
         match framing(head, self.limits.fields) {
             Ok(framing) => {
                 self.skipped = false;
+                self.left_out = 0;
                 out.extend_from_slice(head);
                 self.state = match framing {
                     Framing::Length(0) => State::Head(Vec::new()),
@@ -332,30 +346,49 @@ impl Judge {
     fn feed_chunks(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
         let mut taken = 0;
         while let (State::Chunked(chunk), Some(&octet)) = (&mut self.state, input.get(taken)) {
+            if let Chunk::Data(missing) = *chunk {
+                let rest = input.get(taken..).unwrap_or_default();
+                let length = usize::try_from(missing).unwrap_or(usize::MAX).min(rest.len());
+                out.extend_from_slice(rest.get(..length).unwrap_or_default());
+                taken += length;
+                let missing = missing - length as u64;
+                *chunk = if missing == 0 { Chunk::DataCr } else { Chunk::Data(missing) };
+                continue;
+            }
+            // What comes next, and whether the library sees the octet.
             let next = match *chunk {
-                Chunk::Data(missing) => {
-                    let rest = input.get(taken..).unwrap_or_default();
-                    let length = usize::try_from(missing).unwrap_or(usize::MAX).min(rest.len());
-                    out.extend_from_slice(rest.get(..length).unwrap_or_default());
-                    taken += length;
-                    let missing = missing - length as u64;
-                    *chunk = if missing == 0 { Chunk::DataCr } else { Chunk::Data(missing) };
-                    continue;
-                }
                 Chunk::Size { digits, size } => match char::from(octet).to_digit(16) {
+                    // Of zeros in front one is enough.
+                    Some(0) if size == 0 => Some((Chunk::Size { digits: 1, size }, digits == 0)),
                     Some(digit) if digits < CHUNK_DIGITS => {
-                        Some(Chunk::Size { digits: digits + 1, size: size * 16 + u64::from(digit) })
+                        Some((Chunk::Size { digits: digits + 1, size: size * 16 + u64::from(digit) }, true))
                     }
-                    None if octet == b'\r' && digits > 0 => Some(Chunk::SizeEnd(size)),
+                    None if octet == b'\r' && digits > 0 => Some((Chunk::SizeEnd(size), true)),
+                    None if octet == b';' && digits > 0 => Some((Chunk::Extension(size), false)),
                     _ => None,
                 },
+                Chunk::Extension(size) => match octet {
+                    b'\r' => Some((Chunk::SizeEnd(size), true)),
+                    _ => is_text(octet).then_some((Chunk::Extension(size), false)),
+                },
                 Chunk::SizeEnd(size) => (octet == b'\n').then_some(match size {
-                    0 => Chunk::LastCr,
-                    size => Chunk::Data(size),
+                    0 => (Chunk::LastCr, true),
+                    size => (Chunk::Data(size), true),
                 }),
-                Chunk::DataCr => (octet == b'\r').then_some(Chunk::DataLf),
-                Chunk::DataLf => (octet == b'\n').then_some(Chunk::Size { digits: 0, size: 0 }),
-                Chunk::LastCr => (octet == b'\r').then_some(Chunk::LastLf),
+                Chunk::Data(_) => None,
+                Chunk::DataCr => (octet == b'\r').then_some((Chunk::DataLf, true)),
+                Chunk::DataLf => (octet == b'\n').then_some((Chunk::Size { digits: 0, size: 0 }, true)),
+                Chunk::LastCr if octet == b'\r' => Some((Chunk::LastLf, true)),
+                Chunk::LastCr | Chunk::Trailer if is_text(octet) => {
+                    self.trailer.push(octet);
+                    Some((Chunk::Trailer, false))
+                }
+                Chunk::LastCr => None,
+                Chunk::Trailer => (octet == b'\r' && field(&self.trailer).is_ok()).then_some((Chunk::TrailerLf, false)),
+                Chunk::TrailerLf => {
+                    self.trailer = Vec::new();
+                    (octet == b'\n').then_some((Chunk::LastCr, false))
+                }
                 Chunk::LastLf if octet == b'\n' => {
                     out.push(octet);
                     self.state = State::Head(Vec::new());
@@ -363,17 +396,27 @@ impl Judge {
                 }
                 Chunk::LastLf => None,
             };
-            let Some(next) = next else {
+            let next = next.filter(|(_, seen)| *seen || self.left_out < LEFT_OUT);
+            let Some((next, seen)) = next else {
                 self.flaw = Some(Flaw::Coding);
                 self.state = State::Broken;
                 return input.len();
             };
-            out.push(octet);
+            if seen {
+                out.push(octet);
+            } else {
+                self.left_out += 1;
+            }
             taken += 1;
             *chunk = next;
         }
         taken
     }
+}
+
+/// What may stand in a field's value or a chunk's extension (RFC 9110 §5.5).
+fn is_text(octet: u8) -> bool {
+    octet >= b' ' && octet != 0x7F || octet == b'\t'
 }
 
 /// CR only before LF, LF only behind CR, and no NUL. A CR at the end may still get its LF. With `inside` the first octet
@@ -399,8 +442,8 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
     }
     let head = head.strip_suffix(b"\r\n\r\n").unwrap_or(head);
     let mut lines = Lines(Some(head));
-    let http_1_0 = request_line(lines.next().ok_or(Flaw::RequestLine)?)?;
-    let (mut hosts, mut fields, mut expects) = (0, 0, 0);
+    let RequestLine { authority, http_1_0 } = request_line(lines.next().ok_or(Flaw::RequestLine)?)?;
+    let (mut host, mut fields, mut expects) = (None, 0, 0);
     let (mut length, mut chunked) = (None, false);
     for line in lines {
         fields += 1;
@@ -409,7 +452,11 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
         }
         let (name, value) = field(line)?;
         match name.as_str() {
-            "host" => hosts += 1,
+            "host" => {
+                if host.replace(value).is_some() {
+                    return Err(Flaw::Host);
+                }
+            }
             "content-length" => {
                 let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
                 let number = digits.filter(|text| text.len() <= 18).and_then(|text| text.parse::<u64>().ok());
@@ -432,8 +479,11 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
             _ => {}
         }
     }
+    let host = host.ok_or(Flaw::Host)?;
+    if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
+        return Err(Flaw::Target);
+    }
     match (length, chunked) {
-        _ if hosts != 1 => Err(Flaw::Host),
         (Some(_), true) => Err(Flaw::TwoLengths),
         (None, true) => Ok(Framing::Chunked),
         (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
@@ -458,8 +508,14 @@ impl<'a> Iterator for Lines<'a> {
     }
 }
 
-/// RFC 9112 §3, with single spaces and the origin form only; true for HTTP/1.0.
-fn request_line(line: &[u8]) -> Result<bool, Flaw> {
+struct RequestLine<'a> {
+    /// Of the absolute form.
+    authority: Option<&'a [u8]>,
+    http_1_0: bool,
+}
+
+/// RFC 9112 §3, with single spaces, in the origin or the absolute form.
+fn request_line(line: &[u8]) -> Result<RequestLine<'_>, Flaw> {
     let mut parts = line.split(|&octet| octet == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
@@ -471,15 +527,28 @@ fn request_line(line: &[u8]) -> Result<bool, Flaw> {
         return Err(if word { Flaw::Method } else { Flaw::RequestLine });
     }
     let visible = |octet: &u8| octet.is_ascii_graphic() && !matches!(octet, b'#' | b'\\');
-    if !target.starts_with(b"/") || !target.iter().all(visible) {
+    let authority = if target.starts_with(b"/") { None } else { Some(authority(target).ok_or(Flaw::Target)?) };
+    if !target.iter().all(visible) {
         return Err(Flaw::Target);
     }
     match version {
-        b"HTTP/1.1" => Ok(false),
-        b"HTTP/1.0" => Ok(true),
+        b"HTTP/1.1" => Ok(RequestLine { authority, http_1_0: false }),
+        b"HTTP/1.0" => Ok(RequestLine { authority, http_1_0: true }),
         _ if version.starts_with(b"HTTP/") => Err(Flaw::Version),
         _ => Err(Flaw::RequestLine),
     }
+}
+
+/// The host and port of a target in absolute form (RFC 9112 §3.2.2), without a user's name.
+fn authority(target: &[u8]) -> Option<&[u8]> {
+    let prefixed = |scheme: &[u8]| {
+        let (before, rest) = target.split_at_checked(scheme.len())?;
+        before.eq_ignore_ascii_case(scheme).then_some(rest)
+    };
+    let rest = prefixed(b"http://").or_else(|| prefixed(b"https://"))?;
+    let authority = rest.get(..memchr::memchr(b'/', rest)?)?;
+    let plain = |octet: &u8| octet.is_ascii_alphanumeric() || b"-._:[]".contains(octet);
+    (!authority.is_empty() && authority.iter().all(plain)).then_some(authority)
 }
 
 /// RFC 9112 §5: a token, a colon right behind it, and a value; the name in lower case.

@@ -2,7 +2,7 @@
 //! client's to say. A token of an application opens every mailbox that it was given; `ExchangeImpersonation` names the one
 //! that this request is about (Microsoft, "Authenticate an EWS application by using OAuth").
 //!
-//! Only the header is read and held; the SOAP body streams by unread. What is not plain (a document type, entities,
+//! Only the header and the name of the operation are read and held; the rest of the SOAP body streams by unread. What is not plain (a document type, entities,
 //! processing instructions, another encoding than UTF-8) is refused, so that whoever reads it behind us sees the same.
 
 use std::ops::Range;
@@ -27,20 +27,37 @@ const IDENTITY: [&str; 5] = [
     "ManagementRole",
 ];
 
+/// Operations that are not served, in whatever namespace: one hands out tokens, the others search or hold mailboxes that are
+/// not the caller's.
+const BARRED: [&str; 8] = [
+    "GetClientAccessToken",
+    "GetDiscoverySearchConfiguration",
+    "GetHoldOnMailboxes",
+    "GetNonIndexableItemDetails",
+    "GetNonIndexableItemStatistics",
+    "GetSearchableMailboxes",
+    "SearchMailboxes",
+    "SetHoldOnMailboxes",
+];
+
 /// Deepest nesting within a header.
 const DEPTH: usize = 32;
+
+/// Most attributes of one tag: each is compared with all before it.
+const ATTRIBUTES: usize = 64;
 
 /// What becomes of what is there of a request.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Looked {
-    /// The SOAP body begins behind the first `consumed` octets, in place of which goes `beginning`.
+    /// The SOAP body begins behind the first `consumed` octets, in place of which goes `beginning`; what it asks for is
+    /// served.
     Found {
         /// The request up to its body, with the mailbox that it is for.
         beginning: Vec<u8>,
         /// Octets that it stands for.
         consumed: usize,
     },
-    /// The body has not begun yet.
+    /// The first element of the body has not come yet.
     Unclear,
 }
 
@@ -59,6 +76,77 @@ pub enum Flaw {
     /// Well-formed, but no SOAP.
     #[error("the request is no SOAP envelope with a body")]
     NotSoap,
+    /// The body has not begun within the bound.
+    #[error("the SOAP header is too long; `limits.soap_head` is the bound")]
+    TooLong,
+    /// One of the operations that are not served.
+    #[error("this operation is not served: it hands out tokens, or is about mailboxes of others")]
+    Barred,
+}
+
+/// A request as it arrives, until it is clear.
+///
+/// What is held is looked at again only when twice as much is there, or all: however small the pieces are, the octets that
+/// are parsed are at most four times those that arrived, because the sizes looked at at least double.
+#[derive(Debug)]
+pub struct Arriving {
+    held: Vec<u8>,
+    /// Octets that must be held before the next look.
+    due: usize,
+    most: usize,
+    parsed: usize,
+}
+
+/// The beginning of a request, ready to go on.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// All that was held, with the mailbox that the request is for.
+    pub octets: Vec<u8>,
+    /// Octets that it stands for.
+    pub stands_for: usize,
+}
+
+impl Arriving {
+    /// Nothing has arrived. The body must begin within `most` octets.
+    pub fn new(most: usize) -> Self {
+        Self { held: Vec::new(), due: 0, most, parsed: 0 }
+    }
+
+    /// Takes what arrived.
+    pub fn push(&mut self, octets: &[u8]) {
+        self.held.extend_from_slice(octets);
+    }
+
+    /// Looks at what is held, unless it is hardly more than at the last time; see [`look`]. Nothing when it is not clear yet.
+    ///
+    /// # Errors
+    /// [`Flaw`].
+    pub fn look(&mut self, ended: bool, acting_for: Option<&MailAddress>) -> Result<Option<Ready>, Flaw> {
+        let too_long = self.held.len() > self.most;
+        if !ended && !too_long && self.held.len() < self.due {
+            return Ok(None);
+        }
+        self.due = self.held.len().saturating_mul(2).max(1);
+        self.parsed = self.parsed.saturating_add(self.held.len());
+        match look(&self.held, ended, acting_for)? {
+            Looked::Found { mut beginning, consumed } => {
+                beginning.extend_from_slice(self.held.get(consumed..).unwrap_or_default());
+                Ok(Some(Ready { octets: beginning, stands_for: self.held.len() }))
+            }
+            Looked::Unclear if too_long => Err(Flaw::TooLong),
+            Looked::Unclear => Ok(None),
+        }
+    }
+
+    /// What is held, as it came.
+    pub fn into_octets(self) -> Vec<u8> {
+        self.held
+    }
+
+    /// Octets that were parsed so far, those that were parsed twice counted twice.
+    pub fn parsed(&self) -> usize {
+        self.parsed
+    }
 }
 
 /// Looks at the beginning of a request, of which no more will come when `ended`. `acting_for` is the mailbox to name, for a
@@ -168,6 +256,7 @@ impl<'a> Head<'a> {
                 (namespace, Event::Start(start)) => {
                     check_tag(&start)?;
                     if is_soap(&namespace, &start, "Body") {
+                        check_operation(&mut reader)?;
                         return Ok(Found { body: mark + before, header, prefix });
                     }
                     if !matches!(header, Header::Absent) || !is_soap(&namespace, &start, "Header") {
@@ -280,6 +369,22 @@ fn is_identity(start: &BytesStart<'_>) -> bool {
     IDENTITY.contains(&start.local_name().into_inner())
 }
 
+/// What the request wants done is the first element of its body (WS-I Basic Profile 1.1, R2712).
+fn check_operation(reader: &mut NsReader<&[u8]>) -> Result<(), Stop> {
+    loop {
+        match reader.read_event()? {
+            Event::Comment(_) => {}
+            Event::Text(text) if text.trim_ascii().is_empty() => {}
+            Event::Start(start) | Event::Empty(start) => {
+                check_tag(&start)?;
+                let barred = BARRED.contains(&start.local_name().into_inner());
+                return if barred { Err(Stop::Flaw(Flaw::Barred)) } else { Ok(()) };
+            }
+            event => return Err(refusal(&event)),
+        }
+    }
+}
+
 /// Names and attributes as XML has them: the reader itself looks no closer at them than it must.
 fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
     let name_is_one = |name: &str| {
@@ -293,8 +398,11 @@ fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
     if !name_is_one(start.name().into_inner()) {
         return Err(malformed());
     }
-    for attribute in start.attributes() {
+    for (number, attribute) in start.attributes().enumerate() {
         let attribute = attribute.map_err(|_| malformed())?;
+        if number >= ATTRIBUTES {
+            return Err(malformed());
+        }
         let value = &attribute.value;
         if !name_is_one(attribute.key.into_inner()) || value.contains('<') {
             return Err(malformed());

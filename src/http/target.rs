@@ -11,6 +11,9 @@ use crate::config::GraphRules;
 /// Where EWS is served.
 const EWS: &str = "/EWS/Exchange.asmx";
 
+/// How a client asks for the message, event or contact within an attachment (Microsoft Graph, "Get attachment").
+const ATTACHED_ITEM: &str = "microsoft.graph.itemattachment/item";
+
 /// Why a request does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
@@ -18,6 +21,8 @@ pub enum Denied {
     Malformed,
     /// Nothing that is served here.
     NotServed,
+    /// It goes on to another type of object, whose properties may lead anywhere.
+    Cast,
     /// The method is not served there.
     Method,
     /// A mailbox other than that of the credentials.
@@ -68,6 +73,9 @@ pub fn graph(rules: &GraphRules, method: &Method, path: &str, owner: Owner<'_>) 
         Some(_) => return Err(Denied::OtherMailbox),
     };
     let below: Vec<&Segment<'_>> = rest.collect();
+    if below.iter().any(|segment| has_cast(&segment.text)) {
+        return Err(Denied::Cast);
+    }
     if !rules.paths.iter().any(|allowed| is_below(allowed, &below)) {
         return Err(Denied::NotServed);
     }
@@ -80,6 +88,19 @@ pub fn graph(rules: &GraphRules, method: &Method, path: &str, owner: Owner<'_>) 
         target.push_str(segment.raw);
     }
     Ok(target)
+}
+
+/// The query of a Graph request: `$expand` must not lead out of what was asked for. What is attached to a message is in it.
+///
+/// # Errors
+/// [`Denied::Cast`].
+pub fn query(query: &str) -> Result<(), Denied> {
+    let leads_out = url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
+        // The dollar may be left out (OData 4.01).
+        name.trim_start_matches('$').eq_ignore_ascii_case("expand")
+            && has_cast(&value.to_lowercase().replace(ATTACHED_ITEM, ""))
+    });
+    if leads_out { Err(Denied::Cast) } else { Ok(()) }
 }
 
 /// A part of a path between slashes.
@@ -126,6 +147,11 @@ fn segment(raw: &str) -> Result<Segment<'_>, Denied> {
         return Err(Denied::Malformed);
     }
     Ok(Segment { raw, text })
+}
+
+/// The name of a type, as OData writes a cast (OData 4.01 §4.11).
+fn has_cast(text: &str) -> bool {
+    text.to_lowercase().contains("microsoft.graph.")
 }
 
 /// The user that a path names: nobody for `me`.

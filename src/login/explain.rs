@@ -197,7 +197,7 @@ pub(super) fn held(hold: Hold) -> Failure {
             "so many wrong passwords were tried for this account that one more might lock it",
             "find the device that has a wrong password; the budget is whole again a day after its refusals, which a restart does not change",
         ),
-        Hold::Egress => failure(
+        Hold::Egress | Hold::Turn => failure(
             Refusal::Unavailable,
             Actor::Operator,
             "too-many-refusals",

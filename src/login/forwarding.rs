@@ -3,10 +3,12 @@
 //! are budgeted per user, and counted over all users for the sake of that address's reputation.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use tokio::sync::Notify;
 
 use crate::clock::{Moment, UnixTime};
 use crate::config::{Cloud, Limits, PasswordBudget};
@@ -36,6 +38,8 @@ pub(super) enum Hold {
     Budget,
     /// Too many refused passwords over all accounts.
     Egress,
+    /// There would be too many if all that are under way were refused: a verdict decides.
+    Turn,
 }
 
 /// A password on its way to Entra.
@@ -76,6 +80,8 @@ struct Refused {
 #[derive(Debug, Default)]
 struct Egress {
     refused: VecDeque<Moment>,
+    /// Unproved passwords under way: parallel ones count before they fail.
+    out: usize,
     warned: bool,
 }
 
@@ -86,13 +92,20 @@ pub(super) struct Forwarding {
     tally: Arc<Tally>,
     ledgers: DashMap<TokenKey, Ledger>,
     egress: Mutex<Egress>,
+    verdicts: Notify,
 }
 
 impl Forwarding {
     /// Counts in `tally` what has to outlive the process. The budgets over all accounts are counted here alone, a share
     /// for each replica.
     pub(super) fn new(limits: &Limits, tally: Arc<Tally>) -> Self {
-        Self { limits: Live::new(limits.clone()), tally, ledgers: DashMap::new(), egress: Mutex::default() }
+        Self {
+            limits: Live::new(limits.clone()),
+            tally,
+            ledgers: DashMap::new(),
+            egress: Mutex::default(),
+            verdicts: Notify::new(),
+        }
     }
 
     /// Other budgets from now on. What was counted is still counted.
@@ -101,9 +114,9 @@ impl Forwarding {
     }
 
     /// Lets an attempt go out, and counts it until its verdict is in; a guess also where a restart and other replicas find
-    /// it, before this returns.
+    /// it, before this returns. While as many are under way as may still be refused over all accounts, it waits for a verdict.
     pub(super) async fn forward(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
-        let mut forward = self.open(attempt.clone(), now)?;
+        let mut forward = self.in_turn(attempt.clone(), now).await?;
         if !forward.guess {
             return Ok(forward);
         }
@@ -114,11 +127,22 @@ impl Forwarding {
             Err(Uncounted::Away) if self.budget(&attempt) != budget => {
                 // What all replicas may do together is no measure for one that counts alone.
                 drop(forward);
-                forward = self.open(attempt, now)?;
+                forward = self.in_turn(attempt, now).await?;
             }
             Err(Uncounted::Away) => {}
         }
         Ok(forward)
+    }
+
+    async fn in_turn(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+        loop {
+            let mut verdict = pin!(self.verdicts.notified());
+            verdict.as_mut().enable();
+            match self.open(attempt.clone(), now) {
+                Err(Hold::Turn) => verdict.await,
+                opened => return opened,
+            }
+        }
     }
 
     /// Lets an attempt go out, counted in this process only.
@@ -129,7 +153,6 @@ impl Forwarding {
                 return Err(Hold::Budget);
             }
         }
-        let egress_spent = self.egress_spent(now);
         let mut ledger = self.ledgers.entry(attempt.user.clone()).or_default();
         ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
         if let Some(until) = ledger.locked_until
@@ -142,9 +165,6 @@ impl Forwarding {
         // Entra does not count a repeated wrong password again.
         let repeated = ledger.refused.iter().any(|refused| refused.proof == attempt.proof);
         let guess = !attempt.proved && !repeated;
-        if !attempt.proved && !familiar && egress_spent {
-            return Err(Hold::Egress);
-        }
         if guess {
             let PasswordBudget { total, unfamiliar: unfamiliar_total } = self.budget(&attempt);
             let refused = |familiar: bool| {
@@ -156,12 +176,15 @@ impl Forwarding {
             if unfamiliar.saturating_add(familiar_ones) >= total || (!familiar && unfamiliar >= unfamiliar_total) {
                 return Err(Hold::Budget);
             }
+        }
+        let out = if attempt.proved { None } else { Some(self.go_out(familiar, now)?) };
+        if guess {
             *(if familiar { &mut ledger.out_familiar } else { &mut ledger.out_unfamiliar }) += 1;
         }
         ledger.out += 1;
         drop(ledger);
         let asked_at = self.tally.time();
-        Ok(Forward { forwarding: Arc::clone(self), attempt, familiar, guess, counted: None, asked_at })
+        Ok(Forward { forwarding: Arc::clone(self), attempt, familiar, guess, counted: None, asked_at, _out: out })
     }
 
     /// A login from `source` succeeded, also one that Entra was not asked about.
@@ -209,7 +232,8 @@ impl Forwarding {
         PasswordBudget { total: share(total), unfamiliar: share(unfamiliar) }
     }
 
-    fn egress_spent(&self, now: Moment) -> bool {
+    /// Counts a password among those under way, if a source may send it there.
+    fn go_out(self: &Arc<Self>, familiar: bool, now: Moment) -> Result<Out, Hold> {
         let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
         while egress.refused.front().is_some_and(|at| now.since(*at) >= Duration::from_secs(3600)) {
             egress.refused.pop_front();
@@ -217,8 +241,9 @@ impl Forwarding {
         let last_minute =
             egress.refused.iter().rev().take_while(|at| now.since(**at) < Duration::from_secs(60)).count();
         let limits = self.limits.get();
-        let spent = egress.refused.len() >= share(limits.refused_passwords_per_hour, &limits)
-            || last_minute >= share(limits.refused_passwords_per_minute, &limits);
+        let left_of_hour = share(limits.refused_passwords_per_hour, &limits).saturating_sub(egress.refused.len());
+        let left = share(limits.refused_passwords_per_minute, &limits).saturating_sub(last_minute).min(left_of_hour);
+        let spent = left == 0;
         if spent && !egress.warned {
             tracing::warn!(
                 last_minute,
@@ -227,7 +252,11 @@ impl Forwarding {
             );
         }
         egress.warned = spent;
-        spent
+        if !familiar && egress.out >= left {
+            return Err(if spent { Hold::Egress } else { Hold::Turn });
+        }
+        egress.out += 1;
+        Ok(Out(Arc::clone(self)))
     }
 
     fn count_refusal(&self, now: Moment) {
@@ -265,6 +294,21 @@ pub(super) struct Forward {
     guess: bool,
     counted: Option<Counted>,
     asked_at: UnixTime,
+    /// Unless the password is proved.
+    _out: Option<Out>,
+}
+
+/// A password among those under way over all accounts.
+#[derive(Debug)]
+struct Out(Arc<Forwarding>);
+
+impl Drop for Out {
+    fn drop(&mut self) {
+        let mut egress = self.0.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        egress.out = egress.out.saturating_sub(1);
+        drop(egress);
+        self.0.verdicts.notify_waiters();
+    }
 }
 
 impl Forward {

@@ -5,14 +5,20 @@
 use std::mem;
 
 use memchr::{memchr, memchr2};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Octets that have been received and not been understood yet. Empty, it owns no memory.
 #[derive(Default)]
 pub(in crate::proto) struct LineBuffer {
     octets: Zeroizing<Vec<u8>>,
-    /// How many octets at the start are known to hold no LF, so that slow input is not searched again and again.
+    /// How many octets at the start have been taken, and wiped. They go when they are half of all, so that a line costs no
+    /// more than its own octets, however much is held behind it.
+    taken: usize,
+    /// How many octets behind them are known to hold no LF, so that slow input is not searched again and again.
     searched: usize,
+    /// Octets that were copied within it.
+    #[cfg(test)]
+    moved: usize,
 }
 
 /// A line as it came, or what is wrong with it.
@@ -34,28 +40,30 @@ impl LineBuffer {
 
     /// How many octets are held.
     pub(in crate::proto) fn len(&self) -> usize {
-        self.octets.len()
+        self.peek().len()
     }
 
     /// True when nothing is held.
     pub(in crate::proto) fn is_empty(&self) -> bool {
-        self.octets.is_empty()
+        self.peek().is_empty()
     }
 
     /// The octets held, without taking them.
     pub(in crate::proto) fn peek(&self) -> &[u8] {
-        &self.octets
+        self.octets.get(self.taken..).unwrap_or_default()
     }
 
     /// The next line, if it is complete, or known to exceed `limit` octets with its end. Every LF ends a line, so that
     /// a peer which sends nothing but bare LFs gets an answer; only `bare_lf` makes such a line a good one.
     pub(in crate::proto) fn take_line(&mut self, limit: usize, bare_lf: bool) -> Option<Line> {
-        let within = self.octets.get(..limit).unwrap_or(&self.octets);
+        let held = self.peek();
+        let within = held.get(..limit).unwrap_or(held);
         let searched = self.searched.min(within.len());
         let (_, unsearched) = within.split_at(searched);
         let Some(end) = memchr(b'\n', unsearched).map(|at| searched + at) else {
-            self.searched = within.len();
-            return (within.len() == limit).then_some(Line::TooLong);
+            let (searched, full) = (within.len(), within.len() == limit);
+            self.searched = searched;
+            return full.then_some(Line::TooLong);
         };
         let mut line = self.take(end + 1);
         line.truncate(end);
@@ -69,19 +77,17 @@ impl LineBuffer {
 
     /// The next `count` octets, whatever they are, once they are all there.
     pub(in crate::proto) fn take_octets(&mut self, count: usize) -> Option<Zeroizing<Vec<u8>>> {
-        (self.octets.len() >= count).then(|| self.take(count))
+        (self.len() >= count).then(|| self.take(count))
     }
 
     /// Everything.
     pub(in crate::proto) fn take_all(&mut self) -> Vec<u8> {
-        self.searched = 0;
-        mem::take(&mut *self.octets)
+        mem::take(&mut *self.take(self.len()))
     }
 
     /// Puts a line back that has been taken, before everything else.
     pub(in crate::proto) fn put_back(&mut self, line: &[u8]) {
-        let behind = mem::take(&mut self.octets);
-        self.searched = 0;
+        let behind = self.take(self.len());
         self.push(line);
         self.push(b"\r\n");
         self.push(&behind);
@@ -92,13 +98,25 @@ impl LineBuffer {
         *self = Self::default();
     }
 
+    /// Takes so many octets, which must be there.
     fn take(&mut self, count: usize) -> Zeroizing<Vec<u8>> {
         self.searched = 0;
-        if count == self.octets.len() {
+        let end = self.taken + count;
+        if self.taken == 0 && end == self.octets.len() {
             return mem::take(&mut self.octets);
         }
-        let rest = Zeroizing::new(self.octets.split_off(count));
-        mem::replace(&mut self.octets, rest)
+        let place = self.octets.get_mut(self.taken..end).unwrap_or_default();
+        let line = Zeroizing::new(place.to_vec());
+        place.zeroize();
+        self.taken = end;
+        if self.taken >= self.octets.len() / 2 {
+            let rest = Zeroizing::new(self.peek().to_vec());
+            #[cfg(test)]
+            (self.moved += rest.len());
+            self.octets = rest;
+            self.taken = 0;
+        }
+        line
     }
 }
 
@@ -181,6 +199,14 @@ mod tests {
         assert_eq!(buffer.take_octets(3).unwrap().as_slice(), b"\r\n\0");
         assert_eq!(buffer.take_octets(2).unwrap().as_slice(), b"ab");
         assert_eq!(buffer.octets.capacity(), 0, "empty, it owns no memory");
+        buffer.push(b"NOOP\r\nPASS secret\r\n");
+        buffer.push(&[b'x'; 100]);
+        buffer.take_line(100, false).unwrap();
+        buffer.take_line(100, false).unwrap();
+        assert!(buffer.octets.get(..buffer.taken).unwrap().iter().all(|octet| *octet == 0), "what is taken is wiped");
+        assert_eq!(buffer.peek(), [b'x'; 100]);
+        assert_eq!(buffer.take_all(), [b'x'; 100]);
+        assert_eq!(buffer.octets.capacity(), 0);
     }
 
     #[test]
@@ -192,5 +218,18 @@ mod tests {
             taken.extend(buffer.take_line(6, false));
         }
         assert_eq!(taken, [text(b"ab"), text(b""), Line::Flawed]);
+    }
+
+    #[test]
+    fn short_lines_are_taken_in_linear_work() {
+        for line in ["\n", "\r\n", "NOOP\r\n"] {
+            for octets in [1_000, 16_000, 64_000] {
+                let mut buffer = LineBuffer::default();
+                buffer.push(line.repeat(octets / line.len()).as_bytes());
+                let held = buffer.len();
+                while buffer.take_line(100, true).is_some() {}
+                assert!(buffer.is_empty() && buffer.moved <= 2 * held, "{} octets moved of {held}", buffer.moved);
+            }
+        }
     }
 }

@@ -57,7 +57,7 @@ impl Service {
     }
 
     /// One line when it begins, not one per connection.
-    fn log_closed(&self, peer: SocketAddr, closed: Closed) {
+    pub(super) fn log_closed(&self, peer: SocketAddr, closed: Closed) {
         if closed.first {
             tracing::warn!(
                 listener = &*self.listener.name,

@@ -2,8 +2,8 @@
 //!
 //! Mail programs choose their user names and servers choose their words, so every value is made harmless here: controls
 //! are escaped, a value is cut at [`VALUE_BYTES`], a line at [`LINE_BYTES`]. Only Gatepost's own events are written below
-//! the level `warn`; libraries may trace what they send, and that can be a secret. In a flood lines are dropped and
-//! counted.
+//! the level `error`: libraries may trace what they send, and that can be a secret, and they warn of what any stranger does,
+//! without saying who it was. In a flood lines are dropped and counted.
 
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal;
@@ -90,7 +90,7 @@ where
 
 fn targets(log: &Log) -> Targets {
     let level = LevelFilter::from_level(log.level);
-    Targets::new().with_target("gatepost", level).with_default(level.min(LevelFilter::WARN))
+    Targets::new().with_target("gatepost", level).with_default(level.min(LevelFilter::ERROR))
 }
 
 /// How lines are written at the moment.
@@ -133,7 +133,7 @@ where
         let form = self.form.get();
         let mut fields = Fields::new(form);
         event.record(&mut fields);
-        let dropped = match self.rate.count(fields.peer) {
+        let dropped = match self.rate.count(fields.peer, event.metadata().target()) {
             Verdict::Write => None,
             Verdict::WriteAfter(dropped) => Some(dropped),
             Verdict::Drop => return Ok(()),
@@ -453,14 +453,28 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_quiet_below_warn() {
+    fn libraries_are_quiet_below_error() {
         let events = || {
             tracing::trace!(target: "hyper::proto", "authorization: Bearer eyJ0");
             tracing::trace!(target: "gatepost::session", "ours");
-            tracing::warn!(target: "rustls", "theirs");
+            tracing::warn!(target: "h2::proto::ping_pong", "recv PING ack that we never sent");
+            tracing::error!(target: "rustls", "theirs");
         };
         let text = written(LogFormat::Text, Level::TRACE, events);
-        assert!(text.contains("ours") && text.contains("theirs") && !text.contains("Bearer"), "{text}");
-        assert!(!written(LogFormat::Text, Level::ERROR, events).contains("theirs"));
+        assert!(text.contains("ours") && text.contains("theirs"), "{text}");
+        assert!(!text.contains("Bearer") && !text.contains("PING"), "{text}");
+    }
+
+    #[test]
+    fn a_flood_of_a_library_is_cut_and_takes_nothing_from_the_others() {
+        const OURS: usize = 40;
+        let events = || {
+            for _ in 0..OURS {
+                (0..1_000).for_each(|_| tracing::error!(target: "h2::proto", "theirs"));
+                tracing::info!(target: "gatepost::session", "ours");
+            }
+        };
+        let text = written(LogFormat::Text, Level::INFO, events);
+        assert_eq!(text.lines().filter(|line| line.contains("ours")).count(), OURS);
     }
 }

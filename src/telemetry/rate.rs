@@ -11,8 +11,14 @@ use crate::net::source::Source;
 /// Lines in a second about one source. Loopback, which is every local client at once, is bounded in all only.
 pub(super) const LINES_PER_SOURCE: u32 = 100;
 
+/// Lines in a second of one library: they name no peer, and a stranger can cause them.
+pub(super) const LINES_PER_LIBRARY: u32 = 100;
+
 /// Lines in a second in all.
 pub(super) const LINES: u32 = 5_000;
+
+/// The target of Gatepost's own lines.
+const OURS: &str = "gatepost";
 
 /// Counts lines, second by second.
 #[derive(Debug)]
@@ -27,6 +33,8 @@ struct Window {
     lines: u32,
     /// Bounded by the number of lines.
     of_source: HashMap<Source, u32>,
+    /// By the name of the crate.
+    of_library: HashMap<&'static str, u32>,
     dropped: u64,
 }
 
@@ -46,12 +54,12 @@ impl Rate {
         Self { start: Instant::now(), window: Mutex::default() }
     }
 
-    /// Counts a line about `peer`, if it is about one.
-    pub(super) fn count(&self, peer: Option<SocketAddr>) -> Verdict {
-        self.count_at(peer, self.start.elapsed())
+    /// Counts a line of `target`, about `peer` if it is about one.
+    pub(super) fn count(&self, peer: Option<SocketAddr>, target: &'static str) -> Verdict {
+        self.count_at(peer, target, self.start.elapsed())
     }
 
-    fn count_at(&self, peer: Option<SocketAddr>, elapsed: Duration) -> Verdict {
+    fn count_at(&self, peer: Option<SocketAddr>, target: &'static str, elapsed: Duration) -> Verdict {
         // Counters are whole whatever panicked.
         let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
         let mut before = 0;
@@ -68,7 +76,13 @@ impl Rate {
             }
             None => true,
         };
-        if !of_all || !of_source {
+        let library = target.split("::").next().filter(|name| of_all && *name != OURS);
+        let of_library = library.is_none_or(|name| {
+            let lines = window.of_library.entry(name).or_default();
+            *lines = lines.saturating_add(1);
+            *lines <= LINES_PER_LIBRARY
+        });
+        if !of_all || !of_source || !of_library {
             // Never the first line of a second, which tells what was dropped before.
             window.dropped = window.dropped.saturating_add(1);
             return Verdict::Drop;
@@ -89,7 +103,7 @@ mod tests {
 
     fn written(rate: &Rate, second: u64, lines: impl Iterator<Item = Option<SocketAddr>>) -> (usize, Option<u64>) {
         let mut told = None;
-        let count = lines.filter(|peer| match rate.count_at(*peer, Duration::from_secs(second)) {
+        let count = lines.filter(|peer| match rate.count_at(*peer, OURS, Duration::from_secs(second)) {
             Verdict::Write => true,
             Verdict::WriteAfter(dropped) => {
                 assert_eq!(told.replace(dropped), None, "told once");

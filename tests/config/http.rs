@@ -65,3 +65,42 @@ fn mistakes_have_their_sentences() {
         assert!(told.len() == 1 && told[0].contains(expected), "{listener}: {told:?}");
     }
 }
+
+/// A user's token opens the user's own mailbox in EWS, and no other.
+#[test]
+fn an_ews_listener_serves_no_account_for_a_mailbox_of_somebody_else() {
+    let told = |accounts: &str, listener: &str| {
+        let yaml = format!("{}listeners:\n  {listener}\naccounts:\n{accounts}", microsoft(""));
+        let problems = Outside::default().load(&yaml).err();
+        let problems = problems.iter().flat_map(|problems| problems.iter());
+        problems.map(|problem| format!("{}: {}; {}", problem.key, problem.reason, problem.hint)).collect::<Vec<_>>()
+    };
+    let ews = "ews: {bind: '127.0.0.1:8444'}";
+    let office = "  - {login: office@contoso.com, grant: device_code, signs_in_as: anna@contoso.com}\n";
+    assert_eq!(
+        told(office, ews),
+        [
+            "listeners.ews: the account `office@contoso.com` is for the mailbox `office@contoso.com`, but EWS would open that of \
+          `anna@contoso.com`, whose token it is; write `protocol: graph` here, `grant: client_credentials` there, or remove \
+          one of the two"
+        ]
+    );
+    let scanner = "  - {login: alice@contoso.com, mailbox: scanner@contoso.com}\n";
+    let told_of_scanner = told(scanner, ews);
+    assert!(
+        told_of_scanner.len() == 1 && told_of_scanner[0].contains("that of `alice@contoso.com`"),
+        "{told_of_scanner:?}"
+    );
+    for (accounts, listener) in [
+        (office, "graph: {bind: '127.0.0.1:8444'}"),
+        (office, "imap: {bind: '127.0.0.1:8444'}"),
+        ("  - {login: '*@contoso.com', mailbox: scanner@contoso.com}\n", ews),
+        ("  - {login: alice@contoso.com, mailbox: Alice@contoso.com}\n", ews),
+        (
+            "  - {login: office@contoso.com, grant: device_code, signs_in_as: anna@contoso.com, mailbox: anna@contoso.com}\n",
+            ews,
+        ),
+    ] {
+        assert_eq!(told(accounts, listener), Vec::<String>::new(), "{accounts}{listener}");
+    }
+}

@@ -11,13 +11,13 @@ fn judged(input: &[u8]) -> (Vec<u8>, Option<Flaw>, bool) {
 }
 
 /// Requests that pass as they are.
-const SOUND: [&str; 14] = [
+const SOUND: [&str; 17] = [
     "GET /v1.0/me/messages?$top=5 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n",
     "POST /EWS/Exchange.asmx HTTP/1.1\r\nHost: localhost:8443\r\nContent-Length: 3\r\n\r\nabc",
     "POST / HTTP/1.1\r\nhost:localhost\r\ncontent-length:0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
-    "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n00003\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
+    "POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: Chunked\r\n\r\n03\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n",
     "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\nx",
     "GET / HTTP/1.1\r\nHost: localhost\r\nX-Text: caf\u{e9} \t tab\r\n\r\n",
     "GET / HTTP/1.1\r\nHost: localhost\r\nX-Empty:\r\n\r\n",
@@ -25,6 +25,9 @@ const SOUND: [&str; 14] = [
     "OPTIONS /v1.0 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "DELETE /a%20b HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "PATCH /users('a@b')/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}",
+    "GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n",
+    "GET HTTPS://A:8443/v1.0?x=http://b/ HTTP/1.1\r\nHost: a:8443\r\n\r\n",
+    "GET http://[::1]:80/ HTTP/1.0\r\nHost: [::1]:80\r\n\r\n",
     "GET /1 HTTP/1.1\r\nHost: a\r\n\r\nGET /2 HTTP/1.1\r\nHost: a\r\n\r\n",
 ];
 
@@ -43,7 +46,7 @@ fn an_empty_line_in_front_is_dropped_and_a_second_one_is_none_of_a_request() {
 }
 
 /// Every way in which two readers were ever found to disagree.
-const SMUGGLING: [(&str, Flaw); 78] = [
+const SMUGGLING: [(&str, Flaw); 83] = [
     ("GET / HTTP/1.1\nHost: a\n\n", Flaw::LineEnd),
     ("GET / HTTP/1.1\r\nHost: a\n\r\n", Flaw::LineEnd),
     ("GET / HTTP/1.1\r\nHost: a\r\n\n", Flaw::LineEnd),
@@ -114,7 +117,12 @@ const SMUGGLING: [(&str, Flaw); 78] = [
     ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", Flaw::Host),
     ("GET / HTTP/1.1\r\nHost: a\r\nhOST: b\r\n\r\n", Flaw::Host),
     ("GET / HTTP/1.0\r\n\r\n", Flaw::Host),
-    ("GET http://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
+    ("GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n", Flaw::Target),
+    ("GET http://a:80/ HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
+    ("GET http://x@a/ HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
+    ("GET http://a HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
+    ("GET http:///a HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
+    ("GET ftp://a/ HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
     ("GET https://169.254.169.254/ HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
     ("GET a:443 HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
     ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", Flaw::Target),
@@ -158,7 +166,10 @@ fn what_two_readers_could_understand_differently_is_refused_and_nothing_behind_i
 fn a_body_that_is_not_chunks_as_it_says_ends_the_connection() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
     for body in [
-        "3;x=y\r\nabc\r\n0\r\n\r\n",
+        ";x=y\r\nabc\r\n0\r\n\r\n",
+        "3;x\ny\r\nabc\r\n0\r\n\r\n",
+        "3;x\ry\r\nabc\r\n0\r\n\r\n",
+        "3;\0\r\nabc\r\n0\r\n\r\n",
         "3 \r\nabc\r\n0\r\n\r\n",
         " 3\r\nabc\r\n0\r\n\r\n",
         "0x3\r\nabc\r\n0\r\n\r\n",
@@ -170,18 +181,44 @@ fn a_body_that_is_not_chunks_as_it_says_ends_the_connection() {
         "3\r\nabc0\r\n\r\n",
         "\r\n3\r\nabc\r\n0\r\n\r\n",
         "3\r\nabc\r\n\r\n",
-        "0\r\nX: trailer\r\n\r\n",
-        "0\r\nContent-Length: 5\r\n\r\n",
+        "0\r\nX: trailer\n\r\n",
+        "0\r\nX: trailer\r\n folded\r\n\r\n",
+        "0\r\nno colon\r\n\r\n",
+        "0\r\nX : y\r\n\r\n",
+        "0\r\nX: \0\r\n\r\n",
         "0\n\n",
         "0\r\n\n",
         "FFFFFFFFFFFFFFFFF\r\nabc",
-        "0000000000000000003\r\nabc\r\n0\r\n\r\n",
+        "1000000000000003\r\nabc\r\n0\r\n\r\n",
         "g\r\n",
-        "3\r\nabc\r\n0;\r\n\r\n",
     ] {
         let (out, flaw, broken) = judged(format!("{head}{body}GET /smuggled HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert!(broken && flaw == Some(Flaw::Coding), "{body:?}");
         assert!(!String::from_utf8_lossy(&out).contains("smuggled"), "{body:?}");
+    }
+}
+
+/// The library sees the body as if they had not been there.
+#[test]
+fn extensions_zeros_and_trailers_are_left_out() {
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let next = "GET /next HTTP/1.1\r\nHost: a\r\n\r\n";
+    for (body, seen) in [
+        ("3;x=y\r\nabc\r\n0;z\r\n\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+        ("3;x=\"a;\t\u{e9}\"\r\nabc\r\n0\r\n\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+        ("00000000000000000000003\r\nabc\r\n0000000000000000000\r\n\r\n", "03\r\nabc\r\n0\r\n\r\n"),
+        ("3\r\nabc\r\n0\r\nX: y\r\nContent-Length: 5\r\nHost: evil\r\n\r\n", "3\r\nabc\r\n0\r\n\r\n"),
+    ] {
+        let (out, flaw, broken) = judged(format!("{head}{body}{next}").as_bytes());
+        assert_eq!(String::from_utf8_lossy(&out), format!("{head}{seen}{next}"), "{body:?}");
+        assert!(flaw.is_none() && !broken);
+    }
+    // What costs nothing of the body is bounded all the same.
+    for (before, piece, behind) in [("", "0", "3\r\n"), ("3;", "x", "\r\n"), ("0\r\n", "X: y\r\n", "\r\n")] {
+        let most = 16 * 1_024 / piece.len();
+        let sized = |count: usize| format!("{head}{before}{}{behind}", piece.repeat(count));
+        assert!(!judged(sized(most - 8).as_bytes()).2, "{piece:?}");
+        assert_eq!(judged(sized(most + 8).as_bytes()).1, Some(Flaw::Coding), "{piece:?}");
     }
 }
 

@@ -82,10 +82,11 @@ fn whoever_a_client_wants_to_act_for_is_cut_out_in_every_disguise() {
 #[test]
 fn both_versions_of_soap_and_every_prefix_are_understood() {
     for request in [
-        format!("<Envelope xmlns='{SOAP}'><Body/></Envelope>").replace("<Body/>", "<Body></Body>"),
-        "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope'><s:Body></s:Body></s:Envelope>".to_owned(),
+        format!("<Envelope xmlns='{SOAP}'><Body/></Envelope>").replace("<Body/>", "<Body><a/></Body>"),
+        "<s:Envelope xmlns:s='http://www.w3.org/2003/05/soap-envelope'><s:Body> <!-- z -->\n<a/></s:Body></s:Envelope>"
+            .to_owned(),
         format!(
-            "\u{feff}<?xml version='1.0' encoding='UTF-8' standalone='yes'?>\r\n<!-- x --><e:Envelope xmlns:e='{SOAP}'> <!-- y -->\n<e:Body>é</e:Body></e:Envelope>"
+            "\u{feff}<?xml version='1.0' encoding='UTF-8' standalone='yes'?>\r\n<!-- x --><e:Envelope xmlns:e='{SOAP}'> <!-- y -->\n<e:Body><a>é</a></e:Body></e:Envelope>"
         ),
     ] {
         let edited = as_application(&request).unwrap();
@@ -112,6 +113,18 @@ fn what_is_not_plain_is_refused() {
         (envelope("<soap:Header/><soap:Header/>"), Flaw::NotSoap),
         (envelope("<soap:Header></soap:Header><soap:Header/>"), Flaw::NotSoap),
         (envelope("<x/>"), Flaw::NotSoap),
+        (format!("<soap:Envelope xmlns:soap='{SOAP}'><soap:Body></soap:Body></soap:Envelope>"), Flaw::NotSoap),
+        (
+            format!("<soap:Envelope xmlns:soap='{SOAP}'><soap:Body><![CDATA[ ]]><a/></soap:Body></soap:Envelope>"),
+            Flaw::NotSoap,
+        ),
+        (
+            envelope(&format!(
+                "<soap:Header><a{}/></soap:Header>",
+                (0..65).map(|n| format!(" a{n}=''")).collect::<String>()
+            )),
+            Flaw::Malformed,
+        ),
         (envelope("").replace(SOAP, "urn:other"), Flaw::NotSoap),
         (envelope("<Body/>"), Flaw::NotSoap),
         ("<a/>".to_owned(), Flaw::NotSoap),
@@ -140,7 +153,7 @@ fn a_beginning_is_unclear_until_the_body_begins() {
     let Looked::Found { consumed, .. } = whole else { panic!() };
     for length in 0..request.len() {
         let looked = look(&request.as_bytes()[..length], false, None).unwrap();
-        if length < consumed + "<soap:Body>".len() {
+        if length < consumed + "<soap:Body><GetFolder/>".len() {
             assert_eq!(looked, Looked::Unclear, "{length}");
         } else {
             assert_eq!(looked, whole, "{length}");
@@ -148,7 +161,83 @@ fn a_beginning_is_unclear_until_the_body_begins() {
     }
 }
 
+#[test]
+fn what_hands_out_tokens_or_is_about_mailboxes_of_others_is_not_served() {
+    for operation in BARRED {
+        for element in [
+            format!("<{operation}/>"),
+            format!("\n<!-- <a/> --> <m:{operation} xmlns:m='urn:x' a='1'>"),
+            format!("<x:{operation} xmlns:x='urn:other'><a/></x:{operation}>"),
+        ] {
+            assert_eq!(as_application(&envelope("").replace("<GetFolder/>", &element)), Err(Flaw::Barred), "{element}");
+        }
+    }
+    // Deeper, or in text, it is no operation.
+    for harmless in
+        ["<a><GetClientAccessToken/></a>", "<!-- <GetClientAccessToken/> --><a/>", "<GetClientAccessToken2/>"]
+    {
+        assert!(as_application(&envelope("").replace("<GetFolder/>", harmless)).is_ok(), "{harmless}");
+    }
+}
+
+/// Pieces of these sizes, one after the other and over again.
+fn arrived(request: &[u8], sizes: &[usize]) -> (Result<Option<Ready>, Flaw>, usize, usize) {
+    let mut arriving = Arriving::new(256 * 1024);
+    let (mut rest, mut sizes) = (request, sizes.iter().cycle());
+    loop {
+        let (piece, behind) = rest.split_at((*sizes.next().unwrap()).min(rest.len()));
+        arriving.push(piece);
+        rest = behind;
+        let looked = arriving.look(rest.is_empty(), Some(&mailbox()));
+        if rest.is_empty() || looked != Ok(None) {
+            return (looked, arriving.parsed(), request.len() - rest.len());
+        }
+    }
+}
+
+#[test]
+fn a_header_in_pieces_of_one_octet_is_parsed_in_linear_work() {
+    let header = |octets: usize| envelope(&format!("<soap:Header><t:a>{}</t:a></soap:Header>", "x".repeat(octets)));
+    for octets in [0, 1_000, 20_000, 200_000] {
+        let request = header(octets);
+        let (found, parsed, received) = arrived(request.as_bytes(), &[1]);
+        assert!(found.unwrap().is_some());
+        assert!(parsed <= 4 * received, "{parsed} octets were parsed of {received}");
+    }
+    // The same where the body never begins.
+    let endless = header(400_000);
+    let (found, parsed, received) = arrived(endless.as_bytes(), &[1]);
+    assert_eq!(found, Err(Flaw::TooLong));
+    assert!(received == 256 * 1024 + 1 && parsed <= 4 * received, "{parsed} octets were parsed of {received}");
+}
+
+#[test]
+fn the_work_of_a_tag_does_not_grow_with_the_square_of_its_attributes() {
+    let attributes: String = (0..40_000).map(|n| format!(" a{n}=''")).collect();
+    // It is refused at the first one too many; what it would take to compare them all is never done.
+    assert_eq!(
+        as_application(&envelope(&format!("<soap:Header><a{attributes}/></soap:Header>"))),
+        Err(Flaw::Malformed)
+    );
+}
+
 proptest! {
+    #[test]
+    fn pieces_do_not_matter(padding in 0_usize..3_000, sizes in proptest::collection::vec(1_usize..400, 1..20), cut in 0_usize..4_000) {
+        let request = envelope(&format!("<soap:Header><t:a>{}</t:a><t:ExchangeImpersonation/></soap:Header>", "é".repeat(padding)));
+        let request = request.as_bytes().get(..cut).unwrap_or(request.as_bytes());
+        let whole = look(request, true, Some(&mailbox()));
+        let (in_pieces, parsed, received) = arrived(request, &sizes);
+        prop_assert!(parsed <= 4 * received.max(1));
+        match (whole, in_pieces) {
+            (Ok(Looked::Found { beginning, consumed }), Ok(Some(Ready { octets, stands_for }))) => {
+                prop_assert_eq!([&octets, &request[stands_for..]].concat(), [&beginning, &request[consumed..]].concat());
+            }
+            (Err(_), Err(_)) => {}
+            (whole, in_pieces) => prop_assert!(false, "{:?} {:?}", whole, in_pieces),
+        }
+    }
+
     #[test]
     fn anything_may_arrive(text in "(<|/|>|s:|Envelope|Header|Body|ExchangeImpersonation| xmlns:s='http://schemas.xmlsoap.org/soap/envelope/'|'|\"|=|&|;|lt|<!--|-->|<!\\[CDATA\\[|\\]\\]>|<\\?|\\?>|a| |\u{e9}){0,40}", ended: bool) {
         let _verdict = look(text.as_bytes(), ended, Some(&mailbox()));

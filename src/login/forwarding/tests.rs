@@ -144,3 +144,50 @@ fn nothing_is_kept_about_users_of_whom_nothing_needs_to_be_known() {
     world.forwarding.sweep(world.clock.now());
     assert!(world.forwarding.ledgers.is_empty());
 }
+
+#[test]
+fn passwords_under_way_count_over_all_accounts_before_they_fail() {
+    let world = World::new();
+    world.forwarding.succeeded_from(&TokenKey::encode(["known"]), Source::of(IpAddr::from([192, 0, 2, 9])));
+    let mut out: Vec<_> = (0..640).filter_map(|n| world.open(&n.to_string(), 0, 1).ok()).collect();
+    assert_eq!(out.len(), 60);
+    drop(world.open("known", 1, 9).expect("a familiar source goes on"));
+    let proved = Attempt { proved: true, ..world.attempt("another", 0, 1) };
+    drop(world.forwarding.open(proved, world.clock.now()).expect("so does a proved password"));
+    // Those that were right, or never judged, make room; those that were refused do not.
+    out.pop().unwrap().accepted();
+    out.pop();
+    out.pop().unwrap().refused(world.clock.now());
+    let again: Vec<_> = (1_000..1_640).filter_map(|n| world.open(&n.to_string(), 0, 1).ok()).collect();
+    assert_eq!(again.len(), 2);
+}
+
+#[tokio::test]
+async fn a_password_waits_for_the_verdicts_of_those_under_way() {
+    let world = World::new();
+    let mut out: Vec<_> = (0..60).map(|n| world.open(&n.to_string(), 0, 1).unwrap()).collect();
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 100..103 {
+        let (forwarding, attempt) = (Arc::clone(&world.forwarding), world.attempt(&n.to_string(), 0, 1));
+        let now = world.clock.now();
+        waiting.spawn(async move { forwarding.forward(attempt, now).await });
+    }
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(waiting.try_join_next().is_none());
+    // One was right: one more goes out, and the others wait on.
+    out.pop().unwrap().accepted();
+    out.push(waiting.join_next().await.unwrap().unwrap().unwrap());
+    for _ in 0..20 {
+        tokio::task::yield_now().await;
+    }
+    assert!(waiting.try_join_next().is_none());
+    // All the others were wrong: those that wait are not forwarded.
+    for out in out {
+        out.refused(world.clock.now());
+    }
+    for waited in waiting.join_all().await {
+        assert_eq!(waited.unwrap_err(), Hold::Egress);
+    }
+}

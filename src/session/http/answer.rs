@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
+use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use super::body::Answer;
@@ -27,13 +27,15 @@ pub(super) struct Refused {
     pub(super) message: String,
     /// When to try again.
     pub(super) wait: Option<Duration>,
+    /// The methods that are served, with 405 (RFC 9110 §15.5.6).
+    pub(super) allow: String,
     /// Nothing more is heard on this connection.
     pub(super) close: bool,
 }
 
 impl Refused {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
-        Self { status, message: message.into(), wait: None, close: false }
+        Self { status, message: message.into(), wait: None, allow: String::new(), close: false }
     }
 
     /// Also ends the connection.
@@ -94,6 +96,9 @@ impl Refused {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(basic::CHALLENGE));
+        }
+        if let Some(allow) = HeaderValue::from_str(&self.allow).ok().filter(|allow| !allow.is_empty()) {
+            headers.insert(ALLOW, allow);
         }
         if let Some(wait) = self.wait {
             headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));

@@ -14,19 +14,21 @@ use hyper::header::{
 };
 use hyper::http::request::Parts;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::sync::SemaphorePermit;
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use super::answer::Refused;
 use super::body::{Answer, Progress, Upload};
 use super::gateway::AccountKey;
 use super::{Connection, OriginError, Traffic, failures};
-use crate::account::LoginName;
+use crate::account::{LoginName, MailAddress};
 use crate::chance;
 use crate::config::{Grant, HttpService};
 use crate::failure::Failure;
 use crate::http::basic::Presented;
 use crate::http::target::{Denied, Owner};
 use crate::http::{basic, fields, head, soap, target};
+use crate::login::person::expected;
 use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
 use crate::net::penalty::Offence;
 use crate::sasl::Credentials;
@@ -37,6 +39,9 @@ use crate::session::want_life;
 /// A body up to this size is held until it is answered, so that it can be sent again with a fresh token; and so much of
 /// the body of a refused request is read, so that the connection can be used further.
 const HELD_OCTETS: u64 = 64 * 1024;
+
+/// What a client hears whose body is not what its head says.
+const BROKEN_BODY: &str = "the body of the request broke off, or its chunks are malformed";
 
 /// How long the rest of a refused request's body may take.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -121,9 +126,9 @@ impl Exchange<'_> {
         };
         let (mut admission, traffic) = self.admit(&proof).await?;
         let target = self.target(&admission)?;
+        let mut of_mailbox = Some(self.place(&admission).await?);
         let acting_for = admission.account.grant == Grant::ClientCredentials;
         let mut prepared = self.prepare(acting_for.then_some(&admission.bearer.user)).await?;
-        let mut of_mailbox = Some(self.place(&admission).await?);
         let mut second_try = false;
         loop {
             let again = prepared.rest.is_none().then(|| prepared.beginning.clone());
@@ -215,7 +220,7 @@ impl Exchange<'_> {
             (Some(Ok(host)), None) => Some(host),
             _ => return Err(Refused::new(StatusCode::BAD_REQUEST, "the Host field is malformed")),
         };
-        // With HTTP/1.1 the judge lets no authority through.
+        // HTTP/2 always has one; with HTTP/1.1 it is that of the absolute form (RFC 9112 §3.2.2).
         let authority = self.parts.uri.authority().map(hyper::http::uri::Authority::as_str);
         match (authority, host) {
             (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
@@ -282,9 +287,16 @@ impl Exchange<'_> {
             resource,
         };
         let limit = connection.shared.limits.login;
-        let admitted = timeout(limit, connection.shared.gatekeeper.admit(request, want_life(protocol))).await;
+        let end = Instant::now() + limit;
+        let attempt = self.attempt(proof, end).await?;
+        let admitted = timeout_at(end, connection.shared.gatekeeper.admit(request, want_life(protocol))).await;
         match admitted.unwrap_or_else(|_| Err(failures::login_timeout(limit))) {
             Ok(admission) => {
+                if !self.is_own_mailbox(&admission) {
+                    connection.visit.excuse();
+                    let failure = failures::other_mailbox(person(&admission), &admission.bearer.user);
+                    return Err(self.refuse_later(&admission, &failure));
+                }
                 let token = match admission.origin {
                     TokenOrigin::Cached => "cached",
                     TokenOrigin::Fetched => "fetched",
@@ -300,19 +312,53 @@ impl Exchange<'_> {
                 }
                 // What is no account's name may be a password in the wrong field.
                 let hidden = failure.cause == UNKNOWN_ACCOUNT && !proof.login.as_str().contains('@');
-                let refused =
-                    self.refuse(if hidden { "(not an address)" } else { proof.login.as_str() }, &failure).await;
+                let account = if hidden { "(not an address)" } else { proof.login.as_str() };
+                attempt.forget();
+                let refused = self.refuse(account, &failure).await;
                 self.read_away().await;
                 Err(refused)
             }
         }
     }
 
-    /// Logs a refused login, holds the refusal back, and counts it.
+    /// The right to have credentials judged, to be forgotten if they are refused. Those of one connection that are under way
+    /// may all be wrong, so that there are never more of them than attempts left; further ones wait until `end`.
+    async fn attempt(&self, proof: &Proof, end: Instant) -> Result<SemaphorePermit<'_>, Refused> {
+        let Connection { shared, service, subject, attempts, visit, .. } = self.connection;
+        visit.excuse();
+        let Ok(attempt) = timeout_at(end, attempts.acquire()).await else {
+            let failure = failures::login_timeout(shared.limits.login);
+            shared.journal.refused(service, subject, proof.login.as_str(), &failure);
+            return Err(Refused::of(&failure));
+        };
+        let attempt = attempt.map_err(|_| too_many_attempts(None))?;
+        let logged_in = self.connection.logged_in.load(Ordering::Relaxed);
+        match shared.penalties.closed(subject.peer.ip()).filter(|_| !logged_in) {
+            Some(closed) => {
+                service.log_closed(subject.peer, closed);
+                Err(too_many_attempts(Some(closed.wait)))
+            }
+            None => Ok(attempt),
+        }
+    }
+
+    /// EWS knows no mailbox but that of the token: with a user's it must be the one that the login is for.
+    fn is_own_mailbox(&self, admission: &Admission) -> bool {
+        self.connection.gateway.config.service != HttpService::Ews
+            || !admission.account.grant.is_of_user()
+            || *person(admission) == admission.bearer.user
+    }
+
+    /// Logs a refused login, counts it, and holds the refusal back.
     async fn refuse(&self, account: &str, failure: &Failure) -> Refused {
-        let Connection { shared, service, subject, failures, .. } = self.connection;
+        let Connection { shared, service, subject, failures, attempts, .. } = self.connection;
         shared.journal.refused(service, subject, account, failure);
         let refused = Refused::of(failure);
+        // Before the delay: streams beside this one must not gain from it.
+        let last = failures.fetch_add(1, Ordering::Relaxed) + 1 >= shared.limits.protocol.attempts;
+        if last {
+            attempts.close();
+        }
         if failure.delay {
             let Ok(_place) = shared.delays.try_acquire() else {
                 // `limits.delayed_failures`
@@ -322,8 +368,7 @@ impl Exchange<'_> {
             let share = u32::try_from(chance::number() % 256).unwrap_or(0);
             sleep(usual * 3 / 4 + usual / 2 * share / 255).await;
         }
-        let attempts = failures.fetch_add(1, Ordering::Relaxed) + 1;
-        if attempts >= shared.limits.protocol.attempts { refused.and_close() } else { refused }
+        if last { refused.and_close() } else { refused }
     }
 
     /// The same behind a login: the password is not at fault.
@@ -335,10 +380,10 @@ impl Exchange<'_> {
 
     fn way_failed(&self, error: &OriginError, admission: &Admission) -> Refused {
         if let OriginError::Stalled = error {
-            return Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close();
+            return stalled();
         }
         if error.is_of_client() {
-            return Refused::new(StatusCode::BAD_REQUEST, "the body of the request broke off").and_close();
+            return Refused::new(StatusCode::BAD_REQUEST, BROKEN_BODY).and_close();
         }
         let failure = error.failure(&self.connection.gateway.config.origin);
         let Connection { shared, service, subject, .. } = self.connection;
@@ -353,11 +398,10 @@ impl Exchange<'_> {
         let path = match config.service {
             HttpService::Ews => target::ews(method, uri.path()).map(str::to_owned),
             HttpService::Graph => {
-                let account = &admission.account;
-                let user = account.signs_in_as.as_ref().unwrap_or(&admission.login);
-                let is_me = account.grant.is_of_user() && *user == admission.bearer.user;
+                let is_me = admission.account.grant.is_of_user() && *person(admission) == admission.bearer.user;
                 let owner = Owner { login: &admission.login, mailbox: &admission.bearer.user, is_me };
                 let path = target::graph(&config.graph, method, uri.path(), owner);
+                let path = path.and_then(|path| target::query(uri.query().unwrap_or_default()).map(|()| path));
                 path.map(|path| match uri.query() {
                     Some(query) => format!("{path}?{query}"),
                     None => path,
@@ -373,7 +417,19 @@ impl Exchange<'_> {
                 StatusCode::FORBIDDEN,
                 "This path is not served here; `paths` of the listener names those that are",
             ),
-            Denied::Method => Refused::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here"),
+            Denied::Cast => Refused::new(
+                StatusCode::FORBIDDEN,
+                "Casts (`microsoft.graph.…`) lead out of the `paths` of the listener, and are not served",
+            ),
+            Denied::Method => {
+                let post = [Method::POST];
+                let methods = if config.service == HttpService::Ews { &post[..] } else { &config.graph.methods };
+                let allow: Vec<&str> = methods.iter().map(Method::as_str).collect();
+                Refused {
+                    allow: allow.join(", "),
+                    ..Refused::new(StatusCode::METHOD_NOT_ALLOWED, "This method is not served here")
+                }
+            }
             Denied::OtherMailbox => {
                 Refused::new(StatusCode::FORBIDDEN, "These credentials are for their own mailbox only")
             }
@@ -388,7 +444,7 @@ impl Exchange<'_> {
     }
 
     /// Holds what must be looked at of the body, and what is small enough to be sent twice.
-    async fn prepare(&mut self, acting_for: Option<&crate::account::MailAddress>) -> Result<Prepared, Refused> {
+    async fn prepare(&mut self, acting_for: Option<&MailAddress>) -> Result<Prepared, Refused> {
         let Some(mut body) = self.body.take() else {
             return Ok(Prepared { beginning: Bytes::new(), rest: None, length: Some(0) });
         };
@@ -398,46 +454,46 @@ impl Exchange<'_> {
         if ews {
             check_soap_type(&self.parts.headers)?;
         }
+        let limits = &self.connection.shared.limits;
+        // Over all that is held, however it trickles in.
+        let end = Instant::now() + limits.http_idle;
+        if matches!(self.parts.method, Method::GET | Method::HEAD) {
+            // The library sends one on or leaves it out, by its framing; the origin expects none (RFC 9110 §9.3.1).
+            return match next_data(&mut body, end).await? {
+                None => Ok(Prepared { beginning: Bytes::new(), rest: None, length: Some(0) }),
+                Some(_) => Err(Refused::new(StatusCode::BAD_REQUEST, "A GET with a body is not served").and_close()),
+            };
+        }
         if !small && !ews {
             return Ok(Prepared { beginning: Bytes::new(), rest: Some(body), length });
         }
-        let limits = &self.connection.shared.limits;
-        let mut held = Vec::new();
+        let mut arriving = soap::Arriving::new(limits.soap_head_bytes);
         let mut ended = false;
         loop {
             if ews && (ended || !small) {
-                match soap::look(&held, ended, acting_for) {
-                    Ok(soap::Looked::Found { mut beginning, consumed }) => {
-                        let length = length.map(|length| {
-                            length.saturating_sub(consumed as u64).saturating_add(beginning.len() as u64)
-                        });
-                        beginning.extend_from_slice(&held[consumed..]);
+                match arriving.look(ended, acting_for) {
+                    Ok(Some(soap::Ready { octets, stands_for })) => {
+                        let length = length
+                            .map(|length| length.saturating_sub(stands_for as u64).saturating_add(octets.len() as u64));
                         let rest = (!ended).then_some(body);
-                        return Ok(Prepared { beginning: beginning.into(), rest, length });
+                        return Ok(Prepared { beginning: octets.into(), rest, length });
                     }
-                    Ok(soap::Looked::Unclear) if held.len() > limits.soap_head_bytes => {
-                        return Err(Refused::new(
-                            StatusCode::BAD_REQUEST,
-                            "The SOAP header is too long; `limits.soap_head` is the bound",
-                        )
-                        .and_close());
-                    }
-                    Ok(soap::Looked::Unclear) => {}
+                    Ok(None) => {}
                     Err(flaw) => {
-                        let refused = Refused::new(StatusCode::BAD_REQUEST, flaw.to_string());
+                        let barred = flaw == soap::Flaw::Barred;
+                        let status = if barred { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+                        let refused = Refused::new(status, flaw.to_string());
                         return Err(if ended { refused } else { refused.and_close() });
                     }
                 }
             } else if ended {
+                let held = arriving.into_octets();
                 let length = Some(held.len() as u64);
                 return Ok(Prepared { beginning: held.into(), rest: None, length });
             }
-            match timeout(limits.http_idle, body.frame()).await {
-                Ok(Some(Ok(frame))) => held.extend_from_slice(frame.data_ref().unwrap_or(&Bytes::new())),
-                Ok(None) => ended = true,
-                Ok(Some(Err(_))) | Err(_) => {
-                    return Err(Refused::new(StatusCode::BAD_REQUEST, "the body of the request broke off").and_close());
-                }
+            match next_data(&mut body, end).await? {
+                Some(data) => arriving.push(&data),
+                None => ended = true,
             }
         }
     }
@@ -509,6 +565,35 @@ impl Exchange<'_> {
             }
         }
     }
+}
+
+/// What a request hears that comes when its connection, or its source, has no attempts left.
+fn too_many_attempts(wait: Option<Duration>) -> Refused {
+    let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "Too many logins failed, try again later");
+    Refused { wait, ..refused.and_close() }
+}
+
+fn stalled() -> Refused {
+    Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close()
+}
+
+/// The next octets of a body, which must come before `end`; nothing at its end.
+async fn next_data(body: &mut Incoming, end: Instant) -> Result<Option<Bytes>, Refused> {
+    loop {
+        match timeout_at(end, body.frame()).await.map_err(|_| stalled())? {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                Ok(_) | Err(_) => {}
+            },
+            Some(Err(_)) => return Err(Refused::new(StatusCode::BAD_REQUEST, BROKEN_BODY).and_close()),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// Who the token is for, when it is a user's.
+fn person(admission: &Admission) -> &MailAddress {
+    expected(&admission.account, &admission.login)
 }
 
 /// A SOAP request in UTF-8, not compressed: it must be read.

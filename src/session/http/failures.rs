@@ -5,6 +5,7 @@ use std::time::Duration;
 use hyper::Response;
 use hyper::body::Incoming;
 
+use crate::account::MailAddress;
 use crate::config::{Http, HttpService, Origin};
 use crate::failure::{Actor, Failure};
 use crate::proto::Refusal;
@@ -44,6 +45,17 @@ pub(super) fn unusable(flaw: Flaw) -> Failure {
     };
     let message = format!("the credentials cannot be any: {flaw}");
     Failure { delay: true, ..failure(Refusal::InvalidCredentials, Actor::Client, cause, message, remedy.to_owned()) }
+}
+
+/// A user's token opens the mailbox of that user in EWS, and not the one that the login is for.
+pub(super) fn other_mailbox(person: &MailAddress, mailbox: &MailAddress) -> Failure {
+    failure(
+        Refusal::NotAuthorized,
+        Actor::Operator,
+        "ews-other-mailbox",
+        format!("EWS would open the mailbox of `{person}`, whose token it is, and not `{mailbox}`"),
+        "serve this mailbox over `protocol: graph`, IMAP or POP3, or with `grant: client_credentials`".to_owned(),
+    )
 }
 
 /// 401 of the origin for a token that was just fetched, or replaced just now.

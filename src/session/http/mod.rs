@@ -17,6 +17,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -47,6 +48,11 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// Requests that a client may have under way on one connection.
 const STREAMS: u32 = 32;
 
+/// What a client may send of bodies before they are read, on one stream and on all together: a connection without a login
+/// must cost no more (RES-5). The library has no other windows for later, so that an upload over HTTP/2 gets so much for each
+/// round trip. The number is the protocol's own (RFC 9113 §6.9.2), below which the connection's window cannot be.
+const WINDOW: u32 = 65_535;
+
 /// Accounts of one connection that are told apart in the journal: a program that serves many may send them all through one.
 const LOGINS: usize = 16;
 
@@ -71,6 +77,7 @@ pub(super) async fn serve(
         logins: Mutex::default(),
         logged_in: AtomicBool::new(false),
         failures: AtomicU32::new(0),
+        attempts: Semaphore::new(usize::try_from(shared.limits.protocol.attempts).unwrap_or(Semaphore::MAX_PERMITS)),
         busy: AtomicUsize::new(0),
         revoked: CancellationToken::new(),
         stopped: CancellationToken::new(),
@@ -135,6 +142,8 @@ struct Connection {
     logged_in: AtomicBool,
     /// Refused credentials.
     failures: AtomicU32,
+    /// So many more may be refused: a login under way holds one, and keeps it when it is refused. Closed after the last.
+    attempts: Semaphore,
     /// Requests that are being decided or wait for the origin: the client may be silent meanwhile.
     busy: AtomicUsize,
     /// A device password of this connection has ended.
@@ -230,6 +239,8 @@ impl Connection {
                 let connection = http2::Builder::new(Tasks(self.over.clone()))
                     .timer(TokioTimer::new())
                     .max_concurrent_streams(STREAMS)
+                    .initial_stream_window_size(WINDOW)
+                    .initial_connection_window_size(WINDOW)
                     .max_header_list_size(u32::try_from(limits.http_head_bytes).unwrap_or(u32::MAX))
                     .serve_connection(io, service);
                 self.attend(connection).await

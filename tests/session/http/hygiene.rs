@@ -64,9 +64,14 @@ async fn a_request_goes_to_the_one_origin_or_nowhere() {
     ] {
         assert_eq!(ask(target, "localhost").await, wanted, "{target}");
     }
+    // The absolute form, as programs behind a configured proxy send it (RFC 9112 §3.2.2).
+    assert_eq!(ask("http://localhost/v1.0/me/messages", "localhost").await, OK);
+    assert_eq!(ask("HTTP://LocalHost:8443/v1.0/me/messages?$top=1", "localhost:8443").await, OK);
+    assert_eq!(ask("http://evil.example/v1.0/me/messages", "evil.example").await, 421);
+    assert_eq!(origin.seen().len(), 2);
     let (_, bob) = (BOB, ask("/v1.0/me/messages", "LOCALHOST:1234").await);
     assert_eq!(bob, OK);
-    assert_eq!(origin.seen().len(), 1, "the last one only");
+    assert_eq!(origin.seen().len(), 3, "the last ones only");
 }
 
 #[tokio::test]
@@ -188,18 +193,104 @@ async fn chunks_with_two_meanings_never_become_a_request() {
     );
     let smuggled = "GET /v1.0/me/messages/smuggled HTTP/1.1\r\nHost: localhost\r\n\r\n";
     for body in [
-        "2;x\r\n{}\r\n0\r\n\r\n",
+        "2;x\n{}\r\n0\r\n\r\n",
         "2\n{}\r\n0\r\n\r\n",
         "0x2\r\n{}\r\n0\r\n\r\n",
         "2\r\n{}0\r\n\r\n",
-        "0\r\nX: 1\r\n\r\n",
+        "0\r\nX 1\r\n\r\n",
+        "0\r\nX: 1\n\r\n",
         "-2\r\n{}",
         "2 \r\n{}\r\n0\r\n\r\n",
     ] {
         let answer = raw(&world, "graph", format!("{head}{body}{smuggled}").as_bytes()).await;
-        assert!(!answer.contains(" 200 "), "{body:?}: {answer}");
+        assert!(answer.contains(" 400 ") && answer.contains("its chunks are malformed"), "{body:?}: {answer}");
     }
     assert_eq!(origin.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn extensions_of_chunks_leading_zeros_and_trailers_are_left_out() {
+    let (origin, world) = world().await;
+    let head = format!(
+        "POST /v1.0/me/sendMail HTTP/1.1\r\nHost: localhost\r\nAuthorization: {}\r\nContent-Type: application/json\r\n\
+         Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+        basic(ALICE, ALICES)
+    );
+    let bodies = [
+        "2;a=b\r\n{}\r\n0;c\r\n\r\n",
+        "000000000000000000002\r\n{}\r\n0\r\n\r\n",
+        "2\r\n{}\r\n0\r\nX: y\r\nHost: evil\r\n\r\n",
+    ];
+    for body in bodies {
+        let answer = raw(&world, "graph", format!("{head}{body}").as_bytes()).await;
+        assert_eq!(status(&answer), OK, "{body:?}: {answer}");
+    }
+    let seen = origin.seen();
+    assert_eq!(seen.len(), bodies.len());
+    assert!(seen.iter().all(|seen| seen.text() == "{}" && seen.field("x").is_empty()), "{seen:?}");
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_is_refused_however_it_is_framed() {
+    let (origin, world) = world().await;
+    let alice = basic(ALICE, ALICES);
+    for framed in ["Content-Length: 5\r\n\r\nhello", "Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"] {
+        let request =
+            format!("GET /v1.0/me/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: {alice}\r\n{framed}");
+        let answer = raw(&world, "graph", request.as_bytes()).await;
+        assert!(status(&answer) == 400 && answer.contains("GET with a body"), "{framed}: {answer}");
+    }
+    assert_eq!(origin.seen().len(), 0);
+    // One that turns out to be empty is none.
+    for framed in ["Content-Length: 0\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"] {
+        let request = format!(
+            "GET /v1.0/me/messages HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAuthorization: {alice}\r\n{framed}"
+        );
+        assert_eq!(status(&raw(&world, "graph", request.as_bytes()).await), OK);
+    }
+}
+
+#[tokio::test]
+async fn a_method_that_is_not_served_is_answered_with_those_that_are() {
+    let (origin, world) = world().await;
+    let alice = basic(ALICE, ALICES);
+    for (listener, path, method, allowed) in [
+        ("graph", "/v1.0/me/messages", "HEAD", "GET, POST, PATCH, PUT, DELETE"),
+        ("graph", "/v1.0/me/messages", "OPTIONS", "GET, POST, PATCH, PUT, DELETE"),
+        ("ews", "/EWS/Exchange.asmx", "GET", "POST"),
+    ] {
+        let got = Connection::http_1(&world, listener).await.ask(request(method, path, &alice, "")).await;
+        assert_eq!((got.status, got.header("allow")), (405, allowed), "{method} {path}");
+    }
+    assert_eq!(origin.seen().len(), 0);
+}
+
+#[tokio::test]
+async fn a_cast_or_an_expansion_leads_out_of_the_paths_nowhere() {
+    let (origin, world) = world().await;
+    let alice = basic(ALICE, ALICES);
+    let mut connection = Connection::http_1(&world, "graph").await;
+    for target in [
+        "/v1.0/me/messages/AA/microsoft.graph.eventMessage/event/attendees",
+        "/v1.0/me/messages/AA/Microsoft.Graph.EventMessage/event",
+        "/v1.0/me/messages/AA/%6dicrosoft.graph.eventMessage/event",
+        "/v1.0/me/messages/microsoft.graph.eventMessage",
+        "/v1.0/me/messages?$expand=microsoft.graph.eventMessage/event",
+        "/v1.0/me/messages?%24expand=Microsoft.Graph.EventMessage%2Fevent($expand=calendar)",
+        "/v1.0/me/messages?$top=1&expand=attachments,microsoft.graph.eventMessage/event",
+        "/v1.0/me/messages?$EXPAND=%6Dicrosoft.graph.eventMessage/event",
+        "/v1.0/me/messages?$expand=microsoft.graph.itemAttachment/item,microsoft.graph.eventMessage/event",
+    ] {
+        assert_eq!(connection.ask(request("GET", target, &alice, "")).await.status, 403, "{target}");
+    }
+    assert_eq!(origin.seen().len(), 0);
+    for target in [
+        "/v1.0/me/messages/AA?$expand=attachments,singleValueExtendedProperties($filter=id%20eq%20'String%200x1A')",
+        "/v1.0/me/messages/AA/attachments/BB?$expand=microsoft.graph.itemattachment/item",
+        "/v1.0/me/messages?$search=%22microsoft.graph.eventMessage%22",
+    ] {
+        assert_eq!(connection.ask(request("GET", target, &alice, "")).await.status, OK, "{target}");
+    }
 }
 
 #[tokio::test]

@@ -2,6 +2,8 @@
 
 mod client;
 mod faults;
+mod frames;
+mod guessing;
 mod hygiene;
 mod origin;
 mod requests;

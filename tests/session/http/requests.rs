@@ -3,6 +3,7 @@
 use gatepost::account::MailAddress;
 use gatepost::clock::Clock;
 use gatepost::login::issue::{self, Order};
+use gatepost::sandbox::{SandboxAccount, SandboxConfig, Service};
 use gatepost::store::{DevicePasswordId, Store as _};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -88,6 +89,54 @@ async fn an_application_acts_for_the_mailbox_of_the_credentials_only() {
     assert_eq!(got.status, 403, "{got:?}");
     let got = graph.ask(request("POST", "/v1.0/$batch", &bobs, "{}")).await;
     assert_eq!(got.status, 403, "{got:?}");
+}
+
+/// EWS opens the mailbox of the token, whatever the request says; Graph is asked for the right one.
+#[tokio::test]
+async fn with_a_users_token_ews_opens_the_mailbox_of_that_user_only() {
+    const SHARED: &str = "office@contoso.example";
+    let accounts = || SandboxConfig {
+        accounts: vec![
+            SandboxAccount::new(ALICE, ALICES),
+            SandboxAccount { delegates: vec![ALICE.into()], ..SandboxAccount::new(SHARED, "x") },
+        ],
+        ..SandboxConfig::default()
+    };
+    let world = Setup {
+        sandbox: accounts(),
+        accounts: format!("\n  - login: {ALICE}\n  - {{login: '*', mailbox: {SHARED}}}"),
+        ..with_sandbox()
+    }
+    .start()
+    .await;
+    let world = &world;
+    let ask = async |user: &str| {
+        let mut ews = Connection::http_1(world, "ews").await;
+        ews.ask(request("POST", EWS, &basic(user, ALICES), &envelope("", GET_INBOX))).await
+    };
+    assert_eq!(ask(ALICE).await.status, OK);
+    let opened = world.sandbox.counters().calls_of(Service::Ews, ALICE, "GetFolder");
+    // The same person, whose login is to open another mailbox.
+    world.reload(|yaml| yaml.replace(&format!("  - login: {ALICE}\n"), "")).await.unwrap();
+    let got = ask(ALICE).await;
+    assert!(got.status == 403 && got.text.contains("Not allowed to use this mailbox"), "{got:?}");
+    assert_eq!(world.sandbox.counters().calls_of(Service::Ews, ALICE, "GetFolder"), opened);
+    let refused = world.log.lines(|line| line.contains("cause=ews-other-mailbox"));
+    assert!(refused.len() == 1 && refused[0].contains(SHARED), "{refused:?}");
+    let mut graph = Connection::http_1(world, "graph").await;
+    world.sandbox.deliver(SHARED, b"Subject: for the office\r\n\r\nx\r\n");
+    let got = graph.ask(request("GET", "/v1.0/me/messages", &basic(ALICE, ALICES), "")).await;
+    assert!(got.status == OK && got.text.contains("for the office"), "{got:?}");
+}
+
+#[tokio::test]
+async fn what_hands_out_tokens_goes_nowhere() {
+    let world = with_sandbox().start().await;
+    let mut ews = Connection::http_1(&world, "ews").await;
+    let body = envelope("", "<m:GetClientAccessToken><m:TokenRequests/></m:GetClientAccessToken>");
+    let got = ews.ask(request("POST", EWS, &basic(ALICE, ALICES), &body)).await;
+    assert!(got.status == 403 && got.text.contains("not served"), "{got:?}");
+    assert_eq!(world.sandbox.counters().calls_of(Service::Ews, ALICE, "GetClientAccessToken"), 0);
 }
 
 #[tokio::test]
@@ -261,7 +310,9 @@ async fn two_accounts_never_share_a_connection_to_microsoft() {
         let mut connection = Connection::http_1(&world, "ews").await;
         for number in 0..1_000 {
             let (user, password) = if number % 2 == 0 { (ALICE, ALICES) } else { (BOB, BOBS) };
-            let got = connection.ask(request("POST", EWS, &basic(user, password), &envelope("", user))).await;
+            let got = connection
+                .ask(request("POST", EWS, &basic(user, password), &envelope("", &format!("<n>{user}</n>"))))
+                .await;
             assert_eq!(got.text, format!("<a>{user}</a>"));
         }
     };

@@ -61,7 +61,8 @@ async fn an_upload_in_chunks_stays_one_and_gets_its_identity() {
     let (_, password) = gatepost::login::issue::generate(&*setup.store, order, now).await.unwrap();
     let setup = Setup { accounts: format!("\n  - login: {ALICE}"), ..setup };
     let world = setup.start().await;
-    let text = envelope("<t:ExchangeImpersonation>x</t:ExchangeImpersonation>", &"y".repeat(200_000));
+    let text =
+        envelope("<t:ExchangeImpersonation>x</t:ExchangeImpersonation>", &format!("<a>{}</a>", "y".repeat(200_000)));
     let chunks: String = text
         .as_bytes()
         .chunks(1_000)
@@ -80,7 +81,7 @@ async fn an_upload_in_chunks_stays_one_and_gets_its_identity() {
         "<t:ExchangeImpersonation xmlns:t=\"http://schemas.microsoft.com/exchange/services/2006/types\"><t:ConnectingSID>\
          <t:PrimarySmtpAddress>{ALICE}</t:PrimarySmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>"
     );
-    assert_eq!(seen.text(), envelope(&identity, &"y".repeat(200_000)));
+    assert_eq!(seen.text(), envelope(&identity, &format!("<a>{}</a>", "y".repeat(200_000))));
 }
 
 #[tokio::test]
