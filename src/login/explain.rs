@@ -181,6 +181,17 @@ pub(super) fn refused_before() -> Failure {
     ))
 }
 
+/// A client's own token was refused before, and the answer is remembered.
+pub(super) fn own_token_refused_before() -> Failure {
+    delayed(failure(
+        Refusal::InvalidCredentials,
+        Actor::Client,
+        "token-refused",
+        "Microsoft has refused this token for this mailbox before, and was not asked again",
+        "get a fresh token with the scope of this protocol and try again",
+    ))
+}
+
 pub(super) fn held(hold: Hold) -> Failure {
     delayed(match hold {
         Hold::Locked { wait } => failure(

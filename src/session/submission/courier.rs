@@ -144,10 +144,16 @@ impl Courier<'_> {
     }
 
     async fn through_graph(&self) -> Result<(Admitted, Way), Failure> {
-        Ok((self.admit(Resource::Graph).await?, Way::Graph))
+        let admitted = self.admit(Resource::Graph).await?;
+        if admitted.admission.is_none() {
+            // A mail server may have judged it before, but not for Graph.
+            self.shared.judge_at_graph(&self.ways.graph, &admitted.bearer, self.subject.peer.ip()).await?;
+        }
+        Ok((admitted, Way::Graph))
     }
 
-    /// Gets a token for the sender, once more if need be.
+    /// Gets a token for the sender, once more if need be. One of the client's own is as the client brought it: whoever uses
+    /// it has it judged first.
     pub(super) async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let gatekeeper = &self.shared.gatekeeper;
         let want_life = want_life(Protocol::Smtp);
@@ -159,8 +165,8 @@ impl Courier<'_> {
         };
         match &**credentials {
             Credentials::Token(bearer) => {
-                let (_, bearer) = gatekeeper.admit_token(bearer)?;
-                Ok(Admitted { bearer, admission: None })
+                gatekeeper.owns(&bearer.user)?;
+                Ok(Admitted { bearer: bearer.clone(), admission: None })
             }
             Credentials::Password { login, acting_as, password } => {
                 let request = LoginRequest {
@@ -182,6 +188,9 @@ impl Courier<'_> {
         target: &Target,
         mut admitted: Admitted,
     ) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
+        if admitted.admission.is_none() {
+            return self.by_smtp_with_own(target, admitted).await;
+        }
         let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
         let mut second_try = false;
         loop {
@@ -199,12 +208,30 @@ impl Courier<'_> {
                 admitted = self.admit(Resource::Exchange).await.map_err(|failure| (None, failure))?;
                 continue;
             }
-            let failure = match admitted.admission {
-                Some(_) => error.failure(&target.upstream),
-                None => clients_own_token(&error, &target.upstream),
-            };
-            return Err((Barred::of(&error), failure));
+            return Err((Barred::of(&error), error.failure(&target.upstream)));
         }
+    }
+
+    /// The same with the client's own token, which the server judges. The place is taken after its yes: until then it may be
+    /// anybody.
+    async fn by_smtp_with_own(
+        &self,
+        target: &Target,
+        admitted: Admitted,
+    ) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
+        let bearer = &admitted.bearer;
+        let mut barred = None;
+        let ask = async {
+            self.shared.opener.sign_in(target, bearer.clone()).await.map_err(|error| {
+                barred = Barred::of(&error);
+                clients_own_token(&error, &target.upstream)
+            })
+        };
+        let judged = self.shared.judge(bearer, self.subject.peer.ip(), target.judge(Protocol::Smtp), ask).await;
+        let (stream, authenticated) = judged.map_err(|failure| (barred, failure))?;
+        let place = self.place(Protocol::Smtp, &bearer.user).await.map_err(|failure| (None, failure))?;
+        let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
+        Ok((admitted, Way::Smtp(Box::new(exchange))))
     }
 
     /// The token was refused: true when another may be had at once.
