@@ -227,7 +227,7 @@ impl Gatekeeper {
     }
 
     /// Gets a token for an account whose client needs no password, because the configuration trusts its address
-    /// (`trusted_senders`) or because it has been proved before on the same connection.
+    /// (`trusted_senders`).
     ///
     /// # Errors
     /// A [`Failure`]; also for an account whose token only its user's password can bring.
@@ -243,6 +243,27 @@ impl Gatekeeper {
         let (account, address) = self.config.get().accounts.find(login).ok_or_else(explain::unknown_account)?;
         let obtained = self.token_without_password(&account, &address, resource, want_life).await?;
         Ok(admission(account, address, obtained, None))
+    }
+
+    /// The same for a client that has logged in before, on the same connection, to `account`. It need not prove itself again
+    /// while the account is as it was then.
+    ///
+    /// # Errors
+    /// A [`Failure`]; also for an account that a reload has changed.
+    ///
+    /// # Cancel safety
+    /// As [`Gatekeeper::admit`].
+    pub async fn admit_again(
+        self: &Arc<Self>,
+        login: &MailAddress,
+        account: &Account,
+        resource: Resource,
+        want_life: Duration,
+    ) -> Result<Admission, Failure> {
+        if !self.is_as_it_was(login, account) {
+            return Err(explain::account_changed(login));
+        }
+        self.admit_proved(login.as_login(), resource, want_life).await
     }
 
     async fn token_without_password(

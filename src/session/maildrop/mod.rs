@@ -19,7 +19,7 @@ use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::login::{Accepted, Destination, Entered, Login, origin};
 use super::places::{MailboxPlace, Places};
 use super::{Service, Shared, Subject, Whose, want_life};
-use crate::account::{LoginName, MailAddress};
+use crate::account::MailAddress;
 use crate::config::{Grant, Resource};
 use crate::failure::{Actor, Failure};
 use crate::graph::GraphClient;
@@ -177,10 +177,12 @@ fn accepted(whose: Whose, token: &'static str, mailbox: Mailbox, inbox: Inbox, l
 }
 
 fn renewal(admission: &Admission) -> Renewal {
-    match (admission.account.grant, LoginName::parse(admission.login.as_str())) {
+    match admission.account.grant {
         // The password that would be needed is not kept.
-        (Grant::Password, _) | (_, Err(_)) => Renewal::ByLogin,
-        (Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode, Ok(login)) => Renewal::Of(login),
+        Grant::Password => Renewal::ByLogin,
+        Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
+            Renewal::Of(admission.login.clone(), Arc::clone(&admission.account))
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use super::SubmissionWays;
 use super::detours::Barred;
 use super::exchange::Exchange;
-use crate::account::{LoginName, MailAddress};
-use crate::config::{Deliver, Grant, LoginPattern, Resource, TrustedSender};
+use crate::account::MailAddress;
+use crate::config::{Account, Deliver, Grant, LoginPattern, Resource, TrustedSender};
 use crate::failure::{Actor, Failure};
 use crate::login::{Admission, LoginRequest, TokenOrigin};
 use crate::proto::{Refusal, UpstreamFailureKind};
@@ -25,8 +25,8 @@ use crate::session::{Service, Shared, Subject, want_life};
 pub(super) enum Sender {
     /// It has logged in with these, without which there is no further token.
     LoggedIn(Arc<Credentials>),
-    /// It has logged in to this account, and its password is forgotten.
-    Proved(LoginName),
+    /// It has logged in at this address to this account, and its password is forgotten.
+    Proved(MailAddress, Arc<Account>),
     /// Its address is trusted.
     Trusted(TrustedSender),
 }
@@ -49,7 +49,7 @@ impl Admitted {
     pub(super) fn sender(&self, credentials: &Arc<Credentials>) -> Sender {
         match &self.admission {
             Some(admission) if admission.account.grant != Grant::Password => {
-                Sender::Proved(admission.login.as_login().clone())
+                Sender::Proved(admission.login.clone(), Arc::clone(&admission.account))
             }
             _ => Sender::LoggedIn(Arc::clone(credentials)),
         }
@@ -158,8 +158,12 @@ impl Courier<'_> {
         let gatekeeper = &self.shared.gatekeeper;
         let want_life = want_life(Protocol::Smtp);
         let credentials = match &self.sender {
-            Sender::Proved(login) | Sender::Trusted(TrustedSender { login, .. }) => {
-                return Ok(gatekeeper.admit_proved(login, resource, want_life).await?.into());
+            Sender::Proved(login, account) => {
+                return Ok(gatekeeper.admit_again(login, account, resource, want_life).await?.into());
+            }
+            Sender::Trusted(rule) => {
+                self.trusts(rule)?;
+                return Ok(gatekeeper.admit_proved(&rule.login, resource, want_life).await?.into());
             }
             Sender::LoggedIn(credentials) => credentials,
         };
@@ -180,6 +184,25 @@ impl Courier<'_> {
                 Ok(gatekeeper.admit(request, want_life).await?.into())
             }
         }
+    }
+
+    /// Whether the rule still holds that lets the client send without a login.
+    fn trusts(&self, rule: &TrustedSender) -> Result<(), Failure> {
+        self.shared.gatekeeper.trusts(&self.subject.listener, self.subject.peer.ip(), rule)
+    }
+
+    /// Whether what the client was admitted by a moment ago is as the configuration has it now.
+    pub(super) fn still_admits(&self, admitted: &Admitted) -> bool {
+        let gatekeeper = &self.shared.gatekeeper;
+        let has_account = match &admitted.admission {
+            Some(admission) => gatekeeper.is_as_it_was(&admission.login, &admission.account),
+            None => gatekeeper.owns(&admitted.bearer.user).is_ok(),
+        };
+        has_account
+            && match &self.sender {
+                Sender::Trusted(rule) => self.trusts(rule).is_ok(),
+                Sender::LoggedIn(_) | Sender::Proved(..) => true,
+            }
     }
 
     /// Signs in at the mail server. An error says whether it bars the way for a while.
