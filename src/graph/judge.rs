@@ -52,7 +52,9 @@ impl GraphClient {
             ),
             _ => match self.refused(&answer) {
                 Unserved::Failed(failure) => failure,
-                Unserved::TokenRefused(_) | Unserved::Gone => self.not_graph(&format!("the answer was {}", answer.words())),
+                Unserved::TokenRefused(_) | Unserved::Gone => {
+                    self.not_graph(&format!("the answer was {}", answer.words()))
+                }
             },
         })
     }

@@ -112,11 +112,7 @@ impl<K: Clone + Eq + Hash> Places<K> {
     ///
     /// # Cancel safety
     /// Dropping the future gives the turn to the next.
-    pub(super) async fn enter(
-        self: &Arc<Self>,
-        protocol: Protocol,
-        mailbox: &K,
-    ) -> Result<MailboxPlace<K>, Occupied> {
+    pub(super) async fn enter(self: &Arc<Self>, protocol: Protocol, mailbox: &K) -> Result<MailboxPlace<K>, Occupied> {
         let limits = self.limits.get();
         let (places, wait) = (limits.places(protocol), limits.wait);
         let key = (protocol, mailbox.clone());

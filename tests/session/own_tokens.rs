@@ -13,7 +13,8 @@ use MailProtocol::{Imap, Pop3, Smtp};
 
 const LEGACY: &str = "\n  smtp: {bind: '127.0.0.1:0', upstream: 'localhost:{smtp}', legacy: true}";
 const BY_GRAPH: &str = "\n  smtp: {bind: '127.0.0.1:0', deliver: graph, graph: 'localhost:{graph}'}";
-const AUTO: &str = "\n  smtp: {bind: '127.0.0.1:0', deliver: auto, upstream: 'localhost:{smtp}', graph: 'localhost:{graph}'}";
+const AUTO: &str =
+    "\n  smtp: {bind: '127.0.0.1:0', deliver: auto, upstream: 'localhost:{smtp}', graph: 'localhost:{graph}'}";
 const MAILDROP: &str = "\n  pop3: {bind: '127.0.0.1:0', upstream: graph, graph: 'localhost:{graph}'}";
 
 async fn world(listeners: &str, limits: &'static str) -> World {
@@ -84,6 +85,20 @@ async fn a_forged_token_opens_nothing_while_messages_go_another_way() {
     assert!(reply(&world, Smtp, ALICE, graph.expose()).await.starts_with("235 "));
 }
 
+/// That the mailbox may not send by SMTP is believed of those only who have proved that it is theirs.
+#[tokio::test]
+async fn a_token_does_not_lead_the_messages_of_others_another_way() {
+    let world = world(AUTO, "").await;
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::SmtpAuthDisabled);
+    let exchange = world.sandbox.issue_token(ALICE).unwrap();
+    let refused = reply(&world, Smtp, ALICE, exchange.expose()).await;
+    world.was_refused(Smtp, &refused, Refusal::InvalidCredentials, "token-refused");
+    world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Normal);
+    let before = world.sandbox.counters().connections_to(Service::Smtp);
+    world.session(Smtp, ALICE, ALICES).await;
+    assert_eq!(world.sandbox.counters().connections_to(Service::Smtp), before + 1);
+}
+
 #[tokio::test]
 async fn a_token_of_microsofts_opens_the_mailboxes_that_it_may_open() {
     for (protocol, listeners) in [(Smtp, BY_GRAPH), (Pop3, MAILDROP)] {
@@ -141,9 +156,14 @@ async fn a_token_that_waits_for_its_judge_takes_no_place_of_the_mailbox() {
 #[tokio::test]
 async fn a_refused_token_is_not_shown_to_microsoft_again() {
     let all = Setup::default().listeners;
-    for (protocol, listeners) in
-        [(Imap, all.as_str()), (Pop3, all.as_str()), (Smtp, all.as_str()), (Smtp, LEGACY), (Smtp, BY_GRAPH), (Pop3, MAILDROP)]
-    {
+    for (protocol, listeners) in [
+        (Imap, all.as_str()),
+        (Pop3, all.as_str()),
+        (Smtp, all.as_str()),
+        (Smtp, LEGACY),
+        (Smtp, BY_GRAPH),
+        (Pop3, MAILDROP),
+    ] {
         let world = world(listeners, "").await;
         let (token, other) = (forged(&world), forged(&world));
         let mut after_first = None;
@@ -255,7 +275,10 @@ async fn a_listener_may_announce_tokens_of_clients_or_refuse_them() {
             }
             assert!(is_accepted(protocol, &client.log_in(ALICE, ALICES).await), "a password is taken all the same");
         }
-        assert_eq!(world.log.lines(|line| line.contains("cause=client-tokens-refused")).len(), if takes { 0 } else { 12 });
+        assert_eq!(
+            world.log.lines(|line| line.contains("cause=client-tokens-refused")).len(),
+            if takes { 0 } else { 12 }
+        );
         assert_eq!(world.upstream_connections(), before + 3);
     }
 }

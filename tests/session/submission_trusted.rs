@@ -178,7 +178,8 @@ async fn a_device_that_is_trusted_no_longer_sends_no_longer() {
 /// The password is proved once, and the session goes on without it: for as long as the account is what it was.
 #[tokio::test]
 async fn a_session_sends_no_longer_than_its_account_is_as_it_was() {
-    let hash = |password: &str| gatepost::login::password::hash(&gatepost::secret::Password::new(password.into())).unwrap();
+    let hash =
+        |password: &str| gatepost::login::password::hash(&gatepost::secret::Password::new(password.into())).unwrap();
     let (old, new) = (hash("the first password"), hash("the second password"));
     let account = format!("\n  - {{login: {SCANNER}, passwords: ['{old}']}}");
     for (changed, reply) in [

@@ -122,9 +122,11 @@ impl Courier<'_> {
                 if self.ways.detours.lead_through_graph(&admitted.bearer.user) {
                     return self.through_graph().await;
                 }
-                let mailbox = admitted.bearer.user.clone();
+                let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
                 match self.by_smtp(target, admitted).await {
                     Ok(ready) => Ok(ready),
+                    // What becomes of a stranger's token says nothing about the mailbox.
+                    Err((Some(Barred::Disabled), _)) if !is_proved => self.through_graph().await,
                     Err((Some(barred), failure)) => {
                         self.ways.detours.note(&mailbox, barred);
                         tracing::info!(
