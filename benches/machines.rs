@@ -11,7 +11,7 @@ use gatepost::proto::{
     Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, MailProtocol, UpstreamEvent, UpstreamSettings,
     UpstreamSide, client_side, upstream_side,
 };
-use gatepost::sasl::Bearer;
+use gatepost::sasl::{Bearer, ClientTokens};
 use gatepost::secret::AccessToken;
 
 const PROTOCOLS: [MailProtocol; 3] = [MailProtocol::Imap, MailProtocol::Pop3, MailProtocol::Smtp];
@@ -162,6 +162,7 @@ fn client_settings(protocol: MailProtocol) -> ClientSettings {
         starttls: false,
         implicit_tls: false,
         plaintext_login: true,
+        client_tokens: ClientTokens::Accept,
         bare_lf: false,
         legacy: false,
         trusted: false,

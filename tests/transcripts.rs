@@ -3,7 +3,7 @@
 //! | line | means |
 //! |---|---|
 //! | `# …` | a comment |
-//! | `set …` | at the top: `starttls`, `implicit-tls`, `tls-required`, `bare-lf`, `legacy`, `trusted`, or `announced A, B` |
+//! | `set …` | at the top: `starttls`, `implicit-tls`, `tls-required`, `bare-lf`, `legacy`, `trusted`, `refuse-tokens`, `announce-tokens`, or `announced A, B` |
 //! | `C: …` | the client sends this line, with CRLF |
 //! | `C+ …` | the client sends these octets, with `\r`, `\n`, `\0`, `\xNN` and `\\` escaped, and no line end of their own |
 //! | `S: …` | the next line of output, exactly; `{version}` stands for Gatepost's own |
@@ -21,7 +21,7 @@ use std::sync::Arc;
 use gatepost::proto::{
     Capabilities, ClientEvent, ClientSettings, ClientSide, Farewell, Limits, MailProtocol, Refusal, client_side,
 };
-use gatepost::sasl::Credentials;
+use gatepost::sasl::{ClientTokens, Credentials};
 
 #[test]
 fn imap() {
@@ -68,6 +68,7 @@ impl<'a> Replay<'a> {
             starttls: false,
             implicit_tls: false,
             plaintext_login: true,
+            client_tokens: ClientTokens::Accept,
             bare_lf: false,
             legacy: false,
             trusted: false,
@@ -82,6 +83,8 @@ impl<'a> Replay<'a> {
                 "bare-lf" => settings.bare_lf = true,
                 "legacy" => settings.legacy = true,
                 "trusted" => settings.trusted = true,
+                "refuse-tokens" => settings.client_tokens = ClientTokens::Refuse,
+                "announce-tokens" => settings.client_tokens = ClientTokens::Announce,
                 other => {
                     let announced = other.strip_prefix("announced ").expect("a known setting");
                     settings.announced = Arc::new(capabilities(announced));

@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use gatepost::proto::{
     Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, MailProtocol, Refusal, client_side,
 };
-use gatepost::sasl::{self, Credentials};
+use gatepost::sasl::{self, ClientTokens, Credentials};
 
 use super::recipe::{Recipe, Trace};
 
@@ -53,6 +53,7 @@ fn run(protocol: MailProtocol, recipe: &Recipe<'_>, split: bool) -> Trace {
         starttls: recipe.flag(0),
         implicit_tls,
         plaintext_login: recipe.flag(2),
+        client_tokens: if recipe.flag(6) { ClientTokens::Refuse } else { ClientTokens::Announce },
         bare_lf: recipe.flag(3),
         legacy: recipe.flag(7),
         trusted: recipe.flag(5),

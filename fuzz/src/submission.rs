@@ -4,6 +4,7 @@ use gatepost::proto::smtp::Reply;
 use gatepost::proto::smtp::content::Stuffing;
 use gatepost::proto::smtp::submission::{Event, Settings, Submission};
 use gatepost::proto::smtp::transaction::Extensions;
+use gatepost::sasl::ClientTokens;
 
 use super::recipe::{Chunks, Recipe};
 
@@ -60,6 +61,7 @@ fn settings(recipe: &Recipe<'_>) -> Settings {
         extensions: Extensions { size: MESSAGE_OCTETS, dsn: recipe.flag(2), smtputf8: recipe.flag(3) },
         recipients: RECIPIENTS,
         logged_in: true,
+        client_tokens: ClientTokens::Accept,
         legacy,
         bare_lf: legacy && recipe.flag(1),
     }
@@ -127,6 +129,7 @@ fn check_message(message: &[u8], legacy: bool) {
         extensions,
         recipients: 1,
         logged_in: true,
+        client_tokens: ClientTokens::Accept,
         legacy,
         bare_lf: false,
     };

@@ -25,6 +25,7 @@ use crate::session::http::Gateway;
 use crate::session::journal::Journal;
 use crate::session::places::Places;
 use crate::session::submission::SubmissionWays;
+use crate::session::trial::Trials;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Serving, Shared, maildrop};
 use crate::store::Store;
@@ -40,6 +41,7 @@ pub(super) struct Lasting {
     pub(super) penalties: Arc<Penalties>,
     pub(super) places: Arc<Places>,
     pub(super) maildrops: Arc<Places>,
+    pub(super) trials: Arc<Trials>,
     pub(super) journal: Arc<Journal>,
     pub(super) draining: CancellationToken,
     pub(super) farewells: Arc<Farewells>,
@@ -63,6 +65,7 @@ impl Lasting {
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: Places::new(limits),
             maildrops: maildrop::locks(),
+            trials: Arc::default(),
             journal,
             draining: CancellationToken::new(),
             farewells: Arc::default(),
@@ -162,6 +165,7 @@ impl Generation {
             penalties: Arc::clone(&lasting.penalties),
             places: Arc::clone(&lasting.places),
             maildrops: Arc::clone(&lasting.maildrops),
+            trials: Arc::clone(&lasting.trials),
             delays,
             journal: Arc::clone(&lasting.journal),
             draining: lasting.draining.clone(),

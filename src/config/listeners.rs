@@ -14,6 +14,7 @@ use super::{
 };
 use crate::proto::MailProtocol;
 use crate::protocol::Protocol;
+use crate::sasl::ClientTokens;
 use crate::tls::identity;
 
 /// Longest listener name: it stands in every log line.
@@ -119,6 +120,7 @@ fn read_one<'a>(
     };
     let switch = |key| section.get(key).map_or(Some(false), |node| node.read(value::truth));
     let (bare_lf, legacy) = (switch("bare_lf"), switch("legacy"));
+    let client_tokens = read_client_tokens(section, protocol);
     let serves = protocol.and_then(|protocol| read_serves(section, protocol, cloud, accounts, destinations));
     section.finish();
 
@@ -151,6 +153,7 @@ fn read_one<'a>(
         proxy_protocol_from,
         bare_lf: bare_lf? || legacy?,
         legacy: legacy?,
+        client_tokens: client_tokens?,
         serves: serves?,
     })
 }
@@ -169,6 +172,17 @@ fn read_protocol(name: &str, section: &Section<'_>) -> Option<Protocol> {
         );
     }
     of_name
+}
+
+fn read_client_tokens(section: &Section<'_>, protocol: Option<Protocol>) -> Option<ClientTokens> {
+    const WORDS: [(&str, ClientTokens); 3] =
+        [("refuse", ClientTokens::Refuse), ("accept", ClientTokens::Accept), ("announce", ClientTokens::Announce)];
+    let Some(node) = section.get("client_tokens") else { return Some(ClientTokens::default()) };
+    if matches!(protocol, Some(Protocol::Ews | Protocol::Graph)) {
+        node.problem("EWS and Graph listeners take HTTP Basic only, never a client's own token", "remove the key");
+        return None;
+    }
+    node.read(|text| value::choice(text, &WORDS))
 }
 
 fn read_bind<'a>(section: &Section<'a>, binds: &mut Vec<(SocketAddr, Node<'a>)>) -> Option<Vec<SocketAddr>> {

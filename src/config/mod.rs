@@ -16,6 +16,7 @@ use url::Url;
 use crate::account::{LoginName, MailAddress};
 use crate::proto::MailProtocol;
 use crate::protocol::Protocol;
+use crate::sasl::ClientTokens;
 use crate::secret::{RedisPassword, StateKeyText};
 
 mod accounts;
@@ -112,6 +113,8 @@ pub struct Listener {
     pub bare_lf: bool,
     /// Old devices are borne with: what they get wrong is understood where that harms nobody.
     pub legacy: bool,
+    /// What becomes of clients that bring a token of their own; over HTTP nobody does.
+    pub client_tokens: ClientTokens,
     /// What becomes of those who log in.
     pub serves: Serves,
 }

@@ -195,7 +195,7 @@ impl GraphClient {
         Err(Unserved::Failed(self.quiet(Duration::ZERO)))
     }
 
-    async fn ask_once(
+    pub(super) async fn ask_once(
         &self,
         method: &Method,
         path: &str,
@@ -230,7 +230,7 @@ impl GraphClient {
         Ok(body)
     }
 
-    fn refused(&self, answer: &Answer) -> Unserved {
+    pub(super) fn refused(&self, answer: &Answer) -> Unserved {
         const GONE: [&str; 2] = ["ErrorItemNotFound", "ErrorMessageNotFound"];
         let at = &self.origin;
         let failed = |refusal, actor, cause, what: &str, remedy: &'static str| {
@@ -306,7 +306,7 @@ impl GraphClient {
         )
     }
 
-    fn not_graph(&self, what: &str) -> Failure {
+    pub(super) fn not_graph(&self, what: &str) -> Failure {
         unavailable(
             Actor::Network,
             "not-graph",
@@ -326,10 +326,10 @@ impl GraphClient {
 }
 
 /// There was no answer.
-struct Broken {
+pub(super) struct Broken {
     /// A second request may fare better.
-    again: bool,
-    failure: Failure,
+    pub(super) again: bool,
+    pub(super) failure: Failure,
 }
 
 impl MessageContent<'_> {
@@ -403,7 +403,7 @@ fn unavailable(actor: Actor, cause: &'static str, message: String, remedy: &'sta
 }
 
 /// Names the mailbox, because a token without a user has no `me`, and because a mailbox need not be the user's own.
-fn mailbox(address: &MailAddress) -> String {
+pub(super) fn mailbox(address: &MailAddress) -> String {
     format!("/v1.0/users/{}", encoded(address.as_str()))
 }
 

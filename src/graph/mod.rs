@@ -27,6 +27,7 @@ use throttle::Throttle;
 
 pub mod answer;
 mod body;
+mod judge;
 pub mod messages;
 mod outgoing;
 mod refused;

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::account::MailAddress;
+use crate::account::{LoginName, MailAddress};
 use crate::failure::{Actor, Failure};
 use crate::login::LoginRequest;
 use crate::login::device::{Ending, KnownPassword, Outside};
@@ -67,6 +67,28 @@ pub(super) fn needs_password(login: &MailAddress) -> Failure {
         "needs-password",
         format!("the token of `{login}` is had with its user's password only (`grant: password`), and nobody gave one"),
         "give the account another grant, or let the device log in",
+    )
+}
+
+/// A session that goes on without its password has outlived the account that it logged in to.
+pub(super) fn account_changed(login: &MailAddress) -> Failure {
+    failure(
+        Refusal::InvalidCredentials,
+        Actor::Client,
+        "account-changed",
+        format!("the account of `{login}` was changed or removed since the client logged in"),
+        "the client logs in again",
+    )
+}
+
+/// A client that sends without a login has outlived the rule that let it.
+pub(super) fn not_trusted(login: &LoginName) -> Failure {
+    failure(
+        Refusal::InvalidCredentials,
+        Actor::Operator,
+        "not-trusted",
+        format!("the rule of `trusted_senders` that let this address send as `{login}` was changed or removed"),
+        "nothing, if that was meant; the client connects again and is held to what is configured now",
     )
 }
 
@@ -178,6 +200,17 @@ pub(super) fn refused_before() -> Failure {
         WRONG_PASSWORD,
         "Entra has refused this password before, and was not asked again",
         "correct the password in the mail program",
+    ))
+}
+
+/// A client's own token was refused before, and the answer is remembered.
+pub(super) fn own_token_refused_before() -> Failure {
+    delayed(failure(
+        Refusal::InvalidCredentials,
+        Actor::Client,
+        "token-refused",
+        "Microsoft has refused this token for this mailbox before, and was not asked again",
+        "get a fresh token with the scope of this protocol and try again",
     ))
 }
 

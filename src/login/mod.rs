@@ -39,6 +39,7 @@ mod forwarding;
 pub mod issue;
 mod local;
 pub mod overview;
+pub mod own_token;
 pub mod password;
 pub(crate) mod person;
 mod prove;
@@ -79,6 +80,10 @@ const LOOK_TICK: Duration = Duration::from_secs(2);
 const EXPIRY_TICKS: u32 = 240;
 /// A refused password is never answered from memory for longer.
 const LONGEST_REFUSED_MEMORY: Duration = Duration::from_secs(24 * 3600);
+/// A refused token of a client's own is answered from memory for so long at first, and never for longer than this: a right
+/// that was given meanwhile counts soon.
+const REFUSED_TOKEN_MEMORY: Duration = Duration::from_secs(60);
+const LONGEST_REFUSED_TOKEN_MEMORY: Duration = Duration::from_secs(15 * 60);
 
 /// A login with a password, as a client presented it.
 #[derive(Clone, Copy, Debug)]
@@ -131,6 +136,7 @@ pub struct Gatekeeper {
     cache: TokenCache,
     flights: Flights<Errand, Outcome>,
     refused: RefusedPasswords,
+    refused_tokens: RefusedPasswords,
     standing: StandingRefusals,
     forwarding: Arc<Forwarding>,
     local: Arc<LocalPasswords>,
@@ -169,6 +175,7 @@ impl Gatekeeper {
             cache: TokenCache::new(limits.accepted_password_memory),
             flights: Flights::default(),
             refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
+            refused_tokens: RefusedPasswords::new(REFUSED_TOKEN_MEMORY, LONGEST_REFUSED_TOKEN_MEMORY),
             standing: StandingRefusals::default(),
             forwarding: Arc::new(Forwarding::new(limits, Tally::new(Arc::clone(&store), clock.clone()))),
             local: Arc::new(LocalPasswords::new(&config, clock.clone())),
@@ -220,7 +227,7 @@ impl Gatekeeper {
     }
 
     /// Gets a token for an account whose client needs no password, because the configuration trusts its address
-    /// (`trusted_senders`) or because it has been proved before on the same connection.
+    /// (`trusted_senders`).
     ///
     /// # Errors
     /// A [`Failure`]; also for an account whose token only its user's password can bring.
@@ -238,6 +245,27 @@ impl Gatekeeper {
         Ok(admission(account, address, obtained, None))
     }
 
+    /// The same for a client that has logged in before, on the same connection, to `account`. It need not prove itself again
+    /// while the account is as it was then.
+    ///
+    /// # Errors
+    /// A [`Failure`]; also for an account that a reload has changed.
+    ///
+    /// # Cancel safety
+    /// As [`Gatekeeper::admit`].
+    pub async fn admit_again(
+        self: &Arc<Self>,
+        login: &MailAddress,
+        account: &Account,
+        resource: Resource,
+        want_life: Duration,
+    ) -> Result<Admission, Failure> {
+        if !self.is_as_it_was(login, account) {
+            return Err(explain::account_changed(login));
+        }
+        self.admit_proved(login.as_login(), resource, want_life).await
+    }
+
     async fn token_without_password(
         self: &Arc<Self>,
         account: &Arc<Account>,
@@ -253,21 +281,6 @@ impl Gatekeeper {
                 self.sign_in_token(whose, want_life).await
             }
         }
-    }
-
-    /// Lets a client's own token pass as it is, when its user belongs to a configured account. The upstream decides about
-    /// the token.
-    ///
-    /// # Errors
-    /// A [`Failure`] when no account fits.
-    pub fn admit_token(&self, bearer: &Bearer) -> Result<(Arc<Account>, Bearer), Failure> {
-        let config = self.config.get();
-        let accounts = &config.accounts;
-        let by_login = LoginName::parse(bearer.user.as_str()).ok().and_then(|name| accounts.find(&name));
-        let by_mailbox =
-            || accounts.entries().iter().find(|entry| entry.mailbox.as_ref() == Some(&bearer.user)).cloned();
-        let account = by_login.map(|(account, _)| account).or_else(by_mailbox).ok_or_else(explain::unknown_account)?;
-        Ok((account, bearer.clone()))
     }
 
     /// The upstream did not take the admission's token: the next login fetches another, unless this one was fetched just
@@ -309,14 +322,18 @@ impl Gatekeeper {
         let now = self.clock.now();
         self.cache.sweep(now);
         self.refused.sweep(now);
+        self.refused_tokens.sweep(now);
         self.standing.sweep(now);
         self.forwarding.sweep(now);
         self.local.sweep(now);
     }
 
     fn prove(&self, tuple: &TokenKey, password: &Password) -> Result<Proof, Failure> {
-        let key = self.proof_key.get_or_init(|| ProofKey::generate().ok());
-        Ok(key.as_ref().ok_or_else(explain::own_fault)?.prove(tuple, password))
+        Ok(self.proof_key()?.prove(tuple, password))
+    }
+
+    fn proof_key(&self) -> Result<&ProofKey, Failure> {
+        self.proof_key.get_or_init(|| ProofKey::generate().ok()).as_ref().ok_or_else(explain::own_fault)
     }
 }
 

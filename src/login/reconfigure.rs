@@ -1,11 +1,13 @@
 //! Another configuration while logins go on. What was learned stays: budgets, refused passwords, sign-ins, and the tokens
 //! of every account that is as it was.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::account::MailAddress;
-use crate::config::{Account, Accounts, Config};
-use crate::login::Gatekeeper;
+use crate::config::{Account, Accounts, Config, Serves, TrustedSender};
+use crate::failure::Failure;
+use crate::login::{Gatekeeper, explain};
 use crate::oauth::endpoint::TokenEndpoint;
 
 impl Gatekeeper {
@@ -27,6 +29,27 @@ impl Gatekeeper {
         self.cache.keep(|ask| after.has_application(&ask.application), |login| is_as_it_was(login, before, after));
         self.sign_ins.keep(|login, account| found(login, after).is_some_and(|now| *now == *account));
         self.standing.clear();
+    }
+}
+
+impl Gatekeeper {
+    /// Whether the configuration still has this account for `login`, in all its keys.
+    pub fn is_as_it_was(&self, login: &MailAddress, account: &Account) -> bool {
+        found(login, &self.config.get().accounts).is_some_and(|now| *now == *account)
+    }
+
+    /// Whether the configuration still has this rule for clients of `listener` at this address.
+    ///
+    /// # Errors
+    /// A [`Failure`] when it has another, or none.
+    pub fn trusts(&self, listener: &str, peer: IpAddr, rule: &TrustedSender) -> Result<(), Failure> {
+        let config = self.config.get();
+        let listener = config.listeners.iter().find(|now| *now.name == *listener);
+        let now = listener.and_then(|now| match &now.serves {
+            Serves::Submission(submission) => submission.trusted(peer),
+            _ => None,
+        });
+        if now == Some(rule) { Ok(()) } else { Err(explain::not_trusted(&rule.login)) }
     }
 }
 

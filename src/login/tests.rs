@@ -487,15 +487,27 @@ async fn upkeep_renews_an_application_in_use_and_ends_with_its_gatekeeper() {
 }
 
 #[tokio::test]
-async fn a_client_token_passes_for_configured_users_only() {
+async fn a_client_token_is_worth_asking_about_unless_it_was_refused_just_now() {
     let world = World::new(FakeEndpoint::with_password("unused"));
-    let bearer =
-        |user: &str| Bearer { user: address(user), token: Arc::new(crate::secret::AccessToken::new("own".into())) };
-    let (account, passed) = world.gate.admit_token(&bearer("scanner@contoso.example")).unwrap();
-    assert_eq!((passed.user.as_str(), passed.token.expose()), ("scanner@contoso.example", "own"));
-    assert_eq!(account.grant, Grant::ClientCredentials);
-    let failure = world.gate.admit_token(&bearer("alice@elsewhere.example")).unwrap_err();
-    assert_eq!(failure.refusal, Refusal::InvalidCredentials);
+    let ask = |user: &str, token: &str, protocol| {
+        let token = Arc::new(crate::secret::AccessToken::new(token.into()));
+        let judge = own_token::Judge { protocol, name: "outlook.office365.com" };
+        world.gate.own_token(&Bearer { user: address(user), token }, judge)
+    };
+    let (user, other) = ("scanner@contoso.example", "fax@contoso.example");
+    let refused = ask(user, "own", Protocol::Imap).unwrap();
+    world.gate.own_token_refused(&refused);
+    let failure = ask(user, "own", Protocol::Imap).unwrap_err();
+    assert_eq!((failure.refusal, failure.cause), (Refusal::InvalidCredentials, "token-refused"));
+    for (user, token, protocol) in
+        [(user, "own2", Protocol::Imap), (other, "own", Protocol::Imap), (user, "own", Protocol::Smtp)]
+    {
+        assert!(ask(user, token, protocol).is_ok(), "{user} {token}");
+    }
+    world.clock.advance(minutes(1));
+    assert!(ask(user, "own", Protocol::Imap).is_ok());
+    let failure = ask("alice@elsewhere.example", "own", Protocol::Imap).unwrap_err();
+    assert_eq!(failure.cause, "unknown-account");
     assert_eq!(world.entra.count(), 0);
 }
 

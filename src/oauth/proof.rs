@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 use aws_lc_rs::{constant_time, hmac, rand};
 
 use crate::oauth::grant::TokenKey;
-use crate::secret::Password;
+use crate::secret::{AccessToken, Password};
 
 /// HMAC-SHA-256 of a tuple and a password under a [`ProofKey`]. Comparing takes the same time for any two.
 #[derive(Clone, Copy)]
@@ -47,12 +47,21 @@ impl ProofKey {
 
     /// The proof that `password` was presented for `tuple`.
     pub fn prove(&self, tuple: &TokenKey, password: &Password) -> Proof {
+        self.prove_octets(tuple, password.expose().as_bytes())
+    }
+
+    /// The proof that `token` was.
+    pub fn prove_token(&self, tuple: &TokenKey, token: &AccessToken) -> Proof {
+        self.prove_octets(tuple, token.expose().as_bytes())
+    }
+
+    fn prove_octets(&self, tuple: &TokenKey, secret: &[u8]) -> Proof {
         let mut context = hmac::Context::with_key(&self.0);
-        // The whole tuple is one part behind its length, so that no password can take its place.
+        // The whole tuple is one part behind its length, so that no secret can take its place.
         context.update(&(tuple.as_bytes().len() as u64).to_be_bytes());
         context.update(tuple.as_bytes());
-        context.update(password.expose().as_bytes());
-        // A further block of SHA-256: the one with the password in it does not stay behind in the context, which is moved.
+        context.update(secret);
+        // A further block of SHA-256: the one with the secret in it does not stay behind in the context, which is moved.
         context.update(&[0; 64]);
         let mut proof = [0; 32];
         // HMAC-SHA-256 gives 32 octets.

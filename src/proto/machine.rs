@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::line::{Line, LineBuffer};
 use super::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Limits, Refusal, Rejection};
-use crate::sasl::{self, Credentials, Exchange, Flaw, Mechanism, Progress};
+use crate::sasl::{self, ClientTokens, Credentials, Exchange, Flaw, Mechanism, Progress};
 
 /// What begins an HTTP request line. No mail command before the login, and no tag of a known client, looks like that.
 const HTTP: [&[u8]; 10] =
@@ -208,10 +208,16 @@ pub fn authenticate<D: Dialect>(
     if !context.offers_login() {
         return Step::Reject(ticket, Rejection::PlaintextLogin);
     }
-    let Some(mechanism) = Mechanism::find(mechanism) else {
-        // No bad command: clients try CRAM-MD5 and NTLM before what is announced.
-        D::abort(ticket, Abort::Mechanism, context);
-        return Step::Read(D::fresh());
+    let mechanism = match Mechanism::find(mechanism) {
+        Some(mechanism) if mechanism.is_for_tokens() && context.settings.client_tokens == ClientTokens::Refuse => {
+            return Step::Reject(ticket, Rejection::ClientTokens);
+        }
+        Some(mechanism) => mechanism,
+        None => {
+            // No bad command: clients try CRAM-MD5 and NTLM before what is announced.
+            D::abort(ticket, Abort::Mechanism, context);
+            return Step::Read(D::fresh());
+        }
     };
     // A single `=` is the empty response (RFC 4959 §3, RFC 4954 §4, RFC 5034 §4).
     let initial = initial.map(|text| if text == b"=" { &b""[..] } else { text });
@@ -254,6 +260,7 @@ pub fn present<D: Dialect>(ticket: D::Ticket, outcome: Result<Credentials, Flaw>
         Err(Flaw::Name(error)) => Rejection::Name(error),
         Err(Flaw::Password) => Rejection::Password,
         Err(Flaw::Token) => Rejection::Token,
+        Err(Flaw::NotAToken(user)) => Rejection::NotAToken(user),
     };
     Step::Reject(ticket, rejection)
 }
@@ -349,7 +356,7 @@ impl<D: Dialect> Machine<D> {
                     self.phase = Phase::Deciding(ticket);
                 }
                 Step::Reject(ticket, rejection) => {
-                    self.event = Some(ClientEvent::Rejected(rejection));
+                    self.event = Some(ClientEvent::Rejected(rejection.clone()));
                     self.phase = Phase::Rejected(ticket, rejection);
                 }
                 Step::Submission(line) => {
@@ -455,9 +462,14 @@ impl<D: Dialect> ClientSide for Machine<D> {
         match mem::replace(&mut self.phase, Phase::Closed) {
             Phase::Rejected(ticket, rejection) => {
                 match rejection {
+                    Rejection::ClientTokens => {
+                        D::abort(ticket, Abort::Mechanism, &mut self.context);
+                        self.phase = Phase::Reading(D::fresh());
+                        return self.process();
+                    }
                     Rejection::PlaintextLogin => D::demand_tls(ticket, &mut self.context),
                     // The same words as for a wrong password, so that names cannot be told apart by them.
-                    Rejection::Name(_) | Rejection::Password | Rejection::Token => {
+                    Rejection::Name(_) | Rejection::Password | Rejection::Token | Rejection::NotAToken(_) => {
                         D::refuse(ticket, Refusal::InvalidCredentials, &mut self.context);
                     }
                 }

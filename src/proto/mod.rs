@@ -14,7 +14,8 @@
 
 use std::sync::Arc;
 
-use crate::sasl::{Bearer, Credentials};
+use crate::account::MailAddress;
+use crate::sasl::{Bearer, ClientTokens, Credentials};
 
 pub mod imap;
 mod line;
@@ -117,6 +118,8 @@ pub struct ClientSettings {
     pub implicit_tls: bool,
     /// A login without TLS is accepted from this peer.
     pub plaintext_login: bool,
+    /// What becomes of the mechanisms for a client's own token.
+    pub client_tokens: ClientTokens,
     /// A bare LF ends a line as well (old devices; never with TLS).
     pub bare_lf: bool,
     /// SMTP: commands that old devices cannot help sending are borne.
@@ -147,14 +150,18 @@ pub enum ClientEvent {
 }
 
 /// Why a machine refused a login by itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The user name cannot be one (empty, too long, control characters, …).
     Name(crate::account::NameError),
     /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
     Password,
-    /// The token is not one (RFC 6750 §2.1), or the message around it is malformed.
+    /// The message around a token is malformed.
     Token,
+    /// What this user presented as a token is none of Microsoft's.
+    NotAToken(MailAddress),
+    /// A mechanism for a client's own token, where none is taken. It counts as little as one that nobody knows.
+    ClientTokens,
     /// A login without TLS where TLS is required. The password has been seen on the wire all the same.
     PlaintextLogin,
 }

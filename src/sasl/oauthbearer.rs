@@ -48,7 +48,7 @@ fn user(header: &[u8]) -> Result<Zeroizing<Vec<u8>>, Flaw> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::NameError;
+    use crate::account::{MailAddress, NameError};
 
     fn read(message: &[u8]) -> Result<(String, String), Flaw> {
         match parse(message)? {
@@ -59,10 +59,14 @@ mod tests {
 
     #[test]
     fn example_of_rfc_7628() {
-        let message = b"n,a=user@example.com,\x01host=server.example.com\x01port=143\x01\
-            auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==\x01\x01";
-        let token = "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==";
-        assert_eq!(read(message), Ok(("user@example.com".into(), token.into())));
+        let message = |token: &str| {
+            format!("n,a=user@example.com,\x01host=server.example.com\x01port=143\x01auth=Bearer {token}\x01\x01")
+        };
+        let token = "eyJhbGciOiJub25lIn0.e30.c2ln";
+        assert_eq!(read(message(token).as_bytes()), Ok(("user@example.com".into(), token.into())));
+        // The example's own token is too short to be one of Microsoft's.
+        let flaw = read(message("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==").as_bytes()).unwrap_err();
+        assert_eq!(flaw, Flaw::NotAToken(MailAddress::parse("user@example.com").unwrap()));
     }
 
     #[test]
@@ -81,6 +85,6 @@ mod tests {
         ] {
             assert_eq!(read(message), Err(flaw), "{message:?}");
         }
-        assert!(read(b"y,a=a@b,\x01auth=Bearer t\x01\x01").is_ok());
+        assert!(read(b"y,a=a@b,\x01auth=Bearer eyJhbGciOiJub25lIn0.e30.c2ln\x01\x01").is_ok());
     }
 }

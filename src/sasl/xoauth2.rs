@@ -54,31 +54,40 @@ mod tests {
     /// The example in both Google's and Microsoft's documents.
     const EXAMPLE: &str = "dXNlcj10ZXN0QGNvbnRvc28ub25taWNyb3NvZnQuY29tAWF1dGg9QmVhcmVyIEV3QkFBbDNCQUFVRkZwVUFvN0ozVmUwYmpMQldaV0NjbFJDM0VvQUEBAQ==";
 
+    fn bearer(user: &str, token: &str) -> Bearer {
+        Bearer { user: MailAddress::parse(user).unwrap(), token: Arc::new(AccessToken::new(token.to_owned())) }
+    }
+
     #[test]
-    fn microsofts_example_both_ways() {
-        let (user, token) = read(&decode(EXAMPLE.as_bytes()).unwrap()).unwrap();
-        assert_eq!(user, "test@contoso.onmicrosoft.com");
-        assert_eq!(token, "EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA");
-        let bearer =
-            Bearer { user: MailAddress::parse(&user).unwrap(), token: Arc::new(AccessToken::new(token.clone())) };
-        assert_eq!(initial_response(&bearer).as_str(), EXAMPLE);
+    fn microsofts_example() {
+        let user = "test@contoso.onmicrosoft.com";
+        let example = bearer(user, "EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA");
+        assert_eq!(initial_response(&example).as_str(), EXAMPLE);
+        // It is the beginning of a token only.
+        let flaw = read(&decode(EXAMPLE.as_bytes()).unwrap()).unwrap_err();
+        assert_eq!(flaw, Flaw::NotAToken(MailAddress::parse(user).unwrap()));
+        let whole = bearer(user, &"EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA".repeat(5));
+        let message = decode(initial_response(&whole).as_bytes()).unwrap();
+        assert_eq!(read(&message), Ok((user.into(), whole.token.expose().to_owned())));
     }
 
     #[test]
     fn malformed_and_hostile_messages() {
+        let no_token = Flaw::NotAToken(MailAddress::parse("a@b").unwrap());
         for (message, flaw) in [
             (&b""[..], Flaw::Token),
             (b"user=a@b\x01auth=Bearer t\x01", Flaw::Token),
             (b"user=a@b\x01auth=Basic t\x01\x01", Flaw::Token),
-            (b"user=a@b\x01auth=Bearer \x01\x01", Flaw::Token),
-            (b"user=a@b\x01auth=Bearer t t\x01\x01", Flaw::Token),
+            (b"user=a@b\x01auth=Bearer \x01\x01", no_token.clone()),
+            (b"user=a@b\x01auth=Bearer t\x01\x01", no_token.clone()),
+            (b"user=a@b\x01auth=Bearer t t\x01\x01", no_token.clone()),
             (b"user=a@b\x01auth=Bearer t\x01auth=Bearer u\x01\x01", Flaw::Token),
-            (b"user=a@b\x01auth=Bearer t\r\n\x01\x01", Flaw::Token),
+            (b"user=a@b\x01auth=Bearer eyJhbGciOiJub25lIn0.e30.c2ln\r\n\x01\x01", no_token),
             (b"user=\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::Empty)),
             (b"user=a\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::NotAnAddress)),
         ] {
             assert_eq!(read(message), Err(flaw), "{message:?}");
         }
-        assert!(read(b"user=a@b\x01auth=bearer t\x01\x01").is_ok(), "a scheme has no case");
+        assert!(read(b"user=a@b\x01auth=bearer eyJhbGciOiJub25lIn0.e30.c2ln\x01\x01").is_ok(), "a scheme has no case");
     }
 }

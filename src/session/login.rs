@@ -117,6 +117,7 @@ impl<D: Destination> Login<'_, D> {
             starttls: matches!(listener.tls, ListenerTls::StartTls(_)),
             implicit_tls: matches!(listener.tls, ListenerTls::Implicit(_)),
             plaintext_login: self.service.allows_plaintext(self.subject.peer.ip()),
+            client_tokens: listener.client_tokens,
             bare_lf: listener.bare_lf,
             legacy: listener.legacy,
             trusted: self.destination.trusts(),
@@ -210,10 +211,7 @@ impl<D: Destination> Login<'_, D> {
                     return Ok(Next::Enter(None));
                 }
                 Some(ClientEvent::Rejected(rejection)) => {
-                    // What it was is not known; whoever repeats it has not corrected his program.
-                    self.visit.charge_guess("", "");
-                    self.log_failure(None, &rejected(rejection));
-                    self.delay().await?;
+                    self.reject(&rejection).await?;
                     machine.resume();
                 }
                 Some(ClientEvent::Close(reason)) => {
@@ -236,7 +234,7 @@ impl<D: Destination> Login<'_, D> {
                             return Ok(Next::Enter(Some(Box::new((accepted, live)))));
                         }
                         Err(failure) => {
-                            self.log_failure(Some(&credentials), &failure);
+                            self.log_failure(&credentials, &failure);
                             self.charge_failure(&credentials, &failure);
                             if failure.delay {
                                 self.delay().await?;
@@ -251,9 +249,28 @@ impl<D: Destination> Login<'_, D> {
         }
     }
 
+    /// Logs, charges and holds back what the machine refused by itself.
+    async fn reject(&self, rejection: &Rejection) -> Result<(), Over> {
+        let user = match rejection {
+            Rejection::NotAToken(user) => user.as_str(),
+            _ => "",
+        };
+        let failure = rejected(rejection);
+        self.shared.journal.refused(self.service, self.subject, user, &failure);
+        if *rejection == Rejection::ClientTokens {
+            // Nothing was presented.
+            self.visit.excuse();
+            return Ok(());
+        }
+        // What it was is not kept; whoever repeats it has not corrected his program.
+        self.visit.charge_guess(user, "");
+        self.delay().await
+    }
+
     fn charge_failure(&self, credentials: &Credentials, failure: &Failure) {
-        // A token of its own, which the upstream did not take, is the client's guess as well.
-        let own_token = matches!(credentials, Credentials::Token(_)) && failure.refusal == Refusal::InvalidCredentials;
+        // A token of its own, which opens nothing, is the client's guess as well.
+        let own_token = matches!(credentials, Credentials::Token(_))
+            && matches!(failure.refusal, Refusal::InvalidCredentials | Refusal::NotAuthorized);
         if !own_token && !is_guess(failure) {
             return self.visit.excuse();
         }
@@ -355,17 +372,16 @@ impl<D: Destination> Login<'_, D> {
         Ok(())
     }
 
-    fn log_failure(&self, credentials: Option<&Credentials>, failure: &Failure) {
+    fn log_failure(&self, credentials: &Credentials, failure: &Failure) {
         let account = match credentials {
             // What is no account's name may be a password in the wrong field; an address is needed to add its account.
-            Some(Credentials::Password { login, .. })
+            Credentials::Password { login, .. }
                 if failure.cause == UNKNOWN_ACCOUNT && !login.as_str().contains('@') =>
             {
                 "(not an address)"
             }
-            Some(Credentials::Password { login, .. }) => login.as_str(),
-            Some(Credentials::Token(bearer)) => bearer.user.as_str(),
-            None => "",
+            Credentials::Password { login, .. } => login.as_str(),
+            Credentials::Token(bearer) => bearer.user.as_str(),
         };
         self.shared.journal.refused(self.service, self.subject, account, failure);
     }
@@ -398,7 +414,7 @@ pub(super) fn origin(admission: &Admission) -> &'static str {
     }
 }
 
-fn rejected(rejection: Rejection) -> Failure {
+fn rejected(rejection: &Rejection) -> Failure {
     let (cause, message, remedy) = match rejection {
         Rejection::Name(error) => (
             "bad-name",
@@ -414,6 +430,19 @@ fn rejected(rejection: Rejection) -> Failure {
             "bad-token",
             "the XOAUTH2 or OAUTHBEARER message is malformed".to_owned(),
             "check the mail program's OAuth settings, or let it use PLAIN or LOGIN with a password",
+        ),
+        Rejection::NotAToken(_) => (
+            "not-a-token",
+            "a password was sent as a token: what came by XOAUTH2 or OAUTHBEARER is no token of Microsoft's, and has not left \
+             this machine"
+                .to_owned(),
+            "set the authentication of the mail program to \"password\" (PLAIN or LOGIN) instead of OAuth",
+        ),
+        Rejection::ClientTokens => (
+            "client-tokens-refused",
+            "the client wants to log in with a token of its own, which this listener does not take (`client_tokens: refuse`)"
+                .to_owned(),
+            "set the authentication of the mail program to \"password\" (PLAIN or LOGIN) instead of OAuth",
         ),
         Rejection::PlaintextLogin => (
             "plaintext-login",

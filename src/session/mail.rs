@@ -132,15 +132,16 @@ impl Destination for Relay<'_> {
         let target = self.target;
         match &**credentials {
             Credentials::Token(bearer) => {
-                let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
-                let whose = Whose { account: bearer.user.to_string().into(), device: None };
+                let ask = async {
+                    let signed_in = self.shared.opener.sign_in(target, bearer.clone()).await;
+                    signed_in.map_err(|error| clients_own_token(&error, &target.upstream))
+                };
+                let judge = target.judge(self.service.listener.protocol);
+                let (stream, authenticated) = self.shared.judge(bearer, self.source, judge, ask).await?;
+                // After the upstream's yes: until then it may be anybody.
                 let of_mailbox = self.place(&bearer.user).await?;
-                match self.shared.opener.sign_in(target, bearer).await {
-                    Ok((stream, authenticated)) => {
-                        Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
-                    }
-                    Err(error) => Err(clients_own_token(&error, &target.upstream)),
-                }
+                let whose = Whose { account: bearer.user.to_string().into(), device: None };
+                Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
             }
             Credentials::Password { login, acting_as, password } => {
                 let mut second_try = false;
@@ -204,6 +205,9 @@ pub(super) fn clients_own_token(error: &OpenError, upstream: &crate::config::Ups
             delay: true,
             ..failure
         },
+        OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::MailboxNotConnected => {
+            Failure { delay: true, ..failure }
+        }
         _ => failure,
     }
 }

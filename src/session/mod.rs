@@ -2,7 +2,8 @@
 //!
 //! [`enter`] is where each begins, and `balancer` finds out whose it is; `login` drives it until its login is decided;
 //! [`mail`] then relays, [`submission`] takes messages itself, and [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS
-//! and Graph; [`upstream`] opens and signs in to the other side; [`places`] bounds the sessions of a mailbox; [`announce`]
+//! and Graph; [`upstream`] opens and signs in to the other side; [`places`] bounds the sessions of a mailbox, and [`trial`] the
+//! tokens of clients that are being judged; [`announce`]
 //! learns what the upstreams can do; [`farewell`] spreads the goodbyes of a service that stops; [`journal`] is told what
 //! happens, and [`live`] knows who is there. Every line about one connection carries its session id.
 
@@ -28,6 +29,7 @@ use http::Gateway;
 use journal::Journal;
 use places::Places;
 use submission::SubmissionWays;
+use trial::Trials;
 use upstream::{Opener, Target};
 
 pub mod announce;
@@ -43,6 +45,7 @@ pub mod mail;
 pub mod maildrop;
 pub mod places;
 pub mod submission;
+pub mod trial;
 pub mod upstream;
 
 /// What all sessions share.
@@ -61,6 +64,8 @@ pub struct Shared {
     pub places: Arc<Places>,
     /// The one place of each maildrop that Gatepost serves itself.
     pub maildrops: Arc<Places>,
+    /// Turns of clients' own tokens at those who judge them.
+    pub trials: Arc<Trials>,
     /// Places for refusals that are held back.
     pub delays: Arc<Semaphore>,
     /// What is told of every decision.

@@ -3,6 +3,7 @@
 //! concurrent connection throttling for SMTP Authenticated Submission").
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -14,10 +15,10 @@ use crate::config::Limits;
 use crate::live::Live;
 use crate::protocol::Protocol;
 
-/// Grants the places of all mailboxes. A mailbox without a session costs nothing.
-pub struct Places {
+/// Grants the places of all mailboxes, or of whatever else `K` names. A mailbox without a session costs nothing.
+pub struct Places<K: Eq + Hash = MailAddress> {
     limits: Live<PerMailbox>,
-    mailboxes: Mutex<HashMap<Key, Arc<Semaphore>>>,
+    mailboxes: Mutex<HashMap<Key<K>, Arc<Semaphore>>>,
 }
 
 struct PerMailbox {
@@ -41,6 +42,10 @@ impl PerMailbox {
         }
     }
 
+    fn all(places: usize, wait: Duration) -> Self {
+        Self { imap: places, pop3: places, smtp: places, ews: places, graph: places, wait }
+    }
+
     fn places(&self, protocol: Protocol) -> usize {
         match protocol {
             Protocol::Imap => self.imap,
@@ -53,12 +58,12 @@ impl PerMailbox {
 }
 
 /// Each protocol is counted for itself, as Microsoft does.
-type Key = (Protocol, MailAddress);
+type Key<K> = (Protocol, K);
 
 /// A place of one session; dropping it lets the next in.
-pub struct MailboxPlace {
-    places: Arc<Places>,
-    key: Key,
+pub struct MailboxPlace<K: Eq + Hash = MailAddress> {
+    places: Arc<Places<K>>,
+    key: Key<K>,
     /// Nothing once it is dropped.
     mailbox: Option<Arc<Semaphore>>,
     /// Nothing while it waits.
@@ -78,6 +83,13 @@ impl Places {
     /// All are free.
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self { limits: Live::new(PerMailbox::of(limits)), mailboxes: Mutex::default() })
+    }
+}
+
+impl<K: Clone + Eq + Hash> Places<K> {
+    /// As many for each protocol, and bounds that no configuration changes.
+    pub fn fixed(places: usize, wait: Duration) -> Arc<Self> {
+        Arc::new(Self { limits: Live::new(PerMailbox::all(places, wait)), mailboxes: Mutex::default() })
     }
 
     /// Other bounds from now on. Sessions that are there stay, also where there are more of them now than places.
@@ -100,11 +112,7 @@ impl Places {
     ///
     /// # Cancel safety
     /// Dropping the future gives the turn to the next.
-    pub(super) async fn enter(
-        self: &Arc<Self>,
-        protocol: Protocol,
-        mailbox: &MailAddress,
-    ) -> Result<MailboxPlace, Occupied> {
+    pub(super) async fn enter(self: &Arc<Self>, protocol: Protocol, mailbox: &K) -> Result<MailboxPlace<K>, Occupied> {
         let limits = self.limits.get();
         let (places, wait) = (limits.places(protocol), limits.wait);
         let key = (protocol, mailbox.clone());
@@ -117,13 +125,15 @@ impl Places {
         place.permit = timeout(wait, permit).await.ok().and_then(Result::ok);
         if place.permit.is_some() { Ok(place) } else { Err(Occupied { places, waited: wait }) }
     }
+}
 
-    fn mailboxes(&self) -> MutexGuard<'_, HashMap<Key, Arc<Semaphore>>> {
+impl<K: Eq + Hash> Places<K> {
+    fn mailboxes(&self) -> MutexGuard<'_, HashMap<Key<K>, Arc<Semaphore>>> {
         self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Drop for MailboxPlace {
+impl<K: Eq + Hash> Drop for MailboxPlace<K> {
     fn drop(&mut self) {
         self.permit = None;
         let mut mailboxes = self.places.mailboxes();

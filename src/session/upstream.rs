@@ -10,12 +10,14 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Limits, Upstream, UpstreamTls};
+use crate::login::own_token::Judge;
 use crate::net::dial::{DialError, Dialer};
 use crate::net::pace::{Crowded, Pace};
 use crate::net::stream::Stream;
 use crate::proto::{
     self, Authenticated, Capabilities, Goal, UpstreamEvent, UpstreamFailure, UpstreamSettings, upstream_side,
 };
+use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 use crate::telemetry::metrics::Metrics;
 use crate::tls::client::{TrustError, UpstreamTrust};
@@ -39,6 +41,11 @@ impl Target {
         let name = ServerName::try_from(upstream.name.clone())?;
         let announced = RwLock::new(Arc::new(proto::exchange_online(upstream.protocol)));
         Ok(Self { upstream, name, tls: OnceCell::new(), announced })
+    }
+
+    /// It, as who judges clients' own tokens.
+    pub(super) fn judge(&self, protocol: Protocol) -> Judge<'_> {
+        Judge { protocol, name: &self.upstream.name }
     }
 
     /// The latest list that was learned.

@@ -54,6 +54,10 @@ fn mistakes_have_their_sentences() {
         ),
         ("graph: {bind: '127.0.0.1:1', methods: [TRACE]}", "`TRACE` is not one of"),
         ("ews: {bind: '127.0.0.1:1', paths: [x]}", "`paths` is not a known key"),
+        (
+            "graph: {bind: '127.0.0.1:1', client_tokens: accept}",
+            "EWS and Graph listeners take HTTP Basic only, never a client's own token; remove the key",
+        ),
         ("graph: {bind: '127.0.0.1:1', hosts: ['a b']}", "`a b`"),
         (
             "ews: {bind: '0.0.0.0:1', allow_from: 10.0.0.0/8}",

@@ -16,6 +16,10 @@ fn every_mistake_of_a_listener_has_its_sentence() {
             "listeners.imap.tls: `ssl` is not one of `none`, `starttls`, `implicit`; write `none`, `starttls` or `implicit`",
         ),
         (
+            "client_tokens: anounce",
+            "listeners.imap.client_tokens: `anounce` is not one of `refuse`, `accept`, `announce`; did you mean `announce`?",
+        ),
+        (
             "certificate: server.pem",
             "listeners.imap.certificate: a certificate is given, but `tls` is `none`; write `tls: starttls` or \
              `tls: implicit`, or remove the certificate",

@@ -135,7 +135,7 @@ fn is_refused_with_a_wrong_password() {
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
 fn brings_a_token_of_its_own() {
     let world = World::shared();
-    let gatepost = Gatepost::start(&world, Route::Straight);
+    let gatepost = Gatepost::start_announcing_tokens(&world);
     let person = world.person("curl-token", [message(1)]);
     let token = world.entra.grant(&person.login);
     for (protocol, path) in [(Protocol::Imap, "/INBOX;UID=1"), (Protocol::Pop3, "/1")] {

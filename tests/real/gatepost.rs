@@ -62,6 +62,14 @@ impl<'a> Gatepost<'a> {
         Self::start_with(world, route, "accounts:\n  - login: \"*@contoso.com\"\n")
     }
 
+    /// The same, and the listeners with STARTTLS announce the mechanisms for tokens of clients' own.
+    pub(crate) fn start_announcing_tokens(world: &'a World) -> Self {
+        let keys =
+            ["GATEPOST__LISTENERS__IMAP-STARTTLS__CLIENT_TOKENS", "GATEPOST__LISTENERS__POP3-STARTTLS__CLIENT_TOKENS"];
+        let environment = keys.map(|key| (key, "announce".to_owned())).into();
+        Self::launch(world, None, true, "accounts:\n  - login: \"*@contoso.com\"\n", "", environment)
+    }
+
     /// With an `accounts` block of the test's own.
     pub(crate) fn start_with(world: &'a World, route: Route<'_>, accounts: &str) -> Self {
         let (mut proxy, mut environment) = (String::new(), Vec::new());

@@ -71,7 +71,7 @@ async fn nothing_of_a_failed_attempt_is_left() {
                     2 => auth_login(&mut client, BOB, "wrong").await,
                     _ => authenticate(&mut client, "XOAUTH2", &xoauth2(BOB, "not-a-token")).await,
                 };
-                let cause = if first == 3 { "token-refused" } else { "wrong-password" };
+                let cause = if first == 3 { "not-a-token" } else { "wrong-password" };
                 world.was_refused(protocol, &reply, Refusal::InvalidCredentials, cause);
                 let reply = match second {
                     0 => client.log_in(ALICE, ALICES).await,

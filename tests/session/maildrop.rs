@@ -319,6 +319,25 @@ async fn an_application_gets_another_token_in_the_middle_of_a_session() {
     assert_eq!(world.sandbox.messages(ALICE, "INBOX").len(), 1);
 }
 
+/// What the session goes on by without its password is the account as it was at the login.
+#[tokio::test]
+async fn an_account_that_changed_gets_no_other_token_in_the_middle_of_a_session() {
+    let [first, second] = ["the-first-one", "the-second-one"].map(|word| hash(&Password::new(word.into())).unwrap());
+    let setup = Setup {
+        microsoft: "  grant: client_credentials\n  client_id: '{confidential}'\n  client_secret: sandbox-secret\n",
+        accounts: format!("\n  - {{login: '{ALICE}', passwords: ['{first}']}}"),
+        ..setup()
+    };
+    let world = started(setup, 3).await;
+    let mut client = world.session(Pop3, ALICE, "the-first-one").await;
+    client.ask("STAT", "+OK").await;
+    world.reload(|yaml| yaml.replace(&first, &second)).await.unwrap();
+    assert_eq!(lines(&mut client, "RETR 1").await[1], "Subject: 1", "its token is good");
+    world.sandbox.fail_http(Service::Graph, VALUE, HttpFault::status(401), 1);
+    client.ask("RETR 1", "-ERR [SYS/PERM]").await;
+    assert!(world.log.has("cause=account-changed"));
+}
+
 #[tokio::test]
 async fn a_maildrop_is_open_once() {
     let world = world(1).await;

@@ -18,6 +18,7 @@ mod limits;
 mod logins;
 mod maildrop;
 mod network;
+mod own_tokens;
 mod penalties;
 mod proxy;
 mod reload;

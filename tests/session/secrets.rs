@@ -263,7 +263,7 @@ async fn an_upstream_that_repeats_the_token() {
         client.log_in(user, if user == ALICE { PASSWORD } else { LOCAL }).await;
         gathered.heard.extend(client.heard);
     }
-    for _ in 0..5 {
+    for _ in 0..10 {
         let mut client = world.client(Imap).await;
         client.ask("a NOOP", "a OK").await;
         gathered.heard.extend(client.heard);

@@ -144,3 +144,57 @@ async fn a_fault_that_passes_never_loses_a_devices_message() {
     world.sandbox.set_upstream_mode(Service::Smtp, UpstreamMode::Normal);
     assert!(send(&mut device, "a@b", BOB, "\r\n").await.starts_with("250 "), "on the same connection");
 }
+
+#[tokio::test]
+async fn a_device_that_is_trusted_no_longer_sends_no_longer() {
+    let rule = format!("trusted_senders: [{{from: 127.0.0.1, login: {SCANNER}}}]");
+    let changes = [
+        ("legacy: true".to_owned(), "the rule is gone"),
+        (rule.replace("127.0.0.1", "127.0.0.9"), "it is for another address"),
+        (rule.replace("}]", ", sender: checked}]"), "it says something else"),
+    ];
+    let hash = gatepost::login::password::hash(&gatepost::secret::Password::new("a password".into())).unwrap();
+    for (other, what) in changes {
+        // It may log in as well, so that the configuration is none of a listener without use.
+        let accounts = format!("\n  - {{login: {SCANNER}, passwords: ['{hash}']}}");
+        let world = Setup { accounts, ..setup("") }.start().await;
+        let (mut busy, mut idle) = (device(&world).await, device(&world).await);
+        assert!(send(&mut busy, "a@b", BOB, "\r\n").await.starts_with("250 "));
+        // A reload that does not concern it.
+        world.reload(|yaml| yaml.replace("failure_delay: 0s", "failure_delay: 1ms")).await.unwrap();
+        assert!(send(&mut busy, "a@b", BOB, "\r\n").await.starts_with("250 "), "{what}");
+        let before = inbox(&world).len();
+        world.reload(|yaml| yaml.replace(&rule, &other)).await.unwrap();
+        for device in [&mut busy, &mut idle] {
+            let reply = device.ask("MAIL FROM:<a@b>", "").await;
+            assert!(reply.starts_with("421 4.7.0 Invalid user name or password (session "), "{what}: {reply}");
+            assert_eq!(device.rest().await, "");
+        }
+        assert_eq!(inbox(&world).len(), before);
+        assert_eq!(world.log.lines(|line| line.contains("cause=not-trusted")).len(), 2, "{what}");
+    }
+}
+
+/// The password is proved once, and the session goes on without it: for as long as the account is what it was.
+#[tokio::test]
+async fn a_session_sends_no_longer_than_its_account_is_as_it_was() {
+    let hash =
+        |password: &str| gatepost::login::password::hash(&gatepost::secret::Password::new(password.into())).unwrap();
+    let (old, new) = (hash("the first password"), hash("the second password"));
+    let account = format!("\n  - {{login: {SCANNER}, passwords: ['{old}']}}");
+    for (changed, reply) in [
+        (account.replace(&old, &new), "421 4.7.0 "),
+        (format!("\n  - {{login: {BOB}, passwords: ['{old}']}}"), "421 4.7.0 "),
+    ] {
+        let listeners = "\n  smtp: {bind: '127.0.0.1:0', upstream: 'localhost:{smtp}', legacy: true}".to_owned();
+        let world = Setup { listeners, accounts: account.clone(), ..setup("") }.start().await;
+        let mut client = world.session(Smtp, SCANNER, "the first password").await;
+        assert!(send(&mut client, SCANNER, BOB, &format!("From: {SCANNER}\r\n\r\n")).await.starts_with("250 "));
+        world.reload(|yaml| yaml.replace("failure_delay: 0s", "failure_delay: 1ms")).await.unwrap();
+        assert!(send(&mut client, SCANNER, BOB, &format!("From: {SCANNER}\r\n\r\n")).await.starts_with("250 "));
+        world.reload(|yaml| yaml.replace(&account, &changed)).await.unwrap();
+        let heard = client.ask(&format!("MAIL FROM:<{SCANNER}>"), "").await;
+        assert!(heard.starts_with(reply), "{heard}");
+        assert_eq!(client.rest().await, "");
+    }
+}

@@ -3,7 +3,6 @@
 
 use crate::proto::Capabilities;
 use crate::proto::machine::Context;
-use crate::sasl::Mechanism;
 
 /// What Exchange Online announces, for as long as nothing has been learned.
 pub fn exchange_online() -> Capabilities {
@@ -55,7 +54,8 @@ pub(super) fn before_login(context: &Context) -> String {
         tokens.push("STARTTLS".to_owned());
     }
     if context.offers_login() {
-        tokens.extend(Mechanism::ALL.map(|mechanism| format!("AUTH={}", mechanism.name())));
+        let mechanisms = context.settings().client_tokens.announced();
+        tokens.extend(mechanisms.iter().map(|mechanism| format!("AUTH={}", mechanism.name())));
     } else {
         tokens.push("LOGINDISABLED".to_owned());
     }

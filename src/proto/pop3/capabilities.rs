@@ -2,7 +2,6 @@
 
 use crate::proto::Capabilities;
 use crate::proto::machine::Context;
-use crate::sasl::Mechanism;
 
 /// What Exchange Online announces, for as long as nothing has been learned.
 pub fn exchange_online() -> Capabilities {
@@ -39,7 +38,7 @@ pub(super) fn list(context: &mut Context) {
     context.reply(format_args!("AUTH-RESP-CODE"));
     if context.offers_login() {
         context.reply(format_args!("USER"));
-        let mechanisms = Mechanism::ALL.map(Mechanism::name).join(" ");
+        let mechanisms = context.settings().client_tokens.announced_names();
         context.reply(format_args!("SASL {mechanisms}"));
     }
     if context.offers_starttls() {
@@ -53,7 +52,7 @@ pub(super) fn list(context: &mut Context) {
 pub(super) fn mechanisms(context: &mut Context) {
     context.reply(format_args!("+OK Mechanisms follow"));
     if context.offers_login() {
-        for mechanism in Mechanism::ALL {
+        for mechanism in context.settings().client_tokens.announced() {
             context.reply(format_args!("{}", mechanism.name()));
         }
     }

@@ -2,7 +2,6 @@
 
 use crate::proto::Capabilities;
 use crate::proto::machine::Context;
-use crate::sasl::Mechanism;
 
 /// What Exchange Online announces, for as long as nothing has been learned.
 pub fn exchange_online() -> Capabilities {
@@ -44,11 +43,6 @@ const RELAYED: [&str; 15] = [
 /// The form of drafts before RFC 2554, which is all that some old programs look for.
 pub(super) const OLD_AUTH: &str = "AUTH=LOGIN PLAIN";
 
-/// What follows AUTH.
-pub(super) fn mechanisms() -> String {
-    Mechanism::ALL.map(Mechanism::name).join(" ")
-}
-
 fn relayed(line: &str) -> bool {
     let keyword = line.split(' ').next().unwrap_or_default();
     // Printable, so that no announcement can become a second line.
@@ -67,7 +61,8 @@ pub(super) fn list(context: &mut Context) {
         context.reply(format_args!("250-STARTTLS"));
     }
     if context.offers_login() {
-        context.reply(format_args!("250-AUTH {}", mechanisms()));
+        let mechanisms = context.settings().client_tokens.announced_names();
+        context.reply(format_args!("250-AUTH {mechanisms}"));
         if context.settings().legacy {
             context.reply(format_args!("250-{OLD_AUTH}"));
         }

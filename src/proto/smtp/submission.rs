@@ -17,6 +17,7 @@ use super::reply::Reply;
 use super::transaction::{self, Chunk, Extensions, Mail, Recipient};
 use crate::proto::Capabilities;
 use crate::proto::line::{Line, LineBuffer};
+use crate::sasl::ClientTokens;
 
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,8 @@ pub struct Settings {
     pub recipients: usize,
     /// The client has logged in: AUTH goes on being listed, as some clients look for it again.
     pub logged_in: bool,
+    /// Whether the mechanisms for a client's own token are listed with it.
+    pub client_tokens: ClientTokens,
     /// Old devices are helped: addresses without brackets, blank lines, commands that no server knows, bare CR and LF in
     /// messages.
     pub legacy: bool,
@@ -533,7 +536,7 @@ impl Submission {
         let mut texts = vec![name.as_bytes().to_vec()];
         texts.extend(self.settings.extensions.keywords().0.into_iter().map(String::into_bytes));
         if self.settings.logged_in {
-            texts.push(format!("AUTH {}", capabilities::mechanisms()).into_bytes());
+            texts.push(format!("AUTH {}", self.settings.client_tokens.announced_names()).into_bytes());
             texts.extend(self.settings.legacy.then(|| capabilities::OLD_AUTH.into()));
         }
         texts.push(b"ENHANCEDSTATUSCODES".to_vec());

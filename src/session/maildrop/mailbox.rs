@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use super::super::places::MailboxPlace;
 use super::super::{Shared, want_life};
 use super::inbox::Inbox;
-use crate::account::{LoginName, MailAddress};
-use crate::config::Resource;
+use crate::account::MailAddress;
+use crate::config::{Account, Resource};
 use crate::failure::{Actor, Failure};
 use crate::graph::GraphClient;
 use crate::graph::messages::{MessageContent, Page, Unserved};
@@ -26,8 +26,8 @@ const FAILURES: usize = 5;
 
 /// How a session gets another token.
 pub(super) enum Renewal {
-    /// Without anybody's help.
-    Of(LoginName),
+    /// Without anybody's help, while the account is what it was at the login.
+    Of(MailAddress, Arc<Account>),
     /// Only a login brings one, because the password is needed.
     ByLogin,
     /// The client brought its own.
@@ -154,12 +154,12 @@ impl Mailbox {
         if !Arc::ptr_eq(&bearer.token, &refused.token) {
             return Ok(bearer.clone());
         }
-        let login = match &self.renewal {
-            Renewal::Of(login) => login,
+        let (login, account) = match &self.renewal {
+            Renewal::Of(login, account) => (login, account),
             Renewal::ByLogin | Renewal::ByClient => return Err(Unserved::Failed(log_in_again(failure))),
         };
         let gatekeeper = &self.shared.gatekeeper;
-        let admit = || gatekeeper.admit_proved(login, Resource::Graph, want_life(Protocol::Pop3));
+        let admit = || gatekeeper.admit_again(login, account, Resource::Graph, want_life(Protocol::Pop3));
         let mut admission = admit().await.map_err(Unserved::Failed)?;
         if Arc::ptr_eq(&admission.bearer.token, &refused.token) && gatekeeper.token_refused(&admission) {
             admission = admit().await.map_err(Unserved::Failed)?;

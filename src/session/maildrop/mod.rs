@@ -19,8 +19,8 @@ use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::login::{Accepted, Destination, Entered, Login, origin};
 use super::places::{MailboxPlace, Places};
 use super::{Service, Shared, Subject, Whose, want_life};
-use crate::account::{LoginName, MailAddress};
-use crate::config::{Grant, Limits, Resource};
+use crate::account::MailAddress;
+use crate::config::{Grant, Resource};
 use crate::failure::{Actor, Failure};
 use crate::graph::GraphClient;
 use crate::graph::messages::Unserved;
@@ -40,7 +40,7 @@ const LOCK_WAIT: Duration = Duration::from_secs(3);
 
 /// A maildrop is locked while a session has it open (RFC 1939 §4). These are the locks.
 pub fn locks() -> Arc<Places> {
-    Places::new(&Limits { pop3_sessions_per_mailbox: 1, mailbox_wait: LOCK_WAIT, ..Limits::default() })
+    Places::fixed(1, LOCK_WAIT)
 }
 
 /// Serves one connection from accept to end.
@@ -111,10 +111,11 @@ impl Destination for Opening<'_> {
     async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Opened>, Failure> {
         match &**credentials {
             Credentials::Token(bearer) => {
-                let (_, bearer) = self.shared.gatekeeper.admit_token(bearer)?;
+                self.shared.judge_at_graph(self.graph, bearer, self.source).await?;
                 let whose = Whose { account: bearer.user.to_string().into(), device: None };
+                // After Graph's yes: until then it may be anybody.
                 let lock = self.lock(&bearer.user).await?;
-                let mut mailbox = self.mailbox(bearer, Renewal::ByClient);
+                let mut mailbox = self.mailbox(bearer.clone(), Renewal::ByClient);
                 let inbox = mailbox.open(self.shared.limits.maildrop_messages).await.map_err(clients_own_token)?;
                 Ok(accepted(whose, "of the client", mailbox, inbox, lock))
             }
@@ -176,10 +177,12 @@ fn accepted(whose: Whose, token: &'static str, mailbox: Mailbox, inbox: Inbox, l
 }
 
 fn renewal(admission: &Admission) -> Renewal {
-    match (admission.account.grant, LoginName::parse(admission.login.as_str())) {
+    match admission.account.grant {
         // The password that would be needed is not kept.
-        (Grant::Password, _) | (_, Err(_)) => Renewal::ByLogin,
-        (Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode, Ok(login)) => Renewal::Of(login),
+        Grant::Password => Renewal::ByLogin,
+        Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
+            Renewal::Of(admission.login.clone(), Arc::clone(&admission.account))
+        }
     }
 }
 

@@ -175,7 +175,7 @@ impl<'a> Conversation<'a> {
     fn rule(&self) -> Option<&TrustedSender> {
         match &self.courier.sender {
             Sender::Trusted(rule) => Some(rule),
-            Sender::LoggedIn(_) | Sender::Proved(_) => None,
+            Sender::LoggedIn(_) | Sender::Proved(..) => None,
         }
     }
 
@@ -187,6 +187,9 @@ impl<'a> Conversation<'a> {
                     Reply::new(450, [7, 1], format_args!("More than {most} messages in a minute, try again later"));
                 return self.refuse(reply, None);
             }
+        }
+        if let Some(spare) = self.spare.take_if(|spare| !self.courier.still_admits(&spare.admitted)) {
+            spare.exchange.quit().await;
         }
         // A connection that was kept may be dead without our knowing: then the message goes over another.
         let mut again = self.spare.is_some();

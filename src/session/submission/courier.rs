@@ -7,8 +7,8 @@ use tokio::time::timeout;
 use super::SubmissionWays;
 use super::detours::Barred;
 use super::exchange::Exchange;
-use crate::account::{LoginName, MailAddress};
-use crate::config::{Deliver, Grant, LoginPattern, Resource, TrustedSender};
+use crate::account::MailAddress;
+use crate::config::{Account, Deliver, Grant, LoginPattern, Resource, TrustedSender};
 use crate::failure::{Actor, Failure};
 use crate::login::{Admission, LoginRequest, TokenOrigin};
 use crate::proto::{Refusal, UpstreamFailureKind};
@@ -25,8 +25,8 @@ use crate::session::{Service, Shared, Subject, want_life};
 pub(super) enum Sender {
     /// It has logged in with these, without which there is no further token.
     LoggedIn(Arc<Credentials>),
-    /// It has logged in to this account, and its password is forgotten.
-    Proved(LoginName),
+    /// It has logged in at this address to this account, and its password is forgotten.
+    Proved(MailAddress, Arc<Account>),
     /// Its address is trusted.
     Trusted(TrustedSender),
 }
@@ -49,7 +49,7 @@ impl Admitted {
     pub(super) fn sender(&self, credentials: &Arc<Credentials>) -> Sender {
         match &self.admission {
             Some(admission) if admission.account.grant != Grant::Password => {
-                Sender::Proved(admission.login.as_login().clone())
+                Sender::Proved(admission.login.clone(), Arc::clone(&admission.account))
             }
             _ => Sender::LoggedIn(Arc::clone(credentials)),
         }
@@ -122,9 +122,11 @@ impl Courier<'_> {
                 if self.ways.detours.lead_through_graph(&admitted.bearer.user) {
                     return self.through_graph().await;
                 }
-                let mailbox = admitted.bearer.user.clone();
+                let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
                 match self.by_smtp(target, admitted).await {
                     Ok(ready) => Ok(ready),
+                    // What becomes of a stranger's token says nothing about the mailbox.
+                    Err((Some(Barred::Disabled), _)) if !is_proved => self.through_graph().await,
                     Err((Some(barred), failure)) => {
                         self.ways.detours.note(&mailbox, barred);
                         tracing::info!(
@@ -144,23 +146,33 @@ impl Courier<'_> {
     }
 
     async fn through_graph(&self) -> Result<(Admitted, Way), Failure> {
-        Ok((self.admit(Resource::Graph).await?, Way::Graph))
+        let admitted = self.admit(Resource::Graph).await?;
+        if admitted.admission.is_none() {
+            // A mail server may have judged it before, but not for Graph.
+            self.shared.judge_at_graph(&self.ways.graph, &admitted.bearer, self.subject.peer.ip()).await?;
+        }
+        Ok((admitted, Way::Graph))
     }
 
-    /// Gets a token for the sender, once more if need be.
+    /// Gets a token for the sender, once more if need be. One of the client's own is as the client brought it: whoever uses
+    /// it has it judged first.
     pub(super) async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let gatekeeper = &self.shared.gatekeeper;
         let want_life = want_life(Protocol::Smtp);
         let credentials = match &self.sender {
-            Sender::Proved(login) | Sender::Trusted(TrustedSender { login, .. }) => {
-                return Ok(gatekeeper.admit_proved(login, resource, want_life).await?.into());
+            Sender::Proved(login, account) => {
+                return Ok(gatekeeper.admit_again(login, account, resource, want_life).await?.into());
+            }
+            Sender::Trusted(rule) => {
+                self.trusts(rule)?;
+                return Ok(gatekeeper.admit_proved(&rule.login, resource, want_life).await?.into());
             }
             Sender::LoggedIn(credentials) => credentials,
         };
         match &**credentials {
             Credentials::Token(bearer) => {
-                let (_, bearer) = gatekeeper.admit_token(bearer)?;
-                Ok(Admitted { bearer, admission: None })
+                gatekeeper.owns(&bearer.user)?;
+                Ok(Admitted { bearer: bearer.clone(), admission: None })
             }
             Credentials::Password { login, acting_as, password } => {
                 let request = LoginRequest {
@@ -176,12 +188,34 @@ impl Courier<'_> {
         }
     }
 
+    /// Whether the rule still holds that lets the client send without a login.
+    fn trusts(&self, rule: &TrustedSender) -> Result<(), Failure> {
+        self.shared.gatekeeper.trusts(&self.subject.listener, self.subject.peer.ip(), rule)
+    }
+
+    /// Whether what the client was admitted by a moment ago is as the configuration has it now.
+    pub(super) fn still_admits(&self, admitted: &Admitted) -> bool {
+        let gatekeeper = &self.shared.gatekeeper;
+        let has_account = match &admitted.admission {
+            Some(admission) => gatekeeper.is_as_it_was(&admission.login, &admission.account),
+            None => gatekeeper.owns(&admitted.bearer.user).is_ok(),
+        };
+        has_account
+            && match &self.sender {
+                Sender::Trusted(rule) => self.trusts(rule).is_ok(),
+                Sender::LoggedIn(_) | Sender::Proved(..) => true,
+            }
+    }
+
     /// Signs in at the mail server. An error says whether it bars the way for a while.
     async fn by_smtp(
         &self,
         target: &Target,
         mut admitted: Admitted,
     ) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
+        if admitted.admission.is_none() {
+            return self.by_smtp_with_own(target, admitted).await;
+        }
         let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
         let mut second_try = false;
         loop {
@@ -199,12 +233,30 @@ impl Courier<'_> {
                 admitted = self.admit(Resource::Exchange).await.map_err(|failure| (None, failure))?;
                 continue;
             }
-            let failure = match admitted.admission {
-                Some(_) => error.failure(&target.upstream),
-                None => clients_own_token(&error, &target.upstream),
-            };
-            return Err((Barred::of(&error), failure));
+            return Err((Barred::of(&error), error.failure(&target.upstream)));
         }
+    }
+
+    /// The same with the client's own token, which the server judges. The place is taken after its yes: until then it may be
+    /// anybody.
+    async fn by_smtp_with_own(
+        &self,
+        target: &Target,
+        admitted: Admitted,
+    ) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
+        let bearer = &admitted.bearer;
+        let mut barred = None;
+        let ask = async {
+            self.shared.opener.sign_in(target, bearer.clone()).await.map_err(|error| {
+                barred = Barred::of(&error);
+                clients_own_token(&error, &target.upstream)
+            })
+        };
+        let judged = self.shared.judge(bearer, self.subject.peer.ip(), target.judge(Protocol::Smtp), ask).await;
+        let (stream, authenticated) = judged.map_err(|failure| (barred, failure))?;
+        let place = self.place(Protocol::Smtp, &bearer.user).await.map_err(|failure| (None, failure))?;
+        let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
+        Ok((admitted, Way::Smtp(Box::new(exchange))))
     }
 
     /// The token was refused: true when another may be had at once.

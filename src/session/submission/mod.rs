@@ -123,6 +123,7 @@ pub(super) async fn serve(
         extensions: ways.extensions(&shared.limits),
         recipients: shared.limits.recipients,
         logged_in: !matches!(sender, Sender::Trusted(_)),
+        client_tokens: service.listener.client_tokens,
         legacy: service.listener.legacy,
         bare_lf: service.listener.bare_lf && matches!(stream, Stream::Plain(_)),
     };

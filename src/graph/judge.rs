@@ -1,0 +1,61 @@
+//! Asks Graph whether a client's own token opens its mailbox, by the least that can be asked of one (Microsoft, "Get
+//! mailFolder").
+
+use hyper::Method;
+
+use super::GraphClient;
+use super::messages::{Broken, Unserved, mailbox};
+use crate::failure::{Actor, Failure};
+use crate::proto::Refusal;
+use crate::sasl::Bearer;
+
+impl GraphClient {
+    /// Asks whether the token opens the mailbox. A time for which Graph wants to be left alone is neither kept nor made: nobody
+    /// knows yet whether the token has to do with the mailbox.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidCredentials`] when Graph did not take the token, [`Refusal::NotAuthorized`] when it did, and the
+    /// token gives no right to read the mailbox; everything else passes.
+    pub async fn judge(&self, bearer: &Bearer) -> Result<(), Failure> {
+        let path = format!("{}/mailFolders/inbox?$select=id", mailbox(&bearer.user));
+        let mut asked = self.ask_once(&Method::GET, &path, bearer, 200).await;
+        // A connection that had been idle may break under a request.
+        if let Err(Broken { again: true, .. }) = asked {
+            asked = self.ask_once(&Method::GET, &path, bearer, 200).await;
+        }
+        let answer = match asked {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(answer)) => answer,
+            Err(Broken { failure, .. }) => return Err(failure),
+        };
+        let refused = |refusal, cause, what, remedy: &str| Failure {
+            refusal,
+            actor: Actor::Client,
+            cause,
+            message: format!("{} {what} ({})", self.origin(), answer.words()),
+            remedy: remedy.to_owned().into(),
+            delay: true,
+        };
+        Err(match answer.status {
+            401 if answer.is_graphs() => refused(
+                Refusal::InvalidCredentials,
+                "token-refused",
+                "did not accept the client's own token",
+                "get a fresh token for Microsoft Graph and try again",
+            ),
+            403 | 404 if answer.is_graphs() => refused(
+                Refusal::NotAuthorized,
+                "mailbox-denied",
+                "does not let the client's own token read the mailbox",
+                "let the application that the client's token is for have `Mail.ReadBasic` or more for Microsoft Graph, which \
+                 Gatepost needs to judge the token, and log in to a mailbox that the token's user may open",
+            ),
+            _ => match self.refused(&answer) {
+                Unserved::Failed(failure) => failure,
+                Unserved::TokenRefused(_) | Unserved::Gone => {
+                    self.not_graph(&format!("the answer was {}", answer.words()))
+                }
+            },
+        })
+    }
+}

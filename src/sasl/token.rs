@@ -1,0 +1,74 @@
+//! What can be a token of Microsoft's, by its form. What cannot is most likely a password that a client sent as a token,
+//! because it prefers the mechanisms for tokens.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// Fewest octets of an opaque token. Those of personal accounts have several hundred; a password of this length is not
+/// met.
+const OPAQUE_OCTETS: usize = 200;
+
+/// True for the `b64token` of RFC 6750 §2.1: one or more of `A-Z a-z 0-9 - . _ ~ + /`, then any number of `=`.
+/// What passes cannot end a field of XOAUTH2 or a header line, so it cannot smuggle in another one.
+pub fn is_b64token(token: &str) -> bool {
+    let body = token.trim_end_matches('=');
+    !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
+}
+
+/// True for a signed JWT of any length, and for everything else in the form of a token that has 200 octets or more. Only
+/// whoever made a token can say whether it is good.
+pub fn may_be_microsofts(token: &str) -> bool {
+    is_b64token(token) && (token.len() >= OPAQUE_OCTETS || is_signed_jwt(token))
+}
+
+/// Three parts, the first of which is a JSON object with `alg` (RFC 7515 §3.1 and §4.1.1).
+fn is_signed_jwt(token: &str) -> bool {
+    #[derive(Deserialize)]
+    struct Header {
+        #[serde(rename = "alg")]
+        _algorithm: IgnoredAny,
+    }
+    let mut parts = token.split('.');
+    let (Some(header), Some(_), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {
+        return false;
+    };
+    URL_SAFE_NO_PAD.decode(header).is_ok_and(|header| serde_json::from_slice::<Header>(&header).is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_of_the_characters_of_rfc_6750() {
+        for good in ["a", "eyJ0.eyJh.c2ln-_~+/", "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="] {
+            assert!(is_b64token(good), "{good}");
+        }
+        for bad in ["", "=", "a=b", "a b", "a\u{1}auth=Bearer", "a\r\n", "é", "a,b", "a\0"] {
+            assert!(!is_b64token(bad), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_no_token() {
+        let opaque = format!("Ew{}", "Ab0".repeat(66));
+        for token in ["eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9..", &opaque] {
+            assert!(may_be_microsofts(token), "{token}");
+        }
+        for password in [
+            "",
+            "correct-horse-battery",
+            "a.b.c",
+            // `{}`, and a header with two parts or four.
+            "e30.e30.c2ln",
+            "eyJhbGciOiJSUzI1NiJ9.e30",
+            "eyJhbGciOiJSUzI1NiJ9.e30.c2ln.c2ln",
+            &opaque[..199],
+            &format!("{opaque}!"),
+        ] {
+            assert!(!may_be_microsofts(password), "{password}");
+        }
+    }
+}
