@@ -78,6 +78,32 @@ async fn restarts_do_not_make_a_budget_whole() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn five_guesses_and_a_restart_do_not_lock_the_right_user_out() {
+    let site = Site::new();
+    let world = site.process();
+    world.login_from(VICTIM, ALICE, "right").await.unwrap();
+    settle().await;
+    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 10).await, 5);
+    let world = site.process();
+    assert!(!site.guess(&world, STRANGER, ALICE).await, "a restart gives a stranger nothing");
+    world.login_from(VICTIM, ALICE, "right").await.expect("her usual address has a share of its own");
+}
+
+#[tokio::test(start_paused = true)]
+async fn guesses_at_all_accounts_do_not_keep_a_known_source_out_after_a_restart() {
+    let site = Site::new();
+    site.process().login_from(VICTIM, ALICE, "right").await.unwrap();
+    settle().await;
+    let world = site.process();
+    for n in 0..80 {
+        site.guess(&world, STRANGER, &format!("user{n}@contoso.example")).await;
+    }
+    let failure = world.login_from([192, 0, 2, 77], ALICE, "right").await.unwrap_err();
+    assert_eq!(failure.refusal, Refusal::Unavailable, "{failure}");
+    world.login_from(VICTIM, ALICE, "right").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_success_makes_the_budget_whole_across_restarts_as_well() {
     let site = Site::new();
     assert_eq!(site.guess_often(&site.process(), STRANGER, ALICE, 3).await, 3);
