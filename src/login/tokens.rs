@@ -144,7 +144,7 @@ impl Gatekeeper {
             })
         };
         let obtained = obtain(&found, key, fly).await?;
-        self.forwarding.succeeded_from(&user, login.source);
+        self.forwarding.succeeded_from(&user, login.source, self.clock.now());
         Ok(obtained)
     }
 
@@ -213,7 +213,7 @@ impl Gatekeeper {
         };
         let now = self.clock.now();
         let forward =
-            self.forwarding.forward(attempt, now).await.map_err(|hold| Setback::passing(explain::held(hold)))?;
+            self.forwarding.forward(attempt, now).await.map_err(|hold| Setback::passing(explain::held(hold, login_name(&ask))))?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {
@@ -221,7 +221,7 @@ impl Gatekeeper {
                 self.cache.insert(&ask, Some(proof), token.clone(), now, chance());
                 holding.leave(&token);
                 self.refused.forget(&proof);
-                forward.accepted();
+                forward.accepted(now);
                 return Ok(token);
             }
             Err(error) => error,
