@@ -196,8 +196,8 @@ pub(super) fn held(hold: Hold, login: &str) -> Failure {
             Actor::Operator,
             GUESS_BUDGET_SPENT,
             format!(
-                "`{login}` has used up its wrong passwords, each of which counts for two hours, and more could lock the \
-                 account in Entra. The next password is tried {}",
+                "`{login}` has used up its wrong passwords, each of which counts for two hours: more could lock the account \
+                 in Entra, so that the next one is tried {}",
                 in_time(wait)
             ),
             format!("fix the device that has a wrong password, then run `gatepost account unlock {login}`"),

@@ -193,12 +193,7 @@ impl Tally {
 
     /// Entra accepted a password of this account, of which it was asked at `asked_at`: what was refused before is void, as
     /// it is in Entra's own count. The source is noted as [`Self::remember`] does.
-    pub(super) async fn accepted(
-        &self,
-        user: &TokenKey,
-        source: Source,
-        asked_at: UnixTime,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn accepted(&self, user: &TokenKey, source: Source, asked_at: UnixTime) -> Result<(), StoreError> {
         let (name, now) = (Name::of(user), self.time());
         let void =
             |guess: &Guess| guess.user == name.user && guess.at <= asked_at && !self.here().out.contains(&guess.id);
@@ -347,9 +342,8 @@ fn note(counts: &mut Counts, name: Name, source: Source, now: UnixTime) -> bool 
     let of_user = familiar.iter().filter(|of| of.user == name.user).count();
     if of_user >= SOURCES || familiar.len() >= RECORD {
         let oldest = familiar.iter().filter(|of| of_user < SOURCES || of.user == name.user).map(|of| of.seen).min();
-        let place = familiar.iter().position(|of| {
-            Some(of.seen) == oldest && (of_user < SOURCES || of.user == name.user)
-        });
+        let place =
+            familiar.iter().position(|of| Some(of.seen) == oldest && (of_user < SOURCES || of.user == name.user));
         if let Some(place) = place {
             familiar.swap_remove(place);
         }

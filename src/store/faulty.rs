@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{
-    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError, Stored,
-    Version,
+    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError,
+    Stored, Version,
 };
 
 #[derive(Debug, Default)]

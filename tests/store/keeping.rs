@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use gatepost::clock::UnixTime;
 use gatepost::config::State;
-use gatepost::store::{self, Counts, DevicePasswordId, Familiar, Guess, LastUse, SignInRefused, StoreError, Verifier, rotate_key};
+use gatepost::store::{
+    self, Counts, DevicePasswordId, Familiar, Guess, LastUse, SignInRefused, StoreError, Verifier, rotate_key,
+};
 
 use crate::support::{Directory, key, password, sign_in, token_of};
 

@@ -1,10 +1,10 @@
-use std::time::Duration;
-
 use proptest::prelude::*;
 
 use super::*;
+use crate::account::LoginName;
 use crate::config::Limits;
-use crate::login::tests::{STRANGER, VICTIM, World, minutes};
+use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, minutes};
+use crate::login::unlock::{NotUnlocked, unlock_in_store};
 use crate::oauth::fake::{FakeEndpoint, Reply};
 use crate::proto::Refusal;
 use crate::store::faulty::FaultyStore;
@@ -101,6 +101,108 @@ async fn guesses_at_all_accounts_do_not_keep_a_known_source_out_after_a_restart(
     let failure = world.login_from([192, 0, 2, 77], ALICE, "right").await.unwrap_err();
     assert_eq!(failure.refusal, Refusal::Unavailable, "{failure}");
     world.login_from(VICTIM, ALICE, "right").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unlocked_account_has_its_budget_back_here_in_the_store_and_at_another_replica() {
+    let site = Site::new();
+    site.store.share();
+    let (world, other) = (site.process(), site.process());
+    assert_eq!(site.guess_often(&world, STRANGER, "bob@contoso.example", 10).await, 5);
+    assert_eq!(site.guess_often(&other, STRANGER, "bob@contoso.example", 10).await, 0);
+    let unlocked = world.gate.unlock(&LoginName::parse("bobby").unwrap()).await.unwrap();
+    assert_eq!((unlocked.login.as_str(), unlocked.guesses), ("bob@contoso.example", 5));
+    let before = site.entra.count();
+    assert!(world.login_from(STRANGER, "bob", "guess 0").await.is_err());
+    assert_eq!(site.entra.count(), before + 1, "what was refused is asked about again");
+    assert_eq!(site.guess_often(&other, STRANGER, "bob@contoso.example", 10).await, 4);
+    let (config, bob) = (world.gate.config(), LoginName::parse("bob").unwrap());
+    let unlocked = unlock_in_store(&config.accounts, Arc::clone(&site.store) as _, &bob).await.unwrap();
+    assert_eq!(unlocked.guesses, 5);
+    assert_eq!(site.guess_often(&world, STRANGER, "bob@contoso.example", 10).await, 5, "a process that runs follows");
+    assert_eq!(site.guess_often(&site.process(), STRANGER, ALICE, 10).await, 5);
+
+    let unknown = LoginName::parse("alice@elsewhere.example").unwrap();
+    assert_eq!(world.gate.unlock(&unknown).await, Err(NotUnlocked::Unknown(unknown)));
+    site.store.set_away(true);
+    let failed = world.gate.unlock(&LoginName::parse("bob").unwrap()).await;
+    assert!(matches!(failed, Err(NotUnlocked::Store(_))), "{failed:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lock_that_entra_spoke_of_is_forgotten_with_the_rest() {
+    let site = Site::new();
+    let world = site.process();
+    site.entra.judge_by(|_| Reply::Denied(50053));
+    assert_eq!(world.cause(ALICE, "right").await, "account-locked");
+    site.entra.judge_by(|_| Reply::Token(3600));
+    assert_eq!(world.cause(ALICE, "right").await, "account-locked");
+    world.gate.unlock(&LoginName::parse(ALICE).unwrap()).await.unwrap();
+    world.login(ALICE, "right").await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_account_of_which_entra_knows_no_password_is_unlocked_as_well() {
+    let world = Site::new().process();
+    for n in 0..=10 {
+        assert!(world.login_from(STRANGER, "fax@contoso.example", &format!("guess {n}")).await.is_err());
+    }
+    let throttled = world.login_from(STRANGER, "fax@contoso.example", LOCAL_PASSWORD).await.unwrap_err();
+    assert_eq!(throttled.cause, "too-many-guesses");
+    world.gate.unlock(&LoginName::parse("fax@contoso.example").unwrap()).await.unwrap();
+    world.login_from(STRANGER, "fax@contoso.example", LOCAL_PASSWORD).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_elsewhere_frees_the_budget_of_every_replica() {
+    let site = Site::new();
+    site.store.share();
+    let (world, other) = (site.process(), site.process());
+    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 10).await, 5);
+    other.login_from(VICTIM, ALICE, "right").await.expect_err("not familiar to anybody yet");
+    world.gate.unlock(&LoginName::parse(ALICE).unwrap()).await.unwrap();
+    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 4).await, 4);
+    other.login_from(VICTIM, ALICE, "right").await.unwrap();
+    settle().await;
+    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 10).await, 5, "Entra's own count began anew as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn known_sources_are_bounded_and_written_once_a_week() {
+    let site = Site::new();
+    let world = site.process();
+    for source in 0..40 {
+        world.login_from([192, 0, 2, source], ALICE, "right").await.unwrap();
+        site.clock.advance(minutes(1));
+        settle().await;
+    }
+    let written = site.store.writes();
+    assert_eq!(written, 1 + 40, "the count of the first, and each source");
+    for day in 0..6 {
+        for source in 20..40 {
+            let world = site.process();
+            world
+                .login_from([192, 0, 2, source], ALICE, "right")
+                .await
+                .unwrap_or_else(|error| panic!("{day}: {error}"));
+            settle().await;
+        }
+        site.clock.advance(minutes(24 * 60));
+    }
+    assert_eq!(site.store.writes() - written, 6 * 20 * 2, "only the count of a password that nobody proved yet");
+    site.clock.advance(minutes(2 * 24 * 60));
+    site.process().login_from([192, 0, 2, 39], ALICE, "right").await.unwrap();
+    settle().await;
+    let (counts, _) = site.store.counts(Name::of(&user()).bucket).await.unwrap();
+    assert_eq!(counts.familiar.len(), SOURCES);
+    assert!(counts.familiar.iter().any(|of| of.seen == site.clock.unix_time()), "noted again");
+    let plain = format!("{counts:?}");
+    assert!(!plain.contains("192") && !plain.contains("alice"), "{plain}");
+}
+
+/// Of alice.
+fn user() -> TokenKey {
+    TokenKey::encode(["https://login.example/", "contoso.example", ALICE])
 }
 
 #[tokio::test(start_paused = true)]
