@@ -65,6 +65,9 @@ pub(super) struct LocalPasswords {
     refused: RefusedPasswords,
     throttle: Throttle,
     flights: Flights<Proof, Result<usize, NotProved>>,
+    /// Argon2 hashes so far.
+    #[cfg(test)]
+    runs: Arc<AtomicUsize>,
 }
 
 /// What the configuration says about them.
@@ -108,6 +111,8 @@ impl LocalPasswords {
             refused: RefusedPasswords::new(REFUSED, REFUSED),
             throttle: Throttle::default(),
             flights: Flights::default(),
+            #[cfg(test)]
+            runs: Arc::default(),
         }
     }
 
@@ -175,10 +180,16 @@ impl LocalPasswords {
             timeout(settings.wait, Arc::clone(&settings.hashing).acquire_owned()).await
         };
         let Ok(Ok(turn)) = turn else { return Err(NotProved::Busy) };
+        #[cfg(test)]
+        let runs = Arc::clone(&self.runs);
         let check = tokio::task::spawn_blocking(move || {
             // Held until the work is really done, also when nobody waits for it any longer.
             let _turn = turn;
-            hashes.iter().position(|hash| password::verify(&password, hash))
+            hashes.iter().position(|hash| {
+                #[cfg(test)]
+                runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                password::verify(&password, hash)
+            })
         });
         let right = check.await.map_err(|_| NotProved::Broken)?.filter(|_| counts);
         let now = self.clock.now();
@@ -207,6 +218,11 @@ impl LocalPasswords {
     pub(super) fn unlock(&self, who: &TokenKey) {
         self.refused.forget_all(who);
         self.throttle.forget(who);
+    }
+
+    #[cfg(test)]
+    pub(super) fn runs(&self) -> usize {
+        self.runs.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Forgets what is out of date.

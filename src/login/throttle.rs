@@ -145,4 +145,22 @@ mod tests {
         throttle.sweep(clock.now());
         assert!(throttle.admits(&account, source(201), clock.now()));
     }
+
+    #[test]
+    fn names_without_end_take_bounded_room_and_give_nobody_new_attempts_at_an_account() {
+        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TokenKey::encode(["a"]));
+        for n in 0..10 {
+            (0..10).for_each(|_| assert!(throttle.admits(&account, source(n), clock.now())));
+        }
+        throttle.admits(&TokenKey::encode(["b"]), source(99), clock.now());
+        throttle.succeeded(&TokenKey::encode(["b"]), source(99));
+        for n in 0..3 * PAIRS {
+            clock.advance(Duration::from_millis(1));
+            let name = TokenKey::encode(["unknown", &n.to_string()]);
+            assert!(throttle.admits(&name, source(50), clock.now()), "{n}");
+            assert!(throttle.pairs.len() <= PAIRS && throttle.unfamiliar.len() <= PAIRS, "{n}");
+        }
+        assert!(!throttle.admits(&account, source(200), clock.now()), "what was counted still counts");
+        assert!(throttle.pairs.get(&(TokenKey::encode(["b"]), source(99))).is_some_and(|pair| pair.familiar));
+    }
 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::LoginName;
 use crate::config::Limits;
-use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, minutes};
+use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, minutes, settle};
 use crate::login::unlock::{NotUnlocked, unlock_in_store};
 use crate::oauth::fake::{FakeEndpoint, Reply};
 use crate::proto::Refusal;
@@ -52,13 +52,6 @@ impl Site {
             forwarded += usize::from(self.guess(world, source, login).await);
         }
         forwarded
-    }
-}
-
-/// Lets what nobody waits for be done.
-async fn settle() {
-    for _ in 0..100 {
-        tokio::task::yield_now().await;
     }
 }
 
