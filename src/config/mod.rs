@@ -321,7 +321,8 @@ impl Accounts {
     }
 
     /// The entry for a login, and the address that signs in with it: for an alias that of its entry, else the login.
-    /// `None` when no entry fits, when a short name fits only `*`, or when the domain, which is to name the tenant, is none.
+    /// `None` when no entry fits, when a short name fits only `*`, when a name that Entra is to judge is not ASCII, or when the
+    /// domain, which is to name the tenant, is none.
     pub fn find(&self, login: &LoginName) -> Option<(Arc<Account>, MailAddress)> {
         let entry = |place: &usize| self.entries.get(*place);
         if let Some(entry) = self.by_name.get(login).and_then(entry)
@@ -331,6 +332,10 @@ impl Accounts {
         }
         let address = MailAddress::try_from(login.clone()).ok()?;
         let entry = self.by_domain.get(address.domain()).or(self.any.as_ref()).and_then(entry)?;
+        // Entra's user names are ASCII, and what it folds into one (full-width letters, accents) has no budget of its own.
+        if entry.grant == Grant::Password && !address.as_str().is_ascii() {
+            return None;
+        }
         // The domain gets into a URL and into the names of tokens.
         let names_tenant = entry.application.tenant != Tenant::OfLogin || entra::is_domain(address.domain());
         names_tenant.then(|| (Arc::clone(entry), address))
