@@ -1,6 +1,8 @@
 //! How often a password that Gatepost itself proves may be guessed. Nobody is locked out: whoever knows the password
 //! and was right before does not come here.
 
+use std::cmp::Ordering;
+use std::hash::Hash;
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -17,7 +19,7 @@ const SLOW: Duration = Duration::from_secs(60);
 /// Attempts of all sources together that never succeeded at this account, per hour.
 const UNFAMILIAR_PER_HOUR: u32 = 100;
 const HOUR: Duration = Duration::from_secs(3600);
-/// Most pairs of account and source remembered.
+/// Most pairs of account and source remembered, and most accounts.
 const PAIRS: usize = 65_536;
 
 #[derive(Debug)]
@@ -46,8 +48,11 @@ impl Throttle {
     /// ones do not slip through.
     pub(super) fn admits(&self, account: &TokenKey, source: Source, now: Moment) -> bool {
         let key = (account.clone(), source);
-        if self.pairs.len() >= PAIRS && !self.pairs.contains_key(&key) && !self.make_room(now) {
-            return false;
+        if self.pairs.len() >= PAIRS && !self.pairs.contains_key(&key) {
+            self.make_room(now);
+        }
+        if self.unfamiliar.len() >= PAIRS && !self.unfamiliar.contains_key(account) {
+            forget_least(&self.unfamiliar, |all| all.attempts);
         }
         let mut pair = self.pairs.entry(key).or_insert(Pair { since: now, last: now, attempts: 0, familiar: false });
         if now.since(pair.since) >= WINDOW {
@@ -99,11 +104,33 @@ impl Throttle {
         self.unfamiliar.retain(|_, all| now.since(all.since) < HOUR);
     }
 
-    /// Only when there are too many: then a minute's quiet is enough to be forgotten, and success long ago as well.
-    fn make_room(&self, now: Moment) -> bool {
-        self.pairs.retain(|_, pair| now.since(pair.last) < SLOW);
-        self.pairs.len() < PAIRS
+    /// Only when there are too many: then a minute's quiet is enough to be forgotten, and success long ago if nothing else
+    /// helps.
+    fn make_room(&self, now: Moment) {
+        self.pairs.retain(|_, pair| pair.familiar || now.since(pair.last) < SLOW);
+        if self.pairs.len() >= PAIRS {
+            forget_least(&self.pairs, |pair| if pair.familiar { u32::MAX } else { pair.attempts });
+        }
     }
+}
+
+/// Forgets an eighth, those with the fewest attempts first: names that were tried once make room, and an account under
+/// attack keeps its count.
+fn forget_least<K: Eq + Hash, V>(entries: &DashMap<K, V>, attempts: impl Fn(&V) -> u32) {
+    let mut all: Vec<u32> = entries.iter().map(|entry| attempts(&entry)).collect();
+    all.sort_unstable();
+    let mut surplus = all.len().saturating_sub(PAIRS - PAIRS / 8);
+    let Some(most) = surplus.checked_sub(1).and_then(|last| all.get(last).copied()) else { return };
+    // Those below go anyway; of those with just as many, as many as there are too many.
+    surplus -= all.partition_point(|attempts| *attempts < most);
+    entries.retain(|_, entry| match attempts(entry).cmp(&most) {
+        Ordering::Less => false,
+        Ordering::Equal if surplus > 0 => {
+            surplus -= 1;
+            false
+        }
+        _ => true,
+    });
 }
 
 #[cfg(test)]
