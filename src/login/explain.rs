@@ -28,10 +28,16 @@ pub(super) const WRONG_PASSWORD: &str = "wrong-password";
 const GUESS_BUDGET_SPENT: &str = "guess-budget-spent";
 const TOO_MANY_GUESSES: &str = "too-many-guesses";
 
-/// True for a failure that says: somebody is guessing, or has not corrected a program. Not for a password that is right but
-/// may not be used there, and not for anything that passes.
+/// A device password that is right, but not there.
+const OTHER_PROTOCOLS: &str = "password-for-other-protocols";
+const OTHER_NETWORKS: &str = "password-for-other-networks";
+
+/// True for a failure that says: somebody is guessing, or has not corrected a program. A device password that is right but
+/// may not be used there is one too, so that its price does not tell a thief that it is right. Not for anything that passes.
 pub fn is_guess(failure: &Failure) -> bool {
+    let outside = [Ending::Expired.cause(), Ending::Revoked.cause(), OTHER_PROTOCOLS, OTHER_NETWORKS];
     matches!(failure.cause, WRONG_PASSWORD | UNKNOWN_ACCOUNT | GUESS_BUDGET_SPENT | TOO_MANY_GUESSES)
+        || outside.contains(&failure.cause)
 }
 
 fn failure(
@@ -97,7 +103,7 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
         Outside::Protocol => {
             let allowed: Vec<&str> = of.protocols.iter().map(|protocol| protocol.name()).collect();
             (
-                "password-for-other-protocols",
+                OTHER_PROTOCOLS,
                 format!("is for {} only, and was presented over {}", allowed.join(" and "), request.protocol.name()),
                 "set up the device for its protocol, or make another password with `gatepost password add --protocol …`",
             )
@@ -105,7 +111,7 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
         Outside::Network => {
             let allowed: Vec<String> = of.from.iter().map(ToString::to_string).collect();
             (
-                "password-for-other-networks",
+                OTHER_NETWORKS,
                 format!("is for {} only, and was presented from {}", allowed.join(" and "), request.source),
                 "revoke the password if it may have leaked, or make another one with `gatepost password add --from …`",
             )

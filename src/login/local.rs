@@ -33,6 +33,8 @@ const ACCEPTED: usize = 100_000;
 pub(super) enum NotProved {
     /// It is wrong.
     Wrong,
+    /// It is that one of [`Hashes::barred`], and as good as wrong.
+    Outside(usize),
     /// Too many were tried.
     Throttled,
     /// Too many checks are waiting.
@@ -41,7 +43,7 @@ pub(super) enum NotProved {
     Broken,
 }
 
-/// What an unknown name is checked against where no account has a hash to take instead. Whatever fits it is wrong.
+/// What a name with fewer hashes than others is checked against besides. Whatever fits it is wrong.
 const DECOY: &str = "$argon2id$v=19$m=32768,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A password to be proved.
@@ -54,6 +56,15 @@ pub(super) struct Claim<'a> {
     pub(super) password: &'a Password,
     /// Who presents it.
     pub(super) source: Source,
+}
+
+/// What a password is tried against.
+#[derive(Default)]
+pub(super) struct Hashes {
+    /// Whatever fits one of these passes.
+    pub(super) usable: Vec<String>,
+    /// Whatever fits one of these is refused, and told apart for the log only.
+    pub(super) barred: Vec<String>,
 }
 
 /// Proves passwords.
@@ -77,27 +88,24 @@ struct Settings {
     waiting: AtomicUsize,
     queue: usize,
     wait: Duration,
-    /// What a name without hashes is checked against, so that it takes as long as one that has some. Empty where Entra
-    /// proves every password: there a known name takes its time at Entra.
-    decoy: Vec<String>,
+    /// Most hashes of one account: every wrong password costs so many, so that no name is told from another by its time.
+    /// `None` where Entra proves every password: there a known name takes its time at Entra.
+    most_hashes: Option<usize>,
 }
 
 impl Settings {
     fn of(config: &Config) -> Self {
         let Limits { accepted_password_memory, password_hashes, password_hash_queue, password_hash_wait, .. } =
             config.limits;
-        let local = || config.accounts.entries().iter().filter(|entry| entry.grant != Grant::Password);
-        let decoy = match local().find(|entry| !entry.passwords.is_empty()) {
-            Some(entry) => entry.passwords.clone(),
-            None => local().next().map(|_| DECOY.to_owned()).into_iter().collect(),
-        };
+        let local = config.accounts.entries().iter().filter(|entry| entry.grant != Grant::Password);
+        let most_hashes = local.map(|entry| entry.passwords.len()).max();
         Self {
             memory: accepted_password_memory,
             hashing: Arc::new(Semaphore::new(password_hashes.clamp(1, Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             queue: password_hash_queue,
             wait: password_hash_wait,
-            decoy,
+            most_hashes,
         }
     }
 }
@@ -116,32 +124,29 @@ impl LocalPasswords {
         }
     }
 
-    /// Other bounds, and another decoy, from now on.
+    /// Other bounds from now on.
     pub(super) fn adjust(&self, config: &Config) {
         self.settings.set(Settings::of(config));
     }
 
-    /// Proves that a password fits one of `hashes`, within `limits.password_hash_wait` and the time of the hashes; the
-    /// result is the place of that one. Without hashes it is wrong, and that takes as long.
+    /// Proves that a password fits one of the usable `hashes`, within `limits.password_hash_wait` and the time of the hashes;
+    /// the result is the place of that one. A wrong one costs as many as the account with the most has, of which
+    /// `most_chosen` are not in the configuration.
     pub(super) async fn prove(
         self: &Arc<Self>,
         claim: Claim<'_>,
-        hashes: impl FnOnce() -> Vec<String>,
+        hashes: impl FnOnce() -> Hashes,
+        most_chosen: usize,
     ) -> Result<usize, NotProved> {
         if let Some(known) = self.known(&claim.proof) {
             return known;
         }
         let Claim { who, proof, password, source } = claim;
-        let (hashes, counts) = match hashes() {
-            none if none.is_empty() => (self.settings.get().decoy.clone(), false),
-            some => (some, true),
-        };
-        if hashes.is_empty() {
-            return Err(NotProved::Wrong);
-        }
+        let Some(most_hashes) = self.settings.get().most_hashes else { return Err(NotProved::Wrong) };
+        let (hashes, runs) = (hashes(), (most_hashes + most_chosen).max(1));
         let flight = self.flights.join(proof, || {
             let (this, password) = (Arc::clone(self), Password::new(password.expose().to_owned()));
-            async move { this.check(who, proof, password, hashes, counts, source).await }
+            async move { this.check(who, proof, password, hashes, runs, source).await }
         });
         flight.result().await.unwrap_or(Err(NotProved::Broken))
     }
@@ -155,7 +160,8 @@ impl LocalPasswords {
         {
             return Some(Ok(place));
         }
-        self.refused.answers(proof, now).then_some(Err(NotProved::Wrong))
+        let refused = self.refused.note(proof, now)?;
+        Some(Err(refused.map_or(NotProved::Wrong, NotProved::Outside)))
     }
 
     async fn check(
@@ -163,8 +169,8 @@ impl LocalPasswords {
         who: TokenKey,
         proof: Proof,
         password: Password,
-        hashes: Vec<String>,
-        counts: bool,
+        hashes: Hashes,
+        runs: usize,
         source: Source,
     ) -> Result<usize, NotProved> {
         // Another flight may have landed since the caller looked.
@@ -181,21 +187,33 @@ impl LocalPasswords {
         };
         let Ok(Ok(turn)) = turn else { return Err(NotProved::Busy) };
         #[cfg(test)]
-        let runs = Arc::clone(&self.runs);
+        let counted = Arc::clone(&self.runs);
         let check = tokio::task::spawn_blocking(move || {
             // Held until the work is really done, also when nobody waits for it any longer.
             let _turn = turn;
-            hashes.iter().position(|hash| {
+            let fits = |hash: &str| {
                 #[cfg(test)]
-                runs.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 password::verify(&password, hash)
-            })
+            };
+            let Hashes { usable, barred } = hashes;
+            if let Some(place) = usable.iter().position(|hash| fits(hash)) {
+                return Ok(place);
+            }
+            // Each of them, whatever fits: what is refused costs the same.
+            let outside = barred.iter().enumerate().filter(|(_, hash)| fits(hash)).map(|(place, _)| place).last();
+            for _ in usable.len() + barred.len()..runs {
+                fits(DECOY);
+            }
+            Err(outside)
         });
-        let right = check.await.map_err(|_| NotProved::Broken)?.filter(|_| counts);
         let now = self.clock.now();
-        let Some(place) = right else {
-            self.refused.add(proof, who, now);
-            return Err(NotProved::Wrong);
+        let place = match check.await.map_err(|_| NotProved::Broken)? {
+            Ok(place) => place,
+            Err(outside) => {
+                self.refused.add_noting(proof, who, outside, now);
+                return Err(outside.map_or(NotProved::Wrong, NotProved::Outside));
+            }
         };
         self.throttle.succeeded(&who, source);
         if self.accepted.len() >= ACCEPTED {

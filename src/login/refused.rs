@@ -15,6 +15,7 @@ const ENTRIES: usize = 10_000;
 #[derive(Debug)]
 struct Entry {
     whose: TokenKey,
+    note: Option<usize>,
     until: Moment,
     hold: Duration,
     last_seen: Moment,
@@ -41,18 +42,27 @@ impl RefusedPasswords {
 
     /// True when the answer is known to be no.
     pub(super) fn answers(&self, proof: &Proof, now: Moment) -> bool {
-        self.entries.get_mut(proof).is_some_and(|mut entry| {
-            entry.last_seen = now;
-            now < entry.until
-        })
+        self.note(proof, now).is_some()
+    }
+
+    /// What was noted with the refusal, when the answer is known to be no.
+    pub(super) fn note(&self, proof: &Proof, now: Moment) -> Option<Option<usize>> {
+        let mut entry = self.entries.get_mut(proof)?;
+        entry.last_seen = now;
+        (now < entry.until).then_some(entry.note)
     }
 
     /// It was refused, perhaps again, to the user with this key.
     pub(super) fn add(&self, proof: Proof, whose: TokenKey, now: Moment) {
+        self.add_noting(proof, whose, None, now);
+    }
+
+    /// The same, with a note for whoever asks again.
+    pub(super) fn add_noting(&self, proof: Proof, whose: TokenKey, note: Option<usize>, now: Moment) {
         if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
             self.make_room(now);
         }
-        let new = || Entry { whose, until: now, hold: Duration::ZERO, last_seen: now };
+        let new = || Entry { whose, note, until: now, hold: Duration::ZERO, last_seen: now };
         let mut entry = self.entries.entry(proof).or_insert_with(new);
         entry.hold = if entry.hold.is_zero() { *self.first.get() } else { (entry.hold * 2).min(self.longest) };
         entry.until = now.after(entry.hold);

@@ -223,6 +223,8 @@ async fn a_right_password_outside_its_scope_costs_and_tells_what_a_wrong_one_doe
         let elsewhere = |name: &str| Order { from: vec!["192.0.2.0/24".parse().unwrap()], ..order(SCANNER, name) };
         let (_, one) = issue(&*setup.store, elsewhere("one")).await;
         let (_, two) = issue(&*setup.store, elsewhere("two")).await;
+        // Without one its entry would be refused at the start.
+        issue(&*setup.store, order(FAX, "fax")).await;
         let world = setup.start().await;
         // The same again costs nothing: it is a device that somebody has set up wrongly.
         let outside = told(&world, protocol, &one).await;

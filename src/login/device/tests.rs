@@ -139,6 +139,7 @@ async fn outside_its_scope_a_right_password_counts_as_a_guess_and_opens_no_way_p
     let expires_at = Some(world.clock.unix_time().after(minutes(1)));
     let (_, expired) = issue(&world, Order { expires_at, ..order(PRINTER, "expired") }).await;
     world.clock.advance(minutes(1));
+    world.gate.devices.look().await.unwrap();
     for (password, cause) in [
         (&*generated, "password-for-other-networks"),
         ("chosen by a person", "password-for-other-networks"),

@@ -189,8 +189,6 @@ async fn known_sources_are_bounded_and_written_once_a_week() {
     let (counts, _) = site.store.counts(Name::of(&user()).bucket).await.unwrap();
     assert_eq!(counts.familiar.len(), SOURCES);
     assert!(counts.familiar.iter().any(|of| of.seen == site.clock.unix_time()), "noted again");
-    let plain = format!("{counts:?}");
-    assert!(!plain.contains("192") && !plain.contains("alice"), "{plain}");
 }
 
 /// Of alice.
