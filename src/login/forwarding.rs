@@ -2,7 +2,7 @@
 //! the US Government clouds) before it locks the account, and behind Gatepost all users share one address. So guesses
 //! are budgeted per user, and counted over all users for the sake of that address's reputation.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use tokio::runtime::Handle;
 use crate::clock::{Moment, UnixTime};
 use crate::config::{Cloud, Limits, PasswordBudget};
 use crate::live::Live;
-use crate::login::tally::{self, Counted, NOTED_AGAIN, SOURCES, Tally, Uncounted, WINDOW};
+use crate::login::tally::{Counted, NOTED_AGAIN, SOURCES, Tally, Uncounted, WINDOW};
+use crate::login::user::User;
 pub(super) use crate::net::source::Source;
-use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
 use crate::store::StoreError;
 
@@ -46,8 +46,8 @@ pub(super) enum Hold {
 /// A password on its way to Entra.
 #[derive(Clone, Debug)]
 pub(super) struct Attempt {
-    /// Authority, tenant and user.
-    pub(super) user: TokenKey,
+    /// The name that signs in; once it goes out, the person behind it.
+    pub(super) user: User,
     /// Of the password.
     pub(super) proof: Proof,
     /// Who presents it.
@@ -92,7 +92,7 @@ struct Egress {
 pub(super) struct Forwarding {
     limits: Live<Limits>,
     tally: Arc<Tally>,
-    ledgers: DashMap<TokenKey, Ledger>,
+    ledgers: DashMap<User, Ledger>,
     egress: Mutex<Egress>,
 }
 
@@ -110,24 +110,28 @@ impl Forwarding {
 
     /// Lets an attempt go out, and counts it until its verdict is in; a guess also where a restart and other replicas find
     /// it, before this returns.
-    pub(super) async fn forward(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+    pub(super) async fn forward(self: &Arc<Self>, mut attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+        let name = attempt.user;
+        attempt.user = self.tally.person(name).await;
         let mut forward = match self.open(attempt.clone(), now) {
             Ok(forward) => forward,
             Err(hold @ Hold::Locked { .. }) => return Err(hold),
             Err(hold) if !self.recall(&attempt, now).await => return Err(hold),
             Err(_) => self.open(attempt.clone(), now)?,
         };
+        forward.name = name;
         if !forward.guess {
             return Ok(forward);
         }
         let budget = self.budget(&attempt);
-        match self.tally.count(&attempt.user, attempt.source, forward.familiar, budget).await {
+        match self.tally.count(attempt.user, attempt.source, forward.familiar, budget).await {
             Ok(counted) => forward.counted(counted, now),
             Err(Uncounted::Spent { wait }) => return Err(Hold::Budget { wait }),
             Err(Uncounted::Away) if self.budget(&attempt) != budget => {
                 // What all replicas may do together is no measure for one that counts alone.
                 drop(forward);
                 forward = self.open(attempt, now)?;
+                forward.name = name;
             }
             Err(Uncounted::Away) => {}
         }
@@ -143,7 +147,7 @@ impl Forwarding {
             }
         }
         let egress_spent = self.egress_spent(now);
-        let mut ledger = self.ledgers.entry(attempt.user.clone()).or_default();
+        let mut ledger = self.ledgers.entry(attempt.user).or_default();
         ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
         if let Some(until) = ledger.locked_until
             // After the hold one attempt at a time finds out whether the lock is over.
@@ -167,35 +171,45 @@ impl Forwarding {
         ledger.out += 1;
         drop(ledger);
         let asked_at = self.tally.time();
-        Ok(Forward { forwarding: Arc::clone(self), attempt, familiar, guess, counted: None, asked_at })
+        Ok(Forward {
+            forwarding: Arc::clone(self),
+            name: attempt.user,
+            attempt,
+            familiar,
+            guess,
+            counted: None,
+            asked_at,
+        })
     }
 
     /// A login from `source` succeeded, also one that Entra was not asked about. Nobody waits until the store has noted it.
-    pub(super) fn succeeded_from(self: &Arc<Self>, user: &TokenKey, source: Source, now: Moment) {
-        let known = self.ledgers.get(user).map(|ledger| ledger.is_noted(source, now));
+    pub(super) fn succeeded_from(self: &Arc<Self>, name: User, source: Source, now: Moment) {
+        let user = self.tally.known_person(name);
+        let known = self.ledgers.get(&user).map(|ledger| ledger.is_noted(source, now));
         match known {
             Some(true) => {}
             None if self.ledgers.len() >= USERS => {}
             _ => {
-                self.ledgers.entry(user.clone()).or_default().make_familiar(source, now.after(NOTED_AGAIN));
-                self.note(user, source, now, None);
+                self.ledgers.entry(user).or_default().make_familiar(source, now.after(NOTED_AGAIN));
+                self.note([name, user, user], source, now, None);
             }
         }
     }
 
-    /// Writes into the store, behind the login's back, what a success has changed. `asked_at`: Entra accepted the password.
-    fn note(self: &Arc<Self>, user: &TokenKey, source: Source, now: Moment, asked_at: Option<UnixTime>) {
+    /// Writes into the store, behind the login's back, what a success has changed. The users are those of
+    /// [`Tally::accepted`]; `asked_at`: Entra accepted the password.
+    fn note(self: &Arc<Self>, users: [User; 3], source: Source, now: Moment, asked_at: Option<UnixTime>) {
         // Without a runtime the process ends.
         let Ok(runtime) = Handle::try_current() else { return };
-        let (this, user) = (Arc::clone(self), user.clone());
+        let (this, [.., person]) = (Arc::clone(self), users);
         runtime.spawn(async move {
             let noted = match asked_at {
-                Some(asked_at) => this.tally.accepted(&user, source, asked_at).await,
-                None => this.tally.remember(&user, source).await,
+                Some(asked_at) => this.tally.accepted(users, source, asked_at).await,
+                None => this.tally.remember(person, source).await,
             };
             if let Err(error) = noted {
                 tracing::debug!("a success could not be noted with the refused passwords: {error}");
-                if let Some(mut ledger) = this.ledgers.get_mut(&user) {
+                if let Some(mut ledger) = this.ledgers.get_mut(&person) {
                     ledger.make_familiar(source, now.after(NOTE_AGAIN));
                 }
             }
@@ -205,7 +219,7 @@ impl Forwarding {
     /// Asks the store for what this process does not know: that a source is familiar, and that guesses count no longer,
     /// because somebody has lifted them or logged in elsewhere. True when something is news.
     async fn recall(&self, attempt: &Attempt, now: Moment) -> bool {
-        let Some(recalled) = self.tally.recall(&attempt.user, attempt.source).await else { return false };
+        let Some(recalled) = self.tally.recall(attempt.user, attempt.source).await else { return false };
         let Some(mut ledger) = self.ledgers.get_mut(&attempt.user) else { return false };
         let is_news = recalled.familiar && !ledger.knows(attempt.source);
         if is_news {
@@ -221,9 +235,10 @@ impl Forwarding {
 
     /// Makes the budget of a user whole, also in the store, and forgets that Entra called it locked. The result is how many
     /// refused passwords do not count any longer.
-    pub(super) async fn lift(&self, user: &TokenKey) -> Result<usize, StoreError> {
-        let here = self.ledgers.get_mut(user).map_or(0, |mut ledger| ledger.clear());
-        self.tally.lift(user).await.map(|stored| stored.max(here))
+    pub(super) async fn lift(&self, name: User) -> Result<usize, StoreError> {
+        let users = HashSet::from([name, self.tally.person(name).await]);
+        let here = users.iter().filter_map(|user| Some(self.ledgers.get_mut(user)?.clear())).sum();
+        self.tally.lift(name).await.map(|stored| stored.max(here))
     }
 
     /// Takes guesses that Entra never judged off the count, when nobody has used their place for so long.
@@ -255,7 +270,7 @@ impl Forwarding {
             return PasswordBudget { total, unfamiliar };
         }
         let share = |whole: u32| match whole / replicas {
-            0 if tally::owns(&attempt.user, replica_index, replicas) => whole,
+            0 if attempt.user.belongs_to(replica_index, replicas) => whole,
             share => share,
         };
         PasswordBudget { total: share(total), unfamiliar: share(unfamiliar) }
@@ -339,6 +354,8 @@ impl Ledger {
 #[derive(Debug)]
 pub(super) struct Forward {
     forwarding: Arc<Forwarding>,
+    /// As it was typed; `attempt` has the person behind it.
+    name: User,
     attempt: Attempt,
     familiar: bool,
     guess: bool,
@@ -361,14 +378,25 @@ impl Forward {
         self.counted = Some(counted);
     }
 
-    /// Entra accepted the password: the account's budget is whole again, as is Entra's own count.
-    pub(super) fn accepted(mut self, now: Moment) {
+    /// Entra accepted the password: the account's budget is whole again, as is Entra's own count. `person`: whose it is,
+    /// when Entra says that; all names of one person share one budget from then on.
+    pub(super) fn accepted(mut self, person: Option<User>, now: Moment) {
         self.judged();
-        if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
-            ledger.clear();
-            ledger.make_familiar(self.attempt.source, now.after(NOTED_AGAIN));
+        let Attempt { user, source, .. } = self.attempt;
+        let person = person.unwrap_or(user);
+        let Forwarding { ledgers, tally, .. } = &*self.forwarding;
+        tally.learn(self.name, person);
+        for user in [self.name, user] {
+            ledgers.alter(&user, |_, mut ledger| {
+                ledger.clear();
+                ledger
+            });
         }
-        self.forwarding.note(&self.attempt.user, self.attempt.source, now, Some(self.asked_at));
+        let mut ledger = ledgers.entry(person).or_default();
+        ledger.clear();
+        ledger.make_familiar(source, now.after(NOTED_AGAIN));
+        drop(ledger);
+        self.forwarding.note([self.name, user, person], source, now, Some(self.asked_at));
     }
 
     /// Entra refused the password. True when this was the last that the budget allowed.

@@ -16,6 +16,7 @@ use crate::login::forwarding::Source;
 use crate::login::password;
 use crate::login::refused::RefusedPasswords;
 use crate::login::throttle::Throttle;
+use crate::login::user::User;
 use crate::oauth::flight::Flights;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
@@ -211,7 +212,7 @@ impl LocalPasswords {
         let place = match check.await.map_err(|_| NotProved::Broken)? {
             Ok(place) => place,
             Err(outside) => {
-                self.refused.add_noting(proof, who, outside, now);
+                self.refused.add_noting(proof, User::of(&who), outside, now);
                 return Err(outside.map_or(NotProved::Wrong, NotProved::Outside));
             }
         };
@@ -234,7 +235,7 @@ impl LocalPasswords {
 
     /// Forgets what was refused for this account, and how often.
     pub(super) fn unlock(&self, who: &TokenKey) {
-        self.refused.forget_all(who);
+        self.refused.forget_all(User::of(who));
         self.throttle.forget(who);
     }
 

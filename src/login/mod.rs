@@ -51,6 +51,7 @@ mod tally;
 mod throttle;
 mod tokens;
 pub mod unlock;
+mod user;
 
 pub use explain::is_guess;
 

@@ -6,7 +6,7 @@ use dashmap::DashMap;
 
 use crate::clock::Moment;
 use crate::live::Live;
-use crate::oauth::grant::TokenKey;
+use crate::login::user::User;
 use crate::oauth::proof::Proof;
 
 /// Most refused passwords remembered.
@@ -14,7 +14,7 @@ const ENTRIES: usize = 10_000;
 
 #[derive(Debug)]
 struct Entry {
-    whose: TokenKey,
+    whose: User,
     note: Option<usize>,
     until: Moment,
     hold: Duration,
@@ -52,13 +52,13 @@ impl RefusedPasswords {
         (now < entry.until).then_some(entry.note)
     }
 
-    /// It was refused, perhaps again, to the user with this key.
-    pub(super) fn add(&self, proof: Proof, whose: TokenKey, now: Moment) {
+    /// It was refused to this user, perhaps again.
+    pub(super) fn add(&self, proof: Proof, whose: User, now: Moment) {
         self.add_noting(proof, whose, None, now);
     }
 
     /// The same, with a note for whoever asks again.
-    pub(super) fn add_noting(&self, proof: Proof, whose: TokenKey, note: Option<usize>, now: Moment) {
+    pub(super) fn add_noting(&self, proof: Proof, whose: User, note: Option<usize>, now: Moment) {
         if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
             self.make_room(now);
         }
@@ -75,8 +75,8 @@ impl RefusedPasswords {
     }
 
     /// Forgets what was refused to a user.
-    pub(super) fn forget_all(&self, whose: &TokenKey) {
-        self.entries.retain(|_, entry| entry.whose != *whose);
+    pub(super) fn forget_all(&self, whose: User) {
+        self.entries.retain(|_, entry| entry.whose != whose);
     }
 
     /// Forgets what has not been refused for so long that it begins anew.
@@ -100,12 +100,17 @@ impl RefusedPasswords {
 mod tests {
     use super::*;
     use crate::clock::Clock;
+    use crate::oauth::grant::TokenKey;
     use crate::oauth::proof::ProofKey;
     use crate::secret::Password;
 
     fn proofs(count: usize) -> Vec<Proof> {
         let key = ProofKey::generate().unwrap();
         (0..count).map(|n| key.prove(&TokenKey::encode(["a"]), &Password::new(n.to_string()))).collect()
+    }
+
+    fn user() -> User {
+        User::of(&TokenKey::encode(["a"]))
     }
 
     fn memory() -> RefusedPasswords {
@@ -118,7 +123,7 @@ mod tests {
         let mut asked_at = Vec::new();
         for minute in 0..24 * 60 {
             if !memory.answers(&proof, clock.now()) {
-                memory.add(proof, TokenKey::encode(["a"]), clock.now());
+                memory.add(proof, user(), clock.now());
                 asked_at.push(minute);
             }
             clock.advance(Duration::from_secs(60));
@@ -130,7 +135,7 @@ mod tests {
     #[test]
     fn an_accepted_password_is_forgotten() {
         let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(2));
-        memory.add(proofs[0], TokenKey::encode(["a"]), clock.now());
+        memory.add(proofs[0], user(), clock.now());
         assert!(memory.answers(&proofs[0], clock.now()));
         assert!(!memory.answers(&proofs[1], clock.now()));
         memory.forget(&proofs[0]);
@@ -142,11 +147,11 @@ mod tests {
         let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(ENTRIES + 1));
         for proof in &proofs[..ENTRIES] {
             clock.advance(Duration::from_millis(1));
-            memory.add(*proof, TokenKey::encode(["a"]), clock.now());
+            memory.add(*proof, user(), clock.now());
         }
         clock.advance(Duration::from_millis(1));
         assert!(memory.answers(&proofs[0], clock.now()));
-        memory.add(proofs[ENTRIES], TokenKey::encode(["a"]), clock.now());
+        memory.add(proofs[ENTRIES], user(), clock.now());
         assert_eq!(memory.entries.len(), ENTRIES);
         assert!(memory.answers(&proofs[0], clock.now()), "seen lately");
         assert!(!memory.answers(&proofs[1], clock.now()), "seen first");

@@ -11,15 +11,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::{digest, hmac, rand};
+use aws_lc_rs::{hmac, rand};
+use dashmap::DashMap;
 use tokio::time::timeout;
 
 use crate::chance;
 use crate::clock::{Clock, UnixTime};
 use crate::config::PasswordBudget;
+use crate::login::user::User;
 use crate::net::source::Source;
-use crate::oauth::grant::TokenKey;
-use crate::store::{BUCKETS, Counts, Familiar, Guess, Store, StoreError};
+use crate::store::{Counts, Familiar, Guess, Person, Store, StoreError};
 
 /// A guess counts this long, each by itself.
 ///
@@ -53,6 +54,9 @@ const TRIES: usize = 8;
 /// Accounts with entries to spare that are remembered.
 const SPARE: usize = 100_000;
 
+/// Names whose person is remembered; of others the store is asked.
+const PERSONS: usize = 100_000;
+
 /// Most guesses in one record, which belong to some 1/4,096 of all accounts, and most sources. Beyond it this process counts
 /// alone.
 const RECORD: usize = 1_000;
@@ -75,6 +79,8 @@ pub(super) struct Tally {
     clock: Clock,
     away: AtomicBool,
     here: Mutex<Here>,
+    /// Persons by name, as far as they are known here. Names without success are not among them.
+    persons: DashMap<User, User>,
 }
 
 /// What of the store's entries belongs to this process.
@@ -83,38 +89,12 @@ struct Here {
     /// Their verdict is out.
     out: HashSet<u64>,
     /// They were never judged; by account, with the time of the guess.
-    spare: HashMap<[u8; 16], Vec<(u64, UnixTime)>>,
-}
-
-/// An account, as the store knows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Name {
-    user: [u8; 16],
-    bucket: u16,
-}
-
-impl Name {
-    fn of(user: &TokenKey) -> Self {
-        let hash = digest::digest(&digest::SHA256, user.as_bytes());
-        // SHA-256 gives 32 octets.
-        Self::new(hash.as_ref().first_chunk().copied().unwrap_or_default())
-    }
-
-    fn new(user: [u8; 16]) -> Self {
-        let [high, low, ..] = user;
-        Self { user, bucket: u16::from_be_bytes([high, low]) % BUCKETS }
-    }
-}
-
-/// Whether the replica with this index, of so many, is the one that an account belongs to. Every replica says the same.
-pub(super) fn owns(user: &TokenKey, index: u32, replicas: u32) -> bool {
-    let [.., a, b, c, d] = Name::of(user).user;
-    u32::from_be_bytes([a, b, c, d]) % replicas.max(1) == index
+    spare: HashMap<User, Vec<(u64, UnixTime)>>,
 }
 
 impl Tally {
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock) -> Arc<Self> {
-        Arc::new(Self { store, clock, away: AtomicBool::new(false), here: Mutex::default() })
+        Arc::new(Self { store, clock, away: AtomicBool::new(false), here: Mutex::default(), persons: DashMap::new() })
     }
 
     /// True while all replicas count together.
@@ -131,20 +111,19 @@ impl Tally {
     /// caller knows the source; else the store may.
     pub(super) async fn count(
         self: &Arc<Self>,
-        user: &TokenKey,
+        user: User,
         source: Source,
         familiar: bool,
         budget: PasswordBudget,
     ) -> Result<Counted, Uncounted> {
-        let name = Name::of(user);
-        let spare = self.here().spare.get_mut(&name.user).and_then(Vec::pop);
+        let spare = self.here().spare.get_mut(&user).and_then(Vec::pop);
         let (id, at) = (spare.map_or_else(chance::number, |(id, _)| id), self.time());
         self.here().out.insert(id);
         // From here on it goes back to the spare ones when it is dropped, whether the store has it or not.
-        let mut counted = Counted { tally: Arc::clone(self), name, id, at, familiar };
-        let add = self.edit(name.bucket, |counts| {
-            let familiar = familiar || knows(counts, name, source, at);
-            add(counts, Guess { user: name.user, id, at, familiar }, budget)
+        let mut counted = Counted { tally: Arc::clone(self), user, id, at, familiar };
+        let add = self.edit(user.bucket(), |counts| {
+            let familiar = familiar || knows(counts, user, source, at);
+            add(counts, Guess { user: user.0, id, at, familiar }, budget)
         });
         let added = match timeout(WAIT, add).await {
             Ok(added) => added,
@@ -174,45 +153,83 @@ impl Tally {
     }
 
     /// What the store knows of an account and a source, within two seconds; `None`: it does not answer.
-    pub(super) async fn recall(&self, user: &TokenKey, source: Source) -> Option<Recalled> {
-        let (name, now) = (Name::of(user), self.time());
-        let (counts, _) = timeout(WAIT, self.store.counts(name.bucket)).await.ok()?.ok()?;
-        let of_user = counts.guesses.iter().filter(|guess| guess.user == name.user);
+    pub(super) async fn recall(&self, user: User, source: Source) -> Option<Recalled> {
+        let now = self.time();
+        let (counts, _) = timeout(WAIT, self.store.counts(user.bucket())).await.ok()?.ok()?;
+        let of_user = counts.guesses.iter().filter(|guess| guess.user == user.0);
         Some(Recalled {
-            familiar: knows(&counts, name, source, now),
+            familiar: knows(&counts, user, source, now),
             // Who emptied a store has lifted nothing.
             guesses: (self.store.emptied() == 0).then(|| of_user.map(|guess| guess.id).collect()),
         })
     }
 
     /// Notes that a login for this account came from there. It is written when that is news, or was noted long ago.
-    pub(super) async fn remember(&self, user: &TokenKey, source: Source) -> Result<(), StoreError> {
-        let (name, now) = (Name::of(user), self.time());
-        self.edit(name.bucket, |counts| ((), note(counts, name, source, now))).await
+    pub(super) async fn remember(&self, user: User, source: Source) -> Result<(), StoreError> {
+        let now = self.time();
+        self.edit(user.bucket(), |counts| ((), note(counts, user, source, now))).await
     }
 
-    /// Entra accepted a password of this account, of which it was asked at `asked_at`: what was refused before is void, as
-    /// it is in Entra's own count. The source is noted as [`Self::remember`] does.
-    pub(super) async fn accepted(&self, user: &TokenKey, source: Source, asked_at: UnixTime) -> Result<(), StoreError> {
-        let (name, now) = (Name::of(user), self.time());
-        let void =
-            |guess: &Guess| guess.user == name.user && guess.at <= asked_at && !self.here().out.contains(&guess.id);
-        self.edit(name.bucket, |counts| {
-            let noted = note(counts, name, source, now);
-            ((), remove(counts, void) > 0 || noted)
-        })
-        .await
+    /// Whose guesses those at a name are: the person's, once Entra has named one. Within two seconds.
+    pub(super) async fn person(&self, name: User) -> User {
+        if let Some(person) = self.persons.get(&name) {
+            return *person;
+        }
+        let Ok(Ok((counts, _))) = timeout(WAIT, self.store.counts(name.bucket())).await else { return name };
+        let Some(known) = counts.persons.iter().find(|known| known.name == name.0) else { return name };
+        let person = User(known.person);
+        self.learn(name, person);
+        person
     }
 
-    /// Takes every guess at this account off the count whose verdict is not out; how many they were.
-    pub(super) async fn lift(&self, user: &TokenKey) -> Result<usize, StoreError> {
-        let name = Name::of(user);
-        let void = |guess: &Guess| guess.user == name.user && !self.here().out.contains(&guess.id);
-        self.edit(name.bucket, |counts| {
-            let lifted = remove(counts, void);
-            (lifted, lifted > 0)
-        })
-        .await
+    /// The same, as far as it is known here.
+    pub(super) fn known_person(&self, name: User) -> User {
+        self.persons.get(&name).map_or(name, |person| *person)
+    }
+
+    /// Entra has named the person behind a name.
+    pub(super) fn learn(&self, name: User, person: User) {
+        if name != person && (self.persons.len() < PERSONS || self.persons.contains_key(&name)) {
+            self.persons.insert(name, person);
+        }
+    }
+
+    /// Entra accepted a password of this name, of which it was asked at `asked_at` and which was counted as a guess of
+    /// `counted`: what was refused before is void, as it is in Entra's own count. The source is noted as [`Self::remember`]
+    /// does, and the person behind the name, whose guesses are counted from now on.
+    pub(super) async fn accepted(
+        &self,
+        [name, counted, person]: [User; 3],
+        source: Source,
+        asked_at: UnixTime,
+    ) -> Result<(), StoreError> {
+        let now = self.time();
+        for user in HashSet::from([name, counted, person]) {
+            let void =
+                |guess: &Guess| guess.user == user.0 && guess.at <= asked_at && !self.here().out.contains(&guess.id);
+            let change = |counts: &mut Counts| {
+                let removed = remove(counts, void) > 0;
+                let named = user == name && is_named(counts, name, person);
+                let noted = user == person && note(counts, person, source, now);
+                ((), removed || named || noted)
+            };
+            self.edit(user.bucket(), change).await?;
+        }
+        Ok(())
+    }
+
+    /// Takes every guess at this name and its person off the count whose verdict is not out; how many they were.
+    pub(super) async fn lift(&self, name: User) -> Result<usize, StoreError> {
+        let mut all = 0;
+        for user in HashSet::from([name, self.person(name).await]) {
+            let void = |guess: &Guess| guess.user == user.0 && !self.here().out.contains(&guess.id);
+            let lifted = self.edit(user.bucket(), |counts| {
+                let lifted = remove(counts, void);
+                (lifted, lifted > 0)
+            });
+            all += lifted.await?;
+        }
+        Ok(all)
     }
 
     /// Takes entries off the store that nobody has used for so long. Those that cannot be taken off count for [`WINDOW`].
@@ -222,7 +239,7 @@ impl Tally {
         self.here().spare.retain(|user, spare| {
             let kept = |at: &UnixTime| now.since(*at) < unused;
             let ids = spare.iter().filter(|(_, at)| !kept(at)).map(|(id, _)| *id);
-            released.entry(Name::new(*user).bucket).or_default().extend(ids);
+            released.entry(user.bucket()).or_default().extend(ids);
             spare.retain(|(_, at)| kept(at));
             !spare.is_empty()
         });
@@ -321,40 +338,53 @@ fn remove(counts: &mut Counts, void: impl Fn(&Guess) -> bool) -> usize {
     before - counts.guesses.len()
 }
 
-fn knows(counts: &Counts, name: Name, source: Source, now: UnixTime) -> bool {
-    let source = hash(&counts.key, name, source);
-    counts.familiar.iter().any(|of| of.user == name.user && of.source == source && now.since(of.seen) < FAMILIAR)
+fn knows(counts: &Counts, user: User, source: Source, now: UnixTime) -> bool {
+    let source = hash(&counts.key, user, source);
+    counts.familiar.iter().any(|of| of.user == user.0 && of.source == source && now.since(of.seen) < FAMILIAR)
 }
 
 /// Notes a source; false when it was noted lately.
-fn note(counts: &mut Counts, name: Name, source: Source, now: UnixTime) -> bool {
+fn note(counts: &mut Counts, user: User, source: Source, now: UnixTime) -> bool {
     if counts.familiar.is_empty() && rand::fill(&mut counts.key).is_err() {
         return false;
     }
-    let source = hash(&counts.key, name, source);
-    let is_it = |of: &Familiar| of.user == name.user && of.source == source;
+    let source = hash(&counts.key, user, source);
+    let is_it = |of: &Familiar| of.user == user.0 && of.source == source;
     let lately = |of: &Familiar| now.since(of.seen) < NOTED_AGAIN && of.seen.since(now) < NOTED_AGAIN;
     if counts.familiar.iter().any(|of| is_it(of) && lately(of)) {
         return false;
     }
     let familiar = &mut counts.familiar;
     familiar.retain(|of| !is_it(of) && now.since(of.seen) < FAMILIAR);
-    let of_user = familiar.iter().filter(|of| of.user == name.user).count();
+    let of_user = familiar.iter().filter(|of| of.user == user.0).count();
     if of_user >= SOURCES || familiar.len() >= RECORD {
-        let oldest = familiar.iter().filter(|of| of_user < SOURCES || of.user == name.user).map(|of| of.seen).min();
-        let place =
-            familiar.iter().position(|of| Some(of.seen) == oldest && (of_user < SOURCES || of.user == name.user));
+        let oldest = familiar.iter().filter(|of| of_user < SOURCES || of.user == user.0).map(|of| of.seen).min();
+        let place = familiar.iter().position(|of| Some(of.seen) == oldest && (of_user < SOURCES || of.user == user.0));
         if let Some(place) = place {
             familiar.swap_remove(place);
         }
     }
-    familiar.push(Familiar { user: name.user, source, seen: now });
+    familiar.push(Familiar { user: user.0, source, seen: now });
     true
 }
 
-fn hash(key: &[u8], name: Name, source: Source) -> u64 {
+/// Notes the person behind a name; false when that is no news.
+fn is_named(counts: &mut Counts, name: User, person: User) -> bool {
+    let named = Person { name: name.0, person: person.0 };
+    if name == person || counts.persons.contains(&named) {
+        return false;
+    }
+    counts.persons.retain(|known| known.name != name.0);
+    if counts.persons.len() >= RECORD {
+        counts.persons.remove(0);
+    }
+    counts.persons.push(named);
+    true
+}
+
+fn hash(key: &[u8], user: User, source: Source) -> u64 {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
-    context.update(&name.user);
+    context.update(&user.0);
     match source {
         Source::Ipv4(address) => context.update(&address.to_be_bytes()),
         Source::Ipv6(subnet) => context.update(&subnet.to_be_bytes()),
@@ -367,7 +397,7 @@ fn hash(key: &[u8], name: Name, source: Source) -> u64 {
 #[derive(Debug)]
 pub(super) struct Counted {
     tally: Arc<Tally>,
-    name: Name,
+    user: User,
     id: u64,
     at: UnixTime,
     familiar: bool,
@@ -391,7 +421,7 @@ impl Drop for Counted {
         let mut here = self.tally.here();
         // Gone when there was a verdict.
         if here.out.remove(&self.id) && here.spare.len() < SPARE {
-            here.spare.entry(self.name.user).or_default().push((self.id, self.at));
+            here.spare.entry(self.user).or_default().push((self.id, self.at));
         }
     }
 }

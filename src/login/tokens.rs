@@ -12,9 +12,11 @@ use crate::config::{Account, Resource};
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
 use crate::login::sharing::Turn;
-use crate::login::{Gatekeeper, TokenOrigin, explain, scope, unlock};
+use crate::login::user::User;
+use crate::login::{Gatekeeper, TokenOrigin, explain, scope};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
+use crate::oauth::audience;
 use crate::oauth::cache::{CONFIRMATION, Found, Need, Renewal};
 use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
@@ -121,7 +123,7 @@ impl Gatekeeper {
         if matches!(found, Found::Nothing) && self.refused.answers(&proof, now) {
             return Err(explain::refused_before());
         }
-        let user = unlock::user(login.account, login.address);
+        let user = User::named(login.account, login.address);
         let fly = |seen: Option<&Token>| {
             self.flights.join(Errand::User(proof), || {
                 let ask = Ask {
@@ -134,7 +136,7 @@ impl Gatekeeper {
                     },
                 };
                 let attempt = Attempt {
-                    user: user.clone(),
+                    user,
                     proof,
                     source: login.source,
                     proved: !matches!(found, Found::Nothing),
@@ -144,7 +146,7 @@ impl Gatekeeper {
             })
         };
         let obtained = obtain(&found, key, fly).await?;
-        self.forwarding.succeeded_from(&user, login.source, self.clock.now());
+        self.forwarding.succeeded_from(user, login.source, self.clock.now());
         Ok(obtained)
     }
 
@@ -199,7 +201,7 @@ impl Gatekeeper {
             }
             Found::Nothing => attempt.proved = false,
         }
-        let user = attempt.user.clone();
+        let user = attempt.user;
         let standing_key = Errand::User(proof);
         if let Some(setback) = self.standing.get(&standing_key, now) {
             return Err(setback);
@@ -225,7 +227,8 @@ impl Gatekeeper {
                 self.cache.insert(&ask, Some(proof), token.clone(), now, chance());
                 holding.leave(&token);
                 self.refused.forget(&proof);
-                forward.accepted(now);
+                let person = audience::person(&token.access_token);
+                forward.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
                 return Ok(token);
             }
             Err(error) => error,
@@ -441,7 +444,7 @@ mod tests {
         let errand = |seen: Option<&Token>| UserErrand {
             ask: user.clone(),
             attempt: Attempt {
-                user: TokenKey::encode(["alice"]),
+                user: User::of(&TokenKey::encode(["alice"])),
                 proof: world.gate.prove(&user.key(), &password).unwrap(),
                 source: Source::of(VICTIM.into()),
                 proved: false,

@@ -7,8 +7,8 @@ use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
 use crate::config::{Account, Accounts};
 use crate::login::tally::Tally;
+use crate::login::user::User;
 use crate::login::{Gatekeeper, prove};
-use crate::oauth::grant::TokenKey;
 use crate::store::{Store, StoreError};
 
 /// An account whose passwords are tried again.
@@ -50,11 +50,11 @@ impl Gatekeeper {
     /// [`NotUnlocked`]
     pub async fn unlock(&self, login: &LoginName) -> Result<Unlocked, NotUnlocked> {
         let (account, login) = find(&self.config.get().accounts, login)?;
-        let user = user(&account, &login);
-        self.refused.forget_all(&user);
+        let user = User::named(&account, &login);
+        self.refused.forget_all(user);
         self.standing.clear();
         self.local.unlock(&prove::who(&login));
-        let guesses = self.forwarding.lift(&user).await.map_err(NotUnlocked::Store)?;
+        let guesses = self.forwarding.lift(user).await.map_err(NotUnlocked::Store)?;
         Ok(Unlocked { login, guesses })
     }
 }
@@ -70,16 +70,10 @@ pub async fn unlock_in_store(
 ) -> Result<Unlocked, NotUnlocked> {
     let (account, login) = find(accounts, login)?;
     let tally = Tally::new(store, Clock::system());
-    let guesses = tally.lift(&user(&account, &login)).await.map_err(NotUnlocked::Store)?;
+    let guesses = tally.lift(User::named(&account, &login)).await.map_err(NotUnlocked::Store)?;
     Ok(Unlocked { login, guesses })
 }
 
 fn find(accounts: &Accounts, login: &LoginName) -> Result<(Arc<Account>, MailAddress), NotUnlocked> {
     accounts.find(login).ok_or_else(|| NotUnlocked::Unknown(login.clone()))
-}
-
-/// Whose wrong passwords at Entra are counted together.
-pub(super) fn user(account: &Account, login: &MailAddress) -> TokenKey {
-    let application = &account.application;
-    TokenKey::encode([application.authority.as_str(), application.tenant.of(login), login.as_str()])
 }

@@ -16,6 +16,8 @@ pub struct Counts {
     pub guesses: Vec<Guess>,
     /// Sources that are known.
     pub familiar: Vec<Familiar>,
+    /// Names whose person Entra has named.
+    pub persons: Vec<Person>,
     /// The key of the hashes in `familiar`: random, made with the first of them. It lies beside them because the whole
     /// record is sealed under the store's key.
     pub key: [u8; 16],
@@ -43,6 +45,15 @@ pub struct Familiar {
     pub source: u64,
     /// When it was noted last: some days may pass before a further login is noted.
     pub seen: UnixTime,
+}
+
+/// A name, and the object in Entra behind it, under which its guesses are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// Stands for the name, as in [`Guess`].
+    pub name: [u8; 16],
+    /// Stands for the object.
+    pub person: [u8; 16],
 }
 
 /// Counts are kept in so many records, by account: their number does not grow with the names that somebody tries.

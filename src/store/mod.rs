@@ -38,7 +38,7 @@ mod sqlite;
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
 pub use durable::Durable;
 pub use files::FileProblem;
-pub use guesses::{BUCKETS, Counts, Familiar, Guess};
+pub use guesses::{BUCKETS, Counts, Familiar, Guess, Person};
 pub use key::KeyProblem;
 pub use memory::MemoryStore;
 pub use open::{OpenError, open};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use gatepost::clock::UnixTime;
 use gatepost::config::State;
 use gatepost::store::{
-    self, Counts, DevicePasswordId, Familiar, Guess, LastUse, SignInRefused, StoreError, Verifier, rotate_key,
+    self, Counts, DevicePasswordId, Familiar, Guess, LastUse, Person, SignInRefused, StoreError, Verifier, rotate_key,
 };
 
 use crate::support::{Directory, key, password, sign_in, token_of};
@@ -85,7 +85,9 @@ async fn counts_outlive_the_process_and_a_rotation_and_are_replaced_only_as_they
     let guess = |id| Guess { user: [1; 16], id, at: UnixTime(1_767_225_600), familiar: id == 2 };
     let one = Counts { guesses: vec![guess(1)], ..Counts::default() };
     let familiar = Familiar { user: [1; 16], source: u64::MAX, seen: UnixTime(1_767_225_600) };
-    let two = Counts { guesses: vec![guess(1), guess(2)], familiar: vec![familiar], key: [7; 16] };
+    let person = Person { name: [1; 16], person: [2; 16] };
+    let two =
+        Counts { guesses: vec![guess(1), guess(2)], familiar: vec![familiar], persons: vec![person], key: [7; 16] };
     let before = other.revision().await.unwrap();
     let first = store.put_counts(7, &one, None).await.unwrap();
     assert_eq!(other.put_counts(7, &Counts::default(), None).await, Err(StoreError::Changed));

@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::clock::Clock;
+use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::ProofKey;
 use crate::secret::Password;
 use crate::store::MemoryStore;
@@ -29,7 +30,7 @@ impl World {
         let user = TokenKey::encode([user]);
         let proof = self.key.prove(&user, &Password::new(password.to_string()));
         let source = Source::of(IpAddr::from([192, 0, 2, source]));
-        Attempt { user, proof, source, proved: false, cloud: self.cloud }
+        Attempt { user: User::of(&user), proof, source, proved: false, cloud: self.cloud }
     }
 
     fn open(&self, user: &str, password: u32, source: u8) -> Result<Forward, Hold> {
@@ -46,7 +47,7 @@ impl World {
 
     fn know(&self, user: &str) {
         let source = Source::of(IpAddr::from([192, 0, 2, 9]));
-        self.forwarding.succeeded_from(&TokenKey::encode([user]), source, self.clock.now());
+        self.forwarding.succeeded_from(User::of(&TokenKey::encode([user])), source, self.clock.now());
     }
 }
 
@@ -87,7 +88,7 @@ fn a_repeated_wrong_password_and_a_proved_one_are_no_new_guesses() {
     assert_eq!(world.guess("a", 0..5, 1), 5, "repeats");
     assert_eq!(world.open("a", 99, 1).unwrap_err(), Hold::Budget { wait: WINDOW });
     let proved = Attempt { proved: true, ..world.attempt("a", 99, 1) };
-    world.forwarding.open(proved, world.clock.now()).unwrap().accepted(world.clock.now());
+    world.forwarding.open(proved, world.clock.now()).unwrap().accepted(None, world.clock.now());
     assert_eq!(world.guess("a", 200..300, 2), 5, "a success makes the budget whole");
 }
 
@@ -112,7 +113,7 @@ fn a_locked_account_is_left_alone_for_longer_and_longer() {
     assert_eq!(waits, [60, 120, 240, 480, 960, 1800, 1800, 1800]);
     let probe = world.open("a", 100, 1).unwrap();
     assert!(matches!(world.open("a", 101, 1), Err(Hold::Locked { .. })), "one at a time");
-    probe.accepted(world.clock.now());
+    probe.accepted(None, world.clock.now());
     assert!(world.open("a", 101, 1).is_ok());
     world.open("a", 0, 1).unwrap().locked(world.clock.now(), Duration::from_secs(300));
     assert_eq!(world.open("a", 1, 1).unwrap_err(), Hold::Locked { wait: Duration::from_secs(300) });

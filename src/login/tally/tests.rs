@@ -6,6 +6,7 @@ use crate::config::Limits;
 use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, minutes, settle};
 use crate::login::unlock::{NotUnlocked, unlock_in_store};
 use crate::oauth::fake::{FakeEndpoint, Reply};
+use crate::oauth::grant::TokenKey;
 use crate::proto::Refusal;
 use crate::store::faulty::FaultyStore;
 
@@ -186,14 +187,14 @@ async fn known_sources_are_bounded_and_written_once_a_week() {
     site.clock.advance(minutes(2 * 24 * 60));
     site.process().login_from([192, 0, 2, 39], ALICE, "right").await.unwrap();
     settle().await;
-    let (counts, _) = site.store.counts(Name::of(&user()).bucket).await.unwrap();
+    let (counts, _) = site.store.counts(user().bucket()).await.unwrap();
     assert_eq!(counts.familiar.len(), SOURCES);
     assert!(counts.familiar.iter().any(|of| of.seen == site.clock.unix_time()), "noted again");
 }
 
 /// Of alice.
-fn user() -> TokenKey {
-    TokenKey::encode(["https://login.example/", "contoso.example", ALICE])
+fn user() -> User {
+    User::of(&TokenKey::encode(["https://login.example/", "contoso.example", ALICE]))
 }
 
 #[tokio::test(start_paused = true)]
@@ -305,8 +306,8 @@ async fn replicas_without_a_store_in_common_forward_no_more_than_one_would() {
 #[test]
 fn each_account_belongs_to_one_replica() {
     for n in 0..1_000 {
-        let user = TokenKey::encode([&n.to_string()]);
-        assert_eq!((0..7).filter(|index| owns(&user, *index, 7)).count(), 1);
+        let user = User::of(&TokenKey::encode([&n.to_string()]));
+        assert_eq!((0..7).filter(|index| user.belongs_to(*index, 7)).count(), 1);
     }
 }
 
