@@ -15,6 +15,7 @@ use crate::live::Live;
 use crate::login::forwarding::Source;
 use crate::login::password;
 use crate::login::refused::RefusedPasswords;
+use crate::login::tally::Tally;
 use crate::login::throttle::Throttle;
 use crate::login::user::User;
 use crate::oauth::flight::Flights;
@@ -76,6 +77,8 @@ pub(super) struct LocalPasswords {
     accepted: DashMap<Proof, (Moment, usize)>,
     refused: RefusedPasswords,
     throttle: Throttle,
+    /// Knows sources from before this process began.
+    tally: Arc<Tally>,
     flights: Flights<Proof, Result<usize, NotProved>>,
     /// Argon2 hashes so far.
     #[cfg(test)]
@@ -112,13 +115,14 @@ impl Settings {
 }
 
 impl LocalPasswords {
-    pub(super) fn new(config: &Config, clock: Clock) -> Self {
+    pub(super) fn new(config: &Config, clock: Clock, tally: Arc<Tally>) -> Self {
         Self {
             clock,
             settings: Live::new(Settings::of(config)),
             accepted: DashMap::new(),
             refused: RefusedPasswords::new(REFUSED, REFUSED),
             throttle: Throttle::default(),
+            tally,
             flights: Flights::default(),
             #[cfg(test)]
             runs: Arc::default(),
@@ -178,7 +182,7 @@ impl LocalPasswords {
         if let Some(known) = self.known(&proof) {
             return known;
         }
-        if !self.throttle.admits(&who, source, self.clock.now()) {
+        if !self.admits(&who, source).await {
             return Err(NotProved::Throttled);
         }
         let settings = self.settings.get();
@@ -202,11 +206,12 @@ impl LocalPasswords {
                 return Ok(place);
             }
             // Each of them, whatever fits: what is refused costs the same.
-            let outside = barred.iter().enumerate().filter(|(_, hash)| fits(hash)).map(|(place, _)| place).last();
+            let fitting: Vec<usize> =
+                barred.iter().enumerate().filter(|(_, hash)| fits(hash)).map(|(place, _)| place).collect();
             for _ in usable.len() + barred.len()..runs {
                 fits(DECOY);
             }
-            Err(outside)
+            Err(fitting.first().copied())
         });
         let now = self.clock.now();
         let place = match check.await.map_err(|_| NotProved::Broken)? {
@@ -216,12 +221,39 @@ impl LocalPasswords {
                 return Err(outside.map_or(NotProved::Wrong, NotProved::Outside));
             }
         };
-        self.throttle.succeeded(&who, source);
+        if self.throttle.succeeded(&who, source, now) {
+            self.note(&who, source);
+        }
         if self.accepted.len() >= ACCEPTED {
             self.forget_accepted(now);
         }
         self.accepted.insert(proof, (now, place));
         Ok(place)
+    }
+
+    /// Whether the source may try a password now; the store is asked when it may not, and is none that is known.
+    async fn admits(&self, who: &TokenKey, source: Source) -> bool {
+        let now = self.clock.now();
+        if self.throttle.admits(who, source, now) {
+            return true;
+        }
+        if self.throttle.is_familiar(who, source)
+            || !self.tally.recall(User::of(who), source).await.is_some_and(|recalled| recalled.familiar)
+        {
+            return false;
+        }
+        self.throttle.make_familiar(who, source, now);
+        self.throttle.admits(who, source, now)
+    }
+
+    /// Notes in the store where a right password came from. Nobody waits for that.
+    fn note(&self, who: &TokenKey, source: Source) {
+        let (tally, user) = (Arc::clone(&self.tally), User::of(who));
+        tokio::spawn(async move {
+            if let Err(error) = tally.remember(user, source).await {
+                tracing::debug!("where a right password came from could not be noted: {error}");
+            }
+        });
     }
 
     fn forget_accepted(&self, now: Moment) {

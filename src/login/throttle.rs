@@ -9,6 +9,7 @@ use dashmap::DashMap;
 
 use crate::clock::Moment;
 use crate::login::forwarding::Source;
+use crate::login::tally::NOTED_AGAIN;
 use crate::oauth::grant::TokenKey;
 
 /// Attempts of one source at one account within [`WINDOW`] before it has to wait.
@@ -27,7 +28,14 @@ struct Pair {
     since: Moment,
     last: Moment,
     attempts: u32,
-    familiar: bool,
+    /// When a success was noted in the store; familiar from then on.
+    noted: Option<Moment>,
+}
+
+impl Pair {
+    fn is_familiar(&self) -> bool {
+        self.noted.is_some()
+    }
 }
 
 #[derive(Debug)]
@@ -54,14 +62,14 @@ impl Throttle {
         if self.unfamiliar.len() >= PAIRS && !self.unfamiliar.contains_key(account) {
             forget_least(&self.unfamiliar, |all| all.attempts);
         }
-        let mut pair = self.pairs.entry(key).or_insert(Pair { since: now, last: now, attempts: 0, familiar: false });
+        let mut pair = self.pairs.entry(key).or_insert(Pair { since: now, last: now, attempts: 0, noted: None });
         if now.since(pair.since) >= WINDOW {
             (pair.since, pair.attempts) = (now, 0);
         }
         if pair.attempts >= ATTEMPTS && now.since(pair.last) < SLOW {
             return false;
         }
-        if !pair.familiar {
+        if !pair.is_familiar() {
             let mut all = self.unfamiliar.entry(account.clone()).or_insert(Unfamiliar { since: now, attempts: 0 });
             if now.since(all.since) >= HOUR {
                 *all = Unfamiliar { since: now, attempts: 0 };
@@ -76,16 +84,31 @@ impl Throttle {
         true
     }
 
-    /// The attempt was right.
-    pub(super) fn succeeded(&self, account: &TokenKey, source: Source) {
+    /// The attempt was right. True when the store is to note that.
+    pub(super) fn succeeded(&self, account: &TokenKey, source: Source, now: Moment) -> bool {
+        let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) else { return false };
+        pair.attempts = 0;
+        let is_noted = pair.noted.is_some_and(|at| now.since(at) < NOTED_AGAIN);
+        if !pair.is_familiar()
+            && let Some(mut all) = self.unfamiliar.get_mut(account)
+        {
+            all.attempts = all.attempts.saturating_sub(1);
+        }
+        if !is_noted {
+            pair.noted = Some(now);
+        }
+        !is_noted
+    }
+
+    /// Whether an attempt of this source was right before.
+    pub(super) fn is_familiar(&self, account: &TokenKey, source: Source) -> bool {
+        self.pairs.get(&(account.clone(), source)).is_some_and(|pair| pair.is_familiar())
+    }
+
+    /// One was, as the store knows; the next success is noted if that is long ago.
+    pub(super) fn make_familiar(&self, account: &TokenKey, source: Source, now: Moment) {
         if let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) {
-            pair.attempts = 0;
-            if !pair.familiar {
-                pair.familiar = true;
-                if let Some(mut all) = self.unfamiliar.get_mut(account) {
-                    all.attempts = all.attempts.saturating_sub(1);
-                }
-            }
+            pair.noted = Some(now.before(NOTED_AGAIN));
         }
     }
 
@@ -93,23 +116,23 @@ impl Throttle {
     pub(super) fn forget(&self, account: &TokenKey) {
         self.pairs.retain(|(of, _), pair| {
             pair.attempts = if of == account { 0 } else { pair.attempts };
-            of != account || pair.familiar
+            of != account || pair.is_familiar()
         });
         self.unfamiliar.remove(account);
     }
 
     /// Forgets sources that have been quiet.
     pub(super) fn sweep(&self, now: Moment) {
-        self.pairs.retain(|_, pair| pair.familiar || now.since(pair.last) < WINDOW);
+        self.pairs.retain(|_, pair| pair.is_familiar() || now.since(pair.last) < WINDOW);
         self.unfamiliar.retain(|_, all| now.since(all.since) < HOUR);
     }
 
     /// Only when there are too many: then a minute's quiet is enough to be forgotten, and success long ago if nothing else
     /// helps.
     fn make_room(&self, now: Moment) {
-        self.pairs.retain(|_, pair| pair.familiar || now.since(pair.last) < SLOW);
+        self.pairs.retain(|_, pair| pair.is_familiar() || now.since(pair.last) < SLOW);
         if self.pairs.len() >= PAIRS {
-            forget_least(&self.pairs, |pair| if pair.familiar { u32::MAX } else { pair.attempts });
+            forget_least(&self.pairs, |pair| if pair.is_familiar() { u32::MAX } else { pair.attempts });
         }
     }
 }
@@ -156,7 +179,7 @@ mod tests {
         clock.advance(SLOW);
         assert!(throttle.admits(&account, source(1), clock.now()));
         assert!(!throttle.admits(&account, source(1), clock.now()));
-        throttle.succeeded(&account, source(1));
+        throttle.succeeded(&account, source(1), clock.now());
         assert!(throttle.admits(&account, source(1), clock.now()));
     }
 
@@ -164,7 +187,7 @@ mod tests {
     fn all_unfamiliar_sources_together_get_a_hundred_an_hour() {
         let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TokenKey::encode(["a"]));
         assert!(throttle.admits(&account, source(255), clock.now()));
-        throttle.succeeded(&account, source(255));
+        throttle.succeeded(&account, source(255), clock.now());
         let admitted = (0..200).filter(|n| throttle.admits(&account, source(*n), clock.now())).count();
         assert_eq!(admitted, 100);
         assert!(throttle.admits(&account, source(255), clock.now()), "a familiar one goes on");
@@ -180,7 +203,7 @@ mod tests {
             (0..10).for_each(|_| assert!(throttle.admits(&account, source(n), clock.now())));
         }
         throttle.admits(&TokenKey::encode(["b"]), source(99), clock.now());
-        throttle.succeeded(&TokenKey::encode(["b"]), source(99));
+        throttle.succeeded(&TokenKey::encode(["b"]), source(99), clock.now());
         for n in 0..3 * PAIRS {
             clock.advance(Duration::from_millis(1));
             let name = TokenKey::encode(["unknown", &n.to_string()]);
@@ -188,6 +211,6 @@ mod tests {
             assert!(throttle.pairs.len() <= PAIRS && throttle.unfamiliar.len() <= PAIRS, "{n}");
         }
         assert!(!throttle.admits(&account, source(200), clock.now()), "what was counted still counts");
-        assert!(throttle.pairs.get(&(TokenKey::encode(["b"]), source(99))).is_some_and(|pair| pair.familiar));
+        assert!(throttle.pairs.get(&(TokenKey::encode(["b"]), source(99))).is_some_and(|pair| pair.is_familiar()));
     }
 }

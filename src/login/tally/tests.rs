@@ -84,6 +84,21 @@ async fn five_guesses_and_a_restart_do_not_lock_the_right_user_out() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn guesses_of_strangers_and_a_restart_do_not_keep_the_owner_of_a_local_password_out() {
+    const FAX: &str = "fax@contoso.example";
+    let site = Site::new();
+    site.process().login_from(VICTIM, FAX, LOCAL_PASSWORD).await.unwrap();
+    settle().await;
+    let world = site.process();
+    for n in 0..100 {
+        world.login_from([198, 51, 100, n / 10], FAX, &format!("guess {n}")).await.unwrap_err();
+    }
+    let failure = world.login_from(STRANGER, FAX, LOCAL_PASSWORD).await.unwrap_err();
+    assert_eq!(failure.cause, "too-many-guesses");
+    world.login_from(VICTIM, FAX, LOCAL_PASSWORD).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn guesses_at_all_accounts_do_not_keep_a_known_source_out_after_a_restart() {
     let site = Site::new();
     site.process().login_from(VICTIM, ALICE, "right").await.unwrap();
