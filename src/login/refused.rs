@@ -57,7 +57,7 @@ impl RefusedPasswords {
         self.add_noting(proof, whose, None, now);
     }
 
-    /// The same, with a note for whoever asks again.
+    /// The same, with a note for the next one who asks.
     pub(super) fn add_noting(&self, proof: Proof, whose: User, note: Option<usize>, now: Moment) {
         if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
             self.make_room(now);

@@ -167,7 +167,7 @@ async fn outside_its_scope_a_right_password_counts_as_a_guess_and_opens_no_way_p
 }
 
 #[tokio::test(start_paused = true)]
-async fn every_wrong_password_costs_as_many_hashes_whoever_it_is_for() {
+async fn every_wrong_password_costs_as_many_hashes_for_every_name() {
     let world = world();
     for n in 0..2 {
         choose(&world, order(PRINTER, &n.to_string()), &format!("chosen by person {n}")).await;

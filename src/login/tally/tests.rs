@@ -173,7 +173,7 @@ async fn a_success_elsewhere_frees_the_budget_of_every_replica() {
     assert_eq!(site.guess_often(&world, STRANGER, ALICE, 4).await, 4);
     other.login_from(VICTIM, ALICE, "right").await.unwrap();
     settle().await;
-    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 10).await, 5, "Entra's own count began anew as well");
+    assert_eq!(site.guess_often(&world, STRANGER, ALICE, 10).await, 5, "Entra's own count began again as well");
 }
 
 #[tokio::test(start_paused = true)]
