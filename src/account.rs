@@ -25,7 +25,7 @@ pub enum NameError {
     /// A character that no Entra user name has.
     #[error("the name holds a character that is not allowed in a user name")]
     NotAllowed,
-    /// Not exactly one `@` with text on both sides.
+    /// Not exactly one `@` with text on both sides, or a dot behind it all, which DNS and Entra do not see.
     #[error("the name is not an address of the form user@domain")]
     NotAnAddress,
 }
@@ -117,7 +117,9 @@ impl TryFrom<LoginName> for MailAddress {
 
     fn try_from(name: LoginName) -> Result<Self, NameError> {
         match name.as_str().split_once('@') {
-            Some((local, domain)) if !local.is_empty() && !domain.is_empty() => Ok(Self(name)),
+            Some((local, domain)) if !local.is_empty() && !domain.is_empty() && !domain.ends_with('.') => {
+                Ok(Self(name))
+            }
             _ => Err(NameError::NotAnAddress),
         }
     }
@@ -172,7 +174,7 @@ mod tests {
     #[test]
     fn an_address_has_two_sides() {
         assert!(MailAddress::parse("a@b").is_ok());
-        for name in ["a", "@b", "a@"] {
+        for name in ["a", "@b", "a@", "a@b.", "a@b..", "a@."] {
             assert_eq!(MailAddress::parse(name), Err(NameError::NotAnAddress), "{name}");
         }
         assert_eq!(MailAddress::parse("Jörg@Bücher.example").unwrap().domain(), "bücher.example");

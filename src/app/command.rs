@@ -1,7 +1,7 @@
 //! The socket on which other processes of this machine tell the service what to do: `gatepost reload`, and the Gatepost
 //! that takes over from it. It lies beside `admin.socket`, belongs to the service's own user, and nobody else is heard.
 //!
-//! A command is one line. `reload` is answered by one octet and a text ([`Answer`]), `take-over` by the listening sockets
+//! A command is one line. `reload` and `unlock LOGIN` are answered by one octet and a text ([`Answer`]), `take-over` by the listening sockets
 //! (`handover`); whoever took them says `serving` once it accepts connections, and this process begins to drain.
 
 use std::io;
@@ -16,10 +16,11 @@ use tokio::time::timeout;
 
 use super::reload::NotReloaded;
 use super::{Control, Inherited, StartError, handover};
+use crate::account::{LOGIN_NAME_OCTETS, LoginName};
 use crate::local_socket::LocalSocket;
 
 /// Longest command, in octets.
-const COMMAND_BYTES: usize = 32;
+const COMMAND_BYTES: usize = 32 + LOGIN_NAME_OCTETS;
 
 /// Longest text of an answer.
 const ANSWER_BYTES: u64 = 1024 * 1024;
@@ -30,10 +31,12 @@ const STEP: Duration = Duration::from_secs(10);
 /// How long it may take to begin to serve after it has the sockets: it opens its store meanwhile.
 const START: Duration = Duration::from_secs(120);
 
-/// How long a reload may take: secrets may come from commands.
-const RELOAD: Duration = Duration::from_secs(120);
+/// How long an answer may take: at a reload secrets may come from commands.
+const ANSWER: Duration = Duration::from_secs(120);
 
 const RELOAD_COMMAND: &str = "reload";
+/// Behind it comes the login.
+const UNLOCK: &str = "unlock ";
 const TAKE_OVER: &str = "take-over";
 const SERVING: &str = "serving";
 
@@ -114,12 +117,7 @@ async fn obey(mut stream: UnixStream, control: Control, taking_over: &Semaphore)
                 Err(error @ NotReloaded::Start(StartError::Unproved(_))) => (b'!', error.to_string()),
                 Err(error) => (b'-', error.to_string()),
             };
-            step(async {
-                stream.write_u8(code).await?;
-                stream.write_all(text.as_bytes()).await?;
-                stream.shutdown().await
-            })
-            .await
+            step(answer(stream, code, &text)).await
         }
         TAKE_OVER => {
             let Ok(alone) = taking_over.try_acquire() else {
@@ -143,11 +141,31 @@ async fn obey(mut stream: UnixStream, control: Control, taking_over: &Semaphore)
             let _gone = step(stream.write_u8(b'+')).await;
             Ok(())
         }
-        other => {
-            tracing::debug!(command = other, "an unknown command");
-            Ok(())
-        }
+        other => match other.strip_prefix(UNLOCK).map(LoginName::parse) {
+            Some(Ok(login)) => {
+                let by = format!("command-line (uid {})", stream.peer_cred()?.uid());
+                let (code, text) = match control.shared().gatekeeper.unlock(&login).await {
+                    Ok(unlocked) => {
+                        let told = unlocked.to_string();
+                        control.journal().act_by(&by, "account-unlocked", unlocked.login.as_str(), &told);
+                        (b'+', told)
+                    }
+                    Err(error) => (b'-', error.to_string()),
+                };
+                step(answer(stream, code, &text)).await
+            }
+            _ => {
+                tracing::debug!(command = other, "an unknown command");
+                Ok(())
+            }
+        },
     }
+}
+
+async fn answer(mut stream: UnixStream, code: u8, text: &str) -> io::Result<()> {
+    stream.write_u8(code).await?;
+    stream.write_all(text.as_bytes()).await?;
+    stream.shutdown().await
 }
 
 /// A line without its end.
@@ -177,8 +195,20 @@ async fn say(path: &Path, command: &str) -> io::Result<UnixStream> {
 /// # Errors
 /// There is none, or it does not answer in time.
 pub async fn ask_to_reload(path: &Path) -> io::Result<Answer> {
+    ask(path, RELOAD_COMMAND).await
+}
+
+/// Tells the service behind `path` to unlock an account.
+///
+/// # Errors
+/// There is none, or it does not answer in time.
+pub async fn ask_to_unlock(path: &Path, login: &LoginName) -> io::Result<Answer> {
+    ask(path, &format!("{UNLOCK}{login}")).await
+}
+
+async fn ask(path: &Path, command: &str) -> io::Result<Answer> {
     let exchange = async {
-        let mut stream = step(say(path, RELOAD_COMMAND)).await?;
+        let mut stream = step(say(path, command)).await?;
         let code = stream.read_u8().await?;
         let mut text = String::new();
         stream.take(ANSWER_BYTES).read_to_string(&mut text).await?;
@@ -189,7 +219,7 @@ pub async fn ask_to_reload(path: &Path) -> io::Result<Answer> {
             _ => Err(io::Error::new(io::ErrorKind::InvalidData, "it answered something else than Gatepost does")),
         }
     };
-    timeout(RELOAD, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    timeout(ANSWER, exchange).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
 /// The process from which the sockets came; it still serves.

@@ -17,6 +17,7 @@ use crate::config::{Config, load, value};
 use crate::process::hide_memory;
 use crate::protocol::Protocol;
 
+pub mod account;
 pub mod cert;
 pub mod check;
 #[cfg(feature = "sandbox")]
@@ -96,6 +97,9 @@ pub enum Command {
     /// Make, list and revoke device passwords, for accounts whose password Entra does not know
     #[command(subcommand)]
     Password(PasswordCommand),
+    /// Unlock an account that has used up its wrong passwords
+    #[command(subcommand)]
+    Account(AccountCommand),
     /// Look after the store of sign-ins and device passwords
     #[command(subcommand)]
     State(StateCommand),
@@ -350,6 +354,27 @@ fn expiry(text: &str) -> Result<Expiry, String> {
         .map_err(|_| "write a day such as 2027-01-31, or a time up to ten years such as 90d".to_owned())
 }
 
+/// What to do with an account.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Let passwords of an account be tried again at once
+    Unlock(UnlockOptions),
+}
+
+/// Which account to unlock.
+#[derive(Debug, Args)]
+pub struct UnlockOptions {
+    /// The address that mail programs log in with, or an alias of it
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: LoginName,
+    /// The socket of the service [default: that of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
 /// What to do with the store.
 #[derive(Debug, Subcommand)]
 pub enum StateCommand {
@@ -377,6 +402,7 @@ pub fn main() -> ExitCode {
         Command::Password(PasswordCommand::List(options)) => password::list::list(&options),
         Command::Password(PasswordCommand::Revoke(options)) => password::revoke::revoke(&options),
         Command::Password(PasswordCommand::Hash { generate }) => password::hash(generate),
+        Command::Account(AccountCommand::Unlock(options)) => account::unlock(&options),
         Command::State(StateCommand::RotateKey(settings)) => state::rotate_key(&settings),
     };
     ExitCode::from(code)

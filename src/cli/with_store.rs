@@ -41,6 +41,11 @@ pub(super) fn with_store(settings: &Settings, work: impl AsyncFnOnce(&Opened) ->
         Ok(config) => Arc::new(config),
         Err(problems) => return report(&problems),
     };
+    with_store_of(&config, work)
+}
+
+/// The same with a configuration that was read.
+pub(super) fn with_store_of(config: &Arc<Config>, work: impl AsyncFnOnce(&Opened) -> anyhow::Result<String>) -> u8 {
     if let State::Memory = config.state {
         eprintln!(
             "gatepost: the configuration names no place where sign-ins and device passwords last; write `state: {{directory: \
@@ -54,7 +59,7 @@ pub(super) fn with_store(settings: &Settings, work: impl AsyncFnOnce(&Opened) ->
     };
     conclude(runtime.block_on(async {
         let store = store::open(&config.state).await?;
-        work(&Opened { config, store }).await
+        work(&Opened { config: Arc::clone(config), store }).await
     }))
 }
 

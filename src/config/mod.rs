@@ -324,7 +324,8 @@ impl Accounts {
     }
 
     /// The entry for a login, and the address that signs in with it: for an alias that of its entry, else the login.
-    /// `None` when no entry fits, when a short name fits only `*`, or when the domain, which is to name the tenant, is none.
+    /// `None` when no entry fits, when a short name fits only `*`, when a name that Entra is to judge is not ASCII, or when the
+    /// domain, which is to name the tenant, is none.
     pub fn find(&self, login: &LoginName) -> Option<(Arc<Account>, MailAddress)> {
         let entry = |place: &usize| self.entries.get(*place);
         if let Some(entry) = self.by_name.get(login).and_then(entry)
@@ -334,6 +335,10 @@ impl Accounts {
         }
         let address = MailAddress::try_from(login.clone()).ok()?;
         let entry = self.by_domain.get(address.domain()).or(self.any.as_ref()).and_then(entry)?;
+        // Entra's user names are ASCII, and what it folds into one (full-width letters, accents) has no budget of its own.
+        if entry.grant == Grant::Password && !address.as_str().is_ascii() {
+            return None;
+        }
         // The domain gets into a URL and into the names of tokens.
         let names_tenant = entry.application.tenant != Tenant::OfLogin || entra::is_domain(address.domain());
         names_tenant.then(|| (Arc::clone(entry), address))
@@ -642,7 +647,7 @@ pub struct Limits {
     pub token_requests: usize,
     /// Token requests that wait for a turn.
     pub token_queue: usize,
-    /// Distinct refused passwords forwarded to Entra per account in 24 hours since its last success.
+    /// Distinct refused passwords forwarded to Entra per account in two hours since its last success.
     pub refused_passwords_per_account: u32,
     /// Refused passwords forwarded over all accounts, per minute.
     pub refused_passwords_per_minute: u32,

@@ -155,6 +155,8 @@ type ByLogin = HashMap<MailAddress, Arc<OfLogin>>;
 struct Known {
     revision: u64,
     by_login: ByLogin,
+    /// Most that were chosen for one login.
+    most_chosen: usize,
 }
 
 /// The last look that ended.
@@ -241,7 +243,8 @@ impl DevicePasswords {
             let nothing = ByLogin::new();
             let Change { by_login, made, gone } =
                 compare(known.as_ref().map_or(&nothing, |known| &known.by_login), present);
-            let now_known = Arc::new(Known { revision, by_login });
+            let most_chosen = by_login.values().map(|of_login| of_login.chosen.len()).max().unwrap_or(0);
+            let now_known = Arc::new(Known { revision, by_login, most_chosen });
             *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&now_known));
             self.news.fetch_add(u64::from(!made.is_empty()), Ordering::AcqRel);
             let is_first = known.replace(now_known).is_none();
@@ -257,6 +260,11 @@ impl DevicePasswords {
         let all = known.iter().flat_map(|known| known.by_login.values());
         all.flat_map(|of_login| of_login.iter()).for_each(|known| known.end_if_expired(now));
         Ok(())
+    }
+
+    /// Most passwords that persons chose for one login.
+    pub(super) fn most_chosen(&self) -> usize {
+        self.known().map_or(0, |known| known.most_chosen)
     }
 
     fn known(&self) -> Option<Arc<Known>> {

@@ -28,10 +28,16 @@ pub(super) const WRONG_PASSWORD: &str = "wrong-password";
 const GUESS_BUDGET_SPENT: &str = "guess-budget-spent";
 const TOO_MANY_GUESSES: &str = "too-many-guesses";
 
-/// True for a failure that says: somebody is guessing, or has not corrected a program. Not for a password that is right but
-/// may not be used there, and not for anything that passes.
+/// A device password that is right, but not there.
+const OTHER_PROTOCOLS: &str = "password-for-other-protocols";
+const OTHER_NETWORKS: &str = "password-for-other-networks";
+
+/// True for a failure that says: somebody is guessing, or has not corrected a program. A device password that is right but
+/// may not be used there is one too, so that its price does not tell a thief that it is right. Not for anything that passes.
 pub fn is_guess(failure: &Failure) -> bool {
+    let outside = [Ending::Expired.cause(), Ending::Revoked.cause(), OTHER_PROTOCOLS, OTHER_NETWORKS];
     matches!(failure.cause, WRONG_PASSWORD | UNKNOWN_ACCOUNT | GUESS_BUDGET_SPENT | TOO_MANY_GUESSES)
+        || outside.contains(&failure.cause)
 }
 
 fn failure(
@@ -119,7 +125,7 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
         Outside::Protocol => {
             let allowed: Vec<&str> = of.protocols.iter().map(|protocol| protocol.name()).collect();
             (
-                "password-for-other-protocols",
+                OTHER_PROTOCOLS,
                 format!("is for {} only, and was presented over {}", allowed.join(" and "), request.protocol.name()),
                 "set up the device for its protocol, or make another password with `gatepost password add --protocol …`",
             )
@@ -127,7 +133,7 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
         Outside::Network => {
             let allowed: Vec<String> = of.from.iter().map(ToString::to_string).collect();
             (
-                "password-for-other-networks",
+                OTHER_NETWORKS,
                 format!("is for {} only, and was presented from {}", allowed.join(" and "), request.source),
                 "revoke the password if it may have leaked, or make another one with `gatepost password add --from …`",
             )
@@ -214,7 +220,8 @@ pub(super) fn own_token_refused_before() -> Failure {
     ))
 }
 
-pub(super) fn held(hold: Hold) -> Failure {
+/// What became of the password of `login`, which was not forwarded.
+pub(super) fn held(hold: Hold, login: &str) -> Failure {
     delayed(match hold {
         Hold::Locked { wait } => failure(
             Refusal::Unavailable,
@@ -223,12 +230,16 @@ pub(super) fn held(hold: Hold) -> Failure {
             format!("Entra said lately that the account is locked, and is not asked {}", for_time(wait)),
             "find the device that still has an old password; a password reset unlocks at once",
         ),
-        Hold::Budget => failure(
+        Hold::Budget { wait } => failure(
             Refusal::Unavailable,
-            Actor::Client,
+            Actor::Operator,
             GUESS_BUDGET_SPENT,
-            "so many wrong passwords were tried for this account that one more might lock it",
-            "find the device that has a wrong password; the budget is whole again a day after its refusals, which a restart does not change",
+            format!(
+                "`{login}` has used up its wrong passwords, each of which counts for two hours: more could lock the account \
+                 in Entra, so that the next one is tried {}",
+                in_time(wait)
+            ),
+            format!("fix the device that has a wrong password, then run `gatepost account unlock {login}`"),
         ),
         Hold::Egress | Hold::Turn => failure(
             Refusal::Unavailable,
@@ -531,6 +542,14 @@ pub(super) fn refused(error: &OauthError) -> Failure {
     Failure {
         delay: matches!(error.class, Class::WrongPassword | Class::Locked),
         ..failure(refusal, actor, cause, format!("Entra refused the sign-in with {name}: {meaning}{trace}"), remedy)
+    }
+}
+
+fn in_time(wait: Duration) -> String {
+    match wait.as_secs() {
+        0..=1 => "in a moment".into(),
+        seconds @ 2..=119 => format!("in {seconds} s"),
+        seconds => format!("in {} min", seconds.div_ceil(60)),
     }
 }
 

@@ -15,7 +15,9 @@ use crate::live::Live;
 use crate::login::forwarding::Source;
 use crate::login::password;
 use crate::login::refused::RefusedPasswords;
+use crate::login::tally::Tally;
 use crate::login::throttle::Throttle;
+use crate::login::user::User;
 use crate::oauth::flight::Flights;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
@@ -33,6 +35,8 @@ const ACCEPTED: usize = 100_000;
 pub(super) enum NotProved {
     /// It is wrong.
     Wrong,
+    /// It is that one of [`Hashes::barred`], and as good as wrong.
+    Outside(usize),
     /// Too many were tried.
     Throttled,
     /// Too many checks are waiting.
@@ -41,7 +45,7 @@ pub(super) enum NotProved {
     Broken,
 }
 
-/// What an unknown name is checked against where no account has a hash to take instead. Whatever fits it is wrong.
+/// What a name with fewer hashes than others is checked against besides. Whatever fits it is wrong.
 const DECOY: &str = "$argon2id$v=19$m=32768,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// A password to be proved.
@@ -56,6 +60,15 @@ pub(super) struct Claim<'a> {
     pub(super) source: Source,
 }
 
+/// What a password is tried against.
+#[derive(Default)]
+pub(super) struct Hashes {
+    /// Whatever fits one of these passes.
+    pub(super) usable: Vec<String>,
+    /// Whatever fits one of these is refused, and told apart for the log only.
+    pub(super) barred: Vec<String>,
+}
+
 /// Proves passwords.
 pub(super) struct LocalPasswords {
     clock: Clock,
@@ -64,7 +77,12 @@ pub(super) struct LocalPasswords {
     accepted: DashMap<Proof, (Moment, usize)>,
     refused: RefusedPasswords,
     throttle: Throttle,
+    /// Knows sources from before this process began.
+    tally: Arc<Tally>,
     flights: Flights<Proof, Result<usize, NotProved>>,
+    /// Argon2 hashes so far.
+    #[cfg(test)]
+    runs: Arc<AtomicUsize>,
 }
 
 /// What the configuration says about them.
@@ -74,69 +92,66 @@ struct Settings {
     waiting: AtomicUsize,
     queue: usize,
     wait: Duration,
-    /// What a name without hashes is checked against, so that it takes as long as one that has some. Empty where Entra
-    /// proves every password: there a known name takes its time at Entra.
-    decoy: Vec<String>,
+    /// Most hashes of one account: every wrong password costs so many, so that no name is told from another by its time.
+    /// `None` where Entra proves every password: there a known name takes its time at Entra.
+    most_hashes: Option<usize>,
 }
 
 impl Settings {
     fn of(config: &Config) -> Self {
         let Limits { accepted_password_memory, password_hashes, password_hash_queue, password_hash_wait, .. } =
             config.limits;
-        let local = || config.accounts.entries().iter().filter(|entry| entry.grant != Grant::Password);
-        let decoy = match local().find(|entry| !entry.passwords.is_empty()) {
-            Some(entry) => entry.passwords.clone(),
-            None => local().next().map(|_| DECOY.to_owned()).into_iter().collect(),
-        };
+        let local = config.accounts.entries().iter().filter(|entry| entry.grant != Grant::Password);
+        let most_hashes = local.map(|entry| entry.passwords.len()).max();
         Self {
             memory: accepted_password_memory,
             hashing: Arc::new(Semaphore::new(password_hashes.clamp(1, Semaphore::MAX_PERMITS))),
             waiting: AtomicUsize::new(0),
             queue: password_hash_queue,
             wait: password_hash_wait,
-            decoy,
+            most_hashes,
         }
     }
 }
 
 impl LocalPasswords {
-    pub(super) fn new(config: &Config, clock: Clock) -> Self {
+    pub(super) fn new(config: &Config, clock: Clock, tally: Arc<Tally>) -> Self {
         Self {
             clock,
             settings: Live::new(Settings::of(config)),
             accepted: DashMap::new(),
             refused: RefusedPasswords::new(REFUSED, REFUSED),
             throttle: Throttle::default(),
+            tally,
             flights: Flights::default(),
+            #[cfg(test)]
+            runs: Arc::default(),
         }
     }
 
-    /// Other bounds, and another decoy, from now on.
+    /// Other bounds from now on.
     pub(super) fn adjust(&self, config: &Config) {
         self.settings.set(Settings::of(config));
     }
 
-    /// Proves that a password fits one of `hashes`, within `limits.password_hash_wait` and the time of the hashes; the
-    /// result is the place of that one. Without hashes it is wrong, and that takes as long.
+    /// Proves that a password fits one of the usable `hashes`, within `limits.password_hash_wait` and the time of the hashes;
+    /// the result is the place of that one. A wrong one costs as many as the account with the most has, of which
+    /// `most_chosen` are not in the configuration.
     pub(super) async fn prove(
         self: &Arc<Self>,
         claim: Claim<'_>,
-        hashes: impl FnOnce() -> Vec<String>,
+        hashes: impl FnOnce() -> Hashes,
+        most_chosen: usize,
     ) -> Result<usize, NotProved> {
         if let Some(known) = self.known(&claim.proof) {
             return known;
         }
         let Claim { who, proof, password, source } = claim;
-        let (hashes, counts) = match hashes() {
-            none if none.is_empty() => (self.settings.get().decoy.clone(), false),
-            some => (some, true),
-        };
-        if hashes.is_empty() {
-            return Err(NotProved::Wrong);
-        }
+        let Some(most_hashes) = self.settings.get().most_hashes else { return Err(NotProved::Wrong) };
+        let (hashes, runs) = (hashes(), (most_hashes + most_chosen).max(1));
         let flight = self.flights.join(proof, || {
             let (this, password) = (Arc::clone(self), Password::new(password.expose().to_owned()));
-            async move { this.check(who, proof, password, hashes, counts, source).await }
+            async move { this.check(who, proof, password, hashes, runs, source).await }
         });
         flight.result().await.unwrap_or(Err(NotProved::Broken))
     }
@@ -150,7 +165,8 @@ impl LocalPasswords {
         {
             return Some(Ok(place));
         }
-        self.refused.answers(proof, now).then_some(Err(NotProved::Wrong))
+        let refused = self.refused.note(proof, now)?;
+        Some(Err(refused.map_or(NotProved::Wrong, NotProved::Outside)))
     }
 
     async fn check(
@@ -158,15 +174,15 @@ impl LocalPasswords {
         who: TokenKey,
         proof: Proof,
         password: Password,
-        hashes: Vec<String>,
-        counts: bool,
+        hashes: Hashes,
+        runs: usize,
         source: Source,
     ) -> Result<usize, NotProved> {
         // Another flight may have landed since the caller looked.
         if let Some(known) = self.known(&proof) {
             return known;
         }
-        if !self.throttle.admits(&who, source, self.clock.now()) {
+        if !self.admits(&who, source).await {
             return Err(NotProved::Throttled);
         }
         let settings = self.settings.get();
@@ -175,23 +191,69 @@ impl LocalPasswords {
             timeout(settings.wait, Arc::clone(&settings.hashing).acquire_owned()).await
         };
         let Ok(Ok(turn)) = turn else { return Err(NotProved::Busy) };
+        #[cfg(test)]
+        let counted = Arc::clone(&self.runs);
         let check = tokio::task::spawn_blocking(move || {
             // Held until the work is really done, also when nobody waits for it any longer.
             let _turn = turn;
-            hashes.iter().position(|hash| password::verify(&password, hash))
+            let fits = |hash: &str| {
+                #[cfg(test)]
+                counted.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                password::verify(&password, hash)
+            };
+            let Hashes { usable, barred } = hashes;
+            if let Some(place) = usable.iter().position(|hash| fits(hash)) {
+                return Ok(place);
+            }
+            // Each of them, whatever fits: what is refused costs the same.
+            let fitting: Vec<usize> =
+                barred.iter().enumerate().filter(|(_, hash)| fits(hash)).map(|(place, _)| place).collect();
+            for _ in usable.len() + barred.len()..runs {
+                fits(DECOY);
+            }
+            Err(fitting.first().copied())
         });
-        let right = check.await.map_err(|_| NotProved::Broken)?.filter(|_| counts);
         let now = self.clock.now();
-        let Some(place) = right else {
-            self.refused.add(proof, now);
-            return Err(NotProved::Wrong);
+        let place = match check.await.map_err(|_| NotProved::Broken)? {
+            Ok(place) => place,
+            Err(outside) => {
+                self.refused.add_noting(proof, User::of(&who), outside, now);
+                return Err(outside.map_or(NotProved::Wrong, NotProved::Outside));
+            }
         };
-        self.throttle.succeeded(&who, source);
+        if self.throttle.succeeded(&who, source, now) {
+            self.note(&who, source);
+        }
         if self.accepted.len() >= ACCEPTED {
             self.forget_accepted(now);
         }
         self.accepted.insert(proof, (now, place));
         Ok(place)
+    }
+
+    /// Whether the source may try a password now; the store is asked when it may not, and is none that is known.
+    async fn admits(&self, who: &TokenKey, source: Source) -> bool {
+        let now = self.clock.now();
+        if self.throttle.admits(who, source, now) {
+            return true;
+        }
+        if self.throttle.is_familiar(who, source)
+            || !self.tally.recall(User::of(who), source).await.is_some_and(|recalled| recalled.familiar)
+        {
+            return false;
+        }
+        self.throttle.make_familiar(who, source, now);
+        self.throttle.admits(who, source, now)
+    }
+
+    /// Notes in the store where a right password came from. Nobody waits for that.
+    fn note(&self, who: &TokenKey, source: Source) {
+        let (tally, user) = (Arc::clone(&self.tally), User::of(who));
+        tokio::spawn(async move {
+            if let Err(error) = tally.remember(user, source).await {
+                tracing::debug!("where a right password came from could not be noted: {error}");
+            }
+        });
     }
 
     fn forget_accepted(&self, now: Moment) {
@@ -201,6 +263,17 @@ impl LocalPasswords {
             // Whoever comes back is asked for one more hash.
             self.accepted.clear();
         }
+    }
+
+    /// Forgets what was refused for this account, and how often.
+    pub(super) fn unlock(&self, who: &TokenKey) {
+        self.refused.forget_all(User::of(who));
+        self.throttle.forget(who);
+    }
+
+    #[cfg(test)]
+    pub(super) fn runs(&self) -> usize {
+        self.runs.load(std::sync::atomic::Ordering::Relaxed)
     }
 
     /// Forgets what is out of date.

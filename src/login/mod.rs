@@ -51,6 +51,8 @@ pub(crate) mod sign_in;
 mod tally;
 mod throttle;
 mod tokens;
+pub mod unlock;
+mod user;
 
 pub use explain::is_guess;
 
@@ -170,6 +172,7 @@ impl Gatekeeper {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let limits = &config.limits;
+        let tally = Tally::new(Arc::clone(&store), clock.clone());
         Arc::new(Self {
             source: TokenSource::new(endpoint, clock.clone(), limits).with_metrics(Arc::clone(&metrics)),
             cache: TokenCache::new(limits.accepted_password_memory),
@@ -177,8 +180,8 @@ impl Gatekeeper {
             refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
             refused_tokens: RefusedPasswords::new(REFUSED_TOKEN_MEMORY, LONGEST_REFUSED_TOKEN_MEMORY),
             standing: StandingRefusals::default(),
-            forwarding: Arc::new(Forwarding::new(limits, Tally::new(Arc::clone(&store), clock.clone()))),
-            local: Arc::new(LocalPasswords::new(&config, clock.clone())),
+            forwarding: Arc::new(Forwarding::new(limits, Arc::clone(&tally))),
+            local: Arc::new(LocalPasswords::new(&config, clock.clone(), tally)),
             devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             proof_key: OnceLock::new(),
             sign_ins: SignIns::default(),

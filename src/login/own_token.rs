@@ -4,6 +4,7 @@
 
 use crate::account::MailAddress;
 use crate::failure::Failure;
+use crate::login::user::User;
 use crate::login::{Gatekeeper, explain};
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
@@ -21,7 +22,10 @@ pub struct Judge<'a> {
 
 /// A client's own token for one mailbox and one judge, as the memory knows it. It cannot be turned back.
 #[derive(Clone, Copy, Debug)]
-pub struct OwnToken(Proof);
+pub struct OwnToken {
+    proof: Proof,
+    whose: User,
+}
 
 impl Gatekeeper {
     /// That a mailbox belongs to a configured account.
@@ -48,11 +52,16 @@ impl Gatekeeper {
         if self.refused_tokens.answers(&proof, self.clock.now()) {
             return Err(explain::own_token_refused_before());
         }
-        Ok(OwnToken(proof))
+        Ok(OwnToken { proof, whose: whose(&bearer.user) })
     }
 
     /// The judge has refused it.
     pub fn own_token_refused(&self, token: &OwnToken) {
-        self.refused_tokens.add(token.0, self.clock.now());
+        self.refused_tokens.add(token.proof, token.whose, self.clock.now());
     }
+}
+
+/// Whose tokens are forgotten together.
+pub(super) fn whose(mailbox: &MailAddress) -> User {
+    User::of(&TokenKey::encode(["own token", mailbox.as_str()]))
 }

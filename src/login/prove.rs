@@ -8,15 +8,28 @@ use std::sync::Arc;
 use crate::account::MailAddress;
 use crate::config::Account;
 use crate::failure::Failure;
-use crate::login::device::{KnownPassword, OfLogin};
+use crate::login::device::{KnownPassword, Outside};
 use crate::login::forwarding::Source;
-use crate::login::local::{Claim, NotProved};
+use crate::login::local::{Claim, Hashes, NotProved};
 use crate::login::{Gatekeeper, LoginRequest, explain};
 use crate::oauth::grant::TokenKey;
 use crate::store::StoreError;
 
 /// The device password that was presented; `None` for one of the configuration.
 type Proved = Option<Arc<KnownPassword>>;
+
+/// Why nothing was proved.
+struct Refused {
+    why: NotProved,
+    /// The device password that was presented, if it is right and may not be used like this. Only the log hears of it.
+    outside: Option<(Arc<KnownPassword>, Outside)>,
+}
+
+impl From<NotProved> for Refused {
+    fn from(why: NotProved) -> Self {
+        Self { why, outside: None }
+    }
+}
 
 impl Gatekeeper {
     /// Proves that the client may use `account`, of which it is `address`.
@@ -35,10 +48,10 @@ impl Gatekeeper {
         match self.devices.look_since(before).await {
             Ok(true) => match self.try_passwords(account, address, request).await? {
                 Ok(proved) => Ok(self.note(proved, request)),
-                Err(refused) => Err(not_proved(refused)),
+                Err(refused) => Err(not_proved(&refused, request)),
             },
-            Ok(false) => Err(not_proved(refused)),
-            Err(error) => Err(not_looked_up(refused, &error)),
+            Ok(false) => Err(not_proved(&refused, request)),
+            Err(error) => Err(not_looked_up(&refused, &error, request)),
         }
     }
 
@@ -46,63 +59,73 @@ impl Gatekeeper {
     pub(super) async fn refuse_unknown(&self, request: LoginRequest<'_>) -> Failure {
         let before = self.devices.mark();
         let who = TokenKey::encode(["unknown", request.login.as_str()]);
-        let refused = match self.try_hashes(who.clone(), who, request, Vec::new).await {
-            Ok(Err(refused)) => refused,
+        let refused = match self.try_hashes(who.clone(), who, request, Hashes::default).await {
+            Ok(Err(refused)) => refused.into(),
             // Nothing fits no hashes.
-            Ok(Ok(_)) => NotProved::Wrong,
+            Ok(Ok(_)) => NotProved::Wrong.into(),
             Err(failure) => return failure,
         };
         match (self.devices.look_since(before).await, refused) {
-            (Err(error), refused) => not_looked_up(refused, &error),
-            (Ok(_), NotProved::Wrong) => explain::unknown_account(),
-            (Ok(_), refused) => not_proved(refused),
+            (Err(error), refused) => not_looked_up(&refused, &error, request),
+            (Ok(_), Refused { why: NotProved::Wrong, .. }) => explain::unknown_account(),
+            (Ok(_), refused) => not_proved(&refused, request),
         }
     }
 
-    /// Tries what is known now. A right password that may not be used here and now is a failure of its own.
+    /// Tries what is known now.
     async fn try_passwords(
         &self,
         account: &Account,
         address: &MailAddress,
         request: LoginRequest<'_>,
-    ) -> Result<Result<Proved, NotProved>, Failure> {
+    ) -> Result<Result<Proved, Refused>, Failure> {
         let known = self.devices.of(address);
-        let admits = |device: &Arc<KnownPassword>| {
-            let admitted = device.admits(request.protocol, request.source, self.clock.unix_time());
-            admitted.map(|()| Arc::clone(device)).map_err(|outside| explain::outside(device, outside, request))
+        let now = self.clock.unix_time();
+        let outside = |device: &Arc<KnownPassword>| device.admits(request.protocol, request.source, now).err();
+        let generated = known.generated(address, request.password);
+        let generated_outside = match generated.map(|device| (device, outside(device))) {
+            Some((device, None)) => return Ok(Ok(Some(Arc::clone(device)))),
+            // It takes as long as a wrong one, and counts as one.
+            Some((device, Some(outside))) => Some((Arc::clone(device), outside)),
+            None => None,
         };
-        if let Some(device) = known.generated(address, request.password) {
-            let admitted = admits(device);
-            if admitted.is_err() {
-                // Whoever presents it here takes as long as with a wrong one, and learns nothing.
-                let _wrong = self.try_chosen(account, address, &known, request).await?;
+        let (barred, usable): (Vec<_>, Vec<_>) =
+            known.chosen().iter().partition(|(device, _)| outside(device).is_some());
+        let tried = self.try_chosen(account, address, &usable, &barred, request).await?;
+        Ok(match tried {
+            Ok(place) => Ok(usable.get(place).map(|(device, _)| Arc::clone(device))),
+            Err(why) => {
+                let chosen_outside = match why {
+                    NotProved::Outside(place) => barred.get(place).map(|(device, _)| Arc::clone(device)),
+                    _ => None,
+                };
+                let chosen_outside =
+                    chosen_outside.and_then(|device| outside(&device).map(|outside| (device, outside)));
+                Err(Refused { why, outside: generated_outside.or(chosen_outside) })
             }
-            return admitted.map(|device| Ok(Some(device)));
-        }
-        Ok(match self.try_chosen(account, address, &known, request).await? {
-            Ok(place) => match known.chosen().get(place) {
-                Some((device, _)) => Ok(Some(admits(device)?)),
-                None => Ok(None),
-            },
-            Err(refused) => Err(refused),
         })
     }
 
-    /// Tries the hashes of the login: those of its chosen device passwords, then those of the configuration.
+    /// Tries the hashes of the login: those of its chosen device passwords that may be used, those of the configuration, and
+    /// last those that may not be used like this.
     async fn try_chosen(
         &self,
         account: &Account,
         address: &MailAddress,
-        known: &OfLogin,
+        usable: &[&(Arc<KnownPassword>, String)],
+        barred: &[&(Arc<KnownPassword>, String)],
         request: LoginRequest<'_>,
     ) -> Result<Result<usize, NotProved>, Failure> {
         // With other hashes it is another question, to which no answer is remembered.
-        let ids: String = known.chosen().iter().map(|(device, _)| device.password().id.0.as_str()).collect();
-        let who = TokenKey::encode(["account", address.as_str()]);
-        let question = TokenKey::encode(["account", address.as_str(), &ids, &account.passwords.join(" ")]);
+        let ids = |of: &[&(Arc<KnownPassword>, String)]| -> String {
+            of.iter().map(|(device, _)| device.password().id.0.as_str()).collect()
+        };
+        let who = who(address);
+        let question = [address.as_str(), &ids(usable), &ids(barred), &account.passwords.join(" ")];
+        let question = TokenKey::encode(question);
         let hashes = || {
-            let chosen = known.chosen().iter().map(|(_, phc)| phc);
-            chosen.chain(&account.passwords).cloned().collect()
+            let of = |of: &[&(Arc<KnownPassword>, String)]| of.iter().map(|(_, phc)| phc.clone()).collect::<Vec<_>>();
+            Hashes { usable: [of(usable), account.passwords.clone()].concat(), barred: of(barred) }
         };
         self.try_hashes(who, question, request, hashes).await
     }
@@ -112,11 +135,12 @@ impl Gatekeeper {
         who: TokenKey,
         question: TokenKey,
         request: LoginRequest<'_>,
-        hashes: impl FnOnce() -> Vec<String>,
+        hashes: impl FnOnce() -> Hashes,
     ) -> Result<Result<usize, NotProved>, Failure> {
         let LoginRequest { password, source, .. } = request;
         let proof = self.prove(&question, password)?;
-        Ok(self.local.prove(Claim { who, proof, password, source: Source::of(source) }, hashes).await)
+        let claim = Claim { who, proof, password, source: Source::of(source) };
+        Ok(self.local.prove(claim, hashes, self.devices.most_chosen()).await)
     }
 
     fn note(&self, proved: Proved, request: LoginRequest<'_>) -> Proved {
@@ -124,19 +148,31 @@ impl Gatekeeper {
     }
 }
 
-fn not_proved(refused: NotProved) -> Failure {
-    match refused {
-        NotProved::Wrong => explain::wrong_local_password(),
+/// Whose wrong passwords here are counted together.
+pub(super) fn who(login: &MailAddress) -> TokenKey {
+    TokenKey::encode(["account", login.as_str()])
+}
+
+/// Whatever is outside its scope, the client is told and made to wait as for a wrong one.
+fn not_proved(refused: &Refused, request: LoginRequest<'_>) -> Failure {
+    let failure = match refused.why {
+        NotProved::Wrong | NotProved::Outside(_) => explain::wrong_local_password(),
         NotProved::Throttled => explain::guessed_too_often(),
         NotProved::Busy => explain::hashing_busy(),
         NotProved::Broken => explain::own_fault(),
+    };
+    match &refused.outside {
+        Some((device, outside)) if explain::is_guess(&failure) => {
+            Failure { refusal: failure.refusal, delay: failure.delay, ..explain::outside(device, *outside, request) }
+        }
+        _ => failure,
     }
 }
 
 /// A password that could not be looked up is not a wrong one.
-fn not_looked_up(refused: NotProved, error: &StoreError) -> Failure {
-    match refused {
-        NotProved::Wrong => explain::store_unavailable(error),
-        refused => not_proved(refused),
+fn not_looked_up(refused: &Refused, error: &StoreError, request: LoginRequest<'_>) -> Failure {
+    match refused.why {
+        NotProved::Wrong | NotProved::Outside(_) => explain::store_unavailable(error),
+        _ => not_proved(refused, request),
     }
 }

@@ -6,6 +6,7 @@ use dashmap::DashMap;
 
 use crate::clock::Moment;
 use crate::live::Live;
+use crate::login::user::User;
 use crate::oauth::proof::Proof;
 
 /// Most refused passwords remembered.
@@ -13,6 +14,8 @@ const ENTRIES: usize = 10_000;
 
 #[derive(Debug)]
 struct Entry {
+    whose: User,
+    note: Option<usize>,
     until: Moment,
     hold: Duration,
     last_seen: Moment,
@@ -39,18 +42,28 @@ impl RefusedPasswords {
 
     /// True when the answer is known to be no.
     pub(super) fn answers(&self, proof: &Proof, now: Moment) -> bool {
-        self.entries.get_mut(proof).is_some_and(|mut entry| {
-            entry.last_seen = now;
-            now < entry.until
-        })
+        self.note(proof, now).is_some()
     }
 
-    /// It was refused, perhaps again.
-    pub(super) fn add(&self, proof: Proof, now: Moment) {
+    /// What was noted with the refusal, when the answer is known to be no.
+    pub(super) fn note(&self, proof: &Proof, now: Moment) -> Option<Option<usize>> {
+        let mut entry = self.entries.get_mut(proof)?;
+        entry.last_seen = now;
+        (now < entry.until).then_some(entry.note)
+    }
+
+    /// It was refused to this user, perhaps again.
+    pub(super) fn add(&self, proof: Proof, whose: User, now: Moment) {
+        self.add_noting(proof, whose, None, now);
+    }
+
+    /// The same, with a note for the next one who asks.
+    pub(super) fn add_noting(&self, proof: Proof, whose: User, note: Option<usize>, now: Moment) {
         if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
             self.make_room(now);
         }
-        let mut entry = self.entries.entry(proof).or_insert(Entry { until: now, hold: Duration::ZERO, last_seen: now });
+        let new = || Entry { whose, note, until: now, hold: Duration::ZERO, last_seen: now };
+        let mut entry = self.entries.entry(proof).or_insert_with(new);
         entry.hold = if entry.hold.is_zero() { *self.first.get() } else { (entry.hold * 2).min(self.longest) };
         entry.until = now.after(entry.hold);
         entry.last_seen = now;
@@ -59,6 +72,11 @@ impl RefusedPasswords {
     /// It was accepted after all.
     pub(super) fn forget(&self, proof: &Proof) {
         self.entries.remove(proof);
+    }
+
+    /// Forgets what was refused to a user.
+    pub(super) fn forget_all(&self, whose: User) {
+        self.entries.retain(|_, entry| entry.whose != whose);
     }
 
     /// Forgets what has not been refused for so long that it begins anew.
@@ -91,6 +109,10 @@ mod tests {
         (0..count).map(|n| key.prove(&TokenKey::encode(["a"]), &Password::new(n.to_string()))).collect()
     }
 
+    fn user() -> User {
+        User::of(&TokenKey::encode(["a"]))
+    }
+
     fn memory() -> RefusedPasswords {
         RefusedPasswords::new(Duration::from_secs(900), Duration::from_secs(86_400))
     }
@@ -101,7 +123,7 @@ mod tests {
         let mut asked_at = Vec::new();
         for minute in 0..24 * 60 {
             if !memory.answers(&proof, clock.now()) {
-                memory.add(proof, clock.now());
+                memory.add(proof, user(), clock.now());
                 asked_at.push(minute);
             }
             clock.advance(Duration::from_secs(60));
@@ -113,7 +135,7 @@ mod tests {
     #[test]
     fn an_accepted_password_is_forgotten() {
         let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(2));
-        memory.add(proofs[0], clock.now());
+        memory.add(proofs[0], user(), clock.now());
         assert!(memory.answers(&proofs[0], clock.now()));
         assert!(!memory.answers(&proofs[1], clock.now()));
         memory.forget(&proofs[0]);
@@ -125,11 +147,11 @@ mod tests {
         let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(ENTRIES + 1));
         for proof in &proofs[..ENTRIES] {
             clock.advance(Duration::from_millis(1));
-            memory.add(*proof, clock.now());
+            memory.add(*proof, user(), clock.now());
         }
         clock.advance(Duration::from_millis(1));
         assert!(memory.answers(&proofs[0], clock.now()));
-        memory.add(proofs[ENTRIES], clock.now());
+        memory.add(proofs[ENTRIES], user(), clock.now());
         assert_eq!(memory.entries.len(), ENTRIES);
         assert!(memory.answers(&proofs[0], clock.now()), "seen lately");
         assert!(!memory.answers(&proofs[1], clock.now()), "seen first");

@@ -25,6 +25,13 @@ pub(super) fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
 }
 
+/// Lets what nobody waits for be done.
+pub(super) async fn settle() {
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+}
+
 pub(super) fn address(text: &str) -> MailAddress {
     MailAddress::parse(text).unwrap()
 }
@@ -220,6 +227,50 @@ async fn the_right_password_is_renewed_although_the_budget_is_spent() {
     assert_eq!((failure.refusal, failure.cause), (Refusal::Unavailable, "guess-budget-spent"));
     // Its token has long expired, but Entra accepted it within the day.
     assert_eq!(world.login("alice@contoso.example", "right").await.unwrap().origin, TokenOrigin::Fetched);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_entra_takes_for_another_brings_no_budget_of_its_own() {
+    let world = World::new(FakeEndpoint::with_password("right"));
+    for name in [
+        "\u{ff41}lice@contoso.example",
+        "\u{e1}lice@contoso.example",
+        "alic\u{435}@contoso.example",
+        "alice@contoso.example.",
+        "alice@contoso.example..",
+    ] {
+        assert_eq!(world.cause(name, "right").await, "unknown-account", "{name}");
+    }
+    assert_eq!(world.entra.count(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn names_of_one_person_share_one_budget_once_entra_has_said_whose_they_are() {
+    let judge = |form: &fake::Fields| match (&*form["username"], &*form["password"]) {
+        ("carol@contoso.example", "right") => Reply::Jwt(r#"{"oid":"11111111-2222-3333-4444-666666666666"}"#),
+        (_, "right") => Reply::Jwt(r#"{"oid":"11111111-2222-3333-4444-555555555555"}"#),
+        _ => Reply::Denied(50126),
+    };
+    let (clock, store) = (Clock::manual(), Arc::<FaultyStore>::default());
+    let entra = FakeEndpoint::new(judge);
+    let process = || World::on(Arc::clone(&entra), Arc::clone(&store), clock.clone(), Limits::default());
+    let world = process();
+    let names = ["alice@contoso.example", "a.smith@contoso.example", "carol@contoso.example"];
+    for name in names {
+        world.login(name, "right").await.unwrap();
+    }
+    settle().await;
+    for world in [world, process()] {
+        let before = world.entra.count();
+        for n in 0..20 {
+            world.login_from(STRANGER, names[n % 2], &format!("guess {n}")).await.unwrap_err();
+        }
+        assert!(world.entra.count() - before <= 5, "{}", world.entra.count() - before);
+        world.login_from(STRANGER, names[2], "guess").await.unwrap_err();
+    }
+    let world = process();
+    world.login(names[1], "right").await.expect("the source is known by the person, whatever the name");
+    assert_eq!(world.login_from(STRANGER, names[0], "one more").await.unwrap_err().cause, "wrong-password");
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,12 +1,15 @@
 //! How often a password that Gatepost itself proves may be guessed. Nobody is locked out: whoever knows the password
 //! and was right before does not come here.
 
+use std::cmp::Ordering;
+use std::hash::Hash;
 use std::time::Duration;
 
 use dashmap::DashMap;
 
 use crate::clock::Moment;
 use crate::login::forwarding::Source;
+use crate::login::tally::NOTED_AGAIN;
 use crate::oauth::grant::TokenKey;
 
 /// Attempts of one source at one account within [`WINDOW`] before it has to wait.
@@ -17,7 +20,7 @@ const SLOW: Duration = Duration::from_secs(60);
 /// Attempts of all sources together that never succeeded at this account, per hour.
 const UNFAMILIAR_PER_HOUR: u32 = 100;
 const HOUR: Duration = Duration::from_secs(3600);
-/// Most pairs of account and source remembered.
+/// Most pairs of account and source remembered, and most accounts.
 const PAIRS: usize = 65_536;
 
 #[derive(Debug)]
@@ -25,7 +28,14 @@ struct Pair {
     since: Moment,
     last: Moment,
     attempts: u32,
-    familiar: bool,
+    /// When a success was noted in the store; familiar from then on.
+    noted: Option<Moment>,
+}
+
+impl Pair {
+    fn is_familiar(&self) -> bool {
+        self.noted.is_some()
+    }
 }
 
 #[derive(Debug)]
@@ -46,17 +56,20 @@ impl Throttle {
     /// ones do not slip through.
     pub(super) fn admits(&self, account: &TokenKey, source: Source, now: Moment) -> bool {
         let key = (account.clone(), source);
-        if self.pairs.len() >= PAIRS && !self.pairs.contains_key(&key) && !self.make_room(now) {
-            return false;
+        if self.pairs.len() >= PAIRS && !self.pairs.contains_key(&key) {
+            self.make_room(now);
         }
-        let mut pair = self.pairs.entry(key).or_insert(Pair { since: now, last: now, attempts: 0, familiar: false });
+        if self.unfamiliar.len() >= PAIRS && !self.unfamiliar.contains_key(account) {
+            forget_least(&self.unfamiliar, |all| all.attempts);
+        }
+        let mut pair = self.pairs.entry(key).or_insert(Pair { since: now, last: now, attempts: 0, noted: None });
         if now.since(pair.since) >= WINDOW {
             (pair.since, pair.attempts) = (now, 0);
         }
         if pair.attempts >= ATTEMPTS && now.since(pair.last) < SLOW {
             return false;
         }
-        if !pair.familiar {
+        if !pair.is_familiar() {
             let mut all = self.unfamiliar.entry(account.clone()).or_insert(Unfamiliar { since: now, attempts: 0 });
             if now.since(all.since) >= HOUR {
                 *all = Unfamiliar { since: now, attempts: 0 };
@@ -71,30 +84,76 @@ impl Throttle {
         true
     }
 
-    /// The attempt was right.
-    pub(super) fn succeeded(&self, account: &TokenKey, source: Source) {
-        if let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) {
-            pair.attempts = 0;
-            if !pair.familiar {
-                pair.familiar = true;
-                if let Some(mut all) = self.unfamiliar.get_mut(account) {
-                    all.attempts = all.attempts.saturating_sub(1);
-                }
-            }
+    /// The attempt was right. True when the store is to note that.
+    pub(super) fn succeeded(&self, account: &TokenKey, source: Source, now: Moment) -> bool {
+        let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) else { return false };
+        pair.attempts = 0;
+        let is_noted = pair.noted.is_some_and(|at| now.since(at) < NOTED_AGAIN);
+        if !pair.is_familiar()
+            && let Some(mut all) = self.unfamiliar.get_mut(account)
+        {
+            all.attempts = all.attempts.saturating_sub(1);
         }
+        if !is_noted {
+            pair.noted = Some(now);
+        }
+        !is_noted
+    }
+
+    /// Whether an attempt of this source was right before.
+    pub(super) fn is_familiar(&self, account: &TokenKey, source: Source) -> bool {
+        self.pairs.get(&(account.clone(), source)).is_some_and(|pair| pair.is_familiar())
+    }
+
+    /// One was, as the store knows; the next success is noted if that is long ago.
+    pub(super) fn make_familiar(&self, account: &TokenKey, source: Source, now: Moment) {
+        if let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) {
+            pair.noted = Some(now.before(NOTED_AGAIN));
+        }
+    }
+
+    /// Nothing was tried for this account. Sources that are familiar stay so.
+    pub(super) fn forget(&self, account: &TokenKey) {
+        self.pairs.retain(|(of, _), pair| {
+            pair.attempts = if of == account { 0 } else { pair.attempts };
+            of != account || pair.is_familiar()
+        });
+        self.unfamiliar.remove(account);
     }
 
     /// Forgets sources that have been quiet.
     pub(super) fn sweep(&self, now: Moment) {
-        self.pairs.retain(|_, pair| pair.familiar || now.since(pair.last) < WINDOW);
+        self.pairs.retain(|_, pair| pair.is_familiar() || now.since(pair.last) < WINDOW);
         self.unfamiliar.retain(|_, all| now.since(all.since) < HOUR);
     }
 
-    /// Only when there are too many: then a minute's quiet is enough to be forgotten, and success long ago as well.
-    fn make_room(&self, now: Moment) -> bool {
-        self.pairs.retain(|_, pair| now.since(pair.last) < SLOW);
-        self.pairs.len() < PAIRS
+    /// Only when there are too many: then a minute's quiet is enough to be forgotten, and success long ago if nothing else
+    /// helps.
+    fn make_room(&self, now: Moment) {
+        self.pairs.retain(|_, pair| pair.is_familiar() || now.since(pair.last) < SLOW);
+        if self.pairs.len() >= PAIRS {
+            forget_least(&self.pairs, |pair| if pair.is_familiar() { u32::MAX } else { pair.attempts });
+        }
     }
+}
+
+/// Forgets an eighth, those with the fewest attempts first: names that were tried once make room, and an account under
+/// attack keeps its count.
+fn forget_least<K: Eq + Hash, V>(entries: &DashMap<K, V>, attempts: impl Fn(&V) -> u32) {
+    let mut all: Vec<u32> = entries.iter().map(|entry| attempts(&entry)).collect();
+    all.sort_unstable();
+    let mut surplus = all.len().saturating_sub(PAIRS - PAIRS / 8);
+    let Some(most) = surplus.checked_sub(1).and_then(|last| all.get(last).copied()) else { return };
+    // Those below go anyway; of those with just as many, as many as there are too many.
+    surplus -= all.partition_point(|attempts| *attempts < most);
+    entries.retain(|_, entry| match attempts(entry).cmp(&most) {
+        Ordering::Less => false,
+        Ordering::Equal if surplus > 0 => {
+            surplus -= 1;
+            false
+        }
+        _ => true,
+    });
 }
 
 #[cfg(test)]
@@ -120,7 +179,7 @@ mod tests {
         clock.advance(SLOW);
         assert!(throttle.admits(&account, source(1), clock.now()));
         assert!(!throttle.admits(&account, source(1), clock.now()));
-        throttle.succeeded(&account, source(1));
+        throttle.succeeded(&account, source(1), clock.now());
         assert!(throttle.admits(&account, source(1), clock.now()));
     }
 
@@ -128,12 +187,30 @@ mod tests {
     fn all_unfamiliar_sources_together_get_a_hundred_an_hour() {
         let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TokenKey::encode(["a"]));
         assert!(throttle.admits(&account, source(255), clock.now()));
-        throttle.succeeded(&account, source(255));
+        throttle.succeeded(&account, source(255), clock.now());
         let admitted = (0..200).filter(|n| throttle.admits(&account, source(*n), clock.now())).count();
         assert_eq!(admitted, 100);
         assert!(throttle.admits(&account, source(255), clock.now()), "a familiar one goes on");
         clock.advance(HOUR);
         throttle.sweep(clock.now());
         assert!(throttle.admits(&account, source(201), clock.now()));
+    }
+
+    #[test]
+    fn names_without_end_take_bounded_room_and_give_nobody_new_attempts_at_an_account() {
+        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TokenKey::encode(["a"]));
+        for n in 0..10 {
+            (0..10).for_each(|_| assert!(throttle.admits(&account, source(n), clock.now())));
+        }
+        throttle.admits(&TokenKey::encode(["b"]), source(99), clock.now());
+        throttle.succeeded(&TokenKey::encode(["b"]), source(99), clock.now());
+        for n in 0..3 * PAIRS {
+            clock.advance(Duration::from_millis(1));
+            let name = TokenKey::encode(["unknown", &n.to_string()]);
+            assert!(throttle.admits(&name, source(50), clock.now()), "{n}");
+            assert!(throttle.pairs.len() <= PAIRS && throttle.unfamiliar.len() <= PAIRS, "{n}");
+        }
+        assert!(!throttle.admits(&account, source(200), clock.now()), "what was counted still counts");
+        assert!(throttle.pairs.get(&(TokenKey::encode(["b"]), source(99))).is_some_and(|pair| pair.is_familiar()));
     }
 }

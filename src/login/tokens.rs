@@ -12,9 +12,11 @@ use crate::config::{Account, Resource};
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
 use crate::login::sharing::Turn;
+use crate::login::user::User;
 use crate::login::{Gatekeeper, TokenOrigin, explain, scope};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
+use crate::oauth::audience;
 use crate::oauth::cache::{CONFIRMATION, Found, Need, Renewal};
 use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
@@ -121,7 +123,7 @@ impl Gatekeeper {
         if matches!(found, Found::Nothing) && self.refused.answers(&proof, now) {
             return Err(explain::refused_before());
         }
-        let user = TokenKey::encode([application.authority.as_str(), tenant, login.address.as_str()]);
+        let user = User::named(login.account, login.address);
         let fly = |seen: Option<&Token>| {
             self.flights.join(Errand::User(proof), || {
                 let ask = Ask {
@@ -134,7 +136,7 @@ impl Gatekeeper {
                     },
                 };
                 let attempt = Attempt {
-                    user: user.clone(),
+                    user,
                     proof,
                     source: login.source,
                     proved: !matches!(found, Found::Nothing),
@@ -144,7 +146,7 @@ impl Gatekeeper {
             })
         };
         let obtained = obtain(&found, key, fly).await?;
-        self.forwarding.succeeded_from(&user, login.source);
+        self.forwarding.succeeded_from(user, login.source, self.clock.now());
         Ok(obtained)
     }
 
@@ -199,6 +201,7 @@ impl Gatekeeper {
             }
             Found::Nothing => attempt.proved = false,
         }
+        let user = attempt.user;
         let standing_key = Errand::User(proof);
         if let Some(setback) = self.standing.get(&standing_key, now) {
             return Err(setback);
@@ -212,8 +215,11 @@ impl Gatekeeper {
             Turn::Ours(holding) => holding,
         };
         let now = self.clock.now();
-        let forward =
-            self.forwarding.forward(attempt, now).await.map_err(|hold| Setback::passing(explain::held(hold)))?;
+        let forward = self
+            .forwarding
+            .forward(attempt, now)
+            .await
+            .map_err(|hold| Setback::passing(explain::held(hold, login_name(&ask))))?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {
@@ -221,7 +227,8 @@ impl Gatekeeper {
                 self.cache.insert(&ask, Some(proof), token.clone(), now, chance());
                 holding.leave(&token);
                 self.refused.forget(&proof);
-                forward.accepted();
+                let person = audience::person(&token.access_token);
+                forward.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
                 return Ok(token);
             }
             Err(error) => error,
@@ -230,7 +237,7 @@ impl Gatekeeper {
         tell(&ask, &error, &setback);
         match class(&error) {
             Some(Class::WrongPassword) => {
-                self.refused.add(proof, now);
+                self.refused.add(proof, user, now);
                 if forward.refused(now) {
                     tracing::warn!(
                         login = login_name(&ask),
@@ -437,7 +444,7 @@ mod tests {
         let errand = |seen: Option<&Token>| UserErrand {
             ask: user.clone(),
             attempt: Attempt {
-                user: TokenKey::encode(["alice"]),
+                user: User::of(&TokenKey::encode(["alice"])),
                 proof: world.gate.prove(&user.key(), &password).unwrap(),
                 source: Source::of(VICTIM.into()),
                 proved: false,

@@ -38,6 +38,8 @@ struct Claims {
     /// The application, in tokens of version 1.0 and 2.0.
     appid: Option<Value>,
     azp: Option<Value>,
+    /// The object id of the person.
+    oid: Option<Value>,
 }
 
 /// Compares a token that is a JWT (RFC 7519) with what was asked for; one that is not is accepted as it is.
@@ -62,6 +64,12 @@ pub fn check(token: &AccessToken, ask: &Ask) -> Result<(), Mismatch> {
     let same_application = |id: &str| id.eq_ignore_ascii_case(&application.client_id);
     differs("appid", &claims.appid, &same_application)?;
     differs("azp", &claims.azp, &same_application)
+}
+
+/// The object id of the person that a token is for, when it is a JWT that has one.
+pub fn person(token: &AccessToken) -> Option<String> {
+    let oid = claims(token)?.oid?;
+    oid.as_str().filter(|oid| is_guid(oid)).map(str::to_owned)
 }
 
 /// The claims of a JWT in its compact form (RFC 7515 §3.1): three parts between dots, the second one JSON.

@@ -11,7 +11,12 @@ use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use gatepost::store::{DevicePasswordId, Store};
 
-use crate::support::{PROTOCOLS, Setup, World, is_accepted, until};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+
+use crate::support::{self, Client, PROTOCOLS, Setup, World, is_accepted, until};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 
@@ -172,5 +177,63 @@ async fn without_any_password_the_service_does_not_start() {
         let keys: Vec<&str> = problems.iter().map(|problem| &*problem.key).collect();
         assert_eq!(keys, open, "{passwords:?}");
         assert!(problems.iter().all(|problem| problem.hint.contains("`gatepost password add ")));
+    }
+}
+
+/// A login with HTTP Basic; the status line, or nothing when the connection is closed at once.
+async fn over_http(world: &World, user: &str, password: &str) -> String {
+    let credentials = STANDARD.encode(format!("{user}:{password}"));
+    let request = format!(
+        "GET /v1.0/me/messages HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic {credentials}\r\nConnection: close\r\n\r\n"
+    );
+    let mut stream = TcpStream::connect(world.address("graph")).await.unwrap();
+    let mut answer = String::new();
+    // Either may find it closed.
+    let _sent = stream.write_all(request.as_bytes()).await;
+    let _read = stream.read_to_string(&mut answer).await;
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+/// What a refused login is told.
+async fn told(world: &World, protocol: Option<MailProtocol>, password: &str) -> String {
+    let Some(protocol) = protocol else { return over_http(world, SCANNER, password).await };
+    let reply = world.reply(protocol, SCANNER, password).await;
+    support::told(&reply).0.to_owned()
+}
+
+async fn is_closed(world: &World, protocol: Option<MailProtocol>) -> bool {
+    match protocol {
+        Some(protocol) => Client::connect(world.address(protocol.name()), protocol).await.line().await.is_none(),
+        None => over_http(world, SCANNER, "any").await.is_empty(),
+    }
+}
+
+#[tokio::test]
+async fn a_right_password_outside_its_scope_costs_and_tells_what_a_wrong_one_does() {
+    for protocol in [Some(Imap), Some(Pop3), Some(Smtp), None] {
+        let setup = Setup {
+            listeners: format!(
+                "{}\n  graph: {{bind: '127.0.0.1:0', upstream: 'localhost:{{graph}}'}}",
+                setup().listeners
+            ),
+            limits: "  penalty_threshold: 9s\n  penalty_no_login: 0s",
+            penalise_loopback: true,
+            ..setup()
+        };
+        let elsewhere = |name: &str| Order { from: vec!["192.0.2.0/24".parse().unwrap()], ..order(SCANNER, name) };
+        let (_, one) = issue(&*setup.store, elsewhere("one")).await;
+        let (_, two) = issue(&*setup.store, elsewhere("two")).await;
+        // Without one its entry would be refused at the start.
+        issue(&*setup.store, order(FAX, "fax")).await;
+        let world = setup.start().await;
+        // The same again costs nothing: it is a device that somebody has set up wrongly.
+        let outside = told(&world, protocol, &one).await;
+        assert!(!outside.is_empty(), "{protocol:?}");
+        for _ in 0..5 {
+            assert_eq!(told(&world, protocol, &one).await, outside, "{protocol:?}");
+        }
+        assert!(world.log.has("cause=password-for-other-networks"), "the log says why");
+        assert_eq!(told(&world, protocol, &two).await, outside, "{protocol:?}");
+        assert!(is_closed(&world, protocol).await, "{protocol:?}: two of them close a source");
     }
 }

@@ -129,6 +129,62 @@ async fn outside_its_scope_a_right_password_is_refused_like_a_wrong_one_and_the_
 }
 
 #[tokio::test(start_paused = true)]
+async fn outside_its_scope_a_right_password_counts_as_a_guess_and_opens_no_way_past_the_throttle() {
+    let world = world();
+    let at_home = |name: &str| Order { from: vec!["192.0.2.0/24".parse().unwrap()], ..order(PRINTER, name) };
+    let (_, generated) = issue(&world, at_home("generated")).await;
+    let (_, second) = issue(&world, at_home("another")).await;
+    choose(&world, at_home("chosen"), "chosen by a person").await;
+    choose(&world, at_home("other"), "chosen by another").await;
+    let expires_at = Some(world.clock.unix_time().after(minutes(1)));
+    let (_, expired) = issue(&world, Order { expires_at, ..order(PRINTER, "expired") }).await;
+    world.clock.advance(minutes(1));
+    world.gate.devices.look().await.unwrap();
+    for (password, cause) in [
+        (&*generated, "password-for-other-networks"),
+        ("chosen by a person", "password-for-other-networks"),
+        (&*expired, "password-expired"),
+    ] {
+        for time in ["first", "again"] {
+            let failure = world.login_from(STRANGER, PRINTER, password).await.unwrap_err();
+            assert!(crate::login::is_guess(&failure), "{failure}");
+            assert_eq!(failure.cause, cause, "{time}: the log says why");
+        }
+    }
+    for n in 3..10 {
+        let failure = world.login_from(STRANGER, PRINTER, &format!("guess {n}")).await.unwrap_err();
+        assert_eq!(failure.refusal, Refusal::InvalidCredentials, "{n}: each of the three had one attempt");
+    }
+    let wrong = world.login_from(STRANGER, PRINTER, "guess 10").await.unwrap_err();
+    for password in [&*second, "chosen by another"] {
+        let failure = world.login_from(STRANGER, PRINTER, password).await.unwrap_err();
+        assert_eq!((failure.refusal, failure.delay), (wrong.refusal, wrong.delay), "{failure}");
+    }
+    // At home each of them opens the mailbox all the same.
+    for password in [&*generated, &*second, "chosen by a person", "chosen by another"] {
+        world.login_from(VICTIM, PRINTER, password).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_wrong_password_costs_as_many_hashes_for_every_name() {
+    let world = world();
+    for n in 0..2 {
+        choose(&world, order(PRINTER, &n.to_string()), &format!("chosen by person {n}")).await;
+    }
+    choose(&world, order(FAX, "fax"), "chosen by somebody").await;
+    world.gate.devices.look().await.unwrap();
+    let runs = || world.gate.local.runs();
+    let mut costs = Vec::new();
+    for login in [PRINTER, FAX, "scan7", "new@branch.example", "nobody@elsewhere.example", "nobody"] {
+        let before = runs();
+        world.login(login, "wrong").await.unwrap_err();
+        costs.push(runs() - before);
+    }
+    assert!(costs[0] >= 2 && costs.iter().all(|cost| *cost == costs[0]), "{costs:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_password_expires_and_ends_its_sessions() {
     let world = world();
     let expires_at = Some(world.clock.unix_time().after(minutes(10)));

@@ -1,0 +1,70 @@
+//! `gatepost account unlock`: an account gets its budget of wrong passwords back.
+
+use std::sync::Arc;
+
+use super::with_store::{Opened, conclude, with_store_of};
+use super::{FAILED, UnlockOptions, report};
+use crate::config::{Config, State};
+use crate::login::unlock::unlock_in_store;
+
+/// Unlocks in the running service, or in the store when none runs. Gives the exit code.
+pub fn unlock(options: &UnlockOptions) -> u8 {
+    let config = match options.settings.load(std::env::vars_os()) {
+        Ok(config) => Arc::new(config),
+        Err(problems) => return report(&problems),
+    };
+    if let Some(code) = ask_service(options, &config) {
+        return code;
+    }
+    if let State::Memory = config.state {
+        eprintln!(
+            "gatepost: no service answers, and without `state` the wrong passwords are counted nowhere else. If one runs, \
+             name its socket with `--socket`, or restart it"
+        );
+        return FAILED;
+    }
+    with_store_of(&config, async |opened| try_unlock(opened, options).await)
+}
+
+async fn try_unlock(opened: &Opened, options: &UnlockOptions) -> anyhow::Result<String> {
+    let unlocked = unlock_in_store(&opened.config.accounts, Arc::clone(&opened.store), &options.login).await?;
+    opened.acted("account-unlocked", unlocked.login.as_str(), "");
+    Ok(format!("{unlocked}\n"))
+}
+
+/// `None` when there is no service that could be asked.
+#[cfg(unix)]
+fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
+    use std::io::ErrorKind;
+
+    use crate::app::command::{self, Answer};
+
+    let path = command::path(options.socket.as_ref().or(config.admin.socket.as_ref())?);
+    let runtime = match super::run::runtime() {
+        Ok(runtime) => runtime,
+        Err(code) => return Some(code),
+    };
+    let failed = |why: &dyn std::fmt::Display| {
+        eprintln!("gatepost: {why}");
+        FAILED
+    };
+    Some(match runtime.block_on(command::ask_to_unlock(&path, &options.login)) {
+        Ok(Answer::Done(text)) => conclude(Ok(format!("{text}\n"))),
+        Ok(Answer::Failed(text) | Answer::Mistakes(text)) => failed(&text),
+        Err(error)
+            if options.socket.is_none()
+                && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
+        {
+            return None;
+        }
+        Err(error) => failed(&format_args!(
+            "the service cannot be asked at `{}` ({error}). Run this as the user that the service runs as, or as root",
+            path.display()
+        )),
+    })
+}
+
+#[cfg(not(unix))]
+fn ask_service(_options: &UnlockOptions, _config: &Config) -> Option<u8> {
+    None
+}
