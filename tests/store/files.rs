@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::path::Path;
+use std::slice;
 use std::sync::{Arc, Mutex};
 
 use gatepost::clock::UnixTime;
@@ -192,13 +193,13 @@ pub(crate) async fn put_back_what_was_revoked(
     running.add_device_password(&goes).await.unwrap();
     keep();
     assert!(running.revoke_device_password(&goes.id).await.unwrap());
-    assert_eq!(running.device_passwords().await.unwrap(), [stays.clone()]);
+    assert_eq!(running.device_passwords().await.unwrap(), slice::from_ref(&stays));
     assert_eq!(log.take(), "");
 
     put_back("2");
     let fresh = store::open(state).await.unwrap();
     for store in [&running, &fresh] {
-        assert_eq!(store.device_passwords().await.unwrap(), [stays.clone()]);
+        assert_eq!(store.device_passwords().await.unwrap(), slice::from_ref(&stays));
         let told = log.take();
         assert!(told.contains("device password bbbbbbbb") && told.contains("is refused"), "{told}");
     }
@@ -214,7 +215,7 @@ pub(crate) async fn put_back_what_was_revoked(
     // With the register of that time: who has seen a newer one goes by that.
     put_back("2, 6");
     let listed = running.device_passwords().await.unwrap();
-    assert_eq!(listed.into_iter().map(|password| password.id).collect::<Vec<_>>(), [stays.id.clone()]);
+    assert_eq!(listed.iter().map(|password| &password.id).collect::<Vec<_>>(), [&stays.id]);
     let told = log.take();
     assert!(told.contains("has an older list") && told.contains("bbbbbbbb"), "{told}");
 
