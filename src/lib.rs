@@ -25,6 +25,8 @@
 //!
 //! # Attacks, and where each one ends
 //! * Any password opens a cached token: the token stands behind a keyed hash of the password that earned it ([`login`]).
+//! * A client's own token that nobody made: the mail server or Microsoft Graph judges it before the client is in, and until then
+//!   it takes nothing of the mailbox ([`session`]).
 //! * Guesses lock the account out at Entra: refused passwords are remembered, and forwarded within a budget ([`login`]).
 //! * A mail connection makes a person sign in for a stranger: only `gatepost login` begins a sign-in, and only the account's
 //!   own person finishes one (`login::person`).

@@ -1,6 +1,6 @@
 //! Tokens that clients bring themselves: which of them are worth asking about, and the memory of those that were refused.
 //!
-//! Gatepost cannot tell a good one. Only whoever it was made for can, and is asked before the client hears that it is in.
+//! Gatepost cannot tell a good one. Only the one it was made for can, and is asked before the client hears that it is in.
 
 use crate::account::MailAddress;
 use crate::failure::Failure;

@@ -18,7 +18,7 @@ pub fn is_b64token(token: &str) -> bool {
 }
 
 /// True for a signed JWT of any length, and for everything else in the form of a token that has 200 octets or more. Only
-/// whoever made a token can say whether it is good.
+/// the one that it was made for can say whether it is good.
 pub fn may_be_microsofts(token: &str) -> bool {
     is_b64token(token) && (token.len() >= OPAQUE_OCTETS || is_signed_jwt(token))
 }

@@ -262,7 +262,7 @@ impl<D: Destination> Login<'_, D> {
             self.visit.excuse();
             return Ok(());
         }
-        // What it was is not kept; whoever repeats it has not corrected his program.
+        // What it was is not kept: a client that repeats it is one that nobody has corrected.
         self.visit.charge_guess(user, "");
         self.delay().await
     }

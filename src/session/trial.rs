@@ -1,7 +1,7 @@
 //! A client's own token on its way to the one who judges it: the mail server, or Microsoft Graph.
 //!
-//! Before the word is there nothing of the mailbox is taken, neither a place nor a lock: whoever brings the token may be
-//! anybody. What is taken is a turn, of a stock that is there for nothing else.
+//! Before the word is there nothing of the mailbox is taken, neither a place nor a lock: anybody may have brought
+//! the token. What is taken is a turn, of a stock that is there for nothing else.
 
 use std::future::Future;
 use std::net::IpAddr;

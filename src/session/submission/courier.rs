@@ -154,8 +154,8 @@ impl Courier<'_> {
         Ok((admitted, Way::Graph))
     }
 
-    /// Gets a token for the sender, once more if need be. One of the client's own is as the client brought it: whoever uses
-    /// it has it judged first.
+    /// Gets a token for the sender, once more if need be. One of the client's own is as the client brought it: it must be
+    /// judged before it is used.
     pub(super) async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let gatekeeper = &self.shared.gatekeeper;
         let want_life = want_life(Protocol::Smtp);
