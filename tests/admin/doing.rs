@@ -14,12 +14,12 @@ async fn sessions_failures_and_accounts_are_shown_as_they_are() {
     assert!(world.imap("'<i>'@unknown.example", "x").await.is_err());
     let name = [("login", ANNA), ("name", "<script>alert(1)</script>")];
     assert!(!visitor.fill_in("/passwords/add", &name).await.body.contains("<script>alert"));
-    let page = visitor.get("/").await.body;
+    let page = visitor.visit("/").await.body;
     assert!(!page.contains("<script>alert"), "{page}");
     assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{page}");
     assert!(page.contains("class=\"pill good\">ready<"), "{page}");
 
-    let status: serde_json::Value = serde_json::from_str(&visitor.get("/status.json").await.body).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&visitor.visit("/status.json").await.body).unwrap();
     assert_eq!(status["ready"], true);
     assert_eq!(status["sessions"][0]["account"], ALICE);
     assert!(status["sessions"][0]["bytes_received"].as_u64().unwrap() > 0, "while it lives: {status:#}");
@@ -65,7 +65,7 @@ async fn a_device_password_made_on_the_page_opens_the_mailbox_until_it_is_revoke
     // It is right, but nobody has signed in: not a matter of the password.
     let reply = world.imap(ANNA, password).await.err().unwrap();
     assert!(reply.contains("CONTACTADMIN"), "{reply}");
-    let page = visitor.get("/").await.body;
+    let page = visitor.visit("/").await.body;
     assert!(page.contains("Phone") && page.contains("IMAP, SMTP") && page.contains("from 127.0.0.0/8"), "{page}");
     assert!(!page.contains(password), "it was shown once");
 
