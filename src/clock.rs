@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use self::system::Start;
 
+use serde::{Deserialize, Serialize};
 use time::{Date, Month, OffsetDateTime};
 
 /// A point in time, as the duration since [`PAST`] before the clock was made. Only differences mean anything.
@@ -34,7 +35,7 @@ impl Moment {
 pub const PAST: Duration = Duration::from_secs(7 * 24 * 3_600);
 
 /// Seconds since 1970-01-01 00:00 UTC: for what is stored, and for what others read. It may jump.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnixTime(pub u64);
 
 impl UnixTime {

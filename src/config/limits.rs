@@ -20,16 +20,33 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// is not trusted, and memory is counted with these bounds.
 const PROTOCOL_FACTOR: u64 = 4;
 
-/// Refused passwords in 24 hours that the US Government clouds' lock-out after three leaves room for.
+/// Refused passwords in two hours that the US Government clouds' lock-out after three leaves room for.
 const US_GOVERNMENT_BUDGET: u32 = 2;
 
-/// Refused passwords of one account that may be forwarded to Entra in 24 hours.
+/// Refused passwords of one account that may be forwarded to Entra in two hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordBudget {
     /// In all.
     pub total: u32,
     /// Of these, from sources where no login for this account ever succeeded.
     pub unfamiliar: u32,
+}
+
+impl PasswordBudget {
+    /// Whether one more fits beside those that are `held`, each of them familiar or not, and how long still. `None`: it
+    /// does; else how long until one of those that are in its way is gone.
+    pub fn wait(self, familiar: bool, held: impl Iterator<Item = (bool, Duration)> + Clone) -> Option<Duration> {
+        let least = |counts: &dyn Fn(bool) -> bool, places: u32| {
+            let mut left: Vec<Duration> = held.clone().filter(|(of, _)| counts(*of)).map(|(_, left)| left).collect();
+            left.sort_unstable();
+            // One more fits when all but `places - 1` of them are gone.
+            let too_many = (left.len() + 1).checked_sub(usize::try_from(places).unwrap_or(usize::MAX))?;
+            too_many.checked_sub(1).map(|last| left.get(last).copied().unwrap_or_default())
+        };
+        let of_all = least(&|_| true, self.total);
+        let of_strangers = if familiar { None } else { least(&|of| !of, self.unfamiliar) };
+        of_all.max(of_strangers)
+    }
 }
 
 impl Limits {

@@ -181,7 +181,8 @@ pub(super) fn refused_before() -> Failure {
     ))
 }
 
-pub(super) fn held(hold: Hold) -> Failure {
+/// What became of the password of `login`, which was not forwarded.
+pub(super) fn held(hold: Hold, login: &str) -> Failure {
     delayed(match hold {
         Hold::Locked { wait } => failure(
             Refusal::Unavailable,
@@ -190,12 +191,16 @@ pub(super) fn held(hold: Hold) -> Failure {
             format!("Entra said lately that the account is locked, and is not asked {}", for_time(wait)),
             "find the device that still has an old password; a password reset unlocks at once",
         ),
-        Hold::Budget => failure(
+        Hold::Budget { wait } => failure(
             Refusal::Unavailable,
-            Actor::Client,
+            Actor::Operator,
             GUESS_BUDGET_SPENT,
-            "so many wrong passwords were tried for this account that one more might lock it",
-            "find the device that has a wrong password; the budget is whole again a day after its refusals, which a restart does not change",
+            format!(
+                "`{login}` has used up its wrong passwords, each of which counts for two hours: more could lock the account \
+                 in Entra, so that the next one is tried {}",
+                in_time(wait)
+            ),
+            format!("fix the device that has a wrong password, then run `gatepost account unlock {login}`"),
         ),
         Hold::Egress => failure(
             Refusal::Unavailable,
@@ -498,6 +503,14 @@ pub(super) fn refused(error: &OauthError) -> Failure {
     Failure {
         delay: matches!(error.class, Class::WrongPassword | Class::Locked),
         ..failure(refusal, actor, cause, format!("Entra refused the sign-in with {name}: {meaning}{trace}"), remedy)
+    }
+}
+
+fn in_time(wait: Duration) -> String {
+    match wait.as_secs() {
+        0..=1 => "in a moment".into(),
+        seconds @ 2..=119 => format!("in {seconds} s"),
+        seconds => format!("in {} min", seconds.div_ceil(60)),
     }
 }
 

@@ -7,20 +7,22 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use tokio::runtime::Handle;
 
 use crate::clock::{Moment, UnixTime};
 use crate::config::{Cloud, Limits, PasswordBudget};
 use crate::live::Live;
-use crate::login::tally::{self, Counted, Tally, Uncounted, WINDOW};
+use crate::login::tally::{self, Counted, NOTED_AGAIN, SOURCES, Tally, Uncounted, WINDOW};
 pub(super) use crate::net::source::Source;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
+use crate::store::StoreError;
 
 /// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
 const FIRST_LOCK: Duration = Duration::from_secs(60);
 const LONGEST_LOCK: Duration = Duration::from_secs(30 * 60);
-/// Sources remembered per user as having succeeded.
-const SOURCES: usize = 32;
+/// A source that the store did not note is offered again after so long.
+const NOTE_AGAIN: Duration = Duration::from_secs(10 * 60);
 /// Users with a ledger.
 const USERS: usize = 100_000;
 
@@ -33,7 +35,10 @@ pub(super) enum Hold {
         wait: Duration,
     },
     /// The account's budget of refused passwords is spent.
-    Budget,
+    Budget {
+        /// Until a place in it is free again.
+        wait: Duration,
+    },
     /// Too many refused passwords over all accounts.
     Egress,
 }
@@ -61,7 +66,8 @@ struct Ledger {
     out_unfamiliar: u32,
     /// All attempts whose verdict is out.
     out: u32,
-    familiar: VecDeque<Source>,
+    /// Sources, with the time at which the store is to note them again.
+    familiar: VecDeque<(Source, Moment)>,
     locked_until: Option<Moment>,
     lock: Duration,
 }
@@ -71,6 +77,8 @@ struct Refused {
     at: Moment,
     proof: Proof,
     familiar: bool,
+    /// Its entry in the store, if it has one.
+    entry: Option<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -103,14 +111,19 @@ impl Forwarding {
     /// Lets an attempt go out, and counts it until its verdict is in; a guess also where a restart and other replicas find
     /// it, before this returns.
     pub(super) async fn forward(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
-        let mut forward = self.open(attempt.clone(), now)?;
+        let mut forward = match self.open(attempt.clone(), now) {
+            Ok(forward) => forward,
+            Err(hold @ Hold::Locked { .. }) => return Err(hold),
+            Err(hold) if !self.recall(&attempt, now).await => return Err(hold),
+            Err(_) => self.open(attempt.clone(), now)?,
+        };
         if !forward.guess {
             return Ok(forward);
         }
         let budget = self.budget(&attempt);
-        match self.tally.count(&attempt.user, forward.familiar, budget).await {
-            Ok(counted) => forward.counted = Some(counted),
-            Err(Uncounted::Spent) => return Err(Hold::Budget),
+        match self.tally.count(&attempt.user, attempt.source, forward.familiar, budget).await {
+            Ok(counted) => forward.counted(counted, now),
+            Err(Uncounted::Spent { wait }) => return Err(Hold::Budget { wait }),
             Err(Uncounted::Away) if self.budget(&attempt) != budget => {
                 // What all replicas may do together is no measure for one that counts alone.
                 drop(forward);
@@ -126,7 +139,7 @@ impl Forwarding {
         if self.ledgers.len() >= USERS && !self.ledgers.contains_key(&attempt.user) {
             self.sweep(now);
             if self.ledgers.len() >= USERS {
-                return Err(Hold::Budget);
+                return Err(Hold::Budget { wait: WINDOW });
             }
         }
         let egress_spent = self.egress_spent(now);
@@ -138,7 +151,7 @@ impl Forwarding {
         {
             return Err(Hold::Locked { wait: until.since(now) });
         }
-        let familiar = ledger.familiar.contains(&attempt.source);
+        let familiar = ledger.knows(attempt.source);
         // Entra does not count a repeated wrong password again.
         let repeated = ledger.refused.iter().any(|refused| refused.proof == attempt.proof);
         let guess = !attempt.proved && !repeated;
@@ -146,17 +159,10 @@ impl Forwarding {
             return Err(Hold::Egress);
         }
         if guess {
-            let PasswordBudget { total, unfamiliar: unfamiliar_total } = self.budget(&attempt);
-            let refused = |familiar: bool| {
-                let count = ledger.refused.iter().filter(|refused| refused.familiar == familiar).count();
-                u32::try_from(count).unwrap_or(u32::MAX)
-            };
-            let unfamiliar = refused(false).saturating_add(ledger.out_unfamiliar);
-            let familiar_ones = refused(true).saturating_add(ledger.out_familiar);
-            if unfamiliar.saturating_add(familiar_ones) >= total || (!familiar && unfamiliar >= unfamiliar_total) {
-                return Err(Hold::Budget);
+            if let Some(wait) = self.budget(&attempt).wait(familiar, ledger.held(now)) {
+                return Err(Hold::Budget { wait });
             }
-            *(if familiar { &mut ledger.out_familiar } else { &mut ledger.out_unfamiliar }) += 1;
+            *ledger.out_of(familiar) += 1;
         }
         ledger.out += 1;
         drop(ledger);
@@ -164,14 +170,60 @@ impl Forwarding {
         Ok(Forward { forwarding: Arc::clone(self), attempt, familiar, guess, counted: None, asked_at })
     }
 
-    /// A login from `source` succeeded, also one that Entra was not asked about.
-    pub(super) fn succeeded_from(&self, user: &TokenKey, source: Source) {
-        let known = self.ledgers.get(user).map(|ledger| ledger.familiar.contains(&source));
+    /// A login from `source` succeeded, also one that Entra was not asked about. Nobody waits until the store has noted it.
+    pub(super) fn succeeded_from(self: &Arc<Self>, user: &TokenKey, source: Source, now: Moment) {
+        let known = self.ledgers.get(user).map(|ledger| ledger.is_noted(source, now));
         match known {
             Some(true) => {}
             None if self.ledgers.len() >= USERS => {}
-            _ => self.ledgers.entry(user.clone()).or_default().make_familiar(source),
+            _ => {
+                self.ledgers.entry(user.clone()).or_default().make_familiar(source, now.after(NOTED_AGAIN));
+                self.note(user, source, now, None);
+            }
         }
+    }
+
+    /// Writes into the store, behind the login's back, what a success has changed. `asked_at`: Entra accepted the password.
+    fn note(self: &Arc<Self>, user: &TokenKey, source: Source, now: Moment, asked_at: Option<UnixTime>) {
+        // Without a runtime the process ends.
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (this, user) = (Arc::clone(self), user.clone());
+        runtime.spawn(async move {
+            let noted = match asked_at {
+                Some(asked_at) => this.tally.accepted(&user, source, asked_at).await,
+                None => this.tally.remember(&user, source).await,
+            };
+            if let Err(error) = noted {
+                tracing::debug!("a success could not be noted with the refused passwords: {error}");
+                if let Some(mut ledger) = this.ledgers.get_mut(&user) {
+                    ledger.make_familiar(source, now.after(NOTE_AGAIN));
+                }
+            }
+        });
+    }
+
+    /// Asks the store for what this process does not know: that a source is familiar, and that guesses count no longer,
+    /// because somebody has lifted them or logged in elsewhere. True when something is news.
+    async fn recall(&self, attempt: &Attempt, now: Moment) -> bool {
+        let Some(recalled) = self.tally.recall(&attempt.user, attempt.source).await else { return false };
+        let Some(mut ledger) = self.ledgers.get_mut(&attempt.user) else { return false };
+        let is_news = recalled.familiar && !ledger.knows(attempt.source);
+        if is_news {
+            // Its next success is noted if the note is old.
+            ledger.make_familiar(attempt.source, now);
+        }
+        let before = ledger.refused.len();
+        if let Some(guesses) = recalled.guesses {
+            ledger.refused.retain(|refused| refused.entry.is_none_or(|entry| guesses.contains(&entry)));
+        }
+        is_news || ledger.refused.len() < before
+    }
+
+    /// Makes the budget of a user whole, also in the store, and forgets that Entra called it locked. The result is how many
+    /// refused passwords do not count any longer.
+    pub(super) async fn lift(&self, user: &TokenKey) -> Result<usize, StoreError> {
+        let here = self.ledgers.get_mut(user).map_or(0, |mut ledger| ledger.clear());
+        self.tally.lift(user).await.map(|stored| stored.max(here))
     }
 
     /// Takes guesses that Entra never judged off the count, when nobody has used their place for so long.
@@ -187,7 +239,7 @@ impl Forwarding {
             ledger.out > 0 || locked || !ledger.refused.is_empty() || !ledger.familiar.is_empty()
         });
         if self.ledgers.len() >= USERS {
-            // Whoever only succeeded becomes unfamiliar, which costs nothing while the budget is whole.
+            // Who only succeeded is familiar to the store still.
             self.ledgers
                 .retain(|_, ledger| ledger.out > 0 || !ledger.refused.is_empty() || ledger.locked_until.is_some());
         }
@@ -246,13 +298,40 @@ fn share(whole: u32, limits: &Limits) -> usize {
 }
 
 impl Ledger {
-    fn make_familiar(&mut self, source: Source) {
-        if !self.familiar.contains(&source) {
-            if self.familiar.len() >= SOURCES {
-                self.familiar.pop_front();
-            }
-            self.familiar.push_back(source);
+    fn knows(&self, source: Source) -> bool {
+        self.familiar.iter().any(|(known, _)| *known == source)
+    }
+
+    /// True while the store need not hear of a further success.
+    fn is_noted(&self, source: Source, now: Moment) -> bool {
+        self.familiar.iter().any(|(known, note_at)| *known == source && now < *note_at)
+    }
+
+    fn make_familiar(&mut self, source: Source, note_at: Moment) {
+        self.familiar.retain(|(known, _)| *known != source);
+        if self.familiar.len() >= SOURCES {
+            self.familiar.pop_front();
         }
+        self.familiar.push_back((source, note_at));
+    }
+
+    /// The budget is whole again; how many refused passwords had a part of it.
+    fn clear(&mut self) -> usize {
+        self.locked_until = None;
+        self.lock = Duration::ZERO;
+        std::mem::take(&mut self.refused).len()
+    }
+
+    fn out_of(&mut self, familiar: bool) -> &mut u32 {
+        if familiar { &mut self.out_familiar } else { &mut self.out_unfamiliar }
+    }
+
+    /// What has a part of the budget, familiar or not, and for how long still.
+    fn held(&self, now: Moment) -> impl Iterator<Item = (bool, Duration)> + Clone {
+        let refused = self.refused.iter();
+        let refused = refused.map(move |refused| (refused.familiar, WINDOW.saturating_sub(now.since(refused.at))));
+        let out = |familiar, count| (0..count).map(move |_| (familiar, Duration::ZERO));
+        refused.chain(out(true, self.out_familiar)).chain(out(false, self.out_unfamiliar))
     }
 }
 
@@ -268,34 +347,44 @@ pub(super) struct Forward {
 }
 
 impl Forward {
-    /// Entra accepted the password: the account's budget is whole again, as is Entra's own count.
-    pub(super) fn accepted(mut self) {
-        self.judged();
-        self.forwarding.tally.accepted(&self.attempt.user, self.asked_at);
-        if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
-            ledger.refused.clear();
-            ledger.locked_until = None;
-            ledger.lock = Duration::ZERO;
-            ledger.make_familiar(self.attempt.source);
+    /// It is in the store, which may have known the source.
+    fn counted(&mut self, counted: Counted, now: Moment) {
+        if counted.is_familiar()
+            && !self.familiar
+            && let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user)
+        {
+            self.familiar = true;
+            ledger.make_familiar(self.attempt.source, now);
+            ledger.out_unfamiliar = ledger.out_unfamiliar.saturating_sub(1);
+            ledger.out_familiar += 1;
         }
+        self.counted = Some(counted);
+    }
+
+    /// Entra accepted the password: the account's budget is whole again, as is Entra's own count.
+    pub(super) fn accepted(mut self, now: Moment) {
+        self.judged();
+        if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
+            ledger.clear();
+            ledger.make_familiar(self.attempt.source, now.after(NOTED_AGAIN));
+        }
+        self.forwarding.note(&self.attempt.user, self.attempt.source, now, Some(self.asked_at));
     }
 
     /// Entra refused the password. True when this was the last that the budget allowed.
     pub(super) fn refused(mut self, now: Moment) -> bool {
-        self.judged();
+        let entry = self.judged();
         self.forwarding.count_refusal(now);
         let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) else { return false };
         if ledger.refused.iter().any(|refused| refused.proof == self.attempt.proof) {
             return false;
         }
-        ledger.refused.push(Refused { at: now, proof: self.attempt.proof, familiar: self.familiar });
+        ledger.refused.push(Refused { at: now, proof: self.attempt.proof, familiar: self.familiar, entry });
         ledger.refused.len() as u64 == u64::from(self.forwarding.budget(&self.attempt).total)
     }
 
-    fn judged(&mut self) {
-        if let Some(counted) = self.counted.take() {
-            counted.judged();
-        }
+    fn judged(&mut self) -> Option<u64> {
+        self.counted.take().map(Counted::judged)
     }
 
     /// Entra said that the account is locked; nothing is forwarded for a while, `at_least` so long.
@@ -312,7 +401,7 @@ impl Drop for Forward {
         if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
             ledger.out = ledger.out.saturating_sub(1);
             if self.guess {
-                let out = if self.familiar { &mut ledger.out_familiar } else { &mut ledger.out_unfamiliar };
+                let out = ledger.out_of(self.familiar);
                 *out = out.saturating_sub(1);
             }
         }

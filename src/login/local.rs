@@ -183,7 +183,7 @@ impl LocalPasswords {
         let right = check.await.map_err(|_| NotProved::Broken)?.filter(|_| counts);
         let now = self.clock.now();
         let Some(place) = right else {
-            self.refused.add(proof, now);
+            self.refused.add(proof, who, now);
             return Err(NotProved::Wrong);
         };
         self.throttle.succeeded(&who, source);
@@ -201,6 +201,12 @@ impl LocalPasswords {
             // Whoever comes back is asked for one more hash.
             self.accepted.clear();
         }
+    }
+
+    /// Forgets what was refused for this account, and how often.
+    pub(super) fn unlock(&self, who: &TokenKey) {
+        self.refused.forget_all(who);
+        self.throttle.forget(who);
     }
 
     /// Forgets what is out of date.

@@ -50,6 +50,7 @@ pub(crate) mod sign_in;
 mod tally;
 mod throttle;
 mod tokens;
+pub mod unlock;
 
 pub use explain::is_guess;
 

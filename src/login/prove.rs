@@ -98,7 +98,7 @@ impl Gatekeeper {
     ) -> Result<Result<usize, NotProved>, Failure> {
         // With other hashes it is another question, to which no answer is remembered.
         let ids: String = known.chosen().iter().map(|(device, _)| device.password().id.0.as_str()).collect();
-        let who = TokenKey::encode(["account", address.as_str()]);
+        let who = who(address);
         let question = TokenKey::encode(["account", address.as_str(), &ids, &account.passwords.join(" ")]);
         let hashes = || {
             let chosen = known.chosen().iter().map(|(_, phc)| phc);
@@ -122,6 +122,11 @@ impl Gatekeeper {
     fn note(&self, proved: Proved, request: LoginRequest<'_>) -> Proved {
         proved.inspect(|device| self.devices.note_use(device, request.source))
     }
+}
+
+/// Whose wrong passwords here are counted together.
+pub(super) fn who(login: &MailAddress) -> TokenKey {
+    TokenKey::encode(["account", login.as_str()])
 }
 
 fn not_proved(refused: NotProved) -> Failure {

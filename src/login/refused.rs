@@ -6,6 +6,7 @@ use dashmap::DashMap;
 
 use crate::clock::Moment;
 use crate::live::Live;
+use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
 
 /// Most refused passwords remembered.
@@ -13,6 +14,7 @@ const ENTRIES: usize = 10_000;
 
 #[derive(Debug)]
 struct Entry {
+    whose: TokenKey,
     until: Moment,
     hold: Duration,
     last_seen: Moment,
@@ -45,12 +47,13 @@ impl RefusedPasswords {
         })
     }
 
-    /// It was refused, perhaps again.
-    pub(super) fn add(&self, proof: Proof, now: Moment) {
+    /// It was refused, perhaps again, to the user with this key.
+    pub(super) fn add(&self, proof: Proof, whose: TokenKey, now: Moment) {
         if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
             self.make_room(now);
         }
-        let mut entry = self.entries.entry(proof).or_insert(Entry { until: now, hold: Duration::ZERO, last_seen: now });
+        let new = || Entry { whose, until: now, hold: Duration::ZERO, last_seen: now };
+        let mut entry = self.entries.entry(proof).or_insert_with(new);
         entry.hold = if entry.hold.is_zero() { *self.first.get() } else { (entry.hold * 2).min(self.longest) };
         entry.until = now.after(entry.hold);
         entry.last_seen = now;
@@ -59,6 +62,11 @@ impl RefusedPasswords {
     /// It was accepted after all.
     pub(super) fn forget(&self, proof: &Proof) {
         self.entries.remove(proof);
+    }
+
+    /// Forgets what was refused to a user.
+    pub(super) fn forget_all(&self, whose: &TokenKey) {
+        self.entries.retain(|_, entry| entry.whose != *whose);
     }
 
     /// Forgets what has not been refused for so long that it begins anew.
@@ -82,7 +90,6 @@ impl RefusedPasswords {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::oauth::grant::TokenKey;
     use crate::oauth::proof::ProofKey;
     use crate::secret::Password;
 
@@ -101,7 +108,7 @@ mod tests {
         let mut asked_at = Vec::new();
         for minute in 0..24 * 60 {
             if !memory.answers(&proof, clock.now()) {
-                memory.add(proof, clock.now());
+                memory.add(proof, TokenKey::encode(["a"]), clock.now());
                 asked_at.push(minute);
             }
             clock.advance(Duration::from_secs(60));
@@ -113,7 +120,7 @@ mod tests {
     #[test]
     fn an_accepted_password_is_forgotten() {
         let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(2));
-        memory.add(proofs[0], clock.now());
+        memory.add(proofs[0], TokenKey::encode(["a"]), clock.now());
         assert!(memory.answers(&proofs[0], clock.now()));
         assert!(!memory.answers(&proofs[1], clock.now()));
         memory.forget(&proofs[0]);
@@ -125,11 +132,11 @@ mod tests {
         let (clock, memory, proofs) = (Clock::manual(), memory(), proofs(ENTRIES + 1));
         for proof in &proofs[..ENTRIES] {
             clock.advance(Duration::from_millis(1));
-            memory.add(*proof, clock.now());
+            memory.add(*proof, TokenKey::encode(["a"]), clock.now());
         }
         clock.advance(Duration::from_millis(1));
         assert!(memory.answers(&proofs[0], clock.now()));
-        memory.add(proofs[ENTRIES], clock.now());
+        memory.add(proofs[ENTRIES], TokenKey::encode(["a"]), clock.now());
         assert_eq!(memory.entries.len(), ENTRIES);
         assert!(memory.answers(&proofs[0], clock.now()), "seen lately");
         assert!(!memory.answers(&proofs[1], clock.now()), "seen first");

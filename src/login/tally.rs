@@ -1,29 +1,48 @@
-//! Guesses that were forwarded to Entra, counted where a restart and other replicas find the count.
+//! Guesses that were forwarded to Entra, counted where a restart and other replicas find the count; and the sources from
+//! which logins succeeded, which a restart must not make strangers.
 //!
 //! A guess is in the store before it is forwarded, so that no crash makes a budget whole again. It stays there when Entra
-//! refuses it, for a day or until a login succeeds. When Entra does not judge it, its entry is left for the next guess, so
-//! that an outage costs few writes, and taken off when none comes. While the store is away, the caller goes on with what this process has counted.
+//! refuses it, for [`WINDOW`] or until a login succeeds. When Entra does not judge it, its entry is left for the next guess,
+//! so that an outage costs few writes, and taken off when none comes. While the store is away, the caller goes on with what
+//! this process has counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use aws_lc_rs::digest;
-use tokio::runtime::Handle;
+use aws_lc_rs::{digest, hmac, rand};
 use tokio::time::timeout;
 
 use crate::chance;
 use crate::clock::{Clock, UnixTime};
 use crate::config::PasswordBudget;
+use crate::net::source::Source;
 use crate::oauth::grant::TokenKey;
-use crate::store::{BUCKETS, Guess, Store, StoreError};
+use crate::store::{BUCKETS, Counts, Familiar, Guess, Store, StoreError};
 
-/// Guesses count this long.
-pub(super) const WINDOW: Duration = Duration::from_secs(24 * 3600);
+/// A guess counts this long, each by itself.
+///
+/// Entra locks an account after ten refused passwords (three in the US Government clouds), for a minute at first and longer
+/// each time (Microsoft, "Smart lockout"). Its count ends with a right password; whether it shrinks by itself is not
+/// documented. A client in use brings Entra a right password once an hour at least ([`CONFIRMATION`]). So no two of these
+/// lie further apart than this window, within which Entra is asked about eight wrong ones (two) at most: its count never
+/// gets as far as its threshold. At an account that nobody uses, strangers have five guesses in two hours.
+///
+/// [`CONFIRMATION`]: crate::oauth::cache::CONFIRMATION
+pub(super) const WINDOW: Duration = Duration::from_secs(2 * 3600);
 
 /// An entry that was not used is used as it is when it is not older.
-const FRESH: Duration = Duration::from_secs(3600);
+const FRESH: Duration = Duration::from_secs(600);
+
+/// A source is known for so long after its last login that was noted.
+const FAMILIAR: Duration = Duration::from_secs(90 * 24 * 3600);
+
+/// A further login from a source is noted after so long, and not before: a write a week for each.
+pub(super) const NOTED_AGAIN: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// Sources known of one account; the one that was not seen for longest is forgotten.
+pub(super) const SOURCES: usize = 32;
 
 /// No login waits longer for the store to count.
 const WAIT: Duration = Duration::from_secs(2);
@@ -34,14 +53,18 @@ const TRIES: usize = 8;
 /// Accounts with entries to spare that are remembered.
 const SPARE: usize = 100_000;
 
-/// Most guesses in one record, which belong to some 1/4,096 of all accounts. Beyond it this process counts alone.
+/// Most guesses in one record, which belong to some 1/4,096 of all accounts, and most sources. Beyond it this process counts
+/// alone.
 const RECORD: usize = 1_000;
 
 /// Why a guess is not in the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Uncounted {
     /// The budget is spent, by this process or another.
-    Spent,
+    Spent {
+        /// Until a place in it is free again.
+        wait: Duration,
+    },
     /// The store is away.
     Away,
 }
@@ -104,10 +127,12 @@ impl Tally {
         self.clock.unix_time()
     }
 
-    /// Counts a guess before it is forwarded; durable when this returns, which it does within two seconds.
+    /// Counts a guess before it is forwarded; durable when this returns, which it does within two seconds. `familiar`: the
+    /// caller knows the source; else the store may.
     pub(super) async fn count(
         self: &Arc<Self>,
         user: &TokenKey,
+        source: Source,
         familiar: bool,
         budget: PasswordBudget,
     ) -> Result<Counted, Uncounted> {
@@ -116,21 +141,30 @@ impl Tally {
         let (id, at) = (spare.map_or_else(chance::number, |(id, _)| id), self.time());
         self.here().out.insert(id);
         // From here on it goes back to the spare ones when it is dropped, whether the store has it or not.
-        let counted = Counted { tally: Arc::clone(self), name, id, at };
-        let guess = Guess { user: name.user, id, at, familiar };
-        let added = match timeout(WAIT, self.add(name, guess, budget)).await {
+        let mut counted = Counted { tally: Arc::clone(self), name, id, at, familiar };
+        let add = self.edit(name.bucket, |counts| {
+            let familiar = familiar || knows(counts, name, source, at);
+            add(counts, Guess { user: name.user, id, at, familiar }, budget)
+        });
+        let added = match timeout(WAIT, add).await {
             Ok(added) => added,
             Err(_) => Err(StoreError::Unavailable("it did not count a guess in 2 s".into())),
         };
         match added {
-            Ok(true) => {
+            Ok(Added::Counted { familiar }) => {
                 self.note_away(None);
+                counted.familiar = familiar;
                 Ok(counted)
             }
-            Ok(false) => {
+            Ok(Added::Spent { wait }) => {
                 self.note_away(None);
                 counted.judged();
-                Err(Uncounted::Spent)
+                Err(Uncounted::Spent { wait })
+            }
+            Ok(Added::NoRoom) => {
+                let why = "too many passwords were refused for accounts like this one";
+                self.note_away(Some(&StoreError::NotKept(why.into())));
+                Err(Uncounted::Away)
             }
             Err(error) => {
                 self.note_away(Some(&error));
@@ -139,13 +173,49 @@ impl Tally {
         }
     }
 
-    /// Entra accepted a password of this account, of which it was asked at `asked_at`: what was refused before is void, as
-    /// it is in Entra's own count. Nobody waits for that.
-    pub(super) fn accepted(self: &Arc<Self>, user: &TokenKey, asked_at: UnixTime) {
-        self.forget(Name::of(user), asked_at);
+    /// What the store knows of an account and a source, within two seconds; `None`: it does not answer.
+    pub(super) async fn recall(&self, user: &TokenKey, source: Source) -> Option<Recalled> {
+        let (name, now) = (Name::of(user), self.time());
+        let (counts, _) = timeout(WAIT, self.store.counts(name.bucket)).await.ok()?.ok()?;
+        let of_user = counts.guesses.iter().filter(|guess| guess.user == name.user);
+        Some(Recalled {
+            familiar: knows(&counts, name, source, now),
+            // Who emptied a store has lifted nothing.
+            guesses: (self.store.emptied() == 0).then(|| of_user.map(|guess| guess.id).collect()),
+        })
     }
 
-    /// Takes entries off the store that nobody has used for so long. Those that cannot be taken off count for a day.
+    /// Notes that a login for this account came from there. It is written when that is news, or was noted long ago.
+    pub(super) async fn remember(&self, user: &TokenKey, source: Source) -> Result<(), StoreError> {
+        let (name, now) = (Name::of(user), self.time());
+        self.edit(name.bucket, |counts| ((), note(counts, name, source, now))).await
+    }
+
+    /// Entra accepted a password of this account, of which it was asked at `asked_at`: what was refused before is void, as
+    /// it is in Entra's own count. The source is noted as [`Self::remember`] does.
+    pub(super) async fn accepted(&self, user: &TokenKey, source: Source, asked_at: UnixTime) -> Result<(), StoreError> {
+        let (name, now) = (Name::of(user), self.time());
+        let void =
+            |guess: &Guess| guess.user == name.user && guess.at <= asked_at && !self.here().out.contains(&guess.id);
+        self.edit(name.bucket, |counts| {
+            let noted = note(counts, name, source, now);
+            ((), remove(counts, void) > 0 || noted)
+        })
+        .await
+    }
+
+    /// Takes every guess at this account off the count whose verdict is not out; how many they were.
+    pub(super) async fn lift(&self, user: &TokenKey) -> Result<usize, StoreError> {
+        let name = Name::of(user);
+        let void = |guess: &Guess| guess.user == name.user && !self.here().out.contains(&guess.id);
+        self.edit(name.bucket, |counts| {
+            let lifted = remove(counts, void);
+            (lifted, lifted > 0)
+        })
+        .await
+    }
+
+    /// Takes entries off the store that nobody has used for so long. Those that cannot be taken off count for [`WINDOW`].
     pub(super) async fn release(&self, unused: Duration) {
         let now = self.time();
         let mut released: HashMap<u16, HashSet<u64>> = HashMap::new();
@@ -157,75 +227,26 @@ impl Tally {
             !spare.is_empty()
         });
         for (bucket, ids) in released {
-            if let Err(error) = self.remove(bucket, |guess| ids.contains(&guess.id)).await {
+            let removed = self.edit(bucket, |counts| ((), remove(counts, |guess| ids.contains(&guess.id)) > 0));
+            if let Err(error) = removed.await {
                 tracing::debug!("passwords that were never judged could not be taken off the count: {error}");
                 return;
             }
         }
     }
 
-    /// False when the budget does not allow another one.
-    async fn add(&self, name: Name, guess: Guess, budget: PasswordBudget) -> Result<bool, StoreError> {
+    /// Changes a record, and writes it when `change` says that it did; again when somebody else was faster.
+    async fn edit<T>(&self, bucket: u16, change: impl Fn(&mut Counts) -> (T, bool)) -> Result<T, StoreError> {
         for _ in 0..TRIES {
-            let (mut guesses, version) = self.store.guesses(name.bucket).await?;
-            // A clock that was set back makes nothing count for ever.
-            let counts = |other: &Guess| guess.at.since(other.at) < WINDOW && other.at.since(guess.at) < WINDOW;
-            guesses.retain(counts);
-            let known = guesses.iter().position(|other| other.user == name.user && other.id == guess.id);
-            if let Some(known) = known {
-                let spare = guesses.swap_remove(known);
-                if spare.familiar == guess.familiar && guess.at.since(spare.at) < FRESH {
-                    return Ok(true);
-                }
+            let (mut counts, version) = self.store.counts(bucket).await?;
+            let (result, changed) = change(&mut counts);
+            if !changed {
+                return Ok(result);
             }
-            let spent = |familiar: bool| {
-                let count =
-                    guesses.iter().filter(|other| other.user == name.user && other.familiar == familiar).count();
-                u32::try_from(count).unwrap_or(u32::MAX)
-            };
-            let unfamiliar = spent(false);
-            if unfamiliar.saturating_add(spent(true)) >= budget.total
-                || (!guess.familiar && unfamiliar >= budget.unfamiliar)
-            {
-                return Ok(false);
-            }
-            if guesses.len() >= RECORD {
-                return Err(StoreError::NotKept("too many passwords were refused for accounts like this one".into()));
-            }
-            guesses.push(guess);
-            match self.store.put_guesses(name.bucket, &guesses, version).await {
-                Ok(_) => return Ok(true),
+            match self.store.put_counts(bucket, &counts, version).await {
+                Ok(_) => return Ok(result),
                 Err(StoreError::Changed) => {}
                 Err(error) => return Err(error),
-            }
-        }
-        Err(StoreError::Changed)
-    }
-
-    fn forget(self: &Arc<Self>, name: Name, asked_at: UnixTime) {
-        // Without a runtime the process ends; the entries count for a day then.
-        let Ok(runtime) = Handle::try_current() else { return };
-        let this = Arc::clone(self);
-        runtime.spawn(async move {
-            let void =
-                |guess: &Guess| guess.user == name.user && guess.at <= asked_at && !this.here().out.contains(&guess.id);
-            if let Err(error) = this.remove(name.bucket, void).await {
-                tracing::debug!("refused passwords that do not count any longer could not be taken off: {error}");
-            }
-        });
-    }
-
-    async fn remove(&self, bucket: u16, void: impl Fn(&Guess) -> bool) -> Result<(), StoreError> {
-        for _ in 0..TRIES {
-            let (mut guesses, version) = self.store.guesses(bucket).await?;
-            let before = guesses.len();
-            guesses.retain(|guess| !void(guess));
-            if guesses.len() == before {
-                return Ok(());
-            }
-            match self.store.put_guesses(bucket, &guesses, version).await {
-                Err(StoreError::Changed) => {}
-                written => return written.map(|_| ()),
             }
         }
         Err(StoreError::Changed)
@@ -254,6 +275,94 @@ impl std::fmt::Debug for Tally {
     }
 }
 
+/// What the store knows of an account.
+#[derive(Debug)]
+pub(super) struct Recalled {
+    /// A login came from that source before.
+    pub(super) familiar: bool,
+    /// The guesses that count; `None`: it was emptied, and does not know any longer.
+    pub(super) guesses: Option<HashSet<u64>>,
+}
+
+enum Added {
+    Counted { familiar: bool },
+    Spent { wait: Duration },
+    NoRoom,
+}
+
+/// Adds a guess if the budget allows it; the second value says whether the record has changed.
+fn add(counts: &mut Counts, guess: Guess, budget: PasswordBudget) -> (Added, bool) {
+    let guesses = &mut counts.guesses;
+    // A clock that was set back makes nothing count for ever.
+    guesses.retain(|other| guess.at.since(other.at) < WINDOW && other.at.since(guess.at) < WINDOW);
+    let known = guesses.iter().position(|other| other.user == guess.user && other.id == guess.id);
+    if let Some(known) = known {
+        let spare = guesses.swap_remove(known);
+        if spare.familiar == guess.familiar && guess.at.since(spare.at) < FRESH {
+            return (Added::Counted { familiar: guess.familiar }, false);
+        }
+    }
+    let of_user = guesses.iter().filter(|other| other.user == guess.user);
+    let held = of_user.map(|other| (other.familiar, WINDOW.saturating_sub(guess.at.since(other.at))));
+    if let Some(wait) = budget.wait(guess.familiar, held) {
+        return (Added::Spent { wait }, false);
+    }
+    if guesses.len() >= RECORD {
+        return (Added::NoRoom, false);
+    }
+    guesses.push(guess);
+    (Added::Counted { familiar: guess.familiar }, true)
+}
+
+/// Removes guesses; how many they were.
+fn remove(counts: &mut Counts, void: impl Fn(&Guess) -> bool) -> usize {
+    let before = counts.guesses.len();
+    counts.guesses.retain(|guess| !void(guess));
+    before - counts.guesses.len()
+}
+
+fn knows(counts: &Counts, name: Name, source: Source, now: UnixTime) -> bool {
+    let source = hash(&counts.key, name, source);
+    counts.familiar.iter().any(|of| of.user == name.user && of.source == source && now.since(of.seen) < FAMILIAR)
+}
+
+/// Notes a source; false when it was noted lately.
+fn note(counts: &mut Counts, name: Name, source: Source, now: UnixTime) -> bool {
+    if counts.familiar.is_empty() && rand::fill(&mut counts.key).is_err() {
+        return false;
+    }
+    let source = hash(&counts.key, name, source);
+    let is_it = |of: &Familiar| of.user == name.user && of.source == source;
+    let lately = |of: &Familiar| now.since(of.seen) < NOTED_AGAIN && of.seen.since(now) < NOTED_AGAIN;
+    if counts.familiar.iter().any(|of| is_it(of) && lately(of)) {
+        return false;
+    }
+    let familiar = &mut counts.familiar;
+    familiar.retain(|of| !is_it(of) && now.since(of.seen) < FAMILIAR);
+    let of_user = familiar.iter().filter(|of| of.user == name.user).count();
+    if of_user >= SOURCES || familiar.len() >= RECORD {
+        let oldest = familiar.iter().filter(|of| of_user < SOURCES || of.user == name.user).map(|of| of.seen).min();
+        let place =
+            familiar.iter().position(|of| Some(of.seen) == oldest && (of_user < SOURCES || of.user == name.user));
+        if let Some(place) = place {
+            familiar.swap_remove(place);
+        }
+    }
+    familiar.push(Familiar { user: name.user, source, seen: now });
+    true
+}
+
+fn hash(key: &[u8], name: Name, source: Source) -> u64 {
+    let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, key));
+    context.update(&name.user);
+    match source {
+        Source::Ipv4(address) => context.update(&address.to_be_bytes()),
+        Source::Ipv6(subnet) => context.update(&subnet.to_be_bytes()),
+    }
+    // HMAC-SHA-256 gives 32 octets.
+    u64::from_be_bytes(context.sign().as_ref().first_chunk().copied().unwrap_or_default())
+}
+
 /// A guess that is counted and whose verdict is out. Dropping it without a verdict leaves its entry for the next guess.
 #[derive(Debug)]
 pub(super) struct Counted {
@@ -261,12 +370,19 @@ pub(super) struct Counted {
     name: Name,
     id: u64,
     at: UnixTime,
+    familiar: bool,
 }
 
 impl Counted {
-    /// Entra judged it: its entry counts, until [`Tally::accepted`] takes it off.
-    pub(super) fn judged(self) {
+    /// Entra judged it: its entry counts, until [`Tally::accepted`] takes it off. The result is its id.
+    pub(super) fn judged(self) -> u64 {
         self.tally.here().out.remove(&self.id);
+        self.id
+    }
+
+    /// It came from a source where a login for this account had succeeded.
+    pub(super) fn is_familiar(&self) -> bool {
+        self.familiar
     }
 }
 

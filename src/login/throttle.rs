@@ -84,6 +84,15 @@ impl Throttle {
         }
     }
 
+    /// Nothing was tried for this account. Sources that are familiar stay so.
+    pub(super) fn forget(&self, account: &TokenKey) {
+        self.pairs.retain(|(of, _), pair| {
+            pair.attempts = if of == account { 0 } else { pair.attempts };
+            of != account || pair.familiar
+        });
+        self.unfamiliar.remove(account);
+    }
+
     /// Forgets sources that have been quiet.
     pub(super) fn sweep(&self, now: Moment) {
         self.pairs.retain(|_, pair| pair.familiar || now.since(pair.last) < WINDOW);

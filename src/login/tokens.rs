@@ -12,7 +12,7 @@ use crate::config::{Account, Resource};
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
 use crate::login::sharing::Turn;
-use crate::login::{Gatekeeper, TokenOrigin, explain, scope};
+use crate::login::{Gatekeeper, TokenOrigin, explain, scope, unlock};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{CONFIRMATION, Found, Need, Renewal};
@@ -121,7 +121,7 @@ impl Gatekeeper {
         if matches!(found, Found::Nothing) && self.refused.answers(&proof, now) {
             return Err(explain::refused_before());
         }
-        let user = TokenKey::encode([application.authority.as_str(), tenant, login.address.as_str()]);
+        let user = unlock::user(login.account, login.address);
         let fly = |seen: Option<&Token>| {
             self.flights.join(Errand::User(proof), || {
                 let ask = Ask {
@@ -144,7 +144,7 @@ impl Gatekeeper {
             })
         };
         let obtained = obtain(&found, key, fly).await?;
-        self.forwarding.succeeded_from(&user, login.source);
+        self.forwarding.succeeded_from(&user, login.source, self.clock.now());
         Ok(obtained)
     }
 
@@ -199,6 +199,7 @@ impl Gatekeeper {
             }
             Found::Nothing => attempt.proved = false,
         }
+        let user = attempt.user.clone();
         let standing_key = Errand::User(proof);
         if let Some(setback) = self.standing.get(&standing_key, now) {
             return Err(setback);
@@ -212,8 +213,11 @@ impl Gatekeeper {
             Turn::Ours(holding) => holding,
         };
         let now = self.clock.now();
-        let forward =
-            self.forwarding.forward(attempt, now).await.map_err(|hold| Setback::passing(explain::held(hold)))?;
+        let forward = self
+            .forwarding
+            .forward(attempt, now)
+            .await
+            .map_err(|hold| Setback::passing(explain::held(hold, login_name(&ask))))?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {
@@ -221,7 +225,7 @@ impl Gatekeeper {
                 self.cache.insert(&ask, Some(proof), token.clone(), now, chance());
                 holding.leave(&token);
                 self.refused.forget(&proof);
-                forward.accepted();
+                forward.accepted(now);
                 return Ok(token);
             }
             Err(error) => error,
@@ -230,7 +234,7 @@ impl Gatekeeper {
         tell(&ask, &error, &setback);
         match class(&error) {
             Some(Class::WrongPassword) => {
-                self.refused.add(proof, now);
+                self.refused.add(proof, user, now);
                 if forward.refused(now) {
                     tracing::warn!(
                         login = login_name(&ask),

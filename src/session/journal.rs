@@ -345,9 +345,14 @@ impl Journal {
 
     /// An administrator has done something on the page: `done` is a fixed word, `account` whom it concerns.
     pub(crate) fn act(&self, done: &'static str, account: &str, message: &str) {
-        tracing::info!(account, done, "on the page: {message}");
+        self.act_by("page", done, account, message);
+    }
+
+    /// The same, done by somebody else.
+    pub(crate) fn act_by(&self, by: &str, done: &'static str, account: &str, message: &str) {
+        tracing::info!(account, done, by, "{message}");
         if let Some(audit) = &self.audit {
-            audit.record(&Entry { event: "admin", outcome: done, account, by: "page", message, ..Entry::default() });
+            audit.record(&Entry { event: "admin", outcome: done, account, by, message, ..Entry::default() });
         }
     }
 

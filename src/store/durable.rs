@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{
-    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
+    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
     Stored, Version,
 };
 
@@ -349,12 +349,12 @@ impl Store for Durable {
     }
 
     /// Counts are not held here: whoever counts goes on in memory when the database is away.
-    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
-        self.0.inner.guesses(bucket)
+    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)> {
+        self.0.inner.counts(bucket)
     }
 
-    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
-        self.0.inner.put_guesses(bucket, guesses, replaces)
+    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
+        self.0.inner.put_counts(bucket, counts, replaces)
     }
 
     fn emptied(&self) -> u64 {

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::{
-    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError, Stored,
-    Version,
+    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, MemoryStore, SignIn, SignInKey, Store, StoreError,
+    Stored, Version,
 };
 
 #[derive(Debug, Default)]
@@ -103,11 +103,11 @@ impl Store for FaultyStore {
         self.shared.load(Ordering::Relaxed)
     }
 
-    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
-        self.unless_away(self.memory.guesses(bucket))
+    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)> {
+        self.unless_away(self.memory.counts(bucket))
     }
 
-    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
-        self.write(|| self.memory.put_guesses(bucket, guesses, replaces))
+    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
+        self.write(|| self.memory.put_counts(bucket, counts, replaces))
     }
 }

@@ -1,5 +1,6 @@
-//! Passwords that were forwarded to Entra and not accepted, counted so that neither a restart nor another replica makes a
-//! budget whole again. What they were is not kept.
+//! Passwords that were forwarded to Entra and not accepted, and the sources from which right ones came, kept so that neither
+//! a restart nor another replica makes a budget whole again or takes a known source for a stranger. What the passwords were
+//! is not kept, and of a source only a keyed hash.
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -7,8 +8,21 @@ use zeroize::Zeroizing;
 use super::plain::{self, NotARecord};
 use crate::clock::UnixTime;
 
-/// One of them, refused or on its way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is kept of the accounts of one of the [`BUCKETS`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// Passwords that count.
+    pub guesses: Vec<Guess>,
+    /// Sources that are known.
+    pub familiar: Vec<Familiar>,
+    /// The key of the hashes in `familiar`: random, made with the first of them. It lies beside them because the whole
+    /// record is sealed under the store's key.
+    pub key: [u8; 16],
+}
+
+/// A password, refused or on its way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guess {
     /// Stands for the account: a hash of its key.
     pub user: [u8; 16],
@@ -20,30 +34,24 @@ pub struct Guess {
     pub familiar: bool,
 }
 
-/// Guesses are kept in so many records, by account: their number does not grow with the names that somebody tries.
+/// A source from which a login for an account succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Familiar {
+    /// Stands for the account, as in [`Guess`].
+    pub user: [u8; 16],
+    /// Keyed hash of account and source.
+    pub source: u64,
+    /// When it was noted last: some days may pass before a further login is noted.
+    pub seen: UnixTime,
+}
+
+/// Counts are kept in so many records, by account: their number does not grow with the names that somebody tries.
 pub const BUCKETS: u16 = 4_096;
 
-#[derive(Serialize, Deserialize)]
-struct GuessRecord {
-    user: [u8; 16],
-    id: u64,
-    at: u64,
-    familiar: bool,
+pub(super) fn write(counts: &Counts) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
+    plain::write(counts)
 }
 
-pub(super) fn write(guesses: &[Guess]) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
-    let record =
-        |guess: &Guess| GuessRecord { user: guess.user, id: guess.id, at: guess.at.0, familiar: guess.familiar };
-    plain::write(&guesses.iter().map(record).collect::<Vec<_>>())
-}
-
-pub(super) fn read(plain: &[u8]) -> Result<Vec<Guess>, NotARecord> {
-    let records: Vec<GuessRecord> = serde_json::from_slice(plain).map_err(|_| NotARecord)?;
-    let guess = |record: GuessRecord| Guess {
-        user: record.user,
-        id: record.id,
-        at: UnixTime(record.at),
-        familiar: record.familiar,
-    };
-    Ok(records.into_iter().map(guess).collect())
+pub(super) fn read(plain: &[u8]) -> Result<Counts, NotARecord> {
+    serde_json::from_slice(plain).map_err(|_| NotARecord)
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::{
-    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version,
+    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version,
 };
 
 /// A store in memory.
@@ -17,8 +17,8 @@ pub struct MemoryStore(Mutex<Kept>);
 struct Kept {
     sign_ins: HashMap<SignInKey, (SignIn, Version)>,
     device_passwords: Vec<DevicePassword>,
-    guesses: HashMap<u16, (Vec<Guess>, Version)>,
-    guesses_put: u64,
+    counts: HashMap<u16, (Counts, Version)>,
+    counts_put: u64,
     /// By sign-in: the number of the lease, and its end.
     leases: HashMap<SignInKey, (u64, Instant)>,
     leases_taken: u64,
@@ -116,19 +116,19 @@ impl Store for MemoryStore {
         done(Ok(()))
     }
 
-    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
-        let found = self.kept().guesses.get(&bucket).map(|(guesses, version)| (guesses.clone(), Some(*version)));
+    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)> {
+        let found = self.kept().counts.get(&bucket).map(|(counts, version)| (counts.clone(), Some(*version)));
         done(Ok(found.unwrap_or_default()))
     }
 
-    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
+    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
         let mut kept = self.kept();
-        if kept.guesses.get(&bucket).map(|(_, version)| *version) != replaces {
+        if kept.counts.get(&bucket).map(|(_, version)| *version) != replaces {
             return done(Err(StoreError::Changed));
         }
-        kept.guesses_put += 1;
-        let version = Version(kept.guesses_put);
-        kept.guesses.insert(bucket, (guesses.to_vec(), version));
+        kept.counts_put += 1;
+        let version = Version(kept.counts_put);
+        kept.counts.insert(bucket, (counts.clone(), version));
         done(Ok(version))
     }
 }

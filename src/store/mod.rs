@@ -38,7 +38,7 @@ mod sqlite;
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
 pub use durable::Durable;
 pub use files::FileProblem;
-pub use guesses::{BUCKETS, Guess};
+pub use guesses::{BUCKETS, Counts, Familiar, Guess};
 pub use key::KeyProblem;
 pub use memory::MemoryStore;
 pub use open::{OpenError, open};
@@ -179,13 +179,13 @@ pub trait Store: Send + Sync {
     /// Gives a lease back; one that has ended meanwhile is left to whoever has it now.
     fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()>;
 
-    /// The guesses of one of the [`BUCKETS`], and the version to give back when they are replaced (`None`: there is no
-    /// record yet). A record that cannot be opened holds none and may be replaced: it guards a budget and nothing else.
-    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)>;
+    /// What is counted in one of the [`BUCKETS`], and the version to give back when it is replaced (`None`: there is no
+    /// record yet). A record that cannot be opened holds nothing and may be replaced: it guards a budget and nothing else.
+    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)>;
 
-    /// Replaces the guesses of a bucket, durably when this returns; with another version in the store the answer is
+    /// Replaces what is counted in a bucket, durably when this returns; with another version in the store the answer is
     /// [`StoreError::Changed`] and nothing is written. It does not count as a revision.
-    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version>;
+    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version>;
 
     /// How often the store was found emptied by somebody else while it was open.
     fn emptied(&self) -> u64 {

@@ -48,7 +48,7 @@ pub(super) enum Kind {
     AccessToken = 3,
     /// Not a record: the right to renew one.
     Lease = 4,
-    /// Some of the [`super::Guess`]es.
+    /// [`super::Counts`] of some accounts.
     Guesses = 5,
 }
 

@@ -16,7 +16,7 @@ use super::plain::{self, NotARecord};
 use super::records::{Fault, Record, Records};
 use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
 use super::{
-    DevicePassword, DevicePasswordId, Guess, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
+    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
     Stored, Version,
 };
 use crate::config::StateKey;
@@ -305,31 +305,31 @@ impl Sealed {
         Err(self.contended())
     }
 
-    async fn read_guesses(&self, bucket: u16) -> Result<(Vec<Guess>, Option<Version>), StoreError> {
-        let tuple = guesses_tuple(bucket);
+    async fn read_counts(&self, bucket: u16) -> Result<(Counts, Option<Version>), StoreError> {
+        let tuple = counts_tuple(bucket);
         let (ring, record) = with_keys!(self, ring => async {
             let record = self.records.get(ring.current, Self::place(&ring, Kind::Guesses, &tuple)).await?;
             Ok((Arc::clone(&ring), record))
         })?;
-        let Some(record) = record else { return Ok((Vec::new(), None)) };
+        let Some(record) = record else { return Ok((Counts::default(), None)) };
         let opened = ring.open(&Self::place(&ring, Kind::Guesses, &tuple), &record).map_err(|_| NotARecord);
         let read = opened.and_then(|plain| guesses::read(&plain)).unwrap_or_else(|NotARecord| {
             tracing::error!("{}; its counts begin anew", self.damaged("a count of refused passwords"));
-            Vec::new()
+            Counts::default()
         });
         Ok((read, Some(Version(record.version))))
     }
 
-    async fn write_guesses(
+    async fn write_counts(
         &self,
         bucket: u16,
-        guesses: &[Guess],
+        counts: &Counts,
         replaces: Option<Version>,
     ) -> Result<Version, StoreError> {
-        let tuple = guesses_tuple(bucket);
+        let tuple = counts_tuple(bucket);
         let written = with_keys!(self, ring => async {
             let place = Self::place(&ring, Kind::Guesses, &tuple);
-            let record = ring.seal(&place, guesses::write(guesses).map_err(|NotARecord| own_fault())?)?;
+            let record = ring.seal(&place, guesses::write(counts).map_err(|NotARecord| own_fault())?)?;
             let version = record.version;
             let written = self.records.put(ring.current, place, replaces.map(|read| read.0), record, false).await?;
             Ok(written.then_some(Version(version)))
@@ -353,7 +353,7 @@ impl Sealed {
     }
 }
 
-fn guesses_tuple(bucket: u16) -> TokenKey {
+fn counts_tuple(bucket: u16) -> TokenKey {
     TokenKey::encode([&bucket.to_string()])
 }
 
@@ -441,12 +441,12 @@ impl Store for Sealed {
         })
     }
 
-    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
-        Box::pin(self.read_guesses(bucket))
+    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)> {
+        Box::pin(self.read_counts(bucket))
     }
 
-    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
-        Box::pin(self.write_guesses(bucket, guesses, replaces))
+    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
+        Box::pin(self.write_counts(bucket, counts, replaces))
     }
 
     fn emptied(&self) -> u64 {

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use gatepost::clock::UnixTime;
 use gatepost::config::State;
-use gatepost::store::{self, DevicePasswordId, Guess, LastUse, SignInRefused, StoreError, Verifier, rotate_key};
+use gatepost::store::{
+    self, Counts, DevicePasswordId, Familiar, Guess, LastUse, SignInRefused, StoreError, Verifier, rotate_key,
+};
 
 use crate::support::{Directory, key, password, sign_in, token_of};
 
@@ -22,7 +24,7 @@ pub(crate) async fn check(keeps: u8, state: &State) {
     match keeps {
         0 => sign_ins_outlive_the_process_and_are_replaced_only_as_they_were_read(state).await,
         1 => device_passwords_come_back_whole(state).await,
-        2 => guesses_outlive_the_process_and_a_rotation_and_are_replaced_only_as_they_were_read(state).await,
+        2 => counts_outlive_the_process_and_a_rotation_and_are_replaced_only_as_they_were_read(state).await,
         _ => one_at_a_time_renews_a_sign_in(state).await,
     }
 }
@@ -77,24 +79,27 @@ async fn device_passwords_come_back_whole(state: &State) {
     assert_eq!(store.device_passwords().await.unwrap(), [chosen]);
 }
 
-async fn guesses_outlive_the_process_and_a_rotation_and_are_replaced_only_as_they_were_read(state: &State) {
+async fn counts_outlive_the_process_and_a_rotation_and_are_replaced_only_as_they_were_read(state: &State) {
     let (store, other) = (store::open(state).await.unwrap(), store::open(state).await.unwrap());
-    assert_eq!(store.guesses(7).await.unwrap(), (Vec::new(), None));
+    assert_eq!(store.counts(7).await.unwrap(), (Counts::default(), None));
     let guess = |id| Guess { user: [1; 16], id, at: UnixTime(1_767_225_600), familiar: id == 2 };
+    let one = Counts { guesses: vec![guess(1)], ..Counts::default() };
+    let familiar = Familiar { user: [1; 16], source: u64::MAX, seen: UnixTime(1_767_225_600) };
+    let two = Counts { guesses: vec![guess(1), guess(2)], familiar: vec![familiar], key: [7; 16] };
     let before = other.revision().await.unwrap();
-    let first = store.put_guesses(7, &[guess(1)], None).await.unwrap();
-    assert_eq!(other.put_guesses(7, &[], None).await, Err(StoreError::Changed));
-    let second = other.put_guesses(7, &[guess(1), guess(2)], Some(first)).await.unwrap();
-    assert_eq!(store.put_guesses(7, &[], Some(first)).await, Err(StoreError::Changed));
+    let first = store.put_counts(7, &one, None).await.unwrap();
+    assert_eq!(other.put_counts(7, &Counts::default(), None).await, Err(StoreError::Changed));
+    let second = other.put_counts(7, &two, Some(first)).await.unwrap();
+    assert_eq!(store.put_counts(7, &Counts::default(), Some(first)).await, Err(StoreError::Changed));
     assert_eq!(other.revision().await.unwrap(), before, "nobody has to look at device passwords for that");
-    assert_eq!(store.guesses(8).await.unwrap(), (Vec::new(), None), "another bucket");
+    assert_eq!(store.counts(8).await.unwrap(), (Counts::default(), None), "another bucket");
     drop((store, other));
 
     if let State::Sqlite { .. } = state {
         rotate_key(state).await.unwrap();
     }
     let store = store::open(state).await.unwrap();
-    assert_eq!(store.guesses(7).await.unwrap(), (vec![guess(1), guess(2)], Some(second)));
+    assert_eq!(store.counts(7).await.unwrap(), (two, Some(second)));
 }
 
 #[tokio::test]

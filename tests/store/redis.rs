@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use gatepost::clock::UnixTime;
 use gatepost::config::{RedisServer, State, StateKey, Trust};
 use gatepost::secret::{RedisPassword, StateKeyText};
-use gatepost::store::{self, Guess, OpenError, Rotation, StoreError, rotate_key};
+use gatepost::store::{self, Counts, Guess, OpenError, Rotation, StoreError, rotate_key};
 
 use crate::keeping;
 use crate::support::{Directory, key, password, sign_in, token_of};
@@ -256,12 +256,13 @@ async fn the_key_is_rotated_once_every_replica_has_it() {
     let there = store::open(&second).await.unwrap();
     there.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     let guess = Guess { user: [1; 16], id: 1, at: UnixTime(1_767_225_600), familiar: true };
-    let counted = there.put_guesses(7, &[guess], None).await.unwrap();
+    let counts = Counts { guesses: vec![guess], ..Counts::default() };
+    let counted = there.put_counts(7, &counts, None).await.unwrap();
 
     assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Prepared);
     copy();
     assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Done { records: 2, old_is_left: false });
-    assert_eq!(here.guesses(7).await.unwrap(), (vec![guess], Some(counted)));
+    assert_eq!(here.counts(7).await.unwrap(), (counts, Some(counted)));
     let (_, version) = there.sign_in(&key("alice")).await.unwrap().unwrap();
     there.put_sign_in(&key("alice"), &sign_in("two"), Some(version)).await.unwrap();
     assert_eq!(token_of(&*here, "alice").await.as_deref(), Some("two"));

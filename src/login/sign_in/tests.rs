@@ -14,7 +14,7 @@ use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::proto::Refusal;
 use crate::protocol::Protocol;
 use crate::secret::Password;
-use crate::store::{DevicePassword, DevicePasswordId, Durable, Guess, LastUse, MemoryStore, Store, Stored};
+use crate::store::{Counts, DevicePassword, DevicePasswordId, Durable, LastUse, MemoryStore, Store, Stored};
 
 const PASSWORD: &str = "aaaaabbbbbcccccddddd";
 static HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(PASSWORD.into())).unwrap());
@@ -95,12 +95,12 @@ impl Store for Moody {
         self.inside.revision()
     }
 
-    fn guesses(&self, bucket: u16) -> Stored<'_, (Vec<Guess>, Option<Version>)> {
-        self.inside.guesses(bucket)
+    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)> {
+        self.inside.counts(bucket)
     }
 
-    fn put_guesses<'a>(&'a self, bucket: u16, guesses: &'a [Guess], replaces: Option<Version>) -> Stored<'a, Version> {
-        self.inside.put_guesses(bucket, guesses, replaces)
+    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
+        self.inside.put_counts(bucket, counts, replaces)
     }
 }
 

@@ -1,0 +1,85 @@
+//! Giving an account its budget of wrong passwords back, when its owner or an operator has mended what spent it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::account::{LoginName, MailAddress};
+use crate::clock::Clock;
+use crate::config::{Account, Accounts};
+use crate::login::tally::Tally;
+use crate::login::{Gatekeeper, prove};
+use crate::oauth::grant::TokenKey;
+use crate::store::{Store, StoreError};
+
+/// An account whose passwords are tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unlocked {
+    /// The address that logs in; for an alias that of its account.
+    pub login: MailAddress,
+    /// Refused passwords that counted until now.
+    pub guesses: usize,
+}
+
+impl fmt::Display for Unlocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { login, guesses } = self;
+        match guesses {
+            0 => write!(f, "No wrong password counted for `{login}`."),
+            1 => write!(f, "`{login}` is unlocked: 1 wrong password no longer counts."),
+            _ => write!(f, "`{login}` is unlocked: {guesses} wrong passwords no longer count."),
+        }
+    }
+}
+
+/// Why an account was not unlocked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotUnlocked {
+    /// No entry of `accounts` fits the name.
+    #[error("no entry of `accounts` fits `{0}`")]
+    Unknown(LoginName),
+    /// The store keeps the count. A running service has forgotten its own.
+    #[error("the wrong passwords in the store still count: {0}")]
+    Store(StoreError),
+}
+
+impl Gatekeeper {
+    /// Makes the budget of an account whole: nothing that was refused counts any longer, neither here nor in the store, and
+    /// is asked about again. A replica at the same store follows with its next login. Entra's own lock is not touched.
+    ///
+    /// # Errors
+    /// [`NotUnlocked`]
+    pub async fn unlock(&self, login: &LoginName) -> Result<Unlocked, NotUnlocked> {
+        let (account, login) = find(&self.config.get().accounts, login)?;
+        let user = user(&account, &login);
+        self.refused.forget_all(&user);
+        self.standing.clear();
+        self.local.unlock(&prove::who(&login));
+        let guesses = self.forwarding.lift(&user).await.map_err(NotUnlocked::Store)?;
+        Ok(Unlocked { login, guesses })
+    }
+}
+
+/// The same in the store alone, for when no service runs that could be asked.
+///
+/// # Errors
+/// [`NotUnlocked`]
+pub async fn unlock_in_store(
+    accounts: &Accounts,
+    store: Arc<dyn Store>,
+    login: &LoginName,
+) -> Result<Unlocked, NotUnlocked> {
+    let (account, login) = find(accounts, login)?;
+    let tally = Tally::new(store, Clock::system());
+    let guesses = tally.lift(&user(&account, &login)).await.map_err(NotUnlocked::Store)?;
+    Ok(Unlocked { login, guesses })
+}
+
+fn find(accounts: &Accounts, login: &LoginName) -> Result<(Arc<Account>, MailAddress), NotUnlocked> {
+    accounts.find(login).ok_or_else(|| NotUnlocked::Unknown(login.clone()))
+}
+
+/// Whose wrong passwords at Entra are counted together.
+pub(super) fn user(account: &Account, login: &MailAddress) -> TokenKey {
+    let application = &account.application;
+    TokenKey::encode([application.authority.as_str(), application.tenant.of(login), login.as_str()])
+}
