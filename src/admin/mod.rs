@@ -2,6 +2,7 @@
 //! a status page on which accounts are signed in and device passwords are made, and a Unix socket for `gatepost status`.
 //!
 //! `guard` holds for every request, `visitors` says who may see more than the endpoints, `routes` puts them together.
+//! `places` keeps everybody's connections apart.
 //! `status` is what there is to show; `page` and `text` show it.
 
 use std::io;
@@ -25,6 +26,7 @@ mod plot;
 mod routes;
 mod server;
 mod sign_in;
+mod sign_in_routes;
 mod status;
 mod text;
 mod visitors;

@@ -130,6 +130,7 @@ struct StatusPage<'a> {
     sign_in_token: String,
     revoke_token: String,
     add_token: String,
+    unlock_token: String,
     end_token: String,
     reload_token: String,
 }
@@ -215,6 +216,7 @@ pub(super) async fn status(site: &Site, visitor: &Visitor, query: &str) -> Respo
         sign_in_token: visitor.form_token("/sign-in"),
         revoke_token: visitor.form_token("/passwords/revoke"),
         add_token: visitor.form_token("/passwords/add"),
+        unlock_token: visitor.form_token("/accounts/unlock"),
         end_token: visitor.form_token("/sessions/end"),
         reload_token: visitor.form_token("/reload"),
         base: visitor.base(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::routing::{get, post};
@@ -14,13 +14,11 @@ use zeroize::Zeroizing;
 
 use super::guard::{self, plain};
 use super::places::Place;
-use super::sign_in::{SignIn, Way};
 use super::visitors::{Entry, Refused, SESSIONS_PATH, Visitor};
-use super::{Site, page, text};
+use super::{Site, page, sign_in_routes, text};
 use crate::account::{LoginName, MailAddress};
 use crate::config::Grant;
 use crate::login::issue::{self, Order};
-use crate::oauth::sign_in::code::pasted_query;
 use crate::protocol::Protocol;
 use crate::store::DevicePasswordId;
 
@@ -31,8 +29,8 @@ pub(super) const LIVE: &str = "/live";
 /// Octets of a form. A pasted address has some 2 KiB.
 const FORM_OCTETS: usize = 32 * 1024;
 
-type Page = Response<Body>;
-type Shared = State<Arc<Site>>;
+pub(super) type Page = Response<Body>;
+pub(super) type Shared = State<Arc<Site>>;
 
 /// Names of the cookies, without and with TLS. `__Secure-` keeps pages without TLS from setting one (RFC 6265bis §4.1.3);
 /// `__Host-` would want the path `/`.
@@ -43,15 +41,9 @@ impl Site {
     }
 
     /// Of one sign-in: sent along when the browser comes back from Entra, which that of the session is not.
-    fn sign_in_cookie(&self) -> &'static str {
+    pub(super) fn sign_in_cookie(&self) -> &'static str {
         if self.reach.tls { "__Secure-gatepost_sign_in" } else { "gatepost_sign_in" }
     }
-}
-
-/// What is asked for of one sign-in, below the path of a session.
-#[derive(serde::Deserialize)]
-struct SignInPath {
-    id: String,
 }
 
 /// What browsers and probes reach.
@@ -65,8 +57,8 @@ pub(super) fn page(site: &Arc<Site>) -> Router {
         .route("/style.css", get(async || asset("text/css; charset=utf-8", include_str!("templates/style.css"))))
         .route("/live.js", get(async || asset("text/javascript; charset=utf-8", include_str!("templates/live.js"))))
         .route("/icon.svg", get(async || asset("image/svg+xml", include_str!("templates/icon.svg"))))
-        .route("/back/{id}", get(come_back))
-        .route("/", get(front));
+        .route("/back/{id}", get(sign_in_routes::come_back))
+        .route("/", get(sign_in_routes::front));
     let below = |path: &str| format!("{SESSIONS_PATH}{{session}}{path}");
     let closed = Router::new()
         .route(&below("/"), get(status_page))
@@ -76,10 +68,11 @@ pub(super) fn page(site: &Arc<Site>) -> Router {
         .route(&below("/sessions/end"), post(end_session))
         .route(&below("/passwords/add"), post(add_password))
         .route(&below("/passwords/revoke"), post(revoke_password))
-        .route(&below("/sign-in"), post(begin_sign_in))
-        .route(&below("/sign-in/{id}"), get(sign_in))
-        .route(&below("/sign-in/{id}/paste"), post(paste))
-        .route(&below("/sign-in/{id}/end"), post(end_sign_in))
+        .route(&below("/accounts/unlock"), post(unlock))
+        .route(&below("/sign-in"), post(sign_in_routes::begin))
+        .route(&below("/sign-in/{id}"), get(sign_in_routes::show))
+        .route(&below("/sign-in/{id}/paste"), post(sign_in_routes::paste))
+        .route(&below("/sign-in/{id}/end"), post(sign_in_routes::end))
         .route(&below("/reload"), post(reload))
         .route(&below("/logout"), post(logout))
         .route_layer(from_fn_with_state(Arc::clone(site), inside));
@@ -168,7 +161,7 @@ fn split(path: &str) -> (&str, &str) {
 }
 
 /// What a person filled in. Passwords and codes pass through it.
-struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
+pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 
 impl Form {
     async fn read(body: Body) -> Result<Self, Page> {
@@ -179,7 +172,7 @@ impl Form {
     }
 
     /// The first value of a field.
-    fn value(&self, name: &'static str) -> Option<&str> {
+    pub(super) fn value(&self, name: &'static str) -> Option<&str> {
         self.values(name).next()
     }
 
@@ -188,7 +181,7 @@ impl Form {
     }
 
     /// The trimmed text of a field; empty when it is absent.
-    fn text(&self, name: &'static str) -> &str {
+    pub(super) fn text(&self, name: &'static str) -> &str {
         self.value(name).unwrap_or_default().trim()
     }
 }
@@ -229,50 +222,6 @@ async fn write_metrics(State(site): Shared, headers: HeaderMap) -> Page {
     } else {
         asset("text/plain; version=0.0.4; charset=utf-8", &metrics.text())
     }
-}
-
-/// The way to get in; or a browser that Entra has sent back, at the name that Entra takes. `state` says to which sign-in it belongs,
-/// and the path of that sign-in has the cookie that shows that it is the browser which began it.
-async fn front(State(site): Shared, request: Request) -> Page {
-    let query = request.uri().query().unwrap_or_default();
-    let comes_back =
-        form_urlencoded::parse(query.as_bytes()).any(|(name, _)| matches!(&*name, "code" | "error" | "state"));
-    match site.sign_ins.of_query(query) {
-        Some(sign_in) => to(&format!("{}{}?{query}", sign_in.origin, back(&sign_in))),
-        None if comes_back => no_return(),
-        None => to("/login"),
-    }
-}
-
-/// Where a browser returns to; its cookie of the sign-in is sent there only.
-fn back(sign_in: &SignIn) -> String {
-    format!("/back/{}", sign_in.id)
-}
-
-/// A browser has come back with what Entra gave it, and with the cookie of the sign-in. Neither is of use to anybody else, nor a
-/// second time.
-async fn come_back(State(site): Shared, Path(id): Path<String>, request: Request) -> Page {
-    let query = request.uri().query().unwrap_or_default();
-    let name = site.sign_in_cookie();
-    let sign_in = guard::cookies(request.headers(), name).find_map(|cookie| site.sign_ins.of_browser(&id, cookie));
-    match sign_in.filter(|sign_in| site.come_back(sign_in, query).is_ok()) {
-        Some(sign_in) => {
-            let mut answer = page::hop(&sign_in.address());
-            set_cookie(&mut answer, name, "", &back(&sign_in), site.reach.tls, "Lax; Max-Age=0");
-            answer
-        }
-        None => no_return(),
-    }
-}
-
-fn no_return() -> Page {
-    page::message(
-        StatusCode::BAD_REQUEST,
-        "This does not belong to a sign-in that is pending",
-        "It took longer than ten minutes, was finished already, or was begun in another browser. Begin it again on the status \
-         page.",
-        "/login",
-    )
 }
 
 async fn login_form(State(site): Shared) -> Page {
@@ -426,92 +375,25 @@ async fn revoke_password(
     }
 }
 
-async fn begin_sign_in(
+/// Wrong passwords of an account count no longer.
+async fn unlock(
     State(site): Shared,
     Extension(visitor): Extension<Visitor>,
-    headers: HeaderMap,
-    uri: axum::http::Uri,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
-    let way = match form.text("way") {
-        "browser" => Some(Way::Browser),
-        "paste" => Some(Way::Paste),
-        "device" => Some(Way::DeviceCode),
-        _ => None,
-    };
-    // Where the browser has come from, and comes to again.
-    let origin = site.reach.authority(&uri, &headers).ok().and_then(|authority| {
-        let port = authority.port.map(|port| format!(":{port}")).unwrap_or_default();
-        // Entra takes this name on any port (Microsoft, "Redirect URI restrictions and limitations").
-        Some((authority.loopback()?, format!("http://localhost{port}")))
-    });
-    let origin = origin.filter(|_| site.reach.localhost);
-    let home = visitor.at("/");
-    let begun = match LoginName::parse(form.text("login")) {
-        Ok(login) => {
-            let replace = form.value("replace").is_some();
-            site.begin_sign_in(visitor, &login, way, replace, origin).await
-        }
+    let home = visitor.at("/#failures");
+    let unlocked = match LoginName::parse(form.text("login")) {
+        Ok(login) => site.shared.gatekeeper.unlock(&login).await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    match begun {
-        Ok(sign_in) => {
-            let mut answer = to(&sign_in.address());
-            if sign_in.way == Way::Browser {
-                let (name, path) = (site.sign_in_cookie(), back(&sign_in));
-                set_cookie(&mut answer, name, &sign_in.browser, &path, site.reach.tls, "Lax; Max-Age=600");
-            }
-            answer
+    match unlocked {
+        Ok(unlocked) => {
+            let told = unlocked.to_string();
+            site.shared.journal.act("account-unlocked", unlocked.login.as_str(), &told);
+            page::message(StatusCode::OK, "Unlock", &told, &home)
         }
-        Err(text) => page::message(StatusCode::BAD_REQUEST, "Nobody can sign in", &text, &home),
+        Err(text) => page::message(StatusCode::BAD_REQUEST, "The account was not unlocked", &text, &home),
     }
-}
-
-fn no_sign_in(visitor: &Visitor) -> Page {
-    page::message(
-        StatusCode::NOT_FOUND,
-        "There is no such sign-in",
-        "It is over, or another one for the same account has taken its place. The status page shows how the account stands.",
-        &visitor.at("/"),
-    )
-}
-
-async fn sign_in(
-    State(site): Shared,
-    Extension(visitor): Extension<Visitor>,
-    Path(SignInPath { id }): Path<SignInPath>,
-) -> Page {
-    match site.sign_ins.of(&visitor, &id) {
-        Some(sign_in) => page::sign_in(&site, &visitor, &sign_in, None),
-        None => no_sign_in(&visitor),
-    }
-}
-
-async fn paste(
-    State(site): Shared,
-    Extension(visitor): Extension<Visitor>,
-    Path(SignInPath { id }): Path<SignInPath>,
-    Extension(form): Extension<Arc<Form>>,
-) -> Page {
-    let Some(sign_in) = site.sign_ins.of(&visitor, &id) else { return no_sign_in(&visitor) };
-    match site.come_back(&sign_in, pasted_query(form.text("address"))) {
-        Ok(()) => to(&sign_in.address()),
-        Err(problem) => {
-            let text = format!("That is not the address: {problem}. Copy the whole of it from the address bar.");
-            page::sign_in(&site, &visitor, &sign_in, Some(&text))
-        }
-    }
-}
-
-async fn end_sign_in(
-    State(site): Shared,
-    Extension(visitor): Extension<Visitor>,
-    Path(SignInPath { id }): Path<SignInPath>,
-) -> Page {
-    if let Some(sign_in) = site.sign_ins.of(&visitor, &id) {
-        site.sign_ins.end(&sign_in);
-    }
-    to(&visitor.at("/#accounts"))
 }
 
 async fn reload(State(site): Shared, Extension(visitor): Extension<Visitor>) -> Page {
@@ -546,7 +428,7 @@ async fn link(State(site): Shared) -> Page {
     }
 }
 
-fn to(target: &str) -> Page {
+pub(super) fn to(target: &str) -> Page {
     let mut answer = plain(StatusCode::SEE_OTHER, "");
     if let Ok(target) = HeaderValue::from_str(target) {
         answer.headers_mut().insert(header::LOCATION, target);
@@ -561,7 +443,7 @@ fn asset(kind: &'static str, content: &str) -> Page {
 }
 
 /// The cookie is sent to `path` and below. `rest` is the value of `SameSite`, and what follows.
-fn set_cookie(answer: &mut Page, name: &str, value: &str, path: &str, tls: bool, rest: &str) {
+pub(super) fn set_cookie(answer: &mut Page, name: &str, value: &str, path: &str, tls: bool, rest: &str) {
     let secure = if tls { "; Secure" } else { "" };
     let cookie = format!("{name}={value}; Path={path}; HttpOnly{secure}; SameSite={rest}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {

@@ -86,3 +86,32 @@ async fn reading_the_configuration_again_says_when_it_cannot() {
     assert_eq!(answer.status, 409, "{answer:?}");
     assert!(answer.body.contains("stays in use"), "{answer:?}");
 }
+
+#[tokio::test]
+async fn an_account_whose_guesses_are_spent_is_unlocked_on_the_page() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let form = format!("action=\"{}\"", visitor.at("/accounts/unlock"));
+    assert!(!visitor.visit("/").await.body.contains(&form), "nothing is spent");
+    let guesses = (0..20).map(|number| format!("guess {number}"));
+    for guess in guesses {
+        assert!(world.imap(ALICE, &guess).await.is_err());
+    }
+    let reply = world.imap(ALICE, ALICES).await.err().unwrap();
+    assert!(reply.contains("UNAVAILABLE"), "the budget is spent: {reply}");
+    assert!(visitor.visit("/").await.body.contains(&form));
+
+    let without_form = visitor.post(&visitor.at("/accounts/unlock"), &[("login", ALICE)]).await;
+    assert_eq!(without_form.status, 403, "{without_form:?}");
+    let answer = visitor.fill_in("/accounts/unlock", &[("login", "no name")]).await;
+    assert!(answer.status == 400 && answer.body.contains("was not unlocked"), "{answer:?}");
+    let answer = visitor.fill_in("/accounts/unlock", &[("login", ALICE)]).await;
+    assert!(answer.status == 200 && answer.body.contains("no longer count"), "{answer:?}");
+    assert!(world.imap(ALICE, ALICES).await.is_ok());
+    let audit = world.socket.with_file_name("audit.jsonl");
+    until("it is in the audit log", async || {
+        let text = std::fs::read_to_string(&audit).unwrap();
+        text.lines().any(|line| line.contains("\"account-unlocked\"") && line.contains(ALICE))
+    })
+    .await;
+}

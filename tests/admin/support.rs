@@ -159,7 +159,9 @@ fn config(sandbox: &Sandbox, socket: &Path, bind: &str, accounts: &str) -> Confi
          accounts:\n  - login: '*'\n  - {{login: {ANNA}, grant: authorization_code}}\n{accounts}\n\
          trust: {{system_roots: false, additional_ca: ca.pem}}\n\
          limits: {{failure_delay: 0s}}\n\
+         log: {{audit: {{file: '{audit}'}}}}\n\
          admin: {{bind: '{bind}', token: {TOKEN}, socket: '{socket}'}}\n",
+        audit = socket.with_file_name("audit.jsonl").display(),
         imap = sandbox.imap().port(),
         entra = sandbox.entra().port(),
         client = sandbox.public_client_id(),
