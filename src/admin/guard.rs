@@ -1,18 +1,20 @@
 //! What holds for every request to the page, whatever it asks for: names that are ours, posts that come from our own forms, and
 //! fields that keep a browser from doing more than the page needs.
 
-use std::net::IpAddr;
-
 use axum::body::Body;
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri};
+use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 
 use super::routes;
 use crate::config::Admin;
+use crate::net::listen;
 
 /// Scripts, styles and images are the page's own; the browser may load nothing else, nor be put into a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Most cookies of one name that are looked at.
+const COOKIES: usize = 16;
 
 /// Under which names and how the page is reached.
 #[derive(Clone, Debug)]
@@ -21,7 +23,8 @@ pub(super) struct Reach {
     names: Vec<String>,
     /// Browsers speak TLS.
     pub(super) tls: bool,
-    /// `localhost` leads here as well: the one name to which Entra redirects without TLS.
+    /// 127.0.0.1 and ::1 are both ours, so that a browser that looks for `localhost` comes here: the one name to which Entra
+    /// redirects without TLS.
     pub(super) localhost: bool,
 }
 
@@ -43,9 +46,8 @@ impl Reach {
             .collect();
         let addresses = admin.bind.iter().map(|address| address.ip()).filter(|address| !address.is_unspecified());
         names.extend(addresses.map(|address| address.to_string()));
-        let is_usual = |address: IpAddr| ["127.0.0.1", "::1"].contains(&address.to_string().as_str());
         let tls = admin.tls.is_some();
-        let localhost = !tls && admin.bind.iter().any(|address| is_usual(address.ip()));
+        let localhost = !tls && admin.bind.iter().any(|&address| listen::other_loopback(address).is_some());
         Self { names, tls, localhost }
     }
 
@@ -107,13 +109,20 @@ pub(super) struct Authority<'a> {
     pub(super) port: Option<u16>,
 }
 
+impl Authority<'_> {
+    /// Where a browser that has come by a loopback address comes again; `None` for one that has come by another name.
+    pub(super) fn loopback(&self) -> Option<String> {
+        ["127.0.0.1", "::1"].contains(&self.host).then(|| format!("http://{}", self.text))
+    }
+}
+
 impl Turned {
     /// The answer, which says to a person what to do.
     pub(super) fn answer(self) -> Response<Body> {
         let (status, text) = match self {
             Self::Name => (
                 StatusCode::MISDIRECTED_REQUEST,
-                "This name is not known to be Gatepost's. Use http://localhost and the port, or have whoever runs Gatepost add the \
+                "This name is not known to be Gatepost's. Use http://127.0.0.1 and the port, or have whoever runs Gatepost add the \
                  name to `admin.hosts`.\n",
             ),
             Self::Origin => (
@@ -152,23 +161,20 @@ pub(super) fn protect(response: &mut Response<Body>) {
     headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
 }
 
-/// The value of a cookie; nothing when it is sent twice.
-pub(super) fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+/// The values of a cookie. There may be several: a page on another port can set cookies of any name for this host.
+pub(super) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
-    let mut values = pairs
+    pairs
         .flat_map(|pairs| pairs.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
-        .filter(|(of, _)| *of == name);
-    match (values.next(), values.next()) {
-        (Some((_, value)), None) => Some(value),
-        _ => None,
-    }
+        .filter(move |(of, _)| *of == name)
+        .map(|(_, value)| value)
+        .take(COOKIES)
 }
 
-/// True when a person's doing led to the request, and not a script that looks now and then.
-pub(super) fn is_by_person(request: &Request<Body>) -> bool {
-    let uri = request.uri();
-    !matches!(uri.path(), routes::STATUS_JSON | routes::LIVE) && uri.query() != Some("refresh")
+/// True when a person's doing led to the request for a path of a session, and not a script that looks now and then.
+pub(super) fn is_by_person(path: &str, query: Option<&str>) -> bool {
+    !matches!(path, routes::STATUS_JSON | routes::LIVE) && query != Some("refresh")
 }
 
 #[cfg(test)]
@@ -293,11 +299,14 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_comes_twice_is_none() {
+    fn each_cookie_of_the_name_is_found() {
         let once = headers(&[("cookie", "a=1; gatepost=secret; b=2")]);
-        assert_eq!(cookie(&once, "gatepost"), Some("secret"));
-        assert_eq!(cookie(&once, "gate"), None);
-        assert_eq!(cookie(&headers(&[("cookie", "gatepost=x; gatepost=y")]), "gatepost"), None);
-        assert_eq!(cookie(&headers(&[("cookie", "gatepost=x"), ("cookie", "gatepost=y")]), "gatepost"), None);
+        assert!(cookies(&once, "gatepost").eq(["secret"]));
+        assert_eq!(cookies(&once, "gate").next(), None);
+        assert!(cookies(&headers(&[("cookie", "gatepost=x; gatepost=y")]), "gatepost").eq(["x", "y"]));
+        let twice = headers(&[("cookie", "gatepost=x"), ("cookie", "gatepost=y")]);
+        assert!(cookies(&twice, "gatepost").eq(["x", "y"]));
+        let many = headers(&[("cookie", &"gatepost=x; ".repeat(1_000))]);
+        assert_eq!(cookies(&many, "gatepost").count(), COOKIES);
     }
 }

@@ -2,6 +2,7 @@
 //! a status page on which accounts are signed in and device passwords are made, and a Unix socket for `gatepost status`.
 //!
 //! `guard` holds for every request, `visitors` says who may see more than the endpoints, `routes` puts them together.
+//! `places` keeps everybody's connections apart.
 //! `status` is what there is to show; `page` and `text` show it.
 
 use std::io;
@@ -14,16 +15,18 @@ use tokio::task::JoinSet;
 
 use crate::app::{Control, Inherited};
 use crate::config;
-use crate::net::listen;
+use crate::net::listen::{self, Loopbacks};
 use crate::session::Shared;
 use crate::tls::server::{self as tls, ServerError};
 
 mod guard;
 mod page;
+mod places;
 mod plot;
 mod routes;
 mod server;
 mod sign_in;
+mod sign_in_routes;
 mod status;
 mod text;
 mod visitors;
@@ -37,7 +40,7 @@ use visitors::Visitors;
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// An address cannot be listened on.
-    #[error("listen on {address}: {source}")]
+    #[error("the status page cannot use `{address}`: {source}; {}", hint(.source))]
     Bind {
         /// The address.
         address: SocketAddr,
@@ -49,6 +52,20 @@ pub enum AdminError {
     Tls(#[from] ServerError),
 }
 
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "another program listens there, and a browser could be led to it with the key to the page: stop that program, or set \
+             another port in `admin.bind`"
+        }
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or set a higher port in `admin.bind`"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: correct `admin.bind`",
+        _ => "correct `admin.bind`",
+    }
+}
+
 /// The page's addresses, bound but not served.
 pub struct Bound {
     config: config::Admin,
@@ -57,18 +74,29 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds the page's addresses, unless somebody has done so already; with none in the configuration nothing is bound.
+    /// Binds the page's addresses, unless somebody has done so already; with none in the configuration nothing is bound. Of the
+    /// two loopback addresses both are bound, or none.
     ///
     /// # Errors
     /// See [`AdminError`].
     pub fn new(config: &config::Admin, inherited: &mut Inherited) -> Result<Self, AdminError> {
         let tls = config.tls.as_ref().map(tls::config).transpose()?;
         let tls = tls.map(|tls| tls::speaking(&tls, &["http/1.1"]));
-        let listeners = config.bind.iter().map(|&address| {
-            let socket = inherited.at(address).map_or_else(|| listen::bind(address), Ok);
-            socket.map(Arc::new).map_err(|source| AdminError::Bind { address, source })
-        });
-        let listeners = listeners.collect::<Result<_, _>>()?;
+        let mut listeners: Vec<Arc<TcpListener>> = Vec::new();
+        for &address in &config.bind {
+            if listeners.iter().any(|listener| listener.local_addr().is_ok_and(|bound| bound == address)) {
+                continue;
+            }
+            let open = |address| inherited.at(address).map_or_else(|| listen::bind(address), Ok);
+            let Loopbacks { wanted, other } = listen::bind_both_loopbacks(address, open)
+                .map_err(|(address, source)| AdminError::Bind { address, source })?;
+            if other.is_none()
+                && let Some(missing) = listen::other_loopback(address)
+            {
+                tracing::info!("the status page is at `{address}` alone: this machine has no address {}", missing.ip());
+            }
+            listeners.extend([Some(wanted), other].into_iter().flatten().map(Arc::new));
+        }
         Ok(Self { config: config.clone(), listeners, tls })
     }
 
@@ -136,11 +164,11 @@ impl Site {
         let reach = Reach::new(config);
         let address = addresses.first().map(|address| {
             let port = address.port();
-            match (&reach, config.hosts.first()) {
-                (Reach { tls: true, .. }, Some(host)) => format!("https://{host}:{port}"),
-                (Reach { tls: true, .. }, None) => format!("https://{address}"),
-                (Reach { localhost: true, .. }, _) => format!("http://localhost:{port}"),
-                _ => format!("http://{address}"),
+            // Without TLS an address: a name could lead a browser to another program.
+            match (reach.tls, config.hosts.first()) {
+                (true, Some(host)) => format!("https://{host}:{port}"),
+                (true, None) => format!("https://{address}"),
+                (false, _) => format!("http://{address}"),
             }
         });
         Self {

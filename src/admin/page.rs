@@ -118,6 +118,8 @@ fn html(text: &str) -> String {
 #[derive(Template)]
 #[template(path = "status.html")]
 struct StatusPage<'a> {
+    /// The path of the session.
+    base: &'a str,
     s: &'a Status,
     plots: Vec<Plot>,
     refresh: bool,
@@ -128,6 +130,7 @@ struct StatusPage<'a> {
     sign_in_token: String,
     revoke_token: String,
     add_token: String,
+    unlock_token: String,
     end_token: String,
     reload_token: String,
 }
@@ -150,6 +153,7 @@ struct EnterPage<'a> {
 struct MessagePage<'a> {
     title: &'a str,
     text: &'a str,
+    home: &'a str,
 }
 
 #[derive(Template)]
@@ -161,6 +165,7 @@ struct HopPage<'a> {
 #[derive(Template)]
 #[template(path = "password.html")]
 struct PasswordPage<'a> {
+    base: &'a str,
     name: &'a str,
     login: &'a MailAddress,
     id: &'a str,
@@ -211,8 +216,10 @@ pub(super) async fn status(site: &Site, visitor: &Visitor, query: &str) -> Respo
         sign_in_token: visitor.form_token("/sign-in"),
         revoke_token: visitor.form_token("/passwords/revoke"),
         add_token: visitor.form_token("/passwords/add"),
+        unlock_token: visitor.form_token("/accounts/unlock"),
         end_token: visitor.form_token("/sessions/end"),
         reload_token: visitor.form_token("/reload"),
+        base: visitor.base(),
         s: &status,
     };
     answer(StatusCode::OK, &page)
@@ -228,9 +235,9 @@ pub(super) fn enter(link: &str) -> Response<Body> {
     answer(StatusCode::OK, &EnterPage { link })
 }
 
-/// A sentence or two, and the way back.
-pub(super) fn message(status: StatusCode, title: &str, text: &str) -> Response<Body> {
-    answer(status, &MessagePage { title, text })
+/// A sentence or two, and the way back to the status page.
+pub(super) fn message(status: StatusCode, title: &str, text: &str, home: &str) -> Response<Body> {
+    answer(status, &MessagePage { title, text, home })
 }
 
 /// A page that leads to another one: what a page of ours asks for brings the cookie that Entra's may not bring. It has no form,
@@ -244,6 +251,7 @@ pub(super) fn hop(target: &str) -> Response<Body> {
 /// A new device password.
 pub(super) fn password(
     site: &Site,
+    visitor: &Visitor,
     login: &MailAddress,
     name: &str,
     protocols: &[Protocol],
@@ -253,7 +261,7 @@ pub(super) fn password(
     let config = site.shared.gatekeeper.config();
     let user_name = client_settings::user_name(&config, login);
     let places = client_settings::places(&config, protocols);
-    answer(StatusCode::OK, &PasswordPage { name, login, id, password, user_name, places })
+    answer(StatusCode::OK, &PasswordPage { base: visitor.base(), name, login, id, password, user_name, places })
 }
 
 /// How far a sign-in is.
@@ -284,9 +292,9 @@ pub(super) fn sign_in(site: &Site, visitor: &Visitor, sign_in: &SignIn, problem:
         problem,
         settings,
         paste_token: visitor.form_token(&paste_action),
-        paste_action,
+        paste_action: visitor.at(&paste_action),
         end_token: visitor.form_token(&end_action),
-        end_action,
+        end_action: visitor.at(&end_action),
     };
     answer(StatusCode::OK, &page)
 }

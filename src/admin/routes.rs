@@ -1,11 +1,11 @@
-//! Which path does what, and for whom. What is open to everybody is listed first and is all that is; whatever stands behind
-//! [`inside`] has a session, and whatever changes something a form of that session.
+//! Which path does what, and for whom. Public routes come first. Everything else is below the random path of a session and needs
+//! its cookie ([`inside`]); everything that changes state also needs a form token of that session.
 
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
-use axum::extract::{Extension, Path, Request, State};
+use axum::extract::{Extension, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::routing::{get, post};
@@ -13,13 +13,12 @@ use url::form_urlencoded;
 use zeroize::Zeroizing;
 
 use super::guard::{self, plain};
-use super::sign_in::Way;
-use super::visitors::{Refused, Visitor};
-use super::{Site, page, text};
+use super::places::Place;
+use super::visitors::{Entry, Refused, SESSIONS_PATH, Visitor};
+use super::{Site, page, sign_in_routes, text};
 use crate::account::{LoginName, MailAddress};
 use crate::config::Grant;
 use crate::login::issue::{self, Order};
-use crate::oauth::sign_in::code::pasted_query;
 use crate::protocol::Protocol;
 use crate::store::DevicePasswordId;
 
@@ -29,12 +28,23 @@ pub(super) const LIVE: &str = "/live";
 
 /// Octets of a form. A pasted address has some 2 KiB.
 const FORM_OCTETS: usize = 32 * 1024;
-const COOKIE: &str = "gatepost";
-/// Given to a browser for one sign-in. It is sent along when the browser comes back from Entra, which [`COOKIE`] is not.
-const SIGN_IN_COOKIE: &str = "gatepost_sign_in";
 
-type Page = Response<Body>;
-type Shared = State<Arc<Site>>;
+pub(super) type Page = Response<Body>;
+pub(super) type Shared = State<Arc<Site>>;
+
+/// Names of the cookies, without and with TLS. `__Secure-` keeps pages without TLS from setting one (RFC 6265bis §4.1.3);
+/// `__Host-` would want the path `/`.
+impl Site {
+    /// Of a session.
+    fn cookie(&self) -> &'static str {
+        if self.reach.tls { "__Secure-gatepost" } else { "gatepost" }
+    }
+
+    /// Of one sign-in: sent along when the browser comes back from Entra, which that of the session is not.
+    pub(super) fn sign_in_cookie(&self) -> &'static str {
+        if self.reach.tls { "__Secure-gatepost_sign_in" } else { "gatepost_sign_in" }
+    }
+}
 
 /// What browsers and probes reach.
 pub(super) fn page(site: &Arc<Site>) -> Router {
@@ -47,19 +57,24 @@ pub(super) fn page(site: &Arc<Site>) -> Router {
         .route("/style.css", get(async || asset("text/css; charset=utf-8", include_str!("templates/style.css"))))
         .route("/live.js", get(async || asset("text/javascript; charset=utf-8", include_str!("templates/live.js"))))
         .route("/icon.svg", get(async || asset("image/svg+xml", include_str!("templates/icon.svg"))))
-        .route("/", get(front));
+        .route("/back/{id}", get(sign_in_routes::come_back))
+        .route("/", get(sign_in_routes::front));
+    let below = |path: &str| format!("{SESSIONS_PATH}{{session}}{path}");
     let closed = Router::new()
-        .route(LIVE, get(status_page))
-        .route(STATUS_JSON, get(status_json))
-        .route("/sessions/end", post(end_session))
-        .route("/passwords/add", post(add_password))
-        .route("/passwords/revoke", post(revoke_password))
-        .route("/sign-in", post(begin_sign_in))
-        .route("/sign-in/{id}", get(sign_in))
-        .route("/sign-in/{id}/paste", post(paste))
-        .route("/sign-in/{id}/end", post(end_sign_in))
-        .route("/reload", post(reload))
-        .route("/logout", post(logout))
+        .route(&below("/"), get(status_page))
+        .route(&below(LIVE), get(status_page))
+        .route(&below(STATUS_JSON), get(status_json))
+        .route(&below("/metrics"), get(write_metrics))
+        .route(&below("/sessions/end"), post(end_session))
+        .route(&below("/passwords/add"), post(add_password))
+        .route(&below("/passwords/revoke"), post(revoke_password))
+        .route(&below("/accounts/unlock"), post(unlock))
+        .route(&below("/sign-in"), post(sign_in_routes::begin))
+        .route(&below("/sign-in/{id}"), get(sign_in_routes::show))
+        .route(&below("/sign-in/{id}/paste"), post(sign_in_routes::paste))
+        .route(&below("/sign-in/{id}/end"), post(sign_in_routes::end))
+        .route(&below("/reload"), post(reload))
+        .route(&below("/logout"), post(logout))
         .route_layer(from_fn_with_state(Arc::clone(site), inside));
     open.merge(closed)
         .fallback(async || plain(StatusCode::NOT_FOUND, "There is nothing here.\n"))
@@ -86,7 +101,7 @@ async fn every_request(State(site): Shared, request: Request, next: Next) -> Pag
         .and_then(|authority| site.reach.check_post(request.method(), authority, headers).map(|()| authority));
     let mut response = match checked {
         Err(turned) => turned.answer(),
-        Ok(authority) => match to_localhost(&site, authority, &request) {
+        Ok(authority) => match to_address(&site, authority, &request) {
             Some(elsewhere) => elsewhere,
             None => next.run(request).await,
         },
@@ -95,35 +110,42 @@ async fn every_request(State(site): Shared, request: Request, next: Next) -> Pag
     response
 }
 
-/// A browser keeps cookies by name, and Entra redirects to no other name without TLS than `localhost`.
-fn to_localhost(site: &Site, authority: guard::Authority<'_>, request: &Request) -> Option<Page> {
+/// A browser keeps cookies by name, and sessions are at an address: a name could lead to another program. Somebody who has typed
+/// `localhost`, and a browser that Entra has sent there, come here first.
+fn to_address(site: &Site, authority: guard::Authority<'_>, request: &Request) -> Option<Page> {
     let uri = request.uri();
     let is_of_person = matches!(uri.path(), "/" | "/login" | "/enter") && *request.method() == Method::GET;
-    let is_address = ["127.0.0.1", "::1"].contains(&authority.host);
-    if !(site.reach.localhost && is_of_person && is_address) {
+    if !(site.reach.localhost && is_of_person && authority.host == "localhost") {
         return None;
     }
     let port = authority.port.map(|port| format!(":{port}")).unwrap_or_default();
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
-    Some(to(&format!("http://localhost{port}{target}")))
+    Some(to(&format!("http://127.0.0.1{port}{target}")))
 }
 
-/// A session, and for whatever changes something a form of that session.
+/// A session at its own path, and for whatever changes something a form of that session.
 async fn inside(State(site): Shared, mut request: Request, next: Next) -> Page {
-    let Some(visitor) = visitor(&site, &request) else {
-        return match request.uri().path() {
+    let (base, path) = split(request.uri().path());
+    let path = path.to_owned();
+    let by_person = guard::is_by_person(&path, request.uri().query());
+    let visitor =
+        guard::cookies(request.headers(), site.cookie()).find_map(|cookie| site.visitors.find(base, cookie, by_person));
+    let Some(visitor) = visitor else {
+        return match &*path {
             STATUS_JSON | LIVE => plain(StatusCode::UNAUTHORIZED, "Sign in first.\n"),
             _ => to("/login"),
         };
     };
+    if let Some(place) = request.extensions().get::<Arc<Place>>() {
+        place.keep();
+    }
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let action = request.uri().path().to_owned();
         let body = std::mem::take(request.body_mut());
         let form = match Form::read(body).await {
             Ok(form) => form,
             Err(answer) => return answer,
         };
-        if !form.value("form").is_some_and(|token| visitor.sent(&action, token)) {
+        if !form.value("form").is_some_and(|token| visitor.sent(&path, token)) {
             return guard::Turned::Origin.answer();
         }
         request.extensions_mut().insert(Arc::new(form));
@@ -132,13 +154,14 @@ async fn inside(State(site): Shared, mut request: Request, next: Next) -> Page {
     next.run(request).await
 }
 
-fn visitor(site: &Site, request: &Request) -> Option<Visitor> {
-    let cookie = guard::cookie(request.headers(), COOKIE)?;
-    site.visitors.find(cookie, guard::is_by_person(request))
+/// The path below which a session is, and what is asked for there.
+fn split(path: &str) -> (&str, &str) {
+    let rest = path.strip_prefix(SESSIONS_PATH).and_then(|rest| rest.find('/'));
+    path.split_at_checked(rest.map_or(0, |at| SESSIONS_PATH.len() + at)).unwrap_or(("", path))
 }
 
 /// What a person filled in. Passwords and codes pass through it.
-struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
+pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 
 impl Form {
     async fn read(body: Body) -> Result<Self, Page> {
@@ -149,7 +172,7 @@ impl Form {
     }
 
     /// The first value of a field.
-    fn value(&self, name: &'static str) -> Option<&str> {
+    pub(super) fn value(&self, name: &'static str) -> Option<&str> {
         self.values(name).next()
     }
 
@@ -158,7 +181,7 @@ impl Form {
     }
 
     /// The trimmed text of a field; empty when it is absent.
-    fn text(&self, name: &'static str) -> &str {
+    pub(super) fn text(&self, name: &'static str) -> &str {
         self.value(name).unwrap_or_default().trim()
     }
 }
@@ -178,20 +201,22 @@ async fn readyz_of_socket(State(site): Shared) -> Page {
     }
 }
 
-async fn metrics(State(site): Shared, request: Request) -> Page {
-    let bearer = request.headers().get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
+async fn metrics(State(site): Shared, Extension(place): Extension<Arc<Place>>, headers: HeaderMap) -> Page {
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
     let bearer = bearer.and_then(|field| field.strip_prefix("Bearer "));
-    let may = site.open_metrics
-        || bearer.is_some_and(|token| site.visitors.check_token(token).is_ok())
-        || visitor(&site, &request).is_some();
+    let may = site.open_metrics || bearer.is_some_and(|token| site.visitors.check_token(token, place.source).is_ok());
     if !may {
         let mut answer = plain(StatusCode::UNAUTHORIZED, "`admin.token` is wanted as a bearer token.\n");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         return answer;
     }
+    write_metrics(State(site), headers).await
+}
+
+async fn write_metrics(State(site): Shared, headers: HeaderMap) -> Page {
     site.measure().await;
     let metrics = site.shared.journal.metrics();
-    let accepts = request.headers().get_all(header::ACCEPT).iter().filter_map(|field| field.to_str().ok());
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|field| field.to_str().ok());
     if accepts.into_iter().any(|accepted| accepted.contains("application/openmetrics-text")) {
         asset("application/openmetrics-text; version=1.0.0; charset=utf-8", &metrics.open_metrics())
     } else {
@@ -199,50 +224,16 @@ async fn metrics(State(site): Shared, request: Request) -> Page {
     }
 }
 
-/// The status page; the return of a browser from Entra; or the way to get in.
-async fn front(State(site): Shared, request: Request) -> Page {
-    let query = request.uri().query().unwrap_or_default();
-    let comes_back =
-        form_urlencoded::parse(query.as_bytes()).any(|(name, _)| matches!(&*name, "code" | "error" | "state"));
-    if comes_back {
-        return come_back(&site, request.headers(), query);
-    }
-    match visitor(&site, &request) {
-        Some(visitor) => page::status(&site, &visitor, query).await,
-        None => to("/login"),
-    }
+async fn login_form(State(site): Shared) -> Page {
+    page::login(&site, StatusCode::OK, None)
 }
 
-/// Entra has sent the browser back. The cookie shows that it is the one that began the sign-in, `state` that it is that sign-in;
-/// both are of no use to anybody else, nor a second time.
-fn come_back(site: &Arc<Site>, headers: &HeaderMap, query: &str) -> Page {
-    let sign_in = guard::cookie(headers, SIGN_IN_COOKIE).and_then(|cookie| site.sign_ins.of_browser(cookie));
-    let taken = sign_in.filter(|sign_in| site.come_back(sign_in, query).is_ok());
-    match taken {
-        Some(sign_in) => {
-            let mut answer = page::hop(&format!("/sign-in/{}", sign_in.id));
-            set_cookie(&mut answer, SIGN_IN_COOKIE, "", site.reach.tls, "Lax; Max-Age=0");
-            answer
-        }
-        None => page::message(
-            StatusCode::BAD_REQUEST,
-            "This does not belong to a sign-in that is pending",
-            "It took longer than ten minutes, was finished already, or was begun in another browser. Begin it anew on the status \
-             page.",
-        ),
-    }
-}
-
-async fn login_form(State(site): Shared, request: Request) -> Page {
-    if visitor(&site, &request).is_some() { to("/") } else { page::login(&site, StatusCode::OK, None) }
-}
-
-async fn login(State(site): Shared, request: Request) -> Page {
+async fn login(State(site): Shared, Extension(place): Extension<Arc<Place>>, request: Request) -> Page {
     let form = match Form::read(request.into_body()).await {
         Ok(form) => form,
         Err(answer) => return answer,
     };
-    let entered = site.visitors.enter_with_token(form.text("token"));
+    let entered = site.visitors.enter_with_token(form.text("token"), place.source);
     let_in(&site, entered, "That is not `admin.token`.")
 }
 
@@ -269,16 +260,16 @@ async fn enter(State(site): Shared, request: Request) -> Page {
     )
 }
 
-fn let_in(site: &Site, entered: Result<String, Refused>, wrong: &str) -> Page {
+fn let_in(site: &Site, entered: Result<Entry, Refused>, wrong: &str) -> Page {
     match entered {
-        Ok(cookie) => {
-            let mut answer = to("/");
-            set_cookie(&mut answer, COOKIE, &cookie, site.reach.tls, "Strict");
+        Ok(Entry { cookie, base }) => {
+            let mut answer = to(&format!("{base}/"));
+            set_cookie(&mut answer, site.cookie(), &cookie, &base, site.reach.tls, "Strict");
             answer
         }
         Err(Refused::Wrong) => page::login(site, StatusCode::FORBIDDEN, Some(wrong)),
         Err(Refused::TooMany) => {
-            let text = "There were too many tries. Wait a minute, and try again.";
+            let text = "There were too many wrong tokens from your address. Wait a minute, or open the page with a link of `gatepost status`.";
             page::login(site, StatusCode::TOO_MANY_REQUESTS, Some(text))
         }
         Err(Refused::NoRandomness) => {
@@ -290,7 +281,7 @@ fn let_in(site: &Site, entered: Result<String, Refused>, wrong: &str) -> Page {
 async fn logout(State(site): Shared, Extension(visitor): Extension<Visitor>) -> Page {
     site.visitors.leave(&visitor);
     let mut answer = to("/login");
-    set_cookie(&mut answer, COOKIE, "", site.reach.tls, "Strict; Max-Age=0");
+    set_cookie(&mut answer, site.cookie(), "", visitor.base(), site.reach.tls, "Strict; Max-Age=0");
     answer
 }
 
@@ -302,18 +293,26 @@ async fn status_json(State(site): Shared) -> Page {
     asset("application/json", &serde_json::json!(site.status().await).to_string())
 }
 
-async fn end_session(State(site): Shared, Extension(form): Extension<Arc<Form>>) -> Page {
+async fn end_session(
+    State(site): Shared,
+    Extension(visitor): Extension<Visitor>,
+    Extension(form): Extension<Arc<Form>>,
+) -> Page {
     // One that is gone already has ended as well.
     site.shared.journal.end_session(form.text("id"));
-    to("/#sessions")
+    to(&visitor.at("/#sessions"))
 }
 
-async fn add_password(State(site): Shared, Extension(form): Extension<Arc<Form>>) -> Page {
+async fn add_password(
+    State(site): Shared,
+    Extension(visitor): Extension<Visitor>,
+    Extension(form): Extension<Arc<Form>>,
+) -> Page {
     match try_add_password(&site, &form).await {
         Ok((login, name, protocols, id, password)) => {
-            page::password(&site, &login, &name, &protocols, &id, password.expose())
+            page::password(&site, &visitor, &login, &name, &protocols, &id, password.expose())
         }
-        Err(text) => page::message(StatusCode::BAD_REQUEST, "There is no new device password", &text),
+        Err(text) => page::message(StatusCode::BAD_REQUEST, "There is no new device password", &text, &visitor.at("/")),
     }
 }
 
@@ -354,7 +353,11 @@ async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, Strin
     Ok((login, made.name, protocols, made.id.to_string(), password))
 }
 
-async fn revoke_password(State(site): Shared, Extension(form): Extension<Arc<Form>>) -> Page {
+async fn revoke_password(
+    State(site): Shared,
+    Extension(visitor): Extension<Visitor>,
+    Extension(form): Extension<Arc<Form>>,
+) -> Page {
     let id = DevicePasswordId(form.text("id").into());
     match site.shared.gatekeeper.store().revoke_device_password(&id).await {
         Ok(revoked) => {
@@ -363,93 +366,43 @@ async fn revoke_password(State(site): Shared, Extension(form): Extension<Arc<For
                 let told = format!("device password {id} is revoked");
                 site.shared.journal.act("password-revoked", "", &told);
             }
-            to("/#passwords")
+            to(&visitor.at("/#passwords"))
         }
         Err(error) => {
-            page::message(StatusCode::SERVICE_UNAVAILABLE, "The device password was not revoked", &error.to_string())
+            let title = "The device password was not revoked";
+            page::message(StatusCode::SERVICE_UNAVAILABLE, title, &error.to_string(), &visitor.at("/"))
         }
     }
 }
 
-async fn begin_sign_in(
+/// Wrong passwords of an account count no longer.
+async fn unlock(
     State(site): Shared,
     Extension(visitor): Extension<Visitor>,
-    headers: HeaderMap,
-    uri: axum::http::Uri,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
-    let way = match form.text("way") {
-        "browser" => Some(Way::Browser),
-        "paste" => Some(Way::Paste),
-        "device" => Some(Way::DeviceCode),
-        _ => None,
-    };
-    // Entra takes this name on any port (Microsoft, "Redirect URI restrictions and limitations").
-    let authority = site.reach.authority(&uri, &headers).ok().filter(|authority| authority.host == "localhost");
-    let redirect = authority.filter(|_| site.reach.localhost).map(|authority| {
-        format!("http://localhost{}", authority.port.map(|port| format!(":{port}")).unwrap_or_default())
-    });
-    let begun = match LoginName::parse(form.text("login")) {
-        Ok(login) => {
-            let replace = form.value("replace").is_some();
-            site.begin_sign_in(visitor, &login, way, replace, redirect).await
-        }
+    let home = visitor.at("/#failures");
+    let unlocked = match LoginName::parse(form.text("login")) {
+        Ok(login) => site.shared.gatekeeper.unlock(&login).await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
-    match begun {
-        Ok(sign_in) => {
-            let mut answer = to(&format!("/sign-in/{}", sign_in.id));
-            if sign_in.way == Way::Browser {
-                set_cookie(&mut answer, SIGN_IN_COOKIE, &sign_in.browser, site.reach.tls, "Lax; Max-Age=600");
-            }
-            answer
+    match unlocked {
+        Ok(unlocked) => {
+            let told = unlocked.to_string();
+            site.shared.journal.act("account-unlocked", unlocked.login.as_str(), &told);
+            page::message(StatusCode::OK, "Unlock", &told, &home)
         }
-        Err(text) => page::message(StatusCode::BAD_REQUEST, "Nobody can sign in", &text),
+        Err(text) => page::message(StatusCode::BAD_REQUEST, "The account was not unlocked", &text, &home),
     }
 }
 
-fn no_sign_in() -> Page {
-    page::message(
-        StatusCode::NOT_FOUND,
-        "There is no such sign-in",
-        "It is over, or another one for the same account has taken its place. The status page shows how the account stands.",
-    )
-}
-
-async fn sign_in(State(site): Shared, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Page {
-    match site.sign_ins.of(&visitor, &id) {
-        Some(sign_in) => page::sign_in(&site, &visitor, &sign_in, None),
-        None => no_sign_in(),
-    }
-}
-
-async fn paste(
-    State(site): Shared,
-    Extension(visitor): Extension<Visitor>,
-    Path(id): Path<String>,
-    Extension(form): Extension<Arc<Form>>,
-) -> Page {
-    let Some(sign_in) = site.sign_ins.of(&visitor, &id) else { return no_sign_in() };
-    match site.come_back(&sign_in, pasted_query(form.text("address"))) {
-        Ok(()) => to(&format!("/sign-in/{id}")),
-        Err(problem) => {
-            let text = format!("That is not the address: {problem}. Copy the whole of it from the address bar.");
-            page::sign_in(&site, &visitor, &sign_in, Some(&text))
-        }
-    }
-}
-
-async fn end_sign_in(State(site): Shared, Extension(visitor): Extension<Visitor>, Path(id): Path<String>) -> Page {
-    if let Some(sign_in) = site.sign_ins.of(&visitor, &id) {
-        site.sign_ins.end(&sign_in);
-    }
-    to("/#accounts")
-}
-
-async fn reload(State(site): Shared) -> Page {
+async fn reload(State(site): Shared, Extension(visitor): Extension<Visitor>) -> Page {
     match site.control.reload().await {
-        Ok(_) => to("/#service"),
-        Err(error) => page::message(StatusCode::CONFLICT, "The former configuration stays in use", &error.to_string()),
+        Ok(_) => to(&visitor.at("/#service")),
+        Err(error) => {
+            let title = "The former configuration stays in use";
+            page::message(StatusCode::CONFLICT, title, &error.to_string(), &visitor.at("/"))
+        }
     }
 }
 
@@ -475,7 +428,7 @@ async fn link(State(site): Shared) -> Page {
     }
 }
 
-fn to(target: &str) -> Page {
+pub(super) fn to(target: &str) -> Page {
     let mut answer = plain(StatusCode::SEE_OTHER, "");
     if let Ok(target) = HeaderValue::from_str(target) {
         answer.headers_mut().insert(header::LOCATION, target);
@@ -489,10 +442,10 @@ fn asset(kind: &'static str, content: &str) -> Page {
     answer
 }
 
-/// `rest` is the value of `SameSite`, and what follows.
-fn set_cookie(answer: &mut Page, name: &str, value: &str, tls: bool, rest: &str) {
+/// The cookie is sent to `path` and below. `rest` is the value of `SameSite`, and what follows.
+pub(super) fn set_cookie(answer: &mut Page, name: &str, value: &str, path: &str, tls: bool, rest: &str) {
     let secure = if tls { "; Secure" } else { "" };
-    let cookie = format!("{name}={value}; Path=/; HttpOnly{secure}; SameSite={rest}");
+    let cookie = format!("{name}={value}; Path={path}; HttpOnly{secure}; SameSite={rest}");
     if let Ok(cookie) = HeaderValue::from_str(&cookie) {
         answer.headers_mut().append(header::SET_COOKIE, cookie);
     }

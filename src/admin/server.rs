@@ -1,4 +1,4 @@
-//! Connections to the page and to the socket: few, each with deadlines, and none that costs a mail session anything.
+//! Connections to the page and to the socket: few (`places`), each with deadlines, and none that costs a mail session anything.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,19 +18,18 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use super::guard;
+use super::places::{Place, Places};
 #[cfg(unix)]
 use crate::local_socket::LocalSocket;
 use crate::net::listen;
+use crate::net::source::Source;
 
-/// Connections at once; a browser opens six.
-const CONNECTIONS: usize = 64;
 /// For a TLS handshake, and for the head of a request, also of the next one on the same connection.
 const HEAD: Duration = Duration::from_secs(10);
 /// For an answer; none of them waits for Entra longer than a login does.
@@ -42,53 +41,52 @@ const HEAD_OCTETS: usize = 32 * 1024;
 
 /// Serves the page to whoever connects, until it is dropped.
 pub(super) async fn serve_tcp(listener: Arc<TcpListener>, tls: Option<Arc<ServerConfig>>, router: Router) {
-    let mut connections = Connections::new();
+    let mut connections = Connections::default();
     let acceptor = tls.map(TlsAcceptor::from);
     loop {
-        let place = connections.place().await;
-        let Ok((stream, _)) = listener.accept().await else {
+        let Ok((stream, peer)) = listener.accept().await else {
             connections.back_off().await;
             continue;
         };
-        let (acceptor, router) = (acceptor.clone(), router.clone());
+        let place = connections.place(Some(Source::of(peer.ip())));
+        let (acceptor, router, asking) = (acceptor.clone(), router.clone(), Arc::clone(&place));
         connections.serve(place, async move {
             if listen::tune(&stream).is_err() {
                 return;
             }
             match acceptor {
-                None => serve(stream, router).await,
+                None => serve(stream, asking, router).await,
                 Some(acceptor) => {
                     if let Ok(Ok(stream)) = timeout(HEAD, acceptor.accept(stream)).await {
-                        serve(stream, router).await;
+                        serve(stream, asking, router).await;
                     }
                 }
             }
         });
+        // It is heard before the next one comes in, and perhaps takes its place.
+        yield_now().await;
     }
 }
 
 /// The connections that are open. They are closed when it is dropped.
+#[derive(Default)]
 struct Connections {
-    places: Arc<Semaphore>,
+    places: Places,
     open: JoinSet<()>,
 }
 
 impl Connections {
-    fn new() -> Self {
-        Self { places: Arc::new(Semaphore::new(CONNECTIONS)), open: JoinSet::new() }
-    }
-
-    /// A place for one more; it may have to wait for one to close.
-    async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
+    fn place(&mut self, source: Option<Source>) -> Arc<Place> {
         while self.open.try_join_next().is_some() {}
-        // A semaphore of this module is never closed.
-        Arc::clone(&self.places).acquire_owned().await.ok()
+        Arc::new(self.places.take(source))
     }
 
-    fn serve(&mut self, place: Option<OwnedSemaphorePermit>, connection: impl Future<Output = ()> + Send + 'static) {
+    fn serve(&mut self, place: Arc<Place>, connection: impl Future<Output = ()> + Send + 'static) {
         self.open.spawn(async move {
-            let _late = timeout(CONNECTION, connection).await;
-            drop(place);
+            tokio::select! {
+                _late = timeout(CONNECTION, connection) => {}
+                () = place.lost() => {}
+            }
         });
     }
 
@@ -98,12 +96,14 @@ impl Connections {
     }
 }
 
-/// One connection.
-async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, router: Router) {
+/// One connection. Each request carries its [`Place`].
+async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, place: Arc<Place>, router: Router) {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(Arc::clone(&place));
         async move {
-            let answer = timeout(ANSWER, router.call(request.map(Body::new))).await;
+            let answer = timeout(ANSWER, router.call(request)).await;
             let response = match answer {
                 Ok(Ok(response)) => response,
                 Err(_) => guard::plain(StatusCode::SERVICE_UNAVAILABLE, "That took too long. Try again.\n"),
@@ -133,11 +133,13 @@ impl Local {
 
     /// Serves whoever connects and runs as the same user, or as root, until it is dropped.
     pub(super) async fn serve(self, router: Router) {
-        let mut connections = Connections::new();
+        let mut connections = Connections::default();
         loop {
-            let place = connections.place().await;
             match self.0.accept().await {
-                Ok(Some(stream)) => connections.serve(place, serve(stream, router.clone())),
+                Ok(Some(stream)) => {
+                    let place = connections.place(None);
+                    connections.serve(Arc::clone(&place), serve(stream, place, router.clone()));
+                }
                 Ok(None) => {}
                 Err(_) => connections.back_off().await,
             }

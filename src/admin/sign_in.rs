@@ -54,6 +54,8 @@ pub(super) struct SignIn {
     pub(super) way: Way,
     /// What a browser that comes back from Entra has to show: its other cookie is kept from it then (`SameSite=Strict`).
     pub(super) browser: String,
+    /// Scheme and authority under which that browser has the page; empty for the other ways.
+    pub(super) origin: String,
     visitor: Visitor,
     replace: bool,
     began: Moment,
@@ -113,11 +115,20 @@ impl SignIns {
     }
 
     /// The sign-in that a browser comes back from, by the cookie that it was given for it.
-    pub(super) fn of_browser(&self, cookie: &str) -> Option<Arc<SignIn>> {
+    pub(super) fn of_browser(&self, id: &str, cookie: &str) -> Option<Arc<SignIn>> {
         let is_it = |secret: &str| {
             aws_lc_rs::constant_time::verify_slices_are_equal(secret.as_bytes(), cookie.as_bytes()).is_ok()
         };
-        self.pending().values().find(|sign_in| is_it(&sign_in.browser)).cloned()
+        self.pending().get(id).filter(|sign_in| is_it(&sign_in.browser)).cloned()
+    }
+
+    /// The sign-in in a browser that the query of a return belongs to, by its `state`.
+    pub(super) fn of_query(&self, query: &str) -> Option<Arc<SignIn>> {
+        let is_it = |sign_in: &&Arc<SignIn>| match &*sign_in.stage() {
+            Stage::Browser { request, .. } => sign_in.way == Way::Browser && request.read(query).is_ok(),
+            _ => false,
+        };
+        self.pending().values().find(is_it).cloned()
     }
 
     /// Gives a sign-in up, or lets go of what it made.
@@ -145,6 +156,11 @@ impl SignIns {
 }
 
 impl SignIn {
+    /// Its page.
+    pub(super) fn address(&self) -> String {
+        self.visitor.at(&format!("/sign-in/{}", self.id))
+    }
+
     /// What is shown of it now.
     pub(super) fn shown(&self, now: Moment) -> Shown {
         let mut stage = self.stage();
@@ -180,7 +196,7 @@ impl SignIn {
 }
 
 impl Site {
-    /// Begins a sign-in. `redirect` is the address at which this page hears of a browser's return.
+    /// Begins a sign-in. `origin` is where the browser has this page, and the address to which Entra sends it back.
     ///
     /// # Errors
     /// A sentence: nobody signs in for that account, or Entra gives no code.
@@ -190,15 +206,16 @@ impl Site {
         login: &LoginName,
         way: Option<Way>,
         replace: bool,
-        redirect: Option<String>,
+        origin: Option<(String, String)>,
     ) -> Result<Arc<SignIn>, String> {
         let config = self.shared.gatekeeper.config();
         let enrolment = Enrolment::find(&config, login).map_err(|error| error.to_string())?;
         let usual = if enrolment.account.grant == Grant::DeviceCode { Way::DeviceCode } else { Way::Browser };
         let way = match way.unwrap_or(usual) {
-            Way::Browser if redirect.is_none() => Way::Paste,
+            Way::Browser if origin.is_none() => Way::Paste,
             way => way,
         };
+        let (origin, redirect) = origin.filter(|_| way == Way::Browser).unzip();
         // A store that fails is noticed before somebody signs in in vain.
         let stored = self.shared.gatekeeper.store().sign_in(&enrolment.key).await;
         stored.map_err(|error| format!("the store cannot be read, so nobody is asked to sign in: {error}"))?;
@@ -210,6 +227,7 @@ impl Site {
                 enrolment: enrolment.clone(),
                 way,
                 browser: browser.clone(),
+                origin: origin.clone().unwrap_or_default(),
                 visitor: visitor.clone(),
                 replace,
                 began: self.sign_ins.clock.now(),
@@ -217,8 +235,8 @@ impl Site {
                 task: Mutex::default(),
             })
         };
-        let sign_in = match (way, redirect) {
-            (Way::DeviceCode, _) => {
+        let sign_in = match way {
+            Way::DeviceCode => {
                 let Purpose { application, tenant, scope } = &enrolment.purpose;
                 let source = self.shared.gatekeeper.source();
                 let begun = source.authorize_device(application, tenant, scope).await;
@@ -234,8 +252,8 @@ impl Site {
                 });
                 sign_in
             }
-            (Way::Browser | Way::Paste, redirect) => {
-                let redirect = redirect.filter(|_| way == Way::Browser).unwrap_or_else(|| NOWHERE.to_owned());
+            Way::Browser | Way::Paste => {
+                let redirect = redirect.unwrap_or_else(|| NOWHERE.to_owned());
                 let request = CodeRequest::new(enrolment.purpose.clone(), redirect).map_err(|_| no_randomness())?;
                 let address = request.address(enrolment.person());
                 sign_in(Stage::Browser { request: Box::new(request), address })

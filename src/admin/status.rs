@@ -167,6 +167,14 @@ pub(super) struct FailureLine {
     pub(super) seconds_ago: u64,
 }
 
+impl FailureLine {
+    /// True when it was a wrong password of an account, or came of too many of them: unlocking the account takes them off the count.
+    pub(super) fn spends_guesses(&self) -> bool {
+        !self.account.is_empty()
+            && matches!(self.cause, "wrong-password" | "guess-budget-spent" | "too-many-guesses" | "account-locked")
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ExpiryLine {
     pub(super) what: String,

@@ -1,10 +1,10 @@
 //! Who may see the page: sessions of browsers, begun with the token of the configuration or with a one-time link.
 //!
-//! Cookies and links are 256 random bits; only their digests are kept. A form carries a token that is made from its session and
+//! Cookies and links are 256 random bits; only their digests are kept. A session is at a random path, and its cookie is sent there only. A form carries a token that is made from its session and
 //! from where it leads, so that no other page can fill it in.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::{constant_time, digest, hmac, rand};
@@ -13,15 +13,22 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use crate::clock::{Clock, Moment};
 use crate::config::AdminToken;
+use crate::net::source::Source;
+
+/// Sessions are below this path, each at a random one of its own.
+pub(super) const SESSIONS_PATH: &str = "/s/";
 
 /// A session that nobody uses ends.
 const IDLE: Duration = Duration::from_secs(15 * 60);
 /// A link that nobody opens.
 const LINK: Duration = Duration::from_secs(10 * 60);
-/// So many tries to get in, from everybody together,
+/// So many wrong tokens from one source,
 const ATTEMPTS: usize = 10;
-/// in this time.
+/// in this time; after that no token of this source is looked at. Links are not counted: nobody guesses 256 random bits, and so an
+/// administrator on this machine gets in whatever its other users try.
 const ATTEMPTS_IN: Duration = Duration::from_secs(60);
+/// Most sources whose wrong tokens are counted; the one that has been quiet longest gives way.
+const SOURCES: usize = 1_024;
 /// Most sessions; the one that was idle longest gives way.
 const SESSIONS: usize = 32;
 /// Most links that were not opened yet.
@@ -34,7 +41,7 @@ type Digest = [u8; 32];
 pub(super) enum Refused {
     /// Not the token, or a link that was opened before or is too old.
     Wrong,
-    /// Too many tries in a minute.
+    /// Too many wrong tokens of this source in a minute.
     TooMany,
     /// No randomness for a session.
     NoRandomness,
@@ -51,22 +58,45 @@ pub(super) struct Visitors {
 struct Inside {
     sessions: HashMap<Digest, Session>,
     links: VecDeque<(Digest, Moment)>,
-    attempts: VecDeque<Moment>,
+    /// When each source presented a wrong token, the latest at the end; none is empty.
+    attempts: HashMap<Option<Source>, Vec<Moment>>,
 }
 
 struct Session {
+    base: Arc<str>,
     last: Moment,
     forms: hmac::Key,
+}
+
+/// What a browser is given at the beginning of a session.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// The secret.
+    pub(super) cookie: String,
+    /// The path below which the session is, and to which the cookie is bound: cookies know no ports, and this keeps it from pages
+    /// of other programs on the same machine.
+    pub(super) base: Arc<str>,
 }
 
 /// A session of a browser.
 #[derive(Clone)]
 pub(super) struct Visitor {
     id: Digest,
+    base: Arc<str>,
     forms: hmac::Key,
 }
 
 impl Visitor {
+    /// The path below which the session is, without a slash at its end.
+    pub(super) fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// A path of the session.
+    pub(super) fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.base)
+    }
+
     /// What a form that leads to `action` has to carry.
     pub(super) fn form_token(&self, action: &str) -> String {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.forms, action.as_bytes()))
@@ -94,24 +124,20 @@ impl Visitors {
         self.token.is_some()
     }
 
-    /// Begins a session with the token; the result is the cookie.
+    /// Begins a session with the token.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(super) fn enter_with_token(&self, presented: &str) -> Result<String, Refused> {
-        self.attempt()?;
-        match &self.token {
-            Some(token) if token.is(presented) => self.begin(),
-            _ => Err(Refused::Wrong),
-        }
+    pub(super) fn enter_with_token(&self, presented: &str, source: Option<Source>) -> Result<Entry, Refused> {
+        self.check_token(presented, source)?;
+        self.begin()
     }
 
     /// Begins a session with a link, which is used up by that.
     ///
     /// # Errors
-    /// [`Refused`].
-    pub(super) fn enter_with_link(&self, presented: &str) -> Result<String, Refused> {
-        self.attempt()?;
+    /// [`Refused::Wrong`] and [`Refused::NoRandomness`].
+    pub(super) fn enter_with_link(&self, presented: &str) -> Result<Entry, Refused> {
         let (presented, now) = (sha256(presented), self.clock.now());
         {
             let mut inside = self.inside();
@@ -125,15 +151,30 @@ impl Visitors {
         self.begin()
     }
 
-    /// Whether `presented` is the token, as a program sends it; wrong ones count as tries.
+    /// Whether `presented` is the token. Wrong ones count against the source.
     ///
     /// # Errors
-    /// [`Refused`].
-    pub(super) fn check_token(&self, presented: &str) -> Result<(), Refused> {
-        match &self.token {
-            Some(token) if token.is(presented) => Ok(()),
-            _ => self.attempt().and(Err(Refused::Wrong)),
+    /// [`Refused::Wrong`] and [`Refused::TooMany`].
+    pub(super) fn check_token(&self, presented: &str, source: Option<Source>) -> Result<(), Refused> {
+        let now = self.clock.now();
+        let mut inside = self.inside();
+        let attempts = &mut inside.attempts;
+        attempts.retain(|_, wrong| {
+            wrong.retain(|at| now.since(*at) < ATTEMPTS_IN);
+            !wrong.is_empty()
+        });
+        if attempts.get(&source).is_some_and(|wrong| wrong.len() >= ATTEMPTS) {
+            return Err(Refused::TooMany);
         }
+        if self.token.as_ref().is_some_and(|token| token.is(presented)) {
+            return Ok(());
+        }
+        if attempts.len() >= SOURCES && !attempts.contains_key(&source) {
+            let quietest = attempts.iter().min_by_key(|(_, wrong)| wrong.last()).map(|(source, _)| *source);
+            quietest.and_then(|source| attempts.remove(&source));
+        }
+        attempts.entry(source).or_default().push(now);
+        Err(Refused::Wrong)
     }
 
     /// Makes a link: its secret part. Nothing when the system gives no randomness.
@@ -148,11 +189,12 @@ impl Visitors {
         Some(secret)
     }
 
-    /// The session of a cookie. A look by a program (`by_person` is false) does not keep it from ending.
-    pub(super) fn find(&self, cookie: &str, by_person: bool) -> Option<Visitor> {
+    /// The session of a cookie, below the path `base` only. A look by a program (`by_person` is false) does not keep it from
+    /// ending.
+    pub(super) fn find(&self, base: &str, cookie: &str, by_person: bool) -> Option<Visitor> {
         let (id, now) = (sha256(cookie), self.clock.now());
         let mut inside = self.inside();
-        let session = inside.sessions.get_mut(&id)?;
+        let session = inside.sessions.get_mut(&id).filter(|session| *session.base == *base)?;
         if now.since(session.last) >= IDLE {
             inside.sessions.remove(&id);
             return None;
@@ -160,7 +202,7 @@ impl Visitors {
         if by_person {
             session.last = now;
         }
-        Some(Visitor { id, forms: session.forms.clone() })
+        Some(Visitor { id, base: Arc::clone(&session.base), forms: session.forms.clone() })
     }
 
     /// Ends a session.
@@ -168,10 +210,12 @@ impl Visitors {
         self.inside().sessions.remove(&visitor.id);
     }
 
-    fn begin(&self) -> Result<String, Refused> {
-        let cookie = random().ok_or(Refused::NoRandomness)?;
+    fn begin(&self) -> Result<Entry, Refused> {
+        let (cookie, path) = random().zip(random()).ok_or(Refused::NoRandomness)?;
+        let base: Arc<str> = format!("{SESSIONS_PATH}{path}").into();
         let forms = hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new());
-        let session = Session { last: self.clock.now(), forms: forms.map_err(|_| Refused::NoRandomness)? };
+        let forms = forms.map_err(|_| Refused::NoRandomness)?;
+        let session = Session { base: Arc::clone(&base), last: self.clock.now(), forms };
         let mut inside = self.inside();
         let now = self.clock.now();
         inside.sessions.retain(|_, session| now.since(session.last) < IDLE);
@@ -180,18 +224,7 @@ impl Visitors {
             idlest.and_then(|id| inside.sessions.remove(&id));
         }
         inside.sessions.insert(sha256(&cookie), session);
-        Ok(cookie)
-    }
-
-    fn attempt(&self) -> Result<(), Refused> {
-        let now = self.clock.now();
-        let mut inside = self.inside();
-        inside.attempts.retain(|at| now.since(*at) < ATTEMPTS_IN);
-        if inside.attempts.len() >= ATTEMPTS {
-            return Err(Refused::TooMany);
-        }
-        inside.attempts.push_back(now);
-        Ok(())
+        Ok(Entry { cookie, base })
     }
 
     fn inside(&self) -> MutexGuard<'_, Inside> {
@@ -221,16 +254,20 @@ mod tests {
         (Visitors::new(None, clock.clone()), clock)
     }
 
+    fn find(visitors: &Visitors, entry: &Entry, by_person: bool) -> Option<Visitor> {
+        visitors.find(&entry.base, &entry.cookie, by_person)
+    }
+
     #[test]
     fn a_link_opens_the_page_once_and_within_ten_minutes() {
         let (visitors, clock) = visitors();
         let (first, second) = (visitors.make_link().unwrap(), visitors.make_link().unwrap());
         assert!(first.len() >= 43 && first != second);
         assert_eq!(visitors.enter_with_link("").err(), Some(Refused::Wrong));
-        let cookie = visitors.enter_with_link(&first).unwrap();
+        let entry = visitors.enter_with_link(&first).unwrap();
         assert_eq!(visitors.enter_with_link(&first).err(), Some(Refused::Wrong));
-        assert!(visitors.find(&cookie, true).is_some());
-        assert!(visitors.find(&first, true).is_none(), "a link is no cookie");
+        assert!(find(&visitors, &entry, true).is_some());
+        assert!(visitors.find(&entry.base, &first, true).is_none(), "a link is no cookie");
         clock.advance(LINK);
         assert_eq!(visitors.enter_with_link(&second).err(), Some(Refused::Wrong));
     }
@@ -238,43 +275,72 @@ mod tests {
     #[test]
     fn a_session_ends_when_no_person_uses_it_for_a_quarter_of_an_hour() {
         let (visitors, clock) = visitors();
-        let cookie = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
+        let entry = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
         for _ in 0..3 {
             clock.advance(IDLE - Duration::from_secs(1));
-            assert!(visitors.find(&cookie, true).is_some());
+            assert!(find(&visitors, &entry, true).is_some());
         }
         for _ in 0..14 {
             clock.advance(Duration::from_secs(60));
-            assert!(visitors.find(&cookie, false).is_some());
+            assert!(find(&visitors, &entry, false).is_some());
         }
         clock.advance(Duration::from_secs(60));
-        assert!(visitors.find(&cookie, true).is_none());
-        let cookie = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
-        let visitor = visitors.find(&cookie, true).unwrap();
+        assert!(find(&visitors, &entry, true).is_none());
+        let entry = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
+        let visitor = find(&visitors, &entry, true).unwrap();
         visitors.leave(&visitor);
-        assert!(visitors.find(&cookie, true).is_none());
+        assert!(find(&visitors, &entry, true).is_none());
     }
 
     #[test]
-    fn ten_tries_a_minute_are_all_there_are() {
+    fn ten_wrong_tokens_a_minute_are_all_that_a_source_has() {
         let (visitors, clock) = visitors();
+        let source = |number| Some(Source::Ipv4(number));
         for _ in 0..ATTEMPTS {
-            assert_eq!(visitors.enter_with_token("guess").err(), Some(Refused::Wrong));
+            assert_eq!(visitors.enter_with_token("guess", source(1)).err(), Some(Refused::Wrong));
+            assert_eq!(visitors.enter_with_link("guess").err(), Some(Refused::Wrong));
         }
-        let link = visitors.make_link().unwrap();
-        assert_eq!(visitors.enter_with_token("guess").err(), Some(Refused::TooMany));
-        assert_eq!(visitors.enter_with_link(&link).err(), Some(Refused::TooMany));
-        assert_eq!(visitors.check_token("guess"), Err(Refused::TooMany));
+        assert_eq!(visitors.enter_with_token("guess", source(1)).err(), Some(Refused::TooMany));
+        assert_eq!(visitors.check_token("guess", source(1)), Err(Refused::TooMany));
+        assert_eq!(visitors.check_token("guess", source(2)), Err(Refused::Wrong), "each source has its own");
+        assert!(visitors.enter_with_link(&visitors.make_link().unwrap()).is_ok());
         clock.advance(ATTEMPTS_IN);
-        assert!(visitors.enter_with_link(&link).is_ok());
+        assert_eq!(visitors.check_token("guess", source(1)), Err(Refused::Wrong));
+    }
+
+    #[test]
+    fn the_sources_that_are_counted_are_bounded() {
+        let (visitors, clock) = visitors();
+        let guess = |number: usize| visitors.check_token("guess", Some(Source::Ipv6(number as u64)));
+        for number in 0..2 * SOURCES {
+            clock.advance(Duration::from_millis(1));
+            assert_eq!(guess(number), Err(Refused::Wrong));
+        }
+        assert_eq!(visitors.inside().attempts.len(), SOURCES);
+        for _ in 1..ATTEMPTS {
+            assert_eq!(guess(2 * SOURCES - 1), Err(Refused::Wrong));
+        }
+        assert_eq!(guess(2 * SOURCES - 1), Err(Refused::TooMany), "the latest are still counted");
+    }
+
+    #[test]
+    fn a_session_is_at_its_own_path_only() {
+        let (visitors, _) = visitors();
+        let enter = || visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
+        let (one, other) = (enter(), enter());
+        assert!(one.base.starts_with(SESSIONS_PATH) && one.base.len() >= 43 && one.base != other.base);
+        assert!(visitors.find(&one.base, &one.cookie, true).is_some());
+        for base in [&*other.base, "", "/", SESSIONS_PATH] {
+            assert!(visitors.find(base, &one.cookie, true).is_none(), "{base}");
+        }
     }
 
     #[test]
     fn a_form_of_another_session_or_to_another_place_does_not_count() {
         let (visitors, _) = visitors();
         let enter = || {
-            let cookie = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
-            visitors.find(&cookie, true).unwrap()
+            let entry = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
+            find(&visitors, &entry, true).unwrap()
         };
         let (alice, bob) = (enter(), enter());
         let token = alice.form_token("/sessions/end");
@@ -288,15 +354,15 @@ mod tests {
     #[test]
     fn sessions_and_links_take_a_bounded_room() {
         let (visitors, clock) = visitors();
-        let mut cookies = Vec::new();
+        let mut entries = Vec::new();
         for _ in 0..2 * SESSIONS {
             for _ in 0..LINKS {
                 visitors.make_link().unwrap();
             }
             clock.advance(Duration::from_secs(7));
-            cookies.push(visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap());
+            entries.push(visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap());
         }
-        assert!(visitors.find(&cookies[0], true).is_none() && visitors.find(&cookies[SESSIONS], true).is_some());
+        assert!(find(&visitors, &entries[0], true).is_none() && find(&visitors, &entries[SESSIONS], true).is_some());
         let inside = visitors.inside();
         assert_eq!((inside.sessions.len(), inside.links.len()), (SESSIONS, LINKS - 1));
     }

@@ -124,7 +124,7 @@ impl Attempt<'_> {
     }
 
     async fn with_browser(&self) -> anyhow::Result<Result<SignedIn, SignInError>> {
-        let listener = Loopback::bind().await.context("no port on this machine can be listened on for the browser")?;
+        let listener = Loopback::bind().context("no port on this machine can be listened on for the browser")?;
         let request = match self.request(listener.redirect_uri()) {
             Ok(request) => request,
             Err(error) => return Ok(Err(error)),

@@ -150,10 +150,7 @@ fn certificates(node: &Node<'_>) -> Option<(PathBuf, Vec<u8>)> {
     let content = match node.context().outside.read(&path) {
         Ok(content) => content,
         Err(error) => {
-            node.problem(
-                format!("`{}` cannot be read: {error}", path.display()),
-                "name a PEM file with the certificates of the authorities to trust",
-            );
+            node.unreadable(&path, &error, "name a PEM file with the certificates of the authorities to trust");
             return None;
         }
     };

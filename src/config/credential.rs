@@ -214,9 +214,7 @@ fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<()> {
         content
             .map_err(|error| {
                 let hint = "name a file that the user who runs Gatepost can read";
-                section.get(key).inspect(|node| {
-                    node.problem(format!("`{}` cannot be read: {error}", path.display()), hint);
-                });
+                section.get(key).inspect(|node| node.unreadable(path, &error, hint));
             })
             .ok()
     };

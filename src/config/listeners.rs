@@ -243,10 +243,9 @@ pub(super) fn read_identity(certificate: &Node<'_>, private_key: &Node<'_>) -> O
         match context.outside.read(&path) {
             Ok(bytes) => Some((path, bytes)),
             Err(error) => {
-                node.problem(
-                    format!("`{}` cannot be read: {error}", path.display()),
-                    "name a PEM file that the user who runs Gatepost can read; `gatepost cert` makes one for tests",
-                );
+                let hint =
+                    "name a PEM file that the user who runs Gatepost can read; `gatepost cert` makes one for tests";
+                node.unreadable(&path, &error, hint);
                 None
             }
         }

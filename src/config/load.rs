@@ -14,7 +14,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::problem::{Place, Problem, Problems};
-use super::raw::{self, Layer, TEXT_BYTES};
+use super::raw::{self, Layer, TEXT_BYTES, TEXT_LIMIT};
 use super::reader::Document;
 use super::value::quoted;
 use super::{Config, Files, check, render};
@@ -208,10 +208,13 @@ fn read_text(path: &Path, system: &System) -> Result<String, Problems> {
                 format!("copy `proxy.example.yaml` to it and fill in your tenant{other}, or see `gatepost demo` first"),
             )
         }
-        _ => whole(
+        kind => whole(
             name.clone(),
             format!("the file cannot be read: {error}"),
-            "make it readable for the user that runs Gatepost",
+            match kind {
+                io::ErrorKind::FileTooLarge => "shorten it",
+                _ => "make it readable for the user that runs Gatepost",
+            },
         ),
     })?;
     let text = String::from_utf8(bytes);
@@ -324,7 +327,7 @@ pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     }
     file.take(MOST + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {TEXT_LIMIT}")));
     }
     Ok(bytes)
 }

@@ -179,10 +179,7 @@ fn read_keytab(node: &Node<'_>) -> Option<std::path::PathBuf> {
     let outside = node.context().outside;
     match outside.read(&path).map(zeroize::Zeroizing::new) {
         Err(error) => {
-            node.problem(
-                format!("`{shown}` cannot be read: {error}"),
-                "name a keytab that the user who runs Gatepost can read",
-            );
+            node.unreadable(&path, &error, "name a keytab that the user who runs Gatepost can read");
             return None;
         }
         Ok(octets) if octets.first() != Some(&5) => {

@@ -20,8 +20,14 @@ use super::render;
 /// Longest configuration text, in octets.
 pub(super) const TEXT_BYTES: usize = 1024 * 1024;
 
+/// The same, for people.
+pub(super) const TEXT_LIMIT: &str = "1 MiB, the most that Gatepost reads";
+
 /// Deepest nesting; the contract needs five.
 const DEPTH: usize = 16;
+
+/// Most keys, values, lists and tables in one text: each takes some 200 octets of memory.
+const NODES: usize = 50_000;
 
 /// A table of the configuration.
 pub(super) type Table = Map<String, Value>;
@@ -309,7 +315,7 @@ fn parse(text: &str) -> Result<Spanned<Raw>, SyntaxError> {
             max_aliases: 0,
             max_anchors: 0,
             max_documents: 1,
-            max_nodes: 50_000,
+            max_nodes: NODES,
             max_events: 200_000,
             max_total_scalar_bytes: TEXT_BYTES,
         },
@@ -338,9 +344,14 @@ fn told(error: &serde_saphyr::Error) -> (String, &'static str) {
         Error::Budget { breach: BudgetBreach::Documents { .. }, .. } | Error::MultipleDocuments { .. } => {
             ("the file holds more than one document".to_owned(), "remove what follows the second `---`")
         }
-        Error::Budget { .. } => {
-            ("the file is nested too deeply or too large".to_owned(), "`proxy.example.yaml` shows what is needed")
+        Error::Budget { breach: BudgetBreach::Depth { .. }, .. } => {
+            (format!("the file is nested more than {DEPTH} levels deep"), "`proxy.example.yaml` shows what is needed")
         }
+        Error::Budget { breach: BudgetBreach::Nodes { .. } | BudgetBreach::Events { .. }, .. } => (
+            format!("the file holds more than {},000 keys, values and lists", NODES / 1_000),
+            "write one account with a wildcard, such as `login: \"*@contoso.com\"`, for those that are alike",
+        ),
+        Error::Budget { .. } => (format!("the file holds more text than {TEXT_LIMIT}"), "shorten it"),
         other => {
             // The place is told by itself; the rest of the first line says what the parser expected.
             let words = other.to_string();

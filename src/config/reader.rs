@@ -1,6 +1,7 @@
 //! Typed reading of raw values that collects mistakes instead of stopping at one.
 
 use std::cell::RefCell;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
@@ -248,6 +249,16 @@ impl<'a> Node<'a> {
 
     pub(super) fn problem(&self, reason: impl Into<String>, hint: impl Into<String>) {
         self.context.problem(self.place(), &self.path, reason, hint);
+    }
+
+    /// Reports a file that [`Surroundings::read`](super::load::Surroundings::read) did not give. `hint` is for every other reason
+    /// than that the file is too long.
+    pub(super) fn unreadable(&self, path: &Path, error: &io::Error, hint: &str) {
+        let hint = match error.kind() {
+            io::ErrorKind::FileTooLarge => "name the right file, or shorten this one",
+            _ => hint,
+        };
+        self.problem(format!("`{}` cannot be read: {error}", path.display()), hint);
     }
 
     pub(super) fn wrong(&self, wrong: Wrong) {

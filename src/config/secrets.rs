@@ -159,7 +159,7 @@ fn read_file(source: &Node<'_>, path: PathBuf, hint: &str) -> Option<Content> {
     match source.context().outside.read(&path) {
         Ok(content) => Some((content, Some(path))),
         Err(error) => {
-            source.problem(format!("`{}` cannot be read: {error}", path.display()), hint);
+            source.unreadable(&path, &error, hint);
             None
         }
     }

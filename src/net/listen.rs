@@ -1,7 +1,7 @@
 //! Listening sockets, and the options of every mail connection.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
@@ -9,6 +9,9 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// So many connections may wait for `accept`; a burst of clients after an outage does not wait for retransmissions.
 const BACKLOG: i32 = 4_096;
+
+/// Tries to find a port that is free on both loopback addresses.
+const TRIES: usize = 16;
 
 /// Binds and listens. An IPv6 address takes IPv6 only, so that `[::]` and `0.0.0.0` can stand side by side.
 ///
@@ -28,6 +31,61 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
+/// The sockets of [`bind_both_loopbacks`].
+#[derive(Debug)]
+pub struct Loopbacks {
+    /// At the address that was asked for.
+    pub wanted: TcpListener,
+    /// At the other loopback address. Absent where the machine has none, and beside an address that is not loopback.
+    pub other: Option<TcpListener>,
+}
+
+/// Binds 127.0.0.1 and ::1 together when `address` is one of them, because a program that looks for `localhost` may try either
+/// first: no other user of this machine may sit at the other one. `open` gives the socket for an address. Port 0 is one that is
+/// free on both.
+///
+/// # Errors
+/// The address that cannot be listened on, and the system's words.
+pub fn bind_both_loopbacks(
+    address: SocketAddr,
+    mut open: impl FnMut(SocketAddr) -> io::Result<TcpListener>,
+) -> Result<Loopbacks, (SocketAddr, io::Error)> {
+    let mut tries = TRIES;
+    loop {
+        tries -= 1;
+        let wanted = open(address).map_err(|error| (address, error))?;
+        let bound = wanted.local_addr().map_err(|error| (address, error))?;
+        let Some(other) = other_loopback(bound) else { return Ok(Loopbacks { wanted, other: None }) };
+        match open(other) {
+            Ok(other) => return Ok(Loopbacks { wanted, other: Some(other) }),
+            Err(error) if is_missing(&error) => return Ok(Loopbacks { wanted, other: None }),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && address.port() == 0 && tries > 0 => {}
+            Err(error) => return Err((other, error)),
+        }
+    }
+}
+
+/// 127.0.0.1 for ::1, and ::1 for 127.0.0.1, with the same port.
+pub fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
+    const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
+    let other = match address.ip() {
+        V4 => V6,
+        V6 => V4,
+        _ => return None,
+    };
+    Some((other, address.port()).into())
+}
+
+/// True when the machine has no such address, so that nobody else can listen on it either.
+fn is_missing(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let no_family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    #[cfg(not(unix))]
+    let no_family = 10_047;
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
+}
+
 /// Sends small writes at once, and finds a dead peer within two minutes: probes begin after a minute, below the timers
 /// of NAT devices and of Azure's load balancer (4 minutes).
 ///
@@ -43,4 +101,61 @@ pub fn tune(socket: &TcpStream) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     socket.set_tcp_user_timeout(Some(Duration::from_secs(60)))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: io::ErrorKind) -> io::Error {
+        kind.into()
+    }
+
+    #[tokio::test]
+    async fn both_loopback_addresses_are_taken_or_none() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let address: SocketAddr = address.parse().unwrap();
+            // The port that the first try finds is taken on the other address.
+            let mut opened = Vec::new();
+            let both = bind_both_loopbacks(address, |address| {
+                opened.push(address);
+                if opened.len() == 2 { Err(error(io::ErrorKind::AddrInUse)) } else { bind(address) }
+            });
+            if let Ok(Loopbacks { wanted, other: Some(other) }) = both {
+                assert_eq!(Some(other.local_addr().unwrap()), other_loopback(wanted.local_addr().unwrap()));
+                assert_eq!(opened.len(), 4);
+                // A port that somebody named is not exchanged for another one.
+                drop(other);
+                let named = wanted.local_addr().unwrap();
+                drop(wanted);
+                let refused = bind_both_loopbacks(named, |address| match address == named {
+                    true => bind(address),
+                    false => Err(error(io::ErrorKind::AddrInUse)),
+                });
+                assert_eq!(refused.err().map(|(address, _)| address), other_loopback(named));
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_address_that_the_machine_lacks_is_left_out_and_any_other_trouble_is_not() {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let with = |trouble: fn() -> io::Error| {
+            bind_both_loopbacks(address, |address| if address.is_ipv4() { bind(address) } else { Err(trouble()) })
+        };
+        #[cfg(unix)]
+        let missing: [fn() -> io::Error; 2] =
+            [|| io::ErrorKind::AddrNotAvailable.into(), || rustix::io::Errno::AFNOSUPPORT.into()];
+        #[cfg(not(unix))]
+        let missing: [fn() -> io::Error; 1] = [|| io::ErrorKind::AddrNotAvailable.into()];
+        for trouble in missing {
+            assert!(with(trouble).unwrap().other.is_none());
+        }
+        assert!(with(|| error(io::ErrorKind::AddrInUse)).is_err());
+        assert!(with(|| error(io::ErrorKind::PermissionDenied)).is_err());
+        assert!(with(|| error(io::ErrorKind::Other)).is_err());
+        // Another address of 127.0.0.0/8 has no counterpart.
+        let alone = bind_both_loopbacks("127.0.0.2:0".parse().unwrap(), bind);
+        assert!(alone.is_ok_and(|alone| alone.other.is_none()));
+    }
 }

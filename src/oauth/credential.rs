@@ -102,7 +102,7 @@ impl CredentialError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::Unreadable { .. } => {
-                "make the file readable for the user that runs Gatepost; it is read again by itself"
+                "make the file readable for the user that runs Gatepost, or name the right one; it is read again by itself"
             }
             Self::Certificate { error, .. } => error.remedy(),
             Self::Expired { .. } => {

@@ -189,7 +189,7 @@ impl ManagedIdentities {
         });
         let key = match read.await {
             Ok(Ok(key)) if key.len() as u64 <= ARC_KEY_OCTETS => key,
-            Ok(Ok(_)) => return Err(no_key("the key of the challenge is too long")),
+            Ok(Ok(_)) => return Err(no_key("the key of the challenge is longer than 4 KiB")),
             Ok(Err(error)) => return Err(no_key(&format!("the key of the challenge cannot be read: {error}"))),
             Err(_) => return Err(no_key("reading the key of the challenge was given up")),
         };

@@ -114,7 +114,10 @@ pub fn content(file: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut octets = Zeroizing::new(Vec::with_capacity(room + 64));
     file.take(FILE_OCTETS + 1).read_to_end(&mut octets)?;
     if octets.len() as u64 > FILE_OCTETS {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is longer than 1 MiB, the most that Gatepost reads",
+        ));
     }
     Ok(octets)
 }

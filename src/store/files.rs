@@ -135,7 +135,10 @@ fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
     let mut content = Zeroizing::new(Vec::with_capacity(KEY_FILE_OCTETS + 1));
     file.take(KEY_FILE_OCTETS as u64 + 1).read_to_end(&mut content)?;
     if content.len() > KEY_FILE_OCTETS {
-        return Err(io::ErrorKind::FileTooLarge.into());
+        return Err(io::Error::new(
+            io::ErrorKind::FileTooLarge,
+            "it is longer than 4 KiB, the most that Gatepost reads",
+        ));
     }
     Ok(content)
 }

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use crate::http::Browser;
-use crate::support::{ALICE, ALICES, World, directory};
+use crate::support::{ALICE, ALICES, World, directory, link};
 
 async fn status(arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
@@ -56,20 +56,23 @@ async fn until_not_ready(socket: &str) -> (Option<i32>, String, String) {
 #[tokio::test]
 async fn the_link_opens_the_page_once() {
     let world = World::new().await;
-    let (code, link, _) = status(&["--socket", world.socket.to_str().unwrap(), "--page"]).await;
-    assert_eq!(code, Some(0));
-    let base = format!("http://localhost:{}", world.page.port());
-    let target = link.trim_end().strip_prefix(&base).unwrap_or_else(|| panic!("{link}"));
-    let secret = target.strip_prefix("/enter?link=").unwrap();
+    let (link, secret) = link(&world).await;
+    let target = format!("/enter?link={secret}");
+    assert_eq!(
+        link,
+        format!("http://127.0.0.1:{}{target}", world.page.port()),
+        "by address: nobody else answers there"
+    );
     let browser = Browser::new(world.page);
     // Whoever only looks where it leads does not use it up.
     for _ in 0..2 {
-        let answer = browser.get(target).await;
+        let answer = browser.get(&target).await;
         assert_eq!((answer.status, answer.field("set-cookie")), (200, None));
     }
-    assert_eq!(browser.post("/enter", &[("link", secret)]).await.field("location"), Some("/"));
-    assert_eq!(browser.get("/").await.status, 200);
-    let answer = Browser::new(world.page).post("/enter", &[("link", secret)]).await;
+    let entered = browser.post("/enter", &[("link", &secret)]).await;
+    assert_eq!(entered.field("location"), Some(&*browser.at("/")));
+    assert_eq!(browser.visit("/").await.status, 200);
+    let answer = Browser::new(world.page).post("/enter", &[("link", &secret)]).await;
     assert!(answer.status == 403 && answer.body.contains("opened before"), "{answer:?}");
 }
 

@@ -14,12 +14,12 @@ async fn sessions_failures_and_accounts_are_shown_as_they_are() {
     assert!(world.imap("'<i>'@unknown.example", "x").await.is_err());
     let name = [("login", ANNA), ("name", "<script>alert(1)</script>")];
     assert!(!visitor.fill_in("/passwords/add", &name).await.body.contains("<script>alert"));
-    let page = visitor.get("/").await.body;
+    let page = visitor.visit("/").await.body;
     assert!(!page.contains("<script>alert"), "{page}");
     assert!(page.contains("&#60;script&#62;alert(1)&#60;/script&#62;"), "{page}");
     assert!(page.contains("class=\"pill good\">ready<"), "{page}");
 
-    let status: serde_json::Value = serde_json::from_str(&visitor.get("/status.json").await.body).unwrap();
+    let status: serde_json::Value = serde_json::from_str(&visitor.visit("/status.json").await.body).unwrap();
     assert_eq!(status["ready"], true);
     assert_eq!(status["sessions"][0]["account"], ALICE);
     assert!(status["sessions"][0]["bytes_received"].as_u64().unwrap() > 0, "while it lives: {status:#}");
@@ -65,7 +65,7 @@ async fn a_device_password_made_on_the_page_opens_the_mailbox_until_it_is_revoke
     // It is right, but nobody has signed in: not a matter of the password.
     let reply = world.imap(ANNA, password).await.err().unwrap();
     assert!(reply.contains("CONTACTADMIN"), "{reply}");
-    let page = visitor.get("/").await.body;
+    let page = visitor.visit("/").await.body;
     assert!(page.contains("Phone") && page.contains("IMAP, SMTP") && page.contains("from 127.0.0.0/8"), "{page}");
     assert!(!page.contains(password), "it was shown once");
 
@@ -85,4 +85,33 @@ async fn reading_the_configuration_again_says_when_it_cannot() {
     let answer = visitor.fill_in("/reload", &[]).await;
     assert_eq!(answer.status, 409, "{answer:?}");
     assert!(answer.body.contains("stays in use"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn an_account_whose_guesses_are_spent_is_unlocked_on_the_page() {
+    let world = World::new().await;
+    let visitor = world.visitor().await;
+    let form = format!("action=\"{}\"", visitor.at("/accounts/unlock"));
+    assert!(!visitor.visit("/").await.body.contains(&form), "nothing is spent");
+    let guesses = (0..20).map(|number| format!("guess {number}"));
+    for guess in guesses {
+        assert!(world.imap(ALICE, &guess).await.is_err());
+    }
+    let reply = world.imap(ALICE, ALICES).await.err().unwrap();
+    assert!(reply.contains("UNAVAILABLE"), "the budget is spent: {reply}");
+    assert!(visitor.visit("/").await.body.contains(&form));
+
+    let without_form = visitor.post(&visitor.at("/accounts/unlock"), &[("login", ALICE)]).await;
+    assert_eq!(without_form.status, 403, "{without_form:?}");
+    let answer = visitor.fill_in("/accounts/unlock", &[("login", "no name")]).await;
+    assert!(answer.status == 400 && answer.body.contains("was not unlocked"), "{answer:?}");
+    let answer = visitor.fill_in("/accounts/unlock", &[("login", ALICE)]).await;
+    assert!(answer.status == 200 && answer.body.contains("no longer count"), "{answer:?}");
+    assert!(world.imap(ALICE, ALICES).await.is_ok());
+    let audit = world.socket.with_file_name("audit.jsonl");
+    until("it is in the audit log", async || {
+        let text = std::fs::read_to_string(&audit).unwrap();
+        text.lines().any(|line| line.contains("\"account-unlocked\"") && line.contains(ALICE))
+    })
+    .await;
 }

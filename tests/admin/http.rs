@@ -44,10 +44,15 @@ impl Answer {
 
 /// Sends octets as they are, and reads until the other side closes.
 pub(crate) async fn raw(address: SocketAddr, request: &str) -> Answer {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    // A server that refuses the beginning may close before the end.
+    let _closed = stream.write_all(request.as_bytes()).await;
+    finish(stream).await
+}
+
+/// Reads an answer until the other side closes.
+pub(crate) async fn finish(mut stream: TcpStream) -> Answer {
     let exchange = async {
-        let mut stream = TcpStream::connect(address).await.unwrap();
-        // Whoever does not like the beginning may close before the end.
-        let _closed = stream.write_all(request.as_bytes()).await;
         let mut octets = Vec::new();
         let _closed = stream.read_to_end(&mut octets).await;
         String::from_utf8(octets).unwrap()
@@ -58,10 +63,17 @@ pub(crate) async fn raw(address: SocketAddr, request: &str) -> Answer {
     Answer { status, head: head.to_owned(), body: body.to_owned() }
 }
 
-/// Keeps cookies, and follows nothing by itself.
+/// Keeps cookies and their paths, and follows nothing by itself.
 pub(crate) struct Browser {
     address: SocketAddr,
-    pub(crate) cookies: Mutex<BTreeMap<String, String>>,
+    pub(crate) cookies: Mutex<BTreeMap<String, Cookie>>,
+}
+
+/// What a browser keeps of a cookie.
+#[derive(Clone)]
+pub(crate) struct Cookie {
+    value: String,
+    path: String,
 }
 
 impl Browser {
@@ -70,16 +82,26 @@ impl Browser {
     }
 
     fn host(&self) -> String {
-        format!("localhost:{}", self.address.port())
+        format!("127.0.0.1:{}", self.address.port())
     }
 
-    fn cookie_field(&self) -> String {
+    /// A path below that of the session.
+    pub(crate) fn at(&self, path: &str) -> String {
+        let base = self.cookies.lock().unwrap().get("gatepost").map(|cookie| cookie.path.clone()).unwrap_or_default();
+        format!("{}{path}", base.trim_end_matches('/'))
+    }
+
+    /// The field with the cookies that a browser sends to a target (RFC 6265 §5.1.4).
+    pub(crate) fn cookie_field(&self, target: &str) -> String {
+        let path = target.split(['?', '#']).next().unwrap_or_default();
+        let belongs = |cookie: &Cookie| {
+            let rest = path.strip_prefix(&*cookie.path);
+            rest.is_some_and(|rest| cookie.path.ends_with('/') || rest.is_empty() || rest.starts_with('/'))
+        };
         let cookies = self.cookies.lock().unwrap();
-        if cookies.is_empty() {
-            return String::new();
-        }
-        let pairs: Vec<String> = cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
-        format!("Cookie: {}\r\n", pairs.join("; "))
+        let sent = cookies.iter().filter(|(_, cookie)| belongs(cookie));
+        let pairs: Vec<String> = sent.map(|(name, Cookie { value, .. })| format!("{name}={value}")).collect();
+        if pairs.is_empty() { String::new() } else { format!("Cookie: {}\r\n", pairs.join("; ")) }
     }
 
     async fn send(&self, request: String) -> Answer {
@@ -91,19 +113,25 @@ impl Browser {
             };
             assert!(cookie.contains("; HttpOnly") && cookie.contains("; SameSite="), "{cookie}");
             let (name, value) = cookie.split_once(';').unwrap().0.split_once('=').unwrap();
+            let path = cookie.split("; ").find_map(|part| part.strip_prefix("Path=")).unwrap().to_owned();
             let mut cookies = self.cookies.lock().unwrap();
             if cookie.contains("Max-Age=0") {
                 cookies.remove(name);
             } else {
-                cookies.insert(name.to_owned(), value.to_owned());
+                cookies.insert(name.to_owned(), Cookie { value: value.to_owned(), path });
             }
         }
         answer
     }
 
     pub(crate) async fn get(&self, target: &str) -> Answer {
-        let (host, cookies) = (self.host(), self.cookie_field());
+        let (host, cookies) = (self.host(), self.cookie_field(target));
         self.send(format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n{cookies}Connection: close\r\n\r\n")).await
+    }
+
+    /// A GET below the path of the session.
+    pub(crate) async fn visit(&self, path: &str) -> Answer {
+        self.get(&self.at(path)).await
     }
 
     /// As a browser posts a form of a page that it got from here.
@@ -115,7 +143,7 @@ impl Browser {
     /// With other fields in the head than a browser sends.
     pub(crate) async fn post_with(&self, target: &str, fields: &[(&str, &str)], head: &str) -> Answer {
         let form = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let (host, cookies, length) = (self.host(), self.cookie_field(), form.len());
+        let (host, cookies, length) = (self.host(), self.cookie_field(target), form.len());
         self.send(format!(
             "POST {target} HTTP/1.1\r\nHost: {host}\r\n{cookies}{head}Content-Type: application/x-www-form-urlencoded\r\n\
              Content-Length: {length}\r\nConnection: close\r\n\r\n{form}"
@@ -123,11 +151,12 @@ impl Browser {
         .await
     }
 
-    /// Fills in a form of the status page.
+    /// Fills in a form of the status page; `action` is below the path of the session.
     pub(crate) async fn fill_in(&self, action: &str, fields: &[(&str, &str)]) -> Answer {
-        let token = self.get("/").await.form_token(action);
+        let action = self.at(action);
+        let token = self.visit("/").await.form_token(&action);
         let mut fields = fields.to_vec();
         fields.push(("form", &token));
-        self.post(action, &fields).await
+        self.post(&action, &fields).await
     }
 }

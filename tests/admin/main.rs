@@ -7,7 +7,9 @@ mod doing;
 mod doors;
 mod endpoints;
 mod http;
+mod neighbours;
 #[path = "../sign_in/browser.rs"]
 mod person;
 mod sign_in;
+mod strangers;
 mod support;

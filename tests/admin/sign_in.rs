@@ -1,6 +1,6 @@
 //! An administrator signs accounts in on the page.
 
-use crate::http::Browser;
+use crate::http::{self, Browser};
 use crate::person::{Answer, Browser as Person};
 use crate::support::{ALICE, ANNA, ANNAS, World, until};
 
@@ -16,6 +16,21 @@ async fn at_entra(world: &World, address: &str, answer: Answer<'_>) -> String {
     let redirect = Person::new(&world.sandbox).answer(address, answer).await.unwrap();
     assert_eq!(redirect.host_str(), Some("localhost"));
     format!("{}?{}", redirect.path(), redirect.query().unwrap())
+}
+
+/// Follows the browser from the name that Entra takes to the address of the page.
+async fn come_back(browser: &Browser, back: &str) -> http::Answer {
+    let answer = browser.get(back).await;
+    let Some(there) = answer.field("location") else { return answer };
+    assert_eq!(answer.status, 303, "{answer:?}");
+    let (_, target) =
+        there.strip_prefix("http://127.0.0.1:").unwrap_or_else(|| panic!("{there}")).split_once('/').unwrap();
+    browser.get(&format!("/{target}")).await
+}
+
+/// The page of a sign-in of another session, at the path of this one.
+async fn see_of_other(browser: &Browser, page: &str) -> u16 {
+    browser.visit(&page[page.find("/sign-in/").unwrap()..]).await.status
 }
 
 fn password(page: &str) -> String {
@@ -45,16 +60,16 @@ async fn a_browser_that_comes_back_makes_the_password_that_a_mail_program_then_u
     let back = at_entra(&world, &shown.link("Go on to Microsoft"), Answer::SignIn(ANNA, ANNAS)).await;
 
     // Whoever else comes with the redirect: another session, or a browser without the cookie of this sign-in.
-    assert_eq!(world.visitor().await.get(&back).await.status, 400);
-    assert_eq!(Browser::new(world.page).get(&back).await.status, 400);
+    assert_eq!(come_back(&world.visitor().await, &back).await.status, 400);
+    assert_eq!(come_back(&Browser::new(world.page), &back).await.status, 400);
     // Another sign-in's `state`, and a parameter twice.
-    assert_eq!(visitor.get(&format!("{back}x")).await.status, 400);
+    assert_eq!(come_back(&visitor, &format!("{back}x")).await.status, 400);
     let foreign = back.replace("state=", "state=x");
-    assert_eq!(visitor.get(&foreign).await.status, 400);
+    assert_eq!(come_back(&visitor, &foreign).await.status, 400);
 
     // As from Entra's page: the cookie of the page itself stays behind.
     let strict = visitor.cookies.lock().unwrap().remove("gatepost").unwrap();
-    let hop = visitor.get(&back).await;
+    let hop = come_back(&visitor, &back).await;
     assert_eq!(hop.status, 200, "{hop:?}");
     assert!(hop.body.contains(&format!("url={page}")), "{hop:?}");
     assert_eq!(hop.field("referrer-policy"), Some("no-referrer"));
@@ -62,12 +77,14 @@ async fn a_browser_that_comes_back_makes_the_password_that_a_mail_program_then_u
     assert!(!visitor.cookies.lock().unwrap().contains_key("gatepost_sign_in"), "it was good for one return");
     visitor.cookies.lock().unwrap().insert("gatepost".to_owned(), strict);
     // A second time it is worth nothing.
-    assert_eq!(visitor.get(&back).await.status, 400);
+    assert_eq!(come_back(&visitor, &back).await.status, 400);
 
     let done = finished(&visitor, &page).await;
     assert!(done.contains("User name") && done.contains("127.0.0.1, port <b>"), "{done}");
     let password = password(&done);
-    assert_eq!(world.visitor().await.get(&page).await.status, 404, "another session sees nothing of it");
+    let other = world.visitor().await;
+    assert_eq!(other.get(&page).await.field("location"), Some("/login"), "another session sees nothing of it");
+    assert_eq!(see_of_other(&other, &page).await, 404);
     let mut anna = world.imap(ANNA, &password).await.unwrap();
     assert!(anna.ask("SELECT INBOX").await.starts_with("a OK"));
 
@@ -75,7 +92,7 @@ async fn a_browser_that_comes_back_makes_the_password_that_a_mail_program_then_u
     let token = visitor.get(&page).await.form_token(&end);
     assert_eq!(visitor.post(&end, &[("form", &token)]).await.status, 303);
     assert_eq!(visitor.get(&page).await.status, 404, "the password is shown no longer");
-    assert!(visitor.get("/").await.body.contains("class=\"pill good\">signed in<"));
+    assert!(visitor.visit("/").await.body.contains("class=\"pill good\">signed in<"));
 }
 
 #[tokio::test]
@@ -105,7 +122,7 @@ async fn a_code_is_shown_to_whoever_began_and_to_nobody_else() {
     let shown = visitor.get(&page).await;
     let code = password(&shown.body);
     let address = shown.link("</a>, enter this code");
-    assert_eq!(world.visitor().await.get(&page).await.status, 404);
+    assert_eq!(see_of_other(&world.visitor().await, &page).await, 404);
     assert_eq!(Browser::new(world.page).get(&page).await.status, 303);
     assert!(shown.body.contains("http-equiv=\"refresh\""), "it goes on without a script");
     Person::new(&world.sandbox).enter(&address, &code, Answer::SignIn(ANNA, ANNAS)).await;
@@ -124,11 +141,11 @@ async fn the_wrong_person_and_a_refusal_leave_nothing_behind() {
         let page = begin(&visitor, ANNA, "browser").await;
         let address = visitor.get(&page).await.link("Go on to Microsoft");
         let back = at_entra(&world, &address, answer).await;
-        assert_eq!(visitor.get(&back).await.status, 200);
+        assert_eq!(come_back(&visitor, &back).await.status, 200);
         let failed = finished(&visitor, &page).await;
         assert!(failed.contains(told), "{told}: {failed}");
     }
-    let status = visitor.get("/status.json").await.body;
+    let status = visitor.visit("/status.json").await.body;
     let status: serde_json::Value = serde_json::from_str(&status).unwrap();
     let anna = status["accounts"].as_array().unwrap().iter().find(|of| of["login"] == ANNA).unwrap();
     assert_eq!((&anna["sign_in"]["state"], &anna["device_passwords"]), (&"missing".into(), &0.into()));
@@ -146,6 +163,6 @@ async fn a_new_sign_in_takes_the_place_of_the_one_before() {
     let back = at_entra(&world, &address, Answer::SignIn(ANNA, ANNAS)).await;
     let other = begin(&second, ANNA, "browser").await;
     assert_eq!(first.get(&page).await.status, 404);
-    assert_eq!(first.get(&back).await.status, 400);
+    assert_eq!(come_back(&first, &back).await.status, 400);
     assert_eq!(second.get(&other).await.status, 200);
 }

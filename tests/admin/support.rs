@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost::app::{App, Stop};
+use gatepost::app::{App, Inherited, StartError, Stop};
 use gatepost::config::Config;
 use gatepost::config::load::{Surroundings, load_text};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
@@ -46,27 +47,37 @@ impl World {
 
     /// With further accounts.
     pub(crate) async fn with(accounts: &str) -> Self {
+        Self::start("127.0.0.1:0", accounts).await.unwrap()
+    }
+
+    /// With the page at an address.
+    pub(crate) async fn start(bind: &str, accounts: &str) -> Result<Self, StartError> {
+        Self::start_with(bind, accounts, &mut Inherited::default()).await
+    }
+
+    /// With sockets that are open already.
+    pub(crate) async fn start_with(bind: &str, accounts: &str, inherited: &mut Inherited) -> Result<Self, StartError> {
         let accounts_of_sandbox = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(ANNA, ANNAS)];
         let sandbox =
             Sandbox::start(SandboxConfig { accounts: accounts_of_sandbox, ..SandboxConfig::default() }).await.unwrap();
         let directory = directory();
         let socket = directory.join("gatepost.sock");
-        let config = config(&sandbox, &socket, accounts);
+        let config = config(&sandbox, &socket, bind, accounts);
         let store = Arc::new(MemoryStore::default());
-        let app = App::with_store(config, Arc::clone(&store) as Arc<dyn Store>).await.unwrap();
+        let app = App::with_sockets(config, Arc::clone(&store) as Arc<dyn Store>, inherited).await?;
         let imap = app.addresses()[0].1;
         let page = app.admin_addresses()[0];
         let stop = app.stop();
         let serving = tokio::spawn(app.serve());
         until("the socket is there", async || socket.exists()).await;
-        Self { sandbox, imap, page, socket, stop, serving, store, directory }
+        Ok(Self { sandbox, imap, page, socket, stop, serving, store, directory })
     }
 
     /// Somebody whose browser has a session.
     pub(crate) async fn visitor(&self) -> Browser {
         let browser = Browser::new(self.page);
         let answer = browser.post("/login", &[("token", TOKEN)]).await;
-        assert_eq!((answer.status, answer.field("location")), (303, Some("/")), "{answer:?}");
+        assert_eq!((answer.status, answer.field("location")), (303, Some(&*browser.at("/"))), "{answer:?}");
         browser
     }
 
@@ -110,6 +121,17 @@ impl Imap {
     }
 }
 
+/// A link to the page, as `gatepost status` gets one: what is asked for, and the secret in it.
+pub(crate) async fn link(world: &World) -> (String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+    command.args(["status", "--page", "--socket"]).arg(&world.socket).stdin(Stdio::null());
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    let link = String::from_utf8(output.stdout).unwrap().trim_end().to_owned();
+    let secret = link.split_once("/enter?link=").unwrap_or_else(|| panic!("{link}")).1.to_owned();
+    (link, secret)
+}
+
 pub(crate) async fn until(what: &str, so: impl AsyncFn() -> bool) {
     let look = async {
         while !so().await {
@@ -130,14 +152,16 @@ pub(crate) fn directory() -> PathBuf {
     directory
 }
 
-fn config(sandbox: &Sandbox, socket: &Path, accounts: &str) -> Config {
+fn config(sandbox: &Sandbox, socket: &Path, bind: &str, accounts: &str) -> Config {
     let yaml = format!(
         "listeners:\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{imap}'}}\n\
          microsoft: {{authority: 'https://localhost:{entra}/', tenant: contoso.example, client_id: {client}}}\n\
          accounts:\n  - login: '*'\n  - {{login: {ANNA}, grant: authorization_code}}\n{accounts}\n\
          trust: {{system_roots: false, additional_ca: ca.pem}}\n\
          limits: {{failure_delay: 0s}}\n\
-         admin: {{bind: '127.0.0.1:0', token: {TOKEN}, socket: '{socket}'}}\n",
+         log: {{audit: {{file: '{audit}'}}}}\n\
+         admin: {{bind: '{bind}', token: {TOKEN}, socket: '{socket}'}}\n",
+        audit = socket.with_file_name("audit.jsonl").display(),
         imap = sandbox.imap().port(),
         entra = sandbox.entra().port(),
         client = sandbox.public_client_id(),

@@ -1,6 +1,6 @@
 //! The report as a whole: places, order, and what it never shows.
 
-use crate::support::{HASH, Outside};
+use crate::support::{HASH, Outside, complete};
 
 #[test]
 fn text_that_is_not_yaml_is_told_with_its_place() {
@@ -16,6 +16,66 @@ fn text_that_is_not_yaml_is_told_with_its_place() {
     }
     let deep = Outside::default().load(&"[".repeat(1_000)).unwrap_err();
     assert_eq!(deep.iter().count(), 1);
+}
+
+/// What `gatepost check` says of files in a directory of their own.
+fn report_of_files(files: &[(&str, String)]) -> String {
+    let directory = std::env::temp_dir().join(format!("gatepost-report-{}-{}", std::process::id(), files[0].1.len()));
+    std::fs::create_dir_all(&directory).unwrap();
+    for (name, content) in files {
+        std::fs::write(directory.join(name), content).unwrap();
+    }
+    let loaded = gatepost::config::load::load(Some(&directory.join("proxy.yaml")), &[], []);
+    std::fs::remove_dir_all(&directory).unwrap();
+    let report = loaded.map(|_| ()).unwrap_err().to_string();
+    report.replace(&format!("{}/", directory.display()), "")
+}
+
+#[test]
+fn a_limit_is_named_where_it_is_passed() {
+    let accounts: String =
+        (0..12_000).map(|n| format!("  - {{login: a{n}@contoso.com, mailbox: b@contoso.com}}\n")).collect();
+    for (yaml, reason, hint) in [
+        (
+            format!("accounts:\n{accounts}"),
+            "the file holds more than 50,000 keys, values and lists",
+            "hint: write one account with a wildcard, such as `login: \"*@contoso.com\"`, for those that are alike",
+        ),
+        (
+            format!("listeners: {{{}", "a: {".repeat(20)),
+            "the file is nested more than 16 levels deep",
+            "hint: `proxy.example.yaml` shows what is needed",
+        ),
+    ] {
+        let problems = Outside::default().load(&yaml).unwrap_err().to_string();
+        assert!(problems.contains(reason) && problems.contains(hint), "{problems}");
+    }
+
+    let long = "#".repeat(1024 * 1024 + 1);
+    let report = report_of_files(&[("proxy.yaml", long.clone())]);
+    assert!(
+        report.contains("proxy.yaml: the file cannot be read: it is longer than 1 MiB, the most that Gatepost reads"),
+        "{report}"
+    );
+    assert!(report.contains("hint: shorten it"), "{report}");
+    assert!(!report.contains("readable for the user"), "{report}");
+
+    for (number, line) in [
+        "microsoft: {tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000, client_secret: {file: long}}",
+        "microsoft: {tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000, client_certificate: {certificate: long}}",
+        "listeners: {imap: {bind: '127.0.0.1:1143', tls: implicit, certificate: long, private_key: long}}",
+        "admin: {bind: '127.0.0.1:9180', certificate: long, private_key: long}",
+        "trust: {additional_ca: long}",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        // Padded, because the directory is named after its length.
+        let yaml = format!("{}{}", complete(line), "\n".repeat(number));
+        let report = report_of_files(&[("proxy.yaml", yaml), ("long", long.clone())]);
+        assert!(report.contains("`long` cannot be read: it is longer than 1 MiB, the most that Gatepost reads"), "{report}");
+        assert!(report.contains("hint: name the right file, or shorten this one"), "{report}");
+    }
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! A real browser on the status page: an administrator signs an account in at Entra's page and comes back, and a mail program
 //! then logs in with the device password that the page has shown. Chromium is driven by its own driver (W3C WebDriver).
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::process::Command;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
@@ -110,6 +113,24 @@ impl Drop for Browser<'_> {
     }
 }
 
+/// A server of somebody else on a port of this machine: what the first request to it says.
+fn neighbour() -> (u16, JoinHandle<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let heard = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let (mut head, mut octets) = (Vec::new(), [0; 4096]);
+        while !head.windows(4).any(|four| four == b"\r\n\r\n") {
+            let read = stream.read(&mut octets).unwrap();
+            assert_ne!(read, 0, "the head broke off");
+            head.extend_from_slice(&octets[..read]);
+        }
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello").unwrap();
+        String::from_utf8(head).unwrap()
+    });
+    (port, heard)
+}
+
 #[test]
 #[ignore = "needs Chromium: run tests/run"]
 fn an_account_signed_in_on_the_page_reads_its_mail() {
@@ -143,10 +164,21 @@ fn an_account_signed_in_on_the_page_reads_its_mail() {
     let link = run(&mut gatepost(&["status", "--page"])).expect_success("gatepost status").stdout;
     let link = String::from_utf8(link).unwrap();
 
+    assert!(link.starts_with(&format!("http://127.0.0.1:{page}/enter?")), "{link}");
+
     let browser = Browser::start(&runtime, &directory);
     browser.open(link.trim());
+    // The page of another program on the same machine gets no cookie, by whichever name the browser looks for it.
+    browser.element("#accounts");
+    for host in ["127.0.0.1", "localhost"] {
+        let (neighbour, heard) = neighbour();
+        browser.open(&format!("http://{host}:{neighbour}/"));
+        let asked = heard.join().unwrap();
+        assert!(asked.starts_with("GET / ") && !asked.to_lowercase().contains("\ncookie:"), "{asked}");
+        browser.post("/back", &json!({}));
+    }
     // The script of the page goes on by itself; the policy of the page lets it.
-    browser.click(&format!("form[action='/sign-in']:has(input[value='{ANNA}']) button"));
+    browser.click(&format!("form[action$='/sign-in']:has(input[value='{ANNA}']) button"));
     browser.click("main a.button");
     browser.type_into("input[name='username']", ANNA);
     browser.type_into("input[name='password']", ANNAS);

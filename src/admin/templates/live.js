@@ -5,7 +5,7 @@
 const EVERY = 5000;
 
 async function update() {
-  const answer = await fetch("/live", { credentials: "same-origin", redirect: "error" });
+  const answer = await fetch("live", { credentials: "same-origin", redirect: "error" });
   if (answer.status === 401) {
     document.getElementById("ended").hidden = false;
     return false;

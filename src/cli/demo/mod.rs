@@ -3,7 +3,7 @@
 //! It serves as `gatepost run` does, shows one login and one message per protocol as they happen, and stays up for the
 //! reader's own mail program.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::{fs, io};
@@ -247,19 +247,22 @@ fn ports(base: Option<u16>) -> io::Result<Ports> {
         Some(base) => [0, 1, 2, 3, 4, 5, 6].map(|offset: u16| base.checked_add(offset)),
         None => PORTS.map(Some),
     };
-    let port = |wanted: Option<u16>| {
-        let usual = wanted.map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
-        let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        // Only to learn a port: it is bound anew by the service.
-        let socket = match usual.map(TcpListener::bind) {
-            Some(Ok(socket)) => socket,
-            Some(Err(error)) if base.is_some() => return Err(error),
-            _ => TcpListener::bind(free)?,
-        };
-        Ok(socket.local_addr()?.port())
+    let port = |wanted: Option<u16>| match wanted.map(free) {
+        Some(Err(error)) if base.is_some() => Err(error),
+        Some(Ok(port)) => Ok(port),
+        _ => free(0),
     };
     let [imap, pop3, smtp, ews, graph, device, admin] = wanted.map(port);
     Ok(Ports { imap: imap?, pop3: pop3?, smtp: smtp?, ews: ews?, graph: graph?, device: device?, admin: admin? })
+}
+
+/// A port that nobody has on either loopback address; any for 0. Only to learn it: the service binds it again.
+fn free(port: u16) -> io::Result<u16> {
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port();
+    match TcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(error),
+        _ => Ok(port),
+    }
 }
 
 /// A directory of our own, gone with the demonstration.

@@ -2,16 +2,18 @@
 //! the system's choice, open only while a sign-in is pending. It takes one redirect of that sign-in, and answers whatever
 //! else comes without looking further.
 
+use std::collections::VecDeque;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use super::code::{CodeRequest, REDIRECT_OCTETS, Redirect};
+use crate::net::listen;
 
 /// One browser opens a few, some of them only in advance.
 const CONNECTIONS: usize = 16;
@@ -21,9 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Fields of a request that are counted; a browser sends some twenty.
 const FIELDS: usize = 100;
-
-/// Tries to find a port that is free in both address families.
-const TRIES: usize = 16;
 
 /// A listener that nobody is served by yet.
 #[derive(Debug)]
@@ -39,18 +38,10 @@ impl Loopback {
     ///
     /// # Errors
     /// When no port can be had.
-    pub async fn bind() -> io::Result<Self> {
-        for _ in 0..TRIES {
-            let v4 = TcpListener::bind((IpAddr::V4(Ipv4Addr::LOCALHOST), 0)).await?;
-            let port = v4.local_addr()?.port();
-            match TcpListener::bind((IpAddr::V6(Ipv6Addr::LOCALHOST), port)).await {
-                Ok(v6) => return Ok(Self { v4, v6: Some(v6), port }),
-                // Somebody else must not sit where a browser may look first.
-                Err(error) if error.kind() == io::ErrorKind::AddrInUse => {}
-                Err(_) => return Ok(Self { v4, v6: None, port }),
-            }
-        }
-        Err(io::Error::new(io::ErrorKind::AddrInUse, "no port is free on both 127.0.0.1 and ::1"))
+    pub fn bind() -> io::Result<Self> {
+        let address = (Ipv4Addr::LOCALHOST, 0).into();
+        let both = listen::bind_both_loopbacks(address, listen::bind).map_err(|(_, error)| error)?;
+        Ok(Self { port: both.wanted.local_addr()?.port(), v4: both.wanted, v6: both.other })
     }
 
     /// The redirect address. Entra matches it with the registered `http://localhost`, whatever the port (Microsoft,
@@ -69,8 +60,8 @@ impl Loopback {
     /// Dropping it closes the listener.
     pub async fn redirect(self, request: &CodeRequest) -> io::Result<Redirect> {
         let mut serving: JoinSet<Option<(TcpStream, String)>> = JoinSet::new();
+        let mut oldest_first: VecDeque<AbortHandle> = VecDeque::new();
         loop {
-            let full = serving.len() >= CONNECTIONS;
             let connection = tokio::select! {
                 Some(asked) = serving.join_next() => {
                     let Ok(Some((stream, query))) = asked else { continue };
@@ -79,10 +70,20 @@ impl Loopback {
                         None => continue,
                     }
                 }
-                accepted = self.accept(), if !full => accepted,
+                accepted = self.accept() => accepted,
             };
             match connection {
-                Ok(stream) => drop(serving.spawn(asked(stream))),
+                Ok(stream) => {
+                    // Somebody who opens connections and says nothing on them does not keep the browser out.
+                    if oldest_first.len() >= CONNECTIONS
+                        && let Some(oldest) = oldest_first.pop_front()
+                    {
+                        oldest.abort();
+                    }
+                    oldest_first.push_back(serving.spawn(asked(stream)));
+                    // It is heard before the next one is let in.
+                    tokio::task::yield_now().await;
+                }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 // Out of descriptors or memory: waiting helps, a busy loop does not.
                 Err(_) => sleep(Duration::from_millis(100)).await,
@@ -189,6 +190,8 @@ async fn answer(stream: &mut TcpStream, status: &str, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use std::net::{IpAddr, Ipv6Addr};
+
     use super::super::code::tests::{parameters, request};
     use super::*;
 
@@ -208,7 +211,7 @@ mod tests {
     async fn one_redirect_is_taken_and_everything_else_is_turned_away() {
         let request = request();
         let state = parameters(&request)["state"].clone();
-        let loopback = Loopback::bind().await.unwrap();
+        let loopback = Loopback::bind().unwrap();
         let port = loopback.port;
         assert_eq!(loopback.redirect_uri(), format!("http://localhost:{port}"));
         let local = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -247,7 +250,7 @@ mod tests {
     async fn a_slow_browser_and_one_over_ipv6_are_served() {
         let request = request();
         let state = parameters(&request)["state"].clone();
-        let loopback = Loopback::bind().await.unwrap();
+        let loopback = Loopback::bind().unwrap();
         let port = loopback.port;
         let address = if loopback.v6.is_some() { IpAddr::V6(Ipv6Addr::LOCALHOST) } else { Ipv4Addr::LOCALHOST.into() };
         let browsing = async {
@@ -267,8 +270,34 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn connections_on_which_nothing_comes_do_not_keep_the_browser_out() {
+        let request = request();
+        let state = parameters(&request)["state"].clone();
+        let loopback = Loopback::bind().unwrap();
+        let (local, port) = (IpAddr::V4(Ipv4Addr::LOCALHOST), loopback.port);
+        let browsing = async {
+            // Somebody comes back with another one as soon as one is closed.
+            let mut idlers = JoinSet::new();
+            for _ in 0..2 * CONNECTIONS {
+                let mut stream = TcpStream::connect((local, port)).await.unwrap();
+                idlers.spawn(async move {
+                    loop {
+                        let _closed = stream.read_u8().await;
+                        tokio::task::yield_now().await;
+                        let Ok(another) = TcpStream::connect((local, port)).await else { return };
+                        stream = another;
+                    }
+                });
+            }
+            browse(local, port, &get(&format!("/?code=c0de&state={state}"))).await
+        };
+        let (redirect, page) = tokio::join!(loopback.redirect(&request), browsing);
+        assert!(redirect.is_ok() && page.starts_with("HTTP/1.1 200 OK\r\n"), "{page}");
+    }
+
+    #[tokio::test]
     async fn giving_up_closes_the_listener() {
-        let loopback = Loopback::bind().await.unwrap();
+        let loopback = Loopback::bind().unwrap();
         let port = loopback.port;
         let request = request();
         assert!(timeout(Duration::from_millis(20), loopback.redirect(&request)).await.is_err());
