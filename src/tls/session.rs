@@ -280,6 +280,10 @@ impl Session {
             // RFC 5246 §7.2.2: a wish to negotiate again is declined. Once, because each costs an answer.
             (_, None) => {
                 self.declined = true;
+                // Behind `close_notify` there is no more to say.
+                if self.closing {
+                    return Ok(());
+                }
                 self.queue(ContentType::Alert, &[1, AlertDescription::NoRenegotiation.into()])
             }
         }
