@@ -285,6 +285,11 @@ impl<'a> Run<'a> {
         let content = content(body);
         let tls13 = self.peer.tls13;
         let record = self.peer.seal(kind, content, padding);
+        // A type of zero is padding: the type is what stands before it.
+        let (kind, content) = match content.iter().rposition(|octet| *octet != 0) {
+            Some(last) if tls13 && kind == 0 => (content[last], &content[..last]),
+            _ => (kind, content),
+        };
         match kind {
             23 => {
                 self.data.extend_from_slice(content);

@@ -15,6 +15,9 @@ use rustls::{
 use super::protection::{MOST_OVERHEAD, Opener, Sealer};
 use super::record::{self, ContentType, MOST_PLAIN, unexpected};
 
+/// Type and length of a handshake message (RFC 8446 §4).
+const MESSAGE_HEADER: usize = 4;
+
 /// The longest ticket accepted. Of the other messages none needs more than a record.
 const MOST_TICKET: usize = 64 * 1024;
 
@@ -244,8 +247,9 @@ impl Session {
         let mut rest = &message[..];
         while let Some((&kind, _)) = rest.split_first() {
             let kind = HandshakeType::from(kind);
-            let Some((body, behind)) = first_message(rest, self.longest(kind)?)? else { break };
-            self.handle(kind, body, behind)?;
+            let Some(length) = first_message(rest, self.longest(kind)?)? else { break };
+            let (message, behind) = rest.split_at(length);
+            self.handle(kind, &message[MESSAGE_HEADER..], behind)?;
             rest = behind;
         }
         self.message = rest.to_vec();
@@ -276,6 +280,10 @@ impl Session {
             // RFC 5246 §7.2.2: a wish to negotiate again is declined. Once, because each costs an answer.
             (_, None) => {
                 self.declined = true;
+                // Behind `close_notify` there is no more to say.
+                if self.closing {
+                    return Ok(());
+                }
                 self.queue(ContentType::Alert, &[1, AlertDescription::NoRenegotiation.into()])
             }
         }
@@ -388,14 +396,15 @@ impl Session {
     }
 }
 
-/// The body of the first handshake message of `octets` (RFC 8446 §4), and what stands behind it; `None` when it is not complete.
-fn first_message(octets: &[u8], most: usize) -> Result<Option<(&[u8], &[u8])>, Error> {
-    let Some((&[_, a, b, c], rest)) = octets.split_first_chunk::<4>() else { return Ok(None) };
+/// Length of the first handshake message of `octets`, whose body may have `most`; `None` when it is not complete.
+fn first_message(octets: &[u8], most: usize) -> Result<Option<usize>, Error> {
+    let Some(&[_, a, b, c]) = octets.first_chunk::<MESSAGE_HEADER>() else { return Ok(None) };
     let length = u32::from_be_bytes([0, a, b, c]) as usize;
     if length > most {
         return Err(Error::InvalidMessage(InvalidMessage::HandshakePayloadTooLarge));
     }
-    Ok(rest.split_at_checked(length))
+    let length = MESSAGE_HEADER + length;
+    Ok((octets.len() >= length).then_some(length))
 }
 
 /// A handshake message that has no place here.

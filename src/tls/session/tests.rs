@@ -319,6 +319,13 @@ fn a_wish_to_negotiate_again_is_declined_once_and_everything_else_ends_the_conne
     }
     assert!(!server.outbox().is_empty());
 
+    // Behind the end there is no answer.
+    let (mut client, mut server) = ends(true);
+    server.close();
+    let _end = waiting(&mut server);
+    assert_eq!(says(&mut client, &mut server, ContentType::Handshake, &HELLO), Ok(Vec::new()));
+    assert!(server.outbox().is_empty());
+
     let others: [(bool, &[u8]); 8] = [
         // Client key exchange, Finished, a type that nobody knows, nothing.
         (true, &[16, 0, 0, 5, 1, 2, 3, 4, 5]),
