@@ -443,7 +443,7 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
     let head = head.strip_suffix(b"\r\n\r\n").unwrap_or(head);
     let mut lines = Lines(Some(head));
     let RequestLine { authority, http_1_0 } = request_line(lines.next().ok_or(Flaw::RequestLine)?)?;
-    let (mut host, mut fields, mut expects) = (None, 0, 0);
+    let (mut hosts, mut host, mut fields, mut expects) = (0, &b""[..], 0, 0);
     let (mut length, mut chunked) = (None, false);
     for line in lines {
         fields += 1;
@@ -452,11 +452,7 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
         }
         let (name, value) = field(line)?;
         match name.as_str() {
-            "host" => {
-                if host.replace(value).is_some() {
-                    return Err(Flaw::Host);
-                }
-            }
+            "host" => (hosts, host) = (hosts + 1, value),
             "content-length" => {
                 let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
                 let number = digits.filter(|text| text.len() <= 18).and_then(|text| text.parse::<u64>().ok());
@@ -479,7 +475,9 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
             _ => {}
         }
     }
-    let host = host.ok_or(Flaw::Host)?;
+    if hosts != 1 {
+        return Err(Flaw::Host);
+    }
     if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
         return Err(Flaw::Target);
     }

@@ -220,6 +220,13 @@ impl<D: Destination> Login<'_, D> {
                     return Err(Over);
                 }
                 Some(ClientEvent::Login(credentials)) => {
+                    if let Some(closed) = self.shared.penalties.closed(self.subject.peer.ip()) {
+                        // What it opened before it was closed is of no use to it either.
+                        self.service.log_closed(self.subject.peer, closed);
+                        self.log_over("penalised", "the source is closed for its penalties");
+                        self.visit.excuse();
+                        return Err(Over);
+                    }
                     let credentials = Arc::new(credentials);
                     let asked = Instant::now();
                     match self.decide(&credentials).await {

@@ -550,6 +550,8 @@ fn everything_that_the_example_comments_out_is_right_as_well() {
             .replace("tls: none ", "tls: implicit ")
             .replace("$argon2id$v=19$…", HASH)
             .replace("from: 192.168.7.21 ", "from: 127.0.0.1 ")
+            // With the EWS listener beside it, the person who signs in must be the mailbox.
+            .replace("    signs_in_as: anna@", "    mailbox: anna@contoso.com\n    signs_in_as: anna@")
             .replace("authentication: none ", &format!("authentication: {authentication} "))
     };
     let ntlm = |credential: &str| with(credential, "ntlm", &["keytab:", "service_name:", "pac:", "authenticate_to:"]);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gatepost::proto::MailProtocol;
 use tokio::net::TcpSocket;
 
-use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted};
+use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted, plain};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 
@@ -58,6 +58,30 @@ async fn a_source_that_guesses_is_closed_without_a_greeting_and_the_others_are_n
     assert!(lines[0].contains("127.0.0.3") && lines[0].contains("; whoever runs Gatepost: "), "{lines:?}");
     assert!(is_accepted(Imap, &reply(GOOD, &world, Imap, ALICE, ALICES).await));
     session.works().await;
+}
+
+#[tokio::test]
+async fn a_source_that_is_closed_has_no_use_of_the_connections_that_it_still_has() {
+    for protocol in PROTOCOLS {
+        let world = penalising("  penalty_no_login: 0s").await;
+        let mut open = from(BAD, &world, protocol).await;
+        open.greet().await;
+        for guess in 0..4 {
+            reply(BAD, &world, protocol, ALICE, &format!("guess {guess}")).await;
+        }
+        let asked = world.sandbox.counters().http_requests;
+        if protocol == Pop3 {
+            open.ask(&format!("USER {ALICE}"), "+OK").await;
+        }
+        open.send(match protocol {
+            Imap => format!("a LOGIN {ALICE} \"{ALICES}\"\r\n"),
+            Pop3 => format!("PASS {ALICES}\r\n"),
+            Smtp => format!("AUTH PLAIN {}\r\n", plain(ALICE, ALICES)),
+        })
+        .await;
+        assert_eq!(open.rest().await, "", "{protocol:?}");
+        assert_eq!(world.sandbox.counters().http_requests, asked, "{protocol:?}");
+    }
 }
 
 #[tokio::test]
