@@ -182,10 +182,8 @@ impl Forwarding {
         // Entra does not count a repeated wrong password again.
         let repeated = ledger.refused.iter().any(|refused| refused.proof == attempt.proof);
         let guess = !attempt.proved && !repeated;
-        if guess {
-            if let Some(wait) = self.budget(&attempt).wait(familiar, ledger.held(now)) {
-                return Err(Hold::Budget { wait });
-            }
+        if guess && let Some(wait) = self.budget(&attempt).wait(familiar, ledger.held(now)) {
+            return Err(Hold::Budget { wait });
         }
         let out = if attempt.proved { None } else { Some(self.go_out(familiar, now)?) };
         if guess {
