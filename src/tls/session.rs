@@ -206,7 +206,12 @@ impl Session {
                 return Ok(length);
             }
             ContentType::ApplicationData => {}
-            ContentType::Alert => self.alert(content)?,
+            ContentType::Alert => {
+                self.alert(content)?;
+                if self.ended {
+                    return Ok(0);
+                }
+            }
             ContentType::Handshake => self.handshake(content)?,
             ContentType::ChangeCipherSpec => return Err(unexpected(kind as u8)),
         }

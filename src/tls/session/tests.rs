@@ -219,6 +219,11 @@ fn records_that_bring_nothing_are_taken_for_a_while() {
             }
             assert_eq!(open_all(&mut client, &sends(&mut server, b"text")).unwrap(), b"text");
         }
+        for _ in 0..MOST_FRUITLESS {
+            says(&mut client, &mut server, ContentType::ApplicationData, &[]).unwrap();
+        }
+        says(&mut client, &mut server, ContentType::Alert, &[1, 0]).expect("an end brings something");
+        assert!(server.ended() && server.outbox().is_empty());
         let flood = (0..=MOST_FRUITLESS)
             .map(|_| says(&mut server, &mut client, ContentType::ApplicationData, &[]))
             .find_map(Result::err);
