@@ -125,6 +125,12 @@ fn nginx_finds_the_requests_that_were_meant_and_no_other() {
             post("13", &format!("Upgrade: h2c\r\nConnection: upgrade\r\n{}", length(&smuggled)), &smuggled),
             vec!["POST /v1.0/me/messages/13 LENGTH"],
         ),
+        // What stands beside chunks is left out (RFC 9112 §7.1.1, §7.1.2).
+        (
+            post("14", "Transfer-Encoding: chunked\r\n", "00000000000000005;x=\"y\"\r\nhello\r\n0;z\r\nX: y\r\n\r\n")
+                + &get("15"),
+            vec!["POST /v1.0/me/messages/14 chunked", "GET /v1.0/me/messages/15 "],
+        ),
     ] {
         let last = octets + &format!("GET /v1.0/me/messages/last HTTP/1.1\r\n{credentials}Connection: close\r\n\r\n");
         let answer = send(port, last.as_bytes());
@@ -153,9 +159,10 @@ fn nginx_finds_the_requests_that_were_meant_and_no_other() {
         ("Content-Length: 0,0\r\n", ""),
         ("Content-Length: -1\r\n", ""),
         ("Content_Length: 0\r\nContent-Length: 400\r\nContent-Length: 0\r\n", ""),
-        ("Transfer-Encoding: chunked\r\n", "0;x=\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "0;x=\x01\r\n\r\n"),
         ("Transfer-Encoding: chunked\r\n", "0\n\r\n"),
-        ("Transfer-Encoding: chunked\r\n", "0\r\nX: y\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "0\r\nX : y\r\n\r\n"),
+        ("Transfer-Encoding: chunked\r\n", "0\r\nX: y\n\r\n"),
         ("Transfer-Encoding: chunked\r\n", "1\r\nxx0\r\n\r\n"),
         ("Transfer-Encoding: chunked\r\n", "0x0\r\n\r\n"),
         ("Transfer-Encoding: chunked\r\n", "fffffffffffffffff\r\n"),
