@@ -104,19 +104,38 @@ pub async fn serve(
         let Some(client) = conveyed else { return };
         (peer, place) = client;
     }
+    // Each kind but the relay is in a box of its own: of relayed sessions there are the most, and they would pay for the
+    // memory of the largest kind otherwise.
     match &service.serving {
         Serving::Relay(target) => {
             let target = Arc::clone(target);
             mail::serve(shared, service, target, socket, peer, place).await;
         }
-        Serving::Submission(_) => submission::serve(shared, service, socket, peer, place).await,
+        Serving::Submission(_) => Box::pin(submission::serve(shared, service, socket, peer, place)).await,
         Serving::Maildrop(graph) => {
             let graph = Arc::clone(graph);
-            maildrop::serve(shared, service, graph, socket, peer, place).await;
+            Box::pin(maildrop::serve(shared, service, graph, socket, peer, place)).await;
         }
         Serving::Http(gateway) => {
             let gateway = Arc::clone(gateway);
-            http::serve(shared, service, gateway, socket, peer, place).await;
+            Box::pin(http::serve(shared, service, gateway, socket, peer, place)).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Octets of the future that a function with these parameters returns.
+    fn size<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn a_relayed_session_pays_for_no_other_kind() {
+        let (all, relay) = (size(serve), size(|a, b, c, (d, e), f| mail::serve(a, b, c, d, e, f)));
+        assert!(all <= relay + 512, "{all} octets, {relay} of them for the relay");
+        assert!(relay <= 2_048, "{relay} octets");
     }
 }
