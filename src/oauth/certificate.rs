@@ -10,15 +10,16 @@ use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::{KeyPair as _, RSA_PKCS1_SHA256, RSA_PSS_SHA256, RsaEncoding};
-use p12_keystore::Pkcs12Archive;
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::der::SecretDocument;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use x509_parser::certificate::X509Certificate;
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
 use crate::clock::UnixTime;
+use crate::oauth::pkcs12;
 use crate::secret::CertificatePassword;
 
 /// The way an assertion is signed, and the thumbprint that goes with it.
@@ -52,6 +53,9 @@ pub enum CertificateError {
     /// The password does not open the file, or the file is damaged.
     #[error("the password does not open it, or it is damaged or encrypted in an unknown way")]
     WrongPassword,
+    /// A damaged file, or one in a form that is not read: see [`SigningKey::read`].
+    #[error("it is damaged, or in a form or encryption that Gatepost does not read")]
+    Unreadable,
     /// Not an RSA key of 2048 to 8192 bits.
     #[error("the private key is not an RSA key of 2048 bits or more")]
     UnsupportedKey,
@@ -71,6 +75,7 @@ impl CertificateError {
             Self::NoPassword => "set `client_certificate.password`",
             Self::OutdatedEncryption => "convert it with `openssl pkcs8 -topk8`",
             Self::WrongPassword => "correct `client_certificate.password`, or export the file anew with AES encryption",
+            Self::Unreadable => "export the certificate and its key again, such as with `openssl pkcs12 -export`",
             Self::UnsupportedKey => "make a new certificate with an RSA key, and upload it to the application in Entra",
             Self::Mismatch => "name the key that the certificate was made for",
         }
@@ -95,7 +100,9 @@ pub struct SigningKey {
 
 impl SigningKey {
     /// Reads PEM or PKCS#12. `private_key` is the content of the key's file; without it the key is in `certificate`, too.
-    /// Takes some 0.1 s of computing when there is a password.
+    /// Takes some 0.1 s of computing when there is a password, and some seconds at most: a file that asks for more than
+    /// 5,000,000 iterations of key derivation is not read. Neither is PKCS#12 in BER with indefinite lengths, without a MAC,
+    /// or with PBMAC1 (RFC 9579).
     ///
     /// # Errors
     /// [`CertificateError`]. An expired certificate is none: see [`SigningKey::not_after`].
@@ -116,8 +123,7 @@ impl SigningKey {
 
     fn new(certificate: &[u8], key: KeyPair) -> Result<Self, CertificateError> {
         let (_, parsed) = parse_x509_certificate(certificate).map_err(|_| CertificateError::DamagedCertificate)?;
-        // For RSA both are the `RSAPublicKey` of RFC 8017 A.1.1.
-        if parsed.public_key().subject_public_key.data != key.public_key().as_ref() {
+        if !belongs(&parsed, &key) {
             return Err(CertificateError::Mismatch);
         }
         let unix = |seconds: i64| UnixTime(u64::try_from(seconds).unwrap_or(0));
@@ -159,6 +165,12 @@ impl fmt::Debug for SigningKey {
     }
 }
 
+/// True when the key is the certificate's.
+fn belongs(certificate: &X509Certificate<'_>, key: &KeyPair) -> bool {
+    // For RSA both are the `RSAPublicKey` of RFC 8017 A.1.1.
+    certificate.public_key().subject_public_key.data == key.public_key().as_ref()
+}
+
 /// The first octet of everything that is DER and structured.
 const SEQUENCE: u8 = 0x30;
 
@@ -168,23 +180,28 @@ fn is_pem(content: &[u8]) -> bool {
 
 fn from_pkcs12(content: &[u8], password: Option<&CertificatePassword>) -> Result<SigningKey, CertificateError> {
     // A file without a password is one with an empty password.
-    let archive = Pkcs12Archive::from_pkcs12(content, password.map_or("", CertificatePassword::expose));
-    let archive = archive.map_err(|_| match password {
-        None => CertificateError::NoPassword,
-        Some(_) => CertificateError::WrongPassword,
+    let archive = pkcs12::read(content, password.map_or("", CertificatePassword::expose));
+    let archive = archive.map_err(|error| match (error, password) {
+        (pkcs12::Error::Unreadable, _) => CertificateError::Unreadable,
+        (pkcs12::Error::WrongPassword, None) => CertificateError::NoPassword,
+        (pkcs12::Error::WrongPassword, Some(_)) => CertificateError::WrongPassword,
     })?;
-    if archive.certs.is_empty() {
-        return Err(CertificateError::NoCertificate);
-    }
+    let first = archive.certificates.first().ok_or(CertificateError::NoCertificate)?;
+    let certificates = archive.certificates.iter().map(|item| (item, parse_x509_certificate(&item.der).ok()));
+    let certificates: Vec<_> = certificates.collect();
     let mut error = CertificateError::NoPrivateKey;
-    // The certificates of issuers may stand before the one that belongs to the key.
-    for bag in &archive.keys {
-        for certificate in &archive.certs {
-            let key = KeyPair::from_pkcs8(bag.key.as_der()).map_err(|_| CertificateError::UnsupportedKey);
-            match key.and_then(|key| SigningKey::new(certificate.cert.as_der(), key)) {
-                Ok(found) => return Ok(found),
-                Err(other) => error = other,
-            }
+    for item in &archive.keys {
+        let found = KeyPair::from_pkcs8(&item.der).map_err(|_| CertificateError::UnsupportedKey).and_then(|key| {
+            // Certificates of issuers may stand before the one that belongs to the key, or another one of the same key.
+            let mut own = certificates.iter().filter_map(|(certificate, parsed)| {
+                parsed.as_ref().is_some_and(|(_, parsed)| belongs(parsed, &key)).then_some(*certificate)
+            });
+            let named = own.clone().find(|certificate| item.id.is_some() && certificate.id == item.id);
+            SigningKey::new(&named.or_else(|| own.next()).unwrap_or(first).der, key)
+        });
+        match found {
+            Ok(found) => return Ok(found),
+            Err(other) => error = other,
         }
     }
     Err(error)
@@ -219,9 +236,13 @@ fn decrypt(content: &[u8], password: &CertificatePassword) -> Result<KeyPair, Ce
     // Line ends are those of whoever wrote the file; the parser wants one kind.
     let block = Zeroizing::new(block.ok_or(CertificateError::NoPrivateKey)?.replace('\r', ""));
     let (_, sealed) = SecretDocument::from_pem(&block).map_err(|_| CertificateError::NoPrivateKey)?;
-    let opened = EncryptedPrivateKeyInfoRef::try_from(sealed.as_bytes())
-        .and_then(|sealed| sealed.decrypt(password.expose()))
-        .map_err(|_| CertificateError::WrongPassword)?;
+    let sealed =
+        EncryptedPrivateKeyInfoRef::try_from(sealed.as_bytes()).map_err(|_| CertificateError::WrongPassword)?;
+    let cost = sealed.encryption_algorithm.pbes2().map_or(Some(0), pkcs12::cost);
+    if cost.is_none_or(|cost| cost > pkcs12::MAX_ITERATIONS) {
+        return Err(CertificateError::Unreadable);
+    }
+    let opened = sealed.decrypt(password.expose()).map_err(|_| CertificateError::WrongPassword)?;
     KeyPair::from_pkcs8(opened.as_bytes()).map_err(|_| CertificateError::UnsupportedKey)
 }
 
@@ -235,10 +256,11 @@ fn thumbprint<const N: usize>(algorithm: &'static digest::Algorithm, certificate
 pub(crate) mod tests {
     use std::process::{Command, Stdio};
 
-    use p12_keystore::{Certificate, EncryptionAlgorithm, KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+    use pkcs8::LineEnding;
     use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 
     use super::*;
+    use crate::oauth::pkcs12::tests::{certificate_bag, key_bag, plain, sealed_by_pbkdf2, sealed_by_scrypt};
 
     /// Self-signed, with an RSA key of 2048 bits; certificate and key as PEM.
     pub(crate) fn made(years: (i32, i32)) -> (String, String) {
@@ -309,46 +331,127 @@ pub(crate) mod tests {
         assert_eq!(error(&certificate, Some(&outdated), Some("x")), CertificateError::OutdatedEncryption);
     }
 
+    /// Certificate and key as `openssl pkcs12 -export` writes them with these arguments.
+    fn is_read_as_openssl_writes_it(how: &[&str], certificate: &str, key: &str, issuer: &str) {
+        let word = password("päss");
+        let arguments = [&["pkcs12", "-export", "-passout", "pass:päss"], how].concat();
+        let file = openssl(&arguments, &format!("{key}{certificate}{issuer}"));
+        let read = SigningKey::read(&file, None, Some(&word)).unwrap_or_else(|error| panic!("{how:?}: {error}"));
+        let expected = SigningKey::read(certificate.as_bytes(), Some(key.as_bytes()), None).unwrap();
+        assert_eq!(read.sha256(), expected.sha256(), "the certificate of the key, not that of an issuer");
+        let refused = |with: Option<&CertificatePassword>| SigningKey::read(&file, None, with).unwrap_err();
+        assert_eq!(refused(Some(&password("other"))), CertificateError::WrongPassword);
+        assert_eq!(refused(None), CertificateError::NoPassword);
+        assert_eq!(
+            SigningKey::read(&file[..file.len() / 2], None, Some(&word)).unwrap_err(),
+            CertificateError::Unreadable
+        );
+    }
+
     #[test]
     fn pkcs12_is_read_as_openssl_and_windows_write_it() {
-        let (certificate, key) = made((2026, 2028));
-        let (issuer, _) = made((2026, 2028));
-        let both = format!("{key}{certificate}{issuer}");
-        let word = password("päss");
+        let ((certificate, key), (issuer, _)) = (made((2026, 2028)), made((2026, 2028)));
         for how in [
-            &["pkcs12", "-export", "-passout", "pass:päss"][..],
-            &["pkcs12", "-export", "-passout", "pass:päss", "-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES"],
+            &[][..],
+            &["-keypbe", "PBE-SHA1-3DES", "-certpbe", "PBE-SHA1-3DES"],
+            &["-descert", "-macalg", "sha1"],
+            &["-keypbe", "AES-128-CBC", "-certpbe", "AES-192-CBC", "-macalg", "sha384", "-iter", "1"],
+            &["-keypbe", "DES-EDE3-CBC", "-certpbe", "NONE", "-macalg", "sha512", "-nomaciter"],
         ] {
-            let file = openssl(how, &both);
-            let read = SigningKey::read(&file, None, Some(&word)).unwrap();
-            let expected = SigningKey::read(certificate.as_bytes(), Some(key.as_bytes()), None).unwrap();
-            assert_eq!(read.sha256(), expected.sha256(), "the certificate of the key, not that of an issuer");
-            let refused = |with: Option<&CertificatePassword>| SigningKey::read(&file, None, with).unwrap_err();
-            assert_eq!(refused(Some(&password("other"))), CertificateError::WrongPassword);
-            assert_eq!(refused(None), CertificateError::NoPassword);
-            assert_eq!(
-                SigningKey::read(&file[..file.len() / 2], None, Some(&word)).unwrap_err(),
-                CertificateError::WrongPassword
-            );
+            is_read_as_openssl_writes_it(how, &certificate, &key, &issuer);
         }
     }
 
     #[test]
-    fn pkcs12_without_a_password_and_with_the_wrong_key() {
+    #[ignore = "needs OpenSSL's legacy provider"]
+    fn pkcs12_is_read_as_old_programs_write_it() {
+        let ((certificate, key), (issuer, _)) = (made((2026, 2028)), made((2026, 2028)));
+        for how in [
+            &["-legacy"][..],
+            &["-legacy", "-descert"],
+            &["-legacy", "-certpbe", "PBE-SHA1-RC2-40", "-macalg", "sha1"],
+            &["-legacy", "-keypbe", "PBE-SHA1-RC2-128", "-certpbe", "PBE-SHA1-RC2-128"],
+        ] {
+            is_read_as_openssl_writes_it(how, &certificate, &key, &issuer);
+        }
+    }
+
+    /// One file for each cipher, whatever the OpenSSL of this machine can write; `tests/credentials/pkcs12/README.md` says how
+    /// they were made.
+    #[test]
+    fn pkcs12_is_read_whatever_cipher_it_is_written_with() {
+        macro_rules! file {
+            ($name:literal) => {
+                (&include_bytes!(concat!("../../tests/credentials/pkcs12/", $name))[..], $name)
+            };
+        }
+        let (certificate, _) = file!("certificate.pem");
+        let certificate = CertificateDer::from_pem_slice(certificate).unwrap();
+        let (word, other) = (password("päss"), password("pass"));
+        let expected = thumbprint::<32>(&digest::SHA256, &certificate);
+        let read = |file, with| SigningKey::read(file, None, with).map(|key| *key.sha256());
+        for (file, name) in
+            [file!("aes256-sha256.pfx"), file!("3des-sha1.pfx"), file!("rc2-40-sha1.pfx"), file!("rc2-128-sha384.pfx")]
+        {
+            assert_eq!(read(file, Some(&word)), Ok(expected), "{name}");
+            assert_eq!(read(file, Some(&other)), Err(CertificateError::WrongPassword), "{name}");
+            assert_eq!(read(file, None), Err(CertificateError::NoPassword), "{name}");
+        }
+        for (file, name) in [file!("empty-password.pfx"), file!("no-password.pfx")] {
+            assert_eq!(read(file, None), Ok(expected), "{name}");
+            assert_eq!(read(file, Some(&word)), Err(CertificateError::WrongPassword), "{name}");
+        }
+    }
+
+    #[test]
+    fn pkcs12_holds_a_certificate_and_its_key() {
+        let der = |(certificate, key): (String, String)| {
+            let PrivateKeyDer::Pkcs8(key) = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap() else { panic!() };
+            let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+            (certificate, key.secret_pkcs8_der().to_vec())
+        };
+        let ((certificate, key), (other, other_key)) = (der(made((2026, 2028))), der(made((2026, 2028))));
+        let read = |bags: &[Vec<u8>]| SigningKey::read(&plain(bags), None, None).map(|key| *key.sha256());
+        let (own, foreign) = (certificate_bag(&certificate, "1"), certificate_bag(&other, "2"));
+        let thumb = |certificate: &[u8]| Ok(thumbprint(&digest::SHA256, certificate));
+        assert_eq!(read(&[foreign.clone(), own.clone(), key_bag(&key, "9")]), thumb(&certificate));
+        assert_eq!(read(&[own.clone(), key_bag(&other_key, "1")]), Err(CertificateError::Mismatch));
+        assert_eq!(read(std::slice::from_ref(&own)), Err(CertificateError::NoPrivateKey));
+        assert_eq!(read(&[key_bag(&key, "1")]), Err(CertificateError::NoCertificate));
+        assert_eq!(read(&[own.clone(), key_bag(b"x", "1")]), Err(CertificateError::UnsupportedKey));
+        assert_eq!(read(&[certificate_bag(b"x", "1"), key_bag(&key, "1")]), Err(CertificateError::DamagedCertificate));
+        // Two keys, one of which has its certificate.
+        assert_eq!(read(&[foreign, key_bag(&key, "1"), key_bag(&other_key, "1")]), thumb(&other));
+    }
+
+    /// A certificate that was renewed without a new key: the file says which one goes with the key.
+    #[test]
+    fn of_two_certificates_of_one_key_the_named_one_is_taken() {
+        let pair = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        let issued = |name: &str| CertificateParams::new([name.to_owned()]).unwrap().self_signed(&pair).unwrap();
+        let (one, two) = (issued("one.example"), issued("two.example"));
+        let bags = [certificate_bag(one.der(), "1"), certificate_bag(two.der(), "2")];
+        for (id, expected) in [("1", &one), ("2", &two), ("3", &one)] {
+            let file = plain(&[&bags[..], &[key_bag(&pair.serialize_der(), id)]].concat());
+            let read = SigningKey::read(&file, None, None).unwrap();
+            assert_eq!(read.sha256(), &thumbprint::<32>(&digest::SHA256, expected.der()));
+        }
+    }
+
+    #[test]
+    fn an_encrypted_key_that_asks_for_minutes_is_not_computed() {
         let (certificate, _) = made((2026, 2028));
-        let (_, other_key) = made((2026, 2028));
-        let der = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
-        let PrivateKeyDer::Pkcs8(key) = PrivateKeyDer::from_pem_slice(other_key.as_bytes()).unwrap() else { panic!() };
-        let chain = PrivateKeyChain::new(
-            "1",
-            PrivateKey::from_der(key.secret_pkcs8_der()).unwrap(),
-            [Certificate::from_der(&der).unwrap()],
-        );
-        let mut store = KeyStore::new();
-        store.add_entry("x", KeyStoreEntry::PrivateKeyChain(chain));
-        let writer = store.writer("").encryption_algorithm(EncryptionAlgorithm::PbeWithHmacSha256AndAes256);
-        let file = writer.encryption_iterations(10).mac_iterations(10).write().unwrap();
-        assert_eq!(SigningKey::read(&file, None, None).unwrap_err(), CertificateError::Mismatch);
+        let sealed = [
+            sealed_by_pbkdf2(pkcs12::MAX_ITERATIONS + 1),
+            sealed_by_pbkdf2(u32::MAX.into()),
+            sealed_by_scrypt([0, 8, 1]),
+            sealed_by_scrypt([1 << 24, 8, 1]),
+        ];
+        for sealed in sealed {
+            let sealed = SecretDocument::try_from(sealed).unwrap();
+            let sealed = sealed.to_pem("ENCRYPTED PRIVATE KEY", LineEnding::LF).unwrap();
+            assert_eq!(error(&certificate, Some(&sealed), Some("x")), CertificateError::Unreadable);
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub(crate) mod fake;
 pub mod flight;
 pub mod grant;
 pub mod managed_identity;
+mod pkcs12;
 pub mod proof;
 pub mod response;
 pub mod retry;
