@@ -15,7 +15,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -59,6 +59,9 @@ const LOGINS: usize = 16;
 /// How long a connection may take to end whose password was revoked, before it is cut.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// A client that does not take the last words of TLS and HTTP/2 is not waited for longer.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// Serves one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<Shared>,
@@ -96,12 +99,12 @@ pub(super) async fn serve(
         Some(tls) => {
             let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(socket);
             match timeout(connection.shared.limits.tls_handshake, handshake).await {
-                Ok(Ok(stream)) => {
+                Ok(Ok(mut stream)) => {
                     let version = match stream.get_ref().1.alpn_protocol() {
                         Some(b"h2") => Version::Http2,
                         _ => Version::Http1,
                     };
-                    connection.run(stream, version, &[]).await
+                    connection.run(&mut stream, version, &[]).await
                 }
                 Ok(Err(error)) => {
                     connection.log_over(
@@ -208,12 +211,13 @@ impl Connection {
             }
         }
         let version = if early == *PREFACE { Version::Http2 } else { Version::Http1 };
-        self.run(socket, version, &early[..length]).await
+        self.run(&mut socket, version, &early[..length]).await
     }
 
-    async fn run<S>(self: &Arc<Self>, stream: S, version: Version, early: &[u8]) -> &'static str
+    /// Serves requests until the connection ends; the result is why.
+    async fn run<S>(self: &Arc<Self>, stream: &mut S, version: Version, early: &[u8]) -> &'static str
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin,
     {
         let limits = &self.shared.limits;
         let judge = match version {
@@ -222,10 +226,10 @@ impl Connection {
             }
             Version::Http2 => None,
         };
-        let io = TokioIo::new(Guarded::new(stream, judge, early, limits.http_head, Arc::clone(&self.pulse)));
+        let io = TokioIo::new(Guarded::new(&mut *stream, judge, early, limits.http_head, Arc::clone(&self.pulse)));
         let each = Arc::clone(self);
         let service = service_fn(move |request| Arc::clone(&each).handle(request));
-        match version {
+        let cause = match version {
             Version::Http1 => {
                 // The judge has the deadlines and bounds of the head; the library's own only must not be narrower.
                 let connection = http1::Builder::new()
@@ -245,7 +249,13 @@ impl Connection {
                     .serve_connection(io, service);
                 self.attend(connection).await
             }
+        };
+        // However the library left it: before a login there is no answer of the origin that broke off, and that an end in
+        // order would make whole.
+        if !self.logged_in.load(Ordering::Relaxed) {
+            let _gone = timeout(LAST_WORD, stream.shutdown()).await;
         }
+        cause
     }
 
     /// Drives the connection until it ends; the result is why.
@@ -299,15 +309,20 @@ impl Connection {
                         // Waiting for Entra and Microsoft is not the client's time.
                         self.pulse.beat();
                         login_end = login_end.max(now + login_time);
-                    } else if !logged_in && now >= login_end {
-                        self.visit.charge(Offence::Timeout);
-                        return "timeout";
-                    } else if now >= self.pulse.last() + limits.http_idle {
-                        connection.as_mut().leave();
-                        // The last words of TLS and HTTP/2, if the client takes them.
-                        let _late = timeout(Duration::from_secs(1), connection.as_mut()).await;
-                        return "idle";
+                        continue;
                     }
+                    let cause = if !logged_in && now >= login_end {
+                        self.visit.charge(Offence::Timeout);
+                        "timeout"
+                    } else if now >= self.pulse.last() + limits.http_idle {
+                        "idle"
+                    } else {
+                        continue;
+                    };
+                    connection.as_mut().leave();
+                    // The last words of TLS and HTTP/2, if the client takes them.
+                    let _late = timeout(LAST_WORD, connection.as_mut()).await;
+                    return cause;
                 }
             }
         }

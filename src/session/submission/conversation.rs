@@ -71,7 +71,10 @@ impl<'a> Conversation<'a> {
     }
 
     /// Talks until the end; gives a short word on why it ended, and the octets of messages that were handed on.
-    pub(super) async fn run(mut self) -> &'static str {
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the connection for [`Conversation::finish`].
+    pub(super) async fn run(&mut self) -> &'static str {
         let cause = loop {
             match self.step().await {
                 Ok(None) => {}
@@ -79,11 +82,16 @@ impl<'a> Conversation<'a> {
                 Err(Gone(cause)) => break cause,
             }
         };
+        self.finish().await;
+        cause
+    }
+
+    /// Ends the connections to the client and to Microsoft in order.
+    pub(super) async fn finish(&mut self) {
         self.stream.end().await;
         if let Some(spare) = self.spare.take() {
             spare.exchange.quit().await;
         }
-        cause
     }
 
     async fn step(&mut self) -> Result<Option<&'static str>, Gone> {
