@@ -53,6 +53,9 @@ const STREAMS: u32 = 32;
 /// round trip. The number is the protocol's own (RFC 9113 §6.9.2), below which the connection's window cannot be.
 const WINDOW: u32 = 65_535;
 
+/// What the heads of all requests may take that wait for the first login of a connection (RES-5).
+const HEADS: usize = 64 * 1024;
+
 /// Accounts of one connection that are told apart in the journal: a program that serves many may send them all through one.
 const LOGINS: usize = 16;
 
@@ -82,6 +85,7 @@ pub(super) async fn serve(
         failures: AtomicU32::new(0),
         attempts: Semaphore::new(usize::try_from(shared.limits.protocol.attempts).unwrap_or(Semaphore::MAX_PERMITS)),
         busy: AtomicUsize::new(0),
+        heads: AtomicUsize::new(0),
         revoked: CancellationToken::new(),
         stopped: CancellationToken::new(),
         enough: CancellationToken::new(),
@@ -149,6 +153,8 @@ struct Connection {
     attempts: Semaphore,
     /// Requests that are being decided or wait for the origin: the client may be silent meanwhile.
     busy: AtomicUsize,
+    /// Octets of the heads of requests that are not answered.
+    heads: AtomicUsize,
     /// A device password of this connection has ended.
     revoked: CancellationToken,
     /// An operator ends it.
@@ -175,6 +181,15 @@ struct Login {
 struct Traffic {
     sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
+}
+
+/// Counts the head of a request among those that are held while it lives.
+struct HeldHead<'a>(&'a Connection, usize);
+
+impl Drop for HeldHead<'_> {
+    fn drop(&mut self) {
+        self.0.heads.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 /// Counts a request among the busy ones while it lives.
@@ -331,6 +346,15 @@ impl Connection {
     fn busy(&self) -> Busy<'_> {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy(self)
+    }
+
+    /// Counts a head of so many octets among those that are held. Nothing when there is no room for it before a login; for one
+    /// alone there always is.
+    fn hold_head(&self, octets: usize) -> Option<HeldHead<'_>> {
+        let others = self.heads.fetch_add(octets, Ordering::Relaxed);
+        let held = HeldHead(self, octets);
+        let has_room = others == 0 || others.saturating_add(octets) <= HEADS;
+        (has_room || self.logged_in.load(Ordering::Relaxed)).then_some(held)
     }
 
     /// Notes credentials that are good; the first time on this connection everybody hears of it.
