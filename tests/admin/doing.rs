@@ -139,6 +139,31 @@ async fn a_session_that_is_ended_on_the_page_ends_in_order() {
 }
 
 #[tokio::test]
+async fn each_account_is_shown_with_the_wrong_passwords_that_count() {
+    let world = World::with(&format!("  - {{login: {ALICE}}}\n")).await;
+    let visitor = world.visitor().await;
+    let form = format!("action=\"{}\"", visitor.at("/accounts/unlock"));
+    let shown = async || {
+        let status: serde_json::Value = serde_json::from_str(&visitor.visit("/status.json").await.body).unwrap();
+        let accounts = status["accounts"].as_array().unwrap().iter();
+        let counted = accounts.map(|of| (of["login"].to_string(), of["wrong_passwords"].as_u64().unwrap()));
+        let counted: Vec<_> = counted.filter(|(_, wrong)| *wrong > 0).collect();
+        let page = visitor.visit("/").await.body;
+        let accounts = page.split_once("<section id=\"accounts\"").unwrap().1.split_once("</section>").unwrap().0;
+        (counted, accounts.matches(&form).count())
+    };
+    assert_eq!(shown().await, (vec![], 0));
+    // The same one again counts once.
+    for guess in ["one", "two", "two", "three"] {
+        assert!(world.imap(ALICE, guess).await.is_err());
+    }
+    assert_eq!(shown().await, (vec![(format!("\"{ALICE}\""), 3)], 1));
+    let answer = visitor.fill_in("/accounts/unlock", &[("login", ALICE)]).await;
+    assert!(answer.body.contains("3 wrong passwords no longer count"), "{answer:?}");
+    assert_eq!(shown().await, (vec![], 0));
+}
+
+#[tokio::test]
 async fn an_account_whose_guesses_are_spent_is_unlocked_on_the_page() {
     let world = World::new().await;
     let visitor = world.visitor().await;
