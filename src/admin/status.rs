@@ -102,6 +102,8 @@ pub(super) struct AccountLine {
     pub(super) tokens: Vec<TokenLine>,
     pub(super) sign_in: Option<SignInLine>,
     pub(super) device_passwords: usize,
+    /// Those that count against it at Entra.
+    pub(super) wrong_passwords: usize,
     pub(super) sessions: usize,
 }
 
@@ -450,6 +452,7 @@ fn account_line(view: &AccountView, sessions: &HashMap<&str, usize>) -> AccountL
         tokens: view.tokens.iter().map(token).collect(),
         sign_in: view.sign_in.as_ref().map(sign_in),
         device_passwords: view.device_passwords,
+        wrong_passwords: view.wrong_passwords,
         sessions: sessions.get(view.login.as_str()).copied().unwrap_or_default(),
     }
 }

@@ -263,6 +263,15 @@ impl Forwarding {
         self.tally.lift(name).await.map(|stored| stored.max(here))
     }
 
+    /// How many refused passwords of a user count now, as far as this process has seen them.
+    pub(super) fn counted(&self, name: User, now: Moment) -> usize {
+        let counts = |user| {
+            let ledger = self.ledgers.get(&user)?;
+            Some(ledger.refused.iter().filter(|refused| now.since(refused.at) < WINDOW).count())
+        };
+        HashSet::from([name, self.tally.known_person(name)]).into_iter().filter_map(counts).sum()
+    }
+
     /// Takes guesses that Entra never judged off the count, when nobody has used their place for so long.
     pub(super) async fn release(&self, unused: Duration) {
         self.tally.release(unused).await;

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::account::MailAddress;
 use crate::clock::{Clock, UnixTime};
 use crate::config::{Account, Config, Grant, LoginPattern, Resource};
+use crate::login::user::User;
 use crate::login::{Gatekeeper, scope, sign_in};
 use crate::oauth::grant::TokenKey;
 use crate::oauth::source::TokenSource;
@@ -26,6 +27,9 @@ pub struct AccountView {
     pub sign_in: Option<SignInView>,
     /// How many device passwords it has.
     pub device_passwords: usize,
+    /// How many wrong passwords have a part of its budget at Entra, as far as this process has seen them. Those from before
+    /// it began, and those of other replicas, are in the store alone.
+    pub wrong_passwords: usize,
 }
 
 /// A token at hand.
@@ -125,6 +129,7 @@ impl Gatekeeper {
             Some(AccountView {
                 tokens: self.tokens_at_hand(&account, &login, &config),
                 device_passwords: by_login.get(&login).copied().unwrap_or_default(),
+                wrong_passwords: self.forwarding.counted(User::named(&account, &login), self.clock.now()),
                 sign_in,
                 login,
                 account,

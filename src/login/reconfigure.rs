@@ -4,6 +4,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use crate::account::MailAddress;
 use crate::config::{Account, Accounts, Config, Serves, TrustedSender};
 use crate::failure::Failure;
@@ -36,6 +38,11 @@ impl Gatekeeper {
     /// Whether the configuration still has this account for `login`, in all its keys.
     pub fn is_as_it_was(&self, login: &MailAddress, account: &Account) -> bool {
         found(login, &self.config.get().accounts).is_some_and(|now| *now == *account)
+    }
+
+    /// Tells of every other configuration from now on.
+    pub fn changes(&self) -> watch::Receiver<Arc<Config>> {
+        self.config.changes()
     }
 
     /// Whether the configuration still has this rule for clients of `listener` at this address.

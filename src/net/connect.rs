@@ -62,6 +62,9 @@ pub struct Connect {
     output: Vec<u8>,
     event: Option<ConnectEvent>,
     state: State,
+    /// Octets of heads that were searched or parsed, those looked at twice counted twice.
+    #[cfg(test)]
+    examined: usize,
 }
 
 /// What the handshake waits for.
@@ -95,8 +98,12 @@ struct Head {
     interim: u8,
     /// Octets of their heads.
     octets: usize,
-    /// Octets of whole lines that are known to be no complete head.
-    partial: usize,
+    /// Octets that were searched for line ends.
+    searched: usize,
+    /// Where the line begins that is due.
+    line: usize,
+    /// The status line is there, and is one.
+    begun: bool,
 }
 
 /// What the handshake wants, or how it ends.
@@ -142,6 +149,8 @@ impl Connect {
             output: Vec::new(),
             event: None,
             state: State::Ended,
+            #[cfg(test)]
+            examined: 0,
         };
         match scheme {
             None => machine.request(None),
@@ -305,27 +314,43 @@ impl Connect {
 
     /// Takes one head out of the input; false when it is not complete.
     ///
-    /// Only whole lines are looked at, and never more of them than the bound allows, so that the outcome does not depend on
-    /// how the octets were split.
+    /// What has come is searched for line ends once, and parsed when its last line is there; never more of it than the
+    /// bound allows, so that the outcome does not depend on how the octets were split. Only the status line is judged at
+    /// once, because what is no HTTP server may say no more than one line.
     fn reply(&mut self) -> Result<bool, ConnectErrorKind> {
-        let State::Reply(Head { interim, octets, partial }) = &mut self.state else { return Ok(false) };
+        let State::Reply(Head { interim, octets, searched, line, begun }) = &mut self.state else { return Ok(false) };
         let room = HEAD_OCTETS - *octets;
         let seen = &self.input[..self.input.len().min(room)];
-        let lines = memchr::memrchr(b'\n', seen).map_or(0, |at| at + 1);
-        if lines == 0 && seen.len() >= EXCERPT_OCTETS && !seen.starts_with(VERSION) {
-            return Err(not_http(seen, self.authenticated));
-        }
+        #[cfg(test)]
+        (self.examined += seen.len() - *searched);
+        let end = loop {
+            let Some(at) = memchr::memchr(b'\n', &seen[*searched..]) else {
+                *searched = seen.len();
+                if *line == 0 && seen.len() >= EXCERPT_OCTETS && !seen.starts_with(VERSION) {
+                    return Err(not_http(seen, self.authenticated));
+                }
+                return if self.input.len() >= room { Err(ConnectErrorKind::TooLong) } else { Ok(false) };
+            };
+            *searched += at + 1;
+            let text = &seen[std::mem::replace(line, *searched)..*searched];
+            match (*begun, matches!(text, b"\n" | b"\r\n")) {
+                (true, true) => break *searched,
+                (false, false) if httparse::Response::new(&mut []).parse(text).is_err() => {
+                    return Err(not_http(seen, self.authenticated));
+                }
+                (false, false) => *begun = true,
+                // A field; or an empty line in front, which is skipped.
+                (true, false) | (false, true) => {}
+            }
+        };
+        #[cfg(test)]
+        (self.examined += end);
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut reply = httparse::Response::new(&mut fields);
-        let head = match if lines > *partial { reply.parse(&seen[..lines]) } else { Ok(httparse::Status::Partial) } {
+        let head = match reply.parse(&seen[..end]) {
             Ok(httparse::Status::Complete(head)) => head,
-            Ok(httparse::Status::Partial) if self.input.len() >= room => return Err(ConnectErrorKind::TooLong),
-            Ok(httparse::Status::Partial) => {
-                *partial = lines;
-                return Ok(false);
-            }
             Err(httparse::Error::TooManyHeaders) => return Err(ConnectErrorKind::TooLong),
-            Err(_) => return Err(not_http(seen, self.authenticated)),
+            Ok(httparse::Status::Partial) | Err(_) => return Err(not_http(seen, self.authenticated)),
         };
         match reply.code.unwrap_or_default() {
             200..300 => {
@@ -347,7 +372,7 @@ impl Connect {
                 }
                 *interim += 1;
                 *octets += head;
-                *partial = 0;
+                (*searched, *line, *begun) = (0, 0, false);
                 self.input.drain(..head);
                 Ok(true)
             }

@@ -16,6 +16,8 @@ pub(in crate::proto) struct LineBuffer {
     taken: usize,
     /// How many octets behind them are known to hold no LF, so that slow input is not searched again and again.
     searched: usize,
+    /// The last line that was taken ended in a bare LF.
+    bare: bool,
     /// Octets that were copied within it.
     #[cfg(test)]
     moved: usize,
@@ -67,12 +69,18 @@ impl LineBuffer {
         };
         let mut line = self.take(end + 1);
         line.truncate(end);
-        if line.last() == Some(&b'\r') {
+        self.bare = line.last() != Some(&b'\r');
+        if !self.bare {
             line.truncate(end - 1);
         } else if !bare_lf {
             return Some(Line::Flawed);
         }
         Some(if memchr2(b'\0', b'\r', &line).is_some() { Line::Flawed } else { Line::Text(line) })
+    }
+
+    /// Whether the last line that was taken ended in a bare LF.
+    pub(in crate::proto) fn ended_in_bare_lf(&self) -> bool {
+        self.bare
     }
 
     /// The next `count` octets, whatever they are, once they are all there.
@@ -181,6 +189,17 @@ mod tests {
     fn a_bare_lf_is_accepted_where_it_may_be() {
         assert_eq!(lines(b"a\nb\r\n", 10, true).0, [text(b"a"), text(b"b")]);
         assert_eq!(lines(b"a\r\r\n", 10, true).0, [Line::Flawed]);
+    }
+
+    #[test]
+    fn how_a_line_ended_is_known_when_it_is_taken() {
+        let mut buffer = LineBuffer::default();
+        buffer.push(b"a\r\nb\nc\r\nd");
+        let mut ends = Vec::new();
+        while buffer.take_line(10, true).is_some() {
+            ends.push(buffer.ended_in_bare_lf());
+        }
+        assert_eq!(ends, [false, true, false]);
     }
 
     #[test]

@@ -1,6 +1,16 @@
 //! What is shown, and what is done on the page.
 
-use crate::support::{ALICE, ALICES, ANNA, World, until};
+use std::fs;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::support::{ALICE, ALICES, ANNA, World, directory, until};
 
 #[tokio::test]
 async fn sessions_failures_and_accounts_are_shown_as_they_are() {
@@ -85,6 +95,72 @@ async fn reading_the_configuration_again_says_when_it_cannot() {
     let answer = visitor.fill_in("/reload", &[]).await;
     assert_eq!(answer.status, 409, "{answer:?}");
     assert!(answer.body.contains("stays in use"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_is_ended_on_the_page_ends_in_order() {
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let directory = directory();
+    let files = [directory.join("c.pem"), directory.join("c.key")];
+    fs::write(&files[0], made.cert.pem()).unwrap();
+    fs::write(&files[1], made.signing_key.serialize_pem()).unwrap();
+    let [certificate, key] = files.each_ref().map(|path| path.display());
+    let tls = format!("bind: '127.0.0.1:0', tls: implicit, certificate: '{certificate}', private_key: '{key}'");
+    let world = World::with_listeners(&format!(
+        "  pop3: {{{tls}, upstream: graph, graph: 'localhost:{{graph}}'}}\n  \
+         smtp: {{{tls}, upstream: 'localhost:{{smtp}}', legacy: true}}\n"
+    ))
+    .await;
+    fs::remove_dir_all(&directory).unwrap();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(made.cert.der().clone()).unwrap();
+    let config = rustls::ClientConfig::builder_with_provider(gatepost::tls::provider());
+    let config = config.with_safe_default_protocol_versions().unwrap();
+    let connector = TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
+    let visitor = world.visitor().await;
+    let plain = STANDARD.encode(format!("\0{ALICE}\0{ALICES}"));
+    let has_session = async || visitor.visit("/").await.body.contains("name=\"id\"");
+    for (protocol, login) in
+        [("pop3", format!("USER {ALICE}\r\nPASS {ALICES}\r\n")), ("smtp", format!("EHLO x\r\nAUTH PLAIN {plain}\r\n"))]
+    {
+        let socket = TcpStream::connect(world.listeners[protocol]).await.unwrap();
+        let name = ServerName::try_from("localhost").unwrap();
+        let mut client = connector.connect(name, socket).await.unwrap();
+        client.write_all(login.as_bytes()).await.unwrap();
+        until("its session is shown", has_session).await;
+        let page = visitor.visit("/").await.body;
+        let id = page.split_once("name=\"id\" value=\"").unwrap().1.split_once('"').unwrap().0;
+        assert_eq!(visitor.fill_in("/sessions/end", &[("id", id)]).await.status, 303);
+        // Without close_notify it is an error (`UnexpectedEof`).
+        let ended = client.read_to_end(&mut Vec::new()).await;
+        assert!(ended.is_ok(), "{protocol}: {ended:?}");
+        until("its session is gone", async || !has_session().await).await;
+    }
+}
+
+#[tokio::test]
+async fn each_account_is_shown_with_the_wrong_passwords_that_count() {
+    let world = World::with(&format!("  - {{login: {ALICE}}}\n")).await;
+    let visitor = world.visitor().await;
+    let form = format!("action=\"{}\"", visitor.at("/accounts/unlock"));
+    let shown = async || {
+        let status: serde_json::Value = serde_json::from_str(&visitor.visit("/status.json").await.body).unwrap();
+        let accounts = status["accounts"].as_array().unwrap().iter();
+        let counted = accounts.map(|of| (of["login"].to_string(), of["wrong_passwords"].as_u64().unwrap()));
+        let counted: Vec<_> = counted.filter(|(_, wrong)| *wrong > 0).collect();
+        let page = visitor.visit("/").await.body;
+        let accounts = page.split_once("<section id=\"accounts\"").unwrap().1.split_once("</section>").unwrap().0;
+        (counted, accounts.matches(&form).count())
+    };
+    assert_eq!(shown().await, (vec![], 0));
+    // The same one again counts once.
+    for guess in ["one", "two", "two", "three"] {
+        assert!(world.imap(ALICE, guess).await.is_err());
+    }
+    assert_eq!(shown().await, (vec![(format!("\"{ALICE}\""), 3)], 1));
+    let answer = visitor.fill_in("/accounts/unlock", &[("login", ALICE)]).await;
+    assert!(answer.body.contains("3 wrong passwords no longer count"), "{answer:?}");
+    assert_eq!(shown().await, (vec![], 0));
 }
 
 #[tokio::test]

@@ -32,6 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(40);
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) imap: SocketAddr,
+    pub(crate) listeners: BTreeMap<String, SocketAddr>,
     pub(crate) page: SocketAddr,
     pub(crate) socket: PathBuf,
     pub(crate) stop: Stop,
@@ -57,20 +58,31 @@ impl World {
 
     /// With sockets that are open already.
     pub(crate) async fn start_with(bind: &str, accounts: &str, inherited: &mut Inherited) -> Result<Self, StartError> {
+        Self::run(bind, "", accounts, inherited).await
+    }
+
+    /// With further listeners.
+    pub(crate) async fn with_listeners(listeners: &str) -> Self {
+        Self::run("127.0.0.1:0", listeners, "", &mut Inherited::default()).await.unwrap()
+    }
+
+    async fn run(bind: &str, listeners: &str, accounts: &str, inherited: &mut Inherited) -> Result<Self, StartError> {
         let accounts_of_sandbox = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(ANNA, ANNAS)];
         let sandbox =
             Sandbox::start(SandboxConfig { accounts: accounts_of_sandbox, ..SandboxConfig::default() }).await.unwrap();
         let directory = directory();
         let socket = directory.join("gatepost.sock");
-        let config = config(&sandbox, &socket, bind, accounts);
+        let config = config(&sandbox, &socket, bind, listeners, accounts);
         let store = Arc::new(MemoryStore::default());
         let app = App::with_sockets(config, Arc::clone(&store) as Arc<dyn Store>, inherited).await?;
-        let imap = app.addresses()[0].1;
+        let listeners: BTreeMap<_, _> =
+            app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();
+        let imap = listeners["imap"];
         let page = app.admin_addresses()[0];
         let stop = app.stop();
         let serving = tokio::spawn(app.serve());
         until("the socket is there", async || socket.exists()).await;
-        Ok(Self { sandbox, imap, page, socket, stop, serving, store, directory })
+        Ok(Self { sandbox, imap, listeners, page, socket, stop, serving, store, directory })
     }
 
     /// Somebody whose browser has a session.
@@ -152,9 +164,9 @@ pub(crate) fn directory() -> PathBuf {
     directory
 }
 
-fn config(sandbox: &Sandbox, socket: &Path, bind: &str, accounts: &str) -> Config {
+fn config(sandbox: &Sandbox, socket: &Path, bind: &str, listeners: &str, accounts: &str) -> Config {
     let yaml = format!(
-        "listeners:\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{imap}'}}\n\
+        "listeners:\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{imap}'}}\n{listeners}\
          microsoft: {{authority: 'https://localhost:{entra}/', tenant: contoso.example, client_id: {client}}}\n\
          accounts:\n  - login: '*'\n  - {{login: {ANNA}, grant: authorization_code}}\n{accounts}\n\
          trust: {{system_roots: false, additional_ca: ca.pem}}\n\
@@ -162,6 +174,9 @@ fn config(sandbox: &Sandbox, socket: &Path, bind: &str, accounts: &str) -> Confi
          log: {{audit: {{file: '{audit}'}}}}\n\
          admin: {{bind: '{bind}', token: {TOKEN}, socket: '{socket}'}}\n",
         audit = socket.with_file_name("audit.jsonl").display(),
+        listeners = listeners
+            .replace("{smtp}", &sandbox.smtp().port().to_string())
+            .replace("{graph}", &sandbox.graph().port().to_string()),
         imap = sandbox.imap().port(),
         entra = sandbox.entra().port(),
         client = sandbox.public_client_id(),

@@ -24,6 +24,7 @@ mod proxy;
 mod reload;
 mod secrets;
 mod sign_ins;
+mod stalled;
 mod submission;
 mod submission_trusted;
 mod support;

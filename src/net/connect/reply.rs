@@ -97,6 +97,11 @@ pub(super) struct Body {
     /// Octets that it may still have.
     room: u64,
     state: BodyState,
+    /// Octets of the line that is due which hold no LF.
+    searched: usize,
+    /// Octets that were searched or parsed, those looked at twice counted twice.
+    #[cfg(test)]
+    pub(super) examined: usize,
 }
 
 #[derive(Debug)]
@@ -136,7 +141,13 @@ impl Body {
             _ => return None,
         };
         let room = BODY_OCTETS;
-        (!matches!(state, BodyState::Octets { left, .. } if left > room)).then_some(Self { room, state })
+        (!matches!(state, BodyState::Octets { left, .. } if left > room)).then_some(Self {
+            room,
+            state,
+            searched: 0,
+            #[cfg(test)]
+            examined: 0,
+        })
     }
 
     /// Takes the body's octets out of the input; true once all are gone. `None` when it cannot be read to its end, so
@@ -172,32 +183,49 @@ impl Body {
                     [] | [b'\r'] => return Some(false),
                     _ => return None,
                 },
-                BodyState::ChunkSize => match httparse::parse_chunk_size(rest).ok()? {
-                    httparse::Status::Complete((_, size)) if size > self.room => return None,
-                    httparse::Status::Complete((line, 0)) => {
-                        self.state = BodyState::Trailer;
-                        line
-                    }
-                    httparse::Status::Complete((line, size)) => {
-                        self.state = BodyState::Octets { left: size, chunked: true };
-                        line
-                    }
-                    httparse::Status::Partial if rest.len() < CHUNK_LINE_OCTETS => return Some(false),
-                    httparse::Status::Partial => return None,
-                },
-                BodyState::Trailer => match memchr::memchr(b'\n', rest) {
-                    Some(end) if rest[..end].trim_ascii().is_empty() => {
-                        *at += end + 1;
+                BodyState::ChunkSize => {
+                    let Some(line) = self.line(rest)? else { return Some(false) };
+                    let httparse::Status::Complete((_, size)) = httparse::parse_chunk_size(line).ok()? else {
+                        return None;
+                    };
+                    self.state = match size {
+                        0 => BodyState::Trailer,
+                        size if size > self.room => return None,
+                        left => BodyState::Octets { left, chunked: true },
+                    };
+                    line.len()
+                }
+                BodyState::Trailer => {
+                    let Some(line) = self.line(rest)? else { return Some(false) };
+                    if line.trim_ascii().is_empty() {
+                        *at += line.len();
                         return Some(true);
                     }
-                    Some(end) => end + 1,
-                    None if rest.len() < CHUNK_LINE_OCTETS => return Some(false),
-                    None => return None,
-                },
+                    line.len()
+                }
             };
             // The frame counts too, so that an endless row of one-octet chunks or trailer fields ends.
             self.room = self.room.checked_sub(taken as u64)?;
             *at += taken;
+        }
+    }
+
+    /// The line that `rest` begins with, once its end is there. `None` when it is too long.
+    fn line<'a>(&mut self, rest: &'a [u8]) -> Option<Option<&'a [u8]>> {
+        let unsearched = &rest[self.searched.min(rest.len())..];
+        #[cfg(test)]
+        (self.examined += unsearched.len());
+        match memchr::memchr(b'\n', unsearched) {
+            Some(end) => {
+                let (line, _) = rest.split_at(std::mem::take(&mut self.searched) + end + 1);
+                #[cfg(test)]
+                (self.examined += line.len());
+                Some(Some(line))
+            }
+            None => {
+                self.searched = rest.len();
+                (rest.len() < CHUNK_LINE_OCTETS).then_some(None)
+            }
         }
     }
 }

@@ -200,6 +200,56 @@ fn every_bound_is_met() {
 }
 
 #[test]
+fn a_reply_in_pieces_of_one_octet_is_read_in_linear_work() {
+    let fields = |count: usize| format!("HTTP/1.1 200 OK\r\n{}\r\n", "Name: value\r\n".repeat(count));
+    let interim = format!("HTTP/1.1 102 Processing\r\n{}\r\n", "A: b\r\n".repeat(FIELDS)).repeat(8);
+    for reply in [
+        fields(FIELDS),
+        fields(10_000),
+        interim + &fields(FIELDS),
+        format!("HTTP/1.1 200 OK\r\nA: {}\r\n\r\n", "x".repeat(HEAD_OCTETS - 30)),
+        "\r\n".repeat(HEAD_OCTETS),
+        "x".repeat(HEAD_OCTETS),
+    ] {
+        let mut machine = Connect::new("smtp.office365.com", 587, None).unwrap();
+        let mut received = 0;
+        for octet in reply.as_bytes() {
+            machine.handle_input(&[*octet]);
+            received += 1;
+            if machine.poll_event().is_some() {
+                break;
+            }
+        }
+        assert!(machine.examined <= 4 * received, "{} octets were looked at of {received}", machine.examined);
+    }
+}
+
+#[test]
+fn a_body_in_pieces_of_one_octet_is_read_past_in_linear_work() {
+    let line = "x".repeat(900);
+    for body in [
+        format!("1;{line}\r\nx\r\n").repeat(20) + "0\r\n\r\n",
+        format!("0\r\n{}\r\n", format!("A: {line}\r\n").repeat(20)),
+        format!("1;{line}{line}"),
+        format!("0\r\n{line}{line}"),
+    ] {
+        let mut fields = [httparse::EMPTY_HEADER; 1];
+        let mut reply = httparse::Response::new(&mut fields);
+        reply.parse(b"HTTP/1.1 407 x\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+        let mut read_past = Body::of(&reply).unwrap();
+        let (mut input, mut received) = (Vec::new(), 0);
+        for octet in body.as_bytes() {
+            input.push(*octet);
+            received += 1;
+            if read_past.skip(&mut input) != Some(false) {
+                break;
+            }
+        }
+        assert!(read_past.examined <= 4 * received, "{} octets were looked at of {received}", read_past.examined);
+    }
+}
+
+#[test]
 fn challenges_are_told_from_their_parameters() {
     let head = "HTTP/1.1 407 Proxy Authentication Required\r\n\
         Proxy-Authenticate: Negotiate, NTLM TlRMTVNTUAAC==, Basic realm=\"a, Evil \\\" , b\", charset = \"UTF-8\"\r\n\

@@ -66,10 +66,11 @@ fn number(digits: &[u8]) -> Option<usize> {
 
 /// The tag at the beginning of a command, and what follows it (RFC 9051 §9: any ASTRING-CHAR except `+`).
 pub(super) fn tag(command: &[u8]) -> Option<(&str, &[u8])> {
-    let end = command.iter().position(|&octet| octet == b' ')?;
+    // No further than a tag reaches, because a line is looked at each time that a piece of it comes.
+    let end = command.iter().take(TAG_OCTETS + 1).position(|&octet| octet == b' ')?;
     let (tag, rest) = command.split_at_checked(end)?;
     let is_tag_char = |b: &u8| b.is_ascii_graphic() && !b"(){%*\"\\+".contains(b);
-    let good = !tag.is_empty() && tag.len() <= TAG_OCTETS && tag.iter().all(is_tag_char);
+    let good = !tag.is_empty() && tag.iter().all(is_tag_char);
     // Only ASCII is left, so this does not fail.
     good.then(|| std::str::from_utf8(tag).ok()).flatten().zip(rest.get(1..))
 }

@@ -173,6 +173,11 @@ impl Transaction {
         }
     }
 
+    /// The client has got the beginning of a message, and not its end.
+    pub fn is_sending(&self) -> bool {
+        matches!(self.phase, Phase::Sending { .. })
+    }
+
     /// False when what still comes of the message is not needed.
     pub fn wants_content(&self) -> bool {
         matches!(&self.phase, Phase::Sending { content, .. } if content.wants_more())

@@ -269,7 +269,6 @@ impl Submission {
     }
 
     fn on_command(&mut self) -> bool {
-        let bare_lf = self.settings.bare_lf && ends_in_bare_lf(self.input.peek());
         let Some(line) = self.input.take_line(LINE_OCTETS, self.settings.bare_lf) else {
             self.state = State::Command;
             return false;
@@ -277,7 +276,7 @@ impl Submission {
         self.state = State::Command;
         match line {
             Line::Text(line) if self.settings.legacy && line.trim_ascii().is_empty() => {}
-            Line::Text(line) => self.command(&line, bare_lf),
+            Line::Text(line) => self.command(&line, self.input.ended_in_bare_lf()),
             Line::Flawed => self.bad(500, [5, 2], "A line ends in CRLF and holds no NUL"),
             Line::TooLong => {
                 self.state = State::Skipping;
@@ -574,9 +573,4 @@ impl Extensions {
         keywords.extend(self.smtputf8.then(|| "SMTPUTF8".into()));
         Capabilities(keywords)
     }
-}
-
-fn ends_in_bare_lf(input: &[u8]) -> bool {
-    let line = memchr::memchr(b'\n', input).and_then(|end| input.get(..end));
-    line.is_some_and(|line| !line.ends_with(b"\r"))
 }

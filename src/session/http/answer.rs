@@ -49,6 +49,12 @@ impl Refused {
         Self { wait: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
+    /// To be repeated when the first login of the connection is decided: too much waits for that already.
+    pub(super) fn before_login() -> Self {
+        let message = "Too many requests at once before a login has succeeded, repeat the request";
+        Self { wait: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
+    }
+
     /// What a failure means in HTTP. A passing fault is never 401, which programs take for a wrong password.
     pub(super) fn of(failure: &Failure) -> Self {
         let (status, message, wait) = match failure.refusal {

@@ -40,6 +40,9 @@ use crate::session::want_life;
 /// the body of a refused request is read, so that the connection can be used further.
 const HELD_OCTETS: u64 = 64 * 1024;
 
+/// What a field of a head counts for besides its text.
+const FIELD_OCTETS: usize = 64;
+
 /// What a client hears whose body is not what its head says.
 const BROKEN_BODY: &str = "the body of the request broke off, or its chunks are malformed";
 
@@ -54,7 +57,10 @@ impl Connection {
         let http_1 = request.version() < Version::HTTP_2;
         let (parts, body) = request.into_parts();
         let mut exchange = Exchange { connection: &self, parts, body: Some(body) };
-        let outcome = exchange.answer().await;
+        let outcome = match self.hold_head(size_of_head(&exchange.parts)) {
+            Some(_held) => exchange.answer().await,
+            None => Err(Refused::before_login()),
+        };
         let Exchange { parts, body, .. } = exchange;
         let response = match outcome {
             Ok(response) => response,
@@ -86,6 +92,14 @@ impl Connection {
         );
         Ok(response)
     }
+}
+
+/// What a head takes in memory, in octets: a field costs its place in the table besides its text.
+fn size_of_head(parts: &Parts) -> usize {
+    let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OCTETS);
+    let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+    fields.sum::<usize>() + target + authority
 }
 
 /// The judge's own request, in place of one that it refused.

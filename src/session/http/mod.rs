@@ -15,7 +15,7 @@ use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -53,11 +53,17 @@ const STREAMS: u32 = 32;
 /// round trip. The number is the protocol's own (RFC 9113 §6.9.2), below which the connection's window cannot be.
 const WINDOW: u32 = 65_535;
 
+/// What the heads of all requests may take that wait for the first login of a connection (RES-5).
+const HEADS: usize = 64 * 1024;
+
 /// Accounts of one connection that are told apart in the journal: a program that serves many may send them all through one.
 const LOGINS: usize = 16;
 
 /// How long a connection may take to end whose password was revoked, before it is cut.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// A client that does not take the last words of TLS and HTTP/2 is not waited for longer.
+const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves one connection from accept to end.
 pub(super) async fn serve(
@@ -79,6 +85,7 @@ pub(super) async fn serve(
         failures: AtomicU32::new(0),
         attempts: Semaphore::new(usize::try_from(shared.limits.protocol.attempts).unwrap_or(Semaphore::MAX_PERMITS)),
         busy: AtomicUsize::new(0),
+        heads: AtomicUsize::new(0),
         revoked: CancellationToken::new(),
         stopped: CancellationToken::new(),
         enough: CancellationToken::new(),
@@ -96,12 +103,12 @@ pub(super) async fn serve(
         Some(tls) => {
             let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(socket);
             match timeout(connection.shared.limits.tls_handshake, handshake).await {
-                Ok(Ok(stream)) => {
+                Ok(Ok(mut stream)) => {
                     let version = match stream.get_ref().1.alpn_protocol() {
                         Some(b"h2") => Version::Http2,
                         _ => Version::Http1,
                     };
-                    connection.run(stream, version, &[]).await
+                    connection.run(&mut stream, version, &[]).await
                 }
                 Ok(Err(error)) => {
                     connection.log_over(
@@ -146,6 +153,8 @@ struct Connection {
     attempts: Semaphore,
     /// Requests that are being decided or wait for the origin: the client may be silent meanwhile.
     busy: AtomicUsize,
+    /// Octets of the heads of requests that are not answered.
+    heads: AtomicUsize,
     /// A device password of this connection has ended.
     revoked: CancellationToken,
     /// An operator ends it.
@@ -172,6 +181,15 @@ struct Login {
 struct Traffic {
     sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
+}
+
+/// Counts the head of a request among those that are held while it lives.
+struct HeldHead<'a>(&'a Connection, usize);
+
+impl Drop for HeldHead<'_> {
+    fn drop(&mut self) {
+        self.0.heads.fetch_sub(self.1, Ordering::Relaxed);
+    }
 }
 
 /// Counts a request among the busy ones while it lives.
@@ -208,12 +226,13 @@ impl Connection {
             }
         }
         let version = if early == *PREFACE { Version::Http2 } else { Version::Http1 };
-        self.run(socket, version, &early[..length]).await
+        self.run(&mut socket, version, &early[..length]).await
     }
 
-    async fn run<S>(self: &Arc<Self>, stream: S, version: Version, early: &[u8]) -> &'static str
+    /// Serves requests until the connection ends; the result is why.
+    async fn run<S>(self: &Arc<Self>, stream: &mut S, version: Version, early: &[u8]) -> &'static str
     where
-        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        S: AsyncRead + AsyncWrite + Send + Unpin,
     {
         let limits = &self.shared.limits;
         let judge = match version {
@@ -222,10 +241,10 @@ impl Connection {
             }
             Version::Http2 => None,
         };
-        let io = TokioIo::new(Guarded::new(stream, judge, early, limits.http_head, Arc::clone(&self.pulse)));
+        let io = TokioIo::new(Guarded::new(&mut *stream, judge, early, limits.http_head, Arc::clone(&self.pulse)));
         let each = Arc::clone(self);
         let service = service_fn(move |request| Arc::clone(&each).handle(request));
-        match version {
+        let cause = match version {
             Version::Http1 => {
                 // The judge has the deadlines and bounds of the head; the library's own only must not be narrower.
                 let connection = http1::Builder::new()
@@ -245,7 +264,13 @@ impl Connection {
                     .serve_connection(io, service);
                 self.attend(connection).await
             }
+        };
+        // However the library left it: before a login there is no answer of the origin that broke off, and that an end in
+        // order would make whole.
+        if !self.logged_in.load(Ordering::Relaxed) {
+            let _gone = timeout(LAST_WORD, stream.shutdown()).await;
         }
+        cause
     }
 
     /// Drives the connection until it ends; the result is why.
@@ -299,15 +324,20 @@ impl Connection {
                         // Waiting for Entra and Microsoft is not the client's time.
                         self.pulse.beat();
                         login_end = login_end.max(now + login_time);
-                    } else if !logged_in && now >= login_end {
-                        self.visit.charge(Offence::Timeout);
-                        return "timeout";
-                    } else if now >= self.pulse.last() + limits.http_idle {
-                        connection.as_mut().leave();
-                        // The last words of TLS and HTTP/2, if the client takes them.
-                        let _late = timeout(Duration::from_secs(1), connection.as_mut()).await;
-                        return "idle";
+                        continue;
                     }
+                    let cause = if !logged_in && now >= login_end {
+                        self.visit.charge(Offence::Timeout);
+                        "timeout"
+                    } else if now >= self.pulse.last() + limits.http_idle {
+                        "idle"
+                    } else {
+                        continue;
+                    };
+                    connection.as_mut().leave();
+                    // The last words of TLS and HTTP/2, if the client takes them.
+                    let _late = timeout(LAST_WORD, connection.as_mut()).await;
+                    return cause;
                 }
             }
         }
@@ -316,6 +346,15 @@ impl Connection {
     fn busy(&self) -> Busy<'_> {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy(self)
+    }
+
+    /// Counts a head of so many octets among those that are held. Nothing when there is no room for it before a login; for one
+    /// alone there always is.
+    fn hold_head(&self, octets: usize) -> Option<HeldHead<'_>> {
+        let others = self.heads.fetch_add(octets, Ordering::Relaxed);
+        let held = HeldHead(self, octets);
+        let has_room = others == 0 || others.saturating_add(octets) <= HEADS;
+        (has_room || self.logged_in.load(Ordering::Relaxed)).then_some(held)
     }
 
     /// Notes credentials that are good; the first time on this connection everybody hears of it.

@@ -87,17 +87,22 @@ impl<'a> Conversation<'a> {
     /// Goes on until the session ends. `leftovers` is what the client has sent behind its login.
     ///
     /// # Cancel safety
-    /// Dropping the future cuts the session; nothing is deleted unless QUIT was being carried out.
+    /// Dropping the future leaves the connection for [`Conversation::finish`]; nothing is deleted unless QUIT was being carried out.
     pub(super) async fn run(&mut self, leftovers: Vec<u8>) -> End {
         self.take(&leftovers);
         drop(leftovers);
         loop {
             let Err(end) = self.go_on().await else { continue };
-            // A message that broke off has no end in order, so that the client does not take it for complete.
-            if end != End::MessageBroke {
-                self.stream.end().await;
-            }
+            self.finish().await;
             return end;
+        }
+    }
+
+    /// Ends the connection in order. In the middle of a message it is only cut, when this is dropped, so that the client does
+    /// not take the message for complete.
+    pub(super) async fn finish(&mut self) {
+        if !self.machine.is_sending() {
+            self.stream.end().await;
         }
     }
 

@@ -67,14 +67,22 @@ pub(super) async fn serve(
         Conversation::new(&shared, &service, &subject, (&whose, &live), stream, Arc::new(mailbox), inbox);
     let ended = async {
         match &whose.device {
-            Some(device) => device.ended().await,
+            Some(device) => device.ended().await.cause(),
             None => pending().await,
+        }
+    };
+    let told_to_end = async {
+        tokio::select! {
+            cause = ended => cause,
+            () = live.told_to_end() => ENDED_BY_OPERATOR,
         }
     };
     let cause = tokio::select! {
         end = conversation.run(leftovers) => end.cause(),
-        ending = ended => ending.cause(),
-        () = live.told_to_end() => ENDED_BY_OPERATOR,
+        cause = told_to_end => {
+            conversation.finish().await;
+            cause
+        }
     };
     let (sent, received) = conversation.octets();
     drop(conversation);

@@ -2,9 +2,11 @@
 //! comes in.
 
 use std::future::pending;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Bytes;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::courier::{Admitted, Courier, Sender, Way};
@@ -12,7 +14,7 @@ use super::exchange::Exchange;
 use super::header::{Author, HeaderGate, is_one_of, not_yours};
 use super::message::{Carrier, Message};
 use super::refused;
-use crate::config::{Resource, SenderRule, TrustedSender};
+use crate::config::{Config, Resource, SenderRule, TrustedSender};
 use crate::failure::Failure;
 use crate::graph::MESSAGE_OCTETS;
 use crate::net::stream::Stream;
@@ -42,6 +44,8 @@ pub(super) struct Conversation<'a> {
     pub(super) machine: Submission,
     spare: Option<Spare>,
     message: Option<Message<'a>>,
+    /// Other configurations, by which a client may be trusted no longer.
+    changes: watch::Receiver<Arc<Config>>,
     /// Octets of messages that have been handed on.
     sent: u64,
 }
@@ -67,11 +71,15 @@ impl<'a> Conversation<'a> {
             Some((admitted, Way::Smtp(exchange))) => Some(Spare::new(admitted, exchange)),
             _ => None,
         };
-        Self { courier, whose, live, stream, machine, spare, message: None, sent: 0 }
+        let changes = courier.shared.gatekeeper.changes();
+        Self { courier, whose, live, stream, machine, spare, message: None, changes, sent: 0 }
     }
 
     /// Talks until the end; gives a short word on why it ended, and the octets of messages that were handed on.
-    pub(super) async fn run(mut self) -> &'static str {
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the connection for [`Conversation::finish`].
+    pub(super) async fn run(&mut self) -> &'static str {
         let cause = loop {
             match self.step().await {
                 Ok(None) => {}
@@ -79,11 +87,16 @@ impl<'a> Conversation<'a> {
                 Err(Gone(cause)) => break cause,
             }
         };
+        self.finish().await;
+        cause
+    }
+
+    /// Ends the connections to the client and to Microsoft in order.
+    pub(super) async fn finish(&mut self) {
         self.stream.end().await;
         if let Some(spare) = self.spare.take() {
             spare.exchange.quit().await;
         }
-        cause
     }
 
     async fn step(&mut self) -> Result<Option<&'static str>, Gone> {
@@ -148,6 +161,9 @@ impl<'a> Conversation<'a> {
             () = sleep_until(deadline) => (Reply::new(421, [4, 2], "That took too long"), "idle"),
             () = self.courier.shared.draining.cancelled(), if idle => {
                 (Reply::new(421, [3, 2], "The service is stopping, try again later"), "draining")
+            }
+            () = self.courier.trusts_no_longer(&mut self.changes), if idle => {
+                (Reply::new(421, [3, 2], "This device is trusted no longer"), "not-trusted")
             }
             ending = async {
                 match &self.whose.device {

@@ -1,14 +1,16 @@
 //! Who sends, and by which way: a token, and with it a connection to Exchange Online, or leave to use Graph.
 
+use std::future::pending;
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use super::SubmissionWays;
 use super::detours::Barred;
 use super::exchange::Exchange;
 use crate::account::MailAddress;
-use crate::config::{Account, Deliver, Grant, LoginPattern, Resource, TrustedSender};
+use crate::config::{Account, Config, Deliver, Grant, LoginPattern, Resource, TrustedSender};
 use crate::failure::{Actor, Failure};
 use crate::login::{Admission, LoginRequest, TokenOrigin};
 use crate::proto::{Refusal, UpstreamFailureKind};
@@ -191,6 +193,21 @@ impl Courier<'_> {
     /// Whether the rule still holds that lets the client send without a login.
     fn trusts(&self, rule: &TrustedSender) -> Result<(), Failure> {
         self.shared.gatekeeper.trusts(&self.subject.listener, self.subject.peer.ip(), rule)
+    }
+
+    /// Waits for a configuration without the rule that lets the client send without a login.
+    ///
+    /// # Cancel safety
+    /// It may be dropped and asked for again.
+    pub(super) async fn trusts_no_longer(&self, changes: &mut watch::Receiver<Arc<Config>>) {
+        let Sender::Trusted(rule) = &self.sender else { return pending().await };
+        while changes.changed().await.is_ok() {
+            if self.trusts(rule).is_err() {
+                return;
+            }
+        }
+        // There will be no other one.
+        pending().await
     }
 
     /// Whether what the client was admitted by a moment ago is as the configuration has it now.

@@ -130,11 +130,15 @@ pub(super) async fn serve(
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
     let courier = Courier { shared: &shared, service: &service, ways, subject: &subject, sender };
-    let conversation = Conversation::new(courier, (&whose, &live), stream, machine, ready);
+    let mut conversation = Conversation::new(courier, (&whose, &live), stream, machine, ready);
     let cause = tokio::select! {
         cause = Box::pin(conversation.run()) => cause,
-        () = live.told_to_end() => ENDED_BY_OPERATOR,
+        () = live.told_to_end() => {
+            conversation.finish().await;
+            ENDED_BY_OPERATOR
+        }
     };
+    drop(conversation);
     let (sent, received) = live.traffic();
     let ending = Ending { cause, duration: started.elapsed(), sent, received };
     shared.journal.ended(&service, &subject, &whose, live, ending);

@@ -7,14 +7,22 @@ use std::time::Duration;
 
 use gatepost::proto::MailProtocol;
 use gatepost::sandbox::EntraMode;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::client::conn::http2::SendRequest;
+use hyper::header::{HeaderName, HeaderValue};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
+use tokio::task::JoinSet;
 
 use super::client::{Connection, OK, basic, request, with_sandbox};
 use crate::support::{ALICE, ALICES, Setup, World};
 
 /// Entra takes as long as it does on a bad day.
 const SLOW: EntraMode = EntraMode::Slow(Duration::from_millis(300));
+
+/// Requests that a client may have under way on one connection.
+const STREAMS: usize = 32;
 
 /// The results of all, which go on side by side.
 async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
@@ -34,10 +42,7 @@ async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Out
 /// One guess for each of these accounts, all on one HTTP/2 connection at once: the status of each, 0 where the connection had
 /// ended.
 async fn guess_at_once(world: &World, accounts: std::ops::Range<usize>) -> Vec<u16> {
-    let socket = TcpStream::connect(world.address("graph")).await.unwrap();
-    let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket));
-    let (sender, connection) = handshake.await.unwrap();
-    tokio::spawn(connection);
+    let sender = http_2(world).await;
     let guess = |account: usize| {
         let mut sender = sender.clone();
         let credentials = basic(&format!("user{account}@contoso.example"), "Summer2026!");
@@ -58,22 +63,65 @@ async fn streams_of_one_connection_have_its_attempts_together() {
     assert!(!told.contains(&OK) && told.iter().filter(|status| **status == 401).count() <= 3, "{told:?}");
 }
 
-#[tokio::test]
-async fn the_right_password_opens_all_streams_that_come_at_once() {
-    let world = with_sandbox().start().await;
-    world.sandbox.set_entra_mode(SLOW);
+/// One HTTP/2 connection.
+async fn http_2(world: &World) -> SendRequest<Full<Bytes>> {
     let socket = TcpStream::connect(world.address("graph")).await.unwrap();
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(socket));
     let (sender, connection) = handshake.await.unwrap();
     tokio::spawn(connection);
-    let asked = (0..4).map(|_| {
+    sender
+}
+
+#[tokio::test]
+async fn the_right_password_opens_all_streams_that_come_at_once() {
+    let world = with_sandbox().start().await;
+    world.sandbox.set_entra_mode(SLOW);
+    let sender = http_2(&world).await;
+    let asked = (0..STREAMS).map(|_| {
         let mut sender = sender.clone();
         async move {
-            let asked = request("GET", "http://localhost/v1.0/me/messages", &basic(ALICE, ALICES), "");
+            let mut asked = request("GET", "http://localhost/v1.0/me/messages", &basic(ALICE, ALICES), "");
+            // As much as a library of Microsoft's says about itself.
+            for n in 0..10 {
+                asked.headers_mut().insert(field(n), HeaderValue::from_static("0123456789abcdef0123456789abcdef"));
+            }
             sender.send_request(asked).await.unwrap().status().as_u16()
         }
     });
-    assert_eq!(join_all(asked).await, [OK; 4]);
+    assert_eq!(join_all(asked).await, [OK; STREAMS]);
+}
+
+fn field(n: usize) -> HeaderName {
+    HeaderName::try_from(format!("client-request-{n}")).unwrap()
+}
+
+#[tokio::test]
+async fn what_waits_of_a_strangers_requests_is_bounded() {
+    const BOUND: usize = 64 * 1_024;
+    for (fields, octets) in [(1, 15_000), (90, 8)] {
+        let world = with_sandbox().start().await;
+        world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_secs(10)));
+        let sender = http_2(&world).await;
+        let mut asked = JoinSet::new();
+        for account in 0..STREAMS {
+            let credentials = basic(&format!("user{account}@contoso.example"), "Summer2026!");
+            let mut request = request("GET", "http://localhost/v1.0/me/messages", &credentials, "");
+            for n in 0..fields {
+                request.headers_mut().insert(field(n), HeaderValue::try_from("x".repeat(octets)).unwrap());
+            }
+            let mut sender = sender.clone();
+            asked.spawn(async move { sender.send_request(request).await.unwrap() });
+        }
+        // The table of fields costs memory as well.
+        let of_one = fields * (octets + 64);
+        let mut refused = 0;
+        while (STREAMS - refused) * of_one > BOUND {
+            let answer = asked.join_next().await.unwrap().unwrap();
+            let later = answer.headers().contains_key("retry-after");
+            assert!(answer.status() == 503 && later, "{refused} of {STREAMS} were refused, then {answer:?}");
+            refused += 1;
+        }
+    }
 }
 
 #[tokio::test]

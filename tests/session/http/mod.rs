@@ -1,6 +1,7 @@
 //! EWS and Graph over HTTP Basic: what reaches Microsoft, and what the client hears.
 
 mod client;
+mod endings;
 mod faults;
 mod frames;
 mod guessing;
