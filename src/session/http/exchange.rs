@@ -6,20 +6,17 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http_body_util::BodyExt as _;
-use hyper::body::{Body as _, Bytes, Incoming};
-use hyper::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST,
-    HeaderValue, ORIGIN,
-};
+use hyper::body::{Body as _, Incoming};
+use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue, ORIGIN};
 use hyper::http::request::Parts;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
+use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::SemaphorePermit;
-use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 
 use super::answer::Refused;
 use super::body::{Answer, Progress, Upload};
 use super::gateway::AccountKey;
+use super::prepare::{Prepared, broke_off, prepare, read_away, stalled};
 use super::{Connection, OriginError, Traffic, failures};
 use crate::account::{LoginName, MailAddress};
 use crate::chance;
@@ -27,7 +24,7 @@ use crate::config::{Grant, HttpService};
 use crate::failure::Failure;
 use crate::http::basic::Presented;
 use crate::http::target::{Denied, Owner};
-use crate::http::{basic, fields, head, soap, target};
+use crate::http::{basic, fields, head, target};
 use crate::login::person::expected;
 use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
 use crate::net::penalty::Offence;
@@ -36,18 +33,8 @@ use crate::secret::Password;
 use crate::session::places::MailboxPlace;
 use crate::session::want_life;
 
-/// A body up to this size is held until it is answered, so that it can be sent again with a fresh token; and so much of
-/// the body of a refused request is read, so that the connection can be used further.
-const HELD_OCTETS: u64 = 64 * 1024;
-
 /// What a field of a head counts for besides its text.
 const FIELD_OCTETS: usize = 64;
-
-/// What a client hears whose body is not what its head says.
-const BROKEN_BODY: &str = "the body of the request broke off, or its chunks are malformed";
-
-/// How long the rest of a refused request's body may take.
-const DRAIN: Duration = Duration::from_secs(5);
 
 impl Connection {
     /// Answers one request.
@@ -120,13 +107,6 @@ struct Proof {
     password: Password,
 }
 
-/// A body ready for the origin.
-struct Prepared {
-    beginning: Bytes,
-    rest: Option<Incoming>,
-    length: Option<u64>,
-}
-
 impl Exchange<'_> {
     async fn answer(&mut self) -> Result<Response<Answer>, Refused> {
         let here = self.check_head()?;
@@ -168,8 +148,7 @@ impl Exchange<'_> {
                 (true, Some(beginning)) => {
                     second_try = true;
                     (admission, _) = self.admit(&proof).await?;
-                    let length = Some(beginning.len() as u64);
-                    prepared = Prepared { beginning, rest: None, length };
+                    prepared = Prepared::whole(beginning);
                 }
                 (true, None) => return Err(Refused::repeat()),
                 (false, _) => {
@@ -397,7 +376,7 @@ impl Exchange<'_> {
             return stalled();
         }
         if error.is_of_client() {
-            return Refused::new(StatusCode::BAD_REQUEST, BROKEN_BODY).and_close();
+            return broke_off();
         }
         let failure = error.failure(&self.connection.gateway.config.origin);
         let Connection { shared, service, subject, .. } = self.connection;
@@ -457,72 +436,17 @@ impl Exchange<'_> {
         place.map_err(|occupied| self.refuse_later(admission, &occupied.failure(protocol)))
     }
 
-    /// Holds what must be looked at of the body, and what is small enough to be sent twice.
     async fn prepare(&mut self, acting_for: Option<&MailAddress>) -> Result<Prepared, Refused> {
-        let Some(mut body) = self.body.take() else {
-            return Ok(Prepared { beginning: Bytes::new(), rest: None, length: Some(0) });
-        };
-        let length = body.size_hint().exact();
-        let small = length.is_some_and(|length| length <= HELD_OCTETS);
-        let ews = self.connection.gateway.config.service == HttpService::Ews;
-        if ews {
-            check_soap_type(&self.parts.headers)?;
-        }
-        let limits = &self.connection.shared.limits;
-        // Over all that is held, however it trickles in.
-        let end = Instant::now() + limits.http_idle;
-        if matches!(self.parts.method, Method::GET | Method::HEAD) {
-            // The library sends one on or leaves it out, by its framing; the origin expects none (RFC 9110 §9.3.1).
-            return match next_data(&mut body, end).await? {
-                None => Ok(Prepared { beginning: Bytes::new(), rest: None, length: Some(0) }),
-                Some(_) => Err(Refused::new(StatusCode::BAD_REQUEST, "A GET with a body is not served").and_close()),
-            };
-        }
-        if !small && !ews {
-            return Ok(Prepared { beginning: Bytes::new(), rest: Some(body), length });
-        }
-        let mut arriving = soap::Arriving::new(limits.soap_head_bytes);
-        let mut ended = false;
-        loop {
-            if ews && (ended || !small) {
-                match arriving.look(ended, acting_for) {
-                    Ok(Some(soap::Ready { octets, stands_for })) => {
-                        let length = length
-                            .map(|length| length.saturating_sub(stands_for as u64).saturating_add(octets.len() as u64));
-                        let rest = (!ended).then_some(body);
-                        return Ok(Prepared { beginning: octets.into(), rest, length });
-                    }
-                    Ok(None) => {}
-                    Err(flaw) => {
-                        let barred = flaw == soap::Flaw::Barred;
-                        let status = if barred { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
-                        let refused = Refused::new(status, flaw.to_string());
-                        return Err(if ended { refused } else { refused.and_close() });
-                    }
-                }
-            } else if ended {
-                let held = arriving.into_octets();
-                let length = Some(held.len() as u64);
-                return Ok(Prepared { beginning: held.into(), rest: None, length });
-            }
-            match next_data(&mut body, end).await? {
-                Some(data) => arriving.push(&data),
-                None => ended = true,
-            }
-        }
+        let Some(body) = self.body.take() else { return Ok(Prepared::empty()) };
+        let Connection { shared, gateway, .. } = self.connection;
+        prepare(&self.parts, body, gateway.config.service, &shared.limits, acting_for).await
     }
 
-    /// Reads a small body of a request that is refused, so that the connection can go on. A client that waits to be asked
-    /// for its body is not asked.
+    /// So that the connection can go on.
     async fn read_away(&mut self) {
-        let Some(body) = &mut self.body else { return };
-        let small = body.size_hint().exact().is_some_and(|length| length <= HELD_OCTETS);
-        if !small || self.parts.headers.contains_key(EXPECT) {
-            return;
+        if let Some(body) = &mut self.body {
+            read_away(&self.parts.headers, body).await;
         }
-        let read = timeout(DRAIN, async { while let Some(Ok(_)) = body.frame().await {} });
-        // What is left closes the connection.
-        let _late = read.await;
     }
 
     fn request(&self, target: &str, admission: &Admission, upload: Upload) -> Result<Request<Upload>, Refused> {
@@ -587,55 +511,7 @@ fn too_many_attempts(wait: Option<Duration>) -> Refused {
     Refused { wait, ..refused.and_close() }
 }
 
-fn stalled() -> Refused {
-    Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close()
-}
-
-/// The next octets of a body, which must come before `end`; nothing at its end.
-async fn next_data(body: &mut Incoming, end: Instant) -> Result<Option<Bytes>, Refused> {
-    loop {
-        match timeout_at(end, body.frame()).await.map_err(|_| stalled())? {
-            Some(Ok(frame)) => match frame.into_data() {
-                Ok(data) if !data.is_empty() => return Ok(Some(data)),
-                Ok(_) | Err(_) => {}
-            },
-            Some(Err(_)) => return Err(Refused::new(StatusCode::BAD_REQUEST, BROKEN_BODY).and_close()),
-            None => return Ok(None),
-        }
-    }
-}
-
 /// Who the token is for, when it is a user's.
 fn person(admission: &Admission) -> &MailAddress {
     expected(&admission.account, &admission.login)
-}
-
-/// A SOAP request in UTF-8, not compressed: it must be read.
-fn check_soap_type(headers: &HeaderMap) -> Result<(), Refused> {
-    let unsupported = |message: &str| Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
-    if headers.contains_key(CONTENT_ENCODING) {
-        return unsupported("A compressed request is not served");
-    }
-    let mut types = headers.get_all(CONTENT_TYPE).iter();
-    let (Some(Ok(content_type)), None) = (types.next().map(HeaderValue::to_str), types.next()) else {
-        return unsupported("The type of the request must be text/xml or application/soap+xml");
-    };
-    if !is_of_type(headers, &["text/xml", "application/soap+xml"]) {
-        return unsupported("The type of the request must be text/xml or application/soap+xml");
-    }
-    let charsets = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
-    let charsets = charsets.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
-    for (_, charset) in charsets {
-        let charset = charset.trim().trim_matches('"');
-        if !["utf-8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known)) {
-            return unsupported("The request must be in UTF-8");
-        }
-    }
-    Ok(())
-}
-
-pub(super) fn is_of_type(headers: &HeaderMap, types: &[&str]) -> bool {
-    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = value.split(';').next().unwrap_or_default().trim();
-    types.iter().any(|known| essence.eq_ignore_ascii_case(known))
 }

@@ -38,6 +38,7 @@ mod failures;
 mod gateway;
 mod guarded;
 mod passing;
+mod prepare;
 
 pub use gateway::Gateway;
 pub(super) use gateway::OriginError;

@@ -10,8 +10,8 @@ use hyper::{HeaderMap, Response, StatusCode};
 
 use super::answer::Refused;
 use super::body::{Answer, Download};
-use super::exchange::is_of_type;
 use super::failures;
+use super::prepare::is_of_type;
 use super::{Connection, Traffic};
 use crate::config::HttpService;
 use crate::http::fields;

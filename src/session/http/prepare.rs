@@ -1,0 +1,168 @@
+//! The body of a request before it goes to the origin: held as far as it must be read, or must be sent again.
+
+use std::time::Duration;
+
+use http_body_util::BodyExt as _;
+use hyper::body::{Body as _, Bytes, Incoming};
+use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::http::request::Parts;
+use hyper::{HeaderMap, Method, StatusCode};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use super::answer::Refused;
+use crate::account::MailAddress;
+use crate::config::{HttpService, Limits};
+use crate::http::soap;
+
+/// A body up to this size is held until it is answered, so that it can be sent again with a fresh token; and so much of
+/// the body of a refused request is read, so that the connection can be used further.
+const HELD_OCTETS: u64 = 64 * 1024;
+
+/// How long the rest of a refused request's body may take.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// A body ready for the origin.
+pub(super) struct Prepared {
+    /// What is held of it.
+    pub(super) beginning: Bytes,
+    /// What is still to come.
+    pub(super) rest: Option<Incoming>,
+    /// Of both together, where the client has told it.
+    pub(super) length: Option<u64>,
+}
+
+impl Prepared {
+    pub(super) fn empty() -> Self {
+        Self::whole(Bytes::new())
+    }
+
+    /// All of it is held.
+    pub(super) fn whole(octets: Bytes) -> Self {
+        Self { length: Some(octets.len() as u64), beginning: octets, rest: None }
+    }
+}
+
+/// Holds what must be looked at of the body, and what is small enough to be sent twice.
+///
+/// # Errors
+/// The body is not of a form that is served, or did not come in time; what the client hears.
+pub(super) async fn prepare(
+    parts: &Parts,
+    mut body: Incoming,
+    service: HttpService,
+    limits: &Limits,
+    acting_for: Option<&MailAddress>,
+) -> Result<Prepared, Refused> {
+    let length = body.size_hint().exact();
+    let small = length.is_some_and(|length| length <= HELD_OCTETS);
+    let ews = service == HttpService::Ews;
+    if ews {
+        check_soap_type(&parts.headers)?;
+    }
+    // Over all that is held, however it trickles in.
+    let end = Instant::now() + limits.http_idle;
+    if matches!(parts.method, Method::GET | Method::HEAD) {
+        // The library sends one on or leaves it out, by its framing; the origin expects none (RFC 9110 §9.3.1).
+        return match next_data(&mut body, end).await? {
+            None => Ok(Prepared::empty()),
+            Some(_) => Err(Refused::new(StatusCode::BAD_REQUEST, "A GET with a body is not served").and_close()),
+        };
+    }
+    if !small && !ews {
+        return Ok(Prepared { beginning: Bytes::new(), rest: Some(body), length });
+    }
+    let mut arriving = soap::Arriving::new(limits.soap_head_bytes);
+    let mut ended = false;
+    loop {
+        if ews && (ended || !small) {
+            match arriving.look(ended, acting_for) {
+                Ok(Some(soap::Ready { octets, stands_for })) => {
+                    let length = length
+                        .map(|length| length.saturating_sub(stands_for as u64).saturating_add(octets.len() as u64));
+                    let rest = (!ended).then_some(body);
+                    return Ok(Prepared { beginning: octets.into(), rest, length });
+                }
+                Ok(None) => {}
+                Err(flaw) => {
+                    let barred = flaw == soap::Flaw::Barred;
+                    let status = if barred { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
+                    let refused = Refused::new(status, flaw.to_string());
+                    return Err(if ended { refused } else { refused.and_close() });
+                }
+            }
+        } else if ended {
+            return Ok(Prepared::whole(arriving.into_octets().into()));
+        }
+        match next_data(&mut body, end).await? {
+            Some(data) => arriving.push(&data),
+            None => ended = true,
+        }
+    }
+}
+
+/// Reads a small body of a request that is refused, so that the connection can go on. A client that waits to be asked
+/// for its body is not asked.
+pub(super) async fn read_away(headers: &HeaderMap, body: &mut Incoming) {
+    let small = body.size_hint().exact().is_some_and(|length| length <= HELD_OCTETS);
+    if !small || headers.contains_key(EXPECT) {
+        return;
+    }
+    let read = timeout(DRAIN, async { while let Some(Ok(_)) = body.frame().await {} });
+    // What is left closes the connection.
+    let _late = read.await;
+}
+
+/// The client sends no more of the body.
+pub(super) fn stalled() -> Refused {
+    Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close()
+}
+
+/// The next octets of a body, which must come before `end`; nothing at its end.
+async fn next_data(body: &mut Incoming, end: Instant) -> Result<Option<Bytes>, Refused> {
+    loop {
+        match timeout_at(end, body.frame()).await.map_err(|_| stalled())? {
+            Some(Ok(frame)) => match frame.into_data() {
+                Ok(data) if !data.is_empty() => return Ok(Some(data)),
+                Ok(_) | Err(_) => {}
+            },
+            Some(Err(_)) => return Err(broke_off()),
+            None => return Ok(None),
+        }
+    }
+}
+
+/// The body is not what its head says.
+pub(super) fn broke_off() -> Refused {
+    Refused::new(StatusCode::BAD_REQUEST, "the body of the request broke off, or its chunks are malformed").and_close()
+}
+
+/// A SOAP request in UTF-8, not compressed: it must be read.
+fn check_soap_type(headers: &HeaderMap) -> Result<(), Refused> {
+    let unsupported = |message: &str| Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    if headers.contains_key(CONTENT_ENCODING) {
+        return unsupported("A compressed request is not served");
+    }
+    let mut types = headers.get_all(CONTENT_TYPE).iter();
+    let (Some(Ok(content_type)), None) = (types.next().map(HeaderValue::to_str), types.next()) else {
+        return unsupported("The type of the request must be text/xml or application/soap+xml");
+    };
+    if !is_of_type(headers, &["text/xml", "application/soap+xml"]) {
+        return unsupported("The type of the request must be text/xml or application/soap+xml");
+    }
+    let charsets = content_type.split(';').skip(1).filter_map(|parameter| parameter.split_once('='));
+    let charsets = charsets.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    for (_, charset) in charsets {
+        let charset = charset.trim().trim_matches('"');
+        if !["utf-8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known)) {
+            return unsupported("The request must be in UTF-8");
+        }
+    }
+    Ok(())
+}
+
+/// True when the type of the content is one of these, whatever its parameters.
+pub(super) fn is_of_type(headers: &HeaderMap, types: &[&str]) -> bool {
+    let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let essence = value.split(';').next().unwrap_or_default().trim();
+    types.iter().any(|known| essence.eq_ignore_ascii_case(known))
+}
