@@ -7,7 +7,7 @@
 //! still counts has an older record, because all that changes in it is its last use.
 //!
 //! Sign-ins and guesses have no such list. A renewal writes a sign-in, often, and would have to write the list as well; an old
-//! refresh token opens nothing without the account's own password, and whoever can put old guesses back can also remove them.
+//! refresh token opens nothing without the account's own password, and who can put old guesses back can also remove them.
 
 use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
