@@ -27,6 +27,7 @@ const PUBLIC: &[&str] = &[
     "bind",
     "certificate",
     "client_id",
+    "client_tokens",
     "cloud",
     "command",
     "confinement",
