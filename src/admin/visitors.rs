@@ -1,7 +1,8 @@
 //! Who may see the page: sessions of browsers, begun with the token of the configuration or with a one-time link.
 //!
-//! Cookies and links are 256 random bits; only their digests are kept. A session is at a random path, and its cookie is sent there only. A form carries a token that is made from its session and
-//! from where it leads, so that no other page can fill it in.
+//! Cookies and links are 256 random bits; only their digests are kept. A session is at a random path, and its cookie is sent
+//! there only. A form carries a token that is made from its session and from where it leads, so that no other page can fill
+//! it in.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

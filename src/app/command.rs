@@ -1,8 +1,9 @@
 //! The socket on which other processes of this machine tell the service what to do: `gatepost reload`, and the Gatepost
 //! that takes over from it. It lies beside `admin.socket`, belongs to the service's own user, and nobody else is heard.
 //!
-//! A command is one line. `reload` and `unlock LOGIN` are answered by one octet and a text ([`Answer`]), `take-over` by the listening sockets
-//! (`handover`); whoever took them says `serving` once it accepts connections, and this process begins to drain.
+//! A command is one line. `reload` and `unlock LOGIN` are answered by one octet and a text ([`Answer`]), `take-over` by the
+//! listening sockets (`handover`); the process that took them says `serving` once it accepts connections, and this process
+//! begins to drain.
 
 use std::io;
 use std::path::{Path, PathBuf};

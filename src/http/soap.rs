@@ -2,8 +2,9 @@
 //! client's to say. A token of an application opens every mailbox that it was given; `ExchangeImpersonation` names the one
 //! that this request is about (Microsoft, "Authenticate an EWS application by using OAuth").
 //!
-//! Only the header and the name of the operation are read and held; the rest of the SOAP body streams by unread. What is not plain (a document type, entities,
-//! processing instructions, another encoding than UTF-8) is refused, so that whoever reads it behind us sees the same.
+//! Only the header and the name of the operation are read and held; the rest of the SOAP body streams by unread. What is not
+//! plain (a document type, entities, processing instructions, another encoding than UTF-8) is refused, so that Exchange, which
+//! reads it behind us, sees the same.
 
 use std::ops::Range;
 

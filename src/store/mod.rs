@@ -4,8 +4,8 @@
 //! writes them somewhere; they are plain only in memory. Every call ends within a deadline of the implementation's own.
 //!
 //! `sealed` puts two things together: `records`, what a database does (`sqlite`, `redis`), and `seal`, how a record is
-//! closed and opened; `register` sees to it that what was revoked stays so. `key` and `files` see to the state key and to who may read what. Around it `durable` keeps in memory what
-//! a database did not take.
+//! closed and opened; `register` sees to it that what was revoked stays so. `key` and `files` see to the state key and to
+//! who may read what. Around it `durable` keeps in memory what a database did not take.
 
 use std::future::Future;
 use std::pin::Pin;

@@ -50,11 +50,11 @@ const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const STREAMS: u32 = 32;
 
 /// What a client may send of bodies before they are read, on one stream and on all together: a connection without a login
-/// must cost no more (RES-5). The library has no other windows for later, so that an upload over HTTP/2 gets so much for each
+/// must cost no more. The library has no other windows for later, so that an upload over HTTP/2 gets so much for each
 /// round trip. The number is the protocol's own (RFC 9113 §6.9.2), below which the connection's window cannot be.
 const WINDOW: u32 = 65_535;
 
-/// What the heads of all requests may take that wait for the first login of a connection (RES-5).
+/// What the heads of all requests may take that wait for the first login of a connection.
 const HEADS: usize = 64 * 1024;
 
 /// Accounts of one connection that are told apart in the journal: a program that serves many may send them all through one.
