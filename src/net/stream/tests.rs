@@ -1,5 +1,6 @@
 //! A stream whose peer says what a well-behaved one would not, and reads nothing.
 
+use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -10,7 +11,7 @@ use crate::tls::session::tests::{key_update, open_all, pair, record};
 /// What memory a connection may take before its login.
 pub(in crate::net) const MOST_KEPT: usize = 64 * 1024;
 
-pub(in crate::net) const HELLO: [u8; 9] = [1, 0, 0, 5, 3, 3, 0, 0, 0];
+const HELLO: [u8; 9] = [1, 0, 0, 5, 3, 3, 0, 0, 0];
 
 pub(in crate::net) async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -50,17 +51,65 @@ async fn what_tls_owes_is_sent_though_nothing_is_written() {
     }
 }
 
-/// Sends `flood`, piece by piece, and takes nothing; the other end reads for as long as it can. The result is the most that
-/// it kept.
-async fn kept(mut ours: TlsStream, mut far: TcpStream, mut flood: impl FnMut() -> Option<Vec<u8>>) -> usize {
+/// Sends a flood, piece by piece, and takes nothing, while the other end does `receiving`.
+pub(in crate::net) async fn under_flood<T>(
+    mut far: TcpStream,
+    flood: impl Iterator<Item = Vec<u8>>,
+    receiving: impl Future<Output = T>,
+) -> T {
     let flooding = async {
-        while let Some(piece) = flood() {
+        for piece in flood {
             if far.write_all(&piece).await.is_err() {
                 break;
             }
         }
         let _gone = far.shutdown().await;
+        // A flood that is not read any more never ends.
+        std::future::pending().await
     };
+    tokio::select! {
+        result = receiving => result,
+        never = flooding => never,
+    }
+}
+
+/// So many pieces of a flood.
+pub(in crate::net) const PIECES: usize = 2_000;
+
+/// The end that is flooded with one octet of data and 32 wishes to negotiate again, over and over; and the flood.
+pub(in crate::net) fn wishes(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8>>) {
+    let (mut from, to) = from_to(&TLS12, from_client);
+    let wish: &[u8] = if from_client { &HELLO } else { &[0, 0, 0, 0] };
+    let piece = move |_| {
+        let mut piece = record(&mut from, ContentType::ApplicationData, b"x");
+        (0..32).for_each(|_| piece.extend(record(&mut from, ContentType::Handshake, wish)));
+        piece
+    };
+    (to, (0..PIECES).map(piece))
+}
+
+/// The end that is flooded with requests for new keys, each paid for by [`PAID`] octets of data; and the flood.
+pub(in crate::net) fn key_updates(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8>>) {
+    let (mut from, to) = from_to(&TLS13, from_client);
+    let piece = move |_| {
+        let mut piece = record(&mut from, ContentType::ApplicationData, &[7; PAID]);
+        piece.extend(key_update(&mut from, 1));
+        piece
+    };
+    (to, (0..PIECES).map(piece))
+}
+
+pub(in crate::net) const PAID: usize = 1_024;
+
+fn from_to(version: &'static SupportedProtocolVersion, from_client: bool) -> (Session, Session) {
+    let (client, server) = pair(version);
+    if from_client { (client, server) } else { (server, client) }
+}
+
+/// The most that is kept while the flood is read for as long as it can be.
+async fn kept((session, flood): (Session, impl Iterator<Item = Vec<u8>>)) -> usize {
+    let (near, far) = tcp_pair().await;
+    let mut ours = stream(near, session);
     let reading = async {
         let mut most = 0;
         while ours.read(&mut [0; 2_048]).await.is_ok_and(|read| read > 0) {
@@ -68,47 +117,18 @@ async fn kept(mut ours: TlsStream, mut far: TcpStream, mut flood: impl FnMut() -
         }
         most.max(ours.kept())
     };
-    // A flood that is not read any more never ends.
-    tokio::select! {
-        most = reading => most,
-        never = async { flooding.await; std::future::pending().await } => never,
-    }
+    under_flood(far, flood, reading).await
 }
 
 #[tokio::test]
 async fn a_peer_that_reads_nothing_fills_no_memory() {
     for from_client in [true, false] {
-        // One octet of data and 32 wishes to negotiate again, over and over.
-        let (client, server) = pair(&TLS12);
-        let (mut from, to) = if from_client { (client, server) } else { (server, client) };
-        let wish: &[u8] = if from_client { &HELLO } else { &[0, 0, 0, 0] };
-        let (near, far) = tcp_pair().await;
-        let mut pieces = 2_000;
-        let most = kept(stream(near, to), far, || {
-            pieces -= 1;
-            let mut piece = record(&mut from, ContentType::ApplicationData, b"x");
-            (0..32).for_each(|_| piece.extend(record(&mut from, ContentType::Handshake, wish)));
-            (pieces > 0).then_some(piece)
-        })
-        .await;
+        let most = kept(wishes(from_client)).await;
         assert!(most <= MOST_KEPT, "{most} octets kept of renegotiation");
-
-        // Requests for new keys, all of them paid for.
-        let (client, server) = pair(&TLS13);
-        let (mut from, to) = if from_client { (client, server) } else { (server, client) };
-        let (near, far) = tcp_pair().await;
-        let mut pieces = 2_000;
-        let most = kept(stream(near, to), far, || {
-            pieces -= 1;
-            let mut piece = record(&mut from, ContentType::ApplicationData, &[7; 1_024]);
-            piece.extend(key_update(&mut from, 1));
-            (pieces > 0).then_some(piece)
-        })
-        .await;
+        let most = kept(key_updates(from_client)).await;
         assert!(most <= MOST_KEPT, "{most} octets kept of key updates");
     }
 }
-
 #[tokio::test]
 async fn nothing_is_sent_behind_what_failed() {
     let (mut client, server) = pair(&TLS13);
