@@ -21,7 +21,8 @@ use tower_service::Service;
 
 use crate::config::Origin;
 
-use super::dial::{DialError, Dialer, timed_out};
+use super::dial::Dialer;
+use super::error::{DialError, timed_out};
 use super::socket::Socket;
 
 /// Idle connections are kept so long, and so many of them.

@@ -13,7 +13,8 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::connect::{Authenticator, Connect, ConnectError, ConnectEvent, Scheme};
-use super::dial::{DialError, Dialer, timed_out};
+use super::dial::Dialer;
+use super::error::{DialError, timed_out};
 #[cfg(feature = "pac")]
 use super::pac::{Pac, PacError, Way};
 use super::socket::Socket;

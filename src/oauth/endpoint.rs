@@ -18,7 +18,8 @@ use zeroize::Zeroizing;
 
 use crate::failure::chain;
 use crate::net::connect::ConnectErrorKind;
-use crate::net::dial::{DialError, Dialer};
+use crate::net::dial::Dialer;
+use crate::net::error::DialError;
 use crate::net::http::{self, Client, Connector, ConnectorError};
 use crate::net::socks::SocksErrorKind;
 use crate::oauth::grant::TokenRequest;

@@ -10,7 +10,7 @@ use crate::config::{Origin, Upstream};
 use crate::failure::{Actor, Failure, chain};
 use crate::graph::GraphError;
 use crate::net::connect::{ConnectError, ConnectErrorKind};
-use crate::net::dial::DialError;
+use crate::net::error::DialError;
 use crate::net::http::ConnectorError;
 use crate::proto::{MailProtocol, Refusal, UpstreamFailure, UpstreamFailureKind};
 use crate::protocol::Protocol;

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::{Limits, Upstream, UpstreamTls};
 use crate::login::own_token::Judge;
-use crate::net::dial::{DialError, Dialer};
+use crate::net::dial::Dialer;
+use crate::net::error::DialError;
 use crate::net::pace::{Crowded, Pace};
 use crate::net::stream::Stream;
 use crate::proto::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::account::MailAddress;
-use crate::net::dial::DialError;
+use crate::net::error::DialError;
 use crate::proto::UpstreamFailureKind;
 use crate::session::upstream::OpenError;
 
