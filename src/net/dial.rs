@@ -1,40 +1,23 @@
-//! Connecting to an upstream: straight with Happy Eyeballs (RFC 8305), or through a forward proxy (`via`).
-//!
-//! The system's resolver gives both families together, so there is no head start for the one whose answer comes first
-//! (RFC 8305 §3). Addresses that were dead lately are tried last.
+//! Connecting to an upstream: straight (`direct`), or through a forward proxy (`via`).
 
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::Instant;
 
-use super::addresses::DeadAddresses;
-use super::error::{DialError, timed_out};
-use super::listen;
-use super::resolve::Resolver;
+use super::direct::DirectDialer;
+use super::error::DialError;
 use super::socket::Socket;
 use super::via::Gateways;
-use crate::clock::Clock;
 use crate::config::{Config, ForwardProxy, Limits};
 use crate::tls::client::UpstreamTrust;
-
-/// The next address is tried so long after the one before, if that one has not answered (RFC 8305 §5).
-const STAGGER: Duration = Duration::from_millis(250);
-
-/// Most addresses tried of one name for one login.
-const ADDRESSES: usize = 6;
 
 /// Opens connections, and remembers what it learns about names and addresses.
 pub struct Dialer {
     proxy: Option<Arc<ForwardProxy>>,
     limits: Limits,
     gateways: Gateways,
-    resolver: Resolver,
-    dead: DeadAddresses,
+    direct: DirectDialer,
 }
 
 /// A connection to an upstream, before TLS.
@@ -51,17 +34,15 @@ impl Dialer {
     /// A dialer for mail and HTTP alike; uses the configuration's forward proxy and deadlines. `trust` verifies proxies
     /// that are reached by TLS.
     pub fn new(config: Arc<Config>, trust: Arc<UpstreamTrust>) -> Self {
-        let clock = Clock::system();
-        let (resolver, dead) = (Resolver::system(clock.clone()), DeadAddresses::new(clock));
         // The rest of the configuration is not kept: this may outlive it.
         let (proxy, limits) = (config.forward_proxy.clone(), config.limits.clone());
-        Self { proxy, limits, gateways: Gateways::new(trust), resolver, dead }
+        let direct = DirectDialer::new(&limits);
+        Self { proxy, limits, gateways: Gateways::new(trust), direct }
     }
 
     /// The network may have changed, as after a suspend: names are looked up anew, and no address counts as dead.
     pub fn network_changed(&self) {
-        self.resolver.doubt_all();
-        self.dead.forget();
+        self.direct.network_changed();
     }
 
     /// Connects to `host:port` within the configured time or `most`, whichever is less, through the forward proxy unless
@@ -77,217 +58,14 @@ impl Dialer {
         match &self.proxy {
             Some(proxy) if !proxy.no_proxy.covers(host, port) => {
                 let deadline = now + limits.connect_via_proxy.min(most);
-                let (socket, early) = self.through(&self.gateways, proxy, host, port, deadline).await?;
+                let (socket, early) = self.gateways.through(&self.direct, proxy, host, port, deadline).await?;
                 Ok(Dialed { socket, early, deadline })
             }
             _ => {
                 let deadline = now + limits.connect.min(most);
-                let socket = self.straight(host, port, deadline).await?.into();
+                let socket = self.direct.straight(host, port, deadline).await?.into();
                 Ok(Dialed { socket, early: Vec::new(), deadline })
             }
         }
-    }
-
-    pub(super) async fn straight(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
-        let in_time = deadline.min(Instant::now() + self.limits.resolve);
-        let found = self.resolver.resolve(host, port, in_time).await;
-        let found = found.map_err(|source| DialError::Resolve { host: host.to_owned(), source })?;
-        let mut addresses = self.dead.order(interleave(found));
-        addresses.truncate(ADDRESSES);
-        let tried = addresses.len();
-        let fail = |source| DialError::Connect { host: host.to_owned(), port, tried, source };
-        let socket = self.race(addresses, deadline).await.map_err(|error| {
-            self.resolver.doubt(host);
-            fail(error)
-        })?;
-        listen::tune(&socket).map_err(fail)?;
-        Ok(socket)
-    }
-
-    /// The first address that connects wins; each further one starts when the one before has failed or has been silent
-    /// for [`STAGGER`].
-    async fn race(&self, addresses: Vec<SocketAddr>, deadline: Instant) -> io::Result<TcpStream> {
-        let attempt = self.limits.connect_attempt;
-        let mut waiting = addresses.into_iter();
-        let mut running = Attempts::default();
-        let mut last_error = timed_out();
-        let mut next_start = Instant::now();
-        loop {
-            if running.is_empty() || Instant::now() >= next_start {
-                match waiting.next() {
-                    Some(address) => running.start(address, attempt),
-                    None if running.is_empty() => return Err(last_error),
-                    None => {}
-                }
-                next_start = Instant::now() + STAGGER;
-            }
-            tokio::select! {
-                (address, result) = running.finished() => match result {
-                    Ok(socket) => {
-                        self.dead.lives(address);
-                        // Overtaken by one that began later: as good as dead.
-                        running.silent().for_each(|silent| self.dead.failed(silent));
-                        return Ok(socket);
-                    }
-                    Err(error) => {
-                        if blames_address(&error) {
-                            self.dead.failed(address);
-                        }
-                        last_error = error;
-                        next_start = Instant::now();
-                    }
-                },
-                () = sleep_until(next_start), if waiting.len() > 0 => {}
-                () = sleep_until(deadline) => {
-                    running.silent().for_each(|silent| self.dead.failed(silent));
-                    return Err(last_error);
-                }
-            }
-        }
-    }
-}
-
-/// Connects that are under way.
-#[derive(Default)]
-struct Attempts {
-    tasks: JoinSet<(SocketAddr, io::Result<TcpStream>)>,
-    started: Vec<(SocketAddr, Instant)>,
-}
-
-impl Attempts {
-    fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
-    }
-
-    fn start(&mut self, address: SocketAddr, attempt: Duration) {
-        self.started.push((address, Instant::now()));
-        self.tasks.spawn(async move {
-            let connect = timeout(attempt, TcpStream::connect(address)).await;
-            (address, connect.unwrap_or_else(|_| Err(timed_out())))
-        });
-    }
-
-    /// The next one that ends; waits for ever while there is none.
-    async fn finished(&mut self) -> (SocketAddr, io::Result<TcpStream>) {
-        match self.tasks.join_next().await {
-            Some(Ok((address, result))) => {
-                self.started.retain(|(started, _)| *started != address);
-                (address, result)
-            }
-            Some(Err(aborted)) => std::panic::resume_unwind(aborted.into_panic()),
-            None => std::future::pending().await,
-        }
-    }
-
-    /// Those that have had their time alone and said nothing.
-    fn silent(&self) -> impl Iterator<Item = SocketAddr> {
-        self.started.iter().filter(|(_, since)| since.elapsed() >= STAGGER).map(|(address, _)| *address)
-    }
-}
-
-/// The families in turn (RFC 8305 §4), beginning with the one that the system prefers.
-fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
-    let preferred_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
-    let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == preferred_v6);
-    let mut second = second.into_iter();
-    let mut in_turn = Vec::new();
-    for address in first {
-        in_turn.push(address);
-        in_turn.extend(second.next());
-    }
-    in_turn.extend(second);
-    in_turn
-}
-
-/// An error that says something about the address, rather than about this machine's descriptors, ports or memory.
-fn blames_address(error: &io::Error) -> bool {
-    use io::ErrorKind as Kind;
-    matches!(
-        error.kind(),
-        Kind::ConnectionRefused
-            | Kind::ConnectionReset
-            | Kind::ConnectionAborted
-            | Kind::HostUnreachable
-            | Kind::NetworkUnreachable
-            | Kind::TimedOut
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn addresses(list: &[&str]) -> Vec<SocketAddr> {
-        list.iter().map(|text| text.parse().unwrap()).collect()
-    }
-
-    #[test]
-    fn families_take_turns() {
-        let found = addresses(&["[2001:db8::1]:1", "[2001:db8::2]:1", "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1"]);
-        let expected = addresses(&["[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "192.0.2.2:1", "192.0.2.3:1"]);
-        assert_eq!(interleave(found), expected);
-    }
-
-    fn dialer() -> Dialer {
-        let trust = crate::config::Trust { system_roots: true, additional_ca: None, destinations: Vec::new() };
-        let config = Config {
-            listeners: Vec::new(),
-            accounts: crate::config::Accounts::default(),
-            forward_proxy: None,
-            trust: trust.clone(),
-            limits: crate::config::Limits::default(),
-            log: crate::config::Log {
-                format: crate::config::LogFormat::Text,
-                level: tracing::Level::INFO,
-                audit: None,
-            },
-            admin: crate::config::Admin::default(),
-            unproved: Vec::new(),
-            state: crate::config::State::Memory,
-            notes: Vec::new(),
-            confinement: crate::config::Confine::Off,
-            files: Vec::new(),
-            runs_commands: false,
-        };
-        Dialer::new(Arc::new(config), Arc::new(UpstreamTrust::new(trust)))
-    }
-
-    #[tokio::test]
-    async fn a_dead_address_does_not_keep_from_the_living_and_is_tried_last_from_then_on() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let living = listener.local_addr().unwrap();
-        let dead = {
-            let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-            closed.local_addr().unwrap()
-        };
-        let (dialer, deadline) = (dialer(), Instant::now() + Duration::from_secs(5));
-        assert_eq!(dialer.dead.order(vec![dead, living]), [dead, living]);
-        let socket = dialer.race(vec![dead, living], deadline).await.unwrap();
-        assert_eq!(socket.peer_addr().unwrap(), living);
-        assert_eq!(dialer.dead.order(vec![dead, living]), [living, dead]);
-        assert!(dialer.race(vec![dead], deadline).await.is_err());
-        dialer.network_changed();
-        assert_eq!(dialer.dead.order(vec![dead, living]), [dead, living]);
-    }
-
-    #[tokio::test]
-    async fn an_address_that_was_overtaken_is_tried_last_and_the_deadline_holds() {
-        // A backlog that is full takes no more connections, and says nothing.
-        let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
-        full.listen(0).unwrap();
-        let silent = full.local_addr().unwrap().as_socket().unwrap();
-        let _takes_the_place = std::net::TcpStream::connect(silent).unwrap();
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let living = listener.local_addr().unwrap();
-
-        let dialer = dialer();
-        let start = Instant::now();
-        let socket = dialer.race(vec![silent, living], start + Duration::from_secs(5)).await.unwrap();
-        assert_eq!(socket.peer_addr().unwrap(), living);
-        assert!(start.elapsed() >= STAGGER);
-        assert_eq!(dialer.dead.order(vec![silent, living]), [living, silent]);
-        let error = dialer.race(vec![silent], Instant::now() + Duration::from_millis(300)).await.unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -4,6 +4,7 @@ mod addresses;
 pub mod census;
 pub mod connect;
 pub mod dial;
+mod direct;
 pub mod error;
 mod handshake;
 pub mod http;

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
 use super::connect::{Authenticator, Connect, ConnectError, ConnectEvent, Scheme};
-use super::dial::Dialer;
+use super::direct::DirectDialer;
 use super::error::{DialError, timed_out};
 #[cfg(feature = "pac")]
 use super::pac::{Pac, PacError, Way};
@@ -108,6 +108,46 @@ impl Gateways {
             }
         }
     }
+
+    /// A tunnel to `host:port` through the first proxy that opens one, and what came through it already; or, where a script
+    /// says so, a straight connection at last. As long as there are others, each gets an equal share of the time that is left.
+    pub(super) async fn through(
+        &self,
+        direct: &DirectDialer,
+        proxy: &ForwardProxy,
+        host: &str,
+        port: u16,
+        deadline: Instant,
+    ) -> Result<(Socket, Vec<u8>), DialError> {
+        let Candidates { gateways: in_order, direct: direct_last } =
+            self.candidates(proxy, host, port, deadline).await?;
+        let (mut left, several) = (in_order.len() + usize::from(direct_last), in_order.len() > 1 || direct_last);
+        let mut outcome = Err(DialError::Resolve { host: host.to_owned(), source: timed_out() });
+        for gateway in in_order {
+            let now = Instant::now();
+            let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);
+            left -= 1;
+            let authentication = authentication_for(proxy, &gateway.server);
+            let tunnel = Tunnel { direct, trust: &self.trust, gateway: &gateway, authentication, host, port };
+            outcome = tunnel.open(now + share).await;
+            let alive = !outcome.as_ref().is_err_and(DialError::is_dead_proxy);
+            if gateway.remember(alive) && several {
+                match &outcome {
+                    Err(error) if !alive => {
+                        tracing::warn!(proxy = %gateway.server, error = chain(error), "proxy avoided for a while");
+                    }
+                    _ => tracing::info!(proxy = %gateway.server, "proxy is back"),
+                }
+            }
+            if !outcome.as_ref().is_err_and(DialError::another_proxy_may_help) {
+                return outcome;
+            }
+        }
+        if direct_last {
+            return Ok((direct.straight(host, port, deadline).await?.into(), Vec::new()));
+        }
+        outcome
+    }
 }
 
 /// What is tried for one destination.
@@ -159,65 +199,22 @@ impl DialError {
     }
 }
 
-impl Dialer {
-    /// A tunnel to `host:port` through the first proxy that opens one, and what came through it already; or, where a script
-    /// says so, a straight connection at last. As long as there are others, each gets an equal share of the time that is left.
-    pub(super) async fn through(
-        &self,
-        gateways: &Gateways,
-        proxy: &ForwardProxy,
-        host: &str,
-        port: u16,
-        deadline: Instant,
-    ) -> Result<(Socket, Vec<u8>), DialError> {
-        let Candidates { gateways: in_order, direct } = gateways.candidates(proxy, host, port, deadline).await?;
-        let (mut left, several) = (in_order.len() + usize::from(direct), in_order.len() > 1 || direct);
-        let mut outcome = Err(DialError::Resolve { host: host.to_owned(), source: timed_out() });
-        for gateway in in_order {
-            let now = Instant::now();
-            let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);
-            left -= 1;
-            let authentication = proxy.authentication_for(&gateway.server);
-            let tunnel = Tunnel { dialer: self, gateways, gateway: &gateway, authentication, host, port };
-            outcome = tunnel.open(now + share).await;
-            let alive = !outcome.as_ref().is_err_and(DialError::is_dead_proxy);
-            if gateway.remember(alive) && several {
-                match &outcome {
-                    Err(error) if !alive => {
-                        tracing::warn!(proxy = %gateway.server, error = chain(error), "proxy avoided for a while");
-                    }
-                    _ => tracing::info!(proxy = %gateway.server, "proxy is back"),
-                }
-            }
-            if !outcome.as_ref().is_err_and(DialError::another_proxy_may_help) {
-                return outcome;
-            }
+/// What this proxy may be shown.
+fn authentication_for<'a>(proxy: &'a ForwardProxy, server: &ProxyServer) -> &'a ProxyAuthentication {
+    match &proxy.choice {
+        ProxyChoice::Servers(servers) if servers.contains(server) => &proxy.authentication,
+        #[cfg(feature = "pac")]
+        ProxyChoice::Script { authenticate_to, .. } if authenticate_to.lists(&server.host, server.port) => {
+            &proxy.authentication
         }
-        if direct {
-            return Ok((self.straight(host, port, deadline).await?.into(), Vec::new()));
-        }
-        outcome
-    }
-}
-
-impl ForwardProxy {
-    /// What this proxy may be shown.
-    fn authentication_for(&self, server: &ProxyServer) -> &ProxyAuthentication {
-        match &self.choice {
-            ProxyChoice::Servers(servers) if servers.contains(server) => &self.authentication,
-            #[cfg(feature = "pac")]
-            ProxyChoice::Script { authenticate_to, .. } if authenticate_to.lists(&server.host, server.port) => {
-                &self.authentication
-            }
-            _ => &ProxyAuthentication::None,
-        }
+        _ => &ProxyAuthentication::None,
     }
 }
 
 /// A tunnel that is to be opened.
 struct Tunnel<'a> {
-    dialer: &'a Dialer,
-    gateways: &'a Gateways,
+    direct: &'a DirectDialer,
+    trust: &'a UpstreamTrust,
     gateway: &'a Gateway,
     authentication: &'a ProxyAuthentication,
     host: &'a str,
@@ -243,14 +240,13 @@ impl Tunnel<'_> {
     /// A fresh connection to the proxy, with TLS where its URL says so.
     async fn reach(&self, deadline: Instant) -> Result<Socket, DialError> {
         let server = &self.gateway.server;
-        let socket = self.dialer.straight(&server.host, server.port, deadline).await;
+        let socket = self.direct.straight(&server.host, server.port, deadline).await;
         let socket =
             socket.map_err(|source| DialError::ProxyUnreachable { proxy: server.clone(), source: Box::new(source) })?;
         if server.scheme != ProxyScheme::Https {
             return Ok(socket.into());
         }
-        let tls =
-            self.gateway.tls.get_or_try_init(|| async { self.gateways.trust.client_config().await.map(Arc::new) });
+        let tls = self.gateway.tls.get_or_try_init(|| async { self.trust.client_config().await.map(Arc::new) });
         let tls = Arc::clone(tls.await.map_err(DialError::ProxyTrust)?);
         let failed = |source| DialError::ProxyTls { proxy: server.clone(), source };
         let name = ServerName::try_from(server.host.clone()).map_err(|error| failed(io::Error::other(error)))?;
