@@ -20,10 +20,12 @@ mod error;
 mod negotiate;
 pub mod ntlm;
 mod reply;
+mod scheme;
 
-pub use authenticator::{AuthenticationError, Authenticator, Challenge, Scheme};
+pub use authenticator::Authenticator;
 pub use error::{ConnectError, ConnectErrorKind};
 use reply::Body;
+pub use scheme::{AuthenticationError, Challenge, Scheme};
 
 /// Longest head of all replies to one request together, in octets.
 const HEAD_OCTETS: usize = 16 * 1_024;

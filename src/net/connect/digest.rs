@@ -11,8 +11,8 @@ use aws_lc_rs::rand;
 use md5::{Digest as _, Md5};
 use zeroize::Zeroizing;
 
-use super::authenticator::{AuthenticationError, Challenge, Scheme};
 use super::reply::parts;
+use super::scheme::{AuthenticationError, Challenge, Scheme};
 use crate::secret::{ProxyAuthorization, ProxyPassword};
 
 /// The client's side.

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::HEAD_OCTETS;
-use super::authenticator::{AuthenticationError, Scheme};
+use super::scheme::{AuthenticationError, Scheme};
 use crate::failure::Actor;
 
 /// Why there is no tunnel. `Display` tells what happened.

@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::authenticator::{AuthenticationError, Challenge, Scheme};
+use super::scheme::{AuthenticationError, Challenge, Scheme};
 use crate::config::NegotiateCredentials;
 use crate::proto::reply::escaped;
 use crate::secret::ProxyAuthorization;

@@ -15,7 +15,7 @@ use md4::{Digest as _, Md4};
 use md5::Md5;
 use zeroize::Zeroizing;
 
-use super::authenticator::{AuthenticationError, Challenge, Scheme};
+use super::scheme::{AuthenticationError, Challenge, Scheme};
 use crate::config::NtlmCredentials;
 use crate::secret::ProxyAuthorization;
 

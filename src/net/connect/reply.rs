@@ -2,7 +2,7 @@
 
 use httparse::Header;
 
-use super::authenticator::Scheme;
+use super::scheme::Scheme;
 
 /// Most octets of a refusal's body that are read past, to use the connection again; error pages are far smaller.
 pub(super) const BODY_OCTETS: u64 = 256 * 1_024;
