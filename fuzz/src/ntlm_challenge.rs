@@ -1,6 +1,6 @@
 //! A forward proxy's NTLM challenge.
 
-use std::time::SystemTime;
+use std::time::Duration;
 
 use gatepost::config::NtlmCredentials;
 use gatepost::net::connect::AuthenticationError;
@@ -17,7 +17,7 @@ pub fn check(data: &[u8]) {
         domain: "CORP".into(),
         password: ProxyPassword::new("s3cret".into()),
     };
-    let answer = |nonce| authenticate(data, &credentials, nonce, SystemTime::UNIX_EPOCH);
+    let answer = |nonce| authenticate(data, &credentials, nonce, Duration::ZERO);
     let reply = match answer([0xaa; 8]) {
         Ok(reply) => reply,
         Err(AuthenticationError::Challenge { reason, .. }) => {

@@ -2,33 +2,30 @@
 //!
 //! The proxy resolves the destination's name. Any 2xx opens the tunnel at the octet behind the blank line; what came with
 //! it is handed out, because a server that greets first may have spoken already. A 407 for the configured scheme is
-//! answered, on the same connection where the proxy leaves it open, at most three times; what the answer is, the
-//! [`Authenticator`] knows. Nothing of a refusal but its status line and the schemes it offers is kept, and a redirect is
-//! never followed. A proxy that was told credentials may repeat them anywhere, so of such a one only the status and
-//! well-known schemes are kept.
+//! answered, on the same connection where the proxy leaves it open, at most three times; the answer comes from the caller.
+//! Nothing of a refusal but its status line and the schemes it offers is kept, and a redirect is never followed. A proxy
+//! that was told credentials may repeat them anywhere, so of such a one only the status and well-known schemes are kept.
 
 use std::net::Ipv6Addr;
 
 use crate::proto::reply::escaped;
 use crate::secret::ProxyAuthorization;
 
-mod authenticator;
-mod basic;
-mod digest;
+pub mod authenticator;
+pub mod basic;
+pub mod digest;
 mod error;
 #[cfg(feature = "negotiate")]
 mod negotiate;
 pub mod ntlm;
 mod reply;
-mod scheme;
+pub mod scheme;
 
-pub use authenticator::Authenticator;
+use error::HEAD_OCTETS;
 pub use error::{ConnectError, ConnectErrorKind};
 use reply::Body;
 pub use scheme::{AuthenticationError, Challenge, Scheme};
 
-/// Longest head of all replies to one request together, in octets.
-const HEAD_OCTETS: usize = 16 * 1_024;
 /// Most header fields in one head; large proxies send about twenty.
 const FIELDS: usize = 128;
 /// Most interim replies (1xx) before the final one.
@@ -111,7 +108,7 @@ struct Head {
 /// What the handshake wants, or how it ends.
 #[derive(Debug)]
 pub enum ConnectEvent {
-    /// Ask the [`Authenticator`], and hand its answer to [`Connect::handle_answer`].
+    /// Find the answer, and hand it to [`Connect::handle_answer`].
     Challenge(Challenge),
     /// Close this connection, open a new one to the same proxy, and call [`Connect::handle_connected`].
     Reconnect,

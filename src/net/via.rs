@@ -12,7 +12,8 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::connect::{Authenticator, Connect, ConnectError, ConnectEvent, Scheme};
+use super::connect::authenticator::Authenticator;
+use super::connect::{Connect, ConnectError, ConnectEvent, Scheme};
 use super::direct::DirectDialer;
 use super::error::{DialError, timed_out};
 #[cfg(feature = "pac")]

@@ -1,14 +1,17 @@
-//! How Gatepost shows itself to the proxy: one side of a scheme, asked for a token whenever the machine needs one.
+//! How Gatepost shows itself to the proxy: one side of a scheme, asked for a token whenever the machine needs one. It has
+//! what the schemes and the machine do without: the clock, and the Kerberos library.
 //!
 //! The state of one handshake lives here and ends with it. Nothing is sent for another scheme than the configured one.
 
-use super::basic;
-use super::digest::Digest;
+use std::time::SystemTime;
+
 #[cfg(feature = "negotiate")]
 use super::negotiate::Negotiate;
-use super::ntlm::Ntlm;
-use super::scheme::{AuthenticationError, Challenge};
 use crate::config::ProxyAuthentication;
+use crate::net::connect::basic;
+use crate::net::connect::digest::Digest;
+use crate::net::connect::ntlm::Ntlm;
+use crate::net::connect::scheme::{AuthenticationError, Challenge};
 use crate::secret::ProxyAuthorization;
 
 /// The client's side of the configured scheme, for one handshake.
@@ -25,7 +28,8 @@ enum Side<'a> {
 }
 
 impl<'a> Authenticator<'a> {
-    /// For a handshake with the proxy `proxy_host` about `destination` ([`super::Connect::destination`]).
+    /// For a handshake with the proxy `proxy_host` about `destination`, as
+    /// [`Connect::destination`](crate::net::connect::Connect::destination) says it.
     pub fn new(authentication: &'a ProxyAuthentication, proxy_host: &str, destination: &str) -> Self {
         // Only Kerberos must know whom it talks to.
         let _ = proxy_host;
@@ -55,12 +59,51 @@ impl<'a> Authenticator<'a> {
         match (&mut self.0, challenge) {
             #[cfg(feature = "negotiate")]
             (Side::Negotiate(side), challenge) => side.answer(&challenge).await,
-            (Side::Ntlm(side), challenge) => side.answer(&challenge),
+            (Side::Ntlm(side), challenge) => {
+                let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                side.answer(&challenge, since_1970)
+            }
             (Side::Digest(side), challenge) => side.answer(&challenge),
             (_, Challenge::Last(_)) | (Side::None, Challenge::Start) => Ok(None),
             (Side::None, Challenge::Continue(_)) => Err(AuthenticationError::Refused),
             // With the first request (RFC 7617 §2.2): it is meant for this proxy anyway.
             (Side::Basic(authorization), _) => authorization.take().map(Some).ok_or(AuthenticationError::Refused),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::connect::{Connect, ConnectEvent, Scheme};
+    use crate::secret::ProxyPassword;
+
+    const BASIC: &str = "Basic c3ZjLW1haWw6czNjcmV0OsOp";
+
+    #[tokio::test]
+    async fn the_request() {
+        let request = async |host: &str, authentication: &ProxyAuthentication| {
+            let mut machine = Connect::new(host, 993, Scheme::of(authentication)).unwrap();
+            let mut authenticator = Authenticator::new(authentication, "proxy", machine.destination());
+            if let Some(ConnectEvent::Challenge(challenge)) = machine.poll_event() {
+                machine.handle_answer(authenticator.answer(challenge).await);
+            }
+            let request = String::from_utf8(machine.poll_output().unwrap()).unwrap();
+            assert_eq!(machine.poll_output(), None);
+            request.replace(env!("CARGO_PKG_VERSION"), "VERSION")
+        };
+        assert_eq!(
+            request("outlook.office365.com", &ProxyAuthentication::None).await,
+            "CONNECT outlook.office365.com:993 HTTP/1.1\r\nHost: outlook.office365.com:993\r\n\
+             User-Agent: Gatepost/VERSION\r\n\r\n"
+        );
+        let password = ProxyPassword::new("s3cret:é".into());
+        assert_eq!(
+            request("2001:db8::1", &ProxyAuthentication::Basic { username: "svc-mail".into(), password }).await,
+            format!(
+                "CONNECT [2001:db8::1]:993 HTTP/1.1\r\nHost: [2001:db8::1]:993\r\nUser-Agent: Gatepost/VERSION\r\n\
+                 Proxy-Authorization: {BASIC}\r\n\r\n"
+            )
+        );
     }
 }

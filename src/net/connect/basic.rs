@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use crate::secret::{ProxyAuthorization, ProxyPassword};
 
-/// User name and password as UTF-8.
-pub(super) fn authorization(username: &str, password: &ProxyPassword) -> ProxyAuthorization {
+/// The value of `Proxy-Authorization` with user name and password as UTF-8.
+pub fn authorization(username: &str, password: &ProxyPassword) -> ProxyAuthorization {
     let pair = Zeroizing::new([username.as_bytes(), b":", password.expose().as_bytes()].concat());
     // Reserved at once: text that grows leaves a copy of the password behind.
     let mut text = String::with_capacity("Basic ".len() + pair.len().div_ceil(3) * 4);

@@ -15,8 +15,8 @@ use super::reply::parts;
 use super::scheme::{AuthenticationError, Challenge, Scheme};
 use crate::secret::{ProxyAuthorization, ProxyPassword};
 
-/// The client's side.
-pub(super) struct Digest<'a> {
+/// The client's side, for one handshake.
+pub struct Digest<'a> {
     username: &'a str,
     password: &'a ProxyPassword,
     /// `host:port`, the target of the request (RFC 9110 §7.1).
@@ -26,11 +26,16 @@ pub(super) struct Digest<'a> {
 }
 
 impl<'a> Digest<'a> {
-    pub(super) fn new(username: &'a str, password: &'a ProxyPassword, destination: &str) -> Self {
+    /// For a handshake about `destination`, as [`Connect::destination`](super::Connect::destination) says it.
+    pub fn new(username: &'a str, password: &'a ProxyPassword, destination: &str) -> Self {
         Self { username, password, destination: destination.to_owned(), answered: false }
     }
 
-    pub(super) fn answer(&mut self, challenge: &Challenge) -> Result<Option<ProxyAuthorization>, AuthenticationError> {
+    /// The value of `Proxy-Authorization` that answers a challenge; `None` when the request goes without.
+    ///
+    /// # Errors
+    /// See [`AuthenticationError`].
+    pub fn answer(&mut self, challenge: &Challenge) -> Result<Option<ProxyAuthorization>, AuthenticationError> {
         let Challenge::Continue(parameters) = challenge else { return Ok(None) };
         let parameters = Parameters::read(parameters)?;
         if self.answered && !parameters.stale {

@@ -3,9 +3,11 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use super::HEAD_OCTETS;
 use super::scheme::{AuthenticationError, Scheme};
 use crate::failure::Actor;
+
+/// Longest head of all replies to one request together, in octets.
+pub(super) const HEAD_OCTETS: usize = 16 * 1_024;
 
 /// Why there is no tunnel. `Display` tells what happened.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::scheme::{AuthenticationError, Challenge, Scheme};
 use crate::config::NegotiateCredentials;
+use crate::net::connect::scheme::{AuthenticationError, Challenge, Scheme};
 use crate::proto::reply::escaped;
 use crate::secret::ProxyAuthorization;
 

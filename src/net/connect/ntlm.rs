@@ -5,7 +5,7 @@
 //! nothing to sign or seal but the messages themselves, which the integrity code covers where the proxy can check it.
 
 use std::borrow::Cow;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use base64::Engine;
@@ -44,8 +44,8 @@ const CODE_AT: usize = 72;
 /// From 1601, where Windows' time begins, to 1970.
 const FILETIME_OF_1970: Duration = Duration::from_secs(11_644_473_600);
 
-/// The client's side.
-pub(super) struct Ntlm<'a> {
+/// The client's side, for one handshake.
+pub struct Ntlm<'a> {
     credentials: &'a NtlmCredentials,
     step: Step,
 }
@@ -60,11 +60,21 @@ enum Step {
 }
 
 impl<'a> Ntlm<'a> {
-    pub(super) fn new(credentials: &'a NtlmCredentials) -> Self {
+    /// For a handshake with these credentials.
+    pub fn new(credentials: &'a NtlmCredentials) -> Self {
         Self { credentials, step: Step::Start }
     }
 
-    pub(super) fn answer(&mut self, challenge: &Challenge) -> Result<Option<ProxyAuthorization>, AuthenticationError> {
+    /// The value of `Proxy-Authorization` that answers a challenge; `None` when there is nothing to answer. The time
+    /// is `since_1970`.
+    ///
+    /// # Errors
+    /// See [`AuthenticationError`].
+    pub fn answer(
+        &mut self,
+        challenge: &Challenge,
+        since_1970: Duration,
+    ) -> Result<Option<ProxyAuthorization>, AuthenticationError> {
         match (challenge, &self.step) {
             (Challenge::Start, _) | (Challenge::Continue(_), Step::Start) => {
                 self.step = Step::Negotiated;
@@ -83,7 +93,7 @@ impl<'a> Ntlm<'a> {
                     remedy: "look at the system's log",
                     permanent: false,
                 })?;
-                let reply = authenticate(&message, self.credentials, nonce, SystemTime::now())?;
+                let reply = authenticate(&message, self.credentials, nonce, since_1970)?;
                 self.step = Step::Authenticated;
                 Ok(Some(authorization(&reply)))
             }
@@ -105,7 +115,8 @@ fn negotiate() -> Vec<u8> {
     [&SIGNATURE[..], &1_u32.to_le_bytes(), &OFFERED.to_le_bytes(), &[0; 16]].concat()
 }
 
-/// AUTHENTICATE (MS-NLMP §2.2.1.3) in answer to a CHALLENGE, with the client's nonce and the present time.
+/// AUTHENTICATE (MS-NLMP §2.2.1.3) in answer to a CHALLENGE, with the client's nonce and the present time, counted from the
+/// beginning of 1970.
 ///
 /// # Errors
 /// [`AuthenticationError::Challenge`] when the message is not a well-formed CHALLENGE.
@@ -113,11 +124,11 @@ pub fn authenticate(
     message: &[u8],
     credentials: &NtlmCredentials,
     nonce: [u8; 8],
-    now: SystemTime,
+    since_1970: Duration,
 ) -> Result<Vec<u8>, AuthenticationError> {
     let challenge = ChallengeMessage::read(message)?;
-    let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default() + FILETIME_OF_1970;
-    let own_time = u64::try_from(now.as_nanos() / 100).unwrap_or_default().to_le_bytes();
+    let since_1601 = since_1970 + FILETIME_OF_1970;
+    let own_time = u64::try_from(since_1601.as_nanos() / 100).unwrap_or_default().to_le_bytes();
     let key = response_key(credentials);
     let responses = Responses::compute(&challenge, &key, nonce, challenge.timestamp.unwrap_or(own_time));
 
@@ -339,8 +350,7 @@ mod tests {
 
     #[test]
     fn the_message_holds_the_responses_and_the_names() {
-        let message =
-            authenticate(&challenge(&with_end(&names())), &microsofts(), NONCE, SystemTime::UNIX_EPOCH).unwrap();
+        let message = authenticate(&challenge(&with_end(&names())), &microsofts(), NONCE, Duration::ZERO).unwrap();
         assert_eq!(message[..12], *b"NTLMSSP\0\x03\0\0\0");
         assert_eq!(field(&message, 12).len(), 24);
         // Without a time of the proxy's the own one is used: 1970 is 0x019db1ded53e8000 in Windows' count.
@@ -357,7 +367,7 @@ mod tests {
         let time = octets("0090d336b734c301");
         let attributes = [names(), attribute(AV_TIMESTAMP, &time)].concat();
         let challenge = challenge(&with_end(&attributes));
-        let message = authenticate(&challenge, &microsofts(), NONCE, SystemTime::UNIX_EPOCH).unwrap();
+        let message = authenticate(&challenge, &microsofts(), NONCE, Duration::ZERO).unwrap();
         assert_eq!(field(&message, 12), [0; 24]);
         let nt = field(&message, 20);
         assert_eq!(nt[24..32], time);
@@ -377,7 +387,7 @@ mod tests {
         let mut short = challenge(&[])[..32].to_vec();
         short[20..24].copy_from_slice(&UNICODE.to_le_bytes());
         for message in [short, challenge(&[])] {
-            let reply = authenticate(&message, &microsofts(), NONCE, SystemTime::UNIX_EPOCH).unwrap();
+            let reply = authenticate(&message, &microsofts(), NONCE, Duration::ZERO).unwrap();
             assert_eq!(field(&reply, 20).len(), 16 + 28 + 4 + 4);
         }
     }
@@ -385,7 +395,7 @@ mod tests {
     #[test]
     fn malformed_challenges_are_refused_whatever_is_cut_off() {
         let whole = challenge(&with_end(&names()));
-        let answer = |message: &[u8]| authenticate(message, &microsofts(), NONCE, SystemTime::UNIX_EPOCH);
+        let answer = |message: &[u8]| authenticate(message, &microsofts(), NONCE, Duration::ZERO);
         assert!(answer(&whole).is_ok());
         for length in 0..whole.len() {
             assert!(matches!(answer(&whole[..length]), Err(AuthenticationError::Challenge { .. })), "{length}");
@@ -421,19 +431,22 @@ mod tests {
     fn the_steps() {
         let credentials = microsofts();
         let mut ntlm = Ntlm::new(&credentials);
-        let start = ntlm.answer(&Challenge::Start).unwrap().unwrap();
+        let start = ntlm.answer(&Challenge::Start, Duration::ZERO).unwrap().unwrap();
         assert_eq!(start.expose(), "NTLM TlRMTVNTUAABAAAABYIIAAAAAAAAAAAAAAAAAAAAAAA=");
-        let silent = ntlm.answer(&Challenge::Continue(String::new())).unwrap_err();
+        let silent = ntlm.answer(&Challenge::Continue(String::new()), Duration::ZERO).unwrap_err();
         assert!(matches!(silent, AuthenticationError::Challenge { .. }));
-        assert!(ntlm.answer(&Challenge::Continue("%".into())).is_err());
+        assert!(ntlm.answer(&Challenge::Continue("%".into()), Duration::ZERO).is_err());
         let token = STANDARD.encode(challenge(&with_end(&names())));
-        let one = ntlm.answer(&Challenge::Continue(token.clone())).unwrap().unwrap();
+        let one = ntlm.answer(&Challenge::Continue(token.clone()), Duration::ZERO).unwrap().unwrap();
         // Another handshake, another nonce.
-        ntlm.answer(&Challenge::Start).unwrap();
-        let two = ntlm.answer(&Challenge::Continue(token.clone())).unwrap().unwrap();
+        ntlm.answer(&Challenge::Start, Duration::ZERO).unwrap();
+        let two = ntlm.answer(&Challenge::Continue(token.clone()), Duration::ZERO).unwrap().unwrap();
         assert!(one.expose().starts_with("NTLM TlRMTVNTUAADAAAA") && one.expose() != two.expose());
         for token in [token, String::new()] {
-            assert_eq!(ntlm.answer(&Challenge::Continue(token)).err(), Some(AuthenticationError::Refused));
+            assert_eq!(
+                ntlm.answer(&Challenge::Continue(token), Duration::ZERO).err(),
+                Some(AuthenticationError::Refused)
+            );
         }
     }
 }

@@ -1,7 +1,5 @@
 use super::*;
-use crate::config::ProxyAuthentication;
 use crate::failure::Actor;
-use crate::secret::ProxyPassword;
 
 const BASIC: &str = "Basic c3ZjLW1haWw6czNjcmV0OsOp";
 
@@ -99,33 +97,6 @@ fn error(kind: ConnectErrorKind) -> ConnectError {
 fn refused(status: u16, schemes: &[&str], configured: Option<Scheme>) -> ConnectError {
     let schemes = schemes.iter().map(|scheme| (*scheme).to_owned()).collect();
     error(ConnectErrorKind::Refused { status, reason: "Reason".into(), schemes, configured })
-}
-
-#[tokio::test]
-async fn the_request() {
-    let request = async |host: &str, authentication: &ProxyAuthentication| {
-        let mut machine = Connect::new(host, 993, Scheme::of(authentication)).unwrap();
-        let mut authenticator = Authenticator::new(authentication, "proxy", machine.destination());
-        if let Some(ConnectEvent::Challenge(challenge)) = machine.poll_event() {
-            machine.handle_answer(authenticator.answer(challenge).await);
-        }
-        let request = String::from_utf8(machine.poll_output().unwrap()).unwrap();
-        assert_eq!(machine.poll_output(), None);
-        request.replace(env!("CARGO_PKG_VERSION"), "VERSION")
-    };
-    assert_eq!(
-        request("outlook.office365.com", &ProxyAuthentication::None).await,
-        "CONNECT outlook.office365.com:993 HTTP/1.1\r\nHost: outlook.office365.com:993\r\n\
-         User-Agent: Gatepost/VERSION\r\n\r\n"
-    );
-    let password = ProxyPassword::new("s3cret:é".into());
-    assert_eq!(
-        request("2001:db8::1", &ProxyAuthentication::Basic { username: "svc-mail".into(), password }).await,
-        format!(
-            "CONNECT [2001:db8::1]:993 HTTP/1.1\r\nHost: [2001:db8::1]:993\r\nUser-Agent: Gatepost/VERSION\r\n\
-             Proxy-Authorization: {BASIC}\r\n\r\n"
-        )
-    );
 }
 
 #[test]
