@@ -21,7 +21,8 @@ use crate::net::dial::Dialer;
 use crate::net::http::{self, Client, Connector, ConnectorError};
 use crate::oauth::endpoint::guid;
 use crate::sasl::Bearer;
-use crate::tls::client::{TrustError, UpstreamTrust};
+use crate::tls::TrustError;
+use crate::tls::client::UpstreamTrust;
 use body::Base64;
 use throttle::Throttle;
 

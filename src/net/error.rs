@@ -7,7 +7,7 @@ use super::connect::ConnectError;
 use super::pac::PacError;
 use super::socks::SocksError;
 use crate::config::ProxyServer;
-use crate::tls::client::TrustError;
+use crate::tls::TrustError;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

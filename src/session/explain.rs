@@ -14,8 +14,7 @@ use crate::net::error::DialError;
 use crate::net::http::ConnectorError;
 use crate::proto::{MailProtocol, Refusal, UpstreamFailure, UpstreamFailureKind};
 use crate::protocol::Protocol;
-use crate::tls::UntrustedIssuer;
-use crate::tls::client::TrustError;
+use crate::tls::{TrustError, UntrustedIssuer};
 
 impl OpenError {
     /// The failure, told about this upstream.

@@ -21,7 +21,8 @@ use crate::proto::{
 use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 use crate::telemetry::metrics::Metrics;
-use crate::tls::client::{TrustError, UpstreamTrust};
+use crate::tls::TrustError;
+use crate::tls::client::UpstreamTrust;
 
 /// An upstream, and what is kept for all sessions with it.
 pub struct Target {

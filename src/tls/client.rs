@@ -6,22 +6,9 @@ use rustls::ClientConfig;
 use rustls::client::danger::ServerCertVerifier;
 use tokio::sync::OnceCell;
 
-use super::verifier::Verifiers;
+use super::provider::provider;
+use super::verifier::{TrustError, Verifiers};
 use crate::config::Trust;
-
-/// Why the trusted roots could not be put together.
-#[derive(Debug, thiserror::Error)]
-pub enum TrustError {
-    /// The PEM text of an `additional_ca` is not one.
-    #[error("read the certificates of an `additional_ca` of `trust`")]
-    Pem(#[source] rustls::pki_types::pem::Error),
-    /// A root is not usable, or the system has none.
-    #[error("take over the trusted certificates")]
-    Roots(#[source] rustls::Error),
-    /// There is no root at all.
-    #[error("no certificate authority is trusted: `trust.system_roots` is off, and `trust.additional_ca` names none")]
-    Empty,
-}
 
 /// The roots of `trust`, read when they are first needed, because reading the platform's takes a while.
 pub struct UpstreamTrust {
@@ -61,7 +48,7 @@ impl UpstreamTrust {
                 }
             })
             .await?;
-        let config = ClientConfig::builder_with_provider(super::provider())
+        let config = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(TrustError::Roots)?
             .dangerous()

@@ -7,6 +7,7 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::identity::{self, IdentityError};
+use super::provider::provider;
 use crate::config::Identity;
 use crate::protocol::Protocol;
 
@@ -48,7 +49,7 @@ pub fn load(identity: &Identity) -> Result<CertifiedKey, ServerError> {
 /// # Errors
 /// The TLS library refuses; not a matter of configuration.
 pub fn presenting(certified: CertifiedKey) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let builder = ServerConfig::builder_with_provider(super::provider()).with_safe_default_protocol_versions()?;
+    let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.ticketer = Ticketer::new()?;
     // The records after the handshake are our own work: `tls::session`.

@@ -16,12 +16,26 @@ use rustls_platform_verifier::Verifier;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
-use super::client::TrustError;
+use super::provider::provider;
 use crate::config::Trust;
 use crate::proto::reply::escaped;
 
 /// Longest name of an issuer that is told, in octets.
 const NAME_OCTETS: usize = 200;
+
+/// Why the trusted roots could not be put together.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The PEM text of an `additional_ca` is not one.
+    #[error("read the certificates of an `additional_ca` of `trust`")]
+    Pem(#[source] rustls::pki_types::pem::Error),
+    /// A root is not usable, or the system has none.
+    #[error("take over the trusted certificates")]
+    Roots(#[source] rustls::Error),
+    /// There is no root at all.
+    #[error("no certificate authority is trusted: `trust.system_roots` is off, and `trust.additional_ca` names none")]
+    Empty,
+}
 
 /// Verifies each server with the roots that are for it.
 #[derive(Debug)]
@@ -78,7 +92,7 @@ impl Verifiers {
             Ok((destination.host.clone(), verifier(trust, all)?))
         };
         let destinations = trust.destinations.iter().map(of_one).collect::<Result<_, TrustError>>()?;
-        Ok(Self { general, destinations, schemes: super::provider().signature_verification_algorithms })
+        Ok(Self { general, destinations, schemes: provider().signature_verification_algorithms })
     }
 }
 
@@ -91,7 +105,7 @@ fn verifier(
     additional: Vec<CertificateDer<'static>>,
 ) -> Result<Arc<dyn ServerCertVerifier>, TrustError> {
     if trust.system_roots {
-        let verifier = Verifier::new_with_extra_roots(additional, super::provider()).map_err(TrustError::Roots)?;
+        let verifier = Verifier::new_with_extra_roots(additional, provider()).map_err(TrustError::Roots)?;
         return Ok(Arc::new(verifier));
     }
     let mut roots = RootCertStore::empty();
@@ -101,7 +115,7 @@ fn verifier(
     if roots.is_empty() {
         return Err(TrustError::Empty);
     }
-    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), super::provider()).build();
+    let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider()).build();
     Ok(verifier.map_err(|error| TrustError::Roots(Error::General(error.to_string())))?)
 }
 

@@ -21,7 +21,8 @@ use crate::config::{Http, Listener, ListenerTls};
 use crate::http::host::Hosts;
 use crate::net::dial::Dialer;
 use crate::net::http::{self, Client, Connector, ConnectorError};
-use crate::tls::client::{TrustError, UpstreamTrust};
+use crate::tls::TrustError;
+use crate::tls::client::UpstreamTrust;
 use crate::tls::identity;
 
 /// Accounts whose connections are kept; the one that was idle for longest makes room.
