@@ -16,7 +16,10 @@ use crate::config::{PacLocation, ProxyScheme, ProxyServer};
 use crate::failure::chain;
 use crate::tls::client::UpstreamTrust;
 
+mod error;
 mod script;
+
+pub use error::PacError;
 
 /// Most octets of a script; large companies have some 100 KiB.
 const SCRIPT_OCTETS: usize = 1024 * 1024;
@@ -43,28 +46,6 @@ pub(super) enum Way {
     Proxy(ProxyServer),
     /// Without any.
     Direct,
-}
-
-/// Why nobody knows the way.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum PacError {
-    /// There is no script, not even an older one.
-    #[error("read the PAC script `{location}`: {reason}")]
-    Unreadable {
-        /// File or URL.
-        location: String,
-        /// In words of the system or the web server.
-        reason: String,
-    },
-    /// The script has a mistake; in its own words.
-    #[error("run the PAC script: {0}")]
-    Script(String),
-    /// It does not come to an end.
-    #[error("run the PAC script: no answer in time")]
-    TimedOut,
-    /// It answers something that names no way.
-    #[error("the PAC script answered `{0}`, which names neither a proxy nor `DIRECT`")]
-    Answer(String),
 }
 
 /// The script, and what it has answered.

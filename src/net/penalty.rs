@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::clock::{Clock, Moment};
 use crate::live::Live;
 use crate::net::source::Source;
+pub use table::Closed;
 use table::{GUESSES, Guessed, Table};
 
 mod table;
@@ -89,15 +90,6 @@ pub enum Offence {
     Http,
     /// The session broke off inside of Gatepost.
     Panic,
-}
-
-/// A source is closed for now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// Until nothing is left of the penalty.
-    pub wait: Duration,
-    /// The first connection that is closed since the source was last welcome: worth a line in the log.
-    pub first: bool,
 }
 
 /// The accounts of all sources.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Function, Runtime};
 
-use super::PacError;
+use super::error::PacError;
 
 /// The standard functions that are not native.
 const HELPERS: &str = include_str!("helpers.js");

@@ -4,7 +4,6 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
-use super::Closed;
 use crate::clock::Moment;
 
 /// Most guesses of one source that are recognised again: the programs of an office that all have an old password.
@@ -54,6 +53,15 @@ impl Entry {
     fn recognise(&mut self, guessed: Guessed, now: Second) -> Option<&mut Guess> {
         self.guesses.iter_mut().find(|guess| guess.guessed == guessed && guess.is_recognised(now))
     }
+}
+
+/// A source is closed for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// Until nothing is left of the penalty.
+    pub wait: Duration,
+    /// The first connection that is closed since the source was last welcome: worth a line in the log.
+    pub first: bool,
 }
 
 /// At most so many entries; the one with the least left gives way to a new one. What ends soonest is what has least left.
