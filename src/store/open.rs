@@ -3,50 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::files::{self, FileProblem, blocking};
-use super::key::KeyProblem;
-use super::records::{Fault, Records};
+use super::error::OpenError;
+use super::files::{self, blocking};
+use super::records::Records;
 use super::redis::Redis;
 use super::sealed::Sealed;
-use super::sqlite::{Sqlite, SqliteProblem};
+use super::sqlite::Sqlite;
 use super::{Durable, MemoryStore, Store, StoreError};
 use crate::config::State;
-
-/// Why a store cannot be used. Each says what to do; nothing was overwritten.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The state directory.
-    #[error(transparent)]
-    Directory(#[from] FileProblem),
-    /// The state key.
-    #[error(transparent)]
-    Key(#[from] KeyProblem),
-    /// The store is sealed under another state key.
-    #[error(
-        "`{store}` is sealed under another key than the one in {key}; put the right key there, or name another store"
-    )]
-    OtherKey {
-        /// The store.
-        store: String,
-        /// Where the key came from.
-        key: String,
-    },
-    /// The database file.
-    #[error(transparent)]
-    Sqlite(#[from] SqliteProblem),
-    /// The database did not do what it was asked.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-}
-
-impl OpenError {
-    pub(super) fn of(fault: Fault) -> Self {
-        Self::Store(match fault {
-            Fault::Store(error) => error,
-            Fault::OtherKey => StoreError::Unavailable("the store is changed by others again and again".into()),
-        })
-    }
-}
 
 /// Opens the store of the configuration; a new one gets its file, and its key when that is a file that is absent. Service
 /// and command line may have it open at the same time.

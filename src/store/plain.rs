@@ -1,6 +1,7 @@
 //! Records before they are sealed: JSON, because it can grow. Whoever adds a field gives it a default; whoever gives one
 //! another meaning raises the store's format.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -16,6 +17,14 @@ use crate::secret::RefreshToken;
 /// The octets are not a record of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotARecord;
+
+/// The list of device passwords: see [`super::register`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub(super) struct DevicePasswordList {
+    /// Grows with every change, also when the store was emptied and is filled again: it is at least the time in milliseconds.
+    pub(super) count: u64,
+    pub(super) ids: BTreeSet<String>,
+}
 
 /// The texts are borrowed, so that a secret is not copied on its way into the record.
 #[derive(Serialize)]

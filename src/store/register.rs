@@ -1,7 +1,7 @@
 //! Which device passwords there are: a sealed list beside their records, so that nobody can bring back one that was revoked by
 //! writing its old record into the database again.
 //!
-//! List and record change in one step. A record that the list does not have is refused and told. The list counts its
+//! DevicePasswordList and record change in one step. A record that the list does not have is refused and told. The list counts its
 //! changes: a process that has seen a newer one goes by that. What nobody can see is that list and records of the same
 //! moment were put back together while no process ran, which is what a restored backup is; and that a password that
 //! still counts has an older record, because all that changes in it is its last use.
@@ -13,9 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
-
-use super::plain::{self, NotARecord};
+use super::plain::{self, DevicePasswordList, NotARecord};
 use super::records::{Change, Fault};
 use super::seal::{Kind, Place};
 use super::sealed::{Ring, Sealed, TRIES, own_fault, with_keys};
@@ -27,14 +25,7 @@ use crate::oauth::grant::TokenKey;
 struct Register {
     /// `None`: the store has none.
     version: Option<u64>,
-    list: List,
-}
-
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub(super) struct List {
-    /// Grows with every change, also when the store was emptied and is filled again: it is at least the time in milliseconds.
-    count: u64,
-    ids: BTreeSet<String>,
+    list: DevicePasswordList,
 }
 
 impl Register {
@@ -143,7 +134,7 @@ impl Sealed {
     async fn begin(&self, listed: &[(DevicePassword, bool)]) -> Result<(), StoreError> {
         let ids: BTreeSet<String> = listed.iter().map(|(password, _)| password.id.0.clone()).collect();
         with_keys!(self, ring => async {
-            let first = Register { version: None, list: List { count: 0, ids: ids.clone() } };
+            let first = Register { version: None, list: DevicePasswordList { count: 0, ids: ids.clone() } };
             // Another process that was faster has the same list, or a later one.
             self.change_register(&ring, first, Vec::new()).await.map(drop)
         })
@@ -174,10 +165,11 @@ impl Sealed {
         let version = record.as_ref().map(|record| record.version);
         let list = record.map(|record| {
             let opened = ring.open(&place, &record).map_err(|_| NotARecord);
-            let list = opened.and_then(|plain| serde_json::from_slice::<List>(&plain).map_err(|_| NotARecord));
+            let list =
+                opened.and_then(|plain| serde_json::from_slice::<DevicePasswordList>(&plain).map_err(|_| NotARecord));
             list.unwrap_or_else(|NotARecord| {
                 tracing::error!("{}", self.damaged("the list of device passwords"));
-                List::default()
+                DevicePasswordList::default()
             })
         });
         let list = list.unwrap_or_default();
@@ -195,7 +187,7 @@ impl Sealed {
         Ok(Register { version, list })
     }
 
-    fn newest_list(&self) -> MutexGuard<'_, List> {
+    fn newest_list(&self) -> MutexGuard<'_, DevicePasswordList> {
         // It is replaced as a whole.
         self.newest_register.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -12,9 +12,10 @@
 use std::sync::Arc;
 
 use super::StoreError;
+use super::error::OpenError;
 use super::files::blocking;
 use super::key::{KeyProblem, OwnKeyFile};
-use super::open::{OpenError, unproved};
+use super::open::unproved;
 use super::records::Fault;
 use super::seal::Kind;
 use super::sealed::{Ring, Sealed, TRIES};

@@ -8,18 +8,14 @@ use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
+use super::error::OpenError;
 use super::files::blocking;
 use super::guesses;
 use super::key::{self, KeyProblem, Keys};
-use super::open::OpenError;
-use super::plain::{self, NotARecord};
+use super::plain::{self, DevicePasswordList, NotARecord};
 use super::records::{Fault, Record, Records};
-use super::register;
 use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
-use super::{
-    Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SharedTokens, SignIn, SignInKey, Store, StoreError,
-    Stored, Version,
-};
+use super::{Counts, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, StoreError, Version};
 use crate::config::StateKey;
 use crate::oauth::grant::TokenKey;
 
@@ -38,7 +34,7 @@ pub(super) struct Sealed {
     looking: tokio::sync::Mutex<()>,
     emptied: AtomicU64,
     /// The newest list that was seen here.
-    pub(super) newest_register: Mutex<register::List>,
+    pub(super) newest_register: Mutex<DevicePasswordList>,
 }
 
 /// The keys in use.
@@ -119,6 +115,11 @@ impl Sealed {
 
     pub(super) fn source(&self) -> &StateKey {
         &self.source
+    }
+
+    /// How often the store was found emptied by somebody else.
+    pub(super) fn times_emptied(&self) -> u64 {
+        self.emptied.load(Ordering::Acquire)
     }
 
     pub(super) fn records(&self) -> &dyn Records {
@@ -234,7 +235,7 @@ impl Sealed {
         ring.index.place(kind, key, b"")
     }
 
-    async fn read_sign_in(&self, key: &SignInKey) -> Result<Option<(SignIn, Version)>, StoreError> {
+    pub(super) async fn read_sign_in(&self, key: &SignInKey) -> Result<Option<(SignIn, Version)>, StoreError> {
         let tuple = key.tuple();
         let (ring, record) = with_keys!(self, ring => async {
             let record = self.records.get(ring.current, Self::place(&ring, Kind::SignIn, &tuple)).await?;
@@ -277,7 +278,7 @@ impl Sealed {
         Err(self.contended())
     }
 
-    async fn remove(&self, kind: Kind, key: &TokenKey) -> Result<bool, StoreError> {
+    pub(super) async fn remove(&self, kind: Kind, key: &TokenKey) -> Result<bool, StoreError> {
         with_keys!(self, ring => self.records.remove(ring.current, Self::place(&ring, kind, key)))
     }
 
@@ -300,7 +301,7 @@ impl Sealed {
         Ok(opened.collect())
     }
 
-    async fn note(&self, id: &DevicePasswordId, last_use: LastUse) -> Result<(), StoreError> {
+    pub(super) async fn note(&self, id: &DevicePasswordId, last_use: LastUse) -> Result<(), StoreError> {
         let key = id.tuple();
         for _ in 0..TRIES {
             let (ring, record) = with_keys!(self, ring => async {
@@ -322,7 +323,7 @@ impl Sealed {
         Err(self.contended())
     }
 
-    async fn read_counts(&self, bucket: u16) -> Result<(Counts, Option<Version>), StoreError> {
+    pub(super) async fn read_counts(&self, bucket: u16) -> Result<(Counts, Option<Version>), StoreError> {
         let tuple = counts_tuple(bucket);
         let (ring, record) = with_keys!(self, ring => async {
             let record = self.records.get(ring.current, Self::place(&ring, Kind::Guesses, &tuple)).await?;
@@ -337,7 +338,7 @@ impl Sealed {
         Ok((read, Some(Version(record.version))))
     }
 
-    async fn write_counts(
+    pub(super) async fn write_counts(
         &self,
         bucket: u16,
         counts: &Counts,
@@ -381,7 +382,7 @@ impl Lease {
 }
 
 impl SignInKey {
-    fn tuple(&self) -> TokenKey {
+    pub(super) fn tuple(&self) -> TokenKey {
         TokenKey::encode([self.login.as_str(), &self.authority, &self.tenant, &self.client_id])
     }
 }
@@ -389,85 +390,5 @@ impl SignInKey {
 impl DevicePasswordId {
     pub(super) fn tuple(&self) -> TokenKey {
         TokenKey::encode([&self.0])
-    }
-}
-
-impl Store for Sealed {
-    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
-        Box::pin(self.read_sign_in(key))
-    }
-
-    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>> {
-        Box::pin(self.list(Kind::SignIn, plain::to_sign_in))
-    }
-
-    fn put_sign_in<'a>(
-        &'a self,
-        key: &'a SignInKey,
-        sign_in: &'a SignIn,
-        replaces: Option<Version>,
-    ) -> Stored<'a, Version> {
-        Box::pin(async move {
-            self.write(Kind::SignIn, &key.tuple(), replaces, true, || plain::of_sign_in(key, sign_in)).await
-        })
-    }
-
-    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool> {
-        Box::pin(async move { self.remove(Kind::SignIn, &key.tuple()).await })
-    }
-
-    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
-        Box::pin(async move {
-            let mut passwords = self.registered_passwords().await?;
-            // The database knows no order that means anything.
-            passwords.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-            Ok(passwords)
-        })
-    }
-
-    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()> {
-        Box::pin(self.add_registered(password))
-    }
-
-    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool> {
-        Box::pin(self.revoke_registered(id))
-    }
-
-    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()> {
-        Box::pin(self.note(id, last_use))
-    }
-
-    fn revision(&self) -> Stored<'_, u64> {
-        Box::pin(async move { with_keys!(self, _ring => self.records.revision()) })
-    }
-
-    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>> {
-        Box::pin(async move {
-            let ring = self.ring().await?;
-            self.lease(ring.index.place(Kind::Lease, &key.tuple(), b"").name, life).await
-        })
-    }
-
-    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()> {
-        Box::pin(async move {
-            let released = self.records.release_lease(lease.place(), lease.holder).await;
-            released.map_err(|fault| self.told(fault))
-        })
-    }
-
-    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)> {
-        Box::pin(self.read_counts(bucket))
-    }
-
-    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version> {
-        Box::pin(self.write_counts(bucket, counts, replaces))
-    }
-
-    fn emptied(&self) -> u64 {
-        self.emptied.load(Ordering::Acquire)
-    }
-
-    fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
-        self.records.passing().map(|_| self as &dyn SharedTokens)
     }
 }

@@ -1,0 +1,43 @@
+//! Why a store cannot be used.
+
+use super::files::FileProblem;
+use super::key::KeyProblem;
+use super::outcome::StoreError;
+use super::records::Fault;
+use super::sqlite::SqliteProblem;
+
+/// Why a store cannot be used. Each says what to do; nothing was overwritten.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The state directory.
+    #[error(transparent)]
+    Directory(#[from] FileProblem),
+    /// The state key.
+    #[error(transparent)]
+    Key(#[from] KeyProblem),
+    /// The store is sealed under another state key.
+    #[error(
+        "`{store}` is sealed under another key than the one in {key}; put the right key there, or name another store"
+    )]
+    OtherKey {
+        /// The store.
+        store: String,
+        /// Where the key came from.
+        key: String,
+    },
+    /// The database file.
+    #[error(transparent)]
+    Sqlite(#[from] SqliteProblem),
+    /// The database did not do what it was asked.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl OpenError {
+    pub(super) fn of(fault: Fault) -> Self {
+        Self::Store(match fault {
+            Fault::Store(error) => error,
+            Fault::OtherKey => StoreError::Unavailable("the store is changed by others again and again".into()),
+        })
+    }
+}

@@ -1,0 +1,89 @@
+//! What every store can do.
+
+use std::time::Duration;
+
+use super::device_password::{DevicePassword, DevicePasswordId, LastUse};
+use super::guesses::Counts;
+use super::outcome::{Lease, Stored, Version};
+use super::replicas::SharedTokens;
+use super::sign_in::{SignIn, SignInKey};
+use crate::account::MailAddress;
+
+/// What outlives the process.
+pub trait Store: Send + Sync {
+    /// The sign-in of an account, and the version to give back when it is replaced.
+    fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>>;
+
+    /// All sign-ins.
+    fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>>;
+
+    /// Keeps a sign-in. It is durable when this returns. `replaces` is the version that was read (`None`: whatever is
+    /// there is replaced, as a new sign-in does); with another version in the store the answer is
+    /// [`StoreError::Changed`](super::StoreError::Changed) and nothing is written.
+    fn put_sign_in<'a>(
+        &'a self,
+        key: &'a SignInKey,
+        sign_in: &'a SignIn,
+        replaces: Option<Version>,
+    ) -> Stored<'a, Version>;
+
+    /// Removes a sign-in, because an operator asked for it; false when there was none.
+    fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool>;
+
+    /// All device passwords that were added and not revoked, whatever somebody without the state key has written into the
+    /// database since.
+    fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>>;
+
+    /// Keeps a new device password.
+    fn add_device_password<'a>(&'a self, password: &'a DevicePassword) -> Stored<'a, ()>;
+
+    /// Removes a device password; false when there is none with this id.
+    fn revoke_device_password<'a>(&'a self, id: &'a DevicePasswordId) -> Stored<'a, bool>;
+
+    /// Notes when and from where a device password was used last.
+    fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()>;
+
+    /// A number that differs from an earlier one when device passwords or sign-ins may have changed, also by another
+    /// process. Cheap enough to ask every few seconds. [`Store::note_use`] does not count.
+    fn revision(&self) -> Stored<'_, u64>;
+
+    /// The right to exchange the refresh token of a sign-in: for `life` (at most ten minutes), or until it is given back with
+    /// [`Store::release`]. `None`: somebody else has it, here or in another process; look at the sign-in again a little
+    /// later, because it will have changed.
+    fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>>;
+
+    /// The right to add device passwords to an account, so that what was looked up holds until one is added. It ends as the
+    /// lease of a sign-in does; `None`: somebody else adds one.
+    fn lease_device_passwords<'a>(&'a self, login: &'a MailAddress, life: Duration) -> Stored<'a, Option<Lease>> {
+        // No sign-in has an empty authority.
+        let (authority, tenant, client_id) = <(String, String, String)>::default();
+        let key = SignInKey { login: login.clone(), authority, tenant, client_id };
+        Box::pin(async move { self.lease_sign_in(&key, life).await })
+    }
+
+    /// Gives a lease back; one that has ended meanwhile is left to whoever has it now.
+    fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()>;
+
+    /// What is counted in one of the [`BUCKETS`](super::BUCKETS), and the version to give back when it is replaced (`None`: there is no
+    /// record yet). A record that cannot be opened holds nothing and may be replaced: it guards a budget and nothing else.
+    fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)>;
+
+    /// Replaces what is counted in a bucket, durably when this returns; with another version in the store the answer is
+    /// [`StoreError::Changed`](super::StoreError::Changed) and nothing is written. It does not count as a revision.
+    fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version>;
+
+    /// How often the store was found emptied by somebody else while it was open.
+    fn emptied(&self) -> u64 {
+        0
+    }
+
+    /// True when other replicas keep their things here as well.
+    fn is_shared(&self) -> bool {
+        self.shared_tokens().is_some()
+    }
+
+    /// The access tokens that replicas share; `None`: there are no replicas.
+    fn shared_tokens(&self) -> Option<&dyn SharedTokens> {
+        None
+    }
+}
