@@ -5,19 +5,27 @@
 //! somebody asks.
 
 use std::fmt;
-use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Metric, Registry};
 
 use crate::protocol::Protocol;
+
+mod labels;
+mod series;
+
+use labels::{
+    By, ByProtocol, ByteLabels, Cause, GRANTS, Kind, LoginLabels, MessageLabels, Outcome, TokenLabels, Version,
+    message_labels, reload_label,
+};
+pub use labels::{DEVICE_CODE, Ends, MANAGED_IDENTITY, Sent, Throttle, TokenOutcome, Way};
+pub use series::Timing;
+use series::{Capped, PerProtocol};
 
 /// Most series of `gatepost_logins_total`. There are some sixty causes, and each belongs to few protocols.
 const LOGIN_SERIES: usize = 200;
@@ -30,208 +38,6 @@ const OTHER: &str = "other";
 const TOKEN_BUCKETS: [f64; 10] = [0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0];
 /// Seconds: TCP, TLS and the login at a mail server.
 const CONNECT_BUCKETS: [f64; 10] = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByProtocol {
-    protocol: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct LoginLabels {
-    protocol: &'static str,
-    outcome: &'static str,
-    cause: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct TokenLabels {
-    grant: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByteLabels {
-    protocol: &'static str,
-    direction: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct MessageLabels {
-    way: &'static str,
-    outcome: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Kind {
-    kind: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct By {
-    by: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Cause {
-    cause: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Version {
-    version: &'static str,
-}
-
-/// What a token request came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenOutcome {
-    /// A token.
-    Granted,
-    /// Entra said no to user or application.
-    Refused,
-    /// Entra is busy, or asked for a rest.
-    Busy,
-    /// No answer, or none that can be used.
-    Failed,
-}
-
-impl TokenOutcome {
-    const ALL: [Self; 4] = [Self::Granted, Self::Refused, Self::Busy, Self::Failed];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Granted => "granted",
-            Self::Refused => "refused",
-            Self::Busy => "busy",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// Who asked to be left alone for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Throttle {
-    /// The token endpoint: 429 or `Retry-After`.
-    Entra,
-    /// A mail server: a limit of the mailbox or tenant.
-    Exchange,
-    /// Microsoft Graph: 429.
-    Graph,
-    /// Exchange Web Services: `ErrorServerBusy` or 429.
-    Ews,
-    /// Gatepost itself, for the sake of a limit of Microsoft's.
-    Gatepost,
-}
-
-impl Throttle {
-    const ALL: [Self; 5] = [Self::Entra, Self::Exchange, Self::Graph, Self::Ews, Self::Gatepost];
-
-    fn name(self) -> &'static str {
-        match self {
-            Self::Entra => "entra",
-            Self::Exchange => "exchange",
-            Self::Graph => "graph",
-            Self::Ews => "ews",
-            Self::Gatepost => "gatepost",
-        }
-    }
-}
-
-/// The way of a message that Gatepost hands on itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Way {
-    /// SMTP AUTH.
-    Smtp,
-    /// Microsoft Graph.
-    Graph,
-    /// It was refused before it took one.
-    None,
-}
-
-/// What became of such a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sent {
-    /// Microsoft took it.
-    Accepted,
-    /// It may be tried again.
-    Deferred,
-    /// It is refused for good.
-    Refused,
-    /// Nobody knows: the connection broke at the wrong moment.
-    Unknown,
-}
-
-/// What comes to an end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
-    /// The certificate of an Entra application.
-    Certificate,
-    /// The secret of one.
-    Secret,
-    /// The certificate of a listener.
-    Listener,
-}
-
-impl Ends {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Certificate => "certificate",
-            Self::Secret => "secret",
-            Self::Listener => "listener",
-        }
-    }
-}
-
-/// A histogram whose mean can be had without a scrape.
-#[derive(Debug)]
-pub struct Timing {
-    histogram: Histogram,
-    count: AtomicU64,
-    micros: AtomicU64,
-}
-
-impl Timing {
-    fn new(buckets: [f64; 10]) -> Self {
-        Self { histogram: Histogram::new(buckets), count: AtomicU64::new(0), micros: AtomicU64::new(0) }
-    }
-
-    /// It took so long.
-    pub fn observe(&self, took: Duration) {
-        self.histogram.observe(took.as_secs_f64());
-        self.count.fetch_add(1, Ordering::Relaxed);
-        self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-
-    /// How often, and microseconds in all.
-    pub fn totals(&self) -> (u64, u64) {
-        (self.count.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
-    }
-}
-
-/// A counter for each protocol, ready to be used without a look-up.
-#[derive(Debug)]
-struct PerProtocol<M>([M; Protocol::ALL.len()]);
-
-impl<M: Clone> PerProtocol<M> {
-    fn of(make: impl Fn(Protocol) -> M) -> Self {
-        Self(Protocol::ALL.map(make))
-    }
-
-    fn get(&self, protocol: Protocol) -> &M {
-        let [imap, pop3, smtp, ews, graph] = &self.0;
-        match protocol {
-            Protocol::Imap => imap,
-            Protocol::Pop3 => pop3,
-            Protocol::Smtp => smtp,
-            Protocol::Ews => ews,
-            Protocol::Graph => graph,
-        }
-    }
-}
 
 /// Everything that is counted.
 pub struct Metrics {
@@ -352,7 +158,7 @@ impl Metrics {
     }
 
     /// A session has begun, or ended.
-    pub(crate) fn session(&self, protocol: Protocol, begun: bool) {
+    pub fn session(&self, protocol: Protocol, begun: bool) {
         let gauge = self.sessions.get(protocol);
         if begun {
             gauge.inc()
@@ -367,12 +173,12 @@ impl Metrics {
     }
 
     /// A login succeeded.
-    pub(crate) fn login_accepted(&self, protocol: Protocol) {
+    pub fn login_accepted(&self, protocol: Protocol) {
         self.accepted.get(protocol).inc();
     }
 
     /// A login was refused.
-    pub(crate) fn login_refused(&self, protocol: Protocol, cause: &'static str) {
+    pub fn login_refused(&self, protocol: Protocol, cause: &'static str) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let labels = LoginLabels { protocol: protocol.name(), outcome: "refused", cause };
         self.refusals.count(labels, LoginLabels { cause: OTHER, ..labels });
@@ -385,13 +191,13 @@ impl Metrics {
     }
 
     /// A token request has ended.
-    pub(crate) fn token_requested(&self, grant: &'static str, outcome: TokenOutcome, took: Duration) {
+    pub fn token_requested(&self, grant: &'static str, outcome: TokenOutcome, took: Duration) {
         self.token_requests.get_or_create(&TokenLabels { grant, outcome: outcome.name() }).inc();
         self.token_request.observe(took);
     }
 
     /// A login found a token at hand, or did not.
-    pub(crate) fn token_looked_up(&self, found: bool) {
+    pub fn token_looked_up(&self, found: bool) {
         if found {
             self.cache_hits.inc()
         } else {
@@ -405,7 +211,7 @@ impl Metrics {
     }
 
     /// Octets of sessions so far: to Microsoft, and from there.
-    pub(crate) fn relayed(&self, protocol: Protocol, (sent, received): (u64, u64)) {
+    pub fn relayed(&self, protocol: Protocol, (sent, received): (u64, u64)) {
         let [to, from] = self.bytes.get(protocol);
         to.inner().store(sent, Ordering::Relaxed);
         from.inner().store(received, Ordering::Relaxed);
@@ -448,7 +254,7 @@ impl Metrics {
     }
 
     /// A connection was closed.
-    pub(crate) fn closed(&self, cause: &'static str) {
+    pub fn closed(&self, cause: &'static str) {
         self.closed.count(Cause { cause }, Cause { cause: OTHER });
     }
 
@@ -491,14 +297,6 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// Values of the label `grant`.
-const GRANTS: [&str; 6] =
-    ["password", "client_credentials", "authorization_code", DEVICE_CODE, "refresh_token", MANAGED_IDENTITY];
-/// Also when the codes themselves are asked for.
-pub(crate) const DEVICE_CODE: &str = "device_code";
-/// Not a grant of OAuth, but a way to a token all the same.
-pub(crate) const MANAGED_IDENTITY: &str = "managed_identity";
-
 fn default<M: Default>() -> M {
     M::default()
 }
@@ -506,49 +304,6 @@ fn default<M: Default>() -> M {
 fn registered<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
     metric
-}
-
-fn message_labels(way: Way, outcome: Sent) -> MessageLabels {
-    let way = match way {
-        Way::Smtp => "smtp",
-        Way::Graph => "graph",
-        Way::None => "none",
-    };
-    let outcome = match outcome {
-        Sent::Accepted => "accepted",
-        Sent::Deferred => "deferred",
-        Sent::Refused => "refused",
-        Sent::Unknown => "unknown",
-    };
-    MessageLabels { way, outcome }
-}
-
-fn reload_label(succeeded: bool) -> Outcome {
-    Outcome { outcome: if succeeded { "succeeded" } else { "failed" } }
-}
-
-/// Counters of a family that makes no more series than it may.
-struct Capped<L> {
-    family: Family<L, Counter>,
-    /// Series that it may still make.
-    room: AtomicUsize,
-}
-
-impl<L: Clone + Eq + Hash> Capped<L> {
-    fn new(family: Family<L, Counter>, series: usize) -> Self {
-        Self { family, room: AtomicUsize::new(series) }
-    }
-
-    /// Counts under `labels`, or under `instead` when a new series would be too much.
-    fn count(&self, labels: L, instead: L) {
-        if let Some(counter) = self.family.get(&labels) {
-            counter.inc();
-            return;
-        }
-        // Two that come at once may take two places for one series; the bound holds all the same.
-        let has_room = self.room.try_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1)).is_ok();
-        self.family.get_or_create(if has_room { &labels } else { &instead }).inc();
-    }
 }
 
 #[cfg(test)]

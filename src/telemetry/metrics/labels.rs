@@ -1,0 +1,185 @@
+//! The labels of series, and the closed sets that their values come from.
+
+use prometheus_client::encoding::EncodeLabelSet;
+
+/// What a token request came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenOutcome {
+    /// A token.
+    Granted,
+    /// Entra said no to user or application.
+    Refused,
+    /// Entra is busy, or asked for a rest.
+    Busy,
+    /// No answer, or none that can be used.
+    Failed,
+}
+
+impl TokenOutcome {
+    pub(super) const ALL: [Self; 4] = [Self::Granted, Self::Refused, Self::Busy, Self::Failed];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Refused => "refused",
+            Self::Busy => "busy",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Who asked to be left alone for a while.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Throttle {
+    /// The token endpoint: 429 or `Retry-After`.
+    Entra,
+    /// A mail server: a limit of the mailbox or tenant.
+    Exchange,
+    /// Microsoft Graph: 429.
+    Graph,
+    /// Exchange Web Services: `ErrorServerBusy` or 429.
+    Ews,
+    /// Gatepost itself, for the sake of a limit of Microsoft's.
+    Gatepost,
+}
+
+impl Throttle {
+    pub(super) const ALL: [Self; 5] = [Self::Entra, Self::Exchange, Self::Graph, Self::Ews, Self::Gatepost];
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Entra => "entra",
+            Self::Exchange => "exchange",
+            Self::Graph => "graph",
+            Self::Ews => "ews",
+            Self::Gatepost => "gatepost",
+        }
+    }
+}
+
+/// The way of a message that Gatepost hands on itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// SMTP AUTH.
+    Smtp,
+    /// Microsoft Graph.
+    Graph,
+    /// It was refused before it took one.
+    None,
+}
+
+/// What became of such a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sent {
+    /// Microsoft took it.
+    Accepted,
+    /// It may be tried again.
+    Deferred,
+    /// It is refused for good.
+    Refused,
+    /// Nobody knows: the connection broke at the wrong moment.
+    Unknown,
+}
+
+/// What comes to an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// The certificate of an Entra application.
+    Certificate,
+    /// The secret of one.
+    Secret,
+    /// The certificate of a listener.
+    Listener,
+}
+
+impl Ends {
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Certificate => "certificate",
+            Self::Secret => "secret",
+            Self::Listener => "listener",
+        }
+    }
+}
+
+/// Values of the label `grant`.
+pub(super) const GRANTS: [&str; 6] =
+    ["password", "client_credentials", "authorization_code", DEVICE_CODE, "refresh_token", MANAGED_IDENTITY];
+/// Also when the codes themselves are asked for.
+pub const DEVICE_CODE: &str = "device_code";
+/// Not a grant of OAuth, but a way to a token all the same.
+pub const MANAGED_IDENTITY: &str = "managed_identity";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByProtocol {
+    pub(super) protocol: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct LoginLabels {
+    pub(super) protocol: &'static str,
+    pub(super) outcome: &'static str,
+    pub(super) cause: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct TokenLabels {
+    pub(super) grant: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ByteLabels {
+    pub(super) protocol: &'static str,
+    pub(super) direction: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct MessageLabels {
+    pub(super) way: &'static str,
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Kind {
+    pub(super) kind: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct By {
+    pub(super) by: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Cause {
+    pub(super) cause: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Outcome {
+    pub(super) outcome: &'static str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Version {
+    pub(super) version: &'static str,
+}
+
+pub(super) fn message_labels(way: Way, outcome: Sent) -> MessageLabels {
+    let way = match way {
+        Way::Smtp => "smtp",
+        Way::Graph => "graph",
+        Way::None => "none",
+    };
+    let outcome = match outcome {
+        Sent::Accepted => "accepted",
+        Sent::Deferred => "deferred",
+        Sent::Refused => "refused",
+        Sent::Unknown => "unknown",
+    };
+    MessageLabels { way, outcome }
+}
+
+pub(super) fn reload_label(succeeded: bool) -> Outcome {
+    Outcome { outcome: if succeeded { "succeeded" } else { "failed" } }
+}
