@@ -5,7 +5,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Range;
 
-use super::lexer::{self, Kind, Token, is_atom};
+use super::lexer::{self, AddressError, Kind, Token, is_atom};
 
 /// Longest address, in octets: 64 + `@` + 255 (RFC 5321 §4.5.3.1), and quotes.
 const ADDRESS_OCTETS: usize = 400;
@@ -16,32 +16,6 @@ const ADDRESS_OCTETS: usize = 400;
 pub struct Address {
     text: String,
     key: String,
-}
-
-/// Why an address, or a list of them, cannot be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum AddressError {
-    /// A sign that cannot stand there.
-    #[error("a character stands where none can")]
-    Character,
-    /// A quote, bracket or parenthesis without its other half.
-    #[error("a quote, bracket or parenthesis is never closed")]
-    Unbalanced,
-    /// Something that names somebody, but is not `local@domain`.
-    #[error("a name stands where an address should")]
-    NotAnAddress,
-    /// The text beside an address is another address: who is meant?
-    #[error("one address stands in front of another without quotes or comma")]
-    TwoAddresses,
-    /// White space or a comment inside an address (RFC 5322 §4.4 allows it, few readers know).
-    #[error("an address has blanks or a comment inside")]
-    Apart,
-    /// Octets in an address that are no UTF-8 (RFC 6532), or no domain.
-    #[error("an address holds characters that are none")]
-    Encoding,
-    /// Longer than any address is.
-    #[error("an address is too long")]
-    TooLong,
 }
 
 impl Address {

@@ -2,10 +2,34 @@
 
 use std::ops::Range;
 
-use super::AddressError;
-
 /// Comments in comments beyond which nobody means well.
 const COMMENT_DEPTH: usize = 32;
+
+/// Why an address, or a list of them, cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// A sign that cannot stand there.
+    #[error("a character stands where none can")]
+    Character,
+    /// A quote, bracket or parenthesis without its other half.
+    #[error("a quote, bracket or parenthesis is never closed")]
+    Unbalanced,
+    /// Something that names somebody, but is not `local@domain`.
+    #[error("a name stands where an address should")]
+    NotAnAddress,
+    /// The text beside an address is another address: who is meant?
+    #[error("one address stands in front of another without quotes or comma")]
+    TwoAddresses,
+    /// White space or a comment inside an address (RFC 5322 §4.4 allows it, few readers know).
+    #[error("an address has blanks or a comment inside")]
+    Apart,
+    /// Octets in an address that are no UTF-8 (RFC 6532), or no domain.
+    #[error("an address holds characters that are none")]
+    Encoding,
+    /// Longer than any address is.
+    #[error("an address is too long")]
+    TooLong,
+}
 
 /// A word or sign, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -15,7 +15,8 @@ mod lexer;
 mod recipients;
 pub mod sender;
 
-pub use address::{Address, AddressError, AddressList};
+pub use address::{Address, AddressList};
 pub use flaw::Flaw;
 pub use head::{Field, HEAD_OCTETS, Head, check_lines};
+pub use lexer::AddressError;
 pub use recipients::{Insertion, Recipients};
