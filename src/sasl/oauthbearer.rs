@@ -2,7 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use super::{Credentials, Flaw, bearer, xoauth2};
+use super::token::bearer;
+use super::{Credentials, Flaw, xoauth2};
 
 /// Reads the one message of a client that brings its own token. `host` and `port` are not looked at: the token's
 /// audience is for the upstream to judge.

@@ -1,10 +1,16 @@
 //! What can be a token of Microsoft's, by its form. What cannot is most likely a password that a client sent as a token,
 //! because it prefers the mechanisms for tokens.
 
+use std::sync::Arc;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+
+use super::{Bearer, Credentials, Flaw, text};
+use crate::account::MailAddress;
+use crate::secret::AccessToken;
 
 /// Fewest octets of an opaque token. Those of personal accounts have several hundred; a password of this length is not
 /// met.
@@ -35,6 +41,15 @@ fn is_signed_jwt(token: &str) -> bool {
         return false;
     };
     URL_SAFE_NO_PAD.decode(header).is_ok_and(|header| serde_json::from_slice::<Header>(&header).is_ok())
+}
+
+/// The mailbox and token of a client that brings its own, checked.
+pub(super) fn bearer(user: &[u8], token: &[u8]) -> Result<Credentials, Flaw> {
+    let user = MailAddress::try_from(text::login_name(user)?)?;
+    match std::str::from_utf8(token).ok().filter(|token| may_be_microsofts(token)) {
+        Some(token) => Ok(Credentials::Token(Bearer { user, token: Arc::new(AccessToken::new(token.to_owned())) })),
+        None => Err(Flaw::NotAToken(user)),
+    }
 }
 
 #[cfg(test)]

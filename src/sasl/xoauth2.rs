@@ -2,7 +2,8 @@
 
 use zeroize::Zeroizing;
 
-use super::{Bearer, Credentials, Flaw, bearer, encode, is_b64token};
+use super::token::bearer;
+use super::{Bearer, Credentials, Flaw, encode, is_b64token};
 
 /// Reads the one message of a client that brings its own token.
 ///
