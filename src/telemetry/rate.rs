@@ -17,8 +17,9 @@ pub(super) const LINES_PER_LIBRARY: u32 = 100;
 /// Lines in a second in all.
 pub(super) const LINES: u32 = 5_000;
 
-/// The target of Gatepost's own lines.
+/// The name of the crate that Gatepost's own lines come from, and the beginning of the names of its parts.
 const OURS: &str = "gatepost";
+const OUR_PARTS: &str = "gatepost_";
 
 /// Counts lines, second by second.
 #[derive(Debug)]
@@ -76,7 +77,8 @@ impl Rate {
             }
             None => true,
         };
-        let library = target.split("::").next().filter(|name| of_all && *name != OURS);
+        let is_ours = |name: &str| name == OURS || name.starts_with(OUR_PARTS);
+        let library = target.split("::").next().filter(|name| of_all && !is_ours(name));
         let of_library = library.is_none_or(|name| {
             let lines = window.of_library.entry(name).or_default();
             *lines = lines.saturating_add(1);
@@ -122,6 +124,15 @@ mod tests {
         assert_eq!(written(&rate, 0, (0..50).map(|_| None)), (50, None));
         assert_eq!(written(&rate, 1, (0..10).map(|_| peer(1))), (10, Some(900)));
         assert_eq!(written(&rate, 2, (0..10).map(|_| peer(1))), (10, None));
+    }
+
+    #[test]
+    fn a_part_of_gatepost_is_no_library() {
+        let rate = Rate::new();
+        let write =
+            |target| (0..1_000).filter(|_| rate.count_at(None, target, Duration::ZERO) == Verdict::Write).count();
+        assert_eq!((write("gatepost_net::relay"), write("gatepost::session")), (1_000, 1_000));
+        assert_eq!((write("h2::proto"), write("gatepostal")), (100, 100));
     }
 
     #[test]
