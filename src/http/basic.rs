@@ -1,7 +1,7 @@
 //! HTTP Basic (RFC 7617) from a client.
 
-use hyper::HeaderMap;
-use hyper::header::AUTHORIZATION;
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
 
 use crate::sasl::{self, Credentials, text};
 

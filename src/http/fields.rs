@@ -1,7 +1,7 @@
 //! Which header fields pass, in either direction.
 
-use hyper::HeaderMap;
-use hyper::header::{CONNECTION, COOKIE, HeaderName, HeaderValue, SET_COOKIE};
+use http::HeaderMap;
+use http::header::{CONNECTION, COOKIE, HeaderName, HeaderValue, SET_COOKIE};
 
 /// Of one connection only (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [&str; 8] =

@@ -3,7 +3,7 @@
 //! A path is taken apart by strict rules, so that whoever reads it behind us sees the same segments: no empty or dot
 //! segments, and nothing encoded that would be read as a divider once it is decoded.
 
-use hyper::Method;
+use http::Method;
 
 use crate::account::MailAddress;
 use crate::config::GraphRules;
