@@ -9,8 +9,9 @@ use super::{
     Stored, Version,
 };
 
+/// A store in memory that fails when it is told to.
 #[derive(Debug, Default)]
-pub(crate) struct FaultyStore {
+pub struct FaultyStore {
     memory: MemoryStore,
     away: AtomicBool,
     shared: AtomicBool,
@@ -18,17 +19,18 @@ pub(crate) struct FaultyStore {
 }
 
 impl FaultyStore {
-    pub(crate) fn set_away(&self, away: bool) {
+    /// Whether calls fail from now on.
+    pub fn set_away(&self, away: bool) {
         self.away.store(away, Ordering::Relaxed);
     }
 
     /// From now on it says that replicas share it.
-    pub(crate) fn share(&self) {
+    pub fn share(&self) {
         self.shared.store(true, Ordering::Relaxed);
     }
 
     /// How often it was asked to write something, in vain or not.
-    pub(crate) fn writes(&self) -> usize {
+    pub fn writes(&self) -> usize {
         self.writes.load(Ordering::Relaxed)
     }
 

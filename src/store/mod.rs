@@ -12,7 +12,7 @@ pub mod device_password;
 mod durable;
 mod error;
 #[cfg(test)]
-pub(crate) mod faulty;
+pub mod faulty;
 mod files;
 mod guesses;
 mod interface;
