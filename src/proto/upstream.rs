@@ -45,7 +45,7 @@ pub enum UpstreamEvent {
 #[derive(Debug)]
 pub struct Authenticated {
     capabilities: Capabilities,
-    leftovers: Vec<u8>,
+    pub(super) leftovers: Vec<u8>,
 }
 
 impl Authenticated {
