@@ -14,7 +14,7 @@ use super::{
     Account, Accounts, Application, Cloud, Credential, Grant, LoginPattern, Tenant, Unproved, credential, secrets,
 };
 use crate::account::{LoginName, MailAddress, NameError};
-use crate::login::password::check_phc;
+use crate::config::password_hash::check_phc;
 
 /// A token with less life left than this is not used for a new login, unless the configuration says otherwise.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);

@@ -15,7 +15,7 @@ use super::value::{Wrong, choice, quoted, wrong};
 use super::{problem::Place, secrets};
 use crate::account::is_guid;
 use crate::clock::{Clock, UnixTime};
-use crate::oauth::certificate::{SigningAlgorithm, SigningKey};
+use crate::config::certificate::{SigningAlgorithm, SigningKey};
 use crate::secret::{CertificatePassword, ClientSecret, IdentityKey};
 
 /// The keys of this section, each for one kind of credential.

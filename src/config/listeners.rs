@@ -12,10 +12,10 @@ use super::{
     Account, Accounts, Cloud, Deliver, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
     Upstream, UpstreamTls, submission,
 };
+use crate::config::server_identity as identity;
 use crate::proto::MailProtocol;
 use crate::protocol::Protocol;
 use crate::sasl::ClientTokens;
-use crate::tls::identity;
 
 /// Longest listener name: it stands in every log line.
 const NAME_OCTETS: usize = 64;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub mod client;
-pub mod identity;
 mod protection;
 pub mod record;
 pub mod server;
