@@ -4,10 +4,10 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::penalties::{MOST_SPRAYING_ACCOUNTS, Rules};
 use super::reader::Section;
 use super::value;
 use super::{Cloud, Limits};
-use crate::net::penalty::{MOST_SPRAYING_ACCOUNTS, Rules};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -178,7 +178,7 @@ fn read_penalties(section: &Section<'_>) -> Rules {
     time(section, "penalty_http", &mut r.http, Duration::ZERO..=HOUR);
     time(section, "penalty_panic", &mut r.panic, Duration::ZERO..=HOUR);
     time(section, "penalty_spraying", &mut r.spraying, Duration::ZERO..=HOUR);
-    count(section, "spraying_accounts", &mut r.spraying_accounts, 1..=MOST_SPRAYING_ACCOUNTS);
+    count(section, "spraying_accounts", &mut r.spraying_accounts, 1..=MOST_SPRAYING_ACCOUNTS as u64);
     count(section, "penalty_sources", &mut r.sources, 1_000..=1_000_000);
     rules
 }

@@ -34,6 +34,7 @@ mod listeners;
 pub mod load;
 mod no_proxy;
 pub mod password_hash;
+pub mod penalties;
 mod pkcs12;
 pub mod problem;
 mod proxy;
@@ -578,7 +579,7 @@ pub struct Limits {
     /// The same from one source.
     pub pre_auth_connections_per_source: usize,
     /// Penalties of sources that misbehave before a login.
-    pub penalties: crate::net::penalty::Rules,
+    pub penalties: penalties::Rules,
     /// TLS handshake with a client.
     pub tls_handshake: Duration,
     /// From the greeting to the end of the first command, and for each further command, counted from its first byte.
@@ -698,7 +699,7 @@ impl Default for Limits {
             connections_per_source: 2_000,
             pre_auth_connections: 512,
             pre_auth_connections_per_source: 20,
-            penalties: crate::net::penalty::Rules::default(),
+            penalties: penalties::Rules::default(),
             tls_handshake: seconds(10),
             command: seconds(30),
             pre_auth: seconds(60),
