@@ -9,10 +9,9 @@ use url::{Position, Url};
 use super::PacLocation;
 use super::reader::{Context, Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{
-    Exempt, ForwardProxy, NoProxy, ProxyAuthentication, ProxyChoice, ProxyScheme, ProxyServer, proxy_authentication,
-};
+use super::{Exempt, ForwardProxy, NoProxy, ProxyChoice, ProxyScheme, ProxyServer, proxy_authentication};
 use crate::config::problem::Place;
+use crate::net::connect::credentials::ProxyAuthentication;
 use crate::secret::ProxyPassword;
 
 /// Names that curl and most programs look at, in this order; `http_proxy` is for plain HTTP alone.

@@ -7,24 +7,12 @@ use time::{Date, Month, OffsetDateTime};
 
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{Accounts, GraphRules, Http, HttpService, ListenerTls, LoginPattern, Origin};
+use super::{Accounts, Http, ListenerTls, LoginPattern, Origin};
+use crate::http::rules::{GraphRules, HttpService};
 use crate::login::person::expected;
 
 /// The day on which Microsoft ends EWS in Exchange Online.
 const END_OF_EWS: (i32, Month, u8) = (2027, Month::April, 1);
-
-/// What a Graph listener serves below the mailbox, unless it is written: mail.
-const MAIL: [&str; 4] = ["messages", "mailfolders", "sendmail", "outlook/mastercategories"];
-
-impl Default for GraphRules {
-    fn default() -> Self {
-        Self {
-            paths: MAIL.iter().map(|path| path.split('/').map(str::to_owned).collect()).collect(),
-            methods: vec![Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE],
-            other_mailboxes: false,
-        }
-    }
-}
 
 /// The rest of a listener that leads to `origin`.
 pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin, accounts: &Accounts) -> Option<Http> {

@@ -9,10 +9,11 @@ use super::http;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
 use super::{
-    Account, Accounts, Cloud, Deliver, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
-    Upstream, UpstreamTls, submission,
+    Account, Accounts, Cloud, Deliver, Identity, Listener, ListenerTls, Origin, Serves, Submission, Upstream,
+    UpstreamTls, submission,
 };
 use crate::config::server_identity as identity;
+use crate::http::rules::HttpService;
 use crate::proto::MailProtocol;
 use crate::protocol::Protocol;
 use crate::sasl::ClientTokens;

@@ -14,6 +14,7 @@ use ipnet::IpNet;
 use url::Url;
 
 use crate::account::{LoginName, MailAddress};
+use crate::http::rules::{GraphRules, HttpService};
 use crate::proto::MailProtocol;
 use crate::protocol::Protocol;
 use crate::sasl::ClientTokens;
@@ -58,13 +59,9 @@ pub use unproved::Unproved;
 pub use credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
 pub(crate) use secrets::line as secret_line;
 
-#[cfg(feature = "negotiate")]
-pub use proxy::NegotiateCredentials;
 #[cfg(feature = "pac")]
 pub use proxy::PacLocation;
-pub use proxy::{
-    Exempt, ForwardProxy, NoProxy, NtlmCredentials, ProxyAuthentication, ProxyChoice, ProxyScheme, ProxyServer,
-};
+pub use proxy::{Exempt, ForwardProxy, NoProxy, ProxyChoice, ProxyScheme, ProxyServer};
 
 /// Everything, checked.
 #[derive(Debug, PartialEq)]
@@ -188,26 +185,6 @@ pub struct Http {
     pub hosts: Vec<String>,
     /// What is served of Graph.
     pub graph: GraphRules,
-}
-
-/// What a Graph listener serves.
-#[derive(Clone, Debug, PartialEq)]
-pub struct GraphRules {
-    /// Paths below the mailbox, by lower-case segments; one without segments is the user itself.
-    pub paths: Vec<Vec<String>>,
-    /// Methods.
-    pub methods: Vec<hyper::Method>,
-    /// Also mailboxes that are not those of the credentials, as far as the token opens them.
-    pub other_mailboxes: bool,
-}
-
-/// Services over HTTP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HttpService {
-    /// Exchange Web Services.
-    Ews,
-    /// Microsoft Graph.
-    Graph,
 }
 
 /// An HTTPS server of Microsoft.

@@ -14,6 +14,7 @@ use crate::secret::ProxyAuthorization;
 
 mod authenticator;
 mod basic;
+pub mod credentials;
 mod digest;
 mod error;
 #[cfg(feature = "negotiate")]

@@ -10,8 +10,8 @@ use super::digest::Digest;
 #[cfg(feature = "negotiate")]
 use super::negotiate::Negotiate;
 use super::ntlm::Ntlm;
-use crate::config::ProxyAuthentication;
 use crate::failure::Actor;
+use crate::net::connect::credentials::ProxyAuthentication;
 use crate::secret::ProxyAuthorization;
 
 /// The authentication schemes that Gatepost can do.

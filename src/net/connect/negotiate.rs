@@ -22,7 +22,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::authenticator::{AuthenticationError, Challenge, Scheme};
-use crate::config::NegotiateCredentials;
+use crate::net::connect::credentials::NegotiateCredentials;
 use crate::proto::reply::escaped;
 use crate::secret::ProxyAuthorization;
 

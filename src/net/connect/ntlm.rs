@@ -16,7 +16,7 @@ use md5::Md5;
 use zeroize::Zeroizing;
 
 use super::authenticator::{AuthenticationError, Challenge, Scheme};
-use crate::config::NtlmCredentials;
+use crate::net::connect::credentials::NtlmCredentials;
 use crate::secret::ProxyAuthorization;
 
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";

@@ -1,6 +1,6 @@
 use super::*;
-use crate::config::ProxyAuthentication;
 use crate::failure::Actor;
+use crate::net::connect::credentials::ProxyAuthentication;
 use crate::secret::ProxyPassword;
 
 const BASIC: &str = "Basic c3ZjLW1haWw6czNjcmV0OsOp";
