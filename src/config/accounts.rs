@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, is_domain, tenant};
+use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, tenant};
+use super::model::account::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved, is_domain};
+use super::model::credential::Credential;
+use super::password_hash::check_phc;
 use super::problem::{Place, Problem};
 use super::reader::{Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{
-    Account, Accounts, Application, Cloud, Credential, Grant, LoginPattern, Tenant, Unproved, credential, secrets,
-};
+use super::{credential, secrets};
 use crate::account::{LoginName, MailAddress, NameError};
-use crate::config::password_hash::check_phc;
 
 /// A token with less life left than this is not used for a new login, unless the configuration says otherwise.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);

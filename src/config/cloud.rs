@@ -1,6 +1,6 @@
 //! Microsoft's clouds: the token service, the mail hosts and the resources of each, which only work together. Pure.
 
-use super::Cloud;
+use super::model::account::Cloud;
 use crate::http::rules::HttpService;
 use crate::proto::MailProtocol;
 

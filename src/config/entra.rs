@@ -3,8 +3,8 @@
 use url::Url;
 
 use super::cloud::Preset;
+use super::model::account::{Cloud, Tenant};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Cloud, Tenant};
 use crate::account::is_guid;
 
 /// Scopes that belong to no resource (OpenID Connect Core §5.4, §11).
@@ -65,11 +65,6 @@ pub(super) fn tenant(text: &str) -> Result<Tenant, Wrong> {
             "write the directory id or a verified domain, such as `contoso.com`",
         ),
     }
-}
-
-/// A name that can be a tenant's verified domain.
-pub(super) fn is_domain(text: &str) -> bool {
-    text.contains('.') && value::host_name(text).is_ok() && text.parse::<std::net::IpAddr>().is_err()
 }
 
 pub(super) fn authority(text: &str) -> Result<Url, Wrong> {

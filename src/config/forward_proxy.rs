@@ -6,11 +6,13 @@ use ipnet::IpNet;
 use url::{Position, Url};
 
 #[cfg(feature = "pac")]
-use super::PacLocation;
+use super::model::forward_proxy::PacLocation;
+use super::model::forward_proxy::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
+use super::model::no_proxy::{Exempt, NoProxy};
+use super::problem::Place;
+use super::proxy_authentication;
 use super::reader::{Context, Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Exempt, ForwardProxy, NoProxy, ProxyChoice, ProxyScheme, ProxyServer, proxy_authentication};
-use crate::config::problem::Place;
 use crate::net::connect::credentials::ProxyAuthentication;
 use crate::secret::ProxyPassword;
 

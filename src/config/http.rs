@@ -5,9 +5,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hyper::Method;
 use time::{Date, Month, OffsetDateTime};
 
+use super::model::account::{Accounts, LoginPattern};
+use super::model::listener::{Http, ListenerTls};
+use super::model::server::Origin;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{Accounts, Http, ListenerTls, LoginPattern, Origin};
 use crate::http::rules::{GraphRules, HttpService};
 use crate::login::person::expected;
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::http;
+use super::model::account::{Account, Accounts, Cloud};
+use super::model::listener::{Identity, Listener, ListenerTls, Serves};
+use super::model::server::{Origin, Upstream, UpstreamTls};
+use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
+use super::server_identity;
+use super::submission;
 use super::value::{self, wrong};
-use super::{
-    Account, Accounts, Cloud, Deliver, Identity, Listener, ListenerTls, Origin, Serves, Submission, Upstream,
-    UpstreamTls, submission,
-};
-use crate::config::server_identity as identity;
 use crate::http::rules::HttpService;
 use crate::proto::MailProtocol;
 use crate::protocol::Protocol;
@@ -259,7 +260,7 @@ pub(super) fn read_identity(certificate: &Node<'_>, private_key: &Node<'_>) -> O
             "everybody on this machine can read the private key `{shown}`; take that right away with `chmod o-r {shown}`"
         ));
     }
-    if let Err(error) = identity::from_pem(&chain, &key) {
+    if let Err(error) = server_identity::from_pem(&chain, &key) {
         let node = if error.is_about_certificate() { certificate } else { private_key };
         node.problem(error.to_string(), error.remedy());
         return None;

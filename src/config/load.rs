@@ -13,11 +13,13 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use super::files::Files;
+use super::model::Config;
 use super::problem::{Place, Problem, Problems};
 use super::raw::{self, Layer, TEXT_BYTES, TEXT_LIMIT};
 use super::reader::Document;
 use super::value::quoted;
-use super::{Config, Files, check, render};
+use super::{check, render};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "proxy.yaml";

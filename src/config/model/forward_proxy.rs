@@ -4,9 +4,9 @@ use std::fmt;
 #[cfg(feature = "pac")]
 use std::path::PathBuf;
 
-use ipnet::IpNet;
 use url::{Host, Url};
 
+use super::no_proxy::NoProxy;
 use crate::net::connect::credentials::ProxyAuthentication;
 
 /// The corporate proxy.
@@ -121,24 +121,4 @@ impl ProxyScheme {
             Self::Socks5h => 1080,
         }
     }
-}
-
-/// Destinations that are reached without the proxy, besides link-local ones.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct NoProxy {
-    /// `*`: all of them.
-    pub all: bool,
-    /// Networks, for destinations given as addresses.
-    pub networks: Vec<Exempt<IpNet>>,
-    /// Names, folded, without a leading dot: the name itself and everything below it.
-    pub domains: Vec<Exempt<String>>,
-}
-
-/// An entry of [`NoProxy`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exempt<T> {
-    /// Network or name.
-    pub what: T,
-    /// With this port only.
-    pub port: Option<u16>,
 }
