@@ -10,8 +10,9 @@ use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_
 use super::model::account::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved, is_domain};
 use super::model::credential::Credential;
 use super::password_hash::check_phc;
-use super::problem::{Place, Problem};
+use super::problem::Problem;
 use super::reader::{Node, Section};
+use super::setting::Setting;
 use super::value::{self, Wrong, quoted, wrong};
 use super::{credential, secrets};
 use crate::account::{LoginName, MailAddress, NameError};
@@ -27,54 +28,6 @@ const PASSWORDS: usize = 64;
 
 /// Most aliases of one account.
 const ALIASES: usize = 256;
-
-/// A key that was not written, was written wrongly (and reported), or was read.
-#[derive(Clone)]
-pub(super) enum Setting<T> {
-    Absent,
-    Wrong,
-    Value(T),
-}
-
-impl<T: Clone> Setting<T> {
-    fn read(section: &Section<'_>, key: &'static str, read: impl FnOnce(Node<'_>) -> Option<T>) -> Self {
-        section.get(key).map_or(Self::Absent, |node| read(node).map_or(Self::Wrong, Self::Value))
-    }
-
-    fn or(self, inherited: &Self) -> Self {
-        if let Self::Absent = self { inherited.clone() } else { self }
-    }
-
-    fn optional(self) -> Option<Option<T>> {
-        match self {
-            Self::Absent => Some(None),
-            Self::Wrong => None,
-            Self::Value(value) => Some(Some(value)),
-        }
-    }
-
-    /// Takes an environment variable for a key that was not written.
-    fn or_variable(&mut self, section: &Section<'_>, name: &str, read: impl FnOnce(&str) -> Result<T, Wrong>) {
-        let context = section.context();
-        let variable = context.outside.variable(name).filter(|text| !text.is_empty());
-        let (Self::Absent, Some(text)) = (&self, variable) else { return };
-        *self = match read(&text) {
-            Ok(value) => Self::Value(value),
-            Err(Wrong { reason, hint }) => {
-                context.problem(Place::Environment(name.to_owned()), "", reason, hint);
-                Self::Wrong
-            }
-        };
-    }
-
-    fn or_default(self, default: T) -> Option<T> {
-        match self {
-            Self::Absent => Some(default),
-            Self::Wrong => None,
-            Self::Value(value) => Some(value),
-        }
-    }
-}
 
 /// The keys that `microsoft` and each account share.
 #[derive(Clone)]

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::listeners::read_identity;
+use super::identity::read_identity;
 use super::model::admin::{Admin, AdminToken};
 use super::model::state::State;
 use super::reader::{Node, Section};

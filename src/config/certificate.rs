@@ -259,8 +259,8 @@ pub(crate) mod tests {
     use pkcs8::LineEnding;
     use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 
-    use super::*;
     use super::super::pkcs12::tests::{certificate_bag, key_bag, plain, sealed_by_pbkdf2, sealed_by_scrypt};
+    use super::*;
 
     /// Self-signed, with an RSA key of 2048 bits; certificate and key as PEM.
     pub(crate) fn made(years: (i32, i32)) -> (String, String) {

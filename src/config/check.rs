@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::load::Surroundings;
+use super::environment::Surroundings;
 use super::model::Config;
 use super::model::log::{AuditLog, Confine, Log, LogFormat};
 use super::model::state::State;

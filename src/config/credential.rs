@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use url::{Host, Url};
 
-use super::accounts::Setting;
 use super::certificate::{SigningAlgorithm, SigningKey};
 use super::entra::client_id;
 use super::model::credential::{
@@ -17,6 +16,7 @@ use super::model::credential::{
 use super::problem::Place;
 use super::reader::{Node, Section};
 use super::secrets;
+use super::setting::Setting;
 use super::value::{Wrong, choice, quoted, wrong};
 use crate::account::is_guid;
 use crate::clock::{Clock, UnixTime};

@@ -258,7 +258,7 @@ fn number(section: &Section<'_>, key: &'static str, field: &mut u32, range: Rang
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::Surroundings;
+    use super::super::environment::Surroundings;
     use super::super::raw::Layer;
     use super::super::reader::{Context, Document};
     use super::*;
