@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::Problems;
-use crate::store::DevicePassword;
-use account::{Accounts, LoginPattern, Unproved};
+use crate::account::MailAddress;
+use account::{Account, Accounts, LoginPattern, Unproved};
 use admin::Admin;
 use forward_proxy::ForwardProxy;
 use limits::Limits;
@@ -59,14 +59,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// What is wrong when `passwords` are all the device passwords that there are.
-    pub fn unproved_accounts(&self, passwords: &[DevicePassword]) -> Option<Problems> {
-        let has_one = |pattern: &LoginPattern| {
-            passwords.iter().any(|password| {
-                let account = self.accounts.find(password.login.as_login());
-                account.is_some_and(|(account, _)| account.pattern == *pattern)
-            })
-        };
+    /// What is wrong when there are device passwords for `logins` and for nobody else.
+    pub fn unproved_accounts<'a>(&self, logins: impl IntoIterator<Item = &'a MailAddress>) -> Option<Problems> {
+        let found = logins.into_iter().filter_map(|login| self.accounts.find(login.as_login()));
+        let proved: Vec<Arc<Account>> = found.map(|(account, _)| account).collect();
+        let has_one = |pattern: &LoginPattern| proved.iter().any(|account| account.pattern == *pattern);
         let open = self.unproved.iter().filter(|unproved| !has_one(&unproved.pattern));
         Problems::new(open.map(|unproved| unproved.problem.clone()).collect())
     }
