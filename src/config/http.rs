@@ -11,7 +11,6 @@ use super::model::server::Origin;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
 use crate::http::rules::{GraphRules, HttpService};
-use crate::login::person::expected;
 
 /// The day on which Microsoft ends EWS in Exchange Online.
 const END_OF_EWS: (i32, Month, u8) = (2027, Month::April, 1);
@@ -35,7 +34,7 @@ pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin, 
 fn check_mailboxes(section: &Section<'_>, accounts: &Accounts) {
     for account in accounts.entries().iter().filter(|account| account.grant.is_of_user()) {
         let LoginPattern::Address(login) = &account.pattern else { continue };
-        let person = expected(account, login);
+        let person = account.person(login);
         let mailbox = account.mailbox.as_ref().unwrap_or(login);
         if person != mailbox {
             section.problem(

@@ -123,6 +123,13 @@ pub struct Account {
     pub token_expiry_margin: Duration,
 }
 
+impl Account {
+    /// Who must sign in for `login`.
+    pub fn person<'a>(&'a self, login: &'a MailAddress) -> &'a MailAddress {
+        self.signs_in_as.as_ref().unwrap_or(login)
+    }
+}
+
 /// An account without passwords whose clients Entra does not prove. Without a device password everybody who reaches the
 /// port would own its mailbox.
 #[derive(Debug, PartialEq)]

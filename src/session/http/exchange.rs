@@ -26,7 +26,6 @@ use crate::http::basic::Presented;
 use crate::http::rules::HttpService;
 use crate::http::target::{Denied, Owner};
 use crate::http::{basic, fields, head, target};
-use crate::login::person::expected;
 use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
 use crate::net::penalty::Offence;
 use crate::sasl::Credentials;
@@ -514,5 +513,5 @@ fn too_many_attempts(wait: Option<Duration>) -> Refused {
 
 /// Who the token is for, when it is a user's.
 fn person(admission: &Admission) -> &MailAddress {
-    expected(&admission.account, &admission.login)
+    admission.account.person(&admission.login)
 }
