@@ -32,7 +32,7 @@ pub mod server_identity;
 mod setting;
 mod state;
 mod submission;
-pub(crate) mod value;
+pub mod value;
 
 pub use files::Files;
 pub use model::Config;
@@ -50,4 +50,4 @@ pub use model::server::{Origin, Resource, Upstream, UpstreamTls};
 pub use model::state::{RedisServer, State, StateKey};
 pub use model::submission::{Deliver, SenderRule, Submission, TrustedSender};
 pub use model::trust::{DestinationTrust, Trust};
-pub(crate) use secrets::line as secret_line;
+pub use secrets::line as secret_line;

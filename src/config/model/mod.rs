@@ -14,18 +14,18 @@ use log::{Confine, Log};
 use state::State;
 use trust::Trust;
 
-pub mod account;
-pub mod admin;
-pub mod credential;
-pub mod forward_proxy;
-pub mod limits;
-pub mod listener;
-pub mod log;
-pub mod no_proxy;
-pub mod server;
-pub mod state;
-pub mod submission;
-pub mod trust;
+pub(super) mod account;
+pub(super) mod admin;
+pub(super) mod credential;
+pub(super) mod forward_proxy;
+pub(super) mod limits;
+pub(super) mod listener;
+pub(super) mod log;
+pub(super) mod no_proxy;
+pub(super) mod server;
+pub(super) mod state;
+pub(super) mod submission;
+pub(super) mod trust;
 
 /// Everything, checked.
 #[derive(Debug, PartialEq)]
