@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, tenant};
-use super::model::account::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved, is_domain};
+use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, fit_tenant, grant, tenant};
+use super::model::account::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved};
 use super::model::credential::Credential;
 use super::password_hash::check_phc;
 use super::problem::Problem;
@@ -429,19 +429,6 @@ fn check_signs_in_as(
     Some((person != *login).then_some(person))
 }
 
-/// The tenant as an entry needs it: `auto` is the entry's own domain, where it has one.
-fn fit_tenant(tenant: Tenant, kind: Option<GrantKind>, pattern: &LoginPattern) -> Result<Tenant, Wrong> {
-    match (&tenant, pattern) {
-        (Tenant::Organizations, _) if kind == Some(GrantKind::ClientCredentials) => wrong(
-            "with `client_credentials` an application signs in at one tenant, and `organizations` names none (AADSTS50059)",
-            "write the directory id or a verified domain, or `tenant: auto` for the domain of each login",
-        ),
-        (Tenant::OfLogin, LoginPattern::Address(address)) => domain_as_tenant(address.domain()),
-        (Tenant::OfLogin, LoginPattern::Domain(domain)) => domain_as_tenant(domain),
-        _ => Ok(tenant),
-    }
-}
-
 fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
     let login = match pattern {
         LoginPattern::Address(address) => address.to_string(),
@@ -454,16 +441,6 @@ fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
             quoted(&pattern.to_string())
         ),
         format!("make a device password with `gatepost password add {login} --name …`"),
-    )
-}
-
-fn domain_as_tenant(domain: &str) -> Result<Tenant, Wrong> {
-    if is_domain(domain) {
-        return Ok(Tenant::Named(domain.to_owned()));
-    }
-    wrong(
-        format!("`tenant: auto` means {} here, which is no domain of a tenant", quoted(domain)),
-        "write the directory id or a verified domain into the entry's own `tenant`",
     )
 }
 

@@ -113,17 +113,6 @@ fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
     Some(ProxyChoice::Script { location: location?, authenticate_to: collect(authenticate_to) })
 }
 
-impl ProxyChoice {
-    /// A script may name whatever it likes; what its SOCKS proxy cannot take, is found then.
-    fn names_socks(&self) -> bool {
-        match self {
-            Self::Servers(servers) => servers.iter().any(|server| server.scheme == ProxyScheme::Socks5h),
-            #[cfg(feature = "pac")]
-            Self::Script { .. } => false,
-        }
-    }
-}
-
 /// RFC 1929 §2: user name and password have 1 to 255 octets each; nothing else is there.
 fn fits_socks(authentication: &ProxyAuthentication) -> Result<(), Wrong> {
     if matches!(authentication, ProxyAuthentication::None) {

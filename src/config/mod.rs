@@ -1,7 +1,9 @@
 //! The configuration, checked: what the rest of the program works with.
 //!
 //! [`load`] reads file, environment and flags, `raw` keeps what was written with its places, `check` turns that into
-//! [`Config`] and collects every [`problem::Problem`] on the way. A value of these types needs no further check.
+//! [`Config`] and collects every [`problem::Problem`] on the way. The types are in `model`, one subject a file, and know
+//! nothing of the reading; a value of them needs no further check. The system is asked through
+//! [`environment::Surroundings`] alone.
 
 mod accounts;
 mod admin;

@@ -35,6 +35,17 @@ pub enum ProxyChoice {
     },
 }
 
+impl ProxyChoice {
+    /// A script may name whatever it likes; what its SOCKS proxy cannot take, is found then.
+    pub(crate) fn names_socks(&self) -> bool {
+        match self {
+            Self::Servers(servers) => servers.iter().any(|server| server.scheme == ProxyScheme::Socks5h),
+            #[cfg(feature = "pac")]
+            Self::Script { .. } => false,
+        }
+    }
+}
+
 /// Where a PAC script is. `Display` gives path or URL.
 #[cfg(feature = "pac")]
 #[derive(Clone, Debug, PartialEq)]
