@@ -1,6 +1,5 @@
 //! The section `admin`: where whoever runs Gatepost looks at it.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use super::identity::read_identity;

@@ -3,7 +3,7 @@
 //! replaced while the other serves.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use url::{Host, Url};

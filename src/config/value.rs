@@ -57,7 +57,10 @@ pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
 }
 
 /// One of a few words.
-pub(super) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
+///
+/// # Errors
+/// [`Wrong`] says what to write instead.
+pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
@@ -87,7 +90,10 @@ pub(super) fn count(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Wron
 const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A whole number with `ms`, `s`, `m`, `h` or `d`.
-pub(super) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
+///
+/// # Errors
+/// [`Wrong`] says what to write instead.
+pub fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
     let between = || format!("write a time from {} to {}", show_duration(*range.start()), show_duration(*range.end()));
     let Some((number, unit)) = number_and_unit(text) else {
         return wrong(
