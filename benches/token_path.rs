@@ -11,10 +11,11 @@ use zeroize::Zeroizing;
 
 use gatepost::account::{LoginName, MailAddress};
 use gatepost::clock::Clock;
+use gatepost::config::password_hash as password;
 use gatepost::config::{
     Account, Accounts, Application, Cloud, Config, Grant, Limits, Log, LogFormat, LoginPattern, State, Trust,
 };
-use gatepost::login::{Gatekeeper, LoginRequest, password};
+use gatepost::login::{Gatekeeper, LoginRequest};
 use gatepost::oauth::endpoint::Exchange;
 use gatepost::oauth::{Answer, TokenEndpoint, TokenRequest, response};
 use gatepost::protocol::Protocol;

@@ -69,7 +69,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::load::{Surroundings, load_text};
+    use crate::config::environment::Surroundings;
+    use crate::config::load::load_text;
 
     struct Nothing;
 

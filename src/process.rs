@@ -81,7 +81,7 @@ const CACHE_VARIABLE: &str = "KRB5CCNAME";
 pub fn keytab(config: &Config) -> Option<&Path> {
     #[cfg(feature = "negotiate")]
     if let Some(proxy) = &config.forward_proxy
-        && let crate::config::ProxyAuthentication::Negotiate(credentials) = &proxy.authentication
+        && let crate::net::connect::credentials::ProxyAuthentication::Negotiate(credentials) = &proxy.authentication
     {
         return credentials.keytab.as_deref();
     }

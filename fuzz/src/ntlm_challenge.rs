@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gatepost::config::NtlmCredentials;
 use gatepost::net::connect::AuthenticationError;
+use gatepost::net::connect::credentials::NtlmCredentials;
 use gatepost::net::connect::ntlm::authenticate;
 use gatepost::secret::ProxyPassword;
 

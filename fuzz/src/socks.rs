@@ -1,6 +1,6 @@
 //! The messages of a SOCKS proxy.
 
-use gatepost::config::ProxyAuthentication;
+use gatepost::net::connect::credentials::ProxyAuthentication;
 use gatepost::net::socks::{Socks, SocksEvent};
 use gatepost::secret::ProxyPassword;
 

@@ -340,7 +340,8 @@ async fn refuse_unproved(config: &Config, store: &dyn Store) -> Result<(), Start
     }
     match store.device_passwords().await {
         Ok(passwords) => {
-            config.unproved_accounts(&passwords).map_or(Ok(()), |problems| Err(StartError::Unproved(problems)))
+            let logins = passwords.iter().map(|password| &password.login);
+            config.unproved_accounts(logins).map_or(Ok(()), |problems| Err(StartError::Unproved(problems)))
         }
         Err(error) => {
             tracing::warn!(

@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::{CertOptions, DONE, FAILED, Host};
-use crate::tls::identity;
+use crate::config::server_identity as identity;
 
 const AUTHORITY_NAME: &str = "Gatepost local authority";
 

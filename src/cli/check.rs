@@ -52,7 +52,7 @@ fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
         anyhow::Ok(store.device_passwords().await?)
     });
     match passwords {
-        Ok(passwords) => Ok(config.unproved_accounts(&passwords)),
+        Ok(passwords) => Ok(config.unproved_accounts(passwords.iter().map(|password| &password.login))),
         Err(error) => {
             eprintln!("gatepost: whether each account has a password cannot be looked up: {error:#}");
             Err(FAILED)

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use url::Url;
 
-use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, grant, is_domain, tenant};
-use super::problem::{Place, Problem};
+use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, fit_tenant, grant, tenant};
+use super::model::account::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved};
+use super::model::credential::Credential;
+use super::password_hash::check_phc;
+use super::problem::Problem;
 use super::reader::{Node, Section};
+use super::setting::Setting;
 use super::value::{self, Wrong, quoted, wrong};
-use super::{
-    Account, Accounts, Application, Cloud, Credential, Grant, LoginPattern, Tenant, Unproved, credential, secrets,
-};
+use super::{credential, secrets};
 use crate::account::{LoginName, MailAddress, NameError};
-use crate::login::password::check_phc;
 
 /// A token with less life left than this is not used for a new login, unless the configuration says otherwise.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
@@ -27,54 +28,6 @@ const PASSWORDS: usize = 64;
 
 /// Most aliases of one account.
 const ALIASES: usize = 256;
-
-/// A key that was not written, was written wrongly (and reported), or was read.
-#[derive(Clone)]
-pub(super) enum Setting<T> {
-    Absent,
-    Wrong,
-    Value(T),
-}
-
-impl<T: Clone> Setting<T> {
-    fn read(section: &Section<'_>, key: &'static str, read: impl FnOnce(Node<'_>) -> Option<T>) -> Self {
-        section.get(key).map_or(Self::Absent, |node| read(node).map_or(Self::Wrong, Self::Value))
-    }
-
-    fn or(self, inherited: &Self) -> Self {
-        if let Self::Absent = self { inherited.clone() } else { self }
-    }
-
-    fn optional(self) -> Option<Option<T>> {
-        match self {
-            Self::Absent => Some(None),
-            Self::Wrong => None,
-            Self::Value(value) => Some(Some(value)),
-        }
-    }
-
-    /// Takes an environment variable for a key that was not written.
-    fn or_variable(&mut self, section: &Section<'_>, name: &str, read: impl FnOnce(&str) -> Result<T, Wrong>) {
-        let context = section.context();
-        let variable = context.outside.variable(name).filter(|text| !text.is_empty());
-        let (Self::Absent, Some(text)) = (&self, variable) else { return };
-        *self = match read(&text) {
-            Ok(value) => Self::Value(value),
-            Err(Wrong { reason, hint }) => {
-                context.problem(Place::Environment(name.to_owned()), "", reason, hint);
-                Self::Wrong
-            }
-        };
-    }
-
-    fn or_default(self, default: T) -> Option<T> {
-        match self {
-            Self::Absent => Some(default),
-            Self::Wrong => None,
-            Self::Value(value) => Some(value),
-        }
-    }
-}
 
 /// The keys that `microsoft` and each account share.
 #[derive(Clone)]
@@ -476,19 +429,6 @@ fn check_signs_in_as(
     Some((person != *login).then_some(person))
 }
 
-/// The tenant as an entry needs it: `auto` is the entry's own domain, where it has one.
-fn fit_tenant(tenant: Tenant, kind: Option<GrantKind>, pattern: &LoginPattern) -> Result<Tenant, Wrong> {
-    match (&tenant, pattern) {
-        (Tenant::Organizations, _) if kind == Some(GrantKind::ClientCredentials) => wrong(
-            "with `client_credentials` an application signs in at one tenant, and `organizations` names none (AADSTS50059)",
-            "write the directory id or a verified domain, or `tenant: auto` for the domain of each login",
-        ),
-        (Tenant::OfLogin, LoginPattern::Address(address)) => domain_as_tenant(address.domain()),
-        (Tenant::OfLogin, LoginPattern::Domain(domain)) => domain_as_tenant(domain),
-        _ => Ok(tenant),
-    }
-}
-
 fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
     let login = match pattern {
         LoginPattern::Address(address) => address.to_string(),
@@ -501,16 +441,6 @@ fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
             quoted(&pattern.to_string())
         ),
         format!("make a device password with `gatepost password add {login} --name …`"),
-    )
-}
-
-fn domain_as_tenant(domain: &str) -> Result<Tenant, Wrong> {
-    if is_domain(domain) {
-        return Ok(Tenant::Named(domain.to_owned()));
-    }
-    wrong(
-        format!("`tenant: auto` means {} here, which is no domain of a tenant", quoted(domain)),
-        "write the directory id or a verified domain into the entry's own `tenant`",
     )
 }
 

@@ -1,15 +1,13 @@
 //! The section `admin`: where whoever runs Gatepost looks at it.
 
-use std::fmt;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use aws_lc_rs::{constant_time, digest};
-
-use super::listeners::read_identity;
+use super::identity::read_identity;
+use super::model::admin::{Admin, AdminToken};
+use super::model::state::State;
 use super::reader::{Node, Section};
+use super::secrets;
 use super::value;
-use super::{Identity, State, secrets};
 
 /// Name of the Unix socket in a directory that is Gatepost's own.
 const SOCKET_FILE: &str = "gatepost.sock";
@@ -21,46 +19,6 @@ const TOKEN_CHARACTERS: usize = 22;
 const TOKEN_LETTERS: usize = 8;
 
 const TOKEN_HINT: &str = "make one with `openssl rand -base64 24`";
-
-/// The page and endpoints for whoever runs Gatepost. The default has none.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Admin {
-    /// Where HTTP is served; other addresses than loopback only with TLS and a token.
-    pub bind: Vec<SocketAddr>,
-    /// The Unix socket of `gatepost status` and `gatepost reload`.
-    pub socket: Option<PathBuf>,
-    /// Certificate and key of the page.
-    pub tls: Option<Identity>,
-    /// What opens the page, besides one-time links.
-    pub token: Option<AdminToken>,
-    /// Names under which browsers reach the page, besides those of loopback and the addresses of `bind`; folded.
-    pub hosts: Vec<String>,
-    /// `/metrics` is for everybody who reaches it.
-    pub open_metrics: bool,
-}
-
-/// The digest of a token of at least 128 bits: whoever presents the token is let in, and the token itself is kept nowhere.
-#[derive(Clone, PartialEq, Eq)]
-pub struct AdminToken([u8; 32]);
-
-impl AdminToken {
-    fn new(token: &str) -> Self {
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        Self(sha256)
-    }
-
-    /// True for the token; takes the same time for any two texts of one length.
-    pub fn is(&self, presented: &str) -> bool {
-        constant_time::verify_slices_are_equal(&self.0, &Self::new(presented).0).is_ok()
-    }
-}
-
-impl fmt::Debug for AdminToken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("AdminToken(…)")
-    }
-}
 
 /// Reads the section; without it there is no page, and a socket where there is a place for one.
 pub(super) fn read(section: &Section<'_>, state: Option<&State>) -> Option<Admin> {

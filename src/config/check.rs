@@ -6,14 +6,15 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::load::Surroundings;
+use super::environment::Surroundings;
+use super::model::Config;
+use super::model::log::{AuditLog, Confine, Log, LogFormat};
+use super::model::state::State;
+use super::model::trust::{DestinationTrust, Trust};
 use super::problem::{Problem, Problems};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
-use super::{
-    AuditLog, Config, Confine, DestinationTrust, Log, LogFormat, State, Trust, accounts, admin, forward_proxy, limits,
-    listeners, state, submission,
-};
+use super::{accounts, admin, forward_proxy, limits, listeners, state, submission};
 
 const LEVELS: [(&str, tracing::Level); 5] = [
     ("error", tracing::Level::ERROR),

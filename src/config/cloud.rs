@@ -1,6 +1,7 @@
 //! Microsoft's clouds: the token service, the mail hosts and the resources of each, which only work together. Pure.
 
-use super::{Cloud, HttpService};
+use super::model::account::Cloud;
+use crate::http::rules::HttpService;
 use crate::proto::MailProtocol;
 
 /// Exchange Online's application id, which stands for its resource in every cloud.

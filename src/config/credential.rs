@@ -3,19 +3,23 @@
 //! replaced while the other serves.
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use url::{Host, Url};
 
-use super::accounts::Setting;
+use super::certificate::{SigningAlgorithm, SigningKey};
 use super::entra::client_id;
+use super::model::credential::{
+    ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable,
+};
+use super::problem::Place;
 use super::reader::{Node, Section};
+use super::secrets;
+use super::setting::Setting;
 use super::value::{Wrong, choice, quoted, wrong};
-use super::{problem::Place, secrets};
 use crate::account::is_guid;
 use crate::clock::{Clock, UnixTime};
-use crate::oauth::certificate::{SigningAlgorithm, SigningKey};
 use crate::secret::{CertificatePassword, ClientSecret, IdentityKey};
 
 /// The keys of this section, each for one kind of credential.
@@ -23,88 +27,6 @@ const KEYS: [&str; 4] = ["client_secret", "client_certificate", "federated_token
 
 /// One in use, and one that replaces it.
 const MOST: usize = 2;
-
-/// How an application proves itself to Entra.
-#[derive(Debug, Default, PartialEq)]
-pub enum Credential {
-    /// Not at all: a public client.
-    #[default]
-    None,
-    /// Secrets, one or two.
-    Secrets(Vec<NotedSecret>),
-    /// Certificates with their keys, one or two.
-    Certificates(Vec<ClientCertificate>),
-    /// A file with a token of another issuer (workload identity federation), which that issuer renews.
-    FederatedTokenFile(PathBuf),
-    /// The platform proves it, and gives the token itself.
-    ManagedIdentity(ManagedIdentity),
-}
-
-/// A secret together with the file that it was read from, which counts again as soon as it changes.
-#[derive(Debug)]
-pub struct Renewable<T> {
-    /// As read with the configuration.
-    pub value: Arc<T>,
-    /// `{file: …}`; `None`: it stays as it is.
-    pub file: Option<PathBuf>,
-}
-
-/// What a file says now is found out when it is needed: two are the same when they are read from the same place.
-impl<T: PartialEq> PartialEq for Renewable<T> {
-    fn eq(&self, other: &Self) -> bool {
-        self.file == other.file && (self.file.is_some() || self.value == other.value)
-    }
-}
-
-/// A client secret, and what the operator noted about it.
-#[derive(Debug, PartialEq)]
-pub struct NotedSecret {
-    /// The secret.
-    pub secret: Renewable<ClientSecret>,
-    /// When Entra will stop accepting it; nobody but the operator can know.
-    pub expires: Option<UnixTime>,
-}
-
-/// Where certificate and key are; both are read again when their files change.
-#[derive(Debug, PartialEq)]
-pub struct ClientCertificate {
-    /// PEM, or PKCS#12 with the key in it.
-    pub certificate: PathBuf,
-    /// PEM; `None`: it stands in the certificate's file.
-    pub private_key: Option<PathBuf>,
-    /// What opens an encrypted key or a PKCS#12 file.
-    pub password: Option<Renewable<CertificatePassword>>,
-    /// How assertions are signed.
-    pub algorithm: SigningAlgorithm,
-}
-
-/// A managed identity, and where its tokens come from.
-#[derive(Debug, PartialEq)]
-pub struct ManagedIdentity {
-    /// Of a user-assigned identity; `None`: the one that the system was given.
-    pub client_id: Option<String>,
-    /// Told by the platform's environment variables.
-    pub endpoint: IdentityEndpoint,
-}
-
-/// The local endpoint of a managed identity.
-#[derive(Debug, PartialEq)]
-pub enum IdentityEndpoint {
-    /// Azure's instance metadata service, at its one address: virtual machines and scale sets.
-    Imds,
-    /// App Service, Functions, Container Apps: `IDENTITY_ENDPOINT` and `IDENTITY_HEADER`.
-    AppService {
-        /// `http`, to this machine or a private network.
-        url: Url,
-        /// What has to be shown to it.
-        key: Arc<IdentityKey>,
-    },
-    /// The agent of Azure Arc: `IDENTITY_ENDPOINT` and `IMDS_ENDPOINT`.
-    Arc {
-        /// `http`, to this machine.
-        url: Url,
-    },
-}
 
 /// Reads the one credential of a section.
 pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {

@@ -3,8 +3,8 @@
 use url::Url;
 
 use super::cloud::Preset;
+use super::model::account::{Cloud, LoginPattern, Tenant, is_domain};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{Cloud, Tenant};
 use crate::account::is_guid;
 
 /// Scopes that belong to no resource (OpenID Connect Core §5.4, §11).
@@ -67,9 +67,27 @@ pub(super) fn tenant(text: &str) -> Result<Tenant, Wrong> {
     }
 }
 
-/// A name that can be a tenant's verified domain.
-pub(super) fn is_domain(text: &str) -> bool {
-    text.contains('.') && value::host_name(text).is_ok() && text.parse::<std::net::IpAddr>().is_err()
+/// The tenant as an entry needs it: `auto` is the entry's own domain, where it has one.
+pub(super) fn fit_tenant(tenant: Tenant, kind: Option<GrantKind>, pattern: &LoginPattern) -> Result<Tenant, Wrong> {
+    match (&tenant, pattern) {
+        (Tenant::Organizations, _) if kind == Some(GrantKind::ClientCredentials) => wrong(
+            "with `client_credentials` an application signs in at one tenant, and `organizations` names none (AADSTS50059)",
+            "write the directory id or a verified domain, or `tenant: auto` for the domain of each login",
+        ),
+        (Tenant::OfLogin, LoginPattern::Address(address)) => domain_as_tenant(address.domain()),
+        (Tenant::OfLogin, LoginPattern::Domain(domain)) => domain_as_tenant(domain),
+        _ => Ok(tenant),
+    }
+}
+
+fn domain_as_tenant(domain: &str) -> Result<Tenant, Wrong> {
+    if is_domain(domain) {
+        return Ok(Tenant::Named(domain.to_owned()));
+    }
+    wrong(
+        format!("`tenant: auto` means {} here, which is no domain of a tenant", quoted(domain)),
+        "write the directory id or a verified domain into the entry's own `tenant`",
+    )
 }
 
 pub(super) fn authority(text: &str) -> Result<Url, Wrong> {

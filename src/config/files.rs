@@ -1,13 +1,13 @@
 //! The files that a configuration was read from, by their content: whether one of them says something else now.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
-use super::load::read_file;
+use super::raw::{TEXT_BYTES, TEXT_LIMIT};
 
 /// SHA-256 of a content; `None`: it could not be read.
 type Fingerprint = Option<[u8; 32]>;
@@ -39,4 +39,24 @@ fn fingerprint(content: &[u8]) -> [u8; 32] {
     // SHA-256 gives 32 octets.
     fingerprint.copy_from_slice(digest(&SHA256, content).as_ref());
     fingerprint
+}
+
+/// A file's content, at most 1 MiB.
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    const MOST: u64 = TEXT_BYTES as u64;
+    let mut bytes = Vec::new();
+    let file = std::fs::File::open(path)?;
+    if !file.metadata()?.is_file() && !is_stream(path) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
+    file.take(MOST + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {TEXT_LIMIT}")));
+    }
+    Ok(bytes)
+}
+
+/// A descriptor that the caller handed over (`/dev/stdin`, `/dev/fd/63` of a shell's `<(…)`) may be read, too.
+pub(super) fn is_stream(path: &Path) -> bool {
+    path.starts_with("/dev") || path.starts_with("/proc/self/fd")
 }

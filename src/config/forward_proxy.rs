@@ -6,13 +6,14 @@ use ipnet::IpNet;
 use url::{Position, Url};
 
 #[cfg(feature = "pac")]
-use super::PacLocation;
+use super::model::forward_proxy::PacLocation;
+use super::model::forward_proxy::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
+use super::model::no_proxy::{Exempt, NoProxy};
+use super::problem::Place;
+use super::proxy_authentication;
 use super::reader::{Context, Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use super::{
-    Exempt, ForwardProxy, NoProxy, ProxyAuthentication, ProxyChoice, ProxyScheme, ProxyServer, proxy_authentication,
-};
-use crate::config::problem::Place;
+use crate::net::connect::credentials::ProxyAuthentication;
 use crate::secret::ProxyPassword;
 
 /// Names that curl and most programs look at, in this order; `http_proxy` is for plain HTTP alone.
@@ -110,17 +111,6 @@ fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
     }
     let authenticate_to = authenticate_to.map_or(Some(Vec::new()), |node| node.read_each(no_proxy_entry))?;
     Some(ProxyChoice::Script { location: location?, authenticate_to: collect(authenticate_to) })
-}
-
-impl ProxyChoice {
-    /// A script may name whatever it likes; what its SOCKS proxy cannot take, is found then.
-    fn names_socks(&self) -> bool {
-        match self {
-            Self::Servers(servers) => servers.iter().any(|server| server.scheme == ProxyScheme::Socks5h),
-            #[cfg(feature = "pac")]
-            Self::Script { .. } => false,
-        }
-    }
 }
 
 /// RFC 1929 §2: user name and password have 1 to 255 octets each; nothing else is there.

@@ -5,26 +5,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use hyper::Method;
 use time::{Date, Month, OffsetDateTime};
 
+use super::model::account::{Accounts, LoginPattern};
+use super::model::listener::{Http, ListenerTls};
+use super::model::server::Origin;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{Accounts, GraphRules, Http, HttpService, ListenerTls, LoginPattern, Origin};
-use crate::login::person::expected;
+use crate::http::rules::{GraphRules, HttpService};
 
 /// The day on which Microsoft ends EWS in Exchange Online.
 const END_OF_EWS: (i32, Month, u8) = (2027, Month::April, 1);
-
-/// What a Graph listener serves below the mailbox, unless it is written: mail.
-const MAIL: [&str; 4] = ["messages", "mailfolders", "sendmail", "outlook/mastercategories"];
-
-impl Default for GraphRules {
-    fn default() -> Self {
-        Self {
-            paths: MAIL.iter().map(|path| path.split('/').map(str::to_owned).collect()).collect(),
-            methods: vec![Method::GET, Method::POST, Method::PATCH, Method::PUT, Method::DELETE],
-            other_mailboxes: false,
-        }
-    }
-}
 
 /// The rest of a listener that leads to `origin`.
 pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin, accounts: &Accounts) -> Option<Http> {
@@ -45,7 +34,7 @@ pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin, 
 fn check_mailboxes(section: &Section<'_>, accounts: &Accounts) {
     for account in accounts.entries().iter().filter(|account| account.grant.is_of_user()) {
         let LoginPattern::Address(login) = &account.pattern else { continue };
-        let person = expected(account, login);
+        let person = account.person(login);
         let mailbox = account.mailbox.as_ref().unwrap_or(login);
         if person != mailbox {
             section.problem(

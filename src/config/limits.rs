@@ -4,10 +4,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::model::account::Cloud;
+use super::model::limits::Limits;
+use super::penalties::{MOST_SPRAYING_ACCOUNTS, Rules};
 use super::reader::Section;
 use super::value;
-use super::{Cloud, Limits};
-use crate::net::penalty::{MOST_SPRAYING_ACCOUNTS, Rules};
 
 const SECOND: Duration = Duration::from_secs(1);
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -19,46 +20,6 @@ const SHORTEST: Duration = Duration::from_millis(100);
 /// A bound of the protocol machines may be raised to so many times its default and no further: what arrives before a login
 /// is not trusted, and memory is counted with these bounds.
 const PROTOCOL_FACTOR: u64 = 4;
-
-/// Refused passwords in two hours that the US Government clouds' lock-out after three leaves room for.
-const US_GOVERNMENT_BUDGET: u32 = 2;
-
-/// Refused passwords of one account that may be forwarded to Entra in two hours.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PasswordBudget {
-    /// In all.
-    pub total: u32,
-    /// Of these, from sources where no login for this account ever succeeded.
-    pub unfamiliar: u32,
-}
-
-impl PasswordBudget {
-    /// Whether one more fits beside those that are `held`, each of them familiar or not, and how long still. `None`: it
-    /// does; else how long until one of those that are in its way is gone.
-    pub fn wait(self, familiar: bool, held: impl Iterator<Item = (bool, Duration)> + Clone) -> Option<Duration> {
-        let least = |counts: &dyn Fn(bool) -> bool, places: u32| {
-            let mut left: Vec<Duration> = held.clone().filter(|(of, _)| counts(*of)).map(|(_, left)| left).collect();
-            left.sort_unstable();
-            // One more fits when all but `places - 1` of them are gone.
-            let too_many = (left.len() + 1).checked_sub(usize::try_from(places).unwrap_or(usize::MAX))?;
-            too_many.checked_sub(1).map(|last| left.get(last).copied().unwrap_or_default())
-        };
-        let of_all = least(&|_| true, self.total);
-        let of_strangers = if familiar { None } else { least(&|of| !of, self.unfamiliar) };
-        of_all.max(of_strangers)
-    }
-}
-
-impl Limits {
-    /// The budget of an account in `cloud`, over all replicas.
-    pub fn password_budget(&self, cloud: Cloud) -> PasswordBudget {
-        let total = match cloud {
-            Cloud::UsGovGccHigh | Cloud::UsGovDod => self.refused_passwords_per_account.min(US_GOVERNMENT_BUDGET),
-            Cloud::Worldwide | Cloud::China => self.refused_passwords_per_account,
-        };
-        PasswordBudget { total, unfamiliar: (total.saturating_mul(5) / 8).max(1).min(total) }
-    }
-}
 
 /// Where the share of a replica would be less than one password, it must know which accounts are its own; not where all of
 /// them count together, in a store that they share.
@@ -178,7 +139,7 @@ fn read_penalties(section: &Section<'_>) -> Rules {
     time(section, "penalty_http", &mut r.http, Duration::ZERO..=HOUR);
     time(section, "penalty_panic", &mut r.panic, Duration::ZERO..=HOUR);
     time(section, "penalty_spraying", &mut r.spraying, Duration::ZERO..=HOUR);
-    count(section, "spraying_accounts", &mut r.spraying_accounts, 1..=MOST_SPRAYING_ACCOUNTS);
+    count(section, "spraying_accounts", &mut r.spraying_accounts, 1..=MOST_SPRAYING_ACCOUNTS as u64);
     count(section, "penalty_sources", &mut r.sources, 1_000..=1_000_000);
     rules
 }
@@ -297,7 +258,7 @@ fn number(section: &Section<'_>, key: &'static str, field: &mut u32, range: Rang
 
 #[cfg(test)]
 mod tests {
-    use super::super::load::Surroundings;
+    use super::super::environment::Surroundings;
     use super::super::raw::Layer;
     use super::super::reader::{Context, Document};
     use super::*;

@@ -6,16 +6,18 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::http;
+use super::identity::read_identity;
+use super::model::account::{Account, Accounts, Cloud};
+use super::model::listener::{Listener, ListenerTls, Serves};
+use super::model::server::{Origin, Upstream, UpstreamTls};
+use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
+use super::submission;
 use super::value::{self, wrong};
-use super::{
-    Account, Accounts, Cloud, Deliver, HttpService, Identity, Listener, ListenerTls, Origin, Serves, Submission,
-    Upstream, UpstreamTls, submission,
-};
+use crate::http::rules::HttpService;
 use crate::proto::MailProtocol;
 use crate::protocol::Protocol;
 use crate::sasl::ClientTokens;
-use crate::tls::identity;
 
 /// Longest listener name: it stands in every log line.
 const NAME_OCTETS: usize = 64;
@@ -234,36 +236,6 @@ fn read_tls(section: &Section<'_>) -> Option<ListenerTls> {
         TlsMode::Implicit => ListenerTls::Implicit(identity),
         _ => ListenerTls::StartTls(identity),
     })
-}
-
-pub(super) fn read_identity(certificate: &Node<'_>, private_key: &Node<'_>) -> Option<Identity> {
-    let context = certificate.context();
-    let read = |node: &Node<'_>| {
-        let path = context.path(node.text()?);
-        match context.outside.read(&path) {
-            Ok(bytes) => Some((path, bytes)),
-            Err(error) => {
-                let hint =
-                    "name a PEM file that the user who runs Gatepost can read; `gatepost cert` makes one for tests";
-                node.unreadable(&path, &error, hint);
-                None
-            }
-        }
-    };
-    let (certificate_file, key_file) = (read(certificate), read(private_key));
-    let ((certificate_path, chain), (key_path, key)) = (certificate_file?, key_file?);
-    if context.outside.world_readable(&key_path) {
-        let shown = key_path.display();
-        context.note(format!(
-            "everybody on this machine can read the private key `{shown}`; take that right away with `chmod o-r {shown}`"
-        ));
-    }
-    if let Err(error) = identity::from_pem(&chain, &key) {
-        let node = if error.is_about_certificate() { certificate } else { private_key };
-        node.problem(error.to_string(), error.remedy());
-        return None;
-    }
-    Some(Identity { certificate: certificate_path, private_key: key_path })
 }
 
 fn default_allow_from(section: &Section<'_>, bind: Option<&[SocketAddr]>) -> Option<Vec<IpNet>> {

@@ -1,9 +1,9 @@
 //! How Gatepost shows itself to the forward proxy: `forward_proxy.authentication` and the keys that belong to it.
 
-use super::ProxyAuthentication;
 use super::reader::{Node, Section};
+use super::secrets;
 use super::value::{self, Wrong, wrong};
-use super::{NtlmCredentials, secrets};
+use crate::net::connect::credentials::{NtlmCredentials, ProxyAuthentication};
 use crate::secret::ProxyPassword;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ fn negotiate(
     if matches!(username, Some(None)) || matches!(keytab, Some(None)) || matches!(service_name, Some(None)) {
         return None;
     }
-    Some(ProxyAuthentication::Negotiate(std::sync::Arc::new(super::NegotiateCredentials {
+    Some(ProxyAuthentication::Negotiate(std::sync::Arc::new(crate::net::connect::credentials::NegotiateCredentials {
         service_name: service_name.flatten(),
         username: username.flatten(),
         keytab: keytab.flatten(),

@@ -44,7 +44,7 @@ pub(super) fn read_source(node: &Node<'_>, beside: &[&'static str]) -> Option<(S
 }
 
 /// The secret in the content of a file: one line of text, whose line break does not count. `None` when it is anything else.
-pub(crate) fn line(content: &[u8]) -> Option<&str> {
+pub fn line(content: &[u8]) -> Option<&str> {
     let text = without_line_end(std::str::from_utf8(content).ok()?);
     (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
 }

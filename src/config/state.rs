@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use url::Url;
 
+use super::model::state::{RedisServer, State, StateKey};
+use super::model::trust::Trust;
 use super::reader::{Context, Node, Section};
+use super::secrets;
 use super::value::{Wrong, quoted, wrong};
-use super::{RedisServer, State, StateKey, Trust, secrets};
 use crate::secret::{RedisPassword, StateKeyText};
 
 /// Where the packages of most distributions, and the unit file, put it.

@@ -1,74 +1,19 @@
 //! How messages leave an SMTP listener, and the devices that send them without a login: the keys `deliver` and
 //! `trusted_senders`.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
+use super::model::account::{Accounts, Grant, LoginPattern};
+use super::model::listener::{Listener, Serves};
+use super::model::submission::{Deliver, SenderRule, TrustedSender};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use super::{Accounts, Grant, Listener, LoginPattern, Origin, Serves, Upstream};
 use crate::account::LoginName;
 
 /// Messages that a trusted device may send in a minute: what Exchange Online takes from a mailbox.
 const MESSAGES_PER_MINUTE: u32 = 30;
-
-/// How messages leave, and who may send them without a login.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Submission {
-    /// Which way.
-    pub deliver: Deliver,
-    /// The mail server; `None` with [`Deliver::Graph`].
-    pub smtp: Option<Upstream>,
-    /// Microsoft Graph; unused with [`Deliver::Smtp`].
-    pub graph: Origin,
-    /// Devices that cannot log in.
-    pub trusted_senders: Vec<TrustedSender>,
-}
-
-/// Which way a submitted message takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Deliver {
-    /// SMTP AUTH with XOAUTH2.
-    Smtp,
-    /// Microsoft Graph's `sendMail`.
-    Graph,
-    /// SMTP; Graph where SMTP AUTH is switched off or cannot be reached.
-    Auto,
-}
-
-/// Addresses that may send as an account without a login.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TrustedSender {
-    /// Where they are.
-    pub from: IpNet,
-    /// The account; its grant needs no password of a user.
-    pub login: LoginName,
-    /// As whom they may send.
-    pub sender: SenderRule,
-    /// Domains of the only recipients, folded; empty: any.
-    pub recipient_domains: Vec<String>,
-    /// Most messages, of one address and of the account each.
-    pub messages_per_minute: u32,
-}
-
-/// Who a trusted device's messages are from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SenderRule {
-    /// Whatever it says, the account's mailbox.
-    Forced,
-    /// It must name the account's mailbox, login or an alias itself.
-    Checked,
-}
-
-impl Submission {
-    /// The rule for an address: that of the smallest network around it.
-    pub fn trusted(&self, peer: IpAddr) -> Option<&TrustedSender> {
-        let peer = peer.to_canonical();
-        let around = self.trusted_senders.iter().filter(|rule| rule.from.contains(&peer));
-        around.max_by_key(|rule| rule.from.prefix_len())
-    }
-}
 
 /// Whether an account is there for trusted devices.
 pub(super) fn sends_only(pattern: &LoginPattern, listeners: &[Listener], accounts: &Accounts) -> bool {
@@ -250,31 +195,5 @@ mod tests {
         for wide in ["0.0.0.0/0", "::/0", "203.0.112.0/23", "8.0.0.0/7", "2001:db8::/47", "172.0.0.0/8", "::/1"] {
             assert!(trustworthy(wide).is_err(), "{wide}");
         }
-    }
-
-    #[test]
-    fn the_smallest_network_has_the_word() {
-        let rule = |from: &str, login: &str| TrustedSender {
-            from: from.parse().unwrap(),
-            login: LoginName::parse(login).unwrap(),
-            sender: SenderRule::Forced,
-            recipient_domains: Vec::new(),
-            messages_per_minute: 30,
-        };
-        let submission = Submission {
-            deliver: Deliver::Graph,
-            smtp: None,
-            graph: Origin { host: "graph.example".into(), port: 443, name: "graph.example".into() },
-            trusted_senders: vec![
-                rule("192.168.7.0/24", "all@contoso.com"),
-                rule("192.168.7.21/32", "one@contoso.com"),
-                rule("192.168.0.0/16", "wide@contoso.com"),
-            ],
-        };
-        let login = |peer: &str| submission.trusted(peer.parse().unwrap()).map(|rule| rule.login.as_str());
-        assert_eq!(login("192.168.7.21"), Some("one@contoso.com"));
-        assert_eq!(login("::ffff:192.168.7.22"), Some("all@contoso.com"));
-        assert_eq!(login("192.168.8.1"), Some("wide@contoso.com"));
-        assert_eq!(login("192.169.7.21"), None);
     }
 }

@@ -9,7 +9,7 @@ use ipnet::IpNet;
 
 /// Why a text is not the value that its key wants.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Wrong {
+pub struct Wrong {
     pub(super) reason: String,
     pub(super) hint: String,
 }
@@ -57,7 +57,10 @@ pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
 }
 
 /// One of a few words.
-pub(crate) fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
+///
+/// # Errors
+/// [`Wrong`] says what to write instead.
+pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
@@ -87,7 +90,10 @@ pub(super) fn count(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Wron
 const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 
 /// A whole number with `ms`, `s`, `m`, `h` or `d`.
-pub(crate) fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
+///
+/// # Errors
+/// [`Wrong`] says what to write instead.
+pub fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
     let between = || format!("write a time from {} to {}", show_duration(*range.start()), show_duration(*range.end()));
     let Some((number, unit)) = number_and_unit(text) else {
         return wrong(
@@ -186,7 +192,10 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Wrong> {
 }
 
 /// A network in CIDR form, or one address.
-pub(crate) fn network(text: &str) -> Result<IpNet, Wrong> {
+///
+/// # Errors
+/// [`Wrong`] says what to write instead.
+pub fn network(text: &str) -> Result<IpNet, Wrong> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }

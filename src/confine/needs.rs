@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 
 #[cfg(feature = "pac")]
 use crate::config::PacLocation;
-#[cfg(feature = "negotiate")]
-use crate::config::ProxyAuthentication;
 use crate::config::{
     AuditLog, Config, Credential, ForwardProxy, Http, IdentityEndpoint, ProxyChoice, Serves, State, StateKey,
     Submission,
 };
+#[cfg(feature = "negotiate")]
+use crate::net::connect::credentials::ProxyAuthentication;
 
 /// Port of HTTPS: token service, EWS, Graph.
 const HTTPS: u16 = 443;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::config::HttpService;
+use crate::http::rules::HttpService;
 
 const ERRORS: &str = "http://schemas.microsoft.com/exchange/services/2006/errors";
 const TYPES: &str = "http://schemas.microsoft.com/exchange/services/2006/types";

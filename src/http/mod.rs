@@ -10,5 +10,6 @@ pub mod fields;
 pub mod head;
 pub mod host;
 pub mod links;
+pub mod rules;
 pub mod soap;
 pub mod target;

@@ -6,7 +6,7 @@
 use http::Method;
 
 use crate::account::MailAddress;
-use crate::config::GraphRules;
+use crate::http::rules::GraphRules;
 
 /// Where EWS is served.
 const EWS: &str = "/EWS/Exchange.asmx";

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::account::MailAddress;
 use crate::clock::{Clock, Moment, UnixTime};
-use crate::login::password;
+use crate::config::password_hash as password;
 use crate::protocol::Protocol;
 use crate::secret::Password;
 use crate::store::{DevicePassword, DevicePasswordId, LastUse, Store, StoreError, Verifier};

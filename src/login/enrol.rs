@@ -84,7 +84,7 @@ impl Enrolment {
 
     /// Who must sign in.
     pub(crate) fn person(&self) -> &MailAddress {
-        person::expected(&self.account, &self.login)
+        self.account.person(&self.login)
     }
 
     /// Keeps the sign-in, if it was the right person; with `replace` also another than the one before. The result is the

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
-use crate::login::password::{self, HashingFailed, UnfitPassword};
+use crate::config::password_hash::{self as password, HashingFailed, UnfitPassword};
 use crate::protocol::Protocol;
 use crate::secret::Password;
 use crate::store::{DevicePassword, DevicePasswordId, Store, StoreError, Verifier};

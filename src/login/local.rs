@@ -10,10 +10,10 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
+use crate::config::password_hash as password;
 use crate::config::{Config, Grant, Limits};
 use crate::live::Live;
 use crate::login::forwarding::Source;
-use crate::login::password;
 use crate::login::refused::RefusedPasswords;
 use crate::login::tally::Tally;
 use crate::login::throttle::Throttle;

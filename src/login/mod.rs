@@ -40,7 +40,6 @@ pub mod issue;
 mod local;
 pub mod overview;
 pub mod own_token;
-pub mod password;
 pub(crate) mod person;
 mod prove;
 mod reconfigure;

@@ -10,11 +10,6 @@ use crate::oauth::sign_in::{SignInError, SignedIn};
 use crate::proto::Refusal;
 use crate::store::SignIn;
 
-/// Who must sign in for `login`.
-pub(crate) fn expected<'a>(account: &'a Account, login: &'a MailAddress) -> &'a MailAddress {
-    account.signs_in_as.as_ref().unwrap_or(login)
-}
-
 /// Why a sign-in does not count for an account.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WrongPerson {
@@ -59,7 +54,7 @@ pub(crate) fn check(
     before: Option<&SignIn>,
     replace: bool,
 ) -> Result<(), WrongPerson> {
-    let expected = expected(account, login);
+    let expected = account.person(login);
     let own_tenant = account.application.tenant != Tenant::Organizations;
     let found = identity.username().to_owned();
     if !identity.is_called(expected, own_tenant) {

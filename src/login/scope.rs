@@ -3,7 +3,8 @@
 use std::borrow::Cow;
 
 use crate::config::cloud::Preset;
-use crate::config::{Account, Cloud, Config, Deliver, Http, HttpService, Resource, Serves};
+use crate::config::{Account, Cloud, Config, Deliver, Http, Resource, Serves};
+use crate::http::rules::HttpService;
 use crate::oauth::grant::default_scope;
 use crate::proto::MailProtocol;
 

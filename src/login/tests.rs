@@ -3,13 +3,14 @@ use std::sync::LazyLock;
 use url::Url;
 
 use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Resource};
+use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Resource, password_hash};
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::proto::Refusal;
 use crate::store::faulty::FaultyStore;
 
 pub(super) const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
-static LOCAL_HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(LOCAL_PASSWORD.into())).unwrap());
+static LOCAL_HASH: LazyLock<String> =
+    LazyLock::new(|| password_hash::hash(&Password::new(LOCAL_PASSWORD.into())).unwrap());
 
 pub(super) const VICTIM: [u8; 4] = [192, 0, 2, 1];
 pub(super) const STRANGER: [u8; 4] = [198, 51, 100, 1];

@@ -13,6 +13,7 @@ use crate::secret::ProxyAuthorization;
 
 pub mod authenticator;
 pub mod basic;
+pub mod credentials;
 pub mod digest;
 mod error;
 #[cfg(feature = "negotiate")]

@@ -11,8 +11,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use zeroize::Zeroizing;
 
-use crate::config::ProxyAuthentication;
 use crate::failure::Actor;
+use crate::net::connect::credentials::ProxyAuthentication;
 use crate::proto::reply::escaped;
 use crate::secret::ProxyPassword;
 

@@ -22,8 +22,9 @@ use super::socket::Socket;
 use super::socks::{Socks, SocksEvent};
 use super::standing::Standing;
 use crate::chance;
-use crate::config::{ForwardProxy, ProxyAuthentication, ProxyChoice, ProxyScheme, ProxyServer};
+use crate::config::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
 use crate::failure::chain;
+use crate::net::connect::credentials::ProxyAuthentication;
 use crate::tls::client::UpstreamTrust;
 
 /// So long another proxy is preferred to one that was dead; up to a quarter is added by chance, so that not every replica

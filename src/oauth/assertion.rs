@@ -9,7 +9,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
 use crate::clock::UnixTime;
-use crate::oauth::certificate::{SigningAlgorithm, SigningKey};
+use crate::config::certificate::{SigningAlgorithm, SigningKey};
 use crate::secret::ClientAssertion;
 
 /// How long an assertion is good. Each serves one request; the rest is for a slow network.
@@ -65,7 +65,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::oauth::certificate::tests::made;
+    use crate::config::certificate::tests::made;
 
     #[test]
     fn it_says_what_entra_wants_to_hear_under_a_signature_that_holds() {

@@ -14,9 +14,9 @@ use dashmap::DashMap;
 use serde::Deserialize;
 
 use crate::clock::{Clock, UnixTime};
+use crate::config::certificate::{CertificateError, SigningKey};
 use crate::config::{ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
 use crate::oauth::assertion::Claims;
-use crate::oauth::certificate::{CertificateError, SigningKey};
 use crate::oauth::endpoint::guid;
 use crate::oauth::grant::{Ask, ClientProof, TokenKey};
 use crate::oauth::skew::Skews;

@@ -1,7 +1,7 @@
 //! Tokens of Microsoft Entra ID: grants, answers, error classes, the cache in front, one request for all waiters.
 //! Which protocol asked is not known here.
 //!
-//! [`grant`], [`response`], [`audience`], [`aadsts`], [`retry`], [`certificate`] and [`assertion`] are pure.
+//! [`grant`], [`response`], [`audience`], [`aadsts`], [`retry`] and [`assertion`] are pure.
 //! [`source::TokenSource`] puts them together in front of an [`endpoint::TokenEndpoint`], with what
 //! [`credential::Credentials`] prove an application by, or asks a [`managed_identity`]; [`cache::TokenCache`] keeps what it
 //! brings, behind a [`proof::Proof`] of the password.
@@ -16,7 +16,6 @@ pub mod aadsts;
 pub mod assertion;
 pub mod audience;
 pub mod cache;
-pub mod certificate;
 pub mod credential;
 pub mod endpoint;
 pub mod expiry;
@@ -25,7 +24,6 @@ pub(crate) mod fake;
 pub mod flight;
 pub mod grant;
 pub mod managed_identity;
-mod pkcs12;
 pub mod proof;
 pub mod response;
 pub mod retry;

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::files::{self, FileProblem, Lock};
 use super::seal::{KEY_OCTETS, KeyId, SealingKey};
 use crate::config::StateKey;
-use crate::config::load::run_command;
+use crate::config::environment::run_command;
 
 /// Why there is no state key.
 #[derive(Debug, thiserror::Error)]

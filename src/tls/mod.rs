@@ -2,7 +2,6 @@
 //! builders and its crypto provider.
 
 pub mod client;
-pub mod identity;
 mod protection;
 mod provider;
 pub mod record;

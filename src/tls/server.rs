@@ -6,9 +6,9 @@ use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
-use super::identity::{self, IdentityError};
 use super::provider::provider;
 use crate::config::Identity;
+use crate::config::server_identity::{self as identity, IdentityError};
 use crate::protocol::Protocol;
 
 /// Why a listener has no TLS.

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use gatepost::app::{App, Inherited, StartError, Stop};
 use gatepost::config::Config;
-use gatepost::config::load::{Surroundings, load_text};
+use gatepost::config::environment::Surroundings;
+use gatepost::config::load::load_text;
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use gatepost::store::{MemoryStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};

@@ -1,6 +1,7 @@
 //! Listeners for EWS and Graph.
 
-use gatepost::config::{HttpService, Serves};
+use gatepost::config::Serves;
+use gatepost::http::rules::HttpService;
 use hyper::Method;
 
 use crate::support::{Outside, microsoft};

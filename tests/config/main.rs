@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use gatepost::account::LoginName;
 use gatepost::config::load::{load, load_text};
 use gatepost::config::{
-    Cloud, Credential, Exempt, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyAuthentication, ProxyChoice,
-    State, UpstreamTls,
+    Cloud, Credential, Exempt, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyChoice, State, UpstreamTls,
 };
+use gatepost::net::connect::credentials::ProxyAuthentication;
 use proptest::prelude::*;
 
 use credentials::secrets;

@@ -5,7 +5,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use gatepost::config::Config;
-use gatepost::config::load::{Surroundings, load_text};
+use gatepost::config::environment::Surroundings;
+use gatepost::config::load::load_text;
 use gatepost::config::problem::Problems;
 
 pub(crate) const HASH: &str =

@@ -29,7 +29,7 @@ fn without_a_password_an_applications_account_needs_a_device_password() {
     let config = config(&(microsoft("grant: client_credentials\nclient_secret: hunter2") + &accounts));
     let open = |logins: &[&str]| {
         let passwords: Vec<DevicePassword> = logins.iter().map(|login| of(login)).collect();
-        let problems = config.unproved_accounts(&passwords);
+        let problems = config.unproved_accounts(passwords.iter().map(|password| &password.login));
         problems.iter().flatten().map(|problem| problem.key.clone()).collect::<Vec<_>>()
     };
     assert_eq!(open(&[]), ["accounts[0]", "accounts[1]", "accounts[2]"]);
@@ -39,7 +39,7 @@ fn without_a_password_an_applications_account_needs_a_device_password() {
     assert_eq!(open(&["somebody@contoso.com"]), ["accounts[0]", "accounts[2]"]);
     assert_eq!(open(&["a@fabrikam.com", "b@contoso.com", "scanner@contoso.com"]), [""; 0]);
 
-    let problems = config.unproved_accounts(&[]).unwrap();
+    let problems = config.unproved_accounts([]).unwrap();
     assert_eq!(
         told(&problems)[2],
         "accounts[2]: `scanner@contoso.com` has no password: with `client_credentials` anybody who reaches the port would \
@@ -52,11 +52,11 @@ fn without_a_password_an_applications_account_needs_a_device_password() {
 fn everybody_through_an_application_needs_one_too() {
     let config = config(&microsoft("grant: client_credentials\nclient_secret: hunter2"));
     assert_eq!(
-        told(&config.unproved_accounts(&[]).unwrap()),
+        told(&config.unproved_accounts([]).unwrap()),
         [
             "microsoft: `*` has no password: with `client_credentials` anybody who reaches the port would own the mailbox; \
           make a device password with `gatepost password add LOGIN --name …`"
         ]
     );
-    assert!(config.unproved_accounts(&[of("a@contoso.com")]).is_none());
+    assert!(config.unproved_accounts([&of("a@contoso.com").login]).is_none());
 }

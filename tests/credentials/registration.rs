@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gatepost::oauth::certificate::{SigningAlgorithm, SigningKey};
+use gatepost::config::certificate::{SigningAlgorithm, SigningKey};
 use gatepost::sandbox::{FederatedToken, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 

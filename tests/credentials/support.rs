@@ -10,7 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gatepost::clock::Clock;
 use gatepost::config::Config;
-use gatepost::config::load::{Surroundings, load_text};
+use gatepost::config::environment::Surroundings;
+use gatepost::config::load::load_text;
 use gatepost::config::problem::Problems;
 use gatepost::net::dial::Dialer;
 use gatepost::oauth::endpoint::HttpEndpoint;

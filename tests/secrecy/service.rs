@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatepost::login::password;
+use gatepost::config::password_hash as password;
 use gatepost::sandbox::{CertificateFault, EntraMode, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use gatepost::secret::{ClientSecret, Password};
 use rustix::process::Signal;

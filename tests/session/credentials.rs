@@ -69,7 +69,7 @@ impl Drop for Files {
 
 /// Alice's mailbox, opened by an application with this credential.
 fn setup(credential: &str, token_lifetime: Duration) -> Setup {
-    let hash = gatepost::login::password::hash(&gatepost::secret::Password::new(LOCAL.into())).unwrap();
+    let hash = gatepost::config::password_hash::hash(&gatepost::secret::Password::new(LOCAL.into())).unwrap();
     Setup {
         sandbox: SandboxConfig {
             accounts: vec![SandboxAccount::new(ALICE, ALICES)],

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::login::password;
+use gatepost::config::password_hash as password;
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Attempts, SandboxAccount, SandboxConfig};
 use gatepost::secret::Password;

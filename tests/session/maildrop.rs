@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gatepost::login::password::hash;
+use gatepost::config::password_hash::hash;
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{HttpFault, Service};
 use gatepost::secret::Password;

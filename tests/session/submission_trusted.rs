@@ -153,7 +153,7 @@ async fn a_device_that_is_trusted_no_longer_sends_no_longer() {
         (rule.replace("127.0.0.1", "127.0.0.9"), "it is for another address"),
         (rule.replace("}]", ", sender: checked}]"), "it says something else"),
     ];
-    let hash = gatepost::login::password::hash(&gatepost::secret::Password::new("a password".into())).unwrap();
+    let hash = gatepost::config::password_hash::hash(&gatepost::secret::Password::new("a password".into())).unwrap();
     for (other, what) in changes {
         // It may log in as well, so that the configuration is none of a listener without use.
         let accounts = format!("\n  - {{login: {SCANNER}, passwords: ['{hash}']}}");
@@ -178,8 +178,9 @@ async fn a_device_that_is_trusted_no_longer_sends_no_longer() {
 /// The password is proved once, and the session goes on without it: for as long as the account is what it was.
 #[tokio::test]
 async fn a_session_sends_no_longer_than_its_account_is_as_it_was() {
-    let hash =
-        |password: &str| gatepost::login::password::hash(&gatepost::secret::Password::new(password.into())).unwrap();
+    let hash = |password: &str| {
+        gatepost::config::password_hash::hash(&gatepost::secret::Password::new(password.into())).unwrap()
+    };
     let (old, new) = (hash("the first password"), hash("the second password"));
     let account = format!("\n  - {{login: {SCANNER}, passwords: ['{old}']}}");
     for (changed, reply) in [

@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use gatepost::account::LoginName;
 use gatepost::clock::Clock;
-use gatepost::config::load::{Surroundings, load_text};
+use gatepost::config::environment::Surroundings;
+use gatepost::config::load::load_text;
 use gatepost::failure::Failure;
 use gatepost::login::{Admission, Gatekeeper, LoginRequest};
 use gatepost::oauth::TokenRequest;

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use super::with_store::{Opened, conclude, with_store};
-use crate::login::password::{self, LONGEST};
+use crate::config::password_hash::{self as password, LONGEST};
 use crate::secret::Password;
 
 pub mod add;

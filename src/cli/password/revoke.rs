@@ -29,7 +29,7 @@ async fn try_revoke(opened: &Opened, options: &RevokeOptions) -> anyhow::Result<
         }
     }
     anyhow::ensure!(!text.is_empty(), "there is no such device password; `gatepost password list` shows all of them");
-    if let Some(problems) = config.unproved_accounts(&others) {
+    if let Some(problems) = config.unproved_accounts(others.iter().map(|password| &password.login)) {
         for problem in problems.iter() {
             text.push_str(&format!("note: the service does not start again like this: {problem}"));
         }

@@ -7,8 +7,8 @@ use std::time::SystemTime;
 
 #[cfg(feature = "negotiate")]
 use super::negotiate::Negotiate;
-use crate::config::ProxyAuthentication;
 use crate::net::connect::basic;
+use crate::net::connect::credentials::ProxyAuthentication;
 use crate::net::connect::digest::Digest;
 use crate::net::connect::ntlm::Ntlm;
 use crate::net::connect::scheme::{AuthenticationError, Challenge};

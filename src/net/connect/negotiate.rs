@@ -21,7 +21,7 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::config::NegotiateCredentials;
+use crate::net::connect::credentials::NegotiateCredentials;
 use crate::net::connect::scheme::{AuthenticationError, Challenge, Scheme};
 use crate::proto::reply::escaped;
 use crate::secret::ProxyAuthorization;

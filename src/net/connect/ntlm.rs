@@ -15,8 +15,8 @@ use md4::{Digest as _, Md4};
 use md5::Md5;
 use zeroize::Zeroizing;
 
+use super::credentials::NtlmCredentials;
 use super::scheme::{AuthenticationError, Challenge, Scheme};
-use crate::config::NtlmCredentials;
 use crate::secret::ProxyAuthorization;
 
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use crate::config::ProxyAuthentication;
+use super::credentials::ProxyAuthentication;
 use crate::failure::Actor;
 
 /// The authentication schemes that Gatepost can do.

@@ -5,9 +5,10 @@ use std::hash::Hash;
 use std::time::Duration;
 
 use crate::clock::Moment;
+use crate::config::penalties::MOST_SPRAYING_ACCOUNTS;
 
 /// Most guesses of one source that are recognised again: the programs of an office that all have an old password.
-pub(super) const GUESSES: usize = 32;
+pub(super) const GUESSES: usize = MOST_SPRAYING_ACCOUNTS + 1;
 
 /// A guess is recognised for so long after it was last presented.
 const RECOGNISED: Duration = Duration::from_secs(24 * 3600);

@@ -10,9 +10,9 @@ use super::*;
 use url::Url;
 
 use crate::config::{
-    Accounts, Application, Cloud, Config, ForwardProxy, Limits, NoProxy, ProxyAuthentication, ProxyChoice, ProxyScheme,
-    ProxyServer, Trust,
+    Accounts, Application, Cloud, Config, ForwardProxy, Limits, NoProxy, ProxyChoice, ProxyScheme, ProxyServer, Trust,
 };
+use crate::net::connect::credentials::ProxyAuthentication;
 use crate::oauth::fake;
 use crate::oauth::grant::{Ask, ClientProof, GrantRequest};
 use crate::secret::{ClientSecret, ProxyPassword};

@@ -8,8 +8,8 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER
 use hyper::{Response, StatusCode};
 
 use super::body::Answer;
-use crate::config::HttpService;
 use crate::failure::Failure;
+use crate::http::rules::HttpService;
 use crate::http::{basic, fault};
 use crate::proto::Refusal;
 

@@ -20,12 +20,12 @@ use super::prepare::{Prepared, broke_off, prepare, read_away, stalled};
 use super::{Connection, OriginError, Traffic, failures};
 use crate::account::{LoginName, MailAddress};
 use crate::chance;
-use crate::config::{Grant, HttpService};
+use crate::config::Grant;
 use crate::failure::Failure;
 use crate::http::basic::Presented;
+use crate::http::rules::HttpService;
 use crate::http::target::{Denied, Owner};
 use crate::http::{basic, fields, head, target};
-use crate::login::person::expected;
 use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
 use crate::net::penalty::Offence;
 use crate::sasl::Credentials;
@@ -513,5 +513,5 @@ fn too_many_attempts(wait: Option<Duration>) -> Refused {
 
 /// Who the token is for, when it is a user's.
 fn person(admission: &Admission) -> &MailAddress {
-    expected(&admission.account, &admission.login)
+    admission.account.person(&admission.login)
 }

@@ -6,8 +6,9 @@ use hyper::Response;
 use hyper::body::Incoming;
 
 use crate::account::MailAddress;
-use crate::config::{Http, HttpService, Origin};
+use crate::config::{Http, Origin};
 use crate::failure::{Actor, Failure};
+use crate::http::rules::HttpService;
 use crate::proto::Refusal;
 use crate::sasl::Flaw;
 

@@ -17,13 +17,13 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::body::Upload;
 use crate::account::MailAddress;
+use crate::config::server_identity as identity;
 use crate::config::{Http, Listener, ListenerTls};
 use crate::http::host::Hosts;
 use crate::net::dial::Dialer;
 use crate::net::http::{self, Client, Connector, ConnectorError};
 use crate::tls::TrustError;
 use crate::tls::client::UpstreamTrust;
-use crate::tls::identity;
 
 /// Accounts whose connections are kept; the one that was idle for longest makes room.
 const ACCOUNTS: usize = 1_024;

@@ -13,9 +13,9 @@ use super::body::{Answer, Download};
 use super::failures;
 use super::prepare::is_of_type;
 use super::{Connection, Traffic};
-use crate::config::HttpService;
 use crate::http::fields;
 use crate::http::links::{Destination, Places};
+use crate::http::rules::HttpService;
 use crate::login::Admission;
 use crate::session::places::MailboxPlace;
 

@@ -11,7 +11,8 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::Refused;
 use crate::account::MailAddress;
-use crate::config::{HttpService, Limits};
+use crate::config::Limits;
+use crate::http::rules::HttpService;
 use crate::http::soap;
 
 /// A body up to this size is held until it is answered, so that it can be sent again with a fresh token; and so much of

@@ -18,8 +18,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
+use super::pkcs12;
 use crate::clock::UnixTime;
-use crate::oauth::pkcs12;
 use crate::secret::CertificatePassword;
 
 /// The way an assertion is signed, and the thumbprint that goes with it.
@@ -259,8 +259,8 @@ pub(crate) mod tests {
     use pkcs8::LineEnding;
     use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 
+    use super::super::pkcs12::tests::{certificate_bag, key_bag, plain, sealed_by_pbkdf2, sealed_by_scrypt};
     use super::*;
-    use crate::oauth::pkcs12::tests::{certificate_bag, key_bag, plain, sealed_by_pbkdf2, sealed_by_scrypt};
 
     /// Self-signed, with an RSA key of 2048 bits; certificate and key as PEM.
     pub(crate) fn made(years: (i32, i32)) -> (String, String) {

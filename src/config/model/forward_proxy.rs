@@ -1,15 +1,13 @@
 //! The corporate proxy, checked: where it is, what it wants, and what is reached without it.
 
 use std::fmt;
-#[cfg(any(feature = "pac", feature = "negotiate"))]
+#[cfg(feature = "pac")]
 use std::path::PathBuf;
-#[cfg(feature = "negotiate")]
-use std::sync::Arc;
 
-use ipnet::IpNet;
 use url::{Host, Url};
 
-use crate::secret::ProxyPassword;
+use super::no_proxy::NoProxy;
+use crate::net::connect::credentials::ProxyAuthentication;
 
 /// The corporate proxy.
 #[derive(Debug, PartialEq)]
@@ -35,6 +33,17 @@ pub enum ProxyChoice {
         /// The proxies that may be shown the credentials: the script is not to be believed in that.
         authenticate_to: NoProxy,
     },
+}
+
+impl ProxyChoice {
+    /// A script may name whatever it likes; what its SOCKS proxy cannot take, is found then.
+    pub(crate) fn names_socks(&self) -> bool {
+        match self {
+            Self::Servers(servers) => servers.iter().any(|server| server.scheme == ProxyScheme::Socks5h),
+            #[cfg(feature = "pac")]
+            Self::Script { .. } => false,
+        }
+    }
 }
 
 /// Where a PAC script is. `Display` gives path or URL.
@@ -123,73 +132,4 @@ impl ProxyScheme {
             Self::Socks5h => 1080,
         }
     }
-}
-
-/// How Gatepost shows itself to the proxy.
-#[derive(Debug, PartialEq)]
-pub enum ProxyAuthentication {
-    /// Not at all.
-    None,
-    /// RFC 7617.
-    Basic {
-        /// No colon.
-        username: String,
-        /// Its password.
-        password: ProxyPassword,
-    },
-    /// RFC 7616.
-    Digest {
-        /// Any text without controls.
-        username: String,
-        /// Its password.
-        password: ProxyPassword,
-    },
-    /// MS-NLMP; NTLMv2 only.
-    Ntlm(NtlmCredentials),
-    /// RFC 4559 with Kerberos.
-    #[cfg(feature = "negotiate")]
-    Negotiate(Arc<NegotiateCredentials>),
-}
-
-/// Whoever signs in to the proxy by NTLM.
-#[derive(Debug, PartialEq)]
-pub struct NtlmCredentials {
-    /// Without the domain; or a user principal name (`user@domain`), and then the domain is empty.
-    pub username: String,
-    /// NetBIOS or DNS name; may be empty.
-    pub domain: String,
-    /// Its password.
-    pub password: ProxyPassword,
-}
-
-/// Whose Kerberos ticket the proxy is shown, and as whom the proxy must be known to the KDC.
-#[cfg(feature = "negotiate")]
-#[derive(Debug, PartialEq)]
-pub struct NegotiateCredentials {
-    /// `service/host`, with `@REALM` if need be, or `service@host`; by default `HTTP` at the proxy's host.
-    pub service_name: Option<String>,
-    /// `user` or `user@REALM`; by default that of the credential cache, or the first one of the keytab.
-    pub username: Option<String>,
-    /// Renews the ticket. Without it the credential cache must hold one.
-    pub keytab: Option<PathBuf>,
-}
-
-/// Destinations that are reached without the proxy, besides link-local ones.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct NoProxy {
-    /// `*`: all of them.
-    pub all: bool,
-    /// Networks, for destinations given as addresses.
-    pub networks: Vec<Exempt<IpNet>>,
-    /// Names, folded, without a leading dot: the name itself and everything below it.
-    pub domains: Vec<Exempt<String>>,
-}
-
-/// An entry of [`NoProxy`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exempt<T> {
-    /// Network or name.
-    pub what: T,
-    /// With this port only.
-    pub port: Option<u16>,
 }

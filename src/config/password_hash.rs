@@ -149,7 +149,7 @@ pub fn generate() -> Result<Password, HashingFailed> {
 }
 
 /// So many random characters of a password's alphabet, five bits each.
-pub(super) fn random_text<const LENGTH: usize>() -> Result<String, HashingFailed> {
+pub fn random_text<const LENGTH: usize>() -> Result<String, HashingFailed> {
     let mut octets = [0_u8; LENGTH];
     rand::fill(&mut octets).map_err(|_| HashingFailed)?;
     // 256 is a multiple of 32, so every character is as likely as any other.

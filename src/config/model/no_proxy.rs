@@ -4,7 +4,25 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-use crate::config::{Exempt, NoProxy};
+/// Destinations that are reached without the proxy, besides link-local ones.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct NoProxy {
+    /// `*`: all of them.
+    pub all: bool,
+    /// Networks, for destinations given as addresses.
+    pub networks: Vec<Exempt<IpNet>>,
+    /// Names, folded, without a leading dot: the name itself and everything below it.
+    pub domains: Vec<Exempt<String>>,
+}
+
+/// An entry of [`NoProxy`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exempt<T> {
+    /// Network or name.
+    pub what: T,
+    /// With this port only.
+    pub port: Option<u16>,
+}
 
 impl NoProxy {
     /// Adds loopback, by name and by number. A proxy that comes from the environment is not meant for this machine's

@@ -7,7 +7,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 
-use crate::config::Identity;
+use super::model::listener::Identity;
 
 /// Why a certificate and key cannot be used together.
 #[derive(Debug, thiserror::Error)]

@@ -1,0 +1,60 @@
+//! Microsoft's servers, as a listener leads to them, and what a token is for there.
+
+use std::fmt;
+
+use crate::proto::MailProtocol;
+
+/// An HTTPS server of Microsoft.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Origin {
+    /// Host name or address to connect to; the forward proxy resolves it, if there is one.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// The name that its certificate must carry, and that requests name as their host.
+    pub name: String,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&authority(&self.host, self.port))
+    }
+}
+
+/// Host and port; an IPv6 address stands in brackets.
+pub(super) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+/// What a token is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// Exchange Online: IMAP, POP3, SMTP AUTH and EWS.
+    Exchange,
+    /// Microsoft Graph.
+    Graph,
+}
+
+/// A mail server of Microsoft.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Upstream {
+    /// What is spoken.
+    pub protocol: MailProtocol,
+    /// Host name or address to connect to; the forward proxy resolves it, if there is one.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Implicit TLS, or STARTTLS.
+    pub tls: UpstreamTls,
+    /// The name that its certificate must carry.
+    pub name: String,
+}
+
+/// TLS towards an upstream; there is no "none".
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum UpstreamTls {
+    /// From the first byte.
+    Implicit,
+    /// After STARTTLS, which is demanded.
+    StartTls,
+}

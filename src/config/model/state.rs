@@ -1,0 +1,74 @@
+//! Where sign-ins and device passwords are kept, and what seals them.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::trust::Trust;
+use crate::secret::{RedisPassword, StateKeyText};
+
+/// Where sign-ins and device passwords are kept.
+#[derive(Debug, PartialEq)]
+pub enum State {
+    /// Nowhere: they are gone with the process.
+    Memory,
+    /// In a database file of this machine.
+    Sqlite {
+        /// Belongs to Gatepost alone (mode 0700).
+        directory: PathBuf,
+        /// What seals it.
+        key: StateKey,
+    },
+    /// In a Redis that replicas share.
+    Redis {
+        /// Which.
+        server: Arc<RedisServer>,
+        /// What seals it; the same for all replicas.
+        key: StateKey,
+    },
+}
+
+/// Where the state key comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StateKey {
+    /// A file of Gatepost's own (mode 0600), made when both it and the store are absent.
+    File(PathBuf),
+    /// A file that somebody else provides: a systemd credential.
+    Credential(PathBuf),
+    /// The key, as the environment held it at the start.
+    Literal(Arc<StateKeyText>),
+    /// Something that writes it.
+    Command {
+        /// Program and arguments.
+        command: Vec<String>,
+        /// Environment variables that hold other secrets, and that it does not get to see.
+        hidden: Vec<String>,
+    },
+}
+
+impl StateKey {
+    /// The source, in words for messages.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::File(path) | Self::Credential(path) => format!("`{}`", path.display()),
+            Self::Literal(_) => "the environment".to_owned(),
+            Self::Command { command, .. } => format!("the output of `{}`", command.first().map_or("", String::as_str)),
+        }
+    }
+}
+
+/// A Redis server, or one that speaks its protocol.
+#[derive(Debug, PartialEq)]
+pub struct RedisServer {
+    /// Host name or address.
+    pub host: String,
+    /// TCP port.
+    pub port: u16,
+    /// Number of the database.
+    pub database: u16,
+    /// `None`: the default user.
+    pub username: Option<String>,
+    /// `None`: it asks for none.
+    pub password: Option<RedisPassword>,
+    /// TLS, and whom to trust; `None`: without.
+    pub tls: Option<Trust>,
+}
