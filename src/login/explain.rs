@@ -22,7 +22,7 @@ use crate::store::{SignInRefused, StoreError};
 pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";
 
 /// The cause of a failure that only another password can mend.
-pub(super) const WRONG_PASSWORD: &str = "wrong-password";
+pub(crate) const WRONG_PASSWORD: &str = "wrong-password";
 
 /// So many wrong passwords were tried that this one was not.
 const GUESS_BUDGET_SPENT: &str = "guess-budget-spent";
@@ -55,7 +55,7 @@ fn delayed(failure: Failure) -> Failure {
     Failure { delay: true, ..failure }
 }
 
-pub(super) fn unknown_account() -> Failure {
+pub(crate) fn unknown_account() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Operator,
@@ -66,7 +66,7 @@ pub(super) fn unknown_account() -> Failure {
 }
 
 /// Something was to be done for the account without a login, and only a login brings its token.
-pub(super) fn needs_password(login: &MailAddress) -> Failure {
+pub(crate) fn needs_password(login: &MailAddress) -> Failure {
     failure(
         Refusal::ContactAdmin,
         Actor::Operator,
@@ -77,7 +77,7 @@ pub(super) fn needs_password(login: &MailAddress) -> Failure {
 }
 
 /// A session that goes on without its password has outlived the account that it logged in to.
-pub(super) fn account_changed(login: &MailAddress) -> Failure {
+pub(crate) fn account_changed(login: &MailAddress) -> Failure {
     failure(
         Refusal::InvalidCredentials,
         Actor::Client,
@@ -88,7 +88,7 @@ pub(super) fn account_changed(login: &MailAddress) -> Failure {
 }
 
 /// A client that sends without a login has outlived the rule that let it.
-pub(super) fn not_trusted(login: &LoginName) -> Failure {
+pub(crate) fn not_trusted(login: &LoginName) -> Failure {
     failure(
         Refusal::InvalidCredentials,
         Actor::Operator,
@@ -98,7 +98,7 @@ pub(super) fn not_trusted(login: &LoginName) -> Failure {
     )
 }
 
-pub(super) fn wrong_local_password() -> Failure {
+pub(crate) fn wrong_local_password() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
@@ -109,7 +109,7 @@ pub(super) fn wrong_local_password() -> Failure {
 }
 
 /// The client is told what it would be told for a wrong password.
-pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRequest<'_>) -> Failure {
+pub(crate) fn outside(device: &KnownPassword, outside: Outside, request: LoginRequest<'_>) -> Failure {
     let of = device.password();
     let (cause, why, remedy) = match outside {
         Outside::Ended(Ending::Expired) => (
@@ -148,7 +148,7 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
     ))
 }
 
-pub(super) fn store_unavailable(error: &StoreError) -> Failure {
+pub(crate) fn store_unavailable(error: &StoreError) -> Failure {
     delayed(failure(
         Refusal::Unavailable,
         Actor::Operator,
@@ -158,7 +158,7 @@ pub(super) fn store_unavailable(error: &StoreError) -> Failure {
     ))
 }
 
-pub(super) fn guessed_too_often() -> Failure {
+pub(crate) fn guessed_too_often() -> Failure {
     delayed(failure(
         Refusal::Unavailable,
         Actor::Client,
@@ -168,7 +168,7 @@ pub(super) fn guessed_too_often() -> Failure {
     ))
 }
 
-pub(super) fn hashing_busy() -> Failure {
+pub(crate) fn hashing_busy() -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::Operator,
@@ -178,7 +178,7 @@ pub(super) fn hashing_busy() -> Failure {
     )
 }
 
-pub(super) fn other_identity() -> Failure {
+pub(crate) fn other_identity() -> Failure {
     failure(
         Refusal::NotAuthorized,
         Actor::Operator,
@@ -188,7 +188,7 @@ pub(super) fn other_identity() -> Failure {
     )
 }
 
-pub(super) fn own_fault() -> Failure {
+pub(crate) fn own_fault() -> Failure {
     failure(
         Refusal::ServerBug,
         Actor::Developers,
@@ -199,7 +199,7 @@ pub(super) fn own_fault() -> Failure {
 }
 
 /// The password was refused before, and the answer is remembered.
-pub(super) fn refused_before() -> Failure {
+pub(crate) fn refused_before() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
@@ -210,7 +210,7 @@ pub(super) fn refused_before() -> Failure {
 }
 
 /// A client's own token was refused before, and the answer is remembered.
-pub(super) fn own_token_refused_before() -> Failure {
+pub(crate) fn own_token_refused_before() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
@@ -221,7 +221,7 @@ pub(super) fn own_token_refused_before() -> Failure {
 }
 
 /// What became of the password of `login`, which was not forwarded.
-pub(super) fn held(hold: Hold, login: &str) -> Failure {
+pub(crate) fn held(hold: Hold, login: &str) -> Failure {
     delayed(match hold {
         Hold::Locked { wait } => failure(
             Refusal::Unavailable,
@@ -252,7 +252,7 @@ pub(super) fn held(hold: Hold, login: &str) -> Failure {
 }
 
 /// The cause of a failure that only a person's sign-in can mend.
-pub(super) const SIGN_IN_NEEDED: &str = "sign-in-needed";
+pub(crate) const SIGN_IN_NEEDED: &str = "sign-in-needed";
 
 fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
     let remedy = format!("run `gatepost login {login}`");
@@ -260,12 +260,12 @@ fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
 }
 
 /// Nobody has signed in for the account, or somebody has signed out.
-pub(super) fn nobody_signed_in(login: &MailAddress) -> Failure {
+pub(crate) fn nobody_signed_in(login: &MailAddress) -> Failure {
     sign_in_needed(login, format!("nobody has signed in for `{login}`"))
 }
 
 /// Entra refused the account's refresh token before, and is not asked again yet.
-pub(super) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused) -> Failure {
+pub(crate) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused) -> Failure {
     let code = refused.code.map_or(String::new(), |code| format!(" with `AADSTS{code}`"));
     let meaning = refused.code.and_then(aadsts::explain).map_or(String::new(), |entry| format!(": {}", entry.meaning));
     sign_in_needed(
@@ -276,7 +276,7 @@ pub(super) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused
 
 /// Whether a refusal of the refresh token is final: a person must sign in again. What an administrator can mend without
 /// that person is not.
-pub(super) fn ends_sign_in(error: &OauthError) -> bool {
+pub(crate) fn ends_sign_in(error: &OauthError) -> bool {
     /// Enrol in, or use, multifactor authentication: a person who signs in anew can.
     const STRONG_AUTHENTICATION: [u32; 6] = [50072, 50074, 50076, 50078, 50079, 50158];
     match error.class {
@@ -287,7 +287,7 @@ pub(super) fn ends_sign_in(error: &OauthError) -> bool {
 }
 
 /// Why a refresh token brought no token.
-pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
+pub(crate) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
     match error {
         FetchError::Refused(refusal) if ends_sign_in(refusal) => {
             let told = refused(refusal);
@@ -304,7 +304,7 @@ pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
 }
 
 /// The store does not give the sign-in.
-pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
+pub(crate) fn sign_in_unreadable(error: &StoreError) -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::Operator,
@@ -315,7 +315,7 @@ pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
 }
 
 /// Why there is no token.
-pub(super) fn fetch(error: &FetchError) -> Failure {
+pub(crate) fn fetch(error: &FetchError) -> Failure {
     let unavailable = |actor, cause, message: String, remedy: &'static str| {
         failure(Refusal::Unavailable, actor, cause, message, remedy)
     };
@@ -481,7 +481,7 @@ fn transport(error: &TransportError) -> Failure {
     failure(Refusal::Unavailable, actor, cause, format!("{what}: {}", error.detail), remedy)
 }
 
-pub(super) fn refused(error: &OauthError) -> Failure {
+pub(crate) fn refused(error: &OauthError) -> Failure {
     let (refusal, cause, actor, meaning, remedy) = match error.class {
         Class::WrongPassword => (
             Refusal::InvalidCredentials,

@@ -34,8 +34,8 @@ use crate::telemetry::metrics::Metrics;
 
 pub mod device;
 pub(crate) mod enrol;
-mod explain;
-mod forwarding;
+pub(crate) mod explain;
+pub(crate) mod forwarding;
 pub mod issue;
 mod local;
 pub mod overview;
@@ -44,27 +44,21 @@ pub mod password;
 pub(crate) mod person;
 mod prove;
 mod reconfigure;
-mod refused;
-pub(crate) mod scope;
-mod sharing;
-pub(crate) mod sign_in;
 mod tally;
 mod throttle;
-mod tokens;
 pub mod unlock;
-mod user;
 
 pub use explain::is_guess;
 
+use crate::oauth::tokens::fetch::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
+use crate::oauth::tokens::refresh::{SignIns, Whose};
+use crate::oauth::tokens::rejected::RefusedPasswords;
+use crate::oauth::tokens::replicas::Sharing;
 use device::{DevicePasswords, KnownPassword};
 pub(crate) use explain::UNKNOWN_ACCOUNT;
 use forwarding::{Forwarding, Source};
 use local::LocalPasswords;
-use refused::RefusedPasswords;
-use sharing::Sharing;
-use sign_in::{SignIns, Whose};
 use tally::Tally;
-use tokens::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 
 /// How often tokens are looked at for renewal.
 const RENEWAL_TICK: Duration = Duration::from_secs(15);
@@ -132,23 +126,23 @@ pub struct Admission {
 
 /// Decides about logins.
 pub struct Gatekeeper {
-    config: Live<Config>,
-    clock: Clock,
-    source: TokenSource,
-    cache: TokenCache,
-    flights: Flights<Errand, Outcome>,
-    refused: RefusedPasswords,
-    refused_tokens: RefusedPasswords,
-    standing: StandingRefusals,
-    forwarding: Arc<Forwarding>,
-    local: Arc<LocalPasswords>,
-    devices: Arc<DevicePasswords>,
+    pub(crate) config: Live<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) source: TokenSource,
+    pub(crate) cache: TokenCache,
+    pub(crate) flights: Flights<Errand, Outcome>,
+    pub(crate) refused: RefusedPasswords,
+    pub(crate) refused_tokens: RefusedPasswords,
+    pub(crate) standing: StandingRefusals,
+    pub(crate) forwarding: Arc<Forwarding>,
+    pub(crate) local: Arc<LocalPasswords>,
+    pub(crate) devices: Arc<DevicePasswords>,
     /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
-    proof_key: OnceLock<Option<ProofKey>>,
-    sign_ins: SignIns,
-    store: Arc<dyn Store>,
-    sharing: Sharing,
-    metrics: Arc<Metrics>,
+    pub(crate) proof_key: OnceLock<Option<ProofKey>>,
+    pub(crate) sign_ins: SignIns,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) sharing: Sharing,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 impl Gatekeeper {
@@ -331,11 +325,11 @@ impl Gatekeeper {
         self.local.sweep(now);
     }
 
-    fn prove(&self, tuple: &TokenKey, password: &Password) -> Result<Proof, Failure> {
+    pub(crate) fn prove(&self, tuple: &TokenKey, password: &Password) -> Result<Proof, Failure> {
         Ok(self.proof_key()?.prove(tuple, password))
     }
 
-    fn proof_key(&self) -> Result<&ProofKey, Failure> {
+    pub(crate) fn proof_key(&self) -> Result<&ProofKey, Failure> {
         self.proof_key.get_or_init(|| ProofKey::generate().ok()).as_ref().ok_or_else(explain::own_fault)
     }
 }
@@ -416,4 +410,4 @@ fn check_identity(account: &Account, address: &MailAddress, request: LoginReques
 #[cfg(test)]
 mod adversary;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -8,10 +8,11 @@ use std::time::Duration;
 use crate::account::MailAddress;
 use crate::clock::{Clock, UnixTime};
 use crate::config::{Account, Config, Grant, LoginPattern, Resource};
-use crate::login::user::User;
-use crate::login::{Gatekeeper, scope, sign_in};
+use crate::login::Gatekeeper;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::source::TokenSource;
+use crate::oauth::tokens::user::User;
+use crate::oauth::tokens::{refresh, scope};
 use crate::store::{DevicePassword, SignIn, SignInKey, SignInRefused, Store, StoreError};
 
 /// An account in use, or one that waits for its first sign-in.
@@ -125,7 +126,7 @@ impl Gatekeeper {
             let sign_in = account
                 .grant
                 .is_sign_in()
-                .then(|| sign_ins.get(&sign_in::key(&account, &login)).map_or(SignInView::Missing, SignInView::of));
+                .then(|| sign_ins.get(&refresh::key(&account, &login)).map_or(SignInView::Missing, SignInView::of));
             Some(AccountView {
                 tokens: self.tokens_at_hand(&account, &login, &config),
                 device_passwords: by_login.get(&login).copied().unwrap_or_default(),

@@ -4,10 +4,10 @@
 
 use crate::account::MailAddress;
 use crate::failure::Failure;
-use crate::login::user::User;
 use crate::login::{Gatekeeper, explain};
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
+use crate::oauth::tokens::user::User;
 use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 

@@ -11,14 +11,14 @@ use crate::store::faulty::FaultyStore;
 pub(super) const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
 static LOCAL_HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(LOCAL_PASSWORD.into())).unwrap());
 
-pub(super) const VICTIM: [u8; 4] = [192, 0, 2, 1];
+pub(crate) const VICTIM: [u8; 4] = [192, 0, 2, 1];
 pub(super) const STRANGER: [u8; 4] = [198, 51, 100, 1];
 
-pub(super) struct World {
-    pub(super) clock: Clock,
-    pub(super) entra: Arc<FakeEndpoint>,
-    pub(super) gate: Arc<Gatekeeper>,
-    pub(super) store: Arc<FaultyStore>,
+pub(crate) struct World {
+    pub(crate) clock: Clock,
+    pub(crate) entra: Arc<FakeEndpoint>,
+    pub(crate) gate: Arc<Gatekeeper>,
+    pub(crate) store: Arc<FaultyStore>,
 }
 
 pub(super) fn minutes(n: u64) -> Duration {
@@ -73,11 +73,11 @@ fn config(limits: Limits) -> Config {
 }
 
 impl World {
-    pub(super) fn new(entra: Arc<FakeEndpoint>) -> Self {
+    pub(crate) fn new(entra: Arc<FakeEndpoint>) -> Self {
         Self::with(entra, Limits::default())
     }
 
-    pub(super) fn with(entra: Arc<FakeEndpoint>, limits: Limits) -> Self {
+    pub(crate) fn with(entra: Arc<FakeEndpoint>, limits: Limits) -> Self {
         Self::on(entra, Arc::default(), Clock::manual(), limits)
     }
 

@@ -7,8 +7,8 @@ use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
 use crate::config::{Account, Accounts};
 use crate::login::tally::Tally;
-use crate::login::user::User;
 use crate::login::{Gatekeeper, own_token, prove};
+use crate::oauth::tokens::user::User;
 use crate::store::{Store, StoreError};
 
 /// An account whose passwords are tried again.

@@ -32,6 +32,7 @@ pub mod retry;
 pub mod sign_in;
 pub mod skew;
 pub mod source;
+pub mod tokens;
 pub mod watched;
 
 pub use endpoint::{Answer, HttpEndpoint, TokenEndpoint, TransportError, TransportFault};

@@ -11,9 +11,7 @@ use crate::clock::Moment;
 use crate::config::{Account, Resource};
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
-use crate::login::sharing::Turn;
-use crate::login::user::User;
-use crate::login::{Gatekeeper, TokenOrigin, explain, scope};
+use crate::login::{Gatekeeper, TokenOrigin, explain};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::audience;
@@ -24,10 +22,13 @@ use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::proof::Proof;
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
+use crate::oauth::tokens::replicas::Turn;
+use crate::oauth::tokens::scope;
+use crate::oauth::tokens::user::User;
 use crate::secret::Password;
 
 /// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
-pub(super) const STANDING: Duration = Duration::from_secs(60);
+pub(crate) const STANDING: Duration = Duration::from_secs(60);
 /// Most of them remembered.
 const STANDING_ENTRIES: usize = 10_000;
 /// AADSTS50196, "the same request too often", wants a longer rest than a lock-out.
@@ -35,7 +36,7 @@ const LOOP_DETECTED: (u32, Duration) = (50196, Duration::from_secs(300));
 
 /// Who waits for the same token request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Errand {
+pub(crate) enum Errand {
     /// Logins of one user with one password.
     User(Proof),
     /// Logins of all mailboxes of one application.
@@ -46,25 +47,25 @@ pub(super) enum Errand {
 
 /// A token request that brought nothing.
 #[derive(Debug)]
-pub(super) struct Setback {
-    pub(super) failure: Failure,
+pub(crate) struct Setback {
+    pub(crate) failure: Failure,
     /// A token that is still good stays in use.
     spares_token: bool,
 }
 
 /// What a token request comes to, for all who wait.
-pub(super) type Outcome = Result<Token, Arc<Setback>>;
+pub(crate) type Outcome = Result<Token, Arc<Setback>>;
 
 /// A token for one login.
-pub(super) struct Obtained {
-    pub(super) token: Token,
-    pub(super) origin: TokenOrigin,
-    pub(super) key: TokenKey,
+pub(crate) struct Obtained {
+    pub(crate) token: Token,
+    pub(crate) origin: TokenOrigin,
+    pub(crate) key: TokenKey,
 }
 
 /// Refusals that stand for a while.
 #[derive(Debug, Default)]
-pub(super) struct StandingRefusals(DashMap<Errand, (Moment, Arc<Setback>)>);
+pub(crate) struct StandingRefusals(DashMap<Errand, (Moment, Arc<Setback>)>);
 
 impl StandingRefusals {
     fn get(&self, errand: &Errand, now: Moment) -> Option<Arc<Setback>> {
@@ -80,24 +81,24 @@ impl StandingRefusals {
         }
     }
 
-    pub(super) fn sweep(&self, now: Moment) {
+    pub(crate) fn sweep(&self, now: Moment) {
         self.0.retain(|_, (until, _)| now < *until);
     }
 
     /// What was refused before may be granted now.
-    pub(super) fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.0.clear();
     }
 }
 
 /// A user's login with `grant: password`.
-pub(super) struct UserLogin<'a> {
-    pub(super) account: &'a Account,
-    pub(super) address: &'a MailAddress,
-    pub(super) password: &'a Password,
-    pub(super) source: Source,
-    pub(super) resource: Resource,
-    pub(super) want_life: Duration,
+pub(crate) struct UserLogin<'a> {
+    pub(crate) account: &'a Account,
+    pub(crate) address: &'a MailAddress,
+    pub(crate) password: &'a Password,
+    pub(crate) source: Source,
+    pub(crate) resource: Resource,
+    pub(crate) want_life: Duration,
 }
 
 /// The same, owned by the task that asks Entra.
@@ -110,7 +111,7 @@ struct UserErrand {
 
 impl Gatekeeper {
     /// The token that `login` may use, if its password is right.
-    pub(super) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
+    pub(crate) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
         let application = &login.account.application;
         let scope = &*scope::of(login.account, login.resource, &self.config.get()).into_owned();
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
@@ -152,7 +153,7 @@ impl Gatekeeper {
 
     /// The token of the account's application in the tenant of `address`. The client's password must have been proved
     /// before.
-    pub(super) async fn application_token(
+    pub(crate) async fn application_token(
         self: &Arc<Self>,
         account: &Account,
         address: &MailAddress,
@@ -173,7 +174,7 @@ impl Gatekeeper {
     }
 
     /// Renews the tokens of applications in use ahead of their end.
-    pub(super) fn renew_applications(self: &Arc<Self>) {
+    pub(crate) fn renew_applications(self: &Arc<Self>) {
         let config = self.config.get();
         for (ask, token) in self.cache.due(self.clock.now()) {
             // A request that was under way during a reload may have left one that is nobody's any longer.
@@ -296,7 +297,7 @@ impl Gatekeeper {
 
     /// A token that another replica has fetched, when it is better than what was `seen` here and `fits`, or the turn to
     /// fetch one.
-    pub(super) async fn turn(
+    pub(crate) async fn turn(
         &self,
         ask: &Ask,
         need: Need,
@@ -339,14 +340,14 @@ impl Setback {
         Arc::new(Self { failure, spares_token: false })
     }
 
-    pub(super) fn passing(failure: Failure) -> Arc<Self> {
+    pub(crate) fn passing(failure: Failure) -> Arc<Self> {
         Arc::new(Self { failure, spares_token: true })
     }
 }
 
 /// Uses what was found as it is, renews it off the login's path, or waits for a new one; `fly` starts or joins the
 /// request, and is told which token the caller has seen.
-pub(super) async fn obtain(
+pub(crate) async fn obtain(
     found: &Found,
     key: TokenKey,
     fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
@@ -375,11 +376,11 @@ pub(super) async fn obtain(
     }
 }
 
-pub(super) fn is_news(token: &Token, seen: Option<&Token>) -> bool {
+pub(crate) fn is_news(token: &Token, seen: Option<&Token>) -> bool {
     seen.is_none_or(|seen| !seen.is(token))
 }
 
-pub(super) fn class(error: &FetchError) -> Option<Class> {
+pub(crate) fn class(error: &FetchError) -> Option<Class> {
     match error {
         FetchError::Refused(error) => Some(error.class),
         _ => None,
@@ -403,7 +404,7 @@ fn login_name(ask: &Ask) -> &str {
 
 /// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
 /// that would.
-pub(super) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
+pub(crate) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
     let code = match error {
         FetchError::Refused(error) => error.code,
         FetchError::Busy { code, .. } => *code,

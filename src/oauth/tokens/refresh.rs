@@ -15,9 +15,7 @@ use crate::account::MailAddress;
 use crate::clock::Moment;
 use crate::config::{Account, Config, LoginPattern, Resource};
 use crate::failure::Failure;
-use crate::login::sharing::Turn;
-use crate::login::tokens::{self, Errand, Obtained, Outcome, Setback};
-use crate::login::{Gatekeeper, explain, scope};
+use crate::login::{Gatekeeper, explain};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{Found, Need};
@@ -25,6 +23,9 @@ use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
+use crate::oauth::tokens::fetch::{self, Errand, Obtained, Outcome, Setback};
+use crate::oauth::tokens::replicas::Turn;
+use crate::oauth::tokens::scope;
 use crate::secret::RefreshToken;
 use crate::store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
 
@@ -54,11 +55,11 @@ const ENTRIES: usize = 100_000;
 
 /// For whom a token is wanted.
 #[derive(Clone, Debug)]
-pub(super) struct Whose {
-    pub(super) account: Arc<Account>,
-    pub(super) login: MailAddress,
+pub(crate) struct Whose {
+    pub(crate) account: Arc<Account>,
+    pub(crate) login: MailAddress,
     /// What the token is for: one refresh token gives one for each resource.
-    pub(super) resource: Resource,
+    pub(crate) resource: Resource,
 }
 
 impl Whose {
@@ -104,7 +105,7 @@ struct Known {
 
 /// The sign-ins that this process has used, each for every resource that it was used for.
 #[derive(Debug, Default)]
-pub(super) struct SignIns(DashMap<(SignInKey, Resource), Known>);
+pub(crate) struct SignIns(DashMap<(SignInKey, Resource), Known>);
 
 impl SignIns {
     fn standing(&self, key: &SignInKey, resource: Resource, version: Version, now: Moment) -> Option<Arc<Setback>> {
@@ -123,7 +124,7 @@ impl SignIns {
     }
 
     /// Keeps those of which this is true: of the address, and of the account that it was used for.
-    pub(super) fn keep(&self, of: impl Fn(&MailAddress, &Account) -> bool) {
+    pub(crate) fn keep(&self, of: impl Fn(&MailAddress, &Account) -> bool) {
         self.0.retain(|(key, _), known| of(&key.login, &known.whose.account));
     }
 
@@ -174,7 +175,7 @@ enum Kept {
 
 impl Gatekeeper {
     /// The token that somebody's sign-in gives to `whose.login`. The client's password must have been proved before.
-    pub(super) async fn sign_in_token(
+    pub(crate) async fn sign_in_token(
         self: &Arc<Self>,
         whose: Whose,
         want_life: Duration,
@@ -184,7 +185,7 @@ impl Gatekeeper {
         let key = whose.token_key(&scope);
         let found = self.cache.look(&key, None, need, self.clock.now());
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
-        tokens::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
+        fetch::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
     }
 
     fn fly_for_sign_in(self: &Arc<Self>, whose: Whose, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
@@ -201,7 +202,7 @@ impl Gatekeeper {
     ) -> Outcome {
         // Another flight may have landed since the caller looked.
         if let Found::Usable(token, _) = self.cache.look(&token_key, None, ANY, self.clock.now())
-            && tokens::is_news(&token, seen.as_ref())
+            && fetch::is_news(&token, seen.as_ref())
         {
             return Ok(token);
         }
@@ -327,9 +328,9 @@ impl Gatekeeper {
             );
             return Some(setback);
         }
-        tokens::tell(ask, &error, &setback);
-        if tokens::class(&error).is_some_and(|class| class != Class::Temporary) {
-            let until = self.clock.now().after(tokens::STANDING);
+        fetch::tell(ask, &error, &setback);
+        if fetch::class(&error).is_some_and(|class| class != Class::Temporary) {
+            let until = self.clock.now().after(fetch::STANDING);
             let standing = Some((current.version, until, Arc::clone(&setback)));
             self.sign_ins.put(current.key, Known { standing, ..current.known() });
         }
@@ -362,7 +363,7 @@ impl Gatekeeper {
     }
 
     /// Renews tokens in use ahead of their end.
-    pub(super) fn renew_sign_ins(self: &Arc<Self>) {
+    pub(crate) fn renew_sign_ins(self: &Arc<Self>) {
         let config = self.config.get();
         for (_, known) in self.sign_ins.all() {
             if let Some(token) = self.cache.due_at(&known.token_key, self.clock.now()) {
@@ -374,7 +375,7 @@ impl Gatekeeper {
 
     /// Looks after changes that another process made: whoever signed out, or was replaced by somebody else, is not served
     /// from memory any longer.
-    pub(super) async fn follow_sign_ins(&self, last_revision: &mut Option<u64>) {
+    pub(crate) async fn follow_sign_ins(&self, last_revision: &mut Option<u64>) {
         let Ok(revision) = self.store.revision().await else { return };
         if last_revision.replace(revision) == Some(revision) {
             return;
@@ -391,7 +392,7 @@ impl Gatekeeper {
 
     /// Uses each refresh token that nobody needed for long, so that Entra does not forget it, and says for which
     /// addresses somebody must sign in. `told` are those of whom it was said.
-    pub(super) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut HashSet<SignInKey>) {
+    pub(crate) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut HashSet<SignInKey>) {
         let config = self.config.get();
         let accounts = &config.accounts;
         if !accounts.entries().iter().any(|account| account.grant.is_sign_in()) {
