@@ -50,6 +50,7 @@ pub mod unlock;
 
 pub use explain::is_guess;
 
+use crate::oauth::tokens::explain::own_fault;
 use crate::oauth::tokens::fetch::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
 use crate::oauth::tokens::refresh::{SignIns, Whose};
 use crate::oauth::tokens::rejected::RefusedPasswords;
@@ -330,7 +331,7 @@ impl Gatekeeper {
     }
 
     pub(crate) fn proof_key(&self) -> Result<&ProofKey, Failure> {
-        self.proof_key.get_or_init(|| ProofKey::generate().ok()).as_ref().ok_or_else(explain::own_fault)
+        self.proof_key.get_or_init(|| ProofKey::generate().ok()).as_ref().ok_or_else(own_fault)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::login::forwarding::Source;
 use crate::login::local::{Claim, Hashes, NotProved};
 use crate::login::{Gatekeeper, LoginRequest, explain};
 use crate::oauth::grant::TokenKey;
+use crate::oauth::tokens::explain::own_fault;
 use crate::store::StoreError;
 
 /// The device password that was presented; `None` for one of the configuration.
@@ -159,7 +160,7 @@ fn not_proved(refused: &Refused, request: LoginRequest<'_>) -> Failure {
         NotProved::Wrong | NotProved::Outside(_) => explain::wrong_local_password(),
         NotProved::Throttled => explain::guessed_too_often(),
         NotProved::Busy => explain::hashing_busy(),
-        NotProved::Broken => explain::own_fault(),
+        NotProved::Broken => own_fault(),
     };
     match &refused.outside {
         Some((device, outside)) if explain::is_guess(&failure) => {

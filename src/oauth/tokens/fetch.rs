@@ -11,7 +11,7 @@ use crate::clock::Moment;
 use crate::config::{Account, Resource};
 use crate::failure::Failure;
 use crate::login::forwarding::{Attempt, Source};
-use crate::login::{Gatekeeper, TokenOrigin, explain};
+use crate::login::{Gatekeeper, TokenOrigin, explain as login_explain};
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::audience;
@@ -23,8 +23,8 @@ use crate::oauth::proof::Proof;
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
 use crate::oauth::tokens::replicas::Turn;
-use crate::oauth::tokens::scope;
 use crate::oauth::tokens::user::User;
+use crate::oauth::tokens::{explain, scope};
 use crate::secret::Password;
 
 /// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
@@ -220,7 +220,7 @@ impl Gatekeeper {
             .forwarding
             .forward(attempt, now)
             .await
-            .map_err(|hold| Setback::passing(explain::held(hold, login_name(&ask))))?;
+            .map_err(|hold| Setback::passing(login_explain::held(hold, login_name(&ask))))?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {

@@ -1,5 +1,6 @@
 //! The life of an access token, from the request for it to the last login that uses it.
 
+pub(crate) mod explain;
 pub(crate) mod fetch;
 pub(crate) mod refresh;
 pub(crate) mod rejected;

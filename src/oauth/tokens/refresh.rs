@@ -15,7 +15,7 @@ use crate::account::MailAddress;
 use crate::clock::Moment;
 use crate::config::{Account, Config, LoginPattern, Resource};
 use crate::failure::Failure;
-use crate::login::{Gatekeeper, explain};
+use crate::login::Gatekeeper;
 use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{Found, Need};
@@ -25,7 +25,7 @@ use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
 use crate::oauth::tokens::fetch::{self, Errand, Obtained, Outcome, Setback};
 use crate::oauth::tokens::replicas::Turn;
-use crate::oauth::tokens::scope;
+use crate::oauth::tokens::{explain, scope};
 use crate::secret::RefreshToken;
 use crate::store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
 
