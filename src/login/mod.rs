@@ -48,13 +48,15 @@ mod tally;
 mod throttle;
 pub mod unlock;
 
+pub use crate::oauth::tokens::outcome::TokenOrigin;
 pub use explain::is_guess;
 
 use crate::oauth::tokens::explain::own_fault;
-use crate::oauth::tokens::fetch::{Errand, Obtained, Outcome, StandingRefusals, UserLogin};
-use crate::oauth::tokens::refresh::{SignIns, Whose};
+use crate::oauth::tokens::fetch::UserLogin;
+use crate::oauth::tokens::outcome::{Errand, Obtained, Outcome, StandingRefusals};
 use crate::oauth::tokens::rejected::RefusedPasswords;
 use crate::oauth::tokens::replicas::Sharing;
+use crate::oauth::tokens::sign_ins::{SignIns, Whose};
 use device::{DevicePasswords, KnownPassword};
 pub(crate) use explain::UNKNOWN_ACCOUNT;
 use forwarding::{Forwarding, Source};
@@ -97,15 +99,6 @@ pub struct LoginRequest<'a> {
     pub protocol: Protocol,
     /// What the token is for.
     pub resource: Resource,
-}
-
-/// Where an admission's token comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TokenOrigin {
-    /// It was at hand.
-    Cached,
-    /// This login waited for it.
-    Fetched,
 }
 
 /// A login that may go upstream.

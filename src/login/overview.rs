@@ -12,7 +12,7 @@ use crate::login::Gatekeeper;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::source::TokenSource;
 use crate::oauth::tokens::user::User;
-use crate::oauth::tokens::{refresh, scope};
+use crate::oauth::tokens::{scope, sign_ins};
 use crate::store::{DevicePassword, SignIn, SignInKey, SignInRefused, Store, StoreError};
 
 /// An account in use, or one that waits for its first sign-in.
@@ -126,7 +126,7 @@ impl Gatekeeper {
             let sign_in = account
                 .grant
                 .is_sign_in()
-                .then(|| sign_ins.get(&refresh::key(&account, &login)).map_or(SignInView::Missing, SignInView::of));
+                .then(|| sign_ins.get(&sign_ins::key(&account, &login)).map_or(SignInView::Missing, SignInView::of));
             Some(AccountView {
                 tokens: self.tokens_at_hand(&account, &login, &config),
                 device_passwords: by_login.get(&login).copied().unwrap_or_default(),

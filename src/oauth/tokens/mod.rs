@@ -2,8 +2,10 @@
 
 pub(crate) mod explain;
 pub(crate) mod fetch;
+pub(crate) mod outcome;
 pub(crate) mod refresh;
 pub(crate) mod rejected;
 pub(crate) mod replicas;
 pub(crate) mod scope;
+pub(crate) mod sign_ins;
 pub(crate) mod user;
