@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use crate::account::{LoginName, MailAddress};
 use crate::failure::{Actor, Failure};
-use crate::login::LoginRequest;
 use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::forwarding::Hold;
+use crate::login::request::LoginRequest;
 use crate::oauth::tokens::explain::{WRONG_PASSWORD, delayed, failure, for_time};
 use crate::proto::Refusal;
 use crate::store::StoreError;
@@ -31,7 +31,7 @@ pub fn is_guess(failure: &Failure) -> bool {
         || outside.contains(&failure.cause)
 }
 
-pub(crate) fn unknown_account() -> Failure {
+pub(super) fn unknown_account() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Operator,
@@ -42,7 +42,7 @@ pub(crate) fn unknown_account() -> Failure {
 }
 
 /// Something was to be done for the account without a login, and only a login brings its token.
-pub(crate) fn needs_password(login: &MailAddress) -> Failure {
+pub(super) fn needs_password(login: &MailAddress) -> Failure {
     failure(
         Refusal::ContactAdmin,
         Actor::Operator,
@@ -53,7 +53,7 @@ pub(crate) fn needs_password(login: &MailAddress) -> Failure {
 }
 
 /// A session that goes on without its password has outlived the account that it logged in to.
-pub(crate) fn account_changed(login: &MailAddress) -> Failure {
+pub(super) fn account_changed(login: &MailAddress) -> Failure {
     failure(
         Refusal::InvalidCredentials,
         Actor::Client,
@@ -64,7 +64,7 @@ pub(crate) fn account_changed(login: &MailAddress) -> Failure {
 }
 
 /// A client that sends without a login has outlived the rule that let it.
-pub(crate) fn not_trusted(login: &LoginName) -> Failure {
+pub(super) fn not_trusted(login: &LoginName) -> Failure {
     failure(
         Refusal::InvalidCredentials,
         Actor::Operator,
@@ -74,7 +74,7 @@ pub(crate) fn not_trusted(login: &LoginName) -> Failure {
     )
 }
 
-pub(crate) fn wrong_local_password() -> Failure {
+pub(super) fn wrong_local_password() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
@@ -85,7 +85,7 @@ pub(crate) fn wrong_local_password() -> Failure {
 }
 
 /// The client is told what it would be told for a wrong password.
-pub(crate) fn outside(device: &KnownPassword, outside: Outside, request: LoginRequest<'_>) -> Failure {
+pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRequest<'_>) -> Failure {
     let of = device.password();
     let (cause, why, remedy) = match outside {
         Outside::Ended(Ending::Expired) => (
@@ -124,7 +124,7 @@ pub(crate) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
     ))
 }
 
-pub(crate) fn store_unavailable(error: &StoreError) -> Failure {
+pub(super) fn store_unavailable(error: &StoreError) -> Failure {
     delayed(failure(
         Refusal::Unavailable,
         Actor::Operator,
@@ -134,7 +134,7 @@ pub(crate) fn store_unavailable(error: &StoreError) -> Failure {
     ))
 }
 
-pub(crate) fn guessed_too_often() -> Failure {
+pub(super) fn guessed_too_often() -> Failure {
     delayed(failure(
         Refusal::Unavailable,
         Actor::Client,
@@ -144,7 +144,7 @@ pub(crate) fn guessed_too_often() -> Failure {
     ))
 }
 
-pub(crate) fn hashing_busy() -> Failure {
+pub(super) fn hashing_busy() -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::Operator,
@@ -154,7 +154,7 @@ pub(crate) fn hashing_busy() -> Failure {
     )
 }
 
-pub(crate) fn other_identity() -> Failure {
+pub(super) fn other_identity() -> Failure {
     failure(
         Refusal::NotAuthorized,
         Actor::Operator,
@@ -165,7 +165,7 @@ pub(crate) fn other_identity() -> Failure {
 }
 
 /// A client's own token was refused before, and the answer is remembered.
-pub(crate) fn own_token_refused_before() -> Failure {
+pub(super) fn own_token_refused_before() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
@@ -176,7 +176,7 @@ pub(crate) fn own_token_refused_before() -> Failure {
 }
 
 /// What became of the password of `login`, which was not forwarded.
-pub(crate) fn held(hold: Hold, login: &str) -> Failure {
+pub(super) fn held(hold: Hold, login: &str) -> Failure {
     delayed(match hold {
         Hold::Locked { wait } => failure(
             Refusal::Unavailable,

@@ -12,12 +12,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::clock::{Moment, UnixTime};
-use crate::config::{Cloud, Limits, PasswordBudget};
+use crate::config::{Limits, PasswordBudget};
 use crate::live::Live;
 use crate::login::tally::{Counted, NOTED_AGAIN, SOURCES, Tally, Uncounted, WINDOW};
-pub(crate) use crate::net::source::Source;
+use crate::net::source::Source;
 use crate::oauth::proof::Proof;
-use crate::oauth::tokens::user::User;
+use crate::oauth::tokens::{Attempt, User};
 use crate::store::StoreError;
 
 /// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
@@ -30,7 +30,7 @@ const USERS: usize = 100_000;
 
 /// Why a password is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Hold {
+pub(super) enum Hold {
     /// Entra said that the account is locked.
     Locked {
         /// How long still.
@@ -45,21 +45,6 @@ pub(crate) enum Hold {
     Egress,
     /// There would be too many if all that are under way were refused: a verdict decides.
     Turn,
-}
-
-/// A password on its way to Entra.
-#[derive(Clone, Debug)]
-pub(crate) struct Attempt {
-    /// The name that signs in; once it goes out, the person behind it.
-    pub(crate) user: User,
-    /// Of the password.
-    pub(crate) proof: Proof,
-    /// Who presents it.
-    pub(crate) source: Source,
-    /// Entra accepted this very password lately, so it is no guess.
-    pub(crate) proved: bool,
-    /// Decides the size of the budget.
-    pub(crate) cloud: Cloud,
 }
 
 #[derive(Debug, Default)]
@@ -95,7 +80,7 @@ struct Egress {
 
 /// All budgets.
 #[derive(Debug)]
-pub(crate) struct Forwarding {
+pub(super) struct Forwarding {
     limits: Live<Limits>,
     tally: Arc<Tally>,
     ledgers: DashMap<User, Ledger>,
@@ -106,7 +91,7 @@ pub(crate) struct Forwarding {
 impl Forwarding {
     /// Counts in `tally` what has to outlive the process. The budgets over all accounts are counted here alone, a share
     /// for each replica.
-    pub(crate) fn new(limits: &Limits, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(limits: &Limits, tally: Arc<Tally>) -> Self {
         Self {
             limits: Live::new(limits.clone()),
             tally,
@@ -117,13 +102,13 @@ impl Forwarding {
     }
 
     /// Other budgets from now on. What was counted is still counted.
-    pub(crate) fn adjust(&self, limits: &Limits) {
+    pub(super) fn adjust(&self, limits: &Limits) {
         self.limits.set(limits.clone());
     }
 
     /// Lets an attempt go out, and counts it until its verdict is in; a guess also where a restart and other replicas find
     /// it, before this returns. While as many are under way as may still be refused over all accounts, it waits for a verdict.
-    pub(crate) async fn forward(self: &Arc<Self>, mut attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+    pub(super) async fn forward(self: &Arc<Self>, mut attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
         let name = attempt.user;
         attempt.user = self.tally.person(name).await;
         let mut forward = match self.in_turn(&attempt, now).await {
@@ -205,7 +190,7 @@ impl Forwarding {
     }
 
     /// A login from `source` succeeded, also one that Entra was not asked about. Nobody waits until the store has noted it.
-    pub(crate) fn succeeded_from(self: &Arc<Self>, name: User, source: Source, now: Moment) {
+    pub(super) fn succeeded_from(self: &Arc<Self>, name: User, source: Source, now: Moment) {
         let user = self.tally.known_person(name);
         let known = self.ledgers.get(&user).map(|ledger| ledger.is_noted(source, now));
         match known {
@@ -257,14 +242,14 @@ impl Forwarding {
 
     /// Makes the budget of a user whole, also in the store, and forgets that Entra called it locked. The result is how many
     /// refused passwords do not count any longer.
-    pub(crate) async fn lift(&self, name: User) -> Result<usize, StoreError> {
+    pub(super) async fn lift(&self, name: User) -> Result<usize, StoreError> {
         let users = HashSet::from([name, self.tally.person(name).await]);
         let here = users.iter().filter_map(|user| Some(self.ledgers.get_mut(user)?.clear())).sum();
         self.tally.lift(name).await.map(|stored| stored.max(here))
     }
 
     /// How many refused passwords of a user count now, as far as this process has seen them.
-    pub(crate) fn counted(&self, name: User, now: Moment) -> usize {
+    pub(super) fn counted(&self, name: User, now: Moment) -> usize {
         let counts = |user| {
             let ledger = self.ledgers.get(&user)?;
             Some(ledger.refused.iter().filter(|refused| now.since(refused.at) < WINDOW).count())
@@ -273,12 +258,12 @@ impl Forwarding {
     }
 
     /// Takes guesses that Entra never judged off the count, when nobody has used their place for so long.
-    pub(crate) async fn release(&self, unused: Duration) {
+    pub(super) async fn release(&self, unused: Duration) {
         self.tally.release(unused).await;
     }
 
     /// Forgets users about whom nothing needs to be known.
-    pub(crate) fn sweep(&self, now: Moment) {
+    pub(super) fn sweep(&self, now: Moment) {
         self.ledgers.retain(|_, ledger| {
             ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
             let locked = ledger.locked_until.is_some_and(|until| now < until.after(LONGEST_LOCK));
@@ -389,7 +374,7 @@ impl Ledger {
 
 /// An attempt whose verdict is out. Dropping it without a verdict, as after a time-out, takes it off the count.
 #[derive(Debug)]
-pub(crate) struct Forward {
+pub(super) struct Forward {
     forwarding: Arc<Forwarding>,
     /// As it was typed; `attempt` has the person behind it.
     name: User,
@@ -432,7 +417,7 @@ impl Forward {
 
     /// Entra accepted the password: the account's budget is whole again, as is Entra's own count. `person`: whose it is,
     /// when Entra says that; all names of one person share one budget from then on.
-    pub(crate) fn accepted(mut self, person: Option<User>, now: Moment) {
+    pub(super) fn accepted(mut self, person: Option<User>, now: Moment) {
         self.judged();
         let Attempt { user, source, .. } = self.attempt;
         let person = person.unwrap_or(user);
@@ -452,7 +437,7 @@ impl Forward {
     }
 
     /// Entra refused the password. True when this was the last that the budget allowed.
-    pub(crate) fn refused(mut self, now: Moment) -> bool {
+    pub(super) fn refused(mut self, now: Moment) -> bool {
         let entry = self.judged();
         self.forwarding.count_refusal(now);
         let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) else { return false };
@@ -468,7 +453,7 @@ impl Forward {
     }
 
     /// Entra said that the account is locked; nothing is forwarded for a while, `at_least` so long.
-    pub(crate) fn locked(self, now: Moment, at_least: Duration) {
+    pub(super) fn locked(self, now: Moment, at_least: Duration) {
         if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
             ledger.lock = if ledger.lock.is_zero() { FIRST_LOCK } else { (ledger.lock * 2).min(LONGEST_LOCK) };
             ledger.locked_until = Some(now.after(ledger.lock.max(at_least)));

@@ -12,16 +12,15 @@ use tokio::time::timeout;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Grant, Limits};
 use crate::live::Live;
-use crate::login::forwarding::Source;
 use crate::login::password;
 use crate::login::tally::Tally;
 use crate::login::throttle::Throttle;
+use crate::net::source::Source;
 use crate::oauth::flight::Flights;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
 use crate::oauth::source::Place;
-use crate::oauth::tokens::rejected::RefusedPasswords;
-use crate::oauth::tokens::user::User;
+use crate::oauth::tokens::{RefusedPasswords, User};
 use crate::secret::Password;
 
 /// A wrong password is answered from memory so long, while the hashes are the same.

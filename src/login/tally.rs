@@ -19,7 +19,7 @@ use crate::chance;
 use crate::clock::{Clock, UnixTime};
 use crate::config::PasswordBudget;
 use crate::net::source::Source;
-use crate::oauth::tokens::user::User;
+use crate::oauth::tokens::User;
 use crate::store::{Counts, Familiar, Guess, Person, Store, StoreError};
 
 /// A guess counts this long, each by itself.

@@ -1,24 +1,35 @@
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use url::Url;
 
-use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Resource};
+use crate::account::{LoginName, MailAddress};
+use crate::clock::Clock;
+use crate::config::{Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Resource};
+use crate::failure::Failure;
+use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin, own_token, password};
+use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
+use crate::oauth::tokens::RENEWAL_TICK;
 use crate::proto::Refusal;
+use crate::protocol::Protocol;
+use crate::sasl::Bearer;
+use crate::secret::Password;
 use crate::store::faulty::FaultyStore;
+
+mod sign_ins;
 
 pub(super) const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
 static LOCAL_HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(LOCAL_PASSWORD.into())).unwrap());
 
-pub(crate) const VICTIM: [u8; 4] = [192, 0, 2, 1];
+pub(super) const VICTIM: [u8; 4] = [192, 0, 2, 1];
 pub(super) const STRANGER: [u8; 4] = [198, 51, 100, 1];
 
-pub(crate) struct World {
-    pub(crate) clock: Clock,
-    pub(crate) entra: Arc<FakeEndpoint>,
-    pub(crate) gate: Arc<Gatekeeper>,
-    pub(crate) store: Arc<FaultyStore>,
+pub(super) struct World {
+    pub(super) clock: Clock,
+    pub(super) entra: Arc<FakeEndpoint>,
+    pub(super) gate: Arc<Gatekeeper>,
+    pub(super) store: Arc<FaultyStore>,
 }
 
 pub(super) fn minutes(n: u64) -> Duration {
@@ -73,11 +84,11 @@ fn config(limits: Limits) -> Config {
 }
 
 impl World {
-    pub(crate) fn new(entra: Arc<FakeEndpoint>) -> Self {
+    pub(super) fn new(entra: Arc<FakeEndpoint>) -> Self {
         Self::with(entra, Limits::default())
     }
 
-    pub(crate) fn with(entra: Arc<FakeEndpoint>, limits: Limits) -> Self {
+    pub(super) fn with(entra: Arc<FakeEndpoint>, limits: Limits) -> Self {
         Self::on(entra, Arc::default(), Clock::manual(), limits)
     }
 

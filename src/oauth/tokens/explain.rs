@@ -15,9 +15,10 @@ use crate::proto::Refusal;
 use crate::store::{SignInRefused, StoreError};
 
 /// The cause of a failure that only another password can mend.
-pub(crate) const WRONG_PASSWORD: &str = "wrong-password";
+pub const WRONG_PASSWORD: &str = "wrong-password";
 
-pub(crate) fn failure(
+/// A failure that holds nobody back.
+pub fn failure(
     refusal: Refusal,
     actor: Actor,
     cause: &'static str,
@@ -28,11 +29,12 @@ pub(crate) fn failure(
 }
 
 /// Held back for a moment: somebody may be guessing.
-pub(crate) fn delayed(failure: Failure) -> Failure {
+pub fn delayed(failure: Failure) -> Failure {
     Failure { delay: true, ..failure }
 }
 
-pub(crate) fn own_fault() -> Failure {
+/// Something broke that should not.
+pub fn own_fault() -> Failure {
     failure(
         Refusal::ServerBug,
         Actor::Developers,
@@ -43,7 +45,7 @@ pub(crate) fn own_fault() -> Failure {
 }
 
 /// The password was refused before, and the answer is remembered.
-pub(crate) fn refused_before() -> Failure {
+pub(super) fn refused_before() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
@@ -54,7 +56,7 @@ pub(crate) fn refused_before() -> Failure {
 }
 
 /// The cause of a failure that only a person's sign-in can mend.
-pub(crate) const SIGN_IN_NEEDED: &str = "sign-in-needed";
+pub(super) const SIGN_IN_NEEDED: &str = "sign-in-needed";
 
 fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
     let remedy = format!("run `gatepost login {login}`");
@@ -62,12 +64,12 @@ fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
 }
 
 /// Nobody has signed in for the account, or somebody has signed out.
-pub(crate) fn nobody_signed_in(login: &MailAddress) -> Failure {
+pub(super) fn nobody_signed_in(login: &MailAddress) -> Failure {
     sign_in_needed(login, format!("nobody has signed in for `{login}`"))
 }
 
 /// Entra refused the account's refresh token before, and is not asked again yet.
-pub(crate) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused) -> Failure {
+pub(super) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused) -> Failure {
     let code = refused.code.map_or(String::new(), |code| format!(" with `AADSTS{code}`"));
     let meaning = refused.code.and_then(aadsts::explain).map_or(String::new(), |entry| format!(": {}", entry.meaning));
     sign_in_needed(
@@ -78,7 +80,7 @@ pub(crate) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused
 
 /// Whether a refusal of the refresh token is final: a person must sign in again. What an administrator can mend without
 /// that person is not.
-pub(crate) fn ends_sign_in(error: &OauthError) -> bool {
+pub(super) fn ends_sign_in(error: &OauthError) -> bool {
     /// Enrol in, or use, multifactor authentication: a person who signs in anew can.
     const STRONG_AUTHENTICATION: [u32; 6] = [50072, 50074, 50076, 50078, 50079, 50158];
     match error.class {
@@ -89,7 +91,7 @@ pub(crate) fn ends_sign_in(error: &OauthError) -> bool {
 }
 
 /// Why a refresh token brought no token.
-pub(crate) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
+pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
     match error {
         FetchError::Refused(refusal) if ends_sign_in(refusal) => {
             let told = refused(refusal);
@@ -106,7 +108,7 @@ pub(crate) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
 }
 
 /// The store does not give the sign-in.
-pub(crate) fn sign_in_unreadable(error: &StoreError) -> Failure {
+pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::Operator,
@@ -117,7 +119,7 @@ pub(crate) fn sign_in_unreadable(error: &StoreError) -> Failure {
 }
 
 /// Why there is no token.
-pub(crate) fn fetch(error: &FetchError) -> Failure {
+pub fn fetch(error: &FetchError) -> Failure {
     let unavailable = |actor, cause, message: String, remedy: &'static str| {
         failure(Refusal::Unavailable, actor, cause, message, remedy)
     };
@@ -283,7 +285,8 @@ fn transport(error: &TransportError) -> Failure {
     failure(Refusal::Unavailable, actor, cause, format!("{what}: {}", error.detail), remedy)
 }
 
-pub(crate) fn refused(error: &OauthError) -> Failure {
+/// Entra has refused, and says why.
+pub fn refused(error: &OauthError) -> Failure {
     let (refusal, cause, actor, meaning, remedy) = match error.class {
         Class::WrongPassword => (
             Refusal::InvalidCredentials,
@@ -347,7 +350,8 @@ pub(crate) fn refused(error: &OauthError) -> Failure {
     }
 }
 
-pub(crate) fn for_time(wait: Duration) -> String {
+/// How long something lasts still, for a message.
+pub fn for_time(wait: Duration) -> String {
     match wait.as_secs() {
         0..=1 => "for a moment".into(),
         seconds @ 2..=119 => format!("for {seconds} s"),

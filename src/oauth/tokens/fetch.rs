@@ -8,18 +8,18 @@ use crate::account::MailAddress;
 use crate::clock::Moment;
 use crate::config::{Account, Resource};
 use crate::failure::Failure;
-use crate::login::forwarding::{Attempt, Source};
-use crate::login::{Gatekeeper, explain as login_explain};
+use crate::net::source::Source;
 use crate::oauth::aadsts::Class;
 use crate::oauth::audience;
-use crate::oauth::cache::{CONFIRMATION, Found, Need};
+use crate::oauth::cache::{Found, Need};
 use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::managed_identity::IdentityError;
-use crate::oauth::proof::Proof;
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
 use crate::oauth::token::Token;
+use crate::oauth::tokens::guard::Attempt;
+use crate::oauth::tokens::manager::TokenManager;
 use crate::oauth::tokens::outcome::{Errand, Obtained, Outcome, Setback, class, is_news, login_name, obtain, tell};
 use crate::oauth::tokens::replicas::Turn;
 use crate::oauth::tokens::user::User;
@@ -30,13 +30,20 @@ use crate::secret::Password;
 const LOOP_DETECTED: (u32, Duration) = (50196, Duration::from_secs(300));
 
 /// A user's login with `grant: password`.
-pub(crate) struct UserLogin<'a> {
-    pub(crate) account: &'a Account,
-    pub(crate) address: &'a MailAddress,
-    pub(crate) password: &'a Password,
-    pub(crate) source: Source,
-    pub(crate) resource: Resource,
-    pub(crate) want_life: Duration,
+#[derive(Clone, Copy, Debug)]
+pub struct UserLogin<'a> {
+    /// Its account.
+    pub account: &'a Account,
+    /// The address that logs in.
+    pub address: &'a MailAddress,
+    /// The password that Entra is to prove.
+    pub password: &'a Password,
+    /// Where the client is.
+    pub source: Source,
+    /// What the token is for.
+    pub resource: Resource,
+    /// What the token should have left at least.
+    pub want_life: Duration,
 }
 
 /// The same, owned by the task that asks Entra.
@@ -47,9 +54,15 @@ struct UserErrand {
     seen: Option<Token>,
 }
 
-impl Gatekeeper {
-    /// The token that `login` may use, if its password is right.
-    pub(crate) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
+impl TokenManager {
+    /// The token that `login` may use, if its password is right. Ends within `limits.token_total`.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says what the client is told, and to everybody else what happened.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time: work that others wait for goes on.
+    pub async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
         let application = &login.account.application;
         let scope = &*scope::of(login.account, login.resource, &self.config.get()).into_owned();
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
@@ -84,14 +97,18 @@ impl Gatekeeper {
                 Arc::clone(self).run_user_errand(UserErrand { ask, attempt, need, seen: seen.cloned() })
             })
         };
-        let obtained = obtain(&found, key, fly).await?;
-        self.forwarding.succeeded_from(user, login.source, self.clock.now());
-        Ok(obtained)
+        obtain(&found, key, fly).await
     }
 
     /// The token of the account's application in the tenant of `address`. The client's password must have been proved
     /// before.
-    pub(crate) async fn application_token(
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why there is none.
+    ///
+    /// # Cancel safety
+    /// As [`TokenManager::user_token`].
+    pub async fn application_token(
         self: &Arc<Self>,
         account: &Account,
         address: &MailAddress,
@@ -112,7 +129,7 @@ impl Gatekeeper {
     }
 
     /// Renews the tokens of applications in use ahead of their end.
-    pub(crate) fn renew_applications(self: &Arc<Self>) {
+    pub(super) fn renew_applications(self: &Arc<Self>) {
         let config = self.config.get();
         for (ask, token) in self.cache.due(self.clock.now()) {
             // A request that was under way during a reload may have left one that is nobody's any longer.
@@ -154,11 +171,7 @@ impl Gatekeeper {
             Turn::Ours(holding) => holding,
         };
         let now = self.clock.now();
-        let forward = self
-            .forwarding
-            .forward(attempt, now)
-            .await
-            .map_err(|hold| Setback::passing(login_explain::held(hold, login_name(&ask))))?;
+        let permit = Arc::clone(&self.guard).permit(attempt, login_name(&ask), now).await.map_err(Setback::passing)?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {
@@ -167,7 +180,7 @@ impl Gatekeeper {
                 holding.leave(&token);
                 self.refused.forget(&proof);
                 let person = audience::person(&token.access_token);
-                forward.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
+                permit.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
                 return Ok(token);
             }
             Err(error) => error,
@@ -177,15 +190,15 @@ impl Gatekeeper {
         match class(&error) {
             Some(Class::WrongPassword) => {
                 self.refused.add(proof, user, now);
-                if forward.refused(now) {
+                if permit.refused(now) {
                     tracing::warn!(
                         login = login_name(&ask),
                         "so many wrong passwords were refused that no more are forwarded to Entra for this account"
                     );
                 }
             }
-            Some(Class::Locked) => forward.locked(now, rest(&error)),
-            _ => drop(forward),
+            Some(Class::Locked) => permit.locked(now, rest(&error)),
+            _ => drop(permit),
         }
         if class(&error).is_some_and(Class::concerns_user) {
             self.cache.reject(&key, &proof);
@@ -233,28 +246,6 @@ impl Gatekeeper {
         }
     }
 
-    /// A token that another replica has fetched, when it is better than what was `seen` here and `fits`, or the turn to
-    /// fetch one.
-    pub(crate) async fn turn(
-        &self,
-        ask: &Ask,
-        need: Need,
-        seen: Option<&Token>,
-        fits: impl Fn(&Token) -> bool,
-    ) -> Turn {
-        let refused = self.cache.refused(&ask.key());
-        let wanted = |token: &Token| {
-            let now = self.clock.now();
-            let confirmed = now.since(token.requested_at) < CONFIRMATION;
-            let known = [seen, refused.as_ref()].into_iter().flatten();
-            token.remaining(now) >= need.least(token.lifetime())
-                && (confirmed || !matches!(ask.grant, GrantRequest::Password { .. }))
-                && fits(token)
-                && known.into_iter().all(|known| known.access_token.expose() != token.access_token.expose())
-        };
-        self.sharing.turn(ask, wanted).await
-    }
-
     /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.
     fn keep_standing(&self, errand: Errand, error: &FetchError, setback: &Arc<Setback>, now: Moment) {
         let stands = match error {
@@ -277,23 +268,29 @@ fn rest(error: &FetchError) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::account::LoginName;
-    use crate::login::tests::{VICTIM, World};
+    use crate::clock::Clock;
+    use crate::config::{Accounts, Grant, LoginPattern};
     use crate::oauth::fake::FakeEndpoint;
+    use crate::oauth::tokens::tests;
+    use crate::store::MemoryStore;
 
     #[tokio::test]
     async fn a_caller_who_looked_before_another_flight_landed_gets_what_it_brought() {
-        let world = World::new(FakeEndpoint::with_password("right"));
-        let (account, address) = {
-            let config = world.gate.config.get();
-            config.accounts.find(&LoginName::parse("alice@contoso.example").unwrap()).unwrap()
-        };
+        let (entra, clock) = (FakeEndpoint::with_password("right"), Clock::manual());
+        let pattern = LoginPattern::Domain("contoso.example".into());
+        let everybody = Arc::new(tests::account(pattern, Grant::Password, &tests::application()));
+        let tokens = tests::manager(Accounts::new(vec![everybody]), &entra, Arc::new(MemoryStore::default()), &clock);
+        let config = tokens.config();
+        let (account, address) = config.accounts.find(&LoginName::parse("alice@contoso.example").unwrap()).unwrap();
         let password = Arc::new(Password::new("right".into()));
         let user = Ask {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(&address).into(),
-            scope: scope::of(&account, Resource::Exchange, &world.gate.config.get()).into(),
+            scope: scope::of(&account, Resource::Exchange, &config).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
         let application = Ask { grant: GrantRequest::ClientCredentials, ..user.clone() };
@@ -301,26 +298,26 @@ mod tests {
             ask: user.clone(),
             attempt: Attempt {
                 user: User::of(&TokenKey::encode(["alice"])),
-                proof: world.gate.prove(&user.key(), &password).unwrap(),
-                source: Source::of(VICTIM.into()),
+                proof: tokens.prove(&user.key(), &password).unwrap(),
+                source: Source::of(IpAddr::from([192, 0, 2, 1])),
                 proved: false,
                 cloud: account.application.cloud,
             },
             need: Need { margin: Duration::ZERO, want_life: Duration::ZERO },
             seen: seen.cloned(),
         };
-        let gate = || Arc::clone(&world.gate);
-        let first = gate().run_user_errand(errand(None)).await.unwrap();
-        assert!(gate().run_user_errand(errand(None)).await.unwrap().is(&first));
-        assert_eq!(world.entra.count(), 1);
+        let tokens = || Arc::clone(&tokens);
+        let first = tokens().run_user_errand(errand(None)).await.unwrap();
+        assert!(tokens().run_user_errand(errand(None)).await.unwrap().is(&first));
+        assert_eq!(entra.count(), 1);
         assert!(
-            !gate().run_user_errand(errand(Some(&first))).await.unwrap().is(&first),
+            !tokens().run_user_errand(errand(Some(&first))).await.unwrap().is(&first),
             "whoever has seen it wants another"
         );
 
-        let first = gate().run_application_errand(application.clone(), None).await.unwrap();
-        assert!(gate().run_application_errand(application.clone(), None).await.unwrap().is(&first));
-        assert!(!gate().run_application_errand(application, Some(first.clone())).await.unwrap().is(&first));
-        assert_eq!(world.entra.count(), 4);
+        let first = tokens().run_application_errand(application.clone(), None).await.unwrap();
+        assert!(tokens().run_application_errand(application.clone(), None).await.unwrap().is(&first));
+        assert!(!tokens().run_application_errand(application, Some(first.clone())).await.unwrap().is(&first));
+        assert_eq!(entra.count(), 4);
     }
 }

@@ -17,11 +17,11 @@ use crate::oauth::token::Token;
 use crate::oauth::tokens::explain;
 
 /// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
-pub(crate) const STANDING: Duration = Duration::from_secs(60);
+pub(super) const STANDING: Duration = Duration::from_secs(60);
 /// Most of them remembered.
 const STANDING_ENTRIES: usize = 10_000;
 
-/// Where an admission's token comes from.
+/// Where a login's token comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOrigin {
     /// It was at hand.
@@ -32,7 +32,7 @@ pub enum TokenOrigin {
 
 /// Who waits for the same token request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Errand {
+pub(super) enum Errand {
     /// Logins of one user with one password.
     User(Proof),
     /// Logins of all mailboxes of one application.
@@ -43,32 +43,36 @@ pub(crate) enum Errand {
 
 /// A token request that brought nothing.
 #[derive(Debug)]
-pub(crate) struct Setback {
-    pub(crate) failure: Failure,
+pub(super) struct Setback {
+    pub(super) failure: Failure,
     /// A token that is still good stays in use.
     spares_token: bool,
 }
 
 /// What a token request comes to, for all who wait.
-pub(crate) type Outcome = Result<Token, Arc<Setback>>;
+pub(super) type Outcome = Result<Token, Arc<Setback>>;
 
 /// A token for one login.
-pub(crate) struct Obtained {
-    pub(crate) token: Token,
-    pub(crate) origin: TokenOrigin,
-    pub(crate) key: TokenKey,
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    /// The token.
+    pub token: Token,
+    /// Where it comes from.
+    pub origin: TokenOrigin,
+    /// Where it is kept.
+    pub key: TokenKey,
 }
 
 /// Refusals that stand for a while.
 #[derive(Debug, Default)]
-pub(crate) struct StandingRefusals(DashMap<Errand, (Moment, Arc<Setback>)>);
+pub(super) struct StandingRefusals(DashMap<Errand, (Moment, Arc<Setback>)>);
 
 impl StandingRefusals {
-    pub(crate) fn get(&self, errand: &Errand, now: Moment) -> Option<Arc<Setback>> {
+    pub(super) fn get(&self, errand: &Errand, now: Moment) -> Option<Arc<Setback>> {
         self.0.get(errand).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
     }
 
-    pub(crate) fn add(&self, errand: Errand, setback: Arc<Setback>, now: Moment) {
+    pub(super) fn add(&self, errand: Errand, setback: Arc<Setback>, now: Moment) {
         if self.0.len() >= STANDING_ENTRIES {
             self.sweep(now);
         }
@@ -77,34 +81,34 @@ impl StandingRefusals {
         }
     }
 
-    pub(crate) fn sweep(&self, now: Moment) {
+    pub(super) fn sweep(&self, now: Moment) {
         self.0.retain(|_, (until, _)| now < *until);
     }
 
     /// What was refused before may be granted now.
-    pub(crate) fn clear(&self) {
+    pub(super) fn clear(&self) {
         self.0.clear();
     }
 }
 
 impl Setback {
-    pub(crate) fn of(error: &FetchError) -> Arc<Self> {
+    pub(super) fn of(error: &FetchError) -> Arc<Self> {
         let spares_token = !class(error).is_some_and(Class::concerns_user);
         Arc::new(Self { failure: explain::fetch(error), spares_token })
     }
 
-    pub(crate) fn refusal(failure: Failure) -> Arc<Self> {
+    pub(super) fn refusal(failure: Failure) -> Arc<Self> {
         Arc::new(Self { failure, spares_token: false })
     }
 
-    pub(crate) fn passing(failure: Failure) -> Arc<Self> {
+    pub(super) fn passing(failure: Failure) -> Arc<Self> {
         Arc::new(Self { failure, spares_token: true })
     }
 }
 
 /// Uses what was found as it is, renews it off the login's path, or waits for a new one; `fly` starts or joins the
 /// request, and is told which token the caller has seen.
-pub(crate) async fn obtain(
+pub(super) async fn obtain(
     found: &Found,
     key: TokenKey,
     fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
@@ -133,18 +137,18 @@ pub(crate) async fn obtain(
     }
 }
 
-pub(crate) fn is_news(token: &Token, seen: Option<&Token>) -> bool {
+pub(super) fn is_news(token: &Token, seen: Option<&Token>) -> bool {
     seen.is_none_or(|seen| !seen.is(token))
 }
 
-pub(crate) fn class(error: &FetchError) -> Option<Class> {
+pub(super) fn class(error: &FetchError) -> Option<Class> {
     match error {
         FetchError::Refused(error) => Some(error.class),
         _ => None,
     }
 }
 
-pub(crate) fn login_name(ask: &Ask) -> &str {
+pub(super) fn login_name(ask: &Ask) -> &str {
     match &ask.grant {
         GrantRequest::Password { username, .. } => username.as_str(),
         GrantRequest::RefreshToken { login, .. } => login.as_str(),
@@ -154,7 +158,7 @@ pub(crate) fn login_name(ask: &Ask) -> &str {
 
 /// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
 /// that would.
-pub(crate) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
+pub(super) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
     let code = match error {
         FetchError::Refused(error) => error.code,
         FetchError::Busy { code, .. } => *code,

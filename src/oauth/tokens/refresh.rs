@@ -11,10 +11,8 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::account::MailAddress;
-use crate::clock::Moment;
 use crate::config::LoginPattern;
 use crate::failure::Failure;
-use crate::login::Gatekeeper;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{Found, Need};
 use crate::oauth::flight::Flight;
@@ -22,6 +20,7 @@ use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
 use crate::oauth::token::Token;
+use crate::oauth::tokens::manager::TokenManager;
 use crate::oauth::tokens::outcome::{self, Errand, Obtained, Outcome, Setback};
 use crate::oauth::tokens::replicas::Turn;
 use crate::oauth::tokens::sign_ins::{Known, Whose};
@@ -90,13 +89,15 @@ enum Kept {
     Theirs,
 }
 
-impl Gatekeeper {
+impl TokenManager {
     /// The token that somebody's sign-in gives to `whose.login`. The client's password must have been proved before.
-    pub(crate) async fn sign_in_token(
-        self: &Arc<Self>,
-        whose: Whose,
-        want_life: Duration,
-    ) -> Result<Obtained, Failure> {
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why there is none, and whether a person must sign in.
+    ///
+    /// # Cancel safety
+    /// As [`TokenManager::user_token`].
+    pub async fn sign_in_token(self: &Arc<Self>, whose: Whose, want_life: Duration) -> Result<Obtained, Failure> {
         let scope = whose.scope(&self.config.get());
         let need = Need { margin: whose.account.token_expiry_margin, want_life };
         let key = whose.token_key(&scope);
@@ -280,7 +281,7 @@ impl Gatekeeper {
     }
 
     /// Renews tokens in use ahead of their end.
-    pub(crate) fn renew_sign_ins(self: &Arc<Self>) {
+    pub(super) fn renew_sign_ins(self: &Arc<Self>) {
         let config = self.config.get();
         for (_, known) in self.sign_ins.all() {
             if let Some(token) = self.cache.due_at(&known.token_key, self.clock.now()) {
@@ -292,7 +293,7 @@ impl Gatekeeper {
 
     /// Looks after changes that another process made: whoever signed out, or was replaced by somebody else, is not served
     /// from memory any longer.
-    pub(crate) async fn follow_sign_ins(&self, last_revision: &mut Option<u64>) {
+    pub(super) async fn follow_sign_ins(&self, last_revision: &mut Option<u64>) {
         let Ok(revision) = self.store.revision().await else { return };
         if last_revision.replace(revision) == Some(revision) {
             return;
@@ -309,7 +310,7 @@ impl Gatekeeper {
 
     /// Uses each refresh token that nobody needed for long, so that Entra does not forget it, and says for which
     /// addresses somebody must sign in. `told` are those of whom it was said.
-    pub(crate) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut HashSet<SignInKey>) {
+    pub(super) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut HashSet<SignInKey>) {
         let config = self.config.get();
         let accounts = &config.accounts;
         if !accounts.entries().iter().any(|account| account.grant.is_sign_in()) {

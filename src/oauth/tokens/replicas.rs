@@ -25,14 +25,14 @@ const PROLONG: Duration = Duration::from_millis(1_500);
 const POLL: Duration = Duration::from_millis(50);
 
 /// The way to the other replicas.
-pub(crate) struct Sharing {
+pub(super) struct Sharing {
     store: Arc<dyn Store>,
     clock: Clock,
     patience: Live<Duration>,
 }
 
 /// What a replica may do now.
-pub(crate) enum Turn {
+pub(super) enum Turn {
     /// Use what another one has fetched.
     Shared(Token),
     /// Ask Entra.
@@ -40,7 +40,7 @@ pub(crate) enum Turn {
 }
 
 /// The right to ask Entra; given back when dropped.
-pub(crate) struct Holding(Option<Held>);
+pub(super) struct Holding(Option<Held>);
 
 struct Held {
     store: Arc<dyn Store>,
@@ -72,17 +72,17 @@ impl OwnedKey {
 
 impl Sharing {
     /// Shares through `store`, and waits `patience` at most for another replica.
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Clock, patience: Duration) -> Self {
+    pub(super) fn new(store: Arc<dyn Store>, clock: Clock, patience: Duration) -> Self {
         Self { store, clock, patience: Live::new(patience) }
     }
 
     /// Waits so long at most from now on.
-    pub(crate) fn adjust(&self, patience: Duration) {
+    pub(super) fn adjust(&self, patience: Duration) {
         self.patience.set(patience);
     }
 
     /// Waits until another replica has left a token that is `wanted`, or until it is our turn to ask for one.
-    pub(crate) async fn turn(&self, ask: &Ask, wanted: impl Fn(&Token) -> bool) -> Turn {
+    pub(super) async fn turn(&self, ask: &Ask, wanted: impl Fn(&Token) -> bool) -> Turn {
         let alone = Turn::Ours(Holding(None));
         let Some(tokens) = self.store.shared_tokens() else { return alone };
         let (key, give_up) = (OwnedKey::of(ask), Instant::now() + *self.patience.get());
@@ -139,7 +139,7 @@ impl Sharing {
 
 impl Holding {
     /// Leaves what Entra gave for the other replicas. No login waits for that.
-    pub(crate) fn leave(mut self, token: &Token) {
+    pub(super) fn leave(mut self, token: &Token) {
         let Some(held) = self.0.take() else { return };
         let (now, time) = (held.clock.now(), held.clock.unix_time());
         let life = token.remaining(now);
@@ -152,7 +152,7 @@ impl Holding {
     }
 
     /// Entra refused what earned the token that may be there.
-    pub(crate) fn forget(&self) {
+    pub(super) fn forget(&self) {
         let Some(Held { store, key, .. }) = &self.0 else { return };
         let (store, key) = (Arc::clone(store), OwnedKey { token: key.token.clone(), password: key.password.clone() });
         tokio::spawn(async move {

@@ -17,33 +17,35 @@ const ENTRIES: usize = 100_000;
 
 /// For whom a token is wanted.
 #[derive(Clone, Debug)]
-pub(crate) struct Whose {
-    pub(crate) account: Arc<Account>,
-    pub(crate) login: MailAddress,
+pub struct Whose {
+    /// Its account.
+    pub account: Arc<Account>,
+    /// The address that logs in.
+    pub login: MailAddress,
     /// What the token is for: one refresh token gives one for each resource.
-    pub(crate) resource: Resource,
+    pub resource: Resource,
 }
 
 impl Whose {
-    pub(crate) fn key(&self) -> SignInKey {
+    pub(super) fn key(&self) -> SignInKey {
         key(&self.account, &self.login)
     }
 
-    pub(crate) fn scope(&self, config: &Config) -> Arc<str> {
+    pub(super) fn scope(&self, config: &Config) -> Arc<str> {
         scope::of(&self.account, self.resource, config).into()
     }
 
-    pub(crate) fn tenant(&self) -> &str {
+    pub(super) fn tenant(&self) -> &str {
         self.account.application.tenant.of(&self.login)
     }
 
-    pub(crate) fn token_key(&self, scope: &str) -> TokenKey {
+    pub(super) fn token_key(&self, scope: &str) -> TokenKey {
         TokenKey::of_sign_in(&self.account.application, self.tenant(), scope, &self.login)
     }
 }
 
 /// Under which the store keeps the sign-in of `login`.
-pub(crate) fn key(account: &Account, login: &MailAddress) -> SignInKey {
+pub fn key(account: &Account, login: &MailAddress) -> SignInKey {
     let application = &account.application;
     SignInKey {
         login: login.clone(),
@@ -55,22 +57,22 @@ pub(crate) fn key(account: &Account, login: &MailAddress) -> SignInKey {
 
 /// What this process knows about one sign-in that it has used.
 #[derive(Clone, Debug)]
-pub(crate) struct Known {
-    pub(crate) whose: Whose,
+pub(super) struct Known {
+    pub(super) whose: Whose,
     /// Where its access token is kept.
-    pub(crate) token_key: TokenKey,
+    pub(super) token_key: TokenKey,
     /// `tid` and `oid`.
-    pub(crate) person: (String, String),
+    pub(super) person: (String, String),
     /// A refusal that asking again would not change: of which record, and until when.
-    pub(crate) standing: Option<(Version, Moment, Arc<Setback>)>,
+    pub(super) standing: Option<(Version, Moment, Arc<Setback>)>,
 }
 
 /// The sign-ins that this process has used, each for every resource that it was used for.
 #[derive(Debug, Default)]
-pub(crate) struct SignIns(DashMap<(SignInKey, Resource), Known>);
+pub(super) struct SignIns(DashMap<(SignInKey, Resource), Known>);
 
 impl SignIns {
-    pub(crate) fn standing(
+    pub(super) fn standing(
         &self,
         key: &SignInKey,
         resource: Resource,
@@ -82,7 +84,7 @@ impl SignIns {
         (*of == version && now < *until).then(|| Arc::clone(setback))
     }
 
-    pub(crate) fn put(&self, key: &SignInKey, known: Known) {
+    pub(super) fn put(&self, key: &SignInKey, known: Known) {
         let key = (key.clone(), known.whose.resource);
         if self.0.len() >= ENTRIES && !self.0.contains_key(&key) {
             // Whoever comes back is known again.
@@ -92,15 +94,15 @@ impl SignIns {
     }
 
     /// Keeps those of which this is true: of the address, and of the account that it was used for.
-    pub(crate) fn keep(&self, of: impl Fn(&MailAddress, &Account) -> bool) {
+    pub(super) fn keep(&self, of: impl Fn(&MailAddress, &Account) -> bool) {
         self.0.retain(|(key, _), known| of(&key.login, &known.whose.account));
     }
 
-    pub(crate) fn remove(&self, key: &(SignInKey, Resource)) {
+    pub(super) fn remove(&self, key: &(SignInKey, Resource)) {
         self.0.remove(key);
     }
 
-    pub(crate) fn all(&self) -> Vec<((SignInKey, Resource), Known)> {
+    pub(super) fn all(&self) -> Vec<((SignInKey, Resource), Known)> {
         self.0.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
     }
 }
