@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use super::LogoutOptions;
 use super::with_store::{Opened, with_store};
 use crate::account::MailAddress;
-use crate::login::sign_in;
+use crate::oauth::tokens::sign_ins;
 use crate::store::SignInKey;
 
 /// Removes the sign-in of a login, after asking on a terminal, and says what else there is to do. Gives the exit code.
@@ -30,7 +30,7 @@ async fn try_logout(opened: &Opened, options: &LogoutOptions) -> anyhow::Result<
     let persons: BTreeSet<&str> = of_login.iter().map(|(_, record)| record.username.as_str()).collect();
     let persons = persons.into_iter().collect::<Vec<_>>().join("` and `");
     let mut keys: BTreeSet<SignInKey> = of_login.iter().map(|(key, _)| key.clone()).collect();
-    keys.extend(found.map(|(account, login)| sign_in::key(&account, &login)));
+    keys.extend(found.map(|(account, login)| sign_ins::key(&account, &login)));
     if of_login.is_empty() {
         bail!("nobody has signed in for `{login}`");
     }

@@ -3,13 +3,20 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use url::Url;
 
-use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Resource, Tenant};
+use crate::account::LoginName;
+use crate::clock::Clock;
+use crate::config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Resource, Tenant};
+use crate::failure::Failure;
+use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin};
+use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::fake::{self, FakeEndpoint, Fields, Reply};
+use crate::protocol::Protocol;
+use crate::secret::Password;
 use crate::store::MemoryStore;
 
 /// The one account that is under attack, and where its owner sits.
@@ -182,6 +189,7 @@ async fn a_day_of_guesses_neither_locks_the_victim_out_nor_keeps_it_out() {
                 world.clock.advance(Duration::from_secs(60));
                 if minute % 15 == 0 {
                     world.gate.sweep();
+                    world.gate.tokens.sweep();
                 }
             }
             let worst = lockout.lock().unwrap().worst;

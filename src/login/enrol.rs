@@ -7,9 +7,10 @@ use crate::account::{LoginName, MailAddress};
 use crate::clock::UnixTime;
 use crate::config::{Account, Config, Grant};
 use crate::login::issue::{self, NotIssued, Order};
+use crate::login::person;
 use crate::login::person::WrongPerson;
-use crate::login::{person, scope, sign_in};
 use crate::oauth::sign_in::{Purpose, SignedIn};
+use crate::oauth::tokens::{scope, sign_ins};
 use crate::secret::Password;
 use crate::store::{DevicePassword, SignInKey, Store, StoreError};
 
@@ -79,7 +80,7 @@ impl Enrolment {
             tenant: account.application.tenant.of(&login).into(),
             scope: scope::of(&account, scope::of_sign_in(config), config).into(),
         };
-        Ok(Self { key: sign_in::key(&account, &login), account, login, purpose })
+        Ok(Self { key: sign_ins::key(&account, &login), account, login, purpose })
     }
 
     /// Who must sign in.

@@ -12,12 +12,12 @@ use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
 use crate::clock::{Moment, UnixTime};
-use crate::config::{Cloud, Limits, PasswordBudget};
+use crate::config::{Limits, PasswordBudget};
 use crate::live::Live;
 use crate::login::tally::{Counted, NOTED_AGAIN, SOURCES, Tally, Uncounted, WINDOW};
-use crate::login::user::User;
-pub(super) use crate::net::source::Source;
+use crate::net::source::Source;
 use crate::oauth::proof::Proof;
+use crate::oauth::tokens::{Attempt, User};
 use crate::store::StoreError;
 
 /// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
@@ -45,21 +45,6 @@ pub(super) enum Hold {
     Egress,
     /// There would be too many if all that are under way were refused: a verdict decides.
     Turn,
-}
-
-/// A password on its way to Entra.
-#[derive(Clone, Debug)]
-pub(super) struct Attempt {
-    /// The name that signs in; once it goes out, the person behind it.
-    pub(super) user: User,
-    /// Of the password.
-    pub(super) proof: Proof,
-    /// Who presents it.
-    pub(super) source: Source,
-    /// Entra accepted this very password lately, so it is no guess.
-    pub(super) proved: bool,
-    /// Decides the size of the budget.
-    pub(super) cloud: Cloud,
 }
 
 #[derive(Debug, Default)]

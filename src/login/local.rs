@@ -13,15 +13,14 @@ use crate::clock::{Clock, Moment};
 use crate::config::password_hash as password;
 use crate::config::{Config, Grant, Limits};
 use crate::live::Live;
-use crate::login::forwarding::Source;
-use crate::login::refused::RefusedPasswords;
 use crate::login::tally::Tally;
 use crate::login::throttle::Throttle;
-use crate::login::user::User;
+use crate::net::source::Source;
 use crate::oauth::flight::Flights;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
 use crate::oauth::source::Place;
+use crate::oauth::tokens::{RefusedPasswords, User};
 use crate::secret::Password;
 
 /// A wrong password is answered from memory so long, while the hashes are the same.

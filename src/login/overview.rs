@@ -3,15 +3,13 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::account::MailAddress;
 use crate::clock::{Clock, UnixTime};
-use crate::config::{Account, Config, Grant, LoginPattern, Resource};
-use crate::login::user::User;
-use crate::login::{Gatekeeper, scope, sign_in};
-use crate::oauth::grant::TokenKey;
+use crate::config::{Account, Config, LoginPattern};
+use crate::login::authenticator::Gatekeeper;
 use crate::oauth::source::TokenSource;
+use crate::oauth::tokens::{TokenView, User, sign_ins};
 use crate::store::{DevicePassword, SignIn, SignInKey, SignInRefused, Store, StoreError};
 
 /// An account in use, or one that waits for its first sign-in.
@@ -30,17 +28,6 @@ pub struct AccountView {
     /// How many wrong passwords have a part of its budget at Entra, as far as this process has seen them. Those from before
     /// it began, and those of other replicas, are in the store alone.
     pub wrong_passwords: usize,
-}
-
-/// A token at hand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TokenView {
-    /// What it is for.
-    pub resource: Resource,
-    /// How long ago it was fetched.
-    pub age: Duration,
-    /// How long it still lasts.
-    pub left: Duration,
 }
 
 /// How a sign-in stands.
@@ -79,7 +66,7 @@ impl SignInView {
 impl Gatekeeper {
     /// The configuration that decides.
     pub fn config(&self) -> Arc<Config> {
-        self.config.get()
+        self.tokens.config()
     }
 
     /// Where sign-ins and device passwords are kept.
@@ -89,7 +76,7 @@ impl Gatekeeper {
 
     /// What asks for tokens: a sign-in that the page begins shares its bounds with everybody else's.
     pub(crate) fn source(&self) -> &TokenSource {
-        &self.source
+        self.tokens.source()
     }
 
     /// The clock that lifetimes are judged by.
@@ -125,9 +112,9 @@ impl Gatekeeper {
             let sign_in = account
                 .grant
                 .is_sign_in()
-                .then(|| sign_ins.get(&sign_in::key(&account, &login)).map_or(SignInView::Missing, SignInView::of));
+                .then(|| sign_ins.get(&sign_ins::key(&account, &login)).map_or(SignInView::Missing, SignInView::of));
             Some(AccountView {
-                tokens: self.tokens_at_hand(&account, &login, &config),
+                tokens: self.tokens.at_hand(&account, &login),
                 device_passwords: by_login.get(&login).copied().unwrap_or_default(),
                 wrong_passwords: self.forwarding.counted(User::named(&account, &login), self.clock.now()),
                 sign_in,
@@ -137,24 +124,5 @@ impl Gatekeeper {
         });
         let views = views.collect();
         Ok((views, passwords))
-    }
-
-    fn tokens_at_hand(&self, account: &Account, login: &MailAddress, config: &Config) -> Vec<TokenView> {
-        let application = &account.application;
-        let tenant = application.tenant.of(login);
-        let now = self.clock.now();
-        let at_hand = |resource| {
-            let scope = scope::of(account, resource, config);
-            let key = match account.grant {
-                Grant::Password => TokenKey::of_user(application, tenant, &scope, login),
-                Grant::ClientCredentials => TokenKey::of_application(application, tenant, &scope),
-                Grant::AuthorizationCode | Grant::DeviceCode => {
-                    TokenKey::of_sign_in(application, tenant, &scope, login)
-                }
-            };
-            let (requested_at, expires_at) = self.cache.times(&key)?;
-            Some(TokenView { resource, age: now.since(requested_at), left: expires_at.since(now) })
-        };
-        [Resource::Exchange, Resource::Graph].into_iter().filter_map(at_hand).collect()
     }
 }

@@ -4,10 +4,11 @@
 
 use crate::account::MailAddress;
 use crate::failure::Failure;
-use crate::login::user::User;
-use crate::login::{Gatekeeper, explain};
+use crate::login::authenticator::Gatekeeper;
+use crate::login::explain;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
+use crate::oauth::tokens::User;
 use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 
@@ -33,7 +34,7 @@ impl Gatekeeper {
     /// # Errors
     /// A [`Failure`] when none fits.
     pub fn owns(&self, mailbox: &MailAddress) -> Result<(), Failure> {
-        let config = self.config.get();
+        let config = self.config();
         let accounts = &config.accounts;
         let is_mailbox = || accounts.entries().iter().any(|entry| entry.mailbox.as_ref() == Some(mailbox));
         let known = accounts.find(mailbox.as_login()).is_some() || is_mailbox();
@@ -48,7 +49,7 @@ impl Gatekeeper {
     pub fn own_token(&self, bearer: &Bearer, judge: Judge<'_>) -> Result<OwnToken, Failure> {
         self.owns(&bearer.user)?;
         let tuple = TokenKey::encode(["own token", judge.protocol.name(), judge.name, bearer.user.as_str()]);
-        let proof = self.proof_key()?.prove_token(&tuple, &bearer.token);
+        let proof = self.tokens.proof_key()?.prove_token(&tuple, &bearer.token);
         if self.refused_tokens.answers(&proof, self.clock.now()) {
             return Err(explain::own_token_refused_before());
         }

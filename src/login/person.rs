@@ -4,9 +4,9 @@ use crate::account::MailAddress;
 use crate::clock::UnixTime;
 use crate::config::{Account, Tenant};
 use crate::failure::{Actor, Failure};
-use crate::login::explain;
 use crate::oauth::sign_in::id_token::{IdTokenProblem, Identity};
 use crate::oauth::sign_in::{SignInError, SignedIn};
+use crate::oauth::tokens::explain;
 use crate::proto::Refusal;
 use crate::store::SignIn;
 

@@ -8,11 +8,14 @@ use std::sync::Arc;
 use crate::account::MailAddress;
 use crate::config::Account;
 use crate::failure::Failure;
+use crate::login::authenticator::Gatekeeper;
 use crate::login::device::{KnownPassword, Outside};
-use crate::login::forwarding::Source;
+use crate::login::explain;
 use crate::login::local::{Claim, Hashes, NotProved};
-use crate::login::{Gatekeeper, LoginRequest, explain};
+use crate::login::request::LoginRequest;
+use crate::net::source::Source;
 use crate::oauth::grant::TokenKey;
+use crate::oauth::tokens::explain::own_fault;
 use crate::store::StoreError;
 
 /// The device password that was presented; `None` for one of the configuration.
@@ -138,7 +141,7 @@ impl Gatekeeper {
         hashes: impl FnOnce() -> Hashes,
     ) -> Result<Result<usize, NotProved>, Failure> {
         let LoginRequest { password, source, .. } = request;
-        let proof = self.prove(&question, password)?;
+        let proof = self.tokens.prove(&question, password)?;
         let claim = Claim { who, proof, password, source: Source::of(source) };
         Ok(self.local.prove(claim, hashes, self.devices.most_chosen()).await)
     }
@@ -159,7 +162,7 @@ fn not_proved(refused: &Refused, request: LoginRequest<'_>) -> Failure {
         NotProved::Wrong | NotProved::Outside(_) => explain::wrong_local_password(),
         NotProved::Throttled => explain::guessed_too_often(),
         NotProved::Busy => explain::hashing_busy(),
-        NotProved::Broken => explain::own_fault(),
+        NotProved::Broken => own_fault(),
     };
     match &refused.outside {
         Some((device, outside)) if explain::is_guess(&failure) => {

@@ -18,8 +18,8 @@ use tokio::time::timeout;
 use crate::chance;
 use crate::clock::{Clock, UnixTime};
 use crate::config::PasswordBudget;
-use crate::login::user::User;
 use crate::net::source::Source;
+use crate::oauth::tokens::User;
 use crate::store::{Counts, Familiar, Guess, Person, Store, StoreError};
 
 /// A guess counts this long, each by itself.

@@ -1,12 +1,23 @@
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use url::Url;
 
-use super::*;
-use crate::config::{Accounts, Application, Cloud, Limits, LoginPattern, Resource, password_hash};
+use crate::account::{LoginName, MailAddress};
+use crate::clock::Clock;
+use crate::config::{Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Resource, password_hash};
+use crate::failure::Failure;
+use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin, own_token};
+use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
+use crate::oauth::tokens::RENEWAL_TICK;
 use crate::proto::Refusal;
+use crate::protocol::Protocol;
+use crate::sasl::Bearer;
+use crate::secret::Password;
 use crate::store::faulty::FaultyStore;
+
+mod sign_ins;
 
 pub(super) const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";
 static LOCAL_HASH: LazyLock<String> =

@@ -8,8 +8,8 @@ use std::time::Duration;
 use dashmap::DashMap;
 
 use crate::clock::Moment;
-use crate::login::forwarding::Source;
 use crate::login::tally::NOTED_AGAIN;
+use crate::net::source::Source;
 use crate::oauth::grant::TokenKey;
 
 /// Attempts of one source at one account within [`WINDOW`] before it has to wait.

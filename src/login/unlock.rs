@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
 use crate::config::{Account, Accounts};
+use crate::login::authenticator::Gatekeeper;
 use crate::login::tally::Tally;
-use crate::login::user::User;
-use crate::login::{Gatekeeper, own_token, prove};
+use crate::login::{own_token, prove};
+use crate::oauth::tokens::User;
 use crate::store::{Store, StoreError};
 
 /// An account whose passwords are tried again.
@@ -49,13 +50,12 @@ impl Gatekeeper {
     /// # Errors
     /// [`NotUnlocked`]
     pub async fn unlock(&self, login: &LoginName) -> Result<Unlocked, NotUnlocked> {
-        let (account, login) = find(&self.config.get().accounts, login)?;
+        let (account, login) = find(&self.config().accounts, login)?;
         let user = User::named(&account, &login);
-        self.refused.forget_all(user);
+        self.tokens.forget_refusals(user);
         for mailbox in [Some(&login), account.mailbox.as_ref()].into_iter().flatten() {
             self.refused_tokens.forget_all(own_token::whose(mailbox));
         }
-        self.standing.clear();
         self.local.unlock(&prove::who(&login));
         let guesses = self.forwarding.lift(user).await.map_err(NotUnlocked::Store)?;
         Ok(Unlocked { login, guesses })

@@ -8,9 +8,9 @@ use dashmap::DashMap;
 use crate::account::MailAddress;
 use crate::clock::Moment;
 use crate::live::Live;
-use crate::oauth::Token;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::proof::Proof;
+use crate::oauth::token::Token;
 
 /// A token with less life left is not used, whatever else fails.
 pub const LEAST_LIFE: Duration = Duration::from_secs(60);

@@ -22,9 +22,9 @@ use zeroize::Zeroizing;
 use crate::clock::Clock;
 use crate::config::{IdentityEndpoint, ManagedIdentity};
 use crate::failure::chain;
-use crate::oauth::Token;
 use crate::oauth::endpoint::{Answer, TransportError, TransportFault, setup};
 use crate::oauth::response::{self, NotGranted, printable};
+use crate::oauth::token::Token;
 use crate::secret::AccessToken;
 
 /// The one address of IMDS. It is link-local: whatever answers there belongs to the host.

@@ -12,7 +12,6 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::clock::{Clock, Moment};
 use crate::config::{Application, Credential, Limits};
 use crate::live::Live;
-use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::audience::{self, Mismatch};
 use crate::oauth::credential::{CredentialError, Credentials};
@@ -21,6 +20,7 @@ use crate::oauth::grant::{self, Ask, TokenKey, TokenRequest};
 use crate::oauth::managed_identity::{IdentityError, ManagedIdentities};
 use crate::oauth::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
 use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
+use crate::oauth::token::Token;
 use crate::secret::{IdToken, RefreshToken};
 use crate::telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
 

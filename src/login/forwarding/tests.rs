@@ -2,6 +2,7 @@ use std::net::IpAddr;
 
 use super::*;
 use crate::clock::Clock;
+use crate::config::Cloud;
 use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::ProofKey;
 use crate::secret::Password;

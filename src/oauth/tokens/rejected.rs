@@ -6,8 +6,8 @@ use dashmap::DashMap;
 
 use crate::clock::Moment;
 use crate::live::Live;
-use crate::login::user::User;
 use crate::oauth::proof::Proof;
+use crate::oauth::tokens::user::User;
 
 /// Most refused passwords remembered.
 const ENTRIES: usize = 10_000;
@@ -23,7 +23,7 @@ struct Entry {
 
 /// A bounded memory of refused passwords. Each is answered from memory for a time that doubles with every new refusal.
 #[derive(Debug)]
-pub(super) struct RefusedPasswords {
+pub struct RefusedPasswords {
     entries: DashMap<Proof, Entry>,
     first: Live<Duration>,
     longest: Duration,
@@ -31,34 +31,34 @@ pub(super) struct RefusedPasswords {
 
 impl RefusedPasswords {
     /// Answers for `first` after the first refusal, never longer than `longest`.
-    pub(super) fn new(first: Duration, longest: Duration) -> Self {
+    pub fn new(first: Duration, longest: Duration) -> Self {
         Self { entries: DashMap::new(), first: Live::new(first), longest: longest.max(first) }
     }
 
     /// Answers for so long after a first refusal from now on.
-    pub(super) fn adjust(&self, first: Duration) {
+    pub fn adjust(&self, first: Duration) {
         self.first.set(first);
     }
 
     /// True when the answer is known to be no.
-    pub(super) fn answers(&self, proof: &Proof, now: Moment) -> bool {
+    pub fn answers(&self, proof: &Proof, now: Moment) -> bool {
         self.note(proof, now).is_some()
     }
 
     /// What was noted with the refusal, when the answer is known to be no.
-    pub(super) fn note(&self, proof: &Proof, now: Moment) -> Option<Option<usize>> {
+    pub fn note(&self, proof: &Proof, now: Moment) -> Option<Option<usize>> {
         let mut entry = self.entries.get_mut(proof)?;
         entry.last_seen = now;
         (now < entry.until).then_some(entry.note)
     }
 
     /// It was refused to this user, perhaps again.
-    pub(super) fn add(&self, proof: Proof, whose: User, now: Moment) {
+    pub fn add(&self, proof: Proof, whose: User, now: Moment) {
         self.add_noting(proof, whose, None, now);
     }
 
     /// The same, with a note for the next one who asks.
-    pub(super) fn add_noting(&self, proof: Proof, whose: User, note: Option<usize>, now: Moment) {
+    pub fn add_noting(&self, proof: Proof, whose: User, note: Option<usize>, now: Moment) {
         if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
             self.make_room(now);
         }
@@ -70,17 +70,17 @@ impl RefusedPasswords {
     }
 
     /// It was accepted after all.
-    pub(super) fn forget(&self, proof: &Proof) {
+    pub fn forget(&self, proof: &Proof) {
         self.entries.remove(proof);
     }
 
     /// Forgets what was refused to a user.
-    pub(super) fn forget_all(&self, whose: User) {
+    pub fn forget_all(&self, whose: User) {
         self.entries.retain(|_, entry| entry.whose != whose);
     }
 
     /// Forgets what has not been refused for so long that it begins anew.
-    pub(super) fn sweep(&self, now: Moment) {
+    pub fn sweep(&self, now: Moment) {
         self.entries.retain(|_, entry| now < entry.until.after(self.longest));
     }
 

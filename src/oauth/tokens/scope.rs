@@ -13,7 +13,7 @@ use crate::proto::MailProtocol;
 /// A configured scope counts for the resource that it names. A person who signs in is asked for what the configuration has
 /// listeners for, and for nothing else. The grants without a person take all that was consented to (`.default`): there is
 /// nobody who could be asked for less.
-pub(crate) fn of<'a>(account: &'a Account, resource: Resource, config: &Config) -> Cow<'a, str> {
+pub fn of<'a>(account: &'a Account, resource: Resource, config: &Config) -> Cow<'a, str> {
     let preset = account.application.cloud.preset();
     if let Some(scope) = &account.scope
         && resource_of(scope, preset) == resource
@@ -33,7 +33,7 @@ pub(crate) fn of<'a>(account: &'a Account, resource: Resource, config: &Config) 
 }
 
 /// The resource that a sign-in is for. Its refresh token gives tokens for the other one too, where that was consented to.
-pub(crate) fn of_sign_in(config: &Config) -> Resource {
+pub fn of_sign_in(config: &Config) -> Resource {
     let needs = |resource| config.listeners.iter().any(|listener| listener.resources().contains(&resource));
     if needs(Resource::Graph) && !needs(Resource::Exchange) { Resource::Graph } else { Resource::Exchange }
 }

@@ -9,9 +9,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::clock::Clock;
 use crate::live::Live;
-use crate::oauth::Token;
 use crate::oauth::cache::LEAST_LIFE;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::token::Token;
 use crate::secret::Password;
 use crate::store::{Lease, SharedKey, SharedToken, Store};
 

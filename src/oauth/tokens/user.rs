@@ -9,35 +9,35 @@ use crate::store::BUCKETS;
 
 /// A name that signs in, or the person behind it, as the store knows them: a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct User(pub(super) [u8; 16]);
+pub struct User(pub [u8; 16]);
 
 impl User {
     /// Of any key.
-    pub(super) fn of(key: &TokenKey) -> Self {
+    pub fn of(key: &TokenKey) -> Self {
         let hash = digest::digest(&digest::SHA256, key.as_bytes());
         // SHA-256 gives 32 octets.
         Self(hash.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
     /// A name that Entra knows.
-    pub(super) fn named(account: &Account, login: &MailAddress) -> Self {
+    pub fn named(account: &Account, login: &MailAddress) -> Self {
         let Application { authority, tenant, .. } = &*account.application;
         Self::of(&TokenKey::encode([authority.as_str(), tenant.of(login), login.as_str()]))
     }
 
     /// The object in Entra behind a name: one for all names of a person.
-    pub(super) fn person(application: &Application, object_id: &str) -> Self {
+    pub fn person(application: &Application, object_id: &str) -> Self {
         Self::of(&TokenKey::encode(["person", application.authority.as_str(), &object_id.to_ascii_lowercase()]))
     }
 
     /// Which of the store's records counts for it.
-    pub(super) fn bucket(self) -> u16 {
+    pub fn bucket(self) -> u16 {
         let [high, low, ..] = self.0;
         u16::from_be_bytes([high, low]) % BUCKETS
     }
 
     /// Whether the replica with this index, of so many, is the one that it belongs to. Every replica says the same.
-    pub(super) fn belongs_to(self, index: u32, replicas: u32) -> bool {
+    pub fn belongs_to(self, index: u32, replicas: u32) -> bool {
         let [.., a, b, c, d] = self.0;
         u32::from_be_bytes([a, b, c, d]) % replicas.max(1) == index
     }

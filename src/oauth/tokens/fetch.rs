@@ -4,100 +4,46 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
-
 use crate::account::MailAddress;
 use crate::clock::Moment;
 use crate::config::{Account, Resource};
 use crate::failure::Failure;
-use crate::login::forwarding::{Attempt, Source};
-use crate::login::sharing::Turn;
-use crate::login::user::User;
-use crate::login::{Gatekeeper, TokenOrigin, explain, scope};
-use crate::oauth::Token;
+use crate::net::source::Source;
 use crate::oauth::aadsts::Class;
 use crate::oauth::audience;
-use crate::oauth::cache::{CONFIRMATION, Found, Need, Renewal};
+use crate::oauth::cache::{Found, Need};
 use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::managed_identity::IdentityError;
-use crate::oauth::proof::Proof;
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
+use crate::oauth::token::Token;
+use crate::oauth::tokens::guard::Attempt;
+use crate::oauth::tokens::manager::TokenManager;
+use crate::oauth::tokens::outcome::{Errand, Obtained, Outcome, Setback, class, is_news, login_name, obtain, tell};
+use crate::oauth::tokens::replicas::Turn;
+use crate::oauth::tokens::user::User;
+use crate::oauth::tokens::{explain, scope};
 use crate::secret::Password;
 
-/// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
-pub(super) const STANDING: Duration = Duration::from_secs(60);
-/// Most of them remembered.
-const STANDING_ENTRIES: usize = 10_000;
 /// AADSTS50196, "the same request too often", wants a longer rest than a lock-out.
 const LOOP_DETECTED: (u32, Duration) = (50196, Duration::from_secs(300));
 
-/// Who waits for the same token request.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Errand {
-    /// Logins of one user with one password.
-    User(Proof),
-    /// Logins of all mailboxes of one application.
-    Application(TokenKey),
-    /// Logins of one address for which somebody has signed in.
-    SignIn(TokenKey),
-}
-
-/// A token request that brought nothing.
-#[derive(Debug)]
-pub(super) struct Setback {
-    pub(super) failure: Failure,
-    /// A token that is still good stays in use.
-    spares_token: bool,
-}
-
-/// What a token request comes to, for all who wait.
-pub(super) type Outcome = Result<Token, Arc<Setback>>;
-
-/// A token for one login.
-pub(super) struct Obtained {
-    pub(super) token: Token,
-    pub(super) origin: TokenOrigin,
-    pub(super) key: TokenKey,
-}
-
-/// Refusals that stand for a while.
-#[derive(Debug, Default)]
-pub(super) struct StandingRefusals(DashMap<Errand, (Moment, Arc<Setback>)>);
-
-impl StandingRefusals {
-    fn get(&self, errand: &Errand, now: Moment) -> Option<Arc<Setback>> {
-        self.0.get(errand).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
-    }
-
-    fn add(&self, errand: Errand, setback: Arc<Setback>, now: Moment) {
-        if self.0.len() >= STANDING_ENTRIES {
-            self.sweep(now);
-        }
-        if self.0.len() < STANDING_ENTRIES {
-            self.0.insert(errand, (now.after(STANDING), setback));
-        }
-    }
-
-    pub(super) fn sweep(&self, now: Moment) {
-        self.0.retain(|_, (until, _)| now < *until);
-    }
-
-    /// What was refused before may be granted now.
-    pub(super) fn clear(&self) {
-        self.0.clear();
-    }
-}
-
 /// A user's login with `grant: password`.
-pub(super) struct UserLogin<'a> {
-    pub(super) account: &'a Account,
-    pub(super) address: &'a MailAddress,
-    pub(super) password: &'a Password,
-    pub(super) source: Source,
-    pub(super) resource: Resource,
-    pub(super) want_life: Duration,
+#[derive(Clone, Copy, Debug)]
+pub struct UserLogin<'a> {
+    /// Its account.
+    pub account: &'a Account,
+    /// The address that logs in.
+    pub address: &'a MailAddress,
+    /// The password that Entra is to prove.
+    pub password: &'a Password,
+    /// Where the client is.
+    pub source: Source,
+    /// What the token is for.
+    pub resource: Resource,
+    /// What the token should have left at least.
+    pub want_life: Duration,
 }
 
 /// The same, owned by the task that asks Entra.
@@ -108,9 +54,15 @@ struct UserErrand {
     seen: Option<Token>,
 }
 
-impl Gatekeeper {
-    /// The token that `login` may use, if its password is right.
-    pub(super) async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
+impl TokenManager {
+    /// The token that `login` may use, if its password is right. Ends within `limits.token_total`.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says what the client is told, and to everybody else what happened.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time: work that others wait for goes on.
+    pub async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
         let application = &login.account.application;
         let scope = &*scope::of(login.account, login.resource, &self.config.get()).into_owned();
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
@@ -145,14 +97,18 @@ impl Gatekeeper {
                 Arc::clone(self).run_user_errand(UserErrand { ask, attempt, need, seen: seen.cloned() })
             })
         };
-        let obtained = obtain(&found, key, fly).await?;
-        self.forwarding.succeeded_from(user, login.source, self.clock.now());
-        Ok(obtained)
+        obtain(&found, key, fly).await
     }
 
     /// The token of the account's application in the tenant of `address`. The client's password must have been proved
     /// before.
-    pub(super) async fn application_token(
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why there is none.
+    ///
+    /// # Cancel safety
+    /// As [`TokenManager::user_token`].
+    pub async fn application_token(
         self: &Arc<Self>,
         account: &Account,
         address: &MailAddress,
@@ -215,11 +171,7 @@ impl Gatekeeper {
             Turn::Ours(holding) => holding,
         };
         let now = self.clock.now();
-        let forward = self
-            .forwarding
-            .forward(attempt, now)
-            .await
-            .map_err(|hold| Setback::passing(explain::held(hold, login_name(&ask))))?;
+        let permit = Arc::clone(&self.guard).permit(attempt, login_name(&ask), now).await.map_err(Setback::passing)?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {
@@ -228,7 +180,7 @@ impl Gatekeeper {
                 holding.leave(&token);
                 self.refused.forget(&proof);
                 let person = audience::person(&token.access_token);
-                forward.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
+                permit.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
                 return Ok(token);
             }
             Err(error) => error,
@@ -238,15 +190,15 @@ impl Gatekeeper {
         match class(&error) {
             Some(Class::WrongPassword) => {
                 self.refused.add(proof, user, now);
-                if forward.refused(now) {
+                if permit.refused(now) {
                     tracing::warn!(
                         login = login_name(&ask),
                         "so many wrong passwords were refused that no more are forwarded to Entra for this account"
                     );
                 }
             }
-            Some(Class::Locked) => forward.locked(now, rest(&error)),
-            _ => drop(forward),
+            Some(Class::Locked) => permit.locked(now, rest(&error)),
+            _ => drop(permit),
         }
         if class(&error).is_some_and(Class::concerns_user) {
             self.cache.reject(&key, &proof);
@@ -286,34 +238,12 @@ impl Gatekeeper {
             }
             Err(error) => {
                 // Nobody's password is in question: what is at hand stays in use until it expires.
-                let setback = Arc::new(Setback { failure: explain::fetch(&error), spares_token: true });
+                let setback = Setback::passing(explain::fetch(&error));
                 tell(&ask, &error, &setback);
                 self.keep_standing(errand, &error, &setback, now);
                 Err(setback)
             }
         }
-    }
-
-    /// A token that another replica has fetched, when it is better than what was `seen` here and `fits`, or the turn to
-    /// fetch one.
-    pub(super) async fn turn(
-        &self,
-        ask: &Ask,
-        need: Need,
-        seen: Option<&Token>,
-        fits: impl Fn(&Token) -> bool,
-    ) -> Turn {
-        let refused = self.cache.refused(&ask.key());
-        let wanted = |token: &Token| {
-            let now = self.clock.now();
-            let confirmed = now.since(token.requested_at) < CONFIRMATION;
-            let known = [seen, refused.as_ref()].into_iter().flatten();
-            token.remaining(now) >= need.least(token.lifetime())
-                && (confirmed || !matches!(ask.grant, GrantRequest::Password { .. }))
-                && fits(token)
-                && known.into_iter().all(|known| known.access_token.expose() != token.access_token.expose())
-        };
-        self.sharing.turn(ask, wanted).await
     }
 
     /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.
@@ -329,63 +259,6 @@ impl Gatekeeper {
     }
 }
 
-impl Setback {
-    fn of(error: &FetchError) -> Arc<Self> {
-        let spares_token = !class(error).is_some_and(Class::concerns_user);
-        Arc::new(Self { failure: explain::fetch(error), spares_token })
-    }
-
-    fn refusal(failure: Failure) -> Arc<Self> {
-        Arc::new(Self { failure, spares_token: false })
-    }
-
-    pub(super) fn passing(failure: Failure) -> Arc<Self> {
-        Arc::new(Self { failure, spares_token: true })
-    }
-}
-
-/// Uses what was found as it is, renews it off the login's path, or waits for a new one; `fly` starts or joins the
-/// request, and is told which token the caller has seen.
-pub(super) async fn obtain(
-    found: &Found,
-    key: TokenKey,
-    fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
-) -> Result<Obtained, Failure> {
-    let at_hand = match found {
-        Found::Usable(token, Renewal::NotYet) => {
-            return Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key });
-        }
-        Found::Usable(token, Renewal::Ahead) => {
-            // The flight goes on without us.
-            drop(fly(Some(token)));
-            return Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key });
-        }
-        Found::Usable(token, Renewal::First) => Some(token),
-        Found::Proved | Found::Nothing => None,
-    };
-    match (fly(at_hand).result().await, at_hand) {
-        (Some(Ok(token)), _) => Ok(Obtained { token, origin: TokenOrigin::Fetched, key }),
-        (Some(Err(setback)), Some(token)) if setback.spares_token => {
-            tracing::debug!(cause = setback.failure.cause, "no newer token to be had; the one at hand is used");
-            Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key })
-        }
-        (Some(Err(setback)), _) => Err(setback.failure.clone()),
-        (None, Some(token)) => Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key }),
-        (None, None) => Err(explain::own_fault()),
-    }
-}
-
-pub(super) fn is_news(token: &Token, seen: Option<&Token>) -> bool {
-    seen.is_none_or(|seen| !seen.is(token))
-}
-
-pub(super) fn class(error: &FetchError) -> Option<Class> {
-    match error {
-        FetchError::Refused(error) => Some(error.class),
-        _ => None,
-    }
-}
-
 fn rest(error: &FetchError) -> Duration {
     match error {
         FetchError::Refused(error) if error.code == Some(LOOP_DETECTED.0) => LOOP_DETECTED.1,
@@ -393,51 +266,31 @@ fn rest(error: &FetchError) -> Duration {
     }
 }
 
-fn login_name(ask: &Ask) -> &str {
-    match &ask.grant {
-        GrantRequest::Password { username, .. } => username.as_str(),
-        GrantRequest::RefreshToken { login, .. } => login.as_str(),
-        GrantRequest::ClientCredentials | GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => "",
-    }
-}
-
-/// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
-/// that would.
-pub(super) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
-    let code = match error {
-        FetchError::Refused(error) => error.code,
-        FetchError::Busy { code, .. } => *code,
-        _ => None,
-    };
-    let Failure { cause, .. } = setback.failure;
-    let (login, client_id) = (login_name(ask), &ask.application.client_id);
-    if cause == explain::WRONG_PASSWORD {
-        // Only a login has a wrong one, and its own line says all of it.
-        tracing::debug!(login, client_id, cause, code, failure = %setback.failure, "no token");
-    } else {
-        tracing::info!(login, client_id, cause, code, failure = %setback.failure, "no token");
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use super::*;
     use crate::account::LoginName;
-    use crate::login::tests::{VICTIM, World};
+    use crate::clock::Clock;
+    use crate::config::{Accounts, Grant, LoginPattern};
     use crate::oauth::fake::FakeEndpoint;
+    use crate::oauth::tokens::tests;
+    use crate::store::MemoryStore;
 
     #[tokio::test]
     async fn a_caller_who_looked_before_another_flight_landed_gets_what_it_brought() {
-        let world = World::new(FakeEndpoint::with_password("right"));
-        let (account, address) = {
-            let config = world.gate.config.get();
-            config.accounts.find(&LoginName::parse("alice@contoso.example").unwrap()).unwrap()
-        };
+        let (entra, clock) = (FakeEndpoint::with_password("right"), Clock::manual());
+        let pattern = LoginPattern::Domain("contoso.example".into());
+        let everybody = Arc::new(tests::account(pattern, Grant::Password, &tests::application()));
+        let tokens = tests::manager(Accounts::new(vec![everybody]), &entra, Arc::new(MemoryStore::default()), &clock);
+        let config = tokens.config();
+        let (account, address) = config.accounts.find(&LoginName::parse("alice@contoso.example").unwrap()).unwrap();
         let password = Arc::new(Password::new("right".into()));
         let user = Ask {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(&address).into(),
-            scope: scope::of(&account, Resource::Exchange, &world.gate.config.get()).into(),
+            scope: scope::of(&account, Resource::Exchange, &config).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
         let application = Ask { grant: GrantRequest::ClientCredentials, ..user.clone() };
@@ -445,26 +298,26 @@ mod tests {
             ask: user.clone(),
             attempt: Attempt {
                 user: User::of(&TokenKey::encode(["alice"])),
-                proof: world.gate.prove(&user.key(), &password).unwrap(),
-                source: Source::of(VICTIM.into()),
+                proof: tokens.prove(&user.key(), &password).unwrap(),
+                source: Source::of(IpAddr::from([192, 0, 2, 1])),
                 proved: false,
                 cloud: account.application.cloud,
             },
             need: Need { margin: Duration::ZERO, want_life: Duration::ZERO },
             seen: seen.cloned(),
         };
-        let gate = || Arc::clone(&world.gate);
-        let first = gate().run_user_errand(errand(None)).await.unwrap();
-        assert!(gate().run_user_errand(errand(None)).await.unwrap().is(&first));
-        assert_eq!(world.entra.count(), 1);
+        let tokens = || Arc::clone(&tokens);
+        let first = tokens().run_user_errand(errand(None)).await.unwrap();
+        assert!(tokens().run_user_errand(errand(None)).await.unwrap().is(&first));
+        assert_eq!(entra.count(), 1);
         assert!(
-            !gate().run_user_errand(errand(Some(&first))).await.unwrap().is(&first),
+            !tokens().run_user_errand(errand(Some(&first))).await.unwrap().is(&first),
             "whoever has seen it wants another"
         );
 
-        let first = gate().run_application_errand(application.clone(), None).await.unwrap();
-        assert!(gate().run_application_errand(application.clone(), None).await.unwrap().is(&first));
-        assert!(!gate().run_application_errand(application, Some(first.clone())).await.unwrap().is(&first));
-        assert_eq!(world.entra.count(), 4);
+        let first = tokens().run_application_errand(application.clone(), None).await.unwrap();
+        assert!(tokens().run_application_errand(application.clone(), None).await.unwrap().is(&first));
+        assert!(!tokens().run_application_errand(application, Some(first.clone())).await.unwrap().is(&first));
+        assert_eq!(entra.count(), 4);
     }
 }

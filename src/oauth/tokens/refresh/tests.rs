@@ -1,24 +1,19 @@
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Semaphore;
-use url::Url;
 
 use super::*;
 use crate::account::LoginName;
 use crate::clock::Clock;
-use crate::config::password_hash as password;
-use crate::config::{Accounts, Application, Cloud, Grant, Limits, Resource};
-use crate::login::{Admission, LoginRequest, TokenOrigin};
-use crate::oauth::endpoint::TokenEndpoint;
-use crate::oauth::fake::{self, FakeEndpoint, Reply};
+use crate::config::{Account, Accounts, Grant, Resource};
+use crate::oauth::fake::{FakeEndpoint, Reply};
+use crate::oauth::tokens::outcome::TokenOrigin;
+use crate::oauth::tokens::sign_ins::key;
+use crate::oauth::tokens::tests::{self, address};
+use crate::oauth::tokens::upkeep::upkeep;
 use crate::proto::Refusal;
-use crate::protocol::Protocol;
-use crate::secret::Password;
 use crate::store::{Counts, DevicePassword, DevicePasswordId, Durable, LastUse, MemoryStore, Store, Stored};
 
-const PASSWORD: &str = "aaaaabbbbbcccccddddd";
-static HASH: LazyLock<String> = LazyLock::new(|| password::hash(&Password::new(PASSWORD.into())).unwrap());
 const ANNA: &str = "anna@contoso.example";
 const RECEPTION: &str = "reception@contoso.example";
 const HOUR: Duration = Duration::from_secs(3600);
@@ -109,33 +104,17 @@ struct World {
     clock: Clock,
     entra: Arc<FakeEndpoint>,
     store: Arc<Moody>,
-    gate: Arc<Gatekeeper>,
-}
-
-fn address(text: &str) -> MailAddress {
-    MailAddress::parse(text).unwrap()
+    tokens: Arc<TokenManager>,
 }
 
 /// `anna@` signs in for herself and for `reception@`; a third entry is for everybody else in the domain.
 fn accounts() -> Accounts {
-    let application = Arc::new(Application {
-        authority: Url::parse("https://login.example/").unwrap(),
-        tenant: "contoso.example".into(),
-        client_id: "app".into(),
-        credential: Arc::default(),
-        cloud: Cloud::Worldwide,
-    });
+    let application = tests::application();
     let account = |pattern, grant, signs_in_as: Option<&str>| {
         Arc::new(Account {
-            pattern,
-            aliases: Vec::new(),
-            grant,
-            passwords: vec![HASH.clone()],
-            application: Arc::clone(&application),
             scope: Some("https://outlook.office.com/SMTP.Send".into()),
-            mailbox: None,
             signs_in_as: signs_in_as.map(address),
-            token_expiry_margin: Duration::from_secs(300),
+            ..tests::account(pattern, grant, &application)
         })
     };
     Accounts::new(vec![
@@ -154,11 +133,9 @@ impl World {
             full: AtomicBool::new(false),
             writes: Semaphore::new(1_000_000),
         });
-        let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
-        let config = Arc::new(fake::config(accounts(), Limits::default()));
         let durable = Durable::new(Arc::clone(&store) as Arc<dyn Store>);
-        let gate = Gatekeeper::new(config, endpoint, Arc::new(durable), clock.clone());
-        Arc::new(Self { clock, entra, store, gate })
+        let tokens = tests::manager(accounts(), &entra, Arc::new(durable), &clock);
+        Arc::new(Self { clock, entra, store, tokens })
     }
 
     /// The same, and Anna has signed in; each exchange brings a new refresh token.
@@ -169,7 +146,7 @@ impl World {
     }
 
     fn key(&self, login: &str) -> SignInKey {
-        let (account, login) = self.gate.config.get().accounts.find(&LoginName::parse(login).unwrap()).unwrap();
+        let (account, login) = self.tokens.config().accounts.find(&LoginName::parse(login).unwrap()).unwrap();
         key(&account, &login)
     }
 
@@ -197,22 +174,12 @@ impl World {
         self.stored(login).await.0.refresh_token.expose().to_owned()
     }
 
-    async fn login(&self, login: &str) -> Result<Admission, Failure> {
-        self.login_with(login, PASSWORD).await
-    }
-
-    async fn login_with(&self, login: &str, password: &str) -> Result<Admission, Failure> {
-        let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.into()));
-        let source = [192, 0, 2, 1].into();
-        let request = LoginRequest {
-            login: &login,
-            acting_as: None,
-            password: &password,
-            source,
-            protocol: Protocol::Smtp,
-            resource: Resource::Exchange,
-        };
-        self.gate.admit(request, Duration::ZERO).await
+    /// What is left of a login once its password is proved.
+    async fn login(&self, login: &str) -> Result<Obtained, Failure> {
+        let login = LoginName::parse(login).unwrap();
+        let (account, login) = self.tokens.config().accounts.find(&login).unwrap();
+        let whose = Whose { account, login, resource: Resource::Exchange };
+        self.tokens.sign_in_token(whose, Duration::ZERO).await
     }
 
     /// Until nothing is left of the token at hand.
@@ -225,8 +192,8 @@ impl World {
     }
 }
 
-fn text(admission: &Admission) -> &str {
-    admission.bearer.token.expose()
+fn text(obtained: &Obtained) -> &str {
+    obtained.token.access_token.expose()
 }
 
 #[tokio::test(start_paused = true)]
@@ -249,18 +216,6 @@ async fn a_login_exchanges_the_refresh_token_and_keeps_the_newer_one() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_right_password_nobody_comes_near_the_sign_in() {
-    let world = World::signed_in().await;
-    world.login(ANNA).await.unwrap();
-    for _ in 0..20 {
-        let failure = world.login_with(ANNA, "wrong").await.unwrap_err();
-        assert!(matches!(failure.refusal, Refusal::InvalidCredentials | Refusal::Unavailable), "{failure}");
-    }
-    assert_eq!(world.entra.count(), 1);
-    assert!(world.login(ANNA).await.is_ok());
-}
-
-#[tokio::test(start_paused = true)]
 async fn an_answer_without_a_newer_token_leaves_the_one_at_hand() {
     let world = World::new(FakeEndpoint::new(|_| Reply::Token(3600)));
     world.sign_in(ANNA, "r0").await;
@@ -278,7 +233,7 @@ async fn a_thousand_logins_are_one_exchange() {
     let logins: Vec<_> = (0..1000)
         .map(|_| {
             let world = Arc::clone(&world);
-            tokio::spawn(async move { world.login(ANNA).await.map(|admission| text(&admission).to_owned()) })
+            tokio::spawn(async move { world.login(ANNA).await.map(|obtained| text(&obtained).to_owned()) })
         })
         .collect();
     while world.entra.count() == 0 {
@@ -290,17 +245,6 @@ async fn a_thousand_logins_are_one_exchange() {
         assert_eq!(login.await.unwrap().unwrap(), "t1");
     }
     assert_eq!((world.entra.count(), world.stored_token(ANNA).await.as_str()), (1, "r1"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_shared_mailbox_is_opened_with_the_token_of_whoever_signed_in_for_it() {
-    let world = World::new(FakeEndpoint::new(|_| Reply::Rotated(3600)));
-    world.sign_in(RECEPTION, "annas").await;
-    let admission = world.login(RECEPTION).await.unwrap();
-    assert_eq!(admission.bearer.user.as_str(), RECEPTION, "the mailbox, not the person");
-    assert_eq!(world.sent(), ["annas"]);
-    // Anna's own mailbox has a sign-in of its own.
-    assert_eq!(world.login(ANNA).await.unwrap_err().cause, explain::SIGN_IN_NEEDED);
 }
 
 #[tokio::test(start_paused = true)]
@@ -387,8 +331,8 @@ async fn an_outage_leaves_a_token_in_use() {
     world.entra.judge_by(|_| Reply::Denied(70008));
     // Within its margin, where a newer one is wanted first.
     world.clock.advance(Duration::from_secs(57 * 60));
-    let admission = world.login(ANNA).await.unwrap();
-    assert_eq!((admission.origin, text(&admission)), (TokenOrigin::Cached, "t1"));
+    let obtained = world.login(ANNA).await.unwrap();
+    assert_eq!((obtained.origin, text(&obtained)), (TokenOrigin::Cached, "t1"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -397,7 +341,7 @@ async fn a_newer_refresh_token_is_durable_before_its_access_token_is_used() {
     world.store.writes.forget_permits(1_000_000);
     let login = tokio::spawn({
         let world = Arc::clone(&world);
-        async move { world.login(ANNA).await.map(|admission| text(&admission).to_owned()) }
+        async move { world.login(ANNA).await.map(|obtained| text(&obtained).to_owned()) }
     });
     while world.entra.count() == 0 {
         tokio::task::yield_now().await;
@@ -547,22 +491,22 @@ async fn whoever_signed_out_elsewhere_is_not_served_from_memory() {
     let world = World::signed_in().await;
     let mut revision = None;
     world.login(ANNA).await.unwrap();
-    world.gate.follow_sign_ins(&mut revision).await;
+    world.tokens.follow_sign_ins(&mut revision).await;
     assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Cached);
     assert!(world.store.inside.remove_sign_in(&world.key(ANNA)).await.unwrap());
-    world.gate.follow_sign_ins(&mut revision).await;
+    world.tokens.follow_sign_ins(&mut revision).await;
     assert_eq!(world.login(ANNA).await.unwrap_err().cause, explain::SIGN_IN_NEEDED);
 
     // The same person again is served on, another one begins anew.
     world.sign_in(ANNA, "r0").await;
     world.login(ANNA).await.unwrap();
     world.sign_in(ANNA, "r0").await;
-    world.gate.follow_sign_ins(&mut revision).await;
+    world.tokens.follow_sign_ins(&mut revision).await;
     assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Cached);
     let (mut other, _) = world.stored(ANNA).await;
     other.object_id = "another".into();
     world.store.inside.put_sign_in(&world.key(ANNA), &other, None).await.unwrap();
-    world.gate.follow_sign_ins(&mut revision).await;
+    world.tokens.follow_sign_ins(&mut revision).await;
     assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Fetched);
 }
 
@@ -571,7 +515,7 @@ async fn a_token_in_use_is_renewed_ahead_and_an_idle_sign_in_is_not_forgotten_by
     let world = World::signed_in().await;
     world.login(ANNA).await.unwrap();
     world.clock.advance(Duration::from_secs(49 * 60));
-    let upkeep = world.gate.spawn_upkeep();
+    let upkeep = tokio::spawn(upkeep(Arc::downgrade(&world.tokens)));
     while world.entra.count() < 2 {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }

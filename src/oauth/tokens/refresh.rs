@@ -8,23 +8,23 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use tokio::time::{Instant, sleep};
 
 use crate::account::MailAddress;
-use crate::clock::Moment;
-use crate::config::{Account, Config, LoginPattern, Resource};
+use crate::config::LoginPattern;
 use crate::failure::Failure;
-use crate::login::sharing::Turn;
-use crate::login::tokens::{self, Errand, Obtained, Outcome, Setback};
-use crate::login::{Gatekeeper, explain, scope};
-use crate::oauth::Token;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{Found, Need};
 use crate::oauth::flight::Flight;
 use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
+use crate::oauth::token::Token;
+use crate::oauth::tokens::manager::TokenManager;
+use crate::oauth::tokens::outcome::{self, Errand, Obtained, Outcome, Setback};
+use crate::oauth::tokens::replicas::Turn;
+use crate::oauth::tokens::sign_ins::{Known, Whose};
+use crate::oauth::tokens::{explain, scope};
 use crate::secret::RefreshToken;
 use crate::store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
 
@@ -49,89 +49,6 @@ const TRIES: usize = 3;
 
 /// AADSTS65001: somebody has to consent to what is asked for.
 const CONSENT_NEEDED: u32 = 65001;
-/// Most sign-ins remembered.
-const ENTRIES: usize = 100_000;
-
-/// For whom a token is wanted.
-#[derive(Clone, Debug)]
-pub(super) struct Whose {
-    pub(super) account: Arc<Account>,
-    pub(super) login: MailAddress,
-    /// What the token is for: one refresh token gives one for each resource.
-    pub(super) resource: Resource,
-}
-
-impl Whose {
-    fn key(&self) -> SignInKey {
-        key(&self.account, &self.login)
-    }
-
-    fn scope(&self, config: &Config) -> Arc<str> {
-        scope::of(&self.account, self.resource, config).into()
-    }
-
-    fn tenant(&self) -> &str {
-        self.account.application.tenant.of(&self.login)
-    }
-
-    fn token_key(&self, scope: &str) -> TokenKey {
-        TokenKey::of_sign_in(&self.account.application, self.tenant(), scope, &self.login)
-    }
-}
-
-/// Under which the store keeps the sign-in of `login`.
-pub(crate) fn key(account: &Account, login: &MailAddress) -> SignInKey {
-    let application = &account.application;
-    SignInKey {
-        login: login.clone(),
-        authority: application.authority.as_str().to_owned(),
-        tenant: application.tenant.of(login).to_owned(),
-        client_id: application.client_id.clone(),
-    }
-}
-
-/// What this process knows about one sign-in that it has used.
-#[derive(Clone, Debug)]
-struct Known {
-    whose: Whose,
-    /// Where its access token is kept.
-    token_key: TokenKey,
-    /// `tid` and `oid`.
-    person: (String, String),
-    /// A refusal that asking again would not change: of which record, and until when.
-    standing: Option<(Version, Moment, Arc<Setback>)>,
-}
-
-/// The sign-ins that this process has used, each for every resource that it was used for.
-#[derive(Debug, Default)]
-pub(super) struct SignIns(DashMap<(SignInKey, Resource), Known>);
-
-impl SignIns {
-    fn standing(&self, key: &SignInKey, resource: Resource, version: Version, now: Moment) -> Option<Arc<Setback>> {
-        let known = self.0.get(&(key.clone(), resource))?;
-        let (of, until, setback) = known.standing.as_ref()?;
-        (*of == version && now < *until).then(|| Arc::clone(setback))
-    }
-
-    fn put(&self, key: &SignInKey, known: Known) {
-        let key = (key.clone(), known.whose.resource);
-        if self.0.len() >= ENTRIES && !self.0.contains_key(&key) {
-            // Whoever comes back is known again.
-            self.0.clear();
-        }
-        self.0.insert(key, known);
-    }
-
-    /// Keeps those of which this is true: of the address, and of the account that it was used for.
-    pub(super) fn keep(&self, of: impl Fn(&MailAddress, &Account) -> bool) {
-        self.0.retain(|(key, _), known| of(&key.login, &known.whose.account));
-    }
-
-    fn all(&self) -> Vec<((SignInKey, Resource), Known)> {
-        self.0.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
-    }
-}
-
 /// A sign-in as the store has it now, and for whom.
 struct Current<'a> {
     whose: &'a Whose,
@@ -172,19 +89,21 @@ enum Kept {
     Theirs,
 }
 
-impl Gatekeeper {
+impl TokenManager {
     /// The token that somebody's sign-in gives to `whose.login`. The client's password must have been proved before.
-    pub(super) async fn sign_in_token(
-        self: &Arc<Self>,
-        whose: Whose,
-        want_life: Duration,
-    ) -> Result<Obtained, Failure> {
+    ///
+    /// # Errors
+    /// A [`Failure`] that says why there is none, and whether a person must sign in.
+    ///
+    /// # Cancel safety
+    /// As [`TokenManager::user_token`].
+    pub async fn sign_in_token(self: &Arc<Self>, whose: Whose, want_life: Duration) -> Result<Obtained, Failure> {
         let scope = whose.scope(&self.config.get());
         let need = Need { margin: whose.account.token_expiry_margin, want_life };
         let key = whose.token_key(&scope);
         let found = self.cache.look(&key, None, need, self.clock.now());
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
-        tokens::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
+        outcome::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
     }
 
     fn fly_for_sign_in(self: &Arc<Self>, whose: Whose, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
@@ -201,7 +120,7 @@ impl Gatekeeper {
     ) -> Outcome {
         // Another flight may have landed since the caller looked.
         if let Found::Usable(token, _) = self.cache.look(&token_key, None, ANY, self.clock.now())
-            && tokens::is_news(&token, seen.as_ref())
+            && outcome::is_news(&token, seen.as_ref())
         {
             return Ok(token);
         }
@@ -327,9 +246,9 @@ impl Gatekeeper {
             );
             return Some(setback);
         }
-        tokens::tell(ask, &error, &setback);
-        if tokens::class(&error).is_some_and(|class| class != Class::Temporary) {
-            let until = self.clock.now().after(tokens::STANDING);
+        outcome::tell(ask, &error, &setback);
+        if outcome::class(&error).is_some_and(|class| class != Class::Temporary) {
+            let until = self.clock.now().after(outcome::STANDING);
             let standing = Some((current.version, until, Arc::clone(&setback)));
             self.sign_ins.put(current.key, Known { standing, ..current.known() });
         }
@@ -382,7 +301,7 @@ impl Gatekeeper {
         for (key, known) in self.sign_ins.all() {
             let Ok(stored) = self.store.sign_in(&key.0).await else { return };
             if stored.is_none_or(|(record, _)| person(&record) != known.person) {
-                self.sign_ins.0.remove(&key);
+                self.sign_ins.remove(&key);
                 self.cache.forget(&known.token_key);
                 tracing::info!(login = key.0.login.as_str(), "the sign-in is gone, or is another person's");
             }

@@ -1,0 +1,209 @@
+//! The one entry of a login: from a name and a password, or from what the configuration trusts, to a token.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use crate::account::{LoginName, MailAddress};
+use crate::clock::Clock;
+use crate::config::{Account, Config, Grant, Resource};
+use crate::failure::Failure;
+use crate::login::device::DevicePasswords;
+use crate::login::explain;
+use crate::login::forwarding::Forwarding;
+use crate::login::local::LocalPasswords;
+use crate::login::request::{Admission, LoginRequest};
+use crate::login::tally::Tally;
+use crate::net::source::Source;
+use crate::oauth::endpoint::TokenEndpoint;
+use crate::oauth::expiry::Expiry;
+use crate::oauth::tokens::sign_ins::Whose;
+use crate::oauth::tokens::{AttemptGuard, Obtained, RefusedPasswords, TokenManager, TokenOrigin, User, UserLogin};
+use crate::store::Store;
+use crate::telemetry::metrics::Metrics;
+
+/// A process that ends does not wait for the store longer than this.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A refused token of a client's own is answered from memory for so long at first, and never for longer than this: a right
+/// that was given meanwhile counts soon.
+const REFUSED_TOKEN_MEMORY: Duration = Duration::from_secs(60);
+const LONGEST_REFUSED_TOKEN_MEMORY: Duration = Duration::from_secs(15 * 60);
+
+/// Decides about logins.
+pub struct Gatekeeper {
+    pub(super) tokens: Arc<TokenManager>,
+    pub(super) clock: Clock,
+    pub(super) refused_tokens: RefusedPasswords,
+    pub(super) forwarding: Arc<Forwarding>,
+    pub(super) local: Arc<LocalPasswords>,
+    pub(super) devices: Arc<DevicePasswords>,
+    pub(super) store: Arc<dyn Store>,
+}
+
+impl Gatekeeper {
+    /// Decides by the accounts and limits of `config`, with the sign-ins and device passwords of `store`, and gets
+    /// tokens from `endpoint`.
+    pub fn new(
+        config: Arc<Config>,
+        endpoint: Arc<dyn TokenEndpoint>,
+        store: Arc<dyn Store>,
+        clock: Clock,
+    ) -> Arc<Self> {
+        Self::with_metrics(config, endpoint, store, clock, Arc::default())
+    }
+
+    /// The same, and counts in `metrics`.
+    pub fn with_metrics(
+        config: Arc<Config>,
+        endpoint: Arc<dyn TokenEndpoint>,
+        store: Arc<dyn Store>,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Self> {
+        let limits = &config.limits;
+        let tally = Tally::new(Arc::clone(&store), clock.clone());
+        let forwarding = Arc::new(Forwarding::new(limits, Arc::clone(&tally)));
+        let local = Arc::new(LocalPasswords::new(&config, clock.clone(), tally));
+        let guard = Arc::clone(&forwarding) as Arc<dyn AttemptGuard>;
+        Arc::new(Self {
+            tokens: TokenManager::new(config, endpoint, Arc::clone(&store), clock.clone(), metrics, guard),
+            refused_tokens: RefusedPasswords::new(REFUSED_TOKEN_MEMORY, LONGEST_REFUSED_TOKEN_MEMORY),
+            forwarding,
+            local,
+            devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
+            store,
+            clock,
+        })
+    }
+
+    /// Proves the password and gets a token, preferably one with `want_life` left (a protocol whose sessions end with
+    /// their token wants more). Ends within `limits.password_hash_wait` and `limits.token_total`.
+    ///
+    /// # Errors
+    /// A [`Failure`] that says what the client is told, and to everybody else what happened.
+    ///
+    /// # Cancel safety
+    /// May be dropped at any time: work that others wait for goes on.
+    pub async fn admit(self: &Arc<Self>, request: LoginRequest<'_>, want_life: Duration) -> Result<Admission, Failure> {
+        let Some((account, address)) = self.config().accounts.find(request.login) else {
+            return Err(self.refuse_unknown(request).await);
+        };
+        let (obtained, device) = match &account.grant {
+            Grant::Password => {
+                let source = Source::of(request.source);
+                let login = UserLogin {
+                    account: &account,
+                    address: &address,
+                    password: request.password,
+                    source,
+                    resource: request.resource,
+                    want_life,
+                };
+                let obtained = self.tokens.user_token(login).await?;
+                let user = User::named(&account, &address);
+                self.forwarding.succeeded_from(user, source, self.clock.now());
+                check_identity(&account, &address, request)?;
+                (obtained, None)
+            }
+            Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
+                let device = self.prove_here(&account, &address, request).await?;
+                check_identity(&account, &address, request)?;
+                (self.token_without_password(&account, &address, request.resource, want_life).await?, device)
+            }
+        };
+        Ok(Admission::new(account, address, obtained, device))
+    }
+
+    /// Gets a token for an account whose client needs no password, because the configuration trusts its address
+    /// (`trusted_senders`).
+    ///
+    /// # Errors
+    /// A [`Failure`]; also for an account whose token only its user's password can bring.
+    ///
+    /// # Cancel safety
+    /// As [`Gatekeeper::admit`].
+    pub async fn admit_proved(
+        self: &Arc<Self>,
+        login: &LoginName,
+        resource: Resource,
+        want_life: Duration,
+    ) -> Result<Admission, Failure> {
+        let (account, address) = self.config().accounts.find(login).ok_or_else(explain::unknown_account)?;
+        let obtained = self.token_without_password(&account, &address, resource, want_life).await?;
+        Ok(Admission::new(account, address, obtained, None))
+    }
+
+    /// The same for a client that has logged in before, on the same connection, to `account`. It need not prove itself again
+    /// while the account is as it was then.
+    ///
+    /// # Errors
+    /// A [`Failure`]; also for an account that a reload has changed.
+    ///
+    /// # Cancel safety
+    /// As [`Gatekeeper::admit`].
+    pub async fn admit_again(
+        self: &Arc<Self>,
+        login: &MailAddress,
+        account: &Account,
+        resource: Resource,
+        want_life: Duration,
+    ) -> Result<Admission, Failure> {
+        if !self.is_as_it_was(login, account) {
+            return Err(explain::account_changed(login));
+        }
+        self.admit_proved(login.as_login(), resource, want_life).await
+    }
+
+    async fn token_without_password(
+        self: &Arc<Self>,
+        account: &Arc<Account>,
+        address: &MailAddress,
+        resource: Resource,
+        want_life: Duration,
+    ) -> Result<Obtained, Failure> {
+        match account.grant {
+            Grant::Password => Err(explain::needs_password(address)),
+            Grant::ClientCredentials => self.tokens.application_token(account, address, resource, want_life).await,
+            Grant::AuthorizationCode | Grant::DeviceCode => {
+                let whose = Whose { account: Arc::clone(account), login: address.clone(), resource };
+                self.tokens.sign_in_token(whose, want_life).await
+            }
+        }
+    }
+
+    /// The upstream did not take the admission's token: the next login fetches another, unless this one was fetched just
+    /// now or another was replaced within five minutes, because then the token is not what is wrong. True when trying
+    /// again at once makes sense.
+    pub fn token_refused(&self, admission: &Admission) -> bool {
+        admission.origin == TokenOrigin::Cached && self.tokens.replace(&admission.key, &admission.token)
+    }
+
+    /// The certificates and secrets of all applications whose end is known, the nearest first.
+    pub async fn expiries(&self) -> Vec<Expiry> {
+        self.tokens.expiries().await
+    }
+
+    /// Leaves nothing behind in the store that only a running process needs. To be called when no logins come any more;
+    /// takes two seconds at most.
+    pub async fn finish(&self) {
+        if timeout(FAREWELL, self.forwarding.release(Duration::ZERO)).await.is_err() {
+            tracing::debug!("passwords that Entra never judged are left in the count");
+        }
+    }
+}
+
+impl std::fmt::Debug for Gatekeeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gatekeeper").finish_non_exhaustive()
+    }
+}
+
+/// RFC 4616 §2: who has proved one identity may ask to act as another. Here only as itself, or as the mailbox that the
+/// configuration names. Looked at after the proof, so that it tells nothing to a stranger.
+fn check_identity(account: &Account, address: &MailAddress, request: LoginRequest<'_>) -> Result<(), Failure> {
+    let Some(acting_as) = request.acting_as else { return Ok(()) };
+    let mailbox = account.mailbox.as_ref().map(MailAddress::as_str);
+    let itself = acting_as == request.login || acting_as.as_str() == address.as_str();
+    if itself || mailbox == Some(acting_as.as_str()) { Ok(()) } else { Err(explain::other_identity()) }
+}

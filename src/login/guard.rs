@@ -1,0 +1,32 @@
+//! The budget of wrong passwords as what stands between a token request and Entra.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::login::explain;
+use crate::login::forwarding::{Forward, Forwarding};
+use crate::oauth::tokens::{Attempt, AttemptGuard, AttemptPermit, Permitting, User};
+
+impl AttemptGuard for Forwarding {
+    fn permit<'a>(self: Arc<Self>, attempt: Attempt, login: &'a str, now: Moment) -> Permitting<'a> {
+        Box::pin(async move {
+            let forward = self.forward(attempt, now).await.map_err(|hold| explain::held(hold, login))?;
+            Ok(Box::new(forward) as Box<dyn AttemptPermit>)
+        })
+    }
+}
+
+impl AttemptPermit for Forward {
+    fn accepted(self: Box<Self>, person: Option<User>, now: Moment) {
+        Forward::accepted(*self, person, now);
+    }
+
+    fn refused(self: Box<Self>, now: Moment) -> bool {
+        Forward::refused(*self, now)
+    }
+
+    fn locked(self: Box<Self>, now: Moment, at_least: Duration) {
+        Forward::locked(*self, now, at_least);
+    }
+}

@@ -1,0 +1,63 @@
+//! What a client asks with its password, and what it is let in with.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::account::{LoginName, MailAddress};
+use crate::config::{Account, Resource};
+use crate::login::device::KnownPassword;
+use crate::oauth::Token;
+use crate::oauth::grant::TokenKey;
+use crate::oauth::tokens::{Obtained, TokenOrigin};
+use crate::protocol::Protocol;
+use crate::sasl::Bearer;
+use crate::secret::Password;
+
+/// A login with a password, as a client presented it.
+#[derive(Clone, Copy, Debug)]
+pub struct LoginRequest<'a> {
+    /// The authentication identity.
+    pub login: &'a LoginName,
+    /// The authorization identity (RFC 4616 §2), when it is not the login itself.
+    pub acting_as: Option<&'a LoginName>,
+    /// The password.
+    pub password: &'a Password,
+    /// Where the client is.
+    pub source: IpAddr,
+    /// What it speaks.
+    pub protocol: Protocol,
+    /// What the token is for.
+    pub resource: Resource,
+}
+
+/// A login that may go upstream.
+#[derive(Clone, Debug)]
+pub struct Admission {
+    /// The account it belongs to.
+    pub account: Arc<Account>,
+    /// The address that logged in; for an alias that of its account.
+    pub login: MailAddress,
+    /// The mailbox and the token that opens it.
+    pub bearer: Bearer,
+    /// Where the token comes from.
+    pub origin: TokenOrigin,
+    /// The device password that was presented, if it was one. The session ends with it.
+    pub device: Option<Arc<KnownPassword>>,
+    pub(super) key: TokenKey,
+    pub(super) token: Token,
+}
+
+impl Admission {
+    /// With a token that was obtained for `login`, an address of `account`.
+    pub(super) fn new(
+        account: Arc<Account>,
+        login: MailAddress,
+        obtained: Obtained,
+        device: Option<Arc<KnownPassword>>,
+    ) -> Self {
+        let Obtained { token, origin, key } = obtained;
+        let user = account.mailbox.clone().unwrap_or_else(|| login.clone());
+        let bearer = Bearer { user, token: Arc::clone(&token.access_token) };
+        Self { account, login, bearer, origin, device, key, token }
+    }
+}

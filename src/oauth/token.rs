@@ -1,0 +1,35 @@
+//! An access token, with its time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Moment;
+use crate::secret::AccessToken;
+
+/// An access token and how long it is good.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// The token.
+    pub access_token: Arc<AccessToken>,
+    /// When it was asked for; its life is counted from here, so that a slow answer shortens it rather than us.
+    pub requested_at: Moment,
+    /// When it ends.
+    pub expires_at: Moment,
+}
+
+impl Token {
+    /// From one end to the other.
+    pub fn lifetime(&self) -> Duration {
+        self.expires_at.since(self.requested_at)
+    }
+
+    /// What is left of it; zero once it has expired.
+    pub fn remaining(&self, now: Moment) -> Duration {
+        self.expires_at.since(now)
+    }
+
+    /// True when both are the very same answer of Entra.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.access_token, &other.access_token)
+    }
+}

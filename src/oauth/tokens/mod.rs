@@ -1,0 +1,28 @@
+//! The life of an access token, from the request for it to the last login that uses it.
+//!
+//! [`TokenManager`] is the one entry: `fetch` brings a token by a password or an application's credential, `refresh` by a
+//! person's sign-in, and [`upkeep()`] renews both ahead of their end. Who may have one is not known here: an
+//! [`AttemptGuard`] is asked before a password goes to Entra.
+
+pub mod explain;
+mod fetch;
+mod guard;
+mod manager;
+mod outcome;
+mod refresh;
+mod rejected;
+mod replicas;
+pub mod scope;
+pub mod sign_ins;
+#[cfg(test)]
+mod tests;
+mod upkeep;
+mod user;
+
+pub use fetch::UserLogin;
+pub use guard::{Attempt, AttemptGuard, AttemptPermit, Permitting};
+pub use manager::{TokenManager, TokenView};
+pub use outcome::{Obtained, TokenOrigin};
+pub use rejected::RefusedPasswords;
+pub use upkeep::{RENEWAL_TICK, upkeep};
+pub use user::User;

@@ -1,0 +1,175 @@
+//! What a request for a token comes to, for all who wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+
+use crate::clock::Moment;
+use crate::failure::Failure;
+use crate::oauth::aadsts::Class;
+use crate::oauth::cache::{Found, Renewal};
+use crate::oauth::flight::Flight;
+use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::proof::Proof;
+use crate::oauth::source::FetchError;
+use crate::oauth::token::Token;
+use crate::oauth::tokens::explain;
+
+/// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
+pub(super) const STANDING: Duration = Duration::from_secs(60);
+/// Most of them remembered.
+const STANDING_ENTRIES: usize = 10_000;
+
+/// Where a login's token comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TokenOrigin {
+    /// It was at hand.
+    Cached,
+    /// This login waited for it.
+    Fetched,
+}
+
+/// Who waits for the same token request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Errand {
+    /// Logins of one user with one password.
+    User(Proof),
+    /// Logins of all mailboxes of one application.
+    Application(TokenKey),
+    /// Logins of one address for which somebody has signed in.
+    SignIn(TokenKey),
+}
+
+/// A token request that brought nothing.
+#[derive(Debug)]
+pub(super) struct Setback {
+    pub(super) failure: Failure,
+    /// A token that is still good stays in use.
+    spares_token: bool,
+}
+
+/// What a token request comes to, for all who wait.
+pub(super) type Outcome = Result<Token, Arc<Setback>>;
+
+/// A token for one login.
+#[derive(Clone, Debug)]
+pub struct Obtained {
+    /// The token.
+    pub token: Token,
+    /// Where it comes from.
+    pub origin: TokenOrigin,
+    /// Where it is kept.
+    pub key: TokenKey,
+}
+
+/// Refusals that stand for a while.
+#[derive(Debug, Default)]
+pub(super) struct StandingRefusals(DashMap<Errand, (Moment, Arc<Setback>)>);
+
+impl StandingRefusals {
+    pub(super) fn get(&self, errand: &Errand, now: Moment) -> Option<Arc<Setback>> {
+        self.0.get(errand).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
+    }
+
+    pub(super) fn add(&self, errand: Errand, setback: Arc<Setback>, now: Moment) {
+        if self.0.len() >= STANDING_ENTRIES {
+            self.sweep(now);
+        }
+        if self.0.len() < STANDING_ENTRIES {
+            self.0.insert(errand, (now.after(STANDING), setback));
+        }
+    }
+
+    pub(super) fn sweep(&self, now: Moment) {
+        self.0.retain(|_, (until, _)| now < *until);
+    }
+
+    /// What was refused before may be granted now.
+    pub(super) fn clear(&self) {
+        self.0.clear();
+    }
+}
+
+impl Setback {
+    pub(super) fn of(error: &FetchError) -> Arc<Self> {
+        let spares_token = !class(error).is_some_and(Class::concerns_user);
+        Arc::new(Self { failure: explain::fetch(error), spares_token })
+    }
+
+    pub(super) fn refusal(failure: Failure) -> Arc<Self> {
+        Arc::new(Self { failure, spares_token: false })
+    }
+
+    pub(super) fn passing(failure: Failure) -> Arc<Self> {
+        Arc::new(Self { failure, spares_token: true })
+    }
+}
+
+/// Uses what was found as it is, renews it off the login's path, or waits for a new one; `fly` starts or joins the
+/// request, and is told which token the caller has seen.
+pub(super) async fn obtain(
+    found: &Found,
+    key: TokenKey,
+    fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
+) -> Result<Obtained, Failure> {
+    let at_hand = match found {
+        Found::Usable(token, Renewal::NotYet) => {
+            return Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key });
+        }
+        Found::Usable(token, Renewal::Ahead) => {
+            // The flight goes on without us.
+            drop(fly(Some(token)));
+            return Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key });
+        }
+        Found::Usable(token, Renewal::First) => Some(token),
+        Found::Proved | Found::Nothing => None,
+    };
+    match (fly(at_hand).result().await, at_hand) {
+        (Some(Ok(token)), _) => Ok(Obtained { token, origin: TokenOrigin::Fetched, key }),
+        (Some(Err(setback)), Some(token)) if setback.spares_token => {
+            tracing::debug!(cause = setback.failure.cause, "no newer token to be had; the one at hand is used");
+            Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key })
+        }
+        (Some(Err(setback)), _) => Err(setback.failure.clone()),
+        (None, Some(token)) => Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key }),
+        (None, None) => Err(explain::own_fault()),
+    }
+}
+
+pub(super) fn is_news(token: &Token, seen: Option<&Token>) -> bool {
+    seen.is_none_or(|seen| !seen.is(token))
+}
+
+pub(super) fn class(error: &FetchError) -> Option<Class> {
+    match error {
+        FetchError::Refused(error) => Some(error.class),
+        _ => None,
+    }
+}
+
+pub(super) fn login_name(ask: &Ask) -> &str {
+    match &ask.grant {
+        GrantRequest::Password { username, .. } => username.as_str(),
+        GrantRequest::RefreshToken { login, .. } => login.as_str(),
+        GrantRequest::ClientCredentials | GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => "",
+    }
+}
+
+/// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
+/// that would.
+pub(super) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
+    let code = match error {
+        FetchError::Refused(error) => error.code,
+        FetchError::Busy { code, .. } => *code,
+        _ => None,
+    };
+    let Failure { cause, .. } = setback.failure;
+    let (login, client_id) = (login_name(ask), &ask.application.client_id);
+    if cause == explain::WRONG_PASSWORD {
+        // Only a login has a wrong one, and its own line says all of it.
+        tracing::debug!(login, client_id, cause, code, failure = %setback.failure, "no token");
+    } else {
+        tracing::info!(login, client_id, cause, code, failure = %setback.failure, "no token");
+    }
+}

@@ -1,0 +1,108 @@
+//! The sign-ins that this process has used, and what it knows about each.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+
+use crate::account::MailAddress;
+use crate::clock::Moment;
+use crate::config::{Account, Config, Resource};
+use crate::oauth::grant::TokenKey;
+use crate::oauth::tokens::outcome::Setback;
+use crate::oauth::tokens::scope;
+use crate::store::{SignInKey, Version};
+
+/// Most sign-ins remembered.
+const ENTRIES: usize = 100_000;
+
+/// For whom a token is wanted.
+#[derive(Clone, Debug)]
+pub struct Whose {
+    /// Its account.
+    pub account: Arc<Account>,
+    /// The address that logs in.
+    pub login: MailAddress,
+    /// What the token is for: one refresh token gives one for each resource.
+    pub resource: Resource,
+}
+
+impl Whose {
+    pub(super) fn key(&self) -> SignInKey {
+        key(&self.account, &self.login)
+    }
+
+    pub(super) fn scope(&self, config: &Config) -> Arc<str> {
+        scope::of(&self.account, self.resource, config).into()
+    }
+
+    pub(super) fn tenant(&self) -> &str {
+        self.account.application.tenant.of(&self.login)
+    }
+
+    pub(super) fn token_key(&self, scope: &str) -> TokenKey {
+        TokenKey::of_sign_in(&self.account.application, self.tenant(), scope, &self.login)
+    }
+}
+
+/// Under which the store keeps the sign-in of `login`.
+pub fn key(account: &Account, login: &MailAddress) -> SignInKey {
+    let application = &account.application;
+    SignInKey {
+        login: login.clone(),
+        authority: application.authority.as_str().to_owned(),
+        tenant: application.tenant.of(login).to_owned(),
+        client_id: application.client_id.clone(),
+    }
+}
+
+/// What this process knows about one sign-in that it has used.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) whose: Whose,
+    /// Where its access token is kept.
+    pub(super) token_key: TokenKey,
+    /// `tid` and `oid`.
+    pub(super) person: (String, String),
+    /// A refusal that asking again would not change: of which record, and until when.
+    pub(super) standing: Option<(Version, Moment, Arc<Setback>)>,
+}
+
+/// The sign-ins that this process has used, each for every resource that it was used for.
+#[derive(Debug, Default)]
+pub(super) struct SignIns(DashMap<(SignInKey, Resource), Known>);
+
+impl SignIns {
+    pub(super) fn standing(
+        &self,
+        key: &SignInKey,
+        resource: Resource,
+        version: Version,
+        now: Moment,
+    ) -> Option<Arc<Setback>> {
+        let known = self.0.get(&(key.clone(), resource))?;
+        let (of, until, setback) = known.standing.as_ref()?;
+        (*of == version && now < *until).then(|| Arc::clone(setback))
+    }
+
+    pub(super) fn put(&self, key: &SignInKey, known: Known) {
+        let key = (key.clone(), known.whose.resource);
+        if self.0.len() >= ENTRIES && !self.0.contains_key(&key) {
+            // Whoever comes back is known again.
+            self.0.clear();
+        }
+        self.0.insert(key, known);
+    }
+
+    /// Keeps those of which this is true: of the address, and of the account that it was used for.
+    pub(super) fn keep(&self, of: impl Fn(&MailAddress, &Account) -> bool) {
+        self.0.retain(|(key, _), known| of(&key.login, &known.whose.account));
+    }
+
+    pub(super) fn remove(&self, key: &(SignInKey, Resource)) {
+        self.0.remove(key);
+    }
+
+    pub(super) fn all(&self) -> Vec<((SignInKey, Resource), Known)> {
+        self.0.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+    }
+}

@@ -1,0 +1,75 @@
+//! What tests of the life of a token share: a manager without anybody in front of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::account::MailAddress;
+use crate::clock::{Clock, Moment};
+use crate::config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern};
+use crate::oauth::endpoint::TokenEndpoint;
+use crate::oauth::fake::{self, FakeEndpoint};
+use crate::oauth::tokens::guard::{Attempt, AttemptGuard, AttemptPermit, Permitting};
+use crate::oauth::tokens::manager::TokenManager;
+use crate::oauth::tokens::user::User;
+use crate::store::Store;
+
+/// Lets every password go to Entra.
+struct Unguarded;
+
+impl AttemptGuard for Unguarded {
+    fn permit<'a>(self: Arc<Self>, _: Attempt, _: &'a str, _: Moment) -> Permitting<'a> {
+        Box::pin(async { Ok(Box::new(Self) as Box<dyn AttemptPermit>) })
+    }
+}
+
+impl AttemptPermit for Unguarded {
+    fn accepted(self: Box<Self>, _: Option<User>, _: Moment) {}
+
+    fn refused(self: Box<Self>, _: Moment) -> bool {
+        false
+    }
+
+    fn locked(self: Box<Self>, _: Moment, _: Duration) {}
+}
+
+pub(super) fn address(text: &str) -> MailAddress {
+    MailAddress::parse(text).unwrap()
+}
+
+pub(super) fn application() -> Arc<Application> {
+    Arc::new(Application {
+        authority: Url::parse("https://login.example/").unwrap(),
+        tenant: "contoso.example".into(),
+        client_id: "app".into(),
+        credential: Arc::default(),
+        cloud: Cloud::Worldwide,
+    })
+}
+
+pub(super) fn account(pattern: LoginPattern, grant: Grant, application: &Arc<Application>) -> Account {
+    Account {
+        pattern,
+        aliases: Vec::new(),
+        grant,
+        passwords: Vec::new(),
+        application: Arc::clone(application),
+        scope: None,
+        mailbox: None,
+        signs_in_as: None,
+        token_expiry_margin: Duration::from_secs(300),
+    }
+}
+
+/// The tokens of these accounts.
+pub(super) fn manager(
+    accounts: Accounts,
+    entra: &Arc<FakeEndpoint>,
+    store: Arc<dyn Store>,
+    clock: &Clock,
+) -> Arc<TokenManager> {
+    let config = Arc::new(fake::config(accounts, Limits::default()));
+    let endpoint = Arc::clone(entra) as Arc<dyn TokenEndpoint>;
+    TokenManager::new(config, endpoint, store, clock.clone(), Arc::default(), Arc::new(Unguarded))
+}

@@ -1,0 +1,47 @@
+//! What is done about tokens while nobody waits for one.
+
+use std::collections::HashSet;
+use std::sync::Weak;
+use std::time::Duration;
+
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::oauth::expiry::Reminder;
+use crate::oauth::tokens::manager::TokenManager;
+
+/// How often tokens are looked at for renewal.
+pub const RENEWAL_TICK: Duration = Duration::from_secs(15);
+/// Every so many of them the memories are swept.
+const SWEEP_TICKS: u32 = 4;
+/// Every so many of them sign-ins that nobody uses are looked at: once an hour.
+const IDLE_TICKS: u32 = 240;
+/// Every so many of them the ends of certificates and secrets are looked at: once an hour.
+const EXPIRY_TICKS: u32 = 240;
+
+/// Renews tokens in use, looks after sign-ins, reminds of certificates and secrets that end, and forgets what is out of
+/// date. It ends with the manager.
+pub async fn upkeep(manager: Weak<TokenManager>) {
+    let mut ticks = interval(RENEWAL_TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (mut last_revision, mut told) = (None, HashSet::new());
+    let mut reminder = Reminder::default();
+    for tick in 0_u32.. {
+        ticks.tick().await;
+        let Some(manager) = manager.upgrade() else { return };
+        manager.renew_applications();
+        manager.renew_sign_ins();
+        if tick % IDLE_TICKS == 0 {
+            manager.keep_sign_ins_alive(&mut told).await;
+        }
+        if tick % SWEEP_TICKS == 0 {
+            manager.sweep();
+            manager.follow_sign_ins(&mut last_revision).await;
+        }
+        if tick % EXPIRY_TICKS == 0
+            // A disk that does not answer must not keep tokens from being renewed.
+            && let Ok(expiries) = timeout(RENEWAL_TICK, manager.expiries()).await
+        {
+            reminder.tell(&expiries, manager.clock.unix_time());
+        }
+    }
+}
