@@ -1,7 +1,7 @@
 //! IMAP commands as values (RFC 9051 §6, as far as Exchange Online offers them).
 
 use super::attribute::{Attribute, attributes};
-use super::lexer::{Lexer, Malformed, Parsed, SequenceSet};
+use super::lexer::{Lexer, Malformed, Parsed, Refused, SequenceSet};
 use super::search::{Key, program};
 use crate::sandbox::calendar;
 use crate::sandbox::store::Flags;
@@ -98,21 +98,6 @@ pub(super) enum StatusItem {
     UidNext,
     UidValidity,
     Unseen,
-}
-
-/// Why a command is refused before it is executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Unknown,
-    Arguments,
-    /// A SEARCH in a character set other than US-ASCII and UTF-8.
-    Charset,
-}
-
-impl From<Malformed> for Refused {
-    fn from(_: Malformed) -> Self {
-        Self::Arguments
-    }
 }
 
 impl Command {

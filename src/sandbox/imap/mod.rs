@@ -17,7 +17,8 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::attribute::Attribute;
-use self::command::{Command, FlagChange, Refused};
+use self::command::{Command, FlagChange};
+use self::lexer::Refused;
 use self::reply::{Reply, Status};
 use self::selected::{Selected, Target};
 use super::connection::Connection;

@@ -3,8 +3,7 @@
 //! Text is compared as it stands in the message, without regard to ASCII case; encoded words and transfer encodings are not
 //! decoded.
 
-use super::command::Refused;
-use super::lexer::{Lexer, Malformed, Parsed, SequenceSet, holds};
+use super::lexer::{Lexer, Malformed, Parsed, Refused, SequenceSet, holds};
 use crate::sandbox::calendar;
 use crate::sandbox::mime;
 use crate::sandbox::store::{Flags, Message};
