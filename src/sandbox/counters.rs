@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::Service;
+use super::mode::Service;
 
 /// Distinct names counted; what comes later is counted together under `(others)`.
 const NAMES: usize = 10_000;

@@ -5,13 +5,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
 
-use super::entra::lockout::Lockout;
+use super::entra::lockout::{Lockout, PasswordVerdict};
+use super::mode::Service;
 use super::registration::Registration;
 use super::store::{Flags, INBOX, Mailbox, sample_messages};
 use super::token::Claims;
-use super::{SandboxAccount, Service};
 use crate::clock::Moment;
 use crate::secret::{ClientSecret, Password};
+
+/// A user with a mailbox.
+#[derive(Debug)]
+pub struct SandboxAccount {
+    /// User principal name and mailbox address in one.
+    pub address: String,
+    /// What ROPC must present.
+    pub password: Password,
+    /// Other users with Full Access to the mailbox and the right to send as it.
+    pub delegates: Vec<String>,
+    /// Whether the confidential application may open the mailbox with a token of its own.
+    pub app_access: bool,
+}
+
+impl SandboxAccount {
+    /// A user whose mailbox the application may open, and nobody else.
+    pub fn new(address: &str, password: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            password: Password::new(password.to_owned()),
+            delegates: Vec::new(),
+            app_access: true,
+        }
+    }
+}
 
 /// A user with a mailbox.
 struct User {
@@ -21,15 +46,6 @@ struct User {
     delegates: Vec<String>,
     app_access: bool,
     mailbox: Arc<Mailbox>,
-}
-
-/// What became of a user name and password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PasswordVerdict {
-    Right,
-    Wrong,
-    Locked,
-    UnknownUser,
 }
 
 /// What a mailbox says to the bearer of a token.

@@ -1,11 +1,9 @@
 //! The endpoints that give a managed identity its tokens, over plain HTTP beside the machine: IMDS, App Service, and the
 //! agent of Azure Arc with its challenge.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -18,54 +16,14 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::entra::grant::{self, Failure};
-use super::{Shared, random};
+use super::platform::Platform;
+use super::random;
+use super::state::Shared;
 
 /// For the head of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Answer = Response<Full<Bytes>>;
-
-/// What the platform knows about its identities.
-pub(super) struct Platform {
-    /// What App Service puts into `IDENTITY_HEADER`.
-    pub(super) header: String,
-    pub(super) user_assigned: String,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Statuses of the next answers.
-    faults: VecDeque<u16>,
-    /// Where the agent of Azure Arc leaves its keys, and the key that it expects.
-    arc: Option<PathBuf>,
-    arc_key: Option<String>,
-    absent: bool,
-}
-
-impl Platform {
-    pub(super) fn new(user_assigned: &str) -> Self {
-        Self { header: random::guid(), user_assigned: user_assigned.to_lowercase(), state: Mutex::default() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next answers have these statuses, whatever is asked.
-    pub(super) fn fail_with(&self, statuses: &[u16]) {
-        self.state().faults = statuses.iter().copied().collect();
-    }
-
-    /// No identity is assigned from now on, or again one is.
-    pub(super) fn set_absent(&self, absent: bool) {
-        self.state().absent = absent;
-    }
-
-    pub(super) fn set_arc_keys(&self, directory: PathBuf) {
-        self.state().arc = Some(directory);
-    }
-}
 
 /// Serves one connection until it ends or the sandbox stops.
 pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()> {

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::Connection;
-use super::service::{AFTER_LOGIN, BEFORE_LOGIN, Heard, hear};
+use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, hear};
+use super::mode::{Service, UpstreamMode};
+use super::state::Shared;
 use super::store::INBOX;
 use super::xoauth2::{self, Login, Verdict};
-use super::{Service, Shared, UpstreamMode};
 
 /// What the server says first. There is no APOP time stamp.
 pub(super) const GREETING: &str = "+OK The Microsoft Exchange POP3 service is ready. [bABvAGMAYQBsAGgAbwBzAHQA]\r\n";

@@ -8,20 +8,15 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{Connection, Line};
-use super::{Service, Shared, UpstreamMode, entra, http, identity, imap, pop3, smtp};
+use super::connection::{Connection, handshake};
+use super::mode::{Service, UpstreamMode};
+use super::state::Shared;
+use super::{entra, http, identity, imap, pop3, smtp};
 
 /// Connections open at once, per listener. Further ones wait in the operating system's queue.
 const CONNECTIONS: usize = 16_384;
-/// For a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(60);
-/// Before login; Exchange Online closes after about this time.
-pub(super) const BEFORE_LOGIN: Duration = Duration::from_secs(60);
-/// Between two commands after login (RFC 9051 §5.4: at least 30 minutes).
-pub(super) const AFTER_LOGIN: Duration = Duration::from_secs(30 * 60);
 /// After a failed `accept`, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -143,59 +138,4 @@ async fn implicit_tls(
         tcp.write_all(greeting.as_bytes()).await?;
     }
     handshake(shared, tcp, mode).await
-}
-
-/// The server's side of a TLS handshake, with the certificate that the mode asks for.
-pub(super) async fn handshake(shared: &Shared, tcp: TcpStream, mode: UpstreamMode) -> io::Result<TlsStream<TcpStream>> {
-    let fault = match mode {
-        UpstreamMode::BadCertificate(fault) => Some(fault),
-        _ => None,
-    };
-    let acceptor = TlsAcceptor::from(shared.certificates.server_config(fault));
-    tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await?
-}
-
-/// What a session hears while it waits for its client.
-pub(super) enum Heard {
-    /// A line, without its end.
-    Line(Vec<u8>),
-    /// A line beyond the limit.
-    TooLong,
-    /// The client has closed, or said nothing for too long.
-    Gone,
-    /// The token has expired.
-    TokenExpired,
-}
-
-/// Waits for a line: `patience` at most, and not beyond the expiry of the token (time since 1970), if that matters.
-///
-/// Cancel safe, as [`Connection::line`] is.
-pub(super) async fn hear<S>(
-    shared: &Shared,
-    connection: &mut Connection<S>,
-    limit: usize,
-    patience: Duration,
-    expires_at: Option<Duration>,
-) -> io::Result<Heard>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    let expiry = async {
-        match expires_at {
-            Some(at) => shared.time.until(at).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        () = expiry => Ok(Heard::TokenExpired),
-        line = tokio::time::timeout(patience, connection.line(limit)) => match line {
-            Err(_) => Ok(Heard::Gone),
-            Ok(line) => Ok(match line? {
-                Line::Text(text) => Heard::Line(text),
-                Line::TooLong => Heard::TooLong,
-                Line::End => Heard::Gone,
-            }),
-        },
-    }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::connection::Connection;
-use super::service::{AFTER_LOGIN, BEFORE_LOGIN, Heard, handshake, hear};
+use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, handshake, hear};
+use super::mode::{Service, UpstreamMode};
+use super::state::Shared;
 use super::store::{Flags, INBOX, Mailbox, OutboundMessage, SENT_ITEMS};
 use super::xoauth2::{self, Login, Verdict};
-use super::{Service, Shared, UpstreamMode, calendar, random};
+use super::{calendar, random};
 
 /// A command. RFC 5321 §4.5.3.1.4 says 512; an XOAUTH2 initial response, which Exchange Online is seen to take although
 /// RFC 4954 §4 forbids so long a line, and an AUTH response need what that section calls sufficient.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::letter::Letter;
+use super::mode::Service;
+use super::state::Shared;
 use super::store::{Flags, INBOX, Mailbox, OutboundMessage, SENT_ITEMS};
-use super::{Service, Shared, calendar, mime, random};
+use super::{calendar, mime, random};
 
 /// Recipients of one message.
 const RECIPIENTS: usize = 500;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::mode::{Service, UpstreamMode};
+use super::state::Shared;
 use super::store::Mailbox;
-use super::{EXCHANGE_RESOURCES, Service, Shared, UpstreamMode};
+use super::token::EXCHANGE_RESOURCES;
 
 /// A session's right to a mailbox.
 pub(super) struct Login {

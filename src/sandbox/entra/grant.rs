@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::id_token;
+use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
 use super::sign_in::{Consent, Request};
-use crate::sandbox::directory::PasswordVerdict;
 use crate::sandbox::registration::{JWT_BEARER, Presented};
-use crate::sandbox::token::Claims;
-use crate::sandbox::{EXCHANGE_RESOURCES, GRAPH_RESOURCES, Shared};
+use crate::sandbox::state::Shared;
+use crate::sandbox::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES};
 use crate::secret::AccessToken;
 
 const DELEGATED: [&str; 4] = ["IMAP.AccessAsUser.All", "POP.AccessAsUser.All", "SMTP.Send", "EWS.AccessAsUser.All"];

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::grant::Version;
-use crate::sandbox::Shared;
+use crate::sandbox::state::Shared;
 
 /// Names the key in tokens and in the key set.
 const KEY_ID: &str = "sandbox-rs256";

@@ -27,7 +27,8 @@ use tokio_rustls::TlsAcceptor;
 
 use self::grant::{Failure, Issued, TokenRequest, Version};
 use self::refusal::Refusal;
-use super::{EntraMode, Shared};
+use super::mode::EntraMode;
+use super::state::Shared;
 
 /// Longest form accepted, in octets. A request with a client assertion stays far below.
 const FORM_OCTETS: usize = 64 * 1024;

@@ -9,11 +9,12 @@ use hyper::{Method, StatusCode};
 use url::Url;
 
 use super::grant::{Ask, Grant, Version};
+use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
 use super::sign_in::{Binding, Request};
 use super::{Answer, plain};
-use crate::sandbox::directory::PasswordVerdict;
-use crate::sandbox::{Shared, random};
+use crate::sandbox::random;
+use crate::sandbox::state::Shared;
 
 type Fields = HashMap<String, String>;
 

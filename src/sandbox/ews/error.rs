@@ -6,9 +6,9 @@ use hyper::StatusCode;
 
 use super::soap::{self, TYPES};
 use super::xml::escaped;
-use crate::sandbox::Shared;
 use crate::sandbox::http::body::Answer;
 use crate::sandbox::http::{plain, set};
+use crate::sandbox::state::Shared;
 use crate::sandbox::submission::Unsent;
 
 /// An error with the code that Exchange has for it.

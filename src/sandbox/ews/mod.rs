@@ -26,9 +26,11 @@ use super::directory::Entry;
 use super::http::body::Answer;
 use super::http::{Call, perform, plain, set};
 use super::item_id::{Alphabet, ItemId};
+use super::mode::Service;
+use super::random;
+use super::state::Shared;
 use super::store::Mailbox;
-use super::token::Claims;
-use super::{EXCHANGE_RESOURCES, Service, Shared, random};
+use super::token::{Claims, EXCHANGE_RESOURCES};
 
 const PATH: &str = "/EWS/Exchange.asmx";
 

@@ -6,9 +6,9 @@ use base64::engine::general_purpose::STANDARD;
 use super::items::message_of;
 use super::xml::{Element, truth};
 use super::{EwsError, Place, Session, item, soap};
-use crate::sandbox::Service;
 use crate::sandbox::compose::Draft;
 use crate::sandbox::letter::{Attachment, Person};
+use crate::sandbox::mode::Service;
 use crate::sandbox::store::{Flags, SENT_ITEMS};
 use crate::sandbox::submission;
 

@@ -6,10 +6,11 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use serde_json::json;
 
+use crate::sandbox::calendar;
 use crate::sandbox::http::body::Answer;
 use crate::sandbox::http::{plain, set};
+use crate::sandbox::state::Shared;
 use crate::sandbox::submission::Unsent;
-use crate::sandbox::{Shared, calendar};
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -26,9 +26,11 @@ use self::view::Naming;
 use super::directory::Entry;
 use super::http::body::{Answer, whole};
 use super::http::{Call, perform, plain, set};
+use super::mode::Service;
+use super::random;
+use super::state::Shared;
 use super::store::Mailbox;
-use super::token::Claims;
-use super::{GRAPH_RESOURCES, Service, Shared, random};
+use super::token::{Claims, GRAPH_RESOURCES};
 
 /// A request's body, in octets (Microsoft, "sendMail": 4 MB).
 const REQUEST_OCTETS: usize = 4 << 20;

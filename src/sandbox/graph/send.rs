@@ -8,9 +8,9 @@ use serde_json::Value;
 use super::error::GraphError;
 use super::view::Wanted;
 use super::{Admitted, Answer, empty};
-use crate::sandbox::Service;
 use crate::sandbox::compose::Draft;
 use crate::sandbox::letter::{Attachment, Person};
+use crate::sandbox::mode::Service;
 use crate::sandbox::store::Flags;
 use crate::sandbox::submission;
 

@@ -19,7 +19,9 @@ use tokio_rustls::server::TlsStream;
 
 use self::body::Answer;
 use self::fault::HttpFault;
-use super::{Service, Shared, UpstreamMode, ews, graph};
+use super::mode::{Service, UpstreamMode};
+use super::state::Shared;
+use super::{ews, graph};
 
 /// The largest request that is read to its end before it is refused, in octets. Exchange takes less.
 const REQUEST_OCTETS: usize = 128 << 20;

@@ -21,11 +21,11 @@ use self::command::{Command, FlagChange};
 use self::lexer::Refused;
 use self::reply::{Reply, Status};
 use self::selected::{Selected, Target};
-use super::connection::Connection;
-use super::service::{AFTER_LOGIN, BEFORE_LOGIN, Heard, hear};
+use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, hear};
+use super::mode::{Service, UpstreamMode};
+use super::state::Shared;
 use super::store::{Flags, Mailbox};
 use super::xoauth2::{self, Login, Verdict};
-use super::{Service, Shared, UpstreamMode};
 
 /// What the server says first: no response code, and no capabilities.
 pub(super) const GREETING: &str = "* OK The Microsoft Exchange IMAP4 service is ready. [bABvAGMAYQBsAGgAbwBzAHQA]\r\n";
