@@ -15,7 +15,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::entra::grant::{self, Failure};
+use super::entra::grant;
+use super::entra::request::Failure;
 use super::platform::Platform;
 use super::random;
 use super::state::Shared;

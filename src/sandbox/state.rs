@@ -11,7 +11,7 @@ use tokio_util::task::TaskTracker;
 use super::certificate::Certificates;
 use super::counters::Tally;
 use super::directory::{Directory, SandboxAccount};
-use super::entra::id_token::IdTokenKey;
+use super::entra::id_token_key::IdTokenKey;
 use super::entra::sign_in::SignIns;
 use super::graph::UnderWay;
 use super::http::fault::Faults;

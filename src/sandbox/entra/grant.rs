@@ -1,93 +1,30 @@
 //! What the token endpoint decides: tenant, client, grant, scope and credentials, in the order in which Entra looks.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use super::id_token;
 use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
-use super::sign_in::{Consent, Request};
+use super::request::{
+    APPLICATION, APPLICATION_GRAPH, Ask, Consent, DELEGATED, DELEGATED_GRAPH, Failure, Grant, Request, TokenRequest,
+    Version,
+};
 use crate::sandbox::registration::{JWT_BEARER, Presented};
 use crate::sandbox::state::Shared;
 use crate::sandbox::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES};
 use crate::secret::AccessToken;
 
-const DELEGATED: [&str; 4] = ["IMAP.AccessAsUser.All", "POP.AccessAsUser.All", "SMTP.Send", "EWS.AccessAsUser.All"];
-const APPLICATION: [&str; 4] = ["IMAP.AccessAsApp", "POP.AccessAsApp", "SMTP.SendAsApp", "full_access_as_app"];
-const DELEGATED_GRAPH: [&str; 4] = ["Mail.Read", "Mail.ReadWrite", "Mail.Send", "User.Read"];
-const APPLICATION_GRAPH: [&str; 3] = ["Mail.Read", "Mail.ReadWrite", "Mail.Send"];
-/// Scopes that belong to no resource and may stand beside any.
-const OPENID: [&str; 4] = ["offline_access", "openid", "profile", "email"];
-
-/// Which generation of the endpoint was called.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Version {
-    /// `/{tenant}/oauth2/token`, with `resource`.
-    V1,
-    /// `/{tenant}/oauth2/v2.0/token`, with `scope`.
-    V2,
-}
-
-/// A token request, taken apart but not judged.
-pub(super) struct TokenRequest {
-    pub(super) version: Version,
-    pub(super) tenant: String,
-    /// The address that it was posted to.
-    pub(super) url: String,
-    pub(super) form: HashMap<String, String>,
-}
-
 /// A token that was granted.
-pub(in crate::sandbox) struct Issued {
-    pub(in crate::sandbox) token: AccessToken,
-    pub(in crate::sandbox) resource: String,
+pub(crate) struct Issued {
+    pub(crate) token: AccessToken,
+    pub(crate) resource: String,
     /// Only for a user.
     pub(super) scope: Option<String>,
-    pub(in crate::sandbox) lifetime: Duration,
+    pub(crate) lifetime: Duration,
     /// Only for a person who signed in, and only if asked for.
     pub(super) refresh_token: Option<String>,
     /// The same.
     pub(super) id_token: Option<String>,
-}
-
-/// Why there is no token.
-pub(in crate::sandbox) enum Failure {
-    Refused(Refusal),
-    /// The sandbox itself failed.
-    Broken(std::io::Error),
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
-    }
-}
-
-/// Microsoft's grants, as far as the sandbox knows them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Grant {
-    Password,
-    ClientCredentials,
-    AuthorizationCode,
-    DeviceCode,
-    RefreshToken,
-}
-
-impl Grant {
-    fn is_of_user(self) -> bool {
-        self != Self::ClientCredentials
-    }
-}
-
-/// A resource with the permissions asked of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
-    resource: String,
-    permissions: Vec<String>,
-    /// A refresh token is wanted.
-    pub(super) offline_access: bool,
-    /// An ID token is wanted.
-    openid: bool,
 }
 
 impl TokenRequest {
@@ -221,7 +158,7 @@ impl TokenRequest {
 
     fn ask(&self, shared: &Shared, grant: Grant) -> Result<Ask, Refusal> {
         let mut ask = Ask::read(self.version, &self.form, grant)?;
-        ask.keep_consented(shared);
+        ask.keep_consented(shared.graph_consent().as_deref());
         // An application gets a token without any permission, and learns it later.
         if ask.permissions.is_empty() && grant.is_of_user() {
             return Err(Refusal::new(65001));
@@ -253,100 +190,8 @@ pub(super) fn check_tenant(shared: &Shared, tenant: &str, grant: Grant) -> Resul
     }
 }
 
-impl Ask {
-    /// What the parameters of a request ask for.
-    pub(super) fn read(version: Version, parameters: &HashMap<String, String>, grant: Grant) -> Result<Self, Refusal> {
-        let parameter = |name: &str| {
-            parameters
-                .get(name)
-                .map(String::as_str)
-                .filter(|value| !value.is_empty())
-                .ok_or_else(|| Refusal::missing(name))
-        };
-        match version {
-            Version::V1 => {
-                let everything = Self::everything(parameter("resource")?.trim_end_matches('/'), grant)?;
-                let openid = parameters.get("scope").is_some_and(|scope| scope.split(' ').any(|word| word == "openid"));
-                Ok(Self { openid, offline_access: true, ..everything })
-            }
-            Version::V2 if parameters.contains_key("resource") => Err(Refusal::new(901_002)),
-            Version::V2 => Self::parse(parameter("scope")?, grant),
-        }
-    }
-
-    /// Whether `consented` covers all that is asked for. Who signed in may ask for the other of Exchange and Graph, too: a
-    /// refresh token belongs to no resource, and for that one the administrator has consented.
-    pub(super) fn is_within(&self, consented: &Self) -> bool {
-        let is_graph = |ask: &Self| GRAPH_RESOURCES.contains(&ask.resource.as_str());
-        is_graph(self) != is_graph(consented)
-            || self.resource == consented.resource
-                && self.permissions.iter().all(|permission| consented.permissions.contains(permission))
-    }
-
-    /// Drops what nobody has consented to ([`crate::sandbox::Sandbox::set_graph_consent`]).
-    fn keep_consented(&mut self, shared: &Shared) {
-        if GRAPH_RESOURCES.contains(&self.resource.as_str())
-            && let Some(consented) = shared.graph_consent()
-        {
-            self.permissions.retain(|permission| consented.contains(permission));
-        }
-    }
-
-    /// All that was consented for a resource.
-    fn everything(resource: &str, grant: Grant) -> Result<Self, Refusal> {
-        let permissions: &[&str] = match (grant.is_of_user(), EXCHANGE_RESOURCES.contains(&resource)) {
-            (true, true) => &DELEGATED,
-            (false, true) => &APPLICATION,
-            (true, false) if GRAPH_RESOURCES.contains(&resource) => &DELEGATED_GRAPH,
-            (false, false) if GRAPH_RESOURCES.contains(&resource) => &APPLICATION_GRAPH,
-            _ => return Err(Refusal::new(500_011)),
-        };
-        Ok(Self {
-            resource: resource.to_owned(),
-            permissions: permissions.iter().map(|&permission| permission.to_owned()).collect(),
-            offline_access: false,
-            openid: false,
-        })
-    }
-
-    /// A `scope`: either `{resource}/.default` or named permissions of one resource. An app may use the former only.
-    fn parse(scope: &str, grant: Grant) -> Result<Self, Refusal> {
-        let bad = || Refusal::new(70011);
-        let mut named: Vec<&str> = Vec::new();
-        let mut resource = None;
-        let (mut offline_access, mut openid) = (false, false);
-        for word in scope.split_ascii_whitespace() {
-            if OPENID.contains(&word) && grant.is_of_user() {
-                offline_access |= word == "offline_access";
-                openid |= word == "openid";
-                continue;
-            }
-            let (of, permission) = match word.rsplit_once('/') {
-                Some(named) => named,
-                // Without a resource, Graph is meant.
-                None if DELEGATED_GRAPH.contains(&word) => (GRAPH_RESOURCES[0], word),
-                None => return Err(bad()),
-            };
-            if *resource.get_or_insert(of) != of {
-                return Err(bad());
-            }
-            named.push(permission);
-        }
-        let everything = Self::everything(resource.ok_or_else(bad)?, grant)?;
-        let everything = Self { offline_access, openid, ..everything };
-        if named == [".default"] {
-            return Ok(everything);
-        }
-        let known = |name: &&str| everything.permissions.iter().any(|permission| permission == name);
-        if matches!(grant, Grant::ClientCredentials) || !named.iter().all(known) {
-            return Err(bad());
-        }
-        Ok(Self { permissions: named.into_iter().map(str::to_owned).collect(), ..everything })
-    }
-}
-
 fn issue(shared: &Shared, client_id: String, user: Option<String>, mut ask: Ask) -> std::io::Result<Issued> {
-    ask.keep_consented(shared);
+    ask.keep_consented(shared.graph_consent().as_deref());
     let lifetime = shared.token_lifetime();
     let now = shared.time.unix();
     let expires_at = now.saturating_add(lifetime);
@@ -405,47 +250,7 @@ fn everything_of_exchange() -> Ask {
 }
 
 /// A token for a managed identity: everything that was consented for `resource`.
-pub(in crate::sandbox) fn issue_for_identity(
-    shared: &Shared,
-    client_id: &str,
-    resource: &str,
-) -> Result<Issued, Failure> {
+pub(crate) fn issue_for_identity(shared: &Shared, client_id: &str, resource: &str) -> Result<Issued, Failure> {
     let ask = Ask::everything(resource, Grant::ClientCredentials)?;
     issue(shared, client_id.to_owned(), None, ask).map_err(Failure::Broken)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refused(scope: &str, grant: Grant) -> u32 {
-        Ask::parse(scope, grant).unwrap_err().code
-    }
-
-    #[test]
-    fn a_scope_names_permissions_of_one_resource() {
-        let ask = Ask::parse("https://outlook.office.com/.default offline_access", Grant::Password).unwrap();
-        assert_eq!(ask.resource, "https://outlook.office.com");
-        assert_eq!(ask.permissions, DELEGATED);
-        let two = "https://outlook.office.com/SMTP.Send https://outlook.office.com/IMAP.AccessAsUser.All";
-        assert_eq!(Ask::parse(two, Grant::Password).unwrap().permissions, ["SMTP.Send", "IMAP.AccessAsUser.All"]);
-        for scope in [
-            "SMTP.Send",
-            "offline_access",
-            "https://outlook.office.com/Nonsense",
-            "https://outlook.office.com/.default https://outlook.office.com/SMTP.Send",
-            "https://outlook.office.com/SMTP.Send https://graph.microsoft.com/Mail.Send",
-        ] {
-            assert_eq!(refused(scope, Grant::Password), 70011, "{scope}");
-        }
-        assert_eq!(refused("https://elsewhere.example/.default", Grant::Password), 500_011);
-    }
-
-    #[test]
-    fn an_app_asks_for_default_only() {
-        let ask = Ask::parse("https://outlook.office365.com/.default", Grant::ClientCredentials).unwrap();
-        assert_eq!(ask.permissions, APPLICATION);
-        assert_eq!(refused("https://outlook.office365.com/SMTP.SendAsApp", Grant::ClientCredentials), 70011);
-        assert_eq!(refused("https://outlook.office365.com/.default offline_access", Grant::ClientCredentials), 70011);
-    }
 }

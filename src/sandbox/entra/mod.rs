@@ -1,11 +1,14 @@
 //! Entra's endpoints over HTTPS, v2.0 and v1.0, with faults on demand: for tokens, for device codes, and the pages on
 //! which a person signs in.
 
+mod answer;
 pub(super) mod grant;
-pub(super) mod id_token;
+mod id_token;
+pub(super) mod id_token_key;
 pub(super) mod lockout;
 mod page;
 mod refusal;
+pub(super) mod request;
 pub(super) mod sign_in;
 
 use std::collections::HashMap;
@@ -15,18 +18,20 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use self::grant::{Failure, Issued, TokenRequest, Version};
+use self::answer::{Answer, json_answer, plain};
+use self::grant::Issued;
 use self::refusal::Refusal;
+use self::request::{Failure, TokenRequest, Version};
 use super::mode::EntraMode;
 use super::state::Shared;
 
@@ -36,8 +41,6 @@ const FORM_OCTETS: usize = 64 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The body of [`EntraMode::Oversize`], in octets.
 const OVERSIZE_OCTETS: usize = 4 << 20;
-
-type Answer = Response<Full<Bytes>>;
 
 /// Serves one connection until it ends or the sandbox stops.
 pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()> {
@@ -267,23 +270,6 @@ fn success(shared: &Shared, version: Version, issued: &Issued) -> Value {
         }
     }
     body
-}
-
-fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    plain(status, "application/json; charset=utf-8", body.to_string())
-}
-
-fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::<Bytes>::new(body.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache"));
-    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    if let Ok(id) = HeaderValue::from_str(&super::random::guid()) {
-        headers.insert("x-ms-request-id", id);
-    }
-    answer
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use url::Url;
 
-use super::grant::{Ask, Grant, Version};
+use super::answer::{Answer, plain};
 use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
-use super::sign_in::{Binding, Request};
-use super::{Answer, plain};
+use super::request::{Ask, Grant, Request, Version};
+use super::sign_in::Binding;
 use crate::sandbox::random;
 use crate::sandbox::state::Shared;
 

@@ -10,7 +10,7 @@ use crate::sandbox::{calendar, random};
 
 /// A refused token request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::sandbox) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) code: u32,
     /// Where it is not the usual one of that code.
     error: Option<&'static str>,

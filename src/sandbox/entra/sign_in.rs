@@ -12,8 +12,8 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::grant::{Ask, Failure};
 use super::refusal::Refusal;
+use super::request::{Ask, Consent, Failure, Request};
 use crate::clock::Moment;
 use crate::sandbox::random;
 
@@ -28,29 +28,12 @@ const ENTRIES: usize = 10_000;
 /// RFC 8628 §3.5.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
-/// What an application asked a person for.
-#[derive(Clone)]
-pub(super) struct Request {
-    pub(super) client_id: String,
-    pub(super) ask: Ask,
-    pub(super) nonce: Option<String>,
-}
-
 /// Of an authorization request: what the redemption must fit.
 #[derive(Clone)]
 pub(super) struct Binding {
     pub(super) redirect_uri: String,
     /// RFC 7636 §4.2, `S256`.
     pub(super) challenge: String,
-}
-
-/// A person's consent to a request, about to become tokens.
-pub(super) struct Consent {
-    pub(super) user: String,
-    pub(super) ask: Ask,
-    pub(super) nonce: Option<String>,
-    /// Absent when none was asked for.
-    pub(super) refresh_token: Option<String>,
 }
 
 struct Code {
@@ -98,7 +81,7 @@ struct Kept {
 }
 
 /// All of them.
-pub(in crate::sandbox) struct SignIns {
+pub(crate) struct SignIns {
     kept: Mutex<Kept>,
     device_lifetime: Duration,
     device_interval: Duration,
@@ -113,7 +96,7 @@ pub(super) struct DeviceCodes {
 }
 
 impl SignIns {
-    pub(in crate::sandbox) fn new(device_lifetime: Duration, device_interval: Duration) -> Self {
+    pub(crate) fn new(device_lifetime: Duration, device_interval: Duration) -> Self {
         Self { kept: Mutex::default(), device_lifetime, device_interval }
     }
 
@@ -275,7 +258,7 @@ impl SignIns {
     }
 
     /// Every sign-in of a user so far is refused with this code from now on.
-    pub(in crate::sandbox) fn end(&self, user: &str, code: u32) {
+    pub(crate) fn end(&self, user: &str, code: u32) {
         let user = user.to_lowercase();
         self.with(|kept| {
             for sign_in in kept.sign_ins.values_mut().filter(|sign_in| sign_in.user == user) {
