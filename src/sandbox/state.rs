@@ -13,7 +13,7 @@ use super::counters::Tally;
 use super::directory::{Directory, SandboxAccount};
 use super::entra::id_token_key::IdTokenKey;
 use super::entra::sign_in::SignIns;
-use super::graph::UnderWay;
+use super::graph::concurrency::UnderWay;
 use super::http::fault::Faults;
 use super::mode::{EntraMode, Modes};
 use super::platform::Platform;

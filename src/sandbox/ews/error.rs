@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use super::soap::{self, TYPES};
 use super::xml::escaped;
 use crate::sandbox::http::body::Answer;
-use crate::sandbox::http::{plain, set};
+use crate::sandbox::http::call::{plain, set};
 use crate::sandbox::state::Shared;
 use crate::sandbox::submission::Unsent;
 

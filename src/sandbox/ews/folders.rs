@@ -1,7 +1,9 @@
 //! Folders.
 
+use super::error::EwsError;
+use super::session::{Place, Session};
+use super::soap;
 use super::xml::{Element, escaped};
-use super::{EwsError, Place, Session, soap};
 use crate::sandbox::item_id::{Alphabet, ItemId};
 use crate::sandbox::store::{Folder, Folders};
 

@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::EwsError;
+use super::error::EwsError;
 use super::xml::{Element, escaped, truth};
 use crate::sandbox::calendar;
 use crate::sandbox::item_id::{Alphabet, ItemId};

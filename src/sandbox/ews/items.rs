@@ -3,10 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::error::EwsError;
 use super::folders::Found;
 use super::item::{self, Shape};
+use super::session::{Place, Session};
 use super::xml::{Element, escaped, truth};
-use super::{EwsError, Place, Session, restriction, soap};
+use super::{restriction, soap};
 use crate::sandbox::item_id::ItemId;
 use crate::sandbox::letter::Letter;
 use crate::sandbox::store::{Flags, Message};

@@ -10,6 +10,7 @@ mod item;
 mod items;
 mod restriction;
 mod send;
+mod session;
 mod soap;
 mod streaming;
 mod xml;
@@ -21,34 +22,17 @@ use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 
 use self::error::{EwsError, refusal, unauthorized};
+use self::session::{Place, Session};
 use self::xml::Element;
 use super::directory::Entry;
 use super::http::body::Answer;
-use super::http::{Call, perform, plain, set};
-use super::item_id::{Alphabet, ItemId};
+use super::http::call::{Call, perform, plain, set};
 use super::mode::Service;
 use super::random;
 use super::state::Shared;
-use super::store::Mailbox;
 use super::token::{Claims, EXCHANGE_RESOURCES};
 
 const PATH: &str = "/EWS/Exchange.asmx";
-
-/// A mailbox that the caller may work in.
-struct Place {
-    /// Folded.
-    address: String,
-    object_id: String,
-    mailbox: Arc<Mailbox>,
-}
-
-/// A call whose token gives a right to a mailbox.
-struct Session<'a> {
-    shared: &'a Arc<Shared>,
-    claims: Claims,
-    /// The mailbox of the bearer, or the impersonated one.
-    own: Place,
-}
 
 /// Answers a call. An error closes the connection without an answer.
 pub(super) async fn respond(shared: &Arc<Shared>, call: &Call) -> io::Result<Answer> {
@@ -189,31 +173,6 @@ impl Session<'_> {
             Ok(answer) => plain(StatusCode::OK, soap::CONTENT_TYPE, answer),
             Err(error) => error.fault(),
         }
-    }
-
-    /// The mailbox of that address, if the caller may enter it.
-    fn enter(&self, address: &str) -> Result<Place, EwsError> {
-        let address = address.to_lowercase();
-        match self.shared.directory.enter(&self.claims, &address) {
-            Entry::Open(mailbox) => {
-                Ok(Place { object_id: self.shared.directory.object_id(&address), address, mailbox })
-            }
-            Entry::NoSuchMailbox => Err(EwsError::no_mailbox()),
-            Entry::Denied => Err(EwsError::access_denied()),
-        }
-    }
-
-    /// What an identifier names, and the mailbox that it is of.
-    fn locate(&self, id: &str) -> Result<(Place, ItemId), EwsError> {
-        let malformed = || EwsError::new("ErrorInvalidIdMalformed", "Id is malformed.");
-        let owner = ItemId::mailbox_of(id, Alphabet::Standard).ok_or_else(malformed)?;
-        let id = ItemId::read(id, &owner, Alphabet::Standard).ok_or_else(malformed)?;
-        let address = self.shared.directory.address_of(&owner).ok_or_else(EwsError::item_not_found)?;
-        // An impersonated mailbox is the only one; a person may work in those of others.
-        if self.claims.user.is_none() && address != self.own.address {
-            return Err(EwsError::access_denied());
-        }
-        Ok((self.enter(&address)?, id))
     }
 
     fn resolve_names(&self, request: &Element) -> Result<String, EwsError> {

@@ -3,9 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::error::EwsError;
 use super::items::message_of;
+use super::session::{Place, Session};
 use super::xml::{Element, truth};
-use super::{EwsError, Place, Session, item, soap};
+use super::{item, soap};
 use crate::sandbox::compose::Draft;
 use crate::sandbox::letter::{Attachment, Person};
 use crate::sandbox::mode::Service;

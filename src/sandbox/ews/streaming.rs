@@ -8,8 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 
+use super::error::EwsError;
+use super::session::Session;
 use super::xml::{Element, escaped};
-use super::{EwsError, Session, item, soap};
+use super::{item, soap};
 use crate::sandbox::http::body::{Answer, pieces};
 use crate::sandbox::{calendar, random};
 

@@ -7,9 +7,10 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
+use super::admitted::Admitted;
 use super::error::GraphError;
-use super::{Admitted, Answer};
-use crate::sandbox::http::plain;
+use crate::sandbox::http::body::Answer;
+use crate::sandbox::http::call::plain;
 use crate::sandbox::item_id::{Alphabet, ItemId};
 use crate::sandbox::letter::{Attachment, Letter};
 

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::sandbox::calendar;
 use crate::sandbox::http::body::Answer;
-use crate::sandbox::http::{plain, set};
+use crate::sandbox::http::call::{plain, set};
 use crate::sandbox::state::Shared;
 use crate::sandbox::submission::Unsent;
 

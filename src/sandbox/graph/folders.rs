@@ -2,10 +2,11 @@
 
 use hyper::StatusCode;
 
+use super::admitted::Admitted;
 use super::error::GraphError;
 use super::query::Query;
 use super::view;
-use super::{Admitted, Answer};
+use crate::sandbox::http::body::Answer;
 
 impl Admitted<'_> {
     /// The folders at the top, or those right below one.

@@ -2,11 +2,12 @@
 
 use hyper::StatusCode;
 
+use super::admitted::{Admitted, empty};
 use super::error::GraphError;
 use super::query::Query;
 use super::view::{self, Wanted};
-use super::{Admitted, Answer, empty};
-use crate::sandbox::http::plain;
+use crate::sandbox::http::body::Answer;
+use crate::sandbox::http::call::plain;
 use crate::sandbox::store::{Flags, Folders, Message};
 
 /// Where deleted messages go first.

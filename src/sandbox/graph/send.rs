@@ -5,10 +5,11 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use serde_json::Value;
 
+use super::admitted::{Admitted, empty};
 use super::error::GraphError;
 use super::view::Wanted;
-use super::{Admitted, Answer, empty};
 use crate::sandbox::compose::Draft;
+use crate::sandbox::http::body::Answer;
 use crate::sandbox::letter::{Attachment, Person};
 use crate::sandbox::mode::Service;
 use crate::sandbox::store::Flags;

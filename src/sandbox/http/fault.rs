@@ -67,19 +67,19 @@ struct Planned {
 
 /// The faults that wait for their calls.
 #[derive(Default)]
-pub(in crate::sandbox) struct Faults {
+pub(crate) struct Faults {
     planned: Mutex<HashMap<Service, Vec<Planned>>>,
     cleared: watch::Sender<()>,
 }
 
 impl Faults {
-    pub(in crate::sandbox) fn plan(&self, service: Service, call: &str, fault: HttpFault, times: usize) {
+    pub(crate) fn plan(&self, service: Service, call: &str, fault: HttpFault, times: usize) {
         self.with(|planned| {
             planned.entry(service).or_default().push(Planned { call: call.to_owned(), fault, left: times });
         });
     }
 
-    pub(in crate::sandbox) fn clear(&self, service: Service) {
+    pub(crate) fn clear(&self, service: Service) {
         self.with(|planned| planned.remove(&service));
         self.cleared.send_replace(());
     }

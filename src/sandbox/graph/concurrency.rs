@@ -1,0 +1,44 @@
+//! How many calls are under way for an application and a mailbox together.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+/// The calls under way, by application and mailbox.
+#[derive(Default)]
+pub(crate) struct UnderWay(Mutex<HashMap<(String, String), u64>>);
+
+/// One of them, for as long as it lives.
+pub(super) struct Place<'a> {
+    under_way: &'a UnderWay,
+    key: (String, String),
+}
+
+impl UnderWay {
+    /// A place, and how many are then taken.
+    pub(super) fn take(&self, client_id: &str, mailbox: &str) -> (Place<'_>, u64) {
+        let key = (client_id.to_owned(), mailbox.to_owned());
+        let taken = self.with(|calls| {
+            let taken = calls.entry(key.clone()).or_default();
+            *taken += 1;
+            *taken
+        });
+        (Place { under_way: self, key }, taken)
+    }
+
+    fn with<R>(&self, work: impl FnOnce(&mut HashMap<(String, String), u64>) -> R) -> R {
+        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.under_way.with(|calls| {
+            if let Some(taken) = calls.get_mut(&self.key) {
+                *taken -= 1;
+                if *taken == 0 {
+                    calls.remove(&self.key);
+                }
+            }
+        });
+    }
+}
