@@ -10,7 +10,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
 use super::mode::UpstreamMode;
-use super::state::Shared;
+use super::state::SandboxState;
 
 /// Replies are gathered up to this many octets before they are sent.
 const GATHER: usize = 64 * 1024;
@@ -198,7 +198,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
 }
 
 /// The server's side of a TLS handshake, with the certificate that the mode asks for.
-pub(super) async fn handshake(shared: &Shared, tcp: TcpStream, mode: UpstreamMode) -> io::Result<TlsStream<TcpStream>> {
+pub(super) async fn handshake(
+    shared: &SandboxState,
+    tcp: TcpStream,
+    mode: UpstreamMode,
+) -> io::Result<TlsStream<TcpStream>> {
     let fault = match mode {
         UpstreamMode::BadCertificate(fault) => Some(fault),
         _ => None,
@@ -223,7 +227,7 @@ pub(super) enum Heard {
 ///
 /// Cancel safe, as [`Connection::line`] is.
 pub(super) async fn hear<S>(
-    shared: &Shared,
+    shared: &SandboxState,
     connection: &mut Connection<S>,
     limit: usize,
     patience: Duration,

@@ -70,9 +70,9 @@ impl Counters {
 
 /// The live counters.
 #[derive(Default)]
-pub(super) struct Tally(Mutex<Counters>);
+pub(super) struct LiveCounters(Mutex<Counters>);
 
-impl Tally {
+impl LiveCounters {
     pub(super) fn snapshot(&self) -> Counters {
         self.with(|counters| counters.clone())
     }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn names_are_folded_and_their_number_is_bounded() {
-        let tally = Tally::default();
+        let tally = LiveCounters::default();
         tally.token_request("password", "Alice@contoso.example", true);
         for index in 0..NAMES + 5 {
             tally.token_request("password", &format!("user{index}@contoso.example"), false);

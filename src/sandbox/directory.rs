@@ -49,7 +49,7 @@ struct User {
 }
 
 /// What a mailbox says to the bearer of a token.
-pub(super) enum Entry {
+pub(super) enum MailboxAccess {
     Open(Arc<Mailbox>),
     NoSuchMailbox,
     Denied,
@@ -154,21 +154,21 @@ impl Directory {
             None => service.application_permission(),
         };
         match self.enter(claims, address) {
-            Entry::Open(mailbox) if claims.permits(permission) => Some(mailbox),
+            MailboxAccess::Open(mailbox) if claims.permits(permission) => Some(mailbox),
             _ => None,
         }
     }
 
     /// Whose mailbox the bearer of a token may enter, whatever the token then permits there.
-    pub(super) fn enter(&self, claims: &Claims, address: &str) -> Entry {
+    pub(super) fn enter(&self, claims: &Claims, address: &str) -> MailboxAccess {
         let address = address.to_lowercase();
         self.with_users(|users| {
-            let Some(user) = users.get(&address) else { return Entry::NoSuchMailbox };
+            let Some(user) = users.get(&address) else { return MailboxAccess::NoSuchMailbox };
             let may = match &claims.user {
                 Some(bearer) => *bearer == address || user.delegates.contains(bearer),
                 None => user.app_access,
             };
-            if may { Entry::Open(Arc::clone(&user.mailbox)) } else { Entry::Denied }
+            if may { MailboxAccess::Open(Arc::clone(&user.mailbox)) } else { MailboxAccess::Denied }
         })
     }
 
@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn sending_as_another_needs_its_permission() {
         let directory = directory();
-        assert!(directory.may_send_as("alice@contoso.example", "Shared@contoso.example"));
+        assert!(directory.may_send_as("alice@contoso.example", "SandboxState@contoso.example"));
         assert!(!directory.may_send_as("shared@contoso.example", "alice@contoso.example"));
         assert!(directory.is_local("CONTOSO.example"));
         assert!(!directory.is_local("fabrikam.example"));

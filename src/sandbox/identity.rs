@@ -16,10 +16,10 @@ use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
 use super::entra::grant;
-use super::entra::request::Failure;
+use super::entra::request::TokenFailure;
 use super::platform::Platform;
 use super::random;
-use super::state::Shared;
+use super::state::SandboxState;
 
 /// For the head of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 type Answer = Response<Full<Bytes>>;
 
 /// Serves one connection until it ends or the sandbox stops.
-pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()> {
+pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream) -> io::Result<()> {
     let service = service_fn(|request| {
         let answer = respond(&shared, &request);
         async { Ok::<_, Infallible>(answer) }
@@ -40,7 +40,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()>
         .map_err(io::Error::other)
 }
 
-fn respond(shared: &Shared, request: &Request<Incoming>) -> Answer {
+fn respond(shared: &SandboxState, request: &Request<Incoming>) -> Answer {
     let platform = &shared.platform;
     if let Some(status) = platform.state().faults.pop_front() {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -87,8 +87,8 @@ fn respond(shared: &Shared, request: &Request<Incoming>) -> Answer {
     shared.tally.token_request("managed_identity", &name, issued.is_ok());
     let issued = match issued {
         Ok(issued) => issued,
-        Err(Failure::Refused(_)) => return bad("invalid_resource"),
-        Err(Failure::Broken(_)) => return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({})),
+        Err(TokenFailure::Refused(_)) => return bad("invalid_resource"),
+        Err(TokenFailure::Broken(_)) => return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({})),
     };
     let expires_on = shared.time.unix().saturating_add(issued.lifetime).as_secs().to_string();
     let mut body = json!({

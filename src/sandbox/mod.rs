@@ -59,13 +59,13 @@ pub use registration::{FederatedToken, SandboxSecret};
 pub use state::SandboxConfig;
 pub use store::OutboundMessage;
 
-use self::state::Shared;
+use self::state::SandboxState;
 use self::store::{Flags, INBOX};
 use crate::secret::{AccessToken, Password, RefreshToken};
 
 /// A running sandbox. Dropping it stops it; [`Sandbox::shutdown`] also waits until all is closed.
 pub struct Sandbox {
-    shared: Arc<Shared>,
+    shared: Arc<SandboxState>,
     entra: SocketAddr,
     identity: SocketAddr,
     imap: SocketAddr,
@@ -89,7 +89,7 @@ impl Sandbox {
         let (entra, identity) = tokio::try_join!(bind(), bind())?;
         let (imap, pop3, smtp, ews, graph) = tokio::try_join!(bind(), bind(), bind(), bind(), bind())?;
         let authority = format!("https://localhost:{}/", entra.local_addr()?.port());
-        let shared = Arc::new(Shared::new(config, authority)?);
+        let shared = Arc::new(SandboxState::new(config, authority)?);
         let sandbox = Self {
             entra: entra.local_addr()?,
             identity: identity.local_addr()?,

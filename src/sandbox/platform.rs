@@ -11,11 +11,11 @@ pub(super) struct Platform {
     /// What App Service puts into `IDENTITY_HEADER`.
     pub(super) header: String,
     pub(super) user_assigned: String,
-    state: Mutex<State>,
+    state: Mutex<PlatformState>,
 }
 
 #[derive(Default)]
-pub(super) struct State {
+pub(super) struct PlatformState {
     /// Statuses of the next answers.
     pub(super) faults: VecDeque<u16>,
     /// Where the agent of Azure Arc leaves its keys, and the key that it expects.
@@ -29,7 +29,7 @@ impl Platform {
         Self { header: random::guid(), user_assigned: user_assigned.to_lowercase(), state: Mutex::default() }
     }
 
-    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+    pub(super) fn state(&self) -> MutexGuard<'_, PlatformState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

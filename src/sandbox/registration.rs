@@ -82,7 +82,7 @@ pub(super) struct Registration {
 }
 
 /// A request's view of itself, for the judgement of an assertion.
-pub(super) struct Presented<'a> {
+pub(super) struct PresentedAssertion<'a> {
     pub(super) assertion: &'a str,
     pub(super) client_id: &'a str,
     /// The address that the request was posted to.
@@ -101,7 +101,7 @@ struct Header {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct AssertionClaims {
     iss: String,
     sub: String,
     aud: String,
@@ -157,13 +157,13 @@ impl Registration {
     }
 
     /// The AADSTS code of the refusal, if there is one.
-    pub(super) fn judge_assertion(&self, presented: &Presented<'_>) -> Result<(), u32> {
+    pub(super) fn judge_assertion(&self, presented: &PresentedAssertion<'_>) -> Result<(), u32> {
         const MALFORMED: u32 = 50027;
-        let Presented { assertion, client_id, url, now } = *presented;
+        let PresentedAssertion { assertion, client_id, url, now } = *presented;
         let [head, body, signature] = assertion.split('.').collect::<Vec<_>>()[..] else { return Err(MALFORMED) };
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| MALFORMED);
         let header: Header = serde_json::from_slice(&decode(head)?).map_err(|_| MALFORMED)?;
-        let claims: Claims = serde_json::from_slice(&decode(body)?).map_err(|_| MALFORMED)?;
+        let claims: AssertionClaims = serde_json::from_slice(&decode(body)?).map_err(|_| MALFORMED)?;
         let signature = decode(signature)?;
         let signed = assertion.rsplit_once('.').map_or("", |(signed, _)| signed).as_bytes();
         let algorithm = match header.alg.as_str() {
@@ -246,7 +246,7 @@ impl Registration {
     }
 }
 
-fn in_time(claims: &Claims, now: i64) -> Result<(), u32> {
+fn in_time(claims: &AssertionClaims, now: i64) -> Result<(), u32> {
     let begun = claims.nbf <= now.saturating_add(LEEWAY);
     // An assertion for hours is not what Microsoft asks for, but is taken.
     let lives = claims.exp > now.saturating_sub(LEEWAY);

@@ -12,7 +12,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::connection::{Connection, handshake};
 use super::mode::{Service, UpstreamMode};
-use super::state::Shared;
+use super::state::SandboxState;
 use super::{entra, http, identity, imap, pop3, smtp};
 
 /// Connections open at once, per listener. Further ones wait in the operating system's queue.
@@ -21,7 +21,7 @@ const CONNECTIONS: usize = 16_384;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the token endpoint until the sandbox stops.
-pub(super) fn spawn_entra(shared: &Arc<Shared>, listener: TcpListener) {
+pub(super) fn spawn_entra(shared: &Arc<SandboxState>, listener: TcpListener) {
     spawn(shared, listener, |shared, tcp| async move {
         if let Err(error) = entra::serve(shared, tcp).await {
             tracing::debug!(%error, "sandbox token endpoint: connection ended");
@@ -30,7 +30,7 @@ pub(super) fn spawn_entra(shared: &Arc<Shared>, listener: TcpListener) {
 }
 
 /// Serves the endpoints of managed identities until the sandbox stops.
-pub(super) fn spawn_identity(shared: &Arc<Shared>, listener: TcpListener) {
+pub(super) fn spawn_identity(shared: &Arc<SandboxState>, listener: TcpListener) {
     spawn(shared, listener, |shared, tcp| async move {
         if let Err(error) = identity::serve(shared, tcp).await {
             tracing::debug!(%error, "sandbox identity endpoint: connection ended");
@@ -39,7 +39,7 @@ pub(super) fn spawn_identity(shared: &Arc<Shared>, listener: TcpListener) {
 }
 
 /// Serves one service that gives access to mail until the sandbox stops.
-pub(super) fn spawn_mail(shared: &Arc<Shared>, service: Service, listener: TcpListener) {
+pub(super) fn spawn_mail(shared: &Arc<SandboxState>, service: Service, listener: TcpListener) {
     spawn(shared, listener, move |shared, tcp| async move {
         let _open = Open::new(Arc::clone(&shared), service);
         if let Err(error) = serve(&shared, service, tcp).await {
@@ -48,9 +48,9 @@ pub(super) fn spawn_mail(shared: &Arc<Shared>, service: Service, listener: TcpLi
     });
 }
 
-fn spawn<F, W>(shared: &Arc<Shared>, listener: TcpListener, serve: F)
+fn spawn<F, W>(shared: &Arc<SandboxState>, listener: TcpListener, serve: F)
 where
-    F: Fn(Arc<Shared>, TcpStream) -> W + Send + 'static,
+    F: Fn(Arc<SandboxState>, TcpStream) -> W + Send + 'static,
     W: Future<Output = ()> + Send + 'static,
 {
     let shared = Arc::clone(shared);
@@ -88,12 +88,12 @@ where
 
 /// Counts a connection for as long as it is open.
 struct Open {
-    shared: Arc<Shared>,
+    shared: Arc<SandboxState>,
     service: Service,
 }
 
 impl Open {
-    fn new(shared: Arc<Shared>, service: Service) -> Self {
+    fn new(shared: Arc<SandboxState>, service: Service) -> Self {
         shared.tally.connection_opened(service);
         Self { shared, service }
     }
@@ -105,7 +105,7 @@ impl Drop for Open {
     }
 }
 
-async fn serve(shared: &Arc<Shared>, service: Service, tcp: TcpStream) -> io::Result<()> {
+async fn serve(shared: &Arc<SandboxState>, service: Service, tcp: TcpStream) -> io::Result<()> {
     let mode = shared.modes.upstream(service);
     match mode {
         UpstreamMode::Refuse => return tcp.set_zero_linger(),
@@ -124,7 +124,7 @@ async fn serve(shared: &Arc<Shared>, service: Service, tcp: TcpStream) -> io::Re
 }
 
 async fn implicit_tls(
-    shared: &Shared,
+    shared: &SandboxState,
     service: Service,
     mut tcp: TcpStream,
     mode: UpstreamMode,

@@ -9,11 +9,11 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::certificate::Certificates;
-use super::counters::Tally;
+use super::counters::LiveCounters;
 use super::directory::{Directory, SandboxAccount};
 use super::entra::id_token_key::IdTokenKey;
 use super::entra::sign_in::SignIns;
-use super::graph::concurrency::UnderWay;
+use super::graph::concurrency::ConcurrentCalls;
 use super::http::fault::Faults;
 use super::mode::{EntraMode, Modes};
 use super::platform::Platform;
@@ -77,7 +77,7 @@ impl Default for SandboxConfig {
 }
 
 /// What all parts share.
-pub(super) struct Shared {
+pub(super) struct SandboxState {
     pub(super) time: Timekeeper,
     /// Where Entra is, with a slash at its end.
     pub(super) authority: String,
@@ -86,12 +86,12 @@ pub(super) struct Shared {
     pub(super) id_token_key: IdTokenKey,
     pub(super) directory: Directory,
     pub(super) outbox: Outbox,
-    pub(super) tally: Tally,
+    pub(super) tally: LiveCounters,
     pub(super) certificates: Certificates,
     pub(super) platform: Platform,
     pub(super) modes: Modes,
     pub(super) http_faults: Faults,
-    pub(super) under_way: UnderWay,
+    pub(super) concurrent_calls: ConcurrentCalls,
     /// `None`: everything that Graph offers here.
     graph_consent: Mutex<Option<Vec<String>>>,
     token_lifetime: Mutex<Duration>,
@@ -99,7 +99,7 @@ pub(super) struct Shared {
     pub(super) tasks: TaskTracker,
 }
 
-impl Shared {
+impl SandboxState {
     /// The state of a sandbox whose token endpoint is at `authority`, with its accounts.
     pub(super) fn new(config: SandboxConfig, authority: String) -> io::Result<Self> {
         let time = Timekeeper::new(config.clock);
@@ -120,12 +120,12 @@ impl Shared {
             mint: Mint::new()?,
             directory,
             outbox: Outbox::default(),
-            tally: Tally::default(),
+            tally: LiveCounters::default(),
             certificates: Certificates::generate(now)?,
             platform: Platform::new(&config.user_assigned_client_id),
             modes: Modes::default(),
             http_faults: Faults::default(),
-            under_way: UnderWay::default(),
+            concurrent_calls: ConcurrentCalls::default(),
             graph_consent: Mutex::default(),
             token_lifetime: Mutex::new(config.token_lifetime),
             stop: CancellationToken::new(),

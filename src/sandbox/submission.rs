@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::letter::Letter;
 use super::mode::Service;
-use super::state::Shared;
+use super::state::SandboxState;
 use super::store::{Flags, INBOX, Mailbox, OutboundMessage, SENT_ITEMS};
 use super::{calendar, mime, random};
 
@@ -27,7 +27,7 @@ pub(super) enum Unsent {
 ///
 /// All get the octets that were handed over, less the Bcc field; the copy in Sent Items keeps it.
 pub(super) fn send(
-    shared: &Shared,
+    shared: &SandboxState,
     service: Service,
     (owner, mailbox): (&str, &Mailbox),
     message: &[u8],
@@ -39,7 +39,7 @@ pub(super) fn send(
 }
 
 fn try_send(
-    shared: &Shared,
+    shared: &SandboxState,
     (owner, mailbox): (&str, &Mailbox),
     message: &[u8],
     save_copy: bool,

@@ -6,11 +6,11 @@ use super::id_token;
 use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
 use super::request::{
-    APPLICATION, APPLICATION_GRAPH, Ask, Consent, DELEGATED, DELEGATED_GRAPH, Failure, Grant, Request, TokenRequest,
-    Version,
+    APPLICATION, APPLICATION_GRAPH, Consent, DELEGATED, DELEGATED_GRAPH, Grant, Request, RequestedScope, TokenFailure,
+    TokenRequest, Version,
 };
-use crate::sandbox::registration::{JWT_BEARER, Presented};
-use crate::sandbox::state::Shared;
+use crate::sandbox::registration::{JWT_BEARER, PresentedAssertion};
+use crate::sandbox::state::SandboxState;
 use crate::sandbox::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES};
 use crate::secret::AccessToken;
 
@@ -46,7 +46,7 @@ impl TokenRequest {
     }
 
     /// Judges the request, counts it, and issues the token.
-    pub(super) fn judge(&self, shared: &Shared) -> Result<Issued, Failure> {
+    pub(super) fn judge(&self, shared: &SandboxState) -> Result<Issued, TokenFailure> {
         let result = self.decide(shared);
         let client_id = || self.parameter("client_id").unwrap_or_default().to_owned();
         let (grant, account) = match self.grant() {
@@ -64,7 +64,7 @@ impl TokenRequest {
         result
     }
 
-    fn decide(&self, shared: &Shared) -> Result<Issued, Failure> {
+    fn decide(&self, shared: &SandboxState) -> Result<Issued, TokenFailure> {
         let grant = self.grant()?;
         check_tenant(shared, &self.tenant, grant)?;
         let client_id = self.check_client(shared, grant)?;
@@ -77,12 +77,12 @@ impl TokenRequest {
                 let ask = self.ask(shared, grant)?;
                 let user = self.check_user(shared)?;
                 check_error(&user)?;
-                return issue(shared, client_id, Some(user), ask).map_err(Failure::Broken);
+                return issue(shared, client_id, Some(user), ask).map_err(TokenFailure::Broken);
             }
             Grant::ClientCredentials => {
                 let ask = self.ask(shared, grant)?;
                 check_error(&client_id)?;
-                return issue(shared, client_id, None, ask).map_err(Failure::Broken);
+                return issue(shared, client_id, None, ask).map_err(TokenFailure::Broken);
             }
             Grant::AuthorizationCode => {
                 let (code, redirect_uri) = (self.parameter("code")?, self.parameter("redirect_uri")?);
@@ -101,11 +101,11 @@ impl TokenRequest {
                 shared.sign_ins.refresh(token, &client_id, ask, shared.time.now())?
             }
         };
-        self.issue_to(shared, client_id, consent).map_err(Failure::Broken)
+        self.issue_to(shared, client_id, consent).map_err(TokenFailure::Broken)
     }
 
     /// Tokens for a person who signed in.
-    fn issue_to(&self, shared: &Shared, client_id: String, consent: Consent) -> std::io::Result<Issued> {
+    fn issue_to(&self, shared: &SandboxState, client_id: String, consent: Consent) -> std::io::Result<Issued> {
         let Consent { user, ask, nonce, refresh_token } = consent;
         let id_token = match ask.openid {
             true => Some(id_token::issue(shared, self.version, &client_id, &user, nonce.as_deref())?),
@@ -116,7 +116,7 @@ impl TokenRequest {
     }
 
     /// Begins a sign-in by device code.
-    pub(super) fn device_request(&self, shared: &Shared) -> Result<Request, Refusal> {
+    pub(super) fn device_request(&self, shared: &SandboxState) -> Result<Request, Refusal> {
         check_tenant(shared, &self.tenant, Grant::DeviceCode)?;
         let client_id = self.parameter("client_id")?.to_lowercase();
         let directory = &shared.directory;
@@ -126,7 +126,7 @@ impl TokenRequest {
         Ok(Request { client_id, ask: self.ask(shared, Grant::DeviceCode)?, nonce: None })
     }
 
-    fn check_client(&self, shared: &Shared, grant: Grant) -> Result<String, Refusal> {
+    fn check_client(&self, shared: &SandboxState, grant: Grant) -> Result<String, Refusal> {
         let client_id = self.parameter("client_id")?.to_lowercase();
         let given = |name| self.form.get(name).filter(|value| !value.is_empty());
         let (secret, assertion) = (given("client_secret"), given("client_assertion"));
@@ -137,7 +137,7 @@ impl TokenRequest {
                 (Some(secret), None) => directory.registration.judge_secret(secret).map_err(Refusal::new)?,
                 (None, Some(assertion)) if given("client_assertion_type").is_some_and(|kind| kind == JWT_BEARER) => {
                     let now = shared.time.unix_seconds();
-                    let presented = Presented { assertion, client_id: &client_id, url: &self.url, now };
+                    let presented = PresentedAssertion { assertion, client_id: &client_id, url: &self.url, now };
                     directory.registration.judge_assertion(&presented).map_err(Refusal::new)?;
                 }
                 (None, Some(_)) => return Err(Refusal::missing("client_assertion_type")),
@@ -156,8 +156,8 @@ impl TokenRequest {
         Ok(client_id)
     }
 
-    fn ask(&self, shared: &Shared, grant: Grant) -> Result<Ask, Refusal> {
-        let mut ask = Ask::read(self.version, &self.form, grant)?;
+    fn ask(&self, shared: &SandboxState, grant: Grant) -> Result<RequestedScope, Refusal> {
+        let mut ask = RequestedScope::read(self.version, &self.form, grant)?;
         ask.keep_consented(shared.graph_consent().as_deref());
         // An application gets a token without any permission, and learns it later.
         if ask.permissions.is_empty() && grant.is_of_user() {
@@ -166,7 +166,7 @@ impl TokenRequest {
         Ok(ask)
     }
 
-    fn check_user(&self, shared: &Shared) -> Result<String, Refusal> {
+    fn check_user(&self, shared: &SandboxState) -> Result<String, Refusal> {
         let user = self.parameter("username")?.to_lowercase();
         let password = self.parameter("password")?;
         match shared.directory.check_password(&user, password, shared.time.now()) {
@@ -179,7 +179,7 @@ impl TokenRequest {
 }
 
 /// Whether a grant may be used at a tenant.
-pub(super) fn check_tenant(shared: &Shared, tenant: &str, grant: Grant) -> Result<(), Refusal> {
+pub(super) fn check_tenant(shared: &SandboxState, tenant: &str, grant: Grant) -> Result<(), Refusal> {
     let tenant = tenant.to_lowercase();
     match (tenant.as_str(), grant) {
         ("common" | "consumers", _) => Err(Refusal::new(9_001_023)),
@@ -190,7 +190,12 @@ pub(super) fn check_tenant(shared: &Shared, tenant: &str, grant: Grant) -> Resul
     }
 }
 
-fn issue(shared: &Shared, client_id: String, user: Option<String>, mut ask: Ask) -> std::io::Result<Issued> {
+fn issue(
+    shared: &SandboxState,
+    client_id: String,
+    user: Option<String>,
+    mut ask: RequestedScope,
+) -> std::io::Result<Issued> {
     ask.keep_consented(shared.graph_consent().as_deref());
     let lifetime = shared.token_lifetime();
     let now = shared.time.unix();
@@ -214,43 +219,49 @@ fn issue(shared: &Shared, client_id: String, user: Option<String>, mut ask: Ask)
 }
 
 /// A token for `user` without a request: everything that was consented for Exchange Online.
-pub(crate) fn issue_for_user(shared: &Shared, user: &str) -> std::io::Result<AccessToken> {
+pub(crate) fn issue_for_user(shared: &SandboxState, user: &str) -> std::io::Result<AccessToken> {
     let client_id = shared.directory.public_client_id.clone();
     issue(shared, client_id, Some(user.to_lowercase()), everything_of_exchange()).map(|issued| issued.token)
 }
 
 /// The same for Graph; without a user, for the application with a secret.
-pub(crate) fn issue_for_graph(shared: &Shared, user: Option<&str>) -> std::io::Result<AccessToken> {
+pub(crate) fn issue_for_graph(shared: &SandboxState, user: Option<&str>) -> std::io::Result<AccessToken> {
     let (client_id, permissions) = match user {
         Some(_) => (&shared.directory.public_client_id, &DELEGATED_GRAPH[..]),
         None => (&shared.directory.confidential_client_id, &APPLICATION_GRAPH[..]),
     };
     let permissions = permissions.iter().map(|&permission| permission.to_owned()).collect();
-    let ask = Ask { resource: GRAPH_RESOURCES[0].to_owned(), permissions, offline_access: false, openid: false };
+    let ask =
+        RequestedScope { resource: GRAPH_RESOURCES[0].to_owned(), permissions, offline_access: false, openid: false };
     issue(shared, client_id.clone(), user.map(str::to_lowercase), ask).map(|issued| issued.token)
 }
 
 /// A token of the application with a secret without a request: everything that was consented for Exchange Online.
-pub(crate) fn issue_for_app(shared: &Shared) -> std::io::Result<AccessToken> {
+pub(crate) fn issue_for_app(shared: &SandboxState) -> std::io::Result<AccessToken> {
     let permissions = APPLICATION.iter().map(|&permission| permission.to_owned()).collect();
     let client_id = shared.directory.confidential_client_id.clone();
-    issue(shared, client_id, None, Ask { permissions, ..everything_of_exchange() }).map(|issued| issued.token)
+    issue(shared, client_id, None, RequestedScope { permissions, ..everything_of_exchange() })
+        .map(|issued| issued.token)
 }
 
 /// A refresh token for `user` without a sign-in: everything of Exchange Online was consented to.
-pub(crate) fn sign_in_user(shared: &Shared, user: &str) -> std::io::Result<Option<String>> {
-    let ask = Ask { offline_access: true, ..everything_of_exchange() };
+pub(crate) fn sign_in_user(shared: &SandboxState, user: &str) -> std::io::Result<Option<String>> {
+    let ask = RequestedScope { offline_access: true, ..everything_of_exchange() };
     let request = Request { client_id: shared.directory.public_client_id.clone(), ask, nonce: None };
     shared.sign_ins.issue(request, user.to_lowercase(), shared.time.now())
 }
 
-fn everything_of_exchange() -> Ask {
+fn everything_of_exchange() -> RequestedScope {
     let permissions = DELEGATED.iter().map(|&permission| permission.to_owned()).collect();
-    Ask { resource: EXCHANGE_RESOURCES[0].to_owned(), permissions, offline_access: false, openid: false }
+    RequestedScope { resource: EXCHANGE_RESOURCES[0].to_owned(), permissions, offline_access: false, openid: false }
 }
 
 /// A token for a managed identity: everything that was consented for `resource`.
-pub(crate) fn issue_for_identity(shared: &Shared, client_id: &str, resource: &str) -> Result<Issued, Failure> {
-    let ask = Ask::everything(resource, Grant::ClientCredentials)?;
-    issue(shared, client_id.to_owned(), None, ask).map_err(Failure::Broken)
+pub(crate) fn issue_for_identity(
+    shared: &SandboxState,
+    client_id: &str,
+    resource: &str,
+) -> Result<Issued, TokenFailure> {
+    let ask = RequestedScope::everything(resource, Grant::ClientCredentials)?;
+    issue(shared, client_id.to_owned(), None, ask).map_err(TokenFailure::Broken)
 }

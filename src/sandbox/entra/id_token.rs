@@ -5,14 +5,14 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::request::Version;
-use crate::sandbox::state::Shared;
+use crate::sandbox::state::SandboxState;
 
 /// How long an ID token is good, in seconds.
 const LIFETIME: u64 = 3_600;
 
 /// Says to the application `client_id` who `user` is.
 pub(super) fn issue(
-    shared: &Shared,
+    shared: &SandboxState,
     version: Version,
     client_id: &str,
     user: &str,

@@ -31,9 +31,9 @@ use tokio_rustls::TlsAcceptor;
 use self::answer::{Answer, json_answer, plain};
 use self::grant::Issued;
 use self::refusal::Refusal;
-use self::request::{Failure, TokenRequest, Version};
+use self::request::{TokenFailure, TokenRequest, Version};
 use super::mode::EntraMode;
-use super::state::Shared;
+use super::state::SandboxState;
 
 /// Longest form accepted, in octets. A request with a client assertion stays far below.
 const FORM_OCTETS: usize = 64 * 1024;
@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const OVERSIZE_OCTETS: usize = 4 << 20;
 
 /// Serves one connection until it ends or the sandbox stops.
-pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()> {
+pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream) -> io::Result<()> {
     if shared.entra_mode() == EntraMode::Down {
         return tcp.set_zero_linger();
     }
@@ -67,7 +67,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()>
 }
 
 /// Answers one request. An error makes hyper close the connection without an answer.
-async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answer> {
+async fn respond(shared: &SandboxState, request: Request<Incoming>) -> io::Result<Answer> {
     shared.tally.http_request();
     let mode = shared.entra_mode();
     match mode {
@@ -115,13 +115,13 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answ
             plain(StatusCode::OK, "application/json; charset=utf-8", text)
         }
         Ok(issued) => json_answer(StatusCode::OK, &success(shared, version, &issued)),
-        Err(Failure::Refused(refusal)) => refuse(&refusal),
-        Err(Failure::Broken(error)) => return Err(error),
+        Err(TokenFailure::Refused(refusal)) => refuse(&refusal),
+        Err(TokenFailure::Broken(error)) => return Err(error),
     })
 }
 
 /// The answer of a mode that does not look at the request.
-fn faulty_answer(shared: &Shared, mode: &EntraMode) -> Option<Answer> {
+fn faulty_answer(shared: &SandboxState, mode: &EntraMode) -> Option<Answer> {
     let now = shared.time.unix_seconds();
     Some(match mode {
         EntraMode::Normal | EntraMode::Down | EntraMode::Slow(_) | EntraMode::TruncatedJson => return None,
@@ -158,7 +158,7 @@ fn url(head: &hyper::http::request::Parts) -> String {
 }
 
 /// Begins a sign-in by device code (RFC 8628 §3.2).
-fn begin_device(shared: &Shared, request: &TokenRequest) -> io::Result<Answer> {
+fn begin_device(shared: &SandboxState, request: &TokenRequest) -> io::Result<Answer> {
     let asked = match request.device_request(shared) {
         Ok(asked) => asked,
         Err(refusal) => return Ok(json_answer(refusal.status(), &refusal.body(None, shared.time.unix_seconds()))),
@@ -239,7 +239,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((decode(client_id)?, decode(secret)?))
 }
 
-fn success(shared: &Shared, version: Version, issued: &Issued) -> Value {
+fn success(shared: &SandboxState, version: Version, issued: &Issued) -> Value {
     let seconds = issued.lifetime.as_secs();
     let mut body = match version {
         Version::V2 => json!({

@@ -50,7 +50,7 @@ pub(super) struct TokenRequest {
 
 /// A resource with the permissions asked of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Ask {
+pub(super) struct RequestedScope {
     pub(super) resource: String,
     pub(super) permissions: Vec<String>,
     /// A refresh token is wanted.
@@ -59,7 +59,7 @@ pub(super) struct Ask {
     pub(super) openid: bool,
 }
 
-impl Ask {
+impl RequestedScope {
     /// What the parameters of a request ask for.
     pub(super) fn read(version: Version, parameters: &HashMap<String, String>, grant: Grant) -> Result<Self, Refusal> {
         let parameter = |name: &str| {
@@ -155,27 +155,27 @@ impl Ask {
 #[derive(Clone)]
 pub(super) struct Request {
     pub(super) client_id: String,
-    pub(super) ask: Ask,
+    pub(super) ask: RequestedScope,
     pub(super) nonce: Option<String>,
 }
 
 /// A person's consent to a request, about to become tokens.
 pub(super) struct Consent {
     pub(super) user: String,
-    pub(super) ask: Ask,
+    pub(super) ask: RequestedScope,
     pub(super) nonce: Option<String>,
     /// Absent when none was asked for.
     pub(super) refresh_token: Option<String>,
 }
 
 /// Why there is no token.
-pub(crate) enum Failure {
+pub(crate) enum TokenFailure {
     Refused(Refusal),
     /// The sandbox itself failed.
     Broken(std::io::Error),
 }
 
-impl From<Refusal> for Failure {
+impl From<Refusal> for TokenFailure {
     fn from(refusal: Refusal) -> Self {
         Self::Refused(refusal)
     }
@@ -186,16 +186,19 @@ mod tests {
     use super::*;
 
     fn refused(scope: &str, grant: Grant) -> u32 {
-        Ask::parse(scope, grant).unwrap_err().code
+        RequestedScope::parse(scope, grant).unwrap_err().code
     }
 
     #[test]
     fn a_scope_names_permissions_of_one_resource() {
-        let ask = Ask::parse("https://outlook.office.com/.default offline_access", Grant::Password).unwrap();
+        let ask = RequestedScope::parse("https://outlook.office.com/.default offline_access", Grant::Password).unwrap();
         assert_eq!(ask.resource, "https://outlook.office.com");
         assert_eq!(ask.permissions, DELEGATED);
         let two = "https://outlook.office.com/SMTP.Send https://outlook.office.com/IMAP.AccessAsUser.All";
-        assert_eq!(Ask::parse(two, Grant::Password).unwrap().permissions, ["SMTP.Send", "IMAP.AccessAsUser.All"]);
+        assert_eq!(
+            RequestedScope::parse(two, Grant::Password).unwrap().permissions,
+            ["SMTP.Send", "IMAP.AccessAsUser.All"]
+        );
         for scope in [
             "SMTP.Send",
             "offline_access",
@@ -210,7 +213,7 @@ mod tests {
 
     #[test]
     fn an_app_asks_for_default_only() {
-        let ask = Ask::parse("https://outlook.office365.com/.default", Grant::ClientCredentials).unwrap();
+        let ask = RequestedScope::parse("https://outlook.office365.com/.default", Grant::ClientCredentials).unwrap();
         assert_eq!(ask.permissions, APPLICATION);
         assert_eq!(refused("https://outlook.office365.com/SMTP.SendAsApp", Grant::ClientCredentials), 70011);
         assert_eq!(refused("https://outlook.office365.com/.default offline_access", Grant::ClientCredentials), 70011);

@@ -13,7 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::refusal::Refusal;
-use super::request::{Ask, Consent, Failure, Request};
+use super::request::{Consent, Request, RequestedScope, TokenFailure};
 use crate::clock::Moment;
 use crate::sandbox::random;
 
@@ -64,7 +64,7 @@ struct SignIn {
     client_id: String,
     user: String,
     /// What the person consented to: resource and permissions.
-    consented: Ask,
+    consented: RequestedScope,
     tokens: VecDeque<String>,
     used_at: Moment,
     /// Ended, with this code.
@@ -72,7 +72,7 @@ struct SignIn {
 }
 
 #[derive(Default)]
-struct Kept {
+struct SignInRecords {
     codes: HashMap<String, Code>,
     devices: HashMap<String, Device>,
     sign_ins: HashMap<u64, SignIn>,
@@ -82,7 +82,7 @@ struct Kept {
 
 /// All of them.
 pub(crate) struct SignIns {
-    kept: Mutex<Kept>,
+    kept: Mutex<SignInRecords>,
     device_lifetime: Duration,
     device_interval: Duration,
 }
@@ -128,7 +128,7 @@ impl SignIns {
         redirect_uri: &str,
         verifier: &str,
         now: Moment,
-    ) -> Result<Consent, Failure> {
+    ) -> Result<Consent, TokenFailure> {
         self.with(|kept| {
             let found = kept.codes.get(code).filter(|found| now < found.expires_at);
             let found = found.ok_or_else(|| Refusal::new(70008))?;
@@ -200,7 +200,7 @@ impl SignIns {
     }
 
     /// The device asks whether the person is done.
-    pub(super) fn poll(&self, device_code: &str, client_id: &str, now: Moment) -> Result<Consent, Failure> {
+    pub(super) fn poll(&self, device_code: &str, client_id: &str, now: Moment) -> Result<Consent, TokenFailure> {
         self.with(|kept| {
             let device = kept.devices.get_mut(device_code).filter(|device| device.request.client_id == client_id);
             let device = device.ok_or_else(|| Refusal::new(70018))?;
@@ -226,7 +226,13 @@ impl SignIns {
     }
 
     /// Exchanges a refresh token for `ask`.
-    pub(super) fn refresh(&self, token: &str, client_id: &str, ask: Ask, now: Moment) -> Result<Consent, Failure> {
+    pub(super) fn refresh(
+        &self,
+        token: &str,
+        client_id: &str,
+        ask: RequestedScope,
+        now: Moment,
+    ) -> Result<Consent, TokenFailure> {
         self.with(|kept| {
             let number = kept.by_token.get(token).copied().ok_or_else(|| Refusal::new(70000))?;
             let sign_in = kept.sign_ins.get(&number).ok_or_else(|| Refusal::new(70000))?;
@@ -252,8 +258,8 @@ impl SignIns {
     pub(super) fn issue(&self, request: Request, user: String, now: Moment) -> io::Result<Option<String>> {
         match self.with(|kept| kept.begin(request, user, now)) {
             Ok((_, consent)) => Ok(consent.refresh_token),
-            Err(Failure::Broken(error)) => Err(error),
-            Err(Failure::Refused(refusal)) => Err(io::Error::other(format!("AADSTS{}", refusal.code))),
+            Err(TokenFailure::Broken(error)) => Err(error),
+            Err(TokenFailure::Refused(refusal)) => Err(io::Error::other(format!("AADSTS{}", refusal.code))),
         }
     }
 
@@ -272,15 +278,15 @@ impl SignIns {
         self.with(|kept| Some(kept.sign_ins.get(kept.by_token.get(token)?)?.user.clone()))
     }
 
-    fn with<R>(&self, work: impl FnOnce(&mut Kept) -> R) -> R {
+    fn with<R>(&self, work: impl FnOnce(&mut SignInRecords) -> R) -> R {
         work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Kept {
-    fn begin(&mut self, request: Request, user: String, now: Moment) -> Result<(u64, Consent), Failure> {
+impl SignInRecords {
+    fn begin(&mut self, request: Request, user: String, now: Moment) -> Result<(u64, Consent), TokenFailure> {
         if self.sign_ins.len() >= ENTRIES {
-            return Err(Failure::Broken(io::Error::other("too many sign-ins")));
+            return Err(TokenFailure::Broken(io::Error::other("too many sign-ins")));
         }
         self.number += 1;
         let number = self.number;
@@ -293,8 +299,8 @@ impl Kept {
         Ok((number, Consent { user, ask, nonce, refresh_token }))
     }
 
-    fn next_token(&mut self, number: u64, now: Moment) -> Result<String, Failure> {
-        let token = format!("0.A{}", secret().map_err(Failure::Broken)?);
+    fn next_token(&mut self, number: u64, now: Moment) -> Result<String, TokenFailure> {
+        let token = format!("0.A{}", secret().map_err(TokenFailure::Broken)?);
         if let Some(sign_in) = self.sign_ins.get_mut(&number) {
             sign_in.used_at = now;
             sign_in.tokens.push_back(token.clone());

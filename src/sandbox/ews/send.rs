@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::error::EwsError;
 use super::items::message_of;
-use super::session::{Place, Session};
+use super::session::{EnteredMailbox, EwsSession};
 use super::xml::{Element, truth};
 use super::{item, soap};
 use crate::sandbox::compose::Draft;
@@ -16,7 +16,7 @@ use crate::sandbox::submission;
 
 const DRAFTS: &str = "Drafts";
 
-impl Session<'_> {
+impl EwsSession<'_> {
     pub(super) fn create_item(&self, request: &Element) -> Result<String, EwsError> {
         let (send, save) = match request.attribute("MessageDisposition") {
             Some("SaveOnly") => (false, true),
@@ -82,7 +82,7 @@ impl Session<'_> {
             }
             None => (self.enter(&self.own.address)?, usual.to_owned()),
         };
-        let Place { object_id, mailbox, .. } = place;
+        let EnteredMailbox { object_id, mailbox, .. } = place;
         let flags = if read { flags.with(Flags::SEEN) } else { flags };
         let now = self.shared.time.unix_seconds();
         let full = |_| EwsError::from(submission::Unsent::MailboxFull);

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::error::EwsError;
-use crate::sandbox::directory::Entry;
+use crate::sandbox::directory::MailboxAccess;
 use crate::sandbox::item_id::{Alphabet, ItemId};
-use crate::sandbox::state::Shared;
+use crate::sandbox::state::SandboxState;
 use crate::sandbox::store::Mailbox;
 use crate::sandbox::token::Claims;
 
 /// A mailbox that the caller may work in.
-pub(super) struct Place {
+pub(super) struct EnteredMailbox {
     /// Folded.
     pub(super) address: String,
     pub(super) object_id: String,
@@ -18,28 +18,28 @@ pub(super) struct Place {
 }
 
 /// A call whose token gives a right to a mailbox.
-pub(super) struct Session<'a> {
-    pub(super) shared: &'a Arc<Shared>,
+pub(super) struct EwsSession<'a> {
+    pub(super) shared: &'a Arc<SandboxState>,
     pub(super) claims: Claims,
     /// The mailbox of the bearer, or the impersonated one.
-    pub(super) own: Place,
+    pub(super) own: EnteredMailbox,
 }
 
-impl Session<'_> {
+impl EwsSession<'_> {
     /// The mailbox of that address, if the caller may enter it.
-    pub(super) fn enter(&self, address: &str) -> Result<Place, EwsError> {
+    pub(super) fn enter(&self, address: &str) -> Result<EnteredMailbox, EwsError> {
         let address = address.to_lowercase();
         match self.shared.directory.enter(&self.claims, &address) {
-            Entry::Open(mailbox) => {
-                Ok(Place { object_id: self.shared.directory.object_id(&address), address, mailbox })
+            MailboxAccess::Open(mailbox) => {
+                Ok(EnteredMailbox { object_id: self.shared.directory.object_id(&address), address, mailbox })
             }
-            Entry::NoSuchMailbox => Err(EwsError::no_mailbox()),
-            Entry::Denied => Err(EwsError::access_denied()),
+            MailboxAccess::NoSuchMailbox => Err(EwsError::no_mailbox()),
+            MailboxAccess::Denied => Err(EwsError::access_denied()),
         }
     }
 
     /// What an identifier names, and the mailbox that it is of.
-    pub(super) fn locate(&self, id: &str) -> Result<(Place, ItemId), EwsError> {
+    pub(super) fn locate(&self, id: &str) -> Result<(EnteredMailbox, ItemId), EwsError> {
         let malformed = || EwsError::new("ErrorInvalidIdMalformed", "Id is malformed.");
         let owner = ItemId::mailbox_of(id, Alphabet::Standard).ok_or_else(malformed)?;
         let id = ItemId::read(id, &owner, Alphabet::Standard).ok_or_else(malformed)?;

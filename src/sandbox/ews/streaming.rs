@@ -9,7 +9,7 @@ use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 
 use super::error::EwsError;
-use super::session::Session;
+use super::session::EwsSession;
 use super::xml::{Element, escaped};
 use super::{item, soap};
 use crate::sandbox::http::body::{Answer, pieces};
@@ -18,7 +18,7 @@ use crate::sandbox::{calendar, random};
 /// How long an answer stays open at most.
 const MINUTES: u64 = 30;
 
-impl Session<'_> {
+impl EwsSession<'_> {
     /// Subscribes to one folder.
     pub(super) fn subscribe(&self, request: &Element) -> Result<String, EwsError> {
         let subscription = request

@@ -10,13 +10,13 @@ use super::query;
 use super::view::Naming;
 use crate::sandbox::http::body::{Answer, whole};
 use crate::sandbox::http::call::{Call, plain, set};
-use crate::sandbox::state::Shared;
+use crate::sandbox::state::SandboxState;
 use crate::sandbox::store::Mailbox;
 use crate::sandbox::token::Claims;
 
 /// A call whose token gives a right to the mailbox.
-pub(super) struct Admitted<'a> {
-    pub(super) shared: &'a Shared,
+pub(super) struct AuthorizedCall<'a> {
+    pub(super) shared: &'a SandboxState,
     pub(super) call: &'a Call,
     pub(super) claims: Claims,
     /// Folded.
@@ -25,7 +25,7 @@ pub(super) struct Admitted<'a> {
     pub(super) mailbox: Arc<Mailbox>,
 }
 
-impl Admitted<'_> {
+impl AuthorizedCall<'_> {
     pub(super) fn permitted(&self, any_of: &[&str]) -> Result<&Self, GraphError> {
         let permitted = any_of.iter().any(|permission| self.claims.permits(permission));
         permitted.then_some(self).ok_or_else(GraphError::access_denied)

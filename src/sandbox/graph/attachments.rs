@@ -7,14 +7,14 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use super::admitted::Admitted;
+use super::admitted::AuthorizedCall;
 use super::error::GraphError;
 use crate::sandbox::http::body::Answer;
 use crate::sandbox::http::call::plain;
 use crate::sandbox::item_id::{Alphabet, ItemId};
 use crate::sandbox::letter::{Attachment, Letter};
 
-impl Admitted<'_> {
+impl AuthorizedCall<'_> {
     /// All attachments of a message, or one.
     pub(super) fn show_attachments(&self, message: &str, one: Option<&str>) -> Result<Answer, GraphError> {
         let (identity, content) = self.content(message)?;

@@ -5,24 +5,24 @@ use std::sync::{Mutex, PoisonError};
 
 /// The calls under way, by application and mailbox.
 #[derive(Default)]
-pub(crate) struct UnderWay(Mutex<HashMap<(String, String), u64>>);
+pub(crate) struct ConcurrentCalls(Mutex<HashMap<(String, String), u64>>);
 
 /// One of them, for as long as it lives.
-pub(super) struct Place<'a> {
-    under_way: &'a UnderWay,
+pub(super) struct CallPermit<'a> {
+    concurrent_calls: &'a ConcurrentCalls,
     key: (String, String),
 }
 
-impl UnderWay {
+impl ConcurrentCalls {
     /// A place, and how many are then taken.
-    pub(super) fn take(&self, client_id: &str, mailbox: &str) -> (Place<'_>, u64) {
+    pub(super) fn take(&self, client_id: &str, mailbox: &str) -> (CallPermit<'_>, u64) {
         let key = (client_id.to_owned(), mailbox.to_owned());
         let taken = self.with(|calls| {
             let taken = calls.entry(key.clone()).or_default();
             *taken += 1;
             *taken
         });
-        (Place { under_way: self, key }, taken)
+        (CallPermit { concurrent_calls: self, key }, taken)
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut HashMap<(String, String), u64>) -> R) -> R {
@@ -30,9 +30,9 @@ impl UnderWay {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for CallPermit<'_> {
     fn drop(&mut self) {
-        self.under_way.with(|calls| {
+        self.concurrent_calls.with(|calls| {
             if let Some(taken) = calls.get_mut(&self.key) {
                 *taken -= 1;
                 if *taken == 0 {

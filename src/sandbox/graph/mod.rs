@@ -21,15 +21,15 @@ use std::time::Duration;
 use hyper::{Method, StatusCode};
 use serde_json::json;
 
-use self::admitted::Admitted;
+use self::admitted::AuthorizedCall;
 use self::error::{GraphError, Ids};
 use self::route::{Action, Target, Who, route};
-use super::directory::Entry;
+use super::directory::MailboxAccess;
 use super::http::body::Answer;
 use super::http::call::{Call, perform, set};
 use super::mode::Service;
 use super::random;
-use super::state::Shared;
+use super::state::SandboxState;
 use super::token::GRAPH_RESOURCES;
 
 /// A request's body, in octets (Microsoft, "sendMail": 4 MB).
@@ -38,13 +38,13 @@ const REQUEST_OCTETS: usize = 4 << 20;
 const CALLS: u64 = 4;
 
 /// Answers a call. An error closes the connection without an answer.
-pub(super) async fn respond(shared: &Arc<Shared>, call: &Call) -> io::Result<Answer> {
+pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Result<Answer> {
     let request = random::guid();
     let client = call.header("client-request-id").map_or_else(|| request.clone(), str::to_owned);
     let ids = Ids { request, client };
     let mut answer = match admit(shared, call) {
         Ok((admitted, target)) => {
-            let (_place, taken) = shared.under_way.take(&admitted.claims.client_id, &admitted.address);
+            let (_permit, taken) = shared.concurrent_calls.take(&admitted.claims.client_id, &admitted.address);
             let name = target.name(&call.head.method);
             shared.tally.call(Service::Graph, &admitted.address, &name);
             shared.tally.concurrent_calls(Service::Graph, &admitted.address, taken);
@@ -71,7 +71,7 @@ pub(super) async fn respond(shared: &Arc<Shared>, call: &Call) -> io::Result<Ans
 }
 
 /// Who calls, and for what.
-fn admit<'a>(shared: &'a Shared, call: &'a Call) -> Result<(Admitted<'a>, Target), GraphError> {
+fn admit<'a>(shared: &'a SandboxState, call: &'a Call) -> Result<(AuthorizedCall<'a>, Target), GraphError> {
     let token = call.bearer().ok_or_else(|| GraphError::token("Access token is empty."))?;
     let claims = shared
         .mint
@@ -92,22 +92,22 @@ fn admit<'a>(shared: &'a Shared, call: &'a Call) -> Result<(Admitted<'a>, Target
         })?,
     };
     let mailbox = match shared.directory.enter(&claims, &address) {
-        Entry::Open(mailbox) => mailbox,
-        Entry::NoSuchMailbox => return Err(GraphError::of_status(404, None, None)),
-        Entry::Denied if claims.user.is_none() => {
+        MailboxAccess::Open(mailbox) => mailbox,
+        MailboxAccess::NoSuchMailbox => return Err(GraphError::of_status(404, None, None)),
+        MailboxAccess::Denied if claims.user.is_none() => {
             return Err(GraphError::new(
                 403,
                 "ErrorAccessDenied",
                 "Access to OData is disabled: [RAOP] : Blocked by tenant configured AppOnly AccessPolicy settings.",
             ));
         }
-        Entry::Denied => return Err(GraphError::access_denied()),
+        MailboxAccess::Denied => return Err(GraphError::access_denied()),
     };
     let object_id = shared.directory.object_id(&address);
-    Ok((Admitted { shared, call, claims, address, object_id, mailbox }, target))
+    Ok((AuthorizedCall { shared, call, claims, address, object_id, mailbox }, target))
 }
 
-impl Admitted<'_> {
+impl AuthorizedCall<'_> {
     fn perform(&self, target: &Target) -> Result<Answer, GraphError> {
         const READ: &[&str] = &["Mail.Read", "Mail.ReadWrite"];
         const WRITE: &[&str] = &["Mail.ReadWrite"];

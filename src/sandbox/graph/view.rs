@@ -94,13 +94,17 @@ impl Naming<'_> {
 }
 
 /// What is shown of a message; names in lower case.
-pub(super) struct Wanted<'a> {
+pub(super) struct SelectedProperties<'a> {
     pub(super) select: &'a [String],
     pub(super) expand: &'a [String],
 }
 
 /// A message in its folder.
-pub(super) fn message(naming: Naming<'_>, (folder, uid, message): (u32, u32, &Message), wanted: &Wanted<'_>) -> Value {
+pub(super) fn message(
+    naming: Naming<'_>,
+    (folder, uid, message): (u32, u32, &Message),
+    wanted: &SelectedProperties<'_>,
+) -> Value {
     let change_key = change_key(message);
     let mut shown = Map::new();
     shown.insert("@odata.etag".to_owned(), json!(format!("W/\"{change_key}\"")));

@@ -13,7 +13,7 @@ use hyper::http::request::Parts;
 use super::body::{self, Answer};
 use super::fault::HttpFault;
 use crate::sandbox::mode::Service;
-use crate::sandbox::state::Shared;
+use crate::sandbox::state::SandboxState;
 
 /// A request that was taken whole.
 pub(crate) struct Call {
@@ -40,7 +40,7 @@ impl Call {
 
 /// Does `work`, unless a fault was planned for the call of this name; `refuse` shapes a refusal as the service does.
 pub(crate) async fn perform(
-    shared: &Arc<Shared>,
+    shared: &Arc<SandboxState>,
     service: Service,
     name: &str,
     refuse: impl FnOnce(u16, Option<&'static str>, Option<Duration>) -> Answer,
@@ -87,7 +87,7 @@ pub(crate) async fn perform(
 }
 
 /// The answer octet by octet, each after a pause; without one, the first half of it, and then the connection is closed.
-async fn in_pieces(shared: &Shared, answer: Answer, pause: Option<Duration>) -> Answer {
+async fn in_pieces(shared: &SandboxState, answer: Answer, pause: Option<Duration>) -> Answer {
     let (head, body) = answer.into_parts();
     // The body is a whole one: nothing is waited for.
     let octets = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();

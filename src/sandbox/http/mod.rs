@@ -19,7 +19,7 @@ use tokio_rustls::server::TlsStream;
 use self::body::Answer;
 use self::call::{Call, plain, set};
 use super::mode::{Service, UpstreamMode};
-use super::state::Shared;
+use super::state::SandboxState;
 use super::{ews, graph};
 
 /// The largest request that is read to its end before it is refused, in octets. Exchange takes less.
@@ -31,7 +31,7 @@ const TRANSFER: Duration = Duration::from_secs(600);
 
 /// Serves one connection until it ends or the sandbox stops.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
+    shared: Arc<SandboxState>,
     service: Service,
     stream: TlsStream<TcpStream>,
     mode: UpstreamMode,
@@ -52,7 +52,7 @@ pub(super) async fn serve(
 
 /// Answers one request. An error makes hyper close the connection without an answer.
 async fn respond(
-    shared: &Arc<Shared>,
+    shared: &Arc<SandboxState>,
     service: Service,
     mode: UpstreamMode,
     request: Request<Incoming>,

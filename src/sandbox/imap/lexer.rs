@@ -10,14 +10,14 @@ pub(super) type Parsed<T> = Result<T, Malformed>;
 
 /// Why a command is refused before it is executed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
+pub(super) enum CommandRefused {
     Unknown,
     Arguments,
     /// A SEARCH in a character set other than US-ASCII and UTF-8.
     Charset,
 }
 
-impl From<Malformed> for Refused {
+impl From<Malformed> for CommandRefused {
     fn from(_: Malformed) -> Self {
         Self::Arguments
     }
