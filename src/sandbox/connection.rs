@@ -14,15 +14,15 @@ use super::state::SandboxState;
 
 /// Replies are gathered up to this many octets before they are sent.
 const GATHER: usize = 64 * 1024;
-/// For a peer to take what is sent to it, or to send what it announced.
+/// How long a peer may take to receive what is sent to it, or to send what it announced.
 const TRANSFER: Duration = Duration::from_secs(600);
 /// Room for one read.
 const READ: usize = 16 * 1024;
-/// For a TLS handshake.
+/// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(60);
-/// Before login; Exchange Online closes after about this time.
+/// How long a session waits before login; Exchange Online closes after about this time.
 pub(super) const BEFORE_LOGIN: Duration = Duration::from_secs(60);
-/// Between two commands after login (RFC 9051 §5.4: at least 30 minutes).
+/// How long a session waits between two commands after login (RFC 9051 §5.4: at least 30 minutes).
 pub(super) const AFTER_LOGIN: Duration = Duration::from_secs(30 * 60);
 
 /// A stream with the octets that were read too early and those that are still to be sent.

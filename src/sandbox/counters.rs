@@ -11,9 +11,9 @@ const NAMES: usize = 10_000;
 /// How often something was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// Went well.
+    /// How many attempts went well.
     pub succeeded: u64,
-    /// Was refused.
+    /// How many attempts were refused.
     pub refused: u64,
 }
 

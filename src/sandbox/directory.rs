@@ -27,7 +27,7 @@ pub struct SandboxAccount {
 }
 
 impl SandboxAccount {
-    /// A user whose mailbox the application may open, and nobody else.
+    /// A user whose mailbox only the user and the application may open.
     pub fn new(address: &str, password: &str) -> Self {
         Self {
             address: address.to_owned(),
@@ -61,7 +61,7 @@ pub(super) struct Directory {
     pub(super) tenant_domain: String,
     pub(super) public_client_id: String,
     pub(super) confidential_client_id: String,
-    /// Of the confidential application.
+    /// What the confidential application is registered with.
     pub(super) registration: Registration,
     lockout_threshold: u32,
     users: Mutex<HashMap<String, User>>,

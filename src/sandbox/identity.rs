@@ -21,7 +21,7 @@ use super::platform::Platform;
 use super::random;
 use super::state::SandboxState;
 
-/// For the head of a request.
+/// How long a client may take for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Answer = Response<Full<Bytes>>;
@@ -56,7 +56,7 @@ fn respond(shared: &SandboxState, request: &Request<Incoming>) -> Answer {
     let version = parameter("api-version").unwrap_or_default();
     let is_app_service = match (request.uri().path(), version.as_str()) {
         ("/metadata/identity/oauth2/token", _) if !header_is("metadata", "true") => return bad("bad_request_102"),
-        // Whoever was reached through a proxy is not on this machine.
+        // A request that came through a proxy is not from this machine.
         ("/metadata/identity/oauth2/token", _) if headers.contains_key("x-forwarded-for") => {
             return bad("bad_request_102");
         }

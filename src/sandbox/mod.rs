@@ -7,8 +7,9 @@
 //!
 //! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the application's credentials,
 //! `identity` gives tokens to managed identities, `token` signs them; `directory` knows who exists;
+//! `state` holds what all of them share, `platform` what managed identities live in, `connection` what the mail services hear;
 //! `store` keeps the mail; `service` accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp`
-//! speak; `http` carries `graph` and `ews`, and applies the [`HttpFault`]s; `letter` reads messages for them, `compose`
+//! speak; `http` carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages for them, `compose`
 //! makes some, `submission` sends them.
 
 mod address;

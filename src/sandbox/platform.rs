@@ -16,7 +16,7 @@ pub(super) struct Platform {
 
 #[derive(Default)]
 pub(super) struct PlatformState {
-    /// Statuses of the next answers.
+    /// The statuses of the next answers.
     pub(super) faults: VecDeque<u16>,
     /// Where the agent of Azure Arc leaves its keys, and the key that it expects.
     pub(super) arc: Option<PathBuf>,
@@ -38,7 +38,7 @@ impl Platform {
         self.state().faults = statuses.iter().copied().collect();
     }
 
-    /// No identity is assigned from now on, or again one is.
+    /// Takes all identities from the machine, or gives them back.
     pub(super) fn set_absent(&self, absent: bool) {
         self.state().absent = absent;
     }

@@ -62,7 +62,7 @@ struct ListedMessage {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
-    /// The authorization state. `None` when the connection is to be closed.
+    /// Runs the authorization state. `None` when the connection is to be closed.
     async fn log_in(&mut self) -> io::Result<Option<Login>> {
         for _ in 0..ERRORS {
             let Some(line) = self.line(COMMAND_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
         Ok(None)
     }
 
-    /// The transaction state, and the update state at QUIT.
+    /// Runs the transaction state, and the update state at QUIT.
     async fn transact(&mut self, login: &Login) -> io::Result<()> {
         let mut maildrop = Maildrop::open(login);
         let mut errors = 0;

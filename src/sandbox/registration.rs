@@ -21,13 +21,13 @@ use serde_json::json;
 
 use crate::secret::ClientSecret;
 
-/// RFC 7523 §2.2.
+/// The value of `client_assertion_type` for a JWT (RFC 7523 §2.2).
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// Used assertions that are remembered; there are no more within the life of one.
+/// How many used assertions are remembered; there are no more within the life of one.
 const USED: usize = 100_000;
 
-/// Entra grants clocks so many seconds.
+/// How many seconds the clock of a client may differ from Entra's.
 const LEEWAY: i64 = 300;
 
 /// A secret of the confidential application.
@@ -35,7 +35,7 @@ const LEEWAY: i64 = 300;
 pub struct SandboxSecret {
     /// The value.
     pub secret: ClientSecret,
-    /// Entra still knows it, but takes it no more.
+    /// Whether Entra still knows the secret but no longer accepts it.
     pub expired: bool,
 }
 
@@ -48,12 +48,12 @@ pub struct FederatedToken {
     pub subject: String,
     /// `aud`.
     pub audience: String,
-    /// From now until `exp`.
+    /// How long the token is valid: the time from now until `exp`.
     pub lifetime: Duration,
 }
 
 impl Default for FederatedToken {
-    /// As a Kubernetes cluster makes them, for an hour.
+    /// A token as a Kubernetes cluster makes them, valid for an hour.
     fn default() -> Self {
         Self {
             issuer: "https://cluster.contoso.example/".to_owned(),
@@ -77,7 +77,7 @@ pub(super) struct Registration {
     secrets: Mutex<Vec<SandboxSecret>>,
     certificates: Mutex<Vec<Registered>>,
     used: Mutex<HashSet<String>>,
-    /// Made at its first use: an RSA key takes a while.
+    /// The other issuer's key. It is made at its first use, because an RSA key takes a while.
     issuer: OnceLock<Option<KeyPair>>,
 }
 
@@ -87,7 +87,7 @@ pub(super) struct PresentedAssertion<'a> {
     pub(super) client_id: &'a str,
     /// The address that the request was posted to.
     pub(super) url: &'a str,
-    /// Seconds since 1970.
+    /// The time of the request, in seconds since 1970.
     pub(super) now: i64,
 }
 

@@ -17,7 +17,7 @@ use super::{entra, http, identity, imap, pop3, smtp};
 
 /// Connections open at once, per listener. Further ones wait in the operating system's queue.
 const CONNECTIONS: usize = 16_384;
-/// After a failed `accept`, such as for want of file descriptors.
+/// How long to wait after a failed `accept`, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the token endpoint until the sandbox stops.

@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
         self.reply("250 SMTPUTF8");
     }
 
-    /// AUTH (RFC 4954). False when the client is gone.
+    /// Executes AUTH (RFC 4954). False when the client is gone.
     async fn authenticate(&mut self, arguments: &str) -> io::Result<bool> {
         let (mechanism, initial) = match arguments.split_once(' ') {
             Some((mechanism, initial)) => (mechanism, Some(initial.trim().to_owned())),
@@ -302,7 +302,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
         Ok(())
     }
 
-    /// BDAT (RFC 3030). False when the connection is to be closed, because the chunk's end is not known.
+    /// Executes BDAT (RFC 3030). False when the connection is to be closed, because the chunk's end
+    /// is not known.
     async fn chunk(&mut self, arguments: &str) -> io::Result<bool> {
         let mut words = arguments.split_ascii_whitespace();
         let octets = words.next().and_then(|word| word.parse::<usize>().ok()).filter(|&n| n <= MESSAGE_OCTETS);

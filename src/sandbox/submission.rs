@@ -15,10 +15,10 @@ const RECIPIENTS: usize = 500;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
     NoRecipients,
-    /// An address that is none.
+    /// A recipient whose address cannot be read.
     BadRecipient(String),
     TooManyRecipients,
-    /// The mailbox may not send as this one.
+    /// A sender as which the mailbox may not send.
     SendAsDenied(String),
     MailboxFull,
 }

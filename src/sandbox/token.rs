@@ -55,7 +55,7 @@ pub(super) struct Claims {
     pub(super) issued_at: u64,
     #[serde(rename = "exp")]
     pub(super) expires_at: u64,
-    /// The same in milliseconds, because tests use short lives.
+    /// [`Self::expires_at`] in milliseconds, because tests use short lives.
     #[serde(rename = "xms_exp_ms")]
     pub(super) expires_at_millis: u64,
 }

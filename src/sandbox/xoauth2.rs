@@ -13,7 +13,7 @@ use super::token::EXCHANGE_RESOURCES;
 
 /// A session's right to a mailbox.
 pub(super) struct Login {
-    /// Folded.
+    /// The mailbox's address in lower case.
     pub(super) address: String,
     pub(super) mailbox: Arc<Mailbox>,
     /// When the token expires, since 1970.
@@ -27,9 +27,9 @@ pub(super) enum LoginVerdict {
     NotConnected,
     /// The token is not good.
     Refused,
-    /// [`UpstreamMode::Unavailable`].
+    /// The service is in [`UpstreamMode::Unavailable`].
     Unavailable,
-    /// [`UpstreamMode::SmtpAuthDisabled`].
+    /// The service is in [`UpstreamMode::SmtpAuthDisabled`].
     Disabled,
 }
 

@@ -18,12 +18,12 @@ use crate::secret::AccessToken;
 pub(crate) struct Issued {
     pub(crate) token: AccessToken,
     pub(crate) resource: String,
-    /// Only for a user.
+    /// The permissions granted, for a user only.
     pub(super) scope: Option<String>,
     pub(crate) lifetime: Duration,
-    /// Only for a person who signed in, and only if asked for.
+    /// A refresh token, only for a person who signed in, and only if asked for.
     pub(super) refresh_token: Option<String>,
-    /// The same.
+    /// An ID token, only for a person who signed in, and only if asked for.
     pub(super) id_token: Option<String>,
 }
 
@@ -38,7 +38,7 @@ impl TokenRequest {
             "client_credentials" => Ok(Grant::ClientCredentials),
             "authorization_code" => Ok(Grant::AuthorizationCode),
             "urn:ietf:params:oauth:grant-type:device_code" => Ok(Grant::DeviceCode),
-            // The name of the v1.0 endpoint.
+            // The v1.0 endpoint calls it so.
             "device_code" if self.version == Version::V1 => Ok(Grant::DeviceCode),
             "refresh_token" => Ok(Grant::RefreshToken),
             _ => Err(Refusal::new(70003)),
@@ -224,7 +224,7 @@ pub(crate) fn issue_for_user(shared: &SandboxState, user: &str) -> std::io::Resu
     issue(shared, client_id, Some(user.to_lowercase()), everything_of_exchange()).map(|issued| issued.token)
 }
 
-/// The same for Graph; without a user, for the application with a secret.
+/// A Graph token without a request; without a user, it is for the application with a secret.
 pub(crate) fn issue_for_graph(shared: &SandboxState, user: Option<&str>) -> std::io::Result<AccessToken> {
     let (client_id, permissions) = match user {
         Some(_) => (&shared.directory.public_client_id, &DELEGATED_GRAPH[..]),

@@ -37,7 +37,8 @@ use super::state::SandboxState;
 
 /// Longest form accepted, in octets. A request with a client assertion stays far below.
 const FORM_OCTETS: usize = 64 * 1024;
-/// For the TLS handshake, for the head of a request and between two requests.
+/// How long a client may take for the TLS handshake, for the head of a request, and between two
+/// requests.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The body of [`EntraMode::Oversize`], in octets.
 const OVERSIZE_OCTETS: usize = 4 << 20;
@@ -51,7 +52,7 @@ pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream) -> io::Resu
     let stream = tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await??;
     let service = service_fn(|request| async {
         let mut answer = respond(&shared, request).await?;
-        // The sandbox's own time: clients compare theirs with it.
+        // The date is of the sandbox's own time, because clients compare theirs with it.
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(shared.time.unix().as_secs());
         if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now)) {
             answer.headers_mut().insert(header::DATE, date);
@@ -77,7 +78,7 @@ async fn respond(shared: &SandboxState, request: Request<Incoming>) -> io::Resul
     }
     let faulty = faulty_answer(shared, &mode);
     let (head, body) = request.into_parts();
-    // Read in any case, so that the connection stays usable.
+    // The body is read in any case, so that the connection stays usable.
     let body = match tokio::time::timeout(PATIENCE, Limited::new(body, FORM_OCTETS).collect()).await? {
         Ok(body) => body.to_bytes(),
         Err(_) => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "Request Entity Too Large")),
@@ -144,7 +145,7 @@ fn faulty_answer(shared: &SandboxState, mode: &EntraMode) -> Option<Answer> {
         EntraMode::Oversize => plain(StatusCode::OK, "application/json; charset=utf-8", " ".repeat(OVERSIZE_OCTETS)),
         EntraMode::Redirect => {
             let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, "text/html", "");
-            // Another host on purpose: credentials must not be posted there.
+            // The host is another one on purpose: credentials must not be posted there.
             answer.headers_mut().insert(header::LOCATION, HeaderValue::from_static("https://elsewhere.example/token"));
             answer
         }

@@ -29,7 +29,8 @@ pub(super) fn authorize(
 ) -> io::Result<Answer> {
     let target = match check_target(shared, tenant, query) {
         Ok(target) => target,
-        // RFC 6749 §4.1.2.1: never redirected, because nobody knows whose address that is.
+        // The browser is not redirected, because nobody knows whose address that is (RFC 6749
+        // §4.1.2.1).
         Err(refusal) => return Ok(page(StatusCode::BAD_REQUEST, &told(&refusal))),
     };
     let request = match check_request(version, query) {
@@ -60,7 +61,7 @@ pub(super) fn authorize(
     back(&redirect_uri, query, &[("code", code), ("session_state", random::guid())])
 }
 
-/// Serves `/devicelogin`: the code of the device, then the same as above.
+/// Serves `/devicelogin`: asks for the code of the device and for the sign-in on one form.
 pub(super) fn device(shared: &SandboxState, method: &Method, form: &Fields) -> Answer {
     let now = shared.time.now();
     let user_code = form.get("user_code").map_or("", String::as_str);
@@ -113,7 +114,7 @@ fn check_target(shared: &SandboxState, tenant: &str, query: &Fields) -> Result<R
     Ok(RedirectTarget { client_id, redirect_uri: redirect_uri.clone() })
 }
 
-/// What is asked for, and the challenge.
+/// Reads what is asked for, and the challenge.
 fn check_request(version: Version, query: &Fields) -> Result<(RequestedScope, String), Refusal> {
     let parameter =
         |name: &str| query.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::missing(name));

@@ -17,9 +17,9 @@ const OPENID: [&str; 4] = ["offline_access", "openid", "profile", "email"];
 /// Which generation of the endpoint was called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Version {
-    /// `/{tenant}/oauth2/token`, with `resource`.
+    /// The endpoint `/{tenant}/oauth2/token`, with `resource`.
     V1,
-    /// `/{tenant}/oauth2/v2.0/token`, with `scope`.
+    /// The endpoint `/{tenant}/oauth2/v2.0/token`, with `scope`.
     V2,
 }
 
@@ -53,9 +53,9 @@ pub(super) struct TokenRequest {
 pub(super) struct RequestedScope {
     pub(super) resource: String,
     pub(super) permissions: Vec<String>,
-    /// A refresh token is wanted.
+    /// Whether a refresh token is wanted.
     pub(super) offline_access: bool,
-    /// An ID token is wanted.
+    /// Whether an ID token is wanted.
     pub(super) openid: bool,
 }
 
@@ -164,7 +164,7 @@ pub(super) struct Consent {
     pub(super) user: String,
     pub(super) ask: RequestedScope,
     pub(super) nonce: Option<String>,
-    /// Absent when none was asked for.
+    /// The refresh token, if one was asked for.
     pub(super) refresh_token: Option<String>,
 }
 

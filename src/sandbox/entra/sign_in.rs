@@ -17,22 +17,22 @@ use super::request::{Consent, Request, RequestedScope, TokenFailure};
 use crate::clock::Moment;
 use crate::sandbox::random;
 
-/// Microsoft, "OAuth 2.0 authorization code flow": about ten minutes.
+/// How long a code is good (Microsoft, "OAuth 2.0 authorization code flow": about ten minutes).
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
-/// Microsoft, "Refresh tokens": 90 days, anew with each use.
+/// How long a refresh token is good after its last use (Microsoft, "Refresh tokens": 90 days).
 const REFRESH_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3_600);
-/// Refresh tokens of one sign-in that stay valid; older ones are no longer known.
+/// How many refresh tokens of one sign-in stay valid; older ones are no longer known.
 const GENERATIONS: usize = 16;
-/// Sign-ins, codes and device codes remembered, each.
+/// How many sign-ins, codes and device codes are remembered, each.
 const ENTRIES: usize = 10_000;
-/// RFC 8628 §3.5.
+/// How much longer a device must wait after it polled too early (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
-/// Of an authorization request: what the redemption must fit.
+/// The parts of an authorization request that the redemption must fit.
 #[derive(Clone)]
 pub(super) struct Binding {
     pub(super) redirect_uri: String,
-    /// RFC 7636 §4.2, `S256`.
+    /// The PKCE challenge by the method `S256` (RFC 7636 §4.2).
     pub(super) challenge: String,
 }
 
@@ -67,7 +67,7 @@ struct SignIn {
     consented: RequestedScope,
     tokens: VecDeque<String>,
     used_at: Moment,
-    /// Ended, with this code.
+    /// The AADSTS code that refuses its tokens, once it has ended.
     ended: Option<u32>,
 }
 
@@ -80,7 +80,7 @@ struct SignInRecords {
     number: u64,
 }
 
-/// All of them.
+/// All sign-ins, codes and device codes.
 pub(crate) struct SignIns {
     kept: Mutex<SignInRecords>,
     device_lifetime: Duration,
@@ -136,7 +136,7 @@ impl SignIns {
                 return Err(Refusal::new(700_005).into());
             }
             if let Some(number) = found.redeemed {
-                // Somebody else may have had it first: RFC 6749 §4.1.2.
+                // Another client may have had the code first (RFC 6749 §4.1.2).
                 if let Some(sign_in) = kept.sign_ins.get_mut(&number) {
                     sign_in.ended = Some(70000);
                 }
@@ -161,7 +161,7 @@ impl SignIns {
     pub(super) fn device(&self, request: Request, now: Moment) -> io::Result<DeviceCodes> {
         let device_code = format!("D{}", secret()?);
         let octets: [u8; 9] = random::octets()?;
-        // Without vowels and look-alikes (RFC 8628 §6.1).
+        // The alphabet has no vowels and no look-alikes (RFC 8628 §6.1).
         let user_code: String =
             octets.iter().map(|octet| char::from(b"BCDFGHJKLMNPQRSTVWXZ2345679"[usize::from(octet % 27)])).collect();
         let (lifetime, interval) = (self.device_lifetime, self.device_interval);
@@ -183,7 +183,7 @@ impl SignIns {
         })
     }
 
-    /// A person typed in the code; whether it is one that waits for that.
+    /// Whether the code that a person typed in is one that waits for that.
     pub(super) fn is_pending(&self, user_code: &str, now: Moment) -> bool {
         self.with(|kept| kept.pending(user_code, now).is_some())
     }
@@ -199,7 +199,7 @@ impl SignIns {
         })
     }
 
-    /// The device asks whether the person is done.
+    /// Answers a device that asks whether the person is done.
     pub(super) fn poll(&self, device_code: &str, client_id: &str, now: Moment) -> Result<Consent, TokenFailure> {
         self.with(|kept| {
             let device = kept.devices.get_mut(device_code).filter(|device| device.request.client_id == client_id);

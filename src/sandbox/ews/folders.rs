@@ -19,11 +19,11 @@ const DISTINGUISHED: [(&str, &str); 6] = [
 
 /// A folder that exists.
 pub(super) enum FoundFolder {
-    /// Above all.
+    /// The folder above all others.
     Root,
-    /// "Top of Information Store".
+    /// The folder "Top of Information Store".
     Top,
-    /// By its name in the store.
+    /// A folder of mail, by its name in the store.
     Mail(String),
 }
 

@@ -72,7 +72,7 @@ impl EwsSession<'_> {
         })
     }
 
-    /// The read mark; what else may be changed in Exchange is not kept here.
+    /// Changes the read mark; what else may be changed in Exchange is not kept here.
     pub(super) fn update_item(&self, request: &Element) -> Result<String, EwsError> {
         let changes = request.list("ItemChanges");
         let one = |change: &Element| {
@@ -130,7 +130,7 @@ impl EwsSession<'_> {
         })
     }
 
-    /// MoveItem and CopyItem, within one mailbox.
+    /// Executes MoveItem or CopyItem, within one mailbox.
     pub(super) fn move_item(&self, request: &Element) -> Result<String, EwsError> {
         let target = request.list("ToFolderId").first().ok_or_else(|| EwsError::schema("ToFolderId is missing"))?;
         let (target_place, found) = self.folder(target)?;

@@ -11,7 +11,7 @@ use crate::sandbox::token::Claims;
 
 /// A mailbox that the caller may work in.
 pub(super) struct EnteredMailbox {
-    /// Folded.
+    /// Its address in lower case.
     pub(super) address: String,
     pub(super) object_id: String,
     pub(super) mailbox: Arc<Mailbox>,
@@ -44,7 +44,8 @@ impl EwsSession<'_> {
         let owner = ItemId::mailbox_of(id, Alphabet::Standard).ok_or_else(malformed)?;
         let id = ItemId::read(id, &owner, Alphabet::Standard).ok_or_else(malformed)?;
         let address = self.shared.directory.address_of(&owner).ok_or_else(EwsError::item_not_found)?;
-        // An impersonated mailbox is the only one; a person may work in those of others.
+        // An application may work in the impersonated mailbox only, a person in those of others
+        // too.
         if self.claims.user.is_none() && address != self.own.address {
             return Err(EwsError::access_denied());
         }

@@ -26,7 +26,7 @@ impl EwsSession<'_> {
             .ok_or_else(|| EwsError::new("ErrorInvalidRequest", "Only streaming subscriptions are served."))?;
         let folder = subscription.list("FolderIds").first().ok_or_else(EwsError::folder_not_found)?;
         let (place, folder) = self.mail_folder(folder)?;
-        // Nothing is kept: the identifier says it all.
+        // No subscription is kept, because its identifier says all about it.
         let id = STANDARD.encode(format!("{} {folder} {}", place.address, random::guid()));
         let content = format!("<m:SubscriptionId>{id}</m:SubscriptionId>");
         Ok(soap::response("Subscribe", &soap::success("Subscribe", &content)))

@@ -19,7 +19,7 @@ pub(super) struct AuthorizedCall<'a> {
     pub(super) shared: &'a SandboxState,
     pub(super) call: &'a Call,
     pub(super) claims: Claims,
-    /// Folded.
+    /// The mailbox's address in lower case.
     pub(super) address: String,
     pub(super) object_id: String,
     pub(super) mailbox: Arc<Mailbox>,

@@ -7,14 +7,14 @@ use std::sync::{Mutex, PoisonError};
 #[derive(Default)]
 pub(crate) struct ConcurrentCalls(Mutex<HashMap<(String, String), u64>>);
 
-/// One of them, for as long as it lives.
+/// One call under way. Dropping it ends the call.
 pub(super) struct CallPermit<'a> {
     concurrent_calls: &'a ConcurrentCalls,
     key: (String, String),
 }
 
 impl ConcurrentCalls {
-    /// A place, and how many are then taken.
+    /// Counts a call, and returns it with the number of calls then under way.
     pub(super) fn take(&self, client_id: &str, mailbox: &str) -> (CallPermit<'_>, u64) {
         let key = (client_id.to_owned(), mailbox.to_owned());
         let taken = self.with(|calls| {

@@ -63,7 +63,7 @@ impl AuthorizedCall<'_> {
         Ok(self.json(status, &context, view::message(naming, placed, wanted)))
     }
 
-    /// The octets.
+    /// Shows the octets of a message.
     pub(super) fn message_value(&self, id: &str) -> Result<Answer, GraphError> {
         let content = self.mailbox.read(|folders| {
             let found = self.naming().read(id).and_then(|id| id.find(folders));
@@ -73,7 +73,7 @@ impl AuthorizedCall<'_> {
         Ok(plain(StatusCode::OK, "text/plain", content.to_vec()))
     }
 
-    /// PATCH: the read mark and the flag.
+    /// Changes the read mark and the flag of a message (PATCH).
     pub(super) fn change_message(&self, id: &str) -> Result<Answer, GraphError> {
         let change = self.read_json()?;
         let mut marks = Vec::new();

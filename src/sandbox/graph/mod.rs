@@ -70,7 +70,7 @@ pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Resu
     Ok(answer)
 }
 
-/// Who calls, and for what.
+/// Finds out who calls, and for what.
 fn admit<'a>(shared: &'a SandboxState, call: &'a Call) -> Result<(AuthorizedCall<'a>, Target), GraphError> {
     let token = call.bearer().ok_or_else(|| GraphError::token("Access token is empty."))?;
     let claims = shared

@@ -11,7 +11,7 @@ use crate::sandbox::item_id::{Alphabet, ItemId};
 use crate::sandbox::letter::{Letter, Person};
 use crate::sandbox::store::{Flags, Folder, Folders, Message};
 
-/// Characters of `bodyPreview`.
+/// How many characters `bodyPreview` has at most.
 const PREVIEW: usize = 255;
 
 /// What a message shows unless it is asked for more or less.
@@ -130,7 +130,7 @@ struct View<'a> {
     folder: u32,
     message: &'a Message,
     id: String,
-    /// Read only when it is needed: lists of thousands show identifiers alone.
+    /// The message, read only when it is needed, because lists of thousands show identifiers alone.
     letter: OnceCell<Letter<'a>>,
 }
 

@@ -89,7 +89,7 @@ pub(crate) async fn perform(
 /// The answer octet by octet, each after a pause; without one, the first half of it, and then the connection is closed.
 async fn in_pieces(shared: &SandboxState, answer: Answer, pause: Option<Duration>) -> Answer {
     let (head, body) = answer.into_parts();
-    // The body is a whole one: nothing is waited for.
+    // The body is a whole one, so nothing is waited for.
     let octets = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let (sender, body) = body::pieces();
     shared.tasks.spawn(async move {

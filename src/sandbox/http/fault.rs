@@ -17,7 +17,9 @@ pub enum HttpFault {
         status: u16,
         /// Microsoft's error code; by default the one that usually comes with that status.
         code: Option<&'static str>,
-        /// In whole seconds. EWS tells it as `BackOffMilliseconds`, in a SOAP fault `ErrorServerBusy`.
+        /// When to come back, in whole seconds. EWS tells it as `BackOffMilliseconds`, in a SOAP
+        /// fault
+        /// `ErrorServerBusy`.
         retry_after: Option<Duration>,
     },
     /// It waits, and goes on once the faults are cleared.

@@ -24,9 +24,9 @@ use super::{ews, graph};
 
 /// The largest request that is read to its end before it is refused, in octets. Exchange takes less.
 const REQUEST_OCTETS: usize = 128 << 20;
-/// For the head of a request and between two requests.
+/// How long a client may take for the head of a request, and between two requests.
 const HEAD: Duration = Duration::from_secs(120);
-/// For the body of a request.
+/// How long a client may take for the body of a request.
 const TRANSFER: Duration = Duration::from_secs(600);
 
 /// Serves one connection until it ends or the sandbox stops.

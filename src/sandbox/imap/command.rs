@@ -52,7 +52,7 @@ pub(super) enum Command {
     },
     Close,
     Unselect,
-    /// With UIDs: UID EXPUNGE.
+    /// EXPUNGE or, with UIDs, UID EXPUNGE.
     Expunge(Option<SequenceSet>),
     Search {
         program: Key,

@@ -76,7 +76,7 @@ enum SessionState {
 /// What came from the client.
 enum Input {
     Command(Vec<u8>),
-    /// It was answered already.
+    /// A command that was answered already.
     Answered,
     End,
 }
@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
         None
     }
 
-    /// "Authenticated but not connected" says goodbye right behind its BAD.
+    /// Sends BYE right behind the BAD of "authenticated but not connected".
     fn refuse_if_not_connected(&mut self, reply: &Reply) -> Flow {
         if matches!(self.state, SessionState::NotConnected) && reply.status == Status::Bad {
             self.connection.write("* BYE Connection closed. 14\r\n");
@@ -402,7 +402,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
         Ok(Reply::completed("FETCH"))
     }
 
-    /// IDLE (RFC 2177): announces what happens, at once, until the client says DONE.
+    /// Executes IDLE (RFC 2177): announces at once what happens, until the client says DONE.
     async fn idle(&mut self, mailbox: &Mailbox) -> io::Result<Option<Reply>> {
         let expires_at = match &self.state {
             SessionState::Authenticated(login) => Some(login.expires_at),

@@ -15,14 +15,14 @@ const DEPTH: usize = 32;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Key {
     All,
-    /// The flag is set, or not.
+    /// Whether the flag is set (true) or not.
     Flag(Flags, bool),
-    /// A keyword that is never kept.
+    /// A keyword that is never kept, so that no message has it.
     Nothing,
     MessageNumbers(SequenceSet),
     Uids(SequenceSet),
     Received(Order, i64),
-    /// By the `Date` field.
+    /// Compares the `Date` field.
     Sent(Order, i64),
     Larger(u64),
     Smaller(u64),
@@ -34,7 +34,7 @@ pub(super) enum Key {
     And(Vec<Key>),
 }
 
-/// Compared with a day.
+/// How a date is compared with a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Before,
@@ -192,7 +192,7 @@ impl Key {
     }
 }
 
-/// `wanted` is in lower case already.
+/// Whether `octets` hold `wanted` in any case; `wanted` is in lower case already.
 fn contains(octets: &[u8], wanted: &[u8]) -> bool {
     wanted.is_empty() || memchr::memmem::find(&octets.to_ascii_lowercase(), wanted).is_some()
 }

@@ -19,7 +19,7 @@ pub(super) struct Selected {
     known: Vec<(u32, Flags)>,
     // UIDs from here on are not yet announced.
     uid_next: u32,
-    // Of the folder, when everything in it was announced.
+    // The folder's version when everything in it was announced.
     version: Option<u64>,
 }
 
@@ -31,7 +31,7 @@ fn count(length: usize) -> u32 {
 }
 
 impl Selected {
-    /// SELECT or EXAMINE. `None` when there is no such folder.
+    /// Executes SELECT or EXAMINE. `None` when there is no such folder.
     pub(super) fn open(out: &mut Vec<u8>, mailbox: &Arc<Mailbox>, name: &str, read_only: bool) -> Option<Self> {
         mailbox.read(|folders| {
             let folder = folders.get(name)?;
@@ -143,7 +143,7 @@ impl Selected {
         self.message(uid).is_some_and(|message| key.matches(numbers, &message))
     }
 
-    /// Changes the flags of a message; those it has then. The client is taken to know them.
+    /// Changes the flags of a message, and returns the new ones. The client is taken to know them.
     pub(super) fn set_flags(
         &mut self,
         (number, uid): MessageTarget,
@@ -157,7 +157,7 @@ impl Selected {
         Some(flags)
     }
 
-    /// STORE on one message.
+    /// Executes STORE on one message.
     pub(super) fn store(&mut self, target: MessageTarget, change: FlagChange, flags: Flags) -> Option<Flags> {
         self.set_flags(target, |old| match change {
             FlagChange::Replace => flags,
@@ -166,7 +166,8 @@ impl Selected {
         })
     }
 
-    /// EXPUNGE: removes what is `\Deleted`, within `uids` if given. [`Selected::announce`] then tells.
+    /// Executes EXPUNGE: removes what is `\Deleted`, within `uids` if given. [`Selected::announce`]
+    /// then tells.
     pub(super) fn expunge(&self, uids: Option<&SequenceSet>) {
         let ranges = uids.map(|set| set.resolve(self.largest_uid()));
         let named = |uid| ranges.as_ref().is_none_or(|ranges| holds(ranges, uid));
@@ -175,7 +176,7 @@ impl Selected {
         });
     }
 
-    /// COPY, or MOVE with `and_remove`.
+    /// Executes COPY, or MOVE with `and_remove`.
     pub(super) fn copy(&self, out: &mut Vec<u8>, targets: &[MessageTarget], to: &str, and_remove: bool) -> Reply {
         let command = if and_remove { "MOVE" } else { "COPY" };
         let uids: Vec<u32> = targets.iter().map(|(_, uid)| *uid).collect();
