@@ -55,7 +55,7 @@ pub(super) fn list(value: &[u8]) -> Vec<Address> {
                 let display = std::mem::take(&mut word);
                 name = Some(display.trim_ascii().to_vec()).filter(|name| !name.is_empty());
                 word.extend(octets.by_ref().take_while(|&octet| octet != b'>'));
-                // A route in front (RFC 5322 §4.4) counts for nothing.
+                // A route in front (RFC 5322 §4.4) is left out.
                 if let Some(end) = word.iter().rposition(|&octet| octet == b':').filter(|_| word.starts_with(b"@")) {
                     word.drain(..=end);
                 }

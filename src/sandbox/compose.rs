@@ -14,7 +14,7 @@ pub(super) struct Draft {
     pub(super) subject: String,
     pub(super) html: bool,
     pub(super) body: String,
-    /// Further fields.
+    /// Further fields of the header.
     pub(super) fields: Vec<(String, String)>,
     pub(super) attachments: Vec<Attachment>,
 }

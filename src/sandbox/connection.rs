@@ -5,13 +5,25 @@ use std::time::Duration;
 
 use memchr::memchr;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use super::mode::UpstreamMode;
+use super::state::SandboxState;
 
 /// Replies are gathered up to this many octets before they are sent.
 const GATHER: usize = 64 * 1024;
-/// For a peer to take what is sent to it, or to send what it announced.
+/// How long a peer may take to receive what is sent to it, or to send what it announced.
 const TRANSFER: Duration = Duration::from_secs(600);
 /// Room for one read.
 const READ: usize = 16 * 1024;
+/// How long a TLS handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(60);
+/// How long a session waits before login; Exchange Online closes after about this time.
+pub(super) const BEFORE_LOGIN: Duration = Duration::from_secs(60);
+/// How long a session waits between two commands after login (RFC 9051 §5.4: at least 30 minutes).
+pub(super) const AFTER_LOGIN: Duration = Duration::from_secs(30 * 60);
 
 /// A stream with the octets that were read too early and those that are still to be sent.
 pub(super) struct Connection<S> {
@@ -182,6 +194,65 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         }
         self.input.reserve(READ);
         self.stream.read_buf(&mut self.input).await
+    }
+}
+
+/// The server's side of a TLS handshake, with the certificate that the mode asks for.
+pub(super) async fn handshake(
+    shared: &SandboxState,
+    tcp: TcpStream,
+    mode: UpstreamMode,
+) -> io::Result<TlsStream<TcpStream>> {
+    let fault = match mode {
+        UpstreamMode::BadCertificate(fault) => Some(fault),
+        _ => None,
+    };
+    let acceptor = TlsAcceptor::from(shared.certificates.server_config(fault));
+    tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await?
+}
+
+/// What a session hears while it waits for its client.
+pub(super) enum Heard {
+    /// A line, without its end.
+    Line(Vec<u8>),
+    /// A line beyond the limit.
+    TooLong,
+    /// The client has closed, or said nothing for too long.
+    Gone,
+    /// The token has expired.
+    TokenExpired,
+}
+
+/// Waits for a line: `patience` at most, and not beyond the expiry of the token (time since 1970), if that matters.
+///
+/// Cancel safe, as [`Connection::line`] is.
+pub(super) async fn hear<S>(
+    shared: &SandboxState,
+    connection: &mut Connection<S>,
+    limit: usize,
+    patience: Duration,
+    expires_at: Option<Duration>,
+) -> io::Result<Heard>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let expiry = async {
+        match expires_at {
+            Some(at) => shared.time.until(at).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = expiry => Ok(Heard::TokenExpired),
+        line = tokio::time::timeout(patience, connection.line(limit)) => match line {
+            Err(_) => Ok(Heard::Gone),
+            Ok(line) => Ok(match line? {
+                Line::Text(text) => Heard::Line(text),
+                Line::TooLong => Heard::TooLong,
+                Line::End => Heard::Gone,
+            }),
+        },
     }
 }
 

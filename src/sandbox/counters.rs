@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::Service;
+use super::mode::Service;
 
 /// Distinct names counted; what comes later is counted together under `(others)`.
 const NAMES: usize = 10_000;
@@ -11,9 +11,9 @@ const NAMES: usize = 10_000;
 /// How often something was tried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Attempts {
-    /// Went well.
+    /// How many attempts went well.
     pub succeeded: u64,
-    /// Was refused.
+    /// How many attempts were refused.
     pub refused: u64,
 }
 
@@ -70,9 +70,9 @@ impl Counters {
 
 /// The live counters.
 #[derive(Default)]
-pub(super) struct Tally(Mutex<Counters>);
+pub(super) struct LiveCounters(Mutex<Counters>);
 
-impl Tally {
+impl LiveCounters {
     pub(super) fn snapshot(&self) -> Counters {
         self.with(|counters| counters.clone())
     }
@@ -152,7 +152,7 @@ mod tests {
 
     #[test]
     fn names_are_folded_and_their_number_is_bounded() {
-        let tally = Tally::default();
+        let tally = LiveCounters::default();
         tally.token_request("password", "Alice@contoso.example", true);
         for index in 0..NAMES + 5 {
             tally.token_request("password", &format!("user{index}@contoso.example"), false);

@@ -5,13 +5,38 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest;
 
-use super::entra::lockout::Lockout;
+use super::entra::lockout::{Lockout, PasswordVerdict};
+use super::mode::Service;
 use super::registration::Registration;
 use super::store::{Flags, INBOX, Mailbox, sample_messages};
 use super::token::Claims;
-use super::{SandboxAccount, Service};
 use crate::clock::Moment;
 use crate::secret::{ClientSecret, Password};
+
+/// A user with a mailbox.
+#[derive(Debug)]
+pub struct SandboxAccount {
+    /// User principal name and mailbox address in one.
+    pub address: String,
+    /// What ROPC must present.
+    pub password: Password,
+    /// Other users with Full Access to the mailbox and the right to send as it.
+    pub delegates: Vec<String>,
+    /// Whether the confidential application may open the mailbox with a token of its own.
+    pub app_access: bool,
+}
+
+impl SandboxAccount {
+    /// A user whose mailbox only the user and the application may open.
+    pub fn new(address: &str, password: &str) -> Self {
+        Self {
+            address: address.to_owned(),
+            password: Password::new(password.to_owned()),
+            delegates: Vec::new(),
+            app_access: true,
+        }
+    }
+}
 
 /// A user with a mailbox.
 struct User {
@@ -23,17 +48,8 @@ struct User {
     mailbox: Arc<Mailbox>,
 }
 
-/// What became of a user name and password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum PasswordVerdict {
-    Right,
-    Wrong,
-    Locked,
-    UnknownUser,
-}
-
 /// What a mailbox says to the bearer of a token.
-pub(super) enum Entry {
+pub(super) enum MailboxAccess {
     Open(Arc<Mailbox>),
     NoSuchMailbox,
     Denied,
@@ -45,7 +61,7 @@ pub(super) struct Directory {
     pub(super) tenant_domain: String,
     pub(super) public_client_id: String,
     pub(super) confidential_client_id: String,
-    /// Of the confidential application.
+    /// What the confidential application is registered with.
     pub(super) registration: Registration,
     lockout_threshold: u32,
     users: Mutex<HashMap<String, User>>,
@@ -138,21 +154,21 @@ impl Directory {
             None => service.application_permission(),
         };
         match self.enter(claims, address) {
-            Entry::Open(mailbox) if claims.permits(permission) => Some(mailbox),
+            MailboxAccess::Open(mailbox) if claims.permits(permission) => Some(mailbox),
             _ => None,
         }
     }
 
     /// Whose mailbox the bearer of a token may enter, whatever the token then permits there.
-    pub(super) fn enter(&self, claims: &Claims, address: &str) -> Entry {
+    pub(super) fn enter(&self, claims: &Claims, address: &str) -> MailboxAccess {
         let address = address.to_lowercase();
         self.with_users(|users| {
-            let Some(user) = users.get(&address) else { return Entry::NoSuchMailbox };
+            let Some(user) = users.get(&address) else { return MailboxAccess::NoSuchMailbox };
             let may = match &claims.user {
                 Some(bearer) => *bearer == address || user.delegates.contains(bearer),
                 None => user.app_access,
             };
-            if may { Entry::Open(Arc::clone(&user.mailbox)) } else { Entry::Denied }
+            if may { MailboxAccess::Open(Arc::clone(&user.mailbox)) } else { MailboxAccess::Denied }
         })
     }
 
@@ -245,7 +261,7 @@ mod tests {
     #[test]
     fn sending_as_another_needs_its_permission() {
         let directory = directory();
-        assert!(directory.may_send_as("alice@contoso.example", "Shared@contoso.example"));
+        assert!(directory.may_send_as("alice@contoso.example", "SandboxState@contoso.example"));
         assert!(!directory.may_send_as("shared@contoso.example", "alice@contoso.example"));
         assert!(directory.is_local("CONTOSO.example"));
         assert!(!directory.is_local("fabrikam.example"));

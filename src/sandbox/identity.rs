@@ -1,11 +1,9 @@
 //! The endpoints that give a managed identity its tokens, over plain HTTP beside the machine: IMDS, App Service, and the
 //! agent of Azure Arc with its challenge.
 
-use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::Full;
@@ -17,58 +15,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 
-use super::entra::grant::{self, Failure};
-use super::{Shared, random};
+use super::entra::grant;
+use super::entra::request::TokenFailure;
+use super::platform::Platform;
+use super::random;
+use super::state::SandboxState;
 
-/// For the head of a request.
+/// How long a client may take for the head of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 type Answer = Response<Full<Bytes>>;
 
-/// What the platform knows about its identities.
-pub(super) struct Platform {
-    /// What App Service puts into `IDENTITY_HEADER`.
-    pub(super) header: String,
-    pub(super) user_assigned: String,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-struct State {
-    /// Statuses of the next answers.
-    faults: VecDeque<u16>,
-    /// Where the agent of Azure Arc leaves its keys, and the key that it expects.
-    arc: Option<PathBuf>,
-    arc_key: Option<String>,
-    absent: bool,
-}
-
-impl Platform {
-    pub(super) fn new(user_assigned: &str) -> Self {
-        Self { header: random::guid(), user_assigned: user_assigned.to_lowercase(), state: Mutex::default() }
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The next answers have these statuses, whatever is asked.
-    pub(super) fn fail_with(&self, statuses: &[u16]) {
-        self.state().faults = statuses.iter().copied().collect();
-    }
-
-    /// No identity is assigned from now on, or again one is.
-    pub(super) fn set_absent(&self, absent: bool) {
-        self.state().absent = absent;
-    }
-
-    pub(super) fn set_arc_keys(&self, directory: PathBuf) {
-        self.state().arc = Some(directory);
-    }
-}
-
 /// Serves one connection until it ends or the sandbox stops.
-pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()> {
+pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream) -> io::Result<()> {
     let service = service_fn(|request| {
         let answer = respond(&shared, &request);
         async { Ok::<_, Infallible>(answer) }
@@ -81,7 +40,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()>
         .map_err(io::Error::other)
 }
 
-fn respond(shared: &Shared, request: &Request<Incoming>) -> Answer {
+fn respond(shared: &SandboxState, request: &Request<Incoming>) -> Answer {
     let platform = &shared.platform;
     if let Some(status) = platform.state().faults.pop_front() {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
@@ -97,7 +56,7 @@ fn respond(shared: &Shared, request: &Request<Incoming>) -> Answer {
     let version = parameter("api-version").unwrap_or_default();
     let is_app_service = match (request.uri().path(), version.as_str()) {
         ("/metadata/identity/oauth2/token", _) if !header_is("metadata", "true") => return bad("bad_request_102"),
-        // Whoever was reached through a proxy is not on this machine.
+        // A request that came through a proxy is not from this machine.
         ("/metadata/identity/oauth2/token", _) if headers.contains_key("x-forwarded-for") => {
             return bad("bad_request_102");
         }
@@ -128,8 +87,8 @@ fn respond(shared: &Shared, request: &Request<Incoming>) -> Answer {
     shared.tally.token_request("managed_identity", &name, issued.is_ok());
     let issued = match issued {
         Ok(issued) => issued,
-        Err(Failure::Refused(_)) => return bad("invalid_resource"),
-        Err(Failure::Broken(_)) => return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({})),
+        Err(TokenFailure::Refused(_)) => return bad("invalid_resource"),
+        Err(TokenFailure::Broken(_)) => return answer(StatusCode::INTERNAL_SERVER_ERROR, &json!({})),
     };
     let expires_on = shared.time.unix().saturating_add(issued.lifetime).as_secs().to_string();
     let mut body = json!({

@@ -13,9 +13,9 @@ const FILLING: usize = 48;
 /// The two alphabets of base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Alphabet {
-    /// Graph's.
+    /// The alphabet of Graph's identifiers.
     UrlSafe,
-    /// EWS's.
+    /// The alphabet of EWS's identifiers.
     Standard,
 }
 
@@ -28,9 +28,9 @@ pub(super) enum ItemId {
     Immutable(u64),
     /// An attachment of the message with this identity, by its number there.
     Attachment { message: u32, index: u32 },
-    /// By its UIDVALIDITY; 0 is the one above the folders that a person sees.
+    /// A folder by its UIDVALIDITY; 0 is the one above the folders that a person sees.
     Folder(u32),
-    /// The one above that.
+    /// The folder above that one.
     Root,
 }
 
@@ -85,7 +85,7 @@ impl ItemId {
         String::from_utf8(octets.ok()?.get(4..40)?.to_vec()).ok()
     }
 
-    /// Folder (by UIDVALIDITY), UID and message, if it is there.
+    /// Finds the message: its folder (by UIDVALIDITY), its UID and itself, if it is there.
     pub(super) fn find(self, folders: &Folders) -> Option<(u32, u32, &Message)> {
         match self {
             Self::Place { folder, uid } => Some((folder, uid, folders.by_validity(folder)?.message(uid)?)),

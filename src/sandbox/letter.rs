@@ -83,14 +83,14 @@ impl<'a> Letter<'a> {
                 (Some(spec), ..) if recipients.iter().any(|known| known.eq_ignore_ascii_case(&spec)) => {}
                 (Some(spec), ..) => recipients.push(spec),
                 (None, Some(mailbox), Some(_)) => return Err(String::from_utf8_lossy(mailbox).into_owned()),
-                // A group's beginning or end.
+                // This marks a group's beginning or end.
                 (None, ..) => {}
             }
         }
         Ok(recipients)
     }
 
-    /// When it says it was sent, in seconds since 1970.
+    /// The time at which it says it was sent, in seconds since 1970.
     pub(super) fn sent_at(&self) -> Option<i64> {
         calendar::parse_message_date(&self.field("date")?)
     }

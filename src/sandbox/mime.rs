@@ -21,7 +21,7 @@ pub(super) struct Part {
 pub(super) enum Content {
     Leaf,
     Multipart(Vec<Part>),
-    /// `message/rfc822`.
+    /// An enclosed message (`message/rfc822`).
     Message(Box<Part>),
 }
 

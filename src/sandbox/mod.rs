@@ -7,8 +7,9 @@
 //!
 //! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the application's credentials,
 //! `identity` gives tokens to managed identities, `token` signs them; `directory` knows who exists;
+//! `state` holds what all of them share, `platform` what managed identities live in, `connection` what the mail services hear;
 //! `store` keeps the mail; `service` accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp`
-//! speak; `http` carries `graph` and `ews`, and applies the [`HttpFault`]s; `letter` reads messages for them, `compose`
+//! speak; `http` carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages for them, `compose`
 //! makes some, `submission` sends them.
 
 mod address;
@@ -28,11 +29,13 @@ mod item_id;
 mod letter;
 mod mime;
 mod mode;
+mod platform;
 mod pop3;
 mod random;
 mod registration;
 mod service;
 mod smtp;
+mod state;
 mod store;
 mod submission;
 mod text;
@@ -41,171 +44,29 @@ mod token;
 mod xoauth2;
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
 pub use certificate::CertificateFault;
 pub use counters::{Attempts, Counters};
+pub use directory::SandboxAccount;
 pub use http::fault::HttpFault;
 pub use mode::{EntraMode, Service, UpstreamMode};
 pub use registration::{FederatedToken, SandboxSecret};
+pub use state::SandboxConfig;
 pub use store::OutboundMessage;
 
-use self::certificate::Certificates;
-use self::counters::Tally;
-use self::directory::Directory;
-use self::entra::id_token::IdTokenKey;
-use self::entra::sign_in::SignIns;
-use self::graph::UnderWay;
-use self::http::fault::Faults;
-use self::identity::Platform;
-use self::mode::Modes;
-use self::store::{Flags, INBOX, Outbox};
-use self::time::Timekeeper;
-use self::token::Mint;
-use crate::clock::Clock;
-use crate::secret::{AccessToken, ClientSecret, Password, RefreshToken};
-
-/// The resources that stand for Exchange Online; a token for any other is not accepted by the mail services.
-const EXCHANGE_RESOURCES: [&str; 4] = [
-    "https://outlook.office.com",
-    "https://outlook.office365.com",
-    "https://outlook.office365.us",
-    "https://partner.outlook.cn",
-];
-
-/// The resources that stand for Graph, one for each cloud.
-const GRAPH_RESOURCES: [&str; 4] = [
-    "https://graph.microsoft.com",
-    "https://graph.microsoft.us",
-    "https://dod-graph.microsoft.us",
-    "https://microsoftgraph.chinacloudapi.cn",
-];
-
-/// What a sandbox starts with.
-#[derive(Debug)]
-pub struct SandboxConfig {
-    /// Where to listen: a loopback address. Ports are the operating system's choice.
-    pub address: IpAddr,
-    /// The directory id of the one tenant.
-    pub tenant_id: String,
-    /// A verified domain of the tenant; mail for it is local, as is mail for the domain of any account.
-    pub tenant_domain: String,
-    /// An application that allows public client flows: ROPC without a secret.
-    pub public_client_id: String,
-    /// An application with a secret: client credentials, and ROPC with the secret.
-    pub confidential_client_id: String,
-    /// The secret of the confidential application.
-    pub client_secret: ClientSecret,
-    /// The client id of the user-assigned managed identity, which stands beside the system's own.
-    pub user_assigned_client_id: String,
-    /// Users with mailboxes; more can be added later.
-    pub accounts: Vec<SandboxAccount>,
-    /// How long a token lives.
-    pub token_lifetime: Duration,
-    /// Distinct wrong passwords until smart lock-out: 10 in the worldwide cloud, 3 for the US Government.
-    pub lockout_threshold: u32,
-    /// How long a device code is good: 15 minutes at Entra.
-    pub device_code_lifetime: Duration,
-    /// The least time between two polls with a device code, in whole seconds: 5 at Entra.
-    pub device_code_interval: Duration,
-    /// Decides about token lifetimes and lock-outs; a manual one is moved with [`Sandbox::advance`].
-    pub clock: Clock,
-}
-
-impl Default for SandboxConfig {
-    /// 127.0.0.1, tenant `contoso.example`, no accounts, tokens of one hour, ten failures, the system's clock. The client
-    /// secret is `sandbox-secret`: the sandbox guards nothing.
-    fn default() -> Self {
-        Self {
-            address: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            tenant_id: "8b9d6c1e-52a4-4c0f-9d3e-0c6f7a1b2c3d".to_owned(),
-            tenant_domain: "contoso.example".to_owned(),
-            public_client_id: "0f7bd2c4-6f0e-4f6b-8a41-5d1c9e7a3b20".to_owned(),
-            confidential_client_id: "c41a6e5d-93b7-4d28-b0f2-7e8d4a9c1f36".to_owned(),
-            client_secret: ClientSecret::new("sandbox-secret".to_owned()),
-            user_assigned_client_id: "5a2e8f31-6c4d-4b7a-9e10-3f2c8d7b6a59".to_owned(),
-            accounts: Vec::new(),
-            token_lifetime: Duration::from_secs(3_600),
-            lockout_threshold: 10,
-            device_code_lifetime: Duration::from_secs(900),
-            device_code_interval: Duration::from_secs(5),
-            clock: Clock::system(),
-        }
-    }
-}
-
-/// A user with a mailbox.
-#[derive(Debug)]
-pub struct SandboxAccount {
-    /// User principal name and mailbox address in one.
-    pub address: String,
-    /// What ROPC must present.
-    pub password: Password,
-    /// Other users with Full Access to the mailbox and the right to send as it.
-    pub delegates: Vec<String>,
-    /// Whether the confidential application may open the mailbox with a token of its own.
-    pub app_access: bool,
-}
-
-impl SandboxAccount {
-    /// A user whose mailbox the application may open, and nobody else.
-    pub fn new(address: &str, password: &str) -> Self {
-        Self {
-            address: address.to_owned(),
-            password: Password::new(password.to_owned()),
-            delegates: Vec::new(),
-            app_access: true,
-        }
-    }
-}
-
-/// What all parts share.
-struct Shared {
-    time: Timekeeper,
-    /// Where Entra is, with a slash at its end.
-    authority: String,
-    mint: Mint,
-    sign_ins: SignIns,
-    id_token_key: IdTokenKey,
-    directory: Directory,
-    outbox: Outbox,
-    tally: Tally,
-    certificates: Certificates,
-    platform: Platform,
-    modes: Modes,
-    http_faults: Faults,
-    under_way: UnderWay,
-    /// `None`: everything that Graph offers here.
-    graph_consent: Mutex<Option<Vec<String>>>,
-    token_lifetime: Mutex<Duration>,
-    stop: CancellationToken,
-    tasks: TaskTracker,
-}
-
-impl Shared {
-    fn entra_mode(&self) -> EntraMode {
-        self.modes.entra()
-    }
-
-    fn graph_consent(&self) -> Option<Vec<String>> {
-        self.graph_consent.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn token_lifetime(&self) -> Duration {
-        *self.token_lifetime.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+use self::state::SandboxState;
+use self::store::{Flags, INBOX};
+use crate::secret::{AccessToken, Password, RefreshToken};
 
 /// A running sandbox. Dropping it stops it; [`Sandbox::shutdown`] also waits until all is closed.
 pub struct Sandbox {
-    shared: Arc<Shared>,
+    shared: Arc<SandboxState>,
     entra: SocketAddr,
     identity: SocketAddr,
     imap: SocketAddr,
@@ -224,39 +85,12 @@ impl Sandbox {
         if !config.address.is_loopback() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sandbox listens on loopback only"));
         }
-        let time = Timekeeper::new(config.clock);
-        let now = time.unix_seconds();
-        let directory = Directory::new(
-            (config.tenant_id, config.tenant_domain),
-            (config.public_client_id, config.confidential_client_id),
-            config.client_secret,
-            config.lockout_threshold,
-        );
-        for account in config.accounts {
-            directory.add(account, now);
-        }
-        let bind = || TcpListener::bind((config.address, 0));
+        let address = config.address;
+        let bind = || TcpListener::bind((address, 0));
         let (entra, identity) = tokio::try_join!(bind(), bind())?;
         let (imap, pop3, smtp, ews, graph) = tokio::try_join!(bind(), bind(), bind(), bind(), bind())?;
-        let shared = Arc::new(Shared {
-            authority: format!("https://localhost:{}/", entra.local_addr()?.port()),
-            sign_ins: SignIns::new(config.device_code_lifetime, config.device_code_interval),
-            id_token_key: IdTokenKey::default(),
-            mint: Mint::new()?,
-            directory,
-            outbox: Outbox::default(),
-            tally: Tally::default(),
-            certificates: Certificates::generate(now)?,
-            platform: Platform::new(&config.user_assigned_client_id),
-            modes: Modes::default(),
-            http_faults: Faults::default(),
-            under_way: UnderWay::default(),
-            graph_consent: Mutex::default(),
-            token_lifetime: Mutex::new(config.token_lifetime),
-            stop: CancellationToken::new(),
-            tasks: TaskTracker::new(),
-            time,
-        });
+        let authority = format!("https://localhost:{}/", entra.local_addr()?.port());
+        let shared = Arc::new(SandboxState::new(config, authority)?);
         let sandbox = Self {
             entra: entra.local_addr()?,
             identity: identity.local_addr()?,
@@ -429,7 +263,7 @@ impl Sandbox {
 
     /// How long tokens issued from now on live.
     pub fn set_token_lifetime(&self, lifetime: Duration) {
-        *self.shared.token_lifetime.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
+        self.shared.set_token_lifetime(lifetime);
     }
 
     /// How the token endpoint behaves from now on, also towards connections that are open.
@@ -457,7 +291,7 @@ impl Sandbox {
     /// issued from now on say nothing else. `None`, as at the start, is everything that the sandbox knows.
     pub fn set_graph_consent(&self, permissions: Option<&[&str]>) {
         let permissions = permissions.map(|names| names.iter().map(|&name| name.to_owned()).collect());
-        *self.shared.graph_consent.lock().unwrap_or_else(PoisonError::into_inner) = permissions;
+        self.shared.set_graph_consent(permissions);
     }
 
     /// Moves a manual clock: tokens expire, locks open, IMAP sessions end.

@@ -9,15 +9,15 @@ use super::certificate::CertificateFault;
 /// One of the services that give access to mail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Service {
-    /// As `outlook.office365.com:993`.
+    /// The service that Microsoft has at `outlook.office365.com:993`.
     Imap,
-    /// As `outlook.office365.com:995`.
+    /// The service that Microsoft has at `outlook.office365.com:995`.
     Pop3,
-    /// As `smtp.office365.com:587`.
+    /// The service that Microsoft has at `smtp.office365.com:587`.
     Smtp,
-    /// As `https://outlook.office365.com/EWS/Exchange.asmx`.
+    /// The service that Microsoft has at `https://outlook.office365.com/EWS/Exchange.asmx`.
     Ews,
-    /// As `https://graph.microsoft.com/`.
+    /// The service that Microsoft has at `https://graph.microsoft.com/`.
     Graph,
 }
 
@@ -48,7 +48,7 @@ impl Service {
 /// How the token endpoint behaves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum EntraMode {
-    /// As documented.
+    /// The endpoint answers as Microsoft documents it.
     #[default]
     Normal,
     /// Connections are reset; a request on an open one is not answered.
@@ -77,7 +77,7 @@ pub enum EntraMode {
 /// How a mail service behaves towards a new connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum UpstreamMode {
-    /// As observed.
+    /// The service behaves as Microsoft's was observed to.
     #[default]
     Normal,
     /// The connection is reset at once. (The port stays bound, so that nobody else can take it.)

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::connection::Connection;
-use super::service::{AFTER_LOGIN, BEFORE_LOGIN, Heard, hear};
+use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, hear};
+use super::mode::{Service, UpstreamMode};
+use super::state::SandboxState;
 use super::store::INBOX;
-use super::xoauth2::{self, Login, Verdict};
-use super::{Service, Shared, UpstreamMode};
+use super::xoauth2::{self, Login, LoginVerdict};
 
 /// What the server says first. There is no APOP time stamp.
 pub(super) const GREETING: &str = "+OK The Microsoft Exchange POP3 service is ready. [bABvAGMAYQBsAGgAbwBzAHQA]\r\n";
@@ -26,7 +26,7 @@ const LOGON_FAILURE: &str = "-ERR Logon failure: unknown user name or bad passwo
 const ERRORS: u32 = 10;
 
 /// Serves one connection.
-pub(super) async fn serve<S>(shared: Arc<Shared>, stream: S, mode: UpstreamMode) -> io::Result<()>
+pub(super) async fn serve<S>(shared: Arc<SandboxState>, stream: S, mode: UpstreamMode) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -36,15 +36,15 @@ where
         return connection.close().await;
     }
     connection.write(GREETING);
-    let mut session = Session { shared, connection, mode };
+    let mut session = Pop3Session { shared, connection, mode };
     if let Some(login) = session.log_in().await? {
         session.transact(&login).await?;
     }
     session.connection.close().await
 }
 
-struct Session<S> {
-    shared: Arc<Shared>,
+struct Pop3Session<S> {
+    shared: Arc<SandboxState>,
     connection: Connection<S>,
     mode: UpstreamMode,
 }
@@ -52,17 +52,17 @@ struct Session<S> {
 /// The INBOX as it was at login; numbers do not change during the session.
 struct Maildrop {
     uid_validity: u32,
-    messages: Vec<Entry>,
+    messages: Vec<ListedMessage>,
 }
 
-struct Entry {
+struct ListedMessage {
     uid: u32,
     content: Arc<[u8]>,
     deleted: bool,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    /// The authorization state. `None` when the connection is to be closed.
+impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
+    /// Runs the authorization state. `None` when the connection is to be closed.
     async fn log_in(&mut self) -> io::Result<Option<Login>> {
         for _ in 0..ERRORS {
             let Some(line) = self.line(COMMAND_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
@@ -78,14 +78,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     self.connection.write("+ \r\n");
                     let Some(response) = self.line(RESPONSE_OCTETS, BEFORE_LOGIN).await? else { return Ok(None) };
                     match xoauth2::judge(&self.shared, Service::Pop3, self.mode, response.as_bytes()) {
-                        Verdict::Accepted(login) => {
+                        LoginVerdict::Accepted(login) => {
                             self.connection.write("+OK User successfully authenticated.\r\n");
                             return Ok(Some(login));
                         }
-                        Verdict::NotConnected | Verdict::Refused => {
+                        LoginVerdict::NotConnected | LoginVerdict::Refused => {
                             self.connection.write("-ERR Authentication failure: unknown user name or bad password.\r\n")
                         }
-                        Verdict::Unavailable | Verdict::Disabled => {
+                        LoginVerdict::Unavailable | LoginVerdict::Disabled => {
                             self.connection.write("-ERR [SYS/TEMP] Server is temporarily unavailable.\r\n");
                         }
                     }
@@ -105,7 +105,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(None)
     }
 
-    /// The transaction state, and the update state at QUIT.
+    /// Runs the transaction state, and the update state at QUIT.
     async fn transact(&mut self, login: &Login) -> io::Result<()> {
         let mut maildrop = Maildrop::open(login);
         let mut errors = 0;
@@ -152,7 +152,7 @@ impl Maildrop {
     fn open(login: &Login) -> Self {
         login.mailbox.read(|folders| {
             let inbox = folders.get(INBOX);
-            let entry = |(uid, message): (u32, &super::store::Message)| Entry {
+            let entry = |(uid, message): (u32, &super::store::Message)| ListedMessage {
                 uid,
                 content: Arc::clone(&message.content),
                 deleted: false,
@@ -224,7 +224,7 @@ impl Maildrop {
         Some(())
     }
 
-    fn present(&self) -> impl Iterator<Item = (usize, &Entry)> {
+    fn present(&self) -> impl Iterator<Item = (usize, &ListedMessage)> {
         self.messages.iter().enumerate().filter(|(_, entry)| !entry.deleted).map(|(index, entry)| (index + 1, entry))
     }
 
@@ -233,11 +233,11 @@ impl Maildrop {
         self.messages.get(index).filter(|entry| !entry.deleted).map(|_| index)
     }
 
-    fn get(&self, number: &str) -> Option<&Entry> {
+    fn get(&self, number: &str) -> Option<&ListedMessage> {
         self.index(number).map(|index| &self.messages[index])
     }
 
-    fn list(&self, out: &mut Vec<u8>, item: impl Fn(&Entry) -> String) {
+    fn list(&self, out: &mut Vec<u8>, item: impl Fn(&ListedMessage) -> String) {
         out.extend_from_slice(b"+OK\r\n");
         for (number, entry) in self.present() {
             out.extend(format!("{number} {}\r\n", item(entry)).into_bytes());
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     fn maildrop() -> Maildrop {
-        let entry = |uid, text: &str| Entry { uid, content: Arc::from(text.as_bytes()), deleted: false };
+        let entry = |uid, text: &str| ListedMessage { uid, content: Arc::from(text.as_bytes()), deleted: false };
         Maildrop { uid_validity: 9, messages: vec![entry(3, "A: b\r\n\r\n.one\r\ntwo\r\n"), entry(5, "C: d\r\n\r\nx")] }
     }
 

@@ -21,13 +21,13 @@ use serde_json::json;
 
 use crate::secret::ClientSecret;
 
-/// RFC 7523 §2.2.
+/// The value of `client_assertion_type` for a JWT (RFC 7523 §2.2).
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-/// Used assertions that are remembered; there are no more within the life of one.
+/// How many used assertions are remembered; there are no more within the life of one.
 const USED: usize = 100_000;
 
-/// Entra grants clocks so many seconds.
+/// How many seconds the clock of a client may differ from Entra's.
 const LEEWAY: i64 = 300;
 
 /// A secret of the confidential application.
@@ -35,7 +35,7 @@ const LEEWAY: i64 = 300;
 pub struct SandboxSecret {
     /// The value.
     pub secret: ClientSecret,
-    /// Entra still knows it, but takes it no more.
+    /// Whether Entra still knows the secret but no longer accepts it.
     pub expired: bool,
 }
 
@@ -48,12 +48,12 @@ pub struct FederatedToken {
     pub subject: String,
     /// `aud`.
     pub audience: String,
-    /// From now until `exp`.
+    /// How long the token is valid: the time from now until `exp`.
     pub lifetime: Duration,
 }
 
 impl Default for FederatedToken {
-    /// As a Kubernetes cluster makes them, for an hour.
+    /// A token as a Kubernetes cluster makes them, valid for an hour.
     fn default() -> Self {
         Self {
             issuer: "https://cluster.contoso.example/".to_owned(),
@@ -77,17 +77,17 @@ pub(super) struct Registration {
     secrets: Mutex<Vec<SandboxSecret>>,
     certificates: Mutex<Vec<Registered>>,
     used: Mutex<HashSet<String>>,
-    /// Made at its first use: an RSA key takes a while.
+    /// The other issuer's key. It is made at its first use, because an RSA key takes a while.
     issuer: OnceLock<Option<KeyPair>>,
 }
 
 /// A request's view of itself, for the judgement of an assertion.
-pub(super) struct Presented<'a> {
+pub(super) struct PresentedAssertion<'a> {
     pub(super) assertion: &'a str,
     pub(super) client_id: &'a str,
     /// The address that the request was posted to.
     pub(super) url: &'a str,
-    /// Seconds since 1970.
+    /// The time of the request, in seconds since 1970.
     pub(super) now: i64,
 }
 
@@ -101,7 +101,7 @@ struct Header {
 }
 
 #[derive(Deserialize)]
-struct Claims {
+struct AssertionClaims {
     iss: String,
     sub: String,
     aud: String,
@@ -157,13 +157,13 @@ impl Registration {
     }
 
     /// The AADSTS code of the refusal, if there is one.
-    pub(super) fn judge_assertion(&self, presented: &Presented<'_>) -> Result<(), u32> {
+    pub(super) fn judge_assertion(&self, presented: &PresentedAssertion<'_>) -> Result<(), u32> {
         const MALFORMED: u32 = 50027;
-        let Presented { assertion, client_id, url, now } = *presented;
+        let PresentedAssertion { assertion, client_id, url, now } = *presented;
         let [head, body, signature] = assertion.split('.').collect::<Vec<_>>()[..] else { return Err(MALFORMED) };
         let decode = |part: &str| URL_SAFE_NO_PAD.decode(part).map_err(|_| MALFORMED);
         let header: Header = serde_json::from_slice(&decode(head)?).map_err(|_| MALFORMED)?;
-        let claims: Claims = serde_json::from_slice(&decode(body)?).map_err(|_| MALFORMED)?;
+        let claims: AssertionClaims = serde_json::from_slice(&decode(body)?).map_err(|_| MALFORMED)?;
         let signature = decode(signature)?;
         let signed = assertion.rsplit_once('.').map_or("", |(signed, _)| signed).as_bytes();
         let algorithm = match header.alg.as_str() {
@@ -246,7 +246,7 @@ impl Registration {
     }
 }
 
-fn in_time(claims: &Claims, now: i64) -> Result<(), u32> {
+fn in_time(claims: &AssertionClaims, now: i64) -> Result<(), u32> {
     let begun = claims.nbf <= now.saturating_add(LEEWAY);
     // An assertion for hours is not what Microsoft asks for, but is taken.
     let lives = claims.exp > now.saturating_sub(LEEWAY);

@@ -8,25 +8,20 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use super::connection::{Connection, Line};
-use super::{Service, Shared, UpstreamMode, entra, http, identity, imap, pop3, smtp};
+use super::connection::{Connection, handshake};
+use super::mode::{Service, UpstreamMode};
+use super::state::SandboxState;
+use super::{entra, http, identity, imap, pop3, smtp};
 
 /// Connections open at once, per listener. Further ones wait in the operating system's queue.
 const CONNECTIONS: usize = 16_384;
-/// For a TLS handshake.
-const HANDSHAKE: Duration = Duration::from_secs(60);
-/// Before login; Exchange Online closes after about this time.
-pub(super) const BEFORE_LOGIN: Duration = Duration::from_secs(60);
-/// Between two commands after login (RFC 9051 §5.4: at least 30 minutes).
-pub(super) const AFTER_LOGIN: Duration = Duration::from_secs(30 * 60);
-/// After a failed `accept`, such as for want of file descriptors.
+/// How long to wait after a failed `accept`, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Serves the token endpoint until the sandbox stops.
-pub(super) fn spawn_entra(shared: &Arc<Shared>, listener: TcpListener) {
+pub(super) fn spawn_entra(shared: &Arc<SandboxState>, listener: TcpListener) {
     spawn(shared, listener, |shared, tcp| async move {
         if let Err(error) = entra::serve(shared, tcp).await {
             tracing::debug!(%error, "sandbox token endpoint: connection ended");
@@ -35,7 +30,7 @@ pub(super) fn spawn_entra(shared: &Arc<Shared>, listener: TcpListener) {
 }
 
 /// Serves the endpoints of managed identities until the sandbox stops.
-pub(super) fn spawn_identity(shared: &Arc<Shared>, listener: TcpListener) {
+pub(super) fn spawn_identity(shared: &Arc<SandboxState>, listener: TcpListener) {
     spawn(shared, listener, |shared, tcp| async move {
         if let Err(error) = identity::serve(shared, tcp).await {
             tracing::debug!(%error, "sandbox identity endpoint: connection ended");
@@ -44,7 +39,7 @@ pub(super) fn spawn_identity(shared: &Arc<Shared>, listener: TcpListener) {
 }
 
 /// Serves one service that gives access to mail until the sandbox stops.
-pub(super) fn spawn_mail(shared: &Arc<Shared>, service: Service, listener: TcpListener) {
+pub(super) fn spawn_mail(shared: &Arc<SandboxState>, service: Service, listener: TcpListener) {
     spawn(shared, listener, move |shared, tcp| async move {
         let _open = Open::new(Arc::clone(&shared), service);
         if let Err(error) = serve(&shared, service, tcp).await {
@@ -53,9 +48,9 @@ pub(super) fn spawn_mail(shared: &Arc<Shared>, service: Service, listener: TcpLi
     });
 }
 
-fn spawn<F, W>(shared: &Arc<Shared>, listener: TcpListener, serve: F)
+fn spawn<F, W>(shared: &Arc<SandboxState>, listener: TcpListener, serve: F)
 where
-    F: Fn(Arc<Shared>, TcpStream) -> W + Send + 'static,
+    F: Fn(Arc<SandboxState>, TcpStream) -> W + Send + 'static,
     W: Future<Output = ()> + Send + 'static,
 {
     let shared = Arc::clone(shared);
@@ -93,12 +88,12 @@ where
 
 /// Counts a connection for as long as it is open.
 struct Open {
-    shared: Arc<Shared>,
+    shared: Arc<SandboxState>,
     service: Service,
 }
 
 impl Open {
-    fn new(shared: Arc<Shared>, service: Service) -> Self {
+    fn new(shared: Arc<SandboxState>, service: Service) -> Self {
         shared.tally.connection_opened(service);
         Self { shared, service }
     }
@@ -110,7 +105,7 @@ impl Drop for Open {
     }
 }
 
-async fn serve(shared: &Arc<Shared>, service: Service, tcp: TcpStream) -> io::Result<()> {
+async fn serve(shared: &Arc<SandboxState>, service: Service, tcp: TcpStream) -> io::Result<()> {
     let mode = shared.modes.upstream(service);
     match mode {
         UpstreamMode::Refuse => return tcp.set_zero_linger(),
@@ -129,7 +124,7 @@ async fn serve(shared: &Arc<Shared>, service: Service, tcp: TcpStream) -> io::Re
 }
 
 async fn implicit_tls(
-    shared: &Shared,
+    shared: &SandboxState,
     service: Service,
     mut tcp: TcpStream,
     mode: UpstreamMode,
@@ -143,59 +138,4 @@ async fn implicit_tls(
         tcp.write_all(greeting.as_bytes()).await?;
     }
     handshake(shared, tcp, mode).await
-}
-
-/// The server's side of a TLS handshake, with the certificate that the mode asks for.
-pub(super) async fn handshake(shared: &Shared, tcp: TcpStream, mode: UpstreamMode) -> io::Result<TlsStream<TcpStream>> {
-    let fault = match mode {
-        UpstreamMode::BadCertificate(fault) => Some(fault),
-        _ => None,
-    };
-    let acceptor = TlsAcceptor::from(shared.certificates.server_config(fault));
-    tokio::time::timeout(HANDSHAKE, acceptor.accept(tcp)).await?
-}
-
-/// What a session hears while it waits for its client.
-pub(super) enum Heard {
-    /// A line, without its end.
-    Line(Vec<u8>),
-    /// A line beyond the limit.
-    TooLong,
-    /// The client has closed, or said nothing for too long.
-    Gone,
-    /// The token has expired.
-    TokenExpired,
-}
-
-/// Waits for a line: `patience` at most, and not beyond the expiry of the token (time since 1970), if that matters.
-///
-/// Cancel safe, as [`Connection::line`] is.
-pub(super) async fn hear<S>(
-    shared: &Shared,
-    connection: &mut Connection<S>,
-    limit: usize,
-    patience: Duration,
-    expires_at: Option<Duration>,
-) -> io::Result<Heard>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-{
-    let expiry = async {
-        match expires_at {
-            Some(at) => shared.time.until(at).await,
-            None => std::future::pending().await,
-        }
-    };
-    tokio::select! {
-        biased;
-        () = expiry => Ok(Heard::TokenExpired),
-        line = tokio::time::timeout(patience, connection.line(limit)) => match line {
-            Err(_) => Ok(Heard::Gone),
-            Ok(line) => Ok(match line? {
-                Line::Text(text) => Heard::Line(text),
-                Line::TooLong => Heard::TooLong,
-                Line::End => Heard::Gone,
-            }),
-        },
-    }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-use super::connection::Connection;
-use super::service::{AFTER_LOGIN, BEFORE_LOGIN, Heard, handshake, hear};
+use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, handshake, hear};
+use super::mode::{Service, UpstreamMode};
+use super::state::SandboxState;
 use super::store::{Flags, INBOX, Mailbox, OutboundMessage, SENT_ITEMS};
-use super::xoauth2::{self, Login, Verdict};
-use super::{Service, Shared, UpstreamMode, calendar, random};
+use super::xoauth2::{self, Login, LoginVerdict};
+use super::{calendar, random};
 
 /// A command. RFC 5321 §4.5.3.1.4 says 512; an XOAUTH2 initial response, which Exchange Online is seen to take although
 /// RFC 4954 §4 forbids so long a line, and an AUTH response need what that section calls sufficient.
@@ -24,8 +25,8 @@ const ERRORS: u32 = 10;
 const HOST: &str = "sandbox.outlook.office365.com";
 
 /// Serves one connection.
-pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream, mode: UpstreamMode) -> io::Result<()> {
-    let mut session = Session::new(Arc::clone(&shared), tcp, mode, false);
+pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream, mode: UpstreamMode) -> io::Result<()> {
+    let mut session = SmtpSession::new(Arc::clone(&shared), tcp, mode, false);
     if mode == UpstreamMode::Bye {
         session.reply("421 4.3.2 Service not available, closing transmission channel");
         return session.connection.close().await;
@@ -36,7 +37,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream, mode: UpstreamMod
         End::Closed => session.connection.close().await,
         End::StartTls => {
             let stream = handshake(&shared, session.connection.into_stream(), mode).await?;
-            let mut session = Session::new(shared, stream, mode, true);
+            let mut session = SmtpSession::new(shared, stream, mode, true);
             // Under TLS, STARTTLS is not known, so the only end is to close.
             session.run().await?;
             session.connection.close().await
@@ -49,8 +50,8 @@ enum End {
     StartTls,
 }
 
-struct Session<S> {
-    shared: Arc<Shared>,
+struct SmtpSession<S> {
+    shared: Arc<SandboxState>,
     connection: Connection<S>,
     mode: UpstreamMode,
     secure: bool,
@@ -68,8 +69,8 @@ struct Transaction {
     chunks: Option<Vec<u8>>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    fn new(shared: Arc<Shared>, stream: S, mode: UpstreamMode, secure: bool) -> Self {
+impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
+    fn new(shared: Arc<SandboxState>, stream: S, mode: UpstreamMode, secure: bool) -> Self {
         let connection = Connection::new(stream);
         Self { shared, connection, mode, secure, greeted: false, login: None, transaction: None }
     }
@@ -185,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.reply("250 SMTPUTF8");
     }
 
-    /// AUTH (RFC 4954). False when the client is gone.
+    /// Executes AUTH (RFC 4954). False when the client is gone.
     async fn authenticate(&mut self, arguments: &str) -> io::Result<bool> {
         let (mechanism, initial) = match arguments.split_once(' ') {
             Some((mechanism, initial)) => (mechanism, Some(initial.trim().to_owned())),
@@ -198,18 +199,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         } else if mechanism.eq_ignore_ascii_case("XOAUTH2") {
             let Some(response) = self.response(initial, "334 ").await? else { return Ok(false) };
             match xoauth2::judge(&self.shared, Service::Smtp, self.mode, response.as_bytes()) {
-                Verdict::Accepted(login) => {
+                LoginVerdict::Accepted(login) => {
                     self.login = Some(login);
                     self.reply("235 2.7.0 Authentication successful");
                 }
-                Verdict::NotConnected | Verdict::Refused => {
+                LoginVerdict::NotConnected | LoginVerdict::Refused => {
                     self.reply(&format!("535 5.7.3 Authentication unsuccessful [{HOST}]"));
                 }
-                Verdict::Disabled => self.reply(&format!(
+                LoginVerdict::Disabled => self.reply(&format!(
                     "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant. \
                      Visit https://aka.ms/smtp_auth_disabled for more information. [{HOST}]"
                 )),
-                Verdict::Unavailable => self.reply("454 4.7.0 Temporary authentication failure"),
+                LoginVerdict::Unavailable => self.reply("454 4.7.0 Temporary authentication failure"),
             }
         } else if mechanism.eq_ignore_ascii_case("LOGIN") {
             let Some(_) = self.response(initial, "334 VXNlcm5hbWU6").await? else { return Ok(false) };
@@ -301,7 +302,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(())
     }
 
-    /// BDAT (RFC 3030). False when the connection is to be closed, because the chunk's end is not known.
+    /// Executes BDAT (RFC 3030). False when the connection is to be closed, because the chunk's end
+    /// is not known.
     async fn chunk(&mut self, arguments: &str) -> io::Result<bool> {
         let mut words = arguments.split_ascii_whitespace();
         let octets = words.next().and_then(|word| word.parse::<usize>().ok()).filter(|&n| n <= MESSAGE_OCTETS);

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use super::letter::Letter;
+use super::mode::Service;
+use super::state::SandboxState;
 use super::store::{Flags, INBOX, Mailbox, OutboundMessage, SENT_ITEMS};
-use super::{Service, Shared, calendar, mime, random};
+use super::{calendar, mime, random};
 
 /// Recipients of one message.
 const RECIPIENTS: usize = 500;
@@ -13,10 +15,10 @@ const RECIPIENTS: usize = 500;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unsent {
     NoRecipients,
-    /// An address that is none.
+    /// A recipient whose address cannot be read.
     BadRecipient(String),
     TooManyRecipients,
-    /// The mailbox may not send as this one.
+    /// A sender as which the mailbox may not send.
     SendAsDenied(String),
     MailboxFull,
 }
@@ -25,7 +27,7 @@ pub(super) enum Unsent {
 ///
 /// All get the octets that were handed over, less the Bcc field; the copy in Sent Items keeps it.
 pub(super) fn send(
-    shared: &Shared,
+    shared: &SandboxState,
     service: Service,
     (owner, mailbox): (&str, &Mailbox),
     message: &[u8],
@@ -37,7 +39,7 @@ pub(super) fn send(
 }
 
 fn try_send(
-    shared: &Shared,
+    shared: &SandboxState,
     (owner, mailbox): (&str, &Mailbox),
     message: &[u8],
     save_copy: bool,

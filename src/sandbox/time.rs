@@ -11,7 +11,7 @@ pub(super) struct Timekeeper {
     clock: Clock,
     started_at: Moment,
     started_unix: Duration,
-    // Tells the waiting that the clock was moved.
+    // Tells those that wait that the clock was moved.
     moved: watch::Sender<()>,
 }
 
@@ -30,12 +30,12 @@ impl Timekeeper {
         self.started_unix.saturating_add(self.clock.now().since(self.started_at))
     }
 
-    /// [`Timekeeper::unix`] in whole seconds.
+    /// The time since 1970 in whole seconds.
     pub(super) fn unix_seconds(&self) -> i64 {
         i64::try_from(self.unix().as_secs()).unwrap_or(i64::MAX)
     }
 
-    /// Moves a manual clock and wakes whoever waits for a moment.
+    /// Moves a manual clock, and wakes those that wait for a time.
     pub(super) fn advance(&self, by: Duration) {
         self.clock.advance(by);
         self.moved.send_replace(());

@@ -13,6 +13,22 @@ use serde::{Deserialize, Serialize};
 use super::random;
 use crate::secret::AccessToken;
 
+/// The resources that stand for Exchange Online; a token for any other is not accepted by the mail services.
+pub(super) const EXCHANGE_RESOURCES: [&str; 4] = [
+    "https://outlook.office.com",
+    "https://outlook.office365.com",
+    "https://outlook.office365.us",
+    "https://partner.outlook.cn",
+];
+
+/// The resources that stand for Graph, one for each cloud.
+pub(super) const GRAPH_RESOURCES: [&str; 4] = [
+    "https://graph.microsoft.com",
+    "https://graph.microsoft.us",
+    "https://dod-graph.microsoft.us",
+    "https://microsoftgraph.chinacloudapi.cn",
+];
+
 /// Octets of random filling: they bring a token to the 1.8 KiB that Entra's usually have.
 const FILLING: usize = 720;
 
@@ -39,7 +55,7 @@ pub(super) struct Claims {
     pub(super) issued_at: u64,
     #[serde(rename = "exp")]
     pub(super) expires_at: u64,
-    /// The same in milliseconds, because tests use short lives.
+    /// [`Self::expires_at`] in milliseconds, because tests use short lives.
     #[serde(rename = "xms_exp_ms")]
     pub(super) expires_at_millis: u64,
 }

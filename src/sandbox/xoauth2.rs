@@ -6,12 +6,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::mode::{Service, UpstreamMode};
+use super::state::SandboxState;
 use super::store::Mailbox;
-use super::{EXCHANGE_RESOURCES, Service, Shared, UpstreamMode};
+use super::token::EXCHANGE_RESOURCES;
 
 /// A session's right to a mailbox.
 pub(super) struct Login {
-    /// Folded.
+    /// The mailbox's address in lower case.
     pub(super) address: String,
     pub(super) mailbox: Arc<Mailbox>,
     /// When the token expires, since 1970.
@@ -19,42 +21,47 @@ pub(super) struct Login {
 }
 
 /// How an attempt ends.
-pub(super) enum Verdict {
+pub(super) enum LoginVerdict {
     Accepted(Login),
     /// The token is good, but gives no right to this mailbox. IMAP tells only at the next command.
     NotConnected,
     /// The token is not good.
     Refused,
-    /// [`UpstreamMode::Unavailable`].
+    /// The service is in [`UpstreamMode::Unavailable`].
     Unavailable,
-    /// [`UpstreamMode::SmtpAuthDisabled`].
+    /// The service is in [`UpstreamMode::SmtpAuthDisabled`].
     Disabled,
 }
 
 /// Judges a client's response and counts the login.
-pub(super) fn judge(shared: &Shared, service: Service, mode: UpstreamMode, response: &[u8]) -> Verdict {
+pub(super) fn judge(shared: &SandboxState, service: Service, mode: UpstreamMode, response: &[u8]) -> LoginVerdict {
     let parsed = parse(response);
     let user = parsed.as_ref().map_or("", |(user, _)| user);
     let verdict = decide(shared, service, mode, parsed.as_ref());
-    shared.tally.login(service, user, matches!(verdict, Verdict::Accepted(_)));
+    shared.tally.login(service, user, matches!(verdict, LoginVerdict::Accepted(_)));
     verdict
 }
 
-fn decide(shared: &Shared, service: Service, mode: UpstreamMode, parsed: Option<&(String, String)>) -> Verdict {
+fn decide(
+    shared: &SandboxState,
+    service: Service,
+    mode: UpstreamMode,
+    parsed: Option<&(String, String)>,
+) -> LoginVerdict {
     if mode == UpstreamMode::Unavailable {
-        return Verdict::Unavailable;
+        return LoginVerdict::Unavailable;
     }
-    let Some((user, token)) = parsed else { return Verdict::Refused };
-    let Some(claims) = shared.mint.verify(token, shared.time.unix()) else { return Verdict::Refused };
+    let Some((user, token)) = parsed else { return LoginVerdict::Refused };
+    let Some(claims) = shared.mint.verify(token, shared.time.unix()) else { return LoginVerdict::Refused };
     if !EXCHANGE_RESOURCES.contains(&claims.audience.as_str()) {
-        return Verdict::Refused;
+        return LoginVerdict::Refused;
     }
     match shared.directory.open(&claims, user, service) {
-        Some(_) if mode == UpstreamMode::SmtpAuthDisabled && service == Service::Smtp => Verdict::Disabled,
+        Some(_) if mode == UpstreamMode::SmtpAuthDisabled && service == Service::Smtp => LoginVerdict::Disabled,
         Some(mailbox) if mode != UpstreamMode::NotConnected => {
-            Verdict::Accepted(Login { address: user.to_lowercase(), mailbox, expires_at: claims.expires_at() })
+            LoginVerdict::Accepted(Login { address: user.to_lowercase(), mailbox, expires_at: claims.expires_at() })
         }
-        _ => Verdict::NotConnected,
+        _ => LoginVerdict::NotConnected,
     }
 }
 

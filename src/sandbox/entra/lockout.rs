@@ -7,12 +7,20 @@ use std::time::Duration;
 use aws_lc_rs::digest;
 
 use crate::clock::Moment;
-use crate::sandbox::directory::PasswordVerdict;
 
 const FIRST_LOCK: Duration = Duration::from_secs(60);
 /// Microsoft does not publish how a lock grows; here it doubles, up to an hour.
 const LONGEST_LOCK: Duration = Duration::from_secs(3_600);
 const REMEMBERED: usize = 3;
+
+/// What became of a user name and password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PasswordVerdict {
+    Right,
+    Wrong,
+    Locked,
+    UnknownUser,
+}
 
 /// The lock-out state of one account.
 pub(crate) struct Lockout {

@@ -1,11 +1,14 @@
 //! Entra's endpoints over HTTPS, v2.0 and v1.0, with faults on demand: for tokens, for device codes, and the pages on
 //! which a person signs in.
 
+mod answer;
 pub(super) mod grant;
-pub(super) mod id_token;
+mod id_token;
+pub(super) mod id_token_key;
 pub(super) mod lockout;
 mod page;
 mod refusal;
+pub(super) mod request;
 pub(super) mod sign_in;
 
 use std::collections::HashMap;
@@ -15,31 +18,33 @@ use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper::body::{Bytes, Incoming};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
-use self::grant::{Failure, Issued, TokenRequest, Version};
+use self::answer::{Answer, json_answer, plain};
+use self::grant::Issued;
 use self::refusal::Refusal;
-use super::{EntraMode, Shared};
+use self::request::{TokenFailure, TokenRequest, Version};
+use super::mode::EntraMode;
+use super::state::SandboxState;
 
 /// Longest form accepted, in octets. A request with a client assertion stays far below.
 const FORM_OCTETS: usize = 64 * 1024;
-/// For the TLS handshake, for the head of a request and between two requests.
+/// How long a client may take for the TLS handshake, for the head of a request, and between two
+/// requests.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The body of [`EntraMode::Oversize`], in octets.
 const OVERSIZE_OCTETS: usize = 4 << 20;
 
-type Answer = Response<Full<Bytes>>;
-
 /// Serves one connection until it ends or the sandbox stops.
-pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()> {
+pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream) -> io::Result<()> {
     if shared.entra_mode() == EntraMode::Down {
         return tcp.set_zero_linger();
     }
@@ -47,7 +52,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()>
     let stream = tokio::time::timeout(PATIENCE, acceptor.accept(tcp)).await??;
     let service = service_fn(|request| async {
         let mut answer = respond(&shared, request).await?;
-        // The sandbox's own time: clients compare theirs with it.
+        // The date is of the sandbox's own time, because clients compare theirs with it.
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(shared.time.unix().as_secs());
         if let Ok(date) = HeaderValue::from_str(&httpdate::fmt_http_date(now)) {
             answer.headers_mut().insert(header::DATE, date);
@@ -63,7 +68,7 @@ pub(super) async fn serve(shared: Arc<Shared>, tcp: TcpStream) -> io::Result<()>
 }
 
 /// Answers one request. An error makes hyper close the connection without an answer.
-async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answer> {
+async fn respond(shared: &SandboxState, request: Request<Incoming>) -> io::Result<Answer> {
     shared.tally.http_request();
     let mode = shared.entra_mode();
     match mode {
@@ -73,7 +78,7 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answ
     }
     let faulty = faulty_answer(shared, &mode);
     let (head, body) = request.into_parts();
-    // Read in any case, so that the connection stays usable.
+    // The body is read in any case, so that the connection stays usable.
     let body = match tokio::time::timeout(PATIENCE, Limited::new(body, FORM_OCTETS).collect()).await? {
         Ok(body) => body.to_bytes(),
         Err(_) => return Ok(plain(StatusCode::PAYLOAD_TOO_LARGE, "text/plain", "Request Entity Too Large")),
@@ -111,13 +116,13 @@ async fn respond(shared: &Shared, request: Request<Incoming>) -> io::Result<Answ
             plain(StatusCode::OK, "application/json; charset=utf-8", text)
         }
         Ok(issued) => json_answer(StatusCode::OK, &success(shared, version, &issued)),
-        Err(Failure::Refused(refusal)) => refuse(&refusal),
-        Err(Failure::Broken(error)) => return Err(error),
+        Err(TokenFailure::Refused(refusal)) => refuse(&refusal),
+        Err(TokenFailure::Broken(error)) => return Err(error),
     })
 }
 
 /// The answer of a mode that does not look at the request.
-fn faulty_answer(shared: &Shared, mode: &EntraMode) -> Option<Answer> {
+fn faulty_answer(shared: &SandboxState, mode: &EntraMode) -> Option<Answer> {
     let now = shared.time.unix_seconds();
     Some(match mode {
         EntraMode::Normal | EntraMode::Down | EntraMode::Slow(_) | EntraMode::TruncatedJson => return None,
@@ -140,7 +145,7 @@ fn faulty_answer(shared: &Shared, mode: &EntraMode) -> Option<Answer> {
         EntraMode::Oversize => plain(StatusCode::OK, "application/json; charset=utf-8", " ".repeat(OVERSIZE_OCTETS)),
         EntraMode::Redirect => {
             let mut answer = plain(StatusCode::TEMPORARY_REDIRECT, "text/html", "");
-            // Another host on purpose: credentials must not be posted there.
+            // The host is another one on purpose: credentials must not be posted there.
             answer.headers_mut().insert(header::LOCATION, HeaderValue::from_static("https://elsewhere.example/token"));
             answer
         }
@@ -154,7 +159,7 @@ fn url(head: &hyper::http::request::Parts) -> String {
 }
 
 /// Begins a sign-in by device code (RFC 8628 §3.2).
-fn begin_device(shared: &Shared, request: &TokenRequest) -> io::Result<Answer> {
+fn begin_device(shared: &SandboxState, request: &TokenRequest) -> io::Result<Answer> {
     let asked = match request.device_request(shared) {
         Ok(asked) => asked,
         Err(refusal) => return Ok(json_answer(refusal.status(), &refusal.body(None, shared.time.unix_seconds()))),
@@ -235,7 +240,7 @@ fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((decode(client_id)?, decode(secret)?))
 }
 
-fn success(shared: &Shared, version: Version, issued: &Issued) -> Value {
+fn success(shared: &SandboxState, version: Version, issued: &Issued) -> Value {
     let seconds = issued.lifetime.as_secs();
     let mut body = match version {
         Version::V2 => json!({
@@ -266,23 +271,6 @@ fn success(shared: &Shared, version: Version, issued: &Issued) -> Value {
         }
     }
     body
-}
-
-fn json_answer(status: StatusCode, body: &Value) -> Answer {
-    plain(status, "application/json; charset=utf-8", body.to_string())
-}
-
-fn plain(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Answer {
-    let mut answer = Response::new(Full::<Bytes>::new(body.into()));
-    *answer.status_mut() = status;
-    let headers = answer.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store, no-cache"));
-    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
-    if let Ok(id) = HeaderValue::from_str(&super::random::guid()) {
-        headers.insert("x-ms-request-id", id);
-    }
-    answer
 }
 
 #[cfg(test)]

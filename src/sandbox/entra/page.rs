@@ -8,19 +8,20 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Method, StatusCode};
 use url::Url;
 
-use super::grant::{Ask, Grant, Version};
+use super::answer::{Answer, plain};
+use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
-use super::sign_in::{Binding, Request};
-use super::{Answer, plain};
-use crate::sandbox::directory::PasswordVerdict;
-use crate::sandbox::{Shared, random};
+use super::request::{Grant, Request, RequestedScope, Version};
+use super::sign_in::Binding;
+use crate::sandbox::random;
+use crate::sandbox::state::SandboxState;
 
 type Fields = HashMap<String, String>;
 
 /// Serves `…/authorize` (RFC 6749 §4.1.1): a form first, then the redirect. `query` are the parameters of the request,
 /// `form` what the person filled in.
 pub(super) fn authorize(
-    shared: &Shared,
+    shared: &SandboxState,
     (tenant, version): (&str, Version),
     method: &Method,
     query: &Fields,
@@ -28,7 +29,8 @@ pub(super) fn authorize(
 ) -> io::Result<Answer> {
     let target = match check_target(shared, tenant, query) {
         Ok(target) => target,
-        // RFC 6749 §4.1.2.1: never redirected, because nobody knows whose address that is.
+        // The browser is not redirected, because nobody knows whose address that is (RFC 6749
+        // §4.1.2.1).
         Err(refusal) => return Ok(page(StatusCode::BAD_REQUEST, &told(&refusal))),
     };
     let request = match check_request(version, query) {
@@ -59,8 +61,8 @@ pub(super) fn authorize(
     back(&redirect_uri, query, &[("code", code), ("session_state", random::guid())])
 }
 
-/// Serves `/devicelogin`: the code of the device, then the same as above.
-pub(super) fn device(shared: &Shared, method: &Method, form: &Fields) -> Answer {
+/// Serves `/devicelogin`: asks for the code of the device and for the sign-in on one form.
+pub(super) fn device(shared: &SandboxState, method: &Method, form: &Fields) -> Answer {
     let now = shared.time.now();
     let user_code = form.get("user_code").map_or("", String::as_str);
     let form_page = |problem: &str| {
@@ -83,12 +85,12 @@ pub(super) fn device(shared: &Shared, method: &Method, form: &Fields) -> Answer 
     page(StatusCode::OK, &format!("<p>{text}</p>"))
 }
 
-struct Target {
+struct RedirectTarget {
     client_id: String,
     redirect_uri: String,
 }
 
-fn check_target(shared: &Shared, tenant: &str, query: &Fields) -> Result<Target, Refusal> {
+fn check_target(shared: &SandboxState, tenant: &str, query: &Fields) -> Result<RedirectTarget, Refusal> {
     super::grant::check_tenant(shared, tenant, Grant::AuthorizationCode)?;
     let parameter =
         |name: &str| query.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::missing(name));
@@ -109,11 +111,11 @@ fn check_target(shared: &Shared, tenant: &str, query: &Fields) -> Result<Target,
     if !registered {
         return Err(Refusal::new(50011));
     }
-    Ok(Target { client_id, redirect_uri: redirect_uri.clone() })
+    Ok(RedirectTarget { client_id, redirect_uri: redirect_uri.clone() })
 }
 
-/// What is asked for, and the challenge.
-fn check_request(version: Version, query: &Fields) -> Result<(Ask, String), Refusal> {
+/// Reads what is asked for, and the challenge.
+fn check_request(version: Version, query: &Fields) -> Result<(RequestedScope, String), Refusal> {
     let parameter =
         |name: &str| query.get(name).filter(|value| !value.is_empty()).ok_or_else(|| Refusal::missing(name));
     if parameter("response_type")? != "code" || query.get("response_mode").is_some_and(|mode| mode != "query") {
@@ -123,10 +125,10 @@ fn check_request(version: Version, query: &Fields) -> Result<(Ask, String), Refu
         return Err(Refusal::missing("code_challenge_method"));
     }
     let challenge = parameter("code_challenge")?.clone();
-    Ok((Ask::read(version, query, Grant::AuthorizationCode)?, challenge))
+    Ok((RequestedScope::read(version, query, Grant::AuthorizationCode)?, challenge))
 }
 
-fn check_person(shared: &Shared, form: &Fields) -> Result<String, Refusal> {
+fn check_person(shared: &SandboxState, form: &Fields) -> Result<String, Refusal> {
     let field = |name: &str| form.get(name).map_or("", String::as_str);
     let user = field("username").to_lowercase();
     let code = match shared.directory.check_password(&user, field("password"), shared.time.now()) {

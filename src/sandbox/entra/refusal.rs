@@ -10,9 +10,9 @@ use crate::sandbox::{calendar, random};
 
 /// A refused token request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::sandbox) struct Refusal {
+pub(crate) struct Refusal {
     pub(super) code: u32,
-    /// Where it is not the usual one of that code.
+    /// The OAuth error, where it is not the usual one of that code.
     error: Option<&'static str>,
     sentence: String,
 }
@@ -196,12 +196,13 @@ fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
 }
 
 impl Refusal {
-    /// With the usual sentence of that code.
+    /// A refusal with the usual sentence of that code.
     pub(super) fn new(code: u32) -> Self {
         Self { code, error: None, sentence: entry(code).2.to_owned() }
     }
 
-    /// RFC 8628 §3.5. Microsoft's list has no number of its own for it.
+    /// A refusal of a device that polls too often (RFC 8628 §3.5). Microsoft's list has no number
+    /// for it.
     pub(super) fn slow_down() -> Self {
         Self { code: 70016, error: Some("slow_down"), sentence: "Polling too often.".to_owned() }
     }
@@ -211,7 +212,7 @@ impl Refusal {
         Self { error: Some("authorization_declined"), ..Self::new(65004) }
     }
 
-    /// For a parameter that is not there.
+    /// A refusal for a parameter that is not there.
     pub(super) fn missing(parameter: &str) -> Self {
         let sentence = format!("The request body must contain the following parameter: '{parameter}'.");
         Self { code: 900_144, error: None, sentence }

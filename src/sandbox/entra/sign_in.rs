@@ -12,45 +12,28 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use super::grant::{Ask, Failure};
 use super::refusal::Refusal;
+use super::request::{Consent, Request, RequestedScope, TokenFailure};
 use crate::clock::Moment;
 use crate::sandbox::random;
 
-/// Microsoft, "OAuth 2.0 authorization code flow": about ten minutes.
+/// How long a code is good (Microsoft, "OAuth 2.0 authorization code flow": about ten minutes).
 const CODE_LIFETIME: Duration = Duration::from_secs(600);
-/// Microsoft, "Refresh tokens": 90 days, anew with each use.
+/// How long a refresh token is good after its last use (Microsoft, "Refresh tokens": 90 days).
 const REFRESH_LIFETIME: Duration = Duration::from_secs(90 * 24 * 3_600);
-/// Refresh tokens of one sign-in that stay valid; older ones are no longer known.
+/// How many refresh tokens of one sign-in stay valid; older ones are no longer known.
 const GENERATIONS: usize = 16;
-/// Sign-ins, codes and device codes remembered, each.
+/// How many sign-ins, codes and device codes are remembered, each.
 const ENTRIES: usize = 10_000;
-/// RFC 8628 §3.5.
+/// How much longer a device must wait after it polled too early (RFC 8628 §3.5).
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
-/// What an application asked a person for.
-#[derive(Clone)]
-pub(super) struct Request {
-    pub(super) client_id: String,
-    pub(super) ask: Ask,
-    pub(super) nonce: Option<String>,
-}
-
-/// Of an authorization request: what the redemption must fit.
+/// The parts of an authorization request that the redemption must fit.
 #[derive(Clone)]
 pub(super) struct Binding {
     pub(super) redirect_uri: String,
-    /// RFC 7636 §4.2, `S256`.
+    /// The PKCE challenge by the method `S256` (RFC 7636 §4.2).
     pub(super) challenge: String,
-}
-
-/// A person's consent to a request, about to become tokens.
-pub(super) struct Consent {
-    pub(super) user: String,
-    pub(super) ask: Ask,
-    pub(super) nonce: Option<String>,
-    /// Absent when none was asked for.
-    pub(super) refresh_token: Option<String>,
 }
 
 struct Code {
@@ -81,15 +64,15 @@ struct SignIn {
     client_id: String,
     user: String,
     /// What the person consented to: resource and permissions.
-    consented: Ask,
+    consented: RequestedScope,
     tokens: VecDeque<String>,
     used_at: Moment,
-    /// Ended, with this code.
+    /// The AADSTS code that refuses its tokens, once it has ended.
     ended: Option<u32>,
 }
 
 #[derive(Default)]
-struct Kept {
+struct SignInRecords {
     codes: HashMap<String, Code>,
     devices: HashMap<String, Device>,
     sign_ins: HashMap<u64, SignIn>,
@@ -97,9 +80,9 @@ struct Kept {
     number: u64,
 }
 
-/// All of them.
-pub(in crate::sandbox) struct SignIns {
-    kept: Mutex<Kept>,
+/// All sign-ins, codes and device codes.
+pub(crate) struct SignIns {
+    kept: Mutex<SignInRecords>,
     device_lifetime: Duration,
     device_interval: Duration,
 }
@@ -113,7 +96,7 @@ pub(super) struct DeviceCodes {
 }
 
 impl SignIns {
-    pub(in crate::sandbox) fn new(device_lifetime: Duration, device_interval: Duration) -> Self {
+    pub(crate) fn new(device_lifetime: Duration, device_interval: Duration) -> Self {
         Self { kept: Mutex::default(), device_lifetime, device_interval }
     }
 
@@ -145,7 +128,7 @@ impl SignIns {
         redirect_uri: &str,
         verifier: &str,
         now: Moment,
-    ) -> Result<Consent, Failure> {
+    ) -> Result<Consent, TokenFailure> {
         self.with(|kept| {
             let found = kept.codes.get(code).filter(|found| now < found.expires_at);
             let found = found.ok_or_else(|| Refusal::new(70008))?;
@@ -153,7 +136,7 @@ impl SignIns {
                 return Err(Refusal::new(700_005).into());
             }
             if let Some(number) = found.redeemed {
-                // Somebody else may have had it first: RFC 6749 §4.1.2.
+                // Another client may have had the code first (RFC 6749 §4.1.2).
                 if let Some(sign_in) = kept.sign_ins.get_mut(&number) {
                     sign_in.ended = Some(70000);
                 }
@@ -178,7 +161,7 @@ impl SignIns {
     pub(super) fn device(&self, request: Request, now: Moment) -> io::Result<DeviceCodes> {
         let device_code = format!("D{}", secret()?);
         let octets: [u8; 9] = random::octets()?;
-        // Without vowels and look-alikes (RFC 8628 §6.1).
+        // The alphabet has no vowels and no look-alikes (RFC 8628 §6.1).
         let user_code: String =
             octets.iter().map(|octet| char::from(b"BCDFGHJKLMNPQRSTVWXZ2345679"[usize::from(octet % 27)])).collect();
         let (lifetime, interval) = (self.device_lifetime, self.device_interval);
@@ -200,7 +183,7 @@ impl SignIns {
         })
     }
 
-    /// A person typed in the code; whether it is one that waits for that.
+    /// Whether the code that a person typed in is one that waits for that.
     pub(super) fn is_pending(&self, user_code: &str, now: Moment) -> bool {
         self.with(|kept| kept.pending(user_code, now).is_some())
     }
@@ -216,8 +199,8 @@ impl SignIns {
         })
     }
 
-    /// The device asks whether the person is done.
-    pub(super) fn poll(&self, device_code: &str, client_id: &str, now: Moment) -> Result<Consent, Failure> {
+    /// Answers a device that asks whether the person is done.
+    pub(super) fn poll(&self, device_code: &str, client_id: &str, now: Moment) -> Result<Consent, TokenFailure> {
         self.with(|kept| {
             let device = kept.devices.get_mut(device_code).filter(|device| device.request.client_id == client_id);
             let device = device.ok_or_else(|| Refusal::new(70018))?;
@@ -243,7 +226,13 @@ impl SignIns {
     }
 
     /// Exchanges a refresh token for `ask`.
-    pub(super) fn refresh(&self, token: &str, client_id: &str, ask: Ask, now: Moment) -> Result<Consent, Failure> {
+    pub(super) fn refresh(
+        &self,
+        token: &str,
+        client_id: &str,
+        ask: RequestedScope,
+        now: Moment,
+    ) -> Result<Consent, TokenFailure> {
         self.with(|kept| {
             let number = kept.by_token.get(token).copied().ok_or_else(|| Refusal::new(70000))?;
             let sign_in = kept.sign_ins.get(&number).ok_or_else(|| Refusal::new(70000))?;
@@ -269,13 +258,13 @@ impl SignIns {
     pub(super) fn issue(&self, request: Request, user: String, now: Moment) -> io::Result<Option<String>> {
         match self.with(|kept| kept.begin(request, user, now)) {
             Ok((_, consent)) => Ok(consent.refresh_token),
-            Err(Failure::Broken(error)) => Err(error),
-            Err(Failure::Refused(refusal)) => Err(io::Error::other(format!("AADSTS{}", refusal.code))),
+            Err(TokenFailure::Broken(error)) => Err(error),
+            Err(TokenFailure::Refused(refusal)) => Err(io::Error::other(format!("AADSTS{}", refusal.code))),
         }
     }
 
     /// Every sign-in of a user so far is refused with this code from now on.
-    pub(in crate::sandbox) fn end(&self, user: &str, code: u32) {
+    pub(crate) fn end(&self, user: &str, code: u32) {
         let user = user.to_lowercase();
         self.with(|kept| {
             for sign_in in kept.sign_ins.values_mut().filter(|sign_in| sign_in.user == user) {
@@ -289,15 +278,15 @@ impl SignIns {
         self.with(|kept| Some(kept.sign_ins.get(kept.by_token.get(token)?)?.user.clone()))
     }
 
-    fn with<R>(&self, work: impl FnOnce(&mut Kept) -> R) -> R {
+    fn with<R>(&self, work: impl FnOnce(&mut SignInRecords) -> R) -> R {
         work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Kept {
-    fn begin(&mut self, request: Request, user: String, now: Moment) -> Result<(u64, Consent), Failure> {
+impl SignInRecords {
+    fn begin(&mut self, request: Request, user: String, now: Moment) -> Result<(u64, Consent), TokenFailure> {
         if self.sign_ins.len() >= ENTRIES {
-            return Err(Failure::Broken(io::Error::other("too many sign-ins")));
+            return Err(TokenFailure::Broken(io::Error::other("too many sign-ins")));
         }
         self.number += 1;
         let number = self.number;
@@ -310,8 +299,8 @@ impl Kept {
         Ok((number, Consent { user, ask, nonce, refresh_token }))
     }
 
-    fn next_token(&mut self, number: u64, now: Moment) -> Result<String, Failure> {
-        let token = format!("0.A{}", secret().map_err(Failure::Broken)?);
+    fn next_token(&mut self, number: u64, now: Moment) -> Result<String, TokenFailure> {
+        let token = format!("0.A{}", secret().map_err(TokenFailure::Broken)?);
         if let Some(sign_in) = self.sign_ins.get_mut(&number) {
             sign_in.used_at = now;
             sign_in.tokens.push_back(token.clone());

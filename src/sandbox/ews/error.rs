@@ -6,9 +6,9 @@ use hyper::StatusCode;
 
 use super::soap::{self, TYPES};
 use super::xml::escaped;
-use crate::sandbox::Shared;
 use crate::sandbox::http::body::Answer;
-use crate::sandbox::http::{plain, set};
+use crate::sandbox::http::call::{plain, set};
+use crate::sandbox::state::SandboxState;
 use crate::sandbox::submission::Unsent;
 
 /// An error with the code that Exchange has for it.
@@ -106,7 +106,7 @@ impl From<Unsent> for EwsError {
 }
 
 /// 401, with what Exchange says about the token, and with the schemes that it names.
-pub(super) fn unauthorized(shared: &Shared, diagnostics: Option<&str>) -> Answer {
+pub(super) fn unauthorized(shared: &SandboxState, diagnostics: Option<&str>) -> Answer {
     let mut answer = plain(StatusCode::UNAUTHORIZED, "text/html", "");
     let bearer = format!(
         "Bearer client_id=\"00000002-0000-0ff1-ce00-000000000000\", \
@@ -126,7 +126,7 @@ pub(super) fn unauthorized(shared: &Shared, diagnostics: Option<&str>) -> Answer
 
 /// A refusal on demand.
 pub(super) fn refusal(
-    shared: &Shared,
+    shared: &SandboxState,
     status: u16,
     code: Option<&'static str>,
     retry_after: Option<Duration>,

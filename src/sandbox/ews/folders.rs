@@ -1,7 +1,9 @@
 //! Folders.
 
+use super::error::EwsError;
+use super::session::{EnteredMailbox, EwsSession};
+use super::soap;
 use super::xml::{Element, escaped};
-use super::{EwsError, Place, Session, soap};
 use crate::sandbox::item_id::{Alphabet, ItemId};
 use crate::sandbox::store::{Folder, Folders};
 
@@ -16,37 +18,37 @@ const DISTINGUISHED: [(&str, &str); 6] = [
 ];
 
 /// A folder that exists.
-pub(super) enum Found {
-    /// Above all.
+pub(super) enum FoundFolder {
+    /// The folder above all others.
     Root,
-    /// "Top of Information Store".
+    /// The folder "Top of Information Store".
     Top,
-    /// By its name in the store.
+    /// A folder of mail, by its name in the store.
     Mail(String),
 }
 
-impl Session<'_> {
+impl EwsSession<'_> {
     /// The folder of a `FolderId` or `DistinguishedFolderId`, and its mailbox.
-    pub(super) fn folder(&self, id: &Element) -> Result<(Place, Found), EwsError> {
+    pub(super) fn folder(&self, id: &Element) -> Result<(EnteredMailbox, FoundFolder), EwsError> {
         let named = id.attribute("Id").unwrap_or_default();
         if id.name == "DistinguishedFolderId" {
             let mailbox = id.child("Mailbox").map_or("", |mailbox| mailbox.text_of("EmailAddress"));
             let place = self.enter(if mailbox.is_empty() { &self.own.address } else { mailbox })?;
             let found = match named {
-                "root" => Found::Root,
-                "msgfolderroot" => Found::Top,
+                "root" => FoundFolder::Root,
+                "msgfolderroot" => FoundFolder::Top,
                 named => {
                     let known = DISTINGUISHED.iter().find(|(name, _)| *name == named);
-                    Found::Mail(known.ok_or_else(EwsError::folder_not_found)?.1.to_owned())
+                    FoundFolder::Mail(known.ok_or_else(EwsError::folder_not_found)?.1.to_owned())
                 }
             };
             return Ok((place, found));
         }
         let (place, id) = self.locate(named)?;
         let found = match id {
-            ItemId::Root => Found::Root,
-            ItemId::Folder(0) => Found::Top,
-            ItemId::Folder(validity) => Found::Mail(place.mailbox.read(|folders| {
+            ItemId::Root => FoundFolder::Root,
+            ItemId::Folder(0) => FoundFolder::Top,
+            ItemId::Folder(validity) => FoundFolder::Mail(place.mailbox.read(|folders| {
                 let found = folders.iter().find(|(_, folder)| folder.uid_validity == validity);
                 found.map(|(name, _)| name.to_owned()).ok_or_else(EwsError::folder_not_found)
             })?),
@@ -56,9 +58,9 @@ impl Session<'_> {
     }
 
     /// The folder of mail that is named, as UIDVALIDITY.
-    pub(super) fn mail_folder(&self, id: &Element) -> Result<(Place, u32), EwsError> {
+    pub(super) fn mail_folder(&self, id: &Element) -> Result<(EnteredMailbox, u32), EwsError> {
         let (place, found) = self.folder(id)?;
-        let Found::Mail(name) = found else { return Err(EwsError::folder_not_found()) };
+        let FoundFolder::Mail(name) = found else { return Err(EwsError::folder_not_found()) };
         let validity = place.mailbox.read(|folders| folders.get(&name).map(|folder| folder.uid_validity));
         Ok((place, validity.ok_or_else(EwsError::folder_not_found)?))
     }
@@ -106,7 +108,7 @@ impl Session<'_> {
         };
         let changes = match request.text_of("SyncState") {
             "" => place.mailbox.read(|folders| {
-                let all = below(folders, &Found::Top, true);
+                let all = below(folders, &FoundFolder::Top, true);
                 all.iter().map(|found| format!("<t:Create>{}</t:Create>", place.shown(folders, found))).collect()
             }),
             _ => String::new(),
@@ -120,30 +122,30 @@ impl Session<'_> {
 }
 
 /// The folders below one.
-fn below(folders: &Folders, parent: &Found, deep: bool) -> Vec<Found> {
+fn below(folders: &Folders, parent: &FoundFolder, deep: bool) -> Vec<FoundFolder> {
     let (prefix, mut found) = match parent {
-        Found::Root if !deep => return vec![Found::Top],
-        Found::Root => (String::new(), vec![Found::Top]),
-        Found::Top => (String::new(), Vec::new()),
-        Found::Mail(name) => (format!("{name}/"), Vec::new()),
+        FoundFolder::Root if !deep => return vec![FoundFolder::Top],
+        FoundFolder::Root => (String::new(), vec![FoundFolder::Top]),
+        FoundFolder::Top => (String::new(), Vec::new()),
+        FoundFolder::Mail(name) => (format!("{name}/"), Vec::new()),
     };
     let names =
         folders.iter().filter(|(name, _)| name.strip_prefix(&prefix).is_some_and(|rest| deep || !rest.contains('/')));
-    found.extend(names.map(|(name, _)| Found::Mail(name.to_owned())));
+    found.extend(names.map(|(name, _)| FoundFolder::Mail(name.to_owned())));
     found
 }
 
-impl Place {
-    fn shown(&self, folders: &Folders, found: &Found) -> String {
+impl EnteredMailbox {
+    fn shown(&self, folders: &Folders, found: &FoundFolder) -> String {
         let write = |id: ItemId| id.write(&self.object_id, Alphabet::Standard);
         let children = below(folders, found, false).len();
         match found {
-            Found::Root => folder(&write(ItemId::Root), &write(ItemId::Root), "root", "", children, None),
-            Found::Top => {
+            FoundFolder::Root => folder(&write(ItemId::Root), &write(ItemId::Root), "root", "", children, None),
+            FoundFolder::Top => {
                 let name = "Top of Information Store";
                 folder(&write(ItemId::Folder(0)), &write(ItemId::Root), name, "IPF", children, None)
             }
-            Found::Mail(name) => {
+            FoundFolder::Mail(name) => {
                 let of = |name: &str| folders.get(name).map_or(0, |folder| folder.uid_validity);
                 let (parent, display) = name.rsplit_once('/').unwrap_or(("", name));
                 let parent = ItemId::Folder(if parent.is_empty() { 0 } else { of(parent) });

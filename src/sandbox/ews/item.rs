@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::EwsError;
+use super::error::EwsError;
 use super::xml::{Element, escaped, truth};
 use crate::sandbox::calendar;
 use crate::sandbox::item_id::{Alphabet, ItemId};
@@ -43,7 +43,7 @@ impl Shape {
     }
 }
 
-/// `<t:ItemId …/>`.
+/// The element `<t:ItemId …/>` of a message.
 pub(super) fn item_id(mailbox: &str, (folder, uid, message): (u32, u32, &Message)) -> String {
     let id = ItemId::Place { folder, uid }.write(mailbox, Alphabet::Standard);
     let change_key = STANDARD.encode(format!("CQ{:016x}{}", message.identity, message.flags));
@@ -94,7 +94,7 @@ pub(super) fn message(mailbox: &str, placed: (u32, u32, &Message), shape: &Shape
     }
     writer.put("item:Attachments", "Attachments", || attachments(mailbox, (folder, uid), &letter));
     writer.put("item:DateTimeReceived", "DateTimeReceived", received);
-    // What the store spends on the message, which is not the length of its MIME form.
+    // The size is what the store spends on the message, which is not the length of its MIME form.
     writer.put("item:Size", "Size", || (message.content.len() / 4 * 3 + 2_048).to_string());
     writer.put("item:Importance", "Importance", || "Normal".into());
     writer.put("item:InReplyTo", "InReplyTo", || text("in-reply-to"));

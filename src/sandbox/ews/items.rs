@@ -3,10 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::folders::Found;
+use super::error::EwsError;
+use super::folders::FoundFolder;
 use super::item::{self, Shape};
+use super::session::{EnteredMailbox, EwsSession};
 use super::xml::{Element, escaped, truth};
-use super::{EwsError, Place, Session, restriction, soap};
+use super::{restriction, soap};
 use crate::sandbox::item_id::ItemId;
 use crate::sandbox::letter::Letter;
 use crate::sandbox::store::{Flags, Message};
@@ -15,7 +17,7 @@ use crate::sandbox::store::{Flags, Message};
 const PAGE: usize = 1_000;
 const DELETED_ITEMS: &str = "Deleted Items";
 
-impl Session<'_> {
+impl EwsSession<'_> {
     pub(super) fn find_item(&self, request: &Element) -> Result<String, EwsError> {
         let shape = Shape::read(request)?;
         let one = |id: &Element| {
@@ -70,7 +72,7 @@ impl Session<'_> {
         })
     }
 
-    /// The read mark; what else may be changed in Exchange is not kept here.
+    /// Changes the read mark; what else may be changed in Exchange is not kept here.
     pub(super) fn update_item(&self, request: &Element) -> Result<String, EwsError> {
         let changes = request.list("ItemChanges");
         let one = |change: &Element| {
@@ -128,11 +130,11 @@ impl Session<'_> {
         })
     }
 
-    /// MoveItem and CopyItem, within one mailbox.
+    /// Executes MoveItem or CopyItem, within one mailbox.
     pub(super) fn move_item(&self, request: &Element) -> Result<String, EwsError> {
         let target = request.list("ToFolderId").first().ok_or_else(|| EwsError::schema("ToFolderId is missing"))?;
         let (target_place, found) = self.folder(target)?;
-        let Found::Mail(target) = found else { return Err(EwsError::folder_not_found()) };
+        let FoundFolder::Mail(target) = found else { return Err(EwsError::folder_not_found()) };
         self.each_item(request.list("ItemIds"), &request.name, |place, (folder, uid)| {
             if place.address != target_place.address {
                 return Err(EwsError::new("ErrorCrossMailboxMoveCopy", "The item is in another mailbox."));
@@ -154,7 +156,7 @@ impl Session<'_> {
     }
 
     /// The message of an `ItemId`, which exists.
-    pub(super) fn item(&self, id: &Element) -> Result<(Place, (u32, u32)), EwsError> {
+    pub(super) fn item(&self, id: &Element) -> Result<(EnteredMailbox, (u32, u32)), EwsError> {
         let (place, id) = self.locate(id.attribute("Id").unwrap_or_default())?;
         if let ItemId::Folder(_) | ItemId::Root = id {
             return Err(EwsError::new("ErrorInvalidIdNotAnItemId", "Id must be an item."));
@@ -168,7 +170,7 @@ impl Session<'_> {
         &self,
         ids: &[Element],
         operation: &str,
-        work: impl Fn(&Place, (u32, u32)) -> Result<String, EwsError>,
+        work: impl Fn(&EnteredMailbox, (u32, u32)) -> Result<String, EwsError>,
     ) -> Result<String, EwsError> {
         let one = |id: &Element| {
             let (place, item) = self.item(id)?;
@@ -186,7 +188,7 @@ pub(super) fn message_of(operation: &str, result: Result<String, EwsError>) -> S
 }
 
 /// One page of the messages in a folder, the newest first unless another order is asked for.
-fn found_items(request: &Element, shape: &Shape, place: &Place, folder: u32) -> Result<String, EwsError> {
+fn found_items(request: &Element, shape: &Shape, place: &EnteredMailbox, folder: u32) -> Result<String, EwsError> {
     let number = |view: Option<&Element>, name: &str| {
         view.and_then(|view| view.attribute(name)).and_then(|value| value.parse::<usize>().ok())
     };

@@ -10,6 +10,7 @@ mod item;
 mod items;
 mod restriction;
 mod send;
+mod session;
 mod soap;
 mod streaming;
 mod xml;
@@ -21,35 +22,20 @@ use hyper::header::HeaderValue;
 use hyper::{Method, StatusCode};
 
 use self::error::{EwsError, refusal, unauthorized};
+use self::session::{EnteredMailbox, EwsSession};
 use self::xml::Element;
-use super::directory::Entry;
+use super::directory::MailboxAccess;
 use super::http::body::Answer;
-use super::http::{Call, perform, plain, set};
-use super::item_id::{Alphabet, ItemId};
-use super::store::Mailbox;
-use super::token::Claims;
-use super::{EXCHANGE_RESOURCES, Service, Shared, random};
+use super::http::call::{Call, perform, plain, set};
+use super::mode::Service;
+use super::random;
+use super::state::SandboxState;
+use super::token::{Claims, EXCHANGE_RESOURCES};
 
 const PATH: &str = "/EWS/Exchange.asmx";
 
-/// A mailbox that the caller may work in.
-struct Place {
-    /// Folded.
-    address: String,
-    object_id: String,
-    mailbox: Arc<Mailbox>,
-}
-
-/// A call whose token gives a right to a mailbox.
-struct Session<'a> {
-    shared: &'a Arc<Shared>,
-    claims: Claims,
-    /// The mailbox of the bearer, or the impersonated one.
-    own: Place,
-}
-
 /// Answers a call. An error closes the connection without an answer.
-pub(super) async fn respond(shared: &Arc<Shared>, call: &Call) -> io::Result<Answer> {
+pub(super) async fn respond(shared: &Arc<SandboxState>, call: &Call) -> io::Result<Answer> {
     let mut answer = match authenticate(shared, call) {
         Ok(claims) => act(shared, call, claims).await?,
         Err(refused) => *refused,
@@ -70,7 +56,7 @@ pub(super) async fn respond(shared: &Arc<Shared>, call: &Call) -> io::Result<Ans
     Ok(answer)
 }
 
-fn authenticate(shared: &Shared, call: &Call) -> Result<Claims, Box<Answer>> {
+fn authenticate(shared: &SandboxState, call: &Call) -> Result<Claims, Box<Answer>> {
     let Some(token) = call.bearer() else { return Err(unauthorized(shared, None).into()) };
     let Some(claims) = shared.mint.verify(token, shared.time.unix()) else {
         let reason = "2000001;reason=\"The token has expired or cannot be read.\";error_category=\"invalid_token\"";
@@ -102,14 +88,14 @@ fn authenticate(shared: &Shared, call: &Call) -> Result<Claims, Box<Answer>> {
     Ok(claims)
 }
 
-async fn act(shared: &Arc<Shared>, call: &Call, claims: Claims) -> io::Result<Answer> {
+async fn act(shared: &Arc<SandboxState>, call: &Call, claims: Claims) -> io::Result<Answer> {
     let Some(envelope) = Element::parse(&call.body).filter(|root| root.name == "Envelope") else {
         return Ok(EwsError::schema("this is no SOAP envelope").fault());
     };
     let Some(request) = envelope.child("Body").and_then(|body| body.children.first()) else {
         return Ok(EwsError::schema("the body is empty").fault());
     };
-    let own = match own_place(shared, call, &claims, &envelope) {
+    let own = match own_mailbox(shared, call, &claims, &envelope) {
         Ok(own) => own,
         Err(refused) => {
             shared.tally.call(Service::Ews, "", &request.name);
@@ -117,13 +103,18 @@ async fn act(shared: &Arc<Shared>, call: &Call, claims: Claims) -> io::Result<An
         }
     };
     shared.tally.call(Service::Ews, &own.address, &request.name);
-    let session = Session { shared, claims, own };
+    let session = EwsSession { shared, claims, own };
     let refuse = |status, code, retry_after| refusal(shared, status, code, retry_after);
     perform(shared, Service::Ews, &request.name, refuse, || session.perform(request)).await
 }
 
 /// The mailbox that the call acts for.
-fn own_place(shared: &Shared, call: &Call, claims: &Claims, envelope: &Element) -> Result<Place, Box<Answer>> {
+fn own_mailbox(
+    shared: &SandboxState,
+    call: &Call,
+    claims: &Claims,
+    envelope: &Element,
+) -> Result<EnteredMailbox, Box<Answer>> {
     let impersonation = envelope.child("Header").and_then(|header| header.child("ExchangeImpersonation"));
     let named = impersonation.map(|header| {
         let named = header.list("ConnectingSID").first();
@@ -155,13 +146,15 @@ fn own_place(shared: &Shared, call: &Call, claims: &Claims, envelope: &Element) 
         return Err(denied().into());
     }
     match shared.directory.enter(claims, &address) {
-        Entry::Open(mailbox) => Ok(Place { object_id: shared.directory.object_id(&address), address, mailbox }),
-        Entry::NoSuchMailbox => Err(EwsError::no_mailbox().fault().into()),
-        Entry::Denied => Err(denied().into()),
+        MailboxAccess::Open(mailbox) => {
+            Ok(EnteredMailbox { object_id: shared.directory.object_id(&address), address, mailbox })
+        }
+        MailboxAccess::NoSuchMailbox => Err(EwsError::no_mailbox().fault().into()),
+        MailboxAccess::Denied => Err(denied().into()),
     }
 }
 
-impl Session<'_> {
+impl EwsSession<'_> {
     fn perform(&self, request: &Element) -> Answer {
         let done = match request.name.as_str() {
             "GetFolder" => self.get_folder(request),
@@ -187,31 +180,6 @@ impl Session<'_> {
             Ok(answer) => plain(StatusCode::OK, soap::CONTENT_TYPE, answer),
             Err(error) => error.fault(),
         }
-    }
-
-    /// The mailbox of that address, if the caller may enter it.
-    fn enter(&self, address: &str) -> Result<Place, EwsError> {
-        let address = address.to_lowercase();
-        match self.shared.directory.enter(&self.claims, &address) {
-            Entry::Open(mailbox) => {
-                Ok(Place { object_id: self.shared.directory.object_id(&address), address, mailbox })
-            }
-            Entry::NoSuchMailbox => Err(EwsError::no_mailbox()),
-            Entry::Denied => Err(EwsError::access_denied()),
-        }
-    }
-
-    /// What an identifier names, and the mailbox that it is of.
-    fn locate(&self, id: &str) -> Result<(Place, ItemId), EwsError> {
-        let malformed = || EwsError::new("ErrorInvalidIdMalformed", "Id is malformed.");
-        let owner = ItemId::mailbox_of(id, Alphabet::Standard).ok_or_else(malformed)?;
-        let id = ItemId::read(id, &owner, Alphabet::Standard).ok_or_else(malformed)?;
-        let address = self.shared.directory.address_of(&owner).ok_or_else(EwsError::item_not_found)?;
-        // An impersonated mailbox is the only one; a person may work in those of others.
-        if self.claims.user.is_none() && address != self.own.address {
-            return Err(EwsError::access_denied());
-        }
-        Ok((self.enter(&address)?, id))
     }
 
     fn resolve_names(&self, request: &Element) -> Result<String, EwsError> {

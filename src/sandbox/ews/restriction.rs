@@ -1,6 +1,6 @@
 //! Restrictions of FindItem: which messages are looked for.
 
-use super::EwsError;
+use super::error::EwsError;
 use super::xml::{Element, truth};
 use crate::sandbox::calendar;
 use crate::sandbox::letter::Letter;

@@ -3,18 +3,20 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::error::EwsError;
 use super::items::message_of;
+use super::session::{EnteredMailbox, EwsSession};
 use super::xml::{Element, truth};
-use super::{EwsError, Place, Session, item, soap};
-use crate::sandbox::Service;
+use super::{item, soap};
 use crate::sandbox::compose::Draft;
 use crate::sandbox::letter::{Attachment, Person};
+use crate::sandbox::mode::Service;
 use crate::sandbox::store::{Flags, SENT_ITEMS};
 use crate::sandbox::submission;
 
 const DRAFTS: &str = "Drafts";
 
-impl Session<'_> {
+impl EwsSession<'_> {
     pub(super) fn create_item(&self, request: &Element) -> Result<String, EwsError> {
         let (send, save) = match request.attribute("MessageDisposition") {
             Some("SaveOnly") => (false, true),
@@ -80,7 +82,7 @@ impl Session<'_> {
             }
             None => (self.enter(&self.own.address)?, usual.to_owned()),
         };
-        let Place { object_id, mailbox, .. } = place;
+        let EnteredMailbox { object_id, mailbox, .. } = place;
         let flags = if read { flags.with(Flags::SEEN) } else { flags };
         let now = self.shared.time.unix_seconds();
         let full = |_| EwsError::from(submission::Unsent::MailboxFull);

@@ -8,15 +8,17 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::body::Bytes;
 use hyper::header::{self, HeaderValue};
 
+use super::error::EwsError;
+use super::session::EwsSession;
 use super::xml::{Element, escaped};
-use super::{EwsError, Session, item, soap};
+use super::{item, soap};
 use crate::sandbox::http::body::{Answer, pieces};
 use crate::sandbox::{calendar, random};
 
 /// How long an answer stays open at most.
 const MINUTES: u64 = 30;
 
-impl Session<'_> {
+impl EwsSession<'_> {
     /// Subscribes to one folder.
     pub(super) fn subscribe(&self, request: &Element) -> Result<String, EwsError> {
         let subscription = request
@@ -24,7 +26,7 @@ impl Session<'_> {
             .ok_or_else(|| EwsError::new("ErrorInvalidRequest", "Only streaming subscriptions are served."))?;
         let folder = subscription.list("FolderIds").first().ok_or_else(EwsError::folder_not_found)?;
         let (place, folder) = self.mail_folder(folder)?;
-        // Nothing is kept: the identifier says it all.
+        // No subscription is kept, because its identifier says all about it.
         let id = STANDARD.encode(format!("{} {folder} {}", place.address, random::guid()));
         let content = format!("<m:SubscriptionId>{id}</m:SubscriptionId>");
         Ok(soap::response("Subscribe", &soap::success("Subscribe", &content)))

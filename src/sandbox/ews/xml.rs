@@ -13,7 +13,7 @@ pub(super) struct Element {
     pub(super) name: String,
     attributes: Vec<(String, String)>,
     pub(super) children: Vec<Element>,
-    /// Without that of its children.
+    /// Its text, without that of its children.
     text: String,
 }
 
@@ -86,7 +86,7 @@ impl Element {
         self.text.trim()
     }
 
-    /// Its text as it stands there.
+    /// Its text, with the white space around it.
     pub(super) fn whole_text(&self) -> &str {
         &self.text
     }

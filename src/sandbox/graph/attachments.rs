@@ -7,14 +7,15 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
+use super::admitted::AuthorizedCall;
 use super::error::GraphError;
-use super::{Admitted, Answer};
-use crate::sandbox::http::plain;
+use crate::sandbox::http::body::Answer;
+use crate::sandbox::http::call::plain;
 use crate::sandbox::item_id::{Alphabet, ItemId};
 use crate::sandbox::letter::{Attachment, Letter};
 
-impl Admitted<'_> {
-    /// All attachments of a message, or one.
+impl AuthorizedCall<'_> {
+    /// Shows all attachments of a message, or one.
     pub(super) fn show_attachments(&self, message: &str, one: Option<&str>) -> Result<Answer, GraphError> {
         let (identity, content) = self.content(message)?;
         let attachments = Letter::read(&content).attachments();
@@ -43,7 +44,7 @@ impl Admitted<'_> {
         }
     }
 
-    /// The octets of one.
+    /// Shows the octets of one attachment.
     pub(super) fn attachment_value(&self, message: &str, one: &str) -> Result<Answer, GraphError> {
         let (identity, content) = self.content(message)?;
         let attachments = Letter::read(&content).attachments();
@@ -51,7 +52,7 @@ impl Admitted<'_> {
         Ok(plain(StatusCode::OK, "application/octet-stream", attachment.content.clone()))
     }
 
-    /// Identity and octets of a message.
+    /// Returns the identity and the octets of a message.
     fn content(&self, id: &str) -> Result<(u64, Arc<[u8]>), GraphError> {
         self.mailbox.read(|folders| {
             let found = self.naming().read(id).and_then(|id| id.find(folders));
@@ -61,7 +62,7 @@ impl Admitted<'_> {
     }
 
     fn attachment_id(&self, identity: u64, index: usize) -> String {
-        // As many messages and attachments as that do not fit into a mailbox.
+        // A mailbox has no room for so many messages and attachments.
         let message = u32::try_from(identity).unwrap_or(u32::MAX);
         let index = u32::try_from(index).unwrap_or(u32::MAX);
         ItemId::Attachment { message, index }.write(&self.object_id, Alphabet::UrlSafe)

@@ -6,10 +6,11 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use serde_json::json;
 
+use crate::sandbox::calendar;
 use crate::sandbox::http::body::Answer;
-use crate::sandbox::http::{plain, set};
+use crate::sandbox::http::call::{plain, set};
+use crate::sandbox::state::SandboxState;
 use crate::sandbox::submission::Unsent;
-use crate::sandbox::{Shared, calendar};
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl GraphError {
         Self::new(404, "ErrorItemNotFound", "The specified object was not found in the store.")
     }
 
-    pub(super) fn answer(&self, shared: &Shared, ids: &Ids) -> Answer {
+    pub(super) fn answer(&self, shared: &SandboxState, ids: &Ids) -> Answer {
         let date = calendar::iso(shared.time.unix_seconds());
         let body = json!({"error": {
             "code": self.code,

@@ -2,12 +2,13 @@
 
 use hyper::StatusCode;
 
+use super::admitted::AuthorizedCall;
 use super::error::GraphError;
 use super::query::Query;
 use super::view;
-use super::{Admitted, Answer};
+use crate::sandbox::http::body::Answer;
 
-impl Admitted<'_> {
+impl AuthorizedCall<'_> {
     /// The folders at the top, or those right below one.
     pub(super) fn list_folders(&self, parent: Option<&str>) -> Result<Answer, GraphError> {
         let query = Query::parse(self.query())?;

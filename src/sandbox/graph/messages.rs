@@ -2,17 +2,18 @@
 
 use hyper::StatusCode;
 
+use super::admitted::{AuthorizedCall, empty};
 use super::error::GraphError;
 use super::query::Query;
-use super::view::{self, Wanted};
-use super::{Admitted, Answer, empty};
-use crate::sandbox::http::plain;
+use super::view::{self, SelectedProperties};
+use crate::sandbox::http::body::Answer;
+use crate::sandbox::http::call::plain;
 use crate::sandbox::store::{Flags, Folders, Message};
 
 /// Where deleted messages go first.
 const DELETED_ITEMS: &str = "Deleted Items";
 
-impl Admitted<'_> {
+impl AuthorizedCall<'_> {
     /// The messages of a folder, or of the whole mailbox.
     pub(super) fn list_messages(&self, folder: Option<&str>) -> Result<Answer, GraphError> {
         let query = Query::parse(self.query())?;
@@ -32,7 +33,7 @@ impl Admitted<'_> {
             if query.newest_first {
                 found.reverse();
             }
-            let wanted = Wanted { select: &query.select, expand: &query.expand };
+            let wanted = SelectedProperties { select: &query.select, expand: &query.expand };
             let count = found.len();
             let page = found.into_iter().skip(query.skip).take(query.top);
             let values: Vec<_> = page.map(|placed| view::message(naming, placed, &wanted)).collect();
@@ -44,7 +45,7 @@ impl Admitted<'_> {
 
     pub(super) fn show_message(&self, id: &str) -> Result<Answer, GraphError> {
         let query = Query::parse(self.query())?;
-        let wanted = Wanted { select: &query.select, expand: &query.expand };
+        let wanted = SelectedProperties { select: &query.select, expand: &query.expand };
         self.mailbox.read(|folders| self.shown(folders, id, &wanted, StatusCode::OK))
     }
 
@@ -53,7 +54,7 @@ impl Admitted<'_> {
         &self,
         folders: &Folders,
         id: &str,
-        wanted: &Wanted<'_>,
+        wanted: &SelectedProperties<'_>,
         status: StatusCode,
     ) -> Result<Answer, GraphError> {
         let naming = self.naming();
@@ -62,7 +63,7 @@ impl Admitted<'_> {
         Ok(self.json(status, &context, view::message(naming, placed, wanted)))
     }
 
-    /// The octets.
+    /// Shows the octets of a message.
     pub(super) fn message_value(&self, id: &str) -> Result<Answer, GraphError> {
         let content = self.mailbox.read(|folders| {
             let found = self.naming().read(id).and_then(|id| id.find(folders));
@@ -72,7 +73,7 @@ impl Admitted<'_> {
         Ok(plain(StatusCode::OK, "text/plain", content.to_vec()))
     }
 
-    /// PATCH: the read mark and the flag.
+    /// Changes the read mark and the flag of a message (PATCH).
     pub(super) fn change_message(&self, id: &str) -> Result<Answer, GraphError> {
         let change = self.read_json()?;
         let mut marks = Vec::new();
@@ -93,7 +94,7 @@ impl Admitted<'_> {
                         .fold(flags, |flags, (mark, on)| if *on { flags.with(*mark) } else { flags.without(*mark) })
                 });
             }
-            self.shown(folders, id, &Wanted { select: &[], expand: &[] }, StatusCode::OK)
+            self.shown(folders, id, &SelectedProperties { select: &[], expand: &[] }, StatusCode::OK)
         })
     }
 
@@ -128,7 +129,7 @@ impl Admitted<'_> {
             let new = pairs.first().map_or(0, |(_, new)| *new);
             let message = folders.by_validity(folder).and_then(|folder| folder.message(new));
             let id = message.map(|message| naming.message(folder, new, message)).unwrap_or_default();
-            self.shown(folders, &id, &Wanted { select: &[], expand: &[] }, StatusCode::CREATED)
+            self.shown(folders, &id, &SelectedProperties { select: &[], expand: &[] }, StatusCode::CREATED)
         })
     }
 }

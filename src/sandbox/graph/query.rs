@@ -6,11 +6,11 @@ use super::error::GraphError;
 use crate::sandbox::calendar;
 use crate::sandbox::store::{Flags, Message};
 
-/// Graph's own limits.
+/// How many values a page has at most, and by default: Graph's own limits.
 const TOP: usize = 1_000;
 const DEFAULT_TOP: usize = 10;
 
-/// The options.
+/// The options of one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Query {
     pub(super) top: usize,
@@ -20,7 +20,7 @@ pub(super) struct Query {
     pub(super) select: Vec<String>,
     pub(super) filter: Vec<Condition>,
     pub(super) newest_first: bool,
-    /// Extended properties asked for.
+    /// The extended properties that the request asks for.
     pub(super) expand: Vec<String>,
 }
 

@@ -2,15 +2,15 @@
 
 use hyper::Method;
 
-/// Whose mailbox.
+/// Whose mailbox a call is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Who {
     Me,
-    /// By address or object id.
+    /// The user that the path names by address or object id.
     User(String),
 }
 
-/// What in it. Identifiers are as they stand in the path, percent-decoded.
+/// What in the mailbox a call is for. Identifiers are those of the path, percent-decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Profile,
@@ -64,7 +64,7 @@ impl Target {
     }
 }
 
-/// Whose and what; an error is the first segment that is not known.
+/// Reads a path: whose mailbox, and what in it. The error is the first segment that is not known.
 pub(super) fn route(path: &str) -> Result<(Who, Target), String> {
     let decode = |segment: &str| percent_decoded(segment);
     let segments: Vec<String> = path.strip_prefix('/').unwrap_or(path).split('/').map(decode).collect();
@@ -130,7 +130,7 @@ fn in_message(rest: &[&str]) -> Option<Target> {
 }
 
 fn percent_decoded(segment: &str) -> String {
-    // A `+` stays one, unlike in a form.
+    // A path keeps its `+`, unlike a form.
     let form = format!("v={}", segment.replace('+', "%2B").replace('&', "%26"));
     url::form_urlencoded::parse(form.as_bytes()).next().map(|(_, value)| value.into_owned()).unwrap_or_default()
 }

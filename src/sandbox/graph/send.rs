@@ -5,16 +5,17 @@ use base64::engine::general_purpose::STANDARD;
 use hyper::StatusCode;
 use serde_json::Value;
 
+use super::admitted::{AuthorizedCall, empty};
 use super::error::GraphError;
-use super::view::Wanted;
-use super::{Admitted, Answer, empty};
-use crate::sandbox::Service;
+use super::view::SelectedProperties;
 use crate::sandbox::compose::Draft;
+use crate::sandbox::http::body::Answer;
 use crate::sandbox::letter::{Attachment, Person};
+use crate::sandbox::mode::Service;
 use crate::sandbox::store::Flags;
 use crate::sandbox::submission;
 
-impl Admitted<'_> {
+impl AuthorizedCall<'_> {
     pub(super) fn send_mail(&self) -> Result<Answer, GraphError> {
         let (message, save_copy) = match self.call.media_type().as_str() {
             "text/plain" => (self.mime()?, true),
@@ -48,7 +49,7 @@ impl Admitted<'_> {
             let (folder, uid) = kept.map_err(|_| GraphError::from(submission::Unsent::MailboxFull))?;
             let placed = folders.by_validity(folder).and_then(|folder| folder.message(uid));
             let id = placed.map(|message| naming.message(folder, uid, message)).unwrap_or_default();
-            self.shown(folders, &id, &Wanted { select: &[], expand: &[] }, StatusCode::CREATED)
+            self.shown(folders, &id, &SelectedProperties { select: &[], expand: &[] }, StatusCode::CREATED)
         })
     }
 

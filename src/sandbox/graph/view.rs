@@ -11,7 +11,7 @@ use crate::sandbox::item_id::{Alphabet, ItemId};
 use crate::sandbox::letter::{Letter, Person};
 use crate::sandbox::store::{Flags, Folder, Folders, Message};
 
-/// Characters of `bodyPreview`.
+/// How many characters `bodyPreview` has at most.
 const PREVIEW: usize = 255;
 
 /// What a message shows unless it is asked for more or less.
@@ -94,13 +94,17 @@ impl Naming<'_> {
 }
 
 /// What is shown of a message; names in lower case.
-pub(super) struct Wanted<'a> {
+pub(super) struct SelectedProperties<'a> {
     pub(super) select: &'a [String],
     pub(super) expand: &'a [String],
 }
 
 /// A message in its folder.
-pub(super) fn message(naming: Naming<'_>, (folder, uid, message): (u32, u32, &Message), wanted: &Wanted<'_>) -> Value {
+pub(super) fn message(
+    naming: Naming<'_>,
+    (folder, uid, message): (u32, u32, &Message),
+    wanted: &SelectedProperties<'_>,
+) -> Value {
     let change_key = change_key(message);
     let mut shown = Map::new();
     shown.insert("@odata.etag".to_owned(), json!(format!("W/\"{change_key}\"")));
@@ -126,7 +130,7 @@ struct View<'a> {
     folder: u32,
     message: &'a Message,
     id: String,
-    /// Read only when it is needed: lists of thousands show identifiers alone.
+    /// The message, read only when it is needed, because lists of thousands show identifiers alone.
     letter: OnceCell<Letter<'a>>,
 }
 

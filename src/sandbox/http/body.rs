@@ -11,15 +11,15 @@ use hyper::body::{Body, Bytes, Frame};
 use tokio::sync::mpsc;
 
 /// The answer to a call.
-pub(in crate::sandbox) type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
+pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, io::Error>>;
 
 /// An answer whose body is there already; 200 until something else is set.
-pub(in crate::sandbox) fn whole(body: impl Into<Bytes>) -> Answer {
+pub(crate) fn whole(body: impl Into<Bytes>) -> Answer {
     Response::new(Full::new(body.into()).map_err(|never| match never {}).boxed_unsync())
 }
 
 /// A body of pieces; it ends when the sender is dropped, and breaks off at an error.
-pub(in crate::sandbox) fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, UnsyncBoxBody<Bytes, io::Error>) {
+pub(crate) fn pieces() -> (mpsc::Sender<io::Result<Bytes>>, UnsyncBoxBody<Bytes, io::Error>) {
     let (sender, receiver) = mpsc::channel(1);
     (sender, Pieces(receiver).boxed_unsync())
 }

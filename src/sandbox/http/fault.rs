@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::sandbox::Service;
+use crate::sandbox::mode::Service;
 
 /// What becomes of a call to Graph or EWS whose token is good.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +17,9 @@ pub enum HttpFault {
         status: u16,
         /// Microsoft's error code; by default the one that usually comes with that status.
         code: Option<&'static str>,
-        /// In whole seconds. EWS tells it as `BackOffMilliseconds`, in a SOAP fault `ErrorServerBusy`.
+        /// When to come back, in whole seconds. EWS tells it as `BackOffMilliseconds`, in a SOAP
+        /// fault
+        /// `ErrorServerBusy`.
         retry_after: Option<Duration>,
     },
     /// It waits, and goes on once the faults are cleared.
@@ -67,19 +69,19 @@ struct Planned {
 
 /// The faults that wait for their calls.
 #[derive(Default)]
-pub(in crate::sandbox) struct Faults {
+pub(crate) struct Faults {
     planned: Mutex<HashMap<Service, Vec<Planned>>>,
     cleared: watch::Sender<()>,
 }
 
 impl Faults {
-    pub(in crate::sandbox) fn plan(&self, service: Service, call: &str, fault: HttpFault, times: usize) {
+    pub(crate) fn plan(&self, service: Service, call: &str, fault: HttpFault, times: usize) {
         self.with(|planned| {
             planned.entry(service).or_default().push(Planned { call: call.to_owned(), fault, left: times });
         });
     }
 
-    pub(in crate::sandbox) fn clear(&self, service: Service) {
+    pub(crate) fn clear(&self, service: Service) {
         self.with(|planned| planned.remove(&service));
         self.cleared.send_replace(());
     }

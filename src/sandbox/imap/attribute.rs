@@ -17,7 +17,7 @@ pub(super) enum Attribute {
     Body(BodyAttribute),
 }
 
-/// Contents of a message, or of a part of it.
+/// A data item that asks for contents of a message, or of a part of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct BodyAttribute {
     /// What stands before the octets in the response, such as `BODY[TEXT]<0>` or `RFC822`.
@@ -27,11 +27,11 @@ pub(super) struct BodyAttribute {
     pub(super) section: Section,
     /// Where to start, and how many octets at most.
     pub(super) partial: Option<(usize, usize)>,
-    /// Reading sets `\Seen` otherwise.
+    /// Whether `\Seen` stays as it is; reading sets it otherwise.
     pub(super) peek: bool,
 }
 
-/// What of the part.
+/// Which section of the part is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Section {
     Whole,
@@ -87,7 +87,7 @@ fn attribute(lexer: &mut Lexer<'_>) -> Parsed<Attribute> {
     })
 }
 
-/// `[1.2.HEADER.FIELDS (From To)]<0.100>`
+/// Reads a section such as `[1.2.HEADER.FIELDS (From To)]<0.100>`.
 fn body(lexer: &mut Lexer<'_>, peek: bool) -> Parsed<BodyAttribute> {
     lexer.expect(b'[')?;
     let mut part = Vec::new();

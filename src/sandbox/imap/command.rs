@@ -1,7 +1,7 @@
 //! IMAP commands as values (RFC 9051 §6, as far as Exchange Online offers them).
 
 use super::attribute::{Attribute, attributes};
-use super::lexer::{Lexer, Malformed, Parsed, SequenceSet};
+use super::lexer::{CommandRefused, Lexer, Malformed, Parsed, SequenceSet};
 use super::search::{Key, program};
 use crate::sandbox::calendar;
 use crate::sandbox::store::Flags;
@@ -52,7 +52,7 @@ pub(super) enum Command {
     },
     Close,
     Unselect,
-    /// With UIDs: UID EXPUNGE.
+    /// EXPUNGE or, with UIDs, UID EXPUNGE.
     Expunge(Option<SequenceSet>),
     Search {
         program: Key,
@@ -100,26 +100,11 @@ pub(super) enum StatusItem {
     Unseen,
 }
 
-/// Why a command is refused before it is executed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refused {
-    Unknown,
-    Arguments,
-    /// A SEARCH in a character set other than US-ASCII and UTF-8.
-    Charset,
-}
-
-impl From<Malformed> for Refused {
-    fn from(_: Malformed) -> Self {
-        Self::Arguments
-    }
-}
-
 impl Command {
     /// Reads what follows the tag and its space.
-    pub(super) fn parse(octets: &[u8]) -> Result<Self, Refused> {
+    pub(super) fn parse(octets: &[u8]) -> Result<Self, CommandRefused> {
         let mut lexer = Lexer::new(octets);
-        let name = lexer.atom().map_err(|_| Refused::Unknown)?.to_ascii_uppercase();
+        let name = lexer.atom().map_err(|_| CommandRefused::Unknown)?.to_ascii_uppercase();
         let command = match name.as_str() {
             "UID" => {
                 lexer.space()?;
@@ -136,7 +121,7 @@ impl Command {
     }
 }
 
-fn on_session_or_folders(name: &str, lexer: &mut Lexer<'_>) -> Result<Command, Refused> {
+fn on_session_or_folders(name: &str, lexer: &mut Lexer<'_>) -> Result<Command, CommandRefused> {
     Ok(match name {
         "CAPABILITY" => Command::Capability,
         "NOOP" => Command::Noop,
@@ -183,11 +168,11 @@ fn on_session_or_folders(name: &str, lexer: &mut Lexer<'_>) -> Result<Command, R
         "SUBSCRIBE" => Command::Subscribe { mailbox: mailbox(lexer)?, subscribed: true },
         "UNSUBSCRIBE" => Command::Subscribe { mailbox: mailbox(lexer)?, subscribed: false },
         "APPEND" => append(lexer)?,
-        _ => return Err(Refused::Unknown),
+        _ => return Err(CommandRefused::Unknown),
     })
 }
 
-fn on_messages(name: &str, lexer: &mut Lexer<'_>, by_uid: bool) -> Result<Command, Refused> {
+fn on_messages(name: &str, lexer: &mut Lexer<'_>, by_uid: bool) -> Result<Command, CommandRefused> {
     if name == "EXPUNGE" {
         let uids = if by_uid { Some(set(lexer)?) } else { None };
         return Ok(Command::Expunge(uids));
@@ -197,7 +182,7 @@ fn on_messages(name: &str, lexer: &mut Lexer<'_>, by_uid: bool) -> Result<Comman
         return Ok(Command::Search { program: program(lexer)?, by_uid });
     }
     if !matches!(name, "FETCH" | "STORE" | "COPY" | "MOVE") {
-        return Err(Refused::Unknown);
+        return Err(CommandRefused::Unknown);
     }
     let set = set(lexer)?;
     Ok(match name {
@@ -211,12 +196,12 @@ fn on_messages(name: &str, lexer: &mut Lexer<'_>, by_uid: bool) -> Result<Comman
                 (true, false) => FlagChange::Add,
                 (false, true) => FlagChange::Remove,
                 (false, false) => FlagChange::Replace,
-                (true, true) => return Err(Refused::Arguments),
+                (true, true) => return Err(CommandRefused::Arguments),
             };
             let silent = match lexer.word()?.to_ascii_uppercase().as_str() {
                 "FLAGS" => false,
                 "FLAGS.SILENT" => true,
-                _ => return Err(Refused::Arguments),
+                _ => return Err(CommandRefused::Arguments),
             };
             lexer.space()?;
             Command::Store { set, change, flags: flags(lexer)?, silent, by_uid }
@@ -322,10 +307,10 @@ mod tests {
 
     #[test]
     fn what_is_not_understood_is_told_apart() {
-        assert_eq!(Command::parse(b"FROB"), Err(Refused::Unknown));
-        assert_eq!(Command::parse(b"UID FROB 1"), Err(Refused::Unknown));
+        assert_eq!(Command::parse(b"FROB"), Err(CommandRefused::Unknown));
+        assert_eq!(Command::parse(b"UID FROB 1"), Err(CommandRefused::Unknown));
         for bad in ["NOOP x", "SELECT", "STATUS INBOX (FROB)", "STORE 1 FLAG (x)", "COPY 0 x", "APPEND x \"y\""] {
-            assert_eq!(Command::parse(bad.as_bytes()), Err(Refused::Arguments), "{bad}");
+            assert_eq!(Command::parse(bad.as_bytes()), Err(CommandRefused::Arguments), "{bad}");
         }
     }
 

@@ -50,7 +50,7 @@ pub(super) fn answer(out: &mut Vec<u8>, number: u32, uid: u32, message: &Message
     out.extend_from_slice(b")\r\n");
 }
 
-/// `FLAGS (…)`
+/// Writes `FLAGS (…)`.
 pub(super) fn flags(out: &mut Vec<u8>, flags: Flags) {
     out.extend(format!("FLAGS ({flags})").into_bytes());
 }

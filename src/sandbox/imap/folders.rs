@@ -8,7 +8,7 @@ use crate::sandbox::store::{Folder, Mailbox, StoreError, canonical};
 /// Longest pattern that is looked at. The time to match grows with the product of pattern and name.
 const PATTERN_OCTETS: usize = 1_024;
 
-/// LIST, or LSUB with `subscribed_only`.
+/// Executes LIST, or LSUB with `subscribed_only`.
 pub(super) fn list(
     out: &mut Vec<u8>,
     mailbox: &Mailbox,
@@ -69,7 +69,7 @@ fn write_name(out: &mut Vec<u8>, name: &str) {
     }
 }
 
-/// STATUS.
+/// Executes STATUS.
 pub(super) fn status(out: &mut Vec<u8>, mailbox: &Mailbox, name: &str, items: &[StatusItem]) -> Reply {
     mailbox.read(|folders| {
         let Some(folder) = folders.get(name) else { return no_such_folder("STATUS") };
@@ -91,22 +91,22 @@ fn status_value(folder: &Folder, item: StatusItem) -> String {
     }
 }
 
-/// CREATE.
+/// Executes CREATE.
 pub(super) fn create(mailbox: &Mailbox, name: &str) -> Reply {
     result("CREATE", mailbox.change(|folders| folders.create(name)))
 }
 
-/// DELETE.
+/// Executes DELETE.
 pub(super) fn delete(mailbox: &Mailbox, name: &str) -> Reply {
     result("DELETE", mailbox.change(|folders| folders.delete(name)))
 }
 
-/// RENAME.
+/// Executes RENAME.
 pub(super) fn rename(mailbox: &Mailbox, from: &str, to: &str) -> Reply {
     result("RENAME", mailbox.change(|folders| folders.rename(from, to)))
 }
 
-/// SUBSCRIBE and UNSUBSCRIBE.
+/// Executes SUBSCRIBE or UNSUBSCRIBE.
 pub(super) fn subscribe(mailbox: &Mailbox, name: &str, subscribed: bool) -> Reply {
     let found = mailbox.change(|folders| folders.get_mut(name).map(|folder| folder.subscribed = subscribed));
     let command = if subscribed { "SUBSCRIBE" } else { "UNSUBSCRIBE" };

@@ -8,6 +8,21 @@ pub(super) struct Malformed;
 
 pub(super) type Parsed<T> = Result<T, Malformed>;
 
+/// Why a command is refused before it is executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommandRefused {
+    Unknown,
+    Arguments,
+    /// A SEARCH in a character set other than US-ASCII and UTF-8.
+    Charset,
+}
+
+impl From<Malformed> for CommandRefused {
+    fn from(_: Malformed) -> Self {
+        Self::Arguments
+    }
+}
+
 /// What is left of a command.
 #[derive(Clone, Debug)]
 pub(super) struct Lexer<'a> {

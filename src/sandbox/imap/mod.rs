@@ -17,14 +17,15 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use self::attribute::Attribute;
-use self::command::{Command, FlagChange, Refused};
+use self::command::{Command, FlagChange};
+use self::lexer::CommandRefused;
 use self::reply::{Reply, Status};
-use self::selected::{Selected, Target};
-use super::connection::Connection;
-use super::service::{AFTER_LOGIN, BEFORE_LOGIN, Heard, hear};
+use self::selected::{MessageTarget, Selected};
+use super::connection::{AFTER_LOGIN, BEFORE_LOGIN, Connection, Heard, hear};
+use super::mode::{Service, UpstreamMode};
+use super::state::SandboxState;
 use super::store::{Flags, Mailbox};
-use super::xoauth2::{self, Login, Verdict};
-use super::{Service, Shared, UpstreamMode};
+use super::xoauth2::{self, Login, LoginVerdict};
 
 /// What the server says first: no response code, and no capabilities.
 pub(super) const GREETING: &str = "* OK The Microsoft Exchange IMAP4 service is ready. [bABvAGMAYQBsAGgAbwBzAHQA]\r\n";
@@ -47,7 +48,7 @@ const SEARCH_STRIDE: usize = 32;
 const INVALID_STATE: &str = "Command received in Invalid state.";
 
 /// Serves one connection.
-pub(super) async fn serve<S>(shared: Arc<Shared>, stream: S, mode: UpstreamMode) -> io::Result<()>
+pub(super) async fn serve<S>(shared: Arc<SandboxState>, stream: S, mode: UpstreamMode) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -60,12 +61,12 @@ where
         UpstreamMode::Preauth => connection.write(PREAUTH),
         _ => connection.write(GREETING),
     }
-    let mut session = Session { shared, connection, mode, state: State::NotAuthenticated, selected: None };
+    let mut session = ImapSession { shared, connection, mode, state: SessionState::NotAuthenticated, selected: None };
     session.run().await?;
     session.connection.close().await
 }
 
-enum State {
+enum SessionState {
     NotAuthenticated,
     /// "Authenticated but not connected": the next command that needs the mailbox ends the session.
     NotConnected,
@@ -75,7 +76,7 @@ enum State {
 /// What came from the client.
 enum Input {
     Command(Vec<u8>),
-    /// It was answered already.
+    /// A command that was answered already.
     Answered,
     End,
 }
@@ -87,15 +88,15 @@ enum Flow {
     Close,
 }
 
-struct Session<S> {
-    shared: Arc<Shared>,
+struct ImapSession<S> {
+    shared: Arc<SandboxState>,
     connection: Connection<S>,
     mode: UpstreamMode,
-    state: State,
+    state: SessionState,
     selected: Option<Selected>,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
     async fn run(&mut self) -> io::Result<()> {
         let mut errors = 0;
         loop {
@@ -115,9 +116,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
                     Some(reply) => reply,
                     None => return Ok(()),
                 },
-                Err(Refused::Unknown) => Reply::bad("Command Error. 12"),
-                Err(Refused::Arguments) => Reply::bad("Command Argument Error. 12"),
-                Err(Refused::Charset) => {
+                Err(CommandRefused::Unknown) => Reply::bad("Command Error. 12"),
+                Err(CommandRefused::Arguments) => Reply::bad("Command Argument Error. 12"),
+                Err(CommandRefused::Charset) => {
                     Reply::no("[BADCHARSET (US-ASCII UTF-8)] The specified charset is not supported.")
                 }
             };
@@ -135,7 +136,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// A command with its literals; sends what was gathered first, unless more commands are waiting.
     async fn input(&mut self) -> io::Result<Input> {
-        let logged_in = !matches!(self.state, State::NotAuthenticated);
+        let logged_in = !matches!(self.state, SessionState::NotAuthenticated);
         let limit = if logged_in { COMMAND_OCTETS } else { COMMAND_OCTETS_BEFORE_LOGIN };
         let mut octets = Vec::new();
         loop {
@@ -166,7 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         self.connection.flush_before_line().await?;
         let heard = match &self.state {
-            State::Authenticated(login) => {
+            SessionState::Authenticated(login) => {
                 let expires_at = Some(login.expires_at);
                 hear(&self.shared, &mut self.connection, LINE_OCTETS, AFTER_LOGIN, expires_at).await?
             }
@@ -179,15 +180,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         match heard {
             Heard::Line(line) => return Some(line),
             Heard::TooLong => self.connection.write("* BYE Connection is closed. 12\r\n"),
-            Heard::TokenExpired => self.connection.write("* BYE Session invalidated - AccessTokenExpired\r\n"),
+            Heard::TokenExpired => self.connection.write("* BYE ImapSession invalidated - AccessTokenExpired\r\n"),
             Heard::Gone => self.connection.write("* BYE Connection is closed. 13\r\n"),
         }
         None
     }
 
-    /// "Authenticated but not connected" says goodbye right behind its BAD.
+    /// Sends BYE right behind the BAD of "authenticated but not connected".
     fn refuse_if_not_connected(&mut self, reply: &Reply) -> Flow {
-        if matches!(self.state, State::NotConnected) && reply.status == Status::Bad {
+        if matches!(self.state, SessionState::NotConnected) && reply.status == Status::Bad {
             self.connection.write("* BYE Connection closed. 14\r\n");
             return Flow::Close;
         }
@@ -198,26 +199,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     async fn execute(&mut self, command: Command) -> io::Result<Option<Reply>> {
         let mailbox = match (&self.state, &command) {
             (_, Command::Capability) => {
-                let after = if matches!(self.state, State::NotAuthenticated) { "" } else { AFTER };
+                let after = if matches!(self.state, SessionState::NotAuthenticated) { "" } else { AFTER };
                 self.connection.write(format!("* CAPABILITY {BEFORE}{after}\r\n"));
                 return Ok(Some(Reply::completed("CAPABILITY")));
             }
-            (State::NotConnected, _) => return Ok(Some(Reply::bad("User is authenticated but not connected."))),
+            (SessionState::NotConnected, _) => return Ok(Some(Reply::bad("User is authenticated but not connected."))),
             (_, Command::Id) => {
                 self.connection
                     .write("* ID (\"name\" \"Microsoft.Exchange.Imap4.Imap4Server\" \"version\" \"15.20\")\r\n");
                 return Ok(Some(Reply::completed("ID")));
             }
-            (State::NotAuthenticated, Command::Noop) => return Ok(Some(Reply::completed("NOOP"))),
-            (State::NotAuthenticated, Command::Login) => return Ok(Some(Reply::no("LOGIN failed."))),
-            (State::NotAuthenticated, Command::Authenticate { .. }) => {
+            (SessionState::NotAuthenticated, Command::Noop) => return Ok(Some(Reply::completed("NOOP"))),
+            (SessionState::NotAuthenticated, Command::Login) => return Ok(Some(Reply::no("LOGIN failed."))),
+            (SessionState::NotAuthenticated, Command::Authenticate { .. }) => {
                 let Command::Authenticate { mechanism, initial } = command else { return Ok(None) };
                 return self.authenticate(&mechanism, initial).await;
             }
-            (State::NotAuthenticated, _) | (_, Command::Login | Command::Authenticate { .. }) => {
+            (SessionState::NotAuthenticated, _) | (_, Command::Login | Command::Authenticate { .. }) => {
                 return Ok(Some(Reply::bad(INVALID_STATE)));
             }
-            (State::Authenticated(login), _) => Arc::clone(&login.mailbox),
+            (SessionState::Authenticated(login), _) => Arc::clone(&login.mailbox),
         };
         if command == Command::Idle {
             return self.idle(&mailbox).await;
@@ -255,16 +256,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
         };
         Ok(Some(match xoauth2::judge(&self.shared, Service::Imap, self.mode, &response) {
-            Verdict::Accepted(login) => {
-                self.state = State::Authenticated(login);
+            LoginVerdict::Accepted(login) => {
+                self.state = SessionState::Authenticated(login);
                 Reply::completed("AUTHENTICATE")
             }
-            Verdict::NotConnected => {
-                self.state = State::NotConnected;
+            LoginVerdict::NotConnected => {
+                self.state = SessionState::NotConnected;
                 Reply::completed("AUTHENTICATE")
             }
-            Verdict::Refused => Reply::no("AUTHENTICATE failed."),
-            Verdict::Unavailable | Verdict::Disabled => Reply::no("[UNAVAILABLE] Server Unavailable. 15"),
+            LoginVerdict::Refused => Reply::no("AUTHENTICATE failed."),
+            LoginVerdict::Unavailable | LoginVerdict::Disabled => Reply::no("[UNAVAILABLE] Server Unavailable. 15"),
         }))
     }
 
@@ -373,7 +374,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }))
     }
 
-    async fn fetch(&mut self, targets: Vec<Target>, mut attributes: Vec<Attribute>, by_uid: bool) -> io::Result<Reply> {
+    async fn fetch(
+        &mut self,
+        targets: Vec<MessageTarget>,
+        mut attributes: Vec<Attribute>,
+        by_uid: bool,
+    ) -> io::Result<Reply> {
         if by_uid && !attributes.contains(&Attribute::Uid) {
             attributes.insert(0, Attribute::Uid);
         }
@@ -396,10 +402,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         Ok(Reply::completed("FETCH"))
     }
 
-    /// IDLE (RFC 2177): announces what happens, at once, until the client says DONE.
+    /// Executes IDLE (RFC 2177): announces at once what happens, until the client says DONE.
     async fn idle(&mut self, mailbox: &Mailbox) -> io::Result<Option<Reply>> {
         let expires_at = match &self.state {
-            State::Authenticated(login) => Some(login.expires_at),
+            SessionState::Authenticated(login) => Some(login.expires_at),
             _ => None,
         };
         // Watching begins before looking, so that nothing falls in between.

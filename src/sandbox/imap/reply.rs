@@ -20,7 +20,7 @@ impl Reply {
         Self { status: Status::Ok, text: text.into() }
     }
 
-    /// `OK {command} completed.`
+    /// The reply `OK {command} completed.`
     pub(super) fn completed(command: &str) -> Self {
         Self::ok(format!("{command} completed."))
     }

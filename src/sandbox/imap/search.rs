@@ -3,8 +3,7 @@
 //! Text is compared as it stands in the message, without regard to ASCII case; encoded words and transfer encodings are not
 //! decoded.
 
-use super::command::Refused;
-use super::lexer::{Lexer, Malformed, Parsed, SequenceSet, holds};
+use super::lexer::{CommandRefused, Lexer, Malformed, Parsed, SequenceSet, holds};
 use crate::sandbox::calendar;
 use crate::sandbox::mime;
 use crate::sandbox::store::{Flags, Message};
@@ -16,14 +15,14 @@ const DEPTH: usize = 32;
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Key {
     All,
-    /// The flag is set, or not.
+    /// Whether the flag is set (true) or not.
     Flag(Flags, bool),
-    /// A keyword that is never kept.
+    /// A keyword that is never kept, so that no message has it.
     Nothing,
-    Numbers(SequenceSet),
+    MessageNumbers(SequenceSet),
     Uids(SequenceSet),
     Received(Order, i64),
-    /// By the `Date` field.
+    /// Compares the `Date` field.
     Sent(Order, i64),
     Larger(u64),
     Smaller(u64),
@@ -35,7 +34,7 @@ pub(super) enum Key {
     And(Vec<Key>),
 }
 
-/// Compared with a day.
+/// How a date is compared with a day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     Before,
@@ -54,13 +53,13 @@ impl Order {
 }
 
 /// A whole search: an optional character set, and keys that must all match.
-pub(super) fn program(lexer: &mut Lexer<'_>) -> Result<Key, Refused> {
+pub(super) fn program(lexer: &mut Lexer<'_>) -> Result<Key, CommandRefused> {
     let mut ahead = lexer.clone();
     if ahead.letters().is_ok_and(|word| word.eq_ignore_ascii_case("CHARSET")) {
         ahead.space()?;
         let charset = ahead.astring()?.to_ascii_uppercase();
         if charset != b"UTF-8" && charset != b"US-ASCII" {
-            return Err(Refused::Charset);
+            return Err(CommandRefused::Charset);
         }
         ahead.space()?;
         *lexer = ahead;
@@ -79,7 +78,7 @@ fn key(lexer: &mut Lexer<'_>, depth: usize) -> Parsed<Key> {
             let keys = lexer.list(|lexer| key(lexer, depth))?;
             return if keys.is_empty() { Err(Malformed) } else { Ok(Key::And(keys)) };
         }
-        Some(octet) if octet == b'*' || octet.is_ascii_digit() => return lexer.sequence_set().map(Key::Numbers),
+        Some(octet) if octet == b'*' || octet.is_ascii_digit() => return lexer.sequence_set().map(Key::MessageNumbers),
         _ => {}
     }
     let name = lexer.letters()?.to_ascii_uppercase();
@@ -157,7 +156,7 @@ fn text(lexer: &mut Lexer<'_>) -> Parsed<Vec<u8>> {
 
 /// The numbers of one message, and the largest of each kind in its folder.
 #[derive(Clone, Copy)]
-pub(super) struct Numbers {
+pub(super) struct MessageNumbers {
     pub(super) number: u32,
     pub(super) largest_number: u32,
     pub(super) uid: u32,
@@ -166,13 +165,13 @@ pub(super) struct Numbers {
 
 impl Key {
     /// Whether the message matches.
-    pub(super) fn matches(&self, numbers: Numbers, message: &Message) -> bool {
+    pub(super) fn matches(&self, numbers: MessageNumbers, message: &Message) -> bool {
         let raw = &message.content;
         match self {
             Self::All => true,
             Self::Nothing => false,
             Self::Flag(flag, set) => message.flags.intersects(*flag) == *set,
-            Self::Numbers(set) => holds(&set.resolve(numbers.largest_number), numbers.number),
+            Self::MessageNumbers(set) => holds(&set.resolve(numbers.largest_number), numbers.number),
             Self::Uids(set) => holds(&set.resolve(numbers.largest_uid), numbers.uid),
             Self::Received(order, day) => order.holds(calendar::day_of(message.received_at), *day),
             Self::Sent(order, day) => mime::field(mime::split(raw).0, "date")
@@ -193,7 +192,7 @@ impl Key {
     }
 }
 
-/// `wanted` is in lower case already.
+/// Whether `octets` hold `wanted` in any case; `wanted` is in lower case already.
 fn contains(octets: &[u8], wanted: &[u8]) -> bool {
     wanted.is_empty() || memchr::memmem::find(&octets.to_ascii_lowercase(), wanted).is_some()
 }
@@ -212,7 +211,7 @@ mod tests {
             received_at: calendar::parse_date_time("18-Jul-1996 00:00:01 +0000").unwrap(),
             identity: 1,
         };
-        let numbers = Numbers { number: 2, largest_number: 4, uid: 20, largest_uid: 40 };
+        let numbers = MessageNumbers { number: 2, largest_number: 4, uid: 20, largest_uid: 40 };
         let mut lexer = Lexer::new(program_text.as_bytes());
         let key = program(&mut lexer).unwrap();
         lexer.end().unwrap();
@@ -267,6 +266,6 @@ mod tests {
         for text in ["FROB", "", "()", "SINCE yesterday", "OR ALL", "FROM", deep.as_str()] {
             assert!(program(&mut Lexer::new(text.as_bytes())).is_err(), "{text}");
         }
-        assert_eq!(program(&mut Lexer::new(b"CHARSET KOI8-R ALL")), Err(Refused::Charset));
+        assert_eq!(program(&mut Lexer::new(b"CHARSET KOI8-R ALL")), Err(CommandRefused::Charset));
     }
 }

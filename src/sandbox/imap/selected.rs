@@ -7,7 +7,7 @@ use super::fetch;
 use super::folders::result;
 use super::lexer::{SequenceSet, holds};
 use super::reply::Reply;
-use super::search::{Key, Numbers};
+use super::search::{Key, MessageNumbers};
 use crate::sandbox::store::{Flags, Folder, Mailbox, Message};
 
 /// A selected folder.
@@ -19,19 +19,19 @@ pub(super) struct Selected {
     known: Vec<(u32, Flags)>,
     // UIDs from here on are not yet announced.
     uid_next: u32,
-    // Of the folder, when everything in it was announced.
+    // The folder's version when everything in it was announced.
     version: Option<u64>,
 }
 
 /// A message that a command names: number and UID.
-pub(super) type Target = (u32, u32);
+pub(super) type MessageTarget = (u32, u32);
 
 fn count(length: usize) -> u32 {
     u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 impl Selected {
-    /// SELECT or EXAMINE. `None` when there is no such folder.
+    /// Executes SELECT or EXAMINE. `None` when there is no such folder.
     pub(super) fn open(out: &mut Vec<u8>, mailbox: &Arc<Mailbox>, name: &str, read_only: bool) -> Option<Self> {
         mailbox.read(|folders| {
             let folder = folders.get(name)?;
@@ -108,7 +108,7 @@ impl Selected {
     }
 
     /// The messages that a set names; `None` when it names numbers that do not exist.
-    pub(super) fn targets(&self, set: &SequenceSet, by_uid: bool) -> Option<Vec<Target>> {
+    pub(super) fn targets(&self, set: &SequenceSet, by_uid: bool) -> Option<Vec<MessageTarget>> {
         let largest = if by_uid { self.largest_uid() } else { count(self.known.len()) };
         let ranges = set.resolve(largest);
         if !by_uid && ranges.iter().any(|range| *range.end() > largest || *range.start() == 0) {
@@ -123,7 +123,7 @@ impl Selected {
     }
 
     /// All messages.
-    pub(super) fn all(&self) -> Vec<Target> {
+    pub(super) fn all(&self) -> Vec<MessageTarget> {
         self.known.iter().enumerate().map(|(index, (uid, _))| (count(index + 1), *uid)).collect()
     }
 
@@ -137,14 +137,18 @@ impl Selected {
     }
 
     /// Whether the message matches a search.
-    pub(super) fn matches(&self, key: &Key, (number, uid): Target) -> bool {
+    pub(super) fn matches(&self, key: &Key, (number, uid): MessageTarget) -> bool {
         let (largest_number, largest_uid) = (count(self.known.len()), self.largest_uid());
-        let numbers = Numbers { number, largest_number, uid, largest_uid };
+        let numbers = MessageNumbers { number, largest_number, uid, largest_uid };
         self.message(uid).is_some_and(|message| key.matches(numbers, &message))
     }
 
-    /// Changes the flags of a message; those it has then. The client is taken to know them.
-    pub(super) fn set_flags(&mut self, (number, uid): Target, new: impl FnOnce(Flags) -> Flags) -> Option<Flags> {
+    /// Changes the flags of a message, and returns the new ones. The client is taken to know them.
+    pub(super) fn set_flags(
+        &mut self,
+        (number, uid): MessageTarget,
+        new: impl FnOnce(Flags) -> Flags,
+    ) -> Option<Flags> {
         let flags = self.mailbox.change(|folders| folders.by_validity_mut(self.uid_validity)?.set_flags(uid, new))?;
         let index = usize::try_from(number).ok()?.checked_sub(1)?;
         if let Some((_, known)) = self.known.get_mut(index) {
@@ -153,8 +157,8 @@ impl Selected {
         Some(flags)
     }
 
-    /// STORE on one message.
-    pub(super) fn store(&mut self, target: Target, change: FlagChange, flags: Flags) -> Option<Flags> {
+    /// Executes STORE on one message.
+    pub(super) fn store(&mut self, target: MessageTarget, change: FlagChange, flags: Flags) -> Option<Flags> {
         self.set_flags(target, |old| match change {
             FlagChange::Replace => flags,
             FlagChange::Add => old.with(flags),
@@ -162,7 +166,8 @@ impl Selected {
         })
     }
 
-    /// EXPUNGE: removes what is `\Deleted`, within `uids` if given. [`Selected::announce`] then tells.
+    /// Executes EXPUNGE: removes what is `\Deleted`, within `uids` if given. [`Selected::announce`]
+    /// then tells.
     pub(super) fn expunge(&self, uids: Option<&SequenceSet>) {
         let ranges = uids.map(|set| set.resolve(self.largest_uid()));
         let named = |uid| ranges.as_ref().is_none_or(|ranges| holds(ranges, uid));
@@ -171,8 +176,8 @@ impl Selected {
         });
     }
 
-    /// COPY, or MOVE with `and_remove`.
-    pub(super) fn copy(&self, out: &mut Vec<u8>, targets: &[Target], to: &str, and_remove: bool) -> Reply {
+    /// Executes COPY, or MOVE with `and_remove`.
+    pub(super) fn copy(&self, out: &mut Vec<u8>, targets: &[MessageTarget], to: &str, and_remove: bool) -> Reply {
         let command = if and_remove { "MOVE" } else { "COPY" };
         let uids: Vec<u32> = targets.iter().map(|(_, uid)| *uid).collect();
         let copied = self.mailbox.change(|folders| {

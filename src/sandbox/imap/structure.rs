@@ -54,7 +54,7 @@ pub(super) fn structure(out: &mut Vec<u8>, raw: &[u8], part: &Part, extended: bo
     out.push(b')');
 }
 
-/// Disposition, language, location.
+/// Writes the disposition, the language and the location of a part.
 fn tail(out: &mut Vec<u8>, header: &[u8]) {
     out.push(b' ');
     match mime::field(header, "content-disposition") {

@@ -62,20 +62,20 @@ impl fmt::Display for Flags {
 pub(crate) struct Message {
     pub(crate) content: Arc<[u8]>,
     pub(crate) flags: Flags,
-    /// INTERNALDATE, seconds since 1970.
+    /// Its INTERNALDATE, in seconds since 1970.
     pub(crate) received_at: i64,
-    /// Stays the same when the message is moved; no two in a mailbox share it.
+    /// A number that stays the same when the message is moved; no two in a mailbox share it.
     pub(crate) identity: u64,
 }
 
 /// A folder.
 pub(crate) struct Folder {
-    /// Also the identity of the folder: no two in a mailbox share it.
+    /// Its UIDVALIDITY, which is also its identity: no two folders in a mailbox share it.
     pub(crate) uid_validity: u32,
     pub(crate) uid_next: u32,
     pub(crate) special_use: Option<&'static str>,
     pub(crate) subscribed: bool,
-    /// Grows with every change of messages or flags.
+    /// A number that grows with every change of messages or flags.
     pub(crate) version: u64,
     messages: BTreeMap<u32, Message>,
 }
@@ -106,7 +106,7 @@ impl Folder {
         self.messages.values().filter(|message| !message.flags.intersects(Flags::SEEN)).count()
     }
 
-    /// Gives the message a new set of flags; the set it has then, if it exists.
+    /// Gives the message a new set of flags, and returns that set if the message exists.
     pub(crate) fn set_flags(&mut self, uid: u32, new: impl FnOnce(Flags) -> Flags) -> Option<Flags> {
         let message = self.messages.get_mut(&uid)?;
         let flags = new(message.flags);

@@ -77,7 +77,7 @@ impl Mailbox {
         result
     }
 
-    /// Wakes after each [`Mailbox::change`].
+    /// A receiver that wakes after each [`Mailbox::change`].
     pub(super) fn watch(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
@@ -244,7 +244,7 @@ impl Folders {
         self.expunge(from, |uid, _| messages.iter().any(|(moving, _)| *moving == uid));
         let mut pairs = Vec::with_capacity(messages.len());
         for (uid, message) in messages {
-            // There is room: it was taken away from here a moment ago.
+            // There is room, because the message was removed from this mailbox a moment ago.
             let (_, new) = self.put(to, message)?;
             pairs.push((uid, new));
         }
