@@ -1,5 +1,4 @@
 //! What a confined process can no longer do, and what it still can: tried out in a process of its own.
-#![cfg(target_os = "linux")]
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -190,7 +189,7 @@ fn run(name: &str, confinement: &str, ready: impl Fn(&Path)) -> Vec<String> {
     );
     fs::write(directory.0.join("configuration/proxy.yaml"), yaml).unwrap();
     let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "confine::child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(DIRECTORY, &directory.0)
         .env("GATEPOST_TEST_PORTS", format!("{port} {}", other.port()))
         .output()

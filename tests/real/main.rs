@@ -1,6 +1,7 @@
 //! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks, Postfix,
 //! Python's libraries and JavaMail log in with a plain password to a Dovecot that takes nothing but XOAUTH2, straight
-//! through Squid, and from a network that only a proxy leads out of. `tests/run` installs what is needed and runs them.
+//! through Squid, and from a network that only a proxy leads out of; and the programs that will read what `deploy/` brings.
+//! `tests/run` installs what is needed and runs them.
 
 mod accounts;
 mod authority;
@@ -12,6 +13,7 @@ mod cloud;
 mod control;
 mod corpus;
 mod curl;
+mod deploy;
 mod dovecot;
 mod entra;
 #[cfg(feature = "sandbox")]

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
-use crate::http::Browser;
-use crate::support::{ALICE, ALICES, World, directory, link};
+use crate::admin::http::Browser;
+use crate::admin::support::{ALICE, ALICES, World, directory, link};
 
 async fn status(arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::support::{ALICE, ALICES, ANNA, World, directory, until};
+use crate::admin::support::{ALICE, ALICES, ANNA, World, directory, until};
 
 #[tokio::test]
 async fn sessions_failures_and_accounts_are_shown_as_they_are() {

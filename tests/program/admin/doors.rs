@@ -1,7 +1,7 @@
 //! Who gets in, and who does not.
 
-use crate::http::{Browser, raw};
-use crate::support::{ALICE, ALICES, ANNA, TOKEN, World};
+use crate::admin::http::{Browser, raw};
+use crate::admin::support::{ALICE, ALICES, ANNA, TOKEN, World};
 
 /// Ways to write a path that means another one to somebody.
 fn disguises(path: &str) -> Vec<String> {

@@ -1,6 +1,5 @@
 //! The page, the endpoints and the socket for whoever runs Gatepost: who may see what, and that what is shown and done there is
 //! true of the service.
-#![cfg(feature = "sandbox")]
 
 mod command;
 mod doing;
@@ -8,8 +7,6 @@ mod doors;
 mod endpoints;
 mod http;
 mod neighbours;
-#[path = "../sign_in/browser.rs"]
-mod person;
 mod sign_in;
 mod strangers;
 mod support;

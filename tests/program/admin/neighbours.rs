@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 use gatepost::app::Inherited;
 
-use crate::http::{Browser, raw};
-use crate::support::{ANNA, TOKEN, World};
+use crate::admin::http::{Browser, raw};
+use crate::admin::support::{ANNA, TOKEN, World};
 
 /// True where the machine has an IPv6 loopback address.
 fn has_ipv6() -> bool {

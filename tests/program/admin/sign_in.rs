@@ -1,8 +1,8 @@
 //! An administrator signs accounts in on the page.
 
-use crate::http::{self, Browser};
-use crate::person::{Answer, Browser as Person};
-use crate::support::{ALICE, ANNA, ANNAS, World, until};
+use crate::admin::http::{self, Browser};
+use crate::admin::support::{ALICE, ANNA, ANNAS, World, until};
+use crate::sign_in::browser::{Answer, Browser as Person};
 
 /// Begins a sign-in; the page that it leads to.
 async fn begin(visitor: &Browser, login: &str, way: &str) -> String {
@@ -135,7 +135,7 @@ async fn the_wrong_person_and_a_refusal_leave_nothing_behind() {
     let world = World::new().await;
     let visitor = world.visitor().await;
     for (answer, told) in [
-        (Answer::SignIn(ALICE, crate::support::ALICES), "it must be <code>anna@contoso.example</code>"),
+        (Answer::SignIn(ALICE, crate::admin::support::ALICES), "it must be <code>anna@contoso.example</code>"),
         (Answer::Decline, "Nothing was stored"),
     ] {
         let page = begin(&visitor, ANNA, "browser").await;

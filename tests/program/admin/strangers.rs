@@ -6,8 +6,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::http::{Browser, finish};
-use crate::support::{TOKEN, World, link};
+use crate::admin::http::{Browser, finish};
+use crate::admin::support::{TOKEN, World, link};
 
 /// A connection from another loopback address, which is another source.
 async fn connect_from(source: &str, to: SocketAddr) -> TcpStream {

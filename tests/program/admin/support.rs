@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::http::Browser;
+use crate::admin::http::Browser;
 
 pub(crate) const ALICE: &str = "alice@contoso.example";
 pub(crate) const ALICES: &str = "correct-horse-battery";

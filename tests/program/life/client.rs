@@ -10,7 +10,7 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::program::{ALICE, ALICES};
+use crate::life::program::{ALICE, ALICES};
 
 /// No test waits longer for a reply, or for a goodbye.
 const PATIENCE: Duration = Duration::from_secs(120);

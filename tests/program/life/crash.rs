@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
-use crate::client::Client;
-use crate::program::{ALICE, ALICES, World};
+use crate::life::client::Client;
+use crate::life::program::{ALICE, ALICES, World};
 
 /// Wrong passwords of one account that may be forwarded to Entra in two hours, from a source that has never succeeded.
 const UNFAMILIAR: u64 = 5;

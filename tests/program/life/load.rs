@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use gatepost::sandbox::SandboxAccount;
 use rustix::process::Signal;
 
-use crate::client::Client;
-use crate::program::{ALICE, ALICES, World};
-use crate::restart;
+use crate::life::client::Client;
+use crate::life::program::{ALICE, ALICES, World};
+use crate::life::restart;
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; tests/run runs it"]
@@ -44,7 +44,7 @@ async fn reloads_under_relays(reloads: usize, sessions: usize) {
     world.configure(&base);
     let mut program = world.start(&[]);
     let mut busy = busy(&world, sessions).await;
-    let (one, other) = (crate::program::free_address(), crate::program::free_address());
+    let (one, other) = (crate::life::program::free_address(), crate::life::program::free_address());
     let certificate = || {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         world.write("c.pem", &made.cert.pem());

@@ -1,6 +1,5 @@
 //! The life of the process: reloads, restarts that refuse nobody, drains, crashes, and what systemd is told. Each test runs
 //! the real program in front of an embedded Microsoft 365. Those with large numbers are for `tests/run`.
-#![cfg(all(unix, feature = "sandbox"))]
 
 mod client;
 mod crash;

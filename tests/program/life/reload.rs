@@ -4,8 +4,8 @@ use std::os::unix::fs::symlink;
 
 use rustix::process::Signal;
 
-use crate::client::Client;
-use crate::program::World;
+use crate::life::client::Client;
+use crate::life::program::World;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_and_the_command_reload_and_the_command_says_what_came_of_it() {

@@ -9,8 +9,8 @@ use rustix::process::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::client::Client;
-use crate::program::{Program, World, free_address, wait};
+use crate::life::client::Client;
+use crate::life::program::{Program, World, free_address, wait};
 
 /// Connects over and over, and hears each greeting.
 pub(crate) struct Callers {
@@ -91,7 +91,7 @@ async fn the_older_process_lets_its_sessions_end_and_the_newer_one_has_everythin
     let mut old = world.start(&[]);
     let mut idling = Client::imap(world.imap).await;
     idling.idle().await;
-    let mut sending = Client::smtp(world.smtp, crate::program::ALICE).await;
+    let mut sending = Client::smtp(world.smtp, crate::life::program::ALICE).await;
     sending.ask("MAIL FROM:<alice@contoso.example>", "250").await.unwrap();
 
     let mut new = world.start(&["--take-over"]);

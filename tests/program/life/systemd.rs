@@ -11,8 +11,8 @@ use std::time::Duration;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Signal;
 
-use crate::client::Client;
-use crate::program::World;
+use crate::life::client::Client;
+use crate::life::program::World;
 
 /// Plays systemd: hears what a service says.
 struct Manager {
@@ -76,7 +76,7 @@ async fn sockets_of_systemd_serve_the_listeners_that_they_are_named_after() {
     let program = world.activate([("smtp", smtp.into()), ("imap", imap.into())], &[]);
     assert!(early.await.unwrap().is_ok());
     Client::imap(at_imap).await.works().await;
-    Client::smtp(at_smtp, crate::program::ALICE).await.ask("NOOP", "250").await.unwrap();
+    Client::smtp(at_smtp, crate::life::program::ALICE).await.ask("NOOP", "250").await.unwrap();
     assert!(Client::greeted(world.imap).await.is_err(), "the address of the configuration is not used as well");
     assert!(!program.log().contains("no listener has asked for"));
 }
@@ -103,7 +103,7 @@ async fn systemd_is_told_what_becomes_of_the_service() {
     for _ in 0..3 {
         manager.until("WATCHDOG=1");
     }
-    let mut session = Client::smtp(world.smtp, crate::program::ALICE).await;
+    let mut session = Client::smtp(world.smtp, crate::life::program::ALICE).await;
     session.ask("MAIL FROM:<alice@contoso.example>", "250").await.unwrap();
 
     program.signal(Signal::HUP);

@@ -1,8 +1,8 @@
 //! The commands that end by themselves: whatever is wrong with a configuration, no secret of it is repeated.
 
-use crate::canaries::{self, *};
-use crate::program::Place;
-use crate::scanner::Scanner;
+use crate::secrecy::canaries::{self, *};
+use crate::secrecy::program::Place;
+use crate::secrecy::scanner::Scanner;
 
 const NEEDED: &str = "listeners: {smtp: {bind: '127.0.0.1:0'}}\n";
 

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::canaries::MISPLACED;
+use crate::secrecy::canaries::MISPLACED;
 
 /// No answer takes as long.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -13,9 +13,9 @@ use memchr::memmem;
 use rustix::process::Signal;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-use crate::canaries::{PASSWORD, WRONG};
-use crate::mail::{logins, say_all};
-use crate::service::{ALICE, Installation};
+use crate::secrecy::canaries::{PASSWORD, WRONG};
+use crate::secrecy::mail::{logins, say_all};
+use crate::secrecy::service::{ALICE, Installation};
 
 /// How often each text stands in the writable memory of a process.
 fn count(process: u32, texts: &[&str]) -> Vec<usize> {

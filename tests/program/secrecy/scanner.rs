@@ -120,7 +120,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::canaries;
+    use crate::secrecy::canaries;
 
     /// The text in each form, as it would be found: by other means than the scanner's where there are any.
     fn written(all: &str) -> Vec<(&'static str, Vec<u8>)> {
@@ -196,6 +196,6 @@ json.dump([forms(text) for text in json.loads(sys.argv[1])], sys.stdout)";
         for other in canaries::ALL.iter().skip(1) {
             assert!(scanner.find(other.1.as_bytes()).is_none());
         }
-        assert!(scanner.find(include_bytes!("../../README.md")).is_none());
+        assert!(scanner.find(include_bytes!("../../../README.md")).is_none());
     }
 }

@@ -11,10 +11,10 @@ use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::canaries::{self, *};
-use crate::mail::{logins, mistakes, say_all, token_logins};
-use crate::program::{Place, Serving};
-use crate::scanner::Scanner;
+use crate::secrecy::canaries::{self, *};
+use crate::secrecy::mail::{logins, mistakes, say_all, token_logins};
+use crate::secrecy::program::{Place, Serving};
+use crate::secrecy::scanner::Scanner;
 
 pub(crate) const ALICE: &str = "alice@contoso.example";
 const BOB: &str = "bob@contoso.example";

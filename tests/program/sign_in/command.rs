@@ -10,7 +10,7 @@ use gatepost::clock::Clock;
 use gatepost::sandbox::{Attempts, Sandbox, SandboxAccount, SandboxConfig};
 use url::Url;
 
-use crate::browser::{Answer, Browser};
+use crate::sign_in::browser::{Answer, Browser};
 
 const ANNA: &str = "anna@contoso.example";
 const ANNAS: &str = "anna's secret";

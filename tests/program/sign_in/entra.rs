@@ -11,7 +11,7 @@ use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use serde_json::Value;
 use url::Url;
 
-use crate::browser::{Answer, Browser};
+use crate::sign_in::browser::{Answer, Browser};
 
 const ANNA: &str = "anna@contoso.example";
 const ANNAS: &str = "anna's secret";

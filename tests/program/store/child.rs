@@ -6,8 +6,8 @@ use std::process::{Child, Command, Stdio};
 
 use gatepost::store::{self, StoreError, rotate_key};
 
-use crate::replicas;
-use crate::support::{counter_of, key, sign_in, state};
+use crate::store::replicas;
+use crate::store::support::{counter_of, key, sign_in, state};
 
 const ROLE: &str = "GATEPOST_TEST_ROLE";
 const ARGUMENT: &str = "GATEPOST_TEST_ARGUMENT";
@@ -30,7 +30,7 @@ pub(crate) fn spawn(role: &str, argument: impl AsRef<OsStr>, number: u32) -> Chi
 
 fn configure<'a>(command: &'a mut Command, role: &str, argument: impl AsRef<OsStr>, number: u32) -> &'a mut Command {
     command
-        .args(["--exact", "child::child", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--exact", "store::child::child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env(ARGUMENT, argument)
         .env(NUMBER, number.to_string())

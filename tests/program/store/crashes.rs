@@ -10,8 +10,8 @@ use std::time::Duration;
 use gatepost::config::State;
 use gatepost::store::{self, Rotation, rotate_key};
 
-use crate::child::spawn;
-use crate::support::{Directory, counter_of, key, password, sign_in, token_of};
+use crate::store::child::spawn;
+use crate::store::support::{Directory, counter_of, key, password, sign_in, token_of};
 
 /// Another moment in each round, spread over `within`.
 fn moment(round: u32, within: Duration) -> Duration {

@@ -12,8 +12,8 @@ use gatepost::config::{State, StateKey};
 use gatepost::secret::StateKeyText;
 use gatepost::store::{self, LastUse, OpenError, RotateError, Rotation, rotate_key};
 
-use crate::child::spawn_within;
-use crate::support::{Directory, key, password, sign_in, state, token_of};
+use crate::store::child::spawn_within;
+use crate::store::support::{Directory, key, password, sign_in, state, token_of};
 
 fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().mode() & 0o7777

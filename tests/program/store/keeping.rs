@@ -9,7 +9,7 @@ use gatepost::store::{
     self, Counts, DevicePasswordId, Familiar, Guess, LastUse, Person, SignInRefused, StoreError, Verifier, rotate_key,
 };
 
-use crate::support::{Directory, key, password, sign_in, token_of};
+use crate::store::support::{Directory, key, password, sign_in, token_of};
 
 #[tokio::test]
 async fn in_sqlite() {

@@ -12,10 +12,10 @@ use gatepost::config::{RedisServer, State, StateKey, Trust};
 use gatepost::secret::{RedisPassword, StateKeyText};
 use gatepost::store::{self, Counts, Guess, OpenError, RotateError, Rotation, StoreError, rotate_key};
 
-use crate::crashes::rotate_two_by_two;
-use crate::files::put_back_what_was_revoked;
-use crate::keeping;
-use crate::support::{Directory, key, password, sign_in, token_of};
+use crate::store::crashes::rotate_two_by_two;
+use crate::store::files::put_back_what_was_revoked;
+use crate::store::keeping;
+use crate::store::support::{Directory, key, password, sign_in, token_of};
 
 /// 32 octets of `!`.
 pub(crate) const KEY: &str = "ISEhISEhISEhISEhISEhISEhISEhISEhISEhISEhISE=";

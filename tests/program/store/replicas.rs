@@ -22,8 +22,8 @@ use gatepost::store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
-use crate::child::spawn;
-use crate::redis::{KEY, Server};
+use crate::store::child::spawn;
+use crate::store::redis::{KEY, Server};
 
 /// Longer than the second process needs to start.
 const SLOW: Duration = Duration::from_millis(1_500);

@@ -12,7 +12,7 @@ use gatepost::oauth::grant::GrantRequest;
 use gatepost::sandbox::{Attempts, SandboxAccount};
 use gatepost::secret::Password;
 
-use crate::support::{Setup, good, openssl, pair};
+use crate::credentials::support::{Setup, good, openssl, pair};
 
 fn certificate(lines: &str) -> Setup {
     Setup::credential(&format!("client_certificate: {{{lines}}}"))

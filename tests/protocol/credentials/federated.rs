@@ -9,7 +9,7 @@ use gatepost::oauth::credential::CredentialError;
 use gatepost::oauth::source::FetchError;
 use gatepost::sandbox::{Attempts, FederatedToken, SandboxConfig};
 
-use crate::support::{Setup, World};
+use crate::credentials::support::{Setup, World};
 
 fn write(world: &World, says: &FederatedToken) {
     let token = world.sandbox.federated_token(says).unwrap();

@@ -9,7 +9,7 @@ use gatepost::sandbox::{Attempts, Sandbox};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::support::{Setup, World};
+use crate::credentials::support::{Setup, World};
 
 fn identity(who: &str) -> Setup {
     Setup { microsoft: format!("  managed_identity: {who}\n"), ..Setup::bare() }
@@ -45,7 +45,8 @@ fn the_environments_proxy_is_not_asked() {
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     proxy.set_nonblocking(true).unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
-    let again = ["--exact", "managed_identity::imds_gives_tokens_to_the_system_and_to_an_assigned_identity"];
+    let again =
+        ["--exact", "credentials::managed_identity::imds_gives_tokens_to_the_system_and_to_an_assigned_identity"];
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
     child.args(again);
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {

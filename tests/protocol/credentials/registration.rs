@@ -6,7 +6,7 @@ use gatepost::oauth::certificate::{SigningAlgorithm, SigningKey};
 use gatepost::sandbox::{FederatedToken, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 
-use crate::support::{Pair, good, pair};
+use crate::credentials::support::{Pair, good, pair};
 
 /// An assertion whose every part a test may change.
 struct Assertion {

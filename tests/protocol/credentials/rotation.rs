@@ -6,7 +6,7 @@ use gatepost::oauth::source::FetchError;
 use gatepost::sandbox::{Attempts, SandboxSecret};
 use gatepost::secret::ClientSecret;
 
-use crate::support::{Setup, World, good};
+use crate::credentials::support::{Setup, World, good};
 
 fn known(world: &World, secrets: &[(&str, bool)]) {
     let secret = |(text, expired): &(&str, bool)| SandboxSecret {

@@ -1,5 +1,4 @@
 //! The embedded Microsoft 365 over real sockets: what clients say to it, and what it answers.
-#![cfg(feature = "sandbox")]
 
 mod ews;
 mod graph;

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use gatepost::proto::{MailProtocol, Refusal};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{ALICE, ALICES, Client, Setup, World, is_accepted, refused_words, told};
+use crate::session::support::{ALICE, ALICES, Client, Setup, World, is_accepted, refused_words, told};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

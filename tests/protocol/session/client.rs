@@ -13,7 +13,7 @@ use rustls::{AlertDescription, Error};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{
+use crate::session::support::{
     ALICE, ALICES, Client, PROTOCOLS, Setup, World, connector, is_accepted, offering, plain, service,
 };
 
@@ -421,7 +421,7 @@ async fn commands_behind_a_login() {
         client.send(said("wrong")).await;
         client.finish().await;
         let rest = client.rest().await;
-        let refused = crate::support::refused_words(protocol, Refusal::InvalidCredentials);
+        let refused = crate::session::support::refused_words(protocol, Refusal::InvalidCredentials);
         assert!(rest.contains(&refused), "{rest}");
         let told = match protocol {
             Imap => ["b BAD", "c BAD", "BYE"],

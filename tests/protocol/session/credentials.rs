@@ -11,7 +11,7 @@ use gatepost::sandbox::{Attempts, FederatedToken, SandboxAccount, SandboxConfig}
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 use tokio::task::JoinSet;
 
-use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted};
+use crate::session::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted};
 
 /// What the mail program says; Entra never sees it.
 const LOCAL: &str = "local-password";

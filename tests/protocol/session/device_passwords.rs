@@ -16,7 +16,7 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{self, Client, PROTOCOLS, Setup, World, is_accepted, until};
+use crate::session::support::{self, Client, PROTOCOLS, Setup, World, is_accepted, until};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

@@ -7,7 +7,7 @@ use gatepost::proto::MailProtocol;
 use gatepost::sandbox::EntraMode;
 use tokio::net::TcpStream;
 
-use crate::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, World, is_accepted};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, World, is_accepted};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 
-use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, told};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, told};
 
 /// Every protocol refuses as unavailable, for this cause, while Bob's session goes on.
 async fn unavailable(limits: &'static str, mode: EntraMode, causes: &[&str]) -> World {

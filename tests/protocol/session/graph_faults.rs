@@ -7,8 +7,8 @@ use gatepost::graph::{GraphClient, NotSent, Sent};
 use gatepost::proto::smtp::Envelope;
 use gatepost::sandbox::{CertificateFault, HttpFault, Sandbox, Service, UpstreamMode};
 
-use crate::graph_mail::{bearer, client, sandbox};
-use crate::support::ALICE;
+use crate::session::graph_mail::{bearer, client, sandbox};
+use crate::session::support::ALICE;
 
 const SEND: &str = "POST /sendMail";
 const SECOND: Duration = Duration::from_secs(1);

@@ -14,7 +14,7 @@ use gatepost::sandbox::{Attempts, Sandbox, Service, UpstreamMode};
 use gatepost::sasl::Bearer;
 use gatepost::tls::client::UpstreamTrust;
 
-use crate::support::{ALICE, ALICES, BOB, Client, Setup};
+use crate::session::support::{ALICE, ALICES, BOB, Client, Setup};
 
 /// A message of the corpus, and what is to become of it.
 struct Sample {

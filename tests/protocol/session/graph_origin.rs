@@ -14,8 +14,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::graph_mail::{bearer, sandbox};
-use crate::support::{ALICE, Setup};
+use crate::session::graph_mail::{bearer, sandbox};
+use crate::session::support::{ALICE, Setup};
 
 /// What is done with a connection.
 #[derive(Clone)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::EntraMode;
 
-use crate::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, is_accepted, service};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, is_accepted, service};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 
@@ -56,7 +56,7 @@ async fn refusals_beyond_those_that_are_held_back_close() {
         let said = match protocol {
             Imap => format!("a LOGIN {ALICE} wrong\r\n"),
             Pop3 => format!("USER {ALICE}\r\nPASS wrong\r\n"),
-            Smtp => format!("AUTH PLAIN {}\r\n", crate::support::plain(ALICE, "wrong")),
+            Smtp => format!("AUTH PLAIN {}\r\n", crate::session::support::plain(ALICE, "wrong")),
         };
         client.send(said).await;
         let rest = client.rest().await;
@@ -149,7 +149,7 @@ async fn a_place_passes_on_when_its_session_ends() {
     for _ in 0..5 {
         let mut next = world.client(Smtp).await;
         let before = world.upstream_connections();
-        next.send(format!("AUTH PLAIN {}\r\n", crate::support::plain(ALICE, ALICES))).await;
+        next.send(format!("AUTH PLAIN {}\r\n", crate::session::support::plain(ALICE, ALICES))).await;
         // It has asked before the one inside says anything more.
         world.client(Imap).await.ask("n NOOP", "n OK").await;
         holder.works().await;

@@ -7,7 +7,9 @@ use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Attempts, SandboxAccount, SandboxConfig};
 use gatepost::secret::Password;
 
-use crate::support::{ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, plain, service, xoauth2};
+use crate::session::support::{
+    ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, plain, service, xoauth2,
+};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 
@@ -134,7 +136,7 @@ async fn a_clients_own_token_passes_as_it_is() {
         }
         // For another mailbox it is worth nothing; nor is it afterwards when it comes as a password.
         let mut client = world.client(protocol).await;
-        let reply = authenticate(&mut client, "XOAUTH2", &crate::support::xoauth2(BOB, token.expose())).await;
+        let reply = authenticate(&mut client, "XOAUTH2", &crate::session::support::xoauth2(BOB, token.expose())).await;
         assert!(!is_accepted(protocol, &reply), "{reply}");
     }
     let counters = world.sandbox.counters();

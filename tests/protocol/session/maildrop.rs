@@ -8,7 +8,7 @@ use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{HttpFault, Service};
 use gatepost::secret::Password;
 
-use crate::support::{ALICE, ALICES, BOB, BOBS, Client, Setup, World, xoauth2};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, Setup, World, xoauth2};
 
 use MailProtocol::Pop3;
 

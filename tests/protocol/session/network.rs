@@ -15,8 +15,8 @@ use gatepost::proto::{MailProtocol, Refusal};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::dns::{Dns, NXDOMAIN, SERVFAIL, Says};
-use crate::support::{ALICE, ALICES, PROTOCOLS, Setup, World, is_accepted};
+use crate::session::dns::{Dns, NXDOMAIN, SERVFAIL, Says};
+use crate::session::support::{ALICE, ALICES, PROTOCOLS, Setup, World, is_accepted};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 
@@ -27,7 +27,7 @@ const STAGE: &str = "GATEPOST_TEST_STAGE";
 const SET_UP: &str = r#"
 ip link set lo up
 for file in resolv.conf nsswitch.conf hosts; do mount --bind "$1/$file" "/etc/$file"; done
-exec timeout 170 "$2" --exact "network::$3" --ignored --nocapture --test-threads=1
+exec timeout 170 "$2" --exact "session::network::$3" --ignored --nocapture --test-threads=1
 "#;
 
 const RESOLV: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n";

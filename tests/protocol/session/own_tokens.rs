@@ -7,7 +7,7 @@ use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Service, UpstreamMode};
 use tokio::net::TcpSocket;
 
-use crate::support::{ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, service, xoauth2};
+use crate::session::support::{ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, service, xoauth2};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use gatepost::proto::MailProtocol;
 use tokio::net::TcpSocket;
 
-use crate::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted, plain};
+use crate::session::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted, plain};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

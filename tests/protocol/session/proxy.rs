@@ -8,7 +8,7 @@ use gatepost::proto::{MailProtocol, Refusal};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

@@ -8,8 +8,8 @@ use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::Attempts;
 use tokio::net::TcpStream;
 
-use crate::client::Directory;
-use crate::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, World};
+use crate::session::client::Directory;
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, World};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

@@ -12,9 +12,9 @@ use gatepost::proto::MailProtocol;
 use gatepost::sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use gatepost::secret::Password;
 
-use crate::proxy::proxy;
-use crate::support::{ALICE, BOB, PROTOCOLS, Setup, World, plain, service, xoauth2};
-use crate::upstream::echoing;
+use crate::session::proxy::proxy;
+use crate::session::support::{ALICE, BOB, PROTOCOLS, Setup, World, plain, service, xoauth2};
+use crate::session::upstream::echoing;
 
 use MailProtocol::Imap;
 

@@ -8,7 +8,7 @@ use gatepost::sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig};
 use gatepost::secret::RefreshToken;
 use gatepost::store::{SignIn, SignInKey, Store};
 
-use crate::support::{PROTOCOLS, Setup, World, service};
+use crate::session::support::{PROTOCOLS, Setup, World, service};
 
 const ANNA: &str = "anna@contoso.example";
 const RECEPTION: &str = "reception@contoso.example";

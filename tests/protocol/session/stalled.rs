@@ -4,7 +4,7 @@ use gatepost::proto::MailProtocol::{self, Pop3, Smtp};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{ALICE, ALICES, Client, Setup, World, is_accepted};
+use crate::session::support::{ALICE, ALICES, Client, Setup, World, is_accepted};
 
 /// What a client would like to send.
 const MOST: usize = 128 * 1_024 * 1_024;

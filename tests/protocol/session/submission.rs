@@ -9,7 +9,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-use crate::support::{ALICE, ALICES, BOB, BOBS, Client, Setup, World};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, Setup, World};
 
 /// Alice and Bob behind a listener that takes messages itself.
 fn setup(listener: &str) -> Setup {
@@ -109,7 +109,7 @@ async fn a_bare_line_end_is_refused_and_an_old_device_is_helped() {
     let world = setup(LEGACY).start().await;
     let mut printer = Client::connect(world.address("smtp"), Smtp).await;
     printer.hear("220 ").await;
-    let login = crate::support::plain(ALICE, ALICES);
+    let login = crate::session::support::plain(ALICE, ALICES);
     let replies = say(&mut printer, format!("HELO\nauth plain {login}\n"), 2).await;
     assert_eq!(codes(&replies), ["250", "235"]);
     let text = format!("mail from: {ALICE}\n\nrcpt to: {BOB}\ndata\nFrom: {ALICE}\n\n..dot\n.\nquit\n\x1b[A");

@@ -6,7 +6,7 @@ use gatepost::proto::MailProtocol::Smtp;
 use gatepost::sandbox::{SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use gatepost::store::Store as _;
 
-use crate::support::{Client, Setup, World, plain};
+use crate::session::support::{Client, Setup, World, plain};
 
 const SCANNER: &str = "scanner@contoso.example";
 const BOB: &str = "bob@contoso.example";

@@ -6,7 +6,7 @@ use gatepost::clock::Clock;
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig, Service};
 
-use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, service};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, service};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

@@ -10,8 +10,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::proxy::proxy;
-use crate::support::{ALICE, ALICES, PROTOCOLS, Setup};
+use crate::session::proxy::proxy;
+use crate::session::support::{ALICE, ALICES, PROTOCOLS, Setup};
 
 use MailProtocol::{Imap, Smtp};
 

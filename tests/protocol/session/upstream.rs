@@ -15,7 +15,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, is_accepted, service};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, is_accepted, service};
 
 use MailProtocol::{Imap, Pop3, Smtp};
 

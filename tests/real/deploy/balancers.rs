@@ -1,6 +1,6 @@
 //! The examples for load balancers.
 
-use crate::support::{Directory, pem, run, said, text};
+use crate::deploy::support::{Directory, pem, run, said, text};
 
 #[test]
 #[ignore = "needs HAProxy"]

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{Directory, Server, repository, said, succeed, text, tool, yaml};
+use crate::deploy::support::{Directory, Server, repository, said, succeed, text, tool, yaml};
 
 #[test]
 #[ignore = "needs hadolint"]
@@ -122,7 +122,7 @@ fn the_image_serves_without_rights_on_a_root_that_is_read_only() {
     // The health check of the image and the probes of the pods.
     let socket = run.join("gatepost.sock");
     let status = |socket: &Path| {
-        crate::support::run(env!("CARGO_BIN_EXE_gatepost"), &["status", "--socket", socket.to_str().unwrap()])
+        crate::deploy::support::run(env!("CARGO_BIN_EXE_gatepost"), &["status", "--socket", socket.to_str().unwrap()])
     };
     assert!(text("deploy/Dockerfile").contains(r#""status", "--socket", "/run/gatepost/gatepost.sock"]"#));
     assert!(said(&status(&socket)).contains(", ready"), "{}", said(&status(&socket)));

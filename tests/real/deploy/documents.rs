@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{repository, text};
+use crate::deploy::support::{repository, text};
 
 const DOCUMENTS: [&str; 3] = ["README.md", "docs/operations.md", "docs/scale.md"];
 

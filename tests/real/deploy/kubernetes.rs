@@ -6,7 +6,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Directory, documents, pem, run, said, succeed, text, tool, yaml};
+use crate::deploy::support::{Directory, documents, pem, run, said, succeed, text, tool, yaml};
 
 const CHART: &str = "deploy/helm/gatepost";
 const STATE_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";

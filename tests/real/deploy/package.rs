@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::support::{Directory, repository, succeed, text, tool};
+use crate::deploy::support::{Directory, repository, succeed, text, tool};
 
 /// Builds it around the program that is tested.
 fn package(directory: &Directory) -> String {

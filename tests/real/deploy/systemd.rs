@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::support::{Directory, repository, succeed, text};
+use crate::deploy::support::{Directory, repository, succeed, text};
 
 /// The units with a program that exists, since Gatepost is installed nowhere here.
 fn units(directory: &Directory) -> Vec<PathBuf> {
@@ -66,7 +66,7 @@ fn sockets() -> Vec<(String, String)> {
 
 #[test]
 fn each_socket_is_named_after_a_listener_of_the_sample() {
-    let sample = crate::support::yaml(&text("deploy/systemd/proxy.sample.yaml"));
+    let sample = crate::deploy::support::yaml(&text("deploy/systemd/proxy.sample.yaml"));
     let ports = [("imaps", "imap", "993"), ("submission", "smtp", "587")];
     for ((name, port), (listener, protocol, expected)) in sockets().into_iter().zip(ports) {
         assert_eq!((name.as_str(), port.as_str()), (listener, expected));

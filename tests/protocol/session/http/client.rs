@@ -14,7 +14,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::origin::Origin;
-use crate::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
 
 const PATIENCE: Duration = Duration::from_secs(40);
 

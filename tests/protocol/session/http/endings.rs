@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::client::with_sandbox;
-use crate::support::{Setup, offering};
+use crate::session::support::{Setup, offering};
 
 const GOAWAY: u8 = 7;
 

@@ -7,7 +7,7 @@ use hyper::body::Bytes;
 
 use super::client::{Connection, Got, OK, basic, envelope, request, with_origin, with_sandbox};
 use super::origin::{Origin, Reply, reply};
-use crate::support::{ALICE, ALICES, Setup, World};
+use crate::session::support::{ALICE, ALICES, Setup, World};
 
 async fn ews(world: &World, body: &str) -> Got {
     let mut connection = Connection::http_1(world, "ews").await;

@@ -4,7 +4,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::client::{Connection, basic, request, with_sandbox};
-use crate::support::{ALICE, World};
+use crate::session::support::{ALICE, World};
 
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use super::client::{Connection, OK, basic, request, with_sandbox};
-use crate::support::{ALICE, ALICES, Setup, World};
+use crate::session::support::{ALICE, ALICES, Setup, World};
 
 /// Entra takes as long as it does on a bad day.
 const SLOW: EntraMode = EntraMode::Slow(Duration::from_millis(300));

@@ -3,7 +3,7 @@
 
 use super::client::{Connection, OK, basic, envelope, raw, request, status, with_origin};
 use super::origin::{Origin, reply};
-use crate::support::{ALICE, ALICES, BOB, World};
+use crate::session::support::{ALICE, ALICES, BOB, World};
 
 async fn world() -> (Origin, World) {
     let origin = Origin::start(|_| reply("200 OK", "content-type: application/json\r\n", "{}")).await;

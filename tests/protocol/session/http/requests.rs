@@ -12,7 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{Connection, OK, as_application, basic, envelope, raw, request, status, with_origin, with_sandbox};
 use super::origin::{Origin, reply};
-use crate::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
 
 const EWS: &str = "/EWS/Exchange.asmx";
 const GET_INBOX: &str = "<m:GetFolder><m:FolderShape><t:BaseShape>Default</t:BaseShape></m:FolderShape>\

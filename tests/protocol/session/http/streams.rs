@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 
 use super::client::{OK, as_application, basic, envelope, raw, status, with_origin};
 use super::origin::{Origin, Reply, reply};
-use crate::support::{ALICE, ALICES, Setup, World};
+use crate::session::support::{ALICE, ALICES, Setup, World};
 
 const MIB: usize = 1 << 20;
 
