@@ -20,6 +20,9 @@ use rustix::system::{setdomainname, sethostname};
 use rustix::thread::{UnshareFlags, set_thread_uid};
 use rustix::time::{ClockId, clock_gettime, clock_settime};
 
+use crate::common::again::again;
+use crate::common::directory::Directory;
+
 /// Tells the child that it is one, and where to work.
 const DIRECTORY: &str = "GATEPOST_TEST_CONFINED";
 
@@ -136,27 +139,16 @@ fn needed<'a>(ours: &'a Path, certificate: &'a Path, port: u16) -> Vec<Attempt<'
     ]
 }
 
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new(name: &str) -> Self {
-        // Not below a directory that the program itself needs.
-        let path = std::env::temp_dir().join(format!("gatepost-confine-{}-{name}", std::process::id()));
-        for part in ["state", "foreign", "configuration"] {
-            fs::create_dir_all(path.join(part)).unwrap();
-        }
-        for file in ["foreign/secret", "foreign/doomed", "configuration/closed"] {
-            fs::write(path.join(file), "x").unwrap();
-        }
-        close(&path.join("configuration/closed"));
-        Self(path)
+/// Where the confined process works, and what it must not reach. It is not below a directory that the program itself
+/// needs.
+fn directories() -> Directory {
+    let directory = Directory::new();
+    fs::create_dir(directory.file("state")).unwrap();
+    for file in ["foreign/secret", "foreign/doomed", "configuration/closed"] {
+        directory.write(file, "x");
     }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    close(&directory.file("configuration/closed"));
+    directory
 }
 
 fn is_root() -> bool {
@@ -172,12 +164,12 @@ fn close(file: &Path) {
 }
 
 /// Runs the child with a secret from a file that was made `ready`; the result are the names of what succeeded.
-fn run(name: &str, confinement: &str, ready: impl Fn(&Path)) -> Vec<String> {
-    let directory = Directory::new(name);
+fn run(confinement: &str, ready: impl Fn(&Path)) -> Vec<String> {
+    let directory = directories();
     let (upstream, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (port, other) = (upstream.local_addr().unwrap().port(), other.local_addr().unwrap());
     let _open = TcpListener::bind(other);
-    let secret = directory.0.join("configuration/key");
+    let secret = directory.file("configuration/key");
     fs::write(&secret, "correct-horse-battery").unwrap();
     ready(&secret);
     let yaml = format!(
@@ -185,12 +177,11 @@ fn run(name: &str, confinement: &str, ready: impl Fn(&Path)) -> Vec<String> {
          microsoft: {{tenant: contoso.example, client_id: 00000000-0000-0000-0000-000000000000,\n  \
            client_secret: {{file: key}}}}\n\
          state: {{directory: {}}}\nconfinement: {confinement}\n",
-        directory.0.join("state").display()
+        directory.file("state").display()
     );
-    fs::write(directory.0.join("configuration/proxy.yaml"), yaml).unwrap();
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "confine::child", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(DIRECTORY, &directory.0)
+    fs::write(directory.file("configuration/proxy.yaml"), yaml).unwrap();
+    let child = again(module_path!(), "child")
+        .env(DIRECTORY, directory.path())
         .env("GATEPOST_TEST_PORTS", format!("{port} {}", other.port()))
         .output()
         .unwrap();
@@ -234,7 +225,7 @@ fn child() {
 
 #[test]
 fn a_confined_process_can_do_its_work_and_nothing_else() {
-    let could = run("confined", "require", |_| ());
+    let could = run("require", |_| ());
     let nowhere = Path::new("");
     let needed: Vec<&str> = needed(nowhere, nowhere, 0).iter().map(|(what, _)| *what).collect();
     assert_eq!(could, needed);
@@ -243,14 +234,14 @@ fn a_confined_process_can_do_its_work_and_nothing_else() {
 
 #[test]
 fn root_keeps_its_right_to_all_files_only_while_a_file_of_the_configuration_needs_it() {
-    let could = run("others", "require", close);
+    let could = run("require", close);
     assert!(could.iter().any(|could| could == "read a certificate again"), "{could:?}");
     assert_eq!(could.iter().any(|could| could == READ_CLOSED), is_root(), "{could:?}");
 }
 
 #[test]
 fn without_confinement_the_same_attempts_succeed() {
-    let could = run("free", "off", |_| ());
+    let could = run("off", |_| ());
     for what in HARMLESS {
         assert!(could.iter().any(|could| could == what), "{what} among {could:?}");
     }

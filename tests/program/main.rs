@@ -4,12 +4,17 @@
 #[cfg(feature = "sandbox")]
 mod admin;
 mod cli;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each binary uses a part of it")]
+mod common;
 #[cfg(target_os = "linux")]
 mod confine;
 #[cfg(all(unix, feature = "sandbox"))]
 mod life;
 #[cfg(feature = "sandbox")]
 mod secrecy;
+#[cfg(feature = "sandbox")]
+mod service;
 #[cfg(feature = "sandbox")]
 mod sign_in;
 mod store;

@@ -10,6 +10,9 @@ mod chromium;
 mod closed;
 #[cfg(feature = "sandbox")]
 mod cloud;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each binary uses a part of it")]
+mod common;
 mod control;
 mod corpus;
 mod curl;

@@ -3,7 +3,8 @@
 use std::process::{Command, Stdio};
 
 use crate::admin::http::Browser;
-use crate::admin::support::{ALICE, ALICES, World, directory, link};
+use crate::admin::support::{ALICE, ALICES, World, link};
+use crate::common::directory::Directory;
 
 async fn status(arguments: &[&str]) -> (Option<i32>, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
@@ -78,12 +79,11 @@ async fn the_link_opens_the_page_once() {
 
 #[tokio::test]
 async fn that_no_service_runs_is_said_in_a_sentence() {
-    let directory = directory();
-    let socket = directory.join("gatepost.sock");
+    let directory = Directory::new();
+    let socket = directory.file("gatepost.sock");
     let (code, _, told) = status(&["--socket", socket.to_str().unwrap()]).await;
     assert_eq!(code, Some(1));
     assert!(told.contains("no service is running here") && told.contains("gatepost run"), "{told}");
-    std::fs::remove_dir_all(directory).unwrap();
 }
 
 #[cfg(unix)]

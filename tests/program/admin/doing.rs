@@ -1,6 +1,5 @@
 //! What is shown, and what is done on the page.
 
-use std::fs;
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -10,7 +9,9 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::admin::support::{ALICE, ALICES, ANNA, World, directory, until};
+use crate::admin::support::{ALICE, ALICES, ANNA, World};
+use crate::common::directory::Directory;
+use crate::common::wait::until;
 
 #[tokio::test]
 async fn sessions_failures_and_accounts_are_shown_as_they_are() {
@@ -100,10 +101,8 @@ async fn reading_the_configuration_again_says_when_it_cannot() {
 #[tokio::test]
 async fn a_session_that_is_ended_on_the_page_ends_in_order() {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let directory = directory();
-    let files = [directory.join("c.pem"), directory.join("c.key")];
-    fs::write(&files[0], made.cert.pem()).unwrap();
-    fs::write(&files[1], made.signing_key.serialize_pem()).unwrap();
+    let directory = Directory::new();
+    let files = [directory.write("c.pem", made.cert.pem()), directory.write("c.key", made.signing_key.serialize_pem())];
     let [certificate, key] = files.each_ref().map(|path| path.display());
     let tls = format!("bind: '127.0.0.1:0', tls: implicit, certificate: '{certificate}', private_key: '{key}'");
     let world = World::with_listeners(&format!(
@@ -111,7 +110,7 @@ async fn a_session_that_is_ended_on_the_page_ends_in_order() {
          smtp: {{{tls}, upstream: 'localhost:{{smtp}}', legacy: true}}\n"
     ))
     .await;
-    fs::remove_dir_all(&directory).unwrap();
+    drop(directory);
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
     let config = rustls::ClientConfig::builder_with_provider(gatepost::tls::provider());

@@ -6,7 +6,8 @@ use gatepost::sandbox::EntraMode;
 use gatepost::store::{DevicePassword, DevicePasswordId, Store as _, Verifier};
 
 use crate::admin::http::Browser;
-use crate::admin::support::{ALICE, ALICES, ANNA, World, until};
+use crate::admin::support::{ALICE, ALICES, ANNA, World};
+use crate::common::wait::until;
 
 #[tokio::test]
 async fn an_outage_of_entra_is_no_reason_to_replace_this_process() {

@@ -1,7 +1,8 @@
 //! An administrator signs accounts in on the page.
 
 use crate::admin::http::{self, Browser};
-use crate::admin::support::{ALICE, ANNA, ANNAS, World, until};
+use crate::admin::support::{ALICE, ANNA, ANNAS, World};
+use crate::common::wait::until;
 use crate::sign_in::browser::{Answer, Browser as Person};
 
 /// Begins a sign-in; the page that it leads to.

@@ -1,16 +1,13 @@
 //! A Gatepost with a page, in front of an embedded Microsoft 365.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
 use gatepost::app::{App, Inherited, StartError, Stop};
 use gatepost::config::Config;
-use gatepost::config::load::{Surroundings, load_text};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use gatepost::store::{MemoryStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -18,6 +15,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 use crate::admin::http::Browser;
+use crate::common::directory::Directory;
+use crate::common::outside::Outside;
+use crate::common::wait::{PATIENCE, until};
 
 pub(crate) const ALICE: &str = "alice@contoso.example";
 pub(crate) const ALICES: &str = "correct-horse-battery";
@@ -25,8 +25,6 @@ pub(crate) const ALICES: &str = "correct-horse-battery";
 pub(crate) const ANNA: &str = "anna@contoso.example";
 pub(crate) const ANNAS: &str = "anna's secret";
 pub(crate) const TOKEN: &str = "3xhEwCwvyTtjNnH0gXhTQd1p";
-
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// A running Gatepost.
 pub(crate) struct World {
@@ -38,7 +36,7 @@ pub(crate) struct World {
     pub(crate) stop: Stop,
     pub(crate) serving: JoinHandle<usize>,
     pub(crate) store: Arc<MemoryStore>,
-    directory: PathBuf,
+    _directory: Directory,
 }
 
 impl World {
@@ -70,8 +68,8 @@ impl World {
         let accounts_of_sandbox = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(ANNA, ANNAS)];
         let sandbox =
             Sandbox::start(SandboxConfig { accounts: accounts_of_sandbox, ..SandboxConfig::default() }).await.unwrap();
-        let directory = directory();
-        let socket = directory.join("gatepost.sock");
+        let directory = Directory::new();
+        let socket = directory.file("gatepost.sock");
         let config = config(&sandbox, &socket, bind, listeners, accounts);
         let store = Arc::new(MemoryStore::default());
         let app = App::with_sockets(config, Arc::clone(&store) as Arc<dyn Store>, inherited).await?;
@@ -82,7 +80,7 @@ impl World {
         let stop = app.stop();
         let serving = tokio::spawn(app.serve());
         until("the socket is there", async || socket.exists()).await;
-        Ok(Self { sandbox, imap, listeners, page, socket, stop, serving, store, directory })
+        Ok(Self { sandbox, imap, listeners, page, socket, stop, serving, store, _directory: directory })
     }
 
     /// Somebody whose browser has a session.
@@ -105,7 +103,6 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.stop.now();
-        let _gone = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -144,26 +141,6 @@ pub(crate) async fn link(world: &World) -> (String, String) {
     (link, secret)
 }
 
-pub(crate) async fn until(what: &str, so: impl AsyncFn() -> bool) {
-    let look = async {
-        while !so().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, look).await.is_ok(), "it never came to that: {what}");
-}
-
-/// An empty directory whose path is short enough for a socket.
-pub(crate) fn directory() -> PathBuf {
-    use std::sync::atomic::{AtomicU32, Ordering};
-
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let directory = std::env::temp_dir().join(format!("gatepost-admin-{}-{number}", std::process::id()));
-    std::fs::create_dir(&directory).unwrap();
-    directory
-}
-
 fn config(sandbox: &Sandbox, socket: &Path, bind: &str, listeners: &str, accounts: &str) -> Config {
     let yaml = format!(
         "listeners:\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{imap}'}}\n{listeners}\
@@ -182,27 +159,6 @@ fn config(sandbox: &Sandbox, socket: &Path, bind: &str, listeners: &str, account
         client = sandbox.public_client_id(),
         socket = socket.display(),
     );
-    let outside = Outside(sandbox.ca_pem().to_owned());
-    let config = load_text(Some((Path::new("proxy.yaml"), &yaml)), &[], &BTreeMap::new(), &outside);
-    config.unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
-}
-
-struct Outside(String);
-
-impl Surroundings for Outside {
-    fn variable(&self, _: &str) -> Option<String> {
-        None
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        if path == "ca.pem" { Ok(self.0.clone().into_bytes()) } else { std::fs::read(path) }
-    }
-
-    fn world_readable(&self, _: &Path) -> bool {
-        false
-    }
-
-    fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
-        Err("nothing runs here".into())
-    }
+    let outside = Outside { authorities: sandbox.ca_pem().to_owned(), ..Outside::default() };
+    outside.load(Path::new("proxy.yaml"), &yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
 }

@@ -5,16 +5,18 @@ use std::io::Write as _;
 
 use serde_json::Value;
 
-use super::device_passwords::{SCANNER, World, shown, until};
+use super::device_passwords::{SCANNER, World};
+use crate::common::wait::wait_until;
+use crate::service::shown;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_logs_in_and_whatever_is_done_stands_in_the_audit_log() {
-    let world = World::new("audit").await;
-    let mut file = File::options().append(true).open(world.directory.0.join("proxy.yaml")).unwrap();
+    let world = World::new().await;
+    let mut file = File::options().append(true).open(world.directory.file("proxy.yaml")).unwrap();
     writeln!(file, "log: {{audit: {{file: audit.jsonl}}}}").unwrap();
     drop(file);
     let lines = || -> Vec<Value> {
-        let text = read_to_string(world.directory.0.join("audit.jsonl")).unwrap_or_default();
+        let text = read_to_string(world.directory.file("audit.jsonl")).unwrap_or_default();
         text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
     };
     let password = shown(&world.told(&["password", "add", "scan7", "--name", "Fax"]));
@@ -22,7 +24,7 @@ async fn whoever_logs_in_and_whatever_is_done_stands_in_the_audit_log() {
     let session = world.log_in(SCANNER, &password).unwrap();
     world.log_in(SCANNER, "a-wrong-password").unwrap_err();
     drop(session);
-    until("the session ends", || lines().iter().any(|line| line["event"] == "session"));
+    wait_until("the session ends", || lines().iter().any(|line| line["event"] == "session"));
     world.told(&["password", "revoke", "--login", "scan7", "--name", "Fax"]);
     drop(service);
 

@@ -1,19 +1,19 @@
 //! `gatepost password add`, `list` and `revoke`, each a process of its own beside the service.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::io::{BufReader, Read as _};
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use serde_json::Value;
 
 use super::{Directory, code, stderr, stdout};
+use crate::common::port::free_address;
+use crate::common::wait::wait_until;
+use crate::service::{self, Service, shown};
 
 pub(super) const SCANNER: &str = "scanner@contoso.example";
-
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A configuration in a directory of its own, and the Microsoft 365 that it names.
 pub(super) struct World {
@@ -23,11 +23,11 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) async fn new(name: &str) -> Self {
+    pub(super) async fn new() -> Self {
         let accounts = vec![SandboxAccount::new(SCANNER, "known-to-entra-only")];
         let sandbox = Sandbox::start(SandboxConfig { accounts, ..SandboxConfig::default() }).await.unwrap();
-        let directory = Directory::new(name);
-        let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap();
+        let directory = Directory::new();
+        let free = free_address();
         directory.write("ca.pem", sandbox.ca_pem());
         directory.write(
             "proxy.yaml",
@@ -73,65 +73,32 @@ impl World {
     }
 
     pub(super) fn serve(&self) -> Service {
-        let log = std::fs::File::create(self.directory.0.join("log")).unwrap();
+        let log = std::fs::File::create(self.directory.file("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
-            .current_dir(&self.directory.0)
+            .current_dir(self.directory.0.path())
             .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
             .spawn()
             .unwrap();
-        let service = Service(child);
-        until("it listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok());
-        service
+        Service::listening(child, self.port)
     }
 
     /// A session, when the password opens one, else the reply.
     pub(super) fn log_in(&self, user: &str, password: &str) -> Result<BufReader<TcpStream>, String> {
-        let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut stream = BufReader::new(stream);
-        write!(stream.get_mut(), "a LOGIN {user} \"{password}\"\r\n").unwrap();
-        let mut line = String::new();
-        while !line.starts_with("a ") {
-            line.clear();
-            stream.read_line(&mut line).unwrap();
-        }
-        if line.starts_with("a OK") { Ok(stream) } else { Err(line) }
+        let (session, reply) = service::log_in(self.port, user, password);
+        if reply.starts_with("OK") { Ok(session) } else { Err(reply) }
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.0.join("log")).unwrap()
+        std::fs::read_to_string(self.directory.file("log")).unwrap()
     }
-}
-
-/// A running service; ended at the end.
-pub(super) struct Service(Child);
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-pub(super) fn until(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "it never came to that: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The word behind `password` in the settings that `add` prints.
-pub(super) fn shown(text: &str) -> String {
-    text.lines().find_map(|line| line.strip_prefix("  password    ")).unwrap().to_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_password_from_its_making_to_its_end() {
-    let world = World::new("device-password").await;
+    let world = World::new().await;
     let missing = "proxy.yaml:9:5: accounts[0]: `scanner@contoso.example` has no password";
     for arguments in [&["check"][..], &["run"]] {
         let complaint = world.complaint(3, arguments);
@@ -158,7 +125,7 @@ async fn a_device_password_from_its_making_to_its_end() {
 
     let service = world.serve();
     let mut session = world.log_in("scan7", &password).unwrap();
-    until("its use is noted", || world.list()[0]["last_used_from"] == "127.0.0.1");
+    wait_until("its use is noted", || world.list()[0]["last_used_from"] == "127.0.0.1");
     let table = world.told(&["password", "list", "scan7"]);
     let row = table.lines().nth(1).unwrap();
     assert!(row.starts_with(&format!("{id}  {SCANNER}  {name}  imap       127.0.0.0/8  ")), "{table}");
@@ -174,15 +141,15 @@ async fn a_device_password_from_its_making_to_its_end() {
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
     assert!(rest.is_empty());
     let refused = world.log_in("scan7", &password).unwrap_err();
-    assert!(refused.starts_with("a NO [AUTHENTICATIONFAILED]"), "{refused}");
-    until("the log tells", || world.log().contains("cause=password-revoked"));
+    assert!(refused.starts_with("NO [AUTHENTICATIONFAILED]"), "{refused}");
+    wait_until("the log tells", || world.log().contains("cause=password-revoked"));
     assert_eq!(world.list(), [] as [Value; 0]);
     drop(service);
 
     let log = world.log();
     assert!(log.contains(&format!("device=\"{id} ({name})\"")), "{log}");
     assert!(!log.contains(&password), "{log}");
-    for file in std::fs::read_dir(world.directory.0.join("state")).unwrap() {
+    for file in std::fs::read_dir(world.directory.file("state")).unwrap() {
         let file = file.unwrap();
         // The socket of `gatepost status` is there as well: the service was killed.
         if !file.file_type().unwrap().is_file() {
@@ -196,7 +163,7 @@ async fn a_device_password_from_its_making_to_its_end() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chosen_password_and_one_made_while_the_service_runs() {
-    let world = World::new("chosen-password").await;
+    let world = World::new().await;
     let add = ["password", "add", SCANNER, "--chosen", "--name", "Fax"];
     for (unfit, why) in [
         ("short", "the password has fewer than 12 characters"),
@@ -223,7 +190,7 @@ async fn a_chosen_password_and_one_made_while_the_service_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_made_or_revoked_is_told_with_its_reason() {
-    let world = World::new("password-mistakes").await;
+    let world = World::new().await;
     world.told(&["password", "add", SCANNER, "--name", "Scanner"]);
     let long = "x".repeat(101);
     for (arguments, why) in [
@@ -260,7 +227,7 @@ async fn what_cannot_be_made_or_revoked_is_told_with_its_reason() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_commands_for_the_same_name_one_makes_a_password() {
-    let world = World::new("at-once").await;
+    let world = World::new().await;
     for round in 0..10 {
         let name = format!("Scanner {round}");
         let add = || world.directory.gatepost(&["password", "add", SCANNER, "--name", &name]);

@@ -4,6 +4,8 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use crate::common;
+
 #[cfg(feature = "sandbox")]
 mod audit;
 mod demo;
@@ -13,18 +15,19 @@ mod device_passwords;
 mod state;
 
 /// A directory of its own, removed at the end.
-struct Directory(PathBuf);
+struct Directory(common::directory::Directory);
 
 impl Directory {
-    fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self(path)
+    fn new() -> Self {
+        Self(common::directory::Directory::new())
+    }
+
+    fn file(&self, name: &str) -> PathBuf {
+        self.0.file(name)
     }
 
     fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.0.join(name), text).unwrap();
+        self.0.write(name, text);
     }
 
     fn gatepost(&self, arguments: &[&str]) -> Output {
@@ -34,7 +37,7 @@ impl Directory {
     fn gatepost_with(&self, arguments: &[&str], input: &str, variables: &[(&str, &str)]) -> Output {
         let mut child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
             .args(arguments)
-            .current_dir(&self.0)
+            .current_dir(self.0.path())
             .env_clear()
             .envs(variables.iter().copied())
             .stdin(Stdio::piped())
@@ -45,12 +48,6 @@ impl Directory {
         // A program that does not read its input may be gone already.
         let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
         child.wait_with_output().unwrap()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 
@@ -71,7 +68,7 @@ const RIGHT: &str = "listeners: {smtp: {bind: '127.0.0.1:1587'}}\n\
 
 #[test]
 fn a_right_configuration_is_told_in_short() {
-    let directory = Directory::new("right");
+    let directory = Directory::new();
     directory.write("proxy.yaml", RIGHT);
     let output = directory.gatepost(&["check"]);
     assert_eq!(
@@ -104,7 +101,7 @@ fn a_right_configuration_is_told_in_short() {
 
 #[test]
 fn a_wrong_configuration_ends_with_3() {
-    let directory = Directory::new("wrong");
+    let directory = Directory::new();
     directory.write("x.yaml", &RIGHT.replace("1587", "1587, tsl: none"));
     for arguments in [&["check", "-c", "x.yaml"][..], &["-c", "x.yaml"], &["run", "--config", "x.yaml"]] {
         let output = directory.gatepost(arguments);
@@ -127,7 +124,7 @@ fn a_wrong_configuration_ends_with_3() {
 
 #[test]
 fn without_a_file_the_environment_is_enough() {
-    let directory = Directory::new("environment");
+    let directory = Directory::new();
     let output = directory.gatepost(&["check"]);
     assert_eq!(code(&output), 3);
     assert!(stderr(&output).starts_with("proxy.yaml: there is no such file\n  hint: copy `proxy.example.yaml` to it"));
@@ -143,7 +140,7 @@ fn without_a_file_the_environment_is_enough() {
 
 #[test]
 fn a_wrong_command_line_ends_with_2() {
-    let directory = Directory::new("usage");
+    let directory = Directory::new();
     for arguments in [
         &["frobnicate"][..],
         &["check", "--frobnicate"],
@@ -173,8 +170,8 @@ fn mode(path: &Path) -> u32 {
 
 #[test]
 fn of_two_commands_at_once_each_leaves_a_key_and_its_certificate() {
-    for round in 0..10 {
-        let directory = Directory::new(&format!("cert-{round}"));
+    for _ in 0..10 {
+        let directory = Directory::new();
         let at_once = |arguments: &[&str]| {
             let mut codes = std::thread::scope(|scope| {
                 let one = scope.spawn(|| code(&directory.gatepost(arguments)));
@@ -186,7 +183,7 @@ fn of_two_commands_at_once_each_leaves_a_key_and_its_certificate() {
         assert_eq!(at_once(&["cert"]), [0, 1], "the second one finds them there");
         for _ in 0..2 {
             for name in ["ca", "server"] {
-                let read = |kind| std::fs::read(directory.0.join(format!("certs/{name}.{kind}"))).unwrap();
+                let read = |kind| std::fs::read(directory.file(&format!("certs/{name}.{kind}"))).unwrap();
                 let (_, pem) = x509_parser::pem::parse_x509_pem(&read("pem")).unwrap();
                 let key = rcgen::KeyPair::from_pem(std::str::from_utf8(&read("key")).unwrap()).unwrap();
                 let certificate = pem.parse_x509().unwrap();
@@ -199,8 +196,8 @@ fn of_two_commands_at_once_each_leaves_a_key_and_its_certificate() {
 
 #[test]
 fn certificates_are_made_once_and_used_by_a_listener() {
-    let directory = Directory::new("cert");
-    let certs = directory.0.join("certs");
+    let directory = Directory::new();
+    let certs = directory.file("certs");
     let read = |name: &str| std::fs::read_to_string(certs.join(name)).unwrap();
 
     let output = directory.gatepost(&["cert", "--host", "mail.example", "--host", "192.0.2.7"]);
@@ -248,7 +245,7 @@ fn certificates_are_made_once_and_used_by_a_listener() {
 
 #[test]
 fn an_authority_of_somebody_else_is_not_used() {
-    let directory = Directory::new("foreign");
+    let directory = Directory::new();
     let made = rcgen::generate_simple_self_signed(vec!["somebody".to_owned()]).unwrap();
     let other = rcgen::generate_simple_self_signed(vec!["somebody".to_owned()]).unwrap();
     directory.write("ca.pem", &made.cert.pem());
@@ -262,12 +259,12 @@ fn an_authority_of_somebody_else_is_not_used() {
     let foreign = directory.gatepost(&["cert", "--directory", "."]);
     assert_eq!(code(&foreign), 1);
     assert!(stderr(&foreign).contains("was not made by `gatepost cert`"), "{}", stderr(&foreign));
-    assert!(!directory.0.join("server.pem").exists());
+    assert!(!directory.file("server.pem").exists());
 }
 
 #[test]
 fn a_password_hash_works_in_the_configuration() {
-    let directory = Directory::new("password");
+    let directory = Directory::new();
     let hash = directory.gatepost_with(&["password", "hash"], "correct horse battery\n", &[]);
     assert_eq!((code(&hash), stderr(&hash)), (0, ""));
     let hash = stdout(&hash).trim_end();
@@ -298,9 +295,9 @@ fn a_password_hash_works_in_the_configuration() {
 #[test]
 fn a_secret_that_everybody_can_read_is_noted() {
     use std::os::unix::fs::PermissionsExt;
-    let directory = Directory::new("readable");
+    let directory = Directory::new();
     directory.write("proxy.yaml", &RIGHT.replace("tenant:", "client_secret: hunter2, tenant:"));
-    let path = directory.0.join("proxy.yaml");
+    let path = directory.file("proxy.yaml");
     let mut seen = Vec::new();
     for bits in [0o644, 0o640] {
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(bits)).unwrap();

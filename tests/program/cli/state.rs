@@ -2,14 +2,15 @@
 
 use std::fs;
 
-use super::device_passwords::{SCANNER, World, shown};
+use super::device_passwords::{SCANNER, World};
 use super::{Directory, RIGHT, code, stderr, stdout};
+use crate::service::shown;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_state_key_is_rotated_while_the_service_runs() {
-    let world = World::new("rotate-key").await;
+    let world = World::new().await;
     let before = shown(&world.told(&["password", "add", SCANNER, "--name", "one"]));
-    let key = || fs::read_to_string(world.directory.0.join("state/state.key")).unwrap();
+    let key = || fs::read_to_string(world.directory.file("state/state.key")).unwrap();
     let first = key();
     let _service = world.serve();
     world.log_in(SCANNER, &before).unwrap();
@@ -26,7 +27,7 @@ async fn the_state_key_is_rotated_while_the_service_runs() {
     for password in [&before, &after] {
         world.log_in(SCANNER, password).unwrap();
     }
-    fs::write(world.directory.0.join("state/state.key"), first).unwrap();
+    fs::write(world.directory.file("state/state.key"), first).unwrap();
     let output = world.directory.gatepost(&["password", "list"]);
     assert_eq!(code(&output), 1);
     assert!(stderr(&output).contains("is sealed under another key than the one in"), "{}", stderr(&output));
@@ -34,7 +35,7 @@ async fn the_state_key_is_rotated_while_the_service_runs() {
 
 #[test]
 fn a_key_from_elsewhere_is_rotated_by_whoever_provides_it() {
-    let directory = Directory::new("rotate-elsewhere");
+    let directory = Directory::new();
     directory.write("proxy.yaml", &format!("{RIGHT}state: {{directory: state, key: {{env: STATE_KEY}}}}\n"));
     let (old, new) = ("ISEhISEhISEhISEhISEhISEhISEhISEhISEhISEhISE=", "QEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEBAQEA=");
     let both = format!("{new}\n{old}");

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,10 +9,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::common::wait::PATIENCE;
 use crate::life::program::{ALICE, ALICES};
-
-/// No test waits longer for a reply, or for a goodbye.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A connection with lines.
 pub(crate) struct Client(BufReader<TcpStream>);

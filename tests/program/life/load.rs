@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use gatepost::sandbox::SandboxAccount;
 use rustix::process::Signal;
 
+use crate::common::port::free_address;
 use crate::life::client::Client;
 use crate::life::program::{ALICE, ALICES, World};
 use crate::life::restart;
@@ -44,7 +45,7 @@ async fn reloads_under_relays(reloads: usize, sessions: usize) {
     world.configure(&base);
     let mut program = world.start(&[]);
     let mut busy = busy(&world, sessions).await;
-    let (one, other) = (crate::life::program::free_address(), crate::life::program::free_address());
+    let (one, other) = (free_address(), free_address());
     let certificate = || {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         world.write("c.pem", &made.cert.pem());

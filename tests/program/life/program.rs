@@ -2,52 +2,46 @@
 
 use std::fmt::Write as _;
 use std::io::{BufRead as _, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::common::directory::Directory;
+use crate::common::port::free_address;
+use crate::common::wait::wait_for;
+
 pub(crate) const ALICE: &str = "alice@contoso.example";
 pub(crate) const ALICES: &str = "correct-horse-battery";
-
-/// No test waits longer for anything: what takes this long does not come.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Microsoft 365, and a directory with all that its Gatepost needs. The directory is removed at the end.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
-    directory: PathBuf,
+    directory: Directory,
     pub(crate) imap: SocketAddr,
     pub(crate) smtp: SocketAddr,
 }
 
 impl World {
     pub(crate) async fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
         let accounts = vec![SandboxAccount::new(ALICE, ALICES)];
         let sandbox = Sandbox::start(SandboxConfig { accounts, ..SandboxConfig::default() }).await.unwrap();
-        let name = format!("gatepost-life-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        // The path of a Unix socket is at most 107 octets long.
-        let directory = std::env::temp_dir().join(name);
-        std::fs::create_dir(&directory).unwrap();
-        let world = Self { imap: free_address(), smtp: free_address(), sandbox, directory };
+        let world = Self { imap: free_address(), smtp: free_address(), sandbox, directory: Directory::new() };
         world.write("ca.pem", world.sandbox.ca_pem());
         world.configure("");
         world
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.directory.join(name)
+        self.directory.file(name)
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) {
-        std::fs::write(self.path(name), text).unwrap();
+        self.directory.write(name, text);
     }
 
     /// A configuration with further lines of `limits`.
@@ -87,7 +81,10 @@ impl World {
     }
 
     fn prepare(&self, command: &mut Command) {
-        command.current_dir(&self.directory).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command
+            .current_dir(self.directory.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     }
 
@@ -127,25 +124,6 @@ impl World {
     }
 }
 
-impl Drop for World {
-    fn drop(&mut self) {
-        let _left = std::fs::remove_dir_all(&self.directory);
-    }
-}
-
-/// An address of loopback that nobody uses, and that no test was given before.
-pub(crate) fn free_address() -> SocketAddr {
-    static GIVEN: Mutex<Vec<u16>> = Mutex::new(Vec::new());
-    let mut given = GIVEN.lock().unwrap();
-    loop {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        if !given.contains(&address.port()) {
-            given.push(address.port());
-            return address;
-        }
-    }
-}
-
 /// A running Gatepost; it is killed when it is dropped.
 pub(crate) struct Program {
     child: Child,
@@ -182,7 +160,7 @@ impl Program {
 
     /// Waits until the log has this text.
     pub(crate) fn says(&mut self, text: &str) {
-        wait(&format!("it says {text:?}"), || {
+        wait_for(&format!("it says {text:?}"), || {
             let ended = self.child.try_wait().unwrap();
             let said = self.log().contains(text);
             assert!(said || ended.is_none(), "it ended with {ended:?} and has not said {text:?}\n{}", self.log());
@@ -192,7 +170,9 @@ impl Program {
 
     /// Waits until the log has this text so many times.
     pub(crate) fn says_times(&mut self, text: &str, times: usize) {
-        wait(&format!("it says {text:?} {times} times"), || (self.log().matches(text).count() >= times).then_some(()));
+        wait_for(&format!("it says {text:?} {times} times"), || {
+            (self.log().matches(text).count() >= times).then_some(())
+        });
     }
 
     pub(crate) fn signal(&self, signal: Signal) {
@@ -201,7 +181,7 @@ impl Program {
 
     /// Waits for its end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
-        wait("it ends", || self.child.try_wait().unwrap())
+        wait_for("it ends", || self.child.try_wait().unwrap())
     }
 
     /// Whether it still runs.
@@ -235,17 +215,5 @@ impl Drop for Program {
         if std::thread::panicking() {
             eprintln!("---- what Gatepost said ----\n{}", self.log());
         }
-    }
-}
-
-/// Waits until there is something.
-pub(crate) fn wait<T>(what: &str, mut there: impl FnMut() -> Option<T>) -> T {
-    let end = std::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = there() {
-            return found;
-        }
-        assert!(std::time::Instant::now() < end, "it never came to that: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -9,8 +9,10 @@ use rustix::process::Signal;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
+use crate::common::port::free_address;
+use crate::common::wait::wait_for;
 use crate::life::client::Client;
-use crate::life::program::{Program, World, free_address, wait};
+use crate::life::program::{Program, World};
 
 /// Connects over and over, and hears each greeting.
 pub(crate) struct Callers {
@@ -71,7 +73,7 @@ pub(crate) async fn restart(world: &World, times: usize, every: Duration) {
         assert!(program.ended().success(), "{}", program.log());
         next.says("ready");
         // Each of them has had something to do.
-        wait("somebody calls", || (callers.greeted() > before + 5).then_some(()));
+        wait_for("somebody calls", || (callers.greeted() > before + 5).then_some(()));
         program = next;
     }
     let greeted = callers.greeted();
@@ -138,7 +140,7 @@ async fn of_two_that_take_over_at_once_one_serves_in_the_end() {
     for _ in 0..3 {
         let mut all = vec![world.start(&[]), world.begin(&["--take-over"]), world.begin(&["--take-over"])];
         // Both may succeed, the later one by taking over from the earlier one; but no two serve side by side.
-        wait("two of three end", || {
+        wait_for("two of three end", || {
             all.retain_mut(Program::runs);
             (all.len() == 1).then_some(())
         });

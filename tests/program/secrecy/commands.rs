@@ -51,7 +51,7 @@ fn configurations() -> Vec<String> {
 
 #[test]
 fn commands() {
-    let mut place = Place::new("commands");
+    let mut place = Place::new();
     place.put("secret", FROM_FILE);
     place.put("credentials/app", FROM_SYSTEMD);
     place.put("give", &format!("printf '%s' '{FROM_COMMAND}'\n"));

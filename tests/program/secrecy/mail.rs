@@ -2,18 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::common::wait::PATIENCE;
 use crate::secrecy::canaries::MISPLACED;
 
 /// No answer takes as long.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// Says it and hears what comes until the other side closes.
 async fn talk(address: SocketAddr, said: &[u8]) -> Vec<u8> {
     let mut heard = Vec::new();

@@ -38,7 +38,7 @@ fn count(process: u32, texts: &[&str]) -> Vec<usize> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_is_not_left_behind() {
-    let mut installation = Installation::new("memory").await;
+    let mut installation = Installation::new().await;
     installation.configure("text", "");
     let serving = installation.serve(&[]);
     if let Err(error) = File::open(format!("/proc/{}/mem", serving.id())) {
@@ -64,7 +64,7 @@ async fn a_password_is_not_left_behind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_process_of_the_same_user_cannot_look_into_memory() {
-    let mut installation = Installation::new("hidden").await;
+    let mut installation = Installation::new().await;
     installation.configure("text", "");
     let serving = installation.serve(&[]);
     let file = format!("/proc/{}/environ", serving.id());

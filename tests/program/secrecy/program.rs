@@ -11,36 +11,30 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// Nothing here takes as long.
-const PATIENCE: Duration = Duration::from_secs(60);
+use crate::common::directory::Directory;
+use crate::common::wait::{PATIENCE, wait_for};
 
 /// Everything that was written so far.
 pub(crate) type Written = Arc<Mutex<Vec<u8>>>;
 
 /// A directory that serves as working directory, home and place for temporary files. It is removed at the end.
 pub(crate) struct Place {
-    path: PathBuf,
+    directory: Directory,
     /// Files that the test itself has put there.
     given: BTreeSet<PathBuf>,
 }
 
 impl Place {
-    pub(crate) fn new(name: &str) -> Self {
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("secrecy-{name}-{}", std::process::id()));
-        let _absent = std::fs::remove_dir_all(&path);
-        std::fs::create_dir_all(&path).unwrap();
-        Self { path, given: BTreeSet::new() }
+    pub(crate) fn new() -> Self {
+        Self { directory: Directory::new(), given: BTreeSet::new() }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.path
+        self.directory.path()
     }
 
     pub(crate) fn put(&mut self, name: &str, text: &str) {
-        let path = self.path.join(name);
-        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, text).unwrap();
-        self.given.insert(path);
+        self.given.insert(self.directory.write(name, text));
     }
 
     /// Names and contents of all files that the program has made.
@@ -57,7 +51,7 @@ impl Place {
             }
         }
         let mut files = Vec::new();
-        walk(&self.path, &mut files);
+        walk(self.path(), &mut files);
         let made = files.into_iter().filter(|path| !self.given.contains(path));
         made.map(|path| {
             let content = std::fs::read(&path).unwrap();
@@ -70,12 +64,12 @@ impl Place {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
         command
             .args(arguments)
-            .current_dir(&self.path)
+            .current_dir(self.path())
             .env_clear()
             .envs(variables.iter().copied())
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .env("HOME", &self.path)
-            .env("TMPDIR", &self.path)
+            .env("HOME", self.path())
+            .env("TMPDIR", self.path())
             .env("RUST_BACKTRACE", "full")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -99,18 +93,11 @@ impl Place {
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         let readers = vec![keep(stdout, Arc::clone(&written)), keep(stderr, Arc::clone(&written))];
         let mut serving = Serving { child, readers, written };
-        let began = Instant::now();
-        while !serving.says("ready") {
-            assert!(began.elapsed() < PATIENCE && serving.child.try_wait().unwrap().is_none(), "{}", serving.text());
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        wait_for("it is ready", || {
+            assert!(serving.child.try_wait().unwrap().is_none(), "{}", serving.text());
+            serving.says("ready").then_some(())
+        });
         serving
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let _best_effort = std::fs::remove_dir_all(&self.path);
     }
 }
 

@@ -35,12 +35,12 @@ pub(crate) struct Installation {
 }
 
 impl Installation {
-    pub(crate) async fn new(name: &str) -> Self {
+    pub(crate) async fn new() -> Self {
         let accounts = vec![SandboxAccount::new(ALICE, PASSWORD), SandboxAccount::new(BOB, "known-to-nobody")];
         let client_secret = ClientSecret::new(CLIENT_SECRET.to_owned());
         let sandbox =
             Sandbox::start(SandboxConfig { accounts, client_secret, ..SandboxConfig::default() }).await.unwrap();
-        let mut place = Place::new(name);
+        let mut place = Place::new();
         place.put("ca.pem", sandbox.ca_pem());
         place.put("secret", &format!("{FROM_FILE}\n"));
         place.put("credentials/app", FROM_SYSTEMD);
@@ -153,7 +153,7 @@ const REPEATED: usize = 150;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn logins_that_succeed_and_fail() {
-    let mut installation = Installation::new("logins").await;
+    let mut installation = Installation::new().await;
     installation.configure("text", "");
     installation.command(&["password", "add", BOB, "--name", "scanner", "--chosen"], &format!("{CHOSEN}\n"));
     for format in ["text", "json"] {
@@ -182,7 +182,7 @@ async fn logins_that_succeed_and_fail() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_entra() {
-    let mut installation = Installation::new("entra").await;
+    let mut installation = Installation::new().await;
     for (n, mode) in [
         EntraMode::Down,
         EntraMode::Slow(Duration::from_secs(20)),
@@ -209,7 +209,7 @@ async fn faults_of_entra() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_of_the_upstream() {
-    let mut installation = Installation::new("upstream").await;
+    let mut installation = Installation::new().await;
     installation.configure("text", "");
     let serving = installation.serve(&[]);
     let listeners = serving.addresses();
@@ -257,7 +257,7 @@ async fn a_proxy_that_fails() {
             });
         }
     });
-    let mut installation = Installation::new("proxy").await;
+    let mut installation = Installation::new().await;
     let block = format!(
         "forward_proxy: {{url: 'http://127.0.0.1:{port}', authentication: basic, username: svc, password: {{env: PROXY_SECRET}}}}"
     );
@@ -281,7 +281,7 @@ async fn a_proxy_that_fails() {
 /// A crash leaves neither a core file nor anything else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_crash() {
-    let mut installation = Installation::new("crash").await;
+    let mut installation = Installation::new().await;
     installation.configure("text", "");
     let serving = installation.serve(&[]);
     installation.round(&serving.addresses()).await;

@@ -1,8 +1,7 @@
 //! `gatepost login` and `gatepost logout` as processes, with a person in front of them and a service beside them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,6 +9,10 @@ use gatepost::clock::Clock;
 use gatepost::sandbox::{Attempts, Sandbox, SandboxAccount, SandboxConfig};
 use url::Url;
 
+use crate::common::directory::Directory;
+use crate::common::port::free_port;
+use crate::common::wait::wait_until;
+use crate::service::{Service, log_in, shown};
 use crate::sign_in::browser::{Answer, Browser};
 
 const ANNA: &str = "anna@contoso.example";
@@ -20,24 +23,21 @@ const RECEPTION: &str = "reception@contoso.example";
 const AS_ANNA: Answer<'static> = Answer::SignIn(ANNA, ANNAS);
 const AS_BOB: Answer<'static> = Answer::SignIn(BOB, BOBS);
 
-/// Longer than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// A configuration in a directory of its own, and the Microsoft 365 that it names.
 struct World {
-    directory: PathBuf,
+    directory: Directory,
     sandbox: Sandbox,
     browser: Browser,
     port: u16,
 }
 
 impl World {
-    async fn new(name: &str) -> Self {
-        Self::with_clock(name, Clock::system()).await
+    async fn new() -> Self {
+        Self::with_clock(Clock::system()).await
     }
 
     /// Anna and Bob, and a mailbox that Anna may open.
-    async fn with_clock(name: &str, clock: Clock) -> Self {
+    async fn with_clock(clock: Clock) -> Self {
         let mut reception = SandboxAccount::new(RECEPTION, "nobody signs in with it");
         reception.delegates.push(ANNA.into());
         let config = SandboxConfig {
@@ -47,11 +47,9 @@ impl World {
             ..SandboxConfig::default()
         };
         let sandbox = Sandbox::start(config).await.unwrap();
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("sign-in-{name}-{}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&directory);
-        std::fs::create_dir_all(&directory).unwrap();
+        let directory = Directory::new();
         let port = free_port();
-        std::fs::write(directory.join("ca.pem"), sandbox.ca_pem()).unwrap();
+        directory.write("ca.pem", sandbox.ca_pem());
         let yaml = format!(
             "listeners:\n  imap: {{bind: '127.0.0.1:{port}', upstream: 'localhost:{}'}}\n\
              microsoft:\n  authority: {}\n  tenant: {}\n  client_id: {}\n  grant: authorization_code\n\
@@ -65,14 +63,14 @@ impl World {
             sandbox.tenant_id(),
             sandbox.public_client_id(),
         );
-        std::fs::write(directory.join("proxy.yaml"), yaml).unwrap();
+        directory.write("proxy.yaml", yaml);
         let browser = Browser::new(&sandbox);
         Self { directory, sandbox, browser, port }
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
-        command.args(arguments).current_dir(&self.directory).env_clear();
+        command.args(arguments).current_dir(self.directory.path()).env_clear();
         command
     }
 
@@ -100,21 +98,19 @@ impl World {
     }
 
     fn serve_at(&self, port: u16) -> Service {
-        let log = std::fs::File::create(self.directory.join("log")).unwrap();
+        let log = std::fs::File::create(self.directory.file("log")).unwrap();
         let mut command = self.command(&["--set", &format!("listeners.imap.bind=127.0.0.1:{port}")]);
         let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let service = Service(child);
-        until("it listens", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
-        service
+        Service::listening(child, port)
     }
 
     fn log(&self) -> String {
-        std::fs::read_to_string(self.directory.join("log")).unwrap()
+        std::fs::read_to_string(self.directory.file("log")).unwrap()
     }
 
     /// The reply to an IMAP login, after the tag.
     fn log_in(&self, user: &str, password: &str) -> String {
-        log_in(self.port, user, password)
+        log_in(self.port, user, password).1
     }
 
     /// Signs Anna in, in the browser of this machine; all that was written.
@@ -127,12 +123,6 @@ impl World {
 
     fn refreshes(&self, user: &str) -> Attempts {
         self.sandbox.counters().token_requests_of("refresh_token", user)
-    }
-}
-
-impl Drop for World {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -181,50 +171,9 @@ impl Running {
     }
 }
 
-/// A running service; ended at the end.
-struct Service(Child);
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
-fn log_in(port: u16, user: &str, password: &str) -> String {
-    let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let mut stream = BufReader::new(stream);
-    write!(stream.get_mut(), "a LOGIN {user} \"{password}\"\r\n").unwrap();
-    let mut line = String::new();
-    while !line.starts_with("a ") {
-        line.clear();
-        assert!(stream.read_line(&mut line).unwrap() > 0, "closed");
-    }
-    line[2..].to_owned()
-}
-
-fn until(what: &str, so: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !so() {
-        assert!(Instant::now() < end, "it never came to that: {what}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-}
-
-/// The word behind `password` in the settings that are shown at the end.
-fn shown(text: &str) -> String {
-    let line = text.lines().find_map(|line| line.strip_prefix("  password    "));
-    line.unwrap_or_else(|| panic!("no password: {text}")).to_owned()
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_on_this_machine_while_the_service_runs() {
-    let world = World::new("browser").await;
+    let world = World::new().await;
     let _service = world.serve();
     // Nobody has signed in: neither a wrong password nor a prompt, before and after there is a password.
     let made = world.run(&["password", "add", ANNA, "--name", "Laptop"]);
@@ -263,7 +212,7 @@ async fn a_browser_on_this_machine_while_the_service_runs() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_browser_elsewhere_and_a_shared_mailbox() {
-    let world = World::new("paste").await;
+    let world = World::new().await;
     let mut running = world.start(&["login", RECEPTION, "--paste"]);
     let address = running.address();
     assert!(address.contains("redirect_uri=http%3A%2F%2Flocalhost&"), "{address}");
@@ -299,13 +248,13 @@ async fn a_browser_elsewhere_and_a_shared_mailbox() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_code() {
-    let world = World::new("device").await;
+    let world = World::new().await;
     // The default of the account's grant; Anna's is asked for.
     for arguments in [&["login", BOB][..], &["login", ANNA, "--device-code"]] {
         let answer = if arguments.len() == 2 { AS_BOB } else { AS_ANNA };
         let mut running = world.start(arguments);
         let (address, user_code) = (running.address(), running.line("  code  "));
-        until("it polls", || {
+        wait_until("it polls", || {
             world.sandbox.counters().token_requests_of("device_code", world.sandbox.public_client_id()).refused > 0
         });
         assert!(world.browser.enter(&address, &user_code, answer).await.contains("You have signed in"));
@@ -317,12 +266,12 @@ async fn a_device_code() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_impatient_poller_slows_down() {
-    let world = World::with_clock("slow-down", Clock::manual()).await;
+    let world = World::with_clock(Clock::manual()).await;
     let mut running = world.start(&["login", BOB]);
     let (address, user_code) = (running.address(), running.line("  code  "));
     let polls = || world.sandbox.counters().token_requests_of("device_code", world.sandbox.public_client_id());
     // The sandbox's clock stands still, so the second poll comes too early for it.
-    until("it has polled twice", || polls().refused == 2);
+    wait_until("it has polled twice", || polls().refused == 2);
     let slowed_at = Instant::now();
     world.browser.enter(&address, &user_code, AS_BOB).await;
     world.sandbox.advance(Duration::from_secs(6));
@@ -334,7 +283,7 @@ async fn an_impatient_poller_slows_down() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_goes_wrong_stores_nothing_and_is_told() {
-    let world = World::with_clock("wrong", Clock::manual()).await;
+    let world = World::with_clock(Clock::manual()).await;
     let nobody = format!("gatepost: nobody has signed in for `{ANNA}`\n");
     let stored_nothing = || assert_eq!(world.run(&["logout", ANNA, "--yes"]), (1, nobody.clone()));
 
@@ -393,11 +342,11 @@ async fn whatever_goes_wrong_stores_nothing_and_is_told() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_person_of_the_same_name_needs_a_word() {
-    let world = World::new("replace").await;
+    let world = World::new().await;
     assert_eq!(world.sign_anna_in(&["login", ANNA]).await.0, 0);
     assert_eq!(world.sign_anna_in(&["login", ANNA]).await.0, 0, "the same person again");
     // In the store it is somebody else's.
-    let outside = world.directory.join("proxy.yaml");
+    let outside = world.directory.file("proxy.yaml");
     let config = gatepost::config::load::load(Some(&outside), &[], []).unwrap();
     let store = gatepost::store::open(&config.state).await.unwrap();
     let (key, mut record) = store.sign_ins().await.unwrap().pop().unwrap();
@@ -414,7 +363,7 @@ async fn another_person_of_the_same_name_needs_a_word() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sign_in_that_ended_is_begun_anew_and_one_that_is_forgotten_is_gone() {
-    let world = World::new("again").await;
+    let world = World::new().await;
     let (_, text) = world.sign_anna_in(&["login", ANNA]).await;
     let password = shown(&text);
     world.sandbox.end_sign_ins(ANNA, 50173);
@@ -447,14 +396,14 @@ async fn a_sign_in_that_ended_is_begun_anew_and_one_that_is_forgotten_is_gone() 
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_processes_exchange_one_sign_in_in_turn_and_lose_nothing() {
-    let world = World::new("two").await;
+    let world = World::new().await;
     let password = shown(&world.sign_anna_in(&["login", ANNA]).await.1);
     let ports = [world.port, free_port()];
     let _services = ports.map(|port| world.serve_at(port));
     let logins: Vec<_> = (0..40)
         .map(|n| {
             let (port, password) = (ports[n % 2], password.clone());
-            std::thread::spawn(move || log_in(port, ANNA, &password))
+            std::thread::spawn(move || log_in(port, ANNA, &password).1)
         })
         .collect();
     for login in logins {
@@ -465,7 +414,7 @@ async fn two_processes_exchange_one_sign_in_in_turn_and_lose_nothing() {
     // What they left is the newest, and good.
     let third = free_port();
     let _third = world.serve_at(third);
-    assert!(log_in(third, ANNA, &password).starts_with("OK "));
+    assert!(log_in(third, ANNA, &password).1.starts_with("OK "));
     assert_eq!(world.refreshes(ANNA), Attempts { succeeded: 3, refused: 0 });
 }
 
@@ -473,15 +422,15 @@ async fn two_processes_exchange_one_sign_in_in_turn_and_lose_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_browser_is_opened_and_an_interrupt_closes_everything() {
     use std::os::unix::fs::PermissionsExt as _;
-    let world = World::new("interrupt").await;
-    let script = world.directory.join("browser");
+    let world = World::new().await;
+    let script = world.directory.file("browser");
     std::fs::write(&script, "#!/bin/sh\nprintf %s \"$1\" > opened.part && mv opened.part opened\n").unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
     let variables = [("BROWSER", script.to_str().unwrap()), ("PATH", "/usr/bin:/bin")];
     let mut running = world.start_with(&["login", ANNA], &variables);
     let address = running.address();
-    let opened = world.directory.join("opened");
-    until("the browser is opened", || opened.exists());
+    let opened = world.directory.file("opened");
+    wait_until("the browser is opened", || opened.exists());
     assert_eq!(std::fs::read_to_string(&opened).unwrap(), address);
     let redirect = Url::parse(&address).unwrap();
     let redirect = redirect.query_pairs().find(|(name, _)| name == "redirect_uri").unwrap().1.into_owned();

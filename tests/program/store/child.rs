@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use gatepost::store::{self, StoreError, rotate_key};
 
+use crate::common::again::again;
 use crate::store::replicas;
 use crate::store::support::{counter_of, key, sign_in, state};
 
@@ -19,18 +20,22 @@ pub(crate) fn spawn_within(blocks: u32, role: &str, argument: impl AsRef<OsStr>)
     // Without the trap the system would end the process (setrlimit(2), RLIMIT_FSIZE).
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" \"$@\"");
     let mut shell = Command::new("sh");
-    shell.arg("-c").arg(script).arg(std::env::current_exe().unwrap());
+    let child = child_again();
+    shell.arg("-c").arg(script).arg(child.get_program()).args(child.get_args());
     configure(&mut shell, role, argument, 0).spawn().unwrap()
 }
 
 /// Starts this program again in a role; its acknowledgements come over its standard output.
 pub(crate) fn spawn(role: &str, argument: impl AsRef<OsStr>, number: u32) -> Child {
-    configure(&mut Command::new(std::env::current_exe().unwrap()), role, argument, number).spawn().unwrap()
+    configure(&mut child_again(), role, argument, number).spawn().unwrap()
+}
+
+fn child_again() -> Command {
+    again(module_path!(), "child")
 }
 
 fn configure<'a>(command: &'a mut Command, role: &str, argument: impl AsRef<OsStr>, number: u32) -> &'a mut Command {
     command
-        .args(["--exact", "store::child::child", "--ignored", "--nocapture", "--test-threads=1"])
         .env(ROLE, role)
         .env(ARGUMENT, argument)
         .env(NUMBER, number.to_string())

@@ -1,7 +1,7 @@
 //! The store in a real Redis: kept, shared, away, back, emptied.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use gatepost::config::{RedisServer, State, StateKey, Trust};
 use gatepost::secret::{RedisPassword, StateKeyText};
 use gatepost::store::{self, Counts, Guess, OpenError, RotateError, Rotation, StoreError, rotate_key};
 
+use crate::common::port::free_port;
+use crate::common::wait::{PATIENCE, wait_until};
 use crate::store::crashes::rotate_two_by_two;
 use crate::store::files::put_back_what_was_revoked;
 use crate::store::keeping;
@@ -32,7 +34,7 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(options: &[&str]) -> Self {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let directory = Directory::new();
         fs::create_dir(directory.path()).unwrap();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
@@ -89,23 +91,19 @@ fn run(port: u16, directory: &Path, options: &[String]) -> Child {
         .stdout(Stdio::null())
         .spawn()
         .expect("start redis-server");
-    let give_up = Instant::now() + Duration::from_secs(10);
-    while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-        assert!(Instant::now() < give_up, "redis-server does not answer");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    wait_until("redis-server answers", || TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok());
     process
 }
 
-/// Repeats a question until its answer is the expected one, for ten seconds at most.
+/// Repeats a question until its answer is the expected one.
 async fn eventually<T: PartialEq + std::fmt::Debug>(expected: T, ask: impl AsyncFn() -> T) {
-    let give_up = Instant::now() + Duration::from_secs(10);
+    let begin = Instant::now();
     loop {
         let answer = ask().await;
         if answer == expected {
             return;
         }
-        assert!(Instant::now() < give_up, "still {answer:?}");
+        assert!(begin.elapsed() < PATIENCE, "still {answer:?}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -355,7 +353,7 @@ async fn over_tls_the_servers_certificate_is_verified() {
     let (certificate, key) = (files.file("redis.pem"), files.file("redis.key"));
     fs::write(&certificate, made.cert.pem()).unwrap();
     fs::write(&key, made.signing_key.serialize_pem()).unwrap();
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let _server = Server::start(&[
         "--tls-port",
         &port.to_string(),

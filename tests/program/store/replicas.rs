@@ -22,6 +22,7 @@ use gatepost::store;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
+use crate::common::port::free_port;
 use crate::store::child::spawn;
 use crate::store::redis::{KEY, Server};
 
@@ -200,7 +201,7 @@ fn a_replica_that_dies_with_the_lease_holds_the_others_up_for_seconds() {
 #[test]
 fn without_redis_every_process_asks_for_itself() {
     let (entra, asked) = entra(0, SLOW);
-    let nobody = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let nobody = free_port();
     let argument = format!("{nobody} {entra}");
     let started = Instant::now();
     let replicas = [spawn("log-in", &argument, 500), spawn("log-in", &argument, 500)];

@@ -1,9 +1,7 @@
 //! State directories that go away with their test, and what is kept in them.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use gatepost::account::MailAddress;
 use gatepost::clock::UnixTime;
@@ -12,39 +10,35 @@ use gatepost::protocol::Protocol;
 use gatepost::secret::RefreshToken;
 use gatepost::store::{self, DevicePassword, DevicePasswordId, OpenError, SignIn, SignInKey, Store, Verifier};
 
+use crate::common::directory;
+
 /// A directory in memory, where there is one: what is tested is the order of writes, not the disk.
-pub(crate) struct Directory(PathBuf);
+pub(crate) struct Directory {
+    /// It is for the store to make it.
+    path: PathBuf,
+    _around: directory::Directory,
+}
 
 impl Directory {
     pub(crate) fn new() -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let memory = Path::new("/dev/shm");
-        let base = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let path = base.join(format!("gatepost-store-{}-{number}", std::process::id()));
-        Self(path)
+        let around = directory::Directory::in_memory();
+        Self { path: around.file("state"), _around: around }
     }
 
     pub(crate) fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.path.join(name)
     }
 
     pub(crate) fn state(&self) -> State {
-        state(&self.0)
+        state(&self.path)
     }
 
     pub(crate) async fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
         store::open(&self.state()).await
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -161,7 +161,7 @@ async fn a_broken_replacement_leaves_the_old_one_in_use_until_it_is_whole() {
     world.granted().await;
     world.directory.write("app.key", "");
     world.granted().await;
-    fs::remove_file(world.directory.path("app.key")).unwrap();
+    fs::remove_file(world.directory.file("app.key")).unwrap();
     world.granted().await;
     assert_eq!(world.asked(), Attempts { succeeded: 5, refused: 0 });
     // Whole: what was registered for the old one counts no more.
@@ -222,7 +222,7 @@ async fn ends_are_listed_from_the_files_as_they_are_now() {
         let list = expiry::list(world.source.credentials(), &[Arc::clone(&world.ask.application)]).await;
         list.into_iter().map(|end| (end.what, end.expires.to_string())).collect::<Vec<_>>()
     };
-    let what = |name: &str| format!("the certificate in `{}`", world.directory.path(name).display());
+    let what = |name: &str| format!("the certificate in `{}`", world.directory.file(name).display());
     let shown = |year: u32| format!("{year}-01-01 00:00 UTC");
     assert_eq!(ends().await, [(what("app.pem"), shown(2040)), (what("next.pem"), shown(2050))]);
     let new = pair((2020, 2059));

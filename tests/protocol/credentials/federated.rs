@@ -20,7 +20,7 @@ fn write(world: &World, says: &FederatedToken) {
 async fn the_platforms_variables_are_enough() {
     let mut setup = Setup::bare();
     setup.microsoft = "  authority: {authority}\n".to_owned();
-    let token = setup.directory.path("token");
+    let token = setup.directory.file("token");
     setup.variables = vec![
         ("AZURE_FEDERATED_TOKEN_FILE", token.display().to_string()),
         ("AZURE_TENANT_ID", "contoso.example".to_owned()),
@@ -87,7 +87,7 @@ async fn a_file_without_a_token_is_never_sent_and_a_new_one_counts_at_once() {
     world.not_proved("expired on").await;
     write(&world, &FederatedToken::default());
     world.granted().await;
-    fs::remove_file(world.directory.path("token")).unwrap();
+    fs::remove_file(world.directory.file("token")).unwrap();
     world.not_proved("token` cannot be read").await;
     write(&world, &FederatedToken::default());
     world.granted().await;
@@ -99,15 +99,15 @@ async fn a_file_without_a_token_is_never_sent_and_a_new_one_counts_at_once() {
 async fn fifty_rotations_send_no_stale_token() {
     let sandbox = SandboxConfig { clock: Clock::manual(), ..SandboxConfig::default() };
     let world = Setup { sandbox, ..Setup::credential("federated_token_file: token") }.start().await;
-    symlink("data/token", world.directory.path("token")).unwrap();
+    symlink("data/token", world.directory.file("token")).unwrap();
     let short = FederatedToken { lifetime: Duration::from_secs(600), ..FederatedToken::default() };
     for round in 0..50 {
         let token = world.sandbox.federated_token(&short).unwrap();
         let version = format!("version-{round}");
-        fs::create_dir(world.directory.path(&version)).unwrap();
+        fs::create_dir(world.directory.file(&version)).unwrap();
         world.directory.write(&format!("{version}/token"), token);
-        symlink(&version, world.directory.path("data.new")).unwrap();
-        fs::rename(world.directory.path("data.new"), world.directory.path("data")).unwrap();
+        symlink(&version, world.directory.file("data.new")).unwrap();
+        fs::rename(world.directory.file("data.new"), world.directory.file("data")).unwrap();
         world.granted().await;
         // The sandbox would not take this token any more.
         world.sandbox.advance(Duration::from_secs(3_600));

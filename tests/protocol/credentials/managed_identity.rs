@@ -9,6 +9,7 @@ use gatepost::sandbox::{Attempts, Sandbox};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
+use crate::common::again::again;
 use crate::credentials::support::{Setup, World};
 
 fn identity(who: &str) -> Setup {
@@ -45,10 +46,7 @@ fn the_environments_proxy_is_not_asked() {
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     proxy.set_nonblocking(true).unwrap();
     let address = format!("http://{}", proxy.local_addr().unwrap());
-    let again =
-        ["--exact", "credentials::managed_identity::imds_gives_tokens_to_the_system_and_to_an_assigned_identity"];
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args(again);
+    let mut child = again(module_path!(), "imds_gives_tokens_to_the_system_and_to_an_assigned_identity");
     for name in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"] {
         child.env(name, &address);
     }
@@ -114,12 +112,12 @@ fn arc() -> Setup {
 #[tokio::test]
 async fn azure_arc_wants_a_key_from_its_own_directory() {
     let world = arc().start().await;
-    world.sandbox.set_arc_keys(&world.directory.0);
+    world.sandbox.set_arc_keys(world.directory.path());
     world.granted().await;
     world.granted().await;
     assert_eq!(given(&world.sandbox, "system"), Attempts { succeeded: 2, refused: 0 });
     // A challenge that names a file elsewhere is not followed.
-    let elsewhere = world.directory.path("elsewhere");
+    let elsewhere = world.directory.file("elsewhere");
     std::fs::create_dir(&elsewhere).unwrap();
     world.sandbox.set_arc_keys(&elsewhere);
     assert!(matches!(identity_error(&world).await, IdentityError::NoKey(why) if why.contains("outside")));
@@ -143,7 +141,7 @@ async fn serve(reply: String) -> SocketAddr {
 async fn asked_of(address: SocketAddr) -> IdentityError {
     let mut world = identity("system").start().await;
     let imds = format!("http://{address}/metadata/identity/oauth2/token");
-    let elsewhere = ManagedIdentities::elsewhere(&imds, &world.directory.0);
+    let elsewhere = ManagedIdentities::elsewhere(&imds, world.directory.path());
     let source = Arc::into_inner(world.source).unwrap();
     world.source = Arc::new(source.with_identities(elsewhere));
     identity_error(&world).await

@@ -58,7 +58,7 @@ async fn a_secret_in_a_file_is_replaced_without_a_restart() {
         world.directory.write("secret", content);
         world.granted().await;
     }
-    fs::remove_file(world.directory.path("secret")).unwrap();
+    fs::remove_file(world.directory.file("secret")).unwrap();
     world.granted().await;
     assert_eq!(world.asked(), Attempts { succeeded: 8, refused: 0 });
 }
@@ -75,7 +75,7 @@ async fn of_two_certificates_the_one_that_can_be_used_and_is_taken_serves() {
     }
     let world = setup.start().await;
     // Gone before it was ever used: the other one serves, and Entra is not asked in vain.
-    fs::remove_file(world.directory.path("old.key")).unwrap();
+    fs::remove_file(world.directory.file("old.key")).unwrap();
     world.register_only(&new);
     world.granted().await;
     world.granted().await;

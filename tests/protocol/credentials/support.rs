@@ -1,16 +1,11 @@
 //! A token source in front of a sandbox, configured by files in a directory that goes when the test ends.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gatepost::clock::Clock;
 use gatepost::config::Config;
-use gatepost::config::load::{Surroundings, load_text};
 use gatepost::config::problem::Problems;
 use gatepost::net::dial::Dialer;
 use gatepost::oauth::endpoint::HttpEndpoint;
@@ -21,44 +16,13 @@ use gatepost::sandbox::{Attempts, Sandbox, SandboxConfig};
 use gatepost::tls::client::UpstreamTrust;
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 
+use crate::common::directory::Directory;
+use crate::common::outside::Outside;
+
 const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";
 
 /// Scope of everything that an application may do with mail.
 const SCOPE: &str = "https://outlook.office365.com/.default";
-
-/// A directory of its own.
-pub(crate) struct Directory(pub(crate) PathBuf);
-
-impl Directory {
-    pub(crate) fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("gatepost-credentials-{}-{count}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
-    }
-
-    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.path(name), content).unwrap();
-    }
-
-    /// As a careful operator does it: nobody ever sees half of it.
-    pub(crate) fn replace(&self, name: &str, content: impl AsRef<[u8]>) {
-        let new = self.path(&format!("{name}.new"));
-        fs::write(&new, content).unwrap();
-        fs::rename(new, self.path(name)).unwrap();
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
-    }
-}
 
 /// A certificate and its key, as PEM.
 #[derive(Clone)]
@@ -84,33 +48,10 @@ pub(crate) fn good() -> Pair {
 /// What `openssl` makes of its input.
 pub(crate) fn openssl(arguments: &[&str], input: &str) -> Vec<u8> {
     let child = Command::new("openssl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    io::Write::write_all(&mut child.stdin.as_ref().unwrap(), input.as_bytes()).unwrap();
+    child.stdin.as_ref().unwrap().write_all(input.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{arguments:?}");
     output.stdout
-}
-
-/// A system with an environment of the test's, and with the real files.
-struct Outside {
-    variables: BTreeMap<String, String>,
-}
-
-impl Surroundings for Outside {
-    fn variable(&self, name: &str) -> Option<String> {
-        self.variables.get(name).cloned()
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        fs::read(path)
-    }
-
-    fn world_readable(&self, _: &Path) -> bool {
-        false
-    }
-
-    fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
-        Err("nothing runs here".into())
-    }
 }
 
 /// What a test wants other than usual.
@@ -178,16 +119,15 @@ impl Setup {
             self.microsoft, self.sections,
         );
         let variables = self.variables.iter().map(|(name, value)| ((*name).to_owned(), fill(value))).collect();
-        let outside = Outside { variables };
-        let file = self.directory.path("proxy.yaml");
-        let config = load_text(Some((&file, &fill(&yaml))), &[], &BTreeMap::new(), &outside)?;
-        let config = Arc::new(config);
+        let outside = Outside { authorities: String::new(), variables };
+        let file = self.directory.file("proxy.yaml");
+        let config = Arc::new(outside.load(&file, &fill(&yaml))?);
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
         let dialer = Arc::new(Dialer::new(Arc::clone(&config), Arc::clone(&trust)));
         let endpoint = Arc::new(HttpEndpoint::new(dialer, trust, config.limits.token_request));
         let imds = format!("http://{}/metadata/identity/oauth2/token", sandbox.identity());
         let source = TokenSource::new(endpoint, self.clock.clone(), &config.limits)
-            .with_identities(ManagedIdentities::elsewhere(&imds, &self.directory.0));
+            .with_identities(ManagedIdentities::elsewhere(&imds, self.directory.path()));
         let application = Arc::clone(&config.accounts.entries()[0].application);
         let ask = Ask {
             application,

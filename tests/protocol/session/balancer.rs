@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use gatepost::proto::{MailProtocol, Refusal};
 use tokio::net::{TcpSocket, TcpStream};
 
+use crate::common::directory::Directory;
 use crate::session::support::{ALICE, ALICES, Client, Setup, World, is_accepted, refused_words, told};
 
 use MailProtocol::{Imap, Pop3, Smtp};
@@ -76,14 +77,13 @@ async fn what_comes_with_the_header_in_one_packet_is_the_clients() {
 
 #[tokio::test]
 async fn the_header_comes_before_tls() {
-    let directory = std::env::temp_dir().join(format!("gatepost-balancer-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
+    let directory = Directory::new();
     let key = rcgen_key(&directory);
     let setup = Setup {
         listeners: format!(
             "\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{{imap}}', proxy_protocol_from: [127.0.0.9], allow_from: \
              [192.0.2.0/24], tls: implicit, certificate: '{d}/server.pem', private_key: '{d}/server.key'}}",
-            d = directory.display()
+            d = directory.path().display()
         ),
         ..Setup::default()
     };
@@ -92,14 +92,13 @@ async fn the_header_comes_before_tls() {
     let mut client = client.start_tls(&key).await;
     client.greet().await;
     assert!(is_accepted(Imap, &client.log_in(ALICE, ALICES).await));
-    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 /// Writes a certificate for `localhost` and its key, and returns the certificate, which is its own authority.
-fn rcgen_key(directory: &std::path::Path) -> String {
+fn rcgen_key(directory: &Directory) -> String {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    std::fs::write(directory.join("server.pem"), made.cert.pem()).unwrap();
-    std::fs::write(directory.join("server.key"), made.signing_key.serialize_pem()).unwrap();
+    directory.write("server.pem", made.cert.pem());
+    directory.write("server.key", made.signing_key.serialize_pem());
     made.cert.pem()
 }
 

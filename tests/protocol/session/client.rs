@@ -3,8 +3,6 @@
 
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatepost::proto::{MailProtocol, Refusal};
@@ -13,6 +11,7 @@ use rustls::{AlertDescription, Error};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::common::directory::Directory;
 use crate::session::support::{
     ALICE, ALICES, Client, PROTOCOLS, Setup, World, connector, is_accepted, offering, plain, service,
 };
@@ -146,30 +145,11 @@ async fn names_and_passwords_with_controls() {
     assert!(!world.log.bytes().iter().any(|b| b.is_ascii_control() && *b != b'\n'), "the log has no controls");
 }
 
-/// For files that are read when the service starts; gone afterwards.
-pub(crate) struct Directory(pub(crate) PathBuf);
-
-impl Directory {
-    pub(crate) fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("gatepost-session-{}-{count}", std::process::id()));
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _left = fs::remove_dir_all(&self.0);
-    }
-}
-
 /// A listener for each protocol with STARTTLS, and one with implicit TLS; the certificate's own PEM.
 async fn with_tls(limits: &'static str) -> (World, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let directory = Directory::new();
-    let files = [directory.0.join("c.pem"), directory.0.join("c.key")];
+    let files = [directory.file("c.pem"), directory.file("c.key")];
     let [certificate, key] = files.each_ref().map(|path| path.display());
     fs::write(&files[0], made.cert.pem()).unwrap();
     fs::write(&files[1], made.signing_key.serialize_pem()).unwrap();

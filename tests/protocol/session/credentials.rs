@@ -2,8 +2,6 @@
 //! log, when it cannot.
 
 use std::fs;
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use gatepost::proto::{MailProtocol, Refusal};
@@ -11,29 +9,26 @@ use gatepost::sandbox::{Attempts, FederatedToken, SandboxAccount, SandboxConfig}
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 use tokio::task::JoinSet;
 
+use crate::common::directory::Directory;
 use crate::session::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted};
 
 /// What the mail program says; Entra never sees it.
 const LOCAL: &str = "local-password";
 
 /// Files of one application, in a directory that goes when the test ends.
-struct Files(PathBuf);
+struct Files(Directory);
 
 impl Files {
     fn new() -> Self {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("gatepost-application-{}-{count}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
+        Self(Directory::new())
     }
 
     fn path(&self, name: &str) -> String {
-        self.0.join(name).display().to_string()
+        self.0.file(name).display().to_string()
     }
 
     fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        fs::write(self.0.join(name), content).unwrap();
+        self.0.write(name, content);
     }
 
     /// Writes a certificate and its key; the certificate.
@@ -58,12 +53,6 @@ impl Files {
 
     fn federated(&self) -> String {
         format!("federated_token_file: '{}'", self.path("token"))
-    }
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
     }
 }
 

@@ -15,6 +15,8 @@ use gatepost::proto::{MailProtocol, Refusal};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::common::again::again;
+use crate::common::directory::Directory;
 use crate::session::dns::{Dns, NXDOMAIN, SERVFAIL, Says};
 use crate::session::support::{ALICE, ALICES, PROTOCOLS, Setup, World, is_accepted};
 
@@ -27,7 +29,7 @@ const STAGE: &str = "GATEPOST_TEST_STAGE";
 const SET_UP: &str = r#"
 ip link set lo up
 for file in resolv.conf nsswitch.conf hosts; do mount --bind "$1/$file" "/etc/$file"; done
-exec timeout 170 "$2" --exact "session::network::$3" --ignored --nocapture --test-threads=1
+shift; exec timeout 170 "$@"
 "#;
 
 const RESOLV: &str = "nameserver 127.0.0.1\noptions timeout:1 attempts:3\n";
@@ -37,23 +39,22 @@ fn on_stage(name: &str, scene: impl Future<Output = ()>) {
     if std::env::var_os(STAGE).is_some() {
         return tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(scene);
     }
-    let stage = std::env::temp_dir().join(format!("gatepost-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&stage).unwrap();
+    let stage = Directory::new();
     for (file, text) in [
         ("resolv.conf", RESOLV),
         ("nsswitch.conf", "hosts: files dns\n"),
         ("hosts", "127.0.0.1 localhost\n::1 localhost\n"),
     ] {
-        std::fs::write(stage.join(file), text).unwrap();
+        stage.write(file, text);
     }
     let mut command = Command::new("unshare");
     if !rustix::process::geteuid().is_root() {
         command.arg("--map-root-user");
     }
     command.args(["--net", "--mount", "--", "sh", "-euc", SET_UP, "sh"]);
-    command.arg(&stage).arg(std::env::current_exe().unwrap()).arg(name).env(STAGE, &stage);
+    let again = again(module_path!(), name);
+    command.arg(stage.path()).arg(again.get_program()).args(again.get_args()).env(STAGE, stage.path());
     let output = command.output().expect("`unshare` is there");
-    let _left = std::fs::remove_dir_all(&stage);
     let text = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{name} failed in its namespace:\n{text}");
     text.lines().filter(|line| line.starts_with("figure: ")).for_each(|line| println!("{line}"));

@@ -153,18 +153,17 @@ async fn a_token_that_waits_for_its_judge_takes_no_place_of_the_mailbox() {
     }
 }
 
+/// Listeners for each service of Microsoft's that judges a token.
+fn judges() -> Vec<(MailProtocol, String)> {
+    let all = [Imap, Pop3, Smtp].map(|protocol| (protocol, Setup::default().listeners));
+    let further = [(Smtp, LEGACY), (Smtp, BY_GRAPH), (Pop3, MAILDROP)];
+    all.into_iter().chain(further.map(|(protocol, listeners)| (protocol, listeners.to_owned()))).collect()
+}
+
 #[tokio::test]
 async fn a_refused_token_is_not_shown_to_microsoft_again() {
-    let all = Setup::default().listeners;
-    for (protocol, listeners) in [
-        (Imap, all.as_str()),
-        (Pop3, all.as_str()),
-        (Smtp, all.as_str()),
-        (Smtp, LEGACY),
-        (Smtp, BY_GRAPH),
-        (Pop3, MAILDROP),
-    ] {
-        let world = world(listeners, "").await;
+    for (protocol, listeners) in judges() {
+        let world = world(&listeners, "").await;
         let (token, other) = (forged(&world), forged(&world));
         let mut after_first = None;
         for _ in 0..3 {
@@ -185,17 +184,8 @@ async fn a_refused_token_is_not_shown_to_microsoft_again() {
 
 #[tokio::test]
 async fn a_password_that_is_sent_as_a_token_never_leaves_the_machine() {
-    let all = Setup::default().listeners;
-    for (protocol, listeners) in [
-        (Imap, all.as_str()),
-        (Pop3, all.as_str()),
-        (Smtp, all.as_str()),
-        (Smtp, LEGACY),
-        (Smtp, BY_GRAPH),
-        (Smtp, AUTO),
-        (Pop3, MAILDROP),
-    ] {
-        let world = world(listeners, "").await;
+    for (protocol, listeners) in judges().into_iter().chain([(Smtp, AUTO.to_owned())]) {
+        let world = world(&listeners, "").await;
         let before = seen(&world);
         for password in [ALICES, "Tr0ub4dor&3!", "with blanks in it", "a.bcd.efg", "c\u{e4}sar"] {
             let reply = reply(&world, protocol, ALICE, password).await;

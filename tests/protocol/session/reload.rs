@@ -8,7 +8,7 @@ use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::Attempts;
 use tokio::net::TcpStream;
 
-use crate::session::client::Directory;
+use crate::common::directory::Directory;
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, World};
 
 use MailProtocol::{Imap, Pop3, Smtp};
@@ -228,7 +228,7 @@ async fn limits_hold_from_the_next_connection_on() {
 async fn the_store_cannot_be_changed() {
     let directory = Directory::new();
     let world = World::new().await;
-    let state = format!("state: {{directory: '{}'}}\n", directory.0.display());
+    let state = format!("state: {{directory: '{}'}}\n", directory.path().display());
     let error = world.reload(|yaml| format!("{yaml}{state}")).await.unwrap_err();
     assert!(matches!(&error, NotReloaded::NeedsRestart(keys) if *keys == ["state"]), "{error}");
     assert!(error.to_string().contains("`state` cannot change while Gatepost runs: restart it"), "{error}");
@@ -238,7 +238,7 @@ async fn the_store_cannot_be_changed() {
 #[tokio::test]
 async fn a_certificate_is_replaced_and_a_bad_one_leaves_the_old_one_in_place() {
     let directory = Directory::new();
-    let files = [directory.0.join("c.pem"), directory.0.join("c.key")];
+    let files = [directory.file("c.pem"), directory.file("c.key")];
     let write = || {
         let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
         fs::write(&files[0], made.cert.pem()).unwrap();

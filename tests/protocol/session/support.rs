@@ -5,14 +5,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, Once};
-use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatepost::app::reload::{NotReloaded, Reloaded};
 use gatepost::app::{App, Control, Stop};
-use gatepost::config::load::{Loaded, Surroundings, load_text};
-use gatepost::config::problem::Problems;
+use gatepost::config::load::Loaded;
 use gatepost::config::{Config, Files, Log, LogFormat};
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
@@ -26,14 +24,17 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsConnector;
 
+use crate::common::outside::Outside;
+use crate::common::wait::{self, PATIENCE};
+
 pub(crate) const ALICE: &str = "alice@contoso.example";
 pub(crate) const ALICES: &str = "correct-horse-battery";
 pub(crate) const BOB: &str = "bob@contoso.example";
 pub(crate) const BOBS: &str = "staple-of-the-other-one";
 pub(crate) const PROTOCOLS: [MailProtocol; 3] = [MailProtocol::Imap, MailProtocol::Pop3, MailProtocol::Smtp];
 
-/// No test waits longer for anything: what takes this long does not come.
-const PATIENCE: Duration = Duration::from_secs(40);
+/// Where the configuration would stand.
+const FILE: &str = "proxy.yaml";
 
 /// What a test wants other than usual.
 pub(crate) struct Setup {
@@ -126,7 +127,7 @@ impl Setup {
     /// The configuration of a Gatepost in front of `sandbox`.
     pub(crate) fn config(&self, sandbox: &Sandbox) -> Config {
         let yaml = self.yaml(sandbox);
-        self.outside(sandbox).load(&yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
+        self.outside(sandbox).load(Path::new(FILE), &yaml).unwrap_or_else(|problems| panic!("{yaml}\n{problems}"))
     }
 
     fn outside(&self, sandbox: &Sandbox) -> Outside {
@@ -135,7 +136,7 @@ impl Setup {
         };
         Outside {
             authorities: format!("{}{}", sandbox.ca_pem(), self.trust),
-            variables: self.variables.iter().map(|(name, value)| (*name, fill(value))).collect(),
+            variables: self.variables.iter().map(|(name, value)| ((*name).to_owned(), fill(value))).collect(),
         }
     }
 
@@ -167,7 +168,8 @@ impl Setup {
         let stop = app.stop();
         let yaml = Arc::new(Mutex::new(self.yaml(&sandbox)));
         let (text, outside) = (Arc::clone(&yaml), self.outside(&sandbox));
-        let source = move || Loaded { config: outside.load(&text.lock().unwrap()), files: Files::default() };
+        let source =
+            move || Loaded { config: outside.load(Path::new(FILE), &text.lock().unwrap()), files: Files::default() };
         let app = app.with_source(Arc::new(source), Files::default());
         let control = app.control();
         let serving = tokio::spawn(app.serve());
@@ -190,36 +192,6 @@ impl Setup {
 fn prepare(config: &Config) {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| drop(gatepost::process::prepare(&config.limits)));
-}
-
-/// A system with an environment of the test's, and with one file that is not there.
-struct Outside {
-    authorities: String,
-    variables: BTreeMap<&'static str, String>,
-}
-
-impl Outside {
-    fn load(&self, yaml: &str) -> Result<Config, Problems> {
-        load_text(Some((Path::new("proxy.yaml"), yaml)), &[], &BTreeMap::new(), self)
-    }
-}
-
-impl Surroundings for Outside {
-    fn variable(&self, name: &str) -> Option<String> {
-        self.variables.get(name).cloned()
-    }
-
-    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
-        if path == "ca.pem" { Ok(self.authorities.clone().into_bytes()) } else { std::fs::read(path) }
-    }
-
-    fn world_readable(&self, _: &Path) -> bool {
-        false
-    }
-
-    fn run(&self, _: &[String], _: &[String]) -> Result<Vec<u8>, String> {
-        Err("nothing runs here".into())
-    }
 }
 
 /// Everything that was logged.
@@ -340,12 +312,7 @@ impl World {
 }
 
 pub(crate) async fn until(what: &str, so: impl Fn() -> bool) {
-    let look = async {
-        while !so() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(PATIENCE, look).await.is_ok(), "it never came to that: {what}");
+    wait::until(what, async || so()).await;
 }
 
 pub(crate) fn service(protocol: MailProtocol) -> Service {

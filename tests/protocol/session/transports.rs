@@ -224,21 +224,14 @@ mod pac {
     use gatepost::proto::MailProtocol::Pop3;
 
     use super::*;
+    use crate::common::directory::Directory;
 
-    /// A setup that asks a script with this answer; the file is there as long as the guard.
-    fn script(name: &str, body: &str, more: &str) -> (Setup, ScriptFile) {
-        let path = std::env::temp_dir().join(format!("gatepost-{}-{name}.pac", std::process::id()));
-        std::fs::write(&path, format!("function FindProxyForURL(url, host) {{ {body} }}")).unwrap();
+    /// A setup that asks a script with this answer; it is there as long as its directory.
+    fn script(body: &str, more: &str) -> (Setup, Directory) {
+        let directory = Directory::new();
+        let path = directory.write("proxy.pac", format!("function FindProxyForURL(url, host) {{ {body} }}"));
         let sections = format!("forward_proxy: {{pac: '{}'{more}}}", path.display());
-        (Setup { sections, limits: LIMITS, ..Setup::default() }, ScriptFile(path))
-    }
-
-    struct ScriptFile(std::path::PathBuf);
-
-    impl Drop for ScriptFile {
-        fn drop(&mut self) {
-            let _gone = std::fs::remove_file(&self.0);
-        }
+        (Setup { sections, limits: LIMITS, ..Setup::default() }, directory)
     }
 
     #[tokio::test]
@@ -251,7 +244,7 @@ mod pac {
              return 'PROXY 127.0.0.1:{free}; ' + (url.indexOf(':') === 5 && dnsDomainIs(host, 'localhost') ? \
              'PROXY 127.0.0.1:{tunnels}; SOCKS5 127.0.0.1:{with_socks}' : 'PROXY 127.0.0.1:9');"
         );
-        let (mut setup, _file) = script("names", &body, "");
+        let (mut setup, _file) = script(&body, "");
         setup.microsoft = "  authority: https://127.0.0.1:{entra}/";
         let world = setup.start().await;
         for protocol in PROTOCOLS {
@@ -269,7 +262,7 @@ mod pac {
     async fn dead_proxies_leave_the_straight_way_when_the_script_says_so() {
         for (end, works) in [("; DIRECT", true), ("", false)] {
             let body = format!("return 'PROXY 127.0.0.1:9{end}';");
-            let (setup, _file) = script(if works { "direct" } else { "none" }, &body, "");
+            let (setup, _file) = script(&body, "");
             let reply = setup.start().await.reply(Imap, ALICE, ALICES).await;
             assert_eq!(reply.starts_with("a OK"), works, "{end}: {reply}");
         }
@@ -277,10 +270,8 @@ mod pac {
 
     #[tokio::test]
     async fn a_script_that_fails_opens_no_way() {
-        for (name, body) in
-            [("mistake", "return nothing.there;"), ("endless", "for (;;);"), ("answer", "return 'GOPHER x:70';")]
-        {
-            let (setup, _file) = script(name, body, "");
+        for body in ["return nothing.there;", "for (;;);", "return 'GOPHER x:70';"] {
+            let (setup, _file) = script(body, "");
             let before = std::time::Instant::now();
             let world = setup.start().await;
             world.refuses(Pop3, ALICE, ALICES, Refusal::Unavailable, "token-client-unusable").await;
@@ -302,11 +293,7 @@ mod pac {
         for (listed, shown) in [("127.0.0.0/8", true), ("other.example", false), ("127.0.0.1:9", false)] {
             let more =
                 format!(", authentication: basic, username: svc, password: secret, authenticate_to: ['{listed}']");
-            let (setup, _file) = script(
-                &format!("credentials-{shown}-{}", listed.len()),
-                &format!("return 'PROXY 127.0.0.1:{port}';"),
-                &more,
-            );
+            let (setup, _file) = script(&format!("return 'PROXY 127.0.0.1:{port}';"), &more);
             let world = setup.start().await;
             world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "proxy-refused").await;
             let heads = std::mem::take(&mut *heads.lock().unwrap());

@@ -1,6 +1,7 @@
 //! The examples for load balancers.
 
-use crate::deploy::support::{Directory, pem, run, said, text};
+use crate::common::directory::Directory;
+use crate::deploy::support::{pem, run, said, text};
 
 #[test]
 #[ignore = "needs HAProxy"]

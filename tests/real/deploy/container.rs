@@ -1,13 +1,15 @@
 //! The container image: its build file, its content, and the program within it.
 
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::deploy::support::{Directory, Server, repository, said, succeed, text, tool, yaml};
+use crate::common::directory::Directory;
+use crate::common::port::free_port;
+use crate::deploy::support::{Server, repository, said, succeed, text, tool, yaml};
 
 #[test]
 #[ignore = "needs hadolint"]
@@ -80,7 +82,7 @@ fn the_image_is_small_and_has_no_shell() {
 fn the_image_serves_without_rights_on_a_root_that_is_read_only() {
     let directory = Directory::new();
     let root = image(&directory);
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let port = free_port();
     let configuration = directory.write(
         "etc/proxy.yaml",
         format!(

@@ -6,7 +6,8 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::deploy::support::{Directory, documents, pem, run, said, succeed, text, tool, yaml};
+use crate::common::directory::Directory;
+use crate::deploy::support::{documents, pem, run, said, succeed, text, tool, yaml};
 
 const CHART: &str = "deploy/helm/gatepost";
 const STATE_KEY: &str = "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n";

@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use gatepost::telemetry::metrics::{Ends, Metrics};
 use serde_json::{Value, json};
 
-use crate::deploy::support::{Directory, repository, run, said, succeed, text, yaml};
+use crate::common::directory::Directory;
+use crate::deploy::support::{repository, run, said, succeed, text, yaml};
 
 /// What the service counts, at the latest when it happens.
 fn counted() -> BTreeSet<String> {

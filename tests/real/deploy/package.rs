@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::deploy::support::{Directory, repository, succeed, text, tool};
+use crate::common::directory::Directory;
+use crate::deploy::support::{repository, succeed, text, tool};
 
 /// Builds it around the program that is tested.
 fn package(directory: &Directory) -> String {

@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use crate::deploy::support::{Directory, repository, succeed, text};
+use crate::common::directory::Directory;
+use crate::deploy::support::{repository, succeed, text};
 
 /// The units with a program that exists, since Gatepost is installed nowhere here.
 fn units(directory: &Directory) -> Vec<PathBuf> {

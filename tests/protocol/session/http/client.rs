@@ -1,7 +1,5 @@
 //! Clients of a few lines, and the settings that they all need.
 
-use std::time::Duration;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatepost::sandbox::{SandboxAccount, SandboxConfig};
@@ -14,9 +12,8 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::origin::Origin;
+use crate::common::wait::PATIENCE;
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
-
-const PATIENCE: Duration = Duration::from_secs(40);
 
 pub(super) fn basic(user: &str, password: &str) -> String {
     format!("Basic {}", STANDARD.encode(format!("{user}:{password}")))

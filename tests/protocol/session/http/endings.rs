@@ -1,30 +1,26 @@
 //! How connections end: what TLS (RFC 8446 §6.1) and HTTP/2 (RFC 9113 §6.8) owe a client.
 
-use std::fs;
-
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::client::with_sandbox;
+use crate::common::directory::Directory;
 use crate::session::support::{Setup, offering};
 
 const GOAWAY: u8 = 7;
 
 #[tokio::test]
 async fn whoever_does_not_log_in_in_time_is_told_the_end() {
-    let directory = std::env::temp_dir().join(format!("gatepost-endings-{}", std::process::id()));
-    fs::create_dir_all(&directory).unwrap();
+    let directory = Directory::new();
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
-    let files = [directory.join("c.pem"), directory.join("c.key")];
-    fs::write(&files[0], made.cert.pem()).unwrap();
-    fs::write(&files[1], made.signing_key.serialize_pem()).unwrap();
+    let files = [directory.write("c.pem", made.cert.pem()), directory.write("c.key", made.signing_key.serialize_pem())];
     let [certificate, key] = files.each_ref().map(|path| path.display());
     let listeners = format!(
         "\n  graph: {{bind: '127.0.0.1:0', tls: implicit, certificate: '{certificate}', private_key: '{key}', upstream: 'localhost:{{graph}}'}}"
     );
     let world = Setup { listeners, limits: "  pre_auth: 300ms", ..with_sandbox() }.start().await;
-    fs::remove_dir_all(&directory).unwrap();
+    drop(directory);
     let settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     for (offer, said) in [
         ("h2", &b""[..]),

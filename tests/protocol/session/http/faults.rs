@@ -19,14 +19,19 @@ async fn graph(world: &World) -> Got {
     connection.ask(request("GET", "/v1.0/me/messages", &basic(ALICE, ALICES), "")).await
 }
 
-#[tokio::test]
-async fn a_stale_token_is_replaced_and_the_request_sent_again() {
+/// To whom the token of the second request is not good enough.
+async fn refuses_the_second() -> Origin {
     let count = AtomicUsize::new(0);
     let origin = Origin::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
         1 => reply("401 Unauthorized", "www-authenticate: Bearer\r\n", ""),
         _ => reply("200 OK", "content-type: text/xml\r\n", "<a/>"),
-    })
-    .await;
+    });
+    origin.await
+}
+
+#[tokio::test]
+async fn a_stale_token_is_replaced_and_the_request_sent_again() {
+    let origin = refuses_the_second().await;
     let world = with_origin(&origin).start().await;
     assert_eq!(ews(&world, "<first/>").await.status, OK);
     assert_eq!(ews(&world, "<second/>").await.status, OK);
@@ -38,12 +43,7 @@ async fn a_stale_token_is_replaced_and_the_request_sent_again() {
 
 #[tokio::test]
 async fn a_request_too_large_to_be_held_is_to_be_repeated() {
-    let count = AtomicUsize::new(0);
-    let origin = Origin::start(move |_| match count.fetch_add(1, Ordering::Relaxed) {
-        1 => reply("401 Unauthorized", "www-authenticate: Bearer\r\n", ""),
-        _ => reply("200 OK", "content-type: text/xml\r\n", "<a/>"),
-    })
-    .await;
+    let origin = refuses_the_second().await;
     let world = with_origin(&origin).start().await;
     let large = format!("<a>{}</a>", "x".repeat(100_000));
     assert_eq!(ews(&world, &large).await.status, OK);

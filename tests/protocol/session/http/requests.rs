@@ -12,6 +12,7 @@ use tokio_rustls::TlsConnector;
 
 use super::client::{Connection, OK, as_application, basic, envelope, raw, request, status, with_origin, with_sandbox};
 use super::origin::{Origin, reply};
+use crate::common::directory::Directory;
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Setup, World};
 
 const EWS: &str = "/EWS/Exchange.asmx";
@@ -228,12 +229,10 @@ async fn a_body_is_asked_for_when_its_credentials_are_good() {
 
 #[tokio::test]
 async fn with_tls_both_versions_are_offered_and_others_are_refused() {
-    let directory = std::env::temp_dir().join(format!("gatepost-http-{}", std::process::id()));
-    std::fs::create_dir_all(&directory).unwrap();
+    let directory = Directory::new();
     let made = rcgen::generate_simple_self_signed(vec!["gateway.corp.example".to_owned()]).unwrap();
-    let (certificate, key) = (directory.join("server.pem"), directory.join("server.key"));
-    std::fs::write(&certificate, made.cert.pem()).unwrap();
-    std::fs::write(&key, made.signing_key.serialize_pem()).unwrap();
+    let certificate = directory.write("server.pem", made.cert.pem());
+    let key = directory.write("server.key", made.signing_key.serialize_pem());
     let origin = Origin::start(|_| reply("200 OK", "content-type: text/xml\r\n", "<a/>")).await;
     let setup = with_origin(&origin);
     let listeners = format!(
@@ -274,7 +273,6 @@ async fn with_tls_both_versions_are_offered_and_others_are_refused() {
         assert_eq!(status(&String::from_utf8_lossy(&answer)), 405);
     }
     assert!(connect(&["imap"]).await.is_err());
-    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[tokio::test]
