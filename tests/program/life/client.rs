@@ -79,8 +79,13 @@ impl Client {
 
     /// All that still comes.
     pub(crate) async fn rest(&mut self) -> io::Result<String> {
+        timeout(PATIENCE, self.last_words()).await?
+    }
+
+    /// The same, however long it takes until it comes: for whoever has much to do before that.
+    pub(crate) async fn last_words(&mut self) -> io::Result<String> {
         let mut rest = String::new();
-        timeout(PATIENCE, self.0.read_to_string(&mut rest)).await??;
+        self.0.read_to_string(&mut rest).await?;
         Ok(rest)
     }
 }

@@ -87,7 +87,7 @@ async fn a_hundred_crashes_do_not_either() {
     guesses_between_crashes(100).await;
 }
 
-/// The time is that of an unoptimised build.
+/// Measured by a start that no crash came before.
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "measures time; tests/run runs it"]
 async fn with_ten_thousand_accounts_it_is_ready_soon_after_a_crash() {
@@ -99,7 +99,9 @@ async fn with_ten_thousand_accounts_it_is_ready_soon_after_a_crash() {
     }
     writeln!(accounts, "  - login: {ALICE}").unwrap();
     world.write("proxy.yaml", &configuration.replace("accounts: [{login: '*'}]\n", &accounts));
+    let begin = Instant::now();
     let mut program = world.start(&[]);
+    let soon = begin.elapsed() * 4 + Duration::from_secs(5);
     for _ in 0..5 {
         let mut session = Client::imap(world.imap).await;
         session.works().await;
@@ -107,7 +109,7 @@ async fn with_ten_thousand_accounts_it_is_ready_soon_after_a_crash() {
         let begin = Instant::now();
         program = world.start(&[]);
         let took = begin.elapsed();
-        assert!(took < Duration::from_secs(20), "{took:?}");
+        assert!(took < soon, "{took:?}, and {soon:?} would be soon");
         println!("ready after {took:?}");
     }
 }

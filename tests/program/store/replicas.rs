@@ -23,6 +23,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
 use crate::common::port::free_port;
+use crate::common::wait::PATIENCE;
 use crate::store::child::spawn;
 use crate::store::redis::{KEY, Server};
 
@@ -188,13 +189,13 @@ fn a_replica_that_dies_with_the_lease_holds_the_others_up_for_seconds() {
     let (redis, (entra, asked)) = (Server::start(&[]), entra(1, SLOW));
     let argument = format!("{} {entra}", redis.port);
     let mut first = spawn("log-in", &argument, 1);
-    asked.recv_timeout(Duration::from_secs(20)).unwrap();
+    asked.recv_timeout(PATIENCE).unwrap();
     first.kill().unwrap();
     first.wait().unwrap();
     let started = Instant::now();
     assert!(output(spawn("log-in", &argument, 100)).contains("\n100 logins: token-2\n"));
     let took = started.elapsed();
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert_eq!(asked.try_iter().count(), 1);
 }
 
@@ -208,7 +209,8 @@ fn without_redis_every_process_asks_for_itself() {
     for replica in replicas {
         assert!(output(replica).contains("\n500 logins: token-"));
     }
-    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
+    // A second for each login would be minutes.
+    assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
     assert_eq!(asked.try_iter().count(), 2);
 }
 

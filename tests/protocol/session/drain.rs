@@ -31,7 +31,7 @@ async fn who_works_may_finish_and_who_waits_hears_goodbye() {
         waiting.push(world.client(protocol).await);
     }
     // Somebody whose login is being decided.
-    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_millis(300)));
+    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_secs(2)));
     let mut deciding = world.client(Imap).await;
     deciding.send(format!("a LOGIN {ALICE} undecided\r\n")).await;
     world.until("Entra is asked", || world.sandbox.counters().http_requests == 2).await;
@@ -62,7 +62,7 @@ async fn who_works_may_finish_and_who_waits_hears_goodbye() {
 #[tokio::test]
 async fn a_login_under_way_still_gets_in() {
     let world = World::new().await;
-    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_millis(300)));
+    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_secs(2)));
     let mut client = world.client(Pop3).await;
     client.send(format!("USER {ALICE}\r\nPASS {ALICES}\r\n")).await;
     world.until("Entra is asked", || world.sandbox.counters().http_requests == 1).await;

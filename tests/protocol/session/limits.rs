@@ -69,7 +69,7 @@ async fn refusals_beyond_those_that_are_held_back_close() {
 #[tokio::test]
 async fn token_requests_that_find_no_turn_fail_as_temporary() {
     let world = Setup::limits("  token_requests: 1\n  token_queue: 1").start().await;
-    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_millis(500)));
+    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_secs(2)));
     let (mut first, mut second, mut third) =
         (world.client(Imap).await, world.client(Imap).await, world.client(Imap).await);
     first.send(format!("a LOGIN {ALICE} {ALICES}\r\n")).await;
@@ -89,7 +89,7 @@ async fn a_thousand_logins_at_once_cost_one_token_request() {
     let patient = "  login: 200s\n  upstream_login: 100s\n  connect: 100s\n  connect_attempt: 60s\n  pre_auth: 300s\n  command: 300s\n  \
                    imap_sessions_per_mailbox: 1000\n  pop3_sessions_per_mailbox: 1000\n  smtp_sessions_per_mailbox: 1000";
     let world = Setup::limits(patient).start().await;
-    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_millis(500)));
+    world.sandbox.set_entra_mode(EntraMode::Slow(Duration::from_secs(2)));
     let addresses = PROTOCOLS.map(|protocol| world.address(protocol.name()));
     let clients: Vec<_> = (0..LOGINS)
         .map(|n| {
