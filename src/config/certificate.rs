@@ -376,13 +376,13 @@ pub(crate) mod tests {
         }
     }
 
-    /// One file for each cipher, whatever the OpenSSL of this machine can write; `tests/credentials/pkcs12/README.md` says how
+    /// One file for each cipher, whatever the OpenSSL of this machine can write; `tests/pkcs12/README.md` says how
     /// they were made.
     #[test]
     fn pkcs12_is_read_whatever_cipher_it_is_written_with() {
         macro_rules! file {
             ($name:literal) => {
-                (&include_bytes!(concat!("../../tests/credentials/pkcs12/", $name))[..], $name)
+                (&include_bytes!(concat!("../../tests/pkcs12/", $name))[..], $name)
             };
         }
         let (certificate, _) = file!("certificate.pem");

@@ -14,6 +14,9 @@ use credentials::secrets;
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
 
 mod credentials;
+#[path = "../common/directory.rs"]
+#[allow(dead_code, reason = "other binaries use more of it")]
+mod directory;
 mod http;
 mod mistakes;
 mod report;

@@ -1,5 +1,6 @@
 //! The report as a whole: places, order, and what it never shows.
 
+use crate::directory::Directory;
 use crate::support::{HASH, Outside, complete};
 
 #[test]
@@ -20,15 +21,13 @@ fn text_that_is_not_yaml_is_told_with_its_place() {
 
 /// What `gatepost check` says of files in a directory of their own.
 fn report_of_files(files: &[(&str, String)]) -> String {
-    let directory = std::env::temp_dir().join(format!("gatepost-report-{}-{}", std::process::id(), files[0].1.len()));
-    std::fs::create_dir_all(&directory).unwrap();
+    let directory = Directory::new();
     for (name, content) in files {
-        std::fs::write(directory.join(name), content).unwrap();
+        directory.write(name, content);
     }
-    let loaded = gatepost::config::load::load(Some(&directory.join("proxy.yaml")), &[], []);
-    std::fs::remove_dir_all(&directory).unwrap();
+    let loaded = gatepost::config::load::load(Some(&directory.file("proxy.yaml")), &[], []);
     let report = loaded.map(|_| ()).unwrap_err().to_string();
-    report.replace(&format!("{}/", directory.display()), "")
+    report.replace(&format!("{}/", directory.path().display()), "")
 }
 
 #[test]
@@ -60,20 +59,18 @@ fn a_limit_is_named_where_it_is_passed() {
     assert!(report.contains("hint: shorten it"), "{report}");
     assert!(!report.contains("readable for the user"), "{report}");
 
-    for (number, line) in [
+    for line in [
         "microsoft: {tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000, client_secret: {file: long}}",
         "microsoft: {tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000, client_certificate: {certificate: long}}",
         "listeners: {imap: {bind: '127.0.0.1:1143', tls: implicit, certificate: long, private_key: long}}",
         "admin: {bind: '127.0.0.1:9180', certificate: long, private_key: long}",
         "trust: {additional_ca: long}",
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        // Padded, because the directory is named after its length.
-        let yaml = format!("{}{}", complete(line), "\n".repeat(number));
-        let report = report_of_files(&[("proxy.yaml", yaml), ("long", long.clone())]);
-        assert!(report.contains("`long` cannot be read: it is longer than 1 MiB, the most that Gatepost reads"), "{report}");
+    ] {
+        let report = report_of_files(&[("proxy.yaml", complete(line)), ("long", long.clone())]);
+        assert!(
+            report.contains("`long` cannot be read: it is longer than 1 MiB, the most that Gatepost reads"),
+            "{report}"
+        );
         assert!(report.contains("hint: name the right file, or shorten this one"), "{report}");
     }
 }

@@ -1,6 +1,7 @@
 //! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks, Postfix,
 //! Python's libraries and JavaMail log in with a plain password to a Dovecot that takes nothing but XOAUTH2, straight
-//! through Squid, and from a network that only a proxy leads out of. `tests/run` installs what is needed and runs them.
+//! through Squid, and from a network that only a proxy leads out of; and the programs that will read what `deploy/` brings.
+//! `tests/run` installs what is needed and runs them.
 
 mod accounts;
 mod authority;
@@ -9,9 +10,13 @@ mod chromium;
 mod closed;
 #[cfg(feature = "sandbox")]
 mod cloud;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each binary uses a part of it")]
+mod common;
 mod control;
 mod corpus;
 mod curl;
+mod deploy;
 mod dovecot;
 mod entra;
 #[cfg(feature = "sandbox")]

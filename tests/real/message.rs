@@ -21,6 +21,14 @@ pub(crate) fn large_message(octets: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
+/// The message as DATA carries it, with its end: a dot before each line that begins with one (RFC 5321 §4.5.2).
+pub(crate) fn dotted(message: &[u8]) -> String {
+    let text = str::from_utf8(message).unwrap();
+    let lines =
+        text.split_inclusive('\n').map(|line| format!("{}{line}", if line.starts_with('.') { "." } else { "" }));
+    lines.chain([".".to_owned()]).collect()
+}
+
 /// As mail stores on Unix keep it: lines ended by LF.
 pub(crate) fn unix_lines(message: &[u8]) -> Vec<u8> {
     let mut unix = Vec::with_capacity(message.len());

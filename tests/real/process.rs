@@ -1,59 +1,16 @@
 //! Programs that a test starts: in the foreground, in a directory of the test, ended by process id.
 
-use std::collections::HashSet;
 use std::fs::{self, File};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a server may take to start or to stop.
-const SERVER_DEADLINE: Duration = Duration::from_secs(30);
-/// How long one run of a mail client may take.
-const CLIENT_DEADLINE: Duration = Duration::from_secs(180);
-
-/// A directory of its own, removed when it is dropped. Others may pass through it: Dovecot and Squid drop root.
-pub(crate) struct Directory(PathBuf);
-
-impl Directory {
-    /// Makes it; the name is short, because the path of a Unix socket is at most 107 octets long.
-    pub(crate) fn new() -> Self {
-        use std::os::unix::fs::PermissionsExt as _;
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("gatepost-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-        Self(path)
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
-    }
-
-    /// Writes a file in it that only the owner may read, as configurations with passwords must be for some clients.
-    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
-        use std::os::unix::fs::PermissionsExt as _;
-        let path = self.0.join(name);
-        fs::write(&path, content).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        path
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let kept = std::env::var_os("GATEPOST_KEEP_TEST_FILES").is_some();
-        if kept {
-            eprintln!("kept: {}", self.0.display());
-        } else if let Err(error) = fs::remove_dir_all(&self.0) {
-            eprintln!("remove {}: {error}", self.0.display());
-        }
-    }
-}
+pub(crate) use crate::common::directory::Directory;
+pub(crate) use crate::common::port::free_port;
+use crate::common::wait::PATIENCE;
+pub(crate) use crate::common::wait::wait_for;
 
 /// A server that runs until it is dropped.
 pub(crate) struct Server {
@@ -89,7 +46,7 @@ impl Server {
 
     /// Waits until it does what it should.
     pub(crate) fn wait_until(&mut self, what: &str, does: impl Fn() -> bool) {
-        let deadline = Instant::now() + SERVER_DEADLINE;
+        let deadline = Instant::now() + PATIENCE;
         while !does() {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("{} ended with {status} instead of serving\n{}", self.name, self.log());
@@ -117,7 +74,7 @@ impl Server {
         }
         let id = self.child.id().to_string();
         let _ = Command::new("sh").args(["-c", r#"kill -TERM "$1""#, "sh", &id]).status();
-        let deadline = Instant::now() + SERVER_DEADLINE;
+        let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return status;
@@ -169,7 +126,7 @@ pub(crate) fn run(command: &mut Command) -> Finished {
         .unwrap_or_else(|error| {
             panic!("start {:?} ({error}); `tests/run` installs what is missing", command.get_program())
         });
-    let deadline = Instant::now() + CLIENT_DEADLINE;
+    let deadline = Instant::now() + PATIENCE;
     let (status, in_time) = loop {
         if let Some(status) = child.try_wait().unwrap() {
             break (status, true);
@@ -182,33 +139,8 @@ pub(crate) fn run(command: &mut Command) -> Finished {
     };
     let stdout = fs::read(out).unwrap();
     let stderr = String::from_utf8_lossy(&fs::read(err).unwrap()).into_owned();
-    assert!(in_time, "{command:?} did not end in {CLIENT_DEADLINE:?}\n{}\n{stderr}", String::from_utf8_lossy(&stdout));
+    assert!(in_time, "{command:?} did not end in {PATIENCE:?}\n{}\n{stderr}", String::from_utf8_lossy(&stdout));
     Finished { status, stdout, stderr }
-}
-
-/// A port of 127.0.0.1 that the system calls free, and that was not given out before.
-pub(crate) fn free_port() -> u16 {
-    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
-    let mut given = GIVEN.lock().unwrap();
-    let given = given.get_or_insert_default();
-    loop {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        if given.insert(port) {
-            return port;
-        }
-    }
-}
-
-/// Polls until `condition` gives something.
-pub(crate) fn wait_for<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + SERVER_DEADLINE;
-    loop {
-        if let Some(value) = condition() {
-            return value;
-        }
-        assert!(Instant::now() < deadline, "no {what} within {SERVER_DEADLINE:?}");
-        thread::sleep(Duration::from_millis(10));
-    }
 }
 
 /// Whether the tests run as root, in which case servers must drop it.

@@ -33,58 +33,55 @@ pub(crate) fn python(
     run(Command::new("python3").arg("-B").arg(script).arg(settings.to_string()))
 }
 
-#[test]
-#[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
-fn imaplib_idles_appends_and_searches() {
+/// Each kind of TLS that a client can ask for, with a large message in a file.
+fn with_each_tls(test: impl Fn(&World, &Gatepost<'_>, &Path, ClientTls)) {
     let world = World::shared();
     let gatepost = Gatepost::start(&world, Route::Straight);
     let directory = Directory::new();
     let large = directory.write("large", large_message(LARGE));
     for tls in ClientTls::ALL {
+        test(&world, &gatepost, &large, tls);
+    }
+    gatepost.stop();
+}
+
+#[test]
+#[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
+fn imaplib_idles_appends_and_searches() {
+    with_each_tls(|world, gatepost, large, tls| {
         // The passwords of printers and the names of their owners know more letters than ASCII.
         let password = format!("Grüße, Jürgen! 日本 {tls:?}");
         let person = world.person_with_password("imaplib", &password, [message(1), message(2)]);
         let more = json!({"large": large, "message": String::from_utf8(message(3)).unwrap()});
-        python("imap.py", &gatepost, (Protocol::Imap, tls), &person, &more).expect_success(&format!("{tls:?}"));
-    }
-    gatepost.stop();
+        python("imap.py", gatepost, (Protocol::Imap, tls), &person, &more).expect_success(&format!("{tls:?}"));
+    });
 }
 
 #[test]
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
 fn poplib_retrieves_and_deletes() {
-    let world = World::shared();
-    let gatepost = Gatepost::start(&world, Route::Straight);
-    let directory = Directory::new();
-    let large = directory.write("large", large_message(LARGE));
-    for tls in ClientTls::ALL {
+    with_each_tls(|world, gatepost, large, tls| {
         let password = format!("Grüße  mit  Leerzeichen, {tls:?}");
         let person = world.person_with_password("poplib", &password, [message(1), large_message(LARGE)]);
         let more = json!({"large": large, "message": String::from_utf8(message(1)).unwrap()});
-        python("pop3.py", &gatepost, (Protocol::Pop3, tls), &person, &more).expect_success(&format!("{tls:?}"));
+        python("pop3.py", gatepost, (Protocol::Pop3, tls), &person, &more).expect_success(&format!("{tls:?}"));
         let left = world.dovecot.inbox(&person.login);
         assert_eq!(left.len(), 1, "{tls:?}: one of two was deleted: {left:?}");
-    }
-    gatepost.stop();
+    });
 }
 
 #[test]
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
 fn smtplib_submits_twenty_megabytes() {
-    let world = World::shared();
-    let gatepost = Gatepost::start(&world, Route::Straight);
-    let directory = Directory::new();
-    let large = directory.write("large", large_message(LARGE));
-    for tls in ClientTls::ALL {
+    with_each_tls(|world, gatepost, large, tls| {
         let password = format!("Grüße, Jürgen! 日本 {tls:?}");
         let person = world.person_with_password("smtplib", &password, []);
         let more = json!({"large": large, "message": String::from_utf8(message(3)).unwrap()});
-        python("smtp.py", &gatepost, (Protocol::Smtp, tls), &person, &more).expect_success(&format!("{tls:?}"));
+        python("smtp.py", gatepost, (Protocol::Smtp, tls), &person, &more).expect_success(&format!("{tls:?}"));
         for expected in [message(3), large_message(LARGE)] {
             let arrived = world.sink.take(&person.login);
             assert_eq!(arrived.recipients, ["recipient@example.org"]);
             assert_same_behind_trace(&arrived.data, &expected, &format!("{tls:?}"));
         }
-    }
-    gatepost.stop();
+    });
 }

@@ -16,10 +16,9 @@ use socket2::{Domain, Socket, Type};
 
 use super::cloud::{Cloud, Instance, LOGIN, program};
 use super::process::{Directory, Server, free_port, is_root, wait_for};
+use crate::common::again::again;
 
 const INSIDE: &str = "GATEPOST_TEST_INSIDE";
-const NAME: &str = "replicas_haproxy::of_two_replicas_behind_haproxy_one_is_killed_and_only_its_sessions_are_lost";
-
 const BALANCER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 100);
 /// Clients that hold sessions, and clients that log in all the time.
 const HELD: u8 = 20;
@@ -40,10 +39,11 @@ fn of_two_replicas_behind_haproxy_one_is_killed_and_only_its_sessions_are_lost()
     }
     assert!(is_root(), "network namespaces need root");
     let script = "ip link set lo up && ip address add 192.0.2.0/24 dev lo && exec \"$0\" \"$@\"";
+    let again = again(module_path!(), "of_two_replicas_behind_haproxy_one_is_killed_and_only_its_sessions_are_lost");
     let status = Command::new("unshare")
         .args(["--net", "sh", "-c", script])
-        .arg(std::env::current_exe().unwrap())
-        .args(["--exact", NAME, "--include-ignored", "--nocapture", "--test-threads=1"])
+        .arg(again.get_program())
+        .args(again.get_args())
         .env(INSIDE, "1")
         .status()
         .unwrap();

@@ -11,7 +11,7 @@ use gatepost::sandbox::{HttpFault, Service, UpstreamMode};
 use serde_json::json;
 
 use super::cloud::{Cloud, Instance, LOGIN, PASSWORD};
-use super::message::{assert_same, assert_same_behind_trace, large_message, message};
+use super::message::{assert_same, assert_same_behind_trace, dotted, large_message, message};
 use super::process::{Directory, Server, free_port, is_root, run, wait_for};
 
 /// By SMTP, and every leniency.
@@ -60,12 +60,7 @@ fn arrived(cloud: &Cloud) -> Vec<Vec<u8>> {
 fn swaks(port: u16, message: &[u8], options: &[&str]) -> super::process::Finished {
     let directory = Directory::new();
     // Without its fix-up swaks sends a file as it is: the dots of RFC 5321 §4.5.2 are ours.
-    let text = String::from_utf8(message.to_vec()).unwrap();
-    let dotted: String = text
-        .split_inclusive('\n')
-        .map(|line| format!("{}{line}", if line.starts_with('.') { "." } else { "" }))
-        .collect();
-    let data = directory.write("data", format!("{dotted}."));
+    let data = directory.write("data", dotted(message));
     let mut command = Command::new("swaks");
     command.args([
         "--server",

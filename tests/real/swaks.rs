@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use super::gatepost::{ClientTls, Gatepost, Protocol, Route};
-use super::message::{assert_same_behind_trace, message};
+use super::message::{assert_same_behind_trace, dotted, message};
 use super::process::{Directory, Finished, run};
 use super::world::{Person, World};
 
@@ -11,12 +11,7 @@ use super::world::{Person, World};
 fn swaks(gatepost: &Gatepost<'_>, tls: ClientTls, person: Option<&Person>, options: &[&str]) -> Finished {
     let directory = Directory::new();
     // Without its fix-up swaks sends a file as it is: the dots of RFC 5321 §4.5.2 are ours.
-    let text = String::from_utf8(message(7)).unwrap();
-    let dotted: String = text
-        .split_inclusive('\n')
-        .map(|line| format!("{}{line}", if line.starts_with('.') { "." } else { "" }))
-        .collect();
-    let data = directory.write("data", format!("{dotted}."));
+    let data = directory.write("data", dotted(&message(7)));
     let mut command = Command::new("swaks");
     command.args(["--server", "localhost", "--timeout", "60", "--no-data-fixup", "--ehlo", "client.example"]);
     command.arg("--port").arg(gatepost.port(Protocol::Smtp, tls).to_string());

@@ -1,0 +1,8 @@
+//! What tests of every kind need: directories, ports, patience, and this test program once more. Each binary of
+//! `tests/` includes it and uses a part of it.
+
+pub(crate) mod again;
+pub(crate) mod directory;
+pub(crate) mod outside;
+pub(crate) mod port;
+pub(crate) mod wait;

@@ -1,0 +1,12 @@
+//! The page, the endpoints and the socket for whoever runs Gatepost: who may see what, and that what is shown and done there is
+//! true of the service.
+
+mod command;
+mod doing;
+mod doors;
+mod endpoints;
+mod http;
+mod neighbours;
+mod sign_in;
+mod strangers;
+mod support;

@@ -1,0 +1,20 @@
+//! The program as it is installed: its command line, its life from start to end, what it keeps, what it shows to whoever
+//! runs it, what it may do, and what it never writes.
+
+#[cfg(feature = "sandbox")]
+mod admin;
+mod cli;
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "each binary uses a part of it")]
+mod common;
+#[cfg(target_os = "linux")]
+mod confine;
+#[cfg(all(unix, feature = "sandbox"))]
+mod life;
+#[cfg(feature = "sandbox")]
+mod secrecy;
+#[cfg(feature = "sandbox")]
+mod service;
+#[cfg(feature = "sandbox")]
+mod sign_in;
+mod store;

@@ -1,0 +1,9 @@
+//! How an application proves itself: the configuration's own files, the product's token source over HTTPS, and the
+//! embedded Entra, which checks every signature, thumbprint, audience and time.
+
+mod certificate;
+mod federated;
+mod managed_identity;
+mod registration;
+mod rotation;
+mod support;

@@ -1,0 +1,5 @@
+//! The embedded Microsoft 365 over real sockets: what clients say to it, and what it answers.
+
+mod ews;
+mod graph;
+mod mail;

@@ -1,0 +1,32 @@
+//! Whole sessions in one process: mail programs of a few lines, the product's own code, and the embedded Microsoft 365,
+//! over loopback sockets. What each side does wrong must end in the right reply, in a log line that names cause and
+//! remedy, and in nothing else.
+
+mod balancer;
+mod client;
+mod credentials;
+mod device_passwords;
+mod dns;
+mod drain;
+mod entra;
+mod graph_faults;
+mod graph_mail;
+mod graph_origin;
+mod http;
+mod limits;
+mod logins;
+mod maildrop;
+mod network;
+mod own_tokens;
+mod penalties;
+mod proxy;
+mod reload;
+mod secrets;
+mod sign_ins;
+mod stalled;
+mod submission;
+mod submission_trusted;
+mod support;
+mod tokens;
+mod transports;
+mod upstream;

@@ -1,0 +1,279 @@
+//! What an upstream does wrong. The client hears Gatepost's own words, never the upstream's; a token goes only to a
+//! server that has proved who it is; and other sessions do not notice.
+
+use std::future::Future;
+use std::sync::{Arc, Mutex};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::sandbox::{Attempts, CertificateFault, UpstreamMode};
+use rustls::ServerConfig;
+use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, is_accepted, service};
+
+use MailProtocol::{Imap, Pop3, Smtp};
+
+/// A service fails in this way: its clients are refused, and everybody else goes on.
+async fn fails(world: &World, protocol: MailProtocol, mode: UpstreamMode, refusal: Refusal, cause: &str) {
+    // One session with the service itself, and one with each of the others.
+    let mut neighbours = Vec::new();
+    for other in PROTOCOLS {
+        neighbours.push(world.session(other, BOB, BOBS).await);
+    }
+    world.sandbox.set_upstream_mode(service(protocol), mode);
+    let mut client = world.client(protocol).await;
+    let reply = client.log_in(ALICE, ALICES).await;
+    world.was_refused(protocol, &reply, refusal, cause);
+    for neighbour in &mut neighbours {
+        neighbour.works().await;
+    }
+    // It is the upstream's fault, not this connection's: once it is over, the same client gets in.
+    world.sandbox.set_upstream_mode(service(protocol), UpstreamMode::Normal);
+    let reply = client.log_in(ALICE, ALICES).await;
+    assert!(is_accepted(protocol, &reply), "{mode:?}: {reply}");
+    client.works().await;
+}
+
+#[tokio::test]
+async fn it_refuses_connections() {
+    let world = World::new().await;
+    fails(&world, Imap, UpstreamMode::Refuse, Refusal::Unavailable, "tls-failed").await;
+    fails(&world, Pop3, UpstreamMode::Refuse, Refusal::Unavailable, "tls-failed").await;
+    fails(&world, Smtp, UpstreamMode::Refuse, Refusal::Unavailable, "upstream-broke").await;
+}
+
+#[tokio::test]
+async fn nobody_listens_there() {
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let listeners = format!(
+        "\n  imap: {{bind: '127.0.0.1:0', upstream: '{free}'}}\n  pop3: {{bind: '127.0.0.1:0', upstream: 'localhost:{{pop3}}'}}\n  smtp: {{bind: '127.0.0.1:0', upstream: 'no-such-host.invalid:587'}}"
+    );
+    let world = Setup { listeners, limits: "  resolve: 1s", ..Setup::default() }.start().await;
+    world.refuses(Imap, ALICE, ALICES, Refusal::Unavailable, "upstream-unreachable").await;
+    world.refuses(Smtp, ALICE, ALICES, Refusal::Unavailable, "name-not-resolved").await;
+    world.session(Pop3, ALICE, ALICES).await.works().await;
+}
+
+#[tokio::test]
+async fn it_hangs() {
+    let world = Setup::limits("  connect: 2s\n  connect_attempt: 2s\n  upstream_login: 2s").start().await;
+    for protocol in PROTOCOLS {
+        fails(&world, protocol, UpstreamMode::Hang, Refusal::Unavailable, "upstream-timeout").await;
+    }
+}
+
+#[tokio::test]
+async fn it_greets_with_preauth() {
+    let world = World::new().await;
+    fails(&world, Imap, UpstreamMode::Preauth, Refusal::Unavailable, "preauth").await;
+}
+
+#[tokio::test]
+async fn it_offers_no_starttls() {
+    let world = World::new().await;
+    fails(&world, Smtp, UpstreamMode::NoStartTls, Refusal::Unavailable, "no-starttls").await;
+}
+
+#[tokio::test]
+async fn it_speaks_before_tls() {
+    let world = World::new().await;
+    fails(&world, Imap, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "tls-failed").await;
+    fails(&world, Pop3, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "tls-failed").await;
+    fails(&world, Smtp, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "spoke-before-tls").await;
+}
+
+#[tokio::test]
+async fn it_shows_a_bad_certificate() {
+    let world = World::new().await;
+    for fault in [CertificateFault::UntrustedAuthority, CertificateFault::WrongName, CertificateFault::Expired] {
+        for protocol in PROTOCOLS {
+            let before = world.sandbox.counters().logins_of(service(protocol), ALICE);
+            let mode = UpstreamMode::BadCertificate(fault);
+            fails(&world, protocol, mode, Refusal::Unavailable, "bad-certificate").await;
+            let after = world.sandbox.counters().logins_of(service(protocol), ALICE);
+            assert_eq!(after, Attempts { succeeded: before.succeeded + 1, ..before }, "no token was shown to it");
+        }
+        // Whose root it is that is missing, and where it belongs.
+        let named = |line: &str| line.contains("was issued by `") && line.contains("`trust.destinations`");
+        // Those of the first fault, and of it alone.
+        let lines = world.log.lines(|line| line.contains("outcome=refused") && named(line)).len();
+        assert_eq!(lines, PROTOCOLS.len(), "{fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn it_says_goodbye_or_come_back_later() {
+    let world = World::new().await;
+    for protocol in PROTOCOLS {
+        for mode in [UpstreamMode::Bye, UpstreamMode::Unavailable] {
+            fails(&world, protocol, mode, Refusal::Unavailable, "upstream-unavailable").await;
+        }
+    }
+}
+
+/// IMAP tells it apart from a token that is not taken; POP3 and SMTP do not. None of it is the password's fault.
+#[tokio::test]
+async fn it_takes_the_token_but_not_the_mailbox() {
+    for (protocol, refusal, cause) in [
+        (Imap, Refusal::NotAuthorized, "mailbox-not-connected"),
+        (Pop3, Refusal::ContactAdmin, "token-refused"),
+        (Smtp, Refusal::ContactAdmin, "token-refused"),
+    ] {
+        let world = World::new().await;
+        fails(&world, protocol, UpstreamMode::NotConnected, refusal, cause).await;
+    }
+}
+
+/// An upstream with a certificate that is trusted, which does to one connection what `act` does.
+async fn scripted<A, F>(setup: Setup, act: A) -> World
+where
+    A: Fn(Upstream) -> F + Send + Sync + 'static,
+    F: Future<Output = Option<()>> + Send + 'static,
+{
+    let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+    let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(gatepost::tls::provider()).with_safe_default_protocol_versions();
+    let config = config.unwrap().with_no_client_auth().with_single_cert(vec![made.cert.der().clone()], key).unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let act = Arc::new(act);
+    tokio::spawn(async move {
+        while let Ok((socket, _)) = listener.accept().await {
+            let (acceptor, act) = (acceptor.clone(), Arc::clone(&act));
+            tokio::spawn(async move {
+                let stream = acceptor.accept(socket).await.ok()?;
+                act(Upstream(BufReader::new(stream))).await
+            });
+        }
+    });
+    let listeners = format!(
+        "\n  imap: {{bind: '127.0.0.1:0', upstream: 'localhost:{port}'}}\n  pop3: {{bind: '127.0.0.1:0', upstream: 'localhost:{{pop3}}'}}"
+    );
+    Setup { listeners, trust: made.cert.pem(), ..setup }.start().await
+}
+
+pub(crate) struct Upstream(BufReader<TlsStream<TcpStream>>);
+
+impl Upstream {
+    async fn say(&mut self, text: &str) -> Option<()> {
+        self.0.write_all(text.as_bytes()).await.ok()?;
+        self.0.flush().await.ok()
+    }
+
+    /// The next command, as tag and rest.
+    async fn command(&mut self) -> Option<(String, String)> {
+        let mut line = String::new();
+        self.0.read_line(&mut line).await.ok().filter(|read| *read > 0)?;
+        let (tag, rest) = line.trim_end().split_once(' ')?;
+        Some((tag.to_owned(), rest.to_owned()))
+    }
+}
+
+/// A well-behaved IMAP server up to the answer to AUTHENTICATE, in which `TAG` stands for the tag and `ECHO` for what
+/// was sent.
+async fn answers(mut upstream: Upstream, greeting: &str, answer: &str) -> Option<()> {
+    upstream.say(greeting).await?;
+    loop {
+        let (tag, command) = upstream.command().await?;
+        if command.starts_with("AUTHENTICATE") {
+            upstream.say(&answer.replace("TAG", &tag).replace("ECHO", &command)).await?;
+        } else {
+            let list = if command == "CAPABILITY" { "* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\r\n" } else { "" };
+            upstream.say(&format!("{list}{tag} OK done\r\n")).await?;
+        }
+    }
+}
+
+/// An IMAP server that refuses every login in the words of the login, as they came and decoded; what it was shown is
+/// gathered in both forms.
+pub(crate) async fn echoing(setup: Setup, shown: Arc<Mutex<Vec<String>>>) -> World {
+    scripted(setup, move |mut upstream| {
+        let shown = Arc::clone(&shown);
+        async move {
+            upstream.say(GREETING).await?;
+            loop {
+                let (tag, command) = upstream.command().await?;
+                let answer = match command.strip_prefix("AUTHENTICATE XOAUTH2 ") {
+                    Some(message) => {
+                        let decoded = String::from_utf8(STANDARD.decode(message).ok()?).ok()?;
+                        let token = decoded.split("Bearer ").nth(1)?.trim_end_matches('\x01').to_owned();
+                        let answer = format!("{tag} NO {message} was for {token}\r\n");
+                        shown.lock().ok()?.extend([message.to_owned(), token]);
+                        answer
+                    }
+                    None => format!("* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\r\n{tag} OK done\r\n"),
+                };
+                upstream.say(&answer).await?;
+            }
+        }
+    })
+    .await
+}
+
+const GREETING: &str = "* OK ready\r\n";
+
+#[tokio::test]
+async fn its_words_are_not_passed_on() {
+    let long = format!("* OK {}\r\n", "x".repeat(9_000));
+    let many = "* OK more\r\n".repeat(200);
+    for (greeting, answer, refusal, cause) in [
+        (GREETING, "TAG NO [LIMIT] too many connections\r\n", Refusal::Limit, "upstream-limit"),
+        (GREETING, "TAG NO injected (session AAAAAAAA)\r\n* OK x\r\n", Refusal::ContactAdmin, "token-refused"),
+        (GREETING, "TAG NO ECHO\r\n", Refusal::ContactAdmin, "token-refused"),
+        (GREETING, "zzz OK you are in\r\n", Refusal::Unavailable, "upstream-garbage"),
+        (GREETING, "a OK you are in\r\n", Refusal::Unavailable, "upstream-garbage"),
+        (GREETING, "* BYE go away\r\n", Refusal::Unavailable, "upstream-unavailable"),
+        (GREETING, "TAG OK half a line", Refusal::Unavailable, "upstream-timeout"),
+        (GREETING, "HTTP/1.1 400 Bad Request\r\n\r\n", Refusal::Unavailable, "upstream-garbage"),
+        (&long, "TAG OK\r\n", Refusal::Unavailable, "upstream-garbage"),
+        (&many, "TAG OK\r\n", Refusal::Unavailable, "upstream-garbage"),
+        ("* OK bare\n", "TAG OK\r\n", Refusal::Unavailable, "upstream-garbage"),
+        ("220 mail.example ESMTP\r\n", "TAG OK\r\n", Refusal::Unavailable, "upstream-garbage"),
+    ] {
+        let (greeting, answer) = (greeting.to_owned(), answer.to_owned());
+        let shown = format!("{answer:?}");
+        let limits = if cause == "upstream-timeout" { "  upstream_login: 1s" } else { "" };
+        let world = scripted(Setup::limits(limits), move |upstream| {
+            let (greeting, answer) = (greeting.clone(), answer.clone());
+            async move { answers(upstream, &greeting, &answer).await }
+        })
+        .await;
+        let mut neighbour = world.session(Pop3, BOB, BOBS).await;
+        let mut client = world.client(Imap).await;
+        let reply = client.log_in(ALICE, ALICES).await;
+        world.was_refused(Imap, &reply, refusal, cause);
+        neighbour.works().await;
+        client.send("z LOGOUT\r\n").await;
+        let rest = client.rest().await;
+        assert!(rest.starts_with("* BYE") && rest.contains("z OK") && rest.lines().count() == 2, "{shown}: {rest}");
+    }
+}
+
+/// What it says behind its reply to the login belongs to the session.
+#[tokio::test]
+async fn what_comes_with_its_success_is_passed_on() {
+    let world = scripted(Setup::default(), |mut upstream| async move {
+        upstream.say(GREETING).await?;
+        while let Some((tag, command)) = upstream.command().await {
+            let more = match command.as_str() {
+                // The last that is asked before the client hears of its success.
+                "NAMESPACE" => "* 3 EXISTS\r\n* 1 RECENT\r\n",
+                _ => "",
+            };
+            let list = if command == "CAPABILITY" { "* CAPABILITY IMAP4rev1 AUTH=XOAUTH2 SASL-IR\r\n" } else { "" };
+            upstream.say(&format!("{list}{tag} OK done\r\n{more}")).await?;
+        }
+        Some(())
+    })
+    .await;
+    let mut client = world.session(Imap, ALICE, ALICES).await;
+    assert_eq!(client.line().await.as_deref(), Some("* 3 EXISTS"));
+    assert_eq!(client.line().await.as_deref(), Some("* 1 RECENT"));
+}

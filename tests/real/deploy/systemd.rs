@@ -1,0 +1,76 @@
+//! The systemd units.
+
+use std::path::PathBuf;
+
+use crate::common::directory::Directory;
+use crate::deploy::support::{repository, succeed, text};
+
+/// The units with a program that exists, since Gatepost is installed nowhere here.
+fn units(directory: &Directory) -> Vec<PathBuf> {
+    std::fs::read_dir(repository("deploy/systemd"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.ends_with(".service") || name.ends_with(".socket"))
+        .map(|name| {
+            let unit = text(&format!("deploy/systemd/{name}"));
+            assert!(!name.ends_with(".service") || unit.contains("\nExecStart=gatepost run "));
+            directory.write(&name, unit.replace("=gatepost ", "=/bin/true "))
+        })
+        .collect()
+}
+
+#[test]
+#[ignore = "needs systemd-analyze"]
+fn systemd_finds_nothing_wrong_with_the_units() {
+    let directory = Directory::new();
+    let units = units(&directory);
+    assert_eq!(units.len(), 3);
+    let mut arguments = vec!["verify".into()];
+    arguments.extend(units.into_iter().map(PathBuf::into_os_string));
+    assert_eq!(succeed("systemd-analyze", &arguments), "", "it has something to say");
+}
+
+#[test]
+#[ignore = "needs systemd-analyze"]
+fn the_service_is_exposed_to_at_most_two_of_ten() {
+    let directory = Directory::new();
+    let unit =
+        units(&directory).into_iter().find(|path| path.extension().is_some_and(|kind| kind == "service")).unwrap();
+    // The threshold is in tenths.
+    succeed("systemd-analyze", &["security", "--offline=true", "--threshold=20", unit.to_str().unwrap()]);
+}
+
+#[test]
+#[ignore = "needs systemd-sysusers"]
+fn the_user_of_the_service_is_one_that_systemd_can_make() {
+    let root = Directory::new();
+    let file = repository("deploy/systemd/gatepost.sysusers.conf");
+    let root = format!("--root={}", root.path().display());
+    let said = succeed("systemd-sysusers", &["--dry-run", &root, file.to_str().unwrap()]);
+    assert!(said.contains("Creating user 'gatepost'"), "{said}");
+}
+
+/// `name` of each `[Socket]` with the port that it opens.
+fn sockets() -> Vec<(String, String)> {
+    ["imaps", "submission"]
+        .map(|name| {
+            let unit = text(&format!("deploy/systemd/gatepost-{name}.socket"));
+            let key = |key: &str| {
+                let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+                line.unwrap_or_else(|| panic!("{name}: no {key}")).to_owned()
+            };
+            assert_eq!(key("Service"), "gatepost.service");
+            (key("FileDescriptorName"), key("ListenStream"))
+        })
+        .to_vec()
+}
+
+#[test]
+fn each_socket_is_named_after_a_listener_of_the_sample() {
+    let sample = crate::deploy::support::yaml(&text("deploy/systemd/proxy.sample.yaml"));
+    let ports = [("imaps", "imap", "993"), ("submission", "smtp", "587")];
+    for ((name, port), (listener, protocol, expected)) in sockets().into_iter().zip(ports) {
+        assert_eq!((name.as_str(), port.as_str()), (listener, expected));
+        assert_eq!(sample["listeners"][&name]["protocol"], protocol);
+    }
+}

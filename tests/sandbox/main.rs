@@ -1,6 +1,0 @@
-//! The embedded Microsoft 365 over real sockets: what clients say to it, and what it answers.
-#![cfg(feature = "sandbox")]
-
-mod ews;
-mod graph;
-mod mail;

@@ -1,6 +1,0 @@
-//! A person's sign-in from end to end: what the embedded Microsoft 365 grants, and what `gatepost login` makes of it.
-#![cfg(feature = "sandbox")]
-
-mod browser;
-mod command;
-mod entra;
