@@ -7,7 +7,10 @@ use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 
 use super::journal::Watch;
-use super::{Service, Serving, Shared, http, mail, maildrop, submission};
+use super::service::Service;
+use super::serving::Serving;
+use super::shared::Shared;
+use super::{http, mail, maildrop, submission};
 use crate::net::census::{Full, Place};
 use crate::net::listen;
 use crate::net::penalty::Closed;

@@ -11,7 +11,8 @@ use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::{Live, LiveSession, Register};
-use super::{Service, Subject, Whose};
+use super::service::Service;
+use super::subject::{Subject, Whose};
 use crate::clock::{Clock, UnixTime};
 use crate::failure::Failure;
 use crate::proto::Refusal;

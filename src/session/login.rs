@@ -10,7 +10,9 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::farewell::last_word;
 use super::live::Live;
-use super::{Service, Shared, Subject, Whose};
+use super::service::Service;
+use super::shared::Shared;
+use super::subject::{Subject, Whose};
 use crate::chance;
 use crate::config::ListenerTls;
 use crate::failure::{Actor, Failure};
@@ -21,6 +23,7 @@ use crate::proto::{
     Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, MailProtocol, Refusal, Rejection,
     client_side,
 };
+use crate::protocol::Protocol;
 use crate::sasl::Credentials;
 
 /// What a login leads to.
@@ -418,6 +421,15 @@ pub(super) fn origin(admission: &Admission) -> &'static str {
     match admission.origin {
         TokenOrigin::Cached => "cached",
         TokenOrigin::Fetched => "fetched",
+    }
+}
+
+/// How much life a token should have left at login. Exchange Online ends an IMAP session when its token expires, so IMAP
+/// gets one that still lasts a while; the others are short.
+pub(super) fn want_life(protocol: Protocol) -> Duration {
+    match protocol {
+        Protocol::Imap => Duration::from_secs(30 * 60),
+        Protocol::Pop3 | Protocol::Smtp | Protocol::Ews | Protocol::Graph => Duration::from_secs(5 * 60),
     }
 }
 

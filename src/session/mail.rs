@@ -9,10 +9,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::login::{Accepted, Destination, Entered, Login, origin};
+use super::login::{Accepted, Destination, Entered, Login, origin, want_life};
 use super::places::MailboxPlace;
+use super::service::Service;
+use super::shared::Shared;
+use super::subject::{Subject, Whose};
 use super::upstream::{OpenError, Target};
-use super::{Service, Shared, Subject, Whose, want_life};
 use crate::account::MailAddress;
 use crate::config::Resource;
 use crate::failure::{Actor, Failure};

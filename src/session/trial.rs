@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
 use super::places::{MailboxPlace, Places};
+use super::shared::Shared;
 use crate::account::MailAddress;
 use crate::failure::{Actor, Failure};
 use crate::graph::GraphClient;

@@ -30,8 +30,8 @@ use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_gue
 use crate::net::penalty::Offence;
 use crate::sasl::Credentials;
 use crate::secret::Password;
+use crate::session::login::want_life;
 use crate::session::places::MailboxPlace;
-use crate::session::want_life;
 
 /// What a field of a head counts for besides its text.
 const FIELD_OCTETS: usize = 64;

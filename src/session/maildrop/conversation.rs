@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use super::super::live::Live;
-use super::super::{Service, Shared, Subject, Whose};
+use super::super::service::Service;
+use super::super::shared::Shared;
+use super::super::subject::{Subject, Whose};
 use super::inbox::Inbox;
 use super::mailbox::{Deleted, Mailbox};
 use crate::failure::Failure;

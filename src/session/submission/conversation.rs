@@ -23,9 +23,9 @@ use crate::proto::smtp::submission::{Ending, Event, Submission};
 use crate::proto::smtp::transaction::{Mail, Recipient};
 use crate::proto::smtp::{Envelope, Reply};
 use crate::protocol::Protocol;
-use crate::session::Whose;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::live::Live;
+use crate::session::subject::Whose;
 
 /// A connection to Exchange Online without a message is kept for the client's next one so long. It takes one of the few
 /// places of the mailbox.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::SubmissionWays;
 use super::detours::Barred;
 use super::exchange::Exchange;
+use super::ways::SubmissionWays;
 use crate::account::MailAddress;
 use crate::config::{Account, Config, Deliver, Grant, LoginPattern, Resource, TrustedSender};
 use crate::failure::{Actor, Failure};
@@ -16,11 +16,13 @@ use crate::login::{Admission, LoginRequest, TokenOrigin};
 use crate::proto::{Refusal, UpstreamFailureKind};
 use crate::protocol::Protocol;
 use crate::sasl::{Bearer, Credentials};
-use crate::session::login::origin;
+use crate::session::login::{origin, want_life};
 use crate::session::mail::clients_own_token;
 use crate::session::places::MailboxPlace;
+use crate::session::service::Service;
+use crate::session::shared::Shared;
+use crate::session::subject::Subject;
 use crate::session::upstream::{OpenError, Target};
-use crate::session::{Service, Shared, Subject, want_life};
 
 /// What stands for the client.
 #[derive(Clone)]
