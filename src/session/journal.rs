@@ -11,7 +11,6 @@ use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::{Live, LiveSession, Register};
-use super::service::Service;
 use super::subject::{Subject, Whose};
 use crate::clock::{Clock, UnixTime};
 use crate::failure::Failure;
@@ -109,7 +108,7 @@ impl Journal {
     /// Writes an entry about a session into the audit log.
     fn record(
         &self,
-        service: &Service,
+        protocol: Protocol,
         subject: &Subject,
         account: &str,
         device: Option<impl fmt::Display>,
@@ -119,7 +118,7 @@ impl Journal {
         let (peer, device) = (subject.peer.to_string(), device.map_or_else(String::new, |device| device.to_string()));
         audit.record(&Entry {
             listener: &subject.listener,
-            protocol: service.listener.protocol.name(),
+            protocol: protocol.name(),
             peer: &peer,
             session: &subject.session,
             account,
@@ -135,8 +134,7 @@ impl Journal {
 
     /// A login succeeded; `token` says where its token comes from (`cached`, `fetched`, `of the client`). The session is
     /// live as long as the result is kept.
-    pub(super) fn accepted(&self, service: &Service, subject: &Subject, whose: &Whose, token: &'static str) -> Live {
-        let protocol = service.listener.protocol;
+    pub(super) fn accepted(&self, protocol: Protocol, subject: &Subject, whose: &Whose, token: &'static str) -> Live {
         self.metrics.login_accepted(protocol);
         tracing::info!(
             session = &*subject.session,
@@ -149,13 +147,12 @@ impl Journal {
             "login accepted"
         );
         let entry = Entry { event: "login", outcome: "accepted", ..Entry::default() };
-        self.record(service, subject, &whose.account, whose.device(), entry);
+        self.record(protocol, subject, &whose.account, whose.device(), entry);
         self.sessions.begin(protocol, subject, whose, self.clock.unix_time())
     }
 
     /// A login was refused. `account` is what may be shown of the user name.
-    pub(super) fn refused(&self, service: &Service, subject: &Subject, account: &str, failure: &Failure) {
-        let protocol = service.listener.protocol;
+    pub(super) fn refused(&self, protocol: Protocol, subject: &Subject, account: &str, failure: &Failure) {
         self.metrics.login_refused(protocol, failure.cause);
         self.failed(protocol, subject, account, failure);
         if self.audit.is_some() {
@@ -167,7 +164,7 @@ impl Journal {
                 message: &message,
                 ..Entry::default()
             };
-            self.record(service, subject, account, None::<&str>, entry);
+            self.record(protocol, subject, account, None::<&str>, entry);
         }
         macro_rules! line {
             ($level:ident) => {
@@ -192,7 +189,7 @@ impl Journal {
 
     /// A connection ended without a login. Most of these are probes and scanners: they are worth a line only when somebody
     /// looks for one.
-    pub(super) fn closed(&self, _service: &Service, subject: &Subject, cause: &'static str, text: &str) {
+    pub(super) fn closed(&self, subject: &Subject, cause: &'static str, text: &str) {
         self.metrics.closed(cause);
         tracing::debug!(
             session = &*subject.session,
@@ -210,7 +207,7 @@ impl Journal {
     }
 
     /// A message has come to its end.
-    pub(super) fn message(&self, service: &Service, subject: &Subject, whose: &Whose, message: &Message<'_>) {
+    pub(super) fn message(&self, protocol: Protocol, subject: &Subject, whose: &Whose, message: &Message<'_>) {
         let way = match message.way {
             "smtp" => Way::Smtp,
             "graph" => Way::Graph,
@@ -224,7 +221,7 @@ impl Journal {
         };
         self.metrics.message(way, outcome);
         if let Some(failure) = message.failure {
-            self.failed(service.listener.protocol, subject, &whose.account, failure);
+            self.failed(protocol, subject, &whose.account, failure);
         }
         macro_rules! line {
             ($level:ident, $outcome:literal, $text:literal) => {
@@ -300,8 +297,8 @@ impl Journal {
     }
 
     /// Something did not work within a session, which goes on if it can.
-    pub(super) fn hindered(&self, service: &Service, subject: &Subject, whose: &Whose, failure: &Failure) {
-        self.failed(service.listener.protocol, subject, &whose.account, failure);
+    pub(super) fn hindered(&self, protocol: Protocol, subject: &Subject, whose: &Whose, failure: &Failure) {
+        self.failed(protocol, subject, &whose.account, failure);
         tracing::warn!(
             session = &*subject.session,
             listener = &*subject.listener,
@@ -315,7 +312,7 @@ impl Journal {
     }
 
     /// A session ended that had logged in, and is live no longer.
-    pub(super) fn ended(&self, service: &Service, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
+    pub(super) fn ended(&self, protocol: Protocol, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
         self.metrics.closed(ending.cause);
         live.moved(ending.sent, ending.received);
         drop(live);
@@ -328,7 +325,7 @@ impl Journal {
             bytes_received: Some(ending.received),
             ..Entry::default()
         };
-        self.record(service, subject, &whose.account, whose.device(), entry);
+        self.record(protocol, subject, &whose.account, whose.device(), entry);
         tracing::info!(
             session = &*subject.session,
             listener = &*subject.listener,

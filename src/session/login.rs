@@ -240,7 +240,12 @@ impl<D: Destination> Login<'_, D> {
                                 self.write(stream, &output).await?;
                             }
                             let Accepted { whose, token, .. } = &accepted;
-                            let live = self.shared.journal.accepted(self.service, self.subject, whose, token);
+                            let live = self.shared.journal.accepted(
+                                self.service.listener.protocol,
+                                self.subject,
+                                whose,
+                                token,
+                            );
                             return Ok(Next::Enter(Some(Box::new((accepted, live)))));
                         }
                         Err(failure) => {
@@ -266,7 +271,7 @@ impl<D: Destination> Login<'_, D> {
             _ => "",
         };
         let failure = rejected(rejection);
-        self.shared.journal.refused(self.service, self.subject, user, &failure);
+        self.shared.journal.refused(self.service.listener.protocol, self.subject, user, &failure);
         if *rejection == Rejection::ClientTokens {
             // Nothing was presented.
             self.visit.excuse();
@@ -393,7 +398,7 @@ impl<D: Destination> Login<'_, D> {
             Credentials::Password { login, .. } => login.as_str(),
             Credentials::Token(bearer) => bearer.user.as_str(),
         };
-        self.shared.journal.refused(self.service, self.subject, account, failure);
+        self.shared.journal.refused(self.service.listener.protocol, self.subject, account, failure);
     }
 
     fn log_close(&self, reason: CloseReason) {
@@ -412,7 +417,7 @@ impl<D: Destination> Login<'_, D> {
     }
 
     fn log_over(&self, cause: &'static str, text: &str) {
-        self.shared.journal.closed(self.service, self.subject, cause, text);
+        self.shared.journal.closed(self.subject, cause, text);
     }
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn serve(
     mut place: Place,
 ) {
     let started = Instant::now();
-    let subject = Subject::new(&service, peer);
+    let subject = Subject::new(&service.listener.name, peer);
     // In a box of its own, so that the memory of the login is gone while the relay sits idle.
     let visit = shared.penalties.visit(peer.ip());
     let destination = Relay { shared: &shared, target: &target, service: &service, source: peer.ip() };
@@ -90,7 +90,7 @@ pub(super) async fn serve(
     drop(of_mailbox);
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
-    journal.ended(&service, &subject, &whose, live, ending);
+    journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
 /// What a login brings: the upstream has accepted it too.

@@ -12,7 +12,7 @@ pub enum Serving {
     /// Logins go to a mail server, then bytes are relayed.
     Relay(Arc<Target>),
     /// Gatepost takes messages itself.
-    Submission(Box<SubmissionWays>),
+    Submission(Arc<SubmissionWays>),
     /// The mailbox is read through Microsoft Graph.
     Maildrop(Arc<GraphClient>),
     /// EWS or Microsoft Graph.

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use super::service::Service;
 use crate::chance;
 use crate::login::device::KnownPassword;
 
@@ -17,8 +16,9 @@ pub(super) struct Subject {
 }
 
 impl Subject {
-    pub(super) fn new(service: &Service, peer: SocketAddr) -> Self {
-        Self { session: session_id(), listener: Arc::clone(&service.listener.name), peer }
+    /// A new connection, which came in at this listener.
+    pub(super) fn new(listener: &Arc<str>, peer: SocketAddr) -> Self {
+        Self { session: session_id(), listener: Arc::clone(listener), peer }
     }
 }
 

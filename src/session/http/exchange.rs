@@ -198,7 +198,7 @@ impl Exchange<'_> {
             if headers.contains_key(AUTHORIZATION) {
                 connection.visit.charge_guess("", "");
                 let failure = failures::plaintext();
-                connection.shared.journal.refused(&connection.service, &connection.subject, "", &failure);
+                connection.log_refused("", &failure);
             }
             return Err(Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close());
         }
@@ -321,7 +321,7 @@ impl Exchange<'_> {
         visit.excuse();
         let Ok(attempt) = timeout_at(end, attempts.acquire()).await else {
             let failure = failures::login_timeout(shared.limits.login);
-            shared.journal.refused(service, subject, proof.login.as_str(), &failure);
+            self.connection.log_refused(proof.login.as_str(), &failure);
             return Err(Refused::of(&failure));
         };
         let attempt = attempt.map_err(|_| too_many_attempts(None))?;
@@ -344,8 +344,8 @@ impl Exchange<'_> {
 
     /// Logs a refused login, counts it, and holds the refusal back.
     async fn refuse(&self, account: &str, failure: &Failure) -> Refused {
-        let Connection { shared, service, subject, failures, attempts, .. } = self.connection;
-        shared.journal.refused(service, subject, account, failure);
+        let Connection { shared, failures, attempts, .. } = self.connection;
+        self.connection.log_refused(account, failure);
         let refused = Refused::of(failure);
         // Before the delay: streams beside this one must not gain from it.
         let last = failures.fetch_add(1, Ordering::Relaxed) + 1 >= shared.limits.protocol.attempts;
@@ -366,8 +366,7 @@ impl Exchange<'_> {
 
     /// The same behind a login: the password is not at fault.
     fn refuse_later(&self, admission: &Admission, failure: &Failure) -> Refused {
-        let Connection { shared, service, subject, .. } = self.connection;
-        shared.journal.refused(service, subject, admission.login.as_str(), failure);
+        self.connection.log_refused(admission.login.as_str(), failure);
         Refused::of(failure)
     }
 
@@ -379,8 +378,7 @@ impl Exchange<'_> {
             return broke_off();
         }
         let failure = error.failure(&self.connection.gateway.config.origin);
-        let Connection { shared, service, subject, .. } = self.connection;
-        shared.journal.refused(service, subject, admission.login.as_str(), &failure);
+        self.connection.log_refused(admission.login.as_str(), &failure);
         Refused::of_way(&failure)
     }
 

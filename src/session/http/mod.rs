@@ -27,10 +27,12 @@ use super::live::Live;
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
+use crate::failure::Failure;
 use crate::http::head::{HeadLimits, Judge};
 use crate::login::Admission;
 use crate::net::census::Place;
 use crate::net::penalty::{Offence, Visit};
+use crate::protocol::Protocol;
 use guarded::{Guarded, Pulse};
 
 mod answer;
@@ -80,7 +82,7 @@ pub(super) async fn serve(
     let Ok(local) = socket.local_addr() else { return };
     let pulse = Pulse::new();
     let connection = Arc::new(Connection {
-        subject: Subject::new(&service, peer),
+        subject: Subject::new(&service.listener.name, peer),
         visit: shared.penalties.visit(peer.ip()),
         place: Mutex::new(place),
         logins: Mutex::default(),
@@ -346,6 +348,10 @@ impl Connection {
         }
     }
 
+    fn protocol(&self) -> Protocol {
+        self.service.listener.protocol
+    }
+
     fn busy(&self) -> Busy<'_> {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy(self)
@@ -383,7 +389,7 @@ impl Connection {
             return Arc::clone(&login.traffic);
         }
         let whose = Whose { account: account.into(), device: admission.device.clone() };
-        let live = self.shared.journal.accepted(&self.service, &self.subject, &whose, token);
+        let live = self.shared.journal.accepted(self.protocol(), &self.subject, &whose, token);
         let (told_to_end, device) = (live.told_to_end(), admission.device.clone());
         let (revoked, stopped, over) = (self.revoked.clone(), self.stopped.clone(), self.over.clone());
         tokio::spawn(over.run_until_cancelled_owned(async move {
@@ -431,11 +437,15 @@ impl Connection {
             sent: login.traffic.sent.load(Ordering::Relaxed),
             received: login.traffic.received.load(Ordering::Relaxed),
         };
-        self.shared.journal.ended(&self.service, &self.subject, &login.whose, login.live, ending);
+        self.shared.journal.ended(self.protocol(), &self.subject, &login.whose, login.live, ending);
+    }
+
+    fn log_refused(&self, account: &str, failure: &Failure) {
+        self.shared.journal.refused(self.protocol(), &self.subject, account, failure);
     }
 
     fn log_over(&self, cause: &'static str, text: &str) {
-        self.shared.journal.closed(&self.service, &self.subject, cause, text);
+        self.shared.journal.closed(&self.subject, cause, text);
     }
 
     fn logins(&self) -> MutexGuard<'_, Vec<Login>> {

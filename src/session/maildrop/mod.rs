@@ -55,7 +55,7 @@ pub(super) async fn serve(
     mut place: Place,
 ) {
     let started = Instant::now();
-    let subject = Subject::new(&service, peer);
+    let subject = Subject::new(&service.listener.name, peer);
     let visit = shared.penalties.visit(peer.ip());
     let destination = Opening { shared: &shared, graph: &graph, source: peer.ip() };
     let login =
@@ -90,7 +90,7 @@ pub(super) async fn serve(
     drop(conversation);
     drop(lock);
     let ending = Ending { cause, duration: started.elapsed(), sent, received };
-    shared.journal.ended(&service, &subject, &whose, live, ending);
+    shared.journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
 /// What a login brings: a mailbox whose Inbox could be read.

@@ -420,7 +420,7 @@ impl<'a> Conversation<'a> {
         let trusted = self.rule().map(|rule| rule.from);
         let recipients = envelope.recipients.len();
         let told = Told { way, outcome, trusted, recipients, octets, reply: &reply, failure: failure.as_ref() };
-        self.courier.shared.journal.message(self.courier.service, self.courier.subject, self.whose, &told);
+        self.courier.shared.journal.message(Protocol::Smtp, self.courier.subject, self.whose, &told);
         reply
     }
 

@@ -19,7 +19,6 @@ use crate::sasl::{Bearer, Credentials};
 use crate::session::login::{origin, want_life};
 use crate::session::mail::clients_own_token;
 use crate::session::places::MailboxPlace;
-use crate::session::service::Service;
 use crate::session::shared::Shared;
 use crate::session::subject::Subject;
 use crate::session::upstream::{OpenError, Target};
@@ -90,7 +89,6 @@ pub(super) enum Way {
 /// Finds the way for the messages of one client.
 pub(super) struct Courier<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) service: &'a Service,
     pub(super) ways: &'a SubmissionWays,
     pub(super) subject: &'a Subject,
     pub(super) sender: Sender,

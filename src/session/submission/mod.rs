@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::login::{Accepted, Destination, Entered, Login};
 use super::service::Service;
-use super::serving::Serving;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
 use crate::failure::Failure;
@@ -41,15 +40,15 @@ pub use ways::SubmissionWays;
 pub(super) async fn serve(
     shared: Arc<Shared>,
     service: Arc<Service>,
+    ways: Arc<SubmissionWays>,
     socket: TcpStream,
     peer: SocketAddr,
     mut place: Place,
 ) {
-    let Serving::Submission(ways) = &service.serving else { return };
     let started = Instant::now();
-    let subject = Subject::new(&service, peer);
+    let subject = Subject::new(&service.listener.name, peer);
     let visit = shared.penalties.visit(peer.ip());
-    let door = Door { shared: &shared, service: &service, ways, subject: &subject };
+    let door = Door { shared: &shared, ways: &ways, subject: &subject };
     let login = Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &door };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
@@ -62,7 +61,7 @@ pub(super) async fn serve(
         None => {
             let Some(rule) = ways.config.trusted(peer.ip()) else { return };
             let whose = Whose { account: rule.login.to_string().into(), device: None };
-            let live = shared.journal.accepted(&service, &subject, &whose, "of a trusted sender");
+            let live = shared.journal.accepted(service.listener.protocol, &subject, &whose, "of a trusted sender");
             (Sender::Trusted(rule.clone()), whose, None, live)
         }
     };
@@ -77,7 +76,7 @@ pub(super) async fn serve(
     };
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
-    let courier = Courier { shared: &shared, service: &service, ways, subject: &subject, sender };
+    let courier = Courier { shared: &shared, ways: &ways, subject: &subject, sender };
     let mut conversation = Conversation::new(courier, (&whose, &live), stream, machine, ready);
     let cause = tokio::select! {
         cause = Box::pin(conversation.run()) => cause,
@@ -89,13 +88,12 @@ pub(super) async fn serve(
     drop(conversation);
     let (sent, received) = live.traffic();
     let ending = Ending { cause, duration: started.elapsed(), sent, received };
-    shared.journal.ended(&service, &subject, &whose, live, ending);
+    shared.journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
 /// Where a login at such a listener leads.
 struct Door<'a> {
     shared: &'a Shared,
-    service: &'a Service,
     ways: &'a SubmissionWays,
     subject: &'a Subject,
 }
@@ -123,8 +121,8 @@ impl Destination for Door<'_> {
     }
 
     async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Ready>, Failure> {
-        let Self { shared, service, ways, subject } = *self;
-        let courier = Courier { shared, service, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
+        let Self { shared, ways, subject } = *self;
+        let courier = Courier { shared, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
         let (admitted, way) = courier.prepare().await?;
         let device = admitted.admission.as_ref().and_then(|admission| admission.device.clone());
         let whose = Whose { account: admitted.account().to_string().into(), device };
