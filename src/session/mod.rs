@@ -12,6 +12,7 @@ mod balancer;
 pub mod enter;
 mod explain;
 pub mod farewell;
+mod fresh_token;
 pub mod http;
 pub mod journal;
 pub mod live;
