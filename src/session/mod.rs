@@ -8,6 +8,7 @@
 //! happens, and [`live`] knows who is there. Every line about one connection carries its session id.
 
 pub mod announce;
+mod attempt;
 mod balancer;
 pub mod enter;
 mod explain;

@@ -22,6 +22,7 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::Attempts;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::live::Live;
 use super::service::Service;
@@ -441,7 +442,12 @@ impl Connection {
     }
 
     fn log_refused(&self, account: &str, failure: &Failure) {
-        self.shared.journal.refused(self.protocol(), &self.subject, account, failure);
+        self.login_attempts().log(account, failure);
+    }
+
+    fn login_attempts(&self) -> Attempts<'_> {
+        let Self { shared, service, subject, visit, .. } = self;
+        Attempts { shared, service, subject, visit }
     }
 
     fn log_over(&self, cause: &'static str, text: &str) {
