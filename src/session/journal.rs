@@ -22,6 +22,21 @@ use crate::telemetry::history::{History, Minute, Totals};
 use crate::telemetry::metrics::{Metrics, Sent, Throttle, Way};
 use crate::telemetry::recent::{Recent, Recently, Scene};
 
+/// Writes a line about a connection. Who it is about comes first, the same in every line: what a person searches for.
+macro_rules! tell {
+    ($level:ident, $subject:expr, by $whose:expr, $($rest:tt)+) => {
+        tell!($level, $subject, account = &*$whose.account, device = $whose.device(), $($rest)+)
+    };
+    ($level:ident, $subject:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            session = &*$subject.session,
+            listener = &*$subject.listener,
+            peer = %$subject.peer,
+            $($rest)+
+        )
+    };
+}
+
 /// The word for a session that an operator ended.
 pub(super) const ENDED_BY_OPERATOR: &str = "ended-by-operator";
 
@@ -136,12 +151,7 @@ impl Journal {
     /// live as long as the result is kept.
     pub(super) fn accepted(&self, protocol: Protocol, subject: &Subject, whose: &Whose, token: &'static str) -> Live {
         self.metrics.login_accepted(protocol);
-        tracing::info!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
-            account = &*whose.account,
-            device = whose.device(),
+        tell!(info, subject, by whose,
             outcome = "accepted",
             token,
             "login accepted"
@@ -168,10 +178,9 @@ impl Journal {
         }
         macro_rules! line {
             ($level:ident) => {
-                tracing::$level!(
-                    session = &*subject.session,
-                    listener = &*subject.listener,
-                    peer = %subject.peer,
+                tell!(
+                    $level,
+                    subject,
                     account,
                     outcome = "refused",
                     cause = failure.cause,
@@ -191,14 +200,7 @@ impl Journal {
     /// looks for one.
     pub(super) fn closed(&self, subject: &Subject, cause: &'static str, text: &str) {
         self.metrics.closed(cause);
-        tracing::debug!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
-            outcome = "closed",
-            cause,
-            "connection closed before a login: {text}"
-        );
+        tell!(debug, subject, outcome = "closed", cause, "connection closed before a login: {text}");
     }
 
     /// A connection was closed before a word was said on it; whoever decided that has written the line.
@@ -225,12 +227,7 @@ impl Journal {
         }
         macro_rules! line {
             ($level:ident, $outcome:literal, $text:literal) => {
-                tracing::$level!(
-                    session = &*subject.session,
-                    listener = &*subject.listener,
-                    peer = %subject.peer,
-                    account = &*whose.account,
-                    device = whose.device(),
+                tell!($level, subject, by whose,
                     trusted = message.trusted.map(display),
                     way = message.way,
                     outcome = $outcome,
@@ -263,12 +260,7 @@ impl Journal {
     ) {
         macro_rules! line {
             ($level:ident) => {
-                tracing::$level!(
-                    session = &*subject.session,
-                    listener = &*subject.listener,
-                    peer = %subject.peer,
-                    account = &*whose.account,
-                    device = whose.device(),
+                tell!($level, subject, by whose,
                     trusted = trusted.map(display),
                     outcome = "not-sent",
                     cause = failure.map(|failure| failure.cause),
@@ -284,12 +276,7 @@ impl Journal {
 
     /// A message was refused for what it consists of.
     pub(super) fn flawed(&self, subject: &Subject, whose: &Whose, cause: &'static str, text: &str) {
-        tracing::warn!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
-            account = &*whose.account,
-            device = whose.device(),
+        tell!(warn, subject, by whose,
             outcome = "not-sent",
             cause,
             "{text}"
@@ -299,10 +286,9 @@ impl Journal {
     /// Something did not work within a session, which goes on if it can.
     pub(super) fn hindered(&self, protocol: Protocol, subject: &Subject, whose: &Whose, failure: &Failure) {
         self.failed(protocol, subject, &whose.account, failure);
-        tracing::warn!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
+        tell!(
+            warn,
+            subject,
             account = &*whose.account,
             outcome = "hindered",
             cause = failure.cause,
@@ -326,12 +312,7 @@ impl Journal {
             ..Entry::default()
         };
         self.record(protocol, subject, &whose.account, whose.device(), entry);
-        tracing::info!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
-            account = &*whose.account,
-            device = whose.device(),
+        tell!(info, subject, by whose,
             outcome = "ended",
             cause = ending.cause,
             duration_ms = u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX),
