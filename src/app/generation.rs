@@ -244,7 +244,7 @@ impl Assembly<'_> {
                 let smtp = config.smtp.as_ref().map(|upstream| self.target(listener, upstream)).transpose()?;
                 let graph = self.graph(&config.graph);
                 let ways = SubmissionWays::new(config.clone(), smtp, graph, &self.config.limits);
-                Ok(Serving::Submission(Box::new(ways)))
+                Ok(Serving::Submission(Arc::new(ways)))
             }
             Serves::Maildrop(origin) => Ok(Serving::Maildrop(self.graph(origin))),
             Serves::Http(http) => {

@@ -30,13 +30,15 @@ pub mod answer;
 mod body;
 mod judge;
 pub mod messages;
+mod not_sent;
 mod outgoing;
 mod refused;
 mod send;
 mod throttle;
 
+pub use not_sent::NotSent;
 pub use outgoing::MESSAGE_OCTETS;
-pub use send::{NotSent, Sent};
+pub use send::Sent;
 
 /// The body of a request.
 type Content = Either<Full<Bytes>, Base64>;

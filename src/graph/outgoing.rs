@@ -5,8 +5,8 @@ use std::collections::HashSet;
 
 use hyper::body::Bytes;
 
-use super::NotSent;
 use super::body::Base64;
+use super::not_sent::NotSent;
 use crate::failure::Actor;
 use crate::mime::{self, Address, AddressError, Flaw, Head, Recipients};
 use crate::proto::smtp::{Envelope, Reply};

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use hyper::http;
 
+use super::GraphError;
 use super::answer::Answer;
+use super::not_sent::NotSent;
 use super::outgoing::too_large;
-use super::{GraphError, NotSent};
 use crate::config::Origin;
 use crate::failure::Actor;
 use crate::proto::smtp::Reply;

@@ -14,11 +14,10 @@ use tokio::time::{Instant, sleep, timeout_at};
 
 use super::answer::Answer;
 use super::body::Base64;
+use super::not_sent::NotSent;
 use super::{GraphClient, authorized, outgoing, refused};
 use crate::account::MailAddress;
-use crate::failure::{Actor, Failure};
-use crate::proto::Refusal;
-use crate::proto::smtp::{Envelope, Reply};
+use crate::proto::smtp::Envelope;
 use crate::sasl::Bearer;
 
 /// Requests for one message, waits included: no request begins later than this after the first. With the time that the last
@@ -32,30 +31,6 @@ const ATTEMPTS: u32 = 3;
 pub struct Sent {
     /// The id of the request, by which Microsoft finds it; empty when there is none.
     pub request_id: String,
-}
-
-/// Microsoft has not accepted the message, or has not said so.
-#[derive(Clone, Debug)]
-pub struct NotSent {
-    /// For the client.
-    pub reply: Reply,
-    /// For everybody else.
-    pub failure: Failure,
-    /// The token was refused, before anything else was looked at: with a new one the message may be sent again at once.
-    pub token_refused: bool,
-}
-
-impl NotSent {
-    pub(super) fn new(reply: Reply, actor: Actor, cause: &'static str, message: String, remedy: &'static str) -> Self {
-        let refusal = match (reply.class(), actor) {
-            (_, Actor::Developers) => Refusal::ServerBug,
-            (4, _) => Refusal::Unavailable,
-            (_, Actor::TenantAdministrator | Actor::Operator) => Refusal::ContactAdmin,
-            _ => Refusal::NotAuthorized,
-        };
-        let failure = Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false };
-        Self { reply, failure, token_refused: false }
-    }
 }
 
 impl GraphClient {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::Shared;
+use super::shared::Shared;
 use super::upstream::Target;
 
 /// After a failure the next try comes sooner than the usual refresh: from here, doubling, up to the refresh interval.

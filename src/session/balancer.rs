@@ -8,7 +8,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::{Service, Shared};
+use super::service::Service;
+use super::shared::Shared;
 use crate::net::census::Place;
 use crate::net::proxy_header::{Conveyed, HeaderError, HeaderReader};
 

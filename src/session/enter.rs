@@ -7,7 +7,10 @@ use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 
 use super::journal::Watch;
-use super::{Service, Serving, Shared, http, mail, maildrop, submission};
+use super::service::Service;
+use super::serving::Serving;
+use super::shared::Shared;
+use super::{http, mail, maildrop, submission};
 use crate::net::census::{Full, Place};
 use crate::net::listen;
 use crate::net::penalty::Closed;
@@ -111,7 +114,10 @@ pub async fn serve(
             let target = Arc::clone(target);
             mail::serve(shared, service, target, socket, peer, place).await;
         }
-        Serving::Submission(_) => Box::pin(submission::serve(shared, service, socket, peer, place)).await,
+        Serving::Submission(ways) => {
+            let ways = Arc::clone(ways);
+            Box::pin(submission::serve(shared, service, ways, socket, peer, place)).await;
+        }
         Serving::Maildrop(graph) => {
             let graph = Arc::clone(graph);
             Box::pin(maildrop::serve(shared, service, graph, socket, peer, place)).await;

@@ -11,7 +11,7 @@ use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::{Live, LiveSession, Register};
-use super::{Service, Subject, Whose};
+use super::subject::{Subject, Whose};
 use crate::clock::{Clock, UnixTime};
 use crate::failure::Failure;
 use crate::proto::Refusal;
@@ -21,6 +21,21 @@ use crate::telemetry::audit::{Audit, Entry};
 use crate::telemetry::history::{History, Minute, Totals};
 use crate::telemetry::metrics::{Metrics, Sent, Throttle, Way};
 use crate::telemetry::recent::{Recent, Recently, Scene};
+
+/// Writes a line about a connection. Who it is about comes first, the same in every line: what a person searches for.
+macro_rules! tell {
+    ($level:ident, $subject:expr, by $whose:expr, $($rest:tt)+) => {
+        tell!($level, $subject, account = &*$whose.account, device = $whose.device(), $($rest)+)
+    };
+    ($level:ident, $subject:expr, $($rest:tt)+) => {
+        tracing::$level!(
+            session = &*$subject.session,
+            listener = &*$subject.listener,
+            peer = %$subject.peer,
+            $($rest)+
+        )
+    };
+}
 
 /// The word for a session that an operator ended.
 pub(super) const ENDED_BY_OPERATOR: &str = "ended-by-operator";
@@ -108,7 +123,7 @@ impl Journal {
     /// Writes an entry about a session into the audit log.
     fn record(
         &self,
-        service: &Service,
+        protocol: Protocol,
         subject: &Subject,
         account: &str,
         device: Option<impl fmt::Display>,
@@ -118,7 +133,7 @@ impl Journal {
         let (peer, device) = (subject.peer.to_string(), device.map_or_else(String::new, |device| device.to_string()));
         audit.record(&Entry {
             listener: &subject.listener,
-            protocol: service.listener.protocol.name(),
+            protocol: protocol.name(),
             peer: &peer,
             session: &subject.session,
             account,
@@ -134,27 +149,20 @@ impl Journal {
 
     /// A login succeeded; `token` says where its token comes from (`cached`, `fetched`, `of the client`). The session is
     /// live as long as the result is kept.
-    pub(super) fn accepted(&self, service: &Service, subject: &Subject, whose: &Whose, token: &'static str) -> Live {
-        let protocol = service.listener.protocol;
+    pub(super) fn accepted(&self, protocol: Protocol, subject: &Subject, whose: &Whose, token: &'static str) -> Live {
         self.metrics.login_accepted(protocol);
-        tracing::info!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
-            account = &*whose.account,
-            device = whose.device(),
+        tell!(info, subject, by whose,
             outcome = "accepted",
             token,
             "login accepted"
         );
         let entry = Entry { event: "login", outcome: "accepted", ..Entry::default() };
-        self.record(service, subject, &whose.account, whose.device(), entry);
+        self.record(protocol, subject, &whose.account, whose.device(), entry);
         self.sessions.begin(protocol, subject, whose, self.clock.unix_time())
     }
 
     /// A login was refused. `account` is what may be shown of the user name.
-    pub(super) fn refused(&self, service: &Service, subject: &Subject, account: &str, failure: &Failure) {
-        let protocol = service.listener.protocol;
+    pub(super) fn refused(&self, protocol: Protocol, subject: &Subject, account: &str, failure: &Failure) {
         self.metrics.login_refused(protocol, failure.cause);
         self.failed(protocol, subject, account, failure);
         if self.audit.is_some() {
@@ -166,14 +174,13 @@ impl Journal {
                 message: &message,
                 ..Entry::default()
             };
-            self.record(service, subject, account, None::<&str>, entry);
+            self.record(protocol, subject, account, None::<&str>, entry);
         }
         macro_rules! line {
             ($level:ident) => {
-                tracing::$level!(
-                    session = &*subject.session,
-                    listener = &*subject.listener,
-                    peer = %subject.peer,
+                tell!(
+                    $level,
+                    subject,
                     account,
                     outcome = "refused",
                     cause = failure.cause,
@@ -191,16 +198,9 @@ impl Journal {
 
     /// A connection ended without a login. Most of these are probes and scanners: they are worth a line only when somebody
     /// looks for one.
-    pub(super) fn closed(&self, _service: &Service, subject: &Subject, cause: &'static str, text: &str) {
+    pub(super) fn closed(&self, subject: &Subject, cause: &'static str, text: &str) {
         self.metrics.closed(cause);
-        tracing::debug!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
-            outcome = "closed",
-            cause,
-            "connection closed before a login: {text}"
-        );
+        tell!(debug, subject, outcome = "closed", cause, "connection closed before a login: {text}");
     }
 
     /// A connection was closed before a word was said on it; whoever decided that has written the line.
@@ -209,7 +209,7 @@ impl Journal {
     }
 
     /// A message has come to its end.
-    pub(super) fn message(&self, service: &Service, subject: &Subject, whose: &Whose, message: &Message<'_>) {
+    pub(super) fn message(&self, protocol: Protocol, subject: &Subject, whose: &Whose, message: &Message<'_>) {
         let way = match message.way {
             "smtp" => Way::Smtp,
             "graph" => Way::Graph,
@@ -223,16 +223,11 @@ impl Journal {
         };
         self.metrics.message(way, outcome);
         if let Some(failure) = message.failure {
-            self.failed(service.listener.protocol, subject, &whose.account, failure);
+            self.failed(protocol, subject, &whose.account, failure);
         }
         macro_rules! line {
             ($level:ident, $outcome:literal, $text:literal) => {
-                tracing::$level!(
-                    session = &*subject.session,
-                    listener = &*subject.listener,
-                    peer = %subject.peer,
-                    account = &*whose.account,
-                    device = whose.device(),
+                tell!($level, subject, by whose,
                     trusted = message.trusted.map(display),
                     way = message.way,
                     outcome = $outcome,
@@ -265,12 +260,7 @@ impl Journal {
     ) {
         macro_rules! line {
             ($level:ident) => {
-                tracing::$level!(
-                    session = &*subject.session,
-                    listener = &*subject.listener,
-                    peer = %subject.peer,
-                    account = &*whose.account,
-                    device = whose.device(),
+                tell!($level, subject, by whose,
                     trusted = trusted.map(display),
                     outcome = "not-sent",
                     cause = failure.map(|failure| failure.cause),
@@ -286,12 +276,7 @@ impl Journal {
 
     /// A message was refused for what it consists of.
     pub(super) fn flawed(&self, subject: &Subject, whose: &Whose, cause: &'static str, text: &str) {
-        tracing::warn!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
-            account = &*whose.account,
-            device = whose.device(),
+        tell!(warn, subject, by whose,
             outcome = "not-sent",
             cause,
             "{text}"
@@ -299,12 +284,11 @@ impl Journal {
     }
 
     /// Something did not work within a session, which goes on if it can.
-    pub(super) fn hindered(&self, service: &Service, subject: &Subject, whose: &Whose, failure: &Failure) {
-        self.failed(service.listener.protocol, subject, &whose.account, failure);
-        tracing::warn!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
+    pub(super) fn hindered(&self, protocol: Protocol, subject: &Subject, whose: &Whose, failure: &Failure) {
+        self.failed(protocol, subject, &whose.account, failure);
+        tell!(
+            warn,
+            subject,
             account = &*whose.account,
             outcome = "hindered",
             cause = failure.cause,
@@ -314,7 +298,7 @@ impl Journal {
     }
 
     /// A session ended that had logged in, and is live no longer.
-    pub(super) fn ended(&self, service: &Service, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
+    pub(super) fn ended(&self, protocol: Protocol, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
         self.metrics.closed(ending.cause);
         live.moved(ending.sent, ending.received);
         drop(live);
@@ -327,13 +311,8 @@ impl Journal {
             bytes_received: Some(ending.received),
             ..Entry::default()
         };
-        self.record(service, subject, &whose.account, whose.device(), entry);
-        tracing::info!(
-            session = &*subject.session,
-            listener = &*subject.listener,
-            peer = %subject.peer,
-            account = &*whose.account,
-            device = whose.device(),
+        self.record(protocol, subject, &whose.account, whose.device(), entry);
+        tell!(info, subject, by whose,
             outcome = "ended",
             cause = ending.cause,
             duration_ms = u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX),

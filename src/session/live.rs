@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::{Subject, Whose};
+use super::subject::{Subject, Whose};
 use crate::clock::UnixTime;
 use crate::login::device::KnownPassword;
 use crate::protocol::Protocol;

@@ -5,22 +5,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
+use super::attempt::{Attempts, Claim, TooManyHeldBack};
 use super::farewell::last_word;
 use super::live::Live;
-use super::{Service, Shared, Subject, Whose};
-use crate::chance;
+use super::service::Service;
+use super::shared::Shared;
+use super::subject::{Subject, Whose};
 use crate::config::ListenerTls;
 use crate::failure::{Actor, Failure};
-use crate::login::{Admission, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
+use crate::login::{Admission, TokenOrigin};
 use crate::net::penalty::{Offence, Visit};
 use crate::net::stream::Stream;
 use crate::proto::{
     Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, MailProtocol, Refusal, Rejection,
     client_side,
 };
+use crate::protocol::Protocol;
 use crate::sasl::Credentials;
 
 /// What a login leads to.
@@ -107,6 +110,11 @@ impl<D: Destination> Login<'_, D> {
         }
         let machine = client_side(self.destination.protocol(), self.settings());
         self.drive(stream, machine).await.ok()
+    }
+
+    fn attempts(&self) -> Attempts<'_> {
+        let Self { shared, service, subject, visit, .. } = *self;
+        Attempts { shared, service, subject, visit }
     }
 
     fn settings(&self) -> ClientSettings {
@@ -220,16 +228,16 @@ impl<D: Destination> Login<'_, D> {
                     return Err(Over);
                 }
                 Some(ClientEvent::Login(credentials)) => {
-                    if let Some(closed) = self.shared.penalties.closed(self.subject.peer.ip()) {
-                        // What it opened before it was closed is of no use to it either.
-                        self.service.log_closed(self.subject.peer, closed);
+                    let attempts = self.attempts();
+                    if attempts.closed().is_some() {
                         self.log_over("penalised", "the source is closed for its penalties");
                         self.visit.excuse();
                         return Err(Over);
                     }
                     let credentials = Arc::new(credentials);
                     let asked = Instant::now();
-                    match self.decide(&credentials).await {
+                    let deciding = self.destination.decide(&credentials);
+                    match attempts.judge(asked + self.shared.limits.login, deciding).await {
                         Ok(accepted) => {
                             self.visit.excuse();
                             machine.accept(&accepted.announced);
@@ -237,12 +245,16 @@ impl<D: Destination> Login<'_, D> {
                                 self.write(stream, &output).await?;
                             }
                             let Accepted { whose, token, .. } = &accepted;
-                            let live = self.shared.journal.accepted(self.service, self.subject, whose, token);
+                            let live = self.shared.journal.accepted(
+                                self.service.listener.protocol,
+                                self.subject,
+                                whose,
+                                token,
+                            );
                             return Ok(Next::Enter(Some(Box::new((accepted, live)))));
                         }
                         Err(failure) => {
-                            self.log_failure(&credentials, &failure);
-                            self.charge_failure(&credentials, &failure);
+                            attempts.refused(Claim::from(&*credentials), &failure);
                             if failure.delay {
                                 self.delay().await?;
                             }
@@ -263,30 +275,14 @@ impl<D: Destination> Login<'_, D> {
             _ => "",
         };
         let failure = rejected(rejection);
-        self.shared.journal.refused(self.service, self.subject, user, &failure);
         if *rejection == Rejection::ClientTokens {
             // Nothing was presented.
+            self.attempts().log(user, &failure);
             self.visit.excuse();
             return Ok(());
         }
-        // What it was is not kept: a client that repeats it is one that nobody has corrected.
-        self.visit.charge_guess(user, "");
+        self.attempts().refused_unjudged(user, &failure);
         self.delay().await
-    }
-
-    fn charge_failure(&self, credentials: &Credentials, failure: &Failure) {
-        // A token of its own, which opens nothing, is the client's guess as well.
-        let own_token = matches!(credentials, Credentials::Token(_))
-            && matches!(failure.refusal, Refusal::InvalidCredentials | Refusal::NotAuthorized);
-        if !own_token && !is_guess(failure) {
-            return self.visit.excuse();
-        }
-        match credentials {
-            Credentials::Password { login, password, .. } => {
-                self.visit.charge_guess(login.as_str(), password.expose());
-            }
-            Credentials::Token(bearer) => self.visit.charge_guess(bearer.user.as_str(), bearer.token.expose()),
-        }
     }
 
     fn charge_close(&self, reason: CloseReason) {
@@ -299,20 +295,6 @@ impl<D: Destination> Login<'_, D> {
             CloseReason::Logout if self.destination.trusts() => self.visit.excuse(),
             // Each failed login has had its price.
             CloseReason::Logout | CloseReason::TooManyAttempts => {}
-        }
-    }
-
-    async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<D::Brings>, Failure> {
-        match timeout(self.shared.limits.login, self.destination.decide(credentials)).await {
-            Ok(result) => result,
-            Err(_) => Err(Failure {
-                refusal: Refusal::Unavailable,
-                actor: Actor::Microsoft,
-                cause: "login-timeout",
-                message: format!("the login was not decided within {:?}", self.shared.limits.login),
-                remedy: "the client tries again; `limits.login` is the bound".into(),
-                delay: false,
-            }),
         }
     }
 
@@ -368,29 +350,12 @@ impl<D: Destination> Login<'_, D> {
         Err(Over)
     }
 
-    /// Holds a refusal back, so that guessing is slow; with too many held back already, the connection is closed.
+    /// Holds a refusal back; with too many held back already, the connection is closed.
     async fn delay(&self) -> Result<(), Over> {
-        let Ok(_place) = self.shared.delays.try_acquire() else {
+        self.attempts().hold_back().await.map_err(|TooManyHeldBack| {
             self.log_over("too-many-failures", "too many refusals are held back (`limits.delayed_failures`)");
-            return Err(Over);
-        };
-        let usual = self.shared.limits.failure_delay;
-        sleep(usual * 3 / 4 + usual / 2 * (chance::number() % 256) as u32 / 255).await;
-        Ok(())
-    }
-
-    fn log_failure(&self, credentials: &Credentials, failure: &Failure) {
-        let account = match credentials {
-            // What is no account's name may be a password in the wrong field; an address is needed to add its account.
-            Credentials::Password { login, .. }
-                if failure.cause == UNKNOWN_ACCOUNT && !login.as_str().contains('@') =>
-            {
-                "(not an address)"
-            }
-            Credentials::Password { login, .. } => login.as_str(),
-            Credentials::Token(bearer) => bearer.user.as_str(),
-        };
-        self.shared.journal.refused(self.service, self.subject, account, failure);
+            Over
+        })
     }
 
     fn log_close(&self, reason: CloseReason) {
@@ -409,7 +374,7 @@ impl<D: Destination> Login<'_, D> {
     }
 
     fn log_over(&self, cause: &'static str, text: &str) {
-        self.shared.journal.closed(self.service, self.subject, cause, text);
+        self.shared.journal.closed(self.subject, cause, text);
     }
 }
 
@@ -418,6 +383,15 @@ pub(super) fn origin(admission: &Admission) -> &'static str {
     match admission.origin {
         TokenOrigin::Cached => "cached",
         TokenOrigin::Fetched => "fetched",
+    }
+}
+
+/// How much life a token should have left at login. Exchange Online ends an IMAP session when its token expires, so IMAP
+/// gets one that still lasts a while; the others are short.
+pub(super) fn want_life(protocol: Protocol) -> Duration {
+    match protocol {
+        Protocol::Imap => Duration::from_secs(30 * 60),
+        Protocol::Pop3 | Protocol::Smtp | Protocol::Ews | Protocol::Graph => Duration::from_secs(5 * 60),
     }
 }
 

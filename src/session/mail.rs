@@ -8,15 +8,18 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::fresh_token::with_fresh_token;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::login::{Accepted, Destination, Entered, Login, origin};
+use super::login::{Accepted, Destination, Entered, Login, origin, want_life};
 use super::places::MailboxPlace;
+use super::service::Service;
+use super::shared::Shared;
+use super::subject::{Subject, Whose};
 use super::upstream::{OpenError, Target};
-use super::{Service, Shared, Subject, Whose, want_life};
 use crate::account::MailAddress;
 use crate::config::Resource;
 use crate::failure::{Actor, Failure};
-use crate::login::{LoginRequest, TokenOrigin};
+use crate::login::{Admission, LoginRequest};
 use crate::net::census::Place;
 use crate::net::relay::{RelayLimits, relay};
 use crate::net::stream::Stream;
@@ -33,7 +36,7 @@ pub(super) async fn serve(
     mut place: Place,
 ) {
     let started = Instant::now();
-    let subject = Subject::new(&service, peer);
+    let subject = Subject::new(&service.listener.name, peer);
     // In a box of its own, so that the memory of the login is gone while the relay sits idle.
     let visit = shared.penalties.visit(peer.ip());
     let destination = Relay { shared: &shared, target: &target, service: &service, source: peer.ip() };
@@ -88,7 +91,7 @@ pub(super) async fn serve(
     drop(of_mailbox);
     let ending =
         Ending { cause: report.end.cause(), duration: started.elapsed(), sent: report.sent, received: report.received };
-    journal.ended(&service, &subject, &whose, live, ending);
+    journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
 /// What a login brings: the upstream has accepted it too.
@@ -144,44 +147,27 @@ impl Destination for Relay<'_> {
                 Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
             }
             Credentials::Password { login, acting_as, password } => {
-                let mut second_try = false;
-                let mut of_mailbox = None;
-                loop {
-                    let protocol = self.service.listener.protocol;
-                    let request = LoginRequest {
-                        login,
-                        acting_as: acting_as.as_ref(),
-                        password,
-                        source: self.source,
-                        protocol,
-                        resource: Resource::Exchange,
-                    };
-                    let want_life = want_life(protocol);
-                    let admission = self.shared.gatekeeper.admit(request, want_life).await?;
-                    // After the proof: who cannot log in takes nobody's place.
-                    let place = match of_mailbox.take() {
-                        Some(place) => place,
-                        None => self.place(&admission.bearer.user).await?,
-                    };
-                    match self.shared.opener.sign_in(target, admission.bearer.clone()).await {
-                        Ok((stream, authenticated)) => {
-                            let token = origin(&admission);
-                            let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
-                            return Ok(established(stream, authenticated, place, whose, token));
-                        }
-                        // A token can be revoked before it expires: a fresh one is tried, once.
-                        Err(OpenError::Upstream(failure))
-                            if failure.kind == UpstreamFailureKind::TokenRefused
-                                && admission.origin == TokenOrigin::Cached
-                                && !second_try
-                                && self.shared.gatekeeper.token_refused(&admission) =>
-                        {
-                            second_try = true;
-                            of_mailbox = Some(place);
-                        }
-                        Err(error) => return Err(error.failure(&target.upstream)),
-                    }
-                }
+                let protocol = self.service.listener.protocol;
+                let request = LoginRequest {
+                    login,
+                    acting_as: acting_as.as_ref(),
+                    password,
+                    source: self.source,
+                    protocol,
+                    resource: Resource::Exchange,
+                };
+                let gatekeeper = &self.shared.gatekeeper;
+                let admit = || gatekeeper.admit(request, want_life(protocol));
+                let admission = admit().await?;
+                // After the proof: who cannot log in takes nobody's place.
+                let place = self.place(&admission.bearer.user).await?;
+                let sign_in = |admission: &Admission| self.shared.opener.sign_in(target, admission.bearer.clone());
+                let signed_in = with_fresh_token(gatekeeper, admission, admit, sign_in).await?;
+                let (admission, (stream, authenticated)) =
+                    signed_in.map_err(|error| error.failure(&target.upstream))?;
+                let token = origin(&admission);
+                let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
+                Ok(established(stream, authenticated, place, whose, token))
             }
         }
     }

@@ -1,23 +1,17 @@
-//! A client's own token on its way to the one who judges it: the mail server, or Microsoft Graph.
+//! Turns for clients' own tokens at the one who judges them.
 //!
-//! Before the word is there nothing of the mailbox is taken, neither a place nor a lock: anybody may have brought
-//! the token. What is taken is a turn, of a stock that is there for nothing else.
+//! They are a stock that is there for nothing else: before the word is there, anybody may have brought a token.
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Shared;
 use super::places::{MailboxPlace, Places};
 use crate::account::MailAddress;
 use crate::failure::{Actor, Failure};
-use crate::graph::GraphClient;
-use crate::login::own_token::Judge;
 use crate::net::source::Source;
 use crate::proto::Refusal;
 use crate::protocol::Protocol;
-use crate::sasl::Bearer;
 
 /// So many tokens of one source are judged at once, of each protocol.
 const OF_SOURCE: usize = 4;
@@ -33,7 +27,7 @@ pub struct Trials {
 }
 
 /// It ends when this is dropped.
-struct Turn {
+pub(super) struct Turn {
     _of_source: Option<MailboxPlace<Source>>,
     _of_mailbox: MailboxPlace,
 }
@@ -45,7 +39,16 @@ impl Default for Trials {
 }
 
 impl Trials {
-    async fn turn(&self, protocol: Protocol, source: IpAddr, mailbox: &MailAddress) -> Result<Turn, Failure> {
+    /// A turn for a token of this mailbox from this source.
+    ///
+    /// # Errors
+    /// A [`Failure`]: none came free in time.
+    pub(super) async fn turn(
+        &self,
+        protocol: Protocol,
+        source: IpAddr,
+        mailbox: &MailAddress,
+    ) -> Result<Turn, Failure> {
         // Loopback is every local client at once.
         let of_source = match source.to_canonical().is_loopback() {
             true => None,
@@ -56,48 +59,6 @@ impl Trials {
         };
         let of_mailbox = self.mailboxes.enter(protocol, mailbox).await.map_err(|_| crowded("for this mailbox"))?;
         Ok(Turn { _of_source: of_source, _of_mailbox: of_mailbox })
-    }
-}
-
-impl Shared {
-    /// Has a client's own token judged, unless the answer is known. `ask` asks the judge, and is not begun otherwise; its
-    /// [`Refusal::InvalidCredentials`] is remembered.
-    ///
-    /// # Errors
-    /// That of `ask`, or a [`Failure`] that says why nobody was asked.
-    ///
-    /// # Cancel safety
-    /// Dropping the future gives its turn to the next.
-    pub(super) async fn judge<T>(
-        &self,
-        bearer: &Bearer,
-        source: IpAddr,
-        judge: Judge<'_>,
-        ask: impl Future<Output = Result<T, Failure>>,
-    ) -> Result<T, Failure> {
-        self.gatekeeper.own_token(bearer, judge)?;
-        let _turn = self.trials.turn(judge.protocol, source, &bearer.user).await?;
-        // The same token may have been refused while this one waited.
-        let token = self.gatekeeper.own_token(bearer, judge)?;
-        ask.await.inspect_err(|failure| {
-            if failure.refusal == Refusal::InvalidCredentials {
-                self.gatekeeper.own_token_refused(&token);
-            }
-        })
-    }
-
-    /// The same by Microsoft Graph.
-    ///
-    /// # Errors
-    /// See [`Shared::judge`] and [`GraphClient::judge`].
-    pub(super) async fn judge_at_graph(
-        &self,
-        graph: &GraphClient,
-        bearer: &Bearer,
-        source: IpAddr,
-    ) -> Result<(), Failure> {
-        let judge = Judge { protocol: Protocol::Graph, name: &graph.origin().name };
-        self.judge(bearer, source, judge, graph.judge(bearer)).await
     }
 }
 

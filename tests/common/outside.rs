@@ -5,7 +5,8 @@ use std::io;
 use std::path::Path;
 
 use gatepost::config::Config;
-use gatepost::config::load::{Surroundings, load_text};
+use gatepost::config::environment::Surroundings;
+use gatepost::config::load::load_text;
 use gatepost::config::problem::Problems;
 
 /// A system with the real files, with an environment of the test's, and with a file `ca.pem` that only it has.

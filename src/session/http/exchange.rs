@@ -2,6 +2,7 @@
 //! back.
 
 use std::convert::Infallible;
+use std::iter;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use hyper::header::{ACCEPT_ENCODING, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, 
 use hyper::http::request::Parts;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::SemaphorePermit;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::answer::Refused;
 use super::body::{Answer, Progress, Upload};
@@ -19,19 +20,20 @@ use super::gateway::AccountKey;
 use super::prepare::{Prepared, broke_off, prepare, read_away, stalled};
 use super::{Connection, OriginError, Traffic, failures};
 use crate::account::{LoginName, MailAddress};
-use crate::chance;
 use crate::config::Grant;
 use crate::failure::Failure;
 use crate::http::basic::Presented;
 use crate::http::rules::HttpService;
 use crate::http::target::{Denied, Owner};
 use crate::http::{basic, fields, head, target};
-use crate::login::{Admission, LoginRequest, TokenOrigin, UNKNOWN_ACCOUNT, is_guess};
+use crate::login::{Admission, LoginRequest};
 use crate::net::penalty::Offence;
 use crate::sasl::Credentials;
 use crate::secret::Password;
+use crate::session::attempt::Claim;
+use crate::session::fresh_token::{TokenError, with_fresh_token};
+use crate::session::login::{origin, want_life};
 use crate::session::places::MailboxPlace;
-use crate::session::want_life;
 
 /// What a field of a head counts for besides its text.
 const FIELD_OCTETS: usize = 64;
@@ -107,6 +109,32 @@ struct Proof {
     password: Password,
 }
 
+/// Why credentials were not let in.
+struct NotAdmitted {
+    refused: Refused,
+    /// They were judged, and are not good.
+    are_wrong: bool,
+}
+
+impl From<Refused> for NotAdmitted {
+    fn from(refused: Refused) -> Self {
+        Self { refused, are_wrong: false }
+    }
+}
+
+/// Why there is no answer to pass on.
+enum Unanswered {
+    Refused(Refused),
+    /// The origin answered 401 to the token of this login.
+    TokenRefused(MailAddress, Response<Incoming>),
+}
+
+impl TokenError for Unanswered {
+    fn is_of_token(&self) -> bool {
+        matches!(self, Self::TokenRefused(..))
+    }
+}
+
 impl Exchange<'_> {
     async fn answer(&mut self) -> Result<Response<Answer>, Refused> {
         let here = self.check_head()?;
@@ -118,43 +146,55 @@ impl Exchange<'_> {
                 return Err(refused);
             }
         };
-        let (mut admission, traffic) = self.admit(&proof).await?;
-        let target = self.target(&admission)?;
-        let mut of_mailbox = Some(self.place(&admission).await?);
-        let acting_for = admission.account.grant == Grant::ClientCredentials;
-        let mut prepared = self.prepare(acting_for.then_some(&admission.bearer.user)).await?;
-        let mut second_try = false;
-        loop {
-            let again = prepared.rest.is_none().then(|| prepared.beginning.clone());
-            let progress = Progress::new();
-            let Prepared { beginning, rest, length } = prepared;
-            let upload = Upload::new(beginning, rest, length, Arc::clone(&traffic.sent), Arc::clone(&progress));
-            let request = self.request(&target, &admission, upload)?;
-            let key = (admission.login.clone(), admission.bearer.user.clone());
-            let response =
-                self.ask(&key, request, &progress).await.map_err(|error| self.way_failed(&error, &admission))?;
-            if response.status() != StatusCode::UNAUTHORIZED {
-                // Held until the end of the answer.
-                return match of_mailbox.take() {
-                    Some(place) => self.connection.pass(response, &admission, &traffic, place, &here),
-                    None => Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later")),
-                };
+        let (admission, traffic) = match self.admit(&proof).await {
+            Ok(admitted) => admitted,
+            Err(NotAdmitted { refused, are_wrong }) => {
+                if are_wrong {
+                    self.read_away().await;
+                }
+                return Err(refused);
             }
-            // A token can be revoked before it expires: a fresh one is tried, once.
-            let stale = admission.origin == TokenOrigin::Cached
-                && !second_try
-                && self.connection.shared.gatekeeper.token_refused(&admission);
-            match (stale, again) {
-                (true, Some(beginning)) => {
-                    second_try = true;
-                    (admission, _) = self.admit(&proof).await?;
-                    prepared = Prepared::whole(beginning);
+        };
+        let target = self.target(&admission)?;
+        let of_mailbox = self.place(&admission).await?;
+        let acting_for = admission.account.grant == Grant::ClientCredentials;
+        let prepared = self.prepare(acting_for.then_some(&admission.bearer.user)).await?;
+        let spare = prepared.rest.is_none().then(|| Prepared::whole(prepared.beginning.clone()));
+        let has_spare = spare.is_some();
+        let mut bodies = iter::once(prepared).chain(spare);
+        let this = &*self;
+        let ask = |admission: &Admission| {
+            let request = bodies.next().ok_or_else(Refused::repeat).and_then(|body| {
+                let Prepared { beginning, rest, length } = body;
+                let progress = Progress::new();
+                let upload = Upload::new(beginning, rest, length, Arc::clone(&traffic.sent), Arc::clone(&progress));
+                Ok((this.request(&target, admission, upload)?, progress))
+            });
+            let key = (admission.login.clone(), admission.bearer.user.clone());
+            async move {
+                let (request, progress) = request.map_err(Unanswered::Refused)?;
+                let answered = this.ask(&key, request, &progress).await;
+                let response = answered.map_err(|error| Unanswered::Refused(this.way_failed(&error, &key.0)))?;
+                match response.status() {
+                    StatusCode::UNAUTHORIZED => Err(Unanswered::TokenRefused(key.0, response)),
+                    _ => Ok(response),
                 }
-                (true, None) => return Err(Refused::repeat()),
-                (false, _) => {
-                    let failure = failures::token_refused(&response, &self.connection.gateway.config);
-                    return Err(self.refuse_later(&admission, &failure));
-                }
+            }
+        };
+        let fetch = || async {
+            match has_spare {
+                true => this.admit(&proof).await.map(|(admission, _)| admission).map_err(|it| it.refused),
+                false => Err(Refused::repeat()),
+            }
+        };
+        let connection = this.connection;
+        match with_fresh_token(&connection.shared.gatekeeper, admission, fetch, ask).await? {
+            // The place is held until the end of the answer.
+            Ok((admission, response)) => connection.pass(response, &admission, &traffic, of_mailbox, &here),
+            Err(Unanswered::Refused(refused)) => Err(refused),
+            Err(Unanswered::TokenRefused(login, response)) => {
+                let failure = failures::token_refused(&response, &connection.gateway.config);
+                Err(this.refuse_later(&login, &failure))
             }
         }
     }
@@ -196,9 +236,7 @@ impl Exchange<'_> {
         let secure = connection.service.tls.is_some();
         if !secure && !connection.service.allows_plaintext(connection.subject.peer.ip()) {
             if headers.contains_key(AUTHORIZATION) {
-                connection.visit.charge_guess("", "");
-                let failure = failures::plaintext();
-                connection.shared.journal.refused(&connection.service, &connection.subject, "", &failure);
+                connection.login_attempts().refused_unjudged("", &failures::plaintext());
             }
             return Err(Refused::new(StatusCode::FORBIDDEN, "A login is possible with TLS only").and_close());
         }
@@ -257,19 +295,20 @@ impl Exchange<'_> {
                 Err(Refused::new(StatusCode::BAD_REQUEST, "the Authorization field is malformed").and_close())
             }
             Presented::Unusable(flaw) => {
-                connection.visit.charge_guess("", "");
-                Err(self.refuse("", &failures::unusable(flaw)).await)
+                let failure = failures::unusable(flaw);
+                connection.login_attempts().refused_unjudged("", &failure);
+                Err(self.refuse(&failure).await)
             }
         }
     }
 
     /// Lets the credentials in, or says why not.
-    async fn admit(&mut self, proof: &Proof) -> Result<(Admission, Arc<Traffic>), Refused> {
+    async fn admit(&self, proof: &Proof) -> Result<(Admission, Arc<Traffic>), NotAdmitted> {
         let connection = self.connection;
-        let protocol = connection.service.listener.protocol;
+        let protocol = connection.protocol();
         let resources = connection.service.listener.resources();
         let Some(&resource) = resources.first() else {
-            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later"));
+            return Err(Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later").into());
         };
         let request = LoginRequest {
             login: &proof.login,
@@ -279,37 +318,24 @@ impl Exchange<'_> {
             protocol,
             resource,
         };
-        let limit = connection.shared.limits.login;
-        let end = Instant::now() + limit;
-        let attempt = self.attempt(proof, end).await?;
-        let admitted = timeout_at(end, connection.shared.gatekeeper.admit(request, want_life(protocol))).await;
-        match admitted.unwrap_or_else(|_| Err(failures::login_timeout(limit))) {
+        let end = Instant::now() + connection.shared.limits.login;
+        let permit = self.attempt(proof, end).await?;
+        let attempts = connection.login_attempts();
+        let admitting = connection.shared.gatekeeper.admit(request, want_life(protocol));
+        match attempts.judge(end, admitting).await {
             Ok(admission) => {
                 if !self.is_own_mailbox(&admission) {
                     connection.visit.excuse();
                     let failure = failures::other_mailbox(person(&admission), &admission.bearer.user);
-                    return Err(self.refuse_later(&admission, &failure));
+                    return Err(self.refuse_later(&admission.login, &failure).into());
                 }
-                let token = match admission.origin {
-                    TokenOrigin::Cached => "cached",
-                    TokenOrigin::Fetched => "fetched",
-                };
-                let traffic = connection.logged_in(&admission, token);
+                let traffic = connection.logged_in(&admission, origin(&admission));
                 Ok((admission, traffic))
             }
             Err(failure) => {
-                if is_guess(&failure) {
-                    connection.visit.charge_guess(proof.login.as_str(), proof.password.expose());
-                } else {
-                    connection.visit.excuse();
-                }
-                // What is no account's name may be a password in the wrong field.
-                let hidden = failure.cause == UNKNOWN_ACCOUNT && !proof.login.as_str().contains('@');
-                let account = if hidden { "(not an address)" } else { proof.login.as_str() };
-                attempt.forget();
-                let refused = self.refuse(account, &failure).await;
-                self.read_away().await;
-                Err(refused)
+                permit.forget();
+                attempts.refused(Claim::Password(&proof.login, &proof.password), &failure);
+                Err(NotAdmitted { refused: self.refuse(&failure).await, are_wrong: true })
             }
         }
     }
@@ -317,21 +343,19 @@ impl Exchange<'_> {
     /// The right to have credentials judged, to be forgotten if they are refused. Those of one connection that are under way
     /// may all be wrong, so that there are never more of them than attempts left; further ones wait until `end`.
     async fn attempt(&self, proof: &Proof, end: Instant) -> Result<SemaphorePermit<'_>, Refused> {
-        let Connection { shared, service, subject, attempts, visit, .. } = self.connection;
-        visit.excuse();
-        let Ok(attempt) = timeout_at(end, attempts.acquire()).await else {
-            let failure = failures::login_timeout(shared.limits.login);
-            shared.journal.refused(service, subject, proof.login.as_str(), &failure);
+        let connection = self.connection;
+        let attempts = connection.login_attempts();
+        connection.visit.excuse();
+        let Ok(permit) = timeout_at(end, connection.attempts.acquire()).await else {
+            let failure = attempts.too_late();
+            attempts.log(proof.login.as_str(), &failure);
             return Err(Refused::of(&failure));
         };
-        let attempt = attempt.map_err(|_| too_many_attempts(None))?;
-        let logged_in = self.connection.logged_in.load(Ordering::Relaxed);
-        match shared.penalties.closed(subject.peer.ip()).filter(|_| !logged_in) {
-            Some(closed) => {
-                service.log_closed(subject.peer, closed);
-                Err(too_many_attempts(Some(closed.wait)))
-            }
-            None => Ok(attempt),
+        let permit = permit.map_err(|_| too_many_attempts(None))?;
+        let is_stranger = !connection.logged_in.load(Ordering::Relaxed);
+        match is_stranger.then(|| attempts.closed()).flatten() {
+            Some(closed) => Err(too_many_attempts(Some(closed.wait))),
+            None => Ok(permit),
         }
     }
 
@@ -342,36 +366,29 @@ impl Exchange<'_> {
             || *person(admission) == admission.bearer.user
     }
 
-    /// Logs a refused login, counts it, and holds the refusal back.
-    async fn refuse(&self, account: &str, failure: &Failure) -> Refused {
-        let Connection { shared, service, subject, failures, attempts, .. } = self.connection;
-        shared.journal.refused(service, subject, account, failure);
+    /// Counts a refused login, and holds the refusal back.
+    async fn refuse(&self, failure: &Failure) -> Refused {
+        let Connection { shared, failures, attempts, .. } = self.connection;
         let refused = Refused::of(failure);
         // Before the delay: streams beside this one must not gain from it.
         let last = failures.fetch_add(1, Ordering::Relaxed) + 1 >= shared.limits.protocol.attempts;
         if last {
             attempts.close();
         }
-        if failure.delay {
-            let Ok(_place) = shared.delays.try_acquire() else {
-                // `limits.delayed_failures`
-                return refused.and_close();
-            };
-            let usual = shared.limits.failure_delay;
-            let share = u32::try_from(chance::number() % 256).unwrap_or(0);
-            sleep(usual * 3 / 4 + usual / 2 * share / 255).await;
+        if failure.delay && self.connection.login_attempts().hold_back().await.is_err() {
+            // `limits.delayed_failures`
+            return refused.and_close();
         }
         if last { refused.and_close() } else { refused }
     }
 
     /// The same behind a login: the password is not at fault.
-    fn refuse_later(&self, admission: &Admission, failure: &Failure) -> Refused {
-        let Connection { shared, service, subject, .. } = self.connection;
-        shared.journal.refused(service, subject, admission.login.as_str(), failure);
+    fn refuse_later(&self, login: &MailAddress, failure: &Failure) -> Refused {
+        self.connection.log_refused(login.as_str(), failure);
         Refused::of(failure)
     }
 
-    fn way_failed(&self, error: &OriginError, admission: &Admission) -> Refused {
+    fn way_failed(&self, error: &OriginError, login: &MailAddress) -> Refused {
         if let OriginError::Stalled = error {
             return stalled();
         }
@@ -379,8 +396,7 @@ impl Exchange<'_> {
             return broke_off();
         }
         let failure = error.failure(&self.connection.gateway.config.origin);
-        let Connection { shared, service, subject, .. } = self.connection;
-        shared.journal.refused(service, subject, admission.login.as_str(), &failure);
+        self.connection.log_refused(login.as_str(), &failure);
         Refused::of_way(&failure)
     }
 
@@ -433,7 +449,7 @@ impl Exchange<'_> {
         let connection = self.connection;
         let protocol = connection.service.listener.protocol;
         let place = connection.shared.places.enter(protocol, &admission.bearer.user).await;
-        place.map_err(|occupied| self.refuse_later(admission, &occupied.failure(protocol)))
+        place.map_err(|occupied| self.refuse_later(&admission.login, &occupied.failure(protocol)))
     }
 
     async fn prepare(&mut self, acting_for: Option<&MailAddress>) -> Result<Prepared, Refused> {

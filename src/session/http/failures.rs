@@ -1,7 +1,5 @@
 //! What goes wrong between a client's request and Microsoft's answer, as one [`Failure`] each.
 
-use std::time::Duration;
-
 use hyper::Response;
 use hyper::body::Incoming;
 
@@ -14,16 +12,6 @@ use crate::sasl::Flaw;
 
 fn failure(refusal: Refusal, actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
     Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
-}
-
-pub(super) fn login_timeout(limit: Duration) -> Failure {
-    failure(
-        Refusal::Unavailable,
-        Actor::Microsoft,
-        "login-timeout",
-        format!("the login was not decided within {limit:?}"),
-        "the client tries again; `limits.login` is the bound".to_owned(),
-    )
 }
 
 pub(super) fn plaintext() -> Failure {

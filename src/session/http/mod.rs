@@ -22,20 +22,25 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::Attempts;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::live::Live;
-use super::{Service, Shared, Subject, Whose};
+use super::service::Service;
+use super::shared::Shared;
+use super::subject::{Subject, Whose};
+use crate::failure::Failure;
 use crate::http::head::{HeadLimits, Judge};
 use crate::login::Admission;
 use crate::net::census::Place;
 use crate::net::penalty::{Offence, Visit};
+use crate::protocol::Protocol;
 use guarded::{Guarded, Pulse};
 
 mod answer;
 mod body;
 mod exchange;
 mod failures;
-mod gateway;
+pub(super) mod gateway;
 mod guarded;
 mod passing;
 mod prepare;
@@ -78,7 +83,7 @@ pub(super) async fn serve(
     let Ok(local) = socket.local_addr() else { return };
     let pulse = Pulse::new();
     let connection = Arc::new(Connection {
-        subject: Subject::new(&service, peer),
+        subject: Subject::new(&service.listener.name, peer),
         visit: shared.penalties.visit(peer.ip()),
         place: Mutex::new(place),
         logins: Mutex::default(),
@@ -344,6 +349,10 @@ impl Connection {
         }
     }
 
+    fn protocol(&self) -> Protocol {
+        self.service.listener.protocol
+    }
+
     fn busy(&self) -> Busy<'_> {
         self.busy.fetch_add(1, Ordering::Relaxed);
         Busy(self)
@@ -381,7 +390,7 @@ impl Connection {
             return Arc::clone(&login.traffic);
         }
         let whose = Whose { account: account.into(), device: admission.device.clone() };
-        let live = self.shared.journal.accepted(&self.service, &self.subject, &whose, token);
+        let live = self.shared.journal.accepted(self.protocol(), &self.subject, &whose, token);
         let (told_to_end, device) = (live.told_to_end(), admission.device.clone());
         let (revoked, stopped, over) = (self.revoked.clone(), self.stopped.clone(), self.over.clone());
         tokio::spawn(over.run_until_cancelled_owned(async move {
@@ -429,11 +438,20 @@ impl Connection {
             sent: login.traffic.sent.load(Ordering::Relaxed),
             received: login.traffic.received.load(Ordering::Relaxed),
         };
-        self.shared.journal.ended(&self.service, &self.subject, &login.whose, login.live, ending);
+        self.shared.journal.ended(self.protocol(), &self.subject, &login.whose, login.live, ending);
+    }
+
+    fn log_refused(&self, account: &str, failure: &Failure) {
+        self.login_attempts().log(account, failure);
+    }
+
+    fn login_attempts(&self) -> Attempts<'_> {
+        let Self { shared, service, subject, visit, .. } = self;
+        Attempts { shared, service, subject, visit }
     }
 
     fn log_over(&self, cause: &'static str, text: &str) {
-        self.shared.journal.closed(&self.service, &self.subject, cause, text);
+        self.shared.journal.closed(&self.subject, cause, text);
     }
 
     fn logins(&self) -> MutexGuard<'_, Vec<Login>> {

@@ -34,7 +34,7 @@ impl Connection {
         let status = parts.status;
         if status == StatusCode::FORBIDDEN && config.service == HttpService::Ews {
             let failure = failures::ews_barred(&config.origin);
-            self.shared.journal.refused(&self.service, &self.subject, admission.login.as_str(), &failure);
+            self.log_refused(admission.login.as_str(), &failure);
             let message = "Exchange Web Services are switched off or barred for this mailbox or application; Microsoft ends \
                            them on 1 April 2027";
             return Err(Refused {
@@ -47,7 +47,7 @@ impl Connection {
         // A page of a proxy or web filter; Exchange answers in XML.
         if config.service == HttpService::Ews && status.is_success() && !is_soap {
             let failure = failures::no_ews(&config.origin);
-            self.shared.journal.refused(&self.service, &self.subject, admission.login.as_str(), &failure);
+            self.log_refused(admission.login.as_str(), &failure);
             return Err(Refused::of_way(&failure));
         }
         fields::to_client(&mut parts.headers);
@@ -65,8 +65,7 @@ impl Connection {
                 }
                 None if status.is_redirection() => {
                     let failure = failures::redirected(&config.origin);
-                    let Connection { shared, service, subject, .. } = self;
-                    shared.journal.refused(service, subject, admission.login.as_str(), &failure);
+                    self.log_refused(admission.login.as_str(), &failure);
                     return Err(Refused::of_way(&failure));
                 }
                 None => {}

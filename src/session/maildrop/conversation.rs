@@ -5,7 +5,9 @@ use std::sync::Arc;
 use tokio::time::timeout;
 
 use super::super::live::Live;
-use super::super::{Service, Shared, Subject, Whose};
+use super::super::service::Service;
+use super::super::shared::Shared;
+use super::super::subject::{Subject, Whose};
 use super::inbox::Inbox;
 use super::mailbox::{Deleted, Mailbox};
 use crate::failure::Failure;
@@ -13,6 +15,7 @@ use crate::graph::messages::Unserved;
 use crate::net::stream::Stream;
 use crate::proto::Refusal;
 use crate::proto::pop3::transaction::{MaildropEvent, Transaction, Trouble};
+use crate::protocol::Protocol;
 
 /// Octets of a message that go through the machine at a time.
 const PIECE: usize = 16 * 1_024;
@@ -53,7 +56,6 @@ impl End {
 /// A client and the maildrop that it has opened.
 pub(super) struct Conversation<'a> {
     shared: &'a Shared,
-    service: &'a Service,
     subject: &'a Subject,
     whose: &'a Whose,
     live: &'a Live,
@@ -76,7 +78,7 @@ impl<'a> Conversation<'a> {
         inbox: Inbox,
     ) -> Self {
         let machine = Transaction::new(service.listener.bare_lf, Arc::clone(&subject.session));
-        Self { shared, service, subject, whose, live, stream, machine, mailbox, inbox, sent: 0, received: 0 }
+        Self { shared, subject, whose, live, stream, machine, mailbox, inbox, sent: 0, received: 0 }
     }
 
     /// Octets from the client, and to it.
@@ -230,7 +232,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn log(&self, failure: &Failure) {
-        self.shared.journal.hindered(self.service, self.subject, self.whose, failure);
+        self.shared.journal.hindered(Protocol::Pop3, self.subject, self.whose, failure);
     }
 
     /// Deletes messages; the result is how many are left that should not be.

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use super::super::login::want_life;
 use super::super::places::MailboxPlace;
-use super::super::{Shared, want_life};
+use super::super::shared::Shared;
 use super::inbox::Inbox;
 use crate::account::MailAddress;
 use crate::config::{Account, Resource};

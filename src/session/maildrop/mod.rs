@@ -15,16 +15,19 @@ use tokio::time::Instant;
 use self::conversation::Conversation;
 use self::inbox::Inbox;
 use self::mailbox::{Mailbox, Renewal};
+use super::fresh_token::with_fresh_token;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::login::{Accepted, Destination, Entered, Login, origin};
+use super::login::{Accepted, Destination, Entered, Login, origin, want_life};
 use super::places::{MailboxPlace, Places};
-use super::{Service, Shared, Subject, Whose, want_life};
+use super::service::Service;
+use super::shared::Shared;
+use super::subject::{Subject, Whose};
 use crate::account::MailAddress;
 use crate::config::{Grant, Resource};
 use crate::failure::{Actor, Failure};
 use crate::graph::GraphClient;
 use crate::graph::messages::Unserved;
-use crate::login::{Admission, LoginRequest, TokenOrigin};
+use crate::login::{Admission, LoginRequest};
 use crate::net::census::Place;
 use crate::proto::pop3::capabilities;
 use crate::proto::{Capabilities, MailProtocol, Refusal};
@@ -53,7 +56,7 @@ pub(super) async fn serve(
     mut place: Place,
 ) {
     let started = Instant::now();
-    let subject = Subject::new(&service, peer);
+    let subject = Subject::new(&service.listener.name, peer);
     let visit = shared.penalties.visit(peer.ip());
     let destination = Opening { shared: &shared, graph: &graph, source: peer.ip() };
     let login =
@@ -88,7 +91,7 @@ pub(super) async fn serve(
     drop(conversation);
     drop(lock);
     let ending = Ending { cause, duration: started.elapsed(), sent, received };
-    shared.journal.ended(&service, &subject, &whose, live, ending);
+    shared.journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
 /// What a login brings: a mailbox whose Inbox could be read.
@@ -136,22 +139,18 @@ impl Destination for Opening<'_> {
                     protocol: Protocol::Pop3,
                     resource: Resource::Graph,
                 };
-                let want_life = want_life(Protocol::Pop3);
-                let mut admission = self.shared.gatekeeper.admit(request, want_life).await?;
+                let gatekeeper = &self.shared.gatekeeper;
+                let admit = || gatekeeper.admit(request, want_life(Protocol::Pop3));
+                let admission = admit().await?;
                 // After the proof: who cannot log in locks nobody out.
                 let lock = self.lock(&admission.bearer.user).await?;
-                let mut mailbox = self.mailbox(admission.bearer.clone(), renewal(&admission));
-                let mut opened = mailbox.open(self.shared.limits.maildrop_messages).await;
-                // A token can be revoked before it expires: a fresh one is tried, once.
-                if matches!(opened, Err(Unserved::TokenRefused(_)))
-                    && admission.origin == TokenOrigin::Cached
-                    && self.shared.gatekeeper.token_refused(&admission)
-                {
-                    admission = self.shared.gatekeeper.admit(request, want_life).await?;
-                    mailbox = self.mailbox(admission.bearer.clone(), renewal(&admission));
-                    opened = mailbox.open(self.shared.limits.maildrop_messages).await;
-                }
-                let inbox = opened.map_err(Unserved::into_failure)?;
+                let most = self.shared.limits.maildrop_messages;
+                let open = |admission: &Admission| {
+                    let mut mailbox = self.mailbox(admission.bearer.clone(), renewal(admission));
+                    async move { mailbox.open(most).await.map(|inbox| (mailbox, inbox)) }
+                };
+                let opened = with_fresh_token(gatekeeper, admission, admit, open).await?;
+                let (admission, (mailbox, inbox)) = opened.map_err(Unserved::into_failure)?;
                 let token = origin(&admission);
                 let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
                 Ok(accepted(whose, token, mailbox, inbox, lock))

@@ -23,9 +23,10 @@ use crate::proto::smtp::submission::{Ending, Event, Submission};
 use crate::proto::smtp::transaction::{Mail, Recipient};
 use crate::proto::smtp::{Envelope, Reply};
 use crate::protocol::Protocol;
-use crate::session::Whose;
+use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::live::Live;
+use crate::session::subject::Whose;
 
 /// A connection to Exchange Online without a message is kept for the client's next one so long. It takes one of the few
 /// places of the mailbox.
@@ -420,13 +421,13 @@ impl<'a> Conversation<'a> {
         let trusted = self.rule().map(|rule| rule.from);
         let recipients = envelope.recipients.len();
         let told = Told { way, outcome, trusted, recipients, octets, reply: &reply, failure: failure.as_ref() };
-        self.courier.shared.journal.message(self.courier.service, self.courier.subject, self.whose, &told);
+        self.courier.shared.journal.message(Protocol::Smtp, self.courier.subject, self.whose, &told);
         reply
     }
 
     async fn send_through_graph(
         &self,
-        mut admitted: Admitted,
+        admitted: Admitted,
         envelope: &Envelope,
         message: Vec<u8>,
     ) -> (Outcome, Reply, Option<Failure>) {
@@ -439,25 +440,19 @@ impl<'a> Conversation<'a> {
             Err(failure) => return no(failure),
         };
         let message = Bytes::from(message);
-        let mut second_try = false;
-        loop {
-            let not_sent = match self.courier.ways.graph.send_mail(&admitted.bearer, envelope, message.clone()).await {
-                Ok(sent) => {
-                    let words = format_args!("Accepted by Microsoft Graph, request {}", sent.request_id);
-                    return (Outcome::Sent, Reply::new(250, [0, 0], words), None);
-                }
-                Err(not_sent) => not_sent,
-            };
-            // A token can be revoked before it expires: a fresh one is tried, once.
-            if not_sent.token_refused && !second_try && self.courier.replace(&admitted) {
-                second_try = true;
-                admitted = match self.courier.admit(Resource::Graph).await {
-                    Ok(admitted) => admitted,
-                    Err(failure) => return no(failure),
-                };
-                continue;
+        let (graph, gatekeeper) = (&self.courier.ways.graph, &self.courier.shared.gatekeeper);
+        let send = |admitted: &Admitted| {
+            let (bearer, message) = (admitted.bearer.clone(), message.clone());
+            async move { graph.send_mail(&bearer, envelope, message).await }
+        };
+        let fetch = || self.courier.admit(Resource::Graph);
+        match with_fresh_token(gatekeeper, admitted, fetch, send).await {
+            Ok(Ok((_, sent))) => {
+                let words = format_args!("Accepted by Microsoft Graph, request {}", sent.request_id);
+                (Outcome::Sent, Reply::new(250, [0, 0], words), None)
             }
-            return (Outcome::Refused, not_sent.reply, Some(not_sent.failure));
+            Ok(Err(not_sent)) => (Outcome::Refused, not_sent.reply, Some(not_sent.failure)),
+            Err(failure) => no(failure),
         }
     }
 

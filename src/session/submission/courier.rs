@@ -6,21 +6,23 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::SubmissionWays;
 use super::detours::Barred;
 use super::exchange::Exchange;
+use super::ways::SubmissionWays;
 use crate::account::MailAddress;
 use crate::config::{Account, Config, Deliver, Grant, LoginPattern, Resource, TrustedSender};
 use crate::failure::{Actor, Failure};
-use crate::login::{Admission, LoginRequest, TokenOrigin};
-use crate::proto::{Refusal, UpstreamFailureKind};
+use crate::login::{Admission, LoginRequest};
+use crate::proto::Refusal;
 use crate::protocol::Protocol;
 use crate::sasl::{Bearer, Credentials};
-use crate::session::login::origin;
+use crate::session::fresh_token::{HasToken, with_fresh_token};
+use crate::session::login::{origin, want_life};
 use crate::session::mail::clients_own_token;
 use crate::session::places::MailboxPlace;
-use crate::session::upstream::{OpenError, Target};
-use crate::session::{Service, Shared, Subject, want_life};
+use crate::session::shared::Shared;
+use crate::session::subject::Subject;
+use crate::session::upstream::Target;
 
 /// What stands for the client.
 #[derive(Clone)]
@@ -88,7 +90,6 @@ pub(super) enum Way {
 /// Finds the way for the messages of one client.
 pub(super) struct Courier<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) service: &'a Service,
     pub(super) ways: &'a SubmissionWays,
     pub(super) subject: &'a Subject,
     pub(super) sender: Sender,
@@ -225,33 +226,19 @@ impl Courier<'_> {
     }
 
     /// Signs in at the mail server. An error says whether it bars the way for a while.
-    async fn by_smtp(
-        &self,
-        target: &Target,
-        mut admitted: Admitted,
-    ) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
+    async fn by_smtp(&self, target: &Target, admitted: Admitted) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
         if admitted.admission.is_none() {
             return self.by_smtp_with_own(target, admitted).await;
         }
         let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
-        let mut second_try = false;
-        loop {
-            let error = match self.shared.opener.sign_in(target, admitted.bearer.clone()).await {
-                Ok((stream, authenticated)) => {
-                    let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
-                    return Ok((admitted, Way::Smtp(Box::new(exchange))));
-                }
-                Err(error) => error,
-            };
-            // A token can be revoked before it expires: a fresh one is tried, once.
-            let refused = matches!(&error, OpenError::Upstream(it) if it.kind == UpstreamFailureKind::TokenRefused);
-            if refused && !second_try && self.replace(&admitted) {
-                second_try = true;
-                admitted = self.admit(Resource::Exchange).await.map_err(|failure| (None, failure))?;
-                continue;
-            }
-            return Err((Barred::of(&error), error.failure(&target.upstream)));
-        }
+        let sign_in = |admitted: &Admitted| self.shared.opener.sign_in(target, admitted.bearer.clone());
+        let signed_in =
+            with_fresh_token(&self.shared.gatekeeper, admitted, || self.admit(Resource::Exchange), sign_in).await;
+        let (admitted, (stream, authenticated)) = signed_in
+            .map_err(|failure| (None, failure))?
+            .map_err(|error| (Barred::of(&error), error.failure(&target.upstream)))?;
+        let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
+        Ok((admitted, Way::Smtp(Box::new(exchange))))
     }
 
     /// The same with the client's own token, which the server judges. The place is taken after its yes: until then it may be
@@ -276,15 +263,14 @@ impl Courier<'_> {
         Ok((admitted, Way::Smtp(Box::new(exchange))))
     }
 
-    /// The token was refused: true when another may be had at once.
-    pub(super) fn replace(&self, admitted: &Admitted) -> bool {
-        admitted.admission.as_ref().is_some_and(|admission| {
-            admission.origin == TokenOrigin::Cached && self.shared.gatekeeper.token_refused(admission)
-        })
-    }
-
     pub(super) async fn place(&self, protocol: Protocol, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
         self.shared.places.enter(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
+    }
+}
+
+impl HasToken for Admitted {
+    fn admission(&self) -> Option<&Admission> {
+        self.admission.as_ref()
     }
 }
 

@@ -8,26 +8,21 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::journal::{ENDED_BY_OPERATOR, Ending};
 use super::login::{Accepted, Destination, Entered, Login};
-use super::upstream::Target;
-use super::{Service, Serving, Shared, Subject, Whose};
-use crate::config::{Deliver, Limits, Submission as Config};
+use super::service::Service;
+use super::shared::Shared;
+use super::subject::{Subject, Whose};
 use crate::failure::Failure;
-use crate::graph::{GraphClient, MESSAGE_OCTETS};
 use crate::net::census::Place;
 use crate::net::stream::Stream;
 use crate::proto::smtp::submission::{Settings, Submission};
-use crate::proto::smtp::transaction::Extensions;
 use crate::proto::{Capabilities, MailProtocol};
 use crate::sasl::Credentials;
 use conversation::Conversation;
 use courier::{Admitted, Courier, Sender, Way};
-use detours::Detours;
-use rates::Rates;
 
 mod conversation;
 mod courier;
@@ -37,71 +32,23 @@ mod header;
 mod message;
 mod rates;
 mod refused;
+pub(super) mod ways;
 
-/// How messages leave that Gatepost takes itself.
-pub struct SubmissionWays {
-    /// What was configured.
-    pub config: Config,
-    /// The mail server, unless everything goes through Graph.
-    pub smtp: Option<Arc<Target>>,
-    /// Microsoft Graph.
-    pub graph: Arc<GraphClient>,
-    detours: Detours,
-    rates: Rates,
-    /// For messages that are collected.
-    room: Semaphore,
-}
-
-impl SubmissionWays {
-    /// Nothing has been sent yet.
-    pub fn new(config: Config, smtp: Option<Arc<Target>>, graph: Arc<GraphClient>, limits: &Limits) -> Self {
-        let room = Semaphore::new(limits.graph_messages);
-        Self { config, smtp, graph, detours: Detours::default(), rates: Rates::default(), room }
-    }
-
-    /// What clients are offered: what every way that a message may take can do. Only the size is that of the widest one,
-    /// because the way is known when a message begins.
-    fn extensions(&self, limits: &Limits) -> Extensions {
-        let most = limits.message_bytes as u64;
-        let announced = self.smtp.as_ref().map(|target| target.announced());
-        match (self.config.deliver, announced) {
-            (Deliver::Graph, _) | (_, None) => {
-                // A message with such addresses is what it is, whoever takes it: UTF-8 (RFC 6532).
-                Extensions { size: most.min(MESSAGE_OCTETS as u64), dsn: false, smtputf8: true }
-            }
-            (deliver, Some(announced)) => {
-                let has = |keyword: &str| {
-                    let mut entries = announced.0.iter().map(|entry| entry.split(' ').next().unwrap_or_default());
-                    entries.any(|entry| entry.eq_ignore_ascii_case(keyword))
-                };
-                let size = announced.0.iter().find_map(|entry| {
-                    let (keyword, size) = entry.split_once(' ')?;
-                    size.parse::<u64>().ok().filter(|size| keyword.eq_ignore_ascii_case("SIZE") && *size > 0)
-                });
-                Extensions {
-                    size: size.map_or(most, |size| size.min(most)),
-                    // Graph has nothing that could carry it.
-                    dsn: deliver == Deliver::Smtp && has("DSN"),
-                    smtputf8: has("SMTPUTF8"),
-                }
-            }
-        }
-    }
-}
+pub use ways::SubmissionWays;
 
 /// Serves one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     service: Arc<Service>,
+    ways: Arc<SubmissionWays>,
     socket: TcpStream,
     peer: SocketAddr,
     mut place: Place,
 ) {
-    let Serving::Submission(ways) = &service.serving else { return };
     let started = Instant::now();
-    let subject = Subject::new(&service, peer);
+    let subject = Subject::new(&service.listener.name, peer);
     let visit = shared.penalties.visit(peer.ip());
-    let door = Door { shared: &shared, service: &service, ways, subject: &subject };
+    let door = Door { shared: &shared, ways: &ways, subject: &subject };
     let login = Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &door };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
@@ -114,7 +61,7 @@ pub(super) async fn serve(
         None => {
             let Some(rule) = ways.config.trusted(peer.ip()) else { return };
             let whose = Whose { account: rule.login.to_string().into(), device: None };
-            let live = shared.journal.accepted(&service, &subject, &whose, "of a trusted sender");
+            let live = shared.journal.accepted(service.listener.protocol, &subject, &whose, "of a trusted sender");
             (Sender::Trusted(rule.clone()), whose, None, live)
         }
     };
@@ -129,7 +76,7 @@ pub(super) async fn serve(
     };
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
-    let courier = Courier { shared: &shared, service: &service, ways, subject: &subject, sender };
+    let courier = Courier { shared: &shared, ways: &ways, subject: &subject, sender };
     let mut conversation = Conversation::new(courier, (&whose, &live), stream, machine, ready);
     let cause = tokio::select! {
         cause = Box::pin(conversation.run()) => cause,
@@ -141,13 +88,12 @@ pub(super) async fn serve(
     drop(conversation);
     let (sent, received) = live.traffic();
     let ending = Ending { cause, duration: started.elapsed(), sent, received };
-    shared.journal.ended(&service, &subject, &whose, live, ending);
+    shared.journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
 /// Where a login at such a listener leads.
 struct Door<'a> {
     shared: &'a Shared,
-    service: &'a Service,
     ways: &'a SubmissionWays,
     subject: &'a Subject,
 }
@@ -175,8 +121,8 @@ impl Destination for Door<'_> {
     }
 
     async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Ready>, Failure> {
-        let Self { shared, service, ways, subject } = *self;
-        let courier = Courier { shared, service, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
+        let Self { shared, ways, subject } = *self;
+        let courier = Courier { shared, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
         let (admitted, way) = courier.prepare().await?;
         let device = admitted.admission.as_ref().and_then(|admission| admission.device.clone());
         let whose = Whose { account: admitted.account().to_string().into(), device };

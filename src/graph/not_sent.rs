@@ -1,0 +1,29 @@
+//! A message that Microsoft has not accepted, and what everybody is told of it.
+
+use crate::failure::{Actor, Failure};
+use crate::proto::Refusal;
+use crate::proto::smtp::Reply;
+
+/// Microsoft has not accepted the message, or has not said so.
+#[derive(Clone, Debug)]
+pub struct NotSent {
+    /// For the client.
+    pub reply: Reply,
+    /// For everybody else.
+    pub failure: Failure,
+    /// The token was refused, before anything else was looked at: with a new one the message may be sent again at once.
+    pub token_refused: bool,
+}
+
+impl NotSent {
+    pub(super) fn new(reply: Reply, actor: Actor, cause: &'static str, message: String, remedy: &'static str) -> Self {
+        let refusal = match (reply.class(), actor) {
+            (_, Actor::Developers) => Refusal::ServerBug,
+            (4, _) => Refusal::Unavailable,
+            (_, Actor::TenantAdministrator | Actor::Operator) => Refusal::ContactAdmin,
+            _ => Refusal::NotAuthorized,
+        };
+        let failure = Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false };
+        Self { reply, failure, token_refused: false }
+    }
+}

@@ -1,0 +1,147 @@
+//! An attempt to log in, the same for mail and HTTP: how long it may take to be judged, what a refusal costs the source,
+//! what of it is written down, and how long the client waits for it.
+
+use std::future::Future;
+
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::service::Service;
+use super::shared::Shared;
+use super::subject::Subject;
+use crate::account::LoginName;
+use crate::chance;
+use crate::failure::{Actor, Failure};
+use crate::login::{UNKNOWN_ACCOUNT, is_guess};
+use crate::net::penalty::{Closed, Visit};
+use crate::proto::Refusal;
+use crate::sasl::{Bearer, Credentials};
+use crate::secret::Password;
+
+/// Attempts on one connection.
+pub(super) struct Attempts<'a> {
+    pub(super) shared: &'a Shared,
+    pub(super) service: &'a Service,
+    pub(super) subject: &'a Subject,
+    pub(super) visit: &'a Visit,
+}
+
+/// What a client claims to be, and how it shows that.
+#[derive(Clone, Copy)]
+pub(super) enum Claim<'a> {
+    Password(&'a LoginName, &'a Password),
+    /// A token of its own.
+    Token(&'a Bearer),
+}
+
+/// No further refusal is held back: the client must go.
+pub(super) struct TooManyHeldBack;
+
+impl<'a> From<&'a Credentials> for Claim<'a> {
+    fn from(credentials: &'a Credentials) -> Self {
+        match credentials {
+            Credentials::Password { login, password, .. } => Self::Password(login, password),
+            Credentials::Token(bearer) => Self::Token(bearer),
+        }
+    }
+}
+
+impl Claim<'_> {
+    fn name(&self) -> &str {
+        match self {
+            Self::Password(login, _) => login.as_str(),
+            Self::Token(bearer) => bearer.user.as_str(),
+        }
+    }
+
+    fn secret(&self) -> &str {
+        match self {
+            Self::Password(_, password) => password.expose(),
+            Self::Token(bearer) => bearer.token.expose(),
+        }
+    }
+
+    /// What of the name is written down when it was refused so. What is no account's name may be a password in the wrong
+    /// field; an address is needed to add its account.
+    fn shown(&self, failure: &Failure) -> &str {
+        match self {
+            Self::Password(login, _) if failure.cause == UNKNOWN_ACCOUNT && !login.as_str().contains('@') => {
+                "(not an address)"
+            }
+            _ => self.name(),
+        }
+    }
+
+    /// A refusal tells that this was guessed.
+    fn is_guess(&self, failure: &Failure) -> bool {
+        // A token of its own, which opens nothing, is the client's guess as well.
+        let opens_nothing = matches!(failure.refusal, Refusal::InvalidCredentials | Refusal::NotAuthorized);
+        is_guess(failure) || matches!(self, Self::Token(_)) && opens_nothing
+    }
+}
+
+impl Attempts<'_> {
+    /// Nothing is judged that comes from a source which is closed for its penalties, on a connection that it opened before
+    /// either: such a connection is of no use to it.
+    pub(super) fn closed(&self) -> Option<Closed> {
+        let peer = self.subject.peer;
+        let closed = self.shared.penalties.closed(peer.ip())?;
+        self.service.log_closed(peer, closed);
+        Some(closed)
+    }
+
+    /// Judges, until `end` at the latest.
+    pub(super) async fn judge<T>(
+        &self,
+        end: Instant,
+        judging: impl Future<Output = Result<T, Failure>>,
+    ) -> Result<T, Failure> {
+        timeout_at(end, judging).await.unwrap_or_else(|_| Err(self.too_late()))
+    }
+
+    /// There was no judgement within `limits.login`.
+    pub(super) fn too_late(&self) -> Failure {
+        let limit = self.shared.limits.login;
+        Failure {
+            refusal: Refusal::Unavailable,
+            actor: Actor::Microsoft,
+            cause: "login-timeout",
+            message: format!("the login was not decided within {limit:?}"),
+            remedy: "the client tries again; `limits.login` is the bound".into(),
+            delay: false,
+        }
+    }
+
+    /// A claim was refused. The source pays for it if it was a guess.
+    pub(super) fn refused(&self, claim: Claim<'_>, failure: &Failure) {
+        self.log(claim.shown(failure), failure);
+        if claim.is_guess(failure) {
+            self.visit.charge_guess(claim.name(), claim.secret());
+        } else {
+            self.visit.excuse();
+        }
+    }
+
+    /// What was presented was refused for its form, unjudged. What it was is not kept: a client that repeats it is one that
+    /// nobody has corrected.
+    pub(super) fn refused_unjudged(&self, name: &str, failure: &Failure) {
+        self.log(name, failure);
+        self.visit.charge_guess(name, "");
+    }
+
+    /// Writes a refusal down; `account` is what may be shown of the name.
+    pub(super) fn log(&self, account: &str, failure: &Failure) {
+        self.shared.journal.refused(self.service.listener.protocol, self.subject, account, failure);
+    }
+
+    /// Holds a refusal back, so that guessing is slow.
+    ///
+    /// # Errors
+    /// [`TooManyHeldBack`], where nothing was waited.
+    pub(super) async fn hold_back(&self) -> Result<(), TooManyHeldBack> {
+        let Ok(_place) = self.shared.delays.try_acquire() else { return Err(TooManyHeldBack) };
+        let usual = self.shared.limits.failure_delay;
+        let share = u32::try_from(chance::number() % 256).unwrap_or(0);
+        sleep(usual * 3 / 4 + usual / 2 * share / 255).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,46 @@
+//! What all sessions have in common.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use super::farewell::Farewells;
+use super::journal::Journal;
+use super::places::Places;
+use super::trial::Trials;
+use super::upstream::Opener;
+use crate::config::Limits;
+use crate::login::Gatekeeper;
+use crate::net::census::Census;
+use crate::net::penalty::Penalties;
+
+/// What all sessions share.
+pub struct Shared {
+    /// Decides about logins.
+    pub gatekeeper: Arc<Gatekeeper>,
+    /// Connects to upstreams.
+    pub opener: Arc<Opener>,
+    /// Every bound and deadline.
+    pub limits: Limits,
+    /// Places for connections.
+    pub census: Arc<Census>,
+    /// What sources have to pay for.
+    pub penalties: Arc<Penalties>,
+    /// Places for sessions, by mailbox.
+    pub places: Arc<Places>,
+    /// The one place of each maildrop that Gatepost serves itself.
+    pub maildrops: Arc<Places>,
+    /// Turns of clients' own tokens at those who judge them.
+    pub trials: Arc<Trials>,
+    /// Places for refusals that are held back.
+    pub delays: Arc<Semaphore>,
+    /// What is told of every decision.
+    pub journal: Arc<Journal>,
+    /// Cancelled when the service stops taking logins.
+    pub draining: CancellationToken,
+    /// When sessions that wait are told goodbye.
+    pub farewells: Arc<Farewells>,
+    /// The name in SMTP greetings.
+    pub server_name: Arc<str>,
+}

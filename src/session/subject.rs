@@ -1,0 +1,61 @@
+//! Who a session is: its id, where it came from, and who logged in.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crate::chance;
+use crate::login::device::KnownPassword;
+
+/// Who a log line is about.
+#[derive(Clone)]
+pub(super) struct Subject {
+    pub(super) session: Arc<str>,
+    pub(super) listener: Arc<str>,
+    pub(super) peer: SocketAddr,
+}
+
+impl Subject {
+    /// A new connection, which came in at this listener.
+    pub(super) fn new(listener: &Arc<str>, peer: SocketAddr) -> Self {
+        Self { session: session_id(), listener: Arc::clone(listener), peer }
+    }
+}
+
+/// Who logged in, and with which device password, if it was one.
+pub(super) struct Whose {
+    pub(super) account: Arc<str>,
+    pub(super) device: Option<Arc<KnownPassword>>,
+}
+
+impl Whose {
+    /// The device password for a log line, which leaves it out when there is none.
+    pub(super) fn device(&self) -> Option<tracing::field::DisplayValue<&KnownPassword>> {
+        self.device.as_deref().map(tracing::field::display)
+    }
+}
+
+/// A short name for a session, for log lines and for what the client is told: eight characters without look-alikes,
+/// different for each session of a process, and from another start in each process.
+fn session_id() -> Arc<str> {
+    const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+    static START: OnceLock<u64> = OnceLock::new();
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let start = START.get_or_init(chance::number);
+    let count = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
+    // Multiplying by an odd number keeps different counts different in the low 40 bits.
+    let mixed = count.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (0..8).map(|at| char::from(ALPHABET[(mixed >> (5 * at) & 31) as usize])).collect::<String>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    #[test]
+    fn session_ids_do_not_repeat() {
+        let ids: HashSet<_> = (0..10_000).map(|_| super::session_id()).collect();
+        assert_eq!(ids.len(), 10_000);
+        assert!(ids.iter().all(|id| id.len() == 8));
+    }
+}

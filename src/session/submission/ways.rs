@@ -1,0 +1,63 @@
+//! How messages leave that Gatepost takes itself, for all sessions of a listener.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+
+use super::detours::Detours;
+use super::rates::Rates;
+use crate::config::{Deliver, Limits, Submission as Config};
+use crate::graph::{GraphClient, MESSAGE_OCTETS};
+use crate::proto::smtp::transaction::Extensions;
+use crate::session::upstream::Target;
+
+/// How messages leave that Gatepost takes itself.
+pub struct SubmissionWays {
+    /// What was configured.
+    pub config: Config,
+    /// The mail server, unless everything goes through Graph.
+    pub smtp: Option<Arc<Target>>,
+    /// Microsoft Graph.
+    pub graph: Arc<GraphClient>,
+    pub(super) detours: Detours,
+    pub(super) rates: Rates,
+    /// For messages that are collected.
+    pub(super) room: Semaphore,
+}
+
+impl SubmissionWays {
+    /// Nothing has been sent yet.
+    pub fn new(config: Config, smtp: Option<Arc<Target>>, graph: Arc<GraphClient>, limits: &Limits) -> Self {
+        let room = Semaphore::new(limits.graph_messages);
+        Self { config, smtp, graph, detours: Detours::default(), rates: Rates::default(), room }
+    }
+
+    /// What clients are offered: what every way that a message may take can do. Only the size is that of the widest one,
+    /// because the way is known when a message begins.
+    pub(super) fn extensions(&self, limits: &Limits) -> Extensions {
+        let most = limits.message_bytes as u64;
+        let announced = self.smtp.as_ref().map(|target| target.announced());
+        match (self.config.deliver, announced) {
+            (Deliver::Graph, _) | (_, None) => {
+                // A message with such addresses is what it is, whoever takes it: UTF-8 (RFC 6532).
+                Extensions { size: most.min(MESSAGE_OCTETS as u64), dsn: false, smtputf8: true }
+            }
+            (deliver, Some(announced)) => {
+                let has = |keyword: &str| {
+                    let mut entries = announced.0.iter().map(|entry| entry.split(' ').next().unwrap_or_default());
+                    entries.any(|entry| entry.eq_ignore_ascii_case(keyword))
+                };
+                let size = announced.0.iter().find_map(|entry| {
+                    let (keyword, size) = entry.split_once(' ')?;
+                    size.parse::<u64>().ok().filter(|size| keyword.eq_ignore_ascii_case("SIZE") && *size > 0)
+                });
+                Extensions {
+                    size: size.map_or(most, |size| size.min(most)),
+                    // Graph has nothing that could carry it.
+                    dsn: deliver == Deliver::Smtp && has("DSN"),
+                    smtputf8: has("SMTPUTF8"),
+                }
+            }
+        }
+    }
+}
