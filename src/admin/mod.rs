@@ -13,8 +13,9 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::app::{Control, Inherited};
 use crate::config;
+use crate::daemon::control::Control;
+use crate::daemon::inherited::Inherited;
 use crate::net::listen::{self, Loopbacks};
 use crate::session::Shared;
 use crate::tls::server::{self as tls, ServerError};

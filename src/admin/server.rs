@@ -25,10 +25,10 @@ use tower_service::Service as _;
 
 use super::guard;
 use super::places::{Place, Places};
-#[cfg(unix)]
-use crate::local_socket::LocalSocket;
 use crate::net::listen;
 use crate::net::source::Source;
+#[cfg(unix)]
+use crate::system::local_socket::LocalSocket;
 
 /// For a TLS handshake, and for the head of a request, also of the next one on the same connection.
 const HEAD: Duration = Duration::from_secs(10);

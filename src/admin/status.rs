@@ -14,9 +14,9 @@ use tokio::time::{Instant, timeout};
 
 use super::Site;
 use crate::account::MailAddress;
-use crate::app::control::Phase;
 use crate::clock::UnixTime;
 use crate::config::{Cloud, Config, Credential, Grant, HttpService, Identity, ListenerTls, Serves};
+use crate::daemon::phase::Phase;
 use crate::login::overview::{AccountView, SignInView, TokenView};
 use crate::oauth::expiry::Expiry;
 use crate::oauth::watched;

@@ -37,7 +37,7 @@ async fn try_unlock(opened: &Opened, options: &UnlockOptions) -> anyhow::Result<
 fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
     use std::io::ErrorKind;
 
-    use crate::app::command::{self, Answer};
+    use crate::daemon::command::{self, Answer};
 
     let path = command::path(options.socket.as_ref().or(config.admin.socket.as_ref())?);
     let runtime = match super::run::runtime() {

@@ -14,8 +14,8 @@ use crate::clock::UnixTime;
 use crate::config::load::Loaded;
 use crate::config::problem::Problems;
 use crate::config::{Config, load, value};
-use crate::process::hide_memory;
 use crate::protocol::Protocol;
+use crate::system::process::hide_memory;
 
 pub mod account;
 pub mod cert;

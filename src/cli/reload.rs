@@ -24,7 +24,7 @@ pub fn reload(socket: Option<PathBuf>, settings: &Settings) -> u8 {
 
 #[cfg(unix)]
 fn tell(socket: &Path) -> u8 {
-    use crate::app::command::{self, Answer};
+    use crate::daemon::command::{self, Answer};
 
     let path = command::path(socket);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
 use super::{FAILED, RunOptions, report};
-use crate::app::control::Phase;
-use crate::app::{App, Control, Inherited, StartError, Stop};
+use crate::app::App;
 use crate::config::load::Loaded;
 use crate::config::{Config, ListenerTls};
-use crate::confine;
-use crate::process::{hand_over_keytab, prepare};
-use crate::systemd;
+use crate::daemon::phase::Phase;
+use crate::daemon::{Control, Inherited, StartError, Stop};
+use crate::system::confine;
+use crate::system::process::{hand_over_keytab, prepare};
+use crate::system::systemd;
 use crate::telemetry::log;
 
 /// Serves with the configuration of `options`; the result is the exit code.
@@ -115,7 +116,7 @@ async fn begin(control: Control, predecessor: Option<Predecessor>) {
 }
 
 #[cfg(unix)]
-use crate::app::command::{self, CommandSocket, Predecessor};
+use crate::daemon::command::{self, CommandSocket, Predecessor};
 
 #[cfg(not(unix))]
 type Predecessor = std::convert::Infallible;

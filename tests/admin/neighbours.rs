@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use gatepost::app::Inherited;
+use gatepost::daemon::Inherited;
 
 use crate::http::{Browser, raw};
 use crate::support::{ANNA, TOKEN, World};

@@ -8,9 +8,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost::app::{App, Inherited, StartError, Stop};
+use gatepost::app::App;
 use gatepost::config::Config;
 use gatepost::config::load::{Surroundings, load_text};
+use gatepost::daemon::{Inherited, StartError, Stop};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use gatepost::store::{MemoryStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};

@@ -18,11 +18,11 @@ use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, State, load};
 use crate::login::issue::{self, Order};
-use crate::process::prepare;
 use crate::protocol::Protocol;
 use crate::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
 use crate::secret::Password;
 use crate::store::{MemoryStore, Store};
+use crate::system::process::prepare;
 use crate::telemetry::log;
 
 mod client;

@@ -1,7 +1,7 @@
 //! Negotiate (RFC 4559): SPNEGO with Kerberos, by the system's GSSAPI library (RFC 2743, RFC 4178).
 //!
 //! The library takes the ticket from the credential cache (`KRB5CCNAME`), or gets one with a client keytab
-//! ([`crate::process::hand_over_keytab`] names it), and asks the KDC over the network. Its calls block, so each runs on a thread of
+//! (`system::process::hand_over_keytab` names it), and asks the KDC over the network. Its calls block, so each runs on a thread of
 //! its own kind, few at a time, and nobody waits longer than a deadline for one.
 
 use std::sync::Arc;

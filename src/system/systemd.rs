@@ -10,7 +10,7 @@ pub use elsewhere::{accompany, disown, inherited};
 
 #[cfg(not(unix))]
 mod elsewhere {
-    use crate::app::{Control, Inherited};
+    use crate::daemon::{Control, Inherited};
 
     /// There is no systemd here.
     pub fn inherited() -> Inherited {
@@ -43,8 +43,8 @@ mod unix {
     use rustix::time::{ClockId, clock_gettime};
     use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
 
-    use crate::app::control::Phase;
-    use crate::app::{Control, Inherited};
+    use crate::daemon::phase::Phase;
+    use crate::daemon::{Control, Inherited};
 
     /// How often systemd is told how far the drain is, and asked for a little more time.
     const PROGRESS: Duration = Duration::from_secs(5);
