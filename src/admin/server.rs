@@ -23,7 +23,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
-use super::guard;
+use super::answer::plain;
 use super::places::{Place, Places};
 use crate::net::listen;
 use crate::net::source::Source;
@@ -106,7 +106,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, pla
             let answer = timeout(ANSWER, router.call(request)).await;
             let response = match answer {
                 Ok(Ok(response)) => response,
-                Err(_) => guard::plain(StatusCode::SERVICE_UNAVAILABLE, "That took too long. Try again.\n"),
+                Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "That took too long. Try again.\n"),
             };
             Ok::<_, Infallible>(response)
         }
