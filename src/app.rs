@@ -65,7 +65,7 @@ impl App {
         let journal = Journal::new(audit);
         let ways = Ways::new(&config, &server_name, journal.metrics());
         let lasting = Lasting::new(&config, &ways, store, journal, server_name);
-        let admin = admin::Bound::new(&config.admin, inherited)?;
+        let admin = admin::Bound::new(&config.admin, inherited).map_err(|error| StartError::Admin(error.into()))?;
         let generation = Generation::new(config, &lasting, Some(ways), None)?;
         let stopping = CancellationToken::new();
         let doors = Doors::new(lasting.draining.clone(), stopping.clone());

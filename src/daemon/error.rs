@@ -4,7 +4,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::admin::AdminError;
 use crate::config::problem::Problems;
 use crate::store::OpenError;
 use crate::telemetry::audit::AuditError;
@@ -33,9 +32,9 @@ pub enum StartError {
         /// What is wrong with it.
         source: ServerError,
     },
-    /// The status page cannot be served.
+    /// Something else cannot be served that whoever put the service together wants along with it: the status page.
     #[error("admin: {0}")]
-    Admin(#[from] AdminError),
+    Admin(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The audit log cannot be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
