@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::exit::{FAILED, report};
+use super::options::UnlockOptions;
 use super::with_store::{Opened, conclude, with_store_of};
-use super::{FAILED, UnlockOptions, report};
 use crate::config::{Config, State};
 use crate::login::unlock::unlock_in_store;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{FAILED, RunOptions, report};
+use super::exit::{FAILED, report};
+use super::options::RunOptions;
 use crate::app::App;
 use crate::config::load::Loaded;
 use crate::config::{Config, ListenerTls};
@@ -82,7 +83,7 @@ pub fn run(options: RunOptions) -> u8 {
         tokio::spawn(begin(control, predecessor));
         let cut = app.serve().await;
         tracing::info!(cut, "stopped");
-        super::DONE
+        super::exit::DONE
     })
 }
 
