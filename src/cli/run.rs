@@ -11,10 +11,9 @@ use crate::app::App;
 use crate::config::load::Loaded;
 use crate::config::{Config, ListenerTls};
 use crate::daemon::phase::Phase;
-use crate::daemon::{Control, Inherited, StartError, Stop};
+use crate::daemon::{Control, Inherited, StartError, Stop, supervision};
 use crate::system::confine;
 use crate::system::process::{hand_over_keytab, prepare};
-use crate::system::systemd;
 use crate::telemetry::log;
 
 /// Serves with the configuration of `options`; the result is the exit code.
@@ -64,7 +63,7 @@ pub fn run(options: RunOptions) -> u8 {
             }
         };
         if predecessor.is_none() {
-            systemd::disown(&inherited);
+            supervision::disown(&inherited);
         }
         drop(inherited);
         let settings = options.settings;
@@ -77,7 +76,7 @@ pub fn run(options: RunOptions) -> u8 {
         let control = app.control();
         tokio::spawn(stop_on_signal(app.stop()));
         tokio::spawn(reload_on_signal(control.clone()));
-        tokio::spawn(systemd::accompany(control.clone()));
+        tokio::spawn(supervision::accompany(control.clone()));
         // Before anybody is told that it is ready: whoever takes over next looks for it then.
         hear_commands(socket, &control);
         tokio::spawn(begin(control, predecessor));
@@ -126,7 +125,7 @@ type Predecessor = std::convert::Infallible;
 #[cfg(unix)]
 async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<Predecessor>), u8> {
     if !take_over {
-        return Ok((systemd::inherited(), None));
+        return Ok((supervision::inherited(), None));
     }
     let Some(socket) = &config.admin.socket else {
         tracing::error!("not started: `--take-over` finds the running service by `admin.socket`: set it");
@@ -141,14 +140,14 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
                 socket = %path.display(),
                 "there is no service to take over from ({error}): starting without"
             );
-            Ok((systemd::inherited(), None))
+            Ok((supervision::inherited(), None))
         }
     }
 }
 
 #[cfg(not(unix))]
 async fn sockets(_config: &Config, _take_over: bool) -> Result<(Inherited, Option<Predecessor>), u8> {
-    Ok((systemd::inherited(), None))
+    Ok((supervision::inherited(), None))
 }
 
 #[cfg(unix)]

@@ -13,6 +13,7 @@ pub(crate) mod listeners;
 pub mod phase;
 mod reload;
 pub(crate) mod running;
+pub mod supervision;
 pub(crate) mod watch_files;
 
 pub use control::Control;

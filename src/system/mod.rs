@@ -6,4 +6,5 @@ pub mod confine;
 pub(crate) mod local_socket;
 pub mod process;
 pub mod suspend;
-pub mod systemd;
+#[cfg(unix)]
+pub(crate) mod systemd;
