@@ -19,7 +19,7 @@
 //! * Pure logic, without runtime, sockets or clock: [`sasl`], [`proto`], [`mime`], `net::connect`, the configuration's check, the
 //!   forms and answers of [`oauth`]. This is what gets fuzzed.
 //! * Edges: [`net`], [`tls`], `oauth::endpoint`, [`graph`], [`telemetry`].
-//! * Flows: [`login`], [`session`]. Assembly: [`app`], [`admin`], [`cli`].
+//! * Flows: [`login`], [`session`]. The service: [`daemon`] on [`system`], [`admin`]. Assembly: [`app`], [`cli`].
 //!
 //! [`proto`] never learns what OAuth is, [`oauth`] never learns which protocol asked.
 //!
@@ -75,19 +75,16 @@ pub mod cli;
 mod client_settings;
 pub mod clock;
 pub mod config;
-pub mod confine;
+pub mod daemon;
 pub mod failure;
 pub mod graph;
 pub mod http;
 pub mod live;
-#[cfg(unix)]
-mod local_socket;
 pub mod login;
 pub mod mime;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 pub mod net;
 pub mod oauth;
-pub mod process;
 pub mod proto;
 pub mod protocol;
 #[cfg(feature = "sandbox")]
@@ -103,8 +100,7 @@ pub mod secret;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a read ended")]
 pub mod session;
 pub mod store;
-pub mod suspend;
-pub mod systemd;
+pub mod system;
 pub mod telemetry;
 #[allow(clippy::indexing_slicing, reason = "records are cut where their header, checked before, says")]
 pub mod tls;

@@ -5,7 +5,7 @@ use axum::body::Body;
 use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 
-use super::routes;
+use super::answer::plain;
 use crate::config::Admin;
 use crate::net::listen;
 
@@ -134,14 +134,6 @@ impl Turned {
     }
 }
 
-/// A sentence.
-pub(super) fn plain(status: StatusCode, text: &str) -> Response<Body> {
-    let mut response = Response::new(Body::from(text.to_owned()));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
-}
-
 /// Puts the fields that hold for every answer on it.
 pub(super) fn protect(response: &mut Response<Body>) {
     let headers = response.headers_mut();
@@ -170,11 +162,6 @@ pub(super) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterato
         .filter(move |(of, _)| *of == name)
         .map(|(_, value)| value)
         .take(COOKIES)
-}
-
-/// True when a person's doing led to the request for a path of a session, and not a script that looks now and then.
-pub(super) fn is_by_person(path: &str, query: Option<&str>) -> bool {
-    !matches!(path, routes::STATUS_JSON | routes::LIVE) && query != Some("refresh")
 }
 
 #[cfg(test)]

@@ -5,181 +5,21 @@
 //! `places` keeps everybody's connections apart.
 //! `status` is what there is to show; `page` and `text` show it.
 
-use std::io;
-use std::net::SocketAddr;
-use std::sync::Arc;
-
-use rustls::ServerConfig;
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
-
-use crate::app::{Control, Inherited};
-use crate::config;
-use crate::net::listen::{self, Loopbacks};
-use crate::session::Shared;
-use crate::tls::server::{self as tls, ServerError};
-
+mod answer;
+mod bound;
+mod form;
 mod guard;
 mod page;
+mod pending;
 mod places;
 mod plot;
 mod routes;
 mod server;
 mod sign_in;
 mod sign_in_routes;
+mod site;
 mod status;
 mod text;
 mod visitors;
 
-use guard::Reach;
-use sign_in::SignIns;
-use status::Known;
-use visitors::Visitors;
-
-/// Why there is no page.
-#[derive(Debug, thiserror::Error)]
-pub enum AdminError {
-    /// An address cannot be listened on.
-    #[error("the status page cannot use `{address}`: {source}; {}", hint(.source))]
-    Bind {
-        /// The address.
-        address: SocketAddr,
-        /// The system's words.
-        source: io::Error,
-    },
-    /// Certificate or key are not usable.
-    #[error(transparent)]
-    Tls(#[from] ServerError),
-}
-
-fn hint(error: &io::Error) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse => {
-            "another program listens there, and a browser could be led to it with the key to the page: stop that program, or set \
-             another port in `admin.bind`"
-        }
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or set a higher port in `admin.bind`"
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: correct `admin.bind`",
-        _ => "correct `admin.bind`",
-    }
-}
-
-/// The page's addresses, bound but not served.
-pub struct Bound {
-    config: config::Admin,
-    listeners: Vec<Arc<TcpListener>>,
-    tls: Option<Arc<ServerConfig>>,
-}
-
-impl Bound {
-    /// Binds the page's addresses, unless somebody has done so already; with none in the configuration nothing is bound. Of the
-    /// two loopback addresses both are bound, or none.
-    ///
-    /// # Errors
-    /// See [`AdminError`].
-    pub fn new(config: &config::Admin, inherited: &mut Inherited) -> Result<Self, AdminError> {
-        let tls = config.tls.as_ref().map(tls::config).transpose()?;
-        let tls = tls.map(|tls| tls::speaking(&tls, &["http/1.1"]));
-        let mut listeners: Vec<Arc<TcpListener>> = Vec::new();
-        for &address in &config.bind {
-            if listeners.iter().any(|listener| listener.local_addr().is_ok_and(|bound| bound == address)) {
-                continue;
-            }
-            let open = |address| inherited.at(address).map_or_else(|| listen::bind(address), Ok);
-            let Loopbacks { wanted, other } = listen::bind_both_loopbacks(address, open)
-                .map_err(|(address, source)| AdminError::Bind { address, source })?;
-            if other.is_none()
-                && let Some(missing) = listen::other_loopback(address)
-            {
-                tracing::info!("the status page is at `{address}` alone: this machine has no address {}", missing.ip());
-            }
-            listeners.extend([Some(wanted), other].into_iter().flatten().map(Arc::new));
-        }
-        Ok(Self { config: config.clone(), listeners, tls })
-    }
-
-    /// Where the page is.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
-    }
-
-    /// The sockets, for a process that takes over.
-    pub fn sockets(&self) -> &[Arc<TcpListener>] {
-        &self.listeners
-    }
-
-    /// Serves page and socket, until the result is dropped. A socket that cannot be had is worth a line, and no reason not to
-    /// serve mail.
-    pub fn serve(self, control: Control) -> Serving {
-        let mut tasks = JoinSet::new();
-        let addresses = self.addresses();
-        let site = Arc::new(Site::new(control, &self.config, &addresses));
-        let Self { config, listeners, tls } = self;
-        for listener in listeners {
-            tasks.spawn(server::serve_tcp(listener, tls.clone(), routes::page(&site)));
-        }
-        #[cfg(unix)]
-        if let Some(path) = &config.socket {
-            match server::Local::bind(path) {
-                Ok(local) => drop(tasks.spawn(local.serve(routes::socket(&site)))),
-                Err(error) => tracing::warn!(
-                    "`gatepost status` will not find this service: the socket `{}` cannot be had: {error}; whoever runs \
-                     Gatepost: write `admin: {{socket: PATH}}` with a place that Gatepost may write to",
-                    path.display()
-                ),
-            }
-        }
-        #[cfg(not(unix))]
-        let _socket = config.socket;
-        tasks.spawn(async move { site.shared.journal.keep_history().await });
-        Serving { _tasks: tasks }
-    }
-}
-
-/// Page and socket are served as long as this is kept.
-pub struct Serving {
-    _tasks: JoinSet<()>,
-}
-
-/// What all requests share.
-struct Site {
-    shared: Arc<Shared>,
-    control: Control,
-    visitors: Visitors,
-    reach: Reach,
-    /// How a browser gets here; nothing when there is only the socket.
-    address: Option<String>,
-    open_metrics: bool,
-    known: Known,
-    sign_ins: SignIns,
-}
-
-impl Site {
-    fn new(control: Control, config: &config::Admin, addresses: &[SocketAddr]) -> Self {
-        // What is asked of it here lasts as long as the process: gatekeeper, journal, the word to drain.
-        let shared = control.shared();
-        let clock = shared.gatekeeper.clock().clone();
-        let reach = Reach::new(config);
-        let address = addresses.first().map(|address| {
-            let port = address.port();
-            // Without TLS an address: a name could lead a browser to another program.
-            match (reach.tls, config.hosts.first()) {
-                (true, Some(host)) => format!("https://{host}:{port}"),
-                (true, None) => format!("https://{address}"),
-                (false, _) => format!("http://{address}"),
-            }
-        });
-        Self {
-            shared,
-            control,
-            visitors: Visitors::new(config.token.clone(), clock.clone()),
-            reach,
-            address,
-            open_metrics: config.open_metrics,
-            known: Known::default(),
-            sign_ins: SignIns::new(clock),
-        }
-    }
-}
+pub use bound::{AdminError, Bound, Serving};

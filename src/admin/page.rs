@@ -4,11 +4,12 @@ use askama::Template;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
+use super::answer::plain;
+use super::pending::{Shown, SignIn, Way};
 use super::plot::{self, Plot};
-use super::sign_in::{Shown, SignIn, Way};
+use super::site::Site;
 use super::status::Status;
 use super::visitors::Visitor;
-use super::{Site, guard};
 use crate::account::MailAddress;
 use crate::client_settings::{self, Place};
 use crate::protocol::Protocol;
@@ -301,9 +302,9 @@ pub(super) fn sign_in(site: &Site, visitor: &Visitor, sign_in: &SignIn, problem:
 
 fn answer(status: StatusCode, page: &impl Template) -> Response<Body> {
     let Ok(html) = page.render() else {
-        return guard::plain(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "The page cannot be made.\n");
     };
-    let mut response = guard::plain(status, &html);
+    let mut response = plain(status, &html);
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));

@@ -4,47 +4,27 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::routing::{get, post};
 use url::form_urlencoded;
-use zeroize::Zeroizing;
 
-use super::guard::{self, plain};
+use super::answer::{Page, asset, plain, set_cookie, to};
+use super::form::Form;
 use super::places::Place;
+use super::site::{SharedSite, Site};
 use super::visitors::{Entry, Refused, SESSIONS_PATH, Visitor};
-use super::{Site, page, sign_in_routes, text};
+use super::{guard, page, sign_in_routes, text};
 use crate::account::{LoginName, MailAddress};
 use crate::config::Grant;
 use crate::login::issue::{self, Order};
 use crate::protocol::Protocol;
 use crate::store::DevicePasswordId;
 
-pub(super) const STATUS_JSON: &str = "/status.json";
+const STATUS_JSON: &str = "/status.json";
 /// The page once more, for the script that keeps it up to date.
-pub(super) const LIVE: &str = "/live";
-
-/// Octets of a form. A pasted address has some 2 KiB.
-const FORM_OCTETS: usize = 32 * 1024;
-
-pub(super) type Page = Response<Body>;
-pub(super) type Shared = State<Arc<Site>>;
-
-/// Names of the cookies, without and with TLS. `__Secure-` keeps pages without TLS from setting one (RFC 6265bis §4.1.3);
-/// `__Host-` would want the path `/`.
-impl Site {
-    /// Of a session.
-    fn cookie(&self) -> &'static str {
-        if self.reach.tls { "__Secure-gatepost" } else { "gatepost" }
-    }
-
-    /// Of one sign-in: sent along when the browser comes back from Entra, which that of the session is not.
-    pub(super) fn sign_in_cookie(&self) -> &'static str {
-        if self.reach.tls { "__Secure-gatepost_sign_in" } else { "gatepost_sign_in" }
-    }
-}
+const LIVE: &str = "/live";
 
 /// What browsers and probes reach.
 pub(super) fn page(site: &Arc<Site>) -> Router {
@@ -93,7 +73,7 @@ pub(super) fn socket(site: &Arc<Site>) -> Router {
 }
 
 /// Name, origin, and the fields of the answer.
-async fn every_request(State(site): Shared, request: Request, next: Next) -> Page {
+async fn every_request(State(site): SharedSite, request: Request, next: Next) -> Page {
     let (uri, headers) = (request.uri(), request.headers());
     let checked = site
         .reach
@@ -124,10 +104,10 @@ fn to_address(site: &Site, authority: guard::Authority<'_>, request: &Request) -
 }
 
 /// A session at its own path, and for whatever changes something a form of that session.
-async fn inside(State(site): Shared, mut request: Request, next: Next) -> Page {
+async fn inside(State(site): SharedSite, mut request: Request, next: Next) -> Page {
     let (base, path) = split(request.uri().path());
     let path = path.to_owned();
-    let by_person = guard::is_by_person(&path, request.uri().query());
+    let by_person = is_by_person(&path, request.uri().query());
     let visitor =
         guard::cookies(request.headers(), site.cookie()).find_map(|cookie| site.visitors.find(base, cookie, by_person));
     let Some(visitor) = visitor else {
@@ -154,39 +134,18 @@ async fn inside(State(site): Shared, mut request: Request, next: Next) -> Page {
     next.run(request).await
 }
 
+/// True when a person's doing led to the request for a path of a session, and not a script that looks now and then.
+fn is_by_person(path: &str, query: Option<&str>) -> bool {
+    !matches!(path, STATUS_JSON | LIVE) && query != Some("refresh")
+}
+
 /// The path below which a session is, and what is asked for there.
 fn split(path: &str) -> (&str, &str) {
     let rest = path.strip_prefix(SESSIONS_PATH).and_then(|rest| rest.find('/'));
     path.split_at_checked(rest.map_or(0, |at| SESSIONS_PATH.len() + at)).unwrap_or(("", path))
 }
 
-/// What a person filled in. Passwords and codes pass through it.
-pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
-
-impl Form {
-    async fn read(body: Body) -> Result<Self, Page> {
-        let octets = to_bytes(body, FORM_OCTETS).await;
-        let octets = octets.map_err(|_| plain(StatusCode::PAYLOAD_TOO_LARGE, "The form is too long.\n"))?;
-        let pairs = form_urlencoded::parse(&octets);
-        Ok(Self(pairs.map(|(name, value)| (name.into_owned().into(), value.into_owned().into())).collect()))
-    }
-
-    /// The first value of a field.
-    pub(super) fn value(&self, name: &'static str) -> Option<&str> {
-        self.values(name).next()
-    }
-
-    fn values(&self, name: &'static str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(of, _)| **of == name).map(|(_, value)| value.as_str())
-    }
-
-    /// The trimmed text of a field; empty when it is absent.
-    pub(super) fn text(&self, name: &'static str) -> &str {
-        self.value(name).unwrap_or_default().trim()
-    }
-}
-
-async fn readyz(State(site): Shared) -> Page {
+async fn readyz(State(site): SharedSite) -> Page {
     match site.hindrance().await {
         None => plain(StatusCode::OK, "ready\n"),
         Some(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
@@ -194,14 +153,14 @@ async fn readyz(State(site): Shared) -> Page {
 }
 
 /// Whoever may use the socket may know why.
-async fn readyz_of_socket(State(site): Shared) -> Page {
+async fn readyz_of_socket(State(site): SharedSite) -> Page {
     match site.hindrance().await {
         None => plain(StatusCode::OK, "ready\n"),
         Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
     }
 }
 
-async fn metrics(State(site): Shared, Extension(place): Extension<Arc<Place>>, headers: HeaderMap) -> Page {
+async fn metrics(State(site): SharedSite, Extension(place): Extension<Arc<Place>>, headers: HeaderMap) -> Page {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
     let bearer = bearer.and_then(|field| field.strip_prefix("Bearer "));
     let may = site.open_metrics || bearer.is_some_and(|token| site.visitors.check_token(token, place.source).is_ok());
@@ -213,7 +172,7 @@ async fn metrics(State(site): Shared, Extension(place): Extension<Arc<Place>>, h
     write_metrics(State(site), headers).await
 }
 
-async fn write_metrics(State(site): Shared, headers: HeaderMap) -> Page {
+async fn write_metrics(State(site): SharedSite, headers: HeaderMap) -> Page {
     site.measure().await;
     let metrics = site.shared.journal.metrics();
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|field| field.to_str().ok());
@@ -224,11 +183,11 @@ async fn write_metrics(State(site): Shared, headers: HeaderMap) -> Page {
     }
 }
 
-async fn login_form(State(site): Shared) -> Page {
+async fn login_form(State(site): SharedSite) -> Page {
     page::login(&site, StatusCode::OK, None)
 }
 
-async fn login(State(site): Shared, Extension(place): Extension<Arc<Place>>, request: Request) -> Page {
+async fn login(State(site): SharedSite, Extension(place): Extension<Arc<Place>>, request: Request) -> Page {
     let form = match Form::read(request.into_body()).await {
         Ok(form) => form,
         Err(answer) => return answer,
@@ -238,7 +197,7 @@ async fn login(State(site): Shared, Extension(place): Extension<Arc<Place>>, req
 }
 
 /// A page in between, so that a link is not used up by a program that only looks where it leads.
-async fn enter_form(State(site): Shared, request: Request) -> Page {
+async fn enter_form(State(site): SharedSite, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let link = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "link");
     match link {
@@ -247,7 +206,7 @@ async fn enter_form(State(site): Shared, request: Request) -> Page {
     }
 }
 
-async fn enter(State(site): Shared, request: Request) -> Page {
+async fn enter(State(site): SharedSite, request: Request) -> Page {
     let form = match Form::read(request.into_body()).await {
         Ok(form) => form,
         Err(answer) => return answer,
@@ -278,23 +237,23 @@ fn let_in(site: &Site, entered: Result<Entry, Refused>, wrong: &str) -> Page {
     }
 }
 
-async fn logout(State(site): Shared, Extension(visitor): Extension<Visitor>) -> Page {
+async fn logout(State(site): SharedSite, Extension(visitor): Extension<Visitor>) -> Page {
     site.visitors.leave(&visitor);
     let mut answer = to("/login");
     set_cookie(&mut answer, site.cookie(), "", visitor.base(), site.reach.tls, "Strict; Max-Age=0");
     answer
 }
 
-async fn status_page(State(site): Shared, Extension(visitor): Extension<Visitor>, request: Request) -> Page {
+async fn status_page(State(site): SharedSite, Extension(visitor): Extension<Visitor>, request: Request) -> Page {
     page::status(&site, &visitor, request.uri().query().unwrap_or_default()).await
 }
 
-async fn status_json(State(site): Shared) -> Page {
+async fn status_json(State(site): SharedSite) -> Page {
     asset("application/json", &serde_json::json!(site.status().await).to_string())
 }
 
 async fn end_session(
-    State(site): Shared,
+    State(site): SharedSite,
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
@@ -304,7 +263,7 @@ async fn end_session(
 }
 
 async fn add_password(
-    State(site): Shared,
+    State(site): SharedSite,
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
@@ -354,7 +313,7 @@ async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, Strin
 }
 
 async fn revoke_password(
-    State(site): Shared,
+    State(site): SharedSite,
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
@@ -377,7 +336,7 @@ async fn revoke_password(
 
 /// Wrong passwords of an account count no longer.
 async fn unlock(
-    State(site): Shared,
+    State(site): SharedSite,
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
@@ -396,7 +355,7 @@ async fn unlock(
     }
 }
 
-async fn reload(State(site): Shared, Extension(visitor): Extension<Visitor>) -> Page {
+async fn reload(State(site): SharedSite, Extension(visitor): Extension<Visitor>) -> Page {
     match site.control.reload().await {
         Ok(_) => to(&visitor.at("/#service")),
         Err(error) => {
@@ -407,7 +366,7 @@ async fn reload(State(site): Shared, Extension(visitor): Extension<Visitor>) -> 
 }
 
 /// As text for people, unless JSON is asked for.
-async fn status_of_socket(State(site): Shared, headers: HeaderMap) -> Page {
+async fn status_of_socket(State(site): SharedSite, headers: HeaderMap) -> Page {
     let status = site.status().await;
     if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == "application/json") {
         asset("application/json", &format!("{:#}\n", serde_json::json!(status)))
@@ -417,7 +376,7 @@ async fn status_of_socket(State(site): Shared, headers: HeaderMap) -> Page {
 }
 
 /// A new link to the page.
-async fn link(State(site): Shared) -> Page {
+async fn link(State(site): SharedSite) -> Page {
     match (&site.address, site.visitors.make_link()) {
         (Some(address), Some(link)) => plain(StatusCode::OK, &format!("{address}/enter?link={link}")),
         (None, _) => plain(
@@ -425,28 +384,5 @@ async fn link(State(site): Shared) -> Page {
             "this service has no status page; write `admin: {bind: \"127.0.0.1:9180\"}` into its configuration",
         ),
         (_, None) => plain(StatusCode::INTERNAL_SERVER_ERROR, "the system gives no randomness"),
-    }
-}
-
-pub(super) fn to(target: &str) -> Page {
-    let mut answer = plain(StatusCode::SEE_OTHER, "");
-    if let Ok(target) = HeaderValue::from_str(target) {
-        answer.headers_mut().insert(header::LOCATION, target);
-    }
-    answer
-}
-
-fn asset(kind: &'static str, content: &str) -> Page {
-    let mut answer = Response::new(Body::from(content.to_owned()));
-    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    answer
-}
-
-/// The cookie is sent to `path` and below. `rest` is the value of `SameSite`, and what follows.
-pub(super) fn set_cookie(answer: &mut Page, name: &str, value: &str, path: &str, tls: bool, rest: &str) {
-    let secure = if tls { "; Secure" } else { "" };
-    let cookie = format!("{name}={value}; Path={path}; HttpOnly{secure}; SameSite={rest}");
-    if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-        answer.headers_mut().append(header::SET_COOKIE, cookie);
     }
 }

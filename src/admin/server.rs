@@ -23,12 +23,12 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
-use super::guard;
+use super::answer::plain;
 use super::places::{Place, Places};
-#[cfg(unix)]
-use crate::local_socket::LocalSocket;
 use crate::net::listen;
 use crate::net::source::Source;
+#[cfg(unix)]
+use crate::system::local_socket::LocalSocket;
 
 /// For a TLS handshake, and for the head of a request, also of the next one on the same connection.
 const HEAD: Duration = Duration::from_secs(10);
@@ -106,7 +106,7 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, pla
             let answer = timeout(ANSWER, router.call(request)).await;
             let response = match answer {
                 Ok(Ok(response)) => response,
-                Err(_) => guard::plain(StatusCode::SERVICE_UNAVAILABLE, "That took too long. Try again.\n"),
+                Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "That took too long. Try again.\n"),
             };
             Ok::<_, Infallible>(response)
         }

@@ -6,8 +6,10 @@ use axum::extract::{Extension, Path, Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use url::form_urlencoded;
 
-use super::routes::{Form, Page, Shared, set_cookie, to};
-use super::sign_in::{SignIn, Way};
+use super::answer::{Page, set_cookie, to};
+use super::form::Form;
+use super::pending::{SignIn, Way};
+use super::site::SharedSite;
 use super::visitors::Visitor;
 use super::{guard, page};
 use crate::account::LoginName;
@@ -21,7 +23,7 @@ pub(super) struct SignInPath {
 
 /// The way to get in; or a browser that Entra has sent back, at the name that Entra takes. `state` says to which sign-in it belongs,
 /// and the path of that sign-in has the cookie that shows that it is the browser which began it.
-pub(super) async fn front(State(site): Shared, request: Request) -> Page {
+pub(super) async fn front(State(site): SharedSite, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let comes_back =
         form_urlencoded::parse(query.as_bytes()).any(|(name, _)| matches!(&*name, "code" | "error" | "state"));
@@ -39,7 +41,7 @@ fn back(sign_in: &SignIn) -> String {
 
 /// A browser has come back with what Entra gave it, and with the cookie of the sign-in. Neither is of use to anybody else, nor a
 /// second time.
-pub(super) async fn come_back(State(site): Shared, Path(id): Path<String>, request: Request) -> Page {
+pub(super) async fn come_back(State(site): SharedSite, Path(id): Path<String>, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let name = site.sign_in_cookie();
     let sign_in = guard::cookies(request.headers(), name).find_map(|cookie| site.sign_ins.of_browser(&id, cookie));
@@ -64,7 +66,7 @@ fn no_return() -> Page {
 }
 
 pub(super) async fn begin(
-    State(site): Shared,
+    State(site): SharedSite,
     Extension(visitor): Extension<Visitor>,
     headers: HeaderMap,
     uri: axum::http::Uri,
@@ -114,7 +116,7 @@ fn no_sign_in(visitor: &Visitor) -> Page {
 }
 
 pub(super) async fn show(
-    State(site): Shared,
+    State(site): SharedSite,
     Extension(visitor): Extension<Visitor>,
     Path(SignInPath { id }): Path<SignInPath>,
 ) -> Page {
@@ -125,7 +127,7 @@ pub(super) async fn show(
 }
 
 pub(super) async fn paste(
-    State(site): Shared,
+    State(site): SharedSite,
     Extension(visitor): Extension<Visitor>,
     Path(SignInPath { id }): Path<SignInPath>,
     Extension(form): Extension<Arc<Form>>,
@@ -141,7 +143,7 @@ pub(super) async fn paste(
 }
 
 pub(super) async fn end(
-    State(site): Shared,
+    State(site): SharedSite,
     Extension(visitor): Extension<Visitor>,
     Path(SignInPath { id }): Path<SignInPath>,
 ) -> Page {

@@ -9,14 +9,13 @@ use std::time::Duration;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
-use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use super::Site;
+use super::site::{EndsKnown, Site};
 use crate::account::MailAddress;
-use crate::app::control::Phase;
 use crate::clock::UnixTime;
 use crate::config::{Cloud, Config, Credential, Grant, Identity, ListenerTls, Serves};
+use crate::daemon::phase::Phase;
 use crate::http::rules::HttpService;
 use crate::login::overview::{AccountView, SignInView};
 use crate::oauth::expiry::Expiry;
@@ -186,20 +185,6 @@ pub(super) struct ExpiryLine {
     pub(super) client_id: String,
     pub(super) expires_at: String,
     pub(super) days_left: i64,
-}
-
-/// Answers that are kept for a moment, so that whoever asks often costs the store and the disk nothing.
-#[derive(Default)]
-pub(super) struct Known {
-    store: Mutex<Option<(Instant, Option<String>)>>,
-    ends: Mutex<Option<(Instant, Arc<EndsKnown>)>>,
-}
-
-/// The ends of certificates and secrets.
-#[derive(Debug, Default)]
-pub(super) struct EndsKnown {
-    of_applications: Vec<Expiry>,
-    of_listeners: HashMap<PathBuf, UnixTime>,
 }
 
 impl Site {

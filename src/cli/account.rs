@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use super::exit::{FAILED, report};
+use super::options::UnlockOptions;
 use super::with_store::{Opened, conclude, with_store_of};
-use super::{FAILED, UnlockOptions, report};
 use crate::config::{Config, State};
 use crate::login::unlock::unlock_in_store;
 
@@ -37,7 +38,7 @@ async fn try_unlock(opened: &Opened, options: &UnlockOptions) -> anyhow::Result<
 fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
     use std::io::ErrorKind;
 
-    use crate::app::command::{self, Answer};
+    use crate::daemon::command::{self, Answer};
 
     let path = command::path(options.socket.as_ref().or(config.admin.socket.as_ref())?);
     let runtime = match super::run::runtime() {

@@ -16,7 +16,8 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{CertOptions, DONE, FAILED, Host};
+use super::exit::{DONE, FAILED};
+use super::options::{CertOptions, Host};
 use crate::config::server_identity as identity;
 
 const AUTHORITY_NAME: &str = "Gatepost local authority";

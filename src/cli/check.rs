@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{CONFIGURATION, DONE, FAILED, Settings, run};
+use super::exit::{CONFIGURATION, DONE, FAILED};
+use super::options::Settings;
+use super::run;
 use crate::config::load::DEFAULT_FILE;
 use crate::config::problem::{Place, Problem, Problems};
 use crate::config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, UpstreamTls};
@@ -37,7 +39,7 @@ pub fn check(settings: &Settings, json: bool) -> u8 {
             println!("{}", json!({"ok": false, "problems": problems}));
             CONFIGURATION
         }
-        Err(problems) => super::report(&problems),
+        Err(problems) => super::exit::report(&problems),
     }
 }
 

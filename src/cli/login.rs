@@ -13,8 +13,9 @@ use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
+use super::options::LoginOptions;
+use super::run;
 use super::with_store::{Opened, with_store};
-use super::{LoginOptions, run};
 use crate::client_settings::client_settings;
 use crate::clock::Clock;
 use crate::config::{Config, Grant};

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use anyhow::{Context as _, bail};
 
-use super::LogoutOptions;
+use super::options::LogoutOptions;
 use super::with_store::{Opened, with_store};
 use crate::account::MailAddress;
 use crate::oauth::tokens::sign_ins;

@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{DONE, FAILED, Settings, report};
+use super::exit::{DONE, FAILED, report};
+use super::options::Settings;
 
 /// Tells the service behind `socket`, or of the configuration of `settings`, to reload, and shows what came of it; the
 /// result is the exit code.
@@ -24,7 +25,7 @@ pub fn reload(socket: Option<PathBuf>, settings: &Settings) -> u8 {
 
 #[cfg(unix)]
 fn tell(socket: &Path) -> u8 {
-    use crate::app::command::{self, Answer};
+    use crate::daemon::command::{self, Answer};
 
     let path = command::path(socket);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
@@ -45,7 +46,7 @@ fn tell(socket: &Path) -> u8 {
         }
         Ok(Answer::Mistakes(text)) => {
             eprintln!("{text}");
-            super::CONFIGURATION
+            super::exit::CONFIGURATION
         }
         Err(error) => {
             eprintln!(

@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{FAILED, RunOptions, report};
-use crate::app::control::Phase;
-use crate::app::{App, Control, Inherited, StartError, Stop};
+use super::exit::{FAILED, report};
+use super::options::RunOptions;
+use crate::app::App;
 use crate::config::load::Loaded;
 use crate::config::{Config, ListenerTls};
-use crate::confine;
-use crate::process::{hand_over_keytab, prepare};
-use crate::systemd;
+use crate::daemon::phase::Phase;
+use crate::daemon::{Control, Inherited, StartError, Stop, supervision};
+use crate::system::confine;
+use crate::system::process::{hand_over_keytab, prepare};
 use crate::telemetry::log;
 
 /// Serves with the configuration of `options`; the result is the exit code.
@@ -62,7 +63,7 @@ pub fn run(options: RunOptions) -> u8 {
             }
         };
         if predecessor.is_none() {
-            systemd::disown(&inherited);
+            supervision::disown(&inherited);
         }
         drop(inherited);
         let settings = options.settings;
@@ -75,13 +76,13 @@ pub fn run(options: RunOptions) -> u8 {
         let control = app.control();
         tokio::spawn(stop_on_signal(app.stop()));
         tokio::spawn(reload_on_signal(control.clone()));
-        tokio::spawn(systemd::accompany(control.clone()));
+        tokio::spawn(supervision::accompany(control.clone()));
         // Before anybody is told that it is ready: whoever takes over next looks for it then.
         hear_commands(socket, &control);
         tokio::spawn(begin(control, predecessor));
         let cut = app.serve().await;
         tracing::info!(cut, "stopped");
-        super::DONE
+        super::exit::DONE
     })
 }
 
@@ -115,7 +116,7 @@ async fn begin(control: Control, predecessor: Option<Predecessor>) {
 }
 
 #[cfg(unix)]
-use crate::app::command::{self, CommandSocket, Predecessor};
+use crate::daemon::command::{self, CommandSocket, Predecessor};
 
 #[cfg(not(unix))]
 type Predecessor = std::convert::Infallible;
@@ -124,7 +125,7 @@ type Predecessor = std::convert::Infallible;
 #[cfg(unix)]
 async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<Predecessor>), u8> {
     if !take_over {
-        return Ok((systemd::inherited(), None));
+        return Ok((supervision::inherited(), None));
     }
     let Some(socket) = &config.admin.socket else {
         tracing::error!("not started: `--take-over` finds the running service by `admin.socket`: set it");
@@ -139,14 +140,14 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
                 socket = %path.display(),
                 "there is no service to take over from ({error}): starting without"
             );
-            Ok((systemd::inherited(), None))
+            Ok((supervision::inherited(), None))
         }
     }
 }
 
 #[cfg(not(unix))]
 async fn sockets(_config: &Config, _take_over: bool) -> Result<(Inherited, Option<Predecessor>), u8> {
-    Ok((systemd::inherited(), None))
+    Ok((supervision::inherited(), None))
 }
 
 #[cfg(unix)]

@@ -2,7 +2,8 @@
 
 use tokio::runtime::Builder;
 
-use super::{DONE, FAILED, Settings, report};
+use super::exit::{DONE, FAILED, report};
+use super::options::Settings;
 use crate::config::{Config, State};
 use crate::store::{Rotation, rotate_key as rotate};
 

@@ -14,7 +14,8 @@ use tokio::net::UnixStream;
 use tokio::runtime::Builder;
 use tokio::time::timeout;
 
-use super::{CONFIGURATION, Settings, StatusOptions, report};
+use super::exit::{CONFIGURATION, report};
+use super::options::{Settings, StatusOptions};
 
 /// The service answers from what it has at hand.
 const PATIENCE: Duration = Duration::from_secs(15);

@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::{CONFIGURATION, DONE, FAILED, Settings, report, run};
+use super::exit::{CONFIGURATION, DONE, FAILED, report};
+use super::options::Settings;
+use super::run;
 use crate::config::{Config, State};
 use crate::store::{self, Store};
 use crate::telemetry::audit::{self, Entry};

@@ -5,12 +5,10 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::time::{Duration, timeout};
+use tokio::time::timeout;
 
-use super::{Client, page};
-
-/// No step of the demonstration takes that long unless something is wrong.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
+use super::page;
+use super::scene::{Client, PATIENCE};
 
 /// The message of the demonstration.
 const SUBJECT: &str = "Scan from the third floor";

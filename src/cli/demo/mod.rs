@@ -10,24 +10,28 @@ use std::{fs, io};
 
 use anyhow::Context;
 
+use super::exit::{CONFIGURATION, DONE, FAILED};
+use super::run;
 #[cfg(unix)]
 use super::status;
-use super::{CONFIGURATION, DONE, FAILED, run};
 use crate::account::MailAddress;
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, State, load};
 use crate::login::issue::{self, Order};
-use crate::process::prepare;
 use crate::protocol::Protocol;
 use crate::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
 use crate::secret::Password;
 use crate::store::{MemoryStore, Store};
+use crate::system::process::prepare;
 use crate::telemetry::log;
 
 mod client;
 mod page;
+mod scene;
 mod web;
+
+use scene::{Client, DEVICE, Ports};
 
 /// A person, whose password Entra knows.
 const ALICE: &str = "alice@contoso.example";
@@ -35,7 +39,6 @@ const ALICES: &str = "correct-horse-battery";
 
 /// A mailbox that the application opens, for a device with a password of its own.
 const SCANNER: &str = "scanner@contoso.example";
-const DEVICE: &str = "Scanner, 3rd floor";
 
 /// Ports of the demonstration when they are free: the standard ones behind a 1, as far as there are any, and that of
 /// the status page.
@@ -46,25 +49,6 @@ const SOCKET: &str = "gatepost.sock";
 
 /// The file with a request for EWS, for curl.
 const EWS_REQUEST: &str = "find-item.xml";
-
-/// Where the demonstration listens.
-struct Ports {
-    imap: u16,
-    pop3: u16,
-    smtp: u16,
-    ews: u16,
-    graph: u16,
-    /// SMTP for a device that cannot log in.
-    device: u16,
-    /// The status page.
-    admin: u16,
-}
-
-/// Who logs in.
-struct Client<'a> {
-    login: &'a str,
-    password: &'a str,
-}
 
 /// Serves the demonstration until it is told to stop; the result is the exit code.
 pub fn demo(port_base: Option<u16>) -> u8 {

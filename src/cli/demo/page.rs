@@ -3,8 +3,7 @@
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
 
-use super::web::{EWS_PATH, GRAPH_PATH};
-use super::{Client, DEVICE, Ports};
+use super::scene::{Client, DEVICE, EWS_PATH, GRAPH_PATH, Ports};
 use crate::sandbox::Sandbox;
 
 /// Longest line of a conversation that is shown whole.

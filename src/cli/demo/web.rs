@@ -11,14 +11,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::client::PATIENCE;
-use super::{Client, page};
-
-/// Where EWS is on its listener.
-pub(super) const EWS_PATH: &str = "/EWS/Exchange.asmx";
-
-/// Where Graph has the subjects of somebody's messages.
-pub(super) const GRAPH_PATH: &str = "/v1.0/me/messages?$select=subject&$top=3";
+use super::page;
+use super::scene::{Client, EWS_PATH, GRAPH_PATH, PATIENCE};
 
 /// Asks EWS for the subjects of the three newest messages.
 pub(super) const FIND_ITEM: &str = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\" \

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 
-use super::{Opened, with_store};
 use crate::account::MailAddress;
-use crate::cli::{AddOptions, Expiry};
+use crate::cli::options::{AddOptions, Expiry};
+use crate::cli::with_store::{Opened, with_store};
 use crate::client_settings::{client_settings, fitting};
 use crate::clock::Clock;
 use crate::config::{Account, Config, Grant, Listener};
@@ -36,7 +36,7 @@ async fn try_add(opened: &Opened, options: &AddOptions) -> anyhow::Result<String
         expires_at,
     };
     let (made, generated) = if options.chosen {
-        (issue::choose(&**store, order, &super::read()?, &account.passwords, now).await?, None)
+        (issue::choose(&**store, order, &super::hash::read()?, &account.passwords, now).await?, None)
     } else {
         let (made, password) = issue::generate(&**store, order, now).await?;
         (made, Some(password))

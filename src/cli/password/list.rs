@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{Opened, with_store};
 use crate::account::LoginName;
-use crate::cli::ListOptions;
+use crate::cli::options::ListOptions;
+use crate::cli::with_store::{Opened, with_store};
 use crate::clock::UnixTime;
 use crate::config::Config;
 use crate::store::{DevicePassword, Verifier};

@@ -1,63 +1,6 @@
 //! `gatepost password`: device passwords in the store, and hashes for the configuration.
 
-use std::io::{self, BufRead, IsTerminal};
-
-use super::with_store::{Opened, conclude, with_store};
-use crate::config::password_hash::{self as password, LONGEST};
-use crate::secret::Password;
-
 pub mod add;
+pub mod hash;
 pub mod list;
 pub mod revoke;
-
-/// Reads a password, from the terminal without echo and twice, else one line of standard input, and prints its hash; with
-/// `generate` makes the password and prints it, too. Gives the exit code.
-pub fn hash(generate: bool) -> u8 {
-    conclude(try_hash(generate))
-}
-
-fn try_hash(generated: bool) -> anyhow::Result<String> {
-    if generated {
-        let password = password::generate()?;
-        return Ok(format!("password: {}\nhash:     {}\n", password.expose(), password::hash(&password)?));
-    }
-    let password = read()?;
-    Ok(format!("{}\n", password::hash(&password)?))
-}
-
-/// Reads a password that a person chose: from the terminal without echo and twice, else one line of standard input.
-fn read() -> anyhow::Result<Password> {
-    if io::stdin().is_terminal() { prompt() } else { read_line(io::stdin().lock()) }
-}
-
-fn prompt() -> anyhow::Result<Password> {
-    let first = Password::new(rpassword::prompt_password("Password: ")?);
-    password::check_chosen(&first)?;
-    let second = Password::new(rpassword::prompt_password("Again: ")?);
-    anyhow::ensure!(first.expose() == second.expose(), "the two passwords differ; start again");
-    Ok(first)
-}
-
-fn read_line(input: impl BufRead) -> anyhow::Result<Password> {
-    let mut line = String::new();
-    input.take(LONGEST as u64 + 3).read_line(&mut line)?;
-    let end = line.trim_end_matches(['\r', '\n']).len();
-    line.truncate(end);
-    let password = Password::new(line);
-    password::check_chosen(&password)?;
-    Ok(password)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_line_is_read_and_checked() {
-        let refused = |text: &str| read_line(text.as_bytes()).unwrap_err().to_string();
-        assert!(refused("elevenchars\n").contains("fewer than 12 characters"));
-        assert!(refused(&format!("{}\n", "x".repeat(1_025))).contains("longer than 1024 octets"));
-        assert_eq!(read_line(&b"twelve chars\r\nmore"[..]).unwrap().expose(), "twelve chars");
-        assert_eq!(read_line(&b"p\xc3\xa4sswort-lang"[..]).unwrap().expose(), "pässwort-lang");
-    }
-}

@@ -1,8 +1,8 @@
 //! `gatepost password revoke`: a device password ends, and its sessions with it.
 
 use super::list::address;
-use super::{Opened, with_store};
-use crate::cli::RevokeOptions;
+use crate::cli::options::RevokeOptions;
+use crate::cli::with_store::{Opened, with_store};
 use crate::store::DevicePassword;
 
 /// Revokes a device password, named by its id or by login and name. Gives the exit code.

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
-use gatepost::app::Inherited;
+use gatepost::daemon::Inherited;
 
 use crate::admin::http::{Browser, raw};
 use crate::admin::support::{ANNA, TOKEN, World};

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use gatepost::app::{App, Inherited, StartError, Stop};
+use gatepost::app::App;
 use gatepost::config::Config;
+use gatepost::daemon::{Inherited, StartError, Stop};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use gatepost::store::{MemoryStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gatepost::account::MailAddress;
-use gatepost::app::{App, StartError};
+use gatepost::app::App;
 use gatepost::clock::{Clock, UnixTime};
+use gatepost::daemon::StartError;
 use gatepost::login::issue::{self, Order};
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};

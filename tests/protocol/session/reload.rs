@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 
-use gatepost::app::reload::NotReloaded;
+use gatepost::daemon::phase::NotReloaded;
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::Attempts;
 use tokio::net::TcpStream;

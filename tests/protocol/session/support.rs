@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, Once};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::app::reload::{NotReloaded, Reloaded};
-use gatepost::app::{App, Control, Stop};
+use gatepost::app::App;
 use gatepost::config::load::Loaded;
 use gatepost::config::{Config, Files, Log, LogFormat};
+use gatepost::daemon::phase::{NotReloaded, Reloaded};
+use gatepost::daemon::{Control, Stop};
 use gatepost::proto::{MailProtocol, Refusal};
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
 use gatepost::store::MemoryStore;
@@ -191,7 +192,7 @@ impl Setup {
 /// Raises the limit of open files, once: the process is shared by all tests.
 fn prepare(config: &Config) {
     static ONCE: Once = Once::new();
-    ONCE.call_once(|| drop(gatepost::process::prepare(&config.limits)));
+    ONCE.call_once(|| drop(gatepost::system::process::prepare(&config.limits)));
 }
 
 /// Everything that was logged.

@@ -1,159 +1,33 @@
 //! Everything put together from a [`Config`]: bind, serve, drain, stop.
 
-use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, OnceLock};
 
-use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::admin::{self, AdminError};
-use crate::clock::{Clock, UnixTime};
-use crate::config::problem::Problems;
+use crate::admin;
+use crate::clock::Clock;
 use crate::config::{Config, Files};
-use crate::confine::Confinement;
+use crate::daemon::control::Control;
+use crate::daemon::generation::{Generation, Lasting, Ways};
+use crate::daemon::inherited::Inherited;
+use crate::daemon::listeners::Doors;
+use crate::daemon::phase::Phase;
+use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
+use crate::daemon::{StartError, drain, watch_files};
 use crate::live::Live;
+use crate::session::Service;
 use crate::session::journal::Journal;
-use crate::session::upstream::Target;
-use crate::session::{Service, announce};
-use crate::store::{self, OpenError, Store};
-use crate::suspend;
-use crate::telemetry::audit::{Audit, AuditError};
-use crate::tls::server::ServerError;
-
-#[cfg(unix)]
-pub mod command;
-pub mod control;
-mod doors;
-mod drain;
-mod generation;
-#[cfg(unix)]
-mod handover;
-pub mod inherited;
-pub mod reload;
-mod watch_files;
-
-pub use control::Control;
-pub use inherited::Inherited;
-
-use control::{LastReload, Phase};
-use doors::Doors;
-use generation::{Generation, Lasting, Ways};
-use reload::Source;
-
-/// Why the service did not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// An address cannot be listened on.
-    #[error("listener `{listener}`: listen on {address}: {source}; {}", hint(.source, *.ours))]
-    Bind {
-        /// The listener's name.
-        listener: Arc<str>,
-        /// The address.
-        address: SocketAddr,
-        /// The system's words.
-        source: io::Error,
-        /// A socket of this process is in the way, which a reload cannot close first.
-        ours: bool,
-    },
-    /// A certificate or key is not usable.
-    #[error("listener `{listener}`: {source}")]
-    Tls {
-        /// The listener's name.
-        listener: Arc<str>,
-        /// What is wrong with it.
-        source: ServerError,
-    },
-    /// The status page cannot be served.
-    #[error("admin: {0}")]
-    Admin(#[from] AdminError),
-    /// The audit log cannot be written.
-    #[error(transparent)]
-    Audit(#[from] AuditError),
-    /// The store of `state` cannot be used.
-    #[error("state: {0}")]
-    Store(#[from] OpenError),
-    /// A name that no certificate can carry.
-    #[error("listener `{listener}`: `upstream_name` `{name}` is neither a DNS name nor an address")]
-    UpstreamName {
-        /// The listener's name.
-        listener: Arc<str>,
-        /// The name.
-        name: String,
-    },
-    /// Accounts that anybody who reaches a port could open.
-    #[error("{0}")]
-    Unproved(Problems),
-}
-
-fn hint(error: &io::Error, ours: bool) -> &'static str {
-    match error.kind() {
-        io::ErrorKind::AddrInUse if ours => {
-            "another listener of Gatepost has it as part of `0.0.0.0` or `[::]`, or the other way round: restart Gatepost"
-        }
-        io::ErrorKind::AddrInUse => "another program listens there: stop it, or set another `bind`",
-        io::ErrorKind::PermissionDenied => {
-            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or set a `bind` with a higher port"
-        }
-        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: correct `bind`",
-        _ => "correct `bind`",
-    }
-}
+use crate::store::{self, Store};
+use crate::system::confine::Confinement;
+use crate::system::suspend;
+use crate::telemetry::audit::Audit;
 
 /// A service that listens, but does not serve yet.
 pub struct App {
     running: Arc<Running>,
     admin: admin::Bound,
-}
-
-/// Ends a running [`App`].
-#[derive(Clone)]
-pub struct Stop {
-    draining: CancellationToken,
-    stopping: CancellationToken,
-}
-
-impl Stop {
-    /// No new connections; sessions may end by themselves until `limits.drain`.
-    pub fn drain(&self) {
-        self.draining.cancel();
-    }
-
-    /// At once.
-    pub fn now(&self) {
-        self.draining.cancel();
-        self.stopping.cancel();
-    }
-}
-
-/// A service, from its start to its end.
-struct Running {
-    lasting: Lasting,
-    generation: Live<Generation>,
-    doors: Doors,
-    /// Told to stop; sessions may go on for a while.
-    stopping: CancellationToken,
-    /// Another process has the sockets.
-    superseded: CancellationToken,
-    phase: watch::Sender<Phase>,
-    /// The number of the generation.
-    changed: watch::Sender<u64>,
-    started_at: UnixTime,
-    source: OnceLock<Source>,
-    /// What the process has given up: not every configuration can be taken over.
-    confinement: OnceLock<Confinement>,
-    /// What the configuration was read from.
-    files: Live<Files>,
-    /// One reload at a time.
-    reloading: tokio::sync::Mutex<()>,
-    last_reload: Mutex<Option<LastReload>>,
-    /// Who learns what which upstream announces.
-    learning: Mutex<Vec<(Arc<Target>, AbortHandle)>>,
-    /// Of the status page.
-    admin_sockets: Vec<Arc<TcpListener>>,
 }
 
 impl App {
@@ -191,7 +65,7 @@ impl App {
         let journal = Journal::new(audit);
         let ways = Ways::new(&config, &server_name, journal.metrics());
         let lasting = Lasting::new(&config, &ways, store, journal, server_name);
-        let admin = admin::Bound::new(&config.admin, inherited)?;
+        let admin = admin::Bound::new(&config.admin, inherited).map_err(|error| StartError::Admin(error.into()))?;
         let generation = Generation::new(config, &lasting, Some(ways), None)?;
         let stopping = CancellationToken::new();
         let doors = Doors::new(lasting.draining.clone(), stopping.clone());
@@ -292,63 +166,6 @@ impl App {
         }
         running.lasting.gatekeeper.finish().await;
         cut
-    }
-}
-
-impl Running {
-    fn stop(&self) -> Stop {
-        Stop { draining: self.lasting.draining.clone(), stopping: self.stopping.clone() }
-    }
-
-    /// Sees to it that the list of every upstream of this generation is learned, and of no other.
-    fn learn(&self, generation: &Generation) {
-        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
-        learning.retain(|(target, task)| {
-            let needed = generation.targets.values().any(|needed| Arc::ptr_eq(needed, target));
-            if !needed {
-                task.abort();
-            }
-            needed
-        });
-        for target in generation.targets.values() {
-            if !learning.iter().any(|(known, _)| Arc::ptr_eq(known, target)) {
-                let task = tokio::spawn(announce::keep_learning(Arc::clone(&generation.shared), Arc::clone(target)));
-                learning.push((Arc::clone(target), task.abort_handle()));
-            }
-        }
-    }
-
-    fn begin_drain(&self, limit: Duration) {
-        self.lasting.farewells.begin(limit);
-        self.phase.send_replace(Phase::Draining { until: Clock::system().unix_time().after(limit) });
-    }
-
-    fn last_reload(&self) -> Option<LastReload> {
-        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_last_reload(&self, reload: LastReload) {
-        *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
-    }
-}
-
-/// Does not start with an account that has neither a password nor a device password. That this cannot be looked up is no
-/// reason not to start: such an account lets nobody in.
-async fn refuse_unproved(config: &Config, store: &dyn Store) -> Result<(), StartError> {
-    if config.unproved.is_empty() {
-        return Ok(());
-    }
-    match store.device_passwords().await {
-        Ok(passwords) => {
-            let logins = passwords.iter().map(|password| &password.login);
-            config.unproved_accounts(logins).map_or(Ok(()), |problems| Err(StartError::Unproved(problems)))
-        }
-        Err(error) => {
-            tracing::warn!(
-                "device passwords cannot be looked up; accounts without another password let nobody in: {error}"
-            );
-            Ok(())
-        }
     }
 }
 

@@ -1,103 +1,20 @@
 //! Another configuration for a running service: everything is read and checked first, then taken over at once, or not at
 //! all.
 
-use std::fmt;
 use std::sync::Arc;
 
 use tokio::task::spawn_blocking;
 
-use super::control::{LastReload, Phase};
 use super::generation::Generation;
 use super::inherited::Inherited;
-use super::{Running, StartError, refuse_unproved};
+use super::phase::{Closed, LastReload, NotReloaded, Phase, Reloaded};
+use super::running::{Running, refuse_unproved};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::config::load::Loaded;
 use crate::config::problem::Problems;
-use crate::confine::Confinement;
+use crate::system::confine::Confinement;
 use crate::telemetry::log;
-
-/// Where the configuration comes from; asked once for each reload.
-pub type Source = Arc<dyn Fn() -> Loaded + Send + Sync>;
-
-/// What a reload has come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reloaded {
-    /// How many configurations have been in force.
-    pub generation: u64,
-    /// The sections that have changed; none when everything is as it was.
-    pub changed: Vec<&'static str>,
-    /// What the operator should know, one sentence each.
-    pub notes: Vec<String>,
-}
-
-impl fmt::Display for Reloaded {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.changed.as_slice() {
-            [] => f.write_str("nothing has changed"),
-            changed => write!(f, "taken over: {}", changed.join(", ")),
-        }
-    }
-}
-
-/// Why everything stays as it is.
-#[derive(Debug, thiserror::Error)]
-pub enum NotReloaded {
-    /// The configuration has mistakes.
-    #[error("{0}{1}")]
-    Mistakes(Problems, Closed),
-    /// It cannot be put into force.
-    #[error(transparent)]
-    Start(StartError),
-    /// Something has changed that only a new process can take over.
-    #[error(
-        "{} cannot change while Gatepost runs: restart it (with `--take-over` nobody is sent away), or undo the change",
-        .0.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
-    )]
-    NeedsRestart(Vec<&'static str>),
-    /// The process has confined itself, and could not serve it.
-    #[error("{0}")]
-    Beyond(String),
-    /// The service is about to end.
-    #[error("Gatepost is stopping")]
-    Stopping,
-    /// It was not started from a configuration that could be read again.
-    #[error("this Gatepost has no configuration that could be read again")]
-    NoSource,
-    /// Something inside broke.
-    #[error("the reload broke off; report it with the log")]
-    Broken,
-}
-
-/// Whether files are closed to the process that could be read when it began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed(bool);
-
-impl fmt::Display for Closed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            false => Ok(()),
-            true => f.write_str(
-                "A file in a directory that the configuration did not name when Gatepost was started can be read only after \
-                 a restart: the process has confined itself (`confinement`).\n",
-            ),
-        }
-    }
-}
-
-impl NotReloaded {
-    /// A short fixed word, for the log.
-    pub fn cause(&self) -> &'static str {
-        match self {
-            Self::Mistakes(..) | Self::Start(StartError::Unproved(_)) => "mistakes",
-            Self::Start(_) => "not-possible",
-            Self::NeedsRestart(_) | Self::Beyond(_) => "needs-restart",
-            Self::Stopping => "stopping",
-            Self::NoSource => "no-source",
-            Self::Broken => "broken",
-        }
-    }
-}
 
 impl Running {
     /// See [`super::Control::reload`].
@@ -156,7 +73,7 @@ impl Running {
         self.changed.send_replace(next.number);
         let mut notes = next.config.notes.clone();
         if next.config.limits.connections > before.config.limits.connections {
-            notes.extend(crate::process::raise_descriptors(&next.config.limits));
+            notes.extend(crate::system::process::raise_descriptors(&next.config.limits));
         }
         notes.retain(|note| !before.config.notes.contains(note));
         Ok(Reloaded { generation: next.number, changed, notes })
@@ -222,7 +139,7 @@ fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     if before.confinement != after.confinement {
         keys.push("confinement");
     }
-    if crate::process::keytab(before) != crate::process::keytab(after) {
+    if crate::system::process::keytab(before) != crate::system::process::keytab(after) {
         keys.push("forward_proxy.keytab");
     }
     keys

@@ -8,50 +8,18 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::reload::{NotReloaded, Reloaded};
-use super::{Running, Stop};
+use super::phase::{LastReload, NotReloaded, Phase, Reloaded};
+use super::running::{Running, Stop};
 use crate::clock::UnixTime;
 use crate::config::Config;
-use crate::confine::Confinement;
 use crate::protocol::Protocol;
 use crate::session::journal::Journal;
 use crate::session::{Service, Shared};
+use crate::system::confine::Confinement;
 
 /// The handle of a running service; clones are the same.
 #[derive(Clone)]
-pub struct Control(pub(super) Arc<Running>);
-
-/// Where the service stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
-    /// It has its sockets, and does not accept yet.
-    Starting,
-    /// It serves.
-    Ready,
-    /// It serves, and reads its configuration anew.
-    Reloading,
-    /// It lets nobody in any longer; sessions may end by themselves until then.
-    Draining {
-        /// When the rest is cut.
-        until: UnixTime,
-    },
-}
-
-impl Phase {
-    /// Whether new connections are served.
-    pub fn is_ready(&self) -> bool {
-        matches!(self, Self::Ready | Self::Reloading)
-    }
-}
-
-/// The latest reload.
-#[derive(Clone, Debug)]
-pub struct LastReload {
-    /// When.
-    pub at: UnixTime,
-    /// What changed; or why nothing did, in full.
-    pub outcome: Result<Reloaded, String>,
-}
+pub struct Control(pub(crate) Arc<Running>);
 
 impl Control {
     /// Reads the configuration anew and takes it over, or leaves everything as it is. One at a time.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{interval, timeout};
 
-use super::Running;
+use super::running::Running;
 use crate::protocol::Protocol;
 
 /// How often the log says who is left.
@@ -15,7 +15,7 @@ const PROGRESS: Duration = Duration::from_secs(10);
 
 /// Lets nobody in any longer, and waits until the sessions have ended, at most `limits.drain`. The result is how many were
 /// cut.
-pub(super) async fn drain(running: &Running) -> usize {
+pub(crate) async fn drain(running: &Running) -> usize {
     let limit = running.generation.get().config.limits.drain;
     running.begin_drain(limit);
     let sessions = running.doors.sessions();

@@ -20,7 +20,7 @@ use socket2::SockRef;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::net::{TcpListener, UnixStream};
 
-use super::Inherited;
+use super::inherited::Inherited;
 
 /// Longest name of a listener, in octets.
 const NAME_BYTES: usize = 255;

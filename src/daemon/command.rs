@@ -15,10 +15,13 @@ use tokio::net::UnixStream;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use super::reload::NotReloaded;
-use super::{Control, Inherited, StartError, handover};
+use super::control::Control;
+use super::error::StartError;
+use super::handover;
+use super::inherited::Inherited;
+use super::phase::NotReloaded;
 use crate::account::{LOGIN_NAME_OCTETS, LoginName};
-use crate::local_socket::LocalSocket;
+use crate::system::local_socket::LocalSocket;
 
 /// Longest command, in octets.
 const COMMAND_BYTES: usize = 32 + LOGIN_NAME_OCTETS;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::Running;
+use super::running::Running;
 use crate::config::Files;
 
 /// A look takes no more than this part of the time between two of them, whatever the disk.
@@ -18,7 +18,7 @@ const OFF: Duration = Duration::from_secs(5);
 
 /// Reloads when a file has changed and has then stayed the same from one look to the next: certificate and key are two
 /// files, and whoever replaces them may be in the middle of it. Never returns.
-pub(super) async fn watch(running: Arc<Running>) {
+pub(crate) async fn watch(running: Arc<Running>) {
     let mut changed: Option<Files> = None;
     let mut took = Duration::ZERO;
     loop {

@@ -11,7 +11,7 @@ use rustls::pki_types::CertificateDer;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-use super::StartError;
+use super::error::StartError;
 use crate::clock::Clock;
 use crate::config::{Config, Identity, Listener, ListenerTls, Origin, Serves, Upstream};
 use crate::graph::GraphClient;
@@ -34,22 +34,22 @@ use crate::tls::client::UpstreamTrust;
 use crate::tls::server;
 
 /// What outlives every configuration: counts, budgets, penalties, and the memory of logins.
-pub(super) struct Lasting {
-    pub(super) gatekeeper: Arc<Gatekeeper>,
-    pub(super) store: Arc<dyn Store>,
-    pub(super) census: Arc<Census>,
-    pub(super) penalties: Arc<Penalties>,
-    pub(super) places: Arc<Places>,
-    pub(super) maildrops: Arc<Places>,
-    pub(super) trials: Arc<Trials>,
-    pub(super) journal: Arc<Journal>,
-    pub(super) draining: CancellationToken,
-    pub(super) farewells: Arc<Farewells>,
-    pub(super) server_name: Arc<str>,
+pub(crate) struct Lasting {
+    pub(crate) gatekeeper: Arc<Gatekeeper>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) census: Arc<Census>,
+    pub(crate) penalties: Arc<Penalties>,
+    pub(crate) places: Arc<Places>,
+    pub(crate) maildrops: Arc<Places>,
+    pub(crate) trials: Arc<Trials>,
+    pub(crate) journal: Arc<Journal>,
+    pub(crate) draining: CancellationToken,
+    pub(crate) farewells: Arc<Farewells>,
+    pub(crate) server_name: Arc<str>,
 }
 
 impl Lasting {
-    pub(super) fn new(
+    pub(crate) fn new(
         config: &Arc<Config>,
         ways: &Ways,
         store: Arc<dyn Store>,
@@ -84,7 +84,7 @@ impl Lasting {
 }
 
 /// The ways to Microsoft, with what is learned on them. They stay as long as forward proxy, trust and limits do.
-pub(super) struct Ways {
+pub(crate) struct Ways {
     dialer: Arc<Dialer>,
     trust: Arc<UpstreamTrust>,
     opener: Arc<Opener>,
@@ -92,7 +92,7 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    pub(super) fn new(config: &Arc<Config>, server_name: &Arc<str>, metrics: &Arc<Metrics>) -> Arc<Self> {
+    pub(crate) fn new(config: &Arc<Config>, server_name: &Arc<str>, metrics: &Arc<Metrics>) -> Arc<Self> {
         let limits = &config.limits;
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
         let dialer = Arc::new(Dialer::new(Arc::clone(config), Arc::clone(&trust)));
@@ -112,14 +112,14 @@ struct Presented {
 }
 
 /// One configuration at work.
-pub(super) struct Generation {
+pub(crate) struct Generation {
     /// Counted from 1.
-    pub(super) number: u64,
-    pub(super) config: Arc<Config>,
-    pub(super) shared: Arc<Shared>,
+    pub(crate) number: u64,
+    pub(crate) config: Arc<Config>,
+    pub(crate) shared: Arc<Shared>,
     /// In the order of the configuration.
-    pub(super) services: Vec<Arc<Service>>,
-    pub(super) targets: HashMap<Upstream, Arc<Target>>,
+    pub(crate) services: Vec<Arc<Service>>,
+    pub(crate) targets: HashMap<Upstream, Arc<Target>>,
     ways: Arc<Ways>,
     graphs: HashMap<Origin, Arc<GraphClient>>,
     presented: Vec<Arc<Presented>>,
@@ -128,7 +128,7 @@ pub(super) struct Generation {
 impl Generation {
     /// Makes the generation of `config`, the first one or that after `before`. Nothing is changed or opened by it; it reads
     /// the certificates of listeners.
-    pub(super) fn new(
+    pub(crate) fn new(
         config: Arc<Config>,
         lasting: &Lasting,
         ways: Option<Arc<Ways>>,

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::StartError;
+use super::error::StartError;
 use super::inherited::Inherited;
 use crate::net::listen;
 use crate::protocol::Protocol;
@@ -45,7 +45,7 @@ impl Door {
 }
 
 /// All of them.
-pub(super) struct Doors {
+pub(crate) struct Doors {
     doors: Mutex<Vec<Door>>,
     /// Not before the service begins.
     accepting: std::sync::OnceLock<()>,
@@ -58,11 +58,11 @@ pub(super) struct Doors {
 }
 
 /// Sockets for a new generation, bound and not yet used.
-pub(super) struct Prepared(Vec<(Arc<Service>, SocketAddr, Option<Arc<TcpListener>>)>);
+pub(crate) struct Prepared(Vec<(Arc<Service>, SocketAddr, Option<Arc<TcpListener>>)>);
 
 /// Sessions that run, by protocol.
 #[derive(Default)]
-pub(super) struct Headcount([AtomicUsize; Protocol::ALL.len()]);
+pub(crate) struct Headcount([AtomicUsize; Protocol::ALL.len()]);
 
 /// One of them.
 struct Counted {
@@ -106,13 +106,13 @@ impl Drop for Counted {
 
 impl Doors {
     /// None is open. With `draining` all of them close; with `cut` their sessions end.
-    pub(super) fn new(draining: CancellationToken, cut: CancellationToken) -> Self {
+    pub(crate) fn new(draining: CancellationToken, cut: CancellationToken) -> Self {
         let (doors, sessions) = (Mutex::default(), Arc::default());
         Self { doors, accepting: std::sync::OnceLock::new(), keepers: TaskTracker::new(), sessions, draining, cut }
     }
 
     /// Binds what `services` need and nobody here has yet; what was handed over by another process is used first.
-    pub(super) fn prepare(&self, services: &[Arc<Service>], inherited: &mut Inherited) -> Result<Prepared, StartError> {
+    pub(crate) fn prepare(&self, services: &[Arc<Service>], inherited: &mut Inherited) -> Result<Prepared, StartError> {
         let doors = self.doors();
         let mut prepared: Vec<(Arc<Service>, SocketAddr, Option<Arc<TcpListener>>)> = Vec::new();
         // Those that have exactly the address go first: another listener may have the better claim to a name's socket.
@@ -149,7 +149,7 @@ impl Doors {
 
     /// Lets `prepared` serve, with what its generation shares. Doors that nobody needs any longer close; sessions that
     /// came in through them stay.
-    pub(super) fn swap(&self, prepared: Prepared, shared: &Arc<Shared>) {
+    pub(crate) fn swap(&self, prepared: Prepared, shared: &Arc<Shared>) {
         let mut doors = self.doors();
         if self.draining.is_cancelled() {
             // Meanwhile nobody is let in any longer.
@@ -186,7 +186,7 @@ impl Doors {
     }
 
     /// From now on connections are accepted.
-    pub(super) fn open(&self) {
+    pub(crate) fn open(&self) {
         let doors = self.doors();
         if self.accepting.set(()).is_ok() {
             doors.iter().for_each(|door| self.keep(door));
@@ -205,7 +205,7 @@ impl Doors {
     }
 
     /// Name, protocol and address of every listening socket, in the order of the configuration.
-    pub(super) fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
+    pub(crate) fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
         let address = |door: &Door| Some((Arc::clone(&door.post.borrow().service), door.socket.local_addr().ok()?));
         self.doors().iter().filter_map(address).collect()
     }

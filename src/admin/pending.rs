@@ -1,0 +1,193 @@
+//! Sign-ins that are pending, or that have just ended.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::task::AbortHandle;
+use url::Url;
+
+use super::visitors::Visitor;
+use crate::clock::{Clock, Moment};
+use crate::login::enrol::Enrolment;
+use crate::login::person;
+use crate::oauth::sign_in::SignInError;
+use crate::oauth::sign_in::code::CodeRequest;
+use crate::secret::Password;
+
+/// How long a browser may take; Entra's codes last as long.
+const PATIENCE: Duration = Duration::from_secs(600);
+/// What has ended can still be read so long.
+const KEPT: Duration = Duration::from_secs(600);
+/// Most sign-ins at once; the oldest gives way.
+const MOST: usize = 100;
+
+/// How a person signs in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Way {
+    /// In the browser that shows the page.
+    Browser,
+    /// In any browser; the address that it ends at is pasted.
+    Paste,
+    /// On any device.
+    DeviceCode,
+}
+
+/// All of them.
+pub(super) struct SignIns {
+    pub(super) clock: Clock,
+    pending: Mutex<HashMap<Arc<str>, Arc<SignIn>>>,
+}
+
+/// One sign-in.
+pub(super) struct SignIn {
+    /// In its address on the page.
+    pub(super) id: Arc<str>,
+    pub(super) enrolment: Enrolment,
+    pub(super) way: Way,
+    /// What a browser that comes back from Entra has to show: its other cookie is kept from it then (`SameSite=Strict`).
+    pub(super) browser: String,
+    /// Scheme and authority under which that browser has the page; empty for the other ways.
+    pub(super) origin: String,
+    pub(super) visitor: Visitor,
+    pub(super) replace: bool,
+    pub(super) began: Moment,
+    pub(super) stage: Mutex<Stage>,
+    pub(super) task: Mutex<Option<AbortHandle>>,
+}
+
+impl Drop for SignIn {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            task.abort();
+        }
+    }
+}
+
+/// How far it is.
+pub(super) enum Stage {
+    /// The person is at Entra's page, or on the way there.
+    Browser { request: Box<CodeRequest>, address: Url },
+    /// The person types the code in on another device.
+    Device { address: Url, code: String, until: Moment },
+    /// Entra is asked.
+    Working,
+    /// It came to nothing.
+    Failed(String),
+    /// It is kept.
+    Done { username: String, made: Made },
+}
+
+/// The first device password.
+pub(super) enum Made {
+    /// It is shown until the page is left.
+    Password { id: String, password: Password },
+    /// The account had some already, or this one has been seen.
+    Nothing,
+    /// The sign-in is kept all the same.
+    Failed(String),
+}
+
+/// What of it is shown.
+pub(super) enum Shown {
+    Browser { address: String },
+    Device { address: String, code: String, seconds_left: u64 },
+    Working,
+    Failed(String),
+    Done { username: String, password: Option<(String, String)>, problem: Option<String> },
+}
+
+impl SignIns {
+    pub(super) fn new(clock: Clock) -> Self {
+        Self { clock, pending: Mutex::default() }
+    }
+
+    /// A sign-in that this visitor began.
+    pub(super) fn of(&self, visitor: &Visitor, id: &str) -> Option<Arc<SignIn>> {
+        self.pending().get(id).filter(|sign_in| sign_in.visitor.is(visitor)).cloned()
+    }
+
+    /// The sign-in that a browser comes back from, by the cookie that it was given for it.
+    pub(super) fn of_browser(&self, id: &str, cookie: &str) -> Option<Arc<SignIn>> {
+        let is_it = |secret: &str| {
+            aws_lc_rs::constant_time::verify_slices_are_equal(secret.as_bytes(), cookie.as_bytes()).is_ok()
+        };
+        self.pending().get(id).filter(|sign_in| is_it(&sign_in.browser)).cloned()
+    }
+
+    /// The sign-in in a browser that the query of a return belongs to, by its `state`.
+    pub(super) fn of_query(&self, query: &str) -> Option<Arc<SignIn>> {
+        let is_it = |sign_in: &&Arc<SignIn>| match &*sign_in.stage() {
+            Stage::Browser { request, .. } => sign_in.way == Way::Browser && request.read(query).is_ok(),
+            _ => false,
+        };
+        self.pending().values().find(is_it).cloned()
+    }
+
+    /// Gives a sign-in up, or lets go of what it made.
+    pub(super) fn end(&self, sign_in: &SignIn) {
+        self.pending().remove(&sign_in.id);
+    }
+
+    /// One for each account: a new one takes the place of the one before.
+    pub(super) fn add(&self, sign_in: Arc<SignIn>) {
+        let now = self.clock.now();
+        let mut pending = self.pending();
+        pending.retain(|_, other| {
+            now.since(other.began) < PATIENCE + KEPT && other.enrolment.key != sign_in.enrolment.key
+        });
+        if pending.len() >= MOST {
+            let oldest = pending.values().min_by_key(|sign_in| sign_in.began).map(|sign_in| Arc::clone(&sign_in.id));
+            oldest.and_then(|id| pending.remove(&id));
+        }
+        pending.insert(Arc::clone(&sign_in.id), sign_in);
+    }
+
+    fn pending(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SignIn>>> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SignIn {
+    /// Its page.
+    pub(super) fn address(&self) -> String {
+        self.visitor.at(&format!("/sign-in/{}", self.id))
+    }
+
+    /// What is shown of it now.
+    pub(super) fn shown(&self, now: Moment) -> Shown {
+        let mut stage = self.stage();
+        if matches!(*stage, Stage::Browser { .. }) && now.since(self.began) >= PATIENCE {
+            *stage = failed(&SignInError::Expired);
+        }
+        match &*stage {
+            Stage::Browser { address, .. } => Shown::Browser { address: address.to_string() },
+            Stage::Device { address, code, until } => Shown::Device {
+                address: address.to_string(),
+                code: code.clone(),
+                seconds_left: until.since(now).as_secs(),
+            },
+            Stage::Working => Shown::Working,
+            Stage::Failed(text) => Shown::Failed(text.clone()),
+            Stage::Done { username, made } => Shown::Done {
+                username: username.clone(),
+                password: match made {
+                    Made::Password { id, password } => Some((id.clone(), password.expose().to_owned())),
+                    Made::Nothing | Made::Failed(_) => None,
+                },
+                problem: match made {
+                    Made::Failed(text) => Some(text.clone()),
+                    Made::Password { .. } | Made::Nothing => None,
+                },
+            },
+        }
+    }
+
+    pub(super) fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(super) fn failed(error: &SignInError) -> Stage {
+    Stage::Failed(format!("nothing was stored: {}", person::explain(error)))
+}

@@ -1,0 +1,39 @@
+//! From a command to the code that does it.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+#[cfg(feature = "sandbox")]
+use super::demo;
+use super::options::{AccountCommand, Cli, Command, PasswordCommand, RunOptions, StateCommand};
+#[cfg(unix)]
+use super::status;
+use super::{account, cert, check, login, logout, password, reload, run, state};
+use crate::system::process::hide_memory;
+
+/// Parses the process's arguments, does what they say, and gives the exit code.
+pub fn main() -> ExitCode {
+    hide_memory();
+    let cli = Cli::parse();
+    let serve = RunOptions { take_over: false, settings: cli.settings };
+    let code = match cli.command.unwrap_or(Command::Run(serve)) {
+        Command::Run(options) => run::run(options),
+        Command::Reload { socket, settings } => reload::reload(socket, &settings),
+        Command::Check { settings, json } => check::check(&settings, json),
+        #[cfg(feature = "sandbox")]
+        Command::Demo { port_base } => demo::demo(port_base),
+        Command::Login(options) => login::login(&options),
+        Command::Logout(options) => logout::logout(&options),
+        #[cfg(unix)]
+        Command::Status(options) => status::status(&options),
+        Command::Cert(options) => cert::cert(&options),
+        Command::Password(PasswordCommand::Add(options)) => password::add::add(&options),
+        Command::Password(PasswordCommand::List(options)) => password::list::list(&options),
+        Command::Password(PasswordCommand::Revoke(options)) => password::revoke::revoke(&options),
+        Command::Password(PasswordCommand::Hash { generate }) => password::hash::hash(generate),
+        Command::Account(AccountCommand::Unlock(options)) => account::unlock(&options),
+        Command::State(StateCommand::RotateKey(settings)) => state::rotate_key(&settings),
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,18 @@
+//! What the commands give back to the shell.
+
+use crate::config::problem::Problems;
+
+/// Done.
+pub const DONE: u8 = 0;
+/// It failed; standard error says why.
+pub const FAILED: u8 = 1;
+/// The command line is wrong; clap exits with it by itself.
+pub const USAGE: u8 = 2;
+/// The configuration is wrong; standard error names every mistake.
+pub const CONFIGURATION: u8 = 3;
+
+/// Writes the mistakes of a configuration to standard error and gives the exit code that goes with them.
+pub fn report(problems: &Problems) -> u8 {
+    eprintln!("{problems}");
+    CONFIGURATION
+}

@@ -1,0 +1,442 @@
+//! The command line: which commands there are, and what they take.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use ipnet::IpNet;
+
+use crate::account::LoginName;
+use crate::clock::UnixTime;
+use crate::config::load::Loaded;
+use crate::config::problem::Problems;
+use crate::config::{Config, load, value};
+use crate::protocol::Protocol;
+
+/// Lets mail programs that know only a user name and a password keep working with Microsoft 365.
+#[derive(Debug, Parser)]
+#[command(name = "gatepost", version, args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(after_help = "Exit codes: 0 done, 1 failed, 2 wrong command line, 3 wrong configuration.")]
+pub struct Cli {
+    /// What to do; without it the service runs.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// For the service, when no command is given.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve (this is what happens without a command)
+    Run(RunOptions),
+    /// Let the running service read its configuration anew
+    Reload {
+        /// The service's `admin.socket`, where its configuration cannot be read
+        #[arg(long, value_name = "FILE")]
+        socket: Option<PathBuf>,
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Check the configuration and report every mistake at once
+    Check {
+        /// Where the configuration comes from.
+        #[command(flatten)]
+        settings: Settings,
+        /// Write one JSON object instead of text
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show Gatepost at work against a Microsoft 365 of its own, without a tenant
+    #[cfg(feature = "sandbox")]
+    Demo {
+        /// First of six ports to listen on [default: 1143, 1110, 1587, 1443, 1444 and 1025, or free ones when they are
+        /// taken]
+        #[arg(long, value_name = "PORT")]
+        port_base: Option<u16>,
+    },
+    /// Sign a person in for an account with `grant: authorization_code` or `device_code`
+    Login(LoginOptions),
+    /// Forget a sign-in
+    Logout(LogoutOptions),
+    /// Show how the running service stands, and print a link to its status page
+    #[cfg(unix)]
+    Status(StatusOptions),
+    /// Make a local certificate authority and a server certificate
+    Cert(CertOptions),
+    /// Make, list and revoke device passwords, for accounts whose password Entra does not know
+    #[command(subcommand)]
+    Password(PasswordCommand),
+    /// Unlock an account that has used up its wrong passwords
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Look after the store of sign-ins and device passwords
+    #[command(subcommand)]
+    State(StateCommand),
+}
+
+/// Where the configuration comes from.
+#[derive(Clone, Debug, Default, Args)]
+pub struct Settings {
+    /// The configuration file [default: proxy.yaml]
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Set one key, over file and environment; may be repeated
+    #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
+    pub set: Vec<(String, String)>,
+    /// How log lines look: text or json (same as --set log.format=…)
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
+    /// How much is logged: error, warn, info, debug or trace (same as --set log.level=…)
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+}
+
+impl Settings {
+    /// Loads the configuration from file, environment and these flags.
+    ///
+    /// # Errors
+    /// Every mistake in it; exit with [`CONFIGURATION`](super::exit::CONFIGURATION).
+    pub fn load(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Problems> {
+        self.load_noting(environment).config
+    }
+
+    /// The same, with the files that have to be watched.
+    pub fn load_noting(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
+        let mut overrides = self.set.clone();
+        let flags = [("log.format", &self.log_format), ("log.level", &self.log_level)];
+        overrides.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
+        load::load_noting(self.config.as_deref(), &overrides, environment)
+    }
+}
+
+fn key_and_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as listeners.smtp.bind=127.0.0.1:1587")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+/// How to serve.
+#[derive(Debug, Default, Args)]
+pub struct RunOptions {
+    /// Take the listening sockets over from the running service, which then stops once its sessions have ended
+    #[arg(long)]
+    pub take_over: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Who signs in, and how.
+#[derive(Debug, Args)]
+pub struct LoginOptions {
+    /// The address that mail programs log in with, or an alias of it
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: LoginName,
+    /// Sign in on any device, with a code [default with `grant: device_code`]
+    #[arg(long, conflicts_with = "paste")]
+    pub device_code: bool,
+    /// Sign in with a browser on another machine, and paste the address that it shows at the end
+    #[arg(long)]
+    pub paste: bool,
+    /// Let another person take the place of the one who signed in before
+    #[arg(long)]
+    pub replace: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// How to show the status.
+#[derive(Debug, Args)]
+pub struct StatusOptions {
+    /// Write one JSON object instead of text
+    #[arg(long)]
+    pub json: bool,
+    /// Print nothing but a link to the status page, good once and for ten minutes
+    #[arg(long, conflicts_with = "json")]
+    pub page: bool,
+    /// Say only whether new connections are served, also by the exit code: for readiness probes
+    #[arg(long, conflicts_with_all = ["json", "page"])]
+    pub ready: bool,
+    /// The socket of the service [default: that of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Whose sign-in to forget.
+#[derive(Debug, Args)]
+pub struct LogoutOptions {
+    /// The address that mail programs log in with, or an alias of it
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: LoginName,
+    /// Do not ask
+    #[arg(long)]
+    pub yes: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What certificates to make.
+#[derive(Debug, Args)]
+pub struct CertOptions {
+    /// Where to put the files
+    #[arg(long, value_name = "DIRECTORY", default_value = "certs")]
+    pub directory: PathBuf,
+    /// A further name or address that mail programs use for this machine; may be repeated
+    #[arg(long = "host", value_name = "NAME_OR_IP", value_parser = host)]
+    pub hosts: Vec<Host>,
+    /// How many days the server certificate is valid
+    #[arg(long, value_name = "DAYS", default_value_t = 397, value_parser = clap::value_parser!(u32).range(1..=3650))]
+    pub days: u32,
+    /// Replace the server certificate and key; the authority is kept
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// A name or an address in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Host {
+    /// A DNS name, in ASCII; a first label `*` stands for any.
+    Name(String),
+    /// An address.
+    Address(IpAddr),
+}
+
+fn host(text: &str) -> Result<Host, String> {
+    if let Ok(address) = text.parse() {
+        return Ok(Host::Address(address));
+    }
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    match rustls::pki_types::DnsName::try_from(name) {
+        Ok(_) => Ok(Host::Name(text.to_ascii_lowercase())),
+        Err(_) => Err("write a DNS name in ASCII, or an IP address".to_owned()),
+    }
+}
+
+/// What to do with passwords.
+#[derive(Debug, Subcommand)]
+pub enum PasswordCommand {
+    /// Make a device password and print it once, with the settings for the device
+    Add(AddOptions),
+    /// List device passwords, with their use
+    List(ListOptions),
+    /// Revoke a device password and end its sessions
+    Revoke(RevokeOptions),
+    /// Print the hash of a password, for `passwords` in the configuration; the password is read from standard input
+    Hash {
+        /// Make a password and print it once, with its hash
+        #[arg(long)]
+        generate: bool,
+    },
+}
+
+/// What a device password is for.
+#[derive(Debug, Args)]
+pub struct AddOptions {
+    /// The address that it opens, or an alias of it
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: LoginName,
+    /// What it is called in lists and in the log, such as "Scanner, 3rd floor"
+    #[arg(long)]
+    pub name: String,
+    /// Only over this protocol: imap, pop3 or smtp; may be repeated
+    #[arg(long = "protocol", value_name = "PROTOCOL", value_parser = protocol)]
+    pub protocols: Vec<Protocol>,
+    /// Only from this network or address, such as 192.168.7.0/24; may be repeated
+    #[arg(long = "from", value_name = "NETWORK", value_parser = network)]
+    pub from: Vec<IpNet>,
+    /// Only until the beginning of this day (2027-01-31, UTC), or for so long (90d, 12h)
+    #[arg(long, value_name = "WHEN", value_parser = expiry)]
+    pub expires: Option<Expiry>,
+    /// Read a password of one's own, from the terminal or from standard input
+    #[arg(long)]
+    pub chosen: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Which device passwords to list.
+#[derive(Debug, Args)]
+pub struct ListOptions {
+    /// Only those of this address or alias
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: Option<LoginName>,
+    /// Write a JSON array instead of a table
+    #[arg(long)]
+    pub json: bool,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// Which device password to revoke.
+#[derive(Debug, Args)]
+pub struct RevokeOptions {
+    /// Its id, as `list` and the log show it
+    #[arg(value_name = "ID", required_unless_present = "login", conflicts_with = "login")]
+    pub id: Option<String>,
+    /// The address that it opens, or an alias of it
+    #[arg(long, value_name = "LOGIN", value_parser = login, requires = "name")]
+    pub login: Option<LoginName>,
+    /// With --login: its name
+    #[arg(long, requires = "login")]
+    pub name: Option<String>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// When something ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// At this time.
+    At(UnixTime),
+    /// So long from now.
+    After(Duration),
+}
+
+fn login(text: &str) -> Result<LoginName, String> {
+    LoginName::parse(text).map_err(|error| error.to_string())
+}
+
+fn protocol(text: &str) -> Result<Protocol, String> {
+    let protocols = Protocol::ALL.map(|protocol| (protocol.name(), protocol));
+    value::choice(text, &protocols).map_err(|wrong| wrong.to_string())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    value::network(text).map_err(|wrong| wrong.to_string())
+}
+
+fn expiry(text: &str) -> Result<Expiry, String> {
+    const LONGEST: Duration = Duration::from_secs(3_650 * 24 * 3_600);
+    if let Some(day) = UnixTime::parse_day(text) {
+        return Ok(Expiry::At(day));
+    }
+    let after = value::duration(text, &(Duration::from_secs(1)..=LONGEST));
+    after
+        .map(Expiry::After)
+        .map_err(|_| "write a day such as 2027-01-31, or a time up to ten years such as 90d".to_owned())
+}
+
+/// What to do with an account.
+#[derive(Debug, Subcommand)]
+pub enum AccountCommand {
+    /// Let passwords of an account be tried again at once
+    Unlock(UnlockOptions),
+}
+
+/// Which account to unlock.
+#[derive(Debug, Args)]
+pub struct UnlockOptions {
+    /// The address that mail programs log in with, or an alias of it
+    #[arg(value_name = "LOGIN", value_parser = login)]
+    pub login: LoginName,
+    /// The socket of the service [default: that of the configuration]
+    #[arg(long, value_name = "PATH")]
+    pub socket: Option<PathBuf>,
+    /// Where the configuration comes from.
+    #[command(flatten)]
+    pub settings: Settings,
+}
+
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+pub enum StateCommand {
+    /// Seal everything under a new state key; the service may run, and follows by itself
+    RotateKey(Settings),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(arguments: &[&str]) -> Result<Cli, clap::error::ErrorKind> {
+        Cli::try_parse_from(std::iter::once(&"gatepost").chain(arguments)).map_err(|error| error.kind())
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_service_runs_without_a_command() {
+        let cli = parse(&["-c", "x.yaml", "--set", "a.b=c=d", "--log-level", "debug"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.settings.config, Some(PathBuf::from("x.yaml")));
+        assert_eq!(cli.settings.set, [("a.b".to_owned(), "c=d".to_owned())]);
+        assert!(matches!(parse(&["run", "-c", "y"]).unwrap().command, Some(Command::Run(_))));
+    }
+
+    #[test]
+    fn hosts_of_a_certificate_are_names_or_addresses() {
+        let Some(Command::Cert(options)) = parse(&["cert", "--host", "Mail.Example", "--host", "::1"]).unwrap().command
+        else {
+            panic!("not the command")
+        };
+        assert_eq!(options.hosts, [Host::Name("mail.example".into()), Host::Address("::1".parse().unwrap())]);
+        assert!(host("*.mail.example").is_ok());
+        for text in ["", "a b", "-", "a_/b", "mail..example"] {
+            assert!(host(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_password_has_a_scope_and_an_end() {
+        let add = |arguments: &[&str]| -> Result<AddOptions, clap::error::ErrorKind> {
+            let all: Vec<&str> = ["password", "add", "Scan7", "--name", "x"].iter().chain(arguments).copied().collect();
+            match parse(&all)?.command {
+                Some(Command::Password(PasswordCommand::Add(options))) => Ok(options),
+                command => panic!("{command:?}"),
+            }
+        };
+        let options = add(&["--protocol", "smtp", "--protocol", "imap", "--from", "192.168.7.9"]).unwrap();
+        assert_eq!((options.login.as_str(), options.expires), ("scan7", None));
+        assert_eq!(options.protocols, [Protocol::Smtp, Protocol::Imap]);
+        assert_eq!(options.from, ["192.168.7.9/32".parse().unwrap()]);
+        let expires = |when: &str| add(&["--expires", when]).map(|options| options.expires.unwrap());
+        assert_eq!(expires("2027-01-31"), Ok(Expiry::At(UnixTime(1_801_353_600))));
+        assert_eq!(expires("90d"), Ok(Expiry::After(Duration::from_secs(90 * 86_400))));
+        for wrong in [
+            &["--expires", "tomorrow"][..],
+            &["--expires", "2027-02-30"],
+            &["--expires", "0d"],
+            &["--protocol", "ftp"],
+            &["--from", "192.168.7.9/24"],
+        ] {
+            assert_eq!(add(wrong).unwrap_err(), clap::error::ErrorKind::ValueValidation, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_revoked_is_named_in_one_way() {
+        use clap::error::ErrorKind;
+        for (arguments, expected) in [
+            (&["k7m2p4xq"][..], None),
+            (&["--login", "a@b", "--name", "x"], None),
+            (&[], Some(ErrorKind::MissingRequiredArgument)),
+            (&["--login", "a@b"], Some(ErrorKind::MissingRequiredArgument)),
+            (&["--name", "x"], Some(ErrorKind::MissingRequiredArgument)),
+            (&["k7m2p4xq", "--login", "a@b", "--name", "x"], Some(ErrorKind::ArgumentConflict)),
+        ] {
+            let all: Vec<&str> = ["password", "revoke"].iter().chain(arguments).copied().collect();
+            assert_eq!(parse(&all).err(), expected, "{arguments:?}");
+        }
+    }
+
+    #[test]
+    fn a_setting_has_a_key_and_a_value() {
+        assert_eq!(parse(&["--set", "novalue"]).unwrap_err(), clap::error::ErrorKind::ValueValidation);
+    }
+}

@@ -1,0 +1,69 @@
+//! Why a service does not start, or a configuration is not put into force.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use crate::config::problem::Problems;
+use crate::store::OpenError;
+use crate::telemetry::audit::AuditError;
+use crate::tls::server::ServerError;
+
+/// Why the service did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("listener `{listener}`: listen on {address}: {source}; {}", hint(.source, *.ours))]
+    Bind {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The address.
+        address: SocketAddr,
+        /// The system's words.
+        source: io::Error,
+        /// A socket of this process is in the way, which a reload cannot close first.
+        ours: bool,
+    },
+    /// A certificate or key is not usable.
+    #[error("listener `{listener}`: {source}")]
+    Tls {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// What is wrong with it.
+        source: ServerError,
+    },
+    /// Something else cannot be served that whoever put the service together wants along with it: the status page.
+    #[error("admin: {0}")]
+    Admin(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
+    /// The store of `state` cannot be used.
+    #[error("state: {0}")]
+    Store(#[from] OpenError),
+    /// A name that no certificate can carry.
+    #[error("listener `{listener}`: `upstream_name` `{name}` is neither a DNS name nor an address")]
+    UpstreamName {
+        /// The listener's name.
+        listener: Arc<str>,
+        /// The name.
+        name: String,
+    },
+    /// Accounts that anybody who reaches a port could open.
+    #[error("{0}")]
+    Unproved(Problems),
+}
+
+fn hint(error: &io::Error, ours: bool) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse if ours => {
+            "another listener of Gatepost has it as part of `0.0.0.0` or `[::]`, or the other way round: restart Gatepost"
+        }
+        io::ErrorKind::AddrInUse => "another program listens there: stop it, or set another `bind`",
+        io::ErrorKind::PermissionDenied => {
+            "ports below 1024 need CAP_NET_BIND_SERVICE: grant it, or set a `bind` with a higher port"
+        }
+        io::ErrorKind::AddrNotAvailable => "this machine does not have that address: correct `bind`",
+        _ => "correct `bind`",
+    }
+}

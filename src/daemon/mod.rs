@@ -1,0 +1,22 @@
+//! The running service: its listeners, its configurations one after the other, and its end. [`Control`] is the handle on it.
+
+#[cfg(unix)]
+pub mod command;
+pub mod control;
+pub(crate) mod drain;
+mod error;
+pub(crate) mod generation;
+#[cfg(unix)]
+mod handover;
+pub mod inherited;
+pub(crate) mod listeners;
+pub mod phase;
+mod reload;
+pub(crate) mod running;
+pub mod supervision;
+pub(crate) mod watch_files;
+
+pub use control::Control;
+pub use error::StartError;
+pub use inherited::Inherited;
+pub use running::{Source, Stop};

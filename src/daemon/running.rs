@@ -1,0 +1,129 @@
+//! A service at work: what its parts share from its start to its end.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+use tokio_util::sync::CancellationToken;
+
+use super::error::StartError;
+use super::generation::{Generation, Lasting};
+use super::listeners::Doors;
+use super::phase::{LastReload, Phase};
+use crate::clock::{Clock, UnixTime};
+use crate::config::load::Loaded;
+use crate::config::{Config, Files};
+use crate::live::Live;
+use crate::session::announce;
+use crate::session::upstream::Target;
+use crate::store::Store;
+use crate::system::confine::Confinement;
+
+/// Where the configuration comes from; asked once for each reload.
+pub type Source = Arc<dyn Fn() -> Loaded + Send + Sync>;
+
+/// Ends a running service.
+#[derive(Clone)]
+pub struct Stop {
+    draining: CancellationToken,
+    stopping: CancellationToken,
+}
+
+impl Stop {
+    /// No new connections; sessions may end by themselves until `limits.drain`.
+    pub fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// At once.
+    pub fn now(&self) {
+        self.draining.cancel();
+        self.stopping.cancel();
+    }
+}
+
+/// A service, from its start to its end.
+pub(crate) struct Running {
+    pub(crate) lasting: Lasting,
+    pub(crate) generation: Live<Generation>,
+    pub(crate) doors: Doors,
+    /// Told to stop; sessions may go on for a while.
+    pub(crate) stopping: CancellationToken,
+    /// Another process has the sockets.
+    pub(crate) superseded: CancellationToken,
+    pub(crate) phase: watch::Sender<Phase>,
+    /// The number of the generation.
+    pub(crate) changed: watch::Sender<u64>,
+    pub(crate) started_at: UnixTime,
+    pub(crate) source: OnceLock<Source>,
+    /// What the process has given up: not every configuration can be taken over.
+    pub(crate) confinement: OnceLock<Confinement>,
+    /// What the configuration was read from.
+    pub(crate) files: Live<Files>,
+    /// One reload at a time.
+    pub(crate) reloading: tokio::sync::Mutex<()>,
+    pub(crate) last_reload: Mutex<Option<LastReload>>,
+    /// Who learns what which upstream announces.
+    pub(crate) learning: Mutex<Vec<(Arc<Target>, AbortHandle)>>,
+    /// Of the status page.
+    pub(crate) admin_sockets: Vec<Arc<TcpListener>>,
+}
+
+impl Running {
+    pub(crate) fn stop(&self) -> Stop {
+        Stop { draining: self.lasting.draining.clone(), stopping: self.stopping.clone() }
+    }
+
+    /// Sees to it that the list of every upstream of this generation is learned, and of no other.
+    pub(crate) fn learn(&self, generation: &Generation) {
+        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        learning.retain(|(target, task)| {
+            let needed = generation.targets.values().any(|needed| Arc::ptr_eq(needed, target));
+            if !needed {
+                task.abort();
+            }
+            needed
+        });
+        for target in generation.targets.values() {
+            if !learning.iter().any(|(known, _)| Arc::ptr_eq(known, target)) {
+                let task = tokio::spawn(announce::keep_learning(Arc::clone(&generation.shared), Arc::clone(target)));
+                learning.push((Arc::clone(target), task.abort_handle()));
+            }
+        }
+    }
+
+    pub(crate) fn begin_drain(&self, limit: Duration) {
+        self.lasting.farewells.begin(limit);
+        self.phase.send_replace(Phase::Draining { until: Clock::system().unix_time().after(limit) });
+    }
+
+    pub(crate) fn last_reload(&self) -> Option<LastReload> {
+        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_last_reload(&self, reload: LastReload) {
+        *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
+    }
+}
+
+/// Does not start with an account that has neither a password nor a device password. That this cannot be looked up is no
+/// reason not to start: such an account lets nobody in.
+pub(crate) async fn refuse_unproved(config: &Config, store: &dyn Store) -> Result<(), StartError> {
+    if config.unproved.is_empty() {
+        return Ok(());
+    }
+    match store.device_passwords().await {
+        Ok(passwords) => {
+            let logins = passwords.iter().map(|password| &password.login);
+            config.unproved_accounts(logins).map_or(Ok(()), |problems| Err(StartError::Unproved(problems)))
+        }
+        Err(error) => {
+            tracing::warn!(
+                "device passwords cannot be looked up; accounts without another password let nobody in: {error}"
+            );
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! systemd, as a service sees it: sockets that it has opened (sd_listen_fds(3)), and what it is told (sd_notify(3)). Without
+//! systemd none of it does anything.
+//!
+//! By hand, because the crate `sd-notify` (0.5) does not know abstract addresses, and waits for a systemd that does not read.
+
+use std::ffi::OsStr;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
+use std::net::TcpListener;
+use std::os::fd::BorrowedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::Path;
+use std::time::Duration;
+
+use listenfd::ListenFd;
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::time::{ClockId, clock_gettime};
+
+/// The listening sockets that systemd has opened, or has kept from the process before this one, with their names.
+pub(crate) fn listening_sockets() -> Vec<(String, TcpListener)> {
+    let mut inherited = Vec::new();
+    let mut sockets = ListenFd::from_env();
+    let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
+    let mut names = names.split(':');
+    for at in 0..sockets.len() {
+        let name = names.next().unwrap_or_default();
+        match sockets.take_tcp_listener(at) {
+            Ok(Some(socket)) => {
+                // The commands of secrets do not get it. Where that fails they do, and can do nothing with it.
+                let _kept = fcntl_setfd(&socket, FdFlags::CLOEXEC);
+                inherited.push((name.to_owned(), socket));
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(name, "systemd has handed over something else than a TCP socket: {error}"),
+        }
+    }
+    inherited
+}
+
+/// Where systemd listens.
+pub(crate) struct Manager {
+    socket: UnixDatagram,
+}
+
+impl Manager {
+    /// `None` when nobody wants to know.
+    pub(crate) fn of_environment() -> Option<Self> {
+        let path = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())?;
+        Self::at(&path).inspect_err(|error| tracing::warn!("systemd cannot be told anything: {error}")).ok()
+    }
+
+    fn at(path: &OsStr) -> io::Result<Self> {
+        let socket = UnixDatagram::unbound()?;
+        match path.as_bytes().split_first() {
+            Some((b'@', name)) => socket.connect_addr(&abstract_address(name)?)?,
+            _ => socket.connect(Path::new(path))?,
+        }
+        // It does not fill up; and should it, nobody waits for it.
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket })
+    }
+
+    pub(crate) fn tell(&self, lines: &[&str]) {
+        if let Err(error) = self.socket.send(lines.join("\n").as_bytes()) {
+            tracing::debug!("systemd did not hear {lines:?}: {error}");
+        }
+    }
+
+    /// Lets systemd keep a socket under a name (`FDSTORE=1`); it does where the unit says so.
+    pub(crate) fn keep(&self, name: &str, socket: BorrowedFd<'_>) {
+        let message = format!("FDSTORE=1\nFDNAME={name}");
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut with = SendAncillaryBuffer::new(&mut space);
+        let descriptors = [socket];
+        // There is room for exactly one.
+        with.push(SendAncillaryMessage::ScmRights(&descriptors));
+        let sent = sendmsg(&self.socket, &[IoSlice::new(message.as_bytes())], &mut with, SendFlags::NOSIGNAL);
+        if let Err(error) = sent {
+            tracing::debug!(name, "systemd did not take a socket: {error}");
+        }
+    }
+
+    pub(crate) fn forget(&self, name: &str) {
+        self.tell(&["FDSTOREREMOVE=1", &format!("FDNAME={name}")]);
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn abstract_address(name: &[u8]) -> io::Result<SocketAddr> {
+    use std::os::linux::net::SocketAddrExt as _;
+    SocketAddr::from_abstract_name(name)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn abstract_address(_name: &[u8]) -> io::Result<SocketAddr> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// How often systemd wants to hear that the process is alive (sd_watchdog_enabled(3)).
+pub(crate) fn watchdog() -> Option<Duration> {
+    let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
+    let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    number("WATCHDOG_USEC").filter(|every| ours && *every > 0).map(Duration::from_micros)
+}
+
+/// When the reload began (`Type=notify-reload`).
+pub(crate) fn monotonic() -> String {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let within = u64::try_from(now.tv_nsec).unwrap_or(0) / 1_000;
+    format!("MONOTONIC_USEC={}", seconds.saturating_mul(1_000_000).saturating_add(within))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn both_kinds_of_addresses_are_understood() {
+        let name = format!("gatepost-test-{}", std::process::id());
+        let address = abstract_address(name.as_bytes()).unwrap();
+        let heard = UnixDatagram::bind_addr(&address).unwrap();
+        Manager::at(OsStr::new(&format!("@{name}"))).unwrap().tell(&["READY=1", "STATUS=Serving"]);
+        let mut octets = [0; 100];
+        let length = heard.recv(&mut octets).unwrap();
+        assert_eq!(&octets[..length], b"READY=1\nSTATUS=Serving");
+
+        let path = std::env::temp_dir().join(&name);
+        let heard = UnixDatagram::bind(&path).unwrap();
+        Manager::at(path.as_os_str()).unwrap().forget("imap");
+        let length = heard.recv(&mut octets).unwrap();
+        assert_eq!(&octets[..length], b"FDSTOREREMOVE=1\nFDNAME=imap");
+        std::fs::remove_file(&path).unwrap();
+    }
+}
