@@ -8,9 +8,10 @@ use std::sync::Arc;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use gatepost::account::MailAddress;
 use gatepost::proto::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, MailProtocol, UpstreamEvent, UpstreamSettings,
-    UpstreamSide, client_side, upstream_side,
+    Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, UpstreamEvent, UpstreamSettings, UpstreamSide,
+    client_side, upstream_side,
 };
+use gatepost::protocol::MailProtocol;
 use gatepost::sasl::{Bearer, ClientTokens};
 use gatepost::secret::AccessToken;
 

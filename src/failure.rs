@@ -4,8 +4,6 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
-use crate::proto::Refusal;
-
 /// A login that did not succeed, told once for all readers: `refusal` is for the client, everything for the log.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -87,4 +85,35 @@ pub fn chain(error: &dyn Error) -> String {
         source = cause.source();
     }
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(400).collect()
+}
+
+/// How a login is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Wrong password or unknown account: permanent.
+    InvalidCredentials,
+    /// The identity is right but may not use this mailbox: permanent.
+    NotAuthorized,
+    /// A person must sign in again, or an administrator must change something; the password is not at fault.
+    ContactAdmin,
+    /// Something is down, slow, locked or throttled: temporary.
+    Unavailable,
+    /// The mailbox's own limit of connections is reached: temporary.
+    Limit,
+    /// Our own fault: temporary.
+    ServerBug,
+}
+
+impl Refusal {
+    /// What the client is told.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::InvalidCredentials => "Invalid user name or password",
+            Self::NotAuthorized => "Not allowed to use this mailbox",
+            Self::ContactAdmin => "Not possible before an administrator has acted, the password is not at fault",
+            Self::Unavailable => "Temporarily unavailable, try again later",
+            Self::Limit => "Too many connections to this mailbox, try again later",
+            Self::ServerBug => "Internal error, try again later",
+        }
+    }
 }

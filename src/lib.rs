@@ -76,6 +76,7 @@ mod client_settings;
 pub mod clock;
 pub mod config;
 pub mod daemon;
+pub mod escape;
 pub mod failure;
 pub mod graph;
 pub mod http;
@@ -104,3 +105,4 @@ pub mod system;
 pub mod telemetry;
 #[allow(clippy::indexing_slicing, reason = "records are cut where their header, checked before, says")]
 pub mod tls;
+pub mod tuple_key;

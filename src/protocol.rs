@@ -1,7 +1,5 @@
 //! What listeners speak.
 
-use crate::proto::MailProtocol;
-
 /// The protocols of listeners, as the configuration, device passwords and the log name them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
@@ -29,6 +27,28 @@ impl Protocol {
             Self::Smtp => "smtp",
             Self::Ews => "ews",
             Self::Graph => "graph",
+        }
+    }
+}
+
+/// The mail protocols.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MailProtocol {
+    /// RFC 3501, RFC 9051.
+    Imap,
+    /// RFC 1939.
+    Pop3,
+    /// Submission, RFC 6409.
+    Smtp,
+}
+
+impl MailProtocol {
+    /// Lower-case name, as in the configuration and the log.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Imap => "imap",
+            Self::Pop3 => "pop3",
+            Self::Smtp => "smtp",
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, LazyLock};
 
-use gatepost::proto::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, MailProtocol, Refusal, client_side,
-};
+use gatepost::failure::Refusal;
+use gatepost::proto::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, client_side};
+use gatepost::protocol::MailProtocol;
 use gatepost::sasl::{self, ClientTokens, Credentials};
 
 use super::recipe::{Recipe, Trace};

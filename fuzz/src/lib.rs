@@ -20,7 +20,7 @@ mod submission;
 mod token_answer;
 mod upstream;
 
-use gatepost::proto::MailProtocol;
+use gatepost::protocol::MailProtocol;
 
 /// A target: its name, which is also its corpus's, and its body.
 pub type Target = (&'static str, fn(&[u8]));

@@ -4,9 +4,9 @@ use std::sync::{Arc, LazyLock};
 
 use gatepost::account::MailAddress;
 use gatepost::proto::{
-    Capabilities, Goal, Limits, MailProtocol, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, UpstreamSide,
-    upstream_side,
+    Capabilities, Goal, Limits, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, UpstreamSide, upstream_side,
 };
+use gatepost::protocol::MailProtocol;
 use gatepost::sasl::{Bearer, xoauth2};
 use gatepost::secret::AccessToken;
 

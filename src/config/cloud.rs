@@ -2,7 +2,7 @@
 
 use super::model::account::Cloud;
 use crate::http::rules::HttpService;
-use crate::proto::MailProtocol;
+use crate::protocol::MailProtocol;
 
 /// Exchange Online's application id, which stands for its resource in every cloud.
 pub const EXCHANGE_ID: &str = "00000002-0000-0ff1-ce00-000000000000";

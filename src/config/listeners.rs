@@ -5,18 +5,16 @@ use std::sync::Arc;
 
 use ipnet::IpNet;
 
-use super::http;
 use super::identity::read_identity;
 use super::model::account::{Account, Accounts, Cloud};
 use super::model::listener::{Listener, ListenerTls, Serves};
 use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
-use super::submission;
 use super::value::{self, wrong};
+use super::{http, submission};
 use crate::http::rules::HttpService;
-use crate::proto::MailProtocol;
-use crate::protocol::Protocol;
+use crate::protocol::{MailProtocol, Protocol};
 use crate::sasl::ClientTokens;
 
 /// Longest listener name: it stands in every log line.

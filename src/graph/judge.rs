@@ -5,8 +5,7 @@ use hyper::Method;
 
 use super::GraphClient;
 use super::messages::{Broken, Unserved, mailbox};
-use crate::failure::{Actor, Failure};
-use crate::proto::Refusal;
+use crate::failure::{Actor, Failure, Refusal};
 use crate::sasl::Bearer;
 
 impl GraphClient {

@@ -19,8 +19,7 @@ use super::refused::throttles;
 use super::{GraphClient, authorized};
 use crate::account::MailAddress;
 use crate::config::Origin;
-use crate::failure::{Actor, Failure};
-use crate::proto::Refusal;
+use crate::failure::{Actor, Failure, Refusal};
 use crate::sasl::Bearer;
 
 /// Most messages in a page; Graph's own bound.

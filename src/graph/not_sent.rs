@@ -1,7 +1,6 @@
 //! A message that Microsoft has not accepted, and what everybody is told of it.
 
-use crate::failure::{Actor, Failure};
-use crate::proto::Refusal;
+use crate::failure::{Actor, Failure, Refusal};
 use crate::proto::smtp::Reply;
 
 /// Microsoft has not accepted the message, or has not said so.

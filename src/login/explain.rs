@@ -4,12 +4,11 @@
 use std::time::Duration;
 
 use crate::account::{LoginName, MailAddress};
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::forwarding::Hold;
 use crate::login::request::LoginRequest;
 use crate::oauth::tokens::explain::{WRONG_PASSWORD, delayed, failure, for_time};
-use crate::proto::Refusal;
 use crate::store::StoreError;
 
 /// The cause of a failure whose user name no account has.

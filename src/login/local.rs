@@ -10,18 +10,17 @@ use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::clock::{Clock, Moment};
-use crate::config::password_hash as password;
-use crate::config::{Config, Grant, Limits};
+use crate::config::{Config, Grant, Limits, password_hash as password};
 use crate::live::Live;
 use crate::login::tally::Tally;
 use crate::login::throttle::Throttle;
 use crate::net::source::Source;
 use crate::oauth::flight::Flights;
-use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
 use crate::oauth::source::Place;
 use crate::oauth::tokens::{RefusedPasswords, User};
 use crate::secret::Password;
+use crate::tuple_key::TupleKey;
 
 /// A wrong password is answered from memory so long, while the hashes are the same.
 const REFUSED: Duration = Duration::from_secs(15 * 60);
@@ -50,7 +49,7 @@ const DECOY: &str = "$argon2id$v=19$m=32768,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAA
 /// A password to be proved.
 pub(super) struct Claim<'a> {
     /// The account, or the unknown name: whose guesses are counted.
-    pub(super) who: TokenKey,
+    pub(super) who: TupleKey,
     /// Of the password, for these very hashes.
     pub(super) proof: Proof,
     /// The password.
@@ -170,7 +169,7 @@ impl LocalPasswords {
 
     async fn check(
         &self,
-        who: TokenKey,
+        who: TupleKey,
         proof: Proof,
         password: Password,
         hashes: Hashes,
@@ -231,7 +230,7 @@ impl LocalPasswords {
     }
 
     /// Whether the source may try a password now; the store is asked when it may not, and is none that is known.
-    async fn admits(&self, who: &TokenKey, source: Source) -> bool {
+    async fn admits(&self, who: &TupleKey, source: Source) -> bool {
         let now = self.clock.now();
         if self.throttle.admits(who, source, now) {
             return true;
@@ -246,7 +245,7 @@ impl LocalPasswords {
     }
 
     /// Notes in the store where a right password came from. Nobody waits for that.
-    fn note(&self, who: &TokenKey, source: Source) {
+    fn note(&self, who: &TupleKey, source: Source) {
         let (tally, user) = (Arc::clone(&self.tally), User::of(who));
         tokio::spawn(async move {
             if let Err(error) = tally.remember(user, source).await {
@@ -265,7 +264,7 @@ impl LocalPasswords {
     }
 
     /// Forgets what was refused for this account, and how often.
-    pub(super) fn unlock(&self, who: &TokenKey) {
+    pub(super) fn unlock(&self, who: &TupleKey) {
         self.refused.forget_all(User::of(who));
         self.throttle.forget(who);
     }

@@ -6,11 +6,11 @@ use crate::account::MailAddress;
 use crate::failure::Failure;
 use crate::login::authenticator::Gatekeeper;
 use crate::login::explain;
-use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::Proof;
 use crate::oauth::tokens::User;
 use crate::protocol::Protocol;
 use crate::sasl::Bearer;
+use crate::tuple_key::TupleKey;
 
 /// Who judges a token: what it speaks, and its name. A token that one refuses may be good for another.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +48,7 @@ impl Gatekeeper {
     /// A [`Failure`] that says why not.
     pub fn own_token(&self, bearer: &Bearer, judge: Judge<'_>) -> Result<OwnToken, Failure> {
         self.owns(&bearer.user)?;
-        let tuple = TokenKey::encode(["own token", judge.protocol.name(), judge.name, bearer.user.as_str()]);
+        let tuple = TupleKey::encode(["own token", judge.protocol.name(), judge.name, bearer.user.as_str()]);
         let proof = self.tokens.proof_key()?.prove_token(&tuple, &bearer.token);
         if self.refused_tokens.answers(&proof, self.clock.now()) {
             return Err(explain::own_token_refused_before());
@@ -64,5 +64,5 @@ impl Gatekeeper {
 
 /// Whose tokens are forgotten together.
 pub(super) fn whose(mailbox: &MailAddress) -> User {
-    User::of(&TokenKey::encode(["own token", mailbox.as_str()]))
+    User::of(&TupleKey::encode(["own token", mailbox.as_str()]))
 }

@@ -3,11 +3,10 @@
 use crate::account::MailAddress;
 use crate::clock::UnixTime;
 use crate::config::{Account, Tenant};
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::oauth::sign_in::id_token::{IdTokenProblem, Identity};
 use crate::oauth::sign_in::{SignInError, SignedIn};
 use crate::oauth::tokens::explain;
-use crate::proto::Refusal;
 use crate::store::SignIn;
 
 /// Why a sign-in does not count for an account.

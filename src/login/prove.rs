@@ -14,9 +14,9 @@ use crate::login::explain;
 use crate::login::local::{Claim, Hashes, NotProved};
 use crate::login::request::LoginRequest;
 use crate::net::source::Source;
-use crate::oauth::grant::TokenKey;
 use crate::oauth::tokens::explain::own_fault;
 use crate::store::StoreError;
+use crate::tuple_key::TupleKey;
 
 /// The device password that was presented; `None` for one of the configuration.
 type Proved = Option<Arc<KnownPassword>>;
@@ -61,7 +61,7 @@ impl Gatekeeper {
     /// Does for a name that no account fits what is done for a wrong password.
     pub(super) async fn refuse_unknown(&self, request: LoginRequest<'_>) -> Failure {
         let before = self.devices.mark();
-        let who = TokenKey::encode(["unknown", request.login.as_str()]);
+        let who = TupleKey::encode(["unknown", request.login.as_str()]);
         let refused = match self.try_hashes(who.clone(), who, request, Hashes::default).await {
             Ok(Err(refused)) => refused.into(),
             // Nothing fits no hashes.
@@ -125,7 +125,7 @@ impl Gatekeeper {
         };
         let who = who(address);
         let question = [address.as_str(), &ids(usable), &ids(barred), &account.passwords.join(" ")];
-        let question = TokenKey::encode(question);
+        let question = TupleKey::encode(question);
         let hashes = || {
             let of = |of: &[&(Arc<KnownPassword>, String)]| of.iter().map(|(_, phc)| phc.clone()).collect::<Vec<_>>();
             Hashes { usable: [of(usable), account.passwords.clone()].concat(), barred: of(barred) }
@@ -135,8 +135,8 @@ impl Gatekeeper {
 
     async fn try_hashes(
         &self,
-        who: TokenKey,
-        question: TokenKey,
+        who: TupleKey,
+        question: TupleKey,
         request: LoginRequest<'_>,
         hashes: impl FnOnce() -> Hashes,
     ) -> Result<Result<usize, NotProved>, Failure> {
@@ -152,8 +152,8 @@ impl Gatekeeper {
 }
 
 /// Whose wrong passwords here are counted together.
-pub(super) fn who(login: &MailAddress) -> TokenKey {
-    TokenKey::encode(["account", login.as_str()])
+pub(super) fn who(login: &MailAddress) -> TupleKey {
+    TupleKey::encode(["account", login.as_str()])
 }
 
 /// Whatever is outside its scope, the client is told and made to wait as for a wrong one.

@@ -7,11 +7,11 @@ use crate::account::{LoginName, MailAddress};
 use crate::config::{Account, Resource};
 use crate::login::device::KnownPassword;
 use crate::oauth::Token;
-use crate::oauth::grant::TokenKey;
 use crate::oauth::tokens::{Obtained, TokenOrigin};
 use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 use crate::secret::Password;
+use crate::tuple_key::TupleKey;
 
 /// A login with a password, as a client presented it.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +43,7 @@ pub struct Admission {
     pub origin: TokenOrigin,
     /// The device password that was presented, if it was one. The session ends with it.
     pub device: Option<Arc<KnownPassword>>,
-    pub(super) key: TokenKey,
+    pub(super) key: TupleKey,
     pub(super) token: Token,
 }
 

@@ -5,13 +5,14 @@ use url::Url;
 
 use crate::account::{LoginName, MailAddress};
 use crate::clock::Clock;
-use crate::config::{Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Resource, password_hash};
-use crate::failure::Failure;
+use crate::config::{
+    Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Resource, password_hash,
+};
+use crate::failure::{Failure, Refusal};
 use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin, own_token};
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::fake::{self, FakeEndpoint, Reply};
 use crate::oauth::tokens::RENEWAL_TICK;
-use crate::proto::Refusal;
 use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 use crate::secret::Password;

@@ -10,7 +10,7 @@ use dashmap::DashMap;
 use crate::clock::Moment;
 use crate::login::tally::NOTED_AGAIN;
 use crate::net::source::Source;
-use crate::oauth::grant::TokenKey;
+use crate::tuple_key::TupleKey;
 
 /// Attempts of one source at one account within [`WINDOW`] before it has to wait.
 const ATTEMPTS: u32 = 10;
@@ -47,14 +47,14 @@ struct Unfamiliar {
 /// Counts attempts until they succeed.
 #[derive(Debug, Default)]
 pub(super) struct Throttle {
-    pairs: DashMap<(TokenKey, Source), Pair>,
-    unfamiliar: DashMap<TokenKey, Unfamiliar>,
+    pairs: DashMap<(TupleKey, Source), Pair>,
+    unfamiliar: DashMap<TupleKey, Unfamiliar>,
 }
 
 impl Throttle {
     /// Whether `source` may try a password for `account` now. An attempt counts from its beginning, so that parallel
     /// ones do not slip through.
-    pub(super) fn admits(&self, account: &TokenKey, source: Source, now: Moment) -> bool {
+    pub(super) fn admits(&self, account: &TupleKey, source: Source, now: Moment) -> bool {
         let key = (account.clone(), source);
         if self.pairs.len() >= PAIRS && !self.pairs.contains_key(&key) {
             self.make_room(now);
@@ -85,7 +85,7 @@ impl Throttle {
     }
 
     /// The attempt was right. True when the store is to note that.
-    pub(super) fn succeeded(&self, account: &TokenKey, source: Source, now: Moment) -> bool {
+    pub(super) fn succeeded(&self, account: &TupleKey, source: Source, now: Moment) -> bool {
         let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) else { return false };
         pair.attempts = 0;
         let is_noted = pair.noted.is_some_and(|at| now.since(at) < NOTED_AGAIN);
@@ -101,19 +101,19 @@ impl Throttle {
     }
 
     /// Whether an attempt of this source was right before.
-    pub(super) fn is_familiar(&self, account: &TokenKey, source: Source) -> bool {
+    pub(super) fn is_familiar(&self, account: &TupleKey, source: Source) -> bool {
         self.pairs.get(&(account.clone(), source)).is_some_and(|pair| pair.is_familiar())
     }
 
     /// One was, as the store knows; the next success is noted if that is long ago.
-    pub(super) fn make_familiar(&self, account: &TokenKey, source: Source, now: Moment) {
+    pub(super) fn make_familiar(&self, account: &TupleKey, source: Source, now: Moment) {
         if let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) {
             pair.noted = Some(now.before(NOTED_AGAIN));
         }
     }
 
     /// Nothing was tried for this account. Sources that are familiar stay so.
-    pub(super) fn forget(&self, account: &TokenKey) {
+    pub(super) fn forget(&self, account: &TupleKey) {
         self.pairs.retain(|(of, _), pair| {
             pair.attempts = if of == account { 0 } else { pair.attempts };
             of != account || pair.is_familiar()
@@ -169,13 +169,13 @@ mod tests {
 
     #[test]
     fn after_ten_attempts_a_source_gets_one_a_minute_and_a_right_one_makes_up_for_it() {
-        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TokenKey::encode(["a"]));
+        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TupleKey::encode(["a"]));
         for _ in 0..10 {
             assert!(throttle.admits(&account, source(1), clock.now()));
         }
         assert!(!throttle.admits(&account, source(1), clock.now()));
         assert!(throttle.admits(&account, source(2), clock.now()), "another source");
-        assert!(throttle.admits(&TokenKey::encode(["b"]), source(1), clock.now()), "another account");
+        assert!(throttle.admits(&TupleKey::encode(["b"]), source(1), clock.now()), "another account");
         clock.advance(SLOW);
         assert!(throttle.admits(&account, source(1), clock.now()));
         assert!(!throttle.admits(&account, source(1), clock.now()));
@@ -185,7 +185,7 @@ mod tests {
 
     #[test]
     fn all_unfamiliar_sources_together_get_a_hundred_an_hour() {
-        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TokenKey::encode(["a"]));
+        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TupleKey::encode(["a"]));
         assert!(throttle.admits(&account, source(255), clock.now()));
         throttle.succeeded(&account, source(255), clock.now());
         let admitted = (0..200).filter(|n| throttle.admits(&account, source(*n), clock.now())).count();
@@ -198,19 +198,19 @@ mod tests {
 
     #[test]
     fn names_without_end_take_bounded_room_and_give_nobody_new_attempts_at_an_account() {
-        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TokenKey::encode(["a"]));
+        let (clock, throttle, account) = (Clock::manual(), Throttle::default(), TupleKey::encode(["a"]));
         for n in 0..10 {
             (0..10).for_each(|_| assert!(throttle.admits(&account, source(n), clock.now())));
         }
-        throttle.admits(&TokenKey::encode(["b"]), source(99), clock.now());
-        throttle.succeeded(&TokenKey::encode(["b"]), source(99), clock.now());
+        throttle.admits(&TupleKey::encode(["b"]), source(99), clock.now());
+        throttle.succeeded(&TupleKey::encode(["b"]), source(99), clock.now());
         for n in 0..3 * PAIRS {
             clock.advance(Duration::from_millis(1));
-            let name = TokenKey::encode(["unknown", &n.to_string()]);
+            let name = TupleKey::encode(["unknown", &n.to_string()]);
             assert!(throttle.admits(&name, source(50), clock.now()), "{n}");
             assert!(throttle.pairs.len() <= PAIRS && throttle.unfamiliar.len() <= PAIRS, "{n}");
         }
         assert!(!throttle.admits(&account, source(200), clock.now()), "what was counted still counts");
-        assert!(throttle.pairs.get(&(TokenKey::encode(["b"]), source(99))).is_some_and(|pair| pair.is_familiar()));
+        assert!(throttle.pairs.get(&(TupleKey::encode(["b"]), source(99))).is_some_and(|pair| pair.is_familiar()));
     }
 }

@@ -8,7 +8,7 @@
 
 use std::net::Ipv6Addr;
 
-use crate::proto::reply::escaped;
+use crate::escape::escaped;
 use crate::secret::ProxyAuthorization;
 
 pub mod authenticator;

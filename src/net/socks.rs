@@ -11,9 +11,9 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use zeroize::Zeroizing;
 
+use crate::escape::escaped;
 use crate::failure::Actor;
 use crate::net::connect::credentials::ProxyAuthentication;
-use crate::proto::reply::escaped;
 use crate::secret::ProxyPassword;
 
 /// RFC 1928 §3.

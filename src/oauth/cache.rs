@@ -8,9 +8,10 @@ use dashmap::DashMap;
 use crate::account::MailAddress;
 use crate::clock::Moment;
 use crate::live::Live;
-use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::grant::{Ask, GrantRequest};
 use crate::oauth::proof::Proof;
 use crate::oauth::token::Token;
+use crate::tuple_key::TupleKey;
 
 /// A token with less life left is not used, whatever else fails.
 pub const LEAST_LIFE: Duration = Duration::from_secs(60);
@@ -122,7 +123,7 @@ impl Held {
 /// All tokens of this process.
 #[derive(Debug)]
 pub struct TokenCache {
-    held: DashMap<TokenKey, Held>,
+    held: DashMap<TupleKey, Held>,
     /// How long an accepted password is remembered without Entra having confirmed it again.
     password_memory: Live<Duration>,
 }
@@ -149,7 +150,7 @@ impl TokenCache {
 
     /// What there is for `key` and the proof of the presented password (`None`: it is proved elsewhere).
     /// [`Renewal::Ahead`] is told to one caller a minute.
-    pub fn look(&self, key: &TokenKey, proof: Option<&Proof>, need: Need, now: Moment) -> Found {
+    pub fn look(&self, key: &TupleKey, proof: Option<&Proof>, need: Need, now: Moment) -> Found {
         let Some(mut held) = self.held.get_mut(key) else { return Found::Nothing };
         if held.proof.as_ref() != proof {
             return Found::Nothing;
@@ -199,13 +200,13 @@ impl TokenCache {
     }
 
     /// Entra said no to the user whose password has this proof: neither password nor token counts any longer.
-    pub fn reject(&self, key: &TokenKey, proof: &Proof) {
+    pub fn reject(&self, key: &TupleKey, proof: &Proof) {
         self.held.remove_if(key, |_, held| held.proof.as_ref() == Some(proof));
     }
 
     /// The upstream did not take this token: the next login gets another. True when it was dropped; not so when it is
     /// no longer the current one, or when one was replaced within the last five minutes.
-    pub fn replace(&self, key: &TokenKey, token: &Token, now: Moment) -> bool {
+    pub fn replace(&self, key: &TupleKey, token: &Token, now: Moment) -> bool {
         let Some(mut held) = self.held.get_mut(key) else { return false };
         let current = held.token.as_ref().is_some_and(|current| current.is(token));
         if !current || held.was_replaced_lately(now) {
@@ -216,17 +217,17 @@ impl TokenCache {
     }
 
     /// Somebody else, or nobody, stands behind this token from now on.
-    pub fn forget(&self, key: &TokenKey) {
+    pub fn forget(&self, key: &TupleKey) {
         self.held.remove(key);
     }
 
     /// The token that the upstream last refused: another replica may still offer it.
-    pub fn refused(&self, key: &TokenKey) -> Option<Token> {
+    pub fn refused(&self, key: &TupleKey) -> Option<Token> {
         self.held.get(key)?.replaced.as_ref().map(|(_, token)| token.clone())
     }
 
     /// When the token under this key was asked for, and when it ends. That somebody looks does not count as use.
-    pub fn times(&self, key: &TokenKey) -> Option<(Moment, Moment)> {
+    pub fn times(&self, key: &TupleKey) -> Option<(Moment, Moment)> {
         let held = self.held.get(key)?;
         held.token.as_ref().map(|token| (token.requested_at, token.expires_at))
     }
@@ -242,7 +243,7 @@ impl TokenCache {
     }
 
     /// The token under this key, if it is due for renewal and was used within its life. Told once a minute.
-    pub fn due_at(&self, key: &TokenKey, now: Moment) -> Option<Token> {
+    pub fn due_at(&self, key: &TupleKey, now: Moment) -> Option<Token> {
         self.held.get_mut(key)?.due(now)
     }
 

@@ -18,10 +18,11 @@ use crate::config::certificate::{CertificateError, SigningKey};
 use crate::config::{ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
 use crate::oauth::assertion::Claims;
 use crate::oauth::endpoint::guid;
-use crate::oauth::grant::{Ask, ClientProof, TokenKey};
+use crate::oauth::grant::{Ask, ClientProof};
 use crate::oauth::skew::Skews;
 use crate::oauth::watched::{Seen, Watched, content};
 use crate::secret::{CertificatePassword, ClientAssertion, ClientSecret};
+use crate::tuple_key::TupleKey;
 
 /// Why an application cannot prove itself. Entra was not asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -134,7 +135,7 @@ pub struct Credentials {
     certificates: DashMap<CertificateFiles, Arc<WatchedFiles<SigningKey>>>,
     secrets: DashMap<PathBuf, Arc<WatchedFiles<ClientSecret>>>,
     /// Which of two Entra took last, by [`Ask::throttle_key`].
-    preferred: DashMap<TokenKey, usize>,
+    preferred: DashMap<TupleKey, usize>,
     skews: Skews,
 }
 

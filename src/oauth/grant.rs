@@ -11,9 +11,11 @@ use url::form_urlencoded::Serializer;
 
 use crate::account::MailAddress;
 use crate::config::{Application, Cloud};
+use crate::oauth::token_key;
 use crate::secret::{
     AuthorizationCode, ClientAssertion, ClientSecret, CodeVerifier, DeviceCode, Password, RefreshToken,
 };
+use crate::tuple_key::TupleKey;
 
 /// One token to ask for.
 #[derive(Clone, Debug)]
@@ -212,25 +214,25 @@ impl Ask {
     }
 
     /// Under which the token is kept: everything that makes it this token and no other.
-    pub fn key(&self) -> TokenKey {
+    pub fn key(&self) -> TupleKey {
         match &self.grant {
             GrantRequest::Password { username, .. } => {
-                TokenKey::of_user(&self.application, &self.tenant, &self.scope, username)
+                token_key::of_user(&self.application, &self.tenant, &self.scope, username)
             }
-            GrantRequest::ClientCredentials => TokenKey::of_application(&self.application, &self.tenant, &self.scope),
+            GrantRequest::ClientCredentials => token_key::of_application(&self.application, &self.tenant, &self.scope),
             GrantRequest::RefreshToken { login, .. } => {
-                TokenKey::of_sign_in(&self.application, &self.tenant, &self.scope, login)
+                token_key::of_sign_in(&self.application, &self.tenant, &self.scope, login)
             }
             // Whose token that will be is known only afterwards.
             GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => {
-                TokenKey::of(&self.application, &self.tenant, &self.scope, self.grant.grant_type(), "")
+                token_key::of(&self.application, &self.tenant, &self.scope, self.grant.grant_type(), "")
             }
         }
     }
 
     /// What a `Retry-After` applies to.
-    pub fn throttle_key(&self) -> TokenKey {
-        TokenKey::of_throttle(&self.application, &self.tenant, &self.scope)
+    pub fn throttle_key(&self) -> TupleKey {
+        token_key::of_throttle(&self.application, &self.tenant, &self.scope)
     }
 }
 
@@ -255,51 +257,6 @@ pub(super) fn sign_in_scope(application: &Application, scope: &str) -> Vec<(&'st
         }
     }
     vec![("scope", scopes.join(" "))]
-}
-
-/// A tuple of names as octets: each part behind its length, so that two different tuples never encode alike.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TokenKey(Arc<[u8]>);
-
-impl TokenKey {
-    /// Of a user's own token.
-    pub fn of_user(application: &Application, tenant: &str, scope: &str, username: &MailAddress) -> Self {
-        Self::of(application, tenant, scope, "password", username.as_str())
-    }
-
-    /// Of an application's token, one for all mailboxes that it may open.
-    pub fn of_application(application: &Application, tenant: &str, scope: &str) -> Self {
-        Self::of(application, tenant, scope, "client_credentials", "")
-    }
-
-    /// Of a token that somebody's sign-in gives to `login`.
-    pub fn of_sign_in(application: &Application, tenant: &str, scope: &str, login: &MailAddress) -> Self {
-        Self::of(application, tenant, scope, "refresh_token", login.as_str())
-    }
-
-    /// Application, tenant and scope: what a `Retry-After` applies to.
-    pub fn of_throttle(application: &Application, tenant: &str, scope: &str) -> Self {
-        Self::encode([application.authority.as_str(), tenant, &application.client_id, scope])
-    }
-
-    fn of(application: &Application, tenant: &str, scope: &str, grant: &str, login: &str) -> Self {
-        Self::encode([login, application.authority.as_str(), tenant, &application.client_id, grant, scope])
-    }
-
-    /// Encodes the parts, each behind its length as eight octets.
-    pub fn encode<const N: usize>(parts: [&str; N]) -> Self {
-        let mut key = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
-        for part in parts {
-            key.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            key.extend_from_slice(part.as_bytes());
-        }
-        Self(key.into())
-    }
-
-    /// The encoding.
-    pub fn as_bytes(&self) -> &[u8] {
-        &self.0
-    }
 }
 
 fn is_v1(application: &Application) -> bool {
@@ -478,7 +435,7 @@ mod tests {
     fn no_two_tuples_share_a_key() {
         let alphabet = ["", "a", "ab", "b", "a\0", "\0a", "a|b", "|", "password", "client_credentials"];
         let parts: Vec<String> = alphabet.iter().flat_map(|x| alphabet.map(|y| format!("{x}{y}"))).collect();
-        let mut seen: HashMap<TokenKey, Vec<String>> = HashMap::new();
+        let mut seen: HashMap<TupleKey, Vec<String>> = HashMap::new();
         let mut state = 1_usize;
         let mut part = || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -496,9 +453,9 @@ mod tests {
             application.authority.set_path(&path);
             let username = MailAddress::parse(&format!("x{}@b", login.replace(['\0', '|'], "-"))).unwrap();
             let (key, login) = if round % 2 == 0 {
-                (TokenKey::of_user(&application, &tenant, &scope, &username), username.to_string())
+                (token_key::of_user(&application, &tenant, &scope, &username), username.to_string())
             } else {
-                (TokenKey::of_application(&application, &tenant, &scope), String::new())
+                (token_key::of_application(&application, &tenant, &scope), String::new())
             };
             let tuple = vec![login, application.authority.to_string(), tenant, application.client_id, scope];
             let first = seen.entry(key).or_insert_with(|| tuple.clone());
@@ -510,14 +467,14 @@ mod tests {
     proptest! {
         #[test]
         fn different_tuples_have_different_keys(a in any::<[String; 3]>(), b in any::<[String; 3]>()) {
-            let parts = |t: &[String; 3]| TokenKey::encode([&*t[0], &*t[1], &*t[2]]);
+            let parts = |t: &[String; 3]| TupleKey::encode([&*t[0], &*t[1], &*t[2]]);
             prop_assert_eq!(parts(&a) == parts(&b), a == b);
         }
 
         #[test]
         fn moving_the_border_between_parts_changes_the_key(text in "[a|:\\x00]{1,12}", at in 0_usize..12, to in 0_usize..12) {
             let (at, to) = (at.min(text.len()), to.min(text.len()));
-            let split = |at: usize| TokenKey::encode([&text[..at], &text[at..]]);
+            let split = |at: usize| TupleKey::encode([&text[..at], &text[at..]]);
             prop_assert_eq!(split(at) == split(to), at == to);
         }
     }

@@ -25,6 +25,7 @@ pub mod sign_in;
 pub mod skew;
 pub mod source;
 mod token;
+pub mod token_key;
 pub mod tokens;
 pub mod watched;
 

@@ -5,8 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use aws_lc_rs::{constant_time, hmac, rand};
 
-use crate::oauth::grant::TokenKey;
 use crate::secret::{AccessToken, Password};
+use crate::tuple_key::TupleKey;
 
 /// HMAC-SHA-256 of a tuple and a password under a [`ProofKey`]. Comparing takes the same time for any two.
 #[derive(Clone, Copy)]
@@ -46,16 +46,16 @@ impl ProofKey {
     }
 
     /// The proof that `password` was presented for `tuple`.
-    pub fn prove(&self, tuple: &TokenKey, password: &Password) -> Proof {
+    pub fn prove(&self, tuple: &TupleKey, password: &Password) -> Proof {
         self.prove_octets(tuple, password.expose().as_bytes())
     }
 
     /// The proof that `token` was.
-    pub fn prove_token(&self, tuple: &TokenKey, token: &AccessToken) -> Proof {
+    pub fn prove_token(&self, tuple: &TupleKey, token: &AccessToken) -> Proof {
         self.prove_octets(tuple, token.expose().as_bytes())
     }
 
-    fn prove_octets(&self, tuple: &TokenKey, secret: &[u8]) -> Proof {
+    fn prove_octets(&self, tuple: &TupleKey, secret: &[u8]) -> Proof {
         let mut context = hmac::Context::with_key(&self.0);
         // The whole tuple is one part behind its length, so that no secret can take its place.
         context.update(&(tuple.as_bytes().len() as u64).to_be_bytes());
@@ -84,11 +84,11 @@ mod tests {
     fn a_proof_fits_one_tuple_one_password_and_one_key() {
         let (key, other_key) = (ProofKey::generate().unwrap(), ProofKey::generate().unwrap());
         let password = |text: &str| Password::new(text.into());
-        let alice = TokenKey::encode(["alice"]);
+        let alice = TupleKey::encode(["alice"]);
         let proof = key.prove(&alice, &password("pw"));
         assert_eq!(proof, key.prove(&alice, &password("pw")));
         assert_ne!(proof, key.prove(&alice, &password("pw2")));
-        assert_ne!(proof, key.prove(&TokenKey::encode(["bob"]), &password("pw")));
+        assert_ne!(proof, key.prove(&TupleKey::encode(["bob"]), &password("pw")));
         assert_ne!(proof, other_key.prove(&alice, &password("pw")));
         assert_eq!(format!("{proof:?}{key:?}"), "Proof(…)ProofKey(…)");
     }

@@ -16,13 +16,15 @@ use crate::oauth::aadsts::Class;
 use crate::oauth::audience::{self, Mismatch};
 use crate::oauth::credential::{CredentialError, Credentials};
 use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
-use crate::oauth::grant::{self, Ask, TokenKey, TokenRequest};
+use crate::oauth::grant::{self, Ask, TokenRequest};
 use crate::oauth::managed_identity::{IdentityError, ManagedIdentities};
 use crate::oauth::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
 use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
 use crate::oauth::token::Token;
+use crate::oauth::token_key;
 use crate::secret::{IdToken, RefreshToken};
 use crate::telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
+use crate::tuple_key::TupleKey;
 
 /// Retries of one ask.
 const RETRIES: u32 = 2;
@@ -169,7 +171,7 @@ pub struct TokenSource {
     /// By authority.
     breakers: DashMap<String, Breaker>,
     /// By [`Ask::throttle_key`].
-    pauses: DashMap<TokenKey, Pause>,
+    pauses: DashMap<TupleKey, Pause>,
     retries: Mutex<RetryBudget>,
     metrics: Arc<Metrics>,
 }
@@ -267,7 +269,7 @@ impl TokenSource {
         scope: &str,
     ) -> Result<(Moment, DeviceAuthorization), FetchError> {
         let request = grant::device_authorization_request(application, tenant, scope);
-        let key = TokenKey::of_throttle(application, tenant, scope);
+        let key = token_key::of_throttle(application, tenant, scope);
         let deadline = Instant::now() + self.settings.get().total;
         self.attempt(&request, DEVICE_CODE, &key, deadline, response::parse_device).await
     }
@@ -328,7 +330,7 @@ impl TokenSource {
         &self,
         request: &TokenRequest,
         grant: &'static str,
-        key: &TokenKey,
+        key: &TupleKey,
         deadline: Instant,
         judge: fn(u16, &[u8]) -> Result<T, NotGranted>,
     ) -> Result<(Moment, T), FetchError> {
@@ -371,7 +373,7 @@ impl TokenSource {
         Ok((sent_at, result?))
     }
 
-    fn clear_to_send(&self, authority: &str, key: &TokenKey) -> Result<(), FetchError> {
+    fn clear_to_send(&self, authority: &str, key: &TupleKey) -> Result<(), FetchError> {
         let now = self.clock.now();
         let pause = self.pauses.get(key).map(|pause| *pause);
         if let Some(Pause { until, asked }) = pause {
@@ -389,7 +391,7 @@ impl TokenSource {
         Ok(())
     }
 
-    fn pause(&self, key: &TokenKey, wait: Duration, asked: bool) {
+    fn pause(&self, key: &TupleKey, wait: Duration, asked: bool) {
         let now = self.clock.now();
         if self.pauses.len() >= PAUSES {
             self.pauses.retain(|_, pause| pause.until > now);

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Capabilities, Limits, Refusal};
+use super::{Capabilities, Limits};
 use crate::account::MailAddress;
+use crate::failure::Refusal;
 use crate::sasl::{ClientTokens, Credentials};
 
 /// How a client-side machine is to behave; made anew for each connection.

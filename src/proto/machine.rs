@@ -18,7 +18,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::line::{Line, LineBuffer};
-use super::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Limits, Refusal, Rejection};
+use super::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Limits, Rejection};
+use crate::failure::Refusal;
 use crate::sasl::{self, ClientTokens, Credentials, Exchange, Flaw, Mechanism, Progress};
 
 /// What begins an HTTP request line. No mail command before the login, and no tag of a known client, looks like that.

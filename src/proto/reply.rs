@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use memchr::{memchr, memmem};
 use zeroize::Zeroizing;
 
+use crate::escape::excerpt;
 use crate::proto::{
     Authenticated, Capabilities, Goal, Limits, UpstreamEvent, UpstreamFailure, UpstreamFailureKind, UpstreamSettings,
     UpstreamSide,
@@ -27,8 +28,6 @@ const DETAIL_OCTETS: usize = 1_024;
 const CAPABILITY_OCTETS: usize = 512;
 /// Most capability entries kept.
 const CAPABILITIES: usize = 128;
-/// So many octets in a row that also stand in the token are left out of a detail. Shorter runs tell nobody anything.
-const SECRET_RUN: usize = 16;
 
 /// One protocol's part in a conversation; [`UpstreamSide`] follows from it.
 ///
@@ -186,7 +185,7 @@ impl Wire {
             Some(login) => [login.response.as_bytes(), login.bearer.token.expose().as_bytes()],
             None => [b"", b""],
         };
-        UpstreamFailure { kind, detail: excerpt(words, &secrets) }
+        UpstreamFailure { kind, detail: excerpt(words, DETAIL_OCTETS, &secrets) }
     }
 
     fn spoke_before_tls(&self) -> UpstreamFailure {
@@ -359,59 +358,4 @@ pub(crate) fn capabilities<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Capab
     };
     let text = |entry: &[u8]| entry.iter().copied().map(char::from).collect();
     Capabilities(entries.filter(plain).take(CAPABILITIES).map(text).collect())
-}
-
-/// Text of a peer for the log: ASCII only, everything else as `\xNN`, at most `octets` octets.
-pub(crate) fn escaped(text: &[u8], octets: usize) -> String {
-    escape(text, octets, |_| 0)
-}
-
-fn excerpt(text: &[u8], secrets: &[&[u8]]) -> String {
-    escape(text, DETAIL_OCTETS, |rest| secret_run(rest, secrets))
-}
-
-/// `hidden` tells how many octets at the beginning of a text are to be left out.
-fn escape(text: &[u8], octets: usize, hidden: impl Fn(&[u8]) -> usize) -> String {
-    const CUT: &str = "...";
-    let mut out = String::new();
-    // What would stay if it had to be cut.
-    let mut kept = 0;
-    let mut rest = text;
-    while let Some((&first, tail)) = rest.split_first() {
-        let run = hidden(rest);
-        if run > 0 {
-            out.push_str("(secret)");
-            rest = rest.get(run..).unwrap_or_default();
-        } else {
-            match first {
-                b'\\' => out.push_str("\\\\"),
-                0x20..0x7f => out.push(char::from(first)),
-                _ => out.push_str(&format!("\\x{first:02x}")),
-            }
-            rest = tail;
-        }
-        if out.len() > octets {
-            out.truncate(kept);
-            out.push_str(CUT);
-            break;
-        }
-        if out.len() + CUT.len() <= octets {
-            kept = out.len();
-        }
-    }
-    out
-}
-
-/// How many octets at the beginning of `text` stand in one of the secrets too; 0 when fewer than [`SECRET_RUN`].
-fn secret_run(text: &[u8], secrets: &[&[u8]]) -> usize {
-    let Some(window) = text.get(..SECRET_RUN) else { return 0 };
-    let of_token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(b);
-    if !window.iter().all(of_token) {
-        return 0;
-    }
-    let common = |secret: &&[u8]| {
-        let at = memmem::find(secret, window)?;
-        Some(secret.get(at..)?.iter().zip(text).take_while(|(a, b)| a == b).count())
-    };
-    secrets.iter().filter_map(common).max().unwrap_or(0)
 }

@@ -10,10 +10,9 @@ use super::shared::Shared;
 use super::subject::Subject;
 use crate::account::LoginName;
 use crate::chance;
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::login::{UNKNOWN_ACCOUNT, is_guess};
 use crate::net::penalty::{Closed, Visit};
-use crate::proto::Refusal;
 use crate::sasl::{Bearer, Credentials};
 use crate::secret::Password;
 

@@ -7,13 +7,13 @@ use super::http::OriginError;
 use super::places::Occupied;
 use super::upstream::OpenError;
 use crate::config::{Origin, Upstream};
-use crate::failure::{Actor, Failure, chain};
+use crate::failure::{Actor, Failure, Refusal, chain};
 use crate::graph::GraphError;
 use crate::net::connect::{ConnectError, ConnectErrorKind};
 use crate::net::error::DialError;
 use crate::net::http::ConnectorError;
-use crate::proto::{MailProtocol, Refusal, UpstreamFailure, UpstreamFailureKind};
-use crate::protocol::Protocol;
+use crate::proto::{UpstreamFailure, UpstreamFailureKind};
+use crate::protocol::{MailProtocol, Protocol};
 use crate::tls::{TrustError, UntrustedIssuer};
 
 impl OpenError {

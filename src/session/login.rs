@@ -15,15 +15,14 @@ use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
 use crate::config::ListenerTls;
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::login::{Admission, TokenOrigin};
 use crate::net::penalty::{Offence, Visit};
 use crate::net::stream::Stream;
 use crate::proto::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, MailProtocol, Refusal, Rejection,
-    client_side,
+    Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Rejection, client_side,
 };
-use crate::protocol::Protocol;
+use crate::protocol::{MailProtocol, Protocol};
 use crate::sasl::Credentials;
 
 /// What a login leads to.

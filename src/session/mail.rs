@@ -18,12 +18,13 @@ use super::subject::{Subject, Whose};
 use super::upstream::{OpenError, Target};
 use crate::account::MailAddress;
 use crate::config::Resource;
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::login::{Admission, LoginRequest};
 use crate::net::census::Place;
 use crate::net::relay::{RelayLimits, relay};
 use crate::net::stream::Stream;
-use crate::proto::{Authenticated, Capabilities, Lull, MailProtocol, Refusal, UpstreamFailureKind};
+use crate::proto::{Authenticated, Capabilities, Lull, UpstreamFailureKind};
+use crate::protocol::MailProtocol;
 use crate::sasl::Credentials;
 
 /// Serves one connection from accept to end.

@@ -7,10 +7,9 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use super::shared::Shared;
-use crate::failure::Failure;
+use crate::failure::{Failure, Refusal};
 use crate::graph::GraphClient;
 use crate::login::own_token::Judge;
-use crate::proto::Refusal;
 use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 

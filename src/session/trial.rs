@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use super::places::{MailboxPlace, Places};
 use crate::account::MailAddress;
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::net::source::Source;
-use crate::proto::Refusal;
 use crate::protocol::Protocol;
 
 /// So many tokens of one source are judged at once, of each protocol.

@@ -18,7 +18,7 @@ use super::records::{Change, Fault};
 use super::seal::{Kind, Place};
 use super::sealed::{Ring, Sealed, TRIES, own_fault, with_keys};
 use super::{DevicePassword, DevicePasswordId, StoreError};
-use crate::oauth::grant::TokenKey;
+use crate::tuple_key::TupleKey;
 
 /// The list as it was read.
 #[derive(Default)]
@@ -42,7 +42,7 @@ impl Register {
 }
 
 fn place(ring: &Ring) -> Place {
-    ring.index.place(Kind::Register, &TokenKey::encode(["device passwords"]), b"")
+    ring.index.place(Kind::Register, &TupleKey::encode(["device passwords"]), b"")
 }
 
 impl Sealed {

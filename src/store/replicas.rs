@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use super::outcome::{Lease, Stored};
 use crate::clock::UnixTime;
-use crate::oauth::grant::TokenKey;
 use crate::secret::{AccessToken, Password};
+use crate::tuple_key::TupleKey;
 
 /// Whose token. The password is part of it: who presents another one asks for something else, and finds nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedKey<'a> {
     /// What makes it this token and no other.
-    pub token: &'a TokenKey,
+    pub token: &'a TupleKey,
     /// What earned it (`grant: password`).
     pub password: Option<&'a Password>,
 }

@@ -9,7 +9,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use aws_lc_rs::{hmac, rand};
 use zeroize::Zeroizing;
 
-use crate::oauth::grant::TokenKey;
+use crate::tuple_key::TupleKey;
 
 /// Octets of a state key and of the keys derived from it.
 pub(super) const KEY_OCTETS: usize = 32;
@@ -152,7 +152,7 @@ impl IndexKey {
     }
 
     /// The place of the record with this key tuple, whose last part may be a password.
-    pub(super) fn place(&self, kind: Kind, tuple: &TokenKey, password: &[u8]) -> Place {
+    pub(super) fn place(&self, kind: Kind, tuple: &TupleKey, password: &[u8]) -> Place {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(&[kind as u8]);
         // Behind its length, so that nothing else can be taken for it.
@@ -206,7 +206,7 @@ mod tests {
 
     fn place(name: &str) -> Place {
         let key = IndexKey::new(Zeroizing::new([7; KEY_OCTETS]));
-        key.place(Kind::SignIn, &TokenKey::encode([name]), b"")
+        key.place(Kind::SignIn, &TupleKey::encode([name]), b"")
     }
 
     fn plain(text: &str) -> Zeroizing<Vec<u8>> {
@@ -260,7 +260,7 @@ mod tests {
         let (key, other_key) = (SealingKey::derive(&[1; 32]).unwrap(), SealingKey::derive(&[2; 32]).unwrap());
         let index = IndexKey::generate().unwrap();
         let sealed = index.seal(&key).unwrap();
-        let tuple = TokenKey::encode(["alice"]);
+        let tuple = TupleKey::encode(["alice"]);
         let name = |index: &IndexKey| index.place(Kind::SignIn, &tuple, b"").name;
         assert_eq!(name(&IndexKey::open(&key, &sealed).unwrap()), name(&index));
         assert!(IndexKey::open(&other_key, &sealed).is_err());

@@ -10,14 +10,13 @@ use zeroize::Zeroizing;
 
 use super::error::OpenError;
 use super::files::blocking;
-use super::guesses;
 use super::key::{self, KeyProblem, Keys};
 use super::plain::{self, DevicePasswordList, NotARecord};
 use super::records::{Fault, Record, Records};
 use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
-use super::{Counts, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, StoreError, Version};
+use super::{Counts, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, StoreError, Version, guesses};
 use crate::config::StateKey;
-use crate::oauth::grant::TokenKey;
+use crate::tuple_key::TupleKey;
 
 /// Somebody else's changes of the same record, or of the key, are followed so many times in one call.
 pub(super) const TRIES: usize = 8;
@@ -231,7 +230,7 @@ impl Sealed {
         ))
     }
 
-    pub(super) fn place(ring: &Ring, kind: Kind, key: &TokenKey) -> Place {
+    pub(super) fn place(ring: &Ring, kind: Kind, key: &TupleKey) -> Place {
         ring.index.place(kind, key, b"")
     }
 
@@ -251,7 +250,7 @@ impl Sealed {
     pub(super) async fn write(
         &self,
         kind: Kind,
-        key: &TokenKey,
+        key: &TupleKey,
         replaces: Option<Version>,
         counts: bool,
         plain: impl Fn() -> Result<Zeroizing<Vec<u8>>, NotARecord> + Send + Sync,
@@ -278,7 +277,7 @@ impl Sealed {
         Err(self.contended())
     }
 
-    pub(super) async fn remove(&self, kind: Kind, key: &TokenKey) -> Result<bool, StoreError> {
+    pub(super) async fn remove(&self, kind: Kind, key: &TupleKey) -> Result<bool, StoreError> {
         with_keys!(self, ring => self.records.remove(ring.current, Self::place(&ring, kind, key)))
     }
 
@@ -371,8 +370,8 @@ impl Sealed {
     }
 }
 
-fn counts_tuple(bucket: u16) -> TokenKey {
-    TokenKey::encode([&bucket.to_string()])
+fn counts_tuple(bucket: u16) -> TupleKey {
+    TupleKey::encode([&bucket.to_string()])
 }
 
 impl Lease {
@@ -382,13 +381,13 @@ impl Lease {
 }
 
 impl SignInKey {
-    pub(super) fn tuple(&self) -> TokenKey {
-        TokenKey::encode([self.login.as_str(), &self.authority, &self.tenant, &self.client_id])
+    pub(super) fn tuple(&self) -> TupleKey {
+        TupleKey::encode([self.login.as_str(), &self.authority, &self.tenant, &self.client_id])
     }
 }
 
 impl DevicePasswordId {
-    pub(super) fn tuple(&self) -> TokenKey {
-        TokenKey::encode([&self.0])
+    pub(super) fn tuple(&self) -> TupleKey {
+        TupleKey::encode([&self.0])
     }
 }

@@ -456,7 +456,7 @@ mod tests {
     fn libraries_are_quiet_below_error() {
         let events = || {
             tracing::trace!(target: "hyper::proto", "authorization: Bearer eyJ0");
-            tracing::trace!(target: "gatepost::session", "ours");
+            tracing::trace!(target: "crate::session", "ours");
             tracing::warn!(target: "h2::proto::ping_pong", "recv PING ack that we never sent");
             tracing::error!(target: "rustls", "theirs");
         };
@@ -471,7 +471,7 @@ mod tests {
         let events = || {
             for _ in 0..OURS {
                 (0..1_000).for_each(|_| tracing::error!(target: "h2::proto", "theirs"));
-                tracing::info!(target: "gatepost::session", "ours");
+                tracing::info!(target: "crate::session", "ours");
             }
         };
         let text = written(LogFormat::Text, Level::INFO, events);

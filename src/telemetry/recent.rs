@@ -101,7 +101,7 @@ fn cut(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proto::Refusal;
+    use crate::failure::Refusal;
 
     fn failure(cause: &'static str, message: &str) -> Failure {
         Failure {

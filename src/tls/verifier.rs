@@ -18,7 +18,7 @@ use x509_parser::prelude::FromDer;
 
 use super::provider::provider;
 use crate::config::Trust;
-use crate::proto::reply::escaped;
+use crate::escape::escaped;
 
 /// Longest name of an issuer that is told, in octets.
 const NAME_OCTETS: usize = 200;

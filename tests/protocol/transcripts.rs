@@ -18,9 +18,9 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use gatepost::proto::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, Farewell, Limits, MailProtocol, Refusal, client_side,
-};
+use gatepost::failure::Refusal;
+use gatepost::proto::{Capabilities, ClientEvent, ClientSettings, ClientSide, Farewell, Limits, client_side};
+use gatepost::protocol::MailProtocol;
 use gatepost::sasl::{ClientTokens, Credentials};
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::proto::MailProtocol;
+use crate::protocol::MailProtocol;
 
 /// An HTTPS server of Microsoft.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -5,10 +5,10 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::config::Limits;
+use crate::failure::Refusal;
 use crate::login::issue::{self, Order};
 use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, address, minutes};
 use crate::oauth::fake::FakeEndpoint;
-use crate::proto::Refusal;
 
 use Protocol::{Imap, Pop3, Smtp};
 

@@ -3,10 +3,10 @@ use std::net::IpAddr;
 use super::*;
 use crate::clock::Clock;
 use crate::config::Cloud;
-use crate::oauth::grant::TokenKey;
 use crate::oauth::proof::ProofKey;
 use crate::secret::Password;
 use crate::store::MemoryStore;
+use crate::tuple_key::TupleKey;
 
 struct World {
     clock: Clock,
@@ -28,7 +28,7 @@ impl World {
     }
 
     fn attempt(&self, user: &str, password: u32, source: u8) -> Attempt {
-        let user = TokenKey::encode([user]);
+        let user = TupleKey::encode([user]);
         let proof = self.key.prove(&user, &Password::new(password.to_string()));
         let source = Source::of(IpAddr::from([192, 0, 2, source]));
         Attempt { user: User::of(&user), proof, source, proved: false, cloud: self.cloud }
@@ -48,7 +48,7 @@ impl World {
 
     fn know(&self, user: &str) {
         let source = Source::of(IpAddr::from([192, 0, 2, 9]));
-        self.forwarding.succeeded_from(User::of(&TokenKey::encode([user])), source, self.clock.now());
+        self.forwarding.succeeded_from(User::of(&TupleKey::encode([user])), source, self.clock.now());
     }
 }
 

@@ -3,12 +3,12 @@ use proptest::prelude::*;
 use super::*;
 use crate::account::LoginName;
 use crate::config::Limits;
+use crate::failure::Refusal;
 use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, minutes, settle};
 use crate::login::unlock::{NotUnlocked, unlock_in_store};
 use crate::oauth::fake::{FakeEndpoint, Reply};
-use crate::oauth::grant::TokenKey;
-use crate::proto::Refusal;
 use crate::store::faulty::FaultyStore;
+use crate::tuple_key::TupleKey;
 
 const ALICE: &str = "alice@contoso.example";
 
@@ -209,7 +209,7 @@ async fn known_sources_are_bounded_and_written_once_a_week() {
 
 /// Of alice.
 fn user() -> User {
-    User::of(&TokenKey::encode(["https://login.example/", "contoso.example", ALICE]))
+    User::of(&TupleKey::encode(["https://login.example/", "contoso.example", ALICE]))
 }
 
 #[tokio::test(start_paused = true)]
@@ -321,7 +321,7 @@ async fn replicas_without_a_store_in_common_forward_no_more_than_one_would() {
 #[test]
 fn each_account_belongs_to_one_replica() {
     for n in 0..1_000 {
-        let user = User::of(&TokenKey::encode([&n.to_string()]));
+        let user = User::of(&TupleKey::encode([&n.to_string()]));
         assert_eq!((0..7).filter(|index| user.belongs_to(*index, 7)).count(), 1);
     }
 }

@@ -21,9 +21,9 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
+use crate::escape::escaped;
 use crate::net::connect::credentials::NegotiateCredentials;
 use crate::net::connect::scheme::{AuthenticationError, Challenge, Scheme};
-use crate::proto::reply::escaped;
 use crate::secret::ProxyAuthorization;
 
 /// How long one step may take, requests to the KDC included.

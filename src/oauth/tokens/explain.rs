@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use crate::account::MailAddress;
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::oauth::aadsts::{self, Class};
 use crate::oauth::credential::CredentialError;
 use crate::oauth::endpoint::{TransportError, TransportFault};
 use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::response::OauthError;
 use crate::oauth::source::FetchError;
-use crate::proto::Refusal;
 use crate::store::{SignInRefused, StoreError};
 
 /// The cause of a failure that only another password can mend.

@@ -13,11 +13,12 @@ use crate::oauth::aadsts::Class;
 use crate::oauth::audience;
 use crate::oauth::cache::{Found, Need};
 use crate::oauth::flight::Flight;
-use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::grant::{Ask, GrantRequest};
 use crate::oauth::managed_identity::IdentityError;
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
 use crate::oauth::token::Token;
+use crate::oauth::token_key;
 use crate::oauth::tokens::guard::Attempt;
 use crate::oauth::tokens::manager::TokenManager;
 use crate::oauth::tokens::outcome::{Errand, Obtained, Outcome, Setback, class, is_news, login_name, obtain, tell};
@@ -67,7 +68,7 @@ impl TokenManager {
         let scope = &*scope::of(login.account, login.resource, &self.config.get()).into_owned();
         let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
         let tenant = application.tenant.of(login.address);
-        let key = TokenKey::of_user(application, tenant, scope, login.address);
+        let key = token_key::of_user(application, tenant, scope, login.address);
         let proof = self.prove(&key, login.password)?;
         let now = self.clock.now();
         let found = self.cache.look(&key, Some(&proof), need, now);
@@ -277,6 +278,7 @@ mod tests {
     use crate::oauth::fake::FakeEndpoint;
     use crate::oauth::tokens::tests;
     use crate::store::MemoryStore;
+    use crate::tuple_key::TupleKey;
 
     #[tokio::test]
     async fn a_caller_who_looked_before_another_flight_landed_gets_what_it_brought() {
@@ -297,7 +299,7 @@ mod tests {
         let errand = |seen: Option<&Token>| UserErrand {
             ask: user.clone(),
             attempt: Attempt {
-                user: User::of(&TokenKey::encode(["alice"])),
+                user: User::of(&TupleKey::encode(["alice"])),
                 proof: tokens.prove(&user.key(), &password).unwrap(),
                 source: Source::of(IpAddr::from([192, 0, 2, 1])),
                 proved: false,

@@ -14,10 +14,11 @@ use crate::oauth::cache::{CONFIRMATION, Need, TokenCache};
 use crate::oauth::endpoint::TokenEndpoint;
 use crate::oauth::expiry::{self, Expiry};
 use crate::oauth::flight::Flights;
-use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::grant::{Ask, GrantRequest};
 use crate::oauth::proof::{Proof, ProofKey};
 use crate::oauth::source::TokenSource;
 use crate::oauth::token::Token;
+use crate::oauth::token_key;
 use crate::oauth::tokens::guard::AttemptGuard;
 use crate::oauth::tokens::outcome::{Errand, Outcome, StandingRefusals};
 use crate::oauth::tokens::rejected::RefusedPasswords;
@@ -28,6 +29,7 @@ use crate::oauth::tokens::{explain, scope};
 use crate::secret::Password;
 use crate::store::Store;
 use crate::telemetry::metrics::Metrics;
+use crate::tuple_key::TupleKey;
 
 /// A refused password is never answered from memory for longer.
 const LONGEST_REFUSED_MEMORY: Duration = Duration::from_secs(24 * 3600);
@@ -128,7 +130,7 @@ impl TokenManager {
 
     /// What `token` was used for did not take it: the next login fetches another, unless another was replaced within five
     /// minutes, because then the token is not what is wrong. True when trying again at once makes sense.
-    pub fn replace(&self, key: &TokenKey, token: &Token) -> bool {
+    pub fn replace(&self, key: &TupleKey, token: &Token) -> bool {
         self.cache.replace(key, token, self.clock.now())
     }
 
@@ -147,10 +149,10 @@ impl TokenManager {
         let at_hand = |resource| {
             let scope = scope::of(account, resource, &config);
             let key = match account.grant {
-                Grant::Password => TokenKey::of_user(application, tenant, &scope, login),
-                Grant::ClientCredentials => TokenKey::of_application(application, tenant, &scope),
+                Grant::Password => token_key::of_user(application, tenant, &scope, login),
+                Grant::ClientCredentials => token_key::of_application(application, tenant, &scope),
                 Grant::AuthorizationCode | Grant::DeviceCode => {
-                    TokenKey::of_sign_in(application, tenant, &scope, login)
+                    token_key::of_sign_in(application, tenant, &scope, login)
                 }
             };
             let (requested_at, expires_at) = self.cache.times(&key)?;
@@ -181,7 +183,7 @@ impl TokenManager {
     ///
     /// # Errors
     /// A [`Failure`] when the system gives no randomness.
-    pub fn prove(&self, tuple: &TokenKey, password: &Password) -> Result<Proof, Failure> {
+    pub fn prove(&self, tuple: &TupleKey, password: &Password) -> Result<Proof, Failure> {
         Ok(self.proof_key()?.prove(tuple, password))
     }
 

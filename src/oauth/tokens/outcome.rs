@@ -10,11 +10,12 @@ use crate::failure::Failure;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{Found, Renewal};
 use crate::oauth::flight::Flight;
-use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::grant::{Ask, GrantRequest};
 use crate::oauth::proof::Proof;
 use crate::oauth::source::FetchError;
 use crate::oauth::token::Token;
 use crate::oauth::tokens::explain;
+use crate::tuple_key::TupleKey;
 
 /// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
 pub(super) const STANDING: Duration = Duration::from_secs(60);
@@ -36,9 +37,9 @@ pub(super) enum Errand {
     /// Logins of one user with one password.
     User(Proof),
     /// Logins of all mailboxes of one application.
-    Application(TokenKey),
+    Application(TupleKey),
     /// Logins of one address for which somebody has signed in.
-    SignIn(TokenKey),
+    SignIn(TupleKey),
 }
 
 /// A token request that brought nothing.
@@ -60,7 +61,7 @@ pub struct Obtained {
     /// Where it comes from.
     pub origin: TokenOrigin,
     /// Where it is kept.
-    pub key: TokenKey,
+    pub key: TupleKey,
 }
 
 /// Refusals that stand for a while.
@@ -110,7 +111,7 @@ impl Setback {
 /// request, and is told which token the caller has seen.
 pub(super) async fn obtain(
     found: &Found,
-    key: TokenKey,
+    key: TupleKey,
     fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
 ) -> Result<Obtained, Failure> {
     let at_hand = match found {

@@ -16,7 +16,7 @@ use crate::failure::Failure;
 use crate::oauth::aadsts::Class;
 use crate::oauth::cache::{Found, Need};
 use crate::oauth::flight::Flight;
-use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::grant::{Ask, GrantRequest};
 use crate::oauth::retry::chance;
 use crate::oauth::source::FetchError;
 use crate::oauth::token::Token;
@@ -27,6 +27,7 @@ use crate::oauth::tokens::sign_ins::{Known, Whose};
 use crate::oauth::tokens::{explain, scope};
 use crate::secret::RefreshToken;
 use crate::store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
+use crate::tuple_key::TupleKey;
 
 /// A refused refresh token is tried again so rarely.
 const REFUSED: Duration = Duration::from_secs(3600);
@@ -53,7 +54,7 @@ const CONSENT_NEEDED: u32 = 65001;
 struct Current<'a> {
     whose: &'a Whose,
     key: &'a SignInKey,
-    token_key: &'a TokenKey,
+    token_key: &'a TupleKey,
     record: SignIn,
     version: Version,
 }
@@ -115,7 +116,7 @@ impl TokenManager {
         self: Arc<Self>,
         whose: Whose,
         scope: Arc<str>,
-        token_key: TokenKey,
+        token_key: TupleKey,
         seen: Option<Token>,
     ) -> Outcome {
         // Another flight may have landed since the caller looked.
@@ -153,7 +154,7 @@ impl TokenManager {
     }
 
     /// Exchanges the newest refresh token, anew when another one came into the store meanwhile.
-    async fn refresh(&self, key: &SignInKey, whose: &Whose, scope: &Arc<str>, token_key: &TokenKey) -> Outcome {
+    async fn refresh(&self, key: &SignInKey, whose: &Whose, scope: &Arc<str>, token_key: &TupleKey) -> Outcome {
         for _ in 0..TRIES {
             let current = self.exchangeable(key, whose, token_key).await?;
             if let Some(outcome) = self.exchange(current, scope).await {
@@ -168,7 +169,7 @@ impl TokenManager {
         &self,
         key: &'a SignInKey,
         whose: &'a Whose,
-        token_key: &'a TokenKey,
+        token_key: &'a TupleKey,
     ) -> Result<Current<'a>, Arc<Setback>> {
         let stored = self.store.sign_in(key).await;
         let stored = stored.map_err(|error| Setback::passing(explain::sign_in_unreadable(&error)))?;

@@ -100,17 +100,17 @@ impl RefusedPasswords {
 mod tests {
     use super::*;
     use crate::clock::Clock;
-    use crate::oauth::grant::TokenKey;
     use crate::oauth::proof::ProofKey;
     use crate::secret::Password;
+    use crate::tuple_key::TupleKey;
 
     fn proofs(count: usize) -> Vec<Proof> {
         let key = ProofKey::generate().unwrap();
-        (0..count).map(|n| key.prove(&TokenKey::encode(["a"]), &Password::new(n.to_string()))).collect()
+        (0..count).map(|n| key.prove(&TupleKey::encode(["a"]), &Password::new(n.to_string()))).collect()
     }
 
     fn user() -> User {
-        User::of(&TokenKey::encode(["a"]))
+        User::of(&TupleKey::encode(["a"]))
     }
 
     fn memory() -> RefusedPasswords {

@@ -10,10 +10,11 @@ use tokio::time::{Instant, sleep};
 use crate::clock::Clock;
 use crate::live::Live;
 use crate::oauth::cache::LEAST_LIFE;
-use crate::oauth::grant::{Ask, GrantRequest, TokenKey};
+use crate::oauth::grant::{Ask, GrantRequest};
 use crate::oauth::token::Token;
 use crate::secret::Password;
 use crate::store::{Lease, SharedKey, SharedToken, Store};
+use crate::tuple_key::TupleKey;
 
 /// A replica that dies with a lease holds the others up for so long.
 const LEASE: Duration = Duration::from_secs(5);
@@ -51,7 +52,7 @@ struct Held {
 }
 
 struct OwnedKey {
-    token: TokenKey,
+    token: TupleKey,
     password: Option<Arc<Password>>,
 }
 

@@ -6,7 +6,7 @@ use crate::config::cloud::Preset;
 use crate::config::{Account, Cloud, Config, Deliver, Http, Resource, Serves};
 use crate::http::rules::HttpService;
 use crate::oauth::grant::default_scope;
-use crate::proto::MailProtocol;
+use crate::protocol::MailProtocol;
 
 /// The scope (v1.0: resource) of an account's tokens for `resource`.
 ///

@@ -7,10 +7,11 @@ use dashmap::DashMap;
 use crate::account::MailAddress;
 use crate::clock::Moment;
 use crate::config::{Account, Config, Resource};
-use crate::oauth::grant::TokenKey;
+use crate::oauth::token_key;
 use crate::oauth::tokens::outcome::Setback;
 use crate::oauth::tokens::scope;
 use crate::store::{SignInKey, Version};
+use crate::tuple_key::TupleKey;
 
 /// Most sign-ins remembered.
 const ENTRIES: usize = 100_000;
@@ -39,8 +40,8 @@ impl Whose {
         self.account.application.tenant.of(&self.login)
     }
 
-    pub(super) fn token_key(&self, scope: &str) -> TokenKey {
-        TokenKey::of_sign_in(&self.account.application, self.tenant(), scope, &self.login)
+    pub(super) fn token_key(&self, scope: &str) -> TupleKey {
+        token_key::of_sign_in(&self.account.application, self.tenant(), scope, &self.login)
     }
 }
 
@@ -60,7 +61,7 @@ pub fn key(account: &Account, login: &MailAddress) -> SignInKey {
 pub(super) struct Known {
     pub(super) whose: Whose,
     /// Where its access token is kept.
-    pub(super) token_key: TokenKey,
+    pub(super) token_key: TupleKey,
     /// `tid` and `oid`.
     pub(super) person: (String, String),
     /// A refusal that asking again would not change: of which record, and until when.

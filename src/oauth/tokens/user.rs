@@ -4,8 +4,8 @@ use aws_lc_rs::digest;
 
 use crate::account::MailAddress;
 use crate::config::{Account, Application};
-use crate::oauth::grant::TokenKey;
 use crate::store::BUCKETS;
+use crate::tuple_key::TupleKey;
 
 /// A name that signs in, or the person behind it, as the store knows them: a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -13,7 +13,7 @@ pub struct User(pub [u8; 16]);
 
 impl User {
     /// Of any key.
-    pub fn of(key: &TokenKey) -> Self {
+    pub fn of(key: &TupleKey) -> Self {
         let hash = digest::digest(&digest::SHA256, key.as_bytes());
         // SHA-256 gives 32 octets.
         Self(hash.as_ref().first_chunk().copied().unwrap_or_default())
@@ -22,12 +22,12 @@ impl User {
     /// A name that Entra knows.
     pub fn named(account: &Account, login: &MailAddress) -> Self {
         let Application { authority, tenant, .. } = &*account.application;
-        Self::of(&TokenKey::encode([authority.as_str(), tenant.of(login), login.as_str()]))
+        Self::of(&TupleKey::encode([authority.as_str(), tenant.of(login), login.as_str()]))
     }
 
     /// The object in Entra behind a name: one for all names of a person.
     pub fn person(application: &Application, object_id: &str) -> Self {
-        Self::of(&TokenKey::encode(["person", application.authority.as_str(), &object_id.to_ascii_lowercase()]))
+        Self::of(&TupleKey::encode(["person", application.authority.as_str(), &object_id.to_ascii_lowercase()]))
     }
 
     /// Which of the store's records counts for it.

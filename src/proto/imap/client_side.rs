@@ -4,9 +4,10 @@ use zeroize::Zeroizing;
 
 use super::capabilities;
 use super::command::{self, Command};
+use crate::failure::Refusal;
 use crate::proto::line::append;
 use crate::proto::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::proto::{Capabilities, CloseReason, Farewell, Limits, Refusal, Rejection};
+use crate::proto::{Capabilities, CloseReason, Farewell, Limits, Rejection};
 use crate::sasl::{Exchange, text};
 
 /// The machine.

@@ -3,8 +3,9 @@
 use super::capabilities;
 use super::command::{self, Auth, Command};
 use crate::account::{LoginName, NameError};
+use crate::failure::Refusal;
 use crate::proto::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::proto::{Capabilities, CloseReason, Farewell, Limits, Refusal, Rejection};
+use crate::proto::{Capabilities, CloseReason, Farewell, Limits, Rejection};
 use crate::sasl::{Exchange, text};
 
 /// The machine.

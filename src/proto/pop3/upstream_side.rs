@@ -144,8 +144,9 @@ fn kind_of_refusal(code: Option<&[u8]>, line: &[u8], usual: UpstreamFailureKind)
 #[cfg(test)]
 mod tests {
     use super::UpstreamFailureKind as Kind;
+    use crate::proto::Goal;
     use crate::proto::reply::transcript::{Outcome, bearer, play};
-    use crate::proto::{Goal, MailProtocol};
+    use crate::protocol::MailProtocol;
 
     fn sign_in(starttls: bool, conversation: &str) -> Outcome {
         play(MailProtocol::Pop3, starttls, &Goal::Authenticate(bearer()), conversation)

@@ -68,24 +68,13 @@ fn challenges_are_decoded_with_suspicion() {
 }
 
 #[test]
-fn a_detail_is_escaped_and_bounded() {
-    assert_eq!(escaped(b"a\r\n\\\xff b", 100), "a\\x0d\\x0a\\\\\\xff b");
-    assert_eq!(escaped(b"12345678", 8), "12345678");
-    assert_eq!(escaped(b"123456789", 8), "12345...");
-    assert_eq!(escaped(b"1234\x01789", 8), "1234...");
-    for length in 0..2_000 {
-        assert!(excerpt(&vec![b'\n'; length], &[]).len() <= DETAIL_OCTETS);
-    }
-}
-
-#[test]
 fn a_detail_never_holds_the_token() {
     let response = xoauth2::initial_response(&bearer());
     let secrets: [&[u8]; 2] = [response.as_bytes(), TOKEN.as_bytes()];
-    assert_eq!(excerpt(format!("bad {TOKEN} here").as_bytes(), &secrets), "bad (secret) here");
-    assert_eq!(excerpt(format!("x{}", &response[5..60]).as_bytes(), &secrets), "x(secret)");
+    assert_eq!(excerpt(format!("bad {TOKEN} here").as_bytes(), DETAIL_OCTETS, &secrets), "bad (secret) here");
+    assert_eq!(excerpt(format!("x{}", &response[5..60]).as_bytes(), DETAIL_OCTETS, &secrets), "x(secret)");
     assert_eq!(
-        excerpt(b"AM3PR05CA0094.eurprd05.prod.outlook.com", &secrets),
+        excerpt(b"AM3PR05CA0094.eurprd05.prod.outlook.com", DETAIL_OCTETS, &secrets),
         "AM3PR05CA0094.eurprd05.prod.outlook.com"
     );
 }

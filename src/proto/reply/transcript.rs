@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::account::MailAddress;
-use crate::proto::{Goal, Limits, MailProtocol, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
+use crate::proto::{Goal, Limits, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
+use crate::protocol::MailProtocol;
 use crate::sasl::Bearer;
 use crate::secret::AccessToken;
 

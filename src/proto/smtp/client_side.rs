@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 
 use super::capabilities;
 use super::command::{self, Auth, Command};
+use crate::failure::Refusal;
 use crate::proto::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::proto::{Capabilities, CloseReason, Farewell, Limits, Refusal};
+use crate::proto::{Capabilities, CloseReason, Farewell, Limits};
 use crate::sasl::Exchange;
 
 /// The machine.

@@ -8,10 +8,9 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER
 use hyper::{Response, StatusCode};
 
 use super::body::Answer;
-use crate::failure::Failure;
+use crate::failure::{Failure, Refusal};
 use crate::http::rules::HttpService;
 use crate::http::{basic, fault};
-use crate::proto::Refusal;
 
 /// When to try again after a fault that passes, unless Microsoft says so.
 const LATER: Duration = Duration::from_secs(30);

@@ -5,9 +5,8 @@ use hyper::body::Incoming;
 
 use crate::account::MailAddress;
 use crate::config::{Http, Origin};
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::http::rules::HttpService;
-use crate::proto::Refusal;
 use crate::sasl::Flaw;
 
 fn failure(refusal: Refusal, actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {

@@ -10,10 +10,9 @@ use super::super::shared::Shared;
 use super::super::subject::{Subject, Whose};
 use super::inbox::Inbox;
 use super::mailbox::{Deleted, Mailbox};
-use crate::failure::Failure;
+use crate::failure::{Failure, Refusal};
 use crate::graph::messages::Unserved;
 use crate::net::stream::Stream;
-use crate::proto::Refusal;
 use crate::proto::pop3::transaction::{MaildropEvent, Transaction, Trouble};
 use crate::protocol::Protocol;
 

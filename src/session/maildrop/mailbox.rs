@@ -13,10 +13,9 @@ use super::super::shared::Shared;
 use super::inbox::Inbox;
 use crate::account::MailAddress;
 use crate::config::{Account, Resource};
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::graph::GraphClient;
 use crate::graph::messages::{MessageContent, Page, Unserved};
-use crate::proto::Refusal;
 use crate::protocol::Protocol;
 use crate::sasl::Bearer;
 

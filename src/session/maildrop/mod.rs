@@ -24,14 +24,14 @@ use super::shared::Shared;
 use super::subject::{Subject, Whose};
 use crate::account::MailAddress;
 use crate::config::{Grant, Resource};
-use crate::failure::{Actor, Failure};
+use crate::failure::{Actor, Failure, Refusal};
 use crate::graph::GraphClient;
 use crate::graph::messages::Unserved;
 use crate::login::{Admission, LoginRequest};
 use crate::net::census::Place;
+use crate::proto::Capabilities;
 use crate::proto::pop3::capabilities;
-use crate::proto::{Capabilities, MailProtocol, Refusal};
-use crate::protocol::Protocol;
+use crate::protocol::{MailProtocol, Protocol};
 use crate::sasl::{Bearer, Credentials};
 
 mod conversation;

@@ -2,8 +2,7 @@
 
 use std::io;
 
-use crate::failure::{Actor, Failure};
-use crate::proto::Refusal;
+use crate::failure::{Actor, Failure, Refusal};
 use crate::proto::smtp::Reply;
 
 /// The reply for a failure on the way to Microsoft. Nothing but a missing right is permanent, and a password that is no

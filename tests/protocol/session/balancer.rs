@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::common::directory::Directory;

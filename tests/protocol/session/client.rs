@@ -5,7 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, Error};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -4,7 +4,8 @@
 use std::fs;
 use std::time::Duration;
 
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{Attempts, FederatedToken, SandboxAccount, SandboxConfig};
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 use tokio::task::JoinSet;

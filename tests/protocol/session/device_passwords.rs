@@ -7,8 +7,9 @@ use gatepost::account::MailAddress;
 use gatepost::app::App;
 use gatepost::clock::{Clock, UnixTime};
 use gatepost::daemon::StartError;
+use gatepost::failure::Refusal;
 use gatepost::login::issue::{self, Order};
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use gatepost::store::{DevicePasswordId, Store};
 

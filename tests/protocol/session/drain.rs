@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use gatepost::proto::MailProtocol;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::EntraMode;
 use tokio::net::TcpStream;
 

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, told};

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::EntraMode;
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, is_accepted, service};

@@ -3,7 +3,8 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatepost::config::password_hash as password;
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{Attempts, SandboxAccount, SandboxConfig};
 use gatepost::secret::Password;
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use gatepost::config::password_hash::hash;
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{HttpFault, Service};
 use gatepost::secret::Password;
 

@@ -11,7 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 

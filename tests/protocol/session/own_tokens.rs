@@ -3,7 +3,8 @@
 
 use std::net::SocketAddr;
 
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{Service, UpstreamMode};
 use tokio::net::TcpSocket;
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::io::ErrorKind;
 
 use gatepost::daemon::phase::NotReloaded;
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::Attempts;
 use tokio::net::TcpStream;
 

@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use gatepost::config::LogFormat;
-use gatepost::config::password_hash as password;
-use gatepost::proto::MailProtocol;
+use gatepost::config::{LogFormat, password_hash as password};
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use gatepost::secret::Password;
 

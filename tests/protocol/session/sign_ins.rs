@@ -2,8 +2,9 @@
 
 use gatepost::account::MailAddress;
 use gatepost::clock::{Clock, UnixTime};
+use gatepost::failure::Refusal;
 use gatepost::login::issue::{self, Order};
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig};
 use gatepost::secret::RefreshToken;
 use gatepost::store::{SignIn, SignInKey, Store};

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use gatepost::proto::{MailProtocol::Smtp, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol::Smtp;
 use gatepost::sandbox::{HttpFault, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};

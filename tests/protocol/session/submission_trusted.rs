@@ -2,7 +2,7 @@
 
 use gatepost::account::MailAddress;
 use gatepost::login::issue::{self, Order};
-use gatepost::proto::MailProtocol::Smtp;
+use gatepost::protocol::MailProtocol::Smtp;
 use gatepost::sandbox::{SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use gatepost::store::Store as _;
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use gatepost::clock::Clock;
-use gatepost::proto::{MailProtocol, Refusal};
+use gatepost::failure::Refusal;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig, Service};
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, service};

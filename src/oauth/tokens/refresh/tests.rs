@@ -6,12 +6,12 @@ use super::*;
 use crate::account::LoginName;
 use crate::clock::Clock;
 use crate::config::{Account, Accounts, Grant, Resource};
+use crate::failure::Refusal;
 use crate::oauth::fake::{FakeEndpoint, Reply};
 use crate::oauth::tokens::outcome::TokenOrigin;
 use crate::oauth::tokens::sign_ins::key;
 use crate::oauth::tokens::tests::{self, address};
 use crate::oauth::tokens::upkeep::upkeep;
-use crate::proto::Refusal;
 use crate::store::{Counts, DevicePassword, DevicePasswordId, Durable, LastUse, MemoryStore, Store, Stored};
 
 const ANNA: &str = "anna@contoso.example";

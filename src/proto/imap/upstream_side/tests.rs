@@ -1,5 +1,6 @@
 use crate::proto::reply::transcript::{Outcome, bearer, play};
-use crate::proto::{Goal, MailProtocol, UpstreamFailureKind as Kind};
+use crate::proto::{Goal, UpstreamFailureKind as Kind};
+use crate::protocol::MailProtocol;
 
 fn sign_in(conversation: &str) -> Outcome {
     play(MailProtocol::Imap, false, &Goal::Authenticate(bearer()), conversation)

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use gatepost::proto::MailProtocol;
+use gatepost::protocol::MailProtocol;
 use gatepost::sandbox::EntraMode;
 use http_body_util::Full;
 use hyper::body::Bytes;
