@@ -198,7 +198,7 @@ fn certificate_refused(error: &io::Error) -> bool {
 }
 
 /// A random GUID (RFC 9562 §5.4).
-pub(crate) fn guid() -> String {
+pub fn guid() -> String {
     let mut octets = [0_u8; 16];
     // Without randomness the id names nothing, which harms nobody.
     let _ = rand::fill(&mut octets);

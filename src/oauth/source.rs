@@ -485,11 +485,12 @@ impl From<NotGranted> for FetchError {
 }
 
 /// A place in a queue of bounded length.
-pub(crate) struct Place<'a>(&'a AtomicUsize);
+#[derive(Debug)]
+pub struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
     /// Takes one, unless `most` are taken.
-    pub(crate) fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
+    pub fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
         if taken.fetch_add(1, Ordering::Relaxed) < most {
             return Some(Self(taken));
         }

@@ -9,11 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::{Url, form_urlencoded};
 
-use super::{Purpose, SignInError, SignedIn};
 use crate::account::MailAddress;
 use crate::clock::Clock;
 use crate::oauth::grant::{self, GrantRequest, Redemption};
 use crate::oauth::response::OauthError;
+use crate::oauth::sign_in::signed_in::{Purpose, SignInError, SignedIn};
 use crate::oauth::source::TokenSource;
 use crate::secret::{AuthorizationCode, CodeVerifier};
 

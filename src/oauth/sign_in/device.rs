@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::{Purpose, SignInError, SignedIn};
 use crate::clock::{Clock, Moment};
 use crate::oauth::endpoint::TransportFault;
 use crate::oauth::grant::GrantRequest;
 use crate::oauth::response::DeviceAuthorization;
+use crate::oauth::sign_in::signed_in::{Purpose, SignInError, SignedIn};
 use crate::oauth::source::{FetchError, TokenSource};
 
 /// RFC 8628 §3.5: what `slow_down` adds to the interval, for this and all later polls.

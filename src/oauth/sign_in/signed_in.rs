@@ -1,0 +1,84 @@
+//! For what a person signs in, and what comes of it.
+
+use std::sync::Arc;
+
+use crate::clock::UnixTime;
+use crate::config::Application;
+use crate::oauth::grant::{Ask, GrantRequest};
+use crate::oauth::response::OauthError;
+use crate::oauth::sign_in::id_token::{self, IdTokenProblem, Identity};
+use crate::oauth::source::{FetchError, Issued};
+use crate::secret::RefreshToken;
+
+/// What a person signs in for.
+#[derive(Clone, Debug)]
+pub struct Purpose {
+    /// The application that is consented to.
+    pub application: Arc<Application>,
+    /// The tenant in the addresses of the endpoints.
+    pub tenant: Arc<str>,
+    /// What is consented to: scope (v2.0) or resource (v1.0).
+    pub scope: Arc<str>,
+}
+
+impl Purpose {
+    pub(super) fn ask(self, grant: GrantRequest) -> Ask {
+        let Self { application, tenant, scope } = self;
+        Ask { application, tenant, scope, grant }
+    }
+}
+
+/// A finished sign-in. Whether it was the right person is for the caller to say.
+#[derive(Debug)]
+pub struct SignedIn {
+    /// For access tokens from now on.
+    pub refresh_token: RefreshToken,
+    /// Who it was.
+    pub identity: Identity,
+}
+
+/// Why a sign-in came to nothing.
+#[derive(Debug)]
+pub enum SignInError {
+    /// The browser brought back a refusal instead of a code.
+    Refused(OauthError),
+    /// The token endpoint gave no token.
+    Fetch(FetchError),
+    /// The person said no.
+    Declined,
+    /// It took too long.
+    Expired,
+    /// Entra gave no refresh token, so nothing would be left in an hour.
+    NoRefreshToken,
+    /// Entra did not say who signed in, or said it of somebody else's application.
+    IdToken(IdTokenProblem),
+    /// The system gave no randomness.
+    NoRandomness,
+}
+
+impl From<FetchError> for SignInError {
+    fn from(error: FetchError) -> Self {
+        Self::Fetch(error)
+    }
+}
+
+impl SignedIn {
+    /// Reads what a grant brought. `nonce` is that of the authorization request, `issuer` what the redirect named
+    /// (RFC 9207 §2.4).
+    pub(super) fn of(
+        issued: Issued,
+        ask: &Ask,
+        nonce: Option<&str>,
+        issuer: Option<&str>,
+        now: UnixTime,
+    ) -> Result<Self, SignInError> {
+        let id_token = issued.id_token.ok_or(SignInError::IdToken(IdTokenProblem::Missing))?;
+        let identity =
+            id_token::read(&id_token, (&ask.application, &ask.tenant), nonce, now).map_err(SignInError::IdToken)?;
+        if issuer.is_some_and(|issuer| issuer != identity.issuer) {
+            return Err(SignInError::IdToken(IdTokenProblem::Issuer));
+        }
+        let refresh_token = issued.refresh_token.ok_or(SignInError::NoRefreshToken)?;
+        Ok(Self { refresh_token, identity })
+    }
+}
