@@ -73,25 +73,15 @@ impl Mailbox {
     pub(super) async fn list_more(&self, inbox: &Inbox) -> Result<Option<Page>, Unserved> {
         let Some(next) = inbox.next() else { return Ok(None) };
         let _place = self.place().await?;
-        let bearer = self.bearer().await;
-        match self.graph.list_inbox(&bearer, Some(next)).await {
-            Err(Unserved::TokenRefused(failure)) => {
-                self.graph.list_inbox(&self.renew(&bearer, failure).await?, Some(next)).await.map(Some)
-            }
-            listed => listed.map(Some),
-        }
+        let list = |bearer| async move { self.graph.list_inbox(&bearer, Some(next)).await };
+        self.ask(list).await.map(Some)
     }
 
     /// A message.
     pub(super) async fn message(&self, id: &str) -> Result<Download<'_>, Unserved> {
         let place = self.place().await?;
-        let bearer = self.bearer().await;
-        let content = match self.graph.message(&bearer, id).await {
-            Err(Unserved::TokenRefused(failure)) => {
-                self.graph.message(&self.renew(&bearer, failure).await?, id).await?
-            }
-            message => message?,
-        };
+        let fetch = |bearer| async move { self.graph.message(&bearer, id).await };
+        let content = self.ask(fetch).await?;
         Ok(Download { content, _place: place })
     }
 
@@ -129,13 +119,7 @@ impl Mailbox {
 
     async fn delete_one(&self, id: &str) -> Result<(), Unserved> {
         let _place = self.place().await?;
-        let bearer = self.bearer().await;
-        match self.graph.delete_message(&bearer, id).await {
-            Err(Unserved::TokenRefused(failure)) => {
-                self.graph.delete_message(&self.renew(&bearer, failure).await?, id).await
-            }
-            deleted => deleted,
-        }
+        self.ask(|bearer| async move { self.graph.delete_message(&bearer, id).await }).await
     }
 
     /// Each request takes one of the places that the mailbox has at Graph, whoever else uses it.
@@ -144,8 +128,16 @@ impl Mailbox {
         place.map_err(|occupied| Unserved::Failed(occupied.failure(Protocol::Graph)))
     }
 
-    async fn bearer(&self) -> Bearer {
-        self.bearer.lock().await.clone()
+    /// Asks with the token of the session, and once more with another one if Graph refuses that.
+    async fn ask<T, Asking>(&self, request: impl Fn(Bearer) -> Asking) -> Result<T, Unserved>
+    where
+        Asking: Future<Output = Result<T, Unserved>>,
+    {
+        let bearer = self.bearer.lock().await.clone();
+        match request(bearer.clone()).await {
+            Err(Unserved::TokenRefused(failure)) => request(self.renew(&bearer, failure).await?).await,
+            answer => answer,
+        }
     }
 
     /// Another token in place of one that Graph refused. Of several requests that meet the same refusal one asks.
