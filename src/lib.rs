@@ -92,7 +92,6 @@ pub mod protocol;
 #[allow(
     clippy::indexing_slicing,
     clippy::string_slice,
-    clippy::cast_possible_truncation,
     reason = "it serves tests and the demonstration, never strangers"
 )]
 pub mod sandbox;
