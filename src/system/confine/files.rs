@@ -8,7 +8,7 @@ use landlock::{
     RulesetAttr, RulesetCreated, RulesetCreatedAttr, RulesetError, RulesetStatus, Scope, make_bitflags,
 };
 
-use super::Needs;
+use super::needs::Needs;
 
 /// The newest kernel interface that this code knows.
 const KNOWN: ABI = ABI::V6;

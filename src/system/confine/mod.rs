@@ -4,109 +4,14 @@
 //!
 //! It is begun before any thread is, because the kernel confines threads one by one and their children with them.
 
-use crate::config::{Config, Confine};
-
 #[cfg(target_os = "linux")]
 mod calls;
 #[cfg(target_os = "linux")]
 mod capabilities;
+mod confinement;
 #[cfg(target_os = "linux")]
 mod files;
 mod needs;
 
+pub use confinement::{Confinement, NotConfined, enter};
 pub use needs::Needs;
-
-/// What the process has given up.
-#[derive(Clone, Debug, Default)]
-pub struct Confinement {
-    /// What it was left with; `None` when files and servers are not confined.
-    within: Option<Needs>,
-    /// One sentence without full stop for each kind of confinement, for the log and the status.
-    report: Vec<String>,
-    /// Whether everything was done that can be done.
-    complete: bool,
-}
-
-/// The process is to be confined, and is not.
-#[derive(Debug, thiserror::Error)]
-#[error(
-    "`confinement: require` cannot be kept: {0}; whoever runs Gatepost: use a Linux kernel with Landlock and seccomp, or \
-     write `confinement: try`"
-)]
-pub struct NotConfined(String);
-
-impl Confinement {
-    /// Sentences for people.
-    pub fn report(&self) -> &[String] {
-        &self.report
-    }
-
-    /// Whether there are files that the process cannot reach any longer.
-    pub fn closes_files(&self) -> bool {
-        self.within.is_some()
-    }
-
-    /// Whether a process that is confined so could serve `config`.
-    ///
-    /// # Errors
-    /// What it could not reach, and what to do: a sentence.
-    pub fn covers(&self, config: &Config) -> Result<(), String> {
-        let Some(within) = &self.within else { return Ok(()) };
-        match Needs::of(config).beyond(within) {
-            Some(what) => Err(format!(
-                "the process has confined itself at its start and can no longer reach {what}; restart Gatepost for this change"
-            )),
-            None => Ok(()),
-        }
-    }
-}
-
-/// Confines this process to what `config` needs. To be called by its only thread.
-///
-/// # Errors
-/// [`NotConfined`]: the configuration demands what the system does not offer.
-pub fn enter(config: &Config) -> Result<Confinement, NotConfined> {
-    let confinement = match config.confinement {
-        Confine::Off => Confinement { report: vec!["off, as `confinement` says".to_owned()], ..Confinement::default() },
-        Confine::Try | Confine::Require => confine(config),
-    };
-    if config.confinement == Confine::Require && !confinement.complete {
-        return Err(NotConfined(confinement.report.join("; ")));
-    }
-    Ok(confinement)
-}
-
-#[cfg(target_os = "linux")]
-fn confine(config: &Config) -> Confinement {
-    let needs = Needs::of(config);
-    let mut confinement = Confinement { complete: true, ..Confinement::default() };
-    let mut note = |done: Result<String, String>| {
-        confinement.complete &= done.is_ok();
-        confinement.report.push(done.unwrap_or_else(|why| why));
-    };
-    note(capabilities::drop_all_but_needed(&config.files));
-    if needs.commands {
-        note(Err(
-            "files, servers and programs are open: the configuration has a `{command: …}`, which needs what only it knows"
-                .to_owned(),
-        ));
-        note(calls::forbid(calls::Programs::Allowed));
-        return confinement;
-    }
-    for directory in &needs.write {
-        // What is missing is made by whoever writes there, which is told when it cannot; but it has to be there now.
-        let _later =
-            std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(directory);
-    }
-    let files = files::restrict(&needs);
-    let within = files.is_ok();
-    note(files);
-    note(calls::forbid(calls::Programs::Forbidden));
-    confinement.within = within.then_some(needs);
-    confinement
-}
-
-#[cfg(not(target_os = "linux"))]
-fn confine(_: &Config) -> Confinement {
-    Confinement { report: vec!["not available on this system".to_owned()], ..Confinement::default() }
-}
