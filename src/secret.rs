@@ -104,42 +104,7 @@ secret!(
 
 #[cfg(test)]
 mod tests {
-    use serde::Serialize;
-    use serde::de::DeserializeOwned;
-
     use super::*;
-    use crate::oauth::cache::TokenCache;
-    use crate::oauth::grant::Form;
-    use crate::oauth::proof::{Proof, ProofKey};
-
-    /// Does not compile when the type has one of the traits: then there are two `Probe`s to choose from.
-    macro_rules! has_none_of {
-        ($type:ty: $($trait:path),+) => {{
-            trait Probe<Which> {
-                fn probe() {}
-            }
-            impl<T: ?Sized> Probe<()> for T {}
-            $({
-                struct Has;
-                impl<T: ?Sized + $trait> Probe<Has> for T {}
-            })+
-            <$type as Probe<_>>::probe();
-        }};
-    }
-
-    #[test]
-    fn no_secret_can_be_shown_written_out_or_copied() {
-        has_none_of!(Password: fmt::Display, Serialize, DeserializeOwned, Clone, ToString, AsRef<str>, AsRef<[u8]>);
-        has_none_of!(AccessToken: fmt::Display, Serialize, DeserializeOwned, Clone, ToString, AsRef<str>, AsRef<[u8]>);
-        has_none_of!(RefreshToken: fmt::Display, Serialize, DeserializeOwned, Clone, ToString, AsRef<str>, AsRef<[u8]>);
-        has_none_of!(ClientSecret: fmt::Display, Serialize, DeserializeOwned, Clone, ToString, AsRef<str>, AsRef<[u8]>);
-        has_none_of!(ProxyPassword: fmt::Display, Serialize, DeserializeOwned, Clone, ToString, AsRef<str>, AsRef<[u8]>);
-        // What holds them, or is made of them.
-        has_none_of!(Form: fmt::Display, Serialize, Clone, ToString);
-        has_none_of!(ProofKey: fmt::Display, Serialize, Clone, ToString);
-        has_none_of!(Proof: fmt::Display, fmt::LowerHex, Serialize, ToString, AsRef<[u8]>);
-        has_none_of!(TokenCache: fmt::Display, Serialize, Clone);
-    }
 
     #[test]
     fn debug_shows_the_type_only() {

@@ -9,3 +9,4 @@ mod memory;
 mod program;
 mod scanner;
 mod service;
+mod types;
