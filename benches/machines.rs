@@ -6,14 +6,14 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
-use gatepost::account::MailAddress;
-use gatepost::proto::{
+use gatepost_core::account::MailAddress;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_core::secret::AccessToken;
+use gatepost_proto::mail::{
     Capabilities, ClientEvent, ClientSettings, ClientSide, Goal, Limits, UpstreamEvent, UpstreamSettings, UpstreamSide,
     client_side, upstream_side,
 };
-use gatepost::protocol::MailProtocol;
-use gatepost::sasl::{Bearer, ClientTokens};
-use gatepost::secret::AccessToken;
+use gatepost_proto::sasl::{Bearer, ClientTokens};
 
 const PROTOCOLS: [MailProtocol; 3] = [MailProtocol::Imap, MailProtocol::Pop3, MailProtocol::Smtp];
 

@@ -9,18 +9,18 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use url::Url;
 use zeroize::Zeroizing;
 
-use gatepost::account::{LoginName, MailAddress};
-use gatepost::clock::Clock;
-use gatepost::config::password_hash as password;
-use gatepost::config::{
-    Account, Accounts, Application, Cloud, Config, Grant, Limits, Log, LogFormat, LoginPattern, State, Trust,
-};
 use gatepost::login::{Gatekeeper, LoginRequest};
-use gatepost::oauth::endpoint::Exchange;
-use gatepost::oauth::{Answer, TokenEndpoint, TokenRequest, response};
-use gatepost::protocol::Protocol;
-use gatepost::secret::Password;
-use gatepost::store::MemoryStore;
+use gatepost_config::{
+    Account, Accounts, Application, Cloud, Config, Grant, Limits, Log, LogFormat, LoginPattern, State, Trust,
+    password_hash as password,
+};
+use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::clock::Clock;
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_oauth::endpoint::Exchange;
+use gatepost_oauth::{Answer, TokenEndpoint, TokenRequest, response};
+use gatepost_store::MemoryStore;
 
 const PASSWORD: &str = "correct horse battery staple";
 
@@ -71,10 +71,10 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
         limits: Limits::default(),
         log: Log { format: LogFormat::Text, level: tracing::Level::ERROR, audit: None },
         notes: Vec::new(),
-        confinement: gatepost::config::Confine::Off,
+        confinement: gatepost_config::Confine::Off,
         files: Vec::new(),
         runs_commands: false,
-        admin: gatepost::config::Admin::default(),
+        admin: gatepost_config::Admin::default(),
     };
     Gatekeeper::new(Arc::new(config), Arc::new(Generous), Arc::new(MemoryStore::default()), Clock::system())
 }
@@ -99,7 +99,7 @@ fn warm_logins(c: &mut Criterion) {
                     password: &password,
                     source,
                     protocol: Protocol::Imap,
-                    resource: gatepost::config::Resource::Exchange,
+                    resource: gatepost_config::Resource::Exchange,
                 };
                 gate.admit(request, Duration::ZERO).await.expect("the password is right")
             };

@@ -7,8 +7,6 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin;
-use crate::clock::Clock;
-use crate::config::{Config, Files};
 use crate::daemon::control::Control;
 use crate::daemon::generation::{Generation, Lasting, Ways};
 use crate::daemon::inherited::Inherited;
@@ -16,13 +14,15 @@ use crate::daemon::listeners::Doors;
 use crate::daemon::phase::Phase;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 use crate::daemon::{StartError, drain, watch_files};
-use crate::live::Live;
 use crate::session::Service;
 use crate::session::journal::Journal;
-use crate::store::{self, Store};
 use crate::system::confine::Confinement;
 use crate::system::suspend;
-use crate::telemetry::audit::Audit;
+use gatepost_config::{Config, Files};
+use gatepost_core::clock::Clock;
+use gatepost_core::live::Live;
+use gatepost_store::Store;
+use gatepost_telemetry::audit::Audit;
 
 /// A service that listens, but does not serve yet.
 pub struct App {
@@ -36,7 +36,7 @@ impl App {
     /// # Errors
     /// See [`StartError`].
     pub async fn bind(config: Config, inherited: &mut Inherited) -> Result<Self, StartError> {
-        let store = store::open(&config.state).await?;
+        let store = gatepost_store::open(&config.state).await?;
         Self::with_sockets(config, store, inherited).await
     }
 
@@ -154,7 +154,7 @@ impl App {
         let seeding = Arc::clone(&running);
         tokio::spawn(async move {
             // Should it fail, the handshakes fail, and say so.
-            let _seeded = tokio::task::spawn_blocking(crate::tls::gather_randomness).await;
+            let _seeded = tokio::task::spawn_blocking(gatepost_net::tls::gather_randomness).await;
             seeding.learn(&seeding.generation.get());
         });
         running.doors.open();

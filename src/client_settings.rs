@@ -1,8 +1,8 @@
 //! What a person types into a mail program or a device.
 
-use crate::account::MailAddress;
-use crate::config::{Config, Listener, ListenerTls};
-use crate::protocol::Protocol;
+use gatepost_config::{Config, Listener, ListenerTls};
+use gatepost_core::account::MailAddress;
+use gatepost_core::protocol::Protocol;
 
 /// One line for the name, one for the password, and one for each listener that speaks one of `protocols` (empty: any).
 /// `password` is what to type, or a word for it where that is not to be shown.
@@ -69,8 +69,8 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::config::environment::Surroundings;
-    use crate::config::load::load_text;
+    use gatepost_config::environment::Surroundings;
+    use gatepost_config::load::load_text;
 
     struct Nothing;
 

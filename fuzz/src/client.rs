@@ -2,10 +2,10 @@
 
 use std::sync::{Arc, LazyLock};
 
-use gatepost::failure::Refusal;
-use gatepost::proto::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, client_side};
-use gatepost::protocol::MailProtocol;
-use gatepost::sasl::{self, ClientTokens, Credentials};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_proto::mail::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, client_side};
+use gatepost_proto::sasl::{self, ClientTokens, Credentials};
 
 use super::recipe::{Recipe, Trace};
 

@@ -1,7 +1,9 @@
 //! The answers of a forward proxy to CONNECT.
 
-use gatepost::net::connect::{AuthenticationError, Challenge, Connect, ConnectErrorKind, ConnectEvent, Scheme};
-use gatepost::secret::ProxyAuthorization;
+use gatepost_core::secret::ProxyAuthorization;
+use gatepost_proto::tunnel::connect::{
+    AuthenticationError, Challenge, Connect, ConnectErrorKind, ConnectEvent, Scheme,
+};
 
 use super::recipe::{Recipe, Trace};
 

@@ -1,8 +1,8 @@
 //! The `Authorization` field of an HTTP client.
 
-use gatepost::account::LoginName;
-use gatepost::http::basic::{Presented, parse};
-use gatepost::sasl::{self, Credentials};
+use gatepost_core::account::LoginName;
+use gatepost_proto::http::basic::{Presented, parse};
+use gatepost_proto::sasl::{self, Credentials};
 
 /// The whole input is the value.
 pub fn check(data: &[u8]) {

@@ -1,6 +1,6 @@
 //! What an HTTP/1 client sends to the judge in front of the library.
 
-use gatepost::http::head::{HeadLimits, Judge, REFUSED};
+use gatepost_proto::http::head::{HeadLimits, Judge, REFUSED};
 
 use super::recipe::Recipe;
 

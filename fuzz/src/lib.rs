@@ -20,7 +20,7 @@ mod submission;
 mod token_answer;
 mod upstream;
 
-use gatepost::protocol::MailProtocol;
+use gatepost_core::protocol::MailProtocol;
 
 /// A target: its name, which is also its corpus's, and its body.
 pub type Target = (&'static str, fn(&[u8]));

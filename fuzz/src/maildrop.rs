@@ -1,7 +1,7 @@
 //! The server that a mail client sees behind its login, when the maildrop is Gatepost's own.
 
-use gatepost::proto::pop3::maildrop::{Maildrop, Message, UniqueId};
-use gatepost::proto::pop3::transaction::{MaildropEvent, Transaction, Trouble};
+use gatepost_proto::mail::pop3::maildrop::{Maildrop, Message, UniqueId};
+use gatepost_proto::mail::pop3::transaction::{MaildropEvent, Transaction, Trouble};
 
 use super::recipe::Recipe;
 

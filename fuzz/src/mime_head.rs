@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use gatepost::account::MailAddress;
-use gatepost::mime::{Address, HEAD_OCTETS, Head, Recipients, check_lines, sender};
+use gatepost_core::account::MailAddress;
+use gatepost_proto::mime::{Address, HEAD_OCTETS, Head, Recipients, check_lines, sender};
 
 /// The whole input is a message.
 pub fn check(message: &[u8]) {

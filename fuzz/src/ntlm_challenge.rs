@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gatepost::net::connect::AuthenticationError;
-use gatepost::net::connect::credentials::NtlmCredentials;
-use gatepost::net::connect::ntlm::authenticate;
-use gatepost::secret::ProxyPassword;
+use gatepost_core::secret::ProxyPassword;
+use gatepost_proto::tunnel::connect::AuthenticationError;
+use gatepost_proto::tunnel::credentials::NtlmCredentials;
+use gatepost_proto::tunnel::ntlm::authenticate;
 
 /// The first octet of the payload of an answer.
 const HEAD: usize = 88;

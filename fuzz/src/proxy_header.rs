@@ -1,6 +1,6 @@
 //! What a load balancer says about a connection.
 
-use gatepost::net::proxy_header::{Conveyed, HeaderError, HeaderReader};
+use gatepost_proto::proxy_protocol::{Conveyed, HeaderError, HeaderReader};
 
 /// The first octet is the size of the pieces; the others are the connection.
 pub fn check(data: &[u8]) {

@@ -1,7 +1,7 @@
 //! Records of an established TLS connection, from a peer that has the keys and follows no rule.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
-use gatepost::tls::session::{KeySchedule, MOST_OUTBOX, Session};
+use gatepost_net::tls::session::{KeySchedule, MOST_OUTBOX, Session};
 use rustls::crypto::cipher::{AeadKey, Iv};
 use rustls::{ConnectionTrafficSecrets, Error, ExtractedSecrets, InvalidMessage, Side};
 

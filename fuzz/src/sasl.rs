@@ -1,7 +1,7 @@
 //! SASL messages of a client, and the base64 around them.
 
-use gatepost::account::LoginName;
-use gatepost::sasl::{self, Credentials, Exchange, Mechanism, Progress, plain, xoauth2};
+use gatepost_core::account::LoginName;
+use gatepost_proto::sasl::{self, Credentials, Exchange, Mechanism, Progress, plain, xoauth2};
 
 /// The first octet chooses: base64, or a mechanism, whose messages are divided by `0xFF`.
 pub fn check(data: &[u8]) {

@@ -1,7 +1,7 @@
 //! The beginning of an EWS request.
 
-use gatepost::account::MailAddress;
-use gatepost::http::soap::{Arriving, Looked, Ready, look};
+use gatepost_core::account::MailAddress;
+use gatepost_proto::http::soap::{Arriving, Looked, Ready, look};
 
 /// The bound on what is held.
 const MOST: usize = 1_024;

@@ -1,8 +1,8 @@
 //! The messages of a SOCKS proxy.
 
-use gatepost::net::connect::credentials::ProxyAuthentication;
-use gatepost::net::socks::{Socks, SocksEvent};
-use gatepost::secret::ProxyPassword;
+use gatepost_core::secret::ProxyPassword;
+use gatepost_proto::tunnel::credentials::ProxyAuthentication;
+use gatepost_proto::tunnel::socks::{Socks, SocksEvent};
 
 use super::recipe::{Recipe, Trace};
 

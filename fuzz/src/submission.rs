@@ -1,10 +1,10 @@
 //! The server that a client sends mail through.
 
-use gatepost::proto::smtp::Reply;
-use gatepost::proto::smtp::content::Stuffing;
-use gatepost::proto::smtp::submission::{Event, Settings, Submission};
-use gatepost::proto::smtp::transaction::Extensions;
-use gatepost::sasl::ClientTokens;
+use gatepost_proto::mail::smtp::Reply;
+use gatepost_proto::mail::smtp::content::Stuffing;
+use gatepost_proto::mail::smtp::submission::{Event, Settings, Submission};
+use gatepost_proto::mail::smtp::transaction::Extensions;
+use gatepost_proto::sasl::ClientTokens;
 
 use super::recipe::{Chunks, Recipe};
 

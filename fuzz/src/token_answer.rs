@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use gatepost::oauth::response::{self, NotGranted, TOKEN_OCTETS};
-use gatepost::sasl;
+use gatepost_oauth::response::{self, NotGranted, TOKEN_OCTETS};
+use gatepost_proto::sasl;
 
 const STATUSES: [u16; 14] = [200, 400, 401, 403, 404, 408, 429, 500, 502, 503, 204, 302, 100, 599];
 

@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, LazyLock};
 
-use gatepost::account::MailAddress;
-use gatepost::proto::{
+use gatepost_core::account::MailAddress;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_core::secret::AccessToken;
+use gatepost_proto::mail::{
     Capabilities, Goal, Limits, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, UpstreamSide, upstream_side,
 };
-use gatepost::protocol::MailProtocol;
-use gatepost::sasl::{Bearer, xoauth2};
-use gatepost::secret::AccessToken;
+use gatepost_proto::sasl::{Bearer, xoauth2};
 
 use super::recipe::{Recipe, Trace};
 

@@ -10,11 +10,10 @@ use tokio::task::JoinSet;
 
 use super::site::Site;
 use super::{routes, server};
-use crate::config;
 use crate::daemon::control::Control;
 use crate::daemon::inherited::Inherited;
-use crate::net::listen::{self, Loopbacks};
-use crate::tls::server::{self as tls, ServerError};
+use gatepost_net::listen::{self, Loopbacks};
+use gatepost_net::tls::server::{self as tls, ServerError};
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -48,7 +47,7 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// The page's addresses, bound but not served.
 pub struct Bound {
-    config: config::Admin,
+    config: gatepost_config::Admin,
     listeners: Vec<Arc<TcpListener>>,
     tls: Option<Arc<ServerConfig>>,
 }
@@ -59,7 +58,7 @@ impl Bound {
     ///
     /// # Errors
     /// See [`AdminError`].
-    pub fn new(config: &config::Admin, inherited: &mut Inherited) -> Result<Self, AdminError> {
+    pub fn new(config: &gatepost_config::Admin, inherited: &mut Inherited) -> Result<Self, AdminError> {
         let tls = config.tls.as_ref().map(tls::config).transpose()?;
         let tls = tls.map(|tls| tls::speaking(&tls, &["http/1.1"]));
         let mut listeners: Vec<Arc<TcpListener>> = Vec::new();

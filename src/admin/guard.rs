@@ -6,8 +6,8 @@ use axum::http::header::{self, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Method, Response, StatusCode, Uri};
 
 use super::answer::plain;
-use crate::config::Admin;
-use crate::net::listen;
+use gatepost_config::Admin;
+use gatepost_net::listen;
 
 /// Scripts, styles and images are the page's own; the browser may load nothing else, nor be put into a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn reach(yaml_hosts: &[&str], bind: &str, tls: bool) -> Reach {
-        let identity = crate::config::Identity { certificate: "c".into(), private_key: "k".into() };
+        let identity = gatepost_config::Identity { certificate: "c".into(), private_key: "k".into() };
         Reach::new(&Admin {
             bind: vec![bind.parse().unwrap()],
             tls: tls.then_some(identity),

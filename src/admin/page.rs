@@ -10,9 +10,9 @@ use super::plot::{self, Plot};
 use super::site::Site;
 use super::status::Status;
 use super::visitors::Visitor;
-use crate::account::MailAddress;
 use crate::client_settings::{self, Place};
-use crate::protocol::Protocol;
+use gatepost_core::account::MailAddress;
+use gatepost_core::protocol::Protocol;
 
 /// Rows of a table on the page; who has more looks with the command line.
 const ROWS: usize = 200;

@@ -8,12 +8,12 @@ use tokio::task::AbortHandle;
 use url::Url;
 
 use super::visitors::Visitor;
-use crate::clock::{Clock, Moment};
 use crate::login::enrol::Enrolment;
 use crate::login::person;
-use crate::oauth::sign_in::SignInError;
-use crate::oauth::sign_in::code::CodeRequest;
-use crate::secret::Password;
+use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::secret::Password;
+use gatepost_oauth::sign_in::SignInError;
+use gatepost_oauth::sign_in::code::CodeRequest;
 
 /// How long a browser may take; Entra's codes last as long.
 const PATIENCE: Duration = Duration::from_secs(600);

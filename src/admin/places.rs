@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
-use crate::net::source::Source;
+use gatepost_core::source::Source;
 
 /// Connections at once; a browser opens six.
 const PLACES: usize = 64;

@@ -1,6 +1,6 @@
 //! Small plots of the last hours, as paths of an SVG that is drawn here: no script, no picture from elsewhere.
 
-use crate::telemetry::history::{MINUTES, Minute};
+use gatepost_telemetry::history::{MINUTES, Minute};
 
 /// Bars of a plot, each of so many minutes.
 const BARS: usize = 72;

@@ -16,11 +16,11 @@ use super::places::Place;
 use super::site::{SharedSite, Site};
 use super::visitors::{Entry, Refused, SESSIONS_PATH, Visitor};
 use super::{guard, page, sign_in_routes, text};
-use crate::account::{LoginName, MailAddress};
-use crate::config::Grant;
 use crate::login::issue::{self, Order};
-use crate::protocol::Protocol;
-use crate::store::DevicePasswordId;
+use gatepost_config::Grant;
+use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::protocol::Protocol;
+use gatepost_store::DevicePasswordId;
 
 const STATUS_JSON: &str = "/status.json";
 /// The page once more, for the script that keeps it up to date.
@@ -275,7 +275,7 @@ async fn add_password(
     }
 }
 
-type NewPassword = (MailAddress, String, Vec<Protocol>, String, crate::secret::Password);
+type NewPassword = (MailAddress, String, Vec<Protocol>, String, gatepost_core::secret::Password);
 
 async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, String> {
     let gatekeeper = &site.shared.gatekeeper;
@@ -291,10 +291,10 @@ async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, Strin
     let protocols = form.values("protocol").filter_map(|name| Protocol::ALL.into_iter().find(|of| of.name() == name));
     let networks = form.text("from").split([',', ' ']).filter(|text| !text.is_empty());
     let from =
-        networks.map(crate::config::value::network).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
+        networks.map(gatepost_config::value::network).collect::<Result<_, _>>().map_err(|error| error.to_string())?;
     let expires_at = match form.text("expires") {
         "" => None,
-        day => Some(crate::clock::UnixTime::parse_day(day).ok_or_else(|| format!("`{day}` is no day"))?),
+        day => Some(gatepost_core::clock::UnixTime::parse_day(day).ok_or_else(|| format!("`{day}` is no day"))?),
     };
     let protocols: Vec<Protocol> = protocols.collect();
     let order = Order {

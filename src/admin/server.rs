@@ -25,10 +25,10 @@ use tower_service::Service as _;
 
 use super::answer::plain;
 use super::places::{Place, Places};
-use crate::net::listen;
-use crate::net::source::Source;
 #[cfg(unix)]
 use crate::system::local_socket::LocalSocket;
+use gatepost_core::source::Source;
+use gatepost_net::listen;
 
 /// For a TLS handshake, and for the head of a request, also of the next one on the same connection.
 const HEAD: Duration = Duration::from_secs(10);

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::pending::{Made, SignIn, Stage, Way, failed};
 use super::site::Site;
 use super::visitors::{self, Visitor};
-use crate::account::LoginName;
-use crate::config::Grant;
 use crate::login::enrol::Enrolment;
 use crate::login::person;
-use crate::oauth::sign_in::code::{CodeRequest, NotOurs, Redirect};
-use crate::oauth::sign_in::{Purpose, SignInError, SignedIn, device};
+use gatepost_config::Grant;
+use gatepost_core::account::LoginName;
+use gatepost_oauth::sign_in::code::{CodeRequest, NotOurs, Redirect};
+use gatepost_oauth::sign_in::{Purpose, SignInError, SignedIn, device};
 
 /// Where a browser goes that runs on another machine: registered, and nothing listens there.
 pub(super) const NOWHERE: &str = "http://localhost";

@@ -12,8 +12,8 @@ use super::pending::{SignIn, Way};
 use super::site::SharedSite;
 use super::visitors::Visitor;
 use super::{guard, page};
-use crate::account::LoginName;
-use crate::oauth::sign_in::code::pasted_query;
+use gatepost_core::account::LoginName;
+use gatepost_oauth::sign_in::code::pasted_query;
 
 /// What is asked for of one sign-in, below the path of a session.
 #[derive(serde::Deserialize)]

@@ -12,11 +12,10 @@ use tokio::time::Instant;
 use super::guard::Reach;
 use super::pending::SignIns;
 use super::visitors::Visitors;
-use crate::clock::UnixTime;
-use crate::config;
 use crate::daemon::control::Control;
-use crate::oauth::expiry::Expiry;
 use crate::session::Shared;
+use gatepost_core::clock::UnixTime;
+use gatepost_oauth::expiry::Expiry;
 
 /// How a handler gets them.
 pub(super) type SharedSite = State<Arc<Site>>;
@@ -35,7 +34,7 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(control: Control, config: &config::Admin, addresses: &[SocketAddr]) -> Self {
+    pub(super) fn new(control: Control, config: &gatepost_config::Admin, addresses: &[SocketAddr]) -> Self {
         // What is asked of it here lasts as long as the process: gatekeeper, journal, the word to drain.
         let shared = control.shared();
         let clock = shared.gatekeeper.clock().clone();

@@ -12,21 +12,21 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::site::{EndsKnown, Site};
-use crate::account::MailAddress;
-use crate::clock::UnixTime;
-use crate::config::{Cloud, Config, Credential, Grant, Identity, ListenerTls, Serves};
 use crate::daemon::phase::Phase;
-use crate::http::rules::HttpService;
 use crate::login::overview::{AccountView, SignInView};
-use crate::oauth::expiry::Expiry;
-use crate::oauth::tokens::TokenView;
-use crate::oauth::watched;
 use crate::session::Service;
 use crate::session::live::LiveSession;
-use crate::store::DevicePassword;
-use crate::telemetry::history::Minute;
-use crate::telemetry::metrics::Ends;
-use crate::telemetry::recent::Recent;
+use gatepost_config::{Cloud, Config, Credential, Grant, Identity, ListenerTls, Serves};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_oauth::expiry::Expiry;
+use gatepost_oauth::tokens::TokenView;
+use gatepost_oauth::watched;
+use gatepost_proto::http::rules::HttpService;
+use gatepost_store::DevicePassword;
+use gatepost_telemetry::history::Minute;
+use gatepost_telemetry::metrics::Ends;
+use gatepost_telemetry::recent::Recent;
 
 /// Most entries of a list that may become long.
 pub(super) const MOST: usize = 10_000;
@@ -409,8 +409,8 @@ pub(super) fn grant_name(grant: Grant) -> &'static str {
 fn account_line(view: &AccountView, sessions: &HashMap<&str, usize>) -> AccountLine {
     let token = |token: &TokenView| TokenLine {
         resource: match token.resource {
-            crate::config::Resource::Exchange => "exchange",
-            crate::config::Resource::Graph => "graph",
+            gatepost_config::Resource::Exchange => "exchange",
+            gatepost_config::Resource::Graph => "graph",
         },
         age_seconds: token.age.as_secs(),
         seconds_left: token.left.as_secs(),

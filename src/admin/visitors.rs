@@ -12,9 +12,9 @@ use aws_lc_rs::{constant_time, digest, hmac, rand};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::clock::{Clock, Moment};
-use crate::config::AdminToken;
-use crate::net::source::Source;
+use gatepost_config::AdminToken;
+use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::source::Source;
 
 /// Sessions are below this path, each at a random one of its own.
 pub(super) const SESSIONS_PATH: &str = "/s/";

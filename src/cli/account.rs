@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::exit::{FAILED, report};
 use super::options::UnlockOptions;
 use super::with_store::{Opened, conclude, with_store_of};
-use crate::config::{Config, State};
 use crate::login::unlock::unlock_in_store;
+use gatepost_config::{Config, State};
 
 /// Unlocks in the running service, or in the store when none runs. Gives the exit code.
 pub fn unlock(options: &UnlockOptions) -> u8 {

@@ -18,7 +18,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
 use super::exit::{DONE, FAILED};
 use super::options::{CertOptions, Host};
-use crate::config::server_identity as identity;
+use gatepost_config::server_identity as identity;
 
 const AUTHORITY_NAME: &str = "Gatepost local authority";
 

@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 use super::exit::{CONFIGURATION, DONE, FAILED};
 use super::options::Settings;
 use super::run;
-use crate::config::load::DEFAULT_FILE;
-use crate::config::problem::{Place, Problem, Problems};
-use crate::config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, UpstreamTls};
-use crate::net::connect::Scheme;
-use crate::store;
+use gatepost_config::load::DEFAULT_FILE;
+use gatepost_config::problem::{Place, Problem, Problems};
+use gatepost_config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, UpstreamTls};
+use gatepost_proto::tunnel::connect::Scheme;
 
 /// Checks the configuration; text goes to standard output when it is right, to standard error when it is wrong, JSON
 /// always to standard output. Gives the exit code.
@@ -50,7 +49,7 @@ fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
         return Ok(None);
     }
     let passwords = run::runtime()?.block_on(async {
-        let store = store::open(&config.state).await?;
+        let store = gatepost_store::open(&config.state).await?;
         anyhow::Ok(store.device_passwords().await?)
     });
     match passwords {

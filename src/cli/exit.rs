@@ -1,6 +1,6 @@
 //! What the commands give back to the shell.
 
-use crate::config::problem::Problems;
+use gatepost_config::problem::Problems;
 
 /// Done.
 pub const DONE: u8 = 0;

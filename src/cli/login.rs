@@ -17,18 +17,18 @@ use super::options::LoginOptions;
 use super::run;
 use super::with_store::{Opened, with_store};
 use crate::client_settings::client_settings;
-use crate::clock::Clock;
-use crate::config::{Config, Grant};
 use crate::login::enrol::{Enrolment, FIRST};
 use crate::login::person;
-use crate::net::dial::Dialer;
-use crate::oauth::HttpEndpoint;
-use crate::oauth::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect, pasted_query};
-use crate::oauth::sign_in::loopback::Loopback;
-use crate::oauth::sign_in::{Purpose, SignInError, SignedIn, device};
-use crate::oauth::source::TokenSource;
-use crate::store::Store;
-use crate::tls::client::UpstreamTrust;
+use gatepost_config::{Config, Grant};
+use gatepost_core::clock::Clock;
+use gatepost_net::dial::Dialer;
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_oauth::HttpEndpoint;
+use gatepost_oauth::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect, pasted_query};
+use gatepost_oauth::sign_in::loopback::Loopback;
+use gatepost_oauth::sign_in::{Purpose, SignInError, SignedIn, device};
+use gatepost_oauth::source::TokenSource;
+use gatepost_store::Store;
 
 /// How long a browser may take; Entra's codes last as long.
 const PATIENCE: Duration = Duration::from_secs(600);

@@ -7,9 +7,9 @@ use anyhow::{Context as _, bail};
 
 use super::options::LogoutOptions;
 use super::with_store::{Opened, with_store};
-use crate::account::MailAddress;
-use crate::oauth::tokens::sign_ins;
-use crate::store::SignInKey;
+use gatepost_core::account::MailAddress;
+use gatepost_oauth::tokens::sign_ins;
+use gatepost_store::SignInKey;
 
 /// Removes the sign-in of a login, after asking on a terminal, and says what else there is to do. Gives the exit code.
 pub fn logout(options: &LogoutOptions) -> u8 {

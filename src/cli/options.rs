@@ -8,12 +8,12 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 
-use crate::account::LoginName;
-use crate::clock::UnixTime;
-use crate::config::load::Loaded;
-use crate::config::problem::Problems;
-use crate::config::{Config, load, value};
-use crate::protocol::Protocol;
+use gatepost_config::load::Loaded;
+use gatepost_config::problem::Problems;
+use gatepost_config::{Config, load, value};
+use gatepost_core::account::LoginName;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::protocol::Protocol;
 
 /// Lets mail programs that know only a user name and a password keep working with Microsoft 365.
 #[derive(Debug, Parser)]

@@ -8,13 +8,13 @@ use tokio::runtime::{Builder, Runtime};
 use super::exit::{FAILED, report};
 use super::options::RunOptions;
 use crate::app::App;
-use crate::config::load::Loaded;
-use crate::config::{Config, ListenerTls};
 use crate::daemon::phase::Phase;
 use crate::daemon::{Control, Inherited, StartError, Stop, supervision};
 use crate::system::confine;
 use crate::system::process::{hand_over_keytab, prepare};
-use crate::telemetry::log;
+use gatepost_config::load::Loaded;
+use gatepost_config::{Config, ListenerTls};
+use gatepost_telemetry::log;
 
 /// Serves with the configuration of `options`; the result is the exit code.
 pub fn run(options: RunOptions) -> u8 {

@@ -4,8 +4,8 @@ use tokio::runtime::Builder;
 
 use super::exit::{DONE, FAILED, report};
 use super::options::Settings;
-use crate::config::{Config, State};
-use crate::store::{Rotation, rotate_key as rotate};
+use gatepost_config::{Config, State};
+use gatepost_store::{Rotation, rotate_key as rotate};
 
 /// Rotates the state key of the configuration, or goes on with a rotation that was interrupted. Gives the exit code.
 pub fn rotate_key(settings: &Settings) -> u8 {

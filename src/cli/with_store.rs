@@ -6,9 +6,9 @@ use std::sync::Arc;
 use super::exit::{CONFIGURATION, DONE, FAILED, report};
 use super::options::Settings;
 use super::run;
-use crate::config::{Config, State};
-use crate::store::{self, Store};
-use crate::telemetry::audit::{self, Entry};
+use gatepost_config::{Config, State};
+use gatepost_store::Store;
+use gatepost_telemetry::audit::{self, Entry};
 
 /// The configuration and the store that it names.
 pub(super) struct Opened {
@@ -60,7 +60,7 @@ pub(super) fn with_store_of(config: &Arc<Config>, work: impl AsyncFnOnce(&Opened
         Err(code) => return code,
     };
     conclude(runtime.block_on(async {
-        let store = store::open(&config.state).await?;
+        let store = gatepost_store::open(&config.state).await?;
         work(&Opened { config: Arc::clone(config), store }).await
     }))
 }

@@ -20,8 +20,8 @@ use super::error::StartError;
 use super::handover;
 use super::inherited::Inherited;
 use super::phase::NotReloaded;
-use crate::account::{LOGIN_NAME_OCTETS, LoginName};
 use crate::system::local_socket::LocalSocket;
+use gatepost_core::account::{LOGIN_NAME_OCTETS, LoginName};
 
 /// Longest command, in octets.
 const COMMAND_BYTES: usize = 32 + LOGIN_NAME_OCTETS;

@@ -10,12 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::phase::{LastReload, NotReloaded, Phase, Reloaded};
 use super::running::{Running, Stop};
-use crate::clock::UnixTime;
-use crate::config::Config;
-use crate::protocol::Protocol;
 use crate::session::journal::Journal;
 use crate::session::{Service, Shared};
 use crate::system::confine::Confinement;
+use gatepost_config::Config;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::protocol::Protocol;
 
 /// The handle of a running service; clones are the same.
 #[derive(Clone)]

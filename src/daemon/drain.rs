@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::{interval, timeout};
 
 use super::running::Running;
-use crate::protocol::Protocol;
+use gatepost_core::protocol::Protocol;
 
 /// How often the log says who is left.
 const PROGRESS: Duration = Duration::from_secs(10);

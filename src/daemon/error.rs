@@ -4,10 +4,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use crate::config::problem::Problems;
-use crate::store::OpenError;
-use crate::telemetry::audit::AuditError;
-use crate::tls::server::ServerError;
+use gatepost_config::problem::Problems;
+use gatepost_net::tls::server::ServerError;
+use gatepost_store::OpenError;
+use gatepost_telemetry::audit::AuditError;
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]

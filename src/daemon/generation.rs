@@ -12,14 +12,8 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
-use crate::clock::Clock;
-use crate::config::{Config, Identity, Listener, ListenerTls, Origin, Serves, Upstream};
 use crate::graph::GraphClient;
 use crate::login::Gatekeeper;
-use crate::net::census::Census;
-use crate::net::dial::Dialer;
-use crate::net::penalty::Penalties;
-use crate::oauth::endpoint::{HttpEndpoint, TokenEndpoint};
 use crate::session::farewell::Farewells;
 use crate::session::http::Gateway;
 use crate::session::journal::Journal;
@@ -28,10 +22,16 @@ use crate::session::submission::SubmissionWays;
 use crate::session::trial::Trials;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Serving, Shared, maildrop};
-use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
-use crate::tls::client::UpstreamTrust;
-use crate::tls::server;
+use gatepost_config::{Config, Identity, Listener, ListenerTls, Origin, Serves, Upstream};
+use gatepost_core::clock::Clock;
+use gatepost_net::census::Census;
+use gatepost_net::dial::Dialer;
+use gatepost_net::penalty::Penalties;
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_net::tls::server;
+use gatepost_oauth::endpoint::{HttpEndpoint, TokenEndpoint};
+use gatepost_store::Store;
+use gatepost_telemetry::metrics::Metrics;
 
 /// What outlives every configuration: counts, budgets, penalties, and the memory of logins.
 pub(crate) struct Lasting {

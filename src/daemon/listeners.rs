@@ -16,9 +16,9 @@ use tokio_util::task::TaskTracker;
 
 use super::error::StartError;
 use super::inherited::Inherited;
-use crate::net::listen;
-use crate::protocol::Protocol;
 use crate::session::{Service, Shared, enter};
+use gatepost_core::protocol::Protocol;
+use gatepost_net::listen;
 
 /// Who serves at a door.
 #[derive(Clone)]

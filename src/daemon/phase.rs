@@ -3,8 +3,8 @@
 use std::fmt;
 
 use super::error::StartError;
-use crate::clock::UnixTime;
-use crate::config::problem::Problems;
+use gatepost_config::problem::Problems;
+use gatepost_core::clock::UnixTime;
 
 /// Where the service stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,12 +9,12 @@ use super::generation::Generation;
 use super::inherited::Inherited;
 use super::phase::{Closed, LastReload, NotReloaded, Phase, Reloaded};
 use super::running::{Running, refuse_unproved};
-use crate::clock::Clock;
-use crate::config::Config;
-use crate::config::load::Loaded;
-use crate::config::problem::Problems;
 use crate::system::confine::Confinement;
-use crate::telemetry::log;
+use gatepost_config::Config;
+use gatepost_config::load::Loaded;
+use gatepost_config::problem::Problems;
+use gatepost_core::clock::Clock;
+use gatepost_telemetry::log;
 
 impl Running {
     /// See [`super::Control::reload`].

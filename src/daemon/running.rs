@@ -12,14 +12,14 @@ use super::error::StartError;
 use super::generation::{Generation, Lasting};
 use super::listeners::Doors;
 use super::phase::{LastReload, Phase};
-use crate::clock::{Clock, UnixTime};
-use crate::config::load::Loaded;
-use crate::config::{Config, Files};
-use crate::live::Live;
 use crate::session::announce;
 use crate::session::upstream::Target;
-use crate::store::Store;
 use crate::system::confine::Confinement;
+use gatepost_config::load::Loaded;
+use gatepost_config::{Config, Files};
+use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::live::Live;
+use gatepost_store::Store;
 
 /// Where the configuration comes from; asked once for each reload.
 pub type Source = Arc<dyn Fn() -> Loaded + Send + Sync>;

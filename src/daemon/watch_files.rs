@@ -8,7 +8,7 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::running::Running;
-use crate::config::Files;
+use gatepost_config::Files;
 
 /// A look takes no more than this part of the time between two of them, whatever the disk.
 const PART: u32 = 50;

@@ -9,8 +9,8 @@ use hyper::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
-use crate::escape::escaped;
-use crate::oauth::retry;
+use gatepost_core::escape::escaped;
+use gatepost_oauth::retry;
 
 /// Most octets that are read of an answer which is of use to people only.
 const BODY_OCTETS: usize = 64 * 1_024;

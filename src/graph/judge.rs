@@ -5,8 +5,8 @@ use hyper::Method;
 
 use super::GraphClient;
 use super::messages::{Broken, Unserved, mailbox};
-use crate::failure::{Actor, Failure, Refusal};
-use crate::sasl::Bearer;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_proto::sasl::Bearer;
 
 impl GraphClient {
     /// Asks whether the token opens the mailbox. A time for which Graph wants to be left alone is neither kept nor made: nobody

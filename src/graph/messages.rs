@@ -17,10 +17,10 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::answer::Answer;
 use super::refused::throttles;
 use super::{GraphClient, authorized};
-use crate::account::MailAddress;
-use crate::config::Origin;
-use crate::failure::{Actor, Failure, Refusal};
-use crate::sasl::Bearer;
+use gatepost_config::Origin;
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_proto::sasl::Bearer;
 
 /// Most messages in a page; Graph's own bound.
 const PAGE: usize = 1_000;

@@ -16,14 +16,14 @@ use hyper::{Request, Response};
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
-use crate::config::{Limits, Origin};
-use crate::net::dial::Dialer;
-use crate::net::http::{self, Client, Connector, ConnectorError};
-use crate::oauth::endpoint::guid;
-use crate::sasl::Bearer;
-use crate::tls::TrustError;
-use crate::tls::client::UpstreamTrust;
 use body::Base64;
+use gatepost_config::{Limits, Origin};
+use gatepost_net::dial::Dialer;
+use gatepost_net::http::{self, Client, Connector, ConnectorError};
+use gatepost_net::tls::TrustError;
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_oauth::endpoint::guid;
+use gatepost_proto::sasl::Bearer;
 use throttle::Throttle;
 
 pub mod answer;
@@ -124,7 +124,7 @@ impl GraphClient {
 /// too.
 ///
 /// # Errors
-/// The token holds an octet that no header field does; [`crate::sasl`] and [`crate::oauth`] take no such token.
+/// The token holds an octet that no header field does; [`gatepost_proto::sasl`] and [`gatepost_oauth`] take no such token.
 pub fn authorized(request: Builder, bearer: &Bearer) -> Result<(Builder, String), InvalidHeaderValue> {
     let token = bearer.token.expose();
     let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + token.len()));

@@ -1,7 +1,7 @@
 //! A message that Microsoft has not accepted, and what everybody is told of it.
 
-use crate::failure::{Actor, Failure, Refusal};
-use crate::proto::smtp::Reply;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_proto::mail::smtp::Reply;
 
 /// Microsoft has not accepted the message, or has not said so.
 #[derive(Clone, Debug)]

@@ -7,9 +7,9 @@ use hyper::body::Bytes;
 
 use super::body::Base64;
 use super::not_sent::NotSent;
-use crate::failure::Actor;
-use crate::mime::{self, Address, AddressError, Flaw, Head, Recipients};
-use crate::proto::smtp::{Envelope, Reply};
+use gatepost_core::failure::Actor;
+use gatepost_proto::mail::smtp::{Envelope, Reply};
+use gatepost_proto::mime::{self, Address, AddressError, Flaw, Head, Recipients};
 
 /// Longest message: 4 MB of base64 are the longest request (Microsoft, "user: sendMail").
 pub const MESSAGE_OCTETS: usize = 3_000_000;

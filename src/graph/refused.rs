@@ -8,9 +8,9 @@ use super::GraphError;
 use super::answer::Answer;
 use super::not_sent::NotSent;
 use super::outgoing::too_large;
-use crate::config::Origin;
-use crate::failure::Actor;
-use crate::proto::smtp::Reply;
+use gatepost_config::Origin;
+use gatepost_core::failure::Actor;
+use gatepost_proto::mail::smtp::Reply;
 
 /// Above this Graph was seen to answer 200 and send nothing.
 const SILENTLY_DROPPED_OCTETS: usize = 2_000_000;
@@ -215,7 +215,7 @@ pub(super) fn defect(error: &http::Error) -> NotSent {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Failure;
+    use gatepost_core::failure::Failure;
 
     fn replied(status: u16, code: &str) -> NotSent {
         let code = Some(code.to_owned()).filter(|code| !code.is_empty());

@@ -16,9 +16,9 @@ use super::answer::Answer;
 use super::body::Base64;
 use super::not_sent::NotSent;
 use super::{GraphClient, authorized, outgoing, refused};
-use crate::account::MailAddress;
-use crate::proto::smtp::Envelope;
-use crate::sasl::Bearer;
+use gatepost_core::account::MailAddress;
+use gatepost_proto::mail::smtp::Envelope;
+use gatepost_proto::sasl::Bearer;
 
 /// Requests for one message, waits included: no request begins later than this after the first. With the time that the last
 /// one may take, the client, which waits ten minutes (RFC 5321 §4.5.3.2.6), still hears how it ended.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::account::MailAddress;
+use gatepost_core::account::MailAddress;
 
 /// Mailboxes that are remembered before those are forgotten whose time is over.
 const REMEMBERED: usize = 1_024;

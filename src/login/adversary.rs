@@ -8,16 +8,16 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::account::LoginName;
-use crate::clock::Clock;
-use crate::config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Resource, Tenant};
-use crate::failure::Failure;
 use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin};
-use crate::oauth::endpoint::TokenEndpoint;
-use crate::oauth::fake::{self, FakeEndpoint, Fields, Reply};
-use crate::protocol::Protocol;
-use crate::secret::Password;
-use crate::store::MemoryStore;
+use gatepost_config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Resource, Tenant};
+use gatepost_core::account::LoginName;
+use gatepost_core::clock::Clock;
+use gatepost_core::failure::Failure;
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_oauth::endpoint::TokenEndpoint;
+use gatepost_oauth::fake::{self, FakeEndpoint, Fields, Reply};
+use gatepost_store::MemoryStore;
 
 /// The one account that is under attack, and where its owner sits.
 const VICTIM: &str = "victim@contoso.example";

@@ -5,23 +5,23 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::account::{LoginName, MailAddress};
-use crate::clock::Clock;
-use crate::config::{Account, Config, Grant, Resource};
-use crate::failure::Failure;
 use crate::login::device::DevicePasswords;
 use crate::login::explain;
 use crate::login::forwarding::Forwarding;
 use crate::login::local::LocalPasswords;
 use crate::login::request::{Admission, LoginRequest};
 use crate::login::tally::Tally;
-use crate::net::source::Source;
-use crate::oauth::endpoint::TokenEndpoint;
-use crate::oauth::expiry::Expiry;
-use crate::oauth::tokens::sign_ins::Whose;
-use crate::oauth::tokens::{AttemptGuard, Obtained, RefusedPasswords, TokenManager, TokenOrigin, User, UserLogin};
-use crate::store::Store;
-use crate::telemetry::metrics::Metrics;
+use gatepost_config::{Account, Config, Grant, Resource};
+use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::clock::Clock;
+use gatepost_core::failure::Failure;
+use gatepost_core::source::Source;
+use gatepost_oauth::endpoint::TokenEndpoint;
+use gatepost_oauth::expiry::Expiry;
+use gatepost_oauth::tokens::sign_ins::Whose;
+use gatepost_oauth::tokens::{AttemptGuard, Obtained, RefusedPasswords, TokenManager, TokenOrigin, User, UserLogin};
+use gatepost_store::Store;
+use gatepost_telemetry::metrics::Metrics;
 
 /// A process that ends does not wait for the store longer than this.
 const FAREWELL: Duration = Duration::from_secs(2);

@@ -14,12 +14,12 @@ use aws_lc_rs::constant_time;
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep_until};
 
-use crate::account::MailAddress;
-use crate::clock::{Clock, Moment, UnixTime};
-use crate::config::password_hash as password;
-use crate::protocol::Protocol;
-use crate::secret::Password;
-use crate::store::{DevicePassword, DevicePasswordId, LastUse, Store, StoreError, Verifier};
+use gatepost_config::password_hash as password;
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::{Clock, Moment, UnixTime};
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_store::{DevicePassword, DevicePasswordId, LastUse, Store, StoreError, Verifier};
 
 /// The store is asked at most once in this time, however many logins want to know whether there is something new.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);

@@ -3,16 +3,16 @@
 
 use std::sync::Arc;
 
-use crate::account::{LoginName, MailAddress};
-use crate::clock::UnixTime;
-use crate::config::{Account, Config, Grant};
 use crate::login::issue::{self, NotIssued, Order};
 use crate::login::person;
 use crate::login::person::WrongPerson;
-use crate::oauth::sign_in::{Purpose, SignedIn};
-use crate::oauth::tokens::{scope, sign_ins};
-use crate::secret::Password;
-use crate::store::{DevicePassword, SignInKey, Store, StoreError};
+use gatepost_config::{Account, Config, Grant};
+use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::Password;
+use gatepost_oauth::sign_in::{Purpose, SignedIn};
+use gatepost_oauth::tokens::{scope, sign_ins};
+use gatepost_store::{DevicePassword, SignInKey, Store, StoreError};
 
 /// What the first device password is called.
 pub(crate) const FIRST: &str = "first";

@@ -3,13 +3,13 @@
 
 use std::time::Duration;
 
-use crate::account::{LoginName, MailAddress};
-use crate::failure::{Actor, Failure, Refusal};
 use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::forwarding::Hold;
 use crate::login::request::LoginRequest;
-use crate::oauth::tokens::explain::{WRONG_PASSWORD, delayed, failure, for_time};
-use crate::store::StoreError;
+use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_oauth::tokens::explain::{WRONG_PASSWORD, delayed, failure, for_time};
+use gatepost_store::StoreError;
 
 /// The cause of a failure whose user name no account has.
 pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";

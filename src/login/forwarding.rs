@@ -11,14 +11,14 @@ use dashmap::DashMap;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::clock::{Moment, UnixTime};
-use crate::config::{Limits, PasswordBudget};
-use crate::live::Live;
 use crate::login::tally::{Counted, NOTED_AGAIN, SOURCES, Tally, Uncounted, WINDOW};
-use crate::net::source::Source;
-use crate::oauth::proof::Proof;
-use crate::oauth::tokens::{Attempt, User};
-use crate::store::StoreError;
+use gatepost_config::{Limits, PasswordBudget};
+use gatepost_core::clock::{Moment, UnixTime};
+use gatepost_core::live::Live;
+use gatepost_core::source::Source;
+use gatepost_oauth::proof::Proof;
+use gatepost_oauth::tokens::{Attempt, User};
+use gatepost_store::StoreError;
 
 /// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
 const FIRST_LOCK: Duration = Duration::from_secs(60);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Moment;
 use crate::login::explain;
 use crate::login::forwarding::{Forward, Forwarding};
-use crate::oauth::tokens::{Attempt, AttemptGuard, AttemptPermit, Permitting, User};
+use gatepost_core::clock::Moment;
+use gatepost_oauth::tokens::{Attempt, AttemptGuard, AttemptPermit, Permitting, User};
 
 impl AttemptGuard for Forwarding {
     fn permit<'a>(self: Arc<Self>, attempt: Attempt, login: &'a str, now: Moment) -> Permitting<'a> {

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use crate::account::MailAddress;
-use crate::clock::UnixTime;
-use crate::config::password_hash::{self as password, HashingFailed, UnfitPassword};
-use crate::protocol::Protocol;
-use crate::secret::Password;
-use crate::store::{DevicePassword, DevicePasswordId, Store, StoreError, Verifier};
+use gatepost_config::password_hash::{self as password, HashingFailed, UnfitPassword};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_store::{DevicePassword, DevicePasswordId, Store, StoreError, Verifier};
 
 /// Most device passwords of one login; a wrong password costs a hash for each that was chosen.
 pub const PER_LOGIN: usize = 64;

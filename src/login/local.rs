@@ -9,18 +9,18 @@ use dashmap::DashMap;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::clock::{Clock, Moment};
-use crate::config::{Config, Grant, Limits, password_hash as password};
-use crate::live::Live;
 use crate::login::tally::Tally;
 use crate::login::throttle::Throttle;
-use crate::net::source::Source;
-use crate::oauth::flight::Flights;
-use crate::oauth::proof::Proof;
-use crate::oauth::source::Place;
-use crate::oauth::tokens::{RefusedPasswords, User};
-use crate::secret::Password;
-use crate::tuple_key::TupleKey;
+use gatepost_config::{Config, Grant, Limits, password_hash as password};
+use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::live::Live;
+use gatepost_core::secret::Password;
+use gatepost_core::source::Source;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_oauth::flight::Flights;
+use gatepost_oauth::proof::Proof;
+use gatepost_oauth::source::Place;
+use gatepost_oauth::tokens::{RefusedPasswords, User};
 
 /// A wrong password is answered from memory so long, while the hashes are the same.
 const REFUSED: Duration = Duration::from_secs(15 * 60);

@@ -4,7 +4,7 @@
 //! here, by a device password of the store or one of the configuration (`grant: client_credentials`, where Entra never
 //! sees the user, and the grants of a person who signed in once). A cached token stands behind that proof and never
 //! replaces it. [`Gatekeeper`] is the one entry; the session asks it and is told an [`Admission`] or a
-//! [`Failure`](crate::failure::Failure). The tokens themselves are kept by [`oauth::tokens`](crate::oauth::tokens).
+//! [`Failure`](gatepost_core::failure::Failure). The tokens themselves are kept by [`oauth::tokens`](gatepost_oauth::tokens).
 
 mod authenticator;
 pub mod device;
@@ -30,7 +30,7 @@ pub(crate) use explain::UNKNOWN_ACCOUNT;
 pub use explain::is_guess;
 pub use request::{Admission, LoginRequest};
 
-pub use crate::oauth::tokens::TokenOrigin;
+pub use gatepost_oauth::tokens::TokenOrigin;
 
 #[cfg(test)]
 mod adversary;

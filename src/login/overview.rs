@@ -4,13 +4,13 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::account::MailAddress;
-use crate::clock::{Clock, UnixTime};
-use crate::config::{Account, Config, LoginPattern};
 use crate::login::authenticator::Gatekeeper;
-use crate::oauth::source::TokenSource;
-use crate::oauth::tokens::{TokenView, User, sign_ins};
-use crate::store::{DevicePassword, SignIn, SignInKey, SignInRefused, Store, StoreError};
+use gatepost_config::{Account, Config, LoginPattern};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_oauth::source::TokenSource;
+use gatepost_oauth::tokens::{TokenView, User, sign_ins};
+use gatepost_store::{DevicePassword, SignIn, SignInKey, SignInRefused, Store, StoreError};
 
 /// An account in use, or one that waits for its first sign-in.
 #[derive(Debug)]

@@ -2,15 +2,15 @@
 //!
 //! Gatepost cannot tell a good one. Only the one it was made for can, and is asked before the client hears that it is in.
 
-use crate::account::MailAddress;
-use crate::failure::Failure;
 use crate::login::authenticator::Gatekeeper;
 use crate::login::explain;
-use crate::oauth::proof::Proof;
-use crate::oauth::tokens::User;
-use crate::protocol::Protocol;
-use crate::sasl::Bearer;
-use crate::tuple_key::TupleKey;
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::Failure;
+use gatepost_core::protocol::Protocol;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_oauth::proof::Proof;
+use gatepost_oauth::tokens::User;
+use gatepost_proto::sasl::Bearer;
 
 /// Who judges a token: what it speaks, and its name. A token that one refuses may be good for another.
 #[derive(Clone, Copy, Debug)]

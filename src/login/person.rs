@@ -1,13 +1,13 @@
 //! A person signs in for an account: who that must be, and what is kept of it.
 
-use crate::account::MailAddress;
-use crate::clock::UnixTime;
-use crate::config::{Account, Tenant};
-use crate::failure::{Actor, Failure, Refusal};
-use crate::oauth::sign_in::id_token::{IdTokenProblem, Identity};
-use crate::oauth::sign_in::{SignInError, SignedIn};
-use crate::oauth::tokens::explain;
-use crate::store::SignIn;
+use gatepost_config::{Account, Tenant};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_oauth::sign_in::id_token::{IdTokenProblem, Identity};
+use gatepost_oauth::sign_in::{SignInError, SignedIn};
+use gatepost_oauth::tokens::explain;
+use gatepost_store::SignIn;
 
 /// Why a sign-in does not count for an account.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -137,8 +137,8 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::config::{Application, Cloud, Grant, LoginPattern};
-    use crate::secret::RefreshToken;
+    use gatepost_config::{Application, Cloud, Grant, LoginPattern};
+    use gatepost_core::secret::RefreshToken;
 
     fn address(text: &str) -> MailAddress {
         MailAddress::parse(text).unwrap()

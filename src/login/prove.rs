@@ -5,18 +5,18 @@
 
 use std::sync::Arc;
 
-use crate::account::MailAddress;
-use crate::config::Account;
-use crate::failure::Failure;
 use crate::login::authenticator::Gatekeeper;
 use crate::login::device::{KnownPassword, Outside};
 use crate::login::explain;
 use crate::login::local::{Claim, Hashes, NotProved};
 use crate::login::request::LoginRequest;
-use crate::net::source::Source;
-use crate::oauth::tokens::explain::own_fault;
-use crate::store::StoreError;
-use crate::tuple_key::TupleKey;
+use gatepost_config::Account;
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::Failure;
+use gatepost_core::source::Source;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_oauth::tokens::explain::own_fault;
+use gatepost_store::StoreError;
 
 /// The device password that was presented; `None` for one of the configuration.
 type Proved = Option<Arc<KnownPassword>>;

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::account::MailAddress;
-use crate::config::{Account, Config, Serves, TrustedSender};
-use crate::failure::Failure;
 use crate::login::authenticator::Gatekeeper;
 use crate::login::explain;
-use crate::oauth::endpoint::TokenEndpoint;
+use gatepost_config::{Account, Config, Serves, TrustedSender};
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::Failure;
+use gatepost_oauth::endpoint::TokenEndpoint;
 
 impl Gatekeeper {
     /// Decides by the accounts and limits of `config` from now on, and gets tokens from `endpoint`. An account that has

@@ -3,15 +3,15 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::account::{LoginName, MailAddress};
-use crate::config::{Account, Resource};
 use crate::login::device::KnownPassword;
-use crate::oauth::Token;
-use crate::oauth::tokens::{Obtained, TokenOrigin};
-use crate::protocol::Protocol;
-use crate::sasl::Bearer;
-use crate::secret::Password;
-use crate::tuple_key::TupleKey;
+use gatepost_config::{Account, Resource};
+use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_oauth::Token;
+use gatepost_oauth::tokens::{Obtained, TokenOrigin};
+use gatepost_proto::sasl::Bearer;
 
 /// A login with a password, as a client presented it.
 #[derive(Clone, Copy, Debug)]

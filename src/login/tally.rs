@@ -15,12 +15,12 @@ use aws_lc_rs::{hmac, rand};
 use dashmap::DashMap;
 use tokio::time::timeout;
 
-use crate::chance;
-use crate::clock::{Clock, UnixTime};
-use crate::config::PasswordBudget;
-use crate::net::source::Source;
-use crate::oauth::tokens::User;
-use crate::store::{Counts, Familiar, Guess, Person, Store, StoreError};
+use gatepost_config::PasswordBudget;
+use gatepost_core::chance;
+use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::source::Source;
+use gatepost_oauth::tokens::User;
+use gatepost_store::{Counts, Familiar, Guess, Person, Store, StoreError};
 
 /// A guess counts this long, each by itself.
 ///
@@ -30,7 +30,7 @@ use crate::store::{Counts, Familiar, Guess, Person, Store, StoreError};
 /// lie further apart than this window, within which Entra is asked about eight wrong ones (two) at most: its count never
 /// gets as far as its threshold. At an account that nobody uses, strangers have five guesses in two hours.
 ///
-/// [`CONFIRMATION`]: crate::oauth::cache::CONFIRMATION
+/// [`CONFIRMATION`]: gatepost_oauth::cache::CONFIRMATION
 pub(super) const WINDOW: Duration = Duration::from_secs(2 * 3600);
 
 /// An entry that was not used is used as it is when it is not older.

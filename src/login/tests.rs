@@ -3,20 +3,20 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::account::{LoginName, MailAddress};
-use crate::clock::Clock;
-use crate::config::{
+use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin, own_token};
+use gatepost_config::{
     Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Resource, password_hash,
 };
-use crate::failure::{Failure, Refusal};
-use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin, own_token};
-use crate::oauth::endpoint::TokenEndpoint;
-use crate::oauth::fake::{self, FakeEndpoint, Reply};
-use crate::oauth::tokens::RENEWAL_TICK;
-use crate::protocol::Protocol;
-use crate::sasl::Bearer;
-use crate::secret::Password;
-use crate::store::faulty::FaultyStore;
+use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::clock::Clock;
+use gatepost_core::failure::{Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_oauth::endpoint::TokenEndpoint;
+use gatepost_oauth::fake::{self, FakeEndpoint, Reply};
+use gatepost_oauth::tokens::RENEWAL_TICK;
+use gatepost_proto::sasl::Bearer;
+use gatepost_store::faulty::FaultyStore;
 
 mod sign_ins;
 
@@ -554,7 +554,7 @@ async fn upkeep_renews_an_application_in_use_and_ends_with_its_gatekeeper() {
 async fn a_client_token_is_worth_asking_about_unless_it_was_refused_just_now() {
     let world = World::new(FakeEndpoint::with_password("unused"));
     let ask = |user: &str, token: &str, protocol| {
-        let token = Arc::new(crate::secret::AccessToken::new(token.into()));
+        let token = Arc::new(gatepost_core::secret::AccessToken::new(token.into()));
         let judge = own_token::Judge { protocol, name: "outlook.office365.com" };
         world.gate.own_token(&Bearer { user: address(user), token }, judge)
     };

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::clock::Moment;
 use crate::login::tally::NOTED_AGAIN;
-use crate::net::source::Source;
-use crate::tuple_key::TupleKey;
+use gatepost_core::clock::Moment;
+use gatepost_core::source::Source;
+use gatepost_core::tuple_key::TupleKey;
 
 /// Attempts of one source at one account within [`WINDOW`] before it has to wait.
 const ATTEMPTS: u32 = 10;
@@ -161,7 +161,7 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::clock::Clock;
+    use gatepost_core::clock::Clock;
 
     fn source(n: u8) -> Source {
         Source::of(IpAddr::from([192, 0, 2, n]))

@@ -3,14 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::account::{LoginName, MailAddress};
-use crate::clock::Clock;
-use crate::config::{Account, Accounts};
 use crate::login::authenticator::Gatekeeper;
 use crate::login::tally::Tally;
 use crate::login::{own_token, prove};
-use crate::oauth::tokens::User;
-use crate::store::{Store, StoreError};
+use gatepost_config::{Account, Accounts};
+use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::clock::Clock;
+use gatepost_oauth::tokens::User;
+use gatepost_store::{Store, StoreError};
 
 /// An account whose passwords are tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::login::authenticator::Gatekeeper;
 use crate::login::device::DevicePasswords;
-use crate::oauth::tokens;
+use gatepost_oauth::tokens;
 
 /// How often the memories are swept.
 const SWEEP_TICK: Duration = Duration::from_secs(60);

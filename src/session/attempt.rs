@@ -8,13 +8,13 @@ use tokio::time::{Instant, sleep, timeout_at};
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::Subject;
-use crate::account::LoginName;
-use crate::chance;
-use crate::failure::{Actor, Failure, Refusal};
 use crate::login::{UNKNOWN_ACCOUNT, is_guess};
-use crate::net::penalty::{Closed, Visit};
-use crate::sasl::{Bearer, Credentials};
-use crate::secret::Password;
+use gatepost_core::account::LoginName;
+use gatepost_core::chance;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::secret::Password;
+use gatepost_net::penalty::{Closed, Visit};
+use gatepost_proto::sasl::{Bearer, Credentials};
 
 /// Attempts on one connection.
 pub(super) struct Attempts<'a> {

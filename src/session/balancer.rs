@@ -10,8 +10,8 @@ use tokio::time::timeout;
 
 use super::service::Service;
 use super::shared::Shared;
-use crate::net::census::Place;
-use crate::net::proxy_header::{Conveyed, HeaderError, HeaderReader};
+use gatepost_net::census::Place;
+use gatepost_proto::proxy_protocol::{Conveyed, HeaderError, HeaderReader};
 
 /// A balancer sends its header with the first packet.
 const HEADER: Duration = Duration::from_secs(5);

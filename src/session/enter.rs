@@ -11,9 +11,9 @@ use super::service::Service;
 use super::serving::Serving;
 use super::shared::Shared;
 use super::{http, mail, maildrop, submission};
-use crate::net::census::{Full, Place};
-use crate::net::listen;
-use crate::net::penalty::Closed;
+use gatepost_net::census::{Full, Place};
+use gatepost_net::listen;
+use gatepost_net::penalty::Closed;
 
 impl Service {
     /// A place for a connection from `peer`, unless it is turned away; it then hears nothing, and the log says why. Of a

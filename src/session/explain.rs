@@ -6,15 +6,15 @@ use std::io;
 use super::http::OriginError;
 use super::places::Occupied;
 use super::upstream::OpenError;
-use crate::config::{Origin, Upstream};
-use crate::failure::{Actor, Failure, Refusal, chain};
 use crate::graph::GraphError;
-use crate::net::connect::{ConnectError, ConnectErrorKind};
-use crate::net::error::DialError;
-use crate::net::http::ConnectorError;
-use crate::proto::{UpstreamFailure, UpstreamFailureKind};
-use crate::protocol::{MailProtocol, Protocol};
-use crate::tls::{TrustError, UntrustedIssuer};
+use gatepost_config::{Origin, Upstream};
+use gatepost_core::failure::{Actor, Failure, Refusal, chain};
+use gatepost_core::protocol::{MailProtocol, Protocol};
+use gatepost_net::error::DialError;
+use gatepost_net::http::ConnectorError;
+use gatepost_net::tls::{TrustError, UntrustedIssuer};
+use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
+use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
 
 impl OpenError {
     /// The failure, told about this upstream.
@@ -417,7 +417,7 @@ impl OriginError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::UpstreamTls;
+    use gatepost_config::UpstreamTls;
 
     fn upstream(protocol: MailProtocol) -> Upstream {
         Upstream {

@@ -7,7 +7,7 @@ use super::upstream::OpenError;
 use crate::graph::NotSent;
 use crate::graph::messages::Unserved;
 use crate::login::{Admission, Gatekeeper};
-use crate::proto::UpstreamFailureKind;
+use gatepost_proto::mail::UpstreamFailureKind;
 
 /// Whoever has a token.
 pub(super) trait HasToken {

@@ -12,14 +12,14 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use super::live::{Live, LiveSession, Register};
 use super::subject::{Subject, Whose};
-use crate::clock::{Clock, UnixTime};
-use crate::failure::{Failure, Refusal};
-use crate::proto::smtp::Reply;
-use crate::protocol::Protocol;
-use crate::telemetry::audit::{Audit, Entry};
-use crate::telemetry::history::{History, Minute, Totals};
-use crate::telemetry::metrics::{Metrics, Sent, Throttle, Way};
-use crate::telemetry::recent::{Recent, Recently, Scene};
+use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::failure::{Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_proto::mail::smtp::Reply;
+use gatepost_telemetry::audit::{Audit, Entry};
+use gatepost_telemetry::history::{History, Minute, Totals};
+use gatepost_telemetry::metrics::{Metrics, Sent, Throttle, Way};
+use gatepost_telemetry::recent::{Recent, Recently, Scene};
 
 /// Writes a line about a connection. Who it is about comes first, the same in every line: what a person searches for.
 macro_rules! tell {

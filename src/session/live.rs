@@ -9,10 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
 use super::subject::{Subject, Whose};
-use crate::clock::UnixTime;
 use crate::login::device::KnownPassword;
-use crate::protocol::Protocol;
-use crate::telemetry::metrics::Metrics;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::protocol::Protocol;
+use gatepost_telemetry::metrics::Metrics;
 
 /// A session that has logged in. There may be tens of thousands: it shares its texts with the session itself.
 #[derive(Debug)]

@@ -14,16 +14,16 @@ use super::live::Live;
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
-use crate::config::ListenerTls;
-use crate::failure::{Actor, Failure, Refusal};
 use crate::login::{Admission, TokenOrigin};
-use crate::net::penalty::{Offence, Visit};
-use crate::net::stream::Stream;
-use crate::proto::{
+use gatepost_config::ListenerTls;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::protocol::{MailProtocol, Protocol};
+use gatepost_net::penalty::{Offence, Visit};
+use gatepost_net::stream::Stream;
+use gatepost_proto::mail::{
     Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Rejection, client_side,
 };
-use crate::protocol::{MailProtocol, Protocol};
-use crate::sasl::Credentials;
+use gatepost_proto::sasl::Credentials;
 
 /// What a login leads to.
 pub(super) trait Destination: Sync {

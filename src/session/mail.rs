@@ -16,16 +16,16 @@ use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
 use super::upstream::{OpenError, Target};
-use crate::account::MailAddress;
-use crate::config::Resource;
-use crate::failure::{Actor, Failure, Refusal};
 use crate::login::{Admission, LoginRequest};
-use crate::net::census::Place;
-use crate::net::relay::{RelayLimits, relay};
-use crate::net::stream::Stream;
-use crate::proto::{Authenticated, Capabilities, Lull, UpstreamFailureKind};
-use crate::protocol::MailProtocol;
-use crate::sasl::Credentials;
+use gatepost_config::Resource;
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::protocol::MailProtocol;
+use gatepost_net::census::Place;
+use gatepost_net::relay::{RelayLimits, relay};
+use gatepost_net::stream::Stream;
+use gatepost_proto::mail::{Authenticated, Capabilities, Lull, UpstreamFailureKind};
+use gatepost_proto::sasl::Credentials;
 
 /// Serves one connection from accept to end.
 pub(super) async fn serve(
@@ -182,7 +182,7 @@ impl Relay<'_> {
 }
 
 /// With a token of its own the client answers for it: a refusal is its credentials' fault, not the operator's.
-pub(super) fn clients_own_token(error: &OpenError, upstream: &crate::config::Upstream) -> Failure {
+pub(super) fn clients_own_token(error: &OpenError, upstream: &gatepost_config::Upstream) -> Failure {
     let failure = error.failure(upstream);
     match error {
         OpenError::Upstream(reply) if reply.kind == UpstreamFailureKind::TokenRefused => Failure {

@@ -7,11 +7,11 @@ use std::future::Future;
 use std::net::IpAddr;
 
 use super::shared::Shared;
-use crate::failure::{Failure, Refusal};
 use crate::graph::GraphClient;
 use crate::login::own_token::Judge;
-use crate::protocol::Protocol;
-use crate::sasl::Bearer;
+use gatepost_core::failure::{Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_proto::sasl::Bearer;
 
 impl Shared {
     /// Has a client's own token judged, unless the answer is known. `ask` asks the judge, and is not begun otherwise; its

@@ -10,10 +10,10 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use crate::account::MailAddress;
-use crate::config::Limits;
-use crate::live::Live;
-use crate::protocol::Protocol;
+use gatepost_config::Limits;
+use gatepost_core::account::MailAddress;
+use gatepost_core::live::Live;
+use gatepost_core::protocol::Protocol;
 
 /// Grants the places of all mailboxes, or of whatever else `K` names. A mailbox without a session costs nothing.
 pub struct Places<K: Eq + Hash = MailAddress> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use rustls::ServerConfig;
 
 use super::serving::Serving;
-use crate::config::Listener;
+use gatepost_config::Listener;
 
 /// A listener at work.
 pub struct Service {

@@ -10,10 +10,10 @@ use super::journal::Journal;
 use super::places::Places;
 use super::trial::Trials;
 use super::upstream::Opener;
-use crate::config::Limits;
 use crate::login::Gatekeeper;
-use crate::net::census::Census;
-use crate::net::penalty::Penalties;
+use gatepost_config::Limits;
+use gatepost_net::census::Census;
+use gatepost_net::penalty::Penalties;
 
 /// What all sessions share.
 pub struct Shared {

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crate::chance;
 use crate::login::device::KnownPassword;
+use gatepost_core::chance;
 
 /// Who a log line is about.
 #[derive(Clone)]

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::places::{MailboxPlace, Places};
-use crate::account::MailAddress;
-use crate::failure::{Actor, Failure, Refusal};
-use crate::net::source::Source;
-use crate::protocol::Protocol;
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_core::source::Source;
 
 /// So many tokens of one source are judged at once, of each protocol.
 const OF_SOURCE: usize = 4;

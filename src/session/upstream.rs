@@ -9,20 +9,21 @@ use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 
-use crate::config::{Limits, Upstream, UpstreamTls};
 use crate::login::own_token::Judge;
-use crate::net::dial::Dialer;
-use crate::net::error::DialError;
-use crate::net::pace::{Crowded, Pace};
-use crate::net::stream::Stream;
-use crate::proto::{
-    self, Authenticated, Capabilities, Goal, UpstreamEvent, UpstreamFailure, UpstreamSettings, upstream_side,
+use gatepost_config::{Limits, Upstream, UpstreamTls};
+use gatepost_core::protocol::Protocol;
+use gatepost_net::dial::Dialer;
+use gatepost_net::error::DialError;
+use gatepost_net::pace::{Crowded, Pace};
+use gatepost_net::stream::Stream;
+use gatepost_net::tls::TrustError;
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_proto::mail;
+use gatepost_proto::mail::{
+    Authenticated, Capabilities, Goal, UpstreamEvent, UpstreamFailure, UpstreamSettings, upstream_side,
 };
-use crate::protocol::Protocol;
-use crate::sasl::Bearer;
-use crate::telemetry::metrics::Metrics;
-use crate::tls::TrustError;
-use crate::tls::client::UpstreamTrust;
+use gatepost_proto::sasl::Bearer;
+use gatepost_telemetry::metrics::Metrics;
 
 /// An upstream, and what is kept for all sessions with it.
 pub struct Target {
@@ -41,7 +42,7 @@ impl Target {
     /// The upstream's name is neither a DNS name nor an address.
     pub fn new(upstream: Upstream) -> Result<Self, InvalidDnsNameError> {
         let name = ServerName::try_from(upstream.name.clone())?;
-        let announced = RwLock::new(Arc::new(proto::exchange_online(upstream.protocol)));
+        let announced = RwLock::new(Arc::new(mail::exchange_online(upstream.protocol)));
         Ok(Self { upstream, name, tls: OnceCell::new(), announced })
     }
 
@@ -66,7 +67,7 @@ pub struct Opener {
     dialer: Arc<Dialer>,
     pace: Pace,
     trust: Arc<UpstreamTrust>,
-    limits: Arc<proto::Limits>,
+    limits: Arc<mail::Limits>,
     login: Duration,
     client_name: Arc<str>,
     metrics: Arc<Metrics>,

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::config::{Config, Limits};
+use gatepost_config::{Config, Limits};
 
 /// Descriptors kept for the log, token requests, certificates and the like.
 const RESERVE: u64 = 64;
@@ -81,7 +81,7 @@ const CACHE_VARIABLE: &str = "KRB5CCNAME";
 pub fn keytab(config: &Config) -> Option<&Path> {
     #[cfg(feature = "negotiate")]
     if let Some(proxy) = &config.forward_proxy
-        && let crate::net::connect::credentials::ProxyAuthentication::Negotiate(credentials) = &proxy.authentication
+        && let gatepost_proto::tunnel::credentials::ProxyAuthentication::Negotiate(credentials) = &proxy.authentication
     {
         return credentials.keytab.as_deref();
     }

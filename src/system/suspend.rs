@@ -1,12 +1,12 @@
 //! Noticing that the machine was suspended: what was known about the network before may not hold afterwards.
 //!
-//! Connections need no help: the keep-alive of [`crate::net::listen::tune`] finds those whose peer has gone.
+//! Connections need no help: the keep-alive of [`gatepost_net::listen::tune`] finds those whose peer has gone.
 
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::clock::{Clock, Moment};
+use gatepost_core::clock::{Clock, Moment};
 
 /// How often to look, so that a resume is noticed within it.
 const LOOK: Duration = Duration::from_secs(5);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use gatepost::config::Config;
-use gatepost::config::environment::Surroundings;
-use gatepost::config::load::load_text;
-use gatepost::config::problem::Problems;
+use gatepost_config::Config;
+use gatepost_config::environment::Surroundings;
+use gatepost_config::load::load_text;
+use gatepost_config::problem::Problems;
 
 /// A system with the real files, with an environment of the test's, and with a file `ca.pem` that only it has.
 #[derive(Default)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gatepost::config::{Application, Credential};
+use gatepost_config::{Application, Credential};
 
 use crate::support::{HASH, Outside, complete, microsoft, mistakes};
 

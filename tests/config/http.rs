@@ -1,7 +1,7 @@
 //! Listeners for EWS and Graph.
 
-use gatepost::config::Serves;
-use gatepost::http::rules::HttpService;
+use gatepost_config::Serves;
+use gatepost_proto::http::rules::HttpService;
 use hyper::Method;
 
 use crate::support::{Outside, microsoft};

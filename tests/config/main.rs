@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use gatepost::account::LoginName;
-use gatepost::config::load::{load, load_text};
-use gatepost::config::{
+use gatepost_config::load::{load, load_text};
+use gatepost_config::{
     Cloud, Credential, Exempt, ForwardProxy, Grant, Limits, ListenerTls, LogFormat, ProxyChoice, State, UpstreamTls,
 };
-use gatepost::net::connect::credentials::ProxyAuthentication;
+use gatepost_core::account::LoginName;
+use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 use proptest::prelude::*;
 
 use credentials::secrets;

@@ -25,7 +25,7 @@ fn report_of_files(files: &[(&str, String)]) -> String {
     for (name, content) in files {
         directory.write(name, content);
     }
-    let loaded = gatepost::config::load::load(Some(&directory.file("proxy.yaml")), &[], []);
+    let loaded = gatepost_config::load::load(Some(&directory.file("proxy.yaml")), &[], []);
     let report = loaded.map(|_| ()).unwrap_err().to_string();
     report.replace(&format!("{}/", directory.path().display()), "")
 }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gatepost::config::{State, StateKey};
+use gatepost_config::{State, StateKey};
 
 use crate::support::{Outside, complete, config, mistakes};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatepost::config::{Deliver, SenderRule, Serves, Submission};
+use gatepost_config::{Deliver, SenderRule, Serves, Submission};
 
 use crate::support::{HASH, config as load, mistakes};
 

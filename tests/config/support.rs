@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use gatepost::config::Config;
-use gatepost::config::environment::Surroundings;
-use gatepost::config::load::load_text;
-use gatepost::config::problem::Problems;
+use gatepost_config::Config;
+use gatepost_config::environment::Surroundings;
+use gatepost_config::load::load_text;
+use gatepost_config::problem::Problems;
 
 pub(crate) const HASH: &str =
     "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$4IfZJ2nU2ZRHrYYvlzcKcSSuTKW0pCHaqw9Y5ZpVHjw";

@@ -1,8 +1,8 @@
 //! Accounts that nothing in the configuration proves: what is wrong with them, as long as the store has nothing either.
 
-use gatepost::account::MailAddress;
-use gatepost::clock::UnixTime;
-use gatepost::store::{DevicePassword, DevicePasswordId, Verifier};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_store::{DevicePassword, DevicePasswordId, Verifier};
 
 use crate::support::{HASH, config, microsoft, told};
 

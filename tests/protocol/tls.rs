@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use gatepost::net::stream::Stream;
-use gatepost::tls::record::{MOST_CONTENT_TLS13, first_record};
+use gatepost_net::stream::Stream;
+use gatepost_net::tls::record::{MOST_CONTENT_TLS13, first_record};
 use rustls::crypto::aws_lc_rs::cipher_suite as suites;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedCipherSuite};
@@ -40,7 +40,7 @@ impl Configs {
             rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
         let mut roots = RootCertStore::empty();
         roots.add(certificate.der().clone()).unwrap();
-        let mut provider = (*gatepost::tls::provider()).clone();
+        let mut provider = (*gatepost_net::tls::provider()).clone();
         provider.cipher_suites = vec![suite];
         let provider = Arc::new(provider);
         let versions = &[suite.version()];

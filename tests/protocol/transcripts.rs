@@ -18,10 +18,10 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::sync::Arc;
 
-use gatepost::failure::Refusal;
-use gatepost::proto::{Capabilities, ClientEvent, ClientSettings, ClientSide, Farewell, Limits, client_side};
-use gatepost::protocol::MailProtocol;
-use gatepost::sasl::{ClientTokens, Credentials};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_proto::mail::{Capabilities, ClientEvent, ClientSettings, ClientSide, Farewell, Limits, client_side};
+use gatepost_proto::sasl::{ClientTokens, Credentials};
 
 #[test]
 fn imap() {

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 

@@ -1,7 +1,7 @@
 //! Programs that speak EWS: exchangelib, the library behind most of Python's. First straight to the sandbox with a token,
 //! which shows that the sandbox is good enough; then through Gatepost with a password.
 
-use gatepost::sandbox::{Sandbox, Service};
+use gatepost_sandbox::{Sandbox, Service};
 use serde_json::json;
 
 use super::microsoft::{ALICE, BOB, Gateway, MIME_DELIVERED, Microsoft, PASSWORD, application, python, settings};

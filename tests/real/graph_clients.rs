@@ -5,7 +5,7 @@ use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::sandbox::{Sandbox, Service};
+use gatepost_sandbox::{Sandbox, Service};
 use serde_json::json;
 
 use super::microsoft::{ALICE, BOB, Gateway, MIME, MIME_DELIVERED, Microsoft, PASSWORD, application, python, settings};

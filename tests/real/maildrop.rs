@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use gatepost::sandbox::Service;
+use gatepost_sandbox::Service;
 use serde_json::json;
 
 use super::cloud::{Cloud, Instance, LOGIN, PASSWORD};

@@ -6,7 +6,7 @@ use std::process::Command;
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use serde_json::{Value, json};
 use tokio::runtime::{Builder, Runtime};
 

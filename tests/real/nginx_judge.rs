@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use super::authority::Authority;
 use super::cloud::{LOGIN, PASSWORD};
 use super::process::{Directory, Server, free_port, is_root, wait_for};
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 
 /// nginx behind TLS, which writes down every request that it finds.
 fn nginx(directory: &Directory, authority: &Authority) -> (Server, u16) {

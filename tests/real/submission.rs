@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gatepost::sandbox::{HttpFault, Service, UpstreamMode};
+use gatepost_sandbox::{HttpFault, Service, UpstreamMode};
 use serde_json::json;
 
 use super::cloud::{Cloud, Instance, LOGIN, PASSWORD};

@@ -15,7 +15,7 @@ use super::reader::{Node, Section};
 use super::setting::Setting;
 use super::value::{self, Wrong, quoted, wrong};
 use super::{credential, secrets};
-use crate::account::{LoginName, MailAddress, NameError};
+use gatepost_core::account::{LoginName, MailAddress, NameError};
 
 /// A token with less life left than this is not used for a new login, unless the configuration says otherwise.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);

@@ -19,8 +19,8 @@ use x509_parser::parse_x509_certificate;
 use zeroize::Zeroizing;
 
 use super::pkcs12;
-use crate::clock::UnixTime;
-use crate::secret::CertificatePassword;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::CertificatePassword;
 
 /// The way an assertion is signed, and the thumbprint that goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -253,7 +253,7 @@ fn thumbprint<const N: usize>(algorithm: &'static digest::Algorithm, certificate
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use std::process::{Command, Stdio};
 
     use pkcs8::LineEnding;
@@ -263,7 +263,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// Self-signed, with an RSA key of 2048 bits; certificate and key as PEM.
-    pub(crate) fn made(years: (i32, i32)) -> (String, String) {
+    fn made(years: (i32, i32)) -> (String, String) {
         let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         let mut params = CertificateParams::new(["gatepost.example".to_owned()]).unwrap();
         params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
@@ -382,7 +382,7 @@ pub(crate) mod tests {
     fn pkcs12_is_read_whatever_cipher_it_is_written_with() {
         macro_rules! file {
             ($name:literal) => {
-                (&include_bytes!(concat!("../../tests/pkcs12/", $name))[..], $name)
+                (&include_bytes!(concat!("../../../tests/pkcs12/", $name))[..], $name)
             };
         }
         let (certificate, _) = file!("certificate.pem");

@@ -1,8 +1,8 @@
 //! Microsoft's clouds: the token service, the mail hosts and the resources of each, which only work together. Pure.
 
 use super::model::account::Cloud;
-use crate::http::rules::HttpService;
-use crate::protocol::MailProtocol;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_proto::http::rules::HttpService;
 
 /// Exchange Online's application id, which stands for its resource in every cloud.
 pub const EXCHANGE_ID: &str = "00000002-0000-0ff1-ce00-000000000000";

@@ -18,9 +18,9 @@ use super::reader::{Node, Section};
 use super::secrets;
 use super::setting::Setting;
 use super::value::{Wrong, choice, quoted, wrong};
-use crate::account::is_guid;
-use crate::clock::{Clock, UnixTime};
-use crate::secret::{CertificatePassword, ClientSecret, IdentityKey};
+use gatepost_core::account::is_guid;
+use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::secret::{CertificatePassword, ClientSecret, IdentityKey};
 
 /// The keys of this section, each for one kind of credential.
 const KEYS: [&str; 4] = ["client_secret", "client_certificate", "federated_token_file", "managed_identity"];

@@ -5,7 +5,7 @@ use url::Url;
 use super::cloud::Preset;
 use super::model::account::{Cloud, LoginPattern, Tenant, is_domain};
 use super::value::{self, Wrong, quoted, wrong};
-use crate::account::is_guid;
+use gatepost_core::account::is_guid;
 
 /// Scopes that belong to no resource (OpenID Connect Core §5.4, §11).
 const OPENID_SCOPES: [&str; 4] = ["offline_access", "openid", "profile", "email"];

@@ -13,8 +13,8 @@ use super::problem::Place;
 use super::proxy_authentication;
 use super::reader::{Context, Node, Section};
 use super::value::{self, Wrong, quoted, wrong};
-use crate::net::connect::credentials::ProxyAuthentication;
-use crate::secret::ProxyPassword;
+use gatepost_core::secret::ProxyPassword;
+use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 
 /// Names that curl and most programs look at, in this order; `http_proxy` is for plain HTTP alone.
 const VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];

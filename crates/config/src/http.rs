@@ -10,7 +10,7 @@ use super::model::listener::{Http, ListenerTls};
 use super::model::server::Origin;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use crate::http::rules::{GraphRules, HttpService};
+use gatepost_proto::http::rules::{GraphRules, HttpService};
 
 /// The day on which Microsoft ends EWS in Exchange Online.
 const END_OF_EWS: (i32, Month, u8) = (2027, Month::April, 1);

@@ -4,6 +4,22 @@
 //! [`Config`] and collects every [`problem::Problem`] on the way. The types are in `model`, one subject a file, and know
 //! nothing of the reading; a value of them needs no further check. The system is asked through
 //! [`environment::Surroundings`] alone.
+// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
+// build.) Tests may panic.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
 
 mod accounts;
 mod admin;

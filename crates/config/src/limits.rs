@@ -144,8 +144,8 @@ fn read_penalties(section: &Section<'_>) -> Rules {
     rules
 }
 
-fn read_protocol(section: &Section<'_>) -> crate::proto::Limits {
-    let mut limits = crate::proto::Limits::default();
+fn read_protocol(section: &Section<'_>) -> gatepost_proto::mail::Limits {
+    let mut limits = gatepost_proto::mail::Limits::default();
     let l = &mut limits;
     let up_to = |default: usize, least: u64| least..=PROTOCOL_FACTOR * default as u64;
     let up_to_number = |default: u32| 1..=PROTOCOL_FACTOR * u64::from(default);
@@ -300,7 +300,7 @@ mod tests {
 
     #[test]
     fn the_example_shows_every_key_with_its_default() {
-        let example = include_str!("../../proxy.example.yaml");
+        let example = include_str!("../../../proxy.example.yaml");
         let keys = with_section("", |section| {
             let _ = read_keys(section);
             section.known()

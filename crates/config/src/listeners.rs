@@ -13,9 +13,9 @@ use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
 use super::{http, submission};
-use crate::http::rules::HttpService;
-use crate::protocol::{MailProtocol, Protocol};
-use crate::sasl::ClientTokens;
+use gatepost_core::protocol::{MailProtocol, Protocol};
+use gatepost_proto::http::rules::HttpService;
+use gatepost_proto::sasl::ClientTokens;
 
 /// Longest listener name: it stands in every log line.
 const NAME_OCTETS: usize = 64;

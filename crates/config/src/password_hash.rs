@@ -6,8 +6,8 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::{digest, rand};
 
-use crate::account::MailAddress;
-use crate::secret::Password;
+use gatepost_core::account::MailAddress;
+use gatepost_core::secret::Password;
 
 /// Memory of a new hash, in KiB.
 const MEMORY_KIB: u32 = 32 * 1024;

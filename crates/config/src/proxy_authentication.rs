@@ -3,8 +3,8 @@
 use super::reader::{Node, Section};
 use super::secrets;
 use super::value::{self, Wrong, wrong};
-use crate::net::connect::credentials::{NtlmCredentials, ProxyAuthentication};
-use crate::secret::ProxyPassword;
+use gatepost_core::secret::ProxyPassword;
+use gatepost_proto::tunnel::credentials::{NtlmCredentials, ProxyAuthentication};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Choice {
@@ -158,11 +158,13 @@ fn negotiate(
     if matches!(username, Some(None)) || matches!(keytab, Some(None)) || matches!(service_name, Some(None)) {
         return None;
     }
-    Some(ProxyAuthentication::Negotiate(std::sync::Arc::new(crate::net::connect::credentials::NegotiateCredentials {
-        service_name: service_name.flatten(),
-        username: username.flatten(),
-        keytab: keytab.flatten(),
-    })))
+    Some(ProxyAuthentication::Negotiate(std::sync::Arc::new(
+        gatepost_proto::tunnel::credentials::NegotiateCredentials {
+            service_name: service_name.flatten(),
+            username: username.flatten(),
+            keytab: keytab.flatten(),
+        },
+    )))
 }
 
 /// In a build without Kerberos the choice has been refused before.

@@ -10,7 +10,7 @@ use super::model::trust::Trust;
 use super::reader::{Context, Node, Section};
 use super::secrets;
 use super::value::{Wrong, quoted, wrong};
-use crate::secret::{RedisPassword, StateKeyText};
+use gatepost_core::secret::{RedisPassword, StateKeyText};
 
 /// Where the packages of most distributions, and the unit file, put it.
 const DEFAULT_DIRECTORY: &str = "/var/lib/gatepost";

@@ -10,7 +10,7 @@ use super::model::listener::{Listener, Serves};
 use super::model::submission::{Deliver, SenderRule, TrustedSender};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
-use crate::account::LoginName;
+use gatepost_core::account::LoginName;
 
 /// Messages that a trusted device may send in a minute: what Exchange Online takes from a mailbox.
 const MESSAGES_PER_MINUTE: u32 = 30;

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::chance;
-use crate::clock::{Clock, Moment};
+use gatepost_core::chance;
+use gatepost_core::clock::{Clock, Moment};
 
 /// An address that did not answer is avoided so long at first; twice as long after each further time.
 const AVOIDED: Duration = Duration::from_secs(30);

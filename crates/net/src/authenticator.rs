@@ -7,12 +7,12 @@ use std::time::SystemTime;
 
 #[cfg(feature = "negotiate")]
 use super::negotiate::Negotiate;
-use crate::net::connect::basic;
-use crate::net::connect::credentials::ProxyAuthentication;
-use crate::net::connect::digest::Digest;
-use crate::net::connect::ntlm::Ntlm;
-use crate::net::connect::scheme::{AuthenticationError, Challenge};
-use crate::secret::ProxyAuthorization;
+use gatepost_core::secret::ProxyAuthorization;
+use gatepost_proto::tunnel::basic;
+use gatepost_proto::tunnel::credentials::ProxyAuthentication;
+use gatepost_proto::tunnel::digest::Digest;
+use gatepost_proto::tunnel::ntlm::Ntlm;
+use gatepost_proto::tunnel::scheme::{AuthenticationError, Challenge};
 
 /// The client's side of the configured scheme, for one handshake.
 pub struct Authenticator<'a>(Side<'a>);
@@ -29,7 +29,7 @@ enum Side<'a> {
 
 impl<'a> Authenticator<'a> {
     /// For a handshake with the proxy `proxy_host` about `destination`, as
-    /// [`Connect::destination`](crate::net::connect::Connect::destination) says it.
+    /// [`Connect::destination`](gatepost_proto::tunnel::connect::Connect::destination) says it.
     pub fn new(authentication: &'a ProxyAuthentication, proxy_host: &str, destination: &str) -> Self {
         // Only Kerberos must know whom it talks to.
         let _ = proxy_host;
@@ -75,8 +75,8 @@ impl<'a> Authenticator<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::connect::{Connect, ConnectEvent, Scheme};
-    use crate::secret::ProxyPassword;
+    use gatepost_core::secret::ProxyPassword;
+    use gatepost_proto::tunnel::connect::{Connect, ConnectEvent, Scheme};
 
     const BASIC: &str = "Basic c3ZjLW1haWw6czNjcmV0OsOp";
 

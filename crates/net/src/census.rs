@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 
-use crate::chance;
-use crate::config::Limits;
-use crate::live::Live;
-use crate::net::source::Source;
+use gatepost_config::Limits;
+use gatepost_core::chance;
+use gatepost_core::live::Live;
+use gatepost_core::source::Source;
 
 /// Counts connections and grants places.
 pub struct Census {

@@ -9,8 +9,8 @@ use super::direct::DirectDialer;
 use super::error::DialError;
 use super::socket::Socket;
 use super::via::Gateways;
-use crate::config::{Config, ForwardProxy, Limits};
 use crate::tls::client::UpstreamTrust;
+use gatepost_config::{Config, ForwardProxy, Limits};
 
 /// Opens connections, and remembers what it learns about names and addresses.
 pub struct Dialer {

@@ -15,8 +15,8 @@ use super::addresses::DeadAddresses;
 use super::error::{DialError, timed_out};
 use super::listen;
 use super::resolve::Resolver;
-use crate::clock::Clock;
-use crate::config::Limits;
+use gatepost_config::Limits;
+use gatepost_core::clock::Clock;
 
 /// The next address is tried so long after the one before, if that one has not answered (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);

@@ -2,12 +2,12 @@
 
 use std::io;
 
-use super::connect::ConnectError;
 #[cfg(feature = "pac")]
 use super::pac::PacError;
-use super::socks::SocksError;
-use crate::config::ProxyServer;
 use crate::tls::TrustError;
+use gatepost_config::ProxyServer;
+use gatepost_proto::tunnel::connect::ConnectError;
+use gatepost_proto::tunnel::socks::SocksError;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]

@@ -19,7 +19,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tower_service::Service;
 
-use crate::config::Origin;
+use gatepost_config::Origin;
 
 use super::dial::Dialer;
 use super::error::{DialError, timed_out};

@@ -1,8 +1,25 @@
 //! Connections: listening, dialling, and moving bytes.
+// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
+// build.) Tests may panic.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+#![allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 
 mod addresses;
+pub mod authenticator;
 pub mod census;
-pub mod connect;
 pub mod dial;
 mod direct;
 pub mod error;
@@ -10,17 +27,17 @@ mod handshake;
 pub mod http;
 mod lease;
 pub mod listen;
+#[cfg(feature = "negotiate")]
+mod negotiate;
 #[cfg(feature = "pac")]
 pub mod pac;
 pub mod pace;
 pub mod penalty;
-pub mod proxy_header;
 pub mod relay;
 mod resolve;
 pub mod side;
 pub mod socket;
-pub mod socks;
-pub mod source;
 mod standing;
 pub mod stream;
+pub mod tls;
 mod via;

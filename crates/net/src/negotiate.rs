@@ -21,10 +21,10 @@ use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use crate::escape::escaped;
-use crate::net::connect::credentials::NegotiateCredentials;
-use crate::net::connect::scheme::{AuthenticationError, Challenge, Scheme};
-use crate::secret::ProxyAuthorization;
+use gatepost_core::escape::escaped;
+use gatepost_core::secret::ProxyAuthorization;
+use gatepost_proto::tunnel::credentials::NegotiateCredentials;
+use gatepost_proto::tunnel::scheme::{AuthenticationError, Challenge, Scheme};
 
 /// How long one step may take, requests to the KDC included.
 const STEP: Duration = Duration::from_secs(10);

@@ -12,9 +12,9 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::{Instant, timeout};
 
-use crate::config::{PacLocation, ProxyScheme, ProxyServer};
-use crate::failure::chain;
 use crate::tls::client::UpstreamTrust;
+use gatepost_config::{PacLocation, ProxyScheme, ProxyServer};
+use gatepost_core::failure::chain;
 
 mod error;
 mod script;

@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::clock::{Clock, Moment};
-use crate::config::penalties::Rules;
-use crate::live::Live;
-use crate::net::source::Source;
+use gatepost_config::penalties::Rules;
+use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::live::Live;
+use gatepost_core::source::Source;
 pub use table::Closed;
 use table::{Guessed, Table};
 

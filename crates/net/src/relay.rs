@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::lease::{Buffer, Chunk};
 use super::side::Side;
-use crate::proto::Lull;
+use gatepost_proto::mail::Lull;
 
 /// Deadlines of a relay.
 #[derive(Clone, Copy, Debug)]

@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use crate::clock::{Clock, Moment};
+use gatepost_core::clock::{Clock, Moment};
 
 /// An answer is used so long without another lookup. `getaddrinfo` does not tell a record's time to live; Exchange
 /// Online's are about as short.

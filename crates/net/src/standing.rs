@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
-use super::connect::{ConnectError, ConnectErrorKind};
+use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
 
 /// So long refused credentials are not shown again; doubles with each refusal.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
@@ -92,7 +92,7 @@ impl Turn<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::connect::Scheme;
+    use gatepost_proto::tunnel::connect::Scheme;
 
     fn refused(status: u16, configured: Scheme) -> ConnectError {
         let schemes = vec!["NTLM".to_owned()];

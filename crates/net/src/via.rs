@@ -12,20 +12,20 @@ use tokio::sync::OnceCell;
 use tokio::time::{Instant, timeout_at};
 use zeroize::Zeroizing;
 
-use super::connect::authenticator::Authenticator;
-use super::connect::{Connect, ConnectError, ConnectEvent, Scheme};
 use super::direct::DirectDialer;
 use super::error::{DialError, timed_out};
 #[cfg(feature = "pac")]
 use super::pac::{Pac, PacError, Way};
 use super::socket::Socket;
-use super::socks::{Socks, SocksEvent};
 use super::standing::Standing;
-use crate::chance;
-use crate::config::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
-use crate::failure::chain;
-use crate::net::connect::credentials::ProxyAuthentication;
+use crate::authenticator::Authenticator;
 use crate::tls::client::UpstreamTrust;
+use gatepost_config::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
+use gatepost_core::chance;
+use gatepost_core::failure::chain;
+use gatepost_proto::tunnel::connect::{Connect, ConnectError, ConnectEvent, Scheme};
+use gatepost_proto::tunnel::credentials::ProxyAuthentication;
+use gatepost_proto::tunnel::socks::{Socks, SocksEvent};
 
 /// So long another proxy is preferred to one that was dead; up to a quarter is added by chance, so that not every replica
 /// comes back at once.

@@ -4,7 +4,7 @@
 //! Microsoft states that programs must not depend on these numbers, and may change them. So the OAuth `error` decides
 //! first ([`classify`]); a number only refines what it leaves open, and an unknown one changes nothing.
 
-use crate::failure::Actor;
+use gatepost_core::failure::Actor;
 
 /// What kind of answer an OAuth error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

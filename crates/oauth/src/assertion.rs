@@ -8,9 +8,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::clock::UnixTime;
-use crate::config::certificate::{SigningAlgorithm, SigningKey};
-use crate::secret::ClientAssertion;
+use gatepost_config::certificate::{SigningAlgorithm, SigningKey};
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::ClientAssertion;
 
 /// How long an assertion is good. Each serves one request; the rest is for a slow network.
 pub const LIFETIME: Duration = Duration::from_secs(600);
@@ -60,16 +60,19 @@ impl Claims<'_> {
 #[cfg(test)]
 mod tests {
     use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RSA_PSS_2048_8192_SHA256, UnparsedPublicKey};
+    use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, RsaKeySize};
     use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject as _;
     use serde_json::Value;
 
     use super::*;
-    use crate::config::certificate::tests::made;
 
     #[test]
     fn it_says_what_entra_wants_to_hear_under_a_signature_that_holds() {
-        let (certificate, private_key) = made((2026, 2028));
+        let key = KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
+        let certificate =
+            CertificateParams::new(["gatepost.example".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        let private_key = key.serialize_pem();
         let key = SigningKey::read(certificate.as_bytes(), Some(private_key.as_bytes()), None).unwrap();
         let claims = Claims {
             audience: "https://login.example/t/oauth2/v2.0/token",

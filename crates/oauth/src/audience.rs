@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::account::is_guid;
-use crate::config::cloud::Preset;
-use crate::oauth::grant::Ask;
-use crate::secret::AccessToken;
+use crate::grant::Ask;
+use gatepost_config::cloud::Preset;
+use gatepost_core::account::is_guid;
+use gatepost_core::secret::AccessToken;
 
 /// A token that is for something else.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,9 +121,9 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::config::cloud::EXCHANGE_ID;
-    use crate::config::{Application, Cloud};
-    use crate::oauth::grant::GrantRequest;
+    use crate::grant::GrantRequest;
+    use gatepost_config::cloud::EXCHANGE_ID;
+    use gatepost_config::{Application, Cloud};
 
     const TENANT: &str = "8b9d6c1e-52a4-4c0f-9d3e-0c6f7a1b2c3d";
     const CLIENT: &str = "00000000-0000-0000-0000-00000000abcd";

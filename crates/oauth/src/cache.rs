@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::account::MailAddress;
-use crate::clock::Moment;
-use crate::live::Live;
-use crate::oauth::grant::{Ask, GrantRequest};
-use crate::oauth::proof::Proof;
-use crate::oauth::token::Token;
-use crate::tuple_key::TupleKey;
+use crate::grant::{Ask, GrantRequest};
+use crate::proof::Proof;
+use crate::token::Token;
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::Moment;
+use gatepost_core::live::Live;
+use gatepost_core::tuple_key::TupleKey;
 
 /// A token with less life left is not used, whatever else fails.
 pub const LEAST_LIFE: Duration = Duration::from_secs(60);
@@ -278,11 +278,11 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::account::MailAddress;
-    use crate::clock::Clock;
-    use crate::config::{Application, Cloud};
-    use crate::oauth::proof::ProofKey;
-    use crate::secret::{AccessToken, Password};
+    use crate::proof::ProofKey;
+    use gatepost_config::{Application, Cloud};
+    use gatepost_core::account::MailAddress;
+    use gatepost_core::clock::Clock;
+    use gatepost_core::secret::{AccessToken, Password};
 
     const NEED: Need = Need { margin: Duration::from_secs(300), want_life: Duration::ZERO };
 

@@ -13,16 +13,16 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use dashmap::DashMap;
 use serde::Deserialize;
 
-use crate::clock::{Clock, UnixTime};
-use crate::config::certificate::{CertificateError, SigningKey};
-use crate::config::{ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
-use crate::oauth::assertion::Claims;
-use crate::oauth::endpoint::guid;
-use crate::oauth::grant::{Ask, ClientProof};
-use crate::oauth::skew::Skews;
-use crate::oauth::watched::{Seen, Watched, content};
-use crate::secret::{CertificatePassword, ClientAssertion, ClientSecret};
-use crate::tuple_key::TupleKey;
+use crate::assertion::Claims;
+use crate::endpoint::guid;
+use crate::grant::{Ask, ClientProof};
+use crate::skew::Skews;
+use crate::watched::{Seen, Watched, content};
+use gatepost_config::certificate::{CertificateError, SigningKey};
+use gatepost_config::{ClientCertificate, Credential, NotedSecret, Renewable, secret_line};
+use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::secret::{CertificatePassword, ClientAssertion, ClientSecret};
+use gatepost_core::tuple_key::TupleKey;
 
 /// Why an application cannot prove itself. Entra was not asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -16,15 +16,15 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::failure::chain;
-use crate::net::connect::ConnectErrorKind;
-use crate::net::dial::Dialer;
-use crate::net::error::DialError;
-use crate::net::http::{self, Client, Connector, ConnectorError};
-use crate::net::socks::SocksErrorKind;
-use crate::oauth::grant::TokenRequest;
-use crate::oauth::response::ANSWER_OCTETS;
-use crate::tls::client::UpstreamTrust;
+use crate::grant::TokenRequest;
+use crate::response::ANSWER_OCTETS;
+use gatepost_core::failure::chain;
+use gatepost_net::dial::Dialer;
+use gatepost_net::error::DialError;
+use gatepost_net::http::{self, Client, Connector, ConnectorError};
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_proto::tunnel::connect::ConnectErrorKind;
+use gatepost_proto::tunnel::socks::SocksErrorKind;
 
 /// An answer of whatever answered.
 #[derive(Debug)]

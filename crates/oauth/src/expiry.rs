@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use tracing::Level;
 
-use crate::clock::UnixTime;
-use crate::config::{Application, Credential};
-use crate::oauth::credential::Credentials;
+use crate::credential::Credentials;
+use gatepost_config::{Application, Credential};
+use gatepost_core::clock::UnixTime;
 
 const DAY: u64 = 24 * 3600;
 /// From so many days before the end it is said once a day,

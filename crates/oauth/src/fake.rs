@@ -9,12 +9,12 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
-use crate::config::{Accounts, Config, Limits, Log, LogFormat, State, Trust};
-use crate::oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
-use crate::oauth::grant::TokenRequest;
+use crate::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
+use crate::grant::TokenRequest;
+use gatepost_config::{Accounts, Config, Limits, Log, LogFormat, State, Trust};
 
 /// A configuration with nothing but these.
-pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
+pub fn config(accounts: Accounts, limits: Limits) -> Config {
     Config {
         listeners: Vec::new(),
         accounts,
@@ -24,22 +24,24 @@ pub(crate) fn config(accounts: Accounts, limits: Limits) -> Config {
         state: State::Memory,
         limits,
         log: Log { format: LogFormat::Text, level: tracing::Level::INFO, audit: None },
-        admin: crate::config::Admin::default(),
+        admin: gatepost_config::Admin::default(),
         notes: Vec::new(),
-        confinement: crate::config::Confine::Off,
+        confinement: gatepost_config::Confine::Off,
         files: Vec::new(),
         runs_commands: false,
     }
 }
 
-pub(crate) type Fields = HashMap<String, String>;
+/// The fields of a form.
+pub type Fields = HashMap<String, String>;
 /// Under which a form is told which path it was posted to.
-pub(crate) const PATH: &str = "(path)";
+pub const PATH: &str = "(path)";
 
 type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 
-#[derive(Clone)]
-pub(crate) enum Reply {
+/// What the endpoint answers.
+#[derive(Clone, Debug)]
+pub enum Reply {
     /// A new token that is good for so many seconds.
     Token(u64),
     /// The same, with a new refresh token `r1`, `r2`, ….
@@ -56,45 +58,50 @@ pub(crate) enum Reply {
     Silence,
 }
 
-pub(crate) struct FakeEndpoint {
+/// The endpoint. A lock of it is poisoned only when a judge has panicked, which fails the test anyway.
+pub struct FakeEndpoint {
     judge: Mutex<Judge>,
     asked: Mutex<Vec<Fields>>,
     gate: Arc<Semaphore>,
 }
 
 impl FakeEndpoint {
-    pub(crate) fn new(judge: impl Fn(&Fields) -> Reply + Send + 'static) -> Arc<Self> {
+    /// Every form goes to `judge`.
+    pub fn new(judge: impl Fn(&Fields) -> Reply + Send + 'static) -> Arc<Self> {
         let gate = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
         Arc::new(Self { judge: Mutex::new(Box::new(judge)), asked: Mutex::default(), gate })
     }
 
     /// Accepts this password of anyone, and every application.
-    pub(crate) fn with_password(right: &'static str) -> Arc<Self> {
+    pub fn with_password(right: &'static str) -> Arc<Self> {
         Self::new(move |form| match form.get("password") {
             Some(password) if password != right => Reply::Denied(50126),
             _ => Reply::Token(3600),
         })
     }
 
-    pub(crate) fn judge_by(&self, judge: impl Fn(&Fields) -> Reply + Send + 'static) {
+    /// From now on another judge answers.
+    pub fn judge_by(&self, judge: impl Fn(&Fields) -> Reply + Send + 'static) {
         *self.judge.lock().unwrap() = Box::new(judge);
     }
 
     /// Forms so far.
-    pub(crate) fn asked(&self) -> Vec<Fields> {
+    pub fn asked(&self) -> Vec<Fields> {
         self.asked.lock().unwrap().clone()
     }
 
-    pub(crate) fn count(&self) -> usize {
+    /// How many forms came so far.
+    pub fn count(&self) -> usize {
         self.asked.lock().unwrap().len()
     }
 
     /// Lets no answer out until [`Self::open`].
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.gate.forget_permits(Semaphore::MAX_PERMITS);
     }
 
-    pub(crate) fn open(&self) {
+    /// Lets answers out again, those that wait as well.
+    pub fn open(&self) {
         self.gate.add_permits(1_000_000);
     }
 }

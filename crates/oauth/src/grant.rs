@@ -9,20 +9,20 @@ use secrecy::{ExposeSecret, SecretString};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use crate::account::MailAddress;
-use crate::config::{Application, Cloud};
-use crate::oauth::token_key;
-use crate::secret::{
+use crate::token_key;
+use gatepost_config::{Application, Cloud};
+use gatepost_core::account::MailAddress;
+use gatepost_core::secret::{
     AuthorizationCode, ClientAssertion, ClientSecret, CodeVerifier, DeviceCode, Password, RefreshToken,
 };
-use crate::tuple_key::TupleKey;
+use gatepost_core::tuple_key::TupleKey;
 
 /// One token to ask for.
 #[derive(Clone, Debug)]
 pub struct Ask {
     /// The Entra application that asks.
     pub application: Arc<Application>,
-    /// The tenant that is asked: [`crate::config::Tenant::of`] the login.
+    /// The tenant that is asked: [`gatepost_config::Tenant::of`] the login.
     pub tenant: Arc<str>,
     /// Scope (v2.0) or resource (v1.0).
     pub scope: Arc<str>,
@@ -285,7 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::config::Tenant;
+    use gatepost_config::Tenant;
 
     fn application(cloud: Cloud) -> Arc<Application> {
         Arc::new(Application {

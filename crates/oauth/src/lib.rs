@@ -5,6 +5,22 @@
 //! [`source::TokenSource`] puts them together in front of an [`endpoint::TokenEndpoint`], with what
 //! [`credential::Credentials`] prove an application by, or asks a [`managed_identity`]; [`cache::TokenCache`] keeps what it
 //! brings, behind a [`proof::Proof`] of the password.
+// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
+// build.) Tests may panic.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod aadsts;
 pub mod assertion;
@@ -13,8 +29,9 @@ pub mod cache;
 pub mod credential;
 pub mod endpoint;
 pub mod expiry;
-#[cfg(test)]
-pub(crate) mod fake;
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used, reason = "only tests call it")]
+pub mod fake;
 pub mod flight;
 pub mod grant;
 pub mod managed_identity;

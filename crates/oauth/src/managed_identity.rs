@@ -19,13 +19,13 @@ use tokio::sync::OnceCell;
 use tokio::time::{sleep, timeout};
 use zeroize::Zeroizing;
 
-use crate::clock::Clock;
-use crate::config::{IdentityEndpoint, ManagedIdentity};
-use crate::failure::chain;
-use crate::oauth::endpoint::{Answer, TransportError, TransportFault, setup};
-use crate::oauth::response::{self, NotGranted, printable};
-use crate::oauth::token::Token;
-use crate::secret::AccessToken;
+use crate::endpoint::{Answer, TransportError, TransportFault, setup};
+use crate::response::{self, NotGranted, printable};
+use crate::token::Token;
+use gatepost_config::{IdentityEndpoint, ManagedIdentity};
+use gatepost_core::clock::Clock;
+use gatepost_core::failure::chain;
+use gatepost_core::secret::AccessToken;
 
 /// The one address of IMDS. It is link-local: whatever answers there belongs to the host.
 const IMDS: &str = "http://169.254.169.254/metadata/identity/oauth2/token";

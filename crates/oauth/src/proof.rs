@@ -5,8 +5,8 @@ use std::hash::{Hash, Hasher};
 
 use aws_lc_rs::{constant_time, hmac, rand};
 
-use crate::secret::{AccessToken, Password};
-use crate::tuple_key::TupleKey;
+use gatepost_core::secret::{AccessToken, Password};
+use gatepost_core::tuple_key::TupleKey;
 
 /// HMAC-SHA-256 of a tuple and a password under a [`ProofKey`]. Comparing takes the same time for any two.
 #[derive(Clone, Copy)]

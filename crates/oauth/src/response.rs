@@ -8,8 +8,8 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::oauth::aadsts::{self, Class};
-use crate::secret::{AccessToken, DeviceCode, IdToken, RefreshToken};
+use crate::aadsts::{self, Class};
+use gatepost_core::secret::{AccessToken, DeviceCode, IdToken, RefreshToken};
 
 /// Most octets of an answer that are read; a real one has some 2 to 32 KiB.
 pub const ANSWER_OCTETS: usize = 256 * 1024;

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use aws_lc_rs::rand;
 
-use crate::clock::Moment;
+use gatepost_core::clock::Moment;
 
 /// First upper bound of the wait before a retry; doubles with each.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
@@ -144,7 +144,7 @@ fn probe_interval(chance: f64) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
+    use gatepost_core::clock::Clock;
 
     #[test]
     fn backoff_doubles_up_to_its_cap() {

@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 
 use dashmap::DashMap;
 
-use crate::clock::UnixTime;
+use gatepost_core::clock::UnixTime;
 
 /// A clock that is further off is worth a word.
 const WORTH_A_WORD: i64 = 120;

@@ -9,22 +9,22 @@ use dashmap::DashMap;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::clock::{Clock, Moment};
-use crate::config::{Application, Credential, Limits};
-use crate::live::Live;
-use crate::oauth::aadsts::Class;
-use crate::oauth::audience::{self, Mismatch};
-use crate::oauth::credential::{CredentialError, Credentials};
-use crate::oauth::endpoint::{TokenEndpoint, TransportError, TransportFault};
-use crate::oauth::grant::{self, Ask, TokenRequest};
-use crate::oauth::managed_identity::{IdentityError, ManagedIdentities};
-use crate::oauth::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
-use crate::oauth::retry::{self, Breaker, RetryBudget, chance};
-use crate::oauth::token::Token;
-use crate::oauth::token_key;
-use crate::secret::{IdToken, RefreshToken};
-use crate::telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
-use crate::tuple_key::TupleKey;
+use crate::aadsts::Class;
+use crate::audience::{self, Mismatch};
+use crate::credential::{CredentialError, Credentials};
+use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
+use crate::grant::{self, Ask, TokenRequest};
+use crate::managed_identity::{IdentityError, ManagedIdentities};
+use crate::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
+use crate::retry::{self, Breaker, RetryBudget, chance};
+use crate::token::Token;
+use crate::token_key;
+use gatepost_config::{Application, Credential, Limits};
+use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::live::Live;
+use gatepost_core::secret::{IdToken, RefreshToken};
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
 
 /// Retries of one ask.
 const RETRIES: u32 = 2;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Moment;
-use crate::secret::AccessToken;
+use gatepost_core::clock::Moment;
+use gatepost_core::secret::AccessToken;
 
 /// An access token and how long it is good.
 #[derive(Clone, Debug)]

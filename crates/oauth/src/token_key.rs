@@ -1,8 +1,8 @@
 //! Under which a token is kept: everything that makes it this token and no other.
 
-use crate::account::MailAddress;
-use crate::config::Application;
-use crate::tuple_key::TupleKey;
+use gatepost_config::Application;
+use gatepost_core::account::MailAddress;
+use gatepost_core::tuple_key::TupleKey;
 
 /// Of a user's own token.
 pub fn of_user(application: &Application, tenant: &str, scope: &str, username: &MailAddress) -> TupleKey {

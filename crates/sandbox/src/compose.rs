@@ -80,7 +80,7 @@ fn addresses(people: &[Person]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::letter::Letter;
+    use crate::letter::Letter;
 
     #[test]
     fn what_was_put_together_is_read_as_the_same() {

@@ -10,8 +10,8 @@ use super::mode::Service;
 use super::registration::Registration;
 use super::store::{Flags, INBOX, Mailbox, sample_messages};
 use super::token::Claims;
-use crate::clock::Moment;
-use crate::secret::{ClientSecret, Password};
+use gatepost_core::clock::Moment;
+use gatepost_core::secret::{ClientSecret, Password};
 
 /// A user with a mailbox.
 #[derive(Debug)]
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn a_new_password_replaces_the_old_one() {
         let directory = directory();
-        let now = crate::clock::Clock::manual().now();
+        let now = gatepost_core::clock::Clock::manual().now();
         assert_eq!(directory.check_password("alice@contoso.example", "secret", now), PasswordVerdict::Right);
         assert!(directory.set_password("alice@contoso.example", Password::new("other".into())));
         assert_eq!(directory.check_password("alice@contoso.example", "secret", now), PasswordVerdict::Wrong);

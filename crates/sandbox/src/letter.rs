@@ -162,7 +162,7 @@ fn leaves_of<'p>(part: &'p Part, leaves: &mut Vec<&'p Part>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::store::sample_messages;
+    use crate::store::sample_messages;
 
     #[test]
     fn the_sample_messages_are_read_as_a_person_sees_them() {

@@ -11,6 +11,27 @@
 //! `store` keeps the mail; `service` accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp`
 //! speak; `http` carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages for them, `compose`
 //! makes some, `submission` sends them.
+// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
+// build.) Tests may panic.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
+#![allow(
+    clippy::indexing_slicing,
+    clippy::string_slice,
+    reason = "it serves tests and the demonstration, never strangers"
+)]
 
 mod address;
 mod calendar;
@@ -62,7 +83,7 @@ pub use store::OutboundMessage;
 
 use self::state::SandboxState;
 use self::store::{Flags, INBOX};
-use crate::secret::{AccessToken, Password, RefreshToken};
+use gatepost_core::secret::{AccessToken, Password, RefreshToken};
 
 /// A running sandbox. Dropping it stops it; [`Sandbox::shutdown`] also waits until all is closed.
 pub struct Sandbox {

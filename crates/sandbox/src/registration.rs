@@ -19,7 +19,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::secret::ClientSecret;
+use gatepost_core::secret::ClientSecret;
 
 /// The value of `client_assertion_type` for a JWT (RFC 7523 §2.2).
 pub(super) const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";

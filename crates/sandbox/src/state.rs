@@ -20,8 +20,8 @@ use super::platform::Platform;
 use super::store::Outbox;
 use super::time::Timekeeper;
 use super::token::Mint;
-use crate::clock::Clock;
-use crate::secret::ClientSecret;
+use gatepost_core::clock::Clock;
+use gatepost_core::secret::ClientSecret;
 
 /// What a sandbox starts with.
 #[derive(Debug)]

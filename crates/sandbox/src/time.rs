@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::watch;
 
-use crate::clock::{Clock, Moment};
+use gatepost_core::clock::{Clock, Moment};
 
 /// A [`Clock`] together with the wall-clock instant at which the sandbox started.
 pub(super) struct Timekeeper {

@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use super::random;
-use crate::secret::AccessToken;
+use gatepost_core::secret::AccessToken;
 
 /// The resources that stand for Exchange Online; a token for any other is not accepted by the mail services.
 pub(super) const EXCHANGE_RESOURCES: [&str; 4] = [

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::account::MailAddress;
-use crate::clock::UnixTime;
-use crate::protocol::Protocol;
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::protocol::Protocol;
 
 /// Names a device password in lists, in the log and for `revoke`: eight characters that mean nothing.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -22,7 +22,7 @@ impl fmt::Display for DevicePasswordId {
 /// What a presented password is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verifier {
-    /// [`digest`](crate::config::password_hash::digest) of login and password: enough for a generated password of 100 bits,
+    /// [`digest`](gatepost_config::password_hash::digest) of login and password: enough for a generated password of 100 bits,
     /// which nobody guesses.
     Generated([u8; 32]),
     /// An Argon2id PHC string, for a password that a person chose.

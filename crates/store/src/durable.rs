@@ -369,8 +369,8 @@ impl Store for Durable {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::faulty::FaultyStore;
-    use crate::store::sample::{key, sign_in};
+    use crate::faulty::FaultyStore;
+    use crate::sample::{key, sign_in};
 
     fn world() -> (Arc<FaultyStore>, Durable, SignInKey) {
         let database = Arc::new(FaultyStore::default());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::plain::{self, NotARecord};
-use crate::clock::UnixTime;
+use gatepost_core::clock::UnixTime;
 
 /// What is kept of the accounts of one of the [`BUCKETS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -7,7 +7,7 @@ use super::guesses::Counts;
 use super::outcome::{Lease, Stored, Version};
 use super::replicas::SharedTokens;
 use super::sign_in::{SignIn, SignInKey};
-use crate::account::MailAddress;
+use gatepost_core::account::MailAddress;
 
 /// What outlives the process.
 pub trait Store: Send + Sync {

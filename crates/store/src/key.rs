@@ -12,8 +12,8 @@ use zeroize::Zeroizing;
 
 use super::files::{self, FileProblem, Lock};
 use super::seal::{KEY_OCTETS, KeyId, SealingKey};
-use crate::config::StateKey;
-use crate::config::environment::run_command;
+use gatepost_config::StateKey;
+use gatepost_config::environment::run_command;
 
 /// Why there is no state key.
 #[derive(Debug, thiserror::Error)]

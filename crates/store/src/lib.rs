@@ -7,11 +7,28 @@
 //! closed and opened; `register` sees to it that what was revoked stays so, and `sealed_store` makes a [`Store`] of all. `key`
 //! and `files` see to the state key and to who may read what. Around it `durable` keeps in memory what a database did not
 //! take.
+// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
+// build.) Tests may panic.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod device_password;
 mod durable;
 mod error;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
+#[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub mod faulty;
 mod files;
 mod guesses;

@@ -136,7 +136,7 @@ impl Store for MemoryStore {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::sample::{key, sign_in};
+    use crate::sample::{key, sign_in};
 
     #[tokio::test]
     async fn a_sign_in_that_somebody_else_replaced_is_not_overwritten() {

@@ -10,7 +10,7 @@ use super::redis::Redis;
 use super::sealed::Sealed;
 use super::sqlite::Sqlite;
 use super::{Durable, MemoryStore, Store, StoreError};
-use crate::config::State;
+use gatepost_config::State;
 
 /// Opens the store of the configuration; a new one gets its file, and its key when that is a file that is absent. Service
 /// and command line may have it open at the same time.

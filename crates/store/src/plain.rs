@@ -9,10 +9,10 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::{DevicePassword, DevicePasswordId, LastUse, SignIn, SignInKey, SignInRefused, Verifier};
-use crate::account::MailAddress;
-use crate::clock::UnixTime;
-use crate::protocol::Protocol;
-use crate::secret::RefreshToken;
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::RefreshToken;
 
 /// The octets are not a record of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -21,8 +21,8 @@ use tokio_rustls::TlsConnector;
 use super::StoreError;
 use super::records::{Change, Done, Fault, KeyTable, PassingRecords, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
-use crate::config::RedisServer;
-use crate::tls::client::UpstreamTrust;
+use gatepost_config::RedisServer;
+use gatepost_net::tls::client::UpstreamTrust;
 
 mod scripts;
 

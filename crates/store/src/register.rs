@@ -18,7 +18,7 @@ use super::records::{Change, Fault};
 use super::seal::{Kind, Place};
 use super::sealed::{Ring, Sealed, TRIES, own_fault, with_keys};
 use super::{DevicePassword, DevicePasswordId, StoreError};
-use crate::tuple_key::TupleKey;
+use gatepost_core::tuple_key::TupleKey;
 
 /// The list as it was read.
 #[derive(Default)]
@@ -196,10 +196,10 @@ impl Sealed {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{State, StateKey};
-    use crate::store::Store as _;
-    use crate::store::open::unproved;
-    use crate::store::sample::device_password;
+    use crate::Store as _;
+    use crate::open::unproved;
+    use crate::sample::device_password;
+    use gatepost_config::{State, StateKey};
 
     #[tokio::test]
     async fn passwords_of_an_earlier_version_are_listed_at_the_first_look() {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::outcome::{Lease, Stored};
-use crate::clock::UnixTime;
-use crate::secret::{AccessToken, Password};
-use crate::tuple_key::TupleKey;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::{AccessToken, Password};
+use gatepost_core::tuple_key::TupleKey;
 
 /// Whose token. The password is part of it: who presents another one asks for something else, and finds nothing.
 #[derive(Clone, Copy, Debug)]

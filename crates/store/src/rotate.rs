@@ -19,7 +19,7 @@ use super::open::unproved;
 use super::records::Fault;
 use super::seal::Kind;
 use super::sealed::{Ring, Sealed, TRIES};
-use crate::config::{State, StateKey};
+use gatepost_config::{State, StateKey};
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
 //! What tests keep.
 
 use super::{DevicePassword, DevicePasswordId, SignIn, SignInKey, Verifier};
-use crate::account::MailAddress;
-use crate::clock::UnixTime;
-use crate::secret::RefreshToken;
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::RefreshToken;
 
 pub(crate) fn key(login: &str) -> SignInKey {
     SignInKey {

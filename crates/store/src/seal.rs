@@ -9,7 +9,7 @@ use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 use aws_lc_rs::{hmac, rand};
 use zeroize::Zeroizing;
 
-use crate::tuple_key::TupleKey;
+use gatepost_core::tuple_key::TupleKey;
 
 /// Octets of a state key and of the keys derived from it.
 pub(super) const KEY_OCTETS: usize = 32;

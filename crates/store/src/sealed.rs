@@ -15,8 +15,8 @@ use super::plain::{self, DevicePasswordList, NotARecord};
 use super::records::{Fault, Record, Records};
 use super::seal::{IndexKey, KeyId, Kind, Place, SealingKey};
 use super::{Counts, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, StoreError, Version, guesses};
-use crate::config::StateKey;
-use crate::tuple_key::TupleKey;
+use gatepost_config::StateKey;
+use gatepost_core::tuple_key::TupleKey;
 
 /// Somebody else's changes of the same record, or of the key, are followed so many times in one call.
 pub(super) const TRIES: usize = 8;

@@ -10,8 +10,8 @@ use super::records::PassingRecords;
 use super::seal::{Kind, Place};
 use super::sealed::{Ring, Sealed, own_fault};
 use super::{Lease, SharedKey, SharedToken, SharedTokens, StoreError, Stored};
-use crate::clock::UnixTime;
-use crate::secret::AccessToken;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::AccessToken;
 
 #[derive(Serialize)]
 struct TokenOut<'a> {

@@ -1,8 +1,8 @@
 //! A person's sign-in, as the store keeps it.
 
-use crate::account::MailAddress;
-use crate::clock::UnixTime;
-use crate::secret::RefreshToken;
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::RefreshToken;
 
 /// Whose sign-in: one account at one application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -15,8 +15,8 @@ use std::thread;
 
 use serde::Serialize;
 
-use crate::clock::Clock;
-use crate::config::AuditLog;
+use gatepost_config::AuditLog;
+use gatepost_core::clock::Clock;
 
 /// Lines that may wait for the disk.
 const QUEUE: usize = 8_192;

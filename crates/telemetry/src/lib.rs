@@ -1,4 +1,20 @@
 //! What people and machines are told about what happens: the log, the audit log, metrics, and what the status page shows.
+// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
+// build.) Tests may panic.
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::unreachable,
+        clippy::indexing_slicing,
+        clippy::string_slice,
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss
+    )
+)]
 
 pub mod audit;
 pub mod history;

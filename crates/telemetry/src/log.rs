@@ -24,7 +24,7 @@ use tracing_subscriber::reload;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 
 use super::rate::{Rate, Verdict};
-use crate::config::{Log, LogFormat};
+use gatepost_config::{Log, LogFormat};
 
 /// Longest value, in octets; what is cut off ends in `…`.
 pub const VALUE_BYTES: usize = 1_024;
@@ -456,7 +456,7 @@ mod tests {
     fn libraries_are_quiet_below_error() {
         let events = || {
             tracing::trace!(target: "hyper::proto", "authorization: Bearer eyJ0");
-            tracing::trace!(target: "crate::session", "ours");
+            tracing::trace!(target: "gatepost::session", "ours");
             tracing::warn!(target: "h2::proto::ping_pong", "recv PING ack that we never sent");
             tracing::error!(target: "rustls", "theirs");
         };
@@ -471,7 +471,7 @@ mod tests {
         let events = || {
             for _ in 0..OURS {
                 (0..1_000).for_each(|_| tracing::error!(target: "h2::proto", "theirs"));
-                tracing::info!(target: "crate::session", "ours");
+                tracing::info!(target: "gatepost::session", "ours");
             }
         };
         let text = written(LogFormat::Text, Level::INFO, events);

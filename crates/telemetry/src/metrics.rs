@@ -14,7 +14,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
 
-use crate::protocol::Protocol;
+use gatepost_core::protocol::Protocol;
 
 mod labels;
 mod series;

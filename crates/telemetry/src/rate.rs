@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::net::source::Source;
+use gatepost_core::source::Source;
 
 /// Lines in a second about one source. Loopback, which is every local client at once, is bounded in all only.
 pub(super) const LINES_PER_SOURCE: u32 = 100;
@@ -131,7 +131,7 @@ mod tests {
         let rate = Rate::new();
         let write =
             |target| (0..1_000).filter(|_| rate.count_at(None, target, Duration::ZERO) == Verdict::Write).count();
-        assert_eq!((write("gatepost_net::relay"), write("crate::session")), (1_000, 1_000));
+        assert_eq!((write("gatepost_net::relay"), write("gatepost::session")), (1_000, 1_000));
         assert_eq!((write("h2::proto"), write("gatepostal")), (100, 100));
     }
 

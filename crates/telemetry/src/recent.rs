@@ -3,9 +3,9 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::clock::UnixTime;
-use crate::failure::{Actor, Failure};
-use crate::protocol::Protocol;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::failure::{Actor, Failure};
+use gatepost_core::protocol::Protocol;
 
 /// Most kinds kept.
 const KINDS: usize = 100;
@@ -101,7 +101,7 @@ fn cut(text: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::failure::Refusal;
+    use gatepost_core::failure::Refusal;
 
     fn failure(cause: &'static str, message: &str) -> Failure {
         Failure {

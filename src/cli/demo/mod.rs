@@ -14,17 +14,17 @@ use super::exit::{CONFIGURATION, DONE, FAILED};
 use super::run;
 #[cfg(unix)]
 use super::status;
-use crate::account::MailAddress;
 use crate::app::App;
-use crate::clock::Clock;
-use crate::config::{Config, State, load};
 use crate::login::issue::{self, Order};
-use crate::protocol::Protocol;
-use crate::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
-use crate::secret::Password;
-use crate::store::{MemoryStore, Store};
 use crate::system::process::prepare;
-use crate::telemetry::log;
+use gatepost_config::{Config, State, load};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::Clock;
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
+use gatepost_store::{MemoryStore, Store};
+use gatepost_telemetry::log;
 
 mod client;
 mod page;

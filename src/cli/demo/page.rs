@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stdout};
 use std::path::Path;
 
 use super::scene::{Client, DEVICE, EWS_PATH, GRAPH_PATH, Ports};
-use crate::sandbox::Sandbox;
+use gatepost_sandbox::Sandbox;
 
 /// Longest line of a conversation that is shown whole.
 const SHOWN: usize = 108;

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use ipnet::IpNet;
 
-use crate::account::MailAddress;
 use crate::cli::options::{AddOptions, Expiry};
 use crate::cli::with_store::{Opened, with_store};
 use crate::client_settings::{client_settings, fitting};
-use crate::clock::Clock;
-use crate::config::{Account, Config, Grant, Listener};
 use crate::login::issue::{self, Order};
-use crate::store::DevicePassword;
+use gatepost_config::{Account, Config, Grant, Listener};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::Clock;
+use gatepost_store::DevicePassword;
 
 /// Makes a device password, or takes one that is read from the terminal or standard input, and prints it with the settings
 /// for the device. Gives the exit code.

@@ -3,8 +3,8 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use crate::cli::with_store::conclude;
-use crate::config::password_hash::{self as password, LONGEST};
-use crate::secret::Password;
+use gatepost_config::password_hash::{self as password, LONGEST};
+use gatepost_core::secret::Password;
 
 /// Reads a password, from the terminal without echo and twice, else one line of standard input, and prints its hash; with
 /// `generate` makes the password and prints it, too. Gives the exit code.

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::account::LoginName;
 use crate::cli::options::ListOptions;
 use crate::cli::with_store::{Opened, with_store};
-use crate::clock::UnixTime;
-use crate::config::Config;
-use crate::store::{DevicePassword, Verifier};
+use gatepost_config::Config;
+use gatepost_core::account::LoginName;
+use gatepost_core::clock::UnixTime;
+use gatepost_store::{DevicePassword, Verifier};
 
 /// Lists device passwords on standard output, as a table or as JSON. Gives the exit code.
 pub fn list(options: &ListOptions) -> u8 {
@@ -88,9 +88,9 @@ fn as_json(password: &DevicePassword) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::MailAddress;
-    use crate::protocol::Protocol;
-    use crate::store::{DevicePasswordId, LastUse};
+    use gatepost_core::account::MailAddress;
+    use gatepost_core::protocol::Protocol;
+    use gatepost_store::{DevicePasswordId, LastUse};
 
     fn passwords() -> [DevicePassword; 2] {
         let plain = DevicePassword {

@@ -3,7 +3,7 @@
 use super::list::address;
 use crate::cli::options::RevokeOptions;
 use crate::cli::with_store::{Opened, with_store};
-use crate::store::DevicePassword;
+use gatepost_store::DevicePassword;
 
 /// Revokes a device password, named by its id or by login and name. Gives the exit code.
 pub fn revoke(options: &RevokeOptions) -> u8 {

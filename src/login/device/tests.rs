@@ -4,11 +4,11 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::Limits;
-use crate::failure::Refusal;
 use crate::login::issue::{self, Order};
 use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, address, minutes};
-use crate::oauth::fake::FakeEndpoint;
+use gatepost_config::Limits;
+use gatepost_core::failure::Refusal;
+use gatepost_oauth::fake::FakeEndpoint;
 
 use Protocol::{Imap, Pop3, Smtp};
 

@@ -1,12 +1,12 @@
 use std::net::IpAddr;
 
 use super::*;
-use crate::clock::Clock;
-use crate::config::Cloud;
-use crate::oauth::proof::ProofKey;
-use crate::secret::Password;
-use crate::store::MemoryStore;
-use crate::tuple_key::TupleKey;
+use gatepost_config::Cloud;
+use gatepost_core::clock::Clock;
+use gatepost_core::secret::Password;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_oauth::proof::ProofKey;
+use gatepost_store::MemoryStore;
 
 struct World {
     clock: Clock,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::store::MemoryStore;
+use gatepost_store::MemoryStore;
 
 const NOW: UnixTime = UnixTime(1_000_000);
 

@@ -1,14 +1,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::account::LoginName;
-use crate::config::Limits;
-use crate::failure::Refusal;
 use crate::login::tests::{LOCAL_PASSWORD, STRANGER, VICTIM, World, minutes, settle};
 use crate::login::unlock::{NotUnlocked, unlock_in_store};
-use crate::oauth::fake::{FakeEndpoint, Reply};
-use crate::store::faulty::FaultyStore;
-use crate::tuple_key::TupleKey;
+use gatepost_config::Limits;
+use gatepost_core::account::LoginName;
+use gatepost_core::failure::Refusal;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_oauth::fake::{FakeEndpoint, Reply};
+use gatepost_store::faulty::FaultyStore;
 
 const ALICE: &str = "alice@contoso.example";
 

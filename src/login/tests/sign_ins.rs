@@ -1,9 +1,9 @@
 //! Logins to accounts for which a person has signed in: the password comes first, and the mailbox is the account's own.
 
 use super::*;
-use crate::oauth::tokens::sign_ins;
-use crate::secret::RefreshToken;
-use crate::store::{MemoryStore, SignIn, Store};
+use gatepost_core::secret::RefreshToken;
+use gatepost_oauth::tokens::sign_ins;
+use gatepost_store::{MemoryStore, SignIn, Store};
 
 const ANNA: &str = "anna@contoso.example";
 const RECEPTION: &str = "reception@contoso.example";

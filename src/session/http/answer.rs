@@ -8,9 +8,9 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER
 use hyper::{Response, StatusCode};
 
 use super::body::Answer;
-use crate::failure::{Failure, Refusal};
-use crate::http::rules::HttpService;
-use crate::http::{basic, fault};
+use gatepost_core::failure::{Failure, Refusal};
+use gatepost_proto::http::rules::HttpService;
+use gatepost_proto::http::{basic, fault};
 
 /// When to try again after a fault that passes, unless Microsoft says so.
 const LATER: Duration = Duration::from_secs(30);

@@ -13,8 +13,8 @@ use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::guarded::Pulse;
-use crate::http::links::Rewriter;
 use crate::session::places::MailboxPlace;
+use gatepost_proto::http::links::Rewriter;
 
 /// Whatever ends a body early.
 type BodyError = Box<dyn Error + Send + Sync>;

@@ -3,11 +3,11 @@
 use hyper::Response;
 use hyper::body::Incoming;
 
-use crate::account::MailAddress;
-use crate::config::{Http, Origin};
-use crate::failure::{Actor, Failure, Refusal};
-use crate::http::rules::HttpService;
-use crate::sasl::Flaw;
+use gatepost_config::{Http, Origin};
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_proto::http::rules::HttpService;
+use gatepost_proto::sasl::Flaw;
 
 fn failure(refusal: Refusal, actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
     Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }

@@ -16,14 +16,13 @@ use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::body::Upload;
-use crate::account::MailAddress;
-use crate::config::server_identity as identity;
-use crate::config::{Http, Listener, ListenerTls};
-use crate::http::host::Hosts;
-use crate::net::dial::Dialer;
-use crate::net::http::{self, Client, Connector, ConnectorError};
-use crate::tls::TrustError;
-use crate::tls::client::UpstreamTrust;
+use gatepost_config::{Http, Listener, ListenerTls, server_identity as identity};
+use gatepost_core::account::MailAddress;
+use gatepost_net::dial::Dialer;
+use gatepost_net::http::{self, Client, Connector, ConnectorError};
+use gatepost_net::tls::TrustError;
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_proto::http::host::Hosts;
 
 /// Accounts whose connections are kept; the one that was idle for longest makes room.
 const ACCOUNTS: usize = 1_024;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use crate::http::head::Judge;
+use gatepost_proto::http::head::Judge;
 
 /// Room for a read.
 const READ_OCTETS: usize = 8 * 1024;

@@ -28,12 +28,12 @@ use super::live::Live;
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
-use crate::failure::Failure;
-use crate::http::head::{HeadLimits, Judge};
 use crate::login::Admission;
-use crate::net::census::Place;
-use crate::net::penalty::{Offence, Visit};
-use crate::protocol::Protocol;
+use gatepost_core::failure::Failure;
+use gatepost_core::protocol::Protocol;
+use gatepost_net::census::Place;
+use gatepost_net::penalty::{Offence, Visit};
+use gatepost_proto::http::head::{HeadLimits, Judge};
 use guarded::{Guarded, Pulse};
 
 mod answer;

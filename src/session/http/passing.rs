@@ -10,14 +10,13 @@ use hyper::{HeaderMap, Response, StatusCode};
 
 use super::answer::Refused;
 use super::body::{Answer, Download};
-use super::failures;
 use super::prepare::is_of_type;
-use super::{Connection, Traffic};
-use crate::http::fields;
-use crate::http::links::{Destination, Places};
-use crate::http::rules::HttpService;
+use super::{Connection, Traffic, failures};
 use crate::login::Admission;
 use crate::session::places::MailboxPlace;
+use gatepost_proto::http::fields;
+use gatepost_proto::http::links::{Destination, Places};
+use gatepost_proto::http::rules::HttpService;
 
 impl Connection {
     /// Hands an answer on.

@@ -10,10 +10,10 @@ use hyper::{HeaderMap, Method, StatusCode};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::answer::Refused;
-use crate::account::MailAddress;
-use crate::config::Limits;
-use crate::http::rules::HttpService;
-use crate::http::soap;
+use gatepost_config::Limits;
+use gatepost_core::account::MailAddress;
+use gatepost_proto::http::rules::HttpService;
+use gatepost_proto::http::soap;
 
 /// A body up to this size is held until it is answered, so that it can be sent again with a fresh token; and so much of
 /// the body of a refused request is read, so that the connection can be used further.

@@ -10,11 +10,11 @@ use super::super::shared::Shared;
 use super::super::subject::{Subject, Whose};
 use super::inbox::Inbox;
 use super::mailbox::{Deleted, Mailbox};
-use crate::failure::{Failure, Refusal};
 use crate::graph::messages::Unserved;
-use crate::net::stream::Stream;
-use crate::proto::pop3::transaction::{MaildropEvent, Transaction, Trouble};
-use crate::protocol::Protocol;
+use gatepost_core::failure::{Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_net::stream::Stream;
+use gatepost_proto::mail::pop3::transaction::{MaildropEvent, Transaction, Trouble};
 
 /// Octets of a message that go through the machine at a time.
 const PIECE: usize = 16 * 1_024;

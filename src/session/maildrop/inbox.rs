@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::mem;
 
 use crate::graph::messages::{Listed, NextPage, Page};
-use crate::proto::pop3::maildrop::{Maildrop, Message, UniqueId};
+use gatepost_proto::mail::pop3::maildrop::{Maildrop, Message, UniqueId};
 
 /// A list that is being made, and then the ids of its messages by their numbers.
 #[derive(Debug)]

@@ -11,13 +11,13 @@ use super::super::login::want_life;
 use super::super::places::MailboxPlace;
 use super::super::shared::Shared;
 use super::inbox::Inbox;
-use crate::account::MailAddress;
-use crate::config::{Account, Resource};
-use crate::failure::{Actor, Failure, Refusal};
 use crate::graph::GraphClient;
 use crate::graph::messages::{MessageContent, Page, Unserved};
-use crate::protocol::Protocol;
-use crate::sasl::Bearer;
+use gatepost_config::{Account, Resource};
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_proto::sasl::Bearer;
 
 /// Messages that are deleted at once; Graph takes no more requests of one mailbox.
 const DELETIONS: usize = 4;

@@ -14,19 +14,19 @@ use super::exchange::Exchange;
 use super::header::{Author, HeaderGate, is_one_of, not_yours};
 use super::message::{Carrier, Message};
 use super::refused;
-use crate::config::{Config, Resource, SenderRule, TrustedSender};
-use crate::failure::Failure;
 use crate::graph::MESSAGE_OCTETS;
-use crate::net::stream::Stream;
-use crate::proto::smtp::content::Flaw;
-use crate::proto::smtp::submission::{Ending, Event, Submission};
-use crate::proto::smtp::transaction::{Mail, Recipient};
-use crate::proto::smtp::{Envelope, Reply};
-use crate::protocol::Protocol;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
 use crate::session::live::Live;
 use crate::session::subject::Whose;
+use gatepost_config::{Config, Resource, SenderRule, TrustedSender};
+use gatepost_core::failure::Failure;
+use gatepost_core::protocol::Protocol;
+use gatepost_net::stream::Stream;
+use gatepost_proto::mail::smtp::content::Flaw;
+use gatepost_proto::mail::smtp::submission::{Ending, Event, Submission};
+use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
+use gatepost_proto::mail::smtp::{Envelope, Reply};
 
 /// A connection to Exchange Online without a message is kept for the client's next one so long. It takes one of the few
 /// places of the mailbox.

@@ -9,12 +9,7 @@ use tokio::time::timeout;
 use super::detours::Barred;
 use super::exchange::Exchange;
 use super::ways::SubmissionWays;
-use crate::account::MailAddress;
-use crate::config::{Account, Config, Deliver, Grant, LoginPattern, Resource, TrustedSender};
-use crate::failure::{Actor, Failure, Refusal};
 use crate::login::{Admission, LoginRequest};
-use crate::protocol::Protocol;
-use crate::sasl::{Bearer, Credentials};
 use crate::session::fresh_token::{HasToken, with_fresh_token};
 use crate::session::login::{origin, want_life};
 use crate::session::mail::clients_own_token;
@@ -22,6 +17,11 @@ use crate::session::places::MailboxPlace;
 use crate::session::shared::Shared;
 use crate::session::subject::Subject;
 use crate::session::upstream::Target;
+use gatepost_config::{Account, Config, Deliver, Grant, LoginPattern, Resource, TrustedSender};
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_proto::sasl::{Bearer, Credentials};
 
 /// What stands for the client.
 #[derive(Clone)]

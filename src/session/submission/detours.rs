@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::account::MailAddress;
-use crate::net::error::DialError;
-use crate::proto::UpstreamFailureKind;
 use crate::session::upstream::OpenError;
+use gatepost_core::account::MailAddress;
+use gatepost_net::error::DialError;
+use gatepost_proto::mail::UpstreamFailureKind;
 
 /// So long what was found is not looked at again.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);

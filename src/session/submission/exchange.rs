@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::config::Limits;
-use crate::net::stream::Stream;
-use crate::proto::Authenticated;
-use crate::proto::smtp::Reply;
-use crate::proto::smtp::forward::Forward;
-use crate::proto::smtp::transaction::{Mail, Recipient};
 use crate::session::places::MailboxPlace;
+use gatepost_config::Limits;
+use gatepost_net::stream::Stream;
+use gatepost_proto::mail::Authenticated;
+use gatepost_proto::mail::smtp::Reply;
+use gatepost_proto::mail::smtp::forward::Forward;
+use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 
 /// The reply to a command (RFC 5321 §4.5.3.2).
 const REPLY: Duration = Duration::from_secs(5 * 60);

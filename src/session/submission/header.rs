@@ -1,8 +1,8 @@
 //! The header of a trusted device's message: whom it may name as its author.
 
-use crate::account::MailAddress;
-use crate::mime::{self, AddressList, Flaw, HEAD_OCTETS, Head};
-use crate::proto::smtp::Reply;
+use gatepost_core::account::MailAddress;
+use gatepost_proto::mail::smtp::Reply;
+use gatepost_proto::mime::{self, AddressList, Flaw, HEAD_OCTETS, Head};
 
 /// What is demanded of a header.
 #[derive(Clone, Debug)]

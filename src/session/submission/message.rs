@@ -6,7 +6,7 @@ use super::courier::Admitted;
 use super::exchange::Exchange;
 use super::header::HeaderGate;
 use super::refused;
-use crate::proto::smtp::{Envelope, Reply};
+use gatepost_proto::mail::smtp::{Envelope, Reply};
 
 /// A message under way.
 pub(super) struct Message<'a> {

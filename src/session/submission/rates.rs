@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::account::LoginName;
-use crate::net::source::Source;
+use gatepost_core::account::LoginName;
+use gatepost_core::source::Source;
 
 /// What `messages_per_minute` counts over.
 const WINDOW: Duration = Duration::from_secs(60);

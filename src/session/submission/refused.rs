@@ -2,8 +2,8 @@
 
 use std::io;
 
-use crate::failure::{Actor, Failure, Refusal};
-use crate::proto::smtp::Reply;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_proto::mail::smtp::Reply;
 
 /// The reply for a failure on the way to Microsoft. Nothing but a missing right is permanent, and a password that is no
 /// longer right is asked for again by ending the session.

@@ -6,10 +6,10 @@ use tokio::sync::Semaphore;
 
 use super::detours::Detours;
 use super::rates::Rates;
-use crate::config::{Deliver, Limits, Submission as Config};
 use crate::graph::{GraphClient, MESSAGE_OCTETS};
-use crate::proto::smtp::transaction::Extensions;
 use crate::session::upstream::Target;
+use gatepost_config::{Deliver, Limits, Submission as Config};
+use gatepost_proto::mail::smtp::transaction::Extensions;
 
 /// How messages leave that Gatepost takes itself.
 pub struct SubmissionWays {

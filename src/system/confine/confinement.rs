@@ -3,7 +3,7 @@
 use super::needs::Needs;
 #[cfg(target_os = "linux")]
 use super::{calls, capabilities, files};
-use crate::config::{Config, Confine};
+use gatepost_config::{Config, Confine};
 
 /// What the process has given up.
 #[derive(Clone, Debug, Default)]

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 #[cfg(feature = "pac")]
-use crate::config::PacLocation;
-use crate::config::{
+use gatepost_config::PacLocation;
+use gatepost_config::{
     AuditLog, Config, Credential, ForwardProxy, Http, IdentityEndpoint, ProxyChoice, Serves, State, StateKey,
     Submission,
 };
 #[cfg(feature = "negotiate")]
-use crate::net::connect::credentials::ProxyAuthentication;
+use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 
 /// Port of HTTPS: token service, EWS, Graph.
 const HTTPS: u16 = 443;
@@ -189,7 +189,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::config::RedisServer;
+    use gatepost_config::RedisServer;
 
     fn with_key(key: StateKey) -> Needs {
         let server = RedisServer {

@@ -113,7 +113,7 @@ async fn a_session_that_is_ended_on_the_page_ends_in_order() {
     drop(directory);
     let mut roots = rustls::RootCertStore::empty();
     roots.add(made.cert.der().clone()).unwrap();
-    let config = rustls::ClientConfig::builder_with_provider(gatepost::tls::provider());
+    let config = rustls::ClientConfig::builder_with_provider(gatepost_net::tls::provider());
     let config = config.with_safe_default_protocol_versions().unwrap();
     let connector = TlsConnector::from(Arc::new(config.with_root_certificates(roots).with_no_client_auth()));
     let visitor = world.visitor().await;

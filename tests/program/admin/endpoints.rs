@@ -1,9 +1,9 @@
 //! For programs: health and metrics.
 
-use gatepost::account::MailAddress;
-use gatepost::clock::UnixTime;
-use gatepost::sandbox::EntraMode;
-use gatepost::store::{DevicePassword, DevicePasswordId, Store as _, Verifier};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_sandbox::EntraMode;
+use gatepost_store::{DevicePassword, DevicePasswordId, Store as _, Verifier};
 
 use crate::admin::http::Browser;
 use crate::admin::support::{ALICE, ALICES, ANNA, World};

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use gatepost::app::App;
-use gatepost::config::Config;
 use gatepost::daemon::{Inherited, StartError, Stop};
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
-use gatepost::store::{MemoryStore, Store};
+use gatepost_config::Config;
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_store::{MemoryStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use serde_json::Value;
 
 use super::{Directory, code, stderr, stdout};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use gatepost::sandbox::SandboxAccount;
+use gatepost_sandbox::SandboxAccount;
 use rustix::process::Signal;
 
 use crate::common::port::free_address;

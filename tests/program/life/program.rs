@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Mutex};
 
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::common::directory::Directory;

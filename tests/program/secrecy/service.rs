@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatepost::config::password_hash as password;
-use gatepost::sandbox::{CertificateFault, EntraMode, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode};
-use gatepost::secret::{ClientSecret, Password};
+use gatepost_config::password_hash as password;
+use gatepost_core::secret::{ClientSecret, Password};
+use gatepost_sandbox::{CertificateFault, EntraMode, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use gatepost::oauth::cache::TokenCache;
-use gatepost::oauth::grant::Form;
-use gatepost::oauth::proof::{Proof, ProofKey};
-use gatepost::secret::{AccessToken, ClientSecret, Password, ProxyPassword, RefreshToken};
+use gatepost_core::secret::{AccessToken, ClientSecret, Password, ProxyPassword, RefreshToken};
+use gatepost_oauth::cache::TokenCache;
+use gatepost_oauth::grant::Form;
+use gatepost_oauth::proof::{Proof, ProofKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 

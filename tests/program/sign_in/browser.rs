@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatepost::sandbox::Sandbox;
+use gatepost_sandbox::Sandbox;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use url::Url;
 

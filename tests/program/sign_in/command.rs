@@ -5,8 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use gatepost::clock::Clock;
-use gatepost::sandbox::{Attempts, Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_core::clock::Clock;
+use gatepost_sandbox::{Attempts, Sandbox, SandboxAccount, SandboxConfig};
 use url::Url;
 
 use crate::common::directory::Directory;
@@ -232,7 +232,7 @@ async fn a_browser_elsewhere_and_a_shared_mailbox() {
     let _service = world.serve();
     let reply = world.log_in(RECEPTION, &shown(&text));
     assert!(reply.starts_with("OK "), "{reply}\n{}", world.log());
-    let logins = world.sandbox.counters().logins_of(gatepost::sandbox::Service::Imap, RECEPTION);
+    let logins = world.sandbox.counters().logins_of(gatepost_sandbox::Service::Imap, RECEPTION);
     assert_eq!(logins.succeeded, 1, "the mailbox, with her token");
     assert_eq!(world.refreshes(ANNA).succeeded, 1);
 
@@ -347,8 +347,8 @@ async fn another_person_of_the_same_name_needs_a_word() {
     assert_eq!(world.sign_anna_in(&["login", ANNA]).await.0, 0, "the same person again");
     // In the store it is somebody else's.
     let outside = world.directory.file("proxy.yaml");
-    let config = gatepost::config::load::load(Some(&outside), &[], []).unwrap();
-    let store = gatepost::store::open(&config.state).await.unwrap();
+    let config = gatepost_config::load::load(Some(&outside), &[], []).unwrap();
+    let store = gatepost_store::open(&config.state).await.unwrap();
     let (key, mut record) = store.sign_ins().await.unwrap().pop().unwrap();
     assert_eq!((record.object_id.as_str(), record.username.as_str()), (world.sandbox.object_id(ANNA).as_str(), ANNA));
     record.object_id = "11111111-2222-3333-4444-555555555555".into();

@@ -6,8 +6,8 @@ use aws_lc_rs::digest;
 use aws_lc_rs::signature::{RSA_PKCS1_2048_8192_SHA256, RsaPublicKeyComponents};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gatepost::clock::Clock;
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_core::clock::Clock;
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use serde_json::Value;
 use url::Url;
 

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use gatepost::store::{self, StoreError, rotate_key};
+use gatepost_store::{StoreError, rotate_key};
 
 use crate::common::again::again;
 use crate::store::replicas;
@@ -69,7 +69,7 @@ fn child() {
 
 /// Renews one sign-in after the other, and acknowledges each renewal once the store has it.
 async fn renew_for_ever(directory: PathBuf) {
-    let store = store::open(&state(&directory)).await.unwrap();
+    let store = gatepost_store::open(&state(&directory)).await.unwrap();
     for turn in 0.. {
         let user = format!("user{}", turn % 4);
         let (before, version) = match store.sign_in(&key(&user)).await.unwrap() {
@@ -87,7 +87,7 @@ async fn renew_for_ever(directory: PathBuf) {
 
 /// Counts up `number` times, each time in whichever of a few sign-ins nobody else changes at that moment.
 async fn count(directory: PathBuf, number: u32) {
-    let store = store::open(&state(&directory)).await.unwrap();
+    let store = gatepost_store::open(&state(&directory)).await.unwrap();
     let mut counted = 0;
     while counted < number {
         let user = format!("user{}", counted % 3);
@@ -103,7 +103,7 @@ async fn count(directory: PathBuf, number: u32) {
 
 /// Renews one sign-in, longer each time, until that fails, and twice more; says what came of it.
 async fn fill(directory: PathBuf) {
-    let store = store::open(&state(&directory)).await.unwrap();
+    let store = gatepost_store::open(&state(&directory)).await.unwrap();
     let mut version = store.sign_in(&key("alice")).await.unwrap().unwrap().1;
     let mut failures = 0;
     for turn in 1.. {

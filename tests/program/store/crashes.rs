@@ -7,8 +7,8 @@ use std::process::Child;
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost::config::State;
-use gatepost::store::{self, Rotation, rotate_key};
+use gatepost_config::State;
+use gatepost_store::{Rotation, rotate_key};
 
 use crate::store::child::spawn;
 use crate::store::support::{Directory, counter_of, key, password, sign_in, token_of};
@@ -138,7 +138,7 @@ async fn two_rotations_at_once_leave_a_store_that_opens() {
 /// Two rotations at the same time, 200 times, beside a service that runs and a command that opens the store meanwhile.
 pub(crate) async fn rotate_two_by_two(state: State) {
     let state = Arc::new(state);
-    let service = store::open(&state).await.unwrap();
+    let service = gatepost_store::open(&state).await.unwrap();
     for n in 0..3 {
         service.put_sign_in(&key(&format!("user{n}")), &sign_in("0"), None).await.unwrap();
     }
@@ -150,7 +150,7 @@ pub(crate) async fn rotate_two_by_two(state: State) {
             tokio::spawn(async move { rotate_key(&state).await })
         });
         let command = Arc::clone(&state);
-        let command = tokio::spawn(async move { store::open(&command).await.map(drop) });
+        let command = tokio::spawn(async move { gatepost_store::open(&command).await.map(drop) });
         for rotation in rotations {
             match rotation.await.unwrap() {
                 Ok(_) => finished += 1,
@@ -161,7 +161,7 @@ pub(crate) async fn rotate_two_by_two(state: State) {
             }
         }
         command.await.unwrap().unwrap_or_else(|error| panic!("round {round}, meanwhile: {error}"));
-        let fresh = store::open(&state).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+        let fresh = gatepost_store::open(&state).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
         for store in [&fresh, &service] {
             assert_eq!(store.sign_ins().await.unwrap().len(), 3, "round {round}");
             assert_eq!(store.device_passwords().await.unwrap(), [password("aaaaaaaa")], "round {round}");

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::slice;
 use std::sync::{Arc, Mutex};
 
-use gatepost::clock::UnixTime;
-use gatepost::config::{State, StateKey};
-use gatepost::secret::StateKeyText;
-use gatepost::store::{self, LastUse, OpenError, RotateError, Rotation, rotate_key};
+use gatepost_config::{State, StateKey};
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::StateKeyText;
+use gatepost_store::{LastUse, OpenError, RotateError, Rotation, rotate_key};
 
 use crate::store::child::spawn_within;
 use crate::store::support::{Directory, key, password, sign_in, state, token_of};
@@ -24,7 +24,7 @@ fn set_mode(path: &Path, mode: u32) {
 }
 
 async fn refusal(state: &State) -> String {
-    match store::open(state).await {
+    match gatepost_store::open(state).await {
         Ok(_) => panic!("opened"),
         Err(error) => error.to_string(),
     }
@@ -65,11 +65,11 @@ async fn what_others_may_touch_is_refused_with_the_remedy() {
             assert!(told.contains("belongs to user 65534") && told.contains("chown 0 "), "{told}");
             chown(&path, Some(0), None).unwrap();
         }
-        drop(store::open(&state).await.unwrap());
+        drop(gatepost_store::open(&state).await.unwrap());
     }
     // Less than that is fine, too.
     set_mode(&directory.file("state.key"), 0o400);
-    drop(store::open(&state).await.unwrap());
+    drop(gatepost_store::open(&state).await.unwrap());
 }
 
 #[tokio::test]
@@ -105,7 +105,7 @@ async fn a_store_opens_with_its_own_key_only_and_is_left_as_it_was() {
     let (database, right) = (fs::read(&file).unwrap(), fs::read(&key_file).unwrap());
 
     fs::write(&key_file, fs::read(other.file("state.key")).unwrap()).unwrap();
-    assert!(matches!(store::open(&directory.state()).await, Err(OpenError::OtherKey { .. })));
+    assert!(matches!(gatepost_store::open(&directory.state()).await, Err(OpenError::OtherKey { .. })));
     let told = refusal(&directory.state()).await;
     assert!(told.contains("is sealed under another key than the one in") && told.contains("state.key"), "{told}");
 
@@ -186,7 +186,7 @@ pub(crate) async fn put_back_what_was_revoked(
     put_back: impl Fn(&str),
     remove_register: impl Fn(),
 ) {
-    let (running, log) = (store::open(state).await.unwrap(), Log::default());
+    let (running, log) = (gatepost_store::open(state).await.unwrap(), Log::default());
     let _logged = tracing::subscriber::set_default(log.subscriber());
     let (stays, goes) = (password("aaaaaaaa"), password("bbbbbbbb"));
     running.add_device_password(&stays).await.unwrap();
@@ -197,7 +197,7 @@ pub(crate) async fn put_back_what_was_revoked(
     assert_eq!(log.take(), "");
 
     put_back("2");
-    let fresh = store::open(state).await.unwrap();
+    let fresh = gatepost_store::open(state).await.unwrap();
     for store in [&running, &fresh] {
         assert_eq!(store.device_passwords().await.unwrap(), slice::from_ref(&stays));
         let told = log.take();
@@ -221,13 +221,13 @@ pub(crate) async fn put_back_what_was_revoked(
 
     // Without any register there is none that counts, until it is made again.
     remove_register();
-    let fresh = store::open(state).await.unwrap();
+    let fresh = gatepost_store::open(state).await.unwrap();
     assert_eq!(fresh.device_passwords().await.unwrap(), []);
     let told = log.take();
     assert!(told.contains("aaaaaaaa") && told.contains("bbbbbbbb"), "{told}");
     let new = password("cccccccc");
     fresh.add_device_password(&new).await.unwrap();
-    assert_eq!(store::open(state).await.unwrap().device_passwords().await.unwrap(), [new]);
+    assert_eq!(gatepost_store::open(state).await.unwrap().device_passwords().await.unwrap(), [new]);
 }
 
 /// What is logged by this thread.
@@ -266,35 +266,35 @@ async fn the_key_may_come_from_elsewhere_and_is_rotated_there() {
     };
     let with = |key: StateKey| State::Sqlite { directory: directory.path().to_path_buf(), key };
     let literal = |text: String| with(StateKey::Literal(Arc::new(StateKeyText::new(text))));
-    let old = store::open(&literal(line(1))).await.unwrap();
+    let old = gatepost_store::open(&literal(line(1))).await.unwrap();
     old.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     assert!(!directory.file("state.key").exists());
 
     // The same key as a credential, which may be readable for the group, and from a command.
     fs::write(aside.file("credential"), line(1)).unwrap();
     let credential = with(StateKey::Credential(aside.file("credential")));
-    assert_eq!(token_of(&*store::open(&credential).await.unwrap(), "alice").await.as_deref(), Some("one"));
+    assert_eq!(token_of(&*gatepost_store::open(&credential).await.unwrap(), "alice").await.as_deref(), Some("one"));
     let command = |words: &[&str]| {
         let command = words.iter().map(|word| (*word).to_owned()).collect();
         with(StateKey::Command { command, hidden: Vec::new() })
     };
     let cat = command(&["cat", aside.file("credential").to_str().unwrap()]);
-    assert_eq!(token_of(&*store::open(&cat).await.unwrap(), "alice").await.as_deref(), Some("one"));
+    assert_eq!(token_of(&*gatepost_store::open(&cat).await.unwrap(), "alice").await.as_deref(), Some("one"));
     let told = refusal(&command(&["false"])).await;
     assert!(told.contains("the command of `state.key` did not give a key"), "{told}");
 
     let told = rotate_key(&cat).await.unwrap_err();
     assert!(matches!(told, RotateError::OneKey { .. }), "{told}");
     fs::write(aside.file("credential"), line(2) + &line(1)).unwrap();
-    let running = store::open(&cat).await.unwrap();
+    let running = gatepost_store::open(&cat).await.unwrap();
     assert_eq!(rotate_key(&cat).await.unwrap(), Rotation::Done { records: 1, old_is_left: true });
     assert_eq!(token_of(&*running, "alice").await.as_deref(), Some("one"));
     // Who knows the old key only reads what it has in memory, and writes nothing under the old key.
     assert!(old.put_sign_in(&key("alice"), &sign_in("two"), None).await.is_err());
     assert_eq!(token_of(&*running, "alice").await.as_deref(), Some("one"));
     fs::write(aside.file("credential"), line(2)).unwrap();
-    assert_eq!(token_of(&*store::open(&cat).await.unwrap(), "alice").await.as_deref(), Some("one"));
-    assert!(store::open(&literal(line(1))).await.is_err());
+    assert_eq!(token_of(&*gatepost_store::open(&cat).await.unwrap(), "alice").await.as_deref(), Some("one"));
+    assert!(gatepost_store::open(&literal(line(1))).await.is_err());
 }
 
 #[tokio::test]

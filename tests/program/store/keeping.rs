@@ -3,9 +3,9 @@
 use std::fs;
 use std::time::Duration;
 
-use gatepost::clock::UnixTime;
-use gatepost::config::State;
-use gatepost::store::{
+use gatepost_config::State;
+use gatepost_core::clock::UnixTime;
+use gatepost_store::{
     self, Counts, DevicePasswordId, Familiar, Guess, LastUse, Person, SignInRefused, StoreError, Verifier, rotate_key,
 };
 
@@ -30,12 +30,12 @@ pub(crate) async fn check(keeps: u8, state: &State) {
 }
 
 async fn sign_ins_outlive_the_process_and_are_replaced_only_as_they_were_read(state: &State) {
-    let store = store::open(state).await.unwrap();
+    let store = gatepost_store::open(state).await.unwrap();
     assert!(store.sign_in(&key("alice")).await.unwrap().is_none());
     let first = store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     drop(store);
 
-    let (store, other) = (store::open(state).await.unwrap(), store::open(state).await.unwrap());
+    let (store, other) = (gatepost_store::open(state).await.unwrap(), gatepost_store::open(state).await.unwrap());
     let mut newer = sign_in("two");
     newer.refused = Some(SignInRefused { at: UnixTime(5), code: Some(70043) });
     let second = other.put_sign_in(&key("alice"), &newer, Some(first)).await.unwrap();
@@ -58,7 +58,7 @@ async fn sign_ins_outlive_the_process_and_are_replaced_only_as_they_were_read(st
 }
 
 async fn device_passwords_come_back_whole(state: &State) {
-    let (store, other) = (store::open(state).await.unwrap(), store::open(state).await.unwrap());
+    let (store, other) = (gatepost_store::open(state).await.unwrap(), gatepost_store::open(state).await.unwrap());
     let (scanner, mut chosen) = (password("aaaaaaaa"), password("bbbbbbbb"));
     chosen.verifier = Verifier::Chosen("$argon2id$…".into());
     (chosen.expires_at, chosen.protocols) = (None, Vec::new());
@@ -80,7 +80,7 @@ async fn device_passwords_come_back_whole(state: &State) {
 }
 
 async fn counts_outlive_the_process_and_a_rotation_and_are_replaced_only_as_they_were_read(state: &State) {
-    let (store, other) = (store::open(state).await.unwrap(), store::open(state).await.unwrap());
+    let (store, other) = (gatepost_store::open(state).await.unwrap(), gatepost_store::open(state).await.unwrap());
     assert_eq!(store.counts(7).await.unwrap(), (Counts::default(), None));
     let guess = |id| Guess { user: [1; 16], id, at: UnixTime(1_767_225_600), familiar: id == 2 };
     let one = Counts { guesses: vec![guess(1)], ..Counts::default() };
@@ -100,7 +100,7 @@ async fn counts_outlive_the_process_and_a_rotation_and_are_replaced_only_as_they
     if let State::Sqlite { .. } = state {
         rotate_key(state).await.unwrap();
     }
-    let store = store::open(state).await.unwrap();
+    let store = gatepost_store::open(state).await.unwrap();
     assert_eq!(store.counts(7).await.unwrap(), (two, Some(second)));
 }
 
@@ -121,7 +121,7 @@ async fn the_files_tell_nothing() {
 }
 
 async fn one_at_a_time_renews_a_sign_in(state: &State) {
-    let (service, command) = (store::open(state).await.unwrap(), store::open(state).await.unwrap());
+    let (service, command) = (gatepost_store::open(state).await.unwrap(), gatepost_store::open(state).await.unwrap());
     let minute = Duration::from_secs(60);
     let lease = service.lease_sign_in(&key("alice"), minute).await.unwrap().unwrap();
     assert!(command.lease_sign_in(&key("alice"), minute).await.unwrap().is_none());

@@ -7,10 +7,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use gatepost::clock::UnixTime;
-use gatepost::config::{RedisServer, State, StateKey, Trust};
-use gatepost::secret::{RedisPassword, StateKeyText};
-use gatepost::store::{self, Counts, Guess, OpenError, RotateError, Rotation, StoreError, rotate_key};
+use gatepost_config::{RedisServer, State, StateKey, Trust};
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::{RedisPassword, StateKeyText};
+use gatepost_store::{Counts, Guess, OpenError, RotateError, Rotation, StoreError, rotate_key};
 
 use crate::common::port::free_port;
 use crate::common::wait::{PATIENCE, wait_until};
@@ -125,7 +125,7 @@ async fn redis_keeps_what_sqlite_keeps() {
 #[ignore = "needs redis-server: run tests/run"]
 async fn a_restart_is_outlived_and_what_was_renewed_meanwhile_is_kept_afterwards() {
     let mut server = Server::start(&[]);
-    let store = store::open(&server.state()).await.unwrap();
+    let store = gatepost_store::open(&server.state()).await.unwrap();
     store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     store.add_device_password(&password("aaaaaaaa")).await.unwrap();
     let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
@@ -145,7 +145,7 @@ async fn a_restart_is_outlived_and_what_was_renewed_meanwhile_is_kept_afterwards
     assert_eq!(store.put_sign_in(&key("alice"), &sign_in("lost"), Some(version)).await, Err(StoreError::Changed));
 
     server.start_again();
-    let other = store::open(&server.state()).await.unwrap();
+    let other = gatepost_store::open(&server.state()).await.unwrap();
     // It reads its file first.
     eventually(true, async || other.revision().await.is_ok()).await;
     eventually(Some("three".to_owned()), async || token_of(&*other, "alice").await).await;
@@ -159,7 +159,7 @@ async fn a_restart_is_outlived_and_what_was_renewed_meanwhile_is_kept_afterwards
 #[ignore = "needs redis-server: run tests/run"]
 async fn what_is_known_is_put_back_when_somebody_empties_the_server() {
     let server = Server::start(&[]);
-    let store = store::open(&server.state()).await.unwrap();
+    let store = gatepost_store::open(&server.state()).await.unwrap();
     store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     store.add_device_password(&password("aaaaaaaa")).await.unwrap();
     store.device_passwords().await.unwrap();
@@ -169,7 +169,7 @@ async fn what_is_known_is_put_back_when_somebody_empties_the_server() {
     assert_eq!(server.say(&["flushall"]).trim(), "OK");
     assert_ne!(store.revision().await.unwrap(), before);
     assert_eq!(store.device_passwords().await.unwrap(), [password("aaaaaaaa")]);
-    let other = store::open(&server.state()).await.unwrap();
+    let other = gatepost_store::open(&server.state()).await.unwrap();
     assert_eq!(token_of(&*other, "alice").await.as_deref(), Some("one"));
     // Whoever read before that may still renew.
     store.put_sign_in(&key("alice"), &sign_in("two"), Some(version)).await.unwrap();
@@ -179,7 +179,7 @@ async fn what_is_known_is_put_back_when_somebody_empties_the_server() {
     let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
     assert_eq!(server.say(&["flushall"]).trim(), "OK");
     store.put_sign_in(&key("alice"), &sign_in("three"), Some(version)).await.unwrap();
-    let other = store::open(&server.state()).await.unwrap();
+    let other = gatepost_store::open(&server.state()).await.unwrap();
     assert_eq!(token_of(&*other, "alice").await.as_deref(), Some("three"));
     assert_eq!(other.device_passwords().await.unwrap(), [password("aaaaaaaa")]);
 }
@@ -188,7 +188,7 @@ async fn what_is_known_is_put_back_when_somebody_empties_the_server() {
 #[ignore = "needs redis-server: run tests/run"]
 async fn a_slow_server_is_waited_for_once() {
     let server = Server::start(&[]);
-    let store = store::open(&server.state()).await.unwrap();
+    let store = gatepost_store::open(&server.state()).await.unwrap();
     store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     server.say(&["client", "pause", "4000", "all"]);
     let started = Instant::now();
@@ -207,11 +207,11 @@ async fn a_slow_server_is_waited_for_once() {
 #[ignore = "needs redis-server: run tests/run"]
 async fn what_is_wrong_with_a_server_is_said() {
     let server = Server::start(&[]);
-    drop(store::open(&server.state()).await.unwrap());
+    drop(gatepost_store::open(&server.state()).await.unwrap());
     let other = State::Redis { server: server.server(None), key: literal(OTHER_KEY) };
-    assert!(matches!(store::open(&other).await, Err(OpenError::OtherKey { .. })));
+    assert!(matches!(gatepost_store::open(&other).await, Err(OpenError::OtherKey { .. })));
 
-    let refused = async |state: &State| match store::open(state).await {
+    let refused = async |state: &State| match gatepost_store::open(state).await {
         Ok(store) => store.revision().await.unwrap_err().to_string(),
         Err(error) => error.to_string(),
     };
@@ -221,14 +221,14 @@ async fn what_is_wrong_with_a_server_is_said() {
 
     let strict = Server::start(&["--requirepass", "hunter2"]);
     let with = |password| State::Redis { server: strict.server(password), key: literal(KEY) };
-    assert!(store::open(&with(Some("hunter2"))).await.unwrap().revision().await.is_ok());
+    assert!(gatepost_store::open(&with(Some("hunter2"))).await.unwrap().revision().await.is_ok());
     for password in [None, Some("wrong")] {
         let told = refused(&with(password)).await;
         assert!(told.contains("it refuses the user name or password") || told.contains("it is away"), "{told}");
     }
 
     let full = Server::start(&["--maxmemory", "1500000", "--maxmemory-policy", "noeviction"]);
-    let store = store::open(&full.state()).await.unwrap();
+    let store = gatepost_store::open(&full.state()).await.unwrap();
     store.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     full.say(&["config", "set", "maxmemory", "1"]);
     let (_, version) = store.sign_in(&key("alice")).await.unwrap().unwrap();
@@ -236,7 +236,7 @@ async fn what_is_wrong_with_a_server_is_said() {
     assert!(matches!(&error, StoreError::NotKept(why) if why.contains("it takes no writes (OOM)")), "{error}");
     assert_eq!(token_of(&*store, "alice").await.as_deref(), Some("two"), "from memory");
     full.say(&["config", "set", "maxmemory", "0"]);
-    let other = store::open(&full.state()).await.unwrap();
+    let other = gatepost_store::open(&full.state()).await.unwrap();
     eventually(Some("two".to_owned()), async || token_of(&*other, "alice").await).await;
 }
 
@@ -251,9 +251,9 @@ async fn the_key_is_rotated_once_every_replica_has_it() {
     let copy = || {
         fs::copy(one.file("state.key"), two.file("state.key")).unwrap();
     };
-    let here = store::open(&first).await.unwrap();
+    let here = gatepost_store::open(&first).await.unwrap();
     copy();
-    let there = store::open(&second).await.unwrap();
+    let there = gatepost_store::open(&second).await.unwrap();
     there.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     let guess = Guess { user: [1; 16], id: 1, at: UnixTime(1_767_225_600), familiar: true };
     let counts = Counts { guesses: vec![guess], ..Counts::default() };
@@ -267,7 +267,7 @@ async fn the_key_is_rotated_once_every_replica_has_it() {
     there.put_sign_in(&key("alice"), &sign_in("two"), Some(version)).await.unwrap();
     assert_eq!(token_of(&*here, "alice").await.as_deref(), Some("two"));
     copy();
-    assert_eq!(token_of(&*store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("two"));
+    assert_eq!(token_of(&*gatepost_store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("two"));
 }
 
 #[tokio::test]
@@ -308,7 +308,7 @@ async fn replicas_that_rotate_at_once_come_to_the_same_key() {
     };
     let (first, second) = (state(&one), state(&two));
     fs::create_dir(two.path()).unwrap();
-    let here = store::open(&first).await.unwrap();
+    let here = gatepost_store::open(&first).await.unwrap();
     here.put_sign_in(&key("alice"), &sign_in("one"), None).await.unwrap();
     let copy = || fs::copy(one.file("state.key"), two.file("state.key")).unwrap();
     copy();
@@ -328,7 +328,7 @@ async fn replicas_that_rotate_at_once_come_to_the_same_key() {
         }
         let keys = [&one, &two].map(|files| fs::read_to_string(files.file("state.key")).unwrap());
         assert_eq!((keys[0].lines().count(), &keys[0]), (1, &keys[1]), "round {round}");
-        let there = store::open(&second).await.unwrap();
+        let there = gatepost_store::open(&second).await.unwrap();
         for store in [&here, &there] {
             assert_eq!(token_of(&**store, "alice").await.as_deref(), Some("one"), "round {round}");
         }
@@ -340,7 +340,7 @@ async fn replicas_that_rotate_at_once_come_to_the_same_key() {
     assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Done { records: 1, old_is_left: false });
     assert!(matches!(rotate_key(&second).await, Err(RotateError::Open(OpenError::OtherKey { .. }))));
     copy();
-    assert_eq!(token_of(&*store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("one"));
+    assert_eq!(token_of(&*gatepost_store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("one"));
 }
 
 #[tokio::test]
@@ -380,11 +380,11 @@ async fn over_tls_the_servers_certificate_is_verified() {
         };
         State::Redis { server: Arc::new(server), key: literal(KEY) }
     };
-    let store = store::open(&state(made.cert.pem())).await.unwrap();
+    let store = gatepost_store::open(&state(made.cert.pem())).await.unwrap();
     store.put_sign_in(&self::key("alice"), &sign_in("one"), None).await.unwrap();
     assert_eq!(token_of(&*store, "alice").await.as_deref(), Some("one"));
 
-    let store = store::open(&state(other.cert.pem())).await.unwrap();
+    let store = gatepost_store::open(&state(other.cert.pem())).await.unwrap();
     let error = store.sign_ins().await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
 }

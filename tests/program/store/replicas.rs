@@ -8,17 +8,16 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use gatepost::account::LoginName;
-use gatepost::clock::Clock;
-use gatepost::config::environment::Surroundings;
-use gatepost::config::load::load_text;
-use gatepost::failure::{Failure, Refusal};
 use gatepost::login::{Admission, Gatekeeper, LoginRequest};
-use gatepost::oauth::TokenRequest;
-use gatepost::oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
-use gatepost::protocol::Protocol;
-use gatepost::secret::Password;
-use gatepost::store;
+use gatepost_config::environment::Surroundings;
+use gatepost_config::load::load_text;
+use gatepost_core::account::LoginName;
+use gatepost_core::clock::Clock;
+use gatepost_core::failure::{Failure, Refusal};
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::Password;
+use gatepost_oauth::TokenRequest;
+use gatepost_oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
 
@@ -85,7 +84,7 @@ async fn replica(redis: &str, entra: &str) -> Arc<Gatekeeper> {
     );
     let config = load_text(Some((Path::new("proxy.yaml"), &yaml)), &[], &BTreeMap::new(), &Outside);
     let config = config.unwrap_or_else(|problems| panic!("{problems}"));
-    let store = store::open(&config.state).await.unwrap();
+    let store = gatepost_store::open(&config.state).await.unwrap();
     let endpoint = Arc::new(Elsewhere(entra.parse().unwrap()));
     Gatekeeper::new(Arc::new(config), endpoint, store, Clock::system())
 }
@@ -99,7 +98,7 @@ async fn admit(gate: &Arc<Gatekeeper>, password: &str) -> Result<Admission, Fail
         password: &password,
         source,
         protocol,
-        resource: gatepost::config::Resource::Exchange,
+        resource: gatepost_config::Resource::Exchange,
     };
     gate.admit(request, Duration::ZERO).await
 }

@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gatepost::account::MailAddress;
-use gatepost::clock::UnixTime;
-use gatepost::config::{State, StateKey};
-use gatepost::protocol::Protocol;
-use gatepost::secret::RefreshToken;
-use gatepost::store::{self, DevicePassword, DevicePasswordId, OpenError, SignIn, SignInKey, Store, Verifier};
+use gatepost_config::{State, StateKey};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::protocol::Protocol;
+use gatepost_core::secret::RefreshToken;
+use gatepost_store::{DevicePassword, DevicePasswordId, OpenError, SignIn, SignInKey, Store, Verifier};
 
 use crate::common::directory;
 
@@ -38,7 +38,7 @@ impl Directory {
     }
 
     pub(crate) async fn open(&self) -> Result<Arc<dyn Store>, OpenError> {
-        store::open(&self.state()).await
+        gatepost_store::open(&self.state()).await
     }
 }
 

@@ -4,13 +4,13 @@ use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use gatepost::account::MailAddress;
-use gatepost::clock::Clock;
-use gatepost::config::Credential;
-use gatepost::oauth::expiry;
-use gatepost::oauth::grant::GrantRequest;
-use gatepost::sandbox::{Attempts, SandboxAccount};
-use gatepost::secret::Password;
+use gatepost_config::Credential;
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::Clock;
+use gatepost_core::secret::Password;
+use gatepost_oauth::expiry;
+use gatepost_oauth::grant::GrantRequest;
+use gatepost_sandbox::{Attempts, SandboxAccount};
 
 use crate::credentials::support::{Setup, good, openssl, pair};
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::time::Duration;
 
-use gatepost::clock::Clock;
-use gatepost::oauth::credential::CredentialError;
-use gatepost::oauth::source::FetchError;
-use gatepost::sandbox::{Attempts, FederatedToken, SandboxConfig};
+use gatepost_core::clock::Clock;
+use gatepost_oauth::credential::CredentialError;
+use gatepost_oauth::source::FetchError;
+use gatepost_sandbox::{Attempts, FederatedToken, SandboxConfig};
 
 use crate::credentials::support::{Setup, World};
 

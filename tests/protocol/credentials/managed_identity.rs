@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use gatepost::oauth::managed_identity::{IdentityError, ManagedIdentities};
-use gatepost::oauth::source::FetchError;
-use gatepost::sandbox::{Attempts, Sandbox};
+use gatepost_oauth::managed_identity::{IdentityError, ManagedIdentities};
+use gatepost_oauth::source::FetchError;
+use gatepost_sandbox::{Attempts, Sandbox};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 

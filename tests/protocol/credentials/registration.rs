@@ -2,8 +2,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gatepost::config::certificate::{SigningAlgorithm, SigningKey};
-use gatepost::sandbox::{FederatedToken, Sandbox, SandboxConfig};
+use gatepost_config::certificate::{SigningAlgorithm, SigningKey};
+use gatepost_sandbox::{FederatedToken, Sandbox, SandboxConfig};
 use serde_json::{Value, json};
 
 use crate::credentials::support::{Pair, good, pair};

@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use gatepost::oauth::source::FetchError;
-use gatepost::sandbox::{Attempts, SandboxSecret};
-use gatepost::secret::ClientSecret;
+use gatepost_core::secret::ClientSecret;
+use gatepost_oauth::source::FetchError;
+use gatepost_sandbox::{Attempts, SandboxSecret};
 
 use crate::credentials::support::{Setup, World, good};
 

@@ -4,16 +4,16 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use gatepost::clock::Clock;
-use gatepost::config::Config;
-use gatepost::config::problem::Problems;
-use gatepost::net::dial::Dialer;
-use gatepost::oauth::endpoint::HttpEndpoint;
-use gatepost::oauth::grant::{Ask, GrantRequest};
-use gatepost::oauth::managed_identity::ManagedIdentities;
-use gatepost::oauth::source::{FetchError, TokenSource};
-use gatepost::sandbox::{Attempts, Sandbox, SandboxConfig};
-use gatepost::tls::client::UpstreamTrust;
+use gatepost_config::Config;
+use gatepost_config::problem::Problems;
+use gatepost_core::clock::Clock;
+use gatepost_net::dial::Dialer;
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_oauth::endpoint::HttpEndpoint;
+use gatepost_oauth::grant::{Ask, GrantRequest};
+use gatepost_oauth::managed_identity::ManagedIdentities;
+use gatepost_oauth::source::{FetchError, TokenSource};
+use gatepost_sandbox::{Attempts, Sandbox, SandboxConfig};
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 
 use crate::common::directory::Directory;

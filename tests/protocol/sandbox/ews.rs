@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::sandbox::{Attempts, HttpFault, Sandbox, SandboxAccount, Service};
+use gatepost_sandbox::{Attempts, HttpFault, Sandbox, SandboxAccount, Service};
 use reqwest::Response;
 
 use super::mail::{ALICE, BOB, sandbox};

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::sandbox::{
+use gatepost_sandbox::{
     Attempts, CertificateFault, HttpFault, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode,
 };
 use reqwest::{Method, RequestBuilder, Response};

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::clock::Clock;
-use gatepost::sandbox::{
+use gatepost_core::clock::Clock;
+use gatepost_sandbox::{
     Attempts, CertificateFault, EntraMode, Sandbox, SandboxAccount, SandboxConfig, Service, UpstreamMode,
 };
 use rustls::pki_types::pem::PemObject as _;

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
 use tokio::net::{TcpSocket, TcpStream};
 
 use crate::common::directory::Directory;

@@ -5,8 +5,8 @@ use std::fs;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, Error};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

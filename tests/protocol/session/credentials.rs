@@ -4,9 +4,9 @@
 use std::fs;
 use std::time::Duration;
 
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{Attempts, FederatedToken, SandboxAccount, SandboxConfig};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::{Attempts, FederatedToken, SandboxAccount, SandboxConfig};
 use rcgen::{CertificateParams, PKCS_RSA_SHA256, RsaKeySize};
 use tokio::task::JoinSet;
 
@@ -59,7 +59,7 @@ impl Files {
 
 /// Alice's mailbox, opened by an application with this credential.
 fn setup(credential: &str, token_lifetime: Duration) -> Setup {
-    let hash = gatepost::config::password_hash::hash(&gatepost::secret::Password::new(LOCAL.into())).unwrap();
+    let hash = gatepost_config::password_hash::hash(&gatepost_core::secret::Password::new(LOCAL.into())).unwrap();
     Setup {
         sandbox: SandboxConfig {
             accounts: vec![SandboxAccount::new(ALICE, ALICES)],

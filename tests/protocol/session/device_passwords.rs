@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use gatepost::account::MailAddress;
 use gatepost::app::App;
-use gatepost::clock::{Clock, UnixTime};
 use gatepost::daemon::StartError;
-use gatepost::failure::Refusal;
 use gatepost::login::issue::{self, Order};
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig};
-use gatepost::store::{DevicePasswordId, Store};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
+use gatepost_store::{DevicePasswordId, Store};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

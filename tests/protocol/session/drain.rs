@@ -3,8 +3,8 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::EntraMode;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::EntraMode;
 use tokio::net::TcpStream;
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, PROTOCOLS, Setup, World, is_accepted};

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, told};
 

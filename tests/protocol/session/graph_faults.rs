@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gatepost::failure::Actor;
 use gatepost::graph::{GraphClient, NotSent, Sent};
-use gatepost::proto::smtp::Envelope;
-use gatepost::sandbox::{CertificateFault, HttpFault, Sandbox, Service, UpstreamMode};
+use gatepost_core::failure::Actor;
+use gatepost_proto::mail::smtp::Envelope;
+use gatepost_sandbox::{CertificateFault, HttpFault, Sandbox, Service, UpstreamMode};
 
 use crate::session::graph_mail::{bearer, client, sandbox};
 use crate::session::support::ALICE;

@@ -4,15 +4,15 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use gatepost::account::MailAddress;
-use gatepost::config::Origin;
 use gatepost::graph::GraphClient;
-use gatepost::net::dial::Dialer;
-use gatepost::proto::smtp::Envelope;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{Attempts, Sandbox, Service, UpstreamMode};
-use gatepost::sasl::Bearer;
-use gatepost::tls::client::UpstreamTrust;
+use gatepost_config::Origin;
+use gatepost_core::account::MailAddress;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_net::dial::Dialer;
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_proto::mail::smtp::Envelope;
+use gatepost_proto::sasl::Bearer;
+use gatepost_sandbox::{Attempts, Sandbox, Service, UpstreamMode};
 
 use crate::session::support::{ALICE, ALICES, BOB, Client, Setup};
 

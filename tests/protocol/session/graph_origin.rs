@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex};
 
-use gatepost::config::Origin;
 use gatepost::graph::{GraphClient, NotSent, Sent};
-use gatepost::net::dial::Dialer;
-use gatepost::proto::smtp::Envelope;
-use gatepost::tls::client::UpstreamTrust;
+use gatepost_config::Origin;
+use gatepost_net::dial::Dialer;
+use gatepost_net::tls::client::UpstreamTrust;
+use gatepost_proto::mail::smtp::Envelope;
 use rustls::ServerConfig;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -39,7 +39,7 @@ async fn fake(plays: Vec<Play>) -> Fake {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-    let tls = ServerConfig::builder_with_provider(gatepost::tls::provider())
+    let tls = ServerConfig::builder_with_provider(gatepost_net::tls::provider())
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()

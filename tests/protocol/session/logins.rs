@@ -2,11 +2,11 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::config::password_hash as password;
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{Attempts, SandboxAccount, SandboxConfig};
-use gatepost::secret::Password;
+use gatepost_config::password_hash as password;
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_core::secret::Password;
+use gatepost_sandbox::{Attempts, SandboxAccount, SandboxConfig};
 
 use crate::session::support::{
     ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, plain, service, xoauth2,

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use gatepost::config::password_hash::hash;
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{HttpFault, Service};
-use gatepost::secret::Password;
+use gatepost_config::password_hash::hash;
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_core::secret::Password;
+use gatepost_sandbox::{HttpFault, Service};
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, Client, Setup, World, xoauth2};
 

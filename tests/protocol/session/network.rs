@@ -11,8 +11,8 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 

@@ -3,9 +3,9 @@
 
 use std::net::SocketAddr;
 
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{Service, UpstreamMode};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::{Service, UpstreamMode};
 use tokio::net::TcpSocket;
 
 use crate::session::support::{ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, service, xoauth2};

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use gatepost::protocol::MailProtocol;
+use gatepost_core::protocol::MailProtocol;
 use tokio::net::TcpSocket;
 
 use crate::session::support::{ALICE, ALICES, Client, PROTOCOLS, Setup, World, is_accepted, plain};

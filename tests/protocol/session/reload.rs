@@ -4,9 +4,9 @@ use std::fs;
 use std::io::ErrorKind;
 
 use gatepost::daemon::phase::NotReloaded;
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::Attempts;
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::Attempts;
 use tokio::net::TcpStream;
 
 use crate::common::directory::Directory;

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use gatepost::config::{LogFormat, password_hash as password};
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
-use gatepost::secret::Password;
+use gatepost_config::{LogFormat, password_hash as password};
+use gatepost_core::protocol::MailProtocol;
+use gatepost_core::secret::Password;
+use gatepost_sandbox::{CertificateFault, EntraMode, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 
 use crate::session::proxy::proxy;
 use crate::session::support::{ALICE, BOB, PROTOCOLS, Setup, World, plain, service, xoauth2};
@@ -118,7 +118,7 @@ impl Gathered {
 
 fn users() -> SandboxConfig {
     let accounts = vec![SandboxAccount::new(ALICE, PASSWORD), SandboxAccount::new(BOB, "known-to-nobody")];
-    let client_secret = gatepost::secret::ClientSecret::new(CLIENT_SECRET.to_owned());
+    let client_secret = gatepost_core::secret::ClientSecret::new(CLIENT_SECRET.to_owned());
     SandboxConfig { accounts, client_secret, ..SandboxConfig::default() }
 }
 

@@ -1,13 +1,13 @@
 //! Sessions of accounts for which a person has signed in, in every protocol.
 
-use gatepost::account::MailAddress;
-use gatepost::clock::{Clock, UnixTime};
-use gatepost::failure::Refusal;
 use gatepost::login::issue::{self, Order};
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig};
-use gatepost::secret::RefreshToken;
-use gatepost::store::{SignIn, SignInKey, Store};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_core::secret::RefreshToken;
+use gatepost_sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig};
+use gatepost_store::{SignIn, SignInKey, Store};
 
 use crate::session::support::{PROTOCOLS, Setup, World, service};
 

@@ -1,6 +1,6 @@
 //! Clients that ask and take no answer: what is read from them is bounded, however much they send.
 
-use gatepost::protocol::MailProtocol::{self, Pop3, Smtp};
+use gatepost_core::protocol::MailProtocol::{self, Pop3, Smtp};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpSocket, TcpStream};
 

@@ -3,9 +3,9 @@
 use std::io;
 use std::time::Duration;
 
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol::Smtp;
-use gatepost::sandbox::{HttpFault, SandboxAccount, SandboxConfig, Service, UpstreamMode};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol::Smtp;
+use gatepost_sandbox::{HttpFault, SandboxAccount, SandboxConfig, Service, UpstreamMode};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;

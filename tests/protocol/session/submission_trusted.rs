@@ -1,10 +1,10 @@
 //! Devices that cannot log in: what `trusted_senders` lets them do, and what not.
 
-use gatepost::account::MailAddress;
 use gatepost::login::issue::{self, Order};
-use gatepost::protocol::MailProtocol::Smtp;
-use gatepost::sandbox::{SandboxAccount, SandboxConfig, Service, UpstreamMode};
-use gatepost::store::Store as _;
+use gatepost_core::account::MailAddress;
+use gatepost_core::protocol::MailProtocol::Smtp;
+use gatepost_sandbox::{SandboxAccount, SandboxConfig, Service, UpstreamMode};
+use gatepost_store::Store as _;
 
 use crate::session::support::{Client, Setup, World, plain};
 
@@ -115,7 +115,8 @@ async fn who_is_trusted_may_log_in_all_the_same() {
         expires_at: None,
     };
     let store = std::sync::Arc::clone(&setup.store);
-    let (made, password) = issue::generate(&*store, order, gatepost::clock::Clock::system().unix_time()).await.unwrap();
+    let (made, password) =
+        issue::generate(&*store, order, gatepost_core::clock::Clock::system().unix_time()).await.unwrap();
     let world = setup.start().await;
     let mut client = world.session(Smtp, SCANNER, password.expose()).await;
     assert!(send(&mut client, SCANNER, BOB, &format!("From: {SCANNER}\r\n\r\n")).await.starts_with("250 "));
@@ -153,7 +154,8 @@ async fn a_device_that_is_trusted_no_longer_sends_no_longer() {
         (rule.replace("127.0.0.1", "127.0.0.9"), "it is for another address"),
         (rule.replace("}]", ", sender: checked}]"), "it says something else"),
     ];
-    let hash = gatepost::config::password_hash::hash(&gatepost::secret::Password::new("a password".into())).unwrap();
+    let hash =
+        gatepost_config::password_hash::hash(&gatepost_core::secret::Password::new("a password".into())).unwrap();
     for (other, what) in changes {
         // It may log in as well, so that the configuration is none of a listener without use.
         let accounts = format!("\n  - {{login: {SCANNER}, passwords: ['{hash}']}}");
@@ -179,7 +181,7 @@ async fn a_device_that_is_trusted_no_longer_sends_no_longer() {
 #[tokio::test]
 async fn a_session_sends_no_longer_than_its_account_is_as_it_was() {
     let hash = |password: &str| {
-        gatepost::config::password_hash::hash(&gatepost::secret::Password::new(password.into())).unwrap()
+        gatepost_config::password_hash::hash(&gatepost_core::secret::Password::new(password.into())).unwrap()
     };
     let (old, new) = (hash("the first password"), hash("the second password"));
     let account = format!("\n  - {{login: {SCANNER}, passwords: ['{old}']}}");

@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, Once};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gatepost::app::App;
-use gatepost::config::load::Loaded;
-use gatepost::config::{Config, Files, Log, LogFormat};
 use gatepost::daemon::phase::{NotReloaded, Reloaded};
 use gatepost::daemon::{Control, Stop};
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
-use gatepost::store::MemoryStore;
-use gatepost::telemetry::log;
+use gatepost_config::load::Loaded;
+use gatepost_config::{Config, Files, Log, LogFormat};
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig, Service};
+use gatepost_store::MemoryStore;
+use gatepost_telemetry::log;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
@@ -513,7 +513,8 @@ pub(crate) fn connector(ca_pem: &str) -> TlsConnector {
 pub(crate) fn offering(ca_pem: &str, protocols: &[&str]) -> TlsConnector {
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_slice(ca_pem.as_bytes()).unwrap()).unwrap();
-    let config = ClientConfig::builder_with_provider(gatepost::tls::provider()).with_safe_default_protocol_versions();
+    let config =
+        ClientConfig::builder_with_provider(gatepost_net::tls::provider()).with_safe_default_protocol_versions();
     let mut config = config.unwrap().with_root_certificates(roots).with_no_client_auth();
     config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
     TlsConnector::from(Arc::new(config))

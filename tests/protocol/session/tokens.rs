@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use gatepost::clock::Clock;
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig, Service};
+use gatepost_core::clock::Clock;
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::{Attempts, EntraMode, SandboxAccount, SandboxConfig, Service};
 
 use crate::session::support::{ALICE, ALICES, BOB, BOBS, PROTOCOLS, Setup, World, service};
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gatepost::failure::Refusal;
-use gatepost::protocol::MailProtocol;
+use gatepost_core::failure::Refusal;
+use gatepost_core::protocol::MailProtocol;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
@@ -222,7 +222,7 @@ async fn a_no_is_a_no_but_a_passing_fault_is_taken_to_the_next() {
 mod pac {
     use std::sync::Mutex;
 
-    use gatepost::protocol::MailProtocol::Pop3;
+    use gatepost_core::protocol::MailProtocol::Pop3;
 
     use super::*;
     use crate::common::directory::Directory;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use gatepost::telemetry::metrics::{Ends, Metrics};
+use gatepost_telemetry::metrics::{Ends, Metrics};
 use serde_json::{Value, json};
 
 use crate::common::directory::Directory;

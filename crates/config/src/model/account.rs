@@ -10,7 +10,7 @@ use url::Url;
 use super::super::problem::Problem;
 use super::super::value;
 use super::credential::Credential;
-use crate::account::{LoginName, MailAddress};
+use gatepost_core::account::{LoginName, MailAddress};
 
 /// Who may log in: the most specific entry wins (address or alias, then domain, then `*`).
 #[derive(Debug, Default, PartialEq)]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use url::Url;
 
 use super::super::certificate::SigningAlgorithm;
-use crate::clock::UnixTime;
-use crate::secret::{CertificatePassword, ClientSecret, IdentityKey};
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::{CertificatePassword, ClientSecret, IdentityKey};
 
 /// How an application proves itself to Entra.
 #[derive(Debug, Default, PartialEq)]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use url::{Host, Url};
 
 use super::no_proxy::NoProxy;
-use crate::net::connect::credentials::ProxyAuthentication;
+use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 
 /// The corporate proxy.
 #[derive(Debug, PartialEq)]

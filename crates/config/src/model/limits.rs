@@ -13,7 +13,7 @@ const US_GOVERNMENT_BUDGET: u32 = 2;
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Bounds of the protocol machines.
-    pub protocol: Arc<crate::proto::Limits>,
+    pub protocol: Arc<gatepost_proto::mail::Limits>,
     /// Connections in all.
     pub connections: usize,
     /// Connections from one source (IPv4 address, IPv6 /64); loopback is exempt.

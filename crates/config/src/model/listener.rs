@@ -8,9 +8,9 @@ use ipnet::IpNet;
 
 use super::server::{Origin, Resource, Upstream, authority};
 use super::submission::{Deliver, Submission};
-use crate::http::rules::{GraphRules, HttpService};
-use crate::protocol::Protocol;
-use crate::sasl::ClientTokens;
+use gatepost_core::protocol::Protocol;
+use gatepost_proto::http::rules::{GraphRules, HttpService};
+use gatepost_proto::sasl::ClientTokens;
 
 /// A bound address with its protocol, its TLS mode, and where its logins go.
 #[derive(Clone, Debug, PartialEq)]

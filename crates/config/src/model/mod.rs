@@ -4,10 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::Problems;
-use crate::account::MailAddress;
 use account::{Account, Accounts, LoginPattern, Unproved};
 use admin::Admin;
 use forward_proxy::ForwardProxy;
+use gatepost_core::account::MailAddress;
 use limits::Limits;
 use listener::Listener;
 use log::{Confine, Log};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::protocol::MailProtocol;
+use gatepost_core::protocol::MailProtocol;
 
 /// An HTTPS server of Microsoft.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

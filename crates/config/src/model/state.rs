@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::trust::Trust;
-use crate::secret::{RedisPassword, StateKeyText};
+use gatepost_core::secret::{RedisPassword, StateKeyText};
 
 /// Where sign-ins and device passwords are kept.
 #[derive(Debug, PartialEq)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::server::{Origin, Upstream};
-use crate::account::LoginName;
+use gatepost_core::account::LoginName;
 
 /// How messages leave, and who may send them without a login.
 #[derive(Clone, Debug, PartialEq)]

@@ -139,7 +139,7 @@ fn nothing_of_this_machine_is_within_reach() {
 
 #[tokio::test]
 async fn a_file_is_read_again_when_it_has_changed_and_its_answers_are_forgotten() {
-    let trust = Arc::new(UpstreamTrust::new(crate::config::Trust {
+    let trust = Arc::new(UpstreamTrust::new(gatepost_config::Trust {
         system_roots: true,
         additional_ca: None,
         destinations: Vec::new(),
@@ -168,7 +168,7 @@ async fn a_file_is_read_again_when_it_has_changed_and_its_answers_are_forgotten(
 #[tokio::test]
 async fn a_web_server_inside_is_asked_straight_and_bounded() {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    let trust = Arc::new(UpstreamTrust::new(crate::config::Trust {
+    let trust = Arc::new(UpstreamTrust::new(gatepost_config::Trust {
         system_roots: true,
         additional_ca: None,
         destinations: Vec::new(),

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::time::Duration;
 
-use crate::clock::Moment;
-use crate::config::penalties::MOST_SPRAYING_ACCOUNTS;
+use gatepost_config::penalties::MOST_SPRAYING_ACCOUNTS;
+use gatepost_core::clock::Moment;
 
 /// Most guesses of one source that are recognised again: the programs of an office that all have an old password.
 pub(super) const GUESSES: usize = MOST_SPRAYING_ACCOUNTS + 1;

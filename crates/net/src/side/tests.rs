@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use tokio::net::TcpStream;
 
 use super::*;
-use crate::net::stream::tests::{MOST_KEPT, PAID, PIECES, key_updates, tcp_pair, under_flood, wishes};
+use crate::stream::tests::{MOST_KEPT, PAID, PIECES, key_updates, tcp_pair, under_flood, wishes};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 

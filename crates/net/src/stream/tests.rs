@@ -9,11 +9,11 @@ use crate::tls::record::ContentType;
 use crate::tls::session::tests::{key_update, open_all, pair, record};
 
 /// What memory a connection may take before its login.
-pub(in crate::net) const MOST_KEPT: usize = 64 * 1024;
+pub(crate) const MOST_KEPT: usize = 64 * 1024;
 
 const HELLO: [u8; 9] = [1, 0, 0, 5, 3, 3, 0, 0, 0];
 
-pub(in crate::net) async fn tcp_pair() -> (TcpStream, TcpStream) {
+pub(crate) async fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     (near.unwrap(), far.unwrap().0)
@@ -52,7 +52,7 @@ async fn what_tls_owes_is_sent_though_nothing_is_written() {
 }
 
 /// Sends a flood, piece by piece, and takes nothing, while the other end does `receiving`.
-pub(in crate::net) async fn under_flood<T>(
+pub(crate) async fn under_flood<T>(
     mut far: TcpStream,
     flood: impl Iterator<Item = Vec<u8>>,
     receiving: impl Future<Output = T>,
@@ -74,10 +74,10 @@ pub(in crate::net) async fn under_flood<T>(
 }
 
 /// So many pieces of a flood.
-pub(in crate::net) const PIECES: usize = 2_000;
+pub(crate) const PIECES: usize = 2_000;
 
 /// The end that is flooded with one octet of data and 32 wishes to negotiate again, over and over; and the flood.
-pub(in crate::net) fn wishes(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8>>) {
+pub(crate) fn wishes(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8>>) {
     let (mut from, to) = from_to(&TLS12, from_client);
     let wish: &[u8] = if from_client { &HELLO } else { &[0, 0, 0, 0] };
     let piece = move |_| {
@@ -89,7 +89,7 @@ pub(in crate::net) fn wishes(from_client: bool) -> (Session, impl Iterator<Item 
 }
 
 /// The end that is flooded with requests for new keys, each paid for by [`PAID`] octets of data; and the flood.
-pub(in crate::net) fn key_updates(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8>>) {
+pub(crate) fn key_updates(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8>>) {
     let (mut from, to) = from_to(&TLS13, from_client);
     let piece = move |_| {
         let mut piece = record(&mut from, ContentType::ApplicationData, &[7; PAID]);
@@ -99,7 +99,7 @@ pub(in crate::net) fn key_updates(from_client: bool) -> (Session, impl Iterator<
     (to, (0..PIECES).map(piece))
 }
 
-pub(in crate::net) const PAID: usize = 1_024;
+pub(crate) const PAID: usize = 1_024;
 
 fn from_to(version: &'static SupportedProtocolVersion, from_client: bool) -> (Session, Session) {
     let (client, server) = pair(version);

@@ -8,7 +8,7 @@ use tokio::sync::OnceCell;
 
 use super::provider::provider;
 use super::verifier::{TrustError, Verifiers};
-use crate::config::Trust;
+use gatepost_config::Trust;
 
 /// The roots of `trust`, read when they are first needed, because reading the platform's takes a while.
 pub struct UpstreamTrust {

@@ -7,9 +7,9 @@ use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
 
 use super::provider::provider;
-use crate::config::Identity;
-use crate::config::server_identity::{self as identity, IdentityError};
-use crate::protocol::Protocol;
+use gatepost_config::Identity;
+use gatepost_config::server_identity::{self as identity, IdentityError};
+use gatepost_core::protocol::Protocol;
 
 /// Why a listener has no TLS.
 #[derive(Debug, thiserror::Error)]

@@ -17,8 +17,8 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::provider::provider;
-use crate::config::Trust;
-use crate::escape::escaped;
+use gatepost_config::Trust;
+use gatepost_core::escape::escaped;
 
 /// Longest name of an issuer that is told, in octets.
 const NAME_OCTETS: usize = 200;
@@ -87,7 +87,7 @@ impl Verifiers {
             false if trust.destinations.is_empty() => return Err(TrustError::Empty),
             false => None,
         };
-        let of_one = |destination: &crate::config::DestinationTrust| {
+        let of_one = |destination: &gatepost_config::DestinationTrust| {
             let all = [&for_all[..], &roots(&destination.additional_ca.1)?].concat();
             Ok((destination.host.clone(), verifier(trust, all)?))
         };
@@ -189,7 +189,7 @@ mod tests {
     use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
     use super::*;
-    use crate::config::DestinationTrust;
+    use gatepost_config::DestinationTrust;
 
     type Authority = CertifiedIssuer<'static, KeyPair>;
 

@@ -9,13 +9,13 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use url::Url;
 
-use crate::config::{
+use crate::fake;
+use crate::grant::{Ask, ClientProof, GrantRequest};
+use gatepost_config::{
     Accounts, Application, Cloud, Config, ForwardProxy, Limits, NoProxy, ProxyChoice, ProxyScheme, ProxyServer, Trust,
 };
-use crate::net::connect::credentials::ProxyAuthentication;
-use crate::oauth::fake;
-use crate::oauth::grant::{Ask, ClientProof, GrantRequest};
-use crate::secret::{ClientSecret, ProxyPassword};
+use gatepost_core::secret::{ClientSecret, ProxyPassword};
+use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 
 const TOKEN: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}";
 
@@ -70,8 +70,9 @@ async fn serve(reply: impl Into<Vec<u8>>) -> Server {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let certificate = made.cert.der().clone();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
-    let server =
-        ServerConfig::builder_with_provider(crate::tls::provider()).with_safe_default_protocol_versions().unwrap();
+    let server = ServerConfig::builder_with_provider(gatepost_net::tls::provider())
+        .with_safe_default_protocol_versions()
+        .unwrap();
     let server = server.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     let (acceptor, reply) = (TlsAcceptor::from(Arc::new(server)), reply.into());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

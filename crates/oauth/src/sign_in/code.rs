@@ -9,13 +9,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use url::{Url, form_urlencoded};
 
-use crate::account::MailAddress;
-use crate::clock::Clock;
-use crate::oauth::grant::{self, GrantRequest, Redemption};
-use crate::oauth::response::OauthError;
-use crate::oauth::sign_in::signed_in::{Purpose, SignInError, SignedIn};
-use crate::oauth::source::TokenSource;
-use crate::secret::{AuthorizationCode, CodeVerifier};
+use crate::grant::{self, GrantRequest, Redemption};
+use crate::response::OauthError;
+use crate::sign_in::signed_in::{Purpose, SignInError, SignedIn};
+use crate::source::TokenSource;
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::Clock;
+use gatepost_core::secret::{AuthorizationCode, CodeVerifier};
 
 /// Longest redirect that is read, in octets. Entra's have some 2 KiB.
 pub const REDIRECT_OCTETS: usize = 16 * 1024;
@@ -178,7 +178,7 @@ pub(super) mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::config::{Application, Cloud};
+    use gatepost_config::{Application, Cloud};
 
     pub(crate) fn request() -> CodeRequest {
         let application = Arc::new(Application {

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use crate::clock::{Clock, Moment};
-use crate::oauth::endpoint::TransportFault;
-use crate::oauth::grant::GrantRequest;
-use crate::oauth::response::DeviceAuthorization;
-use crate::oauth::sign_in::signed_in::{Purpose, SignInError, SignedIn};
-use crate::oauth::source::{FetchError, TokenSource};
+use crate::endpoint::TransportFault;
+use crate::grant::GrantRequest;
+use crate::response::DeviceAuthorization;
+use crate::sign_in::signed_in::{Purpose, SignInError, SignedIn};
+use crate::source::{FetchError, TokenSource};
+use gatepost_core::clock::{Clock, Moment};
 
 /// RFC 8628 §3.5: what `slow_down` adds to the interval, for this and all later polls.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
@@ -111,10 +111,10 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::oauth::aadsts::Class;
-    use crate::oauth::endpoint::TransportError;
-    use crate::oauth::response::OauthError;
-    use crate::secret::DeviceCode;
+    use crate::aadsts::Class;
+    use crate::endpoint::TransportError;
+    use crate::response::OauthError;
+    use gatepost_core::secret::DeviceCode;
 
     fn polling(clock: &Clock) -> Polling {
         let authorization = DeviceAuthorization {

@@ -9,10 +9,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
-use crate::account::{MailAddress, is_guid};
-use crate::clock::UnixTime;
-use crate::config::{Application, Cloud};
-use crate::secret::IdToken;
+use gatepost_config::{Application, Cloud};
+use gatepost_core::account::{MailAddress, is_guid};
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::IdToken;
 
 /// How far this machine's clock may be off.
 const SKEW: Duration = Duration::from_secs(300);

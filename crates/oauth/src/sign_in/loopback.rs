@@ -12,8 +12,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{sleep, timeout};
 
-use crate::net::listen;
-use crate::oauth::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect};
+use crate::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect};
+use gatepost_net::listen;
 
 /// One browser opens a few, some of them only in advance.
 const CONNECTIONS: usize = 16;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::clock::UnixTime;
-use crate::config::Application;
-use crate::oauth::grant::{Ask, GrantRequest};
-use crate::oauth::response::OauthError;
-use crate::oauth::sign_in::id_token::{self, IdTokenProblem, Identity};
-use crate::oauth::source::{FetchError, Issued};
-use crate::secret::RefreshToken;
+use crate::grant::{Ask, GrantRequest};
+use crate::response::OauthError;
+use crate::sign_in::id_token::{self, IdTokenProblem, Identity};
+use crate::source::{FetchError, Issued};
+use gatepost_config::Application;
+use gatepost_core::clock::UnixTime;
+use gatepost_core::secret::RefreshToken;
 
 /// What a person signs in for.
 #[derive(Clone, Debug)]

@@ -2,11 +2,11 @@ use tokio::time::Instant;
 use url::Url;
 
 use super::*;
-use crate::config::{Application, Cloud};
-use crate::oauth::aadsts::Class;
-use crate::oauth::fake::{FakeEndpoint, Reply};
-use crate::oauth::grant::{GrantRequest, Redemption};
-use crate::secret::{AuthorizationCode, CodeVerifier};
+use crate::aadsts::Class;
+use crate::fake::{FakeEndpoint, Reply};
+use crate::grant::{GrantRequest, Redemption};
+use gatepost_config::{Application, Cloud};
+use gatepost_core::secret::{AuthorizationCode, CodeVerifier};
 
 fn ask(client_id: &str) -> Ask {
     Ask {

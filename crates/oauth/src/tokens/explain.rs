@@ -3,15 +3,15 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::account::MailAddress;
-use crate::failure::{Actor, Failure, Refusal};
-use crate::oauth::aadsts::{self, Class};
-use crate::oauth::credential::CredentialError;
-use crate::oauth::endpoint::{TransportError, TransportFault};
-use crate::oauth::managed_identity::IdentityError;
-use crate::oauth::response::OauthError;
-use crate::oauth::source::FetchError;
-use crate::store::{SignInRefused, StoreError};
+use crate::aadsts::{self, Class};
+use crate::credential::CredentialError;
+use crate::endpoint::{TransportError, TransportFault};
+use crate::managed_identity::IdentityError;
+use crate::response::OauthError;
+use crate::source::FetchError;
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_store::{SignInRefused, StoreError};
 
 /// The cause of a failure that only another password can mend.
 pub const WRONG_PASSWORD: &str = "wrong-password";
@@ -361,8 +361,8 @@ pub fn for_time(wait: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::UnixTime;
-    use crate::oauth::audience::Mismatch;
+    use crate::audience::Mismatch;
+    use gatepost_core::clock::UnixTime;
 
     fn of(class: Class, code: Option<u32>) -> Failure {
         fetch(&FetchError::Refused(OauthError {

@@ -4,28 +4,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::account::MailAddress;
-use crate::clock::Moment;
-use crate::config::{Account, Resource};
-use crate::failure::Failure;
-use crate::net::source::Source;
-use crate::oauth::aadsts::Class;
-use crate::oauth::audience;
-use crate::oauth::cache::{Found, Need};
-use crate::oauth::flight::Flight;
-use crate::oauth::grant::{Ask, GrantRequest};
-use crate::oauth::managed_identity::IdentityError;
-use crate::oauth::retry::chance;
-use crate::oauth::source::FetchError;
-use crate::oauth::token::Token;
-use crate::oauth::token_key;
-use crate::oauth::tokens::guard::Attempt;
-use crate::oauth::tokens::manager::TokenManager;
-use crate::oauth::tokens::outcome::{Errand, Obtained, Outcome, Setback, class, is_news, login_name, obtain, tell};
-use crate::oauth::tokens::replicas::Turn;
-use crate::oauth::tokens::user::User;
-use crate::oauth::tokens::{explain, scope};
-use crate::secret::Password;
+use crate::aadsts::Class;
+use crate::cache::{Found, Need};
+use crate::flight::Flight;
+use crate::grant::{Ask, GrantRequest};
+use crate::managed_identity::IdentityError;
+use crate::retry::chance;
+use crate::source::FetchError;
+use crate::token::Token;
+use crate::tokens::guard::Attempt;
+use crate::tokens::manager::TokenManager;
+use crate::tokens::outcome::{Errand, Obtained, Outcome, Setback, class, is_news, login_name, obtain, tell};
+use crate::tokens::replicas::Turn;
+use crate::tokens::user::User;
+use crate::tokens::{explain, scope};
+use crate::{audience, token_key};
+use gatepost_config::{Account, Resource};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::Moment;
+use gatepost_core::failure::Failure;
+use gatepost_core::secret::Password;
+use gatepost_core::source::Source;
 
 /// AADSTS50196, "the same request too often", wants a longer rest than a lock-out.
 const LOOP_DETECTED: (u32, Duration) = (50196, Duration::from_secs(300));
@@ -272,13 +271,13 @@ mod tests {
     use std::net::IpAddr;
 
     use super::*;
-    use crate::account::LoginName;
-    use crate::clock::Clock;
-    use crate::config::{Accounts, Grant, LoginPattern};
-    use crate::oauth::fake::FakeEndpoint;
-    use crate::oauth::tokens::tests;
-    use crate::store::MemoryStore;
-    use crate::tuple_key::TupleKey;
+    use crate::fake::FakeEndpoint;
+    use crate::tokens::tests;
+    use gatepost_config::{Accounts, Grant, LoginPattern};
+    use gatepost_core::account::LoginName;
+    use gatepost_core::clock::Clock;
+    use gatepost_core::tuple_key::TupleKey;
+    use gatepost_store::MemoryStore;
 
     #[tokio::test]
     async fn a_caller_who_looked_before_another_flight_landed_gets_what_it_brought() {

@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Moment;
-use crate::config::Cloud;
-use crate::failure::Failure;
-use crate::net::source::Source;
-use crate::oauth::proof::Proof;
-use crate::oauth::tokens::user::User;
+use crate::proof::Proof;
+use crate::tokens::user::User;
+use gatepost_config::Cloud;
+use gatepost_core::clock::Moment;
+use gatepost_core::failure::Failure;
+use gatepost_core::source::Source;
 
 /// A password on its way to Entra.
 #[derive(Clone, Debug)]

@@ -5,17 +5,17 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::clock::Moment;
-use crate::failure::Failure;
-use crate::oauth::aadsts::Class;
-use crate::oauth::cache::{Found, Renewal};
-use crate::oauth::flight::Flight;
-use crate::oauth::grant::{Ask, GrantRequest};
-use crate::oauth::proof::Proof;
-use crate::oauth::source::FetchError;
-use crate::oauth::token::Token;
-use crate::oauth::tokens::explain;
-use crate::tuple_key::TupleKey;
+use crate::aadsts::Class;
+use crate::cache::{Found, Renewal};
+use crate::flight::Flight;
+use crate::grant::{Ask, GrantRequest};
+use crate::proof::Proof;
+use crate::source::FetchError;
+use crate::token::Token;
+use crate::tokens::explain;
+use gatepost_core::clock::Moment;
+use gatepost_core::failure::Failure;
+use gatepost_core::tuple_key::TupleKey;
 
 /// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
 pub(super) const STANDING: Duration = Duration::from_secs(60);

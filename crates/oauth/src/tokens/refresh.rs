@@ -10,24 +10,24 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::account::MailAddress;
-use crate::config::LoginPattern;
-use crate::failure::Failure;
-use crate::oauth::aadsts::Class;
-use crate::oauth::cache::{Found, Need};
-use crate::oauth::flight::Flight;
-use crate::oauth::grant::{Ask, GrantRequest};
-use crate::oauth::retry::chance;
-use crate::oauth::source::FetchError;
-use crate::oauth::token::Token;
-use crate::oauth::tokens::manager::TokenManager;
-use crate::oauth::tokens::outcome::{self, Errand, Obtained, Outcome, Setback};
-use crate::oauth::tokens::replicas::Turn;
-use crate::oauth::tokens::sign_ins::{Known, Whose};
-use crate::oauth::tokens::{explain, scope};
-use crate::secret::RefreshToken;
-use crate::store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
-use crate::tuple_key::TupleKey;
+use crate::aadsts::Class;
+use crate::cache::{Found, Need};
+use crate::flight::Flight;
+use crate::grant::{Ask, GrantRequest};
+use crate::retry::chance;
+use crate::source::FetchError;
+use crate::token::Token;
+use crate::tokens::manager::TokenManager;
+use crate::tokens::outcome::{self, Errand, Obtained, Outcome, Setback};
+use crate::tokens::replicas::Turn;
+use crate::tokens::sign_ins::{Known, Whose};
+use crate::tokens::{explain, scope};
+use gatepost_config::LoginPattern;
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::Failure;
+use gatepost_core::secret::RefreshToken;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
 
 /// A refused refresh token is tried again so rarely.
 const REFUSED: Duration = Duration::from_secs(3600);
@@ -258,7 +258,7 @@ impl TokenManager {
 
     /// Puts a record in the place of the one that `current` holds. When somebody else has replaced that one, the newer of
     /// the two counts. A store that fails does not keep the new one from being used: it stays in memory and is offered
-    /// again ([`Durable`](crate::store::Durable)).
+    /// again ([`Durable`](gatepost_store::Durable)).
     async fn keep(&self, current: &Current<'_>, record: SignIn) -> Kept {
         let mut version = current.version;
         for _ in 0..TRIES {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::clock::Moment;
-use crate::live::Live;
-use crate::oauth::proof::Proof;
-use crate::oauth::tokens::user::User;
+use crate::proof::Proof;
+use crate::tokens::user::User;
+use gatepost_core::clock::Moment;
+use gatepost_core::live::Live;
 
 /// Most refused passwords remembered.
 const ENTRIES: usize = 10_000;
@@ -99,10 +99,10 @@ impl RefusedPasswords {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
-    use crate::oauth::proof::ProofKey;
-    use crate::secret::Password;
-    use crate::tuple_key::TupleKey;
+    use crate::proof::ProofKey;
+    use gatepost_core::clock::Clock;
+    use gatepost_core::secret::Password;
+    use gatepost_core::tuple_key::TupleKey;
 
     fn proofs(count: usize) -> Vec<Proof> {
         let key = ProofKey::generate().unwrap();

@@ -7,14 +7,14 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::clock::Clock;
-use crate::live::Live;
-use crate::oauth::cache::LEAST_LIFE;
-use crate::oauth::grant::{Ask, GrantRequest};
-use crate::oauth::token::Token;
-use crate::secret::Password;
-use crate::store::{Lease, SharedKey, SharedToken, Store};
-use crate::tuple_key::TupleKey;
+use crate::cache::LEAST_LIFE;
+use crate::grant::{Ask, GrantRequest};
+use crate::token::Token;
+use gatepost_core::clock::Clock;
+use gatepost_core::live::Live;
+use gatepost_core::secret::Password;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_store::{Lease, SharedKey, SharedToken, Store};
 
 /// A replica that dies with a lease holds the others up for so long.
 const LEASE: Duration = Duration::from_secs(5);

@@ -2,11 +2,11 @@
 
 use std::borrow::Cow;
 
-use crate::config::cloud::Preset;
-use crate::config::{Account, Cloud, Config, Deliver, Http, Resource, Serves};
-use crate::http::rules::HttpService;
-use crate::oauth::grant::default_scope;
-use crate::protocol::MailProtocol;
+use crate::grant::default_scope;
+use gatepost_config::cloud::Preset;
+use gatepost_config::{Account, Cloud, Config, Deliver, Http, Resource, Serves};
+use gatepost_core::protocol::MailProtocol;
+use gatepost_proto::http::rules::HttpService;
 
 /// The scope (v1.0: resource) of an account's tokens for `resource`.
 ///

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 
-use crate::account::MailAddress;
-use crate::clock::Moment;
-use crate::config::{Account, Config, Resource};
-use crate::oauth::token_key;
-use crate::oauth::tokens::outcome::Setback;
-use crate::oauth::tokens::scope;
-use crate::store::{SignInKey, Version};
-use crate::tuple_key::TupleKey;
+use crate::token_key;
+use crate::tokens::outcome::Setback;
+use crate::tokens::scope;
+use gatepost_config::{Account, Config, Resource};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::Moment;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_store::{SignInKey, Version};
 
 /// Most sign-ins remembered.
 const ENTRIES: usize = 100_000;

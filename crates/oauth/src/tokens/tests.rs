@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::account::MailAddress;
-use crate::clock::{Clock, Moment};
-use crate::config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern};
-use crate::oauth::endpoint::TokenEndpoint;
-use crate::oauth::fake::{self, FakeEndpoint};
-use crate::oauth::tokens::guard::{Attempt, AttemptGuard, AttemptPermit, Permitting};
-use crate::oauth::tokens::manager::TokenManager;
-use crate::oauth::tokens::user::User;
-use crate::store::Store;
+use crate::endpoint::TokenEndpoint;
+use crate::fake::{self, FakeEndpoint};
+use crate::tokens::guard::{Attempt, AttemptGuard, AttemptPermit, Permitting};
+use crate::tokens::manager::TokenManager;
+use crate::tokens::user::User;
+use gatepost_config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::{Clock, Moment};
+use gatepost_store::Store;
 
 /// Lets every password go to Entra.
 struct Unguarded;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::oauth::expiry::Reminder;
-use crate::oauth::tokens::manager::TokenManager;
+use crate::expiry::Reminder;
+use crate::tokens::manager::TokenManager;
 
 /// How often tokens are looked at for renewal.
 pub const RENEWAL_TICK: Duration = Duration::from_secs(15);

@@ -2,10 +2,10 @@
 
 use aws_lc_rs::digest;
 
-use crate::account::MailAddress;
-use crate::config::{Account, Application};
-use crate::store::BUCKETS;
-use crate::tuple_key::TupleKey;
+use gatepost_config::{Account, Application};
+use gatepost_core::account::MailAddress;
+use gatepost_core::tuple_key::TupleKey;
+use gatepost_store::BUCKETS;
 
 /// A name that signs in, or the person behind it, as the store knows them: a hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,6 +1,6 @@
 //! Which service a listener has over HTTP, and what of Microsoft Graph it serves.
 
-use hyper::Method;
+use http::Method;
 
 /// What a Graph listener serves below the mailbox, unless it is written: mail.
 const MAIL: [&str; 4] = ["messages", "mailfolders", "sendmail", "outlook/mastercategories"];

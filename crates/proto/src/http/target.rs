@@ -5,8 +5,8 @@
 
 use http::Method;
 
-use crate::account::MailAddress;
 use crate::http::rules::GraphRules;
+use gatepost_core::account::MailAddress;
 
 /// Where EWS is served.
 const EWS: &str = "/EWS/Exchange.asmx";

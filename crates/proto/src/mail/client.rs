@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Capabilities, Limits};
-use crate::account::MailAddress;
-use crate::failure::Refusal;
 use crate::sasl::{ClientTokens, Credentials};
+use gatepost_core::account::MailAddress;
+use gatepost_core::failure::Refusal;
 
 /// How a client-side machine is to behave; made anew for each connection.
 #[derive(Clone, Debug)]
@@ -55,7 +55,7 @@ pub enum ClientEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The user name cannot be one (empty, too long, control characters, …).
-    Name(crate::account::NameError),
+    Name(gatepost_core::account::NameError),
     /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
     Password,
     /// The message around a token is malformed.

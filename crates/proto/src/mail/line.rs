@@ -9,7 +9,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 /// Octets that have been received and not been understood yet. Empty, it owns no memory.
 #[derive(Default)]
-pub(in crate::proto) struct LineBuffer {
+pub(in crate::mail) struct LineBuffer {
     octets: Zeroizing<Vec<u8>>,
     /// How many octets at the start have been taken, and wiped. They go when they are half of all, so that a line costs no
     /// more than its own octets, however much is held behind it.
@@ -25,7 +25,7 @@ pub(in crate::proto) struct LineBuffer {
 
 /// A line as it came, or what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::proto) enum Line {
+pub(in crate::mail) enum Line {
     /// The line without its end; no NUL, CR or LF is in it.
     Text(Zeroizing<Vec<u8>>),
     /// It holds NUL or a bare CR, or ends in a bare LF where that is not accepted. It is gone.
@@ -36,28 +36,28 @@ pub(in crate::proto) enum Line {
 
 impl LineBuffer {
     /// Adds what was received. It is not bounded here: the caller stops reading when it should.
-    pub(in crate::proto) fn push(&mut self, received: &[u8]) {
+    pub(in crate::mail) fn push(&mut self, received: &[u8]) {
         append(&mut self.octets, received);
     }
 
     /// How many octets are held.
-    pub(in crate::proto) fn len(&self) -> usize {
+    pub(in crate::mail) fn len(&self) -> usize {
         self.peek().len()
     }
 
     /// True when nothing is held.
-    pub(in crate::proto) fn is_empty(&self) -> bool {
+    pub(in crate::mail) fn is_empty(&self) -> bool {
         self.peek().is_empty()
     }
 
     /// The octets held, without taking them.
-    pub(in crate::proto) fn peek(&self) -> &[u8] {
+    pub(in crate::mail) fn peek(&self) -> &[u8] {
         self.octets.get(self.taken..).unwrap_or_default()
     }
 
     /// The next line, if it is complete, or known to exceed `limit` octets with its end. Every LF ends a line, so that
     /// a peer which sends nothing but bare LFs gets an answer; only `bare_lf` makes such a line a good one.
-    pub(in crate::proto) fn take_line(&mut self, limit: usize, bare_lf: bool) -> Option<Line> {
+    pub(in crate::mail) fn take_line(&mut self, limit: usize, bare_lf: bool) -> Option<Line> {
         let held = self.peek();
         let within = held.get(..limit).unwrap_or(held);
         let searched = self.searched.min(within.len());
@@ -79,22 +79,22 @@ impl LineBuffer {
     }
 
     /// Whether the last line that was taken ended in a bare LF.
-    pub(in crate::proto) fn ended_in_bare_lf(&self) -> bool {
+    pub(in crate::mail) fn ended_in_bare_lf(&self) -> bool {
         self.bare
     }
 
     /// The next `count` octets, whatever they are, once they are all there.
-    pub(in crate::proto) fn take_octets(&mut self, count: usize) -> Option<Zeroizing<Vec<u8>>> {
+    pub(in crate::mail) fn take_octets(&mut self, count: usize) -> Option<Zeroizing<Vec<u8>>> {
         (self.len() >= count).then(|| self.take(count))
     }
 
     /// Everything.
-    pub(in crate::proto) fn take_all(&mut self) -> Vec<u8> {
+    pub(in crate::mail) fn take_all(&mut self) -> Vec<u8> {
         mem::take(&mut *self.take(self.len()))
     }
 
     /// Puts a line back that has been taken, before everything else.
-    pub(in crate::proto) fn put_back(&mut self, line: &[u8]) {
+    pub(in crate::mail) fn put_back(&mut self, line: &[u8]) {
         let behind = self.take(self.len());
         self.push(line);
         self.push(b"\r\n");
@@ -102,7 +102,7 @@ impl LineBuffer {
     }
 
     /// Forgets everything.
-    pub(in crate::proto) fn clear(&mut self) {
+    pub(in crate::mail) fn clear(&mut self) {
         *self = Self::default();
     }
 
@@ -129,7 +129,7 @@ impl LineBuffer {
 }
 
 /// Appends to a buffer that may hold a secret. When it must grow the old memory is wiped, which `Vec` does not do.
-pub(in crate::proto) fn append(buffer: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
+pub(in crate::mail) fn append(buffer: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
     let needed = buffer.len() + more.len();
     if needed > buffer.capacity() {
         let mut grown = Zeroizing::new(Vec::with_capacity(needed.max(buffer.capacity() * 2)));

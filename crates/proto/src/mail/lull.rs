@@ -7,7 +7,7 @@
 //! stops right behind them for seconds, the goodbye is taken for a part of the message, and the connection ends within
 //! that message, as it would have done at the end of the drain.
 
-use crate::protocol::MailProtocol;
+use gatepost_core::protocol::MailProtocol;
 
 /// Longest last line that is looked at; a longer one is no short answer.
 const LINE_BYTES: usize = 512;

@@ -19,8 +19,8 @@ use zeroize::Zeroizing;
 
 use super::line::{Line, LineBuffer};
 use super::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Limits, Rejection};
-use crate::failure::Refusal;
 use crate::sasl::{self, ClientTokens, Credentials, Exchange, Flaw, Mechanism, Progress};
+use gatepost_core::failure::Refusal;
 
 /// What begins an HTTP request line. No mail command before the login, and no tag of a known client, looks like that.
 const HTTP: [&[u8]; 10] =

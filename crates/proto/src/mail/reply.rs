@@ -10,17 +10,17 @@ use base64::engine::general_purpose::STANDARD;
 use memchr::{memchr, memmem};
 use zeroize::Zeroizing;
 
-use crate::escape::excerpt;
-use crate::proto::{
+use crate::mail::{
     Authenticated, Capabilities, Goal, Limits, UpstreamEvent, UpstreamFailure, UpstreamFailureKind, UpstreamSettings,
     UpstreamSide,
 };
 use crate::sasl::{Bearer, xoauth2};
+use gatepost_core::escape::excerpt;
 
 #[cfg(test)]
 mod tests;
 #[cfg(test)]
-pub(in crate::proto) mod transcript;
+pub(in crate::mail) mod transcript;
 
 /// Longest [`UpstreamFailure::detail`], in octets.
 const DETAIL_OCTETS: usize = 1_024;

@@ -1,7 +1,7 @@
 //! The machines of each protocol.
 
 use super::{Capabilities, ClientSettings, ClientSide, UpstreamSettings, UpstreamSide, imap, pop3, smtp};
-use crate::protocol::MailProtocol;
+use gatepost_core::protocol::MailProtocol;
 
 /// What Exchange Online is known to announce, until an upstream's own list has been learned.
 pub fn exchange_online(protocol: MailProtocol) -> Capabilities {

@@ -49,7 +49,7 @@ pub struct Authenticated {
 }
 
 impl Authenticated {
-    pub(in crate::proto) fn new(capabilities: Capabilities, leftovers: Vec<u8>) -> Self {
+    pub(in crate::mail) fn new(capabilities: Capabilities, leftovers: Vec<u8>) -> Self {
         Self { capabilities, leftovers }
     }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{AddressList, Field, Flaw, Head};
-use crate::account::MailAddress;
+use gatepost_core::account::MailAddress;
 
 /// Where a line that goes on with a mailbox is folded, so that it stays below 998 octets (RFC 5322 §2.1.1).
 const FOLD_OCTETS: usize = 500;

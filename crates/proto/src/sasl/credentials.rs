@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::account::{LoginName, MailAddress, NameError};
-use crate::secret::{AccessToken, Password};
+use gatepost_core::account::{LoginName, MailAddress, NameError};
+use gatepost_core::secret::{AccessToken, Password};
 
 /// What a client presented, checked for form but not yet for truth.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! A SASL exchange from the server's side (RFC 4422 §3), for any mechanism and any protocol around it.
 
 use super::{Credentials, Flaw, Mechanism, login, oauthbearer, plain, text, xoauth2};
-use crate::account::{LoginName, NameError};
+use gatepost_core::account::{LoginName, NameError};
 
 /// An exchange in which the client's next message is awaited. Each message consumes it, so that nothing of a finished
 /// or broken exchange is left for the next one.

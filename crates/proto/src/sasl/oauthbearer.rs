@@ -49,7 +49,7 @@ fn user(header: &[u8]) -> Result<Zeroizing<Vec<u8>>, Flaw> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::{MailAddress, NameError};
+    use gatepost_core::account::{MailAddress, NameError};
 
     fn read(message: &[u8]) -> Result<(String, String), Flaw> {
         match parse(message)? {

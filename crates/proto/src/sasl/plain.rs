@@ -23,7 +23,7 @@ pub fn parse(message: &[u8]) -> Result<Credentials, Flaw> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::account::NameError;
+    use gatepost_core::account::NameError;
 
     fn read(message: &[u8]) -> Result<(String, Option<String>, String), Flaw> {
         match parse(message)? {

@@ -3,8 +3,8 @@
 use zeroize::Zeroizing;
 
 use super::{Credentials, Flaw};
-use crate::account::{LoginName, NameError};
-use crate::secret::Password;
+use gatepost_core::account::{LoginName, NameError};
+use gatepost_core::secret::Password;
 
 /// Longest password accepted, in octets of UTF-8.
 pub const PASSWORD_OCTETS: usize = 1_024;

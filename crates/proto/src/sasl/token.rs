@@ -9,8 +9,8 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::{Bearer, Credentials, Flaw, text};
-use crate::account::MailAddress;
-use crate::secret::AccessToken;
+use gatepost_core::account::MailAddress;
+use gatepost_core::secret::AccessToken;
 
 /// Fewest octets of an opaque token. Those of personal accounts have several hundred; a password of this length is not
 /// met.

@@ -41,9 +41,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::account::{MailAddress, NameError};
     use crate::sasl::decode;
-    use crate::secret::AccessToken;
+    use gatepost_core::account::{MailAddress, NameError};
+    use gatepost_core::secret::AccessToken;
 
     fn read(message: &[u8]) -> Result<(String, String), Flaw> {
         match parse(message)? {

@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
-use crate::secret::{ProxyAuthorization, ProxyPassword};
+use gatepost_core::secret::{ProxyAuthorization, ProxyPassword};
 
 /// The value of `Proxy-Authorization` with user name and password as UTF-8.
 pub fn authorization(username: &str, password: &ProxyPassword) -> ProxyAuthorization {

@@ -8,24 +8,13 @@
 
 use std::net::Ipv6Addr;
 
-use crate::escape::escaped;
-use crate::secret::ProxyAuthorization;
+use gatepost_core::escape::escaped;
+use gatepost_core::secret::ProxyAuthorization;
 
-pub mod authenticator;
-pub mod basic;
-pub mod credentials;
-pub mod digest;
-mod error;
-#[cfg(feature = "negotiate")]
-mod negotiate;
-pub mod ntlm;
-mod reply;
-pub mod scheme;
-
-use error::HEAD_OCTETS;
-pub use error::{ConnectError, ConnectErrorKind};
-use reply::Body;
-pub use scheme::{AuthenticationError, Challenge, Scheme};
+use super::error::HEAD_OCTETS;
+pub use super::error::{ConnectError, ConnectErrorKind};
+use super::reply::{self, Body};
+pub use super::scheme::{AuthenticationError, Challenge, Scheme};
 
 /// Most header fields in one head; large proxies send about twenty.
 const FIELDS: usize = 128;

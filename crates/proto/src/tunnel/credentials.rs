@@ -5,7 +5,7 @@ use std::path::PathBuf;
 #[cfg(feature = "negotiate")]
 use std::sync::Arc;
 
-use crate::secret::ProxyPassword;
+use gatepost_core::secret::ProxyPassword;
 
 /// How Gatepost shows itself to the proxy.
 #[derive(Debug, PartialEq)]

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::reply::parts;
 use super::scheme::{AuthenticationError, Challenge, Scheme};
-use crate::secret::{ProxyAuthorization, ProxyPassword};
+use gatepost_core::secret::{ProxyAuthorization, ProxyPassword};
 
 /// The client's side, for one handshake.
 pub struct Digest<'a> {
@@ -26,7 +26,7 @@ pub struct Digest<'a> {
 }
 
 impl<'a> Digest<'a> {
-    /// For a handshake about `destination`, as [`Connect::destination`](super::Connect::destination) says it.
+    /// For a handshake about `destination`, as [`Connect::destination`](crate::tunnel::connect::Connect::destination) says it.
     pub fn new(username: &'a str, password: &'a ProxyPassword, destination: &str) -> Self {
         Self { username, password, destination: destination.to_owned(), answered: false }
     }

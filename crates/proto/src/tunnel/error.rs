@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::scheme::{AuthenticationError, Scheme};
-use crate::failure::Actor;
+use gatepost_core::failure::Actor;
 
 /// Longest head of all replies to one request together, in octets.
 pub(super) const HEAD_OCTETS: usize = 16 * 1_024;

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::credentials::NtlmCredentials;
 use super::scheme::{AuthenticationError, Challenge, Scheme};
-use crate::secret::ProxyAuthorization;
+use gatepost_core::secret::ProxyAuthorization;
 
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
 
@@ -290,7 +290,7 @@ fn hmac_md5(key: &[u8; 16], parts: &[&[u8]]) -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::secret::ProxyPassword;
+    use gatepost_core::secret::ProxyPassword;
 
     /// MS-NLMP §4.2.1.
     fn microsofts() -> NtlmCredentials {

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 
 use super::credentials::ProxyAuthentication;
-use crate::failure::Actor;
+use gatepost_core::failure::Actor;
 
 /// The authentication schemes that Gatepost can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

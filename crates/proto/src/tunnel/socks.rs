@@ -11,10 +11,10 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use zeroize::Zeroizing;
 
-use crate::escape::escaped;
-use crate::failure::Actor;
-use crate::net::connect::credentials::ProxyAuthentication;
-use crate::secret::ProxyPassword;
+use crate::tunnel::credentials::ProxyAuthentication;
+use gatepost_core::escape::escaped;
+use gatepost_core::failure::Actor;
+use gatepost_core::secret::ProxyPassword;
 
 /// RFC 1928 §3.
 const VERSION: u8 = 5;

@@ -6,7 +6,7 @@ use hyper::header::{self, HeaderValue};
 use hyper::{Response, StatusCode};
 use serde_json::Value;
 
-use crate::sandbox::random;
+use crate::random;
 
 pub(super) type Answer = Response<Full<Bytes>>;
 

@@ -9,10 +9,10 @@ use super::request::{
     APPLICATION, APPLICATION_GRAPH, Consent, DELEGATED, DELEGATED_GRAPH, Grant, Request, RequestedScope, TokenFailure,
     TokenRequest, Version,
 };
-use crate::sandbox::registration::{JWT_BEARER, PresentedAssertion};
-use crate::sandbox::state::SandboxState;
-use crate::sandbox::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES};
-use crate::secret::AccessToken;
+use crate::registration::{JWT_BEARER, PresentedAssertion};
+use crate::state::SandboxState;
+use crate::token::{Claims, EXCHANGE_RESOURCES, GRAPH_RESOURCES};
+use gatepost_core::secret::AccessToken;
 
 /// A token that was granted.
 pub(crate) struct Issued {

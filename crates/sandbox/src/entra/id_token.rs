@@ -5,7 +5,7 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::request::Version;
-use crate::sandbox::state::SandboxState;
+use crate::state::SandboxState;
 
 /// How long an ID token is good, in seconds.
 const LIFETIME: u64 = 3_600;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_lc_rs::digest;
 
-use crate::clock::Moment;
+use gatepost_core::clock::Moment;
 
 const FIRST_LOCK: Duration = Duration::from_secs(60);
 /// Microsoft does not publish how a lock grows; here it doubles, up to an hour.
@@ -65,8 +65,8 @@ impl Lockout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Clock;
     use PasswordVerdict::{Locked, Right, Wrong};
+    use gatepost_core::clock::Clock;
 
     #[test]
     fn ten_different_wrong_passwords_lock_for_a_minute() {

@@ -13,8 +13,8 @@ use super::lockout::PasswordVerdict;
 use super::refusal::Refusal;
 use super::request::{Grant, Request, RequestedScope, Version};
 use super::sign_in::Binding;
-use crate::sandbox::random;
-use crate::sandbox::state::SandboxState;
+use crate::random;
+use crate::state::SandboxState;
 
 type Fields = HashMap<String, String>;
 

@@ -6,7 +6,7 @@
 use hyper::StatusCode;
 use serde_json::{Value, json};
 
-use crate::sandbox::{calendar, random};
+use crate::{calendar, random};
 
 /// A refused token request.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::refusal::Refusal;
-use crate::sandbox::token::{EXCHANGE_RESOURCES, GRAPH_RESOURCES};
+use crate::token::{EXCHANGE_RESOURCES, GRAPH_RESOURCES};
 
 pub(super) const DELEGATED: [&str; 4] =
     ["IMAP.AccessAsUser.All", "POP.AccessAsUser.All", "SMTP.Send", "EWS.AccessAsUser.All"];

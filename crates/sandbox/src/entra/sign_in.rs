@@ -14,8 +14,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::refusal::Refusal;
 use super::request::{Consent, Request, RequestedScope, TokenFailure};
-use crate::clock::Moment;
-use crate::sandbox::random;
+use crate::random;
+use gatepost_core::clock::Moment;
 
 /// How long a code is good (Microsoft, "OAuth 2.0 authorization code flow": about ten minutes).
 const CODE_LIFETIME: Duration = Duration::from_secs(600);

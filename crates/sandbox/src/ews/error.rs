@@ -6,10 +6,10 @@ use hyper::StatusCode;
 
 use super::soap::{self, TYPES};
 use super::xml::escaped;
-use crate::sandbox::http::body::Answer;
-use crate::sandbox::http::call::{plain, set};
-use crate::sandbox::state::SandboxState;
-use crate::sandbox::submission::Unsent;
+use crate::http::body::Answer;
+use crate::http::call::{plain, set};
+use crate::state::SandboxState;
+use crate::submission::Unsent;
 
 /// An error with the code that Exchange has for it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use super::error::EwsError;
 use super::session::{EnteredMailbox, EwsSession};
 use super::soap;
 use super::xml::{Element, escaped};
-use crate::sandbox::item_id::{Alphabet, ItemId};
-use crate::sandbox::store::{Folder, Folders};
+use crate::item_id::{Alphabet, ItemId};
+use crate::store::{Folder, Folders};
 
 /// The folders that have names of their own, with their names in the store. The others of Exchange are not there.
 const DISTINGUISHED: [(&str, &str); 6] = [

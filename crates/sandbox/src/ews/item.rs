@@ -5,10 +5,10 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::error::EwsError;
 use super::xml::{Element, escaped, truth};
-use crate::sandbox::calendar;
-use crate::sandbox::item_id::{Alphabet, ItemId};
-use crate::sandbox::letter::{Letter, Person};
-use crate::sandbox::store::{Flags, Message};
+use crate::calendar;
+use crate::item_id::{Alphabet, ItemId};
+use crate::letter::{Letter, Person};
+use crate::store::{Flags, Message};
 
 /// What a request wants to see of items (`ItemShape`).
 pub(super) struct Shape {
@@ -138,7 +138,7 @@ pub(super) fn attachment_id(mailbox: &str, (folder, uid): (u32, u32), index: usi
 
 fn attachments(mailbox: &str, place: (u32, u32), letter: &Letter<'_>) -> String {
     let attachments = letter.attachments();
-    let one = |(index, attachment): (usize, &crate::sandbox::letter::Attachment)| {
+    let one = |(index, attachment): (usize, &crate::letter::Attachment)| {
         format!(
             "<t:FileAttachment><t:AttachmentId Id=\"{}\"/><t:Name>{}</t:Name><t:ContentType>{}</t:ContentType>\
              <t:Size>{}</t:Size><t:IsInline>false</t:IsInline></t:FileAttachment>",

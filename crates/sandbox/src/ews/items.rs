@@ -9,9 +9,9 @@ use super::item::{self, Shape};
 use super::session::{EnteredMailbox, EwsSession};
 use super::xml::{Element, escaped, truth};
 use super::{restriction, soap};
-use crate::sandbox::item_id::ItemId;
-use crate::sandbox::letter::Letter;
-use crate::sandbox::store::{Flags, Message};
+use crate::item_id::ItemId;
+use crate::letter::Letter;
+use crate::store::{Flags, Message};
 
 /// Items in one page (the throttling policy's `EWSFindCountLimit`).
 const PAGE: usize = 1_000;

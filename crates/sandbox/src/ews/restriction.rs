@@ -2,9 +2,9 @@
 
 use super::error::EwsError;
 use super::xml::{Element, truth};
-use crate::sandbox::calendar;
-use crate::sandbox::letter::Letter;
-use crate::sandbox::store::{Flags, Message};
+use crate::calendar;
+use crate::letter::Letter;
+use crate::store::{Flags, Message};
 
 /// Whether a message meets a search expression.
 pub(super) fn matches(expression: &Element, message: &Message) -> Result<bool, EwsError> {

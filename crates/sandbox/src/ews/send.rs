@@ -8,11 +8,11 @@ use super::items::message_of;
 use super::session::{EnteredMailbox, EwsSession};
 use super::xml::{Element, truth};
 use super::{item, soap};
-use crate::sandbox::compose::Draft;
-use crate::sandbox::letter::{Attachment, Person};
-use crate::sandbox::mode::Service;
-use crate::sandbox::store::{Flags, SENT_ITEMS};
-use crate::sandbox::submission;
+use crate::compose::Draft;
+use crate::letter::{Attachment, Person};
+use crate::mode::Service;
+use crate::store::{Flags, SENT_ITEMS};
+use crate::submission;
 
 const DRAFTS: &str = "Drafts";
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::error::EwsError;
-use crate::sandbox::directory::MailboxAccess;
-use crate::sandbox::item_id::{Alphabet, ItemId};
-use crate::sandbox::state::SandboxState;
-use crate::sandbox::store::Mailbox;
-use crate::sandbox::token::Claims;
+use crate::directory::MailboxAccess;
+use crate::item_id::{Alphabet, ItemId};
+use crate::state::SandboxState;
+use crate::store::Mailbox;
+use crate::token::Claims;
 
 /// A mailbox that the caller may work in.
 pub(super) struct EnteredMailbox {

@@ -12,8 +12,8 @@ use super::error::EwsError;
 use super::session::EwsSession;
 use super::xml::{Element, escaped};
 use super::{item, soap};
-use crate::sandbox::http::body::{Answer, pieces};
-use crate::sandbox::{calendar, random};
+use crate::http::body::{Answer, pieces};
+use crate::{calendar, random};
 
 /// How long an answer stays open at most.
 const MINUTES: u64 = 30;
@@ -50,7 +50,7 @@ impl EwsSession<'_> {
         let (sender, body) = pieces();
         let shared = Arc::clone(self.shared);
         let mut changed = place.mailbox.watch();
-        let next_uid = move |mailbox: &crate::sandbox::store::Mailbox| {
+        let next_uid = move |mailbox: &crate::store::Mailbox| {
             mailbox.read(|folders| folders.by_validity(folder).map_or(u32::MAX, |folder| folder.uid_next))
         };
         let mut seen = next_uid(&place.mailbox);

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 use super::error::GraphError;
 use super::query;
 use super::view::Naming;
-use crate::sandbox::http::body::{Answer, whole};
-use crate::sandbox::http::call::{Call, plain, set};
-use crate::sandbox::state::SandboxState;
-use crate::sandbox::store::Mailbox;
-use crate::sandbox::token::Claims;
+use crate::http::body::{Answer, whole};
+use crate::http::call::{Call, plain, set};
+use crate::state::SandboxState;
+use crate::store::Mailbox;
+use crate::token::Claims;
 
 /// A call whose token gives a right to the mailbox.
 pub(super) struct AuthorizedCall<'a> {

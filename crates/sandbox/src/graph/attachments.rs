@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::admitted::AuthorizedCall;
 use super::error::GraphError;
-use crate::sandbox::http::body::Answer;
-use crate::sandbox::http::call::plain;
-use crate::sandbox::item_id::{Alphabet, ItemId};
-use crate::sandbox::letter::{Attachment, Letter};
+use crate::http::body::Answer;
+use crate::http::call::plain;
+use crate::item_id::{Alphabet, ItemId};
+use crate::letter::{Attachment, Letter};
 
 impl AuthorizedCall<'_> {
     /// Shows all attachments of a message, or one.

@@ -6,11 +6,11 @@ use hyper::StatusCode;
 use hyper::header::{self, HeaderValue};
 use serde_json::json;
 
-use crate::sandbox::calendar;
-use crate::sandbox::http::body::Answer;
-use crate::sandbox::http::call::{plain, set};
-use crate::sandbox::state::SandboxState;
-use crate::sandbox::submission::Unsent;
+use crate::calendar;
+use crate::http::body::Answer;
+use crate::http::call::{plain, set};
+use crate::state::SandboxState;
+use crate::submission::Unsent;
 
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq)]

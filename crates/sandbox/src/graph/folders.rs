@@ -6,7 +6,7 @@ use super::admitted::AuthorizedCall;
 use super::error::GraphError;
 use super::query::Query;
 use super::view;
-use crate::sandbox::http::body::Answer;
+use crate::http::body::Answer;
 
 impl AuthorizedCall<'_> {
     /// The folders at the top, or those right below one.

@@ -6,9 +6,9 @@ use super::admitted::{AuthorizedCall, empty};
 use super::error::GraphError;
 use super::query::Query;
 use super::view::{self, SelectedProperties};
-use crate::sandbox::http::body::Answer;
-use crate::sandbox::http::call::plain;
-use crate::sandbox::store::{Flags, Folders, Message};
+use crate::http::body::Answer;
+use crate::http::call::plain;
+use crate::store::{Flags, Folders, Message};
 
 /// Where deleted messages go first.
 const DELETED_ITEMS: &str = "Deleted Items";

@@ -3,8 +3,8 @@
 use url::form_urlencoded;
 
 use super::error::GraphError;
-use crate::sandbox::calendar;
-use crate::sandbox::store::{Flags, Message};
+use crate::calendar;
+use crate::store::{Flags, Message};
 
 /// How many values a page has at most, and by default: Graph's own limits.
 const TOP: usize = 1_000;

@@ -8,12 +8,12 @@ use serde_json::Value;
 use super::admitted::{AuthorizedCall, empty};
 use super::error::GraphError;
 use super::view::SelectedProperties;
-use crate::sandbox::compose::Draft;
-use crate::sandbox::http::body::Answer;
-use crate::sandbox::letter::{Attachment, Person};
-use crate::sandbox::mode::Service;
-use crate::sandbox::store::Flags;
-use crate::sandbox::submission;
+use crate::compose::Draft;
+use crate::http::body::Answer;
+use crate::letter::{Attachment, Person};
+use crate::mode::Service;
+use crate::store::Flags;
+use crate::submission;
 
 impl AuthorizedCall<'_> {
     pub(super) fn send_mail(&self) -> Result<Answer, GraphError> {

@@ -6,10 +6,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::sandbox::calendar;
-use crate::sandbox::item_id::{Alphabet, ItemId};
-use crate::sandbox::letter::{Letter, Person};
-use crate::sandbox::store::{Flags, Folder, Folders, Message};
+use crate::calendar;
+use crate::item_id::{Alphabet, ItemId};
+use crate::letter::{Letter, Person};
+use crate::store::{Flags, Folder, Folders, Message};
 
 /// How many characters `bodyPreview` has at most.
 const PREVIEW: usize = 255;

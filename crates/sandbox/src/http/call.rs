@@ -12,8 +12,8 @@ use hyper::http::request::Parts;
 
 use super::body::{self, Answer};
 use super::fault::HttpFault;
-use crate::sandbox::mode::Service;
-use crate::sandbox::state::SandboxState;
+use crate::mode::Service;
+use crate::state::SandboxState;
 
 /// A request that was taken whole.
 pub(crate) struct Call {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::sandbox::mode::Service;
+use crate::mode::Service;
 
 /// What becomes of a call to Graph or EWS whose token is good.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,8 @@
 use super::attribute::{Attribute, attributes};
 use super::lexer::{CommandRefused, Lexer, Malformed, Parsed, SequenceSet};
 use super::search::{Key, program};
-use crate::sandbox::calendar;
-use crate::sandbox::store::Flags;
+use crate::calendar;
+use crate::store::Flags;
 
 /// A command without its tag.
 #[derive(Debug, PartialEq)]

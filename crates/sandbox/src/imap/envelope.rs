@@ -1,7 +1,6 @@
 //! ENVELOPE and the strings of responses (RFC 9051 §7.5.2).
 
-use crate::sandbox::address;
-use crate::sandbox::mime;
+use crate::{address, mime};
 
 /// A string: quoted where possible, otherwise a literal.
 pub(super) fn string(out: &mut Vec<u8>, text: &[u8]) {

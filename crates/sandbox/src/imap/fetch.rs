@@ -3,9 +3,9 @@
 use super::attribute::{Attribute, BodyAttribute, Section};
 use super::envelope::{envelope, string};
 use super::structure::structure;
-use crate::sandbox::calendar;
-use crate::sandbox::mime::{self, Content, Part};
-use crate::sandbox::store::{Flags, Message};
+use crate::calendar;
+use crate::mime::{self, Content, Part};
+use crate::store::{Flags, Message};
 
 /// Whether answering sets `\Seen`.
 pub(super) fn sets_seen(attributes: &[Attribute]) -> bool {
@@ -101,8 +101,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::sandbox::imap::attribute::attributes;
-    use crate::sandbox::imap::lexer::Lexer;
+    use crate::imap::attribute::attributes;
+    use crate::imap::lexer::Lexer;
 
     const RAW: &str = "From: a@b\r\nSubject: x\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nhello\r\n--b\r\n\
         Content-Type: message/rfc822\r\n\r\nSubject: inner\r\n\r\ndeep\r\n--b--\r\n";

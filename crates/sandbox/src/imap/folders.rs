@@ -3,7 +3,7 @@
 use super::command::StatusItem;
 use super::envelope::string;
 use super::reply::Reply;
-use crate::sandbox::store::{Folder, Mailbox, StoreError, canonical};
+use crate::store::{Folder, Mailbox, StoreError, canonical};
 
 /// Longest pattern that is looked at. The time to match grows with the product of pattern and name.
 const PATTERN_OCTETS: usize = 1_024;

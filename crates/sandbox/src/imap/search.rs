@@ -4,9 +4,8 @@
 //! decoded.
 
 use super::lexer::{CommandRefused, Lexer, Malformed, Parsed, SequenceSet, holds};
-use crate::sandbox::calendar;
-use crate::sandbox::mime;
-use crate::sandbox::store::{Flags, Message};
+use crate::store::{Flags, Message};
+use crate::{calendar, mime};
 
 /// How deep keys may be nested.
 const DEPTH: usize = 32;

@@ -8,7 +8,7 @@ use super::folders::result;
 use super::lexer::{SequenceSet, holds};
 use super::reply::Reply;
 use super::search::{Key, MessageNumbers};
-use crate::sandbox::store::{Flags, Folder, Mailbox, Message};
+use crate::store::{Flags, Folder, Mailbox, Message};
 
 /// A selected folder.
 pub(super) struct Selected {
@@ -222,8 +222,8 @@ fn uid_set(uids: &[u32]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sandbox::imap::lexer::Lexer;
-    use crate::sandbox::store::INBOX;
+    use crate::imap::lexer::Lexer;
+    use crate::store::INBOX;
 
     fn mailbox(messages: usize) -> Arc<Mailbox> {
         let mailbox = Mailbox::new(9);

@@ -1,7 +1,7 @@
 //! BODY and BODYSTRUCTURE (RFC 9051 §7.5.2).
 
 use super::envelope::{envelope, nstring, string};
-use crate::sandbox::mime::{self, Content, Part};
+use crate::mime::{self, Content, Part};
 
 /// The structure of a part; `extended` adds what BODYSTRUCTURE has over BODY.
 pub(super) fn structure(out: &mut Vec<u8>, raw: &[u8], part: &Part, extended: bool) {

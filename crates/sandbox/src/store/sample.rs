@@ -1,6 +1,6 @@
 //! The mail that a new mailbox finds in its INBOX: one message of each common build.
 
-use crate::sandbox::calendar;
+use crate::calendar;
 
 /// The messages for `address`, oldest first, each with its time of arrival; `now` in seconds since 1970.
 pub(crate) fn messages(address: &str, now: i64) -> Vec<(i64, Vec<u8>)> {

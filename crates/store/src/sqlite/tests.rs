@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use super::*;
-use crate::config::StateKey;
-use crate::store::sealed::Sealed;
-use crate::store::{SignInKey, Store, Version, open, sample};
+use crate::sealed::Sealed;
+use crate::{SignInKey, Store, Version, open, sample};
+use gatepost_config::StateKey;
 
 struct World {
     directory: PathBuf,

@@ -8,7 +8,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
-use crate::protocol::Protocol;
+use gatepost_core::protocol::Protocol;
 
 /// A histogram whose mean can be had without a scrape.
 #[derive(Debug)]

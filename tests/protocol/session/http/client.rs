@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gatepost::sandbox::{SandboxAccount, SandboxConfig};
+use gatepost_sandbox::{SandboxAccount, SandboxConfig};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::{HeaderMap, Request, StatusCode};

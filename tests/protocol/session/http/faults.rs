@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gatepost::sandbox::{EntraMode, HttpFault, Service};
+use gatepost_sandbox::{EntraMode, HttpFault, Service};
 use hyper::body::Bytes;
 
 use super::client::{Connection, Got, OK, basic, envelope, request, with_origin, with_sandbox};

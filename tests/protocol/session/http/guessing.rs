@@ -5,8 +5,8 @@ use std::future::poll_fn;
 use std::task::Poll;
 use std::time::Duration;
 
-use gatepost::protocol::MailProtocol;
-use gatepost::sandbox::EntraMode;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_sandbox::EntraMode;
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http2::SendRequest;

@@ -1,10 +1,10 @@
 //! Requests that succeed, and what is told to those who have no right to: through the sandbox's EWS and Graph.
 
-use gatepost::account::MailAddress;
-use gatepost::clock::Clock;
 use gatepost::login::issue::{self, Order};
-use gatepost::sandbox::{SandboxAccount, SandboxConfig, Service};
-use gatepost::store::{DevicePasswordId, Store as _};
+use gatepost_core::account::MailAddress;
+use gatepost_core::clock::Clock;
+use gatepost_sandbox::{SandboxAccount, SandboxConfig, Service};
+use gatepost_store::{DevicePasswordId, Store as _};
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;

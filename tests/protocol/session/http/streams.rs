@@ -49,7 +49,7 @@ async fn an_upload_arrives_while_it_is_sent_and_whole() {
 async fn an_upload_in_chunks_stays_one_and_gets_its_identity() {
     let origin = Origin::start(|_| reply("200 OK", "content-type: text/xml\r\n", "<a/>")).await;
     let setup = as_application(with_origin(&origin));
-    let login = gatepost::account::MailAddress::parse(ALICE).unwrap();
+    let login = gatepost_core::account::MailAddress::parse(ALICE).unwrap();
     let order = gatepost::login::issue::Order {
         login,
         name: "x".into(),
@@ -57,7 +57,7 @@ async fn an_upload_in_chunks_stays_one_and_gets_its_identity() {
         from: Vec::new(),
         expires_at: None,
     };
-    let now = gatepost::clock::Clock::system().unix_time();
+    let now = gatepost_core::clock::Clock::system().unix_time();
     let (_, password) = gatepost::login::issue::generate(&*setup.store, order, now).await.unwrap();
     let setup = Setup { accounts: format!("\n  - login: {ALICE}"), ..setup };
     let world = setup.start().await;

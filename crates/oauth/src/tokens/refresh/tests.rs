@@ -3,16 +3,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::account::LoginName;
-use crate::clock::Clock;
-use crate::config::{Account, Accounts, Grant, Resource};
-use crate::failure::Refusal;
-use crate::oauth::fake::{FakeEndpoint, Reply};
-use crate::oauth::tokens::outcome::TokenOrigin;
-use crate::oauth::tokens::sign_ins::key;
-use crate::oauth::tokens::tests::{self, address};
-use crate::oauth::tokens::upkeep::upkeep;
-use crate::store::{Counts, DevicePassword, DevicePasswordId, Durable, LastUse, MemoryStore, Store, Stored};
+use crate::fake::{FakeEndpoint, Reply};
+use crate::tokens::outcome::TokenOrigin;
+use crate::tokens::sign_ins::key;
+use crate::tokens::tests::{self, address};
+use crate::tokens::upkeep::upkeep;
+use gatepost_config::{Account, Accounts, Grant, Resource};
+use gatepost_core::account::LoginName;
+use gatepost_core::clock::Clock;
+use gatepost_core::failure::Refusal;
+use gatepost_store::{Counts, DevicePassword, DevicePasswordId, Durable, LastUse, MemoryStore, Store, Stored};
 
 const ANNA: &str = "anna@contoso.example";
 const RECEPTION: &str = "reception@contoso.example";

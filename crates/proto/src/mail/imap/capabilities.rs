@@ -1,8 +1,8 @@
 //! What an IMAP client is told that it may use: before the login the upstream's list with Gatepost's own way to log in,
 //! after it the upstream's list alone, each time without what cannot work through a relay.
 
-use crate::proto::Capabilities;
-use crate::proto::machine::Context;
+use crate::mail::Capabilities;
+use crate::mail::machine::Context;
 
 /// What Exchange Online announces, for as long as nothing has been learned.
 pub fn exchange_online() -> Capabilities {

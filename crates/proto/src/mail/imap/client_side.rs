@@ -4,11 +4,11 @@ use zeroize::Zeroizing;
 
 use super::capabilities;
 use super::command::{self, Command};
-use crate::failure::Refusal;
-use crate::proto::line::append;
-use crate::proto::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::proto::{Capabilities, CloseReason, Farewell, Limits, Rejection};
+use crate::mail::line::append;
+use crate::mail::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
+use crate::mail::{Capabilities, CloseReason, Farewell, Limits, Rejection};
 use crate::sasl::{Exchange, text};
+use gatepost_core::failure::Refusal;
 
 /// The machine.
 pub type Imap = Machine<Dialog>;

@@ -7,10 +7,10 @@
 use std::mem;
 
 use super::response::{self, Response, Status, StatusResponse};
-use crate::proto::reply::{self, Script, Wire};
-use crate::proto::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
+use crate::mail::reply::{self, Script, Wire};
+use crate::mail::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
 
-/// The machine; driven through [`crate::proto::UpstreamSide`].
+/// The machine; driven through [`crate::mail::UpstreamSide`].
 pub struct Imap {
     wire: Wire,
     starttls: bool,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::tests::describe;
 use super::*;
-use crate::proto::{imap, pop3, smtp};
+use crate::mail::{imap, pop3, smtp};
 
 /// Connections per protocol: a hundred thousand over all three.
 const CONNECTIONS: u64 = 33_334;

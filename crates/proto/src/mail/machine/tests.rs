@@ -5,10 +5,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
-use crate::proto::imap::client_side::Imap;
-use crate::proto::pop3::client_side::Pop3;
-use crate::proto::smtp::client_side::Smtp;
-use crate::proto::{imap, pop3, smtp};
+use crate::mail::imap::client_side::Imap;
+use crate::mail::pop3::client_side::Pop3;
+use crate::mail::smtp::client_side::Smtp;
+use crate::mail::{imap, pop3, smtp};
 
 fn settings(limits: Limits) -> ClientSettings {
     ClientSettings {

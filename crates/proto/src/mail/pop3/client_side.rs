@@ -2,11 +2,11 @@
 
 use super::capabilities;
 use super::command::{self, Auth, Command};
-use crate::account::{LoginName, NameError};
-use crate::failure::Refusal;
-use crate::proto::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::proto::{Capabilities, CloseReason, Farewell, Limits, Rejection};
+use crate::mail::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
+use crate::mail::{Capabilities, CloseReason, Farewell, Limits, Rejection};
 use crate::sasl::{Exchange, text};
+use gatepost_core::account::{LoginName, NameError};
+use gatepost_core::failure::Refusal;
 
 /// The machine.
 pub type Pop3 = Machine<Dialog>;

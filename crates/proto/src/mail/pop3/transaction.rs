@@ -17,7 +17,7 @@ use memchr::memchr;
 use self::command::{Command, Flaw};
 use super::content::Content;
 use super::maildrop::{Maildrop, Message};
-use crate::proto::line::{Line, LineBuffer};
+use crate::mail::line::{Line, LineBuffer};
 
 mod command;
 

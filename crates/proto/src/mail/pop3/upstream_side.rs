@@ -6,10 +6,10 @@
 use std::mem;
 
 use super::response::{self, Response};
-use crate::proto::reply::{self, Script, Wire};
-use crate::proto::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
+use crate::mail::reply::{self, Script, Wire};
+use crate::mail::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
 
-/// The machine; driven through [`crate::proto::UpstreamSide`].
+/// The machine; driven through [`crate::mail::UpstreamSide`].
 pub struct Pop3 {
     wire: Wire,
     starttls: bool,
@@ -144,9 +144,9 @@ fn kind_of_refusal(code: Option<&[u8]>, line: &[u8], usual: UpstreamFailureKind)
 #[cfg(test)]
 mod tests {
     use super::UpstreamFailureKind as Kind;
-    use crate::proto::Goal;
-    use crate::proto::reply::transcript::{Outcome, bearer, play};
-    use crate::protocol::MailProtocol;
+    use crate::mail::Goal;
+    use crate::mail::reply::transcript::{Outcome, bearer, play};
+    use gatepost_core::protocol::MailProtocol;
 
     fn sign_in(starttls: bool, conversation: &str) -> Outcome {
         play(MailProtocol::Pop3, starttls, &Goal::Authenticate(bearer()), conversation)

@@ -2,22 +2,22 @@
 
 use std::sync::Arc;
 
-use crate::account::MailAddress;
-use crate::proto::{Goal, Limits, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
-use crate::protocol::MailProtocol;
+use crate::mail::{Goal, Limits, UpstreamEvent, UpstreamFailureKind, UpstreamSettings, upstream_side};
 use crate::sasl::Bearer;
-use crate::secret::AccessToken;
+use gatepost_core::account::MailAddress;
+use gatepost_core::protocol::MailProtocol;
+use gatepost_core::secret::AccessToken;
 
 /// The token of [`bearer`].
-pub(in crate::proto) const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJleGNoYW5nZSJ9.c2lnbmF0dXJl";
+pub(in crate::mail) const TOKEN: &str = "eyJ0eXAiOiJKV1QiLCJhbGciOiJSUzI1NiJ9.eyJhdWQiOiJleGNoYW5nZSJ9.c2lnbmF0dXJl";
 
-pub(in crate::proto) fn bearer() -> Bearer {
+pub(in crate::mail) fn bearer() -> Bearer {
     Bearer { user: MailAddress::parse("alice@contoso.com").unwrap(), token: Arc::new(AccessToken::new(TOKEN.into())) }
 }
 
 /// What a conversation comes to, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::proto) enum Outcome {
+pub(in crate::mail) enum Outcome {
     Unfinished,
     StartTls,
     Learned(Vec<String>),
@@ -26,7 +26,7 @@ pub(in crate::proto) enum Outcome {
 }
 
 impl Outcome {
-    pub(in crate::proto) fn kind(&self) -> UpstreamFailureKind {
+    pub(in crate::mail) fn kind(&self) -> UpstreamFailureKind {
         match self {
             Self::Failed(kind, detail) => {
                 assert!(detail.len() <= super::DETAIL_OCTETS && detail.bytes().all(|b| (0x20..0x7f).contains(&b)));
@@ -53,7 +53,7 @@ impl Outcome {
 /// Plays a conversation, a line each: `S:` comes from the upstream (`S|` without CRLF behind it), `C:` must be what goes
 /// there (`{response}` stands for the XOAUTH2 response), `TLS` is an event to be met and the handshake after it, `EOF` is
 /// the upstream's end. Nothing else may go out. Gives the last event.
-pub(in crate::proto) fn play(protocol: MailProtocol, starttls: bool, goal: &Goal, conversation: &str) -> Outcome {
+pub(in crate::mail) fn play(protocol: MailProtocol, starttls: bool, goal: &Goal, conversation: &str) -> Outcome {
     let settings = UpstreamSettings {
         limits: Arc::new(Limits::default()),
         starttls,

@@ -1,7 +1,7 @@
 //! What an SMTP client is told in reply to EHLO: the upstream's keywords with Gatepost's own way to log in.
 
-use crate::proto::Capabilities;
-use crate::proto::machine::Context;
+use crate::mail::Capabilities;
+use crate::mail::machine::Context;
 
 /// What Exchange Online announces, for as long as nothing has been learned.
 pub fn exchange_online() -> Capabilities {

@@ -6,10 +6,10 @@ use zeroize::Zeroizing;
 
 use super::capabilities;
 use super::command::{self, Auth, Command};
-use crate::failure::Refusal;
-use crate::proto::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::proto::{Capabilities, CloseReason, Farewell, Limits};
+use crate::mail::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
+use crate::mail::{Capabilities, CloseReason, Farewell, Limits};
 use crate::sasl::Exchange;
+use gatepost_core::failure::Refusal;
 
 /// The machine.
 pub type Smtp = Machine<Dialog>;

@@ -9,7 +9,7 @@ use super::content::Stuffing;
 use super::reply::Reply;
 use super::response::Replies;
 use super::transaction::{Mail, Recipient};
-use crate::proto::{Authenticated, Capabilities};
+use crate::mail::{Authenticated, Capabilities};
 
 /// Longest line of a reply.
 const LINE_OCTETS: usize = 8_192;

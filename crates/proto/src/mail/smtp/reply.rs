@@ -83,7 +83,7 @@ impl Reply {
 /// The words, with controls escaped.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&crate::escape::escaped(&self.words(), 1_024))
+        f.write_str(&gatepost_core::escape::escaped(&self.words(), 1_024))
     }
 }
 

@@ -15,8 +15,8 @@ use super::command::{self, Command};
 use super::content::{Content, Flaw, LineEnds};
 use super::reply::Reply;
 use super::transaction::{self, Chunk, Extensions, Mail, Recipient};
-use crate::proto::Capabilities;
-use crate::proto::line::{Line, LineBuffer};
+use crate::mail::Capabilities;
+use crate::mail::line::{Line, LineBuffer};
 use crate::sasl::ClientTokens;
 
 #[cfg(test)]

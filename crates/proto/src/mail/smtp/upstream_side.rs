@@ -7,10 +7,10 @@ use std::mem;
 
 use super::reply::Reply;
 use super::response::Replies;
-use crate::proto::reply::{self, Script, Wire};
-use crate::proto::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
+use crate::mail::reply::{self, Script, Wire};
+use crate::mail::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
 
-/// The machine; driven through [`crate::proto::UpstreamSide`].
+/// The machine; driven through [`crate::mail::UpstreamSide`].
 pub struct Smtp {
     wire: Wire,
     starttls: bool,
@@ -176,9 +176,9 @@ fn kind_of_refusal(reply: &Reply) -> UpstreamFailureKind {
 #[cfg(test)]
 mod tests {
     use super::UpstreamFailureKind as Kind;
-    use crate::proto::Goal;
-    use crate::proto::reply::transcript::{Outcome, bearer, play};
-    use crate::protocol::MailProtocol;
+    use crate::mail::Goal;
+    use crate::mail::reply::transcript::{Outcome, bearer, play};
+    use gatepost_core::protocol::MailProtocol;
 
     fn sign_in(starttls: bool, conversation: &str) -> Outcome {
         play(MailProtocol::Smtp, starttls, &Goal::Authenticate(bearer()), conversation)

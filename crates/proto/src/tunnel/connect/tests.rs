@@ -1,5 +1,5 @@
 use super::*;
-use crate::failure::Actor;
+use gatepost_core::failure::Actor;
 
 const BASIC: &str = "Basic c3ZjLW1haWw6czNjcmV0OsOp";
 

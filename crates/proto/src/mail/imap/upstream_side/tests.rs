@@ -1,6 +1,6 @@
-use crate::proto::reply::transcript::{Outcome, bearer, play};
-use crate::proto::{Goal, UpstreamFailureKind as Kind};
-use crate::protocol::MailProtocol;
+use crate::mail::reply::transcript::{Outcome, bearer, play};
+use crate::mail::{Goal, UpstreamFailureKind as Kind};
+use gatepost_core::protocol::MailProtocol;
 
 fn sign_in(conversation: &str) -> Outcome {
     play(MailProtocol::Imap, false, &Goal::Authenticate(bearer()), conversation)

@@ -1,0 +1,11 @@
+//! The way through a forward proxy: HTTP CONNECT with its authentication, and SOCKS5.
+
+pub mod basic;
+pub mod connect;
+pub mod credentials;
+pub mod digest;
+pub mod error;
+pub mod ntlm;
+mod reply;
+pub mod scheme;
+pub mod socks;
