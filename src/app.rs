@@ -20,7 +20,7 @@ use crate::system::confine::Confinement;
 use crate::system::suspend;
 use gatepost_config::{Config, Files};
 use gatepost_core::clock::Clock;
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_store::Store;
 use gatepost_telemetry::audit::Audit;
 
@@ -73,7 +73,7 @@ impl App {
         let running = Running {
             lasting,
             changed: watch::channel(generation.number).0,
-            generation: Live::new(generation),
+            generation: Reloadable::new(generation),
             doors,
             stopping,
             superseded: CancellationToken::new(),
@@ -81,7 +81,7 @@ impl App {
             started_at: Clock::system().unix_time(),
             source: OnceLock::new(),
             confinement: OnceLock::new(),
-            files: Live::default(),
+            files: Reloadable::default(),
             reloading: tokio::sync::Mutex::default(),
             last_reload: Mutex::default(),
             learning: Mutex::default(),

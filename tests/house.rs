@@ -78,7 +78,10 @@ fn a_loop_is_found() {
     assert_eq!(loop_of(&[("a/mod.rs", "mod b;\nfn f() { b::g() }"), ("a/b.rs", "use super::f;")]), 2);
     // What mod.rs only passes on does not come from mod.rs.
     assert_eq!(loop_of(&[("a/mod.rs", "pub use b::B;"), ("a/b.rs", ""), ("a/c.rs", "use super::B;")]), 0);
-    assert_eq!(loop_of(&[("a/mod.rs", "pub use b::B;"), ("a/b.rs", "use super::c::C;"), ("a/c.rs", "use super::B;")]), 2);
+    assert_eq!(
+        loop_of(&[("a/mod.rs", "pub use b::B;"), ("a/b.rs", "use super::c::C;"), ("a/c.rs", "use super::B;")]),
+        2
+    );
 }
 
 /// The packages of the workspace, each with what it uses outside its tests.

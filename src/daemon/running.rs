@@ -18,7 +18,7 @@ use crate::system::confine::Confinement;
 use gatepost_config::load::Loaded;
 use gatepost_config::{Config, Files};
 use gatepost_core::clock::{Clock, UnixTime};
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_store::Store;
 
 /// Where the configuration comes from; asked once for each reload.
@@ -47,7 +47,7 @@ impl Stop {
 /// A service, from its start to its end.
 pub(crate) struct Running {
     pub(crate) lasting: Lasting,
-    pub(crate) generation: Live<Generation>,
+    pub(crate) generation: Reloadable<Generation>,
     pub(crate) doors: Doors,
     /// Told to stop; sessions may go on for a while.
     pub(crate) stopping: CancellationToken,
@@ -61,7 +61,7 @@ pub(crate) struct Running {
     /// What the process has given up: not every configuration can be taken over.
     pub(crate) confinement: OnceLock<Confinement>,
     /// What the configuration was read from.
-    pub(crate) files: Live<Files>,
+    pub(crate) files: Reloadable<Files>,
     /// One reload at a time.
     pub(crate) reloading: tokio::sync::Mutex<()>,
     pub(crate) last_reload: Mutex<Option<LastReload>>,

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use crate::login::tally::{Counted, NOTED_AGAIN, SOURCES, Tally, Uncounted, WINDOW};
 use gatepost_config::{Limits, PasswordBudget};
 use gatepost_core::clock::{Moment, UnixTime};
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_core::source::Source;
 use gatepost_oauth::proof::Proof;
 use gatepost_oauth::tokens::{Attempt, User};
@@ -81,7 +81,7 @@ struct Egress {
 /// All budgets.
 #[derive(Debug)]
 pub(super) struct Forwarding {
-    limits: Live<Limits>,
+    limits: Reloadable<Limits>,
     tally: Arc<Tally>,
     ledgers: DashMap<User, Ledger>,
     egress: Mutex<Egress>,
@@ -93,7 +93,7 @@ impl Forwarding {
     /// for each replica.
     pub(super) fn new(limits: &Limits, tally: Arc<Tally>) -> Self {
         Self {
-            limits: Live::new(limits.clone()),
+            limits: Reloadable::new(limits.clone()),
             tally,
             ledgers: DashMap::new(),
             egress: Mutex::default(),

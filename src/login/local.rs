@@ -13,7 +13,7 @@ use crate::login::tally::Tally;
 use crate::login::throttle::Throttle;
 use gatepost_config::{Config, Grant, Limits, password_hash as password};
 use gatepost_core::clock::{Clock, Moment};
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_core::secret::Password;
 use gatepost_core::source::Source;
 use gatepost_core::tuple_key::TupleKey;
@@ -70,7 +70,7 @@ pub(super) struct Hashes {
 /// Proves passwords.
 pub(super) struct LocalPasswords {
     clock: Clock,
-    settings: Live<Settings>,
+    settings: Reloadable<Settings>,
     /// When, and which of the hashes it was.
     accepted: DashMap<Proof, (Moment, usize)>,
     refused: RefusedPasswords,
@@ -116,7 +116,7 @@ impl LocalPasswords {
     pub(super) fn new(config: &Config, clock: Clock, tally: Arc<Tally>) -> Self {
         Self {
             clock,
-            settings: Live::new(Settings::of(config)),
+            settings: Reloadable::new(Settings::of(config)),
             accepted: DashMap::new(),
             refused: RefusedPasswords::new(REFUSED, REFUSED),
             throttle: Throttle::default(),

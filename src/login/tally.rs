@@ -16,8 +16,8 @@ use dashmap::DashMap;
 use tokio::time::timeout;
 
 use gatepost_config::PasswordBudget;
-use gatepost_core::chance;
 use gatepost_core::clock::{Clock, UnixTime};
+use gatepost_core::jitter;
 use gatepost_core::source::Source;
 use gatepost_oauth::tokens::User;
 use gatepost_store::{Counts, Familiar, Guess, Person, Store, StoreError};
@@ -117,7 +117,7 @@ impl Tally {
         budget: PasswordBudget,
     ) -> Result<Counted, Uncounted> {
         let spare = self.here().spare.get_mut(&user).and_then(Vec::pop);
-        let (id, at) = (spare.map_or_else(chance::number, |(id, _)| id), self.time());
+        let (id, at) = (spare.map_or_else(jitter::random, |(id, _)| id), self.time());
         self.here().out.insert(id);
         // From here on it goes back to the spare ones when it is dropped, whether the store has it or not.
         let mut counted = Counted { tally: Arc::clone(self), user, id, at, familiar };

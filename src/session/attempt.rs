@@ -10,8 +10,8 @@ use super::shared::Shared;
 use super::subject::Subject;
 use crate::login::{UNKNOWN_ACCOUNT, is_guess};
 use gatepost_core::account::LoginName;
-use gatepost_core::chance;
 use gatepost_core::failure::{Actor, Failure, Refusal};
+use gatepost_core::jitter;
 use gatepost_core::secret::Password;
 use gatepost_net::penalty::{Closed, Visit};
 use gatepost_proto::sasl::{Bearer, Credentials};
@@ -139,7 +139,7 @@ impl Attempts<'_> {
     pub(super) async fn hold_back(&self) -> Result<(), TooManyHeldBack> {
         let Ok(_place) = self.shared.delays.try_acquire() else { return Err(TooManyHeldBack) };
         let usual = self.shared.limits.failure_delay;
-        let share = u32::try_from(chance::number() % 256).unwrap_or(0);
+        let share = u32::try_from(jitter::random() % 256).unwrap_or(0);
         sleep(usual * 3 / 4 + usual / 2 * share / 255).await;
         Ok(())
     }

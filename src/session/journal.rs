@@ -1,6 +1,6 @@
 //! What happens to connections and logins, told once to everybody who wants to know: the log, and whoever counts or shows.
 //!
-//! `Journal::accepted` makes a session live: it is listed, counted and can be ended by an operator as long as the [`Live`]
+//! `Journal::accepted` makes a session live: it is listed, counted and can be ended by an operator as long as the [`SessionGuard`]
 //! that it gives is kept. `Journal::ended` writes down how it ended.
 
 use std::fmt;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::live::{Live, LiveSession, Register};
+use super::live::{LiveSession, Register, SessionGuard};
 use super::subject::{Subject, Whose};
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::{Failure, Refusal};
@@ -148,7 +148,13 @@ impl Journal {
 
     /// A login succeeded; `token` says where its token comes from (`cached`, `fetched`, `of the client`). The session is
     /// live as long as the result is kept.
-    pub(super) fn accepted(&self, protocol: Protocol, subject: &Subject, whose: &Whose, token: &'static str) -> Live {
+    pub(super) fn accepted(
+        &self,
+        protocol: Protocol,
+        subject: &Subject,
+        whose: &Whose,
+        token: &'static str,
+    ) -> SessionGuard {
         self.metrics.login_accepted(protocol);
         tell!(info, subject, by whose,
             outcome = "accepted",
@@ -297,7 +303,14 @@ impl Journal {
     }
 
     /// A session ended that had logged in, and is live no longer.
-    pub(super) fn ended(&self, protocol: Protocol, subject: &Subject, whose: &Whose, live: Live, ending: Ending) {
+    pub(super) fn ended(
+        &self,
+        protocol: Protocol,
+        subject: &Subject,
+        whose: &Whose,
+        live: SessionGuard,
+        ending: Ending,
+    ) {
         self.metrics.closed(ending.cause);
         live.moved(ending.sent, ending.received);
         drop(live);

@@ -100,7 +100,13 @@ impl Register {
     }
 
     /// A session has logged in.
-    pub(super) fn begin(self: &Arc<Self>, protocol: Protocol, subject: &Subject, whose: &Whose, now: UnixTime) -> Live {
+    pub(super) fn begin(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        subject: &Subject,
+        whose: &Whose,
+        now: UnixTime,
+    ) -> SessionGuard {
         let session = Arc::new(LiveSession {
             id: Arc::clone(&subject.session),
             listener: Arc::clone(&subject.listener),
@@ -116,7 +122,7 @@ impl Register {
         });
         self.table().live.insert(Itself(Arc::clone(&session)));
         self.metrics.session(protocol, true);
-        Live { register: Arc::clone(self), session }
+        SessionGuard { register: Arc::clone(self), session }
     }
 
     /// All sessions, in no order.
@@ -155,12 +161,12 @@ impl Register {
 
 /// A session is live as long as this is kept.
 #[derive(Debug)]
-pub struct Live {
+pub struct SessionGuard {
     register: Arc<Register>,
     session: Arc<LiveSession>,
 }
 
-impl Live {
+impl SessionGuard {
     /// So many octets have gone through it since it began, from the client to Microsoft and back.
     pub(super) fn moved(&self, sent: u64, received: u64) {
         self.session.moved(sent, received);
@@ -181,7 +187,7 @@ impl Live {
     }
 }
 
-impl Drop for Live {
+impl Drop for SessionGuard {
     fn drop(&mut self) {
         let Self { register, session } = self;
         register.metrics.session(session.protocol, false);
@@ -200,7 +206,7 @@ mod tests {
 
     use super::*;
 
-    fn begin(register: &Arc<Register>, id: &str) -> Live {
+    fn begin(register: &Arc<Register>, id: &str) -> SessionGuard {
         let subject =
             Subject { session: id.into(), listener: "imap".into(), peer: "[::ffff:192.0.2.1]:4000".parse().unwrap() };
         let whose = Whose { account: "alice@contoso.example".into(), device: None };
@@ -247,7 +253,7 @@ mod tests {
     #[test]
     fn a_session_costs_less_than_two_hundred_octets_more() {
         // Its two counts of references, its place in a table that is half full, and what the session keeps of it.
-        let octets = size_of::<LiveSession>() + 16 + 2 * (size_of::<Itself>() + 1) + size_of::<Live>();
+        let octets = size_of::<LiveSession>() + 16 + 2 * (size_of::<Itself>() + 1) + size_of::<SessionGuard>();
         assert!(octets <= 200, "{octets}");
     }
 }

@@ -10,7 +10,7 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::attempt::{Attempts, Claim, TooManyHeldBack};
 use super::farewell::last_word;
-use super::live::Live;
+use super::live::SessionGuard;
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
@@ -67,7 +67,7 @@ pub(super) struct Entered<T> {
     /// What it has sent behind its login.
     pub(super) leftovers: Vec<u8>,
     /// Its login, and the session that began with it; `None` when it sends mail without one.
-    pub(super) login: Option<(Accepted<T>, Live)>,
+    pub(super) login: Option<(Accepted<T>, SessionGuard)>,
 }
 
 /// A connection that has not logged in.
@@ -94,7 +94,7 @@ enum Next<T> {
     /// The handshake is due.
     StartTls,
     /// The client has come in.
-    Enter(Option<Box<(Accepted<T>, Live)>>),
+    Enter(Option<Box<(Accepted<T>, SessionGuard)>>),
 }
 
 /// Why a login phase ended without a login; the log line has been written or is not needed.

@@ -12,12 +12,12 @@ use tokio::time::timeout;
 
 use gatepost_config::Limits;
 use gatepost_core::account::MailAddress;
-use gatepost_core::live::Live;
 use gatepost_core::protocol::Protocol;
+use gatepost_core::reloadable::Reloadable;
 
 /// Grants the places of all mailboxes, or of whatever else `K` names. A mailbox without a session costs nothing.
 pub struct Places<K: Eq + Hash = MailAddress> {
-    limits: Live<PerMailbox>,
+    limits: Reloadable<PerMailbox>,
     mailboxes: Mutex<HashMap<Key<K>, Arc<Semaphore>>>,
 }
 
@@ -82,14 +82,14 @@ pub(super) struct Occupied {
 impl Places {
     /// All are free.
     pub fn new(limits: &Limits) -> Arc<Self> {
-        Arc::new(Self { limits: Live::new(PerMailbox::of(limits)), mailboxes: Mutex::default() })
+        Arc::new(Self { limits: Reloadable::new(PerMailbox::of(limits)), mailboxes: Mutex::default() })
     }
 }
 
 impl<K: Clone + Eq + Hash> Places<K> {
     /// As many for each protocol, and bounds that no configuration changes.
     pub fn fixed(places: usize, wait: Duration) -> Arc<Self> {
-        Arc::new(Self { limits: Live::new(PerMailbox::all(places, wait)), mailboxes: Mutex::default() })
+        Arc::new(Self { limits: Reloadable::new(PerMailbox::all(places, wait)), mailboxes: Mutex::default() })
     }
 
     /// Other bounds from now on. Sessions that are there stay, also where there are more of them now than places.

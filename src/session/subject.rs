@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::login::device::KnownPassword;
-use gatepost_core::chance;
+use gatepost_core::jitter;
 
 /// Who a log line is about.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ fn session_id() -> Arc<str> {
     const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
     static START: OnceLock<u64> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let start = START.get_or_init(chance::number);
+    let start = START.get_or_init(jitter::random);
     let count = start.wrapping_add(COUNT.fetch_add(1, Ordering::Relaxed));
     // Multiplying by an odd number keeps different counts different in the low 40 bits.
     let mixed = count.wrapping_mul(0x9E37_79B9_7F4A_7C15);

@@ -18,12 +18,12 @@
 )]
 
 pub mod account;
-pub mod chance;
 pub mod clock;
 pub mod escape;
 pub mod failure;
-pub mod live;
+pub mod jitter;
 pub mod protocol;
+pub mod reloadable;
 pub mod secret;
 pub mod source;
 pub mod tuple_key;

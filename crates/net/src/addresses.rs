@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use gatepost_core::chance;
 use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::jitter;
 
 /// An address that did not answer is avoided so long at first; twice as long after each further time.
 const AVOIDED: Duration = Duration::from_secs(30);
@@ -74,7 +74,7 @@ impl DeadAddresses {
         if dead.avoided.is_zero() || dead.until <= now.after(TRIAL) {
             dead.avoided = (dead.avoided * 2).clamp(AVOIDED, AVOIDED_AT_MOST);
             // Up to a quarter more, so that the addresses of one outage do not all come back at once.
-            dead.until = now.after(dead.avoided + dead.avoided / 4 * (chance::number() % 256) as u32 / 255);
+            dead.until = now.after(dead.avoided + dead.avoided / 4 * (jitter::random() % 256) as u32 / 255);
         }
     }
 

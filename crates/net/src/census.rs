@@ -10,13 +10,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dashmap::DashMap;
 
 use gatepost_config::Limits;
-use gatepost_core::chance;
-use gatepost_core::live::Live;
+use gatepost_core::jitter;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_core::source::Source;
 
 /// Counts connections and grants places.
 pub struct Census {
-    bounds: Live<Bounds>,
+    bounds: Reloadable<Bounds>,
     total: AtomicUsize,
     before_login: AtomicUsize,
     sources: DashMap<Source, Counts>,
@@ -87,7 +87,7 @@ impl Census {
     /// Nobody is there yet.
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
-            bounds: Live::new(Bounds::of(limits)),
+            bounds: Reloadable::new(Bounds::of(limits)),
             total: AtomicUsize::new(0),
             before_login: AtomicUsize::new(0),
             sources: DashMap::new(),
@@ -110,7 +110,7 @@ impl Census {
         }
         let source = (!peer.to_canonical().is_loopback()).then(|| Source::of(peer));
         if let Some(source) = source {
-            if bounds.drops_early(self.before_login.load(Ordering::Relaxed), (chance::number() % 100) as usize) {
+            if bounds.drops_early(self.before_login.load(Ordering::Relaxed), (jitter::random() % 100) as usize) {
                 return Err(Full::BeforeLogin);
             }
             let mut counts = self.sources.entry(source).or_default();

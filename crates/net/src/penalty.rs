@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use gatepost_config::penalties::Rules;
 use gatepost_core::clock::{Clock, Moment};
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_core::source::Source;
 pub use table::Closed;
 use table::{Guessed, Table};
@@ -46,7 +46,7 @@ pub enum Offence {
 
 /// The accounts of all sources.
 pub struct Penalties {
-    rules: Live<Rules>,
+    rules: Reloadable<Rules>,
     clock: Clock,
     ipv4: Mutex<Table<u32>>,
     ipv6: Mutex<Table<u64>>,
@@ -69,7 +69,7 @@ impl Penalties {
             ipv4: Mutex::new(Table::new(rules.sources, rules.threshold, rules.cap, clock.now())),
             ipv6: Mutex::new(Table::new(rules.sources, rules.threshold, rules.cap, clock.now())),
             networks: Mutex::new(Table::new(rules.sources, network_threshold, rules.cap, clock.now())),
-            rules: Live::new(rules.clone()),
+            rules: Reloadable::new(rules.clone()),
             clock,
             fingerprints: RandomState::new(),
             loopback_too: AtomicBool::new(false),

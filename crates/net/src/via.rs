@@ -21,8 +21,8 @@ use super::standing::Standing;
 use crate::authenticator::Authenticator;
 use crate::tls::client::UpstreamTrust;
 use gatepost_config::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
-use gatepost_core::chance;
 use gatepost_core::failure::chain;
+use gatepost_core::jitter;
 use gatepost_proto::tunnel::connect::{Connect, ConnectError, ConnectEvent, Scheme};
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 use gatepost_proto::tunnel::socks::{Socks, SocksEvent};
@@ -176,7 +176,7 @@ impl Gateway {
     /// Remembers whether it lives; true when that is news.
     fn remember(&self, alive: bool) -> bool {
         let quarter = u64::try_from(AVOIDED.as_millis() / 4).unwrap_or(u64::MAX);
-        let until = Instant::now() + AVOIDED + Duration::from_millis(chance::number() % quarter);
+        let until = Instant::now() + AVOIDED + Duration::from_millis(jitter::random() % quarter);
         let mut avoided = self.avoided_until.lock().unwrap_or_else(PoisonError::into_inner);
         let was_alive = avoided.is_none();
         *avoided = (!alive).then_some(until);

@@ -10,7 +10,7 @@ use crate::proof::Proof;
 use crate::token::Token;
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Moment;
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_core::tuple_key::TupleKey;
 
 /// A token with less life left is not used, whatever else fails.
@@ -125,13 +125,13 @@ impl Held {
 pub struct TokenCache {
     held: DashMap<TupleKey, Held>,
     /// How long an accepted password is remembered without Entra having confirmed it again.
-    password_memory: Live<Duration>,
+    password_memory: Reloadable<Duration>,
 }
 
 impl TokenCache {
     /// An empty one.
     pub fn new(password_memory: Duration) -> Self {
-        Self { held: DashMap::new(), password_memory: Live::new(password_memory) }
+        Self { held: DashMap::new(), password_memory: Reloadable::new(password_memory) }
     }
 
     /// Remembers accepted passwords so long from now on.

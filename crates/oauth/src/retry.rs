@@ -4,24 +4,12 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::rand;
-
 use gatepost_core::clock::Moment;
 
 /// First upper bound of the wait before a retry; doubles with each.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
 /// No wait before a retry is longer.
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
-
-/// A number from 0 up to, but not including, 1. Not predictable, though nothing secret depends on it.
-pub fn chance() -> f64 {
-    let mut octets = [0; 4];
-    // Without randomness, the middle: waits are then only less well spread.
-    match rand::fill(&mut octets) {
-        Ok(()) => f64::from(u32::from_be_bytes(octets)) / (f64::from(u32::MAX) + 1.0),
-        Err(_) => 0.5,
-    }
-}
 
 /// The wait before retry number `retry` (0 is the first): full jitter below a bound that doubles.
 pub fn backoff(retry: u32, chance: f64) -> Duration {
@@ -153,7 +141,7 @@ mod tests {
         assert_eq!(backoff(9, 1.0), Duration::from_secs(5));
         assert_eq!(backoff(u32::MAX, 0.5), Duration::from_millis(2500));
         assert_eq!(backoff(3, 0.0), Duration::ZERO);
-        let drawn: Vec<f64> = (0..64).map(|_| chance()).collect();
+        let drawn: Vec<f64> = (0..64).map(|_| gatepost_core::jitter::fraction()).collect();
         assert!(drawn.iter().all(|c| (0.0..1.0).contains(c)) && drawn.iter().any(|c| *c != drawn[0]));
     }
 

@@ -16,12 +16,13 @@ use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::grant::{self, Ask, TokenRequest};
 use crate::managed_identity::{IdentityError, ManagedIdentities};
 use crate::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
-use crate::retry::{self, Breaker, RetryBudget, chance};
+use crate::retry::{self, Breaker, RetryBudget};
 use crate::token::Token;
 use crate::token_key;
 use gatepost_config::{Application, Credential, Limits};
 use gatepost_core::clock::{Clock, Moment};
-use gatepost_core::live::Live;
+use gatepost_core::jitter;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_core::secret::{IdToken, RefreshToken};
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
@@ -164,7 +165,7 @@ impl Settings {
 
 /// Asks an endpoint for tokens.
 pub struct TokenSource {
-    settings: Live<Settings>,
+    settings: Reloadable<Settings>,
     clock: Clock,
     credentials: Credentials,
     identities: ManagedIdentities,
@@ -180,7 +181,7 @@ impl TokenSource {
     /// A source with the bounds and deadlines of `limits`.
     pub fn new(endpoint: Arc<dyn TokenEndpoint>, clock: Clock, limits: &Limits) -> Self {
         Self {
-            settings: Live::new(Settings::new(endpoint, limits)),
+            settings: Reloadable::new(Settings::new(endpoint, limits)),
             credentials: Credentials::new(clock.clone()),
             identities: ManagedIdentities::default(),
             clock,
@@ -303,7 +304,7 @@ impl TokenSource {
                 // What went wrong when Entra was asked says more than why it was not asked again.
                 return Err(before.unwrap_or(error));
             }
-            let wait = retry::backoff(retry, chance());
+            let wait = retry::backoff(retry, jitter::fraction());
             let may_retry = retry < RETRIES
                 && error.may_pass_at_once()
                 && (ask.grant.is_repeatable() || error.never_arrived())
@@ -384,7 +385,7 @@ impl TokenSource {
             self.pauses.remove_if(key, |_, pause| pause.until <= now);
         }
         if let Some(mut breaker) = self.breakers.get_mut(authority)
-            && !breaker.admits(now, chance())
+            && !breaker.admits(now, jitter::fraction())
         {
             return Err(FetchError::Suspended { wait: breaker.opens_in(now) });
         }
@@ -406,7 +407,7 @@ impl TokenSource {
         let now = self.clock.now();
         match error.filter(|error| error.is_outage()) {
             Some(error) => {
-                let opened = self.breakers.entry(authority.to_owned()).or_default().failed(now, chance());
+                let opened = self.breakers.entry(authority.to_owned()).or_default().failed(now, jitter::fraction());
                 if opened {
                     tracing::warn!(
                         authority,

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempts;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::live::Live;
+use super::live::SessionGuard;
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
@@ -178,7 +178,7 @@ struct Connection {
 /// Credentials that were good on this connection.
 struct Login {
     whose: Whose,
-    live: Live,
+    live: SessionGuard,
     traffic: Arc<Traffic>,
 }
 

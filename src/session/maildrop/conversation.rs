@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::super::live::Live;
+use super::super::live::SessionGuard;
 use super::super::service::Service;
 use super::super::shared::Shared;
 use super::super::subject::{Subject, Whose};
@@ -57,7 +57,7 @@ pub(super) struct Conversation<'a> {
     shared: &'a Shared,
     subject: &'a Subject,
     whose: &'a Whose,
-    live: &'a Live,
+    live: &'a SessionGuard,
     stream: Stream,
     machine: Transaction,
     mailbox: Arc<Mailbox>,
@@ -71,7 +71,7 @@ impl<'a> Conversation<'a> {
         shared: &'a Shared,
         service: &'a Service,
         subject: &'a Subject,
-        (whose, live): (&'a Whose, &'a Live),
+        (whose, live): (&'a Whose, &'a SessionGuard),
         stream: Stream,
         mailbox: Arc<Mailbox>,
         inbox: Inbox,

@@ -17,7 +17,7 @@ use super::refused;
 use crate::graph::MESSAGE_OCTETS;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
-use crate::session::live::Live;
+use crate::session::live::SessionGuard;
 use crate::session::subject::Whose;
 use gatepost_config::{Config, Resource, SenderRule, TrustedSender};
 use gatepost_core::failure::Failure;
@@ -40,7 +40,7 @@ const CONTENT_READ: usize = 32 * 1_024;
 pub(super) struct Conversation<'a> {
     pub(super) courier: Courier<'a>,
     pub(super) whose: &'a Whose,
-    live: &'a Live,
+    live: &'a SessionGuard,
     pub(super) stream: Stream,
     pub(super) machine: Submission,
     spare: Option<Spare>,
@@ -63,7 +63,7 @@ struct Gone(&'static str);
 impl<'a> Conversation<'a> {
     pub(super) fn new(
         courier: Courier<'a>,
-        (whose, live): (&'a Whose, &'a Live),
+        (whose, live): (&'a Whose, &'a SessionGuard),
         stream: Stream,
         machine: Submission,
         ready: Option<(Admitted, Way)>,

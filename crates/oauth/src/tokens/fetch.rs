@@ -9,7 +9,6 @@ use crate::cache::{Found, Need};
 use crate::flight::Flight;
 use crate::grant::{Ask, GrantRequest};
 use crate::managed_identity::IdentityError;
-use crate::retry::chance;
 use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::guard::Attempt;
@@ -23,6 +22,7 @@ use gatepost_config::{Account, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Moment;
 use gatepost_core::failure::Failure;
+use gatepost_core::jitter;
 use gatepost_core::secret::Password;
 use gatepost_core::source::Source;
 
@@ -164,7 +164,7 @@ impl TokenManager {
         }
         let holding = match self.turn(&ask, need, seen.as_ref(), |_| true).await {
             Turn::Shared(token) => {
-                self.cache.insert(&ask, Some(proof), token.clone(), self.clock.now(), chance());
+                self.cache.insert(&ask, Some(proof), token.clone(), self.clock.now(), jitter::fraction());
                 self.refused.forget(&proof);
                 return Ok(token);
             }
@@ -176,7 +176,7 @@ impl TokenManager {
         let now = self.clock.now();
         let error = match fetched {
             Ok(token) => {
-                self.cache.insert(&ask, Some(proof), token.clone(), now, chance());
+                self.cache.insert(&ask, Some(proof), token.clone(), now, jitter::fraction());
                 holding.leave(&token);
                 self.refused.forget(&proof);
                 let person = audience::person(&token.access_token);
@@ -223,7 +223,7 @@ impl TokenManager {
         }
         let holding = match self.turn(&ask, any, seen.as_ref(), |_| true).await {
             Turn::Shared(token) => {
-                self.cache.insert(&ask, None, token.clone(), self.clock.now(), chance());
+                self.cache.insert(&ask, None, token.clone(), self.clock.now(), jitter::fraction());
                 return Ok(token);
             }
             Turn::Ours(holding) => holding,
@@ -232,7 +232,7 @@ impl TokenManager {
         let now = self.clock.now();
         match fetched {
             Ok(token) => {
-                self.cache.insert(&ask, None, token.clone(), now, chance());
+                self.cache.insert(&ask, None, token.clone(), now, jitter::fraction());
                 holding.leave(&token);
                 Ok(token)
             }

@@ -25,7 +25,7 @@ use gatepost_config::{Account, Accounts, Config, Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Failure;
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_core::secret::Password;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_store::Store;
@@ -50,7 +50,7 @@ pub struct TokenView {
 /// Who may have one is for the caller to say, except where Entra itself proves the password
 /// ([`user_token`](Self::user_token)): there an [`AttemptGuard`] says whether Entra may be asked.
 pub struct TokenManager {
-    pub(super) config: Live<Config>,
+    pub(super) config: Reloadable<Config>,
     pub(super) clock: Clock,
     pub(super) source: TokenSource,
     pub(super) cache: TokenCache,
@@ -89,7 +89,7 @@ impl TokenManager {
             sign_ins: SignIns::default(),
             sharing: Sharing::new(Arc::clone(&store), clock.clone(), limits.token_total),
             store,
-            config: Live::new(config),
+            config: Reloadable::new(config),
             clock,
             metrics,
         })

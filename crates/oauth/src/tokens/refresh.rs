@@ -14,7 +14,6 @@ use crate::aadsts::Class;
 use crate::cache::{Found, Need};
 use crate::flight::Flight;
 use crate::grant::{Ask, GrantRequest};
-use crate::retry::chance;
 use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::manager::TokenManager;
@@ -25,6 +24,7 @@ use crate::tokens::{explain, scope};
 use gatepost_config::LoginPattern;
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
+use gatepost_core::jitter;
 use gatepost_core::secret::RefreshToken;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
@@ -134,7 +134,7 @@ impl TokenManager {
         let holding = match self.turn(&ask, ANY, seen.as_ref(), is_of_this_sign_in).await {
             Turn::Shared(token) => {
                 self.sign_ins.put(&key, current.known());
-                self.cache.insert(&ask, None, token.clone(), self.clock.now(), chance());
+                self.cache.insert(&ask, None, token.clone(), self.clock.now(), jitter::fraction());
                 return Ok(token);
             }
             Turn::Ours(holding) => holding,
@@ -216,7 +216,7 @@ impl TokenManager {
                     }
                 }
                 self.sign_ins.put(current.key, current.known());
-                self.cache.insert(&ask, None, issued.token.clone(), self.clock.now(), chance());
+                self.cache.insert(&ask, None, issued.token.clone(), self.clock.now(), jitter::fraction());
                 Some(Ok(issued.token))
             }
             Err(error) => self.not_exchanged(current, &ask, error).await.map(Err),

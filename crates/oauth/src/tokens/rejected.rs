@@ -7,7 +7,7 @@ use dashmap::DashMap;
 use crate::proof::Proof;
 use crate::tokens::user::User;
 use gatepost_core::clock::Moment;
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 
 /// Most refused passwords remembered.
 const ENTRIES: usize = 10_000;
@@ -25,14 +25,14 @@ struct Entry {
 #[derive(Debug)]
 pub struct RefusedPasswords {
     entries: DashMap<Proof, Entry>,
-    first: Live<Duration>,
+    first: Reloadable<Duration>,
     longest: Duration,
 }
 
 impl RefusedPasswords {
     /// Answers for `first` after the first refusal, never longer than `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { entries: DashMap::new(), first: Live::new(first), longest: longest.max(first) }
+        Self { entries: DashMap::new(), first: Reloadable::new(first), longest: longest.max(first) }
     }
 
     /// Answers for so long after a first refusal from now on.

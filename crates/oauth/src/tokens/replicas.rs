@@ -11,7 +11,7 @@ use crate::cache::LEAST_LIFE;
 use crate::grant::{Ask, GrantRequest};
 use crate::token::Token;
 use gatepost_core::clock::Clock;
-use gatepost_core::live::Live;
+use gatepost_core::reloadable::Reloadable;
 use gatepost_core::secret::Password;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_store::{Lease, SharedKey, SharedToken, Store};
@@ -29,7 +29,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) struct Sharing {
     store: Arc<dyn Store>,
     clock: Clock,
-    patience: Live<Duration>,
+    patience: Reloadable<Duration>,
 }
 
 /// What a replica may do now.
@@ -74,7 +74,7 @@ impl OwnedKey {
 impl Sharing {
     /// Shares through `store`, and waits `patience` at most for another replica.
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock, patience: Duration) -> Self {
-        Self { store, clock, patience: Live::new(patience) }
+        Self { store, clock, patience: Reloadable::new(patience) }
     }
 
     /// Waits so long at most from now on.

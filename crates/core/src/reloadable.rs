@@ -6,9 +6,9 @@ use tokio::sync::watch;
 
 /// The present value. Whoever has got it keeps it as it was.
 #[derive(Debug, Default)]
-pub struct Live<T>(watch::Sender<Arc<T>>);
+pub struct Reloadable<T>(watch::Sender<Arc<T>>);
 
-impl<T> Live<T> {
+impl<T> Reloadable<T> {
     /// Begins with `value`.
     pub fn new(value: impl Into<Arc<T>>) -> Self {
         Self(watch::Sender::new(value.into()))

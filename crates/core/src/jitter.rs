@@ -6,16 +6,22 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that nobody outside can foresee: SipHash of a count, under a key from the operating system.
-pub fn number() -> u64 {
+pub fn random() -> u64 {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
     KEY.get_or_init(RandomState::new).hash_one(COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A number from 0 up to, but not including, 1.
+pub fn fraction() -> f64 {
+    // The upper 32 bits: an `f64` has room for all of them.
+    f64::from(u32::try_from(random() >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
 }
 
 #[cfg(test)]
 mod tests {
     #[test]
     fn numbers_differ() {
-        assert_ne!(super::number(), super::number());
+        assert_ne!(super::random(), super::random());
     }
 }
