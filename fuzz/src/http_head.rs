@@ -1,6 +1,6 @@
 //! What an HTTP/1 client sends to the judge in front of the library.
 
-use gatepost_proto::http::head::{HeadLimits, Judge, REFUSED};
+use gatepost_proto::http::head::{HeadLimits, HeadValidator, REFUSED};
 
 use super::recipe::Recipe;
 
@@ -17,7 +17,7 @@ pub fn check(data: &[u8]) {
 
 /// What the library sees, the flaw, and whether the connection broke off.
 fn run(recipe: &Recipe<'_>, split: bool) -> (Vec<u8>, Option<&'static str>, bool) {
-    let (mut judge, mut out) = (Judge::new(LIMITS), Vec::new());
+    let (mut judge, mut out) = (HeadValidator::new(LIMITS), Vec::new());
     let mut chunks = recipe.chunks(split);
     let mut rest = recipe.body;
     while !rest.is_empty() {

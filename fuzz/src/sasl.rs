@@ -54,7 +54,7 @@ fn presented(credentials: &Credentials) {
     }
 }
 
-fn assert_same(credentials: &Credentials, again: Result<Credentials, sasl::Flaw>) {
+fn assert_same(credentials: &Credentials, again: Result<Credentials, sasl::CredentialsError>) {
     let same = match (credentials, &again) {
         (
             Credentials::Password { login, acting_as, password },

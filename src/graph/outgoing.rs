@@ -9,7 +9,7 @@ use super::body::Base64;
 use super::not_sent::NotSent;
 use gatepost_core::failure::Actor;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
-use gatepost_proto::mime::{self, Address, AddressError, Flaw, Head, Recipients};
+use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError, Recipients};
 
 /// Longest message: 4 MB of base64 are the longest request (Microsoft, "user: sendMail").
 pub const MESSAGE_OCTETS: usize = 3_000_000;
@@ -59,7 +59,7 @@ pub(super) fn too_large() -> NotSent {
     )
 }
 
-fn malformed(flaw: &Flaw) -> NotSent {
+fn malformed(flaw: &MimeError) -> NotSent {
     NotSent::new(
         Reply::new(554, [6, 0], format_args!("Message not sent: it {flaw}")),
         Actor::Client,

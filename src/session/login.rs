@@ -21,7 +21,7 @@ use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::penalty::{Offence, Visit};
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::{
-    Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Rejection, client_side,
+    Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Rejection, ShutdownReason, client_side,
 };
 use gatepost_proto::sasl::Credentials;
 
@@ -189,11 +189,11 @@ impl<D: Destination> Login<'_, D> {
                         () = tokio::time::sleep_until(deadline) => {
                             self.log_over("timeout", "the client took too long to log in");
                             self.visit.charge(Offence::Timeout);
-                            return self.say_goodbye(stream, machine, Farewell::Timeout).await;
+                            return self.say_goodbye(stream, machine, ShutdownReason::Timeout).await;
                         }
                         () = last_word(&self.shared.draining) => {
                             self.visit.excuse();
-                            return self.say_goodbye(stream, machine, Farewell::Draining).await;
+                            return self.say_goodbye(stream, machine, ShutdownReason::Draining).await;
                         }
                     };
                     match read {
@@ -340,7 +340,7 @@ impl<D: Destination> Login<'_, D> {
         &self,
         stream: &mut Stream,
         machine: &mut dyn ClientSide,
-        farewell: Farewell,
+        farewell: ShutdownReason,
     ) -> Result<Next<D::Brings>, Over> {
         machine.close(farewell);
         if let Some(output) = machine.poll_output() {

@@ -24,7 +24,7 @@ use gatepost_core::protocol::MailProtocol;
 use gatepost_net::census::Place;
 use gatepost_net::relay::{RelayLimits, relay};
 use gatepost_net::stream::Stream;
-use gatepost_proto::mail::{Authenticated, Capabilities, Lull, UpstreamFailureKind};
+use gatepost_proto::mail::{Authenticated, Capabilities, QuiescenceDetector, UpstreamFailureKind};
 use gatepost_proto::sasl::Credentials;
 
 /// Serves one connection from accept to end.
@@ -62,7 +62,7 @@ pub(super) async fn serve(
     let farewells = Arc::clone(&shared.farewells);
     drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
-    let lull = Lull::after_login(target.upstream.protocol);
+    let lull = QuiescenceDetector::after_login(target.upstream.protocol);
     let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).attentive(lull);
     let mut ended = pin!(async {
         match &whose.device {

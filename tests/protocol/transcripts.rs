@@ -8,7 +8,7 @@
 //! | `C+ …` | the client sends these octets, with `\r`, `\n`, `\0`, `\xNN` and `\\` escaped, and no line end of their own |
 //! | `S: …` | the next line of output, exactly; `{version}` stands for Gatepost's own |
 //! | `E: …` | the next event |
-//! | `! …` | the caller: `accept A, B`, `refuse <Refusal>`, `resume`, `tls`, `close <Farewell>` |
+//! | `! …` | the caller: `accept A, B`, `refuse <Refusal>`, `resume`, `tls`, `close <ShutdownReason>` |
 //! | `L: …` | what is left for the upstream, escaped as in `C+` |
 //!
 //! At the end no output, event or leftover may be left over. Each file is replayed with the input in one piece and
@@ -20,7 +20,9 @@ use std::sync::Arc;
 
 use gatepost_core::failure::Refusal;
 use gatepost_core::protocol::MailProtocol;
-use gatepost_proto::mail::{Capabilities, ClientEvent, ClientSettings, ClientSide, Farewell, Limits, client_side};
+use gatepost_proto::mail::{
+    Capabilities, ClientEvent, ClientSettings, ClientSide, Limits, ShutdownReason, client_side,
+};
 use gatepost_proto::sasl::{ClientTokens, Credentials};
 
 #[test]
@@ -153,9 +155,9 @@ impl<'a> Replay<'a> {
             "resume" => self.machine.resume(),
             "tls" => self.machine.tls_established(),
             "close" => self.machine.close(match argument {
-                "Draining" => Farewell::Draining,
-                "Timeout" => Farewell::Timeout,
-                "TooManyConnections" => Farewell::TooManyConnections,
+                "Draining" => ShutdownReason::Draining,
+                "Timeout" => ShutdownReason::Timeout,
+                "TooManyConnections" => ShutdownReason::TooManyConnections,
                 other => panic!("{other} is no farewell"),
             }),
             other => panic!("{other} is nothing that a caller does"),

@@ -16,7 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use super::lease::{Buffer, Chunk};
 use super::side::Side;
-use gatepost_proto::mail::Lull;
+use gatepost_proto::mail::QuiescenceDetector;
 
 /// Deadlines of a relay.
 #[derive(Clone, Copy, Debug)]
@@ -119,7 +119,7 @@ pub struct Relay {
     timer: Pin<Box<Sleep>>,
     first_to_end: Option<Whose>,
     /// What shows when a goodbye may be said.
-    lull: Option<Lull>,
+    lull: Option<QuiescenceDetector>,
     /// A goodbye has been said.
     left: bool,
 }
@@ -228,7 +228,7 @@ impl Relay {
 
     /// Lets `lull` see what passes from now on, beginning with what waits.
     #[must_use]
-    pub fn attentive(mut self, mut lull: Lull) -> Self {
+    pub fn attentive(mut self, mut lull: QuiescenceDetector) -> Self {
         if let Some(chunk) = &self.up.pending {
             lull.client_said(&chunk.buffer[chunk.start..chunk.end]);
         }
@@ -246,7 +246,7 @@ impl Relay {
             && self.down.pending.is_none()
             && self.first_to_end.is_none()
             && self.last_activity.elapsed() >= quiet;
-        let goodbye = self.lull.as_ref().and_then(Lull::goodbye).filter(|_| idle);
+        let goodbye = self.lull.as_ref().and_then(QuiescenceDetector::goodbye).filter(|_| idle);
         let Some(goodbye) = goodbye else { return false };
         self.down.pending = Chunk::own(goodbye.to_vec());
         (self.up.source_ended, self.down.source_ended) = (true, true);

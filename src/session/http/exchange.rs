@@ -204,8 +204,8 @@ impl Exchange<'_> {
         let connection = self.connection;
         let bad = |status, message: &str| Err(Refused::new(status, message));
         if self.parts.method == head::REFUSED && self.parts.version < Version::HTTP_2 {
-            let flaw = head::Flaw::of_path(self.parts.uri.path()).unwrap_or(head::Flaw::RequestLine);
-            self.charge(if flaw == head::Flaw::Slow { Offence::Timeout } else { Offence::Garbage });
+            let flaw = head::HeadError::of_path(self.parts.uri.path()).unwrap_or(head::HeadError::RequestLine);
+            self.charge(if flaw == head::HeadError::Slow { Offence::Timeout } else { Offence::Garbage });
             let status = StatusCode::from_u16(flaw.status()).unwrap_or(StatusCode::BAD_REQUEST);
             return Err(Refused::new(status, flaw.to_string()).and_close());
         }

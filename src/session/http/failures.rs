@@ -7,7 +7,7 @@ use gatepost_config::{Http, Origin};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::http::rules::HttpService;
-use gatepost_proto::sasl::Flaw;
+use gatepost_proto::sasl::CredentialsError;
 
 fn failure(refusal: Refusal, actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
     Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
@@ -23,9 +23,9 @@ pub(super) fn plaintext() -> Failure {
     )
 }
 
-pub(super) fn unusable(flaw: Flaw) -> Failure {
+pub(super) fn unusable(flaw: CredentialsError) -> Failure {
     let (cause, remedy) = match flaw {
-        Flaw::Name(_) => (
+        CredentialsError::Name(_) => (
             "bad-name",
             "set the full mail address, or an alias from `accounts`, as the user name, without a domain in front",
         ),

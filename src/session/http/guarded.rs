@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep};
 
-use gatepost_proto::http::head::Judge;
+use gatepost_proto::http::head::HeadValidator;
 
 /// Room for a read.
 const READ_OCTETS: usize = 8 * 1024;
@@ -49,7 +49,7 @@ impl Pulse {
 pub(super) struct Guarded<S> {
     inner: S,
     /// Nothing with HTTP/2, whose library is strict.
-    judge: Option<Judge>,
+    judge: Option<HeadValidator>,
     /// What the library may see, from `at` on.
     ready: Vec<u8>,
     at: usize,
@@ -64,7 +64,7 @@ impl<S> Guarded<S> {
     /// `early` is what was read of it already; a head has `head_time` from its first octet.
     pub(super) fn new(
         inner: S,
-        mut judge: Option<Judge>,
+        mut judge: Option<HeadValidator>,
         early: &[u8],
         head_time: Duration,
         pulse: Arc<Pulse>,

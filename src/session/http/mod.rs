@@ -33,7 +33,7 @@ use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::census::Place;
 use gatepost_net::penalty::{Offence, Visit};
-use gatepost_proto::http::head::{HeadLimits, Judge};
+use gatepost_proto::http::head::{HeadLimits, HeadValidator};
 use guarded::{Guarded, Pulse};
 
 mod answer;
@@ -243,7 +243,7 @@ impl Connection {
         let limits = &self.shared.limits;
         let judge = match version {
             Version::Http1 => {
-                Some(Judge::new(HeadLimits { octets: limits.http_head_bytes, fields: limits.http_fields }))
+                Some(HeadValidator::new(HeadLimits { octets: limits.http_head_bytes, fields: limits.http_fields }))
             }
             Version::Http2 => None,
         };

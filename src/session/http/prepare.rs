@@ -85,7 +85,7 @@ pub(super) async fn prepare(
                 }
                 Ok(None) => {}
                 Err(flaw) => {
-                    let barred = flaw == soap::Flaw::Barred;
+                    let barred = flaw == soap::SoapError::Barred;
                     let status = if barred { StatusCode::FORBIDDEN } else { StatusCode::BAD_REQUEST };
                     let refused = Refused::new(status, flaw.to_string());
                     return Err(if ended { refused } else { refused.and_close() });

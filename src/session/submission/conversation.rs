@@ -23,7 +23,7 @@ use gatepost_config::{Config, Resource, SenderRule, TrustedSender};
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::stream::Stream;
-use gatepost_proto::mail::smtp::content::Flaw;
+use gatepost_proto::mail::smtp::content::ContentError;
 use gatepost_proto::mail::smtp::submission::{Ending, Event, Submission};
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 use gatepost_proto::mail::smtp::{Envelope, Reply};
@@ -360,17 +360,17 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    fn flawed(&mut self, flaw: Flaw) {
+    fn flawed(&mut self, flaw: ContentError) {
         // Dropped in the middle of its content, the connection takes the message with it.
         self.message = None;
         let (cause, text) = match flaw {
-            Flaw::LineEnd => (
+            ContentError::LineEnd => (
                 "bare-line-end",
                 "a message has a bare CR or LF and was refused; whoever runs Gatepost: correct the program that sends it, \
                  or write `legacy: true` for this listener, and such line ends are mended",
             ),
-            Flaw::Nul => ("nul", "a message has a NUL and was refused; correct the program that sends it"),
-            Flaw::TooLarge => (
+            ContentError::Nul => ("nul", "a message has a NUL and was refused; correct the program that sends it"),
+            ContentError::TooLarge => (
                 "message-too-large",
                 "a message is larger than may be sent this way and was refused; `limits.message` is the bound, or with \
                  Microsoft Graph 3 MB",

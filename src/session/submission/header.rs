@@ -2,7 +2,7 @@
 
 use gatepost_core::account::MailAddress;
 use gatepost_proto::mail::smtp::Reply;
-use gatepost_proto::mime::{self, AddressList, Flaw, HEAD_OCTETS, Head};
+use gatepost_proto::mime::{self, AddressList, HEAD_OCTETS, Head, MimeError};
 
 /// What is demanded of a header.
 #[derive(Clone, Debug)]
@@ -63,14 +63,14 @@ impl HeaderGate {
     }
 }
 
-fn flawed(flaw: Flaw) -> Reply {
+fn flawed(flaw: MimeError) -> Reply {
     Reply::new(554, [6, 0], format_args!("The message {flaw}"))
 }
 
 fn check(head: &Head<'_>, names: &[MailAddress]) -> Result<(), Reply> {
     let from = mime::sender::from(head).map_err(flawed)?;
     let sender = head.named("Sender").map(|field| {
-        AddressList::parse(head.value(field)).map_err(|why| flawed(Flaw::Unreadable { field: "Sender", why }))
+        AddressList::parse(head.value(field)).map_err(|why| flawed(MimeError::Unreadable { field: "Sender", why }))
     });
     for list in std::iter::once(Ok(from)).chain(sender) {
         let list = list?;

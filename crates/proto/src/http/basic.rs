@@ -18,7 +18,7 @@ pub enum Presented {
     /// A user name and a password, checked for form.
     Credentials(Credentials),
     /// Basic, with a name or password that cannot be one.
-    Unusable(sasl::Flaw),
+    Unusable(sasl::CredentialsError),
     /// Not of the form of RFC 7617, or more than one.
     Malformed,
 }
@@ -92,9 +92,9 @@ mod tests {
         for malformed in [&b"Basic"[..], b"Basic !!!", b"Basic YWxp", b"Basic YTpi, Basic YTpi", b"Basic YTpi=="] {
             assert!(matches!(parse(malformed), Presented::Malformed), "{malformed:?}");
         }
-        assert!(matches!(basic(b"a\x01b@c:x"), Presented::Unusable(sasl::Flaw::Name(_))));
-        assert!(matches!(basic(b"a@b:"), Presented::Unusable(sasl::Flaw::Password)));
-        assert!(matches!(basic(b"a@b:x\r\ny"), Presented::Unusable(sasl::Flaw::Password)));
+        assert!(matches!(basic(b"a\x01b@c:x"), Presented::Unusable(sasl::CredentialsError::Name(_))));
+        assert!(matches!(basic(b"a@b:"), Presented::Unusable(sasl::CredentialsError::Password)));
+        assert!(matches!(basic(b"a@b:x\r\ny"), Presented::Unusable(sasl::CredentialsError::Password)));
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct HeadLimits {
 
 /// Why a request was refused by its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub enum HeadError {
     /// No request line of HTTP/1.
     RequestLine,
     /// A method that is none.
@@ -75,7 +75,7 @@ pub enum Flaw {
     Slow,
 }
 
-impl Flaw {
+impl HeadError {
     const ALL: [Self; 15] = [
         Self::RequestLine,
         Self::Method,
@@ -134,7 +134,7 @@ impl Flaw {
     }
 }
 
-impl fmt::Display for Flaw {
+impl fmt::Display for HeadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::RequestLine => "the request line is none",
@@ -158,12 +158,12 @@ impl fmt::Display for Flaw {
 
 /// The judge of one connection: octets in, octets for the library out.
 #[derive(Debug)]
-pub struct Judge {
+pub struct HeadValidator {
     limits: HeadLimits,
     state: State,
     /// An empty line was skipped in front of the head that is due.
     skipped: bool,
-    flaw: Option<Flaw>,
+    flaw: Option<HeadError>,
     /// Octets of the present body that were left out.
     left_out: usize,
     /// What there is of a trailer field.
@@ -213,7 +213,7 @@ enum Framing {
     Chunked,
 }
 
-impl Judge {
+impl HeadValidator {
     /// In front of a connection that has sent nothing.
     pub fn new(limits: HeadLimits) -> Self {
         Self { limits, state: State::Head(Vec::new()), skipped: false, flaw: None, left_out: 0, trailer: Vec::new() }
@@ -241,7 +241,7 @@ impl Judge {
         }
     }
 
-    /// So many octets that arrive next are of a body, and need not be seen here: [`Judge::pass`] tells of them.
+    /// So many octets that arrive next are of a body, and need not be seen here: [`HeadValidator::pass`] tells of them.
     pub fn body_ahead(&self) -> u64 {
         match self.state {
             State::Body(missing) | State::Chunked(Chunk::Data(missing)) => missing,
@@ -249,7 +249,7 @@ impl Judge {
         }
     }
 
-    /// Octets of a body went by, no more than [`Judge::body_ahead`].
+    /// Octets of a body went by, no more than [`HeadValidator::body_ahead`].
     pub fn pass(&mut self, octets: u64) {
         match &mut self.state {
             State::Body(missing) => {
@@ -284,16 +284,16 @@ impl Judge {
     }
 
     /// Why a request was refused.
-    pub fn flaw(&self) -> Option<Flaw> {
+    pub fn flaw(&self) -> Option<HeadError> {
         self.flaw
     }
 
     /// Refuses the head that has begun: it took too long.
     pub fn expire(&mut self, out: &mut Vec<u8>) {
-        self.refuse(Flaw::Slow, out);
+        self.refuse(HeadError::Slow, out);
     }
 
-    fn refuse(&mut self, flaw: Flaw, out: &mut Vec<u8>) {
+    fn refuse(&mut self, flaw: HeadError, out: &mut Vec<u8>) {
         self.flaw = Some(flaw);
         self.state = State::Refused;
         let request = format!("{REFUSED} /{} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n", flaw.word());
@@ -317,14 +317,14 @@ impl Judge {
             if let Some(flaw) = flaw {
                 self.refuse(flaw, out);
             } else if head.len() > self.limits.octets {
-                self.refuse(Flaw::TooLong, out);
+                self.refuse(HeadError::TooLong, out);
             }
             return input.len();
         };
         head.truncate(end);
         let taken = end.saturating_sub(before);
         if end > self.limits.octets {
-            self.refuse(Flaw::TooLong, out);
+            self.refuse(HeadError::TooLong, out);
             return taken;
         }
         match framing(head, self.limits.fields) {
@@ -398,7 +398,7 @@ impl Judge {
             };
             let next = next.filter(|(_, seen)| *seen || self.left_out < LEFT_OUT);
             let Some((next, seen)) = next else {
-                self.flaw = Some(Flaw::Coding);
+                self.flaw = Some(HeadError::Coding);
                 self.state = State::Broken;
                 return input.len();
             };
@@ -421,14 +421,14 @@ fn is_text(octet: u8) -> bool {
 
 /// CR only before LF, LF only behind CR, and no NUL. A CR at the end may still get its LF. With `inside` the first octet
 /// was judged before.
-fn line_end_flaw(octets: &[u8], inside: bool) -> Option<Flaw> {
+fn line_end_flaw(octets: &[u8], inside: bool) -> Option<HeadError> {
     let (mut before, rest) = match octets.split_first() {
         Some((first, rest)) if inside => (*first, rest),
         _ => (0, octets),
     };
     for &octet in rest {
         if octet == 0 || (octet == b'\n') != (before == b'\r') {
-            return Some(Flaw::LineEnd);
+            return Some(HeadError::LineEnd);
         }
         before = octet;
     }
@@ -436,19 +436,19 @@ fn line_end_flaw(octets: &[u8], inside: bool) -> Option<Flaw> {
 }
 
 /// What a whole head says about the body behind it.
-fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
+fn framing(head: &[u8], most_fields: usize) -> Result<Framing, HeadError> {
     if let Some(flaw) = line_end_flaw(head, false) {
         return Err(flaw);
     }
     let head = head.strip_suffix(b"\r\n\r\n").unwrap_or(head);
     let mut lines = Lines(Some(head));
-    let RequestLine { authority, http_1_0 } = request_line(lines.next().ok_or(Flaw::RequestLine)?)?;
+    let RequestLine { authority, http_1_0 } = request_line(lines.next().ok_or(HeadError::RequestLine)?)?;
     let (mut hosts, mut host, mut fields, mut expects) = (0, &b""[..], 0, 0);
     let (mut length, mut chunked) = (None, false);
     for line in lines {
         fields += 1;
         if fields > most_fields {
-            return Err(Flaw::TooLong);
+            return Err(HeadError::TooLong);
         }
         let (name, value) = field(line)?;
         match name.as_str() {
@@ -456,33 +456,33 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, Flaw> {
             "content-length" => {
                 let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|b| b.is_ascii_digit()));
                 let number = digits.filter(|text| text.len() <= 18).and_then(|text| text.parse::<u64>().ok());
-                if length.replace(number.ok_or(Flaw::Length)?).is_some() {
-                    return Err(Flaw::Length);
+                if length.replace(number.ok_or(HeadError::Length)?).is_some() {
+                    return Err(HeadError::Length);
                 }
             }
             "transfer-encoding" => {
                 let again = std::mem::replace(&mut chunked, true);
                 if again || http_1_0 || !value.eq_ignore_ascii_case(b"chunked") {
-                    return Err(Flaw::Coding);
+                    return Err(HeadError::Coding);
                 }
             }
             "expect" => {
                 expects += 1;
                 if expects > 1 || !value.eq_ignore_ascii_case(b"100-continue") {
-                    return Err(Flaw::Expectation);
+                    return Err(HeadError::Expectation);
                 }
             }
             _ => {}
         }
     }
     if hosts != 1 {
-        return Err(Flaw::Host);
+        return Err(HeadError::Host);
     }
     if authority.is_some_and(|authority| !authority.eq_ignore_ascii_case(host)) {
-        return Err(Flaw::Target);
+        return Err(HeadError::Target);
     }
     match (length, chunked) {
-        (Some(_), true) => Err(Flaw::TwoLengths),
+        (Some(_), true) => Err(HeadError::TwoLengths),
         (None, true) => Ok(Framing::Chunked),
         (length, false) => Ok(Framing::Length(length.unwrap_or(0))),
     }
@@ -513,27 +513,27 @@ struct RequestLine<'a> {
 }
 
 /// RFC 9112 §3, with single spaces, in the origin or the absolute form.
-fn request_line(line: &[u8]) -> Result<RequestLine<'_>, Flaw> {
+fn request_line(line: &[u8]) -> Result<RequestLine<'_>, HeadError> {
     let mut parts = line.split(|&octet| octet == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
     else {
-        return Err(Flaw::RequestLine);
+        return Err(HeadError::RequestLine);
     };
     if !METHODS.contains(&method) {
         // CONNECT, and whatever is no method at all, are about the target: only a word could be a method of somebody's.
         let word = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && method != b"CONNECT";
-        return Err(if word { Flaw::Method } else { Flaw::RequestLine });
+        return Err(if word { HeadError::Method } else { HeadError::RequestLine });
     }
     let visible = |octet: &u8| octet.is_ascii_graphic() && !matches!(octet, b'#' | b'\\');
-    let authority = if target.starts_with(b"/") { None } else { Some(authority(target).ok_or(Flaw::Target)?) };
+    let authority = if target.starts_with(b"/") { None } else { Some(authority(target).ok_or(HeadError::Target)?) };
     if !target.iter().all(visible) {
-        return Err(Flaw::Target);
+        return Err(HeadError::Target);
     }
     match version {
         b"HTTP/1.1" => Ok(RequestLine { authority, http_1_0: false }),
         b"HTTP/1.0" => Ok(RequestLine { authority, http_1_0: true }),
-        _ if version.starts_with(b"HTTP/") => Err(Flaw::Version),
-        _ => Err(Flaw::RequestLine),
+        _ if version.starts_with(b"HTTP/") => Err(HeadError::Version),
+        _ => Err(HeadError::RequestLine),
     }
 }
 
@@ -550,21 +550,21 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
 }
 
 /// RFC 9112 §5: a token, a colon right behind it, and a value; the name in lower case.
-fn field(line: &[u8]) -> Result<(String, &[u8]), Flaw> {
+fn field(line: &[u8]) -> Result<(String, &[u8]), HeadError> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
-        return Err(Flaw::Folded);
+        return Err(HeadError::Folded);
     }
-    let at = memchr::memchr(b':', line).ok_or(Flaw::Field)?;
+    let at = memchr::memchr(b':', line).ok_or(HeadError::Field)?;
     let (name, value) = (line.get(..at).unwrap_or_default(), line.get(at + 1..).unwrap_or_default());
     if name.is_empty() || !name.iter().all(|&octet| is_token(octet)) {
-        return Err(Flaw::Field);
+        return Err(HeadError::Field);
     }
     let name = String::from_utf8_lossy(name).to_ascii_lowercase();
     if is_look_alike(&name) {
-        return Err(Flaw::LookAlike);
+        return Err(HeadError::LookAlike);
     }
     if value.iter().any(|&octet| octet < b' ' && octet != b'\t' || octet == 0x7F) {
-        return Err(Flaw::Field);
+        return Err(HeadError::Field);
     }
     Ok((name, value.trim_ascii()))
 }

@@ -64,7 +64,7 @@ pub enum Looked {
 
 /// Why it is no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum SoapError {
     /// Not UTF-8, or another encoding is declared.
     #[error("the request is not in UTF-8")]
     Encoding,
@@ -121,8 +121,8 @@ impl Arriving {
     /// Looks at what is held, unless it is hardly more than at the last time; see [`look`]. Nothing when it is not clear yet.
     ///
     /// # Errors
-    /// [`Flaw`].
-    pub fn look(&mut self, ended: bool, acting_for: Option<&MailAddress>) -> Result<Option<Ready>, Flaw> {
+    /// [`SoapError`].
+    pub fn look(&mut self, ended: bool, acting_for: Option<&MailAddress>) -> Result<Option<Ready>, SoapError> {
         let too_long = self.held.len() > self.most;
         if !ended && !too_long && self.held.len() < self.due {
             return Ok(None);
@@ -134,7 +134,7 @@ impl Arriving {
                 beginning.extend_from_slice(self.held.get(consumed..).unwrap_or_default());
                 Ok(Some(Ready { octets: beginning, stands_for: self.held.len() }))
             }
-            Looked::Unclear if too_long => Err(Flaw::TooLong),
+            Looked::Unclear if too_long => Err(SoapError::TooLong),
             Looked::Unclear => Ok(None),
         }
     }
@@ -154,8 +154,8 @@ impl Arriving {
 /// token of an application; with a user's token none is named.
 ///
 /// # Errors
-/// [`Flaw`]. Whether something is malformed or only cut off is not known before the end.
-pub fn look(input: &[u8], ended: bool, acting_for: Option<&MailAddress>) -> Result<Looked, Flaw> {
+/// [`SoapError`]. Whether something is malformed or only cut off is not known before the end.
+pub fn look(input: &[u8], ended: bool, acting_for: Option<&MailAddress>) -> Result<Looked, SoapError> {
     let (mut text, mut is_text) = match std::str::from_utf8(input) {
         Ok(text) => (text, true),
         Err(error) => {
@@ -171,17 +171,17 @@ pub fn look(input: &[u8], ended: bool, acting_for: Option<&MailAddress>) -> Resu
     let mut head = Head { text, marked: text.starts_with('\u{feff}'), cuts: Vec::new() };
     match head.read() {
         Ok(found) => Ok(head.write(&found, acting_for)),
-        Err(Stop::CutOff) if !is_text => Err(Flaw::Encoding),
+        Err(Stop::CutOff) if !is_text => Err(SoapError::Encoding),
         Err(Stop::CutOff) if !ended => Ok(Looked::Unclear),
-        Err(Stop::CutOff) => Err(Flaw::Malformed),
-        Err(Stop::Flaw(flaw)) => Err(flaw),
+        Err(Stop::CutOff) => Err(SoapError::Malformed),
+        Err(Stop::SoapError(flaw)) => Err(flaw),
     }
 }
 
 enum Stop {
     /// The text ends here, or is malformed here: which of the two shows when more of it is there.
     CutOff,
-    Flaw(Flaw),
+    SoapError(SoapError),
 }
 
 impl From<quick_xml::Error> for Stop {
@@ -230,9 +230,9 @@ impl<'a> Head<'a> {
                 (_, Event::Decl(declaration)) if at_start && !declared => {
                     declared = true;
                     if let Some(encoding) = declaration.encoding() {
-                        let encoding = encoding.map_err(|_| Stop::Flaw(Flaw::Malformed))?;
+                        let encoding = encoding.map_err(|_| Stop::SoapError(SoapError::Malformed))?;
                         if !["utf-8", "us-ascii"].iter().any(|known| encoding.eq_ignore_ascii_case(known)) {
-                            return Err(Stop::Flaw(Flaw::Encoding));
+                            return Err(Stop::SoapError(SoapError::Encoding));
                         }
                     }
                 }
@@ -241,7 +241,7 @@ impl<'a> Head<'a> {
                 (namespace, Event::Start(start)) => {
                     check_tag(&start)?;
                     if !is_soap(&namespace, &start, "Envelope") {
-                        return Err(Stop::Flaw(Flaw::NotSoap));
+                        return Err(Stop::SoapError(SoapError::NotSoap));
                     }
                     break start.name().prefix().map_or_else(String::new, |prefix| format!("{}:", prefix.into_inner()));
                 }
@@ -261,7 +261,7 @@ impl<'a> Head<'a> {
                         return Ok(Found { body: mark + before, header, prefix });
                     }
                     if !matches!(header, Header::Absent) || !is_soap(&namespace, &start, "Header") {
-                        return Err(Stop::Flaw(Flaw::NotSoap));
+                        return Err(Stop::SoapError(SoapError::NotSoap));
                     }
                     header = Header::Open(mark + position(&reader));
                     self.read_header(&mut reader, mark)?;
@@ -269,7 +269,7 @@ impl<'a> Head<'a> {
                 (namespace, Event::Empty(start)) => {
                     check_tag(&start)?;
                     if !matches!(header, Header::Absent) || !is_soap(&namespace, &start, "Header") {
-                        return Err(Stop::Flaw(Flaw::NotSoap));
+                        return Err(Stop::SoapError(SoapError::NotSoap));
                     }
                     let name = start.name().into_inner().to_owned();
                     header = Header::Empty(mark + before..mark + position(&reader), name);
@@ -292,7 +292,7 @@ impl<'a> Head<'a> {
                     }
                     depth += 1;
                     if depth > DEPTH {
-                        return Err(Stop::Flaw(Flaw::NotSoap));
+                        return Err(Stop::SoapError(SoapError::NotSoap));
                     }
                 }
                 Event::Empty(start) => {
@@ -313,7 +313,7 @@ impl<'a> Head<'a> {
                 Event::GeneralRef(reference) => {
                     let known = ["lt", "gt", "amp", "apos", "quot"].contains(&&*reference);
                     if !known && !reference.is_char_ref() {
-                        return Err(Stop::Flaw(Flaw::NotPlain));
+                        return Err(Stop::SoapError(SoapError::NotPlain));
                     }
                 }
                 Event::Text(_) | Event::CData(_) | Event::Comment(_) => {}
@@ -379,7 +379,7 @@ fn check_operation(reader: &mut NsReader<&[u8]>) -> Result<(), Stop> {
             Event::Start(start) | Event::Empty(start) => {
                 check_tag(&start)?;
                 let barred = BARRED.contains(&start.local_name().into_inner());
-                return if barred { Err(Stop::Flaw(Flaw::Barred)) } else { Ok(()) };
+                return if barred { Err(Stop::SoapError(SoapError::Barred)) } else { Ok(()) };
             }
             event => return Err(refusal(&event)),
         }
@@ -395,7 +395,7 @@ fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
         };
         name.matches(':').count() <= 1 && name.split(':').all(part)
     };
-    let malformed = || Stop::Flaw(Flaw::Malformed);
+    let malformed = || Stop::SoapError(SoapError::Malformed);
     if !name_is_one(start.name().into_inner()) {
         return Err(malformed());
     }
@@ -409,7 +409,7 @@ fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
             return Err(malformed());
         }
         // Only the entities that need no document type.
-        quick_xml::escape::unescape(value).map_err(|_| Stop::Flaw(Flaw::NotPlain))?;
+        quick_xml::escape::unescape(value).map_err(|_| Stop::SoapError(SoapError::NotPlain))?;
     }
     Ok(())
 }
@@ -418,10 +418,10 @@ fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
 fn refusal(event: &Event<'_>) -> Stop {
     match event {
         Event::Eof => Stop::CutOff,
-        Event::DocType(_) | Event::PI(_) | Event::GeneralRef(_) => Stop::Flaw(Flaw::NotPlain),
+        Event::DocType(_) | Event::PI(_) | Event::GeneralRef(_) => Stop::SoapError(SoapError::NotPlain),
         // At the end there may be the beginning of something else.
         Event::Text(_) => Stop::CutOff,
-        _ => Stop::Flaw(Flaw::NotSoap),
+        _ => Stop::SoapError(SoapError::NotSoap),
     }
 }
 

@@ -87,7 +87,7 @@ pub enum CloseReason {
 
 /// Why the caller ends a connection that has not logged in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Farewell {
+pub enum ShutdownReason {
     /// The service is stopping.
     Draining,
     /// The client took too long.
@@ -124,7 +124,7 @@ pub trait ClientSide: Send {
     fn resume(&mut self);
 
     /// Writes the protocol's goodbye to the output; the caller closes after writing it.
-    fn close(&mut self, farewell: Farewell);
+    fn close(&mut self, farewell: ShutdownReason);
 
     /// What the client sent behind its login command, for the upstream.
     fn take_leftovers(&mut self) -> Vec<u8>;

@@ -18,8 +18,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use super::line::{Line, LineBuffer};
-use super::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Limits, Rejection};
-use crate::sasl::{self, ClientTokens, Credentials, Exchange, Flaw, Mechanism, Progress};
+use super::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, Rejection, ShutdownReason};
+use crate::sasl::{self, ClientTokens, Credentials, CredentialsError, Exchange, Mechanism, Progress};
 use gatepost_core::failure::Refusal;
 
 /// What begins an HTTP request line. No mail command before the login, and no tag of a known client, looks like that.
@@ -29,7 +29,7 @@ const HTTP: [&[u8]; 10] =
 /// The commands, states and replies of one protocol.
 pub trait Dialect: Sized + Send {
     /// What the reply to a login needs besides the verdict: IMAP's tag.
-    type Ticket: Send;
+    type CommandTag: Send;
 
     /// What stands before a challenge in base64.
     const CONTINUATION: &'static str;
@@ -38,7 +38,7 @@ pub trait Dialect: Sized + Send {
     fn fresh() -> Self;
 
     /// The state in which a mechanism's next message is awaited.
-    fn authenticating(ticket: Self::Ticket, exchange: Exchange) -> Self;
+    fn authenticating(tag: Self::CommandTag, exchange: Exchange) -> Self;
 
     /// True when the next line begins a command.
     fn awaits_command(&self) -> bool;
@@ -53,19 +53,19 @@ pub trait Dialect: Sized + Send {
     fn greet(context: &mut Context);
 
     /// Writes that the login succeeded.
-    fn succeed(ticket: Self::Ticket, upstream: &Capabilities, context: &mut Context);
+    fn succeed(tag: Self::CommandTag, upstream: &Capabilities, context: &mut Context);
 
     /// Writes that the login failed.
-    fn refuse(ticket: Self::Ticket, refusal: Refusal, context: &mut Context);
+    fn refuse(tag: Self::CommandTag, refusal: Refusal, context: &mut Context);
 
     /// Writes that a login needs TLS first.
-    fn demand_tls(ticket: Self::Ticket, context: &mut Context);
+    fn demand_tls(tag: Self::CommandTag, context: &mut Context);
 
     /// Writes that a SASL exchange came to nothing.
-    fn abort(ticket: Self::Ticket, abort: Abort, context: &mut Context);
+    fn abort(tag: Self::CommandTag, abort: Abort, context: &mut Context);
 
     /// Writes the last words. `awaited` says whether the client waits for a reply.
-    fn goodbye(goodbye: Goodbye, awaited: bool, context: &mut Context);
+    fn close_reply(reply: CloseReply, awaited: bool, context: &mut Context);
 }
 
 /// What a dialect wants to read.
@@ -97,9 +97,9 @@ pub enum Step<D: Dialect> {
     /// TLS comes next.
     StartTls,
     /// Somebody wants to log in.
-    Login(D::Ticket, Credentials),
+    Login(D::CommandTag, Credentials),
     /// Somebody wants to log in in a way that cannot succeed.
-    Reject(D::Ticket, Rejection),
+    Reject(D::CommandTag, Rejection),
     /// Somebody who may do so begins a message without a login, with this command.
     Submission(Zeroizing<Vec<u8>>),
     /// The end.
@@ -119,9 +119,9 @@ pub enum Abort {
 
 /// Why the last words are said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Goodbye {
+pub enum CloseReply {
     /// The caller wants it.
-    Farewell(Farewell),
+    Shutdown(ShutdownReason),
     /// [`Limits::commands`] is exceeded.
     TooManyCommands,
     /// [`Limits::bad_commands`] is reached.
@@ -130,13 +130,13 @@ pub enum Goodbye {
     TooManyAttempts,
 }
 
-impl Goodbye {
+impl CloseReply {
     /// The words.
     pub fn text(self) -> &'static str {
         match self {
-            Self::Farewell(Farewell::Draining) => "The service is stopping, try again later",
-            Self::Farewell(Farewell::Timeout) => "That took too long",
-            Self::Farewell(Farewell::TooManyConnections) => "Too many connections, try again later",
+            Self::Shutdown(ShutdownReason::Draining) => "The service is stopping, try again later",
+            Self::Shutdown(ShutdownReason::Timeout) => "That took too long",
+            Self::Shutdown(ShutdownReason::TooManyConnections) => "Too many connections, try again later",
             Self::TooManyCommands => "Too many commands before the login",
             Self::TooManyBadCommands => "Too many bad commands",
             Self::TooManyAttempts => "Too many failed logins",
@@ -201,22 +201,22 @@ impl Context {
 
 /// Begins a SASL exchange: a challenge goes out, or the initial response is enough.
 pub fn authenticate<D: Dialect>(
-    ticket: D::Ticket,
+    tag: D::CommandTag,
     mechanism: &[u8],
     initial: Option<&[u8]>,
     context: &mut Context,
 ) -> Step<D> {
     if !context.offers_login() {
-        return Step::Reject(ticket, Rejection::PlaintextLogin);
+        return Step::Reject(tag, Rejection::PlaintextLogin);
     }
     let mechanism = match Mechanism::find(mechanism) {
         Some(mechanism) if mechanism.is_for_tokens() && context.settings.client_tokens == ClientTokens::Refuse => {
-            return Step::Reject(ticket, Rejection::ClientTokens);
+            return Step::Reject(tag, Rejection::ClientTokens);
         }
         Some(mechanism) => mechanism,
         None => {
             // No bad command: clients try CRAM-MD5 and NTLM before what is announced.
-            D::abort(ticket, Abort::Mechanism, context);
+            D::abort(tag, Abort::Mechanism, context);
             return Step::Read(D::fresh());
         }
     };
@@ -224,50 +224,54 @@ pub fn authenticate<D: Dialect>(
     let initial = initial.map(|text| if text == b"=" { &b""[..] } else { text });
     match initial.map(sasl::decode).transpose() {
         Ok(initial) => {
-            advance(ticket, Exchange::begin(mechanism, initial.as_ref().map(|octets| octets.as_slice())), context)
+            advance(tag, Exchange::begin(mechanism, initial.as_ref().map(|octets| octets.as_slice())), context)
         }
-        Err(sasl::NotBase64) => malformed(ticket, context),
+        Err(sasl::NotBase64) => malformed(tag, context),
     }
 }
 
 /// Goes on with a SASL exchange.
-pub fn respond<D: Dialect>(ticket: D::Ticket, exchange: Exchange, line: &[u8], context: &mut Context) -> Step<D> {
+pub fn respond<D: Dialect>(tag: D::CommandTag, exchange: Exchange, line: &[u8], context: &mut Context) -> Step<D> {
     if line == b"*" {
-        D::abort(ticket, Abort::Cancelled, context);
+        D::abort(tag, Abort::Cancelled, context);
         return Step::Read(D::fresh());
     }
     match sasl::decode(line) {
-        Ok(response) => advance(ticket, exchange.respond(&response), context),
-        Err(sasl::NotBase64) => malformed(ticket, context),
+        Ok(response) => advance(tag, exchange.respond(&response), context),
+        Err(sasl::NotBase64) => malformed(tag, context),
     }
 }
 
-fn advance<D: Dialect>(ticket: D::Ticket, progress: Progress, context: &mut Context) -> Step<D> {
+fn advance<D: Dialect>(tag: D::CommandTag, progress: Progress, context: &mut Context) -> Step<D> {
     match progress {
         Progress::Challenge(exchange, challenge) => {
             let challenge = sasl::encode(challenge.as_bytes());
             context.reply(format_args!("{}{}", D::CONTINUATION, challenge.as_str()));
-            Step::Read(D::authenticating(ticket, exchange))
+            Step::Read(D::authenticating(tag, exchange))
         }
-        Progress::Complete(outcome) => present(ticket, outcome, context),
+        Progress::Complete(outcome) => present(tag, outcome, context),
     }
 }
 
 /// Ends a login command or a SASL exchange with what it brought.
-pub fn present<D: Dialect>(ticket: D::Ticket, outcome: Result<Credentials, Flaw>, context: &mut Context) -> Step<D> {
+pub fn present<D: Dialect>(
+    tag: D::CommandTag,
+    outcome: Result<Credentials, CredentialsError>,
+    context: &mut Context,
+) -> Step<D> {
     let rejection = match outcome {
-        Ok(credentials) => return Step::Login(ticket, credentials),
-        Err(Flaw::Syntax) => return malformed(ticket, context),
-        Err(Flaw::Name(error)) => Rejection::Name(error),
-        Err(Flaw::Password) => Rejection::Password,
-        Err(Flaw::Token) => Rejection::Token,
-        Err(Flaw::NotAToken(user)) => Rejection::NotAToken(user),
+        Ok(credentials) => return Step::Login(tag, credentials),
+        Err(CredentialsError::Syntax) => return malformed(tag, context),
+        Err(CredentialsError::Name(error)) => Rejection::Name(error),
+        Err(CredentialsError::Password) => Rejection::Password,
+        Err(CredentialsError::Token) => Rejection::Token,
+        Err(CredentialsError::NotAToken(user)) => Rejection::NotAToken(user),
     };
-    Step::Reject(ticket, rejection)
+    Step::Reject(tag, rejection)
 }
 
-fn malformed<D: Dialect>(ticket: D::Ticket, context: &mut Context) -> Step<D> {
-    D::abort(ticket, Abort::Syntax, context);
+fn malformed<D: Dialect>(tag: D::CommandTag, context: &mut Context) -> Step<D> {
+    D::abort(tag, Abort::Syntax, context);
     Step::Bad(D::fresh())
 }
 
@@ -290,8 +294,8 @@ pub struct Machine<D: Dialect> {
 enum Phase<D: Dialect> {
     Reading(D),
     StartingTls,
-    Deciding(D::Ticket),
-    Rejected(D::Ticket, Rejection),
+    Deciding(D::CommandTag),
+    Rejected(D::CommandTag, Rejection),
     Accepted,
     Closed,
 }
@@ -333,7 +337,7 @@ impl<D: Dialect> Machine<D> {
             if command {
                 self.commands += 1;
                 if self.commands > self.context.settings.limits.commands {
-                    D::goodbye(Goodbye::TooManyCommands, true, &mut self.context);
+                    D::close_reply(CloseReply::TooManyCommands, true, &mut self.context);
                     return self.end(CloseReason::TooManyCommands);
                 }
             }
@@ -342,7 +346,7 @@ impl<D: Dialect> Machine<D> {
                 Step::Bad(state) => {
                     self.bad_commands += 1;
                     if self.bad_commands >= self.context.settings.limits.bad_commands {
-                        D::goodbye(Goodbye::TooManyBadCommands, false, &mut self.context);
+                        D::close_reply(CloseReply::TooManyBadCommands, false, &mut self.context);
                         return self.end(CloseReason::TooManyCommands);
                     }
                     self.phase = Phase::Reading(state);
@@ -352,13 +356,13 @@ impl<D: Dialect> Machine<D> {
                     self.phase = Phase::StartingTls;
                 }
                 Step::StartTls => self.end(CloseReason::BytesBehindStartTls),
-                Step::Login(ticket, credentials) => {
+                Step::Login(tag, credentials) => {
                     self.event = Some(ClientEvent::Login(credentials));
-                    self.phase = Phase::Deciding(ticket);
+                    self.phase = Phase::Deciding(tag);
                 }
-                Step::Reject(ticket, rejection) => {
+                Step::Reject(tag, rejection) => {
                     self.event = Some(ClientEvent::Rejected(rejection.clone()));
-                    self.phase = Phase::Rejected(ticket, rejection);
+                    self.phase = Phase::Rejected(tag, rejection);
                 }
                 Step::Submission(line) => {
                     self.input.put_back(&line);
@@ -396,7 +400,7 @@ impl<D: Dialect> Machine<D> {
     fn count_failure(&mut self) {
         self.attempts += 1;
         if self.attempts >= self.context.settings.limits.attempts {
-            D::goodbye(Goodbye::TooManyAttempts, false, &mut self.context);
+            D::close_reply(CloseReply::TooManyAttempts, false, &mut self.context);
             return self.end(CloseReason::TooManyAttempts);
         }
         self.phase = Phase::Reading(D::fresh());
@@ -444,15 +448,15 @@ impl<D: Dialect> ClientSide for Machine<D> {
 
     fn accept(&mut self, upstream: &Capabilities) {
         match mem::replace(&mut self.phase, Phase::Accepted) {
-            Phase::Deciding(ticket) => D::succeed(ticket, upstream, &mut self.context),
+            Phase::Deciding(tag) => D::succeed(tag, upstream, &mut self.context),
             undecidable => self.phase = undecidable,
         }
     }
 
     fn refuse(&mut self, refusal: Refusal) {
         match mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Deciding(ticket) => {
-                D::refuse(ticket, refusal, &mut self.context);
+            Phase::Deciding(tag) => {
+                D::refuse(tag, refusal, &mut self.context);
                 self.count_failure();
             }
             undecidable => self.phase = undecidable,
@@ -461,17 +465,17 @@ impl<D: Dialect> ClientSide for Machine<D> {
 
     fn resume(&mut self) {
         match mem::replace(&mut self.phase, Phase::Closed) {
-            Phase::Rejected(ticket, rejection) => {
+            Phase::Rejected(tag, rejection) => {
                 match rejection {
                     Rejection::ClientTokens => {
-                        D::abort(ticket, Abort::Mechanism, &mut self.context);
+                        D::abort(tag, Abort::Mechanism, &mut self.context);
                         self.phase = Phase::Reading(D::fresh());
                         return self.process();
                     }
-                    Rejection::PlaintextLogin => D::demand_tls(ticket, &mut self.context),
+                    Rejection::PlaintextLogin => D::demand_tls(tag, &mut self.context),
                     // The same words as for a wrong password, so that names cannot be told apart by them.
                     Rejection::Name(_) | Rejection::Password | Rejection::Token | Rejection::NotAToken(_) => {
-                        D::refuse(ticket, Refusal::InvalidCredentials, &mut self.context);
+                        D::refuse(tag, Refusal::InvalidCredentials, &mut self.context);
                     }
                 }
                 self.count_failure();
@@ -480,7 +484,7 @@ impl<D: Dialect> ClientSide for Machine<D> {
         }
     }
 
-    fn close(&mut self, farewell: Farewell) {
+    fn close(&mut self, farewell: ShutdownReason) {
         let awaited = match self.phase {
             Phase::Accepted | Phase::Closed => return,
             Phase::Deciding(_) | Phase::Rejected(..) => true,
@@ -490,7 +494,7 @@ impl<D: Dialect> ClientSide for Machine<D> {
             // The last words take the greeting's place: `* BYE` and 421 are greetings too.
             self.context.output.clear();
         }
-        D::goodbye(Goodbye::Farewell(farewell), awaited, &mut self.context);
+        D::close_reply(CloseReply::Shutdown(farewell), awaited, &mut self.context);
         self.phase = Phase::Closed;
         self.event = None;
         self.input.clear();

@@ -17,18 +17,18 @@ mod client;
 pub mod imap;
 mod limits;
 mod line;
-mod lull;
 pub mod machine;
 pub mod pop3;
+mod quiescence;
 pub(crate) mod reply;
 mod sides;
 pub mod smtp;
 mod upstream;
 
 pub use capabilities::Capabilities;
-pub use client::{ClientEvent, ClientSettings, ClientSide, CloseReason, Farewell, Rejection};
+pub use client::{ClientEvent, ClientSettings, ClientSide, CloseReason, Rejection, ShutdownReason};
 pub use limits::Limits;
-pub use lull::Lull;
+pub use quiescence::QuiescenceDetector;
 pub use sides::{client_side, exchange_online, upstream_side};
 pub use upstream::{
     Authenticated, Goal, UpstreamEvent, UpstreamFailure, UpstreamFailureKind, UpstreamSettings, UpstreamSide,

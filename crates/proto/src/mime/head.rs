@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use memchr::{memchr, memchr2, memchr3};
 
-use super::Flaw;
+use super::MimeError;
 
 /// Longest header, with the empty line behind it. A thousand recipients need about 64 KiB.
 pub const HEAD_OCTETS: usize = 256 * 1_024;
@@ -35,9 +35,9 @@ impl<'a> Head<'a> {
     /// Reads the header of `message`, of which the end may be missing once the header is complete.
     ///
     /// # Errors
-    /// A [`Flaw`] when it is uncertain which fields there are. A message may lack a header (it then begins with an empty
+    /// A [`MimeError`] when it is uncertain which fields there are. A message may lack a header (it then begins with an empty
     /// line), and a header may lack a body.
-    pub fn parse(message: &'a [u8]) -> Result<Self, Flaw> {
+    pub fn parse(message: &'a [u8]) -> Result<Self, MimeError> {
         first_line(message)?;
         let mut fields: Vec<Field> = Vec::new();
         let (mut at, mut number, mut plain) = (0, 0_usize, true);
@@ -49,7 +49,7 @@ impl<'a> Head<'a> {
             let line = line(rest)?;
             let next = at + line.len();
             if next > HEAD_OCTETS {
-                return Err(Flaw::HeadTooLarge);
+                return Err(MimeError::HeadTooLarge);
             }
             let text = line.strip_suffix(b"\r\n").unwrap_or(line);
             if text.is_empty() {
@@ -57,14 +57,14 @@ impl<'a> Head<'a> {
             }
             let content = at + text.len();
             if text.starts_with(b" ") || text.starts_with(b"\t") {
-                let Some(field) = fields.last_mut() else { return Err(Flaw::NoHeader) };
+                let Some(field) = fields.last_mut() else { return Err(MimeError::NoHeader) };
                 field.value.end = content;
                 field.all.end = next;
                 plain &= !is_blank(text);
             } else {
                 let (name, colon) = field_name(text).ok_or(match number {
-                    1 => Flaw::NoHeader,
-                    _ => Flaw::NotAField(number),
+                    1 => MimeError::NoHeader,
+                    _ => MimeError::NotAField(number),
                 })?;
                 fields.push(Field {
                     name: at..at + name,
@@ -115,49 +115,49 @@ impl<'a> Head<'a> {
 /// Whether all lines of a message end in CRLF, and no NUL is in it (RFC 5322 §2.3).
 ///
 /// # Errors
-/// [`Flaw::BareLineEnd`] and [`Flaw::Nul`].
-pub fn check_lines(message: &[u8]) -> Result<(), Flaw> {
+/// [`MimeError::BareLineEnd`] and [`MimeError::Nul`].
+pub fn check_lines(message: &[u8]) -> Result<(), MimeError> {
     let mut rest = message;
     while let Some(at) = memchr3(b'\r', b'\n', 0, rest) {
         let (_, found) = rest.split_at(at);
         rest = match found {
             [b'\r', b'\n', rest @ ..] => rest,
-            [0, ..] => return Err(Flaw::Nul),
-            _ => return Err(Flaw::BareLineEnd),
+            [0, ..] => return Err(MimeError::Nul),
+            _ => return Err(MimeError::BareLineEnd),
         };
     }
     Ok(())
 }
 
 /// What programs are known to put before the first field.
-fn first_line(message: &[u8]) -> Result<(), Flaw> {
+fn first_line(message: &[u8]) -> Result<(), MimeError> {
     const MARKS: [&[u8]; 3] = [b"\xEF\xBB\xBF", b"\xFF\xFE", b"\xFE\xFF"];
     if MARKS.iter().any(|mark| message.starts_with(mark)) {
-        return Err(Flaw::ByteOrderMark);
+        return Err(MimeError::ByteOrderMark);
     }
     let separator = message.strip_prefix(b">").unwrap_or(message).strip_prefix(b"From ");
     match separator.map(<[u8]>::trim_ascii_start) {
         // `From :` is a field with an obsolete space.
-        Some(rest) if !rest.starts_with(b":") => Err(Flaw::MboxLine),
+        Some(rest) if !rest.starts_with(b":") => Err(MimeError::MboxLine),
         _ => Ok(()),
     }
 }
 
 /// The first line with its CRLF, which the last line of a message may lack.
-fn line(rest: &[u8]) -> Result<&[u8], Flaw> {
+fn line(rest: &[u8]) -> Result<&[u8], MimeError> {
     let within = rest.get(..HEAD_OCTETS).unwrap_or(rest);
     let (line, text) = match memchr(b'\n', within) {
         Some(end) => {
             let line = rest.get(..=end).unwrap_or_default();
-            (line, line.strip_suffix(b"\r\n").ok_or(Flaw::BareLineEnd)?)
+            (line, line.strip_suffix(b"\r\n").ok_or(MimeError::BareLineEnd)?)
         }
-        None if within.len() < rest.len() => return Err(Flaw::HeadTooLarge),
+        None if within.len() < rest.len() => return Err(MimeError::HeadTooLarge),
         None => (rest, rest),
     };
     match memchr2(b'\r', 0, text).and_then(|at| text.get(at)) {
         None => Ok(line),
-        Some(0) => Err(Flaw::Nul),
-        Some(_) => Err(Flaw::BareLineEnd),
+        Some(0) => Err(MimeError::Nul),
+        Some(_) => Err(MimeError::BareLineEnd),
     }
 }
 
@@ -177,7 +177,7 @@ fn is_blank(line: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn names(message: &[u8]) -> Result<Vec<String>, Flaw> {
+    fn names(message: &[u8]) -> Result<Vec<String>, MimeError> {
         let head = Head::parse(message)?;
         Ok(head.fields().iter().map(|field| String::from_utf8_lossy(head.slice(&field.name)).into_owned()).collect())
     }
@@ -203,22 +203,22 @@ mod tests {
     #[test]
     fn what_is_no_header_is_refused() {
         for (message, flaw) in [
-            (&b"Hello world\r\n\r\n"[..], Flaw::NoHeader),
-            (b" folded\r\nA: b\r\n\r\n", Flaw::NoHeader),
-            (b" \r\nA: b\r\n\r\n", Flaw::NoHeader),
-            (b": no name\r\n\r\n", Flaw::NoHeader),
-            (b"Hello you: there\r\n\r\n", Flaw::NoHeader),
-            (b"A: b\r\nHello\r\n\r\n", Flaw::NotAField(2)),
-            (b"A: b\r\n c\r\nB\xC3\xB6: c\r\n\r\n", Flaw::NotAField(3)),
-            (b"From a@x Mon Nov 23 09:00:00 2026\r\nA: b\r\n\r\n", Flaw::MboxLine),
-            (b">From a@x Mon Nov 23 09:00:00 2026\r\nA: b\r\n\r\n", Flaw::MboxLine),
-            (b"\xEF\xBB\xBFFrom: a@x\r\n\r\n", Flaw::ByteOrderMark),
-            (b"\xFF\xFEF\0r\0o\0m\0:\0", Flaw::ByteOrderMark),
-            (b"A: b\nC: d\r\n\r\n", Flaw::BareLineEnd),
-            (b"A: b\rC: d\r\n\r\n", Flaw::BareLineEnd),
-            (b"A: b\r", Flaw::BareLineEnd),
-            (b"A: b\r\r\n\r\n", Flaw::BareLineEnd),
-            (b"A: b\0\r\n\r\n", Flaw::Nul),
+            (&b"Hello world\r\n\r\n"[..], MimeError::NoHeader),
+            (b" folded\r\nA: b\r\n\r\n", MimeError::NoHeader),
+            (b" \r\nA: b\r\n\r\n", MimeError::NoHeader),
+            (b": no name\r\n\r\n", MimeError::NoHeader),
+            (b"Hello you: there\r\n\r\n", MimeError::NoHeader),
+            (b"A: b\r\nHello\r\n\r\n", MimeError::NotAField(2)),
+            (b"A: b\r\n c\r\nB\xC3\xB6: c\r\n\r\n", MimeError::NotAField(3)),
+            (b"From a@x Mon Nov 23 09:00:00 2026\r\nA: b\r\n\r\n", MimeError::MboxLine),
+            (b">From a@x Mon Nov 23 09:00:00 2026\r\nA: b\r\n\r\n", MimeError::MboxLine),
+            (b"\xEF\xBB\xBFFrom: a@x\r\n\r\n", MimeError::ByteOrderMark),
+            (b"\xFF\xFEF\0r\0o\0m\0:\0", MimeError::ByteOrderMark),
+            (b"A: b\nC: d\r\n\r\n", MimeError::BareLineEnd),
+            (b"A: b\rC: d\r\n\r\n", MimeError::BareLineEnd),
+            (b"A: b\r", MimeError::BareLineEnd),
+            (b"A: b\r\r\n\r\n", MimeError::BareLineEnd),
+            (b"A: b\0\r\n\r\n", MimeError::Nul),
         ] {
             assert_eq!(names(message), Err(flaw), "{}", message.escape_ascii());
         }
@@ -231,8 +231,8 @@ mod tests {
         let mut message = field.repeat(most);
         assert!(names(&message).is_ok());
         message.extend_from_slice(&field.repeat(2));
-        assert_eq!(names(&message), Err(Flaw::HeadTooLarge));
-        assert_eq!(names(&[b"X: ".to_vec(), vec![b'x'; HEAD_OCTETS]].concat()), Err(Flaw::HeadTooLarge));
+        assert_eq!(names(&message), Err(MimeError::HeadTooLarge));
+        assert_eq!(names(&[b"X: ".to_vec(), vec![b'x'; HEAD_OCTETS]].concat()), Err(MimeError::HeadTooLarge));
     }
 
     #[test]
@@ -249,8 +249,8 @@ mod tests {
     fn lines_end_in_crlf_throughout() {
         assert_eq!(check_lines(b"a\r\n\r\n.\r\nb"), Ok(()));
         for message in [&b"a\nb"[..], b"a\rb", b"a\r\r\n", b"\n", b"a\r"] {
-            assert_eq!(check_lines(message), Err(Flaw::BareLineEnd), "{}", message.escape_ascii());
+            assert_eq!(check_lines(message), Err(MimeError::BareLineEnd), "{}", message.escape_ascii());
         }
-        assert_eq!(check_lines(b"a\0\r\n"), Err(Flaw::Nul));
+        assert_eq!(check_lines(b"a\0\r\n"), Err(MimeError::Nul));
     }
 }

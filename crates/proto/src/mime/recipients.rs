@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Address, AddressList, Flaw, Head};
+use super::{Address, AddressList, Head, MimeError};
 
 /// The people in To, Cc and Bcc. Resent fields are not looked at (RFC 5322 §3.6.6: they are for information only).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,22 +36,22 @@ impl Recipients {
     /// Reads To, Cc and Bcc.
     ///
     /// # Errors
-    /// [`Flaw::Unreadable`] when a field names somebody and it is not certain who; [`Flaw::Repeated`] and
-    /// [`Flaw::DoubtfulBcc`] when a Bcc field might be overlooked, and so shown to everybody.
-    pub fn of(head: &Head<'_>) -> Result<Self, Flaw> {
+    /// [`MimeError::Unreadable`] when a field names somebody and it is not certain who; [`MimeError::Repeated`] and
+    /// [`MimeError::DoubtfulBcc`] when a Bcc field might be overlooked, and so shown to everybody.
+    pub fn of(head: &Head<'_>) -> Result<Self, MimeError> {
         let mut recipients = Self::default();
         let (mut certain, mut doubtful) = (HashSet::new(), HashSet::new());
         for name in ["To", "Cc", "Bcc"] {
             let only = head.named(name).count() == 1;
             for field in head.named(name) {
                 let value = head.value(field);
-                let list = AddressList::parse(value).map_err(|why| Flaw::Unreadable { field: name, why })?;
+                let list = AddressList::parse(value).map_err(|why| MimeError::Unreadable { field: name, why })?;
                 if name == "Bcc" {
                     if !only {
-                        return Err(Flaw::Repeated(name));
+                        return Err(MimeError::Repeated(name));
                     }
                     if !(field.plain && list.plain) {
-                        return Err(Flaw::DoubtfulBcc);
+                        return Err(MimeError::DoubtfulBcc);
                     }
                     let names_somebody = !value.trim_ascii().is_empty();
                     recipients.bcc = Some(Bcc { end: field.value.end, names_somebody });
@@ -98,7 +98,7 @@ impl Recipients {
 mod tests {
     use super::*;
 
-    fn recipients(message: &str) -> Result<Recipients, Flaw> {
+    fn recipients(message: &str) -> Result<Recipients, MimeError> {
         Recipients::of(&Head::parse(message.as_bytes())?)
     }
 
@@ -140,17 +140,17 @@ mod tests {
 
     #[test]
     fn a_blind_copy_that_could_be_shown_is_refused() {
-        assert_eq!(recipients("Bcc : a@x\r\n\r\n"), Err(Flaw::DoubtfulBcc));
-        assert_eq!(recipients("Bcc: a@x; b@x\r\n\r\n"), Err(Flaw::DoubtfulBcc));
-        assert_eq!(recipients("Subject: s\r\n\t\r\nBcc: a@x\r\n\r\n"), Err(Flaw::DoubtfulBcc));
-        assert_eq!(recipients("Bcc: a@x\r\nBcc: b@x\r\n\r\n"), Err(Flaw::Repeated("Bcc")));
+        assert_eq!(recipients("Bcc : a@x\r\n\r\n"), Err(MimeError::DoubtfulBcc));
+        assert_eq!(recipients("Bcc: a@x; b@x\r\n\r\n"), Err(MimeError::DoubtfulBcc));
+        assert_eq!(recipients("Subject: s\r\n\t\r\nBcc: a@x\r\n\r\n"), Err(MimeError::DoubtfulBcc));
+        assert_eq!(recipients("Bcc: a@x\r\nBcc: b@x\r\n\r\n"), Err(MimeError::Repeated("Bcc")));
     }
 
     #[test]
     fn who_cannot_be_read_is_not_left_out() {
         assert_eq!(
             recipients("Cc: a@x\r\nTo: root\r\n\r\n"),
-            Err(Flaw::Unreadable { field: "To", why: super::super::AddressError::NotAnAddress })
+            Err(MimeError::Unreadable { field: "To", why: super::super::AddressError::NotAnAddress })
         );
     }
 

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::{AddressList, Field, Flaw, Head};
+use super::{AddressList, Field, Head, MimeError};
 use gatepost_core::account::MailAddress;
 
 /// Where a line that goes on with a mailbox is folded, so that it stays below 998 octets (RFC 5322 §2.1.1).
@@ -11,12 +11,12 @@ const FOLD_OCTETS: usize = 500;
 /// Whom From names; nobody when there is no such field.
 ///
 /// # Errors
-/// [`Flaw::Unreadable`], and [`Flaw::Repeated`] when there are two: nobody knows which one counts.
-pub fn from(head: &Head<'_>) -> Result<AddressList, Flaw> {
+/// [`MimeError::Unreadable`], and [`MimeError::Repeated`] when there are two: nobody knows which one counts.
+pub fn from(head: &Head<'_>) -> Result<AddressList, MimeError> {
     match only(head, "From")? {
         Some(field) => {
             let list = AddressList::parse(head.value(field));
-            list.map_err(|why| Flaw::Unreadable { field: "From", why })
+            list.map_err(|why| MimeError::Unreadable { field: "From", why })
         }
         None => Ok(AddressList::default()),
     }
@@ -29,8 +29,8 @@ pub fn from(head: &Head<'_>) -> Result<AddressList, Flaw> {
 /// it was.
 ///
 /// # Errors
-/// [`Flaw::Repeated`] when there are two From fields.
-pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec<u8>>, Flaw> {
+/// [`MimeError::Repeated`] when there are two From fields.
+pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec<u8>>, MimeError> {
     let is_mailbox = |list: &AddressList| match list.addresses.as_slice() {
         [address] => address.as_str().eq_ignore_ascii_case(mailbox.as_str()),
         _ => false,
@@ -91,10 +91,10 @@ fn renamed(value: &[u8], list: &AddressList, mailbox: &MailAddress) -> Vec<u8> {
     text
 }
 
-fn only<'h>(head: &'h Head<'_>, name: &'static str) -> Result<Option<&'h Field>, Flaw> {
+fn only<'h>(head: &'h Head<'_>, name: &'static str) -> Result<Option<&'h Field>, MimeError> {
     let mut fields = head.named(name);
     match (fields.next(), fields.next()) {
-        (_, Some(_)) => Err(Flaw::Repeated(name)),
+        (_, Some(_)) => Err(MimeError::Repeated(name)),
         (field, None) => Ok(field),
     }
 }
@@ -141,8 +141,8 @@ mod tests {
     #[test]
     fn two_from_fields_are_refused() {
         let head = Head::parse(b"From: a@b\r\nFrom: c@d\r\n\r\n").unwrap();
-        assert_eq!(from(&head), Err(Flaw::Repeated("From")));
+        assert_eq!(from(&head), Err(MimeError::Repeated("From")));
         let mailbox = MailAddress::parse("scan@contoso.com").unwrap();
-        assert_eq!(replace_from(&head, &mailbox), Err(Flaw::Repeated("From")));
+        assert_eq!(replace_from(&head, &mailbox), Err(MimeError::Repeated("From")));
     }
 }

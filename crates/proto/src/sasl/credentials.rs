@@ -32,7 +32,7 @@ pub struct Bearer {
 
 /// What is wrong with credentials by their form alone. The octets themselves are not repeated: they may be hostile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum CredentialsError {
     /// The message does not have the mechanism's form, so that nothing was presented at all.
     #[error("the message does not have the form of its mechanism")]
     Syntax,

@@ -1,6 +1,6 @@
 //! A SASL exchange from the server's side (RFC 4422 §3), for any mechanism and any protocol around it.
 
-use super::{Credentials, Flaw, Mechanism, login, oauthbearer, plain, text, xoauth2};
+use super::{Credentials, CredentialsError, Mechanism, login, oauthbearer, plain, text, xoauth2};
 use gatepost_core::account::{LoginName, NameError};
 
 /// An exchange in which the client's next message is awaited. Each message consumes it, so that nothing of a finished
@@ -24,7 +24,7 @@ pub enum Progress {
     /// Send this challenge (in base64), and give the client's answer to the exchange.
     Challenge(Exchange, &'static str),
     /// The client has presented something, or something wrong.
-    Complete(Result<Credentials, Flaw>),
+    Complete(Result<Credentials, CredentialsError>),
 }
 
 impl Exchange {
@@ -69,7 +69,7 @@ mod tests {
         }
     }
 
-    fn outcome(progress: Progress) -> Result<Credentials, Flaw> {
+    fn outcome(progress: Progress) -> Result<Credentials, CredentialsError> {
         match progress {
             Progress::Complete(outcome) => outcome,
             Progress::Challenge(_, text) => panic!("expected the end, not {text:?}"),
@@ -100,7 +100,10 @@ mod tests {
     fn a_bad_name_is_told_after_the_password() {
         let (exchange, prompt) = challenge(Exchange::begin(Mechanism::Login, Some(b"a\x01b")));
         assert_eq!(prompt, "Password:");
-        assert!(matches!(outcome(exchange.respond(b"secret")), Err(Flaw::Name(NameError::ControlCharacter))));
+        assert!(matches!(
+            outcome(exchange.respond(b"secret")),
+            Err(CredentialsError::Name(NameError::ControlCharacter))
+        ));
     }
 
     #[test]

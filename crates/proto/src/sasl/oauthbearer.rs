@@ -3,40 +3,41 @@
 use zeroize::Zeroizing;
 
 use super::token::bearer;
-use super::{Credentials, Flaw, xoauth2};
+use super::{Credentials, CredentialsError, xoauth2};
 
 /// Reads the one message of a client that brings its own token. `host` and `port` are not looked at: the token's
 /// audience is for the upstream to judge.
 ///
 /// # Errors
-/// [`Flaw::Name`] when the user is missing or not an address (Microsoft demands it beside the token), else
-/// [`Flaw::Token`].
-pub fn parse(message: &[u8]) -> Result<Credentials, Flaw> {
-    let pairs = message.strip_suffix(b"\x01\x01").ok_or(Flaw::Token)?;
+/// [`CredentialsError::Name`] when the user is missing or not an address (Microsoft demands it beside the token), else
+/// [`CredentialsError::Token`].
+pub fn parse(message: &[u8]) -> Result<Credentials, CredentialsError> {
+    let pairs = message.strip_suffix(b"\x01\x01").ok_or(CredentialsError::Token)?;
     let mut pairs = pairs.split(|&octet| octet == 1);
     let user = user(pairs.next().unwrap_or_default())?;
     let mut tokens = pairs.filter(|pair| pair.starts_with(b"auth="));
     let (Some(auth), None) = (tokens.next(), tokens.next()) else {
-        return Err(Flaw::Token);
+        return Err(CredentialsError::Token);
     };
-    bearer(&user, xoauth2::token(auth).ok_or(Flaw::Token)?)
+    bearer(&user, xoauth2::token(auth).ok_or(CredentialsError::Token)?)
 }
 
 /// The user of a GS2 header (RFC 5801 §4): `n,a=user,`, with `,` and `=` written `=2C` and `=3D`. Channel binding (`p=`)
 /// is not offered, so it is refused; `y` says that the client could have done it.
-fn user(header: &[u8]) -> Result<Zeroizing<Vec<u8>>, Flaw> {
+fn user(header: &[u8]) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let fields = header.strip_prefix(b"n,").or_else(|| header.strip_prefix(b"y,"));
-    let authzid = fields.and_then(|fields| fields.strip_suffix(b",")).ok_or(Flaw::Token)?;
-    let escaped = if authzid.is_empty() { authzid } else { authzid.strip_prefix(b"a=").ok_or(Flaw::Token)? };
+    let authzid = fields.and_then(|fields| fields.strip_suffix(b",")).ok_or(CredentialsError::Token)?;
+    let escaped =
+        if authzid.is_empty() { authzid } else { authzid.strip_prefix(b"a=").ok_or(CredentialsError::Token)? };
     let mut user = Zeroizing::new(Vec::with_capacity(escaped.len()));
     let mut rest = escaped;
     while let Some((&octet, tail)) = rest.split_first() {
         let (octet, tail) = match octet {
-            b',' => return Err(Flaw::Token),
+            b',' => return Err(CredentialsError::Token),
             b'=' => match tail.split_at_checked(2) {
                 Some((b"2C", tail)) => (b',', tail),
                 Some((b"3D", tail)) => (b'=', tail),
-                _ => return Err(Flaw::Token),
+                _ => return Err(CredentialsError::Token),
             },
             _ => (octet, tail),
         };
@@ -51,7 +52,7 @@ mod tests {
     use super::*;
     use gatepost_core::account::{MailAddress, NameError};
 
-    fn read(message: &[u8]) -> Result<(String, String), Flaw> {
+    fn read(message: &[u8]) -> Result<(String, String), CredentialsError> {
         match parse(message)? {
             Credentials::Token(bearer) => Ok((bearer.user.to_string(), bearer.token.expose().to_owned())),
             Credentials::Password { .. } => unreachable!("OAUTHBEARER carries a token"),
@@ -67,22 +68,22 @@ mod tests {
         assert_eq!(read(message(token).as_bytes()), Ok(("user@example.com".into(), token.into())));
         // The example's own token is too short to be one of Microsoft's.
         let flaw = read(message("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==").as_bytes()).unwrap_err();
-        assert_eq!(flaw, Flaw::NotAToken(MailAddress::parse("user@example.com").unwrap()));
+        assert_eq!(flaw, CredentialsError::NotAToken(MailAddress::parse("user@example.com").unwrap()));
     }
 
     #[test]
     fn malformed_and_hostile_messages() {
         for (message, flaw) in [
-            (&b""[..], Flaw::Token),
-            (b"\x01\x01", Flaw::Token),
-            (b"n,a=a@b,\x01\x01", Flaw::Token),
-            (b"p=tls-unique,a=a@b,\x01auth=Bearer t\x01\x01", Flaw::Token),
-            (b"n,a=a@b\x01auth=Bearer t\x01\x01", Flaw::Token),
-            (b"n,a=a@b,\x01auth=Bearer t\x01auth=Bearer u\x01\x01", Flaw::Token),
-            (b"n,a=a=40b,\x01auth=Bearer t\x01\x01", Flaw::Token),
-            (b"n,a=a@b=,\x01auth=Bearer t\x01\x01", Flaw::Token),
-            (b"n,,\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::Empty)),
-            (b"n,a=a=2C@b,\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::NotAllowed)),
+            (&b""[..], CredentialsError::Token),
+            (b"\x01\x01", CredentialsError::Token),
+            (b"n,a=a@b,\x01\x01", CredentialsError::Token),
+            (b"p=tls-unique,a=a@b,\x01auth=Bearer t\x01\x01", CredentialsError::Token),
+            (b"n,a=a@b\x01auth=Bearer t\x01\x01", CredentialsError::Token),
+            (b"n,a=a@b,\x01auth=Bearer t\x01auth=Bearer u\x01\x01", CredentialsError::Token),
+            (b"n,a=a=40b,\x01auth=Bearer t\x01\x01", CredentialsError::Token),
+            (b"n,a=a@b=,\x01auth=Bearer t\x01\x01", CredentialsError::Token),
+            (b"n,,\x01auth=Bearer t\x01\x01", CredentialsError::Name(NameError::Empty)),
+            (b"n,a=a=2C@b,\x01auth=Bearer t\x01\x01", CredentialsError::Name(NameError::NotAllowed)),
         ] {
             assert_eq!(read(message), Err(flaw), "{message:?}");
         }

@@ -1,6 +1,6 @@
 //! PLAIN (RFC 4616): `[authzid] NUL authcid NUL passwd` in one message.
 
-use super::{Credentials, Flaw, text};
+use super::{Credentials, CredentialsError, text};
 
 /// Reads the one message of a client.
 ///
@@ -8,11 +8,11 @@ use super::{Credentials, Flaw, text};
 /// authentication identity itself (in any case) counts as absent.
 ///
 /// # Errors
-/// [`Flaw::Syntax`] with fewer than two NULs; a third one is taken for a part of the password, which it may not have.
-pub fn parse(message: &[u8]) -> Result<Credentials, Flaw> {
+/// [`CredentialsError::Syntax`] with fewer than two NULs; a third one is taken for a part of the password, which it may not have.
+pub fn parse(message: &[u8]) -> Result<Credentials, CredentialsError> {
     let mut parts = message.splitn(3, |&octet| octet == 0);
     let (Some(authzid), Some(authcid), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
-        return Err(Flaw::Syntax);
+        return Err(CredentialsError::Syntax);
     };
     let login = text::login_name(authcid)?;
     let acting_as = if authzid.is_empty() { None } else { Some(text::login_name(authzid)?) };
@@ -25,7 +25,7 @@ mod tests {
     use super::*;
     use gatepost_core::account::NameError;
 
-    fn read(message: &[u8]) -> Result<(String, Option<String>, String), Flaw> {
+    fn read(message: &[u8]) -> Result<(String, Option<String>, String), CredentialsError> {
         match parse(message)? {
             Credentials::Password { login, acting_as, password } => {
                 Ok((login.to_string(), acting_as.map(|name| name.to_string()), password.expose().to_owned()))
@@ -48,15 +48,15 @@ mod tests {
     #[test]
     fn malformed_and_hostile_messages() {
         for (message, flaw) in [
-            (&b""[..], Flaw::Syntax),
-            (b"tim", Flaw::Syntax),
-            (b"\0tim", Flaw::Syntax),
-            (b"\0\0secret", Flaw::Name(NameError::Empty)),
-            (b"\0tim\0", Flaw::Password),
-            (b"\0tim\0a\0b", Flaw::Password),
-            (b"\0tim\0a\x01b", Flaw::Password),
-            (b"\0a@x\x01auth=Bearer evil\0p", Flaw::Name(NameError::ControlCharacter)),
-            (b"a\r\n\0tim\0p", Flaw::Name(NameError::ControlCharacter)),
+            (&b""[..], CredentialsError::Syntax),
+            (b"tim", CredentialsError::Syntax),
+            (b"\0tim", CredentialsError::Syntax),
+            (b"\0\0secret", CredentialsError::Name(NameError::Empty)),
+            (b"\0tim\0", CredentialsError::Password),
+            (b"\0tim\0a\0b", CredentialsError::Password),
+            (b"\0tim\0a\x01b", CredentialsError::Password),
+            (b"\0a@x\x01auth=Bearer evil\0p", CredentialsError::Name(NameError::ControlCharacter)),
+            (b"a\r\n\0tim\0p", CredentialsError::Name(NameError::ControlCharacter)),
         ] {
             assert_eq!(read(message), Err(flaw), "{message:?}");
         }

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::{Credentials, Flaw};
+use super::{Credentials, CredentialsError};
 use gatepost_core::account::{LoginName, NameError};
 use gatepost_core::secret::Password;
 
@@ -42,13 +42,13 @@ pub fn login_name(octets: &[u8]) -> Result<LoginName, NameError> {
 /// A password from the octets that a client sent.
 ///
 /// # Errors
-/// [`Flaw::Password`] when it is empty, longer than [`PASSWORD_OCTETS`], or holds CR, LF, NUL or ^A, each of which
+/// [`CredentialsError::Password`] when it is empty, longer than [`PASSWORD_OCTETS`], or holds CR, LF, NUL or ^A, each of which
 /// could end a field in some message further on.
-pub fn password(octets: &[u8]) -> Result<Password, Flaw> {
+pub fn password(octets: &[u8]) -> Result<Password, CredentialsError> {
     let text = decode(octets);
     let forbidden = |b: u8| matches!(b, b'\0' | b'\r' | b'\n' | 0x01);
     if text.is_empty() || text.len() > PASSWORD_OCTETS || text.bytes().any(forbidden) {
-        return Err(Flaw::Password);
+        return Err(CredentialsError::Password);
     }
     Ok(Password::new(text.as_str().to_owned()))
 }
@@ -57,8 +57,8 @@ pub fn password(octets: &[u8]) -> Result<Password, Flaw> {
 /// only both together are an attempt to log in.
 ///
 /// # Errors
-/// [`Flaw::Name`] or [`Flaw::Password`].
-pub fn credentials(name: Result<LoginName, NameError>, octets: &[u8]) -> Result<Credentials, Flaw> {
+/// [`CredentialsError::Name`] or [`CredentialsError::Password`].
+pub fn credentials(name: Result<LoginName, NameError>, octets: &[u8]) -> Result<Credentials, CredentialsError> {
     Ok(Credentials::Password { login: name?, acting_as: None, password: password(octets)? })
 }
 
@@ -85,7 +85,7 @@ mod tests {
     fn passwords_have_their_bounds() {
         assert!(password(&[b'x'; 1_024]).is_ok());
         for bad in [&b""[..], &[b'x'; 1_025], b"a\rb", b"a\nb", b"a\0b", b"a\x01b", b"\xff\0"] {
-            assert!(matches!(password(bad), Err(Flaw::Password)), "{bad:?}");
+            assert!(matches!(password(bad), Err(CredentialsError::Password)), "{bad:?}");
         }
         assert!(password(b"a b\t\x7f").is_ok(), "a space belongs to a password");
     }

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Bearer, Credentials, Flaw, text};
+use super::{Bearer, Credentials, CredentialsError, text};
 use gatepost_core::account::MailAddress;
 use gatepost_core::secret::AccessToken;
 
@@ -44,11 +44,11 @@ fn is_signed_jwt(token: &str) -> bool {
 }
 
 /// The mailbox and token of a client that brings its own, checked.
-pub(super) fn bearer(user: &[u8], token: &[u8]) -> Result<Credentials, Flaw> {
+pub(super) fn bearer(user: &[u8], token: &[u8]) -> Result<Credentials, CredentialsError> {
     let user = MailAddress::try_from(text::login_name(user)?)?;
     match std::str::from_utf8(token).ok().filter(|token| may_be_microsofts(token)) {
         Some(token) => Ok(Credentials::Token(Bearer { user, token: Arc::new(AccessToken::new(token.to_owned())) })),
-        None => Err(Flaw::NotAToken(user)),
+        None => Err(CredentialsError::NotAToken(user)),
     }
 }
 

@@ -3,20 +3,20 @@
 use zeroize::Zeroizing;
 
 use super::token::bearer;
-use super::{Bearer, Credentials, Flaw, encode, is_b64token};
+use super::{Bearer, Credentials, CredentialsError, encode, is_b64token};
 
 /// Reads the one message of a client that brings its own token.
 ///
 /// # Errors
-/// [`Flaw::Name`] when the user is not an address, else [`Flaw::Token`].
-pub fn parse(message: &[u8]) -> Result<Credentials, Flaw> {
-    let fields = message.strip_suffix(b"\x01\x01").ok_or(Flaw::Token)?;
+/// [`CredentialsError::Name`] when the user is not an address, else [`CredentialsError::Token`].
+pub fn parse(message: &[u8]) -> Result<Credentials, CredentialsError> {
+    let fields = message.strip_suffix(b"\x01\x01").ok_or(CredentialsError::Token)?;
     let mut fields = fields.split(|&octet| octet == 1);
     let (Some(user), Some(auth), None) = (fields.next(), fields.next(), fields.next()) else {
-        return Err(Flaw::Token);
+        return Err(CredentialsError::Token);
     };
-    let user = user.strip_prefix(b"user=").ok_or(Flaw::Token)?;
-    bearer(user, token(auth).ok_or(Flaw::Token)?)
+    let user = user.strip_prefix(b"user=").ok_or(CredentialsError::Token)?;
+    bearer(user, token(auth).ok_or(CredentialsError::Token)?)
 }
 
 /// The token of an `auth=Bearer …` field; the scheme is compared without case (RFC 9110 §11.1).
@@ -45,7 +45,7 @@ mod tests {
     use gatepost_core::account::{MailAddress, NameError};
     use gatepost_core::secret::AccessToken;
 
-    fn read(message: &[u8]) -> Result<(String, String), Flaw> {
+    fn read(message: &[u8]) -> Result<(String, String), CredentialsError> {
         match parse(message)? {
             Credentials::Token(bearer) => Ok((bearer.user.to_string(), bearer.token.expose().to_owned())),
             Credentials::Password { .. } => unreachable!("XOAUTH2 carries a token"),
@@ -66,7 +66,7 @@ mod tests {
         assert_eq!(initial_response(&example).as_str(), EXAMPLE);
         // It is the beginning of a token only.
         let flaw = read(&decode(EXAMPLE.as_bytes()).unwrap()).unwrap_err();
-        assert_eq!(flaw, Flaw::NotAToken(MailAddress::parse(user).unwrap()));
+        assert_eq!(flaw, CredentialsError::NotAToken(MailAddress::parse(user).unwrap()));
         let whole = bearer(user, &"EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA".repeat(5));
         let message = decode(initial_response(&whole).as_bytes()).unwrap();
         assert_eq!(read(&message), Ok((user.into(), whole.token.expose().to_owned())));
@@ -74,18 +74,18 @@ mod tests {
 
     #[test]
     fn malformed_and_hostile_messages() {
-        let no_token = Flaw::NotAToken(MailAddress::parse("a@b").unwrap());
+        let no_token = CredentialsError::NotAToken(MailAddress::parse("a@b").unwrap());
         for (message, flaw) in [
-            (&b""[..], Flaw::Token),
-            (b"user=a@b\x01auth=Bearer t\x01", Flaw::Token),
-            (b"user=a@b\x01auth=Basic t\x01\x01", Flaw::Token),
+            (&b""[..], CredentialsError::Token),
+            (b"user=a@b\x01auth=Bearer t\x01", CredentialsError::Token),
+            (b"user=a@b\x01auth=Basic t\x01\x01", CredentialsError::Token),
             (b"user=a@b\x01auth=Bearer \x01\x01", no_token.clone()),
             (b"user=a@b\x01auth=Bearer t\x01\x01", no_token.clone()),
             (b"user=a@b\x01auth=Bearer t t\x01\x01", no_token.clone()),
-            (b"user=a@b\x01auth=Bearer t\x01auth=Bearer u\x01\x01", Flaw::Token),
+            (b"user=a@b\x01auth=Bearer t\x01auth=Bearer u\x01\x01", CredentialsError::Token),
             (b"user=a@b\x01auth=Bearer eyJhbGciOiJub25lIn0.e30.c2ln\r\n\x01\x01", no_token),
-            (b"user=\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::Empty)),
-            (b"user=a\x01auth=Bearer t\x01\x01", Flaw::Name(NameError::NotAnAddress)),
+            (b"user=\x01auth=Bearer t\x01\x01", CredentialsError::Name(NameError::Empty)),
+            (b"user=a\x01auth=Bearer t\x01\x01", CredentialsError::Name(NameError::NotAnAddress)),
         ] {
             assert_eq!(read(message), Err(flaw), "{message:?}");
         }

@@ -16,11 +16,11 @@ fn impersonation() -> String {
 }
 
 /// The whole request as the origin gets it.
-fn as_application(request: &str) -> Result<String, Flaw> {
+fn as_application(request: &str) -> Result<String, SoapError> {
     edited(request, Some(&mailbox()))
 }
 
-fn edited(request: &str, acting_for: Option<&MailAddress>) -> Result<String, Flaw> {
+fn edited(request: &str, acting_for: Option<&MailAddress>) -> Result<String, SoapError> {
     match look(request.as_bytes(), true, acting_for)? {
         Looked::Found { beginning, consumed } => Ok(String::from_utf8(beginning).unwrap() + &request[consumed..]),
         Looked::Unclear => panic!("at its end a request is clear"),
@@ -101,49 +101,49 @@ fn both_versions_of_soap_and_every_prefix_are_understood() {
 #[test]
 fn what_is_not_plain_is_refused() {
     for (request, flaw) in [
-        (format!("<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>{}", envelope("")), Flaw::NotPlain),
-        (envelope("").replace("<soap:Env", "<!DOCTYPE soap:Envelope><soap:Env"), Flaw::NotPlain),
-        (envelope("<?php x?>"), Flaw::NotPlain),
-        (envelope("<soap:Header>&xxe;</soap:Header>"), Flaw::NotPlain),
-        (envelope("<soap:Header><t:x a='&xxe;'/></soap:Header>"), Flaw::NotPlain),
-        (envelope("").replace("utf-8", "utf-16"), Flaw::Encoding),
-        (envelope("").replace("utf-8", "utf-7"), Flaw::Encoding),
-        (envelope("").replace("<soap", "<\0soap"), Flaw::Encoding),
-        (envelope("<soap:Body2/>"), Flaw::NotSoap),
-        (envelope("<soap:Header/><soap:Header/>"), Flaw::NotSoap),
-        (envelope("<soap:Header></soap:Header><soap:Header/>"), Flaw::NotSoap),
-        (envelope("<x/>"), Flaw::NotSoap),
-        (format!("<soap:Envelope xmlns:soap='{SOAP}'><soap:Body></soap:Body></soap:Envelope>"), Flaw::NotSoap),
+        (format!("<!DOCTYPE x [<!ENTITY e SYSTEM 'file:///etc/passwd'>]>{}", envelope("")), SoapError::NotPlain),
+        (envelope("").replace("<soap:Env", "<!DOCTYPE soap:Envelope><soap:Env"), SoapError::NotPlain),
+        (envelope("<?php x?>"), SoapError::NotPlain),
+        (envelope("<soap:Header>&xxe;</soap:Header>"), SoapError::NotPlain),
+        (envelope("<soap:Header><t:x a='&xxe;'/></soap:Header>"), SoapError::NotPlain),
+        (envelope("").replace("utf-8", "utf-16"), SoapError::Encoding),
+        (envelope("").replace("utf-8", "utf-7"), SoapError::Encoding),
+        (envelope("").replace("<soap", "<\0soap"), SoapError::Encoding),
+        (envelope("<soap:Body2/>"), SoapError::NotSoap),
+        (envelope("<soap:Header/><soap:Header/>"), SoapError::NotSoap),
+        (envelope("<soap:Header></soap:Header><soap:Header/>"), SoapError::NotSoap),
+        (envelope("<x/>"), SoapError::NotSoap),
+        (format!("<soap:Envelope xmlns:soap='{SOAP}'><soap:Body></soap:Body></soap:Envelope>"), SoapError::NotSoap),
         (
             format!("<soap:Envelope xmlns:soap='{SOAP}'><soap:Body><![CDATA[ ]]><a/></soap:Body></soap:Envelope>"),
-            Flaw::NotSoap,
+            SoapError::NotSoap,
         ),
         (
             envelope(&format!(
                 "<soap:Header><a{}/></soap:Header>",
                 (0..65).map(|n| format!(" a{n}=''")).collect::<String>()
             )),
-            Flaw::Malformed,
+            SoapError::Malformed,
         ),
-        (envelope("").replace(SOAP, "urn:other"), Flaw::NotSoap),
-        (envelope("<Body/>"), Flaw::NotSoap),
-        ("<a/>".to_owned(), Flaw::NotSoap),
-        (String::new(), Flaw::Malformed),
-        ("{}".to_owned(), Flaw::Malformed),
-        (format!("<soap:Envelope xmlns:soap='{SOAP}'>"), Flaw::Malformed),
-        (envelope("<soap:Header><a></b></soap:Header>"), Flaw::Malformed),
-        (envelope("<soap:Header><a b='1' b='2'/></soap:Header>"), Flaw::Malformed),
-        (envelope("<soap:Header><a b='<'/></soap:Header>"), Flaw::Malformed),
-        (envelope("<soap:Header><1/></soap:Header>"), Flaw::Malformed),
-        (envelope("<soap:Header><!-- a -- b --></soap:Header>"), Flaw::Malformed),
-        (envelope(&format!("<soap:Header>{}</soap:Header>", "<a>".repeat(40))), Flaw::NotSoap),
+        (envelope("").replace(SOAP, "urn:other"), SoapError::NotSoap),
+        (envelope("<Body/>"), SoapError::NotSoap),
+        ("<a/>".to_owned(), SoapError::NotSoap),
+        (String::new(), SoapError::Malformed),
+        ("{}".to_owned(), SoapError::Malformed),
+        (format!("<soap:Envelope xmlns:soap='{SOAP}'>"), SoapError::Malformed),
+        (envelope("<soap:Header><a></b></soap:Header>"), SoapError::Malformed),
+        (envelope("<soap:Header><a b='1' b='2'/></soap:Header>"), SoapError::Malformed),
+        (envelope("<soap:Header><a b='<'/></soap:Header>"), SoapError::Malformed),
+        (envelope("<soap:Header><1/></soap:Header>"), SoapError::Malformed),
+        (envelope("<soap:Header><!-- a -- b --></soap:Header>"), SoapError::Malformed),
+        (envelope(&format!("<soap:Header>{}</soap:Header>", "<a>".repeat(40))), SoapError::NotSoap),
     ] {
         assert_eq!(as_application(&request), Err(flaw), "{request}");
     }
     let utf_16: Vec<u8> = envelope("").encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(look(&utf_16, false, None), Err(Flaw::Encoding));
+    assert_eq!(look(&utf_16, false, None), Err(SoapError::Encoding));
     let utf_16_with_mark = [&[0xff, 0xfe], utf_16.as_slice()].concat();
-    assert_eq!(look(&utf_16_with_mark, false, None), Err(Flaw::Encoding));
+    assert_eq!(look(&utf_16_with_mark, false, None), Err(SoapError::Encoding));
 }
 
 #[test]
@@ -169,7 +169,11 @@ fn what_hands_out_tokens_or_is_about_mailboxes_of_others_is_not_served() {
             format!("\n<!-- <a/> --> <m:{operation} xmlns:m='urn:x' a='1'>"),
             format!("<x:{operation} xmlns:x='urn:other'><a/></x:{operation}>"),
         ] {
-            assert_eq!(as_application(&envelope("").replace("<GetFolder/>", &element)), Err(Flaw::Barred), "{element}");
+            assert_eq!(
+                as_application(&envelope("").replace("<GetFolder/>", &element)),
+                Err(SoapError::Barred),
+                "{element}"
+            );
         }
     }
     // Deeper, or in text, it is no operation.
@@ -181,7 +185,7 @@ fn what_hands_out_tokens_or_is_about_mailboxes_of_others_is_not_served() {
 }
 
 /// Pieces of these sizes, one after the other and over again.
-fn arrived(request: &[u8], sizes: &[usize]) -> (Result<Option<Ready>, Flaw>, usize, usize) {
+fn arrived(request: &[u8], sizes: &[usize]) -> (Result<Option<Ready>, SoapError>, usize, usize) {
     let mut arriving = Arriving::new(256 * 1024);
     let (mut rest, mut sizes) = (request, sizes.iter().cycle());
     loop {
@@ -207,7 +211,7 @@ fn a_header_in_pieces_of_one_octet_is_parsed_in_linear_work() {
     // The same where the body never begins.
     let endless = header(400_000);
     let (found, parsed, received) = arrived(endless.as_bytes(), &[1]);
-    assert_eq!(found, Err(Flaw::TooLong));
+    assert_eq!(found, Err(SoapError::TooLong));
     assert!(received == 256 * 1024 + 1 && parsed <= 4 * received, "{parsed} octets were parsed of {received}");
 }
 
@@ -217,7 +221,7 @@ fn the_work_of_a_tag_does_not_grow_with_the_square_of_its_attributes() {
     // It is refused at the first one too many; what it would take to compare them all is never done.
     assert_eq!(
         as_application(&envelope(&format!("<soap:Header><a{attributes}/></soap:Header>"))),
-        Err(Flaw::Malformed)
+        Err(SoapError::Malformed)
     );
 }
 

@@ -5,8 +5,8 @@ use zeroize::Zeroizing;
 use super::capabilities;
 use super::command::{self, Command};
 use crate::mail::line::append;
-use crate::mail::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::mail::{Capabilities, CloseReason, Farewell, Limits, Rejection};
+use crate::mail::machine::{self, Abort, CloseReply, Context, Dialect, Input, Machine, Step, Wants};
+use crate::mail::{Capabilities, CloseReason, Limits, Rejection, ShutdownReason};
 use crate::sasl::{Exchange, text};
 use gatepost_core::failure::Refusal;
 
@@ -133,7 +133,7 @@ impl Dialog {
 }
 
 impl Dialect for Dialog {
-    type Ticket = Tag;
+    type CommandTag = Tag;
 
     // The space stays when the challenge is empty: old clients insist on it (RFC 4959 §4, examples).
     const CONTINUATION: &'static str = "+ ";
@@ -229,12 +229,12 @@ impl Dialect for Dialog {
         context.reply(format_args!("{} {text}", tag.0));
     }
 
-    fn goodbye(goodbye: Goodbye, _awaited: bool, context: &mut Context) {
-        let code = match goodbye {
-            Goodbye::Farewell(Farewell::TooManyConnections) => "[LIMIT] ",
-            Goodbye::Farewell(Farewell::Draining) => "[UNAVAILABLE] ",
+    fn close_reply(reply: CloseReply, _awaited: bool, context: &mut Context) {
+        let code = match reply {
+            CloseReply::Shutdown(ShutdownReason::TooManyConnections) => "[LIMIT] ",
+            CloseReply::Shutdown(ShutdownReason::Draining) => "[UNAVAILABLE] ",
             _ => "",
         };
-        context.reply(format_args!("* BYE {code}{}", goodbye.text()));
+        context.reply(format_args!("* BYE {code}{}", reply.text()));
     }
 }

@@ -306,7 +306,7 @@ fn a_farewell_takes_the_place_of_a_greeting_that_has_not_left() {
         String::from_utf8(machine.poll_output().unwrap_or_default()).unwrap()
     };
     let limits = Limits::default;
-    let full = Farewell::TooManyConnections;
+    let full = ShutdownReason::TooManyConnections;
     let text = "Too many connections, try again later\r\n";
     assert_eq!(farewell(&mut Imap::new(settings(limits())), full), format!("* BYE [LIMIT] {text}"));
     assert_eq!(farewell(&mut Pop3::new(settings(limits())), full), format!("-ERR [SYS/TEMP] {text}"));
@@ -317,16 +317,16 @@ fn a_farewell_takes_the_place_of_a_greeting_that_has_not_left() {
 fn a_farewell_later_on() {
     let mut imap = Imap::new(settings(Limits::default()));
     imap.poll_output();
-    imap.close(Farewell::Timeout);
+    imap.close(ShutdownReason::Timeout);
     assert_eq!(imap.poll_output().unwrap(), b"* BYE That took too long\r\n");
     let mut pop3 = Pop3::new(settings(Limits::default()));
     pop3.poll_output();
-    pop3.close(Farewell::Draining);
+    pop3.close(ShutdownReason::Draining);
     assert_eq!(pop3.poll_output(), None, "POP3 has no unsolicited replies");
     let mut pop3 = Pop3::new(settings(Limits::default()));
     pop3.handle_input(b"USER alice@contoso.com\r\nPASS secret\r\n");
     pop3.poll_output();
-    pop3.close(Farewell::Draining);
+    pop3.close(ShutdownReason::Draining);
     assert!(pop3.poll_output().unwrap().starts_with(b"-ERR [SYS/TEMP] "), "PASS is owed a reply");
     assert!(pop3.poll_event().is_none(), "the login is off");
     pop3.accept(&Capabilities::default());

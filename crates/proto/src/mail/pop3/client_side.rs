@@ -2,8 +2,8 @@
 
 use super::capabilities;
 use super::command::{self, Auth, Command};
-use crate::mail::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::mail::{Capabilities, CloseReason, Farewell, Limits, Rejection};
+use crate::mail::machine::{self, Abort, CloseReply, Context, Dialect, Input, Machine, Step, Wants};
+use crate::mail::{Capabilities, CloseReason, Limits, Rejection, ShutdownReason};
 use crate::sasl::{Exchange, text};
 use gatepost_core::account::{LoginName, NameError};
 use gatepost_core::failure::Refusal;
@@ -69,7 +69,7 @@ impl Dialog {
 }
 
 impl Dialect for Dialog {
-    type Ticket = ();
+    type CommandTag = ();
 
     const CONTINUATION: &'static str = "+ ";
 
@@ -139,13 +139,15 @@ impl Dialect for Dialog {
         context.reply(format_args!("-ERR {text}"));
     }
 
-    fn goodbye(goodbye: Goodbye, awaited: bool, context: &mut Context) {
-        let code = match goodbye {
+    fn close_reply(reply: CloseReply, awaited: bool, context: &mut Context) {
+        let code = match reply {
             // There are no unsolicited replies in POP3: a client that waits for none just sees the end (RFC 1939 §3).
-            Goodbye::Farewell(_) if !awaited => return,
-            Goodbye::Farewell(Farewell::Draining | Farewell::Timeout | Farewell::TooManyConnections) => "[SYS/TEMP] ",
-            Goodbye::TooManyCommands | Goodbye::TooManyBadCommands | Goodbye::TooManyAttempts => "",
+            CloseReply::Shutdown(_) if !awaited => return,
+            CloseReply::Shutdown(
+                ShutdownReason::Draining | ShutdownReason::Timeout | ShutdownReason::TooManyConnections,
+            ) => "[SYS/TEMP] ",
+            CloseReply::TooManyCommands | CloseReply::TooManyBadCommands | CloseReply::TooManyAttempts => "",
         };
-        context.reply(format_args!("-ERR {code}{}", goodbye.text()));
+        context.reply(format_args!("-ERR {code}{}", reply.text()));
     }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use memchr::memchr;
 
-use self::command::{Command, Flaw};
+use self::command::{Command, CommandError};
 use super::content::Content;
 use super::maildrop::{Maildrop, Message};
 use crate::mail::line::{Line, LineBuffer};
@@ -228,8 +228,8 @@ impl Transaction {
                     None => return,
                     Some(Line::Text(line)) => match command::parse(&line) {
                         Ok(command) => self.carry_out(command),
-                        Err(Flaw::Unknown) => self.reply(format_args!("-ERR Command unknown")),
-                        Err(Flaw::Arguments) => self.reply(format_args!("-ERR Arguments missing or malformed")),
+                        Err(CommandError::Unknown) => self.reply(format_args!("-ERR Command unknown")),
+                        Err(CommandError::Arguments) => self.reply(format_args!("-ERR Arguments missing or malformed")),
                     },
                     Some(Line::Flawed) => self.reply(format_args!("-ERR A line ends in CRLF and holds no NUL")),
                     Some(Line::TooLong) => {

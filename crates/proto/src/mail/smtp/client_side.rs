@@ -6,8 +6,8 @@ use zeroize::Zeroizing;
 
 use super::capabilities;
 use super::command::{self, Auth, Command};
-use crate::mail::machine::{self, Abort, Context, Dialect, Goodbye, Input, Machine, Step, Wants};
-use crate::mail::{Capabilities, CloseReason, Farewell, Limits};
+use crate::mail::machine::{self, Abort, CloseReply, Context, Dialect, Input, Machine, Step, Wants};
+use crate::mail::{Capabilities, CloseReason, Limits, ShutdownReason};
 use crate::sasl::Exchange;
 use gatepost_core::failure::Refusal;
 
@@ -81,7 +81,7 @@ impl Dialog {
 }
 
 impl Dialect for Dialog {
-    type Ticket = ();
+    type CommandTag = ();
 
     // The space stays when the challenge is empty (RFC 4954 §4).
     const CONTINUATION: &'static str = "334 ";
@@ -153,12 +153,12 @@ impl Dialect for Dialog {
         context.reply(format_args!("{reply}"));
     }
 
-    fn goodbye(goodbye: Goodbye, _awaited: bool, context: &mut Context) {
-        let code = match goodbye {
-            Goodbye::Farewell(Farewell::Timeout) => "421 4.4.2",
-            Goodbye::Farewell(Farewell::Draining | Farewell::TooManyConnections) => "421 4.3.2",
-            Goodbye::TooManyCommands | Goodbye::TooManyBadCommands | Goodbye::TooManyAttempts => "421 4.7.0",
+    fn close_reply(reply: CloseReply, _awaited: bool, context: &mut Context) {
+        let code = match reply {
+            CloseReply::Shutdown(ShutdownReason::Timeout) => "421 4.4.2",
+            CloseReply::Shutdown(ShutdownReason::Draining | ShutdownReason::TooManyConnections) => "421 4.3.2",
+            CloseReply::TooManyCommands | CloseReply::TooManyBadCommands | CloseReply::TooManyAttempts => "421 4.7.0",
         };
-        context.reply(format_args!("{code} {}", goodbye.text()));
+        context.reply(format_args!("{code} {}", reply.text()));
     }
 }

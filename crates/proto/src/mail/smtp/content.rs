@@ -21,7 +21,7 @@ pub(super) enum LineEnds {
 
 /// Why a message cannot be taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub enum ContentError {
     /// A bare CR or LF.
     LineEnd,
     /// RFC 5321 knows no NUL.
@@ -38,7 +38,7 @@ pub(super) struct Content {
     dots: bool,
     state: State,
     left: u64,
-    flaw: Option<Flaw>,
+    flaw: Option<ContentError>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Content {
     }
 
     /// What is wrong with it, as far as it has been read.
-    pub(super) fn flaw(&self) -> Option<Flaw> {
+    pub(super) fn flaw(&self) -> Option<ContentError> {
         self.flaw
     }
 
@@ -106,7 +106,7 @@ impl Content {
     fn step(&mut self, octet: u8, message: &mut Vec<u8>) -> State {
         match (self.state, octet) {
             (_, 0) => {
-                self.flaw.get_or_insert(Flaw::Nul);
+                self.flaw.get_or_insert(ContentError::Nul);
                 State::Text
             }
             (State::LineStart, b'.') if self.dots => State::Dot,
@@ -166,7 +166,7 @@ impl Content {
     /// A CR or LF stands alone.
     fn stray(&mut self) {
         if self.line_ends == LineEnds::Exact {
-            self.flaw.get_or_insert(Flaw::LineEnd);
+            self.flaw.get_or_insert(ContentError::LineEnd);
         }
     }
 
@@ -179,7 +179,7 @@ impl Content {
                 self.left = left;
                 message.extend_from_slice(octets);
             }
-            None => self.flaw = Some(Flaw::TooLarge),
+            None => self.flaw = Some(ContentError::TooLarge),
         }
     }
 }
@@ -226,7 +226,7 @@ mod tests {
     const LF: LineEnds = LineEnds::Mended { lf: true };
 
     /// The message, what is wrong with it, whether it ended, and what was left. Octet by octet it must be the same.
-    fn read(line_ends: LineEnds, input: &[u8]) -> (String, Option<Flaw>, bool, usize) {
+    fn read(line_ends: LineEnds, input: &[u8]) -> (String, Option<ContentError>, bool, usize) {
         let run = |piece: usize| {
             let mut content = Content::new(line_ends, true, 1_000);
             let (mut message, mut taken) = (Vec::new(), 0);
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(read(MENDED, b"a\nb\r\r\nc\rd\r\n.\r\n"), (r"a\r\nb\r\ncd\r\n".into(), None, true, 0));
         assert_eq!(read(MENDED, b"a\n.b\n.\r\n.\r\n"), (r"a\r\n.b\r\n.\r\n".into(), None, true, 0));
         assert_eq!(read(MENDED, b"a\n.\nb\r\n.\r\n"), (r"a\r\n.\r\nb\r\n".into(), None, true, 0));
-        assert_eq!(read(MENDED, b"a\0\r\n.\r\n").1, Some(Flaw::Nul));
+        assert_eq!(read(MENDED, b"a\0\r\n.\r\n").1, Some(ContentError::Nul));
     }
 
     #[test]
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_message_over_its_limit_is_read_to_its_end() {
-        for (limit, flaw) in [(7, None), (6, Some(Flaw::TooLarge)), (0, Some(Flaw::TooLarge))] {
+        for (limit, flaw) in [(7, None), (6, Some(ContentError::TooLarge)), (0, Some(ContentError::TooLarge))] {
             let mut content = Content::new(LineEnds::Exact, true, limit);
             let mut message = Vec::new();
             // Stuffed dots are no part of it.
@@ -334,6 +334,6 @@ mod tests {
         cut_off.read(b"a\r", &mut message);
         assert_eq!(cut_off.flaw(), None);
         cut_off.finish();
-        assert_eq!(cut_off.flaw(), Some(Flaw::LineEnd));
+        assert_eq!(cut_off.flaw(), Some(ContentError::LineEnd));
     }
 }

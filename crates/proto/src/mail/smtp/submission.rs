@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::capabilities;
 use super::command::{self, Command};
-use super::content::{Content, Flaw, LineEnds};
+use super::content::{Content, ContentError, LineEnds};
 use super::reply::Reply;
 use super::transaction::{self, Chunk, Extensions, Mail, Recipient};
 use crate::mail::Capabilities;
@@ -64,7 +64,7 @@ pub enum Event {
     /// A piece of it, in lines that end in CRLF, without stuffed dots.
     Content(Vec<u8>),
     /// It must not go out: forget it. The client hears why at the end of it, from the machine.
-    Flawed(Flaw),
+    Flawed(ContentError),
     /// Question: the message is complete; what has become of it?
     End,
     /// What has been said since MAIL is void.
@@ -508,13 +508,15 @@ impl Submission {
     }
 
     /// The end of a message that must not go out.
-    fn refuse_message(&mut self, flaw: Flaw) {
+    fn refuse_message(&mut self, flaw: ContentError) {
         self.transaction = None;
         self.state = State::Command;
         let reply = match flaw {
-            Flaw::LineEnd => Reply::new(554, [6, 0], "The message has a bare CR or LF; its lines must end in CRLF"),
-            Flaw::Nul => Reply::new(554, [6, 0], "The message has a NUL"),
-            Flaw::TooLarge => transaction::too_large(self.limit),
+            ContentError::LineEnd => {
+                Reply::new(554, [6, 0], "The message has a bare CR or LF; its lines must end in CRLF")
+            }
+            ContentError::Nul => Reply::new(554, [6, 0], "The message has a NUL"),
+            ContentError::TooLarge => transaction::too_large(self.limit),
         };
         self.reply(&reply);
     }

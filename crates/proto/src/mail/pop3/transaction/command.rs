@@ -22,13 +22,13 @@ pub(super) enum Command {
 
 /// Why a line is no command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Flaw {
+pub(super) enum CommandError {
     Unknown,
     Arguments,
 }
 
 /// Parses a line.
-pub(super) fn parse(line: &[u8]) -> Result<Command, Flaw> {
+pub(super) fn parse(line: &[u8]) -> Result<Command, CommandError> {
     let mut words = line.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let name = words.next().unwrap_or_default().to_ascii_uppercase();
     let arguments = (words.next(), words.next(), words.next());
@@ -47,22 +47,22 @@ pub(super) fn parse(line: &[u8]) -> Result<Command, Flaw> {
         (b"QUIT", _) => Command::Quit,
         (b"USER" | b"PASS" | b"AUTH" | b"APOP" | b"STLS", _) => Command::BeforeLogin,
         (b"STAT" | b"LIST" | b"UIDL" | b"RETR" | b"TOP" | b"DELE" | b"RSET" | b"NOOP" | b"CAPA", _) => {
-            return Err(Flaw::Arguments);
+            return Err(CommandError::Arguments);
         }
-        _ => return Err(Flaw::Unknown),
+        _ => return Err(CommandError::Unknown),
     };
     Ok(command)
 }
 
 /// A number that no message has stands for every number that is too large for one.
-fn message(word: &[u8]) -> Result<u32, Flaw> {
+fn message(word: &[u8]) -> Result<u32, CommandError> {
     count(word).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
 /// At most ten digits.
-fn count(word: &[u8]) -> Result<u64, Flaw> {
+fn count(word: &[u8]) -> Result<u64, CommandError> {
     if word.len() > 10 || !word.iter().all(u8::is_ascii_digit) {
-        return Err(Flaw::Arguments);
+        return Err(CommandError::Arguments);
     }
     Ok(word.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
 }
@@ -98,7 +98,7 @@ mod tests {
     #[test]
     fn what_is_no_command() {
         for line in [&b""[..], b" ", b"XTND", b"STATUS", b"GET / HTTP/1.1", b"\xFF"] {
-            assert_eq!(parse(line), Err(Flaw::Unknown), "{line:?}");
+            assert_eq!(parse(line), Err(CommandError::Unknown), "{line:?}");
         }
         for line in [
             &b"RETR"[..],
@@ -111,9 +111,9 @@ mod tests {
             b"TOP 1 2 3",
             b"STAT 1",
         ] {
-            assert_eq!(parse(line), Err(Flaw::Arguments), "{line:?}");
+            assert_eq!(parse(line), Err(CommandError::Arguments), "{line:?}");
         }
-        assert_eq!(parse(b"RETR 99999999999"), Err(Flaw::Arguments));
-        assert_eq!(parse(b"RETR 1.0"), Err(Flaw::Arguments));
+        assert_eq!(parse(b"RETR 99999999999"), Err(CommandError::Arguments));
+        assert_eq!(parse(b"RETR 1.0"), Err(CommandError::Arguments));
     }
 }

@@ -14,7 +14,7 @@ const LINE_BYTES: usize = 512;
 
 /// What a session was last seen doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lull {
+pub struct QuiescenceDetector {
     protocol: MailProtocol,
     state: State,
 }
@@ -29,7 +29,7 @@ enum State {
     AtRest,
 }
 
-impl Lull {
+impl QuiescenceDetector {
     /// A session whose login was answered just now.
     pub fn after_login(protocol: MailProtocol) -> Self {
         Self { protocol, state: State::AtRest }
@@ -138,7 +138,7 @@ mod tests {
 
     /// Client and server in turns: what begins with `C` is the client's.
     fn after(protocol: MailProtocol, exchange: &[&str]) -> bool {
-        let mut lull = Lull::after_login(protocol);
+        let mut lull = QuiescenceDetector::after_login(protocol);
         for said in exchange {
             match said.split_at(1) {
                 ("C", octets) => lull.client_said(octets.as_bytes()),

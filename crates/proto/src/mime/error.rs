@@ -2,7 +2,7 @@
 
 /// What is wrong with a message, as the end of the sentence "the message …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Flaw {
+pub enum MimeError {
     /// The first line is no header field.
     #[error("begins with a line that is no header field; fields such as From and To come first, then an empty line")]
     NoHeader,
