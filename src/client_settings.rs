@@ -69,12 +69,12 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use gatepost_config::environment::Surroundings;
+    use gatepost_config::environment::Environment;
     use gatepost_config::load::load_text;
 
     struct Nothing;
 
-    impl Surroundings for Nothing {
+    impl Environment for Nothing {
         fn variable(&self, _: &str) -> Option<String> {
             None
         }

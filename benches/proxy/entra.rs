@@ -37,7 +37,7 @@ impl Requests {
     }
 }
 
-/// Serves until the runtime ends.
+/// ListenerBackend until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, requests: Requests) {
     let acceptor = TlsAcceptor::from(tls);
     loop {

@@ -16,7 +16,7 @@ use crate::daemon::phase::Phase;
 use crate::login::overview::{AccountView, SignInView};
 use crate::session::Service;
 use crate::session::live::LiveSession;
-use gatepost_config::{Cloud, Config, Credential, Grant, Identity, ListenerTls, Serves};
+use gatepost_config::{Cloud, Config, Credential, Grant, Identity, ListenerBackend, ListenerTls};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
@@ -364,7 +364,7 @@ fn listener_view(
 ) -> ListenerView {
     let listener = &service.listener;
     let end = identity(service).and_then(|identity| ends.of_listeners.get(&identity.certificate)).copied();
-    let is_ews = matches!(&listener.serves, Serves::Http(http) if http.service == HttpService::Ews);
+    let is_ews = matches!(&listener.serves, ListenerBackend::Http(http) if http.service == HttpService::Ews);
     let worldwide = config.accounts.entries().iter().any(|account| account.application.cloud == Cloud::Worldwide);
     ListenerView {
         name: listener.name.to_string(),
@@ -379,10 +379,10 @@ fn listener_view(
         certificate_days_left: end.map(|end| days_left(end, now)),
         destination: listener.destination(),
         serves: match &listener.serves {
-            Serves::Relay(_) => "relay",
-            Serves::Submission(_) => "submission",
-            Serves::Maildrop(_) => "maildrop",
-            Serves::Http(_) => "http",
+            ListenerBackend::Relay(_) => "relay",
+            ListenerBackend::Submission(_) => "submission",
+            ListenerBackend::Maildrop(_) => "maildrop",
+            ListenerBackend::Http(_) => "http",
         },
         sessions,
         warning: (is_ews && worldwide)

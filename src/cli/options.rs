@@ -102,15 +102,15 @@ impl Settings {
     /// # Errors
     /// Every mistake in it; exit with [`CONFIGURATION`](super::exit::CONFIGURATION).
     pub fn load(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Problems> {
-        self.load_noting(environment).config
+        self.load_tracked(environment).config
     }
 
     /// The same, with the files that have to be watched.
-    pub fn load_noting(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
+    pub fn load_tracked(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
         let mut overrides = self.set.clone();
         let flags = [("log.format", &self.log_format), ("log.level", &self.log_level)];
         overrides.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
-        load::load_noting(self.config.as_deref(), &overrides, environment)
+        load::load_tracked(self.config.as_deref(), &overrides, environment)
     }
 }
 

@@ -16,9 +16,9 @@ use gatepost_config::load::Loaded;
 use gatepost_config::{Config, ListenerTls};
 use gatepost_telemetry::log;
 
-/// Serves with the configuration of `options`; the result is the exit code.
+/// ListenerBackend with the configuration of `options`; the result is the exit code.
 pub fn run(options: RunOptions) -> u8 {
-    let Loaded { config, files } = options.settings.load_noting(std::env::vars_os());
+    let Loaded { config, files } = options.settings.load_tracked(std::env::vars_os());
     let config = match config {
         Ok(config) => config,
         Err(problems) => return report(&problems),
@@ -56,7 +56,7 @@ pub fn run(options: RunOptions) -> u8 {
         let socket = config.admin.socket.clone();
         let app = match App::bind(config, &mut inherited).await {
             Ok(app) => app,
-            Err(StartError::Unproved(problems)) => return report(&problems),
+            Err(StartError::AccountWithoutPassword(problems)) => return report(&problems),
             Err(error) => {
                 tracing::error!("not started: {error}");
                 return FAILED;
@@ -68,7 +68,7 @@ pub fn run(options: RunOptions) -> u8 {
         drop(inherited);
         let settings = options.settings;
         let app =
-            app.with_source(Arc::new(move || settings.load_noting(std::env::vars_os())), files).within(confinement);
+            app.with_source(Arc::new(move || settings.load_tracked(std::env::vars_os())), files).within(confinement);
         tell_listeners(&app);
         for address in app.admin_addresses() {
             tracing::info!(%address, "status page; `gatepost status` prints a link to it");

@@ -118,7 +118,7 @@ async fn obey(mut stream: UnixStream, control: Control, taking_over: &Semaphore)
                     (b'+', std::iter::once(reloaded.to_string()).chain(notes).collect())
                 }
                 Err(error @ NotReloaded::Mistakes(..)) => (b'!', error.to_string()),
-                Err(error @ NotReloaded::Start(StartError::Unproved(_))) => (b'!', error.to_string()),
+                Err(error @ NotReloaded::Start(StartError::AccountWithoutPassword(_))) => (b'!', error.to_string()),
                 Err(error) => (b'-', error.to_string()),
             };
             step(answer(stream, code, &text)).await

@@ -51,7 +51,7 @@ pub enum StartError {
     },
     /// Accounts that anybody who reaches a port could open.
     #[error("{0}")]
-    Unproved(Problems),
+    AccountWithoutPassword(Problems),
 }
 
 fn hint(error: &io::Error, ours: bool) -> &'static str {

@@ -22,9 +22,9 @@ use crate::session::submission::SubmissionWays;
 use crate::session::trial::Trials;
 use crate::session::upstream::{Opener, Target};
 use crate::session::{Service, Serving, Shared, maildrop};
-use gatepost_config::{Config, Identity, Listener, ListenerTls, Origin, Serves, Upstream};
+use gatepost_config::{Config, Identity, Listener, ListenerBackend, ListenerTls, Origin, Upstream};
 use gatepost_core::clock::Clock;
-use gatepost_net::census::Census;
+use gatepost_net::connection_limit::ConnectionLimiter;
 use gatepost_net::dial::Dialer;
 use gatepost_net::penalty::Penalties;
 use gatepost_net::tls::client::UpstreamTrust;
@@ -37,7 +37,7 @@ use gatepost_telemetry::metrics::Metrics;
 pub(crate) struct Lasting {
     pub(crate) gatekeeper: Arc<Gatekeeper>,
     pub(crate) store: Arc<dyn Store>,
-    pub(crate) census: Arc<Census>,
+    pub(crate) connections: Arc<ConnectionLimiter>,
     pub(crate) penalties: Arc<Penalties>,
     pub(crate) places: Arc<Places>,
     pub(crate) maildrops: Arc<Places>,
@@ -61,7 +61,7 @@ impl Lasting {
         Self {
             gatekeeper: Gatekeeper::with_metrics(config, endpoint, Arc::clone(&store), clock, metrics),
             store,
-            census: Census::new(limits),
+            connections: ConnectionLimiter::new(limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
             places: Places::new(limits),
             maildrops: maildrop::locks(),
@@ -76,7 +76,7 @@ impl Lasting {
     /// Goes by another generation from now on.
     pub(super) fn adjust(&self, generation: &Generation) {
         let limits = &generation.config.limits;
-        self.census.adjust(limits);
+        self.connections.adjust(limits);
         self.penalties.adjust(&limits.penalties);
         self.places.adjust(limits);
         self.gatekeeper.reconfigure(Arc::clone(&generation.config), Arc::clone(&generation.ways.endpoint));
@@ -161,7 +161,7 @@ impl Generation {
             gatekeeper: Arc::clone(&lasting.gatekeeper),
             opener: Arc::clone(&ways.opener),
             limits: config.limits.clone(),
-            census: Arc::clone(&lasting.census),
+            connections: Arc::clone(&lasting.connections),
             penalties: Arc::clone(&lasting.penalties),
             places: Arc::clone(&lasting.places),
             maildrops: Arc::clone(&lasting.maildrops),
@@ -239,15 +239,15 @@ impl Assembly<'_> {
 
     fn serving(&mut self, listener: &Listener) -> Result<Serving, StartError> {
         match &listener.serves {
-            Serves::Relay(upstream) => self.target(listener, upstream).map(Serving::Relay),
-            Serves::Submission(config) => {
+            ListenerBackend::Relay(upstream) => self.target(listener, upstream).map(Serving::Relay),
+            ListenerBackend::Submission(config) => {
                 let smtp = config.smtp.as_ref().map(|upstream| self.target(listener, upstream)).transpose()?;
                 let graph = self.graph(&config.graph);
                 let ways = SubmissionWays::new(config.clone(), smtp, graph, &self.config.limits);
                 Ok(Serving::Submission(Arc::new(ways)))
             }
-            Serves::Maildrop(origin) => Ok(Serving::Maildrop(self.graph(origin))),
-            Serves::Http(http) => {
+            ListenerBackend::Maildrop(origin) => Ok(Serving::Maildrop(self.graph(origin))),
+            ListenerBackend::Http(http) => {
                 let limits = &self.config.limits;
                 let connect = limits.connect.max(limits.connect_via_proxy);
                 let (dialer, trust) = (Arc::clone(&self.ways.dialer), Arc::clone(&self.ways.trust));

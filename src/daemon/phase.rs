@@ -107,7 +107,7 @@ impl NotReloaded {
     /// A short fixed word, for the log.
     pub fn cause(&self) -> &'static str {
         match self {
-            Self::Mistakes(..) | Self::Start(StartError::Unproved(_)) => "mistakes",
+            Self::Mistakes(..) | Self::Start(StartError::AccountWithoutPassword(_)) => "mistakes",
             Self::Start(_) => "not-possible",
             Self::NeedsRestart(_) | Self::Beyond(_) => "needs-restart",
             Self::Stopping => "stopping",

@@ -117,7 +117,9 @@ pub(crate) async fn refuse_unproved(config: &Config, store: &dyn Store) -> Resul
     match store.device_passwords().await {
         Ok(passwords) => {
             let logins = passwords.iter().map(|password| &password.login);
-            config.unproved_accounts(logins).map_or(Ok(()), |problems| Err(StartError::Unproved(problems)))
+            config
+                .unproved_accounts(logins)
+                .map_or(Ok(()), |problems| Err(StartError::AccountWithoutPassword(problems)))
         }
         Err(error) => {
             tracing::warn!(

@@ -73,7 +73,7 @@ struct Refused {
 #[derive(Debug, Default)]
 struct Egress {
     refused: VecDeque<Moment>,
-    /// Unproved passwords under way: parallel ones count before they fail.
+    /// AccountWithoutPassword passwords under way: parallel ones count before they fail.
     out: usize,
     warned: bool,
 }

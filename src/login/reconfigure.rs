@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use crate::login::authenticator::Gatekeeper;
 use crate::login::explain;
-use gatepost_config::{Account, Config, Serves, TrustedSender};
+use gatepost_config::{Account, Config, ListenerBackend, TrustedSender};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
 use gatepost_oauth::endpoint::TokenEndpoint;
@@ -42,7 +42,7 @@ impl Gatekeeper {
         let config = self.config();
         let listener = config.listeners.iter().find(|now| *now.name == *listener);
         let now = listener.and_then(|now| match &now.serves {
-            Serves::Submission(submission) => submission.trusted(peer),
+            ListenerBackend::Submission(submission) => submission.trusted(peer),
             _ => None,
         });
         if now == Some(rule) { Ok(()) } else { Err(explain::not_trusted(&rule.login)) }

@@ -13,7 +13,7 @@ use gatepost_core::account::LoginName;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::jitter;
 use gatepost_core::secret::Password;
-use gatepost_net::penalty::{Closed, Visit};
+use gatepost_net::penalty::{Closed, PenaltyGuard};
 use gatepost_proto::sasl::{Bearer, Credentials};
 
 /// Attempts on one connection.
@@ -21,7 +21,7 @@ pub(super) struct Attempts<'a> {
     pub(super) shared: &'a Shared,
     pub(super) service: &'a Service,
     pub(super) subject: &'a Subject,
-    pub(super) visit: &'a Visit,
+    pub(super) visit: &'a PenaltyGuard,
 }
 
 /// What a client claims to be, and how it shows that.
@@ -116,7 +116,7 @@ impl Attempts<'_> {
         if claim.is_guess(failure) {
             self.visit.charge_guess(claim.name(), claim.secret());
         } else {
-            self.visit.excuse();
+            self.visit.forgive();
         }
     }
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::service::Service;
 use super::shared::Shared;
-use gatepost_net::census::Place;
+use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_proto::proxy_protocol::{Conveyed, HeaderError, HeaderReader};
 
 /// A balancer sends its header with the first packet.
@@ -32,8 +32,8 @@ impl Service {
         shared: &Shared,
         socket: &mut TcpStream,
         balancer: SocketAddr,
-        waiting: Place,
-    ) -> Option<(SocketAddr, Place)> {
+        waiting: ConnectionPermit,
+    ) -> Option<(SocketAddr, ConnectionPermit)> {
         let header = tokio::select! {
             header = timeout(HEADER, read(socket)) => header.unwrap_or(Err(NoHeader::Late)),
             () = shared.draining.cancelled() => return None,

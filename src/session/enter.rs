@@ -11,23 +11,23 @@ use super::service::Service;
 use super::serving::Serving;
 use super::shared::Shared;
 use super::{http, mail, maildrop, submission};
-use gatepost_net::census::{Full, Place};
+use gatepost_net::connection_limit::{ConnectionLimitReached, ConnectionPermit};
 use gatepost_net::listen;
 use gatepost_net::penalty::Closed;
 
 impl Service {
     /// A place for a connection from `peer`, unless it is turned away; it then hears nothing, and the log says why. Of a
     /// connection that comes through a load balancer the place is for the time until its client is known.
-    pub fn admit(&self, shared: &Shared, peer: SocketAddr) -> Option<Place> {
+    pub fn admit(&self, shared: &Shared, peer: SocketAddr) -> Option<ConnectionPermit> {
         if !self.is_balancer(peer.ip()) {
             return self.admit_client(shared, peer);
         }
-        let place = shared.census.enter_unknown();
+        let place = shared.connections.enter_unknown();
         place.inspect_err(|reached| self.log_full(peer, *reached)).ok()
     }
 
     /// A place for a client at this address.
-    pub(super) fn admit_client(&self, shared: &Shared, peer: SocketAddr) -> Option<Place> {
+    pub(super) fn admit_client(&self, shared: &Shared, peer: SocketAddr) -> Option<ConnectionPermit> {
         if !self.allows(peer.ip()) {
             tracing::info!(
                 listener = &*self.listener.name,
@@ -44,7 +44,7 @@ impl Service {
             shared.journal.turned_away("penalised");
             return None;
         }
-        match shared.census.enter(peer.ip()) {
+        match shared.connections.acquire(peer.ip()) {
             Ok(place) => {
                 if self.full.swap(0, Ordering::Relaxed) > 1 {
                     tracing::info!(listener = &*self.listener.name, "connections are taken again");
@@ -74,7 +74,7 @@ impl Service {
     }
 
     /// The same.
-    fn log_full(&self, peer: SocketAddr, reached: Full) {
+    fn log_full(&self, peer: SocketAddr, reached: ConnectionLimitReached) {
         if self.full.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
                 listener = &*self.listener.name,
@@ -88,13 +88,13 @@ impl Service {
     }
 }
 
-/// Serves one connection from its admission to its end.
+/// ListenerBackend one connection from its admission to its end.
 pub async fn serve(
     shared: Arc<Shared>,
     service: Arc<Service>,
     mut socket: TcpStream,
     mut peer: SocketAddr,
-    mut place: Place,
+    mut place: ConnectionPermit,
 ) {
     if let Err(error) = listen::tune(&socket) {
         tracing::debug!(%peer, "the connection was gone before it began: {error}");

@@ -18,7 +18,7 @@ use crate::login::{Admission, TokenOrigin};
 use gatepost_config::ListenerTls;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
-use gatepost_net::penalty::{Offence, Visit};
+use gatepost_net::penalty::{Misbehavior, PenaltyGuard};
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::{
     Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Rejection, ShutdownReason, client_side,
@@ -75,7 +75,7 @@ pub(super) struct Login<'a, D> {
     pub(super) shared: &'a Shared,
     pub(super) service: &'a Service,
     pub(super) subject: &'a Subject,
-    pub(super) visit: &'a Visit,
+    pub(super) visit: &'a PenaltyGuard,
     pub(super) destination: &'a D,
 }
 
@@ -134,7 +134,7 @@ impl<D: Destination> Login<'_, D> {
     }
 
     async fn drive(&self, mut stream: Stream, mut machine: Box<dyn ClientSide>) -> Result<Entered<D::Brings>, Over> {
-        let crowded = self.shared.census.crowded();
+        let crowded = self.shared.connections.is_overloaded();
         let limit = |usual: Duration| if crowded { usual / 3 } else { usual };
         if let Some(greeting) = machine.poll_output()
             && let Err(over) = self.write(&mut stream, &greeting).await
@@ -188,11 +188,11 @@ impl<D: Destination> Login<'_, D> {
                         read = stream.read(&mut buffer) => read,
                         () = tokio::time::sleep_until(deadline) => {
                             self.log_over("timeout", "the client took too long to log in");
-                            self.visit.charge(Offence::Timeout);
+                            self.visit.penalize(Misbehavior::Timeout);
                             return self.say_goodbye(stream, machine, ShutdownReason::Timeout).await;
                         }
                         () = last_word(&self.shared.draining) => {
-                            self.visit.excuse();
+                            self.visit.forgive();
                             return self.say_goodbye(stream, machine, ShutdownReason::Draining).await;
                         }
                     };
@@ -214,7 +214,7 @@ impl<D: Destination> Login<'_, D> {
                 }
                 Some(ClientEvent::StartTls) => return Ok(Next::StartTls),
                 Some(ClientEvent::Submission) => {
-                    self.visit.excuse();
+                    self.visit.forgive();
                     return Ok(Next::Enter(None));
                 }
                 Some(ClientEvent::Rejected(rejection)) => {
@@ -230,7 +230,7 @@ impl<D: Destination> Login<'_, D> {
                     let attempts = self.attempts();
                     if attempts.closed().is_some() {
                         self.log_over("penalised", "the source is closed for its penalties");
-                        self.visit.excuse();
+                        self.visit.forgive();
                         return Err(Over);
                     }
                     let credentials = Arc::new(credentials);
@@ -238,7 +238,7 @@ impl<D: Destination> Login<'_, D> {
                     let deciding = self.destination.decide(&credentials);
                     match attempts.judge(asked + self.shared.limits.login, deciding).await {
                         Ok(accepted) => {
-                            self.visit.excuse();
+                            self.visit.forgive();
                             machine.accept(&accepted.announced);
                             if let Some(output) = machine.poll_output() {
                                 self.write(stream, &output).await?;
@@ -277,7 +277,7 @@ impl<D: Destination> Login<'_, D> {
         if *rejection == Rejection::ClientTokens {
             // Nothing was presented.
             self.attempts().log(user, &failure);
-            self.visit.excuse();
+            self.visit.forgive();
             return Ok(());
         }
         self.attempts().refused_unjudged(user, &failure);
@@ -286,12 +286,12 @@ impl<D: Destination> Login<'_, D> {
 
     fn charge_close(&self, reason: CloseReason) {
         match reason {
-            CloseReason::Http => self.visit.charge(Offence::Http),
+            CloseReason::Http => self.visit.penalize(Misbehavior::Http),
             CloseReason::BytesBehindStartTls | CloseReason::TooLong | CloseReason::TooManyCommands => {
-                self.visit.charge(Offence::Garbage);
+                self.visit.penalize(Misbehavior::Garbage);
             }
             // Whoever may send without a login need not try one.
-            CloseReason::Logout if self.destination.trusts() => self.visit.excuse(),
+            CloseReason::Logout if self.destination.trusts() => self.visit.forgive(),
             // Each failed login has had its price.
             CloseReason::Logout | CloseReason::TooManyAttempts => {}
         }
@@ -315,7 +315,7 @@ impl<D: Destination> Login<'_, D> {
                 Err(Over)
             }
             Err(_) => {
-                self.visit.charge(Offence::Timeout);
+                self.visit.penalize(Misbehavior::Timeout);
                 self.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
                 Err(Over)
             }

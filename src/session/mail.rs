@@ -21,20 +21,20 @@ use gatepost_config::Resource;
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::MailProtocol;
-use gatepost_net::census::Place;
+use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_net::relay::{RelayLimits, relay};
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::{Authenticated, Capabilities, QuiescenceDetector, UpstreamFailureKind};
 use gatepost_proto::sasl::Credentials;
 
-/// Serves one connection from accept to end.
+/// ListenerBackend one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     service: Arc<Service>,
     target: Arc<Target>,
     socket: TcpStream,
     peer: SocketAddr,
-    mut place: Place,
+    mut place: ConnectionPermit,
 ) {
     let started = Instant::now();
     let subject = Subject::new(&service.listener.name, peer);
@@ -63,7 +63,7 @@ pub(super) async fn serve(
     drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
     let lull = QuiescenceDetector::after_login(target.upstream.protocol);
-    let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).attentive(lull);
+    let mut relay = relay(client, upstream, leftovers, authenticated.into_leftovers(), limits).with_detector(lull);
     let mut ended = pin!(async {
         match &whose.device {
             Some(device) => device.ended().await,
@@ -84,7 +84,7 @@ pub(super) async fn serve(
             ending = &mut ended => break relay.cut(ending.cause()),
             () = live.told_to_end() => break relay.cut(ENDED_BY_OPERATOR),
             quiet = &mut turn, if !left => {
-                left = relay.leave(quiet);
+                left = relay.shutdown_if_idle(quiet);
                 turn.set(farewells.turn());
             }
         }

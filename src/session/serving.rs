@@ -7,7 +7,7 @@ use super::submission::ways::SubmissionWays;
 use super::upstream::Target;
 use crate::graph::GraphClient;
 
-/// What [`gatepost_config::Serves`] says, ready for use.
+/// What [`gatepost_config::ListenerBackend`] says, ready for use.
 pub enum Serving {
     /// Logins go to a mail server, then bytes are relayed.
     Relay(Arc<Target>),

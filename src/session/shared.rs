@@ -12,7 +12,7 @@ use super::trial::Trials;
 use super::upstream::Opener;
 use crate::login::Gatekeeper;
 use gatepost_config::Limits;
-use gatepost_net::census::Census;
+use gatepost_net::connection_limit::ConnectionLimiter;
 use gatepost_net::penalty::Penalties;
 
 /// What all sessions share.
@@ -24,7 +24,7 @@ pub struct Shared {
     /// Every bound and deadline.
     pub limits: Limits,
     /// Places for connections.
-    pub census: Arc<Census>,
+    pub connections: Arc<ConnectionLimiter>,
     /// What sources have to pay for.
     pub penalties: Arc<Penalties>,
     /// Places for sessions, by mailbox.

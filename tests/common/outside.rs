@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use gatepost_config::Config;
-use gatepost_config::environment::Surroundings;
+use gatepost_config::environment::Environment;
 use gatepost_config::load::load_text;
 use gatepost_config::problem::Problems;
 
@@ -23,7 +23,7 @@ impl Outside {
     }
 }
 
-impl Surroundings for Outside {
+impl Environment for Outside {
     fn variable(&self, name: &str) -> Option<String> {
         self.variables.get(name).cloned()
     }

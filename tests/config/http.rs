@@ -1,6 +1,6 @@
 //! Listeners for EWS and Graph.
 
-use gatepost_config::Serves;
+use gatepost_config::ListenerBackend;
 use gatepost_proto::http::rules::HttpService;
 use hyper::Method;
 
@@ -18,14 +18,14 @@ fn told(listener: &str) -> Vec<String> {
 #[test]
 fn a_bind_is_enough_and_the_rest_is_mail_in_the_own_mailbox() {
     let config = Outside::default().load(&yaml("graph: {bind: '127.0.0.1:8443'}")).unwrap();
-    let Serves::Http(http) = &config.listeners[0].serves else { panic!() };
+    let ListenerBackend::Http(http) = &config.listeners[0].serves else { panic!() };
     assert_eq!((http.service, http.origin.to_string().as_str()), (HttpService::Graph, "graph.microsoft.com:443"));
     assert_eq!(http.graph.paths.len(), 4);
     assert!(http.graph.methods.contains(&Method::DELETE) && !http.graph.other_mailboxes);
     assert!(config.notes.is_empty(), "{:?}", config.notes);
     let own = "graph: {bind: '127.0.0.1:8443', paths: [/, calendar/events], methods: GET, other_mailboxes: true, hosts: [Gate, 192.0.2.1]}";
     let config = Outside::default().load(&yaml(own)).unwrap();
-    let Serves::Http(http) = &config.listeners[0].serves else { panic!() };
+    let ListenerBackend::Http(http) = &config.listeners[0].serves else { panic!() };
     assert_eq!(http.graph.paths, [vec![], vec!["calendar".to_owned(), "events".to_owned()]]);
     assert_eq!(http.graph.methods, [Method::GET]);
     assert_eq!(http.hosts.len(), 2);
@@ -35,7 +35,7 @@ fn a_bind_is_enough_and_the_rest_is_mail_in_the_own_mailbox() {
 #[test]
 fn the_end_of_ews_is_told() {
     let config = Outside::default().load(&yaml("ews: {bind: '127.0.0.1:8444'}")).unwrap();
-    let Serves::Http(http) = &config.listeners[0].serves else { panic!() };
+    let ListenerBackend::Http(http) = &config.listeners[0].serves else { panic!() };
     assert_eq!((http.service, http.origin.to_string().as_str()), (HttpService::Ews, "outlook.office365.com:443"));
     let note = config.notes.iter().find(|note| note.contains("1 April 2027")).unwrap();
     assert!(note.starts_with("listeners.ews serves EWS") && note.contains("EwsAllowedAppIDs"), "{note}");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gatepost_config::{Deliver, SenderRule, Serves, Submission};
+use gatepost_config::{Deliver, ListenerBackend, SenderRule, Submission};
 
 use crate::support::{HASH, config as load, mistakes};
 
@@ -20,7 +20,7 @@ fn listener(keys: &str) -> String {
 
 fn submission(keys: &str) -> Submission {
     match load(&listener(keys)).listeners.remove(0).serves {
-        Serves::Submission(submission) => submission,
+        ListenerBackend::Submission(submission) => submission,
         other => panic!("{other:?}"),
     }
 }
@@ -35,9 +35,9 @@ fn every_way_to_deliver() {
     assert_eq!(auto.smtp.unwrap().host, "smtp.office365.com");
     assert_eq!(auto.graph.to_string(), "graph.example:8443");
     let legacy = load(&listener(&format!("{local}, legacy: true"))).listeners.remove(0);
-    assert!(legacy.bare_lf && legacy.legacy && matches!(legacy.serves, Serves::Submission(_)));
+    assert!(legacy.bare_lf && legacy.legacy && matches!(legacy.serves, ListenerBackend::Submission(_)));
     let relay = load(&listener(&format!("{local}, deliver: smtp"))).listeners.remove(0);
-    assert!(matches!(relay.serves, Serves::Relay(_)));
+    assert!(matches!(relay.serves, ListenerBackend::Relay(_)));
 }
 
 #[test]

@@ -7,13 +7,15 @@ use std::time::Duration;
 use url::Url;
 
 use super::entra::{GrantKind, authority, check_scope, client_id, cloud, default_authority, fit_tenant, grant, tenant};
-use super::model::account::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved};
+use super::model::account::{
+    Account, AccountWithoutPassword, Accounts, Application, Cloud, Grant, LoginPattern, Tenant,
+};
 use super::model::credential::Credential;
 use super::password_hash::check_phc;
 use super::problem::Problem;
 use super::reader::{Node, Section};
 use super::setting::Setting;
-use super::value::{self, Wrong, quoted, wrong};
+use super::value::{self, ValueError, quoted, wrong};
 use super::{credential, secrets};
 use gatepost_core::account::{LoginName, MailAddress, NameError};
 
@@ -104,7 +106,7 @@ impl Shared {
 pub(super) struct Read {
     pub(super) accounts: Accounts,
     /// Accounts that need a device password.
-    pub(super) unproved: Vec<Unproved>,
+    pub(super) unproved: Vec<AccountWithoutPassword>,
     /// Decides the listeners' upstreams.
     pub(super) cloud: Cloud,
 }
@@ -147,7 +149,7 @@ struct Reader<'r, 'a> {
     /// Every pattern and alias so far, with the path of its entry.
     names: HashMap<String, String>,
     applications: Vec<Arc<Application>>,
-    unproved: Vec<Unproved>,
+    unproved: Vec<AccountWithoutPassword>,
     /// The credential of applications that have none.
     public: Arc<Credential>,
 }
@@ -282,7 +284,8 @@ impl Reader<'_, '_> {
         };
         let signs_in_as = check_signs_in_as(section, signs_in_as, grant, &pattern);
         if grant == Some(Grant::ClientCredentials) && passwords.is_empty() {
-            self.unproved.push(Unproved { pattern: pattern.clone(), problem: no_password(section, &pattern) });
+            self.unproved
+                .push(AccountWithoutPassword { pattern: pattern.clone(), problem: no_password(section, &pattern) });
         }
         if !passwords.is_empty() && matches!(pattern, LoginPattern::Any | LoginPattern::Domain(_)) {
             section.context().note(format!(
@@ -444,11 +447,11 @@ fn no_password(section: &Section<'_>, pattern: &LoginPattern) -> Problem {
     )
 }
 
-fn name_error<T>(error: NameError) -> Result<T, Wrong> {
+fn name_error<T>(error: NameError) -> Result<T, ValueError> {
     wrong(error.to_string(), "write an address such as `scanner@contoso.com`")
 }
 
-fn pattern(text: &str) -> Result<LoginPattern, Wrong> {
+fn pattern(text: &str) -> Result<LoginPattern, ValueError> {
     if text == "*" {
         return Ok(LoginPattern::Any);
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
-use super::environment::Surroundings;
+use super::environment::Environment;
 use super::model::Config;
 use super::model::log::{AuditLog, Confine, Log, LogFormat};
 use super::model::state::State;
@@ -25,7 +25,7 @@ const LEVELS: [(&str, tracing::Level); 5] = [
 ];
 
 /// Checks a document; `early` are mistakes that were found before.
-pub(super) fn check(document: &Document, outside: &dyn Surroundings, early: Vec<Problem>) -> Result<Config, Problems> {
+pub(super) fn check(document: &Document, outside: &dyn Environment, early: Vec<Problem>) -> Result<Config, Problems> {
     let context = Context::new(document, outside);
     for (path, place, first) in &document.merged.duplicates {
         context.problem(

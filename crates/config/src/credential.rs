@@ -17,7 +17,7 @@ use super::problem::Place;
 use super::reader::{Node, Section};
 use super::secrets;
 use super::setting::Setting;
-use super::value::{Wrong, choice, quoted, wrong};
+use super::value::{ValueError, choice, quoted, wrong};
 use gatepost_core::account::is_guid;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::secret::{CertificatePassword, ClientSecret, IdentityKey};
@@ -87,7 +87,7 @@ fn secret(node: &Node<'_>) -> Option<NotedSecret> {
 }
 
 /// A day, as its first second in UTC: early rather than late.
-fn date(text: &str) -> Result<UnixTime, Wrong> {
+fn date(text: &str) -> Result<UnixTime, ValueError> {
     UnixTime::parse_day(text).map_or_else(
         || wrong(format!("{} is not a date", quoted(text)), "write year, month and day, such as `2027-01-31`"),
         Ok,

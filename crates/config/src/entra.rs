@@ -4,7 +4,7 @@ use url::Url;
 
 use super::cloud::Preset;
 use super::model::account::{Cloud, LoginPattern, Tenant, is_domain};
-use super::value::{self, Wrong, quoted, wrong};
+use super::value::{self, ValueError, quoted, wrong};
 use gatepost_core::account::is_guid;
 
 /// Scopes that belong to no resource (OpenID Connect Core §5.4, §11).
@@ -19,7 +19,7 @@ pub(super) enum GrantKind {
     DeviceCode,
 }
 
-pub(super) fn cloud(text: &str) -> Result<Cloud, Wrong> {
+pub(super) fn cloud(text: &str) -> Result<Cloud, ValueError> {
     value::choice(text, &Cloud::ALL.map(|cloud| (cloud.preset().name, cloud)))
 }
 
@@ -28,7 +28,7 @@ pub(super) fn default_authority(cloud: Cloud) -> Option<Url> {
     Url::parse(&format!("https://{host}/")).ok()
 }
 
-pub(super) fn grant(text: &str) -> Result<GrantKind, Wrong> {
+pub(super) fn grant(text: &str) -> Result<GrantKind, ValueError> {
     value::choice(
         text,
         &[
@@ -40,7 +40,7 @@ pub(super) fn grant(text: &str) -> Result<GrantKind, Wrong> {
     )
 }
 
-pub(super) fn client_id(text: &str) -> Result<String, Wrong> {
+pub(super) fn client_id(text: &str) -> Result<String, ValueError> {
     if is_guid(text) {
         return Ok(text.to_ascii_lowercase());
     }
@@ -50,7 +50,7 @@ pub(super) fn client_id(text: &str) -> Result<String, Wrong> {
     )
 }
 
-pub(super) fn tenant(text: &str) -> Result<Tenant, Wrong> {
+pub(super) fn tenant(text: &str) -> Result<Tenant, ValueError> {
     let folded = text.to_ascii_lowercase();
     match folded.as_str() {
         "auto" => Ok(Tenant::OfLogin),
@@ -68,7 +68,11 @@ pub(super) fn tenant(text: &str) -> Result<Tenant, Wrong> {
 }
 
 /// The tenant as an entry needs it: `auto` is the entry's own domain, where it has one.
-pub(super) fn fit_tenant(tenant: Tenant, kind: Option<GrantKind>, pattern: &LoginPattern) -> Result<Tenant, Wrong> {
+pub(super) fn fit_tenant(
+    tenant: Tenant,
+    kind: Option<GrantKind>,
+    pattern: &LoginPattern,
+) -> Result<Tenant, ValueError> {
     match (&tenant, pattern) {
         (Tenant::Organizations, _) if kind == Some(GrantKind::ClientCredentials) => wrong(
             "with `client_credentials` an application signs in at one tenant, and `organizations` names none (AADSTS50059)",
@@ -80,7 +84,7 @@ pub(super) fn fit_tenant(tenant: Tenant, kind: Option<GrantKind>, pattern: &Logi
     }
 }
 
-fn domain_as_tenant(domain: &str) -> Result<Tenant, Wrong> {
+fn domain_as_tenant(domain: &str) -> Result<Tenant, ValueError> {
     if is_domain(domain) {
         return Ok(Tenant::Named(domain.to_owned()));
     }
@@ -90,7 +94,7 @@ fn domain_as_tenant(domain: &str) -> Result<Tenant, Wrong> {
     )
 }
 
-pub(super) fn authority(text: &str) -> Result<Url, Wrong> {
+pub(super) fn authority(text: &str) -> Result<Url, ValueError> {
     let hint = "write `https://login.microsoftonline.com/`, or remove the key";
     let Ok(mut url) = Url::parse(text) else {
         return wrong("the authority is not a URL", hint);
@@ -117,7 +121,7 @@ pub(super) fn authority(text: &str) -> Result<Url, Wrong> {
 /// Checks a scope for what Entra would refuse: scopes of two resources, `.default` with others, an application's scope
 /// that is not `.default`; and for resources whose tokens open no mailbox in this cloud. Gives the resource if it is none
 /// that is known.
-pub(super) fn check_scope(scope: &str, kind: GrantKind, cloud: Cloud) -> Result<Option<String>, Wrong> {
+pub(super) fn check_scope(scope: &str, kind: GrantKind, cloud: Cloud) -> Result<Option<String>, ValueError> {
     if !scope.bytes().all(|b| b == b' ' || (b.is_ascii_graphic() && b != b'"' && b != b'\\')) {
         return wrong("the scope holds a character that no scope has", "write scopes with a space between them");
     }
@@ -152,7 +156,7 @@ pub(super) fn check_scope(scope: &str, kind: GrantKind, cloud: Cloud) -> Result<
     Ok(Some(resource))
 }
 
-fn check_v2_scopes(scopes: &[&str], kind: GrantKind, preset: &Preset, own: &str) -> Result<String, Wrong> {
+fn check_v2_scopes(scopes: &[&str], kind: GrantKind, preset: &Preset, own: &str) -> Result<String, ValueError> {
     // Entra takes a scope without a resource for one of Microsoft Graph.
     let resource = |scope: &str| match scope.rsplit_once('/') {
         Some((resource, _)) if resource.contains("//") || is_guid(resource) => {
@@ -181,7 +185,7 @@ fn check_v2_scopes(scopes: &[&str], kind: GrantKind, preset: &Preset, own: &str)
 }
 
 /// The v1.0 endpoint is asked for one resource, without permissions.
-fn check_v1_resource(first: &str, scopes: &[&str], own: &str) -> Result<String, Wrong> {
+fn check_v1_resource(first: &str, scopes: &[&str], own: &str) -> Result<String, ValueError> {
     let resource = first.trim_end_matches('/').to_ascii_lowercase();
     let is_resource = is_guid(&resource) || resource.rsplit_once('/').is_some_and(|(before, _)| before.ends_with('/'));
     if scopes.len() == 1 && is_resource {

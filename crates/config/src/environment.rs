@@ -23,7 +23,7 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 const SECRET_BYTES: u64 = 64 * 1024;
 
 /// What the check may ask of the system; a fuzzer or a test answers itself.
-pub trait Surroundings {
+pub trait Environment {
     /// An environment variable, when it is set and UTF-8.
     fn variable(&self, name: &str) -> Option<String>;
 
@@ -51,13 +51,13 @@ pub trait Surroundings {
 
 /// Remembers what was asked of the surroundings.
 pub(super) struct Recording<'a> {
-    outside: &'a dyn Surroundings,
+    outside: &'a dyn Environment,
     files: RefCell<BTreeSet<PathBuf>>,
     commands: Cell<bool>,
 }
 
 impl<'a> Recording<'a> {
-    pub(super) fn new(outside: &'a dyn Surroundings) -> Self {
+    pub(super) fn new(outside: &'a dyn Environment) -> Self {
         Self { outside, files: RefCell::default(), commands: Cell::new(false) }
     }
 
@@ -67,7 +67,7 @@ impl<'a> Recording<'a> {
     }
 }
 
-impl Surroundings for Recording<'_> {
+impl Environment for Recording<'_> {
     fn variable(&self, name: &str) -> Option<String> {
         self.outside.variable(name)
     }
@@ -110,7 +110,7 @@ impl System {
     }
 }
 
-impl Surroundings for System {
+impl Environment for System {
     fn variable(&self, name: &str) -> Option<String> {
         self.variables.get(name).cloned()
     }

@@ -12,7 +12,7 @@ use super::model::no_proxy::{Exempt, NoProxy};
 use super::problem::Place;
 use super::proxy_authentication;
 use super::reader::{Context, Node, Section};
-use super::value::{self, Wrong, quoted, wrong};
+use super::value::{self, ValueError, quoted, wrong};
 use gatepost_core::secret::ProxyPassword;
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 
@@ -114,7 +114,7 @@ fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
 }
 
 /// RFC 1929 §2: user name and password have 1 to 255 octets each; nothing else is there.
-fn fits_socks(authentication: &ProxyAuthentication) -> Result<(), Wrong> {
+fn fits_socks(authentication: &ProxyAuthentication) -> Result<(), ValueError> {
     if matches!(authentication, ProxyAuthentication::None) {
         return Ok(());
     }
@@ -136,7 +136,7 @@ fn fits_socks(authentication: &ProxyAuthentication) -> Result<(), Wrong> {
 fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
     let variable = |name: &str| context.outside.variable(name).filter(|value| !value.trim().is_empty());
     let (name, text) = VARIABLES.iter().find_map(|name| Some((*name, variable(name)?)))?;
-    let report = |name: &str, wrong: Wrong| {
+    let report = |name: &str, wrong: ValueError| {
         let hint = format!("{}; or write `forward_proxy: none` to connect straight", wrong.hint);
         context.problem(Place::Environment(name.to_owned()), "", wrong.reason, hint);
     };
@@ -164,7 +164,7 @@ fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
     Some(ForwardProxy { choice: ProxyChoice::Servers(vec![server]), authentication, no_proxy })
 }
 
-fn proxy_url(text: &str) -> Result<Url, Wrong> {
+fn proxy_url(text: &str) -> Result<Url, ValueError> {
     let hint =
         "write `http://`, `https://` or `socks5h://` with host and port, such as `http://proxy.corp.example:3128`";
     // The text is not repeated: it may hold a password.
@@ -188,7 +188,7 @@ fn proxy_url(text: &str) -> Result<Url, Wrong> {
     Ok(url)
 }
 
-fn server(url: &Url) -> Result<ProxyServer, Wrong> {
+fn server(url: &Url) -> Result<ProxyServer, ValueError> {
     let scheme = match url.scheme() {
         "https" => ProxyScheme::Https,
         "socks5h" => ProxyScheme::Socks5h,
@@ -200,7 +200,7 @@ fn server(url: &Url) -> Result<ProxyServer, Wrong> {
     }
 }
 
-fn authentication_of(url: &Url) -> Result<ProxyAuthentication, Wrong> {
+fn authentication_of(url: &Url) -> Result<ProxyAuthentication, ValueError> {
     if url.username().is_empty() && url.password().is_none() {
         return Ok(ProxyAuthentication::None);
     }
@@ -238,7 +238,7 @@ enum Entry {
 }
 
 /// A network, an address, a domain (with or without a leading `.` or `*.`), each with or without a port, or `*`.
-fn no_proxy_entry(text: &str) -> Result<Entry, Wrong> {
+fn no_proxy_entry(text: &str) -> Result<Entry, ValueError> {
     if text == "*" {
         return Ok(Entry::All);
     }

@@ -100,7 +100,7 @@ fn not_empty<T>(node: &Node<'_>, items: Option<Vec<T>>) -> Option<Vec<T>> {
 }
 
 /// A path below the mailbox, such as `messages`; `/` is the mailbox's user.
-fn path(text: &str) -> Result<Vec<String>, value::Wrong> {
+fn path(text: &str) -> Result<Vec<String>, value::ValueError> {
     if text == "/" {
         return Ok(Vec::new());
     }

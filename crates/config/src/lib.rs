@@ -3,7 +3,7 @@
 //! [`load`] reads file, environment and flags, `raw` keeps what was written with its places, `check` turns that into
 //! [`Config`] and collects every [`problem::Problem`] on the way. The types are in `model`, one subject a file, and know
 //! nothing of the reading; a value of them needs no further check. The system is asked through
-//! [`environment::Surroundings`] alone.
+//! [`environment::Environment`] alone.
 // What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
 // build.) Tests may panic.
 #![cfg_attr(
@@ -54,14 +54,14 @@ pub mod value;
 
 pub use files::Files;
 pub use model::Config;
-pub use model::account::{Account, Accounts, Application, Cloud, Grant, LoginPattern, Tenant, Unproved};
+pub use model::account::{Account, AccountWithoutPassword, Accounts, Application, Cloud, Grant, LoginPattern, Tenant};
 pub use model::admin::{Admin, AdminToken};
 pub use model::credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
 #[cfg(feature = "pac")]
 pub use model::forward_proxy::PacLocation;
 pub use model::forward_proxy::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
 pub use model::limits::{Limits, PasswordBudget};
-pub use model::listener::{Http, Identity, Listener, ListenerTls, Serves};
+pub use model::listener::{Http, Identity, Listener, ListenerBackend, ListenerTls};
 pub use model::log::{AuditLog, Confine, Log, LogFormat};
 pub use model::no_proxy::{Exempt, NoProxy};
 pub use model::server::{Origin, Resource, Upstream, UpstreamTls};

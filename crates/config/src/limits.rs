@@ -258,7 +258,7 @@ fn number(section: &Section<'_>, key: &'static str, field: &mut u32, range: Rang
 
 #[cfg(test)]
 mod tests {
-    use super::super::environment::Surroundings;
+    use super::super::environment::Environment;
     use super::super::raw::Layer;
     use super::super::reader::{Context, Document};
     use super::*;
@@ -267,7 +267,7 @@ mod tests {
 
     struct Nothing;
 
-    impl Surroundings for Nothing {
+    impl Environment for Nothing {
         fn variable(&self, _: &str) -> Option<String> {
             None
         }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 
 use super::identity::read_identity;
 use super::model::account::{Account, Accounts, Cloud};
-use super::model::listener::{Listener, ListenerTls, Serves};
+use super::model::listener::{Listener, ListenerBackend, ListenerTls};
 use super::model::server::{Origin, Upstream, UpstreamTls};
 use super::model::submission::{Deliver, Submission};
 use super::reader::{Node, Section};
@@ -127,14 +127,14 @@ fn read_one<'a>(
     let (bind, tls) = (bind?, tls?);
     let (allow_plaintext_from, proxy_protocol_from) = (allow_plaintext_from?, proxy_protocol_from?);
     let mode = match &serves {
-        Some(Serves::Http(_)) => {
+        Some(ListenerBackend::Http(_)) => {
             http::check_tls(section, &tls);
             "implicit"
         }
         _ => "starttls",
     };
     let rules = match &serves {
-        Some(Serves::Submission(submission)) => submission.trusted_senders.as_slice(),
+        Some(ListenerBackend::Submission(submission)) => submission.trusted_senders.as_slice(),
         _ => &[],
     };
     let off_loopback = !proxy_protocol_from.is_empty() || bind.iter().any(|address| !address.ip().is_loopback());
@@ -250,7 +250,7 @@ fn default_allow_from(section: &Section<'_>, bind: Option<&[SocketAddr]>) -> Opt
 }
 
 /// Whoever is in such a network can claim to be anybody.
-fn balancers(text: &str) -> Result<IpNet, value::Wrong> {
+fn balancers(text: &str) -> Result<IpNet, value::ValueError> {
     let network = value::network(text)?;
     if network.prefix_len() == 0 {
         return wrong(
@@ -296,17 +296,17 @@ fn read_serves<'a>(
     cloud: Cloud,
     accounts: &Accounts,
     destinations: &mut Vec<Destination<'a>>,
-) -> Option<Serves> {
+) -> Option<ListenerBackend> {
     let http = |service, destinations: &mut Vec<Destination<'a>>| {
         let origin = read_origin(section, "upstream", service, cloud, destinations)?;
-        http::read(section, service, origin, accounts).map(Serves::Http)
+        http::read(section, service, origin, accounts).map(ListenerBackend::Http)
     };
     match protocol {
-        Protocol::Imap => read_upstream(section, MailProtocol::Imap, cloud, destinations).map(Serves::Relay),
+        Protocol::Imap => read_upstream(section, MailProtocol::Imap, cloud, destinations).map(ListenerBackend::Relay),
         Protocol::Pop3 if section.get("upstream").is_some_and(|node| node.as_text() == Some("graph")) => {
-            read_origin(section, "graph", HttpService::Graph, cloud, destinations).map(Serves::Maildrop)
+            read_origin(section, "graph", HttpService::Graph, cloud, destinations).map(ListenerBackend::Maildrop)
         }
-        Protocol::Pop3 => read_upstream(section, MailProtocol::Pop3, cloud, destinations).map(Serves::Relay),
+        Protocol::Pop3 => read_upstream(section, MailProtocol::Pop3, cloud, destinations).map(ListenerBackend::Relay),
         Protocol::Smtp => read_smtp(section, cloud, accounts, destinations),
         Protocol::Ews => http(HttpService::Ews, destinations),
         Protocol::Graph => http(HttpService::Graph, destinations),
@@ -318,7 +318,7 @@ fn read_smtp<'a>(
     cloud: Cloud,
     accounts: &Accounts,
     destinations: &mut Vec<Destination<'a>>,
-) -> Option<Serves> {
+) -> Option<ListenerBackend> {
     let deliver = submission::read_deliver(section);
     let trusted_senders = submission::read_trusted_senders(section, accounts);
     // What an old device gets wrong behind its login can be mended only by whoever takes the message apart.
@@ -334,7 +334,7 @@ fn read_smtp<'a>(
         let _ = section.get("graph").and_then(|node| node.read(value::host_and_port));
     }
     if deliver == Deliver::Smtp && !legacy && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
-        return smtp.map(Serves::Relay);
+        return smtp.map(ListenerBackend::Relay);
     }
     let graph = match deliver {
         Deliver::Smtp => {
@@ -343,7 +343,7 @@ fn read_smtp<'a>(
         }
         Deliver::Graph | Deliver::Auto => read_origin(section, "graph", HttpService::Graph, cloud, destinations)?,
     };
-    Some(Serves::Submission(Submission { deliver, smtp, graph, trusted_senders: trusted_senders? }))
+    Some(ListenerBackend::Submission(Submission { deliver, smtp, graph, trusted_senders: trusted_senders? }))
 }
 
 fn read_origin<'a>(

@@ -1,14 +1,14 @@
 //! From files, environment and command line to a checked [`Config`].
 //!
 //! Later layers win: the file, then `GATEPOST__LISTENERS__SMTP__BIND=…`, then `--set listeners.smtp.bind=…`. Tables are
-//! merged, lists are replaced. The system is asked through [`Surroundings`] alone.
+//! merged, lists are replaced. The system is asked through [`Environment`] alone.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
 use std::path::Path;
 
-use super::environment::{PREFIX, Recording, Surroundings, System};
+use super::environment::{Environment, PREFIX, Recording, System};
 use super::files::Files;
 use super::model::Config;
 use super::problem::{Place, Problem, Problems};
@@ -32,7 +32,7 @@ pub fn load(
     overrides: &[(String, String)],
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Config, Problems> {
-    load_noting(path, overrides, environment).config
+    load_tracked(path, overrides, environment).config
 }
 
 /// A configuration, and where it came from.
@@ -45,7 +45,7 @@ pub struct Loaded {
 }
 
 /// The same, with the files that have to be watched.
-pub fn load_noting(
+pub fn load_tracked(
     path: Option<&Path>,
     overrides: &[(String, String)],
     environment: impl IntoIterator<Item = (OsString, OsString)>,
@@ -73,7 +73,7 @@ pub fn load_text(
     file: Option<(&Path, &str)>,
     overrides: &[(String, String)],
     variables: &BTreeMap<String, String>,
-    outside: &dyn Surroundings,
+    outside: &dyn Environment,
 ) -> Result<Config, Problems> {
     let mut early = Vec::new();
     let mut layers = Vec::new();

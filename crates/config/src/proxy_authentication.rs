@@ -2,7 +2,7 @@
 
 use super::reader::{Node, Section};
 use super::secrets;
-use super::value::{self, Wrong, wrong};
+use super::value::{self, ValueError, wrong};
 use gatepost_core::secret::ProxyPassword;
 use gatepost_proto::tunnel::credentials::{NtlmCredentials, ProxyAuthentication};
 
@@ -77,7 +77,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<ProxyAuthentication> {
 }
 
 /// What this build can do.
-fn available(choice: Choice) -> Result<Choice, Wrong> {
+fn available(choice: Choice) -> Result<Choice, ValueError> {
     if choice == Choice::Negotiate && cfg!(not(feature = "negotiate")) {
         return wrong(
             "this Gatepost was built without Kerberos",
@@ -93,7 +93,7 @@ fn with_password(
     choice: Choice,
     username: Option<Node<'_>>,
     password: Option<Node<'_>>,
-    user: impl FnOnce(&str) -> Result<String, Wrong>,
+    user: impl FnOnce(&str) -> Result<String, ValueError>,
 ) -> Option<(String, ProxyPassword)> {
     for (key, given) in [("username", &username), ("password", &password)] {
         if given.is_none() {
@@ -202,14 +202,14 @@ fn read_keytab(node: &Node<'_>) -> Option<std::path::PathBuf> {
 }
 
 /// RFC 7617 §2: the first colon ends the user name.
-pub(super) fn basic_user(text: &str) -> Result<String, Wrong> {
+pub(super) fn basic_user(text: &str) -> Result<String, ValueError> {
     if text.contains(':') || text.chars().any(char::is_control) {
         return wrong("the user name holds a colon or a control character", "Basic authentication cannot carry it");
     }
     Ok(text.to_owned())
 }
 
-fn plain(text: &str) -> Result<String, Wrong> {
+fn plain(text: &str) -> Result<String, ValueError> {
     if text.chars().any(char::is_control) {
         return wrong("the value holds a control character", "remove it");
     }

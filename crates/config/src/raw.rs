@@ -34,7 +34,7 @@ pub(super) type Table = Map<String, Value>;
 
 /// Where a key and its value stand.
 #[derive(Clone, Debug)]
-pub(super) struct Spot {
+pub(super) struct Span {
     pub(super) key: Place,
     pub(super) value: Place,
     /// The value is a table: other layers add to it instead of replacing it.
@@ -45,7 +45,7 @@ pub(super) struct Spot {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub(super) values: Table,
-    pub(super) spots: BTreeMap<String, Spot>,
+    pub(super) spots: BTreeMap<String, Span>,
     /// Keys that were written twice: path, place, and line of the first.
     pub(super) duplicates: Vec<(String, Place, usize)>,
     /// Octets of the text that an excerpt must not show.
@@ -92,7 +92,7 @@ impl Layer {
         for (depth, key) in keys.iter().enumerate() {
             path = join(&path, key);
             let table = depth + 1 < keys.len() || matches!(value.kind, ValueKind::Table(_));
-            self.spots.insert(path.clone(), Spot { key: place.clone(), value: place.clone(), table });
+            self.spots.insert(path.clone(), Span { key: place.clone(), value: place.clone(), table });
         }
         insert(&mut self.values, keys, value);
     }
@@ -102,7 +102,7 @@ impl Layer {
         for (key, raw) in entries {
             let path = join(path, &key.value);
             let mut spot =
-                Spot { key: place(&key.referenced, text), value: place(&raw.referenced, text), table: false };
+                Span { key: place(&key.referenced, text), value: place(&raw.referenced, text), table: false };
             if let Some(first) = self.spots.get(&path) {
                 let line = if let Place::File { line, .. } = first.key { line } else { 0 };
                 self.duplicates.push((path.clone(), spot.key.clone(), line));
@@ -117,7 +117,7 @@ impl Layer {
         table
     }
 
-    fn value(&mut self, raw: Spanned<Raw>, path: &str, key: &str, text: &str, spot: &mut Spot) -> Value {
+    fn value(&mut self, raw: Spanned<Raw>, path: &str, key: &str, text: &str, spot: &mut Span) -> Value {
         let location = raw.referenced;
         let kind = match raw.value {
             Raw::Null => ValueKind::Nil,
@@ -132,7 +132,7 @@ impl Layer {
                 let item = |(index, raw): (usize, Spanned<Raw>)| {
                     let path = format!("{path}[{index}]");
                     let here = place(&raw.referenced, text);
-                    let mut spot = Spot { key: here.clone(), value: here, table: false };
+                    let mut spot = Span { key: here.clone(), value: here, table: false };
                     let value = self.value(raw, &path, key, text, &mut spot);
                     self.spots.insert(path, spot);
                     value

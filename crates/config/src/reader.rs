@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
 
-use super::environment::Surroundings;
+use super::environment::Environment;
 use super::problem::{Place, Problem};
-use super::raw::{self, Layer, Spot, Table};
+use super::raw::{self, Layer, Span, Table};
 use super::render;
-use super::value::{Wrong, nearest, quoted};
+use super::value::{ValueError, nearest, quoted};
 
 /// The configuration as it was written, in one piece.
 pub(super) struct Document {
@@ -25,13 +25,13 @@ pub(super) struct Document {
 /// What all readers share: the document, the outside, and what was found wrong so far.
 pub(super) struct Context<'a> {
     pub(super) document: &'a Document,
-    pub(super) outside: &'a dyn Surroundings,
+    pub(super) outside: &'a dyn Environment,
     problems: RefCell<Vec<Problem>>,
     notes: RefCell<Vec<String>>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(document: &'a Document, outside: &'a dyn Surroundings) -> Self {
+    pub(super) fn new(document: &'a Document, outside: &'a dyn Environment) -> Self {
         Self { document, outside, problems: RefCell::default(), notes: RefCell::default() }
     }
 
@@ -69,7 +69,7 @@ impl<'a> Context<'a> {
         (self.problems.into_inner(), self.notes.into_inner())
     }
 
-    fn spot(&self, path: &str) -> Option<&Spot> {
+    fn spot(&self, path: &str) -> Option<&Span> {
         self.document.merged.spots.get(path)
     }
 
@@ -251,7 +251,7 @@ impl<'a> Node<'a> {
         self.context.problem(self.place(), &self.path, reason, hint);
     }
 
-    /// Reports a file that [`Surroundings::read`](super::environment::Surroundings::read) did not give. `hint` is for every other reason
+    /// Reports a file that [`Environment::read`](super::environment::Environment::read) did not give. `hint` is for every other reason
     /// than that the file is too long.
     pub(super) fn unreadable(&self, path: &Path, error: &io::Error, hint: &str) {
         let hint = match error.kind() {
@@ -261,7 +261,7 @@ impl<'a> Node<'a> {
         self.problem(format!("`{}` cannot be read: {error}", path.display()), hint);
     }
 
-    pub(super) fn wrong(&self, wrong: Wrong) {
+    pub(super) fn wrong(&self, wrong: ValueError) {
         self.problem(wrong.reason, wrong.hint);
     }
 
@@ -293,7 +293,7 @@ impl<'a> Node<'a> {
     }
 
     /// Reads the text; a refusal is reported.
-    pub(super) fn read<T>(&self, read: impl FnOnce(&str) -> Result<T, Wrong>) -> Option<T> {
+    pub(super) fn read<T>(&self, read: impl FnOnce(&str) -> Result<T, ValueError>) -> Option<T> {
         read(self.text()?).map_err(|wrong| self.wrong(wrong)).ok()
     }
 
@@ -325,7 +325,7 @@ impl<'a> Node<'a> {
     }
 
     /// Reads each item; every refusal is reported, and one makes the whole unreadable.
-    pub(super) fn read_each<T>(&self, read: impl Fn(&str) -> Result<T, Wrong>) -> Option<Vec<T>> {
+    pub(super) fn read_each<T>(&self, read: impl Fn(&str) -> Result<T, ValueError>) -> Option<Vec<T>> {
         let read: Vec<Option<T>> = self.items().iter().map(|item| item.read(&read)).collect();
         read.into_iter().collect()
     }

@@ -7,7 +7,7 @@ use config::{Value, ValueKind};
 use super::problem::Place;
 use super::raw::Table;
 use super::reader::Node;
-use super::value::{Wrong, quoted, wrong};
+use super::value::{ValueError, quoted, wrong};
 
 const FORMS: &str = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
 
@@ -129,7 +129,7 @@ fn of_credential(source: &Node<'_>) -> Option<Content> {
 }
 
 /// systemd.exec(5): a credential's name is that of a file, at most 255 octets of ASCII.
-pub(super) fn credential_name(text: &str) -> Result<String, Wrong> {
+pub(super) fn credential_name(text: &str) -> Result<String, ValueError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@');
     if text.len() <= 255 && text.bytes().all(allowed) && !matches!(text, "." | "..") {
         return Ok(text.to_owned());

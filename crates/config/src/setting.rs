@@ -2,7 +2,7 @@
 
 use super::problem::Place;
 use super::reader::{Node, Section};
-use super::value::Wrong;
+use super::value::ValueError;
 
 /// A key that was not written, was written wrongly (and reported), or was read.
 #[derive(Clone)]
@@ -34,14 +34,14 @@ impl<T: Clone> Setting<T> {
         &mut self,
         section: &Section<'_>,
         name: &str,
-        read: impl FnOnce(&str) -> Result<T, Wrong>,
+        read: impl FnOnce(&str) -> Result<T, ValueError>,
     ) {
         let context = section.context();
         let variable = context.outside.variable(name).filter(|text| !text.is_empty());
         let (Self::Absent, Some(text)) = (&self, variable) else { return };
         *self = match read(&text) {
             Ok(value) => Self::Value(value),
-            Err(Wrong { reason, hint }) => {
+            Err(ValueError { reason, hint }) => {
                 context.problem(Place::Environment(name.to_owned()), "", reason, hint);
                 Self::Wrong
             }

@@ -9,7 +9,7 @@ use super::model::state::{RedisServer, State, StateKey};
 use super::model::trust::Trust;
 use super::reader::{Context, Node, Section};
 use super::secrets;
-use super::value::{Wrong, quoted, wrong};
+use super::value::{ValueError, quoted, wrong};
 use gatepost_core::secret::{RedisPassword, StateKeyText};
 
 /// Where the packages of most distributions, and the unit file, put it.
@@ -154,7 +154,7 @@ fn read_engine(node: &Node<'_>, trust: Option<&Trust>) -> Option<Engine> {
 }
 
 /// `redis://user:password@host:port/database`, as registered with IANA; `rediss` is TLS.
-fn redis(text: &str, trust: Option<&Trust>) -> Result<RedisServer, Wrong> {
+fn redis(text: &str, trust: Option<&Trust>) -> Result<RedisServer, ValueError> {
     let hint = "write `sqlite`, or `redis://user:password@host:6379/0` (`rediss://` with TLS)";
     let Ok(url) = Url::parse(text) else { return wrong("this is neither `sqlite` nor a Redis URL", hint) };
     let tls = match (url.scheme(), trust) {

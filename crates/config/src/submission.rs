@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::model::account::{Accounts, Grant, LoginPattern};
-use super::model::listener::{Listener, Serves};
+use super::model::listener::{Listener, ListenerBackend};
 use super::model::submission::{Deliver, SenderRule, TrustedSender};
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
@@ -18,7 +18,7 @@ const MESSAGES_PER_MINUTE: u32 = 30;
 /// Whether an account is there for trusted devices.
 pub(super) fn sends_only(pattern: &LoginPattern, listeners: &[Listener], accounts: &Accounts) -> bool {
     let submissions = listeners.iter().filter_map(|listener| match &listener.serves {
-        Serves::Submission(submission) => Some(submission),
+        ListenerBackend::Submission(submission) => Some(submission),
         _ => None,
     });
     let mut rules = submissions.flat_map(|submission| &submission.trusted_senders);
@@ -86,12 +86,12 @@ fn read_one(item: &Node<'_>, accounts: &Accounts) -> Option<TrustedSender> {
     })
 }
 
-fn domain(text: &str) -> Result<String, value::Wrong> {
+fn domain(text: &str) -> Result<String, value::ValueError> {
     value::host_name(text.strip_prefix('@').unwrap_or(text))
 }
 
 /// The account of a device must have its token without a password, which nobody would give.
-fn sending_account(text: &str, accounts: &Accounts) -> Result<LoginName, value::Wrong> {
+fn sending_account(text: &str, accounts: &Accounts) -> Result<LoginName, value::ValueError> {
     let login = match LoginName::parse(text) {
         Ok(login) => login,
         Err(error) => return wrong(error.to_string(), "name the account that the device sends as"),
@@ -111,7 +111,7 @@ fn sending_account(text: &str, accounts: &Accounts) -> Result<LoginName, value::
 }
 
 /// A network may be trusted when it is a local one, or small.
-fn trustworthy(text: &str) -> Result<IpNet, value::Wrong> {
+fn trustworthy(text: &str) -> Result<IpNet, value::ValueError> {
     let network = value::network(text)?;
     if is_narrow(&network) {
         Ok(network)

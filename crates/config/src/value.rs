@@ -9,19 +9,19 @@ use ipnet::IpNet;
 
 /// Why a text is not the value that its key wants.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Wrong {
+pub struct ValueError {
     pub(super) reason: String,
     pub(super) hint: String,
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for ValueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.reason, self.hint)
     }
 }
 
-pub(super) fn wrong<T>(reason: impl Into<String>, hint: impl Into<String>) -> Result<T, Wrong> {
-    Err(Wrong { reason: reason.into(), hint: hint.into() })
+pub(super) fn wrong<T>(reason: impl Into<String>, hint: impl Into<String>) -> Result<T, ValueError> {
+    Err(ValueError { reason: reason.into(), hint: hint.into() })
 }
 
 /// Text of the configuration, fit for a message: in backticks, controls escaped, at most 60 characters.
@@ -59,8 +59,8 @@ pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str>
 /// One of a few words.
 ///
 /// # Errors
-/// [`Wrong`] says what to write instead.
-pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
+/// [`ValueError`] says what to write instead.
+pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, ValueError> {
     if let Some((_, value)) = choices.iter().find(|(word, _)| *word == text) {
         return Ok(*value);
     }
@@ -73,12 +73,12 @@ pub fn choice<T: Copy>(text: &str, choices: &[(&str, T)]) -> Result<T, Wrong> {
 }
 
 /// `true` or `false`.
-pub(super) fn truth(text: &str) -> Result<bool, Wrong> {
+pub(super) fn truth(text: &str) -> Result<bool, ValueError> {
     choice(text, &[("true", true), ("false", false)])
 }
 
 /// A whole number without unit.
-pub(super) fn count(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Wrong> {
+pub(super) fn count(text: &str, range: &RangeInclusive<u64>) -> Result<u64, ValueError> {
     let between = || format!("write a whole number from {} to {}", range.start(), range.end());
     match text.parse::<u64>() {
         Ok(number) if range.contains(&number) => Ok(number),
@@ -92,8 +92,8 @@ const DURATION_UNITS: [(&str, u64); 5] = [("ms", 1), ("s", 1_000), ("m", 60_000)
 /// A whole number with `ms`, `s`, `m`, `h` or `d`.
 ///
 /// # Errors
-/// [`Wrong`] says what to write instead.
-pub fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, Wrong> {
+/// [`ValueError`] says what to write instead.
+pub fn duration(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, ValueError> {
     let between = || format!("write a time from {} to {}", show_duration(*range.start()), show_duration(*range.end()));
     let Some((number, unit)) = number_and_unit(text) else {
         return wrong(
@@ -129,7 +129,7 @@ pub(super) fn show_duration(duration: Duration) -> String {
 const SIZE_UNITS: [(&str, u64); 3] = [("B", 1), ("KiB", 1_024), ("MiB", 1_048_576)];
 
 /// A whole number with `B`, `KiB` or `MiB`.
-pub(super) fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, Wrong> {
+pub(super) fn size(text: &str, range: &RangeInclusive<u64>) -> Result<u64, ValueError> {
     let between = || format!("write a size from {} to {}", show_size(*range.start()), show_size(*range.end()));
     let Some((number, unit)) = number_and_unit(text) else {
         return wrong(
@@ -167,7 +167,7 @@ fn number_and_unit(text: &str) -> Option<(u64, &str)> {
 }
 
 /// `address:port` to listen on; port 0 lets the system choose.
-pub(super) fn bind(text: &str) -> Result<SocketAddr, Wrong> {
+pub(super) fn bind(text: &str) -> Result<SocketAddr, ValueError> {
     if let Ok(address) = text.parse() {
         return Ok(address);
     }
@@ -194,8 +194,8 @@ pub(super) fn bind(text: &str) -> Result<SocketAddr, Wrong> {
 /// A network in CIDR form, or one address.
 ///
 /// # Errors
-/// [`Wrong`] says what to write instead.
-pub fn network(text: &str) -> Result<IpNet, Wrong> {
+/// [`ValueError`] says what to write instead.
+pub fn network(text: &str) -> Result<IpNet, ValueError> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Ok(IpNet::from(address));
     }
@@ -212,7 +212,7 @@ pub fn network(text: &str) -> Result<IpNet, Wrong> {
 }
 
 /// `host:port`; an IPv6 address stands in brackets. The host is folded to lower case.
-pub(super) fn host_and_port(text: &str) -> Result<(String, u16), Wrong> {
+pub(super) fn host_and_port(text: &str) -> Result<(String, u16), ValueError> {
     let hint = "write host and port, such as `outlook.office365.com:993`";
     if text.contains("//") {
         // Not repeated: a URL may hold a password.
@@ -238,7 +238,7 @@ pub(super) fn host_and_port(text: &str) -> Result<(String, u16), Wrong> {
 }
 
 /// A DNS name in ASCII (RFC 1123 §2.1, with `_`), or an address; folded to lower case.
-pub(super) fn host_name(text: &str) -> Result<String, Wrong> {
+pub(super) fn host_name(text: &str) -> Result<String, ValueError> {
     if text.parse::<IpAddr>().is_ok() {
         return Ok(text.to_ascii_lowercase());
     }

@@ -21,7 +21,7 @@ const TRIAL: Duration = Duration::from_secs(5);
 const ENTRIES: usize = 1_024;
 
 /// Remembers the addresses that did not answer.
-pub(super) struct DeadAddresses {
+pub(super) struct UnhealthyAddresses {
     clock: Clock,
     entries: Mutex<HashMap<SocketAddr, Dead>>,
 }
@@ -32,7 +32,7 @@ struct Dead {
     avoided: Duration,
 }
 
-impl DeadAddresses {
+impl UnhealthyAddresses {
     pub(super) fn new(clock: Clock) -> Self {
         Self { clock, entries: Mutex::default() }
     }
@@ -60,7 +60,7 @@ impl DeadAddresses {
     }
 
     /// It did not answer, or was so slow that another one overtook it.
-    pub(super) fn failed(&self, address: SocketAddr) {
+    pub(super) fn mark_dead(&self, address: SocketAddr) {
         let now = self.clock.now();
         let mut entries = self.entries();
         if entries.len() >= ENTRIES && !entries.contains_key(&address) {
@@ -79,7 +79,7 @@ impl DeadAddresses {
     }
 
     /// It answered.
-    pub(super) fn lives(&self, address: SocketAddr) {
+    pub(super) fn mark_alive(&self, address: SocketAddr) {
         self.entries().remove(&address);
     }
 
@@ -101,10 +101,10 @@ mod tests {
         (1..=4).map(address).collect()
     }
 
-    fn dead_one() -> (Clock, DeadAddresses) {
+    fn dead_one() -> (Clock, UnhealthyAddresses) {
         let clock = Clock::manual();
-        let dead = DeadAddresses::new(clock.clone());
-        dead.failed(address(1));
+        let dead = UnhealthyAddresses::new(clock.clone());
+        dead.mark_dead(address(1));
         (clock, dead)
     }
 
@@ -113,10 +113,10 @@ mod tests {
         let (_, dead) = dead_one();
         assert_eq!(dead.order(four()), [2, 3, 4, 1].map(address));
         for last in 2..=4 {
-            dead.failed(address(last));
+            dead.mark_dead(address(last));
         }
         assert_eq!(dead.order(four()), four());
-        dead.lives(address(3));
+        dead.mark_alive(address(3));
         assert_eq!(dead.order(four()), [3, 1, 2, 4].map(address));
         dead.forget();
         assert_eq!(dead.order(four()), four());
@@ -141,20 +141,20 @@ mod tests {
         let mut times = Vec::new();
         for _ in 0..7 {
             // However many report the same, it counts once.
-            dead.failed(address(1));
+            dead.mark_dead(address(1));
             let mut waited = Duration::ZERO;
             while dead.order(four())[0] != address(1) {
                 clock.advance(Duration::from_secs(1));
                 waited += Duration::from_secs(1);
             }
             times.push(waited.as_secs());
-            dead.failed(address(1));
+            dead.mark_dead(address(1));
         }
         for (time, least) in times.iter().zip([30, 60, 120, 240, 480, 600, 600]) {
             assert!((least..=least + least / 4 + 1).contains(time), "{times:?}");
         }
-        dead.lives(address(1));
-        dead.failed(address(1));
+        dead.mark_alive(address(1));
+        dead.mark_dead(address(1));
         clock.advance(AVOIDED + AVOIDED / 4);
         assert_eq!(dead.order(four())[0], address(1));
     }
@@ -163,11 +163,11 @@ mod tests {
     fn its_memory_is_bounded() {
         let (clock, dead) = dead_one();
         for port in 1..=2_000 {
-            dead.failed(SocketAddr::from(([192, 0, 2, 9], port)));
+            dead.mark_dead(SocketAddr::from(([192, 0, 2, 9], port)));
         }
         assert_eq!(dead.entries().len(), ENTRIES);
         clock.advance(AVOIDED_AT_MOST);
-        dead.failed(address(4));
+        dead.mark_dead(address(4));
         assert_eq!(dead.entries().len(), 1);
     }
 }

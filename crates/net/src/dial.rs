@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::direct::DirectDialer;
 use super::error::DialError;
 use super::socket::Socket;
-use super::via::Gateways;
+use crate::forward_proxy::ProxyPool;
 use crate::tls::client::UpstreamTrust;
 use gatepost_config::{Config, ForwardProxy, Limits};
 
@@ -16,7 +16,7 @@ use gatepost_config::{Config, ForwardProxy, Limits};
 pub struct Dialer {
     proxy: Option<Arc<ForwardProxy>>,
     limits: Limits,
-    gateways: Gateways,
+    proxies: ProxyPool,
     direct: DirectDialer,
 }
 
@@ -37,7 +37,7 @@ impl Dialer {
         // The rest of the configuration is not kept: this may outlive it.
         let (proxy, limits) = (config.forward_proxy.clone(), config.limits.clone());
         let direct = DirectDialer::new(&limits);
-        Self { proxy, limits, gateways: Gateways::new(trust), direct }
+        Self { proxy, limits, proxies: ProxyPool::new(trust), direct }
     }
 
     /// The network may have changed, as after a suspend: names are looked up anew, and no address counts as dead.
@@ -58,12 +58,12 @@ impl Dialer {
         match &self.proxy {
             Some(proxy) if !proxy.no_proxy.covers(host, port) => {
                 let deadline = now + limits.connect_via_proxy.min(most);
-                let (socket, early) = self.gateways.through(&self.direct, proxy, host, port, deadline).await?;
+                let (socket, early) = self.proxies.via_proxy(&self.direct, proxy, host, port, deadline).await?;
                 Ok(Dialed { socket, early, deadline })
             }
             _ => {
                 let deadline = now + limits.connect.min(most);
-                let socket = self.direct.straight(host, port, deadline).await?.into();
+                let socket = self.direct.direct(host, port, deadline).await?.into();
                 Ok(Dialed { socket, early: Vec::new(), deadline })
             }
         }

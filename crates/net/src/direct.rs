@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::addresses::DeadAddresses;
+use super::addresses::UnhealthyAddresses;
 use super::error::{DialError, timed_out};
 use super::listen;
 use super::resolve::Resolver;
@@ -31,14 +31,14 @@ pub(super) struct DirectDialer {
     /// Most time for one address.
     attempt: Duration,
     resolver: Resolver,
-    dead: DeadAddresses,
+    dead: UnhealthyAddresses,
 }
 
 impl DirectDialer {
     /// With the deadlines of `limits`.
     pub(super) fn new(limits: &Limits) -> Self {
         let clock = Clock::system();
-        let (resolver, dead) = (Resolver::system(clock.clone()), DeadAddresses::new(clock));
+        let (resolver, dead) = (Resolver::system(clock.clone()), UnhealthyAddresses::new(clock));
         Self { lookup: limits.resolve, attempt: limits.connect_attempt, resolver, dead }
     }
 
@@ -49,7 +49,7 @@ impl DirectDialer {
     }
 
     /// Connects to `host:port` by `deadline`, and tunes the socket.
-    pub(super) async fn straight(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
+    pub(super) async fn direct(&self, host: &str, port: u16, deadline: Instant) -> Result<TcpStream, DialError> {
         let in_time = deadline.min(Instant::now() + self.lookup);
         let found = self.resolver.resolve(host, port, in_time).await;
         let found = found.map_err(|source| DialError::Resolve { host: host.to_owned(), source })?;
@@ -58,7 +58,7 @@ impl DirectDialer {
         let tried = addresses.len();
         let fail = |source| DialError::Connect { host: host.to_owned(), port, tried, source };
         let socket = self.race(addresses, deadline).await.map_err(|error| {
-            self.resolver.doubt(host);
+            self.resolver.invalidate(host);
             fail(error)
         })?;
         listen::tune(&socket).map_err(fail)?;
@@ -85,14 +85,14 @@ impl DirectDialer {
             tokio::select! {
                 (address, result) = running.finished() => match result {
                     Ok(socket) => {
-                        self.dead.lives(address);
+                        self.dead.mark_alive(address);
                         // Overtaken by one that began later: as good as dead.
-                        running.silent().for_each(|silent| self.dead.failed(silent));
+                        running.silent().for_each(|silent| self.dead.mark_dead(silent));
                         return Ok(socket);
                     }
                     Err(error) => {
                         if blames_address(&error) {
-                            self.dead.failed(address);
+                            self.dead.mark_dead(address);
                         }
                         last_error = error;
                         next_start = Instant::now();
@@ -100,7 +100,7 @@ impl DirectDialer {
                 },
                 () = sleep_until(next_start), if waiting.len() > 0 => {}
                 () = sleep_until(deadline) => {
-                    running.silent().for_each(|silent| self.dead.failed(silent));
+                    running.silent().for_each(|silent| self.dead.mark_dead(silent));
                     return Err(last_error);
                 }
             }

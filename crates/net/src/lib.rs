@@ -18,14 +18,15 @@
 #![allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 
 mod addresses;
-pub mod authenticator;
-pub mod census;
+mod buffer_pool;
+pub mod connection_limit;
+mod credential_gate;
 pub mod dial;
 mod direct;
 pub mod error;
+mod forward_proxy;
 mod handshake;
 pub mod http;
-mod lease;
 pub mod listen;
 #[cfg(feature = "negotiate")]
 mod negotiate;
@@ -33,11 +34,10 @@ mod negotiate;
 pub mod pac;
 pub mod pace;
 pub mod penalty;
+pub mod proxy_authenticator;
 pub mod relay;
+pub mod relay_endpoint;
 mod resolve;
-pub mod side;
 pub mod socket;
-mod standing;
 pub mod stream;
 pub mod tls;
-mod via;

@@ -31,7 +31,7 @@ const SPRAYING_WINDOW: Duration = Duration::from_secs(600);
 
 /// What a client did before a login, other than present a wrong password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offence {
+pub enum Misbehavior {
     /// It left without having tried to log in.
     NoLogin,
     /// It took too long.
@@ -112,28 +112,28 @@ impl Penalties {
     }
 
     /// The account of one connection from `peer`, until its login is decided.
-    pub fn visit(self: &Arc<Self>, peer: IpAddr) -> Visit {
-        Visit { penalties: Arc::clone(self), peer, settled: AtomicBool::new(false) }
+    pub fn visit(self: &Arc<Self>, peer: IpAddr) -> PenaltyGuard {
+        PenaltyGuard { penalties: Arc::clone(self), peer, settled: AtomicBool::new(false) }
     }
 
-    fn charge(&self, peer: IpAddr, offence: Offence) {
-        if offence == Offence::NoLogin && self.balancers().contains(&Source::of(peer)) {
+    fn penalize(&self, peer: IpAddr, offence: Misbehavior) {
+        if offence == Misbehavior::NoLogin && self.balancers().contains(&Source::of(peer)) {
             return;
         }
         let rules = self.rules.get();
         let cost = match offence {
-            Offence::NoLogin => rules.no_login,
-            Offence::Timeout => rules.timeout,
-            Offence::Garbage => rules.garbage,
-            Offence::Http => rules.http,
-            Offence::Panic => rules.panic,
+            Misbehavior::NoLogin => rules.no_login,
+            Misbehavior::Timeout => rules.timeout,
+            Misbehavior::Garbage => rules.garbage,
+            Misbehavior::Http => rules.http,
+            Misbehavior::Panic => rules.panic,
         };
         let now = self.clock.now();
         match self.source(peer) {
-            Some(Source::Ipv4(address)) => locked(&self.ipv4).charge(address, cost, now),
+            Some(Source::Ipv4(address)) => locked(&self.ipv4).penalize(address, cost, now),
             Some(Source::Ipv6(subnet)) => {
-                locked(&self.ipv6).charge(subnet, cost, now);
-                locked(&self.networks).charge(network(subnet), cost, now);
+                locked(&self.ipv6).penalize(subnet, cost, now);
+                locked(&self.networks).penalize(network(subnet), cost, now);
             }
             None => {}
         }
@@ -150,7 +150,7 @@ impl Penalties {
                 let is_new = self.judge(&mut locked(&self.ipv6), subnet, guessed, now);
                 // That one source sprays closes the source; its network pays for the password only.
                 if is_new {
-                    locked(&self.networks).charge(network(subnet), self.rules.get().wrong_password, now);
+                    locked(&self.networks).penalize(network(subnet), self.rules.get().wrong_password, now);
                 }
             }
             None => {}
@@ -163,7 +163,7 @@ impl Penalties {
         let accounts = table.guess(key, guessed, rules.wrong_password, SPRAYING_WINDOW, now);
         let Some(accounts) = accounts else { return false };
         if accounts > rules.spraying_accounts {
-            table.charge(key, rules.spraying, now);
+            table.penalize(key, rules.spraying, now);
             table.begin_anew(key);
         }
         true
@@ -201,37 +201,37 @@ fn locked<K>(table: &Mutex<Table<K>>) -> MutexGuard<'_, Table<K>> {
 
 /// One connection that has not logged in. When it is dropped without anything having been presented or charged, it costs
 /// what a connection without a login costs; when that happens in a panic, what a panic costs.
-pub struct Visit {
+pub struct PenaltyGuard {
     penalties: Arc<Penalties>,
     peer: IpAddr,
     settled: AtomicBool,
 }
 
-impl Visit {
+impl PenaltyGuard {
     /// Whatever comes of it, the client has done nothing that would cost something: it tried to log in, or it was sent away.
-    pub fn excuse(&self) {
+    pub fn forgive(&self) {
         self.settled.store(true, Ordering::Relaxed);
     }
 
     /// The client did something that costs.
-    pub fn charge(&self, offence: Offence) {
-        self.excuse();
-        self.penalties.charge(self.peer, offence);
+    pub fn penalize(&self, offence: Misbehavior) {
+        self.forgive();
+        self.penalties.penalize(self.peer, offence);
     }
 
     /// The client presented a wrong password, or one for an account that does not exist.
     pub fn charge_guess(&self, account: &str, secret: &str) {
-        self.excuse();
+        self.forgive();
         self.penalties.charge_guess(self.peer, account, secret);
     }
 }
 
-impl Drop for Visit {
+impl Drop for PenaltyGuard {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.penalties.charge(self.peer, Offence::Panic);
+            self.penalties.penalize(self.peer, Misbehavior::Panic);
         } else if !*self.settled.get_mut() {
-            self.penalties.charge(self.peer, Offence::NoLogin);
+            self.penalties.penalize(self.peer, Misbehavior::NoLogin);
         }
     }
 }

@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep};
 
-use super::lease::{Buffer, Chunk};
-use super::side::Side;
+use crate::buffer_pool::{Buffer, Chunk};
+use crate::relay_endpoint::RelayEndpoint;
 use gatepost_proto::mail::QuiescenceDetector;
 
 /// Deadlines of a relay.
@@ -55,7 +55,7 @@ pub enum End {
     HalfClosed,
     /// [`RelayLimits::write_stall`].
     Stalled,
-    /// [`Relay::leave`].
+    /// [`Relay::shutdown_if_idle`].
     Left,
     /// [`Relay::cut`], and the word for the log.
     Cut(&'static str),
@@ -87,7 +87,13 @@ impl End {
 ///
 /// # Cancel safety
 /// Dropping the future closes both connections; bytes under way may be lost.
-pub fn relay(client: Side, upstream: Side, to_upstream: Vec<u8>, to_client: Vec<u8>, limits: RelayLimits) -> Relay {
+pub fn relay(
+    client: RelayEndpoint,
+    upstream: RelayEndpoint,
+    to_upstream: Vec<u8>,
+    to_client: Vec<u8>,
+    limits: RelayLimits,
+) -> Relay {
     let now = Instant::now();
     let mut relay = Relay {
         client,
@@ -109,15 +115,15 @@ pub fn relay(client: Side, upstream: Side, to_upstream: Vec<u8>, to_client: Vec<
 
 /// The future of [`relay`].
 pub struct Relay {
-    client: Side,
-    upstream: Side,
+    client: RelayEndpoint,
+    upstream: RelayEndpoint,
     up: Direction,
     down: Direction,
     limits: RelayLimits,
     last_activity: Instant,
     blocked_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
-    first_to_end: Option<Whose>,
+    first_to_end: Option<Peer>,
     /// What shows when a goodbye may be said.
     lull: Option<QuiescenceDetector>,
     /// A goodbye has been said.
@@ -125,7 +131,7 @@ pub struct Relay {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Whose {
+enum Peer {
     Client,
     Upstream,
 }
@@ -163,8 +169,8 @@ impl Direction {
     fn pump(
         &mut self,
         cx: &mut Context<'_>,
-        source: &mut Side,
-        destination: &mut Side,
+        source: &mut RelayEndpoint,
+        destination: &mut RelayEndpoint,
         buffer_bytes: usize,
         mut seen: impl FnMut(&[u8]),
     ) -> Result<Moved, Broke> {
@@ -228,7 +234,7 @@ impl Relay {
 
     /// Lets `lull` see what passes from now on, beginning with what waits.
     #[must_use]
-    pub fn attentive(mut self, mut lull: QuiescenceDetector) -> Self {
+    pub fn with_detector(mut self, mut lull: QuiescenceDetector) -> Self {
         if let Some(chunk) = &self.up.pending {
             lull.client_said(&chunk.buffer[chunk.start..chunk.end]);
         }
@@ -241,7 +247,7 @@ impl Relay {
 
     /// Says goodbye, if one may be said and nothing has passed for `quiet`: the client hears it, then both hear the end. True
     /// when it is on its way; the relay is then to be polled to its end.
-    pub fn leave(&mut self, quiet: Duration) -> bool {
+    pub fn shutdown_if_idle(&mut self, quiet: Duration) -> bool {
         let idle = self.up.pending.is_none()
             && self.down.pending.is_none()
             && self.first_to_end.is_none()
@@ -266,13 +272,13 @@ impl Relay {
     }
 
     /// The side that did not break hears it as a broken connection, after what was still on its way.
-    fn broke(&mut self, whose: Whose, error: io::Error) -> Report {
+    fn broke(&mut self, whose: Peer, error: io::Error) -> Report {
         match whose {
-            Whose::Client => {
+            Peer::Client => {
                 self.upstream.abort();
                 self.report(End::ClientBroke(error))
             }
-            Whose::Upstream => {
+            Peer::Upstream => {
                 self.client.abort();
                 self.report(End::UpstreamBroke(error))
             }
@@ -305,8 +311,7 @@ impl Future for Relay {
                 lull.server_said(octets);
             }
         });
-        for (result, source, destination) in
-            [(up, Whose::Client, Whose::Upstream), (down, Whose::Upstream, Whose::Client)]
+        for (result, source, destination) in [(up, Peer::Client, Peer::Upstream), (down, Peer::Upstream, Peer::Client)]
         {
             match result {
                 Ok(Moved::All { progress: moved }) => progress |= moved,
@@ -320,8 +325,8 @@ impl Future for Relay {
         }
         if this.first_to_end.is_none() {
             this.first_to_end = match (this.up.source_ended, this.down.source_ended) {
-                (_, true) => Some(Whose::Upstream),
-                (true, false) => Some(Whose::Client),
+                (_, true) => Some(Peer::Upstream),
+                (true, false) => Some(Peer::Client),
                 (false, false) => None,
             };
             if this.first_to_end.is_some() {
@@ -331,7 +336,7 @@ impl Future for Relay {
         if this.up.finished() && this.down.finished() {
             let end = if this.left {
                 End::Left
-            } else if this.first_to_end == Some(Whose::Client) {
+            } else if this.first_to_end == Some(Peer::Client) {
                 End::Client
             } else {
                 End::Upstream

@@ -137,7 +137,7 @@ impl Resolver {
     }
 
     /// The addresses of a name lead nowhere: the next login looks it up anew. The old answer is kept as a last resort.
-    pub(super) fn doubt(&self, name: &str) {
+    pub(super) fn invalidate(&self, name: &str) {
         if let Some(answer) = self.0.names().known.get_mut(name).and_then(|known| known.answer.as_mut()) {
             answer.doubted = true;
         }

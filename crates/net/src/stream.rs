@@ -1,4 +1,4 @@
-//! A connection during its login: plain, or with TLS in either role. After the login it becomes a [`Side`].
+//! A connection during its login: plain, or with TLS in either role. After the login it becomes a [`RelayEndpoint`].
 
 use std::io;
 use std::sync::Arc;
@@ -12,8 +12,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::handshake::{Established, Handshake, handshake};
-use super::side::{Side, cut_off, invalid};
 use super::socket::Socket;
+use crate::relay_endpoint::{RelayEndpoint, cut_off, invalid};
 use crate::tls::MOST_OVERHEAD;
 use crate::tls::record::MOST_PLAIN;
 use crate::tls::session::Session;
@@ -111,15 +111,15 @@ impl Stream {
     }
 
     /// The connection for the relay.
-    pub fn into_side(self) -> Side {
+    pub fn into_side(self) -> RelayEndpoint {
         match self {
-            Self::Plain(socket) => Side::plain(socket),
+            Self::Plain(socket) => RelayEndpoint::plain(socket),
             Self::Tls(stream) => {
                 let TlsStream { socket, session, mut wire, mut plain, sealed } = *stream;
                 // Usually empty, and kept as long as the connection.
                 wire.shrink_to_fit();
                 plain.shrink_to_fit();
-                Side::tls(socket, session, wire, plain, sealed)
+                RelayEndpoint::tls(socket, session, wire, plain, sealed)
             }
         }
     }

@@ -28,7 +28,7 @@ use gatepost_config::Grant;
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::failure::Failure;
 use gatepost_core::secret::Password;
-use gatepost_net::penalty::Offence;
+use gatepost_net::penalty::Misbehavior;
 use gatepost_proto::http::basic::Presented;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::target::{Denied, Owner};
@@ -205,7 +205,7 @@ impl Exchange<'_> {
         let bad = |status, message: &str| Err(Refused::new(status, message));
         if self.parts.method == head::REFUSED && self.parts.version < Version::HTTP_2 {
             let flaw = head::HeadError::of_path(self.parts.uri.path()).unwrap_or(head::HeadError::RequestLine);
-            self.charge(if flaw == head::HeadError::Slow { Offence::Timeout } else { Offence::Garbage });
+            self.penalize(if flaw == head::HeadError::Slow { Misbehavior::Timeout } else { Misbehavior::Garbage });
             let status = StatusCode::from_u16(flaw.status()).unwrap_or(StatusCode::BAD_REQUEST);
             return Err(Refused::new(status, flaw.to_string()).and_close());
         }
@@ -215,7 +215,7 @@ impl Exchange<'_> {
             return bad(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the head of the request is too long");
         }
         if headers.keys().any(|name| head::is_look_alike(name.as_str())) {
-            self.charge(Offence::Garbage);
+            self.penalize(Misbehavior::Garbage);
             return bad(StatusCode::BAD_REQUEST, "a header field has `_` in its name where `-` belongs");
         }
         let target_is_plain = self.parts.uri.path_and_query().is_some_and(|target| {
@@ -262,9 +262,9 @@ impl Exchange<'_> {
         }
     }
 
-    fn charge(&self, offence: Offence) {
+    fn penalize(&self, offence: Misbehavior) {
         if !self.connection.logged_in.load(Ordering::Relaxed) {
-            self.connection.visit.charge(offence);
+            self.connection.visit.penalize(offence);
         }
     }
 
@@ -282,16 +282,16 @@ impl Exchange<'_> {
                     HttpService::Graph => path.starts_with("/v1.0/") || path.starts_with("/beta/"),
                 };
                 if knows_the_way {
-                    connection.visit.excuse();
+                    connection.visit.forgive();
                 }
                 Err(unauthorized("A user name and a password are needed"))
             }
             Presented::OtherScheme | Presented::Credentials(Credentials::Token(_)) => {
-                connection.visit.excuse();
+                connection.visit.forgive();
                 Err(unauthorized("Only HTTP Basic is served here"))
             }
             Presented::Malformed => {
-                self.charge(Offence::Garbage);
+                self.penalize(Misbehavior::Garbage);
                 Err(Refused::new(StatusCode::BAD_REQUEST, "the Authorization field is malformed").and_close())
             }
             Presented::Unusable(flaw) => {
@@ -325,7 +325,7 @@ impl Exchange<'_> {
         match attempts.judge(end, admitting).await {
             Ok(admission) => {
                 if !self.is_own_mailbox(&admission) {
-                    connection.visit.excuse();
+                    connection.visit.forgive();
                     let failure = failures::other_mailbox(person(&admission), &admission.bearer.user);
                     return Err(self.refuse_later(&admission.login, &failure).into());
                 }
@@ -345,7 +345,7 @@ impl Exchange<'_> {
     async fn attempt(&self, proof: &Proof, end: Instant) -> Result<SemaphorePermit<'_>, Refused> {
         let connection = self.connection;
         let attempts = connection.login_attempts();
-        connection.visit.excuse();
+        connection.visit.forgive();
         let Ok(permit) = timeout_at(end, connection.attempts.acquire()).await else {
             let failure = attempts.too_late();
             attempts.log(proof.login.as_str(), &failure);

@@ -31,8 +31,8 @@ use super::subject::{Subject, Whose};
 use crate::login::Admission;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
-use gatepost_net::census::Place;
-use gatepost_net::penalty::{Offence, Visit};
+use gatepost_net::connection_limit::ConnectionPermit;
+use gatepost_net::penalty::{Misbehavior, PenaltyGuard};
 use gatepost_proto::http::head::{HeadLimits, HeadValidator};
 use guarded::{Guarded, Pulse};
 
@@ -71,14 +71,14 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A client that does not take the last words of TLS and HTTP/2 is not waited for longer.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// Serves one connection from accept to end.
+/// ListenerBackend one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     service: Arc<Service>,
     gateway: Arc<Gateway>,
     socket: TcpStream,
     peer: SocketAddr,
-    place: Place,
+    place: ConnectionPermit,
 ) {
     let Ok(local) = socket.local_addr() else { return };
     let pulse = Pulse::new();
@@ -127,7 +127,7 @@ pub(super) async fn serve(
                     return;
                 }
                 Err(_) => {
-                    connection.visit.charge(Offence::Timeout);
+                    connection.visit.penalize(Misbehavior::Timeout);
                     connection.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
                     return;
                 }
@@ -149,8 +149,8 @@ struct Connection {
     service: Arc<Service>,
     gateway: Arc<Gateway>,
     subject: Subject,
-    visit: Visit,
-    place: Mutex<Place>,
+    visit: PenaltyGuard,
+    place: Mutex<ConnectionPermit>,
     logins: Mutex<Vec<Login>>,
     logged_in: AtomicBool,
     /// Refused credentials.
@@ -218,7 +218,7 @@ impl Connection {
             let read = tokio::select! {
                 read = timeout_at(end, socket.read(&mut early[length..])) => read,
                 () = self.shared.draining.cancelled() => {
-                    self.visit.excuse();
+                    self.visit.forgive();
                     return "draining";
                 }
             };
@@ -226,7 +226,7 @@ impl Connection {
                 Ok(Ok(0) | Err(_)) => return "client-left",
                 Ok(Ok(read)) => length += read,
                 Err(_) => {
-                    self.visit.charge(Offence::Timeout);
+                    self.visit.penalize(Misbehavior::Timeout);
                     return "timeout";
                 }
             }
@@ -235,7 +235,7 @@ impl Connection {
         self.run(&mut socket, version, &early[..length]).await
     }
 
-    /// Serves requests until the connection ends; the result is why.
+    /// ListenerBackend requests until the connection ends; the result is why.
     async fn run<S>(self: &Arc<Self>, stream: &mut S, version: Version, early: &[u8]) -> &'static str
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,
@@ -283,7 +283,7 @@ impl Connection {
     async fn attend<C: Graceful>(&self, connection: C) -> &'static str {
         let mut connection = pin!(connection);
         let limits = &self.shared.limits;
-        let crowded = self.shared.census.crowded();
+        let crowded = self.shared.connections.is_overloaded();
         let login_time = if crowded { limits.pre_auth / 3 } else { limits.pre_auth };
         let mut login_end = self.started + login_time;
         let (mut leaving, mut cut_at) = (None, None);
@@ -301,7 +301,7 @@ impl Connection {
                     (None, Err(_)) => "client-broke",
                 },
                 () = self.shared.draining.cancelled(), if leaving.is_none() => {
-                    self.visit.excuse();
+                    self.visit.forgive();
                     leaving = Some("draining");
                     connection.as_mut().leave();
                 }
@@ -333,7 +333,7 @@ impl Connection {
                         continue;
                     }
                     let cause = if !logged_in && now >= login_end {
-                        self.visit.charge(Offence::Timeout);
+                        self.visit.penalize(Misbehavior::Timeout);
                         "timeout"
                     } else if now >= self.pulse.last() + limits.http_idle {
                         "idle"
@@ -369,7 +369,7 @@ impl Connection {
 
     /// Notes credentials that are good; the first time on this connection everybody hears of it.
     fn logged_in(&self, admission: &Admission, token: &'static str) -> Arc<Traffic> {
-        self.visit.excuse();
+        self.visit.forgive();
         if !self.logged_in.swap(true, Ordering::Relaxed) {
             self.place.lock().unwrap_or_else(PoisonError::into_inner).logged_in();
         }

@@ -29,7 +29,7 @@ use gatepost_config::{Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
-use gatepost_net::census::Place;
+use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_proto::mail::Capabilities;
 use gatepost_proto::mail::pop3::capabilities;
 use gatepost_proto::sasl::{Bearer, Credentials};
@@ -46,14 +46,14 @@ pub fn locks() -> Arc<Places> {
     Places::fixed(1, LOCK_WAIT)
 }
 
-/// Serves one connection from accept to end.
+/// ListenerBackend one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     service: Arc<Service>,
     graph: Arc<GraphClient>,
     socket: TcpStream,
     peer: SocketAddr,
-    mut place: Place,
+    mut place: ConnectionPermit,
 ) {
     let started = Instant::now();
     let subject = Subject::new(&service.listener.name, peer);

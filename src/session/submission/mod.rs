@@ -19,7 +19,7 @@ use conversation::Conversation;
 use courier::{Admitted, Courier, Sender, Way};
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::MailProtocol;
-use gatepost_net::census::Place;
+use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::Capabilities;
 use gatepost_proto::mail::smtp::submission::{Settings, Submission};
@@ -37,14 +37,14 @@ pub(super) mod ways;
 
 pub use ways::SubmissionWays;
 
-/// Serves one connection from accept to end.
+/// ListenerBackend one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<Shared>,
     service: Arc<Service>,
     ways: Arc<SubmissionWays>,
     socket: TcpStream,
     peer: SocketAddr,
-    mut place: Place,
+    mut place: ConnectionPermit,
 ) {
     let started = Instant::now();
     let subject = Subject::new(&service.listener.name, peer);

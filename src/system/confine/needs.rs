@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 #[cfg(feature = "pac")]
 use gatepost_config::PacLocation;
 use gatepost_config::{
-    AuditLog, Config, Credential, ForwardProxy, Http, IdentityEndpoint, ProxyChoice, Serves, State, StateKey,
+    AuditLog, Config, Credential, ForwardProxy, Http, IdentityEndpoint, ListenerBackend, ProxyChoice, State, StateKey,
     Submission,
 };
 #[cfg(feature = "negotiate")]
@@ -55,14 +55,16 @@ impl Needs {
         }
         for listener in &config.listeners {
             match &listener.serves {
-                Serves::Relay(upstream) => needs.port(upstream.port),
-                Serves::Submission(Submission { smtp, graph, .. }) => {
+                ListenerBackend::Relay(upstream) => needs.port(upstream.port),
+                ListenerBackend::Submission(Submission { smtp, graph, .. }) => {
                     needs.port(graph.port);
                     if let Some(smtp) = smtp {
                         needs.port(smtp.port);
                     }
                 }
-                Serves::Maildrop(origin) | Serves::Http(Http { origin, .. }) => needs.port(origin.port),
+                ListenerBackend::Maildrop(origin) | ListenerBackend::Http(Http { origin, .. }) => {
+                    needs.port(origin.port)
+                }
             }
         }
         for account in config.accounts.entries() {

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
 use gatepost::login::{Admission, Gatekeeper, LoginRequest};
-use gatepost_config::environment::Surroundings;
+use gatepost_config::environment::Environment;
 use gatepost_config::load::load_text;
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
@@ -57,7 +57,7 @@ impl TokenEndpoint for Elsewhere {
 /// The surroundings of a replica: one variable, and no file.
 struct Outside;
 
-impl Surroundings for Outside {
+impl Environment for Outside {
     fn variable(&self, name: &str) -> Option<String> {
         (name == "STATE_KEY").then(|| KEY.to_owned())
     }

@@ -175,7 +175,9 @@ async fn without_any_password_the_service_does_not_start() {
         }
         let sandbox = Sandbox::start(SandboxConfig::default()).await.unwrap();
         let (config, store) = (setup.config(&sandbox), Arc::clone(&setup.store));
-        let Err(StartError::Unproved(problems)) = App::with_store(config, store).await else { panic!("{passwords:?}") };
+        let Err(StartError::AccountWithoutPassword(problems)) = App::with_store(config, store).await else {
+            panic!("{passwords:?}")
+        };
         let keys: Vec<&str> = problems.iter().map(|problem| &*problem.key).collect();
         assert_eq!(keys, open, "{passwords:?}");
         assert!(problems.iter().all(|problem| problem.hint.contains("`gatepost password add ")));

@@ -133,7 +133,7 @@ impl Account {
 /// An account without passwords whose clients Entra does not prove. Without a device password everybody who reaches the
 /// port would own its mailbox.
 #[derive(Debug, PartialEq)]
-pub struct Unproved {
+pub struct AccountWithoutPassword {
     /// The account's.
     pub pattern: LoginPattern,
     /// What is wrong with it should it have no device password.

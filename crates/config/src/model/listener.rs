@@ -36,30 +36,30 @@ pub struct Listener {
     /// What becomes of clients that bring a token of their own; over HTTP nobody does.
     pub client_tokens: ClientTokens,
     /// What becomes of those who log in.
-    pub serves: Serves,
+    pub serves: ListenerBackend,
 }
 
 impl Listener {
     /// The mail server to which its logins go, or its messages may go.
     pub fn mail_server(&self) -> Option<&Upstream> {
         match &self.serves {
-            Serves::Relay(upstream) => Some(upstream),
-            Serves::Submission(submission) => submission.smtp.as_ref(),
-            Serves::Maildrop(_) | Serves::Http(_) => None,
+            ListenerBackend::Relay(upstream) => Some(upstream),
+            ListenerBackend::Submission(submission) => submission.smtp.as_ref(),
+            ListenerBackend::Maildrop(_) | ListenerBackend::Http(_) => None,
         }
     }
 
     /// What Gatepost asks for a token for, on behalf of who logs in here. The first one is what a login needs at once.
     pub fn resources(&self) -> &'static [Resource] {
         match &self.serves {
-            Serves::Relay(_) => &[Resource::Exchange],
-            Serves::Maildrop(_) => &[Resource::Graph],
-            Serves::Submission(Submission { deliver, .. }) => match deliver {
+            ListenerBackend::Relay(_) => &[Resource::Exchange],
+            ListenerBackend::Maildrop(_) => &[Resource::Graph],
+            ListenerBackend::Submission(Submission { deliver, .. }) => match deliver {
                 Deliver::Smtp => &[Resource::Exchange],
                 Deliver::Graph => &[Resource::Graph],
                 Deliver::Auto => &[Resource::Exchange, Resource::Graph],
             },
-            Serves::Http(Http { service, .. }) => match service {
+            ListenerBackend::Http(Http { service, .. }) => match service {
                 HttpService::Ews => &[Resource::Exchange],
                 HttpService::Graph => &[Resource::Graph],
             },
@@ -69,18 +69,18 @@ impl Listener {
     /// Where it leads to, for people: host and port.
     pub fn destination(&self) -> String {
         match &self.serves {
-            Serves::Relay(upstream) => authority(&upstream.host, upstream.port),
-            Serves::Submission(Submission { smtp: Some(smtp), .. }) => authority(&smtp.host, smtp.port),
-            Serves::Submission(Submission { graph: origin, .. })
-            | Serves::Maildrop(origin)
-            | Serves::Http(Http { origin, .. }) => origin.to_string(),
+            ListenerBackend::Relay(upstream) => authority(&upstream.host, upstream.port),
+            ListenerBackend::Submission(Submission { smtp: Some(smtp), .. }) => authority(&smtp.host, smtp.port),
+            ListenerBackend::Submission(Submission { graph: origin, .. })
+            | ListenerBackend::Maildrop(origin)
+            | ListenerBackend::Http(Http { origin, .. }) => origin.to_string(),
         }
     }
 }
 
 /// What becomes of those who log in at a listener.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Serves {
+pub enum ListenerBackend {
     /// After the login bytes are relayed to a mail server.
     Relay(Upstream),
     /// SMTP: Gatepost takes each message itself and hands it on (`deliver: graph`, `deliver: auto`, `trusted_senders`,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::problem::Problems;
-use account::{Account, Accounts, LoginPattern, Unproved};
+use account::{Account, AccountWithoutPassword, Accounts, LoginPattern};
 use admin::Admin;
 use forward_proxy::ForwardProxy;
 use gatepost_core::account::MailAddress;
@@ -35,7 +35,7 @@ pub struct Config {
     /// Who may log in.
     pub accounts: Accounts,
     /// Accounts that need a device password in the store: [`Config::unproved_accounts`].
-    pub unproved: Vec<Unproved>,
+    pub unproved: Vec<AccountWithoutPassword>,
     /// The corporate proxy, for mail and token requests alike. `None`: straight.
     pub forward_proxy: Option<Arc<ForwardProxy>>,
     /// Whom to trust upstream.

@@ -93,7 +93,7 @@ impl<K: Copy + Ord + Hash> Table<K> {
     }
 
     /// Adds to a penalty.
-    pub(super) fn charge(&mut self, key: K, cost: Duration, now: Moment) {
+    pub(super) fn penalize(&mut self, key: K, cost: Duration, now: Moment) {
         if now.since(self.swept) >= SWEEP {
             self.sweep(now);
         }
@@ -129,7 +129,7 @@ impl<K: Copy + Ord + Hash> Table<K> {
             known.last = second;
             return None;
         }
-        self.charge(key, cost, now);
+        self.penalize(key, cost, now);
         // Where everybody else has more left, it gave way at once.
         let Some(Entry { guesses, .. }) = self.entries.get_mut(&key) else { return Some(1) };
         if guesses.len() >= GUESSES

@@ -21,8 +21,8 @@ impl World {
         self.clock.advance(Duration::from_secs(seconds));
     }
 
-    fn charge(&self, peer: &str, offence: Offence) {
-        self.penalties.visit(ip(peer)).charge(offence);
+    fn penalize(&self, peer: &str, offence: Misbehavior) {
+        self.penalties.visit(ip(peer)).penalize(offence);
     }
 
     fn guess(&self, peer: &str, account: &str, secret: &str) {
@@ -60,19 +60,19 @@ fn penalties_add_up_close_above_the_threshold_and_run_down() {
 #[test]
 fn each_offence_has_its_price_and_the_sum_a_cap() {
     for (offence, seconds) in [
-        (Offence::NoLogin, 1),
-        (Offence::Timeout, 10),
-        (Offence::Garbage, 10),
-        (Offence::Http, 30),
-        (Offence::Panic, 90),
+        (Misbehavior::NoLogin, 1),
+        (Misbehavior::Timeout, 10),
+        (Misbehavior::Garbage, 10),
+        (Misbehavior::Http, 30),
+        (Misbehavior::Panic, 90),
     ] {
         let world = World::with(Rules { threshold: Duration::ZERO, ..Rules::default() });
-        world.charge("192.0.2.1", offence);
+        world.penalize("192.0.2.1", offence);
         assert_eq!(world.wait("192.0.2.1"), seconds, "{offence:?}");
     }
     let world = World::new();
     for _ in 0..1_000 {
-        world.charge("192.0.2.1", Offence::Panic);
+        world.penalize("192.0.2.1", Misbehavior::Panic);
     }
     assert_eq!(world.wait("192.0.2.1"), 600);
 }
@@ -81,7 +81,7 @@ fn each_offence_has_its_price_and_the_sum_a_cap() {
 fn whoever_leaves_without_a_login_pays_and_whoever_tried_does_not() {
     let world = World::with(Rules { threshold: Duration::ZERO, ..Rules::default() });
     let visit = world.penalties.visit(ip("192.0.2.1"));
-    visit.excuse();
+    visit.forgive();
     drop(visit);
     assert_eq!(world.wait("192.0.2.1"), 0);
     drop(world.penalties.visit(ip("192.0.2.1")));
@@ -142,14 +142,14 @@ fn failing_at_more_than_ten_accounts_is_spraying() {
 #[test]
 fn an_ipv6_network_is_closed_at_eight_times_the_threshold_of_a_source() {
     let world = World::new();
-    world.charge("2001:db8:1:1::1", Offence::Http);
+    world.penalize("2001:db8:1:1::1", Misbehavior::Http);
     assert_eq!(world.wait("2001:db8:1:1:ffff::2"), 30, "the same /64");
     assert_eq!(world.wait("2001:db8:1:2::1"), 0, "another /64");
     for subnet in 2..5 {
-        world.charge(&format!("2001:db8:1:{subnet}::1"), Offence::Http);
+        world.penalize(&format!("2001:db8:1:{subnet}::1"), Misbehavior::Http);
     }
     assert_eq!(world.wait("2001:db8:1:99::1"), 0, "120 s is not above 120 s");
-    world.charge("2001:db8:1:5::1", Offence::NoLogin);
+    world.penalize("2001:db8:1:5::1", Misbehavior::NoLogin);
     assert_eq!(world.wait("2001:db8:1:99::1"), 121);
     assert_eq!(world.wait("2001:db8:2:1::1"), 0, "another /48");
 }
@@ -170,13 +170,13 @@ fn loopback_is_exempt() {
     let world = World::new();
     for peer in ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"] {
         for _ in 0..100 {
-            world.charge(peer, Offence::Panic);
+            world.penalize(peer, Misbehavior::Panic);
         }
         assert_eq!(world.penalties.closed(ip(peer)), None, "{peer}");
     }
     assert_eq!(locked(&world.penalties.ipv4).len() + locked(&world.penalties.ipv6).len(), 0);
     world.penalties.include_loopback();
-    world.charge("127.0.0.2", Offence::Panic);
+    world.penalize("127.0.0.2", Misbehavior::Panic);
     assert_eq!((world.wait("127.0.0.2"), world.wait("127.0.0.3")), (90, 0));
 }
 
@@ -185,13 +185,13 @@ fn an_episode_is_told_once() {
     let world = World::new();
     let told =
         || (0..100).filter(|_| world.penalties.closed(ip("192.0.2.1")).is_some_and(|closed| closed.first)).count();
-    world.charge("192.0.2.1", Offence::Http);
+    world.penalize("192.0.2.1", Misbehavior::Http);
     assert_eq!(told(), 1);
-    world.charge("192.0.2.1", Offence::Http);
+    world.penalize("192.0.2.1", Misbehavior::Http);
     assert_eq!(told(), 0, "it goes on");
     world.pass(60);
     assert_eq!(told(), 0, "it is over");
-    world.charge("192.0.2.1", Offence::Http);
+    world.penalize("192.0.2.1", Misbehavior::Http);
     assert_eq!(told(), 1);
 }
 
@@ -201,7 +201,7 @@ fn the_worst_thousand_outlast_a_flood() {
     let world = World::new();
     let source = |n: u32| IpAddr::from([10, (n >> 16) as u8, (n >> 8) as u8, n as u8]);
     for n in 0..1_000 {
-        world.penalties.visit(source(n)).charge(Offence::Panic);
+        world.penalties.visit(source(n)).penalize(Misbehavior::Panic);
     }
     for n in 1_000..100_000 {
         drop(world.penalties.visit(source(n)));
@@ -210,18 +210,18 @@ fn the_worst_thousand_outlast_a_flood() {
     assert!((0..1_000).all(|n| world.penalties.closed(source(n)).is_some()));
     // In a table full of worse ones, a new source is not free to guess.
     let few = World::with(Rules { sources: 2, ..Rules::default() });
-    few.charge("192.0.2.1", Offence::Panic);
-    few.charge("192.0.2.2", Offence::Panic);
+    few.penalize("192.0.2.1", Misbehavior::Panic);
+    few.penalize("192.0.2.2", Misbehavior::Panic);
     for n in 0..100 {
         few.guess("192.0.2.3", "alice", &n.to_string());
     }
     assert_eq!(locked(&few.penalties.ipv4).len(), 2);
     for _ in 0..4 {
-        few.charge("192.0.2.3", Offence::Http);
+        few.penalize("192.0.2.3", Misbehavior::Http);
     }
     assert_eq!(few.wait("192.0.2.3"), 0, "each single one is less than what the others have left");
     few.pass(80);
-    few.charge("192.0.2.3", Offence::Http);
+    few.penalize("192.0.2.3", Misbehavior::Http);
     assert_eq!(few.wait("192.0.2.3"), 30, "now it is more");
 }
 
@@ -233,10 +233,10 @@ fn what_ran_down_is_forgotten() {
     }
     world.guess("198.51.100.1", "alice", "wrong");
     world.pass(3_600);
-    world.charge("192.0.2.200", Offence::NoLogin);
+    world.penalize("192.0.2.200", Misbehavior::NoLogin);
     assert_eq!(locked(&world.penalties.ipv4).len(), 2, "the guess is still recognised");
     world.pass(24 * 3_600);
-    world.charge("192.0.2.200", Offence::NoLogin);
+    world.penalize("192.0.2.200", Misbehavior::NoLogin);
     assert_eq!(locked(&world.penalties.ipv4).len(), 1);
 }
 
@@ -261,11 +261,11 @@ proptest! {
     #[test]
     fn the_bounds_hold(steps in prop::collection::vec(step(), 0..400), most in 1..12_usize) {
         let world = World::with(Rules { sources: most, ..Rules::default() });
-        let offences = [Offence::NoLogin, Offence::Timeout, Offence::Garbage, Offence::Http, Offence::Panic];
+        let offences = [Misbehavior::NoLogin, Misbehavior::Timeout, Misbehavior::Garbage, Misbehavior::Http, Misbehavior::Panic];
         let peer = |n: u8| if n < 10 { format!("192.0.2.{n}") } else { format!("2001:db8:{}:{n}::1", n / 4) };
         for step in steps {
             match step {
-                Step::Charge(source, offence) => world.charge(&peer(source), offences[usize::from(offence)]),
+                Step::Charge(source, offence) => world.penalize(&peer(source), offences[usize::from(offence)]),
                 Step::Guess(source, account, secret) => {
                     world.guess(&peer(source), &account.to_string(), &secret.to_string());
                 }
@@ -291,11 +291,11 @@ proptest! {
     fn a_penalty_is_what_was_charged_less_the_time_that_passed(steps in prop::collection::vec((0..5_usize, 0..60_u64), 0..100)) {
         let world = World::new();
         let offences =
-            [(Offence::NoLogin, 1), (Offence::Timeout, 10), (Offence::Garbage, 10), (Offence::Http, 30), (Offence::Panic, 90)];
+            [(Misbehavior::NoLogin, 1), (Misbehavior::Timeout, 10), (Misbehavior::Garbage, 10), (Misbehavior::Http, 30), (Misbehavior::Panic, 90)];
         let (mut left, mut closed) = (0_u64, false);
         for (offence, pause) in steps {
             let (offence, cost) = offences[offence];
-            world.charge("192.0.2.1", offence);
+            world.penalize("192.0.2.1", offence);
             left = (left + cost).min(600);
             closed |= left > 15;
             prop_assert_eq!(world.wait("192.0.2.1"), if closed { left } else { 0 });

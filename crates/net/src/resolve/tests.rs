@@ -84,7 +84,7 @@ async fn a_doubted_answer_is_looked_up_anew_but_at_most_once_a_second() {
     let puppet = Puppet::new();
     puppet.answer(&[1]);
     puppet.resolve().await.unwrap();
-    puppet.resolver.doubt("mail.example");
+    puppet.resolver.invalidate("mail.example");
     assert_eq!(puppet.resolve().await.unwrap(), [1]);
     assert_eq!(puppet.asked(), 1);
     puppet.clock.advance(PAUSE);

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::grant::default_scope;
 use gatepost_config::cloud::Preset;
-use gatepost_config::{Account, Cloud, Config, Deliver, Http, Resource, Serves};
+use gatepost_config::{Account, Cloud, Config, Deliver, Http, ListenerBackend, Resource};
 use gatepost_core::protocol::MailProtocol;
 use gatepost_proto::http::rules::HttpService;
 
@@ -54,23 +54,23 @@ fn permissions(prefix: &str, resource: Resource, config: &Config) -> String {
     };
     for listener in &config.listeners {
         match (&listener.serves, resource) {
-            (Serves::Relay(upstream), Resource::Exchange) => match upstream.protocol {
+            (ListenerBackend::Relay(upstream), Resource::Exchange) => match upstream.protocol {
                 MailProtocol::Imap => need(&["IMAP.AccessAsUser.All"]),
                 MailProtocol::Pop3 => need(&["POP.AccessAsUser.All"]),
                 MailProtocol::Smtp => need(&["SMTP.Send"]),
             },
-            (Serves::Submission(submission), Resource::Exchange) if submission.deliver != Deliver::Graph => {
+            (ListenerBackend::Submission(submission), Resource::Exchange) if submission.deliver != Deliver::Graph => {
                 need(&["SMTP.Send"]);
             }
-            (Serves::Submission(submission), Resource::Graph) if submission.deliver != Deliver::Smtp => {
+            (ListenerBackend::Submission(submission), Resource::Graph) if submission.deliver != Deliver::Smtp => {
                 need(&["Mail.Send"]);
             }
-            (Serves::Maildrop(_), Resource::Graph) => need(&["Mail.ReadWrite"]),
-            (Serves::Http(Http { service: HttpService::Ews, .. }), Resource::Exchange) => {
+            (ListenerBackend::Maildrop(_), Resource::Graph) => need(&["Mail.ReadWrite"]),
+            (ListenerBackend::Http(Http { service: HttpService::Ews, .. }), Resource::Exchange) => {
                 need(&["EWS.AccessAsUser.All"]);
             }
             // What its clients do is not known; reading and sending mail is what they are for.
-            (Serves::Http(Http { service: HttpService::Graph, .. }), Resource::Graph) => {
+            (ListenerBackend::Http(Http { service: HttpService::Graph, .. }), Resource::Graph) => {
                 need(&["Mail.ReadWrite", "Mail.Send", "User.Read"]);
             }
             _ => {}

@@ -17,8 +17,8 @@ use super::error::{DialError, timed_out};
 #[cfg(feature = "pac")]
 use super::pac::{Pac, PacError, Way};
 use super::socket::Socket;
-use super::standing::Standing;
-use crate::authenticator::Authenticator;
+use crate::credential_gate::CredentialGate;
+use crate::proxy_authenticator::ProxyAuthenticator;
 use crate::tls::client::UpstreamTrust;
 use gatepost_config::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServer};
 use gatepost_core::failure::chain;
@@ -38,25 +38,25 @@ const MOST_KNOWN: usize = 64;
 const READ_OCTETS: usize = 2_048;
 
 /// The proxies, and what is known of them.
-pub(super) struct Gateways {
+pub(super) struct ProxyPool {
     trust: Arc<UpstreamTrust>,
-    known: Mutex<HashMap<ProxyServer, Arc<Gateway>>>,
+    known: Mutex<HashMap<ProxyServer, Arc<ProxyState>>>,
     #[cfg(feature = "pac")]
     pac: Pac,
 }
 
 /// One proxy.
-struct Gateway {
+struct ProxyState {
     server: ProxyServer,
     /// One for all connections, so that TLS sessions are resumed.
     tls: OnceCell<Arc<ClientConfig>>,
     /// It was dead; the others are tried first until then.
     avoided_until: Mutex<Option<Instant>>,
     /// Of the credentials.
-    standing: Standing,
+    credentials: CredentialGate,
 }
 
-impl Gateways {
+impl ProxyPool {
     pub(super) fn new(trust: Arc<UpstreamTrust>) -> Self {
         Self {
             #[cfg(feature = "pac")]
@@ -67,11 +67,11 @@ impl Gateways {
     }
 
     /// Those of `servers` that are not avoided, then the others: when all are dead, all are tried.
-    fn in_order<'a>(&self, servers: impl IntoIterator<Item = &'a ProxyServer>) -> Vec<Arc<Gateway>> {
+    fn in_order<'a>(&self, servers: impl IntoIterator<Item = &'a ProxyServer>) -> Vec<Arc<ProxyState>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         let mut gateways = Vec::new();
         for server in servers {
-            let gateway = known.get(server).map_or_else(|| Arc::new(Gateway::new(server)), Arc::clone);
+            let gateway = known.get(server).map_or_else(|| Arc::new(ProxyState::new(server)), Arc::clone);
             // Those that are known stay: what they think of the credentials must not be forgotten.
             if known.len() < MOST_KNOWN {
                 known.entry(server.clone()).or_insert_with(|| Arc::clone(&gateway));
@@ -113,7 +113,7 @@ impl Gateways {
 
     /// A tunnel to `host:port` through the first proxy that opens one, and what came through it already; or, where a script
     /// says so, a straight connection at last. As long as there are others, each gets an equal share of the time that is left.
-    pub(super) async fn through(
+    pub(super) async fn via_proxy(
         &self,
         direct: &DirectDialer,
         proxy: &ForwardProxy,
@@ -146,7 +146,7 @@ impl Gateways {
             }
         }
         if direct_last {
-            return Ok((direct.straight(host, port, deadline).await?.into(), Vec::new()));
+            return Ok((direct.direct(host, port, deadline).await?.into(), Vec::new()));
         }
         outcome
     }
@@ -154,18 +154,18 @@ impl Gateways {
 
 /// What is tried for one destination.
 struct Candidates {
-    gateways: Vec<Arc<Gateway>>,
+    gateways: Vec<Arc<ProxyState>>,
     /// The straight way comes last.
     direct: bool,
 }
 
-impl Gateway {
+impl ProxyState {
     fn new(server: &ProxyServer) -> Self {
         Self {
             server: server.clone(),
             tls: OnceCell::new(),
             avoided_until: Mutex::default(),
-            standing: Standing::default(),
+            credentials: CredentialGate::default(),
         }
     }
 
@@ -217,7 +217,7 @@ fn authentication_for<'a>(proxy: &'a ForwardProxy, server: &ProxyServer) -> &'a 
 struct Tunnel<'a> {
     direct: &'a DirectDialer,
     trust: &'a UpstreamTrust,
-    gateway: &'a Gateway,
+    gateway: &'a ProxyState,
     authentication: &'a ProxyAuthentication,
     host: &'a str,
     port: u16,
@@ -242,7 +242,7 @@ impl Tunnel<'_> {
     /// A fresh connection to the proxy, with TLS where its URL says so.
     async fn reach(&self, deadline: Instant) -> Result<Socket, DialError> {
         let server = &self.gateway.server;
-        let socket = self.direct.straight(&server.host, server.port, deadline).await;
+        let socket = self.direct.direct(&server.host, server.port, deadline).await;
         let socket =
             socket.map_err(|source| DialError::ProxyUnreachable { proxy: server.clone(), source: Box::new(source) })?;
         if server.scheme != ProxyScheme::Https {
@@ -259,10 +259,10 @@ impl Tunnel<'_> {
         let scheme = Scheme::of(self.authentication);
         let mut machine = Connect::new(self.host, self.port, scheme).map_err(DialError::Proxy)?;
         let proxy_host = &self.gateway.server.host;
-        let mut authenticator = Authenticator::new(self.authentication, proxy_host, machine.destination());
+        let mut authenticator = ProxyAuthenticator::new(self.authentication, proxy_host, machine.destination());
         let mut socket = self.reach(deadline).await?;
         let mut turn = match scheme {
-            Some(_) => Some(self.gateway.standing.turn(machine.destination()).await.map_err(DialError::Proxy)?),
+            Some(_) => Some(self.gateway.credentials.turn(machine.destination()).await.map_err(DialError::Proxy)?),
             None => None,
         };
         let mut ends = |outcome: Result<(), &ConnectError>| turn.take().into_iter().for_each(|turn| turn.ends(outcome));

@@ -9,12 +9,12 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::lease::{Buffer, Chunk};
 use super::socket::Socket;
+use crate::buffer_pool::{Buffer, Chunk};
 use crate::tls::session::Session;
 
 /// A connection after its login.
-pub struct Side {
+pub struct RelayEndpoint {
     socket: Socket,
     tls: Option<Box<Tls>>,
     /// Octets that the socket has taken.
@@ -34,7 +34,7 @@ struct Tls {
     broke: Option<io::Error>,
 }
 
-impl Side {
+impl RelayEndpoint {
     /// A connection without TLS.
     pub fn plain(socket: Socket) -> Self {
         Self { socket, tls: None, sent: 0 }

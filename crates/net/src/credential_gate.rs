@@ -17,7 +17,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(480);
 
 /// The credentials' standing with one proxy.
 #[derive(Default)]
-pub(super) struct Standing {
+pub(super) struct CredentialGate {
     turn: Mutex<()>,
     verdict: Lock<Verdict>,
 }
@@ -36,12 +36,12 @@ enum Verdict {
 
 /// The right to show the credentials once; ends with the value.
 pub(super) struct Turn<'a> {
-    standing: &'a Standing,
+    standing: &'a CredentialGate,
     /// Held by the one connection that tries out what has not proved good.
     _alone: Option<MutexGuard<'a, ()>>,
 }
 
-impl Standing {
+impl CredentialGate {
     /// Waits until the credentials may be shown for a tunnel to `destination`.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn refused_credentials_rest_for_longer_each_time() {
-        let standing = Standing::default();
+        let standing = CredentialGate::default();
         let wrong = refused(407, Scheme::Ntlm);
         for pause in [30, 60, 120, 240, 480, 480] {
             standing.turn("a:1").await.ok().unwrap().ends(Err(&wrong));
@@ -120,7 +120,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn one_at_a_time_tries_what_has_not_proved_good() {
-        let standing = Standing::default();
+        let standing = CredentialGate::default();
         let first = standing.turn("a:1").await.ok().unwrap();
         let waits = async || tokio::time::timeout(Duration::from_secs(5), standing.turn("a:1")).await.is_err();
         assert!(waits().await);

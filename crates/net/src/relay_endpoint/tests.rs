@@ -9,7 +9,7 @@ use crate::stream::tests::{MOST_KEPT, PAID, PIECES, key_updates, tcp_pair, under
 
 const BUFFER_BYTES: usize = 64 * 1024;
 
-impl Side {
+impl RelayEndpoint {
     /// Octets of memory that stay between two reads and depend on what the peer does.
     fn kept(&self) -> usize {
         let kept = |tls: &Tls| tls.wire.capacity() + tls.plain.capacity() + tls.session.outbox().len();
@@ -20,7 +20,7 @@ impl Side {
 /// Receives a flood for as long as it can. The result is the most that was kept, and how much data was received.
 async fn flooded((session, flood): (Session, impl Iterator<Item = Vec<u8>>)) -> (usize, usize) {
     let (near, far): (TcpStream, TcpStream) = tcp_pair().await;
-    let mut side = Side::tls(near.into(), session, Vec::new(), Vec::new(), Vec::new());
+    let mut side = RelayEndpoint::tls(near.into(), session, Vec::new(), Vec::new(), Vec::new());
     let receiving = async {
         let (mut most, mut received) = (0, 0);
         let mut buffer = Buffer::take(BUFFER_BYTES);

@@ -15,7 +15,7 @@ use gatepost_core::reloadable::Reloadable;
 use gatepost_core::source::Source;
 
 /// Counts connections and grants places.
-pub struct Census {
+pub struct ConnectionLimiter {
     bounds: Reloadable<Bounds>,
     total: AtomicUsize,
     before_login: AtomicUsize,
@@ -60,7 +60,7 @@ struct Counts {
 
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Full {
+pub enum ConnectionLimitReached {
     /// `limits.connections`.
     Total,
     /// `limits.connections_per_source`.
@@ -71,7 +71,7 @@ pub enum Full {
     BeforeLoginOfSource,
 }
 
-impl Full {
+impl ConnectionLimitReached {
     /// The key that sets the bound.
     pub fn limit(self) -> &'static str {
         match self {
@@ -83,7 +83,7 @@ impl Full {
     }
 }
 
-impl Census {
+impl ConnectionLimiter {
     /// Nobody is there yet.
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
@@ -102,48 +102,52 @@ impl Census {
     /// A place for a connection from `peer`, which has not logged in yet.
     ///
     /// # Errors
-    /// [`Full`] names the bound that was reached.
-    pub fn enter(self: &Arc<Self>, peer: IpAddr) -> Result<Place, Full> {
+    /// [`ConnectionLimitReached`] names the bound that was reached.
+    pub fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, ConnectionLimitReached> {
         let bounds = self.bounds.get();
         if self.total.load(Ordering::Relaxed) >= bounds.connections {
-            return Err(Full::Total);
+            return Err(ConnectionLimitReached::Total);
         }
         let source = (!peer.to_canonical().is_loopback()).then(|| Source::of(peer));
         if let Some(source) = source {
             if bounds.drops_early(self.before_login.load(Ordering::Relaxed), (jitter::random() % 100) as usize) {
-                return Err(Full::BeforeLogin);
+                return Err(ConnectionLimitReached::BeforeLogin);
             }
             let mut counts = self.sources.entry(source).or_default();
             if counts.total >= bounds.per_source {
-                return Err(Full::TotalOfSource);
+                return Err(ConnectionLimitReached::TotalOfSource);
             }
             if counts.before_login >= bounds.pre_auth_per_source {
-                return Err(Full::BeforeLoginOfSource);
+                return Err(ConnectionLimitReached::BeforeLoginOfSource);
             }
             counts.total += 1;
             counts.before_login += 1;
             self.before_login.fetch_add(1, Ordering::Relaxed);
         }
         self.total.fetch_add(1, Ordering::Relaxed);
-        Ok(Place { census: Arc::clone(self), whose: source.map_or(Whose::Exempt, Whose::Source), before_login: true })
+        Ok(ConnectionPermit {
+            connections: Arc::clone(self),
+            whose: source.map_or(SlotOwner::Exempt, SlotOwner::Source),
+            before_login: true,
+        })
     }
 
     /// A place for a connection whose client is not known yet, because a load balancer is about to say where it is. The
     /// balancer itself has as many as there are before the login.
     ///
     /// # Errors
-    /// [`Full`] names the bound that was reached.
-    pub fn enter_unknown(self: &Arc<Self>) -> Result<Place, Full> {
+    /// [`ConnectionLimitReached`] names the bound that was reached.
+    pub fn enter_unknown(self: &Arc<Self>) -> Result<ConnectionPermit, ConnectionLimitReached> {
         let bounds = self.bounds.get();
         if self.total.load(Ordering::Relaxed) >= bounds.connections {
-            return Err(Full::Total);
+            return Err(ConnectionLimitReached::Total);
         }
         if self.before_login.load(Ordering::Relaxed) >= bounds.pre_auth {
-            return Err(Full::BeforeLogin);
+            return Err(ConnectionLimitReached::BeforeLogin);
         }
         self.before_login.fetch_add(1, Ordering::Relaxed);
         self.total.fetch_add(1, Ordering::Relaxed);
-        Ok(Place { census: Arc::clone(self), whose: Whose::Unknown, before_login: true })
+        Ok(ConnectionPermit { connections: Arc::clone(self), whose: SlotOwner::Unknown, before_login: true })
     }
 
     /// Connections that are there.
@@ -152,21 +156,21 @@ impl Census {
     }
 
     /// Above four fifths of the places before the login, deadlines there become shorter.
-    pub fn crowded(&self) -> bool {
+    pub fn is_overloaded(&self) -> bool {
         self.before_login.load(Ordering::Relaxed) * 5 > self.bounds.get().pre_auth * 4
     }
 }
 
 /// A place of one connection; dropping it gives it back.
-pub struct Place {
-    census: Arc<Census>,
-    whose: Whose,
+pub struct ConnectionPermit {
+    connections: Arc<ConnectionLimiter>,
+    whose: SlotOwner,
     before_login: bool,
 }
 
 /// Who has a place.
 #[derive(Clone, Copy)]
-enum Whose {
+enum SlotOwner {
     Source(Source),
     /// Loopback: counted in all only.
     Exempt,
@@ -174,20 +178,20 @@ enum Whose {
     Unknown,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// The connection has logged in: it leaves the places of those who have not.
     pub fn logged_in(&mut self) {
         if !std::mem::take(&mut self.before_login) {
             return;
         }
         match self.whose {
-            Whose::Exempt => {}
-            Whose::Unknown => {
-                self.census.before_login.fetch_sub(1, Ordering::Relaxed);
+            SlotOwner::Exempt => {}
+            SlotOwner::Unknown => {
+                self.connections.before_login.fetch_sub(1, Ordering::Relaxed);
             }
-            Whose::Source(source) => {
-                self.census.before_login.fetch_sub(1, Ordering::Relaxed);
-                if let Some(mut counts) = self.census.sources.get_mut(&source) {
+            SlotOwner::Source(source) => {
+                self.connections.before_login.fetch_sub(1, Ordering::Relaxed);
+                if let Some(mut counts) = self.connections.sources.get_mut(&source) {
                     counts.before_login -= 1;
                 }
             }
@@ -195,15 +199,15 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.logged_in();
-        self.census.total.fetch_sub(1, Ordering::Relaxed);
-        if let Whose::Source(source) = self.whose {
-            if let Some(mut counts) = self.census.sources.get_mut(&source) {
+        self.connections.total.fetch_sub(1, Ordering::Relaxed);
+        if let SlotOwner::Source(source) = self.whose {
+            if let Some(mut counts) = self.connections.sources.get_mut(&source) {
                 counts.total -= 1;
             }
-            self.census.sources.remove_if(&source, |_, counts| counts.total == 0);
+            self.connections.sources.remove_if(&source, |_, counts| counts.total == 0);
         }
     }
 }
@@ -212,8 +216,13 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn census(connections: usize, per_source: usize, pre_auth: usize, pre_auth_per_source: usize) -> Arc<Census> {
-        Census::new(&Limits {
+    fn connections(
+        connections: usize,
+        per_source: usize,
+        pre_auth: usize,
+        pre_auth_per_source: usize,
+    ) -> Arc<ConnectionLimiter> {
+        ConnectionLimiter::new(&Limits {
             connections,
             connections_per_source: per_source,
             pre_auth_connections: pre_auth,
@@ -228,74 +237,74 @@ mod tests {
 
     #[test]
     fn places_are_given_back() {
-        let census = census(3, 2, 100, 1);
+        let connections = connections(3, 2, 100, 1);
         let peer = ip("192.0.2.1");
-        let mut first = census.enter(peer).unwrap();
-        assert_eq!(census.enter(peer).err(), Some(Full::BeforeLoginOfSource));
+        let mut first = connections.acquire(peer).unwrap();
+        assert_eq!(connections.acquire(peer).err(), Some(ConnectionLimitReached::BeforeLoginOfSource));
         first.logged_in();
-        let second = census.enter(peer).unwrap();
+        let second = connections.acquire(peer).unwrap();
         drop(second);
-        let mut second = census.enter(peer).unwrap();
+        let mut second = connections.acquire(peer).unwrap();
         second.logged_in();
-        assert_eq!(census.enter(peer).err(), Some(Full::TotalOfSource));
-        let third = census.enter(ip("192.0.2.2")).unwrap();
-        assert_eq!(census.enter(ip("192.0.2.3")).err(), Some(Full::Total));
+        assert_eq!(connections.acquire(peer).err(), Some(ConnectionLimitReached::TotalOfSource));
+        let third = connections.acquire(ip("192.0.2.2")).unwrap();
+        assert_eq!(connections.acquire(ip("192.0.2.3")).err(), Some(ConnectionLimitReached::Total));
         drop((first, second, third));
-        assert_eq!(census.connections(), 0);
-        assert!(census.sources.is_empty());
-        assert_eq!(census.before_login.load(Ordering::Relaxed), 0);
+        assert_eq!(connections.connections(), 0);
+        assert!(connections.sources.is_empty());
+        assert_eq!(connections.before_login.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn lower_bounds_send_nobody_away_who_is_there() {
-        let census = census(3, 3, 100, 3);
+        let connections = connections(3, 3, 100, 3);
         let peer = ip("192.0.2.1");
-        let there: Vec<_> = (0..3).map(|_| census.enter(peer).unwrap()).collect();
-        census.adjust(&Limits { connections: 2, ..Limits::default() });
-        assert_eq!(census.enter(peer).err(), Some(Full::Total));
+        let there: Vec<_> = (0..3).map(|_| connections.acquire(peer).unwrap()).collect();
+        connections.adjust(&Limits { connections: 2, ..Limits::default() });
+        assert_eq!(connections.acquire(peer).err(), Some(ConnectionLimitReached::Total));
         drop(there);
-        let _places = (census.enter(peer).unwrap(), census.enter(peer).unwrap());
-        assert_eq!(census.enter(peer).err(), Some(Full::Total));
+        let _places = (connections.acquire(peer).unwrap(), connections.acquire(peer).unwrap());
+        assert_eq!(connections.acquire(peer).err(), Some(ConnectionLimitReached::Total));
     }
 
     #[test]
     fn an_ipv6_network_of_64_bits_is_one_source() {
-        let census = census(10, 1, 100, 1);
-        let _one = census.enter(ip("2001:db8::1")).unwrap();
-        assert!(census.enter(ip("2001:db8::2")).is_err());
-        assert!(census.enter(ip("2001:db8:0:1::1")).is_ok());
+        let connections = connections(10, 1, 100, 1);
+        let _one = connections.acquire(ip("2001:db8::1")).unwrap();
+        assert!(connections.acquire(ip("2001:db8::2")).is_err());
+        assert!(connections.acquire(ip("2001:db8:0:1::1")).is_ok());
         // The same host by its mapped IPv4 address.
-        let _four = census.enter(ip("192.0.2.1")).unwrap();
-        assert!(census.enter(ip("::ffff:192.0.2.1")).is_err());
+        let _four = connections.acquire(ip("192.0.2.1")).unwrap();
+        assert!(connections.acquire(ip("::ffff:192.0.2.1")).is_err());
     }
 
     #[test]
     fn loopback_is_bounded_in_all_only() {
-        let census = census(5, 1, 2, 1);
-        let places: Vec<_> = (0..5).map(|_| census.enter(ip("127.0.0.1")).unwrap()).collect();
-        assert_eq!(census.enter(ip("::1")).err(), Some(Full::Total));
+        let connections = connections(5, 1, 2, 1);
+        let places: Vec<_> = (0..5).map(|_| connections.acquire(ip("127.0.0.1")).unwrap()).collect();
+        assert_eq!(connections.acquire(ip("::1")).err(), Some(ConnectionLimitReached::Total));
         drop(places);
     }
 
     #[test]
     fn whoever_is_not_known_yet_counts_before_the_login_only() {
-        let census = census(3, 1, 2, 1);
-        let places: Vec<_> = (0..2).map(|_| census.enter_unknown().unwrap()).collect();
-        assert_eq!(census.enter_unknown().err(), Some(Full::BeforeLogin));
-        assert_eq!(census.enter(ip("192.0.2.1")).err(), Some(Full::BeforeLogin));
+        let connections = connections(3, 1, 2, 1);
+        let places: Vec<_> = (0..2).map(|_| connections.enter_unknown().unwrap()).collect();
+        assert_eq!(connections.enter_unknown().err(), Some(ConnectionLimitReached::BeforeLogin));
+        assert_eq!(connections.acquire(ip("192.0.2.1")).err(), Some(ConnectionLimitReached::BeforeLogin));
         drop(places);
-        let _loopback: Vec<_> = (0..3).map(|_| census.enter(ip("127.0.0.1")).unwrap()).collect();
-        assert_eq!(census.enter_unknown().err(), Some(Full::Total));
-        assert_eq!(census.before_login.load(Ordering::Relaxed), 0);
+        let _loopback: Vec<_> = (0..3).map(|_| connections.acquire(ip("127.0.0.1")).unwrap()).collect();
+        assert_eq!(connections.enter_unknown().err(), Some(ConnectionLimitReached::Total));
+        assert_eq!(connections.before_login.load(Ordering::Relaxed), 0);
     }
 
     #[test]
     fn refusals_rise_from_half_of_the_places() {
-        let census = census(1_000, 1_000, 100, 1_000).bounds.get();
-        assert!(!census.drops_early(49, 0));
-        assert!(census.drops_early(50, 29) && !census.drops_early(50, 30));
-        assert!(census.drops_early(75, 64) && !census.drops_early(75, 65));
-        assert!(census.drops_early(100, 99));
-        assert!(census.drops_early(200, 99));
+        let connections = connections(1_000, 1_000, 100, 1_000).bounds.get();
+        assert!(!connections.drops_early(49, 0));
+        assert!(connections.drops_early(50, 29) && !connections.drops_early(50, 30));
+        assert!(connections.drops_early(75, 64) && !connections.drops_early(75, 65));
+        assert!(connections.drops_early(100, 99));
+        assert!(connections.drops_early(200, 99));
     }
 }

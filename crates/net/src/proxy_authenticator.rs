@@ -15,9 +15,9 @@ use gatepost_proto::tunnel::ntlm::Ntlm;
 use gatepost_proto::tunnel::scheme::{AuthenticationError, Challenge};
 
 /// The client's side of the configured scheme, for one handshake.
-pub struct Authenticator<'a>(Side<'a>);
+pub struct ProxyAuthenticator<'a>(SchemeState<'a>);
 
-enum Side<'a> {
+enum SchemeState<'a> {
     None,
     /// The answer, until it is given.
     Basic(Option<ProxyAuthorization>),
@@ -27,23 +27,25 @@ enum Side<'a> {
     Negotiate(Negotiate),
 }
 
-impl<'a> Authenticator<'a> {
+impl<'a> ProxyAuthenticator<'a> {
     /// For a handshake with the proxy `proxy_host` about `destination`, as
     /// [`Connect::destination`](gatepost_proto::tunnel::connect::Connect::destination) says it.
     pub fn new(authentication: &'a ProxyAuthentication, proxy_host: &str, destination: &str) -> Self {
         // Only Kerberos must know whom it talks to.
         let _ = proxy_host;
         Self(match authentication {
-            ProxyAuthentication::None => Side::None,
+            ProxyAuthentication::None => SchemeState::None,
             ProxyAuthentication::Basic { username, password } => {
-                Side::Basic(Some(basic::authorization(username, password)))
+                SchemeState::Basic(Some(basic::authorization(username, password)))
             }
             ProxyAuthentication::Digest { username, password } => {
-                Side::Digest(Digest::new(username, password, destination))
+                SchemeState::Digest(Digest::new(username, password, destination))
             }
-            ProxyAuthentication::Ntlm(credentials) => Side::Ntlm(Ntlm::new(credentials)),
+            ProxyAuthentication::Ntlm(credentials) => SchemeState::Ntlm(Ntlm::new(credentials)),
             #[cfg(feature = "negotiate")]
-            ProxyAuthentication::Negotiate(credentials) => Side::Negotiate(Negotiate::new(credentials, proxy_host)),
+            ProxyAuthentication::Negotiate(credentials) => {
+                SchemeState::Negotiate(Negotiate::new(credentials, proxy_host))
+            }
         })
     }
 
@@ -58,16 +60,18 @@ impl<'a> Authenticator<'a> {
     pub async fn answer(&mut self, challenge: Challenge) -> Result<Option<ProxyAuthorization>, AuthenticationError> {
         match (&mut self.0, challenge) {
             #[cfg(feature = "negotiate")]
-            (Side::Negotiate(side), challenge) => side.answer(&challenge).await,
-            (Side::Ntlm(side), challenge) => {
+            (SchemeState::Negotiate(side), challenge) => side.answer(&challenge).await,
+            (SchemeState::Ntlm(side), challenge) => {
                 let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
                 side.answer(&challenge, since_1970)
             }
-            (Side::Digest(side), challenge) => side.answer(&challenge),
-            (_, Challenge::Last(_)) | (Side::None, Challenge::Start) => Ok(None),
-            (Side::None, Challenge::Continue(_)) => Err(AuthenticationError::Refused),
+            (SchemeState::Digest(side), challenge) => side.answer(&challenge),
+            (_, Challenge::Last(_)) | (SchemeState::None, Challenge::Start) => Ok(None),
+            (SchemeState::None, Challenge::Continue(_)) => Err(AuthenticationError::Refused),
             // With the first request (RFC 7617 §2.2): it is meant for this proxy anyway.
-            (Side::Basic(authorization), _) => authorization.take().map(Some).ok_or(AuthenticationError::Refused),
+            (SchemeState::Basic(authorization), _) => {
+                authorization.take().map(Some).ok_or(AuthenticationError::Refused)
+            }
         }
     }
 }
@@ -84,7 +88,7 @@ mod tests {
     async fn the_request() {
         let request = async |host: &str, authentication: &ProxyAuthentication| {
             let mut machine = Connect::new(host, 993, Scheme::of(authentication)).unwrap();
-            let mut authenticator = Authenticator::new(authentication, "proxy", machine.destination());
+            let mut authenticator = ProxyAuthenticator::new(authentication, "proxy", machine.destination());
             if let Some(ConnectEvent::Challenge(challenge)) = machine.poll_event() {
                 machine.handle_answer(authenticator.answer(challenge).await);
             }
