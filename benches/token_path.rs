@@ -19,7 +19,7 @@ use gatepost_core::clock::Clock;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
 use gatepost_oauth::endpoint::Exchange;
-use gatepost_oauth::{Answer, TokenEndpoint, TokenRequest, response};
+use gatepost_oauth::{Answer, TokenEndpoint, TokenHttpRequest, response};
 use gatepost_store::MemoryStore;
 
 const PASSWORD: &str = "correct horse battery staple";
@@ -34,7 +34,7 @@ fn answer() -> Vec<u8> {
 struct Generous;
 
 impl TokenEndpoint for Generous {
-    fn exchange<'a>(&'a self, _: &'a TokenRequest) -> Exchange<'a> {
+    fn exchange<'a>(&'a self, _: &'a TokenHttpRequest) -> Exchange<'a> {
         Box::pin(async { Ok(Answer { status: 200, retry_after: None, date: None, body: Zeroizing::new(answer()) }) })
     }
 }

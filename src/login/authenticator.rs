@@ -18,8 +18,10 @@ use gatepost_core::failure::Failure;
 use gatepost_core::source::Source;
 use gatepost_oauth::endpoint::TokenEndpoint;
 use gatepost_oauth::expiry::Expiry;
-use gatepost_oauth::tokens::sign_ins::Whose;
-use gatepost_oauth::tokens::{AttemptGuard, Obtained, RefusedPasswords, TokenManager, TokenOrigin, User, UserLogin};
+use gatepost_oauth::tokens::sign_ins::TokenSubject;
+use gatepost_oauth::tokens::{
+    AttemptGuard, FetchedToken, RefusedPasswords, TokenManager, TokenOrigin, User, UserLogin,
+};
 use gatepost_store::Store;
 use gatepost_telemetry::metrics::Metrics;
 
@@ -77,7 +79,7 @@ impl Gatekeeper {
         })
     }
 
-    /// Proves the password and gets a token, preferably one with `want_life` left (a protocol whose sessions end with
+    /// Proves the password and gets a token, preferably one with `min_token_lifetime` left (a protocol whose sessions end with
     /// their token wants more). Ends within `limits.password_hash_wait` and `limits.token_total`.
     ///
     /// # Errors
@@ -85,7 +87,11 @@ impl Gatekeeper {
     ///
     /// # Cancel safety
     /// May be dropped at any time: work that others wait for goes on.
-    pub async fn admit(self: &Arc<Self>, request: LoginRequest<'_>, want_life: Duration) -> Result<Admission, Failure> {
+    pub async fn admit(
+        self: &Arc<Self>,
+        request: LoginRequest<'_>,
+        min_token_lifetime: Duration,
+    ) -> Result<Admission, Failure> {
         let Some((account, address)) = self.config().accounts.find(request.login) else {
             return Err(self.refuse_unknown(request).await);
         };
@@ -98,7 +104,7 @@ impl Gatekeeper {
                     password: request.password,
                     source,
                     resource: request.resource,
-                    want_life,
+                    min_token_lifetime,
                 };
                 let obtained = self.tokens.user_token(login).await?;
                 let user = User::named(&account, &address);
@@ -109,7 +115,7 @@ impl Gatekeeper {
             Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
                 let device = self.prove_here(&account, &address, request).await?;
                 check_identity(&account, &address, request)?;
-                (self.token_without_password(&account, &address, request.resource, want_life).await?, device)
+                (self.token_without_password(&account, &address, request.resource, min_token_lifetime).await?, device)
             }
         };
         Ok(Admission::new(account, address, obtained, device))
@@ -127,10 +133,10 @@ impl Gatekeeper {
         self: &Arc<Self>,
         login: &LoginName,
         resource: Resource,
-        want_life: Duration,
+        min_token_lifetime: Duration,
     ) -> Result<Admission, Failure> {
         let (account, address) = self.config().accounts.find(login).ok_or_else(explain::unknown_account)?;
-        let obtained = self.token_without_password(&account, &address, resource, want_life).await?;
+        let obtained = self.token_without_password(&account, &address, resource, min_token_lifetime).await?;
         Ok(Admission::new(account, address, obtained, None))
     }
 
@@ -147,12 +153,12 @@ impl Gatekeeper {
         login: &MailAddress,
         account: &Account,
         resource: Resource,
-        want_life: Duration,
+        min_token_lifetime: Duration,
     ) -> Result<Admission, Failure> {
         if !self.is_as_it_was(login, account) {
             return Err(explain::account_changed(login));
         }
-        self.admit_proved(login.as_login(), resource, want_life).await
+        self.admit_proved(login.as_login(), resource, min_token_lifetime).await
     }
 
     async fn token_without_password(
@@ -160,14 +166,16 @@ impl Gatekeeper {
         account: &Arc<Account>,
         address: &MailAddress,
         resource: Resource,
-        want_life: Duration,
-    ) -> Result<Obtained, Failure> {
+        min_token_lifetime: Duration,
+    ) -> Result<FetchedToken, Failure> {
         match account.grant {
             Grant::Password => Err(explain::needs_password(address)),
-            Grant::ClientCredentials => self.tokens.application_token(account, address, resource, want_life).await,
+            Grant::ClientCredentials => {
+                self.tokens.application_token(account, address, resource, min_token_lifetime).await
+            }
             Grant::AuthorizationCode | Grant::DeviceCode => {
-                let whose = Whose { account: Arc::clone(account), login: address.clone(), resource };
-                self.tokens.sign_in_token(whose, want_life).await
+                let whose = TokenSubject { account: Arc::clone(account), login: address.clone(), resource };
+                self.tokens.sign_in_token(whose, min_token_lifetime).await
             }
         }
     }

@@ -16,7 +16,7 @@ use gatepost_config::{Limits, PasswordBudget};
 use gatepost_core::clock::{Moment, UnixTime};
 use gatepost_core::reloadable::Reloadable;
 use gatepost_core::source::Source;
-use gatepost_oauth::proof::Proof;
+use gatepost_oauth::password_digest::PasswordDigest;
 use gatepost_oauth::tokens::{Attempt, User};
 use gatepost_store::StoreError;
 
@@ -64,7 +64,7 @@ struct Ledger {
 #[derive(Debug)]
 struct Refused {
     at: Moment,
-    proof: Proof,
+    proof: PasswordDigest,
     familiar: bool,
     /// Its entry in the store, if it has one.
     entry: Option<u64>,

@@ -17,8 +17,8 @@ use gatepost_core::reloadable::Reloadable;
 use gatepost_core::secret::Password;
 use gatepost_core::source::Source;
 use gatepost_core::tuple_key::TupleKey;
-use gatepost_oauth::flight::Flights;
-use gatepost_oauth::proof::Proof;
+use gatepost_oauth::password_digest::PasswordDigest;
+use gatepost_oauth::single_flight::SingleFlight;
 use gatepost_oauth::source::Place;
 use gatepost_oauth::tokens::{RefusedPasswords, User};
 
@@ -51,7 +51,7 @@ pub(super) struct Claim<'a> {
     /// The account, or the unknown name: whose guesses are counted.
     pub(super) who: TupleKey,
     /// Of the password, for these very hashes.
-    pub(super) proof: Proof,
+    pub(super) proof: PasswordDigest,
     /// The password.
     pub(super) password: &'a Password,
     /// Who presents it.
@@ -72,12 +72,12 @@ pub(super) struct LocalPasswords {
     clock: Clock,
     settings: Reloadable<Settings>,
     /// When, and which of the hashes it was.
-    accepted: DashMap<Proof, (Moment, usize)>,
+    accepted: DashMap<PasswordDigest, (Moment, usize)>,
     refused: RefusedPasswords,
     throttle: Throttle,
     /// Knows sources from before this process began.
     tally: Arc<Tally>,
-    flights: Flights<Proof, Result<usize, NotProved>>,
+    flights: SingleFlight<PasswordDigest, Result<usize, NotProved>>,
     /// Argon2 hashes so far.
     #[cfg(test)]
     runs: Arc<AtomicUsize>,
@@ -121,7 +121,7 @@ impl LocalPasswords {
             refused: RefusedPasswords::new(REFUSED, REFUSED),
             throttle: Throttle::default(),
             tally,
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
             #[cfg(test)]
             runs: Arc::default(),
         }
@@ -155,7 +155,7 @@ impl LocalPasswords {
     }
 
     /// What memory says, if anything.
-    fn known(&self, proof: &Proof) -> Option<Result<usize, NotProved>> {
+    fn known(&self, proof: &PasswordDigest) -> Option<Result<usize, NotProved>> {
         let now = self.clock.now();
         let accepted = self.accepted.get(proof).map(|accepted| *accepted);
         if let Some((at, place)) = accepted
@@ -170,7 +170,7 @@ impl LocalPasswords {
     async fn check(
         &self,
         who: TupleKey,
-        proof: Proof,
+        proof: PasswordDigest,
         password: Password,
         hashes: Hashes,
         runs: usize,

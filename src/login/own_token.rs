@@ -8,7 +8,7 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::tuple_key::TupleKey;
-use gatepost_oauth::proof::Proof;
+use gatepost_oauth::password_digest::PasswordDigest;
 use gatepost_oauth::tokens::User;
 use gatepost_proto::sasl::Bearer;
 
@@ -24,7 +24,7 @@ pub struct Judge<'a> {
 /// A client's own token for one mailbox and one judge, as the memory knows it. It cannot be turned back.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnToken {
-    proof: Proof,
+    proof: PasswordDigest,
     whose: User,
 }
 
@@ -62,7 +62,7 @@ impl Gatekeeper {
     }
 }
 
-/// Whose tokens are forgotten together.
+/// TokenSubject tokens are forgotten together.
 pub(super) fn whose(mailbox: &MailAddress) -> User {
     User::of(&TupleKey::encode(["own token", mailbox.as_str()]))
 }

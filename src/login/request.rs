@@ -10,7 +10,7 @@ use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_oauth::Token;
-use gatepost_oauth::tokens::{Obtained, TokenOrigin};
+use gatepost_oauth::tokens::{FetchedToken, TokenOrigin};
 use gatepost_proto::sasl::Bearer;
 
 /// A login with a password, as a client presented it.
@@ -52,10 +52,10 @@ impl Admission {
     pub(super) fn new(
         account: Arc<Account>,
         login: MailAddress,
-        obtained: Obtained,
+        obtained: FetchedToken,
         device: Option<Arc<KnownPassword>>,
     ) -> Self {
-        let Obtained { token, origin, key } = obtained;
+        let FetchedToken { token, origin, key } = obtained;
         let user = account.mailbox.clone().unwrap_or_else(|| login.clone());
         let bearer = Bearer { user, token: Arc::clone(&token.access_token) };
         Self { account, login, bearer, origin, device, key, token }

@@ -170,7 +170,7 @@ impl Tally {
         self.edit(user.bucket(), |counts| ((), note(counts, user, source, now))).await
     }
 
-    /// Whose guesses those at a name are: the person's, once Entra has named one. Within two seconds.
+    /// TokenSubject guesses those at a name are: the person's, once Entra has named one. Within two seconds.
     pub(super) async fn person(&self, name: User) -> User {
         if let Some(person) = self.persons.get(&name) {
             return *person;

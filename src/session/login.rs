@@ -387,7 +387,7 @@ pub(super) fn origin(admission: &Admission) -> &'static str {
 
 /// How much life a token should have left at login. Exchange Online ends an IMAP session when its token expires, so IMAP
 /// gets one that still lasts a while; the others are short.
-pub(super) fn want_life(protocol: Protocol) -> Duration {
+pub(super) fn min_token_lifetime(protocol: Protocol) -> Duration {
     match protocol {
         Protocol::Imap => Duration::from_secs(30 * 60),
         Protocol::Pop3 | Protocol::Smtp | Protocol::Ews | Protocol::Graph => Duration::from_secs(5 * 60),

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::fresh_token::with_fresh_token;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::login::{Accepted, Destination, Entered, Login, origin, want_life};
+use super::login::{Accepted, Destination, Entered, Login, min_token_lifetime, origin};
 use super::places::MailboxPlace;
 use super::service::Service;
 use super::shared::Shared;
@@ -158,7 +158,7 @@ impl Destination for Relay<'_> {
                     resource: Resource::Exchange,
                 };
                 let gatekeeper = &self.shared.gatekeeper;
-                let admit = || gatekeeper.admit(request, want_life(protocol));
+                let admit = || gatekeeper.admit(request, min_token_lifetime(protocol));
                 let admission = admit().await?;
                 // After the proof: who cannot log in takes nobody's place.
                 let place = self.place(&admission.bearer.user).await?;

@@ -31,7 +31,7 @@ pub(crate) const CLIENT_ID: &str = "11111111-2222-3333-4444-555555555555";
 
 /// A token request that was understood.
 #[derive(Clone, Debug)]
-pub(crate) struct TokenRequest {
+pub(crate) struct TokenHttpRequest {
     /// Who: the user name (ROPC) or the client id (client credentials).
     pub(crate) subject: String,
     pub(crate) granted: bool,
@@ -51,7 +51,7 @@ struct State {
     applications: HashMap<String, Application>,
     /// Token to mailbox.
     tokens: HashMap<String, String>,
-    requests: Vec<TokenRequest>,
+    requests: Vec<TokenHttpRequest>,
     /// Tokens that Dovecot asked for.
     introspected: Vec<String>,
 }
@@ -114,7 +114,7 @@ impl Entra {
     }
 
     /// The token requests of a person or an application.
-    pub(crate) fn requests(&self, subject: &str) -> Vec<TokenRequest> {
+    pub(crate) fn requests(&self, subject: &str) -> Vec<TokenHttpRequest> {
         self.state.lock().unwrap().requests.iter().filter(|request| request.subject == subject).cloned().collect()
     }
 
@@ -208,7 +208,7 @@ fn issue(state: &mut State, peer: IpAddr, path: &str, form: &HashMap<String, Str
         }
         _ => return refuse(StatusCode::BAD_REQUEST, "unsupported_grant_type", 70003, "The grant is not supported."),
     };
-    state.requests.push(TokenRequest { subject, granted: outcome.is_ok(), peer });
+    state.requests.push(TokenHttpRequest { subject, granted: outcome.is_ok(), peer });
     match outcome {
         Ok(mailbox) => {
             let token = random_token();

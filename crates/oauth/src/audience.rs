@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use crate::grant::Ask;
+use crate::grant::TokenRequest;
 use gatepost_config::cloud::Preset;
 use gatepost_core::account::is_guid;
 use gatepost_core::secret::AccessToken;
@@ -46,7 +46,7 @@ struct Claims {
 ///
 /// # Errors
 /// [`Mismatch`] names the first claim that does not fit.
-pub fn check(token: &AccessToken, ask: &Ask) -> Result<(), Mismatch> {
+pub fn check(token: &AccessToken, ask: &TokenRequest) -> Result<(), Mismatch> {
     let Some(claims) = claims(token) else { return Ok(()) };
     let application = &ask.application;
     let preset = application.cloud.preset();
@@ -128,8 +128,8 @@ mod tests {
     const TENANT: &str = "8b9d6c1e-52a4-4c0f-9d3e-0c6f7a1b2c3d";
     const CLIENT: &str = "00000000-0000-0000-0000-00000000abcd";
 
-    fn ask(cloud: Cloud, tenant: &str, scope: &str) -> Ask {
-        Ask {
+    fn ask(cloud: Cloud, tenant: &str, scope: &str) -> TokenRequest {
+        TokenRequest {
             application: Arc::new(Application {
                 authority: Url::parse("https://login.example/").unwrap(),
                 tenant: tenant.into(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::grant::{Ask, GrantRequest};
-use crate::proof::Proof;
+use crate::grant::{GrantRequest, TokenRequest};
+use crate::password_digest::PasswordDigest;
 use crate::token::Token;
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Moment;
@@ -35,7 +35,7 @@ pub struct Need {
     /// The account's `token_expiry_margin`.
     pub margin: Duration,
     /// What the protocol would like, for instance because the upstream ends a session together with its token.
-    pub want_life: Duration,
+    pub min_token_lifetime: Duration,
 }
 
 impl Need {
@@ -44,7 +44,7 @@ impl Need {
     /// cost a request and gain nothing.
     pub fn least(&self, lifetime: Duration) -> Duration {
         let margin = if self.margin >= lifetime { lifetime * 3 / 4 } else { self.margin };
-        margin.max(self.want_life.min(lifetime / 2))
+        margin.max(self.min_token_lifetime.min(lifetime / 2))
     }
 }
 
@@ -70,17 +70,17 @@ pub enum Renewal {
     First,
 }
 
-/// Whose a token is.
+/// TokenOwner a token is.
 #[derive(Debug)]
-enum Whose {
+enum TokenOwner {
     /// An application's own, and how it is renewed without a login.
-    Application(Ask),
+    Application(TokenRequest),
     /// A user's, or one of a sign-in, which is renewed by whoever keeps its refresh token.
     Login(MailAddress),
 }
 
-impl Whose {
-    fn of(ask: &Ask) -> Option<Self> {
+impl TokenOwner {
+    fn of(ask: &TokenRequest) -> Option<Self> {
         match &ask.grant {
             GrantRequest::ClientCredentials => Some(Self::Application(ask.clone())),
             GrantRequest::Password { username: login, .. } | GrantRequest::RefreshToken { login, .. } => {
@@ -96,8 +96,8 @@ impl Whose {
 struct Held {
     token: Option<Token>,
     /// Of the accepted password; `None` where it is proved elsewhere.
-    proof: Option<Proof>,
-    whose: Whose,
+    proof: Option<PasswordDigest>,
+    whose: TokenOwner,
     confirmed_at: Moment,
     refresh_at: Moment,
     last_used: Moment,
@@ -141,16 +141,16 @@ impl TokenCache {
 
     /// Keeps what is for one of these: an application's own token by what asks for it, any other by the address that logs in
     /// with it.
-    pub fn keep(&self, of_application: impl Fn(&Ask) -> bool, of_login: impl Fn(&MailAddress) -> bool) {
+    pub fn keep(&self, of_application: impl Fn(&TokenRequest) -> bool, of_login: impl Fn(&MailAddress) -> bool) {
         self.held.retain(|_, held| match &held.whose {
-            Whose::Application(ask) => of_application(ask),
-            Whose::Login(login) => of_login(login),
+            TokenOwner::Application(ask) => of_application(ask),
+            TokenOwner::Login(login) => of_login(login),
         });
     }
 
     /// What there is for `key` and the proof of the presented password (`None`: it is proved elsewhere).
     /// [`Renewal::Ahead`] is told to one caller a minute.
-    pub fn look(&self, key: &TupleKey, proof: Option<&Proof>, need: Need, now: Moment) -> Found {
+    pub fn look(&self, key: &TupleKey, proof: Option<&PasswordDigest>, need: Need, now: Moment) -> Found {
         let Some(mut held) = self.held.get_mut(key) else { return Found::Nothing };
         if held.proof.as_ref() != proof {
             return Found::Nothing;
@@ -177,8 +177,8 @@ impl TokenCache {
 
     /// Keeps what `ask` brought. `chance` (0 to 1) picks the point between half and four fifths of its life at which it
     /// is renewed ahead of time, so that tokens that began together do not end together.
-    pub fn insert(&self, ask: &Ask, proof: Option<Proof>, token: Token, now: Moment, chance: f64) {
-        let Some(whose) = Whose::of(ask) else { return };
+    pub fn insert(&self, ask: &TokenRequest, proof: Option<PasswordDigest>, token: Token, now: Moment, chance: f64) {
+        let Some(whose) = TokenOwner::of(ask) else { return };
         let key = ask.key();
         if self.held.len() >= ENTRIES && !self.held.contains_key(&key) {
             self.make_room(now);
@@ -200,7 +200,7 @@ impl TokenCache {
     }
 
     /// Entra said no to the user whose password has this proof: neither password nor token counts any longer.
-    pub fn reject(&self, key: &TupleKey, proof: &Proof) {
+    pub fn reject(&self, key: &TupleKey, proof: &PasswordDigest) {
         self.held.remove_if(key, |_, held| held.proof.as_ref() == Some(proof));
     }
 
@@ -233,9 +233,9 @@ impl TokenCache {
     }
 
     /// Applications whose token is due for renewal and was used within its life. Each is told once a minute.
-    pub fn due(&self, now: Moment) -> Vec<(Ask, Token)> {
+    pub fn due(&self, now: Moment) -> Vec<(TokenRequest, Token)> {
         let due = |held: &mut Held| {
-            let Whose::Application(ask) = &held.whose else { return None };
+            let TokenOwner::Application(ask) = &held.whose else { return None };
             let ask = ask.clone();
             Some((ask, held.due(now)?))
         };
@@ -278,20 +278,20 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use crate::proof::ProofKey;
+    use crate::password_digest::PasswordDigestKey;
     use gatepost_config::{Application, Cloud};
     use gatepost_core::account::MailAddress;
     use gatepost_core::clock::Clock;
     use gatepost_core::secret::{AccessToken, Password};
 
-    const NEED: Need = Need { margin: Duration::from_secs(300), want_life: Duration::ZERO };
+    const NEED: Need = Need { margin: Duration::from_secs(300), min_token_lifetime: Duration::ZERO };
 
     fn minutes(n: u64) -> Duration {
         Duration::from_secs(60 * n)
     }
 
-    fn ask(user: Option<&str>) -> Ask {
-        Ask {
+    fn ask(user: Option<&str>) -> TokenRequest {
+        TokenRequest {
             application: Arc::new(Application {
                 authority: Url::parse("https://login.example/").unwrap(),
                 tenant: "t".into(),
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn the_margin_is_kept_and_never_asks_for_the_impossible() {
-        let need = |margin, want| Need { margin: minutes(margin), want_life: minutes(want) };
+        let need = |margin, want| Need { margin: minutes(margin), min_token_lifetime: minutes(want) };
         for (margin, want, lifetime, least) in
             [(5, 0, 60, 5), (5, 30, 60, 30), (5, 30, 40, 20), (50, 30, 60, 50), (60, 0, 60, 45), (90, 0, 60, 45)]
         {
@@ -339,7 +339,8 @@ mod tests {
 
     #[test]
     fn another_password_never_reaches_the_token() {
-        let (clock, cache, key) = (Clock::manual(), TokenCache::new(minutes(1440)), ProofKey::generate().unwrap());
+        let (clock, cache, key) =
+            (Clock::manual(), TokenCache::new(minutes(1440)), PasswordDigestKey::generate().unwrap());
         let ask = ask(Some("a@b"));
         let proof = |password: &str| key.prove(&ask.key(), &Password::new(password.into()));
         cache.insert(&ask, Some(proof("right")), token(&clock, minutes(60)), clock.now(), 0.0);
@@ -356,7 +357,8 @@ mod tests {
 
     #[test]
     fn a_token_ages_from_fresh_over_due_to_used_up_and_its_password_is_remembered_for_a_day() {
-        let (clock, cache, key) = (Clock::manual(), TokenCache::new(minutes(1440)), ProofKey::generate().unwrap());
+        let (clock, cache, key) =
+            (Clock::manual(), TokenCache::new(minutes(1440)), PasswordDigestKey::generate().unwrap());
         let ask = ask(Some("a@b"));
         let proof = key.prove(&ask.key(), &Password::new("pw".into()));
         cache.insert(&ask, Some(proof), token(&clock, minutes(60)), clock.now(), 0.0);
@@ -381,7 +383,8 @@ mod tests {
 
     #[test]
     fn a_long_lived_token_does_not_spare_its_password_the_hourly_confirmation() {
-        let (clock, cache, key) = (Clock::manual(), TokenCache::new(minutes(1440)), ProofKey::generate().unwrap());
+        let (clock, cache, key) =
+            (Clock::manual(), TokenCache::new(minutes(1440)), PasswordDigestKey::generate().unwrap());
         let ask = ask(Some("a@b"));
         let proof = key.prove(&ask.key(), &Password::new("pw".into()));
         cache.insert(&ask, Some(proof), token(&clock, minutes(28 * 60)), clock.now(), 0.0);

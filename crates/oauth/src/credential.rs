@@ -15,7 +15,7 @@ use serde::Deserialize;
 
 use crate::assertion::Claims;
 use crate::endpoint::guid;
-use crate::grant::{Ask, ClientProof};
+use crate::grant::{ClientProof, TokenRequest};
 use crate::skew::Skews;
 use crate::watched::{Seen, Watched, content};
 use gatepost_config::certificate::{CertificateError, SigningKey};
@@ -134,7 +134,7 @@ pub struct Credentials {
     clock: Clock,
     certificates: DashMap<CertificateFiles, Arc<WatchedFiles<SigningKey>>>,
     secrets: DashMap<PathBuf, Arc<WatchedFiles<ClientSecret>>>,
-    /// Which of two Entra took last, by [`Ask::throttle_key`].
+    /// Which of two Entra took last, by [`TokenRequest::throttle_key`].
     preferred: DashMap<TupleKey, usize>,
     skews: Skews,
 }
@@ -152,7 +152,7 @@ impl Credentials {
     }
 
     /// The credentials to try, by number: first the one that Entra took last.
-    pub fn order(&self, ask: &Ask) -> Vec<usize> {
+    pub fn order(&self, ask: &TokenRequest) -> Vec<usize> {
         let count = match &*ask.application.credential {
             Credential::Secrets(secrets) => secrets.len(),
             Credential::Certificates(certificates) => certificates.len(),
@@ -165,7 +165,7 @@ impl Credentials {
     }
 
     /// Entra took this one.
-    pub fn taken(&self, ask: &Ask, number: usize) {
+    pub fn taken(&self, ask: &TokenRequest, number: usize) {
         let key = ask.throttle_key();
         if self.preferred.get(&key).map_or(0, |preferred| *preferred) == number {
             return;
@@ -190,7 +190,7 @@ impl Credentials {
     ///
     /// # Errors
     /// [`CredentialError`]
-    pub async fn prove(&self, ask: &Ask, number: usize) -> Result<ClientProof, CredentialError> {
+    pub async fn prove(&self, ask: &TokenRequest, number: usize) -> Result<ClientProof, CredentialError> {
         let now = self.skews.there(&ask.authority(), self.clock.unix_time());
         let application = &ask.application;
         match &*application.credential {

@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 use tokio::time::timeout;
 use zeroize::Zeroizing;
 
-use crate::grant::TokenRequest;
+use crate::grant::TokenHttpRequest;
 use crate::response::ANSWER_OCTETS;
 use gatepost_core::failure::chain;
 use gatepost_net::dial::Dialer;
@@ -76,7 +76,7 @@ pub type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Answer, TransportErro
 /// Where token requests go.
 pub trait TokenEndpoint: Send + Sync {
     /// Posts the form and reads the answer. Dropping the future gives the exchange up.
-    fn exchange<'a>(&'a self, request: &'a TokenRequest) -> Exchange<'a>;
+    fn exchange<'a>(&'a self, request: &'a TokenHttpRequest) -> Exchange<'a>;
 }
 
 /// The network. The client inside is made at its first use, because a start should not wait for it.
@@ -103,7 +103,7 @@ impl HttpEndpoint {
             .await
     }
 
-    async fn post(&self, request: &TokenRequest) -> Result<Answer, TransportError> {
+    async fn post(&self, request: &TokenHttpRequest) -> Result<Answer, TransportError> {
         let request_id = guid();
         tracing::debug!(client_request_id = request_id, host = request.url.host_str(), "token request");
         let request = Request::post(request.url.as_str())
@@ -146,7 +146,7 @@ async fn answer(response: Response<Incoming>) -> Result<Answer, TransportError> 
 }
 
 impl TokenEndpoint for HttpEndpoint {
-    fn exchange<'a>(&'a self, request: &'a TokenRequest) -> Exchange<'a> {
+    fn exchange<'a>(&'a self, request: &'a TokenHttpRequest) -> Exchange<'a> {
         Box::pin(self.post(request))
     }
 }

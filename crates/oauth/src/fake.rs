@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
 use crate::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
-use crate::grant::TokenRequest;
+use crate::grant::TokenHttpRequest;
 use gatepost_config::{Accounts, Config, Limits, Log, LogFormat, State, Trust};
 
 /// A configuration with nothing but these.
@@ -107,7 +107,7 @@ impl FakeEndpoint {
 }
 
 impl TokenEndpoint for FakeEndpoint {
-    fn exchange<'a>(&'a self, request: &'a TokenRequest) -> Exchange<'a> {
+    fn exchange<'a>(&'a self, request: &'a TokenHttpRequest) -> Exchange<'a> {
         Box::pin(async move {
             let mut form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
             form.insert(PATH.to_owned(), request.url.path().to_owned());

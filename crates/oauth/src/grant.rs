@@ -19,7 +19,7 @@ use gatepost_core::tuple_key::TupleKey;
 
 /// One token to ask for.
 #[derive(Clone, Debug)]
-pub struct Ask {
+pub struct TokenRequest {
     /// The Entra application that asks.
     pub application: Arc<Application>,
     /// The tenant that is asked: [`gatepost_config::Tenant::of`] the login.
@@ -30,7 +30,7 @@ pub struct Ask {
     pub grant: GrantRequest,
 }
 
-/// The grant of an [`Ask`], with what it needs.
+/// The grant of an [`TokenRequest`], with what it needs.
 #[derive(Clone, Debug)]
 pub enum GrantRequest {
     /// ROPC: the user's own name and password.
@@ -133,7 +133,7 @@ pub fn default_scope(cloud: Cloud, password_grant: bool) -> &'static str {
 
 /// A request ready to be posted as `application/x-www-form-urlencoded`.
 #[derive(Debug)]
-pub struct TokenRequest {
+pub struct TokenHttpRequest {
     /// The token endpoint of the tenant.
     pub url: Url,
     /// The form. It holds passwords and secrets.
@@ -156,9 +156,9 @@ impl std::fmt::Debug for Form {
     }
 }
 
-impl Ask {
+impl TokenRequest {
     /// The request for this token, with what proves the application.
-    pub fn request(&self, proof: &ClientProof) -> TokenRequest {
+    pub fn request(&self, proof: &ClientProof) -> TokenHttpRequest {
         let app = &self.application;
         let proof = match proof {
             ClientProof::None => None,
@@ -200,7 +200,7 @@ impl Ask {
                 form.append_pair("client_assertion_type", JWT_BEARER);
             }
         }
-        TokenRequest { url: self.token_url(), form: Form(SecretString::from(form.finish())) }
+        TokenHttpRequest { url: self.token_url(), form: Form(SecretString::from(form.finish())) }
     }
 
     /// The token endpoint of the tenant: what is asked, and the audience of a client assertion.
@@ -237,11 +237,14 @@ impl Ask {
 }
 
 /// The request that begins a sign-in by device code (RFC 8628 §3.1).
-pub fn device_authorization_request(application: &Application, tenant: &str, scope: &str) -> TokenRequest {
+pub fn device_authorization_request(application: &Application, tenant: &str, scope: &str) -> TokenHttpRequest {
     let mut form = Serializer::new(String::new());
     form.append_pair("client_id", &application.client_id);
     form.extend_pairs(sign_in_scope(application, scope));
-    TokenRequest { url: endpoint_url(application, tenant, "devicecode"), form: Form(SecretString::from(form.finish())) }
+    TokenHttpRequest {
+        url: endpoint_url(application, tenant, "devicecode"),
+        form: Form(SecretString::from(form.finish())),
+    }
 }
 
 /// What a person is asked to consent to, as parameters: the scope, who it is (`openid`, `profile`; OpenID Connect Core
@@ -297,7 +300,7 @@ mod tests {
         })
     }
 
-    fn form(ask: &Ask, proof: &ClientProof) -> HashMap<String, String> {
+    fn form(ask: &TokenRequest, proof: &ClientProof) -> HashMap<String, String> {
         url::form_urlencoded::parse(ask.request(proof).form.expose().as_bytes()).into_owned().collect()
     }
 
@@ -305,8 +308,8 @@ mod tests {
         ClientProof::Secret(Arc::new(ClientSecret::new(text.into())))
     }
 
-    fn password_ask(application: Arc<Application>, password: &str) -> Ask {
-        Ask {
+    fn password_ask(application: Arc<Application>, password: &str) -> TokenRequest {
+        TokenRequest {
             scope: default_scope(application.cloud, true).into(),
             tenant: "contoso.example".into(),
             application,
@@ -335,7 +338,7 @@ mod tests {
     #[test]
     fn client_credentials_send_the_secret() {
         let application = application(Cloud::UsGovDod);
-        let ask = Ask {
+        let ask = TokenRequest {
             scope: default_scope(application.cloud, false).into(),
             tenant: "contoso.example".into(),
             application,
@@ -360,9 +363,9 @@ mod tests {
         assert!(!sent.contains_key("scope"));
     }
 
-    fn ask_with(application: Arc<Application>, grant: GrantRequest) -> Ask {
+    fn ask_with(application: Arc<Application>, grant: GrantRequest) -> TokenRequest {
         let (tenant, scope) = ("contoso.example".into(), "https://outlook.office.com/SMTP.Send".into());
-        Ask { application, tenant, scope, grant }
+        TokenRequest { application, tenant, scope, grant }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! [`grant`], [`response`], [`audience`], [`aadsts`], [`retry`] and [`assertion`] are pure.
 //! [`source::TokenSource`] puts them together in front of an [`endpoint::TokenEndpoint`], with what
 //! [`credential::Credentials`] prove an application by, or asks a [`managed_identity`]; [`cache::TokenCache`] keeps what it
-//! brings, behind a [`proof::Proof`] of the password.
+//! brings, behind a [`proof::PasswordDigest`] of the password.
 // What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
 // build.) Tests may panic.
 #![cfg_attr(
@@ -32,13 +32,13 @@ pub mod expiry;
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
 pub mod fake;
-pub mod flight;
 pub mod grant;
 pub mod managed_identity;
-pub mod proof;
+pub mod password_digest;
 pub mod response;
 pub mod retry;
 pub mod sign_in;
+pub mod single_flight;
 pub mod skew;
 pub mod source;
 mod token;
@@ -47,5 +47,5 @@ pub mod tokens;
 pub mod watched;
 
 pub use endpoint::{Answer, HttpEndpoint, TokenEndpoint, TransportError, TransportFault};
-pub use grant::TokenRequest;
+pub use grant::TokenHttpRequest;
 pub use token::Token;

@@ -1,4 +1,4 @@
-//! From an [`Ask`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
+//! From an [`TokenRequest`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
 //! requests to an authority that is out of order. Of two credentials of an application the one that Entra takes is used.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,7 +13,7 @@ use crate::aadsts::Class;
 use crate::audience::{self, Mismatch};
 use crate::credential::{CredentialError, Credentials};
 use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
-use crate::grant::{self, Ask, TokenRequest};
+use crate::grant::{self, TokenHttpRequest, TokenRequest};
 use crate::managed_identity::{IdentityError, ManagedIdentities};
 use crate::response::{self, DeviceAuthorization, Granted, NotGranted, OauthError};
 use crate::retry::{self, Breaker, RetryBudget};
@@ -59,7 +59,7 @@ pub enum FetchError {
         why: &'static str,
     },
     /// A token that is for something else than what was asked for; it is not used.
-    Misfit(Mismatch),
+    WrongAudience(Mismatch),
     /// No answer.
     Transport(TransportError),
     /// Entra asked to be left alone for a while (`Retry-After`, 429), and that is not over.
@@ -94,13 +94,13 @@ pub struct Issued {
 }
 
 impl Issued {
-    fn of(sent_at: Moment, granted: Granted, ask: &Ask) -> Result<Self, FetchError> {
+    fn of(sent_at: Moment, granted: Granted, ask: &TokenRequest) -> Result<Self, FetchError> {
         let token = Token {
             access_token: Arc::new(granted.access_token),
             requested_at: sent_at,
             expires_at: sent_at.after(granted.lifetime),
         };
-        audience::check(&token.access_token, ask).map_err(FetchError::Misfit)?;
+        audience::check(&token.access_token, ask).map_err(FetchError::WrongAudience)?;
         Ok(Self { token, refresh_token: granted.refresh_token, id_token: granted.id_token })
     }
 }
@@ -171,7 +171,7 @@ pub struct TokenSource {
     identities: ManagedIdentities,
     /// By authority.
     breakers: DashMap<String, Breaker>,
-    /// By [`Ask::throttle_key`].
+    /// By [`TokenRequest::throttle_key`].
     pauses: DashMap<TupleKey, Pause>,
     retries: Mutex<RetryBudget>,
     metrics: Arc<Metrics>,
@@ -218,9 +218,9 @@ impl TokenSource {
     /// Gets a token, within `limits.token_total`; that of a managed identity within 90 seconds.
     ///
     /// # Errors
-    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::Misfit`] needs
+    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::WrongAudience`] needs
     /// another configuration, all others may pass.
-    pub async fn fetch(&self, ask: &Ask) -> Result<Token, FetchError> {
+    pub async fn fetch(&self, ask: &TokenRequest) -> Result<Token, FetchError> {
         self.issue(ask).await.map(|issued| issued.token)
     }
 
@@ -228,7 +228,7 @@ impl TokenSource {
     ///
     /// # Errors
     /// As [`TokenSource::fetch`].
-    pub async fn issue(&self, ask: &Ask) -> Result<Issued, FetchError> {
+    pub async fn issue(&self, ask: &TokenRequest) -> Result<Issued, FetchError> {
         if let Credential::ManagedIdentity(identity) = &*ask.application.credential {
             let began = Instant::now();
             let fetched = self.identities.fetch(identity, &ask.scope, &self.clock).await.map_err(FetchError::Identity);
@@ -275,7 +275,7 @@ impl TokenSource {
         self.attempt(&request, DEVICE_CODE, &key, deadline, response::parse_device).await
     }
 
-    async fn issue_with(&self, ask: &Ask, number: usize, deadline: Instant) -> Result<Issued, FetchError> {
+    async fn issue_with(&self, ask: &TokenRequest, number: usize, deadline: Instant) -> Result<Issued, FetchError> {
         let pause_key = ask.throttle_key();
         let mut retry = 0;
         let mut before = None;
@@ -329,7 +329,7 @@ impl TokenSource {
 
     async fn attempt<T>(
         &self,
-        request: &TokenRequest,
+        request: &TokenHttpRequest,
         grant: &'static str,
         key: &TupleKey,
         deadline: Instant,

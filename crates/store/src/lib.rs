@@ -25,7 +25,6 @@
 )]
 
 pub mod device_password;
-mod durable;
 mod error;
 #[cfg(any(test, feature = "testing"))]
 #[allow(clippy::unwrap_used, reason = "only tests call it")]
@@ -42,6 +41,7 @@ mod records;
 mod redis;
 mod register;
 mod replicas;
+mod retrying;
 mod rotate;
 #[cfg(test)]
 mod sample;
@@ -53,7 +53,6 @@ mod sign_in;
 mod sqlite;
 
 pub use device_password::{DevicePassword, DevicePasswordId, LastUse, Verifier};
-pub use durable::Durable;
 pub use error::OpenError;
 pub use files::FileProblem;
 pub use guesses::{BUCKETS, Counts, Familiar, Guess, Person};
@@ -63,6 +62,7 @@ pub use memory::MemoryStore;
 pub use open::open;
 pub use outcome::{Lease, StoreError, Stored, Version};
 pub use replicas::{SharedKey, SharedToken, SharedTokens};
+pub use retrying::RetryingStore;
 pub use rotate::{RotateError, Rotation, rotate_key};
 pub use sign_in::{SignIn, SignInKey, SignInRefused};
 pub use sqlite::SqliteProblem;

@@ -9,7 +9,7 @@ use super::records::Records;
 use super::redis::Redis;
 use super::sealed::Sealed;
 use super::sqlite::Sqlite;
-use super::{Durable, MemoryStore, Store, StoreError};
+use super::{MemoryStore, RetryingStore, Store, StoreError};
 use gatepost_config::State;
 
 /// Opens the store of the configuration; a new one gets its file, and its key when that is a file that is absent. Service
@@ -25,7 +25,7 @@ pub async fn open(state: &State) -> Result<Arc<dyn Store>, OpenError> {
         }
         (started, _) => started?,
     }
-    Ok(Arc::new(Durable::new(Arc::new(sealed))))
+    Ok(Arc::new(RetryingStore::new(Arc::new(sealed))))
 }
 
 /// The store before its key is looked at; `None` for one in memory.

@@ -5,13 +5,13 @@ use gatepost_config::Cloud;
 use gatepost_core::clock::Clock;
 use gatepost_core::secret::Password;
 use gatepost_core::tuple_key::TupleKey;
-use gatepost_oauth::proof::ProofKey;
+use gatepost_oauth::password_digest::PasswordDigestKey;
 use gatepost_store::MemoryStore;
 
 struct World {
     clock: Clock,
     forwarding: Arc<Forwarding>,
-    key: ProofKey,
+    key: PasswordDigestKey,
     cloud: Cloud,
 }
 
@@ -22,7 +22,7 @@ impl World {
         Self {
             clock,
             forwarding: Arc::new(Forwarding::new(&Limits::default(), tally)),
-            key: ProofKey::generate().unwrap(),
+            key: PasswordDigestKey::generate().unwrap(),
             cloud: Cloud::Worldwide,
         }
     }

@@ -22,7 +22,7 @@ use super::{Connection, OriginError, Traffic, failures};
 use crate::login::{Admission, LoginRequest};
 use crate::session::attempt::Claim;
 use crate::session::fresh_token::{TokenError, with_fresh_token};
-use crate::session::login::{origin, want_life};
+use crate::session::login::{min_token_lifetime, origin};
 use crate::session::places::MailboxPlace;
 use gatepost_config::Grant;
 use gatepost_core::account::{LoginName, MailAddress};
@@ -321,7 +321,7 @@ impl Exchange<'_> {
         let end = Instant::now() + connection.shared.limits.login;
         let permit = self.attempt(proof, end).await?;
         let attempts = connection.login_attempts();
-        let admitting = connection.shared.gatekeeper.admit(request, want_life(protocol));
+        let admitting = connection.shared.gatekeeper.admit(request, min_token_lifetime(protocol));
         match attempts.judge(end, admitting).await {
             Ok(admission) => {
                 if !self.is_own_mailbox(&admission) {

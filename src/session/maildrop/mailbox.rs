@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
-use super::super::login::want_life;
+use super::super::login::min_token_lifetime;
 use super::super::places::MailboxPlace;
 use super::super::shared::Shared;
 use super::inbox::Inbox;
@@ -151,7 +151,7 @@ impl Mailbox {
             Renewal::ByLogin | Renewal::ByClient => return Err(Unserved::Failed(log_in_again(failure))),
         };
         let gatekeeper = &self.shared.gatekeeper;
-        let admit = || gatekeeper.admit_again(login, account, Resource::Graph, want_life(Protocol::Pop3));
+        let admit = || gatekeeper.admit_again(login, account, Resource::Graph, min_token_lifetime(Protocol::Pop3));
         let mut admission = admit().await.map_err(Unserved::Failed)?;
         if Arc::ptr_eq(&admission.bearer.token, &refused.token) && gatekeeper.token_refused(&admission) {
             admission = admit().await.map_err(Unserved::Failed)?;

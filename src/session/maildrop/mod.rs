@@ -17,7 +17,7 @@ use self::inbox::Inbox;
 use self::mailbox::{Mailbox, Renewal};
 use super::fresh_token::with_fresh_token;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::login::{Accepted, Destination, Entered, Login, origin, want_life};
+use super::login::{Accepted, Destination, Entered, Login, min_token_lifetime, origin};
 use super::places::{MailboxPlace, Places};
 use super::service::Service;
 use super::shared::Shared;
@@ -140,7 +140,7 @@ impl Destination for Opening<'_> {
                     resource: Resource::Graph,
                 };
                 let gatekeeper = &self.shared.gatekeeper;
-                let admit = || gatekeeper.admit(request, want_life(Protocol::Pop3));
+                let admit = || gatekeeper.admit(request, min_token_lifetime(Protocol::Pop3));
                 let admission = admit().await?;
                 // After the proof: who cannot log in locks nobody out.
                 let lock = self.lock(&admission.bearer.user).await?;

@@ -11,7 +11,7 @@ use super::exchange::Exchange;
 use super::ways::SubmissionWays;
 use crate::login::{Admission, LoginRequest};
 use crate::session::fresh_token::{HasToken, with_fresh_token};
-use crate::session::login::{origin, want_life};
+use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mail::clients_own_token;
 use crate::session::places::MailboxPlace;
 use crate::session::shared::Shared;
@@ -160,14 +160,14 @@ impl Courier<'_> {
     /// judged before it is used.
     pub(super) async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let gatekeeper = &self.shared.gatekeeper;
-        let want_life = want_life(Protocol::Smtp);
+        let min_token_lifetime = min_token_lifetime(Protocol::Smtp);
         let credentials = match &self.sender {
             Sender::Proved(login, account) => {
-                return Ok(gatekeeper.admit_again(login, account, resource, want_life).await?.into());
+                return Ok(gatekeeper.admit_again(login, account, resource, min_token_lifetime).await?.into());
             }
             Sender::Trusted(rule) => {
                 self.trusts(rule)?;
-                return Ok(gatekeeper.admit_proved(&rule.login, resource, want_life).await?.into());
+                return Ok(gatekeeper.admit_proved(&rule.login, resource, min_token_lifetime).await?.into());
             }
             Sender::LoggedIn(credentials) => credentials,
         };
@@ -185,7 +185,7 @@ impl Courier<'_> {
                     protocol: Protocol::Smtp,
                     resource,
                 };
-                Ok(gatekeeper.admit(request, want_life).await?.into())
+                Ok(gatekeeper.admit(request, min_token_lifetime).await?.into())
             }
         }
     }

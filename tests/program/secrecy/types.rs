@@ -5,7 +5,7 @@ use std::fmt;
 use gatepost_core::secret::{AccessToken, ClientSecret, Password, ProxyPassword, RefreshToken};
 use gatepost_oauth::cache::TokenCache;
 use gatepost_oauth::grant::Form;
-use gatepost_oauth::proof::{Proof, ProofKey};
+use gatepost_oauth::password_digest::{PasswordDigest, PasswordDigestKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -33,7 +33,7 @@ fn no_secret_can_be_shown_written_out_or_copied() {
     has_none_of!(ProxyPassword: fmt::Display, Serialize, DeserializeOwned, Clone, ToString, AsRef<str>, AsRef<[u8]>);
     // What holds them, or is made of them.
     has_none_of!(Form: fmt::Display, Serialize, Clone, ToString);
-    has_none_of!(ProofKey: fmt::Display, Serialize, Clone, ToString);
-    has_none_of!(Proof: fmt::Display, fmt::LowerHex, Serialize, ToString, AsRef<[u8]>);
+    has_none_of!(PasswordDigestKey: fmt::Display, Serialize, Clone, ToString);
+    has_none_of!(PasswordDigest: fmt::Display, fmt::LowerHex, Serialize, ToString, AsRef<[u8]>);
     has_none_of!(TokenCache: fmt::Display, Serialize, Clone);
 }

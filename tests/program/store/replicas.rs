@@ -16,7 +16,7 @@ use gatepost_core::clock::Clock;
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
-use gatepost_oauth::TokenRequest;
+use gatepost_oauth::TokenHttpRequest;
 use gatepost_oauth::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, TransportFault};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use zeroize::Zeroizing;
@@ -35,7 +35,7 @@ const PASSWORD: &str = "correct horse battery staple";
 struct Elsewhere(u16);
 
 impl TokenEndpoint for Elsewhere {
-    fn exchange<'a>(&'a self, request: &'a TokenRequest) -> Exchange<'a> {
+    fn exchange<'a>(&'a self, request: &'a TokenHttpRequest) -> Exchange<'a> {
         Box::pin(async move {
             let exchange = async {
                 let mut entra = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, self.0)).await?;

@@ -10,7 +10,7 @@ use gatepost_core::clock::Clock;
 use gatepost_net::dial::Dialer;
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_oauth::endpoint::HttpEndpoint;
-use gatepost_oauth::grant::{Ask, GrantRequest};
+use gatepost_oauth::grant::{GrantRequest, TokenRequest};
 use gatepost_oauth::managed_identity::ManagedIdentities;
 use gatepost_oauth::source::{FetchError, TokenSource};
 use gatepost_sandbox::{Attempts, Sandbox, SandboxConfig};
@@ -129,7 +129,7 @@ impl Setup {
         let source = TokenSource::new(endpoint, self.clock.clone(), &config.limits)
             .with_identities(ManagedIdentities::elsewhere(&imds, self.directory.path()));
         let application = Arc::clone(&config.accounts.entries()[0].application);
-        let ask = Ask {
+        let ask = TokenRequest {
             application,
             tenant: "contoso.example".into(),
             scope: SCOPE.into(),
@@ -142,7 +142,7 @@ impl Setup {
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     pub(crate) source: Arc<TokenSource>,
-    pub(crate) ask: Ask,
+    pub(crate) ask: TokenRequest,
     pub(crate) config: Arc<Config>,
     pub(crate) directory: Directory,
     pub(crate) clock: Clock,

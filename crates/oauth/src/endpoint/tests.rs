@@ -10,7 +10,7 @@ use super::*;
 use url::Url;
 
 use crate::fake;
-use crate::grant::{Ask, ClientProof, GrantRequest};
+use crate::grant::{ClientProof, GrantRequest, TokenRequest};
 use gatepost_config::{
     Accounts, Application, Cloud, Config, ForwardProxy, Limits, NoProxy, ProxyChoice, ProxyScheme, ProxyServer, Trust,
 };
@@ -92,7 +92,7 @@ async fn serve(reply: impl Into<Vec<u8>>) -> Server {
     Server { address, trust: trusting(made.cert.pem()), requests }
 }
 
-fn request(address: SocketAddr) -> TokenRequest {
+fn request(address: SocketAddr) -> TokenHttpRequest {
     let application = Application {
         authority: Url::parse(&format!("https://localhost:{}/", address.port())).unwrap(),
         tenant: "t".into(),
@@ -101,7 +101,7 @@ fn request(address: SocketAddr) -> TokenRequest {
         cloud: Cloud::Worldwide,
     };
     let (tenant, scope, grant) = ("t".into(), "s".into(), GrantRequest::ClientCredentials);
-    let ask = Ask { application: Arc::new(application), tenant, scope, grant };
+    let ask = TokenRequest { application: Arc::new(application), tenant, scope, grant };
     ask.request(&ClientProof::Secret(Arc::new(ClientSecret::new("s&cret".into()))))
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::grant::{Ask, GrantRequest};
+use crate::grant::{GrantRequest, TokenRequest};
 use crate::response::OauthError;
 use crate::sign_in::id_token::{self, IdTokenProblem, Identity};
 use crate::source::{FetchError, Issued};
@@ -22,9 +22,9 @@ pub struct Purpose {
 }
 
 impl Purpose {
-    pub(super) fn ask(self, grant: GrantRequest) -> Ask {
+    pub(super) fn ask(self, grant: GrantRequest) -> TokenRequest {
         let Self { application, tenant, scope } = self;
-        Ask { application, tenant, scope, grant }
+        TokenRequest { application, tenant, scope, grant }
     }
 }
 
@@ -67,7 +67,7 @@ impl SignedIn {
     /// (RFC 9207 §2.4).
     pub(super) fn of(
         issued: Issued,
-        ask: &Ask,
+        ask: &TokenRequest,
         nonce: Option<&str>,
         issuer: Option<&str>,
         now: UnixTime,

@@ -8,8 +8,8 @@ use crate::grant::{GrantRequest, Redemption};
 use gatepost_config::{Application, Cloud};
 use gatepost_core::secret::{AuthorizationCode, CodeVerifier};
 
-fn ask(client_id: &str) -> Ask {
-    Ask {
+fn ask(client_id: &str) -> TokenRequest {
+    TokenRequest {
         application: Arc::new(Application {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant: "t".into(),
@@ -57,7 +57,7 @@ async fn a_passing_fault_is_tried_again_and_a_refusal_is_not() {
 
 #[tokio::test(start_paused = true)]
 async fn a_code_is_sent_again_only_when_it_cannot_have_arrived() {
-    let redemption = || Ask {
+    let redemption = || TokenRequest {
         grant: GrantRequest::AuthorizationCode(Arc::new(Redemption {
             code: AuthorizationCode::new("c".into()),
             redirect_uri: "http://localhost".into(),

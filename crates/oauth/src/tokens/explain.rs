@@ -144,7 +144,7 @@ pub fn fetch(error: &FetchError) -> Failure {
             format!("the answer to the token request (status `{status}`) is not one of Entra's: {why}"),
             "look for a portal or filter on the way to Entra, and check `microsoft.authority`",
         ),
-        FetchError::Misfit(mismatch) => failure(
+        FetchError::WrongAudience(mismatch) => failure(
             Refusal::ContactAdmin,
             Actor::Operator,
             "token-for-another",
@@ -418,7 +418,7 @@ mod tests {
     #[test]
     fn a_token_for_another_resource_is_the_operators_turn() {
         let mismatch = Mismatch { claim: "aud", says: "https://graph.microsoft.com".into() };
-        let failure = fetch(&FetchError::Misfit(mismatch));
+        let failure = fetch(&FetchError::WrongAudience(mismatch));
         assert_eq!((failure.refusal, failure.cause), (Refusal::ContactAdmin, "token-for-another"));
         assert!(failure.message.ends_with("it is not used: its `aud` is `https://graph.microsoft.com`"), "{failure}");
     }

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Need};
-use crate::flight::Flight;
-use crate::grant::{Ask, GrantRequest};
+use crate::grant::{GrantRequest, TokenRequest};
 use crate::managed_identity::IdentityError;
+use crate::single_flight::Flight;
 use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::guard::Attempt;
 use crate::tokens::manager::TokenManager;
-use crate::tokens::outcome::{Errand, Obtained, Outcome, Setback, class, is_news, login_name, obtain, tell};
+use crate::tokens::outcome::{FetchFailure, FetchKey, FetchedToken, Outcome, class, is_news, login_name, obtain, tell};
 use crate::tokens::replicas::Turn;
 use crate::tokens::user::User;
 use crate::tokens::{explain, scope};
@@ -43,12 +43,12 @@ pub struct UserLogin<'a> {
     /// What the token is for.
     pub resource: Resource,
     /// What the token should have left at least.
-    pub want_life: Duration,
+    pub min_token_lifetime: Duration,
 }
 
 /// The same, owned by the task that asks Entra.
-struct UserErrand {
-    ask: Ask,
+struct UserFetch {
+    ask: TokenRequest,
     attempt: Attempt,
     need: Need,
     seen: Option<Token>,
@@ -62,10 +62,10 @@ impl TokenManager {
     ///
     /// # Cancel safety
     /// May be dropped at any time: work that others wait for goes on.
-    pub async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<Obtained, Failure> {
+    pub async fn user_token(self: &Arc<Self>, login: UserLogin<'_>) -> Result<FetchedToken, Failure> {
         let application = &login.account.application;
         let scope = &*scope::of(login.account, login.resource, &self.config.get()).into_owned();
-        let need = Need { margin: login.account.token_expiry_margin, want_life: login.want_life };
+        let need = Need { margin: login.account.token_expiry_margin, min_token_lifetime: login.min_token_lifetime };
         let tenant = application.tenant.of(login.address);
         let key = token_key::of_user(application, tenant, scope, login.address);
         let proof = self.prove(&key, login.password)?;
@@ -77,8 +77,8 @@ impl TokenManager {
         }
         let user = User::named(login.account, login.address);
         let fly = |seen: Option<&Token>| {
-            self.flights.join(Errand::User(proof), || {
-                let ask = Ask {
+            self.flights.join(FetchKey::User(proof), || {
+                let ask = TokenRequest {
                     application: Arc::clone(application),
                     tenant: tenant.into(),
                     scope: scope.into(),
@@ -94,7 +94,7 @@ impl TokenManager {
                     proved: !matches!(found, Found::Nothing),
                     cloud: application.cloud,
                 };
-                Arc::clone(self).run_user_errand(UserErrand { ask, attempt, need, seen: seen.cloned() })
+                Arc::clone(self).run_user_errand(UserFetch { ask, attempt, need, seen: seen.cloned() })
             })
         };
         obtain(&found, key, fly).await
@@ -113,15 +113,15 @@ impl TokenManager {
         account: &Account,
         address: &MailAddress,
         resource: Resource,
-        want_life: Duration,
-    ) -> Result<Obtained, Failure> {
-        let ask = Ask {
+        min_token_lifetime: Duration,
+    ) -> Result<FetchedToken, Failure> {
+        let ask = TokenRequest {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(address).into(),
             scope: scope::of(account, resource, &self.config.get()).into(),
             grant: GrantRequest::ClientCredentials,
         };
-        let need = Need { margin: account.token_expiry_margin, want_life };
+        let need = Need { margin: account.token_expiry_margin, min_token_lifetime };
         let key = ask.key();
         let found = self.cache.look(&key, None, need, self.clock.now());
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
@@ -139,26 +139,26 @@ impl TokenManager {
         }
     }
 
-    fn fly_for_application(self: &Arc<Self>, ask: &Ask, seen: Option<&Token>) -> Flight<Outcome> {
-        self.flights.join(Errand::Application(ask.key()), || {
+    fn fly_for_application(self: &Arc<Self>, ask: &TokenRequest, seen: Option<&Token>) -> Flight<Outcome> {
+        self.flights.join(FetchKey::Application(ask.key()), || {
             Arc::clone(self).run_application_errand(ask.clone(), seen.cloned())
         })
     }
 
-    async fn run_user_errand(self: Arc<Self>, errand: UserErrand) -> Outcome {
-        let UserErrand { ask, mut attempt, need, seen } = errand;
+    async fn run_user_errand(self: Arc<Self>, errand: UserFetch) -> Outcome {
+        let UserFetch { ask, mut attempt, need, seen } = errand;
         let (key, proof, now) = (ask.key(), attempt.proof, self.clock.now());
         // Another flight may have landed since the caller looked.
         match self.cache.look(&key, Some(&proof), need, now) {
             Found::Usable(token, _) if is_news(&token, seen.as_ref()) => return Ok(token),
             Found::Usable(..) | Found::Proved => attempt.proved = true,
             Found::Nothing if self.refused.answers(&proof, now) => {
-                return Err(Setback::refusal(explain::refused_before()));
+                return Err(FetchFailure::refusal(explain::refused_before()));
             }
             Found::Nothing => attempt.proved = false,
         }
         let user = attempt.user;
-        let standing_key = Errand::User(proof);
+        let standing_key = FetchKey::User(proof);
         if let Some(setback) = self.standing.get(&standing_key, now) {
             return Err(setback);
         }
@@ -171,7 +171,8 @@ impl TokenManager {
             Turn::Ours(holding) => holding,
         };
         let now = self.clock.now();
-        let permit = Arc::clone(&self.guard).permit(attempt, login_name(&ask), now).await.map_err(Setback::passing)?;
+        let permit =
+            Arc::clone(&self.guard).permit(attempt, login_name(&ask), now).await.map_err(FetchFailure::passing)?;
         let fetched = self.source.fetch(&ask).await;
         let now = self.clock.now();
         let error = match fetched {
@@ -185,7 +186,7 @@ impl TokenManager {
             }
             Err(error) => error,
         };
-        let setback = Setback::of(&error);
+        let setback = FetchFailure::of(&error);
         tell(&ask, &error, &setback);
         match class(&error) {
             Some(Class::WrongPassword) => {
@@ -208,16 +209,16 @@ impl TokenManager {
         Err(setback)
     }
 
-    async fn run_application_errand(self: Arc<Self>, ask: Ask, seen: Option<Token>) -> Outcome {
+    async fn run_application_errand(self: Arc<Self>, ask: TokenRequest, seen: Option<Token>) -> Outcome {
         let (key, now) = (ask.key(), self.clock.now());
-        let any = Need { margin: Duration::ZERO, want_life: Duration::ZERO };
+        let any = Need { margin: Duration::ZERO, min_token_lifetime: Duration::ZERO };
         // Another flight may have landed since the caller looked.
         if let Found::Usable(token, _) = self.cache.look(&key, None, any, now)
             && is_news(&token, seen.as_ref())
         {
             return Ok(token);
         }
-        let errand = Errand::Application(key);
+        let errand = FetchKey::Application(key);
         if let Some(setback) = self.standing.get(&errand, now) {
             return Err(setback);
         }
@@ -238,7 +239,7 @@ impl TokenManager {
             }
             Err(error) => {
                 // Nobody's password is in question: what is at hand stays in use until it expires.
-                let setback = Setback::passing(explain::fetch(&error));
+                let setback = FetchFailure::passing(explain::fetch(&error));
                 tell(&ask, &error, &setback);
                 self.keep_standing(errand, &error, &setback, now);
                 Err(setback)
@@ -247,10 +248,10 @@ impl TokenManager {
     }
 
     /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.
-    fn keep_standing(&self, errand: Errand, error: &FetchError, setback: &Arc<Setback>, now: Moment) {
+    fn keep_standing(&self, errand: FetchKey, error: &FetchError, setback: &Arc<FetchFailure>, now: Moment) {
         let stands = match error {
             FetchError::Refused(error) => !matches!(error.class, Class::WrongPassword | Class::Temporary),
-            FetchError::Misfit(_) | FetchError::Identity(IdentityError::Refused { .. }) => true,
+            FetchError::WrongAudience(_) | FetchError::Identity(IdentityError::Refused { .. }) => true,
             _ => false,
         };
         if stands {
@@ -288,14 +289,14 @@ mod tests {
         let config = tokens.config();
         let (account, address) = config.accounts.find(&LoginName::parse("alice@contoso.example").unwrap()).unwrap();
         let password = Arc::new(Password::new("right".into()));
-        let user = Ask {
+        let user = TokenRequest {
             application: Arc::clone(&account.application),
             tenant: account.application.tenant.of(&address).into(),
             scope: scope::of(&account, Resource::Exchange, &config).into(),
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
-        let application = Ask { grant: GrantRequest::ClientCredentials, ..user.clone() };
-        let errand = |seen: Option<&Token>| UserErrand {
+        let application = TokenRequest { grant: GrantRequest::ClientCredentials, ..user.clone() };
+        let errand = |seen: Option<&Token>| UserFetch {
             ask: user.clone(),
             attempt: Attempt {
                 user: User::of(&TupleKey::encode(["alice"])),
@@ -304,7 +305,7 @@ mod tests {
                 proved: false,
                 cloud: account.application.cloud,
             },
-            need: Need { margin: Duration::ZERO, want_life: Duration::ZERO },
+            need: Need { margin: Duration::ZERO, min_token_lifetime: Duration::ZERO },
             seen: seen.cloned(),
         };
         let tokens = || Arc::clone(&tokens);

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::proof::Proof;
+use crate::password_digest::PasswordDigest;
 use crate::tokens::user::User;
 use gatepost_config::Cloud;
 use gatepost_core::clock::Moment;
@@ -18,7 +18,7 @@ pub struct Attempt {
     /// The name that signs in; once it goes out, the person behind it.
     pub user: User,
     /// Of the password.
-    pub proof: Proof,
+    pub proof: PasswordDigest,
     /// Who presents it.
     pub source: Source,
     /// Entra accepted this very password lately, so it is no guess.

@@ -8,14 +8,14 @@ use tokio::sync::watch;
 use crate::cache::{CONFIRMATION, Need, TokenCache};
 use crate::endpoint::TokenEndpoint;
 use crate::expiry::{self, Expiry};
-use crate::flight::Flights;
-use crate::grant::{Ask, GrantRequest};
-use crate::proof::{Proof, ProofKey};
+use crate::grant::{GrantRequest, TokenRequest};
+use crate::password_digest::{PasswordDigest, PasswordDigestKey};
+use crate::single_flight::SingleFlight;
 use crate::source::TokenSource;
 use crate::token::Token;
 use crate::token_key;
 use crate::tokens::guard::AttemptGuard;
-use crate::tokens::outcome::{Errand, Outcome, StandingRefusals};
+use crate::tokens::outcome::{FetchKey, NegativeCache, Outcome};
 use crate::tokens::rejected::RefusedPasswords;
 use crate::tokens::replicas::{Sharing, Turn};
 use crate::tokens::sign_ins::SignIns;
@@ -54,12 +54,12 @@ pub struct TokenManager {
     pub(super) clock: Clock,
     pub(super) source: TokenSource,
     pub(super) cache: TokenCache,
-    pub(super) flights: Flights<Errand, Outcome>,
+    pub(super) flights: SingleFlight<FetchKey, Outcome>,
     pub(super) refused: RefusedPasswords,
-    pub(super) standing: StandingRefusals,
+    pub(super) standing: NegativeCache,
     pub(super) guard: Arc<dyn AttemptGuard>,
     /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
-    proof_key: OnceLock<Option<ProofKey>>,
+    proof_key: OnceLock<Option<PasswordDigestKey>>,
     pub(super) sign_ins: SignIns,
     pub(super) store: Arc<dyn Store>,
     sharing: Sharing,
@@ -81,9 +81,9 @@ impl TokenManager {
         Arc::new(Self {
             source: TokenSource::new(endpoint, clock.clone(), limits).with_metrics(Arc::clone(&metrics)),
             cache: TokenCache::new(limits.accepted_password_memory),
-            flights: Flights::default(),
+            flights: SingleFlight::default(),
             refused: RefusedPasswords::new(limits.refused_password_memory, LONGEST_REFUSED_MEMORY),
-            standing: StandingRefusals::default(),
+            standing: NegativeCache::default(),
             guard,
             proof_key: OnceLock::new(),
             sign_ins: SignIns::default(),
@@ -183,7 +183,7 @@ impl TokenManager {
     ///
     /// # Errors
     /// A [`Failure`] when the system gives no randomness.
-    pub fn prove(&self, tuple: &TupleKey, password: &Password) -> Result<Proof, Failure> {
+    pub fn prove(&self, tuple: &TupleKey, password: &Password) -> Result<PasswordDigest, Failure> {
         Ok(self.proof_key()?.prove(tuple, password))
     }
 
@@ -191,15 +191,15 @@ impl TokenManager {
     ///
     /// # Errors
     /// A [`Failure`] when the system gives no randomness.
-    pub fn proof_key(&self) -> Result<&ProofKey, Failure> {
-        self.proof_key.get_or_init(|| ProofKey::generate().ok()).as_ref().ok_or_else(explain::own_fault)
+    pub fn proof_key(&self) -> Result<&PasswordDigestKey, Failure> {
+        self.proof_key.get_or_init(|| PasswordDigestKey::generate().ok()).as_ref().ok_or_else(explain::own_fault)
     }
 
     /// A token that another replica has fetched, when it is better than what was `seen` here and `fits`, or the turn to
     /// fetch one.
     pub(super) async fn turn(
         &self,
-        ask: &Ask,
+        ask: &TokenRequest,
         need: Need,
         seen: Option<&Token>,
         fits: impl Fn(&Token) -> bool,

@@ -22,7 +22,7 @@ mod user;
 pub use fetch::UserLogin;
 pub use guard::{Attempt, AttemptGuard, AttemptPermit, Permitting};
 pub use manager::{TokenManager, TokenView};
-pub use outcome::{Obtained, TokenOrigin};
+pub use outcome::{FetchedToken, TokenOrigin};
 pub use rejected::RefusedPasswords;
 pub use upkeep::{RENEWAL_TICK, upkeep};
 pub use user::User;

@@ -7,9 +7,9 @@ use dashmap::DashMap;
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Renewal};
-use crate::flight::Flight;
-use crate::grant::{Ask, GrantRequest};
-use crate::proof::Proof;
+use crate::grant::{GrantRequest, TokenRequest};
+use crate::password_digest::PasswordDigest;
+use crate::single_flight::Flight;
 use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::explain;
@@ -33,9 +33,9 @@ pub enum TokenOrigin {
 
 /// Who waits for the same token request.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Errand {
+pub(super) enum FetchKey {
     /// Logins of one user with one password.
-    User(Proof),
+    User(PasswordDigest),
     /// Logins of all mailboxes of one application.
     Application(TupleKey),
     /// Logins of one address for which somebody has signed in.
@@ -44,18 +44,18 @@ pub(super) enum Errand {
 
 /// A token request that brought nothing.
 #[derive(Debug)]
-pub(super) struct Setback {
+pub(super) struct FetchFailure {
     pub(super) failure: Failure,
     /// A token that is still good stays in use.
     spares_token: bool,
 }
 
 /// What a token request comes to, for all who wait.
-pub(super) type Outcome = Result<Token, Arc<Setback>>;
+pub(super) type Outcome = Result<Token, Arc<FetchFailure>>;
 
 /// A token for one login.
 #[derive(Clone, Debug)]
-pub struct Obtained {
+pub struct FetchedToken {
     /// The token.
     pub token: Token,
     /// Where it comes from.
@@ -66,14 +66,14 @@ pub struct Obtained {
 
 /// Refusals that stand for a while.
 #[derive(Debug, Default)]
-pub(super) struct StandingRefusals(DashMap<Errand, (Moment, Arc<Setback>)>);
+pub(super) struct NegativeCache(DashMap<FetchKey, (Moment, Arc<FetchFailure>)>);
 
-impl StandingRefusals {
-    pub(super) fn get(&self, errand: &Errand, now: Moment) -> Option<Arc<Setback>> {
+impl NegativeCache {
+    pub(super) fn get(&self, errand: &FetchKey, now: Moment) -> Option<Arc<FetchFailure>> {
         self.0.get(errand).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
     }
 
-    pub(super) fn add(&self, errand: Errand, setback: Arc<Setback>, now: Moment) {
+    pub(super) fn add(&self, errand: FetchKey, setback: Arc<FetchFailure>, now: Moment) {
         if self.0.len() >= STANDING_ENTRIES {
             self.sweep(now);
         }
@@ -92,7 +92,7 @@ impl StandingRefusals {
     }
 }
 
-impl Setback {
+impl FetchFailure {
     pub(super) fn of(error: &FetchError) -> Arc<Self> {
         let spares_token = !class(error).is_some_and(Class::concerns_user);
         Arc::new(Self { failure: explain::fetch(error), spares_token })
@@ -113,27 +113,27 @@ pub(super) async fn obtain(
     found: &Found,
     key: TupleKey,
     fly: impl FnOnce(Option<&Token>) -> Flight<Outcome>,
-) -> Result<Obtained, Failure> {
+) -> Result<FetchedToken, Failure> {
     let at_hand = match found {
         Found::Usable(token, Renewal::NotYet) => {
-            return Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key });
+            return Ok(FetchedToken { token: token.clone(), origin: TokenOrigin::Cached, key });
         }
         Found::Usable(token, Renewal::Ahead) => {
             // The flight goes on without us.
             drop(fly(Some(token)));
-            return Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key });
+            return Ok(FetchedToken { token: token.clone(), origin: TokenOrigin::Cached, key });
         }
         Found::Usable(token, Renewal::First) => Some(token),
         Found::Proved | Found::Nothing => None,
     };
     match (fly(at_hand).result().await, at_hand) {
-        (Some(Ok(token)), _) => Ok(Obtained { token, origin: TokenOrigin::Fetched, key }),
+        (Some(Ok(token)), _) => Ok(FetchedToken { token, origin: TokenOrigin::Fetched, key }),
         (Some(Err(setback)), Some(token)) if setback.spares_token => {
             tracing::debug!(cause = setback.failure.cause, "no newer token to be had; the one at hand is used");
-            Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key })
+            Ok(FetchedToken { token: token.clone(), origin: TokenOrigin::Cached, key })
         }
         (Some(Err(setback)), _) => Err(setback.failure.clone()),
-        (None, Some(token)) => Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key }),
+        (None, Some(token)) => Ok(FetchedToken { token: token.clone(), origin: TokenOrigin::Cached, key }),
         (None, None) => Err(explain::own_fault()),
     }
 }
@@ -149,7 +149,7 @@ pub(super) fn class(error: &FetchError) -> Option<Class> {
     }
 }
 
-pub(super) fn login_name(ask: &Ask) -> &str {
+pub(super) fn login_name(ask: &TokenRequest) -> &str {
     match &ask.grant {
         GrantRequest::Password { username, .. } => username.as_str(),
         GrantRequest::RefreshToken { login, .. } => login.as_str(),
@@ -159,7 +159,7 @@ pub(super) fn login_name(ask: &Ask) -> &str {
 
 /// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
 /// that would.
-pub(super) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
+pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailure) {
     let code = match error {
         FetchError::Refused(error) => error.code,
         FetchError::Busy { code, .. } => *code,

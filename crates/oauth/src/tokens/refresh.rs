@@ -12,14 +12,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Need};
-use crate::flight::Flight;
-use crate::grant::{Ask, GrantRequest};
+use crate::grant::{GrantRequest, TokenRequest};
+use crate::single_flight::Flight;
 use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::manager::TokenManager;
-use crate::tokens::outcome::{self, Errand, Obtained, Outcome, Setback};
+use crate::tokens::outcome::{self, FetchFailure, FetchKey, FetchedToken, Outcome};
 use crate::tokens::replicas::Turn;
-use crate::tokens::sign_ins::{Known, Whose};
+use crate::tokens::sign_ins::{Known, TokenSubject};
 use crate::tokens::{explain, scope};
 use gatepost_config::LoginPattern;
 use gatepost_core::account::MailAddress;
@@ -43,7 +43,7 @@ const LEASE_WAIT: Duration = Duration::from_secs(10);
 const LEASE_POLL: Duration = Duration::from_millis(50);
 
 /// Whatever a token has left.
-const ANY: Need = Need { margin: Duration::ZERO, want_life: Duration::ZERO };
+const ANY: Need = Need { margin: Duration::ZERO, min_token_lifetime: Duration::ZERO };
 
 /// How often a record that others keep changing is read anew.
 const TRIES: usize = 3;
@@ -52,7 +52,7 @@ const TRIES: usize = 3;
 const CONSENT_NEEDED: u32 = 65001;
 /// A sign-in as the store has it now, and for whom.
 struct Current<'a> {
-    whose: &'a Whose,
+    whose: &'a TokenSubject,
     key: &'a SignInKey,
     token_key: &'a TupleKey,
     record: SignIn,
@@ -69,8 +69,8 @@ impl Current<'_> {
         }
     }
 
-    fn ask(&self, scope: &Arc<str>) -> Ask {
-        Ask {
+    fn ask(&self, scope: &Arc<str>) -> TokenRequest {
+        TokenRequest {
             application: Arc::clone(&self.whose.account.application),
             tenant: self.whose.tenant().into(),
             scope: Arc::clone(scope),
@@ -98,23 +98,28 @@ impl TokenManager {
     ///
     /// # Cancel safety
     /// As [`TokenManager::user_token`].
-    pub async fn sign_in_token(self: &Arc<Self>, whose: Whose, want_life: Duration) -> Result<Obtained, Failure> {
+    pub async fn sign_in_token(
+        self: &Arc<Self>,
+        whose: TokenSubject,
+        min_token_lifetime: Duration,
+    ) -> Result<FetchedToken, Failure> {
         let scope = whose.scope(&self.config.get());
-        let need = Need { margin: whose.account.token_expiry_margin, want_life };
+        let need = Need { margin: whose.account.token_expiry_margin, min_token_lifetime };
         let key = whose.token_key(&scope);
         let found = self.cache.look(&key, None, need, self.clock.now());
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
         outcome::obtain(&found, key, |seen| self.fly_for_sign_in(whose, scope, seen.cloned())).await
     }
 
-    fn fly_for_sign_in(self: &Arc<Self>, whose: Whose, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
+    fn fly_for_sign_in(self: &Arc<Self>, whose: TokenSubject, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
         let key = whose.token_key(&scope);
-        self.flights.join(Errand::SignIn(key.clone()), || Arc::clone(self).run_sign_in_errand(whose, scope, key, seen))
+        self.flights
+            .join(FetchKey::SignIn(key.clone()), || Arc::clone(self).run_sign_in_errand(whose, scope, key, seen))
     }
 
     async fn run_sign_in_errand(
         self: Arc<Self>,
-        whose: Whose,
+        whose: TokenSubject,
         scope: Arc<str>,
         token_key: TupleKey,
         seen: Option<Token>,
@@ -154,30 +159,30 @@ impl TokenManager {
     }
 
     /// Exchanges the newest refresh token, anew when another one came into the store meanwhile.
-    async fn refresh(&self, key: &SignInKey, whose: &Whose, scope: &Arc<str>, token_key: &TupleKey) -> Outcome {
+    async fn refresh(&self, key: &SignInKey, whose: &TokenSubject, scope: &Arc<str>, token_key: &TupleKey) -> Outcome {
         for _ in 0..TRIES {
             let current = self.exchangeable(key, whose, token_key).await?;
             if let Some(outcome) = self.exchange(current, scope).await {
                 return outcome;
             }
         }
-        Err(Setback::passing(explain::sign_in_unreadable(&StoreError::Changed)))
+        Err(FetchFailure::passing(explain::sign_in_unreadable(&StoreError::Changed)))
     }
 
     /// The newest record, if Entra may be asked about it now.
     async fn exchangeable<'a>(
         &self,
         key: &'a SignInKey,
-        whose: &'a Whose,
+        whose: &'a TokenSubject,
         token_key: &'a TupleKey,
-    ) -> Result<Current<'a>, Arc<Setback>> {
+    ) -> Result<Current<'a>, Arc<FetchFailure>> {
         let stored = self.store.sign_in(key).await;
-        let stored = stored.map_err(|error| Setback::passing(explain::sign_in_unreadable(&error)))?;
+        let stored = stored.map_err(|error| FetchFailure::passing(explain::sign_in_unreadable(&error)))?;
         let Some((record, version)) = stored else {
-            return Err(Setback::passing(explain::nobody_signed_in(&key.login)));
+            return Err(FetchFailure::passing(explain::nobody_signed_in(&key.login)));
         };
         if let Some(refused) = record.refused.filter(|refused| self.clock.unix_time().since(refused.at) < REFUSED) {
-            return Err(Setback::passing(explain::sign_in_refused_before(&key.login, refused)));
+            return Err(FetchFailure::passing(explain::sign_in_refused_before(&key.login, refused)));
         }
         if let Some(setback) = self.sign_ins.standing(key, whose.resource, version, self.clock.now()) {
             return Err(setback);
@@ -224,9 +229,14 @@ impl TokenManager {
     }
 
     /// Remembers a refusal; nothing when it was of a token that is not the newest any longer.
-    async fn not_exchanged(&self, current: Current<'_>, ask: &Ask, error: FetchError) -> Option<Arc<Setback>> {
+    async fn not_exchanged(
+        &self,
+        current: Current<'_>,
+        ask: &TokenRequest,
+        error: FetchError,
+    ) -> Option<Arc<FetchFailure>> {
         let login = &current.key.login;
-        let setback = Setback::passing(explain::refresh(&error, login));
+        let setback = FetchFailure::passing(explain::refresh(&error, login));
         if let FetchError::Refused(refused) = &error
             && explain::ends_sign_in(refused)
             // Who has not consented to one resource may well use the other.
@@ -258,7 +268,7 @@ impl TokenManager {
 
     /// Puts a record in the place of the one that `current` holds. When somebody else has replaced that one, the newer of
     /// the two counts. A store that fails does not keep the new one from being used: it stays in memory and is offered
-    /// again ([`Durable`](gatepost_store::Durable)).
+    /// again ([`RetryingStore`](gatepost_store::RetryingStore)).
     async fn keep(&self, current: &Current<'_>, record: SignIn) -> Kept {
         let mut version = current.version;
         for _ in 0..TRIES {
@@ -330,7 +340,7 @@ impl TokenManager {
             else {
                 continue;
             };
-            let whose = Whose { account, login, resource: scope::of_sign_in(&config) };
+            let whose = TokenSubject { account, login, resource: scope::of_sign_in(&config) };
             let key = whose.key();
             let failure = match stored.remove(&key) {
                 None => explain::nobody_signed_in(&whose.login),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::proof::Proof;
+use crate::password_digest::PasswordDigest;
 use crate::tokens::user::User;
 use gatepost_core::clock::Moment;
 use gatepost_core::reloadable::Reloadable;
@@ -24,7 +24,7 @@ struct Entry {
 /// A bounded memory of refused passwords. Each is answered from memory for a time that doubles with every new refusal.
 #[derive(Debug)]
 pub struct RefusedPasswords {
-    entries: DashMap<Proof, Entry>,
+    entries: DashMap<PasswordDigest, Entry>,
     first: Reloadable<Duration>,
     longest: Duration,
 }
@@ -41,24 +41,24 @@ impl RefusedPasswords {
     }
 
     /// True when the answer is known to be no.
-    pub fn answers(&self, proof: &Proof, now: Moment) -> bool {
+    pub fn answers(&self, proof: &PasswordDigest, now: Moment) -> bool {
         self.note(proof, now).is_some()
     }
 
     /// What was noted with the refusal, when the answer is known to be no.
-    pub fn note(&self, proof: &Proof, now: Moment) -> Option<Option<usize>> {
+    pub fn note(&self, proof: &PasswordDigest, now: Moment) -> Option<Option<usize>> {
         let mut entry = self.entries.get_mut(proof)?;
         entry.last_seen = now;
         (now < entry.until).then_some(entry.note)
     }
 
     /// It was refused to this user, perhaps again.
-    pub fn add(&self, proof: Proof, whose: User, now: Moment) {
+    pub fn add(&self, proof: PasswordDigest, whose: User, now: Moment) {
         self.add_noting(proof, whose, None, now);
     }
 
     /// The same, with a note for the next one who asks.
-    pub fn add_noting(&self, proof: Proof, whose: User, note: Option<usize>, now: Moment) {
+    pub fn add_noting(&self, proof: PasswordDigest, whose: User, note: Option<usize>, now: Moment) {
         if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
             self.make_room(now);
         }
@@ -70,7 +70,7 @@ impl RefusedPasswords {
     }
 
     /// It was accepted after all.
-    pub fn forget(&self, proof: &Proof) {
+    pub fn forget(&self, proof: &PasswordDigest) {
         self.entries.remove(proof);
     }
 
@@ -99,13 +99,13 @@ impl RefusedPasswords {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::proof::ProofKey;
+    use crate::password_digest::PasswordDigestKey;
     use gatepost_core::clock::Clock;
     use gatepost_core::secret::Password;
     use gatepost_core::tuple_key::TupleKey;
 
-    fn proofs(count: usize) -> Vec<Proof> {
-        let key = ProofKey::generate().unwrap();
+    fn proofs(count: usize) -> Vec<PasswordDigest> {
+        let key = PasswordDigestKey::generate().unwrap();
         (0..count).map(|n| key.prove(&TupleKey::encode(["a"]), &Password::new(n.to_string()))).collect()
     }
 

@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::cache::LEAST_LIFE;
-use crate::grant::{Ask, GrantRequest};
+use crate::grant::{GrantRequest, TokenRequest};
 use crate::token::Token;
 use gatepost_core::clock::Clock;
 use gatepost_core::reloadable::Reloadable;
@@ -36,7 +36,7 @@ pub(super) struct Sharing {
 pub(super) enum Turn {
     /// Use what another one has fetched.
     Shared(Token),
-    /// Ask Entra.
+    /// TokenRequest Entra.
     Ours(Holding),
 }
 
@@ -57,7 +57,7 @@ struct OwnedKey {
 }
 
 impl OwnedKey {
-    fn of(ask: &Ask) -> Self {
+    fn of(ask: &TokenRequest) -> Self {
         let password = match &ask.grant {
             GrantRequest::Password { password, .. } => Some(Arc::clone(password)),
             // Whoever uses these has been proved elsewhere.
@@ -83,7 +83,7 @@ impl Sharing {
     }
 
     /// Waits until another replica has left a token that is `wanted`, or until it is our turn to ask for one.
-    pub(super) async fn turn(&self, ask: &Ask, wanted: impl Fn(&Token) -> bool) -> Turn {
+    pub(super) async fn turn(&self, ask: &TokenRequest, wanted: impl Fn(&Token) -> bool) -> Turn {
         let alone = Turn::Ours(Holding(None));
         let Some(tokens) = self.store.shared_tokens() else { return alone };
         let (key, give_up) = (OwnedKey::of(ask), Instant::now() + *self.patience.get());

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 
 use crate::token_key;
-use crate::tokens::outcome::Setback;
+use crate::tokens::outcome::FetchFailure;
 use crate::tokens::scope;
 use gatepost_config::{Account, Config, Resource};
 use gatepost_core::account::MailAddress;
@@ -18,7 +18,7 @@ const ENTRIES: usize = 100_000;
 
 /// For whom a token is wanted.
 #[derive(Clone, Debug)]
-pub struct Whose {
+pub struct TokenSubject {
     /// Its account.
     pub account: Arc<Account>,
     /// The address that logs in.
@@ -27,7 +27,7 @@ pub struct Whose {
     pub resource: Resource,
 }
 
-impl Whose {
+impl TokenSubject {
     pub(super) fn key(&self) -> SignInKey {
         key(&self.account, &self.login)
     }
@@ -59,13 +59,13 @@ pub fn key(account: &Account, login: &MailAddress) -> SignInKey {
 /// What this process knows about one sign-in that it has used.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    pub(super) whose: Whose,
+    pub(super) whose: TokenSubject,
     /// Where its access token is kept.
     pub(super) token_key: TupleKey,
     /// `tid` and `oid`.
     pub(super) person: (String, String),
     /// A refusal that asking again would not change: of which record, and until when.
-    pub(super) standing: Option<(Version, Moment, Arc<Setback>)>,
+    pub(super) standing: Option<(Version, Moment, Arc<FetchFailure>)>,
 }
 
 /// The sign-ins that this process has used, each for every resource that it was used for.
@@ -79,7 +79,7 @@ impl SignIns {
         resource: Resource,
         version: Version,
         now: Moment,
-    ) -> Option<Arc<Setback>> {
+    ) -> Option<Arc<FetchFailure>> {
         let known = self.0.get(&(key.clone(), resource))?;
         let (of, until, setback) = known.standing.as_ref()?;
         (*of == version && now < *until).then(|| Arc::clone(setback))

@@ -1,4 +1,4 @@
-//! Whose wrong passwords are counted together.
+//! TokenSubject wrong passwords are counted together.
 
 use aws_lc_rs::digest;
 

@@ -12,7 +12,7 @@ use gatepost_config::{Account, Accounts, Grant, Resource};
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Refusal;
-use gatepost_store::{Counts, DevicePassword, DevicePasswordId, Durable, LastUse, MemoryStore, Store, Stored};
+use gatepost_store::{Counts, DevicePassword, DevicePasswordId, LastUse, MemoryStore, RetryingStore, Store, Stored};
 
 const ANNA: &str = "anna@contoso.example";
 const RECEPTION: &str = "reception@contoso.example";
@@ -133,7 +133,7 @@ impl World {
             full: AtomicBool::new(false),
             writes: Semaphore::new(1_000_000),
         });
-        let durable = Durable::new(Arc::clone(&store) as Arc<dyn Store>);
+        let durable = RetryingStore::new(Arc::clone(&store) as Arc<dyn Store>);
         let tokens = tests::manager(accounts(), &entra, Arc::new(durable), &clock);
         Arc::new(Self { clock, entra, store, tokens })
     }
@@ -175,10 +175,10 @@ impl World {
     }
 
     /// What is left of a login once its password is proved.
-    async fn login(&self, login: &str) -> Result<Obtained, Failure> {
+    async fn login(&self, login: &str) -> Result<FetchedToken, Failure> {
         let login = LoginName::parse(login).unwrap();
         let (account, login) = self.tokens.config().accounts.find(&login).unwrap();
-        let whose = Whose { account, login, resource: Resource::Exchange };
+        let whose = TokenSubject { account, login, resource: Resource::Exchange };
         self.tokens.sign_in_token(whose, Duration::ZERO).await
     }
 
@@ -192,7 +192,7 @@ impl World {
     }
 }
 
-fn text(obtained: &Obtained) -> &str {
+fn text(obtained: &FetchedToken) -> &str {
     obtained.token.access_token.expose()
 }
 

@@ -20,7 +20,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// A store around another one.
-pub struct Durable(Arc<Shared>);
+pub struct RetryingStore(Arc<Shared>);
 
 struct Shared {
     inner: Arc<dyn Store>,
@@ -57,7 +57,7 @@ enum HeldState {
     Pending { version: Version, base: Option<Version> },
 }
 
-impl Durable {
+impl RetryingStore {
     /// Keeps in `inner`, and in memory what `inner` does not take.
     pub fn new(inner: Arc<dyn Store>) -> Self {
         Self(Arc::new(Shared {
@@ -84,7 +84,7 @@ impl Shared {
             return Ok(Some((sign_in.copy(), *version)));
         }
         let mut read = self.inner.sign_in(key).await;
-        if self.make_good().await {
+        if self.restore().await {
             read = self.inner.sign_in(key).await;
         }
         match read {
@@ -162,7 +162,7 @@ impl Shared {
             written = self.inner.put_sign_in(key, sign_in, Some(version)).await;
         }
         // After making good the old base is gone, and only an empty place counts.
-        let written = match (self.make_good().await, written) {
+        let written = match (self.restore().await, written) {
             (true, Err(StoreError::Changed)) => self.inner.put_sign_in(key, sign_in, None).await,
             (_, written) => written,
         };
@@ -180,7 +180,7 @@ impl Shared {
     }
 
     /// Offers every pending sign-in once; true when none is left, and the task may end.
-    async fn offer(&self) -> bool {
+    async fn retry_pending(&self) -> bool {
         let pending = |held: &Held| matches!(held.state, HeldState::Pending { .. });
         let keys: Vec<SignInKey> = {
             let known = self.known();
@@ -208,7 +208,7 @@ impl Shared {
     }
 
     /// Puts back what is known here when the store was emptied; true when it was.
-    async fn make_good(&self) -> bool {
+    async fn restore(&self) -> bool {
         let emptied = self.inner.emptied();
         if self.known().emptied == emptied {
             return false;
@@ -217,14 +217,14 @@ impl Shared {
         if self.known().emptied == emptied {
             return true;
         }
-        match self.put_back().await {
+        match self.restore_records().await {
             Ok(()) => self.known().emptied = emptied,
             Err(error) => tracing::error!("{error}; what the store had is put back as soon as it answers"),
         }
         true
     }
 
-    async fn put_back(&self) -> Result<(), StoreError> {
+    async fn restore_records(&self) -> Result<(), StoreError> {
         let (sign_ins, device_passwords) = {
             let mut known = self.known();
             let mut kept = Vec::new();
@@ -255,7 +255,7 @@ impl Shared {
 
     async fn device_passwords(&self) -> Result<Vec<DevicePassword>, StoreError> {
         let mut read = self.inner.device_passwords().await;
-        if self.make_good().await {
+        if self.restore().await {
             read = self.inner.device_passwords().await;
         }
         // Not what was known before: whoever asks would take it for the present state, and a revoked password for one that
@@ -271,14 +271,14 @@ async fn retry(shared: Weak<Shared>) {
     loop {
         sleep(wait).await;
         let Some(shared) = shared.upgrade() else { return };
-        if shared.offer().await {
+        if shared.retry_pending().await {
             return;
         }
         wait = (wait * 2).min(LONGEST_RETRY);
     }
 }
 
-impl Store for Durable {
+impl Store for RetryingStore {
     fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>> {
         Box::pin(self.0.sign_in(key))
     }
@@ -332,7 +332,7 @@ impl Store for Durable {
     fn revision(&self) -> Stored<'_, u64> {
         Box::pin(async move {
             let revision = self.0.inner.revision().await;
-            if self.0.make_good().await { self.0.inner.revision().await } else { revision }
+            if self.0.restore().await { self.0.inner.revision().await } else { revision }
         })
     }
 
@@ -372,9 +372,9 @@ mod tests {
     use crate::faulty::FaultyStore;
     use crate::sample::{key, sign_in};
 
-    fn world() -> (Arc<FaultyStore>, Durable, SignInKey) {
+    fn world() -> (Arc<FaultyStore>, RetryingStore, SignInKey) {
         let database = Arc::new(FaultyStore::default());
-        let store = Durable::new(Arc::clone(&database) as Arc<dyn Store>);
+        let store = RetryingStore::new(Arc::clone(&database) as Arc<dyn Store>);
         (database, store, key("a@b"))
     }
 
@@ -442,7 +442,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_read_is_not_what_was_read_before() {
         let inner = Arc::new(FaultyStore::default());
-        let durable = Durable::new(Arc::clone(&inner) as _);
+        let durable = RetryingStore::new(Arc::clone(&inner) as _);
         assert_eq!(durable.device_passwords().await, Ok(Vec::new()));
         inner.set_away(true);
         assert!(durable.device_passwords().await.is_err());

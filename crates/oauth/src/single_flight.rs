@@ -11,17 +11,17 @@ use tokio::sync::watch;
 /// Work in progress, by what it is for. A flight runs in a task of its own: a caller that goes away, also the one that
 /// started it, changes nothing for the others.
 #[derive(Debug)]
-pub struct Flights<K: Eq + Hash, T> {
+pub struct SingleFlight<K: Eq + Hash, T> {
     flying: Arc<DashMap<K, watch::Receiver<Option<T>>>>,
 }
 
-impl<K: Eq + Hash, T> Default for Flights<K, T> {
+impl<K: Eq + Hash, T> Default for SingleFlight<K, T> {
     fn default() -> Self {
         Self { flying: Arc::default() }
     }
 }
 
-impl<K, T> Flights<K, T>
+impl<K, T> SingleFlight<K, T>
 where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
@@ -94,7 +94,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_thousand_callers_cause_one_piece_of_work_that_outlives_its_leader() {
-        let flights = Flights::<u8, u32>::default();
+        let flights = SingleFlight::<u8, u32>::default();
         let (started, go) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
         let join = || {
             let (started, go) = (Arc::clone(&started), Arc::clone(&go));
@@ -117,7 +117,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_ends_one_flight_only() {
-        let flights = Flights::<u8, u32>::default();
+        let flights = SingleFlight::<u8, u32>::default();
         assert_eq!(flights.join(1, || async { panic!("broken") }).result().await, None);
         assert_eq!(flights.join(1, || async { 7 }).result().await, Some(7));
     }

@@ -8,35 +8,35 @@ use aws_lc_rs::{constant_time, hmac, rand};
 use gatepost_core::secret::{AccessToken, Password};
 use gatepost_core::tuple_key::TupleKey;
 
-/// HMAC-SHA-256 of a tuple and a password under a [`ProofKey`]. Comparing takes the same time for any two.
+/// HMAC-SHA-256 of a tuple and a password under a [`PasswordDigestKey`]. Comparing takes the same time for any two.
 #[derive(Clone, Copy)]
-pub struct Proof([u8; 32]);
+pub struct PasswordDigest([u8; 32]);
 
-impl PartialEq for Proof {
+impl PartialEq for PasswordDigest {
     fn eq(&self, other: &Self) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
     }
 }
 
-impl Eq for Proof {}
+impl Eq for PasswordDigest {}
 
-impl Hash for Proof {
+impl Hash for PasswordDigest {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.0.hash(state);
     }
 }
 
-impl fmt::Debug for Proof {
+impl fmt::Debug for PasswordDigest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Proof(…)")
+        f.write_str("PasswordDigest(…)")
     }
 }
 
 /// The key of this process. It is random and never leaves memory, so no proof survives the process or can be tried
 /// against a dictionary without it.
-pub struct ProofKey(hmac::Key);
+pub struct PasswordDigestKey(hmac::Key);
 
-impl ProofKey {
+impl PasswordDigestKey {
     /// A fresh key.
     ///
     /// # Errors
@@ -46,16 +46,16 @@ impl ProofKey {
     }
 
     /// The proof that `password` was presented for `tuple`.
-    pub fn prove(&self, tuple: &TupleKey, password: &Password) -> Proof {
+    pub fn prove(&self, tuple: &TupleKey, password: &Password) -> PasswordDigest {
         self.prove_octets(tuple, password.expose().as_bytes())
     }
 
     /// The proof that `token` was.
-    pub fn prove_token(&self, tuple: &TupleKey, token: &AccessToken) -> Proof {
+    pub fn prove_token(&self, tuple: &TupleKey, token: &AccessToken) -> PasswordDigest {
         self.prove_octets(tuple, token.expose().as_bytes())
     }
 
-    fn prove_octets(&self, tuple: &TupleKey, secret: &[u8]) -> Proof {
+    fn prove_octets(&self, tuple: &TupleKey, secret: &[u8]) -> PasswordDigest {
         let mut context = hmac::Context::with_key(&self.0);
         // The whole tuple is one part behind its length, so that no secret can take its place.
         context.update(&(tuple.as_bytes().len() as u64).to_be_bytes());
@@ -66,13 +66,13 @@ impl ProofKey {
         let mut proof = [0; 32];
         // HMAC-SHA-256 gives 32 octets.
         proof.copy_from_slice(context.sign().as_ref());
-        Proof(proof)
+        PasswordDigest(proof)
     }
 }
 
-impl fmt::Debug for ProofKey {
+impl fmt::Debug for PasswordDigestKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("ProofKey(…)")
+        f.write_str("PasswordDigestKey(…)")
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
 
     #[test]
     fn a_proof_fits_one_tuple_one_password_and_one_key() {
-        let (key, other_key) = (ProofKey::generate().unwrap(), ProofKey::generate().unwrap());
+        let (key, other_key) = (PasswordDigestKey::generate().unwrap(), PasswordDigestKey::generate().unwrap());
         let password = |text: &str| Password::new(text.into());
         let alice = TupleKey::encode(["alice"]);
         let proof = key.prove(&alice, &password("pw"));
@@ -90,6 +90,6 @@ mod tests {
         assert_ne!(proof, key.prove(&alice, &password("pw2")));
         assert_ne!(proof, key.prove(&TupleKey::encode(["bob"]), &password("pw")));
         assert_ne!(proof, other_key.prove(&alice, &password("pw")));
-        assert_eq!(format!("{proof:?}{key:?}"), "Proof(…)ProofKey(…)");
+        assert_eq!(format!("{proof:?}{key:?}"), "PasswordDigest(…)PasswordDigestKey(…)");
     }
 }
