@@ -9,7 +9,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use url::Url;
 use zeroize::Zeroizing;
 
-use gatepost::login::{Gatekeeper, LoginRequest};
+use gatepost::login::{Authenticator, LoginRequest};
 use gatepost_config::{
     Account, Accounts, Application, Cloud, Config, Grant, Limits, Log, LogFormat, LoginPattern, State, Trust,
     password_hash as password,
@@ -39,7 +39,7 @@ impl TokenEndpoint for Generous {
     }
 }
 
-fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gatekeeper> {
+fn authenticator(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Authenticator> {
     let application = Arc::new(Application {
         authority: Url::parse("https://login.example/").expect("a valid URL"),
         tenant: "contoso.example".into(),
@@ -76,7 +76,7 @@ fn gatekeeper(grant: Grant, passwords: Vec<String>, accounts: usize) -> Arc<Gate
         runs_commands: false,
         admin: gatepost_config::Admin::default(),
     };
-    Gatekeeper::new(Arc::new(config), Arc::new(Generous), Arc::new(MemoryStore::default()), Clock::system())
+    Authenticator::new(Arc::new(config), Arc::new(Generous), Arc::new(MemoryStore::default()), Clock::system())
 }
 
 fn warm_logins(c: &mut Criterion) {
@@ -86,8 +86,8 @@ fn warm_logins(c: &mut Criterion) {
     let mut group = c.benchmark_group("warm login");
     for accounts in [1, 1000] {
         for (name, gate) in [
-            ("password", gatekeeper(Grant::Password, Vec::new(), accounts)),
-            ("client credentials", gatekeeper(Grant::ClientCredentials, vec![hash.clone()], accounts)),
+            ("password", authenticator(Grant::Password, Vec::new(), accounts)),
+            ("client credentials", authenticator(Grant::ClientCredentials, vec![hash.clone()], accounts)),
         ] {
             // The last one, because accounts are looked up in order.
             let login = LoginName::parse(&format!("user{}@contoso.example", accounts - 1)).expect("a valid name");

@@ -148,7 +148,7 @@ impl App {
             let _page = page;
             superseded.cancelled().await;
         });
-        let upkeep = running.lasting.gatekeeper.spawn_upkeep();
+        let upkeep = running.lasting.authenticator.spawn_upkeep();
         let resuming = tokio::spawn(resume(Arc::clone(&running)));
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
         let seeding = Arc::clone(&running);
@@ -164,7 +164,7 @@ impl App {
         for task in [upkeep, resuming, watching, showing] {
             task.abort();
         }
-        running.lasting.gatekeeper.finish().await;
+        running.lasting.authenticator.finish().await;
         cut
     }
 }

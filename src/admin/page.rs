@@ -259,7 +259,7 @@ pub(super) fn password(
     id: &str,
     password: &str,
 ) -> Response<Body> {
-    let config = site.shared.gatekeeper.config();
+    let config = site.shared.authenticator.config();
     let user_name = client_settings::user_name(&config, login);
     let places = client_settings::places(&config, protocols);
     answer(StatusCode::OK, &PasswordPage { base: visitor.base(), name, login, id, password, user_name, places })
@@ -267,12 +267,12 @@ pub(super) fn password(
 
 /// How far a sign-in is.
 pub(super) fn sign_in(site: &Site, visitor: &Visitor, sign_in: &SignIn, problem: Option<&str>) -> Response<Body> {
-    let gatekeeper = &site.shared.gatekeeper;
-    let shown = sign_in.shown(gatekeeper.clock().now());
+    let authenticator = &site.shared.authenticator;
+    let shown = sign_in.shown(authenticator.clock().now());
     let login = &sign_in.enrolment.login;
     let settings = match &shown {
         Shown::Done { password: Some((_, password)), .. } => {
-            let config = gatekeeper.config();
+            let config = authenticator.config();
             let user_name = client_settings::user_name(&config, login);
             let places = client_settings::places(&config, &[]);
             Settings { password, user_name, places }.render().ok()

@@ -278,8 +278,8 @@ async fn add_password(
 type NewPassword = (MailAddress, String, Vec<Protocol>, String, gatepost_core::secret::Password);
 
 async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, String> {
-    let gatekeeper = &site.shared.gatekeeper;
-    let config = gatekeeper.config();
+    let authenticator = &site.shared.authenticator;
+    let config = authenticator.config();
     let login = LoginName::parse(form.text("login")).map_err(|error| error.to_string())?;
     let found = config.accounts.find(&login);
     let (account, login) = found.ok_or_else(|| format!("no entry of `accounts` fits `{login}`"))?;
@@ -304,7 +304,7 @@ async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, Strin
         from,
         expires_at,
     };
-    let (made, password) = issue::generate(gatekeeper.store(), order, gatekeeper.clock().unix_time())
+    let (made, password) = issue::generate(authenticator.store(), order, authenticator.clock().unix_time())
         .await
         .map_err(|error| error.to_string())?;
     let told = format!("device password {} ({}) is made", made.id, made.name);
@@ -318,7 +318,7 @@ async fn revoke_password(
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
     let id = DevicePasswordId(form.text("id").into());
-    match site.shared.gatekeeper.store().revoke_device_password(&id).await {
+    match site.shared.authenticator.store().revoke_device_password(&id).await {
         Ok(revoked) => {
             // One that is gone already cannot be used either.
             if revoked {
@@ -342,7 +342,7 @@ async fn unlock(
 ) -> Page {
     let home = visitor.at("/#failures");
     let unlocked = match LoginName::parse(form.text("login")) {
-        Ok(login) => site.shared.gatekeeper.unlock(&login).await.map_err(|error| error.to_string()),
+        Ok(login) => site.shared.authenticator.unlock(&login).await.map_err(|error| error.to_string()),
         Err(error) => Err(error.to_string()),
     };
     match unlocked {

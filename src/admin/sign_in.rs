@@ -29,7 +29,7 @@ impl Site {
         replace: bool,
         origin: Option<(String, String)>,
     ) -> Result<Arc<SignIn>, String> {
-        let config = self.shared.gatekeeper.config();
+        let config = self.shared.authenticator.config();
         let enrolment = Enrolment::find(&config, login).map_err(|error| error.to_string())?;
         let usual = if enrolment.account.grant == Grant::DeviceCode { Way::DeviceCode } else { Way::Browser };
         let way = match way.unwrap_or(usual) {
@@ -38,7 +38,7 @@ impl Site {
         };
         let (origin, redirect) = origin.filter(|_| way == Way::Browser).unzip();
         // A store that fails is noticed before somebody signs in in vain.
-        let stored = self.shared.gatekeeper.store().sign_in(&enrolment.key).await;
+        let stored = self.shared.authenticator.store().sign_in(&enrolment.key).await;
         stored.map_err(|error| format!("the store cannot be read, so nobody is asked to sign in: {error}"))?;
         let no_randomness = || person::explain(&SignInError::NoRandomness).to_string();
         let (id, browser) = visitors::random().zip(visitors::random()).ok_or_else(no_randomness)?;
@@ -59,7 +59,7 @@ impl Site {
         let sign_in = match way {
             Way::DeviceCode => {
                 let Purpose { application, tenant, scope } = &enrolment.purpose;
-                let source = self.shared.gatekeeper.source();
+                let source = self.shared.authenticator.source();
                 let begun = source.authorize_device(application, tenant, scope).await;
                 let (asked_at, begun) = begun.map_err(|error| person::explain(&error.into()).to_string())?;
                 let sign_in = sign_in(Stage::Device {
@@ -68,7 +68,7 @@ impl Site {
                     until: asked_at.after(begun.lifetime),
                 });
                 self.work(&sign_in, move |site, purpose| async move {
-                    let (source, clock) = (site.shared.gatekeeper.source(), site.shared.gatekeeper.clock());
+                    let (source, clock) = (site.shared.authenticator.source(), site.shared.authenticator.clock());
                     device::finish(begun, asked_at, purpose, source, clock).await
                 });
                 sign_in
@@ -128,7 +128,7 @@ impl Site {
     /// Keeps what the person brought, and makes the first device password.
     async fn enrol(&self, sign_in: &SignIn, signed_in: SignedIn) -> Stage {
         let SignIn { enrolment, replace, .. } = sign_in;
-        let (store, clock) = (self.shared.gatekeeper.store(), self.shared.gatekeeper.clock());
+        let (store, clock) = (self.shared.authenticator.store(), self.shared.authenticator.clock());
         let username = match enrolment.keep(store, signed_in, *replace, clock.unix_time()).await {
             Ok(username) => username,
             Err(error) => return Stage::Failed(format!("nothing was stored: {error}")),
@@ -145,6 +145,6 @@ impl Site {
 }
 
 async fn finish(request: CodeRequest, redirect: Redirect, site: &Site) -> Result<SignedIn, SignInError> {
-    let gatekeeper = &site.shared.gatekeeper;
-    request.finish(redirect, gatekeeper.source(), gatekeeper.clock()).await
+    let authenticator = &site.shared.authenticator;
+    request.finish(redirect, authenticator.source(), authenticator.clock()).await
 }

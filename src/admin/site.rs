@@ -35,9 +35,9 @@ pub(super) struct Site {
 
 impl Site {
     pub(super) fn new(control: Control, config: &gatepost_config::Admin, addresses: &[SocketAddr]) -> Self {
-        // What is asked of it here lasts as long as the process: gatekeeper, journal, the word to drain.
+        // What is asked of it here lasts as long as the process: authenticator, journal, the word to drain.
         let shared = control.shared();
-        let clock = shared.gatekeeper.clock().clone();
+        let clock = shared.authenticator.clock().clone();
         let reach = Reach::new(config);
         let address = addresses.first().map(|address| {
             let port = address.port();

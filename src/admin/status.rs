@@ -201,7 +201,7 @@ impl Site {
         {
             return answer.clone();
         }
-        let answer = match timeout(STORE, self.shared.gatekeeper.store().revision()).await {
+        let answer = match timeout(STORE, self.shared.authenticator.store().revision()).await {
             Ok(Ok(_)) => None,
             Ok(Err(error)) => Some(error.to_string()),
             Err(_) => Some("the store does not answer".to_owned()),
@@ -222,7 +222,7 @@ impl Site {
         {
             return Arc::clone(ends);
         }
-        let of_applications = timeout(STORE, self.shared.gatekeeper.expiries()).await.unwrap_or_default();
+        let of_applications = timeout(STORE, self.shared.authenticator.expiries()).await.unwrap_or_default();
         let identities: BTreeSet<PathBuf> = self
             .control
             .listeners()
@@ -247,7 +247,7 @@ impl Site {
         let hindrance = self.hindrance().await;
         metrics.standing(hindrance.is_none(), self.is_draining());
         let ends = self.ends().await;
-        let config = self.shared.gatekeeper.config();
+        let config = self.shared.authenticator.config();
         let first = |secret: bool| {
             let of_kind = ends.of_applications.iter().filter(|expiry| is_secret(&config, expiry) == secret);
             of_kind.map(|expiry| expiry.expires.0).min()
@@ -261,10 +261,10 @@ impl Site {
     pub(super) async fn status(&self) -> Status {
         let started_at = self.control.started_at();
         let confinement = self.control.confinement().map(|confinement| confinement.report().join("; "));
-        let gatekeeper = &self.shared.gatekeeper;
+        let authenticator = &self.shared.authenticator;
         let journal = &self.shared.journal;
-        let now = gatekeeper.clock().unix_time();
-        let config = gatekeeper.config();
+        let now = authenticator.clock().unix_time();
+        let config = authenticator.config();
         let mut hindrance = self.hindrance().await;
         let ends = self.ends().await;
 
@@ -276,7 +276,7 @@ impl Site {
             *by_listener.entry(&session.listener).or_default() += 1;
         }
         let in_use: Vec<_> = by_account.keys().filter_map(|account| MailAddress::parse(account).ok()).collect();
-        let (accounts, passwords) = match timeout(STORE, gatekeeper.overview(in_use)).await {
+        let (accounts, passwords) = match timeout(STORE, authenticator.overview(in_use)).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => {
                 hindrance.get_or_insert(error.to_string());

@@ -148,7 +148,7 @@ async fn obey(mut stream: UnixStream, control: Control, taking_over: &Semaphore)
         other => match other.strip_prefix(UNLOCK).map(LoginName::parse) {
             Some(Ok(login)) => {
                 let by = format!("command-line (uid {})", stream.peer_cred()?.uid());
-                let (code, text) = match control.shared().gatekeeper.unlock(&login).await {
+                let (code, text) = match control.shared().authenticator.unlock(&login).await {
                     Ok(unlocked) => {
                         let told = unlocked.to_string();
                         control.journal().act_by(&by, "account-unlocked", unlocked.login.as_str(), &told);

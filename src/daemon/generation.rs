@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
 use crate::graph::GraphClient;
-use crate::login::Gatekeeper;
+use crate::login::Authenticator;
 use crate::session::farewell::Farewells;
 use crate::session::http::Gateway;
 use crate::session::journal::Journal;
@@ -35,7 +35,7 @@ use gatepost_telemetry::metrics::Metrics;
 
 /// What outlives every configuration: counts, budgets, penalties, and the memory of logins.
 pub(crate) struct Lasting {
-    pub(crate) gatekeeper: Arc<Gatekeeper>,
+    pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) connections: Arc<ConnectionLimiter>,
     pub(crate) penalties: Arc<Penalties>,
@@ -59,7 +59,7 @@ impl Lasting {
         let (limits, endpoint, metrics) = (&config.limits, Arc::clone(&ways.endpoint), Arc::clone(journal.metrics()));
         let (config, clock) = (Arc::clone(config), Clock::system());
         Self {
-            gatekeeper: Gatekeeper::with_metrics(config, endpoint, Arc::clone(&store), clock, metrics),
+            authenticator: Authenticator::with_metrics(config, endpoint, Arc::clone(&store), clock, metrics),
             store,
             connections: ConnectionLimiter::new(limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
@@ -79,7 +79,7 @@ impl Lasting {
         self.connections.adjust(limits);
         self.penalties.adjust(&limits.penalties);
         self.places.adjust(limits);
-        self.gatekeeper.reconfigure(Arc::clone(&generation.config), Arc::clone(&generation.ways.endpoint));
+        self.authenticator.reconfigure(Arc::clone(&generation.config), Arc::clone(&generation.ways.endpoint));
     }
 }
 
@@ -158,7 +158,7 @@ impl Generation {
             None => Arc::new(Semaphore::new(config.limits.delayed_failures)),
         };
         let shared = Arc::new(Shared {
-            gatekeeper: Arc::clone(&lasting.gatekeeper),
+            authenticator: Arc::clone(&lasting.authenticator),
             opener: Arc::clone(&ways.opener),
             limits: config.limits.clone(),
             connections: Arc::clone(&lasting.connections),

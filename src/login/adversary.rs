@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin};
+use crate::login::{Authenticator, AuthorizedLogin, LoginRequest, TokenOrigin};
 use gatepost_config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Resource, Tenant};
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
@@ -38,7 +38,7 @@ impl Numbers {
 struct Gate {
     clock: Clock,
     entra: Arc<FakeEndpoint>,
-    gate: Arc<Gatekeeper>,
+    gate: Arc<Authenticator>,
 }
 
 impl Gate {
@@ -69,11 +69,11 @@ impl Gate {
         let clock = Clock::manual();
         let config = Arc::new(fake::config(Accounts::new(vec![everybody]), Limits::default()));
         let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
-        let gate = Gatekeeper::new(config, endpoint, Arc::new(MemoryStore::default()), clock.clone());
+        let gate = Authenticator::new(config, endpoint, Arc::new(MemoryStore::default()), clock.clone());
         Self { clock, entra, gate }
     }
 
-    async fn login(&self, source: Ipv4Addr, login: &str, password: &str) -> Result<Admission, Failure> {
+    async fn login(&self, source: Ipv4Addr, login: &str, password: &str) -> Result<AuthorizedLogin, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.to_owned()));
         let (source, protocol) = (source.into(), Protocol::Imap);
         let request = LoginRequest {

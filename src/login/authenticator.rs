@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use crate::login::attempt_log::AttemptLog;
 use crate::login::device::DevicePasswords;
 use crate::login::explain;
-use crate::login::forwarding::Forwarding;
 use crate::login::local::LocalPasswords;
-use crate::login::request::{Admission, LoginRequest};
-use crate::login::tally::Tally;
+use crate::login::lockout_guard::LockoutGuard;
+use crate::login::request::{AuthorizedLogin, LoginRequest};
 use gatepost_config::{Account, Config, Grant, Resource};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
@@ -33,17 +33,17 @@ const REFUSED_TOKEN_MEMORY: Duration = Duration::from_secs(60);
 const LONGEST_REFUSED_TOKEN_MEMORY: Duration = Duration::from_secs(15 * 60);
 
 /// Decides about logins.
-pub struct Gatekeeper {
+pub struct Authenticator {
     pub(super) tokens: Arc<TokenManager>,
     pub(super) clock: Clock,
     pub(super) refused_tokens: RefusedPasswords,
-    pub(super) forwarding: Arc<Forwarding>,
+    pub(super) lockout: Arc<LockoutGuard>,
     pub(super) local: Arc<LocalPasswords>,
     pub(super) devices: Arc<DevicePasswords>,
     pub(super) store: Arc<dyn Store>,
 }
 
-impl Gatekeeper {
+impl Authenticator {
     /// Decides by the accounts and limits of `config`, with the sign-ins and device passwords of `store`, and gets
     /// tokens from `endpoint`.
     pub fn new(
@@ -64,14 +64,14 @@ impl Gatekeeper {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let limits = &config.limits;
-        let tally = Tally::new(Arc::clone(&store), clock.clone());
-        let forwarding = Arc::new(Forwarding::new(limits, Arc::clone(&tally)));
-        let local = Arc::new(LocalPasswords::new(&config, clock.clone(), tally));
-        let guard = Arc::clone(&forwarding) as Arc<dyn AttemptGuard>;
+        let attempts = AttemptLog::new(Arc::clone(&store), clock.clone());
+        let lockout = Arc::new(LockoutGuard::new(limits, Arc::clone(&attempts)));
+        let local = Arc::new(LocalPasswords::new(&config, clock.clone(), attempts));
+        let guard = Arc::clone(&lockout) as Arc<dyn AttemptGuard>;
         Arc::new(Self {
             tokens: TokenManager::new(config, endpoint, Arc::clone(&store), clock.clone(), metrics, guard),
             refused_tokens: RefusedPasswords::new(REFUSED_TOKEN_MEMORY, LONGEST_REFUSED_TOKEN_MEMORY),
-            forwarding,
+            lockout,
             local,
             devices: Arc::new(DevicePasswords::new(Arc::clone(&store), clock.clone())),
             store,
@@ -91,7 +91,7 @@ impl Gatekeeper {
         self: &Arc<Self>,
         request: LoginRequest<'_>,
         min_token_lifetime: Duration,
-    ) -> Result<Admission, Failure> {
+    ) -> Result<AuthorizedLogin, Failure> {
         let Some((account, address)) = self.config().accounts.find(request.login) else {
             return Err(self.refuse_unknown(request).await);
         };
@@ -108,17 +108,17 @@ impl Gatekeeper {
                 };
                 let obtained = self.tokens.user_token(login).await?;
                 let user = User::named(&account, &address);
-                self.forwarding.succeeded_from(user, source, self.clock.now());
+                self.lockout.succeeded_from(user, source, self.clock.now());
                 check_identity(&account, &address, request)?;
                 (obtained, None)
             }
             Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
-                let device = self.prove_here(&account, &address, request).await?;
+                let device = self.verify_password(&account, &address, request).await?;
                 check_identity(&account, &address, request)?;
                 (self.token_without_password(&account, &address, request.resource, min_token_lifetime).await?, device)
             }
         };
-        Ok(Admission::new(account, address, obtained, device))
+        Ok(AuthorizedLogin::new(account, address, obtained, device))
     }
 
     /// Gets a token for an account whose client needs no password, because the configuration trusts its address
@@ -128,16 +128,16 @@ impl Gatekeeper {
     /// A [`Failure`]; also for an account whose token only its user's password can bring.
     ///
     /// # Cancel safety
-    /// As [`Gatekeeper::admit`].
+    /// As [`Authenticator::admit`].
     pub async fn admit_proved(
         self: &Arc<Self>,
         login: &LoginName,
         resource: Resource,
         min_token_lifetime: Duration,
-    ) -> Result<Admission, Failure> {
+    ) -> Result<AuthorizedLogin, Failure> {
         let (account, address) = self.config().accounts.find(login).ok_or_else(explain::unknown_account)?;
         let obtained = self.token_without_password(&account, &address, resource, min_token_lifetime).await?;
-        Ok(Admission::new(account, address, obtained, None))
+        Ok(AuthorizedLogin::new(account, address, obtained, None))
     }
 
     /// The same for a client that has logged in before, on the same connection, to `account`. It need not prove itself again
@@ -147,14 +147,14 @@ impl Gatekeeper {
     /// A [`Failure`]; also for an account that a reload has changed.
     ///
     /// # Cancel safety
-    /// As [`Gatekeeper::admit`].
+    /// As [`Authenticator::admit`].
     pub async fn admit_again(
         self: &Arc<Self>,
         login: &MailAddress,
         account: &Account,
         resource: Resource,
         min_token_lifetime: Duration,
-    ) -> Result<Admission, Failure> {
+    ) -> Result<AuthorizedLogin, Failure> {
         if !self.is_as_it_was(login, account) {
             return Err(explain::account_changed(login));
         }
@@ -183,7 +183,7 @@ impl Gatekeeper {
     /// The upstream did not take the admission's token: the next login fetches another, unless this one was fetched just
     /// now or another was replaced within five minutes, because then the token is not what is wrong. True when trying
     /// again at once makes sense.
-    pub fn token_refused(&self, admission: &Admission) -> bool {
+    pub fn token_refused(&self, admission: &AuthorizedLogin) -> bool {
         admission.origin == TokenOrigin::Cached && self.tokens.replace(&admission.key, &admission.token)
     }
 
@@ -195,15 +195,15 @@ impl Gatekeeper {
     /// Leaves nothing behind in the store that only a running process needs. To be called when no logins come any more;
     /// takes two seconds at most.
     pub async fn finish(&self) {
-        if timeout(FAREWELL, self.forwarding.release(Duration::ZERO)).await.is_err() {
+        if timeout(FAREWELL, self.lockout.release(Duration::ZERO)).await.is_err() {
             tracing::debug!("passwords that Entra never judged are left in the count");
         }
     }
 }
 
-impl std::fmt::Debug for Gatekeeper {
+impl std::fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gatekeeper").finish_non_exhaustive()
+        f.debug_struct("Authenticator").finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::login::device::{Ending, KnownPassword, Outside};
-use crate::login::forwarding::Hold;
+use crate::login::lockout_guard::HeldBack;
 use crate::login::request::LoginRequest;
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -175,16 +175,16 @@ pub(super) fn own_token_refused_before() -> Failure {
 }
 
 /// What became of the password of `login`, which was not forwarded.
-pub(super) fn held(hold: Hold, login: &str) -> Failure {
+pub(super) fn held(hold: HeldBack, login: &str) -> Failure {
     delayed(match hold {
-        Hold::Locked { wait } => failure(
+        HeldBack::Locked { wait } => failure(
             Refusal::Unavailable,
             Actor::TenantAdministrator,
             "account-locked",
             format!("Entra said lately that the account is locked, and is not asked {}", for_time(wait)),
             "find the device that still has an old password; a password reset unlocks at once",
         ),
-        Hold::Budget { wait } => failure(
+        HeldBack::Budget { wait } => failure(
             Refusal::Unavailable,
             Actor::Operator,
             GUESS_BUDGET_SPENT,
@@ -195,7 +195,7 @@ pub(super) fn held(hold: Hold, login: &str) -> Failure {
             ),
             format!("fix the device that has a wrong password, then run `gatepost account unlock {login}`"),
         ),
-        Hold::Egress | Hold::Turn => failure(
+        HeldBack::GlobalBudget | HeldBack::Turn => failure(
             Refusal::Unavailable,
             Actor::Operator,
             "too-many-refusals",

@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::login::explain;
-use crate::login::forwarding::{Forward, Forwarding};
+use crate::login::lockout_guard::{Forward, LockoutGuard};
 use gatepost_core::clock::Moment;
 use gatepost_oauth::tokens::{Attempt, AttemptGuard, AttemptPermit, Permitting, User};
 
-impl AttemptGuard for Forwarding {
+impl AttemptGuard for LockoutGuard {
     fn permit<'a>(self: Arc<Self>, attempt: Attempt, login: &'a str, now: Moment) -> Permitting<'a> {
         Box::pin(async move {
             let forward = self.forward(attempt, now).await.map_err(|hold| explain::held(hold, login))?;

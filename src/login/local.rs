@@ -9,7 +9,7 @@ use dashmap::DashMap;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
-use crate::login::tally::Tally;
+use crate::login::attempt_log::AttemptLog;
 use crate::login::throttle::Throttle;
 use gatepost_config::{Config, Grant, Limits, password_hash as password};
 use gatepost_core::clock::{Clock, Moment};
@@ -76,7 +76,7 @@ pub(super) struct LocalPasswords {
     refused: RefusedPasswords,
     throttle: Throttle,
     /// Knows sources from before this process began.
-    tally: Arc<Tally>,
+    attempts: Arc<AttemptLog>,
     flights: SingleFlight<PasswordDigest, Result<usize, NotProved>>,
     /// Argon2 hashes so far.
     #[cfg(test)]
@@ -113,14 +113,14 @@ impl Settings {
 }
 
 impl LocalPasswords {
-    pub(super) fn new(config: &Config, clock: Clock, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(config: &Config, clock: Clock, attempts: Arc<AttemptLog>) -> Self {
         Self {
             clock,
             settings: Reloadable::new(Settings::of(config)),
             accepted: DashMap::new(),
             refused: RefusedPasswords::new(REFUSED, REFUSED),
             throttle: Throttle::default(),
-            tally,
+            attempts,
             flights: SingleFlight::default(),
             #[cfg(test)]
             runs: Arc::default(),
@@ -236,7 +236,7 @@ impl LocalPasswords {
             return true;
         }
         if self.throttle.is_familiar(who, source)
-            || !self.tally.recall(User::of(who), source).await.is_some_and(|recalled| recalled.familiar)
+            || !self.attempts.recall(User::of(who), source).await.is_some_and(|recalled| recalled.familiar)
         {
             return false;
         }
@@ -246,9 +246,9 @@ impl LocalPasswords {
 
     /// Notes in the store where a right password came from. Nobody waits for that.
     fn note(&self, who: &TupleKey, source: Source) {
-        let (tally, user) = (Arc::clone(&self.tally), User::of(who));
+        let (attempts, user) = (Arc::clone(&self.attempts), User::of(who));
         tokio::spawn(async move {
-            if let Err(error) = tally.remember(user, source).await {
+            if let Err(error) = attempts.remember(user, source).await {
                 tracing::debug!("where a right password came from could not be noted: {error}");
             }
         });

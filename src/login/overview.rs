@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use crate::login::authenticator::Gatekeeper;
+use crate::login::authenticator::Authenticator;
 use gatepost_config::{Account, Config, LoginPattern};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::{Clock, UnixTime};
@@ -63,7 +63,7 @@ impl SignInView {
     }
 }
 
-impl Gatekeeper {
+impl Authenticator {
     /// The configuration that decides.
     pub fn config(&self) -> Arc<Config> {
         self.tokens.config()
@@ -116,7 +116,7 @@ impl Gatekeeper {
             Some(AccountView {
                 tokens: self.tokens.at_hand(&account, &login),
                 device_passwords: by_login.get(&login).copied().unwrap_or_default(),
-                wrong_passwords: self.forwarding.counted(User::named(&account, &login), self.clock.now()),
+                wrong_passwords: self.lockout.counted(User::named(&account, &login), self.clock.now()),
                 sign_in,
                 login,
                 account,

@@ -2,7 +2,7 @@
 //!
 //! Gatepost cannot tell a good one. Only the one it was made for can, and is asked before the client hears that it is in.
 
-use crate::login::authenticator::Gatekeeper;
+use crate::login::authenticator::Authenticator;
 use crate::login::explain;
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
@@ -28,7 +28,7 @@ pub struct OwnToken {
     whose: User,
 }
 
-impl Gatekeeper {
+impl Authenticator {
     /// That a mailbox belongs to a configured account.
     ///
     /// # Errors

@@ -6,24 +6,24 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::login::authenticator::Gatekeeper;
+use crate::login::authenticator::Authenticator;
 use crate::login::explain;
 use gatepost_config::{Account, Config, ListenerBackend, TrustedSender};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
 use gatepost_oauth::endpoint::TokenEndpoint;
 
-impl Gatekeeper {
+impl Authenticator {
     /// Decides by the accounts and limits of `config` from now on, and gets tokens from `endpoint`. An account that has
     /// changed, or is gone, loses its tokens, and with them the passwords that Entra has proved for it.
     pub fn reconfigure(&self, config: Arc<Config>, endpoint: Arc<dyn TokenEndpoint>) {
-        self.forwarding.adjust(&config.limits);
+        self.lockout.adjust(&config.limits);
         self.local.adjust(&config);
         self.tokens.reconfigure(config, endpoint);
     }
 }
 
-impl Gatekeeper {
+impl Authenticator {
     /// Whether the configuration still has this account for `login`, in all its keys.
     pub fn is_as_it_was(&self, login: &MailAddress, account: &Account) -> bool {
         self.config().accounts.find(login.as_login()).is_some_and(|(now, _)| *now == *account)

@@ -32,7 +32,7 @@ pub struct LoginRequest<'a> {
 
 /// A login that may go upstream.
 #[derive(Clone, Debug)]
-pub struct Admission {
+pub struct AuthorizedLogin {
     /// The account it belongs to.
     pub account: Arc<Account>,
     /// The address that logged in; for an alias that of its account.
@@ -47,7 +47,7 @@ pub struct Admission {
     pub(super) token: Token,
 }
 
-impl Admission {
+impl AuthorizedLogin {
     /// With a token that was obtained for `login`, an address of `account`.
     pub(super) fn new(
         account: Arc<Account>,

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use url::Url;
 
-use crate::login::{Admission, Gatekeeper, LoginRequest, TokenOrigin, own_token};
+use crate::login::{Authenticator, AuthorizedLogin, LoginRequest, TokenOrigin, own_token};
 use gatepost_config::{
     Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Resource, password_hash,
 };
@@ -30,7 +30,7 @@ pub(super) const STRANGER: [u8; 4] = [198, 51, 100, 1];
 pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) entra: Arc<FakeEndpoint>,
-    pub(super) gate: Arc<Gatekeeper>,
+    pub(super) gate: Arc<Authenticator>,
     pub(super) store: Arc<FaultyStore>,
 }
 
@@ -97,11 +97,16 @@ impl World {
     /// A process of its own at a store and a clock that others have as well.
     pub(super) fn on(entra: Arc<FakeEndpoint>, store: Arc<FaultyStore>, clock: Clock, limits: Limits) -> Self {
         let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
-        let gate = Gatekeeper::new(Arc::new(config(limits)), endpoint, Arc::clone(&store) as _, clock.clone());
+        let gate = Authenticator::new(Arc::new(config(limits)), endpoint, Arc::clone(&store) as _, clock.clone());
         Self { clock, entra, gate, store }
     }
 
-    pub(super) async fn login_from(&self, source: [u8; 4], login: &str, password: &str) -> Result<Admission, Failure> {
+    pub(super) async fn login_from(
+        &self,
+        source: [u8; 4],
+        login: &str,
+        password: &str,
+    ) -> Result<AuthorizedLogin, Failure> {
         self.login_over(Protocol::Imap, source, login, password).await
     }
 
@@ -111,7 +116,7 @@ impl World {
         source: [u8; 4],
         login: &str,
         password: &str,
-    ) -> Result<Admission, Failure> {
+    ) -> Result<AuthorizedLogin, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.into()));
         let request = LoginRequest {
             login: &login,
@@ -124,7 +129,7 @@ impl World {
         self.gate.admit(request, Duration::ZERO).await
     }
 
-    pub(super) async fn login(&self, login: &str, password: &str) -> Result<Admission, Failure> {
+    pub(super) async fn login(&self, login: &str, password: &str) -> Result<AuthorizedLogin, Failure> {
         self.login_from(VICTIM, login, password).await
     }
 
@@ -133,7 +138,7 @@ impl World {
     }
 }
 
-fn text(admission: &Admission) -> &str {
+fn text(admission: &AuthorizedLogin) -> &str {
     admission.bearer.token.expose()
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 
-use crate::login::tally::NOTED_AGAIN;
+use crate::login::attempt_log::NOTED_AGAIN;
 use gatepost_core::clock::Moment;
 use gatepost_core::source::Source;
 use gatepost_core::tuple_key::TupleKey;

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::login::authenticator::Gatekeeper;
-use crate::login::tally::Tally;
-use crate::login::{own_token, prove};
+use crate::login::attempt_log::AttemptLog;
+use crate::login::authenticator::Authenticator;
+use crate::login::{own_token, verify};
 use gatepost_config::{Account, Accounts};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
@@ -43,7 +43,7 @@ pub enum NotUnlocked {
     Store(StoreError),
 }
 
-impl Gatekeeper {
+impl Authenticator {
     /// Makes the budget of an account whole: nothing that was refused counts any longer, neither here nor in the store, and
     /// is asked about again. A replica at the same store follows with its next login. Entra's own lock is not touched.
     ///
@@ -56,8 +56,8 @@ impl Gatekeeper {
         for mailbox in [Some(&login), account.mailbox.as_ref()].into_iter().flatten() {
             self.refused_tokens.forget_all(own_token::whose(mailbox));
         }
-        self.local.unlock(&prove::who(&login));
-        let guesses = self.forwarding.lift(user).await.map_err(NotUnlocked::Store)?;
+        self.local.unlock(&verify::who(&login));
+        let guesses = self.lockout.lift(user).await.map_err(NotUnlocked::Store)?;
         Ok(Unlocked { login, guesses })
     }
 }
@@ -72,8 +72,8 @@ pub async fn unlock_in_store(
     login: &LoginName,
 ) -> Result<Unlocked, NotUnlocked> {
     let (account, login) = find(accounts, login)?;
-    let tally = Tally::new(store, Clock::system());
-    let guesses = tally.lift(User::named(&account, &login)).await.map_err(NotUnlocked::Store)?;
+    let attempts = AttemptLog::new(store, Clock::system());
+    let guesses = attempts.lift(User::named(&account, &login)).await.map_err(NotUnlocked::Store)?;
     Ok(Unlocked { login, guesses })
 }
 

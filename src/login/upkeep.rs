@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::login::authenticator::Gatekeeper;
+use crate::login::authenticator::Authenticator;
 use crate::login::device::DevicePasswords;
 use gatepost_oauth::tokens;
 
@@ -17,33 +17,33 @@ const UNJUDGED: Duration = Duration::from_secs(10 * 60);
 /// How often the store is looked at for device passwords that were made or revoked by another process.
 const LOOK_TICK: Duration = Duration::from_secs(2);
 
-impl Gatekeeper {
+impl Authenticator {
     /// Starts the task that renews tokens in use, looks after sign-ins, forgets what is out of date, and looks for device
-    /// passwords that were made or revoked. It ends with the gatekeeper, or when aborted.
+    /// passwords that were made or revoked. It ends with the authenticator, or when aborted.
     pub fn spawn_upkeep(self: &Arc<Self>) -> JoinHandle<()> {
-        let (gatekeeper, devices) = (Arc::downgrade(self), Arc::downgrade(&self.devices));
+        let (authenticator, devices) = (Arc::downgrade(self), Arc::downgrade(&self.devices));
         let tokens = Arc::downgrade(&self.tokens);
         tokio::spawn(async {
-            tokio::join!(tokens::upkeep(tokens), upkeep(gatekeeper), keep_looking(devices));
+            tokio::join!(tokens::upkeep(tokens), upkeep(authenticator), keep_looking(devices));
         })
     }
 
     pub(super) fn sweep(&self) {
         let now = self.clock.now();
         self.refused_tokens.sweep(now);
-        self.forwarding.sweep(now);
+        self.lockout.sweep(now);
         self.local.sweep(now);
     }
 }
 
-async fn upkeep(gatekeeper: Weak<Gatekeeper>) {
+async fn upkeep(authenticator: Weak<Authenticator>) {
     let mut ticks = interval(SWEEP_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let Some(gatekeeper) = gatekeeper.upgrade() else { return };
-        gatekeeper.sweep();
-        gatekeeper.forwarding.release(UNJUDGED).await;
+        let Some(authenticator) = authenticator.upgrade() else { return };
+        authenticator.sweep();
+        authenticator.lockout.release(UNJUDGED).await;
     }
 }
 

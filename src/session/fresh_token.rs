@@ -6,17 +6,17 @@ use std::future::Future;
 use super::upstream::OpenError;
 use crate::graph::NotSent;
 use crate::graph::messages::Unserved;
-use crate::login::{Admission, Gatekeeper};
+use crate::login::{Authenticator, AuthorizedLogin};
 use gatepost_proto::mail::UpstreamFailureKind;
 
 /// Whoever has a token.
 pub(super) trait HasToken {
     /// The login that brought it; nothing when it is the client's own, for which there is no substitute.
-    fn admission(&self) -> Option<&Admission>;
+    fn admission(&self) -> Option<&AuthorizedLogin>;
 }
 
-impl HasToken for Admission {
-    fn admission(&self) -> Option<&Admission> {
+impl HasToken for AuthorizedLogin {
+    fn admission(&self) -> Option<&AuthorizedLogin> {
         Some(self)
     }
 }
@@ -54,7 +54,7 @@ impl TokenError for Unserved {
 /// # Cancel safety
 /// That of `attempt` and `fetch`.
 pub(super) async fn with_fresh_token<H, T, E, F, Fetching, Attempting>(
-    gatekeeper: &Gatekeeper,
+    authenticator: &Authenticator,
     mut holder: H,
     fetch: impl FnOnce() -> Fetching,
     mut attempt: impl FnMut(&H) -> Attempting,
@@ -69,7 +69,7 @@ where
         Ok(done) => return Ok(Ok((holder, done))),
         Err(error) => error,
     };
-    let is_stale = |admission| gatekeeper.token_refused(admission);
+    let is_stale = |admission| authenticator.token_refused(admission);
     if !refused.is_of_token() || !holder.admission().is_some_and(is_stale) {
         return Ok(Err(refused));
     }

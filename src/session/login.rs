@@ -14,7 +14,7 @@ use super::live::SessionGuard;
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
-use crate::login::{Admission, TokenOrigin};
+use crate::login::{AuthorizedLogin, TokenOrigin};
 use gatepost_config::ListenerTls;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
@@ -378,7 +378,7 @@ impl<D: Destination> Login<'_, D> {
 }
 
 /// Where an admission's token comes from, for the log.
-pub(super) fn origin(admission: &Admission) -> &'static str {
+pub(super) fn origin(admission: &AuthorizedLogin) -> &'static str {
     match admission.origin {
         TokenOrigin::Cached => "cached",
         TokenOrigin::Fetched => "fetched",

@@ -16,7 +16,7 @@ use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
 use super::upstream::{OpenError, Target};
-use crate::login::{Admission, LoginRequest};
+use crate::login::{AuthorizedLogin, LoginRequest};
 use gatepost_config::Resource;
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -157,13 +157,14 @@ impl Destination for Relay<'_> {
                     protocol,
                     resource: Resource::Exchange,
                 };
-                let gatekeeper = &self.shared.gatekeeper;
-                let admit = || gatekeeper.admit(request, min_token_lifetime(protocol));
+                let authenticator = &self.shared.authenticator;
+                let admit = || authenticator.admit(request, min_token_lifetime(protocol));
                 let admission = admit().await?;
                 // After the proof: who cannot log in takes nobody's place.
                 let place = self.place(&admission.bearer.user).await?;
-                let sign_in = |admission: &Admission| self.shared.opener.sign_in(target, admission.bearer.clone());
-                let signed_in = with_fresh_token(gatekeeper, admission, admit, sign_in).await?;
+                let sign_in =
+                    |admission: &AuthorizedLogin| self.shared.opener.sign_in(target, admission.bearer.clone());
+                let signed_in = with_fresh_token(authenticator, admission, admit, sign_in).await?;
                 let (admission, (stream, authenticated)) =
                     signed_in.map_err(|error| error.failure(&target.upstream))?;
                 let token = origin(&admission);

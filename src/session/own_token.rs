@@ -29,13 +29,13 @@ impl Shared {
         judge: Judge<'_>,
         ask: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        self.gatekeeper.own_token(bearer, judge)?;
+        self.authenticator.own_token(bearer, judge)?;
         let _turn = self.trials.turn(judge.protocol, source, &bearer.user).await?;
         // The same token may have been refused while this one waited.
-        let token = self.gatekeeper.own_token(bearer, judge)?;
+        let token = self.authenticator.own_token(bearer, judge)?;
         ask.await.inspect_err(|failure| {
             if failure.refusal == Refusal::InvalidCredentials {
-                self.gatekeeper.own_token_refused(&token);
+                self.authenticator.own_token_refused(&token);
             }
         })
     }

@@ -10,7 +10,7 @@ use super::journal::Journal;
 use super::places::Places;
 use super::trial::Trials;
 use super::upstream::Opener;
-use crate::login::Gatekeeper;
+use crate::login::Authenticator;
 use gatepost_config::Limits;
 use gatepost_net::connection_limit::ConnectionLimiter;
 use gatepost_net::penalty::Penalties;
@@ -18,7 +18,7 @@ use gatepost_net::penalty::Penalties;
 /// What all sessions share.
 pub struct Shared {
     /// Decides about logins.
-    pub gatekeeper: Arc<Gatekeeper>,
+    pub authenticator: Arc<Authenticator>,
     /// Connects to upstreams.
     pub opener: Arc<Opener>,
     /// Every bound and deadline.

@@ -12,7 +12,7 @@ struct World {
     clock: Clock,
     entra: Arc<FakeEndpoint>,
     store: Arc<MemoryStore>,
-    gate: Arc<Gatekeeper>,
+    gate: Arc<Authenticator>,
 }
 
 /// `anna@` signs in for herself and for `reception@`.
@@ -48,7 +48,7 @@ impl World {
         let (clock, store) = (Clock::manual(), Arc::<MemoryStore>::default());
         let config = Arc::new(fake::config(accounts(), Limits::default()));
         let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
-        let gate = Gatekeeper::new(config, endpoint, Arc::clone(&store) as _, clock.clone());
+        let gate = Authenticator::new(config, endpoint, Arc::clone(&store) as _, clock.clone());
         Self { clock, entra, store, gate }
     }
 
@@ -76,7 +76,7 @@ impl World {
         self.store.put_sign_in(&sign_ins::key(&account, &login), &sign_in, None).await.unwrap();
     }
 
-    async fn login(&self, login: &str, password: &str) -> Result<Admission, Failure> {
+    async fn login(&self, login: &str, password: &str) -> Result<AuthorizedLogin, Failure> {
         let (login, password) = (LoginName::parse(login).unwrap(), Password::new(password.into()));
         let (source, protocol) = (VICTIM.into(), Protocol::Smtp);
         let request = LoginRequest {

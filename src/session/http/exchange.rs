@@ -19,7 +19,7 @@ use super::body::{Answer, Progress, Upload};
 use super::gateway::AccountKey;
 use super::prepare::{Prepared, broke_off, prepare, read_away, stalled};
 use super::{Connection, OriginError, Traffic, failures};
-use crate::login::{Admission, LoginRequest};
+use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::attempt::Claim;
 use crate::session::fresh_token::{TokenError, with_fresh_token};
 use crate::session::login::{min_token_lifetime, origin};
@@ -163,7 +163,7 @@ impl Exchange<'_> {
         let has_spare = spare.is_some();
         let mut bodies = iter::once(prepared).chain(spare);
         let this = &*self;
-        let ask = |admission: &Admission| {
+        let ask = |admission: &AuthorizedLogin| {
             let request = bodies.next().ok_or_else(Refused::repeat).and_then(|body| {
                 let Prepared { beginning, rest, length } = body;
                 let progress = Progress::new();
@@ -188,7 +188,7 @@ impl Exchange<'_> {
             }
         };
         let connection = this.connection;
-        match with_fresh_token(&connection.shared.gatekeeper, admission, fetch, ask).await? {
+        match with_fresh_token(&connection.shared.authenticator, admission, fetch, ask).await? {
             // The place is held until the end of the answer.
             Ok((admission, response)) => connection.pass(response, &admission, &traffic, of_mailbox, &here),
             Err(Unanswered::Refused(refused)) => Err(refused),
@@ -303,7 +303,7 @@ impl Exchange<'_> {
     }
 
     /// Lets the credentials in, or says why not.
-    async fn admit(&self, proof: &Proof) -> Result<(Admission, Arc<Traffic>), NotAdmitted> {
+    async fn admit(&self, proof: &Proof) -> Result<(AuthorizedLogin, Arc<Traffic>), NotAdmitted> {
         let connection = self.connection;
         let protocol = connection.protocol();
         let resources = connection.service.listener.resources();
@@ -321,7 +321,7 @@ impl Exchange<'_> {
         let end = Instant::now() + connection.shared.limits.login;
         let permit = self.attempt(proof, end).await?;
         let attempts = connection.login_attempts();
-        let admitting = connection.shared.gatekeeper.admit(request, min_token_lifetime(protocol));
+        let admitting = connection.shared.authenticator.admit(request, min_token_lifetime(protocol));
         match attempts.judge(end, admitting).await {
             Ok(admission) => {
                 if !self.is_own_mailbox(&admission) {
@@ -360,7 +360,7 @@ impl Exchange<'_> {
     }
 
     /// EWS knows no mailbox but that of the token: with a user's it must be the one that the login is for.
-    fn is_own_mailbox(&self, admission: &Admission) -> bool {
+    fn is_own_mailbox(&self, admission: &AuthorizedLogin) -> bool {
         self.connection.gateway.config.service != HttpService::Ews
             || !admission.account.grant.is_of_user()
             || *person(admission) == admission.bearer.user
@@ -401,7 +401,7 @@ impl Exchange<'_> {
     }
 
     /// Where the request goes at the origin, with its query.
-    fn target(&self, admission: &Admission) -> Result<String, Refused> {
+    fn target(&self, admission: &AuthorizedLogin) -> Result<String, Refused> {
         let config = &self.connection.gateway.config;
         let (method, uri) = (&self.parts.method, &self.parts.uri);
         let path = match config.service {
@@ -445,7 +445,7 @@ impl Exchange<'_> {
         })
     }
 
-    async fn place(&self, admission: &Admission) -> Result<MailboxPlace, Refused> {
+    async fn place(&self, admission: &AuthorizedLogin) -> Result<MailboxPlace, Refused> {
         let connection = self.connection;
         let protocol = connection.service.listener.protocol;
         let place = connection.shared.places.enter(protocol, &admission.bearer.user).await;
@@ -465,7 +465,7 @@ impl Exchange<'_> {
         }
     }
 
-    fn request(&self, target: &str, admission: &Admission, upload: Upload) -> Result<Request<Upload>, Refused> {
+    fn request(&self, target: &str, admission: &AuthorizedLogin, upload: Upload) -> Result<Request<Upload>, Refused> {
         let gateway = &self.connection.gateway;
         let broken = |_| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, "Internal error, try again later");
         let mut headers = self.parts.headers.clone();
@@ -528,6 +528,6 @@ fn too_many_attempts(wait: Option<Duration>) -> Refused {
 }
 
 /// Who the token is for, when it is a user's.
-fn person(admission: &Admission) -> &MailAddress {
+fn person(admission: &AuthorizedLogin) -> &MailAddress {
     admission.account.person(&admission.login)
 }

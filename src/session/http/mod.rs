@@ -28,7 +28,7 @@ use super::live::SessionGuard;
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
-use crate::login::Admission;
+use crate::login::AuthorizedLogin;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::connection_limit::ConnectionPermit;
@@ -368,7 +368,7 @@ impl Connection {
     }
 
     /// Notes credentials that are good; the first time on this connection everybody hears of it.
-    fn logged_in(&self, admission: &Admission, token: &'static str) -> Arc<Traffic> {
+    fn logged_in(&self, admission: &AuthorizedLogin, token: &'static str) -> Arc<Traffic> {
         self.visit.forgive();
         if !self.logged_in.swap(true, Ordering::Relaxed) {
             self.place.lock().unwrap_or_else(PoisonError::into_inner).logged_in();

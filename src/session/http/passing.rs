@@ -12,7 +12,7 @@ use super::answer::Refused;
 use super::body::{Answer, Download};
 use super::prepare::is_of_type;
 use super::{Connection, Traffic, failures};
-use crate::login::Admission;
+use crate::login::AuthorizedLogin;
 use crate::session::places::MailboxPlace;
 use gatepost_proto::http::fields;
 use gatepost_proto::http::links::{Destination, Places};
@@ -23,7 +23,7 @@ impl Connection {
     pub(super) fn pass(
         &self,
         response: Response<Incoming>,
-        admission: &Admission,
+        admission: &AuthorizedLogin,
         traffic: &Traffic,
         of_mailbox: MailboxPlace,
         here: &str,

@@ -150,10 +150,10 @@ impl Mailbox {
             Renewal::Of(login, account) => (login, account),
             Renewal::ByLogin | Renewal::ByClient => return Err(Unserved::Failed(log_in_again(failure))),
         };
-        let gatekeeper = &self.shared.gatekeeper;
-        let admit = || gatekeeper.admit_again(login, account, Resource::Graph, min_token_lifetime(Protocol::Pop3));
+        let authenticator = &self.shared.authenticator;
+        let admit = || authenticator.admit_again(login, account, Resource::Graph, min_token_lifetime(Protocol::Pop3));
         let mut admission = admit().await.map_err(Unserved::Failed)?;
-        if Arc::ptr_eq(&admission.bearer.token, &refused.token) && gatekeeper.token_refused(&admission) {
+        if Arc::ptr_eq(&admission.bearer.token, &refused.token) && authenticator.token_refused(&admission) {
             admission = admit().await.map_err(Unserved::Failed)?;
         }
         if Arc::ptr_eq(&admission.bearer.token, &refused.token) {

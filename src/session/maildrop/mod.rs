@@ -24,7 +24,7 @@ use super::shared::Shared;
 use super::subject::{Subject, Whose};
 use crate::graph::GraphClient;
 use crate::graph::messages::Unserved;
-use crate::login::{Admission, LoginRequest};
+use crate::login::{AuthorizedLogin, LoginRequest};
 use gatepost_config::{Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -139,17 +139,17 @@ impl Destination for Opening<'_> {
                     protocol: Protocol::Pop3,
                     resource: Resource::Graph,
                 };
-                let gatekeeper = &self.shared.gatekeeper;
-                let admit = || gatekeeper.admit(request, min_token_lifetime(Protocol::Pop3));
+                let authenticator = &self.shared.authenticator;
+                let admit = || authenticator.admit(request, min_token_lifetime(Protocol::Pop3));
                 let admission = admit().await?;
                 // After the proof: who cannot log in locks nobody out.
                 let lock = self.lock(&admission.bearer.user).await?;
                 let most = self.shared.limits.maildrop_messages;
-                let open = |admission: &Admission| {
+                let open = |admission: &AuthorizedLogin| {
                     let mut mailbox = self.mailbox(admission.bearer.clone(), renewal(admission));
                     async move { mailbox.open(most).await.map(|inbox| (mailbox, inbox)) }
                 };
-                let opened = with_fresh_token(gatekeeper, admission, admit, open).await?;
+                let opened = with_fresh_token(authenticator, admission, admit, open).await?;
                 let (admission, (mailbox, inbox)) = opened.map_err(Unserved::into_failure)?;
                 let token = origin(&admission);
                 let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
@@ -183,7 +183,7 @@ fn accepted(whose: Whose, token: &'static str, mailbox: Mailbox, inbox: Inbox, l
     Accepted { whose, token, announced: capabilities::maildrop(), brings: Opened { mailbox, inbox, lock } }
 }
 
-fn renewal(admission: &Admission) -> Renewal {
+fn renewal(admission: &AuthorizedLogin) -> Renewal {
     match admission.account.grant {
         // The password that would be needed is not kept.
         Grant::Password => Renewal::ByLogin,

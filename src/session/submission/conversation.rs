@@ -72,7 +72,7 @@ impl<'a> Conversation<'a> {
             Some((admitted, Way::Smtp(exchange))) => Some(Spare::new(admitted, exchange)),
             _ => None,
         };
-        let changes = courier.shared.gatekeeper.changes();
+        let changes = courier.shared.authenticator.changes();
         Self { courier, whose, live, stream, machine, spare, message: None, changes, sent: 0 }
     }
 
@@ -440,13 +440,13 @@ impl<'a> Conversation<'a> {
             Err(failure) => return no(failure),
         };
         let message = Bytes::from(message);
-        let (graph, gatekeeper) = (&self.courier.ways.graph, &self.courier.shared.gatekeeper);
+        let (graph, authenticator) = (&self.courier.ways.graph, &self.courier.shared.authenticator);
         let send = |admitted: &Admitted| {
             let (bearer, message) = (admitted.bearer.clone(), message.clone());
             async move { graph.send_mail(&bearer, envelope, message).await }
         };
         let fetch = || self.courier.admit(Resource::Graph);
-        match with_fresh_token(gatekeeper, admitted, fetch, send).await {
+        match with_fresh_token(authenticator, admitted, fetch, send).await {
             Ok(Ok((_, sent))) => {
                 let words = format_args!("Accepted by Microsoft Graph, request {}", sent.request_id);
                 (Outcome::Sent, Reply::new(250, [0, 0], words), None)

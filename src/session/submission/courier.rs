@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::detours::Barred;
 use super::exchange::Exchange;
 use super::ways::SubmissionWays;
-use crate::login::{Admission, LoginRequest};
+use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::fresh_token::{HasToken, with_fresh_token};
 use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mail::clients_own_token;
@@ -39,7 +39,7 @@ pub(super) struct Admitted {
     /// The mailbox and the token.
     pub(super) bearer: Bearer,
     /// Nothing when the token is the client's own.
-    pub(super) admission: Option<Admission>,
+    pub(super) admission: Option<AuthorizedLogin>,
 }
 
 impl Admitted {
@@ -159,21 +159,21 @@ impl Courier<'_> {
     /// Gets a token for the sender, once more if need be. One of the client's own is as the client brought it: it must be
     /// judged before it is used.
     pub(super) async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
-        let gatekeeper = &self.shared.gatekeeper;
+        let authenticator = &self.shared.authenticator;
         let min_token_lifetime = min_token_lifetime(Protocol::Smtp);
         let credentials = match &self.sender {
             Sender::Proved(login, account) => {
-                return Ok(gatekeeper.admit_again(login, account, resource, min_token_lifetime).await?.into());
+                return Ok(authenticator.admit_again(login, account, resource, min_token_lifetime).await?.into());
             }
             Sender::Trusted(rule) => {
                 self.trusts(rule)?;
-                return Ok(gatekeeper.admit_proved(&rule.login, resource, min_token_lifetime).await?.into());
+                return Ok(authenticator.admit_proved(&rule.login, resource, min_token_lifetime).await?.into());
             }
             Sender::LoggedIn(credentials) => credentials,
         };
         match &**credentials {
             Credentials::Token(bearer) => {
-                gatekeeper.owns(&bearer.user)?;
+                authenticator.owns(&bearer.user)?;
                 Ok(Admitted { bearer: bearer.clone(), admission: None })
             }
             Credentials::Password { login, acting_as, password } => {
@@ -185,14 +185,14 @@ impl Courier<'_> {
                     protocol: Protocol::Smtp,
                     resource,
                 };
-                Ok(gatekeeper.admit(request, min_token_lifetime).await?.into())
+                Ok(authenticator.admit(request, min_token_lifetime).await?.into())
             }
         }
     }
 
     /// Whether the rule still holds that lets the client send without a login.
     fn trusts(&self, rule: &TrustedSender) -> Result<(), Failure> {
-        self.shared.gatekeeper.trusts(&self.subject.listener, self.subject.peer.ip(), rule)
+        self.shared.authenticator.trusts(&self.subject.listener, self.subject.peer.ip(), rule)
     }
 
     /// Waits for a configuration without the rule that lets the client send without a login.
@@ -212,10 +212,10 @@ impl Courier<'_> {
 
     /// Whether what the client was admitted by a moment ago is as the configuration has it now.
     pub(super) fn still_admits(&self, admitted: &Admitted) -> bool {
-        let gatekeeper = &self.shared.gatekeeper;
+        let authenticator = &self.shared.authenticator;
         let has_account = match &admitted.admission {
-            Some(admission) => gatekeeper.is_as_it_was(&admission.login, &admission.account),
-            None => gatekeeper.owns(&admitted.bearer.user).is_ok(),
+            Some(admission) => authenticator.is_as_it_was(&admission.login, &admission.account),
+            None => authenticator.owns(&admitted.bearer.user).is_ok(),
         };
         has_account
             && match &self.sender {
@@ -232,7 +232,7 @@ impl Courier<'_> {
         let place = self.place(Protocol::Smtp, &admitted.bearer.user).await.map_err(|failure| (None, failure))?;
         let sign_in = |admitted: &Admitted| self.shared.opener.sign_in(target, admitted.bearer.clone());
         let signed_in =
-            with_fresh_token(&self.shared.gatekeeper, admitted, || self.admit(Resource::Exchange), sign_in).await;
+            with_fresh_token(&self.shared.authenticator, admitted, || self.admit(Resource::Exchange), sign_in).await;
         let (admitted, (stream, authenticated)) = signed_in
             .map_err(|failure| (None, failure))?
             .map_err(|error| (Barred::of(&error), error.failure(&target.upstream)))?;
@@ -268,13 +268,13 @@ impl Courier<'_> {
 }
 
 impl HasToken for Admitted {
-    fn admission(&self) -> Option<&Admission> {
+    fn admission(&self) -> Option<&AuthorizedLogin> {
         self.admission.as_ref()
     }
 }
 
-impl From<Admission> for Admitted {
-    fn from(admission: Admission) -> Self {
+impl From<AuthorizedLogin> for Admitted {
+    fn from(admission: AuthorizedLogin) -> Self {
         Self { bearer: admission.bearer.clone(), admission: Some(admission) }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use gatepost::login::{Admission, Gatekeeper, LoginRequest};
+use gatepost::login::{Authenticator, AuthorizedLogin, LoginRequest};
 use gatepost_config::environment::Environment;
 use gatepost_config::load::load_text;
 use gatepost_core::account::LoginName;
@@ -76,7 +76,7 @@ impl Environment for Outside {
 }
 
 /// A replica that shares the Redis at one port and asks the token endpoint at the other.
-async fn replica(redis: &str, entra: &str) -> Arc<Gatekeeper> {
+async fn replica(redis: &str, entra: &str) -> Arc<Authenticator> {
     let yaml = format!(
         "listeners: {{smtp: {{bind: 127.0.0.1:1587}}}}\n\
          microsoft: {{tenant: contoso.com, client_id: 00000000-0000-0000-0000-000000000000}}\n\
@@ -86,10 +86,10 @@ async fn replica(redis: &str, entra: &str) -> Arc<Gatekeeper> {
     let config = config.unwrap_or_else(|problems| panic!("{problems}"));
     let store = gatepost_store::open(&config.state).await.unwrap();
     let endpoint = Arc::new(Elsewhere(entra.parse().unwrap()));
-    Gatekeeper::new(Arc::new(config), endpoint, store, Clock::system())
+    Authenticator::new(Arc::new(config), endpoint, store, Clock::system())
 }
 
-async fn admit(gate: &Arc<Gatekeeper>, password: &str) -> Result<Admission, Failure> {
+async fn admit(gate: &Arc<Authenticator>, password: &str) -> Result<AuthorizedLogin, Failure> {
     let (login, password) = (LoginName::parse("alice@contoso.com").unwrap(), Password::new(password.into()));
     let (source, protocol) = (IpAddr::from([192, 0, 2, 1]), Protocol::Imap);
     let request = LoginRequest {
@@ -103,7 +103,7 @@ async fn admit(gate: &Arc<Gatekeeper>, password: &str) -> Result<Admission, Fail
     gate.admit(request, Duration::ZERO).await
 }
 
-fn token(admission: &Admission) -> &str {
+fn token(admission: &AuthorizedLogin) -> &str {
     admission.bearer.token.expose()
 }
 

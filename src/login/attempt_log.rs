@@ -74,7 +74,7 @@ pub(super) enum Uncounted {
 }
 
 /// Counts guesses.
-pub(super) struct Tally {
+pub(super) struct AttemptLog {
     store: Arc<dyn Store>,
     clock: Clock,
     away: AtomicBool,
@@ -92,7 +92,7 @@ struct Here {
     spare: HashMap<User, Vec<(u64, UnixTime)>>,
 }
 
-impl Tally {
+impl AttemptLog {
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock) -> Arc<Self> {
         Arc::new(Self { store, clock, away: AtomicBool::new(false), here: Mutex::default(), persons: DashMap::new() })
     }
@@ -120,7 +120,7 @@ impl Tally {
         let (id, at) = (spare.map_or_else(jitter::random, |(id, _)| id), self.time());
         self.here().out.insert(id);
         // From here on it goes back to the spare ones when it is dropped, whether the store has it or not.
-        let mut counted = Counted { tally: Arc::clone(self), user, id, at, familiar };
+        let mut counted = Counted { attempts: Arc::clone(self), user, id, at, familiar };
         let add = self.edit(user.bucket(), |counts| {
             let familiar = familiar || knows(counts, user, source, at);
             add(counts, Guess { user: user.0, id, at, familiar }, budget)
@@ -286,9 +286,9 @@ impl Tally {
     }
 }
 
-impl std::fmt::Debug for Tally {
+impl std::fmt::Debug for AttemptLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tally").finish_non_exhaustive()
+        f.debug_struct("AttemptLog").finish_non_exhaustive()
     }
 }
 
@@ -396,7 +396,7 @@ fn hash(key: &[u8], user: User, source: Source) -> u64 {
 /// A guess that is counted and whose verdict is out. Dropping it without a verdict leaves its entry for the next guess.
 #[derive(Debug)]
 pub(super) struct Counted {
-    tally: Arc<Tally>,
+    attempts: Arc<AttemptLog>,
     user: User,
     id: u64,
     at: UnixTime,
@@ -404,9 +404,9 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Entra judged it: its entry counts, until [`Tally::accepted`] takes it off. The result is its id.
+    /// Entra judged it: its entry counts, until [`AttemptLog::accepted`] takes it off. The result is its id.
     pub(super) fn judged(self) -> u64 {
-        self.tally.here().out.remove(&self.id);
+        self.attempts.here().out.remove(&self.id);
         self.id
     }
 
@@ -418,7 +418,7 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        let mut here = self.tally.here();
+        let mut here = self.attempts.here();
         // Gone when there was a verdict.
         if here.out.remove(&self.id) && here.spare.len() < SPARE {
             here.spare.entry(self.user).or_default().push((self.id, self.at));

@@ -10,7 +10,7 @@ use gatepost_store::MemoryStore;
 
 struct World {
     clock: Clock,
-    forwarding: Arc<Forwarding>,
+    lockout: Arc<LockoutGuard>,
     key: PasswordDigestKey,
     cloud: Cloud,
 }
@@ -18,10 +18,10 @@ struct World {
 impl World {
     fn new() -> Self {
         let clock = Clock::manual();
-        let tally = Tally::new(Arc::new(MemoryStore::default()), clock.clone());
+        let attempts = AttemptLog::new(Arc::new(MemoryStore::default()), clock.clone());
         Self {
             clock,
-            forwarding: Arc::new(Forwarding::new(&Limits::default(), tally)),
+            lockout: Arc::new(LockoutGuard::new(&Limits::default(), attempts)),
             key: PasswordDigestKey::generate().unwrap(),
             cloud: Cloud::Worldwide,
         }
@@ -34,8 +34,8 @@ impl World {
         Attempt { user: User::of(&user), proof, source, proved: false, cloud: self.cloud }
     }
 
-    fn open(&self, user: &str, password: u32, source: u8) -> Result<Forward, Hold> {
-        self.forwarding.open(self.attempt(user, password, source), self.clock.now())
+    fn open(&self, user: &str, password: u32, source: u8) -> Result<Forward, HeldBack> {
+        self.lockout.open(self.attempt(user, password, source), self.clock.now())
     }
 
     /// Forwards wrong passwords `from..to` and says how many went out.
@@ -48,7 +48,7 @@ impl World {
 
     fn know(&self, user: &str) {
         let source = Source::of(IpAddr::from([192, 0, 2, 9]));
-        self.forwarding.succeeded_from(User::of(&TupleKey::encode([user])), source, self.clock.now());
+        self.lockout.succeeded_from(User::of(&TupleKey::encode([user])), source, self.clock.now());
     }
 }
 
@@ -87,9 +87,9 @@ fn a_repeated_wrong_password_and_a_proved_one_are_no_new_guesses() {
     let world = World::new();
     assert_eq!(world.guess("a", 0..5, 1), 5);
     assert_eq!(world.guess("a", 0..5, 1), 5, "repeats");
-    assert_eq!(world.open("a", 99, 1).unwrap_err(), Hold::Budget { wait: WINDOW });
+    assert_eq!(world.open("a", 99, 1).unwrap_err(), HeldBack::Budget { wait: WINDOW });
     let proved = Attempt { proved: true, ..world.attempt("a", 99, 1) };
-    world.forwarding.open(proved, world.clock.now()).unwrap().accepted(None, world.clock.now());
+    world.lockout.open(proved, world.clock.now()).unwrap().accepted(None, world.clock.now());
     assert_eq!(world.guess("a", 200..300, 2), 5, "a success makes the budget whole");
 }
 
@@ -107,17 +107,17 @@ fn a_locked_account_is_left_alone_for_longer_and_longer() {
     let mut waits = Vec::new();
     for password in 0..8 {
         world.open("a", password, 1).unwrap().locked(world.clock.now(), Duration::ZERO);
-        let Err(Hold::Locked { wait }) = world.open("a", 100, 1) else { panic!("not held") };
+        let Err(HeldBack::Locked { wait }) = world.open("a", 100, 1) else { panic!("not held") };
         waits.push(wait.as_secs());
         world.clock.advance(wait);
     }
     assert_eq!(waits, [60, 120, 240, 480, 960, 1800, 1800, 1800]);
     let probe = world.open("a", 100, 1).unwrap();
-    assert!(matches!(world.open("a", 101, 1), Err(Hold::Locked { .. })), "one at a time");
+    assert!(matches!(world.open("a", 101, 1), Err(HeldBack::Locked { .. })), "one at a time");
     probe.accepted(None, world.clock.now());
     assert!(world.open("a", 101, 1).is_ok());
     world.open("a", 0, 1).unwrap().locked(world.clock.now(), Duration::from_secs(300));
-    assert_eq!(world.open("a", 1, 1).unwrap_err(), Hold::Locked { wait: Duration::from_secs(300) });
+    assert_eq!(world.open("a", 1, 1).unwrap_err(), HeldBack::Locked { wait: Duration::from_secs(300) });
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn refusals_over_all_accounts_are_capped_per_minute_and_hour_for_strangers() {
     world.know("known");
     let spray = |round: u32| (0..200).map(|n| world.guess(&format!("{round}-{n}"), 0..1, 1)).sum::<usize>();
     assert_eq!(spray(0), 60);
-    assert_eq!(world.open("known", 1, 1).unwrap_err(), Hold::Egress);
+    assert_eq!(world.open("known", 1, 1).unwrap_err(), HeldBack::GlobalBudget);
     drop(world.open("known", 1, 9).expect("a familiar source goes on"));
     let mut total = 60;
     for round in 1..20 {
@@ -145,11 +145,11 @@ fn nothing_is_kept_about_users_of_whom_nothing_needs_to_be_known() {
         drop(world.open(&n.to_string(), 0, 1));
     }
     world.guess("a", 0..1, 1);
-    world.forwarding.sweep(world.clock.now());
-    assert_eq!(world.forwarding.ledgers.len(), 1);
+    world.lockout.sweep(world.clock.now());
+    assert_eq!(world.lockout.ledgers.len(), 1);
     world.clock.advance(WINDOW);
-    world.forwarding.sweep(world.clock.now());
-    assert!(world.forwarding.ledgers.is_empty());
+    world.lockout.sweep(world.clock.now());
+    assert!(world.lockout.ledgers.is_empty());
 }
 
 #[test]
@@ -160,7 +160,7 @@ fn passwords_under_way_count_over_all_accounts_before_they_fail() {
     assert_eq!(out.len(), 60);
     drop(world.open("known", 1, 9).expect("a familiar source goes on"));
     let proved = Attempt { proved: true, ..world.attempt("another", 0, 1) };
-    drop(world.forwarding.open(proved, world.clock.now()).expect("so does a proved password"));
+    drop(world.lockout.open(proved, world.clock.now()).expect("so does a proved password"));
     // Those that were right, or never judged, make room; those that were refused do not.
     out.pop().unwrap().accepted(None, world.clock.now());
     out.pop();
@@ -175,9 +175,9 @@ async fn a_password_waits_for_the_verdicts_of_those_under_way() {
     let mut out: Vec<_> = (0..60).map(|n| world.open(&n.to_string(), 0, 1).unwrap()).collect();
     let mut waiting = tokio::task::JoinSet::new();
     for n in 100..103 {
-        let (forwarding, attempt) = (Arc::clone(&world.forwarding), world.attempt(&n.to_string(), 0, 1));
+        let (lockout, attempt) = (Arc::clone(&world.lockout), world.attempt(&n.to_string(), 0, 1));
         let now = world.clock.now();
-        waiting.spawn(async move { forwarding.forward(attempt, now).await });
+        waiting.spawn(async move { lockout.forward(attempt, now).await });
     }
     for _ in 0..20 {
         tokio::task::yield_now().await;
@@ -195,6 +195,6 @@ async fn a_password_waits_for_the_verdicts_of_those_under_way() {
         out.refused(world.clock.now());
     }
     for waited in waiting.join_all().await {
-        assert_eq!(waited.unwrap_err(), Hold::Egress);
+        assert_eq!(waited.unwrap_err(), HeldBack::GlobalBudget);
     }
 }

@@ -11,7 +11,7 @@ use dashmap::DashMap;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
-use crate::login::tally::{Counted, NOTED_AGAIN, SOURCES, Tally, Uncounted, WINDOW};
+use crate::login::attempt_log::{AttemptLog, Counted, NOTED_AGAIN, SOURCES, Uncounted, WINDOW};
 use gatepost_config::{Limits, PasswordBudget};
 use gatepost_core::clock::{Moment, UnixTime};
 use gatepost_core::reloadable::Reloadable;
@@ -20,7 +20,7 @@ use gatepost_oauth::password_digest::PasswordDigest;
 use gatepost_oauth::tokens::{Attempt, User};
 use gatepost_store::StoreError;
 
-/// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
+/// First time without lockout after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
 const FIRST_LOCK: Duration = Duration::from_secs(60);
 const LONGEST_LOCK: Duration = Duration::from_secs(30 * 60);
 /// A source that the store did not note is offered again after so long.
@@ -30,7 +30,7 @@ const USERS: usize = 100_000;
 
 /// Why a password is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
+pub(super) enum HeldBack {
     /// Entra said that the account is locked.
     Locked {
         /// How long still.
@@ -42,13 +42,13 @@ pub(super) enum Hold {
         wait: Duration,
     },
     /// Too many refused passwords over all accounts.
-    Egress,
+    GlobalBudget,
     /// There would be too many if all that are under way were refused: a verdict decides.
     Turn,
 }
 
 #[derive(Debug, Default)]
-struct Ledger {
+struct AccountBudget {
     refused: Vec<Refused>,
     /// Guesses whose verdict is out, from familiar and from unfamiliar sources: parallel guesses count before they fail.
     out_familiar: u32,
@@ -71,7 +71,7 @@ struct Refused {
 }
 
 #[derive(Debug, Default)]
-struct Egress {
+struct GlobalBudget {
     refused: VecDeque<Moment>,
     /// AccountWithoutPassword passwords under way: parallel ones count before they fail.
     out: usize,
@@ -80,21 +80,21 @@ struct Egress {
 
 /// All budgets.
 #[derive(Debug)]
-pub(super) struct Forwarding {
+pub(super) struct LockoutGuard {
     limits: Reloadable<Limits>,
-    tally: Arc<Tally>,
-    ledgers: DashMap<User, Ledger>,
-    egress: Mutex<Egress>,
+    attempts: Arc<AttemptLog>,
+    ledgers: DashMap<User, AccountBudget>,
+    egress: Mutex<GlobalBudget>,
     verdicts: Notify,
 }
 
-impl Forwarding {
-    /// Counts in `tally` what has to outlive the process. The budgets over all accounts are counted here alone, a share
+impl LockoutGuard {
+    /// Counts in `attempts` what has to outlive the process. The budgets over all accounts are counted here alone, a share
     /// for each replica.
-    pub(super) fn new(limits: &Limits, tally: Arc<Tally>) -> Self {
+    pub(super) fn new(limits: &Limits, attempts: Arc<AttemptLog>) -> Self {
         Self {
             limits: Reloadable::new(limits.clone()),
-            tally,
+            attempts,
             ledgers: DashMap::new(),
             egress: Mutex::default(),
             verdicts: Notify::new(),
@@ -108,12 +108,12 @@ impl Forwarding {
 
     /// Lets an attempt go out, and counts it until its verdict is in; a guess also where a restart and other replicas find
     /// it, before this returns. While as many are under way as may still be refused over all accounts, it waits for a verdict.
-    pub(super) async fn forward(self: &Arc<Self>, mut attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+    pub(super) async fn forward(self: &Arc<Self>, mut attempt: Attempt, now: Moment) -> Result<Forward, HeldBack> {
         let name = attempt.user;
-        attempt.user = self.tally.person(name).await;
+        attempt.user = self.attempts.person(name).await;
         let mut forward = match self.in_turn(&attempt, now).await {
             Ok(forward) => forward,
-            Err(hold @ Hold::Locked { .. }) => return Err(hold),
+            Err(hold @ HeldBack::Locked { .. }) => return Err(hold),
             Err(hold) if !self.recall(&attempt, now).await => return Err(hold),
             Err(_) => self.in_turn(&attempt, now).await?,
         };
@@ -122,9 +122,9 @@ impl Forwarding {
             return Ok(forward);
         }
         let budget = self.budget(&attempt);
-        match self.tally.count(attempt.user, attempt.source, forward.familiar, budget).await {
+        match self.attempts.count(attempt.user, attempt.source, forward.familiar, budget).await {
             Ok(counted) => forward.counted(counted, now),
-            Err(Uncounted::Spent { wait }) => return Err(Hold::Budget { wait }),
+            Err(Uncounted::Spent { wait }) => return Err(HeldBack::Budget { wait }),
             Err(Uncounted::Away) if self.budget(&attempt) != budget => {
                 // What all replicas may do together is no measure for one that counts alone.
                 drop(forward);
@@ -136,23 +136,23 @@ impl Forwarding {
         Ok(forward)
     }
 
-    async fn in_turn(self: &Arc<Self>, attempt: &Attempt, now: Moment) -> Result<Forward, Hold> {
+    async fn in_turn(self: &Arc<Self>, attempt: &Attempt, now: Moment) -> Result<Forward, HeldBack> {
         loop {
             let mut verdict = pin!(self.verdicts.notified());
             verdict.as_mut().enable();
             match self.open(attempt.clone(), now) {
-                Err(Hold::Turn) => verdict.await,
+                Err(HeldBack::Turn) => verdict.await,
                 opened => return opened,
             }
         }
     }
 
     /// Lets an attempt go out, counted in this process only.
-    fn open(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, Hold> {
+    fn open(self: &Arc<Self>, attempt: Attempt, now: Moment) -> Result<Forward, HeldBack> {
         if self.ledgers.len() >= USERS && !self.ledgers.contains_key(&attempt.user) {
             self.sweep(now);
             if self.ledgers.len() >= USERS {
-                return Err(Hold::Budget { wait: WINDOW });
+                return Err(HeldBack::Budget { wait: WINDOW });
             }
         }
         let mut ledger = self.ledgers.entry(attempt.user).or_default();
@@ -161,14 +161,14 @@ impl Forwarding {
             // After the hold one attempt at a time finds out whether the lock is over.
             && (now < until || ledger.out > 0)
         {
-            return Err(Hold::Locked { wait: until.since(now) });
+            return Err(HeldBack::Locked { wait: until.since(now) });
         }
         let familiar = ledger.knows(attempt.source);
         // Entra does not count a repeated wrong password again.
         let repeated = ledger.refused.iter().any(|refused| refused.proof == attempt.proof);
         let guess = !attempt.proved && !repeated;
         if guess && let Some(wait) = self.budget(&attempt).wait(familiar, ledger.held(now)) {
-            return Err(Hold::Budget { wait });
+            return Err(HeldBack::Budget { wait });
         }
         let out = if attempt.proved { None } else { Some(self.go_out(familiar, now)?) };
         if guess {
@@ -176,9 +176,9 @@ impl Forwarding {
         }
         ledger.out += 1;
         drop(ledger);
-        let asked_at = self.tally.time();
+        let asked_at = self.attempts.time();
         Ok(Forward {
-            forwarding: Arc::clone(self),
+            lockout: Arc::clone(self),
             name: attempt.user,
             attempt,
             familiar,
@@ -191,7 +191,7 @@ impl Forwarding {
 
     /// A login from `source` succeeded, also one that Entra was not asked about. Nobody waits until the store has noted it.
     pub(super) fn succeeded_from(self: &Arc<Self>, name: User, source: Source, now: Moment) {
-        let user = self.tally.known_person(name);
+        let user = self.attempts.known_person(name);
         let known = self.ledgers.get(&user).map(|ledger| ledger.is_noted(source, now));
         match known {
             Some(true) => {}
@@ -204,15 +204,15 @@ impl Forwarding {
     }
 
     /// Writes into the store, behind the login's back, what a success has changed. The users are those of
-    /// [`Tally::accepted`]; `asked_at`: Entra accepted the password.
+    /// [`AttemptLog::accepted`]; `asked_at`: Entra accepted the password.
     fn note(self: &Arc<Self>, users: [User; 3], source: Source, now: Moment, asked_at: Option<UnixTime>) {
         // Without a runtime the process ends.
         let Ok(runtime) = Handle::try_current() else { return };
         let (this, [.., person]) = (Arc::clone(self), users);
         runtime.spawn(async move {
             let noted = match asked_at {
-                Some(asked_at) => this.tally.accepted(users, source, asked_at).await,
-                None => this.tally.remember(person, source).await,
+                Some(asked_at) => this.attempts.accepted(users, source, asked_at).await,
+                None => this.attempts.remember(person, source).await,
             };
             if let Err(error) = noted {
                 tracing::debug!("a success could not be noted with the refused passwords: {error}");
@@ -226,7 +226,7 @@ impl Forwarding {
     /// Asks the store for what this process does not know: that a source is familiar, and that guesses count no longer,
     /// because somebody has lifted them or logged in elsewhere. True when something is news.
     async fn recall(&self, attempt: &Attempt, now: Moment) -> bool {
-        let Some(recalled) = self.tally.recall(attempt.user, attempt.source).await else { return false };
+        let Some(recalled) = self.attempts.recall(attempt.user, attempt.source).await else { return false };
         let Some(mut ledger) = self.ledgers.get_mut(&attempt.user) else { return false };
         let is_news = recalled.familiar && !ledger.knows(attempt.source);
         if is_news {
@@ -243,9 +243,9 @@ impl Forwarding {
     /// Makes the budget of a user whole, also in the store, and forgets that Entra called it locked. The result is how many
     /// refused passwords do not count any longer.
     pub(super) async fn lift(&self, name: User) -> Result<usize, StoreError> {
-        let users = HashSet::from([name, self.tally.person(name).await]);
+        let users = HashSet::from([name, self.attempts.person(name).await]);
         let here = users.iter().filter_map(|user| Some(self.ledgers.get_mut(user)?.clear())).sum();
-        self.tally.lift(name).await.map(|stored| stored.max(here))
+        self.attempts.lift(name).await.map(|stored| stored.max(here))
     }
 
     /// How many refused passwords of a user count now, as far as this process has seen them.
@@ -254,12 +254,12 @@ impl Forwarding {
             let ledger = self.ledgers.get(&user)?;
             Some(ledger.refused.iter().filter(|refused| now.since(refused.at) < WINDOW).count())
         };
-        HashSet::from([name, self.tally.known_person(name)]).into_iter().filter_map(counts).sum()
+        HashSet::from([name, self.attempts.known_person(name)]).into_iter().filter_map(counts).sum()
     }
 
     /// Takes guesses that Entra never judged off the count, when nobody has used their place for so long.
     pub(super) async fn release(&self, unused: Duration) {
-        self.tally.release(unused).await;
+        self.attempts.release(unused).await;
     }
 
     /// Forgets users about whom nothing needs to be known.
@@ -282,7 +282,7 @@ impl Forwarding {
         let limits = self.limits.get();
         let PasswordBudget { total, unfamiliar } = limits.password_budget(attempt.cloud);
         let Limits { replicas, replica_index, .. } = *limits;
-        if replicas <= 1 || self.tally.is_shared() {
+        if replicas <= 1 || self.attempts.is_shared() {
             return PasswordBudget { total, unfamiliar };
         }
         let share = |whole: u32| match whole / replicas {
@@ -293,7 +293,7 @@ impl Forwarding {
     }
 
     /// Counts a password among those under way, if a source may send it there.
-    fn go_out(self: &Arc<Self>, familiar: bool, now: Moment) -> Result<Out, Hold> {
+    fn go_out(self: &Arc<Self>, familiar: bool, now: Moment) -> Result<Out, HeldBack> {
         let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
         while egress.refused.front().is_some_and(|at| now.since(*at) >= Duration::from_secs(3600)) {
             egress.refused.pop_front();
@@ -313,7 +313,7 @@ impl Forwarding {
         }
         egress.warned = spent;
         if !familiar && egress.out >= left {
-            return Err(if spent { Hold::Egress } else { Hold::Turn });
+            return Err(if spent { HeldBack::GlobalBudget } else { HeldBack::Turn });
         }
         egress.out += 1;
         Ok(Out(Arc::clone(self)))
@@ -334,7 +334,7 @@ fn share(whole: u32, limits: &Limits) -> usize {
     usize::try_from(whole / limits.replicas.max(1)).unwrap_or(usize::MAX)
 }
 
-impl Ledger {
+impl AccountBudget {
     fn knows(&self, source: Source) -> bool {
         self.familiar.iter().any(|(known, _)| *known == source)
     }
@@ -375,7 +375,7 @@ impl Ledger {
 /// An attempt whose verdict is out. Dropping it without a verdict, as after a time-out, takes it off the count.
 #[derive(Debug)]
 pub(super) struct Forward {
-    forwarding: Arc<Forwarding>,
+    lockout: Arc<LockoutGuard>,
     /// As it was typed; `attempt` has the person behind it.
     name: User,
     attempt: Attempt,
@@ -389,7 +389,7 @@ pub(super) struct Forward {
 
 /// A password among those under way over all accounts.
 #[derive(Debug)]
-struct Out(Arc<Forwarding>);
+struct Out(Arc<LockoutGuard>);
 
 impl Drop for Out {
     fn drop(&mut self) {
@@ -405,7 +405,7 @@ impl Forward {
     fn counted(&mut self, counted: Counted, now: Moment) {
         if counted.is_familiar()
             && !self.familiar
-            && let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user)
+            && let Some(mut ledger) = self.lockout.ledgers.get_mut(&self.attempt.user)
         {
             self.familiar = true;
             ledger.make_familiar(self.attempt.source, now);
@@ -421,8 +421,8 @@ impl Forward {
         self.judged();
         let Attempt { user, source, .. } = self.attempt;
         let person = person.unwrap_or(user);
-        let Forwarding { ledgers, tally, .. } = &*self.forwarding;
-        tally.learn(self.name, person);
+        let LockoutGuard { ledgers, attempts, .. } = &*self.lockout;
+        attempts.learn(self.name, person);
         for user in [self.name, user] {
             ledgers.alter(&user, |_, mut ledger| {
                 ledger.clear();
@@ -433,19 +433,19 @@ impl Forward {
         ledger.clear();
         ledger.make_familiar(source, now.after(NOTED_AGAIN));
         drop(ledger);
-        self.forwarding.note([self.name, user, person], source, now, Some(self.asked_at));
+        self.lockout.note([self.name, user, person], source, now, Some(self.asked_at));
     }
 
     /// Entra refused the password. True when this was the last that the budget allowed.
     pub(super) fn refused(mut self, now: Moment) -> bool {
         let entry = self.judged();
-        self.forwarding.count_refusal(now);
-        let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) else { return false };
+        self.lockout.count_refusal(now);
+        let Some(mut ledger) = self.lockout.ledgers.get_mut(&self.attempt.user) else { return false };
         if ledger.refused.iter().any(|refused| refused.proof == self.attempt.proof) {
             return false;
         }
         ledger.refused.push(Refused { at: now, proof: self.attempt.proof, familiar: self.familiar, entry });
-        ledger.refused.len() as u64 == u64::from(self.forwarding.budget(&self.attempt).total)
+        ledger.refused.len() as u64 == u64::from(self.lockout.budget(&self.attempt).total)
     }
 
     fn judged(&mut self) -> Option<u64> {
@@ -454,7 +454,7 @@ impl Forward {
 
     /// Entra said that the account is locked; nothing is forwarded for a while, `at_least` so long.
     pub(super) fn locked(self, now: Moment, at_least: Duration) {
-        if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
+        if let Some(mut ledger) = self.lockout.ledgers.get_mut(&self.attempt.user) {
             ledger.lock = if ledger.lock.is_zero() { FIRST_LOCK } else { (ledger.lock * 2).min(LONGEST_LOCK) };
             ledger.locked_until = Some(now.after(ledger.lock.max(at_least)));
         }
@@ -463,7 +463,7 @@ impl Forward {
 
 impl Drop for Forward {
     fn drop(&mut self) {
-        if let Some(mut ledger) = self.forwarding.ledgers.get_mut(&self.attempt.user) {
+        if let Some(mut ledger) = self.lockout.ledgers.get_mut(&self.attempt.user) {
             ledger.out = ledger.out.saturating_sub(1);
             if self.guess {
                 let out = ledger.out_of(self.familiar);

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use crate::login::authenticator::Gatekeeper;
+use crate::login::authenticator::Authenticator;
 use crate::login::device::{KnownPassword, Outside};
 use crate::login::explain;
 use crate::login::local::{Claim, Hashes, NotProved};
@@ -34,9 +34,9 @@ impl From<NotProved> for Refused {
     }
 }
 
-impl Gatekeeper {
+impl Authenticator {
     /// Proves that the client may use `account`, of which it is `address`.
-    pub(super) async fn prove_here(
+    pub(super) async fn verify_password(
         &self,
         account: &Account,
         address: &MailAddress,
