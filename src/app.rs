@@ -14,7 +14,7 @@ use crate::daemon::listeners::Doors;
 use crate::daemon::phase::Phase;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 use crate::daemon::{StartError, drain, watch_files};
-use crate::session::Service;
+use crate::session::ListenerState;
 use crate::session::journal::Journal;
 use crate::system::confine::Confinement;
 use crate::system::suspend;
@@ -108,7 +108,7 @@ impl App {
     }
 
     /// Name, protocol and address of every listening socket, in the order of the configuration.
-    pub fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
+    pub fn addresses(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
         self.running.doors.addresses()
     }
 

@@ -13,7 +13,7 @@ use super::guard::Reach;
 use super::pending::SignIns;
 use super::visitors::Visitors;
 use crate::daemon::control::Control;
-use crate::session::Shared;
+use crate::session::SessionContext;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
 
@@ -22,7 +22,7 @@ pub(super) type SharedSite = State<Arc<Site>>;
 
 /// What all requests share.
 pub(super) struct Site {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<SessionContext>,
     pub(super) control: Control,
     pub(super) visitors: Visitors,
     pub(super) reach: Reach,

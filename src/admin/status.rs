@@ -14,8 +14,8 @@ use tokio::time::{Instant, timeout};
 use super::site::{EndsKnown, Site};
 use crate::daemon::phase::Phase;
 use crate::login::overview::{AccountView, SignInView};
-use crate::session::Service;
-use crate::session::live::LiveSession;
+use crate::session::ListenerState;
+use crate::session::registry::SessionEntry;
 use gatepost_config::{Cloud, Config, Credential, Grant, Identity, ListenerBackend, ListenerTls};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
@@ -291,7 +291,7 @@ impl Site {
         let (logins_accepted, logins_refused) = journal.metrics().logins();
         let (token_cache_hits, token_cache_misses) = journal.metrics().token_lookups();
         let listeners = self.control.listeners();
-        let listener = |(service, address): &(Arc<Service>, SocketAddr)| {
+        let listener = |(service, address): &(Arc<ListenerState>, SocketAddr)| {
             let sessions = by_listener.get(&*service.listener.name).copied().unwrap_or_default();
             listener_view(service, *address, sessions, &ends, &config, now)
         };
@@ -331,7 +331,7 @@ impl Site {
     }
 }
 
-fn identity(service: &Service) -> Option<&Identity> {
+fn identity(service: &ListenerState) -> Option<&Identity> {
     match &service.listener.tls {
         ListenerTls::None => None,
         ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => Some(identity),
@@ -355,7 +355,7 @@ fn is_secret(config: &Config, expiry: &Expiry) -> bool {
 }
 
 fn listener_view(
-    service: &Service,
+    service: &ListenerState,
     address: SocketAddr,
     sessions: usize,
     ends: &EndsKnown,
@@ -460,7 +460,7 @@ fn device_passwords(mut passwords: Vec<DevicePassword>) -> Vec<DevicePasswordLin
     passwords.into_iter().take(MOST).map(line).collect()
 }
 
-fn session_line(session: &LiveSession, now: UnixTime) -> SessionLine {
+fn session_line(session: &SessionEntry, now: UnixTime) -> SessionLine {
     let (bytes_sent, bytes_received) = session.traffic();
     SessionLine {
         id: session.id.to_string(),

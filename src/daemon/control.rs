@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::phase::{LastReload, NotReloaded, Phase, Reloaded};
 use super::running::{Running, Stop};
 use crate::session::journal::Journal;
-use crate::session::{Service, Shared};
+use crate::session::{ListenerState, SessionContext};
 use crate::system::confine::Confinement;
 use gatepost_config::Config;
 use gatepost_core::clock::UnixTime;
@@ -74,12 +74,12 @@ impl Control {
     }
 
     /// What new sessions share.
-    pub fn shared(&self) -> Arc<Shared> {
+    pub fn shared(&self) -> Arc<SessionContext> {
         Arc::clone(&self.0.generation.get().shared)
     }
 
     /// The listeners at work, with the addresses of their sockets.
-    pub fn listeners(&self) -> Vec<(Arc<Service>, SocketAddr)> {
+    pub fn listeners(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
         self.0.doors.addresses()
     }
 

@@ -1,7 +1,7 @@
-//! Stopping without cutting anybody off who could still finish: nobody new, a goodbye to who waits ([`Farewells`]), and time
+//! Stopping without cutting anybody off who could still finish: nobody new, a goodbye to who waits ([`DrainSchedule`]), and time
 //! for who works, until it is over.
 //!
-//! [`Farewells`]: crate::session::farewell::Farewells
+//! [`DrainSchedule`]: crate::session::drain::DrainSchedule
 
 use std::time::Duration;
 

@@ -14,14 +14,14 @@ use tokio_util::sync::CancellationToken;
 use super::error::StartError;
 use crate::graph::GraphClient;
 use crate::login::Authenticator;
-use crate::session::farewell::Farewells;
+use crate::session::drain::DrainSchedule;
 use crate::session::http::Gateway;
 use crate::session::journal::Journal;
-use crate::session::places::Places;
-use crate::session::submission::SubmissionWays;
+use crate::session::mailbox_slots::MailboxLimiter;
+use crate::session::submission::SubmissionBackend;
 use crate::session::trial::Trials;
 use crate::session::upstream::{Opener, Target};
-use crate::session::{Service, Serving, Shared, maildrop};
+use crate::session::{Backend, ListenerState, SessionContext, maildrop};
 use gatepost_config::{Config, Identity, Listener, ListenerBackend, ListenerTls, Origin, Upstream};
 use gatepost_core::clock::Clock;
 use gatepost_net::connection_limit::ConnectionLimiter;
@@ -39,12 +39,12 @@ pub(crate) struct Lasting {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) connections: Arc<ConnectionLimiter>,
     pub(crate) penalties: Arc<Penalties>,
-    pub(crate) places: Arc<Places>,
-    pub(crate) maildrops: Arc<Places>,
+    pub(crate) places: Arc<MailboxLimiter>,
+    pub(crate) maildrops: Arc<MailboxLimiter>,
     pub(crate) trials: Arc<Trials>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) draining: CancellationToken,
-    pub(crate) farewells: Arc<Farewells>,
+    pub(crate) drain: Arc<DrainSchedule>,
     pub(crate) server_name: Arc<str>,
 }
 
@@ -63,12 +63,12 @@ impl Lasting {
             store,
             connections: ConnectionLimiter::new(limits),
             penalties: Penalties::new(&limits.penalties, Clock::system()),
-            places: Places::new(limits),
+            places: MailboxLimiter::new(limits),
             maildrops: maildrop::locks(),
             trials: Arc::default(),
             journal,
             draining: CancellationToken::new(),
-            farewells: Arc::default(),
+            drain: Arc::default(),
             server_name,
         }
     }
@@ -116,9 +116,9 @@ pub(crate) struct Generation {
     /// Counted from 1.
     pub(crate) number: u64,
     pub(crate) config: Arc<Config>,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) shared: Arc<SessionContext>,
     /// In the order of the configuration.
-    pub(crate) services: Vec<Arc<Service>>,
+    pub(crate) services: Vec<Arc<ListenerState>>,
     pub(crate) targets: HashMap<Upstream, Arc<Target>>,
     ways: Arc<Ways>,
     graphs: HashMap<Origin, Arc<GraphClient>>,
@@ -157,7 +157,7 @@ impl Generation {
             Some(kept) => Arc::clone(&kept.shared.delays),
             None => Arc::new(Semaphore::new(config.limits.delayed_failures)),
         };
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SessionContext {
             authenticator: Arc::clone(&lasting.authenticator),
             opener: Arc::clone(&ways.opener),
             limits: config.limits.clone(),
@@ -169,7 +169,7 @@ impl Generation {
             delays,
             journal: Arc::clone(&lasting.journal),
             draining: lasting.draining.clone(),
-            farewells: Arc::clone(&lasting.farewells),
+            drain: Arc::clone(&lasting.drain),
             server_name: Arc::clone(&lasting.server_name),
         });
         let number = before.map_or(1, |before| before.number + 1);
@@ -209,11 +209,11 @@ struct Assembly<'a> {
 }
 
 impl Assembly<'_> {
-    fn service(&mut self, listener: &Listener) -> Result<Arc<Service>, StartError> {
+    fn service(&mut self, listener: &Listener) -> Result<Arc<ListenerState>, StartError> {
         let tls = self.tls(listener)?;
         // Even one that is kept as it is says which servers are still needed.
         let serving = self.serving(listener)?;
-        let same = |former: &&Arc<Service>| {
+        let same = |former: &&Arc<ListenerState>| {
             let same_tls = match (&former.tls, &tls) {
                 (Some(was), Some(is)) => Arc::ptr_eq(was, is),
                 (None, None) => true,
@@ -225,7 +225,7 @@ impl Assembly<'_> {
         let former = self.kept.and_then(|kept| kept.services.iter().find(same));
         Ok(former.map_or_else(
             || {
-                Arc::new(Service {
+                Arc::new(ListenerState {
                     listener: listener.clone(),
                     tls,
                     serving,
@@ -237,21 +237,21 @@ impl Assembly<'_> {
         ))
     }
 
-    fn serving(&mut self, listener: &Listener) -> Result<Serving, StartError> {
+    fn serving(&mut self, listener: &Listener) -> Result<Backend, StartError> {
         match &listener.serves {
-            ListenerBackend::Relay(upstream) => self.target(listener, upstream).map(Serving::Relay),
+            ListenerBackend::Relay(upstream) => self.target(listener, upstream).map(Backend::Relay),
             ListenerBackend::Submission(config) => {
                 let smtp = config.smtp.as_ref().map(|upstream| self.target(listener, upstream)).transpose()?;
                 let graph = self.graph(&config.graph);
-                let ways = SubmissionWays::new(config.clone(), smtp, graph, &self.config.limits);
-                Ok(Serving::Submission(Arc::new(ways)))
+                let ways = SubmissionBackend::new(config.clone(), smtp, graph, &self.config.limits);
+                Ok(Backend::Submission(Arc::new(ways)))
             }
-            ListenerBackend::Maildrop(origin) => Ok(Serving::Maildrop(self.graph(origin))),
+            ListenerBackend::Maildrop(origin) => Ok(Backend::Maildrop(self.graph(origin))),
             ListenerBackend::Http(http) => {
                 let limits = &self.config.limits;
                 let connect = limits.connect.max(limits.connect_via_proxy);
                 let (dialer, trust) = (Arc::clone(&self.ways.dialer), Arc::clone(&self.ways.trust));
-                Ok(Serving::Http(Arc::new(Gateway::new(http.clone(), listener, dialer, trust, connect))))
+                Ok(Backend::Http(Arc::new(Gateway::new(http.clone(), listener, dialer, trust, connect))))
             }
         }
     }

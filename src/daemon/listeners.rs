@@ -16,15 +16,15 @@ use tokio_util::task::TaskTracker;
 
 use super::error::StartError;
 use super::inherited::Inherited;
-use crate::session::{Service, Shared, enter};
+use crate::session::{ListenerState, SessionContext, accept};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::listen;
 
 /// Who serves at a door.
 #[derive(Clone)]
 struct Post {
-    shared: Arc<Shared>,
-    service: Arc<Service>,
+    shared: Arc<SessionContext>,
+    service: Arc<ListenerState>,
 }
 
 /// One listening socket.
@@ -38,7 +38,7 @@ struct Door {
 }
 
 impl Door {
-    fn is_for(&self, service: &Service, address: SocketAddr) -> bool {
+    fn is_for(&self, service: &ListenerState, address: SocketAddr) -> bool {
         // The system chooses another port for each that asks for any.
         self.configured == address && (address.port() != 0 || self.listener == service.listener.name)
     }
@@ -58,7 +58,7 @@ pub(crate) struct Doors {
 }
 
 /// Sockets for a new generation, bound and not yet used.
-pub(crate) struct Prepared(Vec<(Arc<Service>, SocketAddr, Option<Arc<TcpListener>>)>);
+pub(crate) struct Prepared(Vec<(Arc<ListenerState>, SocketAddr, Option<Arc<TcpListener>>)>);
 
 /// Sessions that run, by protocol.
 #[derive(Default)]
@@ -112,9 +112,13 @@ impl Doors {
     }
 
     /// Binds what `services` need and nobody here has yet; what was handed over by another process is used first.
-    pub(crate) fn prepare(&self, services: &[Arc<Service>], inherited: &mut Inherited) -> Result<Prepared, StartError> {
+    pub(crate) fn prepare(
+        &self,
+        services: &[Arc<ListenerState>],
+        inherited: &mut Inherited,
+    ) -> Result<Prepared, StartError> {
         let doors = self.doors();
-        let mut prepared: Vec<(Arc<Service>, SocketAddr, Option<Arc<TcpListener>>)> = Vec::new();
+        let mut prepared: Vec<(Arc<ListenerState>, SocketAddr, Option<Arc<TcpListener>>)> = Vec::new();
         // Those that have exactly the address go first: another listener may have the better claim to a name's socket.
         let mut at_address = Vec::new();
         for service in services {
@@ -149,7 +153,7 @@ impl Doors {
 
     /// Lets `prepared` serve, with what its generation shares. Doors that nobody needs any longer close; sessions that
     /// came in through them stay.
-    pub(crate) fn swap(&self, prepared: Prepared, shared: &Arc<Shared>) {
+    pub(crate) fn swap(&self, prepared: Prepared, shared: &Arc<SessionContext>) {
         let mut doors = self.doors();
         if self.draining.is_cancelled() {
             // Meanwhile nobody is let in any longer.
@@ -205,7 +209,7 @@ impl Doors {
     }
 
     /// Name, protocol and address of every listening socket, in the order of the configuration.
-    pub(crate) fn addresses(&self) -> Vec<(Arc<Service>, SocketAddr)> {
+    pub(crate) fn addresses(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
         let address = |door: &Door| Some((Arc::clone(&door.post.borrow().service), door.socket.local_addr().ok()?));
         self.doors().iter().filter_map(address).collect()
     }
@@ -312,7 +316,7 @@ impl Keeper {
         if let Some(place) = service.admit(&shared, peer) {
             let counted = self.sessions.enter(service.listener.protocol);
             running.spawn(async move {
-                enter::serve(shared, service, connection, peer, place).await;
+                accept::serve(shared, service, connection, peer, place).await;
                 drop(counted);
             });
         }

@@ -12,7 +12,7 @@ use super::error::StartError;
 use super::generation::{Generation, Lasting};
 use super::listeners::Doors;
 use super::phase::{LastReload, Phase};
-use crate::session::announce;
+use crate::session::capabilities;
 use crate::session::upstream::Target;
 use crate::system::confine::Confinement;
 use gatepost_config::load::Loaded;
@@ -88,14 +88,14 @@ impl Running {
         });
         for target in generation.targets.values() {
             if !learning.iter().any(|(known, _)| Arc::ptr_eq(known, target)) {
-                let task = tokio::spawn(announce::keep_learning(Arc::clone(&generation.shared), Arc::clone(target)));
+                let task = tokio::spawn(capabilities::keep_learning(Arc::clone(&generation.shared), Arc::clone(target)));
                 learning.push((Arc::clone(target), task.abort_handle()));
             }
         }
     }
 
     pub(crate) fn begin_drain(&self, limit: Duration) {
-        self.lasting.farewells.begin(limit);
+        self.lasting.drain.begin(limit);
         self.phase.send_replace(Phase::Draining { until: Clock::system().unix_time().after(limit) });
     }
 

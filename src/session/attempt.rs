@@ -5,10 +5,10 @@ use std::future::Future;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use super::service::Service;
-use super::shared::Shared;
-use super::subject::Subject;
 use crate::login::{UNKNOWN_ACCOUNT, is_guess};
+use crate::session::connection_info::ConnectionInfo;
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
 use gatepost_core::account::LoginName;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::jitter;
@@ -18,9 +18,9 @@ use gatepost_proto::sasl::{Bearer, Credentials};
 
 /// Attempts on one connection.
 pub(super) struct Attempts<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) service: &'a Service,
-    pub(super) subject: &'a Subject,
+    pub(super) shared: &'a SessionContext,
+    pub(super) service: &'a ListenerState,
+    pub(super) subject: &'a ConnectionInfo,
     pub(super) visit: &'a PenaltyGuard,
 }
 

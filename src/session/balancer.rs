@@ -8,8 +8,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::service::Service;
-use super::shared::Shared;
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_proto::proxy_protocol::{Conveyed, HeaderError, HeaderReader};
 
@@ -18,7 +18,7 @@ const HEADER: Duration = Duration::from_secs(5);
 /// Octets that are read at a time, of the longest header 16 times.
 const READ_OCTETS: usize = 256;
 
-impl Service {
+impl ListenerState {
     /// Must connections from this address begin with a header?
     pub(super) fn is_balancer(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
@@ -29,7 +29,7 @@ impl Service {
     /// client, unless the connection is over or the client may not come in. `waiting` is the place until then.
     pub(super) async fn conveyed(
         &self,
-        shared: &Shared,
+        shared: &SessionContext,
         socket: &mut TcpStream,
         balancer: SocketAddr,
         waiting: ConnectionPermit,

@@ -4,9 +4,9 @@
 use std::io;
 
 use super::http::OriginError;
-use super::places::Occupied;
 use super::upstream::OpenError;
 use crate::graph::GraphError;
+use crate::session::mailbox_slots::MailboxFull;
 use gatepost_config::{Origin, Upstream};
 use gatepost_core::failure::{Actor, Failure, Refusal, chain};
 use gatepost_core::protocol::{MailProtocol, Protocol};
@@ -82,7 +82,7 @@ impl GraphError {
     }
 }
 
-impl Occupied {
+impl MailboxFull {
     /// The failure, told about this protocol.
     pub(super) fn failure(&self, protocol: Protocol) -> Failure {
         let Self { places, waited } = self;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::live::{LiveSession, Register, SessionGuard};
-use super::subject::{Subject, Whose};
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::registry::{SessionEntry, SessionGuard, SessionRegistry};
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::protocol::Protocol;
@@ -44,7 +44,7 @@ pub(super) const ENDED_BY_OPERATOR: &str = "ended-by-operator";
 pub struct Journal {
     clock: Clock,
     metrics: Arc<Metrics>,
-    sessions: Arc<Register>,
+    sessions: Arc<SessionRegistry>,
     failures: Recently,
     history: History,
     audit: Option<Audit>,
@@ -99,7 +99,7 @@ impl Journal {
         let metrics = Arc::new(Metrics::new());
         Arc::new(Self {
             clock: Clock::system(),
-            sessions: Register::new(Arc::clone(&metrics)),
+            sessions: SessionRegistry::new(Arc::clone(&metrics)),
             metrics,
             failures: Recently::default(),
             history: History::default(),
@@ -123,7 +123,7 @@ impl Journal {
     fn record(
         &self,
         protocol: Protocol,
-        subject: &Subject,
+        subject: &ConnectionInfo,
         account: &str,
         device: Option<impl fmt::Display>,
         entry: Entry<'_>,
@@ -151,8 +151,8 @@ impl Journal {
     pub(super) fn accepted(
         &self,
         protocol: Protocol,
-        subject: &Subject,
-        whose: &Whose,
+        subject: &ConnectionInfo,
+        whose: &SessionUser,
         token: &'static str,
     ) -> SessionGuard {
         self.metrics.login_accepted(protocol);
@@ -167,7 +167,7 @@ impl Journal {
     }
 
     /// A login was refused. `account` is what may be shown of the user name.
-    pub(super) fn refused(&self, protocol: Protocol, subject: &Subject, account: &str, failure: &Failure) {
+    pub(super) fn refused(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
         self.metrics.login_refused(protocol, failure.cause);
         self.failed(protocol, subject, account, failure);
         if self.audit.is_some() {
@@ -203,7 +203,7 @@ impl Journal {
 
     /// A connection ended without a login. Most of these are probes and scanners: they are worth a line only when somebody
     /// looks for one.
-    pub(super) fn closed(&self, subject: &Subject, cause: &'static str, text: &str) {
+    pub(super) fn closed(&self, subject: &ConnectionInfo, cause: &'static str, text: &str) {
         self.metrics.closed(cause);
         tell!(debug, subject, outcome = "closed", cause, "connection closed before a login: {text}");
     }
@@ -214,7 +214,13 @@ impl Journal {
     }
 
     /// A message has come to its end.
-    pub(super) fn message(&self, protocol: Protocol, subject: &Subject, whose: &Whose, message: &Message<'_>) {
+    pub(super) fn message(
+        &self,
+        protocol: Protocol,
+        subject: &ConnectionInfo,
+        whose: &SessionUser,
+        message: &Message<'_>,
+    ) {
         let way = match message.way {
             "smtp" => Way::Smtp,
             "graph" => Way::Graph,
@@ -257,8 +263,8 @@ impl Journal {
     /// A command of a mail transaction was refused, by Microsoft or by a rule.
     pub(super) fn command_refused(
         &self,
-        subject: &Subject,
-        whose: &Whose,
+        subject: &ConnectionInfo,
+        whose: &SessionUser,
         trusted: Option<IpNet>,
         reply: &Reply,
         failure: Option<&Failure>,
@@ -280,7 +286,7 @@ impl Journal {
     }
 
     /// A message was refused for what it consists of.
-    pub(super) fn flawed(&self, subject: &Subject, whose: &Whose, cause: &'static str, text: &str) {
+    pub(super) fn flawed(&self, subject: &ConnectionInfo, whose: &SessionUser, cause: &'static str, text: &str) {
         tell!(warn, subject, by whose,
             outcome = "not-sent",
             cause,
@@ -289,7 +295,13 @@ impl Journal {
     }
 
     /// Something did not work within a session, which goes on if it can.
-    pub(super) fn hindered(&self, protocol: Protocol, subject: &Subject, whose: &Whose, failure: &Failure) {
+    pub(super) fn hindered(
+        &self,
+        protocol: Protocol,
+        subject: &ConnectionInfo,
+        whose: &SessionUser,
+        failure: &Failure,
+    ) {
         self.failed(protocol, subject, &whose.account, failure);
         tell!(
             warn,
@@ -306,8 +318,8 @@ impl Journal {
     pub(super) fn ended(
         &self,
         protocol: Protocol,
-        subject: &Subject,
-        whose: &Whose,
+        subject: &ConnectionInfo,
+        whose: &SessionUser,
         live: SessionGuard,
         ending: Ending,
     ) {
@@ -357,7 +369,7 @@ impl Journal {
     }
 
     /// The sessions that are live, the oldest first.
-    pub fn sessions(&self) -> Vec<Arc<LiveSession>> {
+    pub fn sessions(&self) -> Vec<Arc<SessionEntry>> {
         let mut sessions = self.sessions.all();
         sessions.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
         sessions
@@ -393,7 +405,7 @@ impl Journal {
         }
     }
 
-    /// Brings what is only added up when somebody looks up to date.
+    /// LoggedInAs what is only added up when somebody looks up to date.
     pub(crate) fn add_up(&self) {
         for (protocol, octets) in self.sessions.traffic() {
             self.metrics.relayed(protocol, octets);
@@ -401,7 +413,7 @@ impl Journal {
     }
 
     /// Remembers a failure, and who asked to be left alone by it.
-    fn failed(&self, protocol: Protocol, subject: &Subject, account: &str, failure: &Failure) {
+    fn failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
         match failure.cause {
             "upstream-limit" => self.metrics.throttled(Throttle::Exchange),
             "mailbox-occupied" | "crowded" => self.metrics.throttled(Throttle::Gatepost),

@@ -9,12 +9,12 @@ use tokio::time::{Instant, timeout};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use super::attempt::{Attempts, Claim, TooManyHeldBack};
-use super::farewell::last_word;
-use super::live::SessionGuard;
-use super::service::Service;
-use super::shared::Shared;
-use super::subject::{Subject, Whose};
 use crate::login::{AuthorizedLogin, TokenOrigin};
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::context::SessionContext;
+use crate::session::drain::drain_grace;
+use crate::session::listener_state::ListenerState;
+use crate::session::registry::SessionGuard;
 use gatepost_config::ListenerTls;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
@@ -26,9 +26,9 @@ use gatepost_proto::mail::{
 use gatepost_proto::sasl::Credentials;
 
 /// What a login leads to.
-pub(super) trait Destination: Sync {
+pub(super) trait LoginHandler: Sync {
     /// What it brings.
-    type Brings: Send;
+    type LoggedInAs: Send;
 
     /// What is spoken.
     fn protocol(&self) -> MailProtocol;
@@ -45,13 +45,13 @@ pub(super) trait Destination: Sync {
     fn decide(
         &self,
         credentials: &Arc<Credentials>,
-    ) -> impl Future<Output = Result<Accepted<Self::Brings>, Failure>> + Send;
+    ) -> impl Future<Output = Result<Accepted<Self::LoggedInAs>, Failure>> + Send;
 }
 
 /// A login that succeeded.
 pub(super) struct Accepted<T> {
     /// Who it is.
-    pub(super) whose: Whose,
+    pub(super) whose: SessionUser,
     /// Where the token comes from, for the log.
     pub(super) token: &'static str,
     /// What the client is told after it.
@@ -61,7 +61,7 @@ pub(super) struct Accepted<T> {
 }
 
 /// A client that has come in.
-pub(super) struct Entered<T> {
+pub(super) struct LoggedIn<T> {
     /// Its connection.
     pub(super) stream: Stream,
     /// What it has sent behind its login.
@@ -72,9 +72,9 @@ pub(super) struct Entered<T> {
 
 /// A connection that has not logged in.
 pub(super) struct Login<'a, D> {
-    pub(super) shared: &'a Shared,
-    pub(super) service: &'a Service,
-    pub(super) subject: &'a Subject,
+    pub(super) shared: &'a SessionContext,
+    pub(super) service: &'a ListenerState,
+    pub(super) subject: &'a ConnectionInfo,
     pub(super) visit: &'a PenaltyGuard,
     pub(super) destination: &'a D,
 }
@@ -98,11 +98,11 @@ enum Next<T> {
 }
 
 /// Why a login phase ended without a login; the log line has been written or is not needed.
-struct Over;
+struct LoginEnded;
 
-impl<D: Destination> Login<'_, D> {
+impl<D: LoginHandler> Login<'_, D> {
     /// Drives the connection until a login is decided. `None`: it is over, and the log knows why.
-    pub(super) async fn run(self, socket: TcpStream) -> Option<Entered<D::Brings>> {
+    pub(super) async fn run(self, socket: TcpStream) -> Option<LoggedIn<D::LoggedInAs>> {
         let mut stream = Stream::Plain(socket.into());
         if matches!(self.service.listener.tls, ListenerTls::Implicit(_)) {
             stream = self.accept_tls(stream).await.ok()?;
@@ -133,7 +133,11 @@ impl<D: Destination> Login<'_, D> {
         }
     }
 
-    async fn drive(&self, mut stream: Stream, mut machine: Box<dyn ClientSide>) -> Result<Entered<D::Brings>, Over> {
+    async fn drive(
+        &self,
+        mut stream: Stream,
+        mut machine: Box<dyn ClientSide>,
+    ) -> Result<LoggedIn<D::LoggedInAs>, LoginEnded> {
         let crowded = self.shared.connections.is_overloaded();
         let limit = |usual: Duration| if crowded { usual / 3 } else { usual };
         if let Some(greeting) = machine.poll_output()
@@ -156,11 +160,11 @@ impl<D: Destination> Login<'_, D> {
                 }
                 Ok(Next::Enter(login)) => {
                     let leftovers = machine.take_leftovers();
-                    return Ok(Entered { stream, leftovers, login: login.map(|login| *login) });
+                    return Ok(LoggedIn { stream, leftovers, login: login.map(|login| *login) });
                 }
-                Err(Over) => {
+                Err(LoginEnded) => {
                     stream.end().await;
-                    return Err(Over);
+                    return Err(LoginEnded);
                 }
             }
         }
@@ -172,7 +176,7 @@ impl<D: Destination> Login<'_, D> {
         stream: &mut Stream,
         machine: &mut dyn ClientSide,
         clock: &mut Clock,
-    ) -> Result<Next<D::Brings>, Over> {
+    ) -> Result<Next<D::LoggedInAs>, LoginEnded> {
         // Passwords pass through it.
         let mut buffer = Zeroizing::new(vec![0; 2_048]);
         loop {
@@ -191,7 +195,7 @@ impl<D: Destination> Login<'_, D> {
                             self.visit.penalize(Misbehavior::Timeout);
                             return self.say_goodbye(stream, machine, ShutdownReason::Timeout).await;
                         }
-                        () = last_word(&self.shared.draining) => {
+                        () = drain_grace(&self.shared.draining) => {
                             self.visit.forgive();
                             return self.say_goodbye(stream, machine, ShutdownReason::Draining).await;
                         }
@@ -199,7 +203,7 @@ impl<D: Destination> Login<'_, D> {
                     match read {
                         Ok(0) => {
                             self.log_over("client-left", "the client left without a login");
-                            return Err(Over);
+                            return Err(LoginEnded);
                         }
                         Ok(read) => {
                             clock.command_end.get_or_insert_with(|| Instant::now() + clock.command);
@@ -208,7 +212,7 @@ impl<D: Destination> Login<'_, D> {
                         }
                         Err(error) => {
                             self.log_over("client-broke", &format!("the client's connection broke: {error}"));
-                            return Err(Over);
+                            return Err(LoginEnded);
                         }
                     }
                 }
@@ -224,14 +228,14 @@ impl<D: Destination> Login<'_, D> {
                 Some(ClientEvent::Close(reason)) => {
                     self.log_close(reason);
                     self.charge_close(reason);
-                    return Err(Over);
+                    return Err(LoginEnded);
                 }
                 Some(ClientEvent::Login(credentials)) => {
                     let attempts = self.attempts();
                     if attempts.closed().is_some() {
                         self.log_over("penalised", "the source is closed for its penalties");
                         self.visit.forgive();
-                        return Err(Over);
+                        return Err(LoginEnded);
                     }
                     let credentials = Arc::new(credentials);
                     let asked = Instant::now();
@@ -268,7 +272,7 @@ impl<D: Destination> Login<'_, D> {
     }
 
     /// Logs, charges and holds back what the machine refused by itself.
-    async fn reject(&self, rejection: &Rejection) -> Result<(), Over> {
+    async fn reject(&self, rejection: &Rejection) -> Result<(), LoginEnded> {
         let user = match rejection {
             Rejection::NotAToken(user) => user.as_str(),
             _ => "",
@@ -297,10 +301,10 @@ impl<D: Destination> Login<'_, D> {
         }
     }
 
-    async fn accept_tls(&self, stream: Stream) -> Result<Stream, Over> {
+    async fn accept_tls(&self, stream: Stream) -> Result<Stream, LoginEnded> {
         let Some(config) = &self.service.tls else {
             // A listener without certificate never offers TLS.
-            return Err(Over);
+            return Err(LoginEnded);
         };
         match timeout(self.shared.limits.tls_handshake, stream.accept_tls(Arc::clone(config))).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -312,26 +316,26 @@ impl<D: Destination> Login<'_, D> {
                          speaks TLS 1.2 or newer on this port and trusts the certificate of this listener"
                     ),
                 );
-                Err(Over)
+                Err(LoginEnded)
             }
             Err(_) => {
                 self.visit.penalize(Misbehavior::Timeout);
                 self.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
-                Err(Over)
+                Err(LoginEnded)
             }
         }
     }
 
-    async fn write(&self, stream: &mut Stream, output: &[u8]) -> Result<(), Over> {
+    async fn write(&self, stream: &mut Stream, output: &[u8]) -> Result<(), LoginEnded> {
         match timeout(self.shared.limits.command, stream.write(output)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
                 self.log_over("client-broke", &format!("the client's connection broke: {error}"));
-                Err(Over)
+                Err(LoginEnded)
             }
             Err(_) => {
                 self.log_over("client-stalled", "the client does not take what it is sent");
-                Err(Over)
+                Err(LoginEnded)
             }
         }
     }
@@ -341,19 +345,19 @@ impl<D: Destination> Login<'_, D> {
         stream: &mut Stream,
         machine: &mut dyn ClientSide,
         farewell: ShutdownReason,
-    ) -> Result<Next<D::Brings>, Over> {
+    ) -> Result<Next<D::LoggedInAs>, LoginEnded> {
         machine.close(farewell);
         if let Some(output) = machine.poll_output() {
             self.write(stream, &output).await?;
         }
-        Err(Over)
+        Err(LoginEnded)
     }
 
     /// Holds a refusal back; with too many held back already, the connection is closed.
-    async fn delay(&self) -> Result<(), Over> {
+    async fn delay(&self) -> Result<(), LoginEnded> {
         self.attempts().hold_back().await.map_err(|TooManyHeldBack| {
             self.log_over("too-many-failures", "too many refusals are held back (`limits.delayed_failures`)");
-            Over
+            LoginEnded
         })
     }
 

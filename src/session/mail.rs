@@ -10,13 +10,13 @@ use tokio::time::Instant;
 
 use super::fresh_token::with_fresh_token;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::login::{Accepted, Destination, Entered, Login, min_token_lifetime, origin};
-use super::places::MailboxPlace;
-use super::service::Service;
-use super::shared::Shared;
-use super::subject::{Subject, Whose};
+use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
 use super::upstream::{OpenError, Target};
 use crate::login::{AuthorizedLogin, LoginRequest};
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
+use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::Resource;
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -29,15 +29,15 @@ use gatepost_proto::sasl::Credentials;
 
 /// ListenerBackend one connection from accept to end.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
-    service: Arc<Service>,
+    shared: Arc<SessionContext>,
+    service: Arc<ListenerState>,
     target: Arc<Target>,
     socket: TcpStream,
     peer: SocketAddr,
     mut place: ConnectionPermit,
 ) {
     let started = Instant::now();
-    let subject = Subject::new(&service.listener.name, peer);
+    let subject = ConnectionInfo::new(&service.listener.name, peer);
     // In a box of its own, so that the memory of the login is gone while the relay sits idle.
     let visit = shared.penalties.visit(peer.ip());
     let destination = Relay { shared: &shared, target: &target, service: &service, source: peer.ip() };
@@ -45,7 +45,7 @@ pub(super) async fn serve(
         Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
-    let Some(Entered { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
+    let Some(LoggedIn { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
     let Accepted { whose, brings: Established { stream: upstream, authenticated, of_mailbox }, .. } = accepted;
     place.logged_in();
     let limits = RelayLimits {
@@ -59,7 +59,7 @@ pub(super) async fn serve(
         buffer_bytes: shared.limits.relay_buffer_bytes,
     };
     let journal = Arc::clone(&shared.journal);
-    let farewells = Arc::clone(&shared.farewells);
+    let drain = Arc::clone(&shared.drain);
     drop(shared);
     let (client, upstream) = (stream.into_side(), upstream.into_side());
     let lull = QuiescenceDetector::after_login(target.upstream.protocol);
@@ -70,7 +70,7 @@ pub(super) async fn serve(
             None => pending().await,
         }
     });
-    let mut turn = pin!(farewells.turn());
+    let mut turn = pin!(drain.next_slot());
     let mut left = false;
     let report = loop {
         let moving = poll_fn(|cx| {
@@ -85,7 +85,7 @@ pub(super) async fn serve(
             () = live.told_to_end() => break relay.cut(ENDED_BY_OPERATOR),
             quiet = &mut turn, if !left => {
                 left = relay.shutdown_if_idle(quiet);
-                turn.set(farewells.turn());
+                turn.set(drain.next_slot());
             }
         }
     };
@@ -99,14 +99,14 @@ pub(super) async fn serve(
 struct Established {
     stream: Stream,
     authenticated: Authenticated,
-    of_mailbox: MailboxPlace,
+    of_mailbox: MailboxPermit,
 }
 
 fn established(
     stream: Stream,
     authenticated: Authenticated,
-    of_mailbox: MailboxPlace,
-    whose: Whose,
+    of_mailbox: MailboxPermit,
+    whose: SessionUser,
     token: &'static str,
 ) -> Accepted<Established> {
     let announced = authenticated.capabilities().clone();
@@ -115,14 +115,14 @@ fn established(
 
 /// Logins lead to a mail server.
 struct Relay<'a> {
-    shared: &'a Shared,
+    shared: &'a SessionContext,
     target: &'a Target,
-    service: &'a Service,
+    service: &'a ListenerState,
     source: IpAddr,
 }
 
-impl Destination for Relay<'_> {
-    type Brings = Established;
+impl LoginHandler for Relay<'_> {
+    type LoggedInAs = Established;
 
     fn protocol(&self) -> MailProtocol {
         self.target.upstream.protocol
@@ -144,7 +144,7 @@ impl Destination for Relay<'_> {
                 let (stream, authenticated) = self.shared.judge(bearer, self.source, judge, ask).await?;
                 // After the upstream's yes: until then it may be anybody.
                 let of_mailbox = self.place(&bearer.user).await?;
-                let whose = Whose { account: bearer.user.to_string().into(), device: None };
+                let whose = SessionUser { account: bearer.user.to_string().into(), device: None };
                 Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
             }
             Credentials::Password { login, acting_as, password } => {
@@ -168,7 +168,7 @@ impl Destination for Relay<'_> {
                 let (admission, (stream, authenticated)) =
                     signed_in.map_err(|error| error.failure(&target.upstream))?;
                 let token = origin(&admission);
-                let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
+                let whose = SessionUser { account: admission.login.to_string().into(), device: admission.device };
                 Ok(established(stream, authenticated, place, whose, token))
             }
         }
@@ -176,9 +176,9 @@ impl Destination for Relay<'_> {
 }
 
 impl Relay<'_> {
-    async fn place(&self, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
+    async fn place(&self, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {
         let protocol = self.service.listener.protocol;
-        self.shared.places.enter(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
+        self.shared.places.acquire(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
     }
 }
 

@@ -9,29 +9,29 @@
 //! learns what the upstreams can do; [`farewell`] spreads the goodbyes of a service that stops; [`journal`] is told what
 //! happens, and [`live`] knows who is there. Every line about one connection carries its session id.
 
-pub mod announce;
+pub mod accept;
 mod attempt;
+mod backend;
 mod balancer;
-pub mod enter;
+pub mod capabilities;
+mod connection_info;
+mod context;
+pub mod drain;
 mod explain;
-pub mod farewell;
 mod fresh_token;
 pub mod http;
 pub mod journal;
-pub mod live;
+mod listener_state;
 mod login;
 pub mod mail;
+pub mod mailbox_slots;
 pub mod maildrop;
 mod own_token;
-pub mod places;
-mod service;
-mod serving;
-mod shared;
-mod subject;
+pub mod registry;
 pub mod submission;
 pub mod trial;
 pub mod upstream;
 
-pub use service::Service;
-pub use serving::Serving;
-pub use shared::Shared;
+pub use backend::Backend;
+pub use context::SessionContext;
+pub use listener_state::ListenerState;

@@ -6,14 +6,14 @@
 use std::future::Future;
 use std::net::IpAddr;
 
-use super::shared::Shared;
 use crate::graph::GraphClient;
 use crate::login::own_token::Judge;
+use crate::session::context::SessionContext;
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_proto::sasl::Bearer;
 
-impl Shared {
+impl SessionContext {
     /// Has a client's own token judged, unless the answer is known. `ask` asks the judge, and is not begun otherwise; its
     /// [`Refusal::InvalidCredentials`] is remembered.
     ///
@@ -43,7 +43,7 @@ impl Shared {
     /// The same by Microsoft Graph.
     ///
     /// # Errors
-    /// See [`Shared::judge`] and [`GraphClient::judge`].
+    /// See [`SessionContext::judge`] and [`GraphClient::judge`].
     pub(super) async fn judge_at_graph(
         &self,
         graph: &GraphClient,

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::places::{MailboxPlace, Places};
+use crate::session::mailbox_slots::{MailboxLimiter, MailboxPermit};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
@@ -21,19 +21,19 @@ const WAIT: Duration = Duration::from_secs(10);
 
 /// The turns.
 pub struct Trials {
-    sources: Arc<Places<Source>>,
-    mailboxes: Arc<Places>,
+    sources: Arc<MailboxLimiter<Source>>,
+    mailboxes: Arc<MailboxLimiter>,
 }
 
 /// It ends when this is dropped.
 pub(super) struct Turn {
-    _of_source: Option<MailboxPlace<Source>>,
-    _of_mailbox: MailboxPlace,
+    _of_source: Option<MailboxPermit<Source>>,
+    _of_mailbox: MailboxPermit,
 }
 
 impl Default for Trials {
     fn default() -> Self {
-        Self { sources: Places::fixed(OF_SOURCE, WAIT), mailboxes: Places::fixed(OF_MAILBOX, WAIT) }
+        Self { sources: MailboxLimiter::fixed(OF_SOURCE, WAIT), mailboxes: MailboxLimiter::fixed(OF_MAILBOX, WAIT) }
     }
 }
 
@@ -52,11 +52,11 @@ impl Trials {
         let of_source = match source.to_canonical().is_loopback() {
             true => None,
             false => {
-                let place = self.sources.enter(protocol, &Source::of(source)).await;
+                let place = self.sources.acquire(protocol, &Source::of(source)).await;
                 Some(place.map_err(|_| crowded("from this address"))?)
             }
         };
-        let of_mailbox = self.mailboxes.enter(protocol, mailbox).await.map_err(|_| crowded("for this mailbox"))?;
+        let of_mailbox = self.mailboxes.acquire(protocol, mailbox).await.map_err(|_| crowded("for this mailbox"))?;
         Ok(Turn { _of_source: of_source, _of_mailbox: of_mailbox })
     }
 }

@@ -12,8 +12,8 @@ use http_body_util::{Either, Full};
 use hyper::body::{Body, Bytes, Frame, Incoming, SizeHint};
 use tokio::time::{Instant, Sleep, sleep};
 
-use super::guarded::Pulse;
-use crate::session::places::MailboxPlace;
+use crate::session::http::checked_io::ActivityTracker;
+use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_proto::http::links::Rewriter;
 
 /// Whatever ends a body early.
@@ -38,13 +38,13 @@ pub(super) struct Upload {
 /// How an upload goes.
 pub(super) struct Progress {
     /// When something went last.
-    pub(super) pulse: Arc<Pulse>,
+    pub(super) pulse: Arc<ActivityTracker>,
     ended: AtomicBool,
 }
 
 impl Progress {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { pulse: Pulse::new(), ended: AtomicBool::new(false) })
+        Arc::new(Self { pulse: ActivityTracker::new(), ended: AtomicBool::new(false) })
     }
 
     /// All of it has gone.
@@ -78,7 +78,7 @@ impl Upload {
         let octets = data.len() as u64;
         self.sent.fetch_add(octets, Ordering::Relaxed);
         self.length = self.length.map(|length| length.saturating_sub(octets));
-        self.progress.pulse.beat();
+        self.progress.pulse.touch();
         self.note_end();
     }
 }
@@ -132,7 +132,7 @@ pub(super) struct Download {
     idle: Duration,
     idle_end: Pin<Box<Sleep>>,
     /// Given back at the end.
-    of_mailbox: Option<MailboxPlace>,
+    of_mailbox: Option<MailboxPermit>,
 }
 
 impl Download {
@@ -142,7 +142,7 @@ impl Download {
         rewriter: Option<Rewriter>,
         received: Arc<AtomicU64>,
         idle: Duration,
-        of_mailbox: MailboxPlace,
+        of_mailbox: MailboxPermit,
     ) -> Self {
         let idle_end = Box::pin(sleep(idle));
         Self { inner, rewriter, received, idle, idle_end, of_mailbox: Some(of_mailbox) }

@@ -23,7 +23,7 @@ use crate::login::{AuthorizedLogin, LoginRequest};
 use crate::session::attempt::Claim;
 use crate::session::fresh_token::{TokenError, with_fresh_token};
 use crate::session::login::{min_token_lifetime, origin};
-use crate::session::places::MailboxPlace;
+use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::Grant;
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::failure::Failure;
@@ -445,10 +445,10 @@ impl Exchange<'_> {
         })
     }
 
-    async fn place(&self, admission: &AuthorizedLogin) -> Result<MailboxPlace, Refused> {
+    async fn place(&self, admission: &AuthorizedLogin) -> Result<MailboxPermit, Refused> {
         let connection = self.connection;
         let protocol = connection.service.listener.protocol;
-        let place = connection.shared.places.enter(protocol, &admission.bearer.user).await;
+        let place = connection.shared.places.acquire(protocol, &admission.bearer.user).await;
         place.map_err(|occupied| self.refuse_later(&admission.login, &occupied.failure(protocol)))
     }
 

@@ -24,24 +24,24 @@ use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempts;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::live::SessionGuard;
-use super::service::Service;
-use super::shared::Shared;
-use super::subject::{Subject, Whose};
 use crate::login::AuthorizedLogin;
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
+use crate::session::registry::SessionGuard;
+use checked_io::{ActivityTracker, CheckedIo};
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_net::penalty::{Misbehavior, PenaltyGuard};
 use gatepost_proto::http::head::{HeadLimits, HeadValidator};
-use guarded::{Guarded, Pulse};
 
 mod answer;
 mod body;
+mod checked_io;
 mod exchange;
 mod failures;
 pub(super) mod gateway;
-mod guarded;
 mod passing;
 mod prepare;
 
@@ -73,17 +73,17 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// ListenerBackend one connection from accept to end.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
-    service: Arc<Service>,
+    shared: Arc<SessionContext>,
+    service: Arc<ListenerState>,
     gateway: Arc<Gateway>,
     socket: TcpStream,
     peer: SocketAddr,
     place: ConnectionPermit,
 ) {
     let Ok(local) = socket.local_addr() else { return };
-    let pulse = Pulse::new();
+    let pulse = ActivityTracker::new();
     let connection = Arc::new(Connection {
-        subject: Subject::new(&service.listener.name, peer),
+        subject: ConnectionInfo::new(&service.listener.name, peer),
         visit: shared.penalties.visit(peer.ip()),
         place: Mutex::new(place),
         logins: Mutex::default(),
@@ -145,10 +145,10 @@ enum Version {
 
 /// What the requests of one connection share.
 struct Connection {
-    shared: Arc<Shared>,
-    service: Arc<Service>,
+    shared: Arc<SessionContext>,
+    service: Arc<ListenerState>,
     gateway: Arc<Gateway>,
-    subject: Subject,
+    subject: ConnectionInfo,
     visit: PenaltyGuard,
     place: Mutex<ConnectionPermit>,
     logins: Mutex<Vec<Login>>,
@@ -172,12 +172,12 @@ struct Connection {
     /// Where it arrived.
     local: IpAddr,
     started: Instant,
-    pulse: Arc<Pulse>,
+    pulse: Arc<ActivityTracker>,
 }
 
 /// Credentials that were good on this connection.
 struct Login {
-    whose: Whose,
+    whose: SessionUser,
     live: SessionGuard,
     traffic: Arc<Traffic>,
 }
@@ -203,7 +203,7 @@ struct Busy<'a>(&'a Connection);
 
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.pulse.beat();
+        self.0.pulse.touch();
         self.0.busy.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -247,7 +247,7 @@ impl Connection {
             }
             Version::Http2 => None,
         };
-        let io = TokioIo::new(Guarded::new(&mut *stream, judge, early, limits.http_head, Arc::clone(&self.pulse)));
+        let io = TokioIo::new(CheckedIo::new(&mut *stream, judge, early, limits.http_head, Arc::clone(&self.pulse)));
         let each = Arc::clone(self);
         let service = service_fn(move |request| Arc::clone(&each).handle(request));
         let cause = match version {
@@ -328,7 +328,7 @@ impl Connection {
                     }
                     if self.busy.load(Ordering::Relaxed) > 0 {
                         // Waiting for Entra and Microsoft is not the client's time.
-                        self.pulse.beat();
+                        self.pulse.touch();
                         login_end = login_end.max(now + login_time);
                         continue;
                     }
@@ -389,7 +389,7 @@ impl Connection {
                 .moved(login.traffic.sent.load(Ordering::Relaxed), login.traffic.received.load(Ordering::Relaxed));
             return Arc::clone(&login.traffic);
         }
-        let whose = Whose { account: account.into(), device: admission.device.clone() };
+        let whose = SessionUser { account: account.into(), device: admission.device.clone() };
         let live = self.shared.journal.accepted(self.protocol(), &self.subject, &whose, token);
         let (told_to_end, device) = (live.told_to_end(), admission.device.clone());
         let (revoked, stopped, over) = (self.revoked.clone(), self.stopped.clone(), self.over.clone());

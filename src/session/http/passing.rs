@@ -13,7 +13,7 @@ use super::body::{Answer, Download};
 use super::prepare::is_of_type;
 use super::{Connection, Traffic, failures};
 use crate::login::AuthorizedLogin;
-use crate::session::places::MailboxPlace;
+use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_proto::http::fields;
 use gatepost_proto::http::links::{Destination, Places};
 use gatepost_proto::http::rules::HttpService;
@@ -25,7 +25,7 @@ impl Connection {
         response: Response<Incoming>,
         admission: &AuthorizedLogin,
         traffic: &Traffic,
-        of_mailbox: MailboxPlace,
+        of_mailbox: MailboxPermit,
         here: &str,
     ) -> Result<Response<Answer>, Refused> {
         let config = &self.gateway.config;

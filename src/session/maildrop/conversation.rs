@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::time::timeout;
 
-use super::super::live::SessionGuard;
-use super::super::service::Service;
-use super::super::shared::Shared;
-use super::super::subject::{Subject, Whose};
 use super::inbox::Inbox;
 use super::mailbox::{Deleted, Mailbox};
 use crate::graph::messages::Unserved;
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
+use crate::session::registry::SessionGuard;
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::stream::Stream;
@@ -54,9 +54,9 @@ impl End {
 
 /// A client and the maildrop that it has opened.
 pub(super) struct Conversation<'a> {
-    shared: &'a Shared,
-    subject: &'a Subject,
-    whose: &'a Whose,
+    shared: &'a SessionContext,
+    subject: &'a ConnectionInfo,
+    whose: &'a SessionUser,
     live: &'a SessionGuard,
     stream: Stream,
     machine: Transaction,
@@ -68,10 +68,10 @@ pub(super) struct Conversation<'a> {
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(
-        shared: &'a Shared,
-        service: &'a Service,
-        subject: &'a Subject,
-        (whose, live): (&'a Whose, &'a SessionGuard),
+        shared: &'a SessionContext,
+        service: &'a ListenerState,
+        subject: &'a ConnectionInfo,
+        (whose, live): (&'a SessionUser, &'a SessionGuard),
         stream: Stream,
         mailbox: Arc<Mailbox>,
         inbox: Inbox,

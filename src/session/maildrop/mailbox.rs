@@ -8,11 +8,11 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::super::login::min_token_lifetime;
-use super::super::places::MailboxPlace;
-use super::super::shared::Shared;
 use super::inbox::Inbox;
 use crate::graph::GraphClient;
 use crate::graph::messages::{MessageContent, Page, Unserved};
+use crate::session::context::SessionContext;
+use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::{Account, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -36,7 +36,7 @@ pub(super) enum Renewal {
 
 /// A mailbox at Graph, opened by one session.
 pub(super) struct Mailbox {
-    shared: Arc<Shared>,
+    shared: Arc<SessionContext>,
     graph: Arc<GraphClient>,
     user: MailAddress,
     bearer: Mutex<Bearer>,
@@ -54,11 +54,11 @@ pub(super) struct Deleted {
 /// A message under way; the place of its request is given back with it.
 pub(super) struct Download<'a> {
     pub(super) content: MessageContent<'a>,
-    _place: MailboxPlace,
+    _place: MailboxPermit,
 }
 
 impl Mailbox {
-    pub(super) fn new(shared: Arc<Shared>, graph: Arc<GraphClient>, bearer: Bearer, renewal: Renewal) -> Self {
+    pub(super) fn new(shared: Arc<SessionContext>, graph: Arc<GraphClient>, bearer: Bearer, renewal: Renewal) -> Self {
         Self { shared, graph, user: bearer.user.clone(), bearer: Mutex::new(bearer), renewal }
     }
 
@@ -123,8 +123,8 @@ impl Mailbox {
     }
 
     /// Each request takes one of the places that the mailbox has at Graph, whoever else uses it.
-    async fn place(&self) -> Result<MailboxPlace, Unserved> {
-        let place = self.shared.places.enter(Protocol::Graph, &self.user).await;
+    async fn place(&self) -> Result<MailboxPermit, Unserved> {
+        let place = self.shared.places.acquire(Protocol::Graph, &self.user).await;
         place.map_err(|occupied| Unserved::Failed(occupied.failure(Protocol::Graph)))
     }
 

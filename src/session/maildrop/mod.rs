@@ -17,14 +17,14 @@ use self::inbox::Inbox;
 use self::mailbox::{Mailbox, Renewal};
 use super::fresh_token::with_fresh_token;
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::login::{Accepted, Destination, Entered, Login, min_token_lifetime, origin};
-use super::places::{MailboxPlace, Places};
-use super::service::Service;
-use super::shared::Shared;
-use super::subject::{Subject, Whose};
+use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
 use crate::graph::GraphClient;
 use crate::graph::messages::Unserved;
 use crate::login::{AuthorizedLogin, LoginRequest};
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
+use crate::session::mailbox_slots::{MailboxLimiter, MailboxPermit};
 use gatepost_config::{Grant, Resource};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -42,28 +42,28 @@ mod mailbox;
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
 /// A maildrop is locked while a session has it open (RFC 1939 §4). These are the locks.
-pub fn locks() -> Arc<Places> {
-    Places::fixed(1, LOCK_WAIT)
+pub fn locks() -> Arc<MailboxLimiter> {
+    MailboxLimiter::fixed(1, LOCK_WAIT)
 }
 
 /// ListenerBackend one connection from accept to end.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
-    service: Arc<Service>,
+    shared: Arc<SessionContext>,
+    service: Arc<ListenerState>,
     graph: Arc<GraphClient>,
     socket: TcpStream,
     peer: SocketAddr,
     mut place: ConnectionPermit,
 ) {
     let started = Instant::now();
-    let subject = Subject::new(&service.listener.name, peer);
+    let subject = ConnectionInfo::new(&service.listener.name, peer);
     let visit = shared.penalties.visit(peer.ip());
-    let destination = Opening { shared: &shared, graph: &graph, source: peer.ip() };
+    let destination = MaildropLogin { shared: &shared, graph: &graph, source: peer.ip() };
     let login =
         Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &destination };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
-    let Some(Entered { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
+    let Some(LoggedIn { stream, leftovers, login: Some((accepted, live)) }) = entered else { return };
     let Accepted { whose, brings: Opened { mailbox, inbox, lock }, .. } = accepted;
     place.logged_in();
     let mut conversation =
@@ -98,18 +98,18 @@ pub(super) async fn serve(
 struct Opened {
     mailbox: Mailbox,
     inbox: Inbox,
-    lock: MailboxPlace,
+    lock: MailboxPermit,
 }
 
 /// Logins lead to a maildrop.
-struct Opening<'a> {
-    shared: &'a Arc<Shared>,
+struct MaildropLogin<'a> {
+    shared: &'a Arc<SessionContext>,
     graph: &'a Arc<GraphClient>,
     source: IpAddr,
 }
 
-impl Destination for Opening<'_> {
-    type Brings = Opened;
+impl LoginHandler for MaildropLogin<'_> {
+    type LoggedInAs = Opened;
 
     fn protocol(&self) -> MailProtocol {
         MailProtocol::Pop3
@@ -123,7 +123,7 @@ impl Destination for Opening<'_> {
         match &**credentials {
             Credentials::Token(bearer) => {
                 self.shared.judge_at_graph(self.graph, bearer, self.source).await?;
-                let whose = Whose { account: bearer.user.to_string().into(), device: None };
+                let whose = SessionUser { account: bearer.user.to_string().into(), device: None };
                 // After Graph's yes: until then it may be anybody.
                 let lock = self.lock(&bearer.user).await?;
                 let mut mailbox = self.mailbox(bearer.clone(), Renewal::ByClient);
@@ -152,20 +152,20 @@ impl Destination for Opening<'_> {
                 let opened = with_fresh_token(authenticator, admission, admit, open).await?;
                 let (admission, (mailbox, inbox)) = opened.map_err(Unserved::into_failure)?;
                 let token = origin(&admission);
-                let whose = Whose { account: admission.login.to_string().into(), device: admission.device };
+                let whose = SessionUser { account: admission.login.to_string().into(), device: admission.device };
                 Ok(accepted(whose, token, mailbox, inbox, lock))
             }
         }
     }
 }
 
-impl Opening<'_> {
+impl MaildropLogin<'_> {
     fn mailbox(&self, bearer: Bearer, renewal: Renewal) -> Mailbox {
         Mailbox::new(Arc::clone(self.shared), Arc::clone(self.graph), bearer, renewal)
     }
 
-    async fn lock(&self, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
-        self.shared.maildrops.enter(Protocol::Pop3, mailbox).await.map_err(|_| Failure {
+    async fn lock(&self, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {
+        self.shared.maildrops.acquire(Protocol::Pop3, mailbox).await.map_err(|_| Failure {
             refusal: Refusal::Limit,
             actor: Actor::Client,
             cause: "maildrop-in-use",
@@ -179,7 +179,13 @@ impl Opening<'_> {
     }
 }
 
-fn accepted(whose: Whose, token: &'static str, mailbox: Mailbox, inbox: Inbox, lock: MailboxPlace) -> Accepted<Opened> {
+fn accepted(
+    whose: SessionUser,
+    token: &'static str,
+    mailbox: Mailbox,
+    inbox: Inbox,
+    lock: MailboxPermit,
+) -> Accepted<Opened> {
     Accepted { whose, token, announced: capabilities::maildrop(), brings: Opened { mailbox, inbox, lock } }
 }
 

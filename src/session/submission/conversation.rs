@@ -9,16 +9,16 @@ use hyper::body::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::courier::{Admitted, Courier, Sender, Way};
 use super::exchange::Exchange;
 use super::header::{Author, HeaderGate, is_one_of, not_yours};
-use super::message::{Carrier, Message};
+use super::message::{Delivery, Message};
 use super::refused;
 use crate::graph::MESSAGE_OCTETS;
+use crate::session::connection_info::SessionUser;
 use crate::session::fresh_token::with_fresh_token;
 use crate::session::journal::{Message as Told, Outcome};
-use crate::session::live::SessionGuard;
-use crate::session::subject::Whose;
+use crate::session::registry::SessionGuard;
+use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
 use gatepost_config::{Config, Resource, SenderRule, TrustedSender};
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
@@ -38,8 +38,8 @@ const CONTENT_READ: usize = 32 * 1_024;
 
 /// One client.
 pub(super) struct Conversation<'a> {
-    pub(super) courier: Courier<'a>,
-    pub(super) whose: &'a Whose,
+    pub(super) router: DeliveryRouter<'a>,
+    pub(super) whose: &'a SessionUser,
     live: &'a SessionGuard,
     pub(super) stream: Stream,
     pub(super) machine: Submission,
@@ -62,18 +62,18 @@ struct Gone(&'static str);
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(
-        courier: Courier<'a>,
-        (whose, live): (&'a Whose, &'a SessionGuard),
+        router: DeliveryRouter<'a>,
+        (whose, live): (&'a SessionUser, &'a SessionGuard),
         stream: Stream,
         machine: Submission,
-        ready: Option<(Admitted, Way)>,
+        ready: Option<(Admitted, DeliveryRoute)>,
     ) -> Self {
         let spare = match ready {
-            Some((admitted, Way::Smtp(exchange))) => Some(Spare::new(admitted, exchange)),
+            Some((admitted, DeliveryRoute::Smtp(exchange))) => Some(Spare::new(admitted, exchange)),
             _ => None,
         };
-        let changes = courier.shared.authenticator.changes();
-        Self { courier, whose, live, stream, machine, spare, message: None, changes, sent: 0 }
+        let changes = router.shared.authenticator.changes();
+        Self { router, whose, live, stream, machine, spare, message: None, changes, sent: 0 }
     }
 
     /// Talks until the end; gives a short word on why it ended, and the octets of messages that were handed on.
@@ -138,7 +138,7 @@ impl<'a> Conversation<'a> {
 
     /// Waits for the client, and for whatever ends the session meanwhile.
     async fn read(&mut self) -> Result<Option<&'static str>, Gone> {
-        let limits = &self.courier.shared.limits;
+        let limits = &self.router.shared.limits;
         let deadline = Instant::now() + limits.smtp_command;
         let spare_until = self.spare.as_ref().map(|spare| spare.until);
         let idle = self.machine.is_idle();
@@ -160,10 +160,10 @@ impl<'a> Conversation<'a> {
                 return Ok(None);
             }
             () = sleep_until(deadline) => (Reply::new(421, [4, 2], "That took too long"), "idle"),
-            () = self.courier.shared.draining.cancelled(), if idle => {
+            () = self.router.shared.draining.cancelled(), if idle => {
                 (Reply::new(421, [3, 2], "The service is stopping, try again later"), "draining")
             }
-            () = self.courier.trusts_no_longer(&mut self.changes), if idle => {
+            () = self.router.trusts_no_longer(&mut self.changes), if idle => {
                 (Reply::new(421, [3, 2], "This device is trusted no longer"), "not-trusted")
             }
             ending = async {
@@ -181,7 +181,7 @@ impl<'a> Conversation<'a> {
     /// Writes what there is for the client; true when there was something.
     async fn flush(&mut self) -> Result<bool, Gone> {
         let Some(output) = self.machine.poll_output() else { return Ok(false) };
-        match timeout(self.courier.shared.limits.write_stall, self.stream.write(&output)).await {
+        match timeout(self.router.shared.limits.write_stall, self.stream.write(&output)).await {
             Ok(Ok(())) => Ok(true),
             Ok(Err(_)) => Err(Gone("client-broke")),
             Err(_) => Err(Gone("stalled")),
@@ -190,7 +190,7 @@ impl<'a> Conversation<'a> {
 
     /// The rule that lets the client send without a login.
     fn rule(&self) -> Option<&TrustedSender> {
-        match &self.courier.sender {
+        match &self.router.sender {
             Sender::Trusted(rule) => Some(rule),
             Sender::LoggedIn(_) | Sender::Proved(..) => None,
         }
@@ -198,25 +198,25 @@ impl<'a> Conversation<'a> {
 
     async fn mail(&mut self, mut mail: Mail) -> Reply {
         if let Some(rule) = self.rule() {
-            let (peer, most) = (self.courier.subject.peer.ip(), rule.messages_per_minute);
-            if !self.courier.ways.rates.count(peer, &rule.login, most) {
+            let (peer, most) = (self.router.subject.peer.ip(), rule.messages_per_minute);
+            if !self.router.ways.rates.count(peer, &rule.login, most) {
                 let reply =
                     Reply::new(450, [7, 1], format_args!("More than {most} messages in a minute, try again later"));
                 return self.refuse(reply, None);
             }
         }
-        if let Some(spare) = self.spare.take_if(|spare| !self.courier.still_admits(&spare.admitted)) {
+        if let Some(spare) = self.spare.take_if(|spare| !self.router.still_admits(&spare.admitted)) {
             spare.exchange.quit().await;
         }
         // A connection that was kept may be dead without our knowing: then the message goes over another.
         let mut again = self.spare.is_some();
         loop {
             let (admitted, way) = match self.spare.take() {
-                Some(spare) => (spare.admitted, Way::Smtp(spare.exchange)),
-                None => match self.courier.prepare_in_time().await {
+                Some(spare) => (spare.admitted, DeliveryRoute::Smtp(spare.exchange)),
+                None => match self.router.prepare_in_time().await {
                     Ok(ready) => ready,
                     Err(failure) => {
-                        let reply = refused::reply(&failure, &self.courier.subject.session);
+                        let reply = refused::reply(&failure, &self.router.subject.session);
                         return self.refuse(reply, Some(failure));
                     }
                 },
@@ -238,11 +238,11 @@ impl<'a> Conversation<'a> {
                 }
             };
             let (reply, way) = match way {
-                Way::Graph => match self.bound_for_graph(&mail) {
-                    Ok(reply) => (reply, Carrier::Graph { collected: Vec::new(), _room: None }),
+                DeliveryRoute::Graph => match self.bound_for_graph(&mail) {
+                    Ok(reply) => (reply, Delivery::Graph { collected: Vec::new(), _room: None }),
                     Err(reply) => return self.refuse(reply, None),
                 },
-                Way::Smtp(mut exchange) => match exchange.mail(&mail).await {
+                DeliveryRoute::Smtp(mut exchange) => match exchange.mail(&mail).await {
                     Ok(reply) if reply.code() == 421 && again => {
                         again = false;
                         continue;
@@ -251,9 +251,9 @@ impl<'a> Conversation<'a> {
                         again = false;
                         continue;
                     }
-                    Ok(reply) if reply.class() == 2 => (reply, Carrier::Smtp { exchange, begun: false }),
+                    Ok(reply) if reply.class() == 2 => (reply, Delivery::Smtp { exchange, begun: false }),
                     Ok(reply) => {
-                        self.keep(admitted, Way::Smtp(exchange));
+                        self.keep(admitted, DeliveryRoute::Smtp(exchange));
                         return self.refuse(reply, None);
                     }
                     Err(error) => return self.refuse(refused::broke(&error), None),
@@ -291,12 +291,12 @@ impl<'a> Conversation<'a> {
         }
         let Some(message) = &mut self.message else { return refused::lost() };
         let reply = match &mut message.way {
-            Carrier::Lost => return refused::lost(),
-            Carrier::Graph { .. } => Reply::new(250, [1, 5], "Recipient OK"),
-            Carrier::Smtp { exchange, .. } => match exchange.recipient(&recipient).await {
+            Delivery::Lost => return refused::lost(),
+            Delivery::Graph { .. } => Reply::new(250, [1, 5], "Recipient OK"),
+            Delivery::Smtp { exchange, .. } => match exchange.recipient(&recipient).await {
                 Ok(reply) => reply,
                 Err(error) => {
-                    message.way = Carrier::Lost;
+                    message.way = Delivery::Lost;
                     return self.refuse(refused::broke(&error), None);
                 }
             },
@@ -312,27 +312,27 @@ impl<'a> Conversation<'a> {
     async fn begin(&mut self) -> Reply {
         let Some(message) = &mut self.message else { return refused::lost() };
         let reply = match &mut message.way {
-            Carrier::Lost => refused::lost(),
-            Carrier::Graph { _room: room, .. } => match self.courier.ways.room.try_acquire() {
+            Delivery::Lost => refused::lost(),
+            Delivery::Graph { _room: room, .. } => match self.router.ways.room.try_acquire() {
                 Ok(permit) => {
                     *room = Some(permit);
                     Reply::plain(354, "Send the message, end with a dot on a line of its own")
                 }
                 Err(_) => Reply::new(451, [3, 2], "Too many messages at once, try again later"),
             },
-            Carrier::Smtp { exchange, begun } => match exchange.data().await {
+            Delivery::Smtp { exchange, begun } => match exchange.data().await {
                 Ok(reply) if reply.code() == 354 => {
                     *begun = true;
                     reply
                 }
                 // There is no other yes.
                 Ok(reply) if reply.is_positive() => {
-                    message.way = Carrier::Lost;
+                    message.way = Delivery::Lost;
                     refused::lost()
                 }
                 Ok(reply) => reply,
                 Err(error) => {
-                    message.way = Carrier::Lost;
+                    message.way = Delivery::Lost;
                     refused::broke(&error)
                 }
             },
@@ -376,7 +376,7 @@ impl<'a> Conversation<'a> {
                  Microsoft Graph 3 MB",
             ),
         };
-        self.courier.shared.journal.flawed(self.courier.subject, self.whose, cause, text);
+        self.router.shared.journal.flawed(self.router.subject, self.whose, cause, text);
     }
 
     /// The message is complete.
@@ -393,8 +393,8 @@ impl<'a> Conversation<'a> {
         let Message { admitted, envelope, way, octets, refused, .. } = message;
         let (way, outcome, reply, failure) = match (refused, way) {
             (Some(reply), _) => ("none", Outcome::Refused, reply, None),
-            (None, Carrier::Lost) => ("none", Outcome::Refused, refused::lost(), None),
-            (None, Carrier::Smtp { mut exchange, .. }) => match exchange.end().await {
+            (None, Delivery::Lost) => ("none", Outcome::Refused, refused::lost(), None),
+            (None, Delivery::Smtp { mut exchange, .. }) => match exchange.end().await {
                 Ok(reply) => {
                     let outcome = if reply.class() == 2 { Outcome::Sent } else { Outcome::Refused };
                     if reply.code() != 421 {
@@ -409,7 +409,7 @@ impl<'a> Conversation<'a> {
                     ("smtp", Outcome::Unknown, reply, Some(failure))
                 }
             },
-            (None, Carrier::Graph { collected, _room }) => {
+            (None, Delivery::Graph { collected, _room }) => {
                 let (outcome, reply, failure) = self.send_through_graph(admitted, &envelope, collected).await;
                 ("graph", outcome, reply, failure)
             }
@@ -421,7 +421,7 @@ impl<'a> Conversation<'a> {
         let trusted = self.rule().map(|rule| rule.from);
         let recipients = envelope.recipients.len();
         let told = Told { way, outcome, trusted, recipients, octets, reply: &reply, failure: failure.as_ref() };
-        self.courier.shared.journal.message(Protocol::Smtp, self.courier.subject, self.whose, &told);
+        self.router.shared.journal.message(Protocol::Smtp, self.router.subject, self.whose, &told);
         reply
     }
 
@@ -432,20 +432,20 @@ impl<'a> Conversation<'a> {
         message: Vec<u8>,
     ) -> (Outcome, Reply, Option<Failure>) {
         let no = |failure: Failure| {
-            let reply = refused::reply(&failure, &self.courier.subject.session);
+            let reply = refused::reply(&failure, &self.router.subject.session);
             (Outcome::Refused, reply, Some(failure))
         };
-        let _place = match self.courier.place(Protocol::Graph, &admitted.bearer.user).await {
+        let _place = match self.router.place(Protocol::Graph, &admitted.bearer.user).await {
             Ok(place) => place,
             Err(failure) => return no(failure),
         };
         let message = Bytes::from(message);
-        let (graph, authenticator) = (&self.courier.ways.graph, &self.courier.shared.authenticator);
+        let (graph, authenticator) = (&self.router.ways.graph, &self.router.shared.authenticator);
         let send = |admitted: &Admitted| {
             let (bearer, message) = (admitted.bearer.clone(), message.clone());
             async move { graph.send_mail(&bearer, envelope, message).await }
         };
-        let fetch = || self.courier.admit(Resource::Graph);
+        let fetch = || self.router.admit(Resource::Graph);
         match with_fresh_token(authenticator, admitted, fetch, send).await {
             Ok(Ok((_, sent))) => {
                 let words = format_args!("Accepted by Microsoft Graph, request {}", sent.request_id);
@@ -459,15 +459,15 @@ impl<'a> Conversation<'a> {
     /// What has been said since MAIL is void.
     async fn reset(&mut self) {
         let Some(message) = self.message.take() else { return };
-        if let Carrier::Smtp { mut exchange, begun: false } = message.way
+        if let Delivery::Smtp { mut exchange, begun: false } = message.way
             && exchange.reset().await.is_ok_and(|reply| reply.class() == 2)
         {
             self.spare = Some(Spare::new(message.admitted, exchange));
         }
     }
 
-    fn keep(&mut self, admitted: Admitted, way: Way) {
-        if let Way::Smtp(exchange) = way {
+    fn keep(&mut self, admitted: Admitted, way: DeliveryRoute) {
+        if let DeliveryRoute::Smtp(exchange) = way {
             self.spare = Some(Spare::new(admitted, exchange));
         }
     }
@@ -475,13 +475,7 @@ impl<'a> Conversation<'a> {
     /// A command is refused: the log says so.
     fn refuse(&self, reply: Reply, failure: Option<Failure>) -> Reply {
         let trusted = self.rule().map(|rule| rule.from);
-        self.courier.shared.journal.command_refused(
-            self.courier.subject,
-            self.whose,
-            trusted,
-            &reply,
-            failure.as_ref(),
-        );
+        self.router.shared.journal.command_refused(self.router.subject, self.whose, trusted, &reply, failure.as_ref());
         reply
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use crate::session::places::MailboxPlace;
+use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::Limits;
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::Authenticated;
@@ -24,11 +24,11 @@ pub(super) struct Exchange {
     forward: Forward,
     write_stall: Duration,
     verdict: Duration,
-    _place: MailboxPlace,
+    _place: MailboxPermit,
 }
 
 impl Exchange {
-    pub(super) fn new(stream: Stream, authenticated: Authenticated, place: MailboxPlace, limits: &Limits) -> Self {
+    pub(super) fn new(stream: Stream, authenticated: Authenticated, place: MailboxPermit, limits: &Limits) -> Self {
         Self {
             stream,
             forward: Forward::new(authenticated),

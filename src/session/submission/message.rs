@@ -2,17 +2,17 @@
 
 use tokio::sync::SemaphorePermit;
 
-use super::courier::Admitted;
 use super::exchange::Exchange;
 use super::header::HeaderGate;
 use super::refused;
+use crate::session::submission::delivery::Admitted;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 
 /// A message under way.
 pub(super) struct Message<'a> {
     pub(super) admitted: Admitted,
     pub(super) envelope: Envelope,
-    pub(super) way: Carrier<'a>,
+    pub(super) way: Delivery<'a>,
     pub(super) gate: Option<HeaderGate>,
     /// So many octets have come in.
     pub(super) octets: u64,
@@ -21,7 +21,7 @@ pub(super) struct Message<'a> {
 }
 
 /// What carries it.
-pub(super) enum Carrier<'a> {
+pub(super) enum Delivery<'a> {
     /// It goes out as it comes in.
     Smtp {
         exchange: Box<Exchange>,
@@ -38,21 +38,21 @@ impl Message<'_> {
     /// Hands a piece of it on.
     pub(super) async fn carry(&mut self, piece: &[u8]) {
         match &mut self.way {
-            Carrier::Smtp { exchange, .. } => match exchange.content(piece).await {
+            Delivery::Smtp { exchange, .. } => match exchange.content(piece).await {
                 Ok(()) => {}
                 // It has told why before the end: a message too large, say.
                 Err(Ok(reply)) => self.give_up(reply),
                 Err(Err(error)) => self.give_up(refused::broke(&error)),
             },
             // The machine sees to its bound; what a header grows by is little.
-            Carrier::Graph { collected, .. } => collected.extend_from_slice(piece),
-            Carrier::Lost => {}
+            Delivery::Graph { collected, .. } => collected.extend_from_slice(piece),
+            Delivery::Lost => {}
         }
     }
 
     /// It will not go out; whatever has gone of it goes with the connection.
     pub(super) fn give_up(&mut self, reply: Reply) {
-        self.way = Carrier::Lost;
+        self.way = Delivery::Lost;
         self.refused = Some(reply);
     }
 }

@@ -1,7 +1,7 @@
 //! SMTP listeners that take messages themselves (`deliver: graph`, `deliver: auto`, `trusted_senders`, `legacy`), and hand
 //! each one on to Exchange Online or Microsoft Graph. 250 behind a message is Microsoft's word.
 //!
-//! `courier` finds the way for a message, `conversation` takes the client's messages along it, each a `message`; `header`
+//! `router` finds the way for a message, `conversation` takes the client's messages along it, each a `message`; `header`
 //! and `rates` hold trusted devices to what they may do.
 
 use std::net::SocketAddr;
@@ -11,12 +11,12 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::journal::{ENDED_BY_OPERATOR, Ending};
-use super::login::{Accepted, Destination, Entered, Login};
-use super::service::Service;
-use super::shared::Shared;
-use super::subject::{Subject, Whose};
+use super::login::{Accepted, LoggedIn, Login, LoginHandler};
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
 use conversation::Conversation;
-use courier::{Admitted, Courier, Sender, Way};
+use delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_net::connection_limit::ConnectionPermit;
@@ -25,35 +25,35 @@ use gatepost_proto::mail::Capabilities;
 use gatepost_proto::mail::smtp::submission::{Settings, Submission};
 use gatepost_proto::sasl::Credentials;
 
+pub(super) mod backend;
 mod conversation;
-mod courier;
-mod detours;
+mod delivery;
 mod exchange;
+mod fallback;
 mod header;
 mod message;
 mod rates;
 mod refused;
-pub(super) mod ways;
 
-pub use ways::SubmissionWays;
+pub use backend::SubmissionBackend;
 
 /// ListenerBackend one connection from accept to end.
 pub(super) async fn serve(
-    shared: Arc<Shared>,
-    service: Arc<Service>,
-    ways: Arc<SubmissionWays>,
+    shared: Arc<SessionContext>,
+    service: Arc<ListenerState>,
+    ways: Arc<SubmissionBackend>,
     socket: TcpStream,
     peer: SocketAddr,
     mut place: ConnectionPermit,
 ) {
     let started = Instant::now();
-    let subject = Subject::new(&service.listener.name, peer);
+    let subject = ConnectionInfo::new(&service.listener.name, peer);
     let visit = shared.penalties.visit(peer.ip());
-    let door = Door { shared: &shared, ways: &ways, subject: &subject };
+    let door = SubmissionLogin { shared: &shared, ways: &ways, subject: &subject };
     let login = Login { shared: &shared, service: &service, subject: &subject, visit: &visit, destination: &door };
     let entered = Box::pin(login.run(socket)).await;
     drop(visit);
-    let Some(Entered { stream, leftovers, login }) = entered else { return };
+    let Some(LoggedIn { stream, leftovers, login }) = entered else { return };
     place.logged_in();
     let (sender, whose, ready, live) = match login {
         Some((Accepted { whose, brings: Ready { sender, admitted, way }, .. }, live)) => {
@@ -61,7 +61,7 @@ pub(super) async fn serve(
         }
         None => {
             let Some(rule) = ways.config.trusted(peer.ip()) else { return };
-            let whose = Whose { account: rule.login.to_string().into(), device: None };
+            let whose = SessionUser { account: rule.login.to_string().into(), device: None };
             let live = shared.journal.accepted(service.listener.protocol, &subject, &whose, "of a trusted sender");
             (Sender::Trusted(rule.clone()), whose, None, live)
         }
@@ -77,8 +77,8 @@ pub(super) async fn serve(
     };
     let machine = Submission::new(settings, &leftovers);
     drop(leftovers);
-    let courier = Courier { shared: &shared, ways: &ways, subject: &subject, sender };
-    let mut conversation = Conversation::new(courier, (&whose, &live), stream, machine, ready);
+    let router = DeliveryRouter { shared: &shared, ways: &ways, subject: &subject, sender };
+    let mut conversation = Conversation::new(router, (&whose, &live), stream, machine, ready);
     let cause = tokio::select! {
         cause = Box::pin(conversation.run()) => cause,
         () = live.told_to_end() => {
@@ -93,21 +93,21 @@ pub(super) async fn serve(
 }
 
 /// Where a login at such a listener leads.
-struct Door<'a> {
-    shared: &'a Shared,
-    ways: &'a SubmissionWays,
-    subject: &'a Subject,
+struct SubmissionLogin<'a> {
+    shared: &'a SessionContext,
+    ways: &'a SubmissionBackend,
+    subject: &'a ConnectionInfo,
 }
 
 /// What a login brings: a first message could go out at once, and a device whose mailbox may not send hears so now.
 struct Ready {
     sender: Sender,
     admitted: Admitted,
-    way: Way,
+    way: DeliveryRoute,
 }
 
-impl Destination for Door<'_> {
-    type Brings = Ready;
+impl LoginHandler for SubmissionLogin<'_> {
+    type LoggedInAs = Ready;
 
     fn protocol(&self) -> MailProtocol {
         MailProtocol::Smtp
@@ -123,10 +123,10 @@ impl Destination for Door<'_> {
 
     async fn decide(&self, credentials: &Arc<Credentials>) -> Result<Accepted<Ready>, Failure> {
         let Self { shared, ways, subject } = *self;
-        let courier = Courier { shared, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
-        let (admitted, way) = courier.prepare().await?;
+        let router = DeliveryRouter { shared, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
+        let (admitted, way) = router.prepare().await?;
         let device = admitted.admission.as_ref().and_then(|admission| admission.device.clone());
-        let whose = Whose { account: admitted.account().to_string().into(), device };
+        let whose = SessionUser { account: admitted.account().to_string().into(), device };
         let token = admitted.token();
         let brings = Ready { sender: admitted.sender(credentials), admitted, way };
         Ok(Accepted { whose, token, announced: Capabilities::default(), brings })

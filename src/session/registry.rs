@@ -8,15 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use super::subject::{Subject, Whose};
 use crate::login::device::KnownPassword;
+use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
 use gatepost_telemetry::metrics::Metrics;
 
 /// A session that has logged in. There may be tens of thousands: it shares its texts with the session itself.
 #[derive(Debug)]
-pub struct LiveSession {
+pub struct SessionEntry {
     /// Its id, as in the log.
     pub id: Arc<str>,
     /// Where it came in.
@@ -36,7 +36,7 @@ pub struct LiveSession {
     end: Notify,
 }
 
-impl LiveSession {
+impl SessionEntry {
     /// The client.
     pub fn peer(&self) -> SocketAddr {
         SocketAddr::new(self.address.to_canonical(), self.port)
@@ -55,7 +55,7 @@ impl LiveSession {
 
 /// In the table a session is itself and no other: one connection may hold logins of several accounts, under one id.
 #[derive(Debug)]
-struct Itself(Arc<LiveSession>);
+struct Itself(Arc<SessionEntry>);
 
 impl PartialEq for Itself {
     fn eq(&self, other: &Self) -> bool {
@@ -73,7 +73,7 @@ impl Hash for Itself {
 
 /// All live sessions.
 #[derive(Debug)]
-pub(super) struct Register {
+pub(super) struct SessionRegistry {
     metrics: Arc<Metrics>,
     table: Mutex<Table>,
 }
@@ -94,7 +94,7 @@ impl Table {
     }
 }
 
-impl Register {
+impl SessionRegistry {
     pub(super) fn new(metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self { metrics, table: Mutex::default() })
     }
@@ -103,11 +103,11 @@ impl Register {
     pub(super) fn begin(
         self: &Arc<Self>,
         protocol: Protocol,
-        subject: &Subject,
-        whose: &Whose,
+        subject: &ConnectionInfo,
+        whose: &SessionUser,
         now: UnixTime,
     ) -> SessionGuard {
-        let session = Arc::new(LiveSession {
+        let session = Arc::new(SessionEntry {
             id: Arc::clone(&subject.session),
             listener: Arc::clone(&subject.listener),
             protocol,
@@ -126,7 +126,7 @@ impl Register {
     }
 
     /// All sessions, in no order.
-    pub(super) fn all(&self) -> Vec<Arc<LiveSession>> {
+    pub(super) fn all(&self) -> Vec<Arc<SessionEntry>> {
         self.table().live.iter().map(|session| Arc::clone(&session.0)).collect()
     }
 
@@ -162,8 +162,8 @@ impl Register {
 /// A session is live as long as this is kept.
 #[derive(Debug)]
 pub struct SessionGuard {
-    register: Arc<Register>,
-    session: Arc<LiveSession>,
+    register: Arc<SessionRegistry>,
+    session: Arc<SessionEntry>,
 }
 
 impl SessionGuard {
@@ -206,20 +206,23 @@ mod tests {
 
     use super::*;
 
-    fn begin(register: &Arc<Register>, id: &str) -> SessionGuard {
-        let subject =
-            Subject { session: id.into(), listener: "imap".into(), peer: "[::ffff:192.0.2.1]:4000".parse().unwrap() };
-        let whose = Whose { account: "alice@contoso.example".into(), device: None };
+    fn begin(register: &Arc<SessionRegistry>, id: &str) -> SessionGuard {
+        let subject = ConnectionInfo {
+            session: id.into(),
+            listener: "imap".into(),
+            peer: "[::ffff:192.0.2.1]:4000".parse().unwrap(),
+        };
+        let whose = SessionUser { account: "alice@contoso.example".into(), device: None };
         register.begin(Protocol::Imap, &subject, &whose, UnixTime(7))
     }
 
-    fn imap(register: &Register) -> (u64, u64) {
+    fn imap(register: &SessionRegistry) -> (u64, u64) {
         register.traffic()[0].1
     }
 
     #[test]
     fn a_session_is_listed_while_its_guard_lives_and_its_octets_never_get_lost() {
-        let register = Register::new(Arc::default());
+        let register = SessionRegistry::new(Arc::default());
         let (first, second) = (begin(&register, "FIRST222"), begin(&register, "SECOND22"));
         first.moved(10, 100);
         second.moved(1, 2);
@@ -239,7 +242,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_operator_ends_one_session_and_no_other() {
-        let register = Register::new(Arc::default());
+        let register = SessionRegistry::new(Arc::default());
         let (first, second) = (begin(&register, "FIRST222"), begin(&register, "SECOND22"));
         let again = begin(&register, "FIRST222");
         assert!(register.end("THIRD222").is_empty());
@@ -253,7 +256,7 @@ mod tests {
     #[test]
     fn a_session_costs_less_than_two_hundred_octets_more() {
         // Its two counts of references, its place in a table that is half full, and what the session keeps of it.
-        let octets = size_of::<LiveSession>() + 16 + 2 * (size_of::<Itself>() + 1) + size_of::<SessionGuard>();
+        let octets = size_of::<SessionEntry>() + 16 + 2 * (size_of::<Itself>() + 1) + size_of::<SessionGuard>();
         assert!(octets <= 200, "{octets}");
     }
 }

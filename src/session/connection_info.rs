@@ -9,13 +9,13 @@ use gatepost_core::jitter;
 
 /// Who a log line is about.
 #[derive(Clone)]
-pub(super) struct Subject {
+pub(super) struct ConnectionInfo {
     pub(super) session: Arc<str>,
     pub(super) listener: Arc<str>,
     pub(super) peer: SocketAddr,
 }
 
-impl Subject {
+impl ConnectionInfo {
     /// A new connection, which came in at this listener.
     pub(super) fn new(listener: &Arc<str>, peer: SocketAddr) -> Self {
         Self { session: session_id(), listener: Arc::clone(listener), peer }
@@ -23,12 +23,12 @@ impl Subject {
 }
 
 /// Who logged in, and with which device password, if it was one.
-pub(super) struct Whose {
+pub(super) struct SessionUser {
     pub(super) account: Arc<str>,
     pub(super) device: Option<Arc<KnownPassword>>,
 }
 
-impl Whose {
+impl SessionUser {
     /// The device password for a log line, which leaves it out when there is none.
     pub(super) fn device(&self) -> Option<tracing::field::DisplayValue<&KnownPassword>> {
         self.device.as_deref().map(tracing::field::display)

@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::shared::Shared;
 use super::upstream::Target;
+use crate::session::context::SessionContext;
 
 /// After a failure the next try comes sooner than the usual refresh: from here, doubling, up to the refresh interval.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 
 /// Learns the list of `target` now and then anew every `limits.capability_refresh`, until the service drains. Until the
 /// first success clients are told what Exchange Online is known to announce.
-pub async fn keep_learning(shared: Arc<Shared>, target: Arc<Target>) {
+pub async fn keep_learning(shared: Arc<SessionContext>, target: Arc<Target>) {
     let refresh = shared.limits.capability_refresh;
     let mut retry = FIRST_RETRY.min(refresh);
     loop {

@@ -23,7 +23,7 @@ const LAST_WORD: Duration = Duration::from_secs(1);
 /// When the sessions that wait are told goodbye, each at a moment of its own: all of them come back somewhere else, and
 /// not at once.
 #[derive(Debug, Default)]
-pub struct Farewells {
+pub struct DrainSchedule {
     plan: SetOnce<Plan>,
     turns: AtomicU64,
 }
@@ -34,7 +34,7 @@ struct Plan {
     quiet: Duration,
 }
 
-impl Farewells {
+impl DrainSchedule {
     /// The service drains from now on, for so long.
     pub fn begin(&self, drain: Duration) {
         let plan = Plan { end: Instant::now() + drain.mul_f64(SPREAD), quiet: QUIET.min(drain / QUIET_PART) };
@@ -45,7 +45,7 @@ impl Farewells {
     /// Waits until the service drains, and then for the turn of one session; the result is how long it must have been silent
     /// to be told goodbye. Whoever has not been silent enough gets another turn, in the time that is left: otherwise all
     /// those who are disturbed at once, by a message that comes to their mailbox, would be told goodbye at once.
-    pub(super) async fn turn(&self) -> Duration {
+    pub(super) async fn next_slot(&self) -> Duration {
         let Plan { end, quiet } = *self.plan.wait().await;
         let number = self.turns.fetch_add(1, Ordering::Relaxed);
         let first = Instant::now() + quiet.max(SHORTEST);
@@ -58,7 +58,7 @@ impl Farewells {
 
 /// Waits until the service drains, and then for as long as somebody needs who is in the middle of a login: whoever came
 /// just before the end should not hear nothing but a greeting and a goodbye.
-pub(super) async fn last_word(draining: &CancellationToken) {
+pub(super) async fn drain_grace(draining: &CancellationToken) {
     draining.cancelled().await;
     sleep(LAST_WORD).await;
 }
@@ -93,15 +93,15 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn each_session_has_its_turn_within_the_time() {
-        let farewells = Arc::new(Farewells::default());
+        let drain = Arc::new(DrainSchedule::default());
         let mut turns = tokio::task::JoinSet::new();
         for _ in 0..50 {
-            let farewells = Arc::clone(&farewells);
-            turns.spawn(async move { farewells.turn().await });
+            let drain = Arc::clone(&drain);
+            turns.spawn(async move { drain.next_slot().await });
         }
         tokio::time::sleep(Duration::from_secs(1_000)).await;
         assert!(turns.try_join_next().is_none(), "nobody has to leave yet");
-        farewells.begin(Duration::from_secs(300));
+        drain.begin(Duration::from_secs(300));
         let begin = Instant::now();
         while let Some(turn) = turns.join_next().await {
             assert_eq!(turn.unwrap(), QUIET);
@@ -109,7 +109,7 @@ mod tests {
         assert!(begin.elapsed() > Duration::from_secs(200) && begin.elapsed() <= Duration::from_secs(270));
         // Whoever was disturbed at the very end is looked at again and again.
         tokio::time::sleep_until(begin + Duration::from_secs(280)).await;
-        farewells.turn().await;
+        drain.next_slot().await;
         assert!(begin.elapsed() < Duration::from_secs(290));
     }
 }

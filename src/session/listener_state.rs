@@ -6,24 +6,24 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use rustls::ServerConfig;
 
-use super::serving::Serving;
+use crate::session::backend::Backend;
 use gatepost_config::Listener;
 
 /// A listener at work.
-pub struct Service {
+pub struct ListenerState {
     /// Its configuration.
     pub listener: Listener,
     /// Certificate and key, unless the listener is plain.
     pub tls: Option<Arc<ServerConfig>>,
     /// What becomes of those who log in.
-    pub serving: Serving,
+    pub serving: Backend,
     /// Connections in a row for which there was no place.
     pub full: AtomicU64,
     /// A load balancer has not said for whom it connects, and the log has it.
     pub headerless: AtomicBool,
 }
 
-impl Service {
+impl ListenerState {
     /// May this address connect?
     pub fn allows(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();

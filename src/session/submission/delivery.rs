@@ -6,16 +6,16 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::detours::Barred;
 use super::exchange::Exchange;
-use super::ways::SubmissionWays;
 use crate::login::{AuthorizedLogin, LoginRequest};
+use crate::session::connection_info::ConnectionInfo;
+use crate::session::context::SessionContext;
 use crate::session::fresh_token::{HasToken, with_fresh_token};
 use crate::session::login::{min_token_lifetime, origin};
 use crate::session::mail::clients_own_token;
-use crate::session::places::MailboxPlace;
-use crate::session::shared::Shared;
-use crate::session::subject::Subject;
+use crate::session::mailbox_slots::MailboxPermit;
+use crate::session::submission::backend::SubmissionBackend;
+use crate::session::submission::fallback::SmtpUnavailable;
 use crate::session::upstream::Target;
 use gatepost_config::{Account, Config, Deliver, Grant, LoginPattern, Resource, TrustedSender};
 use gatepost_core::account::MailAddress;
@@ -79,7 +79,7 @@ impl Admitted {
 }
 
 /// How a message leaves.
-pub(super) enum Way {
+pub(super) enum DeliveryRoute {
     /// Over this connection.
     Smtp(Box<Exchange>),
     /// Through Microsoft Graph.
@@ -87,16 +87,16 @@ pub(super) enum Way {
 }
 
 /// Finds the way for the messages of one client.
-pub(super) struct Courier<'a> {
-    pub(super) shared: &'a Shared,
-    pub(super) ways: &'a SubmissionWays,
-    pub(super) subject: &'a Subject,
+pub(super) struct DeliveryRouter<'a> {
+    pub(super) shared: &'a SessionContext,
+    pub(super) ways: &'a SubmissionBackend,
+    pub(super) subject: &'a ConnectionInfo,
     pub(super) sender: Sender,
 }
 
-impl Courier<'_> {
-    /// As [`Courier::prepare`], in the time that a login may take.
-    pub(super) async fn prepare_in_time(&self) -> Result<(Admitted, Way), Failure> {
+impl DeliveryRouter<'_> {
+    /// As [`DeliveryRouter::prepare`], in the time that a login may take.
+    pub(super) async fn prepare_in_time(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
         let limit = self.shared.limits.login;
         timeout(limit, self.prepare()).await.unwrap_or_else(|_| {
             Err(Failure {
@@ -111,7 +111,7 @@ impl Courier<'_> {
     }
 
     /// Proves the sender, and has a way ready for a message.
-    pub(super) async fn prepare(&self) -> Result<(Admitted, Way), Failure> {
+    pub(super) async fn prepare(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
         let Some(target) = &self.ways.smtp else { return self.through_graph().await };
         match self.ways.config.deliver {
             Deliver::Graph => self.through_graph().await,
@@ -121,16 +121,16 @@ impl Courier<'_> {
             }
             Deliver::Auto => {
                 let admitted = self.admit(Resource::Exchange).await?;
-                if self.ways.detours.lead_through_graph(&admitted.bearer.user) {
+                if self.ways.fallback.lead_through_graph(&admitted.bearer.user) {
                     return self.through_graph().await;
                 }
                 let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
                 match self.by_smtp(target, admitted).await {
                     Ok(ready) => Ok(ready),
                     // What becomes of a stranger's token says nothing about the mailbox.
-                    Err((Some(Barred::Disabled), _)) if !is_proved => self.through_graph().await,
+                    Err((Some(SmtpUnavailable::Disabled), _)) if !is_proved => self.through_graph().await,
                     Err((Some(barred), failure)) => {
-                        self.ways.detours.note(&mailbox, barred);
+                        self.ways.fallback.note(&mailbox, barred);
                         tracing::info!(
                             session = &*self.subject.session,
                             listener = &*self.subject.listener,
@@ -147,13 +147,13 @@ impl Courier<'_> {
         }
     }
 
-    async fn through_graph(&self) -> Result<(Admitted, Way), Failure> {
+    async fn through_graph(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
         let admitted = self.admit(Resource::Graph).await?;
         if admitted.admission.is_none() {
             // A mail server may have judged it before, but not for Graph.
             self.shared.judge_at_graph(&self.ways.graph, &admitted.bearer, self.subject.peer.ip()).await?;
         }
-        Ok((admitted, Way::Graph))
+        Ok((admitted, DeliveryRoute::Graph))
     }
 
     /// Gets a token for the sender, once more if need be. One of the client's own is as the client brought it: it must be
@@ -225,7 +225,11 @@ impl Courier<'_> {
     }
 
     /// Signs in at the mail server. An error says whether it bars the way for a while.
-    async fn by_smtp(&self, target: &Target, admitted: Admitted) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
+    async fn by_smtp(
+        &self,
+        target: &Target,
+        admitted: Admitted,
+    ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
         if admitted.admission.is_none() {
             return self.by_smtp_with_own(target, admitted).await;
         }
@@ -235,9 +239,9 @@ impl Courier<'_> {
             with_fresh_token(&self.shared.authenticator, admitted, || self.admit(Resource::Exchange), sign_in).await;
         let (admitted, (stream, authenticated)) = signed_in
             .map_err(|failure| (None, failure))?
-            .map_err(|error| (Barred::of(&error), error.failure(&target.upstream)))?;
+            .map_err(|error| (SmtpUnavailable::of(&error), error.failure(&target.upstream)))?;
         let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
-        Ok((admitted, Way::Smtp(Box::new(exchange))))
+        Ok((admitted, DeliveryRoute::Smtp(Box::new(exchange))))
     }
 
     /// The same with the client's own token, which the server judges. The place is taken after its yes: until then it may be
@@ -246,12 +250,12 @@ impl Courier<'_> {
         &self,
         target: &Target,
         admitted: Admitted,
-    ) -> Result<(Admitted, Way), (Option<Barred>, Failure)> {
+    ) -> Result<(Admitted, DeliveryRoute), (Option<SmtpUnavailable>, Failure)> {
         let bearer = &admitted.bearer;
         let mut barred = None;
         let ask = async {
             self.shared.opener.sign_in(target, bearer.clone()).await.map_err(|error| {
-                barred = Barred::of(&error);
+                barred = SmtpUnavailable::of(&error);
                 clients_own_token(&error, &target.upstream)
             })
         };
@@ -259,11 +263,11 @@ impl Courier<'_> {
         let (stream, authenticated) = judged.map_err(|failure| (barred, failure))?;
         let place = self.place(Protocol::Smtp, &bearer.user).await.map_err(|failure| (None, failure))?;
         let exchange = Exchange::new(stream, authenticated, place, &self.shared.limits);
-        Ok((admitted, Way::Smtp(Box::new(exchange))))
+        Ok((admitted, DeliveryRoute::Smtp(Box::new(exchange))))
     }
 
-    pub(super) async fn place(&self, protocol: Protocol, mailbox: &MailAddress) -> Result<MailboxPlace, Failure> {
-        self.shared.places.enter(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
+    pub(super) async fn place(&self, protocol: Protocol, mailbox: &MailAddress) -> Result<MailboxPermit, Failure> {
+        self.shared.places.acquire(protocol, mailbox).await.map_err(|occupied| occupied.failure(protocol))
     }
 }
 

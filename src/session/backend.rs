@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use super::http::gateway::Gateway;
-use super::submission::ways::SubmissionWays;
 use super::upstream::Target;
 use crate::graph::GraphClient;
+use crate::session::submission::backend::SubmissionBackend;
 
 /// What [`gatepost_config::ListenerBackend`] says, ready for use.
-pub enum Serving {
+pub enum Backend {
     /// Logins go to a mail server, then bytes are relayed.
     Relay(Arc<Target>),
     /// Gatepost takes messages itself.
-    Submission(Arc<SubmissionWays>),
+    Submission(Arc<SubmissionBackend>),
     /// The mailbox is read through Microsoft Graph.
     Maildrop(Arc<GraphClient>),
     /// EWS or Microsoft Graph.

@@ -4,32 +4,32 @@ use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::detours::Detours;
 use super::rates::Rates;
 use crate::graph::{GraphClient, MESSAGE_OCTETS};
+use crate::session::submission::fallback::GraphFallback;
 use crate::session::upstream::Target;
 use gatepost_config::{Deliver, Limits, Submission as Config};
 use gatepost_proto::mail::smtp::transaction::Extensions;
 
 /// How messages leave that Gatepost takes itself.
-pub struct SubmissionWays {
+pub struct SubmissionBackend {
     /// What was configured.
     pub config: Config,
     /// The mail server, unless everything goes through Graph.
     pub smtp: Option<Arc<Target>>,
     /// Microsoft Graph.
     pub graph: Arc<GraphClient>,
-    pub(super) detours: Detours,
+    pub(super) fallback: GraphFallback,
     pub(super) rates: Rates,
     /// For messages that are collected.
     pub(super) room: Semaphore,
 }
 
-impl SubmissionWays {
+impl SubmissionBackend {
     /// Nothing has been sent yet.
     pub fn new(config: Config, smtp: Option<Arc<Target>>, graph: Arc<GraphClient>, limits: &Limits) -> Self {
         let room = Semaphore::new(limits.graph_messages);
-        Self { config, smtp, graph, detours: Detours::default(), rates: Rates::default(), room }
+        Self { config, smtp, graph, fallback: GraphFallback::default(), rates: Rates::default(), room }
     }
 
     /// What clients are offered: what every way that a message may take can do. Only the size is that of the widest one,

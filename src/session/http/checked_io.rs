@@ -23,18 +23,18 @@ const LINGER_OCTETS: usize = 1024 * 1024;
 
 /// When something moved last.
 #[derive(Debug)]
-pub(super) struct Pulse {
+pub(super) struct ActivityTracker {
     began: Instant,
     last_millis: AtomicU64,
 }
 
-impl Pulse {
+impl ActivityTracker {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self { began: Instant::now(), last_millis: AtomicU64::new(0) })
     }
 
     /// Something moves.
-    pub(super) fn beat(&self) {
+    pub(super) fn touch(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_millis.fetch_max(millis, Ordering::Relaxed);
     }
@@ -46,7 +46,7 @@ impl Pulse {
 }
 
 /// A connection of a client.
-pub(super) struct Guarded<S> {
+pub(super) struct CheckedIo<S> {
     inner: S,
     /// Nothing with HTTP/2, whose library is strict.
     judge: Option<HeadValidator>,
@@ -57,17 +57,17 @@ pub(super) struct Guarded<S> {
     head_end: Option<Pin<Box<Sleep>>>,
     /// Until when, and how much of it, is taken and thrown away.
     linger: Option<(Pin<Box<Sleep>>, usize)>,
-    pulse: Arc<Pulse>,
+    pulse: Arc<ActivityTracker>,
 }
 
-impl<S> Guarded<S> {
+impl<S> CheckedIo<S> {
     /// `early` is what was read of it already; a head has `head_time` from its first octet.
     pub(super) fn new(
         inner: S,
         mut judge: Option<HeadValidator>,
         early: &[u8],
         head_time: Duration,
-        pulse: Arc<Pulse>,
+        pulse: Arc<ActivityTracker>,
     ) -> Self {
         let mut ready = Vec::new();
         match &mut judge {
@@ -93,7 +93,7 @@ impl<S> Guarded<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for CheckedIo<S> {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         loop {
@@ -112,7 +112,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 let before = into.filled().len();
                 ready!(Pin::new(&mut this.inner).poll_read(cx, into))?;
                 if into.filled().len() > before {
-                    this.pulse.beat();
+                    this.pulse.touch();
                 }
                 return Poll::Ready(Ok(()));
             };
@@ -130,7 +130,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
                 let read = part.filled().len();
                 into.advance(read);
                 judge.pass(read as u64);
-                this.pulse.beat();
+                this.pulse.touch();
                 return Poll::Ready(Ok(()));
             }
             let mut room = [0; READ_OCTETS];
@@ -139,17 +139,17 @@ impl<S: AsyncRead + Unpin> AsyncRead for Guarded<S> {
             if part.filled().is_empty() {
                 return Poll::Ready(Ok(()));
             }
-            this.pulse.beat();
+            this.pulse.touch();
             judge.feed(part.filled(), &mut this.ready);
         }
     }
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CheckedIo<S> {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, octets: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.inner).poll_write(cx, octets))?;
-        this.pulse.beat();
+        this.pulse.touch();
         Poll::Ready(Ok(written))
     }
 
@@ -186,7 +186,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Guarded<S> {
     ) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
         let written = ready!(Pin::new(&mut this.inner).poll_write_vectored(cx, octets))?;
-        this.pulse.beat();
+        this.pulse.touch();
         Poll::Ready(Ok(written))
     }
 

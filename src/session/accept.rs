@@ -7,18 +7,18 @@ use std::sync::atomic::Ordering;
 use tokio::net::TcpStream;
 
 use super::journal::Watch;
-use super::service::Service;
-use super::serving::Serving;
-use super::shared::Shared;
 use super::{http, mail, maildrop, submission};
+use crate::session::backend::Backend;
+use crate::session::context::SessionContext;
+use crate::session::listener_state::ListenerState;
 use gatepost_net::connection_limit::{ConnectionLimitReached, ConnectionPermit};
 use gatepost_net::listen;
 use gatepost_net::penalty::Closed;
 
-impl Service {
+impl ListenerState {
     /// A place for a connection from `peer`, unless it is turned away; it then hears nothing, and the log says why. Of a
     /// connection that comes through a load balancer the place is for the time until its client is known.
-    pub fn admit(&self, shared: &Shared, peer: SocketAddr) -> Option<ConnectionPermit> {
+    pub fn admit(&self, shared: &SessionContext, peer: SocketAddr) -> Option<ConnectionPermit> {
         if !self.is_balancer(peer.ip()) {
             return self.admit_client(shared, peer);
         }
@@ -27,7 +27,7 @@ impl Service {
     }
 
     /// A place for a client at this address.
-    pub(super) fn admit_client(&self, shared: &Shared, peer: SocketAddr) -> Option<ConnectionPermit> {
+    pub(super) fn admit_client(&self, shared: &SessionContext, peer: SocketAddr) -> Option<ConnectionPermit> {
         if !self.allows(peer.ip()) {
             tracing::info!(
                 listener = &*self.listener.name,
@@ -90,8 +90,8 @@ impl Service {
 
 /// ListenerBackend one connection from its admission to its end.
 pub async fn serve(
-    shared: Arc<Shared>,
-    service: Arc<Service>,
+    shared: Arc<SessionContext>,
+    service: Arc<ListenerState>,
     mut socket: TcpStream,
     mut peer: SocketAddr,
     mut place: ConnectionPermit,
@@ -110,19 +110,19 @@ pub async fn serve(
     // Each kind but the relay is in a box of its own: of relayed sessions there are the most, and they would pay for the
     // memory of the largest kind otherwise.
     match &service.serving {
-        Serving::Relay(target) => {
+        Backend::Relay(target) => {
             let target = Arc::clone(target);
             mail::serve(shared, service, target, socket, peer, place).await;
         }
-        Serving::Submission(ways) => {
+        Backend::Submission(ways) => {
             let ways = Arc::clone(ways);
             Box::pin(submission::serve(shared, service, ways, socket, peer, place)).await;
         }
-        Serving::Maildrop(graph) => {
+        Backend::Maildrop(graph) => {
             let graph = Arc::clone(graph);
             Box::pin(maildrop::serve(shared, service, graph, socket, peer, place)).await;
         }
-        Serving::Http(gateway) => {
+        Backend::Http(gateway) => {
             let gateway = Arc::clone(gateway);
             Box::pin(http::serve(shared, service, gateway, socket, peer, place)).await;
         }

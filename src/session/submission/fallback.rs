@@ -16,14 +16,14 @@ const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
 /// Why a message cannot go by SMTP, and will not in the next minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Barred {
+pub(super) enum SmtpUnavailable {
     /// SMTP AUTH is switched off for the mailbox or the tenant.
     Disabled,
     /// The server's port is not reached.
     Unreachable,
 }
 
-impl Barred {
+impl SmtpUnavailable {
     /// What an error means; `None` when it may pass, or says nothing about the way.
     pub(super) fn of(error: &OpenError) -> Option<Self> {
         match error {
@@ -38,12 +38,12 @@ impl Barred {
 
 /// What has been found out.
 #[derive(Debug, Default)]
-pub(super) struct Detours {
+pub(super) struct GraphFallback {
     disabled: Mutex<HashMap<MailAddress, Instant>>,
     unreachable: Mutex<Option<Instant>>,
 }
 
-impl Detours {
+impl GraphFallback {
     /// Whether a message of this mailbox had better go through Graph.
     pub(super) fn lead_through_graph(&self, mailbox: &MailAddress) -> bool {
         let fresh = |found: &Instant| found.elapsed() < REMEMBERED;
@@ -52,11 +52,13 @@ impl Detours {
     }
 
     /// Remembers what was found just now.
-    pub(super) fn note(&self, mailbox: &MailAddress, barred: Barred) {
+    pub(super) fn note(&self, mailbox: &MailAddress, barred: SmtpUnavailable) {
         let now = Instant::now();
         match barred {
-            Barred::Unreachable => *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = Some(now),
-            Barred::Disabled => {
+            SmtpUnavailable::Unreachable => {
+                *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = Some(now)
+            }
+            SmtpUnavailable::Disabled => {
                 let mut disabled = self.disabled.lock().unwrap_or_else(PoisonError::into_inner);
                 disabled.retain(|_, found| found.elapsed() < REMEMBERED);
                 disabled.insert(mailbox.clone(), now);
@@ -71,16 +73,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_found_holds_for_ten_minutes() {
-        let detours = Detours::default();
+        let fallback = GraphFallback::default();
         let (alice, bob) =
             (MailAddress::parse("alice@contoso.com").unwrap(), MailAddress::parse("bob@contoso.com").unwrap());
-        let lead = || (detours.lead_through_graph(&alice), detours.lead_through_graph(&bob));
+        let lead = || (fallback.lead_through_graph(&alice), fallback.lead_through_graph(&bob));
         assert_eq!(lead(), (false, false));
-        detours.note(&alice, Barred::Disabled);
+        fallback.note(&alice, SmtpUnavailable::Disabled);
         assert_eq!(lead(), (true, false));
         tokio::time::advance(Duration::from_secs(300)).await;
         // The port is barred for everybody.
-        detours.note(&alice, Barred::Unreachable);
+        fallback.note(&alice, SmtpUnavailable::Unreachable);
         assert_eq!(lead(), (true, true));
         tokio::time::advance(Duration::from_secs(599)).await;
         assert_eq!(lead(), (true, true));

@@ -1,4 +1,4 @@
-//! Places for the sessions (EWS, Graph: requests) of one mailbox: at most as many as Microsoft bears at once, and a further login waits for one
+//! MailboxLimiter for the sessions (EWS, Graph: requests) of one mailbox: at most as many as Microsoft bears at once, and a further login waits for one
 //! instead of being sent away (`432 4.3.2 Concurrent connections limit exceeded`; Microsoft, "Message storage and
 //! concurrent connection throttling for SMTP Authenticated Submission").
 
@@ -16,7 +16,7 @@ use gatepost_core::protocol::Protocol;
 use gatepost_core::reloadable::Reloadable;
 
 /// Grants the places of all mailboxes, or of whatever else `K` names. A mailbox without a session costs nothing.
-pub struct Places<K: Eq + Hash = MailAddress> {
+pub struct MailboxLimiter<K: Eq + Hash = MailAddress> {
     limits: Reloadable<PerMailbox>,
     mailboxes: Mutex<HashMap<Key<K>, Arc<Semaphore>>>,
 }
@@ -61,8 +61,8 @@ impl PerMailbox {
 type Key<K> = (Protocol, K);
 
 /// A place of one session; dropping it lets the next in.
-pub struct MailboxPlace<K: Eq + Hash = MailAddress> {
-    places: Arc<Places<K>>,
+pub struct MailboxPermit<K: Eq + Hash = MailAddress> {
+    places: Arc<MailboxLimiter<K>>,
     key: Key<K>,
     /// Nothing once it is dropped.
     mailbox: Option<Arc<Semaphore>>,
@@ -72,21 +72,21 @@ pub struct MailboxPlace<K: Eq + Hash = MailAddress> {
 
 /// No place came free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Occupied {
+pub(super) struct MailboxFull {
     /// How many there are.
     pub(super) places: usize,
     /// How long was waited.
     pub(super) waited: Duration,
 }
 
-impl Places {
+impl MailboxLimiter {
     /// All are free.
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self { limits: Reloadable::new(PerMailbox::of(limits)), mailboxes: Mutex::default() })
     }
 }
 
-impl<K: Clone + Eq + Hash> Places<K> {
+impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
     /// As many for each protocol, and bounds that no configuration changes.
     pub fn fixed(places: usize, wait: Duration) -> Arc<Self> {
         Arc::new(Self { limits: Reloadable::new(PerMailbox::all(places, wait)), mailboxes: Mutex::default() })
@@ -108,11 +108,15 @@ impl<K: Clone + Eq + Hash> Places<K> {
     /// A place for a session of `mailbox`; who asks first is served first, and waits `limits.mailbox_wait` at most.
     ///
     /// # Errors
-    /// [`Occupied`].
+    /// [`MailboxFull`].
     ///
     /// # Cancel safety
     /// Dropping the future gives the turn to the next.
-    pub(super) async fn enter(self: &Arc<Self>, protocol: Protocol, mailbox: &K) -> Result<MailboxPlace<K>, Occupied> {
+    pub(super) async fn acquire(
+        self: &Arc<Self>,
+        protocol: Protocol,
+        mailbox: &K,
+    ) -> Result<MailboxPermit<K>, MailboxFull> {
         let limits = self.limits.get();
         let (places, wait) = (limits.places(protocol), limits.wait);
         let key = (protocol, mailbox.clone());
@@ -120,20 +124,20 @@ impl<K: Clone + Eq + Hash> Places<K> {
             Arc::clone(self.mailboxes().entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(places))));
         // Made before the wait, so that a login which is given up in it leaves nothing behind.
         let permit = Arc::clone(&semaphore).acquire_owned();
-        let mut place = MailboxPlace { places: Arc::clone(self), key, mailbox: Some(semaphore), permit: None };
+        let mut place = MailboxPermit { places: Arc::clone(self), key, mailbox: Some(semaphore), permit: None };
         // A semaphore of this module is never closed.
         place.permit = timeout(wait, permit).await.ok().and_then(Result::ok);
-        if place.permit.is_some() { Ok(place) } else { Err(Occupied { places, waited: wait }) }
+        if place.permit.is_some() { Ok(place) } else { Err(MailboxFull { places, waited: wait }) }
     }
 }
 
-impl<K: Eq + Hash> Places<K> {
+impl<K: Eq + Hash> MailboxLimiter<K> {
     fn mailboxes(&self) -> MutexGuard<'_, HashMap<Key<K>, Arc<Semaphore>>> {
         self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<K: Eq + Hash> Drop for MailboxPlace<K> {
+impl<K: Eq + Hash> Drop for MailboxPermit<K> {
     fn drop(&mut self) {
         self.permit = None;
         let mut mailboxes = self.places.mailboxes();
@@ -149,8 +153,8 @@ impl<K: Eq + Hash> Drop for MailboxPlace<K> {
 mod tests {
     use super::*;
 
-    fn places() -> Arc<Places> {
-        Places::new(&Limits::default())
+    fn places() -> Arc<MailboxLimiter> {
+        MailboxLimiter::new(&Limits::default())
     }
 
     fn mailbox(name: &str) -> MailAddress {
@@ -163,15 +167,15 @@ mod tests {
         let alice = mailbox("alice@contoso.example");
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(places.enter(Protocol::Smtp, &alice).await.unwrap());
+            held.push(places.acquire(Protocol::Smtp, &alice).await.unwrap());
         }
         let fourth = tokio::spawn({
             let (places, alice) = (Arc::clone(&places), alice.clone());
-            async move { places.enter(Protocol::Smtp, &alice).await }
+            async move { places.acquire(Protocol::Smtp, &alice).await }
         });
         // Another protocol and another mailbox are not concerned; the case of the name makes no difference.
-        let _imap = places.enter(Protocol::Imap, &alice).await.unwrap();
-        let _bob = places.enter(Protocol::Smtp, &mailbox("bob@contoso.example")).await.unwrap();
+        let _imap = places.acquire(Protocol::Imap, &alice).await.unwrap();
+        let _bob = places.acquire(Protocol::Smtp, &mailbox("bob@contoso.example")).await.unwrap();
         tokio::time::sleep(Duration::from_secs(29)).await;
         assert!(!fourth.is_finished());
         held.pop();
@@ -184,13 +188,13 @@ mod tests {
         let alice = mailbox("alice@contoso.example");
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(places.enter(Protocol::Smtp, &alice).await.unwrap());
+            held.push(places.acquire(Protocol::Smtp, &alice).await.unwrap());
         }
         let (served, mut order) = tokio::sync::mpsc::unbounded_channel();
         for number in 0..5 {
             let (places, alice, served) = (Arc::clone(&places), mailbox("Alice@Contoso.example"), served.clone());
             tokio::spawn(async move {
-                let place = places.enter(Protocol::Smtp, &alice).await;
+                let place = places.acquire(Protocol::Smtp, &alice).await;
                 served.send((number, place)).unwrap();
             });
             tokio::task::yield_now().await;
@@ -210,20 +214,20 @@ mod tests {
         let alice = mailbox("alice@contoso.example");
         let mut held = Vec::new();
         for _ in 0..3 {
-            held.push(places.enter(Protocol::Smtp, &alice).await.unwrap());
+            held.push(places.acquire(Protocol::Smtp, &alice).await.unwrap());
         }
         let started = tokio::time::Instant::now();
-        let occupied = places.enter(Protocol::Smtp, &alice).await.err();
-        assert_eq!(occupied, Some(Occupied { places: 3, waited: Duration::from_secs(30) }));
+        let occupied = places.acquire(Protocol::Smtp, &alice).await.err();
+        assert_eq!(occupied, Some(MailboxFull { places: 3, waited: Duration::from_secs(30) }));
         assert_eq!(started.elapsed(), Duration::from_secs(30));
         // A login that is given up while it waits, the last to leave of all.
-        let given_up = timeout(Duration::from_secs(1), places.enter(Protocol::Smtp, &alice)).await;
+        let given_up = timeout(Duration::from_secs(1), places.acquire(Protocol::Smtp, &alice)).await;
         assert!(given_up.is_err());
         drop(held);
         assert!(places.mailboxes().is_empty());
         // Ten thousand mailboxes that came and went.
         for number in 0..10_000 {
-            drop(places.enter(Protocol::Imap, &mailbox(&format!("m{number}@contoso.example"))).await);
+            drop(places.acquire(Protocol::Imap, &mailbox(&format!("m{number}@contoso.example"))).await);
         }
         assert!(places.mailboxes().is_empty());
     }
