@@ -8,9 +8,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin;
 use crate::daemon::control::Control;
-use crate::daemon::generation::{Generation, Lasting, Ways};
+use crate::daemon::generation::{Generation, Outbound, ProcessState};
 use crate::daemon::inherited::Inherited;
-use crate::daemon::listeners::Doors;
+use crate::daemon::listeners::Listeners;
 use crate::daemon::phase::Phase;
 use crate::daemon::running::{Running, Source, Stop, refuse_unproved};
 use crate::daemon::{StartError, drain, watch_files};
@@ -63,18 +63,18 @@ impl App {
         let server_name: Arc<str> = host_name().into();
         let audit = config.log.audit.as_ref().map(|to| Audit::start(to, Clock::system())).transpose()?;
         let journal = Journal::new(audit);
-        let ways = Ways::new(&config, &server_name, journal.metrics());
-        let lasting = Lasting::new(&config, &ways, store, journal, server_name);
+        let ways = Outbound::new(&config, &server_name, journal.metrics());
+        let process = ProcessState::new(&config, &ways, store, journal, server_name);
         let admin = admin::Bound::new(&config.admin, inherited).map_err(|error| StartError::Admin(error.into()))?;
-        let generation = Generation::new(config, &lasting, Some(ways), None)?;
+        let generation = Generation::new(config, &process, Some(ways), None)?;
         let stopping = CancellationToken::new();
-        let doors = Doors::new(lasting.draining.clone(), stopping.clone());
-        doors.swap(doors.prepare(&generation.services, inherited)?, &generation.shared);
+        let listeners = Listeners::new(process.draining.clone(), stopping.clone());
+        listeners.swap(listeners.prepare(&generation.services, inherited)?, &generation.shared);
         let running = Running {
-            lasting,
+            process,
             changed: watch::channel(generation.number).0,
             generation: Reloadable::new(generation),
-            doors,
+            listeners,
             stopping,
             superseded: CancellationToken::new(),
             phase: watch::channel(Phase::Starting).0,
@@ -109,7 +109,7 @@ impl App {
 
     /// Name, protocol and address of every listening socket, in the order of the configuration.
     pub fn addresses(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
-        self.running.doors.addresses()
+        self.running.listeners.addresses()
     }
 
     /// Where the status page is.
@@ -130,7 +130,7 @@ impl App {
     /// Treats loopback as any other source, which no configuration can ask for: the clients of tests are all there.
     #[doc(hidden)]
     pub fn penalise_loopback(&self) {
-        self.running.lasting.penalties.include_loopback();
+        self.running.process.penalties.include_loopback();
     }
 
     /// ListenerBackend until [`Stop`], then drains. The result is the number of sessions that were cut.
@@ -148,7 +148,7 @@ impl App {
             let _page = page;
             superseded.cancelled().await;
         });
-        let upkeep = running.lasting.authenticator.spawn_upkeep();
+        let upkeep = running.process.authenticator.spawn_upkeep();
         let resuming = tokio::spawn(resume(Arc::clone(&running)));
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
         let seeding = Arc::clone(&running);
@@ -157,14 +157,14 @@ impl App {
             let _seeded = tokio::task::spawn_blocking(gatepost_net::tls::gather_randomness).await;
             seeding.learn(&seeding.generation.get());
         });
-        running.doors.open();
+        running.listeners.open();
         running.phase.send_replace(Phase::Ready);
-        running.lasting.draining.cancelled().await;
+        running.process.draining.cancelled().await;
         let cut = drain::drain(&running).await;
         for task in [upkeep, resuming, watching, showing] {
             task.abort();
         }
-        running.lasting.authenticator.finish().await;
+        running.process.authenticator.finish().await;
         cut
     }
 }

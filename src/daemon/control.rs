@@ -80,17 +80,17 @@ impl Control {
 
     /// The listeners at work, with the addresses of their sockets.
     pub fn listeners(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
-        self.0.doors.addresses()
+        self.0.listeners.addresses()
     }
 
     /// Connections that are there, by protocol; those that have not logged in as well.
     pub fn sessions(&self) -> [(Protocol, usize); Protocol::ALL.len()] {
-        self.0.doors.sessions().by_protocol()
+        self.0.listeners.sessions().by_protocol()
     }
 
     /// What is told of every decision.
     pub fn journal(&self) -> &Arc<Journal> {
-        &self.0.lasting.journal
+        &self.0.process.journal
     }
 
     /// The latest reload, if there was one.
@@ -100,7 +100,7 @@ impl Control {
 
     /// Every listening socket with the name of its listener, those of the status page as well.
     pub fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
-        let mut sockets = self.0.doors.sockets();
+        let mut sockets = self.0.listeners.sockets();
         // No listener can have this name.
         let page = Arc::from("status page");
         sockets.extend(self.0.admin_sockets.iter().map(|socket| (Arc::clone(&page), Arc::clone(socket))));

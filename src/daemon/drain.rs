@@ -18,8 +18,8 @@ const PROGRESS: Duration = Duration::from_secs(10);
 pub(crate) async fn drain(running: &Running) -> usize {
     let limit = running.generation.get().config.limits.drain;
     running.begin_drain(limit);
-    let sessions = running.doors.sessions();
-    running.doors.close();
+    let sessions = running.listeners.sessions();
+    running.listeners.close();
     if sessions.total() > 0 {
         tracing::info!(
             sessions = sessions.total(),
@@ -32,7 +32,7 @@ pub(crate) async fn drain(running: &Running) -> usize {
         every.tick().await;
         loop {
             tokio::select! {
-                () = running.doors.empty() => return,
+                () = running.listeners.empty() => return,
                 _ = every.tick() => {
                     tracing::info!(sessions = sessions.total(), left = kinds(&sessions.by_protocol()), "still draining");
                 }
@@ -50,7 +50,7 @@ pub(crate) async fn drain(running: &Running) -> usize {
         tracing::warn!(sessions = cut, left = kinds(&sessions.by_protocol()), "{why}: the remaining sessions are cut");
     }
     running.stopping.cancel();
-    running.doors.empty().await;
+    running.listeners.empty().await;
     cut
 }
 

@@ -34,7 +34,7 @@ use gatepost_store::Store;
 use gatepost_telemetry::metrics::Metrics;
 
 /// What outlives every configuration: counts, budgets, penalties, and the memory of logins.
-pub(crate) struct Lasting {
+pub(crate) struct ProcessState {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) connections: Arc<ConnectionLimiter>,
@@ -48,10 +48,10 @@ pub(crate) struct Lasting {
     pub(crate) server_name: Arc<str>,
 }
 
-impl Lasting {
+impl ProcessState {
     pub(crate) fn new(
         config: &Arc<Config>,
-        ways: &Ways,
+        ways: &Outbound,
         store: Arc<dyn Store>,
         journal: Arc<Journal>,
         server_name: Arc<str>,
@@ -84,14 +84,14 @@ impl Lasting {
 }
 
 /// The ways to Microsoft, with what is learned on them. They stay as long as forward proxy, trust and limits do.
-pub(crate) struct Ways {
+pub(crate) struct Outbound {
     dialer: Arc<Dialer>,
     trust: Arc<UpstreamTrust>,
     opener: Arc<Opener>,
     endpoint: Arc<dyn TokenEndpoint>,
 }
 
-impl Ways {
+impl Outbound {
     pub(crate) fn new(config: &Arc<Config>, server_name: &Arc<str>, metrics: &Arc<Metrics>) -> Arc<Self> {
         let limits = &config.limits;
         let trust = Arc::new(UpstreamTrust::new(config.trust.clone()));
@@ -104,7 +104,7 @@ impl Ways {
 }
 
 /// A certificate that is presented to clients.
-struct Presented {
+struct ServerCertificate {
     identity: Identity,
     /// With another chain it is another certificate; its key fits it.
     chain: Vec<CertificateDer<'static>>,
@@ -120,9 +120,9 @@ pub(crate) struct Generation {
     /// In the order of the configuration.
     pub(crate) services: Vec<Arc<ListenerState>>,
     pub(crate) targets: HashMap<Upstream, Arc<Target>>,
-    ways: Arc<Ways>,
+    ways: Arc<Outbound>,
     graphs: HashMap<Origin, Arc<GraphClient>>,
-    presented: Vec<Arc<Presented>>,
+    presented: Vec<Arc<ServerCertificate>>,
 }
 
 impl Generation {
@@ -130,8 +130,8 @@ impl Generation {
     /// the certificates of listeners.
     pub(crate) fn new(
         config: Arc<Config>,
-        lasting: &Lasting,
-        ways: Option<Arc<Ways>>,
+        process: &ProcessState,
+        ways: Option<Arc<Outbound>>,
         before: Option<&Self>,
     ) -> Result<Self, StartError> {
         let same_ways = |former: &&Self| {
@@ -141,7 +141,7 @@ impl Generation {
         let kept = before.filter(same_ways);
         let ways = ways
             .or_else(|| kept.map(|kept| Arc::clone(&kept.ways)))
-            .unwrap_or_else(|| Ways::new(&config, &lasting.server_name, lasting.journal.metrics()));
+            .unwrap_or_else(|| Outbound::new(&config, &process.server_name, process.journal.metrics()));
         let mut assembly = Assembly {
             config: &config,
             ways: &ways,
@@ -158,19 +158,19 @@ impl Generation {
             None => Arc::new(Semaphore::new(config.limits.delayed_failures)),
         };
         let shared = Arc::new(SessionContext {
-            authenticator: Arc::clone(&lasting.authenticator),
+            authenticator: Arc::clone(&process.authenticator),
             opener: Arc::clone(&ways.opener),
             limits: config.limits.clone(),
-            connections: Arc::clone(&lasting.connections),
-            penalties: Arc::clone(&lasting.penalties),
-            places: Arc::clone(&lasting.places),
-            maildrops: Arc::clone(&lasting.maildrops),
-            trials: Arc::clone(&lasting.trials),
+            connections: Arc::clone(&process.connections),
+            penalties: Arc::clone(&process.penalties),
+            places: Arc::clone(&process.places),
+            maildrops: Arc::clone(&process.maildrops),
+            trials: Arc::clone(&process.trials),
             delays,
-            journal: Arc::clone(&lasting.journal),
-            draining: lasting.draining.clone(),
-            drain: Arc::clone(&lasting.drain),
-            server_name: Arc::clone(&lasting.server_name),
+            journal: Arc::clone(&process.journal),
+            draining: process.draining.clone(),
+            drain: Arc::clone(&process.drain),
+            server_name: Arc::clone(&process.server_name),
         });
         let number = before.map_or(1, |before| before.number + 1);
         Ok(Self { number, config, shared, services, targets, ways, graphs, presented })
@@ -199,13 +199,13 @@ impl Generation {
 /// A generation in the making.
 struct Assembly<'a> {
     config: &'a Arc<Config>,
-    ways: &'a Arc<Ways>,
+    ways: &'a Arc<Outbound>,
     /// The generation before, when its ways out are still the ways.
     kept: Option<&'a Generation>,
     before: Option<&'a Generation>,
     targets: HashMap<Upstream, Arc<Target>>,
     graphs: HashMap<Origin, Arc<GraphClient>>,
-    presented: Vec<Arc<Presented>>,
+    presented: Vec<Arc<ServerCertificate>>,
 }
 
 impl Assembly<'_> {
@@ -292,20 +292,21 @@ impl Assembly<'_> {
             ListenerTls::None => return Ok(None),
             ListenerTls::StartTls(identity) | ListenerTls::Implicit(identity) => identity,
         };
-        let speaking = |presented: &Presented| server::speaking(&presented.tls, server::names(listener.protocol));
+        let speaking =
+            |presented: &ServerCertificate| server::speaking(&presented.tls, server::names(listener.protocol));
         if let Some(known) = self.presented.iter().find(|known| known.identity == *identity) {
             return Ok(Some(speaking(known)));
         }
         let of_listener = |source| StartError::Tls { listener: Arc::clone(&listener.name), source };
         let certified = server::load(identity).map_err(of_listener)?;
         let former = self.before.into_iter().flat_map(|before| &before.presented);
-        let same = |was: &&Arc<Presented>| was.identity == *identity && was.chain == certified.cert;
+        let same = |was: &&Arc<ServerCertificate>| was.identity == *identity && was.chain == certified.cert;
         let presented = match former.into_iter().find(same) {
             Some(former) => Arc::clone(former),
             None => {
                 let chain = certified.cert.clone();
                 let tls = server::presenting(certified).map_err(|error| of_listener(error.into()))?;
-                Arc::new(Presented { identity: identity.clone(), chain, tls })
+                Arc::new(ServerCertificate { identity: identity.clone(), chain, tls })
             }
         };
         self.presented.push(Arc::clone(&presented));

@@ -20,24 +20,24 @@ use crate::session::{ListenerState, SessionContext, accept};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::listen;
 
-/// Who serves at a door.
+/// Who serves at a bound listener.
 #[derive(Clone)]
-struct Post {
+struct Handler {
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,
 }
 
 /// One listening socket.
-struct Door {
+struct BoundListener {
     listener: Arc<str>,
     /// As configured; its port may be 0.
     configured: SocketAddr,
     socket: Arc<TcpListener>,
-    post: watch::Sender<Post>,
+    handler: watch::Sender<Handler>,
     closing: CancellationToken,
 }
 
-impl Door {
+impl BoundListener {
     fn is_for(&self, service: &ListenerState, address: SocketAddr) -> bool {
         // The system chooses another port for each that asks for any.
         self.configured == address && (address.port() != 0 || self.listener == service.listener.name)
@@ -45,12 +45,12 @@ impl Door {
 }
 
 /// All of them.
-pub(crate) struct Doors {
-    doors: Mutex<Vec<Door>>,
+pub(crate) struct Listeners {
+    listeners: Mutex<Vec<BoundListener>>,
     /// Not before the service begins.
     accepting: std::sync::OnceLock<()>,
-    keepers: TaskTracker,
-    sessions: Arc<Headcount>,
+    acceptors: TaskTracker,
+    sessions: Arc<SessionCounts>,
     /// Nobody new.
     draining: CancellationToken,
     /// Nobody any longer.
@@ -62,15 +62,15 @@ pub(crate) struct Prepared(Vec<(Arc<ListenerState>, SocketAddr, Option<Arc<TcpLi
 
 /// Sessions that run, by protocol.
 #[derive(Default)]
-pub(crate) struct Headcount([AtomicUsize; Protocol::ALL.len()]);
+pub(crate) struct SessionCounts([AtomicUsize; Protocol::ALL.len()]);
 
 /// One of them.
 struct Counted {
-    sessions: Arc<Headcount>,
+    sessions: Arc<SessionCounts>,
     protocol: Protocol,
 }
 
-impl Headcount {
+impl SessionCounts {
     fn of(&self, protocol: Protocol) -> &AtomicUsize {
         let [imap, pop3, smtp, ews, graph] = &self.0;
         match protocol {
@@ -104,11 +104,18 @@ impl Drop for Counted {
     }
 }
 
-impl Doors {
+impl Listeners {
     /// None is open. With `draining` all of them close; with `cut` their sessions end.
     pub(crate) fn new(draining: CancellationToken, cut: CancellationToken) -> Self {
-        let (doors, sessions) = (Mutex::default(), Arc::default());
-        Self { doors, accepting: std::sync::OnceLock::new(), keepers: TaskTracker::new(), sessions, draining, cut }
+        let (listeners, sessions) = (Mutex::default(), Arc::default());
+        Self {
+            listeners,
+            accepting: std::sync::OnceLock::new(),
+            acceptors: TaskTracker::new(),
+            sessions,
+            draining,
+            cut,
+        }
     }
 
     /// Binds what `services` need and nobody here has yet; what was handed over by another process is used first.
@@ -117,13 +124,13 @@ impl Doors {
         services: &[Arc<ListenerState>],
         inherited: &mut Inherited,
     ) -> Result<Prepared, StartError> {
-        let doors = self.doors();
+        let listeners = self.listeners();
         let mut prepared: Vec<(Arc<ListenerState>, SocketAddr, Option<Arc<TcpListener>>)> = Vec::new();
         // Those that have exactly the address go first: another listener may have the better claim to a name's socket.
         let mut at_address = Vec::new();
         for service in services {
             for &address in &service.listener.bind {
-                let known = doors.iter().any(|door| door.is_for(service, address));
+                let known = listeners.iter().any(|bound| bound.is_for(service, address));
                 at_address.push((service, address, known, if known { None } else { inherited.at(address) }));
             }
         }
@@ -136,12 +143,13 @@ impl Doors {
                     Ok(socket) => Some(Arc::new(socket)),
                     Err(error) => {
                         let own = prepared.iter().filter(|(other, ..)| other.listener.name == *name);
-                        let of_doors = doors.iter().filter(|door| door.listener == *name).map(|door| &door.socket);
+                        let of_doors =
+                            listeners.iter().filter(|bound| bound.listener == *name).map(|bound| &bound.socket);
                         let mut own = own.filter_map(|(_, _, socket)| socket.as_ref()).chain(of_doors);
                         if own.any(|socket| takes_both(socket, address)) {
                             continue;
                         }
-                        let ours = doors.iter().any(|door| overlap(door.configured, address));
+                        let ours = listeners.iter().any(|bound| overlap(bound.configured, address));
                         return Err(StartError::Bind { listener: Arc::clone(name), address, source: error, ours });
                     }
                 },
@@ -151,93 +159,95 @@ impl Doors {
         Ok(Prepared(prepared))
     }
 
-    /// Lets `prepared` serve, with what its generation shares. Doors that nobody needs any longer close; sessions that
+    /// Lets `prepared` serve, with what its generation shares. Listeners that nobody needs any longer close; sessions that
     /// came in through them stay.
     pub(crate) fn swap(&self, prepared: Prepared, shared: &Arc<SessionContext>) {
-        let mut doors = self.doors();
+        let mut listeners = self.listeners();
         if self.draining.is_cancelled() {
             // Meanwhile nobody is let in any longer.
             return;
         }
-        let mut former = std::mem::take(&mut *doors);
+        let mut former = std::mem::take(&mut *listeners);
         for (service, address, socket) in prepared.0 {
-            let post = Post { shared: Arc::clone(shared), service };
-            let at = former.iter().position(|door| door.is_for(&post.service, address));
+            let handler = Handler { shared: Arc::clone(shared), service };
+            let at = former.iter().position(|bound| bound.is_for(&handler.service, address));
             match (at, socket) {
                 (Some(at), _) => {
-                    let mut door = former.swap_remove(at);
-                    door.listener = Arc::clone(&post.service.listener.name);
-                    door.post.send_replace(post);
-                    doors.push(door);
+                    let mut bound = former.swap_remove(at);
+                    bound.listener = Arc::clone(&handler.service.listener.name);
+                    bound.handler.send_replace(handler);
+                    listeners.push(bound);
                 }
                 (None, Some(socket)) => {
                     let closing = self.draining.child_token();
-                    let listener = Arc::clone(&post.service.listener.name);
-                    let (post, _) = watch::channel(post);
-                    let door = Door { listener, configured: address, socket, post, closing };
+                    let listener = Arc::clone(&handler.service.listener.name);
+                    let (handler, _) = watch::channel(handler);
+                    let bound = BoundListener { listener, configured: address, socket, handler, closing };
                     if self.accepting.get().is_some() {
-                        self.keep(&door);
+                        self.spawn_acceptor(&bound);
                     }
-                    doors.push(door);
+                    listeners.push(bound);
                 }
-                // It was there when it was looked for, and only a swap closes doors.
+                // It was there when it was looked for, and only a swap closes listeners.
                 (None, None) => {}
             }
         }
-        for door in former {
-            door.closing.cancel();
+        for bound in former {
+            bound.closing.cancel();
         }
     }
 
     /// From now on connections are accepted.
     pub(crate) fn open(&self) {
-        let doors = self.doors();
+        let listeners = self.listeners();
         if self.accepting.set(()).is_ok() {
-            doors.iter().for_each(|door| self.keep(door));
+            listeners.iter().for_each(|bound| self.spawn_acceptor(bound));
         }
     }
 
-    fn keep(&self, door: &Door) {
-        let keeper = Keeper {
-            socket: Arc::clone(&door.socket),
-            post: door.post.subscribe(),
-            closing: door.closing.clone(),
+    fn spawn_acceptor(&self, bound: &BoundListener) {
+        let acceptor = Acceptor {
+            socket: Arc::clone(&bound.socket),
+            handler: bound.handler.subscribe(),
+            closing: bound.closing.clone(),
             draining: self.draining.clone(),
             sessions: Arc::clone(&self.sessions),
         };
-        self.keepers.spawn(keeper.keep(self.cut.clone()));
+        self.acceptors.spawn(acceptor.run(self.cut.clone()));
     }
 
     /// Name, protocol and address of every listening socket, in the order of the configuration.
     pub(crate) fn addresses(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
-        let address = |door: &Door| Some((Arc::clone(&door.post.borrow().service), door.socket.local_addr().ok()?));
-        self.doors().iter().filter_map(address).collect()
+        let address = |bound: &BoundListener| {
+            Some((Arc::clone(&bound.handler.borrow().service), bound.socket.local_addr().ok()?))
+        };
+        self.listeners().iter().filter_map(address).collect()
     }
 
     /// Every socket with the name of its listener: for the process that comes after this one.
     pub(super) fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
-        self.doors().iter().map(|door| (Arc::clone(&door.listener), Arc::clone(&door.socket))).collect()
+        self.listeners().iter().map(|bound| (Arc::clone(&bound.listener), Arc::clone(&bound.socket))).collect()
     }
 
     /// Closes all of them for good, and forgets their sockets.
     pub(super) fn close(&self) {
         self.draining.cancel();
-        self.doors().clear();
-        self.keepers.close();
+        self.listeners().clear();
+        self.acceptors.close();
     }
 
     /// Who is in.
-    pub(super) fn sessions(&self) -> &Arc<Headcount> {
+    pub(super) fn sessions(&self) -> &Arc<SessionCounts> {
         &self.sessions
     }
 
-    /// Waits until nobody is in any longer. To be called after [`Doors::close`].
+    /// Waits until nobody is in any longer. To be called after [`Listeners::close`].
     pub(super) async fn empty(&self) {
-        self.keepers.wait().await;
+        self.acceptors.wait().await;
     }
 
-    fn doors(&self) -> MutexGuard<'_, Vec<Door>> {
-        self.doors.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> MutexGuard<'_, Vec<BoundListener>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -255,24 +265,24 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
-/// Accepts at one door, and has the sessions that came in through it.
-struct Keeper {
+/// Accepts at one bound listener, and has the sessions that came in through it.
+struct Acceptor {
     socket: Arc<TcpListener>,
-    post: watch::Receiver<Post>,
+    handler: watch::Receiver<Handler>,
     closing: CancellationToken,
     draining: CancellationToken,
-    sessions: Arc<Headcount>,
+    sessions: Arc<SessionCounts>,
 }
 
-impl Keeper {
-    /// Ends when the door is closed and its last session has ended, or at once with `cut`.
-    async fn keep(self, cut: CancellationToken) {
+impl Acceptor {
+    /// Ends when the bound listener is closed and its last session has ended, or at once with `cut`.
+    async fn run(self, cut: CancellationToken) {
         let mut running = JoinSet::new();
         self.accept(&mut running).await;
         if !self.draining.is_cancelled() {
             // The listener is gone from the configuration, but who had connected before is let in.
             while let Ok(Ok((connection, peer))) = timeout(Duration::ZERO, self.socket.accept()).await {
-                self.let_in(connection, peer, &mut running);
+                self.spawn_session(connection, peer, &mut running);
             }
         }
         drop(self.socket);
@@ -282,7 +292,7 @@ impl Keeper {
         }
     }
 
-    /// Takes connections until the door closes. Nothing that one connection does ends this loop.
+    /// Takes connections until the bound listener closes. Nothing that one connection does ends this loop.
     async fn accept(&self, running: &mut JoinSet<()>) {
         let mut back_off = Duration::from_millis(5);
         loop {
@@ -294,14 +304,14 @@ impl Keeper {
             match accepted {
                 Ok((connection, peer)) => {
                     back_off = Duration::from_millis(5);
-                    self.let_in(connection, peer, running);
+                    self.spawn_session(connection, peer, running);
                 }
                 // The peer left while it waited in the backlog.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
                     // Out of descriptors or memory: waiting helps, a busy loop does not.
                     tracing::warn!(
-                        listener = &*self.post.borrow().service.listener.name,
+                        listener = &*self.handler.borrow().service.listener.name,
                         "cannot accept connections for now: {error}; whoever runs Gatepost: raise the limit of open files if this lasts"
                     );
                     sleep(back_off).await;
@@ -311,8 +321,8 @@ impl Keeper {
         }
     }
 
-    fn let_in(&self, connection: TcpStream, peer: SocketAddr, running: &mut JoinSet<()>) {
-        let Post { shared, service } = self.post.borrow().clone();
+    fn spawn_session(&self, connection: TcpStream, peer: SocketAddr, running: &mut JoinSet<()>) {
+        let Handler { shared, service } = self.handler.borrow().clone();
         if let Some(place) = service.admit(&shared, peer) {
             let counted = self.sessions.enter(service.listener.protocol);
             running.spawn(async move {

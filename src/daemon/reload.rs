@@ -23,7 +23,7 @@ impl Running {
         let this = Arc::clone(self);
         let reload = tokio::spawn(async move {
             let _turn = this.reloading.lock().await;
-            if this.lasting.draining.is_cancelled() {
+            if this.process.draining.is_cancelled() {
                 return Err(NotReloaded::Stopping);
             }
             this.phase.send_if_modified(|phase| change(phase, Phase::Ready, Phase::Reloading));
@@ -52,23 +52,24 @@ impl Running {
         if let Some(confinement) = self.confinement.get() {
             confinement.covers(&config).map_err(NotReloaded::Beyond)?;
         }
-        refuse_unproved(&config, &*self.lasting.store).await.map_err(NotReloaded::Start)?;
+        refuse_unproved(&config, &*self.process.store).await.map_err(NotReloaded::Start)?;
 
         let (this, former) = (Arc::clone(self), Arc::clone(&before));
-        let made = spawn_blocking(move || Generation::new(config, &this.lasting, None, Some(&former)));
+        let made = spawn_blocking(move || Generation::new(config, &this.process, None, Some(&former)));
         let next = made.await.map_err(|_| NotReloaded::Broken)?.map_err(NotReloaded::Start)?;
         let changed = next.changes(&before);
         if changed.is_empty() {
             return Ok(Reloaded { generation: before.number, changed, notes: Vec::new() });
         }
-        let doors = self.doors.prepare(&next.services, &mut Inherited::default()).map_err(NotReloaded::Start)?;
+        let listeners =
+            self.listeners.prepare(&next.services, &mut Inherited::default()).map_err(NotReloaded::Start)?;
 
         // From here on nothing can fail, and nothing waits.
         let next = Arc::new(next);
         log::change(&next.config.log);
-        self.lasting.adjust(&next);
+        self.process.adjust(&next);
         self.generation.set(Arc::clone(&next));
-        self.doors.swap(doors, &next.shared);
+        self.listeners.swap(listeners, &next.shared);
         self.learn(&next);
         self.changed.send_replace(next.number);
         let mut notes = next.config.notes.clone();
@@ -109,8 +110,8 @@ impl Running {
         };
         let at = Clock::system().unix_time();
         match &outcome {
-            Ok(reloaded) => self.lasting.journal.reloaded(Ok(&reloaded.to_string()), at),
-            Err(why) => self.lasting.journal.reloaded(Err(why), at),
+            Ok(reloaded) => self.process.journal.reloaded(Ok(&reloaded.to_string()), at),
+            Err(why) => self.process.journal.reloaded(Err(why), at),
         }
         self.set_last_reload(LastReload { at, outcome });
     }

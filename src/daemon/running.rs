@@ -9,8 +9,8 @@ use tokio::task::AbortHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::error::StartError;
-use super::generation::{Generation, Lasting};
-use super::listeners::Doors;
+use super::generation::{Generation, ProcessState};
+use super::listeners::Listeners;
 use super::phase::{LastReload, Phase};
 use crate::session::capabilities;
 use crate::session::upstream::Target;
@@ -46,9 +46,9 @@ impl Stop {
 
 /// A service, from its start to its end.
 pub(crate) struct Running {
-    pub(crate) lasting: Lasting,
+    pub(crate) process: ProcessState,
     pub(crate) generation: Reloadable<Generation>,
-    pub(crate) doors: Doors,
+    pub(crate) listeners: Listeners,
     /// Told to stop; sessions may go on for a while.
     pub(crate) stopping: CancellationToken,
     /// Another process has the sockets.
@@ -73,7 +73,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn stop(&self) -> Stop {
-        Stop { draining: self.lasting.draining.clone(), stopping: self.stopping.clone() }
+        Stop { draining: self.process.draining.clone(), stopping: self.stopping.clone() }
     }
 
     /// Sees to it that the list of every upstream of this generation is learned, and of no other.
@@ -88,14 +88,15 @@ impl Running {
         });
         for target in generation.targets.values() {
             if !learning.iter().any(|(known, _)| Arc::ptr_eq(known, target)) {
-                let task = tokio::spawn(capabilities::keep_learning(Arc::clone(&generation.shared), Arc::clone(target)));
+                let task =
+                    tokio::spawn(capabilities::keep_learning(Arc::clone(&generation.shared), Arc::clone(target)));
                 learning.push((Arc::clone(target), task.abort_handle()));
             }
         }
     }
 
     pub(crate) fn begin_drain(&self, limit: Duration) {
-        self.lasting.drain.begin(limit);
+        self.process.drain.begin(limit);
         self.phase.send_replace(Phase::Draining { until: Clock::system().unix_time().after(limit) });
     }
 
