@@ -8,8 +8,8 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use super::site::Site;
 use super::{routes, server};
+use crate::admin::state::AdminState;
 use crate::daemon::control::Control;
 use crate::daemon::inherited::Inherited;
 use gatepost_net::listen::{self, Loopbacks};
@@ -94,7 +94,7 @@ impl Bound {
     pub fn serve(self, control: Control) -> Serving {
         let mut tasks = JoinSet::new();
         let addresses = self.addresses();
-        let site = Arc::new(Site::new(control, &self.config, &addresses));
+        let site = Arc::new(AdminState::new(control, &self.config, &addresses));
         let Self { config, listeners, tls } = self;
         for listener in listeners {
             tasks.spawn(server::serve_tcp(listener, tls.clone(), routes::page(&site)));

@@ -18,7 +18,7 @@ const COOKIES: usize = 16;
 
 /// Under which names and how the page is reached.
 #[derive(Clone, Debug)]
-pub(super) struct Reach {
+pub(super) struct HostPolicy {
     /// Folded, addresses without brackets.
     names: Vec<String>,
     /// Browsers speak TLS.
@@ -30,14 +30,14 @@ pub(super) struct Reach {
 
 /// Why a request is not answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Turned {
+pub(super) enum Rejected {
     /// Somebody else's name leads here (DNS rebinding), or none does.
     Name,
     /// Another page, or something that is no browser, posts.
     Origin,
 }
 
-impl Reach {
+impl HostPolicy {
     pub(super) fn new(admin: &Admin) -> Self {
         let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"]
             .into_iter()
@@ -52,13 +52,13 @@ impl Reach {
     }
 
     /// The host, and the port if it is named, under which the request has come.
-    pub(super) fn authority<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Authority<'a>, Turned> {
+    pub(super) fn authority<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Authority<'a>, Rejected> {
         let mut hosts = headers.get_all(header::HOST).iter();
-        let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Turned::Name) };
-        let host = self.known(host.to_str().map_err(|_| Turned::Name)?).ok_or(Turned::Name)?;
+        let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Rejected::Name) };
+        let host = self.known(host.to_str().map_err(|_| Rejected::Name)?).ok_or(Rejected::Name)?;
         // RFC 9112 §3.2.2: a request target in absolute form counts more than the field; here both have to be ours.
         match uri.authority() {
-            Some(authority) if self.known(authority.as_str()).is_none() => Err(Turned::Name),
+            Some(authority) if self.known(authority.as_str()).is_none() => Err(Rejected::Name),
             _ => Ok(host),
         }
     }
@@ -82,20 +82,20 @@ impl Reach {
         method: &Method,
         authority: Authority<'_>,
         headers: &HeaderMap,
-    ) -> Result<(), Turned> {
+    ) -> Result<(), Rejected> {
         if matches!(*method, Method::GET | Method::HEAD) {
             return Ok(());
         }
         let own = format!("{}://{}", if self.tls { "https" } else { "http" }, authority.text);
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let is_own = |origin: &HeaderValue| origin.as_bytes().eq_ignore_ascii_case(own.as_bytes());
-        let (Some(true), None) = (origins.next().map(is_own), origins.next()) else { return Err(Turned::Origin) };
+        let (Some(true), None) = (origins.next().map(is_own), origins.next()) else { return Err(Rejected::Origin) };
         // Browsers that know these fields tell who it was, whatever the page says.
         let mut sites = headers.get_all("sec-fetch-site").iter();
         match (sites.next(), sites.next()) {
             (None, None) => Ok(()),
             (Some(site), None) if site == "same-origin" => Ok(()),
-            _ => Err(Turned::Origin),
+            _ => Err(Rejected::Origin),
         }
     }
 }
@@ -116,7 +116,7 @@ impl Authority<'_> {
     }
 }
 
-impl Turned {
+impl Rejected {
     /// The answer, which says to a person what to do.
     pub(super) fn answer(self) -> Response<Body> {
         let (status, text) = match self {
@@ -168,9 +168,9 @@ pub(super) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterato
 mod tests {
     use super::*;
 
-    fn reach(yaml_hosts: &[&str], bind: &str, tls: bool) -> Reach {
+    fn reach(yaml_hosts: &[&str], bind: &str, tls: bool) -> HostPolicy {
         let identity = gatepost_config::Identity { certificate: "c".into(), private_key: "k".into() };
-        Reach::new(&Admin {
+        HostPolicy::new(&Admin {
             bind: vec![bind.parse().unwrap()],
             tls: tls.then_some(identity),
             hosts: yaml_hosts.iter().map(|host| (*host).to_owned()).collect(),
@@ -226,13 +226,13 @@ mod tests {
             "localhost evil.example",
             "localhost/evil.example",
         ] {
-            assert_eq!(local.authority(&uri, &headers(&[("host", host)])), Err(Turned::Name), "{host}");
+            assert_eq!(local.authority(&uri, &headers(&[("host", host)])), Err(Rejected::Name), "{host}");
         }
-        assert_eq!(local.authority(&uri, &headers(&[])), Err(Turned::Name));
+        assert_eq!(local.authority(&uri, &headers(&[])), Err(Rejected::Name));
         let twice = headers(&[("host", "localhost"), ("host", "localhost")]);
-        assert_eq!(local.authority(&uri, &twice), Err(Turned::Name));
+        assert_eq!(local.authority(&uri, &twice), Err(Rejected::Name));
         let ours = headers(&[("host", "localhost")]);
-        assert_eq!(local.authority(&Uri::from_static("http://evil.example/"), &ours), Err(Turned::Name));
+        assert_eq!(local.authority(&Uri::from_static("http://evil.example/"), &ours), Err(Rejected::Name));
         assert!(local.authority(&Uri::from_static("http://localhost/"), &ours).is_ok());
     }
 
@@ -240,7 +240,7 @@ mod tests {
     fn only_our_own_forms_may_post() {
         let (plain, secure) =
             (reach(&[], "127.0.0.1:9180", false), reach(&["gatepost.corp.example"], "0.0.0.0:9180", true));
-        let check = |reach: &Reach, method: &Method, fields: &[(&'static str, &str)]| {
+        let check = |reach: &HostPolicy, method: &Method, fields: &[(&'static str, &str)]| {
             let headers = headers(fields);
             let uri = Uri::from_static("/");
             reach.authority(&uri, &headers).and_then(|host| reach.check_post(method, host, &headers))
@@ -275,14 +275,14 @@ mod tests {
             &[host, ("referer", "http://localhost:9180/"), ("sec-fetch-site", "same-origin")],
         ] {
             for method in [Method::POST, Method::PUT, Method::DELETE, Method::PATCH, Method::OPTIONS] {
-                assert_eq!(check(&plain, &method, fields), Err(Turned::Origin), "{method} {fields:?}");
+                assert_eq!(check(&plain, &method, fields), Err(Rejected::Origin), "{method} {fields:?}");
             }
             assert_eq!(check(&plain, &Method::GET, fields), Ok(()), "{fields:?}");
         }
         let host = ("host", "gatepost.corp.example");
         assert_eq!(check(&secure, &Method::POST, &[host, ("origin", "https://gatepost.corp.example")]), Ok(()));
         let in_clear = [host, ("origin", "http://gatepost.corp.example")];
-        assert_eq!(check(&secure, &Method::POST, &in_clear), Err(Turned::Origin));
+        assert_eq!(check(&secure, &Method::POST, &in_clear), Err(Rejected::Origin));
     }
 
     #[test]

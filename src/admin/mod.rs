@@ -1,7 +1,7 @@
 //! The page and endpoints for whoever runs Gatepost, apart from the listeners: `/livez`, `/readyz` and `/metrics` for programs,
 //! a status page on which accounts are signed in and device passwords are made, and a Unix socket for `gatepost status`.
 //!
-//! `guard` holds for every request, `visitors` says who may see more than the endpoints, `routes` puts them together.
+//! `guard` holds for every request, `sessions` says who may see more than the endpoints, `routes` puts them together.
 //! `places` keeps everybody's connections apart.
 //! `status` is what there is to show; `page` and `text` show it.
 
@@ -15,11 +15,11 @@ mod places;
 mod plot;
 mod routes;
 mod server;
+mod sessions;
 mod sign_in;
 mod sign_in_routes;
-mod site;
+mod state;
 mod status;
 mod text;
-mod visitors;
 
 pub use bound::{AdminError, Bound, Serving};

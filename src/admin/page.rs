@@ -7,9 +7,9 @@ use axum::http::{HeaderValue, Response, StatusCode, header};
 use super::answer::plain;
 use super::pending::{Shown, SignIn, Way};
 use super::plot::{self, Plot};
-use super::site::Site;
 use super::status::Status;
-use super::visitors::Visitor;
+use crate::admin::sessions::Visitor;
+use crate::admin::state::AdminState;
 use crate::client_settings::{self, Place};
 use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::Protocol;
@@ -203,7 +203,7 @@ struct SignInPage<'a> {
 }
 
 /// The status page; with `refresh` in the query it loads itself again, for browsers without scripts.
-pub(super) async fn status(site: &Site, visitor: &Visitor, query: &str) -> Response<Body> {
+pub(super) async fn status(site: &AdminState, visitor: &Visitor, query: &str) -> Response<Body> {
     let status = site.status().await;
     let lookups = status.token_cache_hits + status.token_cache_misses;
     let percent = (status.token_cache_hits * 100).checked_div(lookups);
@@ -227,8 +227,8 @@ pub(super) async fn status(site: &Site, visitor: &Visitor, query: &str) -> Respo
 }
 
 /// The way to get in.
-pub(super) fn login(site: &Site, status: StatusCode, problem: Option<&str>) -> Response<Body> {
-    answer(status, &LoginPage { problem, has_token: site.visitors.have_token() })
+pub(super) fn login(site: &AdminState, status: StatusCode, problem: Option<&str>) -> Response<Body> {
+    answer(status, &LoginPage { problem, has_token: site.sessions.have_token() })
 }
 
 /// A link was opened: one more step uses it up.
@@ -243,7 +243,7 @@ pub(super) fn message(status: StatusCode, title: &str, text: &str, home: &str) -
 
 /// A page that leads to another one: what a page of ours asks for brings the cookie that Entra's may not bring. It has no form,
 /// and its own address, with the code in it, goes nowhere.
-pub(super) fn hop(target: &str) -> Response<Body> {
+pub(super) fn redirect_page(target: &str) -> Response<Body> {
     let mut answer = answer(StatusCode::OK, &HopPage { target });
     answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     answer
@@ -251,7 +251,7 @@ pub(super) fn hop(target: &str) -> Response<Body> {
 
 /// A new device password.
 pub(super) fn password(
-    site: &Site,
+    site: &AdminState,
     visitor: &Visitor,
     login: &MailAddress,
     name: &str,
@@ -266,7 +266,7 @@ pub(super) fn password(
 }
 
 /// How far a sign-in is.
-pub(super) fn sign_in(site: &Site, visitor: &Visitor, sign_in: &SignIn, problem: Option<&str>) -> Response<Body> {
+pub(super) fn sign_in(site: &AdminState, visitor: &Visitor, sign_in: &SignIn, problem: Option<&str>) -> Response<Body> {
     let authenticator = &site.shared.authenticator;
     let shown = sign_in.shown(authenticator.clock().now());
     let login = &sign_in.enrolment.login;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::task::AbortHandle;
 use url::Url;
 
-use super::visitors::Visitor;
+use crate::admin::sessions::Visitor;
 use crate::login::enrol::Enrolment;
 use crate::login::person;
 use gatepost_core::clock::{Clock, Moment};

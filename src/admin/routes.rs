@@ -13,9 +13,9 @@ use url::form_urlencoded;
 use super::answer::{Page, asset, plain, set_cookie, to};
 use super::form::Form;
 use super::places::Place;
-use super::site::{SharedSite, Site};
-use super::visitors::{Entry, Refused, SESSIONS_PATH, Visitor};
 use super::{guard, page, sign_in_routes, text};
+use crate::admin::sessions::{Entry, Refused, SESSIONS_PATH, Visitor};
+use crate::admin::state::{AdminState, SharedState};
 use crate::login::issue::{self, Order};
 use gatepost_config::Grant;
 use gatepost_core::account::{LoginName, MailAddress};
@@ -27,7 +27,7 @@ const STATUS_JSON: &str = "/status.json";
 const LIVE: &str = "/live";
 
 /// What browsers and probes reach.
-pub(super) fn page(site: &Arc<Site>) -> Router {
+pub(super) fn page(site: &Arc<AdminState>) -> Router {
     let open = Router::new()
         .route("/livez", get(async || plain(StatusCode::OK, "ok\n")))
         .route("/readyz", get(readyz))
@@ -37,7 +37,7 @@ pub(super) fn page(site: &Arc<Site>) -> Router {
         .route("/style.css", get(async || asset("text/css; charset=utf-8", include_str!("templates/style.css"))))
         .route("/live.js", get(async || asset("text/javascript; charset=utf-8", include_str!("templates/live.js"))))
         .route("/icon.svg", get(async || asset("image/svg+xml", include_str!("templates/icon.svg"))))
-        .route("/back/{id}", get(sign_in_routes::come_back))
+        .route("/back/{id}", get(sign_in_routes::oauth_callback))
         .route("/", get(sign_in_routes::front));
     let below = |path: &str| format!("{SESSIONS_PATH}{{session}}{path}");
     let closed = Router::new()
@@ -55,15 +55,15 @@ pub(super) fn page(site: &Arc<Site>) -> Router {
         .route(&below("/sign-in/{id}/end"), post(sign_in_routes::end))
         .route(&below("/reload"), post(reload))
         .route(&below("/logout"), post(logout))
-        .route_layer(from_fn_with_state(Arc::clone(site), inside));
+        .route_layer(from_fn_with_state(Arc::clone(site), require_session));
     open.merge(closed)
         .fallback(async || plain(StatusCode::NOT_FOUND, "There is nothing here.\n"))
-        .layer(from_fn_with_state(Arc::clone(site), every_request))
+        .layer(from_fn_with_state(Arc::clone(site), guard_layer))
         .with_state(Arc::clone(site))
 }
 
 /// What `gatepost status` reaches; the socket itself is what proves the caller.
-pub(super) fn socket(site: &Arc<Site>) -> Router {
+pub(super) fn socket(site: &Arc<AdminState>) -> Router {
     Router::new()
         .route("/status", get(status_of_socket))
         .route("/readyz", get(readyz_of_socket))
@@ -73,7 +73,7 @@ pub(super) fn socket(site: &Arc<Site>) -> Router {
 }
 
 /// Name, origin, and the fields of the answer.
-async fn every_request(State(site): SharedSite, request: Request, next: Next) -> Page {
+async fn guard_layer(State(site): SharedState, request: Request, next: Next) -> Page {
     let (uri, headers) = (request.uri(), request.headers());
     let checked = site
         .reach
@@ -92,7 +92,7 @@ async fn every_request(State(site): SharedSite, request: Request, next: Next) ->
 
 /// A browser keeps cookies by name, and sessions are at an address: a name could lead to another program. Somebody who has typed
 /// `localhost`, and a browser that Entra has sent there, come here first.
-fn to_address(site: &Site, authority: guard::Authority<'_>, request: &Request) -> Option<Page> {
+fn to_address(site: &AdminState, authority: guard::Authority<'_>, request: &Request) -> Option<Page> {
     let uri = request.uri();
     let is_of_person = matches!(uri.path(), "/" | "/login" | "/enter") && *request.method() == Method::GET;
     if !(site.reach.localhost && is_of_person && authority.host == "localhost") {
@@ -104,12 +104,12 @@ fn to_address(site: &Site, authority: guard::Authority<'_>, request: &Request) -
 }
 
 /// A session at its own path, and for whatever changes something a form of that session.
-async fn inside(State(site): SharedSite, mut request: Request, next: Next) -> Page {
+async fn require_session(State(site): SharedState, mut request: Request, next: Next) -> Page {
     let (base, path) = split(request.uri().path());
     let path = path.to_owned();
     let by_person = is_by_person(&path, request.uri().query());
-    let visitor =
-        guard::cookies(request.headers(), site.cookie()).find_map(|cookie| site.visitors.find(base, cookie, by_person));
+    let visitor = guard::cookies(request.headers(), site.cookie())
+        .find_map(|cookie| site.sessions.find(base, cookie, by_person));
     let Some(visitor) = visitor else {
         return match &*path {
             STATUS_JSON | LIVE => plain(StatusCode::UNAUTHORIZED, "Sign in first.\n"),
@@ -126,7 +126,7 @@ async fn inside(State(site): SharedSite, mut request: Request, next: Next) -> Pa
             Err(answer) => return answer,
         };
         if !form.value("form").is_some_and(|token| visitor.sent(&path, token)) {
-            return guard::Turned::Origin.answer();
+            return guard::Rejected::Origin.answer();
         }
         request.extensions_mut().insert(Arc::new(form));
     }
@@ -145,7 +145,7 @@ fn split(path: &str) -> (&str, &str) {
     path.split_at_checked(rest.map_or(0, |at| SESSIONS_PATH.len() + at)).unwrap_or(("", path))
 }
 
-async fn readyz(State(site): SharedSite) -> Page {
+async fn readyz(State(site): SharedState) -> Page {
     match site.hindrance().await {
         None => plain(StatusCode::OK, "ready\n"),
         Some(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "not ready\n"),
@@ -153,17 +153,17 @@ async fn readyz(State(site): SharedSite) -> Page {
 }
 
 /// Whoever may use the socket may know why.
-async fn readyz_of_socket(State(site): SharedSite) -> Page {
+async fn readyz_of_socket(State(site): SharedState) -> Page {
     match site.hindrance().await {
         None => plain(StatusCode::OK, "ready\n"),
         Some(why) => plain(StatusCode::SERVICE_UNAVAILABLE, &format!("not ready: {why}\n")),
     }
 }
 
-async fn metrics(State(site): SharedSite, Extension(place): Extension<Arc<Place>>, headers: HeaderMap) -> Page {
+async fn metrics(State(site): SharedState, Extension(place): Extension<Arc<Place>>, headers: HeaderMap) -> Page {
     let bearer = headers.get(header::AUTHORIZATION).and_then(|field| field.to_str().ok());
     let bearer = bearer.and_then(|field| field.strip_prefix("Bearer "));
-    let may = site.open_metrics || bearer.is_some_and(|token| site.visitors.check_token(token, place.source).is_ok());
+    let may = site.open_metrics || bearer.is_some_and(|token| site.sessions.check_token(token, place.source).is_ok());
     if !may {
         let mut answer = plain(StatusCode::UNAUTHORIZED, "`admin.token` is wanted as a bearer token.\n");
         answer.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -172,7 +172,7 @@ async fn metrics(State(site): SharedSite, Extension(place): Extension<Arc<Place>
     write_metrics(State(site), headers).await
 }
 
-async fn write_metrics(State(site): SharedSite, headers: HeaderMap) -> Page {
+async fn write_metrics(State(site): SharedState, headers: HeaderMap) -> Page {
     site.measure().await;
     let metrics = site.shared.journal.metrics();
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|field| field.to_str().ok());
@@ -183,21 +183,21 @@ async fn write_metrics(State(site): SharedSite, headers: HeaderMap) -> Page {
     }
 }
 
-async fn login_form(State(site): SharedSite) -> Page {
+async fn login_form(State(site): SharedState) -> Page {
     page::login(&site, StatusCode::OK, None)
 }
 
-async fn login(State(site): SharedSite, Extension(place): Extension<Arc<Place>>, request: Request) -> Page {
+async fn login(State(site): SharedState, Extension(place): Extension<Arc<Place>>, request: Request) -> Page {
     let form = match Form::read(request.into_body()).await {
         Ok(form) => form,
         Err(answer) => return answer,
     };
-    let entered = site.visitors.enter_with_token(form.text("token"), place.source);
+    let entered = site.sessions.enter_with_token(form.text("token"), place.source);
     let_in(&site, entered, "That is not `admin.token`.")
 }
 
 /// A page in between, so that a link is not used up by a program that only looks where it leads.
-async fn enter_form(State(site): SharedSite, request: Request) -> Page {
+async fn enter_form(State(site): SharedState, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let link = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "link");
     match link {
@@ -206,12 +206,12 @@ async fn enter_form(State(site): SharedSite, request: Request) -> Page {
     }
 }
 
-async fn enter(State(site): SharedSite, request: Request) -> Page {
+async fn enter(State(site): SharedState, request: Request) -> Page {
     let form = match Form::read(request.into_body()).await {
         Ok(form) => form,
         Err(answer) => return answer,
     };
-    let entered = site.visitors.enter_with_link(form.text("link"));
+    let entered = site.sessions.enter_with_link(form.text("link"));
     let_in(
         &site,
         entered,
@@ -219,7 +219,7 @@ async fn enter(State(site): SharedSite, request: Request) -> Page {
     )
 }
 
-fn let_in(site: &Site, entered: Result<Entry, Refused>, wrong: &str) -> Page {
+fn let_in(site: &AdminState, entered: Result<Entry, Refused>, wrong: &str) -> Page {
     match entered {
         Ok(Entry { cookie, base }) => {
             let mut answer = to(&format!("{base}/"));
@@ -237,23 +237,23 @@ fn let_in(site: &Site, entered: Result<Entry, Refused>, wrong: &str) -> Page {
     }
 }
 
-async fn logout(State(site): SharedSite, Extension(visitor): Extension<Visitor>) -> Page {
-    site.visitors.leave(&visitor);
+async fn logout(State(site): SharedState, Extension(visitor): Extension<Visitor>) -> Page {
+    site.sessions.leave(&visitor);
     let mut answer = to("/login");
     set_cookie(&mut answer, site.cookie(), "", visitor.base(), site.reach.tls, "Strict; Max-Age=0");
     answer
 }
 
-async fn status_page(State(site): SharedSite, Extension(visitor): Extension<Visitor>, request: Request) -> Page {
+async fn status_page(State(site): SharedState, Extension(visitor): Extension<Visitor>, request: Request) -> Page {
     page::status(&site, &visitor, request.uri().query().unwrap_or_default()).await
 }
 
-async fn status_json(State(site): SharedSite) -> Page {
+async fn status_json(State(site): SharedState) -> Page {
     asset("application/json", &serde_json::json!(site.status().await).to_string())
 }
 
 async fn end_session(
-    State(site): SharedSite,
+    State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
@@ -263,7 +263,7 @@ async fn end_session(
 }
 
 async fn add_password(
-    State(site): SharedSite,
+    State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
@@ -277,7 +277,7 @@ async fn add_password(
 
 type NewPassword = (MailAddress, String, Vec<Protocol>, String, gatepost_core::secret::Password);
 
-async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, String> {
+async fn try_add_password(site: &AdminState, form: &Form) -> Result<NewPassword, String> {
     let authenticator = &site.shared.authenticator;
     let config = authenticator.config();
     let login = LoginName::parse(form.text("login")).map_err(|error| error.to_string())?;
@@ -313,7 +313,7 @@ async fn try_add_password(site: &Site, form: &Form) -> Result<NewPassword, Strin
 }
 
 async fn revoke_password(
-    State(site): SharedSite,
+    State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
@@ -336,7 +336,7 @@ async fn revoke_password(
 
 /// Wrong passwords of an account count no longer.
 async fn unlock(
-    State(site): SharedSite,
+    State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
@@ -355,7 +355,7 @@ async fn unlock(
     }
 }
 
-async fn reload(State(site): SharedSite, Extension(visitor): Extension<Visitor>) -> Page {
+async fn reload(State(site): SharedState, Extension(visitor): Extension<Visitor>) -> Page {
     match site.control.reload().await {
         Ok(_) => to(&visitor.at("/#service")),
         Err(error) => {
@@ -366,7 +366,7 @@ async fn reload(State(site): SharedSite, Extension(visitor): Extension<Visitor>)
 }
 
 /// As text for people, unless JSON is asked for.
-async fn status_of_socket(State(site): SharedSite, headers: HeaderMap) -> Page {
+async fn status_of_socket(State(site): SharedState, headers: HeaderMap) -> Page {
     let status = site.status().await;
     if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == "application/json") {
         asset("application/json", &format!("{:#}\n", serde_json::json!(status)))
@@ -376,8 +376,8 @@ async fn status_of_socket(State(site): SharedSite, headers: HeaderMap) -> Page {
 }
 
 /// A new link to the page.
-async fn link(State(site): SharedSite) -> Page {
-    match (&site.address, site.visitors.make_link()) {
+async fn link(State(site): SharedState) -> Page {
+    match (&site.address, site.sessions.make_link()) {
         (Some(address), Some(link)) => plain(StatusCode::OK, &format!("{address}/enter?link={link}")),
         (None, _) => plain(
             StatusCode::CONFLICT,

@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::pending::{Made, SignIn, Stage, Way, failed};
-use super::site::Site;
-use super::visitors::{self, Visitor};
+use crate::admin::sessions::{self, Visitor};
+use crate::admin::state::AdminState;
 use crate::login::enrol::Enrolment;
 use crate::login::person;
 use gatepost_config::Grant;
@@ -16,7 +16,7 @@ use gatepost_oauth::sign_in::{Purpose, SignInError, SignedIn, device};
 /// Where a browser goes that runs on another machine: registered, and nothing listens there.
 pub(super) const NOWHERE: &str = "http://localhost";
 
-impl Site {
+impl AdminState {
     /// Begins a sign-in. `origin` is where the browser has this page, and the address to which Entra sends it back.
     ///
     /// # Errors
@@ -41,7 +41,7 @@ impl Site {
         let stored = self.shared.authenticator.store().sign_in(&enrolment.key).await;
         stored.map_err(|error| format!("the store cannot be read, so nobody is asked to sign in: {error}"))?;
         let no_randomness = || person::explain(&SignInError::NoRandomness).to_string();
-        let (id, browser) = visitors::random().zip(visitors::random()).ok_or_else(no_randomness)?;
+        let (id, browser) = sessions::random().zip(sessions::random()).ok_or_else(no_randomness)?;
         let sign_in = |stage| {
             Arc::new(SignIn {
                 id: id.clone().into(),
@@ -88,7 +88,7 @@ impl Site {
     ///
     /// # Errors
     /// [`NotOurs`]; the sign-in is not used up by that.
-    pub(super) fn come_back(self: &Arc<Self>, sign_in: &Arc<SignIn>, query: &str) -> Result<(), NotOurs> {
+    pub(super) fn oauth_callback(self: &Arc<Self>, sign_in: &Arc<SignIn>, query: &str) -> Result<(), NotOurs> {
         let (request, redirect) = {
             let mut stage = sign_in.stage();
             let Stage::Browser { request, .. } = &*stage else { return Err(NotOurs::OtherState) };
@@ -144,7 +144,7 @@ impl Site {
     }
 }
 
-async fn finish(request: CodeRequest, redirect: Redirect, site: &Site) -> Result<SignedIn, SignInError> {
+async fn finish(request: CodeRequest, redirect: Redirect, site: &AdminState) -> Result<SignedIn, SignInError> {
     let authenticator = &site.shared.authenticator;
     request.finish(redirect, authenticator.source(), authenticator.clock()).await
 }

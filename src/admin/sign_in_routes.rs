@@ -9,9 +9,9 @@ use url::form_urlencoded;
 use super::answer::{Page, set_cookie, to};
 use super::form::Form;
 use super::pending::{SignIn, Way};
-use super::site::SharedSite;
-use super::visitors::Visitor;
 use super::{guard, page};
+use crate::admin::sessions::Visitor;
+use crate::admin::state::SharedState;
 use gatepost_core::account::LoginName;
 use gatepost_oauth::sign_in::code::pasted_query;
 
@@ -23,7 +23,7 @@ pub(super) struct SignInPath {
 
 /// The way to get in; or a browser that Entra has sent back, at the name that Entra takes. `state` says to which sign-in it belongs,
 /// and the path of that sign-in has the cookie that shows that it is the browser which began it.
-pub(super) async fn front(State(site): SharedSite, request: Request) -> Page {
+pub(super) async fn front(State(site): SharedState, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let comes_back =
         form_urlencoded::parse(query.as_bytes()).any(|(name, _)| matches!(&*name, "code" | "error" | "state"));
@@ -41,13 +41,13 @@ fn back(sign_in: &SignIn) -> String {
 
 /// A browser has come back with what Entra gave it, and with the cookie of the sign-in. Neither is of use to anybody else, nor a
 /// second time.
-pub(super) async fn come_back(State(site): SharedSite, Path(id): Path<String>, request: Request) -> Page {
+pub(super) async fn oauth_callback(State(site): SharedState, Path(id): Path<String>, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let name = site.sign_in_cookie();
     let sign_in = guard::cookies(request.headers(), name).find_map(|cookie| site.sign_ins.of_browser(&id, cookie));
-    match sign_in.filter(|sign_in| site.come_back(sign_in, query).is_ok()) {
+    match sign_in.filter(|sign_in| site.oauth_callback(sign_in, query).is_ok()) {
         Some(sign_in) => {
-            let mut answer = page::hop(&sign_in.address());
+            let mut answer = page::redirect_page(&sign_in.address());
             set_cookie(&mut answer, name, "", &back(&sign_in), site.reach.tls, "Lax; Max-Age=0");
             answer
         }
@@ -66,7 +66,7 @@ fn no_return() -> Page {
 }
 
 pub(super) async fn begin(
-    State(site): SharedSite,
+    State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
     headers: HeaderMap,
     uri: axum::http::Uri,
@@ -116,7 +116,7 @@ fn no_sign_in(visitor: &Visitor) -> Page {
 }
 
 pub(super) async fn show(
-    State(site): SharedSite,
+    State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
     Path(SignInPath { id }): Path<SignInPath>,
 ) -> Page {
@@ -127,13 +127,13 @@ pub(super) async fn show(
 }
 
 pub(super) async fn paste(
-    State(site): SharedSite,
+    State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
     Path(SignInPath { id }): Path<SignInPath>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
     let Some(sign_in) = site.sign_ins.of(&visitor, &id) else { return no_sign_in(&visitor) };
-    match site.come_back(&sign_in, pasted_query(form.text("address"))) {
+    match site.oauth_callback(&sign_in, pasted_query(form.text("address"))) {
         Ok(()) => to(&sign_in.address()),
         Err(problem) => {
             let text = format!("That is not the address: {problem}. Copy the whole of it from the address bar.");
@@ -143,7 +143,7 @@ pub(super) async fn paste(
 }
 
 pub(super) async fn end(
-    State(site): SharedSite,
+    State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
     Path(SignInPath { id }): Path<SignInPath>,
 ) -> Page {

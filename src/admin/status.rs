@@ -11,7 +11,7 @@ use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::site::{EndsKnown, Site};
+use crate::admin::state::{AdminState, EndsKnown};
 use crate::daemon::phase::Phase;
 use crate::login::overview::{AccountView, SignInView};
 use crate::session::ListenerState;
@@ -187,7 +187,7 @@ pub(super) struct ExpiryLine {
     pub(super) days_left: i64,
 }
 
-impl Site {
+impl AdminState {
     /// Why the service does not take logins as it should; nothing when it does. Entra and Exchange have no part in it: with
     /// one of them out of order every replica is, and none of them is better replaced.
     pub(super) async fn hindrance(&self) -> Option<String> {

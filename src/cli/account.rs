@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::exit::{FAILED, report};
 use super::options::UnlockOptions;
-use super::with_store::{Opened, conclude, with_store_of};
+use crate::cli::store_context::{StoreContext, print_result, with_store_of};
 use crate::login::unlock::unlock_in_store;
 use gatepost_config::{Config, State};
 
@@ -27,7 +27,7 @@ pub fn unlock(options: &UnlockOptions) -> u8 {
     with_store_of(&config, async |opened| try_unlock(opened, options).await)
 }
 
-async fn try_unlock(opened: &Opened, options: &UnlockOptions) -> anyhow::Result<String> {
+async fn try_unlock(opened: &StoreContext, options: &UnlockOptions) -> anyhow::Result<String> {
     let unlocked = unlock_in_store(&opened.config.accounts, Arc::clone(&opened.store), &options.login).await?;
     opened.acted("account-unlocked", unlocked.login.as_str(), "");
     Ok(format!("{unlocked}\n"))
@@ -50,7 +50,7 @@ fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
         FAILED
     };
     Some(match runtime.block_on(command::ask_to_unlock(&path, &options.login)) {
-        Ok(Answer::Done(text)) => conclude(Ok(format!("{text}\n"))),
+        Ok(Answer::Done(text)) => print_result(Ok(format!("{text}\n"))),
         Ok(Answer::Failed(text) | Answer::Mistakes(text)) => failed(&text),
         Err(error)
             if options.socket.is_none()

@@ -15,7 +15,7 @@ use url::Url;
 
 use super::options::LoginOptions;
 use super::run;
-use super::with_store::{Opened, with_store};
+use crate::cli::store_context::{StoreContext, with_store_context};
 use crate::client_settings::client_settings;
 use crate::login::enrol::{Enrolment, FIRST};
 use crate::login::person;
@@ -49,11 +49,11 @@ enum Way {
 
 /// Signs a person in, keeps the sign-in, and makes the account's first device password. Gives the exit code.
 pub fn login(options: &LoginOptions) -> u8 {
-    with_store(&options.settings, async |opened| try_login(opened, options).await)
+    with_store_context(&options.settings, async |opened| try_login(opened, options).await)
 }
 
-async fn try_login(opened: &Opened, options: &LoginOptions) -> anyhow::Result<String> {
-    let Opened { config, store } = opened;
+async fn try_login(opened: &StoreContext, options: &LoginOptions) -> anyhow::Result<String> {
+    let StoreContext { config, store } = opened;
     let enrolment = Enrolment::find(config, &options.login)?;
     // A store that fails is noticed before somebody signs in in vain.
     store.sign_in(&enrolment.key).await.context("the store cannot be read, so nobody is asked to sign in")?;

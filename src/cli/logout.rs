@@ -6,18 +6,18 @@ use std::io::{self, IsTerminal as _, Write as _};
 use anyhow::{Context as _, bail};
 
 use super::options::LogoutOptions;
-use super::with_store::{Opened, with_store};
+use crate::cli::store_context::{StoreContext, with_store_context};
 use gatepost_core::account::MailAddress;
 use gatepost_oauth::tokens::sign_ins;
 use gatepost_store::SignInKey;
 
 /// Removes the sign-in of a login, after asking on a terminal, and says what else there is to do. Gives the exit code.
 pub fn logout(options: &LogoutOptions) -> u8 {
-    with_store(&options.settings, async |opened| try_logout(opened, options).await)
+    with_store_context(&options.settings, async |opened| try_logout(opened, options).await)
 }
 
-async fn try_logout(opened: &Opened, options: &LogoutOptions) -> anyhow::Result<String> {
-    let Opened { config, store } = opened;
+async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::Result<String> {
+    let StoreContext { config, store } = opened;
     let found = config.accounts.find(&options.login);
     let login = match &found {
         Some((_, login)) => login.clone(),

@@ -16,7 +16,7 @@ pub mod run;
 pub mod state;
 #[cfg(unix)]
 pub mod status;
-mod with_store;
+mod store_context;
 
 pub use dispatch::main;
 pub use exit::{CONFIGURATION, DONE, FAILED, USAGE, report};

@@ -48,7 +48,7 @@ pub fn status(options: &StatusOptions) -> u8 {
         }
         Ok(text)
     });
-    super::with_store::conclude(told)
+    crate::cli::store_context::print_result(told)
 }
 
 /// The socket of the running service: as given, or as configured.

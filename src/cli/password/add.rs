@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use ipnet::IpNet;
 
 use crate::cli::options::{AddOptions, Expiry};
-use crate::cli::with_store::{Opened, with_store};
+use crate::cli::store_context::{StoreContext, with_store_context};
 use crate::client_settings::{client_settings, fitting};
 use crate::login::issue::{self, Order};
 use gatepost_config::{Account, Config, Grant, Listener};
@@ -17,11 +17,11 @@ use gatepost_store::DevicePassword;
 /// Makes a device password, or takes one that is read from the terminal or standard input, and prints it with the settings
 /// for the device. Gives the exit code.
 pub fn add(options: &AddOptions) -> u8 {
-    with_store(&options.settings, async |opened| try_add(opened, options).await)
+    with_store_context(&options.settings, async |opened| try_add(opened, options).await)
 }
 
-async fn try_add(opened: &Opened, options: &AddOptions) -> anyhow::Result<String> {
-    let Opened { config, store } = opened;
+async fn try_add(opened: &StoreContext, options: &AddOptions) -> anyhow::Result<String> {
+    let StoreContext { config, store } = opened;
     let (account, login) = account(config, options)?;
     let now = Clock::system().unix_time();
     let expires_at = options.expires.map(|expiry| match expiry {

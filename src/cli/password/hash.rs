@@ -2,14 +2,14 @@
 
 use std::io::{self, BufRead, IsTerminal};
 
-use crate::cli::with_store::conclude;
+use crate::cli::store_context::print_result;
 use gatepost_config::password_hash::{self as password, LONGEST};
 use gatepost_core::secret::Password;
 
 /// Reads a password, from the terminal without echo and twice, else one line of standard input, and prints its hash; with
 /// `generate` makes the password and prints it, too. Gives the exit code.
 pub fn hash(generate: bool) -> u8 {
-    conclude(try_hash(generate))
+    print_result(try_hash(generate))
 }
 
 fn try_hash(generated: bool) -> anyhow::Result<String> {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::cli::options::ListOptions;
-use crate::cli::with_store::{Opened, with_store};
+use crate::cli::store_context::{StoreContext, with_store_context};
 use gatepost_config::Config;
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::UnixTime;
@@ -11,10 +11,10 @@ use gatepost_store::{DevicePassword, Verifier};
 
 /// Lists device passwords on standard output, as a table or as JSON. Gives the exit code.
 pub fn list(options: &ListOptions) -> u8 {
-    with_store(&options.settings, async |opened| try_list(opened, options).await)
+    with_store_context(&options.settings, async |opened| try_list(opened, options).await)
 }
 
-async fn try_list(opened: &Opened, options: &ListOptions) -> anyhow::Result<String> {
+async fn try_list(opened: &StoreContext, options: &ListOptions) -> anyhow::Result<String> {
     let mut passwords = opened.store.device_passwords().await?;
     if let Some(login) = &options.login {
         let address = address(&opened.config, login);

@@ -2,16 +2,16 @@
 
 use super::list::address;
 use crate::cli::options::RevokeOptions;
-use crate::cli::with_store::{Opened, with_store};
+use crate::cli::store_context::{StoreContext, with_store_context};
 use gatepost_store::DevicePassword;
 
 /// Revokes a device password, named by its id or by login and name. Gives the exit code.
 pub fn revoke(options: &RevokeOptions) -> u8 {
-    with_store(&options.settings, async |opened| try_revoke(opened, options).await)
+    with_store_context(&options.settings, async |opened| try_revoke(opened, options).await)
 }
 
-async fn try_revoke(opened: &Opened, options: &RevokeOptions) -> anyhow::Result<String> {
-    let Opened { config, store } = opened;
+async fn try_revoke(opened: &StoreContext, options: &RevokeOptions) -> anyhow::Result<String> {
+    let StoreContext { config, store } = opened;
     let login = options.login.as_ref().map(|login| address(config, login));
     let is_meant = |password: &DevicePassword| match (&options.id, &login, &options.name) {
         (Some(id), ..) => password.id.0 == id.trim(),

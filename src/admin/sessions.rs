@@ -49,7 +49,7 @@ pub(super) enum Refused {
 }
 
 /// Everybody who may see the page.
-pub(super) struct Visitors {
+pub(super) struct AdminSessions {
     clock: Clock,
     token: Option<AdminToken>,
     inside: Mutex<Inside>,
@@ -115,7 +115,7 @@ impl Visitor {
     }
 }
 
-impl Visitors {
+impl AdminSessions {
     pub(super) fn new(token: Option<AdminToken>, clock: Clock) -> Self {
         Self { clock, token, inside: Mutex::default() }
     }
@@ -250,74 +250,74 @@ fn sha256(text: &str) -> Digest {
 mod tests {
     use super::*;
 
-    fn visitors() -> (Visitors, Clock) {
+    fn sessions() -> (AdminSessions, Clock) {
         let clock = Clock::manual();
-        (Visitors::new(None, clock.clone()), clock)
+        (AdminSessions::new(None, clock.clone()), clock)
     }
 
-    fn find(visitors: &Visitors, entry: &Entry, by_person: bool) -> Option<Visitor> {
-        visitors.find(&entry.base, &entry.cookie, by_person)
+    fn find(sessions: &AdminSessions, entry: &Entry, by_person: bool) -> Option<Visitor> {
+        sessions.find(&entry.base, &entry.cookie, by_person)
     }
 
     #[test]
     fn a_link_opens_the_page_once_and_within_ten_minutes() {
-        let (visitors, clock) = visitors();
-        let (first, second) = (visitors.make_link().unwrap(), visitors.make_link().unwrap());
+        let (sessions, clock) = sessions();
+        let (first, second) = (sessions.make_link().unwrap(), sessions.make_link().unwrap());
         assert!(first.len() >= 43 && first != second);
-        assert_eq!(visitors.enter_with_link("").err(), Some(Refused::Wrong));
-        let entry = visitors.enter_with_link(&first).unwrap();
-        assert_eq!(visitors.enter_with_link(&first).err(), Some(Refused::Wrong));
-        assert!(find(&visitors, &entry, true).is_some());
-        assert!(visitors.find(&entry.base, &first, true).is_none(), "a link is no cookie");
+        assert_eq!(sessions.enter_with_link("").err(), Some(Refused::Wrong));
+        let entry = sessions.enter_with_link(&first).unwrap();
+        assert_eq!(sessions.enter_with_link(&first).err(), Some(Refused::Wrong));
+        assert!(find(&sessions, &entry, true).is_some());
+        assert!(sessions.find(&entry.base, &first, true).is_none(), "a link is no cookie");
         clock.advance(LINK);
-        assert_eq!(visitors.enter_with_link(&second).err(), Some(Refused::Wrong));
+        assert_eq!(sessions.enter_with_link(&second).err(), Some(Refused::Wrong));
     }
 
     #[test]
     fn a_session_ends_when_no_person_uses_it_for_a_quarter_of_an_hour() {
-        let (visitors, clock) = visitors();
-        let entry = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
+        let (sessions, clock) = sessions();
+        let entry = sessions.enter_with_link(&sessions.make_link().unwrap()).unwrap();
         for _ in 0..3 {
             clock.advance(IDLE - Duration::from_secs(1));
-            assert!(find(&visitors, &entry, true).is_some());
+            assert!(find(&sessions, &entry, true).is_some());
         }
         for _ in 0..14 {
             clock.advance(Duration::from_secs(60));
-            assert!(find(&visitors, &entry, false).is_some());
+            assert!(find(&sessions, &entry, false).is_some());
         }
         clock.advance(Duration::from_secs(60));
-        assert!(find(&visitors, &entry, true).is_none());
-        let entry = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
-        let visitor = find(&visitors, &entry, true).unwrap();
-        visitors.leave(&visitor);
-        assert!(find(&visitors, &entry, true).is_none());
+        assert!(find(&sessions, &entry, true).is_none());
+        let entry = sessions.enter_with_link(&sessions.make_link().unwrap()).unwrap();
+        let visitor = find(&sessions, &entry, true).unwrap();
+        sessions.leave(&visitor);
+        assert!(find(&sessions, &entry, true).is_none());
     }
 
     #[test]
     fn ten_wrong_tokens_a_minute_are_all_that_a_source_has() {
-        let (visitors, clock) = visitors();
+        let (sessions, clock) = sessions();
         let source = |number| Some(Source::Ipv4(number));
         for _ in 0..ATTEMPTS {
-            assert_eq!(visitors.enter_with_token("guess", source(1)).err(), Some(Refused::Wrong));
-            assert_eq!(visitors.enter_with_link("guess").err(), Some(Refused::Wrong));
+            assert_eq!(sessions.enter_with_token("guess", source(1)).err(), Some(Refused::Wrong));
+            assert_eq!(sessions.enter_with_link("guess").err(), Some(Refused::Wrong));
         }
-        assert_eq!(visitors.enter_with_token("guess", source(1)).err(), Some(Refused::TooMany));
-        assert_eq!(visitors.check_token("guess", source(1)), Err(Refused::TooMany));
-        assert_eq!(visitors.check_token("guess", source(2)), Err(Refused::Wrong), "each source has its own");
-        assert!(visitors.enter_with_link(&visitors.make_link().unwrap()).is_ok());
+        assert_eq!(sessions.enter_with_token("guess", source(1)).err(), Some(Refused::TooMany));
+        assert_eq!(sessions.check_token("guess", source(1)), Err(Refused::TooMany));
+        assert_eq!(sessions.check_token("guess", source(2)), Err(Refused::Wrong), "each source has its own");
+        assert!(sessions.enter_with_link(&sessions.make_link().unwrap()).is_ok());
         clock.advance(ATTEMPTS_IN);
-        assert_eq!(visitors.check_token("guess", source(1)), Err(Refused::Wrong));
+        assert_eq!(sessions.check_token("guess", source(1)), Err(Refused::Wrong));
     }
 
     #[test]
     fn the_sources_that_are_counted_are_bounded() {
-        let (visitors, clock) = visitors();
-        let guess = |number: usize| visitors.check_token("guess", Some(Source::Ipv6(number as u64)));
+        let (sessions, clock) = sessions();
+        let guess = |number: usize| sessions.check_token("guess", Some(Source::Ipv6(number as u64)));
         for number in 0..2 * SOURCES {
             clock.advance(Duration::from_millis(1));
             assert_eq!(guess(number), Err(Refused::Wrong));
         }
-        assert_eq!(visitors.inside().attempts.len(), SOURCES);
+        assert_eq!(sessions.inside().attempts.len(), SOURCES);
         for _ in 1..ATTEMPTS {
             assert_eq!(guess(2 * SOURCES - 1), Err(Refused::Wrong));
         }
@@ -326,22 +326,22 @@ mod tests {
 
     #[test]
     fn a_session_is_at_its_own_path_only() {
-        let (visitors, _) = visitors();
-        let enter = || visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
+        let (sessions, _) = sessions();
+        let enter = || sessions.enter_with_link(&sessions.make_link().unwrap()).unwrap();
         let (one, other) = (enter(), enter());
         assert!(one.base.starts_with(SESSIONS_PATH) && one.base.len() >= 43 && one.base != other.base);
-        assert!(visitors.find(&one.base, &one.cookie, true).is_some());
+        assert!(sessions.find(&one.base, &one.cookie, true).is_some());
         for base in [&*other.base, "", "/", SESSIONS_PATH] {
-            assert!(visitors.find(base, &one.cookie, true).is_none(), "{base}");
+            assert!(sessions.find(base, &one.cookie, true).is_none(), "{base}");
         }
     }
 
     #[test]
     fn a_form_of_another_session_or_to_another_place_does_not_count() {
-        let (visitors, _) = visitors();
+        let (sessions, _) = sessions();
         let enter = || {
-            let entry = visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap();
-            find(&visitors, &entry, true).unwrap()
+            let entry = sessions.enter_with_link(&sessions.make_link().unwrap()).unwrap();
+            find(&sessions, &entry, true).unwrap()
         };
         let (alice, bob) = (enter(), enter());
         let token = alice.form_token("/sessions/end");
@@ -354,17 +354,17 @@ mod tests {
 
     #[test]
     fn sessions_and_links_take_a_bounded_room() {
-        let (visitors, clock) = visitors();
+        let (sessions, clock) = sessions();
         let mut entries = Vec::new();
         for _ in 0..2 * SESSIONS {
             for _ in 0..LINKS {
-                visitors.make_link().unwrap();
+                sessions.make_link().unwrap();
             }
             clock.advance(Duration::from_secs(7));
-            entries.push(visitors.enter_with_link(&visitors.make_link().unwrap()).unwrap());
+            entries.push(sessions.enter_with_link(&sessions.make_link().unwrap()).unwrap());
         }
-        assert!(find(&visitors, &entries[0], true).is_none() && find(&visitors, &entries[SESSIONS], true).is_some());
-        let inside = visitors.inside();
+        assert!(find(&sessions, &entries[0], true).is_none() && find(&sessions, &entries[SESSIONS], true).is_some());
+        let inside = sessions.inside();
         assert_eq!((inside.sessions.len(), inside.links.len()), (SESSIONS, LINKS - 1));
     }
 }

@@ -11,12 +11,12 @@ use gatepost_store::Store;
 use gatepost_telemetry::audit::{self, Entry};
 
 /// The configuration and the store that it names.
-pub(super) struct Opened {
+pub(super) struct StoreContext {
     pub(super) config: Arc<Config>,
     pub(super) store: Arc<dyn Store>,
 }
 
-impl Opened {
+impl StoreContext {
     /// Records what somebody has done on the command line, where `log.audit` says so.
     pub(super) fn acted(&self, outcome: &'static str, account: &str, device: &str) {
         let Some(audit) = &self.config.log.audit else { return };
@@ -38,7 +38,10 @@ fn by() -> String {
 }
 
 /// Opens the store that the configuration names, does the work, prints its text, and gives the exit code.
-pub(super) fn with_store(settings: &Settings, work: impl AsyncFnOnce(&Opened) -> anyhow::Result<String>) -> u8 {
+pub(super) fn with_store_context(
+    settings: &Settings,
+    work: impl AsyncFnOnce(&StoreContext) -> anyhow::Result<String>,
+) -> u8 {
     let config = match settings.load(std::env::vars_os()) {
         Ok(config) => Arc::new(config),
         Err(problems) => return report(&problems),
@@ -47,7 +50,10 @@ pub(super) fn with_store(settings: &Settings, work: impl AsyncFnOnce(&Opened) ->
 }
 
 /// The same with a configuration that was read.
-pub(super) fn with_store_of(config: &Arc<Config>, work: impl AsyncFnOnce(&Opened) -> anyhow::Result<String>) -> u8 {
+pub(super) fn with_store_of(
+    config: &Arc<Config>,
+    work: impl AsyncFnOnce(&StoreContext) -> anyhow::Result<String>,
+) -> u8 {
     if let State::Memory = config.state {
         eprintln!(
             "gatepost: the configuration names no place where sign-ins and device passwords last; write `state: {{directory: \
@@ -59,13 +65,13 @@ pub(super) fn with_store_of(config: &Arc<Config>, work: impl AsyncFnOnce(&Opened
         Ok(runtime) => runtime,
         Err(code) => return code,
     };
-    conclude(runtime.block_on(async {
+    print_result(runtime.block_on(async {
         let store = gatepost_store::open(&config.state).await?;
-        work(&Opened { config: Arc::clone(config), store }).await
+        work(&StoreContext { config: Arc::clone(config), store }).await
     }))
 }
 
-pub(super) fn conclude(text: anyhow::Result<String>) -> u8 {
+pub(super) fn print_result(text: anyhow::Result<String>) -> u8 {
     match text {
         Ok(text) => match io::stdout().write_all(text.as_bytes()) {
             Ok(()) => DONE,

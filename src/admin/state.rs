@@ -9,23 +9,23 @@ use axum::extract::State;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::guard::Reach;
+use super::guard::HostPolicy;
 use super::pending::SignIns;
-use super::visitors::Visitors;
+use crate::admin::sessions::AdminSessions;
 use crate::daemon::control::Control;
 use crate::session::SessionContext;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
 
 /// How a handler gets them.
-pub(super) type SharedSite = State<Arc<Site>>;
+pub(super) type SharedState = State<Arc<AdminState>>;
 
 /// What all requests share.
-pub(super) struct Site {
+pub(super) struct AdminState {
     pub(super) shared: Arc<SessionContext>,
     pub(super) control: Control,
-    pub(super) visitors: Visitors,
-    pub(super) reach: Reach,
+    pub(super) sessions: AdminSessions,
+    pub(super) reach: HostPolicy,
     /// How a browser gets here; nothing when there is only the socket.
     pub(super) address: Option<String>,
     pub(super) open_metrics: bool,
@@ -33,12 +33,12 @@ pub(super) struct Site {
     pub(super) sign_ins: SignIns,
 }
 
-impl Site {
+impl AdminState {
     pub(super) fn new(control: Control, config: &gatepost_config::Admin, addresses: &[SocketAddr]) -> Self {
         // What is asked of it here lasts as long as the process: authenticator, journal, the word to drain.
         let shared = control.shared();
         let clock = shared.authenticator.clock().clone();
-        let reach = Reach::new(config);
+        let reach = HostPolicy::new(config);
         let address = addresses.first().map(|address| {
             let port = address.port();
             // Without TLS an address: a name could lead a browser to another program.
@@ -51,7 +51,7 @@ impl Site {
         Self {
             shared,
             control,
-            visitors: Visitors::new(config.token.clone(), clock.clone()),
+            sessions: AdminSessions::new(config.token.clone(), clock.clone()),
             reach,
             address,
             open_metrics: config.open_metrics,
@@ -63,7 +63,7 @@ impl Site {
 
 /// Names of the cookies, without and with TLS. `__Secure-` keeps pages without TLS from setting one (RFC 6265bis §4.1.3);
 /// `__Host-` would want the path `/`.
-impl Site {
+impl AdminState {
     /// Of a session.
     pub(super) fn cookie(&self) -> &'static str {
         if self.reach.tls { "__Secure-gatepost" } else { "gatepost" }
