@@ -133,7 +133,7 @@ impl App {
         self.running.process.penalties.include_loopback();
     }
 
-    /// ListenerBackend until [`Stop`], then drains. The result is the number of sessions that were cut.
+    /// Serves until [`Stop`], then drains. The result is the number of sessions that were cut.
     ///
     /// # Cancel safety
     /// Dropping the future cuts every session.

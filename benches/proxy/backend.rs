@@ -13,7 +13,7 @@ use crate::wire::{CHUNK_BYTES, Wire};
 const CAPABILITIES: &str =
     "IMAP4 IMAP4rev1 AUTH=PLAIN AUTH=XOAUTH2 SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
 
-/// ListenerBackend until the runtime ends.
+/// Serves until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>) {
     let acceptor = TlsAcceptor::from(tls);
     loop {

@@ -37,7 +37,7 @@ impl Requests {
     }
 }
 
-/// ListenerBackend until the runtime ends.
+/// Serves until the runtime ends.
 pub(crate) async fn serve(listener: TcpListener, tls: Arc<ServerConfig>, requests: Requests) {
     let acceptor = TlsAcceptor::from(tls);
     loop {

@@ -89,7 +89,7 @@ impl Bound {
         &self.listeners
     }
 
-    /// ListenerBackend page and socket, until the result is dropped. A socket that cannot be had is worth a line, and no reason not to
+    /// Serves page and socket, until the result is dropped. A socket that cannot be had is worth a line, and no reason not to
     /// serve mail.
     pub fn serve(self, control: Control) -> Serving {
         let mut tasks = JoinSet::new();

@@ -39,7 +39,7 @@ const CONNECTION: Duration = Duration::from_secs(600);
 /// Octets of a head. Entra's redirects have some 2 KiB.
 const HEAD_OCTETS: usize = 32 * 1024;
 
-/// ListenerBackend the page to whoever connects, until it is dropped.
+/// Serves the page to whoever connects, until it is dropped.
 pub(super) async fn serve_tcp(listener: Arc<TcpListener>, tls: Option<Arc<ServerConfig>>, router: Router) {
     let mut connections = Connections::default();
     let acceptor = tls.map(TlsAcceptor::from);
@@ -131,7 +131,7 @@ impl Local {
         LocalSocket::bind(path).map(Self)
     }
 
-    /// ListenerBackend whoever connects and runs as the same user, or as root, until it is dropped.
+    /// Serves whoever connects and runs as the same user, or as root, until it is dropped.
     pub(super) async fn serve(self, router: Router) {
         let mut connections = Connections::default();
         loop {

@@ -16,7 +16,7 @@ use gatepost_config::load::Loaded;
 use gatepost_config::{Config, ListenerTls};
 use gatepost_telemetry::log;
 
-/// ListenerBackend with the configuration of `options`; the result is the exit code.
+/// Serves with the configuration of `options`; the result is the exit code.
 pub fn run(options: RunOptions) -> u8 {
     let Loaded { config, files } = options.settings.load_tracked(std::env::vars_os());
     let config = match config {

@@ -170,7 +170,7 @@ impl AttemptLog {
         self.edit(user.bucket(), |counts| ((), note(counts, user, source, now))).await
     }
 
-    /// TokenSubject guesses those at a name are: the person's, once Entra has named one. Within two seconds.
+    /// Whose guesses those at a name are: the person's, once Entra has named one. Within two seconds.
     pub(super) async fn person(&self, name: User) -> User {
         if let Some(person) = self.persons.get(&name) {
             return *person;

@@ -50,7 +50,7 @@ pub enum NotIssued {
     /// The login has one of this name.
     #[error("{login} has a device password of this name already ({id}); take another name, or revoke that one first")]
     SameName {
-        /// TokenSubject.
+        /// Whose.
         login: MailAddress,
         /// The other one.
         id: DevicePasswordId,

@@ -20,7 +20,7 @@ use gatepost_oauth::password_digest::PasswordDigest;
 use gatepost_oauth::tokens::{Attempt, User};
 use gatepost_store::StoreError;
 
-/// First time without lockout after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
+/// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
 const FIRST_LOCK: Duration = Duration::from_secs(60);
 const LONGEST_LOCK: Duration = Duration::from_secs(30 * 60);
 /// A source that the store did not note is offered again after so long.

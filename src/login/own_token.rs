@@ -62,7 +62,7 @@ impl Authenticator {
     }
 }
 
-/// TokenSubject tokens are forgotten together.
+/// Whose tokens are forgotten together.
 pub(super) fn whose(mailbox: &MailAddress) -> User {
     User::of(&TupleKey::encode(["own token", mailbox.as_str()]))
 }

@@ -151,7 +151,7 @@ impl Authenticator {
     }
 }
 
-/// TokenSubject wrong passwords here are counted together.
+/// Whose wrong passwords here are counted together.
 pub(super) fn who(login: &MailAddress) -> TupleKey {
     TupleKey::encode(["account", login.as_str()])
 }

@@ -88,7 +88,7 @@ impl ListenerState {
     }
 }
 
-/// ListenerBackend one connection from its admission to its end.
+/// Serves one connection from its admission to its end.
 pub async fn serve(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,

@@ -23,17 +23,17 @@ pub struct SessionContext {
     pub opener: Arc<Opener>,
     /// Every bound and deadline.
     pub limits: Limits,
-    /// MailboxLimiter for connections.
+    /// Places for connections.
     pub connections: Arc<ConnectionLimiter>,
     /// What sources have to pay for.
     pub penalties: Arc<Penalties>,
-    /// MailboxLimiter for sessions, by mailbox.
+    /// Places for sessions, by mailbox.
     pub places: Arc<MailboxLimiter>,
     /// The one place of each maildrop that Gatepost serves itself.
     pub maildrops: Arc<MailboxLimiter>,
     /// Turns of clients' own tokens at those who judge them.
     pub trials: Arc<Trials>,
-    /// MailboxLimiter for refusals that are held back.
+    /// Places for refusals that are held back.
     pub delays: Arc<Semaphore>,
     /// What is told of every decision.
     pub journal: Arc<Journal>,

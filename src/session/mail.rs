@@ -27,7 +27,7 @@ use gatepost_net::stream::Stream;
 use gatepost_proto::mail::{Authenticated, Capabilities, QuiescenceDetector, UpstreamFailureKind};
 use gatepost_proto::sasl::Credentials;
 
-/// ListenerBackend one connection from accept to end.
+/// Serves one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,

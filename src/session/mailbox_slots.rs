@@ -1,4 +1,4 @@
-//! MailboxLimiter for the sessions (EWS, Graph: requests) of one mailbox: at most as many as Microsoft bears at once, and a further login waits for one
+//! Places for the sessions (EWS, Graph: requests) of one mailbox: at most as many as Microsoft bears at once, and a further login waits for one
 //! instead of being sent away (`432 4.3.2 Concurrent connections limit exceeded`; Microsoft, "Message storage and
 //! concurrent connection throttling for SMTP Authenticated Submission").
 

@@ -70,7 +70,7 @@ pub enum Renewal {
     First,
 }
 
-/// TokenOwner a token is.
+/// Whose a token is.
 #[derive(Debug)]
 enum TokenOwner {
     /// An application's own, and how it is renewed without a login.

@@ -26,7 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 type Answer = Response<Full<Bytes>>;
 
-/// ListenerBackend one connection until it ends or the sandbox stops.
+/// Serves one connection until it ends or the sandbox stops.
 pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream) -> io::Result<()> {
     let service = service_fn(|request| {
         let answer = respond(&shared, &request);

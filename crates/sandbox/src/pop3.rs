@@ -25,7 +25,7 @@ const LOGON_FAILURE: &str = "-ERR Logon failure: unknown user name or bad passwo
 /// Unusable commands in a row until the connection is closed.
 const ERRORS: u32 = 10;
 
-/// ListenerBackend one connection.
+/// Serves one connection.
 pub(super) async fn serve<S>(shared: Arc<SandboxState>, stream: S, mode: UpstreamMode) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,

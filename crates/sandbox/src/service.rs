@@ -20,7 +20,7 @@ const CONNECTIONS: usize = 16_384;
 /// How long to wait after a failed `accept`, such as for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
-/// ListenerBackend the token endpoint until the sandbox stops.
+/// Serves the token endpoint until the sandbox stops.
 pub(super) fn spawn_entra(shared: &Arc<SandboxState>, listener: TcpListener) {
     spawn(shared, listener, |shared, tcp| async move {
         if let Err(error) = entra::serve(shared, tcp).await {
@@ -29,7 +29,7 @@ pub(super) fn spawn_entra(shared: &Arc<SandboxState>, listener: TcpListener) {
     });
 }
 
-/// ListenerBackend the endpoints of managed identities until the sandbox stops.
+/// Serves the endpoints of managed identities until the sandbox stops.
 pub(super) fn spawn_identity(shared: &Arc<SandboxState>, listener: TcpListener) {
     spawn(shared, listener, |shared, tcp| async move {
         if let Err(error) = identity::serve(shared, tcp).await {
@@ -38,7 +38,7 @@ pub(super) fn spawn_identity(shared: &Arc<SandboxState>, listener: TcpListener) 
     });
 }
 
-/// ListenerBackend one service that gives access to mail until the sandbox stops.
+/// Serves one service that gives access to mail until the sandbox stops.
 pub(super) fn spawn_mail(shared: &Arc<SandboxState>, service: Service, listener: TcpListener) {
     spawn(shared, listener, move |shared, tcp| async move {
         let _open = Open::new(Arc::clone(&shared), service);

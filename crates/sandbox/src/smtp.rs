@@ -24,7 +24,7 @@ const RECIPIENTS: usize = 500;
 const ERRORS: u32 = 10;
 const HOST: &str = "sandbox.outlook.office365.com";
 
-/// ListenerBackend one connection.
+/// Serves one connection.
 pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream, mode: UpstreamMode) -> io::Result<()> {
     let mut session = SmtpSession::new(Arc::clone(&shared), tcp, mode, false);
     if mode == UpstreamMode::Bye {

@@ -50,7 +50,7 @@ const SOCKET: &str = "gatepost.sock";
 /// The file with a request for EWS, for curl.
 const EWS_REQUEST: &str = "find-item.xml";
 
-/// ListenerBackend the demonstration until it is told to stop; the result is the exit code.
+/// Serves the demonstration until it is told to stop; the result is the exit code.
 pub fn demo(port_base: Option<u16>) -> u8 {
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,

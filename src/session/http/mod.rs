@@ -71,7 +71,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// A client that does not take the last words of TLS and HTTP/2 is not waited for longer.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// ListenerBackend one connection from accept to end.
+/// Serves one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,
@@ -235,7 +235,7 @@ impl Connection {
         self.run(&mut socket, version, &early[..length]).await
     }
 
-    /// ListenerBackend requests until the connection ends; the result is why.
+    /// Serves requests until the connection ends; the result is why.
     async fn run<S>(self: &Arc<Self>, stream: &mut S, version: Version, early: &[u8]) -> &'static str
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,

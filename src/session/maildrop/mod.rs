@@ -46,7 +46,7 @@ pub fn locks() -> Arc<MailboxLimiter> {
     MailboxLimiter::fixed(1, LOCK_WAIT)
 }
 
-/// ListenerBackend one connection from accept to end.
+/// Serves one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,

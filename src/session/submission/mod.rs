@@ -1,7 +1,7 @@
 //! SMTP listeners that take messages themselves (`deliver: graph`, `deliver: auto`, `trusted_senders`, `legacy`), and hand
 //! each one on to Exchange Online or Microsoft Graph. 250 behind a message is Microsoft's word.
 //!
-//! `router` finds the way for a message, `conversation` takes the client's messages along it, each a `message`; `header`
+//! `delivery` finds the way for a message, `conversation` takes the client's messages along it, each a `message`; `header`
 //! and `rates` hold trusted devices to what they may do.
 
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ mod refused;
 
 pub use backend::SubmissionBackend;
 
-/// ListenerBackend one connection from accept to end.
+/// Serves one connection from accept to end.
 pub(super) async fn serve(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,

@@ -34,7 +34,7 @@ struct Fake {
     bodies: Arc<Mutex<Vec<usize>>>,
 }
 
-/// ListenerBackend one connection after the other as the plays say.
+/// Serves one connection after the other as the plays say.
 async fn fake(plays: Vec<Play>) -> Fake {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();

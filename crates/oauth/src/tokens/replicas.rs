@@ -36,7 +36,7 @@ pub(super) struct Sharing {
 pub(super) enum Turn {
     /// Use what another one has fetched.
     Shared(Token),
-    /// TokenRequest Entra.
+    /// Ask Entra.
     Ours(Holding),
 }
 

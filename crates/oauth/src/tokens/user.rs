@@ -1,4 +1,4 @@
-//! TokenSubject wrong passwords are counted together.
+//! Whose wrong passwords are counted together.
 
 use aws_lc_rs::digest;
 

@@ -43,7 +43,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// The body of [`EntraMode::Oversize`], in octets.
 const OVERSIZE_OCTETS: usize = 4 << 20;
 
-/// ListenerBackend one connection until it ends or the sandbox stops.
+/// Serves one connection until it ends or the sandbox stops.
 pub(super) async fn serve(shared: Arc<SandboxState>, tcp: TcpStream) -> io::Result<()> {
     if shared.entra_mode() == EntraMode::Down {
         return tcp.set_zero_linger();

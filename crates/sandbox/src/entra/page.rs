@@ -18,7 +18,7 @@ use crate::state::SandboxState;
 
 type Fields = HashMap<String, String>;
 
-/// ListenerBackend `…/authorize` (RFC 6749 §4.1.1): a form first, then the redirect. `query` are the parameters of the request,
+/// Serves `…/authorize` (RFC 6749 §4.1.1): a form first, then the redirect. `query` are the parameters of the request,
 /// `form` what the person filled in.
 pub(super) fn authorize(
     shared: &SandboxState,
@@ -61,7 +61,7 @@ pub(super) fn authorize(
     back(&redirect_uri, query, &[("code", code), ("session_state", random::guid())])
 }
 
-/// ListenerBackend `/devicelogin`: asks for the code of the device and for the sign-in on one form.
+/// Serves `/devicelogin`: asks for the code of the device and for the sign-in on one form.
 pub(super) fn device(shared: &SandboxState, method: &Method, form: &Fields) -> Answer {
     let now = shared.time.now();
     let user_code = form.get("user_code").map_or("", String::as_str);

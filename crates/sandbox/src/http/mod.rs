@@ -29,7 +29,7 @@ const HEAD: Duration = Duration::from_secs(120);
 /// How long a client may take for the body of a request.
 const TRANSFER: Duration = Duration::from_secs(600);
 
-/// ListenerBackend one connection until it ends or the sandbox stops.
+/// Serves one connection until it ends or the sandbox stops.
 pub(super) async fn serve(
     shared: Arc<SandboxState>,
     service: Service,

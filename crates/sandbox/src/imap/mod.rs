@@ -47,7 +47,7 @@ const SEARCH_STRIDE: usize = 32;
 
 const INVALID_STATE: &str = "Command received in Invalid state.";
 
-/// ListenerBackend one connection.
+/// Serves one connection.
 pub(super) async fn serve<S>(shared: Arc<SandboxState>, stream: S, mode: UpstreamMode) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
