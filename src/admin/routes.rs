@@ -108,8 +108,8 @@ async fn require_session(State(site): SharedState, mut request: Request, next: N
     let (base, path) = split(request.uri().path());
     let path = path.to_owned();
     let by_person = is_by_person(&path, request.uri().query());
-    let visitor = guard::cookies(request.headers(), site.cookie())
-        .find_map(|cookie| site.sessions.find(base, cookie, by_person));
+    let visitor =
+        guard::cookies(request.headers(), site.cookie()).find_map(|cookie| site.sessions.find(base, cookie, by_person));
     let Some(visitor) = visitor else {
         return match &*path {
             STATUS_JSON | LIVE => plain(StatusCode::UNAUTHORIZED, "Sign in first.\n"),
