@@ -261,7 +261,7 @@ mod tests {
     #[test]
     fn sending_as_another_needs_its_permission() {
         let directory = directory();
-        assert!(directory.may_send_as("alice@contoso.example", "SandboxState@contoso.example"));
+        assert!(directory.may_send_as("alice@contoso.example", "Shared@contoso.example"));
         assert!(!directory.may_send_as("shared@contoso.example", "alice@contoso.example"));
         assert!(directory.is_local("CONTOSO.example"));
         assert!(!directory.is_local("fabrikam.example"));
