@@ -113,7 +113,7 @@ async fn the_older_process_lets_its_sessions_end_and_the_newer_one_has_everythin
     assert!(!old.log().contains("the configuration was read anew"));
     new.signal(Signal::TERM);
     assert!(new.ended().success());
-    assert!(!world.path("gatepost.sock.control").exists());
+    assert!(!world.path("gatepost.sock").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
