@@ -82,7 +82,9 @@ impl App {
             source: OnceLock::new(),
             confinement: OnceLock::new(),
             files: Reloadable::default(),
-            reloading: tokio::sync::Mutex::default(),
+            reloading: Arc::default(),
+            #[cfg(unix)]
+            taking_over: Arc::new(tokio::sync::Semaphore::new(1)),
             last_reload: Mutex::default(),
             learning: Mutex::default(),
             admin_sockets: admin.sockets().to_vec(),

@@ -104,8 +104,9 @@ impl Bound {
             match server::Local::bind(path) {
                 Ok(local) => drop(tasks.spawn(local.serve(routes::socket(&site)))),
                 Err(error) => tracing::warn!(
-                    "`gatepost status` will not find this service: the socket `{}` cannot be had: {error}; whoever runs \
-                     Gatepost: write `admin: {{socket: PATH}}` with a place that Gatepost may write to",
+                    "`gatepost status`, `gatepost reload` and `--take-over` will not find this service: the socket `{}` cannot \
+                     be had: {error}; SIGHUP reloads; whoever runs Gatepost: write `admin: {{socket: PATH}}` with a place \
+                     that Gatepost may write to",
                     path.display()
                 ),
             }

@@ -1,5 +1,6 @@
 //! The page and endpoints for whoever runs Gatepost, apart from the listeners: `/livez`, `/readyz` and `/metrics` for programs,
-//! a status page on which accounts are signed in and device passwords are made, and a Unix socket for `gatepost status`.
+//! a status page on which accounts are signed in and device passwords are made, and a Unix socket for `gatepost status`, for
+//! commands to the service, and for the process that takes over from it.
 //!
 //! `guard` holds for every request, `sessions` says who may see more than the endpoints, `routes` puts them together.
 //! `places` keeps everybody's connections apart.
@@ -7,6 +8,8 @@
 
 mod answer;
 mod bound;
+#[cfg(unix)]
+mod commands;
 mod form;
 mod guard;
 mod page;
@@ -23,3 +26,5 @@ mod status;
 mod text;
 
 pub use bound::{AdminError, Bound, Serving};
+#[cfg(unix)]
+pub(crate) use commands::TAKE_OVER;

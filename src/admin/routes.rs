@@ -62,9 +62,10 @@ pub(super) fn page(site: &Arc<AdminState>) -> Router {
         .with_state(Arc::clone(site))
 }
 
-/// What `gatepost status` reaches; the socket itself is what proves the caller.
+/// What `gatepost status` and the commands reach; the socket itself is what proves the caller.
+#[cfg(unix)]
 pub(super) fn socket(site: &Arc<AdminState>) -> Router {
-    Router::new()
+    super::commands::commands()
         .route("/status", get(status_of_socket))
         .route("/readyz", get(readyz_of_socket))
         .route("/link", post(link))

@@ -8,6 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(unix)]
+use axum::Extension;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
@@ -24,6 +26,8 @@ use tokio_rustls::TlsAcceptor;
 use tower_service::Service as _;
 
 use super::answer::plain;
+#[cfg(unix)]
+use super::commands::UserId;
 use super::places::{Place, Places};
 #[cfg(unix)]
 use crate::system::local_socket::LocalSocket;
@@ -34,6 +38,9 @@ use gatepost_net::listen;
 const HEAD: Duration = Duration::from_secs(10);
 /// For an answer; none of them waits for Entra longer than a login does.
 const ANSWER: Duration = Duration::from_secs(60);
+/// For an answer on the socket: a reload may run commands for secrets.
+#[cfg(unix)]
+const COMMAND: Duration = Duration::from_secs(120);
 /// A connection is closed after so long, whatever is said on it.
 const CONNECTION: Duration = Duration::from_secs(600);
 /// Octets of a head. Entra's redirects have some 2 KiB.
@@ -55,10 +62,10 @@ pub(super) async fn serve_tcp(listener: Arc<TcpListener>, tls: Option<Arc<Server
                 return;
             }
             match acceptor {
-                None => serve(stream, asking, router).await,
+                None => serve(stream, asking, ANSWER, router).await,
                 Some(acceptor) => {
                     if let Ok(Ok(stream)) = timeout(HEAD, acceptor.accept(stream)).await {
-                        serve(stream, asking, router).await;
+                        serve(stream, asking, ANSWER, router).await;
                     }
                 }
             }
@@ -96,14 +103,20 @@ impl Connections {
     }
 }
 
-/// One connection. Each request carries its [`Place`].
-async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, place: Arc<Place>, router: Router) {
+/// One connection, on which each answer may take so long. Each request carries its [`Place`]. Where an answer ends HTTP, its
+/// route has the bare stream from then on.
+async fn serve(
+    stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    place: Arc<Place>,
+    longest: Duration,
+    router: Router,
+) {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut router = router.clone();
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Arc::clone(&place));
         async move {
-            let answer = timeout(ANSWER, router.call(request)).await;
+            let answer = timeout(longest, router.call(request)).await;
             let response = match answer {
                 Ok(Ok(response)) => response,
                 Err(_) => plain(StatusCode::SERVICE_UNAVAILABLE, "That took too long. Try again.\n"),
@@ -115,12 +128,13 @@ async fn serve(stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static, pla
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(HEAD_OCTETS)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     // Whoever breaks it off has no use for an answer.
     let _broken = connection.await;
 }
 
-/// The socket that `gatepost status` asks.
+/// The socket that `gatepost status` asks, and that hears commands.
 #[cfg(unix)]
 pub(super) struct Local(LocalSocket);
 
@@ -136,12 +150,18 @@ impl Local {
         let mut connections = Connections::default();
         loop {
             match self.0.accept().await {
-                Ok(Some(stream)) => {
+                Ok(Some((stream, user))) => {
                     let place = connections.place(None);
-                    connections.serve(Arc::clone(&place), serve(stream, place, router.clone()));
+                    let router = router.clone().layer(Extension(UserId(user)));
+                    connections.serve(Arc::clone(&place), serve(stream, place, COMMAND, router));
+                    // As above.
+                    yield_now().await;
                 }
-                Ok(None) => {}
-                Err(_) => connections.back_off().await,
+                Ok(None) => tracing::warn!("another user of this machine tried to give Gatepost a command"),
+                Err(error) => {
+                    tracing::warn!("cannot hear commands for now: {error}");
+                    sleep(Duration::from_secs(1)).await;
+                }
             }
         }
     }

@@ -38,9 +38,11 @@ async fn try_unlock(opened: &StoreContext, options: &UnlockOptions) -> anyhow::R
 fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
     use std::io::ErrorKind;
 
-    use crate::daemon::command::{self, Answer};
+    use hyper::StatusCode;
 
-    let path = command::path(options.socket.as_ref().or(config.admin.socket.as_ref())?);
+    use super::socket::{NotAsked, command};
+
+    let path = options.socket.as_ref().or(config.admin.socket.as_ref())?;
     let runtime = match super::run::runtime() {
         Ok(runtime) => runtime,
         Err(code) => return Some(code),
@@ -49,19 +51,21 @@ fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
         eprintln!("gatepost: {why}");
         FAILED
     };
-    Some(match runtime.block_on(command::ask_to_unlock(&path, &options.login)) {
-        Ok(Answer::Done(text)) => print_result(Ok(format!("{text}\n"))),
-        Ok(Answer::Failed(text) | Answer::Mistakes(text)) => failed(&text),
-        Err(error)
+    let fields = [("login", options.login.as_str())];
+    Some(match runtime.block_on(command(path, "/unlock", &fields)) {
+        Ok((StatusCode::OK, text)) => print_result(Ok(format!("{text}\n"))),
+        Ok((_, text)) => failed(&text.trim_end()),
+        Err(NotAsked::NotThere(error))
             if options.socket.is_none()
                 && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
         {
             return None;
         }
-        Err(error) => failed(&format_args!(
+        Err(NotAsked::NotThere(error)) => failed(&format_args!(
             "the service cannot be asked at `{}` ({error}). Run this as the user that the service runs as, or as root",
             path.display()
         )),
+        Err(error) => failed(&error),
     })
 }
 

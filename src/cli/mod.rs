@@ -13,6 +13,8 @@ mod options;
 pub mod password;
 pub mod reload;
 pub mod run;
+#[cfg(unix)]
+mod socket;
 pub mod state;
 #[cfg(unix)]
 pub mod status;

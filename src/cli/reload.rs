@@ -25,9 +25,10 @@ pub fn reload(socket: Option<PathBuf>, settings: &Settings) -> u8 {
 
 #[cfg(unix)]
 fn tell(socket: &Path) -> u8 {
-    use crate::daemon::command::{self, Answer};
+    use hyper::StatusCode;
 
-    let path = command::path(socket);
+    use super::socket::{NotAsked, command};
+
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -35,25 +36,34 @@ fn tell(socket: &Path) -> u8 {
             return FAILED;
         }
     };
-    match runtime.block_on(command::ask_to_reload(&path)) {
-        Ok(Answer::Done(text)) => {
+    match runtime.block_on(command(socket, "/reload", &[])) {
+        Ok((StatusCode::OK, text)) => {
             println!("{text}");
             DONE
         }
-        Ok(Answer::Failed(text)) => {
-            eprintln!("gatepost: nothing was changed: {text}");
-            FAILED
-        }
-        Ok(Answer::Mistakes(text)) => {
+        Ok((StatusCode::UNPROCESSABLE_ENTITY, text)) => {
             eprintln!("{text}");
             super::exit::CONFIGURATION
         }
-        Err(error) => {
+        Ok((StatusCode::CONFLICT, text)) => {
+            eprintln!("gatepost: nothing was changed: {text}");
+            FAILED
+        }
+        // It may go on all the same.
+        Ok((_, text)) => {
+            eprintln!("gatepost: {}", text.trim_end());
+            FAILED
+        }
+        Err(NotAsked::NotThere(error)) => {
             eprintln!(
                 "gatepost: no service answers at `{}` ({error}): start it, or name the configuration that it runs with \
                  by `--config`, and use the same user",
-                path.display()
+                socket.display()
             );
+            FAILED
+        }
+        Err(error) => {
+            eprintln!("gatepost: {error}");
             FAILED
         }
     }

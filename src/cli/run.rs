@@ -53,7 +53,6 @@ pub fn run(options: RunOptions) -> u8 {
             Ok(sockets) => sockets,
             Err(code) => return code,
         };
-        let socket = config.admin.socket.clone();
         let app = match App::bind(config, &mut inherited).await {
             Ok(app) => app,
             Err(StartError::AccountWithoutPassword(problems)) => return report(&problems),
@@ -77,8 +76,6 @@ pub fn run(options: RunOptions) -> u8 {
         tokio::spawn(stop_on_signal(app.stop()));
         tokio::spawn(reload_on_signal(control.clone()));
         tokio::spawn(supervision::accompany(control.clone()));
-        // Before anybody is told that it is ready: whoever takes over next looks for it then.
-        hear_commands(socket, &control);
         tokio::spawn(begin(control, predecessor));
         let cut = app.serve().await;
         tracing::info!(cut, "stopped");
@@ -116,7 +113,9 @@ async fn begin(control: Control, predecessor: Option<Predecessor>) {
 }
 
 #[cfg(unix)]
-use crate::daemon::command::{self, CommandSocket, Predecessor};
+use super::socket::{self, NotAsked};
+#[cfg(unix)]
+use crate::daemon::take_over::Predecessor;
 
 #[cfg(not(unix))]
 type Predecessor = std::convert::Infallible;
@@ -127,13 +126,16 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
     if !take_over {
         return Ok((supervision::inherited(), None));
     }
-    let Some(socket) = &config.admin.socket else {
+    let Some(path) = &config.admin.socket else {
         tracing::error!("not started: `--take-over` finds the running service by `admin.socket`: set it");
         return Err(FAILED);
     };
-    let path = command::path(socket);
-    match command::take_over(&path).await {
+    match socket::take_over(path).await {
         Ok((inherited, predecessor)) => Ok((inherited, Some(predecessor))),
+        Err(error @ NotAsked::Older(_)) => {
+            tracing::error!("not started: {error}");
+            Err(FAILED)
+        }
         Err(error) => {
             // Should one run all the same, its sockets are in the way, which is an error of its own.
             tracing::info!(
@@ -161,23 +163,6 @@ async fn relieve(predecessor: Option<Predecessor>) {
 
 #[cfg(not(unix))]
 async fn relieve(_predecessor: Option<Predecessor>) {}
-
-#[cfg(unix)]
-fn hear_commands(socket: Option<std::path::PathBuf>, control: &Control) {
-    let Some(socket) = socket else { return };
-    let path = command::path(&socket);
-    match CommandSocket::bind(&path) {
-        Ok(socket) => drop(tokio::spawn(socket.serve(control.clone()))),
-        Err(error) => tracing::warn!(
-            "`{}` cannot be made ({error}): `gatepost reload` and `--take-over` do not work, SIGHUP does; whoever runs \
-             Gatepost: see that `admin.socket` is in a directory that Gatepost may write to",
-            path.display()
-        ),
-    }
-}
-
-#[cfg(not(unix))]
-fn hear_commands(_socket: Option<std::path::PathBuf>, _control: &Control) {}
 
 /// One thread per core that this process may use. On a single core that is the present one, which saves waking another.
 pub(super) fn runtime() -> Result<Runtime, u8> {

@@ -2,25 +2,14 @@
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::client::conn::http1;
-use hyper::{Method, Request, StatusCode, header};
-use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use anyhow::{anyhow, bail};
+use hyper::{Method, StatusCode};
 use tokio::runtime::Builder;
-use tokio::time::timeout;
 
 use super::exit::{CONFIGURATION, report};
 use super::options::{Settings, StatusOptions};
-
-/// The service answers from what it has at hand.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// Octets of an answer; ten thousand accounts take a tenth of it.
-const ANSWER_OCTETS: usize = 64 * 1024 * 1024;
+use super::socket::{self, NotAsked};
 
 /// Shows the status, or prints a link to the page. Gives the exit code.
 pub fn status(options: &StatusOptions) -> u8 {
@@ -77,28 +66,12 @@ pub(super) fn block_on(work: impl Future<Output = anyhow::Result<String>>) -> an
 ///
 /// # Errors
 /// No service answers there, or it answers with a refusal: its words.
-pub(super) async fn ask(socket: &Path, method: Method, path: &str, accept: &str) -> anyhow::Result<String> {
-    let stream = UnixStream::connect(socket).await.map_err(|error| not_there(socket, &error))?;
-    let asking = async {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let connection = tokio::spawn(connection);
-        let request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(header::HOST, "gatepost")
-            .header(header::ACCEPT, accept)
-            .body(Empty::<Bytes>::new())?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_OCTETS).collect().await.map_err(|error| anyhow!(error))?;
-        connection.abort();
-        anyhow::Ok((status, String::from_utf8_lossy(&body.to_bytes()).into_owned()))
-    };
-    let answer = timeout(PATIENCE, asking).await;
-    let answer = answer.map_err(|_| anyhow!("the service does not answer; its log may say why"))?;
-    match answer.context("the service broke the answer off")? {
-        (StatusCode::OK, text) => Ok(text),
-        (_, text) => bail!("{}", text.trim_end()),
+pub(super) async fn ask(at: &Path, method: Method, path: &str, accept: &str) -> anyhow::Result<String> {
+    match socket::ask(at, method, path, accept).await {
+        Ok((StatusCode::OK, text)) => Ok(text),
+        Ok((_, text)) => bail!("{}", text.trim_end()),
+        Err(NotAsked::NotThere(error)) => Err(not_there(at, &error)),
+        Err(error) => Err(error.into()),
     }
 }
 

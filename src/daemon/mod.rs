@@ -1,7 +1,5 @@
 //! The running service: its listeners, its configurations one after the other, and its end. [`Control`] is the handle on it.
 
-#[cfg(unix)]
-pub mod command;
 pub mod control;
 pub(crate) mod drain;
 mod error;
@@ -14,6 +12,8 @@ pub mod phase;
 mod reload;
 pub(crate) mod running;
 pub mod supervision;
+#[cfg(unix)]
+pub mod take_over;
 pub(crate) mod watch_files;
 
 pub use control::Control;

@@ -104,6 +104,11 @@ impl fmt::Display for Closed {
 }
 
 impl NotReloaded {
+    /// Whether the configuration has mistakes, which the text lists.
+    pub fn is_mistakes(&self) -> bool {
+        matches!(self, Self::Mistakes(..) | Self::Start(StartError::AccountWithoutPassword(_)))
+    }
+
     /// A short fixed word, for the log.
     pub fn cause(&self) -> &'static str {
         match self {

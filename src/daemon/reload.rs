@@ -19,10 +19,12 @@ use gatepost_telemetry::log;
 impl Running {
     /// See [`super::Control::reload`].
     pub(super) async fn reload(self: &Arc<Self>) -> Result<Reloaded, NotReloaded> {
+        // Whoever goes away while others have their turn leaves nothing behind.
+        let turn = Arc::clone(&self.reloading).lock_owned().await;
         // In a task of its own: whoever asked may go away in the middle.
         let this = Arc::clone(self);
         let reload = tokio::spawn(async move {
-            let _turn = this.reloading.lock().await;
+            let _turn = turn;
             if this.process.draining.is_cancelled() {
                 return Err(NotReloaded::Stopping);
             }

@@ -63,7 +63,10 @@ pub(crate) struct Running {
     /// What the configuration was read from.
     pub(crate) files: Reloadable<Files>,
     /// One reload at a time.
-    pub(crate) reloading: tokio::sync::Mutex<()>,
+    pub(crate) reloading: Arc<tokio::sync::Mutex<()>>,
+    /// One process at a time takes over.
+    #[cfg(unix)]
+    pub(crate) taking_over: Arc<tokio::sync::Semaphore>,
     pub(crate) last_reload: Mutex<Option<LastReload>>,
     /// Who learns what which upstream announces.
     pub(crate) learning: Mutex<Vec<(Arc<Target>, AbortHandle)>>,

@@ -41,7 +41,7 @@ impl LocalSocket {
         }
     }
 
-    /// The next connection; `None` for one of another user, which is closed. The mode keeps others out already, where the system
+    /// The next connection, with the id of its user; `None` for one of another user, which is closed. The mode keeps others out already, where the system
     /// minds the mode of sockets.
     ///
     /// # Errors
@@ -49,11 +49,12 @@ impl LocalSocket {
     ///
     /// # Cancel safety
     /// No connection is lost.
-    pub(crate) async fn accept(&self) -> io::Result<Option<UnixStream>> {
+    pub(crate) async fn accept(&self) -> io::Result<Option<(UnixStream, u32)>> {
         let (stream, _) = self.listener.accept().await?;
         let own = rustix::process::geteuid().as_raw();
         // Who runs as root could do anything anyway.
-        Ok(stream.peer_cred().is_ok_and(|peer| peer.uid() == own || peer.uid() == 0).then_some(stream))
+        let user = stream.peer_cred().ok().map(|peer| peer.uid()).filter(|&user| user == own || user == 0);
+        Ok(user.map(|user| (stream, user)))
     }
 }
 

@@ -8,5 +8,7 @@ mod endpoints;
 mod http;
 mod neighbours;
 mod sign_in;
+#[cfg(unix)]
+mod socket;
 mod strangers;
 mod support;

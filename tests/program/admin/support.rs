@@ -7,8 +7,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use gatepost::app::App;
-use gatepost::daemon::{Inherited, StartError, Stop};
-use gatepost_config::Config;
+use gatepost::daemon::{Inherited, Source, StartError, Stop};
+use gatepost_config::{Config, Files};
 use gatepost_sandbox::{Sandbox, SandboxAccount, SandboxConfig};
 use gatepost_store::{MemoryStore, Store};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
@@ -57,15 +57,26 @@ impl World {
 
     /// With sockets that are open already.
     pub(crate) async fn start_with(bind: &str, accounts: &str, inherited: &mut Inherited) -> Result<Self, StartError> {
-        Self::run(bind, "", accounts, inherited).await
+        Self::run(bind, "", accounts, inherited, None).await
     }
 
     /// With further listeners.
     pub(crate) async fn with_listeners(listeners: &str) -> Self {
-        Self::run("127.0.0.1:0", listeners, "", &mut Inherited::default()).await.unwrap()
+        Self::run("127.0.0.1:0", listeners, "", &mut Inherited::default(), None).await.unwrap()
     }
 
-    async fn run(bind: &str, listeners: &str, accounts: &str, inherited: &mut Inherited) -> Result<Self, StartError> {
+    /// With a place from which reloads read the configuration.
+    pub(crate) async fn with_source(source: Source) -> Self {
+        Self::run("127.0.0.1:0", "", "", &mut Inherited::default(), Some(source)).await.unwrap()
+    }
+
+    async fn run(
+        bind: &str,
+        listeners: &str,
+        accounts: &str,
+        inherited: &mut Inherited,
+        source: Option<Source>,
+    ) -> Result<Self, StartError> {
         let accounts_of_sandbox = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(ANNA, ANNAS)];
         let sandbox =
             Sandbox::start(SandboxConfig { accounts: accounts_of_sandbox, ..SandboxConfig::default() }).await.unwrap();
@@ -74,6 +85,10 @@ impl World {
         let config = config(&sandbox, &socket, bind, listeners, accounts);
         let store = Arc::new(MemoryStore::default());
         let app = App::with_sockets(config, Arc::clone(&store) as Arc<dyn Store>, inherited).await?;
+        let app = match source {
+            Some(source) => app.with_source(source, Files::default()),
+            None => app,
+        };
         let listeners: BTreeMap<_, _> =
             app.addresses().iter().map(|(service, at)| (service.listener.name.to_string(), *at)).collect();
         let imap = listeners["imap"];

@@ -6,13 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::Signal;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::UnixListener;
 use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::common::port::free_address;
 use crate::common::wait::wait_for;
 use crate::life::client::Client;
-use crate::life::program::{Program, World};
+use crate::life::program::{ALICE, Program, World};
 
 /// Connects over and over, and hears each greeting.
 pub(crate) struct Callers {
@@ -113,7 +115,7 @@ async fn the_older_process_lets_its_sessions_end_and_the_newer_one_has_everythin
     assert!(!old.log().contains("the configuration was read anew"));
     new.signal(Signal::TERM);
     assert!(new.ended().success());
-    assert!(!world.path("gatepost.sock.control").exists());
+    assert!(!world.path("gatepost.sock").exists());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,6 +154,47 @@ async fn of_two_that_take_over_at_once_one_serves_in_the_end() {
         left.signal(Signal::TERM);
         assert!(left.ended().success());
     }
+}
+
+/// What each command says that needs the running service.
+fn commands_say(world: &World, told: &str) {
+    for arguments in [&["run", "--take-over"][..], &["reload"], &["account", "unlock", ALICE]] {
+        let said = world.run(arguments);
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(1), "{arguments:?}: {text}");
+        assert!(text.contains(told), "{arguments:?}: {text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_service_that_is_older_the_commands_say_that_it_has_to_be_restarted() {
+    let world = World::new().await;
+    let told = "older than this one, and does not understand it: restart the service once";
+    // It had a socket for commands alone.
+    let commands = UnixListener::bind(world.path("gatepost.sock.control")).unwrap();
+    commands_say(&world, told);
+    // Where it also has the other one, that knows none of the commands.
+    let status = UnixListener::bind(world.path("gatepost.sock")).unwrap();
+    let answering = tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = status.accept().await.unwrap();
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                head.push(stream.read_u8().await.unwrap());
+            }
+            let answer = b"HTTP/1.1 404 Not Found\r\nContent-Length: 22\r\n\r\nThere is nothing here.";
+            stream.write_all(answer).await.unwrap();
+        }
+    });
+    commands_say(&world, told);
+    answering.abort();
+    let _aborted = answering.await;
+    // What a crash of it has left behind is no service.
+    drop(commands);
+    assert!(world.path("gatepost.sock.control").exists());
+    let mut program = world.start(&["--take-over"]);
+    program.says("there is no service to take over from");
+    assert!(world.run(&["reload"]).status.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

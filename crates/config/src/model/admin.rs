@@ -13,7 +13,8 @@ use super::listener::Identity;
 pub struct Admin {
     /// Where HTTP is served; other addresses than loopback only with TLS and a token.
     pub bind: Vec<SocketAddr>,
-    /// The Unix socket of `gatepost status` and `gatepost reload`.
+    /// The Unix socket of `gatepost status`, of commands such as `gatepost reload`, and of the process
+    /// that takes over.
     pub socket: Option<PathBuf>,
     /// Certificate and key of the page.
     pub tls: Option<Identity>,

@@ -180,7 +180,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
         match heard {
             Heard::Line(line) => return Some(line),
             Heard::TooLong => self.connection.write("* BYE Connection is closed. 12\r\n"),
-            Heard::TokenExpired => self.connection.write("* BYE ImapSession invalidated - AccessTokenExpired\r\n"),
+            Heard::TokenExpired => self.connection.write("* BYE Session invalidated - AccessTokenExpired\r\n"),
             Heard::Gone => self.connection.write("* BYE Connection is closed. 13\r\n"),
         }
         None

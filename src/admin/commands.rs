@@ -1,0 +1,126 @@
+//! What other processes of this machine tell the service to do, over its Unix socket: `gatepost
+//! reload`, `gatepost account unlock`, and the Gatepost that takes over from it. The socket itself is
+//! what proves the caller.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::routing::post;
+use axum::{Extension, Router};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::net::UnixStream;
+use tokio::time::timeout;
+
+use super::answer::{Page, plain};
+use super::form::Form;
+use super::places::Place;
+use super::state::{AdminState, SharedState};
+use crate::daemon::take_over::{self, TakeOver};
+use gatepost_core::account::LoginName;
+
+/// What the stream is once it is no longer HTTP (RFC 9110 §7.8).
+pub(crate) const TAKE_OVER: &str = "gatepost-take-over";
+
+/// For a form, which has a few words.
+const FORM: Duration = Duration::from_secs(10);
+
+/// The user whose process has connected, by number.
+#[derive(Clone, Copy)]
+pub(super) struct UserId(pub(super) u32);
+
+/// The commands. A connection that has given one is not pushed out by others.
+pub(super) fn commands() -> Router<Arc<AdminState>> {
+    Router::new().route("/reload", post(reload)).route("/unlock", post(unlock)).route("/take-over", post(hand_over))
+}
+
+/// What came of it, with its notes; 422 for mistakes in the configuration, 409 for anything else.
+async fn reload(State(site): SharedState, Extension(place): Extension<Arc<Place>>) -> Page {
+    place.keep();
+    match site.control.reload().await {
+        Ok(reloaded) => {
+            let mut text = reloaded.to_string();
+            for note in &reloaded.notes {
+                text.push_str(&format!("\nnote: {note}"));
+            }
+            plain(StatusCode::OK, &text)
+        }
+        Err(error) if error.is_mistakes() => plain(StatusCode::UNPROCESSABLE_ENTITY, &error.to_string()),
+        Err(error) => plain(StatusCode::CONFLICT, &error.to_string()),
+    }
+}
+
+/// Unlocks the account that the field `login` names.
+async fn unlock(
+    State(site): SharedState,
+    Extension(place): Extension<Arc<Place>>,
+    Extension(UserId(user)): Extension<UserId>,
+    request: Request,
+) -> Page {
+    place.keep();
+    let form = match timeout(FORM, Form::read(request.into_body())).await {
+        Ok(Ok(form)) => form,
+        Ok(Err(answer)) => return answer,
+        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "the form does not come"),
+    };
+    let login = match LoginName::parse(form.text("login")) {
+        Ok(login) => login,
+        Err(error) => return plain(StatusCode::CONFLICT, &error.to_string()),
+    };
+    // In a task of its own: whoever asked may go away in the middle, and what was done has to get
+    // into the audit log all the same.
+    let unlocking = tokio::spawn(async move {
+        match site.shared.authenticator.unlock(&login).await {
+            Ok(unlocked) => {
+                let (by, told) = (format!("command-line (uid {user})"), unlocked.to_string());
+                site.shared.journal.act_by(&by, "account-unlocked", unlocked.login.as_str(), &told);
+                plain(StatusCode::OK, &told)
+            }
+            Err(error) => plain(StatusCode::CONFLICT, &error.to_string()),
+        }
+    });
+    let broken = |_| plain(StatusCode::INTERNAL_SERVER_ERROR, "unlocking broke off; report it with the log");
+    unlocking.await.unwrap_or_else(broken)
+}
+
+/// Ends HTTP on the connection, and goes on as [`TakeOver::serve`] on the bare stream.
+async fn hand_over(
+    State(site): SharedState,
+    Extension(place): Extension<Arc<Place>>,
+    headers: HeaderMap,
+    mut request: Request,
+) -> Page {
+    place.keep();
+    if headers.get(header::UPGRADE).is_none_or(|wanted| wanted != TAKE_OVER) {
+        return switch(StatusCode::UPGRADE_REQUIRED);
+    }
+    let Some(take_over) = TakeOver::of(&site.control) else {
+        tracing::warn!("a second Gatepost wants to take over at the same time, and is given nothing");
+        return plain(StatusCode::CONFLICT, "another Gatepost takes over already");
+    };
+    let upgraded = hyper::upgrade::on(&mut request);
+    // Not a part of the connection: that ends with the socket, once the other process serves.
+    tokio::spawn(async move {
+        if let Err(error) = go_on(upgraded, take_over).await {
+            tracing::debug!("a take-over was given up: {error}");
+        }
+    });
+    switch(StatusCode::SWITCHING_PROTOCOLS)
+}
+
+async fn go_on(upgraded: OnUpgrade, take_over: TakeOver) -> anyhow::Result<()> {
+    let upgraded = timeout(take_over::STEP, upgraded).await??;
+    let parts = upgraded.downcast::<TokioIo<UnixStream>>();
+    let parts = parts.map_err(|_| anyhow::anyhow!("it did not come over the Unix socket"))?;
+    Ok(take_over.serve(&parts.read_buf, parts.io.into_inner()).await?)
+}
+
+fn switch(status: StatusCode) -> Page {
+    let mut answer = plain(status, "");
+    answer.headers_mut().remove(header::CONTENT_TYPE);
+    answer.headers_mut().insert(header::UPGRADE, HeaderValue::from_static(TAKE_OVER));
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    answer
+}
