@@ -18,6 +18,7 @@
 )]
 
 pub mod account;
+pub mod bounded_map;
 pub mod chance;
 pub mod clock;
 pub mod escape;
