@@ -25,6 +25,7 @@ pub mod escape;
 pub mod failure;
 pub mod live;
 pub mod protocol;
+pub mod rate_limit;
 pub mod secret;
 pub mod source;
 pub mod tuple_key;
