@@ -1,6 +1,5 @@
 //! Sign-ins that are pending, or that have just ended.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use url::Url;
 use crate::admin::sessions::Visitor;
 use crate::login::enrol::Enrolment;
 use crate::login::person;
+use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::secret::Password;
 use gatepost_oauth::sign_in::SignInError;
@@ -36,7 +36,7 @@ pub(super) enum Way {
 /// All of them.
 pub(super) struct SignIns {
     pub(super) clock: Clock,
-    pending: Mutex<HashMap<Arc<str>, Arc<SignIn>>>,
+    pending: Mutex<BoundedMap<Arc<str>, Arc<SignIn>>>,
 }
 
 /// One sign-in.
@@ -99,12 +99,12 @@ pub(super) enum Shown {
 
 impl SignIns {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, pending: Mutex::default() }
+        Self { clock, pending: Mutex::new(BoundedMap::new(MOST)) }
     }
 
     /// A sign-in that this visitor began.
     pub(super) fn of(&self, visitor: &Visitor, id: &str) -> Option<Arc<SignIn>> {
-        self.pending().get(id).filter(|sign_in| sign_in.visitor.is(visitor)).cloned()
+        self.pending().peek(id).filter(|sign_in| sign_in.visitor.is(visitor)).cloned()
     }
 
     /// The sign-in that a browser comes back from, by the cookie that it was given for it.
@@ -112,7 +112,7 @@ impl SignIns {
         let is_it = |secret: &str| {
             aws_lc_rs::constant_time::verify_slices_are_equal(secret.as_bytes(), cookie.as_bytes()).is_ok()
         };
-        self.pending().get(id).filter(|sign_in| is_it(&sign_in.browser)).cloned()
+        self.pending().peek(id).filter(|sign_in| is_it(&sign_in.browser)).cloned()
     }
 
     /// The sign-in in a browser that the query of a return belongs to, by its `state`.
@@ -121,7 +121,7 @@ impl SignIns {
             Stage::Browser { request, .. } => sign_in.way == Way::Browser && request.read(query).is_ok(),
             _ => false,
         };
-        self.pending().values().find(is_it).cloned()
+        self.pending().iter().map(|(_, sign_in)| sign_in).find(is_it).cloned()
     }
 
     /// Gives a sign-in up, or lets go of what it made.
@@ -136,14 +136,10 @@ impl SignIns {
         pending.retain(|_, other| {
             now.since(other.began) < PATIENCE + KEPT && other.enrolment.key != sign_in.enrolment.key
         });
-        if pending.len() >= MOST {
-            let oldest = pending.values().min_by_key(|sign_in| sign_in.began).map(|sign_in| Arc::clone(&sign_in.id));
-            oldest.and_then(|id| pending.remove(&id));
-        }
         pending.insert(Arc::clone(&sign_in.id), sign_in);
     }
 
-    fn pending(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SignIn>>> {
+    fn pending(&self) -> MutexGuard<'_, BoundedMap<Arc<str>, Arc<SignIn>>> {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

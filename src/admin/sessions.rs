@@ -4,7 +4,7 @@
 //! there only. A form carries a token that is made from its session and from where it leads, so that no other page can fill
 //! it in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,7 +13,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use gatepost_config::AdminToken;
+use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::rate_limit::SlidingWindow;
 use gatepost_core::source::Source;
 
 /// Sessions are below this path, each at a random one of its own.
@@ -55,12 +57,18 @@ pub(super) struct AdminSessions {
     inside: Mutex<Inside>,
 }
 
-#[derive(Default)]
 struct Inside {
-    sessions: HashMap<Digest, Session>,
+    sessions: BoundedMap<Digest, Session>,
     links: VecDeque<(Digest, Moment)>,
-    /// When each source presented a wrong token, the latest at the end; none is empty.
-    attempts: HashMap<Option<Source>, Vec<Moment>>,
+    /// When each source presented a wrong token.
+    attempts: BoundedMap<Option<Source>, SlidingWindow>,
+}
+
+impl Default for Inside {
+    fn default() -> Self {
+        let (sessions, attempts) = (BoundedMap::new(SESSIONS), BoundedMap::new(SOURCES));
+        Self { sessions, links: VecDeque::new(), attempts }
+    }
 }
 
 struct Session {
@@ -160,21 +168,14 @@ impl AdminSessions {
         let now = self.clock.now();
         let mut inside = self.inside();
         let attempts = &mut inside.attempts;
-        attempts.retain(|_, wrong| {
-            wrong.retain(|at| now.since(*at) < ATTEMPTS_IN);
-            !wrong.is_empty()
-        });
-        if attempts.get(&source).is_some_and(|wrong| wrong.len() >= ATTEMPTS) {
+        attempts.remove_oldest_while(|_, wrong| wrong.is_over(ATTEMPTS_IN, now));
+        if attempts.peek_mut(&source).is_some_and(|wrong| wrong.count(ATTEMPTS_IN, now) >= ATTEMPTS) {
             return Err(Refused::TooMany);
         }
         if self.token.as_ref().is_some_and(|token| token.is(presented)) {
             return Ok(());
         }
-        if attempts.len() >= SOURCES && !attempts.contains_key(&source) {
-            let quietest = attempts.iter().min_by_key(|(_, wrong)| wrong.last()).map(|(source, _)| *source);
-            quietest.and_then(|source| attempts.remove(&source));
-        }
-        attempts.entry(source).or_default().push(now);
+        attempts.get_or_insert_with(source, SlidingWindow::default).note(now);
         Err(Refused::Wrong)
     }
 
@@ -195,12 +196,13 @@ impl AdminSessions {
     pub(super) fn find(&self, base: &str, cookie: &str, by_person: bool) -> Option<Visitor> {
         let (id, now) = (sha256(cookie), self.clock.now());
         let mut inside = self.inside();
-        let session = inside.sessions.get_mut(&id).filter(|session| *session.base == *base)?;
+        let mut session = inside.sessions.peek_mut(&id).filter(|session| *session.base == *base)?;
         if now.since(session.last) >= IDLE {
             inside.sessions.remove(&id);
             return None;
         }
         if by_person {
+            session = inside.sessions.get(&id)?;
             session.last = now;
         }
         Some(Visitor { id, base: Arc::clone(&session.base), forms: session.forms.clone() })
@@ -219,11 +221,7 @@ impl AdminSessions {
         let session = Session { base: Arc::clone(&base), last: self.clock.now(), forms };
         let mut inside = self.inside();
         let now = self.clock.now();
-        inside.sessions.retain(|_, session| now.since(session.last) < IDLE);
-        if inside.sessions.len() >= SESSIONS {
-            let idlest = inside.sessions.iter().min_by_key(|(_, session)| session.last).map(|(id, _)| *id);
-            idlest.and_then(|id| inside.sessions.remove(&id));
-        }
+        inside.sessions.remove_oldest_while(|_, session| now.since(session.last) >= IDLE);
         inside.sessions.insert(sha256(&cookie), session);
         Ok(Entry { cookie, base })
     }

@@ -1,26 +1,32 @@
 //! Quiet where Graph has asked for it: after a `Retry-After` nothing more is asked for that mailbox until the time is over
 //! (Microsoft, "Microsoft Graph throttling guidance": requests in the meantime count against the limit).
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use gatepost_core::account::MailAddress;
+use gatepost_core::bounded_map::BoundedMap;
 
-/// Mailboxes that are remembered before those are forgotten whose time is over.
-const REMEMBERED: usize = 1_024;
+/// Mailboxes that are remembered; the one that was closed first gives way.
+const REMEMBERED: usize = 16_384;
 
 /// Until when nothing may be asked, by mailbox.
-#[derive(Debug, Default)]
-pub(super) struct Throttle(Mutex<HashMap<MailAddress, Instant>>);
+#[derive(Debug)]
+pub(super) struct Throttle(Mutex<BoundedMap<MailAddress, Instant>>);
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self(Mutex::new(BoundedMap::new(REMEMBERED)))
+    }
+}
 
 impl Throttle {
     /// How much longer nothing may be asked for `mailbox`; zero when it may.
     pub(super) fn wait(&self, mailbox: &MailAddress) -> Duration {
         let mut mailboxes = self.mailboxes();
-        let left = mailboxes.get(mailbox).map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
+        let left = mailboxes.peek(mailbox).map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
         if left.is_zero() {
             mailboxes.remove(mailbox);
         }
@@ -31,14 +37,13 @@ impl Throttle {
     pub(super) fn close(&self, mailbox: &MailAddress, wait: Duration) {
         let now = Instant::now();
         let mut mailboxes = self.mailboxes();
-        if mailboxes.len() >= REMEMBERED {
-            mailboxes.retain(|_, until| *until > now);
-        }
-        let until = mailboxes.entry(mailbox.clone()).or_insert(now);
+        // Those that are over, as far as none stands before them that was closed for longer.
+        mailboxes.remove_oldest_while(|_, until| *until <= now);
+        let until = mailboxes.get_or_insert_with(mailbox.clone(), || now);
         *until = (*until).max(now + wait);
     }
 
-    fn mailboxes(&self) -> MutexGuard<'_, HashMap<MailAddress, Instant>> {
+    fn mailboxes(&self) -> MutexGuard<'_, BoundedMap<MailAddress, Instant>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

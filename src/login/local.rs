@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
-use dashmap::DashMap;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::login::attempt_log::AttemptLog;
 use crate::login::throttle::Throttle;
 use gatepost_config::{Config, Grant, Limits, password_hash as password};
+use gatepost_core::bounded_map::SharedMap;
 use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::reloadable::Reloadable;
 use gatepost_core::secret::Password;
@@ -25,8 +25,11 @@ use gatepost_oauth::tokens::{RefusedPasswords, User};
 /// A wrong password is answered from memory so long, while the hashes are the same.
 const REFUSED: Duration = Duration::from_secs(15 * 60);
 
-/// Most accepted passwords remembered.
+/// Most accepted passwords remembered. The one that was accepted first gives way: whoever comes back is asked for one more hash.
 const ACCEPTED: usize = 100_000;
+
+/// Parts that they are kept in, each behind a lock of its own.
+const PARTS: usize = 16;
 
 /// Why a password did not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +75,7 @@ pub(super) struct LocalPasswords {
     clock: Clock,
     settings: Reloadable<Settings>,
     /// When, and which of the hashes it was.
-    accepted: DashMap<PasswordDigest, (Moment, usize)>,
+    accepted: SharedMap<PasswordDigest, (Moment, usize)>,
     refused: RefusedPasswords,
     throttle: Throttle,
     /// Knows sources from before this process began.
@@ -117,7 +120,7 @@ impl LocalPasswords {
         Self {
             clock,
             settings: Reloadable::new(Settings::of(config)),
-            accepted: DashMap::new(),
+            accepted: SharedMap::new(ACCEPTED, PARTS),
             refused: RefusedPasswords::new(REFUSED, REFUSED),
             throttle: Throttle::default(),
             attempts,
@@ -157,7 +160,7 @@ impl LocalPasswords {
     /// What memory says, if anything.
     fn known(&self, proof: &PasswordDigest) -> Option<Result<usize, NotProved>> {
         let now = self.clock.now();
-        let accepted = self.accepted.get(proof).map(|accepted| *accepted);
+        let accepted = self.accepted.part(proof).peek(proof).copied();
         if let Some((at, place)) = accepted
             && now.since(at) < self.settings.get().memory
         {
@@ -222,10 +225,7 @@ impl LocalPasswords {
         if self.throttle.succeeded(&who, source, now) {
             self.note(&who, source);
         }
-        if self.accepted.len() >= ACCEPTED {
-            self.forget_accepted(now);
-        }
-        self.accepted.insert(proof, (now, place));
+        self.accepted.part(&proof).insert(proof, (now, place));
         Ok(place)
     }
 
@@ -254,15 +254,6 @@ impl LocalPasswords {
         });
     }
 
-    fn forget_accepted(&self, now: Moment) {
-        let memory = self.settings.get().memory;
-        self.accepted.retain(|_, (at, _)| now.since(*at) < memory);
-        if self.accepted.len() >= ACCEPTED {
-            // Whoever comes back is asked for one more hash.
-            self.accepted.clear();
-        }
-    }
-
     /// Forgets what was refused for this account, and how often.
     pub(super) fn unlock(&self, who: &TupleKey) {
         self.refused.forget_all(User::of(who));
@@ -277,7 +268,7 @@ impl LocalPasswords {
     /// Forgets what is out of date.
     pub(super) fn sweep(&self, now: Moment) {
         let memory = self.settings.get().memory;
-        self.accepted.retain(|_, (at, _)| now.since(*at) < memory);
+        self.accepted.parts().for_each(|mut part| part.remove_oldest_while(|_, (at, _)| now.since(*at) >= memory));
         self.refused.sweep(now);
         self.throttle.sweep(now);
     }

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use crate::login::attempt_log::{AttemptLog, Counted, NOTED_AGAIN, SOURCES, Uncounted, WINDOW};
 use gatepost_config::{Limits, PasswordBudget};
 use gatepost_core::clock::{Moment, UnixTime};
+use gatepost_core::rate_limit::SlidingWindow;
 use gatepost_core::reloadable::Reloadable;
 use gatepost_core::source::Source;
 use gatepost_oauth::password_digest::PasswordDigest;
@@ -25,7 +26,8 @@ const FIRST_LOCK: Duration = Duration::from_secs(60);
 const LONGEST_LOCK: Duration = Duration::from_secs(30 * 60);
 /// A source that the store did not note is offered again after so long.
 const NOTE_AGAIN: Duration = Duration::from_secs(10 * 60);
-/// Users with a ledger.
+/// Most users with a ledger. A ledger keeps its user from being locked, so none gives way that says anything; without room
+/// nothing is forwarded for a further user.
 const USERS: usize = 100_000;
 
 /// Why a password is not forwarded.
@@ -72,8 +74,8 @@ struct Refused {
 
 #[derive(Debug, Default)]
 struct GlobalBudget {
-    refused: VecDeque<Moment>,
-    /// AccountWithoutPassword passwords under way: parallel ones count before they fail.
+    refused: SlidingWindow,
+    /// Unproved passwords under way: parallel ones count before they fail.
     out: usize,
     warned: bool,
 }
@@ -295,19 +297,16 @@ impl LockoutGuard {
     /// Counts a password among those under way, if a source may send it there.
     fn go_out(self: &Arc<Self>, familiar: bool, now: Moment) -> Result<Out, HeldBack> {
         let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
-        while egress.refused.front().is_some_and(|at| now.since(*at) >= Duration::from_secs(3600)) {
-            egress.refused.pop_front();
-        }
-        let last_minute =
-            egress.refused.iter().rev().take_while(|at| now.since(**at) < Duration::from_secs(60)).count();
+        let last_hour = egress.refused.count(Duration::from_secs(3600), now);
+        let last_minute = egress.refused.count_latest(Duration::from_secs(60), now);
         let limits = self.limits.get();
-        let left_of_hour = share(limits.refused_passwords_per_hour, &limits).saturating_sub(egress.refused.len());
+        let left_of_hour = share(limits.refused_passwords_per_hour, &limits).saturating_sub(last_hour);
         let left = share(limits.refused_passwords_per_minute, &limits).saturating_sub(last_minute).min(left_of_hour);
         let spent = left == 0;
         if spent && !egress.warned {
             tracing::warn!(
                 last_minute,
-                last_hour = egress.refused.len(),
+                last_hour,
                 "many passwords were refused; unfamiliar sources are not forwarded to Entra until this subsides"
             );
         }
@@ -321,11 +320,9 @@ impl LockoutGuard {
 
     fn count_refusal(&self, now: Moment) {
         let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
-        egress.refused.push_back(now);
+        egress.refused.note(now);
         let limits = self.limits.get();
-        while egress.refused.len() > share(limits.refused_passwords_per_hour, &limits).max(1) {
-            egress.refused.pop_front();
-        }
+        egress.refused.keep_latest(share(limits.refused_passwords_per_hour, &limits).max(1));
     }
 }
 

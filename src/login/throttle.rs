@@ -22,6 +22,9 @@ const UNFAMILIAR_PER_HOUR: u32 = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 /// Most pairs of account and source remembered, and most accounts.
 const PAIRS: usize = 65_536;
+/// So many are left when there were too many. They are in no order of age, which a stranger could push them out by: those
+/// with the fewest attempts go.
+const KEPT: usize = PAIRS - PAIRS / 8;
 
 #[derive(Debug)]
 struct Pair {
@@ -128,21 +131,21 @@ impl Throttle {
     }
 
     /// Only when there are too many: then a minute's quiet is enough to be forgotten, and success long ago if nothing else
-    /// helps.
+    /// helps. It goes through all of them, so it makes room for an eighth at once.
     fn make_room(&self, now: Moment) {
         self.pairs.retain(|_, pair| pair.is_familiar() || now.since(pair.last) < SLOW);
-        if self.pairs.len() >= PAIRS {
+        if self.pairs.len() > KEPT {
             forget_least(&self.pairs, |pair| if pair.is_familiar() { u32::MAX } else { pair.attempts });
         }
     }
 }
 
-/// Forgets an eighth, those with the fewest attempts first: names that were tried once make room, and an account under
+/// Forgets all but [`KEPT`], those with the fewest attempts first: names that were tried once make room, and an account under
 /// attack keeps its count.
 fn forget_least<K: Eq + Hash, V>(entries: &DashMap<K, V>, attempts: impl Fn(&V) -> u32) {
     let mut all: Vec<u32> = entries.iter().map(|entry| attempts(&entry)).collect();
     all.sort_unstable();
-    let mut surplus = all.len().saturating_sub(PAIRS - PAIRS / 8);
+    let mut surplus = all.len().saturating_sub(KEPT);
     let Some(most) = surplus.checked_sub(1).and_then(|last| all.get(last).copied()) else { return };
     // Those below go anyway; of those with just as many, as many as there are too many.
     surplus -= all.partition_point(|attempts| *attempts < most);
@@ -212,5 +215,21 @@ mod tests {
         }
         assert!(!throttle.admits(&account, source(200), clock.now()), "what was counted still counts");
         assert!(throttle.pairs.get(&(TupleKey::encode(["b"]), source(99))).is_some_and(|pair| pair.is_familiar()));
+    }
+
+    /// Else each of a steady stream of names would find room for itself alone, and go through all of them for it.
+    #[test]
+    fn when_there_are_too_many_there_is_room_for_an_eighth_afterwards() {
+        let (clock, throttle) = (Clock::manual(), Throttle::default());
+        for n in 0..PAIRS {
+            assert!(throttle.admits(&TupleKey::encode(["unknown", &n.to_string()]), source(50), clock.now()));
+            if n == 0 {
+                // A minute later this one may go, and no other.
+                clock.advance(SLOW);
+            }
+        }
+        assert_eq!(throttle.pairs.len(), PAIRS);
+        throttle.admits(&TupleKey::encode(["another"]), source(50), clock.now());
+        assert_eq!(throttle.pairs.len(), KEPT + 1);
     }
 }

@@ -18,11 +18,13 @@
 )]
 
 pub mod account;
+pub mod bounded_map;
 pub mod clock;
 pub mod escape;
 pub mod failure;
 pub mod jitter;
 pub mod protocol;
+pub mod rate_limit;
 pub mod reloadable;
 pub mod secret;
 pub mod source;

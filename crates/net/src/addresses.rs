@@ -1,9 +1,10 @@
 //! Which addresses have been dead lately: they are tried last, for a while that grows, and never forgotten for good.
 
-use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use gatepost_core::bounded_map::BoundedMap;
 
 use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::jitter;
@@ -17,13 +18,13 @@ const AVOIDED_AT_MOST: Duration = Duration::from_secs(10 * 60);
 /// While one login tries an address whose time is up, the others go on avoiding it.
 const TRIAL: Duration = Duration::from_secs(5);
 
-/// Addresses remembered; the names of the configuration have a few each.
+/// Addresses remembered; the names of the configuration have a few each. The one that failed first gives way.
 const ENTRIES: usize = 1_024;
 
 /// Remembers the addresses that did not answer.
 pub(super) struct UnhealthyAddresses {
     clock: Clock,
-    entries: Mutex<HashMap<SocketAddr, Dead>>,
+    entries: Mutex<BoundedMap<SocketAddr, Dead>>,
 }
 
 struct Dead {
@@ -34,10 +35,10 @@ struct Dead {
 
 impl UnhealthyAddresses {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, entries: Mutex::default() }
+        Self { clock, entries: Mutex::new(BoundedMap::new(ENTRIES)) }
     }
 
-    fn entries(&self) -> MutexGuard<'_, HashMap<SocketAddr, Dead>> {
+    fn entries(&self) -> MutexGuard<'_, BoundedMap<SocketAddr, Dead>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -47,7 +48,7 @@ impl UnhealthyAddresses {
         let now = self.clock.now();
         let mut entries = self.entries();
         let (mut order, dead): (Vec<_>, Vec<_>) =
-            addresses.into_iter().partition(|address| match entries.get_mut(address) {
+            addresses.into_iter().partition(|address| match entries.peek_mut(address) {
                 None => true,
                 Some(dead) if dead.until <= now => {
                     dead.until = now.after(TRIAL);
@@ -63,13 +64,10 @@ impl UnhealthyAddresses {
     pub(super) fn mark_dead(&self, address: SocketAddr) {
         let now = self.clock.now();
         let mut entries = self.entries();
-        if entries.len() >= ENTRIES && !entries.contains_key(&address) {
-            entries.retain(|_, dead| dead.until > now);
-            if entries.len() >= ENTRIES {
-                return;
-            }
+        if entries.is_full() && entries.peek(&address).is_none() {
+            entries.remove_oldest_while(|_, dead| dead.until <= now);
         }
-        let dead = entries.entry(address).or_insert(Dead { until: now, avoided: Duration::ZERO });
+        let dead = entries.get_or_insert_with(address, || Dead { until: now, avoided: Duration::ZERO });
         // Several may have been on their way to it at once: they are one observation.
         if dead.avoided.is_zero() || dead.until <= now.after(TRIAL) {
             dead.avoided = (dead.avoided * 2).clamp(AVOIDED, AVOIDED_AT_MOST);

@@ -4,7 +4,6 @@
 //! file has changed, and hourly. An answer is kept for some minutes. Without a script there is no connection: a network that
 //! wants a proxy is not gone around because its script is missing.
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -14,6 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::tls::client::UpstreamTrust;
 use gatepost_config::{PacLocation, ProxyScheme, ProxyServer};
+use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::failure::chain;
 
 mod error;
@@ -31,7 +31,7 @@ const RETRY: Duration = Duration::from_secs(30);
 const FETCH: Duration = Duration::from_secs(10);
 /// One question takes so long at most, the resolution of names included.
 const ANSWER: Duration = Duration::from_secs(5);
-/// An answer is kept so long, and so many of them.
+/// An answer is kept so long, and so many of them, the latest.
 const ANSWER_AGE: Duration = Duration::from_secs(300);
 const ANSWERS: usize = 1_024;
 /// Questions at once; each occupies a thread.
@@ -52,7 +52,7 @@ pub(super) enum Way {
 pub(super) struct Pac {
     trust: Arc<UpstreamTrust>,
     script: AsyncMutex<Option<Script>>,
-    answers: Mutex<HashMap<(String, u16), Answer>>,
+    answers: Mutex<BoundedMap<(String, u16), Answer>>,
     questions: Arc<Semaphore>,
 }
 
@@ -73,7 +73,8 @@ struct Script {
 impl Pac {
     pub(super) fn new(trust: Arc<UpstreamTrust>) -> Self {
         let questions = Arc::new(Semaphore::new(QUESTIONS));
-        Self { trust, script: AsyncMutex::default(), answers: Mutex::default(), questions }
+        let answers = Mutex::new(BoundedMap::new(ANSWERS));
+        Self { trust, script: AsyncMutex::default(), answers, questions }
     }
 
     /// The ways to `host:port`, the first one first; never none.
@@ -83,7 +84,7 @@ impl Pac {
     pub(super) async fn ways(&self, location: &PacLocation, host: &str, port: u16) -> Result<Vec<Way>, PacError> {
         let script = self.script(location).await?;
         let key = (host.to_owned(), port);
-        if let Some(answer) = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        if let Some(answer) = self.answers.lock().unwrap_or_else(PoisonError::into_inner).peek(&key)
             && Instant::now() < answer.until
         {
             return Ok(answer.ways.clone());
@@ -105,9 +106,6 @@ impl Pac {
         let ways = ways(&answer)?;
         tracing::debug!(host = key.0, port, answer, "PAC script asked");
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        if answers.len() >= ANSWERS {
-            answers.clear();
-        }
         answers.insert(key, Answer { ways: ways.clone(), until: Instant::now() + ANSWER_AGE });
         Ok(ways)
     }

@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use dashmap::DashMap;
-
 use crate::grant::{GrantRequest, TokenRequest};
 use crate::password_digest::PasswordDigest;
 use crate::token::Token;
 use gatepost_core::account::MailAddress;
+use gatepost_core::bounded_map::SharedMap;
 use gatepost_core::clock::Moment;
 use gatepost_core::reloadable::Reloadable;
 use gatepost_core::tuple_key::TupleKey;
@@ -19,8 +18,11 @@ pub const LEAST_LIFE: Duration = Duration::from_secs(60);
 /// Entra must have confirmed a password this recently, unless it cannot be asked.
 pub const CONFIRMATION: Duration = Duration::from_secs(3600);
 
-/// Most tokens kept.
+/// Most tokens kept; the one that was not used for longest gives way.
 const ENTRIES: usize = 100_000;
+
+/// Parts that they are kept in: logins of different users rarely wait for each other, nor long for a sweep.
+const PARTS: usize = 16;
 
 /// A failed refresh ahead of time is tried again after this long.
 const REFRESH_RETRY: Duration = Duration::from_secs(60);
@@ -123,7 +125,7 @@ impl Held {
 /// All tokens of this process.
 #[derive(Debug)]
 pub struct TokenCache {
-    held: DashMap<TupleKey, Held>,
+    held: SharedMap<TupleKey, Held>,
     /// How long an accepted password is remembered without Entra having confirmed it again.
     password_memory: Reloadable<Duration>,
 }
@@ -131,7 +133,7 @@ pub struct TokenCache {
 impl TokenCache {
     /// An empty one.
     pub fn new(password_memory: Duration) -> Self {
-        Self { held: DashMap::new(), password_memory: Reloadable::new(password_memory) }
+        Self { held: SharedMap::new(ENTRIES, PARTS), password_memory: Reloadable::new(password_memory) }
     }
 
     /// Remembers accepted passwords so long from now on.
@@ -151,7 +153,8 @@ impl TokenCache {
     /// What there is for `key` and the proof of the presented password (`None`: it is proved elsewhere).
     /// [`Renewal::Ahead`] is told to one caller a minute.
     pub fn look(&self, key: &TupleKey, proof: Option<&PasswordDigest>, need: Need, now: Moment) -> Found {
-        let Some(mut held) = self.held.get_mut(key) else { return Found::Nothing };
+        let mut part = self.held.part(key);
+        let Some(held) = part.peek_mut(key) else { return Found::Nothing };
         if held.proof.as_ref() != proof {
             return Found::Nothing;
         }
@@ -162,6 +165,7 @@ impl TokenCache {
         let Some(token) = held.token.clone().filter(|token| token.remaining(now) >= LEAST_LIFE) else {
             return Found::Proved;
         };
+        let Some(held) = part.get(key) else { return Found::Nothing };
         held.last_used = now;
         let unconfirmed = proof.is_some() && since_confirmed >= CONFIRMATION;
         let renewal = if unconfirmed || token.remaining(now) < need.least(token.lifetime()) {
@@ -180,12 +184,10 @@ impl TokenCache {
     pub fn insert(&self, ask: &TokenRequest, proof: Option<PasswordDigest>, token: Token, now: Moment, chance: f64) {
         let Some(whose) = TokenOwner::of(ask) else { return };
         let key = ask.key();
-        if self.held.len() >= ENTRIES && !self.held.contains_key(&key) {
-            self.make_room(now);
-        }
-        let replaced = self.held.get(&key).and_then(|held| held.replaced.clone());
+        let mut part = self.held.part(&key);
+        let replaced = part.peek(&key).and_then(|held| held.replaced.clone());
         let refresh_at = token.requested_at.after(token.lifetime().mul_f64(0.5 + 0.3 * chance.clamp(0.0, 1.0)));
-        self.held.insert(
+        part.insert(
             key,
             Held {
                 confirmed_at: token.requested_at,
@@ -201,13 +203,17 @@ impl TokenCache {
 
     /// Entra said no to the user whose password has this proof: neither password nor token counts any longer.
     pub fn reject(&self, key: &TupleKey, proof: &PasswordDigest) {
-        self.held.remove_if(key, |_, held| held.proof.as_ref() == Some(proof));
+        let mut part = self.held.part(key);
+        if part.peek(key).is_some_and(|held| held.proof.as_ref() == Some(proof)) {
+            part.remove(key);
+        }
     }
 
     /// The upstream did not take this token: the next login gets another. True when it was dropped; not so when it is
     /// no longer the current one, or when one was replaced within the last five minutes.
     pub fn replace(&self, key: &TupleKey, token: &Token, now: Moment) -> bool {
-        let Some(mut held) = self.held.get_mut(key) else { return false };
+        let mut part = self.held.part(key);
+        let Some(held) = part.peek_mut(key) else { return false };
         let current = held.token.as_ref().is_some_and(|current| current.is(token));
         if !current || held.was_replaced_lately(now) {
             return false;
@@ -218,17 +224,18 @@ impl TokenCache {
 
     /// Somebody else, or nobody, stands behind this token from now on.
     pub fn forget(&self, key: &TupleKey) {
-        self.held.remove(key);
+        self.held.part(key).remove(key);
     }
 
     /// The token that the upstream last refused: another replica may still offer it.
     pub fn refused(&self, key: &TupleKey) -> Option<Token> {
-        self.held.get(key)?.replaced.as_ref().map(|(_, token)| token.clone())
+        self.held.part(key).peek(key)?.replaced.as_ref().map(|(_, token)| token.clone())
     }
 
     /// When the token under this key was asked for, and when it ends. That somebody looks does not count as use.
     pub fn times(&self, key: &TupleKey) -> Option<(Moment, Moment)> {
-        let held = self.held.get(key)?;
+        let part = self.held.part(key);
+        let held = part.peek(key)?;
         held.token.as_ref().map(|token| (token.requested_at, token.expires_at))
     }
 
@@ -239,12 +246,16 @@ impl TokenCache {
             let ask = ask.clone();
             Some((ask, held.due(now)?))
         };
-        self.held.iter_mut().filter_map(|mut held| due(held.value_mut())).collect()
+        let mut all = Vec::new();
+        for mut part in self.held.parts() {
+            all.extend(part.iter_mut().filter_map(|(_, held)| due(held)));
+        }
+        all
     }
 
     /// The token under this key, if it is due for renewal and was used within its life. Told once a minute.
     pub fn due_at(&self, key: &TupleKey, now: Moment) -> Option<Token> {
-        self.held.get_mut(key)?.due(now)
+        self.held.part(key).peek_mut(key)?.due(now)
     }
 
     /// Forgets tokens that have expired, and passwords that have not been confirmed for too long.
@@ -257,17 +268,6 @@ impl TokenCache {
             let remembered = held.proof.is_some() && now.since(held.confirmed_at) < password_memory;
             held.token.is_some() || remembered || held.was_replaced_lately(now)
         });
-    }
-
-    fn make_room(&self, now: Moment) {
-        self.sweep(now);
-        if self.held.len() < ENTRIES {
-            return;
-        }
-        let oldest = self.held.iter().min_by_key(|held| held.last_used).map(|held| held.key().clone());
-        if let Some(key) = oldest {
-            self.held.remove(&key);
-        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! One HTTP service of Microsoft behind a listener, and the connections to it. They are never shared between accounts:
 //! what one account's answer leaves behind on a connection can reach nobody else.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,20 +10,20 @@ use hyper::{Request, Response};
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 use super::body::Upload;
 use gatepost_config::{Http, Listener, ListenerTls, server_identity as identity};
 use gatepost_core::account::MailAddress;
+use gatepost_core::bounded_map::BoundedMap;
 use gatepost_net::dial::Dialer;
 use gatepost_net::http::{self, Client, Connector, ConnectorError};
 use gatepost_net::tls::TrustError;
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_proto::http::host::Hosts;
 
-/// Accounts whose connections are kept; the one that was idle for longest makes room.
+/// Accounts whose connections are kept; the one that was idle for longest gives way.
 const ACCOUNTS: usize = 1_024;
 
 /// Who may use a connection: the login and the mailbox that it opens.
@@ -40,7 +39,7 @@ pub struct Gateway {
     trust: Arc<UpstreamTrust>,
     connect: Duration,
     verifying: OnceCell<Arc<ClientConfig>>,
-    accounts: Mutex<HashMap<AccountKey, (Client<Upload>, Instant)>>,
+    accounts: Mutex<BoundedMap<AccountKey, Client<Upload>>>,
 }
 
 /// Why the origin did not answer.
@@ -107,7 +106,8 @@ impl Gateway {
                 Err(_) => hosts.names.push(name.to_ascii_lowercase()),
             }
         }
-        Self { config, hosts, dialer, trust, connect, verifying: OnceCell::new(), accounts: Mutex::default() }
+        let accounts = Mutex::new(BoundedMap::new(ACCOUNTS));
+        Self { config, hosts, dialer, trust, connect, verifying: OnceCell::new(), accounts }
     }
 
     /// Sends a request on a connection of the account's own; the result is the head of the answer. Redirects are not
@@ -123,20 +123,14 @@ impl Gateway {
     }
 
     fn client(&self, account: &AccountKey, tls: &Arc<ClientConfig>) -> Client<Upload> {
-        let now = Instant::now();
         let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((client, used)) = accounts.get_mut(account) {
-            *used = now;
+        if let Some(client) = accounts.get(account) {
             return client.clone();
-        }
-        if accounts.len() >= ACCOUNTS {
-            let oldest = accounts.iter().min_by_key(|(_, (_, used))| *used).map(|(account, _)| account.clone());
-            oldest.and_then(|oldest| accounts.remove(&oldest));
         }
         let connector =
             Connector::to_origin(Arc::clone(&self.dialer), Arc::clone(tls), self.connect, &self.config.origin);
         let client = http::client(connector);
-        accounts.insert(account.clone(), (client.clone(), now));
+        accounts.insert(account.clone(), client.clone());
         client
     }
 }

@@ -1,6 +1,5 @@
 //! Where `deliver: auto` has found the way by SMTP barred, and takes the one through Graph for a while.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -8,11 +7,15 @@ use tokio::time::Instant;
 
 use crate::session::upstream::OpenError;
 use gatepost_core::account::MailAddress;
+use gatepost_core::bounded_map::BoundedMap;
 use gatepost_net::error::DialError;
 use gatepost_proto::mail::UpstreamFailureKind;
 
 /// So long what was found is not looked at again.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
+
+/// Of so many mailboxes at most; the one that was found first is looked at again.
+const MAILBOXES: usize = 100_000;
 
 /// Why a message cannot go by SMTP, and will not in the next minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +40,16 @@ impl SmtpUnavailable {
 }
 
 /// What has been found out.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct GraphFallback {
-    disabled: Mutex<HashMap<MailAddress, Instant>>,
+    disabled: Mutex<BoundedMap<MailAddress, Instant>>,
     unreachable: Mutex<Option<Instant>>,
+}
+
+impl Default for GraphFallback {
+    fn default() -> Self {
+        Self { disabled: Mutex::new(BoundedMap::new(MAILBOXES)), unreachable: Mutex::default() }
+    }
 }
 
 impl GraphFallback {
@@ -48,7 +57,7 @@ impl GraphFallback {
     pub(super) fn lead_through_graph(&self, mailbox: &MailAddress) -> bool {
         let fresh = |found: &Instant| found.elapsed() < REMEMBERED;
         self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(fresh)
-            || self.disabled.lock().unwrap_or_else(PoisonError::into_inner).get(mailbox).is_some_and(fresh)
+            || self.disabled.lock().unwrap_or_else(PoisonError::into_inner).peek(mailbox).is_some_and(fresh)
     }
 
     /// Remembers what was found just now.
@@ -60,7 +69,7 @@ impl GraphFallback {
             }
             SmtpUnavailable::Disabled => {
                 let mut disabled = self.disabled.lock().unwrap_or_else(PoisonError::into_inner);
-                disabled.retain(|_, found| found.elapsed() < REMEMBERED);
+                disabled.remove_oldest_while(|_, found| found.elapsed() >= REMEMBERED);
                 disabled.insert(mailbox.clone(), now);
             }
         }

@@ -1,6 +1,5 @@
 //! How many messages trusted devices have sent in the last minute.
 
-use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -8,16 +7,25 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use gatepost_core::account::LoginName;
+use gatepost_core::bounded_map::BoundedMap;
+use gatepost_core::rate_limit::SlidingWindow;
 use gatepost_core::source::Source;
 
 /// What `messages_per_minute` counts over.
 const WINDOW: Duration = Duration::from_secs(60);
-/// From so many senders on, those who have been quiet are forgotten.
-const SENDERS: usize = 1_024;
+/// Most senders counted. They are trusted, so no stranger pushes one out; if ever there are more within a minute, the one
+/// that was quiet for longest begins anew.
+const SENDERS: usize = 65_536;
 
 /// Counts messages by source and by account.
-#[derive(Debug, Default)]
-pub(super) struct Rates(Mutex<HashMap<Counted, VecDeque<Instant>>>);
+#[derive(Debug)]
+pub(super) struct Rates(Mutex<BoundedMap<Counted, SlidingWindow<Instant>>>);
+
+impl Default for Rates {
+    fn default() -> Self {
+        Self(Mutex::new(BoundedMap::new(SENDERS)))
+    }
+}
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Counted {
@@ -31,24 +39,16 @@ impl Rates {
         let now = Instant::now();
         let most = usize::try_from(most).unwrap_or(usize::MAX);
         let mut sent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if sent.len() >= SENDERS {
-            sent.retain(|_, times| times.back().is_some_and(|last| now - *last < WINDOW));
-        }
+        sent.remove_oldest_while(|_, times| times.is_over(WINDOW, now));
         let counted = [Counted::Source(Source::of(peer)), Counted::Account(account.clone())];
-        let mut has_room = |counted: &Counted| {
-            sent.get_mut(counted).is_none_or(|times| {
-                while times.front().is_some_and(|first| now - *first >= WINDOW) {
-                    times.pop_front();
-                }
-                times.len() < most
-            })
-        };
+        let mut has_room =
+            |counted: &Counted| sent.peek_mut(counted).is_none_or(|times| times.count(WINDOW, now) < most);
         // Both are looked at before either is counted: a refused message costs nobody anything.
         if !counted.iter().all(&mut has_room) {
             return false;
         }
         for counted in counted {
-            sent.entry(counted).or_default().push_back(now);
+            sent.get_or_insert_with(counted, SlidingWindow::default).note(now);
         }
         true
     }

@@ -1,9 +1,7 @@
 //! What a request for a token comes to, for all who wait for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-
-use dashmap::DashMap;
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Renewal};
@@ -13,13 +11,14 @@ use crate::single_flight::Flight;
 use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::explain;
+use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::clock::Moment;
 use gatepost_core::failure::Failure;
 use gatepost_core::tuple_key::TupleKey;
 
 /// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
 pub(super) const STANDING: Duration = Duration::from_secs(60);
-/// Most of them remembered.
+/// Most of them remembered; further ones are not, until the oldest is over.
 const STANDING_ENTRIES: usize = 10_000;
 
 /// Where a login's token comes from.
@@ -65,30 +64,37 @@ pub struct FetchedToken {
 }
 
 /// Refusals that stand for a while.
-#[derive(Debug, Default)]
-pub(super) struct NegativeCache(DashMap<FetchKey, (Moment, Arc<FetchFailure>)>);
+#[derive(Debug)]
+pub(super) struct NegativeCache(Mutex<BoundedMap<FetchKey, (Moment, Arc<FetchFailure>)>>);
+
+impl Default for NegativeCache {
+    fn default() -> Self {
+        Self(Mutex::new(BoundedMap::new(STANDING_ENTRIES)))
+    }
+}
 
 impl NegativeCache {
     pub(super) fn get(&self, errand: &FetchKey, now: Moment) -> Option<Arc<FetchFailure>> {
-        self.0.get(errand).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
+        self.refusals().peek(errand).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
     }
 
     pub(super) fn add(&self, errand: FetchKey, setback: Arc<FetchFailure>, now: Moment) {
-        if self.0.len() >= STANDING_ENTRIES {
-            self.sweep(now);
-        }
-        if self.0.len() < STANDING_ENTRIES {
-            self.0.insert(errand, (now.after(STANDING), setback));
-        }
+        let mut refusals = self.refusals();
+        refusals.remove_oldest_while(|_, (until, _)| *until <= now);
+        refusals.insert_if_room(errand, (now.after(STANDING), setback));
     }
 
     pub(super) fn sweep(&self, now: Moment) {
-        self.0.retain(|_, (until, _)| now < *until);
+        self.refusals().remove_oldest_while(|_, (until, _)| *until <= now);
     }
 
     /// What was refused before may be granted now.
     pub(super) fn clear(&self) {
-        self.0.clear();
+        self.refusals().clear();
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, BoundedMap<FetchKey, (Moment, Arc<FetchFailure>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

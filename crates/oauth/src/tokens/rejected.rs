@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use dashmap::DashMap;
-
 use crate::password_digest::PasswordDigest;
 use crate::tokens::user::User;
+use gatepost_core::bounded_map::SharedMap;
 use gatepost_core::clock::Moment;
 use gatepost_core::reloadable::Reloadable;
 
-/// Most refused passwords remembered.
+/// Most refused passwords remembered; the one that was not seen for longest gives way.
 const ENTRIES: usize = 10_000;
 
 #[derive(Debug)]
@@ -18,13 +17,12 @@ struct Entry {
     note: Option<usize>,
     until: Moment,
     hold: Duration,
-    last_seen: Moment,
 }
 
 /// A bounded memory of refused passwords. Each is answered from memory for a time that doubles with every new refusal.
 #[derive(Debug)]
 pub struct RefusedPasswords {
-    entries: DashMap<PasswordDigest, Entry>,
+    entries: SharedMap<PasswordDigest, Entry>,
     first: Reloadable<Duration>,
     longest: Duration,
 }
@@ -32,7 +30,7 @@ pub struct RefusedPasswords {
 impl RefusedPasswords {
     /// Answers for `first` after the first refusal, never longer than `longest`.
     pub fn new(first: Duration, longest: Duration) -> Self {
-        Self { entries: DashMap::new(), first: Reloadable::new(first), longest: longest.max(first) }
+        Self { entries: SharedMap::new(ENTRIES, 1), first: Reloadable::new(first), longest: longest.max(first) }
     }
 
     /// Answers for so long after a first refusal from now on.
@@ -47,8 +45,8 @@ impl RefusedPasswords {
 
     /// What was noted with the refusal, when the answer is known to be no.
     pub fn note(&self, proof: &PasswordDigest, now: Moment) -> Option<Option<usize>> {
-        let mut entry = self.entries.get_mut(proof)?;
-        entry.last_seen = now;
+        let mut entries = self.entries.part(proof);
+        let entry = entries.get(proof)?;
         (now < entry.until).then_some(entry.note)
     }
 
@@ -59,19 +57,16 @@ impl RefusedPasswords {
 
     /// The same, with a note for the next one who asks.
     pub fn add_noting(&self, proof: PasswordDigest, whose: User, note: Option<usize>, now: Moment) {
-        if self.entries.len() >= ENTRIES && !self.entries.contains_key(&proof) {
-            self.make_room(now);
-        }
-        let new = || Entry { whose, note, until: now, hold: Duration::ZERO, last_seen: now };
-        let mut entry = self.entries.entry(proof).or_insert_with(new);
+        let mut entries = self.entries.part(&proof);
+        let new = || Entry { whose, note, until: now, hold: Duration::ZERO };
+        let entry = entries.get_or_insert_with(proof, new);
         entry.hold = if entry.hold.is_zero() { *self.first.get() } else { (entry.hold * 2).min(self.longest) };
         entry.until = now.after(entry.hold);
-        entry.last_seen = now;
     }
 
     /// It was accepted after all.
     pub fn forget(&self, proof: &PasswordDigest) {
-        self.entries.remove(proof);
+        self.entries.part(proof).remove(proof);
     }
 
     /// Forgets what was refused to a user.
@@ -82,17 +77,6 @@ impl RefusedPasswords {
     /// Forgets what has not been refused for so long that it begins anew.
     pub fn sweep(&self, now: Moment) {
         self.entries.retain(|_, entry| now < entry.until.after(self.longest));
-    }
-
-    fn make_room(&self, now: Moment) {
-        self.sweep(now);
-        if self.entries.len() < ENTRIES {
-            return;
-        }
-        let oldest = self.entries.iter().min_by_key(|entry| entry.last_seen).map(|entry| *entry.key());
-        if let Some(proof) = oldest {
-            self.entries.remove(&proof);
-        }
     }
 }
 

@@ -2,19 +2,21 @@
 
 use std::sync::Arc;
 
-use dashmap::DashMap;
-
 use crate::token_key;
 use crate::tokens::outcome::FetchFailure;
 use crate::tokens::scope;
 use gatepost_config::{Account, Config, Resource};
 use gatepost_core::account::MailAddress;
+use gatepost_core::bounded_map::SharedMap;
 use gatepost_core::clock::Moment;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_store::{SignInKey, Version};
 
-/// Most sign-ins remembered.
+/// Most sign-ins remembered; the one that was used first gives way, and is known again when it comes back.
 const ENTRIES: usize = 100_000;
+
+/// Parts that they are kept in, each behind a lock of its own.
+const PARTS: usize = 16;
 
 /// For whom a token is wanted.
 #[derive(Clone, Debug)]
@@ -69,8 +71,14 @@ pub(super) struct Known {
 }
 
 /// The sign-ins that this process has used, each for every resource that it was used for.
-#[derive(Debug, Default)]
-pub(super) struct SignIns(DashMap<(SignInKey, Resource), Known>);
+#[derive(Debug)]
+pub(super) struct SignIns(SharedMap<(SignInKey, Resource), Known>);
+
+impl Default for SignIns {
+    fn default() -> Self {
+        Self(SharedMap::new(ENTRIES, PARTS))
+    }
+}
 
 impl SignIns {
     pub(super) fn standing(
@@ -80,18 +88,15 @@ impl SignIns {
         version: Version,
         now: Moment,
     ) -> Option<Arc<FetchFailure>> {
-        let known = self.0.get(&(key.clone(), resource))?;
-        let (of, until, setback) = known.standing.as_ref()?;
+        let key = (key.clone(), resource);
+        let known = self.0.part(&key);
+        let (of, until, setback) = known.peek(&key)?.standing.as_ref()?;
         (*of == version && now < *until).then(|| Arc::clone(setback))
     }
 
     pub(super) fn put(&self, key: &SignInKey, known: Known) {
         let key = (key.clone(), known.whose.resource);
-        if self.0.len() >= ENTRIES && !self.0.contains_key(&key) {
-            // Whoever comes back is known again.
-            self.0.clear();
-        }
-        self.0.insert(key, known);
+        self.0.part(&key).insert(key, known);
     }
 
     /// Keeps those of which this is true: of the address, and of the account that it was used for.
@@ -100,10 +105,14 @@ impl SignIns {
     }
 
     pub(super) fn remove(&self, key: &(SignInKey, Resource)) {
-        self.0.remove(key);
+        self.0.part(key).remove(key);
     }
 
     pub(super) fn all(&self) -> Vec<((SignInKey, Resource), Known)> {
-        self.0.iter().map(|entry| (entry.key().clone(), entry.value().clone())).collect()
+        let mut all = Vec::new();
+        for part in self.0.parts() {
+            all.extend(part.iter().map(|(key, known)| (key.clone(), known.clone())));
+        }
+        all
     }
 }

@@ -1,0 +1,112 @@
+//! How often something may happen within a time: each event is remembered with its time, so the count is exact, whenever the
+//! time begins.
+//!
+//! Who asks refuses what would be too much, and notes the rest; so nobody remembers more events than are allowed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::clock::Moment;
+
+/// A point in time, by whatever clock.
+pub trait Time: Copy {
+    /// How long after `earlier` this is; zero when it is not after it.
+    fn since(self, earlier: Self) -> Duration;
+}
+
+impl Time for Moment {
+    fn since(self, earlier: Self) -> Duration {
+        self.since(earlier)
+    }
+}
+
+impl Time for tokio::time::Instant {
+    fn since(self, earlier: Self) -> Duration {
+        self.saturating_duration_since(earlier)
+    }
+}
+
+/// When something happened, as far back as anybody asks.
+#[derive(Clone, Debug)]
+pub struct SlidingWindow<T = Moment> {
+    /// The earliest first.
+    times: VecDeque<T>,
+}
+
+impl<T> Default for SlidingWindow<T> {
+    fn default() -> Self {
+        Self { times: VecDeque::new() }
+    }
+}
+
+impl<T: Time> SlidingWindow<T> {
+    /// It happened `now`, which is not before any time so far.
+    pub fn note(&mut self, now: T) {
+        self.times.push_back(now);
+    }
+
+    /// How often it happened within `window`, the longest that is ever asked about: what is older is forgotten.
+    pub fn count(&mut self, window: Duration, now: T) -> usize {
+        while self.times.front().is_some_and(|first| now.since(*first) >= window) {
+            self.times.pop_front();
+        }
+        self.times.len()
+    }
+
+    /// How often it happened within a shorter window.
+    pub fn count_latest(&self, window: Duration, now: T) -> usize {
+        self.times.iter().rev().take_while(|at| now.since(**at) < window).count()
+    }
+
+    /// True when it did not happen within `window`.
+    pub fn is_over(&self, window: Duration, now: T) -> bool {
+        self.times.back().is_none_or(|last| now.since(*last) >= window)
+    }
+
+    /// Forgets all but the latest `most` times.
+    pub fn keep_latest(&mut self, most: usize) {
+        self.times.drain(..self.times.len().saturating_sub(most));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+    const HOUR: Duration = Duration::from_secs(3_600);
+
+    #[test]
+    fn no_minute_has_more_than_are_allowed_wherever_it_begins() {
+        let (clock, mut window, mut admitted) = (Clock::manual(), SlidingWindow::default(), Vec::new());
+        for second in 0_u64..600 {
+            if window.count(MINUTE, clock.now()) < 7 {
+                window.note(clock.now());
+                admitted.push(second);
+            }
+            clock.advance(Duration::from_secs(1));
+        }
+        assert_eq!(admitted.len(), 70);
+        assert!(admitted.windows(8).all(|eight| eight[7] - eight[0] >= 60));
+    }
+
+    #[test]
+    fn two_windows_count_the_same_events() {
+        let (clock, mut window) = (Clock::manual(), SlidingWindow::default());
+        assert!(window.is_over(HOUR, clock.now()));
+        for _ in 0..10 {
+            window.note(clock.now());
+            clock.advance(Duration::from_secs(20));
+        }
+        assert_eq!((window.count_latest(MINUTE, clock.now()), window.count(HOUR, clock.now())), (2, 10));
+        assert!(!window.is_over(MINUTE, clock.now()));
+        window.keep_latest(3);
+        assert_eq!(window.count(HOUR, clock.now()), 3);
+        window.keep_latest(3);
+        clock.advance(HOUR - MINUTE);
+        assert_eq!((window.is_over(MINUTE, clock.now()), window.count(HOUR, clock.now())), (true, 2));
+        clock.advance(MINUTE);
+        assert_eq!((window.is_over(HOUR, clock.now()), window.count(HOUR, clock.now())), (true, 0));
+    }
+}
