@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::error::StartError;
 use gatepost_config::problem::Problems;
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 
 /// Where the service stands.
@@ -104,15 +105,15 @@ impl fmt::Display for Closed {
 }
 
 impl NotReloaded {
-    /// A short fixed word, for the log.
-    pub fn cause(&self) -> &'static str {
+    /// Why, in the word for the log.
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::Mistakes(..) | Self::Start(StartError::Unproved(_)) => "mistakes",
-            Self::Start(_) => "not-possible",
-            Self::NeedsRestart(_) | Self::Beyond(_) => "needs-restart",
-            Self::Stopping => "stopping",
-            Self::NoSource => "no-source",
-            Self::Broken => "broken",
+            Self::Mistakes(..) | Self::Start(StartError::Unproved(_)) => Cause::Mistakes,
+            Self::Start(_) => Cause::NotPossible,
+            Self::NeedsRestart(_) | Self::Beyond(_) => Cause::NeedsRestart,
+            Self::Stopping => Cause::Stopping,
+            Self::NoSource => Cause::NoSource,
+            Self::Broken => Cause::Broken,
         }
     }
 }

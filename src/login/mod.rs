@@ -26,8 +26,6 @@ pub mod unlock;
 mod upkeep;
 
 pub use authenticator::Gatekeeper;
-pub(crate) use explain::UNKNOWN_ACCOUNT;
-pub use explain::is_guess;
 pub use request::{Admission, LoginRequest};
 
 pub use gatepost_oauth::tokens::TokenOrigin;

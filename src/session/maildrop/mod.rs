@@ -16,7 +16,7 @@ use self::conversation::Conversation;
 use self::inbox::Inbox;
 use self::mailbox::{Mailbox, Renewal};
 use super::fresh_token::with_fresh_token;
-use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::journal::Ending;
 use super::login::{Accepted, Destination, Entered, Login, origin, want_life};
 use super::places::{MailboxPlace, Places};
 use super::service::Service;
@@ -27,6 +27,7 @@ use crate::graph::messages::Unserved;
 use crate::login::{Admission, LoginRequest};
 use gatepost_config::{Grant, Resource};
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::census::Place;
@@ -77,7 +78,7 @@ pub(super) async fn serve(
     let told_to_end = async {
         tokio::select! {
             cause = ended => cause,
-            () = live.told_to_end() => ENDED_BY_OPERATOR,
+            () = live.told_to_end() => Cause::EndedByOperator,
         }
     };
     let cause = tokio::select! {
@@ -168,7 +169,7 @@ impl Opening<'_> {
         self.shared.maildrops.enter(Protocol::Pop3, mailbox).await.map_err(|_| Failure {
             refusal: Refusal::Limit,
             actor: Actor::Client,
-            cause: "maildrop-in-use",
+            cause: Cause::MaildropInUse,
             message: "another POP3 session has this mailbox open".into(),
             remedy:
                 "let one program at a time read it by POP3, and let it say QUIT; what it has left behind without ends \

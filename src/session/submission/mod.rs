@@ -10,13 +10,14 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::journal::Ending;
 use super::login::{Accepted, Destination, Entered, Login};
 use super::service::Service;
 use super::shared::Shared;
 use super::subject::{Subject, Whose};
 use conversation::Conversation;
 use courier::{Admitted, Courier, Sender, Way};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_net::census::Place;
@@ -83,7 +84,7 @@ pub(super) async fn serve(
         cause = Box::pin(conversation.run()) => cause,
         () = live.told_to_end() => {
             conversation.finish().await;
-            ENDED_BY_OPERATOR
+            Cause::EndedByOperator
         }
     };
     drop(conversation);

@@ -13,6 +13,7 @@ use crate::proof::Proof;
 use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::explain;
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::Moment;
 use gatepost_core::failure::Failure;
 use gatepost_core::tuple_key::TupleKey;
@@ -129,7 +130,7 @@ pub(super) async fn obtain(
     match (fly(at_hand).result().await, at_hand) {
         (Some(Ok(token)), _) => Ok(Obtained { token, origin: TokenOrigin::Fetched, key }),
         (Some(Err(setback)), Some(token)) if setback.spares_token => {
-            tracing::debug!(cause = setback.failure.cause, "no newer token to be had; the one at hand is used");
+            tracing::debug!(cause = setback.failure.cause.name(), "no newer token to be had; the one at hand is used");
             Ok(Obtained { token: token.clone(), origin: TokenOrigin::Cached, key })
         }
         (Some(Err(setback)), _) => Err(setback.failure.clone()),
@@ -167,10 +168,10 @@ pub(super) fn tell(ask: &Ask, error: &FetchError, setback: &Setback) {
     };
     let Failure { cause, .. } = setback.failure;
     let (login, client_id) = (login_name(ask), &ask.application.client_id);
-    if cause == explain::WRONG_PASSWORD {
+    if cause == Cause::WrongPassword {
         // Only a login has a wrong one, and its own line says all of it.
-        tracing::debug!(login, client_id, cause, code, failure = %setback.failure, "no token");
+        tracing::debug!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");
     } else {
-        tracing::info!(login, client_id, cause, code, failure = %setback.failure, "no token");
+        tracing::info!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");
     }
 }
