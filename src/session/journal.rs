@@ -390,6 +390,7 @@ impl Journal {
         match failure.cause {
             Cause::UpstreamLimit => self.metrics.throttled(Throttle::Exchange),
             Cause::MailboxOccupied | Cause::Crowded => self.metrics.throttled(Throttle::Gatepost),
+            Cause::Throttled => self.metrics.throttled(Throttle::Graph),
             _ => {}
         }
         let scene = Scene { session: &subject.session, listener: &subject.listener, protocol, peer: subject.peer };
@@ -422,6 +423,37 @@ impl Drop for Watch<'_> {
                 cause = Cause::OwnFault.name(),
                 "a fault of Gatepost ended one session, and no other; Gatepost's developers: the lines before this one say where"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatepost_core::failure::Actor;
+
+    #[test]
+    fn a_failure_for_want_of_patience_is_counted_by_who_asked_for_it() {
+        let journal = Journal::new(None);
+        let subject = Subject::new(&"pop3".into(), "192.0.2.7:4000".parse().unwrap());
+        let whose = Whose { account: "alice@contoso.example".into(), device: None };
+        for (cause, by) in [
+            (Cause::UpstreamLimit, "exchange"),
+            (Cause::MailboxOccupied, "gatepost"),
+            (Cause::Throttled, "graph"),
+            (Cause::UpstreamBroke, "nobody"),
+        ] {
+            let failure = Failure {
+                refusal: Refusal::Unavailable,
+                actor: Actor::Microsoft,
+                cause,
+                message: "no".into(),
+                remedy: "wait".into(),
+                delay: false,
+            };
+            journal.hindered(Protocol::Pop3, &subject, &whose, &failure);
+            let counted = format!("gatepost_throttled_total{{by=\"{by}\"}} 1\n");
+            assert_eq!(journal.metrics().text().contains(&counted), by != "nobody", "{cause}");
         }
     }
 }
