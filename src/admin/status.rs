@@ -18,6 +18,7 @@ use crate::session::ListenerState;
 use crate::session::registry::SessionEntry;
 use gatepost_config::{Cloud, Config, Credential, Grant, Identity, ListenerBackend, ListenerTls};
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
 use gatepost_oauth::tokens::TokenView;
@@ -154,7 +155,7 @@ pub(super) struct SessionLine {
 
 #[derive(Debug, Serialize)]
 pub(super) struct FailureLine {
-    pub(super) cause: &'static str,
+    pub(super) cause: Cause,
     pub(super) actor: &'static str,
     pub(super) whose_turn: &'static str,
     pub(super) message: String,
@@ -173,8 +174,7 @@ pub(super) struct FailureLine {
 impl FailureLine {
     /// True when it was a wrong password of an account, or came of too many of them: unlocking the account takes them off the count.
     pub(super) fn spends_guesses(&self) -> bool {
-        !self.account.is_empty()
-            && matches!(self.cause, "wrong-password" | "guess-budget-spent" | "too-many-guesses" | "account-locked")
+        !self.account.is_empty() && self.cause.spends_guesses()
     }
 }
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::error::StartError;
 use gatepost_config::problem::Problems;
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 
 /// Where the service stands.
@@ -106,18 +107,18 @@ impl fmt::Display for Closed {
 impl NotReloaded {
     /// Whether the configuration has mistakes, which the text lists.
     pub fn is_mistakes(&self) -> bool {
-        matches!(self, Self::Mistakes(..) | Self::Start(StartError::AccountWithoutPassword(_)))
+        self.cause() == Cause::Mistakes
     }
 
-    /// A short fixed word, for the log.
-    pub fn cause(&self) -> &'static str {
+    /// Why, in the word for the log.
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::Mistakes(..) | Self::Start(StartError::AccountWithoutPassword(_)) => "mistakes",
-            Self::Start(_) => "not-possible",
-            Self::NeedsRestart(_) | Self::Beyond(_) => "needs-restart",
-            Self::Stopping => "stopping",
-            Self::NoSource => "no-source",
-            Self::Broken => "broken",
+            Self::Mistakes(..) | Self::Start(StartError::AccountWithoutPassword(_)) => Cause::Mistakes,
+            Self::Start(_) => Cause::NotPossible,
+            Self::NeedsRestart(_) | Self::Beyond(_) => Cause::NeedsRestart,
+            Self::Stopping => Cause::Stopping,
+            Self::NoSource => Cause::NoSource,
+            Self::Broken => Cause::Broken,
         }
     }
 }

@@ -102,7 +102,7 @@ impl Running {
             }
             Err(error) => tracing::error!(
                 outcome = "not-reloaded",
-                cause = error.cause(),
+                cause = error.cause().name(),
                 "the configuration was read anew, and everything stays as it was: {error}"
             ),
         }

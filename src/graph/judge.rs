@@ -5,6 +5,7 @@ use hyper::Method;
 
 use super::GraphClient;
 use super::messages::{Broken, Unserved, mailbox};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::sasl::Bearer;
 
@@ -38,13 +39,13 @@ impl GraphClient {
         Err(match answer.status {
             401 if answer.is_graphs() => refused(
                 Refusal::InvalidCredentials,
-                "token-refused",
+                Cause::TokenRefused,
                 "did not accept the client's own token",
                 "get a fresh token for Microsoft Graph and try again",
             ),
             403 | 404 if answer.is_graphs() => refused(
                 Refusal::NotAuthorized,
-                "mailbox-denied",
+                Cause::MailboxDenied,
                 "does not let the client's own token read the mailbox",
                 "let the application that the client's token is for have `Mail.ReadBasic` or more for Microsoft Graph, which \
                  Gatepost needs to judge the token, and log in to a mailbox that the token's user may open",

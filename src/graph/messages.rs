@@ -19,6 +19,7 @@ use super::refused::throttles;
 use super::{GraphClient, authorized};
 use gatepost_config::Origin;
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::sasl::Bearer;
 
@@ -241,14 +242,14 @@ impl GraphClient {
             401 => Unserved::TokenRefused(failed(
                 Refusal::ContactAdmin,
                 Actor::TenantAdministrator,
-                "token-refused",
+                Cause::TokenRefused,
                 "did not accept the access token",
                 "check that the token is for Microsoft Graph (`scope`), and that no Conditional Access policy bars this machine",
             )),
             403 if answer.is_graphs() => Unserved::Failed(failed(
                 Refusal::ContactAdmin,
                 Actor::TenantAdministrator,
-                "mailbox-denied",
+                Cause::MailboxDenied,
                 "does not let the application read this mailbox",
                 "check that the application has the permission `Mail.ReadWrite` for Microsoft Graph with consent (for a shared \
                  mailbox also `Mail.ReadWrite.Shared`), and that its RBAC scope or access policy includes the mailbox",
@@ -256,7 +257,7 @@ impl GraphClient {
             404 if answer.is_graphs() => Unserved::Failed(failed(
                 Refusal::ContactAdmin,
                 Actor::TenantAdministrator,
-                "no-mailbox",
+                Cause::NoMailbox,
                 "knows no mailbox of this name",
                 "check that the address is the user principal name of a mailbox in Exchange Online with a licence; another \
                  one goes into `mailbox` of the account",
@@ -264,14 +265,14 @@ impl GraphClient {
             status if throttles(status) => Unserved::Failed(failed(
                 Refusal::Unavailable,
                 Actor::Microsoft,
-                "throttled",
+                Cause::Throttled,
                 "takes no more requests for this mailbox at the moment",
                 "the client tries again; should it last, let it ask less often, or leave fewer messages in the Inbox",
             )),
             500.. => Unserved::Failed(failed(
                 Refusal::Unavailable,
                 Actor::Microsoft,
-                "upstream-failed",
+                Cause::UpstreamFailed,
                 "failed",
                 "the client tries again; should it last for one message alone, move that out of the Inbox",
             )),
@@ -279,7 +280,7 @@ impl GraphClient {
             _ => Unserved::Failed(failed(
                 Refusal::Unavailable,
                 Actor::Developers,
-                "request-refused",
+                Cause::RequestRefused,
                 "did not understand the request",
                 "report it",
             )),
@@ -290,7 +291,7 @@ impl GraphClient {
         let (at, seconds) = (&self.origin, left.as_secs().max(1));
         unavailable(
             Actor::Microsoft,
-            "throttled",
+            Cause::Throttled,
             format!("{at} wants no requests for this mailbox for another {seconds} s"),
             "the client tries again; should it last, let it ask less often, or leave fewer messages in the Inbox",
         )
@@ -299,7 +300,7 @@ impl GraphClient {
     fn late(&self) -> Failure {
         unavailable(
             Actor::Microsoft,
-            "upstream-timeout",
+            Cause::UpstreamTimeout,
             format!("{} did not answer in time", self.origin),
             "the client tries again; should it last, check the network on the way",
         )
@@ -308,7 +309,7 @@ impl GraphClient {
     pub(super) fn not_graph(&self, what: &str) -> Failure {
         unavailable(
             Actor::Network,
-            "not-graph",
+            Cause::NotGraph,
             format!("{} does not speak as Microsoft Graph should: {what}", self.origin),
             "check where the listener's Graph is (`graph`), and that no device on the way answers in its place",
         )
@@ -318,7 +319,7 @@ impl GraphClient {
         let message = format!("a request for {} could not be made: {error}", self.origin);
         let failure = Failure {
             refusal: Refusal::ServerBug,
-            ..unavailable(Actor::Developers, "request-not-made", message, "report it")
+            ..unavailable(Actor::Developers, Cause::RequestNotMade, message, "report it")
         };
         Broken { again: false, failure }
     }
@@ -348,7 +349,7 @@ impl MessageContent<'_> {
                     let at = &self.graph.origin;
                     return Err(unavailable(
                         Actor::Microsoft,
-                        "upstream-broke",
+                        Cause::UpstreamBroke,
                         format!("the connection to {at} broke in the middle of an answer: {error}"),
                         "the client tries again; should it last, check the network on the way",
                     ));
@@ -397,7 +398,7 @@ fn read_link(graph: &Origin, link: &str) -> Option<NextPage> {
     here.then(|| uri.path_and_query().map(|path| NextPage(path.as_str().to_owned())))?
 }
 
-fn unavailable(actor: Actor, cause: &'static str, message: String, remedy: &'static str) -> Failure {
+fn unavailable(actor: Actor, cause: Cause, message: String, remedy: &'static str) -> Failure {
     Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 

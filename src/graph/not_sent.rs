@@ -1,5 +1,6 @@
 //! A message that Microsoft has not accepted, and what everybody is told of it.
 
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::mail::smtp::Reply;
 
@@ -15,7 +16,7 @@ pub struct NotSent {
 }
 
 impl NotSent {
-    pub(super) fn new(reply: Reply, actor: Actor, cause: &'static str, message: String, remedy: &'static str) -> Self {
+    pub(super) fn new(reply: Reply, actor: Actor, cause: Cause, message: String, remedy: &'static str) -> Self {
         let refusal = match (reply.class(), actor) {
             (_, Actor::Developers) => Refusal::ServerBug,
             (4, _) => Refusal::Unavailable,

@@ -7,6 +7,7 @@ use hyper::body::Bytes;
 
 use super::body::Base64;
 use super::not_sent::NotSent;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Actor;
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError, Recipients};
@@ -53,7 +54,7 @@ pub(super) fn too_large() -> NotSent {
     NotSent::new(
         Reply::new(552, [3, 4], format_args!("Message too large: Microsoft Graph takes {MESSAGE_OCTETS} octets")),
         Actor::Client,
-        "message-too-large",
+        Cause::MessageTooLarge,
         format!("the message is larger than Microsoft Graph takes, which is {MESSAGE_OCTETS} octets"),
         "send smaller attachments, or have `deliver: smtp` for this listener, where 150 MB go through",
     )
@@ -63,7 +64,7 @@ fn malformed(flaw: &MimeError) -> NotSent {
     NotSent::new(
         Reply::new(554, [6, 0], format_args!("Message not sent: it {flaw}")),
         Actor::Client,
-        "malformed-message",
+        Cause::MalformedMessage,
         format!("the message {flaw}"),
         "have the program that writes it corrected; what Microsoft Graph might understand otherwise is not sent through it",
     )
@@ -73,7 +74,7 @@ fn bad_recipient(why: AddressError) -> NotSent {
     NotSent::new(
         Reply::new(550, [1, 3], format_args!("A recipient is not of the form local@domain: {why}")),
         Actor::Client,
-        "bad-recipient",
+        Cause::BadRecipient,
         format!("a recipient of the transaction is not of the form local@domain: {why}"),
         "write the whole address",
     )
@@ -88,7 +89,7 @@ fn names_others(strangers: usize) -> NotSent {
     NotSent::new(
         Reply::new(550, [6, 0], reply),
         Actor::Client,
-        "names-others",
+        Cause::NamesOthers,
         format!(
             "the header names {people} that the transaction is not addressed to; Microsoft Graph knows no envelope, and \
              would send there too"

@@ -9,6 +9,7 @@ use super::answer::Answer;
 use super::not_sent::NotSent;
 use super::outgoing::too_large;
 use gatepost_config::Origin;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Actor;
 use gatepost_proto::mail::smtp::Reply;
 
@@ -53,7 +54,7 @@ fn with_words(mut not_sent: NotSent, answer: &Answer) -> NotSent {
 struct Verdict {
     reply: (u16, [u16; 2], &'static str),
     actor: Actor,
-    cause: &'static str,
+    cause: Cause,
     remedy: &'static str,
 }
 
@@ -68,93 +69,93 @@ fn verdict(answer: &Answer, octets: usize) -> Option<Verdict> {
         401 => verdict(
             (451, [7, 0], "Microsoft Graph did not accept the access token"),
             Actor::TenantAdministrator,
-            "token-refused",
+            Cause::TokenRefused,
             "should it last, check that the token is for Microsoft Graph (`scope`), and that no Conditional Access policy bars this machine",
         ),
         400..500 if answer.says(&["ErrorMimeContentInvalidBase64String", "ErrorMimeContentInvalid"]) => verdict(
             (554, [6, 0], "Microsoft Graph cannot read the message"),
             Actor::Developers,
-            "message-not-understood",
+            Cause::MessageNotUnderstood,
             "report it with the message's header, and have `deliver: smtp` for this listener until it is mended",
         ),
         400..500 if answer.says(&["ErrorInvalidRecipients"]) => verdict(
             (550, [1, 3], "Microsoft Graph found no valid recipient, or an invalid one"),
             Actor::Client,
-            "invalid-recipients",
+            Cause::InvalidRecipients,
             "correct the addresses",
         ),
         400..500 if answer.says(&["ErrorSendAsDenied", "ErrorCannotSendOnBehalf"]) => verdict(
             (550, [7, 1], "The mailbox may not send as the address in From"),
             Actor::TenantAdministrator,
-            "send-as-denied",
+            Cause::SendAsDenied,
             "let From be the mailbox's own address, or grant it Send As: `Add-RecipientPermission -AccessRights SendAs`",
         ),
         400..500 if answer.says(&["ErrorQuotaExceeded"]) => verdict(
             (452, [2, 2], "The mailbox is full"),
             Actor::Client,
-            "mailbox-full",
+            Cause::MailboxFull,
             "make room in the mailbox, whose Sent Items keep a copy of each message",
         ),
         400..500 if answer.says(&["ErrorExceededMessageLimit", "ErrorMessageThrottled"]) => verdict(
             (450, [7, 1], "The mailbox has sent as much as it may for now"),
             Actor::Client,
-            "sending-limit",
+            Cause::SendingLimit,
             "send less, or wait: Microsoft lets a mailbox address 10,000 recipients in 24 hours",
         ),
         400..500 if answer.says(&["ErrorAccountSuspend", "ErrorAccountSuspendShowTierUpgrade"]) => verdict(
             (550, [1, 8], "Microsoft has barred the mailbox from sending"),
             Actor::TenantAdministrator,
-            "sender-barred",
+            Cause::SenderBarred,
             "find out what was sent from it, and take it off the restricted entities in Microsoft Defender",
         ),
         429 => verdict(
             (451, [3, 2], "Microsoft Graph takes no more requests for this mailbox at the moment"),
             Actor::Microsoft,
-            "throttled",
+            Cause::Throttled,
             WAIT,
         ),
         503 | 504 | 509 => verdict(
             (451, [3, 2], "Microsoft Graph is not available for now"),
             Actor::Microsoft,
-            "upstream-unavailable",
+            Cause::UpstreamUnavailable,
             WAIT,
         ),
         200..400 => verdict(
             (451, [3, 0], "Something answered that is not as Microsoft Graph answers"),
             Actor::Network,
-            "not-graph",
+            Cause::NotGraph,
             "find out which device on the way answers in its place; should it be Microsoft, have `deliver: smtp` for this listener",
         ),
         400..500 if !answer.is_graphs() => verdict(
             (451, [3, 0], "Something on the way to Microsoft Graph refused the request"),
             Actor::Network,
-            "not-graph",
+            Cause::NotGraph,
             "have the proxy's or firewall's administrator permit POST to Microsoft Graph for this host",
         ),
         403 => verdict(
             (550, [7, 1], "Microsoft Graph does not let the application send from this mailbox"),
             Actor::TenantAdministrator,
-            "send-denied",
+            Cause::SendDenied,
             "check that the application has the permission `Mail.Send` for Microsoft Graph with consent (for a shared mailbox also \
              `Mail.Send.Shared`), and that its RBAC scope or access policy includes the mailbox",
         ),
         404 => verdict(
             (550, [1, 8], "The mailbox is not one of Exchange Online"),
             Actor::TenantAdministrator,
-            "no-mailbox",
+            Cause::NoMailbox,
             "check that the address is the user principal name of a mailbox in Exchange Online with a licence; another one goes into \
              `mailbox` of the account",
         ),
         400..500 => verdict(
             (554, [6, 0], "Microsoft Graph refused the message"),
             Actor::Client,
-            "message-refused",
+            Cause::MessageRefused,
             "look at Microsoft's words; should they not help, have `deliver: smtp` for this listener",
         ),
         _ => verdict(
             (451, [3, 0], "Microsoft Graph failed"),
             Actor::Microsoft,
-            "upstream-failed",
+            Cause::UpstreamFailed,
             "the client tries again; should it last for this message alone, have `deliver: smtp` for this listener",
         ),
     }
@@ -166,7 +167,7 @@ pub(super) fn quiet(left: Duration) -> NotSent {
     NotSent::new(
         Reply::new(451, [3, 2], "Microsoft Graph takes no more requests for this mailbox at the moment"),
         Actor::Microsoft,
-        "throttled",
+        Cause::Throttled,
         format!("the message was not sent: Microsoft Graph wants no requests for this mailbox for another {seconds} s"),
         "the client tries again",
     )
@@ -195,7 +196,7 @@ fn unknown(actor: Actor, why: &str, id: &str) -> NotSent {
     NotSent::new(
         Reply::new(451, [4, 2], "Microsoft Graph did not say whether it took the message"),
         actor,
-        "outcome-unknown",
+        Cause::OutcomeUnknown,
         format!("whether Microsoft took the message is unknown: {why} (client-request-id {id})"),
         "the client tries again, and the message may then arrive twice; look into Sent Items",
     )
@@ -206,7 +207,7 @@ pub(super) fn defect(error: &http::Error) -> NotSent {
     NotSent::new(
         Reply::new(451, [3, 0], "Internal error"),
         Actor::Developers,
-        "request-not-made",
+        Cause::RequestNotMade,
         format!("the request for Microsoft Graph could not be made: {error}"),
         "report it",
     )
@@ -262,7 +263,7 @@ mod tests {
     fn what_graph_did_not_say_itself_is_never_permanent() {
         for status in [400, 403, 404, 405, 407, 451] {
             let not_sent = explain(&Answer { status, ..Answer::default() }, 1_000);
-            assert_eq!((not_sent.reply.class(), not_sent.failure.cause), (4, "not-graph"), "{status}");
+            assert_eq!((not_sent.reply.class(), not_sent.failure.cause.name()), (4, "not-graph"), "{status}");
         }
     }
 

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep_until};
 
 use gatepost_config::password_hash as password;
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, Moment, UnixTime};
 use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
@@ -37,11 +38,11 @@ pub enum Ending {
 }
 
 impl Ending {
-    /// A short fixed word for the log.
-    pub fn cause(self) -> &'static str {
+    /// The same as the cause of a failure, or of a session's end.
+    pub fn cause(self) -> Cause {
         match self {
-            Self::Revoked => "password-revoked",
-            Self::Expired => "password-expired",
+            Self::Revoked => Cause::PasswordRevoked,
+            Self::Expired => Cause::PasswordExpired,
         }
     }
 }

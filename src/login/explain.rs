@@ -7,34 +7,16 @@ use crate::login::device::{Ending, KnownPassword, Outside};
 use crate::login::lockout_guard::HeldBack;
 use crate::login::request::LoginRequest;
 use gatepost_core::account::{LoginName, MailAddress};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
-use gatepost_oauth::tokens::explain::{WRONG_PASSWORD, delayed, failure, for_time};
+use gatepost_oauth::tokens::explain::{delayed, failure, for_time};
 use gatepost_store::StoreError;
-
-/// The cause of a failure whose user name no account has.
-pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";
-
-/// So many wrong passwords were tried that this one was not.
-const GUESS_BUDGET_SPENT: &str = "guess-budget-spent";
-const TOO_MANY_GUESSES: &str = "too-many-guesses";
-
-/// A device password that is right, but not there.
-const OTHER_PROTOCOLS: &str = "password-for-other-protocols";
-const OTHER_NETWORKS: &str = "password-for-other-networks";
-
-/// True for a failure that says: somebody is guessing, or has not corrected a program. A device password that is right but
-/// may not be used there is one too, so that its price does not tell a thief that it is right. Not for anything that passes.
-pub fn is_guess(failure: &Failure) -> bool {
-    let outside = [Ending::Expired.cause(), Ending::Revoked.cause(), OTHER_PROTOCOLS, OTHER_NETWORKS];
-    matches!(failure.cause, WRONG_PASSWORD | UNKNOWN_ACCOUNT | GUESS_BUDGET_SPENT | TOO_MANY_GUESSES)
-        || outside.contains(&failure.cause)
-}
 
 pub(super) fn unknown_account() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Operator,
-        UNKNOWN_ACCOUNT,
+        Cause::UnknownAccount,
         "no configured account fits the user name",
         "add the user name to `accounts`, or correct it in the mail program",
     ))
@@ -45,7 +27,7 @@ pub(super) fn needs_password(login: &MailAddress) -> Failure {
     failure(
         Refusal::ContactAdmin,
         Actor::Operator,
-        "needs-password",
+        Cause::NeedsPassword,
         format!("the token of `{login}` is had with its user's password only (`grant: password`), and nobody gave one"),
         "give the account another grant, or let the device log in",
     )
@@ -56,7 +38,7 @@ pub(super) fn account_changed(login: &MailAddress) -> Failure {
     failure(
         Refusal::InvalidCredentials,
         Actor::Client,
-        "account-changed",
+        Cause::AccountChanged,
         format!("the account of `{login}` was changed or removed since the client logged in"),
         "the client logs in again",
     )
@@ -67,7 +49,7 @@ pub(super) fn not_trusted(login: &LoginName) -> Failure {
     failure(
         Refusal::InvalidCredentials,
         Actor::Operator,
-        "not-trusted",
+        Cause::NotTrusted,
         format!("the rule of `trusted_senders` that let this address send as `{login}` was changed or removed"),
         "nothing, if that was meant; the client connects again and is held to what is configured now",
     )
@@ -77,7 +59,7 @@ pub(super) fn wrong_local_password() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
-        WRONG_PASSWORD,
+        Cause::WrongPassword,
         "the password is none of the account's",
         "correct the password in the mail program, or make a new one with `gatepost password add`",
     ))
@@ -100,7 +82,7 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
         Outside::Protocol => {
             let allowed: Vec<&str> = of.protocols.iter().map(|protocol| protocol.name()).collect();
             (
-                OTHER_PROTOCOLS,
+                Cause::PasswordForOtherProtocols,
                 format!("is for {} only, and was presented over {}", allowed.join(" and "), request.protocol.name()),
                 "set up the device for its protocol, or make another password with `gatepost password add --protocol …`",
             )
@@ -108,7 +90,7 @@ pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRe
         Outside::Network => {
             let allowed: Vec<String> = of.from.iter().map(ToString::to_string).collect();
             (
-                OTHER_NETWORKS,
+                Cause::PasswordForOtherNetworks,
                 format!("is for {} only, and was presented from {}", allowed.join(" and "), request.source),
                 "revoke the password if it may have leaked, or make another one with `gatepost password add --from …`",
             )
@@ -127,7 +109,7 @@ pub(super) fn store_unavailable(error: &StoreError) -> Failure {
     delayed(failure(
         Refusal::Unavailable,
         Actor::Operator,
-        "store-unavailable",
+        Cause::StoreUnavailable,
         format!("the password is none of those known so far, and new ones cannot be looked up: {error}"),
         "put the store right (`state` in the configuration); passwords known so far keep working",
     ))
@@ -137,7 +119,7 @@ pub(super) fn guessed_too_often() -> Failure {
     delayed(failure(
         Refusal::Unavailable,
         Actor::Client,
-        TOO_MANY_GUESSES,
+        Cause::TooManyGuesses,
         "too many different passwords were tried for this account from there",
         "correct the password in the mail program and try again in a minute",
     ))
@@ -147,7 +129,7 @@ pub(super) fn hashing_busy() -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::Operator,
-        "password-checks-busy",
+        Cause::PasswordChecksBusy,
         "too many password checks wait already",
         "try again; if it lasts, find out who tries so many passwords, or raise `limits.password_hashes`",
     )
@@ -157,7 +139,7 @@ pub(super) fn other_identity() -> Failure {
     failure(
         Refusal::NotAuthorized,
         Actor::Operator,
-        "acting-as-not-allowed",
+        Cause::ActingAsNotAllowed,
         "the client wants to act as somebody else than the account that it logs in with",
         "leave the authorization identity empty in the mail program, or set the account's `mailbox`",
     )
@@ -168,7 +150,7 @@ pub(super) fn own_token_refused_before() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
-        "token-refused",
+        Cause::TokenRefused,
         "Microsoft has refused this token for this mailbox before, and was not asked again",
         "get a fresh token with the scope of this protocol and try again",
     ))
@@ -180,14 +162,14 @@ pub(super) fn held(hold: HeldBack, login: &str) -> Failure {
         HeldBack::Locked { wait } => failure(
             Refusal::Unavailable,
             Actor::TenantAdministrator,
-            "account-locked",
+            Cause::AccountLocked,
             format!("Entra said lately that the account is locked, and is not asked {}", for_time(wait)),
             "find the device that still has an old password; a password reset unlocks at once",
         ),
         HeldBack::Budget { wait } => failure(
             Refusal::Unavailable,
             Actor::Operator,
-            GUESS_BUDGET_SPENT,
+            Cause::GuessBudgetSpent,
             format!(
                 "`{login}` has used up its wrong passwords, each of which counts for two hours: more could lock the account \
                  in Entra, so that the next one is tried {}",
@@ -198,7 +180,7 @@ pub(super) fn held(hold: HeldBack, login: &str) -> Failure {
         HeldBack::GlobalBudget | HeldBack::Turn => failure(
             Refusal::Unavailable,
             Actor::Operator,
-            "too-many-refusals",
+            Cause::TooManyRefusals,
             "so many wrong passwords were tried over all accounts that new ones are not forwarded",
             "find out who tries them, and narrow `allow_from`; it passes within the hour",
         ),

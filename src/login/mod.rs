@@ -26,8 +26,6 @@ mod upkeep;
 mod verify;
 
 pub use authenticator::Authenticator;
-pub(crate) use explain::UNKNOWN_ACCOUNT;
-pub use explain::is_guess;
 pub use request::{AuthorizedLogin, LoginRequest};
 
 pub use gatepost_oauth::tokens::TokenOrigin;

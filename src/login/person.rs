@@ -2,6 +2,7 @@
 
 use gatepost_config::{Account, Tenant};
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_oauth::sign_in::id_token::{IdTokenProblem, Identity};
@@ -98,16 +99,16 @@ pub(crate) fn explain(error: &SignInError) -> Failure {
         SignInError::NoRandomness => return explain::own_fault(),
         SignInError::Declined => (
             Actor::Client,
-            "sign-in-declined",
+            Cause::SignInDeclined,
             "the sign-in was declined in the browser".to_owned(),
             "sign in again, and accept",
         ),
         SignInError::Expired => {
-            (Actor::Client, "sign-in-expired", "nobody signed in before the time was over".to_owned(), again)
+            (Actor::Client, Cause::SignInExpired, "nobody signed in before the time was over".to_owned(), again)
         }
         SignInError::NoRefreshToken => (
             Actor::TenantAdministrator,
-            "no-refresh-token",
+            Cause::NoRefreshToken,
             "Entra gave no refresh token, so that the sign-in would be over in an hour".to_owned(),
             "allow the application the permission `offline_access`",
         ),
@@ -123,7 +124,7 @@ pub(crate) fn explain(error: &SignInError) -> Failure {
                 }
                 IdTokenProblem::Audience | IdTokenProblem::Nonce => (Actor::Operator, again),
             };
-            (actor, "id-token-refused", problem.to_string(), remedy)
+            (actor, Cause::IdTokenRefused, problem.to_string(), remedy)
         }
     };
     Failure { refusal: Refusal::ContactAdmin, actor, cause, message, remedy: remedy.into(), delay: false }

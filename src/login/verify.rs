@@ -165,7 +165,7 @@ fn not_proved(refused: &Refused, request: LoginRequest<'_>) -> Failure {
         NotProved::Broken => own_fault(),
     };
     match &refused.outside {
-        Some((device, outside)) if explain::is_guess(&failure) => {
+        Some((device, outside)) if failure.cause.is_guess() => {
             Failure { refusal: failure.refusal, delay: failure.delay, ..explain::outside(device, *outside, request) }
         }
         _ => failure,

@@ -11,6 +11,7 @@ use super::{http, mail, maildrop, submission};
 use crate::session::backend::Backend;
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
+use gatepost_core::cause::Cause;
 use gatepost_net::connection_limit::{ConnectionLimitReached, ConnectionPermit};
 use gatepost_net::listen;
 use gatepost_net::penalty::Closed;
@@ -33,15 +34,15 @@ impl ListenerState {
                 listener = &*self.listener.name,
                 %peer,
                 outcome = "closed",
-                cause = "not-allowed",
+                cause = Cause::NotAllowed.name(),
                 "connection closed: its address is not in `allow_from`; whoever runs Gatepost: add it if it belongs to a client"
             );
-            shared.journal.turned_away("not-allowed");
+            shared.journal.turned_away(Cause::NotAllowed);
             return None;
         }
         if let Some(closed) = shared.penalties.closed(peer.ip()) {
             self.log_closed(peer, closed);
-            shared.journal.turned_away("penalised");
+            shared.journal.turned_away(Cause::Penalised);
             return None;
         }
         match shared.connections.acquire(peer.ip()) {
@@ -53,7 +54,7 @@ impl ListenerState {
             }
             Err(reached) => {
                 self.log_full(peer, reached);
-                shared.journal.turned_away("too-many-connections");
+                shared.journal.turned_away(Cause::TooManyConnections);
                 None
             }
         }
@@ -66,7 +67,7 @@ impl ListenerState {
                 listener = &*self.listener.name,
                 %peer,
                 outcome = "closed",
-                cause = "penalised",
+                cause = Cause::Penalised.name(),
                 "connections from this source are closed for the next {} s, and longer if it goes on: wrong passwords, time-outs or garbage came from there; whoever runs Gatepost: find out who connects, and narrow `allow_from` or see to the device; `limits` has the penalties",
                 closed.wait.as_secs().max(1)
             );
@@ -80,7 +81,7 @@ impl ListenerState {
                 listener = &*self.listener.name,
                 %peer,
                 outcome = "closed",
-                cause = "too-many-connections",
+                cause = Cause::TooManyConnections.name(),
                 "connections are refused: `{}` is reached; whoever runs Gatepost: find out who connects, or raise it",
                 reached.limit()
             );

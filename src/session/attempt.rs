@@ -5,11 +5,11 @@ use std::future::Future;
 
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::login::{UNKNOWN_ACCOUNT, is_guess};
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use gatepost_core::account::LoginName;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::jitter;
 use gatepost_core::secret::Password;
@@ -63,7 +63,7 @@ impl Claim<'_> {
     /// field; an address is needed to add its account.
     fn shown(&self, failure: &Failure) -> &str {
         match self {
-            Self::Password(login, _) if failure.cause == UNKNOWN_ACCOUNT && !login.as_str().contains('@') => {
+            Self::Password(login, _) if failure.cause == Cause::UnknownAccount && !login.as_str().contains('@') => {
                 "(not an address)"
             }
             _ => self.name(),
@@ -74,7 +74,7 @@ impl Claim<'_> {
     fn is_guess(&self, failure: &Failure) -> bool {
         // A token of its own, which opens nothing, is the client's guess as well.
         let opens_nothing = matches!(failure.refusal, Refusal::InvalidCredentials | Refusal::NotAuthorized);
-        is_guess(failure) || matches!(self, Self::Token(_)) && opens_nothing
+        failure.cause.is_guess() || matches!(self, Self::Token(_)) && opens_nothing
     }
 }
 
@@ -103,7 +103,7 @@ impl Attempts<'_> {
         Failure {
             refusal: Refusal::Unavailable,
             actor: Actor::Microsoft,
-            cause: "login-timeout",
+            cause: Cause::LoginTimeout,
             message: format!("the login was not decided within {limit:?}"),
             remedy: "the client tries again; `limits.login` is the bound".into(),
             delay: false,

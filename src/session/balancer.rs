@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
+use gatepost_core::cause::Cause;
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_proto::proxy_protocol::{Conveyed, HeaderError, HeaderReader};
 
@@ -75,7 +76,7 @@ impl ListenerState {
     /// Health checks come every few seconds.
     fn log_probe(&self, balancer: SocketAddr, text: &str) {
         let listener = &*self.listener.name;
-        tracing::debug!(listener, peer = %balancer, outcome = "closed", cause = "probe", "connection closed: {text}");
+        tracing::debug!(listener, peer = %balancer, outcome = "closed", cause = Cause::Probe.name(), "connection closed: {text}");
     }
 
     /// One line: such a balancer is not set up as it should, and then each of its connections ends here.
@@ -85,7 +86,7 @@ impl ListenerState {
             "connection from a load balancer closed: {problem}; whoever runs Gatepost: have it send the PROXY protocol to \
              this listener (HAProxy: `send-proxy-v2`), or take its address out of `proxy_protocol_from`"
         );
-        let (outcome, cause) = ("closed", "no-proxy-header");
+        let (outcome, cause) = ("closed", Cause::NoProxyHeader.name());
         if self.headerless.swap(true, Ordering::Relaxed) {
             tracing::debug!(listener, peer = %balancer, outcome, cause, "{text}");
         } else {

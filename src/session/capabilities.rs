@@ -37,7 +37,7 @@ pub async fn keep_learning(shared: Arc<SessionContext>, target: Arc<Target>) {
                 let failure = error.failure(&target.upstream);
                 tracing::warn!(
                     upstream,
-                    cause = failure.cause,
+                    cause = failure.cause.name(),
                     "could not learn what the upstream announces; clients are told the list known so far: {failure}"
                 );
                 let pause = retry;

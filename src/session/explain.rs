@@ -8,6 +8,7 @@ use super::upstream::OpenError;
 use crate::graph::GraphError;
 use crate::session::mailbox_slots::MailboxFull;
 use gatepost_config::{Origin, Upstream};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal, chain};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::error::DialError;
@@ -24,7 +25,7 @@ impl OpenError {
             Self::Trust(error) => Self::no_trust(error),
             Self::Crowded(_) => failure(
                 Actor::Microsoft,
-                "crowded",
+                Cause::Crowded,
                 format!(
                     "so many logins want a connection to {at} that this one would wait over ten seconds for its turn"
                 ),
@@ -33,7 +34,7 @@ impl OpenError {
             Self::Dial(error) => dial(error, upstream.port),
             Self::EarlyBytes => failure(
                 Actor::Network,
-                "spoke-before-tls",
+                Cause::SpokeBeforeTls,
                 format!("octets arrived from {at} before TLS had begun, where TLS comes first"),
                 "check that port and `upstream_tls` fit the server, and that no device on the way answers in its place"
                     .to_owned(),
@@ -41,13 +42,13 @@ impl OpenError {
             Self::Tls(error) => tls(error, &upstream.name, &at),
             Self::Lost(error) => failure(
                 Actor::Microsoft,
-                "upstream-broke",
+                Cause::UpstreamBroke,
                 format!("the connection to {at} broke during the login: {error}"),
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
             Self::Timeout(what) => failure(
                 Actor::Microsoft,
-                "upstream-timeout",
+                Cause::UpstreamTimeout,
                 format!("{at} did not answer in time during {what}"),
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
@@ -58,7 +59,7 @@ impl OpenError {
     fn no_trust(error: &TrustError) -> Failure {
         failure(
             Actor::Operator,
-            "no-trust",
+            Cause::NoTrust,
             format!("the trusted certificates cannot be read: {}", chain(error)),
             "check `trust.additional_ca`, `trust.destinations` and the system's certificate store".to_owned(),
         )
@@ -74,7 +75,7 @@ impl GraphError {
             (_, Some(error)) => not_connected(error, graph),
             (Self::Exchange(error), None) => failure(
                 Actor::Microsoft,
-                "upstream-broke",
+                Cause::UpstreamBroke,
                 format!("the connection to {at} broke: {}", chain(error)),
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
@@ -117,7 +118,7 @@ impl MailboxFull {
             refusal: Refusal::Limit,
             ..failure(
                 Actor::Client,
-                "mailbox-occupied",
+                Cause::MailboxOccupied,
                 format!(
                     "the mailbox has {places} {} {what} already, as many as Gatepost lets it have, and no place came \
                      free within {waited:?}",
@@ -129,7 +130,7 @@ impl MailboxFull {
     }
 }
 
-fn failure(actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
+fn failure(actor: Actor, cause: Cause, message: String, remedy: String) -> Failure {
     Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
@@ -137,27 +138,27 @@ fn dial(error: &DialError, port: u16) -> Failure {
     match error {
         DialError::Proxy(refused) => {
             let remedy = of_port(refused, port).unwrap_or_else(|| refused.remedy().into_owned());
-            failure(refused.actor(), "proxy-refused", refused.to_string(), remedy)
+            failure(refused.actor(), Cause::ProxyRefused, refused.to_string(), remedy)
         }
         DialError::Socks(refused) => {
-            failure(refused.actor(), "proxy-refused", refused.to_string(), refused.remedy().into_owned())
+            failure(refused.actor(), Cause::ProxyRefused, refused.to_string(), refused.remedy().into_owned())
         }
         #[cfg(feature = "pac")]
         DialError::Pac(_) => failure(
             Actor::Operator,
-            "pac-failed",
+            Cause::PacFailed,
             format!("nobody knows which proxy to take: {}", chain(error)),
             "check `forward_proxy.pac`, and have whoever maintains the script look at its answer".to_owned(),
         ),
         DialError::ProxyTrust(_) => failure(
             Actor::Operator,
-            "no-trust",
+            Cause::NoTrust,
             chain(error),
             "check `trust.additional_ca` and the system's certificate store".to_owned(),
         ),
         DialError::ProxyTls { proxy, .. } => failure(
             Actor::Operator,
-            "proxy-tls-failed",
+            Cause::ProxyTlsFailed,
             chain(error),
             format!(
                 "check that the port speaks TLS (otherwise write `http://` in `forward_proxy.url`), that the proxy's \
@@ -167,20 +168,20 @@ fn dial(error: &DialError, port: u16) -> Failure {
         ),
         DialError::ProxyUnreachable { .. } | DialError::ProxyBroke { .. } => failure(
             Actor::Network,
-            "proxy-unreachable",
+            Cause::ProxyUnreachable,
             format!("the forward proxy is no help: {}", chain(error)),
             "check `forward_proxy.url` and that the proxy runs".to_owned(),
         ),
         DialError::Resolve { .. } => failure(
             Actor::Network,
-            "name-not-resolved",
+            Cause::NameNotResolved,
             format!("the upstream's name is not known here: {}", chain(error)),
             "check the name and this machine's DNS; where only a proxy knows the Internet, set `forward_proxy`"
                 .to_owned(),
         ),
         DialError::Connect { .. } => failure(
             Actor::Network,
-            "upstream-unreachable",
+            Cause::UpstreamUnreachable,
             format!("no connection: {}", chain(error)),
             format!(
                 "check that the firewall lets this machine reach it; where only a proxy may, set `forward_proxy`{}",
@@ -224,7 +225,7 @@ fn tls(error: &io::Error, name: &str, at: &str) -> Failure {
     match rustls {
         Some(error) if let Some(untrusted) = UntrustedIssuer::of(error) => failure(
             Actor::Operator,
-            "bad-certificate",
+            Cause::BadCertificate,
             format!("the certificate of {at} was {untrusted}"),
             format!(
                 "if a proxy inspects TLS here, put the certificate of that authority into a PEM file and name it as \
@@ -235,7 +236,7 @@ fn tls(error: &io::Error, name: &str, at: &str) -> Failure {
         ),
         Some(rustls::Error::InvalidCertificate(problem)) => failure(
             Actor::Operator,
-            "bad-certificate",
+            Cause::BadCertificate,
             format!("the certificate of {at} is not accepted: {problem}"),
             format!(
                 "if a TLS-inspecting proxy stands in between, add its root to `trust.additional_ca`; if the certificate \
@@ -245,7 +246,7 @@ fn tls(error: &io::Error, name: &str, at: &str) -> Failure {
         ),
         _ => failure(
             Actor::Network,
-            "tls-failed",
+            Cause::TlsFailed,
             format!("the TLS handshake with {at} failed: {error}"),
             "check that port and `upstream_tls` fit the server, and that no device on the way breaks TLS".to_owned(),
         ),
@@ -259,7 +260,7 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
         Kind::TokenRefused => (
             Refusal::ContactAdmin,
             Actor::TenantAdministrator,
-            "token-refused",
+            Cause::TokenRefused,
             "did not accept the access token".to_owned(),
             format!(
                 "check that the application has the {} permission with consent, that the mailbox lets it in (app-only: \
@@ -270,7 +271,7 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
         Kind::MailboxNotConnected => (
             Refusal::NotAuthorized,
             Actor::TenantAdministrator,
-            "mailbox-not-connected",
+            Cause::MailboxNotConnected,
             "accepted the token, but the mailbox does not answer".to_owned(),
             format!(
                 "check that {} is enabled for the mailbox, that the identity may open it, that `mailbox` names the right \
@@ -281,7 +282,7 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
         Kind::Disabled => (
             Refusal::ContactAdmin,
             Actor::TenantAdministrator,
-            "protocol-disabled",
+            Cause::ProtocolDisabled,
             format!("says that {} is switched off or barred by policy", name(protocol)),
             match protocol {
                 MailProtocol::Smtp => {
@@ -297,21 +298,21 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
         Kind::Unavailable => (
             Refusal::Unavailable,
             Actor::Microsoft,
-            "upstream-unavailable",
+            Cause::UpstreamUnavailable,
             "is not available for now".to_owned(),
             "the client tries again".to_owned(),
         ),
         Kind::Limit => (
             Refusal::Limit,
             Actor::Client,
-            "upstream-limit",
+            Cause::UpstreamLimit,
             "has too many connections of this mailbox".to_owned(),
             "let fewer programs use the mailbox at once".to_owned(),
         ),
         Kind::NoStartTls => (
             Refusal::Unavailable,
             Actor::Network,
-            "no-starttls",
+            Cause::NoStarttls,
             "does not do STARTTLS".to_owned(),
             "check that port and `upstream_tls` fit the server, and that no device on the way strips STARTTLS"
                 .to_owned(),
@@ -319,28 +320,28 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
         Kind::SpokeBeforeTls => (
             Refusal::Unavailable,
             Actor::Network,
-            "spoke-before-tls",
+            Cause::SpokeBeforeTls,
             "sent octets behind its STARTTLS reply, as somebody does who injects replies".to_owned(),
             "find out which device on the way does that; no password or token was sent".to_owned(),
         ),
         Kind::Preauth => (
             Refusal::Unavailable,
             Actor::Operator,
-            "preauth",
+            Cause::Preauth,
             "greeted with PREAUTH, which would skip the login".to_owned(),
             "check that `upstream` is Microsoft's server".to_owned(),
         ),
         Kind::NoXoauth2 => (
             Refusal::ContactAdmin,
             Actor::Operator,
-            "no-xoauth2",
+            Cause::NoXoauth2,
             "does not offer XOAUTH2".to_owned(),
             "check that `upstream` is Microsoft's server".to_owned(),
         ),
         Kind::Protocol => (
             Refusal::Unavailable,
             Actor::Network,
-            "upstream-garbage",
+            Cause::UpstreamGarbage,
             format!("does not speak {} as it should", name(protocol)),
             "check that `upstream` and `upstream_tls` fit, and that no device on the way answers in its place"
                 .to_owned(),
@@ -348,7 +349,7 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
         Kind::Closed => (
             Refusal::Unavailable,
             Actor::Microsoft,
-            "upstream-closed",
+            Cause::UpstreamClosed,
             "closed the connection in the middle of the login".to_owned(),
             "the client tries again; should it last, check that the protocol is enabled for the mailbox".to_owned(),
         ),
@@ -384,7 +385,7 @@ fn not_connected(error: &ConnectorError, origin: &Origin) -> Failure {
         ConnectorError::Tls(error) => tls(error, &origin.name, &origin.to_string()),
         ConnectorError::Address | ConnectorError::EarlyBytes => failure(
             Actor::Operator,
-            "not-https",
+            Cause::NotHttps,
             format!("{origin} cannot be asked over HTTPS: {error}"),
             "check where the listener leads to, and that no device on the way answers in its place".to_owned(),
         ),
@@ -400,13 +401,13 @@ impl OriginError {
             (_, Some(error)) => not_connected(error, origin),
             (Self::Timeout(limit), None) => failure(
                 Actor::Microsoft,
-                "upstream-timeout",
+                Cause::UpstreamTimeout,
                 format!("{at} did not begin to answer within {limit:?}"),
                 "the client tries again; `limits.http_answer` is the bound".to_owned(),
             ),
             (Self::Exchange(_) | Self::Stalled, None) => failure(
                 Actor::Microsoft,
-                "upstream-broke",
+                Cause::UpstreamBroke,
                 format!("the connection to {at} broke: {}", chain(self)),
                 "the client tries again; should it last, check the network on the way".to_owned(),
             ),
@@ -459,7 +460,7 @@ mod tests {
     fn an_unknown_issuer_names_the_key_to_set() {
         let error = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
         let failure = tls_failure(error);
-        assert_eq!((failure.cause, failure.actor), ("bad-certificate", Actor::Operator));
+        assert_eq!((failure.cause.name(), failure.actor), ("bad-certificate", Actor::Operator));
         assert!(failure.remedy.contains("trust.additional_ca"));
     }
 
@@ -468,7 +469,7 @@ mod tests {
         let untrusted = UntrustedIssuer { issuer: "O=Contoso, CN=Inspection".into() };
         let other = rustls::CertificateError::Other(rustls::OtherError(std::sync::Arc::new(untrusted)));
         let failure = tls_failure(rustls::Error::InvalidCertificate(other));
-        assert_eq!((failure.cause, failure.actor), ("bad-certificate", Actor::Operator));
+        assert_eq!((failure.cause.name(), failure.actor), ("bad-certificate", Actor::Operator));
         assert!(failure.message.contains("`O=Contoso, CN=Inspection`, which is not trusted"), "{failure}");
         for words in ["`trust.additional_ca`", "`trust.destinations`", "`host: outlook.office365.com`"] {
             assert!(failure.remedy.contains(words), "{failure}");
@@ -495,7 +496,7 @@ mod tests {
         };
         for status in [403, 405, 502, 503] {
             let failure = refused(status).failure(&smtp);
-            assert_eq!((failure.cause, failure.refusal), ("proxy-refused", Refusal::Unavailable), "{status}");
+            assert_eq!((failure.cause.name(), failure.refusal), ("proxy-refused", Refusal::Unavailable), "{status}");
             for words in ["port 443", "permit CONNECT to `smtp.office365.com:587`", "`deliver: auto`"] {
                 assert!(failure.remedy.contains(words), "{failure}");
             }

@@ -12,6 +12,7 @@ use tokio::time::{MissedTickBehavior, interval};
 
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::registry::{SessionEntry, SessionGuard, SessionRegistry};
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::protocol::Protocol;
@@ -36,9 +37,6 @@ macro_rules! tell {
     };
 }
 
-/// The word for a session that an operator ended.
-pub(super) const ENDED_BY_OPERATOR: &str = "ended-by-operator";
-
 /// The one place that is told of every decision about a client.
 #[derive(Debug)]
 pub struct Journal {
@@ -53,8 +51,8 @@ pub struct Journal {
 /// How much went through a session, and how it ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
-    /// A short fixed word.
-    pub(super) cause: &'static str,
+    /// Why.
+    pub(super) cause: Cause,
     /// Since the connection began.
     pub(super) duration: Duration,
     /// Octets from the client to Microsoft.
@@ -175,7 +173,7 @@ impl Journal {
             let entry = Entry {
                 event: "login",
                 outcome: "refused",
-                cause: failure.cause,
+                cause: Some(failure.cause),
                 message: &message,
                 ..Entry::default()
             };
@@ -188,7 +186,7 @@ impl Journal {
                     subject,
                     account,
                     outcome = "refused",
-                    cause = failure.cause,
+                    cause = failure.cause.name(),
                     actor = failure.actor.name(),
                     "login refused: {failure}"
                 )
@@ -203,13 +201,13 @@ impl Journal {
 
     /// A connection ended without a login. Most of these are probes and scanners: they are worth a line only when somebody
     /// looks for one.
-    pub(super) fn closed(&self, subject: &ConnectionInfo, cause: &'static str, text: &str) {
+    pub(super) fn closed(&self, subject: &ConnectionInfo, cause: Cause, text: &str) {
         self.metrics.closed(cause);
-        tell!(debug, subject, outcome = "closed", cause, "connection closed before a login: {text}");
+        tell!(debug, subject, outcome = "closed", cause = cause.name(), "connection closed before a login: {text}");
     }
 
     /// A connection was closed before a word was said on it; whoever decided that has written the line.
-    pub(super) fn turned_away(&self, cause: &'static str) {
+    pub(super) fn turned_away(&self, cause: Cause) {
         self.metrics.closed(cause);
     }
 
@@ -242,7 +240,7 @@ impl Journal {
                     trusted = message.trusted.map(display),
                     way = message.way,
                     outcome = $outcome,
-                    cause = message.failure.map(|failure| failure.cause),
+                    cause = message.failure.map(|failure| failure.cause.name()),
                     actor = message.failure.map(|failure| failure.actor.name()),
                     recipients = message.recipients,
                     bytes = message.octets,
@@ -274,7 +272,7 @@ impl Journal {
                 tell!($level, subject, by whose,
                     trusted = trusted.map(display),
                     outcome = "not-sent",
-                    cause = failure.map(|failure| failure.cause),
+                    cause = failure.map(|failure| failure.cause.name()),
                     actor = failure.map(|failure| failure.actor.name()),
                     reply = %reply,
                     "message or recipient refused{}",
@@ -286,10 +284,10 @@ impl Journal {
     }
 
     /// A message was refused for what it consists of.
-    pub(super) fn flawed(&self, subject: &ConnectionInfo, whose: &SessionUser, cause: &'static str, text: &str) {
+    pub(super) fn flawed(&self, subject: &ConnectionInfo, whose: &SessionUser, cause: Cause, text: &str) {
         tell!(warn, subject, by whose,
             outcome = "not-sent",
-            cause,
+            cause = cause.name(),
             "{text}"
         );
     }
@@ -308,7 +306,7 @@ impl Journal {
             subject,
             account = &*whose.account,
             outcome = "hindered",
-            cause = failure.cause,
+            cause = failure.cause.name(),
             actor = failure.actor.name(),
             "the session is hindered: {failure}"
         );
@@ -329,7 +327,7 @@ impl Journal {
         let entry = Entry {
             event: "session",
             outcome: "ended",
-            cause: ending.cause,
+            cause: Some(ending.cause),
             duration_ms: Some(u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX)),
             bytes_sent: Some(ending.sent),
             bytes_received: Some(ending.received),
@@ -338,7 +336,7 @@ impl Journal {
         self.record(protocol, subject, &whose.account, whose.device(), entry);
         tell!(info, subject, by whose,
             outcome = "ended",
-            cause = ending.cause,
+            cause = ending.cause.name(),
             duration_ms = u64::try_from(ending.duration.as_millis()).unwrap_or(u64::MAX),
             bytes_sent = ending.sent,
             bytes_received = ending.received,
@@ -415,10 +413,9 @@ impl Journal {
     /// Remembers a failure, and who asked to be left alone by it.
     fn failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
         match failure.cause {
-            "upstream-limit" => self.metrics.throttled(Throttle::Exchange),
-            "mailbox-occupied" | "crowded" => self.metrics.throttled(Throttle::Gatepost),
-            "graph-throttles" => self.metrics.throttled(Throttle::Graph),
-            "ews-throttles" => self.metrics.throttled(Throttle::Ews),
+            Cause::UpstreamLimit => self.metrics.throttled(Throttle::Exchange),
+            Cause::MailboxOccupied | Cause::Crowded => self.metrics.throttled(Throttle::Gatepost),
+            Cause::Throttled => self.metrics.throttled(Throttle::Graph),
             _ => {}
         }
         let scene = Scene { session: &subject.session, listener: &subject.listener, protocol, peer: subject.peer };
@@ -448,9 +445,40 @@ impl Drop for Watch<'_> {
         if std::thread::panicking() {
             self.0.metrics.panicked();
             tracing::error!(
-                cause = "own-fault",
+                cause = Cause::OwnFault.name(),
                 "a fault of Gatepost ended one session, and no other; Gatepost's developers: the lines before this one say where"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gatepost_core::failure::Actor;
+
+    #[test]
+    fn a_failure_for_want_of_patience_is_counted_by_who_asked_for_it() {
+        let journal = Journal::new(None);
+        let subject = ConnectionInfo::new(&"pop3".into(), "192.0.2.7:4000".parse().unwrap());
+        let whose = SessionUser { account: "alice@contoso.example".into(), device: None };
+        for (cause, by) in [
+            (Cause::UpstreamLimit, "exchange"),
+            (Cause::MailboxOccupied, "gatepost"),
+            (Cause::Throttled, "graph"),
+            (Cause::UpstreamBroke, "nobody"),
+        ] {
+            let failure = Failure {
+                refusal: Refusal::Unavailable,
+                actor: Actor::Microsoft,
+                cause,
+                message: "no".into(),
+                remedy: "wait".into(),
+                delay: false,
+            };
+            journal.hindered(Protocol::Pop3, &subject, &whose, &failure);
+            let counted = format!("gatepost_throttled_total{{by=\"{by}\"}} 1\n");
+            assert_eq!(journal.metrics().text().contains(&counted), by != "nobody", "{cause}");
         }
     }
 }

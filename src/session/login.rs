@@ -16,6 +16,7 @@ use crate::session::drain::drain_grace;
 use crate::session::listener_state::ListenerState;
 use crate::session::registry::SessionGuard;
 use gatepost_config::ListenerTls;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::penalty::{Misbehavior, PenaltyGuard};
@@ -191,7 +192,7 @@ impl<D: LoginHandler> Login<'_, D> {
                     let read = tokio::select! {
                         read = stream.read(&mut buffer) => read,
                         () = tokio::time::sleep_until(deadline) => {
-                            self.log_over("timeout", "the client took too long to log in");
+                            self.log_over(Cause::Timeout, "the client took too long to log in");
                             self.visit.penalize(Misbehavior::Timeout);
                             return self.say_goodbye(stream, machine, ShutdownReason::Timeout).await;
                         }
@@ -202,7 +203,7 @@ impl<D: LoginHandler> Login<'_, D> {
                     };
                     match read {
                         Ok(0) => {
-                            self.log_over("client-left", "the client left without a login");
+                            self.log_over(Cause::ClientLeft, "the client left without a login");
                             return Err(LoginEnded);
                         }
                         Ok(read) => {
@@ -211,7 +212,7 @@ impl<D: LoginHandler> Login<'_, D> {
                             buffer[..read].zeroize();
                         }
                         Err(error) => {
-                            self.log_over("client-broke", &format!("the client's connection broke: {error}"));
+                            self.log_over(Cause::ClientBroke, &format!("the client's connection broke: {error}"));
                             return Err(LoginEnded);
                         }
                     }
@@ -233,7 +234,7 @@ impl<D: LoginHandler> Login<'_, D> {
                 Some(ClientEvent::Login(credentials)) => {
                     let attempts = self.attempts();
                     if attempts.closed().is_some() {
-                        self.log_over("penalised", "the source is closed for its penalties");
+                        self.log_over(Cause::Penalised, "the source is closed for its penalties");
                         self.visit.forgive();
                         return Err(LoginEnded);
                     }
@@ -310,7 +311,7 @@ impl<D: LoginHandler> Login<'_, D> {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => {
                 self.log_over(
-                    "tls-failed",
+                    Cause::TlsFailed,
                     &format!(
                         "the TLS handshake with the client failed: {error}; whoever uses the mail program: check that it \
                          speaks TLS 1.2 or newer on this port and trusts the certificate of this listener"
@@ -320,7 +321,7 @@ impl<D: LoginHandler> Login<'_, D> {
             }
             Err(_) => {
                 self.visit.penalize(Misbehavior::Timeout);
-                self.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
+                self.log_over(Cause::TlsTimeout, "the client did not finish the TLS handshake in time");
                 Err(LoginEnded)
             }
         }
@@ -330,11 +331,11 @@ impl<D: LoginHandler> Login<'_, D> {
         match timeout(self.shared.limits.command, stream.write(output)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
-                self.log_over("client-broke", &format!("the client's connection broke: {error}"));
+                self.log_over(Cause::ClientBroke, &format!("the client's connection broke: {error}"));
                 Err(LoginEnded)
             }
             Err(_) => {
-                self.log_over("client-stalled", "the client does not take what it is sent");
+                self.log_over(Cause::ClientStalled, "the client does not take what it is sent");
                 Err(LoginEnded)
             }
         }
@@ -356,27 +357,27 @@ impl<D: LoginHandler> Login<'_, D> {
     /// Holds a refusal back; with too many held back already, the connection is closed.
     async fn delay(&self) -> Result<(), LoginEnded> {
         self.attempts().hold_back().await.map_err(|TooManyHeldBack| {
-            self.log_over("too-many-failures", "too many refusals are held back (`limits.delayed_failures`)");
+            self.log_over(Cause::TooManyFailures, "too many refusals are held back (`limits.delayed_failures`)");
             LoginEnded
         })
     }
 
     fn log_close(&self, reason: CloseReason) {
         let (cause, text) = match reason {
-            CloseReason::Logout => ("logout", "the client said goodbye"),
+            CloseReason::Logout => (Cause::Logout, "the client said goodbye"),
             CloseReason::BytesBehindStartTls => (
-                "bytes-behind-starttls",
+                Cause::BytesBehindStarttls,
                 "octets arrived behind STARTTLS, before the handshake: closed, as somebody may be injecting commands",
             ),
-            CloseReason::Http => ("http", "an HTTP request arrived on a mail port: closed without a reply"),
-            CloseReason::TooLong => ("too-long", "a line or literal was longer than `limits` allow"),
-            CloseReason::TooManyCommands => ("too-many-commands", "too many commands before the login"),
-            CloseReason::TooManyAttempts => ("too-many-attempts", "too many failed logins on one connection"),
+            CloseReason::Http => (Cause::Http, "an HTTP request arrived on a mail port: closed without a reply"),
+            CloseReason::TooLong => (Cause::TooLong, "a line or literal was longer than `limits` allow"),
+            CloseReason::TooManyCommands => (Cause::TooManyCommands, "too many commands before the login"),
+            CloseReason::TooManyAttempts => (Cause::TooManyAttempts, "too many failed logins on one connection"),
         };
         self.log_over(cause, text);
     }
 
-    fn log_over(&self, cause: &'static str, text: &str) {
+    fn log_over(&self, cause: Cause, text: &str) {
         self.shared.journal.closed(self.subject, cause, text);
     }
 }
@@ -401,35 +402,35 @@ pub(super) fn min_token_lifetime(protocol: Protocol) -> Duration {
 fn rejected(rejection: &Rejection) -> Failure {
     let (cause, message, remedy) = match rejection {
         Rejection::Name(error) => (
-            "bad-name",
+            Cause::BadName,
             format!("the user name cannot be one: {error}"),
             "set the full mail address, or an alias from `accounts`, as the user name",
         ),
         Rejection::Password => (
-            "bad-password",
+            Cause::BadPassword,
             "the password is empty, longer than 1,024 octets, or holds a line break, NUL or ^A".to_owned(),
             "set the password of the account",
         ),
         Rejection::Token => (
-            "bad-token",
+            Cause::BadToken,
             "the XOAUTH2 or OAUTHBEARER message is malformed".to_owned(),
             "check the mail program's OAuth settings, or let it use PLAIN or LOGIN with a password",
         ),
         Rejection::NotAToken(_) => (
-            "not-a-token",
+            Cause::NotAToken,
             "a password was sent as a token: what came by XOAUTH2 or OAUTHBEARER is no token of Microsoft's, and has not left \
              this machine"
                 .to_owned(),
             "set the authentication of the mail program to \"password\" (PLAIN or LOGIN) instead of OAuth",
         ),
         Rejection::ClientTokens => (
-            "client-tokens-refused",
+            Cause::ClientTokensRefused,
             "the client wants to log in with a token of its own, which this listener does not take (`client_tokens: refuse`)"
                 .to_owned(),
             "set the authentication of the mail program to \"password\" (PLAIN or LOGIN) instead of OAuth",
         ),
         Rejection::PlaintextLogin => (
-            "plaintext-login",
+            Cause::PlaintextLogin,
             "a login came without TLS from a network that needs it; the password has been readable on the wire"
                 .to_owned(),
             "switch on STARTTLS or TLS in the mail program and change the password, or list the network in \

@@ -9,7 +9,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use super::fresh_token::with_fresh_token;
-use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::journal::Ending;
 use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
 use super::upstream::{OpenError, Target};
 use crate::login::{AuthorizedLogin, LoginRequest};
@@ -19,6 +19,7 @@ use crate::session::listener_state::ListenerState;
 use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::Resource;
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::MailProtocol;
 use gatepost_net::connection_limit::ConnectionPermit;
@@ -82,7 +83,7 @@ pub(super) async fn serve(
         tokio::select! {
             report = moving => break report,
             ending = &mut ended => break relay.cut(ending.cause()),
-            () = live.told_to_end() => break relay.cut(ENDED_BY_OPERATOR),
+            () = live.told_to_end() => break relay.cut(Cause::EndedByOperator),
             quiet = &mut turn, if !left => {
                 left = relay.shutdown_if_idle(quiet);
                 turn.set(drain.next_slot());

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::session::mailbox_slots::{MailboxLimiter, MailboxPermit};
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_core::source::Source;
@@ -65,7 +66,7 @@ fn crowded(whose: &str) -> Failure {
     Failure {
         refusal: Refusal::Unavailable,
         actor: Actor::Client,
-        cause: "too-many-tokens",
+        cause: Cause::TooManyTokens,
         message: format!("so many tokens of clients' own {whose} are being judged that this one had no turn in time"),
         remedy: "the client tries again; should it last, find out who tries tokens, and narrow `allow_from`".into(),
         delay: false,
@@ -86,7 +87,7 @@ mod tests {
             held.push(turn("192.0.2.1").await.unwrap());
         }
         let refused = turn("::ffff:192.0.2.1").await.map(drop).unwrap_err();
-        assert_eq!((refused.refusal, refused.cause), (Refusal::Unavailable, "too-many-tokens"));
+        assert_eq!((refused.refusal, refused.cause.name()), (Refusal::Unavailable, "too-many-tokens"));
         for _ in OF_SOURCE..OF_MAILBOX {
             held.push(turn("127.0.0.1").await.unwrap());
         }

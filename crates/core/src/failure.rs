@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
+use crate::cause::Cause;
+
 /// A login that did not succeed, told once for all readers: `refusal` is for the client, everything for the log.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -11,8 +13,8 @@ pub struct Failure {
     pub refusal: Refusal,
     /// Who must act.
     pub actor: Actor,
-    /// A short fixed word for logs and counters, such as `wrong-password` or `entra-unreachable`.
-    pub cause: &'static str,
+    /// The fixed word for logs and counters.
+    pub cause: Cause,
     /// What happened, one sentence without full stop, with the other side's own code where it has one
     /// (`AADSTS50126`, `5.7.139`, `407`). Controls escaped; never a secret.
     pub message: String,

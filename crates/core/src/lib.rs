@@ -1,5 +1,5 @@
 //! The words that all of Gatepost shares: who logs in ([`account`]), what must not be printed ([`secret`]), what time it is
-//! ([`clock`]), what went wrong and who acts ([`failure`]). It knows no protocol, no file and no socket.
+//! ([`clock`]), what went wrong, why and who acts ([`failure`], [`cause`]). It knows no protocol, no file and no socket.
 // What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
 // build.) Tests may panic.
 #![cfg_attr(
@@ -19,6 +19,7 @@
 
 pub mod account;
 pub mod bounded_map;
+pub mod cause;
 pub mod clock;
 pub mod escape;
 pub mod failure;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, Sleep};
 
 use crate::buffer_pool::{Buffer, Chunk};
 use crate::relay_endpoint::RelayEndpoint;
+use gatepost_core::cause::Cause;
 use gatepost_proto::mail::QuiescenceDetector;
 
 /// Deadlines of a relay.
@@ -57,8 +58,8 @@ pub enum End {
     Stalled,
     /// [`Relay::shutdown_if_idle`].
     Left,
-    /// [`Relay::cut`], and the word for the log.
-    Cut(&'static str),
+    /// [`Relay::cut`], and why.
+    Cut(Cause),
     /// The client's connection broke.
     ClientBroke(io::Error),
     /// The upstream's connection broke.
@@ -66,18 +67,18 @@ pub enum End {
 }
 
 impl End {
-    /// A short fixed word for the log.
-    pub fn cause(&self) -> &'static str {
+    /// Why, in the word for the log.
+    pub fn cause(&self) -> Cause {
         match self {
-            Self::Client => "client-ended",
-            Self::Upstream => "upstream-ended",
-            Self::Idle => "idle",
-            Self::HalfClosed => "half-closed",
-            Self::Stalled => "stalled",
-            Self::Left => "drained",
-            Self::Cut(cause) => cause,
-            Self::ClientBroke(_) => "client-broke",
-            Self::UpstreamBroke(_) => "upstream-broke",
+            Self::Client => Cause::ClientEnded,
+            Self::Upstream => Cause::UpstreamEnded,
+            Self::Idle => Cause::Idle,
+            Self::HalfClosed => Cause::HalfClosed,
+            Self::Stalled => Cause::Stalled,
+            Self::Left => Cause::Drained,
+            Self::Cut(cause) => *cause,
+            Self::ClientBroke(_) => Cause::ClientBroke,
+            Self::UpstreamBroke(_) => Cause::UpstreamBroke,
         }
     }
 }
@@ -260,8 +261,8 @@ impl Relay {
         true
     }
 
-    /// Ends it at once; both sides see a broken connection. `cause` is a short fixed word for the log.
-    pub fn cut(&mut self, cause: &'static str) -> Report {
+    /// Ends it at once; both sides see a broken connection. `cause` says why.
+    pub fn cut(&mut self, cause: Cause) -> Report {
         self.client.abort();
         self.upstream.abort();
         self.report(End::Cut(cause))

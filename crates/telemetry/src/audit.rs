@@ -16,6 +16,7 @@ use std::thread;
 use serde::Serialize;
 
 use gatepost_config::AuditLog;
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::Clock;
 
 /// Lines that may wait for the disk.
@@ -31,9 +32,9 @@ pub struct Entry<'a> {
     pub event: &'static str,
     /// `accepted`, `refused`, `ended`; of an act, what was done.
     pub outcome: &'static str,
-    /// A short fixed word for why.
-    #[serde(skip_serializing_if = "str::is_empty")]
-    pub cause: &'a str,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Cause>,
     /// The listener's name.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub listener: &'a str,
@@ -296,7 +297,7 @@ mod tests {
     }
 
     fn entry(account: &str) -> Entry<'_> {
-        Entry { event: "login", outcome: "refused", cause: "wrong-password", account, ..Entry::default() }
+        Entry { event: "login", outcome: "refused", cause: Some(Cause::WrongPassword), account, ..Entry::default() }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::failure::{Actor, Failure};
 use gatepost_core::protocol::Protocol;
@@ -16,8 +17,8 @@ const TEXT: usize = 1_024;
 /// A failure, and how often it happened.
 #[derive(Clone, Debug)]
 pub struct Recent {
-    /// Its fixed word.
-    pub cause: &'static str,
+    /// Why.
+    pub cause: Cause,
     /// Who must act.
     pub actor: Actor,
     /// What happened, the last time.
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
     use gatepost_core::failure::Refusal;
 
-    fn failure(cause: &'static str, message: &str) -> Failure {
+    fn failure(cause: Cause, message: &str) -> Failure {
         Failure {
             refusal: Refusal::InvalidCredentials,
             actor: Actor::Client,
@@ -125,9 +126,9 @@ mod tests {
             peer: "192.0.2.7:4000".parse().unwrap(),
         };
         for (second, account, cause) in [
-            (1, "alice@contoso.com", "wrong-password"),
-            (2, "bob@contoso.com", "wrong-password"),
-            (3, "alice@contoso.com", "wrong-password"),
+            (1, "alice@contoso.com", Cause::WrongPassword),
+            (2, "bob@contoso.com", Cause::WrongPassword),
+            (3, "alice@contoso.com", Cause::WrongPassword),
         ] {
             recently.add(scene, account, &failure(cause, "no"), UnixTime(second));
         }
@@ -148,7 +149,7 @@ mod tests {
         };
         for number in 0..1_000 {
             let long = format!("{number}{}", "ä".repeat(10_000));
-            recently.add(scene, &long, &failure("unknown-account", &long), UnixTime(number));
+            recently.add(scene, &long, &failure(Cause::UnknownAccount, &long), UnixTime(number));
         }
         let all = recently.all();
         assert_eq!(all.len(), KINDS);

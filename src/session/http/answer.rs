@@ -8,6 +8,7 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER
 use hyper::{Response, StatusCode};
 
 use super::body::Answer;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::{basic, fault};
@@ -66,7 +67,7 @@ impl Refused {
             ),
             Refusal::Unavailable => {
                 let status = match failure.cause {
-                    "upstream-timeout" => StatusCode::GATEWAY_TIMEOUT,
+                    Cause::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
                     _ => StatusCode::SERVICE_UNAVAILABLE,
                 };
                 (status, "Temporarily unavailable, try again later", Some(LATER))

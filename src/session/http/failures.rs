@@ -5,11 +5,12 @@ use hyper::body::Incoming;
 
 use gatepost_config::{Http, Origin};
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::sasl::CredentialsError;
 
-fn failure(refusal: Refusal, actor: Actor, cause: &'static str, message: String, remedy: String) -> Failure {
+fn failure(refusal: Refusal, actor: Actor, cause: Cause, message: String, remedy: String) -> Failure {
     Failure { refusal, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
@@ -17,7 +18,7 @@ pub(super) fn plaintext() -> Failure {
     failure(
         Refusal::InvalidCredentials,
         Actor::Client,
-        "plaintext-login",
+        Cause::PlaintextLogin,
         "a login came without TLS from a network that needs it; the password has been readable on the wire".to_owned(),
         "use `https` in the program and change the password, or list the network in `allow_plaintext_from`".to_owned(),
     )
@@ -26,10 +27,10 @@ pub(super) fn plaintext() -> Failure {
 pub(super) fn unusable(flaw: CredentialsError) -> Failure {
     let (cause, remedy) = match flaw {
         CredentialsError::Name(_) => (
-            "bad-name",
+            Cause::BadName,
             "set the full mail address, or an alias from `accounts`, as the user name, without a domain in front",
         ),
-        _ => ("bad-password", "set the password of the account"),
+        _ => (Cause::BadPassword, "set the password of the account"),
     };
     let message = format!("the credentials cannot be any: {flaw}");
     Failure { delay: true, ..failure(Refusal::InvalidCredentials, Actor::Client, cause, message, remedy.to_owned()) }
@@ -40,7 +41,7 @@ pub(super) fn other_mailbox(person: &MailAddress, mailbox: &MailAddress) -> Fail
     failure(
         Refusal::NotAuthorized,
         Actor::Operator,
-        "ews-other-mailbox",
+        Cause::EwsOtherMailbox,
         format!("EWS would open the mailbox of `{person}`, whose token it is, and not `{mailbox}`"),
         "serve this mailbox over `protocol: graph`, IMAP or POP3, or with `grant: client_credentials`".to_owned(),
     )
@@ -60,7 +61,7 @@ pub(super) fn token_refused(response: &Response<Incoming>, config: &Http) -> Fai
     failure(
         Refusal::ContactAdmin,
         Actor::TenantAdministrator,
-        "token-refused",
+        Cause::TokenRefused,
         format!("{at} did not accept the access token{code}"),
         format!(
             "check that the application has the permission {permission}, with consent, and that `scope` is not set for another service"
@@ -72,7 +73,7 @@ pub(super) fn ews_barred(origin: &Origin) -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::TenantAdministrator,
-        "ews-barred",
+        Cause::EwsBarred,
         format!("{origin} answered 403: EWS is switched off for the organization or mailbox, or barred for this application"),
         "set `EwsEnabled` (Set-OrganizationConfig, Set-CASMailbox) and add the application's id to `EwsAllowedAppIDs` as long \
          as Microsoft still allows that: EWS ends on 1 April 2027; move to `protocol: graph`, IMAP or POP3"
@@ -84,7 +85,7 @@ pub(super) fn redirected(origin: &Origin) -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::Network,
-        "redirected",
+        Cause::Redirected,
         format!("{origin} redirects to another server, which is not followed: the token is for {origin} only"),
         "check that `upstream` is Microsoft's server, and that no device on the way answers in its place".to_owned(),
     )
@@ -94,7 +95,7 @@ pub(super) fn no_ews(origin: &Origin) -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::Network,
-        "upstream-garbage",
+        Cause::UpstreamGarbage,
         format!("{origin} answered with something else than XML, as EWS does not"),
         "check that `upstream` is Microsoft's server, and that no device on the way answers in its place".to_owned(),
     )

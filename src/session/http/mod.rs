@@ -23,13 +23,14 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::Attempts;
-use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::journal::Ending;
 use crate::login::AuthorizedLogin;
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use crate::session::registry::SessionGuard;
 use checked_io::{ActivityTracker, CheckedIo};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::connection_limit::ConnectionPermit;
@@ -118,7 +119,7 @@ pub(super) async fn serve(
                 }
                 Ok(Err(error)) => {
                     connection.log_over(
-                        "tls-failed",
+                        Cause::TlsFailed,
                         &format!(
                             "the TLS handshake with the client failed: {error}; whoever uses the program: check that it \
                              speaks TLS 1.2 or newer and HTTP on this port and trusts the certificate of this listener"
@@ -128,7 +129,7 @@ pub(super) async fn serve(
                 }
                 Err(_) => {
                     connection.visit.penalize(Misbehavior::Timeout);
-                    connection.log_over("tls-timeout", "the client did not finish the TLS handshake in time");
+                    connection.log_over(Cause::TlsTimeout, "the client did not finish the TLS handshake in time");
                     return;
                 }
             }
@@ -210,7 +211,7 @@ impl Drop for Busy<'_> {
 
 impl Connection {
     /// Without TLS the first octets tell the version.
-    async fn serve_plain(self: &Arc<Self>, mut socket: TcpStream) -> &'static str {
+    async fn serve_plain(self: &Arc<Self>, mut socket: TcpStream) -> Cause {
         let mut early = [0; PREFACE.len()];
         let mut length = 0;
         let end = self.started + self.shared.limits.http_head;
@@ -219,15 +220,15 @@ impl Connection {
                 read = timeout_at(end, socket.read(&mut early[length..])) => read,
                 () = self.shared.draining.cancelled() => {
                     self.visit.forgive();
-                    return "draining";
+                    return Cause::Draining;
                 }
             };
             match read {
-                Ok(Ok(0) | Err(_)) => return "client-left",
+                Ok(Ok(0) | Err(_)) => return Cause::ClientLeft,
                 Ok(Ok(read)) => length += read,
                 Err(_) => {
                     self.visit.penalize(Misbehavior::Timeout);
-                    return "timeout";
+                    return Cause::Timeout;
                 }
             }
         }
@@ -236,7 +237,7 @@ impl Connection {
     }
 
     /// Serves requests until the connection ends; the result is why.
-    async fn run<S>(self: &Arc<Self>, stream: &mut S, version: Version, early: &[u8]) -> &'static str
+    async fn run<S>(self: &Arc<Self>, stream: &mut S, version: Version, early: &[u8]) -> Cause
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,
     {
@@ -280,7 +281,7 @@ impl Connection {
     }
 
     /// Drives the connection until it ends; the result is why.
-    async fn attend<C: Graceful>(&self, connection: C) -> &'static str {
+    async fn attend<C: Graceful>(&self, connection: C) -> Cause {
         let mut connection = pin!(connection);
         let limits = &self.shared.limits;
         let crowded = self.shared.connections.is_overloaded();
@@ -297,26 +298,26 @@ impl Connection {
             tokio::select! {
                 result = connection.as_mut() => return match (leaving, result) {
                     (Some(cause), _) => cause,
-                    (None, Ok(())) => "closed",
-                    (None, Err(_)) => "client-broke",
+                    (None, Ok(())) => Cause::Closed,
+                    (None, Err(_)) => Cause::ClientBroke,
                 },
                 () = self.shared.draining.cancelled(), if leaving.is_none() => {
                     self.visit.forgive();
-                    leaving = Some("draining");
+                    leaving = Some(Cause::Draining);
                     connection.as_mut().leave();
                 }
                 () = self.revoked.cancelled(), if cut_at.is_none() => {
-                    leaving = Some("password-ended");
+                    leaving = Some(Cause::PasswordEnded);
                     cut_at = Some(Instant::now() + FAREWELL);
                     connection.as_mut().leave();
                 }
                 () = self.stopped.cancelled(), if cut_at.is_none() => {
-                    leaving = Some(ENDED_BY_OPERATOR);
+                    leaving = Some(Cause::EndedByOperator);
                     cut_at = Some(Instant::now() + FAREWELL);
                     connection.as_mut().leave();
                 }
                 () = self.enough.cancelled(), if leaving.is_none() => {
-                    leaving = Some("refused");
+                    leaving = Some(Cause::Refused);
                     connection.as_mut().leave();
                 }
                 () = sleep_until(check) => {
@@ -324,7 +325,7 @@ impl Connection {
                     // It may have been meanwhile.
                     let logged_in = self.logged_in.load(Ordering::Relaxed);
                     if cut_at.is_some_and(|cut_at| now >= cut_at) {
-                        return leaving.unwrap_or("password-ended");
+                        return leaving.unwrap_or(Cause::PasswordEnded);
                     }
                     if self.busy.load(Ordering::Relaxed) > 0 {
                         // Waiting for Entra and Microsoft is not the client's time.
@@ -334,9 +335,9 @@ impl Connection {
                     }
                     let cause = if !logged_in && now >= login_end {
                         self.visit.penalize(Misbehavior::Timeout);
-                        "timeout"
+                        Cause::Timeout
                     } else if now >= self.pulse.last() + limits.http_idle {
-                        "idle"
+                        Cause::Idle
                     } else {
                         continue;
                     };
@@ -407,21 +408,21 @@ impl Connection {
         }));
         if logins.len() >= LOGINS {
             let oldest = logins.remove(0);
-            self.log_end(oldest, "another-account");
+            self.log_end(oldest, Cause::AnotherAccount);
         }
         let traffic = Arc::default();
         logins.push(Login { whose, live, traffic: Arc::clone(&traffic) });
         traffic
     }
 
-    fn finish(&self, cause: &'static str) {
+    fn finish(&self, cause: Cause) {
         let logins = std::mem::take(&mut *self.logins());
         if logins.is_empty() {
             let text = match cause {
-                "timeout" => "the client took too long to log in",
-                "refused" => "a request was not of a form that is served, or too many logins failed",
-                "client-broke" => "the client's connection broke",
-                "draining" => "the service is stopping",
+                Cause::Timeout => "the client took too long to log in",
+                Cause::Refused => "a request was not of a form that is served, or too many logins failed",
+                Cause::ClientBroke => "the client's connection broke",
+                Cause::Draining => "the service is stopping",
                 _ => "the client left without a login",
             };
             self.log_over(cause, text);
@@ -431,7 +432,7 @@ impl Connection {
         }
     }
 
-    fn log_end(&self, login: Login, cause: &'static str) {
+    fn log_end(&self, login: Login, cause: Cause) {
         let ending = Ending {
             cause,
             duration: self.started.elapsed(),
@@ -450,7 +451,7 @@ impl Connection {
         Attempts { shared, service, subject, visit }
     }
 
-    fn log_over(&self, cause: &'static str, text: &str) {
+    fn log_over(&self, cause: Cause, text: &str) {
         self.shared.journal.closed(&self.subject, cause, text);
     }
 

@@ -11,6 +11,7 @@ use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use crate::session::registry::SessionGuard;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::stream::Stream;
@@ -39,15 +40,15 @@ pub(super) enum End {
 }
 
 impl End {
-    /// A short fixed word.
-    pub(super) fn cause(self) -> &'static str {
+    /// Why, in the word for the log.
+    pub(super) fn cause(self) -> Cause {
         match self {
-            Self::Quit => "quit",
-            Self::ClientEnded => "client-ended",
-            Self::ClientBroke => "client-broke",
-            Self::Idle => "idle",
-            Self::Stalled => "stalled",
-            Self::MessageBroke => "message-broke",
+            Self::Quit => Cause::Quit,
+            Self::ClientEnded => Cause::ClientEnded,
+            Self::ClientBroke => Cause::ClientBroke,
+            Self::Idle => Cause::Idle,
+            Self::Stalled => Cause::Stalled,
+            Self::MessageBroke => Cause::MessageBroke,
         }
     }
 }

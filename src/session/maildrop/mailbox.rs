@@ -15,6 +15,7 @@ use crate::session::context::SessionContext;
 use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_config::{Account, Resource};
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_proto::sasl::Bearer;
@@ -168,7 +169,7 @@ fn log_in_again(failure: Failure) -> Failure {
     Failure {
         refusal: Refusal::Unavailable,
         actor: Actor::Client,
-        cause: "token-expired",
+        cause: Cause::TokenExpired,
         remedy: "the client logs in again: this session's token has run out, and only a login brings another".into(),
         ..failure
     }
@@ -182,7 +183,7 @@ impl Unserved {
             Self::Gone => Failure {
                 refusal: Refusal::ContactAdmin,
                 actor: Actor::TenantAdministrator,
-                cause: "no-inbox",
+                cause: Cause::NoInbox,
                 message: "Microsoft Graph finds no Inbox in this mailbox".into(),
                 remedy: "check that the mailbox is one of Exchange Online and has a licence".into(),
                 delay: false,

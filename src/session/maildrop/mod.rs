@@ -16,7 +16,7 @@ use self::conversation::Conversation;
 use self::inbox::Inbox;
 use self::mailbox::{Mailbox, Renewal};
 use super::fresh_token::with_fresh_token;
-use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::journal::Ending;
 use super::login::{Accepted, LoggedIn, Login, LoginHandler, min_token_lifetime, origin};
 use crate::graph::GraphClient;
 use crate::graph::messages::Unserved;
@@ -27,6 +27,7 @@ use crate::session::listener_state::ListenerState;
 use crate::session::mailbox_slots::{MailboxLimiter, MailboxPermit};
 use gatepost_config::{Grant, Resource};
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_net::connection_limit::ConnectionPermit;
@@ -77,7 +78,7 @@ pub(super) async fn serve(
     let told_to_end = async {
         tokio::select! {
             cause = ended => cause,
-            () = live.told_to_end() => ENDED_BY_OPERATOR,
+            () = live.told_to_end() => Cause::EndedByOperator,
         }
     };
     let cause = tokio::select! {
@@ -168,7 +169,7 @@ impl MaildropLogin<'_> {
         self.shared.maildrops.acquire(Protocol::Pop3, mailbox).await.map_err(|_| Failure {
             refusal: Refusal::Limit,
             actor: Actor::Client,
-            cause: "maildrop-in-use",
+            cause: Cause::MaildropInUse,
             message: "another POP3 session has this mailbox open".into(),
             remedy:
                 "let one program at a time read it by POP3, and let it say QUIT; what it has left behind without ends \

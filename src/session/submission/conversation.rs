@@ -20,6 +20,7 @@ use crate::session::journal::{Message as Told, Outcome};
 use crate::session::registry::SessionGuard;
 use crate::session::submission::delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
 use gatepost_config::{Config, Resource, SenderRule, TrustedSender};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::stream::Stream;
@@ -58,7 +59,7 @@ struct Spare {
 }
 
 /// The connection to the client is of no use any more.
-struct Gone(&'static str);
+struct Gone(Cause);
 
 impl<'a> Conversation<'a> {
     pub(super) fn new(
@@ -76,11 +77,11 @@ impl<'a> Conversation<'a> {
         Self { router, whose, live, stream, machine, spare, message: None, changes, sent: 0 }
     }
 
-    /// Talks until the end; gives a short word on why it ended, and the octets of messages that were handed on.
+    /// Talks until the end; gives why it ended, and the octets of messages that were handed on.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the connection for [`Conversation::finish`].
-    pub(super) async fn run(&mut self) -> &'static str {
+    pub(super) async fn run(&mut self) -> Cause {
         let cause = loop {
             match self.step().await {
                 Ok(None) => {}
@@ -100,7 +101,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    async fn step(&mut self) -> Result<Option<&'static str>, Gone> {
+    async fn step(&mut self) -> Result<Option<Cause>, Gone> {
         let event = self.machine.poll_event();
         let wrote = self.flush().await?;
         let reply = match event {
@@ -125,10 +126,10 @@ impl<'a> Conversation<'a> {
             }
             Some(Event::Close(ending)) => {
                 return Ok(Some(match ending {
-                    Ending::Quit => "client-ended",
-                    Ending::Told => "closed",
-                    Ending::TooManyErrors => "too-many-errors",
-                    Ending::Lost => "out-of-step",
+                    Ending::Quit => Cause::ClientEnded,
+                    Ending::Told => Cause::Closed,
+                    Ending::TooManyErrors => Cause::TooManyErrors,
+                    Ending::Lost => Cause::OutOfStep,
                 }));
             }
         };
@@ -137,7 +138,7 @@ impl<'a> Conversation<'a> {
     }
 
     /// Waits for the client, and for whatever ends the session meanwhile.
-    async fn read(&mut self) -> Result<Option<&'static str>, Gone> {
+    async fn read(&mut self) -> Result<Option<Cause>, Gone> {
         let limits = &self.router.shared.limits;
         let deadline = Instant::now() + limits.smtp_command;
         let spare_until = self.spare.as_ref().map(|spare| spare.until);
@@ -145,13 +146,13 @@ impl<'a> Conversation<'a> {
         let mut buffer = vec![0; if self.machine.is_receiving() { CONTENT_READ } else { COMMAND_READ }];
         let (words, cause) = tokio::select! {
             read = self.stream.read(&mut buffer) => return match read {
-                Ok(0) | Err(_) if !idle => Err(Gone("client-broke")),
-                Ok(0) => Err(Gone("client-ended")),
+                Ok(0) | Err(_) if !idle => Err(Gone(Cause::ClientBroke)),
+                Ok(0) => Err(Gone(Cause::ClientEnded)),
                 Ok(read) => {
                     self.machine.handle_input(&buffer[..read]);
                     Ok(None)
                 }
-                Err(_) => Err(Gone("client-broke")),
+                Err(_) => Err(Gone(Cause::ClientBroke)),
             },
             () = sleep_until(spare_until.unwrap_or(deadline)), if spare_until.is_some() => {
                 if let Some(spare) = self.spare.take() {
@@ -159,12 +160,12 @@ impl<'a> Conversation<'a> {
                 }
                 return Ok(None);
             }
-            () = sleep_until(deadline) => (Reply::new(421, [4, 2], "That took too long"), "idle"),
+            () = sleep_until(deadline) => (Reply::new(421, [4, 2], "That took too long"), Cause::Idle),
             () = self.router.shared.draining.cancelled(), if idle => {
-                (Reply::new(421, [3, 2], "The service is stopping, try again later"), "draining")
+                (Reply::new(421, [3, 2], "The service is stopping, try again later"), Cause::Draining)
             }
             () = self.router.trusts_no_longer(&mut self.changes), if idle => {
-                (Reply::new(421, [3, 2], "This device is trusted no longer"), "not-trusted")
+                (Reply::new(421, [3, 2], "This device is trusted no longer"), Cause::NotTrusted)
             }
             ending = async {
                 match &self.whose.device {
@@ -183,8 +184,8 @@ impl<'a> Conversation<'a> {
         let Some(output) = self.machine.poll_output() else { return Ok(false) };
         match timeout(self.router.shared.limits.write_stall, self.stream.write(&output)).await {
             Ok(Ok(())) => Ok(true),
-            Ok(Err(_)) => Err(Gone("client-broke")),
-            Err(_) => Err(Gone("stalled")),
+            Ok(Err(_)) => Err(Gone(Cause::ClientBroke)),
+            Err(_) => Err(Gone(Cause::Stalled)),
         }
     }
 
@@ -365,13 +366,13 @@ impl<'a> Conversation<'a> {
         self.message = None;
         let (cause, text) = match flaw {
             ContentError::LineEnd => (
-                "bare-line-end",
+                Cause::BareLineEnd,
                 "a message has a bare CR or LF and was refused; whoever runs Gatepost: correct the program that sends it, \
                  or write `legacy: true` for this listener, and such line ends are mended",
             ),
-            ContentError::Nul => ("nul", "a message has a NUL and was refused; correct the program that sends it"),
+            ContentError::Nul => (Cause::Nul, "a message has a NUL and was refused; correct the program that sends it"),
             ContentError::TooLarge => (
-                "message-too-large",
+                Cause::MessageTooLarge,
                 "a message is larger than may be sent this way and was refused; `limits.message` is the bound, or with \
                  Microsoft Graph 3 MB",
             ),

@@ -19,6 +19,7 @@ use crate::session::submission::fallback::SmtpUnavailable;
 use crate::session::upstream::Target;
 use gatepost_config::{Account, Config, Deliver, Grant, LoginPattern, Resource, TrustedSender};
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_proto::sasl::{Bearer, Credentials};
@@ -102,7 +103,7 @@ impl DeliveryRouter<'_> {
             Err(Failure {
                 refusal: Refusal::Unavailable,
                 actor: Actor::Microsoft,
-                cause: "login-timeout",
+                cause: Cause::LoginTimeout,
                 message: format!("there was no connection for the message within {limit:?}"),
                 remedy: "the client tries again; `limits.login` is the bound".into(),
                 delay: false,
@@ -135,7 +136,7 @@ impl DeliveryRouter<'_> {
                             session = &*self.subject.session,
                             listener = &*self.subject.listener,
                             mailbox = %mailbox,
-                            cause = failure.cause,
+                            cause = failure.cause.name(),
                             "messages go through Microsoft Graph for the next ten minutes (`deliver: auto`): {}",
                             failure.message
                         );

@@ -10,13 +10,14 @@ use std::sync::Arc;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
-use super::journal::{ENDED_BY_OPERATOR, Ending};
+use super::journal::Ending;
 use super::login::{Accepted, LoggedIn, Login, LoginHandler};
 use crate::session::connection_info::{ConnectionInfo, SessionUser};
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
 use conversation::Conversation;
 use delivery::{Admitted, DeliveryRoute, DeliveryRouter, Sender};
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_net::connection_limit::ConnectionPermit;
@@ -83,7 +84,7 @@ pub(super) async fn serve(
         cause = Box::pin(conversation.run()) => cause,
         () = live.told_to_end() => {
             conversation.finish().await;
-            ENDED_BY_OPERATOR
+            Cause::EndedByOperator
         }
     };
     drop(conversation);

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::mail::smtp::Reply;
 
@@ -36,7 +37,7 @@ pub(super) fn unknown(error: &io::Error) -> (Reply, Failure) {
     let failure = Failure {
         refusal: Refusal::Unavailable,
         actor: Actor::Microsoft,
-        cause: "outcome-unknown",
+        cause: Cause::OutcomeUnknown,
         message: format!("outcome unknown: the message was sent, but there was no reply to it: {error}"),
         remedy: "the client sends it again, and it may arrive twice".into(),
         delay: false,

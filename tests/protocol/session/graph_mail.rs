@@ -216,7 +216,7 @@ async fn microsofts_refusals_reach_the_client() {
         graph
             .send_mail(bearer, &envelope, message.into_bytes())
             .await
-            .map_err(|not_sent| (not_sent.reply.code(), not_sent.failure.cause, not_sent.token_refused))
+            .map_err(|not_sent| (not_sent.reply.code(), not_sent.failure.cause.name(), not_sent.token_refused))
     };
     let alice = bearer(&sandbox, ALICE);
     assert_eq!(send(&alice, BOB).await, Err((550, "send-as-denied", false)));

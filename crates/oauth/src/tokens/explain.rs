@@ -10,17 +10,15 @@ use crate::managed_identity::IdentityError;
 use crate::response::OauthError;
 use crate::source::FetchError;
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_store::{SignInRefused, StoreError};
-
-/// The cause of a failure that only another password can mend.
-pub const WRONG_PASSWORD: &str = "wrong-password";
 
 /// A failure that holds nobody back.
 pub fn failure(
     refusal: Refusal,
     actor: Actor,
-    cause: &'static str,
+    cause: Cause,
     message: impl Into<String>,
     remedy: impl Into<Cow<'static, str>>,
 ) -> Failure {
@@ -37,7 +35,7 @@ pub fn own_fault() -> Failure {
     failure(
         Refusal::ServerBug,
         Actor::Developers,
-        "own-fault",
+        Cause::OwnFault,
         "an error inside Gatepost ended the login",
         "report it with the log",
     )
@@ -48,18 +46,15 @@ pub(super) fn refused_before() -> Failure {
     delayed(failure(
         Refusal::InvalidCredentials,
         Actor::Client,
-        WRONG_PASSWORD,
+        Cause::WrongPassword,
         "Entra has refused this password before, and was not asked again",
         "correct the password in the mail program",
     ))
 }
 
-/// The cause of a failure that only a person's sign-in can mend.
-pub(super) const SIGN_IN_NEEDED: &str = "sign-in-needed";
-
 fn sign_in_needed(login: &MailAddress, message: String) -> Failure {
     let remedy = format!("run `gatepost login {login}`");
-    failure(Refusal::ContactAdmin, Actor::Operator, SIGN_IN_NEEDED, message, remedy)
+    failure(Refusal::ContactAdmin, Actor::Operator, Cause::SignInNeeded, message, remedy)
 }
 
 /// Nobody has signed in for the account, or somebody has signed out.
@@ -111,7 +106,7 @@ pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
     failure(
         Refusal::Unavailable,
         Actor::Operator,
-        "store-unavailable",
+        Cause::StoreUnavailable,
         format!("the sign-in cannot be read: {error}"),
         "mend the store under `state`; the sign-in itself is not lost",
     )
@@ -129,7 +124,7 @@ pub fn fetch(error: &FetchError) -> Failure {
             let throttled = *status == 429;
             unavailable(
                 Actor::Microsoft,
-                if throttled { "entra-throttles" } else { "entra-unavailable" },
+                if throttled { Cause::EntraThrottles } else { Cause::EntraUnavailable },
                 format!("Entra answered with status `{status}`{code}"),
                 if throttled {
                     "wait, and look for other programs that ask too often"
@@ -140,27 +135,27 @@ pub fn fetch(error: &FetchError) -> Failure {
         }
         FetchError::Unclear { status, why } => unavailable(
             Actor::Network,
-            "entra-answer-unclear",
+            Cause::EntraAnswerUnclear,
             format!("the answer to the token request (status `{status}`) is not one of Entra's: {why}"),
             "look for a portal or filter on the way to Entra, and check `microsoft.authority`",
         ),
         FetchError::WrongAudience(mismatch) => failure(
             Refusal::ContactAdmin,
             Actor::Operator,
-            "token-for-another",
+            Cause::TokenForAnother,
             format!("Entra gave a token that is for something else, and it is not used: {mismatch}"),
             "check `microsoft.scope`, `microsoft.cloud`, `microsoft.authority`, `microsoft.tenant` and `microsoft.client_id`",
         ),
         FetchError::Transport(error) => transport(error),
         FetchError::Paused { wait } => unavailable(
             Actor::Microsoft,
-            "entra-throttles",
+            Cause::EntraThrottles,
             format!("Entra asked not to be asked, and is not asked {}", for_time(*wait)),
             "wait",
         ),
         FetchError::Suspended { wait } => unavailable(
             Actor::Microsoft,
-            "entra-unavailable",
+            Cause::EntraUnavailable,
             format!("Entra did not answer lately, and is not asked {}", for_time(*wait)),
             "wait; the log says what failed when this began",
         ),
@@ -168,7 +163,7 @@ pub fn fetch(error: &FetchError) -> Failure {
         FetchError::Identity(error) => identity(error),
         FetchError::QueueFull | FetchError::NoTurn => unavailable(
             Actor::Operator,
-            "token-queue-full",
+            Cause::TokenQueueFull,
             "too many token requests wait already".into(),
             "try again; if it lasts, raise `limits.token_requests`",
         ),
@@ -179,16 +174,16 @@ pub fn fetch(error: &FetchError) -> Failure {
 fn credential(error: &CredentialError) -> Failure {
     let (cause, actor) = match error {
         CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => {
-            ("client-certificate-out-of-date", Actor::Operator)
+            (Cause::ClientCertificateOutOfDate, Actor::Operator)
         }
         CredentialError::Unreadable { .. }
         | CredentialError::Certificate { .. }
         | CredentialError::NoSecret { .. }
-        | CredentialError::Slow => ("client-credential-unusable", Actor::Operator),
+        | CredentialError::Slow => (Cause::ClientCredentialUnusable, Actor::Operator),
         CredentialError::UnreadableToken { .. }
         | CredentialError::NoToken { .. }
-        | CredentialError::StaleToken { .. } => ("federated-token-unusable", Actor::Operator),
-        CredentialError::NoRandomness | CredentialError::NoProof => ("own-fault", Actor::Developers),
+        | CredentialError::StaleToken { .. } => (Cause::FederatedTokenUnusable, Actor::Operator),
+        CredentialError::NoRandomness | CredentialError::NoProof => (Cause::OwnFault, Actor::Developers),
     };
     let message = format!("the application cannot prove itself to Entra: {error}");
     failure(Refusal::Unavailable, actor, cause, message, error.remedy())
@@ -199,7 +194,7 @@ fn identity(error: &IdentityError) -> Failure {
         IdentityError::Unreachable(error) => (
             Refusal::Unavailable,
             Actor::Operator,
-            "managed-identity-unreachable",
+            Cause::ManagedIdentityUnreachable,
             format!("the endpoint for managed identities does not answer: {}", error.detail),
             "`managed_identity` works only on Azure, or with the agent of Azure Arc and its variables; elsewhere use \
              `client_certificate`",
@@ -207,28 +202,28 @@ fn identity(error: &IdentityError) -> Failure {
         IdentityError::Refused { status, error } => (
             Refusal::ContactAdmin,
             Actor::TenantAdministrator,
-            "managed-identity-refused",
+            Cause::ManagedIdentityRefused,
             format!("the platform gives this identity no token (status `{status}`, `{error}`)"),
             "assign the identity to this machine or service in Azure, and check `managed_identity`",
         ),
         IdentityError::Busy { status } => (
             Refusal::Unavailable,
             Actor::Microsoft,
-            "managed-identity-busy",
+            Cause::ManagedIdentityBusy,
             format!("the endpoint for managed identities answers with status `{status}`"),
             "wait; it is starting, being updated, or asked too often",
         ),
         IdentityError::Unclear { status, why } => (
             Refusal::Unavailable,
             Actor::Operator,
-            "managed-identity-unclear",
+            Cause::ManagedIdentityUnclear,
             format!("the answer of the endpoint for managed identities (status `{status}`) is none of Azure's: {why}"),
             "find out what answers there instead of Azure",
         ),
         IdentityError::NoKey(why) => (
             Refusal::Unavailable,
             Actor::Operator,
-            "managed-identity-key",
+            Cause::ManagedIdentityKey,
             format!("the endpoint for managed identities wants a key that cannot be shown: {why}"),
             "let the user that runs Gatepost read the agent's keys: add it to the group `himds`",
         ),
@@ -240,43 +235,43 @@ fn transport(error: &TransportError) -> Failure {
     let (actor, cause, what, remedy) = match error.fault {
         TransportFault::Setup => (
             Actor::Operator,
-            "token-client-unusable",
+            Cause::TokenClientUnusable,
             "the client for token requests cannot be set up",
             "check `forward_proxy` and `trust`",
         ),
         TransportFault::Connect => (
             Actor::Network,
-            "entra-unreachable",
+            Cause::EntraUnreachable,
             "Entra cannot be reached",
             "check name resolution, firewall and `forward_proxy` for the host of `microsoft.authority`, port 443",
         ),
         TransportFault::Certificate => (
             Actor::Operator,
-            "entra-certificate-refused",
+            Cause::EntraCertificateRefused,
             "the certificate of the token endpoint is not trusted",
             "if a proxy inspects TLS, put its root into `trust.additional_ca`",
         ),
         TransportFault::ProxyAuthentication => (
             Actor::Operator,
-            "proxy-authentication",
+            Cause::ProxyAuthentication,
             "the forward proxy's authentication stands before the token request",
             "correct the credentials under `forward_proxy`",
         ),
         TransportFault::ProxyRefused => (
             Actor::Network,
-            "proxy-refused",
+            Cause::ProxyRefused,
             "the forward proxy refused the way to Entra",
             "allow the host of `microsoft.authority`, port 443, in the proxy",
         ),
         TransportFault::Timeout => (
             Actor::Network,
-            "entra-slow",
+            Cause::EntraSlow,
             "Entra did not answer in time",
             "wait; if it lasts, check the way to the host of `microsoft.authority`, port 443",
         ),
         TransportFault::Broken | TransportFault::TooLong => (
             Actor::Network,
-            "entra-answer-unclear",
+            Cause::EntraAnswerUnclear,
             "the answer to the token request broke off or was no HTTP",
             "look for a portal or filter on the way to Entra",
         ),
@@ -289,49 +284,49 @@ pub fn refused(error: &OauthError) -> Failure {
     let (refusal, cause, actor, meaning, remedy) = match error.class {
         Class::WrongPassword => (
             Refusal::InvalidCredentials,
-            WRONG_PASSWORD,
+            Cause::WrongPassword,
             Actor::Client,
             "the user name or the password is wrong",
             "correct the password in the mail program",
         ),
         Class::Locked => (
             Refusal::Unavailable,
-            "account-locked",
+            Cause::AccountLocked,
             Actor::TenantAdministrator,
             "the account is locked",
             "find the device that still has an old password",
         ),
         Class::NotAllowed => (
             Refusal::NotAuthorized,
-            "account-not-allowed",
+            Cause::AccountNotAllowed,
             Actor::TenantAdministrator,
             "the account may not sign in",
             "look up the sign-in in Entra's sign-in log",
         ),
         Class::SignInNeeded | Class::GrantExpired => (
             Refusal::ContactAdmin,
-            "sign-in-needed",
+            Cause::SignInNeeded,
             Actor::TenantAdministrator,
             "the user must do something that a password alone cannot",
             "look up the sign-in in Entra's sign-in log",
         ),
         Class::Administrator => (
             Refusal::ContactAdmin,
-            "entra-configuration",
+            Cause::EntraConfiguration,
             Actor::TenantAdministrator,
             "the application or a policy stands in the way",
             "look up the sign-in in Entra's sign-in log, and check the registration of the application",
         ),
         Class::Temporary => (
             Refusal::Unavailable,
-            "entra-unavailable",
+            Cause::EntraUnavailable,
             Actor::Microsoft,
             "it is a passing fault",
             "wait; if it lasts, look at Microsoft's service health",
         ),
         Class::Malformed | Class::Polling => (
             Refusal::ServerBug,
-            "token-request-malformed",
+            Cause::TokenRequestMalformed,
             Actor::Developers,
             "the token request was not understood",
             "check `microsoft.scope` and `microsoft.cloud`, then report it with this line of the log",
@@ -419,7 +414,7 @@ mod tests {
     fn a_token_for_another_resource_is_the_operators_turn() {
         let mismatch = Mismatch { claim: "aud", says: "https://graph.microsoft.com".into() };
         let failure = fetch(&FetchError::WrongAudience(mismatch));
-        assert_eq!((failure.refusal, failure.cause), (Refusal::ContactAdmin, "token-for-another"));
+        assert_eq!((failure.refusal, failure.cause.name()), (Refusal::ContactAdmin, "token-for-another"));
         assert!(failure.message.ends_with("it is not used: its `aud` is `https://graph.microsoft.com`"), "{failure}");
     }
 

@@ -12,6 +12,7 @@ use crate::source::FetchError;
 use crate::token::Token;
 use crate::tokens::explain;
 use gatepost_core::bounded_map::BoundedMap;
+use gatepost_core::cause::Cause;
 use gatepost_core::clock::Moment;
 use gatepost_core::failure::Failure;
 use gatepost_core::tuple_key::TupleKey;
@@ -135,7 +136,7 @@ pub(super) async fn obtain(
     match (fly(at_hand).result().await, at_hand) {
         (Some(Ok(token)), _) => Ok(FetchedToken { token, origin: TokenOrigin::Fetched, key }),
         (Some(Err(setback)), Some(token)) if setback.spares_token => {
-            tracing::debug!(cause = setback.failure.cause, "no newer token to be had; the one at hand is used");
+            tracing::debug!(cause = setback.failure.cause.name(), "no newer token to be had; the one at hand is used");
             Ok(FetchedToken { token: token.clone(), origin: TokenOrigin::Cached, key })
         }
         (Some(Err(setback)), _) => Err(setback.failure.clone()),
@@ -173,10 +174,10 @@ pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailur
     };
     let Failure { cause, .. } = setback.failure;
     let (login, client_id) = (login_name(ask), &ask.application.client_id);
-    if cause == explain::WRONG_PASSWORD {
+    if cause == Cause::WrongPassword {
         // Only a login has a wrong one, and its own line says all of it.
-        tracing::debug!(login, client_id, cause, code, failure = %setback.failure, "no token");
+        tracing::debug!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");
     } else {
-        tracing::info!(login, client_id, cause, code, failure = %setback.failure, "no token");
+        tracing::info!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");
     }
 }

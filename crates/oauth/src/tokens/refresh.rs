@@ -23,6 +23,7 @@ use crate::tokens::sign_ins::{Known, TokenSubject};
 use crate::tokens::{explain, scope};
 use gatepost_config::LoginPattern;
 use gatepost_core::account::MailAddress;
+use gatepost_core::cause::Cause;
 use gatepost_core::failure::Failure;
 use gatepost_core::jitter;
 use gatepost_core::secret::RefreshToken;
@@ -152,7 +153,7 @@ impl TokenManager {
         }
         match &outcome {
             Ok(token) => holding.leave(token),
-            Err(setback) if setback.failure.cause == explain::SIGN_IN_NEEDED => holding.forget(),
+            Err(setback) if setback.failure.cause == Cause::SignInNeeded => holding.forget(),
             Err(_) => {}
         }
         outcome
@@ -250,7 +251,7 @@ impl TokenManager {
             tracing::warn!(
                 login = login.as_str(),
                 client_id = current.key.client_id,
-                cause = setback.failure.cause,
+                cause = setback.failure.cause.name(),
                 code = refused.code,
                 failure = %setback.failure,
                 "a person must sign in again"
@@ -358,7 +359,7 @@ impl TokenManager {
             if told.insert(key) {
                 tracing::warn!(
                     login = whose.login.as_str(),
-                    cause = failure.cause,
+                    cause = failure.cause.name(),
                     "logins will be refused: {failure}"
                 );
             }

@@ -151,7 +151,7 @@ pub(super) struct By {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct Cause {
+pub(super) struct ByCause {
     pub(super) cause: &'static str,
 }
 

@@ -1,11 +1,8 @@
-//! Kinds of series that the library has not: a histogram with a mean, one counter for each protocol, and families with a bound.
+//! Kinds of series that the library has not: a histogram with a mean, and one counter for each protocol.
 
-use std::hash::Hash;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use gatepost_core::protocol::Protocol;
@@ -54,29 +51,5 @@ impl<M: Clone> PerProtocol<M> {
             Protocol::Ews => ews,
             Protocol::Graph => graph,
         }
-    }
-}
-
-/// Counters of a family that makes no more series than it may.
-pub(super) struct Capped<L> {
-    family: Family<L, Counter>,
-    /// Series that it may still make.
-    room: AtomicUsize,
-}
-
-impl<L: Clone + Eq + Hash> Capped<L> {
-    pub(super) fn new(family: Family<L, Counter>, series: usize) -> Self {
-        Self { family, room: AtomicUsize::new(series) }
-    }
-
-    /// Counts under `labels`, or under `instead` when a new series would be too much.
-    pub(super) fn count(&self, labels: L, instead: L) {
-        if let Some(counter) = self.family.get(&labels) {
-            counter.inc();
-            return;
-        }
-        // Two that come at once may take two places for one series; the bound holds all the same.
-        let has_room = self.room.try_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1)).is_ok();
-        self.family.get_or_create(if has_room { &labels } else { &instead }).inc();
     }
 }

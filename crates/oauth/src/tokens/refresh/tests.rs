@@ -270,7 +270,7 @@ async fn a_final_refusal_marks_the_token_keeps_it_and_is_asked_about_once_an_hou
         world.entra.judge_by(move |_| Reply::Denied(code));
         for minute in 0..170 {
             let failure = world.login(ANNA).await.unwrap_err();
-            assert_eq!((failure.refusal, failure.cause), (Refusal::ContactAdmin, explain::SIGN_IN_NEEDED), "{code}");
+            assert_eq!((failure.refusal, failure.cause), (Refusal::ContactAdmin, Cause::SignInNeeded), "{code}");
             assert!(failure.message.contains(&format!("`AADSTS{code}`")), "{failure}");
             assert_eq!(failure.remedy, format!("run `gatepost login {ANNA}`"));
             assert_eq!(world.entra.count(), 1 + minute / 60, "{code} after {minute} minutes");
@@ -390,7 +390,7 @@ async fn a_store_that_is_away_is_done_without() {
     let world = World::signed_in().await;
     world.store.away.store(true, Ordering::SeqCst);
     let failure = world.login(ANNA).await.unwrap_err();
-    assert_eq!((failure.refusal, failure.cause), (Refusal::Unavailable, "store-unavailable"));
+    assert_eq!((failure.refusal, failure.cause.name()), (Refusal::Unavailable, "store-unavailable"));
     world.store.away.store(false, Ordering::SeqCst);
     world.login(ANNA).await.unwrap();
     world.store.away.store(true, Ordering::SeqCst);
@@ -495,7 +495,7 @@ async fn whoever_signed_out_elsewhere_is_not_served_from_memory() {
     assert_eq!(world.login(ANNA).await.unwrap().origin, TokenOrigin::Cached);
     assert!(world.store.inside.remove_sign_in(&world.key(ANNA)).await.unwrap());
     world.tokens.follow_sign_ins(&mut revision).await;
-    assert_eq!(world.login(ANNA).await.unwrap_err().cause, explain::SIGN_IN_NEEDED);
+    assert_eq!(world.login(ANNA).await.unwrap_err().cause, Cause::SignInNeeded);
 
     // The same person again is served on, another one begins anew.
     world.sign_in(ANNA, "r0").await;
