@@ -2,9 +2,9 @@
 //! (Microsoft, "Microsoft Graph throttling guidance": requests in the meantime count against the limit).
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use gatepost_core::account::MailAddress;
@@ -39,7 +39,7 @@ impl Throttle {
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, HashMap<MailAddress, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -4,10 +4,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -294,7 +295,7 @@ impl Forwarding {
 
     /// Counts a password among those under way, if a source may send it there.
     fn go_out(self: &Arc<Self>, familiar: bool, now: Moment) -> Result<Out, Hold> {
-        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut egress = self.egress.lock();
         while egress.refused.front().is_some_and(|at| now.since(*at) >= Duration::from_secs(3600)) {
             egress.refused.pop_front();
         }
@@ -320,7 +321,7 @@ impl Forwarding {
     }
 
     fn count_refusal(&self, now: Moment) {
-        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut egress = self.egress.lock();
         egress.refused.push_back(now);
         let limits = self.limits.get();
         while egress.refused.len() > share(limits.refused_passwords_per_hour, &limits).max(1) {
@@ -393,7 +394,7 @@ struct Out(Arc<Forwarding>);
 
 impl Drop for Out {
     fn drop(&mut self) {
-        let mut egress = self.0.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut egress = self.0.egress.lock();
         egress.out = egress.out.saturating_sub(1);
         drop(egress);
         self.0.verdicts.notify_waiters();

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use gatepost_core::chance;
 use gatepost_core::clock::{Clock, Moment};
@@ -38,7 +39,7 @@ impl DeadAddresses {
     }
 
     fn entries(&self) -> MutexGuard<'_, HashMap<SocketAddr, Dead>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 
     /// The dead behind the living; otherwise the order is kept. When all are dead, the order is the given one. One whose

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -83,7 +84,7 @@ impl Pac {
     pub(super) async fn ways(&self, location: &PacLocation, host: &str, port: u16) -> Result<Vec<Way>, PacError> {
         let script = self.script(location).await?;
         let key = (host.to_owned(), port);
-        if let Some(answer) = self.answers.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        if let Some(answer) = self.answers.lock().get(&key)
             && Instant::now() < answer.until
         {
             return Ok(answer.ways.clone());
@@ -104,7 +105,7 @@ impl Pac {
         let answer = timeout(ANSWER, answer).await.unwrap_or(Err(PacError::TimedOut))?;
         let ways = ways(&answer)?;
         tracing::debug!(host = key.0, port, answer, "PAC script asked");
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock();
         if answers.len() >= ANSWERS {
             answers.clear();
         }
@@ -137,7 +138,7 @@ impl Pac {
             (Err(reason), None) => return Err(PacError::Unreadable { location: location.to_string(), reason }),
         };
         // What the last script said may no longer be so.
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.answers.lock().clear();
         *known = Some(Script { text: Arc::clone(&text), until, modified });
         Ok(text)
     }

@@ -1,11 +1,12 @@
 //! From an [`Ask`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
 //! requests to an authority that is out of order. Of two credentials of an application the one that Entra takes is used.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -425,7 +426,7 @@ impl TokenSource {
     }
 
     fn retry_budget(&self, change: impl FnOnce(&mut RetryBudget) -> bool) -> bool {
-        change(&mut self.retries.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.retries.lock())
     }
 }
 

@@ -5,9 +5,10 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
 /// Most octets taken from a file of credentials.
@@ -56,7 +57,7 @@ impl<T, E> Default for Watched<T, E> {
 impl<T, E: Clone + PartialEq> Watched<T, E> {
     /// The value; `read` reads it anew when a file has changed. It blocks, on files only.
     pub fn look(&self, files: &[&Path], read: impl FnOnce() -> Result<T, E>) -> Seen<T, E> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         // Before they are read: a change in between shows at the next look.
         let stamps: Vec<_> = files.iter().map(|file| Stamp::of(file)).collect();
         let mut news = false;

@@ -10,8 +10,9 @@
 //! refresh token opens nothing without the account's own password, and who can put old guesses back can also remove them.
 
 use std::collections::BTreeSet;
-use std::sync::{MutexGuard, PoisonError};
 use std::time::SystemTime;
+
+use parking_lot::MutexGuard;
 
 use super::plain::{self, DevicePasswordList, NotARecord};
 use super::records::{Change, Fault};
@@ -188,8 +189,8 @@ impl Sealed {
     }
 
     fn newest_list(&self) -> MutexGuard<'_, DevicePasswordList> {
-        // It is replaced as a whole.
-        self.newest_register.lock().unwrap_or_else(PoisonError::into_inner)
+        // The list is replaced at once, so a panic elsewhere leaves it whole.
+        self.newest_register.lock()
     }
 }
 

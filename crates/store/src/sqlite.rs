@@ -5,9 +5,10 @@
 //! changed.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -105,7 +106,7 @@ impl Sqlite {
             path,
         };
         let connection = shared.connect()?;
-        shared.connection.lock().unwrap_or_else(PoisonError::into_inner).replace(connection);
+        shared.connection.lock().replace(connection);
         Ok(Self(Arc::new(shared)))
     }
 
@@ -188,7 +189,7 @@ impl From<rusqlite::Error> for Failed {
 
 impl Shared {
     fn run<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Failed>) -> Result<T, Fault> {
-        let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.connection.lock();
         if held.is_none() {
             *held = Some(self.connect().map_err(|problem| match problem {
                 SqliteProblem::Store(error) => error,

@@ -3,8 +3,9 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 use gatepost_core::source::Source;
 
@@ -61,8 +62,7 @@ impl Rate {
     }
 
     fn count_at(&self, peer: Option<SocketAddr>, target: &'static str, elapsed: Duration) -> Verdict {
-        // Counters are whole whatever panicked.
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock();
         let mut before = 0;
         if window.second != elapsed.as_secs() {
             before = window.dropped;
@@ -139,7 +139,7 @@ mod tests {
     fn all_together_get_five_thousand_and_the_memory_is_bounded() {
         let rate = Rate::new();
         assert_eq!(written(&rate, 0, (0..60_000).map(peer)), (5_000, None));
-        assert!(rate.window.lock().unwrap().of_source.len() <= 5_000);
+        assert!(rate.window.lock().of_source.len() <= 5_000);
         assert_eq!(written(&rate, 7, (0..6_000).map(|_| None)), (5_000, Some(55_000)));
         assert_eq!(written(&rate, 8, std::iter::once(None)), (1, Some(1_000)));
     }

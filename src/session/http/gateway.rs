@@ -3,11 +3,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::OnceCell;
@@ -124,7 +125,7 @@ impl Gateway {
 
     fn client(&self, account: &AccountKey, tls: &Arc<ClientConfig>) -> Client<Upload> {
         let now = Instant::now();
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.lock();
         if let Some((client, used)) = accounts.get_mut(account) {
             *used = now;
             return client.clone();

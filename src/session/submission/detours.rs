@@ -1,9 +1,9 @@
 //! Where `deliver: auto` has found the way by SMTP barred, and takes the one through Graph for a while.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::session::upstream::OpenError;
@@ -47,17 +47,16 @@ impl Detours {
     /// Whether a message of this mailbox had better go through Graph.
     pub(super) fn lead_through_graph(&self, mailbox: &MailAddress) -> bool {
         let fresh = |found: &Instant| found.elapsed() < REMEMBERED;
-        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(fresh)
-            || self.disabled.lock().unwrap_or_else(PoisonError::into_inner).get(mailbox).is_some_and(fresh)
+        self.unreachable.lock().as_ref().is_some_and(fresh) || self.disabled.lock().get(mailbox).is_some_and(fresh)
     }
 
     /// Remembers what was found just now.
     pub(super) fn note(&self, mailbox: &MailAddress, barred: Barred) {
         let now = Instant::now();
         match barred {
-            Barred::Unreachable => *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = Some(now),
+            Barred::Unreachable => *self.unreachable.lock() = Some(now),
             Barred::Disabled => {
-                let mut disabled = self.disabled.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut disabled = self.disabled.lock();
                 disabled.retain(|_, found| found.elapsed() < REMEMBERED);
                 disabled.insert(mailbox.clone(), now);
             }
