@@ -3,10 +3,9 @@
 //!
 //! The state of one handshake lives here and ends with it. Nothing is sent for another scheme than the configured one.
 
-use std::time::SystemTime;
-
 #[cfg(feature = "negotiate")]
 use super::negotiate::Negotiate;
+use gatepost_core::clock::since_1970;
 use gatepost_core::secret::ProxyAuthorization;
 use gatepost_proto::tunnel::basic;
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
@@ -59,10 +58,7 @@ impl<'a> Authenticator<'a> {
         match (&mut self.0, challenge) {
             #[cfg(feature = "negotiate")]
             (Side::Negotiate(side), challenge) => side.answer(&challenge).await,
-            (Side::Ntlm(side), challenge) => {
-                let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                side.answer(&challenge, since_1970)
-            }
+            (Side::Ntlm(side), challenge) => side.answer(&challenge, since_1970()),
             (Side::Digest(side), challenge) => side.answer(&challenge),
             (_, Challenge::Last(_)) | (Side::None, Challenge::Start) => Ok(None),
             (Side::None, Challenge::Continue(_)) => Err(AuthenticationError::Refused),

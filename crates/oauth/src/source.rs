@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use parking_lot::Mutex;
@@ -21,7 +21,7 @@ use crate::retry::{self, Breaker, RetryBudget, chance};
 use crate::token::Token;
 use crate::token_key;
 use gatepost_config::{Application, Credential, Limits};
-use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::clock::{Clock, Moment, system_time};
 use gatepost_core::live::Live;
 use gatepost_core::secret::{IdToken, RefreshToken};
 use gatepost_core::tuple_key::TupleKey;
@@ -357,7 +357,7 @@ impl TokenSource {
             }
             judged.map_err(|error| {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
-                    && let Some(wait) = retry::retry_after(value, SystemTime::now())
+                    && let Some(wait) = retry::retry_after(value, system_time())
                 {
                     self.pause(key, wait, true);
                 }

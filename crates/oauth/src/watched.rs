@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+use gatepost_core::clock::system_time;
+
 /// Most octets taken from a file of credentials.
 const FILE_OCTETS: u64 = 1024 * 1024;
 
@@ -62,7 +64,7 @@ impl<T, E: Clone + PartialEq> Watched<T, E> {
         let stamps: Vec<_> = files.iter().map(|file| Stamp::of(file)).collect();
         let mut news = false;
         if !state.settled || state.stamps != stamps {
-            let now = SystemTime::now();
+            let now = system_time();
             let is_old =
                 |stamp: &Stamp| stamp.modified.is_none_or(|at| now.duration_since(at).is_ok_and(|age| age >= SETTLED));
             state.settled = stamps.iter().flatten().all(is_old);

@@ -23,6 +23,7 @@
         clippy::cast_sign_loss
     )
 )]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure real time"))]
 
 pub mod device_password;
 mod durable;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::future::ready;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use super::{
     Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version,

@@ -10,7 +10,6 @@
 //! refresh token opens nothing without the account's own password, and who can put old guesses back can also remove them.
 
 use std::collections::BTreeSet;
-use std::time::SystemTime;
 
 use parking_lot::MutexGuard;
 
@@ -19,6 +18,7 @@ use super::records::{Change, Fault};
 use super::seal::{Kind, Place};
 use super::sealed::{Ring, Sealed, TRIES, own_fault, with_keys};
 use super::{DevicePassword, DevicePasswordId, StoreError};
+use gatepost_core::clock::since_1970;
 use gatepost_core::tuple_key::TupleKey;
 
 /// The list as it was read.
@@ -142,8 +142,7 @@ impl Sealed {
     }
 
     async fn change_register(&self, ring: &Ring, mut register: Register, with: Vec<Change>) -> Result<bool, Fault> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_millis()).unwrap_or_default();
+        let now = u64::try_from(since_1970().as_millis()).unwrap_or_default();
         register.list.count = now.max(register.list.count.saturating_add(1));
         let mut changes = vec![register.change(ring)?];
         changes.extend(with);

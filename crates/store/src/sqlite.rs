@@ -6,7 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
@@ -17,6 +17,7 @@ use super::StoreError;
 use super::files::{self, FileProblem};
 use super::records::{Change, Done, Fault, KeyTable, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
+use gatepost_core::clock::since_1970;
 
 /// Its name in the state directory.
 pub(super) const FILE: &str = "gatepost.sqlite";
@@ -326,8 +327,7 @@ fn count(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Records for Sqlite {

@@ -3,10 +3,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::source::Source;
 
 /// Lines in a second about one source. Loopback, which is every local client at once, is bounded in all only.
@@ -25,7 +26,8 @@ const OUR_PARTS: &str = "gatepost_";
 /// Counts lines, second by second.
 #[derive(Debug)]
 pub(super) struct Rate {
-    start: Instant,
+    clock: Clock,
+    start: Moment,
     window: Mutex<Window>,
 }
 
@@ -53,12 +55,13 @@ pub(super) enum Verdict {
 
 impl Rate {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), window: Mutex::default() }
+        let clock = Clock::system();
+        Self { start: clock.now(), clock, window: Mutex::default() }
     }
 
     /// Counts a line of `target`, about `peer` if it is about one.
     pub(super) fn count(&self, peer: Option<SocketAddr>, target: &'static str) -> Verdict {
-        self.count_at(peer, target, self.start.elapsed())
+        self.count_at(peer, target, self.clock.now().since(self.start))
     }
 
     fn count_at(&self, peer: Option<SocketAddr>, target: &'static str, elapsed: Duration) -> Verdict {
