@@ -251,7 +251,7 @@ impl<'a> Node<'a> {
         self.context.problem(self.place(), &self.path, reason, hint);
     }
 
-    /// Reports a file that [`Surroundings::read`](super::environment::Surroundings::read) did not give. `hint` is for every other reason
+    /// Reports a file that [`Surroundings::read`] did not give. `hint` is for every other reason
     /// than that the file is too long.
     pub(super) fn unreadable(&self, path: &Path, error: &io::Error, hint: &str) {
         let hint = match error.kind() {
