@@ -15,10 +15,10 @@
 //! one.
 //!
 //! # What may depend on what
-//! * Words: [`account`], [`secret`], [`clock`], [`chance`], [`failure`].
-//! * Pure logic, without runtime, sockets or clock: [`sasl`], [`proto`], [`mime`], `net::connect`, the configuration's check, the
+//! * Words: [`gatepost_core`].
+//! * Pure logic, without runtime, sockets or clock: [`proto`] with its [`sasl`] and [`mime`], the configuration's check, the
 //!   forms and answers of [`oauth`]. This is what gets fuzzed.
-//! * Edges: [`net`], [`tls`], `oauth::endpoint`, [`graph`], [`telemetry`].
+//! * Edges: [`net`] with its [`tls`], `oauth::endpoint`, [`graph`], [`telemetry`].
 //! * Flows: [`login`], [`session`]. The service: [`daemon`] on [`system`], [`admin`]. Assembly: [`app`], [`cli`].
 //!
 //! [`proto`] never learns what OAuth is, [`oauth`] never learns which protocol asked.
@@ -35,20 +35,38 @@
 //! * A mail connection makes a person sign in for a stranger: only `gatepost login` begins a sign-in, and only the account's
 //!   own person finishes one (`login::person`).
 //! * Commands or replies slipped in before STARTTLS: both sides demand an empty buffer at the switch ([`proto`]).
-//! * A second identity in the user name (`^A`): names are checked types before anything is built from them ([`account`]).
+//! * A second identity in the user name (`^A`): names are checked types before anything is built from them
+//!   ([`account`]).
 //! * A server or proxy in between that lies: its words are parsed, never copied, before TLS is verified and XOAUTH2 has
-//!   succeeded ([`proto`], `net::connect`).
+//!   succeeded ([`proto`]).
 //! * A message that two readers understand in two ways (recipients, blind copies, line ends): it is refused before Graph
 //!   reads it ([`mime`]).
 //! * A second message smuggled behind the first, or a sender that a device has made up: a message ends at CRLF.CRLF alone, and
-//!   a client that needs no login is held to one mailbox (`proto::smtp`, [`session::submission`]).
+//!   a client that needs no login is held to one mailbox ([`smtp`], [`session::submission`]).
 //! * Records that somebody without the state key writes into the database: what was altered, moved or put back under another version
 //!   does not open, and a device password that was revoked stays so (`store::register`).
 //! * Memory or time taken before the login: every buffer has a bound and every wait a deadline ([`config::Limits`]). A peer
-//!   that reads nothing fills no memory ([`tls::session`]), and one that sends octet by octet costs linear work (`http::soap`).
+//!   that reads nothing fills no memory ([`tls::session`]), and one that sends octet by octet costs linear work ([`soap`]).
 //! * Another user of the machine answers the administrator's browser, or gets its cookie: the status page has both loopback
 //!   addresses, and each session a path of its own ([`admin`]).
 //! * Secrets in logs: they are types that cannot be formatted ([`secret`]).
+//!
+//! [`account`]: gatepost_core::account
+//! [`config::Limits`]: gatepost_config::Limits
+//! [`mime`]: gatepost_proto::mime
+//! [`net`]: gatepost_net
+//! [`oauth`]: gatepost_oauth
+//! [`proto`]: gatepost_proto
+//! [`proto::Authenticated`]: gatepost_proto::mail::Authenticated
+//! [`proto::UpstreamSide`]: gatepost_proto::mail::UpstreamSide
+//! [`sasl`]: gatepost_proto::sasl
+//! [`secret`]: gatepost_core::secret
+//! [`smtp`]: gatepost_proto::mail::smtp
+//! [`soap`]: gatepost_proto::http::soap
+//! [`telemetry`]: gatepost_telemetry
+//! [`tls`]: gatepost_net::tls
+//! [`tls::session`]: gatepost_net::tls::session
+
 // What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
 // build.) Tests may panic.
 #![cfg_attr(

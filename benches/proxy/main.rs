@@ -8,6 +8,8 @@
 //! `-- --quick` gives a rough answer soon; `-- --only NAME` (more than once, if need be) picks measurements and targets;
 //! `-- --help` shows the rest.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "it measures real time, and ends at a panic")]
+
 #[cfg(target_os = "linux")]
 mod backend;
 #[cfg(target_os = "linux")]

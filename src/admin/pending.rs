@@ -1,8 +1,9 @@
 //! Sign-ins that are pending, or that have just ended.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::task::AbortHandle;
 use url::Url;
 
@@ -58,7 +59,7 @@ pub(super) struct SignIn {
 
 impl Drop for SignIn {
     fn drop(&mut self) {
-        if let Some(task) = self.task.get_mut().unwrap_or_else(PoisonError::into_inner) {
+        if let Some(task) = self.task.get_mut() {
             task.abort();
         }
     }
@@ -140,7 +141,7 @@ impl SignIns {
     }
 
     fn pending(&self) -> MutexGuard<'_, BoundedMap<Arc<str>, Arc<SignIn>>> {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock()
     }
 }
 
@@ -180,7 +181,7 @@ impl SignIn {
     }
 
     pub(super) fn stage(&self) -> MutexGuard<'_, Stage> {
-        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+        self.stage.lock()
     }
 }
 

@@ -1,7 +1,9 @@
 //! People who sign in on the page: by a browser that comes back here, by an address that is pasted, or by a code on another device.
 //! Only the session that began a sign-in sees it, or its code (RFC 8628 §5.4).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use super::pending::{Made, SignIn, Stage, Way, failed};
 use crate::admin::sessions::{self, Visitor};
@@ -122,7 +124,7 @@ impl AdminState {
             };
             *sign_in.stage() = stage;
         });
-        *sign_in.task.lock().unwrap_or_else(PoisonError::into_inner) = Some(task.abort_handle());
+        *sign_in.task.lock() = Some(task.abort_handle());
     }
 
     /// Keeps what the person brought, and makes the first device password.

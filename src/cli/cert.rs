@@ -19,6 +19,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use super::exit::{DONE, FAILED};
 use super::options::{CertOptions, Host};
 use gatepost_config::server_identity as identity;
+use gatepost_core::clock::system_time;
 
 const AUTHORITY_NAME: &str = "Gatepost local authority";
 
@@ -187,8 +188,8 @@ fn san(host: &Host) -> anyhow::Result<SanType> {
 
 fn from_now<T: From<SystemTime>>(days: Option<u32>) -> T {
     match days {
-        None => (SystemTime::now() - BACKDATE).into(),
-        Some(days) => (SystemTime::now() + DAY * days).into(),
+        None => (system_time() - BACKDATE).into(),
+        Some(days) => (system_time() + DAY * days).into(),
     }
 }
 

@@ -1,8 +1,9 @@
 //! A service at work: what its parts share from its start to its end.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
@@ -81,7 +82,7 @@ impl Running {
 
     /// Sees to it that the list of every upstream of this generation is learned, and of no other.
     pub(crate) fn learn(&self, generation: &Generation) {
-        let mut learning = self.learning.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut learning = self.learning.lock();
         learning.retain(|(target, task)| {
             let needed = generation.targets.values().any(|needed| Arc::ptr_eq(needed, target));
             if !needed {
@@ -104,11 +105,11 @@ impl Running {
     }
 
     pub(crate) fn last_reload(&self) -> Option<LastReload> {
-        self.last_reload.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.last_reload.lock().clone()
     }
 
     pub(crate) fn set_last_reload(&self, reload: LastReload) {
-        *self.last_reload.lock().unwrap_or_else(PoisonError::into_inner) = Some(reload);
+        *self.last_reload.lock() = Some(reload);
     }
 }
 

@@ -9,6 +9,7 @@ use hyper::header::{HeaderMap, RETRY_AFTER};
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
+use gatepost_core::clock::system_time;
 use gatepost_core::escape::escaped;
 use gatepost_oauth::retry;
 
@@ -46,7 +47,7 @@ impl Answer {
             }
             body.extend_from_slice(piece);
         }
-        Self::new(head.status.as_u16(), &head.headers, &body, SystemTime::now())
+        Self::new(head.status.as_u16(), &head.headers, &body, system_time())
     }
 
     fn new(status: u16, headers: &HeaderMap, body: &[u8], now: SystemTime) -> Self {

@@ -1,9 +1,9 @@
 //! Quiet where Graph has asked for it: after a `Retry-After` nothing more is asked for that mailbox until the time is over
 //! (Microsoft, "Microsoft Graph throttling guidance": requests in the meantime count against the limit).
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use gatepost_core::account::MailAddress;
@@ -44,7 +44,7 @@ impl Throttle {
     }
 
     fn mailboxes(&self) -> MutexGuard<'_, BoundedMap<MailAddress, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

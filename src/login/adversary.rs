@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use url::Url;
 
 use crate::login::{Authenticator, AuthorizedLogin, LoginRequest, TokenOrigin};
@@ -170,7 +171,7 @@ async fn a_day_of_guesses_neither_locks_the_victim_out_nor_keeps_it_out() {
         for (places, through_home) in [(1, false), (200, false), (200, true)] {
             let lockout = Arc::new(Mutex::new(SmartLockout::default()));
             let judge = Arc::clone(&lockout);
-            let world = Gate::new(cloud, FakeEndpoint::new(move |form| judge.lock().unwrap().judge(form)));
+            let world = Gate::new(cloud, FakeEndpoint::new(move |form| judge.lock().judge(form)));
             let case = format!("{cloud:?} from {places} places, through home: {through_home}");
             let mut numbers = Numbers(places);
             world.login(HOME, VICTIM, &right(VICTIM)).await.unwrap();
@@ -192,7 +193,7 @@ async fn a_day_of_guesses_neither_locks_the_victim_out_nor_keeps_it_out() {
                     world.gate.tokens.sweep();
                 }
             }
-            let worst = lockout.lock().unwrap().worst;
+            let worst = lockout.lock().worst;
             assert!((1..=most).contains(&worst), "{case}: Entra counted {worst}");
         }
     }

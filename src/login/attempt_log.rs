@@ -7,12 +7,13 @@
 //! this process has counted.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::{hmac, rand};
 use dashmap::DashMap;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::timeout;
 
 use gatepost_config::PasswordBudget;
@@ -281,8 +282,8 @@ impl AttemptLog {
     }
 
     fn here(&self) -> MutexGuard<'_, Here> {
-        // Every change is one insertion or removal: whatever panicked, the content is whole.
-        self.here.lock().unwrap_or_else(PoisonError::into_inner)
+        // Every change is one insertion or removal, so a panic elsewhere leaves it whole.
+        self.here.lock()
     }
 }
 

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::constant_time;
+use parking_lot::{Mutex, RwLock};
 use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep_until};
 
@@ -246,7 +247,7 @@ impl DevicePasswords {
                 compare(known.as_ref().map_or(&nothing, |known| &known.by_login), present);
             let most_chosen = by_login.values().map(|of_login| of_login.chosen.len()).max().unwrap_or(0);
             let now_known = Arc::new(Known { revision, by_login, most_chosen });
-            *self.known.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&now_known));
+            *self.known.write() = Some(Arc::clone(&now_known));
             self.news.fetch_add(u64::from(!made.is_empty()), Ordering::AcqRel);
             let is_first = known.replace(now_known).is_none();
             for device in made.iter().filter(|_| !is_first) {
@@ -269,7 +270,7 @@ impl DevicePasswords {
     }
 
     fn known(&self) -> Option<Arc<Known>> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.known.read().clone()
     }
 
     /// Notes that a password was used, off the login's path and at most once a minute. That it could not be noted is no
@@ -277,7 +278,7 @@ impl DevicePasswords {
     pub(super) fn note_use(&self, known: &Arc<KnownPassword>, from: IpAddr) {
         let now = self.clock.now();
         {
-            let mut noted = known.noted.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut noted = known.noted.lock();
             if noted.is_some_and(|noted| now.since(noted) < BETWEEN_NOTES) {
                 return;
             }

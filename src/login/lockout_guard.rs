@@ -4,10 +4,11 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
@@ -296,7 +297,7 @@ impl LockoutGuard {
 
     /// Counts a password among those under way, if a source may send it there.
     fn go_out(self: &Arc<Self>, familiar: bool, now: Moment) -> Result<Out, HeldBack> {
-        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut egress = self.egress.lock();
         let last_hour = egress.refused.count(Duration::from_secs(3600), now);
         let last_minute = egress.refused.count_latest(Duration::from_secs(60), now);
         let limits = self.limits.get();
@@ -319,7 +320,7 @@ impl LockoutGuard {
     }
 
     fn count_refusal(&self, now: Moment) {
-        let mut egress = self.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut egress = self.egress.lock();
         egress.refused.note(now);
         let limits = self.limits.get();
         egress.refused.keep_latest(share(limits.refused_passwords_per_hour, &limits).max(1));
@@ -390,7 +391,7 @@ struct Out(Arc<LockoutGuard>);
 
 impl Drop for Out {
     fn drop(&mut self) {
-        let mut egress = self.0.egress.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut egress = self.0.egress.lock();
         egress.out = egress.out.saturating_sub(1);
         drop(egress);
         self.0.verdicts.notify_waiters();

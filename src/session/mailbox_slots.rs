@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -133,7 +134,7 @@ impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
 
 impl<K: Eq + Hash> MailboxLimiter<K> {
     fn mailboxes(&self) -> MutexGuard<'_, HashMap<Key<K>, Arc<Semaphore>>> {
-        self.mailboxes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.mailboxes.lock()
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 
 use crate::login::device::KnownPassword;
@@ -154,8 +155,8 @@ impl SessionRegistry {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // Whoever panicked in here left a whole table behind.
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        // A panic in here leaves the table whole.
+        self.table.lock()
     }
 }
 

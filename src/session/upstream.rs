@@ -1,9 +1,10 @@
 //! The way to an upstream: dial, TLS, and the machine that signs in there or learns what it can do.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use rustls::ClientConfig;
 use rustls::pki_types::{InvalidDnsNameError, ServerName};
 use tokio::sync::OnceCell;
@@ -53,12 +54,12 @@ impl Target {
 
     /// The latest list that was learned.
     pub fn announced(&self) -> Arc<Capabilities> {
-        // A panic elsewhere leaves a whole list behind: it is replaced at once, never changed.
-        Arc::clone(&self.announced.read().unwrap_or_else(PoisonError::into_inner))
+        // The list is replaced at once, never changed, so a panic elsewhere leaves it whole.
+        Arc::clone(&self.announced.read())
     }
 
     pub(crate) fn announce(&self, learned: Capabilities) {
-        *self.announced.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(learned);
+        *self.announced.write() = Arc::new(learned);
     }
 }
 

@@ -54,7 +54,9 @@ impl Clocks {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -65,7 +67,7 @@ mod tests {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let watching = {
             let seen = Arc::clone(&seen);
-            tokio::spawn(watch(clock.clone(), move |slept| seen.lock().unwrap().push(slept)))
+            tokio::spawn(watch(clock.clone(), move |slept| seen.lock().push(slept)))
         };
         let awake = async |time: Duration| {
             for _ in 0..time.as_secs() {
@@ -74,11 +76,11 @@ mod tests {
             }
         };
         awake(Duration::from_secs(60)).await;
-        assert!(seen.lock().unwrap().is_empty());
+        assert!(seen.lock().is_empty());
         clock.advance(Duration::from_secs(7_200));
         awake(LOOK + Duration::from_secs(1)).await;
         awake(Duration::from_secs(60)).await;
-        let slept = seen.lock().unwrap().clone();
+        let slept = seen.lock().clone();
         assert_eq!(slept.len(), 1, "{slept:?}");
         assert!(slept[0].abs_diff(Duration::from_secs(7_200)) <= Duration::from_secs(1), "{slept:?}");
         watching.abort();

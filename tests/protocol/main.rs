@@ -1,6 +1,8 @@
 //! The product's own code in this process, over loopback sockets: what it says to clients, to upstreams and to Microsoft,
 //! and what it makes of their answers. Nothing here needs another program but where a test says so.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests measure real time, and end at a panic")]
+
 #[path = "../common/mod.rs"]
 #[allow(dead_code, reason = "each binary uses a part of it")]
 mod common;

@@ -3,6 +3,8 @@
 //! through Squid, and from a network that only a proxy leads out of; and the programs that will read what `deploy/` brings.
 //! `tests/run` installs what is needed and runs them.
 
+#![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests measure real time, and end at a panic")]
+
 mod accounts;
 mod authority;
 #[cfg(feature = "sandbox")]

@@ -8,10 +8,11 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::files::{Files, is_stream, read_file};
 use super::value::quoted;
+use gatepost_core::clock::Clock;
 
 /// What an environment variable of the second layer begins with.
 pub(super) const PREFIX: &str = "GATEPOST__";
@@ -157,7 +158,8 @@ pub fn run_command(command: &[String], hidden: &[String]) -> Result<Vec<u8>, Str
 
 fn run_command_within(command: &[String], hidden: &[String], deadline: Duration) -> Result<Vec<u8>, String> {
     let Some((program, arguments)) = command.split_first() else { return Err("no command is named".to_owned()) };
-    let started = Instant::now();
+    let clock = Clock::system();
+    let started = clock.now();
     let mut prepared = Command::new(program);
     let is_hidden = |name: &OsString| match name.to_str() {
         Some(name) => name.starts_with(PREFIX) || hidden.iter().any(|hidden| hidden == name),
@@ -188,7 +190,11 @@ fn run_command_within(command: &[String], hidden: &[String], deadline: Duration)
         Err(error) => return Err(format!("its output cannot be read: {error}")),
     };
     let too_long = matches!(&output, Ok(Ok(output)) if output.len() as u64 > SECRET_BYTES);
-    let status = if output.is_err() || too_long { end(&mut child) } else { wait(&mut child, started, deadline) };
+    let status = if output.is_err() || too_long {
+        end(&mut child)
+    } else {
+        wait(&mut child, || clock.now().since(started) < deadline)
+    };
     let status = status.map_err(|error| format!("its end cannot be awaited: {error}"))?;
     match (output, status) {
         (Err(_), _) | (_, None) if !too_long => Err(format!("it took longer than {} seconds", deadline.as_secs())),
@@ -201,8 +207,8 @@ fn run_command_within(command: &[String], hidden: &[String], deadline: Duration)
 }
 
 /// Waits for a command that has closed its output; one that lingers is ended. `None` when it was.
-fn wait(child: &mut Child, started: Instant, deadline: Duration) -> io::Result<Option<ExitStatus>> {
-    while started.elapsed() < deadline {
+fn wait(child: &mut Child, in_time: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
+    while in_time() {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }

@@ -1,6 +1,6 @@
 //! The keys of listeners for EWS and Microsoft Graph.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use hyper::Method;
 use time::{Date, Month, OffsetDateTime};
@@ -10,6 +10,7 @@ use super::model::listener::{Http, ListenerTls};
 use super::model::server::Origin;
 use super::reader::{Node, Section};
 use super::value::{self, wrong};
+use gatepost_core::clock::system_time;
 use gatepost_proto::http::rules::{GraphRules, HttpService};
 
 /// The day on which Microsoft ends EWS in Exchange Online.
@@ -115,7 +116,7 @@ fn path(text: &str) -> Result<Vec<String>, value::ValueError> {
 }
 
 fn today() -> Option<Date> {
-    let seconds = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_secs();
+    let seconds = system_time().duration_since(UNIX_EPOCH).ok()?.as_secs();
     Some(OffsetDateTime::from_unix_timestamp(i64::try_from(seconds).ok()?).ok()?.date())
 }
 

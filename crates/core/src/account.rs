@@ -6,7 +6,7 @@ use std::fmt;
 pub const LOGIN_NAME_OCTETS: usize = 320;
 
 /// A user name as a client presented it, in canonical form: case-folded, without controls, 1 to 320 octets.
-/// It may be an address or an alias; [`gatepost_config::Accounts`] decides.
+/// It may be an address or an alias; `gatepost_config::Accounts` decides.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoginName(String);
 

@@ -11,7 +11,8 @@
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher as _, Hash, RandomState};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use hashlink::LinkedHashMap;
 
@@ -195,7 +196,7 @@ impl<K: Eq + Hash, V> SharedMap<K, V> {
 
 fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
     // Each change is whole, whatever panicked.
-    part.lock().unwrap_or_else(PoisonError::into_inner)
+    part.lock()
 }
 
 #[cfg(test)]

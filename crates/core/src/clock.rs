@@ -127,9 +127,7 @@ impl Clock {
     /// The time of day.
     pub fn unix_time(&self) -> UnixTime {
         match &self.0 {
-            Source::System(_) => {
-                UnixTime(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs()))
-            }
+            Source::System(_) => UnixTime(since_1970().as_secs()),
             Source::Manual(_) => MANUAL_START.after(self.now().since(Moment(PAST))),
         }
     }
@@ -140,6 +138,17 @@ impl Clock {
             nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
         }
     }
+}
+
+/// The system's time of day, for comparison with times of others: a file's, a certificate's, a header's.
+#[expect(clippy::disallowed_methods, reason = "everybody else asks here")]
+pub fn system_time() -> SystemTime {
+    SystemTime::now()
+}
+
+/// The time since 1970; zero where the system's clock shows less.
+pub fn since_1970() -> Duration {
+    system_time().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// A clock that counts suspend, by system.
@@ -180,6 +189,7 @@ mod system {
     pub(super) struct Start(Instant);
 
     impl Start {
+        #[expect(clippy::disallowed_methods, reason = "this is the clock")]
         pub(super) fn now() -> Self {
             Self(Instant::now())
         }

@@ -10,7 +10,7 @@ pub fn escaped(text: &[u8], octets: usize) -> String {
     escape(text, octets, |_| 0)
 }
 
-/// The same, and every run of [`SECRET_RUN`] octets or more that also stands in one of `secrets` is left out.
+/// The same, and every run of `SECRET_RUN` octets or more that also stands in one of `secrets` is left out.
 pub fn excerpt(text: &[u8], octets: usize, secrets: &[&[u8]]) -> String {
     escape(text, octets, |rest| secret_run(rest, secrets))
 }

@@ -16,6 +16,7 @@
         clippy::cast_sign_loss
     )
 )]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure real time"))]
 
 pub mod account;
 pub mod bounded_map;

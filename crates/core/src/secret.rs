@@ -42,11 +42,11 @@ macro_rules! secret {
 
 secret!(
     /// What a mail client presented as its password: 1 to 1,024 octets, no CR, LF, NUL or ^A
-    /// once it has passed [`gatepost_proto::sasl`].
+    /// once it has passed `gatepost_proto::sasl`.
     Password
 );
 secret!(
-    /// An OAuth 2.0 access token (RFC 6750 §2.1: `b64token` characters only, checked by [`gatepost_oauth`]).
+    /// An OAuth 2.0 access token (RFC 6750 §2.1: `b64token` characters only, checked by `gatepost_oauth`).
     AccessToken
 );
 secret!(

@@ -1,8 +1,9 @@
 //! Which addresses have been dead lately: they are tried last, for a while that grows, and never forgotten for good.
 
 use std::net::SocketAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use gatepost_core::bounded_map::BoundedMap;
 
@@ -39,7 +40,7 @@ impl UnhealthyAddresses {
     }
 
     fn entries(&self) -> MutexGuard<'_, BoundedMap<SocketAddr, Dead>> {
-        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+        self.entries.lock()
     }
 
     /// The dead behind the living; otherwise the order is kept. When all are dead, the order is the given one. One whose

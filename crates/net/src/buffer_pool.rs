@@ -4,7 +4,9 @@
 //! thousands of those; so there are a few large ones per core only, and when all of them are out, small ones serve.
 
 use std::ops::{Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::OnceLock;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// Room beyond what is received at a time: for an incomplete record (16 KiB and its overhead) that was held back before,
 /// and for what sealing adds.
@@ -55,8 +57,8 @@ fn pool() -> MutexGuard<'static, Pool> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Mutex::new(Pool::new(cores * LARGE_PER_CORE))
     });
-    // Whatever panicked, the lists of buffers are whole.
-    pool.lock().unwrap_or_else(PoisonError::into_inner)
+    // A panic elsewhere leaves the lists of buffers whole.
+    pool.lock()
 }
 
 impl Buffer {

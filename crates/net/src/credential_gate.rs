@@ -2,9 +2,9 @@
 //! few wrong passwords, and Gatepost opens connections by the hundred: so until the credentials have proved good one
 //! connection at a time shows them, and once they were refused none does for a while.
 
-use std::sync::{Mutex as Lock, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex as Lock;
 use tokio::sync::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
@@ -64,14 +64,14 @@ impl CredentialGate {
     }
 
     fn verdict(&self) -> Verdict {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.verdict.lock().clone()
     }
 }
 
 impl Turn<'_> {
     /// What came of it. An end without a word of the proxy about the credentials changes nothing.
     pub(super) fn ends(self, outcome: Result<(), &ConnectError>) {
-        let mut verdict = self.standing.verdict.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut verdict = self.standing.verdict.lock();
         *verdict = match outcome {
             Err(error) if error.credentials_refused() => {
                 let pause = match &*verdict {

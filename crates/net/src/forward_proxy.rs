@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,7 +69,7 @@ impl ProxyPool {
 
     /// Those of `servers` that are not avoided, then the others: when all are dead, all are tried.
     fn in_order<'a>(&self, servers: impl IntoIterator<Item = &'a ProxyServer>) -> Vec<Arc<ProxyState>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.lock();
         let mut gateways = Vec::new();
         for server in servers {
             let gateway = known.get(server).map_or_else(|| Arc::new(ProxyState::new(server)), Arc::clone);
@@ -170,14 +171,14 @@ impl ProxyState {
     }
 
     fn is_avoided(&self, now: Instant) -> bool {
-        self.avoided_until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| now < until)
+        self.avoided_until.lock().is_some_and(|until| now < until)
     }
 
     /// Remembers whether it lives; true when that is news.
     fn remember(&self, alive: bool) -> bool {
         let quarter = u64::try_from(AVOIDED.as_millis() / 4).unwrap_or(u64::MAX);
         let until = Instant::now() + AVOIDED + Duration::from_millis(jitter::random() % quarter);
-        let mut avoided = self.avoided_until.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut avoided = self.avoided_until.lock();
         let was_alive = avoided.is_none();
         *avoided = (!alive).then_some(until);
         was_alive != alive

@@ -15,6 +15,7 @@
         clippy::cast_sign_loss
     )
 )]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure real time"))]
 #![allow(clippy::indexing_slicing, reason = "its buffers are cut where a read or a TLS record ended")]
 
 mod addresses;

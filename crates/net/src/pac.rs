@@ -5,9 +5,10 @@
 //! wants a proxy is not gone around because its script is missing.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, Semaphore};
 use tokio::time::{Instant, timeout};
 
@@ -84,7 +85,7 @@ impl Pac {
     pub(super) async fn ways(&self, location: &PacLocation, host: &str, port: u16) -> Result<Vec<Way>, PacError> {
         let script = self.script(location).await?;
         let key = (host.to_owned(), port);
-        if let Some(answer) = self.answers.lock().unwrap_or_else(PoisonError::into_inner).peek(&key)
+        if let Some(answer) = self.answers.lock().peek(&key)
             && Instant::now() < answer.until
         {
             return Ok(answer.ways.clone());
@@ -105,7 +106,7 @@ impl Pac {
         let answer = timeout(ANSWER, answer).await.unwrap_or(Err(PacError::TimedOut))?;
         let ways = ways(&answer)?;
         tracing::debug!(host = key.0, port, answer, "PAC script asked");
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answers = self.answers.lock();
         answers.insert(key, Answer { ways: ways.clone(), until: Instant::now() + ANSWER_AGE });
         Ok(ways)
     }
@@ -135,7 +136,7 @@ impl Pac {
             (Err(reason), None) => return Err(PacError::Unreadable { location: location.to_string(), reason }),
         };
         // What the last script said may no longer be so.
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.answers.lock().clear();
         *known = Some(Script { text: Arc::clone(&text), until, modified });
         Ok(text)
     }

@@ -1,8 +1,8 @@
 //! Turns for what must not happen too often: new connections to upstreams, when all clients come back after an outage.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 /// Nobody waits longer for a turn; who would have to is told at once.
@@ -43,7 +43,7 @@ impl Pace {
     }
 
     fn reserve(&self, now: Instant) -> Result<Instant, Crowded> {
-        let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut next = self.next.lock();
         let at = now.checked_sub(SAVED).map_or(*next, |earliest| earliest.max(*next));
         if at > now + LONGEST_WAIT {
             return Err(Crowded);

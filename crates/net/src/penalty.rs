@@ -10,9 +10,11 @@
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use gatepost_config::penalties::Rules;
 use gatepost_core::clock::{Clock, Moment};
@@ -176,7 +178,7 @@ impl Penalties {
     }
 
     fn balancers(&self) -> MutexGuard<'_, HashSet<Source>> {
-        self.balancers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.balancers.lock()
     }
 
     /// `None` for whoever is exempt.
@@ -196,7 +198,7 @@ fn network(subnet: u64) -> u64 {
 
 fn locked<K>(table: &Mutex<Table<K>>) -> MutexGuard<'_, Table<K>> {
     // A table in which an entry is missing is still one.
-    table.lock().unwrap_or_else(PoisonError::into_inner)
+    table.lock()
 }
 
 /// One connection that has not logged in. When it is dropped without anything having been presented or charged, it costs

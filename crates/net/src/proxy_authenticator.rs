@@ -3,10 +3,9 @@
 //!
 //! The state of one handshake lives here and ends with it. Nothing is sent for another scheme than the configured one.
 
-use std::time::SystemTime;
-
 #[cfg(feature = "negotiate")]
 use super::negotiate::Negotiate;
+use gatepost_core::clock::since_1970;
 use gatepost_core::secret::ProxyAuthorization;
 use gatepost_proto::tunnel::basic;
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
@@ -61,10 +60,7 @@ impl<'a> ProxyAuthenticator<'a> {
         match (&mut self.0, challenge) {
             #[cfg(feature = "negotiate")]
             (SchemeState::Negotiate(side), challenge) => side.answer(&challenge).await,
-            (SchemeState::Ntlm(side), challenge) => {
-                let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-                side.answer(&challenge, since_1970)
-            }
+            (SchemeState::Ntlm(side), challenge) => side.answer(&challenge, since_1970()),
             (SchemeState::Digest(side), challenge) => side.answer(&challenge),
             (_, Challenge::Last(_)) | (SchemeState::None, Challenge::Start) => Ok(None),
             (SchemeState::None, Challenge::Continue(_)) => Err(AuthenticationError::Refused),

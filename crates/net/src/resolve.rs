@@ -8,9 +8,10 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
@@ -157,7 +158,7 @@ impl Resolver {
 impl Shared {
     fn names(&self) -> MutexGuard<'_, Names> {
         // Nothing that is done under the lock leaves it half done.
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+        self.names.lock()
     }
 
     fn next(self: &Arc<Self>, name: &str) -> Next {

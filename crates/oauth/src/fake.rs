@@ -1,11 +1,12 @@
 //! A token endpoint for tests: a closure judges each form, and every form is kept.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -58,7 +59,7 @@ pub enum Reply {
     Silence,
 }
 
-/// The endpoint. A lock of it is poisoned only when a judge has panicked, which fails the test anyway.
+/// The endpoint.
 pub struct FakeEndpoint {
     judge: Mutex<Judge>,
     asked: Mutex<Vec<Fields>>,
@@ -82,17 +83,17 @@ impl FakeEndpoint {
 
     /// From now on another judge answers.
     pub fn judge_by(&self, judge: impl Fn(&Fields) -> Reply + Send + 'static) {
-        *self.judge.lock().unwrap() = Box::new(judge);
+        *self.judge.lock() = Box::new(judge);
     }
 
     /// Forms so far.
     pub fn asked(&self) -> Vec<Fields> {
-        self.asked.lock().unwrap().clone()
+        self.asked.lock().clone()
     }
 
     /// How many forms came so far.
     pub fn count(&self) -> usize {
-        self.asked.lock().unwrap().len()
+        self.asked.lock().len()
     }
 
     /// Lets no answer out until [`Self::open`].
@@ -112,12 +113,12 @@ impl TokenEndpoint for FakeEndpoint {
             let mut form: Fields = url::form_urlencoded::parse(request.form.expose().as_bytes()).into_owned().collect();
             form.insert(PATH.to_owned(), request.url.path().to_owned());
             let number = {
-                let mut asked = self.asked.lock().unwrap();
+                let mut asked = self.asked.lock();
                 asked.push(form.clone());
                 asked.len()
             };
             drop(self.gate.acquire().await.unwrap());
-            let reply = (self.judge.lock().unwrap())(&form);
+            let reply = (self.judge.lock())(&form);
             let (status, retry_after, body) = match reply {
                 Reply::Token(seconds) => {
                     let body =

@@ -21,6 +21,7 @@
         clippy::cast_sign_loss
     )
 )]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure real time"))]
 
 pub mod aadsts;
 pub mod assertion;

@@ -1,11 +1,12 @@
 //! From an [`TokenRequest`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
 //! requests to an authority that is out of order. Of two credentials of an application the one that Entra takes is used.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dashmap::DashMap;
+use parking_lot::Mutex;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep, timeout_at};
 
@@ -20,7 +21,7 @@ use crate::retry::{self, Breaker, RetryBudget};
 use crate::token::Token;
 use crate::token_key;
 use gatepost_config::{Application, Credential, Limits};
-use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::clock::{Clock, Moment, system_time};
 use gatepost_core::jitter;
 use gatepost_core::reloadable::Reloadable;
 use gatepost_core::secret::{IdToken, RefreshToken};
@@ -357,7 +358,7 @@ impl TokenSource {
             }
             judged.map_err(|error| {
                 if let (NotGranted::Busy { .. }, Some(value)) = (&error, &answer.retry_after)
-                    && let Some(wait) = retry::retry_after(value, SystemTime::now())
+                    && let Some(wait) = retry::retry_after(value, system_time())
                 {
                     self.pause(key, wait, true);
                 }
@@ -426,7 +427,7 @@ impl TokenSource {
     }
 
     fn retry_budget(&self, change: impl FnOnce(&mut RetryBudget) -> bool) -> bool {
-        change(&mut self.retries.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut self.retries.lock())
     }
 }
 

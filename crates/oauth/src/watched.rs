@@ -5,10 +5,13 @@ use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use parking_lot::Mutex;
 use zeroize::Zeroizing;
+
+use gatepost_core::clock::system_time;
 
 /// Most octets taken from a file of credentials.
 const FILE_OCTETS: u64 = 1024 * 1024;
@@ -56,12 +59,12 @@ impl<T, E> Default for Watched<T, E> {
 impl<T, E: Clone + PartialEq> Watched<T, E> {
     /// The value; `read` reads it anew when a file has changed. It blocks, on files only.
     pub fn look(&self, files: &[&Path], read: impl FnOnce() -> Result<T, E>) -> Seen<T, E> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock();
         // Before they are read: a change in between shows at the next look.
         let stamps: Vec<_> = files.iter().map(|file| Stamp::of(file)).collect();
         let mut news = false;
         if !state.settled || state.stamps != stamps {
-            let now = SystemTime::now();
+            let now = system_time();
             let is_old =
                 |stamp: &Stamp| stamp.modified.is_none_or(|at| now.duration_since(at).is_ok_and(|age| age >= SETTLED));
             state.settled = stamps.iter().flatten().all(is_old);

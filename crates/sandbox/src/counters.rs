@@ -1,7 +1,8 @@
 //! What happened so far, counted for tests and for the demonstration.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 use super::mode::Service;
 
@@ -128,7 +129,7 @@ impl LiveCounters {
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut Counters) -> R) -> R {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.0.lock())
     }
 }
 

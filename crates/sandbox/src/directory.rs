@@ -1,9 +1,10 @@
 //! Who exists: users with their mailboxes, and the two registered applications.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use parking_lot::Mutex;
 
 use super::entra::lockout::{Lockout, PasswordVerdict};
 use super::mode::Service;
@@ -136,7 +137,7 @@ impl Directory {
     }
 
     pub(super) fn set_sign_in_error(&self, who: &str, code: Option<u32>) {
-        let mut errors = self.sign_in_errors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut errors = self.sign_in_errors.lock();
         match code {
             Some(code) => errors.insert(who.to_lowercase(), code),
             None => errors.remove(&who.to_lowercase()),
@@ -144,7 +145,7 @@ impl Directory {
     }
 
     pub(super) fn sign_in_error(&self, who: &str) -> Option<u32> {
-        self.sign_in_errors.lock().unwrap_or_else(PoisonError::into_inner).get(&who.to_lowercase()).copied()
+        self.sign_in_errors.lock().get(&who.to_lowercase()).copied()
     }
 
     /// Opens the mailbox `address` for the bearer of a token, if there is a right to it.
@@ -202,7 +203,7 @@ impl Directory {
     }
 
     fn with_users<R>(&self, work: impl FnOnce(&mut HashMap<String, User>) -> R) -> R {
-        work(&mut self.users.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.users.lock())
     }
 }
 

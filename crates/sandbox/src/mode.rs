@@ -1,8 +1,9 @@
 //! How the parts behave: normally, or with one of the faults that a proxy must survive.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+use parking_lot::Mutex;
 
 use super::certificate::CertificateFault;
 
@@ -111,18 +112,18 @@ pub(super) struct Modes {
 
 impl Modes {
     pub(super) fn entra(&self) -> EntraMode {
-        self.entra.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.entra.lock().clone()
     }
 
     pub(super) fn set_entra(&self, mode: EntraMode) {
-        *self.entra.lock().unwrap_or_else(PoisonError::into_inner) = mode;
+        *self.entra.lock() = mode;
     }
 
     pub(super) fn upstream(&self, service: Service) -> UpstreamMode {
-        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).get(&service).copied().unwrap_or_default()
+        self.upstream.lock().get(&service).copied().unwrap_or_default()
     }
 
     pub(super) fn set_upstream(&self, service: Service, mode: UpstreamMode) {
-        self.upstream.lock().unwrap_or_else(PoisonError::into_inner).insert(service, mode);
+        self.upstream.lock().insert(service, mode);
     }
 }

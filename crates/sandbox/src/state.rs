@@ -2,9 +2,9 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -139,18 +139,18 @@ impl SandboxState {
     }
 
     pub(super) fn graph_consent(&self) -> Option<Vec<String>> {
-        self.graph_consent.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.graph_consent.lock().clone()
     }
 
     pub(super) fn token_lifetime(&self) -> Duration {
-        *self.token_lifetime.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.token_lifetime.lock()
     }
 
     pub(super) fn set_graph_consent(&self, permissions: Option<Vec<String>>) {
-        *self.graph_consent.lock().unwrap_or_else(PoisonError::into_inner) = permissions;
+        *self.graph_consent.lock() = permissions;
     }
 
     pub(super) fn set_token_lifetime(&self, lifetime: Duration) {
-        *self.token_lifetime.lock().unwrap_or_else(PoisonError::into_inner) = lifetime;
+        *self.token_lifetime.lock() = lifetime;
     }
 }

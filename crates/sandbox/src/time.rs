@@ -1,10 +1,10 @@
 //! The sandbox's time: one clock for token lifetimes and lock-outs, which a test may move by hand.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
-use gatepost_core::clock::{Clock, Moment};
+use gatepost_core::clock::{Clock, Moment, since_1970};
 
 /// A [`Clock`] together with the wall-clock instant at which the sandbox started.
 pub(super) struct Timekeeper {
@@ -17,7 +17,7 @@ pub(super) struct Timekeeper {
 
 impl Timekeeper {
     pub(super) fn new(clock: Clock) -> Self {
-        let started_unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started_unix = since_1970();
         Self { started_at: clock.now(), clock, started_unix, moved: watch::Sender::new(()) }
     }
 

@@ -1,6 +1,6 @@
 //! What outlives the process: sign-ins with their refresh tokens, device passwords, and how often passwords were guessed.
 //!
-//! [`Store`] is what the rest of the program sees, and [`open`] makes one. Values are sealed by the implementation that
+//! [`Store`] is what the rest of the program sees, and [`open`](open()) makes one. Values are sealed by the implementation that
 //! writes them somewhere; they are plain only in memory. Every call ends within a deadline of the implementation's own.
 //!
 //! `sealed` puts two things together: `records`, what a database does (`sqlite`, `redis`), and `seal`, how a record is
@@ -23,6 +23,7 @@
         clippy::cast_sign_loss
     )
 )]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests measure real time"))]
 
 pub mod device_password;
 mod error;

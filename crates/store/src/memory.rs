@@ -2,8 +2,10 @@
 
 use std::collections::HashMap;
 use std::future::ready;
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
+use tokio::time::Instant;
 
 use super::{
     Counts, DevicePassword, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, Store, StoreError, Stored, Version,
@@ -27,8 +29,8 @@ struct Kept {
 
 impl MemoryStore {
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Every change is one assignment: whatever panicked, the content is whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        // Every change is one assignment, so a panic elsewhere leaves it whole.
+        self.0.lock()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
@@ -22,6 +22,7 @@ use super::StoreError;
 use super::records::{Change, Done, Fault, KeyTable, PassingRecords, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
 use gatepost_config::RedisServer;
+use gatepost_core::clock::since_1970;
 use gatepost_net::tls::client::UpstreamTrust;
 
 mod scripts;
@@ -300,7 +301,7 @@ impl Records for Redis {
     fn found<'a>(&'a self, key: KeyId, check: &'a [u8]) -> Done<'a, bool> {
         Box::pin(async move {
             // Another one than before, should this store have been emptied.
-            let revision = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let revision = since_1970();
             let mut script = self.scripts.found.key(STORE);
             script.key(KEYS).arg(&key.0).arg(check).arg(FORMAT).arg(milliseconds(revision));
             Ok(self.run(&script).await?.0 == YES)

@@ -10,14 +10,15 @@
 //! refresh token opens nothing without the account's own password, and who can put old guesses back can also remove them.
 
 use std::collections::BTreeSet;
-use std::sync::{MutexGuard, PoisonError};
-use std::time::SystemTime;
+
+use parking_lot::MutexGuard;
 
 use super::plain::{self, DevicePasswordList, NotARecord};
 use super::records::{Change, Fault};
 use super::seal::{Kind, Place};
 use super::sealed::{Ring, Sealed, TRIES, own_fault, with_keys};
 use super::{DevicePassword, DevicePasswordId, StoreError};
+use gatepost_core::clock::since_1970;
 use gatepost_core::tuple_key::TupleKey;
 
 /// The list as it was read.
@@ -141,8 +142,7 @@ impl Sealed {
     }
 
     async fn change_register(&self, ring: &Ring, mut register: Register, with: Vec<Change>) -> Result<bool, Fault> {
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let now = u64::try_from(now.as_millis()).unwrap_or_default();
+        let now = u64::try_from(since_1970().as_millis()).unwrap_or_default();
         register.list.count = now.max(register.list.count.saturating_add(1));
         let mut changes = vec![register.change(ring)?];
         changes.extend(with);
@@ -188,8 +188,8 @@ impl Sealed {
     }
 
     fn newest_list(&self) -> MutexGuard<'_, DevicePasswordList> {
-        // It is replaced as a whole.
-        self.newest_register.lock().unwrap_or_else(PoisonError::into_inner)
+        // The list is replaced at once, so a panic elsewhere leaves it whole.
+        self.newest_register.lock()
     }
 }
 

@@ -5,9 +5,10 @@
 //! read again while the database is away, and is put back when somebody has emptied it.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::time::sleep;
 
 use super::{
@@ -71,8 +72,8 @@ impl RetryingStore {
 
 impl Shared {
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Every change is one assignment: whatever panicked, the content is whole.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        // Every change is one assignment, so a panic elsewhere leaves it whole.
+        self.known.lock()
     }
 
     fn remember(&self, key: &SignInKey, sign_in: &SignIn, state: HeldState) {

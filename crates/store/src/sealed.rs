@@ -1,11 +1,12 @@
 //! The store over any database: seals and opens records, and follows the state key when it is rotated.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_lc_rs::error::Unspecified;
 use aws_lc_rs::rand;
+use parking_lot::{Mutex, RwLock};
 use zeroize::Zeroizing;
 
 use super::error::OpenError;
@@ -188,7 +189,7 @@ impl Sealed {
         for _ in 0..TRIES {
             let seen = keys.ids();
             if let Some(ring) = Ring::fit(keys, table.current.unwrap_or(NO_KEY), &table.checks) {
-                *self.ring.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(ring));
+                *self.ring.write() = Some(Arc::new(ring));
                 return Ok(());
             }
             // A rotation may have gone on between the look at the source and that at the database.
@@ -207,7 +208,7 @@ impl Sealed {
     }
 
     fn present(&self) -> Option<Arc<Ring>> {
-        self.ring.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.ring.read().clone()
     }
 
     /// The keys; a store that could not be reached at the start is tried again.

@@ -5,9 +5,10 @@
 //! changed.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::Duration;
 
+use parking_lot::Mutex;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -16,6 +17,7 @@ use super::StoreError;
 use super::files::{self, FileProblem};
 use super::records::{Change, Done, Fault, KeyTable, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
+use gatepost_core::clock::since_1970;
 
 /// Its name in the state directory.
 pub(super) const FILE: &str = "gatepost.sqlite";
@@ -105,7 +107,7 @@ impl Sqlite {
             path,
         };
         let connection = shared.connect()?;
-        shared.connection.lock().unwrap_or_else(PoisonError::into_inner).replace(connection);
+        shared.connection.lock().replace(connection);
         Ok(Self(Arc::new(shared)))
     }
 
@@ -188,7 +190,7 @@ impl From<rusqlite::Error> for Failed {
 
 impl Shared {
     fn run<T>(&self, work: impl FnOnce(&mut Connection) -> Result<T, Failed>) -> Result<T, Fault> {
-        let mut held = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self.connection.lock();
         if held.is_none() {
             *held = Some(self.connect().map_err(|problem| match problem {
                 SqliteProblem::Store(error) => error,
@@ -325,8 +327,7 @@ fn count(transaction: &Transaction<'_>) -> rusqlite::Result<usize> {
 }
 
 fn now() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    i64::try_from(since_1970().as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Records for Sqlite {

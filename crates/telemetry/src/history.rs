@@ -1,7 +1,8 @@
 //! What happened minute by minute in the last six hours: enough for small plots, in some 20 KiB.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// Minutes kept.
 pub const MINUTES: usize = 360;
@@ -51,7 +52,7 @@ struct Kept {
 impl History {
     /// A minute is over.
     pub fn tick(&self, totals: Totals, sessions: u64) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         if kept.minutes.len() >= MINUTES {
             kept.minutes.pop_front();
         }
@@ -62,7 +63,7 @@ impl History {
 
     /// The minutes, oldest first; the last one is the present one as far as it has gone.
     pub fn minutes(&self, totals: Totals, sessions: u64) -> Vec<Minute> {
-        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = self.0.lock();
         let present = difference(totals, kept.last, sessions);
         kept.minutes.iter().copied().chain([present]).collect()
     }

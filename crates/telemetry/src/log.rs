@@ -347,7 +347,9 @@ fn push_json(line: &mut String, name: &str, value: &str) {
 #[cfg(test)]
 mod tests {
     use std::io;
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
 
     use super::*;
 
@@ -356,7 +358,7 @@ mod tests {
 
     impl io::Write for Lines {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
+            self.0.lock().extend_from_slice(bytes);
             Ok(bytes.len())
         }
 
@@ -370,7 +372,7 @@ mod tests {
         let sink = lines.clone();
         let log = Log { format, level, audit: None };
         tracing::subscriber::with_default(subscriber(&log, false, move || sink.clone()), events);
-        let bytes = lines.0.lock().unwrap().clone();
+        let bytes = lines.0.lock().clone();
         String::from_utf8(bytes).unwrap()
     }
 

@@ -3,9 +3,11 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use parking_lot::Mutex;
+
+use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::source::Source;
 
 /// Lines in a second about one source. Loopback, which is every local client at once, is bounded in all only.
@@ -24,7 +26,8 @@ const OUR_PARTS: &str = "gatepost_";
 /// Counts lines, second by second.
 #[derive(Debug)]
 pub(super) struct Rate {
-    start: Instant,
+    clock: Clock,
+    start: Moment,
     window: Mutex<Window>,
 }
 
@@ -52,17 +55,17 @@ pub(super) enum Verdict {
 
 impl Rate {
     pub(super) fn new() -> Self {
-        Self { start: Instant::now(), window: Mutex::default() }
+        let clock = Clock::system();
+        Self { start: clock.now(), clock, window: Mutex::default() }
     }
 
     /// Counts a line of `target`, about `peer` if it is about one.
     pub(super) fn count(&self, peer: Option<SocketAddr>, target: &'static str) -> Verdict {
-        self.count_at(peer, target, self.start.elapsed())
+        self.count_at(peer, target, self.clock.now().since(self.start))
     }
 
     fn count_at(&self, peer: Option<SocketAddr>, target: &'static str, elapsed: Duration) -> Verdict {
-        // Counters are whole whatever panicked.
-        let mut window = self.window.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut window = self.window.lock();
         let mut before = 0;
         if window.second != elapsed.as_secs() {
             before = window.dropped;
@@ -139,7 +142,7 @@ mod tests {
     fn all_together_get_five_thousand_and_the_memory_is_bounded() {
         let rate = Rate::new();
         assert_eq!(written(&rate, 0, (0..60_000).map(peer)), (5_000, None));
-        assert!(rate.window.lock().unwrap().of_source.len() <= 5_000);
+        assert!(rate.window.lock().of_source.len() <= 5_000);
         assert_eq!(written(&rate, 7, (0..6_000).map(|_| None)), (5_000, Some(55_000)));
         assert_eq!(written(&rate, 8, std::iter::once(None)), (1, Some(1_000)));
     }

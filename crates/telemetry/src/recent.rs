@@ -1,7 +1,9 @@
 //! The failures of late, for whoever looks: each kind once, with how often it happened and when last.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
@@ -63,7 +65,7 @@ pub struct Recently(Mutex<VecDeque<Recent>>);
 impl Recently {
     /// A login failed.
     pub fn add(&self, scene: Scene<'_>, account: &str, failure: &Failure, now: UnixTime) {
-        let mut kinds = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kinds = self.0.lock();
         let account = cut(account);
         let same = |kind: &Recent| {
             kind.cause == failure.cause && kind.account == account && *kind.listener == **scene.listener
@@ -91,7 +93,7 @@ impl Recently {
 
     /// All of them, the latest first.
     pub fn all(&self) -> Vec<Recent> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+        self.0.lock().iter().rev().cloned().collect()
     }
 }
 

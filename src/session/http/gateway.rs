@@ -2,11 +2,12 @@
 //! what one account's answer leaves behind on a connection can reach nobody else.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Request, Response};
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::CertificateDer;
 use tokio::sync::OnceCell;
@@ -123,7 +124,7 @@ impl Gateway {
     }
 
     fn client(&self, account: &AccountKey, tls: &Arc<ClientConfig>) -> Client<Upload> {
-        let mut accounts = self.accounts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut accounts = self.accounts.lock();
         if let Some(client) = accounts.get(account) {
             return client.clone();
         }

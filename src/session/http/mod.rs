@@ -7,14 +7,15 @@
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use parking_lot::{Mutex, MutexGuard};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
@@ -372,7 +373,7 @@ impl Connection {
     fn logged_in(&self, admission: &AuthorizedLogin, token: &'static str) -> Arc<Traffic> {
         self.visit.forgive();
         if !self.logged_in.swap(true, Ordering::Relaxed) {
-            self.place.lock().unwrap_or_else(PoisonError::into_inner).logged_in();
+            self.place.lock().logged_in();
         }
         let account = admission.login.as_str();
         let same = |login: &Login| {
@@ -456,7 +457,7 @@ impl Connection {
     }
 
     fn logins(&self) -> MutexGuard<'_, Vec<Login>> {
-        self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+        self.logins.lock()
     }
 }
 

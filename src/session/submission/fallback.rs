@@ -1,8 +1,8 @@
 //! Where `deliver: auto` has found the way by SMTP barred, and takes the one through Graph for a while.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::session::upstream::OpenError;
@@ -56,19 +56,16 @@ impl GraphFallback {
     /// Whether a message of this mailbox had better go through Graph.
     pub(super) fn lead_through_graph(&self, mailbox: &MailAddress) -> bool {
         let fresh = |found: &Instant| found.elapsed() < REMEMBERED;
-        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(fresh)
-            || self.disabled.lock().unwrap_or_else(PoisonError::into_inner).peek(mailbox).is_some_and(fresh)
+        self.unreachable.lock().as_ref().is_some_and(fresh) || self.disabled.lock().peek(mailbox).is_some_and(fresh)
     }
 
     /// Remembers what was found just now.
     pub(super) fn note(&self, mailbox: &MailAddress, barred: SmtpUnavailable) {
         let now = Instant::now();
         match barred {
-            SmtpUnavailable::Unreachable => {
-                *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = Some(now)
-            }
+            SmtpUnavailable::Unreachable => *self.unreachable.lock() = Some(now),
             SmtpUnavailable::Disabled => {
-                let mut disabled = self.disabled.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut disabled = self.disabled.lock();
                 disabled.remove_oldest_while(|_, found| found.elapsed() >= REMEMBERED);
                 disabled.insert(mailbox.clone(), now);
             }

@@ -173,8 +173,8 @@ async fn a_head_that_never_ends_leaves_the_outcome_open() {
 
 #[tokio::test]
 async fn the_wait_that_a_proxy_names_is_not_graphs() {
-    let proxys = "HTTP/1.1 503 Busy\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n".to_owned();
-    let fake = fake(vec![Play::Answers(vec![proxys, ACCEPTED.into()])]).await;
+    let from_proxy = "HTTP/1.1 503 Busy\r\nRetry-After: 30\r\nContent-Length: 0\r\n\r\n".to_owned();
+    let fake = fake(vec![Play::Answers(vec![from_proxy, ACCEPTED.into()])]).await;
     let not_sent = send(&fake, 100).await.unwrap_err();
     assert!(not_sent.reply.to_string().starts_with("451 4.3.2 "), "{not_sent:?}");
     assert!(send(&fake, 100).await.is_ok(), "the mailbox is not closed");

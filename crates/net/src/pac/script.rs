@@ -28,11 +28,13 @@ pub(super) fn find_proxy(script: &str, url: &str, host: &str, time: Duration) ->
     let runtime = Runtime::new().map_err(engine)?;
     runtime.set_memory_limit(MEMORY_OCTETS);
     runtime.set_max_stack_size(STACK_OCTETS);
-    let deadline = Instant::now() + time;
-    runtime.set_interrupt_handler(Some(Box::new(move || Instant::now() >= deadline)));
+    #[expect(clippy::disallowed_methods, reason = "the script blocks a thread, and no clock stands still for that")]
+    let now = Instant::now;
+    let deadline = now() + time;
+    runtime.set_interrupt_handler(Some(Box::new(move || now() >= deadline)));
     let context = Context::full(&runtime).map_err(engine)?;
     context.with(|context| {
-        ask(&context, script, url, host).catch(&context).map_err(|error| match Instant::now() >= deadline {
+        ask(&context, script, url, host).catch(&context).map_err(|error| match now() >= deadline {
             true => PacError::TimedOut,
             false => PacError::Script(message(&error)),
         })

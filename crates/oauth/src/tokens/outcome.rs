@@ -1,7 +1,9 @@
 //! What a request for a token comes to, for all who wait for it.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::aadsts::Class;
 use crate::cache::{Found, Renewal};
@@ -95,7 +97,7 @@ impl NegativeCache {
     }
 
     fn refusals(&self) -> MutexGuard<'_, BoundedMap<FetchKey, (Moment, Arc<FetchFailure>)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -5,12 +5,12 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use parking_lot::Mutex;
 
 use super::refusal::Refusal;
 use super::request::{Consent, Request, RequestedScope, TokenFailure};
@@ -279,7 +279,7 @@ impl SignIns {
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut SignInRecords) -> R) -> R {
-        work(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.kept.lock())
     }
 }
 

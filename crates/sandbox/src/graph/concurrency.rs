@@ -1,7 +1,8 @@
 //! How many calls are under way for an application and a mailbox together.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+
+use parking_lot::Mutex;
 
 /// The calls under way, by application and mailbox.
 #[derive(Default)]
@@ -26,7 +27,7 @@ impl ConcurrentCalls {
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut HashMap<(String, String), u64>) -> R) -> R {
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.0.lock())
     }
 }
 

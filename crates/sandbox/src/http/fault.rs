@@ -1,9 +1,9 @@
 //! Faults of the HTTP services on demand, call by call: those that a proxy must survive without doing anything twice.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use crate::mode::Service;
@@ -103,7 +103,7 @@ impl Faults {
     }
 
     fn with<R>(&self, work: impl FnOnce(&mut HashMap<Service, Vec<Planned>>) -> R) -> R {
-        work(&mut self.planned.lock().unwrap_or_else(PoisonError::into_inner))
+        work(&mut self.planned.lock())
     }
 }
 

@@ -6,8 +6,9 @@ mod folder;
 mod sample;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 pub(super) use folder::{Flags, Folder, Message};
@@ -68,11 +69,11 @@ impl Mailbox {
     }
 
     pub(super) fn read<R>(&self, look: impl FnOnce(&Folders) -> R) -> R {
-        look(&self.folders.lock().unwrap_or_else(PoisonError::into_inner))
+        look(&self.folders.lock())
     }
 
     pub(super) fn change<R>(&self, work: impl FnOnce(&mut Folders) -> R) -> R {
-        let result = work(&mut self.folders.lock().unwrap_or_else(PoisonError::into_inner));
+        let result = work(&mut self.folders.lock());
         self.changed.send_replace(());
         result
     }
@@ -277,7 +278,7 @@ pub(super) struct Outbox(Mutex<VecDeque<OutboundMessage>>);
 
 impl Outbox {
     pub(super) fn push(&self, message: OutboundMessage) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut kept = self.0.lock();
         kept.push_back(message);
         let mut octets: usize = kept.iter().map(|message| message.content.len()).sum();
         while octets > OUTBOX_OCTETS && kept.len() > 1 {
@@ -286,7 +287,7 @@ impl Outbox {
     }
 
     pub(super) fn messages(&self) -> Vec<OutboundMessage> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+        self.0.lock().iter().cloned().collect()
     }
 }
 

@@ -41,7 +41,7 @@ impl World {
     }
 
     fn pragma(&self, statement: &str) {
-        let held = self.database.0.connection.lock().unwrap();
+        let held = self.database.0.connection.lock();
         // Some of them answer with a row, and some do not.
         held.as_ref().unwrap().execute_batch(statement).unwrap();
     }
@@ -104,7 +104,7 @@ async fn a_file_that_breaks_while_it_is_open_is_said_to_be_damaged() {
     world.pragma("PRAGMA wal_checkpoint(TRUNCATE)");
     fs::write(world.directory.join(FILE), vec![0xA5; 65_536]).unwrap();
     // What is in memory of it is given up first.
-    world.database.0.connection.lock().unwrap().take();
+    world.database.0.connection.lock().take();
     let error = world.token().await.unwrap_err();
     assert!(matches!(&error, StoreError::Sealed(why) if why.contains("is damaged; restore it")), "{error}");
 }
