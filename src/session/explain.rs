@@ -25,7 +25,7 @@ impl OpenError {
             Self::Trust(error) => Self::no_trust(error),
             Self::Crowded(_) => failure(
                 Actor::Microsoft,
-                Cause::Crowded,
+                Cause::ConnectQueueFull,
                 format!(
                     "so many logins want a connection to {at} that this one would wait over ten seconds for its turn"
                 ),
@@ -34,7 +34,7 @@ impl OpenError {
             Self::Dial(error) => dial(error, upstream.port),
             Self::EarlyBytes => failure(
                 Actor::Network,
-                Cause::SpokeBeforeTls,
+                Cause::DataBeforeTls,
                 format!("octets arrived from {at} before TLS had begun, where TLS comes first"),
                 "check that port and `upstream_tls` fit the server, and that no device on the way answers in its place"
                     .to_owned(),
@@ -59,7 +59,7 @@ impl OpenError {
     fn no_trust(error: &TrustError) -> Failure {
         failure(
             Actor::Operator,
-            Cause::NoTrust,
+            Cause::TrustRootsUnreadable,
             format!("the trusted certificates cannot be read: {}", chain(error)),
             "check `trust.additional_ca`, `trust.destinations` and the system's certificate store".to_owned(),
         )
@@ -152,7 +152,7 @@ fn dial(error: &DialError, port: u16) -> Failure {
         ),
         DialError::ProxyTrust(_) => failure(
             Actor::Operator,
-            Cause::NoTrust,
+            Cause::TrustRootsUnreadable,
             chain(error),
             "check `trust.additional_ca` and the system's certificate store".to_owned(),
         ),
@@ -320,7 +320,7 @@ fn replied(reply: &UpstreamFailure, upstream: &Upstream, at: &str) -> Failure {
         Kind::SpokeBeforeTls => (
             Refusal::Unavailable,
             Actor::Network,
-            Cause::SpokeBeforeTls,
+            Cause::DataBeforeTls,
             "sent octets behind its STARTTLS reply, as somebody does who injects replies".to_owned(),
             "find out which device on the way does that; no password or token was sent".to_owned(),
         ),

@@ -293,7 +293,7 @@ impl Journal {
     }
 
     /// Something did not work within a session, which goes on if it can.
-    pub(super) fn hindered(
+    pub(super) fn degraded(
         &self,
         protocol: Protocol,
         subject: &ConnectionInfo,
@@ -305,10 +305,10 @@ impl Journal {
             warn,
             subject,
             account = &*whose.account,
-            outcome = "hindered",
+            outcome = "degraded",
             cause = failure.cause.name(),
             actor = failure.actor.name(),
-            "the session is hindered: {failure}"
+            "the session is degraded: {failure}"
         );
     }
 
@@ -414,7 +414,7 @@ impl Journal {
     fn failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
         match failure.cause {
             Cause::UpstreamLimit => self.metrics.throttled(Throttle::Exchange),
-            Cause::MailboxOccupied | Cause::Crowded => self.metrics.throttled(Throttle::Gatepost),
+            Cause::MailboxOccupied | Cause::ConnectQueueFull => self.metrics.throttled(Throttle::Gatepost),
             Cause::Throttled => self.metrics.throttled(Throttle::Graph),
             _ => {}
         }
@@ -445,7 +445,7 @@ impl Drop for Watch<'_> {
         if std::thread::panicking() {
             self.0.metrics.panicked();
             tracing::error!(
-                cause = Cause::OwnFault.name(),
+                cause = Cause::InternalError.name(),
                 "a fault of Gatepost ended one session, and no other; Gatepost's developers: the lines before this one say where"
             );
         }
@@ -476,7 +476,7 @@ mod tests {
                 remedy: "wait".into(),
                 delay: false,
             };
-            journal.hindered(Protocol::Pop3, &subject, &whose, &failure);
+            journal.degraded(Protocol::Pop3, &subject, &whose, &failure);
             let counted = format!("gatepost_throttled_total{{by=\"{by}\"}} 1\n");
             assert_eq!(journal.metrics().text().contains(&counted), by != "nobody", "{cause}");
         }

@@ -59,7 +59,7 @@ causes! {
         /// The client brought a token of its own, and the listener has `client_tokens: refuse`.
         ClientTokensRefused = "client-tokens-refused",
         /// Too many logins wait for a connection to the server (`limits.upstream_connects_per_second`).
-        Crowded = "crowded",
+        ConnectQueueFull = "connect-queue-full",
         /// The answer to the token request broke off, or is not one of Entra's.
         EntraAnswerUnclear = "entra-answer-unclear",
         /// The certificate of the token endpoint is not trusted.
@@ -117,7 +117,7 @@ causes! {
         /// The server does not offer STARTTLS.
         NoStarttls = "no-starttls",
         /// The trusted CA certificates cannot be read.
-        NoTrust = "no-trust",
+        TrustRootsUnreadable = "trust-roots-unreadable",
         /// The server does not offer XOAUTH2.
         NoXoauth2 = "no-xoauth2",
         /// A password was sent as a token.
@@ -165,7 +165,7 @@ causes! {
         /// A person must sign in for the account, for the first time or again.
         SignInNeeded = "sign-in-needed",
         /// Bytes came from the server, or from a device in its place, before TLS had begun.
-        SpokeBeforeTls = "spoke-before-tls",
+        DataBeforeTls = "data-before-tls",
         /// The store of sign-ins and device passwords does not answer.
         StoreUnavailable = "store-unavailable",
         /// The connection for token requests cannot be set up from `forward_proxy` and `trust`.
@@ -323,7 +323,7 @@ causes! {
         /// The changed configuration cannot be carried out on this machine.
         NotPossible = "not-possible",
         /// An error inside Gatepost: report it, with the lines before it.
-        OwnFault = "own-fault",
+        InternalError = "internal-error",
         /// A request to Microsoft could not be made, which is an error inside Gatepost.
         RequestNotMade = "request-not-made",
         /// Gatepost is stopping, so the configuration is not read again.

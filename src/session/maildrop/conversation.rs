@@ -232,7 +232,7 @@ impl<'a> Conversation<'a> {
     }
 
     fn log(&self, failure: &Failure) {
-        self.shared.journal.hindered(Protocol::Pop3, self.subject, self.whose, failure);
+        self.shared.journal.degraded(Protocol::Pop3, self.subject, self.whose, failure);
     }
 
     /// Deletes messages; the result is how many are left that should not be.

@@ -234,7 +234,7 @@ async fn temporary_faults_of_a_command_are_told_as_such() {
         world.sandbox.fail_http(Service::Graph, VALUE, fault.clone(), times);
         let reply = client.ask("RETR 1", "").await;
         assert!(reply.starts_with("-ERR [SYS/TEMP] "), "{fault:?}: {reply}");
-        assert!(world.log.has(&format!("outcome=hindered cause={cause} ")), "{fault:?}");
+        assert!(world.log.has(&format!("outcome=degraded cause={cause} ")), "{fault:?}");
         world.sandbox.clear_http_faults(Service::Graph);
     }
 }

@@ -193,7 +193,7 @@ async fn early_octets_before_implicit_tls_end_it() {
         proxy(|request| request.answer_and_wait("HTTP/1.1 200 OK\r\n\r\n* OK [CAPABILITY IMAP4rev1] hi\r\n")).await;
     let world = through(port, true).start().await;
     for protocol in [Imap, Pop3] {
-        world.refuses(protocol, ALICE, ALICES, Refusal::Unavailable, "spoke-before-tls").await;
+        world.refuses(protocol, ALICE, ALICES, Refusal::Unavailable, "data-before-tls").await;
     }
     world.refuses(Smtp, ALICE, ALICES, Refusal::Unavailable, "upstream-garbage").await;
 }

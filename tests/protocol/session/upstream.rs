@@ -86,7 +86,7 @@ async fn it_speaks_before_tls() {
     let world = World::new().await;
     fails(&world, Imap, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "tls-failed").await;
     fails(&world, Pop3, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "tls-failed").await;
-    fails(&world, Smtp, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "spoke-before-tls").await;
+    fails(&world, Smtp, UpstreamMode::SpeaksBeforeTls, Refusal::Unavailable, "data-before-tls").await;
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ pub fn own_fault() -> Failure {
     failure(
         Refusal::ServerBug,
         Actor::Developers,
-        Cause::OwnFault,
+        Cause::InternalError,
         "an error inside Gatepost ended the login",
         "report it with the log",
     )
@@ -183,7 +183,7 @@ fn credential(error: &CredentialError) -> Failure {
         CredentialError::UnreadableToken { .. }
         | CredentialError::NoToken { .. }
         | CredentialError::StaleToken { .. } => (Cause::FederatedTokenUnusable, Actor::Operator),
-        CredentialError::NoRandomness | CredentialError::NoProof => (Cause::OwnFault, Actor::Developers),
+        CredentialError::NoRandomness | CredentialError::NoProof => (Cause::InternalError, Actor::Developers),
     };
     let message = format!("the application cannot prove itself to Entra: {error}");
     failure(Refusal::Unavailable, actor, cause, message, error.remedy())
