@@ -23,7 +23,7 @@ impl OpenError {
         let at = format!("{}:{}", upstream.host, upstream.port);
         match self {
             Self::Trust(error) => Self::no_trust(error),
-            Self::Crowded(_) => failure(
+            Self::QueueFull(_) => failure(
                 Actor::Microsoft,
                 Cause::ConnectQueueFull,
                 format!(

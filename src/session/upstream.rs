@@ -15,7 +15,7 @@ use gatepost_config::{Limits, Upstream, UpstreamTls};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::dial::Dialer;
 use gatepost_net::error::DialError;
-use gatepost_net::pace::{Crowded, Pace};
+use gatepost_net::rate_limiter::{QueueFull, RateLimiter};
 use gatepost_net::stream::Stream;
 use gatepost_net::tls::TrustError;
 use gatepost_net::tls::client::UpstreamTrust;
@@ -66,7 +66,7 @@ impl Target {
 /// Opens connections to upstreams.
 pub struct Opener {
     dialer: Arc<Dialer>,
-    pace: Pace,
+    rate: RateLimiter,
     trust: Arc<UpstreamTrust>,
     limits: Arc<mail::Limits>,
     login: Duration,
@@ -82,7 +82,7 @@ pub enum OpenError {
     Trust(#[from] TrustError),
     /// So many logins want a connection that this one would wait too long for its turn.
     #[error(transparent)]
-    Crowded(#[from] Crowded),
+    QueueFull(#[from] QueueFull),
     /// No connection.
     #[error(transparent)]
     Dial(#[from] DialError),
@@ -112,8 +112,8 @@ impl Opener {
     /// `trust` is shared with the token requests.
     pub fn new(dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, limits: &Limits, client_name: Arc<str>) -> Self {
         let login = limits.upstream_login;
-        let pace = Pace::new(limits.upstream_connects_per_second);
-        Self { dialer, pace, trust, limits: Arc::clone(&limits.protocol), login, client_name, metrics: Arc::default() }
+        let rate = RateLimiter::new(limits.upstream_connects_per_second);
+        Self { dialer, rate, trust, limits: Arc::clone(&limits.protocol), login, client_name, metrics: Arc::default() }
     }
 
     /// Counts in these.
@@ -156,7 +156,7 @@ impl Opener {
         let upstream = &target.upstream;
         let tls =
             Arc::clone(target.tls.get_or_try_init(|| async { self.trust.records_config().await.map(Arc::new) }).await?);
-        self.pace.turn().await?;
+        self.rate.acquire().await?;
         let began = Instant::now();
         let dialed = self.dialer.dial(&upstream.host, upstream.port, Duration::MAX).await?;
         let mut stream = Stream::Plain(dialed.socket);

@@ -33,9 +33,9 @@ pub mod listen;
 mod negotiate;
 #[cfg(feature = "pac")]
 pub mod pac;
-pub mod pace;
 pub mod penalty;
 pub mod proxy_authenticator;
+pub mod rate_limiter;
 pub mod relay;
 pub mod relay_endpoint;
 mod resolve;

@@ -8,8 +8,8 @@ use crate::deploy::support::{repository, succeed, text, tool};
 /// Builds it around the program that is tested.
 fn package(directory: &Directory) -> String {
     let file = directory.path().join("gatepost.deb").to_str().unwrap().to_owned();
-    let built = Path::new(env!("CARGO_BIN_EXE_gatepost")).parent().unwrap().file_name().unwrap();
-    let profile = if built == "debug" { "dev" } else { "release" };
+    let built = Path::new(env!("CARGO_BIN_EXE_gatepost")).parent().unwrap().file_name().unwrap().to_str().unwrap();
+    let profile = if built == "debug" { "dev" } else { built };
     succeed(tool("cargo-deb"), &["deb", "--no-build", "--fast", "--profile", profile, "--output", &file]);
     file
 }

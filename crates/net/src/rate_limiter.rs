@@ -12,7 +12,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(10);
 const SAVED: Duration = Duration::from_millis(100);
 
 /// Gives turns in the order of asking, at an even pace.
-pub struct Pace {
+pub struct RateLimiter {
     interval: Duration,
     /// When the next turn is.
     next: Mutex<Instant>,
@@ -21,9 +21,9 @@ pub struct Pace {
 /// So many wait already that there is no turn within 10 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many wait for a turn")]
-pub struct Crowded;
+pub struct QueueFull;
 
-impl Pace {
+impl RateLimiter {
     /// So many turns a second, at least one; a tenth of them at once, when the ones before were not used.
     pub fn new(per_second: u32) -> Self {
         Self { interval: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(Instant::now()) }
@@ -32,21 +32,21 @@ impl Pace {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`Crowded`], without waiting.
+    /// [`QueueFull`], without waiting.
     ///
     /// # Cancel safety
     /// May be dropped; its turn goes unused.
-    pub async fn turn(&self) -> Result<(), Crowded> {
+    pub async fn acquire(&self) -> Result<(), QueueFull> {
         let at = self.reserve(Instant::now())?;
         sleep_until(at).await;
         Ok(())
     }
 
-    fn reserve(&self, now: Instant) -> Result<Instant, Crowded> {
+    fn reserve(&self, now: Instant) -> Result<Instant, QueueFull> {
         let mut next = self.next.lock();
         let at = now.checked_sub(SAVED).map_or(*next, |earliest| earliest.max(*next));
         if at > now + LONGEST_WAIT {
-            return Err(Crowded);
+            return Err(QueueFull);
         }
         *next = at + self.interval;
         Ok(at)
@@ -63,12 +63,12 @@ mod tests {
     /// let in within ten seconds, and the others know at once.
     #[tokio::test(start_paused = true)]
     async fn a_storm_is_spread() {
-        let pace = Arc::new(Pace::new(500));
+        let pace = Arc::new(RateLimiter::new(500));
         let start = Instant::now();
         let waiting: Vec<_> = (0..10_000)
             .map(|_| {
                 let pace = Arc::clone(&pace);
-                tokio::spawn(async move { pace.turn().await.map(|()| start.elapsed()) })
+                tokio::spawn(async move { pace.acquire().await.map(|()| start.elapsed()) })
             })
             .collect();
         let mut turns = Vec::new();
@@ -84,16 +84,16 @@ mod tests {
         assert!(*turns.last().unwrap() <= LONGEST_WAIT);
         // It passes.
         tokio::time::advance(Duration::from_secs(1)).await;
-        assert_eq!(pace.turn().await, Ok(()));
+        assert_eq!(pace.acquire().await, Ok(()));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_few_do_not_wait() {
-        let pace = Pace::new(500);
+        let pace = RateLimiter::new(500);
         tokio::time::advance(Duration::from_secs(60)).await;
         let start = Instant::now();
         for _ in 0..50 {
-            pace.turn().await.unwrap();
+            pace.acquire().await.unwrap();
         }
         assert_eq!(start.elapsed(), Duration::ZERO);
     }
