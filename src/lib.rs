@@ -1,27 +1,11 @@
-//! Gatepost keeps old mail programs working with Microsoft 365: a client logs in with a user name and a password over
-//! IMAP, POP3 or SMTP; Gatepost gets an OAuth 2.0 access token from Microsoft Entra ID, signs in to Exchange Online with
-//! SASL XOAUTH2, straight or through a corporate proxy, and from then on moves bytes.
+//! Gatepost keeps old mail programs working with Microsoft 365. A client logs in with a user name and
+//! a password over IMAP, POP3, SMTP or HTTP Basic. Gatepost gets an OAuth 2.0 access token from
+//! Microsoft Entra ID, signs in to Exchange Online with SASL XOAUTH2, directly or through a corporate
+//! proxy, and relays the connection.
 //!
-//! # The life of one login
-//! ```text
-//!  client ─▶ listener ─▶ client-side machine ─▶ policy ─▶ token ─▶ upstream ─▶ upstream-side machine ─▶ relay
-//!            TLS, places  greeting, AUTH, …     which     cached,  dial,       XOAUTH2                  both ways,
-//!            net, tls     proto, sasl           account   or one   CONNECT,    proto                    half-close
-//!                                               login     request  TLS                                  net::relay
-//!                                                         oauth    net, tls
-//! ```
-//! [`session`] drives it from left to right, once and never back; [`app`] puts everything together. The types say where a
-//! login stands: only a finished [`proto::UpstreamSide`] makes a [`proto::Authenticated`], and nothing is relayed without
-//! one.
-//!
-//! # What may depend on what
-//! * Words: [`gatepost_core`].
-//! * Pure logic, without runtime, sockets or clock: [`proto`] with its [`sasl`] and [`mime`], the configuration's check, the
-//!   forms and answers of [`oauth`]. This is what gets fuzzed.
-//! * Edges: [`net`] with its [`tls`], `oauth::endpoint`, [`graph`], [`telemetry`].
-//! * Flows: [`login`], [`session`]. The service: [`daemon`] on [`system`], [`admin`]. Assembly: [`app`], [`cli`].
-//!
-//! [`proto`] never learns what OAuth is, [`oauth`] never learns which protocol asked.
+//! `ARCHITECTURE.md` has the map of crates and modules, one login as the code runs it, and where a
+//! change belongs. The types say how far a login is: only a finished [`proto::UpstreamSide`] makes a
+//! [`proto::Authenticated`], and nothing is relayed without one.
 //!
 //! # Attacks, and where each one ends
 //! * Any password opens a cached token: the token stands behind a keyed hash of the password that earned it ([`login`]).
@@ -54,17 +38,12 @@
 //! [`account`]: gatepost_core::account
 //! [`config::Limits`]: gatepost_config::Limits
 //! [`mime`]: gatepost_proto::mime
-//! [`net`]: gatepost_net
-//! [`oauth`]: gatepost_oauth
 //! [`proto`]: gatepost_proto
 //! [`proto::Authenticated`]: gatepost_proto::mail::Authenticated
 //! [`proto::UpstreamSide`]: gatepost_proto::mail::UpstreamSide
-//! [`sasl`]: gatepost_proto::sasl
 //! [`secret`]: gatepost_core::secret
 //! [`smtp`]: gatepost_proto::mail::smtp
 //! [`soap`]: gatepost_proto::http::soap
-//! [`telemetry`]: gatepost_telemetry
-//! [`tls`]: gatepost_net::tls
 //! [`tls::session`]: gatepost_net::tls::session
 
 // What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every

@@ -1,4 +1,4 @@
-//! From an [`TokenRequest`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
+//! From a [`TokenRequest`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
 //! requests to an authority that is out of order. Of two credentials of an application the one that Entra takes is used.
 
 use std::sync::Arc;

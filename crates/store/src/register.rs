@@ -1,7 +1,7 @@
 //! Which device passwords there are: a sealed list beside their records, so that nobody can bring back one that was revoked by
 //! writing its old record into the database again.
 //!
-//! DevicePasswordList and record change in one step. A record that the list does not have is refused and told. The list counts its
+//! List and record change in one step. A record that the list does not have is refused and told. The list counts its
 //! changes: a process that has seen a newer one goes by that. What nobody can see is that list and records of the same
 //! moment were put back together while no process ran, which is what a restored backup is; and that a password that
 //! still counts has an older record, because all that changes in it is its last use.
