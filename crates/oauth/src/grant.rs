@@ -30,7 +30,7 @@ pub struct TokenRequest {
     pub grant: GrantRequest,
 }
 
-/// The grant of an [`TokenRequest`], with what it needs.
+/// The grant of a [`TokenRequest`], with what it needs.
 #[derive(Clone, Debug)]
 pub enum GrantRequest {
     /// ROPC: the user's own name and password.
