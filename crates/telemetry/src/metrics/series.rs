@@ -1,4 +1,5 @@
-//! Kinds of series that the library has not: a histogram with a mean, one counter for each protocol, and families with a bound.
+//! Kinds of series that the library lacks: a histogram with a mean, one counter for each protocol,
+//! and bounded families.
 
 use std::hash::Hash;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -10,7 +11,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use gatepost_core::protocol::Protocol;
 
-/// A histogram whose mean can be had without a scrape.
+/// A histogram whose mean is available without a scrape.
 #[derive(Debug)]
 pub struct Timing {
     pub(super) histogram: Histogram,
@@ -23,20 +24,20 @@ impl Timing {
         Self { histogram: Histogram::new(buckets), count: AtomicU64::new(0), micros: AtomicU64::new(0) }
     }
 
-    /// It took so long.
+    /// Records one duration.
     pub fn observe(&self, took: Duration) {
         self.histogram.observe(took.as_secs_f64());
         self.count.fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// How often, and microseconds in all.
+    /// The number of durations, and their sum in microseconds.
     pub fn totals(&self) -> (u64, u64) {
         (self.count.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
     }
 }
 
-/// A counter for each protocol, ready to be used without a look-up.
+/// A metric for each protocol, usable without a lookup.
 #[derive(Debug)]
 pub(super) struct PerProtocol<M>(pub(super) [M; Protocol::ALL.len()]);
 
@@ -57,10 +58,10 @@ impl<M: Clone> PerProtocol<M> {
     }
 }
 
-/// Counters of a family that makes no more series than it may.
+/// Counters of a family with a bounded number of series.
 pub(super) struct Capped<L> {
     family: Family<L, Counter>,
-    /// Series that it may still make.
+    /// How many more series it may create.
     room: AtomicUsize,
 }
 
@@ -69,13 +70,13 @@ impl<L: Clone + Eq + Hash> Capped<L> {
         Self { family, room: AtomicUsize::new(series) }
     }
 
-    /// Counts under `labels`, or under `instead` when a new series would be too much.
+    /// Counts under `labels`, or under `instead` when a new series would exceed the bound.
     pub(super) fn count(&self, labels: L, instead: L) {
         if let Some(counter) = self.family.get(&labels) {
             counter.inc();
             return;
         }
-        // Two that come at once may take two places for one series; the bound holds all the same.
+        // Two calls at once may take room twice for one series; the bound still holds.
         let has_room = self.room.try_update(Ordering::Relaxed, Ordering::Relaxed, |room| room.checked_sub(1)).is_ok();
         self.family.get_or_create(if has_room { &labels } else { &instead }).inc();
     }
