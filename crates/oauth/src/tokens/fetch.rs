@@ -1,5 +1,5 @@
-//! Gets a token for a login: from the cache, or by a single request for all who wait. For `grant:
-//! password` that request also checks the password.
+//! Gets a token for a login: from the cache, or by a single request for all who wait. For
+//! `grant: password` that request also checks the password.
 
 use std::sync::Arc;
 use std::time::Duration;
