@@ -1,4 +1,5 @@
-//! The sections `microsoft` and `accounts`: who may log in, and how a token is had for them.
+//! Reads the sections `microsoft` and `accounts`: who may log in, and how their tokens are
+//! obtained.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -19,13 +20,14 @@ use super::value::{self, ValueError, quoted, wrong};
 use super::{credential, secrets};
 use gatepost_core::account::{LoginName, MailAddress, NameError};
 
-/// A token with less life left than this is not used for a new login, unless the configuration says otherwise.
+/// A token with less remaining lifetime is not used for a new login, unless the configuration says
+/// otherwise.
 const EXPIRY_MARGIN: Duration = Duration::from_secs(300);
 
-/// Longest margin: Entra's tokens live for 60 to 90 minutes, and one has to remain usable.
+/// Longest margin. Entra's tokens live for 60 to 90 minutes, and one must remain usable.
 const LONGEST_EXPIRY_MARGIN: Duration = Duration::from_secs(50 * 60);
 
-/// Most passwords of one account; each wrong login costs a hash for each.
+/// Most passwords of one account, because each wrong login costs a hash for each.
 const PASSWORDS: usize = 64;
 
 /// Most aliases of one account.
@@ -60,7 +62,7 @@ impl Shared {
         }
     }
 
-    /// These keys, and where they are absent those of `microsoft`.
+    /// These keys; where they are absent, those of `microsoft`.
     fn inherit(self, from: &Self) -> Self {
         // A credential belongs to its application: another application does not inherit it.
         let credential = match self.client_id {
@@ -79,8 +81,8 @@ impl Shared {
         }
     }
 
-    /// With workload identity, what is not configured comes from the platform's variables (Azure Workload Identity,
-    /// "Mutating Admission Webhook").
+    /// With workload identity, takes keys that are not configured from the platform's variables
+    /// (Azure Workload Identity, "Mutating Admission Webhook").
     fn complete_from_environment(&mut self, section: &Section<'_>) {
         let grant = self.grant.clone().or_default(GrantKind::Password);
         if let (Setting::Absent, Some(GrantKind::ClientCredentials)) = (&self.credential, grant)
@@ -96,18 +98,18 @@ impl Shared {
         self.authority.or_variable(section, "AZURE_AUTHORITY_HOST", authority);
     }
 
-    /// True when the platform gives the token, so that neither tenant nor application are asked for.
+    /// True when the platform gives the token, so that neither tenant nor application is needed.
     fn is_managed_identity(&self) -> bool {
         matches!(&self.credential, Setting::Value(found) if matches!(**found, Credential::ManagedIdentity(_)))
     }
 }
 
-/// What both sections come to.
+/// The content of both sections.
 pub(super) struct Read {
     pub(super) accounts: Accounts,
     /// Accounts that need a device password.
     pub(super) unproved: Vec<AccountWithoutPassword>,
-    /// Decides the listeners' upstreams.
+    /// The cloud, which decides the listeners' upstreams.
     pub(super) cloud: Cloud,
 }
 
@@ -155,7 +157,7 @@ struct Reader<'r, 'a> {
 }
 
 impl Reader<'_, '_> {
-    /// The one entry of a configuration without `accounts`.
+    /// The only entry of a configuration without `accounts`.
     fn everybody(&mut self) -> Option<Arc<Account>> {
         self.finish(self.microsoft, &self.defaults.clone(), Entry::of(LoginPattern::Any))
     }
@@ -211,7 +213,7 @@ impl Reader<'_, '_> {
         aliases.into_iter().collect()
     }
 
-    /// Notes that a name is in use; one that is in use already is reported.
+    /// Records that a name is in use. A name that is in use already is reported.
     fn take(&mut self, node: &Node<'_>, name: &str) -> bool {
         if let Some(first) = self.names.get(name) {
             node.problem(
@@ -306,7 +308,7 @@ impl Reader<'_, '_> {
         }))
     }
 
-    /// The application of an entry, shared with other entries that name the same.
+    /// The application of an entry, shared with other entries that name the same one.
     fn application(
         &mut self,
         section: &Section<'_>,
@@ -392,7 +394,7 @@ impl Reader<'_, '_> {
     }
 }
 
-/// What an entry holds besides the keys that it shares with `microsoft`.
+/// The keys of an entry that `microsoft` does not have.
 struct Entry {
     pattern: LoginPattern,
     aliases: Vec<LoginName>,
@@ -407,7 +409,8 @@ impl Entry {
     }
 }
 
-/// `signs_in_as` means something for one address whose person signs in; one that says nothing new is left out.
+/// Checks `signs_in_as`, which only applies to one address whose person signs in. If it names the
+/// login itself, it is left out.
 fn check_signs_in_as(
     section: &Section<'_>,
     signs_in_as: Option<MailAddress>,

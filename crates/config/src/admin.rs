@@ -1,4 +1,4 @@
-//! The section `admin`: where whoever runs Gatepost looks at it.
+//! Reads the section `admin`: the status page and the control socket.
 
 use std::path::PathBuf;
 
@@ -9,18 +9,18 @@ use super::reader::{Node, Section};
 use super::secrets;
 use super::value;
 
-/// Name of the Unix socket in a directory that is Gatepost's own.
+/// Name of the Unix socket in Gatepost's own directory.
 const SOCKET_FILE: &str = "gatepost.sock";
 
-/// So many characters of base64 are 128 bits.
+/// Characters of base64 that hold 128 bits.
 const TOKEN_CHARACTERS: usize = 22;
 
-/// A random text of that length has more of them with near certainty.
+/// Least number of different characters. A random text of that length has more with near certainty.
 const TOKEN_LETTERS: usize = 8;
 
 const TOKEN_HINT: &str = "make one with `openssl rand -base64 24`";
 
-/// Reads the section; without it there is no page, and a socket where there is a place for one.
+/// Reads the section. Without it there is no page, and a socket only where a default path exists.
 pub(super) fn read(section: &Section<'_>, state: Option<&State>) -> Option<Admin> {
     let bind = section.get("bind").map(|node| (node.clone(), node.read_each(value::bind)));
     let socket = match section.get("socket") {
@@ -65,7 +65,8 @@ pub(super) fn read(section: &Section<'_>, state: Option<&State>) -> Option<Admin
     }
 }
 
-/// Turns "was there, and could it be read?" inside out.
+/// Turns an optional value that may be unreadable inside out: the result is `None` if it is
+/// unreadable.
 fn all_or_none<T>(read: Option<Option<T>>) -> Option<Option<T>> {
     match read {
         Some(None) => None,
@@ -73,7 +74,7 @@ fn all_or_none<T>(read: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// Who could reach the page, and whether that is safe.
+/// Checks who could reach the page, and whether that is safe.
 fn check_reach(node: &Node<'_>, admin: &Admin, is_local: bool, (has_tls, has_token): (bool, bool)) -> bool {
     if is_local {
         if !has_token && admin.socket.is_none() {
@@ -117,7 +118,8 @@ fn read_token(node: &Node<'_>) -> Option<AdminToken> {
     Some(AdminToken::new(&text))
 }
 
-/// In the directory that systemd makes for us (systemd.exec(5), `RuntimeDirectory`), or beside the store.
+/// The socket in the directory that systemd creates (systemd.exec(5), `RuntimeDirectory`), or
+/// beside the store.
 fn default_socket(section: &Section<'_>, state: Option<&State>) -> Option<PathBuf> {
     let given = section.context().outside.variable("RUNTIME_DIRECTORY").unwrap_or_default();
     if let Some(first) = given.split(':').find(|part| part.starts_with('/')) {

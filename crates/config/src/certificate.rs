@@ -1,5 +1,6 @@
-//! The certificate with which an application proves itself, and its private key: from PEM (RFC 7468), from PEM with an
-//! encrypted key (PKCS#8 with PBES2, RFC 8018 §6.2), or from PKCS#12 (RFC 7292). Pure: reading files is for the caller.
+//! The certificate of an application, and its private key. They are read from PEM (RFC 7468), from
+//! PEM with an encrypted key (PKCS#8 with PBES2, RFC 8018 §6.2), or from PKCS#12 (RFC 7292). Pure:
+//! the caller reads the files.
 //!
 //! Only RSA keys: Microsoft describes no other for client assertions ("Microsoft identity platform application
 //! authentication certificate credentials").
@@ -22,7 +23,7 @@ use super::pkcs12;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::CertificatePassword;
 
-/// The way an assertion is signed, and the thumbprint that goes with it.
+/// The signature algorithm of assertions, and the thumbprint that goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SigningAlgorithm {
     /// RSASSA-PSS (RFC 7518 §3.5) with the SHA-256 thumbprint `x5t#S256`: what Microsoft asks for today.
@@ -38,7 +39,7 @@ pub enum CertificateError {
     /// No certificate in PEM form.
     #[error("there is no certificate in it")]
     NoCertificate,
-    /// What should be a certificate is none.
+    /// The certificate is damaged.
     #[error("the certificate in it is damaged")]
     DamagedCertificate,
     /// No private key in PEM form.
@@ -53,13 +54,13 @@ pub enum CertificateError {
     /// The password does not open the file, or the file is damaged.
     #[error("the password does not open it, or it is damaged or encrypted in an unknown way")]
     WrongPassword,
-    /// A damaged file, or one in a form that is not read: see [`SigningKey::read`].
+    /// The file is damaged, or in an unsupported form: see [`SigningKey::read`].
     #[error("it is damaged, or in a form or encryption that Gatepost does not read")]
     Unreadable,
     /// Not an RSA key of 2048 to 8192 bits.
     #[error("the private key is not an RSA key of 2048 bits or more")]
     UnsupportedKey,
-    /// The key is not the certificate's.
+    /// The key does not belong to the certificate.
     #[error("the private key does not belong to the certificate")]
     Mismatch,
 }
@@ -99,13 +100,13 @@ pub struct SigningKey {
 }
 
 impl SigningKey {
-    /// Reads PEM or PKCS#12. `private_key` is the content of the key's file; without it the key is in `certificate`, too.
-    /// Takes some 0.1 s of computing when there is a password, and some seconds at most: a file that asks for more than
-    /// 5,000,000 iterations of key derivation is not read. Neither is PKCS#12 in BER with indefinite lengths, without a MAC,
-    /// or with PBMAC1 (RFC 9579).
+    /// Reads PEM or PKCS#12. `private_key` is the content of the key's file; without it the key is
+    /// in `certificate`, too. With a password it takes about 0.1 s of computing, and some seconds
+    /// at most. A file that needs more than 5,000,000 iterations of key derivation is not read.
+    /// Neither is PKCS#12 in BER with indefinite lengths, without a MAC, or with PBMAC1 (RFC 9579).
     ///
     /// # Errors
-    /// [`CertificateError`]. An expired certificate is none: see [`SigningKey::not_after`].
+    /// [`CertificateError`]. An expired certificate is not an error: see [`SigningKey::not_after`].
     pub fn read(
         certificate: &[u8],
         private_key: Option<&[u8]>,
@@ -147,7 +148,7 @@ impl SigningKey {
         &self.sha1
     }
 
-    /// Signs; `None` when there is no randomness.
+    /// Signs a message. `None` when the system gives no randomness.
     pub fn sign(&self, algorithm: SigningAlgorithm, message: &[u8]) -> Option<Vec<u8>> {
         let encoding: &'static dyn RsaEncoding = match algorithm {
             SigningAlgorithm::Ps256 => &RSA_PSS_SHA256,
@@ -165,13 +166,13 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// True when the key is the certificate's.
+/// True when the key belongs to the certificate.
 fn belongs(certificate: &X509Certificate<'_>, key: &KeyPair) -> bool {
     // For RSA both are the `RSAPublicKey` of RFC 8017 A.1.1.
     certificate.public_key().subject_public_key.data == key.public_key().as_ref()
 }
 
-/// The first octet of everything that is DER and structured.
+/// The first octet of a DER SEQUENCE.
 const SEQUENCE: u8 = 0x30;
 
 fn is_pem(content: &[u8]) -> bool {
@@ -179,7 +180,7 @@ fn is_pem(content: &[u8]) -> bool {
 }
 
 fn from_pkcs12(content: &[u8], password: Option<&CertificatePassword>) -> Result<SigningKey, CertificateError> {
-    // A file without a password is one with an empty password.
+    // A file without a password has an empty one.
     let archive = pkcs12::read(content, password.map_or("", CertificatePassword::expose));
     let archive = archive.map_err(|error| match (error, password) {
         (pkcs12::Error::Unreadable, _) => CertificateError::Unreadable,
@@ -192,7 +193,8 @@ fn from_pkcs12(content: &[u8], password: Option<&CertificatePassword>) -> Result
     let mut error = CertificateError::NoPrivateKey;
     for item in &archive.keys {
         let found = KeyPair::from_pkcs8(&item.der).map_err(|_| CertificateError::UnsupportedKey).and_then(|key| {
-            // Certificates of issuers may stand before the one that belongs to the key, or another one of the same key.
+            // Certificates of issuers may come before the key's own, or another one of the same
+            // key.
             let mut own = certificates.iter().filter_map(|(certificate, parsed)| {
                 parsed.as_ref().is_some_and(|(_, parsed)| belongs(parsed, &key)).then_some(*certificate)
             });
@@ -233,7 +235,7 @@ fn decrypt(content: &[u8], password: &CertificatePassword) -> Result<KeyPair, Ce
     let end = memchr::memmem::rfind(content, ENCRYPTED_KEY_END.as_bytes())
         .map_or(content.len(), |at| at + ENCRYPTED_KEY_END.len());
     let block = content.get(start..end).and_then(|block| std::str::from_utf8(block).ok());
-    // Line ends are those of whoever wrote the file; the parser wants one kind.
+    // Line ends depend on the program that wrote the file; the parser needs one kind.
     let block = Zeroizing::new(block.ok_or(CertificateError::NoPrivateKey)?.replace('\r', ""));
     let (_, sealed) = SecretDocument::from_pem(&block).map_err(|_| CertificateError::NoPrivateKey)?;
     let sealed =
@@ -262,7 +264,7 @@ mod tests {
     use super::super::pkcs12::tests::{certificate_bag, key_bag, plain, sealed_by_pbkdf2, sealed_by_scrypt};
     use super::*;
 
-    /// Self-signed, with an RSA key of 2048 bits; certificate and key as PEM.
+    /// A self-signed certificate with an RSA key of 2048 bits; both as PEM.
     fn made(years: (i32, i32)) -> (String, String) {
         let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
         let mut params = CertificateParams::new(["gatepost.example".to_owned()]).unwrap();
@@ -280,7 +282,7 @@ mod tests {
         SigningKey::read(certificate.as_bytes(), key.map(str::as_bytes), with.as_ref()).unwrap_err()
     }
 
-    /// What `openssl` makes of its input; another implementation than the one that reads it here.
+    /// The output of `openssl`, an implementation that is independent of the one under test.
     fn openssl(arguments: &[&str], input: &str) -> Vec<u8> {
         let child =
             Command::new("openssl").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
@@ -376,8 +378,8 @@ mod tests {
         }
     }
 
-    /// One file for each cipher, whatever the OpenSSL of this machine can write; `tests/pkcs12/README.md` says how
-    /// they were made.
+    /// One file for each cipher, independent of what the OpenSSL of this machine can write.
+    /// `tests/pkcs12/README.md` says how they were made.
     #[test]
     fn pkcs12_is_read_whatever_cipher_it_is_written_with() {
         macro_rules! file {

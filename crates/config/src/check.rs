@@ -1,4 +1,4 @@
-//! From the raw configuration to [`Config`], with every mistake on the way.
+//! Turns the raw configuration into [`Config`], and collects every mistake.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const LEVELS: [(&str, tracing::Level); 5] = [
     ("trace", tracing::Level::TRACE),
 ];
 
-/// Checks a document; `early` are mistakes that were found before.
+/// Checks a document. `early` are mistakes that were found before.
 pub(super) fn check(document: &Document, outside: &dyn Environment, early: Vec<Problem>) -> Result<Config, Problems> {
     let context = Context::new(document, outside);
     for (path, place, first) in &document.merged.duplicates {
@@ -38,7 +38,8 @@ pub(super) fn check(document: &Document, outside: &dyn Environment, early: Vec<P
     let root = context.root();
     let accounts::Read { accounts, mut unproved, cloud } = accounts::read(&root);
     let listeners = listeners::read(&root.section("listeners"), cloud, &accounts);
-    // A device that is trusted by its address needs no password, and without one nobody else gets in.
+    // A device that is trusted by its address needs no password, and nobody else can log in without
+    // one.
     unproved.retain(|unproved| !submission::sends_only(&unproved.pattern, &listeners, &accounts));
     let forward_proxy = forward_proxy::read(&root).map(Arc::new);
     let trust = read_trust(&root.section("trust"));
@@ -73,7 +74,8 @@ pub(super) fn check(document: &Document, outside: &dyn Environment, early: Vec<P
             notes,
         }),
         (Some(problems), ..) => Err(problems),
-        // Nothing is left out without a problem; should it happen, starting without it would be worse than not starting.
+        // Nothing is left out without a problem. If it happens all the same, not starting is better
+        // than starting without it.
         (None, ..) => Err(Problem {
             file: document.file.as_ref().map(|(name, _)| name.clone()),
             place: super::problem::Place::Nowhere,
@@ -179,7 +181,7 @@ fn read_log(section: &Section<'_>) -> Option<Log> {
     Some(Log { format: format?, level: level?, audit: audit? })
 }
 
-/// `journal`, or a section with `file`.
+/// Reads `journal`, or a section with `file`.
 fn read_audit(node: &Node<'_>) -> Option<Option<AuditLog>> {
     match node.as_text() {
         Some("journal") => return Some(Some(AuditLog::Journal)),

@@ -1,32 +1,34 @@
-//! Microsoft's clouds: the token service, the mail hosts and the resources of each, which only work together. Pure.
+//! Microsoft's clouds: the token service, the mail hosts and the resources of each. They only work
+//! with those of the same cloud. Pure.
 
 use super::model::account::Cloud;
 use gatepost_core::protocol::MailProtocol;
 use gatepost_proto::http::rules::HttpService;
 
-/// Exchange Online's application id, which stands for its resource in every cloud.
+/// Exchange Online's application id, which names its resource in every cloud.
 pub const EXCHANGE_ID: &str = "00000002-0000-0ff1-ce00-000000000000";
 
-/// What belongs to one cloud (Microsoft, "National clouds" and "Microsoft 365 URLs and IP address ranges").
+/// The settings of one cloud (Microsoft, "National clouds" and "Microsoft 365 URLs and IP address
+/// ranges").
 #[derive(Debug)]
 pub struct Preset {
-    /// As in the configuration.
+    /// The name in the configuration.
     pub name: &'static str,
     /// Hosts of the token service; the first is the default.
     pub authorities: &'static [&'static str],
     imap_and_pop3: &'static str,
     smtp: &'static str,
-    /// Domains of the mail hosts: a token of this cloud goes nowhere else.
+    /// Domains of the mail hosts. A token of this cloud is sent to no other host.
     mail_domains: &'static [&'static str],
     /// Scope (v1.0: resource) of a user's token; Microsoft documents another prefix for it than for an application's.
     pub user_scope: &'static str,
     /// Scope (v1.0: resource) of an application's token.
     pub application_scope: &'static str,
-    /// The resources that mean Exchange Online.
+    /// The names of the resource Exchange Online.
     pub exchange: &'static [&'static str],
-    /// The resource that means Microsoft Graph; it is reached at the same name.
+    /// The name of the resource Microsoft Graph, which is also its host name.
     pub graph: &'static str,
-    /// Where Exchange Web Services are.
+    /// The host of Exchange Web Services.
     ews: &'static str,
 }
 
@@ -86,10 +88,10 @@ const CHINA: Preset = Preset {
 };
 
 impl Cloud {
-    /// All of them.
+    /// All clouds.
     pub const ALL: [Self; 4] = [Self::Worldwide, Self::UsGovGccHigh, Self::UsGovDod, Self::China];
 
-    /// What belongs to it.
+    /// The settings of the cloud.
     pub fn preset(self) -> &'static Preset {
         match self {
             Self::Worldwide => &WORLDWIDE,
@@ -99,7 +101,8 @@ impl Cloud {
         }
     }
 
-    /// Those whose mail host or Graph this is; none for a host that is not Microsoft's.
+    /// The clouds to which this mail or Graph host belongs; none for a host that is not
+    /// Microsoft's.
     pub(super) fn of_host(host: &str) -> Vec<Self> {
         let under =
             |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
@@ -107,14 +110,14 @@ impl Cloud {
         Self::ALL.into_iter().filter(|cloud| has(cloud.preset())).collect()
     }
 
-    /// Those whose token service this host is; none for a host that is not Microsoft's.
+    /// The clouds to which this token service belongs; none for a host that is not Microsoft's.
     pub(super) fn of_authority(host: &str) -> Vec<Self> {
         Self::ALL.into_iter().filter(|cloud| cloud.preset().authorities.contains(&host)).collect()
     }
 }
 
 impl Preset {
-    /// Where a protocol's logins go, unless the configuration says otherwise: host and port.
+    /// The default upstream of a protocol: host and port.
     pub fn upstream(&self, protocol: MailProtocol) -> (&'static str, u16) {
         match protocol {
             MailProtocol::Imap => (self.imap_and_pop3, 993),
@@ -123,7 +126,7 @@ impl Preset {
         }
     }
 
-    /// Where the HTTP services are: host name; the port is 443.
+    /// The host name of an HTTP service; the port is 443.
     pub fn origin(&self, service: HttpService) -> &'static str {
         match service {
             HttpService::Ews => self.ews,
@@ -131,7 +134,7 @@ impl Preset {
         }
     }
 
-    /// True for a resource that means Exchange Online in this cloud.
+    /// True for a name of the resource Exchange Online in this cloud.
     pub fn is_exchange(&self, resource: &str) -> bool {
         resource == EXCHANGE_ID || self.exchange.contains(&resource)
     }

@@ -1,6 +1,6 @@
-//! How an application proves itself to Entra: `client_secret`, `client_certificate`, `federated_token_file` and
-//! `managed_identity`, of which an application has one at most. The first two may hold two entries, so that one can be
-//! replaced while the other serves.
+//! Reads the credential of an application: `client_secret`, `client_certificate`,
+//! `federated_token_file` or `managed_identity`. An application has at most one. The first two may
+//! hold two entries, so that one can be replaced while the other is used.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -25,7 +25,7 @@ use gatepost_core::secret::{CertificatePassword, ClientSecret, IdentityKey};
 /// The keys of this section, each for one kind of credential.
 const KEYS: [&str; 4] = ["client_secret", "client_certificate", "federated_token_file", "managed_identity"];
 
-/// One in use, and one that replaces it.
+/// Most entries: one in use, and one that replaces it.
 const MOST: usize = 2;
 
 /// Reads the one credential of a section.
@@ -86,7 +86,7 @@ fn secret(node: &Node<'_>) -> Option<NotedSecret> {
     Some(NotedSecret { secret: Renewable { value: Arc::new(ClientSecret::new(text)), file }, expires })
 }
 
-/// A day, as its first second in UTC: early rather than late.
+/// A day, as its first second in UTC, so that it is rather too early than too late.
 fn date(text: &str) -> Result<UnixTime, ValueError> {
     UnixTime::parse_day(text).map_or_else(
         || wrong(format!("{} is not a date", quoted(text)), "write year, month and day, such as `2027-01-31`"),
@@ -119,7 +119,8 @@ fn certificate(node: &Node<'_>) -> Option<ClientCertificate> {
     Some(found)
 }
 
-/// What was not given is no mistake; what was given wrongly has been reported.
+/// Turns an optional value inside out. An absent one is no mistake, and a wrong one has been
+/// reported.
 fn given<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     match value {
         None => Some(None),
@@ -127,7 +128,8 @@ fn given<T>(value: Option<Option<T>>) -> Option<Option<T>> {
     }
 }
 
-/// A certificate that cannot be used is a mistake; one that is out of date may be replaced while the program runs.
+/// Checks a certificate. One that cannot be used is a mistake. One that is out of date may be
+/// replaced while the program runs.
 fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<()> {
     let context = section.context();
     let key_node = section.get("private_key").or_else(|| section.get("certificate"))?;
@@ -170,7 +172,7 @@ fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<()> {
 }
 
 fn federated_token_file(node: &Node<'_>, path: &Path) -> Credential {
-    // Whoever writes it may come later than Gatepost.
+    // The platform may write the file after Gatepost has started.
     if let Err(error) = node.context().outside.read(path) {
         node.context().note(format!(
             "`{}` cannot be read: {error}; nobody can log in with it until the platform writes it",
@@ -196,7 +198,8 @@ fn managed_identity(node: &Node<'_>) -> Option<ManagedIdentity> {
     Some(ManagedIdentity { client_id: identity, endpoint })
 }
 
-/// Which platform this is, by the variables that it sets. They come from outside, so they may not lead elsewhere.
+/// Detects the platform by the variables that it sets. They come from outside, so they may only
+/// name local addresses.
 fn identity_endpoint(node: &Node<'_>) -> Option<IdentityEndpoint> {
     const ENDPOINT: &str = "IDENTITY_ENDPOINT";
     let context = node.context();

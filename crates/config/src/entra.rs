@@ -1,4 +1,4 @@
-//! What Entra takes: tenants, application ids, authorities, grants and scopes, as text of the configuration. Pure.
+//! Checks values for Entra: tenants, application ids, authorities, grants and scopes. Pure.
 
 use url::Url;
 
@@ -67,7 +67,7 @@ pub(super) fn tenant(text: &str) -> Result<Tenant, ValueError> {
     }
 }
 
-/// The tenant as an entry needs it: `auto` is the entry's own domain, where it has one.
+/// The tenant for an entry: `auto` becomes the entry's own domain, where it has one.
 pub(super) fn fit_tenant(
     tenant: Tenant,
     kind: Option<GrantKind>,
@@ -157,7 +157,7 @@ pub(super) fn check_scope(scope: &str, kind: GrantKind, cloud: Cloud) -> Result<
 }
 
 fn check_v2_scopes(scopes: &[&str], kind: GrantKind, preset: &Preset, own: &str) -> Result<String, ValueError> {
-    // Entra takes a scope without a resource for one of Microsoft Graph.
+    // Entra treats a scope without a resource as one of Microsoft Graph.
     let resource = |scope: &str| match scope.rsplit_once('/') {
         Some((resource, _)) if resource.contains("//") || is_guid(resource) => {
             resource.trim_end_matches('/').to_ascii_lowercase()
@@ -184,7 +184,7 @@ fn check_v2_scopes(scopes: &[&str], kind: GrantKind, preset: &Preset, own: &str)
     Ok(of_first)
 }
 
-/// The v1.0 endpoint is asked for one resource, without permissions.
+/// Checks a scope for the v1.0 endpoint, which takes one resource, without permissions.
 fn check_v1_resource(first: &str, scopes: &[&str], own: &str) -> Result<String, ValueError> {
     let resource = first.trim_end_matches('/').to_ascii_lowercase();
     let is_resource = is_guid(&resource) || resource.rsplit_once('/').is_some_and(|(before, _)| before.ends_with('/'));

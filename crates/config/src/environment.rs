@@ -1,5 +1,5 @@
-//! What the configuration asks of the system: variables, files, and the output of commands. Nothing else of it touches the
-//! system, so that a fuzzer or a test can answer instead.
+//! The access of the configuration to the system: variables, files, and the output of commands.
+//! Nothing else of it uses the system, so that a fuzzer or a test can replace it.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use super::files::{Files, is_stream, read_file};
 use super::value::quoted;
 use gatepost_core::clock::Clock;
 
-/// What an environment variable of the second layer begins with.
+/// Prefix of the environment variables that belong to the configuration.
 pub(super) const PREFIX: &str = "GATEPOST__";
 
 /// How long a secret's command may take.
@@ -23,7 +23,7 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 /// Most octets taken from a secret's file or command.
 const SECRET_BYTES: u64 = 64 * 1024;
 
-/// What the check may ask of the system; a fuzzer or a test answers itself.
+/// The system, as the check uses it. A fuzzer or a test replaces it.
 pub trait Environment {
     /// An environment variable, when it is set and UTF-8.
     fn variable(&self, name: &str) -> Option<String>;
@@ -50,7 +50,7 @@ pub trait Environment {
     fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String>;
 }
 
-/// Remembers what was asked of the surroundings.
+/// Records which files were read and whether commands were run.
 pub(super) struct Recording<'a> {
     outside: &'a dyn Environment,
     files: RefCell<BTreeSet<PathBuf>>,
@@ -95,7 +95,7 @@ impl Environment for Recording<'_> {
 /// The real system.
 pub(super) struct System {
     pub(super) variables: BTreeMap<String, String>,
-    /// What was read through it.
+    /// The files that were read through it.
     pub(super) files: RefCell<Files>,
 }
 
@@ -105,7 +105,7 @@ impl System {
         Self { variables: environment.into_iter().filter_map(utf8).collect(), files: RefCell::default() }
     }
 
-    /// True when some variable belongs to the configuration itself.
+    /// True when a variable belongs to the configuration itself.
     pub(super) fn is_layer(&self) -> bool {
         self.variables.keys().any(|name| name.starts_with(PREFIX))
     }
@@ -118,7 +118,7 @@ impl Environment for System {
 
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         let content = read_file(path);
-        // What a descriptor gave once, it does not give again.
+        // A descriptor can be read only once.
         if !is_stream(path) {
             self.files.borrow_mut().note(path, &content);
         }
@@ -177,12 +177,12 @@ fn run_command_within(command: &[String], hidden: &[String], deadline: Duration)
         .map_err(|error| format!("{} cannot be started: {error}", quoted(program)))?;
     let Some(stdout) = child.stdout.take() else { return Err("its output cannot be read".to_owned()) };
 
-    // The output is read aside, because a command that never closes it must not hold the start up.
+    // A thread reads the output, because a command that never closes it must not block the start.
     let (send, receive) = mpsc::channel();
     let reader = std::thread::Builder::new().name("secret-command".to_owned()).spawn(move || {
         let mut output = Vec::new();
         let read = stdout.take(SECRET_BYTES + 1).read_to_end(&mut output).map(|_| output);
-        // Nobody listens any more when the deadline has passed.
+        // The receiver is gone when the deadline has passed.
         let _ = send.send(read);
     });
     let output = match reader {
@@ -206,7 +206,8 @@ fn run_command_within(command: &[String], hidden: &[String], deadline: Duration)
     }
 }
 
-/// Waits for a command that has closed its output; one that lingers is ended. `None` when it was.
+/// Waits for a command that has closed its output, and ends it at the deadline. `None` when it had
+/// to be ended.
 fn wait(child: &mut Child, in_time: impl Fn() -> bool) -> io::Result<Option<ExitStatus>> {
     while in_time() {
         if let Some(status) = child.try_wait()? {
@@ -218,7 +219,7 @@ fn wait(child: &mut Child, in_time: impl Fn() -> bool) -> io::Result<Option<Exit
 }
 
 fn end(child: &mut Child) -> io::Result<Option<ExitStatus>> {
-    // It may be gone already; then there is nothing to end.
+    // It may have ended already.
     let _ = child.kill();
     child.wait().map(|_| None)
 }

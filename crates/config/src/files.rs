@@ -1,4 +1,4 @@
-//! The files that a configuration was read from, by their content: whether one of them says something else now.
+//! The files that a configuration was read from, with fingerprints to detect changes.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};
@@ -9,16 +9,16 @@ use zeroize::Zeroizing;
 
 use super::raw::{TEXT_BYTES, TEXT_LIMIT};
 
-/// SHA-256 of a content; `None`: it could not be read.
+/// SHA-256 of a file's content; `None`: it could not be read.
 type Fingerprint = Option<[u8; 32]>;
 
-/// Paths and fingerprints. A path counts by what is found there, whichever links lead to it: mounted secrets are replaced
-/// by moving a link.
+/// Paths and fingerprints. What counts is the content at a path, whichever links lead there,
+/// because mounted secrets are replaced by moving a link.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Files(BTreeMap<PathBuf, Fingerprint>);
 
 impl Files {
-    /// Remembers what came of reading `path`.
+    /// Records the result of reading `path`.
     pub(super) fn note(&mut self, path: &Path, content: &io::Result<Vec<u8>>) {
         self.0.insert(path.to_path_buf(), content.as_deref().ok().map(fingerprint));
     }

@@ -1,4 +1,4 @@
-//! The section `forward_proxy`, and the usual environment variables when it is absent.
+//! Reads the section `forward_proxy`, or the usual environment variables when it is absent.
 
 use std::net::Ipv4Addr;
 
@@ -16,11 +16,11 @@ use super::value::{self, ValueError, quoted, wrong};
 use gatepost_core::secret::ProxyPassword;
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 
-/// Names that curl and most programs look at, in this order; `http_proxy` is for plain HTTP alone.
+/// Names that curl and most programs use, in this order. `http_proxy` is for plain HTTP only.
 const VARIABLES: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 
-/// Reads the section; when it is absent, the environment. `forward_proxy: none` means that there is none, whatever the
-/// environment says.
+/// Reads the section, or the environment when it is absent. `forward_proxy: none` disables the
+/// proxy even if the environment names one.
 pub(super) fn read(root: &Section<'_>) -> Option<ForwardProxy> {
     let Some(node) = root.get("forward_proxy") else { return from_environment(root.context()) };
     if node.as_text() == Some("none") {
@@ -69,7 +69,7 @@ fn servers(section: &Section<'_>, url: Option<&Node<'_>>) -> Option<Vec<ProxySer
 
 #[cfg(not(feature = "pac"))]
 fn script(section: &Section<'_>, pac: &Node<'_>) -> Option<ProxyChoice> {
-    // Known all the same: the one mistake is told once.
+    // The key is marked as known, so that there is only one report.
     section.get("authenticate_to");
     pac.problem(
         "this Gatepost was built without the evaluation of PAC scripts",
@@ -167,7 +167,7 @@ fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
 fn proxy_url(text: &str) -> Result<Url, ValueError> {
     let hint =
         "write `http://`, `https://` or `socks5h://` with host and port, such as `http://proxy.corp.example:3128`";
-    // The text is not repeated: it may hold a password.
+    // The message does not repeat the text, because it may hold a password.
     let Ok(url) = Url::parse(text) else { return wrong("the proxy's address is not a URL", hint) };
     match url.scheme() {
         "http" | "https" | "socks5h" => {}

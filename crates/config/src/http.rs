@@ -1,4 +1,4 @@
-//! The keys of listeners for EWS and Microsoft Graph.
+//! Reads the keys of listeners for EWS and Microsoft Graph.
 
 use std::time::UNIX_EPOCH;
 
@@ -16,7 +16,7 @@ use gatepost_proto::http::rules::{GraphRules, HttpService};
 /// The day on which Microsoft ends EWS in Exchange Online.
 const END_OF_EWS: (i32, Month, u8) = (2027, Month::April, 1);
 
-/// The rest of a listener that leads to `origin`.
+/// Reads the remaining keys of a listener with the destination `origin`.
 pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin, accounts: &Accounts) -> Option<Http> {
     let hosts = section.get("hosts").map_or(Some(Vec::new()), |node| node.read_each(value::host_name));
     let graph = match service {
@@ -30,8 +30,9 @@ pub(super) fn read(section: &Section<'_>, service: HttpService, origin: Origin, 
     Some(Http { service, origin, hosts: hosts?, graph: graph? })
 }
 
-/// A user's token opens the mailbox of that user in EWS, whatever the request says, so that an account for another mailbox
-/// would open the wrong one. Whom a pattern stands for shows at the login, which is refused then.
+/// Reports accounts for another mailbox. A user's token opens the mailbox of that user in EWS,
+/// whatever the request says, so it would open the wrong one. For a pattern this is known only at
+/// the login, which is refused then.
 fn check_mailboxes(section: &Section<'_>, accounts: &Accounts) {
     for account in accounts.entries().iter().filter(|account| account.grant.is_of_user()) {
         let LoginPattern::Address(login) = &account.pattern else { continue };
@@ -48,7 +49,7 @@ fn check_mailboxes(section: &Section<'_>, accounts: &Accounts) {
     }
 }
 
-/// STARTTLS is of mail protocols.
+/// Reports STARTTLS, which only mail protocols have.
 pub(super) fn check_tls(section: &Section<'_>, tls: &ListenerTls) {
     if let ListenerTls::StartTls(_) = tls {
         let (reason, hint) = ("HTTP has no STARTTLS", "write `tls: implicit`");

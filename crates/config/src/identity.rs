@@ -1,4 +1,4 @@
-//! The keys `certificate` and `private_key` of a section that serves TLS.
+//! Reads the keys `certificate` and `private_key` of a section that serves TLS.
 
 use super::model::listener::Identity;
 use super::reader::Node;

@@ -1,11 +1,11 @@
-//! The configuration, checked: what the rest of the program works with.
+//! The checked configuration for the rest of the program.
 //!
-//! [`load`] reads file, environment and flags, `raw` keeps what was written with its places, `check` turns that into
-//! [`Config`] and collects every [`problem::Problem`] on the way. The types are in `model`, one subject a file, and know
-//! nothing of the reading; a value of them needs no further check. The system is asked through
-//! [`environment::Environment`] alone.
-// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
-// build.) Tests may panic.
+//! [`load`] reads file, environment and flags. `raw` keeps the written values with their places.
+//! `check` turns them into [`Config`] and collects every [`problem::Problem`]. The types are in
+//! `model`, one subject a file, and do not depend on the reading code. Their values need no further
+//! check. The system is accessed only through [`environment::Environment`].
+// Input from outside must not cause a panic or a silently truncated number. (Overflow is checked in
+// every build.) Tests may panic.
 #![cfg_attr(
     not(test),
     warn(

@@ -1,4 +1,4 @@
-//! The section `limits`: every bound and deadline as a key, with its unit in the value.
+//! Reads the section `limits`: each limit and deadline is a key, with its unit in the value.
 
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -17,12 +17,13 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 /// Shortest deadline that makes sense on a network.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// A bound of the protocol machines may be raised to so many times its default and no further: what arrives before a login
-/// is not trusted, and memory is counted with these bounds.
+/// A limit of the protocol machines may be raised to this multiple of its default. Input before a
+/// login is not trusted, and memory is calculated with these limits.
 const PROTOCOL_FACTOR: u64 = 4;
 
-/// Where the share of a replica would be less than one password, it must know which accounts are its own; not where all of
-/// them count together, in a store that they share.
+/// Checks `replicas` and `replica_index`. If the share of a replica would be less than one
+/// password, a replica must know which accounts are its own. This does not apply where replicas
+/// count together in a shared store.
 pub(super) fn check_replicas(
     section: &Section<'_>,
     limits: &Limits,
@@ -47,7 +48,7 @@ pub(super) fn check_replicas(
     }
 }
 
-/// Reads the section; what it does not name keeps its default.
+/// Reads the section. Absent keys keep their defaults.
 pub(super) fn read(section: &Section<'_>) -> Limits {
     let limits = read_keys(section);
     check_order(section, &limits);
@@ -179,7 +180,8 @@ fn read_protocol(section: &Section<'_>) -> gatepost_proto::mail::Limits {
     limits
 }
 
-/// A part that is longer than its whole would never be reached, or never be allowed to end.
+/// Reports a part that is longer than its whole, because it would never be reached, or never be
+/// allowed to end.
 fn check_order(section: &Section<'_>, limits: &Limits) {
     let l = limits;
     let times = [
@@ -222,7 +224,8 @@ fn size_of(number: u32) -> usize {
 fn order_problem(section: &Section<'_>, part: &'static str, whole: &'static str, bound: &str) {
     let reason = format!("`{part}` is greater than `{whole}`, which is {bound}");
     let hint = format!("lower `{part}` or raise `{whole}`");
-    // At whichever of the two is written; both cannot be absent, as the defaults are in order.
+    // Reported at whichever of the two is written. Both cannot be absent, because the defaults are
+    // in order.
     match section.get(part).or_else(|| section.get(whole)) {
         Some(node) => node.problem(reason, hint),
         None => section.problem(reason, hint),

@@ -1,4 +1,4 @@
-//! The section `listeners`, and what follows from all listeners together.
+//! Reads the section `listeners`, and checks all listeners together.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use gatepost_core::protocol::{MailProtocol, Protocol};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::sasl::ClientTokens;
 
-/// Longest listener name: it stands in every log line.
+/// Longest listener name, because it is in every log line.
 const NAME_OCTETS: usize = 64;
 
 /// Port of the HTTP services.
 const HTTPS: u16 = 443;
 
-/// A server that a listener leads to, and where it was written.
+/// The server that a listener connects to, and where it was written.
 struct Destination<'a> {
     host: String,
     port: u16,
@@ -35,7 +35,7 @@ struct Destination<'a> {
 }
 
 impl Destination<'_> {
-    /// Clouds that it belongs to; none when it is not Microsoft's.
+    /// The clouds that it belongs to; none when it is not Microsoft's.
     fn clouds(&self) -> Vec<Cloud> {
         Cloud::of_host(&self.name)
     }
@@ -55,7 +55,7 @@ enum TlsMode {
     Implicit,
 }
 
-/// Reads every listener. Those with mistakes are left out: the mistakes are reported.
+/// Reads every listener. Those with mistakes are reported and left out.
 pub(super) fn read(section: &Section<'_>, cloud: Cloud, accounts: &Accounts) -> Vec<Listener> {
     let mut listeners = Vec::new();
     let mut binds: Vec<(SocketAddr, Node<'_>)> = Vec::new();
@@ -249,7 +249,7 @@ fn default_allow_from(section: &Section<'_>, bind: Option<&[SocketAddr]>) -> Opt
     None
 }
 
-/// Whoever is in such a network can claim to be anybody.
+/// Reads a network of load balancers. A host in it can claim any client address.
 fn balancers(text: &str) -> Result<IpNet, value::ValueError> {
     let network = value::network(text)?;
     if network.prefix_len() == 0 {
@@ -321,7 +321,8 @@ fn read_smtp<'a>(
 ) -> Option<ListenerBackend> {
     let deliver = submission::read_deliver(section);
     let trusted_senders = submission::read_trusted_senders(section, accounts);
-    // What an old device gets wrong behind its login can be mended only by whoever takes the message apart.
+    // Mistakes of an old device after its login can only be corrected where Gatepost itself takes
+    // the message.
     let legacy =
         section.get("legacy").is_some_and(|node| node.as_text().is_some_and(|text| value::truth(text) == Ok(true)));
     let deliver = deliver?;
@@ -330,7 +331,8 @@ fn read_smtp<'a>(
         Deliver::Smtp | Deliver::Auto => Some(read_upstream(section, MailProtocol::Smtp, cloud, destinations)?),
     };
     if deliver == Deliver::Smtp {
-        // Of no use here, but not wrong: who tries `deliver: smtp` for a while need not remove it.
+        // The key has no use here, but is not wrong: an operator who tries `deliver: smtp` for a
+        // while need not remove it.
         let _ = section.get("graph").and_then(|node| node.read(value::host_and_port));
     }
     if deliver == Deliver::Smtp && !legacy && trusted_senders.as_ref().is_some_and(Vec::is_empty) {
@@ -467,7 +469,8 @@ fn report_loop(destination: &Destination<'_>, binds: &[(SocketAddr, Node<'_>)]) 
     }
 }
 
-/// Every account may log in at every listener, and a token of one cloud must not go to a host of another.
+/// Reports an account of another cloud. Every account may log in at every listener, and a token of
+/// one cloud must not be sent to a host of another.
 fn report_other_cloud(destination: &Destination<'_>, accounts: &Accounts) {
     let clouds = destination.clouds();
     let fits = |account: &Account| clouds.is_empty() || clouds.contains(&account.application.cloud);

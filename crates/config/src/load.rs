@@ -1,7 +1,8 @@
-//! From files, environment and command line to a checked [`Config`].
+//! Loads files, environment and command line into a checked [`Config`].
 //!
-//! Later layers win: the file, then `GATEPOST__LISTENERS__SMTP__BIND=…`, then `--set listeners.smtp.bind=…`. Tables are
-//! merged, lists are replaced. The system is asked through [`Environment`] alone.
+//! Later layers win: the file, then `GATEPOST__LISTENERS__SMTP__BIND=…`, then
+//! `--set listeners.smtp.bind=…`. Tables are merged, lists are replaced. The system is accessed only
+//! through [`Environment`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -21,9 +22,9 @@ pub const DEFAULT_FILE: &str = "proxy.yaml";
 
 /// Reads, merges and checks the configuration.
 ///
-/// `path` is the file of `-c`; without it `proxy.yaml` is read, which may be absent when the environment or `overrides`
-/// (key path and value of each `--set`) give something. `environment` is the process's, usually
-/// [`std::env::vars_os`].
+/// `path` is the file of `-c`. Without it `proxy.yaml` is read, which may be absent if the
+/// environment or `overrides` (key path and value of each `--set`) give something. `environment` is
+/// the process's, usually [`std::env::vars_os`].
 ///
 /// # Errors
 /// Every mistake, with place and hint.
@@ -35,16 +36,16 @@ pub fn load(
     load_tracked(path, overrides, environment).config
 }
 
-/// A configuration, and where it came from.
+/// A configuration, and the files that it came from.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What was read, or every mistake in it.
+    /// The configuration, or every mistake in it.
     pub config: Result<Config, Problems>,
-    /// All files that had a part in it, as they were.
+    /// All files that were read for it, with fingerprints.
     pub files: Files,
 }
 
-/// The same, with the files that have to be watched.
+/// Like [`load`], and also returns the files to watch.
 pub fn load_tracked(
     path: Option<&Path>,
     overrides: &[(String, String)],
@@ -65,7 +66,8 @@ fn load_from(path: Option<&Path>, overrides: &[(String, String)], system: &Syste
     load_text(text.as_ref().map(|(path, text)| (*path, text.as_str())), overrides, &system.variables, system)
 }
 
-/// The same, from text already read; nothing but `outside` is touched. For tests, fuzzing and the embedded demonstration.
+/// Like [`load`], from text that was already read. Only `outside` is used. For tests, fuzzing and
+/// the embedded demonstration.
 ///
 /// # Errors
 /// As [`load`].

@@ -1,5 +1,6 @@
-//! Passwords that Gatepost itself proves. One that a person chose is hashed and checked with Argon2id (RFC 9106) and kept
-//! as a PHC string; for a generated one, which nobody guesses, a plain hash is enough.
+//! Passwords that Gatepost itself checks. A chosen one is hashed and checked with Argon2id (RFC
+//! 9106) and kept as a PHC string. For a generated one, which nobody can guess, a plain hash
+//! suffices.
 
 use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
@@ -16,17 +17,18 @@ const PASSES: u32 = 2;
 /// The least of both that is accepted, as OWASP's password storage cheat sheet recommends.
 const LEAST_MEMORY_KIB: u32 = 19 * 1024;
 const LEAST_PASSES: u32 = 2;
-/// The most that is accepted: more would let one login starve the others.
+/// The most that is accepted, because with more one login could starve the others.
 const MOST_MEMORY_KIB: u32 = 256 * 1024;
 const MOST_PASSES: u32 = 16;
 const MOST_LANES: u32 = 16;
 
-/// Characters of a generated password: 32 of them, none that is taken for another (no `0`, `1`, `l`, `o`).
+/// Characters of a generated password: 32, none of which looks like another (no `0`, `1`, `l`,
+/// `o`).
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 /// Length of a generated password: 100 bits.
 const GENERATED: usize = 20;
 
-/// A password could not be hashed or made: the system gave no randomness or no memory.
+/// Why a password could not be hashed or generated: the system gave no randomness or no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the system gave no randomness or no memory for a password")]
 pub struct HashingFailed;
@@ -73,7 +75,8 @@ impl PhcProblem {
     }
 }
 
-/// Hashes a password with Argon2id (32 MiB, two passes, one lane, random salt of 16 octets). Takes some 30 ms.
+/// Hashes a password with Argon2id (32 MiB, two passes, one lane, random salt of 16 octets). Takes
+/// about 30 ms.
 ///
 /// # Errors
 /// [`HashingFailed`].
@@ -87,7 +90,8 @@ pub fn hash(password: &Password) -> Result<String, HashingFailed> {
     Ok(hash.to_string())
 }
 
-/// Whether the password is the one that was hashed. As costly as [`hash`]: never on an async thread.
+/// Whether the password is the one that was hashed. As costly as [`hash`], so do not call it on an
+/// async thread.
 pub fn verify(password: &Password, phc: &str) -> bool {
     PasswordHash::new(phc)
         .is_ok_and(|hash| Argon2::default().verify_password(password.expose().as_bytes(), &hash).is_ok())
@@ -140,7 +144,7 @@ fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|octet| octet.is_ascii_hexdigit())
 }
 
-/// Makes a password of 100 random bits: 20 lower-case letters and digits.
+/// Generates a password of 100 random bits: 20 lower-case letters and digits.
 ///
 /// # Errors
 /// [`HashingFailed`].
@@ -148,7 +152,7 @@ pub fn generate() -> Result<Password, HashingFailed> {
     random_text::<GENERATED>().map(Password::new)
 }
 
-/// So many random characters of a password's alphabet, five bits each.
+/// `LENGTH` random characters of a password's alphabet, five bits each.
 pub fn random_text<const LENGTH: usize>() -> Result<String, HashingFailed> {
     let mut octets = [0_u8; LENGTH];
     rand::fill(&mut octets).map_err(|_| HashingFailed)?;
@@ -158,8 +162,9 @@ pub fn random_text<const LENGTH: usize>() -> Result<String, HashingFailed> {
     Ok(octets.iter().map(character).collect())
 }
 
-/// SHA-256 over a login and a generated password, the login behind its length: what is kept of a password of 100 bits.
-/// The login in it keeps the password of one account from opening another, and two equal records from looking equal.
+/// SHA-256 over a login, preceded by its length, and a generated password. It is what is kept of a
+/// password of 100 bits. Because of the login, the password of one account does not open another,
+/// and two equal passwords have different records.
 pub fn digest(login: &MailAddress, password: &Password) -> [u8; 32] {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(&(login.as_str().len() as u64).to_be_bytes());
@@ -171,7 +176,7 @@ pub fn digest(login: &MailAddress, password: &Password) -> [u8; 32] {
     digest
 }
 
-/// Why a chosen password is not taken.
+/// Why a chosen password is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnfitPassword {
     /// Fewer than twelve characters.
@@ -180,10 +185,10 @@ pub enum UnfitPassword {
     /// More than a mail program may present.
     #[error("the password is longer than 1024 octets; take a shorter one")]
     TooLong,
-    /// Not to be carried by the mail protocols.
+    /// The mail protocols cannot carry it.
     #[error("the password holds a control character, which mail protocols cannot carry; leave it out")]
     ControlCharacter,
-    /// The first thing that anybody tries.
+    /// It is the user name, the first thing that anybody tries.
     #[error("the password is the user name; take another one")]
     UserName,
 }
@@ -281,7 +286,7 @@ mod tests {
         let known = digest(&login("a@contoso.example"), &password("secret"));
         assert_eq!(known, digest(&login("A@Contoso.example"), &password("secret")));
         assert_ne!(known, digest(&login("b@contoso.example"), &password("secret")));
-        // No way to move text from the password to the login.
+        // Text cannot be moved from the password to the login.
         assert_ne!(digest(&login("a@b"), &password("cd")), digest(&login("a@bc"), &password("d")));
     }
 

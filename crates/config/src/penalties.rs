@@ -1,34 +1,35 @@
-//! What the limits say about penalties: plain data, which the penalties of sources are counted by.
+//! The limits for penalties of sources: plain data.
 
 use std::time::Duration;
 
-/// Most that [`Rules::spraying_accounts`] may be: more accounts are not told apart.
+/// Most that [`Rules::spraying_accounts`] may be, because no more accounts are distinguished.
 pub const MOST_SPRAYING_ACCOUNTS: usize = 31;
 
-/// What is a penalty, how high it is, and from when on it counts.
+/// The rules for penalties: their reasons, their size, and their effect.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// Above it connections are closed, until nothing is left.
+    /// Above it the source's connections are closed, until its penalty is zero.
     pub threshold: Duration,
-    /// Most that a source can gather.
+    /// Most penalty of a source.
     pub cap: Duration,
-    /// A password that was not presented by this source before, and is wrong.
+    /// Penalty for a wrong password that this source did not present before.
     pub wrong_password: Duration,
-    /// A connection that ends without a login having been tried.
+    /// Penalty for a connection that ends without a login attempt.
     pub no_login: Duration,
-    /// A deadline before the login has passed.
+    /// Penalty for a missed deadline before the login.
     pub timeout: Duration,
-    /// What no mail program sends.
+    /// Penalty for input that no mail program sends.
     pub garbage: Duration,
-    /// An HTTP request.
+    /// Penalty for an HTTP request.
     pub http: Duration,
-    /// Whatever it sent, a session broke off inside of Gatepost.
+    /// Penalty for a session that a bug in Gatepost ended, whatever the client sent.
     pub panic: Duration,
-    /// More than [`Rules::spraying_accounts`] accounts within ten minutes at which logins failed.
+    /// Penalty for failed logins at more than [`Rules::spraying_accounts`] accounts within ten
+    /// minutes.
     pub spraying: Duration,
-    /// So many may be misspelt or left with an old password.
+    /// How many accounts may be misspelled or have an old password.
     pub spraying_accounts: usize,
-    /// Most sources remembered, of each family; those with the least are forgotten first.
+    /// Most sources remembered, of each family. Those with the least penalty are forgotten first.
     pub sources: usize,
 }
 

@@ -1,12 +1,12 @@
-//! Reads PKCS#12 files (RFC 7292) that a password protects: the private keys and X.509 certificates in them. Pure: reading
-//! files is for the caller.
+//! Reads the private keys and X.509 certificates of password-protected PKCS#12 files (RFC 7292).
+//! Pure: the caller reads the files.
 //!
-//! The MAC over the content is verified before anything is decrypted, so a file without one is not read. Keys and
-//! certificates may be encrypted by PBES2 (RFC 8018 §6.2), or by triple DES or RC2 as Windows and OpenSSL before 3.0 do
-//! (RFC 7292 appendix C).
+//! The MAC over the content is verified before anything is decrypted, so a file without one is not
+//! read. Keys and certificates may be encrypted by PBES2 (RFC 8018 §6.2), or by triple DES or RC2
+//! as Windows and OpenSSL before 3.0 do (RFC 7292 appendix C).
 //!
-//! Not read: BER with indefinite lengths, PBMAC1 (RFC 9579), files protected by public keys instead of a password, and bags
-//! within bags. Bags of other kinds are skipped.
+//! Not supported: BER with indefinite lengths, PBMAC1 (RFC 9579), files protected by public keys
+//! instead of a password, and bags within bags. Bags of other kinds are skipped.
 
 use aws_lc_rs::digest::{self, digest};
 use aws_lc_rs::hmac;
@@ -23,9 +23,9 @@ use zeroize::Zeroizing;
 /// Why a file cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Error {
-    /// The password is another one.
+    /// The password is wrong.
     WrongPassword,
-    /// Damaged, or in a form that is not read.
+    /// The file is damaged, or in an unsupported form.
     Unreadable,
 }
 
@@ -37,7 +37,7 @@ impl From<der::Error> for Error {
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// What a file holds, in its order.
+/// The content of a file, in its order.
 #[derive(Default)]
 pub(super) struct Archive {
     /// Private keys, as PKCS#8.
@@ -54,10 +54,12 @@ pub(super) struct Item {
     pub(super) id: Option<Vec<u8>>,
 }
 
-/// Reads a file. What it takes to hold is bounded by the length of `content`, the computing by [`MAX_ITERATIONS`].
+/// Reads a file. Its memory is bounded by the length of `content`, its computing by
+/// [`MAX_ITERATIONS`].
 ///
 /// # Errors
-/// [`Error::WrongPassword`] when the MAC, or an encryption, is not of this password; [`Error::Unreadable`] for all else.
+/// [`Error::WrongPassword`] when the password does not fit the MAC or an encryption;
+/// [`Error::Unreadable`] for all else.
 pub(super) fn read(content: &[u8], password: &str) -> Result<Archive> {
     let (safe, mac) = whole(content, |pfx| {
         if u8::decode(pfx)? != VERSION {
@@ -84,12 +86,14 @@ pub(super) fn read(content: &[u8], password: &str) -> Result<Archive> {
     Ok(archive)
 }
 
-/// Iterations of key derivation that one file may ask for, all told: some seconds. Programs write 2,000 to 1,000,000.
+/// Most iterations of key derivation for one file, in total: some seconds. Programs write 2,000 to
+/// 1,000,000.
 pub(super) const MAX_ITERATIONS: u64 = 5_000_000;
 
-/// What a decryption costs, in iterations; `None` for parameters that have no meaning.
+/// The cost of a decryption, in iterations; `None` for meaningless parameters.
 ///
-/// An iteration of scrypt takes memory, too: counted sixteenfold, [`MAX_ITERATIONS`] keep it below 40 MiB.
+/// An iteration of scrypt takes memory, too. It is counted sixteenfold, so that [`MAX_ITERATIONS`]
+/// keep it below 40 MiB.
 pub(super) fn cost(scheme: &pbes2::Parameters) -> Option<u64> {
     match &scheme.kdf {
         Kdf::Pbkdf2(pbkdf2) => Some(pbkdf2.iteration_count.into()),
@@ -127,7 +131,7 @@ impl<'a> Mac<'a> {
     }
 }
 
-/// The password, and how much computing is left.
+/// The password, and the remaining budget of computing.
 struct Opener<'a> {
     password: &'a str,
     utf16: Zeroizing<Vec<u8>>,
@@ -146,7 +150,8 @@ impl Opener<'_> {
             if !self.password.is_empty() || self.utf16.is_empty() {
                 return Err(Error::WrongPassword);
             }
-            // No password is another one than an empty one here, and programs write both for a file without.
+            // An absent password differs from an empty one here, and programs write both for a file
+            // without a password.
             self.utf16.clear();
         }
     }
@@ -204,7 +209,8 @@ impl Opener<'_> {
         Ok(buffer)
     }
 
-    /// Decrypts in place as RFC 7292 appendix C says, with a key of so many octets; returns the length of the content.
+    /// Decrypts in place according to RFC 7292 appendix C, with a key of `key_length` octets.
+    /// Returns the length of the content.
     fn pbes1<C>(&mut self, parameters: AnyRef<'_>, key_length: usize, buffer: &mut [u8]) -> Result<usize>
     where
         C: KeyInit + BlockCipherDecrypt,
@@ -229,7 +235,8 @@ impl Opener<'_> {
     ) -> Result<Zeroizing<Vec<u8>>> {
         let block = hash.block_len();
         let repeated = |text: &[u8]| text.len().next_multiple_of(block);
-        // D, and behind it I, which is S and P. As long as they become, so that no part is left behind where they grew.
+        // D, followed by I, which is S and P. Reserved at full length, so that growing leaves no
+        // copy behind.
         let mut input = Zeroizing::new(Vec::with_capacity(block + repeated(salt) + repeated(&self.utf16)));
         input.resize(block, purpose);
         for text in [salt, self.utf16.as_slice()] {
@@ -260,7 +267,7 @@ impl Opener<'_> {
         Ok(derived)
     }
 
-    /// Takes what a derivation costs from what is left.
+    /// Subtracts the cost of a derivation from the remaining budget.
     fn spend(&mut self, iterations: Option<u64>) -> Result<()> {
         self.left = iterations.and_then(|iterations| self.left.checked_sub(iterations)).ok_or(Error::Unreadable)?;
         Ok(())
@@ -269,7 +276,8 @@ impl Opener<'_> {
 
 /// The password as a `BMPString` with a zero at its end (RFC 7292 appendix B.1).
 fn utf16(password: &str) -> Zeroizing<Vec<u8>> {
-    // No text is longer in UTF-16 than twice its length in UTF-8, so nothing is moved, and left behind, while it grows.
+    // No text is longer in UTF-16 than twice its length in UTF-8. So the buffer does not grow and
+    // leaves no copy behind.
     let mut octets = Zeroizing::new(Vec::with_capacity(2 * password.len() + 2));
     for unit in password.encode_utf16().chain([0]) {
         octets.extend_from_slice(&unit.to_be_bytes());

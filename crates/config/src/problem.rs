@@ -1,16 +1,17 @@
-//! What is wrong with a configuration: each mistake with its place, its reason and a hint, all of them at once.
+//! The mistakes in a configuration: each has a place, a reason and a hint, and all are reported at
+//! once.
 
 use std::fmt;
 use std::ops::Range;
 
-/// Where something of the configuration was written.
+/// The place where a part of the configuration was written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Place {
     /// In the file.
     File {
-        /// From 1.
+        /// The line, from 1.
         line: usize,
-        /// From 1, in characters.
+        /// The column, from 1, in characters.
         column: usize,
         /// Start in the text, in octets; for the excerpt.
         start: usize,
@@ -21,12 +22,12 @@ pub enum Place {
     Environment(String),
     /// In a `--set` on the command line; its key.
     Flag(String),
-    /// Nowhere: something is missing altogether.
+    /// No place: something is missing altogether.
     Nowhere,
 }
 
 impl Place {
-    /// The octets in the file.
+    /// The octet range in the file.
     pub fn range(&self) -> Option<Range<usize>> {
         match self {
             Self::File { start, end, .. } => Some(*start..*end),
@@ -40,15 +41,15 @@ impl Place {
 pub struct Problem {
     /// Name of the file, when there is one.
     pub file: Option<String>,
-    /// Where.
+    /// Its place.
     pub place: Place,
-    /// Path of the key, such as `listeners.smtp.bind`; empty for the whole.
+    /// Path of the key, such as `listeners.smtp.bind`; empty for the whole configuration.
     pub key: String,
     /// What is wrong, one sentence, never a secret.
     pub reason: String,
     /// What to do, one sentence.
     pub hint: String,
-    /// The line in question with a mark below it, secrets masked; lines end in LF.
+    /// The line of the mistake with a mark below it, secrets masked; lines end in LF.
     pub excerpt: Option<String>,
 }
 
@@ -82,7 +83,7 @@ impl Problems {
         (!list.is_empty()).then_some(Self(list))
     }
 
-    /// One by one.
+    /// The mistakes in order.
     pub fn iter(&self) -> std::slice::Iter<'_, Problem> {
         self.0.iter()
     }

@@ -1,4 +1,5 @@
-//! How Gatepost shows itself to the forward proxy: `forward_proxy.authentication` and the keys that belong to it.
+//! Reads how Gatepost authenticates to the forward proxy: `forward_proxy.authentication` and the
+//! keys that belong to it.
 
 use super::reader::{Node, Section};
 use super::secrets;
@@ -39,7 +40,7 @@ impl Choice {
     }
 }
 
-/// Reads what belongs to the authentication out of the section `forward_proxy`.
+/// Reads the authentication from the section `forward_proxy`.
 pub(super) fn read(section: &Section<'_>) -> Option<ProxyAuthentication> {
     let choice = match section.get("authentication") {
         None => Some(Choice::None),
@@ -76,7 +77,7 @@ pub(super) fn read(section: &Section<'_>) -> Option<ProxyAuthentication> {
     authentication.filter(|_| fits)
 }
 
-/// What this build can do.
+/// Refuses a choice that this build does not support.
 fn available(choice: Choice) -> Result<Choice, ValueError> {
     if choice == Choice::Negotiate && cfg!(not(feature = "negotiate")) {
         return wrong(
@@ -173,7 +174,8 @@ fn negotiate(_: Option<&Node<'_>>, _: Option<&Node<'_>>, _: Option<&Node<'_>>) -
     None
 }
 
-/// A file that is there and looks like a keytab (its first octet is 5). What is in it only the library knows.
+/// Reads a file that exists and looks like a keytab (its first octet is 5). Only the library knows
+/// its content.
 #[cfg(feature = "negotiate")]
 fn read_keytab(node: &Node<'_>) -> Option<std::path::PathBuf> {
     let path = node.context().path(node.text()?);

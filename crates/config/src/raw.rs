@@ -1,8 +1,10 @@
-//! The configuration as it was written: YAML text to values and the places they stand at. Pure, bounded, safe to fuzz.
+//! The configuration as it was written: turns YAML text into values and their places. Pure,
+//! bounded, safe to fuzz.
 //!
-//! Every leaf stays text (`0143` is not 143 and `no` is not false here), so that the file, the environment and the
-//! command line are read by the same rules; [`super::check`] gives the text its type. Reading never stops at a mistake of
-//! meaning, only at one of YAML itself, so that one report can hold all mistakes.
+//! Every leaf stays text (`0143` is not 143 and `no` is not false here), so that the file, the
+//! environment and the command line are read by the same rules. [`super::check`] gives the text its
+//! type. Reading stops only at a mistake of YAML itself, not at one of meaning, so that one report
+//! can hold all mistakes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,10 +22,10 @@ use super::render;
 /// Longest configuration text, in octets.
 pub(super) const TEXT_BYTES: usize = 1024 * 1024;
 
-/// The same, for people.
+/// The limit, for people.
 pub(super) const TEXT_LIMIT: &str = "1 MiB, the most that Gatepost reads";
 
-/// Deepest nesting; the contract needs five.
+/// Deepest nesting; a valid configuration needs five.
 const DEPTH: usize = 16;
 
 /// Most keys, values, lists and tables in one text: each takes some 200 octets of memory.
@@ -32,16 +34,16 @@ const NODES: usize = 50_000;
 /// A table of the configuration.
 pub(super) type Table = Map<String, Value>;
 
-/// Where a key and its value stand.
+/// The places of a key and its value.
 #[derive(Clone, Debug)]
 pub(super) struct Span {
     pub(super) key: Place,
     pub(super) value: Place,
-    /// The value is a table: other layers add to it instead of replacing it.
+    /// Whether the value is a table. Other layers add to a table instead of replacing it.
     table: bool,
 }
 
-/// One source of configuration: its values, and where each stands (by key path).
+/// One source of configuration: its values, and the place of each (by key path).
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     pub(super) values: Table,
@@ -52,7 +54,7 @@ pub(super) struct Layer {
     pub(super) masked: Vec<Range<usize>>,
 }
 
-/// The text is not YAML.
+/// Why the text is not YAML.
 #[derive(Debug)]
 pub(super) struct SyntaxError {
     pub(super) place: Place,
@@ -80,8 +82,9 @@ impl Layer {
         Ok(layer)
     }
 
-    /// Adds one value under a path of keys, as the environment and the command line give it. Text in brackets or braces is
-    /// read as a YAML list or map when it is one; everything else is taken literally.
+    /// Adds one value under a path of keys, as the environment and the command line give it. Text
+    /// in brackets or braces is read as a YAML list or map if it is one. All other text is taken
+    /// literally.
     pub(super) fn set(&mut self, keys: &[&str], text: &str, place: &Place) {
         let trimmed = text.trim();
         let collection = [('[', ']'), ('{', '}')].iter().any(|(a, b)| trimmed.starts_with(*a) && trimmed.ends_with(*b));
@@ -106,7 +109,7 @@ impl Layer {
             if let Some(first) = self.spots.get(&path) {
                 let line = if let Place::File { line, .. } = first.key { line } else { 0 };
                 self.duplicates.push((path.clone(), spot.key.clone(), line));
-                // Read on under another path, so that masks are complete; the value itself does not count.
+                // Read under another path, so that masks are complete. The value itself is ignored.
                 let _ = self.value(raw, &format!("{path} (again)"), &key.value, text, &mut spot);
                 continue;
             }
@@ -122,7 +125,7 @@ impl Layer {
         let kind = match raw.value {
             Raw::Null => ValueKind::Nil,
             Raw::Map(entries) => {
-                // A block begins below its key: the key is what a person looks for.
+                // A block begins below its key, and people look for the key.
                 spot.value = spot.key.clone();
                 spot.table = true;
                 ValueKind::Table(self.table(entries, path, text))
@@ -167,7 +170,7 @@ impl config::Source for Layer {
 
 const ROOT: &str = "configuration";
 
-/// Lays each layer over the ones before it: tables are merged, anything else is replaced.
+/// Merges the layers. Tables are merged, any other value replaces the earlier one.
 pub(super) fn merge(layers: &[Layer]) -> Result<Layer, config::ConfigError> {
     let mut builder = config::Config::builder();
     for layer in layers {
@@ -176,7 +179,7 @@ pub(super) fn merge(layers: &[Layer]) -> Result<Layer, config::ConfigError> {
     let mut merged = Layer { values: builder.build()?.get_table(ROOT)?, ..Layer::default() };
     for layer in layers {
         for (path, spot) in &layer.spots {
-            // A table that several layers touch stays where the first wrote it.
+            // A table of several layers keeps its place in the first one.
             if !spot.table || !merged.spots.contains_key(path) {
                 merged.spots.insert(path.clone(), spot.clone());
             }
@@ -208,13 +211,14 @@ pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key } else { format!("{path}.{key}") }
 }
 
-/// A key as part of a path: quoted when it could be taken for more than one, cut when it is absurdly long.
+/// A key as part of a path: quoted when it could be mistaken for several keys, cut when it is
+/// absurdly long.
 fn segment(key: &str) -> String {
     let plain = !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if plain { key.to_owned() } else { format!("{key:?}") }
 }
 
-/// The value alone, for text of the environment and the command line.
+/// The value without its places, for text of the environment and the command line.
 fn without_places(raw: Spanned<Raw>, text: &str) -> Value {
     let kind = match raw.value {
         Raw::Null => ValueKind::Nil,
@@ -228,11 +232,11 @@ fn without_places(raw: Spanned<Raw>, text: &str) -> Value {
     Value::new(None, kind)
 }
 
-/// What serde sees of the YAML.
+/// A YAML value, as serde gives it.
 enum Raw {
     Null,
     Text(String),
-    /// An unquoted number or truth value: its text is taken from the source by its place.
+    /// An unquoted number or truth value, whose text is taken from the source.
     Plain,
     List(Vec<Spanned<Raw>>),
     Map(Vec<(Spanned<String>, Spanned<Raw>)>),
@@ -308,7 +312,7 @@ impl<'de> Visitor<'de> for RawVisitor {
 
 fn parse(text: &str) -> Result<Spanned<Raw>, SyntaxError> {
     let options = serde_saphyr::options! {
-        // Anchors, aliases and merge keys are ways to write less, and to hide what is configured.
+        // Anchors, aliases and merge keys can hide what is configured.
         budget: serde_saphyr::budget! {
             max_depth: DEPTH,
             flow_nesting_limit: DEPTH,
@@ -353,7 +357,8 @@ fn told(error: &serde_saphyr::Error) -> (String, &'static str) {
         ),
         Error::Budget { .. } => (format!("the file holds more text than {TEXT_LIMIT}"), "shorten it"),
         other => {
-            // The place is told by itself; the rest of the first line says what the parser expected.
+            // The place is reported separately; the rest of the first line says what the parser
+            // expected.
             let words = other.to_string();
             let words = words.lines().next().unwrap_or_default();
             let words = words.rsplit_once(" at line ").map_or(words, |(words, _)| words);

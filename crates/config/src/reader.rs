@@ -1,4 +1,4 @@
-//! Typed reading of raw values that collects mistakes instead of stopping at one.
+//! Reads raw values as typed ones, and collects mistakes instead of stopping at the first.
 
 use std::cell::RefCell;
 use std::io;
@@ -12,7 +12,7 @@ use super::raw::{self, Layer, Span, Table};
 use super::render;
 use super::value::{ValueError, nearest, quoted};
 
-/// The configuration as it was written, in one piece.
+/// The configuration as it was written, merged.
 pub(super) struct Document {
     /// Name of the file and its text, when there is one.
     pub(super) file: Option<(String, String)>,
@@ -22,7 +22,7 @@ pub(super) struct Document {
     pub(super) merged: Layer,
 }
 
-/// What all readers share: the document, the outside, and what was found wrong so far.
+/// The state that all readers share: the document, the system, and the mistakes so far.
 pub(super) struct Context<'a> {
     pub(super) document: &'a Document,
     pub(super) outside: &'a dyn Environment,
@@ -57,7 +57,7 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// Something that works but should be known.
+    /// Adds a note about something that works but should be known.
     pub(super) fn note(&self, note: String) {
         let mut notes = self.notes.borrow_mut();
         if !notes.contains(&note) {
@@ -73,19 +73,21 @@ impl<'a> Context<'a> {
         self.document.merged.spots.get(path)
     }
 
-    /// A path of the configuration, relative ones taken from the directory of its file.
+    /// A path of the configuration. Relative ones start at the directory of its file.
     pub(super) fn path(&self, text: &str) -> PathBuf {
         self.document.directory.join(Path::new(text))
     }
 }
 
-/// A table that is being read; remembers which keys it was asked for, so that the others can be named at the end.
+/// A table that is being read. It remembers which keys were read, so that unknown ones can be
+/// reported at the end.
 #[derive(Clone)]
 pub(super) struct Section<'a> {
     context: &'a Context<'a>,
     path: String,
     table: Option<&'a Table>,
-    /// Something other than a table stands here, which has been reported: what it lacks is not worth a word.
+    /// Whether the value is not a table, which has been reported. Then missing keys are not
+    /// reported.
     unreadable: bool,
     known: RefCell<Vec<&'static str>>,
 }
@@ -95,7 +97,7 @@ impl<'a> Section<'a> {
         Self { context, path, table, unreadable: false, known: RefCell::default() }
     }
 
-    /// The value under a key; nothing when it is absent or empty.
+    /// The value under a key; `None` when it is absent or empty.
     pub(super) fn get(&self, key: &'static str) -> Option<Node<'a>> {
         self.known.borrow_mut().push(key);
         let value = self.table?.get(key)?;
@@ -143,7 +145,7 @@ impl<'a> Section<'a> {
         self.context.problem(self.place(), &self.path, reason, hint);
     }
 
-    /// Something about the section itself, not reported yet.
+    /// A problem of the section itself, not reported yet.
     pub(super) fn as_problem(&self, reason: impl Into<String>, hint: impl Into<String>) -> Problem {
         self.context.as_problem(self.place(), &self.path, reason, hint)
     }
@@ -164,13 +166,13 @@ impl<'a> Section<'a> {
         self.context
     }
 
-    /// The keys that were asked for.
+    /// The keys that were read.
     #[cfg(test)]
     pub(super) fn known(&self) -> Vec<&'static str> {
         self.known.borrow().clone()
     }
 
-    /// Names every key that nobody asked for.
+    /// Reports every key that was not read.
     pub(super) fn finish(&self) {
         let known = self.known.borrow();
         for key in self.table.into_iter().flat_map(|table| table.keys()) {
@@ -195,7 +197,7 @@ impl<'a> Section<'a> {
     }
 }
 
-/// Names that other products give to our keys.
+/// The names of Gatepost's keys in other products.
 fn former_name(key: &str) -> Option<&'static str> {
     Some(match key.to_lowercase().replace('_', "-").as_str() {
         "tenant-authority" => "authority",
@@ -235,7 +237,8 @@ impl<'a> Node<'a> {
         self.context.spot(&self.path).map_or_else(|| self.nearest_place(), |spot| spot.value.clone())
     }
 
-    /// The place of what encloses a value that has none of its own, as in a list that the environment gives.
+    /// The place of the enclosing value, for a value without a place of its own, as in a list from
+    /// the environment.
     fn nearest_place(&self) -> Place {
         let mut path = self.path.as_str();
         while let Some(at) = path.rfind(['.', '[']) {
@@ -251,8 +254,8 @@ impl<'a> Node<'a> {
         self.context.problem(self.place(), &self.path, reason, hint);
     }
 
-    /// Reports a file that [`Environment::read`](super::environment::Environment::read) did not give. `hint` is for every other reason
-    /// than that the file is too long.
+    /// Reports a file that [`Environment::read`](super::environment::Environment::read) could not
+    /// read. `hint` is for every reason except that the file is too long.
     pub(super) fn unreadable(&self, path: &Path, error: &io::Error, hint: &str) {
         let hint = match error.kind() {
             io::ErrorKind::FileTooLarge => "name the right file, or shorten this one",
@@ -297,7 +300,7 @@ impl<'a> Node<'a> {
         read(self.text()?).map_err(|wrong| self.wrong(wrong)).ok()
     }
 
-    /// The items of a list; one value stands for a list of one.
+    /// The items of a list. A single value counts as a list of one.
     pub(super) fn items(&self) -> Vec<Node<'a>> {
         match &self.value.kind {
             ValueKind::Array(items) => {
@@ -324,7 +327,7 @@ impl<'a> Node<'a> {
         matches!(&self.value.kind, ValueKind::Array(items) if items.is_empty())
     }
 
-    /// Reads each item; every refusal is reported, and one makes the whole unreadable.
+    /// Reads each item and reports every refusal. One refusal makes the whole list unreadable.
     pub(super) fn read_each<T>(&self, read: impl Fn(&str) -> Result<T, ValueError>) -> Option<Vec<T>> {
         let read: Vec<Option<T>> = self.items().iter().map(|item| item.read(&read)).collect();
         read.into_iter().collect()

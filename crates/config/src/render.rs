@@ -1,18 +1,19 @@
-//! The line that a mistake stands on, with a mark below it and without anybody's secret.
+//! Renders the line of a mistake, with a mark below it and without secrets.
 //!
-//! What may be shown is listed; what is not listed is masked. A secret under a misspelt key stays hidden that way.
+//! Values are shown only if their keys are in a list; all others are masked. So a secret under a
+//! misspelled key stays hidden.
 
 use std::ops::Range;
 
 use super::problem::Place;
 
-/// What a masked value looks like.
+/// The replacement of a masked value.
 const MASK: &str = "********";
 
 /// Longest line shown, in characters.
 const LINE: usize = 160;
 
-/// Keys whose values are no secrets, outside `limits`, where none is.
+/// Keys whose values are not secret, in addition to all keys of `limits`.
 const PUBLIC: &[&str] = &[
     "additional_ca",
     "algorithm",
@@ -67,7 +68,7 @@ const PUBLIC: &[&str] = &[
 
 /// True when the value under the key may appear in an excerpt.
 pub(super) fn is_public(path: &str, key: &str, value: &str) -> bool {
-    // `http://user:password@host` is a secret, whatever the key is called.
+    // `http://user:password@host` is a secret under any key.
     let with_user = value.contains("//") && value.contains('@');
     !with_user && (path.starts_with("limits.") || PUBLIC.contains(&key))
 }
@@ -106,8 +107,9 @@ pub(super) fn excerpt(text: &str, place: &Place, masked: &[Range<usize>]) -> Opt
     Some(format_excerpt(*line, shown.trim_end(), under.trim_end()))
 }
 
-/// The excerpt for text that could not be read, where nobody knows what is a value: the line up to the value of its key,
-/// and the value only when the key is one that holds no secret and no secret began above it.
+/// The excerpt for text that could not be read, so that keys and values are not known for certain.
+/// It shows the line up to the value of its key. The value is shown only if its key is public and
+/// no secret began above it.
 pub(super) fn excerpt_of_unread(text: &str, place: &Place) -> Option<String> {
     let Place::File { line, .. } = place else { return None };
     // Indentation of the secret key that the lines below may still belong to.
@@ -120,7 +122,7 @@ pub(super) fn excerpt_of_unread(text: &str, place: &Place) -> Option<String> {
         }
         let key = bare.split_once(':').map(|(key, _)| key.trim_matches(['"', '\'', ' ']));
         let value = bare.split_once(':').map_or("", |(_, value)| value);
-        // In brackets there are other keys, whose values nobody has told apart.
+        // Brackets hold other keys, whose values were not told apart.
         let single = !value.contains(['{', '[', ',']) && !value.contains(": ");
         let public = key.is_some_and(|key| value.trim().is_empty() || (single && is_public("", key, value)));
         if number + 1 == *line {

@@ -1,4 +1,4 @@
-//! Secrets of the configuration: a literal, or where to find one.
+//! Reads secrets of the configuration: literal ones, or those from a source.
 
 use std::path::PathBuf;
 
@@ -11,22 +11,22 @@ use super::value::{ValueError, quoted, wrong};
 
 const FORMS: &str = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` or `{command: [PROGRAM, ARGUMENT]}`";
 
-/// What was found at the source of a secret, and the file that it is in, if it is in one.
+/// The content of a secret's source, and the file that it was read from, if any.
 type Content = (Vec<u8>, Option<PathBuf>);
 
-/// A place that secrets come from: the key that names it, and how it is read.
+/// A source of secrets: its key, and the function that reads it.
 type Source = (&'static str, fn(&Node<'_>) -> Option<Content>);
 
-/// Where systemd puts the credentials of a unit (systemd.exec(5), "Credentials").
+/// The variable with systemd's directory of credentials (systemd.exec(5), "Credentials").
 pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
-/// Reads a secret; what is wrong with it is reported without any of it.
+/// Reads a secret. Reports of mistakes hold no part of it.
 pub(super) fn read(node: &Node<'_>) -> Option<String> {
     read_source(node, &[]).map(|(text, _)| text)
 }
 
-/// The same, with the file that the secret stands in, when that may change while the program runs. `beside` are keys that
-/// its table may hold besides the source.
+/// Like [`read`], and also returns the secret's file, if that may change while the program runs.
+/// `beside` are keys that its table may hold in addition to the source.
 pub(super) fn read_source(node: &Node<'_>, beside: &[&'static str]) -> Option<(String, Option<PathBuf>)> {
     let (text, file) = if node.is_table() { referenced(node, beside)? } else { (literal(node)?, None) };
     if text.is_empty() {
@@ -43,7 +43,8 @@ pub(super) fn read_source(node: &Node<'_>, beside: &[&'static str]) -> Option<(S
     Some((text, file))
 }
 
-/// The secret in the content of a file: one line of text, whose line break does not count. `None` when it is anything else.
+/// The secret in the content of a file: one line of text, without its line break. `None` when the
+/// content is anything else.
 pub fn line(content: &[u8]) -> Option<&str> {
     let text = without_line_end(std::str::from_utf8(content).ok()?);
     (!text.is_empty() && !text.chars().any(char::is_control)).then_some(text)
@@ -54,7 +55,7 @@ fn without_line_end(text: &str) -> &str {
     line.unwrap_or(text)
 }
 
-/// Takes the text that stands there for a secret, and notes who may read it.
+/// Takes the written text as the secret, and notes who may read it.
 pub(super) fn literal(node: &Node<'_>) -> Option<String> {
     let text = node.text()?.to_owned();
     let context = node.context();
@@ -128,7 +129,7 @@ fn of_credential(source: &Node<'_>) -> Option<Content> {
     read_file(source, PathBuf::from(directory).join(&name), &hint)
 }
 
-/// systemd.exec(5): a credential's name is that of a file, at most 255 octets of ASCII.
+/// Checks a credential's name (systemd.exec(5)): that of a file, at most 255 octets of ASCII.
 pub(super) fn credential_name(text: &str) -> Result<String, ValueError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@');
     if text.len() <= 255 && text.bytes().all(allowed) && !matches!(text, "." | "..") {
@@ -165,7 +166,8 @@ fn read_file(source: &Node<'_>, path: PathBuf, hint: &str) -> Option<Content> {
     }
 }
 
-/// The names in every `{env: NAME}` of the configuration: what they hold is nobody else's business.
+/// The names in every `{env: NAME}` of the configuration. Their values must not reach other
+/// programs.
 pub(super) fn variables(values: &Table) -> Vec<String> {
     fn collect(value: &Value, names: &mut Vec<String>) {
         match &value.kind {

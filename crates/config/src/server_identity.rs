@@ -1,4 +1,5 @@
-//! A server's certificate chain and private key, from PEM (RFC 7468), checked against each other.
+//! Reads a server's certificate chain and private key from PEM (RFC 7468), and checks that they
+//! belong together.
 
 use std::io;
 use std::path::PathBuf;
@@ -15,9 +16,9 @@ pub enum IdentityError {
     /// A file could not be read.
     #[error("`{path}` cannot be read: {source}")]
     Unreadable {
-        /// The certificate, or the key.
+        /// The file of the certificate or the key.
         path: PathBuf,
-        /// What the system says.
+        /// The system's error.
         source: io::Error,
     },
     /// No certificate in the chain's file.
@@ -32,7 +33,7 @@ pub enum IdentityError {
     /// The key is encrypted.
     #[error("the private key is encrypted")]
     EncryptedPrivateKey,
-    /// A key of a kind or size that TLS here does not use.
+    /// The key's kind or size is not supported for TLS.
     #[error("the private key is of a kind that cannot be used for TLS")]
     UnsupportedPrivateKey,
     /// The key does not belong to the certificate.
@@ -73,7 +74,7 @@ pub fn load(identity: &Identity) -> Result<CertifiedKey, IdentityError> {
     from_pem(&read(&identity.certificate)?, &read(&identity.private_key)?)
 }
 
-/// The same from the files' content.
+/// Like [`load`], from the files' content.
 ///
 /// # Errors
 /// As [`load`], except [`IdentityError::Unreadable`].

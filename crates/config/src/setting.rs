@@ -1,10 +1,10 @@
-//! A key that may be left out: what was read of it, and what stands in for it.
+//! A key that may be absent: its value, and the default.
 
 use super::problem::Place;
 use super::reader::{Node, Section};
 use super::value::ValueError;
 
-/// A key that was not written, was written wrongly (and reported), or was read.
+/// A key that is absent, is wrong (and reported), or has a value.
 #[derive(Clone)]
 pub(super) enum Setting<T> {
     Absent,
@@ -29,7 +29,7 @@ impl<T: Clone> Setting<T> {
         }
     }
 
-    /// Takes an environment variable for a key that was not written.
+    /// Uses an environment variable if the key is absent.
     pub(super) fn or_variable(
         &mut self,
         section: &Section<'_>,

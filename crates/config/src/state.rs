@@ -1,4 +1,5 @@
-//! The section `state`: where sign-ins and device passwords are kept, and what seals them.
+//! Reads the section `state`: where sign-ins and device passwords are kept, and the key that seals
+//! them.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,13 +13,13 @@ use super::secrets;
 use super::value::{ValueError, quoted, wrong};
 use gatepost_core::secret::{RedisPassword, StateKeyText};
 
-/// Where the packages of most distributions, and the unit file, put it.
+/// The usual state directory of packages and of the unit file.
 const DEFAULT_DIRECTORY: &str = "/var/lib/gatepost";
 
 /// Name of the key file in the directory.
 const KEY_FILE: &str = "state.key";
 
-/// A systemd credential of this name is the key when the configuration names none.
+/// The systemd credential with this name holds the key when the configuration names none.
 const CREDENTIAL: &str = "gatepost.state.key";
 
 /// The port that Redis has (IANA).
@@ -31,7 +32,7 @@ enum Engine {
     Redis(RedisServer),
 }
 
-/// Reads the section. Nothing of it is opened yet.
+/// Reads the section. Nothing is opened yet.
 pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
     let written = root.get("state").is_some_and(|node| !node.is_table() || !node.section().is_empty());
     let section = root.section("state");
@@ -69,10 +70,11 @@ pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
     }
 }
 
-/// `$STATE_DIRECTORY` as systemd sets it (systemd.exec(5)), or the usual one when it is there for us.
+/// `$STATE_DIRECTORY` as systemd sets it (systemd.exec(5)), or the usual directory if this process
+/// may write to it.
 fn default_directory(context: &Context<'_>) -> Option<PathBuf> {
     let given = context.outside.variable("STATE_DIRECTORY").unwrap_or_default();
-    // Several are joined by colons.
+    // Several directories are joined by colons.
     if let Some(first) = given.split(':').find(|part| part.starts_with('/')) {
         return Some(PathBuf::from(first));
     }
@@ -86,7 +88,7 @@ fn default_key(context: &Context<'_>, directory: Option<&Path>) -> Option<StateK
     given.map(StateKey::Credential).or_else(own)
 }
 
-/// Where systemd puts a credential (systemd.exec(5), `LoadCredential`).
+/// The path of a systemd credential (systemd.exec(5), `LoadCredential`).
 fn credential(context: &Context<'_>, name: &str) -> Option<PathBuf> {
     context.outside.variable(secrets::CREDENTIALS).map(|directory| Path::new(&directory).join(name))
 }

@@ -1,5 +1,5 @@
-//! How messages leave an SMTP listener, and the devices that send them without a login: the keys `deliver` and
-//! `trusted_senders`.
+//! Reads how messages leave an SMTP listener, and which devices send without a login: the keys
+//! `deliver` and `trusted_senders`.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -12,10 +12,11 @@ use super::reader::{Node, Section};
 use super::value::{self, wrong};
 use gatepost_core::account::LoginName;
 
-/// Messages that a trusted device may send in a minute: what Exchange Online takes from a mailbox.
+/// Default limit of messages of a trusted device in a minute: the limit of Exchange Online for a
+/// mailbox.
 const MESSAGES_PER_MINUTE: u32 = 30;
 
-/// Whether an account is there for trusted devices.
+/// Whether trusted devices send as this account.
 pub(super) fn sends_only(pattern: &LoginPattern, listeners: &[Listener], accounts: &Accounts) -> bool {
     let submissions = listeners.iter().filter_map(|listener| match &listener.serves {
         ListenerBackend::Submission(submission) => Some(submission),
@@ -90,7 +91,7 @@ fn domain(text: &str) -> Result<String, value::ValueError> {
     value::host_name(text.strip_prefix('@').unwrap_or(text))
 }
 
-/// The account of a device must have its token without a password, which nobody would give.
+/// The account of a device must get its token without a password, because nobody would enter one.
 fn sending_account(text: &str, accounts: &Accounts) -> Result<LoginName, value::ValueError> {
     let login = match LoginName::parse(text) {
         Ok(login) => login,
@@ -105,12 +106,12 @@ fn sending_account(text: &str, accounts: &Accounts) -> Result<LoginName, value::
             format!("{} gets its token with its user's password, which no device gives here", value::quoted(text)),
             "give the account `grant: client_credentials` or `grant: authorization_code`, or let the device log in",
         ),
-        // The address counts, whatever short name was written.
+        // The address is used, even if a short name was written.
         Some((_, address)) => Ok(address.as_login().clone()),
     }
 }
 
-/// A network may be trusted when it is a local one, or small.
+/// Checks that a network may be trusted: it must be local, or small.
 fn trustworthy(text: &str) -> Result<IpNet, value::ValueError> {
     let network = value::network(text)?;
     if is_narrow(&network) {
@@ -150,8 +151,9 @@ const LOCAL_V6: [Ipv6Net; 2] = [
     Ipv6Net::new_assert(Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0), 10),
 ];
 
-/// What `trusted_senders` and `allow_from` must have in common. A listener that is open to the world has no trusted
-/// senders: an address translator or a balancer before it would make everybody look like a neighbour.
+/// Checks that `trusted_senders` and `allow_from` have addresses in common. A listener that is open
+/// to the world may have no trusted senders. Behind an address translator or a load balancer every
+/// client would look like a neighbor.
 pub(super) fn check_reach(section: &Section<'_>, rules: &[TrustedSender], allow_from: &[IpNet]) {
     if rules.is_empty() {
         return;

@@ -1,4 +1,5 @@
-//! Text to typed values: durations, sizes, addresses, words. Pure; each refusal says why and what to write instead.
+//! Parses typed values: durations, sizes, addresses, words. Pure. Each refusal says why, and what
+//! to write instead.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-/// Why a text is not the value that its key wants.
+/// Why a text is not a valid value of its key.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ValueError {
     pub(super) reason: String,
@@ -24,7 +25,7 @@ pub(super) fn wrong<T>(reason: impl Into<String>, hint: impl Into<String>) -> Re
     Err(ValueError { reason: reason.into(), hint: hint.into() })
 }
 
-/// Text of the configuration, fit for a message: in backticks, controls escaped, at most 60 characters.
+/// Text of the configuration for a message: in backticks, controls escaped, at most 60 characters.
 pub(super) fn quoted(text: &str) -> String {
     let mut shown: String = text.escape_debug().take(60).collect();
     if shown.chars().count() == 60 {
@@ -43,9 +44,9 @@ pub(super) fn either(words: &[&str]) -> String {
     }
 }
 
-/// The word that is most like the given one, if one is like it.
+/// The most similar candidate, if one is similar.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
-    // No word of the contract is as long, and comparing takes the product of the lengths.
+    // No key or word of the configuration is as long, and the cost is the product of the lengths.
     if word.len() > 40 {
         return None;
     }
@@ -215,7 +216,7 @@ pub fn network(text: &str) -> Result<IpNet, ValueError> {
 pub(super) fn host_and_port(text: &str) -> Result<(String, u16), ValueError> {
     let hint = "write host and port, such as `outlook.office365.com:993`";
     if text.contains("//") {
-        // Not repeated: a URL may hold a password.
+        // The message does not repeat the text, because a URL may hold a password.
         return wrong("a URL does not belong here", hint);
     }
     if let Ok(address) = text.parse::<SocketAddr>() {

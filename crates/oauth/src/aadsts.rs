@@ -1,15 +1,16 @@
-//! Entra's error codes: what each means, who must act, and the next step. Microsoft Learn, "Microsoft Entra
-//! authentication and authorization error codes", with what administrators report about them.
+//! Entra's error codes: what each means, who must act, and the next step. Sources: Microsoft Learn,
+//! "Microsoft Entra authentication and authorization error codes", and reports of administrators.
 //!
-//! Microsoft states that programs must not depend on these numbers, and may change them. So the OAuth `error` decides
-//! first ([`classify`]); a number only refines what it leaves open, and an unknown one changes nothing.
+//! Microsoft states that programs must not depend on these numbers, and may change them. So the
+//! OAuth `error` decides first ([`classify`]). A code only refines what the `error` leaves open. An
+//! unknown code changes nothing.
 
 use gatepost_core::failure::Actor;
 
 /// What kind of answer an OAuth error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Class {
-    /// The user name or the password is wrong, and Entra said so in so many words.
+    /// The user name or the password is wrong, as Entra states explicitly.
     WrongPassword,
     /// The account, or the address the request came from, is locked for a while; the password may be right.
     Locked,
@@ -30,7 +31,8 @@ pub enum Class {
 }
 
 impl Class {
-    /// True when Entra looked at this user and said no: what it granted before is not to be used any longer.
+    /// True when Entra refused this particular user: what it granted before must not be used any
+    /// longer.
     pub fn concerns_user(self) -> bool {
         matches!(self, Self::WrongPassword | Self::NotAllowed | Self::SignInNeeded | Self::GrantExpired)
     }
@@ -71,7 +73,8 @@ pub fn classify(error: &str, suberror: Option<&str>, codes: &[u32]) -> Class {
         | "user_password_expired" => Class::SignInNeeded,
         "invalid_request" | "unsupported_grant_type" => Class::Malformed,
         "authorization_pending" | "slow_down" | "expired_token" | "bad_verification_code" => Class::Polling,
-        // `temporarily_unavailable`, `server_error`, and whatever comes up one day: unknown means that it may pass.
+        // `temporarily_unavailable`, `server_error`, and any `error` that is added later: unknown
+        // means temporary.
         _ => return Class::Temporary,
     };
     match codes.iter().find_map(|&code| explain(code)).map(|entry| entry.class) {

@@ -1,6 +1,7 @@
-//! A client assertion (RFC 7523 §2.2, §3): a JWT by which an application proves that it has its certificate's key, in the
-//! form that Entra takes (Microsoft, "Microsoft identity platform application authentication certificate credentials").
-//! Pure: the time is an argument, and is Entra's as far as that is known.
+//! A client assertion (RFC 7523 §2.2, §3): a JWT by which an application proves that it has its
+//! certificate's key. The form is the one that Entra takes (Microsoft, "Microsoft identity platform
+//! application authentication certificate credentials"). Pure: the time is an argument, and is
+//! Entra's as far as that is known.
 
 use std::time::Duration;
 
@@ -12,16 +13,17 @@ use gatepost_config::certificate::{SigningAlgorithm, SigningKey};
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::ClientAssertion;
 
-/// How long an assertion is good. Each serves one request; the rest is for a slow network.
+/// How long an assertion is valid. Each is used for one request; the rest allows for a slow
+/// network.
 pub const LIFETIME: Duration = Duration::from_secs(600);
 
-/// An assertion begins so long ago: no two clocks agree to the second.
+/// How long before now an assertion becomes valid, because no two clocks agree to the second.
 const LEEWAY: Duration = Duration::from_secs(60);
 
-/// What an assertion says.
+/// The claims of an assertion.
 #[derive(Clone, Copy, Debug)]
 pub struct Claims<'a> {
-    /// The token endpoint, exactly as it is asked.
+    /// The token endpoint, exactly as the request addresses it.
     pub audience: &'a str,
     /// The application (client) id: issuer and subject.
     pub client_id: &'a str,
@@ -32,7 +34,7 @@ pub struct Claims<'a> {
 }
 
 impl Claims<'_> {
-    /// The assertion; `None` when there is no randomness for its signature.
+    /// Signs the assertion. `None` when the system gives no randomness for the signature.
     pub fn sign(&self, key: &SigningKey, algorithm: SigningAlgorithm) -> Option<ClientAssertion> {
         let header = match algorithm {
             SigningAlgorithm::Ps256 => {

@@ -1,6 +1,7 @@
-//! Whether an access token is the one that was asked for. Access tokens are opaque to a client (Microsoft, "Access
-//! tokens in the identity platform"), so nothing is concluded from what a token does not say; but one that plainly names
-//! another resource, tenant or application is not sent to a mail server. Pure.
+//! Checks whether an access token is the one that was asked for. Access tokens are opaque to a
+//! client (Microsoft, "Access tokens in the identity platform"), so a missing claim proves nothing.
+//! But a token that plainly names another resource, tenant or application is not sent to a mail
+//! server. Pure.
 
 use std::fmt;
 
@@ -20,7 +21,8 @@ use gatepost_core::secret::AccessToken;
 pub struct Mismatch {
     /// The claim (RFC 7519 §4) that does not fit.
     pub claim: &'static str,
-    /// What it says: printable ASCII, at most 100 characters. Names are no secrets, the rest of the token is.
+    /// Its value: printable ASCII, at most 100 characters. Names are not secret, the rest of the
+    /// token is.
     pub says: String,
 }
 
@@ -30,7 +32,7 @@ impl fmt::Display for Mismatch {
     }
 }
 
-/// What is read of a token; each may be absent, or of another shape.
+/// The claims that are read from a token. Each may be absent or have another type.
 #[derive(Deserialize)]
 struct Claims {
     aud: Option<Value>,
@@ -42,7 +44,8 @@ struct Claims {
     oid: Option<Value>,
 }
 
-/// Compares a token that is a JWT (RFC 7519) with what was asked for; one that is not is accepted as it is.
+/// Compares a JWT (RFC 7519) with what was asked for. A token that is not a JWT is accepted as it
+/// is.
 ///
 /// # Errors
 /// [`Mismatch`] names the first claim that does not fit.
@@ -91,8 +94,8 @@ fn texts(value: &Option<Value>) -> Vec<&str> {
     }
 }
 
-/// Exchange Online goes by several names within a cloud. Of another resource only the name is known: whether an
-/// application id is its own, is not.
+/// Whether `audience` is the resource of `scope`. Exchange Online has several names within a cloud.
+/// Of another resource only the name is known: whether an application id belongs to it is not.
 fn is_for(audience: &str, scope: &str, preset: &Preset) -> bool {
     let audience = audience.trim_end_matches('/').to_ascii_lowercase();
     let resources = scope.split(' ').filter_map(|scope| {

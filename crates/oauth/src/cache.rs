@@ -1,5 +1,5 @@
-//! Tokens at hand. A user's token stands behind the proof of the password that earned it; the passwords of those who use
-//! an application's token, or that of a sign-in, are proved elsewhere.
+//! The token cache. A user's token is found only with the digest of the password that earned it.
+//! The passwords for an application's token, or for that of a sign-in, are checked elsewhere.
 
 use std::time::Duration;
 
@@ -15,35 +15,38 @@ use gatepost_core::tuple_key::TupleKey;
 /// A token with less life left is not used, whatever else fails.
 pub const LEAST_LIFE: Duration = Duration::from_secs(60);
 
-/// Entra must have confirmed a password this recently, unless it cannot be asked.
+/// Entra must have confirmed a password within this time, unless it cannot be asked.
 pub const CONFIRMATION: Duration = Duration::from_secs(3600);
 
-/// Most tokens kept; the one that was not used for longest gives way.
+/// Most tokens kept. The least recently used one is dropped first.
 const ENTRIES: usize = 100_000;
 
-/// Parts that they are kept in: logins of different users rarely wait for each other, nor long for a sweep.
+/// Number of independently locked parts. Logins of different users rarely wait for each other, nor
+/// long for a sweep.
 const PARTS: usize = 16;
 
-/// A failed refresh ahead of time is tried again after this long.
+/// How long after a failed refresh ahead of time the next one is tried.
 const REFRESH_RETRY: Duration = Duration::from_secs(60);
 
-/// A token that the upstream refused is replaced at most this often: if a second one fares no better, the fault lies
-/// elsewhere, and Entra answers endless repetition with AADSTS50196.
+/// A token that the upstream refused is replaced at most this often. If a second one is refused
+/// too, the token is not the cause, and Entra answers endless repetition with AADSTS50196.
 const REPLACEMENT: Duration = Duration::from_secs(300);
 
-/// How much life a login wants of its token.
+/// How much remaining lifetime a login needs its token to have.
 #[derive(Clone, Copy, Debug)]
 pub struct Need {
     /// The account's `token_expiry_margin`.
     pub margin: Duration,
-    /// What the protocol would like, for instance because the upstream ends a session together with its token.
+    /// What the protocol asks for, for instance because the upstream ends a session together with
+    /// its token.
     pub min_token_lifetime: Duration,
 }
 
 impl Need {
-    /// A token with less left is renewed before it is used: the margin, or what is wanted up to half of its life.
-    /// A margin that no token of this lifetime could meet counts as three quarters of it, or else every login would
-    /// cost a request and gain nothing.
+    /// The least remaining lifetime: a token with less is renewed before it is used. It is the
+    /// margin, or `min_token_lifetime` up to half of the token's lifetime, whichever is more. A
+    /// margin that no token of this lifetime could meet counts as three quarters of it. Otherwise
+    /// every login would cost a request and gain nothing.
     pub fn least(&self, lifetime: Duration) -> Duration {
         let margin = if self.margin >= lifetime { lifetime * 3 / 4 } else { self.margin };
         margin.max(self.min_token_lifetime.min(lifetime / 2))
@@ -53,11 +56,11 @@ impl Need {
 /// What the cache has for a login.
 #[derive(Debug)]
 pub enum Found {
-    /// Nothing, or only what another password earned.
+    /// No token, or only one that another password earned.
     Nothing,
     /// Entra accepted this password lately, but no usable token is left.
     Proved,
-    /// A token, and whether a newer one should be had.
+    /// A token, and whether it should be renewed.
     Usable(Token, Renewal),
 }
 
@@ -66,18 +69,18 @@ pub enum Found {
 pub enum Renewal {
     /// No.
     NotYet,
-    /// Off the login's path.
+    /// Yes, but the login does not wait for it.
     Ahead,
     /// Before it is used, if that succeeds.
     First,
 }
 
-/// Whose a token is.
+/// Who owns a token.
 #[derive(Debug)]
 enum TokenOwner {
-    /// An application's own, and how it is renewed without a login.
+    /// An application. The request renews the token without a login.
     Application(TokenRequest),
-    /// A user's, or one of a sign-in, which is renewed by whoever keeps its refresh token.
+    /// A user or a sign-in. A sign-in's token is renewed by the code that keeps its refresh token.
     Login(MailAddress),
 }
 
@@ -88,7 +91,7 @@ impl TokenOwner {
             GrantRequest::Password { username: login, .. } | GrantRequest::RefreshToken { login, .. } => {
                 Some(Self::Login(login.clone()))
             }
-            // Their token is kept once it is known whose it is.
+            // Their token is kept once its owner is known.
             GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => None,
         }
     }
@@ -97,7 +100,7 @@ impl TokenOwner {
 #[derive(Debug)]
 struct Held {
     token: Option<Token>,
-    /// Of the accepted password; `None` where it is proved elsewhere.
+    /// Digest of the accepted password; `None` where the password is checked elsewhere.
     proof: Option<PasswordDigest>,
     whose: TokenOwner,
     confirmed_at: Moment,
@@ -131,18 +134,18 @@ pub struct TokenCache {
 }
 
 impl TokenCache {
-    /// An empty one.
+    /// Creates an empty cache.
     pub fn new(password_memory: Duration) -> Self {
         Self { held: SharedMap::new(ENTRIES, PARTS), password_memory: Reloadable::new(password_memory) }
     }
 
-    /// Remembers accepted passwords so long from now on.
+    /// Changes how long accepted passwords are remembered.
     pub fn adjust(&self, password_memory: Duration) {
         self.password_memory.set(password_memory);
     }
 
-    /// Keeps what is for one of these: an application's own token by what asks for it, any other by the address that logs in
-    /// with it.
+    /// Keeps only the tokens for which the closure returns true. It is given the request of an
+    /// application's own token, and for any other token the address that logs in with it.
     pub fn keep(&self, of_application: impl Fn(&TokenRequest) -> bool, of_login: impl Fn(&MailAddress) -> bool) {
         self.held.retain(|_, held| match &held.whose {
             TokenOwner::Application(ask) => of_application(ask),
@@ -150,8 +153,8 @@ impl TokenCache {
         });
     }
 
-    /// What there is for `key` and the proof of the presented password (`None`: it is proved elsewhere).
-    /// [`Renewal::Ahead`] is told to one caller a minute.
+    /// Looks up `key` with the digest of the presented password (`None`: the password is checked
+    /// elsewhere). [`Renewal::Ahead`] is returned to one caller a minute.
     pub fn look(&self, key: &TupleKey, proof: Option<&PasswordDigest>, need: Need, now: Moment) -> Found {
         let mut part = self.held.part(key);
         let Some(held) = part.peek_mut(key) else { return Found::Nothing };
@@ -179,8 +182,9 @@ impl TokenCache {
         Found::Usable(token, renewal)
     }
 
-    /// Keeps what `ask` brought. `chance` (0 to 1) picks the point between half and four fifths of its life at which it
-    /// is renewed ahead of time, so that tokens that began together do not end together.
+    /// Keeps the token that `ask` brought. `chance` (0 to 1) picks the time of its renewal, between
+    /// half and four fifths of its lifetime. So tokens that began together are not renewed
+    /// together.
     pub fn insert(&self, ask: &TokenRequest, proof: Option<PasswordDigest>, token: Token, now: Moment, chance: f64) {
         let Some(whose) = TokenOwner::of(ask) else { return };
         let key = ask.key();
@@ -201,7 +205,8 @@ impl TokenCache {
         );
     }
 
-    /// Entra said no to the user whose password has this proof: neither password nor token counts any longer.
+    /// Drops the password and the token, because Entra refused the user whose password has this
+    /// digest.
     pub fn reject(&self, key: &TupleKey, proof: &PasswordDigest) {
         let mut part = self.held.part(key);
         if part.peek(key).is_some_and(|held| held.proof.as_ref() == Some(proof)) {
@@ -209,8 +214,9 @@ impl TokenCache {
         }
     }
 
-    /// The upstream did not take this token: the next login gets another. True when it was dropped; not so when it is
-    /// no longer the current one, or when one was replaced within the last five minutes.
+    /// Drops a token that the upstream refused, so that the next login gets another. Returns true
+    /// when it was dropped. A token stays when it is no longer the current one, or when one was
+    /// replaced within the last five minutes.
     pub fn replace(&self, key: &TupleKey, token: &Token, now: Moment) -> bool {
         let mut part = self.held.part(key);
         let Some(held) = part.peek_mut(key) else { return false };
@@ -222,7 +228,7 @@ impl TokenCache {
         true
     }
 
-    /// Somebody else, or nobody, stands behind this token from now on.
+    /// Forgets this token, because its sign-in is gone or is now another person's.
     pub fn forget(&self, key: &TupleKey) {
         self.held.part(key).remove(key);
     }
@@ -232,14 +238,16 @@ impl TokenCache {
         self.held.part(key).peek(key)?.replaced.as_ref().map(|(_, token)| token.clone())
     }
 
-    /// When the token under this key was asked for, and when it ends. That somebody looks does not count as use.
+    /// When the token under this key was asked for, and when it ends. This lookup does not count as
+    /// use.
     pub fn times(&self, key: &TupleKey) -> Option<(Moment, Moment)> {
         let part = self.held.part(key);
         let held = part.peek(key)?;
         held.token.as_ref().map(|token| (token.requested_at, token.expires_at))
     }
 
-    /// Applications whose token is due for renewal and was used within its life. Each is told once a minute.
+    /// Applications whose token is due for renewal and was used within its lifetime. Each is
+    /// returned once a minute.
     pub fn due(&self, now: Moment) -> Vec<(TokenRequest, Token)> {
         let due = |held: &mut Held| {
             let TokenOwner::Application(ask) = &held.whose else { return None };
@@ -253,7 +261,8 @@ impl TokenCache {
         all
     }
 
-    /// The token under this key, if it is due for renewal and was used within its life. Told once a minute.
+    /// The token under this key, if it is due for renewal and was used within its lifetime. It is
+    /// returned once a minute.
     pub fn due_at(&self, key: &TupleKey, now: Moment) -> Option<Token> {
         self.held.part(key).peek_mut(key)?.due(now)
     }

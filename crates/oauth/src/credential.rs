@@ -1,8 +1,8 @@
-//! The credentials of applications in use: which of two serves, files read again when they change, and for each request
-//! what proves the application.
+//! The credentials of applications in use. This module chooses among several, reads files again
+//! when they change, and creates the proof for each request.
 //!
-//! A credential that cannot be used is nobody's wrong password, and passes as soon as its file is put right:
-//! [`CredentialError`] says which file, and what to do.
+//! An unusable credential says nothing about the user's password, and the failure passes as soon as
+//! the file is corrected. [`CredentialError`] says which file, and what to do.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -51,7 +51,7 @@ pub enum CredentialError {
         /// Its last second.
         since: UnixTime,
     },
-    /// The certificate is for later.
+    /// The certificate is not valid yet.
     #[error("the certificate in `{path}` is not valid before {from}")]
     NotYetValid {
         /// The certificate's file.
@@ -87,13 +87,13 @@ pub enum CredentialError {
         /// Its end.
         since: UnixTime,
     },
-    /// A disk does not answer.
+    /// The files could not be read in time, because a disk does not answer.
     #[error("its files cannot be read in time")]
     Slow,
     /// The system gives no randomness to sign with.
     #[error("there is no randomness to sign with")]
     NoRandomness,
-    /// A managed identity does not come this way.
+    /// A managed identity has no credential to send.
     #[error("a managed identity proves itself to nobody")]
     NoProof,
 }
@@ -128,19 +128,19 @@ type WatchedFiles<T> = Watched<T, CredentialError>;
 /// The file of a certificate, and that of its key.
 type CertificateFiles = (PathBuf, Option<PathBuf>);
 
-/// The credentials of all applications, as far as they were used.
+/// The credentials of all applications that were used.
 #[derive(Debug)]
 pub struct Credentials {
     clock: Clock,
     certificates: DashMap<CertificateFiles, Arc<WatchedFiles<SigningKey>>>,
     secrets: DashMap<PathBuf, Arc<WatchedFiles<ClientSecret>>>,
-    /// Which of two Entra took last, by [`TokenRequest::throttle_key`].
+    /// Index of the credential that Entra took last, by [`TokenRequest::throttle_key`].
     preferred: DashMap<TupleKey, usize>,
     skews: Skews,
 }
 
 impl Credentials {
-    /// Nothing is read yet.
+    /// Creates the store without reading any file.
     pub fn new(clock: Clock) -> Self {
         Self {
             clock,
@@ -151,7 +151,7 @@ impl Credentials {
         }
     }
 
-    /// The credentials to try, by number: first the one that Entra took last.
+    /// Indices of the credentials to try, the one that Entra took last first.
     pub fn order(&self, ask: &TokenRequest) -> Vec<usize> {
         let count = match &*ask.application.credential {
             Credential::Secrets(secrets) => secrets.len(),
@@ -164,7 +164,7 @@ impl Credentials {
         order
     }
 
-    /// Entra took this one.
+    /// Remembers that Entra took this credential.
     pub fn taken(&self, ask: &TokenRequest, number: usize) {
         let key = ask.throttle_key();
         if self.preferred.get(&key).map_or(0, |preferred| *preferred) == number {
@@ -185,8 +185,9 @@ impl Credentials {
         }
     }
 
-    /// What proves the application in its next request. Reads files, each only when it has changed, a federated token
-    /// always; they are read aside, so that a slow disk holds up nobody else.
+    /// Returns the proof of the application for its next request. A file is read only when it has
+    /// changed, a federated token always. Reading runs on a blocking thread, so that a slow disk
+    /// does not block other tasks.
     ///
     /// # Errors
     /// [`CredentialError`]
@@ -252,7 +253,8 @@ impl Credentials {
     }
 }
 
-/// A newer file that cannot be used leaves the older content in use, and is told in the log.
+/// Unwraps the value. If a newer file cannot be used, the older content stays in use and a warning
+/// is logged.
 fn in_use<T>(seen: Seen<T, CredentialError>) -> Result<Arc<T>, CredentialError> {
     match (seen.value, seen.error) {
         (Some(value), error) => {
@@ -271,13 +273,13 @@ fn in_use<T>(seen: Seen<T, CredentialError>) -> Result<Arc<T>, CredentialError> 
     }
 }
 
-/// Runs what blocks where it holds up nobody.
+/// Runs blocking work on a thread of its own, where it does not block other tasks.
 async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
-        // It has panicked, and that goes on where it would have without the detour.
+        // The work has panicked. The panic goes on in the caller, as without the other thread.
         Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-        // The program ends, and nobody waits for the result any more.
+        // The runtime shuts down, and nobody waits for the result any more.
         Err(_) => std::future::pending().await,
     }
 }
@@ -315,7 +317,8 @@ fn check_validity(key: &SigningKey, path: &Path, now: UnixTime) -> Result<(), Cr
     Ok(())
 }
 
-/// The token in a file that another issuer renews. What is not a JWT (RFC 7519 §3), or is out of date, need not be sent.
+/// Reads the token in a file that another issuer renews. A text that is not a JWT (RFC 7519 §3), or
+/// a token that has expired, is an error, because sending it is useless.
 fn federated_token(file: &Path, now: UnixTime) -> Result<ClientAssertion, CredentialError> {
     #[derive(Deserialize)]
     struct End {

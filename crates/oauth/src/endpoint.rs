@@ -1,4 +1,4 @@
-//! Posts a form to a token endpoint, straight or through the corporate proxy.
+//! Posts a form to a token endpoint, directly or through the corporate proxy.
 
 use std::error::Error;
 use std::future::Future;
@@ -26,14 +26,14 @@ use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_proto::tunnel::connect::ConnectErrorKind;
 use gatepost_proto::tunnel::socks::SocksErrorKind;
 
-/// An answer of whatever answered.
+/// An HTTP answer, from the token endpoint or from something in between.
 #[derive(Debug)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// The `Retry-After` header, unread.
+    /// The `Retry-After` header, unparsed.
     pub retry_after: Option<String>,
-    /// The `Date` header, unread.
+    /// The `Date` header, unparsed.
     pub date: Option<String>,
     /// At most [`ANSWER_OCTETS`].
     pub body: Zeroizing<Vec<u8>>,
@@ -45,7 +45,7 @@ pub struct Answer {
 pub struct TransportError {
     /// Where it failed.
     pub fault: TransportFault,
-    /// What the libraries say about it; no secret, no URL.
+    /// The libraries' error texts; no secret, no URL.
     pub detail: String,
 }
 
@@ -62,7 +62,7 @@ pub enum TransportFault {
     ProxyAuthentication,
     /// The forward proxy refused the tunnel.
     ProxyRefused,
-    /// Too slow.
+    /// No answer in time.
     Timeout,
     /// The connection broke, or the answer was no HTTP.
     Broken,
@@ -75,11 +75,12 @@ pub type Exchange<'a> = Pin<Box<dyn Future<Output = Result<Answer, TransportErro
 
 /// Where token requests go.
 pub trait TokenEndpoint: Send + Sync {
-    /// Posts the form and reads the answer. Dropping the future gives the exchange up.
+    /// Posts the form and reads the answer. Dropping the future aborts the exchange.
     fn exchange<'a>(&'a self, request: &'a TokenHttpRequest) -> Exchange<'a>;
 }
 
-/// The network. The client inside is made at its first use, because a start should not wait for it.
+/// The real token endpoint. The HTTP client is created at its first use, because a start should not
+/// wait for it.
 pub struct HttpEndpoint {
     dialer: Arc<Dialer>,
     trust: Arc<UpstreamTrust>,
@@ -88,8 +89,8 @@ pub struct HttpEndpoint {
 }
 
 impl HttpEndpoint {
-    /// Requests go over connections of `dialer`; `trust` verifies whoever answers, as it does for mail. `request` bounds each
-    /// of them; half of it is for the connection.
+    /// Requests use connections of `dialer`. `trust` verifies the server's certificate, as it does
+    /// for mail. `request` bounds each request; half of it is for the connection.
     pub fn new(dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, request: Duration) -> Self {
         Self { dialer, trust, request, client: OnceCell::new() }
     }
@@ -155,13 +156,13 @@ pub(super) fn setup(error: &(dyn Error + 'static)) -> TransportError {
     TransportError { fault: TransportFault::Setup, detail: chain(error) }
 }
 
-/// What a failed exchange means, told by the innermost error that knows.
+/// Classifies a failed exchange by the first known error in its chain.
 fn transport_error(error: &(dyn Error + 'static)) -> TransportError {
     let mut cause = Some(error);
     while let Some(error) = cause {
         if let Some(refused) = error.downcast_ref::<ConnectorError>() {
             let mut detail = chain(refused);
-            // Each scheme fails in its own ways, and the error knows what helps.
+            // Each authentication scheme fails in its own ways, and the error has the remedy.
             if let ConnectorError::Dial(DialError::Proxy(error)) = refused {
                 detail = format!("{detail}; {}", error.remedy());
             }

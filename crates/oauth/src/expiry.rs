@@ -1,5 +1,5 @@
-//! Certificates and secrets that come to an end: a list of them, and a word about each once a day from thirty days before.
-//! An application whose credential has expired is cut off without a warning from Entra.
+//! Lists certificates and secrets that expire, and logs each once a day from thirty days before. An
+//! application whose credential has expired is cut off without a warning from Entra.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,19 +11,19 @@ use gatepost_config::{Application, Credential};
 use gatepost_core::clock::UnixTime;
 
 const DAY: u64 = 24 * 3600;
-/// From so many days before the end it is said once a day,
+/// At this many days before the end and later, it is logged once a day.
 const SAID: i64 = 30;
-/// from so many as a warning,
+/// At this many days and fewer, it is logged as a warning.
 const WARNED: i64 = 7;
-/// and from so many as an error.
+/// At this many days and fewer, it is logged as an error.
 const URGENT: i64 = 1;
 
-/// A credential that comes to an end.
+/// A credential that expires.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Expiry {
-    /// Of the application.
+    /// The application's client id.
     pub client_id: String,
-    /// Which credential: a clause for people, without any of it.
+    /// Which credential: a clause for people, without any of its secret.
     pub what: String,
     /// Its end.
     pub expires: UnixTime,
@@ -37,7 +37,8 @@ impl Expiry {
     }
 }
 
-/// Every end that is known, the nearest first: of certificates by their files as they are now, of secrets as noted.
+/// Every known end, the nearest first. A certificate's end is read from its file as it is now, a
+/// secret's from the configuration.
 pub async fn list(credentials: &Credentials, applications: &[Arc<Application>]) -> Vec<Expiry> {
     let mut found = Vec::new();
     for application in applications {
@@ -68,16 +69,16 @@ pub async fn list(credentials: &Credentials, applications: &[Arc<Application>]) 
     found
 }
 
-/// Remembers what was said, so that each end is told once a day.
+/// Remembers what was logged, so that each end is logged once a day.
 #[derive(Debug, Default)]
 pub struct Reminder {
     said: HashMap<Expiry, i64>,
 }
 
 impl Reminder {
-    /// What is to be said now, and how loudly.
+    /// Returns what to log now, and at which level.
     pub fn due(&mut self, expiries: &[Expiry], now: UnixTime) -> Vec<(Expiry, Level)> {
-        // What was replaced is over.
+        // Forgets credentials that were replaced.
         self.said.retain(|expiry, _| expiries.contains(expiry));
         let mut due = Vec::new();
         for expiry in expiries {
@@ -96,7 +97,7 @@ impl Reminder {
         due
     }
 
-    /// Writes what is due to the log.
+    /// Logs what is due.
     pub fn tell(&mut self, expiries: &[Expiry], now: UnixTime) {
         const WHAT_TO_DO: &str = "the tenant's administrator: make a new one in Entra; whoever runs Gatepost: list both, or \
                             replace the file";

@@ -1,4 +1,4 @@
-//! A token endpoint for tests: a closure judges each form, and every form is kept.
+//! A token endpoint for tests: a closure answers each form, and every form is kept.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::endpoint::{Answer, Exchange, TokenEndpoint, TransportError, Transport
 use crate::grant::TokenHttpRequest;
 use gatepost_config::{Accounts, Config, Limits, Log, LogFormat, State, Trust};
 
-/// A configuration with nothing but these.
+/// A configuration with these accounts and limits and nothing else.
 pub fn config(accounts: Accounts, limits: Limits) -> Config {
     Config {
         listeners: Vec::new(),
@@ -35,7 +35,7 @@ pub fn config(accounts: Accounts, limits: Limits) -> Config {
 
 /// The fields of a form.
 pub type Fields = HashMap<String, String>;
-/// Under which a form is told which path it was posted to.
+/// The field that holds the path to which a form was posted.
 pub const PATH: &str = "(path)";
 
 type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
@@ -45,7 +45,7 @@ type Judge = Box<dyn Fn(&Fields) -> Reply + Send>;
 pub enum Reply {
     /// A new token that is good for so many seconds.
     Token(u64),
-    /// The same, with a new refresh token `r1`, `r2`, ….
+    /// Like `Token`, with a new refresh token `r1`, `r2`, ….
     Rotated(u64),
     /// A JWT with this payload.
     Jwt(&'static str),
@@ -53,7 +53,7 @@ pub enum Reply {
     Denied(u32),
     /// Any status, `Retry-After`, and body.
     Raw(u16, Option<&'static str>, &'static str),
-    /// No answer.
+    /// A transport error at once.
     Unreachable,
     /// Never an answer.
     Silence,
@@ -73,7 +73,7 @@ impl FakeEndpoint {
         Arc::new(Self { judge: Mutex::new(Box::new(judge)), asked: Mutex::default(), gate })
     }
 
-    /// Accepts this password of anyone, and every application.
+    /// Accepts this password of any user, and every application.
     pub fn with_password(right: &'static str) -> Arc<Self> {
         Self::new(move |form| match form.get("password") {
             Some(password) if password != right => Reply::Denied(50126),
@@ -81,27 +81,27 @@ impl FakeEndpoint {
         })
     }
 
-    /// From now on another judge answers.
+    /// Replaces the closure that answers.
     pub fn judge_by(&self, judge: impl Fn(&Fields) -> Reply + Send + 'static) {
         *self.judge.lock() = Box::new(judge);
     }
 
-    /// Forms so far.
+    /// The forms received so far.
     pub fn asked(&self) -> Vec<Fields> {
         self.asked.lock().clone()
     }
 
-    /// How many forms came so far.
+    /// How many forms were received so far.
     pub fn count(&self) -> usize {
         self.asked.lock().len()
     }
 
-    /// Lets no answer out until [`Self::open`].
+    /// Holds back all answers until [`Self::open`].
     pub fn close(&self) {
         self.gate.forget_permits(Semaphore::MAX_PERMITS);
     }
 
-    /// Lets answers out again, those that wait as well.
+    /// Releases answers again, including those that wait.
     pub fn open(&self) {
         self.gate.add_permits(1_000_000);
     }

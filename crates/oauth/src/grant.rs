@@ -1,7 +1,11 @@
-//! What is asked of the token endpoint: its URL, the form body of each grant, and the key under which an answer is
-//! kept. Resource owner password credentials (RFC 6749 §4.3), client credentials (§4.4), authorization codes with PKCE
-//! (§4.1.3, RFC 7636), device codes (RFC 8628) and refresh tokens (RFC 6749 §6), by a secret (§2.3.1) or by an assertion
-//! (RFC 7523 §2.2), on Entra's v2.0 endpoint with `scope`, and for 21Vianet on the v1.0 endpoint with `resource`.
+//! A token request: its URL, the form body of each grant, and the key under which the token is
+//! kept.
+//!
+//! Grants: resource owner password credentials (RFC 6749 §4.3), client credentials (§4.4),
+//! authorization codes with PKCE (§4.1.3, RFC 7636), device codes (RFC 8628) and refresh tokens
+//! (RFC 6749 §6). The application proves itself by a secret (§2.3.1) or by an assertion (RFC 7523
+//! §2.2). Requests go to Entra's v2.0 endpoint with `scope`, and for 21Vianet to the v1.0 endpoint
+//! with `resource`.
 
 use std::sync::Arc;
 
@@ -26,7 +30,7 @@ pub struct TokenRequest {
     pub tenant: Arc<str>,
     /// Scope (v2.0) or resource (v1.0).
     pub scope: Arc<str>,
-    /// The proof.
+    /// The grant, with its password, code or token.
     pub grant: GrantRequest,
 }
 
@@ -40,17 +44,17 @@ pub enum GrantRequest {
         /// As the mail client presented it.
         password: Arc<Password>,
     },
-    /// The application itself.
+    /// The application's own access, without a user.
     ClientCredentials,
-    /// What a person's browser brought back from a sign-in.
+    /// The code that a person's browser brought back from a sign-in.
     AuthorizationCode(Arc<Redemption>),
     /// A sign-in that the person finishes on another device.
     DeviceCode(Arc<DeviceCode>),
-    /// A person's earlier sign-in.
+    /// The refresh token of a person's earlier sign-in.
     RefreshToken {
-        /// Whose mail client wants the token; not a part of the request.
+        /// The address whose mail client needs the token; not part of the request.
         login: MailAddress,
-        /// The newest one.
+        /// The newest refresh token.
         refresh_token: Arc<RefreshToken>,
     },
 }
@@ -58,11 +62,11 @@ pub enum GrantRequest {
 /// An authorization code with what must accompany it (RFC 6749 §4.1.3, RFC 7636 §4.5).
 #[derive(Debug)]
 pub struct Redemption {
-    /// Good once.
+    /// The code; it can be redeemed once.
     pub code: AuthorizationCode,
     /// Exactly as in the authorization request.
     pub redirect_uri: String,
-    /// Behind the challenge of the authorization request.
+    /// The verifier whose challenge was in the authorization request.
     pub verifier: CodeVerifier,
 }
 
@@ -73,7 +77,7 @@ pub enum ClientProof {
     None,
     /// Its secret.
     Secret(Arc<ClientSecret>),
-    /// A JWT, its own or that of an issuer that it trusts.
+    /// A JWT, signed by the application or by an issuer that it trusts.
     Assertion(ClientAssertion),
 }
 
@@ -92,7 +96,7 @@ impl GrantRequest {
         }
     }
 
-    /// Its name in the configuration, or what stands for it; for people and metrics.
+    /// The grant's name for people and metrics: the configuration's, or the closest one.
     pub fn name(&self) -> &'static str {
         match self {
             Self::DeviceCode(_) => "device_code",
@@ -106,12 +110,12 @@ impl GrantRequest {
         !matches!(self, Self::AuthorizationCode(_))
     }
 
-    /// A person signs in, or did so before.
+    /// Whether the grant belongs to a person's sign-in, a new or an earlier one.
     fn is_sign_in(&self) -> bool {
         matches!(self, Self::AuthorizationCode(_) | Self::DeviceCode(_) | Self::RefreshToken { .. })
     }
 
-    /// Length of what must not be left behind in memory.
+    /// Length of the secrets in the form, of which no copies may stay in memory.
     fn secret_octets(&self) -> usize {
         match self {
             Self::Password { password, .. } => password.expose().len(),
@@ -140,7 +144,7 @@ pub struct TokenHttpRequest {
     pub form: Form,
 }
 
-/// An encoded form that has no way to be printed.
+/// An encoded form that cannot be printed.
 pub struct Form(SecretString);
 
 impl Form {
@@ -157,7 +161,7 @@ impl std::fmt::Debug for Form {
 }
 
 impl TokenRequest {
-    /// The request for this token, with what proves the application.
+    /// Builds the request for this token, with the proof of the application.
     pub fn request(&self, proof: &ClientProof) -> TokenHttpRequest {
         let app = &self.application;
         let proof = match proof {
@@ -165,7 +169,8 @@ impl TokenRequest {
             ClientProof::Secret(secret) => Some(("client_secret", secret.expose())),
             ClientProof::Assertion(assertion) => Some(("client_assertion", assertion.expose())),
         };
-        // Room for everything at once: a buffer that grows leaves copies of the password behind.
+        // Reserves room for everything at once, because a buffer that grows leaves copies of the
+        // password behind.
         let secrets = self.grant.secret_octets() + proof.map_or(0, |(_, secret)| secret.len());
         let mut form = Serializer::new(String::with_capacity(2048 + 3 * secrets));
         let v1_device = is_v1(app) && matches!(self.grant, GrantRequest::DeviceCode(_));
@@ -203,17 +208,20 @@ impl TokenRequest {
         TokenHttpRequest { url: self.token_url(), form: Form(SecretString::from(form.finish())) }
     }
 
-    /// The token endpoint of the tenant: what is asked, and the audience of a client assertion.
+    /// The token endpoint of the tenant: the URL of the request, and the audience of a client
+    /// assertion.
     pub fn token_url(&self) -> Url {
         endpoint_url(&self.application, &self.tenant, "token")
     }
 
-    /// Scheme, host and port of the token endpoint: what is out of order, and has a clock, as a whole.
+    /// Scheme, host and port of the token endpoint. The circuit breaker and the clock skew are kept
+    /// for each authority.
     pub fn authority(&self) -> String {
         self.application.authority.origin().ascii_serialization()
     }
 
-    /// Under which the token is kept: everything that makes it this token and no other.
+    /// The key under which the token is kept. It holds everything that distinguishes this token
+    /// from others.
     pub fn key(&self) -> TupleKey {
         match &self.grant {
             GrantRequest::Password { username, .. } => {
@@ -223,7 +231,7 @@ impl TokenRequest {
             GrantRequest::RefreshToken { login, .. } => {
                 token_key::of_sign_in(&self.application, &self.tenant, &self.scope, login)
             }
-            // Whose token that will be is known only afterwards.
+            // The owner of that token is known only afterwards.
             GrantRequest::AuthorizationCode(_) | GrantRequest::DeviceCode(_) => {
                 token_key::of(&self.application, &self.tenant, &self.scope, self.grant.grant_type(), "")
             }
@@ -247,8 +255,9 @@ pub fn device_authorization_request(application: &Application, tenant: &str, sco
     }
 }
 
-/// What a person is asked to consent to, as parameters: the scope, who it is (`openid`, `profile`; OpenID Connect Core
-/// §3.1.2.1) and a refresh token (`offline_access`, §11). The v1.0 endpoint gives refresh tokens without being asked.
+/// The parameters of what a person consents to. They are the scope, the identity (`openid`,
+/// `profile`; OpenID Connect Core §3.1.2.1) and a refresh token (`offline_access`, §11). The v1.0
+/// endpoint gives refresh tokens without being asked.
 pub(super) fn sign_in_scope(application: &Application, scope: &str) -> Vec<(&'static str, String)> {
     if is_v1(application) {
         return vec![("resource", scope.to_owned()), ("scope", "openid".to_owned())];
@@ -269,8 +278,8 @@ fn is_v1(application: &Application) -> bool {
 /// One of the endpoints of the tenant: `token`, `authorize` or `devicecode`.
 pub(super) fn endpoint_url(application: &Application, tenant: &str, endpoint: &str) -> Url {
     let mut url = application.authority.clone();
-    // The authority is an `https` URL, which always has path segments. The tenant is pushed as one segment, so
-    // whatever it holds cannot lead elsewhere.
+    // The authority is an `https` URL, which always has path segments. The tenant is pushed as one
+    // segment, so it cannot change the rest of the path.
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty().push(tenant).push("oauth2");
         if !is_v1(application) {

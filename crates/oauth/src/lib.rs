@@ -1,12 +1,13 @@
-//! Tokens of Microsoft Entra ID: grants, answers, error classes, the cache in front, one request for all waiters.
-//! Which protocol asked is not known here.
+//! Gets tokens of Microsoft Entra ID: grants, answers, error classes, a token cache, and one
+//! request for all waiters. This crate does not know which protocol asked.
 //!
 //! [`grant`], [`response`], [`audience`], [`aadsts`], [`retry`] and [`assertion`] are pure.
-//! [`source::TokenSource`] puts them together in front of an [`endpoint::TokenEndpoint`], with what
-//! [`credential::Credentials`] prove an application by, or asks a [`managed_identity`]; [`cache::TokenCache`] keeps what it
-//! brings, behind a [`proof::PasswordDigest`] of the password.
-// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
-// build.) Tests may panic.
+//! [`source::TokenSource`] combines them. It sends requests to an [`endpoint::TokenEndpoint`] with
+//! the application's [`credential::Credentials`], or asks a [`managed_identity`].
+//! [`cache::TokenCache`] keeps the tokens; a user's token is guarded by a
+//! [`password_digest::PasswordDigest`].
+// Input from outside must not cause a panic or a silently truncated number. (Overflow is checked in
+// every build.) Tests may panic.
 #![cfg_attr(
     not(test),
     warn(

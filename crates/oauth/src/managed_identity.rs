@@ -1,9 +1,10 @@
-//! Tokens of a managed identity, from the platform's own endpoint beside this machine: Azure's instance metadata service
-//! (IMDS), App Service, Azure Arc (Microsoft, "How to use managed identities on a VM to acquire an access token", "How to
-//! use managed identities for App Service", "Authenticate against Azure resources with Azure Arc-enabled servers").
+//! Gets tokens of a managed identity from the platform's own endpoint: Azure's instance metadata
+//! service (IMDS), App Service, or Azure Arc (Microsoft, "How to use managed identities on a VM to
+//! acquire an access token", "How to use managed identities for App Service", "Authenticate against
+//! Azure resources with Azure Arc-enabled servers").
 //!
-//! Never through a proxy, never after a redirect. Gatepost sends nothing secret there but what the platform gave it for
-//! this purpose.
+//! Requests never use a proxy and never follow a redirect. The only secret that Gatepost sends
+//! there is the one that the platform gave it for this purpose.
 
 use std::fmt;
 use std::io::Read as _;
@@ -27,7 +28,7 @@ use gatepost_core::clock::Clock;
 use gatepost_core::failure::chain;
 use gatepost_core::secret::AccessToken;
 
-/// The one address of IMDS. It is link-local: whatever answers there belongs to the host.
+/// The one address of IMDS. It is link-local, so whatever answers there belongs to the host.
 const IMDS: &str = "http://169.254.169.254/metadata/identity/oauth2/token";
 const IMDS_VERSION: &str = "2018-02-01";
 const APP_SERVICE_VERSION: &str = "2019-08-01";
@@ -45,13 +46,14 @@ const ARC_KEY_OCTETS: u64 = 4096;
 /// Most octets of an answer that are read.
 const ANSWER_OCTETS: usize = 64 * 1024;
 
-/// The endpoint is beside us: what does not answer within this time is not there.
+/// Limit of a connection attempt. The endpoint is local: if it does not answer within this time, it
+/// is not there.
 const CONNECT: Duration = Duration::from_secs(2);
 
-/// One request.
+/// Limit of one request.
 const REQUEST: Duration = Duration::from_secs(10);
 
-/// All requests and waits for one token: the seventy seconds of an update, and some.
+/// Limit of all requests and waits for one token: the seventy seconds of an update, and a reserve.
 const TOTAL: Duration = Duration::from_secs(90);
 
 /// Why the platform gave no token.
@@ -78,7 +80,7 @@ pub enum IdentityError {
         /// What was wrong with the answer.
         why: &'static str,
     },
-    /// The key of Azure Arc's challenge cannot be had.
+    /// The key of Azure Arc's challenge cannot be read.
     NoKey(String),
 }
 
@@ -96,12 +98,14 @@ impl Default for ManagedIdentities {
 }
 
 impl ManagedIdentities {
-    /// Takes another address for IMDS, and another directory for Arc's keys. For tests: no configuration leads here.
+    /// Uses another address for IMDS, and another directory for Arc's keys. For tests: no
+    /// configuration sets them.
     pub fn elsewhere(imds: &str, arc_keys: &Path) -> Self {
         Self { imds: imds.to_owned(), arc_keys: arc_keys.to_owned(), client: OnceCell::new() }
     }
 
-    /// A token for the resource that `scope` names. Takes up to 90 seconds while IMDS is being updated.
+    /// Gets a token for the resource that `scope` names. Takes up to 90 seconds while IMDS is being
+    /// updated.
     ///
     /// # Errors
     /// [`IdentityError`]
@@ -174,8 +178,9 @@ impl ManagedIdentities {
         answer(response).await.map_err(IdentityError::Unreachable)
     }
 
-    /// Only who may read the agent's files gets a token. The path comes from whatever answered on the agent's port, so
-    /// it may name nothing but a key in the agent's own directory.
+    /// Reads the key of Azure Arc's challenge: only a process that may read the agent's files gets
+    /// a token. The path comes from whatever answered on the agent's port. So it may only name a
+    /// key in the agent's own directory.
     async fn arc_key(&self, file: PathBuf) -> Result<HeaderValue, IdentityError> {
         let is_plain = !file.components().any(|part| matches!(part, Component::ParentDir | Component::CurDir));
         let is_key = file.extension().is_some_and(|extension| extension == "key");
@@ -201,7 +206,7 @@ impl ManagedIdentities {
     async fn client(&self) -> Result<&Client, TransportError> {
         let build = || async {
             Client::builder()
-                // Nothing is spoken here but plain HTTP beside this machine.
+                // The client uses only plain HTTP to local endpoints.
                 .tls_certs_only([])
                 .no_proxy()
                 .http1_only()
@@ -261,7 +266,7 @@ fn secret_header(text: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// The token and its life. App Service gives no `expires_in`, only the time of the end.
+/// Reads the token and its lifetime. App Service gives no `expires_in`, only the time of the end.
 fn granted(answer: &Answer, clock: &Clock) -> Result<(AccessToken, Duration), IdentityError> {
     #[derive(Deserialize)]
     struct Times {
@@ -292,7 +297,7 @@ fn granted(answer: &Answer, clock: &Clock) -> Result<(AccessToken, Duration), Id
     Ok((granted.access_token, lifetime))
 }
 
-/// The word for a refusal in an answer that is no OAuth error, as App Service writes it.
+/// The error word of an answer that is not an OAuth error, as App Service writes it.
 fn refusal(body: &[u8]) -> String {
     let json: Option<Value> = serde_json::from_slice(body).ok();
     let word = |json: &Value| Some(json.pointer("/error/code").or(json.get("message"))?.as_str()?.to_owned());
@@ -311,7 +316,7 @@ impl Patience {
     const SOON: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
     const UPDATING: [Duration; 7] = [Duration::from_secs(10); 7];
 
-    /// How long to wait before the next try; `None`: it is of no use.
+    /// How long to wait before the next try. `None` when another try is useless.
     fn wait(&mut self, status: u16) -> Option<Duration> {
         let (waits, at) = match status {
             404 | 429 | 500..=599 => (&Self::SOON[..], &mut self.soon),

@@ -1,4 +1,5 @@
-//! Keyed hashes of passwords: what stands in front of a cached token, and how a refused password is recognised again.
+//! Keyed hashes of passwords. They guard cached tokens, and identify a password that was refused
+//! before.
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -8,7 +9,8 @@ use aws_lc_rs::{constant_time, hmac, rand};
 use gatepost_core::secret::{AccessToken, Password};
 use gatepost_core::tuple_key::TupleKey;
 
-/// HMAC-SHA-256 of a tuple and a password under a [`PasswordDigestKey`]. Comparing takes the same time for any two.
+/// HMAC-SHA-256 of a tuple and a password under a [`PasswordDigestKey`]. Comparing any two takes
+/// the same time.
 #[derive(Clone, Copy)]
 pub struct PasswordDigest([u8; 32]);
 
@@ -32,8 +34,8 @@ impl fmt::Debug for PasswordDigest {
     }
 }
 
-/// The key of this process. It is random and never leaves memory, so no proof survives the process or can be tried
-/// against a dictionary without it.
+/// The key of this process. It is random and never leaves memory. So no digest outlives the
+/// process, or can be tried against a dictionary without the key.
 pub struct PasswordDigestKey(hmac::Key);
 
 impl PasswordDigestKey {
@@ -45,23 +47,25 @@ impl PasswordDigestKey {
         hmac::Key::generate(hmac::HMAC_SHA256, &rand::SystemRandom::new()).map(Self)
     }
 
-    /// The proof that `password` was presented for `tuple`.
+    /// Returns the digest of `password` for `tuple`.
     pub fn prove(&self, tuple: &TupleKey, password: &Password) -> PasswordDigest {
         self.prove_octets(tuple, password.expose().as_bytes())
     }
 
-    /// The proof that `token` was.
+    /// Returns the digest of `token` for `tuple`.
     pub fn prove_token(&self, tuple: &TupleKey, token: &AccessToken) -> PasswordDigest {
         self.prove_octets(tuple, token.expose().as_bytes())
     }
 
     fn prove_octets(&self, tuple: &TupleKey, secret: &[u8]) -> PasswordDigest {
         let mut context = hmac::Context::with_key(&self.0);
-        // The whole tuple is one part behind its length, so that no secret can take its place.
+        // The tuple follows its length as one part, so that no secret can be mistaken for a part of
+        // it.
         context.update(&(tuple.as_bytes().len() as u64).to_be_bytes());
         context.update(tuple.as_bytes());
         context.update(secret);
-        // A further block of SHA-256: the one with the secret in it does not stay behind in the context, which is moved.
+        // Adds a further block of SHA-256, because the context is moved. So the block with the
+        // secret does not stay behind in it.
         context.update(&[0; 64]);
         let mut proof = [0; 32];
         // HMAC-SHA-256 gives 32 octets.

@@ -1,5 +1,6 @@
-//! Answers of the token endpoint (RFC 6749 §5), judged by status and `error`. Pure; whatever is not clearly an OAuth
-//! answer counts as an outage, because a proxy, a portal or a gateway may have written it.
+//! Parses answers of the token endpoint (RFC 6749 §5) by status and `error`. Pure. Whatever is not
+//! clearly an OAuth answer counts as an outage, because a proxy, a portal or a gateway may have
+//! written it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -11,16 +12,16 @@ use url::Url;
 use crate::aadsts::{self, Class};
 use gatepost_core::secret::{AccessToken, DeviceCode, IdToken, RefreshToken};
 
-/// Most octets of an answer that are read; a real one has some 2 to 32 KiB.
+/// Most octets of an answer that are read; a real answer has about 2 to 32 KiB.
 pub const ANSWER_OCTETS: usize = 256 * 1024;
 
-/// Longest token of any kind that is used.
+/// The longest token of any kind that is accepted.
 pub const TOKEN_OCTETS: usize = 64 * 1024;
 
-/// No token is taken to live longer: Entra's live up to 28 hours.
+/// The longest lifetime that is assumed of a token: Entra's live up to 28 hours.
 pub const LONGEST_LIFE: Duration = Duration::from_secs(28 * 3600);
 
-/// Nesting of JSON that is looked at; a real answer has two levels.
+/// The deepest JSON nesting that is parsed; a real answer has two levels.
 const JSON_DEPTH: usize = 16;
 
 /// A token that Entra gave.
@@ -28,9 +29,10 @@ const JSON_DEPTH: usize = 16;
 pub struct Granted {
     /// The token, `b64token` characters of RFC 6750 §2.1 only, 1 to [`TOKEN_OCTETS`].
     pub access_token: AccessToken,
-    /// How long it is good, counted from the moment of the request; between 60 seconds and 28 hours.
+    /// How long the token is valid, counted from the moment of the request; between 60 seconds and
+    /// 28 hours.
     pub lifetime: Duration,
-    /// For the next token, where the grant gives one and `offline_access` was asked for.
+    /// The refresh token, where the grant gives one and `offline_access` was asked for.
     pub refresh_token: Option<RefreshToken>,
     /// Who signed in, where `openid` was asked for.
     pub id_token: Option<IdToken>,
@@ -39,13 +41,13 @@ pub struct Granted {
 /// A sign-in by device code that has begun (RFC 8628 §3.2).
 #[derive(Debug)]
 pub struct DeviceAuthorization {
-    /// What is polled with.
+    /// The code that the polls send.
     pub device_code: DeviceCode,
     /// What the person types in: letters, digits and hyphens, 1 to 64.
     pub user_code: String,
     /// Where the person types it in.
     pub verification_uri: Url,
-    /// How long the codes are good; between 60 seconds and an hour.
+    /// How long the codes are valid; between 60 seconds and an hour.
     pub lifetime: Duration,
     /// The least time between two polls; between 1 and 60 seconds.
     pub interval: Duration,
@@ -56,7 +58,7 @@ pub struct DeviceAuthorization {
 pub enum NotGranted {
     /// An OAuth error (RFC 6749 §5.2).
     Refused(OauthError),
-    /// The endpoint asks to come back later, or is out of order: 408, 429 or 5xx.
+    /// The endpoint is throttling or out of order: 408, 429 or 5xx.
     Busy {
         /// The HTTP status.
         status: u16,
@@ -81,7 +83,7 @@ pub struct OauthError {
     pub error: String,
     /// Entra's own code, for people.
     pub code: Option<u32>,
-    /// What Microsoft's support asks for.
+    /// The trace id, which Microsoft's support asks for.
     pub trace_id: Option<String>,
 }
 
@@ -105,7 +107,7 @@ struct Body<'a> {
     device_code: Option<String>,
     #[serde(borrow)]
     user_code: Option<Cow<'a, str>>,
-    // The v1.0 endpoint calls it by its older name.
+    // The v1.0 endpoint uses the older name of this field.
     #[serde(borrow, alias = "verification_url")]
     verification_uri: Option<Cow<'a, str>>,
     interval: Option<Value>,
@@ -261,8 +263,8 @@ impl Body<'_> {
 }
 
 impl OauthError {
-    /// The error of a redirect (RFC 6749 §4.1.2.1), which anybody may have written: the description gives a code to show
-    /// and nothing else.
+    /// The error of a redirect (RFC 6749 §4.1.2.1). Anybody may have written it, so the description
+    /// gives only a code to show.
     pub fn of_redirect(error: &str, description: Option<&str>) -> Self {
         Self {
             class: aadsts::classify(error, None, &[]),
@@ -292,7 +294,8 @@ fn is_opaque(token: &str) -> bool {
     (1..=TOKEN_OCTETS).contains(&token.len()) && token.bytes().all(|octet| (0x20..=0x7E).contains(&octet))
 }
 
-/// A number of seconds, as number or text; `absent` when there is none, nothing when it is no number.
+/// A number of seconds, given as a number or as text. Returns `absent` when there is no value, and
+/// `None` when it is not a number.
 fn whole_seconds(value: Option<&Value>, absent: u64) -> Option<u64> {
     match value {
         None => Some(absent),

@@ -1,5 +1,5 @@
-//! When to try again: jittered back-off, `Retry-After`, a budget of retries, a circuit breaker per authority. Pure:
-//! time and chance are arguments.
+//! When to try again: jittered back-off, `Retry-After`, a retry budget, and a circuit breaker for
+//! each authority. Pure: time and chance are arguments.
 
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
@@ -8,7 +8,7 @@ use gatepost_core::clock::Moment;
 
 /// First upper bound of the wait before a retry; doubles with each.
 const BACKOFF_BASE: Duration = Duration::from_millis(200);
-/// No wait before a retry is longer.
+/// Upper bound of every wait before a retry.
 const BACKOFF_CAP: Duration = Duration::from_secs(5);
 
 /// The wait before retry number `retry` (0 is the first): full jitter below a bound that doubles.
@@ -27,14 +27,14 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     Some(wait.clamp(Duration::from_secs(1), Duration::from_secs(3600)))
 }
 
-/// Lets retries be at most a tenth of all requests, after a small allowance to begin with.
+/// Limits retries to a tenth of all requests, after a small initial allowance.
 #[derive(Debug)]
 pub struct RetryBudget {
     tenths: u32,
 }
 
 impl RetryBudget {
-    /// Ten retries may be in hand at most.
+    /// Most retries that can be saved up: ten.
     const MOST_TENTHS: u32 = 100;
 
     /// Earns a tenth of a retry.
@@ -56,7 +56,8 @@ impl Default for RetryBudget {
     }
 }
 
-/// Stops asking an authority that is out of order, but for a probe every 5 to 30 seconds.
+/// A circuit breaker: stops requests to an authority that is out of order, except for a probe every
+/// 5 to 30 seconds.
 ///
 /// It opens after five transient failures in a row, or when half of at least twenty answers within 30 seconds were
 /// transient failures. An answer that refuses a user is a working authority.
@@ -71,7 +72,7 @@ impl Breaker {
     const IN_A_ROW: u32 = 5;
     const WINDOW: Duration = Duration::from_secs(30);
     const WINDOW_ANSWERS: usize = 20;
-    /// Most answers remembered; enough to tell a share.
+    /// Most answers remembered; enough for a share.
     const REMEMBERED: usize = 256;
 
     /// Whether a request may go out now. While open, one caller per probe interval may.
@@ -86,12 +87,12 @@ impl Breaker {
         }
     }
 
-    /// How long until the next probe; zero when closed.
+    /// How long until the next probe; zero while the breaker is closed.
     pub fn opens_in(&self, now: Moment) -> Duration {
         self.next_probe.map_or(Duration::ZERO, |at| at.since(now))
     }
 
-    /// The authority answered. True when this ends an episode.
+    /// Records that the authority answered. Returns true when this closes the breaker.
     pub fn answered(&mut self, now: Moment) -> bool {
         self.failures_in_a_row = 0;
         if self.next_probe.take().is_some() {
@@ -102,7 +103,8 @@ impl Breaker {
         false
     }
 
-    /// The authority did not answer, or said that it is out of order. True when this begins an episode.
+    /// Records that the authority did not answer, or is out of order. Returns true when this opens
+    /// the breaker.
     pub fn failed(&mut self, now: Moment, chance: f64) -> bool {
         self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         self.remember(now, true);

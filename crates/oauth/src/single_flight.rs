@@ -1,4 +1,4 @@
-//! One piece of work for any number of callers who want the same.
+//! Runs one piece of work for any number of callers who need the same result.
 
 use std::future::Future;
 use std::hash::Hash;
@@ -8,8 +8,8 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use tokio::sync::watch;
 
-/// Work in progress, by what it is for. A flight runs in a task of its own: a caller that goes away, also the one that
-/// started it, changes nothing for the others.
+/// Work in progress, by key. A flight runs in a task of its own. If a caller goes away, even the
+/// one that started it, the flight goes on for the others.
 #[derive(Debug)]
 pub struct SingleFlight<K: Eq + Hash, T> {
     flying: Arc<DashMap<K, watch::Receiver<Option<T>>>>,
@@ -26,8 +26,9 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     T: Clone + Send + Sync + 'static,
 {
-    /// Joins the flight for `key`, or starts it with `work`. Work that lands leaves its result where the next caller
-    /// finds it, and looks there first: between a caller's look and its joining another flight may have landed.
+    /// Joins the flight for `key`, or starts it with `work`. The work must store its result where
+    /// the next caller looks, and must look there first. Between a caller's look and its joining
+    /// another flight may have ended.
     pub fn join<F>(&self, key: K, work: impl FnOnce() -> F) -> Flight<T>
     where
         F: Future<Output = T> + Send + 'static,
@@ -42,7 +43,7 @@ where
                 tokio::spawn(async move {
                     let result = work.await;
                     drop(landing);
-                    // Nobody may be left to hear it.
+                    // All receivers may be gone.
                     let _ = sender.send(Some(result));
                 });
                 Flight(receiver)
@@ -50,18 +51,18 @@ where
         }
     }
 
-    /// How many are under way.
+    /// How many flights are in progress.
     pub fn len(&self) -> usize {
         self.flying.len()
     }
 
-    /// True when none is.
+    /// True when no flight is in progress.
     pub fn is_empty(&self) -> bool {
         self.flying.is_empty()
     }
 }
 
-/// Takes a flight off the list when its work ends, also by a panic.
+/// Removes a flight from the map when its work ends, also by a panic.
 struct Landing<K: Eq + Hash, T> {
     flying: Arc<DashMap<K, watch::Receiver<Option<T>>>>,
     key: K,
@@ -73,7 +74,7 @@ impl<K: Eq + Hash, T> Drop for Landing<K, T> {
     }
 }
 
-/// A place on a flight. Dropping it leaves the flight alone.
+/// One caller's handle to a flight. Dropping it does not stop the flight.
 #[derive(Debug)]
 pub struct Flight<T>(watch::Receiver<Option<T>>);
 

@@ -1,5 +1,6 @@
-//! How far the machine's clock is from Entra's, by the `Date` (RFC 9110 §6.6.1) of Entra's answers. Client assertions name
-//! times, and Entra refuses one that is out of its time (AADSTS700024).
+//! The offset of Entra's clock from this machine's, by the `Date` (RFC 9110 §6.6.1) of Entra's
+//! answers. Client assertions hold times, and Entra refuses an assertion outside its time
+//! (AADSTS700024).
 
 use std::time::{Duration, SystemTime};
 
@@ -7,10 +8,10 @@ use dashmap::DashMap;
 
 use gatepost_core::clock::UnixTime;
 
-/// A clock that is further off is worth a word.
+/// A clock that is off by more is logged, in seconds.
 const WORTH_A_WORD: i64 = 120;
 
-/// The clocks of all authorities, against ours.
+/// The clock offsets of all authorities.
 #[derive(Debug, Default)]
 pub struct Skews {
     /// Seconds that an authority's clock is ahead of ours.
@@ -18,7 +19,8 @@ pub struct Skews {
 }
 
 impl Skews {
-    /// Learns from the `Date` of an answer that arrived `now`; it is off by as much as the answer was under way.
+    /// Learns from the `Date` of an answer that arrived `now`. The error is the time that the
+    /// answer was under way.
     pub fn learn(&self, authority: &str, date: &str, now: UnixTime) {
         let Some(theirs) = httpdate::parse_http_date(date).ok().and_then(unix) else { return };
         let ahead = signed(theirs).saturating_sub(signed(now));
@@ -37,7 +39,7 @@ impl Skews {
         }
     }
 
-    /// The time at an authority.
+    /// The current time at an authority.
     pub fn there(&self, authority: &str, now: UnixTime) -> UnixTime {
         let ahead = self.ahead.get(authority).map_or(0, |ahead| *ahead);
         UnixTime(u64::try_from(signed(now).saturating_add(ahead)).unwrap_or(0))

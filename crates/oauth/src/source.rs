@@ -1,5 +1,6 @@
-//! From a [`TokenRequest`] to a token: a bounded number of requests at once, few retries, respect for `Retry-After`, and no
-//! requests to an authority that is out of order. Of two credentials of an application the one that Entra takes is used.
+//! Turns a [`TokenRequest`] into a token. It bounds the requests at once, retries little, respects
+//! `Retry-After`, and sends no requests to an authority that is out of order. If an application has
+//! two credentials, it uses the one that Entra takes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,13 +29,13 @@ use gatepost_core::secret::{IdToken, RefreshToken};
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_telemetry::metrics::{DEVICE_CODE, MANAGED_IDENTITY, Metrics, Throttle, TokenOutcome};
 
-/// Retries of one ask.
+/// Retries of one token request.
 const RETRIES: u32 = 2;
 
-/// Most endpoints left alone at once: with `tenant: auto` it is the logins that choose them.
+/// Most endpoints that are paused at once: with `tenant: auto` the logins choose the endpoints.
 const PAUSES: usize = 10_000;
 
-/// How long an endpoint is left alone that was busy to the last try and did not say for how long.
+/// How long an endpoint is paused that was busy at the last try and gave no time.
 const PAUSE: Duration = Duration::from_secs(60);
 
 /// AADSTS700024: an assertion outside its time.
@@ -59,27 +60,27 @@ pub enum FetchError {
         /// What was wrong with the answer.
         why: &'static str,
     },
-    /// A token that is for something else than what was asked for; it is not used.
+    /// The token is for something else than what was asked for; it is not used.
     WrongAudience(Mismatch),
     /// No answer.
     Transport(TransportError),
-    /// Entra asked to be left alone for a while (`Retry-After`, 429), and that is not over.
+    /// Entra asked for a pause (`Retry-After`, 429), which is not over.
     Paused {
         /// How long it still lasts.
         wait: Duration,
     },
-    /// The authority has been out of order, and is left alone for a while.
+    /// The authority was out of order, so it is not asked for a while.
     Suspended {
         /// When it may be asked again.
         wait: Duration,
     },
     /// Too many requests wait already.
     QueueFull,
-    /// No turn came in time.
+    /// The request had to wait too long for its turn.
     NoTurn,
-    /// The application cannot prove itself; nobody was asked.
+    /// The application's credential cannot be used; Entra was not asked.
     Credential(CredentialError),
-    /// The platform gives no token of its managed identity.
+    /// The platform gave no token of the managed identity.
     Identity(IdentityError),
 }
 
@@ -88,7 +89,8 @@ pub enum FetchError {
 pub struct Issued {
     /// The access token.
     pub token: Token,
-    /// For the next one; absent when the grant gives none, or when the one at hand stays in use.
+    /// The refresh token for the next one; absent when the grant gives none, or when the present
+    /// one stays valid.
     pub refresh_token: Option<RefreshToken>,
     /// Who signed in.
     pub id_token: Option<IdToken>,
@@ -106,7 +108,7 @@ impl Issued {
     }
 }
 
-/// What a request has come to, for the metrics.
+/// The result of a request, for the metrics.
 fn outcome(error: Option<&FetchError>) -> TokenOutcome {
     match error {
         None => TokenOutcome::Granted,
@@ -116,16 +118,16 @@ fn outcome(error: Option<&FetchError>) -> TokenOutcome {
     }
 }
 
-/// A person has not finished the sign-in yet: a device code is asked about every few seconds.
+/// Whether a person has not finished the sign-in yet. A device code is polled every few seconds.
 fn is_pending(error: &FetchError) -> bool {
     matches!(error, FetchError::Refused(refused) if refused.class == Class::Polling)
 }
 
-/// An endpoint is left alone.
+/// A pause in the requests to an endpoint.
 #[derive(Clone, Copy, Debug)]
 struct Pause {
     until: Moment,
-    /// It asked for it.
+    /// Whether the endpoint asked for it.
     asked: bool,
 }
 
@@ -193,25 +195,25 @@ impl TokenSource {
         }
     }
 
-    /// Counts in these.
+    /// Uses these metrics.
     #[must_use]
     pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
     }
 
-    /// Asks another endpoint from now on, with other bounds. Requests under way end as they began; what authorities asked
-    /// for is still kept to.
+    /// Uses another endpoint and other bounds from now on. Requests under way end as they began.
+    /// Pauses that authorities asked for stay in force.
     pub fn adjust(&self, endpoint: Arc<dyn TokenEndpoint>, limits: &Limits) {
         self.settings.set(Settings::new(endpoint, limits));
     }
 
-    /// Asks these platform endpoints for the tokens of managed identities. For tests.
+    /// Replaces the platform's endpoints for managed identities. For tests.
     #[must_use]
     pub fn with_identities(self, identities: ManagedIdentities) -> Self {
         Self { identities, ..self }
     }
 
-    /// What proves the applications.
+    /// The credentials of the applications.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
     }
@@ -219,13 +221,13 @@ impl TokenSource {
     /// Gets a token, within `limits.token_total`; that of a managed identity within 90 seconds.
     ///
     /// # Errors
-    /// [`FetchError`]; only [`FetchError::Refused`] is a word about user or application. [`FetchError::WrongAudience`] needs
-    /// another configuration, all others may pass.
+    /// [`FetchError`]. Only [`FetchError::Refused`] is a verdict about the user or the application.
+    /// [`FetchError::WrongAudience`] needs another configuration. All others may pass.
     pub async fn fetch(&self, ask: &TokenRequest) -> Result<Token, FetchError> {
         self.issue(ask).await.map(|issued| issued.token)
     }
 
-    /// The same, with everything that comes beside the access token.
+    /// Like [`TokenSource::fetch`], but returns everything that comes with the access token.
     ///
     /// # Errors
     /// As [`TokenSource::fetch`].
@@ -242,7 +244,8 @@ impl TokenSource {
         for number in self.credentials.order(ask) {
             let result = self.issue_with(ask, number, deadline).await;
             match result {
-                // What Entra says about one of them is worth more than why the other could not be used.
+                // Entra's refusal of one credential matters more than why the other could not be
+                // used.
                 Err(error) if error.blames_credential() => {
                     if refused.is_none() || matches!(error, FetchError::Refused(_)) {
                         refused = Some(error);
@@ -255,12 +258,12 @@ impl TokenSource {
                 }
             }
         }
-        // There is one credential at least, be it none.
+        // There is at least one credential, which may be [`Credential::None`].
         Err(refused.unwrap_or(FetchError::Credential(CredentialError::NoProof)))
     }
 
-    /// Begins a sign-in by device code (RFC 8628 §3.1), and says when it began. It is asked for once: whoever waits for it
-    /// can ask again.
+    /// Begins a sign-in by device code (RFC 8628 §3.1). Returns the codes and the time of the
+    /// request. It is not retried, because the person who waits for it can ask again.
     ///
     /// # Errors
     /// As [`TokenSource::fetch`].
@@ -282,7 +285,8 @@ impl TokenSource {
         let mut before = None;
         let mut was_out_of_time = false;
         loop {
-            // For each try anew: an assertion serves once, and a file may have changed.
+            // Proves anew for each try: an assertion is valid for one request, and a file may have
+            // changed.
             let proof = timeout_at(deadline, self.credentials.prove(ask, number)).await;
             let attempted = match proof {
                 Ok(Ok(proof)) => {
@@ -297,12 +301,12 @@ impl TokenSource {
                 Err(error) => error,
             };
             if error.is_out_of_time() && !was_out_of_time {
-                // The answer has told the time.
+                // The answer's `Date` has corrected the clock offset.
                 was_out_of_time = true;
                 continue;
             }
             if !error.was_sent() {
-                // What went wrong when Entra was asked says more than why it was not asked again.
+                // The failure of the earlier try matters more than why there was no further one.
                 return Err(before.unwrap_or(error));
             }
             let wait = retry::backoff(retry, jitter::fraction());
@@ -314,7 +318,7 @@ impl TokenSource {
                 && self.retry_budget(RetryBudget::spend);
             if !may_retry {
                 if let FetchError::Busy { status, .. } = error {
-                    // One that the endpoint asked for counts more.
+                    // A pause that the endpoint asked for takes precedence.
                     if !self.pauses.contains_key(&pause_key) {
                         self.pause(&pause_key, PAUSE, status == 429);
                     }
@@ -339,7 +343,7 @@ impl TokenSource {
         let settings = self.settings.get();
         let _slot = settings.slot(deadline).await?;
         let authority = request.url.origin().ascii_serialization();
-        // After the wait for a turn: what was learned meanwhile counts.
+        // Checked after the wait for a turn, because the state may have changed meanwhile.
         self.clear_to_send(&authority, key)?;
         self.retry_budget(|budget| {
             budget.earn();
@@ -398,7 +402,7 @@ impl TokenSource {
         if self.pauses.len() >= PAUSES {
             self.pauses.retain(|_, pause| pause.until > now);
         }
-        // Over it the breaker of the authority has to do.
+        // Beyond this number the authority's breaker must suffice.
         if self.pauses.len() < PAUSES {
             self.pauses.insert(key.clone(), Pause { until: now.after(wait), asked });
         }
@@ -439,7 +443,7 @@ impl FetchError {
         )
     }
 
-    /// Another credential of the application may fare better (RFC 6749 §5.2, `invalid_client`).
+    /// Whether another credential of the application may succeed (RFC 6749 §5.2, `invalid_client`).
     fn blames_credential(&self) -> bool {
         match self {
             Self::Credential(_) => true,
@@ -452,7 +456,7 @@ impl FetchError {
         matches!(self, Self::Refused(OauthError { code: Some(OUT_OF_TIME), .. }))
     }
 
-    /// Worth a retry within the same login.
+    /// Whether a retry within the same login makes sense.
     fn may_pass_at_once(&self) -> bool {
         match self {
             Self::Busy { .. } => true,
@@ -461,12 +465,12 @@ impl FetchError {
         }
     }
 
-    /// Entra cannot have acted on the request.
+    /// Whether Entra cannot have acted on the request.
     fn never_arrived(&self) -> bool {
         matches!(self, Self::Transport(error) if error.fault == TransportFault::Connect)
     }
 
-    /// The authority, or the way to it, is at fault.
+    /// Whether the authority, or the network to it, failed.
     fn is_outage(&self) -> bool {
         match self {
             Self::Busy { .. } | Self::Transport(_) => true,
@@ -486,12 +490,12 @@ impl From<NotGranted> for FetchError {
     }
 }
 
-/// A place in a queue of bounded length.
+/// One slot in a queue of bounded length.
 #[derive(Debug)]
 pub struct Place<'a>(&'a AtomicUsize);
 
 impl<'a> Place<'a> {
-    /// Takes one, unless `most` are taken.
+    /// Takes a slot, unless `most` are taken.
     pub fn take(taken: &'a AtomicUsize, most: usize) -> Option<Self> {
         if taken.fetch_add(1, Ordering::Relaxed) < most {
             return Some(Self(taken));

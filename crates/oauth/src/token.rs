@@ -1,4 +1,4 @@
-//! An access token, with its time.
+//! An access token and its lifetime.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,19 +6,20 @@ use std::time::Duration;
 use gatepost_core::clock::Moment;
 use gatepost_core::secret::AccessToken;
 
-/// An access token and how long it is good.
+/// An access token and how long it is valid.
 #[derive(Clone, Debug)]
 pub struct Token {
     /// The token.
     pub access_token: Arc<AccessToken>,
-    /// When it was asked for; its life is counted from here, so that a slow answer shortens it rather than us.
+    /// When it was asked for. Its lifetime is counted from here, so that a slow answer cannot make
+    /// it seem longer.
     pub requested_at: Moment,
-    /// When it ends.
+    /// When it expires.
     pub expires_at: Moment,
 }
 
 impl Token {
-    /// From one end to the other.
+    /// Time from the request to the expiry.
     pub fn lifetime(&self) -> Duration {
         self.expires_at.since(self.requested_at)
     }

@@ -1,5 +1,5 @@
-//! A value that is read from files, and read again when they change. What was read last stays in use while the files say
-//! something that cannot be used: whoever replaces them may be in the middle of it.
+//! A value that is read from files, and read again when they change. While the files cannot be
+//! used, the last value stays in use, because somebody may be replacing them at that moment.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -16,7 +16,8 @@ use gatepost_core::clock::system_time;
 /// Most octets taken from a file of credentials.
 const FILE_OCTETS: u64 = 1024 * 1024;
 
-/// A file that changed less long ago may change again without showing it: time stamps are coarse.
+/// Least age of a settled file. A younger one may change again without a new time stamp, because
+/// time stamps are coarse.
 const SETTLED: Duration = Duration::from_secs(2);
 
 /// A value, and the state of its files when it was read.
@@ -31,7 +32,7 @@ struct State<T, E> {
     error: Option<E>,
 }
 
-/// What changes when a file is written or replaced, also by another link of the same name.
+/// What changes when a file is written or replaced, also when another file takes its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Stamp {
     modified: Option<SystemTime>,
@@ -39,14 +40,14 @@ struct Stamp {
     inode: u64,
 }
 
-/// What a look at a [`Watched`] comes to.
+/// The result of a look at a [`Watched`].
 #[derive(Debug)]
 pub struct Seen<T, E> {
     /// The newest value that can be used.
     pub value: Option<Arc<T>>,
     /// Why the files as they are now cannot be used.
     pub error: Option<E>,
-    /// Whether that, or that the files are in order again, was found out by this look.
+    /// Whether this look found a new error, or found that the files are usable again.
     pub news: bool,
 }
 
@@ -57,10 +58,10 @@ impl<T, E> Default for Watched<T, E> {
 }
 
 impl<T, E: Clone + PartialEq> Watched<T, E> {
-    /// The value; `read` reads it anew when a file has changed. It blocks, on files only.
+    /// Returns the value. `read` reads it again when a file has changed. It blocks, on files only.
     pub fn look(&self, files: &[&Path], read: impl FnOnce() -> Result<T, E>) -> Seen<T, E> {
         let mut state = self.state.lock();
-        // Before they are read: a change in between shows at the next look.
+        // Taken before the files are read, so that a change in between shows at the next look.
         let stamps: Vec<_> = files.iter().map(|file| Stamp::of(file)).collect();
         let mut news = false;
         if !state.settled || state.stamps != stamps {
@@ -90,7 +91,7 @@ impl<T, E> fmt::Debug for Watched<T, E> {
 }
 
 impl Stamp {
-    /// `None`: it cannot be had, and neither can the file's content.
+    /// `None` when the file has no readable metadata; its content is then unreadable too.
     fn of(file: &Path) -> Option<Self> {
         let found = fs::metadata(file).ok()?;
         #[cfg(unix)]
@@ -132,7 +133,7 @@ mod tests {
 
     use super::*;
 
-    /// A directory that goes when the test ends.
+    /// A directory that is removed when the test ends.
     struct Directory(PathBuf);
 
     impl Directory {

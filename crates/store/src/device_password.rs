@@ -1,4 +1,4 @@
-//! A password that opens one account from one device, whoever else has others.
+//! A password that opens one account from one device.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,8 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
 
-/// Names a device password in lists, in the log and for `revoke`: eight characters that mean nothing.
+/// The id of a device password in lists, in the log and for `revoke`: eight characters without a
+/// meaning.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct DevicePasswordId(pub String);
 
@@ -47,16 +48,16 @@ pub struct DevicePassword {
     pub login: MailAddress,
     /// What the operator calls it, such as `Scanner, 3rd floor`.
     pub name: String,
-    /// Where it may be used; empty: everywhere.
+    /// The protocols that it may be used with; empty: all.
     pub protocols: Vec<Protocol>,
-    /// From where it may be used; empty: from everywhere.
+    /// The networks that it may be used from; empty: all.
     pub from: Vec<IpNet>,
-    /// When it was made.
+    /// When it was created.
     pub created_at: UnixTime,
-    /// From when on it is refused.
+    /// The time from which it is refused.
     pub expires_at: Option<UnixTime>,
-    /// What proves it.
+    /// What a presented password is compared with.
     pub verifier: Verifier,
-    /// `None`: never used.
+    /// The last use; `None`: never used.
     pub last_use: Option<LastUse>,
 }

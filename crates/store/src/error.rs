@@ -6,13 +6,13 @@ use super::outcome::StoreError;
 use super::records::Fault;
 use super::sqlite::SqliteProblem;
 
-/// Why a store cannot be used. Each says what to do; nothing was overwritten.
+/// Why a store cannot be opened. Each error says what to do; nothing was overwritten.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The state directory.
+    /// The state directory cannot be used.
     #[error(transparent)]
     Directory(#[from] FileProblem),
-    /// The state key.
+    /// The state key cannot be used.
     #[error(transparent)]
     Key(#[from] KeyProblem),
     /// The store is sealed under another state key.
@@ -25,10 +25,10 @@ pub enum OpenError {
         /// Where the key came from.
         key: String,
     },
-    /// The database file.
+    /// The database file cannot be used.
     #[error(transparent)]
     Sqlite(#[from] SqliteProblem),
-    /// The database did not do what it was asked.
+    /// A call to the database failed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

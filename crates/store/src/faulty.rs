@@ -1,4 +1,4 @@
-//! A store for tests: in memory, away when it is told to be, and with a count of what it was asked to write.
+//! A store for tests: in memory, unreachable on demand, and with a count of the writes.
 
 use std::future::ready;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -24,12 +24,12 @@ impl FaultyStore {
         self.away.store(away, Ordering::Relaxed);
     }
 
-    /// From now on it says that replicas share it.
+    /// Lets it report from now on that replicas share it.
     pub fn share(&self) {
         self.shared.store(true, Ordering::Relaxed);
     }
 
-    /// How often it was asked to write something, in vain or not.
+    /// How many writes were tried, with or without success.
     pub fn writes(&self) -> usize {
         self.writes.load(Ordering::Relaxed)
     }

@@ -1,7 +1,8 @@
-//! Files that nobody else may read or replace: the state directory, the database, the key file.
+//! Files that no other user may read or replace: the state directory, the database, the key file.
 //!
-//! On Unix a directory has mode 0700 and a file 0600 (or less), both belong to the user that runs Gatepost or to root, and a
-//! file is no symbolic link. Elsewhere the directory is as private as whoever made it saw to it.
+//! On Unix a directory has mode 0700 and a file 0600 (or less). Both belong to the user that runs
+//! Gatepost or to root, and a file is no symbolic link. On other systems permissions are not
+//! checked, so whoever creates the directory must keep it private.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -13,7 +14,7 @@ use zeroize::Zeroizing;
 /// Most octets read of a key file.
 const KEY_FILE_OCTETS: usize = 4_096;
 
-/// What is wrong with a file or directory. Each says what to do.
+/// Why a file or directory cannot be used. Each problem says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum FileProblem {
     /// Others may read it, or write into it.
@@ -26,23 +27,23 @@ pub enum FileProblem {
         /// The mode that it should have.
         wanted: u32,
     },
-    /// It belongs to somebody else.
+    /// It belongs to another user.
     #[error("`{}` belongs to user {owner}, and Gatepost runs as user {own}; give it away with `chown {own} {}`", .path.display(), .path.display())]
     Owner {
         /// Which.
         path: PathBuf,
-        /// Whose it is.
+        /// The owner's user id.
         owner: u32,
-        /// Who we are.
+        /// The user id of this process.
         own: u32,
     },
-    /// A symbolic link leads to it, which somebody could turn elsewhere.
+    /// It is a symbolic link, which somebody could point elsewhere.
     #[error("`{}` is a symbolic link; write the path that it leads to", .path.display())]
     Link {
         /// Which.
         path: PathBuf,
     },
-    /// Not a file, or not a directory.
+    /// It is not a file, or not a directory.
     #[error("`{}` is not {wanted}; name another path", .path.display())]
     Kind {
         /// Which.
@@ -50,7 +51,7 @@ pub enum FileProblem {
         /// What it should be.
         wanted: &'static str,
     },
-    /// The system's words.
+    /// An error of the system.
     #[error("{doing} `{}`: {source}; the user that runs Gatepost must be able to do that", .path.display())]
     Io {
         /// What was tried.
@@ -69,7 +70,7 @@ impl FileProblem {
     }
 }
 
-/// Makes the directory when it is absent, checks it, and gives the path without links.
+/// Creates the directory when it is absent, checks it, and returns the path without links.
 pub(super) fn private_directory(path: &Path) -> Result<PathBuf, FileProblem> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) => found,
@@ -80,7 +81,8 @@ pub(super) fn private_directory(path: &Path) -> Result<PathBuf, FileProblem> {
         Err(error) => return Err(FileProblem::io("look at", path)(error)),
     };
     if found.is_symlink() {
-        // systemd's `StateDirectory` with `DynamicUser` is such a link; who else could turn it is refused.
+        // systemd's `StateDirectory` with `DynamicUser` is such a link. A link that another user
+        // could change is refused.
         check_link(path, &found)?;
     }
     let real = fs::canonicalize(path).map_err(FileProblem::io("look at", path))?;
@@ -113,25 +115,25 @@ fn check_open(path: &Path, found: &fs::Metadata) -> Result<(), FileProblem> {
     check_private(path, found, 0o600)
 }
 
-/// Reads a file of which nobody else may know the content; `None` when there is none.
+/// Reads a file whose content must stay private; `None` when there is none.
 pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, FileProblem> {
     if !check_file(path)? {
         return Ok(None);
     }
     let file = options().read(true).open(path).map_err(FileProblem::io("open", path))?;
-    // Once more, of what was really opened.
+    // Checks again the file that was really opened.
     check_open(path, &file.metadata().map_err(FileProblem::io("look at", path))?)?;
     read_bounded(file).map(Some).map_err(FileProblem::io("read", path))
 }
 
-/// Reads a small file as it is; its modes are somebody else's business.
+/// Reads a small file as it is, without a check of its mode.
 pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
     let file = File::open(path).map_err(FileProblem::io("open", path))?;
     read_bounded(file).map_err(FileProblem::io("read", path))
 }
 
 fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
-    // Room for everything at once: a buffer that grows leaves copies behind.
+    // Reserves room for everything at once, because a buffer that grows leaves copies behind.
     let mut content = Zeroizing::new(Vec::with_capacity(KEY_FILE_OCTETS + 1));
     file.take(KEY_FILE_OCTETS as u64 + 1).read_to_end(&mut content)?;
     if content.len() > KEY_FILE_OCTETS {
@@ -143,8 +145,8 @@ fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {
     Ok(content)
 }
 
-/// Makes a file that must not exist yet, durably; false when it exists. It is never there without its content, whatever
-/// happens meanwhile.
+/// Creates a file that must not exist yet, durably. Returns false when it exists. At no moment does
+/// the file exist without its content.
 pub(super) fn create_private(path: &Path, content: &[u8]) -> Result<bool, FileProblem> {
     let temporary = write_beside(path, content)?;
     let linked = fs::hard_link(&temporary, path);
@@ -155,7 +157,7 @@ pub(super) fn create_private(path: &Path, content: &[u8]) -> Result<bool, FilePr
     }
 }
 
-/// Puts new content in the place of a file: after a power cut it has the old or the new one.
+/// Replaces the content of a file. After a power cut it has the old or the new one.
 pub(super) fn replace_private(path: &Path, content: &[u8]) -> Result<(), FileProblem> {
     let temporary = write_beside(path, content)?;
     let replace = || {
@@ -163,14 +165,14 @@ pub(super) fn replace_private(path: &Path, content: &[u8]) -> Result<(), FilePro
         sync_directory(path)
     };
     replace().map_err(|error| {
-        // It may hold a key; that it may not be there is fine.
+        // It may hold a key, so it is removed. It need not exist.
         let _gone = fs::remove_file(&temporary);
         FileProblem::io("replace", path)(error)
     })
 }
 
-/// Writes a file beside `path`, durably. Its name is random: process ids are no names, because containers that share a
-/// directory have the same ones.
+/// Writes a file beside `path`, durably. Its name is random. Process ids would not do, because
+/// containers that share a directory have the same ones.
 fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
     let mut random = [0; 8];
     rand::fill(&mut random).map_err(|_| FileProblem::io("name a file beside", path)(io::ErrorKind::Other.into()))?;
@@ -181,7 +183,7 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
         file.sync_all()
     };
     write().map_err(|error| {
-        // Half of it is of no use; that it may not be there is fine.
+        // A partial file is useless, so it is removed. It need not exist.
         let _gone = fs::remove_file(&temporary);
         FileProblem::io("make", &temporary)(error)
     })?;
@@ -192,8 +194,8 @@ fn write_beside(path: &Path, content: &[u8]) -> Result<PathBuf, FileProblem> {
 #[derive(Debug)]
 pub(super) struct Lock(#[expect(dead_code, reason = "the lock lasts as long as its file is open")] File);
 
-/// Takes the right to change `path`; `None`: somebody else has it, here or in another process. The file of the lock stays,
-/// because two could have the right if it were removed.
+/// Takes the right to change `path`. `None`: another task has it, in this process or in another
+/// one. The lock file stays, because two could have the right if it were removed.
 pub(super) fn lock(path: &Path) -> Result<Option<Lock>, FileProblem> {
     let path = beside(path, ".lock");
     let file =
@@ -212,7 +214,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// A name is durable when its directory is.
+/// A new name is durable only after its directory is synced.
 fn sync_directory(path: &Path) -> io::Result<()> {
     if cfg!(unix) {
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -221,7 +223,7 @@ fn sync_directory(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Disks may be slow and commands are: not on an async thread.
+/// Runs work that may be slow, such as disk access or a command, outside the async threads.
 pub(super) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
@@ -242,7 +244,7 @@ fn options() -> OpenOptions {
     OpenOptions::new()
 }
 
-/// Makes the directory that a file is to be in, when it is absent.
+/// Creates the parent directory of a file when it is absent.
 pub(super) fn make_parent(path: &Path) -> Result<(), FileProblem> {
     match path.parent() {
         Some(parent) if !parent.exists() => {

@@ -1,6 +1,6 @@
-//! Passwords that were forwarded to Entra and not accepted, and the sources from which right ones came, kept so that neither
-//! a restart nor another replica makes a budget whole again or takes a known source for a stranger. What the passwords were
-//! is not kept, and of a source only a keyed hash.
+//! Passwords that Entra was sent and did not accept, and the sources of accepted ones. They are
+//! kept so that neither a restart nor another replica resets a budget, or treats a known source as
+//! unknown. The passwords themselves are not kept, and of a source only a keyed hash.
 
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -8,55 +8,57 @@ use zeroize::Zeroizing;
 use super::plain::{self, NotARecord};
 use gatepost_core::clock::UnixTime;
 
-/// What is kept of the accounts of one of the [`BUCKETS`].
+/// The counts of the accounts in one of the [`BUCKETS`].
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// Passwords that count.
+    /// The passwords that count against a budget.
     pub guesses: Vec<Guess>,
-    /// Sources that are known.
+    /// The known sources.
     pub familiar: Vec<Familiar>,
-    /// Names whose person Entra has named.
+    /// Names for which Entra has told the person.
     pub persons: Vec<Person>,
-    /// The key of the hashes in `familiar`: random, made with the first of them. It lies beside them because the whole
-    /// record is sealed under the store's key.
+    /// The key of the hashes in `familiar`: random, created with the first of them. It is stored
+    /// with them because the whole record is sealed under the store's key.
     pub key: [u8; 16],
 }
 
-/// A password, refused or on its way.
+/// A password that Entra refused, or that is on its way to Entra.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Guess {
-    /// Stands for the account: a hash of its key.
+    /// The account, as a hash of its key.
     pub user: [u8; 16],
-    /// Tells it from the account's other ones.
+    /// Distinguishes this guess from the account's others.
     pub id: u64,
     /// When it was forwarded.
     pub at: UnixTime,
-    /// It came from a source where a login for this account had succeeded.
+    /// Whether it came from a source where a login for this account had succeeded.
     pub familiar: bool,
 }
 
 /// A source from which a login for an account succeeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Familiar {
-    /// Stands for the account, as in [`Guess`].
+    /// The account, as in [`Guess`].
     pub user: [u8; 16],
     /// Keyed hash of account and source.
     pub source: u64,
-    /// When it was noted last: some days may pass before a further login is noted.
+    /// When it was last recorded. Some days may pass before a further login is recorded.
     pub seen: UnixTime,
 }
 
-/// A name, and the object in Entra behind it, under which its guesses are counted.
+/// A name and the object in Entra that it belongs to. The name's guesses are counted under that
+/// object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// Stands for the name, as in [`Guess`].
+    /// The name, as a hash like that in [`Guess`].
     pub name: [u8; 16],
-    /// Stands for the object.
+    /// The object, as a hash.
     pub person: [u8; 16],
 }
 
-/// Counts are kept in so many records, by account: their number does not grow with the names that somebody tries.
+/// The number of records that hold counts, by account. It is fixed, so that it does not grow with
+/// the names that somebody tries.
 pub const BUCKETS: u16 = 4_096;
 
 pub(super) fn write(counts: &Counts) -> Result<Zeroizing<Vec<u8>>, NotARecord> {

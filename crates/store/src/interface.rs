@@ -1,4 +1,4 @@
-//! What every store can do.
+//! The interface of every store.
 
 use std::time::Duration;
 
@@ -9,17 +9,18 @@ use super::replicas::SharedTokens;
 use super::sign_in::{SignIn, SignInKey};
 use gatepost_core::account::MailAddress;
 
-/// What outlives the process.
+/// A store of data that outlives the process.
 pub trait Store: Send + Sync {
-    /// The sign-in of an account, and the version to give back when it is replaced.
+    /// The sign-in of an account, and its version, which a caller passes when it replaces the
+    /// sign-in.
     fn sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, Option<(SignIn, Version)>>;
 
     /// All sign-ins.
     fn sign_ins(&self) -> Stored<'_, Vec<(SignInKey, SignIn)>>;
 
-    /// Keeps a sign-in. It is durable when this returns. `replaces` is the version that was read (`None`: whatever is
-    /// there is replaced, as a new sign-in does); with another version in the store the answer is
-    /// [`StoreError::Changed`](super::StoreError::Changed) and nothing is written.
+    /// Keeps a sign-in. It is durable when this returns. `replaces` is the version that was read.
+    /// `None` replaces whatever is there, as a new sign-in does. If the store has another version,
+    /// the answer is [`StoreError::Changed`](super::StoreError::Changed) and nothing is written.
     fn put_sign_in<'a>(
         &'a self,
         key: &'a SignInKey,
@@ -30,8 +31,8 @@ pub trait Store: Send + Sync {
     /// Removes a sign-in, because an operator asked for it; false when there was none.
     fn remove_sign_in<'a>(&'a self, key: &'a SignInKey) -> Stored<'a, bool>;
 
-    /// All device passwords that were added and not revoked, whatever somebody without the state key has written into the
-    /// database since.
+    /// All device passwords that were added and not revoked, even if somebody without the state key
+    /// has written into the database since.
     fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>>;
 
     /// Keeps a new device password.
@@ -47,13 +48,14 @@ pub trait Store: Send + Sync {
     /// process. Cheap enough to ask every few seconds. [`Store::note_use`] does not count.
     fn revision(&self) -> Stored<'_, u64>;
 
-    /// The right to exchange the refresh token of a sign-in: for `life` (at most ten minutes), or until it is given back with
-    /// [`Store::release`]. `None`: somebody else has it, here or in another process; look at the sign-in again a little
-    /// later, because it will have changed.
+    /// Takes the right to exchange the refresh token of a sign-in: for `life` (at most ten
+    /// minutes), or until [`Store::release`]. `None`: another task has it, in this process or in
+    /// another one. Read the sign-in again a little later, because it will have changed.
     fn lease_sign_in<'a>(&'a self, key: &'a SignInKey, life: Duration) -> Stored<'a, Option<Lease>>;
 
-    /// The right to add device passwords to an account, so that what was looked up holds until one is added. It ends as the
-    /// lease of a sign-in does; `None`: somebody else adds one.
+    /// Takes the right to add device passwords to an account, so that no other is added between the
+    /// caller's look and its change. It ends as the lease of a sign-in does. `None`: another task
+    /// has it.
     fn lease_device_passwords<'a>(&'a self, login: &'a MailAddress, life: Duration) -> Stored<'a, Option<Lease>> {
         // No sign-in has an empty authority.
         let (authority, tenant, client_id) = <(String, String, String)>::default();
@@ -61,15 +63,17 @@ pub trait Store: Send + Sync {
         Box::pin(async move { self.lease_sign_in(&key, life).await })
     }
 
-    /// Gives a lease back; one that has ended meanwhile is left to whoever has it now.
+    /// Releases a lease. If it has ended meanwhile, its present holder keeps it.
     fn release<'a>(&'a self, lease: &'a Lease) -> Stored<'a, ()>;
 
-    /// What is counted in one of the [`BUCKETS`](super::BUCKETS), and the version to give back when it is replaced (`None`: there is no
-    /// record yet). A record that cannot be opened holds nothing and may be replaced: it guards a budget and nothing else.
+    /// The counts of one of the [`BUCKETS`](super::BUCKETS), and the version for
+    /// [`Store::put_counts`] (`None`: there is no record yet). A record that cannot be opened
+    /// counts as empty and may be replaced, because it only guards a budget.
     fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)>;
 
-    /// Replaces what is counted in a bucket, durably when this returns; with another version in the store the answer is
-    /// [`StoreError::Changed`](super::StoreError::Changed) and nothing is written. It does not count as a revision.
+    /// Replaces the counts of a bucket. They are durable when this returns. If the store has
+    /// another version, the answer is [`StoreError::Changed`](super::StoreError::Changed) and
+    /// nothing is written. The revision does not change.
     fn put_counts<'a>(&'a self, bucket: u16, counts: &'a Counts, replaces: Option<Version>) -> Stored<'a, Version>;
 
     /// How often the store was found emptied by somebody else while it was open.
@@ -77,7 +81,7 @@ pub trait Store: Send + Sync {
         0
     }
 
-    /// True when other replicas keep their things here as well.
+    /// True when other replicas use this store as well.
     fn is_shared(&self) -> bool {
         self.shared_tokens().is_some()
     }

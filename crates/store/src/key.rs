@@ -1,7 +1,7 @@
-//! Where the state key comes from, and what may be wrong with it.
+//! Reads the state key from its source.
 //!
-//! It is 32 random octets in base64, on one line. A second line holds the key before it, while records are still sealed
-//! under that one; the newer one comes first.
+//! It is 32 random octets in base64, on one line. A second line holds the previous key, while
+//! records are still sealed under it. The newer key comes first.
 
 use std::path::{Path, PathBuf};
 
@@ -26,9 +26,9 @@ pub enum KeyProblem {
         "the state key `{key}` is missing, and `{store}` cannot be read without it; put the key back from a backup, or move the store away to begin with an empty one"
     )]
     Lost {
-        /// Where the key should be.
+        /// The path of the key.
         key: String,
-        /// What needs it.
+        /// The store that needs it.
         store: String,
     },
     /// Its file was changed while Gatepost was about to change it.
@@ -39,10 +39,10 @@ pub enum KeyProblem {
         /// The file.
         key: String,
     },
-    /// The command of `state.key` gave none.
+    /// The command of `state.key` gave no key.
     #[error("the command of `state.key` did not give a key: {0}; run it by hand as the user who runs Gatepost")]
     Command(String),
-    /// This is not a key.
+    /// The text is not a state key.
     #[error(
         "the state key in {shown} is not one or two lines, each of 32 octets in base64; make one with `openssl rand -base64 32`"
     )]
@@ -95,7 +95,7 @@ impl Keys {
     }
 }
 
-/// Makes a key file with a new key, unless another process was faster.
+/// Creates a key file with a new key, unless another process was faster.
 pub(super) fn make_file(path: &Path) -> Result<(), KeyProblem> {
     files::make_parent(path)?;
     if files::create_private(path, &new_line()?)? {
@@ -107,7 +107,7 @@ pub(super) fn make_file(path: &Path) -> Result<(), KeyProblem> {
     Ok(())
 }
 
-/// A key file that nobody else changes meanwhile.
+/// A key file under a lock, so that only one process changes it.
 #[derive(Debug)]
 pub(super) struct OwnKeyFile {
     path: PathBuf,
@@ -115,13 +115,13 @@ pub(super) struct OwnKeyFile {
 }
 
 impl OwnKeyFile {
-    /// `None`: somebody else is about to change it.
+    /// Locks the file. `None`: another process holds the lock.
     pub(super) fn lock(path: &Path) -> Result<Option<Self>, KeyProblem> {
         let lock = files::lock(path)?;
         Ok(lock.map(|lock| Self { path: path.to_path_buf(), _lock: lock }))
     }
 
-    /// Puts a new key before `current`.
+    /// Puts a new key in front of `current`.
     pub(super) fn add_before(&self, current: KeyId) -> Result<(), KeyProblem> {
         let (new, current) = (new_line()?, self.line(current)?);
         let mut both = Zeroizing::new(Vec::with_capacity(new.len() + current.len()));
@@ -130,12 +130,12 @@ impl OwnKeyFile {
         Ok(files::replace_private(&self.path, &both)?)
     }
 
-    /// Leaves `current` and removes every other key.
+    /// Keeps `current` and removes every other key.
     pub(super) fn keep_only(&self, current: KeyId) -> Result<(), KeyProblem> {
         Ok(files::replace_private(&self.path, &self.line(current)?)?)
     }
 
-    /// The line that holds a key.
+    /// The line of this key.
     fn line(&self, of: KeyId) -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
         let text = files::read_private(&self.path)?.unwrap_or_default();
         let line = lines(&text).find(|line| derived(line).is_some_and(|key| key.id() == of));
@@ -165,7 +165,7 @@ fn new_line() -> Result<Zeroizing<Vec<u8>>, KeyProblem> {
 }
 
 fn decode(line: &[u8]) -> Option<Zeroizing<[u8; KEY_OCTETS]>> {
-    // The decoder wants room for whole groups.
+    // The decoder needs room for whole groups.
     let mut decoded = Zeroizing::new([0; KEY_OCTETS + 3]);
     let length = STANDARD.decode_slice(line, &mut decoded[..]).ok()?;
     let mut key = Zeroizing::new([0; KEY_OCTETS]);

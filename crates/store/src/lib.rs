@@ -1,14 +1,16 @@
-//! What outlives the process: sign-ins with their refresh tokens, device passwords, and how often passwords were guessed.
+//! Data that outlives the process: sign-ins with their refresh tokens, device passwords, and how
+//! often passwords were guessed.
 //!
-//! [`Store`] is what the rest of the program sees, and [`open`](open()) makes one. Values are sealed by the implementation that
-//! writes them somewhere; they are plain only in memory. Every call ends within a deadline of the implementation's own.
+//! [`Store`] is the interface for the rest of the program, and [`open`] creates one. Values are
+//! sealed wherever they are written; they are plain only in memory. Every call ends within a
+//! deadline of its own implementation.
 //!
-//! `sealed` puts two things together: `records`, what a database does (`sqlite`, `redis`), and `seal`, how a record is
-//! closed and opened; `register` sees to it that what was revoked stays so, and `sealed_store` makes a [`Store`] of all. `key`
-//! and `files` see to the state key and to who may read what. Around it `durable` keeps in memory what a database did not
-//! take.
-// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
-// build.) Tests may panic.
+//! `sealed` combines `records`, the interface of a database (`sqlite`, `redis`), and `seal`, which
+//! encrypts and decrypts a record. `register` makes sure that what was revoked stays revoked, and
+//! `sealed_store` makes a [`Store`] of all. `key` reads the state key, and `files` checks file
+//! permissions. Around them `retrying` keeps in memory what a database did not take.
+// Input from outside must not cause a panic or a silently truncated number. (Overflow is checked in
+// every build.) Tests may panic.
 #![cfg_attr(
     not(test),
     warn(

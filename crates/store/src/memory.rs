@@ -1,4 +1,4 @@
-//! A store that forgets everything with the process: for the demonstration and the tests.
+//! A store that forgets everything when the process ends: for the demonstration and the tests.
 
 use std::collections::HashMap;
 use std::future::ready;
@@ -21,7 +21,7 @@ struct Kept {
     device_passwords: Vec<DevicePassword>,
     counts: HashMap<u16, (Counts, Version)>,
     counts_put: u64,
-    /// By sign-in: the number of the lease, and its end.
+    /// The number and the end of the lease of each sign-in.
     leases: HashMap<SignInKey, (u64, Instant)>,
     leases_taken: u64,
     revision: u64,
@@ -29,7 +29,7 @@ struct Kept {
 
 impl MemoryStore {
     fn kept(&self) -> MutexGuard<'_, Kept> {
-        // Every change is one assignment, so a panic elsewhere leaves it whole.
+        // Every change is one assignment, so the content is consistent even after a panic.
         self.0.lock()
     }
 }

@@ -1,4 +1,4 @@
-//! From the configuration to a store, with what may be in the way.
+//! Opens the store that the configuration names.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,11 +12,11 @@ use super::sqlite::Sqlite;
 use super::{MemoryStore, RetryingStore, Store, StoreError};
 use gatepost_config::State;
 
-/// Opens the store of the configuration; a new one gets its file, and its key when that is a file that is absent. Service
-/// and command line may have it open at the same time.
+/// Opens the store of the configuration. For a new one it creates the database file, and the key
+/// file when that is absent. Service and command line may have it open at the same time.
 ///
 /// # Errors
-/// See [`OpenError`]. A Redis that is away is none: it is tried again when something is asked of it.
+/// See [`OpenError`]. An unreachable Redis is not an error: every later call tries it again.
 pub async fn open(state: &State) -> Result<Arc<dyn Store>, OpenError> {
     let Some(sealed) = unproved(state).await? else { return Ok(Arc::new(MemoryStore::default())) };
     match (sealed.start().await, state) {
@@ -28,7 +28,7 @@ pub async fn open(state: &State) -> Result<Arc<dyn Store>, OpenError> {
     Ok(Arc::new(RetryingStore::new(Arc::new(sealed))))
 }
 
-/// The store before its key is looked at; `None` for one in memory.
+/// The store before its key is checked; `None` for one in memory.
 pub(super) async fn unproved(state: &State) -> Result<Option<Sealed>, OpenError> {
     let (records, key): (Box<dyn Records>, _) = match state {
         State::Memory => return Ok(None),

@@ -1,12 +1,12 @@
-//! What a call of a store comes to: its outcome, the version of a record, a lease.
+//! What the calls of a store return: outcomes, record versions and leases.
 
 use std::future::Future;
 use std::pin::Pin;
 
-/// What a call of a [`Store`](super::Store) comes to.
+/// The future that a call of a [`Store`](super::Store) returns.
 pub type Stored<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
-/// Why the store did not do what it was asked. None of them says anything about a password or a refresh token.
+/// Why a call failed. No error says anything about a password or a refresh token.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached, or does not answer in time.
@@ -23,11 +23,12 @@ pub enum StoreError {
     Changed,
 }
 
-/// Names one state of a record: after any change it is another one. Only equality means anything.
+/// Identifies one state of a record: every change gives another version. Versions can only be
+/// compared for equality.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version(pub u64);
 
-/// The right to do something that only one may do at a time. It ends by itself.
+/// A right that only one holder has at a time. It expires by itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     pub(super) name: [u8; 32],

@@ -1,5 +1,5 @@
-//! Records before they are sealed: JSON, because it can grow. Whoever adds a field gives it a default; whoever gives one
-//! another meaning raises the store's format.
+//! The plain form of records: JSON, because it can be extended. A new field needs a default. A
+//! field with a new meaning needs a higher format of the store.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,14 +14,15 @@ use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::RefreshToken;
 
-/// The octets are not a record of this kind.
+/// The octets do not hold a record of this kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct NotARecord;
 
 /// The list of device passwords: see [`super::register`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct DevicePasswordList {
-    /// Grows with every change, also when the store was emptied and is filled again: it is at least the time in milliseconds.
+    /// Grows with every change, also when the store was emptied and is filled again, because it is
+    /// at least the time in milliseconds.
     pub(super) count: u64,
     pub(super) ids: BTreeSet<String>,
 }
@@ -76,7 +77,7 @@ struct DevicePasswordRecord {
     expires_at: Option<u64>,
     verifier: VerifierRecord,
     last_use: Option<LastUseRecord>,
-    /// It is in the register, which earlier versions did not have.
+    /// Whether it is in the register, which earlier versions did not have.
     #[serde(default)]
     registered: bool,
 }
@@ -157,7 +158,8 @@ pub(super) fn of_device_password(
 /// The password, and whether it was registered when it was made.
 pub(super) fn to_device_password(plain: &[u8]) -> Result<(DevicePassword, bool), NotARecord> {
     let record: DevicePasswordRecord = serde_json::from_slice(plain).map_err(|_| NotARecord)?;
-    // A protocol that is not known makes the record unreadable: left out, it would open more than it should.
+    // An unknown protocol makes the record unreadable: without that protocol it would allow more
+    // than it should.
     let protocol = |name: &String| Protocol::ALL.into_iter().find(|known| known.name() == name).ok_or(NotARecord);
     let password = DevicePassword {
         id: DevicePasswordId(record.id),
@@ -181,7 +183,7 @@ pub(super) fn to_device_password(plain: &[u8]) -> Result<(DevicePassword, bool),
 }
 
 pub(super) fn write(record: &impl Serialize) -> Result<Zeroizing<Vec<u8>>, NotARecord> {
-    // Room for everything at once: a buffer that grows leaves copies behind.
+    // Reserves room for everything at once, because a buffer that grows leaves copies behind.
     let mut size = Counter(0);
     serde_json::to_writer(&mut size, record).map_err(|_| NotARecord)?;
     let mut plain = Zeroizing::new(Vec::with_capacity(size.0));

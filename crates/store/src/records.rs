@@ -1,5 +1,5 @@
-//! What a database has to do for the store: keep sealed records by place, change them only as agreed, and say under which
-//! key they are to be sealed. It never sees anything plain.
+//! The interface of a database for the store. It keeps sealed records by place, changes them only
+//! if their versions match, and names the key that seals new records. It never sees plain data.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -8,15 +8,16 @@ use std::time::Duration;
 use super::StoreError;
 use super::seal::{KeyId, Kind, Place};
 
-/// What a call comes to.
+/// The future that a call returns.
 pub(super) type Done<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
 /// Why a call did nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// The database writes under another key than the caller named, or holds no keys at all (any more).
+    /// The current key is not the one that the caller named, or the database holds no keys (any
+    /// more).
     OtherKey,
-    /// Anything else.
+    /// Any other failure.
     Store(StoreError),
 }
 
@@ -29,43 +30,45 @@ impl From<StoreError> for Fault {
 /// A sealed record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Record {
-    /// Another one for each state of the record; random, below 2⁶³.
+    /// The version, another one for each state of the record; random, below 2⁶³.
     pub(super) version: u64,
-    /// What it is sealed under.
+    /// The key that it is sealed under.
     pub(super) key: KeyId,
-    /// As [`super::seal`] makes it.
+    /// The sealed octets, as [`super::seal`] makes them.
     pub(super) sealed: Vec<u8>,
 }
 
-/// The keys that the database knows.
+/// The keys of the database.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct KeyTable {
-    /// The one that new records are sealed under; `None`: the database is new, or was emptied.
+    /// The key that seals new records; `None`: the database is new, or was emptied.
     pub(super) current: Option<KeyId>,
-    /// The check record of each key that may still be met.
+    /// The check record of each key that records may still be sealed under.
     pub(super) checks: Vec<(KeyId, Vec<u8>)>,
 }
 
-/// What becomes of one record.
+/// One change of one record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Change {
-    /// Which.
+    /// The place of the record.
     pub(super) place: Place,
-    /// The version that it has (`None`: there is none).
+    /// The version that the record has now (`None`: there is no record).
     pub(super) replaces: Option<u64>,
-    /// What stands there afterwards (`None`: nothing).
+    /// The record afterwards (`None`: there is none).
     pub(super) record: Option<Record>,
 }
 
-/// A database. Every call ends within a deadline of its own, is atomic, and durable when it returns.
+/// A database. Every call ends within a deadline of its own, is atomic, and durable when it
+/// returns.
 ///
-/// `current` is the key that the caller takes for the current one; when it is not, the answer is [`Fault::OtherKey`] and
-/// nothing is done. That way no record is ever written under a key that is on its way out.
+/// `current` is the key that the caller takes for the current one. If it is not, the answer is
+/// [`Fault::OtherKey`] and nothing is done. So no record is ever written under a key that is being
+/// retired.
 pub(super) trait Records: Send + Sync {
-    /// What it is, for messages: a path or an address.
+    /// The path or address of the database, for messages.
     fn shown(&self) -> &str;
 
-    /// The keys.
+    /// The key table.
     fn keys(&self) -> Done<'_, KeyTable>;
 
     /// Gives a database without keys its first one; false when it has some already.
@@ -74,13 +77,14 @@ pub(super) trait Records: Send + Sync {
     /// Makes `to` the current key.
     fn promote<'a>(&'a self, current: KeyId, to: KeyId, check: &'a [u8]) -> Done<'a, ()>;
 
-    /// Forgets every key but the current one, unless records are left under one; false then.
+    /// Forgets every key but the current one. Returns false and forgets none when records are left
+    /// under another.
     fn retire(&self, current: KeyId) -> Done<'_, bool>;
 
     /// All records that are not under the current key.
     fn outdated(&self, current: KeyId) -> Done<'_, Vec<(Place, Record)>>;
 
-    /// Sees to it that nothing of what was replaced can be found any longer.
+    /// Removes the remains of replaced records from the storage.
     fn tidy(&self) -> Done<'_, ()>;
 
     /// One record.
@@ -89,12 +93,13 @@ pub(super) trait Records: Send + Sync {
     /// All records of a kind.
     fn list(&self, current: KeyId, kind: Kind) -> Done<'_, Vec<(Place, Record)>>;
 
-    /// Makes all of the changes; false, and none is made, when a record has another version. `counts`: the revision changes. The
-    /// first one writes a record: by that it is seen when all were made already, and the answer was lost.
+    /// Makes all of the changes. Returns false and makes none when a record has another version.
+    /// `counts`: the revision changes. The first change writes a record. By it a repeated call sees
+    /// that all were made and only the answer was lost.
     fn change(&self, current: KeyId, changes: Vec<Change>, counts: bool) -> Done<'_, bool>;
 
-    /// Writes a record over the one with the version `replaces` (`None`: where there is none); false when another is there.
-    /// `counts`: the revision changes.
+    /// Writes a record over the one with the version `replaces` (`None`: where there is none).
+    /// Returns false when another is there. `counts`: the revision changes.
     fn put(&self, current: KeyId, place: Place, replaces: Option<u64>, record: Record, counts: bool) -> Done<'_, bool> {
         self.change(current, vec![Change { place, replaces, record: Some(record) }], counts)
     }
@@ -105,26 +110,27 @@ pub(super) trait Records: Send + Sync {
     /// See [`super::Store::revision`].
     fn revision(&self) -> Done<'_, u64>;
 
-    /// Takes a lease, or prolongs one's own; false when somebody else holds it.
+    /// Takes a lease, or prolongs the holder's own; false when somebody else holds it.
     fn take_lease(&self, place: Place, holder: [u8; 16], life: Duration) -> Done<'_, bool>;
 
-    /// Gives a lease back, if it is still one's own.
+    /// Releases a lease, if the holder still has it.
     fn release_lease(&self, place: Place, holder: [u8; 16]) -> Done<'_, ()>;
 
-    /// Records that vanish by themselves and are shared with other machines; `None`: nothing is shared.
+    /// Records that expire by themselves and are shared with other machines; `None`: nothing is
+    /// shared.
     fn passing(&self) -> Option<&dyn PassingRecords> {
         None
     }
 }
 
-/// Records that live for a while, and may vanish earlier.
+/// Records that expire, and may vanish earlier.
 pub(super) trait PassingRecords: Send + Sync {
-    /// One of them.
+    /// Reads a record.
     fn get(&self, place: Place) -> Done<'_, Option<Record>>;
 
-    /// Keeps one for `life`.
+    /// Keeps a record for `life`.
     fn keep(&self, place: Place, record: Record, life: Duration) -> Done<'_, ()>;
 
-    /// Removes one, if there.
+    /// Removes a record, if there is one.
     fn forget(&self, place: Place) -> Done<'_, ()>;
 }

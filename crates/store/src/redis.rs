@@ -1,7 +1,8 @@
-//! Sealed records in Redis 7, or whatever speaks its protocol: one store for all replicas.
+//! Sealed records in Redis 7, or a server with the same protocol: one store for all replicas.
 //!
-//! Each change is a script, which the server runs as one step (Redis, "Scripting with Lua"). A server that is away is not
-//! waited for again and again: after a failure calls fail at once, and one in a while tries again.
+//! Each change is a script, which the server runs as one step (Redis, "Scripting with Lua"). After
+//! a failure calls fail at once, and only an occasional call tries the server again. So nobody
+//! waits repeatedly for an unreachable server.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,29 +30,29 @@ mod scripts;
 
 use scripts::{Answer, NO, OTHER_KEY, Scripts, YES};
 
-/// What this version writes. A store of a later one is refused.
+/// The format that this version writes. A store of a later format is refused.
 const FORMAT: u32 = 1;
 
-/// TCP, TLS and the login at the server.
+/// Limit of TCP, TLS and the login at the server.
 const CONNECT: Duration = Duration::from_millis(1_500);
 
-/// One answer.
+/// Limit of one answer.
 const ANSWER: Duration = Duration::from_millis(1_500);
 
-/// A server that failed is left alone so long; doubles up to [`LONGEST_PAUSE`].
+/// How long a server is not tried after a failure; doubles up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 const STORE: &str = "gatepost:store";
 const KEYS: &str = "gatepost:keys";
 
-/// A server.
+/// A Redis server.
 pub(super) struct Redis {
     server: Arc<RedisServer>,
     shown: String,
     trust: Option<UpstreamTrust>,
     link: Mutex<Link>,
-    /// The last try failed.
+    /// Whether the last try failed.
     away: AtomicBool,
     scripts: Scripts,
 }
@@ -64,7 +65,7 @@ struct Link {
 }
 
 impl Redis {
-    /// Knows where the server is; nothing is connected yet.
+    /// Creates the store without connecting.
     pub(super) fn new(server: Arc<RedisServer>) -> Self {
         let scheme = if server.tls.is_some() { "rediss" } else { "redis" };
         let host = if server.host.contains(':') { format!("[{}]", server.host) } else { server.host.clone() };
@@ -101,7 +102,7 @@ impl Redis {
             _ if error.is_timeout() => {
                 self.unavailable("it did not answer in time; look at the server and the way to it")
             }
-            // The words of the server may repeat arguments; those of the system do not.
+            // The server's error text may repeat arguments; that of the system does not.
             _ if error.is_io_error() => {
                 self.unavailable(&format!("it cannot be reached ({error}); look at the server and the way to it"))
             }
@@ -112,11 +113,11 @@ impl Redis {
         }
     }
 
-    /// The connection; a new one when there is none and the last try is long enough ago.
+    /// The connection, or a new one when there is none and the last try is long enough ago.
     async fn connection(&self) -> Result<MultiplexedConnection, StoreError> {
         let mut link = match self.link.try_lock() {
             Ok(link) => link,
-            // Somebody tries whether it is back: nobody else waits for that.
+            // Another task is trying whether the server is back, and no further one waits for that.
             Err(_) if self.away.load(Ordering::Acquire) => return Err(self.still_away()),
             Err(_) => self.link.lock().await,
         };
@@ -187,12 +188,12 @@ impl Redis {
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(ANSWER));
         let greeted = MultiplexedConnection::new_with_config(&info, stream, config).await;
         let (connection, driver) = greeted.map_err(|error| self.told(&error))?;
-        // Ends with the last copy of the connection.
+        // The task ends with the last copy of the connection.
         tokio::spawn(driver);
         Ok(connection)
     }
 
-    /// Asks once, and once more over a new connection when the present one turns out to be broken.
+    /// Asks once, and once more over a new connection when the present one is broken.
     async fn ask<T: FromRedisValue>(&self, question: Question<'_>) -> Result<T, Fault> {
         let mut again = true;
         loop {
@@ -224,7 +225,7 @@ impl Redis {
         if code == OTHER_KEY { Err(Fault::OtherKey) } else { Ok(Answer(code, rest)) }
     }
 
-    /// The invocation of a script that works with the records of a kind.
+    /// Invokes a script that works with the records of a kind.
     fn on<'a>(&'a self, script: &'a Script, current: KeyId, kind: Kind) -> ScriptInvocation<'a> {
         let mut invocation = script.key(STORE);
         invocation.key(records(kind)).arg(&current.0);
@@ -251,7 +252,7 @@ fn passing(place: &Place) -> String {
     format!("gatepost:{what}:{name}")
 }
 
-/// Version, key, sealed octets.
+/// Encodes version, key and sealed octets.
 fn encode(record: &Record) -> Vec<u8> {
     let mut octets = Vec::with_capacity(16 + record.sealed.len());
     octets.extend_from_slice(&record.version.to_be_bytes());
@@ -300,7 +301,7 @@ impl Records for Redis {
 
     fn found<'a>(&'a self, key: KeyId, check: &'a [u8]) -> Done<'a, bool> {
         Box::pin(async move {
-            // Another one than before, should this store have been emptied.
+            // Another revision than before, in case this store was emptied.
             let revision = since_1970();
             let mut script = self.scripts.found.key(STORE);
             script.key(KEYS).arg(&key.0).arg(check).arg(FORMAT).arg(milliseconds(revision));
@@ -340,7 +341,7 @@ impl Records for Redis {
     }
 
     fn tidy(&self) -> Done<'_, ()> {
-        // What Redis writes to its disk, and when it rewrites that, is the operator's.
+        // The operator decides what Redis writes to its disk, and when.
         Box::pin(async { Ok(()) })
     }
 

@@ -1,13 +1,15 @@
-//! Which device passwords there are: a sealed list beside their records, so that nobody can bring back one that was revoked by
-//! writing its old record into the database again.
+//! The list of device passwords: a sealed list in addition to their records. With it nobody can
+//! bring back a revoked password by writing its old record into the database again.
 //!
-//! List and record change in one step. A record that the list does not have is refused and told. The list counts its
-//! changes: a process that has seen a newer one goes by that. What nobody can see is that list and records of the same
-//! moment were put back together while no process ran, which is what a restored backup is; and that a password that
-//! still counts has an older record, because all that changes in it is its last use.
+//! List and record change in one step. A record that is not in the list is refused and reported.
+//! The list counts its changes, and a process that has seen a newer list uses that one. Two things
+//! go unnoticed. One is that list and records of the same moment were put back together while no
+//! process ran, as a restored backup does. The other is that a valid password has an older record,
+//! because only its last use ever changes.
 //!
-//! Sign-ins and guesses have no such list. A renewal writes a sign-in, often, and would have to write the list as well; an old
-//! refresh token opens nothing without the account's own password, and who can put old guesses back can also remove them.
+//! Sign-ins and guesses have no such list. A renewal writes a sign-in, often, and would have to
+//! write the list as well. An old refresh token opens nothing without the account's own password.
+//! And somebody who can put old guesses back can also remove them.
 
 use std::collections::BTreeSet;
 
@@ -21,10 +23,10 @@ use super::{DevicePassword, DevicePasswordId, StoreError};
 use gatepost_core::clock::since_1970;
 use gatepost_core::tuple_key::TupleKey;
 
-/// The list as it was read.
+/// The list, as it was read.
 #[derive(Default)]
 struct Register {
-    /// `None`: the store has none.
+    /// Its version; `None`: the store has no list.
     version: Option<u64>,
     list: DevicePasswordList,
 }
@@ -34,7 +36,7 @@ impl Register {
         self.list.ids.contains(&id.0)
     }
 
-    /// Writes this list over the one that was read.
+    /// The change that writes this list over the one that was read.
     fn change(&self, ring: &Ring) -> Result<Change, StoreError> {
         let place = place(ring);
         let record = ring.seal(&place, plain::write(&self.list).map_err(|NotARecord| own_fault())?)?;
@@ -47,7 +49,7 @@ fn place(ring: &Ring) -> Place {
 }
 
 impl Sealed {
-    /// The device passwords that count.
+    /// The valid device passwords.
     pub(super) async fn registered_passwords(&self) -> Result<Vec<DevicePassword>, StoreError> {
         for _ in 0..TRIES {
             let register = self.register().await?;
@@ -57,12 +59,12 @@ impl Sealed {
             }
             let none_yet = register.version.is_none() && register.list.count == 0;
             if none_yet && listed.iter().all(|(_, registered)| !registered) {
-                // An earlier version of Gatepost has made all of them.
+                // An earlier version of Gatepost has written all of them.
                 self.begin(&listed).await?;
             } else if self.register().await?.version == register.version {
                 return Ok(self.only_registered(&register, listed));
             }
-            // The list was changed between the two looks.
+            // The list was changed between the two reads.
         }
         Err(self.contended())
     }
@@ -87,7 +89,7 @@ impl Sealed {
     pub(super) async fn add_registered(&self, password: &DevicePassword) -> Result<(), StoreError> {
         for _ in 0..TRIES {
             if self.register().await?.version.is_none() {
-                // Those of an earlier version come first.
+                // The passwords of an earlier version are listed first.
                 self.registered_passwords().await?;
             }
             let added = with_keys!(self, ring => async {
@@ -106,7 +108,7 @@ impl Sealed {
         Err(self.contended())
     }
 
-    /// Removes a device password from both; false when neither has it.
+    /// Removes a device password from the list and the records; false when neither has it.
     pub(super) async fn revoke_registered(&self, id: &DevicePasswordId) -> Result<bool, StoreError> {
         for _ in 0..TRIES {
             if self.register().await?.version.is_none() {
@@ -131,12 +133,12 @@ impl Sealed {
         Err(self.contended())
     }
 
-    /// Makes the first list.
+    /// Writes the first list.
     async fn begin(&self, listed: &[(DevicePassword, bool)]) -> Result<(), StoreError> {
         let ids: BTreeSet<String> = listed.iter().map(|(password, _)| password.id.0.clone()).collect();
         with_keys!(self, ring => async {
             let first = Register { version: None, list: DevicePasswordList { count: 0, ids: ids.clone() } };
-            // Another process that was faster has the same list, or a later one.
+            // Another process that was faster wrote the same list, or a later one.
             self.change_register(&ring, first, Vec::new()).await.map(drop)
         })
     }
@@ -158,7 +160,8 @@ impl Sealed {
         with_keys!(self, ring => self.read_register(&ring))
     }
 
-    /// The list in the store, or a newer one that was seen here. One that cannot be opened has nothing in it.
+    /// The list in the store, or a newer one that this process has seen. A list that cannot be
+    /// opened counts as empty.
     async fn read_register(&self, ring: &Ring) -> Result<Register, Fault> {
         let place = place(ring);
         let record = self.records().get(ring.current, place).await?;
@@ -188,7 +191,7 @@ impl Sealed {
     }
 
     fn newest_list(&self) -> MutexGuard<'_, DevicePasswordList> {
-        // The list is replaced at once, so a panic elsewhere leaves it whole.
+        // The list is only replaced as a whole.
         self.newest_register.lock()
     }
 }

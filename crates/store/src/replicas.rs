@@ -8,12 +8,12 @@ use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::{AccessToken, Password};
 use gatepost_core::tuple_key::TupleKey;
 
-/// Whose token. The password is part of it: who presents another one asks for something else, and finds nothing.
+/// The key of a shared token. The password is part of it, so another password finds nothing.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedKey<'a> {
-    /// What makes it this token and no other.
+    /// The token's key.
     pub token: &'a TupleKey,
-    /// What earned it (`grant: password`).
+    /// The password that earned the token (`grant: password`).
     pub password: Option<&'a Password>,
 }
 
@@ -22,25 +22,25 @@ pub struct SharedKey<'a> {
 pub struct SharedToken {
     /// The token.
     pub access_token: Arc<AccessToken>,
-    /// When it was asked for, by the clock of whoever asked.
+    /// When it was asked for, by the clock of the replica that asked.
     pub requested_at: UnixTime,
-    /// When it ends, by the same clock.
+    /// When it expires, by the same clock.
     pub expires_at: UnixTime,
 }
 
-/// What replicas share while it lives. All of it may vanish at any time; nothing of it is waited for long.
+/// The shared tokens of all replicas. Any of them may vanish at any time, and no call waits long.
 pub trait SharedTokens: Send + Sync {
     /// The token, if a replica has left one.
     fn token<'a>(&'a self, key: SharedKey<'a>) -> Stored<'a, Option<SharedToken>>;
 
-    /// Leaves a token, for `life` at most.
+    /// Stores a token, for `life` at most.
     fn leave<'a>(&'a self, key: SharedKey<'a>, token: &'a SharedToken, life: Duration) -> Stored<'a, ()>;
 
-    /// Takes a token away, because Entra no longer accepts what earned it.
+    /// Removes a token, because Entra no longer accepts the password or sign-in that earned it.
     fn forget<'a>(&'a self, key: SharedKey<'a>) -> Stored<'a, ()>;
 
-    /// The right to ask Entra for the token: for `life`, or until it is given back with [`super::Store::release`]. `None`:
-    /// another replica has it.
+    /// Takes the right to ask Entra for the token: for `life`, or until [`super::Store::release`].
+    /// `None`: another replica has it.
     fn lease_request<'a>(&'a self, key: SharedKey<'a>, life: Duration) -> Stored<'a, Option<Lease>>;
 
     /// Prolongs a lease; false when it has ended and another replica has it.

@@ -1,8 +1,9 @@
-//! A store that forgets nothing while the process runs, whatever the database does.
+//! A store that loses no sign-in while the process runs, even if the database fails.
 //!
-//! A refresh token that Entra has exchanged is worth more than the one on the disk. When the database does not take it, it
-//! stays here and is offered again until it is kept; the one on the disk is never touched by that. What was read once can be
-//! read again while the database is away, and is put back when somebody has emptied it.
+//! A refresh token that Entra has exchanged is worth more than the one on the disk. If the database
+//! does not take it, it stays in memory and is offered again until it is kept. Until then the one
+//! on the disk stays as it is. Data that was read once can be read again while the database is
+//! unreachable, and is put back when somebody has emptied the database.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Weak};
@@ -20,15 +21,16 @@ use super::{
 const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
-/// A store around another one.
+/// Wraps another store.
 pub struct RetryingStore(Arc<Shared>);
 
 struct Shared {
     inner: Arc<dyn Store>,
     known: Mutex<Known>,
-    /// One write of a sign-in at a time, so that a second offer and a newer token do not overtake each other.
+    /// Serializes writes of sign-ins, so that a second offer and a newer token do not overtake each
+    /// other.
     writing: tokio::sync::Mutex<()>,
-    /// One at a time puts back what is gone.
+    /// Serializes putting back what is gone.
     restoring: tokio::sync::Mutex<()>,
 }
 
@@ -36,11 +38,11 @@ struct Shared {
 struct Known {
     sign_ins: HashMap<SignInKey, Held>,
     device_passwords: Option<Vec<DevicePassword>>,
-    /// [`Store::emptied`], as far as it was made good.
+    /// The value of [`Store::emptied`] up to which everything was put back.
     emptied: u64,
-    /// Versions that callers may have read before that, and what they are called now.
+    /// Versions that callers may have read before that, and the new versions of their records.
     put_back: HashMap<Version, Version>,
-    /// Names pending sign-ins; counts from above, where no database begins.
+    /// Makes versions for pending sign-ins. They count down from the top, where no database begins.
     pending: u64,
     retrying: bool,
 }
@@ -54,7 +56,8 @@ struct Held {
 enum HeldState {
     /// The database has it.
     Kept(Version),
-    /// It has not, and holds the one with the version `base` (`None`: whatever it holds is to be replaced).
+    /// The database does not have it. It holds the record with the version `base` (`None`: whatever
+    /// it holds is to be replaced).
     Pending { version: Version, base: Option<Version> },
 }
 
@@ -72,7 +75,7 @@ impl RetryingStore {
 
 impl Shared {
     fn known(&self) -> MutexGuard<'_, Known> {
-        // Every change is one assignment, so a panic elsewhere leaves it whole.
+        // Every change is one assignment, so the content is consistent even after a panic.
         self.known.lock()
     }
 
@@ -146,7 +149,8 @@ impl Shared {
         }
     }
 
-    /// Writes over `base`, or over what was `offered` before, which may have been kept although no answer came.
+    /// Writes over `base`, or over the sign-in that was `offered` before, which may have been kept
+    /// although no answer came.
     async fn write(
         &self,
         key: &SignInKey,
@@ -159,10 +163,11 @@ impl Shared {
             && let Some((kept, version)) = self.inner.sign_in(key).await?
             && kept.refresh_token == offered.refresh_token
         {
-            // An earlier offer was taken without our hearing of it.
+            // An earlier offer was kept, but its answer was lost.
             written = self.inner.put_sign_in(key, sign_in, Some(version)).await;
         }
-        // After making good the old base is gone, and only an empty place counts.
+        // After the store was put back the old base is gone, so only an empty record may be
+        // replaced.
         let written = match (self.restore().await, written) {
             (true, Err(StoreError::Changed)) => self.inner.put_sign_in(key, sign_in, None).await,
             (_, written) => written,
@@ -208,7 +213,7 @@ impl Shared {
         !known.retrying
     }
 
-    /// Puts back what is known here when the store was emptied; true when it was.
+    /// Puts back the known records when the store was emptied. Returns true when it was.
     async fn restore(&self) -> bool {
         let emptied = self.inner.emptied();
         if self.known().emptied == emptied {
@@ -232,14 +237,15 @@ impl Shared {
             for (key, held) in &mut known.sign_ins {
                 match &mut held.state {
                     HeldState::Kept(version) => kept.push((key.clone(), held.sign_in.copy(), *version)),
-                    // It is offered anyway, and what it was to replace is gone.
+                    // A pending sign-in is offered anyway, and the record that it was to replace is
+                    // gone.
                     HeldState::Pending { base, .. } => *base = None,
                 }
             }
             (kept, known.device_passwords.clone().unwrap_or_default())
         };
         for (key, sign_in, before) in sign_ins {
-            // Another process may have been faster, or somebody signed in anew.
+            // Another process may have been faster, or somebody signed in again.
             if self.inner.sign_in(&key).await?.is_none() {
                 let version = self.inner.put_sign_in(&key, &sign_in, None).await?;
                 self.known().put_back.insert(before, version);
@@ -259,8 +265,8 @@ impl Shared {
         if self.restore().await {
             read = self.inner.device_passwords().await;
         }
-        // Not what was known before: whoever asks would take it for the present state, and a revoked password for one that
-        // still counts.
+        // An earlier result is not used here. The caller would take it for the present state, and a
+        // revoked password for a valid one.
         let passwords = read?;
         self.known().device_passwords = Some(passwords.clone());
         Ok(passwords)
@@ -288,8 +294,9 @@ impl Store for RetryingStore {
         self.0.inner.sign_ins()
     }
 
-    /// As [`Store::put_sign_in`]. With any error but [`StoreError::Changed`] the sign-in stays in memory, is what
-    /// [`Store::sign_in`] gives from now on, and is offered to the database until that keeps it: the caller goes on.
+    /// Like [`Store::put_sign_in`]. With any error but [`StoreError::Changed`] the sign-in stays in
+    /// memory, and [`Store::sign_in`] returns it from now on. It is offered to the database until
+    /// that keeps it, so the caller can go on.
     fn put_sign_in<'a>(
         &'a self,
         key: &'a SignInKey,
@@ -349,7 +356,8 @@ impl Store for RetryingStore {
         self.0.inner.is_shared()
     }
 
-    /// Counts are not held here: whoever counts goes on in memory when the database is away.
+    /// Counts are not kept here. The caller keeps counting in memory while the database is
+    /// unreachable.
     fn counts(&self, bucket: u16) -> Stored<'_, (Counts, Option<Version>)> {
         self.0.inner.counts(bucket)
     }
@@ -394,7 +402,7 @@ mod tests {
         let (token, pending) = read(&store, &key).await;
         assert_eq!(token, "two");
         assert_ne!(pending, first);
-        // What was read before it is out of date, and what was read of it may be replaced.
+        // The version read before it is out of date; the pending version may be replaced.
         assert_eq!(store.put_sign_in(&key, &sign_in("lost"), Some(first)).await, Err(StoreError::Changed));
         assert!(store.put_sign_in(&key, &sign_in("three"), Some(pending)).await.is_err());
         // Offered again and again, but less and less often.

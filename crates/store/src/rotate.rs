@@ -1,13 +1,20 @@
-//! Rotation of the state key, while the service runs.
+//! Rotates the state key, while the service runs.
 //!
-//! The steps, each durable before the next: the new key stands before the old one in the key file; the store takes the new
-//! one for the current one, and from then on nothing is written under the old one (see [`super::records::Records`]); every
-//! record is sealed anew; the store forgets the old key; the key file does. After a crash the same command goes on where it
-//! ended, and at every moment the key file opens every record.
+//! Each of these steps is durable before the next:
 //!
-//! One at a time may do that with a key file. A second one does nothing and says so: it would only put another key in front
-//! of the one that has just been made. Where each replica has a key file of its own, the database sees to it that only one key
-//! follows another.
+//! 1. The new key is put in front of the old one in the key file.
+//! 2. The store makes the new one the current key. From then on nothing is written under the old
+//!    one (see [`super::records::Records`]).
+//! 3. Every record is sealed again.
+//! 4. The store forgets the old key.
+//! 5. The key file forgets the old key.
+//!
+//! After a crash the same command continues where it stopped. At every moment the key file opens
+//! every record.
+//!
+//! Only one process at a time may rotate a key file. A second one does nothing and reports this,
+//! because it would only add another key in front of the new one. Where each replica has its own
+//! key file, the database makes sure that only one key follows another.
 
 use std::sync::Arc;
 
@@ -21,21 +28,21 @@ use super::seal::Kind;
 use super::sealed::{Ring, Sealed, TRIES};
 use gatepost_config::{State, StateKey};
 
-/// What came of it.
+/// The result of a rotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rotation {
     /// The new key is in use, and the old one is not needed any longer.
     Done {
-        /// How many records were sealed anew.
+        /// How many records were sealed again.
         records: usize,
-        /// The source still gives the old key, and is not Gatepost's to change.
+        /// Whether the source still gives the old key, which Gatepost cannot remove.
         old_is_left: bool,
     },
     /// The new key is in the key file, and every replica needs that file before it comes into use.
     Prepared,
 }
 
-/// Why the key was not rotated. The one before stays in use, or the rotation goes on with the next call.
+/// Why the key was not rotated. The old key stays in use, or the next call continues the rotation.
 #[derive(Debug, thiserror::Error)]
 pub enum RotateError {
     /// The store cannot be used.
@@ -44,7 +51,7 @@ pub enum RotateError {
     /// There is no store.
     #[error("there is no store, so there is nothing to rotate; write `state.directory` to have one")]
     NoStore,
-    /// The key comes from somewhere that Gatepost cannot write to.
+    /// The key comes from a source that Gatepost cannot write to.
     #[error(
         "the state key comes from {shown}; put a new line in front of the present one there (`openssl rand -base64 32`), restart the service, and run this again"
     )]
@@ -52,7 +59,7 @@ pub enum RotateError {
         /// The source.
         shown: String,
     },
-    /// Somebody else does it at this moment.
+    /// Another process is rotating the key.
     #[error(
         "another rotation of the state key in {shown} is under way, so this one did nothing; wait until it has ended, and run this again only if it failed"
     )]
@@ -82,7 +89,8 @@ impl From<KeyProblem> for RotateError {
     }
 }
 
-/// Puts a new state key into use, or goes on with a rotation that was interrupted. The service may run; it follows by itself.
+/// Puts a new state key into use, or continues an interrupted rotation. The service may run, and
+/// follows by itself.
 ///
 /// # Errors
 /// See [`RotateError`].
@@ -99,7 +107,7 @@ pub async fn rotate_key(state: &State) -> Result<Rotation, RotateError> {
     let path = path.clone();
     let file = blocking(move || OwnKeyFile::lock(&path)).await?.ok_or(RotateError::UnderWay { shown })?;
     let file = Arc::new(file);
-    // Somebody may have rotated it since.
+    // Another process may have rotated it since.
     let ring = looked_at(&store).await?;
     if ring.keys.ids().len() == 1 {
         let (file, current) = (Arc::clone(&file), ring.current);
@@ -130,7 +138,7 @@ async fn promote_newest(store: &Sealed) -> Result<(), RotateError> {
         }
         let check = ring.index.seal(newest).map_err(|_| KeyProblem::Random)?;
         match store.records().promote(ring.current, newest.id(), &check).await {
-            // The other replica has the same new key, or the next look says that it has not.
+            // The other replica has the same new key, or the next look shows that it has not.
             Ok(()) | Err(Fault::OtherKey) => {}
             Err(fault) => return Err(OpenError::of(fault).into()),
         }
@@ -150,7 +158,8 @@ async fn reseal(store: &Sealed) -> Result<usize, RotateError> {
             let Ok(plain) = ring.open(&place, &old) else { continue };
             let new = ring.reseal(&place, old.version, plain)?;
             let put = records.put(ring.current, place, Some(old.version), new, false);
-            // One that changed meanwhile is under the new key already. The register is nothing that a person has made.
+            // A record that changed meanwhile is under the new key already. The register is not
+            // counted, because no person has made it.
             let put = put.await.map_err(OpenError::of)?;
             resealed += usize::from(put && place.kind != Kind::Register);
         }

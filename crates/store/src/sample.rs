@@ -1,4 +1,4 @@
-//! What tests keep.
+//! Sample data for tests.
 
 use super::{DevicePassword, DevicePasswordId, SignIn, SignInKey, Verifier};
 use gatepost_core::account::MailAddress;

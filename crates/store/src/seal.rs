@@ -1,5 +1,6 @@
-//! Sealing of records: AES-256-GCM (NIST SP 800-38D) with a random nonce, bound to the place and the version of the
-//! record. One that was altered, moved to another place, or brought back under another version does not open.
+//! Seals records with AES-256-GCM (NIST SP 800-38D) and a random nonce, bound to the place and the
+//! version of the record. A record that was altered, moved to another place, or put under another
+//! version does not open.
 
 use std::fmt;
 
@@ -14,12 +15,12 @@ use gatepost_core::tuple_key::TupleKey;
 /// Octets of a state key and of the keys derived from it.
 pub(super) const KEY_OCTETS: usize = 32;
 
-/// What the sealed octets of this version look like; part of what they are bound to.
+/// The format of the sealed octets; the seal is bound to it.
 const SEAL_FORMAT: u8 = 1;
 
 const TAG_OCTETS: usize = 16;
 
-/// Tells state keys apart, in public: eight octets derived from the key, which say nothing about it.
+/// A public id of a state key: eight octets derived from it, which reveal nothing about it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) struct KeyId(pub(super) [u8; 8]);
 
@@ -35,7 +36,7 @@ impl fmt::Debug for KeyId {
     }
 }
 
-/// What a record is about.
+/// The kind of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Kind {
     /// Proves a state key, and holds the [`IndexKey`].
@@ -46,7 +47,7 @@ pub(super) enum Kind {
     DevicePassword = 2,
     /// An access token for other replicas.
     AccessToken = 3,
-    /// Not a record: the right to renew one.
+    /// Not a record: the right to exchange a sign-in or to ask for a token.
     Lease = 4,
     /// [`super::Counts`] of some accounts.
     Guesses = 5,
@@ -54,17 +55,19 @@ pub(super) enum Kind {
     Register = 6,
 }
 
-/// The kinds that a database keeps until they are removed, and that are sealed anew when the state key is rotated.
+/// The kinds that a database keeps until they are removed. They are sealed again when the state key
+/// is rotated.
 pub(super) const KEPT: [Kind; 4] = [Kind::SignIn, Kind::DevicePassword, Kind::Guesses, Kind::Register];
 
-/// Where a record stands: its kind, and the keyed hash of its full key tuple. Without the key it tells nothing.
+/// The place of a record: its kind, and the keyed hash of its full key tuple. Without the key the
+/// hash reveals nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Place {
     pub(super) kind: Kind,
     pub(super) name: [u8; 32],
 }
 
-/// A key that records are sealed under.
+/// A key that seals records.
 pub(super) struct SealingKey {
     id: KeyId,
     key: LessSafeKey,
@@ -84,7 +87,8 @@ impl SealingKey {
         self.id
     }
 
-    /// Nonce, sealed text and tag. The plain octets are overwritten in place, so that no copy stays behind.
+    /// Returns nonce, sealed text and tag. The plain octets are overwritten in place, so that no
+    /// copy stays behind.
     pub(super) fn seal(
         &self,
         place: &Place,
@@ -102,7 +106,8 @@ impl SealingKey {
         Ok(sealed)
     }
 
-    /// The plain octets, when these were sealed under this key for this place and version, and nothing was altered.
+    /// Returns the plain octets, if they were sealed under this key for this place and version, and
+    /// nothing was altered.
     pub(super) fn open(&self, place: &Place, version: u64, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, Unspecified> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE_LEN).ok_or(Unspecified)?;
         let mut plain = Zeroizing::new(sealed.to_vec());
@@ -132,8 +137,8 @@ impl fmt::Debug for SealingKey {
     }
 }
 
-/// Names the places of records. It is made with the store, lies in it sealed, and stays when the state key changes, so that
-/// every record keeps its place.
+/// The key that hashes the places of records. It is created with the store and kept in it, sealed.
+/// It stays when the state key changes, so that every record keeps its place.
 pub(super) struct IndexKey {
     octets: Zeroizing<[u8; KEY_OCTETS]>,
     key: hmac::Key,
@@ -155,7 +160,7 @@ impl IndexKey {
     pub(super) fn place(&self, kind: Kind, tuple: &TupleKey, password: &[u8]) -> Place {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(&[kind as u8]);
-        // Behind its length, so that nothing else can be taken for it.
+        // The tuple follows its length, so that nothing else can be mistaken for a part of it.
         context.update(&(tuple.as_bytes().len() as u64).to_be_bytes());
         context.update(tuple.as_bytes());
         context.update(password);
@@ -165,12 +170,12 @@ impl IndexKey {
         Place { kind, name }
     }
 
-    /// The check record: this key, sealed under a state key.
+    /// Makes the check record: this key, sealed under a state key.
     pub(super) fn seal(&self, under: &SealingKey) -> Result<Vec<u8>, Unspecified> {
         under.seal(&CHECK, 0, Zeroizing::new(self.octets.to_vec()))
     }
 
-    /// Opens a check record; that it opens proves the state key.
+    /// Opens a check record. Success proves the state key.
     pub(super) fn open(under: &SealingKey, sealed: &[u8]) -> Result<Self, Unspecified> {
         let plain = under.open(&CHECK, 0, sealed)?;
         let mut octets = Zeroizing::new([0; KEY_OCTETS]);
@@ -228,7 +233,7 @@ mod tests {
         assert_ne!(sealed, key.seal(&alice, 5, plain("0.AXoA-refresh")).unwrap(), "the nonce is random");
     }
 
-    /// Every single bit, every prefix, and swaps among many records, of which none may open.
+    /// Alters every single bit, tries every prefix, and swaps many records: none may open.
     #[test]
     fn nothing_that_was_altered_or_moved_opens() {
         let key = SealingKey::derive(&[1; 32]).unwrap();

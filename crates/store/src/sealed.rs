@@ -1,4 +1,4 @@
-//! The store over any database: seals and opens records, and follows the state key when it is rotated.
+//! The store over any database: seals and opens records, and follows rotations of the state key.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,10 +19,10 @@ use super::{Counts, DevicePasswordId, LastUse, Lease, SignIn, SignInKey, StoreEr
 use gatepost_config::StateKey;
 use gatepost_core::tuple_key::TupleKey;
 
-/// Somebody else's changes of the same record, or of the key, are followed so many times in one call.
+/// How many times a call is repeated when others change the same record or the key.
 pub(super) const TRIES: usize = 8;
 
-/// What a database without keys has for its caller.
+/// The id that stands for the current key of a database without keys.
 const NO_KEY: KeyId = KeyId([0; 8]);
 
 /// Records in a database, sealed.
@@ -30,10 +30,10 @@ pub(super) struct Sealed {
     records: Box<dyn Records>,
     source: Arc<StateKey>,
     ring: RwLock<Option<Arc<Ring>>>,
-    /// One at a time looks after the keys.
+    /// Serializes the search for the current keys.
     looking: tokio::sync::Mutex<()>,
     emptied: AtomicU64,
-    /// The newest list that was seen here.
+    /// The newest list of device passwords that this process has seen.
     pub(super) newest_register: Mutex<DevicePasswordList>,
 }
 
@@ -45,14 +45,14 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Fits the keys of the source to those of the database; `None` when none opens it.
+    /// Matches the keys of the source with those of the database; `None` when no key opens it.
     fn fit(keys: Keys, current: KeyId, checks: &[(KeyId, Vec<u8>)]) -> Option<Self> {
         let (_, check) = checks.iter().find(|(id, _)| *id == current)?;
         let index = IndexKey::open(keys.get(current)?, check).ok()?;
         Some(Self { keys, current, index })
     }
 
-    /// Never absent: see [`Ring::fit`].
+    /// The current key. It is never absent: see [`Ring::fit`].
     pub(super) fn writing(&self) -> Result<&SealingKey, StoreError> {
         self.keys.get(self.current).ok_or_else(own_fault)
     }
@@ -60,11 +60,11 @@ impl Ring {
     pub(super) fn seal(&self, place: &Place, plain: Zeroizing<Vec<u8>>) -> Result<Record, StoreError> {
         let mut version = [0; 8];
         rand::fill(&mut version).map_err(|_| own_fault())?;
-        // Databases count with a sign.
+        // Databases use signed integers.
         self.reseal(place, u64::from_be_bytes(version) >> 1, plain)
     }
 
-    /// The same state of the record, under the current key.
+    /// Seals the same state of the record under the current key.
     pub(super) fn reseal(&self, place: &Place, version: u64, plain: Zeroizing<Vec<u8>>) -> Result<Record, StoreError> {
         let sealed = self.writing()?.seal(place, version, plain).map_err(|_| own_fault())?;
         Ok(Record { version, key: self.current, sealed })
@@ -79,8 +79,8 @@ pub(super) fn own_fault() -> StoreError {
     StoreError::Unavailable("no random numbers are to be had from the system".into())
 }
 
-/// Does something with the current keys, and again when they turn out to be others. A macro, because the something
-/// borrows and waits.
+/// Runs an expression with the current keys, and again when they turn out to be outdated. It is a
+/// macro, because the expression borrows and awaits.
 macro_rules! with_keys {
     ($this:expr, $ring:ident => $work:expr) => {{
         let mut tries = 0;
@@ -101,7 +101,7 @@ macro_rules! with_keys {
 pub(super) use with_keys;
 
 impl Sealed {
-    /// Nothing is read yet: see [`Sealed::start`].
+    /// Creates the store without reading anything: see [`Sealed::start`].
     pub(super) fn new(records: Box<dyn Records>, source: StateKey) -> Self {
         Self {
             records,
@@ -126,7 +126,8 @@ impl Sealed {
         &*self.records
     }
 
-    /// Proves the state key, or gives a new store its first one. A key file is made only for a new store.
+    /// Checks the state key, or gives a new store its first one. A key file is created only for a
+    /// new store.
     pub(super) async fn start(&self) -> Result<(), OpenError> {
         let mut keys = self.read_keys().await?;
         if let (None, StateKey::File(path)) = (&keys, &*self.source) {
@@ -147,14 +148,14 @@ impl Sealed {
         KeyProblem::Lost { key: self.source.shown(), store: self.records.shown().to_owned() }
     }
 
-    /// Finds out which keys are in use now. `old`: the ones that turned out not to be.
+    /// Finds out which keys are in use now. `old` are keys that turned out to be outdated.
     pub(super) async fn look_after_keys(&self, old: Option<&Arc<Ring>>) -> Result<(), StoreError> {
         let _alone = self.looking.lock().await;
         let present = self.present();
         if let (Some(present), Some(old)) = (&present, old)
             && !Arc::ptr_eq(present, old)
         {
-            // Somebody else was faster.
+            // Another task has found the new keys already.
             return Ok(());
         }
         let unusable = |error: OpenError| match error {
@@ -171,7 +172,7 @@ impl Sealed {
         if table.current.is_none() {
             let newest = keys.newest();
             let check = match before {
-                // Records that are put back find their places again.
+                // With the old index key, records that are put back get the same places.
                 Some(ring) => ring.index.seal(newest),
                 None => IndexKey::generate().and_then(|index| index.seal(newest)),
             };
@@ -192,7 +193,7 @@ impl Sealed {
                 *self.ring.write() = Some(Arc::new(ring));
                 return Ok(());
             }
-            // A rotation may have gone on between the look at the source and that at the database.
+            // A rotation may have happened between reading the source and reading the database.
             keys = self.read_keys().await?.ok_or_else(|| self.lost())?;
             if keys.ids() == seen {
                 break;
@@ -211,7 +212,7 @@ impl Sealed {
         self.ring.read().clone()
     }
 
-    /// The keys; a store that could not be reached at the start is tried again.
+    /// The keys in use. If the store could not be reached at the start, it is tried again.
     pub(super) async fn ring(&self) -> Result<Arc<Ring>, StoreError> {
         if let Some(ring) = self.present() {
             return Ok(ring);
@@ -271,7 +272,7 @@ impl Sealed {
             match (written, replaces) {
                 (Some(version), _) => return Ok(version),
                 (None, Some(_)) => return Err(StoreError::Changed),
-                // Whatever is there is replaced, also what came meanwhile.
+                // Whatever is there is replaced, also a record that came meanwhile.
                 (None, None) => {}
             }
         }
@@ -282,7 +283,7 @@ impl Sealed {
         with_keys!(self, ring => self.records.remove(ring.current, Self::place(&ring, kind, key)))
     }
 
-    /// All records of a kind, opened. One that cannot be read is left out and told.
+    /// All records of a kind, opened. A record that cannot be read is left out and reported.
     pub(super) async fn list<T>(
         &self,
         kind: Kind,

@@ -37,7 +37,7 @@ impl Store for Sealed {
     fn device_passwords(&self) -> Stored<'_, Vec<DevicePassword>> {
         Box::pin(async move {
             let mut passwords = self.registered_passwords().await?;
-            // The database knows no order that means anything.
+            // The order of the database has no meaning.
             passwords.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
             Ok(passwords)
         })

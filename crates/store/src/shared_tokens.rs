@@ -35,7 +35,7 @@ impl SharedKey<'_> {
 
 impl Sealed {
     fn passing(&self) -> Result<&dyn PassingRecords, StoreError> {
-        // Asked for only where there is some: see `Store::shared_tokens`.
+        // Called only where replicas share tokens: see `Store::shared_tokens`.
         self.records().passing().ok_or_else(own_fault)
     }
 
@@ -43,7 +43,8 @@ impl Sealed {
         let ring = self.ring().await?;
         let place = key.place(&ring, Kind::AccessToken);
         let record = self.passing()?.get(place).await.map_err(|fault| self.told(fault))?;
-        // What cannot be opened is of a key that was rotated away, or is not ours: as good as none.
+        // A record that cannot be opened counts as none: its key was rotated away, or Gatepost did
+        // not write it.
         let opened = record.and_then(|record| ring.open(&place, &record).ok());
         let token = opened.and_then(|plain| serde_json::from_slice::<TokenIn>(&plain).ok());
         Ok(token.map(|token| SharedToken {

@@ -4,7 +4,7 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::RefreshToken;
 
-/// Whose sign-in: one account at one application.
+/// The key of a sign-in: one account at one application.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SignInKey {
     /// The address that logs in.
@@ -20,11 +20,11 @@ pub struct SignInKey {
 /// A person's sign-in, and the refresh token that it gave.
 #[derive(Debug)]
 pub struct SignIn {
-    /// The newest one.
+    /// The newest refresh token.
     pub refresh_token: RefreshToken,
     /// `tid` of the ID token: the directory id.
     pub tenant_id: String,
-    /// `oid` of the ID token: who signed in, whatever the name becomes.
+    /// `oid` of the ID token: the person who signed in, even if the name changes.
     pub object_id: String,
     /// `preferred_username` of the ID token.
     pub username: String,
@@ -39,7 +39,7 @@ pub struct SignIn {
 }
 
 impl SignIn {
-    /// A copy, for the one who reads.
+    /// A copy for a reader.
     pub(super) fn copy(&self) -> Self {
         Self {
             refresh_token: RefreshToken::new(self.refresh_token.expose().to_owned()),
@@ -52,7 +52,7 @@ impl SignIn {
     }
 }
 
-/// Entra's last word about a refresh token.
+/// Entra's last refusal of a refresh token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignInRefused {
     /// When.

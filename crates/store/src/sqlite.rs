@@ -1,8 +1,8 @@
 //! Sealed records in SQLite: one file that service and command line use at the same time.
 //!
-//! A write is on the disk when it returns (write-ahead log, `synchronous=FULL`), and each change is one transaction that
-//! looks before it writes. What the file shows without the state key is how many records there are, how long, and when they
-//! changed.
+//! A write is on the disk when it returns (write-ahead log, `synchronous=FULL`). Each change is one
+//! transaction that checks before it writes. Without the state key the file shows only how many
+//! records there are, how long they are, and when they changed.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,16 +19,16 @@ use super::records::{Change, Done, Fault, KeyTable, Record, Records};
 use super::seal::{KEPT, KeyId, Kind, Place};
 use gatepost_core::clock::since_1970;
 
-/// Its name in the state directory.
+/// The file's name in the state directory.
 pub(super) const FILE: &str = "gatepost.sqlite";
 
-/// What this version writes. A file of a later one is refused.
+/// The format that this version writes. A file of a later format is refused.
 const FORMAT: u32 = 1;
 
-/// Somebody else's transaction is waited for so long.
+/// How long to wait for another process's transaction.
 const BUSY: Duration = Duration::from_secs(2);
 
-/// A call ends within this time, waiting for a turn included.
+/// Limit of a call, including the wait for its turn.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 const LONGEST_LEASE_MS: i64 = 10 * 60 * 1_000;
@@ -56,13 +56,13 @@ const SCHEMA: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
-/// Why the file cannot be used. Each says what to do.
+/// Why the file cannot be used. Each problem says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum SqliteProblem {
-    /// Its modes, its owner, or the way to it.
+    /// Its mode, its owner, or its path.
     #[error(transparent)]
     File(#[from] FileProblem),
-    /// A later version of Gatepost has written it.
+    /// A later version of Gatepost wrote it.
     #[error(
         "`{shown}` has format {found}, and this version of Gatepost knows formats up to {FORMAT}; run the newer version again, or restore the store from before it"
     )]
@@ -72,13 +72,13 @@ pub enum SqliteProblem {
         /// Its format.
         found: u32,
     },
-    /// It is a database of some other program.
+    /// It is a database of another program.
     #[error("`{shown}` is a database, but not one of Gatepost; name another `state.directory`")]
     Foreign {
         /// The file.
         shown: String,
     },
-    /// SQLite's answer.
+    /// An error of SQLite.
     #[error("{0}")]
     Store(StoreError),
 }
@@ -90,14 +90,16 @@ pub(super) struct Sqlite(Arc<Shared>);
 struct Shared {
     path: PathBuf,
     shown: String,
-    /// `None` after an error of the disk: what a failed write left in memory cannot be trusted, so the file is opened anew.
+    /// `None` after a disk error: what a failed write left in memory cannot be trusted, so the file
+    /// is opened again.
     connection: Mutex<Option<Connection>>,
-    /// One call at a time; the others wait here and not in threads.
+    /// One call at a time runs. The others wait here and not in threads.
     turn: Arc<Semaphore>,
 }
 
 impl Sqlite {
-    /// Opens the file in a directory that has been checked, or makes it. Blocks for [`BUSY`] at most.
+    /// Opens the file in a directory that has been checked, or creates it. Blocks for [`BUSY`] at
+    /// most.
     pub(super) fn open(directory: &Path) -> Result<Self, SqliteProblem> {
         let path = directory.join(FILE);
         let shared = Shared {
@@ -118,7 +120,7 @@ impl Sqlite {
         self.work_or_fault(move |connection| work(connection).map_err(Failed::Sqlite)).await
     }
 
-    /// Does a piece of work in an immediate transaction, provided that `current` is the current key.
+    /// Runs work in an immediate transaction, provided that `current` is the current key.
     async fn transact<T: Send + 'static>(
         &self,
         current: KeyId,
@@ -136,7 +138,7 @@ impl Sqlite {
         .await
     }
 
-    /// As [`Self::transact`], for work that only reads.
+    /// Like [`Self::transact`], for work that only reads.
     async fn read<T: Send + 'static>(
         &self,
         current: KeyId,
@@ -162,7 +164,7 @@ impl Sqlite {
             let turn = Arc::clone(&shared.turn).acquire_owned().await.ok();
             let shared = Arc::clone(&shared);
             tokio::task::spawn_blocking(move || {
-                // Held until the work is really done, also when nobody waits for it any longer.
+                // Kept until the work has really ended, even when its caller no longer waits.
                 let _turn = turn;
                 shared.run(work)
             })
@@ -176,7 +178,7 @@ impl Sqlite {
     }
 }
 
-/// What a piece of work comes to, before it is told.
+/// Why a piece of work failed, before it becomes an error message.
 enum Failed {
     OtherKey,
     Sqlite(rusqlite::Error),
@@ -197,7 +199,7 @@ impl Shared {
                 other => self.unavailable(&other.to_string()),
             })?);
         }
-        // Never `None` here.
+        // It is never `None` here.
         let Some(connection) = held.as_mut() else { return Err(self.unavailable("it is not open").into()) };
         work(connection).map_err(|failed| match failed {
             Failed::OtherKey => Fault::OtherKey,
@@ -213,8 +215,8 @@ impl Shared {
 
     fn connect(&self) -> Result<Connection, SqliteProblem> {
         if !files::check_file(&self.path)? {
-            // SQLite takes an empty file for an empty database, and gives its other files the same mode. That another
-            // process was faster is as good.
+            // SQLite takes an empty file for an empty database, and gives its other files the same
+            // mode. If another process was faster, its file is used.
             files::create_private(&self.path, b"")?;
         }
         let told = |error: rusqlite::Error| SqliteProblem::Store(self.told(&error));
@@ -238,7 +240,8 @@ impl Shared {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         // A commit is on the disk when it returns.
         connection.pragma_update(None, "synchronous", "FULL")?;
-        // What is replaced is overwritten: records under a key that was taken out of use shall not linger.
+        // Replaced data is overwritten, so that records under a retired key do not stay in the
+        // file.
         connection.pragma_update_and_check(None, "secure_delete", "ON", |_| Ok(()))?;
         let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
         if verdict == "ok" {
@@ -284,7 +287,7 @@ enum Format {
     Empty,
 }
 
-/// Looks, and writes nothing.
+/// Reads the format without writing.
 fn format(connection: &Connection) -> rusqlite::Result<Format> {
     let tables: u32 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     if tables == 0 {
@@ -383,7 +386,7 @@ impl Records for Sqlite {
                 transaction.prepare("SELECT kind, name, version, key, sealed FROM records WHERE key <> ?1")?;
             let found = records.query_map([current.0], |row| {
                 let number: u8 = row.get("kind")?;
-                // Whatever else it may be, it does not open there.
+                // A record of an unknown kind does not open as a device password.
                 let kind = KEPT.into_iter().find(|kind| *kind as u8 == number).unwrap_or(Kind::DevicePassword);
                 Ok((Place { kind, name: row.get("name")? }, record(row)?))
             })?;
@@ -465,7 +468,8 @@ impl Records for Sqlite {
         Box::pin(self.work(move |connection| {
             let (now, life) = (now(), i64::try_from(life.as_millis()).unwrap_or(i64::MAX));
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            // A lease that ends later than any may is of a clock that has been set back since.
+            // A lease that ends later than any lease may is from a clock that has been set back
+            // since.
             let taken = transaction.execute(
                 "INSERT INTO leases (name, holder, ends_at) VALUES (?1, ?2, ?3) ON CONFLICT (name) DO UPDATE
                  SET holder = excluded.holder, ends_at = excluded.ends_at

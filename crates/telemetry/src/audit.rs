@@ -1,9 +1,9 @@
-//! The audit log: one JSON object a line for each login decision, each end of a session and each act of an administrator,
-//! in a file of its own or in the journal of systemd.
+//! The audit log: one JSON object a line for each login decision, each end of a session and each
+//! action of an administrator. It is written to a file of its own or to the journal of systemd.
 //!
-//! It is written by a thread of its own, so that no session waits for a disk. Lines that find the queue full are counted,
-//! and the count is written as soon as there is room: what is missing is never silent. A file that was moved away (by
-//! logrotate) is made anew at the next line.
+//! A thread of its own writes it, so that no session waits for a disk. Lines that find the queue
+//! full are counted, and the count is written as soon as there is room. So missing lines are always
+//! reported. A file that was moved away (by logrotate) is created again at the next line.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -25,20 +25,20 @@ const QUEUE: usize = 8_192;
 /// The socket of systemd's journal (systemd, "Native Journal Protocol").
 const JOURNAL: &str = "/run/systemd/journal/socket";
 
-/// What happened. Absent values are left out of the line.
+/// An event. Absent values are left out of the line.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Entry<'a> {
     /// `login`, `session` or `admin`.
     pub event: &'static str,
-    /// `accepted`, `refused`, `ended`; of an act, what was done.
+    /// `accepted`, `refused`, `ended`; for an action of an administrator, what was done.
     pub outcome: &'static str,
-    /// Why.
+    /// The cause: a short fixed word.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<Cause>,
     /// The listener's name.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub listener: &'a str,
-    /// What it speaks.
+    /// The listener's protocol.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub protocol: &'a str,
     /// The client's address and port.
@@ -53,13 +53,13 @@ pub struct Entry<'a> {
     /// The device password, by id and name.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub device: &'a str,
-    /// Who acted: `command-line`, `page`, or what else made it happen.
+    /// Who acted: `command-line`, `page`, or another trigger.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub by: &'a str,
     /// One sentence for people.
     #[serde(skip_serializing_if = "str::is_empty")]
     pub message: &'a str,
-    /// How long a session was, in milliseconds.
+    /// The duration of a session, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration_ms: Option<u64>,
     /// Octets from the client.
@@ -85,7 +85,7 @@ struct Lost {
     message: &'static str,
 }
 
-/// Takes entries; the copies share one writer.
+/// The audit log. Its copies share one writer.
 #[derive(Clone, Debug)]
 pub struct Audit {
     queue: SyncSender<Vec<u8>>,
@@ -93,7 +93,7 @@ pub struct Audit {
     clock: Clock,
 }
 
-/// The audit log cannot be begun.
+/// Why the audit log cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error("write the audit log to {place}: {source}; whoever runs Gatepost: correct `log.audit`")]
 pub struct AuditError {
@@ -105,7 +105,7 @@ impl Audit {
     /// Opens the log and starts its thread, which ends when the last copy is dropped and everything is written.
     ///
     /// # Errors
-    /// [`AuditError`]; the file cannot be written, or the journal is not there.
+    /// [`AuditError`]: the file cannot be written, or the journal is absent.
     pub fn start(to: &AuditLog, clock: Clock) -> Result<Self, AuditError> {
         let begun = Writer::open(to).and_then(|writer| {
             let (queue, lines) = sync_channel(QUEUE);
@@ -119,7 +119,7 @@ impl Audit {
         begun.map_err(|source| AuditError { place: place(to), source })
     }
 
-    /// Writes an entry, soon. Never waits.
+    /// Queues an entry for writing. Never waits.
     pub fn record(&self, entry: &Entry<'_>) {
         let line = Line { time: self.clock.unix_time().rfc3339(), entry };
         // Texts and numbers always have a JSON form.
@@ -131,7 +131,7 @@ impl Audit {
     }
 }
 
-/// Writes one entry and waits for it: for commands, which end right after.
+/// Writes one entry and waits for it. For commands, which end right afterwards.
 ///
 /// # Errors
 /// [`AuditError`].
@@ -151,7 +151,8 @@ fn place(to: &AuditLog) -> String {
     }
 }
 
-/// Writes what comes until nobody is left who could send. A disk that fails is told of once, and when it works again.
+/// Writes lines until all senders are gone. A failing disk is logged once, and once more when it
+/// works again.
 fn write(lines: &Receiver<Vec<u8>>, mut writer: Writer, lost: &AtomicU64, clock: &Clock) {
     let mut failing = false;
     while let Ok(line) = lines.recv() {
@@ -209,7 +210,7 @@ impl Writer {
         }
     }
 
-    /// Writes one line, whole.
+    /// Writes one whole line.
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         match self {
             Self::File { path, file } => {
@@ -222,11 +223,11 @@ impl Writer {
             Self::Journal(socket) => {
                 let text = line.strip_suffix(b"\n").unwrap_or(line);
                 let mut message = b"SYSLOG_IDENTIFIER=gatepost-audit\nPRIORITY=6\nMESSAGE=".to_vec();
-                // JSON has no line break in it, so the short form of a field is enough.
+                // JSON holds no line break, so the short form of a field suffices.
                 message.extend_from_slice(text);
                 message.push(b'\n');
                 if socket.send(&message).is_err() {
-                    // The journal was started anew.
+                    // The journal was restarted.
                     socket.connect(JOURNAL)?;
                     socket.send(&message)?;
                 }
@@ -236,7 +237,8 @@ impl Writer {
     }
 }
 
-/// Appends; what others may read is whom they know to use their mail, so nobody else may.
+/// Opens the file for appending. A new file is private to its owner, because it shows who uses
+/// which mailbox.
 fn open(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
@@ -245,7 +247,7 @@ fn open(path: &Path) -> io::Result<File> {
     options.open(path)
 }
 
-/// Whether `path` no longer is the file that is open.
+/// Whether `path` is no longer the file that is open.
 #[cfg(unix)]
 fn moved(path: &Path, file: &File) -> bool {
     use std::os::unix::fs::MetadataExt as _;

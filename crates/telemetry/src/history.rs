@@ -1,4 +1,4 @@
-//! What happened minute by minute in the last six hours: enough for small plots, in some 20 KiB.
+//! The events of each minute in the last six hours: enough for small plots, in about 20 KiB.
 
 use std::collections::VecDeque;
 
@@ -7,7 +7,7 @@ use parking_lot::Mutex;
 /// Minutes kept.
 pub const MINUTES: usize = 360;
 
-/// Counts since the start; those of a minute are the difference of two.
+/// Counts since the start. The counts of a minute are the difference of two of them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
     /// Logins that were accepted.
@@ -22,7 +22,7 @@ pub struct Totals {
     pub connect: (u64, u64),
 }
 
-/// One minute.
+/// The counts of one minute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Minute {
     /// Logins that were accepted.
@@ -31,15 +31,15 @@ pub struct Minute {
     pub refused: u32,
     /// Octets of sessions, both ways.
     pub bytes: u64,
-    /// The mean time of a token request, in milliseconds; nothing when there was none.
+    /// The mean time of a token request, in milliseconds; `None` when there was none.
     pub token: Option<u32>,
     /// The mean time of a login at a mail server, in milliseconds.
     pub connect: Option<u32>,
-    /// Sessions at its end.
+    /// Sessions at the end of the minute.
     pub sessions: u32,
 }
 
-/// The last minutes.
+/// The last [`MINUTES`] minutes.
 #[derive(Debug, Default)]
 pub struct History(Mutex<Kept>);
 
@@ -50,7 +50,7 @@ struct Kept {
 }
 
 impl History {
-    /// A minute is over.
+    /// Adds the minute that has just ended.
     pub fn tick(&self, totals: Totals, sessions: u64) {
         let mut kept = self.0.lock();
         if kept.minutes.len() >= MINUTES {
@@ -61,7 +61,7 @@ impl History {
         kept.minutes.push_back(minute);
     }
 
-    /// The minutes, oldest first; the last one is the present one as far as it has gone.
+    /// The minutes, oldest first. The last one is the current, incomplete minute.
     pub fn minutes(&self, totals: Totals, sessions: u64) -> Vec<Minute> {
         let kept = self.0.lock();
         let present = difference(totals, kept.last, sessions);

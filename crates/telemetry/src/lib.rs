@@ -1,6 +1,6 @@
-//! What people and machines are told about what happens: the log, the audit log, metrics, and what the status page shows.
-// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
-// build.) Tests may panic.
+//! Reports what happens: the log, the audit log, metrics, and the data of the status page.
+// Input from outside must not cause a panic or a silently truncated number. (Overflow is checked in
+// every build.) Tests may panic.
 #![cfg_attr(
     not(test),
     warn(

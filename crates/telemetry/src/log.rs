@@ -1,9 +1,10 @@
 //! Log lines on standard error: text for people, JSON for machines.
 //!
-//! Mail programs choose their user names and servers choose their words, so every value is made harmless here: controls
-//! are escaped, a value is cut at [`VALUE_BYTES`], a line at [`LINE_BYTES`]. Only Gatepost's own events are written below
-//! the level `error`: libraries may trace what they send, and that can be a secret, and they warn of what any stranger does,
-//! without saying who it was. In a flood lines are dropped and counted.
+//! Mail programs choose their user names and servers choose their error texts, so every value is
+//! made harmless here. Control characters are escaped, a value is cut at [`VALUE_BYTES`], a line at
+//! [`LINE_BYTES`]. Only Gatepost's own events are written below the level `error`. Libraries may
+//! trace what they send, which can be a secret, and they warn of what any stranger does without
+//! naming the peer. In a flood lines are dropped and counted.
 
 use std::fmt::{self, Write as _};
 use std::io::IsTerminal;
@@ -26,13 +27,13 @@ use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
 use super::rate::{Rate, Verdict};
 use gatepost_config::{Log, LogFormat};
 
-/// Longest value, in octets; what is cut off ends in `…`.
+/// Longest value, in octets; a cut value ends in `…`.
 pub const VALUE_BYTES: usize = 1_024;
 
 /// Longest line, in octets; fields that do not fit are left out.
 pub const LINE_BYTES: usize = 8_192;
 
-/// Sends the process's log lines to standard error from now on.
+/// Writes the process's log lines to standard error from now on.
 ///
 /// Colours are used for text on a terminal, unless `NO_COLOR` is set.
 ///
@@ -42,21 +43,21 @@ pub fn init(log: &Log) -> Result<(), TryInitError> {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (subscriber, handle) = changeable(log, colour, std::io::stderr);
     subscriber.try_init()?;
-    // Only the first one gets so far.
+    // Only the first call gets here.
     let _ = HANDLE.set(handle);
     Ok(())
 }
 
-/// Other lines, and another level, from now on; of the process's log, if there is one.
+/// Changes the format and the level of the process's log, if there is one.
 pub fn change(log: &Log) {
     if let Some(Handle { form, levels }) = HANDLE.get() {
         form.set(log.format);
-        // It fails only without its subscriber, which stays as long as the process.
+        // Fails only without its subscriber, which lives as long as the process.
         let _gone = levels.reload(targets(log));
     }
 }
 
-/// Of the process's log.
+/// The handle of the process's log.
 static HANDLE: OnceLock<Handle> = OnceLock::new();
 
 struct Handle {
@@ -64,7 +65,8 @@ struct Handle {
     levels: reload::Handle<Targets, Registry>,
 }
 
-/// The same to any writer, without becoming the process's own; for tests.
+/// A subscriber that writes the same lines to any writer and is not installed for the process; for
+/// tests.
 pub fn subscriber<W>(log: &Log, colour: bool, writer: W) -> impl Subscriber + Send + Sync + 'static
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
@@ -93,7 +95,7 @@ fn targets(log: &Log) -> Targets {
     Targets::new().with_target("gatepost", level).with_default(level.min(LevelFilter::ERROR))
 }
 
-/// How lines are written at the moment.
+/// The present format of the lines.
 #[derive(Clone, Debug)]
 struct Forms {
     json: Arc<AtomicBool>,
@@ -110,14 +112,14 @@ impl Forms {
     }
 }
 
-/// How a line is written. Fields of spans are kept in the same form until an event needs them.
+/// The format of one line. Fields of spans are kept in the same format until an event needs them.
 #[derive(Clone, Copy, Debug)]
 enum Form {
     Text { colour: bool },
     Json,
 }
 
-/// The lines of events, as many as the log takes.
+/// Formats events as lines, within the limits of [`Rate`].
 #[derive(Debug)]
 struct Lines {
     form: Forms,
@@ -146,7 +148,7 @@ where
             writeln!(writer, "{line}{}", form.end())?;
         }
         let mut line = form.begin(&time, *event.metadata().level(), &fields.message);
-        // The session's fields come first: they are what a person searches for.
+        // The session's fields come first, because people search for them.
         for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
             if let Some(kept) = span.extensions().get::<FormattedFields<N>>() {
                 push_bounded(&mut line, &kept.fields);
@@ -208,19 +210,19 @@ fn colour_of(level: Level) -> &'static str {
     }
 }
 
-/// Leaves room for the end of a JSON object.
+/// Appends `part` if it fits; leaves room for the end of a JSON object.
 fn push_bounded(line: &mut String, part: &str) {
     if line.len() + part.len() < LINE_BYTES {
         line.push_str(part);
     }
 }
 
-/// Fields as they will stand in the line, each with its separator in front.
+/// Fields in the format of the line, each with its separator in front.
 struct Fields {
     form: Form,
     message: String,
     parts: Vec<String>,
-    /// Whom the line is about.
+    /// The peer that the line is about.
     peer: Option<SocketAddr>,
 }
 
@@ -229,11 +231,11 @@ impl Fields {
         Self { form, message: String::new(), parts: Vec::new(), peer: None }
     }
 
-    /// `bare` values (numbers, truth values) need no quotes.
+    /// Adds a field. `bare` values (numbers, truth values) need no quotes.
     fn push(&mut self, field: &Field, value: &str, bare: bool) {
         let name = field.name();
         if name == "message" {
-            // JSON escapes by its own rules when the line is put together.
+            // JSON is escaped when the line is put together.
             self.message = match self.form {
                 Form::Text { .. } => harmless(value),
                 Form::Json => cut(value).to_owned(),
@@ -258,7 +260,7 @@ impl Fields {
 impl Visit for Fields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         let mut text = Bounded(String::new());
-        // A value that is too long stops being written; what there is of it is used.
+        // Writing stops when a value is too long; the part that was written is used.
         let _ = write!(text, "{value:?}");
         if field.name() == "peer" {
             self.peer = text.0.parse().ok();
@@ -283,7 +285,7 @@ impl Visit for Fields {
     }
 }
 
-/// Takes a little more than a value may have, so that the cut shows, and then refuses.
+/// Takes a little more than a value may have, so that the cut is visible, and then refuses.
 struct Bounded(String);
 
 impl fmt::Write for Bounded {
@@ -297,7 +299,7 @@ fn cut(value: &str) -> &str {
     value.get(..value.floor_char_boundary(VALUE_BYTES)).unwrap_or_default()
 }
 
-/// Cut, and with controls, invisible and direction-changing characters escaped.
+/// Cuts a value and escapes control, invisible and direction-changing characters.
 fn harmless(value: &str) -> String {
     let mut text = String::new();
     for c in cut(value).chars() {
@@ -317,13 +319,14 @@ fn harmless(value: &str) -> String {
     text
 }
 
-/// True for a character that changes nothing but itself: no control, no line separator, no change of direction.
+/// True for a character that affects only itself: no control, no line separator, no change of
+/// direction.
 fn is_plain(c: char) -> bool {
     !(c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}'))
 }
 
-/// `,"name":"value"` with the value escaped (RFC 8259 §7), C1 controls and DEL as well.
+/// Appends `,"name":"value"` with the value escaped (RFC 8259 §7), C1 controls and DEL as well.
 fn push_json(line: &mut String, name: &str, value: &str) {
     line.push_str(",\"");
     line.push_str(name);
@@ -333,7 +336,7 @@ fn push_json(line: &mut String, name: &str, value: &str) {
         match c {
             '"' | '\\' => line.extend(['\\', c]),
             c if is_plain(c) => line.push(c),
-            // Everything that is not plain is below U+10000, one unit of UTF-16.
+            // Every character that is not plain is below U+10000, one unit of UTF-16.
             c => line.push_str(&format!("\\u{:04x}", u32::from(c))),
         }
         if line.len() - start > VALUE_BYTES {

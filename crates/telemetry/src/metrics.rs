@@ -1,8 +1,9 @@
-//! What is counted, for Prometheus. Labels come from closed sets: no name, address or word of a client or server ever becomes
-//! one, so that the number of series has a bound and nothing private leaves through it.
+//! Metrics for Prometheus. Label values come from closed sets. No name, address or text of a client
+//! or server ever becomes one, so that the number of series is bounded and nothing private is
+//! exposed.
 //!
-//! Counting is a few atomic operations. Whatever has to be looked up, such as the ends of certificates, is looked up when
-//! somebody asks.
+//! Counting is a few atomic operations. Values that must be looked up, such as the expiry of
+//! certificates, are looked up when metrics are requested.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,12 +29,12 @@ pub use labels::{DEVICE_CODE, Ends, MANAGED_IDENTITY, Sent, Throttle, TokenOutco
 use series::PerProtocol;
 pub use series::Timing;
 
-/// Seconds: a token endpoint answers in a tenth of one, and is given up after ten.
+/// Seconds: a token endpoint answers in a tenth of one, and a request times out after ten.
 const TOKEN_BUCKETS: [f64; 10] = [0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 10.0, 25.0];
 /// Seconds: TCP, TLS and the login at a mail server.
 const CONNECT_BUCKETS: [f64; 10] = [0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 
-/// Everything that is counted.
+/// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
     sessions: PerProtocol<Gauge>,
@@ -46,7 +47,7 @@ pub struct Metrics {
     cache_hits: Counter,
     cache_misses: Counter,
     bytes: PerProtocol<[Counter; 2]>,
-    /// From the dial to the end of the login at a mail server.
+    /// The time from the dial to the end of the login at a mail server.
     pub upstream_connect: Timing,
     expiry: Family<Kind, Gauge>,
     throttled: Family<By, Counter>,
@@ -66,7 +67,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Nothing has happened.
+    /// Creates all metrics with the value zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("gatepost");
         let r = &mut registry;
@@ -100,7 +101,7 @@ impl Metrics {
         let help = "Connections that were closed, by cause";
         let closed: Family<ByCause, Counter> = registered(r, "connections_closed", help, default());
 
-        // What is there from the start is a zero that rates can be counted from.
+        // Series that exist from the start begin at zero, so that rates can be computed.
         let protocol = |protocol: Protocol| ByProtocol { protocol: protocol.name() };
         let sessions = PerProtocol::of(|of| sessions.get_or_create_owned(&protocol(of)));
         let bytes = PerProtocol::of(|of| {
@@ -151,7 +152,7 @@ impl Metrics {
         }
     }
 
-    /// A session has begun, or ended.
+    /// Counts a session that has begun or ended.
     pub fn session(&self, protocol: Protocol, begun: bool) {
         let gauge = self.sessions.get(protocol);
         if begun {
@@ -161,36 +162,36 @@ impl Metrics {
         };
     }
 
-    /// Sessions that have logged in.
+    /// The number of logged-in sessions.
     pub fn sessions(&self, protocol: Protocol) -> u64 {
         u64::try_from(self.sessions.get(protocol).get()).unwrap_or(0)
     }
 
-    /// A login succeeded.
+    /// Counts an accepted login.
     pub fn login_accepted(&self, protocol: Protocol) {
         self.accepted.get(protocol).inc();
     }
 
-    /// A login was refused.
+    /// Counts a refused login.
     pub fn login_refused(&self, protocol: Protocol, cause: Cause) {
         self.refused.fetch_add(1, Ordering::Relaxed);
         let labels = LoginLabels { protocol: protocol.name(), outcome: "refused", cause: cause.name() };
         self.logins.get_or_create(&labels).inc();
     }
 
-    /// Logins that were accepted and refused, since the start.
+    /// Accepted and refused logins since the start.
     pub fn logins(&self) -> (u64, u64) {
         let accepted = self.accepted.0.iter().map(Counter::get).sum();
         (accepted, self.refused.load(Ordering::Relaxed))
     }
 
-    /// A token request has ended.
+    /// Counts a token request that has ended.
     pub fn token_requested(&self, grant: &'static str, outcome: TokenOutcome, took: Duration) {
         self.token_requests.get_or_create(&TokenLabels { grant, outcome: outcome.name() }).inc();
         self.token_request.observe(took);
     }
 
-    /// A login found a token at hand, or did not.
+    /// Counts a login that found a cached token, or did not.
     pub fn token_looked_up(&self, found: bool) {
         if found {
             self.cache_hits.inc()
@@ -199,19 +200,19 @@ impl Metrics {
         };
     }
 
-    /// Logins that found a token at hand, and that did not.
+    /// Logins that found a cached token, and logins that did not.
     pub fn token_lookups(&self) -> (u64, u64) {
         (self.cache_hits.get(), self.cache_misses.get())
     }
 
-    /// Octets of sessions so far: to Microsoft, and from there.
+    /// Sets the octets of all sessions so far: to Microsoft, and from there.
     pub fn relayed(&self, protocol: Protocol, (sent, received): (u64, u64)) {
         let [to, from] = self.bytes.get(protocol);
         to.inner().store(sent, Ordering::Relaxed);
         from.inner().store(received, Ordering::Relaxed);
     }
 
-    /// The nearest end of its kind; nothing when none is known.
+    /// Sets the nearest expiry of a kind; `None` when none is known.
     pub fn expires(&self, ends: Ends, at: Option<u64>) {
         let kind = Kind { kind: ends.name() };
         match at.map(|at| i64::try_from(at).unwrap_or(i64::MAX)) {
@@ -220,48 +221,48 @@ impl Metrics {
         }
     }
 
-    /// Somebody asked to be left alone for a while.
+    /// Counts a throttling: a request to wait for a while.
     pub fn throttled(&self, by: Throttle) {
         self.throttled.get_or_create(&By { by: by.name() }).inc();
     }
 
-    /// A message that Gatepost took was handed on, or not.
+    /// Counts a message that Gatepost took, with the result of its delivery.
     pub fn message(&self, way: Way, outcome: Sent) {
         self.messages.get_or_create(&message_labels(way, outcome)).inc();
     }
 
-    /// How the service stands.
+    /// Sets whether the service is ready, and whether it is draining.
     pub fn standing(&self, ready: bool, draining: bool) {
         self.ready.set(i64::from(ready));
         self.draining.set(i64::from(draining));
     }
 
-    /// The configuration was read again.
+    /// Counts a reload of the configuration.
     pub fn reloaded(&self, succeeded: bool, at: u64) {
         self.reloads.get_or_create(&reload_label(succeeded)).inc();
         self.last_reload.set(i64::try_from(at).unwrap_or(i64::MAX));
     }
 
-    /// A fault of Gatepost ended a session.
+    /// Counts a session that a bug in Gatepost ended.
     pub fn panicked(&self) {
         self.panics.inc();
     }
 
-    /// A connection was closed.
+    /// Counts a closed connection.
     pub fn closed(&self, cause: Cause) {
         self.closed.get_or_create(&ByCause { cause: cause.name() }).inc();
     }
 
-    /// Everything, as OpenMetrics 1.0 writes it.
+    /// All metrics in the format OpenMetrics 1.0.
     pub fn open_metrics(&self) -> String {
         let mut written = String::new();
-        // Writing to a string does not fail.
+        // Writing to a string cannot fail.
         let _written = text::encode(&mut written, &self.registry);
         written
     }
 
-    /// Everything, as version 0.0.4 of Prometheus's text format writes it: there a counter's name ends in `_total` also
-    /// where it is described.
+    /// All metrics in version 0.0.4 of Prometheus's text format. There a counter's name ends in
+    /// `_total` in its description, too.
     pub fn text(&self) -> String {
         let mut written = String::new();
         let mut help: Option<&str> = None;

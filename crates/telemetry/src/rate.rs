@@ -1,5 +1,5 @@
-//! How many lines the log takes: a flood of connections shall not fill the disk, nor one source drown the others. What is
-//! dropped is counted, and the next line says so.
+//! Limits the lines of the log, so that a flood of connections cannot fill the disk, and one source
+//! cannot displace the others. Dropped lines are counted, and the next line reports the count.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -10,20 +10,21 @@ use parking_lot::Mutex;
 use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::source::Source;
 
-/// Lines in a second about one source. Loopback, which is every local client at once, is bounded in all only.
+/// Lines in a second about one source. Loopback, which all local clients share, only has the limit
+/// of [`LINES`].
 pub(super) const LINES_PER_SOURCE: u32 = 100;
 
-/// Lines in a second of one library: they name no peer, and a stranger can cause them.
+/// Lines in a second of one library. They name no peer, and a stranger can cause them.
 pub(super) const LINES_PER_LIBRARY: u32 = 100;
 
 /// Lines in a second in all.
 pub(super) const LINES: u32 = 5_000;
 
-/// The name of the crate that Gatepost's own lines come from, and the beginning of the names of its parts.
+/// The name of Gatepost's main crate, and the prefix of the names of its other crates.
 const OURS: &str = "gatepost";
 const OUR_PARTS: &str = "gatepost_";
 
-/// Counts lines, second by second.
+/// Counts the lines of each second.
 #[derive(Debug)]
 pub(super) struct Rate {
     clock: Clock,
@@ -35,19 +36,19 @@ pub(super) struct Rate {
 struct Window {
     second: u64,
     lines: u32,
-    /// Bounded by the number of lines.
+    /// Its size is bounded by the number of lines.
     of_source: HashMap<Source, u32>,
-    /// By the name of the crate.
+    /// Counts by the name of the crate.
     of_library: HashMap<&'static str, u32>,
     dropped: u64,
 }
 
-/// What is to be done with a line.
+/// What to do with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Write it.
     Write,
-    /// Write it, and say before it that so many were dropped.
+    /// Write it, after a line that reports this many dropped lines.
     WriteAfter(u64),
     /// Drop it.
     Drop,
@@ -88,7 +89,7 @@ impl Rate {
             *lines <= LINES_PER_LIBRARY
         });
         if !of_all || !of_source || !of_library {
-            // Never the first line of a second, which tells what was dropped before.
+            // The first line of a second is never dropped, because it reports the earlier drops.
             window.dropped = window.dropped.saturating_add(1);
             return Verdict::Drop;
         }

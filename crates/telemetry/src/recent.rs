@@ -1,4 +1,4 @@
-//! The failures of late, for whoever looks: each kind once, with how often it happened and when last.
+//! The recent failures for the administrator: each kind once, with its count and its last time.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,35 +13,35 @@ use gatepost_core::protocol::Protocol;
 /// Most kinds kept.
 const KINDS: usize = 100;
 
-/// Longest text kept of one, in octets.
+/// Longest text of a failure, in octets.
 const TEXT: usize = 1_024;
 
 /// A failure, and how often it happened.
 #[derive(Clone, Debug)]
 pub struct Recent {
-    /// Why.
+    /// Its cause, a fixed word.
     pub cause: Cause,
     /// Who must act.
     pub actor: Actor,
-    /// What happened, the last time.
+    /// What happened at the last occurrence.
     pub message: String,
-    /// What to do, the last time.
+    /// What to do about the last occurrence.
     pub remedy: String,
-    /// What the user name may be shown as; empty when there was none.
+    /// The user name in a form that may be shown; empty when there was none.
     pub account: String,
-    /// Where it happened.
+    /// The listener.
     pub listener: Arc<str>,
-    /// What was spoken there.
+    /// The listener's protocol.
     pub protocol: Protocol,
     /// The last client.
     pub peer: String,
     /// The last session.
     pub session: Arc<str>,
-    /// How often.
+    /// How often it happened.
     pub count: u64,
-    /// When first,
+    /// When it happened first.
     pub first: UnixTime,
-    /// and when last.
+    /// When it happened last.
     pub last: UnixTime,
 }
 
@@ -52,18 +52,18 @@ pub struct Scene<'a> {
     pub session: &'a Arc<str>,
     /// The listener.
     pub listener: &'a Arc<str>,
-    /// What it speaks.
+    /// The listener's protocol.
     pub protocol: Protocol,
     /// The client.
     pub peer: std::net::SocketAddr,
 }
 
-/// The failures of late, the latest last.
+/// The recent failures, the latest last.
 #[derive(Debug, Default)]
 pub struct Recently(Mutex<VecDeque<Recent>>);
 
 impl Recently {
-    /// A login failed.
+    /// Adds a failed login.
     pub fn add(&self, scene: Scene<'_>, account: &str, failure: &Failure, now: UnixTime) {
         let mut kinds = self.0.lock();
         let account = cut(account);
@@ -91,7 +91,7 @@ impl Recently {
         });
     }
 
-    /// All of them, the latest first.
+    /// All recent failures, the latest first.
     pub fn all(&self) -> Vec<Recent> {
         self.0.lock().iter().rev().cloned().collect()
     }

@@ -1,4 +1,4 @@
-//! The page and endpoints for whoever runs Gatepost.
+//! The status page and endpoints for the administrator.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,25 +8,26 @@ use aws_lc_rs::{constant_time, digest};
 
 use super::listener::Identity;
 
-/// The page and endpoints for whoever runs Gatepost. The default has none.
+/// The status page and endpoints for the administrator. The default has none.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Admin {
-    /// Where HTTP is served; other addresses than loopback only with TLS and a token.
+    /// The HTTP addresses. Addresses other than loopback need TLS and a token.
     pub bind: Vec<SocketAddr>,
-    /// The Unix socket of `gatepost status`, of commands such as `gatepost reload`, and of the process
-    /// that takes over.
+    /// The Unix socket for `gatepost status`, for commands such as `gatepost reload`, and for the
+    /// process that takes over.
     pub socket: Option<PathBuf>,
     /// Certificate and key of the page.
     pub tls: Option<Identity>,
-    /// What opens the page, besides one-time links.
+    /// The token that opens the page, in addition to one-time links.
     pub token: Option<AdminToken>,
-    /// Names under which browsers reach the page, besides those of loopback and the addresses of `bind`; folded.
+    /// Host names under which browsers reach the page, in addition to those of loopback and the
+    /// addresses of `bind`; folded.
     pub hosts: Vec<String>,
-    /// `/metrics` is for everybody who reaches it.
+    /// Whether everybody who reaches `/metrics` may read it.
     pub open_metrics: bool,
 }
 
-/// The digest of a token of at least 128 bits: whoever presents the token is let in, and the token itself is kept nowhere.
+/// The digest of a token of at least 128 bits. The token gives access, and is itself not stored.
 #[derive(Clone, PartialEq, Eq)]
 pub struct AdminToken([u8; 32]);
 
@@ -37,7 +38,7 @@ impl AdminToken {
         Self(sha256)
     }
 
-    /// True for the token; takes the same time for any two texts of one length.
+    /// Whether `presented` is the token. Takes the same time for any two texts of one length.
     pub fn is(&self, presented: &str) -> bool {
         constant_time::verify_slices_are_equal(&self.0, &Self::new(presented).0).is_ok()
     }

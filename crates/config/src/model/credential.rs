@@ -1,4 +1,4 @@
-//! How an application proves itself to Entra.
+//! The credential of an application.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use super::super::certificate::SigningAlgorithm;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::secret::{CertificatePassword, ClientSecret, IdentityKey};
 
-/// How an application proves itself to Entra.
+/// The credential of an application at Entra.
 #[derive(Debug, Default, PartialEq)]
 pub enum Credential {
-    /// Not at all: a public client.
+    /// No credential: a public client.
     #[default]
     None,
     /// Secrets, one or two.
@@ -21,20 +21,21 @@ pub enum Credential {
     Certificates(Vec<ClientCertificate>),
     /// A file with a token of another issuer (workload identity federation), which that issuer renews.
     FederatedTokenFile(PathBuf),
-    /// The platform proves it, and gives the token itself.
+    /// The platform knows the identity and gives the token itself.
     ManagedIdentity(ManagedIdentity),
 }
 
-/// A secret together with the file that it was read from, which counts again as soon as it changes.
+/// A secret and the file that it was read from. When the file changes, its new content is used.
 #[derive(Debug)]
 pub struct Renewable<T> {
-    /// As read with the configuration.
+    /// The value, as read with the configuration.
     pub value: Arc<T>,
-    /// `{file: …}`; `None`: it stays as it is.
+    /// The file of `{file: …}`; `None`: the value never changes.
     pub file: Option<PathBuf>,
 }
 
-/// What a file says now is found out when it is needed: two are the same when they are read from the same place.
+/// The file's content is read only when it is needed, so two values are equal when they come from
+/// the same file.
 impl<T: PartialEq> PartialEq for Renewable<T> {
     fn eq(&self, other: &Self) -> bool {
         self.file == other.file && (self.file.is_some() || self.value == other.value)
@@ -46,29 +47,29 @@ impl<T: PartialEq> PartialEq for Renewable<T> {
 pub struct NotedSecret {
     /// The secret.
     pub secret: Renewable<ClientSecret>,
-    /// When Entra will stop accepting it; nobody but the operator can know.
+    /// When Entra will stop accepting it. Only the operator can know.
     pub expires: Option<UnixTime>,
 }
 
-/// Where certificate and key are; both are read again when their files change.
+/// The files of certificate and key; both are read again when they change.
 #[derive(Debug, PartialEq)]
 pub struct ClientCertificate {
     /// PEM, or PKCS#12 with the key in it.
     pub certificate: PathBuf,
-    /// PEM; `None`: it stands in the certificate's file.
+    /// PEM; `None`: the key is in the certificate's file.
     pub private_key: Option<PathBuf>,
-    /// What opens an encrypted key or a PKCS#12 file.
+    /// The password of an encrypted key or a PKCS#12 file.
     pub password: Option<Renewable<CertificatePassword>>,
     /// How assertions are signed.
     pub algorithm: SigningAlgorithm,
 }
 
-/// A managed identity, and where its tokens come from.
+/// A managed identity, and the endpoint of its tokens.
 #[derive(Debug, PartialEq)]
 pub struct ManagedIdentity {
-    /// Of a user-assigned identity; `None`: the one that the system was given.
+    /// The id of a user-assigned identity; `None`: the system-assigned one.
     pub client_id: Option<String>,
-    /// Told by the platform's environment variables.
+    /// The endpoint that the platform's environment variables name.
     pub endpoint: IdentityEndpoint,
 }
 
@@ -81,7 +82,7 @@ pub enum IdentityEndpoint {
     AppService {
         /// `http`, to this machine or a private network.
         url: Url,
-        /// What has to be shown to it.
+        /// The key that requests must send.
         key: Arc<IdentityKey>,
     },
     /// The agent of Azure Arc: `IDENTITY_ENDPOINT` and `IMDS_ENDPOINT`.

@@ -1,4 +1,5 @@
-//! The corporate proxy, checked: where it is, what it wants, and what is reached without it.
+//! The checked settings of the corporate proxy: its address, its authentication, and the
+//! destinations that are reached without it.
 
 use std::fmt;
 #[cfg(feature = "pac")]
@@ -12,31 +13,33 @@ use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 /// The corporate proxy.
 #[derive(Debug, PartialEq)]
 pub struct ForwardProxy {
-    /// Who decides which proxy is taken.
+    /// The proxies that are tried.
     pub choice: ProxyChoice,
-    /// What they want. Nobody else is shown it.
+    /// The authentication at the proxy. It is sent to no other server.
     pub authentication: ProxyAuthentication,
-    /// Destinations that are reached straight.
+    /// Destinations that are reached directly.
     pub no_proxy: NoProxy,
 }
 
 /// Which proxies are tried.
 #[derive(Debug, PartialEq)]
 pub enum ProxyChoice {
-    /// These in this order; at least one.
+    /// These proxies in this order; at least one.
     Servers(Vec<ProxyServer>),
-    /// Those that a script names.
+    /// The proxies that a PAC script names.
     #[cfg(feature = "pac")]
     Script {
-        /// Where it is.
+        /// The script's location.
         location: PacLocation,
-        /// The proxies that may be shown the credentials: the script is not to be believed in that.
+        /// The proxies that may get the credentials, because the script is not trusted to decide
+        /// that.
         authenticate_to: NoProxy,
     },
 }
 
 impl ProxyChoice {
-    /// A script may name whatever it likes; what its SOCKS proxy cannot take, is found then.
+    /// Whether a SOCKS proxy is configured. A script may name any proxy, so an authentication that
+    /// its SOCKS proxy cannot take is found only then.
     pub(crate) fn names_socks(&self) -> bool {
         match self {
             Self::Servers(servers) => servers.iter().any(|server| server.scheme == ProxyScheme::Socks5h),
@@ -46,13 +49,13 @@ impl ProxyChoice {
     }
 }
 
-/// Where a PAC script is. `Display` gives path or URL.
+/// The location of a PAC script. `Display` gives path or URL.
 #[cfg(feature = "pac")]
 #[derive(Clone, Debug, PartialEq)]
 pub enum PacLocation {
-    /// On this machine.
+    /// A file on this machine.
     File(PathBuf),
-    /// On a web server that is reached straight: `http` or `https`.
+    /// A web server that is reached directly: `http` or `https`.
     Url(Url),
 }
 
@@ -66,10 +69,10 @@ impl fmt::Display for PacLocation {
     }
 }
 
-/// Where a proxy listens. `Display` gives its URL.
+/// The address of a proxy. `Display` gives its URL.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ProxyServer {
-    /// How it is spoken to.
+    /// The protocol of the proxy.
     pub scheme: ProxyScheme,
     /// Host name or address, without brackets.
     pub host: String,
@@ -88,10 +91,11 @@ impl fmt::Display for ProxyServer {
 }
 
 impl ProxyServer {
-    /// Reads `host`, or `host:port` with an IPv6 address in brackets; without a port, the usual one. Nothing when that is no
-    /// address.
+    /// Reads `host`, or `host:port` with an IPv6 address in brackets. The default port is that of
+    /// the scheme. `None` when this is not an address.
     pub fn parse(scheme: ProxyScheme, address: &str) -> Option<Self> {
-        // A scheme whose usual port the URL standard does not know, so that a written one is kept; nor does it read the host.
+        // The URL standard knows no usual port of this scheme, so that a written one is kept. Nor
+        // does it parse the host.
         let url = Url::parse(&format!("socks5h://{address}")).ok()?;
         let bare = matches!(url.path(), "" | "/") && url.query().is_none() && url.fragment().is_none();
         let bare = bare && url.username().is_empty() && url.password().is_none();
@@ -102,19 +106,19 @@ impl ProxyServer {
     }
 }
 
-/// How a proxy is spoken to.
+/// The protocol of a proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ProxyScheme {
     /// CONNECT (RFC 9110 §9.3.6).
     Http,
-    /// The same within TLS, for which the proxy's certificate must carry its name.
+    /// CONNECT within TLS. The proxy's certificate must carry the proxy's name.
     Https,
     /// SOCKS version 5 (RFC 1928); the proxy resolves names.
     Socks5h,
 }
 
 impl ProxyScheme {
-    /// As in a URL.
+    /// The scheme, as in a URL.
     pub fn name(self) -> &'static str {
         match self {
             Self::Http => "http",
@@ -123,7 +127,7 @@ impl ProxyScheme {
         }
     }
 
-    /// When none is written.
+    /// The port when none is written.
     pub fn default_port(self) -> u16 {
         match self {
             Self::Http => 80,

@@ -1,4 +1,4 @@
-//! Every bound and deadline, and what follows from them for refused passwords.
+//! All limits and deadlines, and the budget of refused passwords that follows from them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,131 +6,141 @@ use std::time::Duration;
 use super::super::penalties::Rules;
 use super::account::Cloud;
 
-/// Refused passwords in two hours that the US Government clouds' lock-out after three leaves room for.
+/// The most refused passwords in two hours for which the US Government clouds' lock-out after three
+/// leaves room.
 const US_GOVERNMENT_BUDGET: u32 = 2;
 
-/// Every bound and deadline outside the protocol machines, with the default of `proxy.example.yaml`.
+/// All limits and deadlines outside the protocol machines. The defaults are those of
+/// `proxy.example.yaml`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
-    /// Bounds of the protocol machines.
+    /// Limits of the protocol machines.
     pub protocol: Arc<gatepost_proto::mail::Limits>,
     /// Connections in all.
     pub connections: usize,
     /// Connections from one source (IPv4 address, IPv6 /64); loopback is exempt.
     pub connections_per_source: usize,
-    /// Connections that have not logged in; loopback is exempt. From half of it on some are refused at random.
+    /// Connections that have not logged in; loopback is exempt. Above half of it some are refused
+    /// at random.
     pub pre_auth_connections: usize,
-    /// The same from one source.
+    /// Connections from one source that have not logged in.
     pub pre_auth_connections_per_source: usize,
     /// Penalties of sources that misbehave before a login.
     pub penalties: Rules,
-    /// TLS handshake with a client.
+    /// Deadline of a TLS handshake with a client.
     pub tls_handshake: Duration,
-    /// From the greeting to the end of the first command, and for each further command, counted from its first byte.
+    /// Deadline from the greeting to the end of the first command, and of each further command,
+    /// counted from its first byte.
     pub command: Duration,
-    /// From the greeting to a presented login; waiting for Entra and the upstream is not counted.
+    /// Deadline from the greeting to a presented login. Waiting for Entra and the upstream is not
+    /// counted.
     pub pre_auth: Duration,
-    /// A refusal is held back so long (± a quarter).
+    /// How long a refusal is delayed (± a quarter).
     pub failure_delay: Duration,
-    /// Most refusals held back at once; over it the connection is closed instead.
+    /// Most refusals delayed at once. Above it the connection is closed instead.
     pub delayed_failures: usize,
-    /// From a presented login to its decision.
+    /// Deadline from a presented login to its decision.
     pub login: Duration,
-    /// Name resolution.
+    /// Deadline of a name resolution.
     pub resolve: Duration,
-    /// One TCP connect.
+    /// Deadline of one TCP connect.
     pub connect_attempt: Duration,
-    /// TCP and TLS together, straight.
+    /// Deadline of TCP and TLS together, without a proxy.
     pub connect: Duration,
-    /// TCP, CONNECT and TLS together, through a proxy.
+    /// Deadline of TCP, CONNECT and TLS together, through a proxy.
     pub connect_via_proxy: Duration,
-    /// Greeting to success at the upstream.
+    /// Deadline from the greeting to a successful login at the upstream.
     pub upstream_login: Duration,
-    /// New connections to upstreams in a second; who would wait longer than ten seconds is told at once.
+    /// New connections to upstreams in a second. A client that would wait longer than ten seconds
+    /// is refused at once.
     pub upstream_connects_per_second: u32,
     /// IMAP sessions of one mailbox at once.
     pub imap_sessions_per_mailbox: usize,
-    /// The same, POP3.
+    /// POP3 sessions of one mailbox at once.
     pub pop3_sessions_per_mailbox: usize,
-    /// The same, SMTP.
+    /// SMTP sessions of one mailbox at once.
     pub smtp_sessions_per_mailbox: usize,
     /// EWS requests of one mailbox at once.
     pub ews_requests_per_mailbox: usize,
     /// Graph requests of one mailbox at once.
     pub graph_requests_per_mailbox: usize,
-    /// Most recipients of a message that Gatepost takes itself.
+    /// Most recipients of a message that Gatepost itself takes.
     pub recipients: usize,
-    /// Most octets of such a message; what Microsoft Graph takes is less.
+    /// Most octets of a message that Gatepost itself takes. Microsoft Graph accepts fewer.
     pub message_bytes: usize,
-    /// The client's next command, or a piece of its message, is awaited so long.
+    /// How long to wait for the client's next command, or a piece of its message.
     pub smtp_command: Duration,
-    /// The upstream's word on a whole message is awaited so long.
+    /// How long to wait for the upstream's reply to a whole message.
     pub smtp_verdict: Duration,
     /// Messages for Microsoft Graph that are held in memory at once.
     pub graph_messages: usize,
     /// How long Microsoft Graph may take to answer a message.
     pub graph_answer: Duration,
-    /// Messages of an Inbox that POP3 out of Graph shows; of more, the oldest.
+    /// Most messages of an Inbox that POP3 over Graph shows. If there are more, the oldest are
+    /// shown.
     pub maildrop_messages: usize,
-    /// From the first octet of an HTTP request to the end of its head.
+    /// Deadline from the first octet of an HTTP request to the end of its head.
     pub http_head: Duration,
-    /// Octets of an HTTP request's head.
+    /// Most octets of an HTTP request's head.
     pub http_head_bytes: usize,
-    /// Fields in an HTTP request's head.
+    /// Most fields in an HTTP request's head.
     pub http_fields: usize,
-    /// Without a byte in either direction, HTTP.
+    /// How long an HTTP connection may be without a byte in either direction.
     pub http_idle: Duration,
-    /// From an HTTP request to the beginning of Microsoft's answer.
+    /// Deadline from an HTTP request to the beginning of Microsoft's answer.
     pub http_answer: Duration,
-    /// Octets of an EWS request up to its SOAP body.
+    /// Most octets of an EWS request up to its SOAP body.
     pub soap_head_bytes: usize,
     /// How long a login waits for another session of its mailbox to end.
     pub mailbox_wait: Duration,
-    /// How often the upstream's capability list is learned anew.
+    /// How often the upstream's capability list is read again.
     pub capability_refresh: Duration,
-    /// One token request.
+    /// Deadline of one token request.
     pub token_request: Duration,
-    /// All tries for one token.
+    /// Deadline of all tries for one token.
     pub token_total: Duration,
     /// Token requests at once.
     pub token_requests: usize,
-    /// Token requests that wait for a turn.
+    /// Token requests that may wait for their turn.
     pub token_queue: usize,
     /// Distinct refused passwords forwarded to Entra per account in two hours since its last success.
     pub refused_passwords_per_account: u32,
     /// Refused passwords forwarded over all accounts, per minute.
     pub refused_passwords_per_minute: u32,
-    /// The same per hour.
+    /// Refused passwords forwarded over all accounts, per hour.
     pub refused_passwords_per_hour: u32,
-    /// Processes that share the two budgets over all accounts, and without a store that they share the one per account.
+    /// Processes that share the two budgets over all accounts. Without a shared store they also
+    /// share the budget per account.
     pub replicas: u32,
-    /// Which of them this one is, from 0.
+    /// The index of this process among them, from 0.
     pub replica_index: u32,
-    /// A refused password is answered locally so long; doubles with each new refusal, up to a day.
+    /// How long a refused password is answered locally. It doubles with each new refusal, up to a
+    /// day.
     pub refused_password_memory: Duration,
-    /// An accepted password is trusted without asking again so long.
+    /// How long an accepted password is trusted without asking again.
     pub accepted_password_memory: Duration,
     /// Password hashes (Argon2id) computed at once.
     pub password_hashes: usize,
-    /// Password checks that wait for a turn.
+    /// Password checks that may wait for their turn.
     pub password_hash_queue: usize,
-    /// How long they wait.
+    /// How long a password check may wait.
     pub password_hash_wait: Duration,
-    /// Most octets moved at a time by the relay.
+    /// Most octets that the relay moves at a time.
     pub relay_buffer_bytes: usize,
-    /// Without a byte in either direction, IMAP.
+    /// How long an IMAP session may be without a byte in either direction.
     pub imap_idle: Duration,
-    /// The same, POP3.
+    /// How long a POP3 session may be without a byte in either direction.
     pub pop3_idle: Duration,
-    /// The same, SMTP; above the ten minutes that RFC 5321 §4.5.3.2.6 gives the final dot.
+    /// How long an SMTP session may be without a byte in either direction; above the ten minutes
+    /// that RFC 5321 §4.5.3.2.6 gives the final dot.
     pub smtp_idle: Duration,
-    /// One side has ended, the other has not.
+    /// How long a session lasts after one side has ended and the other has not.
     pub half_closed: Duration,
-    /// Data waits, and the receiver takes none of it.
+    /// How long data may wait while the receiver takes none of it.
     pub write_stall: Duration,
-    /// Sessions may end by themselves so long after SIGTERM.
+    /// How long sessions may continue after SIGTERM.
     pub drain: Duration,
-    /// How often the files of the configuration are looked at for changes; zero: only when told to.
+    /// How often the files of the configuration are checked for changes; zero: only on demand.
     pub reload_check: Duration,
 }
 
@@ -216,15 +226,15 @@ impl Limits {
 /// Refused passwords of one account that may be forwarded to Entra in two hours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PasswordBudget {
-    /// In all.
+    /// All of them.
     pub total: u32,
-    /// Of these, from sources where no login for this account ever succeeded.
+    /// Those from sources where no login for this account ever succeeded.
     pub unfamiliar: u32,
 }
 
 impl PasswordBudget {
-    /// Whether one more fits beside those that are `held`, each of them familiar or not, and how long still. `None`: it
-    /// does; else how long until one of those that are in its way is gone.
+    /// How long until one more password fits; `None`: it fits now. `held` are the passwords that
+    /// count already: whether each is familiar, and how long it still counts.
     pub fn wait(self, familiar: bool, held: impl Iterator<Item = (bool, Duration)> + Clone) -> Option<Duration> {
         let least = |counts: &dyn Fn(bool) -> bool, places: u32| {
             let mut left: Vec<Duration> = held.clone().filter(|(of, _)| counts(*of)).map(|(_, left)| left).collect();

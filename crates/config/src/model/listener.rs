@@ -1,4 +1,4 @@
-//! Listeners: what each one speaks, to whom, and what becomes of those who log in.
+//! Listeners: the protocol and the destination of each, and how its logins are served.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -12,35 +12,35 @@ use gatepost_core::protocol::Protocol;
 use gatepost_proto::http::rules::{GraphRules, HttpService};
 use gatepost_proto::sasl::ClientTokens;
 
-/// A bound address with its protocol, its TLS mode, and where its logins go.
+/// A bound address with its protocol, its TLS mode, and its destination.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Listener {
-    /// As in the configuration; appears in the log.
+    /// The name of the configuration; appears in the log.
     pub name: Arc<str>,
-    /// What is spoken.
+    /// The protocol.
     pub protocol: Protocol,
-    /// At least one.
+    /// The addresses, at least one.
     pub bind: Vec<SocketAddr>,
-    /// Towards the client.
+    /// TLS with the client.
     pub tls: ListenerTls,
-    /// Who may connect; never empty.
+    /// Networks that may connect; never empty.
     pub allow_from: Vec<IpNet>,
-    /// From where a login without TLS is accepted, besides loopback.
+    /// Networks from which a login without TLS is accepted, in addition to loopback.
     pub allow_plaintext_from: Vec<IpNet>,
-    /// From these addresses each connection begins with a PROXY header (v1 or v2), which is believed.
+    /// Networks whose connections begin with a PROXY header (v1 or v2). The header is trusted.
     pub proxy_protocol_from: Vec<IpNet>,
-    /// A bare LF ends a line too.
+    /// Whether a bare LF ends a line, too.
     pub bare_lf: bool,
-    /// Old devices are borne with: what they get wrong is understood where that harms nobody.
+    /// Whether mistakes of old devices are tolerated where that harms nobody.
     pub legacy: bool,
-    /// What becomes of clients that bring a token of their own; over HTTP nobody does.
+    /// How clients with a token of their own are handled. Over HTTP there are none.
     pub client_tokens: ClientTokens,
-    /// What becomes of those who log in.
+    /// How logins are served.
     pub serves: ListenerBackend,
 }
 
 impl Listener {
-    /// The mail server to which its logins go, or its messages may go.
+    /// The mail server to which its logins or messages may go.
     pub fn mail_server(&self) -> Option<&Upstream> {
         match &self.serves {
             ListenerBackend::Relay(upstream) => Some(upstream),
@@ -49,7 +49,7 @@ impl Listener {
         }
     }
 
-    /// What Gatepost asks for a token for, on behalf of who logs in here. The first one is what a login needs at once.
+    /// The resources of the tokens that a login here needs. The first one is needed at once.
     pub fn resources(&self) -> &'static [Resource] {
         match &self.serves {
             ListenerBackend::Relay(_) => &[Resource::Exchange],
@@ -66,7 +66,7 @@ impl Listener {
         }
     }
 
-    /// Where it leads to, for people: host and port.
+    /// The destination for people: host and port.
     pub fn destination(&self) -> String {
         match &self.serves {
             ListenerBackend::Relay(upstream) => authority(&upstream.host, upstream.port),
@@ -78,13 +78,13 @@ impl Listener {
     }
 }
 
-/// What becomes of those who log in at a listener.
+/// How a listener serves its logins.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ListenerBackend {
-    /// After the login bytes are relayed to a mail server.
+    /// After the login all bytes are relayed to a mail server.
     Relay(Upstream),
-    /// SMTP: Gatepost takes each message itself and hands it on (`deliver: graph`, `deliver: auto`, `trusted_senders`,
-    /// `legacy`).
+    /// SMTP: Gatepost itself takes each message and delivers it (`deliver: graph`, `deliver: auto`,
+    /// `trusted_senders`, `legacy`).
     Submission(Submission),
     /// POP3: the mailbox is read through Microsoft Graph (`upstream: graph`).
     Maildrop(Origin),
@@ -95,22 +95,23 @@ pub enum ListenerBackend {
 /// EWS or Microsoft Graph behind a listener.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Http {
-    /// Which.
+    /// The service.
     pub service: HttpService,
     /// The one server to which requests go.
     pub origin: Origin,
-    /// Names under which clients know the listener, besides those of its certificate (`hosts`).
+    /// Host names under which clients know the listener, in addition to those of its certificate
+    /// (`hosts`).
     pub hosts: Vec<String>,
-    /// What is served of Graph.
+    /// The parts of Graph that are served.
     pub graph: GraphRules,
 }
 
-/// TLS towards the client.
+/// TLS with the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ListenerTls {
-    /// Never.
+    /// No TLS.
     None,
-    /// On demand.
+    /// STARTTLS.
     StartTls(Identity),
     /// From the first byte (RFC 8314).
     Implicit(Identity),

@@ -1,19 +1,19 @@
-//! How the process logs, and whether it confines itself.
+//! The settings of the log, and whether the process confines itself.
 
 use std::path::PathBuf;
 
-/// How the log is written.
+/// The settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
     /// Text or JSON.
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: tracing::Level,
-    /// Where login decisions and administrative acts are recorded as well.
+    /// The audit log of login decisions and administrative actions.
     pub audit: Option<AuditLog>,
 }
 
-/// Where the audit log goes.
+/// The destination of the audit log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuditLog {
     /// Lines appended to a file.
@@ -31,13 +31,13 @@ pub enum LogFormat {
     Json,
 }
 
-/// Whether the process gives up what it does not need (files, servers, system calls).
+/// Whether the process blocks the files, servers and system calls that it does not need.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Confine {
-    /// As far as the system can.
+    /// As far as the system supports it.
     #[default]
     Try,
-    /// All of it, or no start.
+    /// Completely, or the service does not start.
     Require,
     /// Not at all.
     Off,

@@ -1,4 +1,5 @@
-//! The model: what the rest of the program works with. Plain data that is checked already; how it is read stands beside it.
+//! The model of the configuration for the rest of the program. It is plain data that is already
+//! checked; other modules read it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,39 +28,41 @@ pub(super) mod state;
 pub(super) mod submission;
 pub(super) mod trust;
 
-/// Everything, checked.
+/// The whole configuration, checked.
 #[derive(Debug, PartialEq)]
 pub struct Config {
-    /// At least one.
+    /// The listeners, at least one.
     pub listeners: Vec<Listener>,
-    /// Who may log in.
+    /// The accounts that may log in.
     pub accounts: Accounts,
     /// Accounts that need a device password in the store: [`Config::unproved_accounts`].
     pub unproved: Vec<AccountWithoutPassword>,
-    /// The corporate proxy, for mail and token requests alike. `None`: straight.
+    /// The corporate proxy, for mail and token requests alike. `None`: direct connections.
     pub forward_proxy: Option<Arc<ForwardProxy>>,
-    /// Whom to trust upstream.
+    /// The certificates to trust at upstreams.
     pub trust: Trust,
-    /// What outlives the process, and where.
+    /// Where data that outlives the process is kept.
     pub state: State,
     /// Every bound and deadline.
     pub limits: Limits,
-    /// Where log lines go.
+    /// The settings of the log.
     pub log: Log,
-    /// The page and endpoints for whoever runs Gatepost.
+    /// The status page and endpoints for the administrator.
     pub admin: Admin,
     /// Whether the process confines itself.
     pub confinement: Confine,
-    /// Every file that it was read from: its own, certificates, keys, secrets. Some are read again while serving.
+    /// Every file that the configuration was read from: its own, certificates, keys, secrets. Some
+    /// are read again while serving.
     pub files: Vec<PathBuf>,
-    /// Some secret is what a command writes.
+    /// Whether some secret is the output of a command.
     pub runs_commands: bool,
-    /// Things that work but that the operator should know, one sentence each (another authority, a readable secret, …).
+    /// Notes about working but notable settings, one sentence each (another authority, a readable
+    /// secret, …).
     pub notes: Vec<String>,
 }
 
 impl Config {
-    /// What is wrong when there are device passwords for `logins` and for nobody else.
+    /// The problem that remains when only these `logins` have device passwords.
     pub fn unproved_accounts<'a>(&self, logins: impl IntoIterator<Item = &'a MailAddress>) -> Option<Problems> {
         let found = logins.into_iter().filter_map(|login| self.accounts.find(login.as_login()));
         let proved: Vec<Arc<Account>> = found.map(|(account, _)| account).collect();

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
-/// Destinations that are reached without the proxy, besides link-local ones.
+/// Destinations that are reached without the proxy, in addition to link-local ones.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct NoProxy {
-    /// `*`: all of them.
+    /// `*`: all destinations.
     pub all: bool,
     /// Networks, for destinations given as addresses.
     pub networks: Vec<Exempt<IpNet>>,
@@ -20,13 +20,14 @@ pub struct NoProxy {
 pub struct Exempt<T> {
     /// Network or name.
     pub what: T,
-    /// With this port only.
+    /// The only port that it applies to; `None`: all ports.
     pub port: Option<u16>,
 }
 
 impl NoProxy {
-    /// Adds loopback, by name and by number. A proxy that comes from the environment is not meant for this machine's
-    /// own services; one that the configuration names may well be, so there it is not added.
+    /// Adds loopback, by name and by address. A proxy from the environment is not meant for this
+    /// machine's own services. One that the configuration names may be, so there loopback is not
+    /// added.
     #[must_use]
     pub fn with_loopback(mut self) -> Self {
         let loopback = [
@@ -38,8 +39,9 @@ impl NoProxy {
         self
     }
 
-    /// Whether `port` of `host`, a name or an address (IPv6 with or without brackets), is reached straight. Link-local
-    /// destinations always are: no proxy can reach this machine's own link.
+    /// Whether `port` of `host`, a name or an address (IPv6 with or without brackets), is reached
+    /// directly. Link-local destinations always are, because no proxy can reach this machine's own
+    /// link.
     pub fn covers(&self, host: &str, port: u16) -> bool {
         address(host).is_ok_and(is_link_local) || self.lists(host, port)
     }
@@ -69,13 +71,13 @@ impl<T> Exempt<T> {
 }
 
 impl<T> From<T> for Exempt<T> {
-    /// With every port.
+    /// An entry for every port.
     fn from(what: T) -> Self {
         Self { what, port: None }
     }
 }
 
-/// The address, or else the name.
+/// The address, or the name if it is not an address.
 fn address(host: &str) -> Result<IpAddr, &str> {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     bare.parse::<IpAddr>().map(|address| address.to_canonical()).map_err(|_| bare)

@@ -1,4 +1,4 @@
-//! Microsoft's servers, as a listener leads to them, and what a token is for there.
+//! Microsoft's servers as destinations of listeners, and the resources of tokens.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ pub struct Origin {
     pub host: String,
     /// TCP port.
     pub port: u16,
-    /// The name that its certificate must carry, and that requests name as their host.
+    /// The name that its certificate must carry, and that requests send as host name.
     pub name: String,
 }
 
@@ -21,12 +21,12 @@ impl fmt::Display for Origin {
     }
 }
 
-/// Host and port; an IPv6 address stands in brackets.
+/// Host and port, with an IPv6 address in brackets.
 pub(super) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
-/// What a token is for.
+/// The resource of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Resource {
     /// Exchange Online: IMAP, POP3, SMTP AUTH and EWS.
@@ -38,7 +38,7 @@ pub enum Resource {
 /// A mail server of Microsoft.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Upstream {
-    /// What is spoken.
+    /// The protocol.
     pub protocol: MailProtocol,
     /// Host name or address to connect to; the forward proxy resolves it, if there is one.
     pub host: String,
@@ -50,11 +50,11 @@ pub struct Upstream {
     pub name: String,
 }
 
-/// TLS towards an upstream; there is no "none".
+/// TLS with an upstream; there is no "none".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum UpstreamTls {
     /// From the first byte.
     Implicit,
-    /// After STARTTLS, which is demanded.
+    /// After STARTTLS, which is required.
     StartTls,
 }

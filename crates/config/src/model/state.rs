@@ -1,4 +1,4 @@
-//! Where sign-ins and device passwords are kept, and what seals them.
+//! Where sign-ins and device passwords are kept, and the key that seals them.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,20 +9,20 @@ use gatepost_core::secret::{RedisPassword, StateKeyText};
 /// Where sign-ins and device passwords are kept.
 #[derive(Debug, PartialEq)]
 pub enum State {
-    /// Nowhere: they are gone with the process.
+    /// Only in memory: they are gone with the process.
     Memory,
     /// In a database file of this machine.
     Sqlite {
-        /// Belongs to Gatepost alone (mode 0700).
+        /// The directory, which belongs to Gatepost alone (mode 0700).
         directory: PathBuf,
-        /// What seals it.
+        /// The key that seals the database.
         key: StateKey,
     },
     /// In a Redis that replicas share.
     Redis {
-        /// Which.
+        /// The server.
         server: Arc<RedisServer>,
-        /// What seals it; the same for all replicas.
+        /// The key that seals the records; the same for all replicas.
         key: StateKey,
     },
 }
@@ -30,23 +30,23 @@ pub enum State {
 /// Where the state key comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub enum StateKey {
-    /// A file of Gatepost's own (mode 0600), made when both it and the store are absent.
+    /// A file of Gatepost's own (mode 0600), created when both it and the store are absent.
     File(PathBuf),
-    /// A file that somebody else provides: a systemd credential.
+    /// A file that another program provides: a systemd credential.
     Credential(PathBuf),
     /// The key, as the environment held it at the start.
     Literal(Arc<StateKeyText>),
-    /// Something that writes it.
+    /// A command that writes the key.
     Command {
         /// Program and arguments.
         command: Vec<String>,
-        /// Environment variables that hold other secrets, and that it does not get to see.
+        /// Environment variables that hold other secrets, and that the command does not see.
         hidden: Vec<String>,
     },
 }
 
 impl StateKey {
-    /// The source, in words for messages.
+    /// The source, as text for messages.
     pub fn shown(&self) -> String {
         match self {
             Self::File(path) | Self::Credential(path) => format!("`{}`", path.display()),
@@ -67,8 +67,8 @@ pub struct RedisServer {
     pub database: u16,
     /// `None`: the default user.
     pub username: Option<String>,
-    /// `None`: it asks for none.
+    /// `None`: the server needs none.
     pub password: Option<RedisPassword>,
-    /// TLS, and whom to trust; `None`: without.
+    /// The trust for TLS; `None`: without TLS.
     pub tls: Option<Trust>,
 }

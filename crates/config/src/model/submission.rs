@@ -10,7 +10,7 @@ use gatepost_core::account::LoginName;
 /// How messages leave, and who may send them without a login.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Submission {
-    /// Which way.
+    /// How a message is delivered.
     pub deliver: Deliver,
     /// The mail server; `None` with [`Deliver::Graph`].
     pub smtp: Option<Upstream>,
@@ -20,7 +20,7 @@ pub struct Submission {
     pub trusted_senders: Vec<TrustedSender>,
 }
 
-/// Which way a submitted message takes.
+/// How a submitted message is delivered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deliver {
     /// SMTP AUTH with XOAUTH2.
@@ -34,29 +34,29 @@ pub enum Deliver {
 /// Addresses that may send as an account without a login.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrustedSender {
-    /// Where they are.
+    /// Their network.
     pub from: IpNet,
     /// The account; its grant needs no password of a user.
     pub login: LoginName,
-    /// As whom they may send.
+    /// The sender that they may use.
     pub sender: SenderRule,
-    /// Domains of the only recipients, folded; empty: any.
+    /// The only allowed domains of recipients, folded; empty: any.
     pub recipient_domains: Vec<String>,
-    /// Most messages, of one address and of the account each.
+    /// Most messages in a minute, both for one address and for the account.
     pub messages_per_minute: u32,
 }
 
-/// Who a trusted device's messages are from.
+/// The sender of a trusted device's messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SenderRule {
-    /// Whatever it says, the account's mailbox.
+    /// The account's mailbox, whatever the message says.
     Forced,
-    /// It must name the account's mailbox, login or an alias itself.
+    /// The sender of the message, which must be the account's mailbox, login or an alias.
     Checked,
 }
 
 impl Submission {
-    /// The rule for an address: that of the smallest network around it.
+    /// The rule for an address: that of the smallest network that contains it.
     pub fn trusted(&self, peer: IpAddr) -> Option<&TrustedSender> {
         let peer = peer.to_canonical();
         let around = self.trusted_senders.iter().filter(|rule| rule.from.contains(&peer));

@@ -1,19 +1,19 @@
-//! Whose certificates count.
+//! The certificate authorities that are trusted.
 
 use std::path::PathBuf;
 
-/// Whom to trust upstream. Verification itself has no switch.
+/// The authorities that are trusted at upstreams. Verification itself cannot be switched off.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Trust {
-    /// The platform's roots.
+    /// Whether the platform's roots are trusted.
     pub system_roots: bool,
     /// A PEM file with more roots, and its content as read by the check.
     pub additional_ca: Option<(PathBuf, Vec<u8>)>,
-    /// Roots for one server each, besides those for all.
+    /// Additional roots for single servers.
     pub destinations: Vec<DestinationTrust>,
 }
 
-/// Whom else to trust at one server.
+/// Additional roots for one server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DestinationTrust {
     /// The name that its certificate must carry, folded.

@@ -35,7 +35,7 @@ fn trusting(authority: String) -> Trust {
     }
 }
 
-/// Trusts somebody else.
+/// Trusts an authority that the server does not use.
 fn trusting_another() -> Trust {
     let mut params = rcgen::CertificateParams::new(["elsewhere".to_owned()]).unwrap();
     params.distinguished_name.push(rcgen::DnType::CommonName, "Somebody Else");
@@ -84,7 +84,7 @@ async fn serve(reply: impl Into<Vec<u8>>) -> Server {
                 && let Some(request) = answer(&mut stream, &reply).await
             {
                 sender.send(request).await.unwrap();
-                // Held open: that an answer is over is for its head to say.
+                // The connection stays open: only the head tells where the answer ends.
                 while stream.read_buf(&mut Vec::new()).await.is_ok_and(|octets| octets > 0) {}
             }
         }

@@ -1,5 +1,5 @@
-//! Sign-in by authorization code with PKCE (RFC 6749 §4.1, RFC 7636, RFC 8252): the address that a browser opens, and
-//! what it brings back. No sockets.
+//! Sign-in by authorization code with PKCE (RFC 6749 §4.1, RFC 7636, RFC 8252): builds the address
+//! that a browser opens, and reads the redirect. No sockets.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_core::secret::{AuthorizationCode, CodeVerifier};
 
-/// Longest redirect that is read, in octets. Entra's have some 2 KiB.
+/// The longest redirect that is read, in octets. Entra's have about 2 KiB.
 pub const REDIRECT_OCTETS: usize = 16 * 1024;
 
-/// A sign-in that has begun. It is good for one code: redeeming consumes it.
+/// A sign-in that has begun. It can redeem one code, because redeeming consumes it.
 pub struct CodeRequest {
     purpose: Purpose,
     redirect_uri: String,
@@ -36,14 +36,14 @@ pub enum Redirect {
     Code {
         /// The code.
         code: AuthorizationCode,
-        /// Who says that it gave the code (RFC 9207).
+        /// The issuer that the redirect names (RFC 9207).
         issuer: Option<String>,
     },
-    /// Entra, or the person, said no.
+    /// Entra refused, or the person declined.
     Refused(OauthError),
 }
 
-/// Why a redirect does not belong to this sign-in. It is not used up by that.
+/// Why a redirect does not belong to this sign-in. The sign-in can still be finished afterwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotOurs {
     /// Neither a code nor an error.
@@ -70,8 +70,8 @@ impl CodeRequest {
         Ok(Self { purpose, redirect_uri, state, nonce, verifier })
     }
 
-    /// The address that a browser opens; `hint` fills in the user name. It holds nothing that must be kept from whoever
-    /// looks over the person's shoulder: without the verifier its code is worth nothing.
+    /// The address that a browser opens; `hint` fills in the user name. Somebody who reads it over
+    /// the person's shoulder gains nothing, because its code is worthless without the verifier.
     pub fn address(&self, hint: &MailAddress) -> Url {
         let Purpose { application, tenant, scope } = &self.purpose;
         let mut url = grant::endpoint_url(application, tenant, "authorize");
@@ -126,7 +126,7 @@ impl CodeRequest {
         }
     }
 
-    /// Takes what the browser brought back: redeems the code, once, and reads who signed in.
+    /// Finishes the sign-in: redeems the code, once, and reads who signed in.
     ///
     /// # Errors
     /// [`SignInError`].

@@ -1,4 +1,5 @@
-//! Sign-in by device code (RFC 8628): when to ask whether the person is done. [`Polling`] is pure; [`finish`] asks.
+//! Sign-in by device code (RFC 8628): polls until the person is done. [`Polling`] is pure;
+//! [`finish`] sends the requests.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use gatepost_core::clock::{Clock, Moment};
 /// RFC 8628 §3.5: what `slow_down` adds to the interval, for this and all later polls.
 const SLOW_DOWN: Duration = Duration::from_secs(5);
 
-/// No wait between two polls is longer, however often the network failed.
+/// Upper bound of every wait between two polls, however often the network failed.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// When to poll.
@@ -28,17 +29,17 @@ pub struct Polling {
 }
 
 impl Polling {
-    /// For a sign-in whose codes were asked for at `asked_at`.
+    /// Creates the schedule of a sign-in whose codes were asked for at `asked_at`.
     pub fn new(authorization: &DeviceAuthorization, asked_at: Moment) -> Self {
         Self { interval: authorization.interval, unanswered: 0, expires_at: asked_at.after(authorization.lifetime) }
     }
 
-    /// When the codes end.
+    /// When the codes expire.
     pub fn expires_at(&self) -> Moment {
         self.expires_at
     }
 
-    /// How long to wait before the next poll; nothing when the codes end before.
+    /// How long to wait before the next poll; `None` when the codes expire before.
     pub fn wait(&self, now: Moment) -> Option<Duration> {
         // RFC 8628 §3.5 asks for exponential back-off where no answer comes.
         let wait = self.interval.saturating_mul(1 << self.unanswered.min(6)).min(LONGEST_WAIT.max(self.interval));
@@ -48,7 +49,7 @@ impl Polling {
     /// Takes the answer to a poll that brought no token.
     ///
     /// # Errors
-    /// When further polls are in vain.
+    /// When further polls are useless.
     pub fn not_granted(&mut self, error: FetchError) -> Result<(), SignInError> {
         match &error {
             FetchError::Refused(refused) => {
@@ -80,13 +81,13 @@ impl Polling {
     }
 }
 
-/// Polls until the person has signed in, or the codes end.
+/// Polls until the person has signed in, or the codes expire.
 ///
 /// # Errors
 /// [`SignInError`].
 ///
 /// # Cancel safety
-/// Dropping it ends the polling; a token on its way then is lost.
+/// Dropping the future ends the polling. A token that is on its way then is lost.
 pub async fn finish(
     authorization: DeviceAuthorization,
     asked_at: Moment,

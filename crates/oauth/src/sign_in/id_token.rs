@@ -1,7 +1,8 @@
-//! Who signed in, as the ID token says (OpenID Connect Core §2; Microsoft, "ID token claims reference").
+//! Reads from the ID token who signed in (OpenID Connect Core §2; Microsoft, "ID token claims
+//! reference").
 //!
-//! The token comes straight from the token endpoint over verified TLS, so its signature need not be checked
-//! (OpenID Connect Core §3.1.3.7, item 6); everything else is.
+//! The token comes directly from the token endpoint over verified TLS, so its signature need not be
+//! checked (OpenID Connect Core §3.1.3.7, item 6). All other claims are checked.
 
 use std::time::Duration;
 
@@ -30,7 +31,7 @@ const ISSUERS: [(Cloud, &[&str]); 4] = [
 pub struct Identity {
     /// `tid`: the directory id, folded.
     pub tenant_id: String,
-    /// `oid`: who it is in that directory, whatever the name becomes; folded.
+    /// `oid`: the person's id in that directory, which stays when the name changes; folded.
     pub object_id: String,
     /// `iss`.
     pub issuer: String,
@@ -41,13 +42,13 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// What to call the person.
+    /// The name that messages use for the person.
     pub fn username(&self) -> &str {
         self.usernames.first().or(self.email.as_ref()).map_or(&self.object_id, |name| name.as_str())
     }
 
-    /// Whether the person is called so. `email` counts in a tenant of one's own only: in another one its administrator
-    /// writes there what he likes.
+    /// Whether this is a name of the person. `email` counts only in one's own tenant, because the
+    /// administrator of another tenant can write anything there.
     pub fn is_called(&self, name: &MailAddress, own_tenant: bool) -> bool {
         self.usernames.contains(name) || (own_tenant && self.email.as_ref() == Some(name))
     }
@@ -56,10 +57,10 @@ impl Identity {
 /// Why an ID token does not say who signed in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdTokenProblem {
-    /// The answer had none.
+    /// The answer had no ID token.
     #[error("the answer holds no ID token")]
     Missing,
-    /// Not a JWT with the claims that Entra's have.
+    /// It is not a JWT with the claims of Entra's ID tokens.
     #[error("the ID token cannot be read")]
     Malformed,
     /// `iss` is not the authority that was asked.
@@ -74,7 +75,7 @@ pub enum IdTokenProblem {
         /// The person's directory.
         found: String,
     },
-    /// `exp` or `nbf`.
+    /// `exp` or `nbf` does not fit the time.
     #[error("the ID token is not valid now, as far as this machine's clock is right")]
     Time,
     /// `nonce` is not that of the request.
@@ -132,7 +133,7 @@ pub fn read(
     }
     let for_us = match &claims.aud {
         Audience::One(audience) => *audience == application.client_id,
-        // Several need an `azp` to tell who may use the token; Entra gives one.
+        // Several audiences need an `azp` to tell who may use the token. Entra gives one audience.
         Audience::Several(audiences) => audiences.len() == 1 && audiences.contains(&application.client_id),
     };
     if !for_us {

@@ -1,6 +1,6 @@
-//! Where a browser on this machine brings the code back to (RFC 8252 §7.3): a listener on 127.0.0.1 and ::1, on a port of
-//! the system's choice, open only while a sign-in is pending. It takes one redirect of that sign-in, and answers whatever
-//! else comes without looking further.
+//! The listener to which a browser on this machine brings the code back (RFC 8252 §7.3). It listens
+//! on 127.0.0.1 and ::1, on a port of the system's choice, only while a sign-in is pending. It
+//! takes one redirect of that sign-in, and answers every other request without reading further.
 
 use std::collections::VecDeque;
 use std::io;
@@ -15,16 +15,16 @@ use tokio::time::{sleep, timeout};
 use crate::sign_in::code::{CodeRequest, REDIRECT_OCTETS, Redirect};
 use gatepost_net::listen;
 
-/// One browser opens a few, some of them only in advance.
+/// Most connections at once. One browser opens a few, some of them only in advance.
 const CONNECTIONS: usize = 16;
 
-/// For one request and its answer.
+/// Limit of reading one request.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Fields of a request that are counted; a browser sends some twenty.
+/// Most header fields of a request; a browser sends about twenty.
 const FIELDS: usize = 100;
 
-/// A listener that nobody is served by yet.
+/// A bound listener that does not accept yet.
 #[derive(Debug)]
 pub struct Loopback {
     v4: TcpListener,
@@ -37,7 +37,7 @@ impl Loopback {
     /// Listens on a free port.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// When no port is free.
     pub fn bind() -> io::Result<Self> {
         let address = (Ipv4Addr::LOCALHOST, 0).into();
         let both = listen::bind_both_loopbacks(address, listen::bind).map_err(|(_, error)| error)?;
@@ -50,11 +50,11 @@ impl Loopback {
         format!("http://localhost:{}", self.port)
     }
 
-    /// Waits for the redirect that belongs to `request`. The browser has its answer when this returns, and the listener is
-    /// closed. The caller sets the deadline.
+    /// Waits for the redirect that belongs to `request`. When this returns, the browser has its
+    /// answer and the listener is closed. The caller sets the deadline.
     ///
     /// # Errors
-    /// When nothing can be accepted any longer.
+    /// When no connection can be accepted any longer.
     ///
     /// # Cancel safety
     /// Dropping it closes the listener.
@@ -74,14 +74,15 @@ impl Loopback {
             };
             match connection {
                 Ok(stream) => {
-                    // Somebody who opens connections and says nothing on them does not keep the browser out.
+                    // Somebody who opens idle connections must not keep the browser out, so the
+                    // oldest connection is closed.
                     if oldest_first.len() >= CONNECTIONS
                         && let Some(oldest) = oldest_first.pop_front()
                     {
                         oldest.abort();
                     }
                     oldest_first.push_back(serving.spawn(asked(stream)));
-                    // It is heard before the next one is let in.
+                    // The new task runs before the next connection is accepted.
                     tokio::task::yield_now().await;
                 }
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
@@ -105,7 +106,7 @@ impl Loopback {
         .map(|(stream, _)| stream)
     }
 
-    /// Answers a request for `/`; the result is the redirect, if it was ours.
+    /// Answers a request for `/`. Returns the redirect if it belongs to `request`.
     async fn reply(mut stream: TcpStream, query: &str, request: &CodeRequest) -> Option<Redirect> {
         let redirect = request.read(query).ok();
         let (status, text) = match redirect {
@@ -122,7 +123,8 @@ impl Loopback {
     }
 }
 
-/// Reads the head of a request; the query, when it is a GET of `/`. Everything else is answered here.
+/// Reads the head of a request. Returns the query of a GET of `/`, and answers everything else
+/// here.
 async fn asked(mut stream: TcpStream) -> Option<(TcpStream, String)> {
     let mut head = Vec::new();
     let reading = timeout(PATIENCE, async {
@@ -148,7 +150,8 @@ async fn asked(mut stream: TcpStream) -> Option<(TcpStream, String)> {
     }
 }
 
-/// The query of a GET of `/`, or the status of a refusal; nothing while the head is incomplete. Pure.
+/// The query of a GET of `/`, or the status of a refusal; `None` while the head is incomplete.
+/// Pure.
 fn query(head: &[u8]) -> Option<Result<String, &'static str>> {
     let mut fields = [httparse::EMPTY_HEADER; FIELDS];
     let mut request = httparse::Request::new(&mut fields);
@@ -165,7 +168,7 @@ fn query(head: &[u8]) -> Option<Result<String, &'static str>> {
     })
 }
 
-/// Sends a static page that tells nobody where it was called from, and closes.
+/// Sends a static page without a referrer, and closes the connection.
 async fn answer(stream: &mut TcpStream, status: &str, text: &str) {
     let page = format!(
         "<!DOCTYPE html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Gatepost</title></head><body><p>{text}</p></body></html>"
@@ -179,7 +182,8 @@ async fn answer(stream: &mut TcpStream, status: &str, text: &str) {
     let sending = async {
         stream.write_all(answer.as_bytes()).await?;
         stream.shutdown().await?;
-        // What the browser still sends would otherwise turn the end into a reset, and the page into an error.
+        // Unread input of the browser would turn the close into a reset, and the page into an
+        // error.
         let mut rest = [0; 1024];
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())

@@ -1,8 +1,9 @@
-//! A person signs in: by authorization code with PKCE ([`code`], brought back by a browser over [`loopback`] or by hand)
-//! or by device code ([`device`]). The result is a refresh token and who it was ([`id_token`]).
+//! A person's sign-in: by authorization code with PKCE ([`code`], returned by a browser over
+//! [`loopback`] or by hand) or by device code ([`device`]). The result is a refresh token and the
+//! person's identity ([`id_token`]).
 //!
-//! Nothing here starts by itself, or on behalf of a mail client: a program that shows codes to whoever connects is a tool
-//! for phishing (RFC 8628 §5.4).
+//! No sign-in starts by itself, or on behalf of a mail client. A program that shows codes to
+//! anybody who connects is a tool for phishing (RFC 8628 §5.4).
 
 pub mod code;
 pub mod device;

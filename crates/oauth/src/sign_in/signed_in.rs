@@ -1,4 +1,4 @@
-//! For what a person signs in, and what comes of it.
+//! The purpose and the result of a person's sign-in.
 
 use std::sync::Arc;
 
@@ -28,29 +28,29 @@ impl Purpose {
     }
 }
 
-/// A finished sign-in. Whether it was the right person is for the caller to say.
+/// A finished sign-in. The caller decides whether it was the right person.
 #[derive(Debug)]
 pub struct SignedIn {
-    /// For access tokens from now on.
+    /// The refresh token, for access tokens from now on.
     pub refresh_token: RefreshToken,
     /// Who it was.
     pub identity: Identity,
 }
 
-/// Why a sign-in came to nothing.
+/// Why a sign-in failed.
 #[derive(Debug)]
 pub enum SignInError {
     /// The browser brought back a refusal instead of a code.
     Refused(OauthError),
     /// The token endpoint gave no token.
     Fetch(FetchError),
-    /// The person said no.
+    /// The person declined.
     Declined,
-    /// It took too long.
+    /// The sign-in took too long.
     Expired,
-    /// Entra gave no refresh token, so nothing would be left in an hour.
+    /// Entra gave no refresh token, so the sign-in would end in an hour.
     NoRefreshToken,
-    /// Entra did not say who signed in, or said it of somebody else's application.
+    /// The ID token is missing, or does not fit the request.
     IdToken(IdTokenProblem),
     /// The system gave no randomness.
     NoRandomness,
@@ -63,8 +63,8 @@ impl From<FetchError> for SignInError {
 }
 
 impl SignedIn {
-    /// Reads what a grant brought. `nonce` is that of the authorization request, `issuer` what the redirect named
-    /// (RFC 9207 §2.4).
+    /// Reads the result of a grant. `nonce` is that of the authorization request, `issuer` is the
+    /// one that the redirect named (RFC 9207 §2.4).
     pub(super) fn of(
         issued: Issued,
         ask: &TokenRequest,

@@ -28,7 +28,7 @@ fn source(endpoint: &Arc<FakeEndpoint>, limits: &Limits) -> (TokenSource, Clock)
     (TokenSource::new(Arc::clone(endpoint) as Arc<dyn TokenEndpoint>, clock.clone(), limits), clock)
 }
 
-/// Answers in this order, then like the last.
+/// Gives these answers in order, then repeats the last.
 fn in_turn<const N: usize>(replies: [Reply; N]) -> Arc<FakeEndpoint> {
     let turn = AtomicUsize::new(0);
     FakeEndpoint::new(move |_| replies[turn.fetch_add(1, Ordering::Relaxed).min(N - 1)].clone())

@@ -1,4 +1,5 @@
-//! Why there is no token: one [`Failure`] per cause, with Entra's own code, whose turn it is, and the next step.
+//! Explains why there is no token: one [`Failure`] per cause, with Entra's own code, who must act,
+//! and the next step.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -25,12 +26,12 @@ pub fn failure(
     Failure { refusal, actor, cause, message: message.into(), remedy: remedy.into(), delay: false }
 }
 
-/// Held back for a moment: somebody may be guessing.
+/// Delays the answer for a moment, because somebody may be guessing.
 pub fn delayed(failure: Failure) -> Failure {
     Failure { delay: true, ..failure }
 }
 
-/// Something broke that should not.
+/// A bug in Gatepost ended the login.
 pub fn own_fault() -> Failure {
     failure(
         Refusal::ServerBug,
@@ -72,10 +73,10 @@ pub(super) fn sign_in_refused_before(login: &MailAddress, refused: SignInRefused
     )
 }
 
-/// Whether a refusal of the refresh token is final: a person must sign in again. What an administrator can mend without
-/// that person is not.
+/// Whether a refusal of the refresh token is final, so that a person must sign in again. It is not
+/// when an administrator can fix the cause without that person.
 pub(super) fn ends_sign_in(error: &OauthError) -> bool {
-    /// Enrol in, or use, multifactor authentication: a person who signs in anew can.
+    /// Enroll in, or use, multifactor authentication: a person who signs in again can.
     const STRONG_AUTHENTICATION: [u32; 6] = [50072, 50074, 50076, 50078, 50079, 50158];
     match error.class {
         Class::SignInNeeded | Class::GrantExpired | Class::WrongPassword => true,
@@ -101,7 +102,7 @@ pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
     }
 }
 
-/// The store does not give the sign-in.
+/// The store cannot read the sign-in.
 pub(super) fn sign_in_unreadable(error: &StoreError) -> Failure {
     failure(
         Refusal::Unavailable,
@@ -170,7 +171,8 @@ pub fn fetch(error: &FetchError) -> Failure {
     }
 }
 
-/// The password is not at fault, and another file mends it: the client is to come back.
+/// The credential cannot be used. The password is not at fault, and a new file fixes it, so the
+/// client is told to retry.
 fn credential(error: &CredentialError) -> Failure {
     let (cause, actor) = match error {
         CredentialError::Expired { .. } | CredentialError::NotYetValid { .. } => {
@@ -332,7 +334,7 @@ pub fn refused(error: &OauthError) -> Failure {
             "check `microsoft.scope` and `microsoft.cloud`, then report it with this line of the log",
         ),
     };
-    // The catalogue's text only where it agrees with what the answer as a whole was taken for.
+    // The catalogue's text is used only where it agrees with the class of the whole answer.
     let entry = error.code.and_then(aadsts::explain).filter(|entry| entry.class == error.class);
     let (actor, meaning, remedy) =
         entry.map_or((actor, meaning, remedy), |entry| (entry.actor, entry.meaning, entry.remedy));
@@ -344,7 +346,7 @@ pub fn refused(error: &OauthError) -> Failure {
     }
 }
 
-/// How long something lasts still, for a message.
+/// How much longer something lasts, for a message.
 pub fn for_time(wait: Duration) -> String {
     match wait.as_secs() {
         0..=1 => "for a moment".into(),

@@ -1,5 +1,5 @@
-//! A token for a login: the one at hand, or one that a single request brings for all who wait. For `grant: password`
-//! that request is also the proof of the password.
+//! Gets a token for a login: from the cache, or by a single request for all who wait. For
+//! `grant: password` that request also checks the password.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,27 +26,27 @@ use gatepost_core::jitter;
 use gatepost_core::secret::Password;
 use gatepost_core::source::Source;
 
-/// AADSTS50196, "the same request too often", wants a longer rest than a lock-out.
+/// AADSTS50196, "the same request too often", needs a longer pause than a lock-out.
 const LOOP_DETECTED: (u32, Duration) = (50196, Duration::from_secs(300));
 
 /// A user's login with `grant: password`.
 #[derive(Clone, Copy, Debug)]
 pub struct UserLogin<'a> {
-    /// Its account.
+    /// The account.
     pub account: &'a Account,
     /// The address that logs in.
     pub address: &'a MailAddress,
-    /// The password that Entra is to prove.
+    /// The password that Entra checks.
     pub password: &'a Password,
-    /// Where the client is.
+    /// The source of the client's connection.
     pub source: Source,
     /// What the token is for.
     pub resource: Resource,
-    /// What the token should have left at least.
+    /// The least remaining lifetime that the token should have.
     pub min_token_lifetime: Duration,
 }
 
-/// The same, owned by the task that asks Entra.
+/// The data of a [`UserLogin`], owned by the task that asks Entra.
 struct UserFetch {
     ask: TokenRequest,
     attempt: Attempt,
@@ -58,7 +58,7 @@ impl TokenManager {
     /// The token that `login` may use, if its password is right. Ends within `limits.token_total`.
     ///
     /// # Errors
-    /// A [`Failure`] that says what the client is told, and to everybody else what happened.
+    /// A [`Failure`] that holds what the client is told, and what happened for the log.
     ///
     /// # Cancel safety
     /// May be dropped at any time: work that others wait for goes on.
@@ -100,8 +100,8 @@ impl TokenManager {
         obtain(&found, key, fly).await
     }
 
-    /// The token of the account's application in the tenant of `address`. The client's password must have been proved
-    /// before.
+    /// The token of the account's application in the tenant of `address`. The caller must have
+    /// checked the client's password before.
     ///
     /// # Errors
     /// A [`Failure`] that says why there is none.
@@ -128,11 +128,12 @@ impl TokenManager {
         obtain(&found, key, |seen| self.fly_for_application(&ask, seen)).await
     }
 
-    /// Renews the tokens of applications in use ahead of their end.
+    /// Renews the tokens of applications in use before they expire.
     pub(super) fn renew_applications(self: &Arc<Self>) {
         let config = self.config.get();
         for (ask, token) in self.cache.due(self.clock.now()) {
-            // A request that was under way during a reload may have left one that is nobody's any longer.
+            // A request that was in progress during a reload may have left a token of an
+            // application that is gone.
             if config.accounts.has_application(&ask.application) {
                 self.fly_for_application(&ask, Some(&token));
             }
@@ -148,7 +149,7 @@ impl TokenManager {
     async fn run_user_errand(self: Arc<Self>, errand: UserFetch) -> Outcome {
         let UserFetch { ask, mut attempt, need, seen } = errand;
         let (key, proof, now) = (ask.key(), attempt.proof, self.clock.now());
-        // Another flight may have landed since the caller looked.
+        // Another flight may have ended since the caller looked.
         match self.cache.look(&key, Some(&proof), need, now) {
             Found::Usable(token, _) if is_news(&token, seen.as_ref()) => return Ok(token),
             Found::Usable(..) | Found::Proved => attempt.proved = true,
@@ -212,7 +213,7 @@ impl TokenManager {
     async fn run_application_errand(self: Arc<Self>, ask: TokenRequest, seen: Option<Token>) -> Outcome {
         let (key, now) = (ask.key(), self.clock.now());
         let any = Need { margin: Duration::ZERO, min_token_lifetime: Duration::ZERO };
-        // Another flight may have landed since the caller looked.
+        // Another flight may have ended since the caller looked.
         if let Found::Usable(token, _) = self.cache.look(&key, None, any, now)
             && is_news(&token, seen.as_ref())
         {
@@ -238,7 +239,7 @@ impl TokenManager {
                 Ok(token)
             }
             Err(error) => {
-                // Nobody's password is in question: what is at hand stays in use until it expires.
+                // No password is in question, so the cached token stays in use until it expires.
                 let setback = FetchFailure::passing(explain::fetch(&error));
                 tell(&ask, &error, &setback);
                 self.keep_standing(errand, &error, &setback, now);
@@ -247,7 +248,8 @@ impl TokenManager {
         }
     }
 
-    /// Remembers a refusal that asking again would not change. A wrong password has a longer memory of its own.
+    /// Remembers a refusal that asking again would not change. A wrong password is remembered
+    /// longer, elsewhere ([`RefusedPasswords`](super::rejected::RefusedPasswords)).
     fn keep_standing(&self, errand: FetchKey, error: &FetchError, setback: &Arc<FetchFailure>, now: Moment) {
         let stands = match error {
             FetchError::Refused(error) => !matches!(error.class, Class::WrongPassword | Class::Temporary),

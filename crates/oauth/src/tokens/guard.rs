@@ -1,5 +1,5 @@
-//! What a password passes before it goes to Entra. Entra counts wrong ones and locks the account; who may still try is
-//! not for the life of a token to say.
+//! The check before a password goes to Entra. Entra counts wrong passwords and locks the account.
+//! The token manager does not decide who may still try.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,29 +15,30 @@ use gatepost_core::source::Source;
 /// A password on its way to Entra.
 #[derive(Clone, Debug)]
 pub struct Attempt {
-    /// The name that signs in; once it goes out, the person behind it.
+    /// The name that signs in. Once the attempt goes out, the person with that name.
     pub user: User,
-    /// Of the password.
+    /// Digest of the password.
     pub proof: PasswordDigest,
-    /// Who presents it.
+    /// The source that presents it.
     pub source: Source,
-    /// Entra accepted this very password lately, so it is no guess.
+    /// True when Entra accepted this very password lately, so that it is no guess.
     pub proved: bool,
-    /// Decides the size of the budget.
+    /// The cloud, which decides the size of the budget.
     pub cloud: Cloud,
 }
 
 /// What [`AttemptGuard::permit`] returns.
 pub type Permitting<'a> = Pin<Box<dyn Future<Output = Result<Box<dyn AttemptPermit>, Failure>> + Send + 'a>>;
 
-/// Is asked before a password goes to Entra, and hears of the verdict.
+/// Decides whether a password may go to Entra, and records the verdict.
 pub trait AttemptGuard: Send + Sync {
-    /// Lets the attempt of `login` go out, now or when others have their verdict. Fails with what the client is told when
-    /// the password must not go to Entra.
+    /// Permits the attempt of `login`, at once or after other attempts have their verdict. If the
+    /// password must not go to Entra, the error is what the client is told.
     fn permit<'a>(self: Arc<Self>, attempt: Attempt, login: &'a str, now: Moment) -> Permitting<'a>;
 }
 
-/// An attempt whose verdict is out. Dropping it says that there was none, as after a time-out.
+/// A permitted attempt that awaits its verdict. Dropping it means that there was none, as after a
+/// time-out.
 pub trait AttemptPermit: Send {
     /// Entra accepted the password. `person`: whose it is, when Entra says that.
     fn accepted(self: Box<Self>, person: Option<User>, now: Moment);
@@ -45,6 +46,7 @@ pub trait AttemptPermit: Send {
     /// Entra refused the password. True when this was the last that the guard lets pass for now.
     fn refused(self: Box<Self>, now: Moment) -> bool;
 
-    /// Entra said that the account is locked, and is not to be asked about it for `at_least` so long.
+    /// Entra said that the account is locked. It must not be asked about the account for `at_least`
+    /// this long.
     fn locked(self: Box<Self>, now: Moment, at_least: Duration);
 }

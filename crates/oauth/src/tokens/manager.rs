@@ -1,4 +1,5 @@
-//! What the life of a token needs, in one place: the cache, the requests under way, what was refused, the sign-ins in use.
+//! The token manager. It holds the cache, the requests in progress, the refusals, and the sign-ins
+//! in use.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -34,21 +35,22 @@ use gatepost_telemetry::metrics::Metrics;
 /// A refused password is never answered from memory for longer.
 const LONGEST_REFUSED_MEMORY: Duration = Duration::from_secs(24 * 3600);
 
-/// A token at hand.
+/// A cached token, as the administrator sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TokenView {
     /// What it is for.
     pub resource: Resource,
     /// How long ago it was fetched.
     pub age: Duration,
-    /// How long it still lasts.
+    /// How long it is still valid.
     pub left: Duration,
 }
 
-/// Gets tokens, keeps them, renews them ahead of their end, and forgets them.
+/// Gets tokens, keeps them, renews them before they expire, and forgets them.
 ///
-/// Who may have one is for the caller to say, except where Entra itself proves the password
-/// ([`user_token`](Self::user_token)): there an [`AttemptGuard`] says whether Entra may be asked.
+/// The caller decides who may have a token, except where Entra itself checks the password
+/// ([`user_token`](Self::user_token)). There an [`AttemptGuard`] decides whether Entra may be
+/// asked.
 pub struct TokenManager {
     pub(super) config: Reloadable<Config>,
     pub(super) clock: Clock,
@@ -58,7 +60,8 @@ pub struct TokenManager {
     pub(super) refused: RefusedPasswords,
     pub(super) standing: NegativeCache,
     pub(super) guard: Arc<dyn AttemptGuard>,
-    /// Made at its first use: gathering the first randomness takes a while that a start should not wait for.
+    /// Created at its first use: gathering the first randomness takes a while, and a start should
+    /// not wait for it.
     proof_key: OnceLock<Option<PasswordDigestKey>>,
     pub(super) sign_ins: SignIns,
     pub(super) store: Arc<dyn Store>,
@@ -95,8 +98,9 @@ impl TokenManager {
         })
     }
 
-    /// Goes by the accounts and limits of `config` from now on, and gets tokens from `endpoint`. An account that has
-    /// changed, or is gone, loses its tokens, and with them the passwords that Entra has proved for it.
+    /// Uses the accounts and limits of `config` from now on, and gets tokens from `endpoint`. An
+    /// account that has changed, or is gone, loses its tokens and the passwords that Entra has
+    /// accepted for it.
     pub fn reconfigure(&self, config: Arc<Config>, endpoint: Arc<dyn TokenEndpoint>) {
         let limits = &config.limits;
         self.source.adjust(endpoint, limits);
@@ -113,34 +117,36 @@ impl TokenManager {
         self.standing.clear();
     }
 
-    /// The configuration that counts now.
+    /// The configuration in force.
     pub fn config(&self) -> Arc<Config> {
         self.config.get()
     }
 
-    /// Tells of every other configuration from now on.
+    /// Returns a receiver of every later configuration.
     pub fn changes(&self) -> watch::Receiver<Arc<Config>> {
         self.config.changes()
     }
 
-    /// What asks for tokens: a sign-in that a person begins shares its bounds with everybody else's requests.
+    /// The token source. A person's sign-in uses it too, so that the same bounds apply to all
+    /// requests.
     pub fn source(&self) -> &TokenSource {
         &self.source
     }
 
-    /// What `token` was used for did not take it: the next login fetches another, unless another was replaced within five
-    /// minutes, because then the token is not what is wrong. True when trying again at once makes sense.
+    /// Drops a token that the upstream refused, so that the next login fetches another. It stays if
+    /// another one was replaced within five minutes, because then the token is not the cause.
+    /// Returns true when trying again at once makes sense.
     pub fn replace(&self, key: &TupleKey, token: &Token) -> bool {
         self.cache.replace(key, token, self.clock.now())
     }
 
-    /// Forgets which passwords Entra refused to `user`, and every refusal that stands for a while.
+    /// Forgets which passwords Entra refused to `user`, and clears the negative cache.
     pub fn forget_refusals(&self, user: User) {
         self.refused.forget_all(user);
         self.standing.clear();
     }
 
-    /// The tokens of an account that are at hand for `login`.
+    /// The cached tokens of an account for `login`.
     pub fn at_hand(&self, account: &Account, login: &MailAddress) -> Vec<TokenView> {
         let config = self.config.get();
         let application = &account.application;
@@ -161,12 +167,13 @@ impl TokenManager {
         [Resource::Exchange, Resource::Graph].into_iter().filter_map(at_hand).collect()
     }
 
-    /// The certificates and secrets of all applications whose end is known, the nearest first.
+    /// The certificates and secrets of all applications whose expiry is known, the nearest first.
     pub async fn expiries(&self) -> Vec<Expiry> {
         let config = self.config.get();
         let accounts = config.accounts.entries();
         let mut applications: Vec<_> = accounts.iter().map(|account| Arc::clone(&account.application)).collect();
-        // Neighbours mostly share one: with thousands of accounts that is what keeps it short.
+        // Neighbors mostly share an application, so this keeps the list short with thousands of
+        // accounts.
         applications.dedup_by(|a, b| Arc::ptr_eq(a, b));
         expiry::list(self.source.credentials(), &applications).await
     }
@@ -179,7 +186,7 @@ impl TokenManager {
         self.standing.sweep(now);
     }
 
-    /// The proof of a password for `tuple`: what it is compared by from then on.
+    /// Returns the digest of a password for `tuple`, by which it is compared from then on.
     ///
     /// # Errors
     /// A [`Failure`] when the system gives no randomness.
@@ -187,7 +194,7 @@ impl TokenManager {
         Ok(self.proof_key()?.prove(tuple, password))
     }
 
-    /// The key of all proofs of this process.
+    /// The key of all password digests of this process.
     ///
     /// # Errors
     /// A [`Failure`] when the system gives no randomness.
@@ -195,8 +202,8 @@ impl TokenManager {
         self.proof_key.get_or_init(|| PasswordDigestKey::generate().ok()).as_ref().ok_or_else(explain::own_fault)
     }
 
-    /// A token that another replica has fetched, when it is better than what was `seen` here and `fits`, or the turn to
-    /// fetch one.
+    /// Returns a token that another replica has fetched, or the turn to fetch one. Such a token
+    /// must be newer than what was `seen` here, and `fits` must accept it.
     pub(super) async fn turn(
         &self,
         ask: &TokenRequest,

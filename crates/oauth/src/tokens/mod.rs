@@ -1,8 +1,9 @@
 //! The life of an access token, from the request for it to the last login that uses it.
 //!
-//! [`TokenManager`] is the one entry: `fetch` brings a token by a password or an application's credential, `refresh` by a
-//! person's sign-in, and [`upkeep()`] renews both ahead of their end. Who may have one is not known here: an
-//! [`AttemptGuard`] is asked before a password goes to Entra.
+//! [`TokenManager`] is the one entry point. `fetch` gets a token by a password or an application's
+//! credential, `refresh` by a person's sign-in. [`upkeep()`] renews both before they expire. Who
+//! may have a token is not decided here: an [`AttemptGuard`] is asked before a password goes to
+//! Entra.
 
 pub mod explain;
 mod fetch;

@@ -1,4 +1,4 @@
-//! What a request for a token comes to, for all who wait for it.
+//! The outcome of a token request, for all who wait for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,15 +19,16 @@ use gatepost_core::clock::Moment;
 use gatepost_core::failure::Failure;
 use gatepost_core::tuple_key::TupleKey;
 
-/// A refusal that no repetition changes is answered from memory so long, as Microsoft's own libraries do after a 400.
+/// How long a refusal that no repetition changes is answered from memory. Microsoft's own libraries
+/// do the same after a 400.
 pub(super) const STANDING: Duration = Duration::from_secs(60);
-/// Most of them remembered; further ones are not, until the oldest is over.
+/// Most refusals remembered. Further ones are not remembered until the oldest expires.
 const STANDING_ENTRIES: usize = 10_000;
 
 /// Where a login's token comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOrigin {
-    /// It was at hand.
+    /// The cache had it.
     Cached,
     /// This login waited for it.
     Fetched,
@@ -48,7 +49,7 @@ pub(super) enum FetchKey {
 #[derive(Debug)]
 pub(super) struct FetchFailure {
     pub(super) failure: Failure,
-    /// A token that is still good stays in use.
+    /// Whether a token that is still valid stays in use.
     spares_token: bool,
 }
 
@@ -62,11 +63,11 @@ pub struct FetchedToken {
     pub token: Token,
     /// Where it comes from.
     pub origin: TokenOrigin,
-    /// Where it is kept.
+    /// The key of the token in the cache.
     pub key: TupleKey,
 }
 
-/// Refusals that stand for a while.
+/// Refusals that are answered from memory for a while ([`STANDING`]).
 #[derive(Debug)]
 pub(super) struct NegativeCache(Mutex<BoundedMap<FetchKey, (Moment, Arc<FetchFailure>)>>);
 
@@ -91,7 +92,7 @@ impl NegativeCache {
         self.refusals().remove_oldest_while(|_, (until, _)| *until <= now);
     }
 
-    /// What was refused before may be granted now.
+    /// Forgets all refusals, because Entra may grant now what it refused before.
     pub(super) fn clear(&self) {
         self.refusals().clear();
     }
@@ -116,8 +117,8 @@ impl FetchFailure {
     }
 }
 
-/// Uses what was found as it is, renews it off the login's path, or waits for a new one; `fly` starts or joins the
-/// request, and is told which token the caller has seen.
+/// Returns the token that was found, renews it without delay for the login, or waits for a new one.
+/// `fly` starts or joins the request. It is given the token that the caller has seen.
 pub(super) async fn obtain(
     found: &Found,
     key: TupleKey,
@@ -166,8 +167,8 @@ pub(super) fn login_name(ask: &TokenRequest) -> &str {
     }
 }
 
-/// Says once per request what the logins that wait for it say each for itself; a renewal ahead of time has no login
-/// that would.
+/// Logs a failed request once. The logins that wait for it log their own lines, but a renewal ahead
+/// of time has no login.
 pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailure) {
     let code = match error {
         FetchError::Refused(error) => error.code,
@@ -177,7 +178,7 @@ pub(super) fn tell(ask: &TokenRequest, error: &FetchError, setback: &FetchFailur
     let Failure { cause, .. } = setback.failure;
     let (login, client_id) = (login_name(ask), &ask.application.client_id);
     if cause == Cause::WrongPassword {
-        // Only a login has a wrong one, and its own line says all of it.
+        // Only a login has a wrong password, and its own line says everything.
         tracing::debug!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");
     } else {
         tracing::info!(login, client_id, cause = cause.name(), code, failure = %setback.failure, "no token");

@@ -1,8 +1,8 @@
-//! A token by a person's sign-in: the refresh token of the store is exchanged, once for all who wait, and the newer one
-//! that comes back is durable before its access token is used.
+//! Gets a token by a person's sign-in. The stored refresh token is exchanged once for all who wait.
+//! The new refresh token is durable before its access token is used.
 //!
-//! Nothing that Entra or the store does loses a refresh token. A final refusal marks it; only a new sign-in or an operator
-//! replaces or removes it.
+//! No error of Entra or the store loses a refresh token. A final refusal marks it. Only a new
+//! sign-in or an operator replaces or removes it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
@@ -30,28 +30,28 @@ use gatepost_core::secret::RefreshToken;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_store::{Lease, SignIn, SignInKey, SignInRefused, StoreError, Version};
 
-/// A refused refresh token is tried again so rarely.
+/// How long after a refusal a refresh token is tried again.
 const REFUSED: Duration = Duration::from_secs(3600);
 
-/// A refresh token that was not used for so long is exchanged without a login: Entra forgets it after 90 days (Microsoft,
-/// "Refresh tokens in the Microsoft identity platform").
+/// A refresh token that was not used for this long is exchanged without a login, because Entra
+/// forgets it after 90 days (Microsoft, "Refresh tokens in the Microsoft identity platform").
 const UNUSED: Duration = Duration::from_secs(14 * 24 * 3600);
 
-/// Longer than any exchange; after that a process that had the lease has died.
+/// Longer than any exchange. After that a process that held the lease has died.
 const LEASE: Duration = Duration::from_secs(60);
-/// How long a login waits for another process that has it, and how often it looks.
+/// How long a login waits for another process that holds the lease, and how often it looks.
 const LEASE_WAIT: Duration = Duration::from_secs(10);
 const LEASE_POLL: Duration = Duration::from_millis(50);
 
-/// Whatever a token has left.
+/// Any remaining lifetime will do.
 const ANY: Need = Need { margin: Duration::ZERO, min_token_lifetime: Duration::ZERO };
 
-/// How often a record that others keep changing is read anew.
+/// How often a record is read again that others keep changing.
 const TRIES: usize = 3;
 
-/// AADSTS65001: somebody has to consent to what is asked for.
+/// AADSTS65001: somebody has to consent to the requested permissions.
 const CONSENT_NEEDED: u32 = 65001;
-/// A sign-in as the store has it now, and for whom.
+/// A sign-in as the store has it now, and whose it is.
 struct Current<'a> {
     whose: &'a TokenSubject,
     key: &'a SignInKey,
@@ -83,16 +83,17 @@ impl Current<'_> {
     }
 }
 
-/// What became of a record that was to be kept.
+/// Which record counts after a write.
 enum Kept {
-    /// It counts.
+    /// The record that was written.
     Ours,
-    /// Another one counts.
+    /// The record of another process.
     Theirs,
 }
 
 impl TokenManager {
-    /// The token that somebody's sign-in gives to `whose.login`. The client's password must have been proved before.
+    /// The token that a sign-in gives to `whose.login`. The caller must have checked the client's
+    /// password before.
     ///
     /// # Errors
     /// A [`Failure`] that says why there is none, and whether a person must sign in.
@@ -125,7 +126,7 @@ impl TokenManager {
         token_key: TupleKey,
         seen: Option<Token>,
     ) -> Outcome {
-        // Another flight may have landed since the caller looked.
+        // Another flight may have ended since the caller looked.
         if let Found::Usable(token, _) = self.cache.look(&token_key, None, ANY, self.clock.now())
             && outcome::is_news(&token, seen.as_ref())
         {
@@ -134,7 +135,7 @@ impl TokenManager {
         let key = whose.key();
         let current = self.exchangeable(&key, &whose, &token_key).await?;
         let ask = current.ask(&scope);
-        // What another replica got by the sign-in that was there before is perhaps another person's.
+        // A token that another replica got by an earlier sign-in may be another person's.
         let since_sign_in = self.clock.unix_time().since(current.record.signed_in_at);
         let is_of_this_sign_in = |token: &Token| self.clock.now().since(token.requested_at) <= since_sign_in;
         let holding = match self.turn(&ask, ANY, seen.as_ref(), is_of_this_sign_in).await {
@@ -148,7 +149,7 @@ impl TokenManager {
         let lease = self.lease(&key).await;
         let outcome = self.refresh(&key, &whose, &scope, &token_key).await;
         if let Some(lease) = lease {
-            // One that is not given back ends by itself.
+            // A lease that is not released expires by itself.
             let _ended = self.store.release(&lease).await;
         }
         match &outcome {
@@ -159,7 +160,8 @@ impl TokenManager {
         outcome
     }
 
-    /// Exchanges the newest refresh token, anew when another one came into the store meanwhile.
+    /// Exchanges the newest refresh token. Repeats this when another one came into the store
+    /// meanwhile.
     async fn refresh(&self, key: &SignInKey, whose: &TokenSubject, scope: &Arc<str>, token_key: &TupleKey) -> Outcome {
         for _ in 0..TRIES {
             let current = self.exchangeable(key, whose, token_key).await?;
@@ -191,8 +193,9 @@ impl TokenManager {
         Ok(Current { whose, key, token_key, record, version })
     }
 
-    /// The right to exchange this token, which one process has at a time. Without it, when the store does not answer or
-    /// another process does not come to an end, the version of the record still tells which token is the newest.
+    /// Takes the right to exchange this token, which one process has at a time. There is none when
+    /// the store does not answer or another process takes too long. Then the version of the record
+    /// still tells which token is the newest.
     async fn lease(&self, key: &SignInKey) -> Option<Lease> {
         let deadline = Instant::now() + LEASE_WAIT;
         loop {
@@ -203,7 +206,7 @@ impl TokenManager {
         }
     }
 
-    /// One exchange; nothing when its result does not count any longer.
+    /// Does one exchange. Returns `None` when its result does not count any longer.
     async fn exchange(&self, current: Current<'_>, scope: &Arc<str>) -> Option<Outcome> {
         let ask = current.ask(scope);
         match self.source.issue(&ask).await {
@@ -229,7 +232,7 @@ impl TokenManager {
         }
     }
 
-    /// Remembers a refusal; nothing when it was of a token that is not the newest any longer.
+    /// Remembers a refusal. Returns `None` when it was of a token that is no longer the newest.
     async fn not_exchanged(
         &self,
         current: Current<'_>,
@@ -240,7 +243,7 @@ impl TokenManager {
         let setback = FetchFailure::passing(explain::refresh(&error, login));
         if let FetchError::Refused(refused) = &error
             && explain::ends_sign_in(refused)
-            // Who has not consented to one resource may well use the other.
+            // A person who has not consented to one resource may still use the other.
             && (current.whose.resource == scope::of_sign_in(&self.config.get()) || refused.code != Some(CONSENT_NEEDED))
         {
             let mark = SignInRefused { at: self.clock.unix_time(), code: refused.code };
@@ -267,9 +270,9 @@ impl TokenManager {
         Some(setback)
     }
 
-    /// Puts a record in the place of the one that `current` holds. When somebody else has replaced that one, the newer of
-    /// the two counts. A store that fails does not keep the new one from being used: it stays in memory and is offered
-    /// again ([`RetryingStore`](gatepost_store::RetryingStore)).
+    /// Replaces the record that `current` holds. If another process has replaced it already, the
+    /// newer of the two counts. If the store fails, the new record is used all the same: it stays
+    /// in memory and is written again later ([`RetryingStore`](gatepost_store::RetryingStore)).
     async fn keep(&self, current: &Current<'_>, record: SignIn) -> Kept {
         let mut version = current.version;
         for _ in 0..TRIES {
@@ -292,7 +295,7 @@ impl TokenManager {
         Kept::Theirs
     }
 
-    /// Renews tokens in use ahead of their end.
+    /// Renews tokens in use before they expire.
     pub(super) fn renew_sign_ins(self: &Arc<Self>) {
         let config = self.config.get();
         for (_, known) in self.sign_ins.all() {
@@ -303,8 +306,8 @@ impl TokenManager {
         }
     }
 
-    /// Looks after changes that another process made: whoever signed out, or was replaced by somebody else, is not served
-    /// from memory any longer.
+    /// Follows changes by other processes. A sign-in that was removed, or replaced by another
+    /// person's, is no longer served from memory.
     pub(super) async fn follow_sign_ins(&self, last_revision: &mut Option<u64>) {
         let Ok(revision) = self.store.revision().await else { return };
         if last_revision.replace(revision) == Some(revision) {
@@ -320,8 +323,8 @@ impl TokenManager {
         }
     }
 
-    /// Uses each refresh token that nobody needed for long, so that Entra does not forget it, and says for which
-    /// addresses somebody must sign in. `told` are those of whom it was said.
+    /// Uses each refresh token that was not used for long, so that Entra does not forget it. Logs
+    /// for which addresses somebody must sign in. `told` holds those that were logged.
     pub(super) async fn keep_sign_ins_alive(self: &Arc<Self>, told: &mut HashSet<SignInKey>) {
         let config = self.config.get();
         let accounts = &config.accounts;
@@ -350,7 +353,7 @@ impl TokenManager {
                     told.remove(&key);
                     if self.clock.unix_time().since(record.rotated_at.max(record.signed_in_at)) >= UNUSED {
                         let scope = whose.scope(&config);
-                        // The flight goes on without us.
+                        // The flight goes on without this task.
                         drop(self.fly_for_sign_in(whose, scope, None));
                     }
                     continue;
@@ -367,8 +370,8 @@ impl TokenManager {
     }
 }
 
-/// Of two records that took the place of `before`: whether `ours` counts. A new sign-in always does; of one and the same
-/// the token that was fetched last.
+/// Whether `ours` counts, of two records that replaced `before`. A new sign-in always counts.
+/// Within the same sign-in the token that was fetched last counts.
 fn is_newer(ours: &SignIn, theirs: &SignIn, before: &SignIn) -> bool {
     let same_sign_in = theirs.signed_in_at == ours.signed_in_at && person(theirs) == person(ours);
     // A mark on a token that they have exchanged meanwhile says nothing about theirs.

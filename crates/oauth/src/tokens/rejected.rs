@@ -1,4 +1,5 @@
-//! Passwords that were refused, as proofs: asked again, the answer is known, and nobody else needs to hear of it.
+//! Passwords that were refused, as digests. If one is presented again, the answer is known, and
+//! Entra is not asked.
 
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use gatepost_core::bounded_map::SharedMap;
 use gatepost_core::clock::Moment;
 use gatepost_core::reloadable::Reloadable;
 
-/// Most refused passwords remembered; the one that was not seen for longest gives way.
+/// Most refused passwords remembered. The one that was not seen for longest is dropped first.
 const ENTRIES: usize = 10_000;
 
 #[derive(Debug)]
@@ -33,29 +34,29 @@ impl RefusedPasswords {
         Self { entries: SharedMap::new(ENTRIES, 1), first: Reloadable::new(first), longest: longest.max(first) }
     }
 
-    /// Answers for so long after a first refusal from now on.
+    /// Changes how long the first refusal of a password is answered from memory.
     pub fn adjust(&self, first: Duration) {
         self.first.set(first);
     }
 
-    /// True when the answer is known to be no.
+    /// True when the password is known to be refused.
     pub fn answers(&self, proof: &PasswordDigest, now: Moment) -> bool {
         self.note(proof, now).is_some()
     }
 
-    /// What was noted with the refusal, when the answer is known to be no.
+    /// The note of the refusal, when the password is known to be refused.
     pub fn note(&self, proof: &PasswordDigest, now: Moment) -> Option<Option<usize>> {
         let mut entries = self.entries.part(proof);
         let entry = entries.get(proof)?;
         (now < entry.until).then_some(entry.note)
     }
 
-    /// It was refused to this user, perhaps again.
+    /// Records that it was refused to this user, perhaps again.
     pub fn add(&self, proof: PasswordDigest, whose: User, now: Moment) {
         self.add_noting(proof, whose, None, now);
     }
 
-    /// The same, with a note for the next one who asks.
+    /// Like [`Self::add`], with a note for the next caller of [`Self::note`].
     pub fn add_noting(&self, proof: PasswordDigest, whose: User, note: Option<usize>, now: Moment) {
         let mut entries = self.entries.part(&proof);
         let new = || Entry { whose, note, until: now, hold: Duration::ZERO };
@@ -64,7 +65,7 @@ impl RefusedPasswords {
         entry.until = now.after(entry.hold);
     }
 
-    /// It was accepted after all.
+    /// Forgets the refusal, because the password was accepted.
     pub fn forget(&self, proof: &PasswordDigest) {
         self.entries.part(proof).remove(proof);
     }
@@ -74,7 +75,7 @@ impl RefusedPasswords {
         self.entries.retain(|_, entry| entry.whose != whose);
     }
 
-    /// Forgets what has not been refused for so long that it begins anew.
+    /// Forgets what was not refused for so long that a new refusal would count as the first.
     pub fn sweep(&self, now: Moment) {
         self.entries.retain(|_, entry| now < entry.until.after(self.longest));
     }

@@ -1,5 +1,6 @@
-//! One token request for all replicas: whoever holds the lease asks Entra and leaves the token where the others find it.
-//! Without a store that replicas share, or while it is away, every process asks for itself.
+//! One token request for all replicas. The holder of the lease asks Entra and leaves the token in
+//! the shared store. If replicas share no store, or it is unreachable, every process asks for
+//! itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,16 +17,16 @@ use gatepost_core::secret::Password;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_store::{Lease, SharedKey, SharedToken, Store};
 
-/// A replica that dies with a lease holds the others up for so long.
+/// Lifetime of a lease. A replica that dies with one delays the others for this long.
 const LEASE: Duration = Duration::from_secs(5);
 
-/// A lease is prolonged so often while its holder waits for Entra.
+/// How often a lease is prolonged while its holder waits for Entra.
 const PROLONG: Duration = Duration::from_millis(1_500);
 
 /// How often a replica looks whether the token is there.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The way to the other replicas.
+/// Shares tokens with the other replicas.
 pub(super) struct Sharing {
     store: Arc<dyn Store>,
     clock: Clock,
@@ -34,13 +35,13 @@ pub(super) struct Sharing {
 
 /// What a replica may do now.
 pub(super) enum Turn {
-    /// Use what another one has fetched.
+    /// Use the token that another replica has fetched.
     Shared(Token),
     /// Ask Entra.
     Ours(Holding),
 }
 
-/// The right to ask Entra; given back when dropped.
+/// The right to ask Entra. Dropping it releases the lease.
 pub(super) struct Holding(Option<Held>);
 
 struct Held {
@@ -60,7 +61,7 @@ impl OwnedKey {
     fn of(ask: &TokenRequest) -> Self {
         let password = match &ask.grant {
             GrantRequest::Password { password, .. } => Some(Arc::clone(password)),
-            // Whoever uses these has been proved elsewhere.
+            // Clients that use these tokens are authenticated elsewhere.
             _ => None,
         };
         Self { token: ask.key(), password }
@@ -72,17 +73,18 @@ impl OwnedKey {
 }
 
 impl Sharing {
-    /// Shares through `store`, and waits `patience` at most for another replica.
+    /// Shares through `store`, and waits at most `patience` for another replica.
     pub(super) fn new(store: Arc<dyn Store>, clock: Clock, patience: Duration) -> Self {
         Self { store, clock, patience: Reloadable::new(patience) }
     }
 
-    /// Waits so long at most from now on.
+    /// Changes the longest wait.
     pub(super) fn adjust(&self, patience: Duration) {
         self.patience.set(patience);
     }
 
-    /// Waits until another replica has left a token that is `wanted`, or until it is our turn to ask for one.
+    /// Waits until another replica has left a token that is `wanted`, or until it is this replica's
+    /// turn to ask for one.
     pub(super) async fn turn(&self, ask: &TokenRequest, wanted: impl Fn(&Token) -> bool) -> Turn {
         let alone = Turn::Ours(Holding(None));
         let Some(tokens) = self.store.shared_tokens() else { return alone };
@@ -100,7 +102,8 @@ impl Sharing {
                 }
                 return Turn::Shared(token);
             }
-            // Between the look and the lease a token may have been left, so there is another look with the lease in hand.
+            // A token may have been left between the look and the lease. So there is another look
+            // with the lease held.
             if let Some(lease) = lease {
                 return Turn::Ours(self.hold(key, lease));
             }
@@ -127,7 +130,8 @@ impl Sharing {
         Holding(Some(Held { store: Arc::clone(&self.store), clock: self.clock.clone(), key, lease, prolonging }))
     }
 
-    /// A token by our clock. The replicas' clocks agree, but for less than the margin that a token is given anyway.
+    /// Converts a token to this process's clock. The replicas' clocks agree, except for less than
+    /// the margin that a token has anyway.
     fn here(&self, token: SharedToken) -> Token {
         let (now, time) = (self.clock.now(), self.clock.unix_time());
         Token {
@@ -139,7 +143,7 @@ impl Sharing {
 }
 
 impl Holding {
-    /// Leaves what Entra gave for the other replicas. No login waits for that.
+    /// Leaves Entra's token for the other replicas. No login waits for that.
     pub(super) fn leave(mut self, token: &Token) {
         let Some(held) = self.0.take() else { return };
         let (now, time) = (held.clock.now(), held.clock.unix_time());
@@ -152,7 +156,7 @@ impl Holding {
         held.end(Some((shared, life)));
     }
 
-    /// Entra refused what earned the token that may be there.
+    /// Removes a shared token, because Entra refused the password or sign-in that earned it.
     pub(super) fn forget(&self) {
         let Some(Held { store, key, .. }) = &self.0 else { return };
         let (store, key) = (Arc::clone(store), OwnedKey { token: key.token.clone(), password: key.password.clone() });
@@ -175,9 +179,9 @@ impl Drop for Holding {
 }
 
 impl Held {
-    /// Leaves a token, if there is one, and then gives the lease back.
+    /// Leaves a token, if there is one, and then releases the lease.
     fn end(self, left: Option<(SharedToken, Duration)>) {
-        // Without a runtime the process ends, and the lease by itself.
+        // Without a runtime the process is ending, and the lease expires by itself.
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         runtime.spawn(async move {
             if let (Some((token, life)), Some(tokens)) = (&left, self.store.shared_tokens())

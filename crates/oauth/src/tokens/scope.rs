@@ -1,4 +1,4 @@
-//! What a token is asked for: the configured scope, or as little as the protocols need.
+//! The scope of a token request: the configured one, or the least that the protocols need.
 
 use std::borrow::Cow;
 
@@ -10,9 +10,9 @@ use gatepost_proto::http::rules::HttpService;
 
 /// The scope (v1.0: resource) of an account's tokens for `resource`.
 ///
-/// A configured scope counts for the resource that it names. A person who signs in is asked for what the configuration has
-/// listeners for, and for nothing else. The grants without a person take all that was consented to (`.default`): there is
-/// nobody who could be asked for less.
+/// A configured scope applies to the resource that it names. A person who signs in is asked only
+/// for what the configuration has listeners for. The grants without a person take everything that
+/// was consented to (`.default`), because nobody can be asked for less.
 pub fn of<'a>(account: &'a Account, resource: Resource, config: &Config) -> Cow<'a, str> {
     let preset = account.application.cloud.preset();
     if let Some(scope) = &account.scope
@@ -69,7 +69,7 @@ fn permissions(prefix: &str, resource: Resource, config: &Config) -> String {
             (ListenerBackend::Http(Http { service: HttpService::Ews, .. }), Resource::Exchange) => {
                 need(&["EWS.AccessAsUser.All"]);
             }
-            // What its clients do is not known; reading and sending mail is what they are for.
+            // What its clients do is not known; most read and send mail.
             (ListenerBackend::Http(Http { service: HttpService::Graph, .. }), Resource::Graph) => {
                 need(&["Mail.ReadWrite", "Mail.Send", "User.Read"]);
             }

@@ -1,4 +1,4 @@
-//! The sign-ins that this process has used, and what it knows about each.
+//! The sign-ins that this process has used, and the state of each.
 
 use std::sync::Arc;
 
@@ -12,16 +12,17 @@ use gatepost_core::clock::Moment;
 use gatepost_core::tuple_key::TupleKey;
 use gatepost_store::{SignInKey, Version};
 
-/// Most sign-ins remembered; the one that was used first gives way, and is known again when it comes back.
+/// Most sign-ins remembered. The one that was used first is dropped first, and is added again at
+/// its next use.
 const ENTRIES: usize = 100_000;
 
-/// Parts that they are kept in, each behind a lock of its own.
+/// Number of parts, each with its own lock.
 const PARTS: usize = 16;
 
-/// For whom a token is wanted.
+/// Who needs a token, and for what.
 #[derive(Clone, Debug)]
 pub struct TokenSubject {
-    /// Its account.
+    /// The account.
     pub account: Arc<Account>,
     /// The address that logs in.
     pub login: MailAddress,
@@ -47,7 +48,7 @@ impl TokenSubject {
     }
 }
 
-/// Under which the store keeps the sign-in of `login`.
+/// The key of the sign-in of `login` in the store.
 pub fn key(account: &Account, login: &MailAddress) -> SignInKey {
     let application = &account.application;
     SignInKey {
@@ -62,15 +63,16 @@ pub fn key(account: &Account, login: &MailAddress) -> SignInKey {
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) whose: TokenSubject,
-    /// Where its access token is kept.
+    /// Key of its access token in the cache.
     pub(super) token_key: TupleKey,
     /// `tid` and `oid`.
     pub(super) person: (String, String),
-    /// A refusal that asking again would not change: of which record, and until when.
+    /// A refusal that asking again would not change: the version of its record, and when it
+    /// expires.
     pub(super) standing: Option<(Version, Moment, Arc<FetchFailure>)>,
 }
 
-/// The sign-ins that this process has used, each for every resource that it was used for.
+/// The sign-ins that this process has used, one entry for each resource.
 #[derive(Debug)]
 pub(super) struct SignIns(SharedMap<(SignInKey, Resource), Known>);
 
@@ -99,7 +101,8 @@ impl SignIns {
         self.0.part(&key).insert(key, known);
     }
 
-    /// Keeps those of which this is true: of the address, and of the account that it was used for.
+    /// Keeps the sign-ins for which `of` returns true. It is given the address and the account that
+    /// it was used for.
     pub(super) fn keep(&self, of: impl Fn(&MailAddress, &Account) -> bool) {
         self.0.retain(|(key, _), known| of(&key.login, &known.whose.account));
     }

@@ -1,4 +1,4 @@
-//! What tests of the life of a token share: a manager without anybody in front of it.
+//! What the token tests share: a manager without an attempt guard.
 
 use std::sync::Arc;
 use std::time::Duration;

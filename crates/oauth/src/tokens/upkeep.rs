@@ -1,4 +1,4 @@
-//! What is done about tokens while nobody waits for one.
+//! Periodic work on tokens, independent of logins.
 
 use std::collections::HashSet;
 use std::sync::Weak;
@@ -11,15 +11,15 @@ use crate::tokens::manager::TokenManager;
 
 /// How often tokens are looked at for renewal.
 pub const RENEWAL_TICK: Duration = Duration::from_secs(15);
-/// Every so many of them the memories are swept.
+/// After this many ticks expired entries are removed from memory.
 const SWEEP_TICKS: u32 = 4;
-/// Every so many of them sign-ins that nobody uses are looked at: once an hour.
+/// After this many ticks unused sign-ins are checked: once an hour.
 const IDLE_TICKS: u32 = 240;
-/// Every so many of them the ends of certificates and secrets are looked at: once an hour.
+/// After this many ticks the expiry of certificates and secrets is checked: once an hour.
 const EXPIRY_TICKS: u32 = 240;
 
-/// Renews tokens in use, looks after sign-ins, reminds of certificates and secrets that end, and forgets what is out of
-/// date. It ends with the manager.
+/// Renews tokens in use, checks sign-ins, reminds of certificates and secrets that expire, and
+/// removes what is out of date. It ends with the manager.
 pub async fn upkeep(manager: Weak<TokenManager>) {
     let mut ticks = interval(RENEWAL_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

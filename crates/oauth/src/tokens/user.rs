@@ -1,4 +1,4 @@
-//! Whose wrong passwords are counted together.
+//! The user for whom wrong passwords are counted.
 
 use aws_lc_rs::digest;
 
@@ -12,31 +12,32 @@ use gatepost_store::BUCKETS;
 pub struct User(pub [u8; 16]);
 
 impl User {
-    /// Of any key.
+    /// The hash of any key.
     pub fn of(key: &TupleKey) -> Self {
         let hash = digest::digest(&digest::SHA256, key.as_bytes());
         // SHA-256 gives 32 octets.
         Self(hash.as_ref().first_chunk().copied().unwrap_or_default())
     }
 
-    /// A name that Entra knows.
+    /// The user of a name that Entra knows.
     pub fn named(account: &Account, login: &MailAddress) -> Self {
         let Application { authority, tenant, .. } = &*account.application;
         Self::of(&TupleKey::encode([authority.as_str(), tenant.of(login), login.as_str()]))
     }
 
-    /// The object in Entra behind a name: one for all names of a person.
+    /// The user of an object in Entra: one for all names of a person.
     pub fn person(application: &Application, object_id: &str) -> Self {
         Self::of(&TupleKey::encode(["person", application.authority.as_str(), &object_id.to_ascii_lowercase()]))
     }
 
-    /// Which of the store's records counts for it.
+    /// The number of the store's record that counts for the user.
     pub fn bucket(self) -> u16 {
         let [high, low, ..] = self.0;
         u16::from_be_bytes([high, low]) % BUCKETS
     }
 
-    /// Whether the replica with this index, of so many, is the one that it belongs to. Every replica says the same.
+    /// Whether the user belongs to the replica with this index, of `replicas`. Every replica
+    /// computes the same.
     pub fn belongs_to(self, index: u32, replicas: u32) -> bool {
         let [.., a, b, c, d] = self.0;
         u32::from_be_bytes([a, b, c, d]) % replicas.max(1) == index

@@ -1,7 +1,8 @@
-//! What Redis does in one step: Lua scripts (Redis, "Scripting with Lua"), and the form of their answers.
+//! The atomic operations of the Redis store: Lua scripts (Redis, "Scripting with Lua"), and the
+//! form of their answers.
 //!
-//! The first key of each is the hash that names format, current key and revision. A record is its version, the id of its key
-//! and the sealed octets, one behind the other.
+//! The first key of each is the hash that holds format, current key and revision. A record is the
+//! concatenation of its version, the id of its key and the sealed octets.
 
 use redis::{FromRedisValue, Script};
 
@@ -10,7 +11,7 @@ pub(super) const OTHER_KEY: i64 = 0;
 pub(super) const NO: i64 = 1;
 pub(super) const YES: i64 = 2;
 
-/// The scripts, each with what it is called with.
+/// The scripts, each with its arguments.
 pub(super) struct Scripts {
     pub(super) found: Script,
     pub(super) promote: Script,
@@ -25,7 +26,8 @@ pub(super) struct Scripts {
 
 impl Scripts {
     pub(super) fn new() -> Self {
-        // Every one that works with records looks first whether the caller knows the current key.
+        // Every script that works with records first checks whether the caller knows the current
+        // key.
         let guarded = |work: &str| {
             Script::new(&format!("if redis.call('HGET', KEYS[1], 'current') ~= ARGV[1] then return {{0}} end\n{work}"))
         };
@@ -62,7 +64,8 @@ impl Scripts {
                  table.insert(answer, 1, 2)
                  return answer",
             ),
-            // The key that is number n + 1 has the record of change n: its name, its version, its new content (empty: none).
+            // Key number n + 1 has the record of change n: its name, its version, its new content
+            // (empty: none).
             change: guarded(
                 "for n = 1, #KEYS - 1 do
                    local present = redis.call('HGET', KEYS[n + 1], ARGV[3 * n])
@@ -98,7 +101,7 @@ impl Scripts {
     }
 }
 
-/// A code, and what came with it.
+/// A result code, and the values that came with it.
 pub(super) struct Answer(pub(super) i64, pub(super) Vec<Vec<u8>>);
 
 impl FromRedisValue for Answer {

@@ -1,4 +1,5 @@
-//! Faults of the disk and of other processes: each has its words, and none takes what was kept before.
+//! Faults of the disk and of other processes: each has its own message, and none loses what was
+//! kept before.
 
 use std::fs;
 use std::path::PathBuf;
@@ -17,7 +18,7 @@ struct World {
 }
 
 impl World {
-    /// A store with a sign-in of alice, and the version of that.
+    /// A store with a sign-in of alice, and the version of that sign-in.
     async fn new() -> (Self, Version) {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +43,7 @@ impl World {
 
     fn pragma(&self, statement: &str) {
         let held = self.database.0.connection.lock();
-        // Some of them answer with a row, and some do not.
+        // Some statements answer with a row, and some do not.
         held.as_ref().unwrap().execute_batch(statement).unwrap();
     }
 }
@@ -92,7 +93,7 @@ async fn a_process_that_keeps_it_locked_is_waited_for_and_then_named() {
         "{error}"
     );
     assert!(started.elapsed() < DEADLINE, "{:?}", started.elapsed());
-    // Who only reads is not held up.
+    // Readers are not blocked.
     assert_eq!(world.token().await.as_deref(), Ok("one"));
     other.execute_batch("COMMIT").unwrap();
     world.put("two", Some(version)).await.unwrap();
@@ -103,7 +104,7 @@ async fn a_file_that_breaks_while_it_is_open_is_said_to_be_damaged() {
     let (world, _) = World::new().await;
     world.pragma("PRAGMA wal_checkpoint(TRUNCATE)");
     fs::write(world.directory.join(FILE), vec![0xA5; 65_536]).unwrap();
-    // What is in memory of it is given up first.
+    // The content in memory is dropped first.
     world.database.0.connection.lock().take();
     let error = world.token().await.unwrap_err();
     assert!(matches!(&error, StoreError::Sealed(why) if why.contains("is damaged; restore it")), "{error}");

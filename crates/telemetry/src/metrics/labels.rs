@@ -1,17 +1,17 @@
-//! The labels of series, and the closed sets that their values come from.
+//! The labels of series, and the closed sets of their values.
 
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// What a token request came to.
+/// The result of a token request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenOutcome {
-    /// A token.
+    /// Entra gave a token.
     Granted,
-    /// Entra said no to user or application.
+    /// Entra refused the user or the application.
     Refused,
-    /// Entra is busy, or asked for a rest.
+    /// Entra is busy, or asked to wait.
     Busy,
-    /// No answer, or none that can be used.
+    /// There was no answer, or an unusable one.
     Failed,
 }
 
@@ -28,7 +28,7 @@ impl TokenOutcome {
     }
 }
 
-/// Who asked to be left alone for a while.
+/// Who asked to wait for a while.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Throttle {
     /// The token endpoint: 429 or `Retry-After`.
@@ -39,7 +39,7 @@ pub enum Throttle {
     Graph,
     /// Exchange Web Services: `ErrorServerBusy` or 429.
     Ews,
-    /// Gatepost itself, for the sake of a limit of Microsoft's.
+    /// Gatepost itself, to stay within a limit of Microsoft's.
     Gatepost,
 }
 
@@ -57,18 +57,18 @@ impl Throttle {
     }
 }
 
-/// The way of a message that Gatepost hands on itself.
+/// How Gatepost delivers a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
     /// SMTP AUTH.
     Smtp,
     /// Microsoft Graph.
     Graph,
-    /// It was refused before it took one.
+    /// The message was refused before a delivery was chosen.
     None,
 }
 
-/// What became of such a message.
+/// The result of a delivery.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
     /// Microsoft took it.
@@ -77,16 +77,16 @@ pub enum Sent {
     Deferred,
     /// It is refused for good.
     Refused,
-    /// Nobody knows: the connection broke at the wrong moment.
+    /// Unknown, because the connection broke before the answer.
     Unknown,
 }
 
-/// What comes to an end.
+/// What expires.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ends {
     /// The certificate of an Entra application.
     Certificate,
-    /// The secret of one.
+    /// The secret of an Entra application.
     Secret,
     /// The certificate of a listener.
     Listener,
@@ -105,9 +105,9 @@ impl Ends {
 /// Values of the label `grant`.
 pub(super) const GRANTS: [&str; 6] =
     ["password", "client_credentials", "authorization_code", DEVICE_CODE, "refresh_token", MANAGED_IDENTITY];
-/// Also when the codes themselves are asked for.
+/// The value for device codes, also for the request that begins the sign-in.
 pub const DEVICE_CODE: &str = "device_code";
-/// Not a grant of OAuth, but a way to a token all the same.
+/// The value for managed identities. It is not an OAuth grant, but also gives tokens.
 pub const MANAGED_IDENTITY: &str = "managed_identity";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

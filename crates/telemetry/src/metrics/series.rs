@@ -1,4 +1,5 @@
-//! Kinds of series that the library has not: a histogram with a mean, and one counter for each protocol.
+//! Kinds of series that the library lacks: a histogram with a mean, one counter for each protocol,
+//! and bounded families.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,7 +8,7 @@ use prometheus_client::metrics::histogram::Histogram;
 
 use gatepost_core::protocol::Protocol;
 
-/// A histogram whose mean can be had without a scrape.
+/// A histogram whose mean is available without a scrape.
 #[derive(Debug)]
 pub struct Timing {
     pub(super) histogram: Histogram,
@@ -20,20 +21,20 @@ impl Timing {
         Self { histogram: Histogram::new(buckets), count: AtomicU64::new(0), micros: AtomicU64::new(0) }
     }
 
-    /// It took so long.
+    /// Records one duration.
     pub fn observe(&self, took: Duration) {
         self.histogram.observe(took.as_secs_f64());
         self.count.fetch_add(1, Ordering::Relaxed);
         self.micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// How often, and microseconds in all.
+    /// The number of durations, and their sum in microseconds.
     pub fn totals(&self) -> (u64, u64) {
         (self.count.load(Ordering::Relaxed), self.micros.load(Ordering::Relaxed))
     }
 }
 
-/// A counter for each protocol, ready to be used without a look-up.
+/// A metric for each protocol, usable without a lookup.
 #[derive(Debug)]
 pub(super) struct PerProtocol<M>(pub(super) [M; Protocol::ALL.len()]);
 

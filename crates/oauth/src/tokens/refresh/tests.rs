@@ -25,7 +25,7 @@ struct Moody {
     inside: MemoryStore,
     away: AtomicBool,
     full: AtomicBool,
-    /// A write takes a permit, and is done when it has one.
+    /// Each write takes a permit, and waits until it has one.
     writes: Semaphore,
 }
 
@@ -138,7 +138,7 @@ impl World {
         Arc::new(Self { clock, entra, store, tokens })
     }
 
-    /// The same, and Anna has signed in; each exchange brings a new refresh token.
+    /// A world in which Anna has signed in; each exchange brings a new refresh token.
     async fn signed_in() -> Arc<Self> {
         let world = Self::new(FakeEndpoint::new(|_| Reply::Rotated(3600)));
         world.sign_in(ANNA, "r0").await;
@@ -174,7 +174,7 @@ impl World {
         self.stored(login).await.0.refresh_token.expose().to_owned()
     }
 
-    /// What is left of a login once its password is proved.
+    /// The part of a login that follows the check of its password.
     async fn login(&self, login: &str) -> Result<FetchedToken, Failure> {
         let login = LoginName::parse(login).unwrap();
         let (account, login) = self.tokens.config().accounts.find(&login).unwrap();
@@ -182,7 +182,7 @@ impl World {
         self.tokens.sign_in_token(whose, Duration::ZERO).await
     }
 
-    /// Until nothing is left of the token at hand.
+    /// Advances the clock until the cached token has expired.
     fn token_ends(&self) {
         self.clock.advance(HOUR);
     }
@@ -396,7 +396,7 @@ async fn a_store_that_is_away_is_done_without() {
     world.store.away.store(true, Ordering::SeqCst);
     world.token_ends();
     assert_eq!(text(&world.login(ANNA).await.unwrap()), "t2");
-    // Meanwhile somebody has signed in anew: that counts, and not what was kept in memory.
+    // Meanwhile somebody has signed in again. That counts, and not what was kept in memory.
     world.sign_in(ANNA, "new").await;
     world.store.away.store(false, Ordering::SeqCst);
     tokio::time::sleep(Duration::from_secs(60)).await;
@@ -443,7 +443,7 @@ async fn a_process_waits_while_another_one_exchanges_but_not_for_ever() {
     world.store.inside.release(&lease).await.unwrap();
     login.await.unwrap().unwrap();
     assert_eq!(world.sent(), ["theirs"], "the newest one, and only that");
-    // It was given back.
+    // The lease was released.
     let lease = world.store.inside.lease_sign_in(&world.key(ANNA), LEASE).await.unwrap();
     assert!(lease.is_some());
     world.token_ends();
@@ -476,7 +476,7 @@ async fn of_two_exchanges_at_once_neither_is_lost_and_a_new_sign_in_beats_both()
     }
 }
 
-/// What a store in memory says, which is known at once.
+/// The result of a call of the in-memory store, which is ready at once.
 fn at_once<T>(call: Stored<'_, T>) -> Result<T, StoreError> {
     let mut call = call;
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
@@ -497,7 +497,7 @@ async fn whoever_signed_out_elsewhere_is_not_served_from_memory() {
     world.tokens.follow_sign_ins(&mut revision).await;
     assert_eq!(world.login(ANNA).await.unwrap_err().cause, Cause::SignInNeeded);
 
-    // The same person again is served on, another one begins anew.
+    // The same person is served on; another person starts anew.
     world.sign_in(ANNA, "r0").await;
     world.login(ANNA).await.unwrap();
     world.sign_in(ANNA, "r0").await;
