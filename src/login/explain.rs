@@ -1,5 +1,5 @@
-//! What a login's failure is called: one [`Failure`] per cause, with the other side's own code, whose turn it is, and
-//! the next step. The client hears of it only which kind of refusal it is.
+//! Names the failure of a login: one [`Failure`] per cause, with the other side's own code, who has
+//! to act, and the next step. The client learns only the kind of refusal.
 
 use std::time::Duration;
 
@@ -14,16 +14,17 @@ use gatepost_store::StoreError;
 /// The cause of a failure whose user name no account has.
 pub(crate) const UNKNOWN_ACCOUNT: &str = "unknown-account";
 
-/// So many wrong passwords were tried that this one was not.
+/// Too many wrong passwords were tried, so this one was not.
 const GUESS_BUDGET_SPENT: &str = "guess-budget-spent";
 const TOO_MANY_GUESSES: &str = "too-many-guesses";
 
-/// A device password that is right, but not there.
+/// A device password that is right, but not allowed for this protocol or network.
 const OTHER_PROTOCOLS: &str = "password-for-other-protocols";
 const OTHER_NETWORKS: &str = "password-for-other-networks";
 
-/// True for a failure that says: somebody is guessing, or has not corrected a program. A device password that is right but
-/// may not be used there is one too, so that its price does not tell a thief that it is right. Not for anything that passes.
+/// True for a failure that suggests guessing, or a client that was not corrected. It includes a
+/// device password that is right but may not be used there, so that the penalty does not tell a
+/// thief that it is right. It includes nothing that is temporary.
 pub fn is_guess(failure: &Failure) -> bool {
     let outside = [Ending::Expired.cause(), Ending::Revoked.cause(), OTHER_PROTOCOLS, OTHER_NETWORKS];
     matches!(failure.cause, WRONG_PASSWORD | UNKNOWN_ACCOUNT | GUESS_BUDGET_SPENT | TOO_MANY_GUESSES)
@@ -40,7 +41,7 @@ pub(super) fn unknown_account() -> Failure {
     ))
 }
 
-/// Something was to be done for the account without a login, and only a login brings its token.
+/// The account was to be used without a login, but only a login brings its token.
 pub(super) fn needs_password(login: &MailAddress) -> Failure {
     failure(
         Refusal::ContactAdmin,
@@ -51,7 +52,7 @@ pub(super) fn needs_password(login: &MailAddress) -> Failure {
     )
 }
 
-/// A session that goes on without its password has outlived the account that it logged in to.
+/// The account changed or was removed after the client of this session logged in.
 pub(super) fn account_changed(login: &MailAddress) -> Failure {
     failure(
         Refusal::InvalidCredentials,
@@ -62,7 +63,7 @@ pub(super) fn account_changed(login: &MailAddress) -> Failure {
     )
 }
 
-/// A client that sends without a login has outlived the rule that let it.
+/// The rule that let a client send without a login was changed or removed.
 pub(super) fn not_trusted(login: &LoginName) -> Failure {
     failure(
         Refusal::InvalidCredentials,
@@ -83,7 +84,7 @@ pub(super) fn wrong_local_password() -> Failure {
     ))
 }
 
-/// The client is told what it would be told for a wrong password.
+/// The client gets the same answer as for a wrong password.
 pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRequest<'_>) -> Failure {
     let of = device.password();
     let (cause, why, remedy) = match outside {
@@ -174,7 +175,7 @@ pub(super) fn own_token_refused_before() -> Failure {
     ))
 }
 
-/// What became of the password of `login`, which was not forwarded.
+/// Explains why the password of `login` was not forwarded.
 pub(super) fn held(hold: HeldBack, login: &str) -> Failure {
     delayed(match hold {
         HeldBack::Locked { wait } => failure(
