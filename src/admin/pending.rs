@@ -125,7 +125,7 @@ impl SignIns {
         self.pending().iter().map(|(_, sign_in)| sign_in).find(is_it).cloned()
     }
 
-    /// Cancels a sign-in, or removes what it created.
+    /// Cancels a sign-in, or forgets an ended one.
     pub(super) fn end(&self, sign_in: &SignIn) {
         self.pending().remove(&sign_in.id);
     }

@@ -1,8 +1,8 @@
 //! A POP3 session whose maildrop is an Inbox read through Microsoft Graph.
 //!
-//! The first part of the list is fetched before the client is told that its login succeeded, so
-//! that a mailbox that cannot be read fails the login. The rest is fetched when a command needs it,
-//! so that no single reply takes too long. Messages are marked neither as read nor otherwise. Only
+//! The first part of the list is fetched before the client is told that its login succeeded. So a
+//! mailbox that cannot be read fails the login. The rest is fetched when a command needs it, so
+//! that no single reply takes too long. Messages are marked neither as read nor otherwise. Only
 //! QUIT deletes.
 
 use std::future::pending;

@@ -14,7 +14,7 @@ use super::needs::Needs;
 const KNOWN: ABI = ABI::V6;
 
 /// What the program needs on any system: trusted certificates, name resolution and what the C
-/// library loads for it, time zones, Kerberos, and information about itself.
+/// library loads for it, time zones, Kerberos, and what the system reports about itself.
 const SYSTEM: [&str; 15] = [
     "/dev/null",
     "/dev/urandom",
