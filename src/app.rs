@@ -1,4 +1,4 @@
-//! Everything put together from a [`Config`]: bind, serve, drain, stop.
+//! Puts the whole service together from a [`Config`]: bind, serve, drain, stop.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -25,14 +25,14 @@ use gatepost_core::reloadable::Reloadable;
 use gatepost_store::Store;
 use gatepost_telemetry::audit::Audit;
 
-/// A service that listens, but does not serve yet.
+/// A service that is bound, but does not serve yet.
 pub struct App {
     running: Arc<Running>,
     admin: admin::Bound,
 }
 
 impl App {
-    /// Opens the store that the configuration names, and goes on as [`App::with_store`].
+    /// Opens the store that the configuration names, and continues as [`App::with_store`].
     ///
     /// # Errors
     /// See [`StartError`].
@@ -41,8 +41,8 @@ impl App {
         Self::with_sockets(config, store, inherited).await
     }
 
-    /// Binds every listener and makes ready what logins will need, with the sign-ins and device passwords of `store`.
-    /// Nothing is fetched yet.
+    /// Binds every listener and prepares what logins need, with the sign-ins and device passwords
+    /// of `store`. Nothing is fetched yet.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -50,7 +50,7 @@ impl App {
         Self::with_sockets(config, store, &mut Inherited::default()).await
     }
 
-    /// The same, with sockets that are open already for some of the listeners.
+    /// Like [`App::with_store`], with sockets that are already open for some of the listeners.
     ///
     /// # Errors
     /// See [`StartError`].
@@ -93,58 +93,61 @@ impl App {
         Ok(Self { running: Arc::new(running), admin })
     }
 
-    /// Reloads read the configuration from `source`; `files` is what it was read from at the start.
+    /// Sets where reloads read the configuration: from `source`. `files` is what it was read from
+    /// at the start.
     #[must_use]
     pub fn with_source(self, source: Source, files: Files) -> Self {
-        // Nobody else has set it: the service has just been made.
+        // It cannot be set yet, because the service was just created.
         let _ = self.running.source.set(source);
         self.running.files.set(files);
         self
     }
 
-    /// The process has confined itself, which reloads have to respect.
+    /// Notes the confinement of the process, which reloads must respect.
     #[must_use]
     pub fn within(self, confinement: Confinement) -> Self {
-        // As above.
+        // Not set yet either.
         let _ = self.running.confinement.set(confinement);
         self
     }
 
-    /// Name, protocol and address of every listening socket, in the order of the configuration.
+    /// Returns name, protocol and address of every listening socket, in the order of the
+    /// configuration.
     pub fn addresses(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
         self.running.listeners.addresses()
     }
 
-    /// Where the status page is.
+    /// Returns the addresses of the status page.
     pub fn admin_addresses(&self) -> Vec<SocketAddr> {
         self.admin.addresses()
     }
 
-    /// The handle that ends [`App::serve`].
+    /// Returns the handle that ends [`App::serve`].
     pub fn stop(&self) -> Stop {
         self.running.stop()
     }
 
-    /// The handle of whoever runs the service.
+    /// Returns the handle that controls the service.
     pub fn control(&self) -> Control {
         Control(Arc::clone(&self.running))
     }
 
-    /// Treats loopback as any other source, which no configuration can ask for: the clients of tests are all there.
+    /// Treats loopback like any other source. No configuration can do so; it is for tests, whose
+    /// clients all come from there.
     #[doc(hidden)]
     pub fn penalise_loopback(&self) {
         self.running.process.penalties.include_loopback();
     }
 
-    /// Serves until [`Stop`], then drains. The result is the number of sessions that were cut.
+    /// Serves until [`Stop`], then drains. Returns the number of sessions that were cut.
     ///
     /// # Cancel safety
     /// Dropping the future cuts every session.
     pub async fn serve(self) -> usize {
         let Self { running, admin } = self;
         let _cut_when_dropped = running.stopping.clone().drop_guard();
-        // Until the last session has ended: somebody may want to know for what the process waits. A process that has taken
-        // over answers in its place.
+        // Served until the last session has ended, because an operator may ask what the process
+        // waits for. A process that has taken over answers in its place.
         let page = admin.serve(Control(Arc::clone(&running)));
         let superseded = running.superseded.clone();
         let showing = tokio::spawn(async move {
@@ -156,7 +159,7 @@ impl App {
         let watching = tokio::spawn(watch_files::watch(Arc::clone(&running)));
         let seeding = Arc::clone(&running);
         tokio::spawn(async move {
-            // Should it fail, the handshakes fail, and say so.
+            // If it fails, the handshakes fail and report it.
             let _seeded = tokio::task::spawn_blocking(gatepost_net::tls::gather_randomness).await;
             seeding.learn(&seeding.generation.get());
         });
@@ -172,7 +175,8 @@ impl App {
     }
 }
 
-/// After each suspend, forgets what was known about the network. Tokens are judged by a clock that went on meanwhile.
+/// Forgets what was known about the network after each suspend. The clock for tokens continues
+/// during a suspend.
 async fn resume(running: Arc<Running>) {
     suspend::watch(Clock::system(), |slept| {
         tracing::info!(
@@ -184,7 +188,8 @@ async fn resume(running: Arc<Running>) {
     .await;
 }
 
-/// The name for greetings and EHLO: the machine's, when it can stand there, else an address literal.
+/// Returns the name for greetings and EHLO: the machine's name if it is valid there, otherwise an
+/// address literal.
 fn host_name() -> String {
     let name = machine_name();
     let fits = !name.is_empty()

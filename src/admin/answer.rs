@@ -1,4 +1,4 @@
-//! Answers of page and socket.
+//! Answers of the page and the socket.
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderValue};
@@ -6,7 +6,7 @@ use axum::http::{Response, StatusCode};
 
 /// An answer.
 pub(super) type Page = Response<Body>;
-/// A sentence.
+/// An answer with one sentence of plain text.
 pub(super) fn plain(status: StatusCode, text: &str) -> Response<Body> {
     let mut response = Response::new(Body::from(text.to_owned()));
     *response.status_mut() = status;
@@ -28,7 +28,8 @@ pub(super) fn asset(kind: &'static str, content: &str) -> Page {
     answer
 }
 
-/// The cookie is sent to `path` and below. `rest` is the value of `SameSite`, and what follows.
+/// Sets a cookie that is sent to `path` and below. `rest` is the value of `SameSite`, and what
+/// follows.
 pub(super) fn set_cookie(answer: &mut Page, name: &str, value: &str, path: &str, tls: bool, rest: &str) {
     let secure = if tls { "; Secure" } else { "" };
     let cookie = format!("{name}={value}; Path={path}; HttpOnly{secure}; SameSite={rest}");

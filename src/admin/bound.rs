@@ -1,4 +1,4 @@
-//! The addresses of the page, from their opening to the service's end.
+//! The addresses of the page, from binding to the end of the service.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::daemon::inherited::Inherited;
 use gatepost_net::listen::{self, Loopbacks};
 use gatepost_net::tls::server::{self as tls, ServerError};
 
-/// Why there is no page.
+/// Why the page cannot be served.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// An address cannot be listened on.
@@ -23,10 +23,10 @@ pub enum AdminError {
     Bind {
         /// The address.
         address: SocketAddr,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
     },
-    /// Certificate or key are not usable.
+    /// Certificate or key cannot be used.
     #[error(transparent)]
     Tls(#[from] ServerError),
 }
@@ -45,7 +45,7 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
-/// The page's addresses, bound but not served.
+/// The page's addresses, bound but not served yet.
 pub struct Bound {
     config: gatepost_config::Admin,
     listeners: Vec<Arc<TcpListener>>,
@@ -53,8 +53,8 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// Binds the page's addresses, unless somebody has done so already; with none in the configuration nothing is bound. Of the
-    /// two loopback addresses both are bound, or none.
+    /// Binds the page's addresses, unless another process has done so already. If the configuration
+    /// has none, nothing is bound. Of the two loopback addresses both are bound, or none.
     ///
     /// # Errors
     /// See [`AdminError`].
@@ -79,7 +79,7 @@ impl Bound {
         Ok(Self { config: config.clone(), listeners, tls })
     }
 
-    /// Where the page is.
+    /// Returns the addresses of the page.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
     }
@@ -89,8 +89,8 @@ impl Bound {
         &self.listeners
     }
 
-    /// Serves page and socket, until the result is dropped. A socket that cannot be had is worth a line, and no reason not to
-    /// serve mail.
+    /// Serves the page and the socket until the result is dropped. If the socket cannot be opened,
+    /// this is logged, but mail is served all the same.
     pub fn serve(self, control: Control) -> Serving {
         let mut tasks = JoinSet::new();
         let addresses = self.addresses();
@@ -118,7 +118,7 @@ impl Bound {
     }
 }
 
-/// Page and socket are served as long as this is kept.
+/// Keeps the page and the socket served until it is dropped.
 pub struct Serving {
     _tasks: JoinSet<()>,
 }

@@ -1,6 +1,6 @@
-//! What other processes of this machine tell the service to do, over its Unix socket: `gatepost
-//! reload`, `gatepost account unlock`, and the Gatepost that takes over from it. The socket itself is
-//! what proves the caller.
+//! Commands to the service from other processes of this machine, over its Unix socket:
+//! `gatepost reload`, `gatepost account unlock`, and the Gatepost that takes over from it. Access
+//! to the socket is what authorizes the caller.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,22 +21,24 @@ use super::state::{AdminState, SharedState};
 use crate::daemon::take_over::{self, TakeOver};
 use gatepost_core::account::LoginName;
 
-/// What the stream is once it is no longer HTTP (RFC 9110 §7.8).
+/// The protocol of the stream after HTTP has ended (RFC 9110 §7.8).
 pub(crate) const TAKE_OVER: &str = "gatepost-take-over";
 
-/// For a form, which has a few words.
+/// Time limit for receiving a form, which has only a few words.
 const FORM: Duration = Duration::from_secs(10);
 
-/// The user whose process has connected, by number.
+/// The number of the user whose process has connected.
 #[derive(Clone, Copy)]
 pub(super) struct UserId(pub(super) u32);
 
-/// The commands. A connection that has given one is not pushed out by others.
+/// Returns the routes of the commands. A connection that has sent a command is not evicted by
+/// others.
 pub(super) fn commands() -> Router<Arc<AdminState>> {
     Router::new().route("/reload", post(reload)).route("/unlock", post(unlock)).route("/take-over", post(hand_over))
 }
 
-/// What came of it, with its notes; 422 for mistakes in the configuration, 409 for anything else.
+/// Reloads, and answers with the outcome and its notes: 422 for mistakes in the configuration, 409
+/// for anything else.
 async fn reload(State(site): SharedState, Extension(place): Extension<Arc<Place>>) -> Page {
     place.keep();
     match site.control.reload().await {
@@ -69,8 +71,8 @@ async fn unlock(
         Ok(login) => login,
         Err(error) => return plain(StatusCode::CONFLICT, &error.to_string()),
     };
-    // In a task of its own: whoever asked may go away in the middle, and what was done has to get
-    // into the audit log all the same.
+    // A task of its own, because the caller may go away in the middle. What was done must get into
+    // the audit log all the same.
     let unlocking = tokio::spawn(async move {
         match site.shared.authenticator.unlock(&login).await {
             Ok(unlocked) => {
@@ -85,7 +87,7 @@ async fn unlock(
     unlocking.await.unwrap_or_else(broken)
 }
 
-/// Ends HTTP on the connection, and goes on as [`TakeOver::serve`] on the bare stream.
+/// Ends HTTP on the connection, and continues as [`TakeOver::serve`] on the bare stream.
 async fn hand_over(
     State(site): SharedState,
     Extension(place): Extension<Arc<Place>>,
@@ -101,7 +103,7 @@ async fn hand_over(
         return plain(StatusCode::CONFLICT, "another Gatepost takes over already");
     };
     let upgraded = hyper::upgrade::on(&mut request);
-    // Not a part of the connection: that ends with the socket, once the other process serves.
+    // Not part of the connection, which ends with the socket once the other process serves.
     tokio::spawn(async move {
         if let Err(error) = go_on(upgraded, take_over).await {
             tracing::debug!("a take-over was given up: {error}");

@@ -1,4 +1,4 @@
-//! Forms that a person has filled in and sent.
+//! Forms that a person has submitted.
 
 use axum::body::{Body, to_bytes};
 use axum::http::StatusCode;
@@ -7,10 +7,10 @@ use zeroize::Zeroizing;
 
 use super::answer::{Page, plain};
 
-/// Octets of a form. A pasted address has some 2 KiB.
+/// Most octets of a form. A pasted address has about 2 KiB.
 const FORM_OCTETS: usize = 32 * 1024;
 
-/// What a person filled in. Passwords and codes pass through it.
+/// The values of a form. They may include passwords and codes.
 pub(super) struct Form(Vec<(Zeroizing<String>, Zeroizing<String>)>);
 
 impl Form {
@@ -21,7 +21,7 @@ impl Form {
         Ok(Self(pairs.map(|(name, value)| (name.into_owned().into(), value.into_owned().into())).collect()))
     }
 
-    /// The first value of a field.
+    /// Returns the first value of a field.
     pub(super) fn value(&self, name: &'static str) -> Option<&str> {
         self.values(name).next()
     }
@@ -30,7 +30,7 @@ impl Form {
         self.0.iter().filter(move |(of, _)| **of == name).map(|(_, value)| value.as_str())
     }
 
-    /// The trimmed text of a field; empty when it is absent.
+    /// Returns the trimmed text of a field; empty when it is absent.
     pub(super) fn text(&self, name: &'static str) -> &str {
         self.value(name).unwrap_or_default().trim()
     }

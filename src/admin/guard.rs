@@ -1,5 +1,5 @@
-//! What holds for every request to the page, whatever it asks for: names that are ours, posts that come from our own forms, and
-//! fields that keep a browser from doing more than the page needs.
+//! Checks that apply to every request to the page: the host name is ours, and posts come from our
+//! own forms. It also sets header fields that keep a browser from doing more than the page needs.
 
 use axum::body::Body;
 use axum::http::header::{self, HeaderName, HeaderValue};
@@ -9,31 +9,32 @@ use super::answer::plain;
 use gatepost_config::Admin;
 use gatepost_net::listen;
 
-/// Scripts, styles and images are the page's own; the browser may load nothing else, nor be put into a frame.
+/// Scripts, styles and images come from the page itself. The browser may load nothing else, and may
+/// not put the page into a frame.
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; connect-src 'self'; \
     form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
-/// Most cookies of one name that are looked at.
+/// Most cookies of one name that are checked.
 const COOKIES: usize = 16;
 
-/// Under which names and how the page is reached.
+/// The names and the scheme under which the page is reached.
 #[derive(Clone, Debug)]
 pub(super) struct HostPolicy {
-    /// Folded, addresses without brackets.
+    /// In lower case; addresses without brackets.
     names: Vec<String>,
-    /// Browsers speak TLS.
+    /// Whether browsers use TLS.
     pub(super) tls: bool,
-    /// 127.0.0.1 and ::1 are both ours, so that a browser that looks for `localhost` comes here: the one name to which Entra
-    /// redirects without TLS.
+    /// Whether both 127.0.0.1 and ::1 are ours, so that a browser that resolves `localhost` comes
+    /// here. It is the only name that Entra redirects to without TLS.
     pub(super) localhost: bool,
 }
 
-/// Why a request is not answered.
+/// Why a request is rejected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Rejected {
-    /// Somebody else's name leads here (DNS rebinding), or none does.
+    /// The host name is not ours (DNS rebinding), or there is none.
     Name,
-    /// Another page, or something that is no browser, posts.
+    /// The post comes from another page, or not from a browser.
     Origin,
 }
 
@@ -51,12 +52,13 @@ impl HostPolicy {
         Self { names, tls, localhost }
     }
 
-    /// The host, and the port if it is named, under which the request has come.
+    /// Returns the host that the request names, and the port if it is named.
     pub(super) fn authority<'a>(&self, uri: &'a Uri, headers: &'a HeaderMap) -> Result<Authority<'a>, Rejected> {
         let mut hosts = headers.get_all(header::HOST).iter();
         let (Some(host), None) = (hosts.next(), hosts.next()) else { return Err(Rejected::Name) };
         let host = self.known(host.to_str().map_err(|_| Rejected::Name)?).ok_or(Rejected::Name)?;
-        // RFC 9112 §3.2.2: a request target in absolute form counts more than the field; here both have to be ours.
+        // RFC 9112 §3.2.2: a request target in absolute form overrides the field. Here both must be
+        // ours.
         match uri.authority() {
             Some(authority) if self.known(authority.as_str()).is_none() => Err(Rejected::Name),
             _ => Ok(host),
@@ -71,12 +73,13 @@ impl HostPolicy {
             })?,
             None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
         };
-        // Whichever port: it may have been forwarded. What cannot be forged by a page is the name.
+        // Any port is allowed, because it may have been forwarded. A page cannot forge the name.
         let port = port.map(str::parse::<u16>).transpose().ok()?;
         self.names.iter().any(|name| name.eq_ignore_ascii_case(host)).then_some(Authority { text, host, port })
     }
 
-    /// Posts come from forms of the page itself, in the very same browser and under the very same name.
+    /// Checks that a post comes from a form of the page itself, in the same browser and under the
+    /// same name.
     pub(super) fn check_post(
         &self,
         method: &Method,
@@ -90,7 +93,7 @@ impl HostPolicy {
         let mut origins = headers.get_all(header::ORIGIN).iter();
         let is_own = |origin: &HeaderValue| origin.as_bytes().eq_ignore_ascii_case(own.as_bytes());
         let (Some(true), None) = (origins.next().map(is_own), origins.next()) else { return Err(Rejected::Origin) };
-        // Browsers that know these fields tell who it was, whatever the page says.
+        // Browsers that know these fields report the origin, whatever the page says.
         let mut sites = headers.get_all("sec-fetch-site").iter();
         match (sites.next(), sites.next()) {
             (None, None) => Ok(()),
@@ -100,24 +103,25 @@ impl HostPolicy {
     }
 }
 
-/// Under which name somebody has come.
+/// The host of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Authority<'a> {
     text: &'a str,
-    /// Without brackets.
+    /// The host, without brackets.
     pub(super) host: &'a str,
     pub(super) port: Option<u16>,
 }
 
 impl Authority<'_> {
-    /// Where a browser that has come by a loopback address comes again; `None` for one that has come by another name.
+    /// Returns the address to which a browser returns that has come by a loopback address; `None`
+    /// for one that has come by another name.
     pub(super) fn loopback(&self) -> Option<String> {
         ["127.0.0.1", "::1"].contains(&self.host).then(|| format!("http://{}", self.text))
     }
 }
 
 impl Rejected {
-    /// The answer, which says to a person what to do.
+    /// Returns the answer, which tells a person what to do.
     pub(super) fn answer(self) -> Response<Body> {
         let (status, text) = match self {
             Self::Name => (
@@ -134,7 +138,7 @@ impl Rejected {
     }
 }
 
-/// Puts the fields that hold for every answer on it.
+/// Adds the header fields that every answer has.
 pub(super) fn protect(response: &mut Response<Body>) {
     let headers = response.headers_mut();
     let fields = [
@@ -148,12 +152,14 @@ pub(super) fn protect(response: &mut Response<Body>) {
     for (name, value) in fields {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    // Nobody else is told anything in either case. With `no-referrer` a browser would also hide the origin of our own forms
-    // (Fetch, "append a request Origin header"), so that a page with forms says otherwise.
+    // Neither value tells other origins anything. With `no-referrer`, a browser would also hide the
+    // origin of our own forms (Fetch, "append a request Origin header"), so pages with forms set
+    // their own value.
     headers.entry(header::REFERRER_POLICY).or_insert(HeaderValue::from_static("no-referrer"));
 }
 
-/// The values of a cookie. There may be several: a page on another port can set cookies of any name for this host.
+/// Returns the values of a cookie. There may be several, because a page on another port can set
+/// cookies of any name for this host.
 pub(super) fn cookies<'a>(headers: &'a HeaderMap, name: &'a str) -> impl Iterator<Item = &'a str> {
     let pairs = headers.get_all(header::COOKIE).iter().filter_map(|field| field.to_str().ok());
     pairs

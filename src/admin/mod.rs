@@ -1,10 +1,11 @@
-//! The page and endpoints for whoever runs Gatepost, apart from the listeners: `/livez`, `/readyz` and `/metrics` for programs,
-//! a status page on which accounts are signed in and device passwords are made, and a Unix socket for `gatepost status`, for
-//! commands to the service, and for the process that takes over from it.
+//! The page and endpoints for the administrator, separate from the listeners. `/livez`, `/readyz`
+//! and `/metrics` are for programs. On the status page, accounts are signed in and device passwords
+//! are created. A Unix socket serves `gatepost status`, commands to the service, and the process
+//! that takes over from it.
 //!
-//! `guard` holds for every request, `sessions` says who may see more than the endpoints, `routes` puts them together.
-//! `places` keeps everybody's connections apart.
-//! `status` is what there is to show; `page` and `text` show it.
+//! `guard` checks every request, `sessions` decides who may see more than the endpoints, and
+//! `routes` puts them together. `places` keeps the connections of different clients apart. `status`
+//! collects what is shown; `page` and `text` show it.
 
 mod answer;
 mod bound;

@@ -1,4 +1,4 @@
-//! The pages: templates, and what they need beside the status.
+//! The pages: templates, and what they need in addition to the status.
 
 use askama::Template;
 use axum::body::Body;
@@ -14,12 +14,12 @@ use crate::client_settings::{self, Place};
 use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::Protocol;
 
-/// Rows of a table on the page; who has more looks with the command line.
+/// Most rows of a table on the page. The command line shows more.
 const ROWS: usize = 200;
-/// Failures that are shown at once.
+/// How many failures are shown at once.
 const FAILURES: usize = 8;
 
-/// How templates write figures.
+/// How templates format values.
 #[allow(unreachable_pub, reason = "the attribute makes a public type of each")]
 mod filters {
     use std::fmt::Display;
@@ -38,37 +38,37 @@ mod filters {
         Ok(text::octets(*octets))
     }
 
-    /// The day of a time as RFC 3339 writes it.
+    /// Returns the day of a time as RFC 3339 writes it.
     #[askama::filter_fn]
     pub(super) fn day(time: impl Display, _: &dyn Values) -> Result<String> {
         Ok(time.to_string().chars().take(10).collect())
     }
 
-    /// To the minute.
+    /// Returns a time, to the minute.
     #[askama::filter_fn]
     pub(super) fn minute(time: impl Display, _: &dyn Values) -> Result<String> {
         Ok(time.to_string().chars().take(16).map(|c| if c == 'T' { ' ' } else { c }).collect())
     }
 
-    /// With a capital.
+    /// Starts a clause with a capital letter.
     #[askama::filter_fn]
     pub(super) fn sentence(clause: impl Display, _: &dyn Values) -> Result<String> {
         Ok(super::capital(&clause.to_string()))
     }
 
-    /// A clause as HTML: escaped, and what stands between backticks as code.
+    /// Returns a clause as HTML: escaped, with text between backticks as code.
     #[askama::filter_fn]
     pub(super) fn clause(clause: impl Display, _: &dyn Values) -> Result<String> {
         Ok(super::html(&clause.to_string()))
     }
 
-    /// The same, with a capital.
+    /// Like `clause`, but starts with a capital letter.
     #[askama::filter_fn]
     pub(super) fn prose(clause: impl Display, _: &dyn Values) -> Result<String> {
         Ok(super::html(&super::capital(&clause.to_string())))
     }
 
-    /// A name of the configuration, in words.
+    /// Returns a name of the configuration as words.
     #[askama::filter_fn]
     pub(super) fn words(name: impl Display, _: &dyn Values) -> Result<String> {
         Ok(name.to_string().replace('_', " "))
@@ -80,7 +80,8 @@ fn capital(clause: &str) -> String {
     letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
-/// Escapes everything, and makes code of what stands between backticks: messages name keys and commands like that.
+/// Escapes everything, and turns text between backticks into code, because messages mark keys and
+/// commands like that.
 fn html(text: &str) -> String {
     let mut html = String::with_capacity(text.len() + 16);
     let mut parts = text.split('`').peekable();
@@ -104,7 +105,7 @@ fn html(text: &str) -> String {
                 escaped(&mut html);
                 html.push_str("</code>");
             }
-            // One that has no other behind it is a backtick and nothing else.
+            // A backtick without a second one is only a backtick.
             (true, false) => {
                 html.push('`');
                 escaped(&mut html);
@@ -202,7 +203,7 @@ struct SignInPage<'a> {
     end_token: String,
 }
 
-/// The status page; with `refresh` in the query it loads itself again, for browsers without scripts.
+/// The status page. With `refresh` in the query it reloads itself, for browsers without scripts.
 pub(super) async fn status(site: &AdminState, visitor: &Visitor, query: &str) -> Response<Body> {
     let status = site.status().await;
     let lookups = status.token_cache_hits + status.token_cache_misses;
@@ -226,30 +227,31 @@ pub(super) async fn status(site: &AdminState, visitor: &Visitor, query: &str) ->
     answer(StatusCode::OK, &page)
 }
 
-/// The way to get in.
+/// The login page.
 pub(super) fn login(site: &AdminState, status: StatusCode, problem: Option<&str>) -> Response<Body> {
     answer(status, &LoginPage { problem, has_token: site.sessions.have_token() })
 }
 
-/// A link was opened: one more step uses it up.
+/// The page of an opened link. One more step uses the link up.
 pub(super) fn enter(link: &str) -> Response<Body> {
     answer(StatusCode::OK, &EnterPage { link })
 }
 
-/// A sentence or two, and the way back to the status page.
+/// A page with a sentence or two, and a link back to the status page.
 pub(super) fn message(status: StatusCode, title: &str, text: &str, home: &str) -> Response<Body> {
     answer(status, &MessagePage { title, text, home })
 }
 
-/// A page that leads to another one: what a page of ours asks for brings the cookie that Entra's may not bring. It has no form,
-/// and its own address, with the code in it, goes nowhere.
+/// A page that redirects to another one. A request that starts from our own page carries the
+/// session cookie, which one from Entra's page may not. The page has no form, and its own address,
+/// which contains the code, is not passed on.
 pub(super) fn redirect_page(target: &str) -> Response<Body> {
     let mut answer = answer(StatusCode::OK, &HopPage { target });
     answer.headers_mut().insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
     answer
 }
 
-/// A new device password.
+/// The page with a new device password.
 pub(super) fn password(
     site: &AdminState,
     visitor: &Visitor,
@@ -265,7 +267,7 @@ pub(super) fn password(
     answer(StatusCode::OK, &PasswordPage { base: visitor.base(), name, login, id, password, user_name, places })
 }
 
-/// How far a sign-in is.
+/// The page with the progress of a sign-in.
 pub(super) fn sign_in(site: &AdminState, visitor: &Visitor, sign_in: &SignIn, problem: Option<&str>) -> Response<Body> {
     let authenticator = &site.shared.authenticator;
     let shown = sign_in.shown(authenticator.clock().now());

@@ -1,4 +1,4 @@
-//! Sign-ins that are pending, or that have just ended.
+//! Sign-ins that are in progress, or that have just ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +16,11 @@ use gatepost_core::secret::Password;
 use gatepost_oauth::sign_in::SignInError;
 use gatepost_oauth::sign_in::code::CodeRequest;
 
-/// How long a browser may take; Entra's codes last as long.
+/// Time limit for signing in with a browser. Entra's codes last as long.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// What has ended can still be read so long.
+/// How long an ended sign-in can still be read.
 const KEPT: Duration = Duration::from_secs(600);
-/// Most sign-ins at once; the oldest gives way.
+/// Most sign-ins at once. The oldest is evicted.
 const MOST: usize = 100;
 
 /// How a person signs in.
@@ -28,13 +28,13 @@ const MOST: usize = 100;
 pub(super) enum Way {
     /// In the browser that shows the page.
     Browser,
-    /// In any browser; the address that it ends at is pasted.
+    /// In any browser. The address that it ends at is pasted.
     Paste,
     /// On any device.
     DeviceCode,
 }
 
-/// All of them.
+/// All sign-ins.
 pub(super) struct SignIns {
     pub(super) clock: Clock,
     pending: Mutex<BoundedMap<Arc<str>, Arc<SignIn>>>,
@@ -42,13 +42,14 @@ pub(super) struct SignIns {
 
 /// One sign-in.
 pub(super) struct SignIn {
-    /// In its address on the page.
+    /// Its id, which is part of its address on the page.
     pub(super) id: Arc<str>,
     pub(super) enrolment: Enrolment,
     pub(super) way: Way,
-    /// What a browser that comes back from Entra has to show: its other cookie is kept from it then (`SameSite=Strict`).
+    /// The cookie that a browser returning from Entra must present. Its other cookie is not sent
+    /// then (`SameSite=Strict`).
     pub(super) browser: String,
-    /// Scheme and authority under which that browser has the page; empty for the other ways.
+    /// The scheme and authority under which that browser has the page; empty for the other ways.
     pub(super) origin: String,
     pub(super) visitor: Visitor,
     pub(super) replace: bool,
@@ -65,31 +66,31 @@ impl Drop for SignIn {
     }
 }
 
-/// How far it is.
+/// The progress of a sign-in.
 pub(super) enum Stage {
-    /// The person is at Entra's page, or on the way there.
+    /// The person is at Entra's page, or about to go there.
     Browser { request: Box<CodeRequest>, address: Url },
-    /// The person types the code in on another device.
+    /// The person enters the code on another device.
     Device { address: Url, code: String, until: Moment },
-    /// Entra is asked.
+    /// Entra is being asked.
     Working,
-    /// It came to nothing.
+    /// It failed.
     Failed(String),
-    /// It is kept.
+    /// The sign-in is kept.
     Done { username: String, made: Made },
 }
 
 /// The first device password.
 pub(super) enum Made {
-    /// It is shown until the page is left.
+    /// The password, which is shown until the page is left.
     Password { id: String, password: Password },
-    /// The account had some already, or this one has been seen.
+    /// The account already had one, or this one was already seen.
     Nothing,
-    /// The sign-in is kept all the same.
+    /// It could not be created. The sign-in is kept all the same.
     Failed(String),
 }
 
-/// What of it is shown.
+/// What is shown of a sign-in.
 pub(super) enum Shown {
     Browser { address: String },
     Device { address: String, code: String, seconds_left: u64 },
@@ -103,12 +104,12 @@ impl SignIns {
         Self { clock, pending: Mutex::new(BoundedMap::new(MOST)) }
     }
 
-    /// A sign-in that this visitor began.
+    /// Returns a sign-in that this visitor began.
     pub(super) fn of(&self, visitor: &Visitor, id: &str) -> Option<Arc<SignIn>> {
         self.pending().peek(id).filter(|sign_in| sign_in.visitor.is(visitor)).cloned()
     }
 
-    /// The sign-in that a browser comes back from, by the cookie that it was given for it.
+    /// Returns the sign-in that a browser returns from, by the cookie that it was given for it.
     pub(super) fn of_browser(&self, id: &str, cookie: &str) -> Option<Arc<SignIn>> {
         let is_it = |secret: &str| {
             aws_lc_rs::constant_time::verify_slices_are_equal(secret.as_bytes(), cookie.as_bytes()).is_ok()
@@ -116,7 +117,7 @@ impl SignIns {
         self.pending().peek(id).filter(|sign_in| is_it(&sign_in.browser)).cloned()
     }
 
-    /// The sign-in in a browser that the query of a return belongs to, by its `state`.
+    /// Returns the sign-in in a browser that the query of a return belongs to, by its `state`.
     pub(super) fn of_query(&self, query: &str) -> Option<Arc<SignIn>> {
         let is_it = |sign_in: &&Arc<SignIn>| match &*sign_in.stage() {
             Stage::Browser { request, .. } => sign_in.way == Way::Browser && request.read(query).is_ok(),
@@ -125,12 +126,12 @@ impl SignIns {
         self.pending().iter().map(|(_, sign_in)| sign_in).find(is_it).cloned()
     }
 
-    /// Gives a sign-in up, or lets go of what it made.
+    /// Cancels a sign-in, or forgets an ended one.
     pub(super) fn end(&self, sign_in: &SignIn) {
         self.pending().remove(&sign_in.id);
     }
 
-    /// One for each account: a new one takes the place of the one before.
+    /// Adds a sign-in. Each account has one, so a new one replaces the one before.
     pub(super) fn add(&self, sign_in: Arc<SignIn>) {
         let now = self.clock.now();
         let mut pending = self.pending();
@@ -146,12 +147,12 @@ impl SignIns {
 }
 
 impl SignIn {
-    /// Its page.
+    /// Returns the address of its page.
     pub(super) fn address(&self) -> String {
         self.visitor.at(&format!("/sign-in/{}", self.id))
     }
 
-    /// What is shown of it now.
+    /// Returns what is shown of it now.
     pub(super) fn shown(&self, now: Moment) -> Shown {
         let mut stage = self.stage();
         if matches!(*stage, Stage::Browser { .. }) && now.since(self.began) >= PATIENCE {

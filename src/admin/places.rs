@@ -1,7 +1,8 @@
-//! Who is connected to the page: a bounded number of connections, of which a newcomer always finds one.
+//! Limits the connections to the page. A new connection always finds a place.
 //!
-//! When all places are taken, the source with the most of them gives up its oldest one. A stranger who says nothing, or says it
-//! slowly, so pushes out himself, and neither a probe of `/livez` nor the administrator, whatever his number.
+//! When all places are taken, the source with the most of them loses its oldest one. So a stranger
+//! who sends nothing, or sends slowly, displaces only himself. He cannot displace a probe of
+//! `/livez` or the administrator, however many connections he opens.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -11,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 
 use gatepost_core::source::Source;
 
-/// Connections at once; a browser opens six.
+/// Most connections at once. A browser opens six.
 const PLACES: usize = 64;
-/// Most connections that are not pushed out, because a session has asked something on them.
+/// Most connections that are not evicted, because a session has sent a request on them.
 const KEPT: usize = 32;
 
 /// All places.
@@ -23,7 +24,7 @@ pub(super) struct Places(Arc<Mutex<Taken>>);
 #[derive(Default)]
 struct Taken {
     next: u64,
-    /// The oldest one first.
+    /// Ordered by age, the oldest first.
     places: BTreeMap<u64, Occupant>,
 }
 
@@ -33,17 +34,17 @@ struct Occupant {
     leave: CancellationToken,
 }
 
-/// The place of one connection; dropping it gives it back.
+/// The place of one connection. Dropping it frees the place.
 pub(super) struct Place {
     places: Places,
     number: u64,
-    /// Where the other side is; nothing on the Unix socket.
+    /// The source of the connection; `None` on the Unix socket.
     pub(super) source: Option<Source>,
     leave: CancellationToken,
 }
 
 impl Places {
-    /// A place for a newcomer, if need be that of somebody else.
+    /// Returns a place for a new connection, evicting another one if necessary.
     pub(super) fn take(&self, source: Option<Source>) -> Place {
         let leave = CancellationToken::new();
         let mut taken = self.taken();
@@ -68,7 +69,7 @@ impl Taken {
             *counts.entry(occupant.source).or_default() += 1;
         }
         let oldest_first = self.places.iter().filter(|(_, occupant)| !occupant.kept);
-        // Of equals the last one counts: the oldest.
+        // Of equals the last one counts, which is the oldest.
         let least = oldest_first.rev().max_by_key(|(_, occupant)| counts.get(&occupant.source));
         let least = least.map(|(number, _)| *number);
         if let Some(occupant) = least.and_then(|number| self.places.remove(&number)) {
@@ -78,7 +79,7 @@ impl Taken {
 }
 
 impl Place {
-    /// A session has asked something: the connection is not pushed out from now on.
+    /// Keeps the connection from being evicted, because a session has sent a request on it.
     pub(super) fn keep(&self) {
         let mut taken = self.places.taken();
         let kept = taken.places.values().filter(|occupant| occupant.kept).count();
@@ -89,7 +90,7 @@ impl Place {
         }
     }
 
-    /// Waits until the place is somebody else's.
+    /// Waits until the place is taken by another connection.
     pub(super) async fn lost(&self) {
         self.leave.cancelled().await;
     }

@@ -1,11 +1,12 @@
-//! Small plots of the last hours, as paths of an SVG that is drawn here: no script, no picture from elsewhere.
+//! Small plots of the last hours, as paths of an SVG that is drawn here, without scripts or
+//! external images.
 
 use gatepost_telemetry::history::{MINUTES, Minute};
 
-/// Bars of a plot, each of so many minutes.
+/// Bars of a plot. Each covers [`MINUTES_PER_BAR`] minutes.
 const BARS: usize = 72;
 const MINUTES_PER_BAR: usize = MINUTES / BARS;
-/// In units of the picture.
+/// Width of a bar, in units of the picture.
 const BAR: usize = 5;
 pub(super) const WIDTH: usize = BARS * BAR;
 pub(super) const HEIGHT: usize = 64;
@@ -13,24 +14,25 @@ pub(super) const HEIGHT: usize = 64;
 /// One plot.
 pub(super) struct Plot {
     pub(super) title: &'static str,
-    /// What the top line stands for.
+    /// The value of the top line.
     pub(super) top: String,
-    /// In words, for whoever does not see it.
+    /// The plot in words, for readers who cannot see it.
     pub(super) summary: String,
     pub(super) series: Vec<Series>,
 }
 
-/// What is drawn in one colour.
+/// The part of a plot drawn in one color.
 pub(super) struct Series {
     pub(super) name: &'static str,
     /// A class of the style sheet.
     pub(super) class: &'static str,
-    /// Its latest or total figure, in words.
+    /// Its latest or total value, in words.
     pub(super) figure: String,
     pub(super) path: String,
 }
 
-/// The minutes by bars; the last one holds the present minute. Where the service is younger the first ones are empty.
+/// Groups the minutes into bars. The last one contains the present minute. If the service is
+/// younger, the first ones are empty.
 fn bars(minutes: &[Minute]) -> Vec<Vec<Minute>> {
     let latest = minutes.len().saturating_sub(MINUTES);
     let minutes = minutes.get(latest..).unwrap_or_default();
@@ -39,7 +41,7 @@ fn bars(minutes: &[Minute]) -> Vec<Vec<Minute>> {
     padded.chunks(MINUTES_PER_BAR).map(|bar| bar.iter().flatten().copied().collect()).collect()
 }
 
-/// Logins, traffic and waiting times.
+/// Returns the plots of logins, traffic and waiting times.
 pub(super) fn plots(minutes: &[Minute]) -> Vec<Plot> {
     let bars = bars(minutes);
     vec![logins(&bars), traffic(&bars), latency(&bars)]
@@ -114,13 +116,13 @@ fn latency(bars: &[Vec<Minute>]) -> Plot {
     }
 }
 
-/// How high a value stands; one that is there is seen.
+/// Returns the height of a value. A value above zero is always visible.
 fn height(value: u64, top: u64) -> u64 {
     let height = u128::from(value) * HEIGHT as u128 / u128::from(top.max(1));
     u64::try_from(height).unwrap_or(HEIGHT as u64).max(u64::from(value > 0))
 }
 
-/// Bars that stand on those of `below`.
+/// Draws bars on top of those of `below`.
 fn stack(values: &[u64], below: &[u64], top: u64) -> String {
     let mut path = String::new();
     for (at, value) in values.iter().enumerate().filter(|(_, value)| **value > 0) {
@@ -131,7 +133,8 @@ fn stack(values: &[u64], below: &[u64], top: u64) -> String {
     path
 }
 
-/// A short line for each bar that has a value, joined with the one before if that has one, too.
+/// Draws a short line for each bar that has a value, joined to the previous bar's if that has a
+/// value too.
 fn line(values: &[Option<u64>], top: u64) -> String {
     let mut path = String::new();
     let mut joined = false;

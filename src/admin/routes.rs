@@ -1,5 +1,6 @@
-//! Which path does what, and for whom. Public routes come first. Everything else is below the random path of a session and needs
-//! its cookie ([`inside`]); everything that changes state also needs a form token of that session.
+//! Which path does what, and for whom. Public routes come first. Everything else is below the
+//! random path of a session and needs its cookie ([`require_session`]). Everything that changes
+//! state also needs a form token of that session.
 
 use std::sync::Arc;
 
@@ -23,10 +24,10 @@ use gatepost_core::protocol::Protocol;
 use gatepost_store::DevicePasswordId;
 
 const STATUS_JSON: &str = "/status.json";
-/// The page once more, for the script that keeps it up to date.
+/// The page again, for the script that keeps it up to date.
 const LIVE: &str = "/live";
 
-/// What browsers and probes reach.
+/// Returns the routes for browsers and probes.
 pub(super) fn page(site: &Arc<AdminState>) -> Router {
     let open = Router::new()
         .route("/livez", get(async || plain(StatusCode::OK, "ok\n")))
@@ -62,7 +63,8 @@ pub(super) fn page(site: &Arc<AdminState>) -> Router {
         .with_state(Arc::clone(site))
 }
 
-/// What `gatepost status` and the commands reach; the socket itself is what proves the caller.
+/// Returns the routes for `gatepost status` and the commands. Access to the socket is what
+/// authorizes the caller.
 #[cfg(unix)]
 pub(super) fn socket(site: &Arc<AdminState>) -> Router {
     super::commands::commands()
@@ -73,7 +75,7 @@ pub(super) fn socket(site: &Arc<AdminState>) -> Router {
         .with_state(Arc::clone(site))
 }
 
-/// Name, origin, and the fields of the answer.
+/// Checks name and origin, and adds the header fields of the answer.
 async fn guard_layer(State(site): SharedState, request: Request, next: Next) -> Page {
     let (uri, headers) = (request.uri(), request.headers());
     let checked = site
@@ -91,8 +93,9 @@ async fn guard_layer(State(site): SharedState, request: Request, next: Next) -> 
     response
 }
 
-/// A browser keeps cookies by name, and sessions are at an address: a name could lead to another program. Somebody who has typed
-/// `localhost`, and a browser that Entra has sent there, come here first.
+/// Redirects from the name to the address. Browsers keep cookies by name, and a name could lead to
+/// another program, so sessions use an address. A person who typed `localhost`, and a browser that
+/// Entra sent there, come here first.
 fn to_address(site: &AdminState, authority: guard::Authority<'_>, request: &Request) -> Option<Page> {
     let uri = request.uri();
     let is_of_person = matches!(uri.path(), "/" | "/login" | "/enter") && *request.method() == Method::GET;
@@ -104,7 +107,8 @@ fn to_address(site: &AdminState, authority: guard::Authority<'_>, request: &Requ
     Some(to(&format!("http://127.0.0.1{port}{target}")))
 }
 
-/// A session at its own path, and for whatever changes something a form of that session.
+/// Requires a session at its own path and, for a request that changes something, a form of that
+/// session.
 async fn require_session(State(site): SharedState, mut request: Request, next: Next) -> Page {
     let (base, path) = split(request.uri().path());
     let path = path.to_owned();
@@ -135,12 +139,12 @@ async fn require_session(State(site): SharedState, mut request: Request, next: N
     next.run(request).await
 }
 
-/// True when a person's doing led to the request for a path of a session, and not a script that looks now and then.
+/// Whether a person caused the request for a path of a session, and not a script that refreshes.
 fn is_by_person(path: &str, query: Option<&str>) -> bool {
     !matches!(path, STATUS_JSON | LIVE) && query != Some("refresh")
 }
 
-/// The path below which a session is, and what is asked for there.
+/// Splits a path into the path of the session and what is requested below it.
 fn split(path: &str) -> (&str, &str) {
     let rest = path.strip_prefix(SESSIONS_PATH).and_then(|rest| rest.find('/'));
     path.split_at_checked(rest.map_or(0, |at| SESSIONS_PATH.len() + at)).unwrap_or(("", path))
@@ -153,7 +157,7 @@ async fn readyz(State(site): SharedState) -> Page {
     }
 }
 
-/// Whoever may use the socket may know why.
+/// Readiness with its reason, which users of the socket may know.
 async fn readyz_of_socket(State(site): SharedState) -> Page {
     match site.hindrance().await {
         None => plain(StatusCode::OK, "ready\n"),
@@ -197,7 +201,7 @@ async fn login(State(site): SharedState, Extension(place): Extension<Arc<Place>>
     let_in(&site, entered, "That is not `admin.token`.")
 }
 
-/// A page in between, so that a link is not used up by a program that only looks where it leads.
+/// An intermediate page, so that a program that only follows a link does not use it up.
 async fn enter_form(State(site): SharedState, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let link = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "link");
@@ -258,7 +262,7 @@ async fn end_session(
     Extension(visitor): Extension<Visitor>,
     Extension(form): Extension<Arc<Form>>,
 ) -> Page {
-    // One that is gone already has ended as well.
+    // A session that is already gone has ended as well.
     site.shared.journal.end_session(form.text("id"));
     to(&visitor.at("/#sessions"))
 }
@@ -321,7 +325,7 @@ async fn revoke_password(
     let id = DevicePasswordId(form.text("id").into());
     match site.shared.authenticator.store().revoke_device_password(&id).await {
         Ok(revoked) => {
-            // One that is gone already cannot be used either.
+            // A password that is already gone cannot be used either.
             if revoked {
                 let told = format!("device password {id} is revoked");
                 site.shared.journal.act("password-revoked", "", &told);
@@ -335,7 +339,7 @@ async fn revoke_password(
     }
 }
 
-/// Wrong passwords of an account count no longer.
+/// Resets the count of wrong passwords of an account.
 async fn unlock(
     State(site): SharedState,
     Extension(visitor): Extension<Visitor>,
@@ -366,7 +370,7 @@ async fn reload(State(site): SharedState, Extension(visitor): Extension<Visitor>
     }
 }
 
-/// As text for people, unless JSON is asked for.
+/// The status as text for people, unless JSON is requested.
 async fn status_of_socket(State(site): SharedState, headers: HeaderMap) -> Page {
     let status = site.status().await;
     if headers.get(header::ACCEPT).is_some_and(|accepted| accepted == "application/json") {
@@ -376,7 +380,7 @@ async fn status_of_socket(State(site): SharedState, headers: HeaderMap) -> Page 
     }
 }
 
-/// A new link to the page.
+/// Creates a new link to the page.
 async fn link(State(site): SharedState) -> Page {
     match (&site.address, site.sessions.make_link()) {
         (Some(address), Some(link)) => plain(StatusCode::OK, &format!("{address}/enter?link={link}")),

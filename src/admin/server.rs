@@ -1,4 +1,5 @@
-//! Connections to the page and to the socket: few (`places`), each with deadlines, and none that costs a mail session anything.
+//! Connections to the page and to the socket: few (`places`), each with deadlines, and none at the
+//! cost of a mail session.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -34,19 +35,19 @@ use crate::system::local_socket::LocalSocket;
 use gatepost_core::source::Source;
 use gatepost_net::listen;
 
-/// For a TLS handshake, and for the head of a request, also of the next one on the same connection.
+/// Time limit for a TLS handshake, and for the head of each request.
 const HEAD: Duration = Duration::from_secs(10);
-/// For an answer; none of them waits for Entra longer than a login does.
+/// Time limit for an answer. None of them waits for Entra longer than a login does.
 const ANSWER: Duration = Duration::from_secs(60);
-/// For an answer on the socket: a reload may run commands for secrets.
+/// Time limit for an answer on the socket. A reload may run commands for secrets.
 #[cfg(unix)]
 const COMMAND: Duration = Duration::from_secs(120);
-/// A connection is closed after so long, whatever is said on it.
+/// Longest life of a connection, even an active one.
 const CONNECTION: Duration = Duration::from_secs(600);
-/// Octets of a head. Entra's redirects have some 2 KiB.
+/// Most octets of a head. Entra's redirects have about 2 KiB.
 const HEAD_OCTETS: usize = 32 * 1024;
 
-/// Serves the page to whoever connects, until it is dropped.
+/// Serves the page to every client, until it is dropped.
 pub(super) async fn serve_tcp(listener: Arc<TcpListener>, tls: Option<Arc<ServerConfig>>, router: Router) {
     let mut connections = Connections::default();
     let acceptor = tls.map(TlsAcceptor::from);
@@ -70,12 +71,12 @@ pub(super) async fn serve_tcp(listener: Arc<TcpListener>, tls: Option<Arc<Server
                 }
             }
         });
-        // It is heard before the next one comes in, and perhaps takes its place.
+        // The task runs before the next connection is accepted, which may evict this one.
         yield_now().await;
     }
 }
 
-/// The connections that are open. They are closed when it is dropped.
+/// The open connections. They are closed when it is dropped.
 #[derive(Default)]
 struct Connections {
     places: Places,
@@ -97,14 +98,15 @@ impl Connections {
         });
     }
 
-    /// Out of descriptors or memory, or the peer has left: waiting helps, a busy loop does not.
+    /// Waits when descriptors or memory are exhausted, or the peer has left, because a busy loop
+    /// does not help.
     async fn back_off(&self) {
         sleep(Duration::from_millis(100)).await;
     }
 }
 
-/// One connection, on which each answer may take so long. Each request carries its [`Place`]. Where an answer ends HTTP, its
-/// route has the bare stream from then on.
+/// Serves one connection, on which each answer may take `longest`. Each request carries its
+/// [`Place`]. If an answer ends HTTP, its route has the bare stream from then on.
 async fn serve(
     stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static,
     place: Arc<Place>,
@@ -130,11 +132,11 @@ async fn serve(
         .max_buf_size(HEAD_OCTETS)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
-    // Whoever breaks it off has no use for an answer.
+    // A client that breaks the connection off needs no answer.
     let _broken = connection.await;
 }
 
-/// The socket that `gatepost status` asks, and that hears commands.
+/// The socket for `gatepost status` and the commands.
 #[cfg(unix)]
 pub(super) struct Local(LocalSocket);
 
@@ -145,7 +147,7 @@ impl Local {
         LocalSocket::bind(path).map(Self)
     }
 
-    /// Serves whoever connects and runs as the same user, or as root, until it is dropped.
+    /// Serves every process that runs as the same user or as root, until it is dropped.
     pub(super) async fn serve(self, router: Router) {
         let mut connections = Connections::default();
         loop {
@@ -154,7 +156,7 @@ impl Local {
                     let place = connections.place(None);
                     let router = router.clone().layer(Extension(UserId(user)));
                     connections.serve(Arc::clone(&place), serve(stream, place, COMMAND, router));
-                    // As above.
+                    // As for TCP: the task runs before the next connection is accepted.
                     yield_now().await;
                 }
                 Ok(None) => tracing::warn!("another user of this machine tried to give Gatepost a command"),

@@ -1,8 +1,9 @@
-//! Who may see the page: sessions of browsers, begun with the token of the configuration or with a one-time link.
+//! Decides who may see the page: sessions of browsers, begun with the token of the configuration or
+//! with a one-time link.
 //!
-//! Cookies and links are 256 random bits; only their digests are kept. A session is at a random path, and its cookie is sent
-//! there only. A form carries a token that is made from its session and from where it leads, so that no other page can fill
-//! it in.
+//! Cookies and links are 256 random bits; only their digests are kept. A session has a random path,
+//! and its cookie is sent only there. A form carries a token derived from its session and its
+//! target, so that no other page can submit it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,39 +20,40 @@ use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::rate_limit::SlidingWindow;
 use gatepost_core::source::Source;
 
-/// Sessions are below this path, each at a random one of its own.
+/// Each session is at a random path below this one.
 pub(super) const SESSIONS_PATH: &str = "/s/";
 
-/// A session that nobody uses ends.
+/// How long a session lasts without use.
 const IDLE: Duration = Duration::from_secs(15 * 60);
-/// A link that nobody opens.
+/// How long an unopened link lasts.
 const LINK: Duration = Duration::from_secs(10 * 60);
-/// So many wrong tokens from one source,
+/// Most wrong tokens from one source within [`ATTEMPTS_IN`].
 const ATTEMPTS: usize = 10;
-/// in this time; after that no token of this source is looked at. Links are not counted: nobody guesses 256 random bits, and so an
-/// administrator on this machine gets in whatever its other users try.
+/// After that, no token of the source is checked within this time. Links are not counted, because
+/// 256 random bits cannot be guessed. So an administrator on this machine can always log in,
+/// whatever its other users try.
 const ATTEMPTS_IN: Duration = Duration::from_secs(60);
-/// Most sources whose wrong tokens are counted; the one that has been quiet longest gives way.
+/// Most sources whose wrong tokens are counted. The one without attempts for longest is evicted.
 const SOURCES: usize = 1_024;
-/// Most sessions; the one that was idle longest gives way.
+/// Most sessions. The one idle for longest is evicted.
 const SESSIONS: usize = 32;
-/// Most links that were not opened yet.
+/// Most unopened links.
 const LINKS: usize = 16;
 
 type Digest = [u8; 32];
 
-/// Why somebody does not get in.
+/// Why access is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Not the token, or a link that was opened before or is too old.
+    /// The token is wrong, or the link was opened before or is too old.
     Wrong,
     /// Too many wrong tokens of this source in a minute.
     TooMany,
-    /// No randomness for a session.
+    /// There is no randomness for a session.
     NoRandomness,
 }
 
-/// Everybody who may see the page.
+/// All sessions that may see the page.
 pub(super) struct AdminSessions {
     clock: Clock,
     token: Option<AdminToken>,
@@ -61,7 +63,7 @@ pub(super) struct AdminSessions {
 struct Inside {
     sessions: BoundedMap<Digest, Session>,
     links: VecDeque<(Digest, Moment)>,
-    /// When each source presented a wrong token.
+    /// The times at which each source presented a wrong token.
     attempts: BoundedMap<Option<Source>, SlidingWindow>,
 }
 
@@ -78,13 +80,13 @@ struct Session {
     forms: hmac::Key,
 }
 
-/// What a browser is given at the beginning of a session.
+/// What a browser receives at the beginning of a session.
 #[derive(Debug)]
 pub(super) struct Entry {
-    /// The secret.
+    /// The secret cookie.
     pub(super) cookie: String,
-    /// The path below which the session is, and to which the cookie is bound: cookies know no ports, and this keeps it from pages
-    /// of other programs on the same machine.
+    /// The path of the session, to which the cookie is bound. Cookies know no ports, so the path
+    /// keeps the cookie from pages of other programs on the same machine.
     pub(super) base: Arc<str>,
 }
 
@@ -97,28 +99,28 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    /// The path below which the session is, without a slash at its end.
+    /// Returns the path of the session, without a slash at its end.
     pub(super) fn base(&self) -> &str {
         &self.base
     }
 
-    /// A path of the session.
+    /// Returns a path of the session.
     pub(super) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.base)
     }
 
-    /// What a form that leads to `action` has to carry.
+    /// Returns the token that a form with the target `action` must carry.
     pub(super) fn form_token(&self, action: &str) -> String {
         URL_SAFE_NO_PAD.encode(hmac::sign(&self.forms, action.as_bytes()))
     }
 
-    /// Whether a form that led to `action` carries that.
+    /// Whether `token` belongs to a form with the target `action`.
     pub(super) fn sent(&self, action: &str, token: &str) -> bool {
         let tag = URL_SAFE_NO_PAD.decode(token).unwrap_or_default();
         hmac::verify(&self.forms, action.as_bytes(), &tag).is_ok()
     }
 
-    /// True for the same session.
+    /// Whether both are the same session.
     pub(super) fn is(&self, other: &Self) -> bool {
         self.id == other.id
     }
@@ -129,7 +131,7 @@ impl AdminSessions {
         Self { clock, token, inside: Mutex::default() }
     }
 
-    /// Whether there is a token that opens the page.
+    /// Whether the configuration has a token that opens the page.
     pub(super) fn have_token(&self) -> bool {
         self.token.is_some()
     }
@@ -143,7 +145,7 @@ impl AdminSessions {
         self.begin()
     }
 
-    /// Begins a session with a link, which is used up by that.
+    /// Begins a session with a link, which uses the link up.
     ///
     /// # Errors
     /// [`Refused::Wrong`] and [`Refused::NoRandomness`].
@@ -161,7 +163,7 @@ impl AdminSessions {
         self.begin()
     }
 
-    /// Whether `presented` is the token. Wrong ones count against the source.
+    /// Checks that `presented` is the token. Wrong ones count against the source.
     ///
     /// # Errors
     /// [`Refused::Wrong`] and [`Refused::TooMany`].
@@ -180,7 +182,7 @@ impl AdminSessions {
         Err(Refused::Wrong)
     }
 
-    /// Makes a link: its secret part. Nothing when the system gives no randomness.
+    /// Creates a link, and returns its secret part; `None` when the system gives no randomness.
     pub(super) fn make_link(&self) -> Option<String> {
         let secret = random()?;
         let now = self.clock.now();
@@ -192,8 +194,8 @@ impl AdminSessions {
         Some(secret)
     }
 
-    /// The session of a cookie, below the path `base` only. A look by a program (`by_person` is false) does not keep it from
-    /// ending.
+    /// Returns the session of a cookie, only below the path `base`. A request by a program
+    /// (`by_person` is false) does not extend it.
     pub(super) fn find(&self, base: &str, cookie: &str, by_person: bool) -> Option<Visitor> {
         let (id, now) = (sha256(cookie), self.clock.now());
         let mut inside = self.inside();
@@ -232,7 +234,7 @@ impl AdminSessions {
     }
 }
 
-/// 256 random bits, for a cookie or an address.
+/// Returns 256 random bits, for a cookie or an address.
 pub(super) fn random() -> Option<String> {
     let mut bits = [0; 32];
     rand::fill(&mut bits).ok()?;

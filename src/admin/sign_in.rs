@@ -1,5 +1,6 @@
-//! People who sign in on the page: by a browser that comes back here, by an address that is pasted, or by a code on another device.
-//! Only the session that began a sign-in sees it, or its code (RFC 8628 §5.4).
+//! Sign-ins of persons on the page: by a browser that returns here, by a pasted address, or by a
+//! code on another device. Only the session that began a sign-in sees it or its code (RFC 8628
+//! §5.4).
 
 use std::sync::Arc;
 
@@ -15,14 +16,16 @@ use gatepost_core::account::LoginName;
 use gatepost_oauth::sign_in::code::{CodeRequest, NotOurs, Redirect};
 use gatepost_oauth::sign_in::{Purpose, SignInError, SignedIn, device};
 
-/// Where a browser goes that runs on another machine: registered, and nothing listens there.
+/// The redirect address for a browser on another machine. It is registered, and nothing listens
+/// there.
 pub(super) const NOWHERE: &str = "http://localhost";
 
 impl AdminState {
-    /// Begins a sign-in. `origin` is where the browser has this page, and the address to which Entra sends it back.
+    /// Begins a sign-in. `origin` is where the browser has this page, and the address to which
+    /// Entra sends it back.
     ///
     /// # Errors
-    /// A sentence: nobody signs in for that account, or Entra gives no code.
+    /// A sentence: no person signs in for that account, or Entra gives no code.
     pub(super) async fn begin_sign_in(
         self: &Arc<Self>,
         visitor: Visitor,
@@ -39,7 +42,7 @@ impl AdminState {
             way => way,
         };
         let (origin, redirect) = origin.filter(|_| way == Way::Browser).unzip();
-        // A store that fails is noticed before somebody signs in in vain.
+        // Checked first, so that nobody signs in for nothing when the store fails.
         let stored = self.shared.authenticator.store().sign_in(&enrolment.key).await;
         stored.map_err(|error| format!("the store cannot be read, so nobody is asked to sign in: {error}"))?;
         let no_randomness = || person::explain(&SignInError::NoRandomness).to_string();
@@ -86,10 +89,11 @@ impl AdminState {
         Ok(sign_in)
     }
 
-    /// A browser has come back, or its address was pasted: the sign-in goes on if the query belongs to it. One query is taken.
+    /// Continues a sign-in after a browser has returned, or its address was pasted, if the query
+    /// belongs to it. Only one query is accepted.
     ///
     /// # Errors
-    /// [`NotOurs`]; the sign-in is not used up by that.
+    /// [`NotOurs`], which does not use the sign-in up.
     pub(super) fn oauth_callback(self: &Arc<Self>, sign_in: &Arc<SignIn>, query: &str) -> Result<(), NotOurs> {
         let (request, redirect) = {
             let mut stage = sign_in.stage();
@@ -104,7 +108,7 @@ impl AdminState {
         Ok(())
     }
 
-    /// Sees a sign-in through, whether or not somebody looks: until it is over, given up, or the service ends.
+    /// Runs a sign-in in the background until it is over, cancelled, or the service ends.
     fn work<F>(self: &Arc<Self>, sign_in: &Arc<SignIn>, work: impl FnOnce(Arc<Self>, Purpose) -> F)
     where
         F: Future<Output = Result<SignedIn, SignInError>> + Send + 'static,
@@ -116,7 +120,7 @@ impl AdminState {
                 signed_in = signing_in => signed_in,
                 () = site.shared.draining.cancelled() => Err(SignInError::Expired),
             };
-            // Whoever gave it up wants nothing kept of it.
+            // Nothing is kept of a cancelled sign-in.
             let Some(sign_in) = weak.upgrade() else { return };
             let stage = match signed_in {
                 Ok(signed_in) => site.enrol(&sign_in, signed_in).await,
@@ -127,7 +131,7 @@ impl AdminState {
         *sign_in.task.lock() = Some(task.abort_handle());
     }
 
-    /// Keeps what the person brought, and makes the first device password.
+    /// Keeps the sign-in, and creates the first device password.
     async fn enrol(&self, sign_in: &SignIn, signed_in: SignedIn) -> Stage {
         let SignIn { enrolment, replace, .. } = sign_in;
         let (store, clock) = (self.shared.authenticator.store(), self.shared.authenticator.clock());

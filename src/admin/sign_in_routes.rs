@@ -1,4 +1,5 @@
-//! The paths of sign-ins: begun and shown within a session, and where a browser comes back to from Entra.
+//! The paths of sign-ins: those within a session, and the one to which a browser returns from
+//! Entra.
 
 use std::sync::Arc;
 
@@ -15,14 +16,15 @@ use crate::admin::state::SharedState;
 use gatepost_core::account::LoginName;
 use gatepost_oauth::sign_in::code::pasted_query;
 
-/// What is asked for of one sign-in, below the path of a session.
+/// The path of one sign-in, below the path of a session.
 #[derive(serde::Deserialize)]
 pub(super) struct SignInPath {
     id: String,
 }
 
-/// The way to get in; or a browser that Entra has sent back, at the name that Entra takes. `state` says to which sign-in it belongs,
-/// and the path of that sign-in has the cookie that shows that it is the browser which began it.
+/// Serves the login page, or a browser that Entra has sent back, at the name that Entra accepts.
+/// `state` tells which sign-in it belongs to. The browser proves that it began that sign-in by a
+/// cookie, which is bound to the sign-in's path.
 pub(super) async fn front(State(site): SharedState, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let comes_back =
@@ -34,13 +36,13 @@ pub(super) async fn front(State(site): SharedState, request: Request) -> Page {
     }
 }
 
-/// Where a browser returns to; its cookie of the sign-in is sent there only.
+/// Returns the path a browser returns to. The cookie of the sign-in is sent only there.
 fn back(sign_in: &SignIn) -> String {
     format!("/back/{}", sign_in.id)
 }
 
-/// A browser has come back with what Entra gave it, and with the cookie of the sign-in. Neither is of use to anybody else, nor a
-/// second time.
+/// Handles a browser that returns with Entra's answer and the cookie of the sign-in. Neither is of
+/// use to anyone else, or a second time.
 pub(super) async fn oauth_callback(State(site): SharedState, Path(id): Path<String>, request: Request) -> Page {
     let query = request.uri().query().unwrap_or_default();
     let name = site.sign_in_cookie();
@@ -78,10 +80,11 @@ pub(super) async fn begin(
         "device" => Some(Way::DeviceCode),
         _ => None,
     };
-    // Where the browser has come from, and comes to again.
+    // The address that the browser comes from and returns to.
     let origin = site.reach.authority(&uri, &headers).ok().and_then(|authority| {
         let port = authority.port.map(|port| format!(":{port}")).unwrap_or_default();
-        // Entra takes this name on any port (Microsoft, "Redirect URI restrictions and limitations").
+        // Entra accepts this name on any port (Microsoft, "Redirect URI restrictions and
+        // limitations").
         Some((authority.loopback()?, format!("http://localhost{port}")))
     });
     let origin = origin.filter(|_| site.reach.localhost);

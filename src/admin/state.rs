@@ -1,4 +1,4 @@
-//! What all requests to page and socket share.
+//! What all requests to the page and the socket share.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::session::SessionContext;
 use gatepost_core::clock::UnixTime;
 use gatepost_oauth::expiry::Expiry;
 
-/// How a handler gets them.
+/// The extractor by which a handler gets it.
 pub(super) type SharedState = State<Arc<AdminState>>;
 
 /// What all requests share.
@@ -26,7 +26,7 @@ pub(super) struct AdminState {
     pub(super) control: Control,
     pub(super) sessions: AdminSessions,
     pub(super) reach: HostPolicy,
-    /// How a browser gets here; nothing when there is only the socket.
+    /// The address for browsers; `None` when there is only the socket.
     pub(super) address: Option<String>,
     pub(super) open_metrics: bool,
     pub(super) known: Known,
@@ -35,13 +35,15 @@ pub(super) struct AdminState {
 
 impl AdminState {
     pub(super) fn new(control: Control, config: &gatepost_config::Admin, addresses: &[SocketAddr]) -> Self {
-        // What is asked of it here lasts as long as the process: authenticator, journal, the word to drain.
+        // The parts used here last as long as the process: authenticator, journal, and the drain
+        // signal.
         let shared = control.shared();
         let clock = shared.authenticator.clock().clone();
         let reach = HostPolicy::new(config);
         let address = addresses.first().map(|address| {
             let port = address.port();
-            // Without TLS an address: a name could lead a browser to another program.
+            // Without TLS this is an address, because a name could lead a browser to another
+            // program.
             match (reach.tls, config.hosts.first()) {
                 (true, Some(host)) => format!("https://{host}:{port}"),
                 (true, None) => format!("https://{address}"),
@@ -64,25 +66,26 @@ impl AdminState {
 /// Names of the cookies, without and with TLS. `__Secure-` keeps pages without TLS from setting one (RFC 6265bis §4.1.3);
 /// `__Host-` would want the path `/`.
 impl AdminState {
-    /// Of a session.
+    /// Returns the name of a session's cookie.
     pub(super) fn cookie(&self) -> &'static str {
         if self.reach.tls { "__Secure-gatepost" } else { "gatepost" }
     }
 
-    /// Of one sign-in: sent along when the browser comes back from Entra, which that of the session is not.
+    /// Returns the name of a sign-in's cookie. It is sent when the browser returns from Entra,
+    /// unlike the session's.
     pub(super) fn sign_in_cookie(&self) -> &'static str {
         if self.reach.tls { "__Secure-gatepost_sign_in" } else { "gatepost_sign_in" }
     }
 }
 
-/// Answers that are kept for a moment, so that whoever asks often costs the store and the disk nothing.
+/// Answers that are cached briefly, so that frequent requests cost the store and the disk nothing.
 #[derive(Default)]
 pub(super) struct Known {
     pub(super) store: Mutex<Option<(Instant, Option<String>)>>,
     pub(super) ends: Mutex<Option<(Instant, Arc<EndsKnown>)>>,
 }
 
-/// The ends of certificates and secrets.
+/// The expiry of certificates and secrets.
 #[derive(Debug, Default)]
 pub(super) struct EndsKnown {
     pub(super) of_applications: Vec<Expiry>,

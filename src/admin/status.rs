@@ -1,4 +1,5 @@
-//! Everything that is shown, as it is at one moment: the page, `/status.json` and `gatepost status` are made from it.
+//! Everything that is shown, at one moment. The page, `/status.json` and `gatepost status` are made
+//! from it.
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
@@ -31,17 +32,18 @@ use gatepost_telemetry::recent::Recent;
 
 /// Most entries of a list that may become long.
 pub(super) const MOST: usize = 10_000;
-/// The store is given so long to say that it is there.
+/// Time limit of the store for showing that it is available.
 const STORE: Duration = Duration::from_secs(2);
-/// Its answer counts so long.
+/// How long its answer is cached.
 const STORE_KNOWN: Duration = Duration::from_secs(2);
-/// Ends of certificates are looked up so rarely.
+/// How long expiry times of certificates are cached.
 const ENDS_KNOWN: Duration = Duration::from_secs(60);
 
-/// Microsoft, "Retirement of Exchange Web Services in Exchange Online": the day, UTC, on which EWS ends for everybody.
+/// The day, UTC, on which EWS ends for everybody (Microsoft, "Retirement of Exchange Web Services
+/// in Exchange Online").
 pub(super) const EWS_ENDS: &str = "2027-04-01";
 
-/// Everything that is shown.
+/// The whole status.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     pub(super) version: &'static str,
@@ -104,7 +106,7 @@ pub(super) struct AccountLine {
     pub(super) tokens: Vec<TokenLine>,
     pub(super) sign_in: Option<SignInLine>,
     pub(super) device_passwords: usize,
-    /// Those that count against it at Entra.
+    /// Wrong passwords that count against it at Entra.
     pub(super) wrong_passwords: usize,
     pub(super) sessions: usize,
 }
@@ -172,7 +174,8 @@ pub(super) struct FailureLine {
 }
 
 impl FailureLine {
-    /// True when it was a wrong password of an account, or came of too many of them: unlocking the account takes them off the count.
+    /// Whether it was a wrong password of an account, or a result of too many of them. Unlocking
+    /// the account removes them from the count.
     pub(super) fn spends_guesses(&self) -> bool {
         !self.account.is_empty() && self.cause.spends_guesses()
     }
@@ -181,15 +184,16 @@ impl FailureLine {
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct ExpiryLine {
     pub(super) what: String,
-    /// Of the application; empty for a listener's certificate.
+    /// The application's client ID; empty for a listener's certificate.
     pub(super) client_id: String,
     pub(super) expires_at: String,
     pub(super) days_left: i64,
 }
 
 impl AdminState {
-    /// Why the service does not take logins as it should; nothing when it does. Entra and Exchange have no part in it: with
-    /// one of them out of order every replica is, and none of them is better replaced.
+    /// Returns why the service does not take logins as it should; `None` when it does. Entra and
+    /// Exchange are not considered: if one of them fails, every replica is affected, and replacing
+    /// replicas does not help.
     pub(super) async fn hindrance(&self) -> Option<String> {
         if !self.control.is_ready() {
             let why = if self.is_draining() { "the service is ending" } else { "the service is beginning" };
@@ -214,7 +218,7 @@ impl AdminState {
         matches!(self.control.phase(), Phase::Draining { .. })
     }
 
-    /// The ends of certificates and secrets, looked up at most once a minute.
+    /// Returns the expiry of certificates and secrets, looked up at most once a minute.
     pub(super) async fn ends(&self) -> Arc<EndsKnown> {
         let mut known = self.known.ends.lock().await;
         if let Some((at, ends)) = &*known
@@ -239,7 +243,7 @@ impl AdminState {
         ends
     }
 
-    /// Brings the metrics that are looked up, rather than counted, up to date.
+    /// Updates the metrics that are looked up rather than counted.
     pub(super) async fn measure(&self) {
         let journal = &self.shared.journal;
         journal.add_up();
@@ -257,7 +261,7 @@ impl AdminState {
         metrics.expires(Ends::Listener, ends.of_listeners.values().map(|end| end.0).min());
     }
 
-    /// Everything as it is now.
+    /// Returns the status at this moment.
     pub(super) async fn status(&self) -> Status {
         let started_at = self.control.started_at();
         let confinement = self.control.confinement().map(|confinement| confinement.report().join("; "));
@@ -338,7 +342,7 @@ fn identity(service: &ListenerState) -> Option<&Identity> {
     }
 }
 
-/// The end of the first certificate in a PEM file.
+/// Returns the expiry of the first certificate in a PEM file.
 fn certificate_end(path: &std::path::Path) -> Option<UnixTime> {
     let content = watched::content(path).ok()?;
     let certificate = CertificateDer::pem_slice_iter(&content).next()?.ok()?;
@@ -346,7 +350,7 @@ fn certificate_end(path: &std::path::Path) -> Option<UnixTime> {
     u64::try_from(certificate.validity().not_after.timestamp()).ok().map(UnixTime)
 }
 
-/// Whether an end is that of a secret, by the application that it belongs to.
+/// Whether the expiry is that of a secret, by the application that it belongs to.
 fn is_secret(config: &Config, expiry: &Expiry) -> bool {
     let applications = config.accounts.entries().iter().map(|account| &account.application);
     applications
@@ -396,7 +400,7 @@ fn days_left(end: UnixTime, now: UnixTime) -> i64 {
     signed(end).saturating_sub(signed(now)).div_euclid(day)
 }
 
-/// The name of a grant, as in the configuration.
+/// Returns the name of a grant, as in the configuration.
 pub(super) fn grant_name(grant: Grant) -> &'static str {
     match grant {
         Grant::Password => "password",

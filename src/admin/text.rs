@@ -2,7 +2,7 @@
 
 use super::status::{AccountLine, Status};
 
-/// Everything, in paragraphs with a heading each.
+/// Returns the whole status, in sections with a heading each.
 pub(super) fn status(status: &Status) -> String {
     let mut text = String::new();
     let state = match (&status.hindrance, status.draining) {
@@ -107,7 +107,7 @@ pub(super) fn status(status: &Status) -> String {
     text
 }
 
-/// Lines of a list on a terminal; JSON has more.
+/// Most lines of a list on a terminal; JSON has more.
 const FEW: usize = 50;
 
 fn table<const N: usize>(
@@ -153,12 +153,12 @@ fn sign_in(account: &AccountLine) -> String {
     }
 }
 
-/// What a stranger sent, fit for a terminal.
+/// Makes text from strangers safe for a terminal.
 fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// A span of time with its two greatest units.
+/// Returns a span of time in its two greatest units.
 pub(super) fn span(seconds: u64) -> String {
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60);
     match (days, hours, minutes) {
@@ -169,7 +169,7 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-/// Octets in the unit that suits.
+/// Returns octets in a suitable unit.
 pub(super) fn octets(octets: u64) -> String {
     let units = [(1 << 40, "TiB"), (1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     for (unit, name) in units {

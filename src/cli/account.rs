@@ -1,4 +1,4 @@
-//! `gatepost account unlock`: an account gets its budget of wrong passwords back.
+//! `gatepost account unlock`: restores an account's budget of wrong passwords.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::cli::store_context::{StoreContext, print_result, with_store_of};
 use crate::login::unlock::unlock_in_store;
 use gatepost_config::{Config, State};
 
-/// Unlocks in the running service, or in the store when none runs. Gives the exit code.
+/// Unlocks in the running service, or in the store when none runs. Returns the exit code.
 pub fn unlock(options: &UnlockOptions) -> u8 {
     let config = match options.settings.load(std::env::vars_os()) {
         Ok(config) => Arc::new(config),
@@ -33,7 +33,7 @@ async fn try_unlock(opened: &StoreContext, options: &UnlockOptions) -> anyhow::R
     Ok(format!("{unlocked}\n"))
 }
 
-/// `None` when there is no service that could be asked.
+/// Asks the running service; `None` when there is none.
 #[cfg(unix)]
 fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
     use std::io::ErrorKind;

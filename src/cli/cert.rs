@@ -28,11 +28,11 @@ const AUTHORITY_DAYS: u32 = 3_650;
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// A clock that is a little slow accepts the certificate all the same.
+/// How far the start of validity is set back, for clients with a slow clock.
 const BACKDATE: Duration = Duration::from_secs(3_600);
 
-/// Makes `ca.pem`, `ca.key`, `server.pem` and `server.key` in a directory, or uses the authority that is there. Gives the
-/// exit code.
+/// Creates `ca.pem`, `ca.key`, `server.pem` and `server.key` in a directory, or uses the existing
+/// authority. Returns the exit code.
 pub fn cert(options: &CertOptions) -> u8 {
     let done =
         make(options).and_then(|text| io::stdout().write_all(text.as_bytes()).context("write to standard output"));
@@ -49,7 +49,7 @@ fn make(options: &CertOptions) -> anyhow::Result<String> {
     let directory = &options.directory;
     let path = |name: &str| directory.join(name);
     std::fs::create_dir_all(directory).with_context(|| format!("make the directory `{}`", directory.display()))?;
-    // Key and certificate belong together: of two commands at once, one waits for the other.
+    // Key and certificate belong together, so of two simultaneous commands one waits for the other.
     #[cfg(unix)]
     let _alone = {
         let opened = std::fs::File::open(directory).and_then(|opened| opened.lock().map(|()| opened));
@@ -134,7 +134,7 @@ impl Authority {
         params
     }
 
-    /// A certificate for this machine and `hosts`, and its key, as PEM.
+    /// Issues a certificate for this machine and `hosts`. Returns it and its key, as PEM.
     fn issue(&self, hosts: &[Host], days: u32) -> anyhow::Result<(String, String)> {
         let mut names = vec![
             san(&Host::Name("localhost".to_owned()))?,
@@ -161,7 +161,7 @@ impl Authority {
         Ok((certificate.pem(), key.serialize_pem()))
     }
 
-    /// Verifies as a mail program would, which finds an authority of somebody else under our name.
+    /// Verifies as a mail program would. This detects a different authority with the same name.
     fn verify(&self, certificate: &str) -> anyhow::Result<()> {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem.as_bytes())?)?;
@@ -193,10 +193,11 @@ fn from_now<T: From<SystemTime>>(days: Option<u32>) -> T {
     }
 }
 
-/// Writes by way of a temporary name, so that nobody ever reads half a file; a secret one is for its owner alone.
+/// Writes under a temporary name first, so that no reader sees half a file. A secret file is
+/// readable by its owner only.
 fn write_file(path: &Path, text: &str, secret: bool, replace: bool) -> anyhow::Result<()> {
     let temporary = path.with_extension("new");
-    // Left over from a run that was interrupted; usually there is none.
+    // A file may be left from an interrupted run; usually there is none.
     let _ = std::fs::remove_file(&temporary);
     let write = || -> io::Result<()> {
         let mut options = std::fs::OpenOptions::new();
@@ -211,14 +212,14 @@ fn write_file(path: &Path, text: &str, secret: bool, replace: bool) -> anyhow::R
         if replace {
             std::fs::rename(&temporary, path)
         } else {
-            // A link fails where a rename would overwrite.
+            // A link fails if the file exists, which a rename would overwrite.
             std::fs::hard_link(&temporary, path)?;
             std::fs::remove_file(&temporary)
         }
     };
     let written = write();
     if written.is_err() {
-        // What is left is of no use; that it may not be there is fine.
+        // The rest is of no use. It may also not exist.
         let _ = std::fs::remove_file(&temporary);
     }
     written.with_context(|| format!("write `{}`", path.display()))

@@ -1,4 +1,4 @@
-//! `gatepost check`: the configuration, read and told again in short.
+//! `gatepost check`: checks the configuration and summarizes it.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -13,8 +13,8 @@ use gatepost_config::problem::{Place, Problem, Problems};
 use gatepost_config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, UpstreamTls};
 use gatepost_proto::tunnel::connect::Scheme;
 
-/// Checks the configuration; text goes to standard output when it is right, to standard error when it is wrong, JSON
-/// always to standard output. Gives the exit code.
+/// Checks the configuration. Text goes to standard output if it is right, and to standard error if
+/// it is wrong. JSON always goes to standard output. Returns the exit code.
 pub fn check(settings: &Settings, json: bool) -> u8 {
     let file = settings.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
     let checked = settings.load(std::env::vars_os()).map(|config| look_up(&config).map(|unproved| (config, unproved)));
@@ -42,8 +42,8 @@ pub fn check(settings: &Settings, json: bool) -> u8 {
     }
 }
 
-/// What only the store can tell: whether each account has a password. Looked up when it matters; an exit code when it
-/// cannot be.
+/// Looks up in the store whether each account has a password, if the configuration does not tell.
+/// If that fails, the error is an exit code.
 fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
     if config.unproved.is_empty() {
         return Ok(None);
@@ -61,7 +61,7 @@ fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
     }
 }
 
-/// How many accounts use each grant, in words of the configuration.
+/// Counts the accounts of each grant, by its name in the configuration.
 fn grants(config: &Config) -> [(&'static str, usize); 4] {
     let count = |grant| config.accounts.entries().iter().filter(|account| account.grant == grant).count();
     [
@@ -80,7 +80,7 @@ fn tls(listener: &Listener) -> &'static str {
     }
 }
 
-/// TLS towards where the listener leads.
+/// Returns the TLS mode of the connection to the listener's upstream.
 fn upstream_tls(listener: &Listener) -> &'static str {
     match listener.mail_server().map(|upstream| upstream.tls) {
         Some(UpstreamTls::StartTls) => "starttls",

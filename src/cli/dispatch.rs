@@ -1,4 +1,4 @@
-//! From a command to the code that does it.
+//! Dispatches each command to its code.
 
 use std::process::ExitCode;
 
@@ -12,7 +12,7 @@ use super::status;
 use super::{account, cert, check, login, logout, password, reload, run, state};
 use crate::system::process::hide_memory;
 
-/// Parses the process's arguments, does what they say, and gives the exit code.
+/// Parses the process's arguments, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     hide_memory();
     let cli = Cli::parse();

@@ -1,8 +1,8 @@
-//! What the commands give back to the shell.
+//! The exit codes of the commands.
 
 use gatepost_config::problem::Problems;
 
-/// Done.
+/// The command succeeded.
 pub const DONE: u8 = 0;
 /// It failed; standard error says why.
 pub const FAILED: u8 = 1;
@@ -11,7 +11,7 @@ pub const USAGE: u8 = 2;
 /// The configuration is wrong; standard error names every mistake.
 pub const CONFIGURATION: u8 = 3;
 
-/// Writes the mistakes of a configuration to standard error and gives the exit code that goes with them.
+/// Writes the mistakes of a configuration to standard error, and returns the matching exit code.
 pub fn report(problems: &Problems) -> u8 {
     eprintln!("{problems}");
     CONFIGURATION

@@ -1,5 +1,5 @@
-//! `gatepost login`: a person signs in for an account, in a browser here or elsewhere or on another device, and the mail
-//! program gets its password.
+//! `gatepost login`: a person signs in for an account, in a browser here or elsewhere or on another
+//! device. The mail program then gets its password.
 
 use std::env;
 use std::future::pending;
@@ -30,10 +30,10 @@ use gatepost_oauth::sign_in::{Purpose, SignInError, SignedIn, device};
 use gatepost_oauth::source::TokenSource;
 use gatepost_store::Store;
 
-/// How long a browser may take; Entra's codes last as long.
+/// Time limit for signing in with a browser. Entra's codes last as long.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Where the browser goes when it runs elsewhere: registered, and nothing listens there.
+/// The redirect address for a browser elsewhere. It is registered, and nothing listens there.
 const NOWHERE: &str = "http://localhost";
 
 /// How a person signs in.
@@ -41,13 +41,14 @@ const NOWHERE: &str = "http://localhost";
 enum Way {
     /// In a browser on this machine.
     Browser,
-    /// In a browser on another one.
+    /// In a browser on another machine.
     Paste,
     /// On any device.
     DeviceCode,
 }
 
-/// Signs a person in, keeps the sign-in, and makes the account's first device password. Gives the exit code.
+/// Signs a person in, keeps the sign-in, and creates the account's first device password. Returns
+/// the exit code.
 pub fn login(options: &LoginOptions) -> u8 {
     with_store_context(&options.settings, async |opened| try_login(opened, options).await)
 }
@@ -55,7 +56,7 @@ pub fn login(options: &LoginOptions) -> u8 {
 async fn try_login(opened: &StoreContext, options: &LoginOptions) -> anyhow::Result<String> {
     let StoreContext { config, store } = opened;
     let enrolment = Enrolment::find(config, &options.login)?;
-    // A store that fails is noticed before somebody signs in in vain.
+    // Checked first, so that nobody signs in for nothing when the store fails.
     store.sign_in(&enrolment.key).await.context("the store cannot be read, so nobody is asked to sign in")?;
 
     let clock = Clock::system();
@@ -72,7 +73,7 @@ async fn try_login(opened: &StoreContext, options: &LoginOptions) -> anyhow::Res
         signed_in = attempt.run() => signed_in?,
         _ = run::signal() => {
             if io::stderr().is_terminal() {
-                // The terminal stands behind `^C`.
+                // The cursor of the terminal is after `^C`.
                 eprintln!();
             }
             bail!("given up; nothing was stored");
@@ -118,7 +119,7 @@ impl Attempt<'_> {
         CodeRequest::new(self.enrolment.purpose.clone(), redirect_uri)
     }
 
-    /// Who must sign in, and for whom.
+    /// Returns the person who must sign in, and the account.
     fn who(&self) -> String {
         let (person, login) = (self.enrolment.person(), &self.enrolment.login);
         if person == login { format!("as {person}") } else { format!("as {person}, for {login}") }
@@ -179,7 +180,8 @@ impl Attempt<'_> {
         let lifetime = begun.lifetime;
         let what = "the sign-in on the other device";
         let polling = device::finish(begun, asked_at, self.enrolment.purpose.clone(), &self.source, &self.clock);
-        // It ends by itself; until the last answer is there, nothing is left.
+        // The polling ends by itself, when its time is over. The margin leaves time for its last
+        // answer.
         let margin = Duration::from_secs(60);
         Ok(waiting(what, (lifetime, margin), polling).await.unwrap_or(Err(SignInError::Expired)))
     }
@@ -203,14 +205,15 @@ async fn pasted(request: &CodeRequest) -> anyhow::Result<Redirect> {
     bail!("no address was pasted; nothing was stored")
 }
 
-/// The lines of standard input. A thread of its own reads them: it may wait for one when the program ends.
+/// Returns the lines of standard input. A thread of its own reads them, because it may be blocked
+/// when the program ends.
 fn lines() -> mpsc::Receiver<io::Result<String>> {
     let (sender, receiver) = mpsc::channel(1);
     std::thread::spawn(move || {
         let mut input = io::stdin().lock();
         loop {
             let mut line = Vec::new();
-            // Longer ones come in pieces, none of which fits.
+            // Longer lines come in pieces, none of which is valid.
             let read = (&mut input).take(REDIRECT_OCTETS as u64 + 64).read_until(b'\n', &mut line);
             let line = read.map(|octets| (octets > 0).then(|| String::from_utf8_lossy(&line).into_owned()));
             let Some(line) = line.transpose() else { return };
@@ -223,7 +226,8 @@ fn lines() -> mpsc::Receiver<io::Result<String>> {
     receiver
 }
 
-/// Waits for `work`, at most `patience` and then `margin`, and says so: on a terminal every second, else every minute.
+/// Waits for `work`, at most `patience` and then `margin`, and shows that: on a terminal every
+/// second, otherwise every minute.
 async fn waiting<T>(what: &str, (patience, margin): (Duration, Duration), work: impl Future<Output = T>) -> Option<T> {
     let terminal = io::stderr().is_terminal();
     let telling = async {
@@ -233,7 +237,7 @@ async fn waiting<T>(what: &str, (patience, margin): (Duration, Duration), work: 
             let left = until.saturating_duration_since(Instant::now()).as_secs();
             let left = format!("{}:{:02} left, Ctrl-C gives up", left / 60, left % 60);
             match terminal {
-                // Over the line before.
+                // Overwrites the line before.
                 true => eprint!("\rwaiting for {what} ({left}) "),
                 false => eprintln!("waiting for {what} ({left})"),
             }
@@ -250,7 +254,7 @@ async fn waiting<T>(what: &str, (patience, margin): (Duration, Duration), work: 
     result
 }
 
-/// Shows the person the address in a browser, if there is one; whether that was tried.
+/// Opens the address in a browser, if there is one. Returns whether that was tried.
 fn open(address: &Url) -> bool {
     let Some(browser) = browser() else { return false };
     let quiet = || Stdio::null();
@@ -258,7 +262,7 @@ fn open(address: &Url) -> bool {
     started.is_ok()
 }
 
-/// `$BROWSER`, or the desktop's way to open an address where there is a desktop.
+/// Returns `$BROWSER`, or the desktop's command to open an address if there is a desktop.
 fn browser() -> Option<String> {
     let set = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
     if let Some(browsers) = set("BROWSER") {
@@ -271,7 +275,7 @@ fn browser() -> Option<String> {
     (set("DISPLAY").is_some() || set("WAYLAND_DISPLAY").is_some()).then(|| "xdg-open".to_owned())
 }
 
-/// Makes the first device password of a login that has none; the text says what a person types where.
+/// Creates the first device password of a login that has none. The text says what to enter where.
 async fn first_password(
     config: &Config,
     store: &dyn Store,
@@ -295,9 +299,9 @@ async fn first_password(
     ))
 }
 
-/// Shows a person what to do next, at once.
+/// Shows a person immediately what to do next.
 fn show(text: &str) {
     println!("{text}");
-    // Who cannot be shown anything finds nothing to do either, and gives up.
+    // If nothing can be shown, the person sees no instructions and cancels.
     let _gone = io::stdout().flush();
 }

@@ -1,4 +1,4 @@
-//! `gatepost logout`: a sign-in is forgotten.
+//! `gatepost logout`: removes a sign-in.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -11,7 +11,8 @@ use gatepost_core::account::MailAddress;
 use gatepost_oauth::tokens::sign_ins;
 use gatepost_store::SignInKey;
 
-/// Removes the sign-in of a login, after asking on a terminal, and says what else there is to do. Gives the exit code.
+/// Removes the sign-in of a login, after asking on a terminal, and says what else to do. Returns
+/// the exit code.
 pub fn logout(options: &LogoutOptions) -> u8 {
     with_store_context(&options.settings, async |opened| try_logout(opened, options).await)
 }
@@ -21,7 +22,7 @@ async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::R
     let found = config.accounts.find(&options.login);
     let login = match &found {
         Some((_, login)) => login.clone(),
-        // A sign-in may outlive the entry that it was for.
+        // A sign-in may outlive its entry in the configuration.
         None => MailAddress::try_from(options.login.clone())
             .with_context(|| format!("no entry of `accounts` fits `{}`, and it is no address", options.login))?,
     };

@@ -1,4 +1,4 @@
-//! The command line: arguments to calls, results to exit codes.
+//! The command line: turns arguments into calls, and results into exit codes.
 
 pub mod account;
 pub mod cert;

@@ -1,19 +1,19 @@
-//! `gatepost reload`: the running service reads its configuration anew.
+//! `gatepost reload`: makes the running service read its configuration again.
 
 use std::path::{Path, PathBuf};
 
 use super::exit::{DONE, FAILED, report};
 use super::options::Settings;
 
-/// Tells the service behind `socket`, or of the configuration of `settings`, to reload, and shows what came of it; the
-/// result is the exit code.
+/// Tells the service behind `socket`, or of the configuration of `settings`, to reload, and shows
+/// the outcome. Returns the exit code.
 pub fn reload(socket: Option<PathBuf>, settings: &Settings) -> u8 {
     if let Some(socket) = socket {
         return tell(&socket);
     }
     let config = match settings.load(std::env::vars_os()) {
         Ok(config) => config,
-        // The service would say the same.
+        // The service would report the same.
         Err(problems) => return report(&problems),
     };
     let Some(socket) = &config.admin.socket else {
@@ -49,7 +49,7 @@ fn tell(socket: &Path) -> u8 {
             eprintln!("gatepost: nothing was changed: {text}");
             FAILED
         }
-        // It may go on all the same.
+        // The reload may continue all the same.
         Ok((_, text)) => {
             eprintln!("gatepost: {}", text.trim_end());
             FAILED

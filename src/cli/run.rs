@@ -1,4 +1,4 @@
-//! `gatepost run`: serve until told to stop.
+//! `gatepost run`: serves until told to stop.
 
 use std::process;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use gatepost_config::load::Loaded;
 use gatepost_config::{Config, ListenerTls};
 use gatepost_telemetry::log;
 
-/// Serves with the configuration of `options`; the result is the exit code.
+/// Serves with the configuration of `options`, and returns the exit code.
 pub fn run(options: RunOptions) -> u8 {
     let Loaded { config, files } = options.settings.load_tracked(std::env::vars_os());
     let config = match config {
@@ -101,10 +101,10 @@ fn tell_listeners(app: &App) {
     }
 }
 
-/// Waits until connections are accepted, says so, and lets the process before this one go.
+/// Waits until connections are accepted, logs it, and lets the process before this one stop.
 async fn begin(control: Control, predecessor: Option<Predecessor>) {
     let mut phases = control.phases();
-    // What is waited for is locked meanwhile: the handle itself must not be asked.
+    // Waiting holds a lock on the phase, so the handle itself must not be asked.
     if phases.wait_for(Phase::is_ready).await.is_err() {
         return;
     }
@@ -120,7 +120,8 @@ use crate::daemon::take_over::Predecessor;
 #[cfg(not(unix))]
 type Predecessor = std::convert::Infallible;
 
-/// The sockets that somebody else has opened: the running service, with `take_over`, or systemd.
+/// Returns the sockets opened by another process: by the running service, with `take_over`, or by
+/// systemd.
 #[cfg(unix)]
 async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<Predecessor>), u8> {
     if !take_over {
@@ -137,7 +138,8 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
             Err(FAILED)
         }
         Err(error) => {
-            // Should one run all the same, its sockets are in the way, which is an error of its own.
+            // If a service runs all the same, binding its addresses fails, which is a separate
+            // error.
             tracing::info!(
                 socket = %path.display(),
                 "there is no service to take over from ({error}): starting without"
@@ -164,7 +166,8 @@ async fn relieve(predecessor: Option<Predecessor>) {
 #[cfg(not(unix))]
 async fn relieve(_predecessor: Option<Predecessor>) {}
 
-/// One thread per core that this process may use. On a single core that is the present one, which saves waking another.
+/// Creates a runtime with one thread per core that this process may use. On a single core it is the
+/// present thread, which saves waking another.
 pub(super) fn runtime() -> Result<Runtime, u8> {
     let single = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
     let mut builder = if single { Builder::new_current_thread() } else { Builder::new_multi_thread() };
@@ -174,7 +177,7 @@ pub(super) fn runtime() -> Result<Runtime, u8> {
     })
 }
 
-/// The first SIGTERM or SIGINT drains, the second one stops at once.
+/// Drains at the first SIGTERM or SIGINT, and stops at once at the second.
 pub(super) async fn stop_on_signal(stop: Stop) {
     if signal().await.is_err() {
         return;
@@ -200,13 +203,13 @@ pub(super) async fn signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
-/// SIGHUP reloads.
+/// Reloads at each SIGHUP.
 #[cfg(unix)]
 async fn reload_on_signal(control: Control) {
     use tokio::signal::unix::{SignalKind, signal};
     let Ok(mut hangups) = signal(SignalKind::hangup()) else { return };
     while hangups.recv().await.is_some() {
-        // What comes of it is in the log.
+        // The outcome is in the log.
         let _outcome = control.reload().await;
     }
 }

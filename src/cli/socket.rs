@@ -1,4 +1,4 @@
-//! The commands' side of the running service's Unix socket: one request, and its answer.
+//! The client side of the running service's Unix socket: one request, and its answer.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,38 +18,39 @@ use crate::admin::TAKE_OVER;
 use crate::daemon::Inherited;
 use crate::daemon::take_over::{self, Predecessor};
 
-/// The service answers from what it has at hand.
+/// Time limit for an answer from data that the service has in memory.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
-/// At a reload secrets may come from commands. The service gives up a little earlier, and says so.
+/// Time limit for a command. At a reload, secrets may come from commands. The service stops waiting
+/// a little earlier, and says so.
 const COMMAND: Duration = Duration::from_secs(125);
-/// Octets of an answer; ten thousand accounts take a tenth of it.
+/// Most octets of an answer. Ten thousand accounts need a tenth of it.
 const ANSWER_OCTETS: usize = 64 * 1024 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotAsked {
-    /// Nobody listens there, or not for this user.
+    /// No service listens there, or not for this user.
     #[error("{0}")]
     NotThere(io::Error),
-    /// The service is of a version that takes commands in another way.
+    /// The service has a version with an older form of commands.
     #[error(
         "the Gatepost that runs at `{}` is older than this one, and does not understand it: restart the service once, so \
          that it runs this version",
         .0.display()
     )]
     Older(PathBuf),
-    /// It says nothing.
+    /// It does not answer.
     #[error("the service does not answer; its log may say why")]
     Late,
-    /// It says something else than an answer, or only a part of one.
+    /// Its answer is malformed or incomplete.
     #[error("the service broke the answer off: {0:#}")]
     Broken(anyhow::Error),
-    /// It does not hand over, and says why.
+    /// It refuses to hand over, and says why.
     #[error("{0}")]
     Refused(String),
 }
 
-/// Sends a request without a body. `accept` is the kind of answer that is wanted.
+/// Sends a request without a body. `accept` is the expected content type.
 ///
 /// # Errors
 /// See [`NotAsked`].
@@ -63,7 +64,7 @@ pub(super) async fn ask(
     exchange(socket, request.body(Full::default()), PATIENCE).await
 }
 
-/// Tells the service to do something, with the fields that it needs for that.
+/// Sends a command to the service, with its fields.
 ///
 /// # Errors
 /// See [`NotAsked`].
@@ -84,14 +85,14 @@ pub(super) async fn command(
     }
 }
 
-/// Gets the listening sockets of the service, over the connection on which they were asked for.
+/// Gets the listening sockets of the service, over the connection of the request.
 ///
 /// # Errors
 /// See [`NotAsked`].
 pub(super) async fn take_over(socket: &Path) -> Result<(Inherited, Predecessor), NotAsked> {
     let asking = async {
         let (mut sender, connection) = http1::handshake(TokioIo::new(connect(socket).await?)).await?;
-        // It ends by itself when the stream is HTTP no longer.
+        // The task ends by itself when the stream is no longer HTTP.
         tokio::spawn(connection.with_upgrades());
         let request = Request::post("/take-over")
             .header(header::HOST, "gatepost")
@@ -142,7 +143,7 @@ async fn text(response: hyper::Response<hyper::body::Incoming>) -> Result<String
     Ok(String::from_utf8_lossy(&body.to_bytes()).into_owned())
 }
 
-/// Before there was one socket for everything, commands had one of their own beside it.
+/// Detects an older service. Its commands had a socket of their own beside this one.
 async fn or_older(socket: &Path, error: NotAsked) -> NotAsked {
     if !matches!(error, NotAsked::NotThere(_)) {
         return error;

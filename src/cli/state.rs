@@ -1,4 +1,4 @@
-//! `gatepost state rotate-key`: a new state key, while the service runs.
+//! `gatepost state rotate-key`: replaces the state key while the service runs.
 
 use tokio::runtime::Builder;
 
@@ -7,7 +7,8 @@ use super::options::Settings;
 use gatepost_config::{Config, State};
 use gatepost_store::{Rotation, rotate_key as rotate};
 
-/// Rotates the state key of the configuration, or goes on with a rotation that was interrupted. Gives the exit code.
+/// Rotates the state key of the configuration, or continues an interrupted rotation. Returns the
+/// exit code.
 pub fn rotate_key(settings: &Settings) -> u8 {
     let config = match settings.load(std::env::vars_os()) {
         Ok(config) => config,

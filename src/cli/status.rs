@@ -1,4 +1,4 @@
-//! `gatepost status`: what the running service says of itself, over its Unix socket.
+//! `gatepost status`: shows the status of the running service, over its Unix socket.
 
 use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use super::exit::{CONFIGURATION, report};
 use super::options::{Settings, StatusOptions};
 use super::socket::{self, NotAsked};
 
-/// Shows the status, or prints a link to the page. Gives the exit code.
+/// Shows the status, or prints a link to the page. Returns the exit code.
 pub fn status(options: &StatusOptions) -> u8 {
     let socket = match socket(options.socket.as_deref(), &options.settings) {
         Ok(socket) => socket,
@@ -26,7 +26,8 @@ pub fn status(options: &StatusOptions) -> u8 {
         }
         let kind = if options.json { "application/json" } else { "text/plain" };
         let mut text = ask(&socket, Method::GET, "/status", kind).await?;
-        // For people: a program that keeps what it reads should not keep a key to the page.
+        // Only for people, because a program that stores its input should not store a key to the
+        // page.
         if !options.json && io::stdout().is_terminal() {
             match ask(&socket, Method::POST, "/link", "text/plain").await {
                 Ok(link) => {
@@ -40,7 +41,7 @@ pub fn status(options: &StatusOptions) -> u8 {
     crate::cli::store_context::print_result(told)
 }
 
-/// The socket of the running service: as given, or as configured.
+/// Returns the socket of the running service, as given or as configured.
 ///
 /// # Errors
 /// An exit code; standard error says why.
@@ -62,10 +63,10 @@ pub(super) fn block_on(work: impl Future<Output = anyhow::Result<String>>) -> an
     Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// Asks the service at `socket`; the result is its answer.
+/// Sends a request to the service at `socket`, and returns its answer.
 ///
 /// # Errors
-/// No service answers there, or it answers with a refusal: its words.
+/// No service answers there, or it refuses. Then the error is its text.
 pub(super) async fn ask(at: &Path, method: Method, path: &str, accept: &str) -> anyhow::Result<String> {
     match socket::ask(at, method, path, accept).await {
         Ok((StatusCode::OK, text)) => Ok(text),

@@ -1,4 +1,4 @@
-//! Commands that work on the store, beside a service that may be running.
+//! Shared code of commands that work on the store, possibly beside a running service.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ pub(super) struct StoreContext {
 }
 
 impl StoreContext {
-    /// Records what somebody has done on the command line, where `log.audit` says so.
+    /// Records an act on the command line in `log.audit`, if configured.
     pub(super) fn acted(&self, outcome: &'static str, account: &str, device: &str) {
         let Some(audit) = &self.config.log.audit else { return };
         let by = by();
@@ -28,7 +28,7 @@ impl StoreContext {
     }
 }
 
-/// Whoever runs the command, as far as the system knows.
+/// Names the user who runs the command, as far as the system knows.
 fn by() -> String {
     #[cfg(unix)]
     let user = format!("command-line (uid {})", rustix::process::getuid().as_raw());
@@ -37,7 +37,8 @@ fn by() -> String {
     user
 }
 
-/// Opens the store that the configuration names, does the work, prints its text, and gives the exit code.
+/// Opens the store that the configuration names, does the work, prints its text, and returns the
+/// exit code.
 pub(super) fn with_store_context(
     settings: &Settings,
     work: impl AsyncFnOnce(&StoreContext) -> anyhow::Result<String>,
@@ -49,7 +50,7 @@ pub(super) fn with_store_context(
     with_store_of(&config, work)
 }
 
-/// The same with a configuration that was read.
+/// Like [`with_store_context`], with a configuration that is already read.
 pub(super) fn with_store_of(
     config: &Arc<Config>,
     work: impl AsyncFnOnce(&StoreContext) -> anyhow::Result<String>,

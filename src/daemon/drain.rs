@@ -1,5 +1,5 @@
-//! Stopping without cutting anybody off who could still finish: nobody new, a goodbye to who waits ([`DrainSchedule`]), and time
-//! for who works, until it is over.
+//! Stops the service without cutting sessions that can still finish. New connections are refused,
+//! waiting sessions are ended in turn ([`DrainSchedule`]), and busy ones get time until the limit.
 //!
 //! [`DrainSchedule`]: crate::session::drain::DrainSchedule
 
@@ -10,11 +10,11 @@ use tokio::time::{interval, timeout};
 use super::running::Running;
 use gatepost_core::protocol::Protocol;
 
-/// How often the log says who is left.
+/// How often the log says how many sessions are left.
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// Lets nobody in any longer, and waits until the sessions have ended, at most `limits.drain`. The result is how many were
-/// cut.
+/// Refuses new connections, and waits until the sessions have ended, at most `limits.drain`.
+/// Returns how many were cut.
 pub(crate) async fn drain(running: &Running) -> usize {
     let limit = running.generation.get().config.limits.drain;
     running.begin_drain(limit);
@@ -54,7 +54,7 @@ pub(crate) async fn drain(running: &Running) -> usize {
     cut
 }
 
-/// Such as `3 imap, 1 smtp`.
+/// Formats the counts, such as `3 imap, 1 smtp`.
 fn kinds(sessions: &[(Protocol, usize)]) -> String {
     let some = sessions.iter().filter(|(_, count)| *count > 0);
     some.map(|(protocol, count)| format!("{count} {}", protocol.name())).collect::<Vec<_>>().join(", ")

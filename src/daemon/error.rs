@@ -1,4 +1,4 @@
-//! Why a service does not start, or a configuration is not put into force.
+//! Why a service does not start, or a configuration is not taken over.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,9 +19,9 @@ pub enum StartError {
         listener: Arc<str>,
         /// The address.
         address: SocketAddr,
-        /// The system's words.
+        /// The system's error.
         source: io::Error,
-        /// A socket of this process is in the way, which a reload cannot close first.
+        /// Whether a socket of this process occupies the address. A reload cannot close it first.
         ours: bool,
     },
     /// A certificate or key is not usable.
@@ -29,10 +29,10 @@ pub enum StartError {
     Tls {
         /// The listener's name.
         listener: Arc<str>,
-        /// What is wrong with it.
+        /// The error.
         source: ServerError,
     },
-    /// Something else cannot be served that whoever put the service together wants along with it: the status page.
+    /// A service that runs beside the listeners, the status page, cannot be started.
     #[error("admin: {0}")]
     Admin(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The audit log cannot be written.
@@ -41,7 +41,7 @@ pub enum StartError {
     /// The store of `state` cannot be used.
     #[error("state: {0}")]
     Store(#[from] OpenError),
-    /// A name that no certificate can carry.
+    /// A name that no certificate can contain.
     #[error("listener `{listener}`: `upstream_name` `{name}` is neither a DNS name nor an address")]
     UpstreamName {
         /// The listener's name.

@@ -1,6 +1,6 @@
-//! What one configuration makes: listeners ready to serve, and the ways out. A reload makes the next generation out of the
-//! one before, and takes over from it whatever is still the same: what is known about names, addresses, proxies and servers
-//! stays known.
+//! Builds what one configuration needs: listeners ready to serve, and the outbound connections. A
+//! reload builds the next generation from the one before and takes over what is unchanged. So what
+//! was learned about names, addresses, proxies and servers stays known.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ use gatepost_oauth::endpoint::{HttpEndpoint, TokenEndpoint};
 use gatepost_store::Store;
 use gatepost_telemetry::metrics::Metrics;
 
-/// What outlives every configuration: counts, budgets, penalties, and the memory of logins.
+/// The state that outlives every configuration: counts, budgets, penalties, and the memory of
+/// logins.
 pub(crate) struct ProcessState {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) store: Arc<dyn Store>,
@@ -73,7 +74,7 @@ impl ProcessState {
         }
     }
 
-    /// Goes by another generation from now on.
+    /// Applies the limits of another generation from now on.
     pub(super) fn adjust(&self, generation: &Generation) {
         let limits = &generation.config.limits;
         self.connections.adjust(limits);
@@ -83,7 +84,8 @@ impl ProcessState {
     }
 }
 
-/// The ways to Microsoft, with what is learned on them. They stay as long as forward proxy, trust and limits do.
+/// The connections to Microsoft, with what was learned about them. They stay while forward proxy,
+/// trust and limits are unchanged.
 pub(crate) struct Outbound {
     dialer: Arc<Dialer>,
     trust: Arc<UpstreamTrust>,
@@ -106,14 +108,14 @@ impl Outbound {
 /// A certificate that is presented to clients.
 struct ServerCertificate {
     identity: Identity,
-    /// With another chain it is another certificate; its key fits it.
+    /// A different chain makes it a different certificate; its key fits it.
     chain: Vec<CertificateDer<'static>>,
     tls: Arc<ServerConfig>,
 }
 
-/// One configuration at work.
+/// One configuration in use.
 pub(crate) struct Generation {
-    /// Counted from 1.
+    /// Its number, counted from 1.
     pub(crate) number: u64,
     pub(crate) config: Arc<Config>,
     pub(crate) shared: Arc<SessionContext>,
@@ -126,8 +128,8 @@ pub(crate) struct Generation {
 }
 
 impl Generation {
-    /// Makes the generation of `config`, the first one or that after `before`. Nothing is changed or opened by it; it reads
-    /// the certificates of listeners.
+    /// Builds the generation of `config`: the first one, or the one after `before`. It changes and
+    /// opens nothing, but reads the certificates of listeners.
     pub(crate) fn new(
         config: Arc<Config>,
         process: &ProcessState,
@@ -176,7 +178,7 @@ impl Generation {
         Ok(Self { number, config, shared, services, targets, ways, graphs, presented })
     }
 
-    /// What is not as it was in `before`, by the names of sections; empty when nothing is.
+    /// Returns what differs from `before`, by the names of sections; empty when nothing does.
     pub(super) fn changes(&self, before: &Self) -> Vec<&'static str> {
         let (was, is) = (&before.config, &self.config);
         let same_certificates = self.presented.len() == before.presented.len()
@@ -196,11 +198,11 @@ impl Generation {
     }
 }
 
-/// A generation in the making.
+/// A generation under construction.
 struct Assembly<'a> {
     config: &'a Arc<Config>,
     ways: &'a Arc<Outbound>,
-    /// The generation before, when its ways out are still the ways.
+    /// The generation before, if its outbound connections are kept.
     kept: Option<&'a Generation>,
     before: Option<&'a Generation>,
     targets: HashMap<Upstream, Arc<Target>>,
@@ -211,7 +213,8 @@ struct Assembly<'a> {
 impl Assembly<'_> {
     fn service(&mut self, listener: &Listener) -> Result<Arc<ListenerState>, StartError> {
         let tls = self.tls(listener)?;
-        // Even one that is kept as it is says which servers are still needed.
+        // Built even if the former service is kept, because it records which servers are still
+        // needed.
         let serving = self.serving(listener)?;
         let same = |former: &&Arc<ListenerState>| {
             let same_tls = match (&former.tls, &tls) {
@@ -221,7 +224,7 @@ impl Assembly<'_> {
             };
             same_tls && former.listener == *listener
         };
-        // What a service has learned, it keeps.
+        // An unchanged service keeps what it has learned.
         let former = self.kept.and_then(|kept| kept.services.iter().find(same));
         Ok(former.map_or_else(
             || {
@@ -265,7 +268,7 @@ impl Assembly<'_> {
                     listener: Arc::clone(&listener.name),
                     name: upstream.name.clone(),
                 })?;
-                // What the same server announced before holds until it is asked anew.
+                // What the same server announced before is valid until it is asked again.
                 if let Some(former) = self.before.and_then(|before| before.targets.get(upstream)) {
                     target.announce((*former.announced()).clone());
                 }
@@ -286,7 +289,8 @@ impl Assembly<'_> {
         graph
     }
 
-    /// The certificate of a listener as its files are now; one that has not changed goes on with its session tickets.
+    /// Returns the certificate of a listener as its files are now. An unchanged one keeps its
+    /// session tickets.
     fn tls(&mut self, listener: &Listener) -> Result<Option<Arc<ServerConfig>>, StartError> {
         let identity = match &listener.tls {
             ListenerTls::None => return Ok(None),

@@ -1,7 +1,8 @@
-//! Listening sockets on their way to the process that comes after this one (SCM_RIGHTS, unix(7)).
+//! Passes listening sockets to the next process (SCM_RIGHTS, unix(7)).
 //!
-//! Both processes then hold the same sockets with the same queues of connections: whichever accepts, nobody is refused,
-//! and nobody who waits in a queue is reset when the older one closes its copies.
+//! Both processes then hold the same sockets with the same queues of connections. Either may
+//! accept, so no client is refused. No client in a queue is reset when the older process closes its
+//! copies.
 //!
 //! Each message carries one socket and the name of its listener, and is acknowledged by one octet; a message without a
 //! socket ends the list.
@@ -30,13 +31,13 @@ const SOCKETS: usize = 1_024;
 
 const ACKNOWLEDGED: u8 = b'+';
 
-/// What the message that ends the list says.
+/// The content of the message that ends the list.
 const END: &[u8] = b".";
 
-/// Hands the sockets over. Both processes have them from then on.
+/// Sends the sockets. Both processes hold them from then on.
 ///
 /// # Errors
-/// The other one went away, or did not take them.
+/// The other process went away, or did not take them.
 pub(super) async fn hand_over(stream: &mut UnixStream, sockets: &[(Arc<str>, Arc<TcpListener>)]) -> io::Result<()> {
     for (name, socket) in sockets {
         let message = [b"=", name.as_bytes()].concat();
@@ -48,10 +49,10 @@ pub(super) async fn hand_over(stream: &mut UnixStream, sockets: &[(Arc<str>, Arc
     send(stream, END, None).await
 }
 
-/// Takes what [`hand_over`] hands over.
+/// Receives what [`hand_over`] sends.
 ///
 /// # Errors
-/// The other one went away, or sent something else.
+/// The other process went away, or sent something else.
 pub(super) async fn take_over(stream: &mut UnixStream) -> io::Result<Inherited> {
     let mut inherited = Inherited::default();
     for _ in 0..SOCKETS {
@@ -80,7 +81,7 @@ async fn send(stream: &UnixStream, message: &[u8], socket: Option<&TcpListener>)
             let mut with = SendAncillaryBuffer::new(&mut space);
             let descriptor = socket.map(|socket| [socket.as_fd()]);
             if let Some(descriptor) = &descriptor {
-                // There is room for exactly one.
+                // The space fits exactly one descriptor.
                 with.push(SendAncillaryMessage::ScmRights(descriptor));
             }
             Ok(sendmsg(stream, &[IoSlice::new(message)], &mut with, SendFlags::NOSIGNAL)?)

@@ -1,35 +1,38 @@
-//! Listening sockets that another process has opened: systemd (sd_listen_fds(3)), or the Gatepost before this one.
+//! Listening sockets opened by another process: systemd (sd_listen_fds(3)), or the Gatepost before
+//! this one.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
 
 use tokio::net::TcpListener;
 
-/// Those that nobody has taken yet.
+/// The sockets that are not used yet.
 #[derive(Debug, Default)]
 pub struct Inherited(Vec<Named>);
 
 #[derive(Debug)]
 struct Named {
-    /// Of the listener, if whoever opened the socket knew it.
+    /// The name of the listener, if the process that opened the socket knew it.
     name: String,
     address: SocketAddr,
     socket: StdListener,
 }
 
 impl Inherited {
-    /// Adds a socket under the name of its listener. One that is not a listening TCP socket is left out, and closed.
+    /// Adds a socket under the name of its listener. A socket that is not a listening TCP socket is
+    /// not added, but closed.
     pub fn add(&mut self, name: &str, socket: StdListener) {
         if let Ok(address) = socket.local_addr() {
             self.0.push(Named { name: name.to_owned(), address, socket });
         }
     }
 
-    /// The socket with this address.
+    /// Returns the socket with this address.
     pub(crate) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
         self.take(|named| named.address == address)
     }
 
-    /// A socket with the name of this listener: whoever opened it has chosen the address.
+    /// Returns a socket with the name of this listener. The process that opened it has chosen the
+    /// address.
     pub(super) fn named(&mut self, name: &str) -> Option<TcpListener> {
         self.take(|named| named.name == name)
     }
@@ -37,12 +40,12 @@ impl Inherited {
     fn take(&mut self, is_it: impl Fn(&Named) -> bool) -> Option<TcpListener> {
         let at = self.0.iter().position(is_it)?;
         let socket = self.0.swap_remove(at).socket;
-        // On a socket that listens neither fails.
+        // On a listening socket neither call fails.
         socket.set_nonblocking(true).ok()?;
         TcpListener::from_std(socket).ok()
     }
 
-    /// Those that no listener has wanted, by name and address.
+    /// Returns the unused sockets, by name and address.
     pub fn left(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
         self.0.iter().map(|named| (named.name.as_str(), named.address))
     }

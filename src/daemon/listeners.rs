@@ -1,5 +1,5 @@
-//! The listening sockets, and who comes in through them. A socket stays open for as long as some listener has its address,
-//! whatever else changes about it.
+//! The listening sockets, and the sessions that come in through them. A socket stays open while
+//! some listener has its address, whatever else changes about that listener.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use crate::session::{ListenerState, SessionContext, accept};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::listen;
 
-/// Who serves at a bound listener.
+/// What serves the connections of a bound listener.
 #[derive(Clone)]
 struct Handler {
     shared: Arc<SessionContext>,
@@ -31,7 +31,7 @@ struct Handler {
 /// One listening socket.
 struct BoundListener {
     listener: Arc<str>,
-    /// As configured; its port may be 0.
+    /// The configured address; its port may be 0.
     configured: SocketAddr,
     socket: Arc<TcpListener>,
     handler: watch::Sender<Handler>,
@@ -40,32 +40,32 @@ struct BoundListener {
 
 impl BoundListener {
     fn is_for(&self, service: &ListenerState, address: SocketAddr) -> bool {
-        // The system chooses another port for each that asks for any.
+        // For port 0, the system chooses a different port for each socket.
         self.configured == address && (address.port() != 0 || self.listener == service.listener.name)
     }
 }
 
-/// All of them.
+/// All bound listeners.
 pub(crate) struct Listeners {
     listeners: Mutex<Vec<BoundListener>>,
-    /// Not before the service begins.
+    /// Set when the service begins to accept.
     accepting: std::sync::OnceLock<()>,
     acceptors: TaskTracker,
     sessions: Arc<SessionCounts>,
-    /// Nobody new.
+    /// Cancelled when no new connection is to be accepted.
     draining: CancellationToken,
-    /// Nobody any longer.
+    /// Cancelled when the remaining sessions are to be cut.
     cut: CancellationToken,
 }
 
 /// Sockets for a new generation, bound and not yet used.
 pub(crate) struct Prepared(Vec<(Arc<ListenerState>, SocketAddr, Option<Arc<TcpListener>>)>);
 
-/// Sessions that run, by protocol.
+/// Running sessions, by protocol.
 #[derive(Default)]
 pub(crate) struct SessionCounts([AtomicUsize; Protocol::ALL.len()]);
 
-/// One of them.
+/// One running session.
 struct Counted {
     sessions: Arc<SessionCounts>,
     protocol: Protocol,
@@ -88,12 +88,12 @@ impl SessionCounts {
         Counted { sessions: Arc::clone(self), protocol }
     }
 
-    /// How many there are of each kind.
+    /// Returns the number of sessions by protocol.
     pub(super) fn by_protocol(&self) -> [(Protocol, usize); Protocol::ALL.len()] {
         Protocol::ALL.map(|protocol| (protocol, self.of(protocol).load(Ordering::Relaxed)))
     }
 
-    /// How many there are.
+    /// Returns the number of all sessions.
     pub(super) fn total(&self) -> usize {
         self.by_protocol().iter().map(|(_, count)| count).sum()
     }
@@ -106,7 +106,8 @@ impl Drop for Counted {
 }
 
 impl Listeners {
-    /// None is open. With `draining` all of them close; with `cut` their sessions end.
+    /// Creates the set with none open. Cancelling `draining` closes all of them; cancelling `cut`
+    /// ends their sessions.
     pub(crate) fn new(draining: CancellationToken, cut: CancellationToken) -> Self {
         let (listeners, sessions) = (Mutex::default(), Arc::default());
         Self {
@@ -119,7 +120,8 @@ impl Listeners {
         }
     }
 
-    /// Binds what `services` need and nobody here has yet; what was handed over by another process is used first.
+    /// Binds what `services` need and is not bound yet. Sockets that another process handed over
+    /// are used first.
     pub(crate) fn prepare(
         &self,
         services: &[Arc<ListenerState>],
@@ -127,7 +129,8 @@ impl Listeners {
     ) -> Result<Prepared, StartError> {
         let listeners = self.listeners();
         let mut prepared: Vec<(Arc<ListenerState>, SocketAddr, Option<Arc<TcpListener>>)> = Vec::new();
-        // Those that have exactly the address go first: another listener may have the better claim to a name's socket.
+        // Exact addresses are matched before names, because a socket found by its name may have
+        // exactly the address of another listener.
         let mut at_address = Vec::new();
         for service in services {
             for &address in &service.listener.bind {
@@ -160,12 +163,12 @@ impl Listeners {
         Ok(Prepared(prepared))
     }
 
-    /// Lets `prepared` serve, with what its generation shares. Listeners that nobody needs any longer close; sessions that
-    /// came in through them stay.
+    /// Serves through `prepared` from now on, with what its generation shares. Listeners that are
+    /// no longer needed close. Sessions that came in through them stay.
     pub(crate) fn swap(&self, prepared: Prepared, shared: &Arc<SessionContext>) {
         let mut listeners = self.listeners();
         if self.draining.is_cancelled() {
-            // Meanwhile nobody is let in any longer.
+            // Nothing is accepted any more while the service drains.
             return;
         }
         let mut former = std::mem::take(&mut *listeners);
@@ -189,7 +192,7 @@ impl Listeners {
                     }
                     listeners.push(bound);
                 }
-                // It was there when it was looked for, and only a swap closes listeners.
+                // It was bound when it was checked, and only a swap closes listeners.
                 (None, None) => {}
             }
         }
@@ -198,7 +201,7 @@ impl Listeners {
         }
     }
 
-    /// From now on connections are accepted.
+    /// Accepts connections from now on.
     pub(crate) fn open(&self) {
         let listeners = self.listeners();
         if self.accepting.set(()).is_ok() {
@@ -217,7 +220,8 @@ impl Listeners {
         self.acceptors.spawn(acceptor.run(self.cut.clone()));
     }
 
-    /// Name, protocol and address of every listening socket, in the order of the configuration.
+    /// Returns name, protocol and address of every listening socket, in the order of the
+    /// configuration.
     pub(crate) fn addresses(&self) -> Vec<(Arc<ListenerState>, SocketAddr)> {
         let address = |bound: &BoundListener| {
             Some((Arc::clone(&bound.handler.borrow().service), bound.socket.local_addr().ok()?))
@@ -225,24 +229,24 @@ impl Listeners {
         self.listeners().iter().filter_map(address).collect()
     }
 
-    /// Every socket with the name of its listener: for the process that comes after this one.
+    /// Returns every socket with the name of its listener, for the next process.
     pub(super) fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
         self.listeners().iter().map(|bound| (Arc::clone(&bound.listener), Arc::clone(&bound.socket))).collect()
     }
 
-    /// Closes all of them for good, and forgets their sockets.
+    /// Closes all of them for good, and drops their sockets.
     pub(super) fn close(&self) {
         self.draining.cancel();
         self.listeners().clear();
         self.acceptors.close();
     }
 
-    /// Who is in.
+    /// Returns the counts of running sessions.
     pub(super) fn sessions(&self) -> &Arc<SessionCounts> {
         &self.sessions
     }
 
-    /// Waits until nobody is in any longer. To be called after [`Listeners::close`].
+    /// Waits until no session is left. Call it after [`Listeners::close`].
     pub(super) async fn empty(&self) {
         self.acceptors.wait().await;
     }
@@ -252,7 +256,8 @@ impl Listeners {
     }
 }
 
-/// systemd opens `[::]` for IPv4 as well, unless it is told otherwise (`BindIPv6Only=`).
+/// Whether this socket also serves `address`. systemd opens `[::]` for IPv4 as well, unless
+/// configured otherwise (`BindIPv6Only=`).
 fn takes_both(socket: &TcpListener, address: SocketAddr) -> bool {
     socket.local_addr().is_ok_and(|local| {
         local.port() == address.port() && local.is_ipv6() && local.ip().is_unspecified() && address.is_ipv4()
@@ -266,7 +271,7 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
-/// Accepts at one bound listener, and has the sessions that came in through it.
+/// Accepts connections at one bound listener, and owns their sessions.
 struct Acceptor {
     socket: Arc<TcpListener>,
     handler: watch::Receiver<Handler>,
@@ -281,7 +286,8 @@ impl Acceptor {
         let mut running = JoinSet::new();
         self.accept(&mut running).await;
         if !self.draining.is_cancelled() {
-            // The listener is gone from the configuration, but who had connected before is let in.
+            // The listener was removed from the configuration, but clients that connected before
+            // are still served.
             while let Ok(Ok((connection, peer))) = timeout(Duration::ZERO, self.socket.accept()).await {
                 self.spawn_session(connection, peer, &mut running);
             }
@@ -293,7 +299,8 @@ impl Acceptor {
         }
     }
 
-    /// Takes connections until the bound listener closes. Nothing that one connection does ends this loop.
+    /// Accepts connections until the bound listener closes. Nothing that one connection does ends
+    /// this loop.
     async fn accept(&self, running: &mut JoinSet<()>) {
         let mut back_off = Duration::from_millis(5);
         loop {
@@ -307,10 +314,10 @@ impl Acceptor {
                     back_off = Duration::from_millis(5);
                     self.spawn_session(connection, peer, running);
                 }
-                // The peer left while it waited in the backlog.
+                // The peer left while its connection was in the backlog.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(error) => {
-                    // Out of descriptors or memory: waiting helps, a busy loop does not.
+                    // There are no descriptors or memory. Waiting helps, a busy loop does not.
                     tracing::warn!(
                         listener = &*self.handler.borrow().service.listener.name,
                         "cannot accept connections for now: {error}; whoever runs Gatepost: raise the limit of open files if this lasts"

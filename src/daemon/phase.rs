@@ -1,4 +1,4 @@
-//! What is told of a running service: where it stands, and what its latest reload has come to.
+//! The state of a running service: its phase, and the outcome of its latest reload.
 
 use std::fmt;
 
@@ -7,18 +7,18 @@ use gatepost_config::problem::Problems;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::UnixTime;
 
-/// Where the service stands.
+/// The phase of the service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// It has its sockets, and does not accept yet.
+    /// It has its sockets, but does not accept connections yet.
     Starting,
     /// It serves.
     Ready,
-    /// It serves, and reads its configuration anew.
+    /// It serves, and reads its configuration again.
     Reloading,
-    /// It lets nobody in any longer; sessions may end by themselves until then.
+    /// It accepts no new connections. Sessions may end by themselves until the deadline.
     Draining {
-        /// When the rest is cut.
+        /// When the remaining sessions are cut.
         until: UnixTime,
     },
 }
@@ -33,18 +33,18 @@ impl Phase {
 /// The latest reload.
 #[derive(Clone, Debug)]
 pub struct LastReload {
-    /// When.
+    /// The time of the reload.
     pub at: UnixTime,
-    /// What changed; or why nothing did, in full.
+    /// What changed, or why nothing did, in full.
     pub outcome: Result<Reloaded, String>,
 }
 
-/// What a reload has come to.
+/// The outcome of a successful reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reloaded {
     /// How many configurations have been in force.
     pub generation: u64,
-    /// The sections that have changed; none when everything is as it was.
+    /// The changed sections; none when nothing has changed.
     pub changed: Vec<&'static str>,
     /// What the operator should know, one sentence each.
     pub notes: Vec<String>,
@@ -59,13 +59,13 @@ impl fmt::Display for Reloaded {
     }
 }
 
-/// Why everything stays as it is.
+/// Why a reload changed nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum NotReloaded {
     /// The configuration has mistakes.
     #[error("{0}{1}")]
     Mistakes(Problems, Closed),
-    /// It cannot be put into force.
+    /// It cannot be taken over.
     #[error(transparent)]
     Start(StartError),
     /// Something has changed that only a new process can take over.
@@ -74,21 +74,21 @@ pub enum NotReloaded {
         .0.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(" and ")
     )]
     NeedsRestart(Vec<&'static str>),
-    /// The process has confined itself, and could not serve it.
+    /// The process has confined itself and could not serve the new configuration.
     #[error("{0}")]
     Beyond(String),
-    /// The service is about to end.
+    /// The service is ending.
     #[error("Gatepost is stopping")]
     Stopping,
-    /// It was not started from a configuration that could be read again.
+    /// The service was not started from a configuration that can be read again.
     #[error("this Gatepost has no configuration that could be read again")]
     NoSource,
-    /// Something inside broke.
+    /// An internal error.
     #[error("the reload broke off; report it with the log")]
     Broken,
 }
 
-/// Whether files are closed to the process that could be read when it began.
+/// Whether confinement has closed files that could be read at the start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed(pub(super) bool);
 
@@ -105,7 +105,7 @@ impl fmt::Display for Closed {
 }
 
 impl NotReloaded {
-    /// Whether the configuration has mistakes, which the text lists.
+    /// Whether the configuration has mistakes, which the error text lists.
     pub fn is_mistakes(&self) -> bool {
         self.cause() == Cause::Mistakes
     }

@@ -1,5 +1,5 @@
-//! Another configuration for a running service: everything is read and checked first, then taken over at once, or not at
-//! all.
+//! Applies another configuration to a running service. Everything is read and checked first, then
+//! taken over at once or not at all.
 
 use std::sync::Arc;
 
@@ -19,9 +19,9 @@ use gatepost_telemetry::log;
 impl Running {
     /// See [`super::Control::reload`].
     pub(super) async fn reload(self: &Arc<Self>) -> Result<Reloaded, NotReloaded> {
-        // Whoever goes away while others have their turn leaves nothing behind.
+        // A caller that stops waiting for its turn leaves nothing behind.
         let turn = Arc::clone(&self.reloading).lock_owned().await;
-        // In a task of its own: whoever asked may go away in the middle.
+        // A task of its own, because the caller may go away in the middle.
         let this = Arc::clone(self);
         let reload = tokio::spawn(async move {
             let _turn = turn;
@@ -40,7 +40,7 @@ impl Running {
     async fn take_over_configuration(self: &Arc<Self>) -> Result<Reloaded, NotReloaded> {
         let source = Arc::clone(self.source.get().ok_or(NotReloaded::NoSource)?);
         let Loaded { config, files } = spawn_blocking(move || source()).await.map_err(|_| NotReloaded::Broken)?;
-        // Also when it has mistakes: it is read again when they are mended.
+        // Set even if the configuration has mistakes, so that corrected files are noticed.
         self.files.set(files);
         let config = Arc::new(config.map_err(|problems| {
             let closed = self.closes(&problems);
@@ -66,7 +66,7 @@ impl Running {
         let listeners =
             self.listeners.prepare(&next.services, &mut Inherited::default()).map_err(NotReloaded::Start)?;
 
-        // From here on nothing can fail, and nothing waits.
+        // From here on nothing can fail or wait.
         let next = Arc::new(next);
         log::change(&next.config.log);
         self.process.adjust(&next);
@@ -85,7 +85,7 @@ impl Running {
     /// Whether a file that cannot be read may be one that confinement has closed.
     fn closes(&self, problems: &Problems) -> Closed {
         let confined = self.confinement.get().is_some_and(Confinement::closes_files);
-        // The system's words, which are a part of the reason.
+        // The system's error text, which is part of the reason.
         Closed(confined && problems.to_string().contains("Permission denied"))
     }
 
@@ -127,13 +127,14 @@ fn change(phase: &mut Phase, from: Phase, to: Phase) -> bool {
     is_from
 }
 
-/// What cannot be changed in a process that runs: the store is open, and the environment of the process is as it is.
+/// Returns the keys that cannot change in a running process: the store is already open, and the
+/// environment is fixed.
 fn needs_restart(before: &Config, after: &Config) -> Vec<&'static str> {
     let mut keys = Vec::new();
     if before.state != after.state {
         keys.push("state");
     } else if before.admin != after.admin {
-        // Where the socket is, follows from `state` unless it is written.
+        // The path of the socket follows from `state` unless it is configured.
         keys.push("admin");
     }
     if before.log.audit != after.log.audit {

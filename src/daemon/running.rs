@@ -1,4 +1,4 @@
-//! A service at work: what its parts share from its start to its end.
+//! A running service: what its parts share from start to end.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -22,7 +22,7 @@ use gatepost_core::clock::{Clock, UnixTime};
 use gatepost_core::reloadable::Reloadable;
 use gatepost_store::Store;
 
-/// Where the configuration comes from; asked once for each reload.
+/// Returns the configuration. It is called once for each reload.
 pub type Source = Arc<dyn Fn() -> Loaded + Send + Sync>;
 
 /// Ends a running service.
@@ -33,12 +33,12 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// No new connections; sessions may end by themselves until `limits.drain`.
+    /// Stops accepting connections. Sessions may end by themselves until `limits.drain`.
     pub fn drain(&self) {
         self.draining.cancel();
     }
 
-    /// At once.
+    /// Stops at once.
     pub fn now(&self) {
         self.draining.cancel();
         self.stopping.cancel();
@@ -50,28 +50,28 @@ pub(crate) struct Running {
     pub(crate) process: ProcessState,
     pub(crate) generation: Reloadable<Generation>,
     pub(crate) listeners: Listeners,
-    /// Told to stop; sessions may go on for a while.
+    /// Cancelled when the service is told to stop. Sessions may continue for a while.
     pub(crate) stopping: CancellationToken,
-    /// Another process has the sockets.
+    /// Cancelled when another process has the sockets.
     pub(crate) superseded: CancellationToken,
     pub(crate) phase: watch::Sender<Phase>,
-    /// The number of the generation.
+    /// The number of the current generation.
     pub(crate) changed: watch::Sender<u64>,
     pub(crate) started_at: UnixTime,
     pub(crate) source: OnceLock<Source>,
-    /// What the process has given up: not every configuration can be taken over.
+    /// The confinement of the process. It excludes some configurations.
     pub(crate) confinement: OnceLock<Confinement>,
-    /// What the configuration was read from.
+    /// The files that the configuration was read from.
     pub(crate) files: Reloadable<Files>,
-    /// One reload at a time.
+    /// Serializes reloads.
     pub(crate) reloading: Arc<tokio::sync::Mutex<()>>,
-    /// One process at a time takes over.
+    /// Lets one process at a time take over.
     #[cfg(unix)]
     pub(crate) taking_over: Arc<tokio::sync::Semaphore>,
     pub(crate) last_reload: Mutex<Option<LastReload>>,
-    /// Who learns what which upstream announces.
+    /// The tasks that learn what each upstream announces.
     pub(crate) learning: Mutex<Vec<(Arc<Target>, AbortHandle)>>,
-    /// Of the status page.
+    /// Sockets of the status page.
     pub(crate) admin_sockets: Vec<Arc<TcpListener>>,
 }
 
@@ -80,7 +80,7 @@ impl Running {
         Stop { draining: self.process.draining.clone(), stopping: self.stopping.clone() }
     }
 
-    /// Sees to it that the list of every upstream of this generation is learned, and of no other.
+    /// Ensures that the list of every upstream of this generation is learned, and of no other.
     pub(crate) fn learn(&self, generation: &Generation) {
         let mut learning = self.learning.lock();
         learning.retain(|(target, task)| {
@@ -113,8 +113,8 @@ impl Running {
     }
 }
 
-/// Does not start with an account that has neither a password nor a device password. That this cannot be looked up is no
-/// reason not to start: such an account lets nobody in.
+/// Refuses to start with an account that has neither a password nor a device password. If this
+/// cannot be looked up, the service starts, because such an account admits no client.
 pub(crate) async fn refuse_unproved(config: &Config, store: &dyn Store) -> Result<(), StartError> {
     if config.unproved.is_empty() {
         return Ok(());

@@ -1,6 +1,6 @@
-//! Gatepost as a service of systemd: the sockets that systemd has for it, and what systemd is told of it: ready, reloading,
-//! stopping, how far the drain is, that the process is alive, and which sockets to keep for the process after this one.
-//! Without systemd none of it does anything.
+//! Gatepost as a systemd service. It takes the sockets that systemd has for it, and reports to
+//! systemd: ready, reloading, stopping, the progress of the drain, that the process is alive, and
+//! which sockets to keep for the next process. Without systemd it does nothing.
 
 #[cfg(unix)]
 pub use unix::{accompany, disown, inherited};
@@ -13,15 +13,15 @@ mod elsewhere {
     use crate::daemon::control::Control;
     use crate::daemon::inherited::Inherited;
 
-    /// There is no systemd here.
+    /// Returns no sockets, because there is no systemd here.
     pub fn inherited() -> Inherited {
         Inherited::default()
     }
 
-    /// There is no systemd here.
+    /// Does nothing, because there is no systemd here.
     pub fn disown(_left: &Inherited) {}
 
-    /// There is no systemd here.
+    /// Does nothing, because there is no systemd here.
     pub async fn accompany(_control: Control) {}
 }
 
@@ -39,13 +39,14 @@ mod unix {
     use crate::daemon::phase::Phase;
     use crate::system::systemd::{Manager, listening_sockets, monotonic, watchdog};
 
-    /// How often systemd is told how far the drain is, and asked for a little more time.
+    /// How often systemd is told the progress of the drain and asked for more time.
     const PROGRESS: Duration = Duration::from_secs(5);
 
-    /// What is asked for.
+    /// The extra time that is requested.
     const MORE_TIME: Duration = Duration::from_secs(30);
 
-    /// The listening sockets that systemd has opened, or has kept from the process before this one.
+    /// Returns the listening sockets that systemd has opened, or has kept from the process before
+    /// this one.
     pub fn inherited() -> Inherited {
         let mut inherited = Inherited::default();
         for (name, socket) in listening_sockets() {
@@ -54,7 +55,8 @@ mod unix {
         inherited
     }
 
-    /// Says which sockets nobody wants any longer: kept by systemd, they would take connections that nobody accepts.
+    /// Tells systemd which sockets are no longer used. If systemd kept them, they would take
+    /// connections that are never accepted.
     pub fn disown(left: &Inherited) {
         for (name, address) in left.left() {
             tracing::warn!(
@@ -69,7 +71,8 @@ mod unix {
         names.into_iter().for_each(|name| manager.forget(name));
     }
 
-    /// Tells systemd what becomes of the service, from now to its end. Never returns where nothing has to be told.
+    /// Reports the state of the service to systemd until its end. Never returns if there is nothing
+    /// to report to.
     pub async fn accompany(control: Control) {
         let Some(manager) = Manager::of_environment() else { return std::future::pending().await };
         tokio::join!(tell_phases(&manager, &control), keep_sockets(&manager, &control), feed_watchdog(&manager));
@@ -108,7 +111,7 @@ mod unix {
         }
     }
 
-    /// systemd keeps the sockets that the service has now, and no others.
+    /// Makes systemd keep the sockets that the service has now, and no others.
     async fn keep_sockets(manager: &Manager, control: &Control) {
         let mut generations = control.generations();
         let mut kept: BTreeSet<Arc<str>> = BTreeSet::new();
@@ -127,7 +130,8 @@ mod unix {
         }
     }
 
-    /// Twice in each interval that systemd gives, for as long as the runtime runs tasks (sd_watchdog_enabled(3)).
+    /// Reports twice in each interval that systemd sets, while the runtime runs tasks
+    /// (sd_watchdog_enabled(3)).
     async fn feed_watchdog(manager: &Manager) {
         let Some(every) = watchdog() else { return };
         let mut ticks = interval_at(Instant::now(), every / 2);

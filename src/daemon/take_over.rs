@@ -1,9 +1,9 @@
-//! One Gatepost takes over from another: what both say on the stream between them, before and after
+//! One Gatepost takes over from another: the messages on the stream between them, before and after
 //! the listening sockets themselves (`handover`).
 //!
-//! The newer one says `begin` once nothing else reads the stream, because whoever reads ahead loses
-//! the descriptors in it. It gets the sockets, and says `serving` once it accepts connections. The
-//! older one then begins to drain, and says so by one octet.
+//! The newer process says `begin` once nothing else reads the stream, because reading ahead would
+//! lose the descriptors in it. It gets the sockets, and says `serving` once it accepts connections.
+//! The older process then begins to drain, and confirms that with one octet.
 
 use std::io;
 use std::time::Duration;
@@ -17,37 +17,37 @@ use super::control::Control;
 use super::handover;
 use super::inherited::Inherited;
 
-/// Longest word that is said, in octets.
+/// Longest message, in octets.
 const WORD_BYTES: usize = 32;
 
-/// How long the other process may take for a step that needs nothing but its attention.
+/// Time limit of the other process for a step that needs no work.
 pub const STEP: Duration = Duration::from_secs(10);
 
-/// How long it may take to begin to serve after it has the sockets: it opens its store meanwhile.
+/// Time limit for it to serve after it has the sockets. It opens its store meanwhile.
 const START: Duration = Duration::from_secs(120);
 
 const BEGIN: &str = "begin";
 const SERVING: &str = "serving";
 
-/// The right to take over from this process, which one other process has at a time.
+/// The right to take over from this process. One other process has it at a time.
 pub struct TakeOver {
     control: Control,
     alone: OwnedSemaphorePermit,
 }
 
 impl TakeOver {
-    /// The right; `None` while another process has it.
+    /// Returns the right; `None` while another process has it.
     pub fn of(control: &Control) -> Option<Self> {
         let alone = control.0.taking_over.clone().try_acquire_owned().ok()?;
         Some(Self { control: control.clone(), alone })
     }
 
     /// Hands the listening sockets over on `stream`, and drains once the other process serves.
-    /// `ahead` is what was read of the stream already. Each wait for the other process has a
+    /// `ahead` is what was already read from the stream. Each wait for the other process has a
     /// deadline.
     ///
     /// # Errors
-    /// The other one went away, or said nothing in time. This process goes on.
+    /// The other process went away, or sent nothing in time. This process continues.
     pub async fn serve(self, ahead: &[u8], mut stream: UnixStream) -> io::Result<()> {
         let Self { control, alone } = self;
         if step(word(&mut ahead.chain(&mut stream))).await? != BEGIN {
@@ -64,15 +64,15 @@ impl TakeOver {
         }
         tracing::info!("the other Gatepost serves; this one stops");
         control.supersede();
-        // There is nothing left to take over.
+        // Never released, because nothing is left to take over.
         alone.forget();
-        // The other one waits for it, but does not need it.
+        // The other process waits for this octet, but does not need it.
         let _gone = step(stream.write_u8(b'+')).await;
         Ok(())
     }
 }
 
-/// A line without its end.
+/// Reads a line, without its end.
 async fn word(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<String> {
     let mut line = Vec::new();
     loop {
@@ -88,14 +88,14 @@ async fn step<T>(what: impl Future<Output = io::Result<T>>) -> io::Result<T> {
     timeout(STEP, what).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// The process from which the sockets came; it still serves.
+/// The process that the sockets came from. It still serves.
 #[derive(Debug)]
 pub struct Predecessor(UnixStream);
 
 /// Gets the listening sockets of the process at the other end of `stream`.
 ///
 /// # Errors
-/// It does not hand them over in time.
+/// The other process does not hand them over in time.
 pub async fn take_over(mut stream: UnixStream) -> io::Result<(Inherited, Predecessor)> {
     step(async {
         stream.write_all(format!("{BEGIN}\n").as_bytes()).await?;
@@ -106,11 +106,11 @@ pub async fn take_over(mut stream: UnixStream) -> io::Result<(Inherited, Predece
 }
 
 impl Predecessor {
-    /// This process accepts connections: the other one lets nobody in any longer, and ends when its
-    /// sessions have.
+    /// Tells the other process that this one accepts connections. It then accepts none, and ends
+    /// when its sessions have ended.
     ///
     /// # Errors
-    /// It did not hear it; it may have ended meanwhile.
+    /// The other process did not confirm it. It may have ended meanwhile.
     pub async fn relieve(mut self) -> io::Result<()> {
         step(async {
             self.0.write_all(format!("{SERVING}\n").as_bytes()).await?;

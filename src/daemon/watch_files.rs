@@ -1,5 +1,5 @@
-//! Noticing that the files of the configuration say something else: certificates are renewed and secrets are replaced
-//! without anybody sending a signal.
+//! Notices changed files of the configuration. Certificates are renewed and secrets are replaced
+//! without a signal to the process.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,15 @@ use tokio::time::{Instant, sleep};
 use super::running::Running;
 use gatepost_config::Files;
 
-/// A look takes no more than this part of the time between two of them, whatever the disk.
+/// A check takes at most one part in this many of the time between two checks, however slow the
+/// disk is.
 const PART: u32 = 50;
 
-/// While nothing is looked at, because the configuration says so.
+/// How often the setting is read while checks are switched off by the configuration.
 const OFF: Duration = Duration::from_secs(5);
 
-/// Reloads when a file has changed and has then stayed the same from one look to the next: certificate and key are two
-/// files, and whoever replaces them may be in the middle of it. Never returns.
+/// Reloads when a file has changed and then stayed the same from one check to the next. Certificate
+/// and key are two files, and may be in the middle of being replaced. Never returns.
 pub(crate) async fn watch(running: Arc<Running>) {
     let mut changed: Option<Files> = None;
     let mut took = Duration::ZERO;
@@ -38,7 +39,7 @@ pub(crate) async fn watch(running: Arc<Running>) {
             changed = None;
         } else if changed.as_ref() == Some(&now) {
             changed = None;
-            // It has been logged, and whoever asks for the latest reload is told.
+            // The outcome was logged, and is available as the latest reload.
             let _outcome = running.reload().await;
         } else {
             changed = Some(now);

@@ -1,4 +1,4 @@
-//! What Graph says when it does not do as it was asked.
+//! Reads answers in which Graph refuses a request.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,30 +13,31 @@ use gatepost_core::clock::system_time;
 use gatepost_core::escape::escaped;
 use gatepost_oauth::retry;
 
-/// Most octets that are read of an answer which is of use to people only.
+/// Most octets read of an answer that is only of use to people.
 const BODY_OCTETS: usize = 64 * 1_024;
-/// Longest excerpts of it.
+/// Longest excerpts of its code and message.
 const CODE_OCTETS: usize = 80;
 const MESSAGE_OCTETS: usize = 300;
 
-/// An answer, as far as it can be told: `{"error":{"code":"ErrorAccessDenied","message":"…"}}` (Microsoft, "Microsoft Graph
-/// error responses"). Its texts are printable ASCII, and short.
+/// An answer, as far as it can be read: `{"error":{"code":"ErrorAccessDenied","message":"…"}}`
+/// (Microsoft, "Microsoft Graph error responses"). Its texts are printable ASCII, and short.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Answer {
     /// The HTTP status.
     pub status: u16,
-    /// Microsoft's word for it; `None` when the body is not one of Graph's.
+    /// Microsoft's error code; `None` when the body is not one of Graph's.
     pub code: Option<String>,
-    /// Microsoft's sentence.
+    /// Microsoft's message.
     pub message: String,
-    /// The id of the request at Microsoft; `None` from somebody else.
+    /// The id of the request at Microsoft; `None` if the answer comes from another server.
     pub request_id: Option<String>,
-    /// How long to leave the mailbox alone, an hour at most.
+    /// How long to pause requests for the mailbox, an hour at most.
     pub retry_after: Option<Duration>,
 }
 
 impl Answer {
-    /// Reads an answer. What is missing of the body by then, or too long, or no JSON, is left out: the status says enough.
+    /// Reads an answer. A body that is late, too long, or no JSON is left out, because the status
+    /// says enough.
     pub async fn read(response: Response<Incoming>, deadline: Instant) -> Self {
         let (head, mut incoming) = response.into_parts();
         let mut body = Vec::new();
@@ -64,12 +65,12 @@ impl Answer {
         }
     }
 
-    /// Whether Microsoft's word is one of these.
+    /// Whether Microsoft's error code is one of these.
     pub fn says(&self, words: &[&str]) -> bool {
         self.code.as_deref().is_some_and(|code| words.contains(&code))
     }
 
-    /// What it says, for the log.
+    /// Returns its text, for the log.
     pub(super) fn words(&self) -> String {
         let Self { status, code, message, request_id, .. } = self;
         let words = [code.as_deref().unwrap_or_default(), message];
@@ -79,7 +80,7 @@ impl Answer {
         format!("HTTP {status}{words}{id}")
     }
 
-    /// Whether it comes from Graph, not from something on the way that answered in its place.
+    /// Whether it comes from Graph, not from an intermediary that answered in its place.
     pub fn is_graphs(&self) -> bool {
         self.code.is_some() || self.request_id.is_some()
     }

@@ -1,4 +1,5 @@
-//! A message as the body of a request: base64 (RFC 4648 §4), made piece by piece, so that it is in memory once, however often it is sent.
+//! A message as the body of a request, in base64 (RFC 4648 §4). It is encoded piece by piece, so
+//! that it is in memory once, however often it is sent.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -8,15 +9,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::body::{Body, Bytes, Frame, SizeHint};
 
-/// Octets that are encoded at a time: a multiple of three, so that padding comes at the very end only.
+/// Octets encoded at a time: a multiple of three, so that padding occurs only at the very end.
 const PIECE: usize = 48 * 1_024;
 
-/// A message in parts, of which what has been encoded is gone.
+/// A message in parts. Encoded octets are removed from them.
 #[derive(Clone, Debug)]
 pub(super) struct Base64(pub(super) [Bytes; 3]);
 
 impl Base64 {
-    /// Octets that are left.
+    /// Returns the number of octets that are not encoded yet.
     pub(super) fn len(&self) -> usize {
         self.0.iter().map(Bytes::len).sum()
     }

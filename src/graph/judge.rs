@@ -1,5 +1,5 @@
-//! Asks Graph whether a client's own token opens its mailbox, by the least that can be asked of one (Microsoft, "Get
-//! mailFolder").
+//! Asks Graph whether a client's own token opens its mailbox, by the smallest possible request
+//! (Microsoft, "Get mailFolder").
 
 use hyper::Method;
 
@@ -10,16 +10,16 @@ use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::sasl::Bearer;
 
 impl GraphClient {
-    /// Asks whether the token opens the mailbox. A time for which Graph wants to be left alone is neither kept nor made: nobody
-    /// knows yet whether the token has to do with the mailbox.
+    /// Asks whether the token opens the mailbox. It neither observes nor records a pause that Graph
+    /// asks for, because the token may have nothing to do with the mailbox.
     ///
     /// # Errors
-    /// [`Refusal::InvalidCredentials`] when Graph did not take the token, [`Refusal::NotAuthorized`] when it did, and the
-    /// token gives no right to read the mailbox; everything else passes.
+    /// [`Refusal::InvalidCredentials`] when Graph refused the token, [`Refusal::NotAuthorized`]
+    /// when the token gives no right to read the mailbox. Any other failure is temporary.
     pub async fn judge(&self, bearer: &Bearer) -> Result<(), Failure> {
         let path = format!("{}/mailFolders/inbox?$select=id", mailbox(&bearer.user));
         let mut asked = self.ask_once(&Method::GET, &path, bearer, 200).await;
-        // A connection that had been idle may break under a request.
+        // A connection that was idle may break during a request.
         if let Err(Broken { again: true, .. }) = asked {
             asked = self.ask_once(&Method::GET, &path, bearer, 200).await;
         }

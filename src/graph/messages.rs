@@ -25,39 +25,40 @@ use gatepost_proto::sasl::Bearer;
 
 /// Most messages in a page; Graph's own bound.
 const PAGE: usize = 1_000;
-/// Most octets of a page: about 600 for each message is usual.
+/// Most octets of a page. About 600 for each message are usual.
 const PAGE_OCTETS: usize = 4 * 1_024 * 1_024;
 /// Longest id of a message, and longest address of a page. Graph's ids have about 150 octets.
 const ID_OCTETS: usize = 1_024;
 const LINK_OCTETS: usize = 8 * 1_024;
 
-/// For a request and its repetitions, waits included. A mail program waits for a reply little longer.
+/// Time limit for a request and its repetitions, including waits. A mail program hardly waits
+/// longer for a reply.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// At most so many.
+/// Most requests for one answer.
 const ATTEMPTS: u32 = 3;
-/// Before a repetition for which Graph named no time.
+/// Pause before a repetition for which Graph gave no time.
 const PAUSE: Duration = Duration::from_secs(1);
-/// For the head of an answer, and for each further piece of it.
+/// Time limit for the head of an answer, and for each further piece of it.
 const ANSWER: Duration = Duration::from_secs(60);
 
-/// What is shown as the size of a message whose size Exchange does not tell.
+/// The size shown for a message whose size Exchange does not tell.
 const UNKNOWN_OCTETS: u32 = 1_024;
 
 /// A part of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The oldest first.
+    /// The messages, the oldest first.
     pub messages: Vec<Listed>,
-    /// Where the next part is; `None` at the end.
+    /// The next part; `None` at the end.
     pub next: Option<NextPage>,
 }
 
 /// A message of a list.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// The immutable id.
+    /// Its immutable id.
     pub id: Box<str>,
-    /// Exchange's estimate of its size: what is sent is made from it anew, and may differ.
+    /// Exchange's estimate of its size. The content is generated when it is sent, and may differ.
     pub octets: u32,
 }
 
@@ -65,18 +66,18 @@ pub struct Listed {
 #[derive(Debug, PartialEq, Eq)]
 pub struct NextPage(String);
 
-/// Why a request came to nothing.
+/// Why a request failed.
 #[derive(Clone, Debug)]
 pub enum Unserved {
-    /// There is no such message any more.
+    /// The message no longer exists.
     Gone,
-    /// The token was refused, before anything else was looked at.
+    /// The token was refused, before anything else was checked.
     TokenRefused(Failure),
     /// Anything else.
     Failed(Failure),
 }
 
-/// The octets of a message, as they come.
+/// The octets of a message, as they arrive.
 pub struct MessageContent<'a> {
     graph: &'a GraphClient,
     incoming: Incoming,
@@ -98,7 +99,7 @@ struct ListItem<'a> {
     properties: Vec<Property<'a>>,
 }
 
-/// The one that was asked for.
+/// The property that was requested.
 #[derive(Deserialize)]
 struct Property<'a> {
     #[serde(borrow)]
@@ -113,14 +114,15 @@ impl NextPage {
 }
 
 impl GraphClient {
-    /// The Inbox of the bearer's mailbox, or what comes after another part of it.
+    /// Returns the first part of the Inbox of the bearer's mailbox, or the part after another one.
     ///
     /// # Errors
     /// See [`Unserved`].
     pub async fn list_inbox(&self, bearer: &Bearer, next: Option<&NextPage>) -> Result<Page, Unserved> {
         let path = match next {
             Some(NextPage(path)) => path.clone(),
-            // `PR_MESSAGE_SIZE` ([MS-OXPROPS] 2.797): Graph has no property of its own for the size.
+            // `PR_MESSAGE_SIZE` ([MS-OXPROPS] 2.797), because Graph has no property of its own for
+            // the size.
             None => format!(
                 "{}/mailFolders/inbox/messages?$select=id&$orderby=receivedDateTime&$top={PAGE}\
                  &$expand=singleValueExtendedProperties($filter=id%20eq%20'Integer%200x0E08')",
@@ -133,7 +135,7 @@ impl GraphClient {
             .ok_or_else(|| Unserved::Failed(self.not_graph("the list of messages cannot be read")))
     }
 
-    /// The octets of a message.
+    /// Returns the octets of a message.
     ///
     /// # Errors
     /// See [`Unserved`].
@@ -147,7 +149,7 @@ impl GraphClient {
         Ok(MessageContent { graph: self, incoming: response.into_body() })
     }
 
-    /// Moves a message to Deleted Items. That it is gone already is as good.
+    /// Moves a message to Deleted Items. A message that is already gone counts as deleted.
     ///
     /// # Errors
     /// See [`Unserved`].
@@ -158,7 +160,7 @@ impl GraphClient {
         }
     }
 
-    /// Asks until there is the answer that was hoped for. Every request here may be made twice.
+    /// Repeats a request until it has the expected answer. Every request here may be made twice.
     async fn ask(
         &self,
         method: &Method,
@@ -187,7 +189,7 @@ impl GraphClient {
                         return Err(self.refused(&answer));
                     }
                 }
-                // A connection that had been idle may break under a request.
+                // A connection that was idle may break during a request.
                 Err(Broken { again: true, .. }) if more => {}
                 Err(Broken { failure, .. }) => return Err(Unserved::Failed(failure)),
             }
@@ -327,16 +329,17 @@ impl GraphClient {
 
 /// There was no answer.
 pub(super) struct Broken {
-    /// A second request may fare better.
+    /// Whether a second request may succeed.
     pub(super) again: bool,
     pub(super) failure: Failure,
 }
 
 impl MessageContent<'_> {
-    /// The next piece; `None` at the end. A message that breaks off is an error, never an end.
+    /// Returns the next piece; `None` at the end. A message that breaks off is an error, never an
+    /// end.
     ///
     /// # Errors
-    /// The connection broke, or nothing came in time.
+    /// The connection broke, or nothing arrived in time.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
         loop {
             match timeout(ANSWER, self.incoming.frame()).await {
@@ -359,7 +362,7 @@ impl MessageContent<'_> {
         }
     }
 
-    /// Throws the rest away. When there is little of it, it is read, so that the connection can be used again.
+    /// Discards the rest. A small rest is read, so that the connection can be used again.
     pub async fn discard(mut self) {
         let mut left = 64 * 1_024_usize;
         while let Ok(Ok(Some(piece))) = timeout(PAUSE, self.next()).await {
@@ -386,7 +389,8 @@ fn read_page(graph: &Origin, body: &[u8]) -> Option<Page> {
     Some(Page { messages, next })
 }
 
-/// The token must not go anywhere else, whatever the link says.
+/// Reads a link to the next page. The token must not go to any other server, whatever the link
+/// says.
 fn read_link(graph: &Origin, link: &str) -> Option<NextPage> {
     let uri: Uri = Some(link).filter(|link| link.len() <= LINK_OCTETS)?.parse().ok()?;
     let authority = uri.authority()?;

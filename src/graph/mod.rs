@@ -1,8 +1,9 @@
-//! Microsoft Graph, as far as mail needs it: an HTTPS client for one origin, whose requests carry the token of a mailbox.
+//! Microsoft Graph, as far as mail needs it: an HTTPS client for one origin. Its requests carry the
+//! token of a mailbox.
 //!
-//! `send` hands a message over, after `outgoing` has seen to it that it goes to whom the envelope names and to nobody
-//! else; [`messages`] reads and deletes what has arrived; [`answer`] reads what Graph says when it refuses; `throttle`
-//! keeps quiet where Graph has asked for that.
+//! `send` sends a message, after `outgoing` has ensured that its recipients are exactly those of
+//! the envelope. [`messages`] reads and deletes what has arrived. [`answer`] reads Graph's error
+//! answers. `throttle` pauses requests when Graph asks for it.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -43,7 +44,8 @@ pub use send::Sent;
 /// The body of a request.
 type Content = Either<Full<Bytes>, Base64>;
 
-/// A client for one Graph. Its connections go the way that mail goes, and whoever answers is verified as for mail.
+/// A client for one Graph endpoint. It uses the same connections and the same verification of
+/// servers as mail.
 pub struct GraphClient {
     origin: Origin,
     dialer: Arc<Dialer>,
@@ -60,13 +62,14 @@ pub enum GraphError {
     /// The trusted roots cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// No connection, or it broke; see [`GraphError::connector`].
+    /// There is no connection, or it broke; see [`GraphError::connector`].
     #[error("ask Microsoft Graph")]
     Exchange(#[source] hyper_util::client::legacy::Error),
 }
 
 impl GraphError {
-    /// Why there is no connection; `None` when there was one. Without one, no request has been heard.
+    /// Returns why there is no connection; `None` when there was one. Without a connection, no
+    /// request was received.
     pub fn connector(&self) -> Option<&ConnectorError> {
         let mut cause: Option<&(dyn Error + 'static)> = Some(self);
         while let Some(error) = cause {
@@ -80,25 +83,25 @@ impl GraphError {
 }
 
 impl GraphClient {
-    /// For `origin`. Nothing is opened yet.
+    /// Creates a client for `origin`. Nothing is opened yet.
     pub fn new(origin: Origin, dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, limits: &Limits) -> Self {
         let connect = limits.connect.max(limits.connect_via_proxy);
         let answer = limits.graph_answer;
         Self { origin, dialer, trust, connect, answer, client: OnceCell::new(), throttle: Throttle::default() }
     }
 
-    /// Where it asks.
+    /// Returns the origin that it sends requests to.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// The address of `path`, which begins with a slash and is encoded.
+    /// Returns the address of `path`, which begins with a slash and is encoded.
     pub fn uri(&self, path: &str) -> String {
         format!("https://{}{path}", self.origin.name)
     }
 
-    /// Sends a request whose address is of [`GraphClient::uri`]; the result is the head of the answer. Redirects are not
-    /// followed. Without a deadline of its own.
+    /// Sends a request with an address from [`GraphClient::uri`], and returns the head of the
+    /// answer. It follows no redirects and has no deadline of its own.
     ///
     /// # Errors
     /// See [`GraphError`].
@@ -120,11 +123,12 @@ impl GraphClient {
     }
 }
 
-/// Adds the header fields of every request: the token, and an id by which Microsoft's support finds it, which is returned
-/// too.
+/// Adds the header fields of every request: the token, and an id by which Microsoft's support finds
+/// it. Also returns that id.
 ///
 /// # Errors
-/// The token holds an octet that no header field does; [`gatepost_proto::sasl`] and [`gatepost_oauth`] take no such token.
+/// The token contains an octet that is not allowed in a header field; [`gatepost_proto::sasl`] and
+/// [`gatepost_oauth`] accept no such token.
 pub fn authorized(request: Builder, bearer: &Bearer) -> Result<(Builder, String), InvalidHeaderValue> {
     let token = bearer.token.expose();
     let mut text = Zeroizing::new(Vec::with_capacity("Bearer ".len() + token.len()));

@@ -1,4 +1,4 @@
-//! A message that Microsoft has not accepted, and what everybody is told of it.
+//! A message that Microsoft has not accepted, and what the client and the log are told.
 
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
@@ -7,11 +7,12 @@ use gatepost_proto::mail::smtp::Reply;
 /// Microsoft has not accepted the message, or has not said so.
 #[derive(Clone, Debug)]
 pub struct NotSent {
-    /// For the client.
+    /// The reply to the client.
     pub reply: Reply,
-    /// For everybody else.
+    /// The failure for the log.
     pub failure: Failure,
-    /// The token was refused, before anything else was looked at: with a new one the message may be sent again at once.
+    /// Whether the token was refused, before anything else was checked. With a new one the message
+    /// may be sent again at once.
     pub token_refused: bool,
 }
 

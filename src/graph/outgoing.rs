@@ -1,5 +1,6 @@
-//! From an SMTP transaction to a message for `sendMail`. Graph has no envelope: it sends to whom the header names. So the
-//! header must name exactly whom the envelope does, or the message does not go.
+//! Turns an SMTP transaction into a message for `sendMail`. Graph has no envelope: recipients come
+//! from the header. So the header must name exactly the recipients of the envelope, or the message
+//! is not sent.
 
 use std::collections::HashSet;
 
@@ -15,13 +16,14 @@ use gatepost_proto::mime::{self, Address, AddressError, Head, MimeError, Recipie
 /// Longest message: 4 MB of base64 are the longest request (Microsoft, "user: sendMail").
 pub const MESSAGE_OCTETS: usize = 3_000_000;
 
-/// Checks a message, and names in its Bcc field who is in the envelope only. Nothing else is changed. Exchange takes that
-/// field out on delivery.
+/// Checks a message, and adds those who are only in the envelope to its Bcc field. Nothing else is
+/// changed. Exchange removes that field on delivery.
 ///
-/// The envelope's sender is not looked at: Graph cannot be told, and reports of failed delivery go to the mailbox.
+/// The envelope's sender is not checked: Graph has no field for it, and reports of failed delivery
+/// go to the mailbox.
 ///
 /// # Errors
-/// The reply says what is wrong, and that is permanent.
+/// The reply says what is wrong, and is permanent.
 pub(super) fn prepare(envelope: &Envelope, message: &Bytes) -> Result<Base64, NotSent> {
     if message.len() > MESSAGE_OCTETS {
         return Err(too_large());
@@ -42,7 +44,7 @@ pub(super) fn prepare(envelope: &Envelope, message: &Bytes) -> Result<Base64, No
     if strangers > 0 {
         return Err(names_others(strangers));
     }
-    // Who is perhaps not found in the header is named once more.
+    // Recipients that Graph may not find in the header are added once more.
     let certain: HashSet<_> = named.certain.iter().collect();
     let unnamed: Vec<_> = addressed.iter().filter(|address| !certain.contains(address)).collect();
     let (at, octets) = named.blind_copies(&unnamed).map_or((0, Vec::new()), |new| (new.at, new.octets));

@@ -1,4 +1,5 @@
-//! What an answer of Graph, or the lack of one, means for a message: reply, whose turn it is, what to do.
+//! Explains an answer of Graph to a message, or the lack of one: the reply, who has to act, and
+//! what to do.
 
 use std::time::Duration;
 
@@ -13,21 +14,21 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::Actor;
 use gatepost_proto::mail::smtp::Reply;
 
-/// Above this Graph was seen to answer 200 and send nothing.
+/// Above this size, Graph was seen to answer 200 and send nothing.
 const SILENTLY_DROPPED_OCTETS: usize = 2_000_000;
 
-/// Whether the status asks for fewer requests; its `Retry-After` then counts for the whole mailbox.
+/// Whether the status asks for fewer requests. Its `Retry-After` then applies to the whole mailbox.
 pub(super) fn throttles(status: u16) -> bool {
     matches!(status, 429 | 503 | 504 | 509)
 }
 
-/// Whether the status, with a `Retry-After`, says that the message was not looked at. A gateway that gave up waiting (504)
-/// may have passed it on.
+/// Whether the status, with a `Retry-After`, says that the message was not processed. A gateway
+/// that stopped waiting (504) may have passed it on.
 pub(super) fn not_looked_at(status: u16) -> bool {
     matches!(status, 429 | 503)
 }
 
-/// What is said about an answer other than 202. `octets` is the length of the message.
+/// Explains an answer other than 202. `octets` is the length of the message.
 pub(super) fn explain(answer: &Answer, octets: usize) -> NotSent {
     let Verdict { reply: (code, status, text), actor, cause, remedy } = match verdict(answer, octets) {
         Some(verdict) => verdict,
@@ -45,7 +46,7 @@ pub(super) fn explain(answer: &Answer, octets: usize) -> NotSent {
     with_words(not_sent, answer)
 }
 
-/// Adds what Graph said itself.
+/// Adds Graph's own text.
 fn with_words(mut not_sent: NotSent, answer: &Answer) -> NotSent {
     not_sent.failure.message.push_str(&format!(" ({})", answer.words()));
     not_sent
@@ -58,7 +59,7 @@ struct Verdict {
     remedy: &'static str,
 }
 
-/// `None` is: too large.
+/// Returns the verdict on an answer; `None` if the message is too large.
 fn verdict(answer: &Answer, octets: usize) -> Option<Verdict> {
     const WAIT: &str = "the client tries again";
     let verdict = |reply, actor, cause, remedy| Some(Verdict { reply, actor, cause, remedy });
@@ -161,7 +162,7 @@ fn verdict(answer: &Answer, octets: usize) -> Option<Verdict> {
     }
 }
 
-/// Nothing is asked for this mailbox for so long.
+/// No request is made for this mailbox for this long.
 pub(super) fn quiet(left: Duration) -> NotSent {
     let seconds = left.as_secs().max(1);
     NotSent::new(
@@ -173,7 +174,7 @@ pub(super) fn quiet(left: Duration) -> NotSent {
     )
 }
 
-/// The request came to nothing.
+/// The request failed without an answer.
 pub(super) fn no_answer(error: &GraphError, graph: &Origin, id: &str) -> NotSent {
     let failure = error.failure(graph);
     match error {
@@ -191,7 +192,7 @@ pub(super) fn late(graph: &Origin, most: Duration, id: &str) -> NotSent {
     unknown(Actor::Microsoft, &format!("{graph} did not answer within {most:?}"), id)
 }
 
-/// The message was on its way, and nobody knows whether it arrived.
+/// The message was being sent, and it is unknown whether it arrived.
 fn unknown(actor: Actor, why: &str, id: &str) -> NotSent {
     NotSent::new(
         Reply::new(451, [4, 2], "Microsoft Graph did not say whether it took the message"),

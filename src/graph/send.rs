@@ -1,7 +1,7 @@
-//! Hands a message over with `sendMail` (Microsoft, "user: sendMail"), once.
+//! Sends a message with `sendMail` (Microsoft, "user: sendMail"), once.
 //!
-//! Nothing is sent a second time unless Microsoft has said that it did not look at it: Graph has no key by which it would
-//! know a message again.
+//! A message is sent again only if Microsoft has said that it did not process it. Graph has no key
+//! by which it could recognize a repeated message.
 
 use std::time::Duration;
 
@@ -20,13 +20,15 @@ use gatepost_core::account::MailAddress;
 use gatepost_proto::mail::smtp::Envelope;
 use gatepost_proto::sasl::Bearer;
 
-/// Requests for one message, waits included: no request begins later than this after the first. With the time that the last
-/// one may take, the client, which waits ten minutes (RFC 5321 §4.5.3.2.6), still hears how it ended.
+/// No request for a message begins later than this after the first, including waits. With the time
+/// of the last request, this stays within the ten minutes that the client waits (RFC 5321
+/// §4.5.3.2.6), so it learns the result.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// At most so many.
+/// Most requests for one message.
 const ATTEMPTS: u32 = 3;
 
-/// Microsoft has accepted the message. That is not delivery: what goes wrong later comes back to the mailbox as a report.
+/// Microsoft has accepted the message. That is not delivery: later failures come back to the
+/// mailbox as a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sent {
     /// The id of the request, by which Microsoft finds it; empty when there is none.
@@ -36,11 +38,12 @@ pub struct Sent {
 impl GraphClient {
     /// Sends a message from the mailbox of `bearer` to the recipients of the envelope; a copy is kept in its Sent Items.
     ///
-    /// Where Graph asks for a wait that is short, it is waited. The whole takes less than ten minutes.
+    /// If Graph asks for a short wait, this waits. The whole takes less than ten minutes.
     ///
     /// # Errors
-    /// [`NotSent`]: with a reply of class 5 when trying again is of no use. Where it is not known whether Microsoft took the
-    /// message, the reply is temporary: twice is better than never.
+    /// [`NotSent`], with a reply of class 5 when trying again is of no use. If it is unknown
+    /// whether Microsoft took the message, the reply is temporary, because twice is better than
+    /// never.
     ///
     /// # Cancel safety
     /// Dropping the future leaves open whether the message was sent.
@@ -63,7 +66,7 @@ impl GraphClient {
             if answer.status == 202 {
                 return Ok(Sent { request_id: answer.request_id.unwrap_or_default() });
             }
-            // A proxy that is out of order does not speak for Graph.
+            // A failing proxy does not speak for Graph.
             let wait = answer.retry_after.filter(|_| refused::throttles(answer.status) && answer.is_graphs());
             if let Some(wait) = wait {
                 self.throttle.close(&bearer.user, wait);
@@ -86,7 +89,7 @@ impl GraphClient {
         let request = Request::post(self.uri(&path(&bearer.user))).header(CONTENT_TYPE, "text/plain");
         let (request, id) = authorized(request, bearer).map_err(|error| defect(error.into()))?;
         let request = request.body(Either::Right(message)).map_err(defect)?;
-        // A connection has its own deadline: whatever is late here was sent.
+        // Connecting has its own deadline, so a request that is late here was sent.
         let deadline = Instant::now() + self.connect + self.answer;
         let answer = match timeout_at(deadline, self.exchange(request)).await {
             Ok(Ok(response)) => Answer::read(response, deadline).await,

@@ -1,5 +1,6 @@
-//! Quiet where Graph has asked for it: after a `Retry-After` nothing more is asked for that mailbox until the time is over
-//! (Microsoft, "Microsoft Graph throttling guidance": requests in the meantime count against the limit).
+//! Pauses requests when Graph asks for it. After a `Retry-After`, no request is made for that
+//! mailbox until the time is over, because requests in the meantime count against the limit
+//! (Microsoft, "Microsoft Graph throttling guidance").
 
 use std::time::Duration;
 
@@ -9,10 +10,10 @@ use tokio::time::Instant;
 use gatepost_core::account::MailAddress;
 use gatepost_core::bounded_map::BoundedMap;
 
-/// Mailboxes that are remembered; the one that was closed first gives way.
+/// Most mailboxes remembered. The one whose pause began first is evicted.
 const REMEMBERED: usize = 16_384;
 
-/// Until when nothing may be asked, by mailbox.
+/// The end of the pause, by mailbox.
 #[derive(Debug)]
 pub(super) struct Throttle(Mutex<BoundedMap<MailAddress, Instant>>);
 
@@ -23,7 +24,7 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// How much longer nothing may be asked for `mailbox`; zero when it may.
+    /// Returns how much longer requests for `mailbox` must pause; zero when they need not.
     pub(super) fn wait(&self, mailbox: &MailAddress) -> Duration {
         let mut mailboxes = self.mailboxes();
         let left = mailboxes.peek(mailbox).map_or(Duration::ZERO, |until| until.duration_since(Instant::now()));
@@ -33,11 +34,11 @@ impl Throttle {
         left
     }
 
-    /// Graph wants to be left alone for so long.
+    /// Pauses requests for `mailbox`, as Graph has asked.
     pub(super) fn close(&self, mailbox: &MailAddress, wait: Duration) {
         let now = Instant::now();
         let mut mailboxes = self.mailboxes();
-        // Those that are over, as far as none stands before them that was closed for longer.
+        // Removes ended pauses up to the first one that still lasts.
         mailboxes.remove_oldest_while(|_, until| *until <= now);
         let until = mailboxes.get_or_insert_with(mailbox.clone(), || now);
         *until = (*until).max(now + wait);

@@ -1,5 +1,5 @@
-//! Models of attacks on passwords: guesses against warm caches, and guesses that are meant to lock somebody out; and the
-//! tenants of one application kept apart.
+//! Models of attacks on passwords: guesses against warm caches, and guesses that are meant to lock
+//! a user out. Also checks that the tenants of one application are kept apart.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -20,7 +20,7 @@ use gatepost_oauth::endpoint::TokenEndpoint;
 use gatepost_oauth::fake::{self, FakeEndpoint, Fields, Reply};
 use gatepost_store::MemoryStore;
 
-/// The one account that is under attack, and where its owner sits.
+/// The account under attack, and the address of its owner.
 const VICTIM: &str = "victim@contoso.example";
 const HOME: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 
@@ -43,7 +43,7 @@ struct Gate {
 }
 
 impl Gate {
-    /// Everybody of one domain signs in with a password of their own.
+    /// Creates a world in which each user of one domain signs in with their own password.
     fn new(cloud: Cloud, entra: Arc<FakeEndpoint>) -> Self {
         Self::with(LoginPattern::Domain("contoso.example".into()), "contoso.example".into(), cloud, entra)
     }
@@ -93,8 +93,9 @@ fn right(user: &str) -> String {
     format!("the password of {user}")
 }
 
-/// Five hundred users with warm tokens; a hundred thousand logins with passwords of others, near misses and noise, among
-/// them right ones. (The plan's ten million take hours without optimisation, and find nothing more.)
+/// Five hundred users with warm tokens, and a hundred thousand logins with passwords of others,
+/// near misses and noise, mixed with right ones. (Ten million take hours without optimization, and
+/// find nothing more.)
 #[tokio::test(start_paused = true)]
 async fn a_wrong_password_opens_no_warm_token_and_no_token_goes_to_another() {
     const USERS: u64 = 500;
@@ -107,7 +108,7 @@ async fn a_wrong_password_opens_no_warm_token_and_no_token_goes_to_another() {
     for n in 0..USERS {
         world.login(HOME, &user(n), &right(&user(n))).await.unwrap();
     }
-    // Of each token, for whom Entra made it.
+    // The user for whom Entra made each token.
     let made_for: HashMap<String, String> =
         (1..).zip(world.entra.asked()).map(|(number, form)| (format!("t{number}"), form["username"].clone())).collect();
     let mut numbers = Numbers(0x5eed);
@@ -141,8 +142,8 @@ async fn a_wrong_password_opens_no_warm_token_and_no_token_goes_to_another() {
     assert!(opened > 10_000 && refused > 80_000, "{opened} {refused}");
 }
 
-/// Entra's smart lock-out as documented: so many failures in a row lock the account, a success forgets them. A password
-/// that was wrong before is not counted again.
+/// Entra's smart lockout as documented. A number of failures in a row lock the account, and a
+/// success resets them. A repeated wrong password is not counted again.
 #[derive(Default)]
 struct SmartLockout {
     failures: Vec<String>,
@@ -164,7 +165,8 @@ impl SmartLockout {
     }
 }
 
-/// A day of guesses, ten a minute, from one place, from many, and through the victim's own gateway.
+/// A day of guesses, ten a minute: from one address, from many, and through the victim's own
+/// gateway.
 #[tokio::test(start_paused = true)]
 async fn a_day_of_guesses_neither_locks_the_victim_out_nor_keeps_it_out() {
     for (cloud, most) in [(Cloud::Worldwide, 8), (Cloud::China, 8), (Cloud::UsGovGccHigh, 2), (Cloud::UsGovDod, 2)] {
@@ -182,7 +184,7 @@ async fn a_day_of_guesses_neither_locks_the_victim_out_nor_keeps_it_out() {
                     let guess = format!("guess {minute} {n}");
                     assert!(world.login(source, VICTIM, &guess).await.is_err(), "{case}");
                 }
-                // The owner's program looks for mail every ten minutes.
+                // The owner's mail program checks for mail every ten minutes.
                 if minute % 10 == 0 {
                     let admitted = world.login(HOME, VICTIM, &right(VICTIM)).await;
                     assert!(admitted.is_ok(), "{case}, minute {minute}: {:?}", admitted.err());
@@ -199,7 +201,7 @@ async fn a_day_of_guesses_neither_locks_the_victim_out_nor_keeps_it_out() {
     }
 }
 
-/// While Entra says "locked", whatever the reason, the owner works on with the token that there is.
+/// While Entra says "locked", whatever the reason, the owner continues with the present token.
 #[tokio::test(start_paused = true)]
 async fn a_lock_that_others_caused_does_not_end_a_session_that_can_go_on() {
     let world = Gate::new(Cloud::Worldwide, FakeEndpoint::new(|_| Reply::Token(3600)));
@@ -214,7 +216,7 @@ async fn a_lock_that_others_caused_does_not_end_a_session_that_can_go_on() {
         assert!(world.login(HOME, VICTIM, &right(VICTIM)).await.is_ok(), "minute {minute}");
         world.clock.advance(Duration::from_secs(60));
     }
-    // 60 s without asking, doubling to 30 min: a handful of questions in fifty minutes of attack.
+    // 60 s without asking, doubling to 30 min: a few requests in fifty minutes of attack.
     assert!(world.entra.count() <= 1 + 6, "{}", world.entra.count());
 }
 
@@ -231,7 +233,7 @@ async fn each_domain_is_a_tenant_of_its_own() {
     assert_eq!(paths, [path("fabrikam.example"), path("adatum.example"), path("fabrikam.example")]);
     assert_eq!(world.login(HOME, "alice@common", "right").await.unwrap_err().cause.name(), "unknown-account");
 
-    // A tenant that asks to be left alone speaks for itself.
+    // Throttling by one tenant does not affect another.
     world.entra.judge_by(|form| match form[fake::PATH].contains("fabrikam") {
         true => Reply::Raw(429, Some("120"), "{}"),
         false => Reply::Token(3600),

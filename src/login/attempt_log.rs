@@ -1,10 +1,12 @@
-//! Guesses that were forwarded to Entra, counted where a restart and other replicas find the count; and the sources from
-//! which logins succeeded, which a restart must not make strangers.
+//! Counts the guesses forwarded to Entra in the store, where a restart and other replicas find
+//! them. It also keeps the sources of successful logins, so that a restart does not make them
+//! unfamiliar.
 //!
-//! A guess is in the store before it is forwarded, so that no crash makes a budget whole again. It stays there when Entra
-//! refuses it, for [`WINDOW`] or until a login succeeds. When Entra does not judge it, its entry is left for the next guess,
-//! so that an outage costs few writes, and taken off when none comes. While the store is away, the caller goes on with what
-//! this process has counted.
+//! A guess is in the store before it is forwarded, so that no crash restores a budget. If Entra
+//! refuses it, it stays there for [`WINDOW`] or until a login succeeds. If Entra does not judge it,
+//! the next guess reuses its entry, so that an outage costs few writes. If no next guess comes, the
+//! entry is removed. While the store is unavailable, the caller continues with what this process
+//! has counted.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,43 +25,45 @@ use gatepost_core::source::Source;
 use gatepost_oauth::tokens::User;
 use gatepost_store::{Counts, Familiar, Guess, Person, Store, StoreError};
 
-/// A guess counts this long, each by itself.
+/// How long each guess counts.
 ///
-/// Entra locks an account after ten refused passwords (three in the US Government clouds), for a minute at first and longer
-/// each time (Microsoft, "Smart lockout"). Its count ends with a right password; whether it shrinks by itself is not
-/// documented. A client in use brings Entra a right password once an hour at least ([`CONFIRMATION`]). So no two of these
-/// lie further apart than this window, within which Entra is asked about eight wrong ones (two) at most: its count never
-/// gets as far as its threshold. At an account that nobody uses, strangers have five guesses in two hours.
+/// Entra locks an account after ten refused passwords (three in the US Government clouds), for a
+/// minute at first and longer each time (Microsoft, "Smart lockout"). A right password resets its
+/// count; whether the count decays by itself is not documented. A client in use presents a right
+/// password to Entra at least once an hour ([`CONFIRMATION`]). So no two right passwords are
+/// further apart than this window, within which Entra is asked about eight wrong ones (two) at
+/// most. Its count therefore never reaches its threshold. At an account that nobody uses, strangers
+/// have five guesses in two hours.
 ///
 /// [`CONFIRMATION`]: gatepost_oauth::cache::CONFIRMATION
 pub(super) const WINDOW: Duration = Duration::from_secs(2 * 3600);
 
-/// An entry that was not used is used as it is when it is not older.
+/// An unused entry is reused unchanged while it is not older than this.
 const FRESH: Duration = Duration::from_secs(600);
 
-/// A source is known for so long after its last login that was noted.
+/// How long a source stays familiar after its last noted login.
 const FAMILIAR: Duration = Duration::from_secs(90 * 24 * 3600);
 
-/// A further login from a source is noted after so long, and not before: a write a week for each.
+/// A further login from a source is noted only after this time: one write a week for each source.
 pub(super) const NOTED_AGAIN: Duration = Duration::from_secs(7 * 24 * 3600);
 
-/// Sources known of one account; the one that was not seen for longest is forgotten.
+/// Most familiar sources of one account. The one not seen for longest is forgotten.
 pub(super) const SOURCES: usize = 32;
 
-/// No login waits longer for the store to count.
+/// Longest time that a login waits for the store to count.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// Somebody else's changes of the same record are followed so many times.
+/// How often a change is retried when others have changed the same record.
 const TRIES: usize = 8;
 
-/// Accounts with entries to spare that are remembered.
+/// Most accounts whose unused entries are remembered.
 const SPARE: usize = 100_000;
 
-/// Names whose person is remembered; of others the store is asked.
+/// Most names whose person is remembered. For other names the store is asked.
 const PERSONS: usize = 100_000;
 
-/// Most guesses in one record, which belong to some 1/4,096 of all accounts, and most sources. Beyond it this process counts
-/// alone.
+/// Most guesses in one record, and most sources. A record serves about 1/4,096 of all accounts.
+/// Beyond this, the process counts alone.
 const RECORD: usize = 1_000;
 
 /// Why a guess is not in the store.
@@ -67,10 +71,10 @@ const RECORD: usize = 1_000;
 pub(super) enum Uncounted {
     /// The budget is spent, by this process or another.
     Spent {
-        /// Until a place in it is free again.
+        /// Time until the budget allows another guess.
         wait: Duration,
     },
-    /// The store is away.
+    /// The store is unavailable.
     Away,
 }
 
@@ -80,16 +84,17 @@ pub(super) struct AttemptLog {
     clock: Clock,
     away: AtomicBool,
     here: Mutex<Here>,
-    /// Persons by name, as far as they are known here. Names without success are not among them.
+    /// Persons by name, as far as they are known here. Names without a successful login are not
+    /// among them.
     persons: DashMap<User, User>,
 }
 
-/// What of the store's entries belongs to this process.
+/// The store's entries that belong to this process.
 #[derive(Default)]
 struct Here {
-    /// Their verdict is out.
+    /// Entries that await a verdict.
     out: HashSet<u64>,
-    /// They were never judged; by account, with the time of the guess.
+    /// Entries that were never judged, by account, with the time of the guess.
     spare: HashMap<User, Vec<(u64, UnixTime)>>,
 }
 
@@ -103,13 +108,13 @@ impl AttemptLog {
         self.store.is_shared() && !self.away.load(Ordering::Relaxed)
     }
 
-    /// The time that [`Self::accepted`] wants.
+    /// Returns the time that [`Self::accepted`] takes as `asked_at`.
     pub(super) fn time(&self) -> UnixTime {
         self.clock.unix_time()
     }
 
-    /// Counts a guess before it is forwarded; durable when this returns, which it does within two seconds. `familiar`: the
-    /// caller knows the source; else the store may.
+    /// Counts a guess before it is forwarded. The count is durable when this returns, which is
+    /// within two seconds. `familiar`: the caller knows the source; otherwise the store may.
     pub(super) async fn count(
         self: &Arc<Self>,
         user: User,
@@ -120,7 +125,8 @@ impl AttemptLog {
         let spare = self.here().spare.get_mut(&user).and_then(Vec::pop);
         let (id, at) = (spare.map_or_else(jitter::random, |(id, _)| id), self.time());
         self.here().out.insert(id);
-        // From here on it goes back to the spare ones when it is dropped, whether the store has it or not.
+        // From here on, dropping it returns the entry to the unused ones, whether the store has it
+        // or not.
         let mut counted = Counted { attempts: Arc::clone(self), user, id, at, familiar };
         let add = self.edit(user.bucket(), |counts| {
             let familiar = familiar || knows(counts, user, source, at);
@@ -153,25 +159,28 @@ impl AttemptLog {
         }
     }
 
-    /// What the store knows of an account and a source, within two seconds; `None`: it does not answer.
+    /// Returns what the store knows of an account and a source, within two seconds; `None` if the
+    /// store does not answer.
     pub(super) async fn recall(&self, user: User, source: Source) -> Option<Recalled> {
         let now = self.time();
         let (counts, _) = timeout(WAIT, self.store.counts(user.bucket())).await.ok()?.ok()?;
         let of_user = counts.guesses.iter().filter(|guess| guess.user == user.0);
         Some(Recalled {
             familiar: knows(&counts, user, source, now),
-            // Who emptied a store has lifted nothing.
+            // An emptied store does not mean that the guesses were lifted.
             guesses: (self.store.emptied() == 0).then(|| of_user.map(|guess| guess.id).collect()),
         })
     }
 
-    /// Notes that a login for this account came from there. It is written when that is news, or was noted long ago.
+    /// Notes that a login for this account came from `source`. Writes only when that is new or was
+    /// noted long ago.
     pub(super) async fn remember(&self, user: User, source: Source) -> Result<(), StoreError> {
         let now = self.time();
         self.edit(user.bucket(), |counts| ((), note(counts, user, source, now))).await
     }
 
-    /// Whose guesses those at a name are: the person's, once Entra has named one. Within two seconds.
+    /// Returns the user whose guesses those at a name are: the person, once Entra has named one.
+    /// Takes two seconds at most.
     pub(super) async fn person(&self, name: User) -> User {
         if let Some(person) = self.persons.get(&name) {
             return *person;
@@ -183,21 +192,22 @@ impl AttemptLog {
         person
     }
 
-    /// The same, as far as it is known here.
+    /// Like [`Self::person`], from this process's memory alone.
     pub(super) fn known_person(&self, name: User) -> User {
         self.persons.get(&name).map_or(name, |person| *person)
     }
 
-    /// Entra has named the person behind a name.
+    /// Notes that Entra has named the person behind a name.
     pub(super) fn learn(&self, name: User, person: User) {
         if name != person && (self.persons.len() < PERSONS || self.persons.contains_key(&name)) {
             self.persons.insert(name, person);
         }
     }
 
-    /// Entra accepted a password of this name, of which it was asked at `asked_at` and which was counted as a guess of
-    /// `counted`: what was refused before is void, as it is in Entra's own count. The source is noted as [`Self::remember`]
-    /// does, and the person behind the name, whose guesses are counted from now on.
+    /// Notes that Entra accepted a password of this name. Entra was asked at `asked_at`, and the
+    /// password was counted as a guess of `counted`. Earlier refusals are void, as they are in
+    /// Entra's own count. The source is noted as by [`Self::remember`]. The person behind the name
+    /// is noted too, because guesses are counted for the person from now on.
     pub(super) async fn accepted(
         &self,
         [name, counted, person]: [User; 3],
@@ -219,7 +229,8 @@ impl AttemptLog {
         Ok(())
     }
 
-    /// Takes every guess at this name and its person off the count whose verdict is not out; how many they were.
+    /// Removes every guess at this name and its person from the count, except those that await a
+    /// verdict. Returns how many they were.
     pub(super) async fn lift(&self, name: User) -> Result<usize, StoreError> {
         let mut all = 0;
         for user in HashSet::from([name, self.person(name).await]) {
@@ -233,7 +244,8 @@ impl AttemptLog {
         Ok(all)
     }
 
-    /// Takes entries off the store that nobody has used for so long. Those that cannot be taken off count for [`WINDOW`].
+    /// Removes entries from the store that have been unused for `unused`. Those that cannot be
+    /// removed count for [`WINDOW`].
     pub(super) async fn release(&self, unused: Duration) {
         let now = self.time();
         let mut released: HashMap<u16, HashSet<u64>> = HashMap::new();
@@ -253,7 +265,8 @@ impl AttemptLog {
         }
     }
 
-    /// Changes a record, and writes it when `change` says that it did; again when somebody else was faster.
+    /// Changes a record, and writes it if `change` says that it changed. Tries again when another
+    /// process was faster.
     async fn edit<T>(&self, bucket: u16, change: impl Fn(&mut Counts) -> (T, bool)) -> Result<T, StoreError> {
         for _ in 0..TRIES {
             let (mut counts, version) = self.store.counts(bucket).await?;
@@ -270,7 +283,7 @@ impl AttemptLog {
         Err(StoreError::Changed)
     }
 
-    /// One line when it begins and one when it is over.
+    /// Logs one line when the store becomes unavailable, and one when it is available again.
     fn note_away(&self, error: Option<&StoreError>) {
         match (error, self.away.swap(error.is_some(), Ordering::Relaxed)) {
             (Some(error), false) => tracing::warn!(
@@ -282,7 +295,7 @@ impl AttemptLog {
     }
 
     fn here(&self) -> MutexGuard<'_, Here> {
-        // Every change is one insertion or removal, so a panic elsewhere leaves it whole.
+        // Every change is one insertion or removal, so the content is consistent after any panic.
         self.here.lock()
     }
 }
@@ -296,9 +309,9 @@ impl std::fmt::Debug for AttemptLog {
 /// What the store knows of an account.
 #[derive(Debug)]
 pub(super) struct Recalled {
-    /// A login came from that source before.
+    /// Whether a login came from that source before.
     pub(super) familiar: bool,
-    /// The guesses that count; `None`: it was emptied, and does not know any longer.
+    /// The guesses that count; `None` if the store was emptied and no longer knows.
     pub(super) guesses: Option<HashSet<u64>>,
 }
 
@@ -311,7 +324,8 @@ enum Added {
 /// Adds a guess if the budget allows it; the second value says whether the record has changed.
 fn add(counts: &mut Counts, guess: Guess, budget: PasswordBudget) -> (Added, bool) {
     let guesses = &mut counts.guesses;
-    // A clock that was set back makes nothing count for ever.
+    // The second condition matters when a clock was set back: without it such guesses would count
+    // for ever.
     guesses.retain(|other| guess.at.since(other.at) < WINDOW && other.at.since(guess.at) < WINDOW);
     let known = guesses.iter().position(|other| other.user == guess.user && other.id == guess.id);
     if let Some(known) = known {
@@ -332,7 +346,7 @@ fn add(counts: &mut Counts, guess: Guess, budget: PasswordBudget) -> (Added, boo
     (Added::Counted { familiar: guess.familiar }, true)
 }
 
-/// Removes guesses; how many they were.
+/// Removes guesses and returns how many they were.
 fn remove(counts: &mut Counts, void: impl Fn(&Guess) -> bool) -> usize {
     let before = counts.guesses.len();
     counts.guesses.retain(|guess| !void(guess));
@@ -344,7 +358,7 @@ fn knows(counts: &Counts, user: User, source: Source, now: UnixTime) -> bool {
     counts.familiar.iter().any(|of| of.user == user.0 && of.source == source && now.since(of.seen) < FAMILIAR)
 }
 
-/// Notes a source; false when it was noted lately.
+/// Notes a source. Returns false when it was noted recently.
 fn note(counts: &mut Counts, user: User, source: Source, now: UnixTime) -> bool {
     if counts.familiar.is_empty() && rand::fill(&mut counts.key).is_err() {
         return false;
@@ -369,7 +383,7 @@ fn note(counts: &mut Counts, user: User, source: Source, now: UnixTime) -> bool 
     true
 }
 
-/// Notes the person behind a name; false when that is no news.
+/// Notes the person behind a name. Returns false when that is already known.
 fn is_named(counts: &mut Counts, name: User, person: User) -> bool {
     let named = Person { name: name.0, person: person.0 };
     if name == person || counts.persons.contains(&named) {
@@ -394,7 +408,8 @@ fn hash(key: &[u8], user: User, source: Source) -> u64 {
     u64::from_be_bytes(context.sign().as_ref().first_chunk().copied().unwrap_or_default())
 }
 
-/// A guess that is counted and whose verdict is out. Dropping it without a verdict leaves its entry for the next guess.
+/// A counted guess that awaits its verdict. Dropping it without a verdict leaves its entry for the
+/// next guess.
 #[derive(Debug)]
 pub(super) struct Counted {
     attempts: Arc<AttemptLog>,
@@ -405,13 +420,14 @@ pub(super) struct Counted {
 }
 
 impl Counted {
-    /// Entra judged it: its entry counts, until [`AttemptLog::accepted`] takes it off. The result is its id.
+    /// Notes that Entra judged the guess: its entry counts until [`AttemptLog::accepted`] removes
+    /// it. Returns its id.
     pub(super) fn judged(self) -> u64 {
         self.attempts.here().out.remove(&self.id);
         self.id
     }
 
-    /// It came from a source where a login for this account had succeeded.
+    /// Whether the guess came from a source where a login for this account had succeeded.
     pub(super) fn is_familiar(&self) -> bool {
         self.familiar
     }
@@ -420,7 +436,7 @@ impl Counted {
 impl Drop for Counted {
     fn drop(&mut self) {
         let mut here = self.attempts.here();
-        // Gone when there was a verdict.
+        // The entry is no longer there when there was a verdict.
         if here.out.remove(&self.id) && here.spare.len() < SPARE {
             here.spare.entry(self.user).or_default().push((self.id, self.at));
         }

@@ -1,4 +1,5 @@
-//! The one entry of a login: from a name and a password, or from what the configuration trusts, to a token.
+//! The one entry of a login: turns a name and a password, or what the configuration trusts, into a
+//! token.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,10 +26,11 @@ use gatepost_oauth::tokens::{
 use gatepost_store::Store;
 use gatepost_telemetry::metrics::Metrics;
 
-/// A process that ends does not wait for the store longer than this.
+/// Longest time that an ending process waits for the store.
 const FAREWELL: Duration = Duration::from_secs(2);
-/// A refused token of a client's own is answered from memory for so long at first, and never for longer than this: a right
-/// that was given meanwhile counts soon.
+/// A refusal of a client's own token is answered from memory for this long at first. It is never
+/// longer than [`LONGEST_REFUSED_TOKEN_MEMORY`], so that a permission granted meanwhile counts
+/// soon.
 const REFUSED_TOKEN_MEMORY: Duration = Duration::from_secs(60);
 const LONGEST_REFUSED_TOKEN_MEMORY: Duration = Duration::from_secs(15 * 60);
 
@@ -55,7 +57,7 @@ impl Authenticator {
         Self::with_metrics(config, endpoint, store, clock, Arc::default())
     }
 
-    /// The same, and counts in `metrics`.
+    /// Like [`Self::new`], and counts in `metrics`.
     pub fn with_metrics(
         config: Arc<Config>,
         endpoint: Arc<dyn TokenEndpoint>,
@@ -79,14 +81,15 @@ impl Authenticator {
         })
     }
 
-    /// Proves the password and gets a token, preferably one with `min_token_lifetime` left (a protocol whose sessions end with
-    /// their token wants more). Ends within `limits.password_hash_wait` and `limits.token_total`.
+    /// Verifies the password and gets a token, preferably one with `min_token_lifetime` left. A
+    /// protocol whose sessions end with their token asks for more. Returns within
+    /// `limits.password_hash_wait` and `limits.token_total`.
     ///
     /// # Errors
-    /// A [`Failure`] that says what the client is told, and to everybody else what happened.
+    /// A [`Failure`]: what the client is told, and for the log what happened.
     ///
     /// # Cancel safety
-    /// May be dropped at any time: work that others wait for goes on.
+    /// May be dropped at any time: work that other logins wait for continues.
     pub async fn admit(
         self: &Arc<Self>,
         request: LoginRequest<'_>,
@@ -125,7 +128,7 @@ impl Authenticator {
     /// (`trusted_senders`).
     ///
     /// # Errors
-    /// A [`Failure`]; also for an account whose token only its user's password can bring.
+    /// A [`Failure`], also for an account whose token requires its user's password.
     ///
     /// # Cancel safety
     /// As [`Authenticator::admit`].
@@ -140,11 +143,11 @@ impl Authenticator {
         Ok(AuthorizedLogin::new(account, address, obtained, None))
     }
 
-    /// The same for a client that has logged in before, on the same connection, to `account`. It need not prove itself again
-    /// while the account is as it was then.
+    /// Gets a token for a client that logged in to `account` before, on the same connection. It
+    /// need not present a password again while the account is unchanged.
     ///
     /// # Errors
-    /// A [`Failure`]; also for an account that a reload has changed.
+    /// A [`Failure`], also for an account that a reload has changed.
     ///
     /// # Cancel safety
     /// As [`Authenticator::admit`].
@@ -180,19 +183,21 @@ impl Authenticator {
         }
     }
 
-    /// The upstream did not take the admission's token: the next login fetches another, unless this one was fetched just
-    /// now or another was replaced within five minutes, because then the token is not what is wrong. True when trying
-    /// again at once makes sense.
+    /// Notes that the upstream refused the login's token. The next login fetches another one, with
+    /// two exceptions: this token was fetched just now, or another was replaced within five
+    /// minutes. In both cases the token is not the cause. Returns true when an immediate retry
+    /// makes sense.
     pub fn token_refused(&self, admission: &AuthorizedLogin) -> bool {
         admission.origin == TokenOrigin::Cached && self.tokens.replace(&admission.key, &admission.token)
     }
 
-    /// The certificates and secrets of all applications whose end is known, the nearest first.
+    /// Returns the certificates and secrets of all applications with a known expiry, the earliest
+    /// first.
     pub async fn expiries(&self) -> Vec<Expiry> {
         self.tokens.expiries().await
     }
 
-    /// Leaves nothing behind in the store that only a running process needs. To be called when no logins come any more;
+    /// Removes from the store what only a running process needs. Call it after the last login. It
     /// takes two seconds at most.
     pub async fn finish(&self) {
         if timeout(FAREWELL, self.lockout.release(Duration::ZERO)).await.is_err() {
@@ -207,8 +212,9 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
-/// RFC 4616 §2: who has proved one identity may ask to act as another. Here only as itself, or as the mailbox that the
-/// configuration names. Looked at after the proof, so that it tells nothing to a stranger.
+/// Checks the authorization identity. By RFC 4616 §2 a client that has proved one identity may ask
+/// to act as another. Gatepost allows only the client itself and the mailbox that the configuration
+/// names. The check follows the password's, so that it tells a stranger nothing.
 fn check_identity(account: &Account, address: &MailAddress, request: LoginRequest<'_>) -> Result<(), Failure> {
     let Some(acting_as) = request.acting_as else { return Ok(()) };
     let mailbox = account.mailbox.as_ref().map(MailAddress::as_str);

@@ -1,7 +1,8 @@
-//! Device passwords at work: those of the store, kept at hand by login and looked at anew when the store changes.
+//! The device passwords of the store, cached by login and refreshed when the store changes.
 //!
-//! What is at hand goes on working while the store is away. A password that is revoked, also by another process, or that
-//! expires, ends the sessions that it opened: each of them waits for [`KnownPassword::ended`].
+//! Cached passwords keep working while the store is unavailable. A password that expires or is
+//! revoked, also by another process, ends the sessions that it opened: each of them waits for
+//! [`KnownPassword::ended`].
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,18 +24,18 @@ use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
 use gatepost_store::{DevicePassword, DevicePasswordId, LastUse, Store, StoreError, Verifier};
 
-/// The store is asked at most once in this time, however many logins want to know whether there is something new.
+/// The store is asked at most once in this time, however many logins check for new passwords.
 const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 
 /// The last use of a password is noted at most once in this time.
 const BETWEEN_NOTES: Duration = Duration::from_secs(60);
 
-/// Why a device password is of no use any longer.
+/// Why a device password is no longer valid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// An operator revoked it.
     Revoked,
-    /// Its time is over.
+    /// It expired.
     Expired,
 }
 
@@ -48,7 +49,7 @@ impl Ending {
     }
 }
 
-/// Why a device password that is right does not pass.
+/// Why a right device password does not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outside {
     /// It has ended.
@@ -59,7 +60,7 @@ pub(super) enum Outside {
     Network,
 }
 
-/// A device password at hand.
+/// A cached device password.
 pub struct KnownPassword {
     password: DevicePassword,
     ending: SetOnce<Ending>,
@@ -82,7 +83,7 @@ impl KnownPassword {
     }
 
     fn end(&self, ending: Ending) {
-        // The first word stands.
+        // The first reason is kept.
         let _ = self.ending.set(ending);
     }
 
@@ -92,7 +93,7 @@ impl KnownPassword {
         }
     }
 
-    /// Whether it may be used now, in this protocol and from there.
+    /// Checks that it may be used now, with this protocol and from this address.
     pub(super) fn admits(&self, protocol: Protocol, source: IpAddr, now: UnixTime) -> Result<(), Outside> {
         self.end_if_expired(now);
         let DevicePassword { protocols, from, .. } = &self.password;
@@ -137,14 +138,15 @@ impl OfLogin {
         self.generated.iter().map(|(known, _)| known).chain(self.chosen.iter().map(|(known, _)| known))
     }
 
-    /// The generated one that `password` is; comparing takes the same time for each.
+    /// Returns the generated password that equals `password`. The comparison takes the same time
+    /// for each.
     pub(super) fn generated(&self, login: &MailAddress, password: &Password) -> Option<&Arc<KnownPassword>> {
         let presented = password::digest(login, password);
         let is = |digest: &[u8; 32]| constant_time::verify_slices_are_equal(digest, &presented).is_ok();
         self.generated.iter().fold(None, |found, (known, digest)| if is(digest) { Some(known) } else { found })
     }
 
-    /// Those that a person chose, with their hashes.
+    /// Returns those that a person chose, with their hashes.
     pub(super) fn chosen(&self) -> &[(Arc<KnownPassword>, String)] {
         &self.chosen
     }
@@ -152,29 +154,29 @@ impl OfLogin {
 
 type ByLogin = HashMap<MailAddress, Arc<OfLogin>>;
 
-/// What was there at the last look.
+/// What the last look found.
 #[derive(Debug)]
 struct Known {
     revision: u64,
     by_login: ByLogin,
-    /// Most that were chosen for one login.
+    /// Most passwords that persons chose for one login.
     most_chosen: usize,
 }
 
-/// The last look that ended.
+/// The last finished look.
 struct Look {
-    /// Looks are counted from 1.
+    /// Its number. Looks are counted from 1.
     number: u64,
     began: Option<Instant>,
     result: Result<(), StoreError>,
 }
 
-/// A point in the life of [`DevicePasswords`].
+/// A point in the history of [`DevicePasswords`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mark {
     /// How many looks had begun.
     looks: u64,
-    /// How many of them had brought a password that was not known before.
+    /// How many of them had found a password that was not known before.
     news: u64,
 }
 
@@ -196,20 +198,20 @@ impl DevicePasswords {
         Self { store, clock, known: RwLock::default(), looks, news, last: last.into() }
     }
 
-    /// Those of a login, as far as they are at hand.
+    /// Returns the cached passwords of a login.
     pub(super) fn of(&self, login: &MailAddress) -> Arc<OfLogin> {
         self.known().and_then(|known| known.by_login.get(login).cloned()).unwrap_or_default()
     }
 
-    /// Now: for [`Self::look_since`].
+    /// Returns the current point, for [`Self::look_since`].
     pub(super) fn mark(&self) -> Mark {
         Mark { looks: self.looks.load(Ordering::Acquire), news: self.news.load(Ordering::Acquire) }
     }
 
-    /// Looks whether the store has changed, and takes over what it has.
+    /// Checks whether the store has changed, and takes over its device passwords.
     ///
     /// # Errors
-    /// The store's; what was known stays.
+    /// Those of the store; the passwords known before stay.
     ///
     /// # Cancel safety
     /// A look that is dropped leaves everything as it was.
@@ -217,11 +219,11 @@ impl DevicePasswords {
         self.look_since(self.mark()).await.map(drop)
     }
 
-    /// The same, unless a look began after `before`; true when there is a password that was not known then. One look
-    /// serves everybody who asks before it begins.
+    /// Does the same unless a look began after `before`. Returns true when there is a password that
+    /// was not known then. One look serves all callers that ask before it begins.
     ///
     /// # Errors
-    /// The store's; what was known stays.
+    /// Those of the store; the passwords known before stay.
     pub(super) async fn look_since(&self, before: Mark) -> Result<bool, StoreError> {
         let mut last = self.last.lock().await;
         if last.number <= before.looks {
@@ -236,7 +238,7 @@ impl DevicePasswords {
         last.result.clone().map(|()| self.mark().news > before.news)
     }
 
-    /// One at a time, which [`Self::look_since`] sees to.
+    /// Must not run in parallel, which [`Self::look_since`] ensures.
     async fn take_over(&self) -> Result<(), StoreError> {
         let revision = self.store.revision().await?;
         let mut known = self.known();
@@ -264,7 +266,7 @@ impl DevicePasswords {
         Ok(())
     }
 
-    /// Most passwords that persons chose for one login.
+    /// Returns the most passwords that persons chose for one login.
     pub(super) fn most_chosen(&self) -> usize {
         self.known().map_or(0, |known| known.most_chosen)
     }
@@ -273,8 +275,8 @@ impl DevicePasswords {
         self.known.read().clone()
     }
 
-    /// Notes that a password was used, off the login's path and at most once a minute. That it could not be noted is no
-    /// reason to refuse anybody.
+    /// Notes the use of a password in the background, at most once a minute. Failing to note it is
+    /// no reason to refuse a login.
     pub(super) fn note_use(&self, known: &Arc<KnownPassword>, from: IpAddr) {
         let now = self.clock.now();
         {
@@ -294,17 +296,18 @@ impl DevicePasswords {
     }
 }
 
-/// What a look has brought.
+/// What a look has changed.
 #[derive(Default)]
 struct Change {
     by_login: ByLogin,
-    /// Those that were not there before.
+    /// Passwords that were not there before.
     made: Vec<Arc<KnownPassword>>,
-    /// Those that are not there any longer, or have changed.
+    /// Passwords that are no longer there, or have changed.
     gone: Vec<Arc<KnownPassword>>,
 }
 
-/// From what was known to what is there; whatever has not changed stays as it is, with its sessions.
+/// Compares what was known with what is there. An unchanged password keeps its entry, and with it
+/// its sessions.
 fn compare(before: &ByLogin, present: Vec<DevicePassword>) -> Change {
     let mut former: HashMap<&DevicePasswordId, &Arc<KnownPassword>> =
         before.values().flat_map(|of_login| of_login.iter()).map(|known| (&known.password.id, known)).collect();

@@ -1,5 +1,5 @@
-//! From a person's finished sign-in to what mail programs use: it is kept, and the account gets its first device password. The
-//! same for `gatepost login` and for the page.
+//! Turns a person's finished sign-in into what mail programs use: it is kept, and the account gets
+//! its first device password. `gatepost login` and the page share it.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use gatepost_oauth::sign_in::{Purpose, SignedIn};
 use gatepost_oauth::tokens::{scope, sign_ins};
 use gatepost_store::{DevicePassword, SignInKey, Store, StoreError};
 
-/// What the first device password is called.
+/// The name of the first device password.
 pub(crate) const FIRST: &str = "first";
 
 /// An account for which a person signs in.
@@ -24,16 +24,16 @@ pub(crate) struct Enrolment {
     pub(crate) account: Arc<Account>,
     /// The address that mail programs log in with.
     pub(crate) login: MailAddress,
-    /// Under which the sign-in is kept.
+    /// The key under which the sign-in is kept.
     pub(crate) key: SignInKey,
     /// What the person consents to.
     pub(crate) purpose: Purpose,
 }
 
-/// Why nobody signs in for a name.
+/// Why no person signs in for a name.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NobodySignsIn {
-    /// No entry fits.
+    /// No entry of the configuration fits.
     #[error("no entry of `accounts` fits `{0}`; correct the name, or add an entry with `login: {0}`")]
     Unknown(LoginName),
     /// Entra knows the password that the mail program presents.
@@ -42,7 +42,7 @@ pub(crate) enum NobodySignsIn {
          to sign in once, write `grant: authorization_code` or `grant: device_code`"
     )]
     Password(MailAddress),
-    /// The application is itself.
+    /// The application signs in as itself.
     #[error(
         "`{0}` has `grant: client_credentials`: the application signs in by itself, and nobody else does; make its mail \
          program a password with `gatepost password add {0} --name …`"
@@ -53,16 +53,16 @@ pub(crate) enum NobodySignsIn {
 /// Why a finished sign-in is not kept.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NotKept {
-    /// Somebody else has signed in.
+    /// A different person has signed in.
     #[error(transparent)]
     WrongPerson(#[from] WrongPerson),
-    /// The store did not take it.
+    /// The store refused it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 impl Enrolment {
-    /// The account that `login` belongs to, when it is one for which a person signs in.
+    /// Returns the account that `login` belongs to, if a person signs in for it.
     ///
     /// # Errors
     /// [`NobodySignsIn`].
@@ -83,16 +83,16 @@ impl Enrolment {
         Ok(Self { key: sign_ins::key(&account, &login), account, login, purpose })
     }
 
-    /// Who must sign in.
+    /// Returns the person who must sign in.
     pub(crate) fn person(&self) -> &MailAddress {
         self.account.person(&self.login)
     }
 
-    /// Keeps the sign-in, if it was the right person; with `replace` also another than the one before. The result is the
-    /// name of who signed in.
+    /// Keeps the sign-in if it was the right person. With `replace`, it may be a different person
+    /// than before. Returns the user name of the person who signed in.
     ///
     /// # Errors
-    /// [`NotKept`]; what was there before stays.
+    /// [`NotKept`]; the former sign-in stays.
     pub(crate) async fn keep(
         &self,
         store: &dyn Store,
@@ -107,17 +107,17 @@ impl Enrolment {
             let person = before.as_ref().map(|(record, _)| record);
             person::check(&self.account, &self.login, &identity, person, replace)?;
             match store.put_sign_in(&self.key, &record, before.map(|(_, version)| version)).await {
-                // A running service has exchanged the old one at this very moment.
+                // A running service has exchanged the former token at this moment.
                 Err(StoreError::Changed) => {}
                 put => return Ok(put.map(|_| record.username)?),
             }
         }
     }
 
-    /// Makes the first device password of a login that has none; nothing when it has one.
+    /// Creates the first device password of a login. Returns `None` if it has one already.
     ///
     /// # Errors
-    /// [`NotIssued`]; nothing was made then.
+    /// [`NotIssued`]; no password was created then.
     pub(crate) async fn first_password(
         &self,
         store: &dyn Store,

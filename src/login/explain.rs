@@ -1,5 +1,5 @@
-//! What a login's failure is called: one [`Failure`] per cause, with the other side's own code, whose turn it is, and
-//! the next step. The client hears of it only which kind of refusal it is.
+//! Names the failure of a login: one [`Failure`] per cause, with the other side's own code, who has
+//! to act, and the next step. The client learns only the kind of refusal.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) fn unknown_account() -> Failure {
     ))
 }
 
-/// Something was to be done for the account without a login, and only a login brings its token.
+/// The account was to be used without a login, but only a login brings its token.
 pub(super) fn needs_password(login: &MailAddress) -> Failure {
     failure(
         Refusal::ContactAdmin,
@@ -33,7 +33,7 @@ pub(super) fn needs_password(login: &MailAddress) -> Failure {
     )
 }
 
-/// A session that goes on without its password has outlived the account that it logged in to.
+/// The account changed or was removed after the client of this session logged in.
 pub(super) fn account_changed(login: &MailAddress) -> Failure {
     failure(
         Refusal::InvalidCredentials,
@@ -44,7 +44,7 @@ pub(super) fn account_changed(login: &MailAddress) -> Failure {
     )
 }
 
-/// A client that sends without a login has outlived the rule that let it.
+/// The rule that let a client send without a login was changed or removed.
 pub(super) fn not_trusted(login: &LoginName) -> Failure {
     failure(
         Refusal::InvalidCredentials,
@@ -65,7 +65,7 @@ pub(super) fn wrong_local_password() -> Failure {
     ))
 }
 
-/// The client is told what it would be told for a wrong password.
+/// The client gets the same answer as for a wrong password.
 pub(super) fn outside(device: &KnownPassword, outside: Outside, request: LoginRequest<'_>) -> Failure {
     let of = device.password();
     let (cause, why, remedy) = match outside {
@@ -156,7 +156,7 @@ pub(super) fn own_token_refused_before() -> Failure {
     ))
 }
 
-/// What became of the password of `login`, which was not forwarded.
+/// Explains why the password of `login` was not forwarded.
 pub(super) fn held(hold: HeldBack, login: &str) -> Failure {
     delayed(match hold {
         HeldBack::Locked { wait } => failure(

@@ -1,4 +1,4 @@
-//! The budget of wrong passwords as what stands between a token request and Entra.
+//! Implements the guard that permits password attempts at Entra by the budget of wrong passwords.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! New device passwords: checked, made, and kept in the store by what proves them.
+//! Creates new device passwords: checks the order, and keeps in the store only what verifies the
+//! password.
 
 use std::time::Duration;
 
@@ -11,48 +12,51 @@ use gatepost_core::protocol::Protocol;
 use gatepost_core::secret::Password;
 use gatepost_store::{DevicePassword, DevicePasswordId, Store, StoreError, Verifier};
 
-/// Most device passwords of one login; a wrong password costs a hash for each that was chosen.
+/// Most device passwords of one login. A wrong password costs one hash for each that a person
+/// chose.
 pub const PER_LOGIN: usize = 64;
 
 /// Longest name of a device password, in characters.
 pub const NAME_CHARACTERS: usize = 100;
 
-/// A command that ends in the middle keeps others out for no longer. Hashes for all of [`PER_LOGIN`] take less.
+/// How long an interrupted command keeps others out at most. Hashes for all of [`PER_LOGIN`] take
+/// less.
 const LEASE: Duration = Duration::from_secs(60);
 
-/// What a device password is to be.
+/// The order for a device password.
 #[derive(Clone, Debug)]
 pub struct Order {
     /// The address that it opens.
     pub login: MailAddress,
-    /// What the operator calls it: 1 to 100 characters without controls, unlike the names of the login's others.
+    /// The name that the operator gives it: 1 to 100 characters without controls, and different
+    /// from the login's other names.
     pub name: String,
-    /// Where it may be used; empty: everywhere.
+    /// The protocols it may be used with; empty for all.
     pub protocols: Vec<Protocol>,
-    /// From where it may be used; empty: from everywhere.
+    /// The networks it may be used from; empty for all.
     pub from: Vec<IpNet>,
-    /// From when on it is refused.
+    /// The time from which it is refused.
     pub expires_at: Option<UnixTime>,
 }
 
-/// Why there is no new device password.
+/// Why no device password was created.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotIssued {
-    /// Nothing but blanks.
+    /// The name is blank.
     #[error("the name is empty; say which device the password is for, such as `Scanner, 3rd floor`")]
     NoName,
-    /// More than [`NAME_CHARACTERS`].
+    /// The name is longer than [`NAME_CHARACTERS`].
     #[error("the name is longer than {NAME_CHARACTERS} characters; take a shorter one")]
     LongName,
-    /// Lists and log lines have one line for each.
+    /// The name has a control character. Lists and log lines have one line for each password.
     #[error("the name holds a control character; leave it out")]
     ControlCharacter,
-    /// The login has one of this name.
+    /// The login already has a password of this name.
     #[error("{login} has a device password of this name already ({id}); take another name, or revoke that one first")]
     SameName {
-        /// Whose.
+        /// The login.
         login: MailAddress,
-        /// The other one.
+        /// The existing password.
         id: DevicePasswordId,
     },
     /// [`PER_LOGIN`] is reached.
@@ -61,24 +65,25 @@ pub enum NotIssued {
     /// It would have expired before its first use.
     #[error("the password would have expired already; name a later time")]
     Expired,
-    /// Not one that may be chosen.
+    /// The chosen password is not acceptable.
     #[error(transparent)]
     Unfit(#[from] UnfitPassword),
-    /// Revoking one of the two would leave the other.
+    /// The login already has this password. Revoking one of the two would leave the other.
     #[error("{0} has this very password already; take another one for each device")]
     SamePassword(MailAddress),
-    /// Of two that look at the same time neither sees the other.
+    /// Another process is adding a device password. Two that look at the same time would not see
+    /// each other's.
     #[error("another device password is being created for {0} at this moment; try again")]
     UnderWay(MailAddress),
-    /// No randomness or memory.
+    /// There is no randomness or memory for the hash.
     #[error(transparent)]
     Hashing(#[from] HashingFailed),
-    /// The store did not take it.
+    /// The store refused it.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
-/// Makes a password and keeps what proves it. The password itself is kept nowhere.
+/// Creates a password and keeps what verifies it. The password itself is stored nowhere.
 ///
 /// # Errors
 /// [`NotIssued`]; nothing was kept then.
@@ -92,7 +97,7 @@ pub async fn generate(store: &dyn Store, order: Order, now: UnixTime) -> Result<
     .await
 }
 
-/// Does it while nobody else adds a device password to the account.
+/// Runs `work` while nobody else adds a device password to the account.
 async fn alone<T>(
     store: &dyn Store,
     login: &MailAddress,
@@ -101,13 +106,14 @@ async fn alone<T>(
     let lease = store.lease_device_passwords(login, LEASE).await?;
     let lease = lease.ok_or_else(|| NotIssued::UnderWay(login.clone()))?;
     let done = work.await;
-    // It ends by itself.
+    // The lease also ends by itself.
     let _released = store.release(&lease).await;
     done
 }
 
-/// Keeps what proves a password that a person chose: at least 12 characters, not the user name, and unlike the login's
-/// others, of which `configured` are those of the configuration (PHC strings). Takes some 30 ms for each of them.
+/// Keeps what verifies a password that a person chose. It must have at least 12 characters and
+/// differ from the user name and the login's other passwords. `configured` are those of the
+/// configuration (PHC strings). The comparison takes about 30 ms for each of them.
 ///
 /// # Errors
 /// [`NotIssued`]; nothing was kept then.
@@ -136,7 +142,7 @@ pub async fn choose(
     .await
 }
 
-/// Checks all but the password; the result are the device passwords that there are.
+/// Checks everything but the password. Returns the device passwords that exist.
 async fn check(store: &dyn Store, order: &Order, now: UnixTime) -> Result<Vec<DevicePassword>, NotIssued> {
     let Order { login, name, expires_at, .. } = order;
     if name.trim().is_empty() {

@@ -1,5 +1,5 @@
-//! Passwords that a person chose and that Gatepost proves itself, because Entra never sees the user: Argon2id, bounded in
-//! number and off the async threads; once proved, a keyed hash suffices.
+//! Verifies passwords that a person chose and that Entra never sees. It uses Argon2id, limited in
+//! number and off the async threads. For a password that was accepted once, a keyed hash suffices.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
@@ -22,13 +22,14 @@ use gatepost_oauth::single_flight::SingleFlight;
 use gatepost_oauth::source::Place;
 use gatepost_oauth::tokens::{RefusedPasswords, User};
 
-/// A wrong password is answered from memory so long, while the hashes are the same.
+/// How long a wrong password is answered from memory while the hashes are unchanged.
 const REFUSED: Duration = Duration::from_secs(15 * 60);
 
-/// Most accepted passwords remembered. The one that was accepted first gives way: whoever comes back is asked for one more hash.
+/// Most accepted passwords remembered. The one that was accepted first is evicted, which costs its
+/// client one more hash.
 const ACCEPTED: usize = 100_000;
 
-/// Parts that they are kept in, each behind a lock of its own.
+/// Number of parts that the memory is split into, each with its own lock.
 const PARTS: usize = 16;
 
 /// Why a password did not pass.
@@ -36,65 +37,67 @@ const PARTS: usize = 16;
 pub(super) enum NotProved {
     /// It is wrong.
     Wrong,
-    /// It is that one of [`Hashes::barred`], and as good as wrong.
+    /// It fits this one of [`Hashes::barred`], which counts as wrong.
     Outside(usize),
     /// Too many were tried.
     Throttled,
     /// Too many checks are waiting.
     Busy,
-    /// The check itself broke.
+    /// The check itself failed.
     Broken,
 }
 
-/// What a name with fewer hashes than others is checked against besides. Whatever fits it is wrong.
+/// A hash that a name with fewer hashes than others is also checked against. A password that fits
+/// it is wrong.
 const DECOY: &str = "$argon2id$v=19$m=32768,t=2,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// A password to be proved.
+/// A password to be verified.
 pub(super) struct Claim<'a> {
-    /// The account, or the unknown name: whose guesses are counted.
+    /// The account, or the unknown name, for which guesses are counted.
     pub(super) who: TupleKey,
-    /// Of the password, for these very hashes.
+    /// The digest of the password, for exactly these hashes.
     pub(super) proof: PasswordDigest,
     /// The password.
     pub(super) password: &'a Password,
-    /// Who presents it.
+    /// The address that presents it.
     pub(super) source: Source,
 }
 
 /// What a password is tried against.
 #[derive(Default)]
 pub(super) struct Hashes {
-    /// Whatever fits one of these passes.
+    /// Hashes of passwords that pass.
     pub(super) usable: Vec<String>,
-    /// Whatever fits one of these is refused, and told apart for the log only.
+    /// Hashes of passwords that are refused. They are told apart only for the log.
     pub(super) barred: Vec<String>,
 }
 
-/// Proves passwords.
+/// Verifies passwords.
 pub(super) struct LocalPasswords {
     clock: Clock,
     settings: Reloadable<Settings>,
-    /// When, and which of the hashes it was.
+    /// When each was accepted, and the index of its hash.
     accepted: SharedMap<PasswordDigest, (Moment, usize)>,
     refused: RefusedPasswords,
     throttle: Throttle,
-    /// Knows sources from before this process began.
+    /// Knows familiar sources from before this process began.
     attempts: Arc<AttemptLog>,
     flights: SingleFlight<PasswordDigest, Result<usize, NotProved>>,
-    /// Argon2 hashes so far.
+    /// Number of Argon2 hashes so far.
     #[cfg(test)]
     runs: Arc<AtomicUsize>,
 }
 
-/// What the configuration says about them.
+/// The settings from the configuration.
 struct Settings {
     memory: Duration,
     hashing: Arc<Semaphore>,
     waiting: AtomicUsize,
     queue: usize,
     wait: Duration,
-    /// Most hashes of one account: every wrong password costs so many, so that no name is told from another by its time.
-    /// `None` where Entra proves every password: there a known name takes its time at Entra.
+    /// Most hashes of one account. Every wrong password costs this many, so that response times do
+    /// not tell names apart. `None` where Entra verifies every password, because there a known name
+    /// takes its time at Entra.
     most_hashes: Option<usize>,
 }
 
@@ -130,14 +133,15 @@ impl LocalPasswords {
         }
     }
 
-    /// Other bounds from now on.
+    /// Applies the limits of another configuration from now on.
     pub(super) fn adjust(&self, config: &Config) {
         self.settings.set(Settings::of(config));
     }
 
-    /// Proves that a password fits one of the usable `hashes`, within `limits.password_hash_wait` and the time of the hashes;
-    /// the result is the place of that one. A wrong one costs as many as the account with the most has, of which
-    /// `most_chosen` are not in the configuration.
+    /// Verifies that a password fits one of the usable `hashes`, and returns the index of that
+    /// hash. Takes at most `limits.password_hash_wait` and the time of the hashes. A wrong password
+    /// costs as many hashes as the account with the most has, of which `most_chosen` are not in the
+    /// configuration.
     pub(super) async fn prove(
         self: &Arc<Self>,
         claim: Claim<'_>,
@@ -157,7 +161,7 @@ impl LocalPasswords {
         flight.result().await.unwrap_or(Err(NotProved::Broken))
     }
 
-    /// What memory says, if anything.
+    /// Returns what memory knows about the password, if anything.
     fn known(&self, proof: &PasswordDigest) -> Option<Result<usize, NotProved>> {
         let now = self.clock.now();
         let accepted = self.accepted.part(proof).peek(proof).copied();
@@ -179,7 +183,7 @@ impl LocalPasswords {
         runs: usize,
         source: Source,
     ) -> Result<usize, NotProved> {
-        // Another flight may have landed since the caller looked.
+        // Another check may have finished since the caller looked.
         if let Some(known) = self.known(&proof) {
             return known;
         }
@@ -195,7 +199,7 @@ impl LocalPasswords {
         #[cfg(test)]
         let counted = Arc::clone(&self.runs);
         let check = tokio::task::spawn_blocking(move || {
-            // Held until the work is really done, also when nobody waits for it any longer.
+            // Held until the work is really done, even when nobody waits for it any longer.
             let _turn = turn;
             let fits = |hash: &str| {
                 #[cfg(test)]
@@ -206,7 +210,7 @@ impl LocalPasswords {
             if let Some(place) = usable.iter().position(|hash| fits(hash)) {
                 return Ok(place);
             }
-            // Each of them, whatever fits: what is refused costs the same.
+            // Tries every hash, whichever fits, so that every refused password costs the same.
             let fitting: Vec<usize> =
                 barred.iter().enumerate().filter(|(_, hash)| fits(hash)).map(|(place, _)| place).collect();
             for _ in usable.len() + barred.len()..runs {
@@ -229,7 +233,8 @@ impl LocalPasswords {
         Ok(place)
     }
 
-    /// Whether the source may try a password now; the store is asked when it may not, and is none that is known.
+    /// Whether the source may try a password now. If it may not and is not known to be familiar,
+    /// the store is asked.
     async fn admits(&self, who: &TupleKey, source: Source) -> bool {
         let now = self.clock.now();
         if self.throttle.admits(who, source, now) {
@@ -244,7 +249,7 @@ impl LocalPasswords {
         self.throttle.admits(who, source, now)
     }
 
-    /// Notes in the store where a right password came from. Nobody waits for that.
+    /// Notes in the store, in the background, where a right password came from.
     fn note(&self, who: &TupleKey, source: Source) {
         let (attempts, user) = (Arc::clone(&self.attempts), User::of(who));
         tokio::spawn(async move {
@@ -254,7 +259,7 @@ impl LocalPasswords {
         });
     }
 
-    /// Forgets what was refused for this account, and how often.
+    /// Forgets the refused passwords of this account and the number of attempts.
     pub(super) fn unlock(&self, who: &TupleKey) {
         self.refused.forget_all(User::of(who));
         self.throttle.forget(who);
@@ -278,7 +283,7 @@ impl LocalPasswords {
 mod tests {
     use super::*;
 
-    /// Otherwise it would be refused at once, and an unknown name be told by that.
+    /// Otherwise it would be refused at once, and response times would reveal an unknown name.
     #[test]
     fn the_decoy_costs_what_a_hash_costs() {
         assert_eq!(password::check_phc(DECOY), Ok(()));

@@ -1,6 +1,7 @@
-//! Whether a password that nobody has proved yet may be tried at Entra. Smart lock-out allows ten wrong ones (three in
-//! the US Government clouds) before it locks the account, and behind Gatepost all users share one address. So guesses
-//! are budgeted per user, and counted over all users for the sake of that address's reputation.
+//! Decides whether an unverified password may be tried at Entra. Smart lockout allows ten wrong
+//! passwords (three in the US Government clouds) before it locks the account. Behind Gatepost all
+//! users share one address, so guesses are budgeted per user, and also counted over all users to
+//! protect that address's reputation.
 
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
@@ -22,13 +23,14 @@ use gatepost_oauth::password_digest::PasswordDigest;
 use gatepost_oauth::tokens::{Attempt, User};
 use gatepost_store::StoreError;
 
-/// First time without forwarding after Entra said "locked"; doubles up to [`LONGEST_LOCK`].
+/// How long nothing is forwarded after Entra first said "locked". It doubles up to
+/// [`LONGEST_LOCK`].
 const FIRST_LOCK: Duration = Duration::from_secs(60);
 const LONGEST_LOCK: Duration = Duration::from_secs(30 * 60);
-/// A source that the store did not note is offered again after so long.
+/// If the store did not note a source, it is offered to the store again after this time.
 const NOTE_AGAIN: Duration = Duration::from_secs(10 * 60);
-/// Most users with a ledger. A ledger keeps its user from being locked, so none gives way that says anything; without room
-/// nothing is forwarded for a further user.
+/// Most users with a ledger. A ledger protects its user from being locked, so none that holds
+/// information is evicted. Without room, nothing is forwarded for a further user.
 const USERS: usize = 100_000;
 
 /// Why a password is not forwarded.
@@ -36,29 +38,31 @@ const USERS: usize = 100_000;
 pub(super) enum HeldBack {
     /// Entra said that the account is locked.
     Locked {
-        /// How long still.
+        /// Time until the next attempt.
         wait: Duration,
     },
     /// The account's budget of refused passwords is spent.
     Budget {
-        /// Until a place in it is free again.
+        /// Time until the budget allows another guess.
         wait: Duration,
     },
-    /// Too many refused passwords over all accounts.
+    /// Too many passwords were refused over all accounts.
     GlobalBudget,
-    /// There would be too many if all that are under way were refused: a verdict decides.
+    /// There would be too many refusals if all attempts under way were refused. The caller waits
+    /// for a verdict.
     Turn,
 }
 
 #[derive(Debug, Default)]
 struct AccountBudget {
     refused: Vec<Refused>,
-    /// Guesses whose verdict is out, from familiar and from unfamiliar sources: parallel guesses count before they fail.
+    /// Guesses that await a verdict, from familiar and from unfamiliar sources. Parallel guesses
+    /// count before they fail.
     out_familiar: u32,
     out_unfamiliar: u32,
-    /// All attempts whose verdict is out.
+    /// All attempts that await a verdict.
     out: u32,
-    /// Sources, with the time at which the store is to note them again.
+    /// Familiar sources, with the time at which the store is to note them again.
     familiar: VecDeque<(Source, Moment)>,
     locked_until: Option<Moment>,
     lock: Duration,
@@ -76,12 +80,12 @@ struct Refused {
 #[derive(Debug, Default)]
 struct GlobalBudget {
     refused: SlidingWindow,
-    /// Unproved passwords under way: parallel ones count before they fail.
+    /// Unverified passwords under way. Parallel ones count before they fail.
     out: usize,
     warned: bool,
 }
 
-/// All budgets.
+/// The budgets of all users.
 #[derive(Debug)]
 pub(super) struct LockoutGuard {
     limits: Reloadable<Limits>,
@@ -92,8 +96,8 @@ pub(super) struct LockoutGuard {
 }
 
 impl LockoutGuard {
-    /// Counts in `attempts` what has to outlive the process. The budgets over all accounts are counted here alone, a share
-    /// for each replica.
+    /// Counts in `attempts` what has to outlive the process. The budgets over all accounts are
+    /// counted in this process alone, which has its replica's share.
     pub(super) fn new(limits: &Limits, attempts: Arc<AttemptLog>) -> Self {
         Self {
             limits: Reloadable::new(limits.clone()),
@@ -104,13 +108,14 @@ impl LockoutGuard {
         }
     }
 
-    /// Other budgets from now on. What was counted is still counted.
+    /// Applies other budgets from now on. Earlier counts stay.
     pub(super) fn adjust(&self, limits: &Limits) {
         self.limits.set(limits.clone());
     }
 
-    /// Lets an attempt go out, and counts it until its verdict is in; a guess also where a restart and other replicas find
-    /// it, before this returns. While as many are under way as may still be refused over all accounts, it waits for a verdict.
+    /// Lets an attempt go out, and counts it until its verdict arrives. A guess is also counted in
+    /// `attempts` before this returns, where a restart and other replicas find it. If as many
+    /// attempts are under way as may still be refused over all accounts, it waits for a verdict.
     pub(super) async fn forward(self: &Arc<Self>, mut attempt: Attempt, now: Moment) -> Result<Forward, HeldBack> {
         let name = attempt.user;
         attempt.user = self.attempts.person(name).await;
@@ -129,7 +134,7 @@ impl LockoutGuard {
             Ok(counted) => forward.counted(counted, now),
             Err(Uncounted::Spent { wait }) => return Err(HeldBack::Budget { wait }),
             Err(Uncounted::Away) if self.budget(&attempt) != budget => {
-                // What all replicas may do together is no measure for one that counts alone.
+                // The budget that all replicas share is too large for one that counts alone.
                 drop(forward);
                 forward = self.in_turn(&attempt, now).await?;
                 forward.name = name;
@@ -161,7 +166,7 @@ impl LockoutGuard {
         let mut ledger = self.ledgers.entry(attempt.user).or_default();
         ledger.refused.retain(|refused| now.since(refused.at) < WINDOW);
         if let Some(until) = ledger.locked_until
-            // After the hold one attempt at a time finds out whether the lock is over.
+            // After the hold, one attempt at a time finds out whether the lock is over.
             && (now < until || ledger.out > 0)
         {
             return Err(HeldBack::Locked { wait: until.since(now) });
@@ -192,7 +197,8 @@ impl LockoutGuard {
         })
     }
 
-    /// A login from `source` succeeded, also one that Entra was not asked about. Nobody waits until the store has noted it.
+    /// Notes that a login from `source` succeeded, even if Entra was not asked. The store notes it
+    /// in the background.
     pub(super) fn succeeded_from(self: &Arc<Self>, name: User, source: Source, now: Moment) {
         let user = self.attempts.known_person(name);
         let known = self.ledgers.get(&user).map(|ledger| ledger.is_noted(source, now));
@@ -206,10 +212,10 @@ impl LockoutGuard {
         }
     }
 
-    /// Writes into the store, behind the login's back, what a success has changed. The users are those of
-    /// [`AttemptLog::accepted`]; `asked_at`: Entra accepted the password.
+    /// Writes what a success has changed to the store, in the background. The users are those of
+    /// [`AttemptLog::accepted`]. `asked_at` is given if Entra accepted the password.
     fn note(self: &Arc<Self>, users: [User; 3], source: Source, now: Moment, asked_at: Option<UnixTime>) {
-        // Without a runtime the process ends.
+        // Without a runtime the process is ending.
         let Ok(runtime) = Handle::try_current() else { return };
         let (this, [.., person]) = (Arc::clone(self), users);
         runtime.spawn(async move {
@@ -226,14 +232,15 @@ impl LockoutGuard {
         });
     }
 
-    /// Asks the store for what this process does not know: that a source is familiar, and that guesses count no longer,
-    /// because somebody has lifted them or logged in elsewhere. True when something is news.
+    /// Asks the store for what this process does not know. A source may be familiar, and guesses
+    /// may count no longer because they were lifted or a login succeeded elsewhere. Returns true
+    /// when something is new.
     async fn recall(&self, attempt: &Attempt, now: Moment) -> bool {
         let Some(recalled) = self.attempts.recall(attempt.user, attempt.source).await else { return false };
         let Some(mut ledger) = self.ledgers.get_mut(&attempt.user) else { return false };
         let is_news = recalled.familiar && !ledger.knows(attempt.source);
         if is_news {
-            // Its next success is noted if the note is old.
+            // Its next success is noted if the note in the store is old.
             ledger.make_familiar(attempt.source, now);
         }
         let before = ledger.refused.len();
@@ -243,15 +250,16 @@ impl LockoutGuard {
         is_news || ledger.refused.len() < before
     }
 
-    /// Makes the budget of a user whole, also in the store, and forgets that Entra called it locked. The result is how many
-    /// refused passwords do not count any longer.
+    /// Restores the budget of a user, also in the store, and forgets that Entra called it locked.
+    /// Returns how many refused passwords no longer count.
     pub(super) async fn lift(&self, name: User) -> Result<usize, StoreError> {
         let users = HashSet::from([name, self.attempts.person(name).await]);
         let here = users.iter().filter_map(|user| Some(self.ledgers.get_mut(user)?.clear())).sum();
         self.attempts.lift(name).await.map(|stored| stored.max(here))
     }
 
-    /// How many refused passwords of a user count now, as far as this process has seen them.
+    /// Returns how many refused passwords of a user count now, as far as this process has seen
+    /// them.
     pub(super) fn counted(&self, name: User, now: Moment) -> usize {
         let counts = |user| {
             let ledger = self.ledgers.get(&user)?;
@@ -260,7 +268,8 @@ impl LockoutGuard {
         HashSet::from([name, self.attempts.known_person(name)]).into_iter().filter_map(counts).sum()
     }
 
-    /// Takes guesses that Entra never judged off the count, when nobody has used their place for so long.
+    /// Removes guesses that Entra never judged from the count, if no attempt has reused their entry
+    /// for `unused`.
     pub(super) async fn release(&self, unused: Duration) {
         self.attempts.release(unused).await;
     }
@@ -273,14 +282,15 @@ impl LockoutGuard {
             ledger.out > 0 || locked || !ledger.refused.is_empty() || !ledger.familiar.is_empty()
         });
         if self.ledgers.len() >= USERS {
-            // Who only succeeded is familiar to the store still.
+            // The store still knows the sources of a user who only succeeded.
             self.ledgers
                 .retain(|_, ledger| ledger.out > 0 || !ledger.refused.is_empty() || ledger.locked_until.is_some());
         }
     }
 
-    /// The budget of an account, or this replica's share of it when the replicas do not count together. Where a share would
-    /// be less than one password, the account's own replica has all of it.
+    /// Returns the budget of an account, or this replica's share if the replicas do not count
+    /// together. If a share would be less than one password, the account's own replica has the
+    /// whole budget.
     fn budget(&self, attempt: &Attempt) -> PasswordBudget {
         let limits = self.limits.get();
         let PasswordBudget { total, unfamiliar } = limits.password_budget(attempt.cloud);
@@ -295,7 +305,7 @@ impl LockoutGuard {
         PasswordBudget { total: share(total), unfamiliar: share(unfamiliar) }
     }
 
-    /// Counts a password among those under way, if a source may send it there.
+    /// Counts a password among those under way, if its source may send it.
     fn go_out(self: &Arc<Self>, familiar: bool, now: Moment) -> Result<Out, HeldBack> {
         let mut egress = self.egress.lock();
         let last_hour = egress.refused.count(Duration::from_secs(3600), now);
@@ -327,7 +337,7 @@ impl LockoutGuard {
     }
 }
 
-/// What this replica has of a budget over all accounts.
+/// Returns this replica's share of a budget over all accounts.
 fn share(whole: u32, limits: &Limits) -> usize {
     usize::try_from(whole / limits.replicas.max(1)).unwrap_or(usize::MAX)
 }
@@ -337,7 +347,7 @@ impl AccountBudget {
         self.familiar.iter().any(|(known, _)| *known == source)
     }
 
-    /// True while the store need not hear of a further success.
+    /// True while the store need not be told of a further success.
     fn is_noted(&self, source: Source, now: Moment) -> bool {
         self.familiar.iter().any(|(known, note_at)| *known == source && now < *note_at)
     }
@@ -350,7 +360,7 @@ impl AccountBudget {
         self.familiar.push_back((source, note_at));
     }
 
-    /// The budget is whole again; how many refused passwords had a part of it.
+    /// Restores the whole budget. Returns how many refused passwords counted against it.
     fn clear(&mut self) -> usize {
         self.locked_until = None;
         self.lock = Duration::ZERO;
@@ -361,7 +371,8 @@ impl AccountBudget {
         if familiar { &mut self.out_familiar } else { &mut self.out_unfamiliar }
     }
 
-    /// What has a part of the budget, familiar or not, and for how long still.
+    /// Returns what counts against the budget: whether its source is familiar, and for how long it
+    /// still counts.
     fn held(&self, now: Moment) -> impl Iterator<Item = (bool, Duration)> + Clone {
         let refused = self.refused.iter();
         let refused = refused.map(move |refused| (refused.familiar, WINDOW.saturating_sub(now.since(refused.at))));
@@ -370,18 +381,19 @@ impl AccountBudget {
     }
 }
 
-/// An attempt whose verdict is out. Dropping it without a verdict, as after a time-out, takes it off the count.
+/// An attempt that awaits its verdict. Dropping it without a verdict, for example after a time-out,
+/// removes it from the count.
 #[derive(Debug)]
 pub(super) struct Forward {
     lockout: Arc<LockoutGuard>,
-    /// As it was typed; `attempt` has the person behind it.
+    /// The user as it was typed; `attempt` has the person behind it.
     name: User,
     attempt: Attempt,
     familiar: bool,
     guess: bool,
     counted: Option<Counted>,
     asked_at: UnixTime,
-    /// Unless the password is proved.
+    /// Present unless the password is already verified.
     _out: Option<Out>,
 }
 
@@ -399,7 +411,7 @@ impl Drop for Out {
 }
 
 impl Forward {
-    /// It is in the store, which may have known the source.
+    /// Notes that the guess is in the store, which may have known the source.
     fn counted(&mut self, counted: Counted, now: Moment) {
         if counted.is_familiar()
             && !self.familiar
@@ -413,8 +425,9 @@ impl Forward {
         self.counted = Some(counted);
     }
 
-    /// Entra accepted the password: the account's budget is whole again, as is Entra's own count. `person`: whose it is,
-    /// when Entra says that; all names of one person share one budget from then on.
+    /// Notes that Entra accepted the password: the account's budget is restored, as is Entra's own
+    /// count. `person` is the user's person, if Entra names one. From then on all names of one
+    /// person share one budget.
     pub(super) fn accepted(mut self, person: Option<User>, now: Moment) {
         self.judged();
         let Attempt { user, source, .. } = self.attempt;
@@ -434,7 +447,8 @@ impl Forward {
         self.lockout.note([self.name, user, person], source, now, Some(self.asked_at));
     }
 
-    /// Entra refused the password. True when this was the last that the budget allowed.
+    /// Notes that Entra refused the password. Returns true when this was the last that the budget
+    /// allowed.
     pub(super) fn refused(mut self, now: Moment) -> bool {
         let entry = self.judged();
         self.lockout.count_refusal(now);
@@ -450,7 +464,8 @@ impl Forward {
         self.counted.take().map(Counted::judged)
     }
 
-    /// Entra said that the account is locked; nothing is forwarded for a while, `at_least` so long.
+    /// Notes that Entra said that the account is locked. Nothing is forwarded for a while, at least
+    /// for `at_least`.
     pub(super) fn locked(self, now: Moment, at_least: Duration) {
         if let Some(mut ledger) = self.lockout.ledgers.get_mut(&self.attempt.user) {
             ledger.lock = if ledger.lock.is_zero() { FIRST_LOCK } else { (ledger.lock * 2).min(LONGEST_LOCK) };

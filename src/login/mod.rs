@@ -1,10 +1,13 @@
-//! Who may log in: the account for a name, the proof of its password, the budget of wrong ones, the memory of what was refused.
+//! Who may log in: finds the account for a name, verifies its password, budgets wrong passwords,
+//! and remembers what was refused.
 //!
-//! A token is handed out only after the presented password was proved for its account: by Entra (`grant: password`), or
-//! here, by a device password of the store or one of the configuration (`grant: client_credentials`, where Entra never
-//! sees the user, and the grants of a person who signed in once). A cached token stands behind that proof and never
-//! replaces it. [`Authenticator`] is the one entry; the session asks it and is told an [`AuthorizedLogin`] or a
-//! [`Failure`](gatepost_core::failure::Failure). The tokens themselves are kept by [`oauth::tokens`](gatepost_oauth::tokens).
+//! A token is handed out only after the presented password was verified for its account. With
+//! `grant: password` Entra verifies it. With the other grants Gatepost does, by a device password
+//! of the store or a password of the configuration: with `grant: client_credentials` Entra never
+//! sees the user, and with the grants of a sign-in a person signed in once. A cached token never
+//! replaces that check. [`Authenticator`] is the one entry: the session asks it and gets an
+//! [`AuthorizedLogin`] or a [`Failure`](gatepost_core::failure::Failure).
+//! [`oauth::tokens`](gatepost_oauth::tokens) keeps the tokens themselves.
 
 mod attempt_log;
 mod authenticator;

@@ -1,4 +1,4 @@
-//! What there is to show about accounts: how they get their tokens, how long these still last, and whether somebody has to sign
+//! Shows accounts: how they get their tokens, how long these last, and whether a person has to sign
 //! in. Nothing here touches a token or a password.
 
 use std::collections::{BTreeSet, HashMap};
@@ -19,36 +19,36 @@ pub struct AccountView {
     pub login: MailAddress,
     /// Its entry in the configuration.
     pub account: Arc<Account>,
-    /// Its tokens at hand.
+    /// Its cached tokens.
     pub tokens: Vec<TokenView>,
-    /// How its sign-in stands; nothing when nobody signs in for it.
+    /// The state of its sign-in; `None` when nobody signs in for it.
     pub sign_in: Option<SignInView>,
     /// How many device passwords it has.
     pub device_passwords: usize,
-    /// How many wrong passwords have a part of its budget at Entra, as far as this process has seen them. Those from before
-    /// it began, and those of other replicas, are in the store alone.
+    /// How many wrong passwords count against its budget at Entra, as far as this process has seen
+    /// them. Those from before its start and those of other replicas are only in the store.
     pub wrong_passwords: usize,
 }
 
-/// How a sign-in stands.
+/// The state of a sign-in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SignInView {
     /// Nobody has signed in yet.
     Missing,
-    /// Somebody has.
+    /// A person has signed in.
     SignedIn {
-        /// Who.
+        /// The user name of that person.
         username: String,
-        /// When.
+        /// The time of the sign-in.
         at: UnixTime,
         /// When the refresh token was last exchanged.
         renewed_at: UnixTime,
     },
-    /// Somebody had, but Entra does not take it any longer.
+    /// A person had signed in, but Entra no longer accepts the sign-in.
     Refused {
-        /// Who.
+        /// The user name of that person.
         username: String,
-        /// Entra's last word.
+        /// Entra's last answer.
         refused: SignInRefused,
     },
 }
@@ -64,31 +64,32 @@ impl SignInView {
 }
 
 impl Authenticator {
-    /// The configuration that decides.
+    /// The configuration in use.
     pub fn config(&self) -> Arc<Config> {
         self.tokens.config()
     }
 
-    /// Where sign-ins and device passwords are kept.
+    /// The store of sign-ins and device passwords.
     pub(crate) fn store(&self) -> &dyn Store {
         &*self.store
     }
 
-    /// What asks for tokens: a sign-in that the page begins shares its bounds with everybody else's.
+    /// The source of tokens. A sign-in on the page shares its limits with all other token requests.
     pub(crate) fn source(&self) -> &TokenSource {
         self.tokens.source()
     }
 
-    /// The clock that lifetimes are judged by.
+    /// The clock by which lifetimes are measured.
     pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The accounts that are configured by their address, that somebody has signed in for, that have a device password, or
-    /// that are `in_use`; by name, and with the device passwords themselves.
+    /// Returns accounts by name, together with the device passwords themselves. An account is
+    /// listed when it is configured by its address, has a sign-in or a device password, or is
+    /// `in_use`.
     ///
     /// # Errors
-    /// The store's.
+    /// Those of the store.
     pub async fn overview(
         &self,
         in_use: impl IntoIterator<Item = MailAddress>,
@@ -107,7 +108,7 @@ impl Authenticator {
         let of_store = sign_ins.keys().map(|key| key.login.clone()).chain(passwords.iter().map(|of| of.login.clone()));
         let logins: BTreeSet<MailAddress> = in_use.into_iter().chain(of_addresses).chain(of_store).collect();
         let views = logins.into_iter().filter_map(|login| {
-            // One that is no longer configured is none.
+            // An address that is no longer configured has no account.
             let (account, login) = config.accounts.find(login.as_login())?;
             let sign_in = account
                 .grant

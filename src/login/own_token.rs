@@ -1,6 +1,8 @@
-//! Tokens that clients bring themselves: which of them are worth asking about, and the memory of those that were refused.
+//! Tokens that clients bring themselves: decides which are worth presenting, and remembers those
+//! that were refused.
 //!
-//! Gatepost cannot tell a good one. Only the one it was made for can, and is asked before the client hears that it is in.
+//! Gatepost cannot verify such a token. Only the server it was issued for can, and it is asked
+//! before the client is told that its login succeeded.
 
 use crate::login::authenticator::Authenticator;
 use crate::login::explain;
@@ -12,16 +14,18 @@ use gatepost_oauth::password_digest::PasswordDigest;
 use gatepost_oauth::tokens::User;
 use gatepost_proto::sasl::Bearer;
 
-/// Who judges a token: what it speaks, and its name. A token that one refuses may be good for another.
+/// The server that judges a token: its protocol and its name. A token that one server refuses may
+/// be good for another.
 #[derive(Clone, Copy, Debug)]
 pub struct Judge<'a> {
-    /// IMAP, POP3 and SMTP want different permissions.
+    /// The protocol. IMAP, POP3 and SMTP want different permissions.
     pub protocol: Protocol,
     /// The host.
     pub name: &'a str,
 }
 
-/// A client's own token for one mailbox and one judge, as the memory knows it. It cannot be turned back.
+/// A client's own token for one mailbox and one judge, as a key of the memory. The token cannot be
+/// recovered from it.
 #[derive(Clone, Copy, Debug)]
 pub struct OwnToken {
     proof: PasswordDigest,
@@ -29,10 +33,10 @@ pub struct OwnToken {
 }
 
 impl Authenticator {
-    /// That a mailbox belongs to a configured account.
+    /// Checks that a mailbox belongs to a configured account.
     ///
     /// # Errors
-    /// A [`Failure`] when none fits.
+    /// A [`Failure`] when no account fits.
     pub fn owns(&self, mailbox: &MailAddress) -> Result<(), Failure> {
         let config = self.config();
         let accounts = &config.accounts;
@@ -41,8 +45,8 @@ impl Authenticator {
         if known { Ok(()) } else { Err(explain::unknown_account()) }
     }
 
-    /// Whether the judge need be asked about a client's own token: its user belongs to an account, and the judge has not
-    /// refused it in the last minutes.
+    /// Checks whether the judge has to be asked about a client's own token: its user belongs to an
+    /// account, and the judge has not refused it recently.
     ///
     /// # Errors
     /// A [`Failure`] that says why not.
@@ -56,13 +60,13 @@ impl Authenticator {
         Ok(OwnToken { proof, whose: whose(&bearer.user) })
     }
 
-    /// The judge has refused it.
+    /// Notes that the judge has refused the token.
     pub fn own_token_refused(&self, token: &OwnToken) {
         self.refused_tokens.add(token.proof, token.whose, self.clock.now());
     }
 }
 
-/// Whose tokens are forgotten together.
+/// Returns the user under whom the tokens of a mailbox are forgotten together.
 pub(super) fn whose(mailbox: &MailAddress) -> User {
     User::of(&TupleKey::encode(["own token", mailbox.as_str()]))
 }

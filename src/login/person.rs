@@ -1,4 +1,4 @@
-//! A person signs in for an account: who that must be, and what is kept of it.
+//! Checks who signed in for an account, and defines what is kept of a sign-in.
 
 use gatepost_config::{Account, Tenant};
 use gatepost_core::account::MailAddress;
@@ -10,23 +10,23 @@ use gatepost_oauth::sign_in::{SignInError, SignedIn};
 use gatepost_oauth::tokens::explain;
 use gatepost_store::SignIn;
 
-/// Why a sign-in does not count for an account.
+/// Why a sign-in is not valid for an account.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum WrongPerson {
-    /// Somebody of another name.
+    /// A person of another name signed in.
     #[error(
         "`{found}` has signed in, but for `{login}` it must be `{expected}`; sign in as that one (a private window forgets \
          who was signed in before), or write `signs_in_as: {found}` for an account whose mailbox `{found}` opens"
     )]
     Name {
-        /// Who it was.
+        /// The name of the person who signed in.
         found: String,
-        /// Who it should have been.
+        /// The person expected.
         expected: MailAddress,
-        /// For whom.
+        /// The account's address.
         login: MailAddress,
     },
-    /// The name is the same, the person is not.
+    /// The name is the same, but the person is not.
     #[error(
         "`{found}` is not who signed in for `{login}` before: the name has passed to another user (object id `{object_id}` \
          instead of `{before}`); if that is meant to be, say so with `--replace`"
@@ -34,16 +34,17 @@ pub(crate) enum WrongPerson {
     Replaced {
         /// The name.
         found: String,
-        /// For whom.
+        /// The account's address.
         login: MailAddress,
-        /// Who it was this time.
+        /// The object ID of this sign-in.
         object_id: String,
-        /// Who it was before.
+        /// The object ID of the sign-in before.
         before: String,
     },
 }
 
-/// Whether whoever signed in is who was asked for, and who signed in before unless `replace`.
+/// Checks that the person who signed in is the expected one and, unless `replace`, the same as
+/// before.
 ///
 /// # Errors
 /// [`WrongPerson`]; nothing may be kept then.
@@ -75,7 +76,7 @@ pub(crate) fn check(
     }
 }
 
-/// What is kept of a sign-in that passed [`check`].
+/// Returns what is kept of a sign-in that passed [`check`].
 pub(crate) fn record(signed_in: SignedIn, scope: &str, now: UnixTime) -> SignIn {
     let SignedIn { refresh_token, identity } = signed_in;
     SignIn {
@@ -90,7 +91,7 @@ pub(crate) fn record(signed_in: SignedIn, scope: &str, now: UnixTime) -> SignIn 
     }
 }
 
-/// What to tell about a sign-in that came to nothing.
+/// Explains a sign-in that failed.
 pub(crate) fn explain(error: &SignInError) -> Failure {
     let again = "sign in again";
     let (actor, cause, message, remedy) = match error {
@@ -190,7 +191,7 @@ mod tests {
             (ANNA, None, own, &["anna@elsewhere.example"], None, home, None, false, false),
             (ANNA, None, own, &["anna@contoso.example.evil.example"], None, home, None, false, false),
             (ANNA, None, own, &[], None, home, None, false, false),
-            // An address that is not the user name counts where its directory is one's own.
+            // An address that is not the user name counts only in the tenant's own directory.
             (ANNA, None, own, &["a.k@contoso.example"], Some(ANNA), home, None, false, true),
             (ANNA, None, "organizations", &["a.k@contoso.example"], Some(ANNA), home, None, false, false),
             (ANNA, None, "organizations", &[ANNA], None, home, None, false, true),

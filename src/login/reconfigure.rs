@@ -1,5 +1,5 @@
-//! Another configuration while logins go on. What was learned stays: budgets, refused passwords, sign-ins, and the tokens
-//! of every account that is as it was.
+//! Applies another configuration while logins continue. Budgets, refused passwords, sign-ins, and
+//! the tokens of every unchanged account stay.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,8 +14,9 @@ use gatepost_core::failure::Failure;
 use gatepost_oauth::endpoint::TokenEndpoint;
 
 impl Authenticator {
-    /// Decides by the accounts and limits of `config` from now on, and gets tokens from `endpoint`. An account that has
-    /// changed, or is gone, loses its tokens, and with them the passwords that Entra has proved for it.
+    /// Decides by the accounts and limits of `config` from now on, and gets tokens from `endpoint`.
+    /// An account that was changed or removed loses its tokens, and the passwords that Entra has
+    /// verified for it.
     pub fn reconfigure(&self, config: Arc<Config>, endpoint: Arc<dyn TokenEndpoint>) {
         self.lockout.adjust(&config.limits);
         self.local.adjust(&config);
@@ -24,12 +25,13 @@ impl Authenticator {
 }
 
 impl Authenticator {
-    /// Whether the configuration still has this account for `login`, in all its keys.
+    /// Whether the configuration still has this account for `login`, with the same value for every
+    /// key.
     pub fn is_as_it_was(&self, login: &MailAddress, account: &Account) -> bool {
         self.config().accounts.find(login.as_login()).is_some_and(|(now, _)| *now == *account)
     }
 
-    /// Tells of every other configuration from now on.
+    /// Returns a receiver of every later configuration.
     pub fn changes(&self) -> watch::Receiver<Arc<Config>> {
         self.tokens.changes()
     }
@@ -37,7 +39,7 @@ impl Authenticator {
     /// Whether the configuration still has this rule for clients of `listener` at this address.
     ///
     /// # Errors
-    /// A [`Failure`] when it has another, or none.
+    /// A [`Failure`] when it has a different rule, or none.
     pub fn trusts(&self, listener: &str, peer: IpAddr, rule: &TrustedSender) -> Result<(), Failure> {
         let config = self.config();
         let listener = config.listeners.iter().find(|now| *now.name == *listener);

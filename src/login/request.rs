@@ -1,4 +1,4 @@
-//! What a client asks with its password, and what it is let in with.
+//! What a client presents with its password, and what a login yields.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -22,33 +22,34 @@ pub struct LoginRequest<'a> {
     pub acting_as: Option<&'a LoginName>,
     /// The password.
     pub password: &'a Password,
-    /// Where the client is.
+    /// The client's address.
     pub source: IpAddr,
-    /// What it speaks.
+    /// The protocol that the client speaks.
     pub protocol: Protocol,
     /// What the token is for.
     pub resource: Resource,
 }
 
-/// A login that may go upstream.
+/// A login whose token may be presented upstream.
 #[derive(Clone, Debug)]
 pub struct AuthorizedLogin {
-    /// The account it belongs to.
+    /// The account that the login belongs to.
     pub account: Arc<Account>,
-    /// The address that logged in; for an alias that of its account.
+    /// The address that logged in; for an alias, the address of its account.
     pub login: MailAddress,
     /// The mailbox and the token that opens it.
     pub bearer: Bearer,
     /// Where the token comes from.
     pub origin: TokenOrigin,
-    /// The device password that was presented, if it was one. The session ends with it.
+    /// The device password that was presented, if it was one. The session ends when it ends.
     pub device: Option<Arc<KnownPassword>>,
     pub(super) key: TupleKey,
     pub(super) token: Token,
 }
 
 impl AuthorizedLogin {
-    /// With a token that was obtained for `login`, an address of `account`.
+    /// Creates the authorized login of `login`, an address of `account`, with the token obtained
+    /// for it.
     pub(super) fn new(
         account: Arc<Account>,
         login: MailAddress,

@@ -38,7 +38,7 @@ pub(super) fn minutes(n: u64) -> Duration {
     Duration::from_secs(60 * n)
 }
 
-/// Lets what nobody waits for be done.
+/// Lets background tasks finish.
 pub(super) async fn settle() {
     for _ in 0..100 {
         tokio::task::yield_now().await;
@@ -49,8 +49,8 @@ pub(super) fn address(text: &str) -> MailAddress {
     MailAddress::parse(text).unwrap()
 }
 
-/// `*@contoso.example` signs in with its own password; `scanner@` and `fax@` by the application, with a local one;
-/// `printer@` and `*@branch.example` by the application, with device passwords only.
+/// `*@contoso.example` signs in with its own password. `scanner@` and `fax@` use the application,
+/// with a local password; `printer@` and `*@branch.example` use it with device passwords only.
 fn config(limits: Limits) -> Config {
     let application = Arc::new(Application {
         authority: Url::parse("https://login.example/").unwrap(),
@@ -94,7 +94,7 @@ impl World {
         Self::on(entra, Arc::default(), Clock::manual(), limits)
     }
 
-    /// A process of its own at a store and a clock that others have as well.
+    /// Creates a separate process that shares its store and clock with others.
     pub(super) fn on(entra: Arc<FakeEndpoint>, store: Arc<FaultyStore>, clock: Clock, limits: Limits) -> Self {
         let endpoint = Arc::clone(&entra) as Arc<dyn TokenEndpoint>;
         let gate = Authenticator::new(Arc::new(config(limits)), endpoint, Arc::clone(&store) as _, clock.clone());
@@ -164,7 +164,7 @@ async fn a_wrong_password_never_touches_a_cached_token_and_is_forwarded_once() {
     }
     assert_eq!(world.entra.count(), 2);
     assert_eq!(text(&world.login("alice@contoso.example", "right").await.unwrap()), "t1");
-    // Another user's right password is another login.
+    // The right password of another user is a separate login.
     world.login("carol@contoso.example", "right").await.unwrap();
     assert_eq!(world.entra.count(), 3);
 }
@@ -236,14 +236,14 @@ async fn the_right_password_is_renewed_although_the_budget_is_spent() {
     world.login("alice@contoso.example", "right").await.unwrap();
     world.clock.advance(minutes(120));
     for n in 0..40 {
-        // Some from the victim's own address, as when everybody comes through one gateway.
+        // Some come from the victim's own address, as when all users share one gateway.
         let source = if n < 20 { STRANGER } else { VICTIM };
         let _ = world.login_from(source, "alice@contoso.example", &format!("guess {n}")).await;
     }
     assert_eq!(world.entra.count(), 1 + 8);
     let failure = world.login("alice@contoso.example", "yet another").await.unwrap_err();
     assert_eq!((failure.refusal, failure.cause.name()), (Refusal::Unavailable, "guess-budget-spent"));
-    // Its token has long expired, but Entra accepted it within the day.
+    // Its token has long expired, but Entra accepted this password within the day.
     assert_eq!(world.login("alice@contoso.example", "right").await.unwrap().origin, TokenOrigin::Fetched);
 }
 
@@ -313,7 +313,7 @@ async fn a_locked_account_is_not_asked_about_and_a_valid_token_still_serves() {
         assert_eq!((failure.refusal, failure.cause.name()), (Refusal::Unavailable, "account-locked"));
     }
     assert_eq!(world.entra.count(), 2);
-    // Also when the token would be renewed by now.
+    // This also holds when the token would be renewed by now.
     world.clock.advance(minutes(56));
     let admission = world.login("alice@contoso.example", "right").await.unwrap();
     assert_eq!((admission.origin, text(&admission)), (TokenOrigin::Cached, "t1"));
@@ -548,7 +548,7 @@ async fn upkeep_renews_an_application_in_use_and_ends_with_its_gatekeeper() {
     while world.entra.count() < 2 {
         tokio::time::advance(RENEWAL_TICK).await;
     }
-    // An outage of Entra leaves the token in use, and its end is when it ends.
+    // During an outage of Entra the token stays in use until it expires.
     let admission = world.login("fax@contoso.example", LOCAL_PASSWORD).await.unwrap();
     assert_eq!(admission.origin, TokenOrigin::Cached);
     let World { gate, .. } = world;

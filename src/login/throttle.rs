@@ -1,5 +1,5 @@
-//! How often a password that Gatepost itself proves may be guessed. Nobody is locked out: whoever knows the password
-//! and was right before does not come here.
+//! Limits how often a password that Gatepost itself verifies may be guessed. Nobody is locked out,
+//! because a right password that was accepted before does not come here.
 
 use std::cmp::Ordering;
 use std::hash::Hash;
@@ -12,18 +12,18 @@ use gatepost_core::clock::Moment;
 use gatepost_core::source::Source;
 use gatepost_core::tuple_key::TupleKey;
 
-/// Attempts of one source at one account within [`WINDOW`] before it has to wait.
+/// Attempts of one source at one account within [`WINDOW`] before the source has to wait.
 const ATTEMPTS: u32 = 10;
 const WINDOW: Duration = Duration::from_secs(600);
-/// From then on one attempt in this time.
+/// After that, one attempt is allowed in this time.
 const SLOW: Duration = Duration::from_secs(60);
-/// Attempts of all sources together that never succeeded at this account, per hour.
+/// Attempts per hour of all sources together that never succeeded at this account.
 const UNFAMILIAR_PER_HOUR: u32 = 100;
 const HOUR: Duration = Duration::from_secs(3600);
 /// Most pairs of account and source remembered, and most accounts.
 const PAIRS: usize = 65_536;
-/// So many are left when there were too many. They are in no order of age, which a stranger could push them out by: those
-/// with the fewest attempts go.
+/// How many are left after there were too many. Those with the fewest attempts are removed. They
+/// are not removed by age, because a stranger could then push others out.
 const KEPT: usize = PAIRS - PAIRS / 8;
 
 #[derive(Debug)]
@@ -31,7 +31,7 @@ struct Pair {
     since: Moment,
     last: Moment,
     attempts: u32,
-    /// When a success was noted in the store; familiar from then on.
+    /// When a success was noted in the store; the pair is familiar from then on.
     noted: Option<Moment>,
 }
 
@@ -55,8 +55,8 @@ pub(super) struct Throttle {
 }
 
 impl Throttle {
-    /// Whether `source` may try a password for `account` now. An attempt counts from its beginning, so that parallel
-    /// ones do not slip through.
+    /// Whether `source` may try a password for `account` now. An attempt counts from its start, so
+    /// that parallel attempts are limited too.
     pub(super) fn admits(&self, account: &TupleKey, source: Source, now: Moment) -> bool {
         let key = (account.clone(), source);
         if self.pairs.len() >= PAIRS && !self.pairs.contains_key(&key) {
@@ -87,7 +87,7 @@ impl Throttle {
         true
     }
 
-    /// The attempt was right. True when the store is to note that.
+    /// Notes that the attempt was right. Returns true when the store is to note that.
     pub(super) fn succeeded(&self, account: &TupleKey, source: Source, now: Moment) -> bool {
         let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) else { return false };
         pair.attempts = 0;
@@ -108,14 +108,15 @@ impl Throttle {
         self.pairs.get(&(account.clone(), source)).is_some_and(|pair| pair.is_familiar())
     }
 
-    /// One was, as the store knows; the next success is noted if that is long ago.
+    /// Notes that the store knows an earlier success. The next success is noted if that is long
+    /// ago.
     pub(super) fn make_familiar(&self, account: &TupleKey, source: Source, now: Moment) {
         if let Some(mut pair) = self.pairs.get_mut(&(account.clone(), source)) {
             pair.noted = Some(now.before(NOTED_AGAIN));
         }
     }
 
-    /// Nothing was tried for this account. Sources that are familiar stay so.
+    /// Forgets all attempts at this account. Familiar sources stay familiar.
     pub(super) fn forget(&self, account: &TupleKey) {
         self.pairs.retain(|(of, _), pair| {
             pair.attempts = if of == account { 0 } else { pair.attempts };
@@ -124,14 +125,15 @@ impl Throttle {
         self.unfamiliar.remove(account);
     }
 
-    /// Forgets sources that have been quiet.
+    /// Forgets sources without recent attempts.
     pub(super) fn sweep(&self, now: Moment) {
         self.pairs.retain(|_, pair| pair.is_familiar() || now.since(pair.last) < WINDOW);
         self.unfamiliar.retain(|_, all| now.since(all.since) < HOUR);
     }
 
-    /// Only when there are too many: then a minute's quiet is enough to be forgotten, and success long ago if nothing else
-    /// helps. It goes through all of them, so it makes room for an eighth at once.
+    /// Makes room when there are too many pairs. Sources without an attempt in the last minute are
+    /// forgotten, and familiar ones only if nothing else is left. It visits all pairs, so it makes
+    /// room for an eighth at once.
     fn make_room(&self, now: Moment) {
         self.pairs.retain(|_, pair| pair.is_familiar() || now.since(pair.last) < SLOW);
         if self.pairs.len() > KEPT {
@@ -140,14 +142,14 @@ impl Throttle {
     }
 }
 
-/// Forgets all but [`KEPT`], those with the fewest attempts first: names that were tried once make room, and an account under
-/// attack keeps its count.
+/// Forgets all but [`KEPT`], those with the fewest attempts first. Names that were tried once make
+/// room, and an account under attack keeps its count.
 fn forget_least<K: Eq + Hash, V>(entries: &DashMap<K, V>, attempts: impl Fn(&V) -> u32) {
     let mut all: Vec<u32> = entries.iter().map(|entry| attempts(&entry)).collect();
     all.sort_unstable();
     let mut surplus = all.len().saturating_sub(KEPT);
     let Some(most) = surplus.checked_sub(1).and_then(|last| all.get(last).copied()) else { return };
-    // Those below go anyway; of those with just as many, as many as there are too many.
+    // All below `most` are removed; of those equal to it, only as many as are still too many.
     surplus -= all.partition_point(|attempts| *attempts < most);
     entries.retain(|_, entry| match attempts(entry).cmp(&most) {
         Ordering::Less => false,
@@ -217,7 +219,7 @@ mod tests {
         assert!(throttle.pairs.get(&(TupleKey::encode(["b"]), source(99))).is_some_and(|pair| pair.is_familiar()));
     }
 
-    /// Else each of a steady stream of names would find room for itself alone, and go through all of them for it.
+    /// Otherwise each new name would make room only for itself, and visit all pairs to do so.
     #[test]
     fn when_there_are_too_many_there_is_room_for_an_eighth_afterwards() {
         let (clock, throttle) = (Clock::manual(), Throttle::default());

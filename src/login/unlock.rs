@@ -1,4 +1,5 @@
-//! Giving an account its budget of wrong passwords back, when its owner or an operator has mended what spent it.
+//! Restores an account's budget of wrong passwords, after its owner or an operator has corrected
+//! what spent it.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +16,9 @@ use gatepost_store::{Store, StoreError};
 /// An account whose passwords are tried again.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unlocked {
-    /// The address that logs in; for an alias that of its account.
+    /// The address that logs in; for an alias, the address of its account.
     pub login: MailAddress,
-    /// Refused passwords that counted until now.
+    /// How many refused passwords counted until now.
     pub guesses: usize,
 }
 
@@ -38,14 +39,15 @@ pub enum NotUnlocked {
     /// No entry of `accounts` fits the name.
     #[error("no entry of `accounts` fits `{0}`")]
     Unknown(LoginName),
-    /// The store keeps the count. A running service has forgotten its own.
+    /// The store, which keeps the count, failed. A running service has forgotten its own count.
     #[error("the wrong passwords in the store still count: {0}")]
     Store(StoreError),
 }
 
 impl Authenticator {
-    /// Makes the budget of an account whole: nothing that was refused counts any longer, neither here nor in the store, and
-    /// is asked about again. A replica at the same store follows with its next login. Entra's own lock is not touched.
+    /// Restores the budget of an account. Refused passwords no longer count, neither here nor in
+    /// the store, and are tried again if presented. A replica at the same store follows with its
+    /// next login. Entra's own lock is not touched.
     ///
     /// # Errors
     /// [`NotUnlocked`]
@@ -62,7 +64,7 @@ impl Authenticator {
     }
 }
 
-/// The same in the store alone, for when no service runs that could be asked.
+/// Like [`Authenticator::unlock`], in the store alone, for when no service is running.
 ///
 /// # Errors
 /// [`NotUnlocked`]

@@ -1,4 +1,4 @@
-//! What is done about logins while nobody logs in.
+//! Periodic work of the login service, independent of logins.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -12,14 +12,15 @@ use gatepost_oauth::tokens;
 
 /// How often the memories are swept.
 const SWEEP_TICK: Duration = Duration::from_secs(60);
-/// A guess that Entra did not judge keeps its place in the count for the next try so long.
+/// How long the entry of an unjudged guess is kept for the next attempt.
 const UNJUDGED: Duration = Duration::from_secs(10 * 60);
-/// How often the store is looked at for device passwords that were made or revoked by another process.
+/// How often the store is checked for device passwords that another process created or revoked.
 const LOOK_TICK: Duration = Duration::from_secs(2);
 
 impl Authenticator {
-    /// Starts the task that renews tokens in use, looks after sign-ins, forgets what is out of date, and looks for device
-    /// passwords that were made or revoked. It ends with the authenticator, or when aborted.
+    /// Starts the task that renews tokens in use, maintains sign-ins, forgets what is out of date,
+    /// and checks for created or revoked device passwords. It ends with the authenticator, or when
+    /// aborted.
     pub fn spawn_upkeep(self: &Arc<Self>) -> JoinHandle<()> {
         let (authenticator, devices) = (Arc::downgrade(self), Arc::downgrade(&self.devices));
         let tokens = Arc::downgrade(&self.tokens);
@@ -47,8 +48,8 @@ async fn upkeep(authenticator: Weak<Authenticator>) {
     }
 }
 
-/// Keeps the device passwords as the store has them. That it is away is worth one line when it begins and one when it is
-/// over.
+/// Keeps the device passwords in step with the store. Logs one line when the store becomes
+/// unavailable and one when it is available again.
 async fn keep_looking(devices: Weak<DevicePasswords>) {
     let mut ticks = interval(LOOK_TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -1,7 +1,8 @@
-//! The proof of a password that Entra never sees: a device password, or one of the configuration.
+//! Verifies passwords that Entra never sees: device passwords, and those of the configuration.
 //!
-//! A generated device password is found by its hash, without a queue and however much others guess. Everything else costs
-//! an Argon2id hash at least, also for a name that nobody has, and is counted as a guess when it is wrong.
+//! A generated device password is found by its hash, without a queue and regardless of how much
+//! others guess. Any other password costs at least one Argon2id hash, even for an unknown name, and
+//! counts as a guess when it is wrong.
 
 use std::sync::Arc;
 
@@ -21,10 +22,11 @@ use gatepost_store::StoreError;
 /// The device password that was presented; `None` for one of the configuration.
 type Proved = Option<Arc<KnownPassword>>;
 
-/// Why nothing was proved.
+/// Why no password was accepted.
 struct Refused {
     why: NotProved,
-    /// The device password that was presented, if it is right and may not be used like this. Only the log hears of it.
+    /// The device password that was presented, if it is right but may not be used like this. This
+    /// is only for the log.
     outside: Option<(Arc<KnownPassword>, Outside)>,
 }
 
@@ -35,7 +37,7 @@ impl From<NotProved> for Refused {
 }
 
 impl Authenticator {
-    /// Proves that the client may use `account`, of which it is `address`.
+    /// Verifies that the client may use `account`, of which `address` is an address.
     pub(super) async fn verify_password(
         &self,
         account: &Account,
@@ -47,7 +49,7 @@ impl Authenticator {
             Ok(proved) => return Ok(self.note(proved, request)),
             Err(refused) => refused,
         };
-        // It may be a device password that was made a moment ago.
+        // It may be a device password that was created a moment ago.
         match self.devices.look_since(before).await {
             Ok(true) => match self.try_passwords(account, address, request).await? {
                 Ok(proved) => Ok(self.note(proved, request)),
@@ -58,13 +60,13 @@ impl Authenticator {
         }
     }
 
-    /// Does for a name that no account fits what is done for a wrong password.
+    /// Does for an unknown name what is done for a wrong password.
     pub(super) async fn refuse_unknown(&self, request: LoginRequest<'_>) -> Failure {
         let before = self.devices.mark();
         let who = TupleKey::encode(["unknown", request.login.as_str()]);
         let refused = match self.try_hashes(who.clone(), who, request, Hashes::default).await {
             Ok(Err(refused)) => refused.into(),
-            // Nothing fits no hashes.
+            // No password fits an empty list of hashes.
             Ok(Ok(_)) => NotProved::Wrong.into(),
             Err(failure) => return failure,
         };
@@ -75,7 +77,7 @@ impl Authenticator {
         }
     }
 
-    /// Tries what is known now.
+    /// Tries the passwords that are known now.
     async fn try_passwords(
         &self,
         account: &Account,
@@ -88,7 +90,7 @@ impl Authenticator {
         let generated = known.generated(address, request.password);
         let generated_outside = match generated.map(|device| (device, outside(device))) {
             Some((device, None)) => return Ok(Ok(Some(Arc::clone(device)))),
-            // It takes as long as a wrong one, and counts as one.
+            // This takes as long as a wrong password, and counts as one.
             Some((device, Some(outside))) => Some((Arc::clone(device), outside)),
             None => None,
         };
@@ -109,8 +111,8 @@ impl Authenticator {
         })
     }
 
-    /// Tries the hashes of the login: those of its chosen device passwords that may be used, those of the configuration, and
-    /// last those that may not be used like this.
+    /// Tries the hashes of the login in this order: chosen device passwords that may be used, those
+    /// of the configuration, and last those that may not be used like this.
     async fn try_chosen(
         &self,
         account: &Account,
@@ -119,7 +121,7 @@ impl Authenticator {
         barred: &[&(Arc<KnownPassword>, String)],
         request: LoginRequest<'_>,
     ) -> Result<Result<usize, NotProved>, Failure> {
-        // With other hashes it is another question, to which no answer is remembered.
+        // With other hashes the question is a different one, and no answer is remembered for it.
         let ids = |of: &[&(Arc<KnownPassword>, String)]| -> String {
             of.iter().map(|(device, _)| device.password().id.0.as_str()).collect()
         };
@@ -151,12 +153,13 @@ impl Authenticator {
     }
 }
 
-/// Whose wrong passwords here are counted together.
+/// Returns the key under which wrong passwords are counted together.
 pub(super) fn who(login: &MailAddress) -> TupleKey {
     TupleKey::encode(["account", login.as_str()])
 }
 
-/// Whatever is outside its scope, the client is told and made to wait as for a wrong one.
+/// For a password outside its scope, the client is told the same as for a wrong one, and waits as
+/// long.
 fn not_proved(refused: &Refused, request: LoginRequest<'_>) -> Failure {
     let failure = match refused.why {
         NotProved::Wrong | NotProved::Outside(_) => explain::wrong_local_password(),

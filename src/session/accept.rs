@@ -1,4 +1,5 @@
-//! The beginning of every connection: who it is from, whether it may come in, and what serves it.
+//! The beginning of every connection: finds its client, decides whether it may connect, and selects
+//! the backend that serves it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,8 +18,9 @@ use gatepost_net::listen;
 use gatepost_net::penalty::Closed;
 
 impl ListenerState {
-    /// A place for a connection from `peer`, unless it is turned away; it then hears nothing, and the log says why. Of a
-    /// connection that comes through a load balancer the place is for the time until its client is known.
+    /// Returns a permit for a connection from `peer`, or `None` if it is refused. A refused client
+    /// is sent nothing, and the log says why. For a connection from a load balancer, the permit
+    /// covers the time until its client is known.
     pub fn admit(&self, shared: &SessionContext, peer: SocketAddr) -> Option<ConnectionPermit> {
         if !self.is_balancer(peer.ip()) {
             return self.admit_client(shared, peer);
@@ -27,7 +29,7 @@ impl ListenerState {
         place.inspect_err(|reached| self.log_full(peer, *reached)).ok()
     }
 
-    /// A place for a client at this address.
+    /// Returns a permit for a client at this address.
     pub(super) fn admit_client(&self, shared: &SessionContext, peer: SocketAddr) -> Option<ConnectionPermit> {
         if !self.allows(peer.ip()) {
             tracing::info!(
@@ -60,7 +62,7 @@ impl ListenerState {
         }
     }
 
-    /// One line when it begins, not one per connection.
+    /// Logs one line when the source becomes closed, not one per connection.
     pub(super) fn log_closed(&self, peer: SocketAddr, closed: Closed) {
         if closed.first {
             tracing::warn!(
@@ -74,7 +76,7 @@ impl ListenerState {
         }
     }
 
-    /// The same.
+    /// Logs one line when connections begin to be refused, not one per connection.
     fn log_full(&self, peer: SocketAddr, reached: ConnectionLimitReached) {
         if self.full.fetch_add(1, Ordering::Relaxed) == 0 {
             tracing::warn!(
@@ -89,7 +91,7 @@ impl ListenerState {
     }
 }
 
-/// Serves one connection from its admission to its end.
+/// Serves one accepted connection until it ends.
 pub async fn serve(
     shared: Arc<SessionContext>,
     service: Arc<ListenerState>,
@@ -108,8 +110,8 @@ pub async fn serve(
         let Some(client) = conveyed else { return };
         (peer, place) = client;
     }
-    // Each kind but the relay is in a box of its own: of relayed sessions there are the most, and they would pay for the
-    // memory of the largest kind otherwise.
+    // Each kind but the relay has a box of its own. Most sessions are relayed, and they would
+    // otherwise need the memory of the largest kind.
     match &service.serving {
         Backend::Relay(target) => {
             let target = Arc::clone(target);
@@ -134,7 +136,7 @@ pub async fn serve(
 mod tests {
     use super::*;
 
-    /// Octets of the future that a function with these parameters returns.
+    /// Returns the size in octets of the future that a function with these parameters returns.
     fn size<A, B, C, D, E, F>(_: impl Fn(A, B, C, D, E) -> F) -> usize {
         size_of::<F>()
     }

@@ -1,5 +1,5 @@
-//! An attempt to log in, the same for mail and HTTP: how long it may take to be judged, what a refusal costs the source,
-//! what of it is written down, and how long the client waits for it.
+//! An attempt to log in, the same for mail and HTTP. It defines how long the decision may take,
+//! what a refusal costs the source, what is logged, and how long a refusal is delayed.
 
 use std::future::Future;
 
@@ -24,15 +24,15 @@ pub(super) struct Attempts<'a> {
     pub(super) visit: &'a PenaltyGuard,
 }
 
-/// What a client claims to be, and how it shows that.
+/// The identity that a client claims, with its evidence.
 #[derive(Clone, Copy)]
 pub(super) enum Claim<'a> {
     Password(&'a LoginName, &'a Password),
-    /// A token of its own.
+    /// The client's own token.
     Token(&'a Bearer),
 }
 
-/// No further refusal is held back: the client must go.
+/// Too many refusals are delayed already, so the connection must be closed.
 pub(super) struct TooManyHeldBack;
 
 impl<'a> From<&'a Credentials> for Claim<'a> {
@@ -59,8 +59,8 @@ impl Claim<'_> {
         }
     }
 
-    /// What of the name is written down when it was refused so. What is no account's name may be a password in the wrong
-    /// field; an address is needed to add its account.
+    /// Returns how much of the name is logged for this refusal. An unknown name may be a password
+    /// in the wrong field. An address is shown, because it is needed to add its account.
     fn shown(&self, failure: &Failure) -> &str {
         match self {
             Self::Password(login, _) if failure.cause == Cause::UnknownAccount && !login.as_str().contains('@') => {
@@ -70,17 +70,17 @@ impl Claim<'_> {
         }
     }
 
-    /// A refusal tells that this was guessed.
+    /// Whether the refusal suggests that the claim was a guess.
     fn is_guess(&self, failure: &Failure) -> bool {
-        // A token of its own, which opens nothing, is the client's guess as well.
+        // A client's own token that opens nothing is a guess as well.
         let opens_nothing = matches!(failure.refusal, Refusal::InvalidCredentials | Refusal::NotAuthorized);
         failure.cause.is_guess() || matches!(self, Self::Token(_)) && opens_nothing
     }
 }
 
 impl Attempts<'_> {
-    /// Nothing is judged that comes from a source which is closed for its penalties, on a connection that it opened before
-    /// either: such a connection is of no use to it.
+    /// Returns the closure of the source if it is closed for its penalties. Then nothing is judged,
+    /// not even on a connection that it opened before.
     pub(super) fn closed(&self) -> Option<Closed> {
         let peer = self.subject.peer;
         let closed = self.shared.penalties.closed(peer.ip())?;
@@ -88,7 +88,7 @@ impl Attempts<'_> {
         Some(closed)
     }
 
-    /// Judges, until `end` at the latest.
+    /// Runs `judging`, until `end` at the latest.
     pub(super) async fn judge<T>(
         &self,
         end: Instant,
@@ -97,7 +97,7 @@ impl Attempts<'_> {
         timeout_at(end, judging).await.unwrap_or_else(|_| Err(self.too_late()))
     }
 
-    /// There was no judgement within `limits.login`.
+    /// The failure when there was no decision within `limits.login`.
     pub(super) fn too_late(&self) -> Failure {
         let limit = self.shared.limits.login;
         Failure {
@@ -110,7 +110,7 @@ impl Attempts<'_> {
         }
     }
 
-    /// A claim was refused. The source pays for it if it was a guess.
+    /// Notes that a claim was refused. The source is charged if it was a guess.
     pub(super) fn refused(&self, claim: Claim<'_>, failure: &Failure) {
         self.log(claim.shown(failure), failure);
         if claim.is_guess(failure) {
@@ -120,22 +120,22 @@ impl Attempts<'_> {
         }
     }
 
-    /// What was presented was refused for its form, unjudged. What it was is not kept: a client that repeats it is one that
-    /// nobody has corrected.
+    /// Notes that something was refused for its form, without being judged. Its content is not
+    /// kept. A client that repeats it is one that nobody has corrected.
     pub(super) fn refused_unjudged(&self, name: &str, failure: &Failure) {
         self.log(name, failure);
         self.visit.charge_guess(name, "");
     }
 
-    /// Writes a refusal down; `account` is what may be shown of the name.
+    /// Logs a refusal; `account` is what may be shown of the name.
     pub(super) fn log(&self, account: &str, failure: &Failure) {
         self.shared.journal.refused(self.service.listener.protocol, self.subject, account, failure);
     }
 
-    /// Holds a refusal back, so that guessing is slow.
+    /// Delays a refusal, so that guessing is slow.
     ///
     /// # Errors
-    /// [`TooManyHeldBack`], where nothing was waited.
+    /// [`TooManyHeldBack`], without any delay.
     pub(super) async fn hold_back(&self) -> Result<(), TooManyHeldBack> {
         let Ok(_place) = self.shared.delays.try_acquire() else { return Err(TooManyHeldBack) };
         let usual = self.shared.limits.failure_delay;

@@ -1,4 +1,4 @@
-//! What stands behind a listener.
+//! The backends of listeners.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use super::upstream::Target;
 use crate::graph::GraphClient;
 use crate::session::submission::backend::SubmissionBackend;
 
-/// What [`gatepost_config::ListenerBackend`] says, ready for use.
+/// A [`gatepost_config::ListenerBackend`], ready for use.
 pub enum Backend {
     /// Logins go to a mail server, then bytes are relayed.
     Relay(Arc<Target>),

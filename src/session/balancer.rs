@@ -1,4 +1,4 @@
-//! Connections that come through a load balancer, which says first for whom (PROXY protocol).
+//! Connections from a load balancer, which sends the client's address first (PROXY protocol).
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
@@ -14,20 +14,21 @@ use gatepost_core::cause::Cause;
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_proto::proxy_protocol::{Conveyed, HeaderError, HeaderReader};
 
-/// A balancer sends its header with the first packet.
+/// Time for the header. A balancer sends it with the first packet.
 const HEADER: Duration = Duration::from_secs(5);
-/// Octets that are read at a time, of the longest header 16 times.
+/// Octets read at a time. The longest header takes 16 reads.
 const READ_OCTETS: usize = 256;
 
 impl ListenerState {
-    /// Must connections from this address begin with a header?
+    /// Whether connections from this address must begin with a header.
     pub(super) fn is_balancer(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.listener.proxy_protocol_from.iter().any(|network| network.contains(&peer))
     }
 
-    /// Reads the header of a connection that comes from a balancer. The result is where its client is, and the place of that
-    /// client, unless the connection is over or the client may not come in. `waiting` is the place until then.
+    /// Reads the header of a connection from a balancer. Returns the client's address and the
+    /// client's permit, unless the connection is over or the client may not connect. `waiting` is
+    /// the permit until then.
     pub(super) async fn conveyed(
         &self,
         shared: &SessionContext,
@@ -44,7 +45,7 @@ impl ListenerState {
                 tracing::debug!(listener = &*self.listener.name, %balancer, %peer, "a balancer conveys a client");
                 peer
             }
-            // A client whose address nobody knows has no right of this machine's own.
+            // A client with an unknown address must not get the rights of this machine.
             Ok(Conveyed::Unknown) if balancer.ip().to_canonical().is_loopback() => {
                 self.log_probe(balancer, "a load balancer on this machine does not say for whom it connects");
                 return None;
@@ -73,13 +74,13 @@ impl ListenerState {
         Some((peer, self.admit_client(shared, peer)?))
     }
 
-    /// Health checks come every few seconds.
+    /// Logs a health check at a low level, because they come every few seconds.
     fn log_probe(&self, balancer: SocketAddr, text: &str) {
         let listener = &*self.listener.name;
         tracing::debug!(listener, peer = %balancer, outcome = "closed", cause = Cause::Probe.name(), "connection closed: {text}");
     }
 
-    /// One line: such a balancer is not set up as it should, and then each of its connections ends here.
+    /// Logs one line only. Such a balancer is misconfigured, and each of its connections ends here.
     fn log_headerless(&self, balancer: SocketAddr, problem: &NoHeader) {
         let listener = &*self.listener.name;
         let text = format!(
@@ -95,7 +96,7 @@ impl ListenerState {
     }
 }
 
-/// Why there is no header.
+/// Why a connection has no header.
 #[derive(Debug, thiserror::Error)]
 enum NoHeader {
     /// It was closed without an octet.

@@ -1,4 +1,5 @@
-//! Learning what the upstreams announce, on Gatepost's own account: no client is needed for it, and none waits for it.
+//! Learns what the upstreams announce, on connections of Gatepost's own. No client is needed for
+//! it, and none waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +9,11 @@ use tokio::time::sleep;
 use super::upstream::Target;
 use crate::session::context::SessionContext;
 
-/// After a failure the next try comes sooner than the usual refresh: from here, doubling, up to the refresh interval.
+/// First delay after a failure. It doubles up to the refresh interval.
 const FIRST_RETRY: Duration = Duration::from_secs(30);
 
-/// Learns the list of `target` now and then anew every `limits.capability_refresh`, until the service drains. Until the
-/// first success clients are told what Exchange Online is known to announce.
+/// Learns the list of `target` now, and again every `limits.capability_refresh`, until the service
+/// drains. Until the first success, clients are told what Exchange Online is known to announce.
 pub async fn keep_learning(shared: Arc<SessionContext>, target: Arc<Target>) {
     let refresh = shared.limits.capability_refresh;
     let mut retry = FIRST_RETRY.min(refresh);

@@ -1,4 +1,4 @@
-//! Who a session is: its id, where it came from, and who logged in.
+//! Identifies a session: its id, its client's address, and the account that logged in.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::login::device::KnownPassword;
 use gatepost_core::jitter;
 
-/// Who a log line is about.
+/// The connection that a log line is about.
 #[derive(Clone)]
 pub(super) struct ConnectionInfo {
     pub(super) session: Arc<str>,
@@ -16,27 +16,28 @@ pub(super) struct ConnectionInfo {
 }
 
 impl ConnectionInfo {
-    /// A new connection, which came in at this listener.
+    /// Describes a new connection to this listener.
     pub(super) fn new(listener: &Arc<str>, peer: SocketAddr) -> Self {
         Self { session: session_id(), listener: Arc::clone(listener), peer }
     }
 }
 
-/// Who logged in, and with which device password, if it was one.
+/// The account that logged in, and its device password, if it was one.
 pub(super) struct SessionUser {
     pub(super) account: Arc<str>,
     pub(super) device: Option<Arc<KnownPassword>>,
 }
 
 impl SessionUser {
-    /// The device password for a log line, which leaves it out when there is none.
+    /// Returns the device password for a log line, which omits the field when there is none.
     pub(super) fn device(&self) -> Option<tracing::field::DisplayValue<&KnownPassword>> {
         self.device.as_deref().map(tracing::field::display)
     }
 }
 
-/// A short name for a session, for log lines and for what the client is told: eight characters without look-alikes,
-/// different for each session of a process, and from another start in each process.
+/// Returns a short name for a session, for log lines and for the client: eight characters without
+/// look-alikes. It is different for each session of a process, and each process starts at a
+/// different one.
 fn session_id() -> Arc<str> {
     const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
     static START: OnceLock<u64> = OnceLock::new();

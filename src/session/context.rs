@@ -1,4 +1,4 @@
-//! What all sessions have in common.
+//! What all sessions share.
 
 use std::sync::Arc;
 
@@ -21,25 +21,25 @@ pub struct SessionContext {
     pub authenticator: Arc<Authenticator>,
     /// Connects to upstreams.
     pub opener: Arc<Opener>,
-    /// Every bound and deadline.
+    /// All limits and deadlines.
     pub limits: Limits,
-    /// Places for connections.
+    /// Permits for connections.
     pub connections: Arc<ConnectionLimiter>,
-    /// What sources have to pay for.
+    /// Penalties of sources.
     pub penalties: Arc<Penalties>,
-    /// Places for sessions, by mailbox.
+    /// Permits for sessions, by mailbox.
     pub places: Arc<MailboxLimiter>,
-    /// The one place of each maildrop that Gatepost serves itself.
+    /// The single permit of each maildrop that Gatepost serves itself.
     pub maildrops: Arc<MailboxLimiter>,
-    /// Turns of clients' own tokens at those who judge them.
+    /// Permits to have clients' own tokens judged.
     pub trials: Arc<Trials>,
-    /// Places for refusals that are held back.
+    /// Permits for delayed refusals.
     pub delays: Arc<Semaphore>,
-    /// What is told of every decision.
+    /// Records every decision.
     pub journal: Arc<Journal>,
     /// Cancelled when the service stops taking logins.
     pub draining: CancellationToken,
-    /// When sessions that wait are told goodbye.
+    /// Spreads the end of waiting sessions over the time of a shutdown.
     pub drain: Arc<DrainSchedule>,
     /// The name in SMTP greetings.
     pub server_name: Arc<str>,

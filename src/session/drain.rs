@@ -1,4 +1,5 @@
-//! The goodbyes of a service that stops: who waits hears one at a moment of its own, spread over the time that there is.
+//! Ends waiting sessions when the service stops: each at its own moment, spread over the available
+//! time.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -7,21 +8,23 @@ use tokio::sync::SetOnce;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-/// The last goodbyes are said when this part of the time is over: they, and whoever is busy then, need the rest.
+/// The last sessions are told to end after this part of the time. They, and those that are busy
+/// then, need the rest.
 const SPREAD: f64 = 0.9;
 
-/// Whoever has been silent for so long, or for a 25th of the whole time where that is less, does not work.
+/// A session that was silent for this long is idle. If a 25th of the whole time is less, that
+/// counts instead.
 const QUIET: Duration = Duration::from_secs(5);
 const QUIET_PART: u32 = 25;
 
-/// Nobody is looked at more often than this.
+/// Shortest time between two checks of a session.
 const SHORTEST: Duration = Duration::from_millis(20);
 
-/// Whoever has not logged in and is silent for so long is not about to.
+/// A client that has not logged in and is silent for this long will not log in soon.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
-/// When the sessions that wait are told goodbye, each at a moment of its own: all of them come back somewhere else, and
-/// not at once.
+/// The schedule by which waiting sessions are told to end, each at its own moment. All of them
+/// reconnect elsewhere, and should not do so at once.
 #[derive(Debug, Default)]
 pub struct DrainSchedule {
     plan: SetOnce<Plan>,
@@ -35,36 +38,37 @@ struct Plan {
 }
 
 impl DrainSchedule {
-    /// The service drains from now on, for so long.
+    /// Starts the drain, which takes this long.
     pub fn begin(&self, drain: Duration) {
         let plan = Plan { end: Instant::now() + drain.mul_f64(SPREAD), quiet: QUIET.min(drain / QUIET_PART) };
-        // The first word stands.
+        // The first drain counts.
         let _ = self.plan.set(plan);
     }
 
-    /// Waits until the service drains, and then for the turn of one session; the result is how long it must have been silent
-    /// to be told goodbye. Whoever has not been silent enough gets another turn, in the time that is left: otherwise all
-    /// those who are disturbed at once, by a message that comes to their mailbox, would be told goodbye at once.
+    /// Waits until the service drains, and then for the turn of one session. Returns how long the
+    /// session must have been silent to be ended. A session that was not silent long enough gets
+    /// another turn in the remaining time. Otherwise all sessions that a message to their mailbox
+    /// wakes would end at once.
     pub(super) async fn next_slot(&self) -> Duration {
         let Plan { end, quiet } = *self.plan.wait().await;
         let number = self.turns.fetch_add(1, Ordering::Relaxed);
         let first = Instant::now() + quiet.max(SHORTEST);
         let spread = end.saturating_duration_since(first).mul_f64(place(number));
-        // Its timer takes no memory of sessions before.
+        // The boxed timer takes no memory in sessions before the drain.
         Box::pin(sleep_until(first + spread)).await;
         quiet
     }
 }
 
-/// Waits until the service drains, and then for as long as somebody needs who is in the middle of a login: whoever came
-/// just before the end should not hear nothing but a greeting and a goodbye.
+/// Waits until the service drains, and then as long as a client needs that is in the middle of a
+/// login. A client that connects just before the end should get more than a greeting and a goodbye.
 pub(super) async fn drain_grace(draining: &CancellationToken) {
     draining.cancelled().await;
     sleep(LAST_WORD).await;
 }
 
-/// Where in the window (0 to 1) the turn of this number is. However many turns there will be, they are spread evenly:
-/// multiples of the golden ratio, less their whole part.
+/// Returns the position of turn `number` in the window (0 to 1). Multiples of the golden ratio,
+/// less their whole part, spread evenly for any number of turns.
 fn place(number: u64) -> f64 {
     const GOLDEN: u64 = 0x9E37_79B9_7F4A_7C15;
     // As a fraction of 2⁶⁴; rounding to fewer digits does no harm.
@@ -80,7 +84,7 @@ mod tests {
     #[test]
     fn goodbyes_are_spread_evenly_however_many_there_are() {
         for sessions in [40_u64, 500, 10_000] {
-            // In Kubernetes' 30 seconds there is room for so many.
+            // So many fit into Kubernetes' 30 seconds.
             let window = 25.0 * (SPREAD - 1.0 / f64::from(QUIET_PART));
             let mut seconds = [0_u64; 25];
             for number in 0..sessions {
@@ -107,7 +111,7 @@ mod tests {
             assert_eq!(turn.unwrap(), QUIET);
         }
         assert!(begin.elapsed() > Duration::from_secs(200) && begin.elapsed() <= Duration::from_secs(270));
-        // Whoever was disturbed at the very end is looked at again and again.
+        // A session that was active at the very end is checked again and again.
         tokio::time::sleep_until(begin + Duration::from_secs(280)).await;
         drain.next_slot().await;
         assert!(begin.elapsed() < Duration::from_secs(290));

@@ -1,5 +1,5 @@
-//! What went wrong on the way to an upstream, as one [`Failure`]: cause, whose turn it is, what to do. The lack of a place
-//! among the sessions of a mailbox is part of it.
+//! Turns errors of upstreams into one [`Failure`] each: the cause, who has to act, and what to do.
+//! A mailbox without a free session permit is one of them.
 
 use std::io;
 
@@ -18,7 +18,7 @@ use gatepost_proto::mail::{UpstreamFailure, UpstreamFailureKind};
 use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
 
 impl OpenError {
-    /// The failure, told about this upstream.
+    /// Returns the failure for this upstream.
     pub fn failure(&self, upstream: &Upstream) -> Failure {
         let at = format!("{}:{}", upstream.host, upstream.port);
         match self {
@@ -67,7 +67,8 @@ impl OpenError {
 }
 
 impl GraphError {
-    /// The failure, told about this Graph. Where it says that a connection was lost, a request may have been heard.
+    /// Returns the failure for this Graph endpoint. If it says that a connection was lost, the
+    /// request may have been received.
     pub(crate) fn failure(&self, graph: &Origin) -> Failure {
         let at = graph.to_string();
         match (self, self.connector()) {
@@ -84,7 +85,7 @@ impl GraphError {
 }
 
 impl MailboxFull {
-    /// The failure, told about this protocol.
+    /// Returns the failure for this protocol.
     pub(super) fn failure(&self, protocol: Protocol) -> Failure {
         let Self { places, waited } = self;
         let remedy = match protocol {
@@ -191,8 +192,8 @@ fn dial(error: &DialError, port: u16) -> Failure {
     }
 }
 
-/// What to do when the answer is one that proxies give if their rules do not allow the port: Squid 403, others 405, or as
-/// if they had tried in vain.
+/// Returns a remedy for answers that proxies give when their rules do not allow the port: Squid
+/// 403, others 405, or the status of a failed attempt.
 fn of_port(refused: &ConnectError, port: u16) -> Option<String> {
     let ConnectErrorKind::Refused { status, .. } = refused.kind else { return None };
     let destination = &refused.destination;
@@ -212,7 +213,7 @@ fn of_port(refused: &ConnectError, port: u16) -> Option<String> {
     }
 }
 
-/// The way out for messages: Microsoft Graph is behind port 443.
+/// Suggests Microsoft Graph for messages, because it uses port 443.
 fn by_graph(port: u16) -> &'static str {
     match port {
         587 => ", or send through Microsoft Graph with `deliver: auto` or `deliver: graph`",
@@ -378,7 +379,7 @@ fn permission(protocol: MailProtocol) -> &'static str {
     }
 }
 
-/// No connection for a request.
+/// The failure when there is no connection for a request.
 fn not_connected(error: &ConnectorError, origin: &Origin) -> Failure {
     match error {
         ConnectorError::Dial(error) => dial(error, origin.port),
@@ -393,7 +394,7 @@ fn not_connected(error: &ConnectorError, origin: &Origin) -> Failure {
 }
 
 impl OriginError {
-    /// The failure, told about this origin.
+    /// Returns the failure for this origin.
     pub(super) fn failure(&self, origin: &Origin) -> Failure {
         let at = origin.to_string();
         match (self, self.connector()) {

@@ -1,5 +1,5 @@
-//! Tokens that an upstream refuses although they should hold. A token can be revoked before it expires, and the cache does
-//! not hear of that: what was refused with a cached token is tried once more with a fresh one.
+//! Retries once with a fresh token when an upstream refuses a cached one. A token can be revoked
+//! before it expires, and the cache does not learn of it.
 
 use std::future::Future;
 
@@ -9,9 +9,10 @@ use crate::graph::messages::Unserved;
 use crate::login::{Authenticator, AuthorizedLogin};
 use gatepost_proto::mail::UpstreamFailureKind;
 
-/// Whoever has a token.
+/// Something that holds a token.
 pub(super) trait HasToken {
-    /// The login that brought it; nothing when it is the client's own, for which there is no substitute.
+    /// The login that brought it; `None` for the client's own token, for which there is no
+    /// substitute.
     fn admission(&self) -> Option<&AuthorizedLogin>;
 }
 
@@ -23,7 +24,7 @@ impl HasToken for AuthorizedLogin {
 
 /// Why an attempt with a token failed.
 pub(super) trait TokenError {
-    /// The token was refused, before anything else was looked at.
+    /// Whether the token was refused before anything else was checked.
     fn is_of_token(&self) -> bool;
 }
 
@@ -45,11 +46,12 @@ impl TokenError for Unserved {
     }
 }
 
-/// Does something with the token of `holder`. If the upstream refuses the token, and another may be had at once, it is done
-/// once more with the one that `fetch` brings. Beside the result stands whose token it was that was taken.
+/// Runs `attempt` with the token of `holder`. If the upstream refuses the token and another is
+/// available at once, runs it once more with the one that `fetch` brings. Returns the result
+/// together with the holder of the accepted token.
 ///
 /// # Errors
-/// That of `fetch`; within the result that of the last attempt.
+/// That of `fetch`; within the result, that of the last attempt.
 ///
 /// # Cancel safety
 /// That of `attempt` and `fetch`.

@@ -1,7 +1,9 @@
-//! What happens to connections and logins, told once to everybody who wants to know: the log, and whoever counts or shows.
+//! Records what happens to connections and logins, once for all consumers: the log, the counters,
+//! and the status page.
 //!
-//! `Journal::accepted` makes a session live: it is listed, counted and can be ended by an operator as long as the [`SessionGuard`]
-//! that it gives is kept. `Journal::ended` writes down how it ended.
+//! `Journal::accepted` makes a session live. While the returned [`SessionGuard`] is kept, the
+//! session is listed and counted, and an operator can end it. `Journal::ended` records how it
+//! ended.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,7 +24,8 @@ use gatepost_telemetry::history::{History, Minute, Totals};
 use gatepost_telemetry::metrics::{Metrics, Sent, Throttle, Way};
 use gatepost_telemetry::recent::{Recent, Recently, Scene};
 
-/// Writes a line about a connection. Who it is about comes first, the same in every line: what a person searches for.
+/// Writes a log line about a connection. The fields that identify it come first and are the same in
+/// every line, because people search for them.
 macro_rules! tell {
     ($level:ident, $subject:expr, by $whose:expr, $($rest:tt)+) => {
         tell!($level, $subject, account = &*$whose.account, device = $whose.device(), $($rest)+)
@@ -48,12 +51,12 @@ pub struct Journal {
     audit: Option<Audit>,
 }
 
-/// How much went through a session, and how it ended.
+/// The traffic of a session, and how it ended.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ending {
-    /// Why.
+    /// A short fixed word.
     pub(super) cause: Cause,
-    /// Since the connection began.
+    /// Time since the connection began.
     pub(super) duration: Duration,
     /// Octets from the client to Microsoft.
     pub(super) sent: u64,
@@ -61,14 +64,14 @@ pub(super) struct Ending {
     pub(super) received: u64,
 }
 
-/// What became of a message that Gatepost took itself.
+/// The outcome of a message that Gatepost took itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     /// Microsoft accepted it.
     Sent,
-    /// It did not go out.
+    /// It was not sent.
     Refused,
-    /// Nobody knows.
+    /// The outcome is unknown.
     Unknown,
 }
 
@@ -77,7 +80,7 @@ pub(super) enum Outcome {
 pub(super) struct Message<'a> {
     /// `smtp`, `graph` or `none`.
     pub(super) way: &'static str,
-    /// What became of it.
+    /// Its outcome.
     pub(super) outcome: Outcome,
     /// The rule of `trusted_senders` that let it in.
     pub(super) trusted: Option<IpNet>,
@@ -85,14 +88,15 @@ pub(super) struct Message<'a> {
     pub(super) recipients: usize,
     /// Its length.
     pub(super) octets: u64,
-    /// What the client was told.
+    /// The reply to the client.
     pub(super) reply: &'a Reply,
-    /// What happened, when it was more than a refusal by Microsoft.
+    /// What happened, unless it was only a refusal by Microsoft.
     pub(super) failure: Option<&'a Failure>,
 }
 
 impl Journal {
-    /// Nothing has happened. Decisions, ends of sessions and acts of administrators also go to `audit`.
+    /// Creates an empty journal. Decisions, ends of sessions and acts of administrators are also
+    /// written to `audit`.
     pub fn new(audit: Option<Audit>) -> Arc<Self> {
         let metrics = Arc::new(Metrics::new());
         Arc::new(Self {
@@ -105,7 +109,7 @@ impl Journal {
         })
     }
 
-    /// The configuration was read again: what was taken over, or why nothing was.
+    /// Records a reload: what was taken over, or why nothing was.
     pub fn reloaded(&self, outcome: Result<&str, &str>, at: UnixTime) {
         self.metrics.reloaded(outcome.is_ok(), at.0);
         let (outcome, message) = match outcome {
@@ -117,7 +121,7 @@ impl Journal {
         }
     }
 
-    /// Writes an entry about a session into the audit log.
+    /// Writes an entry about a session to the audit log.
     fn record(
         &self,
         protocol: Protocol,
@@ -139,13 +143,13 @@ impl Journal {
         });
     }
 
-    /// What is counted.
+    /// Returns the counters.
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
     }
 
-    /// A login succeeded; `token` says where its token comes from (`cached`, `fetched`, `of the client`). The session is
-    /// live as long as the result is kept.
+    /// Records a successful login; `token` says where its token comes from (`cached`, `fetched`,
+    /// `of the client`). The session is live while the result is kept.
     pub(super) fn accepted(
         &self,
         protocol: Protocol,
@@ -164,7 +168,7 @@ impl Journal {
         self.sessions.begin(protocol, subject, whose, self.clock.unix_time())
     }
 
-    /// A login was refused. `account` is what may be shown of the user name.
+    /// Records a refused login. `account` is what may be shown of the user name.
     pub(super) fn refused(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
         self.metrics.login_refused(protocol, failure.cause);
         self.failed(protocol, subject, account, failure);
@@ -199,19 +203,20 @@ impl Journal {
         }
     }
 
-    /// A connection ended without a login. Most of these are probes and scanners: they are worth a line only when somebody
-    /// looks for one.
+    /// Records a connection that ended without a login. Most of these are probes and scanners, so
+    /// the line is at debug level.
     pub(super) fn closed(&self, subject: &ConnectionInfo, cause: Cause, text: &str) {
         self.metrics.closed(cause);
         tell!(debug, subject, outcome = "closed", cause = cause.name(), "connection closed before a login: {text}");
     }
 
-    /// A connection was closed before a word was said on it; whoever decided that has written the line.
+    /// Counts a connection that was closed before anything was sent. The caller has written the log
+    /// line.
     pub(super) fn turned_away(&self, cause: Cause) {
         self.metrics.closed(cause);
     }
 
-    /// A message has come to its end.
+    /// Records the end of a message.
     pub(super) fn message(
         &self,
         protocol: Protocol,
@@ -258,7 +263,7 @@ impl Journal {
         }
     }
 
-    /// A command of a mail transaction was refused, by Microsoft or by a rule.
+    /// Records that a command of a mail transaction was refused, by Microsoft or by a rule.
     pub(super) fn command_refused(
         &self,
         subject: &ConnectionInfo,
@@ -283,7 +288,7 @@ impl Journal {
         if failure.is_some() { line!(warn) } else { line!(info) }
     }
 
-    /// A message was refused for what it consists of.
+    /// Records that a message was refused for its content.
     pub(super) fn flawed(&self, subject: &ConnectionInfo, whose: &SessionUser, cause: Cause, text: &str) {
         tell!(warn, subject, by whose,
             outcome = "not-sent",
@@ -292,7 +297,7 @@ impl Journal {
         );
     }
 
-    /// Something did not work within a session, which goes on if it can.
+    /// Records that something failed within a session. The session continues if it can.
     pub(super) fn degraded(
         &self,
         protocol: Protocol,
@@ -312,7 +317,7 @@ impl Journal {
         );
     }
 
-    /// A session ended that had logged in, and is live no longer.
+    /// Records the end of a session that had logged in. It is no longer live.
     pub(super) fn ended(
         &self,
         protocol: Protocol,
@@ -344,12 +349,13 @@ impl Journal {
         );
     }
 
-    /// An administrator has done something on the page: `done` is a fixed word, `account` whom it concerns.
+    /// Records an act of an administrator on the page: `done` is a fixed word, `account` the
+    /// account concerned.
     pub(crate) fn act(&self, done: &'static str, account: &str, message: &str) {
         self.act_by("page", done, account, message);
     }
 
-    /// The same, done by somebody else.
+    /// Records an act like [`Self::act`], done by means of `by`.
     pub(crate) fn act_by(&self, by: &str, done: &'static str, account: &str, message: &str) {
         tracing::info!(account, done, by, "{message}");
         if let Some(audit) = &self.audit {
@@ -357,7 +363,8 @@ impl Journal {
         }
     }
 
-    /// Tells a live session to end, because an operator wants it; false when there is none of this id.
+    /// Tells a live session to end, because an operator wants it. Returns false when there is none
+    /// of this id.
     pub fn end_session(&self, id: &str) -> bool {
         let accounts = self.sessions.end(id);
         for account in &accounts {
@@ -366,32 +373,32 @@ impl Journal {
         !accounts.is_empty()
     }
 
-    /// The sessions that are live, the oldest first.
+    /// Returns the live sessions, the oldest first.
     pub fn sessions(&self) -> Vec<Arc<SessionEntry>> {
         let mut sessions = self.sessions.all();
         sessions.sort_by(|a, b| (a.since, &a.id).cmp(&(b.since, &b.id)));
         sessions
     }
 
-    /// The failures of late, the latest first.
+    /// Returns the recent failures, the latest first.
     pub fn failures(&self) -> Vec<Recent> {
         self.failures.all()
     }
 
-    /// What happened in the last hours, the oldest minute first.
+    /// Returns the history of the last hours, the oldest minute first.
     pub fn history(&self) -> Vec<Minute> {
         let (totals, sessions) = self.totals();
         self.history.minutes(totals, sessions)
     }
 
-    /// Octets of all sessions so far, to Microsoft and from there.
+    /// Returns the octets of all sessions so far, to Microsoft and from there.
     pub fn traffic(&self) -> (u64, u64) {
         self.sessions.traffic().iter().fold((0, 0), |(sent, received), (_, more)| {
             (u64::saturating_add(sent, more.0), u64::saturating_add(received, more.1))
         })
     }
 
-    /// Writes down each minute, until it is dropped.
+    /// Adds each minute to the history, until it is dropped.
     pub(crate) async fn keep_history(&self) {
         let mut minutes = interval(Duration::from_secs(60));
         minutes.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -403,14 +410,14 @@ impl Journal {
         }
     }
 
-    /// LoggedInAs what is only added up when somebody looks up to date.
+    /// Updates the counters that are only added up when they are read.
     pub(crate) fn add_up(&self) {
         for (protocol, octets) in self.sessions.traffic() {
             self.metrics.relayed(protocol, octets);
         }
     }
 
-    /// Remembers a failure, and who asked to be left alone by it.
+    /// Remembers a failure, and counts it if it was a throttling.
     fn failed(&self, protocol: Protocol, subject: &ConnectionInfo, account: &str, failure: &Failure) {
         match failure.cause {
             Cause::UpstreamLimit => self.metrics.throttled(Throttle::Exchange),
@@ -437,7 +444,8 @@ impl Journal {
     }
 }
 
-/// Kept while a connection is served: a fault of Gatepost's that ends it is counted, and told once.
+/// Kept while a connection is served. A fault of Gatepost that ends the connection is counted, and
+/// logged once.
 pub(super) struct Watch<'a>(pub(super) &'a Journal);
 
 impl Drop for Watch<'_> {

@@ -1,4 +1,4 @@
-//! A listener at work, for all connections that come in there.
+//! The state of a running listener, for all its connections.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,28 +9,28 @@ use rustls::ServerConfig;
 use crate::session::backend::Backend;
 use gatepost_config::Listener;
 
-/// A listener at work.
+/// A running listener.
 pub struct ListenerState {
     /// Its configuration.
     pub listener: Listener,
     /// Certificate and key, unless the listener is plain.
     pub tls: Option<Arc<ServerConfig>>,
-    /// What becomes of those who log in.
+    /// The backend for logged-in clients.
     pub serving: Backend,
-    /// Connections in a row for which there was no place.
+    /// Number of connections in a row that found no free permit.
     pub full: AtomicU64,
-    /// A load balancer has not said for whom it connects, and the log has it.
+    /// True once the log says that a load balancer sent no header.
     pub headerless: AtomicBool,
 }
 
 impl ListenerState {
-    /// May this address connect?
+    /// Whether this address may connect.
     pub fn allows(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         self.listener.allow_from.iter().any(|network| network.contains(&peer))
     }
 
-    /// May this address log in without TLS?
+    /// Whether this address may log in without TLS.
     pub(super) fn allows_plaintext(&self, peer: IpAddr) -> bool {
         let peer = peer.to_canonical();
         peer.is_loopback() || self.listener.allow_plaintext_from.iter().any(|network| network.contains(&peer))

@@ -1,4 +1,4 @@
-//! The phase of a mail session before its login is decided, the same whatever the login leads to.
+//! The phase of a mail session before its login is decided, the same for all backends.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,23 +26,23 @@ use gatepost_proto::mail::{
 };
 use gatepost_proto::sasl::Credentials;
 
-/// What a login leads to.
+/// Decides about logins for one kind of backend.
 pub(super) trait LoginHandler: Sync {
-    /// What it brings.
+    /// What a login yields.
     type LoggedInAs: Send;
 
-    /// What is spoken.
+    /// The protocol of the client.
     fn protocol(&self) -> MailProtocol;
 
     /// What clients are told before the login.
     fn announced(&self) -> Arc<Capabilities>;
 
-    /// The client may send mail without a login.
+    /// Whether the client may send mail without a login.
     fn trusts(&self) -> bool {
         false
     }
 
-    /// Decides about a login. Without a deadline of its own.
+    /// Decides about a login. It has no deadline of its own.
     fn decide(
         &self,
         credentials: &Arc<Credentials>,
@@ -51,27 +51,27 @@ pub(super) trait LoginHandler: Sync {
 
 /// A login that succeeded.
 pub(super) struct Accepted<T> {
-    /// Who it is.
+    /// The account that logged in.
     pub(super) whose: SessionUser,
     /// Where the token comes from, for the log.
     pub(super) token: &'static str,
-    /// What the client is told after it.
+    /// What the client is told after the login.
     pub(super) announced: Capabilities,
-    /// What it leads to.
+    /// What the login yields.
     pub(super) brings: T,
 }
 
-/// A client that has come in.
+/// A client that has logged in, or needs no login.
 pub(super) struct LoggedIn<T> {
     /// Its connection.
     pub(super) stream: Stream,
-    /// What it has sent behind its login.
+    /// Octets that it sent after its login.
     pub(super) leftovers: Vec<u8>,
     /// Its login, and the session that began with it; `None` when it sends mail without one.
     pub(super) login: Option<(Accepted<T>, SessionGuard)>,
 }
 
-/// A connection that has not logged in.
+/// The login phase of a connection.
 pub(super) struct Login<'a, D> {
     pub(super) shared: &'a SessionContext,
     pub(super) service: &'a ListenerState,
@@ -80,29 +80,30 @@ pub(super) struct Login<'a, D> {
     pub(super) destination: &'a D,
 }
 
-/// How long a client may take.
+/// The deadlines of a client.
 struct Clock {
-    /// For a command.
+    /// Time for one command.
     command: Duration,
-    /// When all of it is over.
+    /// The end of the whole login phase.
     end: Instant,
-    /// When the present command is.
+    /// The deadline of the present command.
     command_end: Option<Instant>,
 }
 
-/// What a conversation before the login came to.
+/// How a conversation before the login ended.
 enum Next<T> {
-    /// The handshake is due.
+    /// The client asked for the TLS handshake.
     StartTls,
-    /// The client has come in.
+    /// The client may enter.
     Enter(Option<Box<(Accepted<T>, SessionGuard)>>),
 }
 
-/// Why a login phase ended without a login; the log line has been written or is not needed.
+/// The login phase ended without a login. The log line has been written or is not needed.
 struct LoginEnded;
 
 impl<D: LoginHandler> Login<'_, D> {
-    /// Drives the connection until a login is decided. `None`: it is over, and the log knows why.
+    /// Drives the connection until a login is decided. `None`: the connection is over, and the log
+    /// says why.
     pub(super) async fn run(self, socket: TcpStream) -> Option<LoggedIn<D::LoggedInAs>> {
         let mut stream = Stream::Plain(socket.into());
         if matches!(self.service.listener.tls, ListenerTls::Implicit(_)) {
@@ -150,7 +151,8 @@ impl<D: LoginHandler> Login<'_, D> {
         let mut clock = Clock {
             command: limit(self.shared.limits.command),
             end: Instant::now() + limit(self.shared.limits.pre_auth),
-            // The first command is due from the greeting on, each further one from its first octet.
+            // The first command's time starts with the greeting, each later one's with its first
+            // octet.
             command_end: Some(Instant::now() + limit(self.shared.limits.command)),
         };
         loop {
@@ -171,14 +173,15 @@ impl<D: LoginHandler> Login<'_, D> {
         }
     }
 
-    /// Talks until something else has to happen. When it is over, all has been said but the end of the stream.
+    /// Converses until the handshake or the login is next. On an error everything has been sent
+    /// except the end of the stream.
     async fn converse(
         &self,
         stream: &mut Stream,
         machine: &mut dyn ClientSide,
         clock: &mut Clock,
     ) -> Result<Next<D::LoggedInAs>, LoginEnded> {
-        // Passwords pass through it.
+        // Zeroized because passwords pass through it.
         let mut buffer = Zeroizing::new(vec![0; 2_048]);
         loop {
             let event = machine.poll_event();
@@ -265,14 +268,14 @@ impl<D: LoginHandler> Login<'_, D> {
                             machine.refuse(failure.refusal);
                         }
                     }
-                    // Waiting for Entra and the upstream is not the client's time.
+                    // The time that Entra and the upstream take is not the client's.
                     clock.end += asked.elapsed();
                 }
             }
         }
     }
 
-    /// Logs, charges and holds back what the machine refused by itself.
+    /// Logs, charges and delays what the machine refused by itself.
     async fn reject(&self, rejection: &Rejection) -> Result<(), LoginEnded> {
         let user = match rejection {
             Rejection::NotAToken(user) => user.as_str(),
@@ -280,7 +283,7 @@ impl<D: LoginHandler> Login<'_, D> {
         };
         let failure = rejected(rejection);
         if *rejection == Rejection::ClientTokens {
-            // Nothing was presented.
+            // No token was presented.
             self.attempts().log(user, &failure);
             self.visit.forgive();
             return Ok(());
@@ -295,9 +298,9 @@ impl<D: LoginHandler> Login<'_, D> {
             CloseReason::BytesBehindStartTls | CloseReason::TooLong | CloseReason::TooManyCommands => {
                 self.visit.penalize(Misbehavior::Garbage);
             }
-            // Whoever may send without a login need not try one.
+            // A client that may send without a login need not try one.
             CloseReason::Logout if self.destination.trusts() => self.visit.forgive(),
-            // Each failed login has had its price.
+            // Each failed login was already charged.
             CloseReason::Logout | CloseReason::TooManyAttempts => {}
         }
     }
@@ -354,7 +357,7 @@ impl<D: LoginHandler> Login<'_, D> {
         Err(LoginEnded)
     }
 
-    /// Holds a refusal back; with too many held back already, the connection is closed.
+    /// Delays a refusal. If too many are delayed already, the connection is closed.
     async fn delay(&self) -> Result<(), LoginEnded> {
         self.attempts().hold_back().await.map_err(|TooManyHeldBack| {
             self.log_over(Cause::TooManyFailures, "too many refusals are held back (`limits.delayed_failures`)");
@@ -382,7 +385,7 @@ impl<D: LoginHandler> Login<'_, D> {
     }
 }
 
-/// Where an admission's token comes from, for the log.
+/// Returns where the token of an authorized login comes from, for the log.
 pub(super) fn origin(admission: &AuthorizedLogin) -> &'static str {
     match admission.origin {
         TokenOrigin::Cached => "cached",
@@ -390,8 +393,9 @@ pub(super) fn origin(admission: &AuthorizedLogin) -> &'static str {
     }
 }
 
-/// How much life a token should have left at login. Exchange Online ends an IMAP session when its token expires, so IMAP
-/// gets one that still lasts a while; the others are short.
+/// Returns how much life a token should have left at login. Exchange Online ends an IMAP session
+/// when its token expires, so IMAP gets a token that still lasts a while. Sessions of the other
+/// protocols are short.
 pub(super) fn min_token_lifetime(protocol: Protocol) -> Duration {
     match protocol {
         Protocol::Imap => Duration::from_secs(30 * 60),

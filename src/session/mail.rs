@@ -1,4 +1,4 @@
-//! A mail session: a login leads to an upstream, then bytes are relayed.
+//! A mail session: a login opens an upstream connection, then bytes are relayed.
 
 use std::future::{Future as _, pending, poll_fn};
 use std::net::{IpAddr, SocketAddr};
@@ -39,7 +39,7 @@ pub(super) async fn serve(
 ) {
     let started = Instant::now();
     let subject = ConnectionInfo::new(&service.listener.name, peer);
-    // In a box of its own, so that the memory of the login is gone while the relay sits idle.
+    // Boxed, so that the memory of the login is freed while the relay is idle.
     let visit = shared.penalties.visit(peer.ip());
     let destination = Relay { shared: &shared, target: &target, service: &service, source: peer.ip() };
     let login =
@@ -96,7 +96,7 @@ pub(super) async fn serve(
     journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
-/// What a login brings: the upstream has accepted it too.
+/// What a login yields: a connection on which the upstream has accepted it too.
 struct Established {
     stream: Stream,
     authenticated: Authenticated,
@@ -114,7 +114,7 @@ fn established(
     Accepted { whose, token, announced, brings: Established { stream, authenticated, of_mailbox } }
 }
 
-/// Logins lead to a mail server.
+/// Logs clients in at a mail server.
 struct Relay<'a> {
     shared: &'a SessionContext,
     target: &'a Target,
@@ -143,7 +143,7 @@ impl LoginHandler for Relay<'_> {
                 };
                 let judge = target.judge(self.service.listener.protocol);
                 let (stream, authenticated) = self.shared.judge(bearer, self.source, judge, ask).await?;
-                // After the upstream's yes: until then it may be anybody.
+                // Taken after the upstream accepted the token. Before that, it may be anybody's.
                 let of_mailbox = self.place(&bearer.user).await?;
                 let whose = SessionUser { account: bearer.user.to_string().into(), device: None };
                 Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
@@ -161,7 +161,8 @@ impl LoginHandler for Relay<'_> {
                 let authenticator = &self.shared.authenticator;
                 let admit = || authenticator.admit(request, min_token_lifetime(protocol));
                 let admission = admit().await?;
-                // After the proof: who cannot log in takes nobody's place.
+                // Taken after the password was verified, so that a client that cannot log in takes
+                // no permit.
                 let place = self.place(&admission.bearer.user).await?;
                 let sign_in =
                     |admission: &AuthorizedLogin| self.shared.opener.sign_in(target, admission.bearer.clone());
@@ -183,7 +184,8 @@ impl Relay<'_> {
     }
 }
 
-/// With a token of its own the client answers for it: a refusal is its credentials' fault, not the operator's.
+/// Returns the failure of a client's own token. A refusal is the fault of the client's credentials,
+/// not the operator's.
 pub(super) fn clients_own_token(error: &OpenError, upstream: &gatepost_config::Upstream) -> Failure {
     let failure = error.failure(upstream);
     match error {

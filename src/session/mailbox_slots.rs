@@ -1,6 +1,7 @@
-//! Places for the sessions (EWS, Graph: requests) of one mailbox: at most as many as Microsoft bears at once, and a further login waits for one
-//! instead of being sent away (`432 4.3.2 Concurrent connections limit exceeded`; Microsoft, "Message storage and
-//! concurrent connection throttling for SMTP Authenticated Submission").
+//! Limits the sessions (EWS, Graph: requests) of one mailbox to as many as Microsoft accepts at
+//! once. A further login waits for a permit instead of being refused
+//! (`432 4.3.2 Concurrent connections limit exceeded`; Microsoft, "Message storage and concurrent
+//! connection throttling for SMTP Authenticated Submission").
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -16,7 +17,8 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::Protocol;
 use gatepost_core::reloadable::Reloadable;
 
-/// Grants the places of all mailboxes, or of whatever else `K` names. A mailbox without a session costs nothing.
+/// Grants the permits of all mailboxes, or of whatever else `K` names. A mailbox without a session
+/// takes no memory.
 pub struct MailboxLimiter<K: Eq + Hash = MailAddress> {
     limits: Reloadable<PerMailbox>,
     mailboxes: Mutex<HashMap<Key<K>, Arc<Semaphore>>>,
@@ -58,42 +60,43 @@ impl PerMailbox {
     }
 }
 
-/// Each protocol is counted for itself, as Microsoft does.
+/// Each protocol is counted separately, as Microsoft does.
 type Key<K> = (Protocol, K);
 
-/// A place of one session; dropping it lets the next in.
+/// The permit of one session. Dropping it admits the next one.
 pub struct MailboxPermit<K: Eq + Hash = MailAddress> {
     places: Arc<MailboxLimiter<K>>,
     key: Key<K>,
-    /// Nothing once it is dropped.
+    /// `None` once it is dropped.
     mailbox: Option<Arc<Semaphore>>,
-    /// Nothing while it waits.
+    /// `None` while it waits.
     permit: Option<OwnedSemaphorePermit>,
 }
 
-/// No place came free in time.
+/// No permit became free in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct MailboxFull {
-    /// How many there are.
+    /// How many permits there are.
     pub(super) places: usize,
-    /// How long was waited.
+    /// How long the login waited.
     pub(super) waited: Duration,
 }
 
 impl MailboxLimiter {
-    /// All are free.
+    /// Creates a limiter with all permits free.
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self { limits: Reloadable::new(PerMailbox::of(limits)), mailboxes: Mutex::default() })
     }
 }
 
 impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
-    /// As many for each protocol, and bounds that no configuration changes.
+    /// Creates a limiter with the same number for each protocol, and limits that no configuration
+    /// changes.
     pub fn fixed(places: usize, wait: Duration) -> Arc<Self> {
         Arc::new(Self { limits: Reloadable::new(PerMailbox::all(places, wait)), mailboxes: Mutex::default() })
     }
 
-    /// Other bounds from now on. Sessions that are there stay, also where there are more of them now than places.
+    /// Applies other limits from now on. Present sessions stay, even if they now exceed the limit.
     pub fn adjust(&self, limits: &Limits) {
         let former = self.limits.set(PerMailbox::of(limits));
         let now = self.limits.get();
@@ -101,18 +104,20 @@ impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
             let (before, after) = (former.places(*protocol), now.places(*protocol));
             mailbox.add_permits(after.saturating_sub(before));
             let taken_back = before.saturating_sub(after);
-            // Those that are out cannot be taken back; they are few, and the mailbox begins anew once it is empty.
+            // Permits in use cannot be taken back. They are few, and the mailbox gets a new
+            // semaphore once it is empty.
             mailbox.forget_permits(taken_back);
         }
     }
 
-    /// A place for a session of `mailbox`; who asks first is served first, and waits `limits.mailbox_wait` at most.
+    /// Returns a permit for a session of `mailbox`. Requests are served in order, and each waits at
+    /// most `limits.mailbox_wait`.
     ///
     /// # Errors
     /// [`MailboxFull`].
     ///
     /// # Cancel safety
-    /// Dropping the future gives the turn to the next.
+    /// Dropping the future lets the next request have its turn.
     pub(super) async fn acquire(
         self: &Arc<Self>,
         protocol: Protocol,
@@ -123,7 +128,7 @@ impl<K: Clone + Eq + Hash> MailboxLimiter<K> {
         let key = (protocol, mailbox.clone());
         let semaphore =
             Arc::clone(self.mailboxes().entry(key.clone()).or_insert_with(|| Arc::new(Semaphore::new(places))));
-        // Made before the wait, so that a login which is given up in it leaves nothing behind.
+        // Created before the wait, so that a login cancelled during it leaves nothing behind.
         let permit = Arc::clone(&semaphore).acquire_owned();
         let mut place = MailboxPermit { places: Arc::clone(self), key, mailbox: Some(semaphore), permit: None };
         // A semaphore of this module is never closed.
@@ -142,7 +147,8 @@ impl<K: Eq + Hash> Drop for MailboxPermit<K> {
     fn drop(&mut self) {
         self.permit = None;
         let mut mailboxes = self.places.mailboxes();
-        // Given up while the table is locked: of several that leave at once, the last one sees that nobody is left.
+        // Dropped while the table is locked: of several that leave at once, the last one sees that
+        // no other is left.
         self.mailbox = None;
         if mailboxes.get(&self.key).is_some_and(|mailbox| Arc::strong_count(mailbox) == 1) {
             mailboxes.remove(&self.key);

@@ -1,13 +1,16 @@
-//! One client connection from accept to end: where protocol machines, tokens and sockets meet.
+//! One client connection from accept to end: connects protocol machines, tokens and sockets.
 //!
-//! [`enter`] is where each begins, and `balancer` finds out whose it is; `login` drives it until its login is decided, and
-//! each `attempt` is judged and paid for as over HTTP; [`mail`] then relays, [`submission`] takes messages itself, and
-//! [`maildrop`] serves POP3 out of Graph; [`http`] serves EWS and Graph.
+//! [`accept`] begins each connection, and `balancer` finds the client behind a load balancer.
+//! `login` drives the connection until its login is decided. Each `attempt` to log in is judged and
+//! charged in the same way for mail and HTTP. After the login, [`mail`] relays, [`submission`]
+//! takes messages itself, [`maildrop`] serves POP3 from Graph, and [`http`] serves EWS and Graph.
 //!
-//! [`upstream`] opens and signs in to the other side, and `fresh_token` tries once more where that does not take the token;
-//! `own_token` has clients' own tokens judged, in turns ([`trial`]); [`places`] bounds the sessions of a mailbox; [`announce`]
-//! learns what the upstreams can do; [`farewell`] spreads the goodbyes of a service that stops; [`journal`] is told what
-//! happens, and [`live`] knows who is there. Every line about one connection carries its session id.
+//! [`upstream`] connects to the upstream and signs in there. If the upstream refuses the token,
+//! `fresh_token` tries once more with another. `own_token` has clients' own tokens judged, and
+//! [`trial`] limits how many at once. [`mailbox_slots`] limits the sessions of a mailbox.
+//! [`capabilities`] learns what the upstreams can do. [`drain`] spreads the end of sessions over
+//! the time of a shutdown. [`journal`] is told what happens, and [`registry`] knows the live
+//! sessions. Every log line about one connection carries its session id.
 
 pub mod accept;
 mod attempt;

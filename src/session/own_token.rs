@@ -1,7 +1,7 @@
-//! A client's own token on its way to the one who judges it: the mail server, or Microsoft Graph.
+//! Has a client's own token judged by the mail server or Microsoft Graph.
 //!
-//! Before the word is there nothing of the mailbox is taken, neither a place nor a lock: anybody may have brought
-//! the token. What is taken is a turn, of a stock that is there for nothing else.
+//! Until the judge has answered, the token may be anybody's, so it takes no permit or lock of the
+//! mailbox. It takes a permit of [`trial`](super::trial), which serves only this purpose.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -14,14 +14,14 @@ use gatepost_core::protocol::Protocol;
 use gatepost_proto::sasl::Bearer;
 
 impl SessionContext {
-    /// Has a client's own token judged, unless the answer is known. `ask` asks the judge, and is not begun otherwise; its
-    /// [`Refusal::InvalidCredentials`] is remembered.
+    /// Has a client's own token judged, unless the answer is known. `ask` asks the judge, and is
+    /// not polled otherwise. Its [`Refusal::InvalidCredentials`] is remembered.
     ///
     /// # Errors
-    /// That of `ask`, or a [`Failure`] that says why nobody was asked.
+    /// That of `ask`, or a [`Failure`] that says why the judge was not asked.
     ///
     /// # Cancel safety
-    /// Dropping the future gives its turn to the next.
+    /// Dropping the future lets the next request have its turn.
     pub(super) async fn judge<T>(
         &self,
         bearer: &Bearer,
@@ -40,7 +40,7 @@ impl SessionContext {
         })
     }
 
-    /// The same by Microsoft Graph.
+    /// Has the token judged by Microsoft Graph.
     ///
     /// # Errors
     /// See [`SessionContext::judge`] and [`GraphClient::judge`].

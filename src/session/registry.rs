@@ -1,4 +1,5 @@
-//! The sessions that have logged in and not ended: who they are, how much went through them, and the word to end one.
+//! The sessions that have logged in and not ended: their accounts, their traffic, and the signal to
+//! end one.
 
 use std::collections::HashSet;
 use std::hash::{Hash, Hasher};
@@ -15,16 +16,17 @@ use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
 use gatepost_telemetry::metrics::Metrics;
 
-/// A session that has logged in. There may be tens of thousands: it shares its texts with the session itself.
+/// A session that has logged in. There may be tens of thousands, so it shares its texts with the
+/// session itself.
 #[derive(Debug)]
 pub struct SessionEntry {
     /// Its id, as in the log.
     pub id: Arc<str>,
-    /// Where it came in.
+    /// The name of its listener.
     pub listener: Arc<str>,
-    /// What it speaks.
+    /// Its protocol.
     pub protocol: Protocol,
-    /// Who logged in.
+    /// The account that logged in.
     pub account: Arc<str>,
     /// The device password, if it was one.
     pub device: Option<Arc<KnownPassword>>,
@@ -38,12 +40,12 @@ pub struct SessionEntry {
 }
 
 impl SessionEntry {
-    /// The client.
+    /// Returns the address of the client.
     pub fn peer(&self) -> SocketAddr {
         SocketAddr::new(self.address.to_canonical(), self.port)
     }
 
-    /// Octets so far: from the client to Microsoft, and back.
+    /// Returns the octets so far: from the client to Microsoft, and back.
     pub fn traffic(&self) -> (u64, u64) {
         (self.sent.load(Ordering::Relaxed), self.received.load(Ordering::Relaxed))
     }
@@ -54,7 +56,8 @@ impl SessionEntry {
     }
 }
 
-/// In the table a session is itself and no other: one connection may hold logins of several accounts, under one id.
+/// Compares sessions by identity in the table: one connection may hold logins of several accounts
+/// under one id.
 #[derive(Debug)]
 struct Itself(Arc<SessionEntry>);
 
@@ -82,7 +85,7 @@ pub(super) struct SessionRegistry {
 #[derive(Debug, Default)]
 struct Table {
     live: HashSet<Itself>,
-    /// Octets of those that have ended, in the order of [`Protocol::ALL`].
+    /// Octets of ended sessions, in the order of [`Protocol::ALL`].
     ended: [(u64, u64); Protocol::ALL.len()],
 }
 
@@ -100,7 +103,7 @@ impl SessionRegistry {
         Arc::new(Self { metrics, table: Mutex::default() })
     }
 
-    /// A session has logged in.
+    /// Adds a session that has logged in.
     pub(super) fn begin(
         self: &Arc<Self>,
         protocol: Protocol,
@@ -126,12 +129,12 @@ impl SessionRegistry {
         SessionGuard { register: Arc::clone(self), session }
     }
 
-    /// All sessions, in no order.
+    /// Returns all sessions, in no order.
     pub(super) fn all(&self) -> Vec<Arc<SessionEntry>> {
         self.table().live.iter().map(|session| Arc::clone(&session.0)).collect()
     }
 
-    /// Tells the sessions of an id to end; the result are their accounts.
+    /// Tells the sessions of an id to end, and returns their accounts.
     pub(super) fn end(&self, id: &str) -> Vec<Arc<str>> {
         let table = self.table();
         let found = table.live.iter().filter(|session| &*session.0.id == id);
@@ -143,7 +146,7 @@ impl SessionRegistry {
             .collect()
     }
 
-    /// Octets since the start by protocol, those of live sessions included.
+    /// Returns the octets since the start by protocol, including live sessions.
     pub(super) fn traffic(&self) -> [(Protocol, (u64, u64)); Protocol::ALL.len()] {
         let table = self.table();
         let mut totals = Table { ended: table.ended, ..Table::default() };
@@ -155,12 +158,12 @@ impl SessionRegistry {
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
-        // A panic in here leaves the table whole.
+        // A panic while it was locked left the table consistent.
         self.table.lock()
     }
 }
 
-/// A session is live as long as this is kept.
+/// Keeps a session live until it is dropped.
 #[derive(Debug)]
 pub struct SessionGuard {
     register: Arc<SessionRegistry>,
@@ -168,20 +171,20 @@ pub struct SessionGuard {
 }
 
 impl SessionGuard {
-    /// So many octets have gone through it since it began, from the client to Microsoft and back.
+    /// Sets the octets since its beginning, from the client to Microsoft and back.
     pub(super) fn moved(&self, sent: u64, received: u64) {
         self.session.moved(sent, received);
     }
 
-    /// So many octets have gone through it.
+    /// Returns the octets so far.
     pub(super) fn traffic(&self) -> (u64, u64) {
         self.session.traffic()
     }
 
-    /// Waits until an operator wants it to end. One task may wait.
+    /// Waits until an operator ends the session. Only one task may wait.
     ///
     /// # Cancel safety
-    /// It may be dropped and asked for again.
+    /// May be dropped and called again.
     pub(super) fn told_to_end(&self) -> impl Future<Output = ()> + Send + use<> {
         let session = Arc::clone(&self.session);
         async move { session.end.notified().await }
@@ -194,7 +197,7 @@ impl Drop for SessionGuard {
         register.metrics.session(session.protocol, false);
         let mut table = register.table();
         if table.live.remove(&Itself(Arc::clone(session))) {
-            // In one step, so that a total never falls.
+            // Removed and added under one lock, so that a total never falls.
             let traffic = session.traffic();
             table.add(session.protocol, traffic);
         }
@@ -247,7 +250,7 @@ mod tests {
         let (first, second) = (begin(&register, "FIRST222"), begin(&register, "SECOND22"));
         let again = begin(&register, "FIRST222");
         assert!(register.end("THIRD222").is_empty());
-        // Also before anybody waits for it, and all that one connection holds.
+        // This also works before anything waits for it, and for all sessions of one connection.
         assert_eq!(register.end("FIRST222").len(), 2);
         again.told_to_end().await;
         first.told_to_end().await;
@@ -256,7 +259,7 @@ mod tests {
 
     #[test]
     fn a_session_costs_less_than_two_hundred_octets_more() {
-        // Its two counts of references, its place in a table that is half full, and what the session keeps of it.
+        // Two reference counts, its entry in a half-full table, and what the session keeps of it.
         let octets = size_of::<SessionEntry>() + 16 + 2 * (size_of::<Itself>() + 1) + size_of::<SessionGuard>();
         assert!(octets <= 200, "{octets}");
     }

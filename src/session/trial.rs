@@ -1,6 +1,6 @@
-//! Turns for clients' own tokens at the one who judges them.
+//! Limits how many of the clients' own tokens are judged at once.
 //!
-//! They are a stock that is there for nothing else: before the word is there, anybody may have brought a token.
+//! These permits serve no other purpose, because an unjudged token may be anybody's.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -13,20 +13,20 @@ use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_core::source::Source;
 
-/// So many tokens of one source are judged at once, of each protocol.
+/// How many tokens of one source are judged at once, for each protocol.
 const OF_SOURCE: usize = 4;
-/// And so many for one mailbox: one source alone does not keep the others from it.
+/// How many are judged at once for one mailbox, so that one source alone does not block the others.
 const OF_MAILBOX: usize = 8;
-/// A further one waits so long for a turn of its source, and so long for one of its mailbox.
+/// How long a further token waits for a permit of its source, and again for one of its mailbox.
 const WAIT: Duration = Duration::from_secs(10);
 
-/// The turns.
+/// The permits to have tokens judged.
 pub struct Trials {
     sources: Arc<MailboxLimiter<Source>>,
     mailboxes: Arc<MailboxLimiter>,
 }
 
-/// It ends when this is dropped.
+/// A permit to have a token judged. Dropping it frees it.
 pub(super) struct Turn {
     _of_source: Option<MailboxPermit<Source>>,
     _of_mailbox: MailboxPermit,
@@ -39,17 +39,17 @@ impl Default for Trials {
 }
 
 impl Trials {
-    /// A turn for a token of this mailbox from this source.
+    /// Returns a permit to judge a token of this mailbox from this source.
     ///
     /// # Errors
-    /// A [`Failure`]: none came free in time.
+    /// A [`Failure`] when no permit became free in time.
     pub(super) async fn turn(
         &self,
         protocol: Protocol,
         source: IpAddr,
         mailbox: &MailAddress,
     ) -> Result<Turn, Failure> {
-        // Loopback is every local client at once.
+        // Loopback stands for every local client, so it has no limit per source.
         let of_source = match source.to_canonical().is_loopback() {
             true => None,
             false => {

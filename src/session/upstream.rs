@@ -1,4 +1,5 @@
-//! The way to an upstream: dial, TLS, and the machine that signs in there or learns what it can do.
+//! Connects to an upstream: dials, sets up TLS, and runs the machine that signs in or learns the
+//! capabilities.
 
 use std::io;
 use std::sync::Arc;
@@ -26,18 +27,19 @@ use gatepost_proto::mail::{
 use gatepost_proto::sasl::Bearer;
 use gatepost_telemetry::metrics::Metrics;
 
-/// An upstream, and what is kept for all sessions with it.
+/// An upstream, and what all sessions with it share.
 pub struct Target {
     /// Its configuration.
     pub upstream: Upstream,
     name: ServerName<'static>,
-    /// One for all sessions, so that TLS sessions are resumed.
+    /// One configuration for all sessions, so that TLS sessions are resumed.
     tls: OnceCell<Arc<ClientConfig>>,
     announced: RwLock<Arc<Capabilities>>,
 }
 
 impl Target {
-    /// Announces what Exchange Online does, until its own list has been learned.
+    /// Creates a target that announces what Exchange Online does, until its own list has been
+    /// learned.
     ///
     /// # Errors
     /// The upstream's name is neither a DNS name nor an address.
@@ -47,14 +49,14 @@ impl Target {
         Ok(Self { upstream, name, tls: OnceCell::new(), announced })
     }
 
-    /// It, as who judges clients' own tokens.
+    /// Returns the upstream as a judge of clients' own tokens.
     pub(super) fn judge(&self, protocol: Protocol) -> Judge<'_> {
         Judge { protocol, name: &self.upstream.name }
     }
 
-    /// The latest list that was learned.
+    /// Returns the list learned last.
     pub fn announced(&self) -> Arc<Capabilities> {
-        // The list is replaced at once, never changed, so a panic elsewhere leaves it whole.
+        // The list is replaced as a whole, so it is complete after any panic.
         Arc::clone(&self.announced.read())
     }
 
@@ -80,13 +82,14 @@ pub enum OpenError {
     /// The trusted roots cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// So many logins want a connection that this one would wait too long for its turn.
+    /// Too many logins want a connection, so this one would wait too long.
     #[error(transparent)]
     QueueFull(#[from] QueueFull),
-    /// No connection.
+    /// There is no connection.
     #[error(transparent)]
     Dial(#[from] DialError),
-    /// Octets arrived before our ClientHello where TLS comes first: not a tunnel to that server.
+    /// Octets arrived before our ClientHello where TLS comes first, so this is no tunnel to that
+    /// server.
     #[error("the other end spoke before TLS")]
     EarlyBytes,
     /// The handshake failed: certificate, version, or something that is not TLS.
@@ -95,10 +98,10 @@ pub enum OpenError {
     /// The connection broke during the login.
     #[error("exchange with the upstream")]
     Lost(#[source] io::Error),
-    /// No answer in time.
+    /// There was no answer in time.
     #[error("wait for the upstream during {0}")]
     Timeout(&'static str),
-    /// It answered, but not as hoped.
+    /// It answered with a failure.
     #[error("the upstream answered `{}`", .0.detail)]
     Upstream(UpstreamFailure),
 }
@@ -109,14 +112,14 @@ enum Reached {
 }
 
 impl Opener {
-    /// `trust` is shared with the token requests.
+    /// Creates an opener. `trust` is shared with the token requests.
     pub fn new(dialer: Arc<Dialer>, trust: Arc<UpstreamTrust>, limits: &Limits, client_name: Arc<str>) -> Self {
         let login = limits.upstream_login;
         let rate = RateLimiter::new(limits.upstream_connects_per_second);
         Self { dialer, rate, trust, limits: Arc::clone(&limits.protocol), login, client_name, metrics: Arc::default() }
     }
 
-    /// Counts in these.
+    /// Counts in `metrics`.
     #[must_use]
     pub fn with_metrics(self, metrics: Arc<Metrics>) -> Self {
         Self { metrics, ..self }
@@ -220,7 +223,8 @@ async fn handshake(
     timeout_at(deadline, handshake).await.map_err(|_| OpenError::Timeout("the TLS handshake"))?.map_err(OpenError::Tls)
 }
 
-/// A machine reaches the goal that it was given; should one ever not, the session ends as lost.
+/// The error of a machine that reached another goal than its own, which must not happen. The
+/// session ends as lost.
 fn out_of_turn() -> OpenError {
     OpenError::Lost(io::Error::other("the machine reached another goal than its own"))
 }

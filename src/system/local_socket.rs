@@ -1,5 +1,5 @@
-//! A Unix socket of the service, for its own user and for root. The process that comes after this one puts its own in the same
-//! place.
+//! A Unix socket of the service, for its own user and for root. The next process puts its own
+//! socket at the same path.
 
 use std::fs;
 use std::io;
@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use tokio::net::{UnixListener, UnixStream};
 
-/// A socket that listens; its file is removed with it, unless another process has put its own there meanwhile.
+/// A listening socket. Its file is removed with it, unless another process has put its own there
+/// meanwhile.
 #[derive(Debug)]
 pub(crate) struct LocalSocket {
     listener: UnixListener,
@@ -18,11 +19,11 @@ pub(crate) struct LocalSocket {
 }
 
 impl LocalSocket {
-    /// Takes the place of whatever socket is there: one that a process left behind, or that of a process which is about to
-    /// end. It appears with its mode, and at once.
+    /// Binds the socket and replaces the one at this path, which a former process left behind or an
+    /// ending process still has. The new one appears at once, and with its mode.
     ///
     /// # Errors
-    /// The directory cannot be written to, or something else than a socket is there.
+    /// The directory is not writable, or something other than a socket is there.
     pub(crate) fn bind(path: &Path) -> io::Result<Self> {
         if fs::symlink_metadata(path).is_ok_and(|found| !found.file_type().is_socket()) {
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, "something that is no socket is there"));
@@ -41,7 +42,9 @@ impl LocalSocket {
         }
     }
 
-    /// The next connection, with the id of its user; `None` for one of another user, which is closed. The mode keeps others out already, where the system
+    /// Accepts the next connection, and returns it with the id of its user; `None` for a connection
+    /// of another user, which is closed. Where the system respects the mode of sockets, the mode
+    /// keeps others out already.
     /// minds the mode of sockets.
     ///
     /// # Errors
@@ -52,7 +55,7 @@ impl LocalSocket {
     pub(crate) async fn accept(&self) -> io::Result<Option<(UnixStream, u32)>> {
         let (stream, _) = self.listener.accept().await?;
         let own = rustix::process::geteuid().as_raw();
-        // Who runs as root could do anything anyway.
+        // Root could do anything anyway.
         let user = stream.peer_cred().ok().map(|peer| peer.uid()).filter(|&user| user == own || user == 0);
         Ok(user.map(|user| (stream, user)))
     }
@@ -62,7 +65,8 @@ impl Drop for LocalSocket {
     fn drop(&mut self) {
         let is_ours = |path: &Path| inode(path).is_ok_and(|found| found == self.inode);
         let Some(aside) = beside(&self.path).ok().filter(|_| is_ours(&self.path)) else { return };
-        // Moved first, because another process may put its own there between the look and the removal.
+        // Moved first, because another process may put its own socket there between the check and
+        // the removal.
         if fs::rename(&self.path, &aside).is_ok() {
             if !is_ours(&aside) {
                 let _back = fs::hard_link(&aside, &self.path);
@@ -76,12 +80,13 @@ fn inode(path: &Path) -> io::Result<u64> {
     fs::symlink_metadata(path).map(|found| found.ino())
 }
 
-/// A name that nobody else takes. Process ids are no names: containers that share a directory have the same ones.
+/// Returns a path that no other process uses. Process ids are not unique: containers that share a
+/// directory have the same ones.
 fn beside(path: &Path) -> io::Result<PathBuf> {
     let mut random = [0; 4];
     rand::fill(&mut random).map_err(|_| io::Error::other("the system gives no random numbers"))?;
     let mut name = path.as_os_str().to_owned();
-    // Short, because such a path has 107 octets at most.
+    // Short, because such a path has at most 107 octets.
     name.push(format!(".{:06x}", u32::from_be_bytes(random) >> 8));
     Ok(name.into())
 }

@@ -1,5 +1,5 @@
-//! What the operating system offers a service: confinement, limits of the process, a word from systemd, Unix sockets, and
-//! the notice that the machine was suspended.
+//! What the operating system offers a service: confinement, limits of the process, messages from
+//! and to systemd, Unix sockets, and the detection of a suspend.
 
 pub mod confine;
 #[cfg(unix)]

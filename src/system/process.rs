@@ -8,9 +8,11 @@ use gatepost_config::{Config, Limits};
 /// Descriptors kept for the log, token requests, certificates and the like.
 const RESERVE: u64 = 64;
 
-/// Keeps the memory of this process, which holds passwords and tokens, from files and from other processes: no core files,
-/// also where the system pipes them to a program, which asks no limit (Linux, core(5)), and no debugger of the same user (Linux,
-/// PR_SET_DUMPABLE). Best effort, to be called first of all; [`prepare`] says what did not succeed.
+/// Protects the memory of this process, which holds passwords and tokens, from files and from other
+/// processes. It disables core files, even those that the system pipes to a program, for which the
+/// limit does not apply (Linux, core(5)). It also disables debuggers of the same user (Linux,
+/// PR_SET_DUMPABLE). Best effort, to be called first of all; [`prepare`] reports what did not
+/// succeed.
 pub fn hide_memory() {
     #[cfg(unix)]
     let _told_later = rlimit::setrlimit(rlimit::Resource::CORE, 0, 0);
@@ -32,7 +34,8 @@ fn memory_is_open() -> Option<String> {
     core_files.then(|| "core files could not be switched off: a crash may write secrets to disk".to_owned())
 }
 
-/// Raises the limit of open files as far as the system lets us, and says what the operator should know, one sentence each.
+/// Raises the limit of open files as far as the system allows. Returns what the operator should
+/// know, one sentence each.
 pub fn prepare(limits: &Limits) -> Vec<String> {
     let mut notes = Vec::new();
     #[cfg(unix)]
@@ -48,7 +51,8 @@ pub fn prepare(limits: &Limits) -> Vec<String> {
     notes
 }
 
-/// Raises the limit of open files as far as the system lets us, and says so when that is not enough for `limits`.
+/// Raises the limit of open files as far as the system allows. Returns a sentence if that is not
+/// enough for `limits`.
 pub fn raise_descriptors(limits: &Limits) -> Option<String> {
     #[cfg(unix)]
     {
@@ -71,13 +75,13 @@ pub fn raise_descriptors(limits: &Limits) -> Option<String> {
     }
 }
 
-/// The variable by which MIT Kerberos learns of a client keytab, and that of the credential cache.
+/// The variables that tell MIT Kerberos the client keytab and the credential cache.
 #[cfg(all(unix, feature = "negotiate"))]
 const KEYTAB_VARIABLE: &str = "KRB5_CLIENT_KTNAME";
 #[cfg(all(unix, feature = "negotiate"))]
 const CACHE_VARIABLE: &str = "KRB5CCNAME";
 
-/// `forward_proxy.keytab`, for which the environment of the process has to be made at its start.
+/// Returns `forward_proxy.keytab`, for which the process needs another environment from its start.
 pub fn keytab(config: &Config) -> Option<&Path> {
     #[cfg(feature = "negotiate")]
     if let Some(proxy) = &config.forward_proxy
@@ -90,9 +94,10 @@ pub fn keytab(config: &Config) -> Option<&Path> {
     None
 }
 
-/// Sees to it that the Kerberos library finds `forward_proxy.keytab`. The library learns of it from the environment alone,
-/// and no program may change its environment while another thread could look at it; so this one begins again with another
-/// environment, under the same process id, and does not return. Tickets stay in memory unless a cache is named.
+/// Makes the Kerberos library find `forward_proxy.keytab`. The library reads it from the
+/// environment only. A program must not change its environment while another thread may read it. So
+/// this one starts itself again with another environment, under the same process id, and does not
+/// return. Tickets stay in memory unless a cache is named.
 ///
 /// # Errors
 /// As the system reports them, when the program cannot be started again.

@@ -1,6 +1,8 @@
-//! Noticing that the machine was suspended: what was known about the network before may not hold afterwards.
+//! Detects that the machine was suspended, after which earlier knowledge of the network may be
+//! wrong.
 //!
-//! Connections need no help: the keep-alive of [`gatepost_net::listen::tune`] finds those whose peer has gone.
+//! Connections need nothing: the keep-alive of [`gatepost_net::listen::tune`] finds those whose
+//! peer has gone.
 
 use std::time::Duration;
 
@@ -8,13 +10,13 @@ use tokio::time::{Instant, sleep};
 
 use gatepost_core::clock::{Clock, Moment};
 
-/// How often to look, so that a resume is noticed within it.
+/// How often the clocks are compared. A resume is noticed within this time.
 const LOOK: Duration = Duration::from_secs(5);
 
-/// Less is not worth a word, and may come from reading two clocks one after the other.
+/// A shorter suspend is ignored. It may come from reading two clocks one after the other.
 const SHORTEST: Duration = Duration::from_secs(2);
 
-/// Calls `resumed` with the time that the machine slept, each time soon after it wakes. Never returns.
+/// Calls `resumed` with the time that the machine slept, soon after each resume. Never returns.
 ///
 /// # Cancel safety
 /// May be dropped at any time.
@@ -28,13 +30,13 @@ pub async fn watch(clock: Clock, resumed: impl Fn(Duration)) {
     }
 }
 
-/// Two clocks that differ by the time that the machine was suspended. Where the system has no such pair (Windows), a
-/// suspend is never noticed.
+/// Two clocks that differ by the time that the machine was suspended. If the system has no such
+/// pair (Windows), a suspend is never noticed.
 struct Clocks {
-    /// Counts it.
+    /// Counts the time of a suspend.
     clock: Clock,
     at: Moment,
-    /// Does not.
+    /// Does not count it.
     waking: Instant,
 }
 
@@ -43,7 +45,7 @@ impl Clocks {
         Self { at: clock.now(), clock, waking: Instant::now() }
     }
 
-    /// How long the machine slept since the last call.
+    /// Returns how long the machine slept since the last call.
     fn slept(&mut self) -> Option<Duration> {
         let (at, waking) = (self.clock.now(), Instant::now());
         let slept = at.since(self.at).saturating_sub(waking - self.waking);
@@ -60,7 +62,7 @@ mod tests {
 
     use super::*;
 
-    /// As the system's two clocks behave: tokio's stands still during a suspend.
+    /// Behaves like the system's two clocks: tokio's stops during a suspend.
     #[tokio::test(start_paused = true)]
     async fn a_suspend_is_noticed_once_and_time_awake_is_none() {
         let clock = Clock::manual();

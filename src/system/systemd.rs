@@ -1,7 +1,8 @@
-//! systemd, as a service sees it: sockets that it has opened (sd_listen_fds(3)), and what it is told (sd_notify(3)). Without
-//! systemd none of it does anything.
+//! The interface of systemd for a service: sockets that it has opened (sd_listen_fds(3)), and
+//! messages to it (sd_notify(3)). Without systemd it does nothing.
 //!
-//! By hand, because the crate `sd-notify` (0.5) does not know abstract addresses, and waits for a systemd that does not read.
+//! Written by hand, because the crate `sd-notify` (0.5) does not know abstract addresses, and
+//! blocks if systemd does not read.
 
 use std::ffi::OsStr;
 use std::io::{self, IoSlice};
@@ -18,7 +19,8 @@ use rustix::io::{FdFlags, fcntl_setfd};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::time::{ClockId, clock_gettime};
 
-/// The listening sockets that systemd has opened, or has kept from the process before this one, with their names.
+/// Returns the listening sockets that systemd has opened, or has kept from the process before this
+/// one, with their names.
 pub(crate) fn listening_sockets() -> Vec<(String, TcpListener)> {
     let mut inherited = Vec::new();
     let mut sockets = ListenFd::from_env();
@@ -28,7 +30,8 @@ pub(crate) fn listening_sockets() -> Vec<(String, TcpListener)> {
         let name = names.next().unwrap_or_default();
         match sockets.take_tcp_listener(at) {
             Ok(Some(socket)) => {
-                // The commands of secrets do not get it. Where that fails they do, and can do nothing with it.
+                // Keeps the socket from the commands of secrets. If this fails they inherit it, but
+                // can do nothing with it.
                 let _kept = fcntl_setfd(&socket, FdFlags::CLOEXEC);
                 inherited.push((name.to_owned(), socket));
             }
@@ -39,13 +42,13 @@ pub(crate) fn listening_sockets() -> Vec<(String, TcpListener)> {
     inherited
 }
 
-/// Where systemd listens.
+/// The socket of the service manager.
 pub(crate) struct Manager {
     socket: UnixDatagram,
 }
 
 impl Manager {
-    /// `None` when nobody wants to know.
+    /// Returns `None` when no service manager expects messages.
     pub(crate) fn of_environment() -> Option<Self> {
         let path = std::env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty())?;
         Self::at(&path).inspect_err(|error| tracing::warn!("systemd cannot be told anything: {error}")).ok()
@@ -57,7 +60,7 @@ impl Manager {
             Some((b'@', name)) => socket.connect_addr(&abstract_address(name)?)?,
             _ => socket.connect(Path::new(path))?,
         }
-        // It does not fill up; and should it, nobody waits for it.
+        // The socket's queue does not fill up. If it should, no task may block on it.
         socket.set_nonblocking(true)?;
         Ok(Self { socket })
     }
@@ -68,13 +71,13 @@ impl Manager {
         }
     }
 
-    /// Lets systemd keep a socket under a name (`FDSTORE=1`); it does where the unit says so.
+    /// Lets systemd keep a socket under a name (`FDSTORE=1`). It does so if the unit allows it.
     pub(crate) fn keep(&self, name: &str, socket: BorrowedFd<'_>) {
         let message = format!("FDSTORE=1\nFDNAME={name}");
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
         let mut with = SendAncillaryBuffer::new(&mut space);
         let descriptors = [socket];
-        // There is room for exactly one.
+        // The space fits exactly one descriptor.
         with.push(SendAncillaryMessage::ScmRights(&descriptors));
         let sent = sendmsg(&self.socket, &[IoSlice::new(message.as_bytes())], &mut with, SendFlags::NOSIGNAL);
         if let Err(error) = sent {
@@ -98,14 +101,14 @@ fn abstract_address(_name: &[u8]) -> io::Result<SocketAddr> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// How often systemd wants to hear that the process is alive (sd_watchdog_enabled(3)).
+/// Returns how often systemd expects to be told that the process is alive (sd_watchdog_enabled(3)).
 pub(crate) fn watchdog() -> Option<Duration> {
     let number = |name| std::env::var(name).ok()?.parse::<u64>().ok();
     let ours = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
     number("WATCHDOG_USEC").filter(|every| ours && *every > 0).map(Duration::from_micros)
 }
 
-/// When the reload began (`Type=notify-reload`).
+/// Returns the line with the time at which the reload began (`Type=notify-reload`).
 pub(crate) fn monotonic() -> String {
     let now = clock_gettime(ClockId::Monotonic);
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);

@@ -1,4 +1,4 @@
-//! An old mail program, reduced to what can be read along: plain sockets, plain passwords, every line shown.
+//! An old mail program in its simplest form: plain sockets, plain passwords, every line shown.
 
 use anyhow::{Context, bail};
 use base64::Engine;
@@ -10,10 +10,10 @@ use tokio::time::timeout;
 use super::page;
 use super::scene::{Client, PATIENCE};
 
-/// The message of the demonstration.
+/// The subject of the demonstration's message.
 const SUBJECT: &str = "Scan from the third floor";
 
-/// The one of the device that cannot log in.
+/// The subject of the device that cannot log in.
 const ALARM: &str = "The server room is open";
 
 struct Conversation {
@@ -47,7 +47,7 @@ impl Conversation {
         Ok(())
     }
 
-    /// Reads one reply and demands that it begins so; lines that go on are read too.
+    /// Reads one reply, with its continuation lines, and requires this beginning.
     async fn expect(&mut self, beginning: &str) -> anyhow::Result<()> {
         loop {
             let line = self.line().await?;
@@ -67,7 +67,7 @@ impl Conversation {
         self.expect(beginning).await.with_context(|| "the answer was another one".to_owned())
     }
 
-    /// Hands over a message (RFC 5321) and says goodbye.
+    /// Sends a message (RFC 5321) and QUIT.
     async fn submit(&mut self, from: &str, to: &str, (subject, text): (&str, &str)) -> anyhow::Result<()> {
         self.ask(&format!("MAIL FROM:<{from}>"), "250").await?;
         self.ask(&format!("RCPT TO:<{to}>"), "250").await?;
@@ -91,7 +91,7 @@ pub(super) async fn send(port: u16, client: &Client<'_>, to: &str) -> anyhow::Re
     smtp.submit(login, to, (SUBJECT, "Sent with a plain password, accepted with XOAUTH2.")).await
 }
 
-/// Sends a message as devices do that cannot log in.
+/// Sends a message like a device that cannot log in.
 pub(super) async fn send_without_login(port: u16, from: &str, to: &str) -> anyhow::Result<()> {
     let mut smtp = Conversation::open(port).await?;
     smtp.expect("220").await?;

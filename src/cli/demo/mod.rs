@@ -1,7 +1,8 @@
-//! `gatepost demo`: the product's own code against the embedded Microsoft 365, without tenant, account or configuration.
+//! `gatepost demo`: runs the product's own code against the embedded Microsoft 365, without tenant,
+//! account or configuration.
 //!
-//! It serves as `gatepost run` does, shows one login and one message per protocol as they happen, and stays up for the
-//! reader's own mail program.
+//! It serves like `gatepost run`, shows one login and one message per protocol as they happen, and
+//! keeps running for the reader's own mail program.
 
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -40,17 +41,17 @@ const ALICES: &str = "correct-horse-battery";
 /// A mailbox that the application opens, for a device with a password of its own.
 const SCANNER: &str = "scanner@contoso.example";
 
-/// Ports of the demonstration when they are free: the standard ones behind a 1, as far as there are any, and that of
-/// the status page.
+/// Ports of the demonstration if they are free. They are the standard ones with a 1 in front, as
+/// far as there are any, and that of the status page.
 const PORTS: [u16; 7] = [1143, 1110, 1587, 1443, 1444, 1025, 9180];
 
-/// The socket at which the demonstration can be asked how it stands.
+/// The socket for status requests to the demonstration.
 const SOCKET: &str = "gatepost.sock";
 
 /// The file with a request for EWS, for curl.
 const EWS_REQUEST: &str = "find-item.xml";
 
-/// Serves the demonstration until it is told to stop; the result is the exit code.
+/// Serves the demonstration until it is told to stop, and returns the exit code.
 pub fn demo(port_base: Option<u16>) -> u8 {
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,
@@ -80,7 +81,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     fs::write(&file, configuration(&sandbox, &ports, &tenant)).context("write the configuration")?;
 
     let config = match load::load(Some(&file), &[], []) {
-        // A service on this machine may have a store; the demonstration leaves it alone.
+        // A service on this machine may have a store, which the demonstration must not use.
         Ok(config) => Config { state: State::Memory, ..config },
         Err(problems) => {
             eprintln!("{problems}");
@@ -115,7 +116,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     Ok(DONE)
 }
 
-/// A link to the status page, as `gatepost status` prints it.
+/// Shows a link to the status page, as `gatepost status` prints it.
 #[cfg(unix)]
 async fn show_status_page(socket: &Path) -> anyhow::Result<()> {
     let link = status::ask(socket, hyper::Method::POST, "/link", "text/plain").await;
@@ -123,7 +124,7 @@ async fn show_status_page(socket: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One login and one message per protocol, with plain passwords or none, as an old program does it.
+/// Shows one login and one message per protocol, with plain passwords or none, like an old program.
 async fn show(sandbox: &Sandbox, ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>) -> anyhow::Result<()> {
     let requests = |grant, of| sandbox.counters().token_requests_of(grant, of).succeeded;
     let of_application = || requests("client_credentials", sandbox.confidential_client_id());
@@ -164,7 +165,9 @@ async fn show(sandbox: &Sandbox, ports: &Ports, alice: &Client<'_>, scanner: &Cl
     Ok(())
 }
 
-/// As `gatepost password add scanner@contoso.example --name "Scanner, 3rd floor" --protocol smtp` makes it.
+/// Creates the password as
+/// `gatepost password add scanner@contoso.example --name "Scanner, 3rd floor" --protocol smtp`
+/// does.
 async fn device_password(store: &dyn Store) -> anyhow::Result<Password> {
     let order = Order {
         login: MailAddress::parse(SCANNER)?,
@@ -176,7 +179,7 @@ async fn device_password(store: &dyn Store) -> anyhow::Result<Password> {
     Ok(issue::generate(store, order, Clock::system().unix_time()).await?.1)
 }
 
-/// The configuration of the demonstration: what a real one looks like, with other hosts.
+/// Returns the configuration of the demonstration: a realistic one, with other hosts.
 fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
     format!(
         "# The configuration of `gatepost demo`. For a real tenant leave out `authority`, `trust`, each `upstream` and `graph: localhost`.\n\
@@ -225,7 +228,8 @@ fn configuration(sandbox: &Sandbox, ports: &Ports, tenant: &str) -> String {
     )
 }
 
-/// Seven ports: from `base` on, else the usual ones, each replaced by a free one when it is taken.
+/// Returns seven ports: from `base` on, or the usual ones, each replaced by a free one if it is
+/// taken.
 fn ports(base: Option<u16>) -> io::Result<Ports> {
     let wanted = match base {
         Some(base) => [0, 1, 2, 3, 4, 5, 6].map(|offset: u16| base.checked_add(offset)),
@@ -240,7 +244,8 @@ fn ports(base: Option<u16>) -> io::Result<Ports> {
     Ok(Ports { imap: imap?, pop3: pop3?, smtp: smtp?, ews: ews?, graph: graph?, device: device?, admin: admin? })
 }
 
-/// A port that nobody has on either loopback address; any for 0. Only to learn it: the service binds it again.
+/// Returns a port that is free on both loopback addresses; any for 0. It is only found here, and
+/// the service binds it again.
 fn free(port: u16) -> io::Result<u16> {
     let port = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?.local_addr()?.port();
     match TcpListener::bind((Ipv6Addr::LOCALHOST, port)) {
@@ -249,7 +254,7 @@ fn free(port: u16) -> io::Result<u16> {
     }
 }
 
-/// A directory of our own, gone with the demonstration.
+/// A temporary directory, removed with the demonstration.
 struct Directory(PathBuf);
 
 impl Directory {
@@ -262,7 +267,7 @@ impl Directory {
 
 impl Drop for Directory {
     fn drop(&mut self) {
-        // What is left over in the temporary directory holds no secret.
+        // Anything left in the temporary directory holds no secret.
         let _left = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! What the demonstration shows: plain lines for a person, on standard output.
+//! The output of the demonstration: plain lines for a person, on standard output.
 
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
@@ -6,7 +6,7 @@ use std::path::Path;
 use super::scene::{Client, DEVICE, EWS_PATH, GRAPH_PATH, Ports};
 use gatepost_sandbox::Sandbox;
 
-/// Longest line of a conversation that is shown whole.
+/// Longest line of a conversation that is not shortened.
 const SHOWN: usize = 108;
 
 pub(super) fn opening() {
@@ -82,7 +82,7 @@ pub(super) fn closing(ports: &Ports, alice: &Client<'_>, scanner: &Client<'_>, e
     println!("  password    {devices}");
 }
 
-/// How to see the service at work.
+/// Shows how to see the service at work.
 pub(super) fn status_page(socket: &Path, link: &str) {
     println!("\n{}", bold("Or see what it does:"));
     println!("  {}   (opens the status page once, within ten minutes)", link.trim());

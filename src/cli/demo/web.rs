@@ -1,4 +1,4 @@
-//! An old program that speaks HTTP with a password: one call to EWS, one to Graph.
+//! An old program that uses HTTP with a password: one call to EWS, one to Graph.
 
 use anyhow::{Context, ensure};
 use base64::Engine;
@@ -24,7 +24,7 @@ pub(super) const FIND_ITEM: &str = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap
     BasePoint=\"Beginning\"/><m:ParentFolderIds><t:DistinguishedFolderId Id=\"inbox\"/></m:ParentFolderIds></m:FindItem>\
     </s:Body></s:Envelope>\n";
 
-/// Answers of the demonstration are far smaller.
+/// Most octets of an answer. Those of the demonstration are far smaller.
 const ANSWER_OCTETS: usize = 1 << 20;
 
 /// Lists the newest messages over EWS.

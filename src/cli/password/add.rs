@@ -1,4 +1,4 @@
-//! `gatepost password add`: a new device password, shown once.
+//! `gatepost password add`: creates a device password, shown once.
 
 use std::sync::Arc;
 
@@ -14,8 +14,8 @@ use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_store::DevicePassword;
 
-/// Makes a device password, or takes one that is read from the terminal or standard input, and prints it with the settings
-/// for the device. Gives the exit code.
+/// Creates a device password, or takes one that is read from the terminal or standard input. Prints
+/// it with the settings for the device, and returns the exit code.
 pub fn add(options: &AddOptions) -> u8 {
     with_store_context(&options.settings, async |opened| try_add(opened, options).await)
 }
@@ -52,7 +52,7 @@ async fn try_add(opened: &StoreContext, options: &AddOptions) -> anyhow::Result<
     Ok(format!("device password for {login}, \"{name}\" (id {id}){once}\n\n{settings}\n{scope}{hindrance}"))
 }
 
-/// The account that the password is for, when it is one whose passwords are proved here.
+/// Returns the account that the password is for, if Gatepost itself verifies its passwords.
 fn account(config: &Config, options: &AddOptions) -> anyhow::Result<(Arc<Account>, MailAddress)> {
     let login = &options.login;
     let found = config.accounts.find(login);
@@ -68,7 +68,7 @@ fn account(config: &Config, options: &AddOptions) -> anyhow::Result<(Arc<Account
     Ok((account, address))
 }
 
-/// What limits the password, in words.
+/// Returns the limits of the password, in words.
 fn scope(made: &DevicePassword) -> String {
     let protocols: Vec<String> = made.protocols.iter().map(|protocol| protocol.name().to_uppercase()).collect();
     let networks: Vec<String> = made.from.iter().map(ToString::to_string).collect();
@@ -88,7 +88,7 @@ fn scope(made: &DevicePassword) -> String {
     text
 }
 
-/// What in the configuration keeps the password from being of use; empty: nothing.
+/// Returns what in the configuration makes the password useless; empty if nothing does.
 fn hindrance(config: &Config, made: &DevicePassword) -> String {
     let listeners: Vec<&Listener> = fitting(config, &made.protocols).collect();
     if listeners.is_empty() {

@@ -1,4 +1,4 @@
-//! `gatepost password hash`: the hash of a password that a person chose, or of a new one.
+//! `gatepost password hash`: prints the hash of a chosen password, or of a new one.
 
 use std::io::{self, BufRead, IsTerminal};
 
@@ -6,8 +6,9 @@ use crate::cli::store_context::print_result;
 use gatepost_config::password_hash::{self as password, LONGEST};
 use gatepost_core::secret::Password;
 
-/// Reads a password, from the terminal without echo and twice, else one line of standard input, and prints its hash; with
-/// `generate` makes the password and prints it, too. Gives the exit code.
+/// Reads a password and prints its hash. It comes from the terminal, without echo and twice, or
+/// otherwise from one line of standard input. With `generate`, creates the password and prints it
+/// too. Returns the exit code.
 pub fn hash(generate: bool) -> u8 {
     print_result(try_hash(generate))
 }
@@ -21,7 +22,8 @@ fn try_hash(generated: bool) -> anyhow::Result<String> {
     Ok(format!("{}\n", password::hash(&password)?))
 }
 
-/// Reads a password that a person chose: from the terminal without echo and twice, else one line of standard input.
+/// Reads a password that a person chose: from the terminal without echo and twice, otherwise one
+/// line of standard input.
 pub(super) fn read() -> anyhow::Result<Password> {
     if io::stdin().is_terminal() { prompt() } else { read_line(io::stdin().lock()) }
 }

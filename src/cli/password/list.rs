@@ -1,4 +1,4 @@
-//! `gatepost password list`: which device passwords there are, and which are in use.
+//! `gatepost password list`: shows the device passwords, and which are in use.
 
 use serde_json::{Value, json};
 
@@ -9,7 +9,7 @@ use gatepost_core::account::LoginName;
 use gatepost_core::clock::UnixTime;
 use gatepost_store::{DevicePassword, Verifier};
 
-/// Lists device passwords on standard output, as a table or as JSON. Gives the exit code.
+/// Lists device passwords on standard output, as a table or as JSON. Returns the exit code.
 pub fn list(options: &ListOptions) -> u8 {
     with_store_context(&options.settings, async |opened| try_list(opened, options).await)
 }
@@ -28,7 +28,8 @@ async fn try_list(opened: &StoreContext, options: &ListOptions) -> anyhow::Resul
     })
 }
 
-/// The address behind an alias. An account that is no longer configured may still have passwords to be revoked.
+/// Returns the address behind an alias. An account that is no longer configured may still have
+/// passwords to revoke.
 pub(super) fn address(config: &Config, login: &LoginName) -> String {
     config.accounts.find(login).map_or_else(|| login.to_string(), |(_, address)| address.to_string())
 }

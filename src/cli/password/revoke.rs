@@ -1,11 +1,11 @@
-//! `gatepost password revoke`: a device password ends, and its sessions with it.
+//! `gatepost password revoke`: ends a device password and its sessions.
 
 use super::list::address;
 use crate::cli::options::RevokeOptions;
 use crate::cli::store_context::{StoreContext, with_store_context};
 use gatepost_store::DevicePassword;
 
-/// Revokes a device password, named by its id or by login and name. Gives the exit code.
+/// Revokes a device password, named by its id or by login and name. Returns the exit code.
 pub fn revoke(options: &RevokeOptions) -> u8 {
     with_store_context(&options.settings, async |opened| try_revoke(opened, options).await)
 }

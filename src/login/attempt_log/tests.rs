@@ -12,7 +12,7 @@ use gatepost_store::faulty::FaultyStore;
 
 const ALICE: &str = "alice@contoso.example";
 
-/// Processes that come and go, in front of one Entra.
+/// Several processes, one after another or at once, in front of one Entra.
 struct Site {
     entra: Arc<FakeEndpoint>,
     store: Arc<FaultyStore>,
@@ -38,7 +38,7 @@ impl Site {
         World::on(Arc::clone(&self.entra), Arc::clone(&self.store), self.clock.clone(), limits)
     }
 
-    /// Presents a password that nobody presented before; true when Entra was asked.
+    /// Presents a new password. Returns true when Entra was asked.
     async fn guess(&self, world: &World, source: [u8; 4], login: &str) -> bool {
         let number = self.guesses.replace(self.guesses.get() + 1);
         let before = self.entra.count();
@@ -46,7 +46,7 @@ impl Site {
         self.entra.count() > before
     }
 
-    /// How many of `count` guesses Entra was asked about.
+    /// Returns how many of `count` guesses Entra was asked about.
     async fn guess_often(&self, world: &World, source: [u8; 4], login: &str, count: usize) -> usize {
         let mut forwarded = 0;
         for _ in 0..count {
@@ -207,7 +207,7 @@ async fn known_sources_are_bounded_and_written_once_a_week() {
     assert!(counts.familiar.iter().any(|of| of.seen == site.clock.unix_time()), "noted again");
 }
 
-/// Of alice.
+/// Returns Alice as a user.
 fn user() -> User {
     User::of(&TupleKey::encode(["https://login.example/", "contoso.example", ALICE]))
 }
@@ -305,7 +305,7 @@ async fn replicas_without_a_store_in_common_forward_no_more_than_one_would() {
     for replicas in 1..=12 {
         let (mut of_alice, mut over_all) = (0, 0);
         for index in 0..replicas {
-            // Each with a store of its own.
+            // Each has a store of its own.
             let site = Site::new();
             let world = site.process_with(replica(replicas, index));
             of_alice += site.guess_often(&world, STRANGER, ALICE, 10).await;
@@ -346,8 +346,9 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Entra's side of the lock-out: whatever processes and sources do, it never sees more than eight refused passwords
-    /// since the last success within the window; and who logs in with the password that Entra accepted a moment ago gets in.
+    /// The view of Entra's lockout. Whatever processes and sources do, it never sees more than
+    /// eight refused passwords since the last success within the window. A client with the password
+    /// that Entra has just accepted can log in.
     #[test]
     fn entra_never_sees_more_than_a_budget(steps in prop::collection::vec(step(), 1..80)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -367,7 +368,7 @@ proptest! {
                         let before = site.entra.count();
                         let world = &processes[process];
                         if world.login_from([192, 0, 2, source], ALICE, "right").await.is_ok() {
-                            // A token may be renewed behind the login's back.
+                            // A token may be renewed in the background.
                             settle().await;
                             if site.entra.count() > before {
                                 refused.clear();

@@ -23,7 +23,7 @@ fn world() -> World {
     World::new(FakeEndpoint::with_password("unused"))
 }
 
-/// No Argon2id check gets a turn: what passes all the same needed none.
+/// A world in which no Argon2id check can run. What passes nevertheless needed none.
 fn world_without_hashing() -> World {
     let limits = Limits { password_hashes: 1, password_hash_queue: 0, ..Limits::default() };
     World::with(FakeEndpoint::with_password("unused"), limits)
@@ -48,7 +48,7 @@ async fn a_generated_password_works_at_once_and_without_a_hash_in_each_spelling_
         assert_eq!(admission.device.unwrap().password().id, id);
         assert_eq!(admission.login.as_str(), PRINTER);
     }
-    // What is typed is what was shown, to the letter.
+    // The typed password must be exactly what was shown.
     for variant in [password.to_uppercase(), format!("{password} "), password[..19].to_owned()] {
         assert_eq!(world.cause(PRINTER, &variant).await, "password-checks-busy", "it comes to a hash");
     }
@@ -85,7 +85,7 @@ async fn a_chosen_password_works_beside_the_configured_one_also_after_it_was_ref
     assert_eq!(admission.device.unwrap().password().id, id);
     assert!(world.login(FAX, LOCAL_PASSWORD).await.unwrap().device.is_none());
 
-    // An accepted one is remembered, but not beyond its end.
+    // An accepted password is remembered, but not beyond its end.
     world.store.revoke_device_password(&id).await.unwrap();
     world.gate.devices.look().await.unwrap();
     assert_eq!(world.cause(FAX, "chosen by a person").await, "wrong-password");
@@ -267,7 +267,7 @@ async fn the_last_use_is_noted_once_a_minute_and_failing_to_is_no_failure() {
     let world = world();
     let (_, password) = issue(&world, order(PRINTER, "Printer")).await;
     let writes = world.store.writes();
-    // The task that notes it has its turn.
+    // Lets the task that notes it run.
     let settled = || tokio::time::sleep(Duration::from_millis(1));
     let last_use = || async {
         settled().await;
@@ -304,7 +304,8 @@ async fn a_domain_is_open_only_to_those_of_it_that_have_a_password() {
     assert_eq!(world.entra.count(), 1);
 }
 
-/// A look under way while a login was tried may be what brings its password; the one after it finds nothing new.
+/// A look under way during a login may bring the login's password. The look after it finds nothing
+/// new.
 #[tokio::test(start_paused = true)]
 async fn what_another_look_has_brought_meanwhile_counts() {
     let world = world();

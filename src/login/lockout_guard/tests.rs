@@ -161,7 +161,7 @@ fn passwords_under_way_count_over_all_accounts_before_they_fail() {
     drop(world.open("known", 1, 9).expect("a familiar source goes on"));
     let proved = Attempt { proved: true, ..world.attempt("another", 0, 1) };
     drop(world.lockout.open(proved, world.clock.now()).expect("so does a proved password"));
-    // Those that were right, or never judged, make room; those that were refused do not.
+    // Right or unjudged passwords make room; refused ones do not.
     out.pop().unwrap().accepted(None, world.clock.now());
     out.pop();
     out.pop().unwrap().refused(world.clock.now());
@@ -183,14 +183,14 @@ async fn a_password_waits_for_the_verdicts_of_those_under_way() {
         tokio::task::yield_now().await;
     }
     assert!(waiting.try_join_next().is_none());
-    // One was right: one more goes out, and the others wait on.
+    // One was right, so one more goes out, and the others keep waiting.
     out.pop().unwrap().accepted(None, world.clock.now());
     out.push(waiting.join_next().await.unwrap().unwrap().unwrap());
     for _ in 0..20 {
         tokio::task::yield_now().await;
     }
     assert!(waiting.try_join_next().is_none());
-    // All the others were wrong: those that wait are not forwarded.
+    // All the others were wrong, so those that wait are not forwarded.
     for out in out {
         out.refused(world.clock.now());
     }

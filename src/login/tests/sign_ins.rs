@@ -1,4 +1,5 @@
-//! Logins to accounts for which a person has signed in: the password comes first, and the mailbox is the account's own.
+//! Logins to accounts for which a person has signed in: the password is checked first, and the
+//! mailbox is the account's own.
 
 use super::*;
 use gatepost_core::secret::RefreshToken;
@@ -52,14 +53,14 @@ impl World {
         Self { clock, entra, store, gate }
     }
 
-    /// The same, and Anna has signed in; each exchange brings a new refresh token.
+    /// Like [`Self::new`], after Anna has signed in. Each exchange brings a new refresh token.
     async fn signed_in() -> Self {
         let world = Self::new(FakeEndpoint::new(|_| Reply::Rotated(3600)));
         world.sign_in(ANNA, "r0").await;
         world
     }
 
-    /// What `gatepost login` does, in another process.
+    /// Does what `gatepost login` does, in another process.
     async fn sign_in(&self, login: &str, refresh_token: &str) {
         let now = self.clock.unix_time();
         let sign_in = SignIn {

@@ -1,4 +1,4 @@
-//! What a client is told in place of an answer of Microsoft's.
+//! Answers that the client gets in place of one from Microsoft.
 
 use std::time::Duration;
 
@@ -13,23 +13,23 @@ use gatepost_core::failure::{Failure, Refusal};
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::{basic, fault};
 
-/// When to try again after a fault that passes, unless Microsoft says so.
+/// When to try again after a temporary failure, unless Microsoft says when.
 const LATER: Duration = Duration::from_secs(30);
 
-/// When to try again where all it takes is another request.
+/// When to try again where a repeated request is enough.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A request that does not go on.
+/// A refused request.
 #[derive(Debug)]
 pub(super) struct Refused {
     pub(super) status: StatusCode,
-    /// For the client: never the other side's words.
+    /// The text for the client. It never repeats the other side's text.
     pub(super) message: String,
     /// When to try again.
     pub(super) wait: Option<Duration>,
     /// The methods that are served, with 405 (RFC 9110 §15.5.6).
     pub(super) allow: String,
-    /// Nothing more is heard on this connection.
+    /// The connection is closed after the answer.
     pub(super) close: bool,
 }
 
@@ -38,24 +38,27 @@ impl Refused {
         Self { status, message: message.into(), wait: None, allow: String::new(), close: false }
     }
 
-    /// Also ends the connection.
+    /// Also closes the connection.
     pub(super) fn and_close(self) -> Self {
         Self { close: true, ..self }
     }
 
-    /// To be repeated at once: the token was stale, and the request could not be kept for a second try.
+    /// The request must be repeated at once: the token was stale, and the body was not kept for a
+    /// second try.
     pub(super) fn repeat() -> Self {
         let message = "The access token has just been renewed, repeat the request";
         Self { wait: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
-    /// To be repeated when the first login of the connection is decided: too much waits for that already.
+    /// The request must be repeated after the first login of the connection is decided, because too
+    /// many requests wait for it already.
     pub(super) fn before_login() -> Self {
         let message = "Too many requests at once before a login has succeeded, repeat the request";
         Self { wait: Some(SOON), ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message) }
     }
 
-    /// What a failure means in HTTP. A passing fault is never 401, which programs take for a wrong password.
+    /// Returns the HTTP answer to a failure. A temporary failure is never 401, which programs take
+    /// for a wrong password.
     pub(super) fn of(failure: &Failure) -> Self {
         let (status, message, wait) = match failure.refusal {
             Refusal::InvalidCredentials => (StatusCode::UNAUTHORIZED, "Invalid user name or password", None),
@@ -82,7 +85,7 @@ impl Refused {
         Self { wait, ..Self::new(status, message) }
     }
 
-    /// The same for a fault on the way to Microsoft: 502.
+    /// Returns the answer to a failed connection to Microsoft: 502.
     pub(super) fn of_way(failure: &Failure) -> Self {
         let refused = Self::of(failure);
         if refused.status == StatusCode::SERVICE_UNAVAILABLE {
@@ -91,7 +94,8 @@ impl Refused {
         refused
     }
 
-    /// The whole answer, in the words of the service, with the session's name, by which the log can be searched.
+    /// Returns the whole answer in the format of the service, with the session's id for searching
+    /// the log.
     pub(super) fn answer(&self, service: HttpService, session: &str) -> Response<Answer> {
         let message = format!("{} (session {session})", self.message);
         let body = fault::body(service, self.status.as_u16(), &message, self.wait);

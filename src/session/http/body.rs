@@ -1,4 +1,4 @@
-//! Bodies that stream by, in either direction: nothing is held but what must be looked at.
+//! Streams bodies in either direction. Only what must be inspected is held.
 
 use std::error::Error;
 use std::io;
@@ -16,28 +16,28 @@ use crate::session::http::checked_io::ActivityTracker;
 use crate::session::mailbox_slots::MailboxPermit;
 use gatepost_proto::http::links::Rewriter;
 
-/// Whatever ends a body early.
+/// Any error that ends a body early.
 type BodyError = Box<dyn Error + Send + Sync>;
 
-/// The body of an answer to the client: of Gatepost's own, or of the origin's.
+/// The body of an answer to the client: Gatepost's own, or the origin's.
 pub(super) type Answer = Either<Full<Bytes>, Download>;
 
 /// The body of a request on its way to the origin.
 pub(super) struct Upload {
-    /// What was looked at, and perhaps changed.
+    /// What was inspected, and perhaps changed.
     beginning: Bytes,
-    /// What follows; nothing when all of it was looked at.
+    /// The rest; `None` when all of it was inspected.
     rest: Option<Incoming>,
-    /// Octets of both that have not gone yet, when that is known.
+    /// Octets of both that are still to be sent, if known.
     length: Option<u64>,
-    /// Octets that went.
+    /// Octets sent.
     sent: Arc<AtomicU64>,
     progress: Arc<Progress>,
 }
 
-/// How an upload goes.
+/// The progress of an upload.
 pub(super) struct Progress {
-    /// When something went last.
+    /// When octets were last sent.
     pub(super) pulse: Arc<ActivityTracker>,
     ended: AtomicBool,
 }
@@ -47,14 +47,14 @@ impl Progress {
         Arc::new(Self { pulse: ActivityTracker::new(), ended: AtomicBool::new(false) })
     }
 
-    /// All of it has gone.
+    /// Whether all of it has been sent.
     pub(super) fn has_ended(&self) -> bool {
         self.ended.load(Ordering::Relaxed)
     }
 }
 
 impl Upload {
-    /// Octets of the client's count into `sent`; `progress` tells how it goes on.
+    /// Creates an upload. Octets are counted in `sent`; `progress` shows how it advances.
     pub(super) fn new(
         beginning: Bytes,
         rest: Option<Incoming>,
@@ -67,7 +67,7 @@ impl Upload {
         upload
     }
 
-    /// With a length the library does not ask for more than that.
+    /// Notes the end early: with a known length, the library does not poll past the last octet.
     fn note_end(&self) {
         if self.length == Some(0) || self.is_end_stream() {
             self.progress.ended.store(true, Ordering::Relaxed);
@@ -98,7 +98,7 @@ impl Body for Upload {
             let Some(rest) = &mut this.rest else { return Poll::Ready(None) };
             match Pin::new(rest).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
-                    // Trailers have no meaning here.
+                    // Trailers are ignored, because they have no meaning here.
                     let Ok(data) = frame.into_data() else { continue };
                     this.goes(&data);
                     return Poll::Ready(Some(Ok(Frame::data(data))));
@@ -127,16 +127,17 @@ impl Body for Upload {
 pub(super) struct Download {
     inner: Incoming,
     rewriter: Option<Rewriter>,
-    /// Octets that came.
+    /// Octets received.
     received: Arc<AtomicU64>,
     idle: Duration,
     idle_end: Pin<Box<Sleep>>,
-    /// Given back at the end.
+    /// Released at the end.
     of_mailbox: Option<MailboxPermit>,
 }
 
 impl Download {
-    /// Octets count into `received`; without one for `idle` the answer is broken off.
+    /// Creates a download. Octets are counted in `received`. If none arrives for `idle`, the answer
+    /// is broken off.
     pub(super) fn new(
         inner: Incoming,
         rewriter: Option<Rewriter>,

@@ -1,5 +1,5 @@
-//! The socket below the HTTP library: each request's head is judged before the library sees it, and a pulse is taken, by
-//! which idle connections are found.
+//! The socket below the HTTP library. It validates each request's head before the library sees it,
+//! and tracks activity, by which idle connections are found.
 
 use std::io;
 use std::pin::Pin;
@@ -13,15 +13,16 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use gatepost_proto::http::head::HeadValidator;
 
-/// Room for a read.
+/// Size of the read buffer.
 const READ_OCTETS: usize = 8 * 1024;
 
-/// What a client still sends when the last answer is out is taken so long, and so much of it, and thrown away: closing on
+/// What a client still sends after the last answer is read and discarded for this long, up to
+/// [`LINGER_OCTETS`]. Otherwise closing the socket would make the system discard the answer.
 /// it would make the system throw the answer away.
 const LINGER: Duration = Duration::from_secs(1);
 const LINGER_OCTETS: usize = 1024 * 1024;
 
-/// When something moved last.
+/// Tracks when octets last moved.
 #[derive(Debug)]
 pub(super) struct ActivityTracker {
     began: Instant,
@@ -33,13 +34,13 @@ impl ActivityTracker {
         Arc::new(Self { began: Instant::now(), last_millis: AtomicU64::new(0) })
     }
 
-    /// Something moves.
+    /// Notes activity now.
     pub(super) fn touch(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_millis.fetch_max(millis, Ordering::Relaxed);
     }
 
-    /// When it moved last.
+    /// Returns the time of the last activity.
     pub(super) fn last(&self) -> Instant {
         self.began + Duration::from_millis(self.last_millis.load(Ordering::Relaxed))
     }
@@ -48,20 +49,21 @@ impl ActivityTracker {
 /// A connection of a client.
 pub(super) struct CheckedIo<S> {
     inner: S,
-    /// Nothing with HTTP/2, whose library is strict.
+    /// `None` with HTTP/2, whose library is strict.
     judge: Option<HeadValidator>,
-    /// What the library may see, from `at` on.
+    /// Octets that the library may see, from `at` on.
     ready: Vec<u8>,
     at: usize,
     head_time: Duration,
     head_end: Option<Pin<Box<Sleep>>>,
-    /// Until when, and how much of it, is taken and thrown away.
+    /// Until when, and how many octets, input is discarded.
     linger: Option<(Pin<Box<Sleep>>, usize)>,
     pulse: Arc<ActivityTracker>,
 }
 
 impl<S> CheckedIo<S> {
-    /// `early` is what was read of it already; a head has `head_time` from its first octet.
+    /// Creates the connection. `early` is what was already read from it. A head must be complete
+    /// within `head_time` of its first octet.
     pub(super) fn new(
         inner: S,
         mut judge: Option<HeadValidator>,
@@ -77,7 +79,7 @@ impl<S> CheckedIo<S> {
         Self { inner, judge, ready, at: 0, head_time, head_end: None, linger: None, pulse }
     }
 
-    /// The head that has begun must end in time.
+    /// Enforces the deadline of a head that has begun.
     fn poll_head_end(&mut self, cx: &mut Context<'_>) {
         match &mut self.judge {
             Some(judge) if judge.head_begun() => {
@@ -119,7 +121,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for CheckedIo<S> {
             if judge.is_broken() {
                 return Poll::Ready(Ok(()));
             }
-            // Behind a refused head nothing is read: the answer to it is the last.
+            // After a refused head nothing more is read, because its answer is the last.
             if judge.flaw().is_some() {
                 return Poll::Pending;
             }
@@ -172,7 +174,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for CheckedIo<S> {
             let mut part = ReadBuf::new(&mut room);
             match ready!(Pin::new(&mut this.inner).poll_read(cx, &mut part)) {
                 Ok(()) if !part.filled().is_empty() => *left = left.saturating_sub(part.filled().len()),
-                // It has left as well.
+                // The client has closed the connection as well.
                 Ok(()) | Err(_) => break,
             }
         }

@@ -1,5 +1,5 @@
-//! One request: its head is judged, its credentials are proved, it goes to Microsoft with a token, and the answer streams
-//! back.
+//! Handles one request: checks its head, verifies its credentials, sends it to Microsoft with a
+//! token, and streams the answer back.
 
 use std::convert::Infallible;
 use std::iter;
@@ -35,7 +35,7 @@ use gatepost_proto::http::target::{Denied, Owner};
 use gatepost_proto::http::{basic, fields, head, target};
 use gatepost_proto::sasl::Credentials;
 
-/// What a field of a head counts for besides its text.
+/// What each field of a head counts in addition to its text.
 const FIELD_OCTETS: usize = 64;
 
 impl Connection {
@@ -56,7 +56,7 @@ impl Connection {
             Err(refused) => {
                 let mut response = refused.answer(self.gateway.config.service, &self.subject.session);
                 let unread = body.is_some_and(|body| !body.is_end_stream());
-                // The body of a request that was not read stands in the way of the next one.
+                // An unread request body would block the next request.
                 if refused.close || http_1 && unread && !is_judges_own(&parts) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
@@ -83,7 +83,8 @@ impl Connection {
     }
 }
 
-/// What a head takes in memory, in octets: a field costs its place in the table besides its text.
+/// Returns the memory of a head in octets. A field takes an entry in the table in addition to its
+/// text.
 fn size_of_head(parts: &Parts) -> usize {
     let fields = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OCTETS);
     let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -91,7 +92,7 @@ fn size_of_head(parts: &Parts) -> usize {
     fields.sum::<usize>() + target + authority
 }
 
-/// The judge's own request, in place of one that it refused.
+/// Whether this is the validator's own request, which replaces one that it refused.
 fn is_judges_own(parts: &Parts) -> bool {
     parts.method == head::REFUSED
 }
@@ -99,7 +100,7 @@ fn is_judges_own(parts: &Parts) -> bool {
 struct Exchange<'a> {
     connection: &'a Connection,
     parts: Parts,
-    /// Until it goes to the origin.
+    /// Present until it is sent to the origin.
     body: Option<Incoming>,
 }
 
@@ -109,10 +110,10 @@ struct Proof {
     password: Password,
 }
 
-/// Why credentials were not let in.
+/// Why credentials were not accepted.
 struct NotAdmitted {
     refused: Refused,
-    /// They were judged, and are not good.
+    /// They were checked and are wrong.
     are_wrong: bool,
 }
 
@@ -122,7 +123,7 @@ impl From<Refused> for NotAdmitted {
     }
 }
 
-/// Why there is no answer to pass on.
+/// Why there is no answer from the origin to pass on.
 enum Unanswered {
     Refused(Refused),
     /// The origin answered 401 to the token of this login.
@@ -189,7 +190,7 @@ impl Exchange<'_> {
         };
         let connection = this.connection;
         match with_fresh_token(&connection.shared.authenticator, admission, fetch, ask).await? {
-            // The place is held until the end of the answer.
+            // The permit is held until the end of the answer.
             Ok((admission, response)) => connection.pass(response, &admission, &traffic, of_mailbox, &here),
             Err(Unanswered::Refused(refused)) => Err(refused),
             Err(Unanswered::TokenRefused(login, response)) => {
@@ -199,7 +200,8 @@ impl Exchange<'_> {
         }
     }
 
-    /// What is wrong with the head, whoever sends it; the result is where the client thinks it is: scheme and authority.
+    /// Checks the head, whoever the sender is. Returns the address that the client used: scheme and
+    /// authority.
     fn check_head(&mut self) -> Result<String, Refused> {
         let connection = self.connection;
         let bad = |status, message: &str| Err(Refused::new(status, message));
@@ -229,7 +231,7 @@ impl Exchange<'_> {
             let message = "This server is not known by that name; whoever runs Gatepost can add it to `hosts`";
             return bad(StatusCode::MISDIRECTED_REQUEST, message);
         }
-        // Only web pages say where they are from; what they ask for in somebody's name is not served.
+        // Only web pages send `Origin`. What they request in a user's name is not served.
         if headers.contains_key(ORIGIN) || headers.contains_key("access-control-request-method") {
             return bad(StatusCode::FORBIDDEN, "Requests of web pages are not served");
         }
@@ -243,7 +245,8 @@ impl Exchange<'_> {
         Ok(format!("{}://{authority}", if secure { "https" } else { "http" }))
     }
 
-    /// Whom the request is for, as the client says: once, or twice the same.
+    /// Returns the authority that the request is for. The client may give it once, or twice the
+    /// same.
     fn authority(&self) -> Result<String, Refused> {
         let mut hosts = self.parts.headers.get_all(HOST).iter();
         let host = match (hosts.next().map(HeaderValue::to_str), hosts.next()) {
@@ -251,7 +254,8 @@ impl Exchange<'_> {
             (Some(Ok(host)), None) => Some(host),
             _ => return Err(Refused::new(StatusCode::BAD_REQUEST, "the Host field is malformed")),
         };
-        // HTTP/2 always has one; with HTTP/1.1 it is that of the absolute form (RFC 9112 §3.2.2).
+        // HTTP/2 always has an authority; with HTTP/1.1 it comes from the absolute form (RFC 9112
+        // §3.2.2).
         let authority = self.parts.uri.authority().map(hyper::http::uri::Authority::as_str);
         match (authority, host) {
             (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
@@ -268,14 +272,15 @@ impl Exchange<'_> {
         }
     }
 
-    /// The credentials, or what the client is told to get them.
+    /// Returns the credentials, or the answer that asks for them.
     async fn proof(&mut self, presented: Presented) -> Result<Proof, Refused> {
         let connection = self.connection;
         let unauthorized = |message: &str| Refused::new(StatusCode::UNAUTHORIZED, message);
         match presented {
             Presented::Credentials(Credentials::Password { login, password, .. }) => Ok(Proof { login, password }),
             Presented::Nothing => {
-                // How many libraries begin; a scanner does not know the path.
+                // Many libraries first send a request without credentials. A scanner does not know
+                // the path.
                 let path = self.parts.uri.path();
                 let knows_the_way = match connection.gateway.config.service {
                     HttpService::Ews => target::ews(&self.parts.method, path).is_ok(),
@@ -302,7 +307,7 @@ impl Exchange<'_> {
         }
     }
 
-    /// Lets the credentials in, or says why not.
+    /// Accepts the credentials and gets a token, or says why not.
     async fn admit(&self, proof: &Proof) -> Result<(AuthorizedLogin, Arc<Traffic>), NotAdmitted> {
         let connection = self.connection;
         let protocol = connection.protocol();
@@ -340,8 +345,9 @@ impl Exchange<'_> {
         }
     }
 
-    /// The right to have credentials judged, to be forgotten if they are refused. Those of one connection that are under way
-    /// may all be wrong, so that there are never more of them than attempts left; further ones wait until `end`.
+    /// Returns a permit to have credentials judged, which is not given back if they are refused.
+    /// All logins under way on one connection may be wrong, so there are never more of them than
+    /// attempts left. Further ones wait until `end`.
     async fn attempt(&self, proof: &Proof, end: Instant) -> Result<SemaphorePermit<'_>, Refused> {
         let connection = self.connection;
         let attempts = connection.login_attempts();
@@ -359,30 +365,31 @@ impl Exchange<'_> {
         }
     }
 
-    /// EWS knows no mailbox but that of the token: with a user's it must be the one that the login is for.
+    /// Whether the token opens the login's own mailbox. EWS serves only the mailbox of the token,
+    /// so a user's token must be for the mailbox that the login is for.
     fn is_own_mailbox(&self, admission: &AuthorizedLogin) -> bool {
         self.connection.gateway.config.service != HttpService::Ews
             || !admission.account.grant.is_of_user()
             || *person(admission) == admission.bearer.user
     }
 
-    /// Counts a refused login, and holds the refusal back.
+    /// Counts a refused login, and delays the refusal.
     async fn refuse(&self, failure: &Failure) -> Refused {
         let Connection { shared, failures, attempts, .. } = self.connection;
         let refused = Refused::of(failure);
-        // Before the delay: streams beside this one must not gain from it.
+        // Counted before the delay, so that parallel streams do not gain from it.
         let last = failures.fetch_add(1, Ordering::Relaxed) + 1 >= shared.limits.protocol.attempts;
         if last {
             attempts.close();
         }
         if failure.delay && self.connection.login_attempts().hold_back().await.is_err() {
-            // `limits.delayed_failures`
+            // `limits.delayed_failures` is reached.
             return refused.and_close();
         }
         if last { refused.and_close() } else { refused }
     }
 
-    /// The same behind a login: the password is not at fault.
+    /// Returns the refusal of a request after its login. The password is not the cause.
     fn refuse_later(&self, login: &MailAddress, failure: &Failure) -> Refused {
         self.connection.log_refused(login.as_str(), failure);
         Refused::of(failure)
@@ -400,7 +407,7 @@ impl Exchange<'_> {
         Refused::of_way(&failure)
     }
 
-    /// Where the request goes at the origin, with its query.
+    /// Returns the request's target at the origin, with its query.
     fn target(&self, admission: &AuthorizedLogin) -> Result<String, Refused> {
         let config = &self.connection.gateway.config;
         let (method, uri) = (&self.parts.method, &self.parts.uri);
@@ -458,7 +465,7 @@ impl Exchange<'_> {
         prepare(&self.parts, body, gateway.config.service, &shared.limits, acting_for).await
     }
 
-    /// So that the connection can go on.
+    /// Reads the body, so that the connection can be used further.
     async fn read_away(&mut self) {
         if let Some(body) = &mut self.body {
             read_away(&self.parts.headers, body).await;
@@ -474,7 +481,7 @@ impl Exchange<'_> {
         let mut bearer = HeaderValue::from_str(&bearer).map_err(|_| broken(()))?;
         bearer.set_sensitive(true);
         headers.insert(AUTHORIZATION, bearer);
-        // The library leaves it out, and Microsoft's servers want it (411).
+        // The library omits it, and Microsoft's servers require it (411).
         if upload.size_hint().exact() == Some(0) && self.parts.method != Method::GET {
             headers.insert(CONTENT_LENGTH, HeaderValue::from(0));
         }
@@ -484,7 +491,7 @@ impl Exchange<'_> {
                 headers.insert("x-anchormailbox", mailbox.map_err(|_| broken(()))?);
             }
             HttpService::Graph => {
-                // Links in the answer are rewritten.
+                // Uncompressed, because links in the answer are rewritten.
                 headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
             }
         }
@@ -497,8 +504,8 @@ impl Exchange<'_> {
         Ok(request)
     }
 
-    /// Sends the request, whose body must not stand still for `limits.http_idle`, and whose answer must begin within
-    /// `limits.http_answer` of its end.
+    /// Sends the request. Its body must not stall for `limits.http_idle`, and the answer must begin
+    /// within `limits.http_answer` of the body's end.
     async fn ask(
         &self,
         account: &AccountKey,
@@ -521,13 +528,13 @@ impl Exchange<'_> {
     }
 }
 
-/// What a request hears that comes when its connection, or its source, has no attempts left.
+/// The answer to a request whose connection or source has no attempts left.
 fn too_many_attempts(wait: Option<Duration>) -> Refused {
     let refused = Refused::new(StatusCode::TOO_MANY_REQUESTS, "Too many logins failed, try again later");
     Refused { wait, ..refused.and_close() }
 }
 
-/// Who the token is for, when it is a user's.
+/// Returns the person of the token, when it is a user's.
 fn person(admission: &AuthorizedLogin) -> &MailAddress {
     admission.account.person(&admission.login)
 }

@@ -1,4 +1,4 @@
-//! What goes wrong between a client's request and Microsoft's answer, as one [`Failure`] each.
+//! Failures between a client's request and Microsoft's answer, as one [`Failure`] each.
 
 use hyper::Response;
 use hyper::body::Incoming;
@@ -36,7 +36,7 @@ pub(super) fn unusable(flaw: CredentialsError) -> Failure {
     Failure { delay: true, ..failure(Refusal::InvalidCredentials, Actor::Client, cause, message, remedy.to_owned()) }
 }
 
-/// A user's token opens the mailbox of that user in EWS, and not the one that the login is for.
+/// In EWS, a user's token opens that user's mailbox and not the one that the login is for.
 pub(super) fn other_mailbox(person: &MailAddress, mailbox: &MailAddress) -> Failure {
     failure(
         Refusal::NotAuthorized,
@@ -47,7 +47,7 @@ pub(super) fn other_mailbox(person: &MailAddress, mailbox: &MailAddress) -> Fail
     )
 }
 
-/// 401 of the origin for a token that was just fetched, or replaced just now.
+/// The origin answered 401 to a token that was just fetched or just replaced.
 pub(super) fn token_refused(response: &Response<Incoming>, config: &Http) -> Failure {
     let at = &config.origin;
     // `2000008;reason="…"`: the number is Microsoft's code.

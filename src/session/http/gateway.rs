@@ -1,5 +1,5 @@
-//! One HTTP service of Microsoft behind a listener, and the connections to it. They are never shared between accounts:
-//! what one account's answer leaves behind on a connection can reach nobody else.
+//! One HTTP service of Microsoft behind a listener, and the connections to it. Accounts never share
+//! connections, so what one account's answer leaves on a connection reaches no other account.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -24,17 +24,17 @@ use gatepost_net::tls::TrustError;
 use gatepost_net::tls::client::UpstreamTrust;
 use gatepost_proto::http::host::Hosts;
 
-/// Accounts whose connections are kept; the one that was idle for longest gives way.
+/// Most accounts whose connections are kept. The one idle for longest is evicted.
 const ACCOUNTS: usize = 1_024;
 
-/// Who may use a connection: the login and the mailbox that it opens.
+/// The owner of a connection: the login, and the mailbox that it opens.
 pub(super) type AccountKey = (MailAddress, MailAddress);
 
 /// A service of Microsoft, ready for use.
 pub struct Gateway {
-    /// What was configured.
+    /// Its configuration.
     pub config: Http,
-    /// Names under which requests for it come.
+    /// Host names of requests for it.
     pub(super) hosts: Hosts,
     dialer: Arc<Dialer>,
     trust: Arc<UpstreamTrust>,
@@ -49,19 +49,19 @@ pub(in crate::session) enum OriginError {
     /// The trusted roots cannot be read.
     #[error(transparent)]
     Trust(#[from] TrustError),
-    /// No connection, or it broke; [`ConnectorError`] is among the sources of the former.
+    /// There is no connection, or it broke. [`ConnectorError`] is among the sources of the former.
     #[error("ask the origin")]
     Exchange(#[source] hyper_util::client::legacy::Error),
-    /// The request's body stood still.
+    /// The request's body stalled.
     #[error("send the body of the request")]
     Stalled,
-    /// Nothing came for so long.
+    /// Nothing arrived for this long.
     #[error("wait for the origin's answer")]
     Timeout(Duration),
 }
 
 impl OriginError {
-    /// Why there is no connection, if that is what is wrong.
+    /// Returns why there is no connection, if that is the error.
     pub(in crate::session) fn connector(&self) -> Option<&ConnectorError> {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
@@ -73,7 +73,7 @@ impl OriginError {
         None
     }
 
-    /// The body of the request broke off, which is the client's doing.
+    /// Whether the body of the request broke off, which the client caused.
     pub(super) fn is_of_client(&self) -> bool {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
@@ -87,7 +87,8 @@ impl OriginError {
 }
 
 impl Gateway {
-    /// Leads from `listener` to the service of `config`; a connection must stand within `connect`. Nothing is opened yet.
+    /// Connects `listener` to the service of `config`. A connection must be established within
+    /// `connect`. Nothing is opened yet.
     pub fn new(
         config: Http,
         listener: &Listener,
@@ -96,7 +97,7 @@ impl Gateway {
         connect: Duration,
     ) -> Self {
         let mut hosts = match &listener.tls {
-            // What is wrong with it is said where TLS is set up.
+            // Errors in it are reported where TLS is set up.
             ListenerTls::Implicit(identity) => identity::load(identity).map(|key| names(&key.cert)).unwrap_or_default(),
             ListenerTls::None | ListenerTls::StartTls(_) => Hosts::default(),
         };
@@ -111,8 +112,8 @@ impl Gateway {
         Self { config, hosts, dialer, trust, connect, verifying: OnceCell::new(), accounts }
     }
 
-    /// Sends a request on a connection of the account's own; the result is the head of the answer. Redirects are not
-    /// followed. Without a deadline of its own.
+    /// Sends a request on one of the account's own connections, and returns the head of the answer.
+    /// It follows no redirects and has no deadline of its own.
     pub(super) async fn send(
         &self,
         account: &AccountKey,
@@ -136,7 +137,7 @@ impl Gateway {
     }
 }
 
-/// The names that the first certificate of a chain carries (RFC 5280 §4.2.1.6).
+/// Returns the names in the first certificate of a chain (RFC 5280 §4.2.1.6).
 fn names(chain: &[CertificateDer<'_>]) -> Hosts {
     let mut hosts = Hosts::default();
     let Some(Ok((_, certificate))) = chain.first().map(|der| X509Certificate::from_der(der)) else { return hosts };

@@ -1,8 +1,9 @@
-//! A connection of an EWS or Graph client: HTTP/1.1 or HTTP/2, whose requests go to Microsoft with a bearer token in
-//! place of the password.
+//! A connection of an EWS or Graph client, with HTTP/1.1 or HTTP/2. Its requests go to Microsoft
+//! with a bearer token in place of the password.
 //!
-//! `guarded` judges what arrives before the HTTP library sees it; `exchange` is one request from its head to its answer,
-//! which is `passing` on; `gateway` has the connections to Microsoft; `body` streams; `answer` says what is refused.
+//! `checked_io` validates what arrives before the HTTP library sees it. `exchange` handles one
+//! request, and `passing` hands its answer on. `gateway` has the connections to Microsoft, `body`
+//! streams bodies, and `answer` builds the refusals.
 
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
@@ -50,27 +51,29 @@ mod prepare;
 pub use gateway::Gateway;
 pub(super) use gateway::OriginError;
 
-/// What every HTTP/2 client says first (RFC 9113 §3.4).
+/// The first octets of every HTTP/2 client (RFC 9113 §3.4).
 const PREFACE: &[u8; 24] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Requests that a client may have under way on one connection.
 const STREAMS: u32 = 32;
 
-/// What a client may send of bodies before they are read, on one stream and on all together: a connection without a login
-/// must cost no more. The library has no other windows for later, so that an upload over HTTP/2 gets so much for each
-/// round trip. The number is the protocol's own (RFC 9113 §6.9.2), below which the connection's window cannot be.
+/// What a client may send of bodies before they are read, on one stream and on all together. A
+/// connection without a login must cost no more. The library cannot change its windows later, so an
+/// upload over HTTP/2 gets this much for each round trip. The number is the protocol's own (RFC
+/// 9113 §6.9.2); the connection's window cannot be smaller.
 const WINDOW: u32 = 65_535;
 
-/// What the heads of all requests may take that wait for the first login of a connection.
+/// Most octets in the heads of all requests that wait for the first login of a connection.
 const HEADS: usize = 64 * 1024;
 
-/// Accounts of one connection that are told apart in the journal: a program that serves many may send them all through one.
+/// Most accounts of one connection that the journal distinguishes. A program that serves many
+/// accounts may use one connection for all.
 const LOGINS: usize = 16;
 
-/// How long a connection may take to end whose password was revoked, before it is cut.
+/// How long a connection may continue after its password was revoked, before it is cut.
 const FAREWELL: Duration = Duration::from_secs(5);
 
-/// A client that does not take the last words of TLS and HTTP/2 is not waited for longer.
+/// How long to wait for a client to take the final messages of TLS and HTTP/2.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// Serves one connection from accept to end.
@@ -155,43 +158,44 @@ struct Connection {
     place: Mutex<ConnectionPermit>,
     logins: Mutex<Vec<Login>>,
     logged_in: AtomicBool,
-    /// Refused credentials.
+    /// Number of refused credentials.
     failures: AtomicU32,
-    /// So many more may be refused: a login under way holds one, and keeps it when it is refused. Closed after the last.
+    /// How many more may be refused. A login under way holds one, and keeps it when it is refused.
+    /// Closed after the last.
     attempts: Semaphore,
-    /// Requests that are being decided or wait for the origin: the client may be silent meanwhile.
+    /// Requests that are being decided or wait for the origin. Meanwhile the client may be silent.
     busy: AtomicUsize,
-    /// Octets of the heads of requests that are not answered.
+    /// Octets in the heads of requests that are not answered yet.
     heads: AtomicUsize,
-    /// A device password of this connection has ended.
+    /// Cancelled when a device password of this connection has ended.
     revoked: CancellationToken,
-    /// An operator ends it.
+    /// Cancelled when an operator ends it.
     stopped: CancellationToken,
-    /// No further request is wanted.
+    /// Cancelled when no further request is to be accepted.
     enough: CancellationToken,
-    /// The connection is gone, and all that was begun for it with it.
+    /// Cancelled when the connection is gone, with all tasks begun for it.
     over: CancellationToken,
-    /// Where it arrived.
+    /// The local address that it was accepted on.
     local: IpAddr,
     started: Instant,
     pulse: Arc<ActivityTracker>,
 }
 
-/// Credentials that were good on this connection.
+/// Credentials that were accepted on this connection.
 struct Login {
     whose: SessionUser,
     live: SessionGuard,
     traffic: Arc<Traffic>,
 }
 
-/// Octets of bodies.
+/// Octets of bodies, in both directions.
 #[derive(Default)]
 struct Traffic {
     sent: Arc<AtomicU64>,
     received: Arc<AtomicU64>,
 }
 
-/// Counts the head of a request among those that are held while it lives.
+/// Counts the head of a request as held while it lives.
 struct HeldHead<'a>(&'a Connection, usize);
 
 impl Drop for HeldHead<'_> {
@@ -211,7 +215,7 @@ impl Drop for Busy<'_> {
 }
 
 impl Connection {
-    /// Without TLS the first octets tell the version.
+    /// Serves a connection without TLS, whose first octets tell the HTTP version.
     async fn serve_plain(self: &Arc<Self>, mut socket: TcpStream) -> Cause {
         let mut early = [0; PREFACE.len()];
         let mut length = 0;
@@ -237,7 +241,7 @@ impl Connection {
         self.run(&mut socket, version, &early[..length]).await
     }
 
-    /// Serves requests until the connection ends; the result is why.
+    /// Serves requests until the connection ends, and returns the cause of the end.
     async fn run<S>(self: &Arc<Self>, stream: &mut S, version: Version, early: &[u8]) -> Cause
     where
         S: AsyncRead + AsyncWrite + Send + Unpin,
@@ -254,7 +258,8 @@ impl Connection {
         let service = service_fn(move |request| Arc::clone(&each).handle(request));
         let cause = match version {
             Version::Http1 => {
-                // The judge has the deadlines and bounds of the head; the library's own only must not be narrower.
+                // The validator enforces the deadlines and limits of the head. The library's own
+                // must only not be narrower.
                 let connection = http1::Builder::new()
                     .header_read_timeout(None)
                     .max_headers(limits.http_fields + 1)
@@ -273,15 +278,16 @@ impl Connection {
                 self.attend(connection).await
             }
         };
-        // However the library left it: before a login there is no answer of the origin that broke off, and that an end in
-        // order would make whole.
+        // Before a login the stream is always ended in order, however the library left it. No
+        // answer of the origin can have broken off yet, which an orderly end would make look
+        // complete.
         if !self.logged_in.load(Ordering::Relaxed) {
             let _gone = timeout(LAST_WORD, stream.shutdown()).await;
         }
         cause
     }
 
-    /// Drives the connection until it ends; the result is why.
+    /// Drives the connection until it ends, and returns the cause of the end.
     async fn attend<C: Graceful>(&self, connection: C) -> Cause {
         let mut connection = pin!(connection);
         let limits = &self.shared.limits;
@@ -323,13 +329,13 @@ impl Connection {
                 }
                 () = sleep_until(check) => {
                     let now = Instant::now();
-                    // It may have been meanwhile.
+                    // A login may have succeeded meanwhile.
                     let logged_in = self.logged_in.load(Ordering::Relaxed);
                     if cut_at.is_some_and(|cut_at| now >= cut_at) {
                         return leaving.unwrap_or(Cause::PasswordEnded);
                     }
                     if self.busy.load(Ordering::Relaxed) > 0 {
-                        // Waiting for Entra and Microsoft is not the client's time.
+                        // The time that Entra and Microsoft take is not the client's.
                         self.pulse.touch();
                         login_end = login_end.max(now + login_time);
                         continue;
@@ -343,7 +349,7 @@ impl Connection {
                         continue;
                     };
                     connection.as_mut().leave();
-                    // The last words of TLS and HTTP/2, if the client takes them.
+                    // Sends the final messages of TLS and HTTP/2, if the client takes them.
                     let _late = timeout(LAST_WORD, connection.as_mut()).await;
                     return cause;
                 }
@@ -360,8 +366,8 @@ impl Connection {
         Busy(self)
     }
 
-    /// Counts a head of so many octets among those that are held. Nothing when there is no room for it before a login; for one
-    /// alone there always is.
+    /// Counts a head of `octets` as held. Returns `None` when there is no room for it before a
+    /// login. A single head always has room.
     fn hold_head(&self, octets: usize) -> Option<HeldHead<'_>> {
         let others = self.heads.fetch_add(octets, Ordering::Relaxed);
         let held = HeldHead(self, octets);
@@ -369,7 +375,8 @@ impl Connection {
         (has_room || self.logged_in.load(Ordering::Relaxed)).then_some(held)
     }
 
-    /// Notes credentials that are good; the first time on this connection everybody hears of it.
+    /// Notes that credentials were accepted. The first time on this connection, its connection
+    /// permit and the journal are told too.
     fn logged_in(&self, admission: &AuthorizedLogin, token: &'static str) -> Arc<Traffic> {
         self.visit.forgive();
         if !self.logged_in.swap(true, Ordering::Relaxed) {
@@ -461,7 +468,8 @@ impl Connection {
     }
 }
 
-/// A connection of the HTTP library that can be asked to end when the requests under way are answered.
+/// A connection of the HTTP library that can be told to end once the requests under way are
+/// answered.
 trait Graceful: Future<Output = hyper::Result<()>> {
     fn leave(self: Pin<&mut Self>);
 }
@@ -495,7 +503,7 @@ where
     }
 }
 
-/// Runs the streams of an HTTP/2 connection, no longer than it lives.
+/// Runs the streams of an HTTP/2 connection, and ends them with it.
 #[derive(Clone)]
 struct Tasks(CancellationToken);
 

@@ -1,4 +1,4 @@
-//! An answer of Microsoft's on its way to the client.
+//! Passes an answer of Microsoft on to the client.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use gatepost_proto::http::links::{Destination, Places};
 use gatepost_proto::http::rules::HttpService;
 
 impl Connection {
-    /// Hands an answer on.
+    /// Passes an answer on.
     pub(super) fn pass(
         &self,
         response: Response<Incoming>,
@@ -43,7 +43,7 @@ impl Connection {
             });
         }
         let is_soap = is_of_type(&parts.headers, &["text/xml", "application/soap+xml"]);
-        // A page of a proxy or web filter; Exchange answers in XML.
+        // A page of a proxy or web filter, because Exchange answers in XML.
         if config.service == HttpService::Ews && status.is_success() && !is_soap {
             let failure = failures::no_ews(&config.origin);
             self.log_refused(admission.login.as_str(), &failure);
@@ -75,7 +75,8 @@ impl Connection {
                 HttpService::Ews => is_soap,
                 HttpService::Graph => is_of_type(&parts.headers, &["application/json"]),
             };
-            // Words of somebody in between, for people: not what the program expects, nor ours to repeat.
+            // A page of an intermediary, meant for people. The program does not expect it, and
+            // Gatepost does not repeat it.
             if !wanted {
                 let refused =
                     Refused { wait: retry_after(&parts.headers, status), ..Refused::new(status, in_place(status)) };
@@ -98,7 +99,8 @@ impl Connection {
     }
 }
 
-/// When Microsoft says to try again, in seconds; where it says nothing about an overload, half a minute.
+/// Returns when Microsoft says to try again, in seconds. An overload without a time means half a
+/// minute.
 fn retry_after(headers: &HeaderMap, status: StatusCode) -> Option<Duration> {
     let said =
         headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(|value| value.trim().parse().ok());
@@ -108,7 +110,7 @@ fn retry_after(headers: &HeaderMap, status: StatusCode) -> Option<Duration> {
     }
 }
 
-/// The words for an error whose own are not handed on.
+/// Returns the text for an error whose own text is not passed on.
 fn in_place(status: StatusCode) -> String {
     match status.as_u16() {
         429 | 503 => "Microsoft is busy, try again later".to_owned(),

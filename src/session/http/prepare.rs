@@ -1,4 +1,5 @@
-//! The body of a request before it goes to the origin: held as far as it must be read, or must be sent again.
+//! Prepares the body of a request for the origin: holds what must be read or may have to be sent
+//! again.
 
 use std::time::Duration;
 
@@ -15,20 +16,21 @@ use gatepost_core::account::MailAddress;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::soap;
 
-/// A body up to this size is held until it is answered, so that it can be sent again with a fresh token; and so much of
-/// the body of a refused request is read, so that the connection can be used further.
+/// A body up to this size is held until it is answered, so that it can be sent again with a fresh
+/// token. Of a refused request's body, up to this much is read, so that the connection can be used
+/// further.
 const HELD_OCTETS: u64 = 64 * 1024;
 
-/// How long the rest of a refused request's body may take.
+/// Time limit for the rest of a refused request's body.
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// A body ready for the origin.
 pub(super) struct Prepared {
-    /// What is held of it.
+    /// The part that is held.
     pub(super) beginning: Bytes,
-    /// What is still to come.
+    /// The part that is still to come.
     pub(super) rest: Option<Incoming>,
-    /// Of both together, where the client has told it.
+    /// The length of both together, if the client has told it.
     pub(super) length: Option<u64>,
 }
 
@@ -37,16 +39,16 @@ impl Prepared {
         Self::whole(Bytes::new())
     }
 
-    /// All of it is held.
+    /// A body that is held completely.
     pub(super) fn whole(octets: Bytes) -> Self {
         Self { length: Some(octets.len() as u64), beginning: octets, rest: None }
     }
 }
 
-/// Holds what must be looked at of the body, and what is small enough to be sent twice.
+/// Holds what must be inspected of the body, and what is small enough to be sent twice.
 ///
 /// # Errors
-/// The body is not of a form that is served, or did not come in time; what the client hears.
+/// The refusal for the client: the body has a form that is not served, or did not come in time.
 pub(super) async fn prepare(
     parts: &Parts,
     mut body: Incoming,
@@ -60,10 +62,11 @@ pub(super) async fn prepare(
     if ews {
         check_soap_type(&parts.headers)?;
     }
-    // Over all that is held, however it trickles in.
+    // One deadline for all that is held, however slowly it arrives.
     let end = Instant::now() + limits.http_idle;
     if matches!(parts.method, Method::GET | Method::HEAD) {
-        // The library sends one on or leaves it out, by its framing; the origin expects none (RFC 9110 §9.3.1).
+        // The library sends a body on or omits it, by its framing. The origin expects none (RFC
+        // 9110 §9.3.1).
         return match next_data(&mut body, end).await? {
             None => Ok(Prepared::empty()),
             Some(_) => Err(Refused::new(StatusCode::BAD_REQUEST, "A GET with a body is not served").and_close()),
@@ -101,24 +104,24 @@ pub(super) async fn prepare(
     }
 }
 
-/// Reads a small body of a request that is refused, so that the connection can go on. A client that waits to be asked
-/// for its body is not asked.
+/// Reads a small body of a refused request, so that the connection can be used further. A client
+/// that waits to be asked for its body (`Expect`) is not asked.
 pub(super) async fn read_away(headers: &HeaderMap, body: &mut Incoming) {
     let small = body.size_hint().exact().is_some_and(|length| length <= HELD_OCTETS);
     if !small || headers.contains_key(EXPECT) {
         return;
     }
     let read = timeout(DRAIN, async { while let Some(Ok(_)) = body.frame().await {} });
-    // What is left closes the connection.
+    // An unread rest closes the connection.
     let _late = read.await;
 }
 
-/// The client sends no more of the body.
+/// The refusal when the client sends no more of the body.
 pub(super) fn stalled() -> Refused {
     Refused::new(StatusCode::REQUEST_TIMEOUT, "the body of the request does not go on").and_close()
 }
 
-/// The next octets of a body, which must come before `end`; nothing at its end.
+/// Returns the next octets of a body, which must come before `end`; `None` at its end.
 async fn next_data(body: &mut Incoming, end: Instant) -> Result<Option<Bytes>, Refused> {
     loop {
         match timeout_at(end, body.frame()).await.map_err(|_| stalled())? {
@@ -132,12 +135,12 @@ async fn next_data(body: &mut Incoming, end: Instant) -> Result<Option<Bytes>, R
     }
 }
 
-/// The body is not what its head says.
+/// The refusal of a body that is not what its head says.
 pub(super) fn broke_off() -> Refused {
     Refused::new(StatusCode::BAD_REQUEST, "the body of the request broke off, or its chunks are malformed").and_close()
 }
 
-/// A SOAP request in UTF-8, not compressed: it must be read.
+/// Checks that this is an uncompressed SOAP request in UTF-8, because it must be read.
 fn check_soap_type(headers: &HeaderMap) -> Result<(), Refused> {
     let unsupported = |message: &str| Err(Refused::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     if headers.contains_key(CONTENT_ENCODING) {
@@ -161,7 +164,7 @@ fn check_soap_type(headers: &HeaderMap) -> Result<(), Refused> {
     Ok(())
 }
 
-/// True when the type of the content is one of these, whatever its parameters.
+/// Whether the content type is one of these, with any parameters.
 pub(super) fn is_of_type(headers: &HeaderMap, types: &[&str]) -> bool {
     let value = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let essence = value.split(';').next().unwrap_or_default().trim();

@@ -1,4 +1,4 @@
-//! The session behind the login: what the client asks for is fetched from Graph while it waits.
+//! A POP3 session after its login: fetches from Graph what the client asks for.
 
 use std::sync::Arc;
 
@@ -17,25 +17,26 @@ use gatepost_core::protocol::Protocol;
 use gatepost_net::stream::Stream;
 use gatepost_proto::mail::pop3::transaction::{MaildropEvent, Transaction, Trouble};
 
-/// Octets of a message that go through the machine at a time.
+/// Octets of a message that pass through the machine at a time.
 const PIECE: usize = 16 * 1_024;
-/// Room for what a client sends at a time.
+/// Size of the buffer for what a client sends.
 const READ_OCTETS: usize = 1_024;
 
 /// Why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// The client said QUIT.
+    /// The client sent QUIT.
     Quit,
     /// The client left without QUIT.
     ClientEnded,
     /// The client's connection broke.
     ClientBroke,
-    /// `limits.pop3_idle` is over.
+    /// `limits.pop3_idle` has passed.
     Idle,
-    /// The client does not take what it asked for (`limits.write_stall`).
+    /// The client does not read what it asked for (`limits.write_stall`).
     Stalled,
-    /// A message broke off. The connection had to be cut, so that the client does not take it for complete.
+    /// A message broke off. The connection must be cut, so that the client does not take the
+    /// message for complete.
     MessageBroke,
 }
 
@@ -81,15 +82,16 @@ impl<'a> Conversation<'a> {
         Self { shared, subject, whose, live, stream, machine, mailbox, inbox, sent: 0, received: 0 }
     }
 
-    /// Octets from the client, and to it.
+    /// Returns the octets from the client, and to it.
     pub(super) fn octets(&self) -> (u64, u64) {
         (self.sent, self.received)
     }
 
-    /// Goes on until the session ends. `leftovers` is what the client has sent behind its login.
+    /// Runs until the session ends. `leftovers` is what the client sent after its login.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the connection for [`Conversation::finish`]; nothing is deleted unless QUIT was being carried out.
+    /// Dropping the future leaves the connection for [`Conversation::finish`]. Nothing is deleted
+    /// unless QUIT was being carried out.
     pub(super) async fn run(&mut self, leftovers: Vec<u8>) -> End {
         self.take(&leftovers);
         drop(leftovers);
@@ -100,15 +102,15 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// Ends the connection in order. In the middle of a message it is only cut, when this is dropped, so that the client does
-    /// not take the message for complete.
+    /// Ends the connection in order. In the middle of a message it is only cut, when this is
+    /// dropped, so that the client does not take the message for complete.
     pub(super) async fn finish(&mut self) {
         if !self.machine.is_sending() {
             self.stream.end().await;
         }
     }
 
-    /// Does what comes next.
+    /// Handles the next event.
     async fn go_on(&mut self) -> Result<(), End> {
         self.write().await?;
         match self.machine.poll_event() {
@@ -162,7 +164,7 @@ impl<'a> Conversation<'a> {
         Ok(())
     }
 
-    /// Completes the list. What was fetched of it stays when this fails.
+    /// Completes the list. If it fails, what was fetched stays.
     async fn list(&mut self) -> Result<(), Unserved> {
         while let Some(page) = self.mailbox.list_more(&self.inbox).await? {
             self.inbox.add(page);
@@ -235,7 +237,7 @@ impl<'a> Conversation<'a> {
         self.shared.journal.degraded(Protocol::Pop3, self.subject, self.whose, failure);
     }
 
-    /// Deletes messages; the result is how many are left that should not be.
+    /// Deletes messages. Returns how many remain that should have been deleted.
     async fn delete(&self, numbers: &[u32]) -> usize {
         let ids = numbers.iter().filter_map(|number| self.inbox.id(*number)).map(Box::from);
         let Deleted { left, failure } = self.mailbox.delete(ids).await;

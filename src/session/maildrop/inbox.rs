@@ -6,10 +6,10 @@ use std::mem;
 use crate::graph::messages::{Listed, NextPage, Page};
 use gatepost_proto::mail::pop3::maildrop::{Maildrop, Message, UniqueId};
 
-/// A list that is being made, and then the ids of its messages by their numbers.
+/// A list under construction, and then the ids of its messages by their numbers.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    /// Until the list is complete.
+    /// Filled until the list is complete.
     listed: Vec<Listed>,
     ids: Vec<Box<str>>,
     next: Option<NextPage>,
@@ -18,14 +18,14 @@ pub(super) struct Inbox {
 }
 
 impl Inbox {
-    /// Begins with the first part of a list; no more than `most` messages are kept, the oldest.
+    /// Starts with the first part of a list. Keeps at most `most` messages, the oldest.
     pub(super) fn new(first: Page, most: usize) -> Self {
         let mut inbox = Self { listed: Vec::new(), ids: Vec::new(), next: None, most, cut: false };
         inbox.add(first);
         inbox
     }
 
-    /// Where the list goes on, if it does.
+    /// Returns where the list continues, if it does.
     pub(super) fn next(&self) -> Option<&NextPage> {
         self.next.as_ref()
     }
@@ -38,17 +38,17 @@ impl Inbox {
         self.next = page.next.filter(|_| !self.cut);
     }
 
-    /// True when there are more messages than are kept.
+    /// Whether there are more messages than are kept.
     pub(super) fn is_cut(&self) -> bool {
         self.cut
     }
 
-    /// The id of the message of this number.
+    /// Returns the id of the message with this number.
     pub(super) fn id(&self, number: u32) -> Option<&str> {
         self.ids.get(usize::try_from(number.checked_sub(1)?).ok()?).map(Box::as_ref)
     }
 
-    /// The complete list, for the session.
+    /// Returns the complete list, for the session.
     pub(super) fn maildrop(&mut self) -> Maildrop {
         let listed = mem::take(&mut self.listed);
         let again = named_before(&listed);
@@ -65,7 +65,8 @@ impl Inbox {
     }
 }
 
-/// The indices at which a message appears again: pages shift when mail comes and goes while they are fetched.
+/// Returns the indices of repeated messages. Pages shift when mail comes and goes while they are
+/// fetched.
 fn named_before(listed: &[Listed]) -> HashSet<usize> {
     let mut in_order: Vec<(&str, usize)> =
         listed.iter().enumerate().map(|(index, listed)| (&*listed.id, index)).collect();

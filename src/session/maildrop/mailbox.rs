@@ -1,5 +1,5 @@
-//! Requests to Graph on behalf of one session: with its token, renewed when Graph no longer takes it, and within the
-//! places of the mailbox.
+//! Sends requests to Graph for one session: with its token, which is renewed when Graph refuses it,
+//! and within the permits of the mailbox.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_proto::sasl::Bearer;
 
-/// Messages that are deleted at once; Graph takes no more requests of one mailbox.
+/// How many messages are deleted at once. Graph takes no more requests of one mailbox.
 const DELETIONS: usize = 4;
-/// After so many failures in a row the rest is not tried.
+/// After so many failures in a row, the rest is not tried.
 const FAILURES: usize = 5;
 
 /// How a session gets another token.
 pub(super) enum Renewal {
-    /// Without anybody's help, while the account is what it was at the login.
+    /// By itself, while the account is unchanged since the login.
     Of(MailAddress, Arc<Account>),
-    /// Only a login brings one, because the password is needed.
+    /// Only by a new login, because the password is needed.
     ByLogin,
-    /// The client brought its own.
+    /// Not at all, because the client brought its own token.
     ByClient,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct Mailbox {
     renewal: Renewal,
 }
 
-/// What became of the messages that a session deletes.
+/// The result of deleting a session's messages.
 pub(super) struct Deleted {
     /// How many could not be deleted.
     pub(super) left: usize,
@@ -52,7 +52,7 @@ pub(super) struct Deleted {
     pub(super) failure: Option<Failure>,
 }
 
-/// A message under way; the place of its request is given back with it.
+/// A message being downloaded, with the permit of its request.
 pub(super) struct Download<'a> {
     pub(super) content: MessageContent<'a>,
     _place: MailboxPermit,
@@ -63,14 +63,14 @@ impl Mailbox {
         Self { shared, graph, user: bearer.user.clone(), bearer: Mutex::new(bearer), renewal }
     }
 
-    /// The beginning of the Inbox, with the token of the login.
+    /// Returns the first part of the Inbox, with the token of the login.
     pub(super) async fn open(&mut self, most: usize) -> Result<Inbox, Unserved> {
         let _place = self.place().await?;
         let first = self.graph.list_inbox(self.bearer.get_mut(), None).await?;
         Ok(Inbox::new(first, most))
     }
 
-    /// The next part of the Inbox; nothing when it is complete.
+    /// Returns the next part of the Inbox; `None` when it is complete.
     pub(super) async fn list_more(&self, inbox: &Inbox) -> Result<Option<Page>, Unserved> {
         let Some(next) = inbox.next() else { return Ok(None) };
         let _place = self.place().await?;
@@ -78,7 +78,7 @@ impl Mailbox {
         self.ask(list).await.map(Some)
     }
 
-    /// A message.
+    /// Fetches a message.
     pub(super) async fn message(&self, id: &str) -> Result<Download<'_>, Unserved> {
         let place = self.place().await?;
         let fetch = |bearer| async move { self.graph.message(&bearer, id).await };
@@ -86,10 +86,10 @@ impl Mailbox {
         Ok(Download { content, _place: place })
     }
 
-    /// Deletes messages, as many as can be; several at once.
+    /// Deletes as many of the messages as possible, several at once.
     ///
     /// # Cancel safety
-    /// Dropping the future leaves open which of those under way are deleted.
+    /// If the future is dropped, it is open which of the deletions under way happen.
     pub(super) async fn delete(self: &Arc<Self>, ids: impl Iterator<Item = Box<str>>) -> Deleted {
         let mut waiting: VecDeque<Box<str>> = ids.collect();
         let mut deleted = Deleted { left: 0, failure: None };
@@ -123,13 +123,14 @@ impl Mailbox {
         self.ask(|bearer| async move { self.graph.delete_message(&bearer, id).await }).await
     }
 
-    /// Each request takes one of the places that the mailbox has at Graph, whoever else uses it.
+    /// Takes one of the mailbox's permits for Graph, which every request needs and all clients
+    /// share.
     async fn place(&self) -> Result<MailboxPermit, Unserved> {
         let place = self.shared.places.acquire(Protocol::Graph, &self.user).await;
         place.map_err(|occupied| Unserved::Failed(occupied.failure(Protocol::Graph)))
     }
 
-    /// Asks with the token of the session, and once more with another one if Graph refuses that.
+    /// Sends a request with the session's token, and once more with another if Graph refuses it.
     async fn ask<T, Asking>(&self, request: impl Fn(Bearer) -> Asking) -> Result<T, Unserved>
     where
         Asking: Future<Output = Result<T, Unserved>>,
@@ -141,7 +142,8 @@ impl Mailbox {
         }
     }
 
-    /// Another token in place of one that Graph refused. Of several requests that meet the same refusal one asks.
+    /// Returns another token in place of one that Graph refused. If several requests meet the same
+    /// refusal, only one asks for it.
     async fn renew(&self, refused: &Bearer, failure: Failure) -> Result<Bearer, Unserved> {
         let mut bearer = self.bearer.lock().await;
         if !Arc::ptr_eq(&bearer.token, &refused.token) {
@@ -176,7 +178,8 @@ fn log_in_again(failure: Failure) -> Failure {
 }
 
 impl Unserved {
-    /// The failure, for a request that was not about a single message, or for whoever does not care.
+    /// Returns the failure, for a request that was not about a single message, or a caller for
+    /// which that does not matter.
     pub(super) fn into_failure(self) -> Failure {
         match self {
             Self::TokenRefused(failure) | Self::Failed(failure) => failure,

@@ -1,8 +1,9 @@
 //! A POP3 session whose maildrop is an Inbox read through Microsoft Graph.
 //!
-//! The first part of the list is fetched before the client hears that its login succeeded, so that a mailbox that cannot be
-//! read shows there; the rest when a command needs it, so that no single reply takes too long. Messages are marked neither
-//! as read nor otherwise. Only QUIT deletes.
+//! The first part of the list is fetched before the client is told that its login succeeded. So a
+//! mailbox that cannot be read fails the login. The rest is fetched when a command needs it, so
+//! that no single reply takes too long. Messages are marked neither as read nor otherwise. Only
+//! QUIT deletes.
 
 use std::future::pending;
 use std::net::{IpAddr, SocketAddr};
@@ -39,10 +40,10 @@ mod conversation;
 mod inbox;
 mod mailbox;
 
-/// A client that comes back at once may find its former session about to end.
+/// A client that reconnects at once may find that its former session is just ending.
 const LOCK_WAIT: Duration = Duration::from_secs(3);
 
-/// A maildrop is locked while a session has it open (RFC 1939 §4). These are the locks.
+/// Returns the locks of maildrops. A maildrop is locked while a session has it open (RFC 1939 §4).
 pub fn locks() -> Arc<MailboxLimiter> {
     MailboxLimiter::fixed(1, LOCK_WAIT)
 }
@@ -95,14 +96,14 @@ pub(super) async fn serve(
     shared.journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
-/// What a login brings: a mailbox whose Inbox could be read.
+/// What a login yields: a mailbox whose Inbox could be read.
 struct Opened {
     mailbox: Mailbox,
     inbox: Inbox,
     lock: MailboxPermit,
 }
 
-/// Logins lead to a maildrop.
+/// Logs clients in to a maildrop.
 struct MaildropLogin<'a> {
     shared: &'a Arc<SessionContext>,
     graph: &'a Arc<GraphClient>,
@@ -125,7 +126,7 @@ impl LoginHandler for MaildropLogin<'_> {
             Credentials::Token(bearer) => {
                 self.shared.judge_at_graph(self.graph, bearer, self.source).await?;
                 let whose = SessionUser { account: bearer.user.to_string().into(), device: None };
-                // After Graph's yes: until then it may be anybody.
+                // Taken after Graph accepted the token. Before that, it may be anybody's.
                 let lock = self.lock(&bearer.user).await?;
                 let mut mailbox = self.mailbox(bearer.clone(), Renewal::ByClient);
                 let inbox = mailbox.open(self.shared.limits.maildrop_messages).await.map_err(clients_own_token)?;
@@ -143,7 +144,8 @@ impl LoginHandler for MaildropLogin<'_> {
                 let authenticator = &self.shared.authenticator;
                 let admit = || authenticator.admit(request, min_token_lifetime(Protocol::Pop3));
                 let admission = admit().await?;
-                // After the proof: who cannot log in locks nobody out.
+                // Taken after the password was verified, so that a client that cannot log in locks
+                // no other out.
                 let lock = self.lock(&admission.bearer.user).await?;
                 let most = self.shared.limits.maildrop_messages;
                 let open = |admission: &AuthorizedLogin| {
@@ -192,7 +194,7 @@ fn accepted(
 
 fn renewal(admission: &AuthorizedLogin) -> Renewal {
     match admission.account.grant {
-        // The password that would be needed is not kept.
+        // The password that is needed is not kept.
         Grant::Password => Renewal::ByLogin,
         Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
             Renewal::Of(admission.login.clone(), Arc::clone(&admission.account))
@@ -200,7 +202,7 @@ fn renewal(admission: &AuthorizedLogin) -> Renewal {
     }
 }
 
-/// With a token of its own the client answers for it.
+/// Returns the failure of a client's own token, which is the client's fault.
 fn clients_own_token(unserved: Unserved) -> Failure {
     match unserved {
         Unserved::TokenRefused(failure) => Failure {

@@ -1,4 +1,4 @@
-//! How messages leave that Gatepost takes itself, for all sessions of a listener.
+//! How messages that Gatepost takes itself are sent, for all sessions of a listener.
 
 use std::sync::Arc;
 
@@ -11,9 +11,9 @@ use crate::session::upstream::Target;
 use gatepost_config::{Deliver, Limits, Submission as Config};
 use gatepost_proto::mail::smtp::transaction::Extensions;
 
-/// How messages leave that Gatepost takes itself.
+/// How messages that Gatepost takes itself are sent.
 pub struct SubmissionBackend {
-    /// What was configured.
+    /// The configuration.
     pub config: Config,
     /// The mail server, unless everything goes through Graph.
     pub smtp: Option<Arc<Target>>,
@@ -21,25 +21,25 @@ pub struct SubmissionBackend {
     pub graph: Arc<GraphClient>,
     pub(super) fallback: GraphFallback,
     pub(super) rates: Rates,
-    /// For messages that are collected.
+    /// Permits for messages that are collected.
     pub(super) room: Semaphore,
 }
 
 impl SubmissionBackend {
-    /// Nothing has been sent yet.
+    /// Creates the backend. No message has been sent yet.
     pub fn new(config: Config, smtp: Option<Arc<Target>>, graph: Arc<GraphClient>, limits: &Limits) -> Self {
         let room = Semaphore::new(limits.graph_messages);
         Self { config, smtp, graph, fallback: GraphFallback::default(), rates: Rates::default(), room }
     }
 
-    /// What clients are offered: what every way that a message may take can do. Only the size is that of the widest one,
-    /// because the way is known when a message begins.
+    /// Returns what clients are offered: what every route of a message supports. Only the size is
+    /// that of the route with the largest limit, because the route is known when a message begins.
     pub(super) fn extensions(&self, limits: &Limits) -> Extensions {
         let most = limits.message_bytes as u64;
         let announced = self.smtp.as_ref().map(|target| target.announced());
         match (self.config.deliver, announced) {
             (Deliver::Graph, _) | (_, None) => {
-                // A message with such addresses is what it is, whoever takes it: UTF-8 (RFC 6532).
+                // A message with such addresses is UTF-8 on every route (RFC 6532).
                 Extensions { size: most.min(MESSAGE_OCTETS as u64), dsn: false, smtputf8: true }
             }
             (deliver, Some(announced)) => {
@@ -53,7 +53,7 @@ impl SubmissionBackend {
                 });
                 Extensions {
                     size: size.map_or(most, |size| size.min(most)),
-                    // Graph has nothing that could carry it.
+                    // Graph has no equivalent.
                     dsn: deliver == Deliver::Smtp && has("DSN"),
                     smtputf8: has("SMTPUTF8"),
                 }

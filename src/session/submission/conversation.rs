@@ -1,5 +1,5 @@
-//! The conversation with a client that may send: its messages, one after the other, each on its way to Microsoft while it
-//! comes in.
+//! The conversation with a client that may send. Its messages come one after another, and each is
+//! sent on to Microsoft while it arrives.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -29,12 +29,12 @@ use gatepost_proto::mail::smtp::submission::{Ending, Event, Submission};
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 use gatepost_proto::mail::smtp::{Envelope, Reply};
 
-/// A connection to Exchange Online without a message is kept for the client's next one so long. It takes one of the few
-/// places of the mailbox.
+/// How long a connection to Exchange Online without a message is kept for the client's next one. It
+/// takes one of the mailbox's few permits.
 const SPARE: Duration = Duration::from_secs(5);
-/// Room for a read while commands are awaited, of which there may be thousands of connections at once.
+/// Buffer size while commands are awaited. Thousands of connections may do so at once.
 const COMMAND_READ: usize = 2 * 1_024;
-/// Room for a read of a message.
+/// Buffer size for the content of a message.
 const CONTENT_READ: usize = 32 * 1_024;
 
 /// One client.
@@ -46,9 +46,9 @@ pub(super) struct Conversation<'a> {
     pub(super) machine: Submission,
     spare: Option<Spare>,
     message: Option<Message<'a>>,
-    /// Other configurations, by which a client may be trusted no longer.
+    /// Later configurations, which may no longer trust the client.
     changes: watch::Receiver<Arc<Config>>,
-    /// Octets of messages that have been handed on.
+    /// Octets of messages that have been sent on.
     sent: u64,
 }
 
@@ -58,7 +58,7 @@ struct Spare {
     until: Instant,
 }
 
-/// The connection to the client is of no use any more.
+/// The connection to the client can no longer be used.
 struct Gone(Cause);
 
 impl<'a> Conversation<'a> {
@@ -77,7 +77,7 @@ impl<'a> Conversation<'a> {
         Self { router, whose, live, stream, machine, spare, message: None, changes, sent: 0 }
     }
 
-    /// Talks until the end; gives why it ended, and the octets of messages that were handed on.
+    /// Converses until the end. Returns a short word for the cause of the end.
     ///
     /// # Cancel safety
     /// Dropping the future leaves the connection for [`Conversation::finish`].
@@ -105,7 +105,7 @@ impl<'a> Conversation<'a> {
         let event = self.machine.poll_event();
         let wrote = self.flush().await?;
         let reply = match event {
-            // There may be more, now that there is room for replies.
+            // There may be more events, now that there is room for replies.
             None if wrote => return Ok(None),
             None => return self.read().await,
             Some(Event::Mail(mail)) => self.mail(mail).await,
@@ -137,7 +137,7 @@ impl<'a> Conversation<'a> {
         Ok(None)
     }
 
-    /// Waits for the client, and for whatever ends the session meanwhile.
+    /// Waits for the client, and for anything that ends the session meanwhile.
     async fn read(&mut self) -> Result<Option<Cause>, Gone> {
         let limits = &self.router.shared.limits;
         let deadline = Instant::now() + limits.smtp_command;
@@ -179,7 +179,7 @@ impl<'a> Conversation<'a> {
         Ok(Some(cause))
     }
 
-    /// Writes what there is for the client; true when there was something.
+    /// Writes the pending output to the client. Returns true when there was any.
     async fn flush(&mut self) -> Result<bool, Gone> {
         let Some(output) = self.machine.poll_output() else { return Ok(false) };
         match timeout(self.router.shared.limits.write_stall, self.stream.write(&output)).await {
@@ -189,7 +189,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// The rule that lets the client send without a login.
+    /// Returns the rule that lets the client send without a login.
     fn rule(&self) -> Option<&TrustedSender> {
         match &self.router.sender {
             Sender::Trusted(rule) => Some(rule),
@@ -209,7 +209,8 @@ impl<'a> Conversation<'a> {
         if let Some(spare) = self.spare.take_if(|spare| !self.router.still_admits(&spare.admitted)) {
             spare.exchange.quit().await;
         }
-        // A connection that was kept may be dead without our knowing: then the message goes over another.
+        // A kept connection may be dead without our knowledge. Then the message goes over another
+        // one.
         let mut again = self.spare.is_some();
         loop {
             let (admitted, way) = match self.spare.take() {
@@ -266,7 +267,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// A message for Graph is small.
+    /// Accepts a message for Graph, which must be small.
     fn bound_for_graph(&mut self, mail: &Mail) -> Result<Reply, Reply> {
         let most = MESSAGE_OCTETS as u64;
         if mail.size.is_some_and(|size| size > most) {
@@ -309,7 +310,7 @@ impl<'a> Conversation<'a> {
         self.refuse(reply, None)
     }
 
-    /// The message itself is to come.
+    /// The client announces the content of the message.
     async fn begin(&mut self) -> Reply {
         let Some(message) = &mut self.message else { return refused::lost() };
         let reply = match &mut message.way {
@@ -326,7 +327,7 @@ impl<'a> Conversation<'a> {
                     *begun = true;
                     reply
                 }
-                // There is no other yes.
+                // Only 354 accepts; any other positive reply is an error.
                 Ok(reply) if reply.is_positive() => {
                     message.way = Delivery::Lost;
                     refused::lost()
@@ -362,7 +363,8 @@ impl<'a> Conversation<'a> {
     }
 
     fn flawed(&mut self, flaw: ContentError) {
-        // Dropped in the middle of its content, the connection takes the message with it.
+        // Dropping the connection in the middle of the content also drops the message at the
+        // server.
         self.message = None;
         let (cause, text) = match flaw {
             ContentError::LineEnd => (
@@ -401,7 +403,7 @@ impl<'a> Conversation<'a> {
                     if reply.code() != 421 {
                         self.spare = Some(Spare::new(admitted, exchange));
                     }
-                    // 354 would be no word on the message.
+                    // 354 would say nothing about the message.
                     let reply = if reply.class() == 3 { refused::lost() } else { reply };
                     ("smtp", outcome, reply, None)
                 }
@@ -457,7 +459,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// What has been said since MAIL is void.
+    /// Discards everything since MAIL.
     async fn reset(&mut self) {
         let Some(message) = self.message.take() else { return };
         if let Delivery::Smtp { mut exchange, begun: false } = message.way
@@ -473,7 +475,7 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// A command is refused: the log says so.
+    /// Logs a refused command.
     fn refuse(&self, reply: Reply, failure: Option<Failure>) -> Reply {
         let trusted = self.rule().map(|rule| rule.from);
         self.router.shared.journal.command_refused(self.router.subject, self.whose, trusted, &reply, failure.as_ref());

@@ -1,4 +1,5 @@
-//! Who sends, and by which way: a token, and with it a connection to Exchange Online, or leave to use Graph.
+//! Finds the route of a client's messages: a token with a connection to Exchange Online, or
+//! permission to use Graph.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -24,12 +25,12 @@ use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::protocol::Protocol;
 use gatepost_proto::sasl::{Bearer, Credentials};
 
-/// What stands for the client.
+/// What a client's right to send is based on.
 #[derive(Clone)]
 pub(super) enum Sender {
-    /// It has logged in with these, without which there is no further token.
+    /// It has logged in with these credentials, and without them there is no further token.
     LoggedIn(Arc<Credentials>),
-    /// It has logged in at this address to this account, and its password is forgotten.
+    /// It has logged in at this address to this account, and its password is no longer kept.
     Proved(MailAddress, Arc<Account>),
     /// Its address is trusted.
     Trusted(TrustedSender),
@@ -39,7 +40,7 @@ pub(super) enum Sender {
 pub(super) struct Admitted {
     /// The mailbox and the token.
     pub(super) bearer: Bearer,
-    /// Nothing when the token is the client's own.
+    /// `None` when the token is the client's own.
     pub(super) admission: Option<AuthorizedLogin>,
 }
 
@@ -49,7 +50,8 @@ impl Admitted {
         self.admission.as_ref().map_or(&self.bearer.user, |admission| &admission.login)
     }
 
-    /// What stands for the client from now on: a password only where no token is had without it.
+    /// Returns what the client's right to send is based on from now on. A password is kept only
+    /// where no token is available without it.
     pub(super) fn sender(&self, credentials: &Arc<Credentials>) -> Sender {
         match &self.admission {
             Some(admission) if admission.account.grant != Grant::Password => {
@@ -59,18 +61,18 @@ impl Admitted {
         }
     }
 
-    /// Where the token comes from, for the log.
+    /// Returns where the token comes from, for the log.
     pub(super) fn token(&self) -> &'static str {
         self.admission.as_ref().map_or("of the client", origin)
     }
 
-    /// Every address by which the account goes.
+    /// Returns every address of the account.
     pub(super) fn names(&self) -> Vec<MailAddress> {
         let mut names = vec![self.bearer.user.clone()];
         if let Some(admission) = &self.admission {
             names.push(admission.login.clone());
             let aliases = admission.account.aliases.iter().filter(|_| {
-                // Those of a pattern would be of everybody.
+                // Addresses of a pattern would be those of all its users.
                 matches!(admission.account.pattern, LoginPattern::Address(_))
             });
             names.extend(aliases.filter_map(|alias| MailAddress::try_from(alias.clone()).ok()));
@@ -79,7 +81,7 @@ impl Admitted {
     }
 }
 
-/// How a message leaves.
+/// How a message is sent.
 pub(super) enum DeliveryRoute {
     /// Over this connection.
     Smtp(Box<Exchange>),
@@ -87,7 +89,7 @@ pub(super) enum DeliveryRoute {
     Graph,
 }
 
-/// Finds the way for the messages of one client.
+/// Finds the route for the messages of one client.
 pub(super) struct DeliveryRouter<'a> {
     pub(super) shared: &'a SessionContext,
     pub(super) ways: &'a SubmissionBackend,
@@ -96,7 +98,7 @@ pub(super) struct DeliveryRouter<'a> {
 }
 
 impl DeliveryRouter<'_> {
-    /// As [`DeliveryRouter::prepare`], in the time that a login may take.
+    /// Like [`DeliveryRouter::prepare`], within the time limit of a login.
     pub(super) async fn prepare_in_time(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
         let limit = self.shared.limits.login;
         timeout(limit, self.prepare()).await.unwrap_or_else(|_| {
@@ -111,7 +113,7 @@ impl DeliveryRouter<'_> {
         })
     }
 
-    /// Proves the sender, and has a way ready for a message.
+    /// Authorizes the sender, and prepares a route for a message.
     pub(super) async fn prepare(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
         let Some(target) = &self.ways.smtp else { return self.through_graph().await };
         match self.ways.config.deliver {
@@ -128,7 +130,7 @@ impl DeliveryRouter<'_> {
                 let (mailbox, is_proved) = (admitted.bearer.user.clone(), admitted.admission.is_some());
                 match self.by_smtp(target, admitted).await {
                     Ok(ready) => Ok(ready),
-                    // What becomes of a stranger's token says nothing about the mailbox.
+                    // A failure of an unjudged token says nothing about the mailbox.
                     Err((Some(SmtpUnavailable::Disabled), _)) if !is_proved => self.through_graph().await,
                     Err((Some(barred), failure)) => {
                         self.ways.fallback.note(&mailbox, barred);
@@ -151,14 +153,14 @@ impl DeliveryRouter<'_> {
     async fn through_graph(&self) -> Result<(Admitted, DeliveryRoute), Failure> {
         let admitted = self.admit(Resource::Graph).await?;
         if admitted.admission.is_none() {
-            // A mail server may have judged it before, but not for Graph.
+            // A mail server may have judged the token before, but not for Graph.
             self.shared.judge_at_graph(&self.ways.graph, &admitted.bearer, self.subject.peer.ip()).await?;
         }
         Ok((admitted, DeliveryRoute::Graph))
     }
 
-    /// Gets a token for the sender, once more if need be. One of the client's own is as the client brought it: it must be
-    /// judged before it is used.
+    /// Gets a token for the sender, also for a second time. A client's own token is returned as the
+    /// client brought it. It must be judged before it is used.
     pub(super) async fn admit(&self, resource: Resource) -> Result<Admitted, Failure> {
         let authenticator = &self.shared.authenticator;
         let min_token_lifetime = min_token_lifetime(Protocol::Smtp);
@@ -191,7 +193,7 @@ impl DeliveryRouter<'_> {
         }
     }
 
-    /// Whether the rule still holds that lets the client send without a login.
+    /// Checks that the rule still holds that lets the client send without a login.
     fn trusts(&self, rule: &TrustedSender) -> Result<(), Failure> {
         self.shared.authenticator.trusts(&self.subject.listener, self.subject.peer.ip(), rule)
     }
@@ -199,7 +201,7 @@ impl DeliveryRouter<'_> {
     /// Waits for a configuration without the rule that lets the client send without a login.
     ///
     /// # Cancel safety
-    /// It may be dropped and asked for again.
+    /// May be dropped and called again.
     pub(super) async fn trusts_no_longer(&self, changes: &mut watch::Receiver<Arc<Config>>) {
         let Sender::Trusted(rule) = &self.sender else { return pending().await };
         while changes.changed().await.is_ok() {
@@ -207,11 +209,12 @@ impl DeliveryRouter<'_> {
                 return;
             }
         }
-        // There will be no other one.
+        // There will be no further configuration.
         pending().await
     }
 
-    /// Whether what the client was admitted by a moment ago is as the configuration has it now.
+    /// Whether the account or rule that admitted the client is unchanged in the current
+    /// configuration.
     pub(super) fn still_admits(&self, admitted: &Admitted) -> bool {
         let authenticator = &self.shared.authenticator;
         let has_account = match &admitted.admission {
@@ -225,7 +228,7 @@ impl DeliveryRouter<'_> {
             }
     }
 
-    /// Signs in at the mail server. An error says whether it bars the way for a while.
+    /// Signs in at the mail server. An error says whether SMTP is unavailable for a while.
     async fn by_smtp(
         &self,
         target: &Target,
@@ -245,8 +248,8 @@ impl DeliveryRouter<'_> {
         Ok((admitted, DeliveryRoute::Smtp(Box::new(exchange))))
     }
 
-    /// The same with the client's own token, which the server judges. The place is taken after its yes: until then it may be
-    /// anybody.
+    /// Signs in with the client's own token, which the server judges. The permit is taken after the
+    /// server accepted it. Before that, the token may be anybody's.
     async fn by_smtp_with_own(
         &self,
         target: &Target,

@@ -1,4 +1,4 @@
-//! A connection to Exchange Online on which a mailbox has signed in, and which takes one message after the other.
+//! A connection to Exchange Online, signed in to a mailbox, that takes one message after another.
 
 use std::io;
 use std::time::Duration;
@@ -13,12 +13,12 @@ use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::mail::smtp::forward::Forward;
 use gatepost_proto::mail::smtp::transaction::{Mail, Recipient};
 
-/// The reply to a command (RFC 5321 §4.5.3.2).
+/// Time limit for the reply to a command (RFC 5321 §4.5.3.2).
 const REPLY: Duration = Duration::from_secs(5 * 60);
-/// What the server still says when it takes nothing any more.
+/// How long to wait for the server's reply when it no longer reads.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// The connection; it counts among the sessions of its mailbox.
+/// A signed-in connection. It counts among the sessions of its mailbox.
 pub(super) struct Exchange {
     stream: Stream,
     forward: Forward,
@@ -65,7 +65,7 @@ impl Exchange {
     /// Sends a piece of the message.
     ///
     /// # Errors
-    /// The server's last words, if it has said any, or what broke.
+    /// The server's final reply, if it sent one, or what broke.
     pub(super) async fn content(&mut self, piece: &[u8]) -> Result<(), Result<Reply, io::Error>> {
         self.forward.content(piece);
         match self.flush().await {
@@ -77,17 +77,17 @@ impl Exchange {
         }
     }
 
-    /// Ends the message, and waits for the word on it.
+    /// Ends the message, and waits for its final reply.
     pub(super) async fn end(&mut self) -> io::Result<Reply> {
         self.forward.end();
         self.answered(self.verdict).await
     }
 
-    /// Says goodbye.
+    /// Sends QUIT and closes the connection.
     pub(super) async fn quit(mut self) {
         self.forward.quit();
         let goodbye = async {
-            // The server may be gone; then there is nobody to be polite to.
+            // The server may be gone already, which does not matter here.
             let _gone = self.flush().await;
             self.stream.end().await;
         };

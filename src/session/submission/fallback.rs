@@ -1,4 +1,4 @@
-//! Where `deliver: auto` has found the way by SMTP barred, and takes the one through Graph for a while.
+//! Remembers that SMTP is unavailable, so that `deliver: auto` sends through Graph for a while.
 
 use std::time::Duration;
 
@@ -11,23 +11,23 @@ use gatepost_core::bounded_map::BoundedMap;
 use gatepost_net::error::DialError;
 use gatepost_proto::mail::UpstreamFailureKind;
 
-/// So long what was found is not looked at again.
+/// How long a finding is kept before SMTP is tried again.
 const REMEMBERED: Duration = Duration::from_secs(10 * 60);
 
-/// Of so many mailboxes at most; the one that was found first is looked at again.
+/// Most mailboxes remembered. The oldest finding is forgotten first.
 const MAILBOXES: usize = 100_000;
 
-/// Why a message cannot go by SMTP, and will not in the next minutes.
+/// Why a message cannot go by SMTP, now or in the next minutes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SmtpUnavailable {
     /// SMTP AUTH is switched off for the mailbox or the tenant.
     Disabled,
-    /// The server's port is not reached.
+    /// The server's port cannot be reached.
     Unreachable,
 }
 
 impl SmtpUnavailable {
-    /// What an error means; `None` when it may pass, or says nothing about the way.
+    /// Classifies an error; `None` when it may be temporary, or says nothing about SMTP itself.
     pub(super) fn of(error: &OpenError) -> Option<Self> {
         match error {
             OpenError::Upstream(failure) if failure.kind == UpstreamFailureKind::Disabled => Some(Self::Disabled),
@@ -39,7 +39,7 @@ impl SmtpUnavailable {
     }
 }
 
-/// What has been found out.
+/// The findings.
 #[derive(Debug)]
 pub(super) struct GraphFallback {
     disabled: Mutex<BoundedMap<MailAddress, Instant>>,
@@ -53,13 +53,13 @@ impl Default for GraphFallback {
 }
 
 impl GraphFallback {
-    /// Whether a message of this mailbox had better go through Graph.
+    /// Whether a message of this mailbox should go through Graph.
     pub(super) fn lead_through_graph(&self, mailbox: &MailAddress) -> bool {
         let fresh = |found: &Instant| found.elapsed() < REMEMBERED;
         self.unreachable.lock().as_ref().is_some_and(fresh) || self.disabled.lock().peek(mailbox).is_some_and(fresh)
     }
 
-    /// Remembers what was found just now.
+    /// Remembers a new finding.
     pub(super) fn note(&self, mailbox: &MailAddress, barred: SmtpUnavailable) {
         let now = Instant::now();
         match barred {
@@ -87,7 +87,7 @@ mod tests {
         fallback.note(&alice, SmtpUnavailable::Disabled);
         assert_eq!(lead(), (true, false));
         tokio::time::advance(Duration::from_secs(300)).await;
-        // The port is barred for everybody.
+        // An unreachable port affects every mailbox.
         fallback.note(&alice, SmtpUnavailable::Unreachable);
         assert_eq!(lead(), (true, true));
         tokio::time::advance(Duration::from_secs(599)).await;

@@ -1,19 +1,19 @@
-//! The header of a trusted device's message: whom it may name as its author.
+//! Checks the header of a trusted device's message: which author it may name.
 
 use gatepost_core::account::MailAddress;
 use gatepost_proto::mail::smtp::Reply;
 use gatepost_proto::mime::{self, AddressList, HEAD_OCTETS, Head, MimeError};
 
-/// What is demanded of a header.
+/// The requirement on a header.
 #[derive(Clone, Debug)]
 pub(super) enum Author {
     /// From becomes this mailbox.
     Forced(MailAddress),
-    /// From and Sender name nobody but these.
+    /// From and Sender may name only these.
     Checked(Vec<MailAddress>),
 }
 
-/// Holds a message back until its header is complete, then lets everything pass.
+/// Holds a message back until its header is complete, then passes everything.
 #[derive(Debug)]
 pub(super) struct HeaderGate {
     author: Author,
@@ -22,12 +22,12 @@ pub(super) struct HeaderGate {
 }
 
 impl HeaderGate {
-    /// Nothing has come yet.
+    /// Creates a gate for a message of which nothing has come yet.
     pub(super) fn new(author: Author) -> Self {
         Self { author, held: Some(Vec::new()) }
     }
 
-    /// Takes a piece of the message; gives what may pass of it, and of what was held.
+    /// Takes a piece of the message. Returns what may pass of it, and of what was held.
     ///
     /// # Errors
     /// The reply to a message that must not pass.
@@ -41,7 +41,7 @@ impl HeaderGate {
         Ok(Vec::new())
     }
 
-    /// The header is complete, or nothing more comes; gives what may pass.
+    /// Returns what may still pass. The header is complete, or nothing more comes.
     ///
     /// # Errors
     /// As [`HeaderGate::pass`].
@@ -81,12 +81,12 @@ fn check(head: &Head<'_>, names: &[MailAddress]) -> Result<(), Reply> {
     Ok(())
 }
 
-/// Whether an address is one of these, in whatever case.
+/// Whether an address is one of these, regardless of case.
 pub(super) fn is_one_of(address: &str, names: &[MailAddress]) -> bool {
     MailAddress::parse(address).is_ok_and(|address| names.contains(&address))
 }
 
-/// The reply to who sends as somebody else.
+/// The reply to a client that sends as somebody else.
 pub(super) fn not_yours(address: &str) -> Reply {
     Reply::new(550, [7, 1], format_args!("This device may not send as <{address}>"))
 }
@@ -99,7 +99,7 @@ mod tests {
         MailAddress::parse(address).unwrap()
     }
 
-    /// What passes, in pieces of every size; it must always be the same.
+    /// Returns what passes, for pieces of every size. The result must always be the same.
     fn passed(author: &Author, message: &[u8]) -> Result<String, u16> {
         let pass = |size: usize| -> Result<Vec<u8>, Reply> {
             let mut gate = HeaderGate::new(author.clone());
@@ -125,7 +125,7 @@ mod tests {
             passed(&author, message).unwrap(),
             "From: Copier <scanner@contoso.com>\r\nReply-To: root@localhost\r\nTo: a@b\r\n\r\nFrom: Copier <root@localhost>\r\n"
         );
-        // It is the mailbox already, and there is no body.
+        // From is the mailbox already, and there is no body.
         assert_eq!(passed(&author, b"From: scanner@contoso.com\r\n").unwrap(), "From: scanner@contoso.com\r\n");
         assert_eq!(passed(&author, b"\r\ntext\r\n").unwrap(), "From: scanner@contoso.com\r\n\r\ntext\r\n");
     }

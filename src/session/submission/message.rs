@@ -1,4 +1,4 @@
-//! A message under way: where it has got to, and what carries it.
+//! A message under way: its state, and the delivery that sends it on.
 
 use tokio::sync::SemaphorePermit;
 
@@ -14,43 +14,43 @@ pub(super) struct Message<'a> {
     pub(super) envelope: Envelope,
     pub(super) way: Delivery<'a>,
     pub(super) gate: Option<HeaderGate>,
-    /// So many octets have come in.
+    /// Octets received so far.
     pub(super) octets: u64,
-    /// It will not go out, and this is why.
+    /// Why it will not be sent, if so.
     pub(super) refused: Option<Reply>,
 }
 
-/// What carries it.
+/// How it is sent on.
 pub(super) enum Delivery<'a> {
-    /// It goes out as it comes in.
+    /// It is sent on as it arrives.
     Smtp {
         exchange: Box<Exchange>,
         /// The server awaits content.
         begun: bool,
     },
-    /// It is collected.
+    /// It is collected in memory.
     Graph { collected: Vec<u8>, _room: Option<SemaphorePermit<'a>> },
-    /// The connection is gone.
+    /// The connection is lost.
     Lost,
 }
 
 impl Message<'_> {
-    /// Hands a piece of it on.
+    /// Sends a piece of it on.
     pub(super) async fn carry(&mut self, piece: &[u8]) {
         match &mut self.way {
             Delivery::Smtp { exchange, .. } => match exchange.content(piece).await {
                 Ok(()) => {}
-                // It has told why before the end: a message too large, say.
+                // The server refused it before the end, for example because it is too large.
                 Err(Ok(reply)) => self.give_up(reply),
                 Err(Err(error)) => self.give_up(refused::broke(&error)),
             },
-            // The machine sees to its bound; what a header grows by is little.
+            // The machine enforces the size limit. A changed header adds little to it.
             Delivery::Graph { collected, .. } => collected.extend_from_slice(piece),
             Delivery::Lost => {}
         }
     }
 
-    /// It will not go out; whatever has gone of it goes with the connection.
+    /// Gives the message up. What was already sent is discarded with the connection.
     pub(super) fn give_up(&mut self, reply: Reply) {
         self.way = Delivery::Lost;
         self.refused = Some(reply);

@@ -1,8 +1,9 @@
-//! SMTP listeners that take messages themselves (`deliver: graph`, `deliver: auto`, `trusted_senders`, `legacy`), and hand
-//! each one on to Exchange Online or Microsoft Graph. 250 behind a message is Microsoft's word.
+//! SMTP listeners that take messages themselves (`deliver: graph`, `deliver: auto`,
+//! `trusted_senders`, `legacy`), and send each one on to Exchange Online or Microsoft Graph. A 250
+//! after a message is Microsoft's own answer.
 //!
-//! `delivery` finds the way for a message, `conversation` takes the client's messages along it, each a `message`; `header`
-//! and `rates` hold trusted devices to what they may do.
+//! `delivery` finds the route for a message. `conversation` sends the client's messages along it,
+//! each a `message`. `header` and `rates` limit trusted devices to what they may do.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -93,14 +94,15 @@ pub(super) async fn serve(
     shared.journal.ended(service.listener.protocol, &subject, &whose, live, ending);
 }
 
-/// Where a login at such a listener leads.
+/// Logs clients in at such a listener.
 struct SubmissionLogin<'a> {
     shared: &'a SessionContext,
     ways: &'a SubmissionBackend,
     subject: &'a ConnectionInfo,
 }
 
-/// What a login brings: a first message could go out at once, and a device whose mailbox may not send hears so now.
+/// What a login yields. A first message could be sent at once, so a device whose mailbox may not
+/// send is refused now.
 struct Ready {
     sender: Sender,
     admitted: Admitted,

@@ -1,4 +1,4 @@
-//! How many messages trusted devices have sent in the last minute.
+//! Limits how many messages trusted devices send in a minute.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -11,10 +11,10 @@ use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::rate_limit::SlidingWindow;
 use gatepost_core::source::Source;
 
-/// What `messages_per_minute` counts over.
+/// The time that `messages_per_minute` covers.
 const WINDOW: Duration = Duration::from_secs(60);
-/// Most senders counted. They are trusted, so no stranger pushes one out; if ever there are more within a minute, the one
-/// that was quiet for longest begins anew.
+/// Most senders counted. They are trusted, so no stranger can push one out. If there are more
+/// within a minute, the one silent for longest is forgotten.
 const SENDERS: usize = 65_536;
 
 /// Counts messages by source and by account.
@@ -34,7 +34,8 @@ enum Counted {
 }
 
 impl Rates {
-    /// Counts a message, unless `most` have been sent within a minute from there or by the account.
+    /// Counts a message, unless `most` were sent within a minute from this address or by this
+    /// account. Returns false in that case.
     pub(super) fn count(&self, peer: IpAddr, account: &LoginName, most: u32) -> bool {
         let now = Instant::now();
         let most = usize::try_from(most).unwrap_or(usize::MAX);
@@ -43,7 +44,7 @@ impl Rates {
         let counted = [Counted::Source(Source::of(peer)), Counted::Account(account.clone())];
         let mut has_room =
             |counted: &Counted| sent.peek_mut(counted).is_none_or(|times| times.count(WINDOW, now) < most);
-        // Both are looked at before either is counted: a refused message costs nobody anything.
+        // Both are checked before either is counted, so that a refused message counts for neither.
         if !counted.iter().all(&mut has_room) {
             return false;
         }
@@ -69,11 +70,11 @@ mod tests {
             tokio::time::advance(Duration::from_secs(20)).await;
         }
         assert!(rates.count(first, &scanner, 3));
-        // The account is full, from wherever; another account is not, but the address is.
+        // The account is full from every address. Another account is not, but the first address is.
         assert!(!rates.count(second, &scanner, 3));
         assert!(!rates.count(first, &account("other@contoso.com"), 3));
         assert!(rates.count(second, &account("other@contoso.com"), 3));
-        // A minute after the first one there is room for one.
+        // A minute after the first message, there is room for one.
         tokio::time::advance(Duration::from_secs(20)).await;
         assert!(rates.count(first, &scanner, 3));
         assert!(!rates.count(first, &scanner, 3));

@@ -1,4 +1,4 @@
-//! What a client is told in the middle of a transaction when its message cannot go out.
+//! Replies in the middle of a transaction, when a message cannot be sent.
 
 use std::io;
 
@@ -6,8 +6,9 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_proto::mail::smtp::Reply;
 
-/// The reply for a failure on the way to Microsoft. Nothing but a missing right is permanent, and a password that is no
-/// longer right is asked for again by ending the session.
+/// Returns the reply for a failure on the connection to Microsoft. Only a missing right is
+/// permanent. If the password is no longer right, ending the session makes the client ask for it
+/// again.
 pub(super) fn reply(failure: &Failure, session: &str) -> Reply {
     let (code, status) = match failure.refusal {
         Refusal::InvalidCredentials => (421, [7, 0]),
@@ -20,18 +21,18 @@ pub(super) fn reply(failure: &Failure, session: &str) -> Reply {
     Reply::new(code, status, format_args!("{} (session {session})", failure.refusal.words()))
 }
 
-/// The connection broke before the end of the message: it has not gone out.
+/// The connection broke before the end of the message, so it was not sent.
 pub(super) fn broke(error: &io::Error) -> Reply {
     Reply::new(451, [4, 2], format_args!("The connection to Microsoft broke, the message was not sent: {error}"))
 }
 
-/// The same, some time ago.
+/// The connection broke earlier.
 pub(super) fn lost() -> Reply {
     Reply::new(451, [4, 2], "The connection to Microsoft broke, send the message again")
 }
 
-/// The connection broke between the end of the message and the word on it. The client tries again: a message that comes
-/// twice is better than one that does not come.
+/// The connection broke between the end of the message and its reply. The client tries again,
+/// because a message that arrives twice is better than one that does not arrive.
 pub(super) fn unknown(error: &io::Error) -> (Reply, Failure) {
     let reply = Reply::new(451, [4, 2], "Microsoft did not say what became of the message");
     let failure = Failure {

@@ -1,5 +1,5 @@
-//! System calls that a mail proxy never makes (Linux, seccomp). Named are those that are forbidden: a new one of the C
-//! library must not end a service that has run for years.
+//! Forbids system calls that a mail proxy never makes (Linux, seccomp). The list names what is
+//! forbidden, so that a new call of the C library does not end a service that has run for years.
 
 use std::collections::BTreeMap;
 
@@ -11,18 +11,18 @@ use seccompiler::{
 /// Whether other programs may be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Programs {
-    /// The configuration asks for some.
+    /// The configuration requires some.
     Allowed,
-    /// None is ever needed.
+    /// No program is ever needed.
     Forbidden,
 }
 
 type Rules = BTreeMap<i64, Vec<SeccompRule>>;
 
-/// Forbids them for all threads, for good.
+/// Forbids the system calls for all threads, permanently.
 ///
 /// # Errors
-/// What is missing, as a sentence.
+/// A sentence that says what is missing.
 pub(super) fn forbid(programs: Programs) -> Result<String, String> {
     apply(programs).map_err(|error| format!("system calls are open: {error}"))?;
     Ok(match programs {
@@ -39,7 +39,7 @@ fn apply(programs: Programs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// The filters, of which the strictest answer counts (seccomp(2)).
+/// Returns the filters. The strictest answer counts (seccomp(2)).
 fn filters(programs: Programs, architecture: TargetArch) -> Result<Vec<BpfProgram>, Box<dyn std::error::Error>> {
     let mut filters = Vec::new();
     if architecture == TargetArch::x86_64 {
@@ -51,10 +51,11 @@ fn filters(programs: Programs, architecture: TargetArch) -> Result<Vec<BpfProgra
         for call in starting_programs() {
             rules.insert(call, Vec::new());
         }
-        // A new thread is a clone as well; a new process is one that is no thread.
+        // A new thread is also a clone. A clone without the thread flag is a new process.
         let thread = libc::CLONE_THREAD.unsigned_abs().into();
         rules.insert(libc::SYS_clone, vec![SeccompRule::new(vec![condition(0, SeccompCmpOp::MaskedEq(thread), 0)?])?]);
-        // Its flags cannot be looked at. The C library takes `clone` where there is no `clone3`.
+        // The flags of `clone3` cannot be inspected. The C library uses `clone` if there is no
+        // `clone3`.
         let absent: Rules = [(libc::SYS_clone3, Vec::new())].into();
         filters.push(filter(absent, libc::ENOSYS.unsigned_abs(), architecture)?);
     }
@@ -66,13 +67,14 @@ fn filter(rules: Rules, error: u32, architecture: TargetArch) -> Result<BpfProgr
     SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(error), architecture)?.try_into()
 }
 
-/// Forbids the system calls of x32 as a whole: they are those of x86-64 under other numbers, from this one on, so that a list of
-/// numbers does not meet them; and the kernel counts both to the same architecture (seccomp(2), "Caveats").
+/// Forbids all system calls of x32. They are those of x86-64 under other numbers, from this one on,
+/// which a list of numbers does not match. The kernel counts both as the same architecture
+/// (seccomp(2), "Caveats").
 fn no_foreign_numbers() -> BpfProgram {
     const X32: u32 = 0x4000_0000;
     let instruction = |code: u32, jf, k| sock_filter { code: u16::try_from(code).unwrap_or_default(), jt: 0, jf, k };
     vec![
-        // The number comes first in what a filter sees.
+        // A filter sees the number first.
         instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
         instruction(libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K, 1, X32),
         instruction(libc::BPF_RET | libc::BPF_K, 0, SeccompAction::Errno(libc::EPERM.unsigned_abs()).into()),
@@ -84,8 +86,8 @@ fn condition(argument: u8, is: SeccompCmpOp, value: u64) -> Result<SeccompCondit
     SeccompCondition::new(argument, SeccompCmpArgLen::Dword, is, value)
 }
 
-/// Only local sockets, IPv4, IPv6, and the one by which the C library asks for the machine's addresses; none of the Internet
-/// ones raw.
+/// Allows only local sockets, IPv4, IPv6, and the one by which the C library asks for the machine's
+/// addresses. Raw Internet sockets are forbidden.
 fn sockets() -> Result<Vec<SeccompRule>, seccompiler::BackendError> {
     let family = |family: i32| u64::from(family.unsigned_abs());
     let known = [libc::AF_UNIX, libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK];
@@ -180,7 +182,8 @@ fn always() -> Vec<i64> {
 mod tests {
     use super::*;
 
-    /// What a filter says to a system call without arguments, as the kernel reads it.
+    /// Returns the answer of a filter to a system call without arguments, as the kernel evaluates
+    /// it.
     fn verdict(filter: &BpfProgram, architecture: u32, number: u32) -> u32 {
         let (mut at, mut accumulator) = (0, 0);
         loop {

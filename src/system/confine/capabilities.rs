@@ -1,4 +1,4 @@
-//! Rights of the superuser in parts (Linux, capabilities(7)).
+//! Drops capabilities, the separate rights of the superuser (Linux, capabilities(7)).
 
 use std::path::{Path, PathBuf};
 
@@ -6,17 +6,18 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
 
-/// Ports below 1024, also after a reload.
+/// Binding ports below 1024, also after a reload.
 const PORTS: CapabilitySet = CapabilitySet::NET_BIND_SERVICE;
 
-/// Files of others, which root reads only by this right.
+/// Reading files of other users, which root can do only with this capability.
 const FILES: CapabilitySet = CapabilitySet::DAC_READ_SEARCH;
 
-/// Gives up all rights but to bind low ports, for good; and, where one of `files` cannot be read without it, the one to read what
-/// belongs to others, because a reload reads them again. To be called by the only thread.
+/// Permanently drops all capabilities but the one to bind low ports. If one of `files` can only be
+/// read with it, the one to read files of others is also kept, because a reload reads them again.
+/// Must be called by the only thread.
 ///
 /// # Errors
-/// What is missing, as a sentence.
+/// A sentence that says what is missing.
 pub(super) fn drop_all_but_needed(files: &[PathBuf]) -> Result<String, String> {
     let open = |error| format!("capabilities are kept: {error}");
     let have = capabilities(None).map_err(open)?;
@@ -43,7 +44,7 @@ pub(super) fn drop_all_but_needed(files: &[PathBuf]) -> Result<String, String> {
     })
 }
 
-/// Whether the rights that are in effect do not let this process read a file.
+/// Whether the effective rights do not allow this process to read a file.
 fn is_closed(file: &Path) -> bool {
     accessat(CWD, file, Access::READ_OK, AtFlags::EACCESS) == Err(Errno::ACCESS)
 }

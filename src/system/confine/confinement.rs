@@ -1,22 +1,22 @@
-//! What is given up, step by step, and what is known of it afterwards.
+//! Confines the process step by step, and records the result.
 
 use super::needs::Needs;
 #[cfg(target_os = "linux")]
 use super::{calls, capabilities, files};
 use gatepost_config::{Config, Confine};
 
-/// What the process has given up.
+/// The confinement of the process.
 #[derive(Clone, Debug, Default)]
 pub struct Confinement {
-    /// What it was left with; `None` when files and servers are not confined.
+    /// What the process may still use; `None` when files and servers are not confined.
     within: Option<Needs>,
-    /// One sentence without full stop for each kind of confinement, for the log and the status.
+    /// One sentence without full stop for each kind of confinement, for log and status.
     report: Vec<String>,
-    /// Whether everything was done that can be done.
+    /// Whether every possible step succeeded.
     complete: bool,
 }
 
-/// The process is to be confined, and is not.
+/// The configuration requires confinement, but the process is not confined.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "`confinement: require` cannot be kept: {0}; whoever runs Gatepost: use a Linux kernel with Landlock and seccomp, or \
@@ -25,20 +25,20 @@ pub struct Confinement {
 pub struct NotConfined(String);
 
 impl Confinement {
-    /// Sentences for people.
+    /// Returns the sentences for people.
     pub fn report(&self) -> &[String] {
         &self.report
     }
 
-    /// Whether there are files that the process cannot reach any longer.
+    /// Whether there are files that the process can no longer reach.
     pub fn closes_files(&self) -> bool {
         self.within.is_some()
     }
 
-    /// Whether a process that is confined so could serve `config`.
+    /// Checks that a process with this confinement could serve `config`.
     ///
     /// # Errors
-    /// What it could not reach, and what to do: a sentence.
+    /// A sentence: what it could not reach, and what to do.
     pub fn covers(&self, config: &Config) -> Result<(), String> {
         let Some(within) = &self.within else { return Ok(()) };
         match Needs::of(config).beyond(within) {
@@ -50,7 +50,7 @@ impl Confinement {
     }
 }
 
-/// Confines this process to what `config` needs. To be called by its only thread.
+/// Confines this process to what `config` needs. Must be called by its only thread.
 ///
 /// # Errors
 /// [`NotConfined`]: the configuration demands what the system does not offer.
@@ -83,7 +83,8 @@ fn confine(config: &Config) -> Confinement {
         return confinement;
     }
     for directory in &needs.write {
-        // What is missing is made by whoever writes there, which is told when it cannot; but it has to be there now.
+        // Missing directories must exist now to be allowed. A failure is reported later, when
+        // something is written there.
         let _later =
             std::os::unix::fs::DirBuilderExt::mode(std::fs::DirBuilder::new().recursive(true), 0o700).create(directory);
     }

@@ -1,4 +1,4 @@
-//! Files and servers (Linux, "Landlock: unprivileged access control").
+//! Confines files and servers (Linux, "Landlock: unprivileged access control").
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,11 @@ use landlock::{
 
 use super::needs::Needs;
 
-/// The newest kernel interface that this code knows.
+/// The newest kernel interface that this code supports.
 const KNOWN: ABI = ABI::V6;
 
-/// What the program needs of any system: trusted certificates, name resolution and what the C library loads for it, time
-/// zones, Kerberos, and what it says of itself.
+/// What the program needs on any system: trusted certificates, name resolution and what the C
+/// library loads for it, time zones, Kerberos, and what the system reports about itself.
 const SYSTEM: [&str; 15] = [
     "/dev/null",
     "/dev/urandom",
@@ -35,7 +35,8 @@ const SYSTEM: [&str; 15] = [
 
 const ETC: &str = "/etc";
 
-/// The part of `/etc` that is needed: nothing below it is secret. A keytab is named by the configuration or a variable.
+/// The needed part of `/etc`. Nothing below these paths is secret. A keytab is named by the
+/// configuration or a variable.
 const PUBLIC_ETC: [&str; 25] = [
     "/etc/ca-certificates",
     "/etc/certs",
@@ -64,31 +65,34 @@ const PUBLIC_ETC: [&str; 25] = [
     "/etc/timezone",
 ];
 
-/// What is to be read of `/etc`. All of it for an ordinary user, who cannot read what is secret there: what stands there directly
-/// (`resolv.conf`, `hosts`) is replaced when it changes, and a right to the old file is none to the new one. For root only
-/// what is needed, unless `resolv.conf` is replaced there when the network is another one.
+/// Returns what is to be readable in `/etc`. For an ordinary user, who cannot read its secrets
+/// anyway, it is all of `/etc`. Files directly in it (`resolv.conf`, `hosts`) are replaced when
+/// they change, and access to the old file does not extend to the new one. For root it is only what
+/// is needed, unless `resolv.conf` is replaced there when the network changes.
 fn etc(is_root: bool, names_are_replaced: bool) -> &'static [&'static str] {
     if is_root && !names_are_replaced { &PUBLIC_ETC } else { &[ETC] }
 }
 
-/// Whether `resolv.conf` stands in `/etc` itself; not so when it is a link that leads elsewhere, or mounted, as in a container.
+/// Whether `resolv.conf` is a file in `/etc` itself. It is not when it is a link to elsewhere, or
+/// mounted, as in a container.
 fn names_are_replaced() -> bool {
     let device = |path: &Path| std::fs::metadata(path).map(|found| std::os::unix::fs::MetadataExt::dev(&found)).ok();
     let file = Path::new(ETC).join("resolv.conf");
     match file.canonicalize() {
         Ok(real) => real.starts_with(ETC) && device(&real) == device(Path::new(ETC)),
-        // It may be made yet.
+        // It may still be created.
         Err(_) => true,
     }
 }
 
-/// The variables by which an operator names other certificates, and Kerberos other files.
+/// The variables by which an operator names other certificates, or other files for Kerberos.
 const VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5_CONFIG", "KRB5_CLIENT_KTNAME"];
 
-/// Leaves this thread and those it begins with what `needs` has, and what every system needs.
+/// Restricts this thread, and those it starts, to what `needs` contains and what every system
+/// needs.
 ///
 /// # Errors
-/// What is missing, as a sentence.
+/// A sentence that says what is missing.
 pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
     let is_root = rustix::process::geteuid().is_root();
     let etc = etc(is_root, names_are_replaced());
@@ -120,7 +124,7 @@ pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
     }
 }
 
-/// The first few paths.
+/// Names the first few paths.
 fn named(paths: &BTreeSet<PathBuf>) -> String {
     const SHOWN: usize = 5;
     let mut words: Vec<String> = paths.iter().take(SHOWN).map(|path| format!("`{}`", path.display())).collect();
@@ -139,7 +143,7 @@ fn apply(needs: &Needs, etc: &[&str]) -> Result<RulesetStatus, RulesetError> {
         ruleset = ruleset.handle_access(AccessNet::ConnectTcp)?;
     }
     ruleset = ruleset.scope(Scope::Signal)?;
-    // The service manager may listen at an abstract address.
+    // The service manager may listen on an abstract address.
     if !std::env::var("NOTIFY_SOCKET").is_ok_and(|address| address.starts_with('@')) {
         ruleset = ruleset.scope(Scope::AbstractUnixSocket)?;
     }
@@ -150,7 +154,7 @@ fn apply(needs: &Needs, etc: &[&str]) -> Result<RulesetStatus, RulesetError> {
         ruleset = allow(ruleset, &path, read)?;
     }
     ruleset = allow(ruleset, Path::new("/dev/null"), make_bitflags!(AccessFs::{ReadFile | WriteFile}))?;
-    // No program may be started, and no device be made or asked, in any of them.
+    // In none of them may a program be started, or a device be created or controlled.
     let write = make_bitflags!(AccessFs::{
         ReadFile | ReadDir | WriteFile | Truncate | MakeReg | RemoveFile | MakeSock
     });
@@ -163,7 +167,7 @@ fn apply(needs: &Needs, etc: &[&str]) -> Result<RulesetStatus, RulesetError> {
     Ok(ruleset.restrict_self()?.ruleset)
 }
 
-/// What is not there cannot be needed.
+/// Allows access to a path. A path that does not exist is skipped.
 fn allow(ruleset: RulesetCreated, path: &Path, access: BitFlags<AccessFs>) -> Result<RulesetCreated, RulesetError> {
     let Ok(opened) = PathFd::new(path) else { return Ok(ruleset) };
     let access = if path.is_dir() { access } else { access & AccessFs::from_file(KNOWN) };

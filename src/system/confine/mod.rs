@@ -1,8 +1,10 @@
-//! What the process gives up once its configuration is read, so that whoever takes it over by a fault of ours gains little:
-//! files it does not need (Landlock), servers it does not need (Landlock), system calls that no mail proxy makes (seccomp),
-//! and capabilities. All of it on Linux, without root and without systemd; elsewhere nothing, and it says so.
+//! Limits what an attacker gains from a bug in Gatepost. Once the configuration is read, the
+//! process gives up files and servers that it does not need (Landlock), system calls that no mail
+//! proxy makes (seccomp), and capabilities. All of this works on Linux, without root and without
+//! systemd. Other systems have none of it, which the report says.
 //!
-//! It is begun before any thread is, because the kernel confines threads one by one and their children with them.
+//! It must be done before any thread starts, because the kernel confines threads one by one, with
+//! their children.
 
 #[cfg(target_os = "linux")]
 mod calls;

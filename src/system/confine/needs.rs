@@ -1,4 +1,4 @@
-//! What a configuration needs of the machine. Pure.
+//! Determines what a configuration needs of the machine. It only reads.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ const HTTPS: u16 = 443;
 const IMAPS: u16 = 993;
 const POP3S: u16 = 995;
 const SUBMISSION: u16 = 587;
-/// Names that do not fit into a datagram are asked for over TCP.
+/// DNS over TCP, for answers that do not fit into a datagram.
 const DNS: u16 = 53;
 /// Port of the endpoints of managed identities, unless the platform names another.
 const HTTP: u16 = 80;
@@ -32,12 +32,12 @@ pub struct Needs {
     pub write: BTreeSet<PathBuf>,
     /// TCP ports to connect to; `None`: any.
     pub connect: Option<BTreeSet<u16>>,
-    /// Programs are run, which need what only they know.
+    /// Whether programs are run, whose own needs are unknown.
     pub commands: bool,
 }
 
 impl Needs {
-    /// What `config` needs.
+    /// Returns what `config` needs.
     pub fn of(config: &Config) -> Self {
         // A reload may add a listener for another protocol.
         let usual = BTreeSet::from([HTTPS, DNS, IMAPS, POP3S, SUBMISSION]);
@@ -101,7 +101,7 @@ impl Needs {
             }
         };
         match key {
-            // It is made at the first start.
+            // It is created at the first start.
             StateKey::File(path) if !path.exists() => self.write.extend(directory(path)),
             StateKey::File(path) | StateKey::Credential(path) => self.read.extend(readable(path)),
             StateKey::Literal(_) => {}
@@ -112,14 +112,14 @@ impl Needs {
     fn proxy(&mut self, proxy: Option<&ForwardProxy>) {
         #[cfg(feature = "negotiate")]
         if let Some(ForwardProxy { authentication: ProxyAuthentication::Negotiate(_), .. }) = proxy {
-            // The key distribution centre is where the system's configuration says.
+            // The system's configuration names the key distribution center.
             self.connect = None;
             self.write.insert(ticket_cache());
         }
         match proxy.map(|proxy| &proxy.choice) {
             None => {}
             Some(ProxyChoice::Servers(servers)) => servers.iter().for_each(|server| self.port(server.port)),
-            // The script names them as it likes.
+            // The script may name any server.
             #[cfg(feature = "pac")]
             Some(ProxyChoice::Script { location, .. }) => {
                 self.connect = None;
@@ -130,7 +130,7 @@ impl Needs {
         }
     }
 
-    /// The first thing that is needed here and not among `allowed`, in words.
+    /// Returns the first need that is not among `allowed`, in words.
     pub(super) fn beyond(&self, allowed: &Self) -> Option<String> {
         let within = |path: &Path, of: &BTreeSet<PathBuf>| of.iter().any(|allowed| path.starts_with(allowed));
         if self.commands && !allowed.commands {
@@ -159,8 +159,9 @@ fn ticket_cache() -> PathBuf {
     file.and_then(|file| directory(Path::new(file))).unwrap_or_else(|| PathBuf::from("/tmp"))
 }
 
-/// What must be readable so that `file` can be read again after it was replaced, as when a mounted secret changes: its
-/// directory and that of what it points to. In a directory that also holds what is not ours, the file alone.
+/// Returns what must be readable so that `file` can be read again after it was replaced, for
+/// example a mounted secret: its directory, and that of the file it points to. In a directory that
+/// is shared with others, only the file itself.
 fn readable(file: &Path) -> Vec<PathBuf> {
     let absolute = std::path::absolute(file).unwrap_or_else(|_| file.to_path_buf());
     let resolved = absolute.canonicalize().ok();
@@ -174,7 +175,7 @@ fn readable(file: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Directories that are nobody's own.
+/// Whether a directory is shared with other programs.
 fn is_shared(directory: &Path) -> bool {
     const SHARED: [&str; 12] =
         ["/", "/etc", "/usr", "/var", "/var/lib", "/run", "/tmp", "/var/tmp", "/home", "/root", "/opt", "/srv"];
