@@ -54,7 +54,7 @@ pub enum Command {
     /// Show Gatepost at work against a Microsoft 365 of its own, without a tenant
     #[cfg(feature = "sandbox")]
     Demo {
-        /// First of six ports to listen on [default: 1143, 1110, 1587, 1443, 1444 and 1025, or free ones when they are
+        /// First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444 and 1025, or free ones when they are
         /// taken]
         #[arg(long, value_name = "PORT")]
         port_base: Option<u16>,

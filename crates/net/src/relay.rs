@@ -106,7 +106,7 @@ pub fn relay(
         blocked_since: None,
         timer: Box::pin(tokio::time::sleep_until(now + limits.idle.min(limits.write_stall))),
         first_to_end: None,
-        lull: None,
+        detector: None,
         left: false,
     };
     relay.up.pending = Chunk::own(to_upstream);
@@ -126,7 +126,7 @@ pub struct Relay {
     timer: Pin<Box<Sleep>>,
     first_to_end: Option<Peer>,
     /// What shows when a goodbye may be said.
-    lull: Option<QuiescenceDetector>,
+    detector: Option<QuiescenceDetector>,
     /// A goodbye has been said.
     left: bool,
 }
@@ -233,16 +233,16 @@ impl Relay {
         (self.up.bytes, self.down.bytes)
     }
 
-    /// Lets `lull` see what passes from now on, beginning with what waits.
+    /// Lets `detector` see what passes from now on, beginning with what waits.
     #[must_use]
-    pub fn with_detector(mut self, mut lull: QuiescenceDetector) -> Self {
+    pub fn with_detector(mut self, mut detector: QuiescenceDetector) -> Self {
         if let Some(chunk) = &self.up.pending {
-            lull.client_said(&chunk.buffer[chunk.start..chunk.end]);
+            detector.client_said(&chunk.buffer[chunk.start..chunk.end]);
         }
         if let Some(chunk) = &self.down.pending {
-            lull.server_said(&chunk.buffer[chunk.start..chunk.end]);
+            detector.server_said(&chunk.buffer[chunk.start..chunk.end]);
         }
-        self.lull = Some(lull);
+        self.detector = Some(detector);
         self
     }
 
@@ -253,7 +253,7 @@ impl Relay {
             && self.down.pending.is_none()
             && self.first_to_end.is_none()
             && self.last_activity.elapsed() >= quiet;
-        let goodbye = self.lull.as_ref().and_then(QuiescenceDetector::goodbye).filter(|_| idle);
+        let goodbye = self.detector.as_ref().and_then(QuiescenceDetector::goodbye).filter(|_| idle);
         let Some(goodbye) = goodbye else { return false };
         self.down.pending = Chunk::own(goodbye.to_vec());
         (self.up.source_ended, self.down.source_ended) = (true, true);
@@ -300,16 +300,16 @@ impl Future for Relay {
         let mut progress = false;
         let mut blocked = false;
 
-        let lull = &mut this.lull;
+        let detector = &mut this.detector;
         let up = this.up.pump(cx, &mut this.client, &mut this.upstream, buffer_bytes, |octets| {
-            if let Some(lull) = lull {
-                lull.client_said(octets);
+            if let Some(detector) = detector {
+                detector.client_said(octets);
             }
         });
         // A direction that broke does not silence the other at once: what the upstream had said last still arrives.
         let down = this.down.pump(cx, &mut this.upstream, &mut this.client, buffer_bytes, |octets| {
-            if let Some(lull) = lull {
-                lull.server_said(octets);
+            if let Some(detector) = detector {
+                detector.server_said(octets);
             }
         });
         for (result, source, destination) in [(up, Peer::Client, Peer::Upstream), (down, Peer::Upstream, Peer::Client)]

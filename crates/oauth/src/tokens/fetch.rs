@@ -94,7 +94,7 @@ impl TokenManager {
                     proved: !matches!(found, Found::Nothing),
                     cloud: application.cloud,
                 };
-                Arc::clone(self).run_user_errand(UserFetch { ask, attempt, need, seen: seen.cloned() })
+                Arc::clone(self).run_user_fetch(UserFetch { ask, attempt, need, seen: seen.cloned() })
             })
         };
         obtain(&found, key, fly).await
@@ -142,12 +142,12 @@ impl TokenManager {
 
     fn fly_for_application(self: &Arc<Self>, ask: &TokenRequest, seen: Option<&Token>) -> Flight<Outcome> {
         self.flights.join(FetchKey::Application(ask.key()), || {
-            Arc::clone(self).run_application_errand(ask.clone(), seen.cloned())
+            Arc::clone(self).run_application_fetch(ask.clone(), seen.cloned())
         })
     }
 
-    async fn run_user_errand(self: Arc<Self>, errand: UserFetch) -> Outcome {
-        let UserFetch { ask, mut attempt, need, seen } = errand;
+    async fn run_user_fetch(self: Arc<Self>, fetch: UserFetch) -> Outcome {
+        let UserFetch { ask, mut attempt, need, seen } = fetch;
         let (key, proof, now) = (ask.key(), attempt.proof, self.clock.now());
         // Another flight may have ended since the caller looked.
         match self.cache.look(&key, Some(&proof), need, now) {
@@ -210,7 +210,7 @@ impl TokenManager {
         Err(setback)
     }
 
-    async fn run_application_errand(self: Arc<Self>, ask: TokenRequest, seen: Option<Token>) -> Outcome {
+    async fn run_application_fetch(self: Arc<Self>, ask: TokenRequest, seen: Option<Token>) -> Outcome {
         let (key, now) = (ask.key(), self.clock.now());
         let any = Need { margin: Duration::ZERO, min_token_lifetime: Duration::ZERO };
         // Another flight may have ended since the caller looked.
@@ -219,8 +219,8 @@ impl TokenManager {
         {
             return Ok(token);
         }
-        let errand = FetchKey::Application(key);
-        if let Some(setback) = self.standing.get(&errand, now) {
+        let wanted = FetchKey::Application(key);
+        if let Some(setback) = self.standing.get(&wanted, now) {
             return Err(setback);
         }
         let holding = match self.turn(&ask, any, seen.as_ref(), |_| true).await {
@@ -242,7 +242,7 @@ impl TokenManager {
                 // No password is in question, so the cached token stays in use until it expires.
                 let setback = FetchFailure::passing(explain::fetch(&error));
                 tell(&ask, &error, &setback);
-                self.keep_standing(errand, &error, &setback, now);
+                self.keep_standing(wanted, &error, &setback, now);
                 Err(setback)
             }
         }
@@ -250,14 +250,14 @@ impl TokenManager {
 
     /// Remembers a refusal that asking again would not change. A wrong password is remembered
     /// longer, elsewhere ([`RefusedPasswords`](super::rejected::RefusedPasswords)).
-    fn keep_standing(&self, errand: FetchKey, error: &FetchError, setback: &Arc<FetchFailure>, now: Moment) {
+    fn keep_standing(&self, wanted: FetchKey, error: &FetchError, setback: &Arc<FetchFailure>, now: Moment) {
         let stands = match error {
             FetchError::Refused(error) => !matches!(error.class, Class::WrongPassword | Class::Temporary),
             FetchError::WrongAudience(_) | FetchError::Identity(IdentityError::Refused { .. }) => true,
             _ => false,
         };
         if stands {
-            self.standing.add(errand, Arc::clone(setback), now);
+            self.standing.add(wanted, Arc::clone(setback), now);
         }
     }
 }
@@ -298,7 +298,7 @@ mod tests {
             grant: GrantRequest::Password { username: address, password: Arc::clone(&password) },
         };
         let application = TokenRequest { grant: GrantRequest::ClientCredentials, ..user.clone() };
-        let errand = |seen: Option<&Token>| UserFetch {
+        let fetch = |seen: Option<&Token>| UserFetch {
             ask: user.clone(),
             attempt: Attempt {
                 user: User::of(&TupleKey::encode(["alice"])),
@@ -311,17 +311,17 @@ mod tests {
             seen: seen.cloned(),
         };
         let tokens = || Arc::clone(&tokens);
-        let first = tokens().run_user_errand(errand(None)).await.unwrap();
-        assert!(tokens().run_user_errand(errand(None)).await.unwrap().is(&first));
+        let first = tokens().run_user_fetch(fetch(None)).await.unwrap();
+        assert!(tokens().run_user_fetch(fetch(None)).await.unwrap().is(&first));
         assert_eq!(entra.count(), 1);
         assert!(
-            !tokens().run_user_errand(errand(Some(&first))).await.unwrap().is(&first),
+            !tokens().run_user_fetch(fetch(Some(&first))).await.unwrap().is(&first),
             "whoever has seen it wants another"
         );
 
-        let first = tokens().run_application_errand(application.clone(), None).await.unwrap();
-        assert!(tokens().run_application_errand(application.clone(), None).await.unwrap().is(&first));
-        assert!(!tokens().run_application_errand(application, Some(first.clone())).await.unwrap().is(&first));
+        let first = tokens().run_application_fetch(application.clone(), None).await.unwrap();
+        assert!(tokens().run_application_fetch(application.clone(), None).await.unwrap().is(&first));
+        assert!(!tokens().run_application_fetch(application, Some(first.clone())).await.unwrap().is(&first));
         assert_eq!(entra.count(), 4);
     }
 }

@@ -78,14 +78,14 @@ impl Default for NegativeCache {
 }
 
 impl NegativeCache {
-    pub(super) fn get(&self, errand: &FetchKey, now: Moment) -> Option<Arc<FetchFailure>> {
-        self.refusals().peek(errand).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
+    pub(super) fn get(&self, key: &FetchKey, now: Moment) -> Option<Arc<FetchFailure>> {
+        self.refusals().peek(key).filter(|entry| now < entry.0).map(|entry| Arc::clone(&entry.1))
     }
 
-    pub(super) fn add(&self, errand: FetchKey, setback: Arc<FetchFailure>, now: Moment) {
+    pub(super) fn add(&self, key: FetchKey, setback: Arc<FetchFailure>, now: Moment) {
         let mut refusals = self.refusals();
         refusals.remove_oldest_while(|_, (until, _)| *until <= now);
-        refusals.insert_if_room(errand, (now.after(STANDING), setback));
+        refusals.insert_if_room(key, (now.after(STANDING), setback));
     }
 
     pub(super) fn sweep(&self, now: Moment) {

@@ -116,10 +116,10 @@ impl TokenManager {
     fn fly_for_sign_in(self: &Arc<Self>, whose: TokenSubject, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
         let key = whose.token_key(&scope);
         self.flights
-            .join(FetchKey::SignIn(key.clone()), || Arc::clone(self).run_sign_in_errand(whose, scope, key, seen))
+            .join(FetchKey::SignIn(key.clone()), || Arc::clone(self).run_sign_in_fetch(whose, scope, key, seen))
     }
 
-    async fn run_sign_in_errand(
+    async fn run_sign_in_fetch(
         self: Arc<Self>,
         whose: TokenSubject,
         scope: Arc<str>,

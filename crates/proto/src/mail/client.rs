@@ -124,7 +124,7 @@ pub trait ClientSide: Send {
     fn resume(&mut self);
 
     /// Writes the protocol's goodbye to the output; the caller closes after writing it.
-    fn close(&mut self, farewell: ShutdownReason);
+    fn close(&mut self, reason: ShutdownReason);
 
     /// What the client sent behind its login command, for the upstream.
     fn take_leftovers(&mut self) -> Vec<u8>;

@@ -484,7 +484,7 @@ impl<D: Dialect> ClientSide for Machine<D> {
         }
     }
 
-    fn close(&mut self, farewell: ShutdownReason) {
+    fn close(&mut self, reason: ShutdownReason) {
         let awaited = match self.phase {
             Phase::Accepted | Phase::Closed => return,
             Phase::Deciding(_) | Phase::Rejected(..) => true,
@@ -494,7 +494,7 @@ impl<D: Dialect> ClientSide for Machine<D> {
             // The last words take the greeting's place: `* BYE` and 421 are greetings too.
             self.context.output.clear();
         }
-        D::close_reply(CloseReply::Shutdown(farewell), awaited, &mut self.context);
+        D::close_reply(CloseReply::Shutdown(reason), awaited, &mut self.context);
         self.phase = Phase::Closed;
         self.event = None;
         self.input.clear();

@@ -138,14 +138,14 @@ mod tests {
 
     /// Client and server in turns: what begins with `C` is the client's.
     fn after(protocol: MailProtocol, exchange: &[&str]) -> bool {
-        let mut lull = QuiescenceDetector::after_login(protocol);
+        let mut detector = QuiescenceDetector::after_login(protocol);
         for said in exchange {
             match said.split_at(1) {
-                ("C", octets) => lull.client_said(octets.as_bytes()),
-                (_, octets) => lull.server_said(octets.as_bytes()),
+                ("C", octets) => detector.client_said(octets.as_bytes()),
+                (_, octets) => detector.server_said(octets.as_bytes()),
             }
         }
-        lull.goodbye().is_some()
+        detector.goodbye().is_some()
     }
 
     #[test]
