@@ -1,4 +1,4 @@
-//! Names that have been checked: what a client calls itself, and the addresses and ids that Entra knows.
+//! Checked names: the user names that clients present, and the addresses and IDs that Entra knows.
 
 use std::fmt;
 
@@ -10,22 +10,24 @@ pub const LOGIN_NAME_OCTETS: usize = 320;
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoginName(String);
 
-/// Why a name was not accepted. The name itself is not repeated: it may be hostile.
+/// Why a name was not accepted. The error does not repeat the name, because the name may be
+/// hostile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing was given.
+    /// The name is empty.
     #[error("the name is empty")]
     Empty,
-    /// More than [`LOGIN_NAME_OCTETS`].
+    /// The name has more than [`LOGIN_NAME_OCTETS`] octets.
     #[error("the name is longer than 320 octets")]
     TooLong,
-    /// An octet below 0x20, 0x7F, or a space.
+    /// The name holds a control character (below 0x20, 0x7F) or a space.
     #[error("the name holds a control character or a space")]
     ControlCharacter,
-    /// A character that no Entra user name has.
+    /// The name holds a character that no Entra user name has.
     #[error("the name holds a character that is not allowed in a user name")]
     NotAllowed,
-    /// Not exactly one `@` with text on both sides, or a dot behind it all, which DNS and Entra do not see.
+    /// The name does not have exactly one `@` with text on both sides, or it ends in a dot, which
+    /// DNS and Entra ignore.
     #[error("the name is not an address of the form user@domain")]
     NotAnAddress,
 }
@@ -43,7 +45,8 @@ impl LoginName {
         if name.len() > LOGIN_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
-        // What is kept is what is checked: folding U+0130 leaves a combining dot behind.
+        // The folded name is what is checked, because it is what is kept: folding U+0130 leaves a
+        // combining dot.
         let folded = name.to_lowercase();
         for c in folded.chars() {
             if c.is_control() || c.is_whitespace() {
@@ -58,7 +61,7 @@ impl LoginName {
         if name.matches('@').count() > 1 {
             return Err(NameError::NotAnAddress);
         }
-        // Folding can lengthen a name; the bound holds for what is kept.
+        // Folding can lengthen a name, and the limit applies to the name that is kept.
         if folded.len() > LOGIN_NAME_OCTETS {
             return Err(NameError::TooLong);
         }
@@ -101,12 +104,12 @@ impl MailAddress {
         self.0.as_str()
     }
 
-    /// The address as a login.
+    /// The address as a [`LoginName`].
     pub fn as_login(&self) -> &LoginName {
         &self.0
     }
 
-    /// What follows the `@`.
+    /// The part after the `@`.
     pub fn domain(&self) -> &str {
         self.as_str().rsplit_once('@').map_or("", |(_, domain)| domain)
     }
@@ -137,7 +140,8 @@ impl fmt::Debug for MailAddress {
     }
 }
 
-/// Whether a text is a GUID (RFC 9562 §4: 8-4-4-4-12 hexadecimal digits), as Entra's tenants and applications have them.
+/// Whether a text is a GUID (RFC 9562 §4: 8-4-4-4-12 hexadecimal digits), the form of Entra's
+/// tenant and application IDs.
 pub fn is_guid(text: &str) -> bool {
     let digits = |group: &str| group.bytes().all(|octet| octet.is_ascii_hexdigit());
     text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.split('-').all(digits)

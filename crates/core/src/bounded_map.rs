@@ -1,13 +1,14 @@
-//! A map with a bounded number of entries, for whatever strangers can fill: when it is full, a new entry costs the oldest
-//! one its place, and no more work than any other.
+//! A map with a bounded number of entries, for data that strangers can add to. When it is full, a
+//! new entry replaces the oldest one, at the same cost as any other insertion.
 //!
-//! The entries are in order of age. An entry is youngest when it is inserted, and again each time it is used
-//! ([`BoundedMap::get`]). So an owner that only inserts loses what came first, and one that uses loses what was not used for
-//! longest. An entry that must not give way to strangers does not belong here, unless its owner asks for room first
-//! ([`BoundedMap::insert_if_room`]).
+//! Entries are ordered by age. An entry becomes the youngest when it is inserted and each time it
+//! is used ([`BoundedMap::get`]). An owner that only inserts therefore loses the entry inserted
+//! first. An owner that uses entries loses the one unused for longest. If strangers must not
+//! displace an entry, its owner asks for room first ([`BoundedMap::insert_if_room`]).
 //!
-//! Entries that expire carry their time in their value: as long as age and time agree, those that have expired are the
-//! oldest ones, and [`BoundedMap::remove_oldest_while`] looks at no others.
+//! Entries that expire carry their time in their value. While the order of those times is the order
+//! of age, the expired entries are the oldest ones, and [`BoundedMap::remove_oldest_while`] looks
+//! at no others.
 
 use std::borrow::Borrow;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -16,16 +17,16 @@ use parking_lot::{Mutex, MutexGuard};
 
 use hashlink::LinkedHashMap;
 
-/// A map with at most so many entries.
+/// A map with a maximum number of entries.
 #[derive(Debug)]
 pub struct BoundedMap<K, V> {
-    /// The oldest first. The keys come from strangers, so the hash is keyed.
+    /// The entries, oldest first. The hash is keyed because the keys come from strangers.
     entries: LinkedHashMap<K, V, RandomState>,
     most: usize,
 }
 
 impl<K: Eq + Hash, V> BoundedMap<K, V> {
-    /// An empty one; `most` is the number of its entries at most, and one at least.
+    /// Creates an empty map of at most `most` entries (at least one).
     pub fn new(most: usize) -> Self {
         Self { entries: LinkedHashMap::with_hasher(RandomState::new()), most: most.max(1) }
     }
@@ -35,17 +36,17 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
         self.entries.len()
     }
 
-    /// True without any entry.
+    /// True if the map has no entries.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// True when the next new entry costs the oldest one its place.
+    /// True if the next new entry replaces the oldest one.
     pub fn is_full(&self) -> bool {
         self.entries.len() >= self.most
     }
 
-    /// Looks at a value; its age stays as it is.
+    /// Returns a value without changing the age of its entry.
     pub fn peek<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -53,7 +54,7 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
         self.entries.get(key)
     }
 
-    /// Looks at a value, perhaps to change it; its age stays as it is.
+    /// Returns a value for changing, without changing the age of its entry.
     pub fn peek_mut<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -61,7 +62,7 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
         self.entries.get_mut(key)
     }
 
-    /// Uses a value: its entry is the youngest from now on.
+    /// Returns a value and makes its entry the youngest.
     pub fn get<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<&mut V>
     where
         K: Borrow<Q>,
@@ -69,8 +70,8 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
         self.entries.to_back(key)
     }
 
-    /// Uses a value, which is made if there is none: its entry is the youngest from now on. If it is new and the map is full,
-    /// the oldest entry is removed.
+    /// Returns a value, creating it if it is missing, and makes its entry the youngest. If the
+    /// entry is new and the map is full, the oldest entry is removed.
     pub fn get_or_insert_with(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         self.make_room(&key);
         let mut entry = self.entries.raw_entry_mut().from_key(&key);
@@ -80,14 +81,15 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
         entry.or_insert_with(|| (key, make())).1
     }
 
-    /// Inserts the youngest entry, in place of the one with the same key if there is one. If it is new and the map is full, the
-    /// oldest entry is removed.
+    /// Inserts an entry as the youngest, replacing the one with the same key if there is one. If
+    /// the entry is new and the map is full, the oldest entry is removed.
     pub fn insert(&mut self, key: K, value: V) {
         self.make_room(&key);
         self.entries.insert(key, value);
     }
 
-    /// The same, unless it is new and the map is full: then nothing changes, and the result is false.
+    /// Like [`BoundedMap::insert`], but a new entry does not replace the oldest one: if the map is
+    /// full, nothing changes and the result is false.
     pub fn insert_if_room(&mut self, key: K, value: V) -> bool {
         let has_room = !self.is_full() || self.entries.contains_key(&key);
         if has_room {
@@ -104,14 +106,15 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
         self.entries.remove(key)
     }
 
-    /// Removes the oldest entry as long as `over` is true of it. The work is that of one entry more than are removed.
+    /// Removes the oldest entry while `over` is true for it. It looks at one entry more than it
+    /// removes.
     pub fn remove_oldest_while(&mut self, mut over: impl FnMut(&K, &V) -> bool) {
         while self.entries.front().is_some_and(|(key, value)| over(key, value)) {
             self.entries.pop_front();
         }
     }
 
-    /// Removes all entries of which `kept` is false; it looks at each.
+    /// Removes all entries for which `kept` is false. It looks at every entry.
     pub fn retain(&mut self, kept: impl FnMut(&K, &mut V) -> bool) {
         self.entries.retain(kept);
     }
@@ -131,7 +134,7 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
         self.entries.iter_mut()
     }
 
-    /// Before the insertion, so that the table never has to grow for an entry that goes at once.
+    /// Removes the oldest entry before the insertion, so that the table never grows for a moment.
     fn make_room(&mut self, key: &K) {
         if self.is_full() && !self.entries.contains_key(key) {
             self.entries.pop_front();
@@ -139,7 +142,7 @@ impl<K: Eq + Hash, V> BoundedMap<K, V> {
     }
 }
 
-/// A [`BoundedMap`] that several threads use, in parts with a lock each.
+/// A [`BoundedMap`] for several threads, divided into parts with one lock each.
 #[derive(Debug)]
 pub struct SharedMap<K, V> {
     hasher: RandomState,
@@ -148,17 +151,18 @@ pub struct SharedMap<K, V> {
 }
 
 impl<K: Eq + Hash, V> SharedMap<K, V> {
-    /// An empty one, with at most so many entries in all.
+    /// Creates an empty map with at most `most` entries in all.
     ///
-    /// Age is counted in each part for itself, and each holds its share of the entries. With a single part the map loses
-    /// nothing but the oldest; with more, one part may be full before the others are.
+    /// Each part holds an equal share of the entries and counts age for itself. With a single part,
+    /// the map removes only its oldest entry. With more, one part may be full before the others
+    /// are.
     pub fn new(most: usize, parts: usize) -> Self {
         let parts = parts.max(1);
         let part = || Mutex::new(BoundedMap::new(most / parts));
         Self { hasher: RandomState::new(), first: part(), others: (1..parts).map(|_| part()).collect() }
     }
 
-    /// The part where `key` belongs.
+    /// Locks the part to which `key` belongs.
     pub fn part<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> MutexGuard<'_, BoundedMap<K, V>>
     where
         K: Borrow<Q>,
@@ -173,7 +177,7 @@ impl<K: Eq + Hash, V> SharedMap<K, V> {
         locked(part)
     }
 
-    /// All parts, one at a time.
+    /// Locks all parts, one at a time.
     pub fn parts(&self) -> impl Iterator<Item = MutexGuard<'_, BoundedMap<K, V>>> {
         std::iter::once(&self.first).chain(&self.others).map(locked)
     }
@@ -183,19 +187,19 @@ impl<K: Eq + Hash, V> SharedMap<K, V> {
         self.parts().map(|part| part.len()).sum()
     }
 
-    /// True without any entry.
+    /// True if the map has no entries.
     pub fn is_empty(&self) -> bool {
         self.parts().all(|part| part.is_empty())
     }
 
-    /// Removes all entries of which `kept` is false; it looks at each.
+    /// Removes all entries for which `kept` is false. It looks at every entry.
     pub fn retain(&self, mut kept: impl FnMut(&K, &mut V) -> bool) {
         self.parts().for_each(|mut part| part.retain(&mut kept));
     }
 }
 
 fn locked<T>(part: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Each change is whole, whatever panicked.
+    // Each change is complete, even if a thread panicked.
     part.lock()
 }
 

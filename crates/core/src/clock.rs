@@ -1,4 +1,5 @@
-//! Time as an argument: the code that decides about lifetimes asks a [`Clock`], so that a test can set it.
+//! Time as an argument: code that decides about lifetimes asks a [`Clock`], so that a test can set
+//! the time.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,16 +26,17 @@ impl Moment {
         Self(self.0.saturating_sub(before))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// How long after `earlier` this is, or zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 }
 
-/// How far back moments go before the clock was made: a token that another process fetched may be older than this one.
+/// How far before the creation of the clock moments can be, because a token that another process
+/// fetched may be older than this process.
 pub const PAST: Duration = Duration::from_secs(7 * 24 * 3_600);
 
-/// Seconds since 1970-01-01 00:00 UTC: for what is stored, and for what others read. It may jump.
+/// Seconds since 1970-01-01 00:00 UTC, for times that are stored or that others read. It may jump.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct UnixTime(pub u64);
 
@@ -49,12 +51,13 @@ impl UnixTime {
         Self(self.0.saturating_sub(before.as_secs()))
     }
 
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// How long after `earlier` this is, or zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_secs(self.0.saturating_sub(earlier.0))
     }
 
-    /// The beginning of a day, UTC, from `2027-01-31`; `None` when that is not a day, or before 1970.
+    /// The beginning of a day (UTC), from text such as `2027-01-31`. `None` if that is no day, or
+    /// is before 1970.
     pub fn parse_day(text: &str) -> Option<Self> {
         let mut parts = text.split('-');
         let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
@@ -76,7 +79,7 @@ impl UnixTime {
 
     fn calendar(self) -> OffsetDateTime {
         let seconds = i64::try_from(self.0).ok();
-        // Beyond the year 9999 nothing is told apart.
+        // All times after the year 9999 are shown as its last day.
         seconds
             .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
             .unwrap_or_else(|| Date::MAX.midnight().assume_utc())
@@ -94,7 +97,7 @@ impl fmt::Display for UnixTime {
 /// Where a manual clock begins: 2026-01-01 00:00 UTC.
 const MANUAL_START: UnixTime = UnixTime(1_767_225_600);
 
-/// The source of [`Moment`]s: a monotonic clock of the system, or one that a test sets by hand.
+/// The source of [`Moment`]s: a monotonic clock of the system, or a clock that a test sets by hand.
 #[derive(Clone, Debug)]
 pub struct Clock(Source);
 
@@ -105,13 +108,14 @@ enum Source {
 }
 
 impl Clock {
-    /// The monotonic clock of the system that goes on while the machine is suspended: Entra counts a token's life by such
-    /// a clock. (`std::time::Instant` and tokio's timers stand still meanwhile on Linux and macOS.)
+    /// The system's monotonic clock that also counts the time while the machine is suspended,
+    /// because Entra counts a token's life that way. (`std::time::Instant` and tokio's timers do
+    /// not count that time on Linux and macOS.)
     pub fn system() -> Self {
         Self(Source::System(Start::now()))
     }
 
-    /// A clock that stands still until [`Clock::advance`] moves it.
+    /// A clock that changes only with [`Clock::advance`].
     pub fn manual() -> Self {
         Self(Source::Manual(Arc::new(AtomicU64::new(0))))
     }
@@ -132,7 +136,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock forward; the system's clock is left alone.
+    /// Moves a manual clock forward. A system clock does not change.
     pub fn advance(&self, by: Duration) {
         if let Source::Manual(nanos) = &self.0 {
             nanos.fetch_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX), Ordering::AcqRel);
@@ -158,7 +162,7 @@ mod system {
 
     use rustix::time::{ClockId, Timespec, clock_gettime};
 
-    // What the others call monotonic is what Linux calls boot time, as far as they have both.
+    // Linux calls this clock boot time. The other systems call it monotonic, if they have both.
     #[cfg(any(target_os = "linux", target_os = "android"))]
     const COUNTS_SUSPEND: ClockId = ClockId::Boottime;
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
@@ -174,7 +178,7 @@ mod system {
 
         pub(super) fn elapsed(self) -> Duration {
             let since = clock_gettime(COUNTS_SUSPEND) - self.0;
-            // It does not run backwards.
+            // The clock does not run backwards.
             since.try_into().unwrap_or_default()
         }
     }

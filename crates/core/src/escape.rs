@@ -1,25 +1,27 @@
-//! Text of a peer, fit for a log: printable ASCII, bounded, without secrets.
+//! Makes text from a peer fit for a log: printable ASCII, bounded, without secrets.
 
 use memchr::memmem;
 
-/// So many octets in a row that also stand in the token are left out of a detail. Shorter runs tell nobody anything.
+/// A run of at least so many octets that also occurs in a secret is left out. A shorter run does
+/// not reveal anything useful.
 const SECRET_RUN: usize = 16;
 
-/// Text of a peer for the log: ASCII only, everything else as `\xNN`, at most `octets` octets.
+/// Text from a peer for the log: at most `octets` octets of ASCII, everything else as `\xNN`.
 pub fn escaped(text: &[u8], octets: usize) -> String {
     escape(text, octets, |_| 0)
 }
 
-/// The same, and every run of `SECRET_RUN` octets or more that also stands in one of `secrets` is left out.
+/// Like [`escaped`], but leaves out every run of [`SECRET_RUN`] octets or more that also occurs in
+/// one of `secrets`.
 pub fn excerpt(text: &[u8], octets: usize, secrets: &[&[u8]]) -> String {
     escape(text, octets, |rest| secret_run(rest, secrets))
 }
 
-/// `hidden` tells how many octets at the beginning of a text are to be left out.
+/// Escapes a text. `hidden` returns how many octets at its beginning are to be left out.
 fn escape(text: &[u8], octets: usize, hidden: impl Fn(&[u8]) -> usize) -> String {
     const CUT: &str = "...";
     let mut out = String::new();
-    // What would stay if it had to be cut.
+    // Length of the output that still leaves room for `CUT`.
     let mut kept = 0;
     let mut rest = text;
     while let Some((&first, tail)) = rest.split_first() {
@@ -47,7 +49,8 @@ fn escape(text: &[u8], octets: usize, hidden: impl Fn(&[u8]) -> usize) -> String
     out
 }
 
-/// How many octets at the beginning of `text` stand in one of the secrets too; 0 when fewer than [`SECRET_RUN`].
+/// How many octets at the beginning of `text` also occur in one of the secrets; 0 if fewer than
+/// [`SECRET_RUN`].
 fn secret_run(text: &[u8], secrets: &[&[u8]]) -> usize {
     let Some(window) = text.get(..SECRET_RUN) else { return 0 };
     let of_token = |b: &u8| b.is_ascii_alphanumeric() || b"-._~+/=".contains(b);

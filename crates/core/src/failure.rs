@@ -1,4 +1,4 @@
-//! One shape for everything that can keep a login from succeeding: what happened, whose turn it is, what to do.
+//! One type for everything that can make a login fail: what happened, who must act, and what to do.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -6,21 +6,21 @@ use std::fmt;
 
 use crate::cause::Cause;
 
-/// A login that did not succeed, told once for all readers: `refusal` is for the client, everything for the log.
+/// A login that failed. `refusal` is for the client, and all fields are for the log.
 #[derive(Clone, Debug)]
 pub struct Failure {
     /// What the client is told.
     pub refusal: Refusal,
     /// Who must act.
     pub actor: Actor,
-    /// The fixed word for logs and counters.
+    /// A short fixed word for logs and counters, such as `wrong-password` or `entra-unreachable`.
     pub cause: Cause,
-    /// What happened, one sentence without full stop, with the other side's own code where it has one
-    /// (`AADSTS50126`, `5.7.139`, `407`). Controls escaped; never a secret.
+    /// What happened, in one sentence without full stop, with the other side's code if it has one
+    /// (`AADSTS50126`, `5.7.139`, `407`). Control characters are escaped; it never holds a secret.
     pub message: String,
     /// The next step, one sentence without full stop.
     pub remedy: Cow<'static, str>,
-    /// The refusal is held back for a moment, because somebody may be guessing.
+    /// Whether the refusal is delayed for a moment, because the client may be guessing passwords.
     pub delay: bool,
 }
 
@@ -35,11 +35,11 @@ impl fmt::Display for Failure {
 pub enum Actor {
     /// The person or device that logs in.
     Client,
-    /// Whoever runs Gatepost.
+    /// The administrator of Gatepost.
     Operator,
-    /// Whoever administers the tenant in Entra or Exchange.
+    /// The administrator of the tenant, in Entra or Exchange.
     TenantAdministrator,
-    /// Whoever runs the corporate proxy or network.
+    /// The administrator of the corporate proxy or network.
     Network,
     /// Microsoft: waiting helps.
     Microsoft,
@@ -60,7 +60,7 @@ impl Actor {
         }
     }
 
-    /// The actor as the beginning of a remedy.
+    /// The actor, in the words that begin a remedy.
     pub fn whose_turn(self) -> &'static str {
         match self {
             Self::Client => "whoever uses the mail program",
@@ -73,13 +73,13 @@ impl Actor {
     }
 }
 
-/// An error with its causes, joined by colons: at most 400 characters, without controls.
+/// An error with its causes, joined by colons: at most 400 characters, without control characters.
 pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
         let cause_text = cause.to_string();
-        // Some errors repeat their cause in their own words.
+        // Some errors repeat their cause in their own text.
         if !text.ends_with(&cause_text) {
             text.push_str(": ");
             text.push_str(&cause_text);
@@ -102,7 +102,7 @@ pub enum Refusal {
     Unavailable,
     /// The mailbox's own limit of connections is reached: temporary.
     Limit,
-    /// Our own fault: temporary.
+    /// Gatepost's own error: temporary.
     ServerBug,
 }
 

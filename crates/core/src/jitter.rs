@@ -1,11 +1,13 @@
-//! Chance for spreading things out: delays, early drops, session ids. Not for secrets: those come from `aws_lc_rs::rand`,
-//! whose first use takes some 20 ms and has no place on the way to the first greeting.
+//! Random numbers for spreading things out: delays, early drops, session IDs. They are not for
+//! secrets. Secrets come from `aws_lc_rs::rand`, whose first use takes some 20 ms and would delay
+//! the first greeting.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that nobody outside can foresee: SipHash of a count, under a key from the operating system.
+/// A number that nobody outside can predict: SipHash of a counter, with a key from the operating
+/// system.
 pub fn random() -> u64 {
     static KEY: OnceLock<RandomState> = OnceLock::new();
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -14,7 +16,7 @@ pub fn random() -> u64 {
 
 /// A number from 0 up to, but not including, 1.
 pub fn fraction() -> f64 {
-    // The upper 32 bits: an `f64` has room for all of them.
+    // The upper 32 bits, all of which fit into an `f64`.
     f64::from(u32::try_from(random() >> 32).unwrap_or(0)) / (f64::from(u32::MAX) + 1.0)
 }
 

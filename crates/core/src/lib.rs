@@ -1,7 +1,8 @@
-//! The words that all of Gatepost shares: who logs in ([`account`]), what must not be printed ([`secret`]), what time it is
-//! ([`clock`]), what went wrong, why and who acts ([`failure`], [`cause`]). It knows no protocol, no file and no socket.
-// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
-// build.) Tests may panic.
+//! Types that all of Gatepost shares: names of accounts ([`account`]), secrets that are never
+//! printed ([`secret`]), time ([`clock`]), and failures with who must act ([`failure`]). The crate
+//! knows no protocol, no file and no socket.
+// Input from strangers must not cause a panic or a silently truncated number. (Every build checks
+// overflow.) Tests may panic.
 #![cfg_attr(
     not(test),
     warn(

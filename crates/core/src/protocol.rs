@@ -1,6 +1,6 @@
-//! What listeners speak.
+//! The protocols of listeners.
 
-/// The protocols of listeners, as the configuration, device passwords and the log name them.
+/// A protocol of a listener, as named in the configuration, in device passwords and in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     /// RFC 3501, RFC 9051.
@@ -31,7 +31,7 @@ impl Protocol {
     }
 }
 
-/// The mail protocols.
+/// A mail protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum MailProtocol {
     /// RFC 3501, RFC 9051.

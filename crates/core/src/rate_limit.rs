@@ -1,16 +1,17 @@
-//! How often something may happen within a time: each event is remembered with its time, so the count is exact, whenever the
-//! time begins.
+//! Counts how often something happened within a window of time. Each event is remembered with its
+//! time, so the count is exact wherever the window begins.
 //!
-//! Who asks refuses what would be too much, and notes the rest; so nobody remembers more events than are allowed.
+//! The caller refuses what would be too much and notes only the rest, so no more events are
+//! remembered than are allowed.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// A point in time, by whatever clock.
+/// A point in time, of any clock.
 pub trait Time: Copy {
-    /// How long after `earlier` this is; zero when it is not after it.
+    /// How long after `earlier` this is, or zero if it is not later.
     fn since(self, earlier: Self) -> Duration;
 }
 
@@ -26,10 +27,10 @@ impl Time for tokio::time::Instant {
     }
 }
 
-/// When something happened, as far back as anybody asks.
+/// The times of events, as far back as the longest window.
 #[derive(Clone, Debug)]
 pub struct SlidingWindow<T = Moment> {
-    /// The earliest first.
+    /// The times, earliest first.
     times: VecDeque<T>,
 }
 
@@ -40,12 +41,13 @@ impl<T> Default for SlidingWindow<T> {
 }
 
 impl<T: Time> SlidingWindow<T> {
-    /// It happened `now`, which is not before any time so far.
+    /// Notes an event at `now`, which must not be before any time noted so far.
     pub fn note(&mut self, now: T) {
         self.times.push_back(now);
     }
 
-    /// How often it happened within `window`, the longest that is ever asked about: what is older is forgotten.
+    /// How many events happened within `window`. It must be the longest window ever asked about,
+    /// because older events are forgotten.
     pub fn count(&mut self, window: Duration, now: T) -> usize {
         while self.times.front().is_some_and(|first| now.since(*first) >= window) {
             self.times.pop_front();
@@ -53,17 +55,17 @@ impl<T: Time> SlidingWindow<T> {
         self.times.len()
     }
 
-    /// How often it happened within a shorter window.
+    /// How many events happened within a shorter window.
     pub fn count_latest(&self, window: Duration, now: T) -> usize {
         self.times.iter().rev().take_while(|at| now.since(**at) < window).count()
     }
 
-    /// True when it did not happen within `window`.
+    /// True if no event happened within `window`.
     pub fn is_over(&self, window: Duration, now: T) -> bool {
         self.times.back().is_none_or(|last| now.since(*last) >= window)
     }
 
-    /// Forgets all but the latest `most` times.
+    /// Forgets all but the latest `most` events.
     pub fn keep_latest(&mut self, most: usize) {
         self.times.drain(..self.times.len().saturating_sub(most));
     }

@@ -1,15 +1,15 @@
-//! A value that a reload replaces while others read it.
+//! A value that a reload can replace while others read it.
 
 use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// The present value. Whoever has got it keeps it as it was.
+/// The present value. A reader keeps the value that it got, unchanged.
 #[derive(Debug, Default)]
 pub struct Reloadable<T>(watch::Sender<Arc<T>>);
 
 impl<T> Reloadable<T> {
-    /// Begins with `value`.
+    /// Creates it with `value`.
     pub fn new(value: impl Into<Arc<T>>) -> Self {
         Self(watch::Sender::new(value.into()))
     }
@@ -19,12 +19,12 @@ impl<T> Reloadable<T> {
         Arc::clone(&self.0.borrow())
     }
 
-    /// Tells of every other value from now on.
+    /// A receiver for all later changes of the value.
     pub fn changes(&self) -> watch::Receiver<Arc<T>> {
         self.0.subscribe()
     }
 
-    /// From now on another one; the former is the result.
+    /// Replaces the value and returns the former one.
     pub fn set(&self, value: impl Into<Arc<T>>) -> Arc<T> {
         self.0.send_replace(value.into())
     }

@@ -1,7 +1,8 @@
-//! Secrets as types: what may not be printed has no way to be printed.
+//! Types for secrets, which cannot be printed by mistake.
 //!
-//! Each wraps [`secrecy::SecretString`], which wipes its memory on drop. None of them has `Display` or `Serialize`;
-//! `Debug` writes the type's name only. The one way to the text is `expose`, so that a search finds every use.
+//! Each type wraps [`secrecy::SecretString`], which wipes its memory on drop. None of them has
+//! `Display` or `Serialize`, and `Debug` writes only the type's name. `expose` is the only access
+//! to the text, so that a search finds every use.
 
 use std::fmt;
 
@@ -13,7 +14,7 @@ macro_rules! secret {
         pub struct $name(SecretString);
 
         impl $name {
-            /// Takes the text over; the caller's copy, if any, is the caller's to wipe.
+            /// Takes over the text. If the caller has a copy, the caller must wipe it.
             pub fn new(text: String) -> Self {
                 Self(SecretString::from(text))
             }
@@ -24,7 +25,7 @@ macro_rules! secret {
             }
         }
 
-        /// Takes the same time for any two of one length.
+        /// Takes the same time for any two secrets of the same length.
         impl PartialEq for $name {
             fn eq(&self, other: &Self) -> bool {
                 let (ours, theirs) = (self.expose().as_bytes(), other.expose().as_bytes());
@@ -41,8 +42,8 @@ macro_rules! secret {
 }
 
 secret!(
-    /// What a mail client presented as its password: 1 to 1,024 octets, no CR, LF, NUL or ^A
-    /// once it has passed `gatepost_proto::sasl`.
+    /// The password that a mail client presented: 1 to 1,024 octets, no CR, LF, NUL or ^A once it
+    /// has passed [`gatepost_proto::sasl`].
     Password
 );
 secret!(
@@ -50,43 +51,45 @@ secret!(
     AccessToken
 );
 secret!(
-    /// An OAuth 2.0 refresh token (RFC 6749 §1.5): months of access to a mailbox.
+    /// An OAuth 2.0 refresh token (RFC 6749 §1.5). It gives access to a mailbox for months.
     RefreshToken
 );
 secret!(
-    /// An ID token (OpenID Connect Core §2): no key to anything, but it tells who somebody is.
+    /// An ID token (OpenID Connect Core §2). It gives no access, but says who a person is.
     IdToken
 );
 secret!(
-    /// An authorization code (RFC 6749 §4.1.2), good for one token within ten minutes.
+    /// An authorization code (RFC 6749 §4.1.2), valid for one token within ten minutes.
     AuthorizationCode
 );
 secret!(
-    /// What proves that a code is redeemed by whoever asked for it (RFC 7636 §4.1).
+    /// Proves that a code is redeemed by the client that asked for it (RFC 7636 §4.1).
     CodeVerifier
 );
 secret!(
-    /// What a device polls with while its user signs in elsewhere (RFC 8628 §3.2).
+    /// The code with which a device polls while its user signs in elsewhere (RFC 8628 §3.2).
     DeviceCode
 );
 secret!(
-    /// The secret of a confidential Entra application (the secret's *value*, not its id).
+    /// The secret of a confidential Entra application (the secret's *value*, not its ID).
     ClientSecret
 );
 secret!(
-    /// A signed JWT that proves an application (RFC 7523 §2.2): whoever has it is the application until it expires.
+    /// A signed JWT that authenticates an application (RFC 7523 §2.2). Its holder can act as the
+    /// application until it expires.
     ClientAssertion
 );
 secret!(
-    /// What decrypts a private key or a PKCS#12 file.
+    /// The password of a private key or a PKCS#12 file.
     CertificatePassword
 );
 secret!(
-    /// What the local endpoint of a managed identity wants to hear: App Service's `IDENTITY_HEADER`, Azure Arc's key.
+    /// The key for the local endpoint of a managed identity: App Service's `IDENTITY_HEADER`, or
+    /// Azure Arc's key.
     IdentityKey
 );
 secret!(
-    /// What the corporate forward proxy wants to hear.
+    /// The password for the corporate forward proxy.
     ProxyPassword
 );
 secret!(
@@ -94,11 +97,11 @@ secret!(
     ProxyAuthorization
 );
 secret!(
-    /// The text of `state.key`: what the records of the store are sealed under.
+    /// The text of `state.key`, the key that encrypts the records of the store.
     StateKeyText
 );
 secret!(
-    /// What Redis wants to hear.
+    /// The password for Redis.
     RedisPassword
 );
 

@@ -1,18 +1,19 @@
-//! Whom to count together when clients are counted by where they are.
+//! The unit by which clients are counted: by where they connect from.
 
 use std::net::IpAddr;
 
-/// Where a client is: an IPv4 address, or the /64 of an IPv6 address (what one household or host is given).
+/// Where a client connects from: an IPv4 address, or the /64 of an IPv6 address (the size given to
+/// one household or host).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Source {
-    /// The address.
+    /// The IPv4 address.
     Ipv4(u32),
-    /// The first 64 bits.
+    /// The first 64 bits of the IPv6 address.
     Ipv6(u64),
 }
 
 impl Source {
-    /// The source of an address; an IPv4-mapped one is the IPv4 address.
+    /// The source of an address. An IPv4-mapped address counts as the IPv4 address.
     pub fn of(address: IpAddr) -> Self {
         match address.to_canonical() {
             IpAddr::V4(address) => Self::Ipv4(address.to_bits()),

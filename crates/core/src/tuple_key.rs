@@ -1,13 +1,14 @@
-//! A key for maps and records that is made of several names.
+//! A key for maps and records, made of several names.
 
 use std::sync::Arc;
 
-/// A tuple of names as octets: each part behind its length, so that two different tuples never encode alike.
+/// A tuple of names as octets. Each part follows its length, so two different tuples never have the
+/// same encoding.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TupleKey(Arc<[u8]>);
 
 impl TupleKey {
-    /// Encodes the parts, each behind its length as eight octets.
+    /// Encodes the parts, each after its length in eight octets.
     pub fn encode<const N: usize>(parts: [&str; N]) -> Self {
         let mut key = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
         for part in parts {
@@ -17,7 +18,7 @@ impl TupleKey {
         Self(key.into())
     }
 
-    /// The encoding.
+    /// The encoded octets.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }

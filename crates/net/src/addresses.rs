@@ -1,4 +1,5 @@
-//! Which addresses have been dead lately: they are tried last, for a while that grows, and never forgotten for good.
+//! Remembers addresses that did not answer. They are tried last, for a time that grows with each
+//! failure, but are never excluded.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,16 +11,18 @@ use gatepost_core::bounded_map::BoundedMap;
 use gatepost_core::clock::{Clock, Moment};
 use gatepost_core::jitter;
 
-/// An address that did not answer is avoided so long at first; twice as long after each further time.
+/// How long an address that did not answer is avoided at first. The time doubles with each further
+/// failure.
 const AVOIDED: Duration = Duration::from_secs(30);
 
-/// And never longer than this.
+/// The longest time for which an address is avoided.
 const AVOIDED_AT_MOST: Duration = Duration::from_secs(10 * 60);
 
-/// While one login tries an address whose time is up, the others go on avoiding it.
+/// How long other logins still avoid an address whose time is over, while one login tries it.
 const TRIAL: Duration = Duration::from_secs(5);
 
-/// Addresses remembered; the names of the configuration have a few each. The one that failed first gives way.
+/// Addresses remembered; each name of the configuration has a few. For a new one the address that
+/// failed first is removed.
 const ENTRIES: usize = 1_024;
 
 /// Remembers the addresses that did not answer.
@@ -43,8 +46,9 @@ impl UnhealthyAddresses {
         self.entries.lock()
     }
 
-    /// The dead behind the living; otherwise the order is kept. When all are dead, the order is the given one. One whose
-    /// time is up stands in its place again, for one caller.
+    /// Sorts the dead addresses behind the others, and otherwise keeps the order. If all are dead,
+    /// the order does not change. An address whose time is over keeps its position again, for one
+    /// caller.
     pub(super) fn order(&self, addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
         let now = self.clock.now();
         let mut entries = self.entries();
@@ -61,7 +65,7 @@ impl UnhealthyAddresses {
         order
     }
 
-    /// It did not answer, or was so slow that another one overtook it.
+    /// Notes that an address did not answer, or was so slow that another one overtook it.
     pub(super) fn mark_dead(&self, address: SocketAddr) {
         let now = self.clock.now();
         let mut entries = self.entries();
@@ -69,7 +73,7 @@ impl UnhealthyAddresses {
             entries.remove_oldest_while(|_, dead| dead.until <= now);
         }
         let dead = entries.get_or_insert_with(address, || Dead { until: now, avoided: Duration::ZERO });
-        // Several may have been on their way to it at once: they are one observation.
+        // Several connections may have been trying it at once. They count as one observation.
         if dead.avoided.is_zero() || dead.until <= now.after(TRIAL) {
             dead.avoided = (dead.avoided * 2).clamp(AVOIDED, AVOIDED_AT_MOST);
             // Up to a quarter more, so that the addresses of one outage do not all come back at once.
@@ -77,12 +81,12 @@ impl UnhealthyAddresses {
         }
     }
 
-    /// It answered.
+    /// Notes that an address answered.
     pub(super) fn mark_alive(&self, address: SocketAddr) {
         self.entries().remove(&address);
     }
 
-    /// The network may be another one now.
+    /// Forgets everything, because the network may be another one now.
     pub(super) fn forget(&self) {
         self.entries().clear();
     }
@@ -129,7 +133,7 @@ mod tests {
         clock.advance(AVOIDED / 4 + Duration::from_millis(1));
         assert_eq!(dead.order(four())[0], address(1));
         assert_eq!(dead.order(four())[3], address(1), "one is trying it");
-        // That one never reported, because its login was given up.
+        // That one never reported, because its login was abandoned.
         clock.advance(TRIAL);
         assert_eq!(dead.order(four())[0], address(1));
     }
@@ -139,7 +143,7 @@ mod tests {
         let (clock, dead) = dead_one();
         let mut times = Vec::new();
         for _ in 0..7 {
-            // However many report the same, it counts once.
+            // Several reports at once count once.
             dead.mark_dead(address(1));
             let mut waited = Duration::ZERO;
             while dead.order(four())[0] != address(1) {

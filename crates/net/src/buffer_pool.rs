@@ -1,27 +1,28 @@
-//! Buffers for bytes on their way: leased while there is data, and back before a session sleeps.
+//! Buffers for data in transit: leased while there is data, and given back before a session sleeps.
 //!
-//! Large ones make few system calls of much data. But a receiver that is slow keeps its buffer for long, and there may be
-//! thousands of those; so there are a few large ones per core only, and when all of them are out, small ones serve.
+//! With a large buffer, few system calls move much data. But a slow receiver keeps its buffer for
+//! long, and there may be thousands of slow receivers. So there are only a few large buffers per
+//! core. When all of them are leased, small ones are used.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::OnceLock;
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// Room beyond what is received at a time: for an incomplete record (16 KiB and its overhead) that was held back before,
-/// and for what sealing adds.
+/// Room beyond what is received at a time: for an incomplete record (16 KiB and its overhead) kept
+/// from before, and for what encryption adds.
 const MARGIN_BYTES: usize = 24 * 1024;
 
-/// Large buffers out at a time, per core.
+/// Large buffers that can be leased at a time, per core.
 const LARGE_PER_CORE: usize = 8;
 
 /// Size of a small buffer.
 const SMALL_BYTES: usize = 16 * 1024;
 
-/// Small buffers kept for the next one; more are made as needed.
+/// Small buffers kept for later use; more are allocated as needed.
 const SMALL_KEPT: usize = 16;
 
-/// A buffer; it goes back when dropped.
+/// A leased buffer; dropping it gives it back.
 pub(super) struct Buffer {
     octets: Vec<u8>,
     size: Size,
@@ -31,43 +32,44 @@ pub(super) struct Buffer {
 enum Size {
     Large,
     Small,
-    /// It is not one of the pool's.
+    /// The buffer does not belong to the pool.
     Own,
 }
 
-/// Octets on their way.
+/// Octets in transit.
 pub(super) struct Chunk {
     pub(super) buffer: Buffer,
     pub(super) start: usize,
     pub(super) end: usize,
 }
 
-/// The buffers that are not out.
+/// The buffers that are not leased.
 struct Pool {
     large: Vec<Vec<u8>>,
     small: Vec<Vec<u8>>,
-    /// Large buffers that may still be taken.
+    /// Large buffers that can still be leased.
     left: usize,
 }
 
-/// The lock is held for a few instructions only, and never while data moves.
+/// Locks the pool. The lock is held for a few instructions only, and never while data moves.
 fn pool() -> MutexGuard<'static, Pool> {
     static POOL: OnceLock<Mutex<Pool>> = OnceLock::new();
     let pool = POOL.get_or_init(|| {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Mutex::new(Pool::new(cores * LARGE_PER_CORE))
     });
-    // A panic elsewhere leaves the lists of buffers whole.
+    // The lists of buffers are intact even if a thread panicked.
     pool.lock()
 }
 
 impl Buffer {
-    /// A buffer with room for `bytes` and a margin, or a small one when all large ones are out.
+    /// Leases a buffer with room for `bytes` and a margin, or a small one if all large ones are
+    /// leased.
     pub(super) fn take(bytes: usize) -> Self {
         pool().take(bytes)
     }
 
-    /// So much may be received into it; the margin is not counted.
+    /// How many octets may be received into the buffer; the margin is not counted.
     pub(super) fn bytes(&self) -> usize {
         self.octets.len().saturating_sub(MARGIN_BYTES)
     }
@@ -96,7 +98,7 @@ impl Drop for Buffer {
 }
 
 impl Chunk {
-    /// What was left over from the login; `None` when it is empty.
+    /// A chunk of the octets left over from the login; `None` if there are none.
     pub(super) fn own(octets: Vec<u8>) -> Option<Self> {
         let end = octets.len();
         (end > 0).then_some(Self { buffer: Buffer { octets, size: Size::Own }, start: 0, end })
@@ -116,7 +118,7 @@ impl Pool {
             (Size::Small, SMALL_BYTES.min(bytes), self.small.pop())
         };
         let room = bytes + MARGIN_BYTES;
-        // After a change of `limits.relay_buffer` an old buffer does not fit and is dropped.
+        // After a change of `limits.relay_buffer`, an old buffer does not fit and is dropped.
         let octets = kept.filter(|octets| octets.len() == room).unwrap_or_else(|| vec![0; room]);
         Buffer { octets, size }
     }
@@ -139,7 +141,7 @@ mod tests {
 
     const BYTES: usize = 256 * 1024;
 
-    /// Gives a buffer back to this pool rather than to the process's.
+    /// Gives a buffer back to this pool instead of the pool of the process.
     fn give_back(pool: &mut Pool, mut buffer: Buffer) {
         let size = std::mem::replace(&mut buffer.size, Size::Own);
         pool.take_back(std::mem::take(&mut buffer.octets), size);

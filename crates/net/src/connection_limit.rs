@@ -1,7 +1,8 @@
-//! Who is connected: bounds on connections, in all and by source, before and after the login.
+//! Limits on connections: in total and by source, before and after the login.
 //!
-//! The two are counted apart, so that strangers cannot use up the places of those who have logged in. Loopback is exempt
-//! from the bounds by source and before the login: it is the address of every local client at once.
+//! Connections before and after the login are counted separately, so that strangers cannot use up
+//! the permits of clients that have logged in. Loopback is exempt from the limits by source and
+//! before the login, because it is the address of every local client at once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use gatepost_core::jitter;
 use gatepost_core::reloadable::Reloadable;
 use gatepost_core::source::Source;
 
-/// Counts connections and grants places.
+/// Counts connections and grants permits.
 pub struct ConnectionLimiter {
     bounds: Reloadable<Bounds>,
     total: AtomicUsize,
@@ -39,8 +40,9 @@ impl Bounds {
         }
     }
 
-    /// From half of the places on, some are refused at random: 30 % there, all when full (the shape of OpenSSH's
-    /// `MaxStartups`). A flood then cannot hold all places against somebody who tries again.
+    /// Whether to refuse a connection early. If half of the permits are in use, 30 % are refused at
+    /// random, rising to all when none is left (as with OpenSSH's `MaxStartups`). A flood then
+    /// cannot keep out a client that tries again.
     fn drops_early(&self, before_login: usize, percent: usize) -> bool {
         let start = self.pre_auth / 2;
         if before_login < start {
@@ -58,21 +60,22 @@ struct Counts {
     before_login: usize,
 }
 
-/// Why there is no place.
+/// Why a connection gets no permit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConnectionLimitReached {
-    /// `limits.connections`.
+    /// `limits.connections` is reached.
     Total,
-    /// `limits.connections_per_source`.
+    /// `limits.connections_per_source` is reached.
     TotalOfSource,
-    /// `limits.pre_auth_connections`, or the random early drop below it.
+    /// `limits.pre_auth_connections` is reached, or the random early drop below it refused the
+    /// connection.
     BeforeLogin,
-    /// `limits.pre_auth_connections_per_source`.
+    /// `limits.pre_auth_connections_per_source` is reached.
     BeforeLoginOfSource,
 }
 
 impl ConnectionLimitReached {
-    /// The key that sets the bound.
+    /// The configuration key that sets the limit.
     pub fn limit(self) -> &'static str {
         match self {
             Self::Total => "limits.connections",
@@ -84,7 +87,7 @@ impl ConnectionLimitReached {
 }
 
 impl ConnectionLimiter {
-    /// Nobody is there yet.
+    /// Creates a limiter without any connection.
     pub fn new(limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             bounds: Reloadable::new(Bounds::of(limits)),
@@ -94,15 +97,15 @@ impl ConnectionLimiter {
         })
     }
 
-    /// Other bounds from now on. Nobody who is there has to leave.
+    /// Replaces the limits. Existing connections are not closed.
     pub fn adjust(&self, limits: &Limits) {
         self.bounds.set(Bounds::of(limits));
     }
 
-    /// A place for a connection from `peer`, which has not logged in yet.
+    /// Grants a permit for a connection from `peer` that has not logged in yet.
     ///
     /// # Errors
-    /// [`ConnectionLimitReached`] names the bound that was reached.
+    /// [`ConnectionLimitReached`] names the limit that was reached.
     pub fn acquire(self: &Arc<Self>, peer: IpAddr) -> Result<ConnectionPermit, ConnectionLimitReached> {
         let bounds = self.bounds.get();
         if self.total.load(Ordering::Relaxed) >= bounds.connections {
@@ -132,11 +135,11 @@ impl ConnectionLimiter {
         })
     }
 
-    /// A place for a connection whose client is not known yet, because a load balancer is about to say where it is. The
-    /// balancer itself has as many as there are before the login.
+    /// Grants a permit for a connection from a load balancer that has not announced its client's
+    /// address yet. The balancer is not limited by source, only in total and before the login.
     ///
     /// # Errors
-    /// [`ConnectionLimitReached`] names the bound that was reached.
+    /// [`ConnectionLimitReached`] names the limit that was reached.
     pub fn enter_unknown(self: &Arc<Self>) -> Result<ConnectionPermit, ConnectionLimitReached> {
         let bounds = self.bounds.get();
         if self.total.load(Ordering::Relaxed) >= bounds.connections {
@@ -150,36 +153,37 @@ impl ConnectionLimiter {
         Ok(ConnectionPermit { connections: Arc::clone(self), whose: SlotOwner::Unknown, before_login: true })
     }
 
-    /// Connections that are there.
+    /// The number of connections.
     pub fn connections(&self) -> usize {
         self.total.load(Ordering::Relaxed)
     }
 
-    /// Above four fifths of the places before the login, deadlines there become shorter.
+    /// True if more than four fifths of the permits before the login are in use. Deadlines before
+    /// the login are shorter then.
     pub fn is_overloaded(&self) -> bool {
         self.before_login.load(Ordering::Relaxed) * 5 > self.bounds.get().pre_auth * 4
     }
 }
 
-/// A place of one connection; dropping it gives it back.
+/// The permit of one connection; dropping it gives it back.
 pub struct ConnectionPermit {
     connections: Arc<ConnectionLimiter>,
     whose: SlotOwner,
     before_login: bool,
 }
 
-/// Who has a place.
+/// The holder of a permit.
 #[derive(Clone, Copy)]
 enum SlotOwner {
     Source(Source),
-    /// Loopback: counted in all only.
+    /// Loopback, which is counted in the total only.
     Exempt,
-    /// Not known yet.
+    /// A client whose address is not known yet.
     Unknown,
 }
 
 impl ConnectionPermit {
-    /// The connection has logged in: it leaves the places of those who have not.
+    /// Notes that the connection has logged in: it no longer counts as one before the login.
     pub fn logged_in(&mut self) {
         if !std::mem::take(&mut self.before_login) {
             return;
@@ -273,7 +277,7 @@ mod tests {
         let _one = connections.acquire(ip("2001:db8::1")).unwrap();
         assert!(connections.acquire(ip("2001:db8::2")).is_err());
         assert!(connections.acquire(ip("2001:db8:0:1::1")).is_ok());
-        // The same host by its mapped IPv4 address.
+        // The same host by its IPv4-mapped address.
         let _four = connections.acquire(ip("192.0.2.1")).unwrap();
         assert!(connections.acquire(ip("::ffff:192.0.2.1")).is_err());
     }

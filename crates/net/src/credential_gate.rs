@@ -1,6 +1,7 @@
-//! What a proxy thinks of the credentials that it is shown. Behind them is an account of a directory that locks it after a
-//! few wrong passwords, and Gatepost opens connections by the hundred: so until the credentials have proved good one
-//! connection at a time shows them, and once they were refused none does for a while.
+//! Controls when credentials are sent to a forward proxy. They belong to a directory account, which
+//! is locked after a few wrong passwords, and Gatepost opens hundreds of connections. Until the
+//! proxy has accepted the credentials, only one connection at a time sends them. After a refusal,
+//! none sends them for a while.
 
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use tokio::time::Instant;
 
 use gatepost_proto::tunnel::connect::{ConnectError, ConnectErrorKind};
 
-/// So long refused credentials are not shown again; doubles with each refusal.
+/// How long refused credentials are not sent again. The time doubles with each refusal.
 const FIRST_PAUSE: Duration = Duration::from_secs(30);
-/// The longest pause. Whoever has unlocked the account does not wait longer than this.
+/// The longest pause. After the account is unlocked, nobody waits longer than this.
 const LONGEST_PAUSE: Duration = Duration::from_secs(480);
 
-/// The credentials' standing with one proxy.
+/// What is known about the credentials at one proxy.
 #[derive(Default)]
 pub(super) struct CredentialGate {
     turn: Mutex<()>,
@@ -34,21 +35,21 @@ enum Verdict {
     },
 }
 
-/// The right to show the credentials once; ends with the value.
+/// The right to send the credentials once; it ends when dropped.
 pub(super) struct Turn<'a> {
     standing: &'a CredentialGate,
-    /// Held by the one connection that tries out what has not proved good.
+    /// Held by the one connection that tries credentials that were not accepted yet.
     _alone: Option<MutexGuard<'a, ()>>,
 }
 
 impl CredentialGate {
-    /// Waits until the credentials may be shown for a tunnel to `destination`.
+    /// Waits until the credentials may be sent for a tunnel to `destination`.
     ///
     /// # Errors
-    /// The proxy's refusal, when it is too recent to ask again.
+    /// The proxy's refusal, if it is too recent to try again.
     ///
     /// # Cancel safety
-    /// Nothing is lost but the place in the queue.
+    /// Only the position in the queue is lost.
     pub(super) async fn turn(&self, destination: &str) -> Result<Turn<'_>, ConnectError> {
         if let Verdict::Good = self.verdict() {
             return Ok(Turn { standing: self, _alone: None });
@@ -69,7 +70,7 @@ impl CredentialGate {
 }
 
 impl Turn<'_> {
-    /// What came of it. An end without a word of the proxy about the credentials changes nothing.
+    /// Notes the outcome. If the proxy said nothing about the credentials, nothing changes.
     pub(super) fn ends(self, outcome: Result<(), &ConnectError>) {
         let mut verdict = self.standing.verdict.lock();
         *verdict = match outcome {
@@ -80,7 +81,7 @@ impl Turn<'_> {
                 };
                 Verdict::Refused { kind: error.kind.clone(), until: Instant::now() + pause, pause }
             }
-            // Whoever says "forbidden" or "not reachable" knows who asks.
+            // A proxy that answers "forbidden" or "not reachable" has accepted the credentials.
             Ok(()) | Err(ConnectError { kind: ConnectErrorKind::Refused { status: 403 | 502..=504, .. }, .. }) => {
                 Verdict::Good
             }
@@ -124,7 +125,8 @@ mod tests {
         let first = standing.turn("a:1").await.ok().unwrap();
         let waits = async || tokio::time::timeout(Duration::from_secs(5), standing.turn("a:1")).await.is_err();
         assert!(waits().await);
-        // A connection that breaks has learned nothing, nor has one of another scheme than the configured one.
+        // A broken connection says nothing about the credentials, nor does a refusal for another
+        // scheme than the configured one.
         drop(first);
         let closed = ConnectError { destination: "a:1".into(), kind: ConnectErrorKind::Closed };
         standing.turn("a:1").await.ok().unwrap().ends(Err(&closed));
@@ -132,7 +134,7 @@ mod tests {
         let second = standing.turn("a:1").await.ok().unwrap();
         assert!(waits().await);
         second.ends(Err(&refused(403, Scheme::Ntlm)));
-        // Now as many as like.
+        // Now any number may send them at once.
         let _one = standing.turn("a:1").await.ok().unwrap();
         assert!(!waits().await);
     }

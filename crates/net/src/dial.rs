@@ -1,4 +1,5 @@
-//! Connecting to an upstream: straight (`direct`), or through a forward proxy (`via`).
+//! Connecting to an upstream: directly (`direct`) or through a forward proxy (`forward_proxy`).
+//! ([`ProxyPool`]).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use crate::forward_proxy::ProxyPool;
 use crate::tls::client::UpstreamTrust;
 use gatepost_config::{Config, ForwardProxy, Limits};
 
-/// Opens connections, and remembers what it learns about names and addresses.
+/// Opens connections, and remembers what it learns about names, addresses and proxies.
 pub struct Dialer {
     proxy: Option<Arc<ForwardProxy>>,
     limits: Limits,
@@ -24,29 +25,31 @@ pub struct Dialer {
 pub struct Dialed {
     /// Connected and tuned.
     pub socket: Socket,
-    /// What arrived behind the proxy's reply: the beginning of what the upstream says.
+    /// Octets that arrived after the proxy's reply: the first ones that the upstream sent.
     pub early: Vec<u8>,
-    /// The moment by which TCP and TLS together must be up.
+    /// The time by which TCP and TLS together must be established.
     pub deadline: Instant,
 }
 
 impl Dialer {
-    /// A dialer for mail and HTTP alike; uses the configuration's forward proxy and deadlines. `trust` verifies proxies
-    /// that are reached by TLS.
+    /// Creates a dialer for mail and HTTP that uses the forward proxy and the deadlines of the
+    /// configuration. `trust` verifies proxies that are reached with TLS.
     pub fn new(config: Arc<Config>, trust: Arc<UpstreamTrust>) -> Self {
-        // The rest of the configuration is not kept: this may outlive it.
+        // Only these parts of the configuration are kept, because the dialer may outlive it.
         let (proxy, limits) = (config.forward_proxy.clone(), config.limits.clone());
         let direct = DirectDialer::new(&limits);
         Self { proxy, limits, proxies: ProxyPool::new(trust), direct }
     }
 
-    /// The network may have changed, as after a suspend: names are looked up anew, and no address counts as dead.
+    /// Notes that the network may have changed, as after a suspend: names are looked up again, and
+    /// no address counts as dead.
     pub fn network_changed(&self) {
         self.direct.network_changed();
     }
 
-    /// Connects to `host:port` within the configured time or `most`, whichever is less, through the forward proxy unless
-    /// `no_proxy` covers it. A proxy resolves the name itself, since names of the Internet may be unknown inside.
+    /// Connects to `host:port` within the configured time or `most`, whichever is less. It uses the
+    /// forward proxy unless `no_proxy` covers the destination. A proxy resolves the name itself,
+    /// because internal name servers may not know names of the Internet.
     ///
     /// # Errors
     /// See [`DialError`].

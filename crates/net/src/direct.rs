@@ -1,7 +1,8 @@
-//! Connecting straight, with Happy Eyeballs (RFC 8305).
+//! Connecting directly, with Happy Eyeballs (RFC 8305).
 //!
-//! The system's resolver gives both families together, so there is no head start for the one whose answer comes first
-//! (RFC 8305 §3). Addresses that were dead lately are tried last.
+//! The system's resolver returns the addresses of both families together, so the family that
+//! answers first gets no head start (RFC 8305 §3). Addresses that did not answer lately are tried
+//! last.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,31 +19,32 @@ use super::resolve::Resolver;
 use gatepost_config::Limits;
 use gatepost_core::clock::Clock;
 
-/// The next address is tried so long after the one before, if that one has not answered (RFC 8305 §5).
+/// How long one address is tried before the next is tried as well (RFC 8305 §5).
 const STAGGER: Duration = Duration::from_millis(250);
 
-/// Most addresses tried of one name for one login.
+/// Most addresses of one name that one login tries.
 const ADDRESSES: usize = 6;
 
-/// Opens straight connections, and remembers what it learns about names and addresses.
+/// Opens direct connections, and remembers what it learns about names and addresses.
 pub(super) struct DirectDialer {
-    /// Most time for a name.
+    /// The longest time for resolving a name.
     lookup: Duration,
-    /// Most time for one address.
+    /// The longest time for connecting to one address.
     attempt: Duration,
     resolver: Resolver,
     dead: UnhealthyAddresses,
 }
 
 impl DirectDialer {
-    /// With the deadlines of `limits`.
+    /// Creates a dialer with the deadlines of `limits`.
     pub(super) fn new(limits: &Limits) -> Self {
         let clock = Clock::system();
         let (resolver, dead) = (Resolver::system(clock.clone()), UnhealthyAddresses::new(clock));
         Self { lookup: limits.resolve, attempt: limits.connect_attempt, resolver, dead }
     }
 
-    /// The network may have changed, as after a suspend: names are looked up anew, and no address counts as dead.
+    /// Notes that the network may have changed, as after a suspend: names are looked up again, and
+    /// no address counts as dead.
     pub(super) fn network_changed(&self) {
         self.resolver.doubt_all();
         self.dead.forget();
@@ -65,8 +67,8 @@ impl DirectDialer {
         Ok(socket)
     }
 
-    /// The first address that connects wins; each further one starts when the one before has failed or has been silent
-    /// for [`STAGGER`].
+    /// Returns the first address that connects. Each further address is tried when the one before
+    /// has failed, or has not answered for [`STAGGER`].
     async fn race(&self, addresses: Vec<SocketAddr>, deadline: Instant) -> io::Result<TcpStream> {
         let attempt = self.attempt;
         let mut waiting = addresses.into_iter();
@@ -86,7 +88,7 @@ impl DirectDialer {
                 (address, result) = running.finished() => match result {
                     Ok(socket) => {
                         self.dead.mark_alive(address);
-                        // Overtaken by one that began later: as good as dead.
+                        // A later attempt overtook these addresses, so they count as dead.
                         running.silent().for_each(|silent| self.dead.mark_dead(silent));
                         return Ok(socket);
                     }
@@ -108,7 +110,7 @@ impl DirectDialer {
     }
 }
 
-/// Connects that are under way.
+/// The connection attempts that are running.
 #[derive(Default)]
 struct Attempts {
     tasks: JoinSet<(SocketAddr, io::Result<TcpStream>)>,
@@ -128,7 +130,7 @@ impl Attempts {
         });
     }
 
-    /// The next one that ends; waits for ever while there is none.
+    /// The next attempt that ends; waits for ever if none is running.
     async fn finished(&mut self) -> (SocketAddr, io::Result<TcpStream>) {
         match self.tasks.join_next().await {
             Some(Ok((address, result))) => {
@@ -140,13 +142,13 @@ impl Attempts {
         }
     }
 
-    /// Those that have had their time alone and said nothing.
+    /// Addresses that have been tried for [`STAGGER`] and have not answered.
     fn silent(&self) -> impl Iterator<Item = SocketAddr> {
         self.started.iter().filter(|(_, since)| since.elapsed() >= STAGGER).map(|(address, _)| *address)
     }
 }
 
-/// The families in turn (RFC 8305 §4), beginning with the one that the system prefers.
+/// Alternates the address families (RFC 8305 §4), beginning with the one that the system prefers.
 fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     let preferred_v6 = addresses.first().is_some_and(SocketAddr::is_ipv6);
     let (first, second): (Vec<_>, Vec<_>) = addresses.into_iter().partition(|a| a.is_ipv6() == preferred_v6);
@@ -160,7 +162,8 @@ fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
     in_turn
 }
 
-/// An error that says something about the address, rather than about this machine's descriptors, ports or memory.
+/// Whether an error is about the address, and not about this machine's descriptors, ports or
+/// memory.
 fn blames_address(error: &io::Error) -> bool {
     use io::ErrorKind as Kind;
     matches!(
@@ -213,7 +216,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_address_that_was_overtaken_is_tried_last_and_the_deadline_holds() {
-        // A backlog that is full takes no more connections, and says nothing.
+        // A full backlog accepts no more connections and does not answer.
         let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
         full.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
         full.listen(0).unwrap();

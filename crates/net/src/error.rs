@@ -1,4 +1,4 @@
-//! Why there is no connection to an upstream, straight or through a forward proxy.
+//! Errors of connecting to an upstream, directly or through a forward proxy.
 
 use std::io;
 
@@ -9,25 +9,25 @@ use gatepost_config::ProxyServer;
 use gatepost_proto::tunnel::connect::ConnectError;
 use gatepost_proto::tunnel::socks::SocksError;
 
-/// Why there is no connection.
+/// Why a connection could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
-    /// The name has no address, or nobody could say in time.
+    /// The name has no address, or the resolver did not answer in time.
     #[error("resolve `{host}`")]
     Resolve {
         /// The name.
         host: String,
-        /// The resolver's words.
+        /// The error of the resolver.
         source: io::Error,
     },
-    /// No address answered. The last error stands for all.
+    /// No address could be connected to. Only the last error is kept.
     #[error("connect to `{host}:{port}` ({tried} tried)")]
     Connect {
         /// The name.
         host: String,
         /// TCP port.
         port: u16,
-        /// How many addresses.
+        /// How many addresses were tried.
         tried: usize,
         /// The last error.
         source: io::Error,
@@ -35,40 +35,41 @@ pub enum DialError {
     /// The forward proxy cannot be reached.
     #[error("connect to the forward proxy `{proxy}`")]
     ProxyUnreachable {
-        /// Which.
+        /// The proxy.
         proxy: ProxyServer,
-        /// Why.
+        /// Why it cannot be reached.
         source: Box<DialError>,
     },
-    /// The roots that would verify the proxy's certificate cannot be read.
+    /// The roots that verify the proxy's certificate cannot be read.
     #[error("read the trusted certificates for the forward proxy")]
     ProxyTrust(#[source] TrustError),
     /// TLS with the forward proxy could not be set up.
     #[error("set up TLS with the forward proxy `{proxy}`")]
     ProxyTls {
-        /// Which.
+        /// The proxy.
         proxy: ProxyServer,
-        /// With the [`rustls::Error`] inside, when TLS refused something.
+        /// The error, with a [`rustls::Error`] inside if TLS refused something.
         source: io::Error,
     },
-    /// The forward proxy was reached, and would not or could not connect.
+    /// The forward proxy was reached, but refused to connect or could not.
     #[error(transparent)]
     Proxy(ConnectError),
-    /// Nobody knows which proxy to take.
+    /// The PAC script does not say which proxy to use.
     #[cfg(feature = "pac")]
     #[error(transparent)]
     Pac(#[from] PacError),
-    /// The same of a SOCKS proxy.
+    /// A SOCKS proxy was reached, but refused to connect or could not.
     #[error(transparent)]
     Socks(SocksError),
-    /// The connection to the forward proxy broke before the tunnel stood, or it did not answer in time.
+    /// The connection to the forward proxy broke before the tunnel was open, or the proxy did not
+    /// answer in time.
     #[error("wait for the answer of the forward proxy `{proxy}` for `{target}`")]
     ProxyBroke {
-        /// Which.
+        /// The proxy.
         proxy: ProxyServer,
-        /// Host and port that were asked for.
+        /// The requested host and port.
         target: String,
-        /// How.
+        /// The error of the connection.
         source: io::Error,
     },
 }

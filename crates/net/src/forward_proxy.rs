@@ -1,4 +1,4 @@
-//! The way through a forward proxy: which one, how it is reached, and the tunnel that it opens.
+//! Connecting through a forward proxy: choosing one, connecting to it, and opening a tunnel.
 
 use std::collections::HashMap;
 use std::io;
@@ -28,17 +28,17 @@ use gatepost_proto::tunnel::connect::{Connect, ConnectError, ConnectEvent, Schem
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 use gatepost_proto::tunnel::socks::{Socks, SocksEvent};
 
-/// So long another proxy is preferred to one that was dead; up to a quarter is added by chance, so that not every replica
-/// comes back at once.
+/// How long other proxies are preferred to one that failed. Up to a quarter is added at random, so
+/// that not every replica returns to it at once.
 const AVOIDED: Duration = Duration::from_secs(30);
 
-/// Most proxies remembered: a script can name any number.
+/// Most proxies remembered, because a script can name any number.
 const MOST_KNOWN: usize = 64;
 
-/// Room for a reply of the proxy; most come in one piece.
+/// Size of a read. Most replies of a proxy come in one piece.
 const READ_OCTETS: usize = 2_048;
 
-/// The proxies, and what is known of them.
+/// The proxies, and what is known about them.
 pub(super) struct ProxyPool {
     trust: Arc<UpstreamTrust>,
     known: Mutex<HashMap<ProxyServer, Arc<ProxyState>>>,
@@ -49,11 +49,11 @@ pub(super) struct ProxyPool {
 /// One proxy.
 struct ProxyState {
     server: ProxyServer,
-    /// One for all connections, so that TLS sessions are resumed.
+    /// One configuration for all connections, so that TLS sessions are resumed.
     tls: OnceCell<Arc<ClientConfig>>,
-    /// It was dead; the others are tried first until then.
+    /// The proxy failed. Until this time, the others are tried first.
     avoided_until: Mutex<Option<Instant>>,
-    /// Of the credentials.
+    /// What is known about the credentials at this proxy.
     credentials: CredentialGate,
 }
 
@@ -67,13 +67,15 @@ impl ProxyPool {
         }
     }
 
-    /// Those of `servers` that are not avoided, then the others: when all are dead, all are tried.
+    /// Those of `servers` that are not avoided, then the others, so that all are tried if all are
+    /// avoided.
     fn in_order<'a>(&self, servers: impl IntoIterator<Item = &'a ProxyServer>) -> Vec<Arc<ProxyState>> {
         let mut known = self.known.lock();
         let mut gateways = Vec::new();
         for server in servers {
             let gateway = known.get(server).map_or_else(|| Arc::new(ProxyState::new(server)), Arc::clone);
-            // Those that are known stay: what they think of the credentials must not be forgotten.
+            // Known proxies are not removed, because what is known about the credentials must not
+            // be forgotten.
             if known.len() < MOST_KNOWN {
                 known.entry(server.clone()).or_insert_with(|| Arc::clone(&gateway));
             }
@@ -84,7 +86,7 @@ impl ProxyPool {
         gateways
     }
 
-    /// What is to be tried for `host:port`, and in which order.
+    /// What is tried for `host:port`, in order.
     #[cfg_attr(
         not(feature = "pac"),
         expect(clippy::unused_async, unused_variables, reason = "only a script must be asked")
@@ -102,7 +104,7 @@ impl ProxyPool {
             ProxyChoice::Script { location, .. } => {
                 let ways = timeout_at(deadline, self.pac.ways(location, host, port)).await;
                 let ways = ways.unwrap_or(Err(PacError::TimedOut))?;
-                // What stands behind `DIRECT` would never be tried.
+                // Entries after `DIRECT` would never be tried.
                 let servers = ways.iter().map_while(|way| match way {
                     Way::Proxy(server) => Some(server),
                     Way::Direct => None,
@@ -112,8 +114,9 @@ impl ProxyPool {
         }
     }
 
-    /// A tunnel to `host:port` through the first proxy that opens one, and what came through it already; or, where a script
-    /// says so, a straight connection at last. As long as there are others, each gets an equal share of the time that is left.
+    /// Opens a tunnel to `host:port` through the first proxy that opens one, and returns it with
+    /// the octets received through it so far. If a script allows it, a direct connection is tried
+    /// last. While other candidates remain, each gets an equal share of the time left.
     pub(super) async fn via_proxy(
         &self,
         direct: &DirectDialer,
@@ -156,7 +159,7 @@ impl ProxyPool {
 /// What is tried for one destination.
 struct Candidates {
     gateways: Vec<Arc<ProxyState>>,
-    /// The straight way comes last.
+    /// A direct connection is tried last.
     direct: bool,
 }
 
@@ -174,7 +177,7 @@ impl ProxyState {
         self.avoided_until.lock().is_some_and(|until| now < until)
     }
 
-    /// Remembers whether it lives; true when that is news.
+    /// Notes whether the proxy works. True if that has changed.
     fn remember(&self, alive: bool) -> bool {
         let quarter = u64::try_from(AVOIDED.as_millis() / 4).unwrap_or(u64::MAX);
         let until = Instant::now() + AVOIDED + Duration::from_millis(jitter::random() % quarter);
@@ -186,12 +189,12 @@ impl ProxyState {
 }
 
 impl DialError {
-    /// The proxy does not do its work, whatever it is asked for.
+    /// The proxy does not work, whatever destination it is asked for.
     fn is_dead_proxy(&self) -> bool {
         matches!(self, Self::ProxyUnreachable { .. } | Self::ProxyTls { .. } | Self::ProxyBroke { .. })
     }
 
-    /// Another proxy may do what this one did not. A "no" is a "no": where one proxy refuses, the next is not asked, least of
+    /// Whether another proxy may succeed. After a refusal, the next proxy is not asked, least of
     /// all with a password that may be wrong.
     fn another_proxy_may_help(&self) -> bool {
         match self {
@@ -202,7 +205,7 @@ impl DialError {
     }
 }
 
-/// What this proxy may be shown.
+/// The credentials that may be sent to this proxy.
 fn authentication_for<'a>(proxy: &'a ForwardProxy, server: &ProxyServer) -> &'a ProxyAuthentication {
     match &proxy.choice {
         ProxyChoice::Servers(servers) if servers.contains(server) => &proxy.authentication,
@@ -214,7 +217,7 @@ fn authentication_for<'a>(proxy: &'a ForwardProxy, server: &ProxyServer) -> &'a 
     }
 }
 
-/// A tunnel that is to be opened.
+/// A tunnel to be opened.
 struct Tunnel<'a> {
     direct: &'a DirectDialer,
     trust: &'a UpstreamTrust,
@@ -240,7 +243,7 @@ impl Tunnel<'_> {
         DialError::ProxyBroke { proxy: self.gateway.server.clone(), target, source }
     }
 
-    /// A fresh connection to the proxy, with TLS where its URL says so.
+    /// Opens a new connection to the proxy, with TLS if its URL says so.
     async fn reach(&self, deadline: Instant) -> Result<Socket, DialError> {
         let server = &self.gateway.server;
         let socket = self.direct.direct(&server.host, server.port, deadline).await;
@@ -316,7 +319,7 @@ impl Tunnel<'_> {
         }
     }
 
-    /// Sends what may hold credentials.
+    /// Sends octets that may hold credentials, and wipes them.
     async fn send(&self, socket: &mut Socket, octets: Vec<u8>) -> Result<(), DialError> {
         let octets = Zeroizing::new(octets);
         let sent = async {

@@ -1,4 +1,5 @@
-//! The TLS handshake over a socket, in either role: rustls decides, this reads and writes.
+//! The TLS handshake over a socket, in either role. rustls makes the decisions; this code reads and
+//! writes.
 
 use std::io;
 use std::ops::Deref;
@@ -13,23 +14,24 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::socket::Socket;
 use crate::tls::session::Session;
 
-/// Room for a read; a certificate chain comes in one or two.
+/// Size of a read. A certificate chain arrives in one or two.
 const READ_OCTETS: usize = 4 * 1024;
 
-/// Most octets of a handshake held at a time: rustls wants a message of up to 64 KiB in one piece.
+/// Most octets of a handshake held at a time, because rustls needs a message of up to 64 KiB in one
+/// piece.
 const MOST_OCTETS: usize = 128 * 1024;
 
-/// What stands after a handshake.
+/// The result of a handshake.
 pub(super) struct Established {
-    /// The keys.
+    /// The session with its keys.
     pub(super) session: Session,
-    /// Received behind the handshake, not opened.
+    /// Octets received after the handshake, still encrypted.
     pub(super) wire: Vec<u8>,
-    /// Received together with its end, and opened.
+    /// Octets received together with the end of the handshake, decrypted.
     pub(super) plain: Vec<u8>,
 }
 
-/// A connection of rustls that does no input or output of its own.
+/// A rustls connection that does no input or output of its own.
 pub(super) trait Handshake: Send + Deref<Target = UnbufferedConnectionCommon<Self::Data>> {
     /// The role.
     type Data;
@@ -63,20 +65,20 @@ impl Handshake for UnbufferedServerConnection {
     }
 }
 
-/// What rustls wants next.
+/// What rustls needs next.
 enum Step {
-    /// To be asked again.
+    /// Ask rustls again.
     Go,
     Write,
     Read,
     Stop(io::Error),
 }
 
-/// Does the handshake. The configuration of `tls` must allow the extraction of secrets.
+/// Does the handshake. The configuration of `tls` must allow extracting the secrets.
 ///
 /// # Errors
-/// The connection broke or ended (`UnexpectedEof`), or rustls refused what the peer sent (`InvalidData`, with the
-/// [`rustls::Error`] inside; the peer was told).
+/// The connection broke or ended (`UnexpectedEof`), or rustls refused what the peer sent
+/// (`InvalidData`, with the [`rustls::Error`] inside, after an alert to the peer).
 pub(super) async fn handshake(socket: &mut Socket, mut tls: impl Handshake) -> io::Result<Established> {
     let (mut incoming, mut outgoing, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     let failure = loop {
@@ -107,7 +109,8 @@ pub(super) async fn handshake(socket: &mut Socket, mut tls: impl Handshake) -> i
             break failure;
         }
         if !tls.is_handshaking() && !tls.wants_write() {
-            // Before more records are looked at: what follows belongs to the session.
+            // This comes before more records are looked at, because what follows belongs to the
+            // session.
             send(socket, &outgoing).await?;
             // Usually empty, and kept as long as the connection.
             incoming.shrink_to_fit();
@@ -130,7 +133,7 @@ pub(super) async fn handshake(socket: &mut Socket, mut tls: impl Handshake) -> i
             Step::Go | Step::Stop(_) => {}
         }
     };
-    // The alert that rustls has for the peer.
+    // Sends the alert that rustls has for the peer.
     while tls.wants_write() {
         let UnbufferedStatus { state: Ok(ConnectionState::EncodeTlsData(mut record)), .. } = tls.process(&mut incoming)
         else {
@@ -138,7 +141,7 @@ pub(super) async fn handshake(socket: &mut Socket, mut tls: impl Handshake) -> i
         };
         encode(&mut record, &mut outgoing)?;
     }
-    // The peer may be gone; what failed before says more.
+    // The peer may have closed the connection. The error from before says more.
     let _gone = send(socket, &outgoing).await;
     Err(failure)
 }

@@ -1,5 +1,5 @@
-//! HTTP/1.1 over the connections of the [`Dialer`]: every request goes the way that mail goes, whatever the forward proxy
-//! wants.
+//! HTTP/1.1 over the connections of the [`Dialer`]: requests are sent like mail, through the
+//! forward proxy if there is one.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -25,17 +25,17 @@ use super::dial::Dialer;
 use super::error::{DialError, timed_out};
 use super::socket::Socket;
 
-/// Idle connections are kept so long, and so many of them.
+/// How long idle connections are kept, and how many.
 const IDLE: Duration = Duration::from_secs(60);
 const IDLE_CONNECTIONS: usize = 4;
 
-/// Most octets of an answer's head.
+/// Most octets of the head of a response.
 const HEAD_OCTETS: usize = 64 * 1_024;
 
-/// A client with a pool. It follows no redirect.
+/// An HTTP client with a connection pool. It follows no redirects.
 pub type Client<B> = hyper_util::client::legacy::Client<Connector, B>;
 
-/// A client whose connections are opened by `connector`.
+/// Creates a client whose connections are opened by `connector`.
 pub fn client<B>(connector: Connector) -> Client<B>
 where
     B: Body + Send,
@@ -55,34 +55,36 @@ pub struct Connector {
     dialer: Arc<Dialer>,
     tls: Arc<ClientConfig>,
     most: Duration,
-    /// Where to connect, when it is not the host of the address.
+    /// The server to connect to, if it is not the host of the URL.
     to: Option<(Arc<str>, u16)>,
 }
 
-/// Why there is no connection for a request; to be found among the sources of the client's error.
+/// Why there is no connection for a request. It is among the sources of the client's error.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectorError {
-    /// Not `https`, or without a host.
+    /// The URL is not `https`, or has no host.
     #[error("the address is not an `https` one")]
     Address,
-    /// No connection.
+    /// The connection could not be opened.
     #[error(transparent)]
     Dial(#[from] DialError),
     /// Octets arrived before our ClientHello.
     #[error("the other end spoke before TLS")]
     EarlyBytes,
-    /// TLS could not be set up; with the [`rustls::Error`] inside, when TLS refused something.
+    /// TLS could not be set up. A [`rustls::Error`] is inside if TLS refused something.
     #[error("set up TLS")]
     Tls(#[source] io::Error),
 }
 
 impl Connector {
-    /// For `https` to any server; a connection must stand within `most`. Whoever answers is verified as `tls` says.
+    /// Creates a connector for `https` to any server. A connection must be established within
+    /// `most`. The server is verified as `tls` says.
     pub fn new(dialer: Arc<Dialer>, tls: Arc<ClientConfig>, most: Duration) -> Self {
         Self { dialer, tls, most, to: None }
     }
 
-    /// For one server only, whose certificate must carry the host name of the address ([`Origin::name`]).
+    /// Creates a connector for one server only. Its certificate must carry the host name of the URL
+    /// ([`Origin::name`]).
     pub fn to_origin(dialer: Arc<Dialer>, tls: Arc<ClientConfig>, most: Duration, origin: &Origin) -> Self {
         Self { dialer, tls, most, to: Some((origin.host.as_str().into(), origin.port)) }
     }
@@ -139,8 +141,8 @@ impl Write for HttpsStream {
         Pin::new(&mut self.0).poll_write(cx, octets)
     }
 
-    /// hyper copies a body next to its head for a connection that cannot do this, and the copy, which holds a password,
-    /// would stay in memory.
+    /// Without vectored writes hyper copies the body next to the head, and the copy, which holds a
+    /// password, would stay in memory.
     fn is_write_vectored(&self) -> bool {
         self.0.is_write_vectored()
     }

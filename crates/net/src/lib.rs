@@ -1,6 +1,6 @@
-//! Connections: listening, dialling, and moving bytes.
-// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
-// build.) Tests may panic.
+//! Network connections: listening, connecting, and relaying bytes.
+// Input from strangers must not cause a panic or a silently truncated number. (Every build checks
+// overflow.) Tests may panic.
 #![cfg_attr(
     not(test),
     warn(

@@ -1,4 +1,4 @@
-//! Listening sockets, and the options of every mail connection.
+//! Listening sockets, and the socket options of every mail connection.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -7,22 +7,25 @@ use std::time::Duration;
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
 
-/// So many connections may wait for `accept`; a burst of clients after an outage does not wait for retransmissions.
+/// How many connections may wait for `accept`, so that a burst of clients after an outage does not
+/// wait for retransmissions.
 const BACKLOG: i32 = 4_096;
 
-/// Tries to find a port that is free on both loopback addresses.
+/// Attempts to find a port that is free on both loopback addresses.
 const TRIES: usize = 16;
 
-/// Binds and listens. An IPv6 address takes IPv6 only, so that `[::]` and `0.0.0.0` can stand side by side.
+/// Binds an address and listens on it. An IPv6 address accepts IPv6 only, so that `[::]` and
+/// `0.0.0.0` can be used together.
 ///
 /// # Errors
-/// The address is taken, foreign, or privileged.
+/// The address is in use, does not belong to this machine, or is privileged.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // Without it a restart fails while old connections linger in TIME_WAIT. (On Windows it would mean something else.)
+    // Without this option, a restart fails while old connections are in TIME_WAIT. (On Windows it
+    // has another meaning.)
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
@@ -34,18 +37,19 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// The sockets of [`bind_both_loopbacks`].
 #[derive(Debug)]
 pub struct Loopbacks {
-    /// At the address that was asked for.
+    /// The listener at the requested address.
     pub wanted: TcpListener,
-    /// At the other loopback address. Absent where the machine has none, and beside an address that is not loopback.
+    /// The listener at the other loopback address. `None` if the machine has none, or if the
+    /// requested address is not loopback.
     pub other: Option<TcpListener>,
 }
 
-/// Binds 127.0.0.1 and ::1 together when `address` is one of them, because a program that looks for `localhost` may try either
-/// first: no other user of this machine may sit at the other one. `open` gives the socket for an address. Port 0 is one that is
-/// free on both.
+/// Binds 127.0.0.1 and ::1 together if `address` is one of them. A program that connects to
+/// `localhost` may try either first, so no other user of this machine may listen on the other one.
+/// `open` creates the socket for an address. For port 0, a port is chosen that is free on both.
 ///
 /// # Errors
-/// The address that cannot be listened on, and the system's words.
+/// The address that cannot be listened on, and the system's error.
 pub fn bind_both_loopbacks(
     address: SocketAddr,
     mut open: impl FnMut(SocketAddr) -> io::Result<TcpListener>,
@@ -77,7 +81,7 @@ pub fn other_loopback(address: SocketAddr) -> Option<SocketAddr> {
     Some((other, address.port()).into())
 }
 
-/// True when the machine has no such address, so that nobody else can listen on it either.
+/// True if the machine has no such address, so that nobody else can listen on it either.
 fn is_missing(error: &io::Error) -> bool {
     #[cfg(unix)]
     let no_family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
@@ -86,11 +90,12 @@ fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
 }
 
-/// Sends small writes at once, and finds a dead peer within two minutes: probes begin after a minute, below the timers
-/// of NAT devices and of Azure's load balancer (4 minutes).
+/// Sets the options of a connection: small writes are sent at once, and a dead peer is found within
+/// two minutes. Probes begin after a minute, which is below the timers of NAT devices and of
+/// Azure's load balancer (4 minutes).
 ///
 /// # Errors
-/// The socket is gone.
+/// The socket is closed.
 pub fn tune(socket: &TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let socket = SockRef::from(socket);
@@ -115,7 +120,7 @@ mod tests {
     async fn both_loopback_addresses_are_taken_or_none() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             let address: SocketAddr = address.parse().unwrap();
-            // The port that the first try finds is taken on the other address.
+            // The port that the first attempt finds is in use on the other address.
             let mut opened = Vec::new();
             let both = bind_both_loopbacks(address, |address| {
                 opened.push(address);
@@ -124,7 +129,7 @@ mod tests {
             if let Ok(Loopbacks { wanted, other: Some(other) }) = both {
                 assert_eq!(Some(other.local_addr().unwrap()), other_loopback(wanted.local_addr().unwrap()));
                 assert_eq!(opened.len(), 4);
-                // A port that somebody named is not exchanged for another one.
+                // A port that was named is not replaced by another one.
                 drop(other);
                 let named = wanted.local_addr().unwrap();
                 drop(wanted);

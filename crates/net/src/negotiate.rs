@@ -1,8 +1,10 @@
-//! Negotiate (RFC 4559): SPNEGO with Kerberos, by the system's GSSAPI library (RFC 2743, RFC 4178).
+//! Negotiate (RFC 4559): SPNEGO with Kerberos, using the system's GSSAPI library (RFC 2743, RFC
+//! 4178).
 //!
-//! The library takes the ticket from the credential cache (`KRB5CCNAME`), or gets one with a client keytab (which the process
-//! names to it at the start), and asks the KDC over the network. Its calls block, so each runs on a thread of its own kind,
-//! few at a time, and nobody waits longer than a deadline for one.
+//! The library takes the ticket from the credential cache (`KRB5CCNAME`), or gets one with a client
+//! keytab, whose path the process sets for it at the start, and asks the KDC over the network. Its
+//! calls block, so each runs on a thread for blocking work. Only a few run at once, and nobody
+//! waits for one longer than a deadline.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,18 +28,19 @@ use gatepost_core::secret::ProxyAuthorization;
 use gatepost_proto::tunnel::credentials::NegotiateCredentials;
 use gatepost_proto::tunnel::scheme::{AuthenticationError, Challenge, Scheme};
 
-/// How long one step may take, requests to the KDC included.
+/// The longest time of one step, requests to the KDC included.
 const STEP: Duration = Duration::from_secs(10);
-/// Steps at once. A KDC that does not answer holds threads for longer than anybody waits, and must not hold all of them.
+/// Limits the steps that run at once. If a KDC does not answer, a step holds its thread longer than
+/// anybody waits. Without a limit such steps could hold all threads.
 static PLACES: Semaphore = Semaphore::const_new(8);
-/// Longest message of the library that is kept, in octets.
+/// Longest error message of the library that is kept, in octets.
 const REASON_OCTETS: usize = 400;
 
-/// The client's side.
+/// The client side of the scheme.
 pub(super) struct Negotiate {
     credentials: Arc<NegotiateCredentials>,
     proxy_host: String,
-    /// What has been agreed on so far on this connection.
+    /// The GSSAPI context of this connection so far.
     context: Option<ClientCtx>,
 }
 
@@ -67,12 +70,13 @@ impl Negotiate {
         };
         let (context, token) = self.step(context, token).await?;
         self.context = Some(context);
-        // With nothing more to say, and a proxy that is not satisfied, it is over.
+        // The library has no token to send, but the proxy is not satisfied, so the handshake has
+        // failed.
         let token = token.ok_or(AuthenticationError::Refused)?;
         Ok(Some(ProxyAuthorization::new(format!("Negotiate {}", STANDARD.encode(token)))))
     }
 
-    /// One call of the library. The context, and what to send, if anything.
+    /// Calls the library once. Returns the context, and the token to send, if any.
     async fn step(
         &mut self,
         context: Option<ClientCtx>,
@@ -82,7 +86,7 @@ impl Negotiate {
         let work = async {
             let place = PLACES.acquire().await;
             let call = spawn_blocking(move || {
-                // Until the call returns, not until somebody gives up waiting for it.
+                // Held until the call returns, even if nobody waits for it any more.
                 let _place = place;
                 let (context, token) = match context {
                     Some(mut context) => {
@@ -110,8 +114,8 @@ fn decode(token: &str) -> Result<Vec<u8>, AuthenticationError> {
         .map_err(|_| AuthenticationError::Challenge { scheme: Scheme::Negotiate, reason: "it is not base64".into() })
 }
 
-/// A context for the proxy's service, and the first token. SPNEGO hides why Kerberos, its only mechanism, cannot be used; so
-/// Kerberos itself is asked before it, and again when it fails.
+/// Creates a context for the proxy's service, and the first token. SPNEGO hides why Kerberos, its
+/// only mechanism, cannot be used. So Kerberos itself is tried before it, and again if it fails.
 fn begin(credentials: &NegotiateCredentials, proxy_host: &str) -> Result<(ClientCtx, Option<Buf>), Error> {
     let user = match &credentials.username {
         Some(name) => Some(Name::new(name.as_bytes(), Some(GSS_NT_USER_NAME))?),
@@ -139,8 +143,9 @@ fn begin(credentials: &NegotiateCredentials, proxy_host: &str) -> Result<(Client
     }
 }
 
-/// What the library says, in lower case, and what to do about it. Its codes for the cause depend on the mechanism and the
-/// version; its words are the same in all of MIT's.
+/// Parts of the library's messages, in lower case, with the remedy for each. The error codes depend
+/// on the mechanism and the version, but the messages are the same in all versions of MIT's
+/// library.
 const REMEDIES: [(&[&str], &str); 5] = [
     (&["contact any kdc", "cannot resolve network address", "cannot find kdc"], KDC),
     (
@@ -185,7 +190,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_ticket_it_says_what_to_do() {
-        // No keytab has this name's key, and no cache its ticket, wherever this runs.
+        // On no machine does a keytab have a key for this name, or a cache a ticket.
         let credentials =
             NegotiateCredentials { service_name: None, username: Some("nobody@NOWHERE.INVALID".into()), keytab: None };
         let mut side = Negotiate::new(&Arc::new(credentials), "proxy.invalid");

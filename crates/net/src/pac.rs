@@ -1,8 +1,10 @@
-//! Proxy auto-configuration: a script of the network's administrators says which proxy leads to which destination.
+//! Proxy auto-configuration (PAC): a script of the network's administrators chooses the proxy for
+//! each destination.
 //!
-//! The script comes from a file or from a web server inside the network, which is asked straight. It is read again when its
-//! file has changed, and hourly. An answer is kept for some minutes. Without a script there is no connection: a network that
-//! wants a proxy is not gone around because its script is missing.
+//! The script comes from a file or from a web server in the internal network, which is reached
+//! directly. It is read again when its file has changed, and hourly. An answer is cached for some
+//! minutes. Without a script no connection is opened: a network that wants a proxy must not be
+//! bypassed because its script is missing.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,34 +24,34 @@ mod script;
 
 pub use error::PacError;
 
-/// Most octets of a script; large companies have some 100 KiB.
+/// Largest script, in octets. The scripts of large companies have some 100 KiB.
 const SCRIPT_OCTETS: usize = 1024 * 1024;
-/// The script is fetched again so long after the last time.
+/// How long a script is used before it is fetched again.
 const SCRIPT_AGE: Duration = Duration::from_secs(3_600);
-/// A script that could not be fetched is tried again so long after.
+/// How long to wait after a failed fetch before the next one.
 const RETRY: Duration = Duration::from_secs(30);
-/// Fetching takes so long at most.
+/// The longest time for fetching the script.
 const FETCH: Duration = Duration::from_secs(10);
-/// One question takes so long at most, the resolution of names included.
+/// The longest time for one call of the script, name resolution included.
 const ANSWER: Duration = Duration::from_secs(5);
-/// An answer is kept so long, and so many of them, the latest.
+/// How long an answer is cached, and how many of the latest answers.
 const ANSWER_AGE: Duration = Duration::from_secs(300);
 const ANSWERS: usize = 1_024;
-/// Questions at once; each occupies a thread.
+/// Most calls of the script at once; each occupies a thread.
 const QUESTIONS: usize = 4;
-/// Most entries of an answer that are looked at.
+/// Most entries of an answer that are read.
 const ENTRIES: usize = 16;
 
 /// One entry of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Through this proxy.
+    /// Connect through this proxy.
     Proxy(ProxyServer),
-    /// Without any.
+    /// Connect directly.
     Direct,
 }
 
-/// The script, and what it has answered.
+/// The script and its cached answers.
 pub(super) struct Pac {
     trust: Arc<UpstreamTrust>,
     script: AsyncMutex<Option<Script>>,
@@ -57,7 +59,7 @@ pub(super) struct Pac {
     questions: Arc<Semaphore>,
 }
 
-/// What was answered, and until when that is good.
+/// A cached answer, and how long it may be used.
 struct Answer {
     ways: Vec<Way>,
     until: Instant,
@@ -65,9 +67,9 @@ struct Answer {
 
 struct Script {
     text: Arc<str>,
-    /// To be looked for again then.
+    /// When to read the script again.
     until: Instant,
-    /// Of the file.
+    /// Modification time of the file.
     modified: Option<SystemTime>,
 }
 
@@ -78,7 +80,7 @@ impl Pac {
         Self { trust, script: AsyncMutex::default(), answers, questions }
     }
 
-    /// The ways to `host:port`, the first one first; never none.
+    /// The ways to `host:port` in order of preference, at least one.
     ///
     /// # Errors
     /// See [`PacError`].
@@ -90,12 +92,13 @@ impl Pac {
         {
             return Ok(answer.ways.clone());
         }
-        // Scripts expect the address of a page; `https` is what fits a connection that is encrypted.
+        // Scripts expect the URL of a web page, and `https` fits an encrypted connection.
         let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
         let url = if port == 443 { format!("https://{bracketed}/") } else { format!("https://{bracketed}:{port}/") };
         let (host, questions) = (host.to_owned(), Arc::clone(&self.questions));
         let answer = async move {
-            // Held by the thread, which a name server can keep busy for longer than anybody waits.
+            // The thread holds this permit, because a name server can keep it busy longer than
+            // anybody waits.
             let turn = questions.acquire_owned().await;
             let asked = tokio::task::spawn_blocking(move || {
                 let _turn = turn;
@@ -135,7 +138,7 @@ impl Pac {
             }
             (Err(reason), None) => return Err(PacError::Unreadable { location: location.to_string(), reason }),
         };
-        // What the last script said may no longer be so.
+        // Answers of the old script may be wrong now.
         self.answers.lock().clear();
         *known = Some(Script { text: Arc::clone(&text), until, modified });
         Ok(text)
@@ -178,7 +181,8 @@ async fn read(path: &Path) -> Result<String, String> {
     Ok(String::from_utf8_lossy(&octets).into_owned())
 }
 
-/// Reads `PROXY host:port; HTTPS host:port; SOCKS5 host:port; DIRECT`. An entry of another kind is left out.
+/// Parses `PROXY host:port; HTTPS host:port; SOCKS5 host:port; DIRECT`. Entries of other kinds are
+/// left out.
 fn ways(answer: &str) -> Result<Vec<Way>, PacError> {
     let ways: Vec<Way> = answer.split(';').take(ENTRIES).filter_map(way).collect();
     if ways.is_empty() {

@@ -1,11 +1,12 @@
-//! Penalties of sources that misbehave before a login, in seconds that run down by themselves: the idea, and the order of
-//! magnitude, of OpenSSH's `PerSourcePenalties` (sshd_config(5)).
+//! Penalties for sources that misbehave before a login, in seconds that run down by themselves. The
+//! idea and the order of magnitude are those of OpenSSH's `PerSourcePenalties` (sshd_config(5)).
 //!
-//! Once a source has more than [`Rules::threshold`], its connections are closed without a greeting until nothing is left.
-//! An IPv6 /48, which may be one customer with 65,536 sources of its own, has an account as well, of eight times the
-//! threshold. A wrong password that the same source presents again costs nothing: it is a program that nobody has
-//! corrected, and shutting it out would take the household or office with it. Loopback is every local client at once and
-//! is never penalised.
+//! If a source has more than [`Rules::threshold`], its connections are closed without a greeting
+//! until nothing is left. An IPv6 /48, which may be one customer with 65,536 sources, has a penalty
+//! of its own as well, with eight times the threshold. If a source presents the same wrong password
+//! again, it costs nothing: it is a client that nobody has corrected, and a block would affect the
+//! whole household or office. Loopback is never penalized, because it is every local client at
+//! once.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, Hash, RandomState};
@@ -25,46 +26,46 @@ use table::{Guessed, Table};
 
 mod table;
 
-/// An IPv6 /48 is closed above so many times the threshold of a source.
+/// The threshold of an IPv6 /48, as a multiple of that of a source.
 const NETWORK_FACTOR: u32 = 8;
 
-/// Accounts at which a source may fail are counted over this time.
+/// The time over which the accounts at which a source failed are counted.
 const SPRAYING_WINDOW: Duration = Duration::from_secs(600);
 
-/// What a client did before a login, other than present a wrong password.
+/// What a client did before a login, other than presenting a wrong password.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Misbehavior {
-    /// It left without having tried to log in.
+    /// It closed the connection without trying to log in.
     NoLogin,
     /// It took too long.
     Timeout,
-    /// It sent what is no command of a mail program.
+    /// It sent something that is no command of a mail client.
     Garbage,
     /// It sent an HTTP request.
     Http,
-    /// The session broke off inside of Gatepost.
+    /// The session panicked inside Gatepost.
     Panic,
 }
 
-/// The accounts of all sources.
+/// The penalties of all sources.
 pub struct Penalties {
     rules: Reloadable<Rules>,
     clock: Clock,
     ipv4: Mutex<Table<u32>>,
     ipv6: Mutex<Table<u64>>,
     networks: Mutex<Table<u64>>,
-    /// Keys the fingerprints of accounts and passwords. It is random and stays in memory.
+    /// Keys the fingerprints of accounts and passwords. The key is random and stays in memory.
     fingerprints: RandomState,
     loopback_too: AtomicBool,
-    /// Load balancers that have looked whether this service is well, as they do all the time.
+    /// Load balancers that have made health checks, which they repeat all the time.
     balancers: Mutex<HashSet<Source>>,
 }
 
-/// Most balancers that are remembered.
+/// Most load balancers remembered.
 const BALANCERS: usize = 1_024;
 
 impl Penalties {
-    /// Nobody has one yet.
+    /// Creates it without any penalties.
     pub fn new(rules: &Rules, clock: Clock) -> Arc<Self> {
         let network_threshold = network_threshold(rules);
         Arc::new(Self {
@@ -79,7 +80,7 @@ impl Penalties {
         })
     }
 
-    /// Other rules from now on. What was charged stays charged.
+    /// Replaces the rules. Penalties so far remain.
     pub fn adjust(&self, rules: &Rules) {
         locked(&self.ipv4).adjust(rules.sources, rules.threshold, rules.cap);
         locked(&self.ipv6).adjust(rules.sources, rules.threshold, rules.cap);
@@ -87,13 +88,15 @@ impl Penalties {
         self.rules.set(rules.clone());
     }
 
-    /// From now on loopback is a source as any other. For tests, whose clients are all there; no configuration leads here.
+    /// Makes loopback a source like any other. Only for tests, whose clients are all on loopback;
+    /// no configuration does this.
     #[doc(hidden)]
     pub fn include_loopback(&self) {
         self.loopback_too.store(true, Ordering::Relaxed);
     }
 
-    /// A load balancer that may be believed connects on its own behalf: that it then leaves without a login costs nothing.
+    /// Remembers a trusted load balancer that connected for itself. If it closes a connection
+    /// without a login, that costs nothing.
     pub fn know_balancer(&self, peer: IpAddr) {
         let mut balancers = self.balancers();
         if balancers.len() < BALANCERS {
@@ -101,7 +104,7 @@ impl Penalties {
         }
     }
 
-    /// Whether a connection from `peer` is to be closed without a word.
+    /// Whether a connection from `peer` is to be closed without a greeting.
     pub fn closed(&self, peer: IpAddr) -> Option<Closed> {
         let now = self.clock.now();
         match self.source(peer)? {
@@ -113,7 +116,7 @@ impl Penalties {
         }
     }
 
-    /// The account of one connection from `peer`, until its login is decided.
+    /// Creates the guard of one connection from `peer`, which is kept until its login is decided.
     pub fn visit(self: &Arc<Self>, peer: IpAddr) -> PenaltyGuard {
         PenaltyGuard { penalties: Arc::clone(self), peer, settled: AtomicBool::new(false) }
     }
@@ -150,7 +153,8 @@ impl Penalties {
             }
             Some(Source::Ipv6(subnet)) => {
                 let is_new = self.judge(&mut locked(&self.ipv6), subnet, guessed, now);
-                // That one source sprays closes the source; its network pays for the password only.
+                // Spraying closes only the source itself. Its network is charged only for the wrong
+                // password.
                 if is_new {
                     locked(&self.networks).penalize(network(subnet), self.rules.get().wrong_password, now);
                 }
@@ -159,7 +163,7 @@ impl Penalties {
         }
     }
 
-    /// True when it was a new guess.
+    /// Charges a table for a guess. True if the guess was new.
     fn judge<K: Copy + Ord + Hash>(&self, table: &mut Table<K>, key: K, guessed: Guessed, now: Moment) -> bool {
         let rules = self.rules.get();
         let accounts = table.guess(key, guessed, rules.wrong_password, SPRAYING_WINDOW, now);
@@ -171,7 +175,8 @@ impl Penalties {
         true
     }
 
-    /// 32 bits: enough to tell a repeated password from another, too few to find one by.
+    /// A fingerprint of 32 bits: enough to recognise a repeated password, too few to find the
+    /// password from it.
     fn fingerprint(&self, what: impl Hash) -> u32 {
         let [_, _, _, _, a, b, c, d] = self.fingerprints.hash_one(what).to_be_bytes();
         u32::from_be_bytes([a, b, c, d])
@@ -181,7 +186,7 @@ impl Penalties {
         self.balancers.lock()
     }
 
-    /// `None` for whoever is exempt.
+    /// The source of an address; `None` if it is exempt.
     fn source(&self, peer: IpAddr) -> Option<Source> {
         let exempt = peer.to_canonical().is_loopback() && !self.loopback_too.load(Ordering::Relaxed);
         (!exempt).then(|| Source::of(peer))
@@ -197,12 +202,13 @@ fn network(subnet: u64) -> u64 {
 }
 
 fn locked<K>(table: &Mutex<Table<K>>) -> MutexGuard<'_, Table<K>> {
-    // A table in which an entry is missing is still one.
+    // A table is usable even if a panic left an entry out.
     table.lock()
 }
 
-/// One connection that has not logged in. When it is dropped without anything having been presented or charged, it costs
-/// what a connection without a login costs; when that happens in a panic, what a panic costs.
+/// Guards one connection that has not logged in. If nothing was presented or charged when it is
+/// dropped, it charges for a connection without a login. If it is dropped in a panic, it charges
+/// for the panic.
 pub struct PenaltyGuard {
     penalties: Arc<Penalties>,
     peer: IpAddr,
@@ -210,18 +216,19 @@ pub struct PenaltyGuard {
 }
 
 impl PenaltyGuard {
-    /// Whatever comes of it, the client has done nothing that would cost something: it tried to log in, or it was sent away.
+    /// Makes the connection free of charge, whatever happens later: the client tried to log in, or
+    /// was turned away.
     pub fn forgive(&self) {
         self.settled.store(true, Ordering::Relaxed);
     }
 
-    /// The client did something that costs.
+    /// Charges for misbehavior of the client.
     pub fn penalize(&self, offence: Misbehavior) {
         self.forgive();
         self.penalties.penalize(self.peer, offence);
     }
 
-    /// The client presented a wrong password, or one for an account that does not exist.
+    /// Charges for a wrong password, or for a password for an account that does not exist.
     pub fn charge_guess(&self, account: &str, secret: &str) {
         self.forgive();
         self.penalties.charge_guess(self.peer, account, secret);

@@ -1,7 +1,8 @@
-//! How Gatepost shows itself to the proxy: one side of a scheme, asked for a token whenever the machine needs one. It has
-//! what the schemes and the machine do without: the clock, and the Kerberos library.
+//! Authentication to the forward proxy: the client side of a scheme, which answers each challenge
+//! with a token. It provides what the schemes and the protocol machine do not have: the clock and
+//! the Kerberos library.
 //!
-//! The state of one handshake lives here and ends with it. Nothing is sent for another scheme than the configured one.
+//! A value lives as long as one handshake. Tokens are sent for the configured scheme only.
 
 #[cfg(feature = "negotiate")]
 use super::negotiate::Negotiate;
@@ -13,12 +14,12 @@ use gatepost_proto::tunnel::digest::Digest;
 use gatepost_proto::tunnel::ntlm::Ntlm;
 use gatepost_proto::tunnel::scheme::{AuthenticationError, Challenge};
 
-/// The client's side of the configured scheme, for one handshake.
+/// The client side of the configured scheme, for one handshake.
 pub struct ProxyAuthenticator<'a>(SchemeState<'a>);
 
 enum SchemeState<'a> {
     None,
-    /// The answer, until it is given.
+    /// The answer, until it has been sent.
     Basic(Option<ProxyAuthorization>),
     Digest(Digest<'a>),
     Ntlm(Ntlm<'a>),
@@ -27,10 +28,10 @@ enum SchemeState<'a> {
 }
 
 impl<'a> ProxyAuthenticator<'a> {
-    /// For a handshake with the proxy `proxy_host` about `destination`, as
-    /// [`Connect::destination`](gatepost_proto::tunnel::connect::Connect::destination) says it.
+    /// Creates the client side for a handshake with the proxy `proxy_host` for `destination`, as
+    /// [`Connect::destination`](gatepost_proto::tunnel::connect::Connect::destination) gives it.
     pub fn new(authentication: &'a ProxyAuthentication, proxy_host: &str, destination: &str) -> Self {
-        // Only Kerberos must know whom it talks to.
+        // Only Kerberos needs the name of the proxy.
         let _ = proxy_host;
         Self(match authentication {
             ProxyAuthentication::None => SchemeState::None,
@@ -48,14 +49,14 @@ impl<'a> ProxyAuthenticator<'a> {
         })
     }
 
-    /// The value of `Proxy-Authorization` that answers a challenge; `None` when the request goes without, or when there is
-    /// nothing to answer.
+    /// The value of `Proxy-Authorization` that answers a challenge. `None` if the request needs
+    /// none, or if there is nothing to answer.
     ///
     /// # Errors
     /// See [`AuthenticationError`].
     ///
     /// # Cancel safety
-    /// A call that was given up leaves nothing behind but the need for a new handshake.
+    /// After an abandoned call, a new handshake is needed. Nothing else remains.
     pub async fn answer(&mut self, challenge: Challenge) -> Result<Option<ProxyAuthorization>, AuthenticationError> {
         match (&mut self.0, challenge) {
             #[cfg(feature = "negotiate")]
@@ -64,7 +65,8 @@ impl<'a> ProxyAuthenticator<'a> {
             (SchemeState::Digest(side), challenge) => side.answer(&challenge),
             (_, Challenge::Last(_)) | (SchemeState::None, Challenge::Start) => Ok(None),
             (SchemeState::None, Challenge::Continue(_)) => Err(AuthenticationError::Refused),
-            // With the first request (RFC 7617 §2.2): it is meant for this proxy anyway.
+            // Sent with the first request (RFC 7617 §2.2), because the credentials are meant for
+            // this proxy anyway.
             (SchemeState::Basic(authorization), _) => {
                 authorization.take().map(Some).ok_or(AuthenticationError::Refused)
             }

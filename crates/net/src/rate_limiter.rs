@@ -1,30 +1,32 @@
-//! Turns for what must not happen too often: new connections to upstreams, when all clients come back after an outage.
+//! A limit on how often something happens: new connections to upstreams, when all clients reconnect
+//! after an outage.
 
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::time::{Instant, sleep_until};
 
-/// Nobody waits longer for a turn; who would have to is told at once.
+/// The longest wait for a turn. A caller that would wait longer gets an error at once.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
-/// Turns that were not used are kept for so long, so that a few at once do not wait.
+/// How long unused turns are kept, so that a few callers at once do not wait.
 const SAVED: Duration = Duration::from_millis(100);
 
-/// Gives turns in the order of asking, at an even pace.
+/// Grants turns at an even pace, in the order of the requests.
 pub struct RateLimiter {
     interval: Duration,
-    /// When the next turn is.
+    /// The time of the next turn.
     next: Mutex<Instant>,
 }
 
-/// So many wait already that there is no turn within 10 seconds.
+/// So many callers are waiting that there is no turn within 10 seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("too many wait for a turn")]
 pub struct QueueFull;
 
 impl RateLimiter {
-    /// So many turns a second, at least one; a tenth of them at once, when the ones before were not used.
+    /// Creates a pace of `per_second` turns a second, at least one. If earlier turns were not used,
+    /// a tenth of them may be used at once.
     pub fn new(per_second: u32) -> Self {
         Self { interval: Duration::from_secs(1) / per_second.max(1), next: Mutex::new(Instant::now()) }
     }
@@ -32,10 +34,10 @@ impl RateLimiter {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`QueueFull`], without waiting.
+    /// [`Crowded`], at once.
     ///
     /// # Cancel safety
-    /// May be dropped; its turn goes unused.
+    /// The future may be dropped; its turn then goes unused.
     pub async fn acquire(&self) -> Result<(), QueueFull> {
         let at = self.reserve(Instant::now())?;
         sleep_until(at).await;
@@ -59,8 +61,8 @@ mod tests {
 
     use super::*;
 
-    /// Ten thousand come back at once: no second sees more than the limit and what was saved, those that are let in are
-    /// let in within ten seconds, and the others know at once.
+    /// Ten thousand come back at once: no second has more turns than the limit and the saved ones.
+    /// Callers that get a turn get it within ten seconds, and the others get the error at once.
     #[tokio::test(start_paused = true)]
     async fn a_storm_is_spread() {
         let pace = Arc::new(RateLimiter::new(500));
@@ -82,7 +84,7 @@ mod tests {
             assert!(within <= 551, "{within} from {turn:?} on");
         }
         assert!(*turns.last().unwrap() <= LONGEST_WAIT);
-        // It passes.
+        // The storm passes.
         tokio::time::advance(Duration::from_secs(1)).await;
         assert_eq!(pace.acquire().await, Ok(()));
     }

@@ -1,10 +1,11 @@
-//! The relay: bytes both ways between an authenticated client and its upstream, exactly as they are.
+//! The relay: moves bytes unchanged in both directions between an authenticated client and its
+//! upstream.
 //!
-//! One small future owns both connections and nothing else. Data moves through large buffers that are leased only while
-//! there is data, so an idle session keeps none: few system calls while busy, few KiB while idle.
-//! Reading stops when the other side does not take (back-pressure); a half-close is passed on while the other
-//! direction keeps flowing; a connection that breaks, or a TLS stream that ends without `close_notify`, is passed on as
-//! a broken connection, never as a clean end.
+//! One small future owns both connections and nothing else. Data moves through large buffers that
+//! are leased only while there is data: few system calls while busy, few KiB while idle. If the
+//! other side does not take data, reading stops (back-pressure). A half-close is passed on, and the
+//! other direction continues. A connection that breaks, or a TLS stream that ends without
+//! `close_notify`, is passed on as a broken connection, never as a clean end.
 
 use std::future::Future;
 use std::io;
@@ -22,11 +23,11 @@ use gatepost_proto::mail::QuiescenceDetector;
 /// Deadlines of a relay.
 #[derive(Clone, Copy, Debug)]
 pub struct RelayLimits {
-    /// Without a byte in either direction.
+    /// How long there may be no byte in either direction.
     pub idle: Duration,
-    /// The same, once one side has ended.
+    /// How long there may be no byte after one side has ended.
     pub half_closed: Duration,
-    /// Data waits, and its receiver takes none of it.
+    /// How long a receiver may take none of the data that waits for it.
     pub write_stall: Duration,
     /// Most octets moved at a time.
     pub buffer_bytes: usize,
@@ -50,15 +51,15 @@ pub enum End {
     Client,
     /// Both sides ended cleanly; the upstream first.
     Upstream,
-    /// [`RelayLimits::idle`].
+    /// [`RelayLimits::idle`] was reached.
     Idle,
-    /// [`RelayLimits::half_closed`].
+    /// [`RelayLimits::half_closed`] was reached.
     HalfClosed,
-    /// [`RelayLimits::write_stall`].
+    /// [`RelayLimits::write_stall`] was reached.
     Stalled,
-    /// [`Relay::shutdown_if_idle`].
+    /// [`Relay::shutdown_if_idle`] ended it.
     Left,
-    /// [`Relay::cut`], and why.
+    /// [`Relay::cut`] ended it, with this word for the log.
     Cut(Cause),
     /// The client's connection broke.
     ClientBroke(io::Error),
@@ -83,11 +84,11 @@ impl End {
     }
 }
 
-/// Moves bytes until both sides have ended or a limit is reached. `to_upstream` and `to_client` go first: what either
-/// side had sent before it was its turn.
+/// Moves bytes until both sides have ended or a limit is reached. `to_upstream` and `to_client` are
+/// sent first: they hold what each side sent before the relay began.
 ///
 /// # Cancel safety
-/// Dropping the future closes both connections; bytes under way may be lost.
+/// Dropping the future closes both connections; bytes in transit may be lost.
 pub fn relay(
     client: RelayEndpoint,
     upstream: RelayEndpoint,
@@ -125,9 +126,9 @@ pub struct Relay {
     blocked_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
     first_to_end: Option<Peer>,
-    /// What shows when a goodbye may be said.
+    /// Detects when a shutdown message may be sent.
     detector: Option<QuiescenceDetector>,
-    /// A goodbye has been said.
+    /// A shutdown message has been sent.
     left: bool,
 }
 
@@ -140,30 +141,30 @@ enum Peer {
 /// What one direction needs besides its two sides.
 #[derive(Default)]
 struct Direction {
-    /// Taken from the source, not yet taken by the destination.
+    /// Data taken from the source that the destination has not taken yet.
     pending: Option<Chunk>,
-    /// The source said that nothing more comes.
+    /// The source announced its end.
     source_ended: bool,
-    /// The destination was told so.
+    /// The end was passed on to the destination.
     passed_on: bool,
     bytes: u64,
 }
 
-/// What moving bytes in one direction came to.
+/// The result of moving bytes in one direction.
 enum Moved {
-    /// Everything that there was.
+    /// All available data was moved.
     All { progress: bool },
     /// The destination takes no more for now.
     Blocked { progress: bool },
 }
 
-/// Which side of a direction broke.
+/// The side of a direction that broke.
 enum Broke {
     Source(io::Error),
     Destination(io::Error),
 }
 
-/// A poll moves at most this many buffers in one direction before it lets other sessions have the thread.
+/// Most buffers that one poll moves in one direction before other sessions may use the thread.
 const ROUNDS_PER_POLL: usize = 8;
 
 impl Direction {
@@ -177,7 +178,7 @@ impl Direction {
     ) -> Result<Moved, Broke> {
         let mut progress = false;
         for _ in 0..ROUNDS_PER_POLL {
-            // What waits goes first; nothing is read before it is gone.
+            // Pending data is sent first. Nothing is read before all of it is sent.
             let before = destination.sent();
             let gone = match &mut self.pending {
                 Some(chunk) => destination.poll_send(cx, &chunk.buffer, &mut chunk.start, chunk.end, buffer_bytes),
@@ -217,7 +218,7 @@ impl Direction {
                 }
             }
         }
-        // More may be there: come back, but let others run first.
+        // There may be more data: ask for another poll, but let other sessions run first.
         cx.waker().wake_by_ref();
         Ok(Moved::All { progress })
     }
@@ -228,12 +229,12 @@ impl Direction {
 }
 
 impl Relay {
-    /// Octets so far, from the client to the upstream and back.
+    /// Octets moved so far: from the client to the upstream, and back.
     pub fn moved(&self) -> (u64, u64) {
         (self.up.bytes, self.down.bytes)
     }
 
-    /// Lets `detector` see what passes from now on, beginning with what waits.
+    /// Lets the detector see all data from now on, beginning with the pending data.
     #[must_use]
     pub fn with_detector(mut self, mut detector: QuiescenceDetector) -> Self {
         if let Some(chunk) = &self.up.pending {
@@ -246,8 +247,9 @@ impl Relay {
         self
     }
 
-    /// Says goodbye, if one may be said and nothing has passed for `quiet`: the client hears it, then both hear the end. True
-    /// when it is on its way; the relay is then to be polled to its end.
+    /// Begins the shutdown if the protocol allows a shutdown message now and nothing was moved for
+    /// `quiet`. The client gets the message, then both sides get the end of the connection. True if
+    /// the shutdown began; the relay must then be polled to its end.
     pub fn shutdown_if_idle(&mut self, quiet: Duration) -> bool {
         let idle = self.up.pending.is_none()
             && self.down.pending.is_none()
@@ -261,7 +263,8 @@ impl Relay {
         true
     }
 
-    /// Ends it at once; both sides see a broken connection. `cause` says why.
+    /// Ends the relay at once. Both sides see a broken connection. `cause` is a short fixed word
+    /// for the log.
     pub fn cut(&mut self, cause: Cause) -> Report {
         self.client.abort();
         self.upstream.abort();
@@ -272,7 +275,8 @@ impl Relay {
         Report { sent: self.up.bytes, received: self.down.bytes, end }
     }
 
-    /// The side that did not break hears it as a broken connection, after what was still on its way.
+    /// Ends the relay after one side broke. The other side sees a broken connection, after the data
+    /// that was still in transit.
     fn broke(&mut self, whose: Peer, error: io::Error) -> Report {
         match whose {
             Peer::Client => {
@@ -306,7 +310,8 @@ impl Future for Relay {
                 detector.client_said(octets);
             }
         });
-        // A direction that broke does not silence the other at once: what the upstream had said last still arrives.
+        // If one direction broke, the other is still polled, so that the upstream's last data
+        // arrives.
         let down = this.down.pump(cx, &mut this.upstream, &mut this.client, buffer_bytes, |octets| {
             if let Some(detector) = detector {
                 detector.server_said(octets);
@@ -353,7 +358,8 @@ impl Future for Relay {
             (true, false, Some(since)) => Some(since),
             (true, _, _) => Some(Instant::now()),
         };
-        // The timer is moved only when it fires: a busy session does not pay for it with every byte.
+        // The timer is moved only when it fires, so that a busy session does not move it for every
+        // byte.
         loop {
             ready!(this.timer.as_mut().poll(cx));
             let now = Instant::now();

@@ -1,7 +1,8 @@
-//! One connection of a relay: a socket, and the TLS on it if there is one.
+//! One connection of a relay: a socket, with TLS if there is any.
 //!
-//! With TLS, the socket is read in large pieces and opened from there straight into the buffer of the relay; a large piece
-//! to be sent is sealed into another buffer as many records at once, which leave in one system call.
+//! With TLS, the socket is read in large pieces, which are decrypted directly into the buffer of
+//! the relay. A large piece to be sent is encrypted into another buffer as many records, which are
+//! sent in one system call.
 
 use std::io;
 use std::pin::Pin;
@@ -17,20 +18,21 @@ use crate::tls::session::Session;
 pub struct RelayEndpoint {
     socket: Socket,
     tls: Option<Box<Tls>>,
-    /// Octets that the socket has taken.
+    /// Octets that the socket has accepted.
     sent: u64,
 }
 
 /// What TLS needs besides its socket.
 struct Tls {
     session: Session,
-    /// Whole records that came together with the end of the login, and the beginning of one that is not whole.
+    /// Encrypted octets that arrived together with the end of the login: whole records, and the
+    /// beginning of an incomplete one.
     wire: Vec<u8>,
-    /// Opened during the login, and not asked for then.
+    /// Octets decrypted during the login, but not read then.
     plain: Vec<u8>,
-    /// Sealed, and not yet taken by the socket.
+    /// Encrypted octets that the socket has not accepted yet.
     sealed: Option<Chunk>,
-    /// What broke behind data that had to be delivered first.
+    /// An error found after data that must be delivered first.
     broke: Option<io::Error>,
 }
 
@@ -40,18 +42,19 @@ impl RelayEndpoint {
         Self { socket, tls: None, sent: 0 }
     }
 
-    /// A connection with TLS; `wire` was received and not opened, `plain` was opened and not used, `sealed` was not sent.
+    /// A connection with TLS. `wire` was received but not decrypted, `plain` was decrypted but not
+    /// used, and `sealed` was not sent.
     pub fn tls(socket: Socket, session: Session, wire: Vec<u8>, plain: Vec<u8>, sealed: Vec<u8>) -> Self {
         let tls = Tls { session, wire, plain, sealed: Chunk::own(sealed), broke: None };
         Self { socket, tls: Some(Box::new(tls)), sent: 0 }
     }
 
-    /// How much the socket has taken; with TLS that is more than was to be sent.
+    /// Octets that the socket has accepted. With TLS they are more than the data.
     pub(super) fn sent(&self) -> u64 {
         self.sent
     }
 
-    /// Receives plain octets into `plain`; 0 is a clean end.
+    /// Receives decrypted octets into `plain`; 0 is a clean end.
     pub(super) fn poll_receive(&mut self, cx: &mut Context<'_>, plain: &mut Buffer) -> Poll<io::Result<usize>> {
         let Some(mut tls) = self.tls.take() else {
             let bytes = plain.bytes();
@@ -59,7 +62,8 @@ impl RelayEndpoint {
         };
         let received = self.poll_receive_tls(cx, &mut tls, plain);
         if !tls.session.outbox().is_empty() {
-            // An answer to a key update, or an alert. Should the socket be full, the next send takes it along.
+            // Sends an answer to a key update, or an alert. If the socket is full, the next send
+            // includes it.
             let _full_or_broken = self.flush_tls(cx, &mut tls);
         }
         self.tls = Some(tls);
@@ -103,8 +107,8 @@ impl RelayEndpoint {
         Poll::Ready(Ok(0))
     }
 
-    /// Hands over `buffer[*start..end]`, moving `start`; true when all of it was taken by the socket. `buffer_bytes` is the
-    /// size of what is sealed at a time.
+    /// Sends `buffer[*start..end]` and advances `start`. True if the socket accepted all of it.
+    /// `buffer_bytes` is how much is encrypted at a time.
     pub(super) fn poll_send(
         &mut self,
         cx: &mut Context<'_>,
@@ -132,7 +136,7 @@ impl RelayEndpoint {
         Ok(false)
     }
 
-    /// True when nothing handed over waits in here any more.
+    /// True if no data is left in here to be sent.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> io::Result<bool> {
         if let Some(mut tls) = self.tls.take() {
             let flushed = self.flush_tls(cx, &mut tls);
@@ -157,7 +161,7 @@ impl RelayEndpoint {
             }
             tls.sealed = None;
         }
-        // Sealed after the chunk, so sent after it.
+        // Encrypted after the chunk, so sent after it.
         while !tls.session.outbox().is_empty() {
             match self.poll_write(cx, tls.session.outbox())? {
                 Some(written) => tls.session.sent(written),
@@ -167,7 +171,7 @@ impl RelayEndpoint {
         Ok(true)
     }
 
-    /// Tells the peer that nothing more comes: `close_notify`, then FIN.
+    /// Tells the peer that no more data follows: `close_notify`, then FIN.
     pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if let Some(tls) = &mut self.tls {
             tls.session.close();
@@ -176,18 +180,18 @@ impl RelayEndpoint {
             return Poll::Pending;
         }
         match ready!(Pin::new(&mut self.socket).poll_shutdown(cx)) {
-            // The peer has closed altogether already: it knows.
+            // The peer has already closed both directions, so there is nothing to tell it.
             Err(error) if error.kind() == io::ErrorKind::NotConnected => Poll::Ready(Ok(())),
             result => Poll::Ready(result),
         }
     }
 
-    /// Makes dropping the socket look like a broken connection (RST), not like a clean end.
+    /// Makes dropping the socket look like a broken connection (RST) and not like a clean end.
     pub(super) fn abort(&mut self) {
         self.socket.abort();
     }
 
-    /// How much the socket took; `None` when it takes nothing for now.
+    /// Octets that the socket accepted; `None` if it accepts nothing for now.
     fn poll_write(&mut self, cx: &mut Context<'_>, octets: &[u8]) -> io::Result<Option<usize>> {
         match Pin::new(&mut self.socket).poll_write(cx, octets) {
             Poll::Ready(Ok(0)) => Err(io::ErrorKind::WriteZero.into()),
@@ -202,8 +206,8 @@ impl RelayEndpoint {
 }
 
 impl Tls {
-    /// Opens the whole records of `received` into `plain`, as far as there is room, and keeps the rest. There is room for
-    /// one at least.
+    /// Decrypts the whole records of `received` into `plain`, as far as there is room, and keeps
+    /// the rest. There is room for at least one.
     fn open(&mut self, received: &[u8], plain: &mut [u8]) -> io::Result<usize> {
         let (mut filled, mut rest) = (0, received);
         while let Some(length) = self.session.first_record(rest) {
@@ -232,12 +236,12 @@ fn poll_read(socket: &mut Socket, cx: &mut Context<'_>, into: &mut [u8]) -> Poll
     Poll::Ready(Ok(buffer.filled().len()))
 }
 
-/// What TLS found wrong.
+/// An error that TLS found.
 pub(super) fn invalid(error: rustls::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
 }
 
-/// RFC 8446 §6.1: an end that was not announced may be somebody else's doing.
+/// RFC 8446 §6.1: an end without `close_notify` may come from an attacker.
 pub(super) fn cut_off() -> io::Error {
     io::Error::new(io::ErrorKind::UnexpectedEof, "the peer closed the connection without TLS close_notify")
 }

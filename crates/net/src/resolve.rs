@@ -1,9 +1,10 @@
-//! Names to addresses, by the system's resolver (`getaddrinfo`), which knows `/etc/hosts`, search domains and whatever else
-//! the administrator has set up, and notices when `resolv.conf` changes.
+//! Resolves names with the system's resolver (`getaddrinfo`). It knows `/etc/hosts`, search domains
+//! and whatever else the administrator has set up, and notices changes of `resolv.conf`.
 //!
-//! It blocks, for half a minute when no name server answers. So each lookup has a thread of its own, at most one for each
-//! name and [`LOOKUPS`] in all, and nobody waits longer than told. An answer is remembered for a short while, and stands in
-//! for a day when later lookups fail (RFC 8767 §4): TLS proves whether it still leads to the right server.
+//! The resolver blocks for half a minute if no name server answers. So each lookup has a thread of
+//! its own, at most one for each name and [`LOOKUPS`] in all, and no caller waits longer than its
+//! deadline. An answer is cached for a short while. If later lookups fail, it is used for up to a
+//! day (RFC 8767 §4), because TLS proves whether it still leads to the right server.
 
 use std::collections::HashMap;
 use std::io;
@@ -17,30 +18,34 @@ use tokio::time::{Instant, timeout_at};
 
 use gatepost_core::clock::{Clock, Moment};
 
-/// An answer is used so long without another lookup. `getaddrinfo` does not tell a record's time to live; Exchange
-/// Online's are about as short.
+/// How long an answer is used without another lookup. `getaddrinfo` does not return a record's time
+/// to live; the times of Exchange Online are about as short.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// Whatever happened, a name is not looked up more often than this. Failures are remembered no longer.
+/// The shortest time between two lookups of a name, whatever happened. A failure is remembered no
+/// longer than this.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// An old answer is used so long when there is no new one; RFC 8767 §5 suggests one to three days.
+/// How long an old answer is used if there is no new one; RFC 8767 §5 suggests one to three days.
 const STALE: Duration = Duration::from_secs(24 * 3_600);
 
-/// With an old answer at hand a lookup is given so long before that one is used (RFC 8767 §5 suggests 1.8 seconds).
+/// How long to wait for a lookup before an old answer is used (RFC 8767 §5 suggests 1.8 seconds).
 const STALE_WAIT: Duration = Duration::from_secs(1);
 
-/// Lookups at once. The names come from the configuration, so more are a sign of a resolver that hangs.
+/// Most lookups at once. The names come from the configuration, so more are a sign that the
+/// resolver hangs.
 const LOOKUPS: usize = 32;
 
-/// Stack of a lookup's thread, in octets: modules of the name service switch may want a good part of it.
+/// Stack of a lookup's thread, in octets. Modules of the name service switch may need a good part
+/// of it.
 const STACK: usize = 512 * 1_024;
 
-/// Looks a name up, and may take its time.
+/// Looks up a name; it may block.
 type Lookup = dyn Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync;
 
-/// Resolves the names of upstreams and forward proxies, and remembers the answers. Its memory grows with the names of the
-/// configuration only; never ask it for a name that a client sent.
+/// Resolves the names of upstreams and forward proxies, and caches the answers. The cache is
+/// bounded only by the number of names in the configuration, so never pass a name that a client
+/// sent.
 #[derive(Clone)]
 pub(super) struct Resolver(Arc<Shared>);
 
@@ -53,7 +58,7 @@ struct Shared {
 #[derive(Default)]
 struct Names {
     known: HashMap<Box<str>, Known>,
-    /// Threads that run.
+    /// Lookup threads that are running.
     lookups: usize,
 }
 
@@ -61,7 +66,7 @@ struct Names {
 #[derive(Default)]
 struct Known {
     answer: Option<Answer>,
-    /// The last lookup has failed.
+    /// The error of the last lookup, if it failed.
     failed: Option<(Moment, Failed)>,
     running: Option<Running>,
 }
@@ -70,19 +75,19 @@ struct Known {
 struct Answer {
     addresses: Arc<[IpAddr]>,
     at: Moment,
-    /// None of the addresses could be connected to, or the network has changed.
+    /// No address could be connected to, or the network has changed.
     doubted: bool,
 }
 
-/// An error that several can be told.
+/// An error that can be given to several callers.
 #[derive(Clone)]
 struct Failed(io::ErrorKind, Arc<str>);
 
-/// A lookup on its way.
+/// A lookup that is running.
 #[derive(Clone)]
 struct Running {
     since: Instant,
-    /// Closed at its end; the outcome is in [`Known`] then.
+    /// Closed when the lookup ends; the outcome is in [`Known`] then.
     done: watch::Receiver<()>,
 }
 
@@ -97,7 +102,7 @@ impl Resolver {
     /// The system's resolver. The clock should count suspend.
     pub(super) fn system(clock: Clock) -> Self {
         Self::new(clock, |name| {
-            // A port of zero, which is not looked at.
+            // The port is not used.
             (name, 0).to_socket_addrs().map(|found| found.map(|address| address.ip()).collect())
         })
     }
@@ -106,14 +111,15 @@ impl Resolver {
         Self(Arc::new(Shared { lookup: Box::new(lookup), clock, names: Mutex::default() }))
     }
 
-    /// The addresses of a name in the system's order of preference (RFC 6724), each once, waiting until `deadline` at
-    /// most. An address stands for itself.
+    /// The addresses of a name in the system's order of preference (RFC 6724), without duplicates,
+    /// waiting until `deadline` at most. If the name is an address, it is returned itself.
     ///
     /// # Errors
-    /// `TimedOut`; `NotFound` when the name has no address; or what the resolver says. An old answer is not at hand then.
+    /// `TimedOut`; `NotFound` if the name has no address; or the resolver's error. In all these
+    /// cases there is no old answer.
     ///
     /// # Cancel safety
-    /// May be dropped at any time; a lookup that was begun goes on for others.
+    /// The future may be dropped at any time. A running lookup continues for other callers.
     pub(super) async fn resolve(&self, name: &str, port: u16, deadline: Instant) -> io::Result<Vec<SocketAddr>> {
         if let Ok(address) = name.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
@@ -131,20 +137,22 @@ impl Resolver {
         let old = self.0.old(name);
         let until = if old.is_some() { deadline.min(running.since + STALE_WAIT) } else { deadline };
         match timeout_at(until, running.done.changed()).await {
-            // The sender is dropped when the outcome stands.
+            // The sender is dropped once the outcome is stored.
             Ok(_ended) => self.0.outcome(name),
             Err(_) => old.ok_or_else(|| io::Error::new(io::ErrorKind::TimedOut, "the resolver did not answer in time")),
         }
     }
 
-    /// The addresses of a name lead nowhere: the next login looks it up anew. The old answer is kept as a last resort.
+    /// Notes that no address of a name could be connected to, so that the next login looks it up
+    /// again. The old answer is kept as a last resort.
     pub(super) fn invalidate(&self, name: &str) {
         if let Some(answer) = self.0.names().known.get_mut(name).and_then(|known| known.answer.as_mut()) {
             answer.doubted = true;
         }
     }
 
-    /// The same for all names, after the network may have changed.
+    /// Does the same as [`Resolver::invalidate`] for all names, after the network may have changed,
+    /// and forgets failures.
     pub(super) fn doubt_all(&self) {
         for known in self.0.names().known.values_mut() {
             known.failed = None;
@@ -157,7 +165,8 @@ impl Resolver {
 
 impl Shared {
     fn names(&self) -> MutexGuard<'_, Names> {
-        // Nothing that is done under the lock leaves it half done.
+        // The state is consistent even after a panic, because no change under the lock is left
+        // unfinished.
         self.names.lock()
     }
 
@@ -201,8 +210,8 @@ impl Shared {
         }
     }
 
-    /// A thread of its own, rather than one of the runtime's for blocking work: those are for files, and the runtime would
-    /// wait for it before it ends.
+    /// Starts a lookup on a thread of its own. The runtime's threads for blocking work are for
+    /// files, and the runtime would wait for the lookup before it ends.
     fn start(self: &Arc<Self>, name: &str) -> io::Result<Running> {
         let (ended, done) = watch::channel(());
         let (shared, name) = (Arc::clone(self), Box::from(name));
@@ -248,7 +257,7 @@ impl Shared {
         }
     }
 
-    /// What a lookup that has ended leaves.
+    /// The result for a caller after a lookup has ended.
     fn outcome(&self, name: &str) -> io::Result<Arc<[IpAddr]>> {
         let now = self.clock.now();
         let names = self.names();

@@ -1,4 +1,4 @@
-//! A connection below the TLS of mail and HTTP: a TCP connection, or TLS to a proxy on one.
+//! A connection below the TLS of mail and HTTP: a TCP connection, or TLS to a proxy over TCP.
 
 use std::io;
 use std::pin::Pin;
@@ -14,13 +14,13 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-/// A connection to a client, to an upstream, or to a proxy in between.
+/// A connection to a client, to an upstream, or to a proxy.
 ///
-/// What was written to it may wait inside until it is flushed.
+/// Written octets may stay in a buffer until they are flushed.
 pub enum Socket {
-    /// TCP alone.
+    /// TCP only.
     Tcp(TcpStream),
-    /// TLS to a proxy, which reads whatever is not protected once more inside.
+    /// TLS to a proxy, which can read everything that has no TLS of its own inside.
     Proxy(Box<TlsStream<TcpStream>>),
 }
 
@@ -34,7 +34,7 @@ impl Socket {
     /// Does the handshake with a proxy, whose certificate must carry `name`.
     ///
     /// # Errors
-    /// The handshake failed; with the [`rustls::Error`] inside when TLS refused something.
+    /// The handshake failed. A [`rustls::Error`] is inside if TLS refused something.
     pub(super) async fn to_proxy(
         socket: TcpStream,
         tls: Arc<ClientConfig>,
@@ -43,13 +43,13 @@ impl Socket {
         Ok(Self::Proxy(Box::new(TlsConnector::from(tls).connect(name, socket).await?)))
     }
 
-    /// Makes dropping it look like a broken connection (RST), not like a clean end.
+    /// Makes dropping the socket look like a broken connection (RST) and not like a clean end.
     pub(super) fn abort(&self) {
         let tcp = match self {
             Self::Tcp(socket) => socket,
             Self::Proxy(stream) => stream.get_ref().0,
         };
-        // Failing here means that the socket is gone already.
+        // An error means that the socket is closed already.
         let _gone = SockRef::from(tcp).set_linger(Some(Duration::ZERO));
     }
 }
@@ -59,7 +59,8 @@ impl AsyncRead for Socket {
         match self.get_mut() {
             Self::Tcp(socket) => Pin::new(socket).poll_read(cx, into),
             Self::Proxy(stream) => match Pin::new(stream).poll_read(cx, into) {
-                // Many proxies leave without close_notify. The TLS inside notices by itself when something is missing.
+                // Many proxies close without close_notify. The inner TLS notices if something is
+                // missing.
                 Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(())),
                 read => read,
             },

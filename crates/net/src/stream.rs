@@ -18,10 +18,10 @@ use crate::tls::MOST_OVERHEAD;
 use crate::tls::record::MOST_PLAIN;
 use crate::tls::session::Session;
 
-/// Room for a read.
+/// Size of a read.
 const READ_OCTETS: usize = 4 * 1024;
 
-/// A peer that does not take the end of a connection is not waited for longer.
+/// The longest wait for a peer to take the end of a connection.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// A connection during its login.
@@ -36,17 +36,18 @@ pub enum Stream {
 pub struct TlsStream {
     socket: Socket,
     session: Session,
-    /// Received, not opened.
+    /// Received, but not decrypted.
     wire: Vec<u8>,
-    /// Opened, not read.
+    /// Decrypted, but not read.
     plain: Vec<u8>,
-    /// Sealed, and not yet taken by the socket.
+    /// Encrypted, but not yet accepted by the socket.
     sealed: Vec<u8>,
 }
 
 impl Stream {
-    /// Reads what there is, at least one octet; 0 is the end. What TLS owes the peer (an answer, an alert) is sent before
-    /// more is read, so a peer that takes nothing is not read from either: the caller's deadline for reading ends that too.
+    /// Reads available data, at least one octet; 0 is the end. If TLS owes the peer something (an
+    /// answer, an alert), it is sent before more is read. So a peer that takes nothing is not read
+    /// from either, and the caller's deadline for reading ends that too.
     ///
     /// # Errors
     /// The connection broke, or TLS failed.
@@ -60,7 +61,7 @@ impl Stream {
         }
     }
 
-    /// Writes all of it.
+    /// Writes all octets.
     ///
     /// # Errors
     /// The connection broke, or TLS failed.
@@ -74,7 +75,7 @@ impl Stream {
         }
     }
 
-    /// Ends the connection in order, with `close_notify`, as far as the peer lets us within a second.
+    /// Ends the connection cleanly, with `close_notify`, waiting for the peer one second at most.
     pub async fn end(&mut self) {
         let ending = async {
             match self {
@@ -82,14 +83,14 @@ impl Stream {
                 Self::Tls(stream) => stream.end().await,
             }
         };
-        // The peer may be gone; then there is nobody to be polite to.
+        // The peer may have closed the connection already.
         let _gone = timeout(LAST_WORD, ending).await;
     }
 
     /// Does the handshake with a mail client.
     ///
     /// # Errors
-    /// The handshake failed; or TLS is on already, which a machine never asks for.
+    /// The handshake failed; or TLS is on already, which no protocol machine asks for.
     pub async fn accept_tls(self, config: Arc<ServerConfig>) -> io::Result<Self> {
         self.with_tls(UnbufferedServerConnection::new(config).map_err(invalid)?).await
     }
@@ -97,7 +98,7 @@ impl Stream {
     /// Does the handshake with an upstream, whose certificate must carry `name`.
     ///
     /// # Errors
-    /// The handshake failed; or TLS is on already, which a machine never asks for.
+    /// The handshake failed; or TLS is on already, which no protocol machine asks for.
     pub async fn connect_tls(self, config: Arc<ClientConfig>, name: ServerName<'static>) -> io::Result<Self> {
         self.with_tls(UnbufferedClientConnection::new(config, name).map_err(invalid)?).await
     }
@@ -110,7 +111,7 @@ impl Stream {
         Ok(Self::Tls(Box::new(TlsStream { socket, session, wire, plain, sealed: Vec::new() })))
     }
 
-    /// The connection for the relay.
+    /// Turns the connection into one for the relay.
     pub fn into_side(self) -> RelayEndpoint {
         match self {
             Self::Plain(socket) => RelayEndpoint::plain(socket),
@@ -146,7 +147,7 @@ impl TlsStream {
                 self.plain.truncate(*opened.as_ref().unwrap_or(&0));
                 self.wire.drain(..length);
                 if let Err(error) = opened {
-                    // The peer is told why, if it still listens.
+                    // Tells the peer the reason, if it still reads.
                     let _gone = self.flush().await;
                     return Err(invalid(error));
                 }
@@ -173,7 +174,8 @@ impl TlsStream {
         self.flush().await
     }
 
-    /// Sends what was sealed, then what the session has to say. Nothing is lost when the future is dropped.
+    /// Sends encrypted data, then what the session has to send. Nothing is lost when the future is
+    /// dropped.
     async fn flush(&mut self) -> io::Result<()> {
         while !self.sealed.is_empty() {
             let written = self.socket.write(&self.sealed).await?;

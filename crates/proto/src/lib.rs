@@ -1,11 +1,13 @@
-//! The protocol machines and readers: bytes in, events and bytes out; no socket, no clock, no runtime. This is what gets
-//! fuzzed.
+//! The protocol machines and parsers: octets in, events and octets out, with no socket, clock or
+//! runtime. The fuzz tests run this crate.
 //!
-//! * [`mail`]: IMAP, POP3 and SMTP, towards the client and towards Microsoft; what OAuth is, they never learn.
-//! * [`sasl`]: the mechanisms. [`mime`]: the head of a message. [`http`]: heads, paths and SOAP.
-//! * [`tunnel`]: CONNECT and SOCKS through a forward proxy. [`proxy_protocol`]: the header of a load balancer.
-// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
-// build.) Tests may panic.
+//! * [`mail`]: IMAP, POP3 and SMTP, towards the client and towards Microsoft. They do not know
+//!   OAuth.
+//! * [`sasl`]: the mechanisms. [`mime`]: the header of a message. [`http`]: heads, paths and SOAP.
+//! * [`tunnel`]: CONNECT and SOCKS through a forward proxy. [`proxy_protocol`]: the header of a
+//!   load balancer.
+// Input from strangers must not cause a panic or a silently truncated number. (Every build checks
+// overflow.) Tests may panic.
 #![cfg_attr(
     not(test),
     warn(

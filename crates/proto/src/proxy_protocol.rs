@@ -1,8 +1,9 @@
-//! What a load balancer says about a connection before it passes it on: the PROXY protocol, versions 1 and 2 (HAProxy,
-//! "The PROXY protocol", 2020/03/05).
+//! Parses the header in which a load balancer announces a connection: the PROXY protocol, versions
+//! 1 and 2 (HAProxy, "The PROXY protocol", 2020/03/05).
 //!
-//! The header is read to its last octet and not one further, because what follows belongs to somebody else, TLS for instance:
-//! [`HeaderReader::wants`] never asks for an octet that may not belong to it.
+//! The header is read to its last octet and not one further, because what follows is for another
+//! reader, such as TLS. [`HeaderReader::wants`] never asks for an octet that may not belong to the
+//! header.
 
 use std::mem;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +11,7 @@ use std::str::FromStr;
 
 /// Longest header of version 1, with its end.
 const V1_OCTETS: usize = 107;
-/// Longest header of version 2. The lengths of both addresses and a few extensions are far below it.
+/// Longest header of version 2. The two addresses and a few extensions need far less.
 const V2_OCTETS: usize = 4_096;
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
@@ -18,33 +19,34 @@ const V2_FIXED: usize = 16;
 /// The extension with a checksum (PP2_TYPE_CRC32C).
 const CHECKSUM: u8 = 0x03;
 
-/// Whom a balancer speaks for.
+/// The client that a load balancer announces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Conveyed {
     /// A client at this address.
     Client(SocketAddr),
-    /// Itself: a health check (LOCAL).
+    /// The load balancer itself: a health check (LOCAL).
     Itself,
-    /// Somebody whose address it does not know or cannot express (UNKNOWN, AF_UNSPEC, AF_UNIX).
+    /// A client whose address the balancer does not know or cannot express (UNKNOWN, AF_UNSPEC,
+    /// AF_UNIX).
     Unknown,
 }
 
 /// What is wrong with a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HeaderError {
-    /// It begins like none.
+    /// The octets do not begin like a header.
     #[error("what came is no PROXY header")]
     Missing,
-    /// It is longer than it may be.
+    /// The header is longer than allowed.
     #[error("the PROXY header is longer than it may be")]
     TooLong,
-    /// It begins like one.
+    /// The octets begin like a header, but are not a valid one.
     #[error("the PROXY header is malformed")]
     Malformed,
-    /// It was damaged.
+    /// The checksum is wrong.
     #[error("the checksum of the PROXY header is wrong")]
     Checksum,
-    /// It names an address that no client can have who comes over a network: loopback, for instance.
+    /// The header has an address that no remote client can have, such as loopback.
     #[error("the PROXY header names {0}, from where no client can come to a load balancer")]
     Impossible(IpAddr),
 }
@@ -54,7 +56,7 @@ pub enum HeaderError {
 pub struct HeaderReader(Vec<u8>);
 
 impl HeaderReader {
-    /// At most so many octets are to be read next: all of them belong to the header. Never zero.
+    /// The most octets to read next, all of which belong to the header. Never zero.
     pub fn wants(&self) -> usize {
         let held = self.0.len();
         // The shortest header, `PROXY UNKNOWN` with its end, is longer than the signature.
@@ -63,18 +65,19 @@ impl HeaderReader {
         } else if self.0.starts_with(V2_SIGNATURE) {
             self.announced().unwrap_or(V2_FIXED)
         } else {
-            // The CRLF is still to come, or its LF.
+            // The CRLF is missing, or only its LF.
             (held + if self.0.ends_with(b"\r") { 1 } else { 2 }).min(V1_OCTETS)
         };
         least.saturating_sub(held).max(1)
     }
 
-    /// True when nothing has come yet.
+    /// True if no octet has arrived yet.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Takes octets; says whom the balancer speaks for once the header is complete, and then is as new.
+    /// Takes octets. Returns the client once the header is complete; the reader is then empty
+    /// again.
     ///
     /// # Errors
     /// See [`HeaderError`]. The connection cannot be used then.
@@ -105,7 +108,7 @@ impl HeaderReader {
         }
     }
 
-    /// How long a header of version 2 is, once it has said so.
+    /// The length of a header of version 2, once it is known.
     fn announced(&self) -> Option<usize> {
         match self.0.get(14..V2_FIXED)? {
             [high, low] => Some(V2_FIXED + usize::from(u16::from_be_bytes([*high, *low]))),
@@ -114,7 +117,7 @@ impl HeaderReader {
     }
 }
 
-/// `PROXY TCP4 192.0.2.1 198.51.100.1 56324 993`, with its end.
+/// Parses `PROXY TCP4 192.0.2.1 198.51.100.1 56324 993`, with its end.
 fn version_1(header: &[u8]) -> Result<Conveyed, HeaderError> {
     let line = header.strip_suffix(b"\r\n").and_then(|line| std::str::from_utf8(line).ok());
     let mut words = line.ok_or(HeaderError::Malformed)?.split(' ').skip(1);
@@ -145,12 +148,12 @@ fn port_number(word: &str) -> Result<u16, HeaderError> {
     word.parse().ok().filter(|_| plain).ok_or(HeaderError::Malformed)
 }
 
-/// The binary form.
+/// Parses the binary form.
 fn version_2(header: &[u8]) -> Result<Conveyed, HeaderError> {
     let (fixed, rest) = header.split_at_checked(V2_FIXED).ok_or(HeaderError::Malformed)?;
     let &[version, family, ..] = fixed.get(12..).unwrap_or_default() else { return Err(HeaderError::Malformed) };
     match version {
-        // What stands behind it is to be ignored.
+        // The rest must be ignored.
         0x20 => return Ok(Conveyed::Itself),
         0x21 => {}
         _ => return Err(HeaderError::Malformed),
@@ -170,7 +173,7 @@ fn version_2(header: &[u8]) -> Result<Conveyed, HeaderError> {
             (client(Ipv6Addr::from(*source).into(), u16::from_be_bytes([high, low]))?, extensions)
         }
         0x31 => (Conveyed::Unknown, block::<216>(rest)?.1),
-        // How long its addresses are, if there are any, is not known.
+        // The length of the addresses, if there are any, is not known.
         0x00 => return Ok(Conveyed::Unknown),
         _ => return Err(HeaderError::Malformed),
     };
@@ -182,14 +185,14 @@ fn block<const N: usize>(octets: &[u8]) -> Result<([u8; N], &[u8]), HeaderError>
     octets.split_first_chunk().map(|(block, rest)| (*block, rest)).ok_or(HeaderError::Malformed)
 }
 
-/// Looks at the extensions: type, length in two octets, value; and at the checksum, if there is one.
+/// Checks the extensions (type, length in two octets, value), and the checksum if there is one.
 fn check(header: &[u8], mut extensions: &[u8]) -> Result<(), HeaderError> {
     while let [kind, high, low, rest @ ..] = extensions {
         let length = usize::from(u16::from_be_bytes([*high, *low]));
         let (value, behind) = rest.split_at_checked(length).ok_or(HeaderError::Malformed)?;
         if *kind == CHECKSUM {
             let told = value.try_into().map(u32::from_be_bytes).map_err(|_| HeaderError::Malformed)?;
-            // It was made with zeros in its own place.
+            // The checksum is calculated with zeros in its own position.
             let at = header.len() - behind.len() - length;
             let octets = header.iter().enumerate().map(
                 |(index, octet)| {
@@ -205,7 +208,8 @@ fn check(header: &[u8], mut extensions: &[u8]) -> Result<(), HeaderError> {
     if extensions.is_empty() { Ok(()) } else { Err(HeaderError::Malformed) }
 }
 
-/// CRC-32C (RFC 3720 §12.1), bit by bit: there is one short header for each connection.
+/// CRC-32C (RFC 3720 §12.1), bit by bit, because there is only one short header for each
+/// connection.
 fn crc32c(octets: impl Iterator<Item = u8>) -> u32 {
     const POLYNOMIAL: u32 = 0x82F6_3B78;
     !octets.fold(!0, |sum, octet| {
@@ -213,7 +217,8 @@ fn crc32c(octets: impl Iterator<Item = u8>) -> u32 {
     })
 }
 
-/// Loopback has rights here that come from being on this machine. Whoever is on the other side of a balancer is not.
+/// Refuses impossible addresses. Loopback has privileges because it is this machine, and a client
+/// of a load balancer is not.
 fn client(address: IpAddr, port: u16) -> Result<Conveyed, HeaderError> {
     let address = address.to_canonical();
     let broadcast = address == IpAddr::V4(Ipv4Addr::BROADCAST);

@@ -1,23 +1,23 @@
-//! Why nobody knows the way to a destination.
+//! Errors of proxy auto-configuration.
 
-/// Why nobody knows the way.
+/// Why the way to a destination is not known.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PacError {
-    /// There is no script, not even an older one.
+    /// The script cannot be read, and there is no older version of it.
     #[error("read the PAC script `{location}`: {reason}")]
     Unreadable {
         /// File or URL.
         location: String,
-        /// In words of the system or the web server.
+        /// The error of the system or the web server.
         reason: String,
     },
-    /// The script has a mistake; in its own words.
+    /// The script failed, with its own error message.
     #[error("run the PAC script: {0}")]
     Script(String),
-    /// It does not come to an end.
+    /// The script did not end in time.
     #[error("run the PAC script: no answer in time")]
     TimedOut,
-    /// It answers something that names no way.
+    /// The script's answer names no usable way.
     #[error("the PAC script answered `{0}`, which names neither a proxy nor `DIRECT`")]
     Answer(String),
 }

@@ -1,5 +1,6 @@
-//! The engine: QuickJS, with a bound for everything that a script can use up. Each question gets an engine of its own, so
-//! that a script remembers nothing and can spoil nothing for the next one; making one takes less than a millisecond.
+//! Runs the script with QuickJS, with a limit for everything that it can use up. Each call gets a
+//! new engine, so that a script cannot keep state or affect the next call. Creating an engine takes
+//! less than a millisecond.
 
 use std::net::{IpAddr, Ipv4Addr, ToSocketAddrs, UdpSocket};
 use std::time::{Duration, Instant};
@@ -8,14 +9,15 @@ use rquickjs::{CatchResultExt, CaughtError, Context, Ctx, Function, Runtime};
 
 use super::error::PacError;
 
-/// The standard functions that are not native.
+/// The standard PAC functions that are written in JavaScript.
 const HELPERS: &str = include_str!("helpers.js");
 
 /// Most memory of one engine, in octets.
 const MEMORY_OCTETS: usize = 16 * 1024 * 1024;
-/// Most stack of one engine, in octets; well below that of a thread of the blocking pool (2 MiB).
+/// Most stack of one engine, in octets. It is well below the stack of a thread for blocking work (2
+/// MiB).
 const STACK_OCTETS: usize = 256 * 1024;
-/// Longest message of a script kept, in characters.
+/// Longest error message of a script that is kept, in characters.
 const MESSAGE_CHARACTERS: usize = 200;
 
 /// Asks `script` for the way to `host` at `url`. Blocks: the script may resolve names.
@@ -52,25 +54,26 @@ fn ask<'js>(context: &Ctx<'js>, script: &str, url: &str, host: &str) -> rquickjs
 
 fn message(error: &CaughtError<'_>) -> String {
     let text = match error {
-        // Without the stack: it repeats the script.
+        // Without the stack trace, which repeats the script.
         CaughtError::Exception(exception) => exception.message().unwrap_or_default(),
         other => other.to_string(),
     };
     text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(MESSAGE_CHARACTERS).collect()
 }
 
-/// The first IPv4 address of a name, as text; nothing when there is none. (The functions for networks know IPv4 only.)
+/// The first IPv4 address of a name, as text; `None` if there is none. (The PAC functions for
+/// networks know IPv4 only.)
 #[expect(clippy::needless_pass_by_value, reason = "the engine hands over what it has")]
 fn resolve_ipv4(host: String) -> Option<String> {
     let found = (host.as_str(), 0).to_socket_addrs().ok()?;
     found.map(|address| address.ip()).find(IpAddr::is_ipv4).map(|address| address.to_string())
 }
 
-/// The address from which this machine would reach others; nothing is sent to find out.
+/// The address from which this machine would reach others. Nothing is sent to find it.
 fn my_ip_address() -> String {
     let own = || {
         let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        // RFC 5737: an address that is nobody's, so it goes where everything goes.
+        // RFC 5737: an address that belongs to nobody, so the default route applies.
         socket.connect((Ipv4Addr::new(192, 0, 2, 1), 9))?;
         socket.local_addr().map(|address| address.ip())
     };

@@ -19,7 +19,7 @@ fn answers_are_read_entry_by_entry() {
     }
 }
 
-/// What a script that returns this answers for the SMTP host.
+/// The answer of a script that returns `expression` for the SMTP host.
 fn answer(expression: &str) -> Result<String, PacError> {
     let script = format!("function FindProxyForURL(url, host) {{ return String({expression}); }}");
     let url = "https://smtp.office365.com:587/";
@@ -63,7 +63,7 @@ fn the_standard_functions() {
     }
 }
 
-/// With a clock that stands on Monday, 23 November 2026, 08:30:15.
+/// With a clock that is stopped at Monday, 23 November 2026, 08:30:15.
 #[test]
 fn ranges_of_time_end_and_go_around() {
     let at = |expression: &str| {

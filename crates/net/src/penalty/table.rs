@@ -1,4 +1,4 @@
-//! The accounts of one kind of source: bounded, and ordered by what is left of each penalty.
+//! The penalties of one kind of source: bounded, and ordered by what is left of each penalty.
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
@@ -7,39 +7,40 @@ use std::time::Duration;
 use gatepost_config::penalties::MOST_SPRAYING_ACCOUNTS;
 use gatepost_core::clock::Moment;
 
-/// Most guesses of one source that are recognised again: the programs of an office that all have an old password.
+/// Most guesses of one source that are recognised again, as when all clients of an office have an
+/// old password.
 pub(super) const GUESSES: usize = MOST_SPRAYING_ACCOUNTS + 1;
 
-/// A guess is recognised for so long after it was last presented.
+/// How long a guess is recognised after it was last presented.
 const RECOGNISED: Duration = Duration::from_secs(24 * 3600);
 
-/// How often entries of which nothing is left are looked for.
+/// How often entries with nothing left are removed.
 const SWEEP: Duration = Duration::from_secs(60);
 
-/// A wrong password, as fingerprints of the account and of both together.
+/// A wrong password, as a fingerprint of the account and one of account and password together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Guessed {
     pub(super) account: u32,
     pub(super) login: u32,
 }
 
-/// Seconds since the table was made, in four octets: there may be many of these.
+/// Seconds since the table was made, in four octets, because there may be many of these.
 type Second = u32;
 
 struct Guess {
     guessed: Guessed,
     first: Second,
     last: Second,
-    /// It has been punished as part of a spraying.
+    /// The guess has been punished as part of spraying.
     punished: bool,
 }
 
 struct Entry {
-    /// When the penalty has run down.
+    /// When the penalty has run down to nothing.
     until: Moment,
-    /// It has been above the threshold since it last was nothing.
+    /// The penalty has been above the threshold since it was last nothing.
     closed: bool,
-    /// A connection has been closed for it.
+    /// A connection has been closed because of it.
     told: bool,
     guesses: Vec<Guess>,
 }
@@ -59,13 +60,15 @@ impl Entry {
 /// A source is closed for now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed {
-    /// Until nothing is left of the penalty.
+    /// How long until nothing is left of the penalty.
     pub wait: Duration,
-    /// The first connection that is closed since the source was last welcome: worth a line in the log.
+    /// Whether this is the first connection closed since the source was last accepted, which is
+    /// worth a log line.
     pub first: bool,
 }
 
-/// At most so many entries; the one with the least left gives way to a new one. What ends soonest is what has least left.
+/// A table with a maximum number of entries. A new entry replaces the one with the least penalty
+/// left, which is the one that ends soonest.
 pub(super) struct Table<K> {
     entries: HashMap<K, Entry>,
     by_end: BTreeSet<(Moment, K)>,
@@ -81,7 +84,7 @@ impl<K: Copy + Ord + Hash> Table<K> {
         Self { entries: HashMap::new(), by_end: BTreeSet::new(), most, threshold, cap, start: now, swept: now }
     }
 
-    /// Other bounds from now on; what is too much goes as new entries come.
+    /// Replaces the limits. Excess entries are removed as new ones come.
     pub(super) fn adjust(&mut self, most: usize, threshold: Duration, cap: Duration) {
         (self.most, self.threshold, self.cap) = (most, threshold, cap);
     }
@@ -113,8 +116,9 @@ impl<K: Copy + Ord + Hash> Table<K> {
         }
     }
 
-    /// Charges for a guess. `None` when the source has presented it before, which costs nothing; otherwise at how many
-    /// accounts it failed within `window`, this one included, apart from those that were punished already.
+    /// Charges for a guess. `None` if the source has presented it before, which costs nothing.
+    /// Otherwise the number of accounts at which the source failed within `window`, this one
+    /// included, without those already punished.
     pub(super) fn guess(
         &mut self,
         key: K,
@@ -130,7 +134,7 @@ impl<K: Copy + Ord + Hash> Table<K> {
             return None;
         }
         self.penalize(key, cost, now);
-        // Where everybody else has more left, it gave way at once.
+        // If all other sources had more left, the new entry was removed at once.
         let Some(Entry { guesses, .. }) = self.entries.get_mut(&key) else { return Some(1) };
         if guesses.len() >= GUESSES
             && let Some(oldest) = (0..guesses.len()).min_by_key(|at| guesses.get(*at).map(|guess| guess.last))
@@ -146,14 +150,14 @@ impl<K: Copy + Ord + Hash> Table<K> {
         Some(accounts.len())
     }
 
-    /// What was guessed so far has been punished.
+    /// Marks all guesses so far as punished.
     pub(super) fn begin_anew(&mut self, key: K) {
         if let Some(entry) = self.entries.get_mut(&key) {
             entry.guesses.iter_mut().for_each(|guess| guess.punished = true);
         }
     }
 
-    /// Forgets sources of which nothing is left, neither a penalty nor a guess that might come again.
+    /// Removes sources with nothing left: no penalty, and no guess that could still be recognised.
     fn sweep(&mut self, now: Moment) {
         self.swept = now;
         let second = self.second(now);

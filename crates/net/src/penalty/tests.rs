@@ -29,7 +29,7 @@ impl World {
         self.penalties.visit(ip(peer)).charge_guess(account, secret);
     }
 
-    /// Seconds for which the source is closed, as the next connection finds it.
+    /// Seconds for which the source is closed, as seen by the next connection.
     fn wait(&self, peer: &str) -> u64 {
         self.penalties.closed(ip(peer)).map_or(0, |closed| closed.wait.as_secs())
     }
@@ -123,7 +123,7 @@ fn failing_at_more_than_ten_accounts_is_spraying() {
     assert_eq!(world.wait("192.0.2.1"), 0);
     world.guess("192.0.2.1", "10", "Summer2026!");
     assert_eq!(world.wait("192.0.2.1"), 120);
-    // It takes eleven more for the next one.
+    // The next penalty takes eleven more.
     world.pass(120);
     for account in 11..21 {
         world.guess("192.0.2.1", &account.to_string(), "Summer2026!");
@@ -154,7 +154,7 @@ fn an_ipv6_network_is_closed_at_eight_times_the_threshold_of_a_source() {
     assert_eq!(world.wait("2001:db8:2:1::1"), 0, "another /48");
 }
 
-/// Without this a neighbour could be shut out by one source alone.
+/// Otherwise one source alone could close its neighbors' network.
 #[test]
 fn a_source_that_sprays_does_not_close_its_network_by_that() {
     let world = World::new();
@@ -195,7 +195,7 @@ fn an_episode_is_told_once() {
     assert_eq!(told(), 1);
 }
 
-/// A flood of sources that did little does not wash out those that did much.
+/// A flood of sources with small penalties does not displace those with large ones.
 #[test]
 fn the_worst_thousand_outlast_a_flood() {
     let world = World::new();
@@ -208,7 +208,7 @@ fn the_worst_thousand_outlast_a_flood() {
     }
     assert_eq!(locked(&world.penalties.ipv4).len(), 65_536);
     assert!((0..1_000).all(|n| world.penalties.closed(source(n)).is_some()));
-    // In a table full of worse ones, a new source is not free to guess.
+    // In a table full of larger penalties, a new source is still charged for its guesses.
     let few = World::with(Rules { sources: 2, ..Rules::default() });
     few.penalize("192.0.2.1", Misbehavior::Panic);
     few.penalize("192.0.2.2", Misbehavior::Panic);
@@ -256,8 +256,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever happens: no table over its bound, no penalty over the cap, no list of guesses over its bound, and nobody
-    /// closed who has nothing left.
+    /// In all cases: no table over its limit, no penalty over the cap, no list of guesses over its
+    /// limit, and no source closed that has nothing left.
     #[test]
     fn the_bounds_hold(steps in prop::collection::vec(step(), 0..400), most in 1..12_usize) {
         let world = World::with(Rules { sources: most, ..Rules::default() });
@@ -286,7 +286,8 @@ proptest! {
         }
     }
 
-    /// Against the plain sum: one source, whose penalty is what it gathered less the time since.
+    /// Compared with the plain sum: the penalty of one source is what was charged, less the time
+    /// since.
     #[test]
     fn a_penalty_is_what_was_charged_less_the_time_that_passed(steps in prop::collection::vec((0..5_usize, 0..60_u64), 0..100)) {
         let world = World::new();

@@ -1,4 +1,4 @@
-//! A side of a relay whose peer says what a well-behaved one would not, and reads nothing.
+//! One connection of a relay whose peer sends what a well-behaved one would not, and reads nothing.
 
 use std::future::poll_fn;
 
@@ -10,14 +10,15 @@ use crate::stream::tests::{MOST_KEPT, PAID, PIECES, key_updates, tcp_pair, under
 const BUFFER_BYTES: usize = 64 * 1024;
 
 impl RelayEndpoint {
-    /// Octets of memory that stay between two reads and depend on what the peer does.
+    /// Octets of memory that remain between two reads and depend on what the peer does.
     fn kept(&self) -> usize {
         let kept = |tls: &Tls| tls.wire.capacity() + tls.plain.capacity() + tls.session.outbox().len();
         self.tls.as_deref().map_or(0, kept)
     }
 }
 
-/// Receives a flood for as long as it can. The result is the most that was kept, and how much data was received.
+/// Receives a flood for as long as it can. The result is the most memory kept, and the amount of
+/// data received.
 async fn flooded((session, flood): (Session, impl Iterator<Item = Vec<u8>>)) -> (usize, usize) {
     let (near, far): (TcpStream, TcpStream) = tcp_pair().await;
     let mut side = RelayEndpoint::tls(near.into(), session, Vec::new(), Vec::new(), Vec::new());

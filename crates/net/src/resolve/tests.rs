@@ -130,7 +130,8 @@ async fn a_name_without_address_is_an_error() {
     assert_eq!(puppet.resolve().await.unwrap_err().kind(), io::ErrorKind::NotFound);
 }
 
-/// Any number of waiters cost one thread; who has waited long enough goes, and the answer is there for who comes later.
+/// Any number of waiting callers cost one thread. A caller leaves at its deadline, and the answer
+/// is cached for later ones.
 #[tokio::test]
 async fn a_resolver_that_hangs_holds_one_thread_and_nobody() {
     let puppet = Puppet::new();
@@ -159,7 +160,7 @@ async fn with_an_old_answer_a_hanging_lookup_is_not_waited_for_long() {
     puppet.answer(&[1]);
     puppet.resolve().await.unwrap();
     puppet.clock.advance(FRESH);
-    // The first waits a little, the next not at all.
+    // The first caller waits a little, the next one not at all.
     let started = Instant::now();
     assert_eq!(puppet.resolve().await.unwrap(), [1]);
     assert!(started.elapsed() >= STALE_WAIT && started.elapsed() < PATIENCE);
@@ -179,7 +180,7 @@ async fn threads_are_bounded_whatever_the_number_of_names() {
     }
     let refused = puppet.resolve().await.unwrap_err();
     assert!(refused.to_string().contains("too many names"), "{refused}");
-    // They end, and there is room again.
+    // The lookups end, and new ones are possible again.
     let Puppet { resolver, answers, .. } = puppet;
     drop(answers);
     while resolver.0.names().lookups > 0 {

@@ -1,4 +1,4 @@
-//! A stream whose peer says what a well-behaved one would not, and reads nothing.
+//! A stream whose peer sends what a well-behaved one would not, and reads nothing.
 
 use rustls::SupportedProtocolVersion;
 use rustls::version::{TLS12, TLS13};
@@ -8,7 +8,7 @@ use super::*;
 use crate::tls::record::ContentType;
 use crate::tls::session::tests::{key_update, open_all, pair, record};
 
-/// What memory a connection may take before its login.
+/// Most memory that a connection may use before its login.
 pub(crate) const MOST_KEPT: usize = 64 * 1024;
 
 const HELLO: [u8; 9] = [1, 0, 0, 5, 3, 3, 0, 0, 0];
@@ -64,7 +64,7 @@ pub(crate) async fn under_flood<T>(
             }
         }
         let _gone = far.shutdown().await;
-        // A flood that is not read any more never ends.
+        // Stays pending when the flood is no longer read.
         std::future::pending().await
     };
     tokio::select! {
@@ -73,7 +73,7 @@ pub(crate) async fn under_flood<T>(
     }
 }
 
-/// So many pieces of a flood.
+/// Number of pieces of a flood.
 pub(crate) const PIECES: usize = 2_000;
 
 /// The end that is flooded with one octet of data and 32 wishes to negotiate again, over and over; and the flood.
@@ -106,7 +106,7 @@ fn from_to(version: &'static SupportedProtocolVersion, from_client: bool) -> (Se
     if from_client { (client, server) } else { (server, client) }
 }
 
-/// The most that is kept while the flood is read for as long as it can be.
+/// The most memory kept while the flood is read for as long as possible.
 async fn kept((session, flood): (Session, impl Iterator<Item = Vec<u8>>)) -> usize {
     let (near, far) = tcp_pair().await;
     let mut ours = stream(near, session);

@@ -10,19 +10,21 @@ use super::provider::provider;
 use super::verifier::{TrustError, Verifiers};
 use gatepost_config::Trust;
 
-/// The roots of `trust`, read when they are first needed, because reading the platform's takes a while.
+/// The roots of `trust`, read when first needed, because reading the platform's roots takes a
+/// while.
 pub struct UpstreamTrust {
     trust: Trust,
     verifier: OnceCell<Arc<dyn ServerCertVerifier>>,
 }
 
 impl UpstreamTrust {
-    /// Keeps what to read; reads nothing yet.
+    /// Stores what to read, but reads nothing yet.
     pub fn new(trust: Trust) -> Self {
         Self { trust, verifier: OnceCell::new() }
     }
 
-    /// The same as [`UpstreamTrust::client_config`], for a connection whose records [`super::session`] opens and seals.
+    /// Like [`UpstreamTrust::client_config`], for a connection whose records [`super::session`]
+    /// decrypts and encrypts.
     ///
     /// # Errors
     /// The roots cannot be read; the next call tries again.
@@ -32,8 +34,8 @@ impl UpstreamTrust {
         Ok(config)
     }
 
-    /// A fresh configuration with a session store of its own: one for each server, so that tickets of one are not
-    /// offered to another.
+    /// Creates a configuration with a session store of its own. Use one for each server, so that
+    /// tickets of one are not offered to another.
     ///
     /// # Errors
     /// The roots cannot be read; the next call tries again.
@@ -52,7 +54,8 @@ impl UpstreamTrust {
             .with_safe_default_protocol_versions()
             .map_err(TrustError::Roots)?
             .dangerous()
-            // "Dangerous" is rustls' word for any verifier of one's own; this one is the platform's or webpki's.
+            // rustls calls every custom verifier "dangerous"; this one is the platform's or
+            // webpki's.
             .with_custom_certificate_verifier(Arc::clone(verifier))
             .with_no_client_auth();
         Ok(config)

@@ -1,5 +1,5 @@
-//! TLS in both roles: configurations, and the record layer of a standing connection. The only place that names rustls'
-//! builders and its crypto provider.
+//! TLS in both roles: configurations, and the record layer of an established connection. Only this
+//! module names rustls' builders and its crypto provider.
 
 pub mod client;
 mod protection;

@@ -1,6 +1,6 @@
-//! Records of one direction, sealed and opened: AEAD ciphers of TLS 1.3 (RFC 8446 §5.2, §5.3) and of TLS 1.2 (RFC 5288
-//! for AES-GCM, RFC 7905 for ChaCha20-Poly1305). Plain and sealed octets lie in different buffers, so that nothing is
-//! copied on the way.
+//! Encrypts and decrypts the records of one direction: AEAD ciphers of TLS 1.3 (RFC 8446 §5.2,
+//! §5.3) and of TLS 1.2 (RFC 5288 for AES-GCM, RFC 7905 for ChaCha20-Poly1305). Plain and encrypted
+//! octets are in different buffers, so that nothing is copied in between.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use rustls::{ConnectionTrafficSecrets, Error, PeerMisbehaved};
@@ -12,23 +12,24 @@ use super::record::{
 /// Length of the tag of all three ciphers.
 const TAG: usize = 16;
 
-/// The nonce that AES-GCM of TLS 1.2 sends along.
+/// Length of the nonce that AES-GCM of TLS 1.2 sends with each record.
 const EXPLICIT_NONCE: usize = 8;
 
-/// Most octets that a sealed record is longer than its content: header, explicit nonce or type, tag.
+/// Most octets by which an encrypted record is longer than its content: header, explicit nonce or
+/// type, tag.
 pub const MOST_OVERHEAD: usize = HEADER + EXPLICIT_NONCE + TAG;
 
-/// How a record is laid out.
+/// The layout of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Layout {
-    /// The type behind the content, both sealed.
+    /// The type follows the content, and both are encrypted.
     Tls13,
-    /// Half of the nonce in front.
+    /// A part of the nonce precedes the content.
     Tls12Explicit,
     Tls12,
 }
 
-/// The keys of one direction. Sequence numbers only grow: no nonce is used twice with one key.
+/// The keys of one direction. Sequence numbers only grow, so no nonce is used twice with one key.
 struct Keys {
     key: LessSafeKey,
     iv: [u8; 12],
@@ -54,14 +55,14 @@ impl Keys {
         Ok(Self { key: LessSafeKey::new(key), iv, sequence, layout })
     }
 
-    /// The next sequence number.
+    /// Returns the next sequence number and advances it.
     fn advance(&mut self) -> Result<u64, Error> {
         let sequence = self.sequence;
         self.sequence = sequence.checked_add(1).ok_or(Error::EncryptError)?;
         Ok(sequence)
     }
 
-    /// RFC 8446 §5.3: the sequence number, laid over the end of the IV.
+    /// RFC 8446 §5.3: the sequence number, combined by XOR with the end of the IV.
     fn nonce(&self, sequence: u64) -> [u8; 12] {
         let mut nonce = self.iv;
         for (octet, of_sequence) in nonce[4..].iter_mut().zip(sequence.to_be_bytes()) {
@@ -85,7 +86,7 @@ fn header(kind: u8, length: usize) -> [u8; HEADER] {
     [kind, 3, 3, high, low]
 }
 
-/// Seals what is sent.
+/// Encrypts the records that are sent.
 pub(super) struct Sealer(Keys);
 
 impl Sealer {
@@ -93,7 +94,7 @@ impl Sealer {
         Keys::new(secrets, sequence, tls13).map(Self)
     }
 
-    /// How many records the present key has sealed.
+    /// Records that the present key has encrypted.
     pub(super) fn sequence(&self) -> u64 {
         self.0.sequence
     }
@@ -107,8 +108,9 @@ impl Sealer {
         }
     }
 
-    /// Seals `plain`, at most [`MOST_PLAIN`] octets, as one record at the beginning of `wire`, which must have room for it
-    /// and for [`Sealer::overhead`]. The result is the length of the record.
+    /// Encrypts `plain`, at most [`MOST_PLAIN`] octets, as one record at the beginning of `wire`,
+    /// which must have room for it and for [`Sealer::overhead`]. The result is the length of the
+    /// record.
     pub(super) fn seal(&mut self, kind: ContentType, plain: &[u8], wire: &mut [u8]) -> Result<usize, Error> {
         let length = plain.len() + self.overhead();
         let sequence = self.0.advance()?;
@@ -137,7 +139,7 @@ impl Sealer {
     }
 }
 
-/// Opens what is received.
+/// Decrypts the records that are received.
 pub(super) struct Opener(Keys);
 
 impl Opener {
@@ -153,8 +155,8 @@ impl Opener {
         }
     }
 
-    /// Opens a whole record, or refuses the header of one that cannot be, into the beginning of `plain`, which must be as
-    /// long as the record. The result is what the record holds, and how much of it.
+    /// Decrypts a whole record into the beginning of `plain`, which must be as long as the record,
+    /// or refuses an impossible header. The result is the type and the length of the content.
     pub(super) fn open(&mut self, record: &[u8], plain: &mut [u8]) -> Result<(ContentType, usize), Error> {
         let (head, body) = record.split_first_chunk::<HEADER>().ok_or(Error::DecryptError)?;
         if body.len() != content_length(*head, self.most_content())? {
@@ -164,7 +166,7 @@ impl Opener {
         let sequence = self.0.advance()?;
         let mut nonce = self.0.nonce(sequence);
         let sealed = match self.0.layout {
-            // Whatever it holds, a sealed record says that it holds application data.
+            // The outer type of an encrypted record is application data, whatever it holds.
             Layout::Tls13 if outer != ContentType::ApplicationData as u8 => return Err(unexpected(outer)),
             Layout::Tls13 | Layout::Tls12 => body,
             Layout::Tls12Explicit => {
@@ -191,7 +193,7 @@ impl Opener {
         }
         let (kind, length) = match self.0.layout {
             Layout::Tls13 => {
-                // RFC 8446 §5.4: the type stands behind the content, and zeros may stand behind the type.
+                // RFC 8446 §5.4: the type follows the content, and zeros may follow the type.
                 let last = plain.iter().rposition(|&octet| octet != 0);
                 let last = last.ok_or(Error::PeerMisbehaved(PeerMisbehaved::IllegalTlsInnerPlaintext))?;
                 (plain[last], last)
@@ -212,7 +214,7 @@ mod tests {
         ConnectionTrafficSecrets::Aes256Gcm { key: AeadKey::from([7; 32]), iv: Iv::new([9; 12]) }
     }
 
-    /// Opens a record of TLS 1.3 whose inner content is exactly this.
+    /// Decrypts a record of TLS 1.3 whose inner content is exactly this.
     fn open(inner: &[u8]) -> Result<(ContentType, Vec<u8>), Error> {
         let (sealer, mut opener) = (Sealer::new(secrets(), 0, true)?, Opener::new(secrets(), 0, true)?);
         let header = header(23, inner.len() + TAG);

@@ -1,4 +1,4 @@
-//! The framing of TLS: where a record begins and ends, and what it says it holds. RFC 8446 §5.1; RFC 5246 §6.2.
+//! The framing of TLS: where a record begins and ends, and its type. RFC 8446 §5.1; RFC 5246 §6.2.
 
 use rustls::{Error, InvalidMessage};
 
@@ -18,18 +18,18 @@ pub const MOST_CONTENT_TLS13: usize = MOST_PLAIN + 256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum ContentType {
-    /// Only meaningful during a handshake.
+    /// Used only during a handshake.
     ChangeCipherSpec = 20,
-    /// Two octets: how bad, and what.
+    /// Two octets: the level and the description.
     Alert = 21,
-    /// Tickets and key updates, once a connection stands.
+    /// Tickets and key updates, in an established connection.
     Handshake = 22,
-    /// What the connection is for.
+    /// The data of the connection.
     ApplicationData = 23,
 }
 
 impl ContentType {
-    /// The type with this number; `None` for one that has no place in a standing connection.
+    /// The type with this number; `None` for one that an established connection does not use.
     pub fn of(number: u8) -> Option<Self> {
         match number {
             20 => Some(Self::ChangeCipherSpec),
@@ -44,8 +44,8 @@ impl ContentType {
 /// Length of the content of the record with this header, of which `most` octets are allowed on the wire.
 ///
 /// # Errors
-/// There is no such type (RFC 5246 §6, RFC 8446 §5: `unexpected_message`), the content is too long (`record_overflow`), or it is
-/// not TLS.
+/// There is no such type (RFC 5246 §6, RFC 8446 §5: `unexpected_message`), the content is too long
+/// (`record_overflow`), or the octets are not TLS.
 pub fn content_length(header: [u8; HEADER], most: usize) -> Result<usize, Error> {
     let [kind, major, _, high, low] = header;
     let length = usize::from(u16::from_be_bytes([high, low]));
@@ -60,15 +60,16 @@ pub fn content_length(header: [u8; HEADER], most: usize) -> Result<usize, Error>
     }
 }
 
-/// Length of the first record in `wire`, with its header, once it is whole. Of what [`content_length`] refuses the header
-/// counts as one, so that it is refused at once by the session that opens it.
+/// Length of the first record in `wire`, with its header, once it is complete. If
+/// [`content_length`] refuses the header, the header alone counts as a record, so that the session
+/// refuses it at once.
 pub fn first_record(wire: &[u8], most: usize) -> Option<usize> {
     let header = wire.first_chunk::<HEADER>()?;
     let length = HEADER + content_length(*header, most).unwrap_or(0);
     (wire.len() >= length).then_some(length)
 }
 
-/// A record of this type has no place here.
+/// A record of this type is not allowed here.
 pub(super) fn unexpected(kind: u8) -> Error {
     Error::InappropriateMessage {
         expect_types: vec![rustls::ContentType::ApplicationData],

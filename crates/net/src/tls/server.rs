@@ -14,7 +14,7 @@ use gatepost_core::protocol::Protocol;
 /// Why a listener has no TLS.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// The certificate or its key.
+    /// The certificate or its key is not usable.
     #[error("the certificate `{}` with the key `{}`: {source}; {}", .identity.certificate.display(), .identity.private_key.display(), .source.remedy())]
     Identity {
         /// The files.
@@ -22,12 +22,13 @@ pub enum ServerError {
         /// What is wrong with them.
         source: IdentityError,
     },
-    /// The TLS library refuses; not a matter of configuration.
+    /// The TLS library refuses; the configuration is not the cause.
     #[error("TLS cannot be set up")]
     Tls(#[from] rustls::Error),
 }
 
-/// TLS 1.2 and 1.3 with this certificate; sessions are resumed by tickets whose keys rotate. No early data.
+/// Creates a configuration for TLS 1.2 and 1.3 with this certificate. Sessions are resumed by
+/// tickets whose keys rotate. There is no early data.
 ///
 /// # Errors
 /// Certificate or key cannot be read, or do not belong together.
@@ -44,21 +45,21 @@ pub fn load(identity: &Identity) -> Result<CertifiedKey, ServerError> {
     identity::load(identity).map_err(|source| ServerError::Identity { identity: identity.clone(), source })
 }
 
-/// The same as [`config()`], with what was read.
+/// Like [`config()`], but with a certificate and key read before.
 ///
 /// # Errors
-/// The TLS library refuses; not a matter of configuration.
+/// The TLS library refuses; the configuration is not the cause.
 pub fn presenting(certified: CertifiedKey) -> Result<Arc<ServerConfig>, rustls::Error> {
     let builder = ServerConfig::builder_with_provider(provider()).with_safe_default_protocol_versions()?;
     let mut config = builder.with_no_client_auth().with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
     config.ticketer = Ticketer::new()?;
-    // The records after the handshake are our own work: `tls::session`.
+    // `tls::session` handles the records after the handshake.
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
 }
 
-/// What a listener for this protocol calls it in the handshake (IANA's list of ALPN protocol IDs). SMTP has no registered name;
-/// `smtp` is what clients call it that offer one.
+/// The names of a listener's protocol in the handshake (IANA's list of ALPN protocol IDs). SMTP has
+/// no registered name; clients that offer one call it `smtp`.
 pub fn names(protocol: Protocol) -> &'static [&'static str] {
     match protocol {
         Protocol::Imap => &["imap"],
@@ -68,8 +69,9 @@ pub fn names(protocol: Protocol) -> &'static [&'static str] {
     }
 }
 
-/// The same for protocols of these names: a client that offers others only is refused in the handshake (RFC 7301 §3.2), so
-/// that what it meant for another server is not taken here. A client that offers none is served.
+/// Returns the same configuration for protocols with these names. A client that offers only others
+/// is refused in the handshake (RFC 7301 §3.2), so that what it meant for another server is not
+/// accepted here. A client that offers none is served.
 pub fn speaking(tls: &ServerConfig, names: &[&str]) -> Arc<ServerConfig> {
     let mut tls = tls.clone();
     tls.alpn_protocols = names.iter().map(|name| name.as_bytes().to_vec()).collect();

@@ -1,8 +1,9 @@
-//! TLS after its handshake: opens and seals records, and minds what goes with them: key updates, tickets, alerts, the end.
+//! TLS after its handshake: decrypts and encrypts records, and handles key updates, tickets, alerts
+//! and the end.
 //!
-//! The handshake is rustls' work. Afterwards it hands over its keys (`rustls::kernel`) and keeps the key schedule and the
-//! tickets; the records are opened and sealed here, from one buffer straight into another, which is what a relay spends
-//! its time on. No sockets in here.
+//! rustls does the handshake. Afterwards it hands over its keys (`rustls::kernel`), and keeps the
+//! key schedule and the tickets. The records are decrypted and encrypted here, from one buffer
+//! directly into another, because a relay spends its time on that. This module has no sockets.
 
 use rustls::client::ClientConnectionData;
 use rustls::kernel::KernelConnection;
@@ -18,28 +19,30 @@ use super::record::{self, ContentType, MOST_PLAIN, unexpected};
 /// Type and length of a handshake message (RFC 8446 §4).
 const MESSAGE_HEADER: usize = 4;
 
-/// The longest ticket accepted. Of the other messages none needs more than a record.
+/// The longest ticket accepted. No other message needs more than one record.
 const MOST_TICKET: usize = 64 * 1024;
 
-/// So many records in a row may bring nothing; each costs work and gains nothing.
+/// Most records in a row without data, because each costs work and brings nothing.
 const MOST_FRUITLESS: u8 = 32;
 
-/// So many octets of data pay for a handshake message, because it costs as much work as several records: a key update derives
-/// keys, a ticket is derived and kept.
+/// Octets of data that pay for one handshake message, which costs as much work as several records:
+/// a key update derives keys, and a ticket is derived and kept.
 const MESSAGE_PRICE: usize = 1024;
 
-/// So many messages may come before any data, and no more than that are ever paid for in advance.
+/// The credit at the start, which pays for 32 messages before any data. It is also the most credit
+/// that is kept.
 const MOST_CREDIT: usize = 32 * MESSAGE_PRICE;
 
-/// Most octets of records of our own that wait to be sent: an answer and the last alert.
+/// Most octets of our own records that wait to be sent: an answer and the last alert.
 pub const MOST_OUTBOX: usize = 2 * (LONGEST_ANSWER + MOST_OVERHEAD);
 
-/// A key update.
+/// Length of a key update.
 const LONGEST_ANSWER: usize = 5;
 
-/// What goes on deriving keys in TLS 1.3, once a connection stands.
+/// Derives further keys of an established connection in TLS 1.3.
 pub trait KeySchedule: Send + Sync {
-    /// The next secrets, of what is sent (`own`) or of what is received, and the sequence number they begin with.
+    /// The next secrets for sending (`own`) or for receiving, and the sequence number at which they
+    /// begin.
     ///
     /// # Errors
     /// The TLS library refuses.
@@ -48,7 +51,7 @@ pub trait KeySchedule: Send + Sync {
     /// Takes the body of a ticket; only a client gets one.
     ///
     /// # Errors
-    /// It is malformed.
+    /// The ticket is malformed.
     fn ticket(&mut self, body: &[u8]) -> Result<(), Error>;
 }
 
@@ -74,26 +77,27 @@ impl KeySchedule for KernelConnection<ServerConnectionData> {
 
 /// An established TLS connection, in either role.
 ///
-/// A peer cannot make it grow: of a handshake message at most one is held, while it is not complete, and at most
-/// [`MOST_OUTBOX`] octets wait to be sent.
+/// Its memory is bounded whatever the peer sends: at most one handshake message is held while it is
+/// incomplete, and at most [`MOST_OUTBOX`] octets wait to be sent.
 pub struct Session {
     role: Side,
     opener: Opener,
     sealer: Sealer,
-    /// `None` in TLS 1.2, which has one set of keys for a connection.
+    /// `None` in TLS 1.2, which has one set of keys for each connection.
     schedule: Option<Box<dyn KeySchedule>>,
-    /// After so many records a key is worn out.
+    /// Most records that a key may encrypt.
     key_life: u64,
     /// A handshake message that is not complete yet.
     message: Vec<u8>,
-    /// Records of our own, sealed: an answer to a key update or to a wish to negotiate again, which is sealed only while
-    /// nothing waits here, and the last alert, behind which nothing is sealed. There is no room for more.
+    /// Our own encrypted records. An answer to a key update or to a renegotiation request is
+    /// encrypted only while nothing waits here. Nothing is encrypted after the last alert. There is
+    /// no room for more.
     outbox: [u8; MOST_OUTBOX],
     waiting: usize,
     fruitless: u8,
-    /// Octets of data that have not paid for a handshake message.
+    /// Octets of received data not yet used to pay for handshake messages.
     credit: usize,
-    /// TLS 1.2: the peer has wished to negotiate again.
+    /// TLS 1.2: the peer's request for renegotiation was declined once.
     declined: bool,
     ended: bool,
     closing: bool,
@@ -104,7 +108,7 @@ impl Session {
     /// The connection of a TLS client.
     ///
     /// # Errors
-    /// A cipher that is not known.
+    /// The cipher is not known.
     pub fn client(
         secrets: ExtractedSecrets,
         connection: KernelConnection<ClientConnectionData>,
@@ -116,7 +120,7 @@ impl Session {
     /// The connection of a TLS server.
     ///
     /// # Errors
-    /// A cipher that is not known.
+    /// The cipher is not known.
     pub fn server(
         secrets: ExtractedSecrets,
         connection: KernelConnection<ServerConnectionData>,
@@ -140,11 +144,11 @@ impl Session {
         Self::new(role, secrets, key_life, tls13.then(|| Box::new(schedule) as Box<dyn KeySchedule>))
     }
 
-    /// A connection that stands, with the secrets of both directions: TLS 1.3 with a key schedule, TLS 1.2 without. A key seals
-    /// at most `key_life` records.
+    /// An established connection with the secrets of both directions: TLS 1.3 with a key schedule,
+    /// TLS 1.2 without. A key encrypts at most `key_life` records.
     ///
     /// # Errors
-    /// A cipher that is not known.
+    /// The cipher is not known.
     pub fn new(
         role: Side,
         secrets: ExtractedSecrets,
@@ -170,18 +174,20 @@ impl Session {
         })
     }
 
-    /// Length of the first record in `wire`, with its header, once [`Session::open`] can tell what it is: when it is whole, or
-    /// when its header says that it cannot be a record.
+    /// Length of the first record in `wire`, with its header, once [`Session::open`] can handle it:
+    /// when it is complete, or when its header cannot be that of a record.
     pub fn first_record(&self, wire: &[u8]) -> Option<usize> {
         record::first_record(wire, self.opener.most_content())
     }
 
-    /// Opens one whole record into the beginning of `plain`, which must be as long as the record. The result is the length
-    /// of the application data, 0 when the record held something else, or came after the peer's end.
+    /// Decrypts one whole record into the beginning of `plain`, which must be as long as the
+    /// record. The result is the length of the application data. It is 0 if the record held
+    /// something else, or came after the peer's end.
     ///
     /// # Errors
-    /// The record is not from the peer, or has no place here; or the peer said that something is wrong. The connection is
-    /// over then: nothing more is opened or sealed, and an alert waits in the outbox, unless it was the peer who sent one.
+    /// The record is not from the peer or is not allowed here, or the peer reported an error. The
+    /// connection is over then: nothing more is decrypted or encrypted. An alert waits in the
+    /// outbox, unless the peer sent one.
     pub fn open(&mut self, record: &[u8], plain: &mut [u8]) -> Result<usize, Error> {
         if self.ended {
             return Ok(0);
@@ -196,7 +202,7 @@ impl Session {
         let (kind, length) = self.opener.open(record, plain)?;
         let content = &plain[..length];
         if kind != ContentType::Handshake && !self.message.is_empty() {
-            // RFC 8446 §5.1: nothing comes between the parts of a handshake message.
+            // RFC 8446 §5.1: nothing may come between the parts of a handshake message.
             return Err(Error::PeerMisbehaved(PeerMisbehaved::MessageInterleavedWithHandshakeMessage));
         }
         match kind {
@@ -222,8 +228,8 @@ impl Session {
         Ok(0)
     }
 
-    /// RFC 8446 §6: every alert ends the connection, `close_notify` in order; that somebody cancelled announces only one.
-    /// TLS 1.2 also knows warnings (RFC 5246 §7.2).
+    /// RFC 8446 §6: every alert ends the connection, and `close_notify` ends it cleanly.
+    /// `user_canceled` only announces an end. TLS 1.2 also knows warnings (RFC 5246 §7.2).
     fn alert(&mut self, content: &[u8]) -> Result<(), Error> {
         let [level, description] = *content else {
             return Err(match content {
@@ -261,7 +267,7 @@ impl Session {
         Ok(())
     }
 
-    /// How long the body of a message may be that has a place here now.
+    /// Longest body of a message that is allowed now.
     fn longest(&self, kind: HandshakeType) -> Result<usize, Error> {
         match (kind, self.role, &self.schedule) {
             (HandshakeType::KeyUpdate, _, Some(_)) => Ok(1),
@@ -282,10 +288,11 @@ impl Session {
                 Err(Error::PeerMisbehaved(PeerMisbehaved::KeyEpochWithPendingFragment))
             }
             (_, Some(_)) => self.key_update(body),
-            // RFC 5246 §7.2.2: a wish to negotiate again is declined. Once, because each costs an answer.
+            // RFC 5246 §7.2.2: a request to renegotiate is declined, but only once, because each
+            // answer costs work.
             (_, None) => {
                 self.declined = true;
-                // Behind `close_notify` there is no more to say.
+                // Nothing may be sent after `close_notify`.
                 if self.closing {
                     return Ok(());
                 }
@@ -294,7 +301,7 @@ impl Session {
         }
     }
 
-    /// RFC 8446 §4.6.3.
+    /// Handles a key update of the peer (RFC 8446 §4.6.3).
     fn key_update(&mut self, body: &[u8]) -> Result<(), Error> {
         let answer = match body {
             [0] => false,
@@ -304,11 +311,11 @@ impl Session {
         };
         let (sequence, secrets) = self.next_secrets(false)?;
         self.opener = Opener::new(secrets, sequence, true)?;
-        // One answer that has not left yet answers all requests before it.
+        // An answer that is still waiting to be sent answers all requests before it.
         if answer && !self.closing && self.waiting == 0 { self.update_own_key() } else { Ok(()) }
     }
 
-    /// Tells the peer, and seals with a new key from then on.
+    /// Sends a key update, and encrypts with a new key from then on.
     fn update_own_key(&mut self) -> Result<(), Error> {
         self.queue(ContentType::Handshake, &[u8::from(HandshakeType::KeyUpdate), 0, 0, 1, 0])?;
         let (sequence, secrets) = self.next_secrets(true)?;
@@ -320,8 +327,8 @@ impl Session {
         self.schedule.as_mut().ok_or(Error::EncryptError)?.next_secrets(own)
     }
 
-    /// Seals as much of `plain` as `wire` has room for. The result is how much of `plain` was taken, and how much of `wire`
-    /// is to be sent. What waits in the outbox must have been sent before.
+    /// Encrypts as much of `plain` as `wire` has room for. The result is how much of `plain` was
+    /// taken, and how much of `wire` is to be sent. The outbox must have been sent before.
     ///
     /// # Errors
     /// The key is worn out (TLS 1.2 only, after 2^24 records), or the connection was closed.
@@ -349,33 +356,33 @@ impl Session {
         Ok((taken, written))
     }
 
-    /// Says `close_notify`, once; nothing can be sealed afterwards.
+    /// Sends `close_notify`, once. Nothing can be encrypted afterwards.
     pub fn close(&mut self) {
         if !std::mem::replace(&mut self.closing, true) {
-            // Should it fail, the connection ends without.
+            // If this fails, the connection ends without it.
             let _unsaid = self.queue(ContentType::Alert, &[1, AlertDescription::CloseNotify.into()]);
         }
     }
 
-    /// True when the peer said `close_notify`.
+    /// True if the peer sent `close_notify`.
     pub fn ended(&self) -> bool {
         self.ended
     }
 
-    /// What is to be sent besides data, and before any more of it: at most [`MOST_OUTBOX`] octets. [`Session::sent`] takes it
-    /// out.
+    /// Octets to be sent besides data, and before any more of it: at most [`MOST_OUTBOX`].
+    /// [`Session::sent`] removes them.
     pub fn outbox(&self) -> &[u8] {
         &self.outbox[..self.waiting]
     }
 
-    /// So many octets of the outbox have been sent.
+    /// Notes that so many octets of the outbox have been sent.
     pub fn sent(&mut self, octets: usize) {
         let octets = octets.min(self.waiting);
         self.outbox.copy_within(octets..self.waiting, 0);
         self.waiting -= octets;
     }
 
-    /// Ends the connection, and tells the peer why.
+    /// Ends the connection and sends the peer an alert with the reason.
     fn fail(&mut self, error: &Error) {
         self.failed = Some(error.clone());
         let silent = std::mem::replace(&mut self.closing, true);
@@ -393,7 +400,7 @@ impl Session {
         }
     }
 
-    /// Seals a record of our own into the outbox.
+    /// Encrypts one of our own records into the outbox.
     fn queue(&mut self, kind: ContentType, plain: &[u8]) -> Result<(), Error> {
         let room = self.outbox.get_mut(self.waiting..self.waiting + plain.len() + self.sealer.overhead());
         self.waiting += self.sealer.seal(kind, plain, room.ok_or(Error::EncryptError)?)?;
@@ -401,7 +408,8 @@ impl Session {
     }
 }
 
-/// Length of the first handshake message of `octets`, whose body may have `most`; `None` when it is not complete.
+/// Length of the first handshake message in `octets`, whose body may have `most`; `None` if it is
+/// incomplete.
 fn first_message(octets: &[u8], most: usize) -> Result<Option<usize>, Error> {
     let Some(&[_, a, b, c]) = octets.first_chunk::<MESSAGE_HEADER>() else { return Ok(None) };
     let length = u32::from_be_bytes([0, a, b, c]) as usize;
@@ -412,7 +420,7 @@ fn first_message(octets: &[u8], most: usize) -> Result<Option<usize>, Error> {
     Ok((octets.len() >= length).then_some(length))
 }
 
-/// A handshake message that has no place here.
+/// The error for a handshake message that is not allowed here.
 fn unasked(kind: HandshakeType) -> Error {
     Error::InappropriateHandshakeMessage { expect_types: vec![HandshakeType::KeyUpdate], got_type: kind }
 }

@@ -1,6 +1,6 @@
-//! The verifier of servers' certificates: the platform's or webpki's, with the roots of `trust`, for each server its own.
-//! A certificate whose issuer is not trusted is told apart by that issuer's name, because that is what the operator needs
-//! to find the certificate of a proxy that inspects TLS.
+//! The verifier of servers' certificates: the platform's or webpki's, with the roots of `trust` for
+//! each server. If the issuer of a certificate is not trusted, the error names it, because with
+//! that name the administrator can find the certificate of a proxy that inspects TLS.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -20,13 +20,13 @@ use super::provider::provider;
 use gatepost_config::Trust;
 use gatepost_core::escape::escaped;
 
-/// Longest name of an issuer that is told, in octets.
+/// Longest name of an issuer that is shown, in octets.
 const NAME_OCTETS: usize = 200;
 
-/// Why the trusted roots could not be put together.
+/// Why the trusted roots could not be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The PEM text of an `additional_ca` is not one.
+    /// The text of an `additional_ca` is not PEM.
     #[error("read the certificates of an `additional_ca` of `trust`")]
     Pem(#[source] rustls::pki_types::pem::Error),
     /// A root is not usable, or the system has none.
@@ -37,17 +37,18 @@ pub enum TrustError {
     Empty,
 }
 
-/// Verifies each server with the roots that are for it.
+/// Verifies each server with the roots that apply to it.
 #[derive(Debug)]
 pub(super) struct Verifiers {
-    /// `None`: only those of `destinations` are trusted at all.
+    /// `None` if only the servers of `destinations` are trusted.
     general: Option<Arc<dyn ServerCertVerifier>>,
     destinations: HashMap<String, Arc<dyn ServerCertVerifier>>,
-    /// Signatures are verified alike for all.
+    /// The signature algorithms, the same for all servers.
     schemes: WebPkiSupportedAlgorithms,
 }
 
-/// The chain ends at an authority that is not trusted. Travels inside [`CertificateError::Other`].
+/// The chain ends at an authority that is not trusted. It is the content of a
+/// [`CertificateError::Other`].
 #[derive(Clone, PartialEq, Eq, thiserror::Error)]
 #[error("issued by `{issuer}`, which is not trusted")]
 pub struct UntrustedIssuer {
@@ -55,7 +56,7 @@ pub struct UntrustedIssuer {
     pub issuer: String,
 }
 
-/// The same as `Display`: it is this form that rustls shows of an error that it does not know.
+/// The same text as `Display`, because rustls shows an unknown error with `Debug`.
 impl fmt::Debug for UntrustedIssuer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
@@ -63,7 +64,7 @@ impl fmt::Debug for UntrustedIssuer {
 }
 
 impl UntrustedIssuer {
-    /// The issuer that this error is about, if it is one of these.
+    /// The untrusted issuer in `error`, if there is one.
     pub fn of(error: &Error) -> Option<&Self> {
         match error {
             Error::InvalidCertificate(CertificateError::Other(OtherError(other))) => other.downcast_ref(),
@@ -73,7 +74,7 @@ impl UntrustedIssuer {
 }
 
 impl Verifiers {
-    /// Reads the roots, the platform's included, which takes a while.
+    /// Reads the roots, including the platform's, which takes a while.
     ///
     /// # Errors
     /// See [`TrustError`].
@@ -170,12 +171,12 @@ impl ServerCertVerifier for Verifiers {
     }
 }
 
-/// The authority at the end of the chain that was presented: the one whose certificate would have to be trusted. Nothing
-/// of this is verified; it is for a person to read.
+/// The authority at the end of the presented chain, whose certificate would have to be trusted.
+/// Nothing of this is verified; it is for a person to read.
 fn issuer(end_entity: &CertificateDer<'_>, intermediates: &[CertificateDer<'_>]) -> Option<String> {
     let parse = |der| X509Certificate::from_der(der).ok().map(|(_, certificate)| certificate);
     let mut top = parse(end_entity)?;
-    // Each certificate is followed once: a chain that loops ends as well.
+    // Each certificate is followed once, so that a loop in the chain ends as well.
     let mut above: Vec<_> = intermediates.iter().filter_map(|der| parse(der)).collect();
     while let Some(at) = above.iter().position(|one| one.subject().as_raw() == top.issuer().as_raw()) {
         top = above.swap_remove(at);
@@ -246,7 +247,7 @@ mod tests {
         assert_eq!(verify(&verifiers, "login.example", &by_all, &[]), Ok(()));
         let refused = verify(&verifiers, "login.example", &by_one, &[]).unwrap_err();
         assert_eq!(UntrustedIssuer::of(&refused).unwrap().issuer, "O=Contoso, CN=One");
-        // The right root does not make up for the wrong name.
+        // A trusted root does not make up for a wrong name.
         let refused = verify(&verifiers, "mail.example", &server(&["other.example"], &one), &[]).unwrap_err();
         assert!(matches!(refused, Error::InvalidCertificate(CertificateError::NotValidForNameContext { .. })));
     }

@@ -1,29 +1,29 @@
-//! HTTP Basic (RFC 7617) from a client.
+//! HTTP Basic authentication (RFC 7617) of a client.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use crate::sasl::{self, Credentials, text};
 
-/// The one challenge (RFC 7617 §2.1).
+/// The only challenge that Gatepost sends (RFC 7617 §2.1).
 pub const CHALLENGE: &str = "Basic realm=\"Gatepost\", charset=\"UTF-8\"";
 
-/// What a request says about who sends it.
+/// The credentials that a request presents.
 #[derive(Debug)]
 pub enum Presented {
-    /// Nothing: .NET asks so first, to hear what is wanted.
+    /// None. The first request of .NET has none, to learn which scheme is wanted.
     Nothing,
     /// Another scheme, such as a token of the client's own.
     OtherScheme,
     /// A user name and a password, checked for form.
     Credentials(Credentials),
-    /// Basic, with a name or password that cannot be one.
+    /// Basic, with an impossible user name or password.
     Unusable(sasl::CredentialsError),
-    /// Not of the form of RFC 7617, or more than one.
+    /// Not in the form of RFC 7617, or more than one `Authorization` field.
     Malformed,
 }
 
-/// Takes the credentials out of `headers`, so that they go no further.
+/// Takes the credentials out of `headers`, so that they are not forwarded.
 pub fn take(headers: &mut HeaderMap) -> Presented {
     let mut fields = headers.get_all(AUTHORIZATION).iter();
     let presented = match (fields.next(), fields.next()) {
@@ -35,7 +35,7 @@ pub fn take(headers: &mut HeaderMap) -> Presented {
     presented
 }
 
-/// The value of an `Authorization` field.
+/// Parses the value of an `Authorization` field.
 pub fn parse(value: &[u8]) -> Presented {
     let scheme_end = value.iter().position(|&octet| octet == b' ').unwrap_or(value.len());
     let (scheme, rest) = value.split_at(scheme_end);
@@ -43,7 +43,7 @@ pub fn parse(value: &[u8]) -> Presented {
         return Presented::OtherScheme;
     }
     let Ok(octets) = sasl::decode(rest.trim_ascii()) else { return Presented::Malformed };
-    // RFC 7617 §2: the first colon divides; a user name has none.
+    // RFC 7617 §2: the first colon is the separator, because a user name has none.
     let Some(colon) = octets.iter().position(|&octet| octet == b':') else { return Presented::Malformed };
     let (name, password) = octets.split_at(colon);
     match text::credentials(text::login_name(name), password.get(1..).unwrap_or_default()) {

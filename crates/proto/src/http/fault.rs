@@ -1,5 +1,5 @@
-//! A refusal in the words that the client's program understands: JSON for Graph, a SOAP fault for EWS where its library
-//! knows one, else a line of text.
+//! Refusals in the form that the client understands: JSON for Graph, a SOAP fault for EWS if its
+//! library knows one, otherwise a line of text.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const ERRORS: &str = "http://schemas.microsoft.com/exchange/services/2006/errors
 const TYPES: &str = "http://schemas.microsoft.com/exchange/services/2006/types";
 const SOAP_1_1: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 
-/// A body and its type.
+/// The body of a response and its type.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Body {
     /// `Content-Type`.
@@ -20,7 +20,7 @@ pub struct Body {
     pub text: String,
 }
 
-/// For an answer of this status that says `message`; `wait` is when to try again.
+/// Creates the body of a response with this status and `message`. `wait` is when to try again.
 pub fn body(service: HttpService, status: u16, message: &str, wait: Option<Duration>) -> Body {
     match service {
         HttpService::Graph => {
@@ -35,7 +35,7 @@ pub fn body(service: HttpService, status: u16, message: &str, wait: Option<Durat
     }
 }
 
-/// The codes of Microsoft ("Microsoft Graph error responses and resource types").
+/// Microsoft's error codes for Graph ("Microsoft Graph error responses and resource types").
 fn graph_code(status: u16) -> &'static str {
     match status {
         400 | 417 | 431 => "badRequest",
@@ -51,7 +51,8 @@ fn graph_code(status: u16) -> &'static str {
     }
 }
 
-/// The codes of Microsoft ("ResponseCode"). EWS libraries repeat by themselves what is busy.
+/// Microsoft's error codes for EWS ("ResponseCode"). EWS libraries repeat a request by themselves
+/// if the server is busy.
 fn ews_code(status: u16) -> Option<&'static str> {
     match status {
         400 => Some("ErrorInvalidRequest"),

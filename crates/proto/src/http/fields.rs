@@ -1,13 +1,14 @@
-//! Which header fields pass, in either direction.
+//! Which header fields are forwarded, in either direction.
 
 use http::HeaderMap;
 use http::header::{CONNECTION, COOKIE, HeaderName, HeaderValue, SET_COOKIE};
 
-/// Of one connection only (RFC 9110 §7.6.1).
+/// Fields for one connection only (RFC 9110 §7.6.1).
 const HOP_BY_HOP: [&str; 8] =
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "http2-settings"];
 
-/// Of a request, for Gatepost alone; or words about who asks from where, which are not the client's to say.
+/// Request fields that are meant for Gatepost alone, or that state the sender's identity or
+/// address, which a client must not set.
 const FROM_CLIENT: [&str; 22] = [
     "authorization",
     "host",
@@ -33,10 +34,10 @@ const FROM_CLIENT: [&str; 22] = [
     "x-wsdl-url",
 ];
 
-/// Families of such fields.
+/// Prefixes of further such fields.
 const FROM_CLIENT_PREFIXES: [&str; 3] = ["proxy-", "x-forwarded-", "x-ms-"];
 
-/// Of an answer: challenges and promises that Microsoft makes for its own name.
+/// Response fields with challenges and promises that Microsoft makes for its own host name.
 const FROM_ORIGIN: [&str; 13] = [
     "www-authenticate",
     "authentication-info",
@@ -55,18 +56,19 @@ const FROM_ORIGIN: [&str; 13] = [
 
 const FROM_ORIGIN_PREFIXES: [&str; 2] = ["proxy-", "access-control-"];
 
-/// Cookies that keep the requests of a subscription at one server (Microsoft, "Maintain affinity between a group of
-/// subscriptions and the Mailbox server"). They live with the client: here no cookie is kept.
+/// Cookies that keep the requests of a subscription at one server (Microsoft, "Maintain affinity
+/// between a group of subscriptions and the Mailbox server"). The client stores them; Gatepost
+/// stores no cookies.
 const AFFINITY: [&str; 2] = ["X-BackEndOverrideCookie", "exchangecookie"];
 
-/// A field of a request that does not pass, or that is decided here.
+/// Whether a field of a request is not forwarded, or is handled by Gatepost.
 pub fn is_ours(name: &str) -> bool {
     HOP_BY_HOP.contains(&name)
         || FROM_CLIENT.contains(&name)
         || FROM_CLIENT_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Takes out of a request what is not for the origin.
+/// Removes the fields of a request that are not for the origin.
 pub fn to_origin(headers: &mut HeaderMap) {
     remove_listed(headers);
     retain(headers, |name| !is_ours(name) && !name.contains('_'));
@@ -79,7 +81,7 @@ pub fn to_origin(headers: &mut HeaderMap) {
     }
 }
 
-/// Takes out of an answer what is not for the client.
+/// Removes the fields of a response that are not for the client.
 pub fn to_client(headers: &mut HeaderMap) {
     remove_listed(headers);
     retain(headers, |name| {
@@ -94,7 +96,7 @@ pub fn to_client(headers: &mut HeaderMap) {
     }
 }
 
-/// Whatever `Connection` lists is of one connection as well.
+/// Removes the fields listed in `Connection`, which are for one connection as well.
 fn remove_listed(headers: &mut HeaderMap) {
     let listed: Vec<HeaderName> = headers
         .get_all(CONNECTION)
@@ -121,7 +123,8 @@ fn affinity_cookies(headers: &HeaderMap) -> String {
     pairs.flat_map(|value| value.split(';')).map(str::trim).filter(of_affinity).collect::<Vec<_>>().join("; ")
 }
 
-/// The same cookie for the client, which knows this server by another name, and perhaps without TLS.
+/// The same cookie for the client, which knows this server by another name and may reach it without
+/// TLS.
 fn set_affinity(value: &HeaderValue) -> Option<HeaderValue> {
     let pair = value.to_str().ok()?.split(';').next()?.trim();
     let (name, _) = pair.split_once('=')?;

@@ -1,18 +1,21 @@
-//! A judge in front of the HTTP/1 library (RFC 9112): of each request it lets the head pass when it has one meaning only,
-//! and counts the octets of the body, so that it knows where the next head begins.
+//! Validates requests before the HTTP/1 library (RFC 9112) reads them. It forwards the head of a
+//! request only if it has exactly one meaning, and counts the octets of the body to know where the
+//! next head begins.
 //!
-//! Libraries forgive what two readers can understand differently: a lone LF, both lengths, a space before the colon. That is
-//! what request smuggling is made of, so nothing of it gets this far.
+//! Libraries accept input that two readers can understand differently: a lone LF, both lengths, a
+//! space before the colon. Request smuggling depends on that, so none of it is forwarded.
 
 use std::fmt;
 
-/// Longest size of a chunk, in digits, without zeros in front: more than anybody sends.
+/// Most digits of a chunk's size, without leading zeros. It is more than anybody sends.
 const CHUNK_DIGITS: u32 = 15;
 
-/// Most octets of one body in chunks that are left out: extensions, zeros in front of a size, trailers.
+/// Most octets of one chunked body that are left out: extensions, leading zeros of a size,
+/// trailers.
 const LEFT_OUT: usize = 16 * 1024;
 
-/// Names that mean something on the way, with `_` where `-` belongs: some servers take one for the other.
+/// Names that matter for framing or forwarding, with `_` in place of `-`, because some servers
+/// treat the two alike.
 const FRAMING: [&str; 8] = [
     "content-length",
     "transfer-encoding",
@@ -24,54 +27,55 @@ const FRAMING: [&str; 8] = [
     "content-type",
 ];
 
-/// Methods that go on; whether a listener serves one is decided later.
+/// Methods that are forwarded. Whether a listener serves one is decided later.
 const METHODS: [&[u8]; 7] = [b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"];
 
-/// The method that stands for a refused request. A client cannot use it: it is none of `METHODS`.
+/// The method of the request that replaces a refused one. A client cannot use it, because it is
+/// none of `METHODS`.
 pub const REFUSED: &str = "REFUSED";
 
-/// Most of a head.
+/// Limits on a head.
 #[derive(Clone, Copy, Debug)]
 pub struct HeadLimits {
-    /// Octets of request line and fields together.
+    /// Most octets of request line and fields together.
     pub octets: usize,
-    /// Fields.
+    /// Most fields.
     pub fields: usize,
 }
 
-/// Why a request was refused by its head.
+/// Why the head of a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeadError {
-    /// No request line of HTTP/1.
+    /// There is no request line of HTTP/1.
     RequestLine,
-    /// A method that is none.
+    /// The method is not one of those that are forwarded.
     Method,
-    /// An authority form, an absolute form for another host than that of the Host field, or octets that do not belong into a
-    /// path.
+    /// The target is in authority form, or in absolute form for another host than the Host field,
+    /// or holds octets that no path may hold.
     Target,
-    /// Not HTTP/1.0 or HTTP/1.1.
+    /// The version is not HTTP/1.0 or HTTP/1.1.
     Version,
-    /// CR, LF or NUL where none may be.
+    /// There is a CR, LF or NUL where none is allowed.
     LineEnd,
-    /// A field that goes on on the next line.
+    /// A field continues on the next line.
     Folded,
-    /// Not a field name and its value.
+    /// A line is not a field name with its value.
     Field,
-    /// A name with `_` in place of `-`.
+    /// A field name has `_` in place of `-`.
     LookAlike,
-    /// No host, or several.
+    /// There is no Host field, or more than one.
     Host,
-    /// No single whole number.
+    /// The length is not a single whole number.
     Length,
-    /// Anything but `chunked`, alone; or a body that is not in chunks as RFC 9112 §7.1 has them.
+    /// The coding is not `chunked` alone, or the body does not have the chunks of RFC 9112 §7.1.
     Coding,
     /// Both `Content-Length` and `Transfer-Encoding`.
     TwoLengths,
     /// An expectation other than `100-continue`.
     Expectation,
-    /// More than [`HeadLimits`].
+    /// The head exceeds [`HeadLimits`].
     TooLong,
-    /// It did not arrive in time.
+    /// The head did not arrive in time.
     Slow,
 }
 
@@ -115,13 +119,13 @@ impl HeadError {
         }
     }
 
-    /// The flaw that a path of the judge's own request stands for.
+    /// The error that a path of the validator's own request stands for.
     pub fn of_path(path: &str) -> Option<Self> {
         let word = path.strip_prefix('/')?;
         Self::ALL.into_iter().find(|flaw| flaw.word() == word)
     }
 
-    /// The status code that says so.
+    /// The HTTP status code of the error.
     pub fn status(self) -> u16 {
         match self {
             Self::Method => 501,
@@ -156,50 +160,50 @@ impl fmt::Display for HeadError {
     }
 }
 
-/// The judge of one connection: octets in, octets for the library out.
+/// The validator of one connection: octets from the client in, octets for the library out.
 #[derive(Debug)]
 pub struct HeadValidator {
     limits: HeadLimits,
     state: State,
-    /// An empty line was skipped in front of the head that is due.
+    /// An empty line before the next head was skipped.
     skipped: bool,
     flaw: Option<HeadError>,
-    /// Octets of the present body that were left out.
+    /// Octets of the current body that were left out.
     left_out: usize,
-    /// What there is of a trailer field.
+    /// The part of a trailer field received so far.
     trailer: Vec<u8>,
 }
 
 #[derive(Debug)]
 enum State {
-    /// What there is of the next head.
+    /// The part of the next head received so far.
     Head(Vec<u8>),
-    /// So many octets of a body are missing.
+    /// Octets of a body that are still missing.
     Body(u64),
     Chunked(Chunk),
-    /// A head was refused: nothing more is read.
+    /// A head was refused, so nothing more is read.
     Refused,
-    /// A body is not what it should be: for the library the connection ends here.
+    /// A body is malformed. For the library the connection ends here.
     Broken,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Chunk {
-    /// The digits of a size so far.
+    /// The digits of a chunk size so far.
     Size {
         digits: u32,
         size: u64,
     },
-    /// An extension behind a size, which is left out (RFC 9112 §7.1.1).
+    /// An extension after a size, which is left out (RFC 9112 §7.1.1).
     Extension(u64),
-    /// The LF behind a size.
+    /// The LF after a size.
     SizeEnd(u64),
-    /// So many octets of data are missing.
+    /// Octets of data that are still missing.
     Data(u64),
-    /// CR, then LF, behind the data.
+    /// CR, then LF, after the data.
     DataCr,
     DataLf,
-    /// CR, then LF, behind the last chunk and its trailers.
+    /// CR, then LF, after the last chunk and its trailers.
     LastCr,
     LastLf,
     /// A trailer field, which is left out (RFC 9112 §7.1.2), and its LF.
@@ -214,13 +218,13 @@ enum Framing {
 }
 
 impl HeadValidator {
-    /// In front of a connection that has sent nothing.
+    /// Creates the validator of a connection that has sent nothing yet.
     pub fn new(limits: HeadLimits) -> Self {
         Self { limits, state: State::Head(Vec::new()), skipped: false, flaw: None, left_out: 0, trailer: Vec::new() }
     }
 
-    /// Takes what arrived; what the library may see is appended to `out`. In place of a head that is refused it sees a
-    /// request of the judge's own, and nothing behind it.
+    /// Takes received octets, and appends those for the library to `out`. A refused head is
+    /// replaced by a request of the validator's own, and nothing after it is forwarded.
     pub fn feed(&mut self, mut input: &[u8], out: &mut Vec<u8>) {
         while !input.is_empty() {
             let taken = match &mut self.state {
@@ -241,7 +245,8 @@ impl HeadValidator {
         }
     }
 
-    /// So many octets that arrive next are of a body, and need not be seen here: [`HeadValidator::pass`] tells of them.
+    /// Octets of a body that come next and need not be validated. [`HeadValidator::pass`] reports
+    /// them instead.
     pub fn body_ahead(&self) -> u64 {
         match self.state {
             State::Body(missing) | State::Chunked(Chunk::Data(missing)) => missing,
@@ -249,7 +254,7 @@ impl HeadValidator {
         }
     }
 
-    /// Octets of a body went by, no more than [`HeadValidator::body_ahead`].
+    /// Notes that octets of a body were forwarded, no more than [`HeadValidator::body_ahead`].
     pub fn pass(&mut self, octets: u64) {
         match &mut self.state {
             State::Body(missing) => {
@@ -268,17 +273,17 @@ impl HeadValidator {
         }
     }
 
-    /// A head is due, or has begun.
+    /// Whether a head comes next, or has begun.
     pub fn in_head(&self) -> bool {
         matches!(self.state, State::Head(_))
     }
 
-    /// A head has begun.
+    /// Whether a head has begun.
     pub fn head_begun(&self) -> bool {
         matches!(&self.state, State::Head(head) if !head.is_empty())
     }
 
-    /// For the library the connection ends here.
+    /// Whether the connection ends here for the library.
     pub fn is_broken(&self) -> bool {
         matches!(self.state, State::Broken)
     }
@@ -288,7 +293,7 @@ impl HeadValidator {
         self.flaw
     }
 
-    /// Refuses the head that has begun: it took too long.
+    /// Refuses the head that has begun, because it took too long.
     pub fn expire(&mut self, out: &mut Vec<u8>) {
         self.refuse(HeadError::Slow, out);
     }
@@ -305,14 +310,15 @@ impl HeadValidator {
         let before = head.len();
         let room = self.limits.octets.saturating_sub(before) + 1;
         head.extend_from_slice(input.get(..room.min(input.len())).unwrap_or_default());
-        // RFC 9112 §2.2: an empty line in front of a request is skipped; old clients send one behind a body.
+        // RFC 9112 §2.2: an empty line before a request is skipped, because old clients send one
+        // after a body.
         if head.starts_with(b"\r\n") && !std::mem::replace(&mut self.skipped, true) {
             head.clear();
             return 2_usize.saturating_sub(before).min(input.len());
         }
         let unseen = head.get(before.saturating_sub(3)..).unwrap_or_default();
         let Some(end) = memchr::memmem::find(unseen, b"\r\n\r\n").map(|at| before.saturating_sub(3) + at + 4) else {
-            // What cannot become a head is refused before its end has come.
+            // A head that cannot become valid is refused before its end has arrived.
             let flaw = line_end_flaw(head.get(before.saturating_sub(1)..).unwrap_or_default(), before > 0);
             if let Some(flaw) = flaw {
                 self.refuse(flaw, out);
@@ -355,10 +361,10 @@ impl HeadValidator {
                 *chunk = if missing == 0 { Chunk::DataCr } else { Chunk::Data(missing) };
                 continue;
             }
-            // What comes next, and whether the library sees the octet.
+            // The next state, and whether the octet is forwarded to the library.
             let next = match *chunk {
                 Chunk::Size { digits, size } => match char::from(octet).to_digit(16) {
-                    // Of zeros in front one is enough.
+                    // Of leading zeros, one is enough.
                     Some(0) if size == 0 => Some((Chunk::Size { digits: 1, size }, digits == 0)),
                     Some(digit) if digits < CHUNK_DIGITS => {
                         Some((Chunk::Size { digits: digits + 1, size: size * 16 + u64::from(digit) }, true))
@@ -414,13 +420,13 @@ impl HeadValidator {
     }
 }
 
-/// What may stand in a field's value or a chunk's extension (RFC 9110 §5.5).
+/// Whether a field's value or a chunk's extension may hold this octet (RFC 9110 §5.5).
 fn is_text(octet: u8) -> bool {
     octet >= b' ' && octet != 0x7F || octet == b'\t'
 }
 
-/// CR only before LF, LF only behind CR, and no NUL. A CR at the end may still get its LF. With `inside` the first octet
-/// was judged before.
+/// Finds CR without LF, LF without CR, and NUL. A CR at the end may still get its LF. With
+/// `inside`, the first octet was checked before.
 fn line_end_flaw(octets: &[u8], inside: bool) -> Option<HeadError> {
     let (mut before, rest) = match octets.split_first() {
         Some((first, rest)) if inside => (*first, rest),
@@ -435,7 +441,7 @@ fn line_end_flaw(octets: &[u8], inside: bool) -> Option<HeadError> {
     None
 }
 
-/// What a whole head says about the body behind it.
+/// The framing that a complete head announces for its body.
 fn framing(head: &[u8], most_fields: usize) -> Result<Framing, HeadError> {
     if let Some(flaw) = line_end_flaw(head, false) {
         return Err(flaw);
@@ -488,7 +494,7 @@ fn framing(head: &[u8], most_fields: usize) -> Result<Framing, HeadError> {
     }
 }
 
-/// Lines divided by CRLF.
+/// Lines separated by CRLF.
 struct Lines<'a>(Option<&'a [u8]>);
 
 impl<'a> Iterator for Lines<'a> {
@@ -507,12 +513,12 @@ impl<'a> Iterator for Lines<'a> {
 }
 
 struct RequestLine<'a> {
-    /// Of the absolute form.
+    /// The authority, in absolute form.
     authority: Option<&'a [u8]>,
     http_1_0: bool,
 }
 
-/// RFC 9112 §3, with single spaces, in the origin or the absolute form.
+/// Parses a request line (RFC 9112 §3) with single spaces, in origin or absolute form.
 fn request_line(line: &[u8]) -> Result<RequestLine<'_>, HeadError> {
     let mut parts = line.split(|&octet| octet == b' ');
     let (Some(method), Some(target), Some(version), None) = (parts.next(), parts.next(), parts.next(), parts.next())
@@ -520,7 +526,8 @@ fn request_line(line: &[u8]) -> Result<RequestLine<'_>, HeadError> {
         return Err(HeadError::RequestLine);
     };
     if !METHODS.contains(&method) {
-        // CONNECT, and whatever is no method at all, are about the target: only a word could be a method of somebody's.
+        // For CONNECT, and for anything that cannot be a method, the request line is wrong. Only a
+        // word in capitals can be an unknown method.
         let word = !method.is_empty() && method.iter().all(u8::is_ascii_uppercase) && method != b"CONNECT";
         return Err(if word { HeadError::Method } else { HeadError::RequestLine });
     }
@@ -537,7 +544,7 @@ fn request_line(line: &[u8]) -> Result<RequestLine<'_>, HeadError> {
     }
 }
 
-/// The host and port of a target in absolute form (RFC 9112 §3.2.2), without a user's name.
+/// Host and port of a target in absolute form (RFC 9112 §3.2.2), without user information.
 fn authority(target: &[u8]) -> Option<&[u8]> {
     let prefixed = |scheme: &[u8]| {
         let (before, rest) = target.split_at_checked(scheme.len())?;
@@ -549,7 +556,8 @@ fn authority(target: &[u8]) -> Option<&[u8]> {
     (!authority.is_empty() && authority.iter().all(plain)).then_some(authority)
 }
 
-/// RFC 9112 §5: a token, a colon right behind it, and a value; the name in lower case.
+/// Parses a field (RFC 9112 §5): a token directly followed by a colon, and a value. The name is
+/// returned in lower case.
 fn field(line: &[u8]) -> Result<(String, &[u8]), HeadError> {
     if line.starts_with(b" ") || line.starts_with(b"\t") {
         return Err(HeadError::Folded);
@@ -569,7 +577,7 @@ fn field(line: &[u8]) -> Result<(String, &[u8]), HeadError> {
     Ok((name, value.trim_ascii()))
 }
 
-/// A name that somebody behind us may take for one that is decided here.
+/// Whether a later server may take this name for one that is checked here.
 pub fn is_look_alike(name: &str) -> bool {
     if !name.contains('_') {
         return false;

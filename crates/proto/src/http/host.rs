@@ -1,25 +1,27 @@
-//! Whom a request is for: the `Host` field (RFC 9110 §7.2), or `:authority` in HTTP/2. A web page whose name was made to
-//! lead to this machine still names itself there.
+//! Checks the host that a request names: the `Host` field (RFC 9110 §7.2), or `:authority` in
+//! HTTP/2. If a web page's own name is made to resolve to this machine, the field still holds that
+//! name.
 
 use std::net::IpAddr;
 
-/// The names under which a listener is known. Loopback, and the address at which a connection arrived, always are.
+/// The names of a listener. Loopback, and the address at which a connection arrived, always count
+/// as well.
 #[derive(Clone, Debug, Default)]
 pub struct Hosts {
-    /// In lower case; `*.` in front stands for one label, as in certificates.
+    /// Names in lower case; a leading `*.` stands for one label, as in certificates.
     pub names: Vec<String>,
-    /// Of the certificate, the configuration, and the sockets.
+    /// Addresses from the certificate, the configuration and the sockets.
     pub addresses: Vec<IpAddr>,
 }
 
 impl Hosts {
-    /// Is a request for `authority`, which arrived at `local`, one for this listener?
+    /// Whether a request for `authority`, which arrived at `local`, is for this listener.
     pub fn has(&self, authority: &str, local: IpAddr) -> bool {
         let Some(host) = host(authority) else { return false };
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
         if let Ok(address) = bare.unwrap_or(host).parse::<IpAddr>() {
             let address = address.to_canonical();
-            // IPv6 is written in brackets there.
+            // IPv6 addresses are written in brackets here.
             let right_form = bare.is_some() == host.contains(':');
             return right_form
                 && (address.is_loopback() || address == local.to_canonical() || self.addresses.contains(&address));
@@ -33,7 +35,7 @@ impl Hosts {
     }
 }
 
-/// The host of `host[:port]`; nothing for whatever else.
+/// The host of `host[:port]`; `None` for anything else.
 fn host(authority: &str) -> Option<&str> {
     let end = match authority.strip_prefix('[') {
         Some(rest) => rest.find(']')? + 2,

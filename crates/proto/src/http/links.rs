@@ -1,19 +1,20 @@
-//! Links in answers that lead to the origin: the client has no way there, as its password is good only here.
+//! Rewrites links in responses that point to the origin. The client cannot use those, because its
+//! password is valid only at Gatepost.
 //!
-//! Paging in Graph goes by `@odata.nextLink` and `@odata.deltaLink`, absolute addresses in the JSON of an answer. They are
-//! replaced while the answer streams by. A quote within a JSON string is written `\"`, so what is looked for, a key with
-//! its quotes, can be nothing else.
+//! Paging in Graph uses `@odata.nextLink` and `@odata.deltaLink`, absolute URLs in the JSON of a
+//! response. They are replaced while the response is streamed. A quote within a JSON string is
+//! written `\"`, so the search for a key with its quotes finds nothing else.
 
-/// Keys whose value is a link to the next part.
+/// Keys whose value is a link to the next page.
 const KEYS: [&[u8]; 2] = [b"\"@odata.nextLink\"", b"\"@odata.deltaLink\""];
 
-/// What all keys begin with.
+/// The common beginning of all keys.
 const BEGINNING: &[u8] = b"\"@odata.";
 
 /// Most white space between key and value; Microsoft sends none.
 const MOST_SPACE: usize = 16;
 
-/// Origins and what stands for them here.
+/// Origins, and the URL that replaces them.
 #[derive(Clone, Debug)]
 pub struct Places {
     /// `https://graph.microsoft.com/`, perhaps also with its port.
@@ -22,19 +23,20 @@ pub struct Places {
     here: String,
 }
 
-/// What an address leads to.
+/// The target of a URL.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Destination {
-    /// The origin; the same here.
+    /// The origin, with the URL that replaces it.
     Here(String),
-    /// A path, which is here as well.
+    /// A path, which is valid here as well.
     Relative,
-    /// Somewhere else.
+    /// Another server.
     Elsewhere,
 }
 
 impl Places {
-    /// For an origin of this name and port; `here` is scheme and authority of this server, as the client knows it.
+    /// Creates the places for an origin with this name and port. `here` is scheme and authority of
+    /// this server, as the client knows it.
     pub fn new(name: &str, port: u16, here: &str) -> Self {
         let mut origins = vec![format!("https://{name}:{port}/")];
         // Without a port the address is of 443, which a test's own origin does not mean.
@@ -42,7 +44,7 @@ impl Places {
         Self { origins, here: format!("{here}/") }
     }
 
-    /// Where an address leads to that an answer names.
+    /// The target of a URL in a response.
     pub fn destination(&self, address: &str) -> Destination {
         if address.starts_with('/') && !address.starts_with("//") && !address.contains('\\') {
             return Destination::Relative;
@@ -58,31 +60,31 @@ impl Places {
         }
     }
 
-    /// Rewrites the links of one answer.
+    /// Creates a rewriter for the links of one response.
     pub fn rewriter(self) -> Rewriter {
         Rewriter { places: self, held: Vec::new() }
     }
 }
 
-/// Octets of an answer in, the same with its links rewritten out.
+/// Takes the octets of a response, and returns them with rewritten links.
 #[derive(Debug)]
 pub struct Rewriter {
     places: Places,
-    /// What may be the beginning of a link.
+    /// Octets that may be the beginning of a link.
     held: Vec<u8>,
 }
 
 enum Found<'a> {
-    /// So long is what precedes the value; then so long is the origin in it.
+    /// A link: the length of what precedes the value, and the origin at the beginning of the value.
     Link { before: usize, origin: &'a str },
     /// Something else.
     Nothing,
-    /// Too short to tell.
+    /// Too short to decide.
     Unclear,
 }
 
 impl Rewriter {
-    /// Takes a part; gives what is decided.
+    /// Takes the next octets, and returns those that are decided.
     pub fn push(&mut self, part: &[u8]) -> Vec<u8> {
         let mut input = std::mem::take(&mut self.held);
         input.extend_from_slice(part);
@@ -117,14 +119,14 @@ impl Rewriter {
         }
     }
 
-    /// What is left at the end.
+    /// Returns the octets left at the end.
     pub fn finish(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.held)
     }
 }
 
 impl Places {
-    /// What stands where a key begins.
+    /// Examines the text where a key begins.
     fn look(&self, text: &[u8]) -> Found<'_> {
         let Some(key) = KEYS.into_iter().find(|key| begin_alike(text, key)) else { return Found::Nothing };
         let mut rest = text.get(key.len()..).unwrap_or_default();
@@ -153,13 +155,13 @@ impl Places {
     }
 }
 
-/// Is the shorter one the beginning of the other?
+/// Whether the shorter text is the beginning of the other.
 fn begin_alike(a: &[u8], b: &[u8]) -> bool {
     let length = a.len().min(b.len());
     a.get(..length) == b.get(..length)
 }
 
-/// How much of the end of `text` may be the beginning of `wanted`.
+/// How many octets at the end of `text` may be the beginning of `wanted`.
 fn partial_suffix(text: &[u8], wanted: &[u8]) -> usize {
     let most = text.len().min(wanted.len() - 1);
     (1..=most).rev().find(|length| text.ends_with(wanted.get(..*length).unwrap_or_default())).unwrap_or(0)

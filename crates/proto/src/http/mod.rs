@@ -1,8 +1,10 @@
-//! What a client of the EWS and Graph listeners sends, judged and rewritten: pure, without sockets, clock or runtime.
+//! Checks and rewrites the requests of EWS and Graph clients, and the responses, without sockets,
+//! clock or runtime.
 //!
-//! [`head`] lets only requests of one meaning through to the HTTP library; [`target`] says where a request may go;
-//! [`fields`] which header fields pass; [`basic`] takes the credentials; [`soap`] names the mailbox in an EWS request;
-//! [`links`] leads the links in an answer back to the listener; [`fault`] puts a refusal into the words of the protocol.
+//! [`head`] forwards only requests with exactly one meaning to the HTTP library. [`target`] checks
+//! the path of a request, [`fields`] selects the header fields to forward, and [`basic`] takes the
+//! credentials. [`soap`] sets the mailbox in an EWS request, [`links`] rewrites links in a response
+//! to the listener, and [`fault`] writes refusals in the form of the protocol.
 
 pub mod basic;
 pub mod fault;

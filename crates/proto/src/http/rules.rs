@@ -1,18 +1,18 @@
-//! Which service a listener has over HTTP, and what of Microsoft Graph it serves.
+//! The services over HTTP, and what a listener serves of Microsoft Graph.
 
 use http::Method;
 
-/// What a Graph listener serves below the mailbox, unless it is written: mail.
+/// Paths below the mailbox that a Graph listener serves by default: mail.
 const MAIL: [&str; 4] = ["messages", "mailfolders", "sendmail", "outlook/mastercategories"];
 
 /// What a Graph listener serves.
 #[derive(Clone, Debug, PartialEq)]
 pub struct GraphRules {
-    /// Paths below the mailbox, by lower-case segments; one without segments is the user itself.
+    /// Paths below the mailbox, in lower-case segments. A path without segments is the user itself.
     pub paths: Vec<Vec<String>>,
-    /// Methods.
+    /// The allowed methods.
     pub methods: Vec<Method>,
-    /// Also mailboxes that are not those of the credentials, as far as the token opens them.
+    /// Whether mailboxes other than that of the credentials are served, if the token allows it.
     pub other_mailboxes: bool,
 }
 

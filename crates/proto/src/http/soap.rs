@@ -1,10 +1,11 @@
-//! The beginning of an EWS request, up to the SOAP body: its header says whom the request acts for, and that is not the
-//! client's to say. A token of an application opens every mailbox that it was given; `ExchangeImpersonation` names the one
-//! that this request is about (Microsoft, "Authenticate an EWS application by using OAuth").
+//! Reads an EWS request up to the SOAP body, and sets the mailbox for which it acts. The client
+//! must not choose it: an application's token opens every mailbox that was granted to it.
+//! `ExchangeImpersonation` in the header names the mailbox of this request (Microsoft,
+//! "Authenticate an EWS application by using OAuth").
 //!
-//! Only the header and the name of the operation are read and held; the rest of the SOAP body streams by unread. What is not
-//! plain (a document type, entities, processing instructions, another encoding than UTF-8) is refused, so that Exchange, which
-//! reads it behind us, sees the same.
+//! Only the header and the name of the operation are read and held. The rest of the SOAP body is
+//! streamed unread. Anything unusual (a document type, entities, processing instructions, another
+//! encoding than UTF-8) is refused, so that Exchange reads the same request.
 
 use std::ops::Range;
 
@@ -15,11 +16,11 @@ use quick_xml::reader::NsReader;
 
 use gatepost_core::account::MailAddress;
 
-/// SOAP 1.1 and 1.2.
+/// The envelope namespaces of SOAP 1.1 and 1.2.
 const ENVELOPES: [&str; 2] = ["http://schemas.xmlsoap.org/soap/envelope/", "http://www.w3.org/2003/05/soap-envelope"];
 const TYPES: &str = "http://schemas.microsoft.com/exchange/services/2006/types";
 
-/// Elements of the header that say whom a request acts for or with which rights, in whatever namespace.
+/// Header elements that say for whom or with which rights a request acts, in any namespace.
 const IDENTITY: [&str; 5] = [
     "ExchangeImpersonation",
     "SerializedSecurityContext",
@@ -28,8 +29,8 @@ const IDENTITY: [&str; 5] = [
     "ManagementRole",
 ];
 
-/// Operations that are not served, in whatever namespace: one hands out tokens, the others search or hold mailboxes that are
-/// not the caller's.
+/// Operations that are not served, in any namespace. One hands out tokens, the others search
+/// mailboxes of other users or put them on hold.
 const BARRED: [&str; 8] = [
     "GetClientAccessToken",
     "GetDiscoverySearchConfiguration",
@@ -41,84 +42,86 @@ const BARRED: [&str; 8] = [
     "SetHoldOnMailboxes",
 ];
 
-/// Deepest nesting within a header.
+/// Deepest nesting within the header.
 const DEPTH: usize = 32;
 
-/// Most attributes of one tag: each is compared with all before it.
+/// Most attributes of one tag, because each is compared with all before it.
 const ATTRIBUTES: usize = 64;
 
-/// What becomes of what is there of a request.
+/// The result of examining the octets of a request received so far.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Looked {
-    /// The SOAP body begins behind the first `consumed` octets, in place of which goes `beginning`; what it asks for is
-    /// served.
+    /// The SOAP body begins after the first `consumed` octets, which `beginning` replaces. The
+    /// operation is served.
     Found {
         /// The request up to its body, with the mailbox that it is for.
         beginning: Vec<u8>,
-        /// Octets that it stands for.
+        /// Number of octets that `beginning` replaces.
         consumed: usize,
     },
-    /// The first element of the body has not come yet.
+    /// The first element of the body has not arrived yet.
     Unclear,
 }
 
-/// Why it is no request.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SoapError {
-    /// Not UTF-8, or another encoding is declared.
+    /// The request is not UTF-8, or declares another encoding.
     #[error("the request is not in UTF-8")]
     Encoding,
-    /// A document type, a processing instruction, or an entity other than the five of XML.
+    /// The request has a document type, a processing instruction, or an entity other than the five
+    /// of XML.
     #[error("the request has a document type, a processing instruction or an entity")]
     NotPlain,
-    /// Not well-formed.
+    /// The request is not well-formed XML.
     #[error("the request is not well-formed XML")]
     Malformed,
-    /// Well-formed, but no SOAP.
+    /// The request is well-formed, but not SOAP.
     #[error("the request is no SOAP envelope with a body")]
     NotSoap,
-    /// The body has not begun within the bound.
+    /// The body did not begin within the limit.
     #[error("the SOAP header is too long; `limits.soap_head` is the bound")]
     TooLong,
-    /// One of the operations that are not served.
+    /// The operation is one of those that are not served.
     #[error("this operation is not served: it hands out tokens, or is about mailboxes of others")]
     Barred,
 }
 
-/// A request as it arrives, until it is clear.
+/// A request that is arriving, until it can be decided.
 ///
-/// What is held is looked at again only when twice as much is there, or all: however small the pieces are, the octets that
-/// are parsed are at most four times those that arrived, because the sizes looked at at least double.
+/// The held octets are examined again only when twice as many are held, or all. So at most four
+/// times the received octets are parsed, however small the pieces are.
 #[derive(Debug)]
 pub struct Arriving {
     held: Vec<u8>,
-    /// Octets that must be held before the next look.
+    /// Octets that must be held before they are examined again.
     due: usize,
     most: usize,
     parsed: usize,
 }
 
-/// The beginning of a request, ready to go on.
+/// The beginning of a request, ready to be forwarded.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// All that was held, with the mailbox that the request is for.
+    /// The held octets, with the mailbox of the request inserted.
     pub octets: Vec<u8>,
-    /// Octets that it stands for.
+    /// Number of received octets that these replace.
     pub stands_for: usize,
 }
 
 impl Arriving {
-    /// Nothing has arrived. The body must begin within `most` octets.
+    /// Creates it without any octets. The body must begin within `most` octets.
     pub fn new(most: usize) -> Self {
         Self { held: Vec::new(), due: 0, most, parsed: 0 }
     }
 
-    /// Takes what arrived.
+    /// Takes received octets.
     pub fn push(&mut self, octets: &[u8]) {
         self.held.extend_from_slice(octets);
     }
 
-    /// Looks at what is held, unless it is hardly more than at the last time; see [`look`]. Nothing when it is not clear yet.
+    /// Examines the held octets, unless there are hardly more than last time; see [`look`]. `None`
+    /// if the request cannot be decided yet.
     ///
     /// # Errors
     /// [`SoapError`].
@@ -139,32 +142,32 @@ impl Arriving {
         }
     }
 
-    /// What is held, as it came.
+    /// The held octets, unchanged.
     pub fn into_octets(self) -> Vec<u8> {
         self.held
     }
 
-    /// Octets that were parsed so far, those that were parsed twice counted twice.
+    /// Octets parsed so far. Octets parsed twice count twice.
     pub fn parsed(&self) -> usize {
         self.parsed
     }
 }
 
-/// Looks at the beginning of a request, of which no more will come when `ended`. `acting_for` is the mailbox to name, for a
-/// token of an application; with a user's token none is named.
+/// Examines the beginning of a request. `ended` says that no more will arrive. `acting_for` is the
+/// mailbox to set, for the token of an application; with a user's token none is set.
 ///
 /// # Errors
-/// [`SoapError`]. Whether something is malformed or only cut off is not known before the end.
+/// [`SoapError`]. Before the end it is not known whether something is malformed or only incomplete.
 pub fn look(input: &[u8], ended: bool, acting_for: Option<&MailAddress>) -> Result<Looked, SoapError> {
     let (mut text, mut is_text) = match std::str::from_utf8(input) {
         Ok(text) => (text, true),
         Err(error) => {
             let valid = input.get(..error.valid_up_to()).and_then(|valid| std::str::from_utf8(valid).ok());
-            // The last character may be cut in two.
+            // The last character may be incomplete.
             (valid.unwrap_or_default(), error.error_len().is_none() && !ended)
         }
     };
-    // UTF-16 without a mark: every other octet of its ASCII is zero.
+    // UTF-16 without a byte order mark: every other octet of its ASCII is zero.
     if let Some((before, _)) = text.split_once('\0') {
         (text, is_text) = (before, false);
     }
@@ -179,7 +182,7 @@ pub fn look(input: &[u8], ended: bool, acting_for: Option<&MailAddress>) -> Resu
 }
 
 enum Stop {
-    /// The text ends here, or is malformed here: which of the two shows when more of it is there.
+    /// The text ends or is malformed here. More of it is needed to decide which.
     CutOff,
     SoapError(SoapError),
 }
@@ -193,25 +196,25 @@ impl From<quick_xml::Error> for Stop {
 struct Head<'a> {
     text: &'a str,
     marked: bool,
-    /// Parts that do not go on.
+    /// Ranges that are removed.
     cuts: Vec<Range<usize>>,
 }
 
-/// Where things are.
+/// Positions in the request.
 struct Found {
-    /// Where the SOAP body's start tag begins.
+    /// Start of the SOAP body's start tag.
     body: usize,
-    /// Where the header's content begins; without a header one goes in front of the body.
+    /// Start of the header's content. If there is no header, one is inserted before the body.
     header: Header,
-    /// The prefix of the envelope, with its colon.
+    /// The namespace prefix of the envelope, with its colon.
     prefix: String,
 }
 
 enum Header {
     Absent,
-    /// `<Header>`: behind its start tag.
+    /// `<Header>`: the position after its start tag.
     Open(usize),
-    /// `<Header/>`: its whole tag.
+    /// `<Header/>`: the range of the tag.
     Empty(Range<usize>, String),
 }
 
@@ -223,7 +226,7 @@ impl<'a> Head<'a> {
         let config = reader.config_mut();
         (config.check_comments, config.check_end_names) = (true, true);
         let mut declared = false;
-        // In front of the envelope.
+        // Before the envelope.
         let prefix = loop {
             let at_start = reader.buffer_position() == 0;
             match reader.read_resolved_event()? {
@@ -279,7 +282,7 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// The elements of the header, up to its end tag; notes those to be cut.
+    /// Reads the elements of the header up to its end tag, and notes those to be removed.
     fn read_header(&mut self, reader: &mut NsReader<&'a [u8]>, mark: usize) -> Result<(), Stop> {
         let (mut depth, mut cut) = (0_usize, None);
         loop {
@@ -330,7 +333,7 @@ impl<'a> Head<'a> {
                  </t:PrimarySmtpAddress></t:ConnectingSID></t:ExchangeImpersonation>"
             )
         });
-        // What is cut, and what goes there.
+        // The ranges to remove, and what is inserted.
         let mut edits: Vec<(Range<usize>, String)> = self.cuts.iter().map(|cut| (cut.clone(), String::new())).collect();
         match &found.header {
             _ if identity.is_empty() => {}
@@ -370,7 +373,7 @@ fn is_identity(start: &BytesStart<'_>) -> bool {
     IDENTITY.contains(&start.local_name().into_inner())
 }
 
-/// What the request wants done is the first element of its body (WS-I Basic Profile 1.1, R2712).
+/// Checks the operation, which is the first element of the body (WS-I Basic Profile 1.1, R2712).
 fn check_operation(reader: &mut NsReader<&[u8]>) -> Result<(), Stop> {
     loop {
         match reader.read_event()? {
@@ -386,7 +389,8 @@ fn check_operation(reader: &mut NsReader<&[u8]>) -> Result<(), Stop> {
     }
 }
 
-/// Names and attributes as XML has them: the reader itself looks no closer at them than it must.
+/// Checks names and attributes against the rules of XML, because the parser itself does not check
+/// them all.
 fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
     let name_is_one = |name: &str| {
         let part = |part: &str| {
@@ -408,18 +412,18 @@ fn check_tag(start: &BytesStart<'_>) -> Result<(), Stop> {
         if !name_is_one(attribute.key.into_inner()) || value.contains('<') {
             return Err(malformed());
         }
-        // Only the entities that need no document type.
+        // Only the entities that need no document type are allowed.
         quick_xml::escape::unescape(value).map_err(|_| Stop::SoapError(SoapError::NotPlain))?;
     }
     Ok(())
 }
 
-/// What stands where it may not.
+/// The error for an event that is not allowed here.
 fn refusal(event: &Event<'_>) -> Stop {
     match event {
         Event::Eof => Stop::CutOff,
         Event::DocType(_) | Event::PI(_) | Event::GeneralRef(_) => Stop::SoapError(SoapError::NotPlain),
-        // At the end there may be the beginning of something else.
+        // At the end, text may be the beginning of something else.
         Event::Text(_) => Stop::CutOff,
         _ => Stop::SoapError(SoapError::NotSoap),
     }

@@ -1,46 +1,49 @@
-//! Where a request may go: one service of the origin, and there the one mailbox that the credentials are for.
+//! Checks the path of a request: it must lead to one service of the origin, and there to the
+//! mailbox of the credentials.
 //!
-//! A path is taken apart by strict rules, so that whoever reads it behind us sees the same segments: no empty or dot
-//! segments, and nothing encoded that would be read as a divider once it is decoded.
+//! Paths are parsed strictly, so that later readers see the same segments. Empty segments, dot
+//! segments, and encoded characters that decode to a separator are refused.
 
 use http::Method;
 
 use crate::http::rules::GraphRules;
 use gatepost_core::account::MailAddress;
 
-/// Where EWS is served.
+/// The path of EWS.
 const EWS: &str = "/EWS/Exchange.asmx";
 
-/// How a client asks for the message, event or contact within an attachment (Microsoft Graph, "Get attachment").
+/// The path by which a client gets the message, event or contact inside an attachment (Microsoft
+/// Graph, "Get attachment").
 const ATTACHED_ITEM: &str = "microsoft.graph.itemattachment/item";
 
-/// Why a request does not go on.
+/// Why a request is not forwarded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Denied {
-    /// A path that can be read in two ways.
+    /// The path can be read in two ways.
     Malformed,
-    /// Nothing that is served here.
+    /// The path is not served here.
     NotServed,
-    /// It goes on to another type of object, whose properties may lead anywhere.
+    /// The path casts to another type of object, whose properties may lead anywhere.
     Cast,
-    /// The method is not served there.
+    /// The method is not served for this path.
     Method,
-    /// A mailbox other than that of the credentials.
+    /// The path names a mailbox other than that of the credentials.
     OtherMailbox,
 }
 
-/// The mailbox that the credentials are for.
+/// The mailbox of the credentials.
 #[derive(Clone, Copy, Debug)]
 pub struct Owner<'a> {
-    /// Whose token it is, or who logged in.
+    /// The user of the token, or the address that logged in.
     pub login: &'a MailAddress,
     /// The mailbox.
     pub mailbox: &'a MailAddress,
-    /// `/me` at the origin is this mailbox. With a token of an application there is no such thing.
+    /// Whether `/me` at the origin is this mailbox. With the token of an application there is no
+    /// `/me`.
     pub is_me: bool,
 }
 
-/// The path of an EWS request, which is always the same.
+/// Checks the path of an EWS request and returns it; it is always the same.
 ///
 /// # Errors
 /// [`Denied`].
@@ -52,7 +55,8 @@ pub fn ews(method: &Method, path: &str) -> Result<&'static str, Denied> {
     if method == Method::POST { Ok(EWS) } else { Err(Denied::Method) }
 }
 
-/// The path of a Graph request, with `/me` and the mailbox's other names as the origin understands them.
+/// Returns the path of a Graph request for the origin, with `/me` and other names of the mailbox
+/// replaced as needed.
 ///
 /// # Errors
 /// [`Denied`].
@@ -90,24 +94,25 @@ pub fn graph(rules: &GraphRules, method: &Method, path: &str, owner: Owner<'_>) 
     Ok(target)
 }
 
-/// The query of a Graph request: `$expand` must not lead out of what was asked for. What is attached to a message is in it.
+/// Checks the query of a Graph request: `$expand` must not cast to other types. An attachment's
+/// content is part of the message, so it is allowed.
 ///
 /// # Errors
 /// [`Denied::Cast`].
 pub fn query(query: &str) -> Result<(), Denied> {
     let leads_out = url::form_urlencoded::parse(query.as_bytes()).any(|(name, value)| {
-        // The dollar may be left out (OData 4.01).
+        // The dollar sign is optional (OData 4.01).
         name.trim_start_matches('$').eq_ignore_ascii_case("expand")
             && has_cast(&value.to_lowercase().replace(ATTACHED_ITEM, ""))
     });
     if leads_out { Err(Denied::Cast) } else { Ok(()) }
 }
 
-/// A part of a path between slashes.
+/// A segment of a path.
 struct Segment<'a> {
-    /// As it came.
+    /// The segment as received.
     raw: &'a str,
-    /// Decoded.
+    /// The segment, decoded.
     text: String,
 }
 
@@ -116,13 +121,13 @@ fn segments(path: &str) -> Result<Vec<Segment<'_>>, Denied> {
     if path.is_empty() {
         return Ok(Vec::new());
     }
-    // One slash at the end changes nothing.
+    // A single slash at the end has no meaning.
     let path = path.strip_suffix('/').unwrap_or(path);
     path.split('/').map(segment).collect()
 }
 
 fn segment(raw: &str) -> Result<Segment<'_>, Denied> {
-    // RFC 3986 §3.3 less `;`, which some servers take for the end of the segment.
+    // RFC 3986 §3.3 without `;`, because some servers end the segment there.
     let plain = |octet: u8| octet.is_ascii_alphanumeric() || b"-._~!$&'()*+,=:@%".contains(&octet);
     if !raw.bytes().all(plain) {
         return Err(Denied::Malformed);
@@ -149,12 +154,12 @@ fn segment(raw: &str) -> Result<Segment<'_>, Denied> {
     Ok(Segment { raw, text })
 }
 
-/// The name of a type, as OData writes a cast (OData 4.01 §4.11).
+/// Whether a text names a type, as an OData cast does (OData 4.01 §4.11).
 fn has_cast(text: &str) -> bool {
     text.to_lowercase().contains("microsoft.graph.")
 }
 
-/// The user that a path names: nobody for `me`.
+/// The user that a path names; `None` for `me`.
 fn whose<'a, 's: 'a>(
     first: &Segment<'_>,
     rest: &mut impl Iterator<Item = &'a Segment<'s>>,
@@ -165,7 +170,7 @@ fn whose<'a, 's: 'a>(
     if first.text.eq_ignore_ascii_case("users") {
         return rest.next().map(|name| Some(name.text.clone())).ok_or(Denied::NotServed);
     }
-    // OData: a key in parentheses and quotes, in which a quote is doubled.
+    // OData: the key is in parentheses and quotes, and a quote inside it is doubled.
     let (name, key) = first.text.split_once('(').ok_or(Denied::NotServed)?;
     let key = key.strip_suffix("')").and_then(|key| key.strip_prefix('\'')).ok_or(Denied::NotServed)?;
     if !name.eq_ignore_ascii_case("users") {
@@ -182,7 +187,7 @@ fn user(address: &MailAddress) -> String {
     format!("/users/{}", encoded(address.as_str()))
 }
 
-/// RFC 3986 §2.1, and `@` as it is.
+/// Percent-encodes a text (RFC 3986 §2.1), except `@`.
 fn encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for octet in text.bytes() {
@@ -195,12 +200,12 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-/// What is below the user begins with these names; `/` alone is the user.
+/// Whether the path below the user begins with these names; `/` alone is the user itself.
 fn is_below(allowed: &[String], below: &[&Segment<'_>]) -> bool {
     if allowed.is_empty() {
         return below.is_empty();
     }
-    // A collection's name may have a key behind it: `messages('AAMk…')`.
+    // The name of a collection may be followed by a key: `messages('AAMk…')`.
     let name = |segment: &&Segment<'_>| segment.text.split('(').next().unwrap_or_default().to_lowercase();
     below.len() >= allowed.len() && below.iter().map(name).zip(allowed).all(|(name, allowed)| name == *allowed)
 }

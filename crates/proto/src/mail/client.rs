@@ -1,4 +1,4 @@
-//! The side towards a mail client: what its machine is told, what it asks for, and how it is driven.
+//! The side towards a mail client: settings, events and methods of its machine.
 
 use std::sync::Arc;
 
@@ -7,30 +7,30 @@ use crate::sasl::{ClientTokens, Credentials};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Refusal;
 
-/// How a client-side machine is to behave; made anew for each connection.
+/// Settings of a client-side machine; created for each connection.
 #[derive(Clone, Debug)]
 pub struct ClientSettings {
-    /// Bounds on the client.
+    /// Limits on the client.
     pub limits: Arc<Limits>,
-    /// What the upstream announces; filtered by the machine.
+    /// What the upstream announces. The machine filters it.
     pub announced: Arc<Capabilities>,
-    /// STARTTLS is offered as long as TLS is not on.
+    /// Whether STARTTLS is offered while TLS is off.
     pub starttls: bool,
-    /// TLS is on from the start.
+    /// Whether TLS is on from the start.
     pub implicit_tls: bool,
-    /// A login without TLS is accepted from this peer.
+    /// Whether a login without TLS is accepted from this peer.
     pub plaintext_login: bool,
-    /// What becomes of the mechanisms for a client's own token.
+    /// How the mechanisms for a client's own token are handled.
     pub client_tokens: ClientTokens,
-    /// A bare LF ends a line as well (old devices; never with TLS).
+    /// Whether a bare LF ends a line as well (old devices; never with TLS).
     pub bare_lf: bool,
-    /// SMTP: commands that old devices cannot help sending are borne.
+    /// SMTP: whether wrong commands that old devices always send are tolerated.
     pub legacy: bool,
-    /// SMTP: this peer may send without a login.
+    /// SMTP: whether this peer may send without a login.
     pub trusted: bool,
-    /// The name that the SMTP greeting and EHLO reply carry.
+    /// The server name in the SMTP greeting and the EHLO reply.
     pub server_name: Arc<str>,
-    /// Repeated in refusals, so that a person finds the log line.
+    /// Repeated in refusals, so that a person can find the log line.
     pub session_id: Arc<str>,
 }
 
@@ -39,49 +39,53 @@ pub struct ClientSettings {
 pub enum ClientEvent {
     /// Write the pending output, then do the TLS handshake, then call [`ClientSide::tls_established`].
     StartTls,
-    /// Decide, then call [`ClientSide::accept`] or [`ClientSide::refuse`]. No further event comes before that.
+    /// Check the credentials, then call [`ClientSide::accept`] or [`ClientSide::refuse`]. No
+    /// further event comes before that.
     Login(Credentials),
-    /// A peer that may do so begins a message without a login: [`ClientSide::take_leftovers`] has its MAIL and what it sent
-    /// behind it. The machine is done.
+    /// A trusted peer begins a message without a login. [`ClientSide::take_leftovers`] returns its
+    /// MAIL command and what followed it. The machine is done.
     Submission,
-    /// A login failed in the machine itself (an empty or impossible name or password), without any question to anybody.
-    /// For the log and the delay only: call [`ClientSide::resume`] when the delay is over.
+    /// The machine itself refused a login (an empty or impossible name or password), without asking
+    /// the caller. This event is only for the log and the delay: call [`ClientSide::resume`] after
+    /// the delay.
     Rejected(Rejection),
-    /// Write the pending output, then close. Nothing comes after it.
+    /// Write the pending output, then close. No further event comes.
     Close(CloseReason),
 }
 
-/// Why a machine refused a login by itself.
+/// Why the machine itself refused a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
-    /// The user name cannot be one (empty, too long, control characters, …).
+    /// The user name is impossible (empty, too long, control characters, …).
     Name(gatepost_core::account::NameError),
     /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
     Password,
     /// The message around a token is malformed.
     Token,
-    /// What this user presented as a token is none of Microsoft's.
+    /// What this user presented as a token cannot be one of Microsoft's.
     NotAToken(MailAddress),
-    /// A mechanism for a client's own token, where none is taken. It counts as little as one that nobody knows.
+    /// The client chose a mechanism for its own token, but none is accepted. It counts as little as
+    /// an unknown mechanism.
     ClientTokens,
-    /// A login without TLS where TLS is required. The password has been seen on the wire all the same.
+    /// The client tried to log in without TLS where TLS is required. Its password was still visible
+    /// on the network.
     PlaintextLogin,
 }
 
 /// Why a client-side machine closes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReason {
-    /// The client said goodbye.
+    /// The client logged out.
     Logout,
-    /// Octets behind STARTTLS, before the handshake (command injection, CVE-2011-0411).
+    /// Octets followed STARTTLS before the handshake (command injection, CVE-2011-0411).
     BytesBehindStartTls,
-    /// An HTTP request on a mail port; no reply is written.
+    /// The client sent an HTTP request to a mail port. It gets no reply.
     Http,
-    /// A line or literal over its limit.
+    /// A line or literal exceeded its limit.
     TooLong,
-    /// Too many commands, too many bad ones.
+    /// There were too many commands, or too many bad ones.
     TooManyCommands,
-    /// Too many failed logins.
+    /// There were too many failed logins.
     TooManyAttempts,
 }
 
@@ -96,36 +100,40 @@ pub enum ShutdownReason {
     TooManyConnections,
 }
 
-/// The server that a mail client sees until its login is decided.
+/// The server side towards a mail client until its login is decided.
 pub trait ClientSide: Send {
-    /// Takes bytes from the client. Call it only while [`ClientSide::wants_input`].
+    /// Takes octets from the client. Call it only while [`ClientSide::wants_input`] is true.
     fn handle_input(&mut self, input: &[u8]);
 
-    /// False while a login is pending and as much is held as may be held, and after the end.
+    /// False while a login is pending and no more input may be held, and after the end.
     fn wants_input(&self) -> bool;
 
-    /// The next thing to do, if any.
+    /// The next event, if any.
     fn poll_event(&mut self) -> Option<ClientEvent>;
 
-    /// Bytes for the client, if any; all that there are.
+    /// All pending octets for the client, if any.
     fn poll_output(&mut self) -> Option<Vec<u8>>;
 
-    /// The handshake after [`ClientEvent::StartTls`] succeeded: everything said before is forgotten.
+    /// The handshake after [`ClientEvent::StartTls`] succeeded. Everything received before is
+    /// forgotten.
     fn tls_established(&mut self);
 
-    /// The login of [`ClientEvent::Login`] succeeded; `upstream` is what the upstream announces after it. The output then
-    /// holds the success reply, and the machine is done: take [`ClientSide::take_leftovers`] and relay.
+    /// The login of [`ClientEvent::Login`] succeeded; `upstream` is what the upstream announces
+    /// after it. The output then holds the success reply, and the machine is done: call
+    /// [`ClientSide::take_leftovers`] and relay.
     fn accept(&mut self, upstream: &Capabilities);
 
-    /// The login of [`ClientEvent::Login`] failed. Call it when the delay is over; the client may then try again.
+    /// The login of [`ClientEvent::Login`] failed. Call it after the delay; the client may then try
+    /// again.
     fn refuse(&mut self, refusal: Refusal);
 
-    /// Goes on after [`ClientEvent::Rejected`].
+    /// Continues after [`ClientEvent::Rejected`].
     fn resume(&mut self);
 
-    /// Writes the protocol's goodbye to the output; the caller closes after writing it.
+    /// Writes the shutdown message of the protocol to the output. The caller closes after writing
+    /// it.
     fn close(&mut self, reason: ShutdownReason);
 
-    /// What the client sent behind its login command, for the upstream.
+    /// The octets that the client sent after its login command, for the upstream.
     fn take_leftovers(&mut self) -> Vec<u8>;
 }

@@ -1,6 +1,6 @@
-//! Bounds on peers.
+//! Limits on peers.
 
-/// Bounds on what a peer may send before the login.
+/// Limits on what a peer may send before the login.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Limits {
     /// Longest IMAP command line without its literals, in octets with CRLF.
@@ -15,19 +15,19 @@ pub struct Limits {
     pub line_bytes: usize,
     /// Longest SASL response line, and longest line that begins an authentication command, in octets with CRLF.
     pub sasl_line_bytes: usize,
-    /// Most octets kept that a client sent behind its login command, while the login is being decided.
+    /// Most octets after a login command that are held while the login is decided.
     pub held_bytes: usize,
     /// Most commands before the login.
     pub commands: u32,
-    /// Most commands that make no sense before the connection is closed.
+    /// Most senseless commands before the connection is closed.
     pub bad_commands: u32,
     /// Failed logins before the connection is closed.
     pub attempts: u32,
-    /// Longest line taken from an upstream before the login succeeded, in octets.
+    /// Longest line accepted from an upstream before the login has succeeded, in octets.
     pub upstream_line_bytes: usize,
-    /// Most lines taken from an upstream before the login succeeded.
+    /// Most lines accepted from an upstream before the login has succeeded.
     pub upstream_lines: usize,
-    /// Most octets taken from an upstream before the login succeeded.
+    /// Most octets accepted from an upstream before the login has succeeded.
     pub upstream_bytes: usize,
 }
 

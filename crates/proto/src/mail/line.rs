@@ -1,41 +1,44 @@
-//! Received octets, cut into lines and counted literals with a bound on each.
+//! Splits received octets into lines and counted literals, with a limit on each.
 //!
-//! What passes through may hold a password: it is wiped when it is taken out, dropped or moved by growth.
+//! The octets may hold a password. They are wiped when they are taken out, dropped, or moved by
+//! growth.
 
 use std::mem;
 
 use memchr::{memchr, memchr2};
 use zeroize::{Zeroize as _, Zeroizing};
 
-/// Octets that have been received and not been understood yet. Empty, it owns no memory.
+/// Octets that were received but not parsed yet. An empty buffer owns no memory.
 #[derive(Default)]
 pub(in crate::mail) struct LineBuffer {
     octets: Zeroizing<Vec<u8>>,
-    /// How many octets at the start have been taken, and wiped. They go when they are half of all, so that a line costs no
-    /// more than its own octets, however much is held behind it.
+    /// How many octets at the start have been taken and wiped. They are removed when they are half
+    /// of all, so that the cost of a line does not depend on how much is held after it.
     taken: usize,
-    /// How many octets behind them are known to hold no LF, so that slow input is not searched again and again.
+    /// How many of the next octets hold no LF, so that slow input is not searched again.
     searched: usize,
-    /// The last line that was taken ended in a bare LF.
+    /// Whether the last line taken ended in a bare LF.
     bare: bool,
-    /// Octets that were copied within it.
+    /// Octets that were copied within the buffer.
     #[cfg(test)]
     moved: usize,
 }
 
-/// A line as it came, or what is wrong with it.
+/// A line, or what is wrong with it.
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::mail) enum Line {
     /// The line without its end; no NUL, CR or LF is in it.
     Text(Zeroizing<Vec<u8>>),
-    /// It holds NUL or a bare CR, or ends in a bare LF where that is not accepted. It is gone.
+    /// The line holds NUL or a bare CR, or ends in a bare LF where that is not accepted. It has
+    /// been removed.
     Flawed,
-    /// It has no end within the limit. It is still there: what follows could not be told from its rest.
+    /// The line has no end within the limit. It is not removed, because its rest could not be told
+    /// from what follows.
     TooLong,
 }
 
 impl LineBuffer {
-    /// Adds what was received. It is not bounded here: the caller stops reading when it should.
+    /// Adds received octets. This is not bounded here; the caller must stop reading in time.
     pub(in crate::mail) fn push(&mut self, received: &[u8]) {
         append(&mut self.octets, received);
     }
@@ -45,7 +48,7 @@ impl LineBuffer {
         self.peek().len()
     }
 
-    /// True when nothing is held.
+    /// True if no octets are held.
     pub(in crate::mail) fn is_empty(&self) -> bool {
         self.peek().is_empty()
     }
@@ -55,8 +58,9 @@ impl LineBuffer {
         self.octets.get(self.taken..).unwrap_or_default()
     }
 
-    /// The next line, if it is complete, or known to exceed `limit` octets with its end. Every LF ends a line, so that
-    /// a peer which sends nothing but bare LFs gets an answer; only `bare_lf` makes such a line a good one.
+    /// The next line, if it is complete or known to exceed `limit` octets with its end. Every LF
+    /// ends a line, so that a peer which sends only bare LFs gets an answer. Such a line is valid
+    /// only with `bare_lf`.
     pub(in crate::mail) fn take_line(&mut self, limit: usize, bare_lf: bool) -> Option<Line> {
         let held = self.peek();
         let within = held.get(..limit).unwrap_or(held);
@@ -83,17 +87,17 @@ impl LineBuffer {
         self.bare
     }
 
-    /// The next `count` octets, whatever they are, once they are all there.
+    /// The next `count` octets, whatever they are, once all of them have arrived.
     pub(in crate::mail) fn take_octets(&mut self, count: usize) -> Option<Zeroizing<Vec<u8>>> {
         (self.len() >= count).then(|| self.take(count))
     }
 
-    /// Everything.
+    /// All octets that are held.
     pub(in crate::mail) fn take_all(&mut self) -> Vec<u8> {
         mem::take(&mut *self.take(self.len()))
     }
 
-    /// Puts a line back that has been taken, before everything else.
+    /// Puts a line that was taken back to the beginning.
     pub(in crate::mail) fn put_back(&mut self, line: &[u8]) {
         let behind = self.take(self.len());
         self.push(line);
@@ -101,12 +105,12 @@ impl LineBuffer {
         self.push(&behind);
     }
 
-    /// Forgets everything.
+    /// Removes everything.
     pub(in crate::mail) fn clear(&mut self) {
         *self = Self::default();
     }
 
-    /// Takes so many octets, which must be there.
+    /// Takes this many octets, which must be held.
     fn take(&mut self, count: usize) -> Zeroizing<Vec<u8>> {
         self.searched = 0;
         let end = self.taken + count;
@@ -128,7 +132,8 @@ impl LineBuffer {
     }
 }
 
-/// Appends to a buffer that may hold a secret. When it must grow the old memory is wiped, which `Vec` does not do.
+/// Appends to a buffer that may hold a secret. If the buffer must grow, the old memory is wiped,
+/// which `Vec` does not do.
 pub(in crate::mail) fn append(buffer: &mut Zeroizing<Vec<u8>>, more: &[u8]) {
     let needed = buffer.len() + more.len();
     if needed > buffer.capacity() {

@@ -1,14 +1,18 @@
-//! What the client-side machines of IMAP, POP3 and SMTP have in common: one [`Machine`] that holds the input, the
-//! counters and the hand-over of a login, and a [`Dialect`] per protocol that knows commands and replies.
+//! The common part of the client-side machines of IMAP, POP3 and SMTP. One [`Machine`] holds the
+//! input, the counters and the handover of a login. A [`Dialect`] per protocol knows the commands
+//! and replies.
 //!
-//! A dialect is a state that is consumed by each line and gives a [`Step`], so that nothing of one attempt to log in can
-//! be met in the next. Known attacks on this phase, and what keeps them out:
+//! A dialect is a state that each line consumes and turns into a [`Step`], so that no state of one
+//! login attempt remains in the next. Known attacks on this phase, and the defenses:
 //!
-//! - commands behind STARTTLS that run after the handshake (CVE-2011-0411): any octet there ends the connection;
-//! - a password sent in the clear because the client did not look: refused where TLS is required, and not kept;
-//! - commands behind a login that reach the upstream without one: held back, and parsed here when the login fails;
-//! - a browser made to speak to a mail port: an HTTP request gets no reply;
-//! - memory before the login: every line, literal, count and number has a bound in [`Limits`].
+//! - commands after STARTTLS that run after the handshake (CVE-2011-0411): any octet there ends the
+//!   connection;
+//! - a password sent without TLS because the client did not check: refused where TLS is required,
+//!   and not kept;
+//! - commands after a login that reach the upstream without one: held back, and parsed here if the
+//!   login fails;
+//! - a browser that is made to connect to a mail port: an HTTP request gets no reply;
+//! - memory before the login: every line, literal, count and number has a limit in [`Limits`].
 
 use std::fmt;
 use std::io::Write as _;
@@ -22,58 +26,60 @@ use super::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, 
 use crate::sasl::{self, ClientTokens, Credentials, CredentialsError, Exchange, Mechanism, Progress};
 use gatepost_core::failure::Refusal;
 
-/// What begins an HTTP request line. No mail command before the login, and no tag of a known client, looks like that.
+/// The beginnings of an HTTP request line. No mail command before the login, and no tag of a known
+/// client, begins like that.
 const HTTP: [&[u8]; 10] =
     [b"GET ", b"POST ", b"PUT ", b"HEAD ", b"OPTIONS ", b"CONNECT ", b"DELETE ", b"PATCH ", b"TRACE ", b"PRI * HTTP/2"];
 
 /// The commands, states and replies of one protocol.
 pub trait Dialect: Sized + Send {
-    /// What the reply to a login needs besides the verdict: IMAP's tag.
+    /// What the reply to a login needs besides the result: IMAP's tag.
     type CommandTag: Send;
 
-    /// What stands before a challenge in base64.
+    /// The text before a base64 challenge.
     const CONTINUATION: &'static str;
 
-    /// The state after the greeting, after the handshake, and after each failed login: nothing is remembered.
+    /// The state after the greeting, after the handshake, and after each failed login, without any
+    /// memory of before.
     fn fresh() -> Self;
 
-    /// The state in which a mechanism's next message is awaited.
+    /// The state that waits for the next message of a mechanism.
     fn authenticating(tag: Self::CommandTag, exchange: Exchange) -> Self;
 
-    /// True when the next line begins a command.
+    /// True if the next line begins a command.
     fn awaits_command(&self) -> bool;
 
-    /// What to read next, given what lies there already.
+    /// What to read next, given the octets received so far.
     fn wants(&self, limits: &Limits, received: &[u8]) -> Wants;
 
-    /// Takes what it wanted.
+    /// Handles what was read.
     fn handle(self, input: Input, context: &mut Context) -> Step<Self>;
 
     /// Writes the greeting.
     fn greet(context: &mut Context);
 
-    /// Writes that the login succeeded.
+    /// Writes the reply to a successful login.
     fn succeed(tag: Self::CommandTag, upstream: &Capabilities, context: &mut Context);
 
-    /// Writes that the login failed.
+    /// Writes the reply to a failed login.
     fn refuse(tag: Self::CommandTag, refusal: Refusal, context: &mut Context);
 
     /// Writes that a login needs TLS first.
     fn demand_tls(tag: Self::CommandTag, context: &mut Context);
 
-    /// Writes that a SASL exchange came to nothing.
+    /// Writes that a SASL exchange was aborted.
     fn abort(tag: Self::CommandTag, abort: Abort, context: &mut Context);
 
-    /// Writes the last words. `awaited` says whether the client waits for a reply.
+    /// Writes the last reply. `awaited` says whether the client waits for a reply.
     fn close_reply(reply: CloseReply, awaited: bool, context: &mut Context);
 }
 
 /// What a dialect wants to read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
-    /// A line of at most so many octets with its end.
+    /// A line of at most this many octets with its end.
     Line(usize),
-    /// Exactly so many octets: a literal.
+    /// Exactly this many octets: a literal.
     Octets(usize),
 }
 
@@ -88,25 +94,25 @@ pub enum Input {
     TooLong,
 }
 
-/// What follows from what was read. Replies are in the [`Context`] already.
+/// The result of handling what was read. Replies are already in the [`Context`].
 pub enum Step<D: Dialect> {
-    /// Go on.
+    /// Continue.
     Read(D),
-    /// Go on, but that made no sense.
+    /// Continue, but count a bad command.
     Bad(D),
-    /// TLS comes next.
+    /// Start TLS.
     StartTls,
-    /// Somebody wants to log in.
+    /// The client wants to log in.
     Login(D::CommandTag, Credentials),
-    /// Somebody wants to log in in a way that cannot succeed.
+    /// The client wants to log in, but in a way that cannot succeed.
     Reject(D::CommandTag, Rejection),
-    /// Somebody who may do so begins a message without a login, with this command.
+    /// A trusted client begins a message without a login, with this command.
     Submission(Zeroizing<Vec<u8>>),
-    /// The end.
+    /// Close the connection.
     Close(CloseReason),
 }
 
-/// Why a SASL exchange came to nothing without an attempt to log in.
+/// Why a SASL exchange was aborted without a login attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Abort {
     /// The mechanism is not offered.
@@ -117,10 +123,10 @@ pub enum Abort {
     Cancelled,
 }
 
-/// Why the last words are said.
+/// Why the last reply is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloseReply {
-    /// The caller wants it.
+    /// The caller ends the connection.
     Shutdown(ShutdownReason),
     /// [`Limits::commands`] is exceeded.
     TooManyCommands,
@@ -131,7 +137,7 @@ pub enum CloseReply {
 }
 
 impl CloseReply {
-    /// The words.
+    /// The text of the reply.
     pub fn text(self) -> &'static str {
         match self {
             Self::Shutdown(ShutdownReason::Draining) => "The service is stopping, try again later",
@@ -144,7 +150,7 @@ impl CloseReply {
     }
 }
 
-/// What a dialect knows of its connection, and where it writes its replies.
+/// What a dialect knows about its connection, and the output for its replies.
 pub struct Context {
     settings: ClientSettings,
     tls: bool,
@@ -152,7 +158,7 @@ pub struct Context {
 }
 
 impl Context {
-    /// How to behave.
+    /// The settings of the machine.
     pub fn settings(&self) -> &ClientSettings {
         &self.settings
     }
@@ -162,17 +168,17 @@ impl Context {
         self.tls
     }
 
-    /// True when STARTTLS is on offer now.
+    /// True if STARTTLS is offered now.
     pub fn offers_starttls(&self) -> bool {
         self.settings.starttls && !self.tls
     }
 
-    /// True when a login is accepted now.
+    /// True if a login is accepted now.
     pub fn offers_login(&self) -> bool {
         self.tls || self.settings.plaintext_login
     }
 
-    /// What the upstream announces; `otherwise` for as long as that has not been learned.
+    /// What the upstream announces, or `otherwise` until that has been learned.
     pub fn announced(&self, otherwise: fn() -> Capabilities) -> Arc<Capabilities> {
         let learned = &self.settings.announced;
         if learned.0.is_empty() { Arc::new(otherwise()) } else { Arc::clone(learned) }
@@ -184,12 +190,12 @@ impl Context {
         let _ = write!(self.output, "{line}\r\n");
     }
 
-    /// What a refused client is told, with the session's name at the end, by which the log can be searched.
+    /// The text of a refusal, with the session's ID at the end, for which the log can be searched.
     pub fn refusal(&self, refusal: Refusal) -> String {
         self.with_session(refusal.words())
     }
 
-    /// What a client is told that may not log in without TLS.
+    /// The text for a client that may not log in without TLS.
     pub fn tls_demand(&self) -> String {
         self.with_session(if self.offers_starttls() { "Start TLS first" } else { "A login is possible with TLS only" })
     }
@@ -199,7 +205,7 @@ impl Context {
     }
 }
 
-/// Begins a SASL exchange: a challenge goes out, or the initial response is enough.
+/// Begins a SASL exchange: sends a challenge, or is complete with the initial response.
 pub fn authenticate<D: Dialect>(
     tag: D::CommandTag,
     mechanism: &[u8],
@@ -215,7 +221,8 @@ pub fn authenticate<D: Dialect>(
         }
         Some(mechanism) => mechanism,
         None => {
-            // No bad command: clients try CRAM-MD5 and NTLM before what is announced.
+            // This is not a bad command, because clients try CRAM-MD5 and NTLM before what is
+            // announced.
             D::abort(tag, Abort::Mechanism, context);
             return Step::Read(D::fresh());
         }
@@ -230,7 +237,7 @@ pub fn authenticate<D: Dialect>(
     }
 }
 
-/// Goes on with a SASL exchange.
+/// Continues a SASL exchange.
 pub fn respond<D: Dialect>(tag: D::CommandTag, exchange: Exchange, line: &[u8], context: &mut Context) -> Step<D> {
     if line == b"*" {
         D::abort(tag, Abort::Cancelled, context);
@@ -253,7 +260,7 @@ fn advance<D: Dialect>(tag: D::CommandTag, progress: Progress, context: &mut Con
     }
 }
 
-/// Ends a login command or a SASL exchange with what it brought.
+/// Ends a login command or a SASL exchange with its result.
 pub fn present<D: Dialect>(
     tag: D::CommandTag,
     outcome: Result<Credentials, CredentialsError>,
@@ -275,10 +282,10 @@ fn malformed<D: Dialect>(tag: D::CommandTag, context: &mut Context) -> Step<D> {
     Step::Bad(D::fresh())
 }
 
-/// The server that a mail client sees until its login is decided, in one dialect.
+/// The server side towards a mail client until its login is decided, for one dialect.
 ///
-/// At most one line or literal, the output not yet taken and, during a login, [`Limits::held_bytes`] plus the last piece
-/// of input are held; nothing between commands.
+/// It holds at most one line or literal, the output not yet taken and, during a login,
+/// [`Limits::held_bytes`] plus the last piece of input. Between commands it holds nothing.
 pub struct Machine<D: Dialect> {
     context: Context,
     input: LineBuffer,
@@ -287,7 +294,7 @@ pub struct Machine<D: Dialect> {
     commands: u32,
     bad_commands: u32,
     attempts: u32,
-    /// The greeting has left.
+    /// The greeting has been taken from the output.
     greeted: bool,
 }
 
@@ -301,7 +308,7 @@ enum Phase<D: Dialect> {
 }
 
 impl<D: Dialect> Machine<D> {
-    /// A machine at the start of a connection; the greeting waits in its output.
+    /// Creates the machine of a new connection, with the greeting in its output.
     pub fn new(settings: ClientSettings) -> Self {
         let mut context = Context { tls: settings.implicit_tls, settings, output: Vec::new() };
         D::greet(&mut context);
@@ -389,14 +396,14 @@ impl<D: Dialect> Machine<D> {
         }
     }
 
-    /// Closes, with whatever has been written as the last words.
+    /// Closes the connection after the output written so far.
     fn end(&mut self, reason: CloseReason) {
         self.phase = Phase::Closed;
         self.input.clear();
         self.event = Some(ClientEvent::Close(reason));
     }
 
-    /// Counts a failed login whose reply has been written, and goes on with what was sent behind it.
+    /// Counts a failed login whose reply has been written, and continues with the input after it.
     fn count_failure(&mut self) {
         self.attempts += 1;
         if self.attempts >= self.context.settings.limits.attempts {
@@ -473,7 +480,8 @@ impl<D: Dialect> ClientSide for Machine<D> {
                         return self.process();
                     }
                     Rejection::PlaintextLogin => D::demand_tls(tag, &mut self.context),
-                    // The same words as for a wrong password, so that names cannot be told apart by them.
+                    // The same text as for a wrong password, so that it does not reveal which names
+                    // exist.
                     Rejection::Name(_) | Rejection::Password | Rejection::Token | Rejection::NotAToken(_) => {
                         D::refuse(tag, Refusal::InvalidCredentials, &mut self.context);
                     }
@@ -491,7 +499,7 @@ impl<D: Dialect> ClientSide for Machine<D> {
             Phase::Reading(_) | Phase::StartingTls => !self.greeted,
         };
         if !self.greeted {
-            // The last words take the greeting's place: `* BYE` and 421 are greetings too.
+            // The last reply replaces the greeting: `* BYE` and 421 are greetings too.
             self.context.output.clear();
         }
         D::close_reply(CloseReply::Shutdown(reason), awaited, &mut self.context);

@@ -1,16 +1,18 @@
-//! The protocol machines: bytes in, events and bytes out; no sockets, no clock, no runtime.
+//! The protocol machines: octets in, events and octets out, with no sockets, clock or runtime.
 //!
-//! IMAP, POP3 and SMTP have the same shape. A [`ClientSide`] plays the server towards the mail client until the login;
-//! an [`UpstreamSide`] plays the client towards Microsoft until XOAUTH2 has succeeded. The caller moves the bytes:
+//! IMAP, POP3 and SMTP have the same structure. A [`ClientSide`] acts as the server towards the
+//! mail client until the login. An [`UpstreamSide`] acts as the client towards Microsoft until
+//! XOAUTH2 has succeeded. The caller moves the octets:
 //!
-//! 1. give received bytes to `handle_input`,
+//! 1. give received octets to `handle_input`,
 //! 2. take events from `poll_event` until it has none, and do what each one asks for,
 //! 3. write what `poll_output` gives, before waiting for more input.
 //!
-//! Every split of the same input gives the same events and output; the buffers are bounded by [`Limits`]. One event
-//! depends on time: [`ClientEvent::StartTls`] comes only while nothing lies behind the command that asks for TLS, and
-//! input that is handed over after it turns it into a [`ClientEvent::Close`].
-//! What OAuth is, is not known here: [`ClientEvent::Login`] goes out, `accept` or `refuse` comes back.
+//! Every split of the same input gives the same events and output, and the buffers are bounded by
+//! [`Limits`]. One event depends on time: [`ClientEvent::StartTls`] comes only if nothing follows
+//! the command that asks for TLS. Input that arrives after the event turns it into a
+//! [`ClientEvent::Close`]. The machines do not know OAuth: they report [`ClientEvent::Login`], and
+//! the caller answers with `accept` or `refuse`.
 
 mod capabilities;
 mod client;

@@ -1,18 +1,19 @@
-//! Whether a session may be told goodbye, as far as the ends of what passes by show it.
+//! Detects whether a session may be sent a shutdown message, from the ends of the relayed chunks.
 //!
-//! After the login Gatepost reads nothing of a session; a server that has to stop, however, says `* BYE` (RFC 9051 §7.1.5)
-//! or `421` (RFC 5321 §3.8), which it may do whenever it is at the end of a response. Here that is known from the last line of each
-//! chunk: the client has its answer and has asked for nothing since, or it waits in IDLE. Together with a while of silence
-//! that is certain enough. Should it be wrong once, because the octets of a message look like an answer and the server
-//! stops right behind them for seconds, the goodbye is taken for a part of the message, and the connection ends within
-//! that message, as it would have done at the end of the drain.
+//! After the login Gatepost does not parse a session. But a server that stops sends `* BYE` (RFC
+//! 9051 §7.1.5) or `421` (RFC 5321 §3.8), which is allowed whenever a response is complete. Here
+//! that is decided from the last line of each chunk: the client has its answer and has sent nothing
+//! since, or it waits in IDLE. Together with some time without data, that is certain enough. It can
+//! be wrong if the octets of a message look like an answer and the server pauses directly after
+//! them for seconds. Then the client takes the shutdown message for a part of the message, and the
+//! connection ends within it, as it would have done at the end of the drain.
 
 use gatepost_core::protocol::MailProtocol;
 
-/// Longest last line that is looked at; a longer one is no short answer.
+/// Longest last line that is examined; a longer one is no short answer.
 const LINE_BYTES: usize = 512;
 
-/// What a session was last seen doing.
+/// Tracks whether a session is at rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuiescenceDetector {
     protocol: MailProtocol,
@@ -21,21 +22,22 @@ pub struct QuiescenceDetector {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// Something is asked, or under way.
+    /// A command is being answered, or data is being transferred.
     Busy,
-    /// What was asked last leads to a rest once it is answered: IDLE, or what ends a mail transaction.
+    /// After the answer to the last command the session is at rest: the command was IDLE, or ends a
+    /// mail transaction.
     Settling,
-    /// Everything is answered.
+    /// All commands are answered.
     AtRest,
 }
 
 impl QuiescenceDetector {
-    /// A session whose login was answered just now.
+    /// Creates the detector of a session whose login was just answered.
     pub fn after_login(protocol: MailProtocol) -> Self {
         Self { protocol, state: State::AtRest }
     }
 
-    /// The client sent this.
+    /// Notes octets that the client sent.
     pub fn client_said(&mut self, octets: &[u8]) {
         let settles = match self.protocol {
             MailProtocol::Imap => ends_in_idle(octets),
@@ -45,7 +47,7 @@ impl QuiescenceDetector {
         self.state = if settles { State::Settling } else { State::Busy };
     }
 
-    /// The server sent this.
+    /// Notes octets that the server sent.
     pub fn server_said(&mut self, octets: &[u8]) {
         let Some(line) = last_line(octets) else {
             self.state = State::Busy;
@@ -58,7 +60,7 @@ impl QuiescenceDetector {
         };
     }
 
-    /// What a server that stops says now; `None` when it must not say anything.
+    /// The shutdown message that may be sent now; `None` if none may be sent.
     pub fn goodbye(&self) -> Option<&'static [u8]> {
         match (self.state, self.protocol) {
             (State::AtRest, MailProtocol::Imap) => Some(b"* BYE The service is stopping, connect again\r\n"),
@@ -68,7 +70,7 @@ impl QuiescenceDetector {
     }
 }
 
-/// The last line of a chunk, without its end, when the chunk ends with it and has all of it.
+/// The last line of a chunk without its end, if the chunk ends with it and holds all of it.
 fn last_line(octets: &[u8]) -> Option<&[u8]> {
     let text = octets.strip_suffix(b"\r\n")?;
     let tail = text.get(text.len().saturating_sub(LINE_BYTES)..)?;
@@ -88,11 +90,11 @@ fn imap(before: State, line: &[u8]) -> State {
     let mut words = line.split(|b| *b == b' ');
     let (first, second) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     match first {
-        // A literal follows, whatever the line is.
+        // A literal follows, whatever the line says.
         _ if line.ends_with(b"}") => State::Busy,
-        // `+ idling`; any other continuation is the beginning of a literal or an exchange.
+        // `+ idling`; any other continuation begins a literal or an exchange.
         b"+" if before == State::Settling => State::AtRest,
-        // What the server tells by itself, in IDLE or after a command, disturbs no rest.
+        // Untagged data in IDLE or after a command does not change the state.
         b"*" => before,
         b"+" | b"" => State::Busy,
         _ => match second {
@@ -102,13 +104,13 @@ fn imap(before: State, line: &[u8]) -> State {
     }
 }
 
-/// RFC 9051 §9: any characters of an astring but `+`. Mail programs keep them short.
+/// RFC 9051 §9: any characters of an astring but `+`. Mail programs use short tags.
 fn is_tag(word: &[u8]) -> bool {
     word.len() <= 32 && word.iter().all(|b| b.is_ascii_graphic() && !b"(){%*\"\\+".contains(b))
 }
 
-/// Whether these octets, the last that a client sent, leave no mail transaction behind once they are answered: they end a message, or
-/// are a command that begins none.
+/// Whether no mail transaction is open after the answer to these octets, the last that a client
+/// sent: they end a message, or are a command that begins none.
 fn ends_transaction(octets: &[u8]) -> bool {
     const HARMLESS: [&[u8]; 5] = [b"NOOP", b"RSET", b"EHLO", b"HELO", b"VRFY"];
     if octets == b".\r\n" || octets.ends_with(b"\r\n.\r\n") {
@@ -120,7 +122,7 @@ fn ends_transaction(octets: &[u8]) -> bool {
 }
 
 fn smtp(before: State, line: &[u8]) -> State {
-    // A reply's last line: three digits and a space, or nothing behind them (RFC 5321 §4.2).
+    // The last line of a reply: three digits, then a space or the end of the line (RFC 5321 §4.2).
     let ends_reply = match line {
         [b'2' | b'4' | b'5', a, b] | [b'2' | b'4' | b'5', a, b, b' ', ..] => a.is_ascii_digit() && b.is_ascii_digit(),
         _ => false,
@@ -136,7 +138,8 @@ mod tests {
     use super::*;
     use MailProtocol::{Imap, Pop3, Smtp};
 
-    /// Client and server in turns: what begins with `C` is the client's.
+    /// Whether a shutdown message is possible after an exchange; lines with `C` come from the
+    /// client.
     fn after(protocol: MailProtocol, exchange: &[&str]) -> bool {
         let mut detector = QuiescenceDetector::after_login(protocol);
         for said in exchange {

@@ -1,7 +1,9 @@
-//! What the three upstream sides share: bounded lines, the state of the conversation, and how to tell of a failure.
+//! The common part of the three upstream sides: bounded lines, the state of the conversation, and
+//! failures.
 //!
-//! An upstream is not trusted before its login succeeded, and its words are never copied raw: a line is parsed, a
-//! failure becomes a class and an escaped excerpt without the token, capabilities are kept only when they are plain.
+//! An upstream is not trusted before its login has succeeded, so its text is never copied raw. A
+//! line is parsed. A failure becomes a class and an escaped excerpt without the token. Capabilities
+//! are kept only if they are plain.
 
 use std::sync::Arc;
 
@@ -29,10 +31,10 @@ const CAPABILITY_OCTETS: usize = 512;
 /// Most capability entries kept.
 const CAPABILITIES: usize = 128;
 
-/// One protocol's part in a conversation; [`UpstreamSide`] follows from it.
+/// One protocol's part of a conversation; [`UpstreamSide`] is implemented for it.
 ///
-/// The implementor keeps its state by value: [`Script::on_line`] takes it out, and puts the next one back on success.
-/// After a failure nothing is put back and nothing is called any more.
+/// The implementor keeps its state by value: [`Script::on_line`] takes it out, and stores the next
+/// one on success. After a failure nothing is stored, and nothing is called any more.
 pub(crate) trait Script: Send {
     /// The conversation.
     fn wire(&mut self) -> &mut Wire;
@@ -94,19 +96,19 @@ enum Phase {
     Ended,
 }
 
-/// One conversation with an upstream: what came in, what goes out, what the caller is to do.
+/// One conversation with an upstream: input, output, and the event for the caller.
 pub(crate) struct Wire {
     phase: Phase,
     lines: Lines,
     output: Vec<u8>,
-    /// At most one is pending: a failure replaces a StartTls that nobody has taken yet.
+    /// At most one event is pending: a failure replaces a StartTls that was not taken yet.
     event: Option<UpstreamEvent>,
-    /// The last line, for the detail when the upstream closes instead of answering.
+    /// The last line, which becomes the detail if the upstream closes instead of answering.
     last: Vec<u8>,
     login: Option<Login>,
 }
 
-/// What is to be sent, and to be kept out of every detail.
+/// The secrets to be sent, which must not appear in any detail.
 struct Login {
     bearer: Bearer,
     response: Zeroizing<String>,
@@ -130,7 +132,7 @@ impl Wire {
         }
     }
 
-    /// The XOAUTH2 response in base64; `None` when the goal is to learn.
+    /// The XOAUTH2 response in base64; `None` if the goal is only to learn the capabilities.
     pub(crate) fn response(&self) -> Option<&str> {
         self.login.as_ref().map(|login| login.response.as_str())
     }
@@ -144,7 +146,7 @@ impl Wire {
     /// Sends `prefix` and the XOAUTH2 response as one line.
     pub(crate) fn send_response(&mut self, prefix: &str) {
         if let Some(login) = &self.login {
-            // Reserved at once: a buffer that grows leaves a copy of the token behind.
+            // Reserved at once, because a buffer that grows leaves a copy of the token behind.
             self.output.reserve_exact(prefix.len() + login.response.len() + 2);
             self.output.extend_from_slice(prefix.as_bytes());
             self.output.extend_from_slice(login.response.as_bytes());
@@ -152,12 +154,13 @@ impl Wire {
         }
     }
 
-    /// Drops the next `octets` octets of input, a literal that nobody needs.
+    /// Drops the next `octets` octets of input, a literal that is not needed.
     pub(crate) fn skip(&mut self, octets: usize) {
         self.lines.skip = octets;
     }
 
-    /// Asks for TLS, unless the upstream has already said something behind its reply: that would count as said in TLS.
+    /// Asks for TLS, unless octets follow the upstream's reply already, because those would count
+    /// as protected by TLS.
     pub(crate) fn start_tls(&mut self) -> Result<(), UpstreamFailure> {
         if self.lines.is_empty() {
             self.phase = Phase::AwaitsTls;
@@ -168,7 +171,7 @@ impl Wire {
         }
     }
 
-    /// Ends the conversation: the list has been read.
+    /// Ends the conversation: the capabilities have been read.
     pub(crate) fn learned(&mut self, capabilities: Capabilities) {
         self.end(UpstreamEvent::Learned(capabilities));
     }
@@ -179,7 +182,7 @@ impl Wire {
         self.end(UpstreamEvent::Authenticated(Authenticated::new(capabilities, leftovers)));
     }
 
-    /// A failure with the upstream's own words.
+    /// Creates a failure with the upstream's own text.
     pub(crate) fn failure(&self, kind: UpstreamFailureKind, words: &[u8]) -> UpstreamFailure {
         let secrets: [&[u8]; 2] = match &self.login {
             Some(login) => [login.response.as_bytes(), login.bearer.token.expose().as_bytes()],
@@ -199,7 +202,7 @@ impl Wire {
                 let failure = self.spoke_before_tls();
                 self.end(UpstreamEvent::Failed(failure));
             }
-            // The proof has not been taken yet: what follows belongs to the client too.
+            // The result has not been taken yet, so these octets belong to the client too.
             (Phase::Ended, Some(UpstreamEvent::Authenticated(proof))) => proof.leftovers.extend_from_slice(input),
             _ => {}
         }
@@ -224,13 +227,13 @@ impl Wire {
     }
 }
 
-/// Cuts input into lines that end in CRLF, within the bounds on an upstream.
+/// Splits input into lines that end in CRLF, within the limits on an upstream.
 struct Lines {
     limits: Arc<Limits>,
     buffer: Vec<u8>,
-    /// Where the next line begins.
+    /// Start of the next line.
     start: usize,
-    /// Up to here there is no LF.
+    /// There is no LF before this position.
     scanned: usize,
     /// Octets to drop before the next line.
     skip: usize,
@@ -253,8 +256,8 @@ impl Lines {
 
     /// The next line without its CRLF, if it is complete. The error is a sentence for the log.
     fn next(&mut self) -> Result<Option<Vec<u8>>, &'static str> {
-        // Every bound is checked against what has come of a line, complete or not, so that the same octets meet the same
-        // bound however they are split.
+        // Every limit is checked against the octets of a line received so far, complete or not. So
+        // the same octets reach the same limit however they are split.
         let allowance = self.limits.upstream_bytes.saturating_sub(self.taken_bytes);
         if self.skip > 0 {
             if self.skip > allowance {
@@ -309,7 +312,8 @@ impl Lines {
     }
 }
 
-/// The `status` of an XOAUTH2 failure challenge (base64 of `{"status":"401",…}`), when it looks like one.
+/// The `status` of an XOAUTH2 failure challenge (base64 of `{"status":"401",…}`), if it looks like
+/// one.
 pub(crate) fn challenge_status(challenge: &[u8]) -> Option<String> {
     let json = STANDARD.decode(challenge).ok()?;
     let json: serde_json::Value = serde_json::from_slice(&json).ok()?;
@@ -321,7 +325,7 @@ pub(crate) fn challenge_status(challenge: &[u8]) -> Option<String> {
     (status.len() <= 16 && status.bytes().all(|b| b.is_ascii_alphanumeric())).then_some(status)
 }
 
-/// The upstream's final words after a challenge: both in one.
+/// The detail of a refusal after a challenge: the challenge's status and the upstream's final text.
 pub(crate) fn after_challenge(status: Option<&str>, words: &[u8]) -> Vec<u8> {
     match status {
         Some(status) => [b"challenge with status ", status.as_bytes(), b", then: ", words].concat(),
@@ -329,7 +333,7 @@ pub(crate) fn after_challenge(status: Option<&str>, words: &[u8]) -> Vec<u8> {
     }
 }
 
-/// The class of a refusal that carries no code, or a code that says little, by the words that Exchange and others use.
+/// The class of a refusal without a useful code, from the text that Exchange and others use.
 pub(crate) fn kind_of_words(words: &[u8]) -> Option<UpstreamFailureKind> {
     const WORDS: [(&str, UpstreamFailureKind); 14] = [
         ("authenticated but not connected", UpstreamFailureKind::MailboxNotConnected),
@@ -351,7 +355,7 @@ pub(crate) fn kind_of_words(words: &[u8]) -> Option<UpstreamFailureKind> {
     WORDS.iter().find(|(word, _)| memmem::find(&words, word.as_bytes()).is_some()).map(|(_, kind)| *kind)
 }
 
-/// Keeps the entries that are plain and short.
+/// Keeps the entries that are printable and short.
 pub(crate) fn capabilities<'a>(entries: impl Iterator<Item = &'a [u8]>) -> Capabilities {
     let plain = |entry: &&[u8]| {
         !entry.is_empty() && entry.len() <= CAPABILITY_OCTETS && entry.iter().all(|b| (0x20..0x7f).contains(b))

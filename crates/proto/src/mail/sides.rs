@@ -3,7 +3,8 @@
 use super::{Capabilities, ClientSettings, ClientSide, UpstreamSettings, UpstreamSide, imap, pop3, smtp};
 use gatepost_core::protocol::MailProtocol;
 
-/// What Exchange Online is known to announce, until an upstream's own list has been learned.
+/// What Exchange Online is known to announce, until an upstream's own capabilities have been
+/// learned.
 pub fn exchange_online(protocol: MailProtocol) -> Capabilities {
     match protocol {
         MailProtocol::Imap => imap::capabilities::exchange_online(),
@@ -12,7 +13,7 @@ pub fn exchange_online(protocol: MailProtocol) -> Capabilities {
     }
 }
 
-/// The machine that plays the server towards a mail client.
+/// The machine that acts as the server towards a mail client.
 pub fn client_side(protocol: MailProtocol, settings: ClientSettings) -> Box<dyn ClientSide> {
     match protocol {
         MailProtocol::Imap => Box::new(imap::client_side::Imap::new(settings)),
@@ -21,7 +22,7 @@ pub fn client_side(protocol: MailProtocol, settings: ClientSettings) -> Box<dyn 
     }
 }
 
-/// The machine that plays the client towards an upstream.
+/// The machine that acts as the client towards an upstream.
 pub fn upstream_side(protocol: MailProtocol, settings: UpstreamSettings) -> Box<dyn UpstreamSide> {
     match protocol {
         MailProtocol::Imap => Box::new(imap::upstream_side::Imap::new(settings)),

@@ -1,27 +1,27 @@
-//! The side towards an upstream: what its machine is told, what it comes to, and how it is driven.
+//! The side towards an upstream: settings, events and methods of its machine.
 
 use std::sync::Arc;
 
 use super::{Capabilities, Limits};
 use crate::sasl::Bearer;
 
-/// How an upstream-side machine is to behave.
+/// Settings of an upstream-side machine.
 #[derive(Clone, Debug)]
 pub struct UpstreamSettings {
-    /// Bounds on the upstream.
+    /// Limits on the upstream.
     pub limits: Arc<Limits>,
-    /// STARTTLS is demanded before anything else; with `false` TLS is on already.
+    /// Whether STARTTLS is required before anything else. If false, TLS is already on.
     pub starttls: bool,
     /// The name for EHLO.
     pub client_name: Arc<str>,
-    /// What to do there.
+    /// What the machine is to reach.
     pub goal: Goal,
 }
 
-/// What an upstream-side machine is to reach.
+/// The goal of an upstream-side machine.
 #[derive(Clone, Debug)]
 pub enum Goal {
-    /// Read the capability list and leave.
+    /// Read the capabilities and leave.
     Learn,
     /// Sign in by XOAUTH2.
     Authenticate(Bearer),
@@ -30,18 +30,19 @@ pub enum Goal {
 /// What an upstream-side machine asks its caller to do.
 #[derive(Debug)]
 pub enum UpstreamEvent {
-    /// Do the TLS handshake, then call [`UpstreamSide::tls_established`]. Nothing is left in the input.
+    /// Do the TLS handshake, then call [`UpstreamSide::tls_established`]. No input is left.
     StartTls,
-    /// The list, for [`Goal::Learn`]. The machine has said goodbye: write the output and close.
+    /// The capabilities, for [`Goal::Learn`]. The machine has logged out: write the output and
+    /// close.
     Learned(Capabilities),
     /// XOAUTH2 succeeded, and the mailbox answers.
     Authenticated(Authenticated),
-    /// It did not work out: close.
+    /// The conversation failed: close.
     Failed(UpstreamFailure),
 }
 
-/// The proof that an upstream accepted the login. Only a finished [`UpstreamSide`] can make one, and only with one can
-/// bytes be relayed.
+/// The proof that an upstream accepted the login. Only a finished [`UpstreamSide`] can create one,
+/// and octets can be relayed only with one.
 #[derive(Debug)]
 pub struct Authenticated {
     capabilities: Capabilities,
@@ -58,18 +59,19 @@ impl Authenticated {
         &self.capabilities
     }
 
-    /// What the upstream sent behind its last reply, for the client.
+    /// The octets that the upstream sent after its last reply, for the client.
     pub fn into_leftovers(self) -> Vec<u8> {
         self.leftovers
     }
 }
 
-/// How an upstream disappointed.
+/// A failure of the conversation with an upstream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UpstreamFailure {
-    /// The class, on which the caller branches.
+    /// The class, on which the caller decides.
     pub kind: UpstreamFailureKind,
-    /// The upstream's own words, for the log: controls escaped, at most 1 KiB; never a token.
+    /// The upstream's own text, for the log: control characters escaped, at most 1 KiB, never a
+    /// token.
     pub detail: String,
 }
 
@@ -80,40 +82,42 @@ pub enum UpstreamFailureKind {
     TokenRefused,
     /// Authenticated, but the mailbox does not answer ("authenticated but not connected").
     MailboxNotConnected,
-    /// The protocol is switched off for the mailbox or the tenant, or policy forbids it (SMTP 5.7.139).
+    /// The protocol is disabled for the mailbox or the tenant, or a policy forbids it (SMTP
+    /// 5.7.139).
     Disabled,
     /// A temporary refusal (454, 451, `[UNAVAILABLE]`, `[SYS/TEMP]`, BYE, 421).
     Unavailable,
     /// Too many connections for this mailbox (432, `[LIMIT]`, `[IN-USE]`).
     Limit,
-    /// No STARTTLS where it is demanded, or it was refused.
+    /// STARTTLS is required, but was not offered or was refused.
     NoStartTls,
-    /// Octets behind the STARTTLS reply (response injection).
+    /// Octets followed the STARTTLS reply (response injection).
     SpokeBeforeTls,
-    /// An IMAP PREAUTH greeting.
+    /// The IMAP greeting was PREAUTH.
     Preauth,
     /// XOAUTH2 is not offered.
     NoXoauth2,
-    /// Not the protocol, or over a limit.
+    /// The upstream violated the protocol, or exceeded a limit.
     Protocol,
-    /// It closed the connection in the middle.
+    /// The upstream closed the connection before the end.
     Closed,
 }
 
-/// The client that an upstream sees until the login there succeeded.
+/// The client side towards an upstream until the login there has succeeded.
 pub trait UpstreamSide: Send {
-    /// Takes bytes from the upstream.
+    /// Takes octets from the upstream.
     fn handle_input(&mut self, input: &[u8]);
 
-    /// The upstream closed its side.
+    /// Notes that the upstream closed its side.
     fn handle_eof(&mut self);
 
-    /// The next thing to do, if any.
+    /// The next event, if any.
     fn poll_event(&mut self) -> Option<UpstreamEvent>;
 
-    /// Bytes for the upstream, if any; all that there are.
+    /// All pending octets for the upstream, if any.
     fn poll_output(&mut self) -> Option<Vec<u8>>;
 
-    /// The handshake after [`UpstreamEvent::StartTls`] succeeded: everything said before is forgotten.
+    /// The handshake after [`UpstreamEvent::StartTls`] succeeded. Everything received before is
+    /// forgotten.
     fn tls_established(&mut self);
 }

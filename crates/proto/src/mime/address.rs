@@ -1,4 +1,5 @@
-//! Addresses, and the fields that list them (RFC 5322 §3.4, with the obsolete forms of §4.4 and what old programs write).
+//! Parses addresses and the fields that list them (RFC 5322 §3.4, with the obsolete forms of §4.4
+//! and the forms of old programs).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -10,8 +11,8 @@ use super::lexer::{self, AddressError, Kind, Token, is_atom};
 /// Longest address, in octets: 64 + `@` + 255 (RFC 5321 §4.5.3.1), and quotes.
 const ADDRESS_OCTETS: usize = 400;
 
-/// One person's address. Two addresses are the same when they differ in nothing but case, quotes that are not needed, and
-/// the form of an international domain (RFC 5890): Exchange does not tell those apart.
+/// One address. Two addresses are equal if they differ only in case, in unneeded quotes, or in the
+/// form of an international domain (RFC 5890), because Exchange does not distinguish those.
 #[derive(Clone, Debug)]
 pub struct Address {
     text: String,
@@ -19,15 +20,15 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads one address, as it stands in a list or in an envelope.
+    /// Parses one address, as in a list or an envelope.
     ///
     /// # Errors
-    /// [`AddressError`] when the text is no address, or more than that.
+    /// [`AddressError`] if the text is no address, or more than one.
     pub fn parse(text: &str) -> Result<Self, AddressError> {
         address(text.as_bytes(), &lexer::tokens(text.as_bytes())?)
     }
 
-    /// The address as a header field has it.
+    /// The address in the form of a header field.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -35,7 +36,8 @@ impl Address {
     fn new(local: &[u8], domain: &[u8]) -> Result<Self, AddressError> {
         let text = |octets| std::str::from_utf8(octets).map_err(|_| AddressError::Encoding);
         let (local, domain) = (text(local)?, text(domain)?);
-        // What begins like an encoded word is a name, cut at a comma that RFC 2047 §5 does not allow in it.
+        // An address that begins like an encoded word is a name, cut at a comma that RFC 2047 §5
+        // does not allow in it.
         if local.is_empty() || local.starts_with("=?") {
             return Err(AddressError::NotAnAddress);
         }
@@ -71,26 +73,29 @@ impl fmt::Display for Address {
     }
 }
 
-/// The people that one field names.
+/// The addresses in one field.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AddressList {
-    /// In order; nobody twice.
+    /// The addresses in order, without duplicates.
     pub addresses: Vec<Address>,
-    /// Where the display name of the first one is, in the value.
+    /// The position of the first address's display name in the value.
     pub display_name: Option<Range<usize>>,
-    /// Every reader understands the same by it: no obsolete and no merely common form was used.
+    /// Whether every reader understands it the same way, because it has no obsolete or merely
+    /// common form.
     pub plain: bool,
 }
 
 impl AddressList {
-    /// Reads a field's value, folded as it came. An empty one, or one of empty groups, names nobody.
+    /// Parses a field's value, folded as received. An empty value, or one with only empty groups,
+    /// has no addresses.
     ///
-    /// Beyond RFC 5322 with its obsolete forms these are read, and make the list not `plain`: semicolons between addresses, a
-    /// group without its end, brackets in display names. A display name that is an address must be the one that follows, else
-    /// nobody knows who is meant.
+    /// Besides RFC 5322 with its obsolete forms, these forms are accepted, but make the list not
+    /// `plain`: semicolons between addresses, a group without its end, brackets in display names. A
+    /// display name that is an address must equal the address after it, because otherwise it is not
+    /// certain who is meant.
     ///
     /// # Errors
-    /// [`AddressError`] when somebody is named and it is not certain who.
+    /// [`AddressError`] if somebody is named, but it is not certain who.
     pub fn parse(value: &[u8]) -> Result<Self, AddressError> {
         let tokens = lexer::tokens(value)?;
         let mut reader =
@@ -108,7 +113,7 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    /// Reads to the end, or to the end of the group.
+    /// Parses up to the end, or up to the end of the group.
     fn list(&mut self, in_group: bool) -> Result<(), AddressError> {
         loop {
             let words = self.words();
@@ -148,7 +153,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Takes everything up to the next sign that is no part of a name or address.
+    /// Takes everything up to the next sign that cannot belong to a name or address.
     fn words(&mut self) -> &'a [Token] {
         let ends = |token: &Token| matches!(token.kind, Kind::Sign(sign) if !matches!(sign, b'.' | b'@'));
         let count = self.rest.iter().position(ends).unwrap_or(self.rest.len());
@@ -157,15 +162,15 @@ impl<'a> Reader<'a> {
         words
     }
 
-    /// Takes the next token, which is a sign; `None` at the end.
+    /// Takes the next token, which must be a sign; `None` at the end.
     fn sign(&mut self) -> Option<u8> {
         let (first, rest) = self.rest.split_first()?;
         self.rest = rest;
-        // Where a sign must stand, a word is as good as a sign that nobody expects.
+        // A word where a sign must be counts as an unexpected sign.
         Some(if let Kind::Sign(sign) = first.kind { sign } else { 0 })
     }
 
-    /// An address without brackets, or nothing (RFC 5322 §4.4: empty elements).
+    /// Parses an address without brackets, or nothing (RFC 5322 §4.4: empty elements).
     fn bare(&mut self, words: &[Token]) -> Result<(), AddressError> {
         if words.is_empty() {
             return Ok(());
@@ -173,10 +178,10 @@ impl<'a> Reader<'a> {
         self.add(words, None)
     }
 
-    /// Reads on behind `<`.
+    /// Parses what follows `<`.
     fn mailbox(&mut self, name: &[Token]) -> Result<(), AddressError> {
         let mut words = self.words();
-        // A route (RFC 5322 §4.4): `@one,@two:` in front of the address.
+        // A route (RFC 5322 §4.4): `@one,@two:` before the address.
         if words.first().is_some_and(is_at) {
             self.list.plain = false;
             loop {
@@ -201,7 +206,7 @@ impl<'a> Reader<'a> {
         self.add(words, display)
     }
 
-    /// A display name that looks like an address must be the address that follows.
+    /// Checks that a display name which looks like an address is the address after it.
     fn name_agrees(&self, name: &[Token], words: &[Token]) -> Result<(), AddressError> {
         if !name.iter().any(is_at) {
             return Ok(());
@@ -213,7 +218,7 @@ impl<'a> Reader<'a> {
 
     fn add(&mut self, words: &[Token], display: Option<Range<usize>>) -> Result<(), AddressError> {
         let address = address(self.value, words)?;
-        // Dots where they should not be.
+        // Dots in the wrong position.
         if address.text.starts_with('"') && !matches!(words.first(), Some(Token { kind: Kind::Quoted(_), .. })) {
             self.list.plain = false;
         }
@@ -226,14 +231,14 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// The end came inside a group, or outside.
+    /// The text ended, inside a group or outside.
     fn end(&mut self, in_group: bool) -> Result<(), AddressError> {
         self.list.plain &= !in_group;
         Ok(())
     }
 }
 
-/// Words as RFC 5322 §3.2.5 and §4.1 let a display name be.
+/// Whether RFC 5322 §3.2.5 and §4.1 allow these words as a display name.
 fn is_phrase(words: &[Token]) -> bool {
     let allowed = |token: &Token| matches!(token.kind, Kind::Atom | Kind::Quoted(_) | Kind::Sign(b'.'));
     words.iter().all(allowed)
@@ -243,7 +248,7 @@ fn is_at(token: &Token) -> bool {
     token.kind == Kind::Sign(b'@')
 }
 
-/// Reads `local@domain`, all of it.
+/// Parses `local@domain`, which must be all of the text.
 fn address(value: &[u8], words: &[Token]) -> Result<Address, AddressError> {
     let at = words.iter().position(is_at).ok_or(AddressError::NotAnAddress)?;
     let apart = words.iter().skip(1).any(|token| token.apart);
@@ -263,7 +268,7 @@ fn address(value: &[u8], words: &[Token]) -> Result<Address, AddressError> {
             Kind::Quoted(content) => content.clone(),
             _ => return Err(AddressError::NotAnAddress),
         };
-        // Two words beside each other are a name, not an address.
+        // Two adjacent words are a name, not an address.
         if std::mem::replace(&mut after_word, true) {
             return Err(AddressError::NotAnAddress);
         }
@@ -289,12 +294,13 @@ fn address(value: &[u8], words: &[Token]) -> Result<Address, AddressError> {
     if apart { Err(AddressError::Apart) } else { Address::new(&local, &domain) }
 }
 
-/// A domain as it is compared.
+/// A domain in the form for comparison.
 fn folded(domain: &str) -> Result<String, AddressError> {
     if domain.is_ascii() {
         return Ok(domain.to_ascii_lowercase());
     }
-    // The parser is a browser's: it drops characters, takes others for dots, and decodes percent signs.
+    // This is a browser's parser: it drops characters, treats others as dots, and decodes percent
+    // signs.
     let labels = |domain: &str| domain.split('.').count();
     let whole = |ascii: &str| ascii.split('.').all(|label| !label.is_empty()) && labels(ascii) == labels(domain);
     match url::Host::parse(domain) {

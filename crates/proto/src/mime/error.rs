@@ -1,4 +1,4 @@
-//! Why a message is not sent as it is.
+//! Why a message is not accepted as it is.
 
 /// What is wrong with a message, as the end of the sentence "the message …".
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -15,7 +15,7 @@ pub enum MimeError {
     /// A line of the header is neither a field nor the continuation of one.
     #[error("has a line in its header that is no header field (line {0})")]
     NotAField(usize),
-    /// CR or LF alone (RFC 5321 §2.3.8).
+    /// A CR or LF without the other (RFC 5321 §2.3.8).
     #[error("has a bare CR or LF; lines end in CRLF")]
     BareLineEnd,
     /// NUL (RFC 5322 §4).
@@ -24,7 +24,7 @@ pub enum MimeError {
     /// The header is longer than [`super::HEAD_OCTETS`].
     #[error("has a header of more than 256 KiB")]
     HeadTooLarge,
-    /// A field names people in a way that cannot be understood for certain.
+    /// A field has addresses that cannot be understood with certainty.
     #[error("has a {field} field that cannot be read for certain: {why}")]
     Unreadable {
         /// The field.
@@ -32,10 +32,11 @@ pub enum MimeError {
         /// What is wrong with it.
         why: super::AddressError,
     },
-    /// A field occurs twice that may occur once (RFC 5322 §3.6).
+    /// A field that may occur once occurs twice (RFC 5322 §3.6).
     #[error("has more than one {0} field")]
     Repeated(&'static str),
-    /// A Bcc field that a reader might not take for one, and then show to everybody.
+    /// A Bcc field is written so that a reader might not recognise it, and then show it to
+    /// everybody.
     #[error(
         "has a Bcc field in a form that some readers do not understand; commas stand between its addresses, the colon right behind its name, and no blank line before it"
     )]

@@ -1,4 +1,4 @@
-//! Where the header of a message ends, and which fields it has (RFC 5322 §2.2).
+//! Finds the end of a message's header and the fields in it (RFC 5322 §2.2).
 
 use std::ops::Range;
 
@@ -6,7 +6,7 @@ use memchr::{memchr, memchr2, memchr3};
 
 use super::MimeError;
 
-/// Longest header, with the empty line behind it. A thousand recipients need about 64 KiB.
+/// Longest header, with the empty line after it. A thousand recipients need about 64 KiB.
 pub const HEAD_OCTETS: usize = 256 * 1_024;
 
 /// The header of a message.
@@ -17,26 +17,28 @@ pub struct Head<'a> {
     body: usize,
 }
 
-/// A header field: where its parts are. Ranges count from the start of the message.
+/// The positions of a header field and its parts, counted from the start of the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// The name, without colon.
+    /// The name, without its colon.
     pub name: Range<usize>,
-    /// What is behind the colon, folded as it came, without the last CRLF.
+    /// The text after the colon, folded as received, without the last CRLF.
     pub value: Range<usize>,
-    /// All of it, with the last CRLF.
+    /// The whole field, with the last CRLF.
     pub all: Range<usize>,
-    /// Nobody can overlook it: the colon follows the name at once, and no line before it looks blank without being empty
-    /// (RFC 5322 §4.2 and §4.5 allow both; readers differ on what they mean).
+    /// Whether no reader can overlook the field: the colon directly follows the name, and no line
+    /// before it looks blank without being empty. (RFC 5322 §4.2 and §4.5 allow both, but readers
+    /// interpret them differently.)
     pub plain: bool,
 }
 
 impl<'a> Head<'a> {
-    /// Reads the header of `message`, of which the end may be missing once the header is complete.
+    /// Parses the header of `message`. The end of the message may be missing once the header is
+    /// complete.
     ///
     /// # Errors
-    /// A [`MimeError`] when it is uncertain which fields there are. A message may lack a header (it then begins with an empty
-    /// line), and a header may lack a body.
+    /// A [`MimeError`] if it is uncertain which fields there are. A message may have no header (it
+    /// then begins with an empty line), or no body.
     pub fn parse(message: &'a [u8]) -> Result<Self, MimeError> {
         first_line(message)?;
         let mut fields: Vec<Field> = Vec::new();
@@ -77,8 +79,9 @@ impl<'a> Head<'a> {
         }
     }
 
-    /// Where the header of a message ends, with the empty line behind it; `None` when that is not among these octets. Give
-    /// the message from its start, and as `searched` how much of it had been there the last time.
+    /// The end of a message's header, with the empty line after it; `None` if it is not among these
+    /// octets. `message` must begin at its start, and `searched` is how much of it was there the
+    /// last time.
     pub fn end(message: &[u8], searched: usize) -> Option<usize> {
         if message.starts_with(b"\r\n") {
             return Some(2);
@@ -92,17 +95,17 @@ impl<'a> Head<'a> {
         &self.fields
     }
 
-    /// The fields of that name, in any case.
+    /// The fields with this name, compared without case.
     pub fn named(&self, name: &str) -> impl Iterator<Item = &Field> {
         self.fields.iter().filter(move |field| self.slice(&field.name).eq_ignore_ascii_case(name.as_bytes()))
     }
 
-    /// What the value of a field is, folded as it came.
+    /// The value of a field, folded as received.
     pub fn value(&self, field: &Field) -> &'a [u8] {
         self.slice(&field.value)
     }
 
-    /// Where the body begins.
+    /// The start of the body.
     pub fn body(&self) -> usize {
         self.body
     }
@@ -112,7 +115,7 @@ impl<'a> Head<'a> {
     }
 }
 
-/// Whether all lines of a message end in CRLF, and no NUL is in it (RFC 5322 §2.3).
+/// Checks that all lines of a message end in CRLF, and that it has no NUL (RFC 5322 §2.3).
 ///
 /// # Errors
 /// [`MimeError::BareLineEnd`] and [`MimeError::Nul`].
@@ -129,7 +132,7 @@ pub fn check_lines(message: &[u8]) -> Result<(), MimeError> {
     Ok(())
 }
 
-/// What programs are known to put before the first field.
+/// Checks for what some programs put before the first field.
 fn first_line(message: &[u8]) -> Result<(), MimeError> {
     const MARKS: [&[u8]; 3] = [b"\xEF\xBB\xBF", b"\xFF\xFE", b"\xFE\xFF"];
     if MARKS.iter().any(|mark| message.starts_with(mark)) {
@@ -143,7 +146,7 @@ fn first_line(message: &[u8]) -> Result<(), MimeError> {
     }
 }
 
-/// The first line with its CRLF, which the last line of a message may lack.
+/// The first line with its CRLF, which the last line of a message may not have.
 fn line(rest: &[u8]) -> Result<&[u8], MimeError> {
     let within = rest.get(..HEAD_OCTETS).unwrap_or(rest);
     let (line, text) = match memchr(b'\n', within) {
@@ -161,7 +164,8 @@ fn line(rest: &[u8]) -> Result<&[u8], MimeError> {
     }
 }
 
-/// The lengths of a field's name and of what is before its colon: RFC 5322 §4.5 lets white space stand in between.
+/// The lengths of a field's name and of what precedes its colon. RFC 5322 §4.5 allows white space
+/// in between.
 fn field_name(line: &[u8]) -> Option<(usize, usize)> {
     let colon = memchr(b':', line)?;
     let name = line.get(..colon)?.trim_ascii_end();

@@ -1,49 +1,51 @@
-//! The words of a structured header field (RFC 5322 §3.2), without the white space, folds and comments between them.
+//! Splits a structured header field into tokens (RFC 5322 §3.2), without the white space, folds and
+//! comments between them.
 
 use std::ops::Range;
 
-/// Comments in comments beyond which nobody means well.
+/// Deepest nesting of comments that is accepted.
 const COMMENT_DEPTH: usize = 32;
 
-/// Why an address, or a list of them, cannot be read.
+/// Why an address, or a list of addresses, cannot be parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AddressError {
-    /// A sign that cannot stand there.
+    /// There is a character that is not allowed in this position.
     #[error("a character stands where none can")]
     Character,
-    /// A quote, bracket or parenthesis without its other half.
+    /// A quote, bracket or parenthesis is not closed.
     #[error("a quote, bracket or parenthesis is never closed")]
     Unbalanced,
-    /// Something that names somebody, but is not `local@domain`.
+    /// There is a name that is not `local@domain`.
     #[error("a name stands where an address should")]
     NotAnAddress,
-    /// The text beside an address is another address: who is meant?
+    /// The text beside an address is another address, so it is not certain who is meant.
     #[error("one address stands in front of another without quotes or comma")]
     TwoAddresses,
-    /// White space or a comment inside an address (RFC 5322 §4.4 allows it, few readers know).
+    /// There is white space or a comment inside an address (RFC 5322 §4.4 allows it, but few
+    /// readers know).
     #[error("an address has blanks or a comment inside")]
     Apart,
-    /// Octets in an address that are no UTF-8 (RFC 6532), or no domain.
+    /// An address has octets that are not UTF-8 (RFC 6532), or an invalid domain.
     #[error("an address holds characters that are none")]
     Encoding,
-    /// Longer than any address is.
+    /// An address is too long.
     #[error("an address is too long")]
     TooLong,
 }
 
-/// A word or sign, and where it stands.
+/// A word or sign, and its position.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) kind: Kind,
     pub(super) at: Range<usize>,
-    /// White space or a comment stands before it.
+    /// Whether white space or a comment precedes it.
     pub(super) apart: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
-    /// Letters, digits, and whatever else may stand in a word without quotes; every octet beyond ASCII counts among them
-    /// (RFC 6532 §3.2).
+    /// Letters, digits, and whatever else a word may hold without quotes; every octet beyond ASCII
+    /// is one of them (RFC 6532 §3.2).
     Atom,
     /// The content of a quoted string, without quotes and backslashes.
     Quoted(Vec<u8>),
@@ -74,8 +76,8 @@ pub(super) fn tokens(value: &[u8]) -> Result<Vec<Token>, AddressError> {
     }
 }
 
-/// `atext` of RFC 5322 §3.2.3, as RFC 6532 extends it. Octets beyond ASCII are not told apart: which of them are characters
-/// matters in an address only.
+/// `atext` of RFC 5322 §3.2.3, as RFC 6532 extends it. All octets beyond ASCII are accepted,
+/// because only in an address does it matter which of them are characters.
 pub(super) fn is_atom(octet: u8) -> bool {
     octet.is_ascii_alphanumeric() || octet >= 0x80 || b"!#$%&'*+-/=?^_`{|}~".contains(&octet)
 }
@@ -98,7 +100,7 @@ fn skip_white_space_and_comments(value: &[u8], mut at: usize) -> Result<usize, A
     }
 }
 
-/// Where the comment ends that begins at `at`.
+/// The end of the comment that begins at `at`.
 fn comment(value: &[u8], at: usize) -> Result<usize, AddressError> {
     let mut depth = 0;
     let mut octets = value.iter().enumerate().skip(at);
@@ -129,7 +131,8 @@ fn quoted(value: &[u8], at: usize) -> Result<(Kind, usize), AddressError> {
                 Some(_) => return Err(AddressError::Character),
                 None => break,
             },
-            // A fold: its white space belongs to the content (RFC 5322 §3.2.4), CR and LF do not.
+            // In a fold, the white space belongs to the content (RFC 5322 §3.2.4), but CR and LF do
+            // not.
             b'\r' | b'\n' => {}
             octet if is_control(octet) => return Err(AddressError::Character),
             octet => content.push(octet),

@@ -1,12 +1,14 @@
-//! As much of a message's format (RFC 5322, RFC 6532) as it takes to say whom a message names, and to change one header field
-//! while every other octet stays as it was. Pure: octets in, ranges and octets out.
+//! The parts of a message's format (RFC 5322, RFC 6532) that are needed to find its recipients and
+//! sender, and to change one header field without changing any other octet. Pure: octets in, ranges
+//! and octets out.
 //!
-//! Whoever reads a message later, Exchange first of all, reads it by its own lights. So nothing is guessed here: what two
-//! readers could understand in two ways is refused as a [`MimeError`], or told apart as doubtful ([`Recipients::doubtful`]).
+//! Later readers, Exchange first of all, interpret a message in their own way, so nothing is
+//! guessed here. What two readers could understand differently is refused as a [`MimeError`], or
+//! reported as doubtful ([`Recipients::doubtful`]).
 //!
-//! [`Head`] splits the header from the body, [`Address`] and [`AddressList`] read the fields with addresses, [`Recipients`]
-//! collects To, Cc and Bcc and adds blind copies, [`sender`] reads and replaces From. MIME proper (parts, encodings) is never
-//! looked at.
+//! [`Head`] splits the header from the body. [`Address`] and [`AddressList`] parse the fields with
+//! addresses. [`Recipients`] collects To, Cc and Bcc and adds blind copies. [`sender`] reads and
+//! replaces From. MIME itself (parts, encodings) is never read.
 
 mod address;
 mod error;

@@ -1,34 +1,35 @@
-//! Whom a message names as its recipients, and how to name more of them as blind copies.
+//! Reads the recipients that a message names, and adds further ones as blind copies.
 
 use std::collections::HashSet;
 
 use super::{Address, AddressList, Head, MimeError};
 
-/// The people in To, Cc and Bcc. Resent fields are not looked at (RFC 5322 §3.6.6: they are for information only).
+/// The addresses in To, Cc and Bcc. Resent fields are ignored (RFC 5322 §3.6.6: they are for
+/// information only).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recipients {
-    /// Every reader finds them.
+    /// Addresses that every reader finds.
     pub certain: Vec<Address>,
-    /// A reader may miss them: they stand in a field that occurs twice, or that is written in a way that is not
-    /// everybody's. None of them is among the certain ones.
+    /// Addresses that a reader may miss, because their field occurs twice or is written in an
+    /// unusual way. None of them is among the certain ones.
     pub doubtful: Vec<Address>,
     bcc: Option<Bcc>,
 }
 
-/// The Bcc field that is there already.
+/// The Bcc field of the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Bcc {
-    /// Where its value ends.
+    /// The end of its value.
     end: usize,
     names_somebody: bool,
 }
 
-/// Octets to be put into a message; nothing is taken out.
+/// Octets to be inserted into a message; nothing is removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Insertion {
-    /// Where, counted from the start of the message.
+    /// The position, counted from the start of the message.
     pub at: usize,
-    /// What: lines of at most 998 octets (RFC 5322 §2.1.1).
+    /// The octets: lines of at most 998 octets (RFC 5322 §2.1.1).
     pub octets: Vec<u8>,
 }
 
@@ -36,8 +37,9 @@ impl Recipients {
     /// Reads To, Cc and Bcc.
     ///
     /// # Errors
-    /// [`MimeError::Unreadable`] when a field names somebody and it is not certain who; [`MimeError::Repeated`] and
-    /// [`MimeError::DoubtfulBcc`] when a Bcc field might be overlooked, and so shown to everybody.
+    /// [`MimeError::Unreadable`] if a field names somebody and it is not certain who.
+    /// [`MimeError::Repeated`] and [`MimeError::DoubtfulBcc`] if a reader might overlook a Bcc
+    /// field, and so show it to everybody.
     pub fn of(head: &Head<'_>) -> Result<Self, MimeError> {
         let mut recipients = Self::default();
         let (mut certain, mut doubtful) = (HashSet::new(), HashSet::new());
@@ -67,20 +69,22 @@ impl Recipients {
         Ok(recipients)
     }
 
-    /// All of them.
+    /// All addresses, the certain ones first.
     pub fn all(&self) -> impl Iterator<Item = &Address> {
         self.certain.iter().chain(&self.doubtful)
     }
 
-    /// What names `addresses` in the message's one Bcc field, each in a line of its own. Where there is none it becomes the
-    /// first field of the message, so that it is in the header wherever a reader thinks that the header ends; else its value
-    /// goes on behind what is there. `None` without addresses.
+    /// The insertion that adds `addresses` at the end of the message's only Bcc field, each on a
+    /// line of its own. If there is no Bcc field, a new one becomes the first field of the message, so that it
+    /// is in the header wherever a reader thinks that the header ends. `None` if there are no
+    /// addresses.
     pub fn blind_copies(&self, addresses: &[&Address]) -> Option<Insertion> {
         let (first, rest) = addresses.split_first()?;
         let mut text = match self.bcc {
             None => format!("Bcc: {first}"),
             Some(Bcc { names_somebody: false, .. }) => format!("\r\n {first}"),
-            // The comma goes with what is new: the line before it may be as long as a line can be.
+            // The comma is on the new line, because the line before it may already have the maximum
+            // length.
             Some(_) => format!("\r\n , {first}"),
         };
         for address in rest {

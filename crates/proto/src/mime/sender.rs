@@ -1,17 +1,19 @@
-//! Who a message says it is from, and how to let it be from somebody else.
+//! Reads the sender of a message, and replaces it.
 
 use std::ops::Range;
 
 use super::{AddressList, Field, Head, MimeError};
 use gatepost_core::account::MailAddress;
 
-/// Where a line that goes on with a mailbox is folded, so that it stays below 998 octets (RFC 5322 §2.1.1).
+/// Length at which a line is folded before a further mailbox, so that it stays below 998 octets
+/// (RFC 5322 §2.1.1).
 const FOLD_OCTETS: usize = 500;
 
-/// Whom From names; nobody when there is no such field.
+/// The addresses in From; none if there is no such field.
 ///
 /// # Errors
-/// [`MimeError::Unreadable`], and [`MimeError::Repeated`] when there are two: nobody knows which one counts.
+/// [`MimeError::Unreadable`], and [`MimeError::Repeated`] if there are two From fields, because it
+/// is not certain which one counts.
 pub fn from(head: &Head<'_>) -> Result<AddressList, MimeError> {
     match only(head, "From")? {
         Some(field) => {
@@ -22,14 +24,15 @@ pub fn from(head: &Head<'_>) -> Result<AddressList, MimeError> {
     }
 }
 
-/// The header, with the empty line behind it, as it is when the message is from `mailbox`; `None` when it is already.
+/// The header of the message, with the empty line after it, changed so that the message is from
+/// `mailbox`. `None` if it is already.
 ///
-/// From keeps its display name. Who was named there before is asked for answers, by Reply-To, unless that field is there. A
-/// Sender field that names somebody else goes: RFC 5322 §3.6.2 wants none where From says it all. Everything else stays as
-/// it was.
+/// From keeps its display name. The former sender becomes Reply-To, unless that field exists. A
+/// Sender field with another address is removed, because RFC 5322 §3.6.2 wants none if From is
+/// enough. Everything else is unchanged.
 ///
 /// # Errors
-/// [`MimeError::Repeated`] when there are two From fields.
+/// [`MimeError::Repeated`] if there are two From fields.
 pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec<u8>>, MimeError> {
     let is_mailbox = |list: &AddressList| match list.addresses.as_slice() {
         [address] => address.as_str().eq_ignore_ascii_case(mailbox.as_str()),
@@ -45,7 +48,7 @@ pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec
         None => changes.push((0..0, format!("From: {mailbox}\r\n").into_bytes())),
         Some(field) => match AddressList::parse(head.value(field)) {
             Ok(list) if is_mailbox(&list) => {}
-            // Whoever is named there, it is nobody that an answer could reach.
+            // The address cannot be parsed, so no reply could reach it.
             Err(_) => changes.push((field.all.clone(), format!("From: {mailbox}\r\n").into_bytes())),
             Ok(list) => {
                 let mut text = renamed(head.value(field), &list, mailbox);
@@ -72,10 +75,10 @@ pub fn replace_from(head: &Head<'_>, mailbox: &MailAddress) -> Result<Option<Vec
     Ok(Some(changed))
 }
 
-/// A From field with the display name of the old one.
+/// The new From field, with the display name of the old one.
 fn renamed(value: &[u8], list: &AddressList, mailbox: &MailAddress) -> Vec<u8> {
     let mut text = b"From:".to_vec();
-    // A display name that is not well-formed could be read as another address.
+    // A malformed display name could be read as another address.
     let name = list.display_name.clone().filter(|_| list.plain).and_then(|name| value.get(name));
     match name {
         None => text.extend(format!(" {mailbox}").into_bytes()),

@@ -4,7 +4,8 @@ use super::*;
 
 type Outcome = Result<Option<Conveyed>, HeaderError>;
 
-/// What is read of a connection in the steps that the reader asks for, or in smaller ones; and what is left of it.
+/// Reads a connection in the steps that the reader asks for, or in smaller ones. Returns the
+/// outcome and the rest.
 fn read(connection: &[u8], most: usize) -> (Outcome, &[u8]) {
     let (mut reader, mut rest) = (HeaderReader::default(), connection);
     loop {
@@ -38,7 +39,7 @@ fn with(block: &[u8], extensions: &[u8]) -> Vec<u8> {
     [block, extensions].concat()
 }
 
-/// With the right checksum, or off by so much.
+/// A header with the right checksum, or one that is off by this much.
 fn summed(off: u32) -> Vec<u8> {
     let mut header = v2(0x21, 0x11, &with(&V4, &[4, 0, 2, 9, 9, CHECKSUM, 0, 4, 0, 0, 0, 0, 4, 0, 1, 9]));
     let sum = crc32c(header.iter().copied()).wrapping_add(off);

@@ -1,27 +1,27 @@
-//! What a client presents, and what can be wrong with its form.
+//! The credentials that a client presents, and the errors of their form.
 
 use std::sync::Arc;
 
 use gatepost_core::account::{LoginName, MailAddress, NameError};
 use gatepost_core::secret::{AccessToken, Password};
 
-/// What a client presented, checked for form but not yet for truth.
+/// Credentials of a client. Their form has been checked, but not yet whether they are right.
 #[derive(Debug)]
 pub enum Credentials {
     /// A user name and a password (PLAIN, LOGIN, or the protocol's own login command).
     Password {
         /// The authentication identity.
         login: LoginName,
-        /// The authorization identity of RFC 4616, when it was given and is not the login itself.
+        /// The authorization identity of RFC 4616, if it was given and differs from the login.
         acting_as: Option<LoginName>,
-        /// Never empty.
+        /// The password, never empty.
         password: Password,
     },
-    /// A token of the client's own (XOAUTH2 or OAUTHBEARER), which passes through.
+    /// A token of the client's own (XOAUTH2 or OAUTHBEARER), which is passed on.
     Token(Bearer),
 }
 
-/// A mailbox and the token that is to open it: what XOAUTH2 carries.
+/// A mailbox and the token that opens it: the content of XOAUTH2.
 #[derive(Clone, Debug)]
 pub struct Bearer {
     /// The mailbox, the `user=` field.
@@ -30,13 +30,14 @@ pub struct Bearer {
     pub token: Arc<AccessToken>,
 }
 
-/// What is wrong with credentials by their form alone. The octets themselves are not repeated: they may be hostile.
+/// Why the form of credentials is wrong. The error does not repeat the octets, because they may be
+/// hostile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsError {
-    /// The message does not have the mechanism's form, so that nothing was presented at all.
+    /// The message does not have the form of the mechanism, so no credentials were presented.
     #[error("the message does not have the form of its mechanism")]
     Syntax,
-    /// The user name, or the identity to act as, cannot be one.
+    /// The user name, or the identity to act as, is impossible.
     #[error(transparent)]
     Name(#[from] NameError),
     /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
@@ -45,7 +46,8 @@ pub enum CredentialsError {
     /// The message around a token is malformed.
     #[error("the message around the token is malformed")]
     Token,
-    /// What this user presented as a token is none of Microsoft's, but most likely a password.
+    /// What this user presented as a token cannot be one of Microsoft's, and is most likely a
+    /// password.
     #[error("what was presented as a token is none")]
     NotAToken(MailAddress),
 }

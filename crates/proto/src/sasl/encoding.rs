@@ -1,5 +1,6 @@
-//! Base64 (RFC 4648 §4) as the SASL profiles of IMAP, POP3 and SMTP demand it: only the alphabet, padding only at the
-//! end and complete, no stray bits, nothing ignored (RFC 4954 §4, RFC 5034 §4, RFC 9051 §6.2.2).
+//! Strict base64 (RFC 4648 §4), as the SASL profiles of IMAP, POP3 and SMTP demand it: only the
+//! alphabet, padding only at the end and complete, no stray bits, nothing ignored (RFC 4954 §4, RFC
+//! 5034 §4, RFC 9051 §6.2.2).
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -10,18 +11,18 @@ use zeroize::Zeroizing;
 #[error("the text is not base64")]
 pub struct NotBase64;
 
-/// The octets behind a base64 text. They may be a password, so they are wiped.
+/// Decodes a base64 text. The octets may be a password, so they are wiped.
 ///
 /// # Errors
 /// [`NotBase64`] for anything that RFC 4648 §4 does not allow; white space is not skipped.
 pub fn decode(text: &[u8]) -> Result<Zeroizing<Vec<u8>>, NotBase64> {
-    // With room for the estimate nothing is reallocated, so that no copy stays behind.
+    // The estimate is reserved at once, so that no reallocation leaves a copy behind.
     let mut octets = Zeroizing::new(Vec::with_capacity(text.len().div_ceil(4) * 3));
     STANDARD.decode_vec(text, &mut octets).map_err(|_| NotBase64)?;
     Ok(octets)
 }
 
-/// The base64 text of octets, padded. It may carry a token, so it is wiped.
+/// Encodes octets as padded base64. The text may hold a token, so it is wiped.
 pub fn encode(octets: &[u8]) -> Zeroizing<String> {
     let mut text = Zeroizing::new(String::with_capacity(octets.len().div_ceil(3) * 4));
     STANDARD.encode_string(octets, &mut text);

@@ -1,10 +1,10 @@
-//! A SASL exchange from the server's side (RFC 4422 §3), for any mechanism and any protocol around it.
+//! A SASL exchange from the server's side (RFC 4422 §3), for any mechanism and protocol.
 
 use super::{Credentials, CredentialsError, Mechanism, login, oauthbearer, plain, text, xoauth2};
 use gatepost_core::account::{LoginName, NameError};
 
-/// An exchange in which the client's next message is awaited. Each message consumes it, so that nothing of a finished
-/// or broken exchange is left for the next one.
+/// An exchange that waits for the client's next message. Each message consumes it, so that a
+/// finished or broken exchange leaves no state for the next one.
 #[derive(Debug)]
 pub struct Exchange(Awaited);
 
@@ -12,24 +12,25 @@ pub struct Exchange(Awaited);
 enum Awaited {
     Plain,
     LoginName,
-    /// A name that cannot be one is told only after the password: before it, nothing has been presented.
+    /// An impossible name is reported only after the password, because before it nothing has been
+    /// presented.
     LoginPassword(Result<LoginName, NameError>),
     Xoauth2,
     Oauthbearer,
 }
 
-/// What comes next in an exchange.
+/// The next step of an exchange.
 #[derive(Debug)]
 pub enum Progress {
-    /// Send this challenge (in base64), and give the client's answer to the exchange.
+    /// Send this challenge (in base64), and pass the client's answer to the exchange.
     Challenge(Exchange, &'static str),
-    /// The client has presented something, or something wrong.
+    /// The client has presented credentials, or malformed ones.
     Complete(Result<Credentials, CredentialsError>),
 }
 
 impl Exchange {
-    /// Begins with the client's initial response, if it sent one. LOGIN has none by its draft, but .NET, Veeam and
-    /// Python's smtplib send the name that way.
+    /// Begins an exchange with the client's initial response, if it sent one. LOGIN has none
+    /// according to its draft, but .NET, Veeam and Python's smtplib send the name that way.
     pub fn begin(mechanism: Mechanism, initial: Option<&[u8]>) -> Progress {
         let (awaited, challenge) = match mechanism {
             Mechanism::Plain => (Awaited::Plain, ""),
@@ -43,7 +44,7 @@ impl Exchange {
         }
     }
 
-    /// Goes on with the client's message, as it is behind the base64.
+    /// Continues with the client's message, decoded from base64.
     pub fn respond(self, response: &[u8]) -> Progress {
         Progress::Complete(match self.0 {
             Awaited::LoginName => {

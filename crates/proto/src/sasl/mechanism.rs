@@ -5,7 +5,7 @@
 pub enum Mechanism {
     /// RFC 4616.
     Plain,
-    /// Two prompts; not standardised, spoken by every old client.
+    /// Two prompts; not standardised, but used by every old client.
     Login,
     /// The client brings its own token, in Google's and Microsoft's form.
     Xoauth2,
@@ -14,7 +14,8 @@ pub enum Mechanism {
 }
 
 impl Mechanism {
-    /// All of them, in the order in which they are offered: what every client knows comes first.
+    /// All mechanisms in the order in which they are offered. Those that every client knows come
+    /// first.
     pub const ALL: [Self; 4] = [Self::Plain, Self::Login, Self::Xoauth2, Self::Oauthbearer];
 
     /// The registered name.
@@ -27,34 +28,36 @@ impl Mechanism {
         }
     }
 
-    /// Those for which every client has what they ask for.
+    /// The mechanisms for a user name and a password, which every client has.
     const FOR_PASSWORDS: [Self; 2] = [Self::Plain, Self::Login];
 
-    /// The client brings a token of its own.
+    /// Whether the client brings its own token.
     pub fn is_for_tokens(self) -> bool {
         matches!(self, Self::Xoauth2 | Self::Oauthbearer)
     }
 
-    /// The mechanism of that name in any case (old .NET clients write `login`); `None` when it is not offered.
+    /// The mechanism with this name in any case (old .NET clients write `login`); `None` if it is
+    /// not offered.
     pub fn find(name: &[u8]) -> Option<Self> {
         Self::ALL.into_iter().find(|mechanism| name.eq_ignore_ascii_case(mechanism.name().as_bytes()))
     }
 }
 
-/// What becomes of clients that bring a token of their own.
+/// How clients that bring their own token are handled.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ClientTokens {
-    /// Their mechanisms are unknown.
+    /// Their mechanisms are treated as unknown.
     Refuse,
-    /// They are taken, and not announced: some programs prefer whatever is announced for tokens, and send it a password.
+    /// They are accepted, but not announced: some clients prefer any announced token mechanism, and
+    /// send a password with it.
     #[default]
     Accept,
-    /// They are taken and announced.
+    /// They are accepted and announced.
     Announce,
 }
 
 impl ClientTokens {
-    /// The mechanisms that are announced, in their order.
+    /// The announced mechanisms, in order.
     pub fn announced(self) -> &'static [Mechanism] {
         match self {
             Self::Refuse | Self::Accept => &Mechanism::FOR_PASSWORDS,
@@ -62,7 +65,7 @@ impl ClientTokens {
         }
     }
 
-    /// Their names, with a space between them.
+    /// The names of the announced mechanisms, separated by spaces.
     pub fn announced_names(self) -> String {
         self.announced().iter().map(|mechanism| mechanism.name()).collect::<Vec<_>>().join(" ")
     }

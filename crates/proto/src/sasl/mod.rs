@@ -1,10 +1,11 @@
 //! SASL mechanisms as pure functions: octets in, [`Credentials`] or octets out. No sockets, no clock.
 //!
-//! Clients may use PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), and, when they hold a token of their own,
-//! XOAUTH2 and OAUTHBEARER (RFC 7628). Towards the upstream Gatepost speaks XOAUTH2 only.
+//! Clients may use PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), and, if they have a token
+//! of their own, XOAUTH2 and OAUTHBEARER (RFC 7628). Towards the upstream Gatepost uses XOAUTH2
+//! only.
 //!
-//! [`Exchange`] drives a mechanism from the server's side; [`decode`] and [`encode`] are the base64 that IMAP, POP3 and
-//! SMTP wrap around its messages.
+//! [`Exchange`] runs a mechanism from the server's side. [`decode`] and [`encode`] are the base64
+//! in which IMAP, POP3 and SMTP transfer its messages.
 
 mod credentials;
 mod encoding;

@@ -5,12 +5,12 @@ use zeroize::Zeroizing;
 use super::token::bearer;
 use super::{Credentials, CredentialsError, xoauth2};
 
-/// Reads the one message of a client that brings its own token. `host` and `port` are not looked at: the token's
-/// audience is for the upstream to judge.
+/// Parses the single message of a client that brings its own token. `host` and `port` are not
+/// checked, because the upstream checks the token's audience.
 ///
 /// # Errors
-/// [`CredentialsError::Name`] when the user is missing or not an address (Microsoft demands it beside the token), else
-/// [`CredentialsError::Token`].
+/// [`CredentialsError::Name`] if the user is missing or not an address (Microsoft requires it with
+/// the token), otherwise [`CredentialsError::Token`].
 pub fn parse(message: &[u8]) -> Result<Credentials, CredentialsError> {
     let pairs = message.strip_suffix(b"\x01\x01").ok_or(CredentialsError::Token)?;
     let mut pairs = pairs.split(|&octet| octet == 1);
@@ -22,8 +22,8 @@ pub fn parse(message: &[u8]) -> Result<Credentials, CredentialsError> {
     bearer(&user, xoauth2::token(auth).ok_or(CredentialsError::Token)?)
 }
 
-/// The user of a GS2 header (RFC 5801 §4): `n,a=user,`, with `,` and `=` written `=2C` and `=3D`. Channel binding (`p=`)
-/// is not offered, so it is refused; `y` says that the client could have done it.
+/// The user in a GS2 header (RFC 5801 §4): `n,a=user,`, with `,` and `=` written `=2C` and `=3D`.
+/// Channel binding (`p=`) is not offered, so it is refused; `y` says that the client supports it.
 fn user(header: &[u8]) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
     let fields = header.strip_prefix(b"n,").or_else(|| header.strip_prefix(b"y,"));
     let authzid = fields.and_then(|fields| fields.strip_suffix(b",")).ok_or(CredentialsError::Token)?;
@@ -66,7 +66,7 @@ mod tests {
         };
         let token = "eyJhbGciOiJub25lIn0.e30.c2ln";
         assert_eq!(read(message(token).as_bytes()), Ok(("user@example.com".into(), token.into())));
-        // The example's own token is too short to be one of Microsoft's.
+        // The token of the RFC's example is too short to be one of Microsoft's.
         let flaw = read(message("vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==").as_bytes()).unwrap_err();
         assert_eq!(flaw, CredentialsError::NotAToken(MailAddress::parse("user@example.com").unwrap()));
     }

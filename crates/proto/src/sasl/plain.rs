@@ -2,13 +2,14 @@
 
 use super::{Credentials, CredentialsError, text};
 
-/// Reads the one message of a client.
+/// Parses the single message of a client.
 ///
-/// SASLprep is left out: Entra compares the password as it was typed. An authorization identity that names the
-/// authentication identity itself (in any case) counts as absent.
+/// SASLprep is not applied, because Entra compares the password as it was typed. An authorization
+/// identity that equals the authentication identity (in any case) counts as absent.
 ///
 /// # Errors
-/// [`CredentialsError::Syntax`] with fewer than two NULs; a third one is taken for a part of the password, which it may not have.
+/// [`CredentialsError::Syntax`] if there are fewer than two NULs. A third one counts as a part of
+/// the password, which may not hold it.
 pub fn parse(message: &[u8]) -> Result<Credentials, CredentialsError> {
     let mut parts = message.splitn(3, |&octet| octet == 0);
     let (Some(authzid), Some(authcid), Some(password)) = (parts.next(), parts.next(), parts.next()) else {

@@ -1,4 +1,5 @@
-//! Names and passwords as the octets that old clients send: UTF-8, or else the code page of a western Windows.
+//! Decodes names and passwords that old clients send: UTF-8, or otherwise the code page of a
+//! western Windows.
 
 use zeroize::Zeroizing;
 
@@ -9,14 +10,15 @@ use gatepost_core::secret::Password;
 /// Longest password accepted, in octets of UTF-8.
 pub const PASSWORD_OCTETS: usize = 1_024;
 
-/// Windows-1252 from 0x80 to 0x9F, where it differs from ISO-8859-1. The five positions without a character keep the
-/// control of ISO-8859-1, as the WHATWG Encoding standard has it.
+/// Windows-1252 from 0x80 to 0x9F, where it differs from ISO-8859-1. The five positions without a
+/// character have the control character of ISO-8859-1, as in the WHATWG Encoding standard.
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', //
     '\u{90}', '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
 ];
 
-/// The text that octets stand for: valid UTF-8 as it is, anything else as Windows-1252, which old Windows clients send.
+/// Decodes octets: valid UTF-8 unchanged, anything else as Windows-1252, which old Windows clients
+/// send.
 fn decode(octets: &[u8]) -> Zeroizing<String> {
     if let Ok(text) = std::str::from_utf8(octets) {
         return Zeroizing::new(text.to_owned());
@@ -25,7 +27,8 @@ fn decode(octets: &[u8]) -> Zeroizing<String> {
         let own = octet.checked_sub(0x80).and_then(|place| WINDOWS_1252.get(usize::from(place)));
         own.copied().unwrap_or(char::from(*octet))
     };
-    // Three octets are the longest of the table in UTF-8: nothing is reallocated, so that no copy stays behind.
+    // A character of the table has at most three octets in UTF-8, so no reallocation leaves a copy
+    // behind.
     let mut text = Zeroizing::new(String::with_capacity(octets.len() * 3));
     text.extend(octets.iter().map(character));
     text
@@ -42,8 +45,8 @@ pub fn login_name(octets: &[u8]) -> Result<LoginName, NameError> {
 /// A password from the octets that a client sent.
 ///
 /// # Errors
-/// [`CredentialsError::Password`] when it is empty, longer than [`PASSWORD_OCTETS`], or holds CR, LF, NUL or ^A, each of which
-/// could end a field in some message further on.
+/// [`CredentialsError::Password`] if it is empty, longer than [`PASSWORD_OCTETS`], or holds CR, LF,
+/// NUL or ^A, each of which could end a field in a later message.
 pub fn password(octets: &[u8]) -> Result<Password, CredentialsError> {
     let text = decode(octets);
     let forbidden = |b: u8| matches!(b, b'\0' | b'\r' | b'\n' | 0x01);
@@ -53,8 +56,8 @@ pub fn password(octets: &[u8]) -> Result<Password, CredentialsError> {
     Ok(Password::new(text.as_str().to_owned()))
 }
 
-/// Name and password as [`Credentials`]. The name may have come, and have been found wanting, before the password;
-/// only both together are an attempt to log in.
+/// Creates [`Credentials`] from a name and a password. The name may have been refused before the
+/// password arrived, but only both together are a login attempt.
 ///
 /// # Errors
 /// [`CredentialsError::Name`] or [`CredentialsError::Password`].

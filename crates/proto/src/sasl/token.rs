@@ -1,5 +1,5 @@
-//! What can be a token of Microsoft's, by its form. What cannot is most likely a password that a client sent as a token,
-//! because it prefers the mechanisms for tokens.
+//! Checks by its form whether a text can be one of Microsoft's tokens. If not, it is most likely a
+//! password that a client sent as a token, because it prefers the mechanisms for tokens.
 
 use std::sync::Arc;
 
@@ -12,19 +12,20 @@ use super::{Bearer, Credentials, CredentialsError, text};
 use gatepost_core::account::MailAddress;
 use gatepost_core::secret::AccessToken;
 
-/// Fewest octets of an opaque token. Those of personal accounts have several hundred; a password of this length is not
-/// met.
+/// Fewest octets of an opaque token. Tokens of personal accounts have several hundred, and
+/// passwords of this length do not occur.
 const OPAQUE_OCTETS: usize = 200;
 
-/// True for the `b64token` of RFC 6750 §2.1: one or more of `A-Z a-z 0-9 - . _ ~ + /`, then any number of `=`.
-/// What passes cannot end a field of XOAUTH2 or a header line, so it cannot smuggle in another one.
+/// True for the `b64token` of RFC 6750 §2.1: one or more of `A-Z a-z 0-9 - . _ ~ + /`, then any
+/// number of `=`. Such a text cannot end a field of XOAUTH2 or a header line, so it cannot add
+/// another one.
 pub fn is_b64token(token: &str) -> bool {
     let body = token.trim_end_matches('=');
     !body.is_empty() && body.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~+/".contains(&b))
 }
 
-/// True for a signed JWT of any length, and for everything else in the form of a token that has 200 octets or more. Only
-/// the one that it was made for can say whether it is good.
+/// True for a signed JWT of any length, and for any other text in the form of a token with at least
+/// 200 octets. Only the token's audience can decide whether it is valid.
 pub fn may_be_microsofts(token: &str) -> bool {
     is_b64token(token) && (token.len() >= OPAQUE_OCTETS || is_signed_jwt(token))
 }
@@ -43,7 +44,7 @@ fn is_signed_jwt(token: &str) -> bool {
     URL_SAFE_NO_PAD.decode(header).is_ok_and(|header| serde_json::from_slice::<Header>(&header).is_ok())
 }
 
-/// The mailbox and token of a client that brings its own, checked.
+/// Checks the mailbox and token of a client that brings its own.
 pub(super) fn bearer(user: &[u8], token: &[u8]) -> Result<Credentials, CredentialsError> {
     let user = MailAddress::try_from(text::login_name(user)?)?;
     match std::str::from_utf8(token).ok().filter(|token| may_be_microsofts(token)) {

@@ -5,10 +5,10 @@ use zeroize::Zeroizing;
 use super::token::bearer;
 use super::{Bearer, Credentials, CredentialsError, encode, is_b64token};
 
-/// Reads the one message of a client that brings its own token.
+/// Parses the single message of a client that brings its own token.
 ///
 /// # Errors
-/// [`CredentialsError::Name`] when the user is not an address, else [`CredentialsError::Token`].
+/// [`CredentialsError::Name`] if the user is not an address, otherwise [`CredentialsError::Token`].
 pub fn parse(message: &[u8]) -> Result<Credentials, CredentialsError> {
     let fields = message.strip_suffix(b"\x01\x01").ok_or(CredentialsError::Token)?;
     let mut fields = fields.split(|&octet| octet == 1);
@@ -19,19 +19,20 @@ pub fn parse(message: &[u8]) -> Result<Credentials, CredentialsError> {
     bearer(user, token(auth).ok_or(CredentialsError::Token)?)
 }
 
-/// The token of an `auth=Bearer …` field; the scheme is compared without case (RFC 9110 §11.1).
+/// The token of an `auth=Bearer …` field. The scheme is compared without case (RFC 9110 §11.1).
 pub(super) fn token(field: &[u8]) -> Option<&[u8]> {
     let value = field.strip_prefix(b"auth=")?;
     let (scheme, token) = value.split_at_checked(b"Bearer ".len())?;
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token)
 }
 
-/// The client's message in base64, for the upstream. The one place where the message is built: an address has no
-/// controls and a token only the characters of RFC 6750, so that neither can add a field.
+/// The client's message in base64, for the upstream. The message is built only here. An address has
+/// no control characters, and a token only the characters of RFC 6750, so neither can add a field.
 pub fn initial_response(bearer: &Bearer) -> Zeroizing<String> {
     let token = bearer.token.expose();
     debug_assert!(is_b64token(token), "whoever makes an AccessToken checks its characters");
-    // `concat` and `encode` allocate their final size at once: a buffer that grows leaves a copy of the token behind.
+    // `concat` and `encode` allocate their final size at once, because a buffer that grows leaves a
+    // copy of the token behind.
     let message = Zeroizing::new(["user=", bearer.user.as_str(), "\x01auth=Bearer ", token, "\x01\x01"].concat());
     encode(message.as_bytes())
 }
@@ -64,7 +65,7 @@ mod tests {
         let user = "test@contoso.onmicrosoft.com";
         let example = bearer(user, "EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA");
         assert_eq!(initial_response(&example).as_str(), EXAMPLE);
-        // It is the beginning of a token only.
+        // It is only the beginning of a token.
         let flaw = read(&decode(EXAMPLE.as_bytes()).unwrap()).unwrap_err();
         assert_eq!(flaw, CredentialsError::NotAToken(MailAddress::parse(user).unwrap()));
         let whole = bearer(user, &"EwBAAl3BAAUFFpUAo7J3Ve0bjLBWZWCclRC3EoAA".repeat(5));

@@ -1,4 +1,4 @@
-//! Basic (RFC 7617).
+//! Basic authentication (RFC 7617).
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,10 +6,10 @@ use zeroize::Zeroizing;
 
 use gatepost_core::secret::{ProxyAuthorization, ProxyPassword};
 
-/// The value of `Proxy-Authorization` with user name and password as UTF-8.
+/// The value of `Proxy-Authorization` for a user name and password in UTF-8.
 pub fn authorization(username: &str, password: &ProxyPassword) -> ProxyAuthorization {
     let pair = Zeroizing::new([username.as_bytes(), b":", password.expose().as_bytes()].concat());
-    // Reserved at once: text that grows leaves a copy of the password behind.
+    // Reserved at once, because text that grows leaves a copy of the password behind.
     let mut text = String::with_capacity("Basic ".len() + pair.len().div_ceil(3) * 4);
     text.push_str("Basic ");
     STANDARD.encode_string(&*pair, &mut text);

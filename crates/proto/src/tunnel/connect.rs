@@ -1,10 +1,13 @@
-//! HTTP CONNECT through the corporate proxy (RFC 9110 §9.3.6): bytes in, events and bytes out; no sockets, no clock.
+//! HTTP CONNECT through the corporate proxy (RFC 9110 §9.3.6): octets in, events and octets out,
+//! with no sockets or clock.
 //!
-//! The proxy resolves the destination's name. Any 2xx opens the tunnel at the octet behind the blank line; what came with
-//! it is handed out, because a server that greets first may have spoken already. A 407 for the configured scheme is
-//! answered, on the same connection where the proxy leaves it open, at most three times; the answer comes from the caller.
-//! Nothing of a refusal but its status line and the schemes it offers is kept, and a redirect is never followed. A proxy
-//! that was told credentials may repeat them anywhere, so of such a one only the status and well-known schemes are kept.
+//! The proxy resolves the destination's name. Any 2xx opens the tunnel at the octet after the blank
+//! line. Octets that arrived with the reply are passed on, because a server that greets first may
+//! have sent some already. A 407 for the configured scheme is answered at most three times, on the
+//! same connection if the proxy leaves it open. The caller provides the answers. Of a refusal only
+//! the status line and the offered schemes are kept, and a redirect is never followed. A proxy that
+//! received credentials may repeat them anywhere, so only the status and well-known schemes are
+//! kept then.
 
 use std::net::Ipv6Addr;
 
@@ -16,108 +19,110 @@ pub use super::error::{ConnectError, ConnectErrorKind};
 use super::reply::{self, Body};
 pub use super::scheme::{AuthenticationError, Challenge, Scheme};
 
-/// Most header fields in one head; large proxies send about twenty.
+/// Most header fields in one head. Large proxies send about twenty.
 const FIELDS: usize = 128;
 /// Most interim replies (1xx) before the final one.
 const INTERIM_REPLIES: u8 = 8;
-/// Most challenges answered. The schemes need one or two; one more is for a connection that closed in between.
+/// Most challenges answered. The schemes need one or two; one more is for a connection that was
+/// closed in between.
 const ROUNDS: u8 = 3;
-/// Most connections for one tunnel, for the same reason.
+/// Most connections for one tunnel, because one may be closed in between.
 const CONNECTIONS: u8 = 3;
-/// How a status line begins.
+/// The beginning of a status line.
 const VERSION: &[u8] = b"HTTP/1.";
-/// Octets of something other than HTTP that are waited for, and kept.
+/// Octets that are awaited and kept if the reply is not HTTP.
 const EXCERPT_OCTETS: usize = 64;
 /// Longest reason phrase kept, in octets.
 const REASON_OCTETS: usize = 128;
 
-/// The handshake with the proxy, up to the tunnel.
+/// The handshake with the proxy, until the tunnel is open.
 ///
-/// Whoever drives it writes what [`Connect::poll_output`] gives, acts on [`Connect::poll_event`], and reads only when
-/// there is neither.
+/// The caller writes what [`Connect::poll_output`] gives, handles [`Connect::poll_event`], and
+/// reads only if there is neither.
 pub struct Connect {
     /// `host:port` in authority form.
     destination: String,
     scheme: Option<Scheme>,
-    /// Credentials were sent.
+    /// Whether credentials were sent.
     authenticated: bool,
-    /// Challenges that came with a 407.
+    /// Number of challenges with a 407.
     rounds: u8,
-    /// Connections so far, the present one included.
+    /// Number of connections, the present one included.
     connections: u8,
-    /// A reply has come on the present connection.
+    /// Whether a reply has arrived on the present connection.
     reused: bool,
     input: Vec<u8>,
     output: Vec<u8>,
     event: Option<ConnectEvent>,
     state: State,
-    /// Octets of heads that were searched or parsed, those looked at twice counted twice.
+    /// Octets of heads searched or parsed so far. Octets examined twice count twice.
     #[cfg(test)]
     examined: usize,
 }
 
-/// What the handshake waits for.
+/// What the handshake is waiting for.
 enum State {
-    /// The authenticator's answer for the next request.
+    /// The authenticator's answer, for the next request.
     Answer {
         reconnect: bool,
         refused: ConnectErrorKind,
     },
-    /// The authenticator's word that the proxy is the right one.
+    /// The authenticator's confirmation that the proxy is the right one.
     Verdict {
         leftovers: Vec<u8>,
     },
-    /// A reply's head.
+    /// The head of a reply.
     Reply(Head),
-    /// The end of a 407's body.
+    /// The end of the body of a 407.
     Body {
         body: Body,
         challenge: Challenge,
         refused: ConnectErrorKind,
     },
-    /// A new connection, for a request with this.
+    /// A new connection, for a request with this authorization.
     Connection(Option<ProxyAuthorization>),
     Ended,
 }
 
-/// How far the head of a reply has been read.
+/// How much of the head of a reply has been read.
 #[derive(Default)]
 struct Head {
-    /// Interim replies that have been skipped.
+    /// Interim replies that were skipped.
     interim: u8,
-    /// Octets of their heads.
+    /// Octets of the heads of those.
     octets: usize,
     /// Octets that were searched for line ends.
     searched: usize,
-    /// Where the line begins that is due.
+    /// Start of the next line.
     line: usize,
-    /// The status line is there, and is one.
+    /// The status line has arrived and is valid.
     begun: bool,
 }
 
-/// What the handshake wants, or how it ends.
+/// What the handshake needs, or its result.
 #[derive(Debug)]
 pub enum ConnectEvent {
-    /// Find the answer, and hand it to [`Connect::handle_answer`].
+    /// Compute the answer, and pass it to [`Connect::handle_answer`].
     Challenge(Challenge),
     /// Close this connection, open a new one to the same proxy, and call [`Connect::handle_connected`].
     Reconnect,
-    /// Both sides may speak.
+    /// The tunnel is open.
     Tunnel {
-        /// What the destination has said already. It is not protected by anything, so before a TLS handshake that the
-        /// client begins it must be empty.
+        /// What the destination has sent already. It is not protected, so it must be empty before a
+        /// TLS handshake that the client begins.
         leftovers: Vec<u8>,
     },
-    /// There is no tunnel: close.
+    /// There is no tunnel: close the connection.
     Failed(ConnectError),
 }
 
 impl Connect {
-    /// Asks the proxy for a tunnel to `host` (a name, or an address without brackets) and `port`, and shows credentials of
-    /// `scheme` alone.
+    /// Asks the proxy for a tunnel to `host` (a name, or an address without brackets) and `port`.
+    /// Credentials are sent for `scheme` only.
     ///
     /// # Errors
-    /// [`ConnectErrorKind::Destination`], so that nothing but a host can get into the request.
+    /// [`ConnectErrorKind::Destination`] if `host` is not a host, so that nothing else can get into
+    /// the request.
     pub fn new(host: &str, port: u16, scheme: Option<Scheme>) -> Result<Self, ConnectError> {
         let parsed = match host.parse::<Ipv6Addr>() {
             Ok(address) => Ok(url::Host::Ipv6(address)),
@@ -148,12 +153,12 @@ impl Connect {
         Ok(machine)
     }
 
-    /// `host:port` as it stands in the request.
+    /// `host:port` as in the request.
     pub fn destination(&self) -> &str {
         &self.destination
     }
 
-    /// Takes bytes from the proxy.
+    /// Takes octets from the proxy.
     pub fn handle_input(&mut self, input: &[u8]) {
         match &mut self.state {
             State::Ended => {
@@ -163,19 +168,20 @@ impl Connect {
                 return;
             }
             State::Verdict { leftovers } => return leftovers.extend_from_slice(input),
-            // What an old connection still says is for nobody.
+            // Further octets of an old connection are ignored.
             State::Connection(_) | State::Answer { reconnect: true, .. } => return,
             State::Answer { .. } | State::Reply(_) | State::Body { .. } => self.input.extend_from_slice(input),
         }
         self.advance();
     }
 
-    /// The proxy closed its side.
+    /// Notes that the proxy closed its side.
     pub fn handle_eof(&mut self) {
         let begun = self.input.iter().zip(VERSION).all(|(a, b)| a == b);
         match std::mem::replace(&mut self.state, State::Ended) {
-            // Whoever keeps a connection open may close it at any time, also while the next request is on its way. It may
-            // also be its way to refuse, so there is one more try and no third.
+            // A server may close a persistent connection at any time, even while the next request
+            // is being sent. Closing may also be a refusal, so there is one more attempt, but no
+            // third.
             State::Reply(_) if self.reused && self.input.is_empty() && self.connections == 1 => {
                 self.ask(Challenge::Start, true, ConnectErrorKind::Closed);
             }
@@ -208,12 +214,12 @@ impl Connect {
                 self.event = Some(ConnectEvent::Reconnect);
             }
             (State::Verdict { leftovers }, Ok(_)) => self.event = Some(ConnectEvent::Tunnel { leftovers }),
-            // Nobody asked.
+            // Nothing was asked.
             (other, _) => self.state = other,
         }
     }
 
-    /// The new connection of a [`ConnectEvent::Reconnect`] is there.
+    /// Notes that the new connection of a [`ConnectEvent::Reconnect`] is open.
     pub fn handle_connected(&mut self) {
         if let State::Connection(authorization) = &mut self.state {
             let authorization = authorization.take();
@@ -222,12 +228,12 @@ impl Connect {
         }
     }
 
-    /// What is to be done, if anything.
+    /// The next event, if any.
     pub fn poll_event(&mut self) -> Option<ConnectEvent> {
         self.event.take()
     }
 
-    /// Bytes for the proxy, if any; all that there are. They may hold credentials.
+    /// All pending octets for the proxy, if any. They may hold credentials.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         let output = std::mem::take(&mut self.output);
         (!output.is_empty()).then_some(output)
@@ -235,7 +241,7 @@ impl Connect {
 
     fn request(&mut self, authorization: Option<ProxyAuthorization>) {
         let Self { destination, scheme, .. } = self;
-        // Some proxies close after each reply unless they are asked not to, in this field that only they know.
+        // Some proxies close after each reply unless this nonstandard field asks them not to.
         let keep = if scheme.is_some_and(Scheme::has_rounds) { "Proxy-Connection: Keep-Alive\r\n" } else { "" };
         let fields = [
             "CONNECT ",
@@ -248,7 +254,8 @@ impl Connect {
             authorization.as_ref().map_or("", ProxyAuthorization::expose),
             if authorization.is_some() { "\r\n\r\n" } else { "\r\n" },
         ];
-        // In one piece: a buffer that grows leaves a copy of the credentials behind.
+        // Concatenated at once, because a buffer that grows leaves a copy of the credentials
+        // behind.
         self.output = fields.concat().into_bytes();
         self.authenticated |= authorization.is_some();
         self.state = State::Reply(Head::default());
@@ -259,10 +266,10 @@ impl Connect {
         self.event = Some(ConnectEvent::Challenge(challenge));
     }
 
-    /// A 407 has been read, or as much of it as there was.
+    /// Handles a 407 that has been read as far as possible.
     fn challenged(&mut self, challenge: Challenge, closed: bool, refused: ConnectErrorKind) {
-        // In the middle of a scheme that is bound to its connection, another connection means another beginning. With an
-        // empty challenge it is no longer the middle.
+        // If a scheme is bound to its connection and its handshake has begun, a new connection
+        // means a new beginning. After an empty challenge the handshake has not begun.
         let bound = self.scheme.is_some_and(Scheme::is_bound_to_connection);
         let begun = matches!(&challenge, Challenge::Continue(parameters) if !parameters.is_empty());
         let challenge = if closed && bound && begun { Challenge::Start } else { challenge };
@@ -275,7 +282,7 @@ impl Connect {
         self.event = Some(ConnectEvent::Failed(ConnectError { destination: self.destination.clone(), kind }));
     }
 
-    /// Works through the input as far as it goes.
+    /// Processes the input as far as possible.
     fn advance(&mut self) {
         loop {
             match &mut self.state {
@@ -301,11 +308,12 @@ impl Connect {
         }
     }
 
-    /// Takes one head out of the input; false when it is not complete.
+    /// Takes one head out of the input; false if it is incomplete.
     ///
-    /// What has come is searched for line ends once, and parsed when its last line is there; never more of it than the
-    /// bound allows, so that the outcome does not depend on how the octets were split. Only the status line is judged at
-    /// once, because what is no HTTP server may say no more than one line.
+    /// The octets are searched for line ends once, and parsed when the last line has arrived. No
+    /// more of them are used than the limit allows, so that the outcome does not depend on how they
+    /// were split. Only the status line is checked at once, because a server that is not HTTP may
+    /// send no more than one line.
     fn reply(&mut self) -> Result<bool, ConnectErrorKind> {
         let State::Reply(Head { interim, octets, searched, line, begun }) = &mut self.state else { return Ok(false) };
         let room = HEAD_OCTETS - *octets;
@@ -328,7 +336,7 @@ impl Connect {
                     return Err(not_http(seen, self.authenticated));
                 }
                 (false, false) => *begun = true,
-                // A field; or an empty line in front, which is skipped.
+                // A field, or an empty line before the status line, which is skipped.
                 (true, false) | (false, true) => {}
             }
         };
@@ -344,7 +352,8 @@ impl Connect {
         match reply.code.unwrap_or_default() {
             200..300 => {
                 let proof = self.scheme.and_then(|scheme| reply::last_token(reply.headers, scheme));
-                // Content-Length and Transfer-Encoding mean nothing here (RFC 9110 §9.3.6): the tunnel begins at once.
+                // Content-Length and Transfer-Encoding have no meaning here (RFC 9110 §9.3.6): the
+                // tunnel begins at once.
                 let leftovers = self.input.split_off(head);
                 self.input = Vec::new();
                 (self.state, self.event) = match proof {

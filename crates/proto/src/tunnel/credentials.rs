@@ -1,4 +1,5 @@
-//! How Gatepost shows itself to the corporate proxy, and as whom: plain data, which the schemes take their answers from.
+//! The credentials for the corporate proxy: plain data, from which the schemes compute their
+//! answers.
 
 #[cfg(feature = "negotiate")]
 use std::path::PathBuf;
@@ -7,51 +8,55 @@ use std::sync::Arc;
 
 use gatepost_core::secret::ProxyPassword;
 
-/// How Gatepost shows itself to the proxy.
+/// How Gatepost authenticates to the proxy.
 #[derive(Debug, PartialEq)]
 pub enum ProxyAuthentication {
-    /// Not at all.
+    /// No authentication.
     None,
-    /// RFC 7617.
+    /// Basic (RFC 7617).
     Basic {
-        /// No colon.
+        /// The user name, without a colon.
         username: String,
         /// Its password.
         password: ProxyPassword,
     },
-    /// RFC 7616.
+    /// Digest (RFC 7616).
     Digest {
-        /// Any text without controls.
+        /// The user name: any text without control characters.
         username: String,
         /// Its password.
         password: ProxyPassword,
     },
-    /// MS-NLMP; NTLMv2 only.
+    /// NTLM (MS-NLMP), NTLMv2 only.
     Ntlm(NtlmCredentials),
-    /// RFC 4559 with Kerberos.
+    /// Negotiate (RFC 4559) with Kerberos.
     #[cfg(feature = "negotiate")]
     Negotiate(Arc<NegotiateCredentials>),
 }
 
-/// Whoever signs in to the proxy by NTLM.
+/// The user who signs in to the proxy with NTLM.
 #[derive(Debug, PartialEq)]
 pub struct NtlmCredentials {
-    /// Without the domain; or a user principal name (`user@domain`), and then the domain is empty.
+    /// The user name without the domain, or a user principal name (`user@domain`) with an empty
+    /// domain.
     pub username: String,
-    /// NetBIOS or DNS name; may be empty.
+    /// The domain, as NetBIOS or DNS name; may be empty.
     pub domain: String,
     /// Its password.
     pub password: ProxyPassword,
 }
 
-/// Whose Kerberos ticket the proxy is shown, and as whom the proxy must be known to the KDC.
+/// The user of the Kerberos ticket for the proxy, and the name by which the KDC knows the proxy.
 #[cfg(feature = "negotiate")]
 #[derive(Debug, PartialEq)]
 pub struct NegotiateCredentials {
-    /// `service/host`, with `@REALM` if need be, or `service@host`; by default `HTTP` at the proxy's host.
+    /// `service/host`, with `@REALM` if needed, or `service@host`; by default `HTTP` at the proxy's
+    /// host.
     pub service_name: Option<String>,
-    /// `user` or `user@REALM`; by default that of the credential cache, or the first one of the keytab.
+    /// `user` or `user@REALM`; by default the one of the credential cache, or the first one of the
+    /// keytab.
     pub username: Option<String>,
-    /// Renews the ticket. Without it the credential cache must hold one.
+    /// The keytab with which the ticket is renewed. Without it the credential cache must hold a
+    /// ticket.
     pub keytab: Option<PathBuf>,
 }

@@ -1,7 +1,7 @@
-//! Digest (RFC 7616) with `qop=auth`, over MD5, SHA-256 and SHA-512/256.
+//! Digest authentication (RFC 7616) with `qop=auth`, using MD5, SHA-256 or SHA-512/256.
 //!
-//! The first request goes without credentials, because there is nothing to answer before the proxy has given a nonce. One
-//! that has become stale in between is replaced once; that is no refusal.
+//! The first request has no credentials, because there is nothing to answer before the proxy has
+//! sent a nonce. A nonce that has become stale is replaced once; that does not count as a refusal.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -15,23 +15,25 @@ use super::reply::parts;
 use super::scheme::{AuthenticationError, Challenge, Scheme};
 use gatepost_core::secret::{ProxyAuthorization, ProxyPassword};
 
-/// The client's side, for one handshake.
+/// The client side, for one handshake.
 pub struct Digest<'a> {
     username: &'a str,
     password: &'a ProxyPassword,
     /// `host:port`, the target of the request (RFC 9110 §7.1).
     destination: String,
-    /// An answer has been sent.
+    /// Whether an answer has been sent.
     answered: bool,
 }
 
 impl<'a> Digest<'a> {
-    /// For a handshake about `destination`, as [`Connect::destination`](crate::tunnel::connect::Connect::destination) says it.
+    /// Creates the client side for a handshake for `destination`, as
+    /// [`Connect::destination`](crate::tunnel::connect::Connect::destination) gives it.
     pub fn new(username: &'a str, password: &'a ProxyPassword, destination: &str) -> Self {
         Self { username, password, destination: destination.to_owned(), answered: false }
     }
 
-    /// The value of `Proxy-Authorization` that answers a challenge; `None` when the request goes without.
+    /// The value of `Proxy-Authorization` that answers a challenge; `None` if the request needs
+    /// none.
     ///
     /// # Errors
     /// See [`AuthenticationError`].
@@ -68,7 +70,7 @@ impl<'a> Digest<'a> {
     }
 }
 
-/// Each nonce is used once.
+/// The nonce count: each nonce is used once.
 const NONCE_COUNT: &str = "00000001";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,14 +100,14 @@ impl Algorithm {
     }
 }
 
-/// What of a challenge matters.
+/// The parameters of a challenge that are used.
 #[derive(Debug)]
 struct Parameters {
     realm: String,
     nonce: String,
     opaque: Option<String>,
     algorithm: Algorithm,
-    /// The credentials may be right; the nonce is too old.
+    /// Whether only the nonce is too old, so that the credentials may be right.
     stale: bool,
 }
 
@@ -141,7 +143,7 @@ impl Parameters {
         })
     }
 
-    /// RFC 7616 §3.4.1.
+    /// The response value (RFC 7616 §3.4.1).
     fn response(&self, username: &str, password: &ProxyPassword, request: (&str, &str), cnonce: &str) -> String {
         let Self { realm, nonce, algorithm, .. } = self;
         let secret = Zeroizing::new([username, ":", realm, ":", password.expose()].concat());
@@ -156,7 +158,7 @@ fn wrong(reason: &'static str) -> AuthenticationError {
     AuthenticationError::Challenge { scheme: Scheme::Digest, reason: Cow::Borrowed(reason) }
 }
 
-/// A quoted string's content, or a token as it is (RFC 9110 §5.6.4).
+/// The content of a quoted string, or a token unchanged (RFC 9110 §5.6.4).
 fn unquoted(value: &str) -> String {
     let Some(inner) = value.strip_prefix('"') else { return value.to_owned() };
     let mut letters = inner.strip_suffix('"').unwrap_or(inner).chars();

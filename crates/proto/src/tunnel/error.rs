@@ -1,4 +1,4 @@
-//! Why there is no tunnel.
+//! Errors of opening a tunnel.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -9,7 +9,7 @@ use gatepost_core::failure::Actor;
 /// Longest head of all replies to one request together, in octets.
 pub(super) const HEAD_OCTETS: usize = 16 * 1_024;
 
-/// Why there is no tunnel. `Display` tells what happened.
+/// Why there is no tunnel. `Display` says what happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectError {
     /// `host:port`.
@@ -21,25 +21,26 @@ pub struct ConnectError {
 /// Kinds of [`ConnectError`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectErrorKind {
-    /// A status other than 2xx.
+    /// The proxy answered with a status other than 2xx.
     Refused {
-        /// 300 to 599, or 101.
+        /// The status: 300 to 599, or 101.
         status: u16,
-        /// The reason phrase: escaped, at most 128 octets; empty when a request carried credentials.
+        /// The reason phrase: escaped, at most 128 octets; empty if a request had credentials.
         reason: String,
-        /// Names in `Proxy-Authenticate`, in their order, at most 8; only well-known ones when a request carried
-        /// credentials.
+        /// The names in `Proxy-Authenticate` in order, at most 8; only well-known ones if a request
+        /// had credentials.
         schemes: Vec<String>,
-        /// The scheme that is configured.
+        /// The configured scheme.
         configured: Option<Scheme>,
     },
     /// The proxy's challenge could not be answered.
     Authentication(AuthenticationError),
-    /// Not HTTP/1; its first octets, escaped; empty when a request carried credentials.
+    /// The proxy's reply is not HTTP/1. These are its first octets, escaped; empty if a request had
+    /// credentials.
     NotHttp(String),
-    /// A head over 16 KiB, over 128 fields, or too many interim replies.
+    /// The head is over 16 KiB or over 128 fields, or there were too many interim replies.
     TooLong,
-    /// It closed the connection in the middle.
+    /// The proxy closed the connection before the end.
     Closed,
     /// The destination is neither a host name nor an address, so nothing was sent.
     Destination,
@@ -74,7 +75,7 @@ impl fmt::Display for ConnectError {
 impl std::error::Error for ConnectError {}
 
 impl ConnectError {
-    /// The same question will get the same answer until somebody changes something.
+    /// Whether the same request will fail again until somebody changes something.
     pub fn permanent(&self) -> bool {
         match &self.kind {
             ConnectErrorKind::Refused { status, .. } => !matches!(status, 408 | 425 | 429 | 500 | 502..=504 | 506..),
@@ -84,7 +85,7 @@ impl ConnectError {
         }
     }
 
-    /// The proxy offers the configured scheme, and does not take what it was shown.
+    /// Whether the proxy offers the configured scheme, but does not accept the credentials.
     pub fn credentials_refused(&self) -> bool {
         matches!(&self.kind, ConnectErrorKind::Refused { status: 407, schemes, configured: Some(scheme), .. }
             if possible(schemes).contains(scheme))
@@ -134,7 +135,7 @@ impl ConnectError {
     }
 }
 
-/// Of the schemes that the proxy offers, those that Gatepost can do.
+/// The schemes that both the proxy offers and Gatepost supports.
 fn possible(offered: &[String]) -> Vec<Scheme> {
     Scheme::ALL.into_iter().filter(|scheme| offered.iter().any(|name| scheme.is_called(name))).collect()
 }

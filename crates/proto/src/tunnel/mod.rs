@@ -1,4 +1,4 @@
-//! The way through a forward proxy: HTTP CONNECT with its authentication, and SOCKS5.
+//! Protocols for connecting through a forward proxy: HTTP CONNECT with authentication, and SOCKS5.
 
 pub mod basic;
 pub mod connect;

@@ -1,8 +1,10 @@
-//! NTLM (MS-NLMP over MS-NTHT), as NTLMv2 alone: the older responses can be turned back into passwords.
+//! NTLM authentication (MS-NLMP over MS-NTHT), as NTLMv2 only, because passwords can be recovered
+//! from the older responses.
 //!
-//! Three messages on one connection: NEGOTIATE, the proxy's CHALLENGE, AUTHENTICATE. Names are sent as UTF-16, whatever
-//! the proxy says that it can read, because everything since Windows NT can. No session security is negotiated: there is
-//! nothing to sign or seal but the messages themselves, which the integrity code covers where the proxy can check it.
+//! A handshake has three messages on one connection: NEGOTIATE, the proxy's CHALLENGE,
+//! AUTHENTICATE. Names are sent in UTF-16, whatever the proxy claims to support, because everything
+//! since Windows NT supports it. No session security is negotiated, because only the messages
+//! themselves need protection. The integrity code provides that if the proxy can check it.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -21,7 +23,7 @@ use gatepost_core::secret::ProxyAuthorization;
 
 const SIGNATURE: &[u8; 8] = b"NTLMSSP\0";
 
-// Flags of MS-NLMP §2.2.2.5.
+// Flags, MS-NLMP §2.2.2.5.
 const UNICODE: u32 = 0x0000_0001;
 const REQUEST_TARGET: u32 = 0x0000_0004;
 const NTLM: u32 = 0x0000_0200;
@@ -37,14 +39,15 @@ const AV_TIMESTAMP: u16 = 7;
 /// In [`AV_FLAGS`]: the AUTHENTICATE message holds an integrity code.
 const AV_HAS_CODE: u32 = 0x0000_0002;
 
-/// Octets of AUTHENTICATE before its payload, with the version (left empty) and the integrity code.
+/// Octets of AUTHENTICATE before its payload, including the version (left empty) and the integrity
+/// code.
 const AUTHENTICATE_HEAD: usize = 88;
-/// Where the integrity code stands in it.
+/// The position of the integrity code in it.
 const CODE_AT: usize = 72;
-/// From 1601, where Windows' time begins, to 1970.
+/// The time from 1601, where Windows' time begins, to 1970.
 const FILETIME_OF_1970: Duration = Duration::from_secs(11_644_473_600);
 
-/// The client's side, for one handshake.
+/// The client side, for one handshake.
 pub struct Ntlm<'a> {
     credentials: &'a NtlmCredentials,
     step: Step,
@@ -53,20 +56,20 @@ pub struct Ntlm<'a> {
 enum Step {
     /// NEGOTIATE has not been sent on this connection.
     Start,
-    /// It has.
+    /// NEGOTIATE has been sent.
     Negotiated,
     /// AUTHENTICATE has been sent as well.
     Authenticated,
 }
 
 impl<'a> Ntlm<'a> {
-    /// For a handshake with these credentials.
+    /// Creates the client side for a handshake with these credentials.
     pub fn new(credentials: &'a NtlmCredentials) -> Self {
         Self { credentials, step: Step::Start }
     }
 
-    /// The value of `Proxy-Authorization` that answers a challenge; `None` when there is nothing to answer. The time
-    /// is `since_1970`.
+    /// The value of `Proxy-Authorization` that answers a challenge; `None` if there is nothing to
+    /// answer. `since_1970` is the present time.
     ///
     /// # Errors
     /// See [`AuthenticationError`].
@@ -110,16 +113,16 @@ fn authorization(message: &[u8]) -> ProxyAuthorization {
     ProxyAuthorization::new(format!("NTLM {}", STANDARD.encode(message)))
 }
 
-/// NEGOTIATE (MS-NLMP §2.2.1.1) without domain, workstation and version.
+/// The NEGOTIATE message (MS-NLMP §2.2.1.1), without domain, workstation and version.
 fn negotiate() -> Vec<u8> {
     [&SIGNATURE[..], &1_u32.to_le_bytes(), &OFFERED.to_le_bytes(), &[0; 16]].concat()
 }
 
-/// AUTHENTICATE (MS-NLMP §2.2.1.3) in answer to a CHALLENGE, with the client's nonce and the present time, counted from the
-/// beginning of 1970.
+/// The AUTHENTICATE message (MS-NLMP §2.2.1.3) that answers a CHALLENGE, with the client's nonce
+/// and the present time, counted from the beginning of 1970.
 ///
 /// # Errors
-/// [`AuthenticationError::Challenge`] when the message is not a well-formed CHALLENGE.
+/// [`AuthenticationError::Challenge`] if the message is not a well-formed CHALLENGE.
 pub fn authenticate(
     message: &[u8],
     credentials: &NtlmCredentials,
@@ -135,7 +138,7 @@ pub fn authenticate(
     let (domain, username) = (utf16(&credentials.domain), utf16(&credentials.username));
     let mut reply = [&SIGNATURE[..], &3_u32.to_le_bytes()].concat();
     let mut payload = Vec::new();
-    // The workstation and the session key, of which there are none, have fields too.
+    // Workstation and session key are empty, but have fields too.
     for (field, name) in [
         (&responses.lm[..], "the response"),
         (&responses.nt, "the response"),
@@ -161,13 +164,15 @@ pub fn authenticate(
     Ok(reply)
 }
 
-/// What of a CHALLENGE (MS-NLMP §2.2.1.2) matters.
+/// The parts of a CHALLENGE (MS-NLMP §2.2.1.2) that are used.
 struct ChallengeMessage {
     flags: u32,
     nonce: [u8; 8],
-    /// The target's attributes for the response: the proxy's own, with the flags set, and with their end.
+    /// The target attributes for the response: those of the proxy, with the flags set, and the end
+    /// attribute.
     target: Vec<u8>,
-    /// The proxy's clock, as a FILETIME; then the answer holds an integrity code (MS-NLMP §3.1.5.1.2).
+    /// The proxy's time, as a FILETIME. If there is one, the answer holds an integrity code
+    /// (MS-NLMP §3.1.5.1.2).
     timestamp: Option<[u8; 8]>,
 }
 
@@ -185,7 +190,7 @@ impl ChallengeMessage {
         nonce[..4].copy_from_slice(&array(24)?);
         nonce[4..].copy_from_slice(&array(28)?);
         let (mut target, mut timestamp) = (Vec::new(), None);
-        // Messages from before Windows NT 4 SP 4 end before this field.
+        // Messages from before Windows NT 4 SP 4 do not have this field.
         if flags & TARGET_INFO != 0 {
             let [low, high, ..] = array(40)?;
             let length = usize::from(u16::from_le_bytes([low, high]));
@@ -200,7 +205,7 @@ impl ChallengeMessage {
     }
 }
 
-/// The attributes without their end, the flags among them if need be, and the timestamp.
+/// The attributes without the end attribute, with the flags if needed, and the timestamp.
 fn attributes(mut rest: &[u8]) -> Result<(Vec<u8>, Option<[u8; 8]>), AuthenticationError> {
     let cut_short = || wrong("its target information is cut short");
     let (mut attributes, mut timestamp, mut flags) = (Vec::new(), None, 0);
@@ -227,7 +232,7 @@ fn attributes(mut rest: &[u8]) -> Result<(Vec<u8>, Option<[u8; 8]>), Authenticat
         }
         rest = behind;
     }
-    // An empty list is a list without an end.
+    // An empty list has no end attribute.
     if attributes.is_empty() { Ok((attributes, None)) } else { Err(cut_short()) }
 }
 
@@ -236,7 +241,7 @@ fn attribute(name: u16, value: &[u8]) -> Vec<u8> {
     [&name.to_le_bytes()[..], &length.to_le_bytes(), value].concat()
 }
 
-/// The two responses to a challenge, and the key that they agree on (MS-NLMP §3.3.2).
+/// The two responses to a challenge, and the key that results (MS-NLMP §3.3.2).
 struct Responses {
     lm: [u8; 24],
     nt: Vec<u8>,
@@ -248,7 +253,7 @@ impl Responses {
         let blob = [&[1, 1, 0, 0, 0, 0, 0, 0], &time[..], &nonce, &[0; 4], &challenge.target, &[0; 4]].concat();
         let proof = hmac_md5(key, &[&challenge.nonce, &blob]);
         let mut lm = [0; 24];
-        // Where the integrity code protects the exchange, this response is left empty.
+        // If the integrity code protects the exchange, this response is left empty.
         if challenge.timestamp.is_none() {
             lm[..16].copy_from_slice(&hmac_md5(key, &[&challenge.nonce, &nonce]));
             lm[16..].copy_from_slice(&nonce);
@@ -257,11 +262,11 @@ impl Responses {
     }
 }
 
-/// NTOWFv2 (MS-NLMP §3.3.2): what stands for the password.
+/// NTOWFv2 (MS-NLMP §3.3.2): the key derived from the password.
 fn response_key(credentials: &NtlmCredentials) -> Zeroizing<[u8; 16]> {
     let NtlmCredentials { username, domain, password } = credentials;
     let hash = Zeroizing::new(<[u8; 16]>::from(Md4::digest(utf16(password.expose()))));
-    // Windows knows only capital letters that are one letter: not SS for ß.
+    // Windows has only capitals of a single letter, so not SS for ß.
     let capital = |letter: char| {
         let mut capitals = letter.to_uppercase();
         match (capitals.next(), capitals.next()) {
@@ -274,7 +279,7 @@ fn response_key(credentials: &NtlmCredentials) -> Zeroizing<[u8; 16]> {
 }
 
 fn utf16(text: &str) -> Zeroizing<Vec<u8>> {
-    // Reserved at once: a buffer that grows leaves a copy of the password behind.
+    // Reserved at once, because a buffer that grows leaves a copy of the password behind.
     let mut octets = Zeroizing::new(Vec::with_capacity(2 * text.len()));
     text.encode_utf16().for_each(|unit| octets.extend_from_slice(&unit.to_le_bytes()));
     octets
@@ -292,7 +297,7 @@ mod tests {
     use super::*;
     use gatepost_core::secret::ProxyPassword;
 
-    /// MS-NLMP §4.2.1.
+    /// The credentials of MS-NLMP §4.2.1.
     fn microsofts() -> NtlmCredentials {
         NtlmCredentials {
             username: "User".into(),
@@ -308,7 +313,7 @@ mod tests {
         digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect()
     }
 
-    /// A CHALLENGE as in MS-NLMP §4.2.4.3, with this target information.
+    /// The CHALLENGE of MS-NLMP §4.2.4.3, with this target information.
     fn challenge(info: &[u8]) -> Vec<u8> {
         let mut message = octets(
             "4e544c4d5353500002000000 0c000c0038000000 33828ae2 0123456789abcdef 0000000000000000 2400240044000000 \
@@ -319,7 +324,7 @@ mod tests {
         message
     }
 
-    /// The attributes there: NetBIOS names of domain and server.
+    /// The attributes in that CHALLENGE: NetBIOS names of domain and server.
     fn names() -> Vec<u8> {
         octets("02000c0044006f006d00610069006e00 01000c00530065007200760065007200")
     }
@@ -328,7 +333,7 @@ mod tests {
         [attributes, &[0; 4]].concat()
     }
 
-    /// The field of an AUTHENTICATE whose description stands at `at`.
+    /// The field of an AUTHENTICATE whose description is at `at`.
     fn field(message: &[u8], at: usize) -> &[u8] {
         let length = usize::from(u16::from_le_bytes([message[at], message[at + 1]]));
         let offset = usize::from(u16::from_le_bytes([message[at + 4], message[at + 5]]));
@@ -353,7 +358,8 @@ mod tests {
         let message = authenticate(&challenge(&with_end(&names())), &microsofts(), NONCE, Duration::ZERO).unwrap();
         assert_eq!(message[..12], *b"NTLMSSP\0\x03\0\0\0");
         assert_eq!(field(&message, 12).len(), 24);
-        // Without a time of the proxy's the own one is used: 1970 is 0x019db1ded53e8000 in Windows' count.
+        // Without a time from the proxy, our own is used: 1970 is 0x019db1ded53e8000 in Windows'
+        // count.
         assert_eq!(field(&message, 20)[24..32], octets("00803ed5deb19d01"));
         assert_eq!(field(&message, 28), octets("44006f006d00610069006e00"));
         assert_eq!(field(&message, 36), octets("5500730065007200"));
@@ -376,7 +382,7 @@ mod tests {
         let mut without = message.clone();
         without[CODE_AT..AUTHENTICATE_HEAD].fill(0);
         assert_eq!(message[CODE_AT..AUTHENTICATE_HEAD], hmac_md5(&key, &[&negotiate(), &challenge, &without]));
-        // The proxy's own flags stay.
+        // The proxy's own flags are kept.
         let flags = [attribute(AV_FLAGS, &[1, 0, 0, 0]), attributes.clone()].concat();
         let read = ChallengeMessage::read(&super::tests::challenge(&with_end(&flags))).ok().unwrap();
         assert_eq!(read.target, [&attributes[..], &octets("06000400 03000000"), &[0; 4]].concat());
@@ -438,7 +444,7 @@ mod tests {
         assert!(ntlm.answer(&Challenge::Continue("%".into()), Duration::ZERO).is_err());
         let token = STANDARD.encode(challenge(&with_end(&names())));
         let one = ntlm.answer(&Challenge::Continue(token.clone()), Duration::ZERO).unwrap().unwrap();
-        // Another handshake, another nonce.
+        // A new handshake has a new nonce.
         ntlm.answer(&Challenge::Start, Duration::ZERO).unwrap();
         let two = ntlm.answer(&Challenge::Continue(token.clone()), Duration::ZERO).unwrap().unwrap();
         assert!(one.expose().starts_with("NTLM TlRMTVNTUAADAAAA") && one.expose() != two.expose());

@@ -1,12 +1,14 @@
-//! What of a reply's head matters besides its status: the challenges, and whether the connection can be used again.
+//! Parses the parts of a reply that matter besides its status: the challenges, and whether the
+//! connection can be used again.
 
 use httparse::Header;
 
 use super::scheme::Scheme;
 
-/// Most octets of a refusal's body that are read past, to use the connection again; error pages are far smaller.
+/// Most octets of a refusal's body that are skipped to use the connection again. Error pages are
+/// far smaller.
 pub(super) const BODY_OCTETS: u64 = 256 * 1_024;
-/// Longest line that introduces a chunk, and longest trailer field, in octets.
+/// Longest line before a chunk, and longest trailer field, in octets.
 const CHUNK_LINE_OCTETS: usize = 1_024;
 /// Most authentication schemes kept, and the longest name among them, in octets.
 const SCHEMES: usize = 8;
@@ -14,16 +16,17 @@ const SCHEME_OCTETS: usize = 32;
 /// Schemes that proxies ask for (the IANA registry, and Microsoft's NTLM).
 const WELL_KNOWN_SCHEMES: [&str; 5] = ["Basic", "Bearer", "Digest", "Negotiate", "NTLM"];
 
-/// A challenge as the proxy wrote it.
+/// A challenge of the proxy.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Offer {
     pub(super) name: String,
-    /// Behind the name: a token, or `name=value` with commas between, or nothing.
+    /// The text after the name: a token, or `name=value` pairs separated by commas, or nothing.
     pub(super) parameters: String,
 }
 
-/// The challenges in all fields of this name. One field may hold several of them, and a challenge may hold commas
-/// (RFC 9110 §11.6.1): a part that is `name=…` goes on with the challenge before it.
+/// The challenges in all fields with this name. One field may hold several challenges, and a
+/// challenge may hold commas (RFC 9110 §11.6.1). So a part of the form `name=…` continues the
+/// challenge before it.
 pub(super) fn challenges(fields: &[Header<'_>], name: &str) -> Vec<Offer> {
     let mut offers: Vec<Offer> = Vec::new();
     for field in fields.iter().filter(|field| field.name.eq_ignore_ascii_case(name)) {
@@ -50,7 +53,7 @@ pub(super) fn challenges(fields: &[Header<'_>], name: &str) -> Vec<Offer> {
     offers
 }
 
-/// The parts between commas that stand outside of quotes.
+/// The parts between commas that are not inside quotes.
 pub(super) fn parts(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (mut quoted, mut escape) = (false, false);
     list.split(move |b| {
@@ -64,7 +67,7 @@ pub(super) fn parts(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// The names of the schemes, in their order, each once.
+/// The names of the schemes in order, without duplicates.
 pub(super) fn names(offers: &[Offer], well_known_only: bool) -> Vec<String> {
     let is_well_known = |name: &str| WELL_KNOWN_SCHEMES.iter().any(|known| known.eq_ignore_ascii_case(name));
     let mut names: Vec<String> = Vec::new();
@@ -77,7 +80,8 @@ pub(super) fn names(offers: &[Offer], well_known_only: bool) -> Vec<String> {
     names
 }
 
-/// What a 2xx says about the proxy itself: the last token of the scheme (RFC 4559 §5; RFC 9110 §11.7.3).
+/// The scheme's last token in a 2xx, with which the proxy authenticates itself (RFC 4559 §5; RFC
+/// 9110 §11.7.3).
 pub(super) fn last_token(fields: &[Header<'_>], scheme: Scheme) -> Option<String> {
     ["Proxy-Authenticate", "Proxy-Authentication-Info"].iter().find_map(|field| {
         let offers = challenges(fields, field);
@@ -91,24 +95,24 @@ pub(super) fn is_token(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
-/// A body that is read past.
+/// A body that is skipped.
 #[derive(Debug)]
 pub(super) struct Body {
-    /// Octets that it may still have.
+    /// Octets that the body may still have.
     room: u64,
     state: BodyState,
-    /// Octets of the line that is due which hold no LF.
+    /// Octets of the next line that were searched and hold no LF.
     searched: usize,
-    /// Octets that were searched or parsed, those looked at twice counted twice.
+    /// Octets searched or parsed so far. Octets examined twice count twice.
     #[cfg(test)]
     pub(super) examined: usize,
 }
 
 #[derive(Debug)]
 enum BodyState {
-    /// So many octets, and then the end or, in a chunk, its CRLF.
+    /// This many octets, and then the end or, in a chunk, its CRLF.
     Octets { left: u64, chunked: bool },
-    /// The line end behind a chunk.
+    /// The line end after a chunk.
     ChunkEnd,
     /// The line before a chunk.
     ChunkSize,
@@ -117,8 +121,8 @@ enum BodyState {
 }
 
 impl Body {
-    /// The body behind this head (RFC 9112 §6.3). `None` when the connection ends with it, or when it is so long that a
-    /// new connection is cheaper.
+    /// The body after this head (RFC 9112 §6.3). `None` if the connection ends with it, or if it is
+    /// so long that a new connection costs less.
     pub(super) fn of(reply: &httparse::Response<'_, '_>) -> Option<Self> {
         let fields = &reply.headers;
         let values = |name: &'static str| fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name));
@@ -150,8 +154,8 @@ impl Body {
         })
     }
 
-    /// Takes the body's octets out of the input; true once all are gone. `None` when it cannot be read to its end, so
-    /// that the connection is of no more use.
+    /// Removes the octets of the body from the input; true once all are removed. `None` if the body
+    /// cannot be read to its end, so that the connection cannot be used again.
     pub(super) fn skip(&mut self, input: &mut Vec<u8>) -> Option<bool> {
         let mut at = 0;
         let done = self.advance(input, &mut at);
@@ -204,13 +208,14 @@ impl Body {
                     line.len()
                 }
             };
-            // The frame counts too, so that an endless row of one-octet chunks or trailer fields ends.
+            // The framing counts too, so that an endless series of one-octet chunks or trailer
+            // fields ends.
             self.room = self.room.checked_sub(taken as u64)?;
             *at += taken;
         }
     }
 
-    /// The line that `rest` begins with, once its end is there. `None` when it is too long.
+    /// The first line of `rest`, once its end has arrived. `None` if it is too long.
     fn line<'a>(&mut self, rest: &'a [u8]) -> Option<Option<&'a [u8]>> {
         let unsearched = &rest[self.searched.min(rest.len())..];
         #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The schemes of authentication: what each is called, what a proxy asks in one, and why there is no answer.
+//! The authentication schemes: their names, the challenges of a proxy, and the errors of answering
+//! them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,7 +7,7 @@ use std::fmt;
 use super::credentials::ProxyAuthentication;
 use gatepost_core::failure::Actor;
 
-/// The authentication schemes that Gatepost can do.
+/// The authentication schemes that Gatepost supports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scheme {
     /// RFC 7617.
@@ -20,10 +21,10 @@ pub enum Scheme {
 }
 
 impl Scheme {
-    /// All of them, the strongest first.
+    /// All schemes, the strongest first.
     pub const ALL: [Self; 4] = [Self::Negotiate, Self::Ntlm, Self::Digest, Self::Basic];
 
-    /// The configured one, if any.
+    /// The configured scheme, if any.
     pub fn of(authentication: &ProxyAuthentication) -> Option<Self> {
         match authentication {
             ProxyAuthentication::None => None,
@@ -35,7 +36,7 @@ impl Scheme {
         }
     }
 
-    /// As in `Proxy-Authenticate`.
+    /// The name in `Proxy-Authenticate`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Basic => "Basic",
@@ -45,7 +46,7 @@ impl Scheme {
         }
     }
 
-    /// As in `forward_proxy.authentication`.
+    /// The name in `forward_proxy.authentication`.
     pub fn key(self) -> &'static str {
         match self {
             Self::Basic => "basic",
@@ -55,56 +56,59 @@ impl Scheme {
         }
     }
 
-    /// Names of schemes compare without case (RFC 9110 §11.1).
+    /// Compares the name of the scheme without case (RFC 9110 §11.1).
     pub(super) fn is_called(self, name: &str) -> bool {
         self.name().eq_ignore_ascii_case(name)
     }
 
-    /// It authenticates the connection rather than the request: what was begun on one cannot go on on another.
+    /// Whether the scheme authenticates the connection and not the request. A handshake cannot
+    /// continue on another connection then.
     pub(super) fn is_bound_to_connection(self) -> bool {
         matches!(self, Self::Ntlm | Self::Negotiate)
     }
 
-    /// It may take several requests on one connection.
+    /// Whether the scheme may need several requests on one connection.
     pub(super) fn has_rounds(self) -> bool {
         self != Self::Basic
     }
 }
 
-/// What the proxy wants to hear an answer to.
+/// What the authenticator must answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Challenge {
-    /// Nothing yet: this goes with the first request on a connection. What was begun on another one is void.
+    /// There is no challenge yet: the answer is for the first request on a connection. A handshake
+    /// on an earlier connection is void.
     Start,
-    /// A 407 with this behind the name of the scheme; empty when there is nothing.
+    /// A 407, with the text after the name of the scheme; empty if there is none.
     Continue(String),
-    /// A 2xx with this behind the name of the scheme: the proxy shows itself. There is nothing to answer but "yes".
+    /// A 2xx, with the text after the name of the scheme, by which the proxy authenticates itself.
+    /// It can only be confirmed.
     Last(String),
 }
 
-/// Why there is no answer to a challenge. `Display` tells what happened.
+/// Why a challenge cannot be answered. `Display` says what happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AuthenticationError {
-    /// The proxy has seen all that there is to show, and does not take it.
+    /// The proxy has received all credentials that there are, and does not accept them.
     Refused,
-    /// The challenge breaks the rules of the scheme; how.
+    /// The challenge violates the rules of the scheme.
     Challenge {
-        /// Whose rules.
+        /// The scheme.
         scheme: Scheme,
-        /// One clause, such as `its target information is cut short`.
+        /// The violation as one clause, such as `its target information is cut short`.
         reason: Cow<'static, str>,
     },
-    /// The proxy did not prove to be the one that the ticket was for.
+    /// The proxy did not prove that it is the one for which the ticket was issued.
     NotProven,
-    /// This machine has nothing to show, or nothing that it can use.
+    /// This machine has no usable credentials.
     Unavailable {
-        /// Of what.
+        /// The scheme.
         scheme: Scheme,
-        /// The library's words, escaped.
+        /// The library's error message, escaped.
         reason: String,
         /// The next step.
         remedy: &'static str,
-        /// The same will happen until somebody changes something.
+        /// Whether this will happen again until somebody changes something.
         permanent: bool,
     },
 }
@@ -127,7 +131,7 @@ impl fmt::Display for AuthenticationError {
 impl std::error::Error for AuthenticationError {}
 
 impl AuthenticationError {
-    /// The same question will get the same answer until somebody changes something.
+    /// Whether the same request will fail again until somebody changes something.
     pub fn permanent(&self) -> bool {
         match self {
             Self::Refused | Self::Challenge { .. } | Self::NotProven => true,

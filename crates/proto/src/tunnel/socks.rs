@@ -1,9 +1,10 @@
-//! SOCKS version 5 (RFC 1928) with user name and password (RFC 1929): bytes in, an event and bytes out; no sockets, no
-//! clock.
+//! SOCKS version 5 (RFC 1928) with user name and password (RFC 1929): octets in, an event and
+//! octets out, with no sockets or clock.
 //!
-//! The proxy resolves the destination's name. Each message has a fixed length or says its own, at most 262 octets; what
-//! comes behind the last one is handed out, because a server that greets first may have spoken already. Nothing of what the
-//! proxy says but its codes is kept, and the first octet of something that is not SOCKS at all.
+//! The proxy resolves the destination's name. Each message has a fixed length or states its own, at
+//! most 262 octets. Octets after the last message are passed on, because a server that greets first
+//! may have sent some already. Of the proxy's messages only the codes are kept, and the first octet
+//! of a message that is not SOCKS.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,25 +19,25 @@ use gatepost_core::secret::ProxyPassword;
 
 /// RFC 1928 §3.
 const VERSION: u8 = 5;
-/// RFC 1928 §3: methods of authentication.
+/// Authentication methods, RFC 1928 §3.
 const NO_AUTHENTICATION: u8 = 0;
 const USERNAME_PASSWORD: u8 = 2;
 const NO_ACCEPTABLE_METHOD: u8 = 0xFF;
 /// RFC 1929 §2.
 const SUBNEGOTIATION_VERSION: u8 = 1;
-/// RFC 1928 §4: the command, and kinds of addresses.
+/// The command and the address types, RFC 1928 §4.
 const CONNECT: u8 = 1;
 const IPV4: u8 = 1;
 const DOMAIN_NAME: u8 = 3;
 const IPV6: u8 = 4;
-/// Longest user name, password and host name, in octets: each has one octet for its length.
+/// Longest user name, password and host name, in octets, because each has a length of one octet.
 const FIELD_OCTETS: usize = 255;
 
-/// The handshake with the proxy, up to the tunnel.
+/// The handshake with the proxy, until the tunnel is open.
 pub struct Socks<'a> {
     /// `host:port`, for messages.
     destination: String,
-    /// Address and port as in the request.
+    /// Address and port, encoded for the request.
     address: Vec<u8>,
     credentials: Option<(&'a str, &'a ProxyPassword)>,
     input: Vec<u8>,
@@ -45,32 +46,32 @@ pub struct Socks<'a> {
     state: State,
 }
 
-/// What the handshake waits for.
+/// What the handshake is waiting for.
 #[derive(Clone, Copy)]
 enum State {
-    /// Which method the proxy chooses (RFC 1928 §3).
+    /// The method that the proxy chooses (RFC 1928 §3).
     Method,
-    /// What it says to user name and password (RFC 1929 §2).
+    /// The proxy's answer to user name and password (RFC 1929 §2).
     Verdict,
-    /// What it says to the request (RFC 1928 §6).
+    /// The proxy's answer to the request (RFC 1928 §6).
     Reply,
     Ended,
 }
 
-/// How a handshake ends.
+/// The result of a handshake.
 #[derive(Debug)]
 pub enum SocksEvent {
-    /// Both sides may speak.
+    /// The tunnel is open.
     Tunnel {
-        /// What the destination has said already. It is not protected by anything, so before a TLS handshake that the
-        /// client begins it must be empty.
+        /// What the destination has sent already. It is not protected, so it must be empty before a
+        /// TLS handshake that the client begins.
         leftovers: Vec<u8>,
     },
-    /// There is no tunnel: close.
+    /// There is no tunnel: close the connection.
     Failed(SocksError),
 }
 
-/// Why there is no tunnel. `Display` tells what happened.
+/// Why there is no tunnel. `Display` says what happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SocksError {
     /// `host:port`.
@@ -82,18 +83,18 @@ pub struct SocksError {
 /// Kinds of [`SocksError`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SocksErrorKind {
-    /// Neither of the methods that were offered is enough for it.
+    /// The proxy accepts none of the offered methods.
     Method {
-        /// User name and password were among them.
+        /// Whether user name and password were offered.
         offered_password: bool,
     },
     /// User name and password are wrong.
     Credentials,
-    /// It will not or cannot connect: the code of RFC 1928 §6.
+    /// The proxy refuses to connect or cannot, with the code of RFC 1928 §6.
     Refused(u8),
-    /// A message of it is not SOCKS 5; the octet that shows it.
+    /// A message is not SOCKS 5, with the octet that shows it.
     NotSocks(u8),
-    /// It closed the connection in the middle.
+    /// The proxy closed the connection before the end.
     Closed,
     /// The destination is neither a host name nor an address, so nothing was sent.
     Destination,
@@ -101,7 +102,7 @@ pub enum SocksErrorKind {
     Unsendable,
 }
 
-/// RFC 1928 §6.
+/// The meaning of a code of RFC 1928 §6.
 fn meaning(code: u8) -> &'static str {
     match code {
         1 => "general failure",
@@ -153,7 +154,7 @@ impl fmt::Display for SocksError {
 impl std::error::Error for SocksError {}
 
 impl SocksError {
-    /// The same question will get the same answer until somebody changes something.
+    /// Whether the same request will fail again until somebody changes something.
     pub fn permanent(&self) -> bool {
         match &self.kind {
             SocksErrorKind::Refused(code) => !matches!(code, 1 | 3..=6),
@@ -210,12 +211,12 @@ impl SocksError {
 }
 
 impl<'a> Socks<'a> {
-    /// Asks the proxy for a tunnel to `host` (a name, or an address without brackets) and `port`. Credentials are shown
-    /// when the proxy asks for them.
+    /// Asks the proxy for a tunnel to `host` (a name, or an address without brackets) and `port`.
+    /// Credentials are sent only if the proxy asks for them.
     ///
     /// # Errors
-    /// [`SocksErrorKind::Destination`], so that nothing but a host can get into the request, and
-    /// [`SocksErrorKind::Unsendable`].
+    /// [`SocksErrorKind::Destination`] if `host` is not a host, so that nothing else can get into
+    /// the request, and [`SocksErrorKind::Unsendable`].
     pub fn new(host: &str, port: u16, authentication: &'a ProxyAuthentication) -> Result<Self, SocksError> {
         let parsed = match host.parse::<Ipv6Addr>() {
             Ok(address) => Ok(url::Host::Ipv6(address)),
@@ -248,7 +249,7 @@ impl<'a> Socks<'a> {
         })
     }
 
-    /// Takes bytes from the proxy.
+    /// Takes octets from the proxy.
     pub fn handle_input(&mut self, input: &[u8]) {
         if let Some(SocksEvent::Tunnel { leftovers }) = &mut self.event {
             leftovers.extend_from_slice(input);
@@ -264,19 +265,19 @@ impl<'a> Socks<'a> {
         }
     }
 
-    /// The proxy closed its side.
+    /// Notes that the proxy closed its side.
     pub fn handle_eof(&mut self) {
         if !matches!(self.state, State::Ended) {
             self.fail(SocksErrorKind::Closed);
         }
     }
 
-    /// How it ended, once it has.
+    /// The result, once there is one.
     pub fn poll_event(&mut self) -> Option<SocksEvent> {
         self.event.take()
     }
 
-    /// Bytes for the proxy, if any; all that there are. They may hold the password.
+    /// All pending octets for the proxy, if any. They may hold the password.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         let output = std::mem::take(&mut self.output);
         (!output.is_empty()).then_some(output)
@@ -285,12 +286,13 @@ impl<'a> Socks<'a> {
     fn fail(&mut self, kind: SocksErrorKind) {
         self.state = State::Ended;
         self.input = Vec::new();
-        // After a "no" nothing is said any more.
+        // Nothing is sent after a refusal.
         self.output = Vec::new();
         self.event = Some(SocksEvent::Failed(SocksError { destination: self.destination.clone(), kind }));
     }
 
-    /// Takes one message out of the input; `None` when it is not complete, or when there is no further one.
+    /// Takes one message out of the input. `None` if it is incomplete, or if no further one is
+    /// expected.
     fn step(&mut self) -> Option<Result<(), SocksErrorKind>> {
         let version = match self.state {
             State::Ended => return None,
@@ -298,7 +300,8 @@ impl<'a> Socks<'a> {
             State::Verdict => SUBNEGOTIATION_VERSION,
         };
         let first = *self.input.first()?;
-        // Some servers repeat the version of SOCKS in the verdict, which is clear all the same.
+        // Some servers repeat the version of SOCKS in this answer, which is unambiguous all the
+        // same.
         if first != version && first != VERSION {
             return Some(Err(SocksErrorKind::NotSocks(first)));
         }
@@ -314,7 +317,7 @@ impl<'a> Socks<'a> {
                 Some(Ok(()))
             }
             State::Verdict => Some(Err(SocksErrorKind::Credentials)),
-            // The address behind a refusal means nothing, and some servers leave it out.
+            // The address in a refusal has no meaning, and some servers leave it out.
             State::Reply if second != 0 => Some(Err(SocksErrorKind::Refused(second))),
             State::Reply => {
                 let address = match *self.input.get(3)? {
@@ -343,7 +346,8 @@ impl<'a> Socks<'a> {
             (USERNAME_PASSWORD, Some((username, password))) => {
                 let (username, password) = (username.as_bytes(), password.expose().as_bytes());
                 let length = |field: &[u8]| u8::try_from(field.len()).unwrap_or(u8::MAX);
-                // In one piece: a buffer that grows leaves a copy of the password behind.
+                // Concatenated at once, because a buffer that grows leaves a copy of the password
+                // behind.
                 self.output =
                     [&[SUBNEGOTIATION_VERSION, length(username)], username, &[length(password)], password].concat();
                 self.state = State::Verdict;
@@ -351,21 +355,21 @@ impl<'a> Socks<'a> {
             (NO_ACCEPTABLE_METHOD, credentials) => {
                 return Err(SocksErrorKind::Method { offered_password: credentials.is_some() });
             }
-            // A method that was not offered.
+            // The method was not offered.
             _ => return Err(SocksErrorKind::NotSocks(method)),
         }
         Ok(())
     }
 
     fn request(&mut self) {
-        // Nothing waits here, unless the proxy answers before it was asked.
+        // The output is empty, unless the proxy answered before it was asked.
         let before = Zeroizing::new(std::mem::take(&mut self.output));
         self.output = [&before[..], &[VERSION, CONNECT, 0], &self.address].concat();
         self.state = State::Reply;
     }
 }
 
-/// RFC 1928 §5; `None` for a name that is too long.
+/// The address of RFC 1928 §5; `None` if the name is too long.
 fn address_of(host: &url::Host) -> Option<Vec<u8>> {
     let octets = |kind: u8, address: IpAddr| match address {
         IpAddr::V4(address) => [&[kind][..], &address.octets()].concat(),

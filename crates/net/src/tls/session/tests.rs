@@ -1,4 +1,4 @@
-//! Two sessions that talk to each other, and say what a well-behaved peer would not.
+//! Two sessions that are connected to each other, and send what a well-behaved peer would not.
 
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ fn encode<Data>(record: &mut EncodeTlsData<'_, Data>, out: &mut Vec<u8>) {
     }
 }
 
-/// One turn of one end: reads `incoming`, writes to `out`.
+/// One turn of one end: reads `incoming`, and writes to `out`.
 macro_rules! turn {
     ($connection:expr, $incoming:expr, $out:expr) => {
         loop {
@@ -44,7 +44,7 @@ macro_rules! turn {
     };
 }
 
-/// Client and server.
+/// A client session and a server session.
 pub(crate) fn pair(version: &'static SupportedProtocolVersion) -> (Session, Session) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
@@ -77,7 +77,7 @@ fn waiting(session: &mut Session) -> Vec<u8> {
     records
 }
 
-/// Opens every record of `wire`.
+/// Decrypts every record of `wire`.
 pub(crate) fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>, Error> {
     let mut all = Vec::new();
     while let Some(length) = session.first_record(wire) {
@@ -90,14 +90,14 @@ pub(crate) fn open_all(session: &mut Session, mut wire: &[u8]) -> Result<Vec<u8>
     Ok(all)
 }
 
-/// A record, as a peer might send it that follows no rule.
+/// A record as a peer that follows no rule might send it.
 pub(crate) fn record(from: &mut Session, kind: ContentType, content: &[u8]) -> Vec<u8> {
     let mut wire = vec![0; content.len() + from.sealer.overhead()];
     from.sealer.seal(kind, content, &mut wire).unwrap();
     wire
 }
 
-/// A key update; what is sealed next is sealed with the new key.
+/// A key update. Later data is encrypted with the new key.
 pub(crate) fn key_update(from: &mut Session, answer: u8) -> Vec<u8> {
     let wire = record(from, ContentType::Handshake, &[24, 0, 0, 1, answer]);
     let (sequence, secrets) = from.next_secrets(true).unwrap();
@@ -105,7 +105,7 @@ pub(crate) fn key_update(from: &mut Session, answer: u8) -> Vec<u8> {
     wire
 }
 
-/// What `to` makes of a record that `from` sends.
+/// The result when `to` receives a record that `from` sends.
 fn says(from: &mut Session, to: &mut Session, kind: ContentType, content: &[u8]) -> Result<Vec<u8>, Error> {
     open_all(to, &record(from, kind, content))
 }
@@ -139,7 +139,7 @@ fn a_key_is_replaced_before_it_is_worn_out() {
     assert!(open_all(&mut server, &wire).unwrap() == text);
     assert_eq!(open_all(&mut client, &sends(&mut server, b"heard")).unwrap(), b"heard");
 
-    // TLS 1.2 has no way to replace it.
+    // TLS 1.2 cannot replace a key.
     let (mut client, mut server) = pair(&TLS12);
     client.key_life = client.sealer.sequence() + 2;
     let mut wire = vec![0; 100_000];
@@ -163,7 +163,7 @@ fn a_request_for_a_new_key_is_answered_once_until_the_answer_has_left() {
 
 #[test]
 fn handshake_messages_may_be_cut_anywhere_but_nothing_comes_between() {
-    // The beginning of a message of the largest size that is accepted, then one octet more.
+    // The beginning of a message of the largest accepted size, then one octet more.
     let ticket = |length: u32| [&[4][..], &length.to_be_bytes()[1..]].concat();
     let (mut client, mut server) = pair(&TLS13);
     for octet in [24, 0, 0, 1, 0] {
@@ -187,7 +187,8 @@ fn what_has_no_place_after_the_handshake_ends_the_connection_and_the_peer_is_tol
     use AlertDescription as Alert;
     let cases: [(ContentType, &[u8], Alert); 9] = [
         (ContentType::ChangeCipherSpec, &[1], Alert::UnexpectedMessage),
-        // A server that asks for a certificate, a ticket for a server, a key update with company, or with a third kind.
+        // A certificate request from a server, a ticket for a server, a key update followed by more
+        // data, and one of an unknown kind.
         (ContentType::Handshake, &[13, 0, 0, 0], Alert::UnexpectedMessage),
         (ContentType::Handshake, &[1, 0, 0, 0], Alert::UnexpectedMessage),
         (ContentType::Handshake, &[24, 0, 0, 1, 0, 24], Alert::UnexpectedMessage),
@@ -241,13 +242,13 @@ fn alerts_end_a_connection_and_warnings_of_the_older_version_do_not() {
     let wire = waiting(&mut server);
     assert_eq!(open_all(&mut client, &wire).unwrap(), b"");
     assert!(client.ended());
-    // What comes behind the end is not looked at.
+    // Data after the end is ignored.
     assert_eq!(client.open(&[23, 3, 3, 0, 1, 0], &mut [0; 6]), Ok(0));
     assert_eq!(open_all(&mut server, &sends(&mut client, b"last words")).unwrap(), b"last words");
 
     let (mut client, mut server) = pair(&TLS12);
     says(&mut server, &mut client, ContentType::Alert, &[1, 41]).unwrap();
-    // A wish to negotiate anew is declined.
+    // A request to renegotiate is declined.
     says(&mut server, &mut client, ContentType::Handshake, &[0, 0, 0, 0]).unwrap();
     assert_eq!(open_all(&mut server, &waiting(&mut client)).unwrap(), b"");
     assert_eq!(open_all(&mut client, &sends(&mut server, b"text")).unwrap(), b"text");
@@ -280,11 +281,11 @@ fn a_record_that_cannot_be_one_is_refused_with_its_own_alert() {
     for version in [&TLS12, &TLS13] {
         let most = most(version);
         let cases = [
-            // A heartbeat, a type that nobody knows, what is no TLS at all.
+            // A heartbeat, an unknown type, and data that is not TLS.
             (record(24, 3, 3), Alert::UnexpectedMessage),
             (record(99, 3, 3), Alert::UnexpectedMessage),
             (b"HTTP/1.1 400 Bad Request".to_vec(), Alert::UnexpectedMessage),
-            // Its header is enough.
+            // The header is enough.
             (record(23, most + 1, 0), Alert::RecordOverflow),
             (record(23, most + 1, most + 1), Alert::RecordOverflow),
             (record(23, 0xffff, 0), Alert::RecordOverflow),
@@ -316,7 +317,7 @@ fn a_wish_to_negotiate_again_is_declined_once_and_everything_else_ends_the_conne
         assert!(says(&mut from, &mut to, ContentType::Handshake, wish).is_err(), "the second");
         assert_eq!(open_all(&mut from, &waiting(&mut to)), warned);
     }
-    // In parts, as a long one comes.
+    // In parts, as a long message comes.
     let (mut client, mut server) = ends(true);
     for part in [&HELLO[..1], &HELLO[1..6], &HELLO[6..]] {
         assert!(server.outbox().is_empty());
@@ -324,7 +325,7 @@ fn a_wish_to_negotiate_again_is_declined_once_and_everything_else_ends_the_conne
     }
     assert!(!server.outbox().is_empty());
 
-    // Behind the end there is no answer.
+    // After the end there is no answer.
     let (mut client, mut server) = ends(true);
     server.close();
     let _end = waiting(&mut server);
@@ -332,12 +333,12 @@ fn a_wish_to_negotiate_again_is_declined_once_and_everything_else_ends_the_conne
     assert!(server.outbox().is_empty());
 
     let others: [(bool, &[u8]); 8] = [
-        // Client key exchange, Finished, a type that nobody knows, nothing.
+        // Client key exchange, Finished, an unknown type, and an empty message.
         (true, &[16, 0, 0, 5, 1, 2, 3, 4, 5]),
         (true, &[20, 0, 0, 2, 1, 2]),
         (true, &[200, 0, 0, 0]),
         (true, &[]),
-        // What is the other role's to say, and a ticket behind its time.
+        // Messages of the other role, and a ticket at the wrong time.
         (true, &REQUEST),
         (false, &HELLO),
         (false, &[4, 0, 0, 0]),
@@ -351,7 +352,7 @@ fn a_wish_to_negotiate_again_is_declined_once_and_everything_else_ends_the_conne
     }
 }
 
-/// With TLS 1.2: who speaks, and who hears it.
+/// With TLS 1.2: the sender and the receiver.
 fn ends(from_client: bool) -> (Session, Session) {
     let (client, server) = pair(&TLS12);
     if from_client { (client, server) } else { (server, client) }
@@ -359,7 +360,7 @@ fn ends(from_client: bool) -> (Session, Session) {
 
 #[test]
 fn what_waits_for_a_peer_that_takes_nothing_does_not_grow() {
-    // As much as the peer can provoke; nothing is ever taken out.
+    // As much as the peer can cause, while nothing is taken out.
     for version in [&TLS12, &TLS13] {
         for from_client in [true, false] {
             for kind in [ContentType::Handshake, ContentType::Alert, ContentType::ApplicationData] {
@@ -404,7 +405,7 @@ fn key_updates_are_paid_for_with_data() {
     }
     assert_eq!(paid, 32);
 
-    // Tickets cost as much, however many there are in a record.
+    // Tickets cost as much, however many of them are in one record.
     let (mut client, mut server) = pair(&TLS13);
     let ticket = [&[4, 0, 0, 14, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 1, 7, 0, 0][..]].concat();
     assert_eq!(says(&mut server, &mut client, ContentType::Handshake, &ticket.repeat(32)), Ok(Vec::new()));

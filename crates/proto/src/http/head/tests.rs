@@ -10,7 +10,7 @@ fn judged(input: &[u8]) -> (Vec<u8>, Option<HeadError>, bool) {
     (out, judge.flaw(), judge.is_broken())
 }
 
-/// Requests that pass as they are.
+/// Requests that are forwarded unchanged.
 const SOUND: [&str; 17] = [
     "GET /v1.0/me/messages?$top=5 HTTP/1.1\r\nHost: localhost\r\n\r\n",
     "GET / HTTP/1.0\r\nHost: localhost\r\n\r\n",
@@ -45,7 +45,7 @@ fn an_empty_line_in_front_is_dropped_and_a_second_one_is_none_of_a_request() {
     assert_eq!(judged(format!("\r\n\r\n{request}").as_bytes()).1, Some(HeadError::RequestLine));
 }
 
-/// Every way in which two readers were ever found to disagree.
+/// All known inputs on which two readers have disagreed.
 const SMUGGLING: [(&str, HeadError); 83] = [
     ("GET / HTTP/1.1\nHost: a\n\n", HeadError::LineEnd),
     ("GET / HTTP/1.1\r\nHost: a\n\r\n", HeadError::LineEnd),
@@ -158,7 +158,7 @@ fn what_two_readers_could_understand_differently_is_refused_and_nothing_behind_i
         assert_eq!(found, Some(flaw), "{request:?}");
         let own = format!("REFUSED /{} HTTP/1.1\r\nhost: refused\r\nconnection: close\r\n\r\n", flaw.word());
         assert_eq!(String::from_utf8_lossy(&out), own, "{request:?}");
-        // The same behind a sound one on the same connection.
+        // The same after a valid request on the same connection.
         let behind = format!("GET /first HTTP/1.1\r\nHost: a\r\n\r\n{smuggled}");
         assert_eq!(
             String::from_utf8_lossy(&judged(behind.as_bytes()).0),
@@ -167,7 +167,7 @@ fn what_two_readers_could_understand_differently_is_refused_and_nothing_behind_i
     }
 }
 
-/// Chunks that readers disagree about: here the connection is over, in the middle of the body.
+/// Chunks about which readers disagree: the connection ends in the middle of the body.
 #[test]
 fn a_body_that_is_not_chunks_as_it_says_ends_the_connection() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -204,7 +204,7 @@ fn a_body_that_is_not_chunks_as_it_says_ends_the_connection() {
     }
 }
 
-/// The library sees the body as if they had not been there.
+/// The library sees the body without them.
 #[test]
 fn extensions_zeros_and_trailers_are_left_out() {
     let head = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n";
@@ -219,7 +219,7 @@ fn extensions_zeros_and_trailers_are_left_out() {
         assert_eq!(String::from_utf8_lossy(&out), format!("{head}{seen}{next}"), "{body:?}");
         assert!(flaw.is_none() && !broken);
     }
-    // What costs nothing of the body is bounded all the same.
+    // These parts do not count as body, but they are limited as well.
     for (before, piece, behind) in [("", "0", "3\r\n"), ("3;", "x", "\r\n"), ("0\r\n", "X: y\r\n", "\r\n")] {
         let most = 16 * 1_024 / piece.len();
         let sized = |count: usize| format!("{head}{before}{}{behind}", piece.repeat(count));
@@ -239,7 +239,7 @@ fn a_head_has_its_bounds() {
     };
     assert_eq!(judged(sized(32 * 1024).as_bytes()).1, None);
     assert_eq!(judged(sized(32 * 1024 + 1).as_bytes()).1, Some(HeadError::TooLong));
-    // One that never ends.
+    // A head that never ends.
     assert_eq!(judged(&[b'G'; 40_000]).1, Some(HeadError::TooLong));
 }
 
@@ -263,7 +263,7 @@ fn each_flaw_is_found_by_its_path() {
 }
 
 proptest! {
-    /// However the octets are divided, the verdict is the same.
+    /// However the octets are split, the result is the same.
     #[test]
     fn divisions_do_not_matter(which in 0..SOUND.len() + SMUGGLING.len(), cuts in proptest::collection::vec(1_usize..9, 1..40)) {
         let input = match SOUND.get(which) {

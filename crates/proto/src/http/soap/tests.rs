@@ -15,7 +15,7 @@ fn impersonation() -> String {
     )
 }
 
-/// The whole request as the origin gets it.
+/// The whole request that the origin receives.
 fn as_application(request: &str) -> Result<String, SoapError> {
     edited(request, Some(&mailbox()))
 }
@@ -72,7 +72,7 @@ fn whoever_a_client_wants_to_act_for_is_cut_out_in_every_disguise() {
         let request = envelope(&format!("<soap:Header>{disguise}{v}{disguise}</soap:Header>"));
         assert_eq!(edited(&request, None).unwrap(), envelope(&format!("<soap:Header>{v}</soap:Header>")), "{disguise}");
     }
-    // A comment or CDATA that only looks like it is left as it is: nobody acts on it.
+    // A comment or CDATA that only looks like it is not changed, because nobody acts on it.
     for harmless in ["<!-- <t:ExchangeImpersonation/> -->", "<t:x><![CDATA[<t:ExchangeImpersonation/>]]></t:x>"] {
         let request = envelope(&format!("<soap:Header>{harmless}</soap:Header>"));
         assert_eq!(edited(&request, None).unwrap(), request);
@@ -91,7 +91,7 @@ fn both_versions_of_soap_and_every_prefix_are_understood() {
     ] {
         let edited = as_application(&request).unwrap();
         assert!(edited.contains("o&apos;neil@contoso.com"), "{edited}");
-        // Looked at again, it is the same request.
+        // Examined again, it does not change.
         assert_eq!(as_application(&edited).unwrap(), edited, "{request}");
         let reader = &mut quick_xml::reader::Reader::from_str(&edited);
         while reader.read_event().unwrap() != Event::Eof {}
@@ -176,7 +176,7 @@ fn what_hands_out_tokens_or_is_about_mailboxes_of_others_is_not_served() {
             );
         }
     }
-    // Deeper, or in text, it is no operation.
+    // Deeper in the body, or in text, it is no operation.
     for harmless in
         ["<a><GetClientAccessToken/></a>", "<!-- <GetClientAccessToken/> --><a/>", "<GetClientAccessToken2/>"]
     {
@@ -184,7 +184,7 @@ fn what_hands_out_tokens_or_is_about_mailboxes_of_others_is_not_served() {
     }
 }
 
-/// Pieces of these sizes, one after the other and over again.
+/// Feeds a request in pieces of these sizes, which are repeated in turn.
 fn arrived(request: &[u8], sizes: &[usize]) -> (Result<Option<Ready>, SoapError>, usize, usize) {
     let mut arriving = Arriving::new(256 * 1024);
     let (mut rest, mut sizes) = (request, sizes.iter().cycle());
@@ -208,7 +208,7 @@ fn a_header_in_pieces_of_one_octet_is_parsed_in_linear_work() {
         assert!(found.unwrap().is_some());
         assert!(parsed <= 4 * received, "{parsed} octets were parsed of {received}");
     }
-    // The same where the body never begins.
+    // The same for a body that never begins.
     let endless = header(400_000);
     let (found, parsed, received) = arrived(endless.as_bytes(), &[1]);
     assert_eq!(found, Err(SoapError::TooLong));
@@ -218,7 +218,7 @@ fn a_header_in_pieces_of_one_octet_is_parsed_in_linear_work() {
 #[test]
 fn the_work_of_a_tag_does_not_grow_with_the_square_of_its_attributes() {
     let attributes: String = (0..40_000).map(|n| format!(" a{n}=''")).collect();
-    // It is refused at the first one too many; what it would take to compare them all is never done.
+    // It is refused at the first one too many, and never compared completely.
     assert_eq!(
         as_application(&envelope(&format!("<soap:Header><a{attributes}/></soap:Header>"))),
         Err(SoapError::Malformed)
@@ -247,14 +247,15 @@ proptest! {
         let _verdict = look(text.as_bytes(), ended, Some(&mailbox()));
     }
 
-    /// Whatever the header holds: there is one identity in what goes on, and it is ours.
+    /// Whatever the header holds, the forwarded request has exactly one identity, and Gatepost has
+    /// set it.
     #[test]
     fn there_is_never_another_identity(parts in proptest::collection::vec(0_usize..8, 0..12)) {
         const PARTS: [&str; 8] = ["<t:ExchangeImpersonation/>", "<t:a>", "</t:a>", "<!-- ", " -->", "<![CDATA[", "]]>", "<t:ExchangeImpersonation>x</t:ExchangeImpersonation>"];
         let header: String = parts.iter().map(|part| PARTS[*part]).collect();
         if let Ok(edited) = as_application(&envelope(&format!("<soap:Header>{header}</soap:Header>"))) {
             let (mut reader, mut depth, mut identities) = (quick_xml::reader::Reader::from_str(&edited), 0, 0);
-            // Below the header: what is deeper is only text to Exchange.
+            // Directly below the header; anything deeper is only text to Exchange.
             let counts = |start: &BytesStart<'_>, depth| {
                 u32::from(depth == 2 && start.local_name().into_inner() == "ExchangeImpersonation")
             };

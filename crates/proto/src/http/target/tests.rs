@@ -4,7 +4,7 @@ fn address(text: &str) -> MailAddress {
     MailAddress::parse(text).unwrap()
 }
 
-/// A path as it would go to the origin, for an application's token.
+/// The path that is sent to the origin with an application's token.
 fn app_only(path: &str) -> Result<String, Denied> {
     let (login, mailbox) = (address("scanner@contoso.com"), address("o'neil@contoso.com"));
     let owner = Owner { login: &login, mailbox: &mailbox, is_me: false };
@@ -56,7 +56,7 @@ fn every_name_of_the_own_mailbox_leads_to_it_and_no_other_does() {
     assert_eq!(other.as_deref(), Ok("/v1.0/users/bob@b.c/messages"));
 }
 
-/// Eighty ways that were tried somewhere to get past a prefix.
+/// Eighty known attempts to get around a prefix.
 #[test]
 fn nothing_but_the_allowed_paths_of_the_mailbox_is_served() {
     for path in [

@@ -1,23 +1,26 @@
-//! What an IMAP client is told that it may use: before the login the upstream's list with Gatepost's own way to log in,
-//! after it the upstream's list alone, each time without what cannot work through a relay.
+//! The capabilities for an IMAP client, without those that cannot work through a relay. Before the
+//! login they are the upstream's list with Gatepost's own login methods, after it the upstream's
+//! list alone.
 
 use crate::mail::Capabilities;
 use crate::mail::machine::Context;
 
-/// What Exchange Online announces, for as long as nothing has been learned.
+/// What Exchange Online announces, used until capabilities have been learned.
 pub fn exchange_online() -> Capabilities {
     let tokens =
         "IMAP4 IMAP4rev1 AUTH=XOAUTH2 LOGINDISABLED SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
     Capabilities(tokens.split(' ').map(str::to_owned).collect())
 }
 
-/// Extensions that are commands and data between client and upstream and nothing else. An intermediary must not let
-/// through names that it does not know (RFC 2971 §5). Left out on purpose, besides everything about logging in:
+/// Extensions that consist only of commands and data between client and upstream. An intermediary
+/// must not let through names that it does not know (RFC 2971 §5). Left out on purpose, besides
+/// everything about logging in:
 ///
-/// - `COMPRESS=…`, `UNAUTHENTICATE`: they turn the relayed stream into another one, or let another identity into it;
-/// - `ENABLE`, `IMAP4rev2`, and `UTF8=…`, `QRESYNC`, `UIDONLY`, which need `ENABLE`: Exchange Online announces the first
-///   two and then answers wrongly;
-/// - `LOGIN-REFERRALS`, `MAILBOX-REFERRALS`: they lead a client to a server that it cannot log in to.
+/// - `COMPRESS=…`, `UNAUTHENTICATE`: they change the relayed stream, or allow another identity in
+///   it;
+/// - `ENABLE`, `IMAP4rev2`, and `UTF8=…`, `QRESYNC`, `UIDONLY`, which need `ENABLE`: Exchange
+///   Online announces the first two and then answers wrongly;
+/// - `LOGIN-REFERRALS`, `MAILBOX-REFERRALS`: they send a client to a server where it cannot log in.
 ///
 /// A `*` at the end stands for a value.
 const RELAYED: &str = "\
@@ -33,21 +36,22 @@ fn relayed(token: &str) -> bool {
         Some(family) => token.get(..family.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(family)),
         None => token.eq_ignore_ascii_case(known),
     };
-    // One word, so that no announcement can become more than that in a reply.
+    // A single word, so that an announcement cannot add anything else to a reply.
     token.bytes().all(|b| b.is_ascii_graphic() && b != b']') && RELAYED.split_ascii_whitespace().any(is)
 }
 
-/// What the upstream announces after the login, as the client is told; empty when there is nothing to tell.
+/// What the upstream announces after the login, filtered for the client; empty if nothing is left.
 pub(super) fn after_login(upstream: &Capabilities) -> String {
     let tokens: Vec<&str> = upstream.0.iter().map(String::as_str).filter(|token| relayed(token)).collect();
     tokens.join(" ")
 }
 
-/// What the client is told before the login, Gatepost's own tokens first.
+/// The capabilities before the login, Gatepost's own first.
 pub(super) fn before_login(context: &Context) -> String {
     let announced = context.announced(exchange_online);
     let announces = |name: &str| announced.0.iter().any(|token| token.eq_ignore_ascii_case(name));
-    // Gatepost itself takes both; what the client reads now it also believes after the login (RFC 7888 §5: never both).
+    // Gatepost accepts both. But a client relies on what it reads here after the login, too
+    // (RFC 7888 §5: never both).
     let literals = if announces("LITERAL-") && !announces("LITERAL+") { "LITERAL-" } else { "LITERAL+" };
     let mut tokens: Vec<String> = ["IMAP4rev1", "SASL-IR", literals, "ID"].map(str::to_owned).into();
     if context.offers_starttls() {

@@ -1,4 +1,5 @@
-//! The IMAP server that a mail client sees until its login is decided (RFC 3501 and RFC 9051, §6.1 and §6.2).
+//! The IMAP server side towards a mail client until its login is decided (RFC 3501 and RFC 9051,
+//! §6.1 and §6.2).
 
 use zeroize::Zeroizing;
 
@@ -10,22 +11,23 @@ use crate::mail::{Capabilities, CloseReason, Limits, Rejection, ShutdownReason};
 use crate::sasl::{Exchange, text};
 use gatepost_core::failure::Refusal;
 
-/// The machine.
+/// The IMAP machine.
 pub type Imap = Machine<Dialog>;
 
-/// Where an IMAP client stands.
+/// The state of an IMAP client.
 pub struct Dialog(State);
 
 enum State {
-    /// A command, or the line that goes on after one of its literals, is awaited.
+    /// Waits for a command, or for the line that continues after one of its literals.
     Line(Partial),
-    /// A literal inside a command is awaited.
+    /// Waits for a literal inside a command.
     Literal(Partial, usize),
-    /// A SASL response is awaited.
+    /// Waits for a SASL response.
     Response(Tag, Exchange),
 }
 
-/// The tag of a command: how its reply begins. `*` stands in where the client gave none that can be repeated.
+/// The tag of a command, with which its reply begins. It is `*` if the client gave none that can be
+/// repeated.
 pub struct Tag(Box<str>);
 
 impl Tag {
@@ -34,7 +36,7 @@ impl Tag {
     }
 }
 
-/// A command as far as it has been read, with the octets of its literals in their places.
+/// The part of a command read so far, including the octets of its literals.
 #[derive(Default)]
 struct Partial {
     octets: Zeroizing<Vec<u8>>,
@@ -47,7 +49,7 @@ impl Dialog {
         Self(State::Line(partial))
     }
 
-    /// A line came: a literal follows, or the command is complete.
+    /// Handles a line: a literal follows, or the command is complete.
     fn line(mut partial: Partial, line: &[u8], context: &mut Context) -> Step<Self> {
         append(&mut partial.octets, line);
         let Some(literal) = command::announced_literal(line) else {
@@ -64,13 +66,14 @@ impl Dialog {
                 context.reply(format_args!("{} BAD Literal too large", Tag::of(&partial.octets).0));
                 return Step::Bad(Self::fresh());
             }
-            // The octets are on their way: read, they would cost memory, unread, they would be taken for commands.
+            // The client is already sending the octets. Reading them would cost memory; unread,
+            // they would be taken for commands.
             context.reply(format_args!("* BYE [TOOBIG] Literal too large"));
             return Step::Close(CloseReason::TooLong);
         };
         if literal.synchronising {
             if !context.offers_login() && command::begins_login(&partial.octets) {
-                // The client can still be kept from sending its password.
+                // The client has not sent its password yet.
                 return Step::Reject(Tag::of(&partial.octets), Rejection::PlaintextLogin);
             }
             context.reply(format_args!("+ OK"));
@@ -135,7 +138,8 @@ impl Dialog {
 impl Dialect for Dialog {
     type CommandTag = Tag;
 
-    // The space stays when the challenge is empty: old clients insist on it (RFC 4959 §4, examples).
+    // The space stays if the challenge is empty, because old clients need it (RFC 4959 §4,
+    // examples).
     const CONTINUATION: &'static str = "+ ";
 
     fn fresh() -> Self {
@@ -188,7 +192,7 @@ impl Dialect for Dialog {
     }
 
     fn greet(context: &mut Context) {
-        // With the list, since some clients never ask for it.
+        // The greeting has the list, because some clients never ask for it.
         let capabilities = capabilities::before_login(context);
         context.reply(format_args!("* OK [CAPABILITY {capabilities}] Gatepost ready"));
     }

@@ -1,8 +1,9 @@
 //! IMAP commands before the login (RFC 9051 §6.1, §6.2, §9; RFC 2971; RFC 4959; RFC 7888).
 //!
-//! A command is parsed as a whole: its line, and after each `{n}` at a line's end the literal's octets and the rest of
-//! the line. [`announced_literal`] is what decides where it ends, before anything is parsed, so that the octets of a
-//! literal can never be taken for a command, however malformed the line around it is.
+//! A command is parsed as a whole: its line, and after each `{n}` at a line's end the octets of the
+//! literal and the rest of the line. [`announced_literal`] alone decides where it ends, before
+//! anything is parsed. So the octets of a literal are never taken for a command, however malformed
+//! the line is.
 
 use zeroize::Zeroizing;
 
@@ -12,10 +13,10 @@ const TAG_OCTETS: usize = 64;
 /// Most pairs of an ID command (RFC 2971 §3.3).
 const ID_PAIRS: usize = 30;
 
-/// Most digits of a literal's size: all of a 32-bit number.
+/// Most digits of a literal's size, enough for all 32-bit numbers.
 const SIZE_DIGITS: usize = 10;
 
-/// A command, understood.
+/// A parsed command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
     Capability,
@@ -31,20 +32,20 @@ pub(super) enum Command<'a> {
         mechanism: &'a [u8],
         initial: Option<&'a [u8]>,
     },
-    /// A command of IMAP that makes sense after the login only.
+    /// An IMAP command that is valid only after the login.
     AfterLogin,
 }
 
 /// The announcement of a literal at the end of a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Literal {
-    /// `None` when the number is not one that can be counted to.
+    /// `None` if the number is too large.
     pub(super) octets: Option<usize>,
-    /// The client waits for a continuation before it sends the octets.
+    /// Whether the client waits for a continuation before it sends the octets.
     pub(super) synchronising: bool,
 }
 
-/// The literal that a line announces, if it does: `{n}` or `{n+}` at its end, whatever stands before.
+/// The literal that a line announces, if any: `{n}` or `{n+}` at its end, whatever precedes it.
 pub(super) fn announced_literal(line: &[u8]) -> Option<Literal> {
     let line = line.strip_suffix(b"}")?;
     let (line, synchronising) = line.strip_suffix(b"+").map_or((line, true), |line| (line, false));
@@ -57,7 +58,7 @@ pub(super) fn announced_literal(line: &[u8]) -> Option<Literal> {
 }
 
 fn number(digits: &[u8]) -> Option<usize> {
-    // Only digits: `parse` would take a sign as well.
+    // Only digits, because `parse` would also accept a sign.
     if digits.len() > SIZE_DIGITS || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }
@@ -66,28 +67,30 @@ fn number(digits: &[u8]) -> Option<usize> {
 
 /// The tag at the beginning of a command, and what follows it (RFC 9051 §9: any ASTRING-CHAR except `+`).
 pub(super) fn tag(command: &[u8]) -> Option<(&str, &[u8])> {
-    // No further than a tag reaches, because a line is looked at each time that a piece of it comes.
+    // The search ends at the longest tag, because a line is examined each time that a piece of it
+    // arrives.
     let end = command.iter().take(TAG_OCTETS + 1).position(|&octet| octet == b' ')?;
     let (tag, rest) = command.split_at_checked(end)?;
     let is_tag_char = |b: &u8| b.is_ascii_graphic() && !b"(){%*\"\\+".contains(b);
     let good = !tag.is_empty() && tag.iter().all(is_tag_char);
-    // Only ASCII is left, so this does not fail.
+    // The text is ASCII, so this does not fail.
     good.then(|| std::str::from_utf8(tag).ok()).flatten().zip(rest.get(1..))
 }
 
-/// True when a line, perhaps incomplete, begins an AUTHENTICATE command, which may be longer than others.
+/// True if a line, perhaps incomplete, begins an AUTHENTICATE command, which may be longer than
+/// others.
 pub(super) fn begins_authenticate(line: &[u8]) -> bool {
     const NAME: &[u8] = b"AUTHENTICATE ";
     tag(line).is_some_and(|(_, rest)| rest.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
 }
 
-/// True when a command is LOGIN, by its beginning.
+/// True if a command begins with LOGIN.
 pub(super) fn begins_login(line: &[u8]) -> bool {
     const NAME: &[u8] = b"LOGIN ";
     tag(line).is_some_and(|(_, rest)| rest.get(..NAME.len()).is_some_and(|name| name.eq_ignore_ascii_case(NAME)))
 }
 
-/// Parses what follows the tag. `None`: it is not a command, or its arguments are wrong.
+/// Parses what follows the tag. `None` if it is no command, or if its arguments are wrong.
 pub(super) fn parse(rest: &[u8]) -> Option<Command<'_>> {
     let end = rest.iter().position(|&octet| octet == b' ').unwrap_or(rest.len());
     let (name, arguments) = rest.split_at(end);
@@ -105,7 +108,8 @@ pub(super) fn parse(rest: &[u8]) -> Option<Command<'_>> {
     }
 }
 
-/// What clients send right behind their login; sending it too early is no sign of an attack.
+/// Commands that clients send directly after their login. If they come too early, that is no sign
+/// of an attack.
 const AFTER_LOGIN: [&[u8]; 21] = [
     b"APPEND",
     b"CHECK",
@@ -143,7 +147,8 @@ fn authenticate(arguments: &[u8]) -> Option<Command<'_>> {
     words.next().is_none().then_some(Command::Authenticate { mechanism, initial })
 }
 
-/// `NIL`, or one flat list of at most [`ID_PAIRS`] pairs. Nothing of it is kept: it is not to be relied upon.
+/// `NIL`, or one flat list of at most [`ID_PAIRS`] pairs. Nothing of it is kept, because it is not
+/// reliable.
 fn id(arguments: &[u8]) -> Option<Command<'_>> {
     let arguments = arguments.strip_prefix(b" ")?;
     if arguments.eq_ignore_ascii_case(b"NIL") {
@@ -164,9 +169,9 @@ fn id(arguments: &[u8]) -> Option<Command<'_>> {
     (strings % 2 == 0).then_some(Command::Id)
 }
 
-/// An astring (RFC 9051 §9) and what follows it. Octets beyond ASCII are taken, as RFC 9051 §4.3 and old clients with
-/// passwords in a code page want it; what looks like an atom may hold `%`, `*`, `\` and `]` too, for scripts that do not
-/// quote a password.
+/// An astring (RFC 9051 §9) and what follows it. Octets beyond ASCII are accepted, for RFC 9051
+/// §4.3 and for old clients with passwords in a code page. What looks like an atom may also hold
+/// `%`, `*`, `\` and `]`, for scripts that do not quote a password.
 fn string(input: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
     match input.split_first()? {
         (b'"', rest) => quoted(rest),
@@ -180,7 +185,7 @@ fn string(input: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
     }
 }
 
-/// The rest of a quoted string; `\"` and `\\` are its only escapes.
+/// The rest of a quoted string, whose only escapes are `\"` and `\\`.
 fn quoted(mut rest: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
     let mut text = Zeroizing::new(Vec::with_capacity(rest.len()));
     loop {
@@ -202,7 +207,7 @@ fn quoted(mut rest: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
 fn literal(input: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
     let end = input.iter().position(|&octet| octet == b'\r')?;
     let (announcement, rest) = input.split_at(end);
-    // The brace that opens it is the first octet, so nothing else can stand before the number.
+    // The opening brace is the first octet, so nothing else can precede the number.
     let inner = announcement.strip_prefix(b"{")?.strip_suffix(b"}")?;
     let count = number(inner.strip_suffix(b"+").unwrap_or(inner))?;
     let (octets, rest) = rest.strip_prefix(b"\r\n")?.split_at_checked(count)?;

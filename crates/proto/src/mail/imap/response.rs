@@ -1,6 +1,6 @@
-//! Responses of an IMAP server, as far as a login needs them (RFC 9051 §7).
+//! Parses the responses of an IMAP server that a login needs (RFC 9051 §7).
 
-/// One line of a server, without its CRLF.
+/// One line from a server, without its CRLF.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Response<'a> {
     /// `+ …` (§7.6).
@@ -9,9 +9,9 @@ pub(crate) enum Response<'a> {
     Status(StatusResponse<'a>),
     /// `* CAPABILITY …`: the list (§7.2.2).
     Capability(&'a [u8]),
-    /// Any other untagged response; with `literal`, so many octets and another line belong to it.
+    /// Any other untagged response. With `literal`, that many octets and another line belong to it.
     Data {
-        /// Octets of the literal at its end.
+        /// Octets of the literal at the end of the line.
         literal: Option<usize>,
     },
 }
@@ -19,13 +19,13 @@ pub(crate) enum Response<'a> {
 /// A status response.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct StatusResponse<'a> {
-    /// `None`: untagged.
+    /// The tag; `None` if untagged.
     pub(crate) tag: Option<&'a [u8]>,
-    /// What it says.
+    /// The status.
     pub(crate) status: Status,
-    /// What stands in brackets, without them.
+    /// The response code, without its brackets.
     pub(crate) code: Option<&'a [u8]>,
-    /// Status, code and text as they came, for the log.
+    /// Status, code and text as received, for the log.
     pub(crate) words: &'a [u8],
 }
 
@@ -40,7 +40,7 @@ pub(crate) enum Status {
 }
 
 impl<'a> StatusResponse<'a> {
-    /// The code's name, such as `UNAVAILABLE`, compared without case.
+    /// Whether the code has this name, such as `UNAVAILABLE`, compared without case.
     pub(crate) fn has_code(&self, name: &str) -> bool {
         self.code.is_some_and(|code| first_word(code).0.eq_ignore_ascii_case(name.as_bytes()))
     }
@@ -52,10 +52,10 @@ impl<'a> StatusResponse<'a> {
     }
 }
 
-/// Parses one line; `None` when it is no response.
+/// Parses one line; `None` if it is no response.
 pub(crate) fn parse(line: &[u8]) -> Option<Response<'_>> {
     if let Some(text) = line.strip_prefix(b"+") {
-        // The space is missing at some servers when nothing follows.
+        // Some servers leave out the space if nothing follows.
         return text.first().is_none_or(|first| *first == b' ').then(|| Response::Continuation(text.trim_ascii()));
     }
     let (tag, words) = first_word(line);
@@ -75,7 +75,7 @@ pub(crate) fn parse(line: &[u8]) -> Option<Response<'_>> {
     }
 }
 
-/// Octets of the literal announced at the end of a line (§4.3); a number that nobody can mean saturates.
+/// Octets of the literal announced at the end of a line (§4.3); an impossible number saturates.
 pub(crate) fn literal(line: &[u8]) -> Option<usize> {
     let inside = line.strip_suffix(b"}")?;
     let open = memchr::memrchr(b'{', inside)?;

@@ -1,8 +1,10 @@
-//! The IMAP client that Microsoft sees until the login there succeeded (RFC 9051, RFC 4959, XOAUTH2).
+//! The IMAP client side towards Microsoft until the login there has succeeded (RFC 9051, RFC 4959,
+//! XOAUTH2).
 //!
-//! With implicit TLS: greeting, `AUTHENTICATE XOAUTH2` with initial response, and then in one write `CAPABILITY` and a
-//! harmless probe. The probe is what makes a success: Exchange accepts a login for a mailbox that it then cannot open,
-//! and says so only at the next command ("User is authenticated but not connected").
+//! With implicit TLS: the greeting, `AUTHENTICATE XOAUTH2` with initial response, and then in one
+//! write `CAPABILITY` and a harmless probe. Only the answer to the probe counts as success.
+//! Exchange accepts a login for a mailbox that it then cannot open, and says so only at the next
+//! command ("User is authenticated but not connected").
 
 use std::mem;
 
@@ -10,40 +12,41 @@ use super::response::{self, Response, Status, StatusResponse};
 use crate::mail::reply::{self, Script, Wire};
 use crate::mail::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
 
-/// The machine; driven through [`crate::mail::UpstreamSide`].
+/// The machine; used through [`crate::mail::UpstreamSide`].
 pub struct Imap {
     wire: Wire,
     starttls: bool,
     state: State,
-    /// What has been announced since TLS is on; `None`: nothing.
+    /// What has been announced since TLS is on; `None` if nothing was.
     announced: Option<Capabilities>,
-    /// The next line goes on with a response that nobody needs, behind its literal.
+    /// The next line continues a response that is not needed, after its literal.
     inside_data: bool,
     commands: u32,
 }
 
 enum State {
     Greeting,
-    /// Before STARTTLS: is it offered?
+    /// Asked before STARTTLS whether it is offered.
     StartTlsCapability(Command),
     StartTls(Command),
     Handshake,
-    /// Before the login, or to learn.
+    /// Asked before the login, or to learn the capabilities.
     Capability(Command),
-    /// `AUTHENTICATE XOAUTH2` without initial response.
+    /// Sent `AUTHENTICATE XOAUTH2` without initial response.
     Authenticate(Command),
     Response {
         command: Command,
-        /// What the failure challenge said, once there has been one.
+        /// The content of the failure challenge, once there was one.
         challenge: Option<Challenge>,
     },
-    /// The login was accepted; does the mailbox answer?
+    /// The login was accepted; waits for the mailbox to answer.
     Probe {
-        /// Not yet answered.
+        /// The CAPABILITY command, until it is answered.
         capability: Option<Command>,
         probe: Command,
     },
-    /// The probe was refused, for its own sake or for the mailbox's: NOOP cannot be refused for its own sake.
+    /// The probe was refused, either as a command or because of the mailbox. NOOP is sent next,
+    /// because it cannot be refused as a command.
     SecondProbe(Command),
     Ended,
 }
@@ -63,7 +66,7 @@ impl Command {
 }
 
 impl Imap {
-    /// A machine that waits for the greeting.
+    /// Creates a machine that waits for the greeting.
     pub fn new(settings: UpstreamSettings) -> Self {
         Self {
             wire: Wire::new(&settings),
@@ -82,20 +85,21 @@ impl Imap {
         command
     }
 
-    /// What follows the greeting when TLS is on already.
+    /// Continues after the greeting if TLS is on already.
     fn begin(&mut self, announced: Option<&[u8]>) -> Result<State, UpstreamFailure> {
         self.announced = announced.map(list);
         if self.announced.is_some() {
             self.sign_in()
         } else if self.wire.response().is_some() {
-            // No round trip is spent on CAPABILITY: Exchange greets without a list and takes an initial response.
+            // CAPABILITY would cost a round trip: Exchange greets without a list and accepts an
+            // initial response.
             Ok(self.authenticate(true))
         } else {
             Ok(State::Capability(self.command("CAPABILITY")))
         }
     }
 
-    /// What follows a capability list.
+    /// Continues after a capability list.
     fn sign_in(&mut self) -> Result<State, UpstreamFailure> {
         let announced = self.announced.clone().unwrap_or_default();
         if self.wire.response().is_none() {
@@ -162,7 +166,7 @@ impl Imap {
             (State::Greeting, Status::Ok) => self.begin(response.capability()),
             (State::Greeting, Status::Preauth) => fail(self, UpstreamFailureKind::Preauth),
             (State::Greeting, _) | (_, Status::Preauth) => fail(self, UpstreamFailureKind::Protocol),
-            // A remark; what it means is told by the tagged response.
+            // This is only a remark; the tagged response says what it means.
             (state, _) => Ok(state),
         }
     }
@@ -213,14 +217,14 @@ impl Imap {
             }
             State::Probe { capability: Some(command), probe } if is(&command) => match kind_after_login(response) {
                 Some(kind) => fail(self, kind),
-                // Without a list the client gets none; that is no reason to turn it away.
+                // Without a list the client gets none, but it is not refused for that.
                 None => Ok(State::Probe { capability: None, probe }),
             },
             State::Probe { capability, probe } if is(&probe) => match (ok, kind_after_login(response)) {
                 (true, _) if capability.is_none() => Ok(self.succeed()),
                 (false, Some(kind)) => fail(self, kind),
                 (false, None) if capability.is_none() => Ok(State::SecondProbe(self.command("NOOP"))),
-                // Responses to commands that do not hinder each other may come in any order, but none does that here.
+                // Responses to independent commands may come in any order, but they do not here.
                 _ => fail(self, UpstreamFailureKind::Protocol),
             },
             State::SecondProbe(command) if is(&command) => {
@@ -255,7 +259,8 @@ impl Script for Imap {
                 return Err(self.wire.failure(UpstreamFailureKind::Protocol, line));
             }
             Some(Response::Capability(text)) => {
-                // Only as the answer to our question: what is announced unasked before a login says nothing about after.
+                // Only an answer to our own command counts: an unasked list before a login says
+                // nothing about after it.
                 if state.asked_capability() {
                     self.announced = Some(list(text));
                 }
@@ -271,7 +276,7 @@ impl Script for Imap {
 
     fn on_tls(&mut self) {
         self.announced = None;
-        // RFC 9051 §6.2.1: what was announced before is void, and there is no second greeting.
+        // RFC 9051 §6.2.1: earlier announcements are void, and there is no second greeting.
         self.state = State::Capability(self.command("CAPABILITY"));
     }
 }
@@ -299,12 +304,13 @@ fn has(announced: &Capabilities, name: &str) -> bool {
     announced.0.iter().any(|entry| entry.eq_ignore_ascii_case(name))
 }
 
-/// RFC 5530 codes first, then the words.
+/// The class of a refusal: RFC 5530 codes first, then the text.
 fn kind_of_refusal(response: &StatusResponse<'_>, usual: UpstreamFailureKind) -> UpstreamFailureKind {
     kind_of_code(response).or_else(|| reply::kind_of_words(response.words)).unwrap_or(usual)
 }
 
-/// Why the mailbox does not answer, if the response tells; that a command is unknown or disabled tells nothing.
+/// Why the mailbox does not answer, if the response says so. An unknown or disabled command says
+/// nothing about it.
 fn kind_after_login(response: &StatusResponse<'_>) -> Option<UpstreamFailureKind> {
     if response.status == Status::Ok {
         return None;

@@ -1,6 +1,6 @@
-//! Every attempt to log in is the first one: a model of connections on which attempts of all kinds follow each other in
-//! any order, each of which must look exactly as it does on a fresh connection. (State that was left over from a failed
-//! attempt is what CVE-2025-53859 and CVE-2026-27651 are about.)
+//! Every login attempt must look like the first one. The tests run connections with attempts of all
+//! kinds in any order, and each attempt must look exactly as on a fresh connection. (CVE-2025-53859
+//! and CVE-2026-27651 came from state that a failed attempt left behind.)
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -23,8 +23,9 @@ const REFUSALS: [Refusal; 6] = [
     Refusal::ServerBug,
 ];
 
-/// Attempts of each kind: right in form, wrong in form, of unknown mechanisms, given up at each step, with a user name that
-/// another attempt could be left with. Each ends where a new command is awaited.
+/// Attempts of each kind: well formed, malformed, with unknown mechanisms, cancelled at each step,
+/// and with a user name that another attempt could inherit. After each of them a new command is
+/// awaited.
 const IMAP: &[&str] = &[
     "a LOGIN alice@contoso.com wrong\r\n",
     "a LOGIN bob@contoso.com {5}\r\nwrong\r\n",
@@ -127,10 +128,10 @@ fn machine<D: Dialect>(tls: bool, plaintext_login: bool) -> Machine<D> {
     machine
 }
 
-/// What an attempt looks like: events and output.
+/// The events and output of an attempt.
 fn attempt<D: Dialect>(machine: &mut Machine<D>, input: &str, refusal: Refusal) -> String {
     let mut seen = String::new();
-    // Line by line, as a client sends it that waits for each reply.
+    // Line by line, as from a client that waits for each reply.
     for line in input.split_inclusive("\r\n") {
         machine.handle_input(line.as_bytes());
         while let Some(event) = machine.poll_event() {
@@ -150,7 +151,7 @@ fn attempt<D: Dialect>(machine: &mut Machine<D>, input: &str, refusal: Refusal) 
 
 fn every_attempt_is_the_first<D: Dialect>(attempts: &[&str], starttls: &str) {
     let mut numbers = Numbers(7);
-    // What each looks like on a fresh connection, on which TLS was there from the start.
+    // The events and output of each attempt on a fresh connection, with TLS from the start.
     let mut first = HashMap::new();
     for connection in 0..CONNECTIONS {
         let plaintext_login = connection % 2 == 0;

@@ -1,4 +1,4 @@
-//! What holds for the machines of all three protocols, whatever a client sends.
+//! Properties of the machines of all three protocols, for any input of a client.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ fn wide() -> Limits {
     Limits { commands: u32::MAX, bad_commands: u32::MAX, attempts: u32::MAX, ..Limits::default() }
 }
 
-/// An event as text, so that two can be compared: what the library itself never offers, because of the secrets.
+/// An event as text for comparison. The library itself never offers this, because of the secrets.
 pub(super) fn describe(event: &ClientEvent) -> String {
     match event {
         ClientEvent::Login(Credentials::Password { login, acting_as, password }) => {
@@ -42,7 +42,8 @@ pub(super) fn describe(event: &ClientEvent) -> String {
     }
 }
 
-/// Plays the caller: answers every event at once, refuses every login until one of them is to be accepted.
+/// Acts as the caller: answers every event at once, and refuses every login until one is to be
+/// accepted.
 struct Caller<D: Dialect> {
     machine: Machine<D>,
     refusals: u32,
@@ -94,7 +95,7 @@ impl<D: Dialect> Caller<D> {
     }
 }
 
-/// What clients send, well formed or not, for any of the protocols; a session is a row of them.
+/// Input of clients for any of the protocols, well formed or not; a session is a sequence of these.
 fn session() -> impl Strategy<Value = Vec<u8>> {
     let known: Vec<&'static [u8]> = vec![
         b"a CAPABILITY\r\n",
@@ -160,7 +161,7 @@ fn any_split_is_the_same<D: Dialect>(input: &[u8], cuts: &[usize], limits: &Limi
     assert_eq!(slow.end(), whole);
 }
 
-/// What a client gets to see in a session after `before`, when counters do not matter.
+/// What a client sees in a session after `before`, with limits that are not reached.
 fn seen_after<D: Dialect>(before: &[u8], session: &[u8]) -> (Vec<String>, Vec<u8>) {
     let mut caller = Caller::<D>::new(wide(), u32::MAX);
     caller.send(before);

@@ -1,14 +1,15 @@
-//! What a POP3 client is told that it may use (RFC 2449): the upstream's list with Gatepost's own way to log in.
+//! The capabilities for a POP3 client (RFC 2449): the upstream's list with Gatepost's own login
+//! methods.
 
 use crate::mail::Capabilities;
 use crate::mail::machine::Context;
 
-/// What Exchange Online announces, for as long as nothing has been learned.
+/// What Exchange Online announces, used until capabilities have been learned.
 pub fn exchange_online() -> Capabilities {
     Capabilities(["TOP", "UIDL", "SASL XOAUTH2"].map(str::to_owned).into())
 }
 
-/// What holds for a maildrop that Gatepost serves itself.
+/// The capabilities of a maildrop that Gatepost serves itself.
 pub(super) const MAILDROP: [&str; 3] = ["TOP", "UIDL", "EXPIRE NEVER"];
 
 /// What is announced for such a maildrop.
@@ -16,14 +17,15 @@ pub fn maildrop() -> Capabilities {
     Capabilities(MAILDROP.map(str::to_owned).into())
 }
 
-/// Capabilities that hold after the login and need nothing before it; what is announced before must be true after
-/// (RFC 2449 §5). Left out on purpose, besides everything about logging in: `UTF8` and `LANG`, whose commands come before
-/// the login and never reach the upstream, and `LOGIN-DELAY`, which is not the upstream's to say.
+/// Capabilities that hold after the login and need nothing before it. What is announced before the
+/// login must be true after it (RFC 2449 §5). Left out on purpose, besides everything about logging
+/// in: `UTF8` and `LANG`, whose commands come before the login and never reach the upstream, and
+/// `LOGIN-DELAY`, on which the upstream does not decide.
 const RELAYED: [&str; 4] = ["TOP", "UIDL", "PIPELINING", "EXPIRE"];
 
 fn relayed(line: &str) -> bool {
     let name = line.split(' ').next().unwrap_or_default();
-    // Printable, so that no announcement can become a second line.
+    // Printable characters only, so that an announcement cannot become a second line.
     line.bytes().all(|b| matches!(b, b' '..=b'~')) && RELAYED.iter().any(|known| name.eq_ignore_ascii_case(known))
 }
 
@@ -48,7 +50,7 @@ pub(super) fn list(context: &mut Context) {
     context.reply(format_args!("."));
 }
 
-/// Writes the reply to AUTH without a mechanism, a custom from the time of RFC 1734.
+/// Writes the reply to AUTH without a mechanism, which clients use since RFC 1734.
 pub(super) fn mechanisms(context: &mut Context) {
     context.reply(format_args!("+OK Mechanisms follow"));
     if context.offers_login() {

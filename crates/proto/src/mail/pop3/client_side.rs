@@ -1,4 +1,5 @@
-//! The POP3 server that a mail client sees until its login is decided (RFC 1939 §7, RFC 2449, RFC 5034).
+//! The POP3 server side towards a mail client until its login is decided (RFC 1939 §7, RFC 2449,
+//! RFC 5034).
 
 use super::capabilities;
 use super::command::{self, Auth, Command};
@@ -8,18 +9,18 @@ use crate::sasl::{Exchange, text};
 use gatepost_core::account::{LoginName, NameError};
 use gatepost_core::failure::Refusal;
 
-/// The machine.
+/// The POP3 machine.
 pub type Pop3 = Machine<Dialog>;
 
-/// Where a POP3 client stands.
+/// The state of a POP3 client.
 pub struct Dialog(State);
 
 enum State {
-    /// A command is awaited.
+    /// Waits for a command.
     Command,
-    /// USER was the last command. Whether the name can be one is told after PASS only.
+    /// USER was the last command. Whether the name is possible is reported only after PASS.
     Named(Result<LoginName, NameError>),
-    /// A SASL response is awaited.
+    /// Waits for a SASL response.
     Response(Exchange),
 }
 
@@ -27,7 +28,7 @@ impl Dialog {
     fn command(state: State, line: &[u8], context: &mut Context) -> Step<Self> {
         match command::parse(line) {
             Some(Command::Capa) => capabilities::list(context),
-            // Without TLS the client can still be kept from sending its password.
+            // Without TLS the client can still be stopped before it sends its password.
             Some(Command::User(_)) if !context.offers_login() => Self::demand_tls((), context),
             Some(Command::User(name)) => {
                 context.reply(format_args!("+OK"));
@@ -106,7 +107,7 @@ impl Dialect for Dialog {
     }
 
     fn greet(context: &mut Context) {
-        // Without `<...>`, which would make clients try APOP.
+        // There is no `<...>`, which would make clients try APOP.
         context.reply(format_args!("+OK Gatepost ready"));
     }
 
@@ -141,7 +142,8 @@ impl Dialect for Dialog {
 
     fn close_reply(reply: CloseReply, awaited: bool, context: &mut Context) {
         let code = match reply {
-            // There are no unsolicited replies in POP3: a client that waits for none just sees the end (RFC 1939 §3).
+            // POP3 has no unsolicited replies: a client that waits for none only sees the end (RFC
+            // 1939 §3).
             CloseReply::Shutdown(_) if !awaited => return,
             CloseReply::Shutdown(
                 ShutdownReason::Draining | ShutdownReason::Timeout | ShutdownReason::TooManyConnections,

@@ -1,17 +1,17 @@
 //! POP3 commands before the login (RFC 1939 §7, RFC 2449 §5, RFC 2595 §4, RFC 5034 §4).
 
-/// A command, understood.
+/// A parsed command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
     Capa,
     User(&'a [u8]),
     Pass(&'a [u8]),
-    /// Without a mechanism it asks for the list of them.
+    /// Without a mechanism, it asks for the list of mechanisms.
     Auth(Option<Auth<'a>>),
     Stls,
     Noop,
     Quit,
-    /// A command of POP3 that makes sense after the login only.
+    /// A POP3 command that is valid only after the login.
     AfterLogin,
 }
 
@@ -22,16 +22,17 @@ pub(super) struct Auth<'a> {
     pub(super) initial: Option<&'a [u8]>,
 }
 
-/// True when a line, perhaps incomplete, begins an AUTH command, which may be longer than others.
+/// True if a line, perhaps incomplete, begins an AUTH command, which may be longer than others.
 pub(super) fn begins_auth(line: &[u8]) -> bool {
     line.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"AUTH "))
 }
 
-/// Parses a line. `None`: it is not a command, or its arguments are wrong.
+/// Parses a line. `None` if it is no command, or if its arguments are wrong.
 pub(super) fn parse(line: &[u8]) -> Option<Command<'_>> {
     let end = line.iter().position(|&octet| octet == b' ').unwrap_or(line.len());
     let (name, rest) = line.split_at(end);
-    // Spaces belong to a password (RFC 1939 §7), so only the one behind the name is not a part of the argument.
+    // Spaces belong to a password (RFC 1939 §7), so only the first one after the name separates the
+    // argument.
     let argument = rest.strip_prefix(b" ").unwrap_or_default();
     let name = name.to_ascii_uppercase();
     match (name.as_slice(), argument.trim_ascii()) {

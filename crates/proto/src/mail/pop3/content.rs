@@ -1,34 +1,35 @@
-//! A message on its way to the client (RFC 1939 §3): every line ends in CRLF, and those that begin with a dot get another.
+//! Encodes a message for the client (RFC 1939 §3): every line ends in CRLF, and a line that begins
+//! with a dot gets a second dot.
 
 use memchr::memchr2;
 
-/// What is still to be sent of a message.
+/// The part of a message that is still to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wanted {
-    /// All of it.
+    /// Everything.
     Everything,
-    /// The header, and so many lines of the body behind it.
+    /// The header, and then this many lines of the body.
     Header(u64),
-    /// So many lines, at least one.
+    /// This many lines, at least one.
     Lines(u64),
-    /// No more.
+    /// Nothing more.
     Nothing,
 }
 
-/// Where the last octet was.
+/// The position after the last octet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum At {
     LineStart,
     Within,
-    /// Behind a CR. Whether it is half of a CRLF is not known yet.
+    /// After a CR. Whether it is half of a CRLF is not known yet.
     Cr {
-        /// Nothing stands before it in its line.
+        /// Nothing precedes it in its line.
         empty: bool,
     },
 }
 
-/// Turns a message as it was stored into what is sent. A bare LF or CR ends a line as well; several CRs before an LF, as
-/// some programs write them, are one end.
+/// Converts a stored message into what is sent. A bare LF or CR ends a line as well. Several CRs
+/// before an LF, which some programs write, are one line end.
 #[derive(Debug)]
 pub(super) struct Content {
     wanted: Wanted,
@@ -37,13 +38,13 @@ pub(super) struct Content {
 }
 
 impl Content {
-    /// Of the whole message; or, for TOP, of its header and the first `lines` lines of its body.
+    /// Encodes the whole message; or, for TOP, its header and the first `lines` lines of its body.
     pub(super) fn new(lines: Option<u64>) -> Self {
         let wanted = lines.map_or(Wanted::Everything, Wanted::Header);
         Self { wanted, at: At::LineStart, octets: 0 }
     }
 
-    /// False when nothing that may follow will be sent.
+    /// False if nothing of the rest will be sent.
     pub(super) fn wants_more(&self) -> bool {
         self.wanted != Wanted::Nothing
     }
@@ -84,8 +85,8 @@ impl Content {
         }
     }
 
-    /// Writes the end of the last line, if it has none, and the dot behind it; the result is the size of what was sent,
-    /// as LIST should show it.
+    /// Writes the end of the last line, if it has none, and the final dot. The result is the size
+    /// of what was sent, as LIST should show it.
     pub(super) fn finish(mut self, output: &mut Vec<u8>) -> u64 {
         if self.wants_more() && self.at != At::LineStart {
             self.put(b"\r\n", output);
@@ -167,7 +168,7 @@ mod tests {
         assert!(!content.wants_more(), "the rest need not be fetched");
     }
 
-    /// What RFC 1939 has a client do with what it receives.
+    /// What a client decodes from the octets it receives, according to RFC 1939.
     fn received(sent: &str) -> Option<String> {
         let mut text = String::new();
         let mut lines = sent.split_inclusive("\r\n");

@@ -1,17 +1,17 @@
-//! The messages of a maildrop during one session (RFC 1939 §3 to §6): their numbers, sizes, unique ids, and which of them
-//! are marked as deleted. What is in them is not known here.
+//! The messages of a maildrop during one session (RFC 1939 §3 to §6): their numbers, sizes, unique
+//! ids, and deletion marks. Their content is not known here.
 
 use std::fmt;
 
 use aws_lc_rs::digest;
 
-/// What UIDL shows for a message: the same in every session, different for each message, and short enough for RFC 1939 §7
-/// whatever the store's own name for the message looks like.
+/// The ID that UIDL shows for a message: the same in every session, different for each message, and
+/// short enough for RFC 1939 §7 whatever the store's own name for the message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UniqueId([u8; 16]);
 
 impl UniqueId {
-    /// Derived from the name that the store never changes.
+    /// Derives the ID from the store's name for the message, which never changes.
     pub fn of(name: &str) -> Self {
         let digest = digest::digest(&digest::SHA256, name.as_bytes());
         let mut id = [0; 16];
@@ -37,7 +37,7 @@ pub struct Message {
     pub unique_id: UniqueId,
 }
 
-/// All messages. They are numbered from 1 on, and a number stays with its message until the session ends.
+/// All messages. They are numbered from 1, and a message keeps its number until the session ends.
 #[derive(Debug, Default)]
 pub struct Maildrop {
     entries: Vec<Entry>,
@@ -51,35 +51,36 @@ struct Entry {
 }
 
 impl Maildrop {
-    /// In this order, none of them marked.
+    /// Creates a maildrop of messages in this order, without deletion marks.
     pub fn new(messages: impl IntoIterator<Item = Message>) -> Self {
         let entries: Vec<_> = messages.into_iter().map(|message| Entry { message, deleted: false }).collect();
         Self { left: entries.len(), entries }
     }
 
-    /// How many messages are not marked.
+    /// How many messages are not marked as deleted.
     pub(super) fn left(&self) -> usize {
         self.left
     }
 
-    /// The octets of those that are not marked.
+    /// The octets of the messages that are not marked.
     pub(super) fn octets(&self) -> u64 {
         self.entries.iter().filter(|entry| !entry.deleted).map(|entry| u64::from(entry.message.octets)).sum()
     }
 
-    /// The message of this number, unless it is marked.
+    /// The message with this number, unless it is marked.
     pub(super) fn message(&self, number: u32) -> Option<&Message> {
         self.entry(number).map(|entry| &entry.message)
     }
 
-    /// The first message that is not marked, from this number on.
+    /// The first message from this number on that is not marked.
     pub(super) fn next(&self, number: u32) -> Option<(u32, &Message)> {
         let entries = self.entries.get(index(number)?..)?;
         let (ahead, entry) = entries.iter().enumerate().find(|(_, entry)| !entry.deleted)?;
         Some((number.checked_add(u32::try_from(ahead).ok()?)?, &entry.message))
     }
 
-    /// Marks a message; false when there is none of this number, or it is marked already.
+    /// Marks a message as deleted. False if there is none with this number, or if it is already
+    /// marked.
     pub(super) fn delete(&mut self, number: u32) -> bool {
         let Some(entry) = self.entry_mut(number) else { return false };
         entry.deleted = true;
@@ -87,7 +88,7 @@ impl Maildrop {
         true
     }
 
-    /// Takes all marks away.
+    /// Removes all deletion marks.
     pub(super) fn reset(&mut self) {
         self.entries.iter_mut().for_each(|entry| entry.deleted = false);
         self.left = self.entries.len();
@@ -99,7 +100,7 @@ impl Maildrop {
         marked.map(|(number, _)| number).collect()
     }
 
-    /// The size of this message is known now.
+    /// Stores the size of a message that is now known.
     pub(super) fn measured(&mut self, number: u32, octets: u64) {
         if let Some(entry) = self.entry_mut(number) {
             entry.message.octets = u32::try_from(octets).unwrap_or(u32::MAX);
@@ -133,7 +134,7 @@ mod tests {
         let id = UniqueId::of("AAkALgAAAAAAHYQDEapmEc2byACqAC").to_string();
         assert_eq!(id, UniqueId::of("AAkALgAAAAAAHYQDEapmEc2byACqAC").to_string());
         assert!((1..=70).contains(&id.len()) && id.bytes().all(|b| matches!(b, 0x21..=0x7E)), "{id}");
-        // Names at Microsoft differ in case alone now and then.
+        // Some names at Microsoft differ only in case.
         assert_ne!(id, UniqueId::of("aAkALgAAAAAAHYQDEapmEc2byACqAC").to_string());
     }
 

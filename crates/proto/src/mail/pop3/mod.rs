@@ -1,4 +1,5 @@
-//! POP3 (RFC 1939): up to the login from both sides, and the whole of a session for a maildrop that Gatepost serves itself.
+//! POP3 (RFC 1939): both sides until the login, and whole sessions for a maildrop that Gatepost
+//! serves itself.
 
 pub mod capabilities;
 pub mod client_side;

@@ -1,20 +1,20 @@
-//! Replies of a POP3 server, as far as a login needs them (RFC 1939 §3, RFC 2449 §8, RFC 5034 §4).
+//! Parses the replies of a POP3 server that a login needs (RFC 1939 §3, RFC 2449 §8, RFC 5034 §4).
 
-/// One line of a server, without its CRLF.
+/// One line from a server, without its CRLF.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Response<'a> {
     /// `+OK …`.
     Ok,
     /// `-ERR …`.
     Err {
-        /// What stands in brackets, such as `SYS/TEMP`, without them.
+        /// The response code, such as `SYS/TEMP`, without its brackets.
         code: Option<&'a [u8]>,
     },
-    /// `+ …`: a challenge; the space is missing at some servers when nothing follows.
+    /// `+ …`: a challenge. Some servers leave out the space if nothing follows.
     Challenge(&'a [u8]),
 }
 
-/// Parses the first line of a reply; `None` when it is none.
+/// Parses the first line of a reply; `None` if it is none.
 pub(crate) fn parse(line: &[u8]) -> Option<Response<'_>> {
     let end = memchr::memchr(b' ', line).unwrap_or(line.len());
     let (name, text) = line.split_at(end);
@@ -32,7 +32,7 @@ pub(crate) fn parse(line: &[u8]) -> Option<Response<'_>> {
     }
 }
 
-/// One line of a multi-line reply: `None` at its end, else the line without the dot that was put in front of it.
+/// One line of a multi-line reply. `None` at its end, otherwise the line without its stuffed dot.
 pub(crate) fn listed(line: &[u8]) -> Option<&[u8]> {
     match line {
         b"." => None,

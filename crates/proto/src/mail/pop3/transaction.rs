@@ -1,12 +1,14 @@
-//! The POP3 server that a mail client sees after its login, when Gatepost serves the maildrop itself (RFC 1939 §5 and §6).
+//! The POP3 server side after the login, for a maildrop that Gatepost serves itself (RFC 1939 §5
+//! and §6).
 //!
-//! A machine as those of the login: octets and answers in, octets and [`MaildropEvent`]s out. The caller writes what
-//! [`Transaction::poll_output`] gives until it gives nothing, then does what [`Transaction::poll_event`] asks for, and
-//! reads from the client when there is neither. Then at most one read's octets and one line are held of the input, and of
-//! the output 16 KiB with what one line or one piece of a message comes to: a listing of any length is written bit by bit.
+//! It works like the machines of the login: octets and answers in, octets and [`MaildropEvent`]s
+//! out. The caller writes what [`Transaction::poll_output`] gives until it gives nothing, then does
+//! what [`Transaction::poll_event`] asks for. If there is neither, it reads from the client. Of the
+//! input, at most the octets of one read and one line are held. Of the output, at most 16 KiB and
+//! one line or one piece of a message are held, because long listings are written in parts.
 //!
-//! Which messages there are is asked for when a command needs to know, and then stays as it is for the session. Only QUIT
-//! deletes: a connection that ends otherwise leaves every message where it is.
+//! The messages are requested when a command first needs them, and the list then stays the same for
+//! the session. Only QUIT deletes messages: if a connection ends otherwise, no message is deleted.
 
 use std::io::Write as _;
 use std::mem;
@@ -24,58 +26,59 @@ mod command;
 /// Longest command line in octets, with its end (RFC 2449 §4).
 const LINE_OCTETS: usize = 255;
 
-/// Nothing further is begun while so much output waits.
+/// No further command is begun while this much output waits.
 const OUTPUT_OCTETS: usize = 16 * 1_024;
 
 /// What the machine asks its caller to do.
 #[derive(Debug, PartialEq, Eq)]
 pub enum MaildropEvent {
-    /// Find out which messages there are, then call [`Transaction::listed`] or [`Transaction::refuse`].
+    /// List the messages, then call [`Transaction::listed`] or [`Transaction::refuse`].
     List,
-    /// Fetch this message: [`Transaction::begin_content`], [`Transaction::content`] for each piece as long as
-    /// [`Transaction::wants_content`], [`Transaction::end_content`]; or [`Transaction::refuse`] instead of all that. When a
-    /// message breaks off, the connection has to be cut: nothing else tells the client that there should be more.
+    /// Fetch this message: [`Transaction::begin_content`], [`Transaction::content`] for each piece
+    /// while [`Transaction::wants_content`], [`Transaction::end_content`]; or only
+    /// [`Transaction::refuse`]. If a message breaks off, the connection must be cut, because
+    /// nothing else tells the client that the message is incomplete.
     Content {
-        /// Which one.
+        /// The number of the message.
         number: u32,
     },
     /// Delete these messages, in the order of their numbers, then call [`Transaction::updated`].
     Update(Vec<u32>),
-    /// Close. Nothing comes after it.
+    /// Close. No further event comes.
     Close,
 }
 
-/// Why there is no answer to a command.
+/// Why a command cannot be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// The message has been deleted or moved since it was listed.
     Gone,
     /// Something is down, slow or throttled.
     Temporary,
-    /// Somebody must change something first.
+    /// A person must change something first.
     Permanent,
 }
 
-/// The machine.
+/// The POP3 machine after the login.
 pub struct Transaction {
     bare_lf: bool,
     session_id: Arc<str>,
     input: LineBuffer,
     output: Vec<u8>,
     event: Option<MaildropEvent>,
-    /// Nothing until it has been listed.
+    /// `None` until the messages have been listed.
     maildrop: Option<Maildrop>,
     phase: Phase,
 }
 
 enum Phase {
-    /// A command is awaited.
+    /// Waits for a command.
     Command,
-    /// The rest of a line that is too long is thrown away.
+    /// Discards the rest of a line that is too long.
     Skipping,
-    /// This command is carried out once the messages are known.
+    /// Waits for the list of messages, and then runs this command.
     AwaitingList(Command),
-    /// A listing is under way.
+    /// Writes a listing.
     Showing {
         column: Column,
         next: u32,
@@ -93,7 +96,7 @@ enum Phase {
     Closed,
 }
 
-/// What a listing shows of each message.
+/// The column of a listing.
 #[derive(Clone, Copy)]
 enum Column {
     Octets,
@@ -101,7 +104,8 @@ enum Column {
 }
 
 impl Transaction {
-    /// A machine that has just said that the login succeeded. With `bare_lf` a bare LF ends a command as well.
+    /// Creates a machine that has just reported a successful login. With `bare_lf`, a bare LF ends
+    /// a command as well.
     pub fn new(bare_lf: bool, session_id: Arc<str>) -> Self {
         Self {
             bare_lf,
@@ -114,7 +118,7 @@ impl Transaction {
         }
     }
 
-    /// Takes bytes from the client.
+    /// Takes octets from the client.
     pub fn handle_input(&mut self, input: &[u8]) {
         if !matches!(self.phase, Phase::Closed) {
             self.input.push(input);
@@ -122,14 +126,14 @@ impl Transaction {
         }
     }
 
-    /// Bytes for the client, if any.
+    /// Pending octets for the client, if any.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         let output = mem::take(&mut self.output);
         self.process();
         (!output.is_empty()).then_some(output)
     }
 
-    /// The next thing to do, if any.
+    /// The next event, if any.
     pub fn poll_event(&mut self) -> Option<MaildropEvent> {
         self.event.take()
     }
@@ -146,7 +150,7 @@ impl Transaction {
         }
     }
 
-    /// [`MaildropEvent::List`] or [`MaildropEvent::Content`] came to nothing.
+    /// Reports that [`MaildropEvent::List`] or [`MaildropEvent::Content`] failed.
     pub fn refuse(&mut self, trouble: Trouble) {
         if !matches!(self.phase, Phase::AwaitingList(_) | Phase::AwaitingContent { .. }) {
             return;
@@ -165,7 +169,7 @@ impl Transaction {
         self.process();
     }
 
-    /// The message is there.
+    /// Begins the message, which exists.
     pub fn begin_content(&mut self) {
         if let Phase::AwaitingContent { number, lines } = self.phase {
             self.reply(format_args!("+OK Message follows"));
@@ -173,12 +177,12 @@ impl Transaction {
         }
     }
 
-    /// The client has got the beginning of a message, and not its end.
+    /// True if the client has received the beginning of a message, but not its end.
     pub fn is_sending(&self) -> bool {
         matches!(self.phase, Phase::Sending { .. })
     }
 
-    /// False when what still comes of the message is not needed.
+    /// False if the rest of the message is not needed.
     pub fn wants_content(&self) -> bool {
         matches!(&self.phase, Phase::Sending { content, .. } if content.wants_more())
     }
@@ -190,7 +194,7 @@ impl Transaction {
         }
     }
 
-    /// That was all of the message, or all that was wanted.
+    /// Ends the message: all of it was given, or all that was wanted.
     pub fn end_content(&mut self) {
         match mem::replace(&mut self.phase, Phase::Command) {
             Phase::Sending { number, whole, content } => {
@@ -204,7 +208,7 @@ impl Transaction {
         }
     }
 
-    /// The answer to [`MaildropEvent::Update`]: how many messages were not deleted that should have been.
+    /// The answer to [`MaildropEvent::Update`]: how many messages could not be deleted.
     pub fn updated(&mut self, left: usize) {
         if matches!(self.phase, Phase::Updating) {
             let session = Arc::clone(&self.session_id);
@@ -253,7 +257,7 @@ impl Transaction {
         }
     }
 
-    /// The phase is [`Phase::Command`] when it is called.
+    /// Runs a command. The phase must be [`Phase::Command`].
     fn carry_out(&mut self, command: Command) {
         match command {
             Command::Noop => return self.reply(format_args!("+OK")),
@@ -314,7 +318,7 @@ impl Transaction {
         }
     }
 
-    /// Goes on with a listing.
+    /// Continues a listing.
     fn show(&mut self, column: Column, next: u32) {
         match self.maildrop.as_ref().and_then(|maildrop| maildrop.next(next)) {
             Some((number, &Message { octets, unique_id })) => {
@@ -331,7 +335,7 @@ impl Transaction {
         }
     }
 
-    /// What was announced before the login (RFC 2449 §5), less the ways to log in.
+    /// Writes what was announced before the login (RFC 2449 §5), without the login methods.
     fn capabilities(&mut self) {
         self.reply(format_args!("+OK Capability list follows"));
         for capability in super::capabilities::MAILDROP.iter().chain(&["RESP-CODES", "AUTH-RESP-CODE"]) {

@@ -1,7 +1,8 @@
-//! The POP3 client that Microsoft sees until the login there succeeded (RFC 1939, RFC 5034, XOAUTH2).
+//! The POP3 client side towards Microsoft until the login there has succeeded (RFC 1939, RFC 5034,
+//! XOAUTH2).
 //!
-//! XOAUTH2 goes in two lines, always: Exchange closes the connection on an initial response, and RFC 5034 §4 allows no
-//! AUTH command over 255 octets, which a token exceeds.
+//! XOAUTH2 is always sent in two lines. Exchange closes the connection on an initial response, and
+//! RFC 5034 §4 limits the AUTH command to 255 octets, which a token exceeds.
 
 use std::mem;
 
@@ -9,7 +10,7 @@ use super::response::{self, Response};
 use crate::mail::reply::{self, Script, Wire};
 use crate::mail::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
 
-/// The machine; driven through [`crate::mail::UpstreamSide`].
+/// The machine; used through [`crate::mail::UpstreamSide`].
 pub struct Pop3 {
     wire: Wire,
     starttls: bool,
@@ -25,7 +26,7 @@ enum State {
     CapaList(Vec<Vec<u8>>),
     Auth,
     Response {
-        /// What the failure challenge said, once there has been one.
+        /// The content of the failure challenge, once there was one.
         challenge: Option<Challenge>,
     },
     Ended,
@@ -36,7 +37,7 @@ struct Challenge {
 }
 
 impl Pop3 {
-    /// A machine that waits for the greeting.
+    /// Creates a machine that waits for the greeting.
     pub fn new(settings: UpstreamSettings) -> Self {
         Self { wire: Wire::new(&settings), starttls: settings.starttls, state: State::Greeting }
     }
@@ -61,7 +62,8 @@ impl Pop3 {
         use UpstreamFailureKind as Kind;
         let Some(response) = response::parse(line) else { return Err(self.wire.failure(Kind::Protocol, line)) };
         match (state, response) {
-            // STLS is demanded, so whether CAPA lists it does not matter: a server without it refuses the command.
+            // STLS is required, so CAPA is not needed to see whether it is listed: a server without
+            // it refuses the command.
             (State::Greeting, Response::Ok) if self.starttls => {
                 self.wire.send("STLS");
                 Ok(State::Stls)
@@ -122,12 +124,12 @@ impl Script for Pop3 {
     }
 
     fn on_tls(&mut self) {
-        // RFC 2595 §4: what was said before is void, and there is no second greeting.
+        // RFC 2595 §4: what was received before is void, and there is no second greeting.
         self.state = self.sign_in();
     }
 }
 
-/// RFC 3206 and RFC 2449 codes first, then the words.
+/// The class of a refusal: RFC 3206 and RFC 2449 codes first, then the text.
 fn kind_of_refusal(code: Option<&[u8]>, line: &[u8], usual: UpstreamFailureKind) -> UpstreamFailureKind {
     const CODES: [(&str, UpstreamFailureKind); 5] = [
         ("AUTH", UpstreamFailureKind::TokenRefused),

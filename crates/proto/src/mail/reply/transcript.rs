@@ -1,4 +1,4 @@
-//! Conversations with an upstream as text, played with its octets split in several ways.
+//! Runs conversations with an upstream, written as text, with the octets split in several ways.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ pub(in crate::mail) fn bearer() -> Bearer {
     Bearer { user: MailAddress::parse("alice@contoso.com").unwrap(), token: Arc::new(AccessToken::new(TOKEN.into())) }
 }
 
-/// What a conversation comes to, in a form that can be compared.
+/// The result of a conversation, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::mail) enum Outcome {
     Unfinished,
@@ -50,9 +50,10 @@ impl Outcome {
     }
 }
 
-/// Plays a conversation, a line each: `S:` comes from the upstream (`S|` without CRLF behind it), `C:` must be what goes
-/// there (`{response}` stands for the XOAUTH2 response), `TLS` is an event to be met and the handshake after it, `EOF` is
-/// the upstream's end. Nothing else may go out. Gives the last event.
+/// Runs a conversation with one step per line. `S:` comes from the upstream (`S|` without CRLF
+/// after it). `C:` must be sent to it (`{response}` stands for the XOAUTH2 response). `TLS` is an
+/// expected event and the handshake after it. `EOF` is the upstream's end. Nothing else may be
+/// sent. Returns the last event.
 pub(in crate::mail) fn play(protocol: MailProtocol, starttls: bool, goal: &Goal, conversation: &str) -> Outcome {
     let settings = UpstreamSettings {
         limits: Arc::new(Limits::default()),

@@ -1,9 +1,9 @@
-//! What an SMTP client is told in reply to EHLO: the upstream's keywords with Gatepost's own way to log in.
+//! The reply to EHLO: the upstream's keywords with Gatepost's own login methods.
 
 use crate::mail::Capabilities;
 use crate::mail::machine::Context;
 
-/// What Exchange Online announces, for as long as nothing has been learned.
+/// What Exchange Online announces, used until capabilities have been learned.
 pub fn exchange_online() -> Capabilities {
     let keywords = [
         "SIZE 157286400",
@@ -19,9 +19,10 @@ pub fn exchange_online() -> Capabilities {
     Capabilities(keywords.map(str::to_owned).into())
 }
 
-/// Extensions that are commands and data between client and upstream and nothing else. Left out on purpose, besides
-/// everything about logging in: `XCLIENT` and `XFORWARD`, with which a client would speak for another host, and every
-/// other name that is not known here; the name of the upstream is no keyword either.
+/// Extensions that consist only of commands and data between client and upstream. Left out on
+/// purpose, besides everything about logging in: `XCLIENT` and `XFORWARD`, with which a client
+/// would act for another host, and every unknown name. The name of the upstream is no keyword
+/// either.
 const RELAYED: [&str; 15] = [
     "SIZE",
     "PIPELINING",
@@ -40,12 +41,12 @@ const RELAYED: [&str; 15] = [
     "HELP",
 ];
 
-/// The form of drafts before RFC 2554, which is all that some old programs look for.
+/// The form in drafts before RFC 2554. Some old programs look for nothing else.
 pub(super) const OLD_AUTH: &str = "AUTH=LOGIN PLAIN";
 
 fn relayed(line: &str) -> bool {
     let keyword = line.split(' ').next().unwrap_or_default();
-    // Printable, so that no announcement can become a second line.
+    // Printable characters only, so that an announcement cannot become a second line.
     line.bytes().all(|b| matches!(b, b' '..=b'~')) && RELAYED.iter().any(|known| keyword.eq_ignore_ascii_case(known))
 }
 

@@ -1,6 +1,8 @@
-//! The SMTP submission server that a mail client sees until its login is decided (RFC 5321, RFC 4954, RFC 3207).
+//! The SMTP submission server side towards a mail client until its login is decided (RFC 5321, RFC
+//! 4954, RFC 3207).
 //!
-//! Whether EHLO, HELO or neither came is not remembered: printers send AUTH after HELO, and to refuse it helps nobody.
+//! It does not remember whether EHLO, HELO or neither was sent: printers send AUTH after HELO, and
+//! refusing that helps nobody.
 
 use zeroize::Zeroizing;
 
@@ -11,16 +13,16 @@ use crate::mail::{Capabilities, CloseReason, Limits, ShutdownReason};
 use crate::sasl::Exchange;
 use gatepost_core::failure::Refusal;
 
-/// The machine.
+/// The SMTP machine.
 pub type Smtp = Machine<Dialog>;
 
-/// Where an SMTP client stands.
+/// The state of an SMTP client.
 pub struct Dialog(State);
 
 enum State {
-    /// A command is awaited.
+    /// Waits for a command.
     Command,
-    /// A SASL response is awaited.
+    /// Waits for a SASL response.
     Response(Exchange),
 }
 
@@ -83,7 +85,7 @@ impl Dialog {
 impl Dialect for Dialog {
     type CommandTag = ();
 
-    // The space stays when the challenge is empty (RFC 4954 §4).
+    // The space stays if the challenge is empty (RFC 4954 §4).
     const CONTINUATION: &'static str = "334 ";
 
     fn fresh() -> Self {
@@ -131,7 +133,8 @@ impl Dialect for Dialog {
     fn refuse((): (), refusal: Refusal, context: &mut Context) {
         let code = match refusal {
             Refusal::InvalidCredentials | Refusal::NotAuthorized => "535 5.7.8",
-            // Temporary, so that a client neither forgets its password nor drops what it has to send (RFC 4954 §6).
+            // The code is temporary, so that a client neither forgets its password nor drops its
+            // messages (RFC 4954 §6).
             Refusal::ContactAdmin | Refusal::Unavailable | Refusal::Limit => "454 4.7.0",
             Refusal::ServerBug => "451 4.3.0",
         };

@@ -1,14 +1,14 @@
 //! SMTP commands before the login (RFC 5321 §4.1, RFC 3207 §4, RFC 4954 §4).
 
-/// A command, understood.
+/// A parsed command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
-    /// Whatever name the client gives itself, or none: it is not looked at (RFC 5321 §4.1.4).
+    /// The name that the client gives, if any, is not checked (RFC 5321 §4.1.4).
     Ehlo,
     Helo,
-    /// `false`: with an argument, which it has not.
+    /// `false` if there is an argument, which the command does not have.
     StartTls(bool),
-    /// `None`: without a mechanism, or with too many arguments.
+    /// `None` if there is no mechanism, or too many arguments.
     Auth(Option<Auth<'a>>),
     Noop,
     Rset,
@@ -17,7 +17,7 @@ pub(super) enum Command<'a> {
     Quit,
     /// A command of a mail transaction.
     Transaction,
-    /// Known, and not for a submission service.
+    /// Known, but not for a submission service.
     NotImplemented,
     Unknown,
 }
@@ -29,17 +29,18 @@ pub(super) struct Auth<'a> {
     pub(super) initial: Option<&'a [u8]>,
 }
 
-/// True when a line, perhaps incomplete, begins an AUTH command, which may be longer than others.
+/// True if a line, perhaps incomplete, begins an AUTH command, which may be longer than others.
 pub(super) fn begins_auth(line: &[u8]) -> bool {
     line.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"AUTH "))
 }
 
-/// True when a line is a MAIL command.
+/// True if a line is a MAIL command.
 pub(super) fn begins_message(line: &[u8]) -> bool {
     line.get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case(b"MAIL "))
 }
 
-/// Parses a line. More than one space between words, and blanks at the end, are taken as old devices send them.
+/// Parses a line. Several spaces between words, and blanks at the end, are accepted, because old
+/// devices send them.
 pub(super) fn parse(line: &[u8]) -> Command<'_> {
     let mut words = line.split(|&octet| octet == b' ').filter(|word| !word.is_empty());
     let name = words.next().unwrap_or_default().to_ascii_uppercase();

@@ -1,40 +1,43 @@
-//! The octets of a message, as DATA and BDAT bring them (RFC 5321 §4.5.2, RFC 3030 §2).
+//! Decodes the octets of a message that DATA and BDAT transfer (RFC 5321 §4.5.2, RFC 3030 §2).
 //!
-//! Two servers that disagree about where a message ends let a client send a second one behind the first, in anybody's name
-//! ("SMTP smuggling", CVE-2023-51764 and its kin). So a message ends at CRLF `.` CRLF and nowhere else, and no bare CR or LF
-//! is ever passed on: the message is refused, or, where old devices are to be helped, its line ends are mended and the dots
-//! are stuffed anew on the lines that came out.
+//! If two servers disagree about where a message ends, a client can send a second one after the
+//! first, in anybody's name ("SMTP smuggling", CVE-2023-51764 and similar ones). So a message ends
+//! only at CRLF `.` CRLF, and no bare CR or LF is ever forwarded. The message is refused. Or, to
+//! help old devices, its line ends are corrected, and dots are stuffed again on the resulting
+//! lines.
 
 use memchr::memchr3;
 
-/// What is done with a line end that is none.
+/// How a bare CR or LF is handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LineEnds {
-    /// The message is refused: nothing is changed that somebody may have signed.
+    /// The message is refused, so that nothing is changed that may be signed.
     Exact,
-    /// A bare LF becomes CRLF, a bare CR goes (it stands before a CRLF of programs that translate twice).
+    /// A bare LF becomes CRLF, and a bare CR is removed (it precedes a CRLF of programs that
+    /// translate twice).
     Mended {
-        /// The client ended its own command so. What it then sends as lines ends in LF, and so does its final dot.
+        /// The client ended its own command with a bare LF. Then its lines and its final dot end in
+        /// LF too.
         lf: bool,
     },
 }
 
-/// Why a message cannot be taken.
+/// Why a message is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ContentError {
-    /// A bare CR or LF.
+    /// The message has a bare CR or LF.
     LineEnd,
-    /// RFC 5321 knows no NUL.
+    /// The message has a NUL, which RFC 5321 does not allow.
     Nul,
-    /// It is longer than it may be.
+    /// The message exceeds its limit.
     TooLarge,
 }
 
-/// Reads the octets of one message.
+/// Decodes the octets of one message.
 #[derive(Debug)]
 pub(super) struct Content {
     line_ends: LineEnds,
-    /// Dots are stuffed, and one of them ends the message: DATA, not BDAT.
+    /// Whether dots are stuffed and a dot ends the message: DATA, not BDAT.
     dots: bool,
     state: State,
     left: u64,
@@ -47,24 +50,24 @@ enum State {
     LineStart,
     /// Within a line.
     Text,
-    /// Behind a CR within a line.
+    /// After a CR within a line.
     Cr,
-    /// Behind a dot at the beginning of a line.
+    /// After a dot at the beginning of a line.
     Dot,
-    /// Behind such a dot and a CR.
+    /// After such a dot and a CR.
     DotCr,
-    /// Behind the final dot.
+    /// After the final dot.
     Ended,
 }
 
 impl Content {
-    /// A message that may have `limit` octets.
+    /// Creates the decoder of a message of at most `limit` octets.
     pub(super) fn new(line_ends: LineEnds, dots: bool, limit: u64) -> Self {
         Self { line_ends, dots, state: State::LineStart, left: limit, flaw: None }
     }
 
-    /// Reads what it needs of `input` and appends the message's octets to `message`, until a flaw is found: from then on
-    /// it only looks for the end. Gives how many octets it has read.
+    /// Reads what it needs of `input`, and appends the octets of the message to `message` until an
+    /// error is found. From then on it only looks for the end. Returns how many octets it has read.
     pub(super) fn read(&mut self, input: &[u8], message: &mut Vec<u8>) -> usize {
         let mut rest = input;
         while self.state != State::Ended
@@ -85,17 +88,17 @@ impl Content {
         input.len() - rest.len()
     }
 
-    /// The final dot has been read.
+    /// Whether the final dot has been read.
     pub(super) fn ended(&self) -> bool {
         self.state == State::Ended
     }
 
-    /// What is wrong with it, as far as it has been read.
+    /// The first error found so far.
     pub(super) fn flaw(&self) -> Option<ContentError> {
         self.flaw
     }
 
-    /// The last octet of a BDAT message has been read.
+    /// Notes that the last octet of a BDAT message has been read.
     pub(super) fn finish(&mut self) {
         if self.state == State::Cr {
             self.stray();
@@ -159,11 +162,11 @@ impl Content {
     fn bare_lf(&mut self, message: &mut Vec<u8>) -> State {
         self.stray();
         self.put(b"\r\n", message);
-        // A client whose lines end in CRLF has stuffed no dot here.
+        // A client whose lines end in CRLF did not stuff dots here.
         if self.lines_end_in_lf() { State::LineStart } else { State::Text }
     }
 
-    /// A CR or LF stands alone.
+    /// Notes a bare CR or LF.
     fn stray(&mut self) {
         if self.line_ends == LineEnds::Exact {
             self.flaw.get_or_insert(ContentError::LineEnd);
@@ -197,7 +200,7 @@ impl Default for Stuffing {
 }
 
 impl Stuffing {
-    /// Appends a piece of a message, whose lines end in CRLF, as it goes over the wire.
+    /// Appends a piece of a message, whose lines end in CRLF, in the form for DATA.
     pub fn write(&mut self, piece: &[u8], output: &mut Vec<u8>) {
         let mut rest = piece;
         while let Some(&first) = rest.first() {
@@ -212,7 +215,8 @@ impl Stuffing {
         }
     }
 
-    /// Appends the final dot. A message that does not end its last line (BDAT need not) is given the end.
+    /// Appends the final dot. If the message does not end its last line (BDAT need not), the line
+    /// end is added.
     pub fn finish(self, output: &mut Vec<u8>) {
         output.extend_from_slice(if self.line_start { b".\r\n" } else { b"\r\n.\r\n" });
     }
@@ -225,7 +229,8 @@ mod tests {
     const MENDED: LineEnds = LineEnds::Mended { lf: false };
     const LF: LineEnds = LineEnds::Mended { lf: true };
 
-    /// The message, what is wrong with it, whether it ended, and what was left. Octet by octet it must be the same.
+    /// The message, its error, whether it ended, and what was left. Read octet by octet, the result
+    /// must be the same.
     fn read(line_ends: LineEnds, input: &[u8]) -> (String, Option<ContentError>, bool, usize) {
         let run = |piece: usize| {
             let mut content = Content::new(line_ends, true, 1_000);
@@ -249,7 +254,7 @@ mod tests {
         assert_eq!(read(LineEnds::Exact, b"a\r\n."), (r"a\r\n".into(), None, false, 0));
     }
 
-    /// The endings by which servers were led to disagree (hannob/smtpsmug).
+    /// Line endings about which servers have disagreed (hannob/smtpsmug).
     const SMUGGLED: [&[u8]; 16] = [
         b"\n.\n",
         b"\n.\r\n",
@@ -275,7 +280,8 @@ mod tests {
             let input = [b"a", ending, b"MAIL FROM:<x@y>\r\n.\r\n"].concat();
             let (message, flaw, ended, left) = read(LineEnds::Exact, &input);
             assert!(flaw.is_some() && ended && left == 0, "{}: {message}", ending.escape_ascii());
-            // Mended, all of it is one message, and nothing in it is an ending once it is stuffed again.
+            // With corrected line ends, all of it is one message, and nothing in it ends it once it
+            // is stuffed again.
             let (_, _, ended, left) = read(MENDED, &input);
             assert!(ended && left == 0, "{}", ending.escape_ascii());
             let (mut message, mut wire) = (Vec::new(), Vec::new());
@@ -308,7 +314,7 @@ mod tests {
         for (limit, flaw) in [(7, None), (6, Some(ContentError::TooLarge)), (0, Some(ContentError::TooLarge))] {
             let mut content = Content::new(LineEnds::Exact, true, limit);
             let mut message = Vec::new();
-            // Stuffed dots are no part of it.
+            // Stuffed dots do not belong to it.
             assert_eq!(content.read(b"a\r\n..b\r\n.\r\n", &mut message), 11);
             assert_eq!((content.flaw(), content.ended()), (flaw, true));
             assert!(message.len() as u64 <= limit);

@@ -1,6 +1,7 @@
-//! The submission client that hands messages to an upstream which has accepted the login: one command, one reply.
+//! The submission client that sends messages to an upstream after a successful login: one command,
+//! one reply.
 //!
-//! A message goes out by DATA, whatever way it came in: a dot more or less is all that differs.
+//! A message is always sent with DATA, however it was received. Only the stuffed dots can differ.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -16,7 +17,8 @@ const LINE_OCTETS: usize = 8_192;
 /// Longest reply.
 const REPLY_LINES: usize = 128;
 
-/// The machine. Write what [`Forward::poll_output`] gives; each command but [`Forward::content`] is answered by one reply.
+/// The machine. Write what [`Forward::poll_output`] gives. Each command but [`Forward::content`] is
+/// answered by one reply.
 pub struct Forward {
     announced: Capabilities,
     input: VecDeque<u8>,
@@ -32,7 +34,7 @@ pub struct Forward {
 pub struct Garbled;
 
 impl Forward {
-    /// A machine that follows a login.
+    /// Creates a machine after a login.
     pub fn new(authenticated: Authenticated) -> Self {
         let announced = authenticated.capabilities().clone();
         let input = authenticated.into_leftovers().into();
@@ -46,13 +48,13 @@ impl Forward {
         self.line(&line);
     }
 
-    /// Names a recipient.
+    /// Adds a recipient.
     pub fn recipient(&mut self, recipient: &Recipient) {
         let line = recipient.to_line(|keyword| self.announces(keyword));
         self.line(&line);
     }
 
-    /// Asks to send the message itself; 354 is a yes.
+    /// Asks to send the message itself; the reply 354 allows it.
     pub fn data(&mut self) {
         self.stuffing = Stuffing::default();
         self.line("DATA");
@@ -68,23 +70,23 @@ impl Forward {
         mem::take(&mut self.stuffing).finish(&mut self.output);
     }
 
-    /// Forgets the message, before its content has been sent.
+    /// Discards the message before its content has been sent.
     pub fn reset(&mut self) {
         self.line("RSET");
     }
 
-    /// Says goodbye.
+    /// Ends the session.
     pub fn quit(&mut self) {
         self.line("QUIT");
     }
 
-    /// Octets for the upstream, if any; all that there are.
+    /// All pending octets for the upstream, if any.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         let output = mem::take(&mut self.output);
         (!output.is_empty()).then_some(output)
     }
 
-    /// Takes octets of the upstream. Call it when [`Self::poll_reply`] has nothing.
+    /// Takes octets from the upstream. Call it when [`Self::poll_reply`] has nothing.
     pub fn handle_input(&mut self, input: &[u8]) {
         self.input.extend(input);
     }
@@ -92,7 +94,7 @@ impl Forward {
     /// The next reply, once it is complete.
     ///
     /// # Errors
-    /// [`Garbled`]; the connection is of no use any more.
+    /// [`Garbled`]; the connection cannot be used any more.
     pub fn poll_reply(&mut self) -> Result<Option<Reply>, Garbled> {
         loop {
             let Some(end) = self.input.iter().position(|octet| *octet == b'\n') else {
@@ -101,7 +103,8 @@ impl Forward {
             let line: Vec<u8> = self.input.drain(..=end).collect();
             let line = line.strip_suffix(b"\r\n").filter(|line| line.len() <= LINE_OCTETS).ok_or(Garbled)?;
             self.lines += 1;
-            // A control in a text could become a line of its own in what the client hears.
+            // A control character in a text could become a line of its own in the reply to the
+            // client.
             if self.lines > REPLY_LINES || line.iter().any(|octet| *octet < b' ' && *octet != b'\t') {
                 return Err(Garbled);
             }

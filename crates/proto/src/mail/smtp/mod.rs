@@ -1,4 +1,5 @@
-//! SMTP submission (RFC 6409): from both sides up to the login, and the mail transactions that Gatepost takes itself.
+//! SMTP submission (RFC 6409): both sides until the login, and the mail transactions that Gatepost
+//! handles itself.
 
 pub mod capabilities;
 pub mod client_side;

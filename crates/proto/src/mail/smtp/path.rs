@@ -5,17 +5,18 @@ const LOCAL_OCTETS: usize = 64;
 /// Longest domain, in octets (§4.5.3.1.2).
 const DOMAIN_OCTETS: usize = 255;
 
-/// What stood between the angle brackets.
+/// The content of the angle brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Path {
-    /// `local@domain`, or nothing for `<>`.
+    /// `local@domain`, or `None` for `<>`.
     pub(super) address: Option<String>,
-    /// Nothing beyond ASCII is in it.
+    /// Whether it is ASCII only.
     pub(super) ascii: bool,
 }
 
-/// Takes a path from the beginning of `text`, and gives what follows it. A source route is read and forgotten (Appendix
-/// C). With `bare` a path without its brackets is one too, up to the next space: some devices have never sent any.
+/// Parses a path at the beginning of `text`, and returns what follows it. A source route is read
+/// and ignored (Appendix C). With `bare`, a path without brackets is accepted up to the next space,
+/// because some devices never send brackets.
 pub(super) fn take(text: &[u8], bare: bool) -> Option<(Path, &[u8])> {
     let Some(inner) = text.strip_prefix(b"<") else {
         let end = if bare { end_of_word(text) } else { return None };
@@ -30,7 +31,7 @@ pub(super) fn take(text: &[u8], bare: bool) -> Option<(Path, &[u8])> {
     Some((path, rest.strip_prefix(b">")?))
 }
 
-/// Where a word ends: at a space that is not quoted.
+/// The end of a word: a space that is not quoted.
 fn end_of_word(text: &[u8]) -> usize {
     let mut quoted = false;
     let mut octets = text.iter().enumerate();
@@ -71,7 +72,8 @@ fn mailbox(text: &[u8]) -> Option<(Path, &[u8])> {
     }
     let (_, rest) = domain(behind_local.strip_prefix(b"@")?)?;
     let address = str::from_utf8(text.get(..text.len() - rest.len())?).ok()?;
-    // Controls beyond ASCII would be as bad in a header or a log line as those within.
+    // Control characters beyond ASCII would do the same harm in a header or a log line as those of
+    // ASCII.
     if address.chars().any(char::is_control) {
         return None;
     }
@@ -84,7 +86,7 @@ fn dot_string(text: &[u8]) -> Option<&[u8]> {
     words(text, atext)
 }
 
-/// What follows one or more words with single dots between them.
+/// The text after one or more words with single dots between them.
 fn words(text: &[u8], in_word: impl Fn(&u8) -> bool) -> Option<&[u8]> {
     let mut rest = text;
     loop {
@@ -100,7 +102,7 @@ fn words(text: &[u8], in_word: impl Fn(&u8) -> bool) -> Option<&[u8]> {
     }
 }
 
-/// What follows the closing quote.
+/// The text after the closing quote.
 fn quoted_string(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         match rest {
@@ -112,8 +114,8 @@ fn quoted_string(mut rest: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// A name, or an address in square brackets, and what follows it. An underscore is no part of a host's name, but of
-/// names that are in use.
+/// A host name, or an address in square brackets, and what follows it. Host names do not allow
+/// underscores, but some names in use have them.
 fn domain(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let rest = match text.strip_prefix(b"[") {
         Some(literal) => {

@@ -1,4 +1,5 @@
-//! Replies of an SMTP server (RFC 5321 §4.2): those that Gatepost makes itself and those that it has read.
+//! Replies of an SMTP server (RFC 5321 §4.2): those that Gatepost creates and those that it has
+//! read.
 
 use std::fmt;
 
@@ -7,13 +8,14 @@ use std::fmt;
 pub struct Reply {
     /// The code of every line.
     pub(super) code: u16,
-    /// The texts of its lines, at least one. An enhanced status code is the beginning of the text (RFC 2034).
+    /// The texts of the lines, at least one. An enhanced status code is at the beginning of the
+    /// text (RFC 2034).
     pub(super) texts: Vec<Vec<u8>>,
 }
 
 impl Reply {
-    /// A reply with the enhanced status code `x.subject.detail` (RFC 3463). Its class `x` is the first digit of `code`,
-    /// as RFC 2034 demands, so the two cannot contradict each other.
+    /// Creates a reply with the enhanced status code `x.subject.detail` (RFC 3463). The class `x`
+    /// is the first digit of `code`, as RFC 2034 demands, so the two cannot contradict each other.
     pub fn new(code: u16, [subject, detail]: [u16; 2], text: impl fmt::Display) -> Self {
         let mut reply = Self::plain(code, "");
         let text = format!("{}.{subject}.{detail} {text}", reply.class());
@@ -21,7 +23,8 @@ impl Reply {
         reply
     }
 
-    /// A reply without an enhanced status code: greetings, the answer to EHLO and whatever begins with 3 have none.
+    /// Creates a reply without an enhanced status code. Greetings, the answer to EHLO and codes
+    /// that begin with 3 have none.
     pub fn plain(code: u16, text: impl fmt::Display) -> Self {
         debug_assert!((200..=559).contains(&code), "not a reply code: {code}");
         Self { code, texts: vec![one_line(&text.to_string())] }
@@ -37,7 +40,7 @@ impl Reply {
         self.code / 100
     }
 
-    /// Done, or go on.
+    /// Whether the class is 2 or 3.
     pub fn is_positive(&self) -> bool {
         matches!(self.class(), 2 | 3)
     }
@@ -68,7 +71,7 @@ impl Reply {
         words
     }
 
-    /// Appends the reply as it goes over the wire.
+    /// Appends the reply in the form of the protocol.
     pub fn write_to(&self, output: &mut Vec<u8>) {
         let last = self.texts.len().saturating_sub(1);
         for (at, text) in self.texts.iter().enumerate() {
@@ -80,7 +83,7 @@ impl Reply {
     }
 }
 
-/// The words, with controls escaped.
+/// Code and texts, with control characters escaped.
 impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&gatepost_core::escape::escaped(&self.words(), 1_024))
@@ -93,8 +96,8 @@ impl fmt::Debug for Reply {
     }
 }
 
-/// Text that stays in its line, whatever it quotes: controls become spaces. A line has 512 octets at most (RFC 5321
-/// §4.5.3.1.5), with code, separator and CRLF.
+/// Makes a text fit one line: control characters become spaces. A line has at most 512 octets (RFC
+/// 5321 §4.5.3.1.5), with code, separator and CRLF.
 fn one_line(text: &str) -> Vec<u8> {
     let mut line = String::new();
     for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {

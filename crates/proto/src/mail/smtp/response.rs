@@ -1,15 +1,15 @@
-//! Reading replies of an SMTP server (RFC 5321 §4.2).
+//! Parses the replies of an SMTP server (RFC 5321 §4.2).
 
 use super::reply::Reply;
 
 /// One line of a reply, without its CRLF.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ReplyLine<'a> {
-    /// 200 to 559.
+    /// The code, 200 to 559.
     pub(crate) code: u16,
-    /// No further line belongs to the reply.
+    /// Whether this is the last line of the reply.
     pub(crate) last: bool,
-    /// What follows the code.
+    /// The text after the code.
     pub(crate) text: &'a [u8],
 }
 
@@ -28,14 +28,14 @@ pub(crate) fn parse(line: &[u8]) -> Option<ReplyLine<'_>> {
     }
 }
 
-/// Puts the lines of a reply together.
+/// Combines lines into replies.
 #[derive(Default)]
 pub(crate) struct Replies {
     begun: Option<Reply>,
 }
 
 impl Replies {
-    /// Takes a line; gives the reply when it was the last one.
+    /// Takes a line; returns the reply if this was its last line.
     pub(crate) fn take(&mut self, line: &[u8]) -> Result<Option<Reply>, NotAReply> {
         let line = parse(line).ok_or(NotAReply)?;
         let mut reply = self.begun.take().unwrap_or(Reply { code: line.code, texts: Vec::new() });
@@ -52,7 +52,7 @@ impl Replies {
     }
 }
 
-/// A line that is no reply, or belongs to another one.
+/// A line is no reply, or belongs to another one.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotAReply;
 

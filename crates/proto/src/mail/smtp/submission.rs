@@ -1,10 +1,11 @@
-//! The submission server that takes messages itself, once a client may send (RFC 6409, RFC 5321): everything behind the
-//! login, or, for a trusted sender, behind its first MAIL.
+//! The submission server that accepts messages itself once a client may send (RFC 6409, RFC 5321):
+//! everything after the login, or, for a trusted sender, from its first MAIL on.
 //!
-//! The machine knows the sequence of commands, where a message ends and how long it may be. Whether a sender, a recipient
-//! or a message is taken it asks its caller, one question at a time and in the order of the commands, so that replies to
-//! pipelined commands come in order (RFC 2920) and nothing is promised that has not happened: 250 behind a message is the
-//! caller's word. A message is handed out in pieces and never kept.
+//! The machine knows the sequence of commands, where a message ends, and how long it may be. It
+//! asks its caller whether a sender, a recipient or a message is accepted. It asks one question at
+//! a time, in the order of the commands, so that replies to pipelined commands come in order (RFC
+//! 2920). The reply 250 after a message is the caller's answer, so nothing is promised that has not
+//! happened. A message is passed on in pieces and never kept.
 
 use std::collections::VecDeque;
 use std::mem;
@@ -22,72 +23,80 @@ use crate::sasl::ClientTokens;
 #[cfg(test)]
 mod tests;
 
-/// Longest command line: RFC 5321 has 512 octets, its extensions add over a thousand (RFC 3461, RFC 4954).
+/// Longest command line: RFC 5321 has 512 octets, and its extensions add over a thousand (RFC 3461,
+/// RFC 4954).
 const LINE_OCTETS: usize = 4_096;
-/// So many commands that make no sense end a session.
+/// Number of senseless commands that ends a session.
 const BAD_COMMANDS: u32 = 20;
-/// No further command is looked at while so much output waits: a client may send many at once, and take none of the replies.
+/// No further command is read while this much output waits, because a client may send many at once
+/// and take none of the replies.
 const OUTPUT_OCTETS: usize = 16 * 1_024;
-/// A message over its limit, or with a flaw, is read to its end all the same, because its sender hears the reply only then;
-/// but no further than this. Above what Exchange takes at most.
+/// How much is read of a message that is over its limit or has an error. It must be read to its
+/// end, because its sender reads the reply only then. The number is above what Exchange accepts at
+/// most.
 const DISCARDED_OCTETS: u64 = 256 * 1024 * 1024;
 
-/// How a machine is to behave.
+/// Settings of the machine.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The name in the reply to EHLO.
     pub server_name: Arc<str>,
-    /// What is offered, and the greatest message.
+    /// The offered extensions, and the largest message.
     pub extensions: Extensions,
-    /// Most recipients of a message.
+    /// Most recipients of one message.
     pub recipients: usize,
-    /// The client has logged in: AUTH goes on being listed, as some clients look for it again.
+    /// Whether the client has logged in. AUTH is then still listed, because some clients look for
+    /// it again.
     pub logged_in: bool,
-    /// Whether the mechanisms for a client's own token are listed with it.
+    /// Whether the mechanisms for a client's own token are listed with AUTH.
     pub client_tokens: ClientTokens,
-    /// Old devices are helped: addresses without brackets, blank lines, commands that no server knows, bare CR and LF in
-    /// messages.
+    /// Whether old devices are helped: addresses without brackets, blank lines, commands that no
+    /// server knows, and bare CR and LF in messages are tolerated.
     pub legacy: bool,
-    /// A bare LF ends a line, and a dot between two of them the message of a client that ends its commands so.
+    /// Whether a bare LF ends a line. If a client ends its commands so, a dot between two bare LFs
+    /// ends its message.
     pub bare_lf: bool,
 }
 
-/// What a machine tells its caller. After a question, marked so, nothing follows before [`Submission::answer`].
+/// What the machine reports to its caller. After a question, no event follows before
+/// [`Submission::answer`].
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Question: may a message begin?
+    /// Question: may this message begin?
     Mail(Mail),
-    /// Question: does it go to this recipient?
+    /// Question: is this recipient accepted?
     Recipient(Recipient),
-    /// Question: is the message itself taken? A positive answer lets the client send it; it is to be 354.
+    /// Question: may the client send the message? A positive answer must be 354.
     Message,
-    /// A piece of it, in lines that end in CRLF, without stuffed dots.
+    /// A piece of the message, in lines that end in CRLF, without stuffed dots.
     Content(Vec<u8>),
-    /// It must not go out: forget it. The client hears why at the end of it, from the machine.
+    /// The message must not be sent: discard it. The machine itself tells the client the reason at
+    /// the end of the message.
     Flawed(ContentError),
-    /// Question: the message is complete; what has become of it?
+    /// Question: the message is complete; what is the result?
     End,
-    /// What has been said since MAIL is void.
+    /// Everything since MAIL is void.
     Reset,
-    /// Write the output, then close. Nothing comes after it.
+    /// Write the output, then close. No further event comes.
     Close(Ending),
 }
 
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// QUIT.
+    /// The client sent QUIT.
     Quit,
     /// An answer was 421, or [`Submission::close`] was called.
     Told,
-    /// Too many commands that make no sense.
+    /// There were too many senseless commands.
     TooManyErrors,
-    /// It is no longer clear where the next command begins: a BDAT without a number, a message without end.
+    /// The start of the next command is not known any more: a BDAT without a number, or a message
+    /// without end.
     Lost,
 }
 
-/// The machine. At most what one call of [`Submission::handle_input`] brought is held, and 16 KiB of output with what one command
-/// comes to.
+/// The machine. It holds at most what one call of [`Submission::handle_input`] brought, and 16 KiB
+/// of output with the output of one command.
 pub struct Submission {
     settings: Settings,
     input: LineBuffer,
@@ -101,18 +110,18 @@ pub struct Submission {
 }
 
 enum State {
-    /// A command is awaited.
+    /// Waits for a command.
     Command,
-    /// The rest of a line that was too long is thrown away.
+    /// Discards the rest of a line that was too long.
     Skipping,
-    /// The caller has a question to answer.
+    /// Waits for the caller's answer to a question.
     Asked(Question),
-    /// The message comes, up to its final dot.
+    /// Receives the message up to its final dot.
     Data {
         message: Content,
         discarded: u64,
     },
-    /// A chunk of it comes.
+    /// Receives a chunk of the message.
     Chunk {
         left: u64,
         last: bool,
@@ -129,23 +138,23 @@ enum Question {
     End,
 }
 
-/// What becomes of a chunk.
+/// How a chunk is handled.
 enum Fate {
-    /// It is a part of this message.
+    /// It belongs to this message.
     Taken(Content),
-    /// It is thrown away, and then this is said.
+    /// It is discarded, and then gets this reply.
     Refused(Reply),
 }
 
 struct Transaction {
     smtputf8: bool,
     recipients: usize,
-    /// What BDAT has brought so far.
+    /// The message that BDAT has transferred so far.
     begun: Option<Content>,
 }
 
 impl Submission {
-    /// A machine that awaits a command; `input` is what the client has sent already.
+    /// Creates a machine that waits for a command; `input` is what the client has sent already.
     pub fn new(settings: Settings, input: &[u8]) -> Self {
         let mut machine = Self {
             limit: settings.extensions.size,
@@ -161,15 +170,16 @@ impl Submission {
         machine
     }
 
-    /// Takes octets of the client. Call it when neither [`Self::poll_event`] nor [`Self::poll_output`] has anything and no question
-    /// is open.
+    /// Takes octets from the client. Call it if neither [`Self::poll_event`] nor
+    /// [`Self::poll_output`] has anything and no question is open.
     pub fn handle_input(&mut self, input: &[u8]) {
         if !matches!(self.state, State::Closed) {
             self.input.push(input);
         }
     }
 
-    /// The next thing to do, if any. When there was output as well, there may be more once it has been taken.
+    /// The next event, if any. If there was output as well, more events may come once the output
+    /// has been taken.
     pub fn poll_event(&mut self) -> Option<Event> {
         loop {
             if let Some(event) = self.events.pop_front() {
@@ -194,28 +204,29 @@ impl Submission {
         }
     }
 
-    /// Octets for the client, if any; all that there are.
+    /// All pending octets for the client, if any.
     pub fn poll_output(&mut self) -> Option<Vec<u8>> {
         let output = mem::take(&mut self.output);
         (!output.is_empty()).then_some(output)
     }
 
-    /// No message is under way: the session may be ended without loss.
+    /// Whether no message is being transferred, so that the session can be ended without loss.
     pub fn is_idle(&self) -> bool {
         self.transaction.is_none() && matches!(self.state, State::Command | State::Skipping)
     }
 
-    /// The client is sending a message.
+    /// Whether the client is sending a message.
     pub fn is_receiving(&self) -> bool {
         matches!(self.state, State::Data { .. } | State::Chunk { .. })
     }
 
-    /// Bounds the message that is asked about with [`Event::Mail`], when its way takes less than `Extensions::size`.
+    /// Limits the message of [`Event::Mail`], if it can only be delivered with less than
+    /// `Extensions::size`.
     pub fn limit_message(&mut self, octets: u64) {
         self.limit = octets.min(self.settings.extensions.size);
     }
 
-    /// Answers the open question. A reply of code 421 ends the session too.
+    /// Answers the open question. A reply with code 421 ends the session too.
     pub fn answer(&mut self, reply: &Reply) {
         let question = match mem::replace(&mut self.state, State::Command) {
             State::Asked(question) => question,
@@ -249,7 +260,7 @@ impl Submission {
                     self.transaction = None;
                 }
                 self.state = State::Chunk { left: octets, last, fate };
-                // The client hears of its chunk when it has been read.
+                // The client gets the reply to its chunk when the chunk has been read.
                 return;
             }
             Question::Data(_) | Question::End => self.transaction = None,
@@ -260,7 +271,7 @@ impl Submission {
         }
     }
 
-    /// Ends the session with these last words.
+    /// Ends the session with this reply.
     pub fn close(&mut self, words: &Reply) {
         if !matches!(self.state, State::Closed) {
             self.reply(words);
@@ -394,7 +405,7 @@ impl Submission {
         self.state = State::Chunk { left: chunk.octets, last: chunk.last, fate };
     }
 
-    /// Whether a message may come now: what BDAT has brought of it.
+    /// Whether a message may be transferred now, and the part that BDAT has transferred so far.
     fn ready(&mut self) -> Result<Option<Content>, Reply> {
         match &mut self.transaction {
             None => Err(Reply::new(503, [5, 1], "MAIL and RCPT come first")),
@@ -441,7 +452,7 @@ impl Submission {
             self.read(message, &input);
         }
         if left > 0 {
-            // How much of it was thrown away follows from how much is still to come.
+            // For a refused chunk, the octets still to come count as discarded.
             let refused = match &fate {
                 Fate::Taken(message) => message.flaw().is_some(),
                 Fate::Refused(_) => true,
@@ -480,7 +491,8 @@ impl Submission {
         true
     }
 
-    /// Reads on in a message, and hands out what it brings; gives how much of `input` was its.
+    /// Reads more of a message and reports its content. Returns how many octets of `input` belonged
+    /// to it.
     fn read(&mut self, message: &mut Content, input: &[u8]) -> usize {
         let before = message.flaw();
         let mut piece = Vec::new();
@@ -497,7 +509,7 @@ impl Submission {
         read
     }
 
-    /// Goes on reading, unless far too much would have been thrown away.
+    /// Continues reading, unless far too much would be discarded.
     fn go_on(&mut self, discarded: u64, state: State) {
         if discarded > DISCARDED_OCTETS {
             self.reply(&transaction::too_large(self.limit));
@@ -507,7 +519,7 @@ impl Submission {
         }
     }
 
-    /// The end of a message that must not go out.
+    /// Ends a message that must not be sent.
     fn refuse_message(&mut self, flaw: ContentError) {
         self.transaction = None;
         self.state = State::Command;
@@ -544,7 +556,8 @@ impl Submission {
         self.reply(&Reply { code: 250, texts });
     }
 
-    /// What makes no sense is counted, unless it may come from a device that cannot help it.
+    /// Replies to a senseless command and counts it. Too many of them end the session, unless old
+    /// devices are helped (`legacy`).
     fn bad(&mut self, code: u16, status: [u16; 2], text: &str) {
         self.reply(&Reply::new(code, status, text));
         self.bad_commands += 1;
@@ -567,7 +580,7 @@ impl Submission {
 }
 
 impl Extensions {
-    /// The keywords of the reply to EHLO, less what has to do with logging in.
+    /// The keywords of the reply to EHLO, without those about logging in.
     pub fn keywords(&self) -> Capabilities {
         let mut keywords =
             vec![format!("SIZE {}", self.size), "PIPELINING".into(), "8BITMIME".into(), "CHUNKING".into()];

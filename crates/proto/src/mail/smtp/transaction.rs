@@ -5,43 +5,43 @@ use std::fmt::Write as _;
 use super::path::{self, Path};
 use super::reply::Reply;
 
-/// What a submission server offers besides what every one of ours does: PIPELINING, 8BITMIME, CHUNKING and
-/// ENHANCEDSTATUSCODES.
+/// The extensions of a submission server, besides those that Gatepost always offers: PIPELINING,
+/// 8BITMIME, CHUNKING and ENHANCEDSTATUSCODES.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Extensions {
     /// SIZE: most octets of a message.
     pub size: u64,
-    /// DSN: the next server takes its parameters.
+    /// DSN: whether the next server accepts its parameters.
     pub dsn: bool,
-    /// SMTPUTF8: the next server takes addresses beyond ASCII.
+    /// SMTPUTF8: whether the next server accepts addresses beyond ASCII.
     pub smtputf8: bool,
 }
 
-/// MAIL.
+/// The arguments of MAIL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mail {
-    /// The reverse path; `None` is `<>`.
+    /// The reverse path; `None` for `<>`.
     pub sender: Option<String>,
-    /// How long the message will be, as the client says.
+    /// The size of the message that the client declared.
     pub size: Option<u64>,
-    /// `BODY=`, if it was given.
+    /// The value of `BODY=`, if given.
     pub body: Option<Body>,
-    /// Addresses or header fields are in UTF-8.
+    /// Whether addresses or header fields are in UTF-8.
     pub smtputf8: bool,
-    /// RET and ENVID, as they came.
+    /// RET and ENVID, as received.
     pub dsn: Vec<String>,
 }
 
-/// RCPT.
+/// The arguments of RCPT.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
     /// The forward path.
     pub address: String,
-    /// NOTIFY and ORCPT, as they came.
+    /// NOTIFY and ORCPT, as received.
     pub dsn: Vec<String>,
 }
 
-/// What a message consists of (RFC 6152).
+/// The declared content of a message (RFC 6152).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
     /// Lines of ASCII.
@@ -51,7 +51,7 @@ pub enum Body {
 }
 
 impl Body {
-    /// The word for `BODY=`.
+    /// The value for `BODY=`.
     pub fn name(self) -> &'static str {
         match self {
             Self::SevenBit => "7BIT",
@@ -68,8 +68,8 @@ pub(super) struct Chunk {
 }
 
 impl Mail {
-    /// The command line for a server that announces `keywords`; what it does not know is left out where nothing is lost
-    /// by that.
+    /// The command line for a server that announces `keywords`. Parameters that the server does not
+    /// know are left out if nothing is lost.
     pub(super) fn to_line(&self, keywords: impl Fn(&str) -> bool) -> String {
         let mut line = format!("MAIL FROM:<{}>", self.sender.as_deref().unwrap_or_default());
         // Writing to a string does not fail.
@@ -103,10 +103,10 @@ fn append(line: &mut String, parameters: &[String], known: bool) {
     }
 }
 
-/// Understands the arguments of MAIL. `lenient` is for devices that leave out the brackets.
+/// Parses the arguments of MAIL. `lenient` is for devices that leave out the brackets.
 ///
 /// # Errors
-/// The reply that says what is wrong with them.
+/// The reply that describes the error.
 pub(super) fn mail(arguments: &[u8], extensions: Extensions, lenient: bool) -> Result<Mail, Reply> {
     let syntax = || Reply::new(501, [1, 7], "The sender's address is malformed: MAIL FROM:<name@domain>");
     let (path, rest) =
@@ -119,7 +119,8 @@ pub(super) fn mail(arguments: &[u8], extensions: Extensions, lenient: bool) -> R
             ("BODY", Some(body)) if body.eq_ignore_ascii_case("7BIT") => mail.body = Some(Body::SevenBit),
             ("BODY", Some(body)) if body.eq_ignore_ascii_case("8BITMIME") => mail.body = Some(Body::EightBit),
             ("SMTPUTF8", None) if extensions.smtputf8 => mail.smtputf8 = true,
-            // On whose behalf, as the client says. It is nobody's proof, so nobody is told (RFC 4954 §5).
+            // The client says on whose behalf it sends. That proves nothing, so it is not passed on
+            // (RFC 4954 §5).
             ("AUTH", Some(_)) => {}
             ("RET" | "ENVID", Some(value)) if extensions.dsn => mail.dsn.push(format!("{name}={value}")),
             ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID", _) => return Err(bad_parameter()),
@@ -133,10 +134,10 @@ pub(super) fn mail(arguments: &[u8], extensions: Extensions, lenient: bool) -> R
     Ok(mail)
 }
 
-/// Understands the arguments of RCPT; `smtputf8` was declared with MAIL.
+/// Parses the arguments of RCPT. `smtputf8` was declared with MAIL.
 ///
 /// # Errors
-/// The reply that says what is wrong with them.
+/// The reply that describes the error.
 pub(super) fn recipient(
     arguments: &[u8],
     extensions: Extensions,
@@ -156,7 +157,7 @@ pub(super) fn recipient(
     Ok(Recipient { address: in_charset(path, smtputf8)?.ok_or_else(syntax)?, dsn })
 }
 
-/// Understands the arguments of BDAT.
+/// Parses the arguments of BDAT.
 pub(super) fn chunk(arguments: &[u8]) -> Option<Chunk> {
     let mut words = arguments.split(|octet| *octet == b' ').filter(|word| !word.is_empty());
     let octets = number(str::from_utf8(words.next()?).ok()?)?;
@@ -168,7 +169,7 @@ pub(super) fn chunk(arguments: &[u8]) -> Option<Chunk> {
     words.next().is_none().then_some(Chunk { octets, last })
 }
 
-/// A message of more octets than this is not taken.
+/// The reply to a message with more octets than this.
 pub(super) fn too_large(limit: u64) -> Reply {
     Reply::new(552, [3, 4], format_args!("The message is too large, at most {limit} octets are taken"))
 }
@@ -190,7 +191,8 @@ fn in_charset(path: Path, smtputf8: bool) -> Result<Option<String>, Reply> {
     }
 }
 
-/// What follows `FROM:` or `TO:`. RFC 5321 has no space behind the colon; clients of all ages write one.
+/// The text after `FROM:` or `TO:`. RFC 5321 has no space after the colon, but many clients send
+/// one.
 fn after_keyword<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
     let (word, rest) = arguments.trim_ascii_start().split_at_checked(keyword.len())?;
     let rest = rest.trim_ascii_start().strip_prefix(b":")?;
@@ -198,12 +200,12 @@ fn after_keyword<'a>(arguments: &'a [u8], keyword: &[u8]) -> Option<&'a [u8]> {
 }
 
 struct Parameter<'a> {
-    /// In capitals.
+    /// The name, in capitals.
     name: String,
     value: Option<&'a str>,
 }
 
-/// The parameters behind a path; `None` when no space separates them from it.
+/// The parameters after a path; `None` if no space separates them from it.
 fn parameters(text: &[u8]) -> Option<impl Iterator<Item = Result<Parameter<'_>, Reply>>> {
     if text.first().is_some_and(|first| *first != b' ') {
         return None;
@@ -218,10 +220,10 @@ fn parameters(text: &[u8]) -> Option<impl Iterator<Item = Result<Parameter<'_>, 
     }))
 }
 
-/// RFC 1870 and RFC 3030 write numbers of up to 20 digits.
+/// A number. RFC 1870 and RFC 3030 allow up to 20 digits.
 fn number(text: &str) -> Option<u64> {
     (text.len() <= 20 && !text.is_empty() && text.bytes().all(|octet| octet.is_ascii_digit())).then_some(())?;
-    // More than a u64 holds is more than anybody takes.
+    // A number too large for a u64 is more than any server accepts.
     Some(text.parse().unwrap_or(u64::MAX))
 }
 

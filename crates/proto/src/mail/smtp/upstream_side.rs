@@ -1,7 +1,8 @@
-//! The submission client that Microsoft sees until the login there succeeded (RFC 5321, RFC 3207, RFC 4954, XOAUTH2).
+//! The submission client side towards Microsoft until the login there has succeeded (RFC 5321, RFC
+//! 3207, RFC 4954, XOAUTH2).
 //!
-//! `AUTH XOAUTH2` goes alone, the response in a line of its own: a command has at most 512 octets, a response line may
-//! have 12,288 (RFC 4954 §4).
+//! `AUTH XOAUTH2` is sent alone, and the response in a line of its own: a command has at most 512
+//! octets, but a response line may have 12,288 (RFC 4954 §4).
 
 use std::mem;
 
@@ -10,7 +11,7 @@ use super::response::Replies;
 use crate::mail::reply::{self, Script, Wire};
 use crate::mail::{Capabilities, UpstreamFailure, UpstreamFailureKind, UpstreamSettings};
 
-/// The machine; driven through [`crate::mail::UpstreamSide`].
+/// The machine; used through [`crate::mail::UpstreamSide`].
 pub struct Smtp {
     wire: Wire,
     starttls: bool,
@@ -21,7 +22,7 @@ pub struct Smtp {
 
 enum State {
     Greeting,
-    /// In the clear, before STARTTLS: nothing of its reply is kept.
+    /// EHLO without TLS, before STARTTLS. Nothing of its reply is kept.
     ClearEhlo,
     StartTls,
     Handshake,
@@ -29,7 +30,7 @@ enum State {
     Auth(Capabilities),
     Response {
         announced: Capabilities,
-        /// What the failure challenge said, once there has been one.
+        /// The content of the failure challenge, once there was one.
         challenge: Option<Challenge>,
     },
     Ended,
@@ -40,9 +41,9 @@ struct Challenge {
 }
 
 impl Smtp {
-    /// A machine that waits for the greeting.
+    /// Creates a machine that waits for the greeting.
     pub fn new(settings: UpstreamSettings) -> Self {
-        // A host may have any name, but a command has one line.
+        // A host may have any name, but a command is a single line.
         let name: String = settings.client_name.chars().filter(char::is_ascii_graphic).collect();
         Self {
             wire: Wire::new(&settings),
@@ -65,7 +66,7 @@ impl Smtp {
                 self.ehlo();
                 Ok(if self.starttls { State::ClearEhlo } else { State::Ehlo })
             }
-            // 554 instead of a greeting: no service for us, here and now.
+            // A greeting with 554 means that this server gives no service now.
             (State::Greeting, 554) => Err(self.refused(reply, Kind::Unavailable)),
             (State::ClearEhlo, 250) => {
                 if !announced(reply).0.iter().any(|entry| entry.eq_ignore_ascii_case("STARTTLS")) {
@@ -136,7 +137,7 @@ impl Script for Smtp {
     }
 
     fn on_tls(&mut self) {
-        // RFC 3207 §4.2: what was said before is void, and there is no second greeting.
+        // RFC 3207 §4.2: what was received before is void, and there is no second greeting.
         self.replies = Replies::default();
         self.ehlo();
         self.state = State::Ehlo;
@@ -156,7 +157,7 @@ fn offers_xoauth2(announced: &Capabilities) -> bool {
     })
 }
 
-/// Replies to a login: RFC 4954 §6 and what Exchange makes of it.
+/// The class of a refused login, from RFC 4954 §6 and the replies of Exchange.
 fn kind_of_refusal(reply: &Reply) -> UpstreamFailureKind {
     use UpstreamFailureKind as Kind;
     let of_words = reply::kind_of_words(&reply.words());

@@ -3,21 +3,22 @@ use gatepost_core::failure::Actor;
 
 const BASIC: &str = "Basic c3ZjLW1haWw6czNjcmV0OsOp";
 
-/// A proxy's side of a handshake: what it says on each connection, and whether it closes then.
+/// What the proxy sends on a connection, and whether it then closes it.
 type Connection<'a> = (&'a [u8], bool);
 
-/// What a handshake comes to.
+/// The outcome of a handshake.
 #[derive(Debug, PartialEq, Eq)]
 struct Outcome {
-    /// The challenges that were put to the authenticator.
+    /// The challenges that the authenticator received.
     challenges: Vec<Challenge>,
-    /// What the requests carried, an empty text for none, and `-` between connections.
+    /// The credentials in the requests: an empty text for none, and `-` between connections.
     requests: Vec<String>,
     /// How it ended, if it did.
     end: Option<Result<Vec<u8>, ConnectErrorKind>>,
 }
 
-/// Runs a handshake whose authenticator gives these answers in turn, and then the last one again and again.
+/// Runs a handshake whose authenticator gives these answers in order, and then repeats the last
+/// one.
 fn converse(
     scheme: Option<Scheme>,
     answers: &[Result<Option<&str>, AuthenticationError>],
@@ -76,7 +77,7 @@ fn converse(
     whole
 }
 
-/// One connection, and an authenticator that has one answer, if there is a scheme at all.
+/// Runs one connection, with an authenticator that has one answer if there is a scheme.
 fn answer(scheme: Option<Scheme>, octets: &[u8], closed: bool) -> Option<Result<Vec<u8>, ConnectErrorKind>> {
     let answers = [Ok(Some(BASIC)), Err(AuthenticationError::Refused)];
     converse(scheme, &answers, &[(octets, closed)]).end
@@ -276,7 +277,8 @@ fn each_failure_says_whose_turn_it_is() {
 
 #[test]
 fn a_proxy_that_was_told_a_password_is_not_quoted() {
-    // It repeats the credentials wherever it can: in the reason, as a scheme, and instead of HTTP.
+    // The proxy repeats the credentials wherever it can: in the reason, as a scheme, and instead of
+    // HTTP.
     let head = b"HTTP/1.1 407 c3ZjOnNlY3JldA\r\nProxy-Authenticate: c3ZjOnNlY3JldA, NTLM\r\n\r\n";
     let Some(Err(kind)) = answer(Some(Scheme::Basic), head, false) else { panic!("a refusal") };
     let schemes = vec!["NTLM".to_owned()];
@@ -300,7 +302,7 @@ fn challenge(fields: &str, body: &str) -> Vec<u8> {
 const OPEN: &[u8] = b"HTTP/1.1 200 Open\r\n\r\n* OK hello\r\n";
 const ANSWERS: [Result<Option<&str>, AuthenticationError>; 2] = [Ok(Some("NTLM one")), Ok(Some("NTLM two"))];
 
-/// An NTLM handshake over these connections, with two answers.
+/// Runs an NTLM handshake over these connections, with two answers.
 fn rounds(connections: &[Connection<'_>]) -> Outcome {
     converse(Some(Scheme::Ntlm), &ANSWERS, connections)
 }
@@ -327,7 +329,7 @@ fn where_the_proxy_closes_the_scheme_begins_anew() {
     let closing = [
         ("Connection: close\r\nContent-Length: 0\r\n", String::new(), false),
         ("Proxy-Connection: x, Close\r\nContent-Length: 0\r\n", String::new(), false),
-        // A body that only the end of the connection ends, or that is not worth reading, or nonsense.
+        // The body ends only with the connection, is too long, or is malformed.
         ("", "<html>".into(), true),
         ("Content-Length: 5\r\nContent-Length: 6\r\n", "hello".into(), false),
         ("Content-Length: +5\r\n", "hello".into(), false),
@@ -341,7 +343,7 @@ fn where_the_proxy_closes_the_scheme_begins_anew() {
         // Cut off in the body.
         ("Content-Length: 5\r\n", "hell".into(), true),
         ("Transfer-Encoding: chunked\r\n", "5\r\n".into(), true),
-        // Right after the body, without a word.
+        // The connection closes directly after the body.
         ("Content-Length: 5\r\n", "hello".into(), true),
     ];
     for (framing, body, closed) in closing {
@@ -362,7 +364,7 @@ fn a_scheme_of_single_requests_goes_on_over_another_connection() {
     assert_eq!(outcome.challenges, [Challenge::Start, Challenge::Continue("nonce=x".into())]);
     assert_eq!(outcome.requests, ["", "-", "Digest answer"]);
     assert!(matches!(outcome.end, Some(Ok(_))));
-    // HTTP/1.0 closes unless it says that it does not.
+    // HTTP/1.0 closes unless the reply says otherwise.
     let old = String::from_utf8(first)
         .unwrap()
         .replace("1.1 407", "1.0 407")
@@ -395,7 +397,7 @@ fn a_proxy_that_asks_for_ever_is_left() {
     let outcome = rounds(&vec![(&*closing, true); usize::from(CONNECTIONS)]);
     assert_eq!(outcome.requests, ["NTLM one", "-", "NTLM two", "-", "NTLM two"]);
     assert!(matches!(outcome.end, Some(Err(ConnectErrorKind::Refused { status: 407, .. }))));
-    // It closes instead of answering a second time, again and again.
+    // The proxy closes twice instead of giving a second answer.
     let outcome = rounds(&[(&kept, true), (&kept, true)]);
     assert_eq!(outcome.requests, ["NTLM one", "NTLM two", "-", "NTLM two", "NTLM two"]);
     assert_eq!(outcome.end, Some(Err(ConnectErrorKind::Closed)));

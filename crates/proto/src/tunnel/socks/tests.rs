@@ -4,7 +4,8 @@ fn password() -> ProxyAuthentication {
     ProxyAuthentication::Basic { username: "svc".into(), password: ProxyPassword::new("p:é".into()) }
 }
 
-/// Lets the proxy say this in chunks of every small size; all must come to the same. What was sent, and how it ended.
+/// Feeds the proxy's messages in chunks of every small size, which must all give the same result.
+/// Returns what was sent, and the result.
 fn exchange(
     authentication: &ProxyAuthentication,
     says: &[u8],

@@ -1,6 +1,7 @@
 //! POP3 commands after the login (RFC 1939 §5 to §7, RFC 2449 §5).
 
-/// A command, understood. Numbers are those of messages; whether there is such a message is not known here.
+/// A parsed command. Numbers are message numbers; whether such a message exists is not checked
+/// here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Command {
     Stat,
@@ -16,11 +17,11 @@ pub(super) enum Command {
     Noop,
     Capa,
     Quit,
-    /// A command that makes sense before the login only.
+    /// A command that is valid only before the login.
     BeforeLogin,
 }
 
-/// Why a line is no command.
+/// Why a line is not a valid command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CommandError {
     Unknown,
@@ -54,12 +55,12 @@ pub(super) fn parse(line: &[u8]) -> Result<Command, CommandError> {
     Ok(command)
 }
 
-/// A number that no message has stands for every number that is too large for one.
+/// A message number. A number that is too large becomes one that no message has.
 fn message(word: &[u8]) -> Result<u32, CommandError> {
     count(word).map(|number| u32::try_from(number).unwrap_or(u32::MAX))
 }
 
-/// At most ten digits.
+/// A number of at most ten digits.
 fn count(word: &[u8]) -> Result<u64, CommandError> {
     if word.len() > 10 || !word.iter().all(u8::is_ascii_digit) {
         return Err(CommandError::Arguments);

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::super::maildrop::UniqueId;
 use super::*;
 
-/// A mailbox whose message `n` is `n` lines of `n`, except those that are gone or broken.
+/// A mailbox whose message `n` is `n` lines of `n`, except those that are deleted or broken.
 struct Caller {
     machine: Transaction,
     said: Vec<u8>,
@@ -200,7 +200,7 @@ fn capa_repeats_what_was_announced() {
 #[test]
 fn fifty_thousand_messages_are_listed_bit_by_bit() {
     let mut caller = Caller::new(50_000);
-    // That no output is larger than it may be is asserted for every one of them.
+    // Each output is also checked to be within its limit.
     let said = caller.say("UIDL\r\nLIST\r\nNOOP\r\n");
     assert_eq!(said.lines().count(), 2 * 50_002 + 1);
     assert!(said.ends_with("50000 50000000\r\n.\r\n+OK\r\n"));

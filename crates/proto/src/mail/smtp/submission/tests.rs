@@ -1,4 +1,4 @@
-//! The machine as a client and a caller see it.
+//! Tests of the machine from the view of a client and a caller.
 
 use proptest::prelude::*;
 
@@ -18,10 +18,12 @@ fn settings() -> Settings {
     }
 }
 
-/// Plays the caller: takes everything but recipients at `refused.example` and messages that begin with `NO`.
+/// Acts as the caller: accepts everything but recipients at `refused.example` and messages that
+/// begin with `NO`.
 struct Caller {
     machine: Submission,
-    /// One line per event; pieces of one message are joined, and those of one that is flawed are left out.
+    /// One line per event. Pieces of one message are joined; those of a message with an error are
+    /// left out.
     events: Vec<String>,
     message: Vec<u8>,
     output: Vec<u8>,
@@ -160,7 +162,7 @@ fn a_chunk_that_is_refused_is_read_all_the_same() {
         run(settings(), b"BDAT 6\r\nQUIT\r\nMAIL FROM:<a@b>\r\nBDAT 6\r\nQUIT\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n");
     assert_eq!(events, ["MAIL FROM:<a@b>"]);
     assert_eq!(codes, [503, 250, 554, 554, 250]);
-    // Where it ends is not known: what follows could be content.
+    // The end of the chunk is not known, so what follows could be content.
     let (events, codes) = run(settings(), b"BDAT x LAST\r\nMAIL FROM:<a@b>\r\n");
     assert_eq!((events, codes), (vec!["Close(Lost)".to_owned()], vec![501]));
 }
@@ -280,7 +282,7 @@ fn ehlo_lists_what_works() {
     );
 }
 
-/// What clients send, well formed or not.
+/// Input of clients, well formed or not.
 fn session() -> impl Strategy<Value = Vec<u8>> {
     let known: Vec<&'static [u8]> = vec![
         b"EHLO x\r\n",
@@ -342,12 +344,13 @@ proptest! {
         for other in [split, octets] {
             prop_assert_eq!(&whole.events, &other.events);
             prop_assert_eq!(whole.output.escape_ascii().to_string(), other.output.escape_ascii().to_string());
-            // What is under way and has no flaw is the same too.
+            // The content of an unfinished message without error is the same too.
             prop_assert_eq!(&whole.message, &other.message);
         }
     }
 
-    /// A message that was stuffed and sent arrives as it was, and nothing behind it is taken for a part of it.
+    /// A message that was stuffed and sent arrives unchanged, and nothing after it is taken for a
+    /// part of it.
     #[test]
     fn a_message_survives(lines in proptest::collection::vec("[.a\u{e4} ]{0,5}", 0..12)) {
         let message: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
@@ -364,7 +367,7 @@ proptest! {
 
 #[test]
 fn replies_that_nobody_takes_do_not_pile_up() {
-    // What is read of a message at a time, with commands behind its end.
+    // Commands after the end of a message, in one read.
     let input = b"EHLO x\r\n".repeat(32 * 1_024 / 8);
     let mut machine = Submission::new(settings(), &input);
     let (mut most, mut replies) = (0, 0);
