@@ -1,4 +1,5 @@
-//! What one login costs in the protocol machines alone: all bytes of a login through each of them, no sockets, no TLS.
+//! What one login costs in the protocol machines alone: all bytes of a login through each of them,
+//! no sockets, no TLS.
 //!
 //! `cargo bench --bench machines`. Each turn makes a machine, as each connection does.
 
@@ -80,7 +81,8 @@ fn client_login(machine: &mut dyn ClientSide, reads: &[&str], upstream: &Capabil
     black_box(machine.take_leftovers());
 }
 
-/// The server that an upstream-side machine talks to; it answers whatever order the machine chooses.
+/// The server that an upstream-side machine talks to; it answers whatever order the machine
+/// chooses.
 struct Server {
     protocol: MailProtocol,
     announced: String,

@@ -1,5 +1,5 @@
-//! What a login costs when its password and its token are at hand: the path that every poll of every mail program takes.
-//! Run with `cargo bench --bench token_path`.
+//! What a login costs when its password and its token are at hand: the path that every poll of
+//! every mail program takes. Run with `cargo bench --bench token_path`.
 
 use std::net::IpAddr;
 use std::sync::Arc;

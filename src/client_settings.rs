@@ -4,8 +4,9 @@ use gatepost_config::{Config, Listener, ListenerTls};
 use gatepost_core::account::MailAddress;
 use gatepost_core::protocol::Protocol;
 
-/// One line for the name, one for the password, and one for each listener that speaks one of `protocols` (empty: any).
-/// `password` is what to type, or a word for it where that is not to be shown.
+/// One line for the name, one for the password, and one for each listener that speaks one of
+/// `protocols` (empty: any). `password` is what to type, or a word for it where that is not to be
+/// shown.
 pub(crate) fn client_settings(config: &Config, login: &MailAddress, password: &str, protocols: &[Protocol]) -> String {
     let user_name = user_name(config, login);
     let mut text = format!("  user name   {user_name}\n  password    {password}\n");

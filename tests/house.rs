@@ -150,7 +150,8 @@ fn source_folders() -> Vec<PathBuf> {
     folders
 }
 
-/// The product code of one crate: without files that only tests use, and without the tests in a file.
+/// The product code of one crate: without files that only tests use, and without the tests in a
+/// file.
 struct Files {
     by_path: BTreeMap<PathBuf, String>,
 }
@@ -201,7 +202,8 @@ impl Files {
         imports
     }
 
-    /// The file in which what is named so stands: where a module only passes an item on, the one that it has it from.
+    /// The file in which what is named so stands: where a module only passes an item on, the one
+    /// that it has it from.
     fn origin<'a>(&self, mut named: Vec<String>, modules: &BTreeMap<Vec<String>, &'a Path>) -> Option<&'a Path> {
         for _ in 0..8 {
             let known = (0..=named.len()).rev().find(|length| modules.contains_key(&named[..*length]))?;
@@ -227,7 +229,8 @@ fn module(path: &Path) -> Vec<String> {
     parts
 }
 
-/// Leaves out every item behind `#[cfg(test)]`, and empties comments. Relies on the way in which rustfmt indents.
+/// Leaves out every item behind `#[cfg(test)]`, and empties comments. Relies on the way in which
+/// rustfmt indents.
 fn product(text: &str) -> String {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let mut kept = String::new();
@@ -387,8 +390,8 @@ fn parts(path: &str) -> Vec<String> {
     path.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-/// The files that are left when all files which import nothing of the others are taken away, again and again, and then
-/// those which nobody imports.
+/// The files that are left when all files which import nothing of the others are taken away, again
+/// and again, and then those which nobody imports.
 fn circle<'a>(imports: &BTreeMap<&'a Path, BTreeSet<&'a Path>>) -> BTreeSet<&'a Path> {
     let mut left: BTreeSet<_> = imports.keys().copied().collect();
     loop {

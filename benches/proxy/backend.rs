@@ -1,5 +1,5 @@
-//! The mailbox behind the proxies: IMAP as far as a login needs it, over implicit TLS, and two commands of its own that
-//! move bytes (`DOWN n`, `UP n`).
+//! The mailbox behind the proxies: IMAP as far as a login needs it, over implicit TLS, and two
+//! commands of its own that move bytes (`DOWN n`, `UP n`).
 
 use std::io;
 use std::sync::Arc;
@@ -53,7 +53,8 @@ async fn session(stream: TcpStream, acceptor: TlsAcceptor) -> io::Result<()> {
                 String::new()
             }
             "AUTHENTICATE" => {
-                // With SASL-IR the response is on the line; without, it comes after an empty challenge.
+                // With SASL-IR the response is on the line; without, it comes after an empty
+                // challenge.
                 if words.next().is_none() {
                     wire.send(b"+ \r\n").await?;
                     wire.line().await?;

@@ -1,4 +1,5 @@
-//! The token endpoint behind the proxies: answers every request with a token and counts them by user name.
+//! The token endpoint behind the proxies: answers every request with a token and counts them by
+//! user name.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -14,7 +15,8 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// Entra takes its time. So do we, or the first login of a burst would have its token before the second one asks.
+/// Entra takes its time. So do we, or the first login of a burst would have its token before the
+/// second one asks.
 const LATENCY: Duration = Duration::from_millis(25);
 
 /// A token as long as Microsoft's are.

@@ -1,4 +1,5 @@
-//! The machine underneath: which CPU is whose, limits, a network namespace of our own, and a line that describes it all.
+//! The machine underneath: which CPU is whose, limits, a network namespace of our own, and a line
+//! that describes it all.
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -10,9 +11,10 @@ use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 /// Set in the second life of the benchmark, inside the namespace.
 const INSIDE: &str = "GATEPOST_BENCH_INSIDE";
 
-/// Replaces this process by the same one in a network namespace, where that is permitted: its loopback is ours alone, and
-/// the system's congestion control (which may pace loopback traffic, as bbr does) can be set aside without touching the
-/// system. Returns where it is not permitted, and in the second life.
+/// Replaces this process by the same one in a network namespace, where that is permitted: its
+/// loopback is ours alone, and the system's congestion control (which may pace loopback traffic, as
+/// bbr does) can be set aside without touching the system. Returns where it is not permitted, and
+/// in the second life.
 pub(crate) fn enter_namespace() {
     if std::env::var_os(INSIDE).is_some() {
         let up = Command::new("ip").args(["link", "set", "lo", "up"]).status();
@@ -54,7 +56,8 @@ pub(crate) struct Cpus {
 }
 
 impl Cpus {
-    /// Divides the CPUs that we may use, and moves this thread (and the threads that it will start) to those of the load.
+    /// Divides the CPUs that we may use, and moves this thread (and the threads that it will start)
+    /// to those of the load.
     pub(crate) fn divide() -> anyhow::Result<Self> {
         let available = sched_getaffinity(None)?;
         let mut cpus = (0..CpuSet::MAX_CPU).filter(|&cpu| available.is_set(cpu));

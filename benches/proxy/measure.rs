@@ -1,4 +1,5 @@
-//! The measurements: each drives load through a running target and notes what its process used meanwhile.
+//! The measurements: each drives load through a running target and notes what its process used
+//! meanwhile.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -128,7 +129,8 @@ pub(crate) struct Amounts {
 }
 
 impl Amounts {
-    /// For a target, with so many open files allowed: a session needs one at each end of ours, and a proxy two.
+    /// For a target, with so many open files allowed: a session needs one at each end of ours, and
+    /// a proxy two.
     pub(crate) fn new(quick: bool, target: Target, open_files: usize) -> Self {
         let mut amounts = match quick {
             false => Self {
@@ -149,8 +151,8 @@ impl Amounts {
             Target::Direct | Target::Haproxy | Target::Nginx | Target::Stunnel => amounts.bursts = 1,
             // Takes more than ten seconds per GiB up.
             Target::Dovecot => (amounts.bytes, amounts.bursts) = (amounts.bytes / 8, 1),
-            // Needs a hundred times the others' time for a login; its listen queue holds five, and what does not fit waits
-            // for seconds; `select` ends at 508 sessions.
+            // Needs a hundred times the others' time for a login; its listen queue holds five, and
+            // what does not fit waits for seconds; `select` ends at 508 sessions.
             Target::EmailProxy => {
                 amounts.lanes = 5;
                 amounts.logins = amounts.logins / 50 + 10;
@@ -204,7 +206,8 @@ impl Bench<'_> {
         self.figures.entry(metric).or_default().push(value);
     }
 
-    /// CPU of the proxy since `before`, which is what this gave earlier. `None` for the direct connection.
+    /// CPU of the proxy since `before`, which is what this gave earlier. `None` for the direct
+    /// connection.
     async fn cpu(&self, before: Option<Duration>) -> Option<Duration> {
         // What is still to be closed belongs to the work.
         sleep(Duration::from_millis(50)).await;

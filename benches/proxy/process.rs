@@ -1,4 +1,5 @@
-//! A proxy as the kernel sees it: its process tree, the CPU time it used, the memory that is its share.
+//! A proxy as the kernel sees it: its process tree, the CPU time it used, the memory that is its
+//! share.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -99,21 +100,24 @@ impl Drop for Process {
     }
 }
 
-/// `/proc/PID/stat` from its third field (the state) on: the second may hold spaces and parentheses.
+/// `/proc/PID/stat` from its third field (the state) on: the second may hold spaces and
+/// parentheses.
 fn stat_fields(pid: u32) -> Option<Vec<String>> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, rest) = stat.rsplit_once(')')?;
     Some(rest.split_ascii_whitespace().map(str::to_owned).collect())
 }
 
-/// `stat` counts threads that have ended but rounds to a clock tick (10 ms); `schedstat` of the living threads has
-/// nanoseconds. The larger of the two is off by one tick at most, and by nothing when no thread has ended.
+/// `stat` counts threads that have ended but rounds to a clock tick (10 ms); `schedstat` of the
+/// living threads has nanoseconds. The larger of the two is off by one tick at most, and by nothing
+/// when no thread has ended.
 fn cpu_of(pid: u32) -> Duration {
     let Some(fields) = stat_fields(pid) else { return Duration::ZERO };
     let field = |number: usize| fields.get(number - 3).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
     let tick = Duration::from_secs(1) / rustix::param::clock_ticks_per_second().max(1) as u32;
     let ticks = |count: u64| tick * u32::try_from(count).unwrap_or(u32::MAX);
-    // proc_pid_stat(5): 14 and 15 are the process's own time, 16 and 17 that of children waited for.
+    // proc_pid_stat(5): 14 and 15 are the process's own time, 16 and 17 that of children waited
+    // for.
     let own = ticks(field(14) + field(15));
     let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let exact = threads.filter_map(|thread| {

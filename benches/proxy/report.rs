@@ -70,7 +70,8 @@ const fn gate(what: &'static str, metric: Metric, bound: Bound, aim: Option<f64>
 }
 
 impl Gate {
-    /// The demand as text, and whether it is met. `None` where there is none, or something has not been measured.
+    /// The demand as text, and whether it is met. `None` where there is none, or something has not
+    /// been measured.
     fn verdict(&self, report: &Report) -> Option<(String, bool)> {
         let value = report.median(Target::Gatepost, self.metric)?;
         match self.bound {
@@ -166,7 +167,8 @@ impl Report {
             "failed",
         ];
         let rows = self.figures.keys().map(|&target| {
-            // Beside the figure its ratio to the direct connection, where more than one thing is to be compared.
+            // Beside the figure its ratio to the direct connection, where more than one thing is to
+            // be compared.
             let rated = |metric| match (self.median(target, metric), self.median(Target::Direct, metric)) {
                 (Some(value), Some(direct)) if target != Target::Direct => {
                     format!("{} ({} x)", digits(value), digits(value / direct))

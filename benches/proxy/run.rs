@@ -27,8 +27,9 @@ struct Arguments {
     /// Smaller amounts and one round: rough figures in about a minute.
     #[arg(long)]
     quick: bool,
-    /// Only this measurement or target; may be repeated. Measurements: start, memory, login, bulk, trip, burst. Targets:
-    /// direct, gatepost, gatepost-tls, haproxy, nginx-stream, stunnel, dovecot, email-oauth2-proxy.
+    /// Only this measurement or target; may be repeated. Measurements: start, memory, login, bulk,
+    /// trip, burst. Targets: direct, gatepost, gatepost-tls, haproxy, nginx-stream, stunnel,
+    /// dovecot, email-oauth2-proxy.
     #[arg(long, value_name = "NAME")]
     only: Vec<String>,
     /// Turns per target; the tables show medians. Default: 3, with --quick 1.
@@ -107,7 +108,8 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     Ok(complete)
 }
 
-/// All targets in turn, round after round. False when something is missing that could have been there.
+/// All targets in turn, round after round. False when something is missing that could have been
+/// there.
 async fn measure(
     report: &mut Report,
     targets: Vec<Target>,

@@ -1,4 +1,5 @@
-//! What is measured: Gatepost, the peers, and the direct connection that all of them are compared with.
+//! What is measured: Gatepost, the peers, and the direct connection that all of them are compared
+//! with.
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -320,7 +321,8 @@ fn find_program(name: &str) -> Option<PathBuf> {
     directories.map(|directory| directory.join(name)).find(|file| file.is_file())
 }
 
-/// A port that nobody has at the moment. Somebody could take it before the proxy does; then its start fails and says so.
+/// A port that nobody has at the moment. Somebody could take it before the proxy does; then its
+/// start fails and says so.
 fn free_port() -> anyhow::Result<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }

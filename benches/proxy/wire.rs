@@ -4,7 +4,8 @@ use std::io;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
-/// How much is read and written at a time. Large, so that the benchmark's own ends are not what is measured.
+/// How much is read and written at a time. Large, so that the benchmark's own ends are not what is
+/// measured.
 pub(crate) const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Anything that a session can run over.
@@ -96,7 +97,8 @@ impl Wire {
         self.stream.flush().await
     }
 
-    /// Reads until the peer has closed. However it closes is good enough: some peers leave out TLS's goodbye.
+    /// Reads until the peer has closed. However it closes is good enough: some peers leave out
+    /// TLS's goodbye.
     pub(crate) async fn drain(&mut self) {
         let mut chunk = [0; 1024];
         while matches!(self.stream.read(&mut chunk).await, Ok(1..)) {}

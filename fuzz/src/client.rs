@@ -36,8 +36,8 @@ const REFUSALS: [Refusal; 6] = [
     Refusal::ServerBug,
 ];
 
-/// Flags: 0 STARTTLS, 1 implicit TLS, 2 login in the clear, 3 bare LF, 4 decide late, 5 trusted, 7 legacy. A bit of the decisions per login:
-/// accepted or refused.
+/// Flags: 0 STARTTLS, 1 implicit TLS, 2 login in the clear, 3 bare LF, 4 decide late, 5 trusted, 7
+/// legacy. A bit of the decisions per login: accepted or refused.
 pub fn check(protocol: MailProtocol, data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
         let whole = run(protocol, &recipe, false);

@@ -7,8 +7,8 @@ use gatepost_proto::tunnel::connect::{
 
 use super::recipe::{Recipe, Trace};
 
-/// Flags: 0 Basic authentication, 1 the proxy closes at the end, 2 and 3 another scheme. The decisions are the
-/// authenticator's: whether it has an answer. Flights are connections.
+/// Flags: 0 Basic authentication, 1 the proxy closes at the end, 2 and 3 another scheme. The
+/// decisions are the authenticator's: whether it has an answer. Flights are connections.
 pub fn check(data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
         let whole = run(&recipe, false);

@@ -1,7 +1,9 @@
-//! What the fuzz targets do with their input: one function each, which panics when the product breaks a rule.
+//! What the fuzz targets do with their input: one function each, which panics when the product
+//! breaks a rule.
 //!
-//! `fuzz/run` feeds them from libFuzzer; `tests/protocol/fuzz_corpus.rs` replays `fuzz/corpus` through the same functions in
-//! a plain `cargo test`, and includes this file for that. The first octets of an input choose settings ([`recipe::Recipe`]).
+//! `fuzz/run` feeds them from libFuzzer; `tests/protocol/fuzz_corpus.rs` replays `fuzz/corpus`
+//! through the same functions in a plain `cargo test`, and includes this file for that. The first
+//! octets of an input choose settings ([`recipe::Recipe`]).
 
 mod client;
 mod connect;

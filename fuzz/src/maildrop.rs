@@ -7,8 +7,8 @@ use super::recipe::Recipe;
 
 const MESSAGES: u32 = 5;
 
-/// The first flight is what the client sends, the second what is in each message. Flags: 0 bare LF. A bit of the decisions
-/// per event: what was asked for works or not.
+/// The first flight is what the client sends, the second what is in each message. Flags: 0 bare LF.
+/// A bit of the decisions per event: what was asked for works or not.
 pub fn check(data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
         assert_eq!(run(&recipe, false), run(&recipe, true));

@@ -8,8 +8,8 @@ pub struct Recipe<'a> {
     pub decisions: u8,
     /// Seed of the chunk sizes; 0: octet by octet.
     seed: u8,
-    /// What the peer sends. `0xFF`, which no line of text has, divides what comes before a TLS handshake from what comes
-    /// after it.
+    /// What the peer sends. `0xFF`, which no line of text has, divides what comes before a TLS
+    /// handshake from what comes after it.
     pub body: &'a [u8],
 }
 
@@ -67,7 +67,8 @@ pub struct Trace {
     pub output: Vec<u8>,
     /// What it handed on, with what it had not been given yet.
     pub leftovers: Vec<u8>,
-    /// TLS was asked for while more was to come, which depends on the splitting; the outputs differ then.
+    /// TLS was asked for while more was to come, which depends on the splitting; the outputs differ
+    /// then.
     pub raced: bool,
 }
 

@@ -15,8 +15,9 @@ const LONG: u8 = 2;
 /// Records that a key with a short life seals.
 const SHORT_LIFE: u64 = 4;
 
-/// Flags: 0 TLS 1.3, 1 we are the client, 2 ChaCha20 and not AES, 3 our keys wear out soon. A bit of the decisions per step: what
-/// waits is taken or not. The body is steps of a kind, with arguments; see `Run::step`.
+/// Flags: 0 TLS 1.3, 1 we are the client, 2 ChaCha20 and not AES, 3 our keys wear out soon. A bit
+/// of the decisions per step: what waits is taken or not. The body is steps of a kind, with
+/// arguments; see `Run::step`.
 pub fn check(data: &[u8]) {
     if let Some(recipe) = Recipe::read(data) {
         let whole = Run::new(&recipe).run(recipe.chunks(false));
@@ -74,7 +75,8 @@ impl KeySchedule for Schedule {
     }
 }
 
-/// One direction as the peer sees it, written from the RFCs: 8446 §5.2 and §5.3; 5288 §3 and 7905 §2.
+/// One direction as the peer sees it, written from the RFCs: 8446 §5.2 and §5.3; 5288 §3 and 7905
+/// §2.
 struct Direction {
     tls13: bool,
     chacha: bool,
@@ -390,7 +392,8 @@ impl<'a> Run<'a> {
         assert!(warnings <= usize::from(!self.ours.tls13), "more than one wish was declined");
         let last = alerts.last().filter(|alert| **alert != [1, 100]);
         match (&self.failed, last) {
-            // RFC 8446 §6.2: the last alert says why; whoever has closed before has said its last word.
+            // RFC 8446 §6.2: the last alert says why; whoever has closed before has said its last
+            // word.
             (_, last) if self.closed => assert_eq!(last, Some(&[1, 0])),
             (None | Some(Error::AlertReceived(_)), last) => assert_eq!(last, None),
             (Some(error), last) => assert!(last.is_some_and(|alert| alert[0] == 2), "{error} and no alert"),

@@ -6,8 +6,8 @@ use gatepost_proto::http::soap::{Arriving, Looked, Ready, look};
 /// The bound on what is held.
 const MOST: usize = 1_024;
 
-/// The first octet chooses: 0 an application's token, 1 the input ends here; the rest of it how long the pieces are, from one
-/// octet on. The rest is the request.
+/// The first octet chooses: 0 an application's token, 1 the input ends here; the rest of it how
+/// long the pieces are, from one octet on. The rest is the request.
 pub fn check(data: &[u8]) {
     let Some((choice, input)) = data.split_first() else { return };
     let mailbox = MailAddress::parse("o'neil@contoso.com").expect("an address");

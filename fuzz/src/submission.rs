@@ -107,8 +107,8 @@ fn handle(event: Event, machine: &mut Submission, trace: &mut Trace, decisions: 
     machine.answer(if yes { &reply.0 } else { &reply.1 });
 }
 
-/// A message is no longer than it may be, its lines end in CRLF, and on the way to the next server it is one message and
-/// the same.
+/// A message is no longer than it may be, its lines end in CRLF, and on the way to the next server
+/// it is one message and the same.
 fn check_message(message: &[u8], legacy: bool) {
     assert!(message.len() as u64 <= MESSAGE_OCTETS);
     assert!(!message.contains(&0));

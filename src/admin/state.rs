@@ -63,8 +63,8 @@ impl AdminState {
     }
 }
 
-/// Names of the cookies, without and with TLS. `__Secure-` keeps pages without TLS from setting one (RFC 6265bis §4.1.3);
-/// `__Host-` would want the path `/`.
+/// Names of the cookies, without and with TLS. `__Secure-` keeps pages without TLS from setting one
+/// (RFC 6265bis §4.1.3); `__Host-` would want the path `/`.
 impl AdminState {
     /// Returns the name of a session's cookie.
     pub(super) fn cookie(&self) -> &'static str {

@@ -1,4 +1,5 @@
-//! `gatepost cert`: a local certificate authority and a server certificate, for tests and for networks without one.
+//! `gatepost cert`: a local certificate authority and a server certificate, for tests and for
+//! networks without one.
 
 use std::io::{self, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

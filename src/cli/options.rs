@@ -54,8 +54,8 @@ pub enum Command {
     /// Show Gatepost at work against a Microsoft 365 of its own, without a tenant
     #[cfg(feature = "sandbox")]
     Demo {
-        /// First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444 and 1025, or free ones when they are
-        /// taken]
+        /// First of seven ports to listen on [default: 1143, 1110, 1587, 1443, 1444, 1025 and 9180,
+        /// or free ones when they are taken]
         #[arg(long, value_name = "PORT")]
         port_base: Option<u16>,
     },
@@ -122,7 +122,8 @@ fn key_and_value(text: &str) -> Result<(String, String), String> {
 /// How to serve.
 #[derive(Debug, Default, Args)]
 pub struct RunOptions {
-    /// Take the listening sockets over from the running service, which then stops once its sessions have ended
+    /// Take the listening sockets over from the running service, which then stops once its sessions
+    /// have ended
     #[arg(long)]
     pub take_over: bool,
     /// Where the configuration comes from.
@@ -230,7 +231,8 @@ pub enum PasswordCommand {
     List(ListOptions),
     /// Revoke a device password and end its sessions
     Revoke(RevokeOptions),
-    /// Print the hash of a password, for `passwords` in the configuration; the password is read from standard input
+    /// Print the hash of a password, for `passwords` in the configuration; the password is read
+    /// from standard input
     Hash {
         /// Make a password and print it once, with its hash
         #[arg(long)]

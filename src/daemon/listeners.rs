@@ -281,7 +281,8 @@ struct Acceptor {
 }
 
 impl Acceptor {
-    /// Ends when the bound listener is closed and its last session has ended, or at once with `cut`.
+    /// Ends when the bound listener is closed and its last session has ended, or at once with
+    /// `cut`.
     async fn run(self, cut: CancellationToken) {
         let mut running = JoinSet::new();
         self.accept(&mut running).await;

@@ -1,4 +1,5 @@
-//! The running service: its listeners, its configurations one after the other, and its end. [`Control`] is the handle on it.
+//! The running service: its listeners, its configurations one after the other, and its end.
+//! [`Control`] is the handle on it.
 
 pub mod control;
 pub(crate) mod drain;

@@ -1,8 +1,8 @@
-//! Reads and deletes the messages of an Inbox (Microsoft, "List messages", "Get MIME content of a message", "Delete
-//! message").
+//! Reads and deletes the messages of an Inbox (Microsoft, "List messages", "Get MIME content of a
+//! message", "Delete message").
 //!
-//! Messages are named by their immutable ids, which stay the same when a message is moved within the mailbox. None of
-//! these requests changes whether a message counts as read.
+//! Messages are named by their immutable ids, which stay the same when a message is moved within
+//! the mailbox. None of these requests changes whether a message counts as read.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -406,7 +406,8 @@ fn unavailable(actor: Actor, cause: Cause, message: String, remedy: &'static str
     Failure { refusal: Refusal::Unavailable, actor, cause, message, remedy: remedy.into(), delay: false }
 }
 
-/// Names the mailbox, because a token without a user has no `me`, and because a mailbox need not be the user's own.
+/// Names the mailbox, because a token without a user has no `me`, and because a mailbox need not be
+/// the user's own.
 pub(super) fn mailbox(address: &MailAddress) -> String {
     format!("/v1.0/users/{}", encoded(address.as_str()))
 }

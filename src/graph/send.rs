@@ -36,7 +36,8 @@ pub struct Sent {
 }
 
 impl GraphClient {
-    /// Sends a message from the mailbox of `bearer` to the recipients of the envelope; a copy is kept in its Sent Items.
+    /// Sends a message from the mailbox of `bearer` to the recipients of the envelope; a copy is
+    /// kept in its Sent Items.
     ///
     /// If Graph asks for a short wait, this waits. The whole takes less than ten minutes.
     ///
@@ -102,7 +103,8 @@ impl GraphClient {
     }
 }
 
-/// Names the mailbox, because a token without a user has no `me`, and because a mailbox need not be the user's own.
+/// Names the mailbox, because a token without a user has no `me`, and because a mailbox need not be
+/// the user's own.
 fn path(mailbox: &MailAddress) -> String {
     let encoded: String = url::form_urlencoded::byte_serialize(mailbox.as_str().as_bytes()).collect();
     format!("/v1.0/users/{encoded}/sendMail")

@@ -46,8 +46,8 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// Decides by the accounts and limits of `config`, with the sign-ins and device passwords of `store`, and gets
-    /// tokens from `endpoint`.
+    /// Decides by the accounts and limits of `config`, with the sign-ins and device passwords of
+    /// `store`, and gets tokens from `endpoint`.
     pub fn new(
         config: Arc<Config>,
         endpoint: Arc<dyn TokenEndpoint>,
@@ -124,8 +124,8 @@ impl Authenticator {
         Ok(AuthorizedLogin::new(account, address, obtained, device))
     }
 
-    /// Gets a token for an account whose client needs no password, because the configuration trusts its address
-    /// (`trusted_senders`).
+    /// Gets a token for an account whose client needs no password, because the configuration trusts
+    /// its address (`trusted_senders`).
     ///
     /// # Errors
     /// A [`Failure`], also for an account whose token requires its user's password.

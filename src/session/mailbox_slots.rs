@@ -180,7 +180,8 @@ mod tests {
             let (places, alice) = (Arc::clone(&places), alice.clone());
             async move { places.acquire(Protocol::Smtp, &alice).await }
         });
-        // Another protocol and another mailbox are not concerned; the case of the name makes no difference.
+        // Another protocol and another mailbox are not concerned; the case of the name makes no
+        // difference.
         let _imap = places.acquire(Protocol::Imap, &alice).await.unwrap();
         let _bob = places.acquire(Protocol::Smtp, &mailbox("bob@contoso.example")).await.unwrap();
         tokio::time::sleep(Duration::from_secs(29)).await;

@@ -1,5 +1,5 @@
-//! This test program as a second process, for what changes the process that it happens in: its environment, limits,
-//! namespaces, confinement, and its end.
+//! This test program as a second process, for what changes the process that it happens in: its
+//! environment, limits, namespaces, confinement, and its end.
 
 use std::process::Command;
 

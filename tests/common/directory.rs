@@ -5,7 +5,8 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A directory of its own, removed when it is dropped. Others may pass through it: Dovecot and Squid drop root.
+/// A directory of its own, removed when it is dropped. Others may pass through it: Dovecot and
+/// Squid drop root.
 pub(crate) struct Directory(PathBuf);
 
 impl Directory {
@@ -42,7 +43,8 @@ impl Directory {
         self.0.join(name)
     }
 
-    /// Writes a file that only the owner may read, as some clients demand of what holds a password, and tells where.
+    /// Writes a file that only the owner may read, as some clients demand of what holds a password,
+    /// and tells where.
     pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.file(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,5 +1,5 @@
-//! What tests of every kind need: directories, ports, patience, and this test program once more. Each binary of
-//! `tests/` includes it and uses a part of it.
+//! What tests of every kind need: directories, ports, patience, and this test program once more.
+//! Each binary of `tests/` includes it and uses a part of it.
 
 pub(crate) mod again;
 pub(crate) mod directory;

@@ -9,7 +9,8 @@ use gatepost_config::environment::Environment;
 use gatepost_config::load::load_text;
 use gatepost_config::problem::Problems;
 
-/// A system with the real files, with an environment of the test's, and with a file `ca.pem` that only it has.
+/// A system with the real files, with an environment of the test's, and with a file `ca.pem` that
+/// only it has.
 #[derive(Default)]
 pub(crate) struct Outside {
     pub(crate) authorities: String,

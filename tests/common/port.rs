@@ -3,8 +3,9 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Mutex;
 
-/// Below the ports that the system gives to connections and to whoever asks for any (`ip_local_port_range`), so that
-/// nothing else of this machine takes one between this call and the start of the program.
+/// Below the ports that the system gives to connections and to whoever asks for any
+/// (`ip_local_port_range`), so that nothing else of this machine takes one between this call and
+/// the start of the program.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// A port of 127.0.0.1 that is free, and that no test of this process was given before.

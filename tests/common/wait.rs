@@ -1,5 +1,5 @@
-//! Patience. What takes this long does not come, on however slow a machine: it ends a test that hangs, and proves nothing.
-//! What must come within a time says so itself.
+//! Patience. What takes this long does not come, on however slow a machine: it ends a test that
+//! hangs, and proves nothing. What must come within a time says so itself.
 
 use std::time::{Duration, Instant};
 

@@ -29,7 +29,8 @@ fn a_secret_may_have_a_successor_and_an_end() {
     assert_eq!(files, [Some(Path::new("s")), None]);
 }
 
-/// Whatever is not asked for by the platform is not needed, and what an account says counts before what it inherits.
+/// Whatever is not asked for by the platform is not needed, and what an account says counts before
+/// what it inherits.
 #[test]
 fn an_account_may_prove_itself_in_another_way_than_the_rest() {
     let yaml = format!(

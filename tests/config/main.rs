@@ -1,4 +1,5 @@
-//! The configuration contract: what is accepted, what each mistake is told, which layer wins, what stays hidden.
+//! The configuration contract: what is accepted, what each mistake is told, which layer wins, what
+//! stays hidden.
 
 use std::path::{Path, PathBuf};
 

@@ -1,4 +1,5 @@
-//! Accounts that nothing in the configuration proves: what is wrong with them, as long as the store has nothing either.
+//! Accounts that nothing in the configuration proves: what is wrong with them, as long as the store
+//! has nothing either.
 
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::UnixTime;

@@ -1,4 +1,5 @@
-//! What a confined process can no longer do, and what it still can: tried out in a process of its own.
+//! What a confined process can no longer do, and what it still can: tried out in a process of its
+//! own.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -139,8 +140,8 @@ fn needed<'a>(ours: &'a Path, certificate: &'a Path, port: u16) -> Vec<Attempt<'
     ]
 }
 
-/// Where the confined process works, and what it must not reach. It is not below a directory that the program itself
-/// needs.
+/// Where the confined process works, and what it must not reach. It is not below a directory that
+/// the program itself needs.
 fn directories() -> Directory {
     let directory = Directory::new();
     fs::create_dir(directory.file("state")).unwrap();
@@ -163,7 +164,8 @@ fn close(file: &Path) {
     }
 }
 
-/// Runs the child with a secret from a file that was made `ready`; the result are the names of what succeeded.
+/// Runs the child with a secret from a file that was made `ready`; the result are the names of what
+/// succeeded.
 fn run(confinement: &str, ready: impl Fn(&Path)) -> Vec<String> {
     let directory = directories();
     let (upstream, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
@@ -211,7 +213,8 @@ fn child() {
         forbidden(&ours, &foreign, other).into_iter().filter(|(what, _)| confined || HARMLESS.contains(what));
     let of_root: Attempt = (READ_CLOSED, Box::new(move || fs::read(&closed).map(drop)));
     let of_root = Some(of_root).filter(|_| is_root());
-    // Where names are resolved by a file that is replaced in `/etc`, root keeps all of it, and the report says so.
+    // Where names are resolved by a file that is replaced in `/etc`, root keeps all of it, and the
+    // report says so.
     let whole_etc = confinement.report().iter().any(|line| line.contains("all of /etc"));
     let attempts = attempts.filter(|(what, _)| !(whole_etc && *what == READ_HASHES));
     for (what, attempt) in attempts.chain(of_root).chain(needed(&ours, &certificate, upstream)) {

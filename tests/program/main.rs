@@ -1,5 +1,5 @@
-//! The program as it is installed: its command line, its life from start to end, what it keeps, what it shows to whoever
-//! runs it, what it may do, and what it never writes.
+//! The program as it is installed: its command line, its life from start to end, what it keeps,
+//! what it shows to whoever runs it, what it may do, and what it never writes.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests measure real time, and end at a panic")]
 

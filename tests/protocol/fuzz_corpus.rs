@@ -1,4 +1,5 @@
-//! Replays the seeds of the fuzz targets: every rule that the fuzzers check is checked here for the known inputs.
+//! Replays the seeds of the fuzz targets: every rule that the fuzzers check is checked here for the
+//! known inputs.
 
 use std::path::Path;
 

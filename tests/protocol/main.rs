@@ -1,5 +1,6 @@
-//! The product's own code in this process, over loopback sockets: what it says to clients, to upstreams and to Microsoft,
-//! and what it makes of their answers. Nothing here needs another program but where a test says so.
+//! The product's own code in this process, over loopback sockets: what it says to clients, to
+//! upstreams and to Microsoft, and what it makes of their answers. Nothing here needs another
+//! program but where a test says so.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests measure real time, and end at a panic")]
 

@@ -1,5 +1,5 @@
-//! The relay over real sockets: byte-exact both ways, half-close, back-pressure, limits, and what a broken side looks
-//! like from the other.
+//! The relay over real sockets: byte-exact both ways, half-close, back-pressure, limits, and what a
+//! broken side looks like from the other.
 
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -216,7 +216,8 @@ async fn a_reset_is_passed_on_as_one() {
 #[tokio::test]
 async fn a_receiver_that_does_not_take_stops_the_sender() {
     let Rig { client, mut upstream, relay } = tls(LIMITS).await;
-    // Send until nothing more goes for a while; what fits is kernel buffers and one buffer of the relay.
+    // Send until nothing more goes for a while; what fits is kernel buffers and one buffer of the
+    // relay.
     let piece = vec![7; 1024 * 1024];
     let mut taken = 0;
     while tokio::time::timeout(Duration::from_millis(500), upstream.write_all(&piece)).await.is_ok() {

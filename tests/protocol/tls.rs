@@ -1,5 +1,5 @@
-//! The record layer against rustls itself, in both roles: every cipher of both versions, key updates, tickets, alerts,
-//! records that were tampered with.
+//! The record layer against rustls itself, in both roles: every cipher of both versions, key
+//! updates, tickets, alerts, records that were tampered with.
 
 use std::sync::Arc;
 
@@ -162,7 +162,8 @@ async fn keys_are_updated_whoever_asks() {
     }
 }
 
-/// Three records between two TLS ends, changed on the way: what was read of them, and how reading ended.
+/// Three records between two TLS ends, changed on the way: what was read of them, and how reading
+/// ended.
 async fn tampered(change: impl Fn(&mut Vec<Vec<u8>>)) -> (Vec<u8>, std::io::Error) {
     let configs = Configs::of(suites::TLS13_AES_128_GCM_SHA256);
     let (near, mut inner) = tcp_pair().await;

@@ -1,4 +1,5 @@
-//! Replays `tests/transcripts/<protocol>/*.txt` against the client-side machines: one file per RFC example or client quirk.
+//! Replays `tests/transcripts/<protocol>/*.txt` against the client-side machines: one file per RFC
+//! example or client quirk.
 //!
 //! | line | means |
 //! |---|---|
@@ -11,8 +12,8 @@
 //! | `! …` | the caller: `accept A, B`, `refuse <Refusal>`, `resume`, `tls`, `close <ShutdownReason>` |
 //! | `L: …` | what is left for the upstream, escaped as in `C+` |
 //!
-//! At the end no output, event or leftover may be left over. Each file is replayed with the input in one piece and
-//! octet by octet.
+//! At the end no output, event or leftover may be left over. Each file is replayed with the input
+//! in one piece and octet by octet.
 
 use std::collections::VecDeque;
 use std::path::Path;

@@ -1,4 +1,5 @@
-//! Accounts whose password Gatepost checks itself, because Entra knows an application there and no person.
+//! Accounts whose password Gatepost checks itself, because Entra knows an application there and no
+//! person.
 
 use argon2::Argon2;
 use argon2::password_hash::PasswordHasher as _;

@@ -1,4 +1,5 @@
-//! The certificate authority that everybody in these tests trusts, and the one certificate that all servers show.
+//! The certificate authority that everybody in these tests trusts, and the one certificate that all
+//! servers show.
 
 use std::path::PathBuf;
 
@@ -8,8 +9,8 @@ use rcgen::{
 
 use super::process::Directory;
 
-/// Where Microsoft's servers live for Gatepost: names that only Squid can resolve, so that a connection that arrives
-/// has gone through Squid.
+/// Where Microsoft's servers live for Gatepost: names that only Squid can resolve, so that a
+/// connection that arrives has gone through Squid.
 pub(crate) const UPSTREAM_NAME: &str = "outlook.office365.test";
 /// The same for the submission server.
 pub(crate) const SUBMISSION_NAME: &str = "smtp.office365.test";

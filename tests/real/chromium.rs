@@ -1,5 +1,6 @@
-//! A real browser on the status page: an administrator signs an account in at Entra's page and comes back, and a mail program
-//! then logs in with the device password that the page has shown. Chromium is driven by its own driver (W3C WebDriver).
+//! A real browser on the status page: an administrator signs an account in at Entra's page and
+//! comes back, and a mail program then logs in with the device password that the page has shown.
+//! Chromium is driven by its own driver (W3C WebDriver).
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
@@ -40,7 +41,8 @@ impl<'a> Browser<'a> {
         let client = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
         let mut browser =
             Self { runtime, client, session: format!("http://127.0.0.1:{port}/session"), _driver: driver };
-        // The page of the embedded Entra has a certificate of its own authority. Root has no sandbox within Chromium.
+        // The page of the embedded Entra has a certificate of its own authority. Root has no
+        // sandbox within Chromium.
         let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "acceptInsecureCerts": true, "goog:chromeOptions": {"args": arguments},
@@ -168,7 +170,8 @@ fn an_account_signed_in_on_the_page_reads_its_mail() {
 
     let browser = Browser::start(&runtime, &directory);
     browser.open(link.trim());
-    // The page of another program on the same machine gets no cookie, by whichever name the browser looks for it.
+    // The page of another program on the same machine gets no cookie, by whichever name the browser
+    // looks for it.
     browser.element("#accounts");
     for host in ["127.0.0.1", "localhost"] {
         let (neighbour, heard) = neighbour();
@@ -194,7 +197,8 @@ fn an_account_signed_in_on_the_page_reads_its_mail() {
     ]));
     fetched.expect_success("curl");
 
-    // Seen in the browser: no horizontal scroll on a phone, and nothing that the policy of the page forbids.
+    // Seen in the browser: no horizontal scroll on a phone, and nothing that the policy of the page
+    // forbids.
     browser.click("main button");
     browser.post("/window/rect", &json!({"width": 500, "height": 900}));
     let too_wide = "return document.documentElement.scrollWidth > document.documentElement.clientWidth";

@@ -1,5 +1,5 @@
-//! With the direct route closed: Gatepost and the mail program sit in a network namespace that only a proxy leads out of.
-//! IMAP, POP3, SMTP and the token request must go through it, each of them.
+//! With the direct route closed: Gatepost and the mail program sit in a network namespace that only
+//! a proxy leads out of. IMAP, POP3, SMTP and the token request must go through it, each of them.
 
 use super::curl::curl;
 use super::gatepost::{ClientTls, Gatepost, Protocol};

@@ -1,5 +1,5 @@
-//! The embedded Microsoft 365 in the test's process, and instances of the program in front of it, each with a
-//! configuration of the test's own.
+//! The embedded Microsoft 365 in the test's process, and instances of the program in front of it,
+//! each with a configuration of the test's own.
 
 use std::fmt::Write as _;
 use std::process::Command;
@@ -49,8 +49,8 @@ impl Cloud {
         Instance::start(self.configuration(listeners, sections), ports)
     }
 
-    /// A directory with a configuration. `{imap}`, `{pop3}`, `{smtp}` and `{graph}` in the section `listeners` stand for the
-    /// cloud's servers; without a section `accounts` there is everybody.
+    /// A directory with a configuration. `{imap}`, `{pop3}`, `{smtp}` and `{graph}` in the section
+    /// `listeners` stand for the cloud's servers; without a section `accounts` there is everybody.
     pub(crate) fn configuration(&self, listeners: &str, sections: &str) -> Directory {
         let mut yaml = format!("listeners:\n{listeners}\n");
         for (name, address) in [

@@ -1,5 +1,5 @@
-//! The other tests prove something only if the mailbox does take nothing but a token of Entra's, and only if Squid is
-//! the one way to it: that is shown here, without Gatepost.
+//! The other tests prove something only if the mailbox does take nothing but a token of Entra's,
+//! and only if Squid is the one way to it: that is shown here, without Gatepost.
 
 use std::net::Ipv4Addr;
 use std::process::Command;

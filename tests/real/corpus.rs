@@ -1,4 +1,5 @@
-//! Other readers of the messages that go out through Microsoft Graph, which reads their header by its own lights.
+//! Other readers of the messages that go out through Microsoft Graph, which reads their header by
+//! its own lights.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! Dovecot as the mailbox that takes nothing but OAuth: IMAP and POP3 with implicit TLS, submission with STARTTLS.
+//! Dovecot as the mailbox that takes nothing but OAuth: IMAP and POP3 with implicit TLS, submission
+//! with STARTTLS.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
@@ -18,7 +19,8 @@ pub(crate) struct Dovecot {
     owner: Owner,
 }
 
-/// Whom the mailboxes belong to: ourselves, or as root somebody harmless, because Dovecot opens none as root.
+/// Whom the mailboxes belong to: ourselves, or as root somebody harmless, because Dovecot opens
+/// none as root.
 struct Owner {
     name: String,
     user: u32,
@@ -27,7 +29,8 @@ struct Owner {
 }
 
 impl Dovecot {
-    /// Starts it. `introspection` and `relay` are ports on 127.0.0.1: who knows the tokens, and who takes the mail.
+    /// Starts it. `introspection` and `relay` are ports on 127.0.0.1: who knows the tokens, and who
+    /// takes the mail.
     pub(crate) fn start(directory: &Directory, authority: &Authority, introspection: u16, relay: u16) -> Self {
         let owner = Owner::find();
         let homes = directory.path().join("homes");

@@ -1,5 +1,6 @@
-//! Entra for these tests: a token endpoint that knows passwords and hands out random tokens, and the introspection
-//! (RFC 7662) by which Dovecot asks whether a token is one of them. Every request is written down.
+//! Entra for these tests: a token endpoint that knows passwords and hands out random tokens, and
+//! the introspection (RFC 7662) by which Dovecot asks whether a token is one of them. Every request
+//! is written down.
 
 use std::collections::HashMap;
 use std::convert::Infallible;

@@ -1,5 +1,6 @@
-//! Programs that speak EWS: exchangelib, the library behind most of Python's. First straight to the sandbox with a token,
-//! which shows that the sandbox is good enough; then through Gatepost with a password.
+//! Programs that speak EWS: exchangelib, the library behind most of Python's. First straight to the
+//! sandbox with a token, which shows that the sandbox is good enough; then through Gatepost with a
+//! password.
 
 use gatepost_sandbox::{Sandbox, Service};
 use serde_json::json;

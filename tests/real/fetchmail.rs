@@ -8,7 +8,8 @@ use super::message::{assert_same, message, unix_lines};
 use super::process::{Directory, run};
 use super::world::{Person, World};
 
-/// Fetches everything, deletes it in the mailbox, and returns it in the order of the messages' numbers.
+/// Fetches everything, deletes it in the mailbox, and returns it in the order of the messages'
+/// numbers.
 fn fetch(gatepost: &Gatepost<'_>, protocol: Protocol, tls: ClientTls, person: &Person) -> Vec<Vec<u8>> {
     let directory = Directory::new();
     let delivered = directory.path().join("delivered");

@@ -62,7 +62,8 @@ impl<'a> Gatepost<'a> {
         Self::start_with(world, route, "accounts:\n  - login: \"*@contoso.com\"\n")
     }
 
-    /// The same, and the listeners with STARTTLS announce the mechanisms for tokens of clients' own.
+    /// The same, and the listeners with STARTTLS announce the mechanisms for tokens of clients'
+    /// own.
     pub(crate) fn start_announcing_tokens(world: &'a World) -> Self {
         let keys =
             ["GATEPOST__LISTENERS__IMAP-STARTTLS__CLIENT_TOKENS", "GATEPOST__LISTENERS__POP3-STARTTLS__CLIENT_TOKENS"];
@@ -82,7 +83,8 @@ impl<'a> Gatepost<'a> {
         Self::launch(world, None, matches!(route, Route::Straight), accounts, &proxy, environment)
     }
 
-    /// In a network namespace, with this section `forward_proxy`. Upstreams have the names that only a proxy can resolve.
+    /// In a network namespace, with this section `forward_proxy`. Upstreams have the names that
+    /// only a proxy can resolve.
     pub(crate) fn start_on(
         world: &'a World,
         island: &'a Island,

@@ -1,5 +1,5 @@
-//! Programs that speak Graph: curl, and Python's requests. First straight to the sandbox with a token, which shows that
-//! the sandbox is good enough; then through Gatepost with a password.
+//! Programs that speak Graph: curl, and Python's requests. First straight to the sandbox with a
+//! token, which shows that the sandbox is good enough; then through Gatepost with a password.
 
 use std::process::Command;
 

@@ -1,5 +1,6 @@
-//! A network namespace with one way out: to a port of this machine where a proxy listens. What runs in there reaches the
-//! mailbox and Entra through that proxy or not at all, because they listen on the loopback interface of this machine.
+//! A network namespace with one way out: to a port of this machine where a proxy listens. What runs
+//! in there reaches the mailbox and Entra through that proxy or not at all, because they listen on
+//! the loopback interface of this machine.
 
 use std::net::Ipv4Addr;
 use std::process::Command;

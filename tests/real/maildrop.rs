@@ -1,5 +1,5 @@
-//! POP3 out of Graph, read by programs that were written for other servers: each message once, whole, and gone when it was
-//! to be deleted.
+//! POP3 out of Graph, read by programs that were written for other servers: each message once,
+//! whole, and gone when it was to be deleted.
 
 use std::fs;
 use std::path::Path;

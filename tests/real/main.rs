@@ -1,7 +1,8 @@
-//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync, fetchmail, msmtp, swaks, Postfix,
-//! Python's libraries and JavaMail log in with a plain password to a Dovecot that takes nothing but XOAUTH2, straight
-//! through Squid, and from a network that only a proxy leads out of; and the programs that will read what `deploy/` brings.
-//! `tests/run` installs what is needed and runs them.
+//! Real mail programs against a real mail server, with Gatepost in between: curl, mbsync,
+//! fetchmail, msmtp, swaks, Postfix, Python's libraries and JavaMail log in with a plain password
+//! to a Dovecot that takes nothing but XOAUTH2, straight through Squid, and from a network that
+//! only a proxy leads out of; and the programs that will read what `deploy/` brings. `tests/run`
+//! installs what is needed and runs them.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_types, reason = "tests measure real time, and end at a panic")]
 

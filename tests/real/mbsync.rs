@@ -38,7 +38,8 @@ fn synchronise(gatepost: &Gatepost<'_>, (tls, mechanism): (ClientTls, &str), per
     run(Command::new("mbsync").arg("--config").arg(configuration).arg("inbox")).expect_success(mechanism);
 }
 
-/// The messages of a Maildir by Message-ID, without the line that mbsync may add to find them again.
+/// The messages of a Maildir by Message-ID, without the line that mbsync may add to find them
+/// again.
 fn read(inbox: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut messages = BTreeMap::new();
     for part in ["new", "cur"] {
@@ -71,7 +72,8 @@ fn synchronises_two_thousand_messages() {
         assert_same(actual, &unix_lines(&message(number)), &id);
     }
 
-    // The other direction: a new message and a deletion reach the mailbox, by the other mechanism and over TLS.
+    // The other direction: a new message and a deletion reach the mailbox, by the other mechanism
+    // and over TLS.
     fs::write(inbox.join("new/1.1.localhost"), unix_lines(&message(MESSAGES))).unwrap();
     let first = "Message-ID: <0@messages.contoso.com>\n".as_bytes();
     let mut entries = fs::read_dir(inbox.join("new")).unwrap().chain(fs::read_dir(inbox.join("cur")).unwrap());

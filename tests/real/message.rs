@@ -21,7 +21,8 @@ pub(crate) fn large_message(octets: usize) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The message as DATA carries it, with its end: a dot before each line that begins with one (RFC 5321 §4.5.2).
+/// The message as DATA carries it, with its end: a dot before each line that begins with one (RFC
+/// 5321 §4.5.2).
 pub(crate) fn dotted(message: &[u8]) -> String {
     let text = str::from_utf8(message).unwrap();
     let lines =
@@ -59,8 +60,8 @@ pub(crate) fn assert_same(actual: &[u8], expected: &[u8], what: &str) {
     );
 }
 
-/// Panics unless `arrived` is `sent` behind some trace header lines (RFC 5321 §4.4), which are all that a submission
-/// server may put in front.
+/// Panics unless `arrived` is `sent` behind some trace header lines (RFC 5321 §4.4), which are all
+/// that a submission server may put in front.
 pub(crate) fn assert_same_behind_trace(arrived: &[u8], sent: &[u8], what: &str) {
     let added = arrived.len().saturating_sub(sent.len());
     let (trace, rest) = arrived.split_at(added);

@@ -88,7 +88,8 @@ impl Gateway {
     }
 }
 
-/// The account of an application with the right to Alice's mailbox, and the password of the device that uses it.
+/// The account of an application with the right to Alice's mailbox, and the password of the device
+/// that uses it.
 pub(crate) fn application(microsoft: &Microsoft) -> (String, String) {
     let mut hash = Command::new(env!("CARGO_BIN_EXE_gatepost"));
     let printed = run(hash.args(["password", "hash", "--generate"])).expect_success("gatepost password hash");

@@ -1,4 +1,5 @@
-//! Through Squid with Kerberos: by keytab, by credential cache, and with what can be wrong about them.
+//! Through Squid with Kerberos: by keytab, by credential cache, and with what can be wrong about
+//! them.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

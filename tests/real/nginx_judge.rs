@@ -1,5 +1,5 @@
-//! nginx as the server of Microsoft's: whatever a client sends through Gatepost, nginx understands the requests that were
-//! meant, and no other.
+//! nginx as the server of Microsoft's: whatever a client sends through Gatepost, nginx understands
+//! the requests that were meant, and no other.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -108,7 +108,8 @@ fn nginx_finds_the_requests_that_were_meant_and_no_other() {
             vec!["POST /v1.0/me/messages/8 0", "GET /v1.0/me/messages/9 "],
         ),
         (post("10", "X-Content-Length: 5\r\nContent-Length: 2\r\n", "{}"), vec!["POST /v1.0/me/messages/10 2"]),
-        // Listed in Connection, the length would be lost on the way: it is Gatepost's own that counts.
+        // Listed in Connection, the length would be lost on the way: it is Gatepost's own that
+        // counts.
         (
             post("11", &format!("Connection: content-length\r\n{}", length(&smuggled)), &smuggled),
             vec!["POST /v1.0/me/messages/11 LENGTH"],
@@ -173,7 +174,8 @@ fn nginx_finds_the_requests_that_were_meant_and_no_other() {
         ("Expect: 200-ok\r\nContent-Length: 0\r\n", ""),
     ] {
         let answer = send(port, (post("bad", fields, body) + &smuggled).as_bytes());
-        // nginx may answer the beginning of a request whose chunks turn out not to be any; what follows is never one.
+        // nginx may answer the beginning of a request whose chunks turn out not to be any; what
+        // follows is never one.
         let early = usize::from(fields == "Transfer-Encoding: chunked\r\n");
         assert!(answer.matches(" 200 ").count() <= early, "{fields:?} {body:?}\n{answer}");
     }
@@ -181,8 +183,8 @@ fn nginx_finds_the_requests_that_were_meant_and_no_other() {
     let log = || std::fs::read_to_string(directory.path().join("found.log")).unwrap_or_default();
     wait_for("last request in nginx's log", || (log().matches("200 ").count() >= meant.len()).then_some(()));
     let log = log();
-    // Of chunks that turn out not to be any, the beginning may be on its way already, and nginx answers early; such a
-    // request breaks off.
+    // Of chunks that turn out not to be any, the beginning may be on its way already, and nginx
+    // answers early; such a request breaks off.
     let begun = |line: &&str| !line.ends_with(" POST /v1.0/me/messages/bad chunked");
     let mut found: Vec<&str> = log.lines().filter(begun).filter_map(|line| line.strip_prefix("200 ")).collect();
     // Two that came over different connections may be written in either order.

@@ -1,4 +1,5 @@
-//! Through Squid, open and with each kind of authentication: mail and token requests alike, each connection of them.
+//! Through Squid, open and with each kind of authentication: mail and token requests alike, each
+//! connection of them.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -14,7 +15,8 @@ use super::python::python;
 use super::squid::{self, Asks, Squid, Tunnel};
 use super::world::World;
 
-/// Reads by IMAP and POP3 and sends by SMTP, then asks Dovecot, Entra and Squid what they have seen.
+/// Reads by IMAP and POP3 and sends by SMTP, then asks Dovecot, Entra and Squid what they have
+/// seen.
 fn works_through(asks: Asks) {
     let squid = Squid::start(asks);
     let credentials = squid.credentials();
@@ -61,7 +63,8 @@ pub(crate) fn works_with(squid: Squid, credentials: &str) {
         assert!(requests[0].granted && requests[0].peer == IpAddr::V4(squid.leaves_from), "{requests:?}");
     }
 
-    // And Squid has written down as many tunnels as there were logins, or more: capability lists are learned, too.
+    // And Squid has written down as many tunnels as there were logins, or more: capability lists
+    // are learned, too.
     let user = squid.user();
     let sessions = [
         (UPSTREAM_NAME, world.dovecot.imap, 2 + world.dovecot.logins(&idler.login).len()),

@@ -1,5 +1,5 @@
-//! Proxies other than Squid, and Squid with TLS: each listens where an island can reach it, alone can resolve the
-//! upstream's names, and leaves from an address that tells it apart.
+//! Proxies other than Squid, and Squid with TLS: each listens where an island can reach it, alone
+//! can resolve the upstream's names, and leaves from an address that tells it apart.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -105,7 +105,8 @@ impl Proxy {
         Self::start("danted", &arguments, (island, port), Ipv4Addr::LOCALHOST, section)
     }
 
-    /// Starts a program that resolves names by the system's means: it sees a file of hosts of its own.
+    /// Starts a program that resolves names by the system's means: it sees a file of hosts of its
+    /// own.
     fn start(
         program: &'static str,
         arguments: &[&str],

@@ -1,4 +1,5 @@
-//! Python's imaplib, poplib and smtplib. The scripts beside this file check what they can see; the rest is checked here.
+//! Python's imaplib, poplib and smtplib. The scripts beside this file check what they can see; the
+//! rest is checked here.
 
 use std::path::Path;
 use std::process::Command;

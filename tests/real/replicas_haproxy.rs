@@ -1,8 +1,9 @@
-//! Two replicas that share a Redis, behind HAProxy with PROXY headers of version 2: one is killed under load, and only its
-//! own sessions are lost.
+//! Two replicas that share a Redis, behind HAProxy with PROXY headers of version 2: one is killed
+//! under load, and only its own sessions are lost.
 //!
-//! The clients must have addresses other than loopback, which no balancer may claim. So the test runs once more in a network
-//! namespace of its own, where such addresses are on the loopback interface.
+//! The clients must have addresses other than loopback, which no balancer may claim. So the test
+//! runs once more in a network namespace of its own, where such addresses are on the loopback
+//! interface.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -126,8 +127,8 @@ fn inside() {
         killed.store(true, Ordering::SeqCst);
     });
 
-    // Only what was under way while the replica died is lost, and came through at another try; who begins without it does not
-    // notice.
+    // Only what was under way while the replica died is lost, and came through at another try; who
+    // begins without it does not notice.
     let lost = lost.into_inner().unwrap();
     assert!(lost.iter().all(|(is_killed, _)| !is_killed), "{lost:?}");
 

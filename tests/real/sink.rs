@@ -1,4 +1,5 @@
-//! Where Dovecot's submission service hands its messages to: an SMTP server that keeps them octet for octet.
+//! Where Dovecot's submission service hands its messages to: an SMTP server that keeps them octet
+//! for octet.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -15,7 +16,8 @@ use super::process::wait_for;
 pub(crate) struct Arrived {
     pub(crate) from: String,
     pub(crate) recipients: Vec<String>,
-    /// Without the dots of RFC 5321 §4.5.2; begins with the trace headers that Dovecot put in front.
+    /// Without the dots of RFC 5321 §4.5.2; begins with the trace headers that Dovecot put in
+    /// front.
     pub(crate) data: Vec<u8>,
 }
 

@@ -1,5 +1,6 @@
-//! Squid as the corporate proxy. It alone can resolve the upstream's names, and it leaves from an address of its own,
-//! so what arrives under such a name, or from that address, has gone through it.
+//! Squid as the corporate proxy. It alone can resolve the upstream's names, and it leaves from an
+//! address of its own, so what arrives under such a name, or from that address, has gone through
+//! it.
 
 use std::net::Ipv4Addr;
 use std::process::Command;
@@ -12,7 +13,8 @@ use super::process::{Directory, Server, free_port, is_root, run};
 
 /// What the tests give Squid's password check, where they turn it on.
 pub(crate) const USER: &str = "svc-mail";
-/// Characters that a careless program would quote or cut. (Squid itself stumbles over a percent sign.)
+/// Characters that a careless program would quote or cut. (Squid itself stumbles over a percent
+/// sign.)
 pub(crate) const PASSWORD: &str = "p:rox yü";
 
 /// What Squid asks for.
@@ -22,7 +24,8 @@ pub(crate) enum Asks {
     Basic,
     /// RFC 7616, against a file.
     Digest,
-    /// With Squid's stand-in for a domain controller: it goes through all the steps, and takes any password.
+    /// With Squid's stand-in for a domain controller: it goes through all the steps, and takes any
+    /// password.
     Ntlm,
     /// Kerberos (RFC 4559), with the realm's keys.
     Negotiate(Kdc),
@@ -179,7 +182,8 @@ impl Squid {
         }
     }
 
-    /// Ends it and reads its access log, which is complete only then: a tunnel is written down when it closes.
+    /// Ends it and reads its access log, which is complete only then: a tunnel is written down when
+    /// it closes.
     pub(crate) fn stop(mut self) -> Vec<Tunnel> {
         self.server.stop();
         let log = std::fs::read_to_string(self.directory.path().join("access.log")).unwrap();

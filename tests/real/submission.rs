@@ -1,5 +1,5 @@
-//! SMTP listeners that take messages themselves, used by programs that were written for other servers: swaks, msmtp, curl,
-//! Python's smtplib, and Postfix with Gatepost as its smarthost.
+//! SMTP listeners that take messages themselves, used by programs that were written for other
+//! servers: swaks, msmtp, curl, Python's smtplib, and Postfix with Gatepost as its smarthost.
 
 use std::fs;
 use std::io::Read as _;
@@ -302,7 +302,8 @@ fn postfix_relays_a_burst_and_keeps_what_cannot_go_now() {
 #[test]
 #[ignore = "needs Dovecot, Squid and mail clients: run tests/run"]
 fn what_goes_out_is_what_came_in() {
-    // Everything between the wire of a client and the wire of Exchange, with an odd message: dots, long lines, no last line.
+    // Everything between the wire of a client and the wire of Exchange, with an odd message: dots,
+    // long lines, no last line.
     let cloud = Cloud::start([]);
     let (gatepost, port) = start(&cloud, EXACT);
     let directory = Directory::new();

@@ -1,5 +1,5 @@
-//! What all tests share: the mailbox server, its Entra and the place where sent mail arrives. The first test starts
-//! them, the last one to end stops them.
+//! What all tests share: the mailbox server, its Entra and the place where sent mail arrives. The
+//! first test starts them, the last one to end stops them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};

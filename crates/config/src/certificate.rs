@@ -2,8 +2,8 @@
 //! PEM with an encrypted key (PKCS#8 with PBES2, RFC 8018 §6.2), or from PKCS#12 (RFC 7292). Pure:
 //! the caller reads the files.
 //!
-//! Only RSA keys: Microsoft describes no other for client assertions ("Microsoft identity platform application
-//! authentication certificate credentials").
+//! Only RSA keys: Microsoft describes no other for client assertions ("Microsoft identity platform
+//! application authentication certificate credentials").
 
 use std::fmt;
 
@@ -26,10 +26,12 @@ use gatepost_core::secret::CertificatePassword;
 /// The signature algorithm of assertions, and the thumbprint that goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum SigningAlgorithm {
-    /// RSASSA-PSS (RFC 7518 §3.5) with the SHA-256 thumbprint `x5t#S256`: what Microsoft asks for today.
+    /// RSASSA-PSS (RFC 7518 §3.5) with the SHA-256 thumbprint `x5t#S256`: what Microsoft asks for
+    /// today.
     #[default]
     Ps256,
-    /// RSASSA-PKCS1-v1_5 (RFC 7518 §3.3) with the SHA-1 thumbprint `x5t`: the older form, for AD FS and old registrations.
+    /// RSASSA-PKCS1-v1_5 (RFC 7518 §3.3) with the SHA-1 thumbprint `x5t`: the older form, for AD FS
+    /// and old registrations.
     Rs256,
 }
 
@@ -143,7 +145,8 @@ impl SigningKey {
         &self.sha256
     }
 
-    /// The SHA-1 digest of the certificate (RFC 7515 §4.1.7); Entra shows it as the certificate's thumbprint.
+    /// The SHA-1 digest of the certificate (RFC 7515 §4.1.7); Entra shows it as the certificate's
+    /// thumbprint.
     pub fn sha1(&self) -> &[u8; 20] {
         &self.sha1
     }

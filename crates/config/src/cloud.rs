@@ -20,7 +20,8 @@ pub struct Preset {
     smtp: &'static str,
     /// Domains of the mail hosts. A token of this cloud is sent to no other host.
     mail_domains: &'static [&'static str],
-    /// Scope (v1.0: resource) of a user's token; Microsoft documents another prefix for it than for an application's.
+    /// Scope (v1.0: resource) of a user's token; Microsoft documents another prefix for it than for
+    /// an application's.
     pub user_scope: &'static str,
     /// Scope (v1.0: resource) of an application's token.
     pub application_scope: &'static str,

@@ -51,7 +51,8 @@ pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
     credential.map_or(Setting::Wrong, |credential| Setting::Value(Arc::new(credential)))
 }
 
-/// The federated token that the platform's variables name (Azure Workload Identity, "Mutating Admission Webhook").
+/// The federated token that the platform's variables name (Azure Workload Identity, "Mutating
+/// Admission Webhook").
 pub(super) fn from_environment(section: &Section<'_>) -> Option<Arc<Credential>> {
     let file = section.context().outside.variable("AZURE_FEDERATED_TOKEN_FILE").filter(|file| !file.is_empty())?;
     Some(Arc::new(Credential::FederatedTokenFile(file.into())))

@@ -118,9 +118,9 @@ pub(super) fn authority(text: &str) -> Result<Url, ValueError> {
     Ok(url)
 }
 
-/// Checks a scope for what Entra would refuse: scopes of two resources, `.default` with others, an application's scope
-/// that is not `.default`; and for resources whose tokens open no mailbox in this cloud. Gives the resource if it is none
-/// that is known.
+/// Checks a scope for what Entra would refuse: scopes of two resources, `.default` with others, an
+/// application's scope that is not `.default`; and for resources whose tokens open no mailbox in
+/// this cloud. Gives the resource if it is none that is known.
 pub(super) fn check_scope(scope: &str, kind: GrantKind, cloud: Cloud) -> Result<Option<String>, ValueError> {
     if !scope.bytes().all(|b| b == b' ' || (b.is_ascii_graphic() && b != b'"' && b != b'\\')) {
         return wrong("the scope holds a character that no scope has", "write scopes with a space between them");

@@ -42,8 +42,8 @@ pub trait Environment {
         false
     }
 
-    /// What a command writes to its standard output, at most 64 KiB. It does not see the environment variables `hidden`,
-    /// nor those that are part of the configuration.
+    /// What a command writes to its standard output, at most 64 KiB. It does not see the
+    /// environment variables `hidden`, nor those that are part of the configuration.
     ///
     /// # Errors
     /// A sentence: it could not be started, failed, or took over ten seconds.
@@ -147,8 +147,8 @@ impl Environment for System {
     }
 }
 
-/// What a command writes to its standard output, at most 64 KiB, within ten seconds. It does not see the environment
-/// variables `hidden`, nor those that are part of the configuration.
+/// What a command writes to its standard output, at most 64 KiB, within ten seconds. It does not
+/// see the environment variables `hidden`, nor those that are part of the configuration.
 ///
 /// # Errors
 /// A sentence.

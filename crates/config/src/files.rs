@@ -56,7 +56,8 @@ pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// A descriptor that the caller handed over (`/dev/stdin`, `/dev/fd/63` of a shell's `<(…)`) may be read, too.
+/// A descriptor that the caller handed over (`/dev/stdin`, `/dev/fd/63` of a shell's `<(…)`) may be
+/// read, too.
 pub(super) fn is_stream(path: &Path) -> bool {
     path.starts_with("/dev") || path.starts_with("/proc/self/fd")
 }

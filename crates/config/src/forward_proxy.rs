@@ -237,7 +237,8 @@ enum Entry {
     Domain(Exempt<String>),
 }
 
-/// A network, an address, a domain (with or without a leading `.` or `*.`), each with or without a port, or `*`.
+/// A network, an address, a domain (with or without a leading `.` or `*.`), each with or without a
+/// port, or `*`.
 fn no_proxy_entry(text: &str) -> Result<Entry, ValueError> {
     if text == "*" {
         return Ok(Entry::All);

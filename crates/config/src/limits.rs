@@ -89,7 +89,8 @@ fn read_keys(section: &Section<'_>) -> Limits {
     size(section, "message", &mut l.message_bytes, 65_536..=1_024 * 1_024 * 1_024);
     time(section, "smtp_command", &mut l.smtp_command, SHORTEST..=HOUR);
     time(section, "smtp_verdict", &mut l.smtp_verdict, SHORTEST..=HOUR);
-    // A client waits ten minutes for the reply to a message (RFC 5321 §4.5.3.2.6), a minute of which may pass before.
+    // A client waits ten minutes for the reply to a message (RFC 5321 §4.5.3.2.6), a minute of
+    // which may pass before.
     time(section, "graph_answer", &mut l.graph_answer, SHORTEST..=480 * SECOND);
     count(section, "maildrop_messages", &mut l.maildrop_messages, 1..=1_000_000);
     time(section, "http_head", &mut l.http_head, SHORTEST..=60 * SECOND);

@@ -1,8 +1,8 @@
 //! Loads files, environment and command line into a checked [`Config`].
 //!
 //! Later layers win: the file, then `GATEPOST__LISTENERS__SMTP__BIND=…`, then
-//! `--set listeners.smtp.bind=…`. Tables are merged, lists are replaced. The system is accessed only
-//! through [`Environment`].
+//! `--set listeners.smtp.bind=…`. Tables are merged, lists are replaced. The system is accessed
+//! only through [`Environment`].
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -303,12 +303,14 @@ fn each<'a>(der: &'a [u8], mut read: impl FnMut(&mut SliceReader<'a>) -> Result<
     })
 }
 
-/// Reads a type and what belongs to it: `ContentInfo` (RFC 5652 §3) and `CertBag` (RFC 7292 §4.2.3).
+/// Reads a type and what belongs to it: `ContentInfo` (RFC 5652 §3) and `CertBag` (RFC 7292
+/// §4.2.3).
 fn content_info<'a>(reader: &mut SliceReader<'a>) -> Result<(ObjectIdentifier, &'a [u8])> {
     reader.sequence(|info| Ok((ObjectIdentifier::decode(info)?, explicit(info)?)))
 }
 
-/// Reads an algorithm and octets: `EncryptedPrivateKeyInfo` (RFC 5958 §3) and `DigestInfo` (RFC 8017 §9.2).
+/// Reads an algorithm and octets: `EncryptedPrivateKeyInfo` (RFC 5958 §3) and `DigestInfo` (RFC
+/// 8017 §9.2).
 fn encrypted<'a>(reader: &mut SliceReader<'a>) -> Result<(AlgorithmIdentifierRef<'a>, &'a [u8])> {
     reader.sequence(|info| Ok((AlgorithmIdentifierRef::decode(info)?, <&OctetStringRef>::decode(info)?.as_bytes())))
 }
@@ -472,7 +474,8 @@ pub(crate) mod tests {
 
     const SALT: &[u8] = b"some salt";
 
-    /// A file without a password around an `AuthenticatedSafe`. Its MAC is of one iteration, whatever it says.
+    /// A file without a password around an `AuthenticatedSafe`. Its MAC is of one iteration,
+    /// whatever it says.
     fn file(safe: &[u8], iterations: u64) -> Vec<u8> {
         let mut opener = Opener { password: "", utf16: utf16(""), left: 1 };
         let key = opener.derive(&digest::SHA256, FOR_MAC, SALT, 1, 32).unwrap();
@@ -550,7 +553,8 @@ pub(crate) mod tests {
         for parameters in [[0, 8, 1], [3, 8, 1], [1 << 63, 8, 1], [1 << 16, 8, 1], [2, 65_535, 65_535], [2, 0, 1]] {
             assert_eq!(error(&keys(&[sealed_by_scrypt(parameters)])), Error::Unreadable, "{parameters:?}");
         }
-        // One is taken (and is of another password), as the same is not once the rest has been spent.
+        // One is taken (and is of another password), as the same is not once the rest has been
+        // spent.
         assert_eq!(error(&keys(&[sealed_by_scrypt([2, 1, 1])])), Error::WrongPassword);
         let mut opener = Opener { password: "", utf16: utf16(""), left: MAX_ITERATIONS };
         for half in [MAX_ITERATIONS / 2; 2] {

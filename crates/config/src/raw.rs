@@ -162,7 +162,8 @@ impl config::Source for Layer {
         Box::new(self.clone())
     }
 
-    /// Everything below one key, because the merging library reads paths (`a.b`, `a[9]`) into the outermost keys.
+    /// Everything below one key, because the merging library reads paths (`a.b`, `a[9]`) into the
+    /// outermost keys.
     fn collect(&self) -> Result<Table, config::ConfigError> {
         Ok(Table::from_iter([(ROOT.to_owned(), Value::new(None, ValueKind::Table(self.values.clone())))]))
     }
@@ -430,7 +431,8 @@ mod tests {
 
     #[test]
     fn odd_keys_address_nothing_else() {
-        // The merging library would read these as paths, and the second as a list of a hundred million entries.
+        // The merging library would read these as paths, and the second as a list of a hundred
+        // million entries.
         let layer = Layer::from_yaml("a.b: 1\n'c[99999999]': 2\n").unwrap();
         let merged = merge(&[layer]).unwrap();
         assert_eq!(merged.values.keys().collect::<Vec<_>>(), ["a.b", "c[99999999]"]);

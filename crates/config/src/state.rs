@@ -146,7 +146,8 @@ fn read_key(node: &Node<'_>) -> Option<StateKey> {
 }
 
 fn read_engine(node: &Node<'_>, trust: Option<&Trust>) -> Option<Engine> {
-    // The address may hold a password: nothing of it is repeated, and all of it may come from where secrets do.
+    // The address may hold a password: nothing of it is repeated, and all of it may come from where
+    // secrets do.
     let holds_password = node.as_text().is_some_and(|text| text.contains('@'));
     let text = if node.is_table() || holds_password { secrets::read(node)? } else { node.text()?.to_owned() };
     match text.as_str() {

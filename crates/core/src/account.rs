@@ -5,8 +5,8 @@ use std::fmt;
 /// Longest user name accepted, in octets (RFC 5321 §4.5.3.1: 64 + `@` + 255).
 pub const LOGIN_NAME_OCTETS: usize = 320;
 
-/// A user name as a client presented it, in canonical form: case-folded, without controls, 1 to 320 octets.
-/// It may be an address or an alias; `gatepost_config::Accounts` decides.
+/// A user name as a client presented it, in canonical form: case-folded, without controls, 1 to 320
+/// octets. It may be an address or an alias; `gatepost_config::Accounts` decides.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LoginName(String);
 
@@ -86,7 +86,8 @@ impl fmt::Debug for LoginName {
     }
 }
 
-/// A mailbox address or user principal name: a [`LoginName`] with exactly one `@` and text on both sides of it.
+/// A mailbox address or user principal name: a [`LoginName`] with exactly one `@` and text on both
+/// sides of it.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MailAddress(LoginName);
 

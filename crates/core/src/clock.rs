@@ -11,7 +11,8 @@ use self::system::Start;
 use serde::{Deserialize, Serialize};
 use time::{Date, Month, OffsetDateTime};
 
-/// A point in time, as the duration since [`PAST`] before the clock was made. Only differences mean anything.
+/// A point in time, as the duration since [`PAST`] before the clock was made. Only differences mean
+/// anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(Duration);
 
@@ -144,7 +145,8 @@ impl Clock {
     }
 }
 
-/// The system's time of day, for comparison with times of others: a file's, a certificate's, a header's.
+/// The system's time of day, for comparison with times of others: a file's, a certificate's, a
+/// header's.
 #[expect(clippy::disallowed_methods, reason = "everybody else asks here")]
 pub fn system_time() -> SystemTime {
     SystemTime::now()

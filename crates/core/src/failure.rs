@@ -96,7 +96,8 @@ pub enum Refusal {
     InvalidCredentials,
     /// The identity is right but may not use this mailbox: permanent.
     NotAuthorized,
-    /// A person must sign in again, or an administrator must change something; the password is not at fault.
+    /// A person must sign in again, or an administrator must change something; the password is not
+    /// at fault.
     ContactAdmin,
     /// Something is down, slow, locked or throttled: temporary.
     Unavailable,

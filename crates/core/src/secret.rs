@@ -47,7 +47,8 @@ secret!(
     Password
 );
 secret!(
-    /// An OAuth 2.0 access token (RFC 6750 §2.1: `b64token` characters only, checked by `gatepost_oauth`).
+    /// An OAuth 2.0 access token (RFC 6750 §2.1: `b64token` characters only, checked by
+    /// `gatepost_oauth`).
     AccessToken
 );
 secret!(

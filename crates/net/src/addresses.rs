@@ -76,7 +76,8 @@ impl UnhealthyAddresses {
         // Several connections may have been trying it at once. They count as one observation.
         if dead.avoided.is_zero() || dead.until <= now.after(TRIAL) {
             dead.avoided = (dead.avoided * 2).clamp(AVOIDED, AVOIDED_AT_MOST);
-            // Up to a quarter more, so that the addresses of one outage do not all come back at once.
+            // Up to a quarter more, so that the addresses of one outage do not all come back at
+            // once.
             dead.until = now.after(dead.avoided + dead.avoided / 4 * (jitter::random() % 256) as u32 / 255);
         }
     }

@@ -1,4 +1,5 @@
-//! A connection during its login: plain, or with TLS in either role. After the login it becomes a [`RelayEndpoint`].
+//! A connection during its login: plain, or with TLS in either role. After the login it becomes a
+//! [`RelayEndpoint`].
 
 use std::io;
 use std::sync::Arc;

@@ -12,7 +12,8 @@ use gatepost_core::failure::Actor;
 pub enum Class {
     /// The user name or the password is wrong, as Entra states explicitly.
     WrongPassword,
-    /// The account, or the address the request came from, is locked for a while; the password may be right.
+    /// The account, or the address the request came from, is locked for a while; the password may
+    /// be right.
     Locked,
     /// The account may not sign in, or not to this application.
     NotAllowed,

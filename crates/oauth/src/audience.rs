@@ -75,7 +75,8 @@ pub fn person(token: &AccessToken) -> Option<String> {
     oid.as_str().filter(|oid| is_guid(oid)).map(str::to_owned)
 }
 
-/// The claims of a JWT in its compact form (RFC 7515 §3.1): three parts between dots, the second one JSON.
+/// The claims of a JWT in its compact form (RFC 7515 §3.1): three parts between dots, the second
+/// one JSON.
 fn claims(token: &AccessToken) -> Option<Claims> {
     let mut parts = token.expose().split('.');
     let (Some(_), Some(payload), Some(_), None) = (parts.next(), parts.next(), parts.next(), parts.next()) else {

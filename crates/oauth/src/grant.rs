@@ -104,8 +104,8 @@ impl GrantRequest {
         }
     }
 
-    /// Whether the same request may be sent again when its answer was lost. A code is good once: redeemed twice, it is
-    /// refused, and the tokens that it gave are revoked (RFC 6749 §4.1.2).
+    /// Whether the same request may be sent again when its answer was lost. A code is good once:
+    /// redeemed twice, it is refused, and the tokens that it gave are revoked (RFC 6749 §4.1.2).
     pub fn is_repeatable(&self) -> bool {
         !matches!(self, Self::AuthorizationCode(_))
     }
@@ -441,8 +441,9 @@ mod tests {
         }
     }
 
-    /// Every way to be somebody else, out of parts that are made to be mistaken for each other: all keys that are equal are
-    /// of the same tuple. Forty thousand tuples are eight hundred million pairs.
+    /// Every way to be somebody else, out of parts that are made to be mistaken for each other: all
+    /// keys that are equal are of the same tuple. Forty thousand tuples are eight hundred million
+    /// pairs.
     #[test]
     fn no_two_tuples_share_a_key() {
         let alphabet = ["", "a", "ab", "b", "a\0", "\0a", "a|b", "|", "password", "client_credentials"];

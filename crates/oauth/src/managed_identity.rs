@@ -34,7 +34,8 @@ const IMDS_VERSION: &str = "2018-02-01";
 const APP_SERVICE_VERSION: &str = "2019-08-01";
 const ARC_VERSION: &str = "2020-06-01";
 
-/// Where the agent of Azure Arc leaves the keys of its challenges; only root and its group may read them.
+/// Where the agent of Azure Arc leaves the keys of its challenges; only root and its group may read
+/// them.
 #[cfg(not(windows))]
 const ARC_KEYS: &str = "/var/opt/azcmagent/tokens";
 #[cfg(windows)]
@@ -305,7 +306,8 @@ fn refusal(body: &[u8]) -> String {
     printable(&word, |c| c.is_ascii_graphic() && c != '`' || c == ' ')
 }
 
-/// Microsoft's rules for IMDS: 404, 429 and 5xx pass soon; 410 means that it is being updated, for 70 seconds at most.
+/// Microsoft's rules for IMDS: 404, 429 and 5xx pass soon; 410 means that it is being updated, for
+/// 70 seconds at most.
 #[derive(Debug, Default)]
 struct Patience {
     soon: usize,

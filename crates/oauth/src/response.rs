@@ -256,7 +256,8 @@ impl Body<'_> {
         }
     }
 
-    /// The code to show: the first of `error_codes`, else the digits at the very start of the description.
+    /// The code to show: the first of `error_codes`, else the digits at the very start of the
+    /// description.
     fn code(&self) -> Option<u32> {
         self.codes().first().copied().or_else(|| code_in(self.error_description.as_deref()?))
     }

@@ -16,7 +16,8 @@ pub fn backoff(retry: u32, chance: f64) -> Duration {
     BACKOFF_BASE.saturating_mul(2_u32.saturating_pow(retry)).min(BACKOFF_CAP).mul_f64(chance.clamp(0.0, 1.0))
 }
 
-/// Reads a `Retry-After` (RFC 9110 §10.2.3), seconds or date, as a wait of 1 to 3,600 seconds. `None` when it is neither.
+/// Reads a `Retry-After` (RFC 9110 §10.2.3), seconds or date, as a wait of 1 to 3,600 seconds.
+/// `None` when it is neither.
 pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     let value = value.trim();
     let wait = if !value.is_empty() && value.bytes().all(|octet| octet.is_ascii_digit()) {
@@ -59,8 +60,8 @@ impl Default for RetryBudget {
 /// A circuit breaker: stops requests to an authority that is out of order, except for a probe every
 /// 5 to 30 seconds.
 ///
-/// It opens after five transient failures in a row, or when half of at least twenty answers within 30 seconds were
-/// transient failures. An answer that refuses a user is a working authority.
+/// It opens after five transient failures in a row, or when half of at least twenty answers within
+/// 30 seconds were transient failures. An answer that refuses a user is a working authority.
 #[derive(Debug, Default)]
 pub struct Breaker {
     failures_in_a_row: u32,

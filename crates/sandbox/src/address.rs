@@ -19,7 +19,8 @@ impl Address {
     }
 }
 
-/// An address list (RFC 5322 §3.4). A group opens with an address that has a mailbox only and closes with an empty one.
+/// An address list (RFC 5322 §3.4). A group opens with an address that has a mailbox only and
+/// closes with an empty one.
 pub(super) fn list(value: &[u8]) -> Vec<Address> {
     let mut list = Vec::new();
     let mut word = Vec::new();

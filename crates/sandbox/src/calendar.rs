@@ -82,7 +82,8 @@ pub(super) fn iso(instant: i64) -> String {
     entra_timestamp(instant).replace(' ', "T")
 }
 
-/// The instant of `2026-11-22T08:00:00Z`; fractions of a second are cut off, and a date alone is its midnight.
+/// The instant of `2026-11-22T08:00:00Z`; fractions of a second are cut off, and a date alone is
+/// its midnight.
 pub(super) fn parse_iso(text: &str) -> Option<i64> {
     let (date, time) = text.split_once('T').unwrap_or((text, "00:00:00Z"));
     let mut parts = date.split('-');
@@ -125,7 +126,8 @@ pub(super) fn parse_date_time(text: &str) -> Option<i64> {
     parts.next().is_none().then_some(day * SECONDS_PER_DAY + time - offset)
 }
 
-/// The day that a `Date` header names, in its own zone (RFC 9051: `SENTON` and its kin disregard time and zone).
+/// The day that a `Date` header names, in its own zone (RFC 9051: `SENTON` and its kin disregard
+/// time and zone).
 pub(super) fn parse_message_day(header: &str) -> Option<i64> {
     let date = header.split_once(',').map_or(header, |(_, rest)| rest);
     let mut parts = date.split_ascii_whitespace();

@@ -10,7 +10,8 @@ use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
 use super::calendar;
 
-/// What is wrong with the certificate that a service shows ([`super::UpstreamMode::BadCertificate`]).
+/// What is wrong with the certificate that a service shows
+/// ([`super::UpstreamMode::BadCertificate`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CertificateFault {
     /// The right names, but signed by an authority that nobody trusts.

@@ -48,13 +48,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         Self { stream, input: Vec::new(), output: Vec::new() }
     }
 
-    /// The stream, for TLS to take over. Octets that the peer sent too early are dropped, so that nothing said in the
-    /// clear is heard under TLS.
+    /// The stream, for TLS to take over. Octets that the peer sent too early are dropped, so that
+    /// nothing said in the clear is heard under TLS.
     pub(super) fn into_stream(self) -> S {
         self.stream
     }
 
-    /// Sends what was gathered, if much was, or if the peer may be waiting for it: no further line has come yet.
+    /// Sends what was gathered, if much was, or if the peer may be waiting for it: no further line
+    /// has come yet.
     pub(super) async fn flush_before_line(&mut self) -> io::Result<()> {
         if memchr(b'\n', &self.input).is_some() { self.flush_if_full().await } else { self.flush().await }
     }
@@ -99,8 +100,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
         if read < missing { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(()) }
     }
 
-    /// A message as SMTP's DATA carries it (RFC 5321 §4.5.2): up to the line that holds a dot only, stuffed dots
-    /// removed. `None` when it has more than `limit` octets; it is then read to its end and dropped.
+    /// A message as SMTP's DATA carries it (RFC 5321 §4.5.2): up to the line that holds a dot only,
+    /// stuffed dots removed. `None` when it has more than `limit` octets; it is then read to its
+    /// end and dropped.
     pub(super) async fn dot_stuffed(&mut self, limit: usize) -> io::Result<Option<Vec<u8>>> {
         tokio::time::timeout(TRANSFER, self.dot_stuffed_without_deadline(limit)).await?
     }
@@ -115,7 +117,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Connection<S> {
                 let rest = &self.input[taken..];
                 let (end, whole) = match line_end(rest) {
                     Some(end) => (end, true),
-                    // A piece of a very long line; its last octet stays, as it may be the CR of its end.
+                    // A piece of a very long line; its last octet stays, as it may be the CR of its
+                    // end.
                     None if rest.len() > READ => (rest.len() - 1, false),
                     None => break,
                 };
@@ -223,7 +226,8 @@ pub(super) enum Heard {
     TokenExpired,
 }
 
-/// Waits for a line: `patience` at most, and not beyond the expiry of the token (time since 1970), if that matters.
+/// Waits for a line: `patience` at most, and not beyond the expiry of the token (time since 1970),
+/// if that matters.
 ///
 /// Cancel safe, as [`Connection::line`] is.
 pub(super) async fn hear<S>(

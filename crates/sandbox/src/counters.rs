@@ -23,14 +23,15 @@ pub struct Attempts {
 pub struct Counters {
     /// HTTP requests that reached the token endpoint's address, whatever became of them.
     pub http_requests: u64,
-    /// Token requests that Entra judged, by grant (`password`, `client_credentials`) and by account: the user name as
-    /// presented, folded, or the client id.
+    /// Token requests that Entra judged, by grant (`password`, `client_credentials`) and by
+    /// account: the user name as presented, folded, or the client id.
     pub token_requests: BTreeMap<(String, String), Attempts>,
-    /// XOAUTH2 logins, by service and mailbox (the `user=` as presented, folded; empty when unreadable). A login that
-    /// ends "authenticated but not connected" counts as refused.
+    /// XOAUTH2 logins, by service and mailbox (the `user=` as presented, folded; empty when
+    /// unreadable). A login that ends "authenticated but not connected" counts as refused.
     pub logins: BTreeMap<(Service, String), Attempts>,
-    /// Calls to Graph and EWS, by service, mailbox (folded; empty when the token was refused) and name of the call: method
-    /// and path behind the mailbox with `{id}` for each identifier (`GET /messages/{id}/$value`), or the EWS operation.
+    /// Calls to Graph and EWS, by service, mailbox (folded; empty when the token was refused) and
+    /// name of the call: method and path behind the mailbox with `{id}` for each identifier
+    /// (`GET /messages/{id}/$value`), or the EWS operation.
     pub calls: BTreeMap<(Service, String, String), u64>,
     /// The most calls that were under way together, by service and mailbox.
     pub concurrent_calls: BTreeMap<(Service, String), u64>,

@@ -1,5 +1,5 @@
-//! The endpoints that give a managed identity its tokens, over plain HTTP beside the machine: IMDS, App Service, and the
-//! agent of Azure Arc with its challenge.
+//! The endpoints that give a managed identity its tokens, over plain HTTP beside the machine: IMDS,
+//! App Service, and the agent of Azure Arc with its challenge.
 
 use std::convert::Infallible;
 use std::io;
@@ -103,7 +103,8 @@ fn respond(shared: &SandboxState, request: &Request<Incoming>) -> Answer {
     answer(StatusCode::OK, &body)
 }
 
-/// The first half of Azure Arc's exchange: a key in a file that only the right users can read. `None` when it was shown.
+/// The first half of Azure Arc's exchange: a key in a file that only the right users can read.
+/// `None` when it was shown.
 fn challenge(platform: &Platform, authorization: Option<&HeaderValue>) -> Option<Answer> {
     let mut state = platform.state();
     let expected = state.arc_key.take().map(|key| format!("Basic {key}"));

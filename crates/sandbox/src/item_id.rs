@@ -1,5 +1,5 @@
-//! Identifiers of items and folders, of the form that Exchange gives them: long, opaque, case-sensitive base64 of octets
-//! that name the mailbox and the place in it.
+//! Identifiers of items and folders, of the form that Exchange gives them: long, opaque,
+//! case-sensitive base64 of octets that name the mailbox and the place in it.
 
 use aws_lc_rs::digest;
 use base64::Engine as _;

@@ -1,4 +1,5 @@
-//! A message as Graph and EWS show it: not octets, but sender, recipients, subject, text and attachments.
+//! A message as Graph and EWS show it: not octets, but sender, recipients, subject, text and
+//! attachments.
 
 use super::address::{self, Address};
 use super::mime::{self, Content, Part};
@@ -75,7 +76,8 @@ impl<'a> Letter<'a> {
             .collect()
     }
 
-    /// Whom the header names: To, Cc and Bcc. An entry without a domain is an error, in its own words.
+    /// Whom the header names: To, Cc and Bcc. An entry without a domain is an error, in its own
+    /// words.
     pub(super) fn recipients(&self) -> Result<Vec<String>, String> {
         let mut recipients: Vec<String> = Vec::new();
         for entry in ["to", "cc", "bcc"].into_iter().flat_map(|name| self.entries(name)) {

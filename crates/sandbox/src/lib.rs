@@ -1,18 +1,21 @@
-//! The embedded Microsoft 365: an Entra token endpoint, IMAP, POP3 and SMTP services that take nothing but XOAUTH2, and
-//! EWS and Graph, which take nothing but its tokens; in one process, on loopback, with a throw-away certification authority.
+//! The embedded Microsoft 365: an Entra token endpoint, IMAP, POP3 and SMTP services that take
+//! nothing but XOAUTH2, and EWS and Graph, which take nothing but its tokens; in one process, on
+//! loopback, with a throw-away certification authority.
 //!
-//! It stands behind `gatepost demo` and the tests. It is a stand-in that real clients can work with and that is as strict
-//! as Microsoft where strictness matters; it is not a mail server. It shares no protocol code with the proxy, so that each
-//! can judge the other. Its texts and its oddities are those that Exchange Online shows.
+//! It stands behind `gatepost demo` and the tests. It is a stand-in that real clients can work with
+//! and that is as strict as Microsoft where strictness matters; it is not a mail server. It shares
+//! no protocol code with the proxy, so that each can judge the other. Its texts and its oddities
+//! are those that Exchange Online shows.
 //!
-//! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the application's credentials,
-//! `identity` gives tokens to managed identities, `token` signs them; `directory` knows who exists;
-//! `state` holds what all of them share, `platform` what managed identities live in, `connection` what the mail services hear;
-//! `store` keeps the mail; `service` accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp`
-//! speak; `http` carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages for them, `compose`
-//! makes some, `submission` sends them.
-// What a stranger sends must not end in a panic, nor in a number that was quietly cut short. (Overflow is checked in every
-// build.) Tests may panic.
+//! Module map: [`Sandbox`] starts everything; `entra` grants tokens, `registration` judges the
+//! application's credentials, `identity` gives tokens to managed identities, `token` signs them;
+//! `directory` knows who exists; `state` holds what all of them share, `platform` what managed
+//! identities live in, `connection` what the mail services hear; `store` keeps the mail; `service`
+//! accepts connections and applies the [`UpstreamMode`]; `imap`, `pop3` and `smtp` speak; `http`
+//! carries `graph` and `ews`, and its `call` applies the [`HttpFault`]s; `letter` reads messages
+//! for them, `compose` makes some, `submission` sends them.
+// What a stranger sends must not end in a panic, nor in a number that was quietly cut short.
+// (Overflow is checked in every build.) Tests may panic.
 #![cfg_attr(
     not(test),
     warn(
@@ -101,7 +104,8 @@ impl Sandbox {
     /// Starts all services on ports of the operating system's choice.
     ///
     /// # Errors
-    /// When the address is not a loopback address or cannot be bound, or when there is no randomness for keys.
+    /// When the address is not a loopback address or cannot be bound, or when there is no
+    /// randomness for keys.
     pub async fn start(config: SandboxConfig) -> io::Result<Self> {
         if !config.address.is_loopback() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "the sandbox listens on loopback only"));
@@ -161,8 +165,9 @@ impl Sandbox {
         &self.shared.platform.user_assigned
     }
 
-    /// The address of the endpoints for managed identities (plain HTTP): `/metadata/identity/oauth2/token` as IMDS and
-    /// Azure Arc have it, `/msi/token` as App Service.
+    /// The address of the endpoints for managed identities (plain HTTP):
+    /// `/metadata/identity/oauth2/token` as IMDS and Azure Arc have it, `/msi/token` as App
+    /// Service.
     pub fn identity(&self) -> SocketAddr {
         self.identity
     }
@@ -197,7 +202,8 @@ impl Sandbox {
         self.graph
     }
 
-    /// The certificate of the throw-away authority. The servers' certificates are for `localhost`, 127.0.0.1 and ::1.
+    /// The certificate of the throw-away authority. The servers' certificates are for `localhost`,
+    /// 127.0.0.1 and ::1.
     pub fn ca_pem(&self) -> &str {
         self.shared.certificates.ca_pem()
     }
@@ -207,21 +213,21 @@ impl Sandbox {
         self.shared.directory.add(account, self.shared.time.unix_seconds());
     }
 
-    /// Gives a user another password, which also unlocks the account and ends the user's sign-ins (AADSTS50173); whether
-    /// the user exists.
+    /// Gives a user another password, which also unlocks the account and ends the user's sign-ins
+    /// (AADSTS50173); whether the user exists.
     pub fn set_password(&self, address: &str, password: &str) -> bool {
         self.end_sign_ins(address, 50173);
         self.shared.directory.set_password(address, Password::new(password.to_owned()))
     }
 
-    /// Every refresh token that a user has so far is refused with this code from now on, such as 50173 (revoked) or 700082
-    /// (unused for too long). A new sign-in works.
+    /// Every refresh token that a user has so far is refused with this code from now on, such as
+    /// 50173 (revoked) or 700082 (unused for too long). A new sign-in works.
     pub fn end_sign_ins(&self, user: &str, aadsts: u32) {
         self.shared.sign_ins.end(user, aadsts);
     }
 
-    /// A refresh token as if a user had signed in to the application without a secret, and had consented to everything that
-    /// Exchange Online offers.
+    /// A refresh token as if a user had signed in to the application without a secret, and had
+    /// consented to everything that Exchange Online offers.
     ///
     /// # Errors
     /// When there is no randomness, or no room.
@@ -253,7 +259,8 @@ impl Sandbox {
         self.shared.directory.registration.remove_certificates();
     }
 
-    /// A token of another issuer, as a cluster gives its workloads; the confidential application trusts the default one.
+    /// A token of another issuer, as a cluster gives its workloads; the confidential application
+    /// trusts the default one.
     ///
     /// # Errors
     /// When there is no randomness.
@@ -276,8 +283,9 @@ impl Sandbox {
         self.shared.platform.set_arc_keys(directory.to_owned());
     }
 
-    /// What a user (an address) or an application (a client id) is told from now on although the credentials are right,
-    /// such as `Some(50076)` for "multi-factor authentication required"; `None` ends it.
+    /// What a user (an address) or an application (a client id) is told from now on although the
+    /// credentials are right, such as `Some(50076)` for "multi-factor authentication required";
+    /// `None` ends it.
     pub fn set_sign_in_error(&self, who: &str, aadsts: Option<u32>) {
         self.shared.directory.set_sign_in_error(who, aadsts);
     }
@@ -297,8 +305,9 @@ impl Sandbox {
         self.shared.modes.set_upstream(service, mode);
     }
 
-    /// Calls to Graph or EWS whose name contains `call` meet a fault, so many `times`; an empty `call` is any. The names
-    /// are those of [`Counters::calls`]. Several plans are used up in the order in which they were made.
+    /// Calls to Graph or EWS whose name contains `call` meet a fault, so many `times`; an empty
+    /// `call` is any. The names are those of [`Counters::calls`]. Several plans are used up in the
+    /// order in which they were made.
     pub fn fail_http(&self, service: Service, call: &str, fault: HttpFault, times: usize) {
         self.shared.http_faults.plan(service, call, fault, times);
     }
@@ -308,8 +317,9 @@ impl Sandbox {
         self.shared.http_faults.clear(service);
     }
 
-    /// What the administrator has consented to at Graph, for users and for applications, such as `["Mail.Send"]`; tokens
-    /// issued from now on say nothing else. `None`, as at the start, is everything that the sandbox knows.
+    /// What the administrator has consented to at Graph, for users and for applications, such as
+    /// `["Mail.Send"]`; tokens issued from now on say nothing else. `None`, as at the start, is
+    /// everything that the sandbox knows.
     pub fn set_graph_consent(&self, permissions: Option<&[&str]>) {
         let permissions = permissions.map(|names| names.iter().map(|&name| name.to_owned()).collect());
         self.shared.set_graph_consent(permissions);
@@ -328,7 +338,8 @@ impl Sandbox {
         entra::grant::issue_for_user(&self.shared, user)
     }
 
-    /// A token of the application with a secret without asking Entra, good for everything that Exchange Online offers.
+    /// A token of the application with a secret without asking Entra, good for everything that
+    /// Exchange Online offers.
     ///
     /// # Errors
     /// When there is no randomness.
@@ -336,7 +347,8 @@ impl Sandbox {
         entra::grant::issue_for_app(&self.shared)
     }
 
-    /// A Graph token for a user or, without one, for the application with a secret; without asking Entra.
+    /// A Graph token for a user or, without one, for the application with a secret; without asking
+    /// Entra.
     ///
     /// # Errors
     /// When there is no randomness.
@@ -344,7 +356,8 @@ impl Sandbox {
         entra::grant::issue_for_graph(&self.shared, user)
     }
 
-    /// Puts a message into a user's INBOX, as if it had just arrived; whether there is such a user and room for it.
+    /// Puts a message into a user's INBOX, as if it had just arrived; whether there is such a user
+    /// and room for it.
     pub fn deliver(&self, address: &str, content: &[u8]) -> bool {
         let now = self.shared.time.unix_seconds();
         self.shared
@@ -353,7 +366,8 @@ impl Sandbox {
             .is_some_and(|mailbox| mailbox.append(INBOX, content.into(), Flags::default(), now).is_ok())
     }
 
-    /// The messages in one folder of a user (`INBOX`, `Sent Items`, …), oldest first; none if there is no such folder.
+    /// The messages in one folder of a user (`INBOX`, `Sent Items`, …), oldest first; none if there
+    /// is no such folder.
     pub fn messages(&self, address: &str, folder: &str) -> Vec<Arc<[u8]>> {
         let Some(mailbox) = self.shared.directory.mailbox(address) else { return Vec::new() };
         mailbox.read(|folders| {
@@ -361,7 +375,8 @@ impl Sandbox {
         })
     }
 
-    /// Throws away what is in a user's INBOX: the messages that every mailbox begins with, for instance.
+    /// Throws away what is in a user's INBOX: the messages that every mailbox begins with, for
+    /// instance.
     pub fn empty(&self, address: &str) {
         if let Some(mailbox) = self.shared.directory.mailbox(address) {
             mailbox.change(|folders| {

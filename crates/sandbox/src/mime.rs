@@ -102,7 +102,8 @@ fn header_length(raw: &[u8]) -> usize {
     raw.len()
 }
 
-/// The ranges between the delimiter lines. The line end before a delimiter belongs to the delimiter.
+/// The ranges between the delimiter lines. The line end before a delimiter belongs to the
+/// delimiter.
 fn divide(raw: &[u8], body: Range<usize>, boundary: &str) -> Vec<Range<usize>> {
     let mut parts = Vec::new();
     let mut start = None;
@@ -190,7 +191,8 @@ impl Media {
     }
 }
 
-/// A value with parameters, such as `attachment; filename="x"`: the head, and the parameters with names in lower case.
+/// A value with parameters, such as `attachment; filename="x"`: the head, and the parameters with
+/// names in lower case.
 pub(super) fn parameterised(value: &[u8]) -> (String, Vec<(String, String)>) {
     let text = String::from_utf8_lossy(value);
     let mut pieces = Vec::new();

@@ -89,17 +89,20 @@ pub enum UpstreamMode {
     Preauth,
     /// SMTP only: STARTTLS is neither offered nor known.
     NoStartTls,
-    /// Plain octets arrive where TLS is due: before the handshake, or, for SMTP, right behind the reply to STARTTLS.
+    /// Plain octets arrive where TLS is due: before the handshake, or, for SMTP, right behind the
+    /// reply to STARTTLS.
     SpeaksBeforeTls,
     /// The certificate is not acceptable.
     BadCertificate(CertificateFault),
-    /// Every login ends "authenticated but not connected" (IMAP), or as an authentication failure (POP3, SMTP).
+    /// Every login ends "authenticated but not connected" (IMAP), or as an authentication failure
+    /// (POP3, SMTP).
     NotConnected,
     /// Every login ends in the service's word for "try again later"; over HTTP, every call in 503.
     Unavailable,
     /// The greeting is `* BYE`, `-ERR` or `421`; over HTTP, every call ends in 503.
     Bye,
-    /// SMTP only: a login with a good token ends in 535 5.7.139, because client submission is disabled for the tenant.
+    /// SMTP only: a login with a good token ends in 535 5.7.139, because client submission is
+    /// disabled for the tenant.
     SmtpAuthDisabled,
 }
 

@@ -1,4 +1,5 @@
-//! The machine's side of managed identities: what the platform knows about them, and how it fails on demand.
+//! The machine's side of managed identities: what the platform knows about them, and how it fails
+//! on demand.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;

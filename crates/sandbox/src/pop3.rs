@@ -1,4 +1,5 @@
-//! POP3 as Exchange Online speaks it (RFC 1939, RFC 2449): XOAUTH2 in the two-line form, and the transaction commands.
+//! POP3 as Exchange Online speaks it (RFC 1939, RFC 2449): XOAUTH2 in the two-line form, and the
+//! transaction commands.
 
 use std::io;
 use std::sync::Arc;
@@ -17,7 +18,8 @@ pub(super) const GREETING: &str = "+OK The Microsoft Exchange POP3 service is re
 
 /// A command (RFC 2449 §4: 255 octets with its end).
 const COMMAND_OCTETS: usize = 253;
-/// The client's response: what a token of 4,096 characters needs. Longer ones are protocol errors at Microsoft too.
+/// The client's response: what a token of 4,096 characters needs. Longer ones are protocol errors
+/// at Microsoft too.
 const RESPONSE_OCTETS: usize = 6_144;
 const CAPABILITIES: &str = "+OK\r\nTOP\r\nUIDL\r\nSASL XOAUTH2\r\n.\r\n";
 const PROTOCOL_ERROR: &str = "-ERR Protocol error. Connection is closed. 10\r\n";
@@ -131,7 +133,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Pop3Session<S> {
     /// Sends what was gathered, unless more commands are waiting, and takes the next line.
     async fn line(&mut self, limit: usize, patience: Duration) -> io::Result<Option<String>> {
         self.connection.flush_before_line().await?;
-        // What Exchange Online does to an open session when the token expires is not known; here it goes on.
+        // What Exchange Online does to an open session when the token expires is not known; here it
+        // goes on.
         match hear(&self.shared, &mut self.connection, limit, patience, None).await? {
             Heard::Line(line) => Ok(Some(String::from_utf8_lossy(&line).into_owned())),
             Heard::TooLong => {
@@ -174,7 +177,8 @@ impl Maildrop {
         }
     }
 
-    /// Writes the reply to a transaction command; `None` when it is not one, or its arguments are unusable.
+    /// Writes the reply to a transaction command; `None` when it is not one, or its arguments are
+    /// unusable.
     fn execute(&mut self, verb: &str, arguments: &str, out: &mut Vec<u8>) -> Option<()> {
         let mut words = arguments.split_ascii_whitespace();
         match (verb, words.next(), words.next(), words.next()) {

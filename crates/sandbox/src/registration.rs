@@ -1,5 +1,6 @@
-//! What the confidential application is registered with: secrets, certificates, and one federated credential; and the
-//! judgement of what a client presents, as strict as Entra's, except that Entra forgets used assertions sooner.
+//! What the confidential application is registered with: secrets, certificates, and one federated
+//! credential; and the judgement of what a client presents, as strict as Entra's, except that Entra
+//! forgets used assertions sooner.
 
 use std::collections::HashSet;
 use std::sync::OnceLock;
@@ -40,7 +41,8 @@ pub struct SandboxSecret {
     pub expired: bool,
 }
 
-/// What a token of the sandbox's other issuer says; by default what the application's federated credential asks for.
+/// What a token of the sandbox's other issuer says; by default what the application's federated
+/// credential asks for.
 #[derive(Clone, Debug)]
 pub struct FederatedToken {
     /// `iss`.

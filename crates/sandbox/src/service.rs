@@ -1,5 +1,5 @@
-//! Accepts connections, puts TLS on them, and hands them to the protocol; the faults that lie below the protocol
-//! ([`UpstreamMode`]) happen here.
+//! Accepts connections, puts TLS on them, and hands them to the protocol; the faults that lie below
+//! the protocol ([`UpstreamMode`]) happen here.
 
 use std::io;
 use std::sync::Arc;
@@ -68,7 +68,8 @@ where
             };
             match accepted {
                 Ok((permit, tcp)) => {
-                    // Replies are gathered before they are sent; waiting for more would only add delay.
+                    // Replies are gathered before they are sent; waiting for more would only add
+                    // delay.
                     let _ = tcp.set_nodelay(true);
                     let work = serve(Arc::clone(&shared), tcp);
                     let stop = shared.stop.clone();

@@ -1,4 +1,5 @@
-//! SMTP submission as Exchange Online speaks it on port 587 (RFC 5321, RFC 6409): STARTTLS, then AUTH XOAUTH2, then mail.
+//! SMTP submission as Exchange Online speaks it on port 587 (RFC 5321, RFC 6409): STARTTLS, then
+//! AUTH XOAUTH2, then mail.
 
 use std::io;
 use std::sync::Arc;
@@ -13,8 +14,9 @@ use super::store::{Flags, INBOX, Mailbox, OutboundMessage, SENT_ITEMS};
 use super::xoauth2::{self, Login, LoginVerdict};
 use super::{calendar, random};
 
-/// A command. RFC 5321 §4.5.3.1.4 says 512; an XOAUTH2 initial response, which Exchange Online is seen to take although
-/// RFC 4954 §4 forbids so long a line, and an AUTH response need what that section calls sufficient.
+/// A command. RFC 5321 §4.5.3.1.4 says 512; an XOAUTH2 initial response, which Exchange Online is
+/// seen to take although RFC 4954 §4 forbids so long a line, and an AUTH response need what that
+/// section calls sufficient.
 const COMMAND_OCTETS: usize = 12_288;
 /// A message, in octets; what SIZE announces.
 const MESSAGE_OCTETS: usize = 157_286_400;
@@ -367,7 +369,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> SmtpSession<S> {
     }
 }
 
-/// The path and the parameters behind `FROM:` or `TO:` (RFC 5321 §4.1.2). A source route is not taken.
+/// The path and the parameters behind `FROM:` or `TO:` (RFC 5321 §4.1.2). A source route is not
+/// taken.
 fn path<'a>(arguments: &'a str, keyword: &str) -> Option<(String, &'a str)> {
     let (head, rest) = arguments.split_at_checked(keyword.len())?;
     if !head.eq_ignore_ascii_case(keyword) {

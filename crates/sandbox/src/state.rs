@@ -30,7 +30,8 @@ pub struct SandboxConfig {
     pub address: IpAddr,
     /// The directory id of the one tenant.
     pub tenant_id: String,
-    /// A verified domain of the tenant; mail for it is local, as is mail for the domain of any account.
+    /// A verified domain of the tenant; mail for it is local, as is mail for the domain of any
+    /// account.
     pub tenant_domain: String,
     /// An application that allows public client flows: ROPC without a secret.
     pub public_client_id: String,
@@ -44,19 +45,21 @@ pub struct SandboxConfig {
     pub accounts: Vec<SandboxAccount>,
     /// How long a token lives.
     pub token_lifetime: Duration,
-    /// Distinct wrong passwords until smart lock-out: 10 in the worldwide cloud, 3 for the US Government.
+    /// Distinct wrong passwords until smart lock-out: 10 in the worldwide cloud, 3 for the US
+    /// Government.
     pub lockout_threshold: u32,
     /// How long a device code is good: 15 minutes at Entra.
     pub device_code_lifetime: Duration,
     /// The least time between two polls with a device code, in whole seconds: 5 at Entra.
     pub device_code_interval: Duration,
-    /// Decides about token lifetimes and lock-outs; a manual one is moved with [`super::Sandbox::advance`].
+    /// Decides about token lifetimes and lock-outs; a manual one is moved with
+    /// [`super::Sandbox::advance`].
     pub clock: Clock,
 }
 
 impl Default for SandboxConfig {
-    /// 127.0.0.1, tenant `contoso.example`, no accounts, tokens of one hour, ten failures, the system's clock. The client
-    /// secret is `sandbox-secret`: the sandbox guards nothing.
+    /// 127.0.0.1, tenant `contoso.example`, no accounts, tokens of one hour, ten failures, the
+    /// system's clock. The client secret is `sandbox-secret`: the sandbox guards nothing.
     fn default() -> Self {
         Self {
             address: IpAddr::V4(Ipv4Addr::LOCALHOST),

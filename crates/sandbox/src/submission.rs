@@ -1,4 +1,5 @@
-//! Mail on its way out of a mailbox, as Graph and EWS send it: there is no envelope, the header says who gets it.
+//! Mail on its way out of a mailbox, as Graph and EWS send it: there is no envelope, the header
+//! says who gets it.
 
 use std::sync::Arc;
 

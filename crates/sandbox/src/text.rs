@@ -1,4 +1,5 @@
-//! Text as people read it: encoded words (RFC 2047) and transfer encodings (RFC 2045 §6) taken off, and put on.
+//! Text as people read it: encoded words (RFC 2047) and transfer encodings (RFC 2045 §6) taken off,
+//! and put on.
 
 use base64::Engine as _;
 use base64::alphabet;

@@ -49,7 +49,8 @@ impl Timekeeper {
             if left.is_zero() {
                 return;
             }
-            // With a manual clock the sleep may end too early; the loop then looks at the clock again.
+            // With a manual clock the sleep may end too early; the loop then looks at the clock
+            // again.
             tokio::select! {
                 () = tokio::time::sleep(left.min(Duration::from_secs(24 * 3_600))) => {}
                 _ = moved.changed() => {}

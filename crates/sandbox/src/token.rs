@@ -1,7 +1,7 @@
 //! Access tokens: shaped and sized like Microsoft's, signed with a key that only the sandbox has.
 //!
-//! A client must treat them as opaque; only the sandbox's own services read them. Nothing is remembered per token, so
-//! any number of them costs no memory.
+//! A client must treat them as opaque; only the sandbox's own services read them. Nothing is
+//! remembered per token, so any number of them costs no memory.
 
 use std::time::Duration;
 
@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use super::random;
 use gatepost_core::secret::AccessToken;
 
-/// The resources that stand for Exchange Online; a token for any other is not accepted by the mail services.
+/// The resources that stand for Exchange Online; a token for any other is not accepted by the mail
+/// services.
 pub(super) const EXCHANGE_RESOURCES: [&str; 4] = [
     "https://outlook.office.com",
     "https://outlook.office365.com",

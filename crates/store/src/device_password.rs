@@ -23,8 +23,8 @@ impl fmt::Display for DevicePasswordId {
 /// What a presented password is compared with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verifier {
-    /// [`digest`](gatepost_config::password_hash::digest) of login and password: enough for a generated password of 100 bits,
-    /// which nobody guesses.
+    /// [`digest`](gatepost_config::password_hash::digest) of login and password: enough for a
+    /// generated password of 100 bits, which nobody guesses.
     Generated([u8; 32]),
     /// An Argon2id PHC string, for a password that a person chose.
     Chosen(String),

@@ -44,8 +44,9 @@ pub trait Store: Send + Sync {
     /// Notes when and from where a device password was used last.
     fn note_use<'a>(&'a self, id: &'a DevicePasswordId, last_use: LastUse) -> Stored<'a, ()>;
 
-    /// A number that differs from an earlier one when device passwords or sign-ins may have changed, also by another
-    /// process. Cheap enough to ask every few seconds. [`Store::note_use`] does not count.
+    /// A number that differs from an earlier one when device passwords or sign-ins may have
+    /// changed, also by another process. Cheap enough to ask every few seconds. [`Store::note_use`]
+    /// does not count.
     fn revision(&self) -> Stored<'_, u64>;
 
     /// Takes the right to exchange the refresh token of a sign-in: for `life` (at most ten

@@ -34,7 +34,8 @@ pub struct SignIn {
     pub signed_in_at: UnixTime,
     /// When the refresh token was last exchanged for a newer one.
     pub rotated_at: UnixTime,
-    /// Entra refused the refresh token for good: a person must sign in again. The token is kept all the same.
+    /// Entra refused the refresh token for good: a person must sign in again. The token is kept all
+    /// the same.
     pub refused: Option<SignInRefused>,
 }
 

@@ -395,7 +395,8 @@ impl Records for Sqlite {
     }
 
     fn tidy(&self) -> Done<'_, ()> {
-        // Empties the write-ahead log into the file and cuts it. The file itself is overwritten (`secure_delete`).
+        // Empties the write-ahead log into the file and cuts it. The file itself is overwritten
+        // (`secure_delete`).
         Box::pin(self.work(|connection| connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))))
     }
 

@@ -102,7 +102,8 @@ pub struct AuditError {
 }
 
 impl Audit {
-    /// Opens the log and starts its thread, which ends when the last copy is dropped and everything is written.
+    /// Opens the log and starts its thread, which ends when the last copy is dropped and everything
+    /// is written.
     ///
     /// # Errors
     /// [`AuditError`]: the file cannot be written, or the journal is absent.

@@ -151,7 +151,8 @@ impl Needs {
     }
 }
 
-/// The directory of the credential cache, into which tickets are written as well (MIT Kerberos, "Credential cache").
+/// The directory of the credential cache, into which tickets are written as well (MIT Kerberos,
+/// "Credential cache").
 #[cfg(feature = "negotiate")]
 fn ticket_cache() -> PathBuf {
     let named = std::env::var_os("KRB5CCNAME").and_then(|name| name.into_string().ok()).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! The page, the endpoints and the socket for whoever runs Gatepost: who may see what, and that what is shown and done there is
-//! true of the service.
+//! The page, the endpoints and the socket for whoever runs Gatepost: who may see what, and that
+//! what is shown and done there is true of the service.
 
 mod command;
 mod doing;

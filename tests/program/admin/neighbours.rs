@@ -1,4 +1,5 @@
-//! Other users of the same machine: what they may not get by listening where a browser could look, nor by a page on another port.
+//! Other users of the same machine: what they may not get by listening where a browser could look,
+//! nor by a page on another port.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
@@ -90,7 +91,8 @@ async fn a_browser_sends_the_cookie_to_the_path_of_its_session_only() {
         raw(world.page, &head).await.status
     };
     assert_eq!(ask(&format!("{}/status.json", paths[0]), &fields[0]).await, 200);
-    // Another path has no session, whatever cookie comes: not even a browser that was tricked sends it to good purpose.
+    // Another path has no session, whatever cookie comes: not even a browser that was tricked sends
+    // it to good purpose.
     for target in [
         "/",
         "/status.json",

@@ -60,7 +60,8 @@ async fn a_browser_that_comes_back_makes_the_password_that_a_mail_program_then_u
     }
     let back = at_entra(&world, &shown.link("Go on to Microsoft"), Answer::SignIn(ANNA, ANNAS)).await;
 
-    // Whoever else comes with the redirect: another session, or a browser without the cookie of this sign-in.
+    // Whoever else comes with the redirect: another session, or a browser without the cookie of
+    // this sign-in.
     assert_eq!(come_back(&world.visitor().await, &back).await.status, 400);
     assert_eq!(come_back(&Browser::new(world.page), &back).await.status, 400);
     // Another sign-in's `state`, and a parameter twice.

@@ -1,4 +1,5 @@
-//! Strangers on the page's port: they may not keep probes from being answered, nor the administrator out.
+//! Strangers on the page's port: they may not keep probes from being answered, nor the
+//! administrator out.
 
 use std::net::SocketAddr;
 

@@ -1,4 +1,5 @@
-//! `gatepost demo`: every line that it shows a person comes out of a login or a message that worked.
+//! `gatepost demo`: every line that it shows a person comes out of a login or a message that
+//! worked.
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,4 +1,5 @@
-//! A process that is killed: the next one knows what the one before had to remember, and is ready soon.
+//! A process that is killed: the next one knows what the one before had to remember, and is ready
+//! soon.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -6,7 +7,8 @@ use std::time::{Duration, Instant};
 use crate::life::client::Client;
 use crate::life::program::{ALICE, ALICES, World};
 
-/// Wrong passwords of one account that may be forwarded to Entra in two hours, from a source that has never succeeded.
+/// Wrong passwords of one account that may be forwarded to Entra in two hours, from a source that
+/// has never succeeded.
 const UNFAMILIAR: u64 = 5;
 
 async fn guess(world: &World, password: &str) -> String {
@@ -14,7 +16,8 @@ async fn guess(world: &World, password: &str) -> String {
     client.ask(&format!("a LOGIN {ALICE} \"{password}\""), "a ").await.unwrap()
 }
 
-/// Kills the service so many times, each time after two wrong passwords that were not presented before.
+/// Kills the service so many times, each time after two wrong passwords that were not presented
+/// before.
 async fn guesses_between_crashes(crashes: usize) {
     let world = World::new().await;
     for crash in 0..crashes {

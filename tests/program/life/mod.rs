@@ -1,5 +1,6 @@
-//! The life of the process: reloads, restarts that refuse nobody, drains, crashes, and what systemd is told. Each test runs
-//! the real program in front of an embedded Microsoft 365. Those with large numbers are for `tests/run`.
+//! The life of the process: reloads, restarts that refuse nobody, drains, crashes, and what systemd
+//! is told. Each test runs the real program in front of an embedded Microsoft 365. Those with large
+//! numbers are for `tests/run`.
 
 mod client;
 mod crash;

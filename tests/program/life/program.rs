@@ -18,7 +18,8 @@ use crate::common::wait::wait_for;
 pub(crate) const ALICE: &str = "alice@contoso.example";
 pub(crate) const ALICES: &str = "correct-horse-battery";
 
-/// A Microsoft 365, and a directory with all that its Gatepost needs. The directory is removed at the end.
+/// A Microsoft 365, and a directory with all that its Gatepost needs. The directory is removed at
+/// the end.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     directory: Directory,
@@ -110,8 +111,8 @@ impl World {
         Program::start(command).ready()
     }
 
-    /// The same with listening sockets as systemd hands them over: one as standard input, one as standard output, until
-    /// they are where they belong.
+    /// The same with listening sockets as systemd hands them over: one as standard input, one as
+    /// standard output, until they are where they belong.
     pub(crate) fn activate(&self, sockets: [(&str, OwnedFd); 2], variables: &[(&str, &str)]) -> Program {
         let [(one, first), (other, second)] = sockets;
         let script = "exec 3<&0 4>&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$0\" run";
@@ -195,7 +196,8 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// Open files of the process; `None`: it hides them from its own user, and these tests do not run as root.
+    /// Open files of the process; `None`: it hides them from its own user, and these tests do not
+    /// run as root.
     #[cfg(target_os = "linux")]
     pub(crate) fn descriptors(&self) -> Option<usize> {
         match std::fs::read_dir(Path::new("/proc").join(self.pid().to_string()).join("fd")) {

@@ -50,7 +50,8 @@ async fn files_that_change_are_noticed_whatever_leads_to_them() {
     world.configure("  reload_check: 100ms\n  login: 50s");
     program.says("taken over: limits");
 
-    // As Kubernetes replaces a mounted secret: the file is a link into a directory, which is a link as well.
+    // As Kubernetes replaces a mounted secret: the file is a link into a directory, which is a link
+    // as well.
     let mut ca = std::fs::read_to_string(world.path("ca.pem")).unwrap();
     for version in ["one", "two"] {
         std::fs::create_dir(world.path(version)).unwrap();

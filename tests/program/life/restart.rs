@@ -1,4 +1,5 @@
-//! One process after the other: nobody is refused, nobody is cut off, and what is known stays known.
+//! One process after the other: nobody is refused, nobody is cut off, and what is known stays
+//! known.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -141,7 +142,8 @@ async fn of_two_that_take_over_at_once_one_serves_in_the_end() {
     let world = World::new().await;
     for _ in 0..3 {
         let mut all = vec![world.start(&[]), world.begin(&["--take-over"]), world.begin(&["--take-over"])];
-        // Both may succeed, the later one by taking over from the earlier one; but no two serve side by side.
+        // Both may succeed, the later one by taking over from the earlier one; but no two serve
+        // side by side.
         wait_for("two of three end", || {
             all.retain_mut(Program::runs);
             (all.len() == 1).then_some(())

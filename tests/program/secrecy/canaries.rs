@@ -1,4 +1,5 @@
-//! Secrets that stand nowhere else: random letters and digits, with characters between them that encodings change.
+//! Secrets that stand nowhere else: random letters and digits, with characters between them that
+//! encodings change.
 
 /// Alice's at Entra.
 pub(crate) const PASSWORD: &str = "kP7/vX2+qé9=Lw4?Zr8&hT5%mJ3";
@@ -12,7 +13,8 @@ pub(crate) const LOCAL_WRONG: &str = "yL9\"aQ3\\fS7'Hv5`Ck2|eB8$uG4";
 pub(crate) const MISPLACED: &str = "rN5hZ8wE2mX6tK9cV3qJ7bY4gP1s";
 /// Of the application, out of the environment.
 pub(crate) const CLIENT_SECRET: &str = "Wd8~Q2k.Rz5_hX7-vB4~mN9pL3cT";
-/// The same of other applications, out of a file, a command, a systemd credential, and the configuration itself.
+/// The same of other applications, out of a file, a command, a systemd credential, and the
+/// configuration itself.
 pub(crate) const FROM_FILE: &str = "Hs4~V9g.Jx2_bK6-tD8~qW5nZ7rY";
 pub(crate) const FROM_COMMAND: &str = "Tp6~L3m.Gv8_cF5-zQ2~wX9kR4dB";
 pub(crate) const FROM_SYSTEMD: &str = "Nb7~K5t.Cq9_xZ3-gM6~hV2jS8wP";
@@ -27,7 +29,8 @@ pub(crate) const CHOSEN: &str = "fK8/rT3?mW6(zC9&vH2=pX5+qJ7";
 pub(crate) const STORE_PASSWORD: &str = "tG6nW3yR9cM2kZ7vF4qB8hX5jL1d";
 /// What is hashed by `gatepost password hash`.
 pub(crate) const HASHED: &str = "sX5 fT8!wB3#hK7(zM2)jQ9*vL4";
-/// Written where it must not be: in plain text under `passwords`, under a misspelt key, behind `--set`.
+/// Written where it must not be: in plain text under `passwords`, under a misspelt key, behind
+/// `--set`.
 pub(crate) const UNHASHED: &str = "gV7=cR2+nW9/tX4?kB6&yH8:zP3";
 pub(crate) const MISSPELT: &str = "bJ4=mK9+xQ6/dZ3?wT8&rG5:vN7";
 pub(crate) const ON_COMMAND_LINE: &str = "zH8wC5qT2xM9vR6kD3nB7gJ4yL1f";

@@ -1,4 +1,5 @@
-//! The commands that end by themselves: whatever is wrong with a configuration, no secret of it is repeated.
+//! The commands that end by themselves: whatever is wrong with a configuration, no secret of it is
+//! repeated.
 
 use crate::secrecy::canaries::{self, *};
 use crate::secrecy::program::Place;

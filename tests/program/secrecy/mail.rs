@@ -1,4 +1,5 @@
-//! Mail programs that say everything at once and hear what comes back: each way to log in, and each way to get it wrong.
+//! Mail programs that say everything at once and hear what comes back: each way to log in, and each
+//! way to get it wrong.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,5 +1,6 @@
-//! What is left in memory a while after a thousand logins: passwords are wiped once they have been proved, also those that
-//! were sent to Entra. (Wiping cannot reach the kernel's buffers, nor pages that were swapped out meanwhile.)
+//! What is left in memory a while after a thousand logins: passwords are wiped once they have been
+//! proved, also those that were sent to Entra. (Wiping cannot reach the kernel's buffers, nor pages
+//! that were swapped out meanwhile.)
 #![cfg(target_os = "linux")]
 
 use std::fs::File;
@@ -42,7 +43,8 @@ async fn a_password_is_not_left_behind() {
     installation.configure("text", "");
     let serving = installation.serve(&[]);
     if let Err(error) = File::open(format!("/proc/{}/mem", serving.id())) {
-        // The service hides its memory from its own user; root can look all the same, and runs this test.
+        // The service hides its memory from its own user; root can look all the same, and runs this
+        // test.
         assert!(!rustix::process::geteuid().is_root(), "{error}");
         eprintln!("not tested: only root can read the memory of a service ({error})");
         drop(serving.end(Signal::TERM));
@@ -68,8 +70,8 @@ async fn another_process_of_the_same_user_cannot_look_into_memory() {
     installation.configure("text", "");
     let serving = installation.serve(&[]);
     let file = format!("/proc/{}/environ", serving.id());
-    // Rights are those of a thread (capabilities(7)). This one has what the service may have, so that only the service's own
-    // will is in the way.
+    // Rights are those of a thread (capabilities(7)). This one has what the service may have, so
+    // that only the service's own will is in the way.
     let read = std::thread::spawn(move || {
         let have = capabilities(None).unwrap();
         let kept = have.permitted & (CapabilitySet::NET_BIND_SERVICE | CapabilitySet::DAC_READ_SEARCH);

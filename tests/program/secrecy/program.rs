@@ -17,7 +17,8 @@ use crate::common::wait::{PATIENCE, wait_for};
 /// Everything that was written so far.
 pub(crate) type Written = Arc<Mutex<Vec<u8>>>;
 
-/// A directory that serves as working directory, home and place for temporary files. It is removed at the end.
+/// A directory that serves as working directory, home and place for temporary files. It is removed
+/// at the end.
 pub(crate) struct Place {
     directory: Directory,
     /// Files that the test itself has put there.

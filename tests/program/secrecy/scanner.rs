@@ -1,4 +1,5 @@
-//! Finds secrets in whatever was written, whole or in part, in every form in which software is apt to write them.
+//! Finds secrets in whatever was written, whole or in part, in every form in which software is apt
+//! to write them.
 
 use std::collections::HashSet;
 use std::fmt::Write as _;
@@ -122,7 +123,8 @@ mod tests {
     use super::*;
     use crate::secrecy::canaries;
 
-    /// The text in each form, as it would be found: by other means than the scanner's where there are any.
+    /// The text in each form, as it would be found: by other means than the scanner's where there
+    /// are any.
     fn written(all: &str) -> Vec<(&'static str, Vec<u8>)> {
         let octets = |form: &dyn Fn(&u8) -> String| all.bytes().map(|b| form(&b)).collect::<String>().into_bytes();
         vec![

@@ -1,4 +1,5 @@
-//! The service, with logins of every kind, in front of an Entra, upstreams and proxies that fail in every way.
+//! The service, with logins of every kind, in front of an Entra, upstreams and proxies that fail in
+//! every way.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -45,7 +46,8 @@ impl Installation {
         place.put("secret", &format!("{FROM_FILE}\n"));
         place.put("credentials/app", FROM_SYSTEMD);
         place.put("give", &format!("#!/bin/sh\nprintf '%s' '{FROM_COMMAND}'\n"));
-        // What all tokens of the sandbox begin with, those that Gatepost fetches included; and two whole ones.
+        // What all tokens of the sandbox begin with, those that Gatepost fetches included; and two
+        // whole ones.
         let [first, second] = [0, 1].map(|_| sandbox.issue_token(ALICE).unwrap().expose().to_owned());
         let common: String = first.chars().zip(second.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect();
         let mut secrets: Vec<_> = canaries::ALL.iter().map(|(name, secret)| (*name, (*secret).to_owned())).collect();
@@ -147,7 +149,8 @@ impl Installation {
     }
 }
 
-/// In each form of the log everything is said so often, and what is decided without anybody else so often again.
+/// In each form of the log everything is said so often, and what is decided without anybody else so
+/// often again.
 const ROUNDS: usize = 2;
 const REPEATED: usize = 150;
 

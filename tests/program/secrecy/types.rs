@@ -9,7 +9,8 @@ use gatepost_oauth::password_digest::{PasswordDigest, PasswordDigestKey};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// Does not compile when the type has one of the traits: then there are two `Probe`s to choose from.
+/// Does not compile when the type has one of the traits: then there are two `Probe`s to choose
+/// from.
 macro_rules! has_none_of {
     ($type:ty: $($trait:path),+) => {{
         trait Probe<Which> {

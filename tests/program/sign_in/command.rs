@@ -1,4 +1,5 @@
-//! `gatepost login` and `gatepost logout` as processes, with a person in front of them and a service beside them.
+//! `gatepost login` and `gatepost logout` as processes, with a person in front of them and a
+//! service beside them.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
@@ -175,7 +176,8 @@ impl Running {
 async fn a_browser_on_this_machine_while_the_service_runs() {
     let world = World::new().await;
     let _service = world.serve();
-    // Nobody has signed in: neither a wrong password nor a prompt, before and after there is a password.
+    // Nobody has signed in: neither a wrong password nor a prompt, before and after there is a
+    // password.
     let made = world.run(&["password", "add", ANNA, "--name", "Laptop"]);
     let laptops = shown(&made.1);
     let refused = world.log_in(ANNA, &laptops);

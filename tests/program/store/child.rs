@@ -85,7 +85,8 @@ async fn renew_for_ever(directory: PathBuf) {
     }
 }
 
-/// Counts up `number` times, each time in whichever of a few sign-ins nobody else changes at that moment.
+/// Counts up `number` times, each time in whichever of a few sign-ins nobody else changes at that
+/// moment.
 async fn count(directory: PathBuf, number: u32) {
     let store = gatepost_store::open(&state(&directory)).await.unwrap();
     let mut counted = 0;

@@ -19,8 +19,8 @@ fn moment(round: u32, within: Duration) -> Duration {
     within.mul_f64((f64::from(round) * 0.618_033_988_749_895).fract())
 }
 
-/// Kills the process (SIGKILL) a while after its start, or after it has begun to work, and gives what it had acknowledged
-/// by then.
+/// Kills the process (SIGKILL) a while after its start, or after it has begun to work, and gives
+/// what it had acknowledged by then.
 fn kill_after(mut child: Child, at_work: bool, wait: Duration) -> String {
     let (mut said, mut output) = (String::new(), BufReader::new(child.stdout.take().unwrap()));
     while at_work && !said.ends_with("at work\n") {
@@ -113,7 +113,8 @@ async fn a_rotation_of_the_key_survives_kills_and_the_service_goes_on() {
     }
     assert!((1..50).contains(&finished), "{finished} of 50 rotations finished: none was interrupted, or all");
 
-    // Once more to the end: it goes on with what was interrupted, and one key is left, which is not the first one.
+    // Once more to the end: it goes on with what was interrupted, and one key is left, which is not
+    // the first one.
     rotate_key(&directory.state()).await.unwrap();
     let rotation = rotate_key(&directory.state()).await.unwrap();
     assert_eq!(rotation, Rotation::Done { records: 301, old_is_left: false });
@@ -135,7 +136,8 @@ async fn two_rotations_at_once_leave_a_store_that_opens() {
     assert_eq!(left.count(), 2, "the key and the lock");
 }
 
-/// Two rotations at the same time, 200 times, beside a service that runs and a command that opens the store meanwhile.
+/// Two rotations at the same time, 200 times, beside a service that runs and a command that opens
+/// the store meanwhile.
 pub(crate) async fn rotate_two_by_two(state: State) {
     let state = Arc::new(state);
     let service = gatepost_store::open(&state).await.unwrap();

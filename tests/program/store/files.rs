@@ -178,8 +178,8 @@ async fn a_revoked_device_password_cannot_be_put_back_by_who_has_no_key() {
     put_back_what_was_revoked(&directory.state(), keep, put_back, remove_register).await;
 }
 
-/// Revokes a device password, and does then what somebody can do who writes into the database and has no key: `keep`s a copy
-/// of all records, and puts those of some kinds back.
+/// Revokes a device password, and does then what somebody can do who writes into the database and
+/// has no key: `keep`s a copy of all records, and puts those of some kinds back.
 pub(crate) async fn put_back_what_was_revoked(
     state: &State,
     keep: impl Fn(),

@@ -333,7 +333,8 @@ async fn replicas_that_rotate_at_once_come_to_the_same_key() {
             assert_eq!(token_of(&**store, "alice").await.as_deref(), Some("one"), "round {round}");
         }
     }
-    // Keys that nobody copied do no harm: one of them comes into use, and the other replica is told.
+    // Keys that nobody copied do no harm: one of them comes into use, and the other replica is
+    // told.
     for state in [&first, &second] {
         assert_eq!(rotate_key(state).await.unwrap(), Rotation::Prepared);
     }

@@ -1,4 +1,5 @@
-//! Several processes that share a Redis: they ask Entra once, and one that dies holds nobody up for long.
+//! Several processes that share a Redis: they ask Entra once, and one that dies holds nobody up for
+//! long.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -107,7 +108,8 @@ fn token(admission: &AuthorizedLogin) -> &str {
     admission.bearer.token.expose()
 }
 
-/// A process as a replica: logs `number` clients in at once, and says with which tokens. `argument` has both ports.
+/// A process as a replica: logs `number` clients in at once, and says with which tokens. `argument`
+/// has both ports.
 pub(crate) async fn log_in(argument: &str, number: u32) {
     let (redis, entra) = argument.split_once(' ').unwrap();
     let gate = replica(redis, entra).await;
@@ -128,7 +130,8 @@ pub(crate) async fn log_in(argument: &str, number: u32) {
     tokio::time::sleep(Duration::from_millis(500)).await;
 }
 
-/// A token endpoint that answers after `wait`, and not at all the first `unanswered` requests. Tells of each request.
+/// A token endpoint that answers after `wait`, and not at all the first `unanswered` requests.
+/// Tells of each request.
 fn entra(unanswered: usize, wait: Duration) -> (u16, Receiver<()>) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();

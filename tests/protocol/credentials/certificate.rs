@@ -1,4 +1,5 @@
-//! Certificates: every form of file, every way in which one can be useless, clocks that differ, replacement.
+//! Certificates: every form of file, every way in which one can be useless, clocks that differ,
+//! replacement.
 
 use std::fs;
 use std::sync::Arc;
@@ -48,7 +49,8 @@ async fn every_form_of_file_and_signature_is_taken() {
     }
 }
 
-/// An application that proves itself may ask with a user's password, too; and in China it is asked for at another address.
+/// An application that proves itself may ask with a user's password, too; and in China it is asked
+/// for at another address.
 #[tokio::test]
 async fn an_assertion_goes_with_every_grant_and_endpoint() {
     let pair = good();

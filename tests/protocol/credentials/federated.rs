@@ -94,7 +94,8 @@ async fn a_file_without_a_token_is_never_sent_and_a_new_one_counts_at_once() {
     assert_eq!(world.asked(), Attempts { succeeded: 2, refused: 0 });
 }
 
-/// As the kubelet does it: the file is a link into a directory that is itself a link, which is swapped.
+/// As the kubelet does it: the file is a link into a directory that is itself a link, which is
+/// swapped.
 #[tokio::test]
 async fn fifty_rotations_send_no_stale_token() {
     let sandbox = SandboxConfig { clock: Clock::manual(), ..SandboxConfig::default() };

@@ -1,5 +1,5 @@
-//! How an application proves itself: the configuration's own files, the product's token source over HTTPS, and the
-//! embedded Entra, which checks every signature, thumbprint, audience and time.
+//! How an application proves itself: the configuration's own files, the product's token source over
+//! HTTPS, and the embedded Entra, which checks every signature, thumbprint, audience and time.
 
 mod certificate;
 mod federated;

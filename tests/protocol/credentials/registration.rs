@@ -1,4 +1,5 @@
-//! The judge itself: the sandbox refuses every assertion that is not exactly right, with Microsoft's codes.
+//! The judge itself: the sandbox refuses every assertion that is not exactly right, with
+//! Microsoft's codes.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

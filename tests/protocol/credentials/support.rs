@@ -1,4 +1,5 @@
-//! A token source in front of a sandbox, configured by files in a directory that goes when the test ends.
+//! A token source in front of a sandbox, configured by files in a directory that goes when the test
+//! ends.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -31,7 +32,8 @@ pub(crate) struct Pair {
     pub(crate) key: String,
 }
 
-/// A self-signed certificate with an RSA key, valid from the first day of one year to that of another.
+/// A self-signed certificate with an RSA key, valid from the first day of one year to that of
+/// another.
 pub(crate) fn pair(years: (i32, i32)) -> Pair {
     let key = rcgen::KeyPair::generate_rsa_for(&PKCS_RSA_SHA256, RsaKeySize::_2048).unwrap();
     let mut params = CertificateParams::new(["gatepost.example".to_owned()]).unwrap();
@@ -59,7 +61,8 @@ pub(crate) struct Setup {
     pub(crate) sandbox: SandboxConfig,
     /// Gatepost's.
     pub(crate) clock: Clock,
-    /// Further lines of `microsoft`; `{confidential}` and so on stand for what the sandbox knows, also in `variables`.
+    /// Further lines of `microsoft`; `{confidential}` and so on stand for what the sandbox knows,
+    /// also in `variables`.
     pub(crate) microsoft: String,
     /// Further sections.
     pub(crate) sections: &'static str,

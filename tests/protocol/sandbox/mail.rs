@@ -339,7 +339,8 @@ async fn imap_reads_appends_and_deletes() {
     assert_eq!(fetched[0], "* 2 FETCH (UID 2 BODY[2.MIME]<0> {4}");
     assert!(fetched.iter().any(|line| line.ends_with("FLAGS (\\Seen))")), "{fetched:?}");
 
-    // A literal that waits for leave, one that does not, pipelined commands behind it, and one that is too large.
+    // A literal that waits for leave, one that does not, pipelined commands behind it, and one that
+    // is too large.
     assert_eq!(peer.ask("A APPEND Drafts (\\Draft) {11}", "+").await, ["+ Ready for additional command text."]);
     assert!(peer.ask("A: b\r\n\r\nfoo", "A ").await[0].starts_with("A OK [APPENDUID "));
     let heard = peer.ask("B APPEND INBOX {5+}\r\nC: d\n\r\nC NOOP", "C ").await;

@@ -1,4 +1,5 @@
-//! Connections that come through a load balancer: whoever it speaks for is the client, and nobody else is believed.
+//! Connections that come through a load balancer: whoever it speaks for is the client, and nobody
+//! else is believed.
 
 use std::net::SocketAddr;
 
@@ -95,7 +96,8 @@ async fn the_header_comes_before_tls() {
     assert!(is_accepted(Imap, &client.log_in(ALICE, ALICES).await));
 }
 
-/// Writes a certificate for `localhost` and its key, and returns the certificate, which is its own authority.
+/// Writes a certificate for `localhost` and its key, and returns the certificate, which is its own
+/// authority.
 fn rcgen_key(directory: &Directory) -> String {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     directory.write("server.pem", made.cert.pem());

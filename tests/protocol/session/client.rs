@@ -1,5 +1,5 @@
-//! What clients do wrong, by accident or on purpose. Nothing of it opens a connection to Microsoft, and nothing of it
-//! is noticed by anybody else.
+//! What clients do wrong, by accident or on purpose. Nothing of it opens a connection to Microsoft,
+//! and nothing of it is noticed by anybody else.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -124,7 +124,8 @@ async fn names_and_passwords_with_controls() {
             let end = if protocol == Imap { "a " } else { "" };
             let reply = client.ask(&format!("{command}{}", plain(&name, ALICES)), end).await;
             if control == "\0" {
-                // It divides the fields of PLAIN: what follows it counts as the password, which cannot hold another.
+                // It divides the fields of PLAIN: what follows it counts as the password, which
+                // cannot hold another.
                 wrong(&reply, protocol, "bad-password");
             } else {
                 wrong(&reply, protocol, "bad-name");
@@ -146,7 +147,8 @@ async fn names_and_passwords_with_controls() {
     assert!(!world.log.bytes().iter().any(|b| b.is_ascii_control() && *b != b'\n'), "the log has no controls");
 }
 
-/// A listener for each protocol with STARTTLS, and one with implicit TLS; the certificate's own PEM.
+/// A listener for each protocol with STARTTLS, and one with implicit TLS; the certificate's own
+/// PEM.
 async fn with_tls(limits: &'static str) -> (World, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let directory = Directory::new();
@@ -277,7 +279,8 @@ async fn slow_clients_are_told_that_it_took_too_long() {
     assert_eq!(outside(&world), before);
 }
 
-/// The time for a command runs from its first octet: somebody who thinks between two commands is not in the middle of one.
+/// The time for a command runs from its first octet: somebody who thinks between two commands is
+/// not in the middle of one.
 #[tokio::test]
 async fn a_pause_between_commands_is_not_a_slow_command() {
     let world = Setup::limits("  command: 500ms\n  pre_auth: 60s").start().await;
@@ -332,7 +335,8 @@ async fn a_client_that_leaves_after_any_octet() {
                 client.send(&login[..octets]).await;
                 client.finish().await;
                 client.rest().await;
-                // The same with a connection that breaks; nobody can wait for what the other side makes of it.
+                // The same with a connection that breaks; nobody can wait for what the other side
+                // makes of it.
                 let broken = TcpStream::connect(address).await.unwrap();
                 broken.writable().await.unwrap();
                 let _sent = broken.try_write(&login.as_bytes()[..octets]);
@@ -361,7 +365,8 @@ async fn a_client_that_leaves_after_any_octet() {
     assert_eq!(world.sandbox.counters().connections.values().sum::<u64>(), now.0);
 }
 
-/// Commands that come with the login are the upstream's when it succeeds, and Gatepost's when it fails; never both.
+/// Commands that come with the login are the upstream's when it succeeds, and Gatepost's when it
+/// fails; never both.
 #[tokio::test]
 async fn commands_behind_a_login() {
     let world = World::new().await;

@@ -1,5 +1,5 @@
-//! Mailboxes that an application opens which proves itself without a shared secret; and what clients are told, and the
-//! log, when it cannot.
+//! Mailboxes that an application opens which proves itself without a shared secret; and what
+//! clients are told, and the log, when it cannot.
 
 use std::fs;
 use std::time::Duration;
@@ -85,7 +85,8 @@ async fn every_protocol_opens(world: &World) {
     }
 }
 
-/// Every protocol refuses, for this cause, in words that never blame the password; a wrong one is still a wrong one.
+/// Every protocol refuses, for this cause, in words that never blame the password; a wrong one is
+/// still a wrong one.
 async fn every_protocol_refuses(world: &World, refusal: Refusal, cause: &str) {
     for protocol in PROTOCOLS {
         world.refuses(protocol, ALICE, LOCAL, refusal, cause).await;
@@ -196,7 +197,8 @@ async fn a_platform_that_is_absent_or_gives_nothing_says_so() {
     every_protocol_refuses(&world, Refusal::Unavailable, "managed-identity-unreachable").await;
 }
 
-/// Tokens that live too short to be kept, so that every login asks for one, while certificate and key are replaced.
+/// Tokens that live too short to be kept, so that every login asks for one, while certificate and
+/// key are replaced.
 #[tokio::test]
 async fn a_replacement_under_fifty_logins_a_second_fails_nobody() {
     const LOGINS: u32 = 100;

@@ -1,4 +1,5 @@
-//! What Entra does wrong, and what it says about users: each in the reply that is due, and asked no more than needed.
+//! What Entra does wrong, and what it says about users: each in the reply that is due, and asked no
+//! more than needed.
 
 use std::time::Duration;
 
@@ -67,7 +68,8 @@ async fn out_of_order() {
     assert_eq!(requests(&world), 4, "Bob's, and one that was tried three times; then it is left alone");
 }
 
-/// Nothing of this is Entra's word, so nothing of it counts as a refusal; and it is over when it is over.
+/// Nothing of this is Entra's word, so nothing of it counts as a refusal; and it is over when it is
+/// over.
 #[tokio::test]
 async fn something_else_answers() {
     for mode in
@@ -97,7 +99,8 @@ async fn a_wrong_password_is_asked_about_once() {
     assert_eq!(world.sandbox.counters().token_requests_of("password", ALICE).succeeded, 1);
 }
 
-/// Names that nobody has, names that Entra does not know and wrong passwords are told apart by nothing but the session.
+/// Names that nobody has, names that Entra does not know and wrong passwords are told apart by
+/// nothing but the session.
 #[tokio::test]
 async fn unknown_names_sound_like_wrong_passwords() {
     let accounts = "\n  - login: '*@contoso.example'".to_owned();
@@ -130,7 +133,8 @@ async fn a_locked_account_still_opens_for_its_password_and_a_token_at_hand() {
         world.refuses(MailProtocol::Imap, user, "four", Refusal::Unavailable, "account-locked").await;
         let asked = requests(&world);
         for protocol in PROTOCOLS {
-            // A lock is over after a while: permanent words would be wrong for the wrong and for the right password.
+            // A lock is over after a while: permanent words would be wrong for the wrong and for
+            // the right password.
             world.refuses(protocol, user, "five", Refusal::Unavailable, "account-locked").await;
             if known {
                 world.session(protocol, user, ALICES).await.works().await;

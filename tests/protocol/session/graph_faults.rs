@@ -1,4 +1,5 @@
-//! Graph out of order while a message is handed over: the client hears the truth, and nothing is sent twice.
+//! Graph out of order while a message is handed over: the client hears the truth, and nothing is
+//! sent twice.
 
 use std::time::Duration;
 

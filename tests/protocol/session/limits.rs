@@ -26,7 +26,8 @@ async fn connections_beyond_the_limit_are_closed_and_places_come_back() {
     // Who is in goes on.
     assert!(is_accepted(Smtp, &third.log_in(ALICE, ALICES).await));
     third.works().await;
-    // A place comes back however it was left: after a login, before one, and by a connection that breaks.
+    // A place comes back however it was left: after a login, before one, and by a connection that
+    // breaks.
     for left in [logged_in, waiting, third] {
         drop(left);
         let mut greeting = None;
@@ -83,7 +84,8 @@ async fn token_requests_that_find_no_turn_fail_as_temporary() {
     world.was_refused(Imap, &second.hear("a ").await, Refusal::InvalidCredentials, "wrong-password");
 }
 
-/// Everybody comes back at once, as after an outage, and no token is at hand: one request serves all.
+/// Everybody comes back at once, as after an outage, and no token is at hand: one request serves
+/// all.
 #[tokio::test]
 async fn a_thousand_logins_at_once_cost_one_token_request() {
     const LOGINS: usize = 1_000;
@@ -117,8 +119,8 @@ async fn a_thousand_logins_at_once_cost_one_token_request() {
     world.until("all have left", || world.sandbox.counters().open_connections.values().all(|open| *open == 0)).await;
 }
 
-/// Microsoft bears three SMTP sessions of a mailbox. A fourth waits for one of them to end, and is told the truth when none
-/// does; who uses another mailbox or another protocol does not notice.
+/// Microsoft bears three SMTP sessions of a mailbox. A fourth waits for one of them to end, and is
+/// told the truth when none does; who uses another mailbox or another protocol does not notice.
 #[tokio::test]
 async fn a_login_waits_for_a_place_of_its_mailbox() {
     for protocol in PROTOCOLS {
@@ -162,7 +164,8 @@ async fn a_place_passes_on_when_its_session_ends() {
     }
 }
 
-/// A dozen devices send at once from one mailbox: all get through, and Microsoft never sees more than three of them.
+/// A dozen devices send at once from one mailbox: all get through, and Microsoft never sees more
+/// than three of them.
 #[tokio::test]
 async fn many_devices_share_the_three_places() {
     let world = Setup::default().start().await;

@@ -59,8 +59,8 @@ async fn every_mechanism_opens_the_mailbox() {
     assert_eq!(world.sandbox.counters().http_requests, 1, "it is the same account each time");
 }
 
-/// Whatever failed before, the next attempt is as on a fresh connection: by the same or by another way, for the same or
-/// for another user.
+/// Whatever failed before, the next attempt is as on a fresh connection: by the same or by another
+/// way, for the same or for another user.
 #[tokio::test]
 async fn nothing_of_a_failed_attempt_is_left() {
     let world = World::new().await;
@@ -135,7 +135,8 @@ async fn a_clients_own_token_passes_as_it_is() {
             assert!(is_accepted(protocol, &reply), "{mechanism}: {reply}");
             client.works().await;
         }
-        // For another mailbox it is worth nothing; nor is it afterwards when it comes as a password.
+        // For another mailbox it is worth nothing; nor is it afterwards when it comes as a
+        // password.
         let mut client = world.client(protocol).await;
         let reply = authenticate(&mut client, "XOAUTH2", &crate::session::support::xoauth2(BOB, token.expose())).await;
         assert!(!is_accepted(protocol, &reply), "{reply}");
@@ -177,7 +178,8 @@ async fn an_alias_stands_for_its_account() {
     assert_eq!(world.sandbox.counters().token_requests_of("password", SCANNER), Attempts { succeeded: 1, refused: 0 });
 }
 
-/// The application's token would open every mailbox: the local password is all that stands before it.
+/// The application's token would open every mailbox: the local password is all that stands before
+/// it.
 #[tokio::test]
 async fn an_application_asks_for_nothing_before_the_password_is_proved() {
     let hash = |text: &str| password::hash(&Password::new(text.to_owned())).unwrap();

@@ -1,5 +1,5 @@
-//! POP3 out of Graph: what a mail program reads and deletes is what lies in the Inbox, and no fault on the way looks like
-//! something else.
+//! POP3 out of Graph: what a mail program reads and deletes is what lies in the Inbox, and no fault
+//! on the way looks like something else.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ fn setup() -> Setup {
     }
 }
 
-/// Alice with so many messages; the body of number `n` is the line `n`, and one that begins with a dot.
+/// Alice with so many messages; the body of number `n` is the line `n`, and one that begins with a
+/// dot.
 async fn world(messages: usize) -> World {
     started(setup(), messages).await
 }
@@ -42,7 +43,8 @@ fn message(number: usize) -> String {
     format!("From: bob@contoso.example\r\nSubject: {number}\r\n\r\n{number}\r\n.dots\r\n")
 }
 
-/// The lines of a reply of several, without the first one and with the dots that were put in front taken away.
+/// The lines of a reply of several, without the first one and with the dots that were put in front
+/// taken away.
 async fn lines(client: &mut Client, command: &str) -> Vec<String> {
     client.ask(command, "+OK").await;
     let mut lines = Vec::new();

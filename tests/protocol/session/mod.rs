@@ -1,6 +1,6 @@
-//! Whole sessions in one process: mail programs of a few lines, the product's own code, and the embedded Microsoft 365,
-//! over loopback sockets. What each side does wrong must end in the right reply, in a log line that names cause and
-//! remedy, and in nothing else.
+//! Whole sessions in one process: mail programs of a few lines, the product's own code, and the
+//! embedded Microsoft 365, over loopback sockets. What each side does wrong must end in the right
+//! reply, in a log line that names cause and remedy, and in nothing else.
 
 mod balancer;
 mod client;

@@ -1,6 +1,7 @@
-//! A network that misbehaves: each scene has a network namespace to itself, with its own name server, in which packets are
-//! lost as the scene wants it. All of it is loopback traffic. Needs the right to make namespaces, `unshare`, `ip` and `nft`;
-//! `tests/run` installs them and runs these tests.
+//! A network that misbehaves: each scene has a network namespace to itself, with its own name
+//! server, in which packets are lost as the scene wants it. All of it is loopback traffic. Needs
+//! the right to make namespaces, `unshare`, `ip` and `nft`; `tests/run` installs them and runs
+//! these tests.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -76,7 +77,8 @@ fn drops(name: &str, rule: &str) {
     assert!(nft.wait().unwrap().success(), "{table}");
 }
 
-/// Only the beginnings of connections are meant: those that stand would repeat what is lost of them, and be counted.
+/// Only the beginnings of connections are meant: those that stand would repeat what is lost of
+/// them, and be counted.
 const SYN: &str = "tcp flags & (fin | syn | rst | ack) == syn";
 
 fn dropped(name: &str) -> u64 {
@@ -124,7 +126,8 @@ impl Addresses {
         Self { port, server, taken }
     }
 
-    /// A Gatepost whose IMAP upstream has these addresses, and a name; that of POP3 is there without any name server.
+    /// A Gatepost whose IMAP upstream has these addresses, and a name; that of POP3 is there
+    /// without any name server.
     async fn world(&self, limits: &'static str) -> World {
         let listeners = format!(
             "
@@ -170,8 +173,8 @@ fn figure(what: &str, mut times: Vec<Duration>) {
     println!("figure: {what}: {} logins, p50 {} ms, p99 {} ms, slowest {} ms", times.len(), at(50), at(99), at(100));
 }
 
-/// The address that is tried first begins to swallow packets while many log in. Each of them gets in, and once that has
-/// been noticed the address is not tried again.
+/// The address that is tried first begins to swallow packets while many log in. Each of them gets
+/// in, and once that has been noticed the address is not tried again.
 #[test]
 #[ignore = "needs network namespaces: run tests/run"]
 fn one_of_four_addresses_dies() {
@@ -322,7 +325,8 @@ fn one_packet_in_twenty_is_lost() {
     });
 }
 
-/// A peer that vanishes without a word, while nobody says anything: the keep-alive notices, and the other side hears it.
+/// A peer that vanishes without a word, while nobody says anything: the keep-alive notices, and the
+/// other side hears it.
 #[test]
 #[ignore = "needs network namespaces, and takes two minutes: run tests/run"]
 fn a_silent_peer_that_vanished_is_noticed() {
@@ -348,7 +352,8 @@ fn a_silent_peer_that_vanished_is_noticed() {
     });
 }
 
-/// Established connections at a port whose keep-alive timer runs (`tr` is 2 in `/proc/net/tcp`) and ends within a minute.
+/// Established connections at a port whose keep-alive timer runs (`tr` is 2 in `/proc/net/tcp`) and
+/// ends within a minute.
 fn kept_alive(port: u16, local: bool) -> usize {
     const ESTABLISHED: &str = "01";
     let table = std::fs::read_to_string(Path::new("/proc/net/tcp")).unwrap();
@@ -367,7 +372,8 @@ fn kept_alive(port: u16, local: bool) -> usize {
 #[ignore = "needs network namespaces: run tests/run"]
 fn smtp_is_not_reached_by_another_name() {
     on_stage("smtp_is_not_reached_by_another_name", async {
-        // A name server that lies: what it leads to cannot show the certificate, so no token gets there.
+        // A name server that lies: what it leads to cannot show the certificate, so no token gets
+        // there.
         let _dns = Dns::start(NAME_SERVER.parse().unwrap(), Says::Addresses(vec![v4(1)])).await;
         let listeners = "\n  smtp: {bind: '127.0.0.1:0', upstream: 'mail.example:{smtp}'}".to_owned();
         let world = Setup { listeners, ..Setup::default() }.start().await;

@@ -1,5 +1,5 @@
-//! Clients that bring a token of their own: Microsoft judges it before anything is theirs, and what strangers bring costs
-//! nobody else anything.
+//! Clients that bring a token of their own: Microsoft judges it before anything is theirs, and what
+//! strangers bring costs nobody else anything.
 
 use std::net::SocketAddr;
 
@@ -86,7 +86,8 @@ async fn a_forged_token_opens_nothing_while_messages_go_another_way() {
     assert!(reply(&world, Smtp, ALICE, graph.expose()).await.starts_with("235 "));
 }
 
-/// That the mailbox may not send by SMTP is believed of those only who have proved that it is theirs.
+/// That the mailbox may not send by SMTP is believed of those only who have proved that it is
+/// theirs.
 #[tokio::test]
 async fn a_token_does_not_lead_the_messages_of_others_another_way() {
     let world = world(AUTO, "").await;

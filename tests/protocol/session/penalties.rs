@@ -1,5 +1,6 @@
-//! Sources that misbehave, over whole sessions. Every client here is on loopback, which is exempt: the service is told to
-//! treat it as any other network, and 127.0.0.2 and 127.0.0.3 are two sources.
+//! Sources that misbehave, over whole sessions. Every client here is on loopback, which is exempt:
+//! the service is told to treat it as any other network, and 127.0.0.2 and 127.0.0.3 are two
+//! sources.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,4 +1,5 @@
-//! The corporate proxy: what it may answer to CONNECT, and that nothing it answers reaches a mail program.
+//! The corporate proxy: what it may answer to CONNECT, and that nothing it answers reaches a mail
+//! program.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ impl Request {
         let _gone = self.socket.read(&mut [0]).await;
     }
 
-    /// Connects; what the target says within its first segment comes with the reply, if it speaks first.
+    /// Connects; what the target says within its first segment comes with the reply, if it speaks
+    /// first.
     pub(crate) async fn tunnel(mut self, speaks_first: bool) {
         let Ok(mut upstream) = TcpStream::connect(&self.target).await else { return };
         let mut reply = b"HTTP/1.1 200 Connection established\r\nVia: 1.1 corp\r\n\r\n".to_vec();
@@ -245,14 +247,16 @@ async fn refused_credentials_are_not_shown_again_and_again() {
     assert_eq!(shown.load(Ordering::Relaxed), 1);
 }
 
-/// What a proxy says to the messages of an NTLM handshake, without end. Each login is told "later", and comes to its end.
+/// What a proxy says to the messages of an NTLM handshake, without end. Each login is told "later",
+/// and comes to its end.
 #[tokio::test]
 async fn ntlm_with_a_proxy_that_breaks_its_rules() {
     let token =
         |message: &str| format!("HTTP/1.1 407 Who\r\nProxy-Authenticate: NTLM {message}\r\nContent-Length: 0\r\n\r\n");
     let challenge = "TlRMTVNTUAACAAAAAAAAADgAAAAFggiAASNFZ4mrze8AAAAAAAAAAAAAAAAAAAAA";
     let answers = [
-        // Not base64, not a challenge, cut short, too long, another scheme, and a loop that closes each time.
+        // Not base64, not a challenge, cut short, too long, another scheme, and a loop that closes
+        // each time.
         token("%%%"),
         token("YWJj"),
         token(&challenge[..32]),

@@ -1,5 +1,6 @@
-//! No secret is ever written: every kind of login, with everything that can go wrong around it, while the log is at its
-//! most talkative; then all that was logged and all that clients have heard is searched.
+//! No secret is ever written: every kind of login, with everything that can go wrong around it,
+//! while the log is at its most talkative; then all that was logged and all that clients have heard
+//! is searched.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,8 +25,8 @@ const LOCAL: &str = "Hv9/local+word=of?bob&knm";
 const CLIENT_SECRET: &str = "Gu5~client+secret/value=tre";
 const PROXY_PASSWORD: &str = "Ft1/proxy+password=wq:asd";
 
-/// The text in every form in which it could be written somewhere: the inner octets of base64 for each of the three
-/// alignments, since what stands before and after it is not known.
+/// The text in every form in which it could be written somewhere: the inner octets of base64 for
+/// each of the three alignments, since what stands before and after it is not known.
 fn forms(secret: &str) -> Vec<(String, &'static str)> {
     let mut forms = vec![(secret.to_owned(), "raw"), (format!("{secret:?}").trim_matches('"').to_owned(), "escaped")];
     for before in 0..3 {
@@ -157,7 +158,8 @@ fn every_form_of_a_secret_is_recognised() {
     assert_eq!(find(b"a line without it", PASSWORD), None);
 }
 
-/// A search that could not find anything would prove nothing: the name of the account does stand in the log.
+/// A search that could not find anything would prove nothing: the name of the account does stand in
+/// the log.
 #[tokio::test]
 async fn the_log_is_really_searched() {
     let world = setup(LogFormat::Text).start().await;

@@ -9,10 +9,12 @@ use crate::session::support::{ALICE, ALICES, Client, Setup, World, is_accepted};
 /// What a client would like to send.
 const MOST: usize = 128 * 1_024 * 1_024;
 
-/// What the system may take on the way, in the buffers of both sides and both directions: no more than the defaults of Linux.
+/// What the system may take on the way, in the buffers of both sides and both directions: no more
+/// than the defaults of Linux.
 const BUFFERS: usize = 64 * 1_024 * 1_024;
 
-/// Logs in, and says `command` over and over without reading until the connection ends; how many octets the system took.
+/// Logs in, and says `command` over and over without reading until the connection ends; how many
+/// octets the system took.
 async fn taken(world: &World, protocol: MailProtocol, command: &str) -> usize {
     let socket = TcpSocket::new_v4().unwrap();
     // As small as the system has them.

@@ -57,7 +57,8 @@ fn codes(replies: &[String]) -> Vec<&str> {
     replies.iter().map(|reply| &reply[..3]).collect()
 }
 
-/// What has come into somebody's inbox, besides the samples that lie there, without the trace lines.
+/// What has come into somebody's inbox, besides the samples that lie there, without the trace
+/// lines.
 fn inbox(world: &World, whose: &str) -> Vec<String> {
     let messages = world.sandbox.messages(whose, "INBOX");
     let text = |content: &[u8]| String::from_utf8(content.to_vec()).unwrap();
@@ -251,7 +252,8 @@ async fn the_places_of_a_mailbox_are_held_by_messages_and_not_by_sessions() {
     world.refuses(Smtp, ALICE, ALICES, Refusal::Limit, "mailbox-occupied").await;
     // Another mailbox is not concerned.
     world.session(Smtp, BOB, BOBS).await;
-    // Sessions without a message give their places back after a moment, and get one for their next message.
+    // Sessions without a message give their places back after a moment, and get one for their next
+    // message.
     for client in &mut sessions {
         say(client, "RSET\r\n", 1).await;
     }

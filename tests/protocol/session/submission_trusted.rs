@@ -11,7 +11,8 @@ use crate::session::support::{Client, Setup, World, plain};
 const SCANNER: &str = "scanner@contoso.example";
 const BOB: &str = "bob@contoso.example";
 
-/// A listener that trusts loopback, by this rule; without TLS, as for devices that know only versions that are gone.
+/// A listener that trusts loopback, by this rule; without TLS, as for devices that know only
+/// versions that are gone.
 fn setup(rule: &str) -> Setup {
     let of_tenant = [SCANNER, BOB].map(|user| SandboxAccount::new(user, "known-to-entra-only")).into();
     Setup {
@@ -177,7 +178,8 @@ async fn a_device_that_is_trusted_no_longer_sends_no_longer() {
     }
 }
 
-/// The password is proved once, and the session goes on without it: for as long as the account is what it was.
+/// The password is proved once, and the session goes on without it: for as long as the account is
+/// what it was.
 #[tokio::test]
 async fn a_session_sends_no_longer_than_its_account_is_as_it_was() {
     let hash = |password: &str| {

@@ -51,7 +51,8 @@ pub(crate) struct Setup {
     pub(crate) limits: &'static str,
     /// Further sections.
     pub(crate) sections: String,
-    /// The environment; `{identity}` and `{header}` stand for the sandbox's endpoint of managed identities.
+    /// The environment; `{identity}` and `{header}` stand for the sandbox's endpoint of managed
+    /// identities.
     pub(crate) variables: Vec<(&'static str, &'static str)>,
     /// Further authorities to trust, as PEM.
     pub(crate) trust: String,
@@ -63,7 +64,8 @@ pub(crate) struct Setup {
 }
 
 impl Default for Setup {
-    /// Alice and Bob, a plain listener for each protocol, passwords proved by Entra, and no delay after a failure.
+    /// Alice and Bob, a plain listener for each protocol, passwords proved by Entra, and no delay
+    /// after a failure.
     fn default() -> Self {
         Self {
             sandbox: SandboxConfig {
@@ -142,8 +144,8 @@ impl Setup {
         }
     }
 
-    /// Starts everything, and waits until the upstreams' lists have been asked for: what connects to the sandbox from
-    /// then on is a login.
+    /// Starts everything, and waits until the upstreams' lists have been asked for: what connects
+    /// to the sandbox from then on is a login.
     pub(crate) async fn start(self) -> World {
         self.start_with(|_| {}).await
     }
@@ -225,7 +227,8 @@ impl Captured {
     }
 }
 
-/// A running Gatepost. The runtime of the test must be the single-threaded one, or else its log is not seen.
+/// A running Gatepost. The runtime of the test must be the single-threaded one, or else its log is
+/// not seen.
 pub(crate) struct World {
     pub(crate) sandbox: Sandbox,
     listeners: BTreeMap<String, SocketAddr>,
@@ -331,8 +334,8 @@ pub(crate) fn told(reply: &str) -> (&str, &str) {
     (words, session.strip_suffix(')').unwrap())
 }
 
-/// What a client is told, by kind of refusal. That a passing fault never looks like a wrong password is what keeps mail
-/// programs from forgetting the right one.
+/// What a client is told, by kind of refusal. That a passing fault never looks like a wrong
+/// password is what keeps mail programs from forgetting the right one.
 pub(crate) fn refused_words(protocol: MailProtocol, refusal: Refusal) -> String {
     let [imap, pop3, smtp, words] = match refusal {
         Refusal::InvalidCredentials => {
@@ -403,7 +406,8 @@ impl Client {
         Self { protocol, stream: BufReader::new(Box::new(stream)), heard: Vec::new() }
     }
 
-    /// Sends bytes as they are. That the other side has closed already is no error: it shows when reading.
+    /// Sends bytes as they are. That the other side has closed already is no error: it shows when
+    /// reading.
     pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let sending = async {
             self.stream.write_all(bytes.as_ref()).await?;

@@ -1,4 +1,5 @@
-//! How long a token is used: renewed before it ends, kept through an outage, replaced when the upstream refuses it.
+//! How long a token is used: renewed before it ends, kept through an outage, replaced when the
+//! upstream refuses it.
 
 use std::time::Duration;
 
@@ -96,7 +97,8 @@ async fn a_token_that_has_ended_is_not_used_during_an_outage() {
     panic!("it is used for ever");
 }
 
-/// The sandbox's clock is moved, Gatepost's is not: what Gatepost takes for a good token is refused.
+/// The sandbox's clock is moved, Gatepost's is not: what Gatepost takes for a good token is
+/// refused.
 #[tokio::test]
 async fn a_token_that_the_upstream_refuses_is_replaced_once() {
     for protocol in PROTOCOLS {
@@ -108,7 +110,8 @@ async fn a_token_that_the_upstream_refuses_is_replaced_once() {
         assert_eq!(tokens(&world), 2);
         let counters = world.sandbox.counters();
         assert_eq!(counters.logins_of(service(protocol), ALICE), Attempts { succeeded: 2, refused: 1 });
-        // When that does not help either, the token is not what is wrong: Entra is not asked again and again.
+        // When that does not help either, the token is not what is wrong: Entra is not asked again
+        // and again.
         world.sandbox.advance(2 * hour);
         for _ in 0..3 {
             world.refuses(protocol, ALICE, ALICES, Refusal::ContactAdmin, "token-refused").await;

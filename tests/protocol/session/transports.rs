@@ -1,4 +1,5 @@
-//! Ways to a proxy other than plain HTTP, and several proxies: TLS, SOCKS, and who is asked when one of them fails.
+//! Ways to a proxy other than plain HTTP, and several proxies: TLS, SOCKS, and who is asked when
+//! one of them fails.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,7 +39,8 @@ async fn open_proxy() -> (u16, Arc<AtomicUsize>) {
     (port, asked)
 }
 
-/// Takes the TLS off and goes on to `port`: its own port, and the certificate that it shows for `name`.
+/// Takes the TLS off and goes on to `port`: its own port, and the certificate that it shows for
+/// `name`.
 async fn tls_in_front_of(port: u16, name: &str) -> (u16, String) {
     let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();

@@ -1,5 +1,5 @@
-//! What an upstream does wrong. The client hears Gatepost's own words, never the upstream's; a token goes only to a
-//! server that has proved who it is; and other sessions do not notice.
+//! What an upstream does wrong. The client hears Gatepost's own words, never the upstream's; a
+//! token goes only to a server that has proved who it is; and other sessions do not notice.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex};
@@ -118,7 +118,8 @@ async fn it_says_goodbye_or_come_back_later() {
     }
 }
 
-/// IMAP tells it apart from a token that is not taken; POP3 and SMTP do not. None of it is the password's fault.
+/// IMAP tells it apart from a token that is not taken; POP3 and SMTP do not. None of it is the
+/// password's fault.
 #[tokio::test]
 async fn it_takes_the_token_but_not_the_mailbox() {
     for (protocol, refusal, cause) in [
@@ -178,8 +179,8 @@ impl Upstream {
     }
 }
 
-/// A well-behaved IMAP server up to the answer to AUTHENTICATE, in which `TAG` stands for the tag and `ECHO` for what
-/// was sent.
+/// A well-behaved IMAP server up to the answer to AUTHENTICATE, in which `TAG` stands for the tag
+/// and `ECHO` for what was sent.
 async fn answers(mut upstream: Upstream, greeting: &str, answer: &str) -> Option<()> {
     upstream.say(greeting).await?;
     loop {
@@ -193,8 +194,8 @@ async fn answers(mut upstream: Upstream, greeting: &str, answer: &str) -> Option
     }
 }
 
-/// An IMAP server that refuses every login in the words of the login, as they came and decoded; what it was shown is
-/// gathered in both forms.
+/// An IMAP server that refuses every login in the words of the login, as they came and decoded;
+/// what it was shown is gathered in both forms.
 pub(crate) async fn echoing(setup: Setup, shown: Arc<Mutex<Vec<String>>>) -> World {
     scripted(setup, move |mut upstream| {
         let shown = Arc::clone(&shown);

@@ -93,7 +93,8 @@ fn the_image_serves_without_rights_on_a_root_that_is_read_only() {
     );
     let run = directory.path().join("run");
     std::fs::create_dir(&run).unwrap();
-    // What a container engine does with `--read-only --cap-drop=ALL --security-opt=no-new-privileges`.
+    // What a container engine does with `--read-only --cap-drop=ALL
+    // --security-opt=no-new-privileges`.
     let mut sandbox = Command::new("bwrap");
     sandbox
         .args("--unshare-all --share-net --unshare-user --uid 65532 --gid 65532 --cap-drop ALL".split(' '))

@@ -45,7 +45,8 @@ fn valid(manifests: &str, foreign: usize) {
     assert_eq!(said.matches(" passed for resource ").count() + foreign, documents(manifests).len(), "{said}");
 }
 
-/// The Pod Security Standard "restricted", and what it does not ask for: a root that is read-only, no token of the cluster.
+/// The Pod Security Standard "restricted", and what it does not ask for: a root that is read-only,
+/// no token of the cluster.
 fn restricted(pod: &Value, ours: &str) {
     assert_eq!(pod["securityContext"]["runAsNonRoot"], true);
     assert_eq!(pod["securityContext"]["seccompProfile"]["type"], "RuntimeDefault");
@@ -92,7 +93,8 @@ fn restricted(pod: &Value, ours: &str) {
     }
 }
 
-/// Has the program check a configuration, with the files that the pod would mount: links, as the kubelet makes them.
+/// Has the program check a configuration, with the files that the pod would mount: links, as the
+/// kubelet makes them.
 fn checked(configuration: &str, variables: &[(&str, &str)]) {
     let directory = Directory::new();
     let pem = pem();

@@ -1,5 +1,6 @@
-//! What `deploy/` brings is what it says: units, image, charts, alerts and examples are given to the programs that will read them.
-//! Tests that need such a program are `#[ignore]`d; `tests/run` installs them and runs all.
+//! What `deploy/` brings is what it says: units, image, charts, alerts and examples are given to
+//! the programs that will read them. Tests that need such a program are `#[ignore]`d; `tests/run`
+//! installs them and runs all.
 
 mod balancers;
 mod container;

@@ -19,7 +19,8 @@ pub enum Credential {
     Secrets(Vec<NotedSecret>),
     /// Certificates with their keys, one or two.
     Certificates(Vec<ClientCertificate>),
-    /// A file with a token of another issuer (workload identity federation), which that issuer renews.
+    /// A file with a token of another issuer (workload identity federation), which that issuer
+    /// renews.
     FederatedTokenFile(PathBuf),
     /// The platform knows the identity and gives the token itself.
     ManagedIdentity(ManagedIdentity),

@@ -103,7 +103,8 @@ pub struct Limits {
     pub token_requests: usize,
     /// Token requests that may wait for their turn.
     pub token_queue: usize,
-    /// Distinct refused passwords forwarded to Entra per account in two hours since its last success.
+    /// Distinct refused passwords forwarded to Entra per account in two hours since its last
+    /// success.
     pub refused_passwords_per_account: u32,
     /// Refused passwords forwarded over all accounts, per minute.
     pub refused_passwords_per_minute: u32,

@@ -23,8 +23,8 @@ const MESSAGE_CHARACTERS: usize = 200;
 /// Asks `script` for the way to `host` at `url`. Blocks: the script may resolve names.
 ///
 /// # Errors
-/// The script has a mistake, has no `FindProxyForURL`, answers something other than text, or exceeds a bound: `time`, 16 MiB
-/// of memory, 256 KiB of stack.
+/// The script has a mistake, has no `FindProxyForURL`, answers something other than text, or
+/// exceeds a bound: `time`, 16 MiB of memory, 256 KiB of stack.
 pub(super) fn find_proxy(script: &str, url: &str, host: &str, time: Duration) -> Result<String, PacError> {
     let engine = |error: rquickjs::Error| PacError::Script(error.to_string());
     let runtime = Runtime::new().map_err(engine)?;

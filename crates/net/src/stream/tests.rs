@@ -76,7 +76,8 @@ pub(crate) async fn under_flood<T>(
 /// Number of pieces of a flood.
 pub(crate) const PIECES: usize = 2_000;
 
-/// The end that is flooded with one octet of data and 32 wishes to negotiate again, over and over; and the flood.
+/// The end that is flooded with one octet of data and 32 wishes to negotiate again, over and over;
+/// and the flood.
 pub(crate) fn wishes(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8>>) {
     let (mut from, to) = from_to(&TLS12, from_client);
     let wish: &[u8] = if from_client { &HELLO } else { &[0, 0, 0, 0] };
@@ -88,7 +89,8 @@ pub(crate) fn wishes(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8
     (to, (0..PIECES).map(piece))
 }
 
-/// The end that is flooded with requests for new keys, each paid for by [`PAID`] octets of data; and the flood.
+/// The end that is flooded with requests for new keys, each paid for by [`PAID`] octets of data;
+/// and the flood.
 pub(crate) fn key_updates(from_client: bool) -> (Session, impl Iterator<Item = Vec<u8>>) {
     let (mut from, to) = from_to(&TLS13, from_client);
     let piece = move |_| {

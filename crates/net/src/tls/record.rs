@@ -41,7 +41,8 @@ impl ContentType {
     }
 }
 
-/// Length of the content of the record with this header, of which `most` octets are allowed on the wire.
+/// Length of the content of the record with this header, of which `most` octets are allowed on the
+/// wire.
 ///
 /// # Errors
 /// There is no such type (RFC 5246 §6, RFC 8446 §5: `unexpected_message`), the content is too long

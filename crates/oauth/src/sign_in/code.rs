@@ -61,7 +61,8 @@ pub enum NotOurs {
 }
 
 impl CodeRequest {
-    /// Begins a sign-in that ends at `redirect_uri`: `state`, `nonce` and code verifier of 256 random bits each.
+    /// Begins a sign-in that ends at `redirect_uri`: `state`, `nonce` and code verifier of 256
+    /// random bits each.
     ///
     /// # Errors
     /// [`SignInError::NoRandomness`].
@@ -154,7 +155,8 @@ impl fmt::Debug for CodeRequest {
     }
 }
 
-/// The query in text that a person copied from the address bar: the whole address, or only what follows the `?`.
+/// The query in text that a person copied from the address bar: the whole address, or only what
+/// follows the `?`.
 pub fn pasted_query(text: &str) -> &str {
     let text = text.trim();
     let query = text.split_once('?').map_or(text, |(_, query)| query);

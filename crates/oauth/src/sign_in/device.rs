@@ -100,7 +100,8 @@ pub async fn finish(
     loop {
         sleep(polling.wait(clock.now()).ok_or(SignInError::Expired)?).await;
         match source.issue(&ask).await {
-            // There is no nonce in this grant: the device code itself ties the answer to the request.
+            // There is no nonce in this grant: the device code itself ties the answer to the
+            // request.
             Ok(issued) => return SignedIn::of(issued, &ask, None, None, clock.unix_time()),
             Err(error) => polling.not_granted(error)?,
         }

@@ -18,7 +18,8 @@ use gatepost_core::secret::IdToken;
 /// How far this machine's clock may be off.
 const SKEW: Duration = Duration::from_secs(300);
 
-/// The issuers of each cloud besides the configured authority: the v2.0 endpoint's and the v1.0 endpoint's.
+/// The issuers of each cloud besides the configured authority: the v2.0 endpoint's and the v1.0
+/// endpoint's.
 const ISSUERS: [(Cloud, &[&str]); 4] = [
     (Cloud::Worldwide, &["https://login.microsoftonline.com/", "https://sts.windows.net/"]),
     (Cloud::UsGovGccHigh, &["https://login.microsoftonline.us/", "https://sts.windows.net/"]),
@@ -35,7 +36,8 @@ pub struct Identity {
     pub object_id: String,
     /// `iss`.
     pub issuer: String,
-    /// `preferred_username`, `upn` and `unique_name`, as far as they are addresses, without repetition.
+    /// `preferred_username`, `upn` and `unique_name`, as far as they are addresses, without
+    /// repetition.
     pub usernames: Vec<MailAddress>,
     /// `email`, which only the person's own directory vouches for.
     pub email: Option<MailAddress>,
@@ -105,8 +107,8 @@ enum Audience {
     Several(Vec<String>),
 }
 
-/// Reads the token and checks that it is for `application`, from its authority and `tenant`, for now, and for the
-/// request with this `nonce`.
+/// Reads the token and checks that it is for `application`, from its authority and `tenant`, for
+/// now, and for the request with this `nonce`.
 ///
 /// # Errors
 /// [`IdTokenProblem`].
@@ -164,7 +166,8 @@ pub fn read(
     })
 }
 
-/// Microsoft, "Access token claims reference", `iss`: the authority, the directory id, and `/v2.0` or nothing.
+/// Microsoft, "Access token claims reference", `iss`: the authority, the directory id, and `/v2.0`
+/// or nothing.
 fn is_issuer(issuer: &str, application: &Application, tenant_id: &str) -> bool {
     let of_cloud = ISSUERS.iter().filter(|(cloud, _)| *cloud == application.cloud).flat_map(|(_, bases)| *bases);
     of_cloud.copied().chain([application.authority.as_str()]).any(|base| {

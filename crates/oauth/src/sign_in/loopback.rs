@@ -44,8 +44,8 @@ impl Loopback {
         Ok(Self { port: both.wanted.local_addr()?.port(), v4: both.wanted, v6: both.other })
     }
 
-    /// The redirect address. Entra matches it with the registered `http://localhost`, whatever the port (Microsoft,
-    /// "Redirect URI restrictions and limitations").
+    /// The redirect address. Entra matches it with the registered `http://localhost`, whatever the
+    /// port (Microsoft, "Redirect URI restrictions and limitations").
     pub fn redirect_uri(&self) -> String {
         format!("http://localhost:{}", self.port)
     }

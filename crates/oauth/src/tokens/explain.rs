@@ -92,7 +92,8 @@ pub(super) fn refresh(error: &FetchError, login: &MailAddress) -> Failure {
             let told = refused(refusal);
             sign_in_needed(login, told.message)
         }
-        // A listener for a further protocol needs a further permission, which the person has not given yet.
+        // A listener for a further protocol needs a further permission, which the person has not
+        // given yet.
         FetchError::Refused(refusal) if refusal.code == Some(65001) => Failure {
             actor: Actor::Operator,
             remedy: format!("run `gatepost login {login}`, or have an administrator of the tenant consent").into(),

@@ -70,8 +70,8 @@ pub struct TokenManager {
 }
 
 impl TokenManager {
-    /// Gets tokens for the accounts of `config` from `endpoint`, by the sign-ins of `store` where a person has signed in.
-    /// `guard` is asked before a password goes to Entra.
+    /// Gets tokens for the accounts of `config` from `endpoint`, by the sign-ins of `store` where a
+    /// person has signed in. `guard` is asked before a password goes to Entra.
     pub fn new(
         config: Arc<Config>,
         endpoint: Arc<dyn TokenEndpoint>,

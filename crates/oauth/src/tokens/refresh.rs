@@ -115,8 +115,7 @@ impl TokenManager {
 
     fn fly_for_sign_in(self: &Arc<Self>, whose: TokenSubject, scope: Arc<str>, seen: Option<Token>) -> Flight<Outcome> {
         let key = whose.token_key(&scope);
-        self.flights
-            .join(FetchKey::SignIn(key.clone()), || Arc::clone(self).run_sign_in_fetch(whose, scope, key, seen))
+        self.flights.join(FetchKey::SignIn(key.clone()), || Arc::clone(self).run_sign_in_fetch(whose, scope, key, seen))
     }
 
     async fn run_sign_in_fetch(

@@ -20,7 +20,8 @@ struct Entry {
     hold: Duration,
 }
 
-/// A bounded memory of refused passwords. Each is answered from memory for a time that doubles with every new refusal.
+/// A bounded memory of refused passwords. Each is answered from memory for a time that doubles with
+/// every new refusal.
 #[derive(Debug)]
 pub struct RefusedPasswords {
     entries: SharedMap<PasswordDigest, Entry>,

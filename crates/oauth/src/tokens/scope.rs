@@ -32,7 +32,8 @@ pub fn of<'a>(account: &'a Account, resource: Resource, config: &Config) -> Cow<
     }
 }
 
-/// The resource that a sign-in is for. Its refresh token gives tokens for the other one too, where that was consented to.
+/// The resource that a sign-in is for. Its refresh token gives tokens for the other one too, where
+/// that was consented to.
 pub fn of_sign_in(config: &Config) -> Resource {
     let needs = |resource| config.listeners.iter().any(|listener| listener.resources().contains(&resource));
     if needs(Resource::Graph) && !needs(Resource::Exchange) { Resource::Graph } else { Resource::Exchange }

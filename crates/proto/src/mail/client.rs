@@ -37,7 +37,8 @@ pub struct ClientSettings {
 /// What a client-side machine asks its caller to do.
 #[derive(Debug)]
 pub enum ClientEvent {
-    /// Write the pending output, then do the TLS handshake, then call [`ClientSide::tls_established`].
+    /// Write the pending output, then do the TLS handshake, then call
+    /// [`ClientSide::tls_established`].
     StartTls,
     /// Check the credentials, then call [`ClientSide::accept`] or [`ClientSide::refuse`]. No
     /// further event comes before that.

@@ -13,7 +13,8 @@ pub struct Limits {
     pub imap_literals_bytes: usize,
     /// Longest POP3 or SMTP command line, in octets with CRLF.
     pub line_bytes: usize,
-    /// Longest SASL response line, and longest line that begins an authentication command, in octets with CRLF.
+    /// Longest SASL response line, and longest line that begins an authentication command, in
+    /// octets with CRLF.
     pub sasl_line_bytes: usize,
     /// Most octets after a login command that are held while the login is decided.
     pub held_bytes: usize,

@@ -75,9 +75,9 @@ impl Recipients {
     }
 
     /// The insertion that adds `addresses` at the end of the message's only Bcc field, each on a
-    /// line of its own. If there is no Bcc field, a new one becomes the first field of the message, so that it
-    /// is in the header wherever a reader thinks that the header ends. `None` if there are no
-    /// addresses.
+    /// line of its own. If there is no Bcc field, a new one becomes the first field of the message,
+    /// so that it is in the header wherever a reader thinks that the header ends. `None` if there
+    /// are no addresses.
     pub fn blind_copies(&self, addresses: &[&Address]) -> Option<Insertion> {
         let (first, rest) = addresses.split_first()?;
         let mut text = match self.bcc {

@@ -1,4 +1,5 @@
-//! SASL mechanisms as pure functions: octets in, [`Credentials`] or octets out. No sockets, no clock.
+//! SASL mechanisms as pure functions: octets in, [`Credentials`] or octets out. No sockets, no
+//! clock.
 //!
 //! Clients may use PLAIN (RFC 4616), LOGIN (draft-murchison-sasl-login), and, if they have a token
 //! of their own, XOAUTH2 and OAUTHBEARER (RFC 7628). Towards the upstream Gatepost uses XOAUTH2

@@ -1,4 +1,5 @@
-//! OAUTHBEARER (RFC 7628 §3.1): a GS2 header with the user, then key and value pairs, of which `auth` holds the token.
+//! OAUTHBEARER (RFC 7628 §3.1): a GS2 header with the user, then key and value pairs, of which
+//! `auth` holds the token.
 
 use zeroize::Zeroizing;
 

@@ -104,7 +104,8 @@ struct Head {
 pub enum ConnectEvent {
     /// Compute the answer, and pass it to [`Connect::handle_answer`].
     Challenge(Challenge),
-    /// Close this connection, open a new one to the same proxy, and call [`Connect::handle_connected`].
+    /// Close this connection, open a new one to the same proxy, and call
+    /// [`Connect::handle_connected`].
     Reconnect,
     /// The tunnel is open.
     Tunnel {

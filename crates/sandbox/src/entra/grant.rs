@@ -1,4 +1,5 @@
-//! What the token endpoint decides: tenant, client, grant, scope and credentials, in the order in which Entra looks.
+//! What the token endpoint decides: tenant, client, grant, scope and credentials, in the order in
+//! which Entra looks.
 
 use std::time::Duration;
 
@@ -236,7 +237,8 @@ pub(crate) fn issue_for_graph(shared: &SandboxState, user: Option<&str>) -> std:
     issue(shared, client_id.clone(), user.map(str::to_lowercase), ask).map(|issued| issued.token)
 }
 
-/// A token of the application with a secret without a request: everything that was consented for Exchange Online.
+/// A token of the application with a secret without a request: everything that was consented for
+/// Exchange Online.
 pub(crate) fn issue_for_app(shared: &SandboxState) -> std::io::Result<AccessToken> {
     let permissions = APPLICATION.iter().map(|&permission| permission.to_owned()).collect();
     let client_id = shared.directory.confidential_client_id.clone();

@@ -16,7 +16,8 @@ const KEY_ID: &str = "sandbox-rs256";
 /// Octets of a 2048-bit modulus.
 const MODULUS: usize = 256;
 
-/// The signing key. It is made at its first use: that takes a while, and most sandboxes never need it.
+/// The signing key. It is made at its first use: that takes a while, and most sandboxes never need
+/// it.
 #[derive(Default)]
 pub(crate) struct IdTokenKey(OnceLock<Option<RsaKeyPair>>);
 
@@ -39,7 +40,8 @@ impl IdTokenKey {
 
     /// The key set (RFC 7517) of `…/discovery/v2.0/keys`.
     pub(super) fn key_set(&self) -> io::Result<Value> {
-        // RSAPublicKey of RFC 8017 appendix A.1.1: header, modulus of 257 octets with its leading zero, exponent.
+        // RSAPublicKey of RFC 8017 appendix A.1.1: header, modulus of 257 octets with its leading
+        // zero, exponent.
         let der = self.key()?.public_key().as_ref();
         let modulus = der.get(9..9 + MODULUS);
         let exponent = der.get(9 + MODULUS + 2..);

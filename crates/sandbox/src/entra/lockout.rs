@@ -1,5 +1,6 @@
-//! Smart lock-out, as Entra documents it: ten failures lock the account for a minute, further ones for longer; the
-//! last three wrong passwords are remembered, and repeating one of them does not count.
+//! Smart lock-out, as Entra documents it: ten failures lock the account for a minute, further ones
+//! for longer; the last three wrong passwords are remembered, and repeating one of them does not
+//! count.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -31,12 +32,14 @@ pub(crate) struct Lockout {
 }
 
 impl Lockout {
-    /// `threshold`: failures before the first lock; 10 in the worldwide cloud, 3 for the US Government.
+    /// `threshold`: failures before the first lock; 10 in the worldwide cloud, 3 for the US
+    /// Government.
     pub(crate) fn new(threshold: u32) -> Self {
         Self { threshold, failures: 0, remembered: VecDeque::with_capacity(REMEMBERED), locked: None }
     }
 
-    /// Takes one attempt into account. While the account is locked, the right password is refused too.
+    /// Takes one attempt into account. While the account is locked, the right password is refused
+    /// too.
     pub(crate) fn judge(&mut self, right: bool, password: &str, now: Moment) -> PasswordVerdict {
         if self.locked.is_some_and(|(since, lasts)| now.since(since) < lasts) {
             return PasswordVerdict::Locked;

@@ -1,5 +1,5 @@
-//! Entra's endpoints over HTTPS, v2.0 and v1.0, with faults on demand: for tokens, for device codes, and the pages on
-//! which a person signs in.
+//! Entra's endpoints over HTTPS, v2.0 and v1.0, with faults on demand: for tokens, for device
+//! codes, and the pages on which a person signs in.
 
 mod answer;
 pub(super) mod grant;
@@ -211,7 +211,8 @@ fn route(path: &str) -> Option<Route<'_>> {
     })
 }
 
-/// The form, and the client's name and secret from HTTP Basic if they come that way (RFC 6749 §2.3.1).
+/// The form, and the client's name and secret from HTTP Basic if they come that way (RFC 6749
+/// §2.3.1).
 fn parameters(headers: &HeaderMap, body: &[u8]) -> HashMap<String, String> {
     let is_form = headers
         .get(header::CONTENT_TYPE)

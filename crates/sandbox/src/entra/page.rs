@@ -1,5 +1,5 @@
-//! The pages that a person sees: signing in for an application, and typing in the code of a device. Plain forms, which a
-//! test can fill in as well.
+//! The pages that a person sees: signing in for an application, and typing in the code of a device.
+//! Plain forms, which a test can fill in as well.
 
 use std::collections::HashMap;
 use std::io;
@@ -18,8 +18,8 @@ use crate::state::SandboxState;
 
 type Fields = HashMap<String, String>;
 
-/// Serves `…/authorize` (RFC 6749 §4.1.1): a form first, then the redirect. `query` are the parameters of the request,
-/// `form` what the person filled in.
+/// Serves `…/authorize` (RFC 6749 §4.1.1): a form first, then the redirect. `query` are the
+/// parameters of the request, `form` what the person filled in.
 pub(super) fn authorize(
     shared: &SandboxState,
     (tenant, version): (&str, Version),
@@ -100,7 +100,8 @@ fn check_target(shared: &SandboxState, tenant: &str, query: &Fields) -> Result<R
         return Err(Refusal::new(700_016));
     }
     let redirect_uri = parameter("redirect_uri")?;
-    // What is registered is `http://localhost`; of a loopback address the port is not compared (RFC 8252 §7.3).
+    // What is registered is `http://localhost`; of a loopback address the port is not compared (RFC
+    // 8252 §7.3).
     let registered = Url::parse(redirect_uri).is_ok_and(|url| {
         url.scheme() == "http"
             && url.host_str() == Some("localhost")

@@ -1,7 +1,7 @@
 //! How Entra says no: AADSTS codes with their OAuth class, HTTP status and sentence.
 //!
-//! Meanings are from Microsoft's list of authentication and authorization error codes; the class and the status, which
-//! that list leaves out, are as commonly observed.
+//! Meanings are from Microsoft's list of authentication and authorization error codes; the class
+//! and the status, which that list leaves out, are as commonly observed.
 
 use hyper::StatusCode;
 use serde_json::{Value, json};
@@ -17,7 +17,8 @@ pub(crate) struct Refusal {
     sentence: String,
 }
 
-/// `error`, status and sentence of a code. Any code can be asked for; one that is not listed is an `invalid_grant`.
+/// `error`, status and sentence of a code. Any code can be asked for; one that is not listed is an
+/// `invalid_grant`.
 fn entry(code: u32) -> (&'static str, StatusCode, &'static str) {
     const BAD: StatusCode = StatusCode::BAD_REQUEST;
     const UNAUTHORIZED: StatusCode = StatusCode::UNAUTHORIZED;
@@ -207,7 +208,8 @@ impl Refusal {
         Self { code: 70016, error: Some("slow_down"), sentence: "Polling too often.".to_owned() }
     }
 
-    /// The person said no to a device (Microsoft, "OAuth 2.0 device authorization grant"); no number of its own either.
+    /// The person said no to a device (Microsoft, "OAuth 2.0 device authorization grant"); no
+    /// number of its own either.
     pub(super) fn declined() -> Self {
         Self { error: Some("authorization_declined"), ..Self::new(65004) }
     }

@@ -1,4 +1,5 @@
-//! What is asked of Entra: token requests, the permissions that they name, and the consent of a person to them.
+//! What is asked of Entra: token requests, the permissions that they name, and the consent of a
+//! person to them.
 
 use std::collections::HashMap;
 
@@ -80,8 +81,9 @@ impl RequestedScope {
         }
     }
 
-    /// Whether `consented` covers all that is asked for. Who signed in may ask for the other of Exchange and Graph, too: a
-    /// refresh token belongs to no resource, and for that one the administrator has consented.
+    /// Whether `consented` covers all that is asked for. Who signed in may ask for the other of
+    /// Exchange and Graph, too: a refresh token belongs to no resource, and for that one the
+    /// administrator has consented.
     pub(super) fn is_within(&self, consented: &Self) -> bool {
         let is_graph = |ask: &Self| GRAPH_RESOURCES.contains(&ask.resource.as_str());
         is_graph(self) != is_graph(consented)
@@ -115,7 +117,8 @@ impl RequestedScope {
         })
     }
 
-    /// A `scope`: either `{resource}/.default` or named permissions of one resource. An app may use the former only.
+    /// A `scope`: either `{resource}/.default` or named permissions of one resource. An app may use
+    /// the former only.
     fn parse(scope: &str, grant: Grant) -> Result<Self, Refusal> {
         let bad = || Refusal::new(70011);
         let mut named: Vec<&str> = Vec::new();

@@ -1,7 +1,9 @@
-//! Sign-ins of persons: authorization codes, device codes and refresh tokens, with the life that each has.
+//! Sign-ins of persons: authorization codes, device codes and refresh tokens, with the life that
+//! each has.
 //!
-//! As at Entra, a code is good once and its second use revokes what the first gave; a refresh token is answered with a
-//! newer one, and the older ones stay valid; all of a sign-in's tokens end together.
+//! As at Entra, a code is good once and its second use revokes what the first gave; a refresh token
+//! is answered with a newer one, and the older ones stay valid; all of a sign-in's tokens end
+//! together.
 
 use std::collections::{HashMap, VecDeque};
 use std::io;

@@ -7,7 +7,8 @@ use super::xml::{Element, escaped};
 use crate::item_id::{Alphabet, ItemId};
 use crate::store::{Folder, Folders};
 
-/// The folders that have names of their own, with their names in the store. The others of Exchange are not there.
+/// The folders that have names of their own, with their names in the store. The others of Exchange
+/// are not there.
 const DISTINGUISHED: [(&str, &str); 6] = [
     ("inbox", "INBOX"),
     ("sentitems", "Sent Items"),

@@ -1,8 +1,8 @@
-//! Exchange Web Services: SOAP 1.1 at `/EWS/Exchange.asmx`, for the bearers of Exchange's tokens; the operations that
-//! programs which read and send mail use.
+//! Exchange Web Services: SOAP 1.1 at `/EWS/Exchange.asmx`, for the bearers of Exchange's tokens;
+//! the operations that programs which read and send mail use.
 //!
-//! As strict as Microsoft where it matters to a proxy: an application's token needs the header `ExchangeImpersonation`, and
-//! `X-AnchorMailbox` must name the same mailbox.
+//! As strict as Microsoft where it matters to a proxy: an application's token needs the header
+//! `ExchangeImpersonation`, and `X-AnchorMailbox` must name the same mailbox.
 
 mod error;
 mod folders;

@@ -1,4 +1,5 @@
-//! Streaming notifications: a subscription, and an answer that stays open and tells of new mail as it comes.
+//! Streaming notifications: a subscription, and an answer that stays open and tells of new mail as
+//! it comes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,7 +33,8 @@ impl EwsSession<'_> {
         Ok(soap::response("Subscribe", &soap::success("Subscribe", &content)))
     }
 
-    /// Tells of new mail until the time is over; each piece of the answer is an envelope of its own.
+    /// Tells of new mail until the time is over; each piece of the answer is an envelope of its
+    /// own.
     pub(super) fn streaming_events(&self, request: &Element) -> Result<Answer, EwsError> {
         let unknown = || EwsError::new("ErrorSubscriptionNotFound", "The subscription was not found.");
         let id = request.list("SubscriptionIds").first().map_or("", Element::text).to_owned();

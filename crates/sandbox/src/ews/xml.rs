@@ -7,7 +7,8 @@ use quick_xml::events::{BytesStart, Event};
 /// Levels of elements; a SOAP request needs a dozen.
 const DEPTH: usize = 64;
 
-/// An element. Names are without their prefix: what is asked for here has one meaning in all of Exchange's namespaces.
+/// An element. Names are without their prefix: what is asked for here has one meaning in all of
+/// Exchange's namespaces.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Element {
     pub(super) name: String,

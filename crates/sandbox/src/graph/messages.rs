@@ -98,7 +98,8 @@ impl AuthorizedCall<'_> {
         })
     }
 
-    /// Moves the message to Deleted Items; from there, or `for_good`, it goes where no client looks.
+    /// Moves the message to Deleted Items; from there, or `for_good`, it goes where no client
+    /// looks.
     pub(super) fn delete_message(&self, id: &str, for_good: bool) -> Result<Answer, GraphError> {
         self.mailbox.change(|folders| {
             let found = self.naming().read(id).and_then(|id| id.find(folders));

@@ -1,7 +1,9 @@
-//! Microsoft Graph, as far as mail goes: sendMail, messages and folders, for the bearers of Graph's tokens.
+//! Microsoft Graph, as far as mail goes: sendMail, messages and folders, for the bearers of Graph's
+//! tokens.
 //!
-//! As strict as Microsoft where it matters to a proxy: audience and permissions, strict base64, sizes, four calls at once
-//! for each application and mailbox, identifiers that change with a move unless immutable ones are preferred.
+//! As strict as Microsoft where it matters to a proxy: audience and permissions, strict base64,
+//! sizes, four calls at once for each application and mailbox, identifiers that change with a move
+//! unless immutable ones are preferred.
 
 mod admitted;
 mod attachments;

@@ -89,7 +89,8 @@ impl Query {
                 _ => {}
             }
         }
-        // Microsoft, "Using $filter and $orderby in the same query": what is sorted by must come first in the filter.
+        // Microsoft, "Using $filter and $orderby in the same query": what is sorted by must come
+        // first in the filter.
         if ordered_by_receipt && parsed.filter.first().is_some_and(|first| !matches!(first, Condition::Received(..))) {
             return Err(GraphError::new(
                 400,

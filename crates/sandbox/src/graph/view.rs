@@ -192,7 +192,8 @@ fn change_key(message: &Message) -> String {
 fn extended(name: &str, uid: u32, message: &Message) -> Option<Value> {
     let tag = name.strip_prefix("Integer 0x")?;
     let value = match u32::from_str_radix(tag, 16).ok()? {
-        // PR_MESSAGE_SIZE: what the store spends on the message, which is not the length of its MIME form.
+        // PR_MESSAGE_SIZE: what the store spends on the message, which is not the length of its
+        // MIME form.
         0x0e08 => (message.content.len() / 4 * 3 + 2_048).to_string(),
         // PR_INTERNET_ARTICLE_NUMBER.
         0x0e23 => uid.to_string(),

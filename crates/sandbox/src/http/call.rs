@@ -38,7 +38,8 @@ impl Call {
     }
 }
 
-/// Does `work`, unless a fault was planned for the call of this name; `refuse` shapes a refusal as the service does.
+/// Does `work`, unless a fault was planned for the call of this name; `refuse` shapes a refusal as
+/// the service does.
 pub(crate) async fn perform(
     shared: &Arc<SandboxState>,
     service: Service,
@@ -86,7 +87,8 @@ pub(crate) async fn perform(
     })
 }
 
-/// The answer octet by octet, each after a pause; without one, the first half of it, and then the connection is closed.
+/// The answer octet by octet, each after a pause; without one, the first half of it, and then the
+/// connection is closed.
 async fn in_pieces(shared: &SandboxState, answer: Answer, pause: Option<Duration>) -> Answer {
     let (head, body) = answer.into_parts();
     // The body is a whole one, so nothing is waited for.

@@ -1,4 +1,5 @@
-//! Faults of the HTTP services on demand, call by call: those that a proxy must survive without doing anything twice.
+//! Faults of the HTTP services on demand, call by call: those that a proxy must survive without
+//! doing anything twice.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -36,7 +37,8 @@ pub enum HttpFault {
     Slow(Duration),
     /// It is done, and each octet of the answer takes this time.
     Drip(Duration),
-    /// 200 with nothing in it and nothing done, as Graph was seen to answer messages that were too large.
+    /// 200 with nothing in it and nothing done, as Graph was seen to answer messages that were too
+    /// large.
     OkNotDone,
     /// 200 with an HTML page, as a web filter in between would send.
     Html,

@@ -22,7 +22,8 @@ use super::mode::{Service, UpstreamMode};
 use super::state::SandboxState;
 use super::{ews, graph};
 
-/// The largest request that is read to its end before it is refused, in octets. Exchange takes less.
+/// The largest request that is read to its end before it is refused, in octets. Exchange takes
+/// less.
 const REQUEST_OCTETS: usize = 128 << 20;
 /// How long a client may take for the head of a request, and between two requests.
 const HEAD: Duration = Duration::from_secs(120);

@@ -116,7 +116,8 @@ pub(super) fn subscribe(mailbox: &Mailbox, name: &str, subscribed: bool) -> Repl
     }
 }
 
-/// What a folder that does not exist is answered with. The name is not repeated: it may hold anything.
+/// What a folder that does not exist is answered with. The name is not repeated: it may hold
+/// anything.
 pub(super) fn no_such_folder(command: &str) -> Reply {
     match command {
         // The client may create the folder and try again (RFC 9051 §7.1).

@@ -1,4 +1,5 @@
-//! The words of an IMAP command (RFC 9051 §9), read from one contiguous piece of octets with its literals in place.
+//! The words of an IMAP command (RFC 9051 §9), read from one contiguous piece of octets with its
+//! literals in place.
 
 use std::ops::RangeInclusive;
 
@@ -170,7 +171,8 @@ impl<'a> Lexer<'a> {
         self.literal().map(<[u8]>::to_vec)
     }
 
-    /// A literal, with or without `+`. The reader has put its octets behind the line that announces it.
+    /// A literal, with or without `+`. The reader has put its octets behind the line that announces
+    /// it.
     pub(super) fn literal(&mut self) -> Parsed<&'a [u8]> {
         self.expect(b'{')?;
         let octets = usize::try_from(self.number()?).map_err(|_| Malformed)?;

@@ -1,4 +1,5 @@
-//! IMAP4rev1 as Exchange Online speaks it (RFC 3501 with UIDPLUS, MOVE, UNSELECT, IDLE, NAMESPACE, ID, LITERAL+, SASL-IR).
+//! IMAP4rev1 as Exchange Online speaks it (RFC 3501 with UIDPLUS, MOVE, UNSELECT, IDLE, NAMESPACE,
+//! ID, LITERAL+, SASL-IR).
 
 mod attribute;
 mod command;
@@ -34,7 +35,8 @@ const BEFORE: &str =
     "IMAP4 IMAP4rev1 AUTH=XOAUTH2 LOGINDISABLED SASL-IR UIDPLUS MOVE ID UNSELECT CHILDREN IDLE NAMESPACE LITERAL+";
 const AFTER: &str = " CLIENTACCESSRULES CLIENTNETWORKPRESENCELOCATION BACKENDAUTHENTICATE";
 
-/// A command before login, literals included: an XOAUTH2 initial response of the longest tokens seen.
+/// A command before login, literals included: an XOAUTH2 initial response of the longest tokens
+/// seen.
 const COMMAND_OCTETS_BEFORE_LOGIN: usize = 16 * 1024;
 /// A line after login: long UID sets.
 const LINE_OCTETS: usize = 64 * 1024;
@@ -134,7 +136,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
         }
     }
 
-    /// A command with its literals; sends what was gathered first, unless more commands are waiting.
+    /// A command with its literals; sends what was gathered first, unless more commands are
+    /// waiting.
     async fn input(&mut self) -> io::Result<Input> {
         let logged_in = !matches!(self.state, SessionState::NotAuthenticated);
         let limit = if logged_in { COMMAND_OCTETS } else { COMMAND_OCTETS_BEFORE_LOGIN };
@@ -163,7 +166,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ImapSession<S> {
         }
     }
 
-    /// A line; `None` when the session is over. The client then has been told why, if it can hear it.
+    /// A line; `None` when the session is over. The client then has been told why, if it can hear
+    /// it.
     async fn line(&mut self) -> io::Result<Option<Vec<u8>>> {
         self.connection.flush_before_line().await?;
         let heard = match &self.state {
@@ -446,7 +450,8 @@ fn split_tag(octets: &[u8]) -> (&str, &[u8]) {
     }
 }
 
-/// The octets that a literal at the end of the line announces, and whether the client waits for leave to send them.
+/// The octets that a literal at the end of the line announces, and whether the client waits for
+/// leave to send them.
 fn literal(line: &[u8]) -> Option<(usize, bool)> {
     let inner = line.strip_suffix(b"}")?;
     let (inner, synchronising) = match inner.strip_suffix(b"+") {

@@ -1,7 +1,7 @@
 //! SEARCH (RFC 9051 §6.4.4): the keys, and whether a message matches them.
 //!
-//! Text is compared as it stands in the message, without regard to ASCII case; encoded words and transfer encodings are not
-//! decoded.
+//! Text is compared as it stands in the message, without regard to ASCII case; encoded words and
+//! transfer encodings are not decoded.
 
 use super::lexer::{CommandRefused, Lexer, Malformed, Parsed, SequenceSet, holds};
 use crate::store::{Flags, Message};

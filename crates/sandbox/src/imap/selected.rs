@@ -1,4 +1,5 @@
-//! The selected folder as the client knows it: message numbers are promises that hold until the client hears otherwise.
+//! The selected folder as the client knows it: message numbers are promises that hold until the
+//! client hears otherwise.
 
 use std::sync::Arc;
 
@@ -61,8 +62,8 @@ impl Selected {
         })
     }
 
-    /// Announces what has changed. `EXPUNGE` renumbers, so it is not allowed after commands that speak in message
-    /// numbers (RFC 9051 §7.5.1).
+    /// Announces what has changed. `EXPUNGE` renumbers, so it is not allowed after commands that
+    /// speak in message numbers (RFC 9051 §7.5.1).
     pub(super) fn announce(&mut self, out: &mut Vec<u8>, expunges_allowed: bool) {
         let mailbox = Arc::clone(&self.mailbox);
         mailbox.read(|folders| {

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-/// The flags that Exchange Online keeps: the five of RFC 9051 and `$MDNSent`. It forgets all others.
+/// The flags that Exchange Online keeps: the five of RFC 9051 and `$MDNSent`. It forgets all
+/// others.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub(crate) struct Flags(u8);
 

@@ -1,6 +1,7 @@
 //! The mail store: mailboxes in memory, shared by IMAP, POP3 and SMTP.
 //!
-//! A lock is held for one step at a time and never across an await; message contents are shared, not copied.
+//! A lock is held for one step at a time and never across an await; message contents are shared,
+//! not copied.
 
 mod folder;
 mod sample;
@@ -41,20 +42,22 @@ const INITIAL_FOLDERS: [(&str, Option<&str>); 6] = [
 pub(super) enum StoreError {
     NoSuchFolder,
     FolderExists,
-    /// The folder may not be deleted or renamed, the name is unusable, or the folder has subfolders.
+    /// The folder may not be deleted or renamed, the name is unusable, or the folder has
+    /// subfolders.
     NotPossible,
     Full,
 }
 
-/// One mailbox. [`Mailbox::read`] looks, [`Mailbox::change`] changes and tells the sessions that watch.
+/// One mailbox. [`Mailbox::read`] looks, [`Mailbox::change`] changes and tells the sessions that
+/// watch.
 pub(super) struct Mailbox {
     folders: Mutex<Folders>,
     changed: watch::Sender<()>,
 }
 
 impl Mailbox {
-    /// A mailbox with the usual folders and nothing in them. `now` (seconds since 1970) seeds UIDVALIDITY, so that a
-    /// client which kept its cache from an earlier sandbox notices.
+    /// A mailbox with the usual folders and nothing in them. `now` (seconds since 1970) seeds
+    /// UIDVALIDITY, so that a client which kept its cache from an earlier sandbox notices.
     pub(super) fn new(now: i64) -> Self {
         let mut folders = Folders {
             by_name: BTreeMap::new(),
@@ -95,7 +98,8 @@ impl Mailbox {
     }
 }
 
-/// The folders of one mailbox, by name. `/` divides levels; INBOX is found in any case (RFC 9051 §5.1).
+/// The folders of one mailbox, by name. `/` divides levels; INBOX is found in any case (RFC 9051
+/// §5.1).
 pub(super) struct Folders {
     by_name: BTreeMap<String, Folder>,
     next_id: u32,
@@ -236,7 +240,8 @@ impl Folders {
         Ok((target, pairs))
     }
 
-    /// Moves messages to another folder, where they keep their identity; gives what [`Folders::copy`] gives.
+    /// Moves messages to another folder, where they keep their identity; gives what
+    /// [`Folders::copy`] gives.
     pub(super) fn relocate(&mut self, from: u32, uids: &[u32], to: &str) -> Result<(u32, Vec<(u32, u32)>), StoreError> {
         let target = self.get(to).ok_or(StoreError::NoSuchFolder)?.uid_validity;
         let source = self.by_validity_mut(from).ok_or(StoreError::NoSuchFolder)?;

@@ -2,7 +2,8 @@
 
 use crate::calendar;
 
-/// The messages for `address`, oldest first, each with its time of arrival; `now` in seconds since 1970.
+/// The messages for `address`, oldest first, each with its time of arrival; `now` in seconds since
+/// 1970.
 pub(crate) fn messages(address: &str, now: i64) -> Vec<(i64, Vec<u8>)> {
     let builds: [(i64, &str, &str, &str); 5] = [
         (96 * 3_600, "IT Service Desk <servicedesk@contoso.example>", "Welcome to your mailbox", PLAIN),

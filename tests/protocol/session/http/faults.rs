@@ -1,4 +1,5 @@
-//! What Microsoft, or somebody in between, does wrong: the client hears what its protocol knows, and never a challenge.
+//! What Microsoft, or somebody in between, does wrong: the client hears what its protocol knows,
+//! and never a challenge.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -1,5 +1,5 @@
-//! Guesses side by side, over streams and over connections: none of the counters of guesses is passed by being faster than
-//! the verdict.
+//! Guesses side by side, over streams and over connections: none of the counters of guesses is
+//! passed by being faster than the verdict.
 
 use std::future::poll_fn;
 use std::task::Poll;
@@ -39,8 +39,8 @@ async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Out
     pending.into_iter().filter_map(|(_, result)| result).collect()
 }
 
-/// One guess for each of these accounts, all on one HTTP/2 connection at once: the status of each, 0 where the connection had
-/// ended.
+/// One guess for each of these accounts, all on one HTTP/2 connection at once: the status of each,
+/// 0 where the connection had ended.
 async fn guess_at_once(world: &World, accounts: std::ops::Range<usize>) -> Vec<u16> {
     let sender = http_2(world).await;
     let guess = |account: usize| {

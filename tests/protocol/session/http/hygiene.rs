@@ -1,5 +1,5 @@
-//! Requests that want somewhere else, or want to be read in two ways: none of them reaches Microsoft, and what does carries
-//! nothing that is not for it.
+//! Requests that want somewhere else, or want to be read in two ways: none of them reaches
+//! Microsoft, and what does carries nothing that is not for it.
 
 use super::client::{Connection, OK, basic, envelope, raw, request, status, with_origin};
 use super::origin::{Origin, reply};

@@ -1,4 +1,5 @@
-//! A server of Microsoft's that does whatever the test wants, and remembers every octet that it was sent.
+//! A server of Microsoft's that does whatever the test wants, and remembers every octet that it was
+//! sent.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

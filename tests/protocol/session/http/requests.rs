@@ -1,4 +1,5 @@
-//! Requests that succeed, and what is told to those who have no right to: through the sandbox's EWS and Graph.
+//! Requests that succeed, and what is told to those who have no right to: through the sandbox's EWS
+//! and Graph.
 
 use gatepost::login::issue::{self, Order};
 use gatepost_core::account::MailAddress;

@@ -107,7 +107,8 @@ struct World {
     tokens: Arc<TokenManager>,
 }
 
-/// `anna@` signs in for herself and for `reception@`; a third entry is for everybody else in the domain.
+/// `anna@` signs in for herself and for `reception@`; a third entry is for everybody else in the
+/// domain.
 fn accounts() -> Accounts {
     let application = tests::application();
     let account = |pattern, grant, signs_in_as: Option<&str>| {
@@ -408,7 +409,8 @@ async fn a_store_that_is_away_is_done_without() {
 
 #[tokio::test(start_paused = true)]
 async fn the_newest_token_of_two_processes_counts() {
-    // The other process exchanges the token while this one does, and Entra no longer takes the older one.
+    // The other process exchanges the token while this one does, and Entra no longer takes the
+    // older one.
     let world = World::signed_in().await;
     let (store, key) = (Arc::clone(&world.store), world.key(ANNA));
     let now = world.clock.unix_time();

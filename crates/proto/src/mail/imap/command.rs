@@ -65,7 +65,8 @@ fn number(digits: &[u8]) -> Option<usize> {
     std::str::from_utf8(digits).ok()?.parse().ok()
 }
 
-/// The tag at the beginning of a command, and what follows it (RFC 9051 §9: any ASTRING-CHAR except `+`).
+/// The tag at the beginning of a command, and what follows it (RFC 9051 §9: any ASTRING-CHAR except
+/// `+`).
 pub(super) fn tag(command: &[u8]) -> Option<(&str, &[u8])> {
     // The search ends at the longest tag, because a line is examined each time that a piece of it
     // arrives.

@@ -93,7 +93,8 @@ const SMTP: &[&str] = &[
     "RSET\r\n",
 ];
 
-/// A reproducible sequence of numbers (Steele, Lea and Flood, "Fast splittable pseudorandom number generators").
+/// A reproducible sequence of numbers (Steele, Lea and Flood, "Fast splittable pseudorandom number
+/// generators").
 struct Numbers(u64);
 
 impl Numbers {

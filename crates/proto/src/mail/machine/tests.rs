@@ -63,7 +63,8 @@ impl<D: Dialect> Caller<D> {
         self.machine.handle_input(input);
         while let Some(event) = self.machine.poll_event() {
             self.starting_tls = matches!(event, ClientEvent::StartTls);
-            // Whether StartTls or its Close comes depends on time, so only the last of them is recorded.
+            // Whether StartTls or its Close comes depends on time, so only the last of them is
+            // recorded.
             if !self.starting_tls {
                 self.events.push(describe(&event));
             }
@@ -426,7 +427,8 @@ fn http_gets_no_reply_in_any_protocol() {
     }
 }
 
-/// A client may send as much as it likes and take nothing: what waits for it at a time, and in all, is bounded.
+/// A client may send as much as it likes and take nothing: what waits for it at a time, and in all,
+/// is bounded.
 fn replies_stay_few<D: Dialect>(mut machine: Machine<D>, commands: &str) {
     let read = commands.repeat(2_048 / commands.len());
     let (mut most, mut all) = (0, 0);

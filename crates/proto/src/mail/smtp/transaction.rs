@@ -1,4 +1,5 @@
-//! The commands of a mail transaction (RFC 5321 §4.1.1, RFC 1870, RFC 3030, RFC 3461, RFC 6152, RFC 6531).
+//! The commands of a mail transaction (RFC 5321 §4.1.1, RFC 1870, RFC 3030, RFC 3461, RFC 6152, RFC
+//! 6531).
 
 use std::fmt::Write as _;
 

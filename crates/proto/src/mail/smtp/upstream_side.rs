@@ -165,7 +165,8 @@ fn kind_of_refusal(reply: &Reply) -> UpstreamFailureKind {
         432 => Kind::Limit,
         _ if reply.class() == 4 && of_words == Some(Kind::Limit) => Kind::Limit,
         _ if reply.class() == 4 => Kind::Unavailable,
-        // Policy: SMTP AUTH is off for mailbox or tenant, security defaults, Conditional Access; Basic is gone.
+        // Policy: SMTP AUTH is off for mailbox or tenant, security defaults, Conditional Access;
+        // Basic is gone.
         530 | 534 | 550 | 554 => Kind::Disabled,
         535 if reply.has_enhanced("5.7.139") => Kind::Disabled,
         535 => Kind::TokenRefused,
