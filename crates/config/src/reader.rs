@@ -254,7 +254,7 @@ impl<'a> Node<'a> {
         self.context.problem(self.place(), &self.path, reason, hint);
     }
 
-    /// Reports a file that [`Environment::read`](super::environment::Environment::read) could not
+    /// Reports a file that [`Environment::read`] could not
     /// read. `hint` is for every reason except that the file is too long.
     pub(super) fn unreadable(&self, path: &Path, error: &io::Error, hint: &str) {
         let hint = match error.kind() {

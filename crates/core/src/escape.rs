@@ -11,7 +11,7 @@ pub fn escaped(text: &[u8], octets: usize) -> String {
     escape(text, octets, |_| 0)
 }
 
-/// Like [`escaped`], but leaves out every run of [`SECRET_RUN`] octets or more that also occurs in
+/// Like [`escaped`], but leaves out every run of 16 octets or more that also occurs in
 /// one of `secrets`.
 pub fn excerpt(text: &[u8], octets: usize, secrets: &[&[u8]]) -> String {
     escape(text, octets, |rest| secret_run(rest, secrets))

@@ -43,7 +43,7 @@ macro_rules! secret {
 
 secret!(
     /// The password that a mail client presented: 1 to 1,024 octets, no CR, LF, NUL or ^A once it
-    /// has passed [`gatepost_proto::sasl`].
+    /// has passed the checks of `sasl`.
     Password
 );
 secret!(

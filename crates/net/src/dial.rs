@@ -1,5 +1,5 @@
 //! Connecting to an upstream: directly (`direct`) or through a forward proxy (`forward_proxy`).
-//! ([`ProxyPool`]).
+//! (`ProxyPool`).
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,7 +34,7 @@ impl RateLimiter {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`Crowded`], at once.
+    /// [`QueueFull`], at once.
     ///
     /// # Cancel safety
     /// The future may be dropped; its turn then goes unused.

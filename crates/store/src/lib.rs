@@ -1,7 +1,7 @@
 //! Data that outlives the process: sign-ins with their refresh tokens, device passwords, and how
 //! often passwords were guessed.
 //!
-//! [`Store`] is the interface for the rest of the program, and [`open`] creates one. Values are
+//! [`Store`] is the interface for the rest of the program, and [`open()`] creates one. Values are
 //! sealed wherever they are written; they are plain only in memory. Every call ends within a
 //! deadline of its own implementation.
 //!

@@ -278,23 +278,26 @@ impl Records for Redis {
 
     fn keys(&self) -> Done<'_, KeyTable> {
         Box::pin(async move {
-            let mut look = redis::cmd("HMGET");
-            look.arg(STORE).arg("format").arg("current");
-            let (format, current): (Option<u32>, Option<Vec<u8>>) = self.ask(Question::Command(&look)).await?;
-            if let Some(found) = format.filter(|found| *found > FORMAT) {
+            let mut script = self.scripts.keys.key(STORE);
+            script.key(KEYS);
+            let Answer(_, octets) = self.run(&script).await?;
+            let [format, current, checks @ ..] = &octets[..] else { return Err(self.garbled()) };
+            let format = String::from_utf8_lossy(format);
+            if let Some(found) = format.parse::<u32>().ok().filter(|found| *found > FORMAT) {
                 return Err(StoreError::Sealed(format!(
                     "`{}` has format {found}, and this version of Gatepost knows formats up to {FORMAT}; run the newer version again",
                     self.shown
                 ))
                 .into());
             }
-            let mut all = redis::cmd("HGETALL");
-            all.arg(KEYS);
-            let checks: Vec<(Vec<u8>, Vec<u8>)> = self.ask(Question::Command(&all)).await?;
-            let id = |octets: Vec<u8>| octets.try_into().map(KeyId).map_err(|_| self.garbled());
+            let id = |octets: &[u8]| octets.try_into().map(KeyId).map_err(|_| self.garbled());
+            let check = |pair: &[Vec<u8>]| match pair {
+                [key, check] => Ok((id(key)?, check.clone())),
+                _ => Err(self.garbled()),
+            };
             Ok(KeyTable {
-                current: current.map(id).transpose()?,
-                checks: checks.into_iter().map(|(key, check)| Ok((id(key)?, check))).collect::<Result<_, Fault>>()?,
+                current: Some(&current[..]).filter(|current| !current.is_empty()).map(id).transpose()?,
+                checks: checks.chunks(2).map(check).collect::<Result<_, Fault>>()?,
             })
         })
     }

@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use gatepost_config::{RedisServer, State, StateKey, Trust};
@@ -342,6 +343,46 @@ async fn replicas_that_rotate_at_once_come_to_the_same_key() {
     assert!(matches!(rotate_key(&second).await, Err(RotateError::Open(OpenError::OtherKey { .. }))));
     copy();
     assert_eq!(token_of(&*gatepost_store::open(&second).await.unwrap(), "alice").await.as_deref(), Some("one"));
+}
+
+/// A replica that has both keys can read, whichever of them is the current one.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs redis-server: run tests/run"]
+async fn a_replica_with_both_keys_opens_the_store_at_every_moment_of_a_rotation() {
+    let server = Server::start(&["--appendfsync", "no"]);
+    let (one, two) = (Directory::new(), Directory::new());
+    let state = |files: &Directory| {
+        let key = StateKey::File(files.file("state.key"));
+        Arc::new(State::Redis { server: server.server(None), key })
+    };
+    let (first, second) = (state(&one), state(&two));
+    fs::create_dir(two.path()).unwrap();
+    gatepost_store::open(&first).await.unwrap();
+    for round in 0..50 {
+        assert_eq!(rotate_key(&first).await.unwrap(), Rotation::Prepared);
+        fs::copy(one.file("state.key"), two.file("state.key")).unwrap();
+        let rotating = tokio::spawn({
+            let first = Arc::clone(&first);
+            async move { rotate_key(&first).await }
+        });
+        let rotated = Arc::new(AtomicBool::new(false));
+        let readers: Vec<_> = (0..16)
+            .map(|_| {
+                let (second, rotated) = (Arc::clone(&second), Arc::clone(&rotated));
+                tokio::spawn(async move {
+                    while !rotated.load(Ordering::Relaxed) {
+                        gatepost_store::open(&second).await.unwrap_or_else(|error| panic!("round {round}: {error}"));
+                    }
+                })
+            })
+            .collect();
+        let rotation = rotating.await.unwrap();
+        rotated.store(true, Ordering::Relaxed);
+        for reader in readers {
+            reader.await.unwrap();
+        }
+        assert!(matches!(rotation.unwrap(), Rotation::Done { .. }), "round {round}");
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ pub(super) const YES: i64 = 2;
 
 /// The scripts, each with its arguments.
 pub(super) struct Scripts {
+    pub(super) keys: Script,
     pub(super) found: Script,
     pub(super) promote: Script,
     pub(super) retire: Script,
@@ -32,6 +33,14 @@ impl Scripts {
             Script::new(&format!("if redis.call('HGET', KEYS[1], 'current') ~= ARGV[1] then return {{0}} end\n{work}"))
         };
         Self {
+            // At once: between two reads another replica could retire the key that the first one gave.
+            keys: Script::new(
+                "local answer = redis.call('HGETALL', KEYS[2])
+                 table.insert(answer, 1, redis.call('HGET', KEYS[1], 'current') or '')
+                 table.insert(answer, 1, redis.call('HGET', KEYS[1], 'format') or '')
+                 table.insert(answer, 1, 2)
+                 return answer",
+            ),
             found: Script::new(
                 "if redis.call('HEXISTS', KEYS[1], 'current') == 1 then return {1} end
                  redis.call('HSET', KEYS[2], ARGV[1], ARGV[2])
