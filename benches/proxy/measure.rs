@@ -11,10 +11,7 @@ use tokio::time::{sleep, timeout};
 use crate::client::{Client, Session};
 use crate::entra::Requests;
 use crate::process::Process;
-use crate::target::{Running, Target};
-
-/// The mailboxes of everyday work. Bursts on a cold cache make up new ones.
-pub(crate) const USERS: [&str; 1] = ["user@contoso.com"];
+use crate::target::{Running, Target, USERS};
 
 const USER: &str = USERS[0];
 const GIB: f64 = (1u64 << 30) as f64;

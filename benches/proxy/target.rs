@@ -15,6 +15,9 @@ use crate::machine::Cpus;
 use crate::pki::Pki;
 use crate::process::Process;
 
+/// The mailboxes of everyday work. Bursts on a cold cache make up new ones.
+pub(crate) const USERS: [&str; 1] = ["user@contoso.com"];
+
 /// A way from the client to the mailbox.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Target {
@@ -284,7 +287,7 @@ fn dovecot(setup: &Setup, address: SocketAddr, directory: &Path) -> String {
 }
 
 fn email_proxy(setup: &Setup, address: SocketAddr) -> String {
-    let accounts: String = crate::measure::USERS
+    let accounts: String = USERS
         .iter()
         .map(|user| {
             format!(
