@@ -71,7 +71,7 @@ async fn a_forged_token_opens_nothing_whatever_takes_the_messages() {
 
 #[tokio::test]
 async fn a_forged_token_opens_nothing_while_messages_go_another_way() {
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let nobody = crate::common::port::free_address();
     let world = world(&AUTO.replace("{smtp}", &nobody.port().to_string()), "").await;
     // The detour is found by somebody else, or by the token itself.
     for user in [BOB, ALICE] {

@@ -180,7 +180,7 @@ async fn what_it_answers_instead_of_a_tunnel_to_entra() {
 async fn it_is_silent_or_not_there() {
     let silent = proxy(|request| request.answer_and_wait("")).await;
     let halfway = proxy(|request| request.answer_and_wait("HTTP/1.1 200 OK\r\nX-Wait:")).await;
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let free = crate::common::port::free_port();
     for port in [silent, halfway, free] {
         let world = through(port, true).start().await;
         let refused = |protocol| world.refuses(protocol, ALICE, ALICES, Refusal::Unavailable, "proxy-unreachable");

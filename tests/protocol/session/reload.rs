@@ -97,7 +97,7 @@ async fn the_same_configuration_again_is_no_change() {
 
 #[tokio::test]
 async fn listeners_come_go_and_move_and_their_sessions_stay() {
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = crate::common::port::free_address();
     let world = World::new().await;
     let mut sessions = Vec::new();
     for protocol in PROTOCOLS {

@@ -197,7 +197,7 @@ async fn auto_takes_the_way_through_graph_where_smtp_is_barred_and_remembers_it(
                 world
             }
             _ => {
-                let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+                let nobody = crate::common::port::free_address();
                 setup(&AUTO.replace("{smtp}", &nobody.port().to_string())).start().await
             }
         };

@@ -187,7 +187,7 @@ async fn a_dead_proxy_is_left_for_the_next_and_then_avoided() {
         request.answer_and_wait("")
     })
     .await;
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+    let free = crate::common::port::free_port();
     let (last, asked) = open_proxy().await;
     let urls = [first, free, last].map(|port| format!("http://127.0.0.1:{port}"));
     let world = through(&urls, "").start().await;
@@ -241,7 +241,7 @@ mod pac {
     async fn the_script_names_the_proxies_and_what_goes_straight() {
         let (tunnels, asked) = open_proxy().await;
         let (with_socks, opened) = socks(None).await;
-        let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
+        let free = crate::common::port::free_port();
         let body = format!(
             "if (shExpMatch(host, '127.*')) return 'DIRECT'; \
              return 'PROXY 127.0.0.1:{free}; ' + (url.indexOf(':') === 5 && dnsDomainIs(host, 'localhost') ? \

@@ -51,7 +51,7 @@ async fn it_refuses_connections() {
 
 #[tokio::test]
 async fn nobody_listens_there() {
-    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let free = crate::common::port::free_address();
     let listeners = format!(
         "\n  imap: {{bind: '127.0.0.1:0', upstream: '{free}'}}\n  pop3: {{bind: '127.0.0.1:0', upstream: 'localhost:{{pop3}}'}}\n  smtp: {{bind: '127.0.0.1:0', upstream: 'no-such-host.invalid:587'}}"
     );
