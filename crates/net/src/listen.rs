@@ -20,6 +20,74 @@ const TRIES: usize = 16;
 /// # Errors
 /// The address is in use, does not belong to this machine, or is privileged.
 pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = unbound(address)?;
+    socket.bind(&address.into())?;
+    listen(socket)
+}
+
+/// Like [`bind`], but `closing` are in nobody's way: sockets of this user that are closed afterwards.
+/// So `0.0.0.0` and an address with the same port change places while no client is refused (Linux:
+/// `SO_REUSEPORT`, socket(7), for the moment of the change).
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_beside(address: SocketAddr, closing: &[&TcpListener]) -> io::Result<TcpListener> {
+    match bind(address) {
+        #[cfg(target_os = "linux")]
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && !closing.is_empty() => {
+            bind_sharing(unbound(address)?, address, closing)
+        }
+        bound => bound,
+    }
+}
+
+/// A socket of [`bind_early`].
+#[derive(Debug)]
+pub struct Bound {
+    /// The socket, which listens.
+    pub socket: TcpListener,
+    /// Whether this machine does not have the address yet.
+    pub is_address_missing: bool,
+}
+
+/// Like [`bind_beside`], also for an address that this machine does not have yet, because at boot it
+/// may come later (Linux: `IP_FREEBIND`, ip(7)).
+///
+/// # Errors
+/// As [`bind`].
+pub fn bind_early(address: SocketAddr, closing: &[&TcpListener]) -> io::Result<Bound> {
+    match bind_beside(address, closing) {
+        #[cfg(target_os = "linux")]
+        Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+            let socket = unbound(address)?;
+            match address {
+                SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+                SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+            }
+            Ok(Bound { socket: bind_sharing(socket, address, closing)?, is_address_missing: true })
+        }
+        bound => Ok(Bound { socket: bound?, is_address_missing: false }),
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn bind_sharing(socket: Socket, address: SocketAddr, closing: &[&TcpListener]) -> io::Result<TcpListener> {
+    let share = |share| closing.iter().try_for_each(|socket| SockRef::from(*socket).set_reuse_port(share));
+    let bind = || {
+        share(true)?;
+        socket.set_reuse_port(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)
+    };
+    let bound = bind();
+    // Nobody else may share the port afterwards.
+    share(false)?;
+    bound?;
+    socket.set_reuse_port(false)?;
+    listen(socket)
+}
+
+fn unbound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -28,7 +96,10 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     // has another meaning.)
     #[cfg(unix)]
     socket.set_reuse_address(true)?;
-    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+fn listen(socket: Socket) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?;
     socket.set_nonblocking(true)?;
     TcpListener::from_std(socket.into())
@@ -114,6 +185,34 @@ mod tests {
 
     fn error(kind: io::ErrorKind) -> io::Error {
         kind.into()
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn a_socket_that_closes_is_in_nobodys_way_and_another_one_is() {
+        for [old, new] in [["0.0.0.0", "127.0.0.1"], ["127.0.0.1", "0.0.0.0"], ["127.0.0.1", "127.0.0.1"]] {
+            let old = bind(format!("{old}:0").parse().unwrap()).unwrap();
+            let new = SocketAddr::new(new.parse().unwrap(), old.local_addr().unwrap().port());
+            assert_eq!(bind_beside(new, &[]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            let unrelated = bind("127.0.0.1:0".parse().unwrap()).unwrap();
+            assert_eq!(bind_beside(new, &[&unrelated]).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+            let bound = bind_beside(new, &[&old]).unwrap();
+            drop(old);
+            let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, new.port())).await.unwrap();
+            bound.accept().await.unwrap();
+            assert!(!SockRef::from(&bound).reuse_port().unwrap());
+            assert!(bind_beside(new, &[]).is_err(), "nobody else shares it");
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn an_address_that_comes_later_is_bound_early() {
+        // Of the addresses for documentation (RFC 5737), so it never comes.
+        let address = "192.0.2.1:0".parse().unwrap();
+        assert_eq!(bind(address).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        assert!(bind_early(address, &[]).unwrap().is_address_missing);
+        assert!(!bind_early("127.0.0.1:0".parse().unwrap(), &[]).unwrap().is_address_missing);
     }
 
     #[tokio::test]
