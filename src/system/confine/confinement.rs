@@ -19,8 +19,8 @@ pub struct Confinement {
 /// The configuration requires confinement, but the process is not confined.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "`confinement: require` cannot be kept: {0}; whoever runs Gatepost: use a Linux kernel with Landlock and seccomp, or \
-     write `confinement: try`"
+    "`confinement: require` is not possible here: {0}. Use Linux 6.12 or newer with Landlock and seccomp, or write \
+     `confinement: try`"
 )]
 pub struct NotConfined(String);
 
@@ -90,7 +90,8 @@ fn confine(config: &Config) -> Confinement {
     }
     let files = files::restrict(&needs);
     let within = files.is_ok();
-    note(files);
+    // What is enforced in part closes files as well.
+    note(files.and_then(|files| if files.is_complete { Ok(files.report) } else { Err(files.report) }));
     note(calls::forbid(calls::Programs::Forbidden));
     confinement.within = within.then_some(needs);
     confinement

@@ -88,12 +88,20 @@ fn names_are_replaced() -> bool {
 /// The variables by which an operator names other certificates, or other files for Kerberos.
 const VARIABLES: [&str; 4] = ["SSL_CERT_FILE", "SSL_CERT_DIR", "KRB5_CONFIG", "KRB5_CLIENT_KTNAME"];
 
+/// What the kernel enforces.
+pub(super) struct Restricted {
+    /// One sentence without full stop.
+    pub(super) report: String,
+    /// Whether it is everything that this code asks for.
+    pub(super) is_complete: bool,
+}
+
 /// Restricts this thread, and those it starts, to what `needs` contains and what every system
 /// needs.
 ///
 /// # Errors
-/// A sentence that says what is missing.
-pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
+/// A sentence that says why nothing is restricted.
+pub(super) fn restrict(needs: &Needs) -> Result<Restricted, String> {
     let is_root = rustix::process::geteuid().is_root();
     let etc = etc(is_root, names_are_replaced());
     let secrets = match is_root && etc == [ETC] {
@@ -108,17 +116,14 @@ pub(super) fn restrict(needs: &Needs) -> Result<String, String> {
             format!(", connections only to the ports {}", ports.join(", "))
         }
     };
+    let (read, write) = (named(&needs.read), named(&needs.write));
+    let all = format!(
+        "reads only below the system's own directories{secrets} and {read}, writes only below {write}{servers} (Landlock)"
+    );
     match status {
-        RulesetStatus::FullyEnforced => {
-            let (read, write) = (named(&needs.read), named(&needs.write));
-            Ok(format!(
-                "reads only below the system's own directories{secrets} and {read}, writes only below {write}{servers} (Landlock)"
-            ))
-        }
+        RulesetStatus::FullyEnforced => Ok(Restricted { report: all, is_complete: true }),
         RulesetStatus::PartiallyEnforced => {
-            Err("files and servers are confined only in part: the kernel's Landlock is older \
-                                                 than what Gatepost asks for"
-                .to_owned())
+            Ok(Restricted { report: format!("only in part, because that needs Linux 6.12: {all}"), is_complete: false })
         }
         RulesetStatus::NotEnforced => Err("files and servers are open: the kernel has no Landlock".to_owned()),
     }
