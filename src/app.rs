@@ -69,7 +69,7 @@ impl App {
         let admin = admin::Bound::new(&config.admin, inherited).map_err(|error| StartError::Admin(error.into()))?;
         let generation = Generation::new(config, &process, Some(ways), None)?;
         let stopping = CancellationToken::new();
-        let listeners = Listeners::new(process.draining.clone(), stopping.clone());
+        let listeners = Listeners::new(inherited, process.draining.clone(), stopping.clone());
         listeners.swap(listeners.prepare(&generation.services, inherited)?, &generation.shared);
         let running = Running {
             process,
@@ -78,6 +78,7 @@ impl App {
             listeners,
             stopping,
             superseded: CancellationToken::new(),
+            is_last: CancellationToken::new(),
             phase: watch::channel(Phase::Starting).0,
             started_at: Clock::system().unix_time(),
             source: OnceLock::new(),

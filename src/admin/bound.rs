@@ -45,6 +45,18 @@ fn hint(error: &io::Error) -> &'static str {
     }
 }
 
+fn bind(address: SocketAddr, closing: &[&TcpListener]) -> io::Result<TcpListener> {
+    // Whether the machine has a loopback address is known at the start.
+    if address.ip().is_loopback() {
+        return listen::bind_beside(address, closing);
+    }
+    let bound = listen::bind_early(address, closing)?;
+    if bound.is_address_missing {
+        tracing::warn!(%address, "status page: this machine does not have that address yet. If it never will, correct `admin.bind`");
+    }
+    Ok(bound.socket)
+}
+
 /// The page's addresses, bound but not served yet.
 pub struct Bound {
     config: gatepost_config::Admin,
@@ -66,7 +78,10 @@ impl Bound {
             if listeners.iter().any(|listener| listener.local_addr().is_ok_and(|bound| bound == address)) {
                 continue;
             }
-            let open = |address| inherited.at(address).map_or_else(|| listen::bind(address), Ok);
+            let open = |address| match inherited.at(address) {
+                Some(socket) => Ok(socket),
+                None => bind(address, &inherited.left().collect::<Vec<_>>()),
+            };
             let Loopbacks { wanted, other } = listen::bind_both_loopbacks(address, open)
                 .map_err(|(address, source)| AdminError::Bind { address, source })?;
             if other.is_none()

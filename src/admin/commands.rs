@@ -98,9 +98,12 @@ async fn hand_over(
     if headers.get(header::UPGRADE).is_none_or(|wanted| wanted != TAKE_OVER) {
         return switch(StatusCode::UPGRADE_REQUIRED);
     }
-    let Some(take_over) = TakeOver::of(&site.control) else {
-        tracing::warn!("a second Gatepost wants to take over at the same time, and is given nothing");
-        return plain(StatusCode::CONFLICT, "another Gatepost takes over already");
+    let take_over = match TakeOver::of(&site.control) {
+        Ok(take_over) => take_over,
+        Err(error) => {
+            tracing::warn!("take-over refused: {error}");
+            return plain(StatusCode::CONFLICT, &error.to_string());
+        }
     };
     let upgraded = hyper::upgrade::on(&mut request);
     // Not part of the connection, which ends with the socket once the other process serves.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::exit::{FAILED, report};
+use super::exit::{CONFIGURATION, FAILED, report};
 use super::options::RunOptions;
 use crate::app::App;
 use crate::daemon::phase::Phase;
@@ -38,7 +38,8 @@ pub fn run(options: RunOptions) -> u8 {
         Ok(confinement) => confinement,
         Err(error) => {
             tracing::error!("not started: {error}");
-            return FAILED;
+            // The kernel does not change by trying again.
+            return CONFIGURATION;
         }
     };
     for line in confinement.report() {
@@ -61,9 +62,6 @@ pub fn run(options: RunOptions) -> u8 {
                 return FAILED;
             }
         };
-        if predecessor.is_none() {
-            supervision::disown(&inherited);
-        }
         drop(inherited);
         let settings = options.settings;
         let app =
@@ -73,7 +71,16 @@ pub fn run(options: RunOptions) -> u8 {
             tracing::info!(%address, "status page; `gatepost status` prints a link to it");
         }
         let control = app.control();
+        for (name, address) in control.unused_units() {
+            tracing::warn!(
+                name = &*name,
+                %address,
+                "clients of this socket unit are sent away: no listener has its name. Write the name of a listener into \
+                 `FileDescriptorName=`, or disable the unit"
+            );
+        }
         tokio::spawn(stop_on_signal(app.stop()));
+        tokio::spawn(note_last_stop(app.stop()));
         tokio::spawn(reload_on_signal(control.clone()));
         tokio::spawn(supervision::accompany(control.clone()));
         tokio::spawn(begin(control, predecessor));
@@ -136,6 +143,11 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
         Err(error @ NotAsked::Older(_)) => {
             tracing::error!("not started: {error}");
             Err(FAILED)
+        }
+        Err(error @ NotAsked::Refused(_)) => {
+            tracing::error!("not started: {error}");
+            // Trying again does not help.
+            Err(CONFIGURATION)
         }
         Err(error) => {
             // If a service runs all the same, binding its addresses fails, which is a separate
@@ -202,6 +214,20 @@ pub(super) async fn signal() -> std::io::Result<()> {
 pub(super) async fn signal() -> std::io::Result<()> {
     tokio::signal::ctrl_c().await
 }
+
+/// At SIGUSR1, expects that the stop that follows is no restart. The unit file's `ExecStop=` sends
+/// it, because a service cannot tell the one from the other.
+#[cfg(unix)]
+async fn note_last_stop(stop: Stop) {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut signals) = signal(SignalKind::user_defined1()) else { return };
+    if signals.recv().await.is_some() {
+        stop.expect_no_successor();
+    }
+}
+
+#[cfg(not(unix))]
+async fn note_last_stop(_stop: Stop) {}
 
 /// Reloads at each SIGHUP.
 #[cfg(unix)]

@@ -103,7 +103,7 @@ pub(super) async fn take_over(socket: &Path) -> Result<(Inherited, Predecessor),
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {}
             StatusCode::NOT_FOUND => return Err(NotAsked::Older(socket.to_owned())),
-            status => return Err(NotAsked::Refused(format!("it answers {status}: {}", text(response).await?))),
+            _ => return Err(NotAsked::Refused(text(response).await?.trim_end().to_owned())),
         }
         let parts = hyper::upgrade::on(response).await?.downcast::<TokioIo<UnixStream>>();
         let parts = parts.map_err(|_| anyhow!("another connection came back"))?;

@@ -100,14 +100,24 @@ impl Control {
         self.0.last_reload()
     }
 
-    /// Returns every listening socket with the name of its listener, including those of the status
-    /// page.
+    /// Returns every listening socket that is not systemd's, with the name of its listener,
+    /// including those of the status page.
     pub fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
         let mut sockets = self.0.listeners.sockets();
         // No listener can have this name, because of its blank.
         let page = Arc::from("status page");
         sockets.extend(self.0.admin_sockets.iter().map(|socket| (Arc::clone(&page), Arc::clone(socket))));
         sockets
+    }
+
+    /// Returns the names of the sockets of socket units.
+    pub fn unit_names(&self) -> Vec<Arc<str>> {
+        self.0.listeners.unit_names()
+    }
+
+    /// Returns name and address of each socket of a socket unit that no listener is named after.
+    pub fn unused_units(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        self.0.listeners.unused_units()
     }
 
     /// Starts the drain, because another process now serves on the same sockets.
@@ -119,6 +129,11 @@ impl Control {
     /// Returns the confinement of the process, if there is one.
     pub fn confinement(&self) -> Option<&Confinement> {
         self.0.confinement.get()
+    }
+
+    /// Cancelled when no process comes after this one.
+    pub fn is_last(&self) -> &CancellationToken {
+        &self.0.is_last
     }
 
     /// Cancelled when another process has taken over the listening sockets. Any other socket of

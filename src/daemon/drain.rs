@@ -19,7 +19,7 @@ pub(crate) async fn drain(running: &Running) -> usize {
     let limit = running.generation.get().config.limits.drain;
     running.begin_drain(limit);
     let sessions = running.listeners.sessions();
-    running.listeners.close();
+    running.listeners.close(running.is_last.is_cancelled());
     if sessions.total() > 0 {
         tracing::info!(
             sessions = sessions.total(),

@@ -1,5 +1,6 @@
 //! Why a service does not start, or a configuration is not taken over.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use gatepost_telemetry::audit::AuditError;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// An address cannot be listened on.
-    #[error("listener `{listener}`: listen on {address}: {source}; {}", hint(.source, *.ours))]
+    #[error("listener `{listener}`: listen on {address}: {source}; {}", hint(.source, *.ours, .unit.as_deref()))]
     Bind {
         /// The listener's name.
         listener: Arc<str>,
@@ -21,8 +22,10 @@ pub enum StartError {
         address: SocketAddr,
         /// The system's error.
         source: io::Error,
-        /// Whether a socket of this process occupies the address. A reload cannot close it first.
+        /// Whether another listener of the configuration has the address.
         ours: bool,
+        /// The name of the socket unit's socket that has the address.
+        unit: Option<Arc<str>>,
     },
     /// A certificate or key is not usable.
     #[error("listener `{listener}`: {source}")]
@@ -54,10 +57,19 @@ pub enum StartError {
     AccountWithoutPassword(Problems),
 }
 
-fn hint(error: &io::Error, ours: bool) -> &'static str {
-    match error.kind() {
+fn hint(error: &io::Error, ours: bool, unit: Option<&str>) -> Cow<'static, str> {
+    if error.kind() == io::ErrorKind::AddrInUse
+        && let Some(unit) = unit
+    {
+        return format!(
+            "a socket unit of systemd has opened it with the name `{unit}`: write the listener's name into its \
+             `FileDescriptorName=`, or set another `bind`"
+        )
+        .into();
+    }
+    Cow::Borrowed(match error.kind() {
         io::ErrorKind::AddrInUse if ours => {
-            "another listener of Gatepost has it as part of `0.0.0.0` or `[::]`, or the other way round: restart Gatepost"
+            "another listener of this configuration has it, perhaps as part of `0.0.0.0` or `[::]`: set another `bind`"
         }
         io::ErrorKind::AddrInUse => "another program listens there: stop it, or set another `bind`",
         io::ErrorKind::PermissionDenied => {
@@ -65,5 +77,5 @@ fn hint(error: &io::Error, ours: bool) -> &'static str {
         }
         io::ErrorKind::AddrNotAvailable => "this machine does not have that address: correct `bind`",
         _ => "correct `bind`",
-    }
+    })
 }

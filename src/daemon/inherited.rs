@@ -1,57 +1,64 @@
-//! Listening sockets opened by another process: systemd (sd_listen_fds(3)), or the Gatepost before
-//! this one.
+//! Listening sockets that another process opened, and which of them this process uses:
+//!
+//! | the socket comes from | it serves | otherwise |
+//! |---|---|---|
+//! | a socket unit of systemd | the listener that it is named after, in place of all of its `bind` | its clients are sent away, because systemd keeps it open |
+//! | systemd, which kept it for the process before | the listener or status page with exactly this address in `bind` | it is closed, and systemd forgets it |
+//! | the process that this one takes over from | the same | it is closed |
+//!
+//! So a restart ends with the same open ports as a stop and a start: a socket from an older
+//! configuration never takes the place of what the file says now.
 
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-/// The sockets that are not used yet.
+/// The sockets that were handed over to this process at its start.
 #[derive(Debug, Default)]
-pub struct Inherited(Vec<Named>);
+pub struct Inherited {
+    units: Vec<UnitSocket>,
+    kept: Vec<TcpListener>,
+}
 
-#[derive(Debug)]
-struct Named {
-    /// The name of the listener, if the process that opened the socket knew it.
-    name: String,
-    address: SocketAddr,
-    socket: StdListener,
+/// A socket of a socket unit. systemd keeps it open, whatever this process does.
+#[derive(Clone, Debug)]
+pub(super) struct UnitSocket {
+    /// `FileDescriptorName=`.
+    pub(super) name: Arc<str>,
+    pub(super) socket: Arc<TcpListener>,
 }
 
 impl Inherited {
-    /// Adds a socket under the name of its listener. A socket that is not a listening TCP socket is
-    /// not added, but closed.
-    pub fn add(&mut self, name: &str, socket: StdListener) {
-        if let Ok(address) = socket.local_addr() {
-            self.0.push(Named { name: name.to_owned(), address, socket });
-        }
+    /// Adds a socket of a socket unit, with its `FileDescriptorName=`.
+    pub fn add_unit(&mut self, name: &str, socket: StdListener) {
+        self.units.extend(listening(socket).map(|socket| UnitSocket { name: name.into(), socket: Arc::new(socket) }));
     }
 
-    /// Returns the socket with this address.
+    /// Adds a socket that a process before this one has bound.
+    pub fn add_kept(&mut self, socket: StdListener) {
+        self.kept.extend(listening(socket));
+    }
+
+    /// Takes the socket that was kept with this address.
     pub(crate) fn at(&mut self, address: SocketAddr) -> Option<TcpListener> {
-        self.take(|named| named.address == address)
+        let at = self.kept.iter().position(|socket| socket.local_addr().is_ok_and(|bound| bound == address))?;
+        Some(self.kept.swap_remove(at))
     }
 
-    /// Returns a socket with the name of this listener. The process that opened it has chosen the
-    /// address.
-    pub(super) fn named(&mut self, name: &str) -> Option<TcpListener> {
-        self.take(|named| named.name == name)
+    /// Returns the kept sockets that nobody has taken.
+    pub(crate) fn left(&self) -> impl Iterator<Item = &TcpListener> {
+        self.kept.iter()
     }
 
-    fn take(&mut self, is_it: impl Fn(&Named) -> bool) -> Option<TcpListener> {
-        let at = self.0.iter().position(is_it)?;
-        let socket = self.0.swap_remove(at).socket;
-        // On a listening socket neither call fails.
-        socket.set_nonblocking(true).ok()?;
-        TcpListener::from_std(socket).ok()
+    /// Returns the sockets of socket units.
+    pub(super) fn units(&self) -> &[UnitSocket] {
+        &self.units
     }
+}
 
-    /// Returns the unused sockets, by name and address.
-    pub fn left(&self) -> impl Iterator<Item = (&str, SocketAddr)> {
-        self.0.iter().map(|named| (named.name.as_str(), named.address))
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
+/// Returns `None` for a socket that is closed already, which on a listening socket does not happen.
+fn listening(socket: StdListener) -> Option<TcpListener> {
+    socket.set_nonblocking(true).ok()?;
+    TcpListener::from_std(socket).ok()
 }

@@ -1,8 +1,9 @@
 //! The listening sockets, and the sessions that come in through them. A socket stays open while
-//! some listener has its address, whatever else changes about that listener.
+//! some listener has its address, whatever else changes about that listener. [`Inherited`] says
+//! which of another process's sockets are used.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -16,10 +17,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::error::StartError;
-use super::inherited::Inherited;
+use super::inherited::{Inherited, UnitSocket};
 use crate::session::{ListenerState, SessionContext, accept};
 use gatepost_core::protocol::Protocol;
 use gatepost_net::listen;
+
+/// Longest pause after a connection could not be accepted.
+const ACCEPT_BACK_OFF: Duration = Duration::from_secs(1);
 
 /// What serves the connections of a bound listener.
 #[derive(Clone)]
@@ -28,26 +32,48 @@ struct Handler {
     service: Arc<ListenerState>,
 }
 
+/// Where a listener accepts connections.
+#[derive(Clone)]
+enum Endpoint {
+    /// At a configured address, whose port may be 0.
+    Address(SocketAddr),
+    /// At a socket of a socket unit, whose address is systemd's choice.
+    Unit(Arc<TcpListener>),
+}
+
 /// One listening socket.
 struct BoundListener {
     listener: Arc<str>,
-    /// The configured address; its port may be 0.
-    configured: SocketAddr,
+    endpoint: Endpoint,
     socket: Arc<TcpListener>,
     handler: watch::Sender<Handler>,
     closing: CancellationToken,
 }
 
 impl BoundListener {
-    fn is_for(&self, service: &ListenerState, address: SocketAddr) -> bool {
-        // For port 0, the system chooses a different port for each socket.
-        self.configured == address && (address.port() != 0 || self.listener == service.listener.name)
+    fn is_for(&self, service: &ListenerState, endpoint: &Endpoint) -> bool {
+        match (&self.endpoint, endpoint) {
+            // For port 0, the system chooses a different port for each socket.
+            (Endpoint::Address(one), Endpoint::Address(other)) => {
+                one == other && (one.port() != 0 || self.listener == service.listener.name)
+            }
+            (Endpoint::Unit(one), Endpoint::Unit(other)) => Arc::ptr_eq(one, other),
+            _ => false,
+        }
+    }
+
+    fn is_unit(&self) -> bool {
+        matches!(self.endpoint, Endpoint::Unit(_))
     }
 }
 
 /// All bound listeners.
 pub(crate) struct Listeners {
     listeners: Mutex<Vec<BoundListener>>,
+    /// The sockets of socket units, whether a listener uses them or not.
+    units: Vec<UnitSocket>,
+    /// Ends the refusals at the sockets of units that no listener uses.
+    refusing: Mutex<CancellationToken>,
     /// Set when the service begins to accept.
     accepting: std::sync::OnceLock<()>,
     acceptors: TaskTracker,
@@ -59,7 +85,7 @@ pub(crate) struct Listeners {
 }
 
 /// Sockets for a new generation, bound and not yet used.
-pub(crate) struct Prepared(Vec<(Arc<ListenerState>, SocketAddr, Option<Arc<TcpListener>>)>);
+pub(crate) struct Prepared(Vec<(Arc<ListenerState>, Endpoint, Option<Arc<TcpListener>>)>);
 
 /// Running sessions, by protocol.
 #[derive(Default)]
@@ -106,12 +132,14 @@ impl Drop for Counted {
 }
 
 impl Listeners {
-    /// Creates the set with none open. Cancelling `draining` closes all of them; cancelling `cut`
-    /// ends their sessions.
-    pub(crate) fn new(draining: CancellationToken, cut: CancellationToken) -> Self {
-        let (listeners, sessions) = (Mutex::default(), Arc::default());
+    /// Creates the set with none open. Listeners are going to use the sockets of socket units in
+    /// `inherited`. Cancelling `draining` closes all of them; cancelling `cut` ends their sessions.
+    pub(crate) fn new(inherited: &Inherited, draining: CancellationToken, cut: CancellationToken) -> Self {
+        let (listeners, refusing, sessions) = (Mutex::default(), Mutex::default(), Arc::default());
         Self {
             listeners,
+            units: inherited.units().to_vec(),
+            refusing,
             accepting: std::sync::OnceLock::new(),
             acceptors: TaskTracker::new(),
             sessions,
@@ -120,47 +148,73 @@ impl Listeners {
         }
     }
 
-    /// Binds what `services` need and is not bound yet. Sockets that another process handed over
-    /// are used first.
+    /// Binds what `services` need and is not bound yet, unless it is among the kept sockets of
+    /// `inherited`.
     pub(crate) fn prepare(
         &self,
         services: &[Arc<ListenerState>],
         inherited: &mut Inherited,
     ) -> Result<Prepared, StartError> {
         let listeners = self.listeners();
-        let mut prepared: Vec<(Arc<ListenerState>, SocketAddr, Option<Arc<TcpListener>>)> = Vec::new();
-        // Exact addresses are matched before names, because a socket found by its name may have
-        // exactly the address of another listener.
-        let mut at_address = Vec::new();
+        let mut prepared = Vec::new();
         for service in services {
-            for &address in &service.listener.bind {
-                let known = listeners.iter().any(|bound| bound.is_for(service, address));
-                at_address.push((service, address, known, if known { None } else { inherited.at(address) }));
+            for endpoint in self.endpoints(service) {
+                let socket = match &endpoint {
+                    _ if listeners.iter().any(|bound| bound.is_for(service, &endpoint)) => None,
+                    Endpoint::Unit(socket) => Some(Arc::clone(socket)),
+                    Endpoint::Address(address) => inherited.at(*address).map(Arc::new),
+                };
+                prepared.push((Arc::clone(service), endpoint, socket));
             }
         }
-        for (service, address, known, socket) in at_address {
-            let name = &service.listener.name;
-            let socket = match socket.or_else(|| if known { None } else { inherited.named(name) }) {
-                _ if known => None,
-                Some(socket) => Some(Arc::new(socket)),
-                None => match listen::bind(address) {
-                    Ok(socket) => Some(Arc::new(socket)),
-                    Err(error) => {
-                        let own = prepared.iter().filter(|(other, ..)| other.listener.name == *name);
-                        let of_doors =
-                            listeners.iter().filter(|bound| bound.listener == *name).map(|bound| &bound.socket);
-                        let mut own = own.filter_map(|(_, _, socket)| socket.as_ref()).chain(of_doors);
-                        if own.any(|socket| takes_both(socket, address)) {
-                            continue;
-                        }
-                        let ours = listeners.iter().any(|bound| overlap(bound.configured, address));
-                        return Err(StartError::Bind { listener: Arc::clone(name), address, source: error, ours });
-                    }
-                },
-            };
-            prepared.push((Arc::clone(service), address, socket));
+        let is_wanted = |bound: &BoundListener| prepared.iter().any(|(service, at, _)| bound.is_for(service, at));
+        let (staying, closing): (Vec<_>, Vec<_>) = listeners.iter().partition(|bound| is_wanted(bound));
+        let closing = closing.into_iter().filter(|bound| !bound.is_unit()).map(|bound| &*bound.socket);
+        let closing: Vec<&TcpListener> = closing.chain(inherited.left()).collect();
+        let mut taken: Vec<SocketAddr> = staying.iter().filter_map(|bound| bound.socket.local_addr().ok()).collect();
+        for (service, endpoint, socket) in &mut prepared {
+            let Endpoint::Address(address) = *endpoint else { continue };
+            let is_bound = staying.iter().any(|bound| bound.is_for(service, endpoint));
+            if !is_bound && socket.is_none() {
+                let name = &service.listener.name;
+                let bound = listen::bind_early(address, &closing).map_err(|source| StartError::Bind {
+                    listener: Arc::clone(name),
+                    address,
+                    source,
+                    ours: taken.iter().any(|taken| overlap(*taken, address)),
+                    unit: self.unit_at(address),
+                })?;
+                if bound.is_address_missing {
+                    tracing::warn!(
+                        listener = &**name,
+                        %address,
+                        "this machine does not have the address {} yet: clients can connect when it does. If it never \
+                         will, correct `bind`",
+                        address.ip()
+                    );
+                }
+                *socket = Some(Arc::new(bound.socket));
+            }
+            taken.push(address);
         }
         Ok(Prepared(prepared))
+    }
+
+    /// Returns where this listener accepts connections.
+    fn endpoints(&self, service: &ListenerState) -> Vec<Endpoint> {
+        let listener = &service.listener;
+        let of_units = self.units.iter().filter(|unit| unit.name == listener.name);
+        let of_units: Vec<Endpoint> = of_units.map(|unit| Endpoint::Unit(Arc::clone(&unit.socket))).collect();
+        match of_units.is_empty() {
+            true => listener.bind.iter().copied().map(Endpoint::Address).collect(),
+            false => of_units,
+        }
+    }
+
+    /// Returns the name of the unit socket that occupies this address.
+    fn unit_at(&self, address: SocketAddr) -> Option<Arc<str>> {
+        let occupies = |unit: &&UnitSocket| unit.socket.local_addr().is_ok_and(|bound| reaches(bound, address));
+        self.units.iter().find(occupies).map(|unit| Arc::clone(&unit.name))
     }
 
     /// Serves through `prepared` from now on, with what its generation shares. Listeners that are
@@ -172,9 +226,9 @@ impl Listeners {
             return;
         }
         let mut former = std::mem::take(&mut *listeners);
-        for (service, address, socket) in prepared.0 {
+        for (service, endpoint, socket) in prepared.0 {
             let handler = Handler { shared: Arc::clone(shared), service };
-            let at = former.iter().position(|bound| bound.is_for(&handler.service, address));
+            let at = former.iter().position(|bound| bound.is_for(&handler.service, &endpoint));
             match (at, socket) {
                 (Some(at), _) => {
                     let mut bound = former.swap_remove(at);
@@ -186,7 +240,7 @@ impl Listeners {
                     let closing = self.draining.child_token();
                     let listener = Arc::clone(&handler.service.listener.name);
                     let (handler, _) = watch::channel(handler);
-                    let bound = BoundListener { listener, configured: address, socket, handler, closing };
+                    let bound = BoundListener { listener, endpoint, socket, handler, closing };
                     if self.accepting.get().is_some() {
                         self.spawn_acceptor(&bound);
                     }
@@ -199,6 +253,9 @@ impl Listeners {
         for bound in former {
             bound.closing.cancel();
         }
+        if self.accepting.get().is_some() {
+            self.refuse_at_unused(&listeners);
+        }
     }
 
     /// Accepts connections from now on.
@@ -206,7 +263,28 @@ impl Listeners {
         let listeners = self.listeners();
         if self.accepting.set(()).is_ok() {
             listeners.iter().for_each(|bound| self.spawn_acceptor(bound));
+            self.refuse_at_unused(&listeners);
         }
+    }
+
+    /// Sends away who connects to a unit socket that no listener uses. systemd keeps it open, so
+    /// its clients would wait until they give up.
+    fn refuse_at_unused(&self, listeners: &[BoundListener]) {
+        let mut refusing = self.refusing.lock();
+        refusing.cancel();
+        *refusing = self.draining.child_token();
+        let is_unused = |unit: &&UnitSocket| !listeners.iter().any(|bound| Arc::ptr_eq(&bound.socket, &unit.socket));
+        for unit in self.units.iter().filter(is_unused) {
+            tokio::spawn(refuse(Arc::clone(&unit.socket), refusing.clone()));
+        }
+    }
+
+    /// Returns name and address of the unit sockets that no listener uses.
+    pub(super) fn unused_units(&self) -> Vec<(Arc<str>, SocketAddr)> {
+        let listeners = self.listeners();
+        let is_unused = |unit: &&UnitSocket| !listeners.iter().any(|bound| Arc::ptr_eq(&bound.socket, &unit.socket));
+        let told = |unit: &UnitSocket| Some((Arc::clone(&unit.name), unit.socket.local_addr().ok()?));
+        self.units.iter().filter(is_unused).filter_map(told).collect()
     }
 
     fn spawn_acceptor(&self, bound: &BoundListener) {
@@ -229,16 +307,31 @@ impl Listeners {
         self.listeners().iter().filter_map(address).collect()
     }
 
-    /// Returns every socket with the name of its listener, for the next process.
+    /// Returns every socket that is not systemd's, with the name of its listener, for the next
+    /// process.
     pub(super) fn sockets(&self) -> Vec<(Arc<str>, Arc<TcpListener>)> {
-        self.listeners().iter().map(|bound| (Arc::clone(&bound.listener), Arc::clone(&bound.socket))).collect()
+        let listeners = self.listeners();
+        let own = listeners.iter().filter(|bound| !bound.is_unit());
+        own.map(|bound| (Arc::clone(&bound.listener), Arc::clone(&bound.socket))).collect()
     }
 
-    /// Closes all of them for good, and drops their sockets.
-    pub(super) fn close(&self) {
+    /// Returns the names of the socket units' sockets.
+    pub(super) fn unit_names(&self) -> Vec<Arc<str>> {
+        self.units.iter().map(|unit| Arc::clone(&unit.name)).collect()
+    }
+
+    /// Closes all of them, and drops their sockets. If no process comes after this one, who
+    /// connects to a socket of systemd is sent away until the end of the process. Otherwise such a
+    /// connection waits for the next process.
+    pub(super) fn close(&self, is_last: bool) {
         self.draining.cancel();
         self.listeners().clear();
         self.acceptors.close();
+        if is_last {
+            for unit in &self.units {
+                tokio::spawn(refuse(Arc::clone(&unit.socket), CancellationToken::new()));
+            }
+        }
     }
 
     /// Returns the counts of running sessions.
@@ -256,12 +349,12 @@ impl Listeners {
     }
 }
 
-/// Whether this socket also serves `address`. systemd opens `[::]` for IPv4 as well, unless
-/// configured otherwise (`BindIPv6Only=`).
-fn takes_both(socket: &TcpListener, address: SocketAddr) -> bool {
-    socket.local_addr().is_ok_and(|local| {
-        local.port() == address.port() && local.is_ipv6() && local.ip().is_unspecified() && address.is_ipv4()
-    })
+/// Returns the IPv4 form of a peer's address that came in through a socket of both families.
+fn canonical(peer: SocketAddr) -> SocketAddr {
+    match peer.ip().to_canonical() {
+        IpAddr::V4(address) => SocketAddr::from((address, peer.port())),
+        IpAddr::V6(_) => peer,
+    }
 }
 
 /// Whether two addresses cannot be bound at the same time.
@@ -269,6 +362,25 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port()
         && one.is_ipv4() == other.is_ipv4()
         && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+/// Whether a socket unit's socket occupies `address`. systemd opens `[::]` for IPv4 as well, unless
+/// configured otherwise (`BindIPv6Only=`).
+fn reaches(unit: SocketAddr, address: SocketAddr) -> bool {
+    overlap(unit, address) || (unit.port() == address.port() && unit.is_ipv6() && unit.ip().is_unspecified())
+}
+
+/// Closes every connection at once, until `end`.
+async fn refuse(socket: Arc<TcpListener>, end: CancellationToken) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = end.cancelled() => return,
+        };
+        if accepted.is_err() {
+            sleep(ACCEPT_BACK_OFF).await;
+        }
+    }
 }
 
 /// Accepts connections at one bound listener, and owns their sessions.
@@ -324,13 +436,14 @@ impl Acceptor {
                         "cannot accept connections for now: {error}; whoever runs Gatepost: raise the limit of open files if this lasts"
                     );
                     sleep(back_off).await;
-                    back_off = (back_off * 2).min(Duration::from_secs(1));
+                    back_off = (back_off * 2).min(ACCEPT_BACK_OFF);
                 }
             }
         }
     }
 
     fn spawn_session(&self, connection: TcpStream, peer: SocketAddr, running: &mut JoinSet<()>) {
+        let peer = canonical(peer);
         let Handler { shared, service } = self.handler.borrow().clone();
         if let Some(place) = service.admit(&shared, peer) {
             let counted = self.sessions.enter(service.listener.protocol);

@@ -30,12 +30,19 @@ pub type Source = Arc<dyn Fn() -> Loaded + Send + Sync>;
 pub struct Stop {
     draining: CancellationToken,
     stopping: CancellationToken,
+    is_last: CancellationToken,
 }
 
 impl Stop {
     /// Stops accepting connections. Sessions may end by themselves until `limits.drain`.
     pub fn drain(&self) {
         self.draining.cancel();
+    }
+
+    /// Notes that no process comes after this one. New connections must not wait for it, so systemd
+    /// is told to forget the sockets that it keeps.
+    pub fn expect_no_successor(&self) {
+        self.is_last.cancel();
     }
 
     /// Stops at once.
@@ -54,6 +61,8 @@ pub(crate) struct Running {
     pub(crate) stopping: CancellationToken,
     /// Cancelled when another process has the sockets.
     pub(crate) superseded: CancellationToken,
+    /// Cancelled when no process comes after this one.
+    pub(crate) is_last: CancellationToken,
     pub(crate) phase: watch::Sender<Phase>,
     /// The number of the current generation.
     pub(crate) changed: watch::Sender<u64>,
@@ -77,7 +86,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn stop(&self) -> Stop {
-        Stop { draining: self.process.draining.clone(), stopping: self.stopping.clone() }
+        Stop { draining: self.process.draining.clone(), stopping: self.stopping.clone(), is_last: self.is_last.clone() }
     }
 
     /// Ensures that the list of every upstream of this generation is learned, and of no other.

@@ -3,10 +3,10 @@
 //! which sockets to keep for the next process. Without systemd it does nothing.
 
 #[cfg(unix)]
-pub use unix::{accompany, disown, inherited};
+pub use unix::{accompany, inherited};
 
 #[cfg(not(unix))]
-pub use elsewhere::{accompany, disown, inherited};
+pub use elsewhere::{accompany, inherited};
 
 #[cfg(not(unix))]
 mod elsewhere {
@@ -19,17 +19,12 @@ mod elsewhere {
     }
 
     /// Does nothing, because there is no systemd here.
-    pub fn disown(_left: &Inherited) {}
-
-    /// Does nothing, because there is no systemd here.
     pub async fn accompany(_control: Control) {}
 }
 
 #[cfg(unix)]
 mod unix {
-    use std::collections::BTreeSet;
     use std::os::fd::AsFd as _;
-    use std::sync::Arc;
     use std::time::Duration;
 
     use tokio::time::{Instant, MissedTickBehavior, interval, interval_at};
@@ -45,30 +40,22 @@ mod unix {
     /// The extra time that is requested.
     const MORE_TIME: Duration = Duration::from_secs(30);
 
+    /// The name of every socket in systemd's store (sd_pid_notify_with_fds(3)). One name is enough,
+    /// because these sockets are told apart by their addresses. It differs from the names of
+    /// listeners, which socket units use.
+    const KEPT: &str = "gatepost-kept";
+
     /// Returns the listening sockets that systemd has opened, or has kept from the process before
     /// this one.
     pub fn inherited() -> Inherited {
         let mut inherited = Inherited::default();
         for (name, socket) in listening_sockets() {
-            inherited.add(&name, socket);
+            match name.as_str() {
+                KEPT => inherited.add_kept(socket),
+                name => inherited.add_unit(name, socket),
+            }
         }
         inherited
-    }
-
-    /// Tells systemd which sockets are no longer used. If systemd kept them, they would take
-    /// connections that are never accepted.
-    pub fn disown(left: &Inherited) {
-        for (name, address) in left.left() {
-            tracing::warn!(
-                name,
-                %address,
-                "systemd has opened a socket that no listener has asked for: name the socket after a listener \
-                 (FileDescriptorName=), or give the listener this address as `bind`"
-            );
-        }
-        let Some(manager) = Manager::of_environment() else { return };
-        let names: BTreeSet<&str> = left.left().map(|(name, _)| name).collect();
-        names.into_iter().for_each(|name| manager.forget(name));
     }
 
     /// Reports the state of the service to systemd until its end. Never returns if there is nothing
@@ -111,23 +98,23 @@ mod unix {
         }
     }
 
-    /// Makes systemd keep the sockets that the service has now, and no others.
+    /// Makes systemd keep the sockets that the service has bound now, and no others, until a stop
+    /// that no process follows.
     async fn keep_sockets(manager: &Manager, control: &Control) {
         let mut generations = control.generations();
-        let mut kept: BTreeSet<Arc<str>> = BTreeSet::new();
         loop {
             generations.borrow_and_update();
-            kept.iter().for_each(|name| manager.forget(name));
-            kept.clear();
-            // A name with a colon could not be told from two names.
-            for (name, socket) in control.sockets().iter().filter(|(name, _)| !name.contains(':')) {
-                manager.keep(name, socket.as_fd());
-                kept.insert(Arc::clone(name));
+            manager.forget(KEPT);
+            for (_, socket) in control.sockets() {
+                manager.keep(KEPT, socket.as_fd());
             }
-            if generations.changed().await.is_err() {
-                return;
+            tokio::select! {
+                changed = generations.changed() => if changed.is_err() { return },
+                () = control.superseded().cancelled() => break,
+                () = control.is_last().cancelled() => break,
             }
         }
+        manager.forget(KEPT);
     }
 
     /// Reports twice in each interval that systemd sets, while the runtime runs tasks

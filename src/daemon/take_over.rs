@@ -6,6 +6,7 @@
 //! The older process then begins to drain, and confirms that with one octet.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
@@ -35,11 +36,33 @@ pub struct TakeOver {
     alone: OwnedSemaphorePermit,
 }
 
+/// Why no process can take over.
+#[derive(Debug, thiserror::Error)]
+pub enum NotHandedOver {
+    /// Another process does so.
+    #[error("another Gatepost is already taking over")]
+    Busy,
+    /// systemd opens sockets for this process, and would start it again when it ends.
+    #[error(
+        "the running service has sockets of systemd socket units ({}), and systemd starts that service again after a \
+         take-over. Restart it instead (`systemctl restart`), or disable the socket units",
+        .0.join(", ")
+    )]
+    SocketUnits(Vec<Arc<str>>),
+}
+
 impl TakeOver {
-    /// Returns the right; `None` while another process has it.
-    pub fn of(control: &Control) -> Option<Self> {
-        let alone = control.0.taking_over.clone().try_acquire_owned().ok()?;
-        Some(Self { control: control.clone(), alone })
+    /// Returns the right.
+    ///
+    /// # Errors
+    /// See [`NotHandedOver`].
+    pub fn of(control: &Control) -> Result<Self, NotHandedOver> {
+        let units = control.unit_names();
+        if !units.is_empty() {
+            return Err(NotHandedOver::SocketUnits(units));
+        }
+        let alone = control.0.taking_over.clone().try_acquire_owned().map_err(|_| NotHandedOver::Busy)?;
+        Ok(Self { control: control.clone(), alone })
     }
 
     /// Hands the listening sockets over on `stream`, and drains once the other process serves.

@@ -23,7 +23,7 @@ pub(crate) fn wait_until(what: &str, so: impl Fn() -> bool) {
 }
 
 /// The same without holding up the thread.
-pub(crate) async fn until(what: &str, so: impl AsyncFn() -> bool) {
+pub(crate) async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
     let look = async {
         while !so().await {
             tokio::time::sleep(Duration::from_millis(2)).await;

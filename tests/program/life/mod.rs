@@ -4,7 +4,9 @@
 
 mod client;
 mod crash;
+mod inheritance;
 mod load;
+mod manager;
 mod program;
 mod reload;
 mod restart;

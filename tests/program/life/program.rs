@@ -111,17 +111,29 @@ impl World {
         Program::start(command).ready()
     }
 
-    /// The same with listening sockets as systemd hands them over: one as standard input, one as
-    /// standard output, until they are where they belong.
-    pub(crate) fn activate(&self, sockets: [(&str, OwnedFd); 2], variables: &[(&str, &str)]) -> Program {
-        let [(one, first), (other, second)] = sockets;
+    /// The same with one or two listening sockets as systemd hands them over: as standard input and
+    /// output, until they are where they belong.
+    pub(crate) fn activate(&self, sockets: Vec<(&str, OwnedFd)>, variables: &[(&str, &str)]) -> Program {
+        self.activated(sockets, variables).ready()
+    }
+
+    /// The same, and waits for nothing.
+    pub(crate) fn activated(&self, sockets: Vec<(&str, OwnedFd)>, variables: &[(&str, &str)]) -> Program {
+        let (count, names) = (sockets.len(), sockets.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(":"));
+        let mut descriptors = sockets.into_iter().map(|(_, descriptor)| descriptor);
         let script = "exec 3<&0 4>&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$0\" run";
         let mut command = Command::new("sh");
         command.args(["-c", script, env!("CARGO_BIN_EXE_gatepost")]);
         self.prepare(&mut command);
-        command.env("LISTEN_FDS", "2").env("LISTEN_FDNAMES", format!("{one}:{other}")).envs(variables.iter().copied());
-        command.stdin(first).stdout(second);
-        Program::start(command).ready()
+        command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names).envs(variables.iter().copied());
+        if let Some(first) = descriptors.next() {
+            command.stdin(first);
+        }
+        if let Some(second) = descriptors.next() {
+            command.stdout(second);
+        }
+        assert!(descriptors.next().is_none(), "more than two sockets are not handed over");
+        Program::start(command)
     }
 }
 
@@ -183,6 +195,12 @@ impl Program {
     /// Waits for its end.
     pub(crate) fn ended(&mut self) -> ExitStatus {
         wait_for("it ends", || self.child.try_wait().unwrap())
+    }
+
+    /// Waits for its end, and returns its exit code and what it said.
+    pub(crate) fn failed(mut self) -> (Option<i32>, String) {
+        let code = self.ended().code();
+        (code, wait_for("what it said is read", || self.log().contains("not started").then(|| self.log())))
     }
 
     /// Whether it still runs.

@@ -1,0 +1,199 @@
+//! Which ports are open after a change of `bind`: exactly those of the configuration, whether it
+//! came into force by a reload, a restart, a crash or a take-over.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use rustix::process::Signal;
+use tokio::net::TcpStream;
+
+use crate::common::wait::until;
+use crate::life::client::Client;
+use crate::life::manager::Manager;
+use crate::life::program::{Program, World};
+
+/// Listeners by name, each with its addresses; `P` and `Q` are ports.
+type Listeners<'a> = &'a [(&'a str, &'a [&'a str])];
+
+struct Change {
+    what: &'static str,
+    before: Listeners<'static>,
+    after: Listeners<'static>,
+}
+
+/// A listener cannot have more than two addresses here, because only standard input and output are
+/// handed over.
+const CHANGES: [Change; 8] = [
+    Change {
+        what: "a second address",
+        before: &[("imap", &["127.0.0.1:P"])],
+        after: &[("imap", &["127.0.0.1:P", "127.0.0.1:Q"])],
+    },
+    Change {
+        what: "one address less",
+        before: &[("imap", &["127.0.0.1:P", "127.0.0.1:Q"])],
+        after: &[("imap", &["127.0.0.1:Q"])],
+    },
+    Change { what: "another port", before: &[("imap", &["127.0.0.1:P"])], after: &[("imap", &["127.0.0.1:Q"])] },
+    Change { what: "narrower", before: &[("imap", &["0.0.0.0:P"])], after: &[("imap", &["127.0.0.1:P"])] },
+    Change { what: "wider", before: &[("imap", &["127.0.0.1:P"])], after: &[("imap", &["0.0.0.0:P"])] },
+    Change {
+        what: "a listener is removed",
+        before: &[("imap", &["127.0.0.1:P"]), ("more", &["127.0.0.1:Q"])],
+        after: &[("imap", &["127.0.0.1:P"])],
+    },
+    Change {
+        what: "a listener is renamed",
+        before: &[("imap", &["127.0.0.1:P"])],
+        after: &[("post", &["127.0.0.1:P"])],
+    },
+    Change {
+        what: "two listeners change places",
+        before: &[("imap", &["127.0.0.1:P"]), ("more", &["127.0.0.1:Q"])],
+        after: &[("imap", &["127.0.0.1:Q"]), ("more", &["127.0.0.1:P"])],
+    },
+];
+
+/// How the changed configuration comes into force.
+#[derive(Clone, Copy, Debug)]
+enum Way {
+    Reload,
+    Restart,
+    Crash,
+    TakeOver,
+}
+
+fn address(world: &World, written: &str) -> SocketAddr {
+    let (ip, port) = written.split_once(':').unwrap();
+    let port = if port == "P" { world.imap.port() } else { world.smtp.port() };
+    SocketAddr::new(ip.parse().unwrap(), port)
+}
+
+fn configure(world: &World, listeners: Listeners<'_>) {
+    world.configure("  reload_check: 0s");
+    let configuration = std::fs::read_to_string(world.path("proxy.yaml")).unwrap();
+    let upstream = world.sandbox.imap().port();
+    let mut lines = Vec::new();
+    for line in configuration.lines() {
+        if line.starts_with("  imap:") {
+            for (name, bind) in listeners {
+                let bind: Vec<String> = bind.iter().map(|bind| format!("'{}'", address(world, bind))).collect();
+                lines.push(format!(
+                    "  {name}: {{protocol: imap, bind: [{}], upstream: 'localhost:{upstream}', \
+                     allow_from: [127.0.0.0/8], allow_plaintext_from: [127.0.0.0/8]}}",
+                    bind.join(", "),
+                ));
+            }
+        } else if !line.starts_with("  smtp:") {
+            lines.push(line.to_owned());
+        }
+    }
+    world.write("proxy.yaml", &lines.join("\n"));
+}
+
+/// Whether each address is served. One that is open, with nobody behind it, is an error.
+async fn is_served(address: SocketAddr) -> Result<bool, String> {
+    match TcpStream::connect(address).await {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(false),
+        connected => drop(connected.unwrap()),
+    }
+    Client::greeted(address).await.map(|_| true).map_err(|error| error.to_string())
+}
+
+/// Waits until exactly the addresses of these listeners are served. systemd closes its copies of
+/// other sockets a moment later than the process.
+async fn expect_ports(world: &World, listeners: Listeners<'_>, managers: &mut [&mut Manager], told: &str) {
+    let wanted: Vec<SocketAddr> =
+        listeners.iter().flat_map(|(_, bind)| bind.iter().map(|bind| address(world, bind))).collect();
+    for ip in [Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 0, 0, 2)] {
+        for port in [world.imap.port(), world.smtp.port()] {
+            let probed = SocketAddr::from((ip, port));
+            let expected = wanted.contains(&probed) || wanted.contains(&(Ipv4Addr::UNSPECIFIED, port).into());
+            until(&format!("{told}: {probed} is served: {expected}"), async || {
+                managers.iter_mut().for_each(|manager| manager.hear_all());
+                is_served(probed).await == Ok(expected)
+            })
+            .await;
+        }
+    }
+}
+
+async fn bring_into_force(way: Way, world: &World, old: Program, manager: &mut Manager, next: &mut Manager) -> Program {
+    let mut old = old;
+    match way {
+        Way::Reload => {
+            let said = world.run(&["reload"]);
+            assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+            old
+        }
+        Way::Restart => {
+            old.signal(Signal::TERM);
+            assert!(old.ended().success());
+            manager.start_again(world)
+        }
+        Way::Crash => {
+            old.kill();
+            manager.start_again(world)
+        }
+        Way::TakeOver => {
+            let new = world.start_in(&["--take-over"], &[next.variable()]);
+            assert!(old.ended().success());
+            new
+        }
+    }
+}
+
+async fn open_ports_are_those_of_the_configuration(way: Way) {
+    for Change { what, before, after } in CHANGES {
+        let told = format!("{what}, {way:?}");
+        let world = World::new().await;
+        let (mut manager, mut next) = (Manager::new(&world, "manager"), Manager::new(&world, "next"));
+        configure(&world, before);
+        let program = world.start_in(&[], &[manager.variable()]);
+        expect_ports(&world, before, &mut [&mut manager], &told).await;
+        let sockets = before.iter().map(|(_, bind)| bind.len()).sum();
+        manager.until_kept(sockets);
+        configure(&world, after);
+        let program = bring_into_force(way, &world, program, &mut manager, &mut next).await;
+        expect_ports(&world, after, &mut [&mut manager, &mut next], &told).await;
+        assert!(!program.log().contains("socket unit"), "{told}: {}", program.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_reload_the_open_ports_are_those_of_the_configuration() {
+    open_ports_are_those_of_the_configuration(Way::Reload).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_restart_the_open_ports_are_those_of_the_configuration() {
+    open_ports_are_those_of_the_configuration(Way::Restart).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_the_open_ports_are_those_of_the_configuration() {
+    open_ports_are_those_of_the_configuration(Way::Crash).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_take_over_the_open_ports_are_those_of_the_configuration() {
+    open_ports_are_those_of_the_configuration(Way::TakeOver).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_listener_whose_address_comes_later_does_not_keep_the_service_from_starting() {
+    let world = World::new().await;
+    // Of the addresses for documentation (RFC 5737), so it never comes.
+    let missing = SocketAddr::from(([192, 0, 2, 1], world.smtp.port()));
+    let configuration = std::fs::read_to_string(world.path("proxy.yaml")).unwrap();
+    let changed = configuration.replace(
+        &format!("  smtp: {{bind: '{}',", world.smtp),
+        &format!("  smtp: {{allow_from: [192.0.2.0/24], allow_plaintext_from: [192.0.2.0/24], bind: '{missing}',"),
+    );
+    assert_ne!(configuration, changed);
+    world.write("proxy.yaml", &changed);
+    let mut program = world.start(&[]);
+    program.says("this machine does not have the address 192.0.2.1 yet");
+    Client::imap(world.imap).await.works().await;
+}
