@@ -24,7 +24,7 @@ fn units(directory: &Directory) -> Vec<PathBuf> {
 fn systemd_finds_nothing_wrong_with_the_units() {
     let directory = Directory::new();
     let units = units(&directory);
-    assert_eq!(units.len(), 3);
+    assert_eq!(units.len(), 4);
     let mut arguments = vec!["verify".into()];
     arguments.extend(units.into_iter().map(PathBuf::into_os_string));
     assert_eq!(succeed("systemd-analyze", &arguments), "", "it has something to say");
@@ -34,10 +34,12 @@ fn systemd_finds_nothing_wrong_with_the_units() {
 #[ignore = "needs systemd-analyze"]
 fn the_service_is_exposed_to_at_most_two_of_ten() {
     let directory = Directory::new();
-    let unit =
-        units(&directory).into_iter().find(|path| path.extension().is_some_and(|kind| kind == "service")).unwrap();
-    // The threshold is in tenths.
-    succeed("systemd-analyze", &["security", "--offline=true", "--threshold=20", unit.to_str().unwrap()]);
+    for unit in units(&directory) {
+        if unit.extension().is_some_and(|kind| kind == "service") {
+            // The threshold is in tenths.
+            succeed("systemd-analyze", &["security", "--offline=true", "--threshold=20", unit.to_str().unwrap()]);
+        }
+    }
 }
 
 #[test]
@@ -48,6 +50,48 @@ fn the_user_of_the_service_is_one_that_systemd_can_make() {
     let root = format!("--root={}", root.path().display());
     let said = succeed("systemd-sysusers", &["--dry-run", &root, file.to_str().unwrap()]);
     assert!(said.contains("Creating user 'gatepost'"), "{said}");
+}
+
+/// What counts in a unit: its lines without comments, those of `[Unit]` and `[Install]` included.
+fn settings(name: &str) -> Vec<String> {
+    let unit = text(&format!("deploy/systemd/{name}"));
+    unit.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_template_differs_from_the_service_in_its_take_over_alone() {
+    let service = settings("gatepost.service").join("\n");
+    let expected = service
+        .replace("user name and a password\n", "user name and a password (%i)\n")
+        .replace("ExecStart=gatepost run ", "ExecStart=gatepost run --take-over ");
+    assert_ne!(service, expected);
+    assert_eq!(settings("gatepost@.service").join("\n"), expected);
+}
+
+#[test]
+fn a_stop_tells_the_service_that_it_is_no_restart() {
+    // The command of the unit, with a systemd that knows of one job.
+    let stop = settings("gatepost.service").into_iter().find_map(|line| {
+        let script = line.strip_prefix("ExecStop=-+/bin/sh -c '")?.strip_suffix('\'')?;
+        Some(script.replace("%n", "gatepost.service").replace("$$", "$"))
+    });
+    let directory = Directory::new();
+    for (job, told) in [("stop", true), ("restart", false), ("try-restart", false), ("reload", false)] {
+        let line = format!("1234 gatepost.service {job} running");
+        let systemctl = directory.write("systemctl", format!("#!/bin/sh\necho '{line}'\n"));
+        let permissions = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&systemctl, permissions).unwrap();
+        let path = format!("{}:/usr/bin:/bin", directory.path().display());
+        // A program that is ended by the signal, unless it is told nothing and ends by itself.
+        let script = format!(
+            "sleep 600 & MAINPID=$!; export MAINPID; sh -c '{}'; kill -s TERM $MAINPID; wait $MAINPID; echo $?",
+            stop.as_deref().unwrap()
+        );
+        let ended = std::process::Command::new("sh").args(["-c", &script]).env("PATH", path).output().unwrap();
+        let code: i32 = String::from_utf8(ended.stdout).unwrap().trim().parse().unwrap();
+        let signal = if told { rustix::process::Signal::USR1 } else { rustix::process::Signal::TERM };
+        assert_eq!(code, 128 + signal.as_raw(), "{job}");
+    }
 }
 
 /// `name` of each `[Socket]` with the port that it opens.
