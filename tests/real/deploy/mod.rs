@@ -6,6 +6,7 @@ mod balancers;
 mod container;
 mod documents;
 mod kubernetes;
+mod maintainer_scripts;
 mod monitoring;
 mod package;
 mod support;

@@ -1,49 +1,125 @@
-//! The Debian package, and what the program is built from.
+//! What is in the packages, and what the program is built from.
 
-use std::path::Path;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 
 use crate::common::directory::Directory;
-use crate::deploy::support::{repository, succeed, text, tool};
+use crate::deploy::support::{succeed, text, tool};
 
-/// Builds it around the program that is tested.
-fn package(directory: &Directory) -> String {
-    let file = directory.path().join("gatepost.deb").to_str().unwrap().to_owned();
-    let built = Path::new(env!("CARGO_BIN_EXE_gatepost")).parent().unwrap().file_name().unwrap().to_str().unwrap();
-    let profile = if built == "debug" { "dev" } else { built };
-    succeed(tool("cargo-deb"), &["deb", "--no-build", "--fast", "--profile", profile, "--output", &file]);
-    file
+/// What packages are made around.
+pub(super) struct Built {
+    /// The directory for the output of all profiles.
+    target: PathBuf,
+    profile: String,
+}
+
+impl Built {
+    /// The program that is tested.
+    fn tested() -> Self {
+        let output = Path::new(env!("CARGO_BIN_EXE_gatepost")).parent().unwrap();
+        let profile = match output.file_name().unwrap().to_str().unwrap() {
+            "debug" => "dev",
+            other => other,
+        };
+        Self { target: output.parent().unwrap().to_owned(), profile: profile.to_owned() }
+    }
+
+    /// A small program instead, for tests of something else.
+    pub(super) fn stand_in(directory: &Directory) -> Self {
+        directory.write("target/release/gatepost", std::fs::read("/bin/true").unwrap());
+        Self { target: directory.file("target"), profile: "release".to_owned() }
+    }
+
+    pub(super) fn debian(&self, directory: &Directory) -> String {
+        self.package(directory, "gatepost.deb", "cargo-deb", &["deb", "--no-build", "--fast"])
+    }
+
+    pub(super) fn rpm(&self, directory: &Directory) -> String {
+        self.package(directory, "gatepost.rpm", "cargo-generate-rpm", &["generate-rpm", "--payload-compress", "none"])
+    }
+
+    fn package(&self, directory: &Directory, name: &str, maker: &str, arguments: &[&str]) -> String {
+        let file = directory.file(name).to_str().unwrap().to_owned();
+        let target = format!("CARGO_TARGET_DIR={}", self.target.display());
+        let maker = tool(maker);
+        let mut command = vec![target.as_str(), maker.to_str().unwrap()];
+        command.extend(arguments);
+        command.extend(["--profile", &self.profile, "--output", &file]);
+        succeed("env", &command);
+        file
+    }
+}
+
+/// The files of both packages, as mode and path.
+const FILES: [&str; 12] = [
+    "-rw-r--r-- /etc/logrotate.d/gatepost",
+    "-rwxr-xr-x /usr/bin/gatepost",
+    "-rw-r--r-- /usr/lib/systemd/system/gatepost-imaps.socket",
+    "-rw-r--r-- /usr/lib/systemd/system/gatepost-submission.socket",
+    "-rw-r--r-- /usr/lib/systemd/system/gatepost.service",
+    "-rw-r--r-- /usr/lib/systemd/system/gatepost@.service",
+    "-rw-r--r-- /usr/lib/sysusers.d/gatepost.sysusers.conf",
+    "-rwxr-xr-x /usr/libexec/gatepost/package-script",
+    "-rw-r--r-- /usr/share/doc/gatepost/README.md",
+    "-rw-r--r-- /usr/share/doc/gatepost/operations.md",
+    "-rw-r--r-- /usr/share/doc/gatepost/proxy.example.yaml",
+    "-rw-r--r-- /usr/share/doc/gatepost/proxy.sample.yaml",
+];
+
+/// These files, and those that only one package has.
+fn files<'a>(own: &[&'a str]) -> BTreeSet<&'a str> {
+    FILES.into_iter().chain(own.iter().copied()).collect()
 }
 
 #[test]
 #[ignore = "needs cargo-deb, dpkg and lintian"]
-fn the_package_brings_units_and_user_starts_nothing_and_pleases_lintian() {
+fn the_debian_package_has_all_files_and_pleases_lintian() {
     let directory = Directory::new();
-    let file = package(&directory);
-    let content = succeed("dpkg-deb", &["--contents", &file]);
-    for path in [
-        "etc/logrotate.d/gatepost",
-        "usr/bin/gatepost",
-        "usr/lib/systemd/system/gatepost.service",
-        "usr/lib/systemd/system/gatepost-imaps.socket",
-        "usr/lib/systemd/system/gatepost-submission.socket",
-        "usr/lib/sysusers.d/gatepost.sysusers.conf",
-        "usr/share/doc/gatepost/operations.md",
-        "usr/share/doc/gatepost/proxy.example.yaml",
-        "usr/share/man/man1/gatepost.1.gz",
-    ] {
-        assert!(content.lines().any(|line| line.ends_with(&format!("./{path}"))), "{path}\n{content}");
-    }
-    let control = directory.path().join("control").to_str().unwrap().to_owned();
-    succeed("dpkg-deb", &["--control", &file, &control]);
-    let scripts = std::fs::read_to_string(format!("{control}/postinst")).unwrap();
-    assert!(
-        scripts.contains("systemd-sysusers ") && scripts.contains("deb-systemd-invoke try-restart gatepost.service")
-    );
-    assert!(!scripts.contains("deb-systemd-invoke start") && !scripts.contains("invoke $_dh_action"), "{scripts}");
-    assert!(!repository("deploy/debian/postinst").exists(), "nothing of our own runs as root");
+    let file = Built::tested().debian(&directory);
+    let listing = succeed("dpkg-deb", &["--contents", &file]);
+    // Mode, owner, size, day, time, path.
+    let listed: Vec<String> = listing
+        .lines()
+        .filter(|line| line.starts_with('-'))
+        .map(|line| {
+            let fields: Vec<_> = line.split_whitespace().collect();
+            assert_eq!(fields[1], "0/0", "{line}");
+            format!("{} {}", fields[0], fields[5].strip_prefix('.').unwrap())
+        })
+        .collect();
+    let own = [
+        "-rw-r--r-- /usr/share/doc/gatepost/changelog.Debian.gz",
+        "-rw-r--r-- /usr/share/doc/gatepost/copyright",
+        "-rw-r--r-- /usr/share/man/man1/gatepost.1.gz",
+    ];
+    assert_eq!(listed.iter().map(String::as_str).collect::<BTreeSet<_>>(), files(&own));
+    assert_eq!(succeed("dpkg-deb", &["--info", &file, "conffiles"]), "/etc/logrotate.d/gatepost\n");
     // Where its makers are reached is known to whoever publishes it.
     let unknown = "--suppress-tags=bogus-mail-host,bogus-mail-host-in-debian-changelog,initial-upload-closes-no-bugs";
     assert_eq!(succeed("lintian", &["--allow-root", "--fail-on=error,warning", unknown, &file]), "");
+}
+
+#[test]
+#[ignore = "needs cargo-generate-rpm and rpm"]
+fn the_rpm_package_has_the_same_files_and_says_what_it_needs() {
+    let directory = Directory::new();
+    let file = Built::tested().rpm(&directory);
+    let ask = |format: &str| succeed("rpm", &["--query", "--package", "--queryformat", format, &file]);
+    let listing = ask("[%{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:perms} %{FILENAMES}\n]");
+    let listed: BTreeSet<&str> = listing.lines().map(|line| line.strip_prefix("root:root ").expect(line)).collect();
+    let own = [
+        "-rw-r--r-- /usr/share/licenses/gatepost/LICENSE-APACHE",
+        "-rw-r--r-- /usr/share/licenses/gatepost/LICENSE-MIT",
+        "-rw-r--r-- /usr/share/man/man1/gatepost.1",
+    ];
+    assert_eq!(listed, files(&own));
+    assert!(ask("[%{FILENAMES} %{FILEFLAGS:fflags}\n]").contains("/etc/logrotate.d/gatepost cn\n"), "keeps changes");
+    assert_eq!(ask("%{NAME} %{RELEASE} %{LICENSE}"), "gatepost 1 MIT OR Apache-2.0");
+    let needs = ask("[%{REQUIRENEVRS}\n]");
+    for need in ["/bin/sh", "ca-certificates", "libc.so.6()(64bit)", "systemd >= 247"] {
+        assert!(needs.lines().any(|line| line == need), "{need}\n{needs}");
+    }
+    assert_eq!(succeed("rpm", &["--checksig", "--nosignature", &file]), format!("{file}: digests OK\n"));
 }
 
 #[test]
