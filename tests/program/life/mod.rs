@@ -4,6 +4,7 @@
 
 mod client;
 mod crash;
+mod journal;
 mod load;
 mod program;
 mod reload;
