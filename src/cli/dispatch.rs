@@ -3,19 +3,30 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing::Level;
 
 #[cfg(feature = "sandbox")]
 use super::demo;
+use super::exit::USAGE;
 use super::options::{AccountCommand, Cli, Command, PasswordCommand, RunOptions, StateCommand};
 #[cfg(unix)]
 use super::status;
 use super::{account, cert, check, login, logout, password, reload, run, state};
 use crate::system::process::hide_memory;
+use gatepost_telemetry::stderr;
 
 /// Parses the process's arguments, runs the command, and returns the exit code.
 pub fn main() -> ExitCode {
     hide_memory();
-    let cli = Cli::parse();
+    stderr::mark_panics();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) if error.use_stderr() && stderr::is_journal() => {
+            stderr::write(Level::ERROR, &error.to_string());
+            return ExitCode::from(USAGE);
+        }
+        Err(error) => error.exit(),
+    };
     let serve = RunOptions { take_over: false, settings: cli.settings };
     let code = match cli.command.unwrap_or(Command::Run(serve)) {
         Command::Run(options) => run::run(options),

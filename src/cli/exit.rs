@@ -1,6 +1,9 @@
 //! The exit codes of the commands.
 
+use tracing::Level;
+
 use gatepost_config::problem::Problems;
+use gatepost_telemetry::stderr;
 
 /// The command succeeded.
 pub const DONE: u8 = 0;
@@ -13,6 +16,6 @@ pub const CONFIGURATION: u8 = 3;
 
 /// Writes the mistakes of a configuration to standard error, and returns the matching exit code.
 pub fn report(problems: &Problems) -> u8 {
-    eprintln!("{problems}");
+    stderr::write(Level::ERROR, &problems.to_string());
     CONFIGURATION
 }

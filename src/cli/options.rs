@@ -88,7 +88,7 @@ pub struct Settings {
     /// Set one key, over file and environment; may be repeated
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_and_value)]
     pub set: Vec<(String, String)>,
-    /// How log lines look: text or json (same as --set log.format=…)
+    /// How log lines look: text, json or journal (same as --set log.format=…)
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<String>,
     /// How much is logged: error, warn, info, debug or trace (same as --set log.level=…)

@@ -1,9 +1,11 @@
 //! `gatepost run`: serves until told to stop.
 
+use std::fmt;
 use std::process;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
+use tracing::Level;
 
 use super::exit::{CONFIGURATION, FAILED, report};
 use super::options::RunOptions;
@@ -14,7 +16,7 @@ use crate::system::confine;
 use crate::system::process::{hand_over_keytab, prepare};
 use gatepost_config::load::Loaded;
 use gatepost_config::{Config, ListenerTls};
-use gatepost_telemetry::log;
+use gatepost_telemetry::{log, stderr};
 
 /// Serves with the configuration of `options`, and returns the exit code.
 pub fn run(options: RunOptions) -> u8 {
@@ -24,12 +26,10 @@ pub fn run(options: RunOptions) -> u8 {
         Err(problems) => return report(&problems),
     };
     if let Err(error) = hand_over_keytab(&config) {
-        eprintln!("gatepost: it cannot begin again with `forward_proxy.keytab` in its environment: {error}");
-        return FAILED;
+        return failed(format_args!("it cannot begin again with `forward_proxy.keytab` in its environment: {error}"));
     }
     if let Err(error) = log::init(&config.log) {
-        eprintln!("gatepost: the log cannot be started: {error}");
-        return FAILED;
+        return failed(format_args!("the log cannot be started: {error}"));
     }
     for note in config.notes.iter().cloned().chain(prepare(&config.limits)) {
         tracing::warn!("{note}");
@@ -88,6 +88,12 @@ pub fn run(options: RunOptions) -> u8 {
         tracing::info!(cut, "stopped");
         super::exit::DONE
     })
+}
+
+/// Reports what happened without a log, and returns the exit code.
+fn failed(what: fmt::Arguments<'_>) -> u8 {
+    stderr::write(Level::ERROR, &format!("gatepost: {what}"));
+    FAILED
 }
 
 fn tell_listeners(app: &App) {
@@ -183,10 +189,11 @@ async fn relieve(_predecessor: Option<Predecessor>) {}
 pub(super) fn runtime() -> Result<Runtime, u8> {
     let single = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
     let mut builder = if single { Builder::new_current_thread() } else { Builder::new_multi_thread() };
-    builder.thread_name("gatepost").enable_all().build().map_err(|error| {
-        eprintln!("gatepost: the runtime cannot be started: {error}");
-        FAILED
-    })
+    builder
+        .thread_name("gatepost")
+        .enable_all()
+        .build()
+        .map_err(|error| failed(format_args!("the runtime cannot be started: {error}")))
 }
 
 /// Drains at the first SIGTERM or SIGINT, and stops at once at the second.

@@ -9,6 +9,7 @@ use gatepost_config::problem::Problems;
 use gatepost_net::tls::server::ServerError;
 use gatepost_store::OpenError;
 use gatepost_telemetry::audit::AuditError;
+use gatepost_telemetry::log::LogError;
 
 /// Why the service did not start.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,9 @@ pub enum StartError {
     /// The audit log cannot be written.
     #[error(transparent)]
     Audit(#[from] AuditError),
+    /// There is no journal for `log.format: journal`.
+    #[error("log: {0}")]
+    Log(#[from] LogError),
     /// The store of `state` cannot be used.
     #[error("state: {0}")]
     Store(#[from] OpenError),

@@ -55,6 +55,7 @@ impl Running {
             confinement.covers(&config).map_err(NotReloaded::Beyond)?;
         }
         refuse_unproved(&config, &*self.process.store).await.map_err(NotReloaded::Start)?;
+        let log = log::prepare(&config.log).map_err(|error| NotReloaded::Start(error.into()))?;
 
         let (this, former) = (Arc::clone(self), Arc::clone(&before));
         let made = spawn_blocking(move || Generation::new(config, &this.process, None, Some(&former)));
@@ -68,7 +69,7 @@ impl Running {
 
         // From here on nothing can fail or wait.
         let next = Arc::new(next);
-        log::change(&next.config.log);
+        log.apply();
         self.process.adjust(&next);
         self.generation.set(Arc::clone(&next));
         self.listeners.swap(listeners, &next.shared);

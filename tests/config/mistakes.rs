@@ -526,7 +526,7 @@ fn every_other_mistake_has_its_sentence() {
             "log: {level: loud}",
             "log.level: `loud` is not one of `error`, `warn`, `info`, `debug`, `trace`; write `error`, `warn`, `info`, `debug` or `trace`",
         ),
-        ("log: {format: jsn}", "log.format: `jsn` is not one of `text`, `json`; did you mean `json`?"),
+        ("log: {format: jsn}", "log.format: `jsn` is not one of `text`, `json`, `journal`; did you mean `json`?"),
         (
             "trust: {system_roots: false}",
             "trust: nobody would be trusted; write `system_roots: true`, or name an `additional_ca`",

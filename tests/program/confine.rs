@@ -5,7 +5,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::{TcpListener, TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -123,7 +123,7 @@ fn unshare(flags: UnshareFlags) -> io::Result<()> {
 }
 
 /// What a proxy does all day.
-fn needed<'a>(ours: &'a Path, certificate: &'a Path, port: u16) -> Vec<Attempt<'a>> {
+fn needed<'a>(ours: &'a Path, certificate: &'a Path, journal: &'a Path, port: u16) -> Vec<Attempt<'a>> {
     vec![
         (
             "write into the store",
@@ -132,6 +132,7 @@ fn needed<'a>(ours: &'a Path, certificate: &'a Path, port: u16) -> Vec<Attempt<'
         ("delete in the store", Box::new(move || fs::remove_file(ours.join("store")))),
         ("listen at a socket beside the store", Box::new(move || UnixListener::bind(ours.join("socket")).map(drop))),
         ("read a certificate again", Box::new(move || fs::read(certificate).map(drop))),
+        ("find the journal again", Box::new(move || UnixDatagram::unbound()?.connect(journal))),
         ("connect to the upstream", Box::new(move || TcpStream::connect(("127.0.0.1", port)).map(drop))),
         ("listen", Box::new(|| TcpListener::bind("127.0.0.1:0").map(drop))),
         ("resolve a name", Box::new(|| ("localhost", 993).to_socket_addrs().map(drop))),
@@ -171,6 +172,7 @@ fn run(confinement: &str, ready: impl Fn(&Path)) -> Vec<String> {
     let (upstream, other) = (TcpListener::bind("127.0.0.1:0").unwrap(), TcpListener::bind("127.0.0.1:0").unwrap());
     let (port, other) = (upstream.local_addr().unwrap().port(), other.local_addr().unwrap());
     let _open = TcpListener::bind(other);
+    let _journal = UnixDatagram::bind(directory.file("journal")).unwrap();
     let secret = directory.file("configuration/key");
     fs::write(&secret, "correct-horse-battery").unwrap();
     ready(&secret);
@@ -207,6 +209,7 @@ fn child() {
 
     let (ours, foreign) = (directory.join("state"), directory.join("foreign"));
     let (certificate, closed) = (directory.join("configuration/key"), directory.join("configuration/closed"));
+    let journal = directory.join("journal");
     let confined = config.confinement != Confine::Off;
     // Without confinement root would really do all of it, to the machine that runs the tests.
     let attempts =
@@ -217,7 +220,7 @@ fn child() {
     // report says so.
     let whole_etc = confinement.report().iter().any(|line| line.contains("all of /etc"));
     let attempts = attempts.filter(|(what, _)| !(whole_etc && *what == READ_HASHES));
-    for (what, attempt) in attempts.chain(of_root).chain(needed(&ours, &certificate, upstream)) {
+    for (what, attempt) in attempts.chain(of_root).chain(needed(&ours, &certificate, &journal, upstream)) {
         match attempt() {
             Ok(()) => println!("could {what}"),
             Err(error) => println!("not {what}: {error}"),
@@ -230,7 +233,7 @@ fn child() {
 fn a_confined_process_can_do_its_work_and_nothing_else() {
     let could = run("require", |_| ());
     let nowhere = Path::new("");
-    let needed: Vec<&str> = needed(nowhere, nowhere, 0).iter().map(|(what, _)| *what).collect();
+    let needed: Vec<&str> = needed(nowhere, nowhere, nowhere, 0).iter().map(|(what, _)| *what).collect();
     assert_eq!(could, needed);
     assert!(forbidden(nowhere, nowhere, 0).len() >= 30);
 }

@@ -170,7 +170,8 @@ fn certificates(node: &Node<'_>) -> Option<(PathBuf, Vec<u8>)> {
 
 fn read_log(section: &Section<'_>) -> Option<Log> {
     let format = section.get("format").map_or(Some(LogFormat::Text), |node| {
-        node.read(|text| choice(text, &[("text", LogFormat::Text), ("json", LogFormat::Json)]))
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json), ("journal", LogFormat::Journal)];
+        node.read(|text| choice(text, &formats))
     });
     let level = section.get("level").map_or(Some(tracing::Level::INFO), |node| node.read(|text| choice(text, &LEVELS)));
     let audit = match section.get("audit") {

@@ -14,7 +14,10 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
 use serde::Serialize;
+use serde_json::{Map, Value};
 
+use super::journald::{self, Journal, SOCKET};
+use super::log::harmless;
 use gatepost_config::AuditLog;
 use gatepost_core::cause::Cause;
 use gatepost_core::clock::Clock;
@@ -22,8 +25,11 @@ use gatepost_core::clock::Clock;
 /// Lines that may wait for the disk.
 const QUEUE: usize = 8_192;
 
-/// The socket of systemd's journal (systemd, "Native Journal Protocol").
-const JOURNAL: &str = "/run/systemd/journal/socket";
+/// The event that reports lines that were lost.
+const LOST: &str = "lost";
+
+/// The log's name in the journal.
+const IDENTIFIER: &str = "gatepost-audit";
 
 /// An event. Absent values are left out of the line.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -162,7 +168,7 @@ fn write(lines: &Receiver<Vec<u8>>, mut writer: Writer, lost: &AtomicU64, clock:
         if missing > 0 && written.is_ok() {
             let note = Lost {
                 time: clock.unix_time().rfc3339(),
-                event: "lost",
+                event: LOST,
                 lines: missing,
                 message: "so many lines could not be written",
             };
@@ -188,27 +194,16 @@ fn write(lines: &Receiver<Vec<u8>>, mut writer: Writer, lost: &AtomicU64, clock:
 }
 
 enum Writer {
-    File {
-        path: PathBuf,
-        file: File,
-    },
-    #[cfg(unix)]
-    Journal(std::os::unix::net::UnixDatagram),
+    File { path: PathBuf, file: File },
+    Journal(Journal),
 }
 
 impl Writer {
     fn open(to: &AuditLog) -> io::Result<Self> {
-        match to {
-            AuditLog::File(path) => Ok(Self::File { file: open(path)?, path: path.clone() }),
-            #[cfg(unix)]
-            AuditLog::Journal => {
-                let socket = std::os::unix::net::UnixDatagram::unbound()?;
-                socket.connect(JOURNAL)?;
-                Ok(Self::Journal(socket))
-            }
-            #[cfg(not(unix))]
-            AuditLog::Journal => Err(io::Error::new(io::ErrorKind::Unsupported, "this system has no such journal")),
-        }
+        Ok(match to {
+            AuditLog::File(path) => Self::File { file: open(path)?, path: path.clone() },
+            AuditLog::Journal => Self::Journal(Journal::open(Path::new(SOCKET)).map_err(io::Error::other)?),
+        })
     }
 
     /// Writes one whole line.
@@ -220,22 +215,33 @@ impl Writer {
                 }
                 file.write_all(line)
             }
-            #[cfg(unix)]
-            Self::Journal(socket) => {
-                let text = line.strip_suffix(b"\n").unwrap_or(line);
-                let mut message = b"SYSLOG_IDENTIFIER=gatepost-audit\nPRIORITY=6\nMESSAGE=".to_vec();
-                // JSON holds no line break, so the short form of a field suffices.
-                message.extend_from_slice(text);
-                message.push(b'\n');
-                if socket.send(&message).is_err() {
-                    // The journal was restarted.
-                    socket.connect(JOURNAL)?;
-                    socket.send(&message)?;
-                }
-                Ok(())
-            }
+            Self::Journal(journal) => journal.send(&journal_entry(line)?),
         }
     }
+}
+
+/// Returns a line as an entry of the journal: the object is the message, and its values are fields
+/// as well, in the form in which the log has them.
+fn journal_entry(line: &[u8]) -> io::Result<journald::Entry> {
+    let object: Map<String, Value> = serde_json::from_slice(line)?;
+    let is = |name: &str, word: &str| object.get(name).is_some_and(|value| value == word);
+    let priority = if is("event", LOST) {
+        journald::WARNING
+    } else if is("event", "admin") || is("outcome", "refused") {
+        journald::NOTICE
+    } else {
+        journald::INFO
+    };
+    let mut entry = journald::Entry::new(IDENTIFIER, priority);
+    for (name, value) in &object {
+        match value {
+            // The journal has a time of its own, and the message is for people.
+            _ if ["time", "message"].contains(&name.as_str()) => {}
+            Value::String(text) => entry.field(name, &harmless(text)),
+            other => entry.field(name, &other.to_string()),
+        }
+    }
+    Ok(entry.message(str::from_utf8(line).map_err(io::Error::other)?.trim_end()))
 }
 
 /// Opens the file for appending. A new file is private to its owner, because it shows who uses
@@ -269,6 +275,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    #[cfg(unix)]
+    use crate::journald::fake::Fake;
 
     struct Directory(PathBuf);
 
@@ -346,6 +354,39 @@ mod tests {
             (&lines[0]["account"], &lines[1]["event"], &lines[1]["lines"]),
             (&"after".into(), &"lost".into(), &3.into())
         );
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_entry_of_the_journal_is_the_object_with_its_values_as_fields() {
+        let fake = Fake::new("audit");
+        let mut writer = Writer::Journal(Journal::open(&fake.path).unwrap());
+        let mut written = |entry: &Entry<'_>| {
+            let line = serde_json::to_vec(&Line { time: "2026-01-01T00:00:00Z".to_owned(), entry }).unwrap();
+            writer.write(&[&line[..], b"\n"].concat()).unwrap();
+            fake.lines()
+        };
+        let ended = Entry { event: "session", outcome: "ended", duration_ms: Some(12), ..Entry::default() };
+        let lines = written(&ended);
+        assert!(lines.contains(&"PRIORITY=6".to_owned()) && lines.contains(&"GATEPOST_DURATION_MS=12".to_owned()));
+        let made = Entry { event: "admin", outcome: "password-made", ..Entry::default() };
+        assert!(written(&made).contains(&"PRIORITY=5".to_owned()));
+
+        let lines = written(&Entry { message: "no\nsuch", ..entry("a\n_UID=0") });
+        let (message, fields) = lines.split_last().unwrap();
+        assert_eq!(
+            fields,
+            [
+                "SYSLOG_IDENTIFIER=gatepost-audit",
+                "PRIORITY=5",
+                r"GATEPOST_ACCOUNT=a\n_UID=0",
+                "GATEPOST_CAUSE=wrong-password",
+                "GATEPOST_EVENT=login",
+                "GATEPOST_OUTCOME=refused",
+            ]
+        );
+        let object: Value = serde_json::from_str(message.strip_prefix("MESSAGE=").unwrap()).unwrap();
+        assert_eq!((&object["account"], &object["message"]), (&"a\n_UID=0".into(), &"no\nsuch".into()));
     }
 
     #[test]

@@ -19,7 +19,9 @@
 
 pub mod audit;
 pub mod history;
+mod journald;
 pub mod log;
 pub mod metrics;
 mod rate;
 pub mod recent;
+pub mod stderr;

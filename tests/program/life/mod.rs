@@ -5,6 +5,7 @@
 mod client;
 mod crash;
 mod inheritance;
+mod journal;
 mod load;
 mod manager;
 mod program;

@@ -15,8 +15,14 @@ use crate::common::directory::Directory;
 use crate::common::port::free_address;
 use crate::common::wait::wait_for;
 
+pub(crate) const GATEPOST: &str = env!("CARGO_BIN_EXE_gatepost");
 pub(crate) const ALICE: &str = "alice@contoso.example";
 pub(crate) const ALICES: &str = "correct-horse-battery";
+
+/// A shell script that runs a command as systemd does whose standard error is connected to the
+/// journal.
+pub(crate) const IN_JOURNAL: &str =
+    "JOURNAL_STREAM=$(stat --dereference --format %d:%i /dev/stderr) exec \"$0\" \"$@\"";
 
 /// A Microsoft 365, and a directory with all that its Gatepost needs. The directory is removed at
 /// the end.
@@ -74,24 +80,20 @@ impl World {
         self.write("proxy.yaml", &yaml);
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
-        command.args(arguments);
-        self.prepare(&mut command);
+    pub(crate) fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command
-    }
-
-    fn prepare(&self, command: &mut Command) {
-        command
+            .args(arguments)
             .current_dir(self.directory.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
     }
 
     /// Runs a command to its end.
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).stdout(Stdio::piped()).output().unwrap()
+        self.command(GATEPOST, arguments).stdout(Stdio::piped()).output().unwrap()
     }
 
     /// Starts the service, and waits until it is ready.
@@ -101,12 +103,17 @@ impl World {
 
     /// Starts the service, and waits for nothing.
     pub(crate) fn begin(&self, arguments: &[&str]) -> Program {
-        Program::start(self.command(&[&["run"], arguments].concat()))
+        Program::start(self.command(GATEPOST, &[&["run"], arguments].concat()))
     }
 
-    /// The same with variables of the environment.
+    /// The same with standard error connected to the journal.
+    pub(crate) fn begin_in_journal(&self) -> Program {
+        Program::start(self.command("sh", &["-c", IN_JOURNAL, GATEPOST, "run"]))
+    }
+
+    /// Starts the service with variables of the environment, and waits until it is ready.
     pub(crate) fn start_in(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Program {
-        let mut command = self.command(&[&["run"], arguments].concat());
+        let mut command = self.command(GATEPOST, &[&["run"], arguments].concat());
         command.envs(variables.iter().copied());
         Program::start(command).ready()
     }
@@ -122,9 +129,7 @@ impl World {
         let (count, names) = (sockets.len(), sockets.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(":"));
         let mut descriptors = sockets.into_iter().map(|(_, descriptor)| descriptor);
         let script = "exec 3<&0 4>&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$0\" run";
-        let mut command = Command::new("sh");
-        command.args(["-c", script, env!("CARGO_BIN_EXE_gatepost")]);
-        self.prepare(&mut command);
+        let mut command = self.command("sh", &["-c", script, GATEPOST]);
         command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names).envs(variables.iter().copied());
         if let Some(first) = descriptors.next() {
             command.stdin(first);

@@ -158,7 +158,7 @@ impl Setup {
         let log = Captured::default();
         let form = Log { format: self.format, level: tracing::Level::TRACE, audit: None };
         let writer = log.clone();
-        let subscriber = log::subscriber(&form, false, move || writer.clone());
+        let subscriber = log::subscriber(&form, false, move || writer.clone()).unwrap();
         let capturing = tracing::subscriber::set_default(subscriber);
 
         prepare(&config);

@@ -5,6 +5,7 @@
 mod balancers;
 mod container;
 mod documents;
+mod journal;
 mod kubernetes;
 mod maintainer_scripts;
 mod monitoring;

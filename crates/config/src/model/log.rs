@@ -5,7 +5,7 @@ use std::path::PathBuf;
 /// The settings of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Log {
-    /// Text or JSON.
+    /// How lines look, and where they go.
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug` or `trace`.
     pub level: tracing::Level,
@@ -29,6 +29,8 @@ pub enum LogFormat {
     Text,
     /// One object per line.
     Json,
+    /// Entries of the journal of systemd, each with its fields.
+    Journal,
 }
 
 /// Whether the process blocks the files, servers and system calls that it does not need.
