@@ -4,8 +4,8 @@
 //! accept, so no client is refused. No client in a queue is reset when the older process closes its
 //! copies.
 //!
-//! Each message carries one socket and the name of its listener (which older versions need), and is acknowledged by one octet;
-//! a message without a socket ends the list.
+//! Each message carries one socket and the name of its listener (which older versions need), and is
+//! acknowledged by one octet. A message without a socket ends the list.
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;

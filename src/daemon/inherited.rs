@@ -1,10 +1,10 @@
 //! Listening sockets that another process opened, and which of them this process uses:
 //!
-//! | the socket comes from | it serves | otherwise |
-//! |---|---|---|
-//! | a socket unit of systemd | the listener that it is named after, in place of all of its `bind` | its clients are sent away, because systemd keeps it open |
-//! | systemd, which kept it for the process before | the listener or status page with exactly this address in `bind` | it is closed, and systemd forgets it |
-//! | the process that this one takes over from | the same | it is closed |
+//! - A socket of a socket unit of systemd serves the listener that it is named after, in place of
+//!   all of its `bind`. Otherwise its clients are sent away, because systemd keeps it open.
+//! - A socket that systemd kept for the process before this one, or that this process takes over
+//!   from a running one, serves the listener or status page with exactly this address in `bind`.
+//!   Otherwise it is closed, and systemd forgets it.
 //!
 //! So a restart ends with the same open ports as a stop and a start: a socket from an older
 //! configuration never takes the place of what the file says now.

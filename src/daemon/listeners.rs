@@ -50,6 +50,15 @@ struct BoundListener {
     closing: CancellationToken,
 }
 
+impl Endpoint {
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Unit(_) => None,
+        }
+    }
+}
+
 impl BoundListener {
     fn is_for(&self, service: &ListenerState, endpoint: &Endpoint) -> bool {
         match (&self.endpoint, endpoint) {
@@ -168,20 +177,19 @@ impl Listeners {
             }
         }
         let is_wanted = |bound: &BoundListener| prepared.iter().any(|(service, at, _)| bound.is_for(service, at));
-        let (staying, closing): (Vec<_>, Vec<_>) = listeners.iter().partition(|bound| is_wanted(bound));
-        let closing = closing.into_iter().filter(|bound| !bound.is_unit()).map(|bound| &*bound.socket);
-        let closing: Vec<&TcpListener> = closing.chain(inherited.left()).collect();
-        let mut taken: Vec<SocketAddr> = staying.iter().filter_map(|bound| bound.socket.local_addr().ok()).collect();
+        let closing = listeners.iter().filter(|bound| !bound.is_unit() && !is_wanted(bound));
+        let closing: Vec<&TcpListener> = closing.map(|bound| &*bound.socket).chain(inherited.left()).collect();
+        let addresses: Vec<SocketAddr> = prepared.iter().filter_map(|(_, endpoint, _)| endpoint.address()).collect();
         for (service, endpoint, socket) in &mut prepared {
-            let Endpoint::Address(address) = *endpoint else { continue };
-            let is_bound = staying.iter().any(|bound| bound.is_for(service, endpoint));
-            if !is_bound && socket.is_none() {
+            let Some(address) = endpoint.address() else { continue };
+            if socket.is_none() && !listeners.iter().any(|bound| bound.is_for(service, endpoint)) {
                 let name = &service.listener.name;
                 let bound = listen::bind_early(address, &closing).map_err(|source| StartError::Bind {
                     listener: Arc::clone(name),
                     address,
                     source,
-                    ours: taken.iter().any(|taken| overlap(*taken, address)),
+                    // Itself is one of them.
+                    ours: addresses.iter().filter(|other| overlap(**other, address)).count() > 1,
                     unit: self.unit_at(address),
                 })?;
                 if bound.is_address_missing {
@@ -195,7 +203,6 @@ impl Listeners {
                 }
                 *socket = Some(Arc::new(bound.socket));
             }
-            taken.push(address);
         }
         Ok(Prepared(prepared))
     }

@@ -25,9 +25,9 @@ pub fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     listen(socket)
 }
 
-/// Like [`bind`], but `closing` are in nobody's way: sockets of this user that are closed afterwards.
-/// So `0.0.0.0` and an address with the same port change places while no client is refused (Linux:
-/// `SO_REUSEPORT`, socket(7), for the moment of the change).
+/// Like [`bind`], but `closing` are in nobody's way: sockets of this user that are closed
+/// afterwards. So `0.0.0.0` and an address with the same port change places while no client is
+/// refused (Linux: `SO_REUSEPORT`, socket(7), for the moment of the change).
 ///
 /// # Errors
 /// As [`bind`].
@@ -50,8 +50,8 @@ pub struct Bound {
     pub is_address_missing: bool,
 }
 
-/// Like [`bind_beside`], also for an address that this machine does not have yet, because at boot it
-/// may come later (Linux: `IP_FREEBIND`, ip(7)).
+/// Like [`bind_beside`], also for an address that this machine does not have yet, because at boot
+/// it may come later (Linux: `IP_FREEBIND`, ip(7)).
 ///
 /// # Errors
 /// As [`bind`].
