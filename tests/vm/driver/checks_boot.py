@@ -52,7 +52,7 @@ def _booted(guest: Guest, change: Callable[[dict[str, Any]], None] | None) -> No
     guest.configure(change)
     guest.do("systemctl enable gatepost 2>&1")
     reboot(guest)
-    guest.wait("it serves", lambda: guest.show("gatepost", "StatusText").startswith("Serving"), 180)
+    guest.wait_until_serving()
 
 
 @row("H.boot", "service, socket units and credentials come up by themselves")

@@ -71,7 +71,7 @@ def killed(guest: Guest) -> None:
     guest.wait("the old one has ended", lambda: guest.show("gatepost@a", "ActiveState") == "inactive")
     guest.do("systemctl kill --signal KILL gatepost@b")
     guest.wait("systemd has started it again", lambda: guest.show("gatepost@b", "NRestarts") == "1")
-    guest.wait("it serves", lambda: guest.show("gatepost@b", "StatusText").startswith("Serving"))
+    guest.wait_until_serving("gatepost@b")
     guest.expect_ports("127.0.0.1:1143", "127.0.0.1:1587")
     guest.expect_login()
     guest.do(f"{GATEPOST} status --socket {SOCKET}")

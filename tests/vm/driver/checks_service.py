@@ -170,7 +170,7 @@ def watchdog(guest: Guest) -> None:
     cursor, pid = guest.cursor(), guest.pid()
     guest.do(f"kill -STOP {pid}")
     guest.wait("systemd has started it again", lambda: guest.show("gatepost", "NRestarts") == "1", REPLACED)
-    guest.wait("it serves", lambda: guest.show("gatepost", "StatusText").startswith("Serving"))
+    guest.wait_until_serving()
     guest.expect_login()
     expect("Watchdog timeout" in guest.since(cursor), "the watchdog in the journal", guest.since(cursor))
 

@@ -59,7 +59,7 @@ def expect_late_address(guest: Guest) -> None:
 def address(guest: Guest) -> None:
     guest.configure(late_address)
     guest.run("systemctl start gatepost")
-    guest.wait("it serves", lambda: guest.show("gatepost", "StatusText").startswith("Serving"), 180)
+    guest.wait_until_serving()
     expect_late_address(guest)
     expect(guest.show("gatepost", "NRestarts") == "0", "no restart", guest.show("gatepost", "NRestarts"))
 
@@ -162,7 +162,7 @@ def redis(guest: Guest) -> None:
     make_redis_key(guest)
     guest.configure(with_redis)
     guest.run("systemctl start gatepost")
-    guest.wait("it serves", lambda: guest.show("gatepost", "StatusText").startswith("Serving"), 180)
+    guest.wait_until_serving()
     expect_redis(guest)
 
 

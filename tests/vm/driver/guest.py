@@ -12,7 +12,7 @@ from machine import COMMAND, Done, Machine
 from rows import Failure, expect
 
 # Longest wait for a condition. A busy host is slow; a row that holds does not wait so long.
-PATIENCE = 600
+PATIENCE = 400
 ALICE, ALICES = "alice@contoso.example", "correct-horse-battery"
 SCANNER = "scanner@contoso.example"
 # The password of the device that the configuration knows.
@@ -81,7 +81,10 @@ class Guest:
     def do(self, script: str, seconds: float = COMMAND) -> str:
         """Runs a script that has to succeed, and returns what it wrote to standard output."""
         done = self.run(f"set -e\n{script}", seconds)
-        expect(done.code == 0, f"success of `{script}`", f"exit code {done.code}: {done.text.strip()}")
+        if done.code != 0:
+            # systemctl itself says no more than to look there.
+            why = self.journal(12) if "systemctl" in script else ""
+            raise Failure(f"expected success of `{script}`; seen: exit code {done.code}: {done.text.strip()}\n{why}")
         return done.out
 
     def put(self, path: str, content: str, mode: str = "644") -> None:
@@ -129,6 +132,15 @@ class Guest:
 
     def start(self, unit: str = "gatepost") -> None:
         self.do(f"systemctl start {unit}")
+
+    def wait_until_serving(self, unit: str = "gatepost") -> None:
+        """Waits until the service is ready; fails at once when systemd has given it up."""
+
+        def serving() -> bool:
+            expect(self.show(unit, "ActiveState") != "failed", f"{unit} to serve", self.journal(20))
+            return self.show(unit, "StatusText").startswith("Serving")
+
+        self.wait(f"{unit} serves", serving)
 
     def show(self, unit: str, key: str) -> str:
         """Returns a property of a unit."""

@@ -1,6 +1,7 @@
 """Goes through the rows in one machine for each Debian release. `tests/vm/run` starts it."""
 
 import argparse
+import signal
 import subprocess
 import sys
 import time
@@ -63,7 +64,11 @@ def side_by_side(options: argparse.Namespace, suites: list[str]) -> int:
     running = [
         subprocess.Popen([sys.executable, __file__, *own, "--suite", suite, "--deb", package]) for suite in suites
     ]
-    return max(process.wait() for process in running)
+    try:
+        return max(process.wait() for process in running)
+    finally:
+        for process in running:
+            process.terminate()
 
 
 def check(row: Row, guest: Guest, machine: Machine) -> report.Outcome:
@@ -123,6 +128,8 @@ def shell(guest: Guest) -> None:
 
 
 def main() -> int:
+    # Machines are switched off on the way out.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = arguments()
     chosen = [row for row in ROWS if row.chosen(options.only)]
     if options.list:
