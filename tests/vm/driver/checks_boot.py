@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from checks_commands import CONFIG
-from checks_sockets import expect_socket_units, start_socket_units
+from checks_sockets import expect_served_units, start_socket_units
 from checks_weather import (
     expect_late_address,
     expect_redis,
@@ -21,22 +21,16 @@ from rows import expect, row
 
 from guest import GATEPOST, SCANNER, Guest
 
-BOOT_ID = "/proc/sys/kernel/random/boot_id"
-
 
 def _wait_for_boot(guest: Guest, before: str) -> None:
-    def another() -> bool:
-        guest.machine.wait_for_agent()
-        return guest.read(BOOT_ID) not in ("", before)
-
-    guest.wait("another boot", another, 1200)
+    guest.machine.wait_for_boot(before)
     # Also when a unit has failed: the row looks at what matters to it.
     guest.run("systemctl is-system-running --wait", 900)
 
 
 def reboot(guest: Guest) -> None:
     """Restarts the machine in an orderly way and waits until it is up."""
-    before = guest.read(BOOT_ID)
+    before = guest.machine.boot_id()
     # A moment later, so that this command is answered.
     guest.do("sync; systemd-run --quiet --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot")
     _wait_for_boot(guest, before)
@@ -53,6 +47,7 @@ def _booted(guest: Guest, change: Callable[[dict[str, Any]], None] | None) -> No
     guest.do("systemctl enable gatepost 2>&1")
     reboot(guest)
     guest.wait_until_serving()
+    guest.note_start()
 
 
 @row("H.boot", "service, socket units and credentials come up by themselves")
@@ -61,7 +56,7 @@ def boot(guest: Guest) -> None:
     reboot(guest)
     expect(guest.show("gatepost", "ActiveState") == "active", "an active service", guest.journal(20))
     start_microsoft(guest)
-    expect_socket_units(guest)
+    expect_served_units(guest)
     failed = guest.do("systemctl --failed --plain --no-legend").strip()
     expect(not failed, "no failed unit", failed)
 
@@ -131,7 +126,7 @@ def _cut(guest: Guest, number: int) -> tuple[int, int]:
     guest.wait("the first password is kept", lambda: _written(guest, "KEPT", number))
     # At a random moment of what follows.
     time.sleep(random.uniform(0, 6))
-    boot = guest.read(BOOT_ID)
+    boot = guest.machine.boot_id()
     guest.machine.cut_power()
     _wait_for_boot(guest, boot)
     kept = _written(guest, "KEPT", number)

@@ -1,7 +1,7 @@
 """The Debian package: installed, upgraded, removed, purged."""
 
 from checks_commands import CONFIG, shown_password
-from checks_sockets import UNITS, refused, start_socket_units
+from checks_sockets import UNITS, expect_served_units, refused, start_socket_units
 from rows import expect, row
 
 from guest import FILE, GATEPOST, SCANNER, Guest
@@ -57,7 +57,7 @@ def upgrade_with_sockets(guest: Guest) -> None:
     trickle = guest.trickle(40, port=993, tls=True)
     guest.do(f"dpkg --install {NEXT} 2>&1")
     trickle.expect_served()
-    guest.expect_ports("*:993", "*:587")
+    expect_served_units(guest)
 
 
 @row("H.reinstall", "removed and installed again, the device passwords are there")

@@ -136,6 +136,11 @@ def start_socket_units(guest: Guest) -> None:
 def expect_socket_units(guest: Guest) -> None:
     """Requires that the ports of the socket units are open, no others, and that both are served."""
     guest.expect_ports(*WITH_UNITS)
+    expect_served_units(guest)
+
+
+def expect_served_units(guest: Guest) -> None:
+    """Requires that there is an answer on the ports of both socket units."""
     guest.expect_login(993, scheme="imaps")
     done = guest.run(
         "printf 'Subject: x\\r\\n\\r\\nx\\r\\n' | curl -sS --insecure --ssl-reqd --max-time 300 "

@@ -13,7 +13,10 @@ LATE = "192.0.2.10"
 def _freeze(guest: Guest, seconds: int) -> None:
     guest.start()
     held, pid = guest.hold(4), guest.pid()
+    before = float(guest.read("/proc/uptime").split()[0])
     guest.machine.freeze(seconds)
+    passed = float(guest.read("/proc/uptime").split()[0]) - before
+    expect(passed > seconds * 0.9, f"a machine whose clock went on for {seconds} s", f"{passed:.0f} s")
     held.expect_answers()
     guest.expect_login()
     expect(guest.pid() == pid, f"the process {pid} still", guest.journal(20))
@@ -123,6 +126,7 @@ def names(guest: Guest) -> None:
     silent_names(guest)
     guest.configure(with_microsofts_names)
     guest.start()
+    guest.note_start()
     guest.expect_ports("127.0.0.1:1143", "127.0.0.1:1587", "127.0.0.1:1995")
     guest.expect_login()
     expect(guest.greeted("127.0.0.1:1995"), "a greeting of the listener without an upstream")

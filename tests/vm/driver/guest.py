@@ -53,6 +53,7 @@ BASE: dict[str, Any] = {
     "log": {"format": "json"},
 }
 
+START = ("ActiveEnterTimestampMonotonic", "InactiveExitTimestampMonotonic")
 PAGE = {"127.0.0.1:9180", "[::1]:9180"}
 CREDENTIALS = """\
 [Service]
@@ -145,6 +146,11 @@ class Guest:
     def show(self, unit: str, key: str) -> str:
         """Returns a property of a unit."""
         return self.do(f"systemctl show --property {key} --value {unit}").strip()
+
+    def note_start(self, unit: str = "gatepost") -> None:
+        """Notes how long the service took to be ready."""
+        ready, begun = (int(self.show(unit, key)) for key in START)
+        self.notes.append(f"ready after {(ready - begun) / 1e6:.0f} s")
 
     def pid(self, unit: str = "gatepost") -> str:
         return self.show(unit, "MainPID")

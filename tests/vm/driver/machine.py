@@ -7,6 +7,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -18,6 +19,7 @@ BOOT = 900
 # With KVM the kernel speaks within a second. Where it does not, /dev/kvm is there but does not work.
 FIRST_WORD_WITH_KVM = 15
 BOOT_WITH_KVM = 120
+BOOT_ID = "/proc/sys/kernel/random/boot_id"
 # Longest time for one command, unless a row says otherwise.
 COMMAND = 600
 
@@ -158,18 +160,32 @@ class Machine:
         self._agent.send({"id": self._numbers, "script": script, "seconds": seconds})
         return self._numbers
 
+    def _poll(self, script: str, accept: Callable[[str], bool], seconds: float) -> str:
+        """Runs a script until its output is accepted. A request can be lost with a reset; it is then repeated."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            number = self._ask(script, 60)
+            until = min(deadline, time.monotonic() + 20)
+            while (left := until - time.monotonic()) > 0:
+                answer = self._agent.receive(left) or {}
+                if answer.get("id") == number:
+                    if accept(answer["out"]):
+                        return answer["out"]
+                    time.sleep(0.5)
+                    break
+        raise MachineError(f"the machine does not come up; its console: {self._log}")
+
     def wait_for_agent(self, seconds: float = BOOT) -> None:
         """Waits until the machine takes commands."""
-        deadline = time.monotonic() + seconds
-        number = self._ask("true", 60)
-        while (left := deadline - time.monotonic()) > 0:
-            answer = self._agent.receive(min(left, 20))
-            if answer is None:
-                # A request can be lost with the machine's reset.
-                number = self._ask("true", 60)
-            elif answer.get("id") == number:
-                return
-        raise MachineError(f"the machine takes no commands; its console: {self._log}")
+        self._poll("true", lambda _: True, seconds)
+
+    def boot_id(self) -> str:
+        """Returns what is different after each boot."""
+        return self.run(f"cat {BOOT_ID}").out
+
+    def wait_for_boot(self, before: str) -> None:
+        """Waits until the machine has booted again and takes commands."""
+        self._poll(f"cat {BOOT_ID}", lambda now: now not in ("", before), BOOT)
 
     def run(self, script: str, seconds: float = COMMAND) -> Done:
         """Runs a script with bash as root; 124 is the exit code of one that was ended at its deadline."""
