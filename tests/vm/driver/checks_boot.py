@@ -1,0 +1,148 @@
+"""What needs a boot of the machine: it starts by itself, with everything around it late, and after a power cut."""
+
+import random
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from checks_commands import CONFIG
+from checks_sockets import expect_served_units, start_socket_units
+from checks_weather import (
+    expect_late_address,
+    expect_redis,
+    late_address,
+    make_redis_key,
+    silent_names,
+    with_microsofts_names,
+    with_redis,
+)
+from rows import expect, row
+
+from guest import GATEPOST, SCANNER, Guest
+
+
+def _wait_for_boot(guest: Guest, before: str) -> None:
+    guest.machine.wait_for_boot(before)
+    # Also when a unit has failed: the row looks at what matters to it.
+    guest.run("systemctl is-system-running --wait", 900)
+
+
+def reboot(guest: Guest) -> None:
+    """Restarts the machine in an orderly way and waits until it is up."""
+    before = guest.machine.boot_id()
+    # A moment later, so that this command is answered.
+    guest.do("sync; systemd-run --quiet --on-active=1 --timer-property=AccuracySec=100ms systemctl reboot")
+    _wait_for_boot(guest, before)
+
+
+def start_microsoft(guest: Guest) -> None:
+    """Starts the embedded Microsoft 365, which ends with the machine."""
+    guest.do("systemctl start microsoft", 1200)
+
+
+def _booted(guest: Guest, change: Callable[[dict[str, Any]], None] | None) -> None:
+    """Enables the service and boots with a configuration; it has to serve by itself."""
+    guest.configure(change)
+    guest.do("systemctl enable gatepost 2>&1")
+    reboot(guest)
+    guest.wait_until_serving()
+    guest.note_start()
+
+
+@row("H.boot", "service, socket units and credentials come up by themselves")
+def boot(guest: Guest) -> None:
+    start_socket_units(guest)
+    reboot(guest)
+    expect(guest.show("gatepost", "ActiveState") == "active", "an active service", guest.journal(20))
+    start_microsoft(guest)
+    expect_served_units(guest)
+    failed = guest.do("systemctl --failed --plain --no-legend").strip()
+    expect(not failed, "no failed unit", failed)
+
+
+@row("W.boot-address", "it starts at boot while one of its addresses is missing")
+def boot_address(guest: Guest) -> None:
+    _booted(guest, late_address)
+    start_microsoft(guest)
+    expect_late_address(guest)
+
+
+@row("W.boot-dns", "it starts at boot while no name server answers")
+def boot_names(guest: Guest) -> None:
+    silent_names(guest)
+    _booted(guest, with_microsofts_names)
+    start_microsoft(guest)
+    guest.wait("a login", lambda: guest.login().code == 0)
+    guest.expect_ports("127.0.0.1:1143", "127.0.0.1:1587", "127.0.0.1:1995")
+
+
+@row("W.boot-redis", "it starts at boot while its Redis is not there yet")
+def boot_redis(guest: Guest) -> None:
+    make_redis_key(guest)
+    _booted(guest, with_redis)
+    start_microsoft(guest)
+    expect_redis(guest)
+
+
+@row("W.boot-clock", "it starts at boot while the clock is years back, and logs in once that is right")
+def boot_clock(guest: Guest) -> None:
+    now = int(guest.do("date +%s"))
+    begin = time.monotonic()
+    # Else systemd-timesyncd or an orderly end would put the clock forward again.
+    guest.do("sync; date --set 2000-01-01 >/dev/null; hwclock --systohc --utc")
+    _booted(guest, None)
+    year = int(guest.do("date +%Y"))
+    guest.notes.append(f"booted in {year}")
+    guest.do(f"date --set @{now + int(time.monotonic() - begin)} >/dev/null")
+    start_microsoft(guest)
+    guest.wait("a login", lambda: guest.login().code == 0)
+    expect(guest.show("gatepost", "NRestarts") == "0", "no restart", guest.show("gatepost", "NRestarts"))
+
+
+# Acknowledges on the console, which is on the host, what the commands have promised to keep.
+WRITER = f"""\
+number=0
+while sleep 0.1; do
+    number=$((number + 1))
+    name=cut-$1-$number
+    {GATEPOST} password add {SCANNER} --name $name {CONFIG} >/dev/null && echo "KEPT $name" > /dev/ttyS0
+    if [ $((number % 3)) = 0 ]; then
+        {GATEPOST} state rotate-key {CONFIG} >/dev/null && echo "ROTATED $name" > /dev/ttyS0
+    fi
+done
+"""
+
+
+def _written(guest: Guest, word: str, cut: int) -> list[str]:
+    return re.findall(rf"{word} (cut-{cut}-\d+)\b", guest.machine.console())
+
+
+def _cut(guest: Guest, number: int) -> tuple[int, int]:
+    """Cuts the power while passwords are made and the key changes; how many of both were acknowledged before."""
+    # An account has 64 passwords at most.
+    guest.do("systemctl stop gatepost; rm -f /var/lib/gatepost/*; systemctl start gatepost; sync")
+    guest.do(f"systemd-run --quiet bash /root/writer.sh {number}")
+    guest.wait("the first password is kept", lambda: _written(guest, "KEPT", number))
+    # At a random moment of what follows.
+    time.sleep(random.uniform(0, 6))
+    boot = guest.machine.boot_id()
+    guest.machine.cut_power()
+    _wait_for_boot(guest, boot)
+    kept = _written(guest, "KEPT", number)
+    listed = guest.do(f"{GATEPOST} password list {CONFIG}")
+    lost = [name for name in kept if not re.search(rf"\b{name}\b", listed)]
+    expect(not lost, f"{len(kept)} acknowledged passwords after cut {number}", f"lost {lost}: {listed}")
+    expect(guest.show("gatepost", "ActiveState") == "active", "an active service", guest.journal(20))
+    return len(kept), len(_written(guest, "ROTATED", number))
+
+
+@row("H.power", "what a command has acknowledged is there after a power cut in the middle of the next ones")
+def power(guest: Guest) -> None:
+    guest.put("/root/writer.sh", WRITER)
+    guest.do("systemctl enable gatepost 2>&1")
+    passwords = rotations = 0
+    for number in range(1, guest.power_cuts + 1):
+        kept, rotated = _cut(guest, number)
+        passwords, rotations = passwords + kept, rotations + rotated
+    guest.notes.append(f"{guest.power_cuts} cuts, {passwords} passwords and {rotations} rotations acknowledged")
