@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::exit::{FAILED, report};
 use super::options::UnlockOptions;
-use crate::cli::store_context::{StoreContext, print_result, with_store_of};
+use super::output::{failed, report};
+use crate::cli::store_context::{StoreContext, with_store_of};
 use crate::login::unlock::unlock_in_store;
 use gatepost_config::{Config, State};
 
@@ -18,11 +18,10 @@ pub fn unlock(options: &UnlockOptions) -> u8 {
         return code;
     }
     if let State::Memory = config.state {
-        eprintln!(
-            "gatepost: no service answers, and without `state` the wrong passwords are counted nowhere else. If one runs, \
-             name its socket with `--socket`, or restart it"
+        return failed(
+            "no service answers, and without `state` the wrong passwords are counted nowhere else. If one runs, name its \
+             socket with `--socket`, or restart it",
         );
-        return FAILED;
     }
     with_store_of(&config, async |opened| try_unlock(opened, options).await)
 }
@@ -40,6 +39,7 @@ fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
 
     use hyper::StatusCode;
 
+    use super::output::result;
     use super::socket::{NotAsked, command};
 
     let path = options.socket.as_ref().or(config.admin.socket.as_ref())?;
@@ -47,25 +47,21 @@ fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
         Ok(runtime) => runtime,
         Err(code) => return Some(code),
     };
-    let failed = |why: &dyn std::fmt::Display| {
-        eprintln!("gatepost: {why}");
-        FAILED
-    };
     let fields = [("login", options.login.as_str())];
     Some(match runtime.block_on(command(path, "/unlock", &fields)) {
-        Ok((StatusCode::OK, text)) => print_result(Ok(format!("{text}\n"))),
-        Ok((_, text)) => failed(&text.trim_end()),
+        Ok((StatusCode::OK, text)) => result(format_args!("{text}\n")),
+        Ok((_, text)) => failed(text.trim_end()),
         Err(NotAsked::NotThere(error))
             if options.socket.is_none()
                 && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
         {
             return None;
         }
-        Err(NotAsked::NotThere(error)) => failed(&format_args!(
+        Err(NotAsked::NotThere(error)) => failed(format_args!(
             "the service cannot be asked at `{}` ({error}). Run this as the user that the service runs as, or as root",
             path.display()
         )),
-        Err(error) => failed(&error),
+        Err(error) => failed(error),
     })
 }
 

@@ -5,8 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::exit::{CONFIGURATION, DONE, FAILED};
+use super::exit::{CONFIGURATION, DONE};
 use super::options::Settings;
+use super::output::{failed, report, result};
 use super::run;
 use gatepost_config::load::DEFAULT_FILE;
 use gatepost_config::problem::{Place, Problem, Problems};
@@ -25,20 +26,16 @@ pub fn check(settings: &Settings, json: bool) -> u8 {
         Err(problems) => Err(problems),
     };
     match checked {
-        Ok(config) if json => {
-            println!("{}", as_json(&config));
-            DONE
-        }
-        Ok(config) => {
-            print!("{}", summary(&file, &config));
-            DONE
-        }
+        Ok(config) if json => result(format_args!("{}\n", as_json(&config))),
+        Ok(config) => result(summary(&file, &config)),
         Err(problems) if json => {
             let problems: Vec<Value> = problems.iter().map(problem_as_json).collect();
-            println!("{}", json!({"ok": false, "problems": problems}));
-            CONFIGURATION
+            match result(format_args!("{}\n", json!({"ok": false, "problems": problems}))) {
+                DONE => CONFIGURATION,
+                code => code,
+            }
         }
-        Err(problems) => super::exit::report(&problems),
+        Err(problems) => report(&problems),
     }
 }
 
@@ -54,10 +51,7 @@ fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
     });
     match passwords {
         Ok(passwords) => Ok(config.unproved_accounts(passwords.iter().map(|password| &password.login))),
-        Err(error) => {
-            eprintln!("gatepost: whether each account has a password cannot be looked up: {error:#}");
-            Err(FAILED)
-        }
+        Err(error) => Err(failed(format_args!("whether each account has a password cannot be looked up: {error:#}"))),
     }
 }
 

@@ -1,7 +1,5 @@
 //! The exit codes of the commands.
 
-use gatepost_config::problem::Problems;
-
 /// The command succeeded.
 pub const DONE: u8 = 0;
 /// It failed; standard error says why.
@@ -10,9 +8,3 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The configuration is wrong; standard error names every mistake.
 pub const CONFIGURATION: u8 = 3;
-
-/// Writes the mistakes of a configuration to standard error, and returns the matching exit code.
-pub fn report(problems: &Problems) -> u8 {
-    eprintln!("{problems}");
-    CONFIGURATION
-}

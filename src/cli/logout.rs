@@ -1,11 +1,12 @@
 //! `gatepost logout`: removes a sign-in.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, bail};
 
 use super::options::LogoutOptions;
+use super::output::write;
 use crate::cli::store_context::{StoreContext, with_store_context};
 use gatepost_core::account::MailAddress;
 use gatepost_oauth::tokens::sign_ins;
@@ -71,8 +72,7 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("nobody can be asked here; to go ahead without a question, say `--yes`");
     }
-    print!("{question}");
-    io::stdout().flush()?;
+    write(io::stdout().lock(), question)?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use super::exit::{DONE, FAILED, report};
 use super::options::Settings;
+use super::output::{failed, report};
 
 /// Tells the service behind `socket`, or of the configuration of `settings`, to reload, and shows
 /// the outcome. Returns the exit code.
@@ -17,8 +17,7 @@ pub fn reload(socket: Option<PathBuf>, settings: &Settings) -> u8 {
         Err(problems) => return report(&problems),
     };
     let Some(socket) = &config.admin.socket else {
-        eprintln!("gatepost: `admin.socket` is not set, so the service cannot be told; send it SIGHUP instead");
-        return FAILED;
+        return failed("`admin.socket` is not set, so the service cannot be told; send it SIGHUP instead");
     };
     tell(socket)
 }
@@ -27,51 +26,32 @@ pub fn reload(socket: Option<PathBuf>, settings: &Settings) -> u8 {
 fn tell(socket: &Path) -> u8 {
     use hyper::StatusCode;
 
+    use super::output::{complain, result};
     use super::socket::{NotAsked, command};
 
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => {
-            eprintln!("gatepost: the runtime cannot be started: {error}");
-            return FAILED;
-        }
+        Err(error) => return failed(format_args!("the runtime cannot be started: {error}")),
     };
     match runtime.block_on(command(socket, "/reload", &[])) {
-        Ok((StatusCode::OK, text)) => {
-            println!("{text}");
-            DONE
-        }
+        Ok((StatusCode::OK, text)) => result(format_args!("{text}\n")),
         Ok((StatusCode::UNPROCESSABLE_ENTITY, text)) => {
-            eprintln!("{text}");
+            complain(text);
             super::exit::CONFIGURATION
         }
-        Ok((StatusCode::CONFLICT, text)) => {
-            eprintln!("gatepost: nothing was changed: {text}");
-            FAILED
-        }
+        Ok((StatusCode::CONFLICT, text)) => failed(format_args!("nothing was changed: {text}")),
         // The reload may continue all the same.
-        Ok((_, text)) => {
-            eprintln!("gatepost: {}", text.trim_end());
-            FAILED
-        }
-        Err(NotAsked::NotThere(error)) => {
-            eprintln!(
-                "gatepost: no service answers at `{}` ({error}): start it, or name the configuration that it runs with \
-                 by `--config`, and use the same user",
-                socket.display()
-            );
-            FAILED
-        }
-        Err(error) => {
-            eprintln!("gatepost: {error}");
-            FAILED
-        }
+        Ok((_, text)) => failed(text.trim_end()),
+        Err(NotAsked::NotThere(error)) => failed(format_args!(
+            "no service answers at `{}` ({error}): start it, or name the configuration that it runs with by `--config`, and \
+             use the same user",
+            socket.display()
+        )),
+        Err(error) => failed(error),
     }
 }
 
 #[cfg(not(unix))]
 fn tell(_socket: &Path) -> u8 {
-    eprintln!("gatepost: this system has no such socket; restart the service");
-    let _unused_here = DONE;
-    FAILED
+    failed("this system has no such socket; restart the service")
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::exit::{FAILED, report};
+use super::exit::FAILED;
 use super::options::RunOptions;
+use super::output::{failed, report};
 use crate::app::App;
 use crate::daemon::phase::Phase;
 use crate::daemon::{Control, Inherited, StartError, Stop, supervision};
@@ -24,12 +25,11 @@ pub fn run(options: RunOptions) -> u8 {
         Err(problems) => return report(&problems),
     };
     if let Err(error) = hand_over_keytab(&config) {
-        eprintln!("gatepost: it cannot begin again with `forward_proxy.keytab` in its environment: {error}");
-        return FAILED;
+        let what = "it cannot begin again with `forward_proxy.keytab` in its environment";
+        return failed(format_args!("{what}: {error}"));
     }
     if let Err(error) = log::init(&config.log) {
-        eprintln!("gatepost: the log cannot be started: {error}");
-        return FAILED;
+        return failed(format_args!("the log cannot be started: {error}"));
     }
     for note in config.notes.iter().cloned().chain(prepare(&config.limits)) {
         tracing::warn!("{note}");
@@ -171,10 +171,11 @@ async fn relieve(_predecessor: Option<Predecessor>) {}
 pub(super) fn runtime() -> Result<Runtime, u8> {
     let single = std::thread::available_parallelism().is_ok_and(|cores| cores.get() == 1);
     let mut builder = if single { Builder::new_current_thread() } else { Builder::new_multi_thread() };
-    builder.thread_name("gatepost").enable_all().build().map_err(|error| {
-        eprintln!("gatepost: the runtime cannot be started: {error}");
-        FAILED
-    })
+    builder
+        .thread_name("gatepost")
+        .enable_all()
+        .build()
+        .map_err(|error| failed(format_args!("the runtime cannot be started: {error}")))
 }
 
 /// Drains at the first SIGTERM or SIGINT, and stops at once at the second.

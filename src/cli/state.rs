@@ -2,8 +2,9 @@
 
 use tokio::runtime::Builder;
 
-use super::exit::{DONE, FAILED, report};
 use super::options::Settings;
+use super::output::report;
+use super::store_context::print_result;
 use gatepost_config::{Config, State};
 use gatepost_store::{Rotation, rotate_key as rotate};
 
@@ -14,16 +15,7 @@ pub fn rotate_key(settings: &Settings) -> u8 {
         Ok(config) => config,
         Err(problems) => return report(&problems),
     };
-    match try_rotate(&config) {
-        Ok(text) => {
-            println!("{text}");
-            DONE
-        }
-        Err(error) => {
-            eprintln!("gatepost: {error:#}");
-            FAILED
-        }
-    }
+    print_result(try_rotate(&config).map(|text| text + "\n"))
 }
 
 fn try_rotate(config: &Config) -> anyhow::Result<String> {

@@ -7,8 +7,9 @@ use anyhow::{anyhow, bail};
 use hyper::{Method, StatusCode};
 use tokio::runtime::Builder;
 
-use super::exit::{CONFIGURATION, report};
+use super::exit::CONFIGURATION;
 use super::options::{Settings, StatusOptions};
+use super::output::{complain, report};
 use super::socket::{self, NotAsked};
 
 /// Shows the status, or prints a link to the page. Returns the exit code.
@@ -51,9 +52,9 @@ pub(super) fn socket(given: Option<&Path>, settings: &Settings) -> Result<PathBu
     }
     let config = settings.load(std::env::vars_os()).map_err(|problems| report(&problems))?;
     config.admin.socket.ok_or_else(|| {
-        eprintln!(
-            "gatepost: the configuration names no socket at which the service could be asked; write `admin: {{socket: \
-             /run/gatepost/gatepost.sock}}`, or a `state.directory`, where it is by default"
+        complain(
+            "gatepost: the configuration names no socket at which the service could be asked; write `admin: {socket: \
+             /run/gatepost/gatepost.sock}`, or a `state.directory`, where it is by default",
         );
         CONFIGURATION
     })

@@ -1,10 +1,10 @@
 //! Shared code of commands that work on the store, possibly beside a running service.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::exit::{CONFIGURATION, DONE, FAILED, report};
+use super::exit::CONFIGURATION;
 use super::options::Settings;
+use super::output::{complain, failed, report, result};
 use super::run;
 use gatepost_config::{Config, State};
 use gatepost_store::Store;
@@ -23,7 +23,7 @@ impl StoreContext {
         let by = by();
         let entry = Entry { event: "admin", outcome, account, device, by: &by, ..Entry::default() };
         if let Err(error) = audit::record_once(audit, &entry) {
-            eprintln!("gatepost: it was done, but it does not stand in the audit log: {error}");
+            complain(format_args!("gatepost: it was done, but it does not stand in the audit log: {error}"));
         }
     }
 }
@@ -56,9 +56,9 @@ pub(super) fn with_store_of(
     work: impl AsyncFnOnce(&StoreContext) -> anyhow::Result<String>,
 ) -> u8 {
     if let State::Memory = config.state {
-        eprintln!(
-            "gatepost: the configuration names no place where sign-ins and device passwords last; write `state: {{directory: \
-             /var/lib/gatepost}}`, or another directory that belongs to Gatepost alone"
+        complain(
+            "gatepost: the configuration names no place where sign-ins and device passwords last; write `state: {directory: \
+             /var/lib/gatepost}`, or another directory that belongs to Gatepost alone",
         );
         return CONFIGURATION;
     }
@@ -74,13 +74,7 @@ pub(super) fn with_store_of(
 
 pub(super) fn print_result(text: anyhow::Result<String>) -> u8 {
     match text {
-        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => DONE,
-            Err(_) => FAILED,
-        },
-        Err(error) => {
-            eprintln!("gatepost: {error:#}");
-            FAILED
-        }
+        Ok(text) => result(text),
+        Err(error) => failed(format_args!("{error:#}")),
     }
 }

@@ -11,6 +11,7 @@ mod audit;
 mod demo;
 #[cfg(feature = "sandbox")]
 mod device_passwords;
+mod gone_reader;
 #[cfg(feature = "sandbox")]
 mod state;
 
