@@ -11,18 +11,20 @@ use super::output::{failed, report, result};
 use super::run;
 use gatepost_config::load::DEFAULT_FILE;
 use gatepost_config::problem::{Place, Problem, Problems};
-use gatepost_config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, UpstreamTls};
+use gatepost_config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, Purpose, State, UpstreamTls};
 use gatepost_proto::tunnel::connect::Scheme;
+use gatepost_store::{FileProblem, KeyProblem, OpenError};
 
 /// Checks the configuration. Text goes to standard output if it is right, and to standard error if
 /// it is wrong. JSON always goes to standard output. Returns the exit code.
 pub fn check(settings: &Settings, json: bool) -> u8 {
     let file = settings.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
-    let checked = settings.load(std::env::vars_os()).map(|config| look_up(&config).map(|unproved| (config, unproved)));
-    let checked = match checked {
-        Ok(Ok((_, Some(unproved)))) => Err(unproved),
-        Ok(Ok((config, None))) => Ok(config),
-        Ok(Err(code)) => return code,
+    let checked = match settings.load(Purpose::Check, std::env::vars_os()) {
+        Ok(mut config) => match look_up(&mut config) {
+            Ok(Some(unproved)) => Err(unproved),
+            Ok(None) => Ok(config),
+            Err(code) => return code,
+        },
         Err(problems) => Err(problems),
     };
     match checked {
@@ -40,18 +42,31 @@ pub fn check(settings: &Settings, json: bool) -> u8 {
 }
 
 /// Looks up in the store whether each account has a password, if the configuration does not tell.
-/// If that fails, the error is an exit code.
-fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
-    if config.unproved.is_empty() {
-        return Ok(None);
+/// A store that is not this user's is noted. If the look-up fails, the error is an exit code.
+fn look_up(config: &mut Config) -> Result<Option<Problems>, u8> {
+    let is_new = matches!(&config.state, State::Sqlite { directory, .. } if !directory.exists());
+    if config.unproved.is_empty() || is_new {
+        // Nothing is made by a check.
+        return Ok(config.unproved_accounts([]));
     }
     let passwords = run::runtime()?.block_on(async {
         let store = gatepost_store::open(&config.state).await?;
-        anyhow::Ok(store.device_passwords().await?)
+        Ok::<_, OpenError>(store.device_passwords().await?)
     });
     match passwords {
         Ok(passwords) => Ok(config.unproved_accounts(passwords.iter().map(|password| &password.login))),
-        Err(error) => Err(failed(format_args!("whether each account has a password cannot be looked up: {error:#}"))),
+        Err(
+            error @ (OpenError::Directory(FileProblem::Owner { .. })
+            | OpenError::Key(KeyProblem::Credential { .. })
+            | OpenError::NotRead),
+        ) => {
+            config.notes.push(format!("not checked here, whether each account has a password: {error}"));
+            Ok(None)
+        }
+        Err(error) => {
+            let error = anyhow::Error::from(error);
+            Err(failed(format_args!("whether each account has a password cannot be looked up: {error:#}")))
+        }
     }
 }
 
@@ -119,7 +134,10 @@ fn summary(file: &str, config: &Config) -> String {
     let _ = match &config.forward_proxy {
         None => writeln!(text, "  none"),
         Some(proxy) => {
-            let authentication = Scheme::of(&proxy.authentication).map_or("none", Scheme::key);
+            let authentication = match &proxy.authentication {
+                Some(authentication) => Scheme::of(authentication).map_or("none", Scheme::key),
+                None => "not checked here",
+            };
             writeln!(text, "  {}, authentication {authentication}", proxies(proxy).join(", then "))
         }
     };

@@ -51,7 +51,9 @@ enum Way {
 /// Signs a person in, keeps the sign-in, and creates the account's first device password. Returns
 /// the exit code.
 pub fn login(options: &LoginOptions) -> u8 {
-    with_store_context(&options.settings, async |opened| try_login(opened, options).await)
+    with_store_context(&options.settings, gatepost_config::Purpose::SignIn, async |opened| {
+        try_login(opened, options).await
+    })
 }
 
 async fn try_login(opened: &StoreContext, options: &LoginOptions) -> anyhow::Result<String> {

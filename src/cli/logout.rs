@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail};
 use super::options::LogoutOptions;
 use super::output::write;
 use crate::cli::store_context::{StoreContext, with_store_context};
+use gatepost_config::Purpose;
 use gatepost_core::account::MailAddress;
 use gatepost_oauth::tokens::sign_ins;
 use gatepost_store::SignInKey;
@@ -15,7 +16,7 @@ use gatepost_store::SignInKey;
 /// Removes the sign-in of a login, after asking on a terminal, and says what else to do. Returns
 /// the exit code.
 pub fn logout(options: &LogoutOptions) -> u8 {
-    with_store_context(&options.settings, async |opened| try_logout(opened, options).await)
+    with_store_context(&options.settings, Purpose::Store, async |opened| try_logout(opened, options).await)
 }
 
 async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::Result<String> {

@@ -11,6 +11,7 @@ pub mod login;
 pub mod logout;
 mod options;
 mod output;
+mod owner;
 pub mod password;
 pub mod reload;
 pub mod run;

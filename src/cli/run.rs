@@ -8,6 +8,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::exit::FAILED;
 use super::options::RunOptions;
 use super::output::{failed, report};
+use super::owner;
 use crate::app::App;
 use crate::daemon::phase::Phase;
 use crate::daemon::{Control, Inherited, StartError, Stop, supervision};
@@ -24,6 +25,9 @@ pub fn run(options: RunOptions) -> u8 {
         Ok(config) => config,
         Err(problems) => return report(&problems),
     };
+    if let Some(hindrance) = owner::hindrance(&config) {
+        return failed(hindrance);
+    }
     if let Err(error) = hand_over_keytab(&config) {
         let what = "it cannot begin again with `forward_proxy.keytab` in its environment";
         return failed(format_args!("{what}: {error}"));
@@ -127,11 +131,12 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
     if !take_over {
         return Ok((supervision::inherited(), None));
     }
-    let Some(path) = &config.admin.socket else {
+    let places = &config.admin.service_sockets;
+    if places.is_empty() {
         tracing::error!("not started: `--take-over` finds the running service by `admin.socket`: set it");
         return Err(FAILED);
-    };
-    match socket::take_over(path).await {
+    }
+    match socket::take_over(places).await {
         Ok((inherited, predecessor)) => Ok((inherited, Some(predecessor))),
         Err(error @ NotAsked::Older(_)) => {
             tracing::error!("not started: {error}");
@@ -140,10 +145,7 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
         Err(error) => {
             // If a service runs all the same, binding its addresses fails, which is a separate
             // error.
-            tracing::info!(
-                socket = %path.display(),
-                "there is no service to take over from ({error}): starting without"
-            );
+            tracing::info!("there is no service to take over from ({error}): starting without");
             Ok((supervision::inherited(), None))
         }
     }

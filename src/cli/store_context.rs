@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::exit::CONFIGURATION;
 use super::options::Settings;
 use super::output::{complain, failed, report, result};
-use super::run;
-use gatepost_config::{Config, State};
+use super::{owner, run};
+use gatepost_config::{Config, Purpose, State};
 use gatepost_store::Store;
 use gatepost_telemetry::audit::{self, Entry};
 
@@ -41,9 +41,10 @@ fn by() -> String {
 /// exit code.
 pub(super) fn with_store_context(
     settings: &Settings,
+    purpose: Purpose,
     work: impl AsyncFnOnce(&StoreContext) -> anyhow::Result<String>,
 ) -> u8 {
-    let config = match settings.load(std::env::vars_os()) {
+    let config = match settings.load(purpose, std::env::vars_os()) {
         Ok(config) => Arc::new(config),
         Err(problems) => return report(&problems),
     };
@@ -61,6 +62,9 @@ pub(super) fn with_store_of(
              /var/lib/gatepost}`, or another directory that belongs to Gatepost alone",
         );
         return CONFIGURATION;
+    }
+    if let Some(hindrance) = owner::hindrance(config) {
+        return failed(hindrance);
     }
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,

@@ -129,9 +129,8 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Fi
 }
 
 /// Reads a small file as it is, without a check of its mode.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
-    let file = File::open(path).map_err(FileProblem::io("open", path))?;
-    read_bounded(file).map_err(FileProblem::io("read", path))
+pub(super) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_bounded(File::open(path)?)
 }
 
 fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {

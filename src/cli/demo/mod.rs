@@ -114,7 +114,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
 /// Shows a link to the status page, as `gatepost status` prints it.
 #[cfg(unix)]
 async fn show_status_page(socket: &Path) -> anyhow::Result<()> {
-    let link = status::ask(socket, hyper::Method::POST, "/link", "text/plain").await;
+    let link = status::ask(&[socket.to_path_buf()], hyper::Method::POST, "/link", "text/plain").await;
     page::status_page(socket, &link.context("make a link to the status page")?);
     Ok(())
 }

@@ -8,6 +8,8 @@ use crate::common;
 
 #[cfg(feature = "sandbox")]
 mod audit;
+#[cfg(all(unix, feature = "sandbox"))]
+mod beside;
 mod demo;
 #[cfg(feature = "sandbox")]
 mod device_passwords;
