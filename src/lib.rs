@@ -64,7 +64,10 @@
         clippy::string_slice,
         clippy::cast_possible_truncation,
         clippy::cast_possible_wrap,
-        clippy::cast_sign_loss
+        clippy::cast_sign_loss,
+        // A closed pipe must not end a command: see `cli::output`.
+        clippy::print_stdout,
+        clippy::print_stderr
     )
 )]
 

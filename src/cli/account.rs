@@ -2,27 +2,26 @@
 
 use std::sync::Arc;
 
-use super::exit::{FAILED, report};
 use super::options::UnlockOptions;
-use crate::cli::store_context::{StoreContext, print_result, with_store_of};
+use super::output::{failed, report};
+use crate::cli::store_context::{StoreContext, with_store_of};
 use crate::login::unlock::unlock_in_store;
-use gatepost_config::{Config, State};
+use gatepost_config::{Purpose, State};
 
 /// Unlocks in the running service, or in the store when none runs. Returns the exit code.
 pub fn unlock(options: &UnlockOptions) -> u8 {
-    let config = match options.settings.load(std::env::vars_os()) {
+    if let Some(code) = ask_service(options) {
+        return code;
+    }
+    let config = match options.settings.load(Purpose::Store, std::env::vars_os()) {
         Ok(config) => Arc::new(config),
         Err(problems) => return report(&problems),
     };
-    if let Some(code) = ask_service(options, &config) {
-        return code;
-    }
     if let State::Memory = config.state {
-        eprintln!(
-            "gatepost: no service answers, and without `state` the wrong passwords are counted nowhere else. If one runs, \
-             name its socket with `--socket`, or restart it"
+        return failed(
+            "no service answers, and without `state` the wrong passwords are counted nowhere else. If one runs, name its \
+             socket with `--socket`, or restart it",
         );
-        return FAILED;
     }
     with_store_of(&config, async |opened| try_unlock(opened, options).await)
 }
@@ -35,41 +34,33 @@ async fn try_unlock(opened: &StoreContext, options: &UnlockOptions) -> anyhow::R
 
 /// Asks the running service; `None` when there is none.
 #[cfg(unix)]
-fn ask_service(options: &UnlockOptions, config: &Config) -> Option<u8> {
-    use std::io::ErrorKind;
-
+fn ask_service(options: &UnlockOptions) -> Option<u8> {
     use hyper::StatusCode;
 
-    use super::socket::{NotAsked, command};
+    use super::output::result;
+    use super::socket::command;
 
-    let path = options.socket.as_ref().or(config.admin.socket.as_ref())?;
+    let places = match &options.socket {
+        Some(given) => vec![given.clone()],
+        None => match options.settings.service_sockets(std::env::vars_os()) {
+            Ok(places) => places,
+            Err(problems) => return Some(report(&problems)),
+        },
+    };
     let runtime = match super::run::runtime() {
         Ok(runtime) => runtime,
         Err(code) => return Some(code),
     };
-    let failed = |why: &dyn std::fmt::Display| {
-        eprintln!("gatepost: {why}");
-        FAILED
-    };
     let fields = [("login", options.login.as_str())];
-    Some(match runtime.block_on(command(path, "/unlock", &fields)) {
-        Ok((StatusCode::OK, text)) => print_result(Ok(format!("{text}\n"))),
-        Ok((_, text)) => failed(&text.trim_end()),
-        Err(NotAsked::NotThere(error))
-            if options.socket.is_none()
-                && matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) =>
-        {
-            return None;
-        }
-        Err(NotAsked::NotThere(error)) => failed(&format_args!(
-            "the service cannot be asked at `{}` ({error}). Run this as the user that the service runs as, or as root",
-            path.display()
-        )),
-        Err(error) => failed(&error),
+    Some(match runtime.block_on(command(&places, "/unlock", &fields)) {
+        Ok((StatusCode::OK, text)) => result(format_args!("{text}\n")),
+        Ok((_, text)) => failed(text.trim_end()),
+        Err(error) if options.socket.is_none() && error.is_absence() => return None,
+        Err(error) => failed(error.told()),
     })
 }
 
 #[cfg(not(unix))]
-fn ask_service(_options: &UnlockOptions, _config: &Config) -> Option<u8> {
+fn ask_service(_options: &UnlockOptions) -> Option<u8> {
     None
 }

@@ -1,7 +1,7 @@
 //! `gatepost cert`: a local certificate authority and a server certificate, for tests and for
 //! networks without one.
 
-use std::io::{self, Write};
+use std::io::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::exit::{DONE, FAILED};
 use super::options::{CertOptions, Host};
+use super::store_context::print_result;
 use gatepost_config::server_identity as identity;
 use gatepost_core::clock::system_time;
 
@@ -35,15 +35,7 @@ const BACKDATE: Duration = Duration::from_secs(3_600);
 /// Creates `ca.pem`, `ca.key`, `server.pem` and `server.key` in a directory, or uses the existing
 /// authority. Returns the exit code.
 pub fn cert(options: &CertOptions) -> u8 {
-    let done =
-        make(options).and_then(|text| io::stdout().write_all(text.as_bytes()).context("write to standard output"));
-    match done {
-        Ok(()) => DONE,
-        Err(error) => {
-            eprintln!("gatepost: {error:#}");
-            FAILED
-        }
-    }
+    print_result(make(options))
 }
 
 fn make(options: &CertOptions) -> anyhow::Result<String> {

@@ -5,58 +5,67 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::exit::{CONFIGURATION, DONE, FAILED};
+use super::exit::{CONFIGURATION, DONE};
 use super::options::Settings;
+use super::output::{failed, report, result};
 use super::run;
 use gatepost_config::load::DEFAULT_FILE;
 use gatepost_config::problem::{Place, Problem, Problems};
-use gatepost_config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, UpstreamTls};
+use gatepost_config::{Config, ForwardProxy, Grant, Listener, ListenerTls, ProxyChoice, Purpose, State, UpstreamTls};
 use gatepost_proto::tunnel::connect::Scheme;
+use gatepost_store::{FileProblem, KeyProblem, OpenError};
 
 /// Checks the configuration. Text goes to standard output if it is right, and to standard error if
 /// it is wrong. JSON always goes to standard output. Returns the exit code.
 pub fn check(settings: &Settings, json: bool) -> u8 {
     let file = settings.config.as_deref().unwrap_or(Path::new(DEFAULT_FILE)).display().to_string();
-    let checked = settings.load(std::env::vars_os()).map(|config| look_up(&config).map(|unproved| (config, unproved)));
-    let checked = match checked {
-        Ok(Ok((_, Some(unproved)))) => Err(unproved),
-        Ok(Ok((config, None))) => Ok(config),
-        Ok(Err(code)) => return code,
+    let checked = match settings.load(Purpose::Check, std::env::vars_os()) {
+        Ok(mut config) => match look_up(&mut config) {
+            Ok(Some(unproved)) => Err(unproved),
+            Ok(None) => Ok(config),
+            Err(code) => return code,
+        },
         Err(problems) => Err(problems),
     };
     match checked {
-        Ok(config) if json => {
-            println!("{}", as_json(&config));
-            DONE
-        }
-        Ok(config) => {
-            print!("{}", summary(&file, &config));
-            DONE
-        }
+        Ok(config) if json => result(format_args!("{}\n", as_json(&config))),
+        Ok(config) => result(summary(&file, &config)),
         Err(problems) if json => {
             let problems: Vec<Value> = problems.iter().map(problem_as_json).collect();
-            println!("{}", json!({"ok": false, "problems": problems}));
-            CONFIGURATION
+            match result(format_args!("{}\n", json!({"ok": false, "problems": problems}))) {
+                DONE => CONFIGURATION,
+                code => code,
+            }
         }
-        Err(problems) => super::exit::report(&problems),
+        Err(problems) => report(&problems),
     }
 }
 
 /// Looks up in the store whether each account has a password, if the configuration does not tell.
-/// If that fails, the error is an exit code.
-fn look_up(config: &Config) -> Result<Option<Problems>, u8> {
-    if config.unproved.is_empty() {
-        return Ok(None);
+/// A store that is not this user's is noted. If the look-up fails, the error is an exit code.
+fn look_up(config: &mut Config) -> Result<Option<Problems>, u8> {
+    let is_new = matches!(&config.state, State::Sqlite { directory, .. } if !directory.exists());
+    if config.unproved.is_empty() || is_new {
+        // Nothing is made by a check.
+        return Ok(config.unproved_accounts([]));
     }
     let passwords = run::runtime()?.block_on(async {
         let store = gatepost_store::open(&config.state).await?;
-        anyhow::Ok(store.device_passwords().await?)
+        Ok::<_, OpenError>(store.device_passwords().await?)
     });
     match passwords {
         Ok(passwords) => Ok(config.unproved_accounts(passwords.iter().map(|password| &password.login))),
+        Err(
+            error @ (OpenError::Directory(FileProblem::Owner { .. })
+            | OpenError::Key(KeyProblem::Credential { .. })
+            | OpenError::NotRead),
+        ) => {
+            config.notes.push(format!("not checked here, whether each account has a password: {error}"));
+            Ok(None)
+        }
         Err(error) => {
-            eprintln!("gatepost: whether each account has a password cannot be looked up: {error:#}");
-            Err(FAILED)
+            let error = anyhow::Error::from(error);
+            Err(failed(format_args!("whether each account has a password cannot be looked up: {error:#}")))
         }
     }
 }
@@ -125,7 +134,10 @@ fn summary(file: &str, config: &Config) -> String {
     let _ = match &config.forward_proxy {
         None => writeln!(text, "  none"),
         Some(proxy) => {
-            let authentication = Scheme::of(&proxy.authentication).map_or("none", Scheme::key);
+            let authentication = match &proxy.authentication {
+                Some(authentication) => Scheme::of(authentication).map_or("none", Scheme::key),
+                None => "not checked here",
+            };
             writeln!(text, "  {}, authentication {authentication}", proxies(proxy).join(", then "))
         }
     };

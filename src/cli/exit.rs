@@ -1,10 +1,5 @@
 //! The exit codes of the commands.
 
-use tracing::Level;
-
-use gatepost_config::problem::Problems;
-use gatepost_telemetry::stderr;
-
 /// The command succeeded.
 pub const DONE: u8 = 0;
 /// It failed; standard error says why.
@@ -13,9 +8,3 @@ pub const FAILED: u8 = 1;
 pub const USAGE: u8 = 2;
 /// The configuration is wrong; standard error names every mistake.
 pub const CONFIGURATION: u8 = 3;
-
-/// Writes the mistakes of a configuration to standard error, and returns the matching exit code.
-pub fn report(problems: &Problems) -> u8 {
-    stderr::write(Level::ERROR, &problems.to_string());
-    CONFIGURATION
-}

@@ -3,7 +3,7 @@
 
 use std::env;
 use std::future::pending;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
+use std::io::{self, BufRead as _, IsTerminal as _, Read as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep, timeout};
 use url::Url;
 
 use super::options::LoginOptions;
+use super::output::{complain, show, write};
 use super::run;
 use crate::cli::store_context::{StoreContext, with_store_context};
 use crate::client_settings::client_settings;
@@ -50,7 +51,9 @@ enum Way {
 /// Signs a person in, keeps the sign-in, and creates the account's first device password. Returns
 /// the exit code.
 pub fn login(options: &LoginOptions) -> u8 {
-    with_store_context(&options.settings, async |opened| try_login(opened, options).await)
+    with_store_context(&options.settings, gatepost_config::Purpose::SignIn, async |opened| {
+        try_login(opened, options).await
+    })
 }
 
 async fn try_login(opened: &StoreContext, options: &LoginOptions) -> anyhow::Result<String> {
@@ -74,7 +77,7 @@ async fn try_login(opened: &StoreContext, options: &LoginOptions) -> anyhow::Res
         _ = run::signal() => {
             if io::stderr().is_terminal() {
                 // The cursor of the terminal is after `^C`.
-                eprintln!();
+                complain("");
             }
             bail!("given up; nothing was stored");
         }
@@ -84,7 +87,7 @@ async fn try_login(opened: &StoreContext, options: &LoginOptions) -> anyhow::Res
     let username = kept.context("nothing was stored")?;
     let login = &enrolment.login;
     opened.acted("signed-in", login.as_str(), "");
-    println!("`{username}` has signed in for `{login}`. A running service uses that at once.\n");
+    show(format_args!("`{username}` has signed in for `{login}`. A running service uses that at once.\n"));
     first_password(config, &**store, &enrolment, &clock).await
 }
 
@@ -132,7 +135,10 @@ impl Attempt<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let address = request.address(self.enrolment.person());
-        show(&format!("To sign in {}, open this address in a browser on this machine:\n\n  {address}\n", self.who()));
+        show(format_args!(
+            "To sign in {}, open this address in a browser on this machine:\n\n  {address}\n",
+            self.who()
+        ));
         if !open(&address) {
             show("(No browser here? Stop with Ctrl-C, and use --paste or --device-code.)\n");
         }
@@ -153,8 +159,8 @@ impl Attempt<'_> {
             Err(error) => return Ok(Err(error)),
         };
         let address = request.address(self.enrolment.person());
-        show(&format!("To sign in {}, open this address in a browser anywhere:\n\n  {address}\n", self.who()));
-        show(&format!(
+        show(format_args!("To sign in {}, open this address in a browser anywhere:\n\n  {address}\n", self.who()));
+        show(format_args!(
             "At the end the browser shows that {NOWHERE} cannot be reached. That is right: copy the whole address from its \
              address bar, paste it here, and press Enter:"
         ));
@@ -171,7 +177,7 @@ impl Attempt<'_> {
             Ok(begun) => begun,
             Err(error) => return Ok(Err(error.into())),
         };
-        show(&format!(
+        show(format_args!(
             "To sign in {}, open this address on any device, and enter the code there:\n\n  {}\n  code  {}\n",
             self.who(),
             begun.verification_uri,
@@ -198,7 +204,7 @@ async fn pasted(request: &CodeRequest) -> anyhow::Result<Redirect> {
         match request.read(pasted_query(&line)) {
             Ok(redirect) => return Ok(redirect),
             Err(problem) => {
-                show(&format!("That is not the address: {problem}. Paste the one that begins with {NOWHERE}:"))
+                show(format_args!("That is not the address: {problem}. Paste the one that begins with {NOWHERE}:"))
             }
         }
     }
@@ -238,8 +244,8 @@ async fn waiting<T>(what: &str, (patience, margin): (Duration, Duration), work: 
             let left = format!("{}:{:02} left, Ctrl-C gives up", left / 60, left % 60);
             match terminal {
                 // Overwrites the line before.
-                true => eprint!("\rwaiting for {what} ({left}) "),
-                false => eprintln!("waiting for {what} ({left})"),
+                true => _ = write(io::stderr().lock(), format_args!("\rwaiting for {what} ({left}) ")),
+                false => complain(format_args!("waiting for {what} ({left})")),
             }
             sleep(every).await;
         }
@@ -249,7 +255,7 @@ async fn waiting<T>(what: &str, (patience, margin): (Duration, Duration), work: 
         () = telling => pending().await,
     };
     if terminal {
-        eprintln!();
+        complain("");
     }
     result
 }
@@ -297,11 +303,4 @@ async fn first_password(
         made.id,
         client_settings(config, login, password.expose(), &[])
     ))
-}
-
-/// Shows a person immediately what to do next.
-fn show(text: &str) {
-    println!("{text}");
-    // If nothing can be shown, the person sees no instructions and cancels.
-    let _gone = io::stdout().flush();
 }

@@ -1,12 +1,14 @@
 //! `gatepost logout`: removes a sign-in.
 
 use std::collections::BTreeSet;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 
 use anyhow::{Context as _, bail};
 
 use super::options::LogoutOptions;
+use super::output::write;
 use crate::cli::store_context::{StoreContext, with_store_context};
+use gatepost_config::Purpose;
 use gatepost_core::account::MailAddress;
 use gatepost_oauth::tokens::sign_ins;
 use gatepost_store::SignInKey;
@@ -14,7 +16,7 @@ use gatepost_store::SignInKey;
 /// Removes the sign-in of a login, after asking on a terminal, and says what else to do. Returns
 /// the exit code.
 pub fn logout(options: &LogoutOptions) -> u8 {
-    with_store_context(&options.settings, async |opened| try_logout(opened, options).await)
+    with_store_context(&options.settings, Purpose::Store, async |opened| try_logout(opened, options).await)
 }
 
 async fn try_logout(opened: &StoreContext, options: &LogoutOptions) -> anyhow::Result<String> {
@@ -71,8 +73,7 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
     if !io::stdin().is_terminal() {
         bail!("nobody can be asked here; to go ahead without a question, say `--yes`");
     }
-    print!("{question}");
-    io::stdout().flush()?;
+    write(io::stdout().lock(), question)?;
     let mut answer = String::new();
     io::stdin().read_line(&mut answer)?;
     Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))

@@ -10,6 +10,8 @@ mod exit;
 pub mod login;
 pub mod logout;
 mod options;
+mod output;
+mod owner;
 pub mod password;
 pub mod reload;
 pub mod run;
@@ -21,8 +23,9 @@ pub mod status;
 mod store_context;
 
 pub use dispatch::main;
-pub use exit::{CONFIGURATION, DONE, FAILED, USAGE, report};
+pub use exit::{CONFIGURATION, DONE, FAILED, USAGE};
 pub use options::{
     AccountCommand, AddOptions, CertOptions, Cli, Command, Expiry, Host, ListOptions, LoginOptions, LogoutOptions,
     PasswordCommand, RevokeOptions, RunOptions, Settings, StateCommand, StatusOptions, UnlockOptions,
 };
+pub use output::report;

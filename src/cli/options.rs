@@ -10,7 +10,7 @@ use ipnet::IpNet;
 
 use gatepost_config::load::Loaded;
 use gatepost_config::problem::Problems;
-use gatepost_config::{Config, load, value};
+use gatepost_config::{Config, Purpose, load, value};
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::UnixTime;
 use gatepost_core::protocol::Protocol;
@@ -97,20 +97,39 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Loads the configuration from file, environment and these flags.
+    /// Loads the configuration for a command, from file, environment and these flags.
     ///
     /// # Errors
     /// Every mistake in it; exit with [`CONFIGURATION`](super::exit::CONFIGURATION).
-    pub fn load(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Result<Config, Problems> {
-        self.load_tracked(environment).config
+    pub fn load(
+        &self,
+        purpose: Purpose,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Config, Problems> {
+        load::load_for(purpose, self.config.as_deref(), &self.overrides(), environment)
     }
 
-    /// The same, with the files that have to be watched.
+    /// Loads it for the service, with the files that have to be watched.
     pub fn load_tracked(&self, environment: impl IntoIterator<Item = (OsString, OsString)>) -> Loaded {
+        load::load_tracked(self.config.as_deref(), &self.overrides(), environment)
+    }
+
+    /// Returns where the running service of the configuration may listen, the likeliest first.
+    ///
+    /// # Errors
+    /// Every mistake in what says that.
+    pub fn service_sockets(
+        &self,
+        environment: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Vec<PathBuf>, Problems> {
+        load::service_sockets(self.config.as_deref(), &self.overrides(), environment)
+    }
+
+    fn overrides(&self) -> Vec<(String, String)> {
         let mut overrides = self.set.clone();
         let flags = [("log.format", &self.log_format), ("log.level", &self.log_level)];
         overrides.extend(flags.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value.clone()?))));
-        load::load_tracked(self.config.as_deref(), &overrides, environment)
+        overrides
     }
 }
 

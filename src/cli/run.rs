@@ -1,14 +1,14 @@
 //! `gatepost run`: serves until told to stop.
 
-use std::fmt;
 use std::process;
 use std::sync::Arc;
 
 use tokio::runtime::{Builder, Runtime};
-use tracing::Level;
 
-use super::exit::{CONFIGURATION, FAILED, report};
+use super::exit::{CONFIGURATION, FAILED};
 use super::options::RunOptions;
+use super::output::{failed, report};
+use super::owner;
 use crate::app::App;
 use crate::daemon::phase::Phase;
 use crate::daemon::{Control, Inherited, StartError, Stop, supervision};
@@ -16,7 +16,7 @@ use crate::system::confine;
 use crate::system::process::{hand_over_keytab, prepare};
 use gatepost_config::load::Loaded;
 use gatepost_config::{Config, ListenerTls};
-use gatepost_telemetry::{log, stderr};
+use gatepost_telemetry::log;
 
 /// Serves with the configuration of `options`, and returns the exit code.
 pub fn run(options: RunOptions) -> u8 {
@@ -25,8 +25,12 @@ pub fn run(options: RunOptions) -> u8 {
         Ok(config) => config,
         Err(problems) => return report(&problems),
     };
+    if let Some(hindrance) = owner::hindrance(&config) {
+        return failed(hindrance);
+    }
     if let Err(error) = hand_over_keytab(&config) {
-        return failed(format_args!("it cannot begin again with `forward_proxy.keytab` in its environment: {error}"));
+        let what = "it cannot begin again with `forward_proxy.keytab` in its environment";
+        return failed(format_args!("{what}: {error}"));
     }
     if let Err(error) = log::init(&config.log) {
         return failed(format_args!("the log cannot be started: {error}"));
@@ -90,12 +94,6 @@ pub fn run(options: RunOptions) -> u8 {
     })
 }
 
-/// Reports what happened without a log, and returns the exit code.
-fn failed(what: fmt::Arguments<'_>) -> u8 {
-    stderr::write(Level::ERROR, &format!("gatepost: {what}"));
-    FAILED
-}
-
 fn tell_listeners(app: &App) {
     for (service, address) in app.addresses() {
         let listener = &service.listener;
@@ -140,11 +138,12 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
     if !take_over {
         return Ok((supervision::inherited(), None));
     }
-    let Some(path) = &config.admin.socket else {
+    let places = &config.admin.service_sockets;
+    if places.is_empty() {
         tracing::error!("not started: `--take-over` finds the running service by `admin.socket`: set it");
         return Err(FAILED);
-    };
-    match socket::take_over(path).await {
+    }
+    match socket::take_over(places).await {
         Ok((inherited, predecessor)) => Ok((inherited, Some(predecessor))),
         Err(error @ NotAsked::Older(_)) => {
             tracing::error!("not started: {error}");
@@ -158,10 +157,7 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
         Err(error) => {
             // If a service runs all the same, binding its addresses fails, which is a separate
             // error.
-            tracing::info!(
-                socket = %path.display(),
-                "there is no service to take over from ({error}): starting without"
-            );
+            tracing::info!("there is no service to take over from ({error}): starting without");
             Ok((supervision::inherited(), None))
         }
     }

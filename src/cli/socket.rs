@@ -1,4 +1,4 @@
-//! The client side of the running service's Unix socket: one request, and its answer.
+//! The client side of the running service's Unix socket: where it is, one request, and its answer.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,10 @@ use tokio::net::UnixStream;
 use tokio::time::timeout;
 use url::form_urlencoded;
 
+use super::exit::CONFIGURATION;
+use super::options::Settings;
+use super::output::{complain, report};
+use super::owner;
 use crate::admin::TAKE_OVER;
 use crate::daemon::Inherited;
 use crate::daemon::take_over::{self, Predecessor};
@@ -29,9 +33,9 @@ const ANSWER_OCTETS: usize = 64 * 1024 * 1024;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotAsked {
-    /// No service listens there, or not for this user.
-    #[error("{0}")]
-    NotThere(io::Error),
+    /// No service listens at these places, or not for this user.
+    #[error("{}", not_there(.0))]
+    NotThere(Vec<(PathBuf, io::Error)>),
     /// The service has a version with an older form of commands.
     #[error(
         "the Gatepost that runs at `{}` is older than this one, and does not understand it: restart the service once, so \
@@ -50,18 +54,74 @@ pub(super) enum NotAsked {
     Refused(String),
 }
 
+impl NotAsked {
+    /// Whether no service runs, as far as this user can see.
+    pub(super) fn is_absence(&self) -> bool {
+        matches!(self, Self::NotThere(tried) if tried.iter().all(|(_, error)| nobody_listens(error)))
+    }
+
+    /// What happened and what to do, for a person.
+    pub(super) fn told(&self) -> String {
+        match self.is_absence() {
+            true => format!(
+                "no service is running here: {self}. Start it with `gatepost run`, name the configuration that it runs with by \
+                 `--config`, or name its socket by `--socket`"
+            ),
+            false => self.to_string(),
+        }
+    }
+}
+
+fn nobody_listens(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+}
+
+fn not_there(tried: &[(PathBuf, io::Error)]) -> String {
+    match tried.iter().find(|(_, error)| !nobody_listens(error)) {
+        Some((socket, error)) if error.kind() == io::ErrorKind::PermissionDenied => format!(
+            "`{}` is for the user that the service runs as. Run this command as that user{}, or as root",
+            socket.display(),
+            owner::of(socket).map(|as_user| format!(" (`{as_user} gatepost …`)")).unwrap_or_default()
+        ),
+        Some((socket, error)) => format!("the service cannot be asked at `{}`: {error}", socket.display()),
+        None => {
+            let places: Vec<String> = tried.iter().map(|(socket, _)| format!("`{}`", socket.display())).collect();
+            format!("nobody listens at {}", places.join(" or "))
+        }
+    }
+}
+
+/// Returns where the running service may listen: at `given`, or as the configuration says.
+///
+/// # Errors
+/// An exit code; standard error says why.
+pub(super) fn places(given: Option<&Path>, settings: &Settings) -> Result<Vec<PathBuf>, u8> {
+    if let Some(given) = given {
+        return Ok(vec![given.to_owned()]);
+    }
+    let places = settings.service_sockets(std::env::vars_os()).map_err(|problems| report(&problems))?;
+    if places.is_empty() {
+        complain(
+            "gatepost: the configuration gives the service no socket where it can be asked. Write `admin: {socket: \
+             /run/gatepost/gatepost.sock}`, or a `state.directory`, and restart the service",
+        );
+        return Err(CONFIGURATION);
+    }
+    Ok(places)
+}
+
 /// Sends a request without a body. `accept` is the expected content type.
 ///
 /// # Errors
 /// See [`NotAsked`].
 pub(super) async fn ask(
-    socket: &Path,
+    places: &[PathBuf],
     method: Method,
     path: &str,
     accept: &str,
 ) -> Result<(StatusCode, String), NotAsked> {
     let request = Request::builder().method(method).uri(path).header(header::ACCEPT, accept);
-    exchange(socket, request.body(Full::default()), PATIENCE).await
+    exchange(places, request.body(Full::default()), PATIENCE).await.map(|(_, status, text)| (status, text))
 }
 
 /// Sends a command to the service, with its fields.
@@ -69,7 +129,7 @@ pub(super) async fn ask(
 /// # Errors
 /// See [`NotAsked`].
 pub(super) async fn command(
-    socket: &Path,
+    places: &[PathBuf],
     path: &str,
     fields: &[(&str, &str)],
 ) -> Result<(StatusCode, String), NotAsked> {
@@ -78,10 +138,9 @@ pub(super) async fn command(
         .method(Method::POST)
         .uri(path)
         .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded");
-    match exchange(socket, request.body(Full::from(form)), COMMAND).await {
-        Ok((StatusCode::NOT_FOUND, _)) => Err(NotAsked::Older(socket.to_owned())),
-        Err(error) => Err(or_older(socket, error).await),
-        answered => answered,
+    match exchange(places, request.body(Full::from(form)), COMMAND).await? {
+        (socket, StatusCode::NOT_FOUND, _) => Err(NotAsked::Older(socket)),
+        (_, status, text) => Ok((status, text)),
     }
 }
 
@@ -89,9 +148,10 @@ pub(super) async fn command(
 ///
 /// # Errors
 /// See [`NotAsked`].
-pub(super) async fn take_over(socket: &Path) -> Result<(Inherited, Predecessor), NotAsked> {
+pub(super) async fn take_over(places: &[PathBuf]) -> Result<(Inherited, Predecessor), NotAsked> {
     let asking = async {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(connect(socket).await?)).await?;
+        let (socket, stream) = connect(places).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         // The task ends by itself when the stream is no longer HTTP.
         tokio::spawn(connection.with_upgrades());
         let request = Request::post("/take-over")
@@ -102,30 +162,41 @@ pub(super) async fn take_over(socket: &Path) -> Result<(Inherited, Predecessor),
         let response = sender.send_request(request.map_err(anyhow::Error::new)?).await?;
         match response.status() {
             StatusCode::SWITCHING_PROTOCOLS => {}
-            StatusCode::NOT_FOUND => return Err(NotAsked::Older(socket.to_owned())),
+            StatusCode::NOT_FOUND => return Err(NotAsked::Older(socket)),
             _ => return Err(NotAsked::Refused(text(response).await?.trim_end().to_owned())),
         }
         let parts = hyper::upgrade::on(response).await?.downcast::<TokioIo<UnixStream>>();
         let parts = parts.map_err(|_| anyhow!("another connection came back"))?;
         Ok(take_over::take_over(parts.io.into_inner()).await.map_err(anyhow::Error::new)?)
     };
-    match timeout(take_over::STEP, asking).await.unwrap_or(Err(NotAsked::Late)) {
-        Err(error) => Err(or_older(socket, error).await),
-        taken => taken,
-    }
+    timeout(take_over::STEP, asking).await.unwrap_or(Err(NotAsked::Late))
 }
 
-async fn connect(socket: &Path) -> Result<UnixStream, NotAsked> {
-    UnixStream::connect(socket).await.map_err(NotAsked::NotThere)
+/// Connects to the first of the places at which a service listens.
+async fn connect(places: &[PathBuf]) -> Result<(PathBuf, UnixStream), NotAsked> {
+    let mut tried = Vec::new();
+    for socket in places {
+        match UnixStream::connect(socket).await {
+            Ok(stream) => return Ok((socket.clone(), stream)),
+            Err(error) => tried.push((socket.clone(), error)),
+        }
+    }
+    for socket in places {
+        if is_older(socket).await {
+            return Err(NotAsked::Older(socket.clone()));
+        }
+    }
+    Err(NotAsked::NotThere(tried))
 }
 
 async fn exchange(
-    socket: &Path,
+    places: &[PathBuf],
     request: hyper::http::Result<Request<Full<Bytes>>>,
     patience: Duration,
-) -> Result<(StatusCode, String), NotAsked> {
+) -> Result<(PathBuf, StatusCode, String), NotAsked> {
     let asking = async {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(connect(socket).await?)).await?;
+        let (socket, stream) = connect(places).await?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
         let connection = tokio::spawn(connection);
         let mut request = request.map_err(anyhow::Error::new)?;
         request.headers_mut().insert(header::HOST, header::HeaderValue::from_static("gatepost"));
@@ -133,7 +204,7 @@ async fn exchange(
         let status = response.status();
         let text = text(response).await?;
         connection.abort();
-        Ok((status, text))
+        Ok((socket, status, text))
     };
     timeout(patience, asking).await.unwrap_or(Err(NotAsked::Late))
 }
@@ -144,16 +215,10 @@ async fn text(response: hyper::Response<hyper::body::Incoming>) -> Result<String
 }
 
 /// Detects an older service. Its commands had a socket of their own beside this one.
-async fn or_older(socket: &Path, error: NotAsked) -> NotAsked {
-    if !matches!(error, NotAsked::NotThere(_)) {
-        return error;
-    }
+async fn is_older(socket: &Path) -> bool {
     let mut former = socket.as_os_str().to_owned();
     former.push(".control");
-    match UnixStream::connect(PathBuf::from(former)).await {
-        Ok(_) => NotAsked::Older(socket.to_owned()),
-        Err(_) => error,
-    }
+    UnixStream::connect(PathBuf::from(former)).await.is_ok()
 }
 
 impl From<hyper::Error> for NotAsked {

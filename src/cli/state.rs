@@ -2,35 +2,27 @@
 
 use tokio::runtime::Builder;
 
-use super::exit::{DONE, FAILED, report};
 use super::options::Settings;
-use gatepost_config::{Config, State};
+use super::output::report;
+use super::store_context::print_result;
+use gatepost_config::{Config, Purpose, State};
 use gatepost_store::{Rotation, rotate_key as rotate};
 
 /// Rotates the state key of the configuration, or continues an interrupted rotation. Returns the
 /// exit code.
 pub fn rotate_key(settings: &Settings) -> u8 {
-    let config = match settings.load(std::env::vars_os()) {
+    let config = match settings.load(Purpose::Store, std::env::vars_os()) {
         Ok(config) => config,
         Err(problems) => return report(&problems),
     };
-    match try_rotate(&config) {
-        Ok(text) => {
-            println!("{text}");
-            DONE
-        }
-        Err(error) => {
-            eprintln!("gatepost: {error:#}");
-            FAILED
-        }
-    }
+    print_result(try_rotate(&config).map(|text| text + "\n"))
 }
 
 fn try_rotate(config: &Config) -> anyhow::Result<String> {
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let rotation = runtime.block_on(rotate(&config.state))?;
     let shown = match &config.state {
-        State::Memory => String::new(),
+        State::Memory | State::NotRead => String::new(),
         State::Sqlite { key, .. } | State::Redis { key, .. } => key.shown(),
     };
     let sealed =

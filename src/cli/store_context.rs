@@ -1,12 +1,12 @@
 //! Shared code of commands that work on the store, possibly beside a running service.
 
-use std::io::{self, Write};
 use std::sync::Arc;
 
-use super::exit::{CONFIGURATION, DONE, FAILED, report};
+use super::exit::CONFIGURATION;
 use super::options::Settings;
-use super::run;
-use gatepost_config::{Config, State};
+use super::output::{complain, failed, report, result};
+use super::{owner, run};
+use gatepost_config::{Config, Purpose, State};
 use gatepost_store::Store;
 use gatepost_telemetry::audit::{self, Entry};
 
@@ -23,7 +23,7 @@ impl StoreContext {
         let by = by();
         let entry = Entry { event: "admin", outcome, account, device, by: &by, ..Entry::default() };
         if let Err(error) = audit::record_once(audit, &entry) {
-            eprintln!("gatepost: it was done, but it does not stand in the audit log: {error}");
+            complain(format_args!("gatepost: it was done, but it does not stand in the audit log: {error}"));
         }
     }
 }
@@ -41,9 +41,10 @@ fn by() -> String {
 /// exit code.
 pub(super) fn with_store_context(
     settings: &Settings,
+    purpose: Purpose,
     work: impl AsyncFnOnce(&StoreContext) -> anyhow::Result<String>,
 ) -> u8 {
-    let config = match settings.load(std::env::vars_os()) {
+    let config = match settings.load(purpose, std::env::vars_os()) {
         Ok(config) => Arc::new(config),
         Err(problems) => return report(&problems),
     };
@@ -56,11 +57,14 @@ pub(super) fn with_store_of(
     work: impl AsyncFnOnce(&StoreContext) -> anyhow::Result<String>,
 ) -> u8 {
     if let State::Memory = config.state {
-        eprintln!(
-            "gatepost: the configuration names no place where sign-ins and device passwords last; write `state: {{directory: \
-             /var/lib/gatepost}}`, or another directory that belongs to Gatepost alone"
+        complain(
+            "gatepost: the configuration names no place where sign-ins and device passwords last; write `state: {directory: \
+             /var/lib/gatepost}`, or another directory that belongs to Gatepost alone",
         );
         return CONFIGURATION;
+    }
+    if let Some(hindrance) = owner::hindrance(config) {
+        return failed(hindrance);
     }
     let runtime = match run::runtime() {
         Ok(runtime) => runtime,
@@ -74,13 +78,7 @@ pub(super) fn with_store_of(
 
 pub(super) fn print_result(text: anyhow::Result<String>) -> u8 {
     match text {
-        Ok(text) => match io::stdout().write_all(text.as_bytes()) {
-            Ok(()) => DONE,
-            Err(_) => FAILED,
-        },
-        Err(error) => {
-            eprintln!("gatepost: {error:#}");
-            FAILED
-        }
+        Ok(text) => result(text),
+        Err(error) => failed(format_args!("{error:#}")),
     }
 }

@@ -85,7 +85,8 @@ const CACHE_VARIABLE: &str = "KRB5CCNAME";
 pub fn keytab(config: &Config) -> Option<&Path> {
     #[cfg(feature = "negotiate")]
     if let Some(proxy) = &config.forward_proxy
-        && let gatepost_proto::tunnel::credentials::ProxyAuthentication::Negotiate(credentials) = &proxy.authentication
+        && let Some(gatepost_proto::tunnel::credentials::ProxyAuthentication::Negotiate(credentials)) =
+            &proxy.authentication
     {
         return credentials.keytab.as_deref();
     }

@@ -14,6 +14,7 @@ use proptest::prelude::*;
 use credentials::secrets;
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
 
+mod beside;
 mod credentials;
 #[path = "../common/directory.rs"]
 #[allow(dead_code, reason = "other binaries use more of it")]
@@ -294,7 +295,7 @@ fn an_explicit_forward_proxy_leaves_loopback_alone() {
     );
     let proxy = config.forward_proxy.unwrap();
     assert_eq!(urls(&proxy), ["http://proxy.corp:3128"]);
-    assert!(matches!(&proxy.authentication, ProxyAuthentication::Basic { username, password }
+    assert!(matches!(&proxy.authentication, Some(ProxyAuthentication::Basic { username, password })
         if username == "u" && password.expose() == "p"));
     assert_eq!(domains(&proxy), ["corp.example", "a.example", "b.example:25"]);
     assert_eq!(networks(&proxy), ["10.0.0.0/8", "192.0.2.7/32", "fd00::/8:443", "198.51.100.1/32:993"]);
@@ -310,7 +311,9 @@ fn an_ntlm_account_names_its_domain_in_three_ways() {
     ] {
         let config =
             config(&format!("forward_proxy: {{url: 'http://proxy:3128', authentication: ntlm, password: p, {lines}}}"));
-        let ProxyAuthentication::Ntlm(found) = &config.forward_proxy.unwrap().authentication else { panic!("{lines}") };
+        let Some(ProxyAuthentication::Ntlm(found)) = &config.forward_proxy.unwrap().authentication else {
+            panic!("{lines}")
+        };
         assert_eq!((found.username.as_str(), found.domain.as_str()), expected);
         assert_eq!(found.password.expose(), "p");
     }
@@ -320,7 +323,7 @@ fn an_ntlm_account_names_its_domain_in_three_ways() {
 fn digest_takes_what_basic_cannot() {
     let config =
         config("forward_proxy: {url: 'http://proxy:3128', authentication: digest, username: 'a:b', password: p}");
-    assert!(matches!(&config.forward_proxy.unwrap().authentication, ProxyAuthentication::Digest { username, .. }
+    assert!(matches!(&config.forward_proxy.unwrap().authentication, Some(ProxyAuthentication::Digest { username, .. })
         if username == "a:b"));
 }
 
@@ -345,7 +348,7 @@ fn kerberos_takes_a_keytab_or_what_the_environment_has() {
         outside
             .load(&complete(&format!("forward_proxy: {{url: 'http://proxy:3128', authentication: negotiate{lines}}}")))
     };
-    let ProxyAuthentication::Negotiate(bare) = &load("").unwrap().forward_proxy.unwrap().authentication else {
+    let Some(ProxyAuthentication::Negotiate(bare)) = &load("").unwrap().forward_proxy.unwrap().authentication else {
         panic!()
     };
     assert!(bare.keytab.is_none() && bare.service_name.is_none() && bare.username.is_none());
@@ -354,7 +357,7 @@ fn kerberos_takes_a_keytab_or_what_the_environment_has() {
         config.notes,
         ["everybody on this machine can read the keys in `k`; take that right away with `chmod o-r k`"]
     );
-    let ProxyAuthentication::Negotiate(full) = &config.forward_proxy.unwrap().authentication else { panic!() };
+    let Some(ProxyAuthentication::Negotiate(full)) = &config.forward_proxy.unwrap().authentication else { panic!() };
     assert_eq!(full.service_name.as_deref(), Some("HTTP/proxy.corp.example"));
     assert_eq!((full.keytab.as_deref(), full.username.as_deref()), (Some(Path::new("k")), Some("svc")));
 
@@ -392,7 +395,7 @@ fn the_usual_variables_name_a_forward_proxy_when_the_block_is_absent() {
     let config = outside.load(&complete("")).unwrap();
     let proxy = config.forward_proxy.unwrap();
     assert_eq!(urls(&proxy), ["http://proxy.corp:3128"]);
-    assert!(matches!(&proxy.authentication, ProxyAuthentication::Basic { username, password }
+    assert!(matches!(&proxy.authentication, Some(ProxyAuthentication::Basic { username, password })
         if username == "u" && password.expose() == "p@ss"));
     assert_eq!(domains(&proxy), ["corp.example", "b.example", "localhost"]);
     assert_eq!(networks(&proxy), ["10.0.0.0/8", "127.0.0.0/8", "::1/128"]);
@@ -410,7 +413,7 @@ fn the_usual_variables_name_a_forward_proxy_when_the_block_is_absent() {
     let socks = Outside::with_variables(&[("all_proxy", "socks5h://u:hunter2@Other")]);
     let socks = socks.load(&complete("")).unwrap().forward_proxy.unwrap();
     assert_eq!(urls(&socks), ["socks5h://other:1080"]);
-    assert!(matches!(&socks.authentication, ProxyAuthentication::Basic { username, .. } if username == "u"));
+    assert!(matches!(&socks.authentication, Some(ProxyAuthentication::Basic { username, .. }) if username == "u"));
     let socks = Outside::with_variables(&[("all_proxy", "socks5://u:hunter2@other:1080")]);
     assert_eq!(
         socks.load(&complete("")).unwrap_err().to_string(),

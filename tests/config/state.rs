@@ -135,8 +135,8 @@ fn every_mistake_has_its_sentence() {
         ),
         (
             "directory: /srv, key: {credential: absent}",
-            "state.key.credential: there is no credential `absent`; add `LoadCredential=absent:PATH` or \
-             `LoadCredentialEncrypted=…` to the unit"
+            "state.key.credential: there are no credentials: Gatepost was not started by systemd with any; write \
+             `LoadCredentialEncrypted=absent` or `LoadCredential=absent:PATH` into the unit"
                 .to_owned(),
         ),
     ] {

@@ -14,6 +14,7 @@ use super::model::account::{
 use super::model::credential::Credential;
 use super::password_hash::check_phc;
 use super::problem::Problem;
+use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::setting::Setting;
 use super::value::{self, ValueError, quoted, wrong};
@@ -299,7 +300,7 @@ impl Reader<'_, '_> {
             pattern,
             aliases,
             grant: grant?,
-            passwords,
+            passwords: passwords.into_iter().filter_map(Secret::read).collect(),
             application: application?,
             scope: scope?,
             mailbox,
@@ -400,7 +401,7 @@ struct Entry {
     aliases: Vec<LoginName>,
     mailbox: Option<MailAddress>,
     signs_in_as: Option<MailAddress>,
-    passwords: Option<Vec<String>>,
+    passwords: Option<Vec<Secret<String>>>,
 }
 
 impl Entry {
@@ -481,7 +482,7 @@ fn pattern(text: &str) -> Result<LoginPattern, ValueError> {
     })
 }
 
-fn passwords(node: &Node<'_>) -> Option<Vec<String>> {
+fn passwords(node: &Node<'_>) -> Option<Vec<Secret<String>>> {
     let items = node.items();
     if items.len() > PASSWORDS {
         node.problem(
@@ -491,13 +492,15 @@ fn passwords(node: &Node<'_>) -> Option<Vec<String>> {
         return None;
     }
     let read = |item: &Node<'_>| {
-        let hash = secrets::read(item)?;
-        if let Err(problem) = check_phc(&hash) {
+        let hash = secrets::read(item, Purpose::Check)?;
+        if let Secret::Read(hash) = &hash
+            && let Err(problem) = check_phc(hash)
+        {
             item.problem(problem.to_string(), problem.hint());
             return None;
         }
         Some(hash)
     };
-    let hashes: Vec<Option<String>> = items.iter().map(read).collect();
+    let hashes: Vec<Option<Secret<String>>> = items.iter().map(read).collect();
     hashes.into_iter().collect()
 }

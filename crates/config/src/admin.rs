@@ -1,16 +1,18 @@
 //! Reads the section `admin`: the status page and the control socket.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::identity::read_identity;
 use super::model::admin::{Admin, AdminToken};
-use super::model::state::State;
+use super::purpose::Purpose;
 use super::reader::{Node, Section};
-use super::secrets;
-use super::value;
+use super::{secrets, state, value};
 
 /// Name of the Unix socket in Gatepost's own directory.
 const SOCKET_FILE: &str = "gatepost.sock";
+
+/// The runtime directory of the unit `gatepost.service`.
+const OF_UNIT: &str = "/run/gatepost";
 
 /// Characters of base64 that hold 128 bits.
 const TOKEN_CHARACTERS: usize = 22;
@@ -21,15 +23,10 @@ const TOKEN_LETTERS: usize = 8;
 const TOKEN_HINT: &str = "make one with `openssl rand -base64 24`";
 
 /// Reads the section. Without it there is no page, and a socket only where a default path exists.
-pub(super) fn read(section: &Section<'_>, state: Option<&State>) -> Option<Admin> {
+pub(super) fn read(root: &Section<'_>) -> Option<Admin> {
+    let section = &root.section("admin");
     let bind = section.get("bind").map(|node| (node.clone(), node.read_each(value::bind)));
-    let socket = match section.get("socket") {
-        Some(node) => match node.text()? {
-            "none" => None,
-            text => Some(node.context().path(text)),
-        },
-        None => default_socket(section, state),
-    };
+    let sockets = read_sockets(root, section)?;
     let (certificate, private_key) = (section.get("certificate"), section.get("private_key"));
     let tls = match (&certificate, &private_key) {
         (Some(certificate), Some(private_key)) => Some(read_identity(certificate, private_key)),
@@ -52,7 +49,8 @@ pub(super) fn read(section: &Section<'_>, state: Option<&State>) -> Option<Admin
     let is_local = bind.iter().all(|address| address.ip().is_loopback());
     let (has_tls, has_token) = (tls.is_some(), token.is_some());
     let admin = Admin {
-        socket,
+        socket: sockets.own,
+        service_sockets: sockets.of_service,
         tls: all_or_none(tls)?,
         token: all_or_none(token)?,
         hosts: hosts?,
@@ -104,7 +102,7 @@ fn check_reach(node: &Node<'_>, admin: &Admin, is_local: bool, (has_tls, has_tok
 }
 
 fn read_token(node: &Node<'_>) -> Option<AdminToken> {
-    let text = secrets::read(node)?;
+    let Some(text) = secrets::read(node, Purpose::Check)?.read() else { return Some(AdminToken::not_read()) };
     let mut letters: Vec<char> = text.chars().collect();
     letters.sort_unstable();
     letters.dedup();
@@ -118,15 +116,78 @@ fn read_token(node: &Node<'_>) -> Option<AdminToken> {
     Some(AdminToken::new(&text))
 }
 
-/// The socket in the directory that systemd creates (systemd.exec(5), `RuntimeDirectory`), or
-/// beside the store.
-fn default_socket(section: &Section<'_>, state: Option<&State>) -> Option<PathBuf> {
-    let given = section.context().outside.variable("RUNTIME_DIRECTORY").unwrap_or_default();
-    if let Some(first) = given.split(':').find(|part| part.starts_with('/')) {
-        return Some(PathBuf::from(first).join(SOCKET_FILE));
+/// The Unix sockets of a configuration.
+#[derive(Debug, PartialEq)]
+struct Sockets {
+    /// Where this process listens, if it is the service.
+    own: Option<PathBuf>,
+    /// Where the running service may listen, the likeliest first.
+    of_service: Vec<PathBuf>,
+}
+
+/// Where the running service may listen, the likeliest first.
+pub(super) fn service_sockets(root: &Section<'_>) -> Option<Vec<PathBuf>> {
+    read_sockets(root, &root.section("admin")).map(|sockets| sockets.of_service)
+}
+
+fn read_sockets(root: &Section<'_>, section: &Section<'_>) -> Option<Sockets> {
+    if let Some(node) = section.get("socket") {
+        let own = Some(node.text()?).filter(|text| *text != "none").map(|text| node.context().path(text));
+        return Some(Sockets { of_service: own.iter().cloned().collect(), own });
     }
-    match state? {
-        State::Sqlite { directory, .. } => Some(directory.join(SOCKET_FILE)),
-        State::Memory | State::Redis { .. } => None,
+    let context = root.context();
+    let runtime = context.outside.variable("RUNTIME_DIRECTORY").unwrap_or_default();
+    // Several directories are joined by colons.
+    let runtime = runtime.split(':').find(|part| part.starts_with('/')).map(Path::new);
+    Some(default_sockets(runtime, state::directory(root).as_deref(), context.is_of_unit()))
+}
+
+/// The sockets when none is configured.
+///
+/// The service listens in the directory that systemd creates for it (systemd.exec(5),
+/// `RuntimeDirectory`), or else beside the store. Only the service is told of that directory, so a
+/// command looks in three places: in a directory of which it was told, beside the store, and in
+/// that of the unit. The last one is for the configuration of the unit alone, because otherwise a
+/// command with another configuration would reach the unit's service. It comes last, because a
+/// service that was started by hand with the unit's configuration takes over from the unit's.
+fn default_sockets(runtime: Option<&Path>, store: Option<&Path>, is_of_unit: bool) -> Sockets {
+    let mut of_service = Vec::new();
+    for directory in [runtime, store, is_of_unit.then(|| Path::new(OF_UNIT))].into_iter().flatten() {
+        let socket = directory.join(SOCKET_FILE);
+        if !of_service.contains(&socket) {
+            of_service.push(socket);
+        }
+    }
+    Sockets { own: runtime.or(store).map(|directory| directory.join(SOCKET_FILE)), of_service }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_listens_in_one_place_and_is_looked_for_in_up_to_three() {
+        let (runtime, store) = (Some(Path::new("/run/x")), Some(Path::new("/var/lib/gatepost")));
+        let (in_runtime, beside) = ("/run/x/gatepost.sock", "/var/lib/gatepost/gatepost.sock");
+        let of_unit = "/run/gatepost/gatepost.sock";
+        for (runtime, store, is_of_unit, own, of_service) in [
+            // The service of the unit, and a command beside it.
+            (Some(Path::new(OF_UNIT)), store, true, Some(of_unit), &[of_unit, beside][..]),
+            (None, store, true, Some(beside), &[beside, of_unit]),
+            // The same with a store elsewhere, or in memory.
+            (Some(Path::new(OF_UNIT)), None, true, Some(of_unit), &[of_unit]),
+            (None, None, true, None, &[of_unit]),
+            // A configuration of somebody's own.
+            (None, store, false, Some(beside), &[beside]),
+            (None, None, false, None, &[]),
+            // Another unit, and what is started within it.
+            (runtime, store, false, Some(in_runtime), &[in_runtime, beside]),
+            (runtime, None, false, Some(in_runtime), &[in_runtime]),
+            (runtime, store, true, Some(in_runtime), &[in_runtime, beside, of_unit]),
+        ] {
+            let expected =
+                Sockets { own: own.map(PathBuf::from), of_service: of_service.iter().map(PathBuf::from).collect() };
+            assert_eq!(default_sockets(runtime, store, is_of_unit), expected);
+        }
     }
 }

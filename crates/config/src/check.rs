@@ -12,9 +12,10 @@ use super::model::log::{AuditLog, Confine, Log, LogFormat};
 use super::model::state::State;
 use super::model::trust::{DestinationTrust, Trust};
 use super::problem::{Problem, Problems};
+use super::purpose::{Purpose, Secret};
 use super::reader::{Context, Document, Node, Section};
 use super::value::{self, choice};
-use super::{accounts, admin, forward_proxy, limits, listeners, state, submission};
+use super::{accounts, admin, forward_proxy, limits, listeners, secrets, state, submission};
 
 const LEVELS: [(&str, tracing::Level); 5] = [
     ("error", tracing::Level::ERROR),
@@ -25,8 +26,13 @@ const LEVELS: [(&str, tracing::Level); 5] = [
 ];
 
 /// Checks a document. `early` are mistakes that were found before.
-pub(super) fn check(document: &Document, outside: &dyn Environment, early: Vec<Problem>) -> Result<Config, Problems> {
-    let context = Context::new(document, outside);
+pub(super) fn check(
+    document: &Document,
+    outside: &dyn Environment,
+    purpose: Purpose,
+    early: Vec<Problem>,
+) -> Result<Config, Problems> {
+    let context = Context::new(document, outside, purpose);
     for (path, place, first) in &document.merged.duplicates {
         context.problem(
             place.clone(),
@@ -46,10 +52,10 @@ pub(super) fn check(document: &Document, outside: &dyn Environment, early: Vec<P
     let state = state::read(&root, trust.as_ref());
     let limits = limits::read(&root.section("limits"));
     let clouds = accounts.entries().iter().map(|account| account.application.cloud);
-    let counts_together = matches!(state, Some(State::Redis { .. }));
+    let counts_together = matches!(state, Some(State::Redis { .. } | State::NotRead));
     limits::check_replicas(&root.section("limits"), &limits, counts_together, clouds);
     let log = read_log(&root.section("log"));
-    let admin = admin::read(&root.section("admin"), state.as_ref());
+    let admin = admin::read(&root);
     let words = [("try", Confine::Try), ("require", Confine::Require), ("off", Confine::Off)];
     let confinement = root.get("confinement").map_or(Some(Confine::Try), |node| node.read(|text| choice(text, &words)));
     root.finish();
@@ -147,16 +153,15 @@ fn read_destinations(node: &Node<'_>) -> Option<Vec<DestinationTrust>> {
     read.into_iter().collect()
 }
 
-/// A PEM file with at least one certificate.
+/// A PEM file with at least one certificate; without any if it was not read.
 fn certificates(node: &Node<'_>) -> Option<(PathBuf, Vec<u8>)> {
-    let path = node.context().path(node.text()?);
-    let content = match node.context().outside.read(&path) {
-        Ok(content) => content,
-        Err(error) => {
-            node.unreadable(&path, &error, "name a PEM file with the certificates of the authorities to trust");
-            return None;
-        }
-    };
+    let path = secrets::path(node)?;
+    let hint = "name a PEM file with the certificates of the authorities to trust";
+    let context = node.context();
+    // A store may be reached by them, but a command that does not sign in rather does without.
+    let is_out_of_reach = context.is_elsewhere(&path) && context.outside.read(&path).is_err();
+    let needed_for = if is_out_of_reach { Purpose::SignIn } else { Purpose::Store };
+    let Secret::Read(content) = node.content(&path, needed_for, hint)? else { return Some((path, Vec::new())) };
     let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&content).collect();
     if certificates.is_ok_and(|found| !found.is_empty()) {
         return Some((path, content));

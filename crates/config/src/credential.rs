@@ -14,6 +14,7 @@ use super::model::credential::{
     ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable,
 };
 use super::problem::Place;
+use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::secrets;
 use super::setting::Setting;
@@ -43,8 +44,8 @@ pub(super) fn read(section: &Section<'_>) -> Setting<Arc<Credential>> {
         }
     };
     let credential = match key {
-        "client_secret" => one_or_two(node, secret).map(Credential::Secrets),
-        "client_certificate" => one_or_two(node, certificate).map(Credential::Certificates),
+        "client_secret" => one_or_two(node, secret, Credential::Secrets),
+        "client_certificate" => one_or_two(node, certificate, Credential::Certificates),
         "federated_token_file" => node.text().map(|path| federated_token_file(node, &node.context().path(path))),
         _ => managed_identity(node).map(Credential::ManagedIdentity),
     };
@@ -58,7 +59,12 @@ pub(super) fn from_environment(section: &Section<'_>) -> Option<Arc<Credential>>
     Some(Arc::new(Credential::FederatedTokenFile(file.into())))
 }
 
-fn one_or_two<T>(node: &Node<'_>, read: impl Fn(&Node<'_>) -> Option<T>) -> Option<Vec<T>> {
+/// Reads one or two credentials of a kind. If one was not read, none is used.
+fn one_or_two<T>(
+    node: &Node<'_>,
+    read: impl Fn(&Node<'_>) -> Option<Secret<T>>,
+    kind: impl FnOnce(Vec<T>) -> Credential,
+) -> Option<Credential> {
     let items = node.items();
     if items.is_empty() || items.len() > MOST {
         node.problem(
@@ -67,24 +73,28 @@ fn one_or_two<T>(node: &Node<'_>, read: impl Fn(&Node<'_>) -> Option<T>) -> Opti
         );
         return None;
     }
-    let read: Vec<Option<T>> = items.iter().map(read).collect();
-    read.into_iter().collect()
+    let read: Vec<Option<Secret<T>>> = items.iter().map(read).collect();
+    let read: Vec<Secret<T>> = read.into_iter().collect::<Option<_>>()?;
+    let read: Option<Vec<T>> = read.into_iter().map(Secret::read).collect();
+    Some(read.map_or(Credential::NotRead, kind))
 }
 
-fn secret(node: &Node<'_>) -> Option<NotedSecret> {
-    let (text, file) = secrets::read_source(node, &["expires"])?;
-    if is_guid(&text) {
-        node.context().note(format!(
-            "{} has the form of a secret's id; Entra wants the secret's value, which it shows only once",
-            node.path()
-        ));
-    }
+fn secret(node: &Node<'_>) -> Option<Secret<NotedSecret>> {
+    let secret = secrets::read_source(node, &["expires"], Purpose::SignIn)?;
     let expires = if node.is_table() { node.section().get("expires") } else { None };
     let expires = match expires {
         Some(node) => Some(node.read(date)?),
         None => None,
     };
-    Some(NotedSecret { secret: Renewable { value: Arc::new(ClientSecret::new(text)), file }, expires })
+    Some(secret.map(|(text, file)| {
+        if is_guid(&text) {
+            node.context().note(format!(
+                "{} has the form of a secret's id; Entra wants the secret's value, which it shows only once",
+                node.path()
+            ));
+        }
+        NotedSecret { secret: Renewable { value: Arc::new(ClientSecret::new(text)), file }, expires }
+    }))
 }
 
 /// A day, as its first second in UTC, so that it is rather too early than too late.
@@ -95,29 +105,32 @@ fn date(text: &str) -> Result<UnixTime, ValueError> {
     )
 }
 
-fn certificate(node: &Node<'_>) -> Option<ClientCertificate> {
+fn certificate(node: &Node<'_>) -> Option<Secret<ClientCertificate>> {
     let section = node.section();
-    let path = |key| section.get(key).map(|node| node.text().map(|text| node.context().path(text)));
+    let path = |key| section.get(key).map(|node| secrets::path(&node));
     let (certificate, private_key) = (path("certificate"), path("private_key"));
     if certificate.is_none() {
         section.missing("certificate", "", "name a PEM file, or a PKCS#12 file with the key in it");
     }
     let password = section.get("password").map(|node| {
-        let (text, file) = secrets::read_source(&node, &[])?;
-        Some(Renewable { value: Arc::new(CertificatePassword::new(text)), file })
+        let secret = secrets::read_source(&node, &[], Purpose::SignIn)?;
+        Some(secret.map(|(text, file)| Renewable { value: Arc::new(CertificatePassword::new(text)), file }))
     });
     let algorithm = section.get("algorithm").map(|node| {
         node.read(|text| choice(text, &[("PS256", SigningAlgorithm::Ps256), ("RS256", SigningAlgorithm::Rs256)]))
     });
     section.finish();
+    let password = match given(password)? {
+        Some(Secret::NotRead) => return Some(Secret::NotRead),
+        password => password.and_then(Secret::read),
+    };
     let found = ClientCertificate {
         certificate: certificate??,
         private_key: given(private_key)?,
-        password: given(password)?,
+        password,
         algorithm: algorithm.unwrap_or(Some(SigningAlgorithm::default()))?,
     };
-    check(&section, &found)?;
-    Some(found)
+    Some(check(&section, &found)?.map(|()| found))
 }
 
 /// Turns an optional value inside out. An absent one is no mistake, and a wrong one has been
@@ -131,20 +144,19 @@ fn given<T>(value: Option<Option<T>>) -> Option<Option<T>> {
 
 /// Checks a certificate. One that cannot be used is a mistake. One that is out of date may be
 /// replaced while the program runs.
-fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<()> {
+fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<Secret<()>> {
     let context = section.context();
     let key_node = section.get("private_key").or_else(|| section.get("certificate"))?;
     let read = |key: &'static str, path: &Path| {
-        let content = context.outside.read(path);
-        content
-            .map_err(|error| {
-                let hint = "name a file that the user who runs Gatepost can read";
-                section.get(key).inspect(|node| node.unreadable(path, &error, hint));
-            })
-            .ok()
+        let hint = "name a file that the user who runs Gatepost can read";
+        section.get(key)?.content(path, Purpose::SignIn, hint)
     };
     let certificate = read("certificate", &found.certificate)?;
     let private_key = given(found.private_key.as_deref().map(|path| read("private_key", path)))?;
+    let (certificate, private_key) = match (certificate, private_key) {
+        (Secret::NotRead, _) | (_, Some(Secret::NotRead)) => return Some(Secret::NotRead),
+        (Secret::Read(certificate), private_key) => (certificate, private_key.and_then(Secret::read)),
+    };
     let key_file = found.private_key.as_ref().unwrap_or(&found.certificate);
     if context.outside.world_readable(key_file) {
         let shown = key_file.display();
@@ -169,7 +181,7 @@ fn check(section: &Section<'_>, found: &ClientCertificate) -> Option<()> {
     } else if now < key.not_before {
         context.note(format!("the certificate in `{shown}` is not valid before {}; {replace}", key.not_before));
     }
-    Some(())
+    Some(Secret::Read(()))
 }
 
 fn federated_token_file(node: &Node<'_>, path: &Path) -> Credential {

@@ -23,6 +23,15 @@ const COMMAND_DEADLINE: Duration = Duration::from_secs(10);
 /// Most octets taken from a secret's file or command.
 const SECRET_BYTES: u64 = 64 * 1024;
 
+/// The configuration that the unit `gatepost.service` reads.
+const OF_UNIT: &str = "/etc/gatepost/proxy.yaml";
+
+/// Where systemd puts the credentials of its units (systemd.exec(5), "Credentials").
+pub(super) const CREDENTIALS: &str = "/run/credentials";
+
+/// The unit whose credentials commands use.
+const UNIT: &str = "gatepost.service";
+
 /// The system, as the check uses it. A fuzzer or a test replaces it.
 pub trait Environment {
     /// An environment variable, when it is set and UTF-8.
@@ -40,6 +49,21 @@ pub trait Environment {
     /// True when the directory exists and this process may write into it.
     fn is_writable_directory(&self, _path: &Path) -> bool {
         false
+    }
+
+    /// True when there is such a directory.
+    fn is_directory(&self, _path: &Path) -> bool {
+        false
+    }
+
+    /// True when the unit `gatepost.service` reads this configuration.
+    fn is_of_unit(&self, file: &Path) -> bool {
+        file == Path::new(OF_UNIT)
+    }
+
+    /// The directory with the credentials of the running service, for other processes.
+    fn credentials_of_unit(&self) -> PathBuf {
+        Path::new(CREDENTIALS).join(UNIT)
     }
 
     /// What a command writes to its standard output, at most 64 KiB. It does not see the
@@ -84,6 +108,18 @@ impl Environment for Recording<'_> {
 
     fn is_writable_directory(&self, path: &Path) -> bool {
         self.outside.is_writable_directory(path)
+    }
+
+    fn is_directory(&self, path: &Path) -> bool {
+        self.outside.is_directory(path)
+    }
+
+    fn is_of_unit(&self, file: &Path) -> bool {
+        self.outside.is_of_unit(file)
+    }
+
+    fn credentials_of_unit(&self) -> PathBuf {
+        self.outside.credentials_of_unit()
     }
 
     fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
@@ -142,9 +178,37 @@ impl Environment for System {
         path.is_dir() && access(path, Access::WRITE_OK | Access::EXEC_OK).is_ok()
     }
 
+    fn is_directory(&self, path: &Path) -> bool {
+        path.is_dir()
+    }
+
+    fn is_of_unit(&self, file: &Path) -> bool {
+        let real = |path: &Path| std::fs::canonicalize(path).ok();
+        file == Path::new(OF_UNIT) || real(file).is_some_and(|file| real(Path::new(OF_UNIT)) == Some(file))
+    }
+
+    fn credentials_of_unit(&self) -> PathBuf {
+        credentials_of_unit(Path::new(CREDENTIALS))
+    }
+
     fn run(&self, command: &[String], hidden: &[String]) -> Result<Vec<u8>, String> {
         run_command(command, hidden)
     }
+}
+
+/// The credentials of the unit below `root`. While only an instance of the template
+/// `gatepost@.service` runs, those of the instance.
+fn credentials_of_unit(root: &Path) -> PathBuf {
+    let unit = root.join(UNIT);
+    if unit.is_dir() {
+        return unit;
+    }
+    let is_instance = |path: &PathBuf| {
+        let name = path.file_name().map(|name| name.to_string_lossy());
+        name.is_some_and(|name| name.starts_with("gatepost@") && name.ends_with(".service"))
+    };
+    let entries = std::fs::read_dir(root).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(is_instance).min().unwrap_or(unit)
 }
 
 /// What a command writes to its standard output, at most 64 KiB, within ten seconds. It does not
@@ -230,6 +294,23 @@ mod tests {
 
     fn sh(script: &str, deadline: Duration) -> Result<Vec<u8>, String> {
         run_command_within(&["sh".into(), "-c".into(), script.into()], &[], deadline)
+    }
+
+    #[test]
+    fn credentials_are_those_of_the_unit_or_of_an_instance() {
+        let root = std::env::temp_dir().join(format!("gatepost-credentials-{}", std::process::id()));
+        let found = || credentials_of_unit(&root).file_name().unwrap().to_str().unwrap().to_owned();
+        assert_eq!(found(), "gatepost.service");
+        for (made, expected) in [
+            ("postfix.service", "gatepost.service"),
+            ("gatepost@b.service", "gatepost@b.service"),
+            ("gatepost@a.service", "gatepost@a.service"),
+            ("gatepost.service", "gatepost.service"),
+        ] {
+            std::fs::create_dir_all(root.join(made)).unwrap();
+            assert_eq!(found(), expected, "{made}");
+        }
+        std::fs::remove_dir_all(&root).unwrap();
     }
 
     #[test]

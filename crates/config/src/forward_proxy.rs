@@ -11,6 +11,7 @@ use super::model::forward_proxy::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyS
 use super::model::no_proxy::{Exempt, NoProxy};
 use super::problem::Place;
 use super::proxy_authentication;
+use super::purpose::Secret;
 use super::reader::{Context, Node, Section};
 use super::value::{self, ValueError, quoted, wrong};
 use gatepost_core::secret::ProxyPassword;
@@ -41,12 +42,13 @@ pub(super) fn read(root: &Section<'_>) -> Option<ForwardProxy> {
 
     let (choice, authentication) = (choice?, authentication?);
     if choice.names_socks()
-        && let Err(wrong) = fits_socks(&authentication)
+        && let Secret::Read(authentication) = &authentication
+        && let Err(wrong) = fits_socks(authentication)
     {
         section.problem(wrong.reason, wrong.hint);
         return None;
     }
-    Some(ForwardProxy { choice, authentication, no_proxy: collect(no_proxy?) })
+    Some(ForwardProxy { choice, authentication: authentication.read(), no_proxy: collect(no_proxy?) })
 }
 
 fn servers(section: &Section<'_>, url: Option<&Node<'_>>) -> Option<Vec<ProxyServer>> {
@@ -161,7 +163,8 @@ fn from_environment(context: &Context<'_>) -> Option<ForwardProxy> {
     }
     let no_proxy = no_proxy.with_loopback();
     context.note(format!("connections go through the forward proxy `{server}`, because `{name}` is set"));
-    Some(ForwardProxy { choice: ProxyChoice::Servers(vec![server]), authentication, no_proxy })
+    let choice = ProxyChoice::Servers(vec![server]);
+    Some(ForwardProxy { choice, authentication: Some(authentication), no_proxy })
 }
 
 fn proxy_url(text: &str) -> Result<Url, ValueError> {

@@ -263,6 +263,7 @@ fn number(section: &Section<'_>, key: &'static str, field: &mut u32, range: Rang
 #[cfg(test)]
 mod tests {
     use super::super::environment::Environment;
+    use super::super::purpose::Purpose;
     use super::super::raw::Layer;
     use super::super::reader::{Context, Document};
     use super::*;
@@ -291,7 +292,7 @@ mod tests {
 
     fn with_section<T>(yaml: &str, then: impl FnOnce(&Section<'_>) -> T) -> T {
         let document = Document { file: None, directory: "".into(), merged: Layer::from_yaml(yaml).unwrap() };
-        let context = Context::new(&document, &Nothing);
+        let context = Context::new(&document, &Nothing, Purpose::Service);
         let root = context.root();
         then(&root.section("limits"))
     }

@@ -7,20 +7,21 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::environment::{Environment, PREFIX, Recording, System};
 use super::files::Files;
 use super::model::Config;
 use super::problem::{Place, Problem, Problems};
+use super::purpose::Purpose;
 use super::raw::{self, Layer};
-use super::reader::Document;
-use super::{check, render};
+use super::reader::{Context, Document};
+use super::{admin, check, render};
 
 /// The file that is read when none is named.
 pub const DEFAULT_FILE: &str = "proxy.yaml";
 
-/// Reads, merges and checks the configuration.
+/// Reads, merges and checks the configuration for the service.
 ///
 /// `path` is the file of `-c`. Without it `proxy.yaml` is read, which may be absent if the
 /// environment or `overrides` (key path and value of each `--set`) give something. `environment` is
@@ -34,6 +35,39 @@ pub fn load(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Result<Config, Problems> {
     load_tracked(path, overrides, environment).config
+}
+
+/// Like [`load`], for another purpose.
+///
+/// # Errors
+/// Every mistake, with place and hint. A secret that cannot be read is one if the purpose needs it.
+pub fn load_for(
+    purpose: Purpose,
+    path: Option<&Path>,
+    overrides: &[(String, String)],
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Config, Problems> {
+    load_from(purpose, path, overrides, &System::new(environment))
+}
+
+/// Returns where the running service of a configuration may listen, the likeliest first. Nothing
+/// else of the configuration is checked, and no secret is read.
+///
+/// # Errors
+/// Every mistake in what says where it listens.
+pub fn service_sockets(
+    path: Option<&Path>,
+    overrides: &[(String, String)],
+    environment: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Vec<PathBuf>, Problems> {
+    let system = System::new(environment);
+    let text = read_file(path, overrides, &system)?;
+    let (document, early) = merge(as_text(&text), overrides, &system.variables)?;
+    let context = Context::new(&document, &system, Purpose::Store);
+    let sockets = admin::service_sockets(&context.root()).unwrap_or_default();
+    let (mut problems, _) = context.finish();
+    problems.extend(early);
+    Problems::new(problems).map_or(Ok(sockets), Err)
 }
 
 /// A configuration, and the files that it came from.
@@ -52,18 +86,36 @@ pub fn load_tracked(
     environment: impl IntoIterator<Item = (OsString, OsString)>,
 ) -> Loaded {
     let system = System::new(environment);
-    let config = load_from(path, overrides, &system);
+    let config = load_from(Purpose::Service, path, overrides, &system);
     Loaded { config, files: system.files.into_inner() }
 }
 
-fn load_from(path: Option<&Path>, overrides: &[(String, String)], system: &System) -> Result<Config, Problems> {
+fn load_from(
+    purpose: Purpose,
+    path: Option<&Path>,
+    overrides: &[(String, String)],
+    system: &System,
+) -> Result<Config, Problems> {
+    let text = read_file(path, overrides, system)?;
+    load_text_for(purpose, as_text(&text), overrides, &system.variables, system)
+}
+
+fn as_text(file: &Option<(PathBuf, String)>) -> Option<(&Path, &str)> {
+    file.as_ref().map(|(path, text)| (path.as_path(), text.as_str()))
+}
+
+/// Reads the file; `None` when there need not be one.
+fn read_file(
+    path: Option<&Path>,
+    overrides: &[(String, String)],
+    system: &System,
+) -> Result<Option<(PathBuf, String)>, Problems> {
     let file = match (path, Path::new(DEFAULT_FILE)) {
         (None, default) if !default.exists() && (!overrides.is_empty() || system.is_layer()) => None,
         (None, default) => Some(default),
         (Some(path), _) => Some(path),
     };
-    let text = file.map(|path| read_text(path, system).map(|text| (path, text))).transpose()?;
-    load_text(text.as_ref().map(|(path, text)| (*path, text.as_str())), overrides, &system.variables, system)
+    file.map(|path| read_text(path, system).map(|text| (path.to_path_buf(), text))).transpose()
 }
 
 /// Like [`load`], from text that was already read. Only `outside` is used. For tests, fuzzing and
@@ -77,6 +129,34 @@ pub fn load_text(
     variables: &BTreeMap<String, String>,
     outside: &dyn Environment,
 ) -> Result<Config, Problems> {
+    load_text_for(Purpose::Service, file, overrides, variables, outside)
+}
+
+/// Like [`load_text`], for another purpose.
+///
+/// # Errors
+/// As [`load_for`].
+pub fn load_text_for(
+    purpose: Purpose,
+    file: Option<(&Path, &str)>,
+    overrides: &[(String, String)],
+    variables: &BTreeMap<String, String>,
+    outside: &dyn Environment,
+) -> Result<Config, Problems> {
+    let (document, early) = merge(file, overrides, variables)?;
+    let recording = Recording::new(outside);
+    let mut config = check::check(&document, &recording, purpose, early)?;
+    (config.files, config.runs_commands) = recording.finish();
+    config.files.extend(file.map(|(path, _)| path.to_path_buf()));
+    Ok(config)
+}
+
+/// Merges all layers. Returns also the mistakes in those that are no file.
+fn merge(
+    file: Option<(&Path, &str)>,
+    overrides: &[(String, String)],
+    variables: &BTreeMap<String, String>,
+) -> Result<(Document, Vec<Problem>), Problems> {
     let mut early = Vec::new();
     let mut layers = Vec::new();
     let name = file.map(|(path, _)| path.display().to_string());
@@ -101,12 +181,7 @@ pub fn load_text(
     let merged =
         raw::merge(&layers).map_err(|error| whole(name.clone(), error.to_string(), "remove the last override"))?;
     let directory = file.and_then(|(path, _)| path.parent()).map(Path::to_path_buf).unwrap_or_default();
-    let document = Document { file: name.zip(file.map(|(_, text)| text.to_owned())), directory, merged };
-    let recording = Recording::new(outside);
-    let mut config = check::check(&document, &recording, early)?;
-    (config.files, config.runs_commands) = recording.finish();
-    config.files.extend(file.map(|(path, _)| path.to_path_buf()));
-    Ok(config)
+    Ok((Document { file: name.zip(file.map(|(_, text)| text.to_owned())), directory, merged }, early))
 }
 
 fn path_is_default(path: &Path) -> bool {

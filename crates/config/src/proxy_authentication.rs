@@ -1,6 +1,7 @@
 //! Reads how Gatepost authenticates to the forward proxy: `forward_proxy.authentication` and the
 //! keys that belong to it.
 
+use super::purpose::{Purpose, Secret};
 use super::reader::{Node, Section};
 use super::secrets;
 use super::value::{self, ValueError, wrong};
@@ -41,7 +42,7 @@ impl Choice {
 }
 
 /// Reads the authentication from the section `forward_proxy`.
-pub(super) fn read(section: &Section<'_>) -> Option<ProxyAuthentication> {
+pub(super) fn read(section: &Section<'_>) -> Option<Secret<ProxyAuthentication>> {
     let choice = match section.get("authentication") {
         None => Some(Choice::None),
         Some(node) => node.read(|text| value::choice(text, &CHOICES).and_then(available)),
@@ -66,11 +67,11 @@ pub(super) fn read(section: &Section<'_>) -> Option<ProxyAuthentication> {
     }
     let [username, password, domain, keytab, service_name] = keys.map(|(_, node)| node);
     let authentication = match choice {
-        Choice::None => Some(ProxyAuthentication::None),
+        Choice::None => Some(Secret::Read(ProxyAuthentication::None)),
         Choice::Basic => with_password(section, choice, username, password, basic_user)
-            .map(|(username, password)| ProxyAuthentication::Basic { username, password }),
+            .map(|read| read.map(|(username, password)| ProxyAuthentication::Basic { username, password })),
         Choice::Digest => with_password(section, choice, username, password, plain)
-            .map(|(username, password)| ProxyAuthentication::Digest { username, password }),
+            .map(|read| read.map(|(username, password)| ProxyAuthentication::Digest { username, password })),
         Choice::Ntlm => ntlm(section, username, password, domain.as_ref()),
         Choice::Negotiate => negotiate(username.as_ref(), keytab.as_ref(), service_name.as_ref()),
     };
@@ -95,7 +96,7 @@ fn with_password(
     username: Option<Node<'_>>,
     password: Option<Node<'_>>,
     user: impl FnOnce(&str) -> Result<String, ValueError>,
-) -> Option<(String, ProxyPassword)> {
+) -> Option<Secret<(String, ProxyPassword)>> {
     for (key, given) in [("username", &username), ("password", &password)] {
         if given.is_none() {
             section.missing(
@@ -106,8 +107,9 @@ fn with_password(
         }
     }
     let username = username.map(|node| node.read(user));
-    let password = password.map(|node| secrets::read(&node));
-    Some((username??, ProxyPassword::new(password??)))
+    let password = password.map(|node| secrets::read(&node, Purpose::SignIn));
+    let username = username??;
+    Some(password??.map(|password| (username, ProxyPassword::new(password))))
 }
 
 fn ntlm(
@@ -115,7 +117,7 @@ fn ntlm(
     username: Option<Node<'_>>,
     password: Option<Node<'_>>,
     domain: Option<&Node<'_>>,
-) -> Option<ProxyAuthentication> {
+) -> Option<Secret<ProxyAuthentication>> {
     let name = |text: &str| match plain(text)?.split_once('\\') {
         Some((_, user)) if domain.is_some() => {
             wrong("the user name holds a domain, and `domain` is given too", format!("write `username: {user}`"))
@@ -135,8 +137,8 @@ fn ntlm(
         None => names,
         Some(node) => node.read(plain),
     };
-    let (username, password) = account?;
-    Some(ProxyAuthentication::Ntlm(NtlmCredentials { username, domain: domain?, password }))
+    let (account, domain) = (account?, domain?);
+    Some(account.map(|(username, password)| ProxyAuthentication::Ntlm(NtlmCredentials { username, domain, password })))
 }
 
 #[cfg(feature = "negotiate")]
@@ -144,7 +146,7 @@ fn negotiate(
     username: Option<&Node<'_>>,
     keytab: Option<&Node<'_>>,
     service_name: Option<&Node<'_>>,
-) -> Option<ProxyAuthentication> {
+) -> Option<Secret<ProxyAuthentication>> {
     let username = username.map(|node| node.read(plain));
     let keytab = keytab.map(read_keytab);
     let service_name = service_name.map(|node| {
@@ -159,18 +161,18 @@ fn negotiate(
     if matches!(username, Some(None)) || matches!(keytab, Some(None)) || matches!(service_name, Some(None)) {
         return None;
     }
-    Some(ProxyAuthentication::Negotiate(std::sync::Arc::new(
+    Some(Secret::Read(ProxyAuthentication::Negotiate(std::sync::Arc::new(
         gatepost_proto::tunnel::credentials::NegotiateCredentials {
             service_name: service_name.flatten(),
             username: username.flatten(),
             keytab: keytab.flatten(),
         },
-    )))
+    ))))
 }
 
 /// In a build without Kerberos the choice has been refused before.
 #[cfg(not(feature = "negotiate"))]
-fn negotiate(_: Option<&Node<'_>>, _: Option<&Node<'_>>, _: Option<&Node<'_>>) -> Option<ProxyAuthentication> {
+fn negotiate(_: Option<&Node<'_>>, _: Option<&Node<'_>>, _: Option<&Node<'_>>) -> Option<Secret<ProxyAuthentication>> {
     None
 }
 
@@ -178,24 +180,21 @@ fn negotiate(_: Option<&Node<'_>>, _: Option<&Node<'_>>, _: Option<&Node<'_>>) -
 /// its content.
 #[cfg(feature = "negotiate")]
 fn read_keytab(node: &Node<'_>) -> Option<std::path::PathBuf> {
-    let path = node.context().path(node.text()?);
+    let path = secrets::path(node)?;
     let shown = path.display();
-    let outside = node.context().outside;
-    match outside.read(&path).map(zeroize::Zeroizing::new) {
-        Err(error) => {
-            node.unreadable(&path, &error, "name a keytab that the user who runs Gatepost can read");
-            return None;
-        }
-        Ok(octets) if octets.first() != Some(&5) => {
+    let hint = "name a keytab that the user who runs Gatepost can read";
+    match node.content(&path, Purpose::SignIn, hint)?.map(zeroize::Zeroizing::new) {
+        Secret::Read(octets) if octets.first() != Some(&5) => {
             node.problem(
                 format!("`{shown}` is not a keytab"),
                 "export one with `ktpass`, `msktutil`, `ktutil` or `kadmin`",
             );
             return None;
         }
-        Ok(_) => {}
+        Secret::Read(_) => {}
+        Secret::NotRead => return Some(path),
     }
-    if outside.world_readable(&path) {
+    if node.context().outside.world_readable(&path) {
         node.context().note(format!(
             "everybody on this machine can read the keys in `{shown}`; take that right away with `chmod o-r {shown}`"
         ));

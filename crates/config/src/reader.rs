@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use config::{Value, ValueKind};
 
-use super::environment::Environment;
+use super::environment::{self, Environment};
 use super::problem::{Place, Problem};
+use super::purpose::{Purpose, Secret};
 use super::raw::{self, Layer, Span, Table};
 use super::render;
 use super::value::{ValueError, nearest, quoted};
+
+/// The variable with the service's directory of credentials (systemd.exec(5), "Credentials").
+const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
 
 /// The configuration as it was written, merged.
 pub(super) struct Document {
@@ -26,13 +30,51 @@ pub(super) struct Document {
 pub(super) struct Context<'a> {
     pub(super) document: &'a Document,
     pub(super) outside: &'a dyn Environment,
+    purpose: Purpose,
     problems: RefCell<Vec<Problem>>,
     notes: RefCell<Vec<String>>,
+    /// Keys of secrets that only the running service has.
+    elsewhere: RefCell<Vec<String>>,
 }
 
 impl<'a> Context<'a> {
-    pub(super) fn new(document: &'a Document, outside: &'a dyn Environment) -> Self {
-        Self { document, outside, problems: RefCell::default(), notes: RefCell::default() }
+    pub(super) fn new(document: &'a Document, outside: &'a dyn Environment, purpose: Purpose) -> Self {
+        Self {
+            document,
+            outside,
+            purpose,
+            problems: RefCell::default(),
+            notes: RefCell::default(),
+            elsewhere: RefCell::default(),
+        }
+    }
+
+    /// Whether the configuration is read for this purpose, or for one that needs more.
+    pub(super) fn is_for(&self, purpose: Purpose) -> bool {
+        self.purpose >= purpose
+    }
+
+    /// Whether the unit `gatepost.service` reads this configuration.
+    pub(super) fn is_of_unit(&self) -> bool {
+        self.document.file.as_ref().is_some_and(|(name, _)| self.outside.is_of_unit(name.as_ref()))
+    }
+
+    /// The path of a systemd credential. `None`: the service has none. Commands outside of the
+    /// service's environment use the directory of its unit, which may be absent or closed to them.
+    pub(super) fn credential(&self, name: &str) -> Option<PathBuf> {
+        let of_unit = || (self.purpose < Purpose::Service).then(|| self.outside.credentials_of_unit());
+        self.given_credentials().or_else(of_unit).map(|directory| directory.join(name))
+    }
+
+    fn given_credentials(&self) -> Option<PathBuf> {
+        self.outside.variable(CREDENTIALS).filter(|path| !path.is_empty()).map(PathBuf::from)
+    }
+
+    /// Whether the file is a credential of the service, and this process is a command beside it.
+    pub(super) fn is_elsewhere(&self, path: &Path) -> bool {
+        self.purpose < Purpose::Service
+            && self.given_credentials().is_none()
+            && path.starts_with(environment::CREDENTIALS)
     }
 
     /// The outermost section.
@@ -66,7 +108,16 @@ impl<'a> Context<'a> {
     }
 
     pub(super) fn finish(self) -> (Vec<Problem>, Vec<String>) {
-        (self.problems.into_inner(), self.notes.into_inner())
+        let elsewhere = self.elsewhere.into_inner();
+        let mut notes = self.notes.into_inner();
+        if !elsewhere.is_empty() {
+            notes.push(format!(
+                "not checked here, because only the running service has them: `{}`. To check them, run this command while the \
+                 service runs, as its user or as root",
+                elsewhere.join("`, `")
+            ));
+        }
+        (self.problems.into_inner(), notes)
     }
 
     fn spot(&self, path: &str) -> Option<&Span> {
@@ -262,6 +313,39 @@ impl<'a> Node<'a> {
             _ => hint,
         };
         self.problem(format!("`{}` cannot be read: {error}", path.display()), hint);
+    }
+
+    /// The content of a file that `needed_for` and everything beyond it needs. A check notes a
+    /// credential that only the running service can read.
+    pub(super) fn content(&self, path: &Path, needed_for: Purpose, hint: &str) -> Option<Secret<Vec<u8>>> {
+        let context = self.context;
+        if !context.is_for(needed_for) {
+            return Some(Secret::NotRead);
+        }
+        let error = match context.outside.read(path) {
+            Ok(content) => return Some(Secret::Read(content)),
+            Err(error) => error,
+        };
+        if !context.is_elsewhere(path) {
+            self.unreadable(path, &error, hint);
+        } else if context.purpose == Purpose::Check {
+            self.note_elsewhere();
+            return Some(Secret::NotRead);
+        } else {
+            let hint = "only the running service has it: run this command while the service runs, as its user";
+            self.unreadable(path, &error, hint);
+        }
+        None
+    }
+
+    /// Notes that only the running service has the secret here.
+    fn note_elsewhere(&self) {
+        let key = [".credential", ".file"].iter().find_map(|source| self.path.strip_suffix(source));
+        let key = key.unwrap_or(&self.path).to_owned();
+        let mut elsewhere = self.context.elsewhere.borrow_mut();
+        if !elsewhere.contains(&key) {
+            elsewhere.push(key);
+        }
     }
 
     pub(super) fn wrong(&self, wrong: ValueError) {

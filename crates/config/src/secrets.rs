@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use config::{Value, ValueKind};
 
 use super::problem::Place;
+use super::purpose::{Purpose, Secret};
 use super::raw::Table;
 use super::reader::Node;
 use super::value::{ValueError, quoted, wrong};
@@ -15,20 +16,29 @@ const FORMS: &str = "write `{env: NAME}`, `{file: PATH}`, `{credential: NAME}` o
 type Content = (Vec<u8>, Option<PathBuf>);
 
 /// A source of secrets: its key, and the function that reads it.
-type Source = (&'static str, fn(&Node<'_>) -> Option<Content>);
+type Source = (&'static str, fn(&Node<'_>, Purpose) -> Option<Secret<Content>>);
 
-/// The variable with systemd's directory of credentials (systemd.exec(5), "Credentials").
-pub(super) const CREDENTIALS: &str = "CREDENTIALS_DIRECTORY";
-
-/// Reads a secret. Reports of mistakes hold no part of it.
-pub(super) fn read(node: &Node<'_>) -> Option<String> {
-    read_source(node, &[]).map(|(text, _)| text)
+/// Reads a secret that `needed_for` and everything beyond it needs. Reports of mistakes hold no
+/// part of it.
+pub(super) fn read(node: &Node<'_>, needed_for: Purpose) -> Option<Secret<String>> {
+    read_source(node, &[], needed_for).map(|secret| secret.map(|(text, _)| text))
 }
 
 /// Like [`read`], and also returns the secret's file, if that may change while the program runs.
 /// `beside` are keys that its table may hold in addition to the source.
-pub(super) fn read_source(node: &Node<'_>, beside: &[&'static str]) -> Option<(String, Option<PathBuf>)> {
-    let (text, file) = if node.is_table() { referenced(node, beside)? } else { (literal(node)?, None) };
+pub(super) fn read_source(
+    node: &Node<'_>,
+    beside: &[&'static str],
+    needed_for: Purpose,
+) -> Option<Secret<(String, Option<PathBuf>)>> {
+    let (text, file) = if node.is_table() {
+        match referenced(node, beside, needed_for)? {
+            Secret::Read(read) => read,
+            Secret::NotRead => return Some(Secret::NotRead),
+        }
+    } else {
+        (literal(node)?, None)
+    };
     if text.is_empty() {
         node.problem("the secret is empty", "look at the source of the secret");
         return None;
@@ -40,7 +50,21 @@ pub(super) fn read_source(node: &Node<'_>, beside: &[&'static str]) -> Option<(S
         );
         return None;
     }
-    Some((text, file))
+    Some(Secret::Read((text, file)))
+}
+
+/// The path of a file that the configuration names: as it is written, or `{credential: NAME}`.
+pub(super) fn path(node: &Node<'_>) -> Option<PathBuf> {
+    if !node.is_table() {
+        return Some(node.context().path(node.text()?));
+    }
+    let section = node.section();
+    let Some(credential) = section.get("credential") else {
+        node.problem("a file is expected here", "write its path, or `{credential: NAME}`");
+        return None;
+    };
+    section.finish();
+    credential_path(&credential)
 }
 
 /// The secret in the content of a file: one line of text, without its line break. `None` when the
@@ -74,7 +98,11 @@ pub(super) fn literal(node: &Node<'_>) -> Option<String> {
     Some(text)
 }
 
-fn referenced(node: &Node<'_>, beside: &[&'static str]) -> Option<(String, Option<PathBuf>)> {
+fn referenced(
+    node: &Node<'_>,
+    beside: &[&'static str],
+    needed_for: Purpose,
+) -> Option<Secret<(String, Option<PathBuf>)>> {
     let section = node.section();
     for key in beside {
         section.get(key);
@@ -87,15 +115,18 @@ fn referenced(node: &Node<'_>, beside: &[&'static str]) -> Option<(String, Optio
         node.problem("exactly one source of the secret is expected", FORMS);
         return None;
     };
-    let (bytes, file) = read(source)?;
+    if !node.context().is_for(needed_for) {
+        return Some(Secret::NotRead);
+    }
+    let Secret::Read((bytes, file)) = read(source, needed_for)? else { return Some(Secret::NotRead) };
     let Ok(text) = String::from_utf8(bytes) else {
         source.problem("the secret is not UTF-8", "give the secret as text");
         return None;
     };
-    Some((without_line_end(&text).to_owned(), file))
+    Some(Secret::Read((without_line_end(&text).to_owned(), file)))
 }
 
-fn of_variable(source: &Node<'_>) -> Option<Content> {
+fn of_variable(source: &Node<'_>, _: Purpose) -> Option<Secret<Content>> {
     let name = source.text()?;
     let value = source.context().outside.variable(name);
     if value.is_none() {
@@ -104,10 +135,10 @@ fn of_variable(source: &Node<'_>) -> Option<Content> {
             "set it where Gatepost is started, or use `{file: PATH}`",
         );
     }
-    value.map(|value| (value.into_bytes(), None))
+    value.map(|value| Secret::Read((value.into_bytes(), None)))
 }
 
-fn of_file(source: &Node<'_>) -> Option<Content> {
+fn of_file(source: &Node<'_>, needed_for: Purpose) -> Option<Secret<Content>> {
     let context = source.context();
     let path = context.path(source.text()?);
     if context.outside.world_readable(&path) {
@@ -116,21 +147,32 @@ fn of_file(source: &Node<'_>) -> Option<Content> {
             "everybody on this machine can read the secret in `{shown}`; take that right away with `chmod o-r {shown}`"
         ));
     }
-    read_file(source, path, "name a file that the user who runs Gatepost can read")
+    read_file(source, path, needed_for, "name a file that the user who runs Gatepost can read")
 }
 
-fn of_credential(source: &Node<'_>) -> Option<Content> {
+fn of_credential(source: &Node<'_>, needed_for: Purpose) -> Option<Secret<Content>> {
+    let path = credential_path(source)?;
+    read_file(source, path, needed_for, &load_credential(source.text()?))
+}
+
+/// The path of the credential whose name is written here.
+pub(super) fn credential_path(source: &Node<'_>) -> Option<PathBuf> {
     let name = source.read(credential_name)?;
-    let hint = format!("write `LoadCredentialEncrypted={name}` or `LoadCredential={name}:PATH` into the unit");
-    let Some(directory) = source.context().outside.variable(CREDENTIALS).filter(|path| !path.is_empty()) else {
-        source.problem("there are no credentials: Gatepost was not started by systemd with any", hint);
-        return None;
-    };
-    read_file(source, PathBuf::from(directory).join(&name), &hint)
+    let path = source.context().credential(&name);
+    if path.is_none() {
+        let reason = "there are no credentials: Gatepost was not started by systemd with any";
+        source.problem(reason, load_credential(&name));
+    }
+    path
+}
+
+/// How systemd is told to hand over a credential.
+pub(super) fn load_credential(name: &str) -> String {
+    format!("write `LoadCredentialEncrypted={name}` or `LoadCredential={name}:PATH` into the unit")
 }
 
 /// Checks a credential's name (systemd.exec(5)): that of a file, at most 255 octets of ASCII.
-pub(super) fn credential_name(text: &str) -> Result<String, ValueError> {
+fn credential_name(text: &str) -> Result<String, ValueError> {
     let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'@');
     if text.len() <= 255 && text.bytes().all(allowed) && !matches!(text, "." | "..") {
         return Ok(text.to_owned());
@@ -141,7 +183,7 @@ pub(super) fn credential_name(text: &str) -> Result<String, ValueError> {
     )
 }
 
-fn of_command(source: &Node<'_>) -> Option<Content> {
+fn of_command(source: &Node<'_>, _: Purpose) -> Option<Secret<Content>> {
     let command = source.list()?.iter().map(|item| item.text().map(str::to_owned)).collect::<Option<Vec<_>>>()?;
     let context = source.context();
     let given = context.outside.run(&command, &variables(&context.document.merged.values));
@@ -153,17 +195,11 @@ fn of_command(source: &Node<'_>) -> Option<Content> {
             );
         })
         .ok()
-        .map(|content| (content, None))
+        .map(|content| Secret::Read((content, None)))
 }
 
-fn read_file(source: &Node<'_>, path: PathBuf, hint: &str) -> Option<Content> {
-    match source.context().outside.read(&path) {
-        Ok(content) => Some((content, Some(path))),
-        Err(error) => {
-            source.unreadable(&path, &error, hint);
-            None
-        }
-    }
+fn read_file(source: &Node<'_>, path: PathBuf, needed_for: Purpose, hint: &str) -> Option<Secret<Content>> {
+    Some(source.content(&path, needed_for, hint)?.map(|content| (content, Some(path))))
 }
 
 /// The names in every `{env: NAME}` of the configuration. Their values must not reach other

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::model::state::{RedisServer, State, StateKey};
 use super::model::trust::Trust;
+use super::purpose::{Purpose, Secret};
 use super::reader::{Context, Node, Section};
 use super::secrets;
 use super::value::{ValueError, quoted, wrong};
@@ -30,6 +31,8 @@ const KEY_FORMS: &str = "write `{file: PATH}`, `{credential: NAME}`, `{env: NAME
 enum Engine {
     Sqlite,
     Redis(RedisServer),
+    /// Its address is a secret that was not read.
+    NotRead,
 }
 
 /// Reads the section. Nothing is opened yet.
@@ -37,10 +40,7 @@ pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
     let written = root.get("state").is_some_and(|node| !node.is_table() || !node.section().is_empty());
     let section = root.section("state");
     let context = section.context();
-    let directory = match section.get("directory") {
-        Some(node) => Some(context.path(node.text()?)),
-        None => default_directory(context),
-    };
+    let directory = read_directory(&section)?;
     let engine = section.get("store").map_or(Some(Engine::Sqlite), |node| read_engine(&node, trust));
     let key = match section.get("key") {
         Some(node) => Some(read_key(&node)),
@@ -59,6 +59,7 @@ pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
         }
         (Engine::Sqlite, Some(directory), key) => Some(State::Sqlite { directory, key: key?? }),
         (Engine::Redis(server), _, Some(key)) => Some(State::Redis { server: Arc::new(server), key: key? }),
+        (Engine::NotRead, _, _) => Some(State::NotRead),
         (Engine::Redis(_), _, None) => {
             section.missing(
                 "key",
@@ -70,8 +71,25 @@ pub(super) fn read(root: &Section<'_>, trust: Option<&Trust>) -> Option<State> {
     }
 }
 
+/// The directory of the database; `None` for a store that is elsewhere.
+pub(super) fn directory(root: &Section<'_>) -> Option<PathBuf> {
+    let section = root.section("state");
+    let is_database = section.get("store").is_none_or(|node| node.as_text() == Some("sqlite"));
+    read_directory(&section)?.filter(|_| is_database)
+}
+
+/// The outer `None`: it is wrong, which has been reported.
+fn read_directory(section: &Section<'_>) -> Option<Option<PathBuf>> {
+    let context = section.context();
+    match section.get("directory") {
+        Some(node) => Some(Some(context.path(node.text()?))),
+        None => Some(default_directory(context)),
+    }
+}
+
 /// `$STATE_DIRECTORY` as systemd sets it (systemd.exec(5)), or the usual directory if this process
-/// may write to it.
+/// may write to it. For the unit's configuration, a command is not misled by what it may do: the
+/// usual directory is the unit's.
 fn default_directory(context: &Context<'_>) -> Option<PathBuf> {
     let given = context.outside.variable("STATE_DIRECTORY").unwrap_or_default();
     // Several directories are joined by colons.
@@ -79,18 +97,15 @@ fn default_directory(context: &Context<'_>) -> Option<PathBuf> {
         return Some(PathBuf::from(first));
     }
     let usual = Path::new(DEFAULT_DIRECTORY);
-    context.outside.is_writable_directory(usual).then(|| usual.to_path_buf())
+    let is_of_unit =
+        || !context.is_for(Purpose::Service) && context.is_of_unit() && context.outside.is_directory(usual);
+    (context.outside.is_writable_directory(usual) || is_of_unit()).then(|| usual.to_path_buf())
 }
 
 fn default_key(context: &Context<'_>, directory: Option<&Path>) -> Option<StateKey> {
-    let given = credential(context, CREDENTIAL).filter(|path| context.outside.read(path).is_ok());
+    let given = context.credential(CREDENTIAL).filter(|path| context.outside.read(path).is_ok());
     let own = || directory.map(|directory| StateKey::File(directory.join(KEY_FILE)));
     given.map(StateKey::Credential).or_else(own)
-}
-
-/// The path of a systemd credential (systemd.exec(5), `LoadCredential`).
-fn credential(context: &Context<'_>, name: &str) -> Option<PathBuf> {
-    context.outside.variable(secrets::CREDENTIALS).map(|directory| Path::new(&directory).join(name))
 }
 
 fn read_key(node: &Node<'_>) -> Option<StateKey> {
@@ -110,16 +125,10 @@ fn read_key(node: &Node<'_>) -> Option<StateKey> {
     match kind {
         "file" => Some(StateKey::File(context.path(source.text()?))),
         "credential" => {
-            let name = source.read(secrets::credential_name)?;
-            let path = credential(context, &name);
-            let found = path.filter(|path| context.outside.read(path).is_ok());
-            if found.is_none() {
-                source.problem(
-                    format!("there is no credential {}", quoted(&name)),
-                    format!("add `LoadCredential={name}:PATH` or `LoadCredentialEncrypted=…` to the unit"),
-                );
-            }
-            found.map(StateKey::Credential)
+            let path = secrets::credential_path(&source)?;
+            // A command reads it when it opens the store.
+            source.content(&path, Purpose::Check, &secrets::load_credential(source.text()?))?;
+            Some(StateKey::Credential(path))
         }
         "env" => {
             let name = source.text()?;
@@ -149,7 +158,13 @@ fn read_engine(node: &Node<'_>, trust: Option<&Trust>) -> Option<Engine> {
     // The address may hold a password: nothing of it is repeated, and all of it may come from where
     // secrets do.
     let holds_password = node.as_text().is_some_and(|text| text.contains('@'));
-    let text = if node.is_table() || holds_password { secrets::read(node)? } else { node.text()?.to_owned() };
+    let text = match node.is_table() || holds_password {
+        true => match secrets::read(node, Purpose::Store)? {
+            Secret::Read(text) => text,
+            Secret::NotRead => return Some(Engine::NotRead),
+        },
+        false => node.text()?.to_owned(),
+    };
     match text.as_str() {
         "sqlite" => Some(Engine::Sqlite),
         text => redis(text, trust).map_err(|wrong| node.wrong(wrong)).ok().map(Engine::Redis),

@@ -207,14 +207,12 @@ impl DialError {
 
 /// The credentials that may be sent to this proxy.
 fn authentication_for<'a>(proxy: &'a ForwardProxy, server: &ProxyServer) -> &'a ProxyAuthentication {
-    match &proxy.choice {
-        ProxyChoice::Servers(servers) if servers.contains(server) => &proxy.authentication,
+    let may_know = match &proxy.choice {
+        ProxyChoice::Servers(servers) => servers.contains(server),
         #[cfg(feature = "pac")]
-        ProxyChoice::Script { authenticate_to, .. } if authenticate_to.lists(&server.host, server.port) => {
-            &proxy.authentication
-        }
-        _ => &ProxyAuthentication::None,
-    }
+        ProxyChoice::Script { authenticate_to, .. } => authenticate_to.lists(&server.host, server.port),
+    };
+    proxy.authentication.as_ref().filter(|_| may_know).unwrap_or(&ProxyAuthentication::None)
 }
 
 /// A tunnel to be opened.

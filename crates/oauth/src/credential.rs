@@ -93,8 +93,8 @@ pub enum CredentialError {
     /// The system gives no randomness to sign with.
     #[error("there is no randomness to sign with")]
     NoRandomness,
-    /// A managed identity has no credential to send.
-    #[error("a managed identity proves itself to nobody")]
+    /// A managed identity has no credential to send, and a command that signs nobody in reads none.
+    #[error("there is no credential to send")]
     NoProof,
 }
 
@@ -156,7 +156,10 @@ impl Credentials {
         let count = match &*ask.application.credential {
             Credential::Secrets(secrets) => secrets.len(),
             Credential::Certificates(certificates) => certificates.len(),
-            Credential::None | Credential::FederatedTokenFile(_) | Credential::ManagedIdentity(_) => 1,
+            Credential::None
+            | Credential::FederatedTokenFile(_)
+            | Credential::ManagedIdentity(_)
+            | Credential::NotRead => 1,
         };
         let preferred = self.preferred.get(&ask.throttle_key()).map_or(0, |number| *number);
         let mut order: Vec<usize> = (0..count).collect();
@@ -213,7 +216,7 @@ impl Credentials {
                 let file = file.clone();
                 aside(move || federated_token(&file, now)).await.map(ClientProof::Assertion)
             }
-            Credential::ManagedIdentity(_) => Err(CredentialError::NoProof),
+            Credential::ManagedIdentity(_) | Credential::NotRead => Err(CredentialError::NoProof),
         }
     }
 

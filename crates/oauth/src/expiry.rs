@@ -61,7 +61,10 @@ pub async fn list(credentials: &Credentials, applications: &[Arc<Application>]) 
                     expiry(format!("client secret{which}"), expires)
                 }));
             }
-            Credential::None | Credential::FederatedTokenFile(_) | Credential::ManagedIdentity(_) => {}
+            Credential::None
+            | Credential::FederatedTokenFile(_)
+            | Credential::ManagedIdentity(_)
+            | Credential::NotRead => {}
         }
     }
     found.sort_by(|a, b| (a.expires, &a.client_id, &a.what).cmp(&(b.expires, &b.client_id, &b.what)));

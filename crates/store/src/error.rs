@@ -25,6 +25,9 @@ pub enum OpenError {
         /// Where the key came from.
         key: String,
     },
+    /// The address of the store was not read.
+    #[error("the address of the store is a secret that was not read")]
+    NotRead,
     /// The database file cannot be used.
     #[error(transparent)]
     Sqlite(#[from] SqliteProblem),

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use aws_lc_rs::rand;
 use zeroize::Zeroizing;
 
+use super::owner::as_user;
+
 /// Most octets read of a key file.
 const KEY_FILE_OCTETS: usize = 4_096;
 
@@ -28,7 +30,7 @@ pub enum FileProblem {
         wanted: u32,
     },
     /// It belongs to another user.
-    #[error("`{}` belongs to user {owner}, and Gatepost runs as user {own}; give it away with `chown {own} {}`", .path.display(), .path.display())]
+    #[error("`{}` belongs to user {owner}, and this is user {own}. Run the command as that user: `{} gatepost …`", .path.display(), as_user(*.owner))]
     Owner {
         /// Which.
         path: PathBuf,
@@ -127,9 +129,8 @@ pub(super) fn read_private(path: &Path) -> Result<Option<Zeroizing<Vec<u8>>>, Fi
 }
 
 /// Reads a small file as it is, without a check of its mode.
-pub(super) fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>, FileProblem> {
-    let file = File::open(path).map_err(FileProblem::io("open", path))?;
-    read_bounded(file).map_err(FileProblem::io("read", path))
+pub(super) fn read(path: &Path) -> io::Result<Zeroizing<Vec<u8>>> {
+    read_bounded(File::open(path)?)
 }
 
 fn read_bounded(file: File) -> io::Result<Zeroizing<Vec<u8>>> {

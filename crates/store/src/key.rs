@@ -3,6 +3,7 @@
 //! It is 32 random octets in base64, on one line. A second line holds the previous key, while
 //! records are still sealed under it. The newer key comes first.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::rand;
@@ -21,9 +22,22 @@ pub enum KeyProblem {
     /// Its file cannot be used.
     #[error(transparent)]
     File(#[from] FileProblem),
+    /// It is a systemd credential, which only the running service has.
+    #[error(
+        "the state key is a systemd credential, and `{}` cannot be read: {source}. Run this while the service runs, as the \
+         service's user", .path.display()
+    )]
+    Credential {
+        /// Its path.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
     /// Its file is gone, and the store is not.
     #[error(
-        "the state key `{key}` is missing, and `{store}` cannot be read without it; put the key back from a backup, or move the store away to begin with an empty one"
+        "the state key `{key}` is missing, and `{store}` cannot be read without it. If the service has it as a systemd \
+         credential, start the service first. Otherwise put the key back from a backup, or move the store away to begin with \
+         an empty one"
     )]
     Lost {
         /// The path of the key.
@@ -67,7 +81,9 @@ impl Keys {
                 Some(text) => text,
                 None => return Ok(None),
             },
-            StateKey::Credential(path) => files::read(path)?,
+            StateKey::Credential(path) => {
+                files::read(path).map_err(|source| KeyProblem::Credential { path: path.clone(), source })?
+            }
             StateKey::Literal(text) => Zeroizing::new(text.expose().as_bytes().to_vec()),
             StateKey::Command { command, hidden } => {
                 Zeroizing::new(run_command(command, hidden).map_err(KeyProblem::Command)?)

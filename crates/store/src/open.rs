@@ -32,6 +32,7 @@ pub async fn open(state: &State) -> Result<Arc<dyn Store>, OpenError> {
 pub(super) async fn unproved(state: &State) -> Result<Option<Sealed>, OpenError> {
     let (records, key): (Box<dyn Records>, _) = match state {
         State::Memory => return Ok(None),
+        State::NotRead => return Err(OpenError::NotRead),
         State::Sqlite { directory, key } => (Box::new(open_file(directory).await?), key),
         State::Redis { server, key } => (Box::new(Redis::new(Arc::clone(server))), key),
     };

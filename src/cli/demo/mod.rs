@@ -11,7 +11,8 @@ use std::{fs, io};
 
 use anyhow::Context;
 
-use super::exit::{CONFIGURATION, DONE, FAILED};
+use super::exit::DONE;
+use super::output::{failed, report};
 use super::run;
 #[cfg(unix)]
 use super::status;
@@ -59,10 +60,7 @@ pub fn demo(port_base: Option<u16>) -> u8 {
     };
     match runtime.block_on(serve(port_base)) {
         Ok(code) => code,
-        Err(error) => {
-            eprintln!("gatepost: the demonstration failed: {error:#}");
-            FAILED
-        }
+        Err(error) => failed(format_args!("the demonstration failed: {error:#}")),
     }
 }
 
@@ -83,10 +81,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
     let config = match load::load(Some(&file), &[], []) {
         // A service on this machine may have a store, which the demonstration must not use.
         Ok(config) => Config { state: State::Memory, ..config },
-        Err(problems) => {
-            eprintln!("{problems}");
-            return Ok(CONFIGURATION);
-        }
+        Err(problems) => return Ok(report(&problems)),
     };
     log::init(&config.log).context("start the log")?;
     prepare(&config.limits);
@@ -119,7 +114,7 @@ async fn serve(port_base: Option<u16>) -> anyhow::Result<u8> {
 /// Shows a link to the status page, as `gatepost status` prints it.
 #[cfg(unix)]
 async fn show_status_page(socket: &Path) -> anyhow::Result<()> {
-    let link = status::ask(socket, hyper::Method::POST, "/link", "text/plain").await;
+    let link = status::ask(&[socket.to_path_buf()], hyper::Method::POST, "/link", "text/plain").await;
     page::status_page(socket, &link.context("make a link to the status page")?);
     Ok(())
 }

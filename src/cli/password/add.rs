@@ -9,7 +9,7 @@ use crate::cli::options::{AddOptions, Expiry};
 use crate::cli::store_context::{StoreContext, with_store_context};
 use crate::client_settings::{client_settings, fitting};
 use crate::login::issue::{self, Order};
-use gatepost_config::{Account, Config, Grant, Listener};
+use gatepost_config::{Account, Config, Grant, Listener, Purpose};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
 use gatepost_store::DevicePassword;
@@ -17,7 +17,7 @@ use gatepost_store::DevicePassword;
 /// Creates a device password, or takes one that is read from the terminal or standard input. Prints
 /// it with the settings for the device, and returns the exit code.
 pub fn add(options: &AddOptions) -> u8 {
-    with_store_context(&options.settings, async |opened| try_add(opened, options).await)
+    with_store_context(&options.settings, Purpose::Store, async |opened| try_add(opened, options).await)
 }
 
 async fn try_add(opened: &StoreContext, options: &AddOptions) -> anyhow::Result<String> {

@@ -4,14 +4,14 @@ use serde_json::{Value, json};
 
 use crate::cli::options::ListOptions;
 use crate::cli::store_context::{StoreContext, with_store_context};
-use gatepost_config::Config;
+use gatepost_config::{Config, Purpose};
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::UnixTime;
 use gatepost_store::{DevicePassword, Verifier};
 
 /// Lists device passwords on standard output, as a table or as JSON. Returns the exit code.
 pub fn list(options: &ListOptions) -> u8 {
-    with_store_context(&options.settings, async |opened| try_list(opened, options).await)
+    with_store_context(&options.settings, Purpose::Store, async |opened| try_list(opened, options).await)
 }
 
 async fn try_list(opened: &StoreContext, options: &ListOptions) -> anyhow::Result<String> {

@@ -3,11 +3,12 @@
 use super::list::address;
 use crate::cli::options::RevokeOptions;
 use crate::cli::store_context::{StoreContext, with_store_context};
+use gatepost_config::Purpose;
 use gatepost_store::DevicePassword;
 
 /// Revokes a device password, named by its id or by login and name. Returns the exit code.
 pub fn revoke(options: &RevokeOptions) -> u8 {
-    with_store_context(&options.settings, async |opened| try_revoke(opened, options).await)
+    with_store_context(&options.settings, Purpose::Store, async |opened| try_revoke(opened, options).await)
 }
 
 async fn try_revoke(opened: &StoreContext, options: &RevokeOptions) -> anyhow::Result<String> {

@@ -90,7 +90,7 @@ impl Needs {
 
     fn store(&mut self, state: &State) {
         let key = match state {
-            State::Memory => return,
+            State::Memory | State::NotRead => return,
             State::Sqlite { directory, key } => {
                 self.write.insert(directory.clone());
                 key
@@ -111,7 +111,7 @@ impl Needs {
 
     fn proxy(&mut self, proxy: Option<&ForwardProxy>) {
         #[cfg(feature = "negotiate")]
-        if let Some(ForwardProxy { authentication: ProxyAuthentication::Negotiate(_), .. }) = proxy {
+        if let Some(ForwardProxy { authentication: Some(ProxyAuthentication::Negotiate(_)), .. }) = proxy {
             // The system's configuration names the key distribution center.
             self.connect = None;
             self.write.insert(ticket_cache());

@@ -73,10 +73,29 @@ impl World {
     }
 
     pub(super) fn serve(&self) -> Service {
+        self.serve_in(&["run"], &[])
+    }
+
+    /// The same with other arguments, and with variables of the environment.
+    pub(super) fn serve_in(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Service {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.args(arguments).env_clear().envs(variables.iter().copied());
+        self.start(command)
+    }
+
+    /// The same as another user.
+    #[cfg(unix)]
+    pub(super) fn serve_as(&self, user: u32) -> Service {
+        use std::os::unix::process::CommandExt as _;
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatepost"));
+        command.env_clear().uid(user).gid(user);
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> Service {
         let log = std::fs::File::create(self.directory.file("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_gatepost"))
+        let child = command
             .current_dir(self.directory.0.path())
-            .env_clear()
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -91,8 +110,15 @@ impl World {
         if reply.starts_with("OK") { Ok(session) } else { Err(reply) }
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.directory.file("log")).unwrap()
+    }
+
+    /// Writes the configuration again with one text in the place of another, and lines at its end.
+    pub(super) fn rewrite(&self, from: &str, to: &str, more: &str) {
+        let yaml = std::fs::read_to_string(self.directory.file("proxy.yaml")).unwrap();
+        assert!(yaml.contains(from), "{from} is not in\n{yaml}");
+        self.directory.write("proxy.yaml", &(yaml.replace(from, to) + more));
     }
 }
 

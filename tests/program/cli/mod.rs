@@ -8,9 +8,12 @@ use crate::common;
 
 #[cfg(feature = "sandbox")]
 mod audit;
+#[cfg(all(unix, feature = "sandbox"))]
+mod beside;
 mod demo;
 #[cfg(feature = "sandbox")]
 mod device_passwords;
+mod gone_reader;
 #[cfg(feature = "sandbox")]
 mod state;
 

@@ -39,7 +39,7 @@ async fn a_signal_and_the_command_reload_and_the_command_says_what_came_of_it() 
     assert!(program.ended().success());
     let said = world.run(&["reload"]);
     assert_eq!(said.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&said.stderr).contains("no service answers"));
+    assert!(String::from_utf8_lossy(&said.stderr).contains("no service is running here"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -113,6 +113,7 @@ pub struct Account {
     pub grant: Grant,
     /// Argon2id PHC strings of the passwords that Gatepost itself checks, in addition to the device
     /// passwords of the store. Their form and strength are checked. None with [`Grant::Password`].
+    /// For a command, only those that stand in the configuration itself.
     pub passwords: Vec<String>,
     /// The Entra application that asks for the token.
     pub application: Arc<Application>,

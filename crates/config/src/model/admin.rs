@@ -16,6 +16,9 @@ pub struct Admin {
     /// The Unix socket for `gatepost status`, for commands such as `gatepost reload`, and for the
     /// process that takes over.
     pub socket: Option<PathBuf>,
+    /// Where a running service of this configuration may listen, the likeliest first. Only the
+    /// service's own environment says where it is.
+    pub service_sockets: Vec<PathBuf>,
     /// Certificate and key of the page.
     pub tls: Option<Identity>,
     /// The token that opens the page, in addition to one-time links.
@@ -28,20 +31,29 @@ pub struct Admin {
 }
 
 /// The digest of a token of at least 128 bits. The token gives access, and is itself not stored.
+/// `None`: it was not read, and nothing is this token.
 #[derive(Clone, PartialEq, Eq)]
-pub struct AdminToken([u8; 32]);
+pub struct AdminToken(Option<[u8; 32]>);
 
 impl AdminToken {
     pub(crate) fn new(token: &str) -> Self {
-        let mut sha256 = [0; 32];
-        sha256.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        Self(sha256)
+        Self(Some(sha256(token)))
+    }
+
+    pub(crate) fn not_read() -> Self {
+        Self(None)
     }
 
     /// Whether `presented` is the token. Takes the same time for any two texts of one length.
     pub fn is(&self, presented: &str) -> bool {
-        constant_time::verify_slices_are_equal(&self.0, &Self::new(presented).0).is_ok()
+        self.0.is_some_and(|digest| constant_time::verify_slices_are_equal(&digest, &sha256(presented)).is_ok())
     }
+}
+
+fn sha256(text: &str) -> [u8; 32] {
+    let mut sha256 = [0; 32];
+    sha256.copy_from_slice(digest::digest(&digest::SHA256, text.as_bytes()).as_ref());
+    sha256
 }
 
 impl fmt::Debug for AdminToken {

@@ -24,6 +24,8 @@ pub enum Credential {
     FederatedTokenFile(PathBuf),
     /// The platform knows the identity and gives the token itself.
     ManagedIdentity(ManagedIdentity),
+    /// Secrets or certificates that were not read. The service never has it.
+    NotRead,
 }
 
 /// A secret and the file that it was read from. When the file changes, its new content is used.

@@ -15,8 +15,9 @@ use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 pub struct ForwardProxy {
     /// The proxies that are tried.
     pub choice: ProxyChoice,
-    /// The authentication at the proxy. It is sent to no other server.
-    pub authentication: ProxyAuthentication,
+    /// The authentication at the proxy. It is sent to no other server. `None`: its password was not
+    /// read, because a command does not need it.
+    pub authentication: Option<ProxyAuthentication>,
     /// Destinations that are reached directly.
     pub no_proxy: NoProxy,
 }

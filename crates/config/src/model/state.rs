@@ -25,6 +25,8 @@ pub enum State {
         /// The key that seals the records; the same for all replicas.
         key: StateKey,
     },
+    /// In a Redis whose address is a secret that a check could not read.
+    NotRead,
 }
 
 /// Where the state key comes from.

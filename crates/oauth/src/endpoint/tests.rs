@@ -201,10 +201,10 @@ async fn a_proxy_gets_its_password_and_its_refusals_are_told_apart() {
                 host: "127.0.0.1".into(),
                 port,
             }]),
-            authentication: ProxyAuthentication::Basic {
+            authentication: Some(ProxyAuthentication::Basic {
                 username: "svc".into(),
                 password: ProxyPassword::new("p:w".into()),
-            },
+            }),
             no_proxy: NoProxy::default(),
         };
         let endpoint = endpoint(trusting_another(), Limits::default(), Some(proxy));
@@ -225,7 +225,7 @@ async fn a_destination_of_no_proxy_goes_straight() {
             host: "127.0.0.1".into(),
             port: 9,
         }]),
-        authentication: ProxyAuthentication::None,
+        authentication: Some(ProxyAuthentication::None),
         no_proxy: NoProxy::default().with_loopback(),
     };
     let endpoint = endpoint(server.trust.clone(), Limits::default(), Some(proxy));
