@@ -274,7 +274,9 @@ class Held(Mail):
     def expect_goodbye(self) -> None:
         """Waits for the end of all sessions, and requires that none was cut off."""
         self.guest.wait(f"all of {self.name} have ended", lambda: "held" not in self.states())
-        expect(set(self.states()) <= {"bye", "done"}, "BYE to every session", self.seen())
+        if not set(self.states()) <= {"bye", "done"}:
+            why = self.guest.journal(200, "--grep 'session ended|drain|stop|Stop'")
+            raise Failure(f"expected BYE to every session; seen: {self.seen()}\n{why}")
 
     def release(self) -> None:
         """Lets the sessions end by themselves, and requires that all could."""
