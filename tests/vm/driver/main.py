@@ -26,7 +26,7 @@ from rows import ROWS, SUITES, Failure, Row
 
 from guest import Guest
 
-# The checks register their rows when they are imported.
+# The checks register their rows when they are imported. This is the order in which they run: what takes long is last.
 CHECKS = (
     checks_sockets,
     checks_instances,
@@ -131,7 +131,10 @@ def main() -> int:
     # Machines are switched off on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = arguments()
-    chosen = [row for row in ROWS if row.chosen(options.only)]
+    order = [module.__name__ for module in CHECKS]
+    chosen = sorted(
+        (row for row in ROWS if row.chosen(options.only)), key=lambda row: order.index(row.check.__module__)
+    )
     if options.list:
         for row in chosen:
             print(f"{row.name:<24} {'' if row.suites == SUITES else f'({row.suites[0]} only) '}{row.claim}")
