@@ -49,7 +49,15 @@ BASE: dict[str, Any] = {
     "trust": {"system_roots": False, "additional_ca": "/etc/gatepost/ca.pem"},
     "forward_proxy": "none",
     "admin": {"bind": "127.0.0.1:9180"},
-    "limits": {"drain": "20s"},
+    # An emulated machine on a busy host is slow.
+    "limits": {
+        "drain": "20s",
+        "tls_handshake": "1m",
+        "connect": "30s",
+        "connect_attempt": "15s",
+        "token_request": "40s",
+        "token_total": "50s",
+    },
     "log": {"format": "json"},
 }
 

@@ -1,6 +1,7 @@
 """Goes through the rows in one machine for each Debian release. `tests/vm/run` starts it."""
 
 import argparse
+import fcntl
 import signal
 import subprocess
 import sys
@@ -91,6 +92,17 @@ def check(row: Row, guest: Guest, machine: Machine) -> report.Outcome:
 def test(suite: str, rows: list[Row], options: argparse.Namespace, package: Path) -> bool:
     """Tests one release; whether all rows hold."""
     place = PLACE / suite
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{suite}: waiting for another run, which uses {place}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return _test(suite, rows, options, package, place)
+
+
+def _test(suite: str, rows: list[Row], options: argparse.Namespace, package: Path, place: Path) -> bool:
     begin = time.monotonic()
     disk = image.build(suite, place)
     files = {"gatepost-1.deb": package, "gatepost-2.deb": packages.with_next_revision(package, place)}
