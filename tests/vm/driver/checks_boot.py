@@ -56,6 +56,8 @@ def boot(guest: Guest) -> None:
     reboot(guest)
     expect(guest.show("gatepost", "ActiveState") == "active", "an active service", guest.journal(20))
     start_microsoft(guest)
+    # It has another authority now, whose certificate Gatepost reads within seconds.
+    guest.wait("a login", lambda: guest.login(993, scheme="imaps").code == 0)
     expect_served_units(guest)
     failed = guest.do("systemctl --failed --plain --no-legend").strip()
     expect(not failed, "no failed unit", failed)

@@ -213,7 +213,7 @@ def refused(guest: Guest, port: int) -> bool:
 def stop_refuses(guest: Guest) -> None:
     guest.configure(lambda configuration: configuration["limits"].update(drain="2m"))
     guest.start()
-    held = guest.hold(6)
+    held = guest.hold(6, mode="idle")
     guest.do("systemctl stop --no-block gatepost")
 
     def state() -> str:

@@ -94,12 +94,15 @@ class Machine:
         agent, control = sockets / "agent", sockets / "qmp"
         # Paths of sockets are short. QEMU and this process start in the same place.
         agent, control = (Path(os.path.relpath(path)) for path in (agent, control))
+        # Going back to a saved moment, and a pause, move the processor's clock forward. Linux would then prefer another
+        # clock, which wraps around after seconds.
+        clock = "tsc=reliable"
         model = "host" if accelerator == "kvm" else "max"
         command: list[str | Path] = [
             *("qemu-system-x86_64", "-nodefaults", "-display", "none", "-no-user-config"),
             *("-accel", accelerator, "-cpu", model, "-smp", "1", "-m", "1536", "-nic", "none"),
             *("-kernel", image.kernel, "-initrd", image.initrd),
-            *("-append", f"root=/dev/vda rw console=ttyS0 systemd.show_status=yes {append}".strip()),
+            *("-append", f"root=/dev/vda rw console=ttyS0 {clock} {append}".strip()),
             *("-drive", f"file={image.disk},format=raw,if=virtio,snapshot=on,cache=writethrough"),
             *("-drive", f"file={payload},format=raw,if=virtio,readonly=on"),
             *("-device", "virtio-rng-pci", "-device", "virtio-serial-pci"),

@@ -1,6 +1,7 @@
 """Goes through the rows in one machine for each Debian release. `tests/vm/run` starts it."""
 
 import argparse
+import fcntl
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ from rows import ROWS, SUITES, Failure, Row
 
 from guest import Guest
 
-# The checks register their rows when they are imported.
+# The checks register their rows when they are imported. This is the order in which they run: what takes long is last.
 CHECKS = (
     checks_sockets,
     checks_instances,
@@ -91,6 +92,17 @@ def check(row: Row, guest: Guest, machine: Machine) -> report.Outcome:
 def test(suite: str, rows: list[Row], options: argparse.Namespace, package: Path) -> bool:
     """Tests one release; whether all rows hold."""
     place = PLACE / suite
+    place.mkdir(parents=True, exist_ok=True)
+    with (place / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f"{suite}: waiting for another run, which uses {place}", flush=True)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        return _test(suite, rows, options, package, place)
+
+
+def _test(suite: str, rows: list[Row], options: argparse.Namespace, package: Path, place: Path) -> bool:
     begin = time.monotonic()
     disk = image.build(suite, place)
     files = {"gatepost-1.deb": package, "gatepost-2.deb": packages.with_next_revision(package, place)}
@@ -131,7 +143,10 @@ def main() -> int:
     # Machines are switched off on the way out.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     options = arguments()
-    chosen = [row for row in ROWS if row.chosen(options.only)]
+    order = [module.__name__ for module in CHECKS]
+    chosen = sorted(
+        (row for row in ROWS if row.chosen(options.only)), key=lambda row: order.index(row.check.__module__)
+    )
     if options.list:
         for row in chosen:
             print(f"{row.name:<24} {'' if row.suites == SUITES else f'({row.suites[0]} only) '}{row.claim}")

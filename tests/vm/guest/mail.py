@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Mail programs inside the machine: sessions that are held, and a trickle of short ones.
 
-`mail.py hold` logs in and stays until the file OUT, with `.stop` in place of `.json`, appears; `mail.py trickle` logs in
+`mail.py hold` logs in and stays until the file OUT, with `.stop` in place of `.json`, appears. `mail.py trickle` logs in
 and out again and again. Both write what they saw as JSON to OUT, at each change.
 """
 
@@ -17,6 +17,11 @@ from pathlib import Path
 ALICE = ("alice@contoso.example", "correct-horse-battery")
 # Longest wait for an answer: a connection may wait in a queue for as long as the old process drains.
 PATIENCE = 600
+# Between two commands of a busy session. Gatepost takes a session for idle that is silent for a 25th of `limits.drain`,
+# 5 s at most: with a short drain it finds such a moment between two commands, with a long one it does not.
+PAUSE = 4
+# Most short sessions at once: in an emulated machine more would only wait for each other.
+AT_ONCE = 6
 
 
 class Ended(Exception):
@@ -90,7 +95,7 @@ def hold(options: argparse.Namespace, report: Report, number: int, stop: threadi
                 except TimeoutError:
                     pass
         else:
-            while not stop.wait(1):
+            while not stop.wait(PAUSE):
                 imap.ask("NOOP")
                 asked += 1
                 report.note(number, asked=asked)
@@ -100,8 +105,8 @@ def hold(options: argparse.Namespace, report: Report, number: int, stop: threadi
 
 
 def trickle(options: argparse.Namespace, report: Report, number: int) -> None:
-    begin = time.monotonic()
     report.note(number, state="connecting")
+    begin = time.monotonic()
     try:
         imap = Imap(options.host, options.port, options.tls)
         imap.log_in(options.user, options.password)
@@ -139,8 +144,16 @@ def main() -> None:
             time.sleep(0.2)
         stop.set()
     else:
+        places = threading.Semaphore(AT_ONCE)
+
+        def one(number: int) -> None:
+            with places:
+                trickle(options, report, number)
+
         for number in range(options.count):
-            threads.append(threading.Thread(target=trickle, args=(options, report, number)))
+            with places:
+                # There is a place now.
+                threads.append(threading.Thread(target=one, args=(number,)))
             threads[-1].start()
             time.sleep(options.every)
     for thread in threads:
