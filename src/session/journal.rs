@@ -210,6 +210,13 @@ impl Journal {
         tell!(debug, subject, outcome = "closed", cause = cause.name(), "connection closed before a login: {text}");
     }
 
+    /// Records a connection that ended without a login, and will do so until somebody changes a
+    /// setting. `text` says what to change.
+    pub(super) fn unfit(&self, subject: &ConnectionInfo, cause: Cause, text: &str) {
+        self.metrics.closed(cause);
+        tell!(info, subject, outcome = "closed", cause = cause.name(), "connection closed before a login: {text}");
+    }
+
     /// Counts a connection that was closed before anything was sent. The caller has written the log
     /// line.
     pub(super) fn turned_away(&self, cause: Cause) {

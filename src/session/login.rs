@@ -215,7 +215,7 @@ impl<D: LoginHandler> Login<'_, D> {
                             buffer[..read].zeroize();
                         }
                         Err(error) => {
-                            self.log_over(Cause::ClientBroke, &format!("the client's connection broke: {error}"));
+                            self.attempts().broke(&error);
                             return Err(LoginEnded);
                         }
                     }
@@ -298,6 +298,7 @@ impl<D: LoginHandler> Login<'_, D> {
             CloseReason::BytesBehindStartTls | CloseReason::TooLong | CloseReason::TooManyCommands => {
                 self.visit.penalize(Misbehavior::Garbage);
             }
+            CloseReason::TlsHello => self.visit.forgive(),
             // A client that may send without a login need not try one.
             CloseReason::Logout if self.destination.trusts() => self.visit.forgive(),
             // Each failed login was already charged.
@@ -310,21 +311,20 @@ impl<D: LoginHandler> Login<'_, D> {
             // A listener without certificate never offers TLS.
             return Err(LoginEnded);
         };
-        match timeout(self.shared.limits.tls_handshake, stream.accept_tls(Arc::clone(config))).await {
+        let mut first = Vec::new();
+        let handshake = async {
+            first = stream.first_octets().await?;
+            stream.accept_tls(Arc::clone(config)).await
+        };
+        let outcome = timeout(self.shared.limits.tls_handshake, handshake).await;
+        match outcome {
             Ok(Ok(stream)) => Ok(stream),
             Ok(Err(error)) => {
-                self.log_over(
-                    Cause::TlsFailed,
-                    &format!(
-                        "the TLS handshake with the client failed: {error}; whoever uses the mail program: check that it \
-                         speaks TLS 1.2 or newer on this port and trusts the certificate of this listener"
-                    ),
-                );
+                self.attempts().tls_failed(&error, &first);
                 Err(LoginEnded)
             }
             Err(_) => {
-                self.visit.penalize(Misbehavior::Timeout);
-                self.log_over(Cause::TlsTimeout, "the client did not finish the TLS handshake in time");
+                self.attempts().tls_timed_out(&first);
                 Err(LoginEnded)
             }
         }
@@ -373,6 +373,7 @@ impl<D: LoginHandler> Login<'_, D> {
                 "octets arrived behind STARTTLS, before the handshake: closed, as somebody may be injecting commands",
             ),
             CloseReason::Http => (Cause::Http, "an HTTP request arrived on a mail port: closed without a reply"),
+            CloseReason::TlsHello => return self.attempts().tls_on_plain_port(),
             CloseReason::TooLong => (Cause::TooLong, "a line or literal was longer than `limits` allow"),
             CloseReason::TooManyCommands => (Cause::TooManyCommands, "too many commands before the login"),
             CloseReason::TooManyAttempts => (Cause::TooManyAttempts, "too many failed logins on one connection"),

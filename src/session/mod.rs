@@ -2,7 +2,7 @@
 //!
 //! [`accept`] begins each connection, and `balancer` finds the client behind a load balancer.
 //! `login` drives the connection until its login is decided. Each `attempt` to log in is judged and
-//! charged in the same way for mail and HTTP. After the login, [`mail`] relays, [`submission`]
+//! charged in the same way for mail and HTTP. `handshake` says why TLS with a client failed. After the login, [`mail`] relays, [`submission`]
 //! takes messages itself, [`maildrop`] serves POP3 from Graph, and [`http`] serves EWS and Graph.
 //!
 //! [`upstream`] connects to the upstream and signs in there. If the upstream refuses the token,
@@ -22,6 +22,7 @@ mod context;
 pub mod drain;
 mod explain;
 mod fresh_token;
+mod handshake;
 pub mod http;
 pub mod journal;
 mod listener_state;

@@ -254,6 +254,8 @@ causes! {
         Timeout = "timeout",
         /// The TLS handshake failed, with the client or with the server.
         TlsFailed = "tls-failed",
+        /// The client began with TLS where the listener has none, or not yet.
+        TlsOnPlainPort = "tls-on-plain-port",
         /// The client did not finish the TLS handshake in time.
         TlsTimeout = "tls-timeout",
         /// A line or literal was longer than `limits` allow.

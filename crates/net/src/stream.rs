@@ -17,6 +17,7 @@ use super::socket::Socket;
 use crate::relay_endpoint::{RelayEndpoint, cut_off, invalid};
 use crate::tls::MOST_OVERHEAD;
 use crate::tls::record::MOST_PLAIN;
+use crate::tls::server::first_octets;
 use crate::tls::session::Session;
 
 /// Size of a read.
@@ -86,6 +87,18 @@ impl Stream {
         };
         // The peer may have closed the connection already.
         let _gone = timeout(LAST_WORD, ending).await;
+    }
+
+    /// Waits for the first octets of a mail client's handshake, and leaves them in the socket. None
+    /// if the connection ended.
+    ///
+    /// # Errors
+    /// The connection broke, or is not plain TCP.
+    pub async fn first_octets(&self) -> io::Result<Vec<u8>> {
+        match self {
+            Self::Plain(Socket::Tcp(socket)) => first_octets(socket).await,
+            _ => Err(io::ErrorKind::InvalidInput.into()),
+        }
     }
 
     /// Does the handshake with a mail client.

@@ -5,7 +5,7 @@
 //!   OAuth.
 //! * [`sasl`]: the mechanisms. [`mime`]: the header of a message. [`http`]: heads, paths and SOAP.
 //! * [`tunnel`]: CONNECT and SOCKS through a forward proxy. [`proxy_protocol`]: the header of a
-//!   load balancer.
+//!   load balancer. [`tls_hello`]: the first octets of TLS.
 // Input from strangers must not cause a panic or a silently truncated number. (Every build checks
 // overflow.) Tests may panic.
 #![cfg_attr(
@@ -28,5 +28,6 @@ pub mod mail;
 pub mod mime;
 pub mod proxy_protocol;
 pub mod sasl;
+pub mod tls_hello;
 #[allow(clippy::indexing_slicing, reason = "its buffers are cut where a reply or a token, checked before, ends")]
 pub mod tunnel;

@@ -37,7 +37,9 @@ use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
 use gatepost_net::connection_limit::ConnectionPermit;
 use gatepost_net::penalty::{Misbehavior, PenaltyGuard};
+use gatepost_net::tls::server::first_octets;
 use gatepost_proto::http::head::{HeadLimits, HeadValidator};
+use gatepost_proto::tls_hello::begins_tls;
 
 mod answer;
 mod body;
@@ -112,8 +114,13 @@ pub(super) async fn serve(
     let cause = match &connection.service.tls {
         None => connection.serve_plain(socket).await,
         Some(tls) => {
-            let handshake = TlsAcceptor::from(Arc::clone(tls)).accept(socket);
-            match timeout(connection.shared.limits.tls_handshake, handshake).await {
+            let mut first = Vec::new();
+            let handshake = async {
+                first = first_octets(&socket).await?;
+                TlsAcceptor::from(Arc::clone(tls)).accept(socket).await
+            };
+            let outcome = timeout(connection.shared.limits.tls_handshake, handshake).await;
+            match outcome {
                 Ok(Ok(mut stream)) => {
                     let version = match stream.get_ref().1.alpn_protocol() {
                         Some(b"h2") => Version::Http2,
@@ -121,21 +128,8 @@ pub(super) async fn serve(
                     };
                     connection.run(&mut stream, version, &[]).await
                 }
-                Ok(Err(error)) => {
-                    connection.log_over(
-                        Cause::TlsFailed,
-                        &format!(
-                            "the TLS handshake with the client failed: {error}; whoever uses the program: check that it \
-                             speaks TLS 1.2 or newer and HTTP on this port and trusts the certificate of this listener"
-                        ),
-                    );
-                    return;
-                }
-                Err(_) => {
-                    connection.visit.penalize(Misbehavior::Timeout);
-                    connection.log_over(Cause::TlsTimeout, "the client did not finish the TLS handshake in time");
-                    return;
-                }
+                Ok(Err(error)) => return connection.login_attempts().tls_failed(&error, &first),
+                Err(_) => return connection.login_attempts().tls_timed_out(&first),
             }
         }
     };
@@ -220,7 +214,8 @@ impl Connection {
         let mut early = [0; PREFACE.len()];
         let mut length = 0;
         let end = self.started + self.shared.limits.http_head;
-        while length < early.len() && early[..length] == PREFACE[..length] {
+        let is_clear = |early: &[u8]| !PREFACE.starts_with(early) && begins_tls(early).is_some();
+        while length < early.len() && !is_clear(&early[..length]) {
             let read = tokio::select! {
                 read = timeout_at(end, socket.read(&mut early[length..])) => read,
                 () = self.shared.draining.cancelled() => {
@@ -236,6 +231,10 @@ impl Connection {
                     return Cause::Timeout;
                 }
             }
+        }
+        if begins_tls(&early[..length]) == Some(true) {
+            self.login_attempts().tls_on_plain_port();
+            return Cause::TlsOnPlainPort;
         }
         let version = if early == *PREFACE { Version::Http2 } else { Version::Http1 };
         self.run(&mut socket, version, &early[..length]).await
@@ -306,6 +305,9 @@ impl Connection {
                 result = connection.as_mut() => return match (leaving, result) {
                     (Some(cause), _) => cause,
                     (None, Ok(())) => Cause::Closed,
+                    (None, Err(error)) if !logged_in && self.login_attempts().rejected_later(&error) => {
+                        Cause::TlsFailed
+                    }
                     (None, Err(_)) => Cause::ClientBroke,
                 },
                 () = self.shared.draining.cancelled(), if leaving.is_none() => {
@@ -427,6 +429,8 @@ impl Connection {
         let logins = std::mem::take(&mut *self.logins());
         if logins.is_empty() {
             let text = match cause {
+                // The log says already what to do.
+                Cause::TlsFailed | Cause::TlsOnPlainPort => return,
                 Cause::Timeout => "the client took too long to log in",
                 Cause::Refused => "a request was not of a form that is served, or too many logins failed",
                 Cause::ClientBroke => "the client's connection broke",

@@ -149,7 +149,9 @@ async fn names_and_passwords_with_controls() {
 
 /// A listener for each protocol with STARTTLS, and one with implicit TLS; the certificate's own
 /// PEM.
-async fn with_tls(limits: &'static str) -> (World, String) {
+/// Two listeners with TLS for each mail protocol, `imap-starttls` and `imap-implicit` and so on, and
+/// `ews-implicit` and `graph-implicit`; and their certificate.
+pub(super) async fn with_tls(limits: &'static str) -> (World, String) {
     let made = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
     let directory = Directory::new();
     let files = [directory.file("c.pem"), directory.file("c.key")];
@@ -157,8 +159,11 @@ async fn with_tls(limits: &'static str) -> (World, String) {
     fs::write(&files[0], made.cert.pem()).unwrap();
     fs::write(&files[1], made.signing_key.serialize_pem()).unwrap();
     let mut listeners = String::new();
-    for protocol in ["imap", "pop3", "smtp"] {
+    for protocol in ["imap", "pop3", "smtp", "ews", "graph"] {
         for tls in ["starttls", "implicit"] {
+            if tls == "starttls" && matches!(protocol, "ews" | "graph") {
+                continue;
+            }
             listeners.push_str(&format!(
                 "\n  {protocol}-{tls}: {{protocol: {protocol}, bind: '127.0.0.1:0', upstream: 'localhost:{{{protocol}}}', tls: {tls}, certificate: '{certificate}', private_key: '{key}'}}"
             ));
@@ -167,7 +172,7 @@ async fn with_tls(limits: &'static str) -> (World, String) {
     (Setup { listeners, limits, ..Setup::default() }.start().await, made.cert.pem())
 }
 
-fn starttls(protocol: MailProtocol) -> (&'static str, &'static str) {
+pub(super) fn starttls(protocol: MailProtocol) -> (&'static str, &'static str) {
     match protocol {
         Imap => ("a STARTTLS", "a OK"),
         Pop3 => ("STLS", "+OK"),

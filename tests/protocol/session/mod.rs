@@ -12,6 +12,7 @@ mod entra;
 mod graph_faults;
 mod graph_mail;
 mod graph_origin;
+mod handshakes;
 mod http;
 mod limits;
 mod logins;

@@ -500,12 +500,17 @@ impl Client {
 
     /// TLS from here on.
     pub(crate) async fn start_tls(self, ca_pem: &str) -> Self {
+        self.try_tls(ca_pem).await.unwrap()
+    }
+
+    /// The same, where it may fail.
+    pub(crate) async fn try_tls(self, ca_pem: &str) -> io::Result<Self> {
         let Self { protocol, stream, heard } = self;
         assert!(stream.buffer().is_empty());
         let name = ServerName::try_from("localhost").unwrap();
         let connecting = connector(ca_pem).connect(name, stream.into_inner());
-        let stream = tokio::time::timeout(PATIENCE, connecting).await.unwrap().unwrap();
-        Self { protocol, stream: BufReader::new(Box::new(stream)), heard }
+        let stream = tokio::time::timeout(PATIENCE, connecting).await.unwrap()?;
+        Ok(Self { protocol, stream: BufReader::new(Box::new(stream)), heard })
     }
 }
 

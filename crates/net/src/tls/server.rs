@@ -1,10 +1,12 @@
 //! TLS towards mail clients.
 
+use std::io;
 use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::crypto::aws_lc_rs::Ticketer;
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use tokio::net::TcpStream;
 
 use super::provider::provider;
 use gatepost_config::Identity;
@@ -56,6 +58,21 @@ pub fn presenting(certified: CertifiedKey) -> Result<Arc<ServerConfig>, rustls::
     // `tls::session` handles the records after the handshake.
     config.enable_secret_extraction = true;
     Ok(Arc::new(config))
+}
+
+/// Waits for the first octets of a connection, and leaves them in the socket: up to 1 KiB, which
+/// holds the hello of any old client. None if the connection ended.
+///
+/// # Errors
+/// The connection broke.
+///
+/// # Cancel safety
+/// Nothing is lost when the future is dropped.
+pub async fn first_octets(socket: &TcpStream) -> io::Result<Vec<u8>> {
+    let mut octets = vec![0; 1024];
+    let count = socket.peek(&mut octets).await?;
+    octets.truncate(count);
+    Ok(octets)
 }
 
 /// The names of a listener's protocol in the handshake (IANA's list of ALPN protocol IDs). SMTP has

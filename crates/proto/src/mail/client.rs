@@ -82,6 +82,8 @@ pub enum CloseReason {
     BytesBehindStartTls,
     /// The client sent an HTTP request to a mail port. It gets no reply.
     Http,
+    /// The client began a TLS handshake where a command belongs. It gets no reply.
+    TlsHello,
     /// A line or literal exceeded its limit.
     TooLong,
     /// There were too many commands, or too many bad ones.

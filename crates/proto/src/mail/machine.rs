@@ -12,6 +12,7 @@
 //! - commands after a login that reach the upstream without one: held back, and parsed here if the
 //!   login fails;
 //! - a browser that is made to connect to a mail port: an HTTP request gets no reply;
+//! - a client that begins with TLS where a command belongs: closed at once, because its user waits;
 //! - memory before the login: every line, literal, count and number has a limit in [`Limits`].
 
 use std::fmt;
@@ -24,6 +25,7 @@ use zeroize::Zeroizing;
 use super::line::{Line, LineBuffer};
 use super::{Capabilities, ClientEvent, ClientSettings, ClientSide, CloseReason, Limits, Rejection, ShutdownReason};
 use crate::sasl::{self, ClientTokens, Credentials, CredentialsError, Exchange, Mechanism, Progress};
+use crate::tls_hello::begins_tls;
 use gatepost_core::failure::Refusal;
 
 /// The beginnings of an HTTP request line. No mail command before the login, and no tag of a known
@@ -336,6 +338,9 @@ impl<D: Dialect> Machine<D> {
             let command = state.awaits_command();
             if command && HTTP.iter().any(|method| self.input.peek().starts_with(method)) {
                 return self.end(CloseReason::Http);
+            }
+            if command && !self.context.tls && begins_tls(self.input.peek()) == Some(true) {
+                return self.end(CloseReason::TlsHello);
             }
             let Some(input) = self.read(&state) else {
                 self.phase = Phase::Reading(state);

@@ -1,0 +1,134 @@
+//! Clients whose encryption does not fit the listener: one line says who, what, and what to change.
+
+use gatepost_core::protocol::MailProtocol;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::client::{starttls, with_tls};
+use crate::common::wait::PATIENCE;
+use crate::session::support::{Client, PROTOCOLS, Setup, World, connector, until};
+
+/// The beginning of a hello of a client that offers all that is usual.
+const HELLO: &[u8] = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03";
+/// A hello in the form of SSL 2.0.
+const OLD_HELLO: &[u8] = b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10";
+
+const HTTP: [&str; 2] = ["ews", "graph"];
+
+fn plain_http() -> &'static str {
+    "
+  ews: {bind: '127.0.0.1:0', upstream: 'localhost:{ews}'}
+  graph: {bind: '127.0.0.1:0', upstream: 'localhost:{graph}'}"
+}
+
+/// The line about this end of a connection to this listener.
+async fn line(world: &World, listener: &str, said: &str) -> String {
+    let wanted = |line: &str| line.contains(said) && line.contains(&format!("listener={listener} "));
+    until(said, || !world.log.lines(wanted).is_empty()).await;
+    let lines = world.log.lines(wanted);
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains(" INFO ") && lines[0].contains("peer=127.0.0."), "{lines:?}");
+    lines.into_iter().next().unwrap()
+}
+
+#[tokio::test]
+async fn tls_on_a_plain_port_ends_at_once_and_costs_nothing() {
+    // A single penalty of any kind would close the source.
+    let limits = "  penalty_no_login: 1h\n  penalty_timeout: 1h\n  penalty_garbage: 1h\n  penalty_http: 1h";
+    for hello in [HELLO, OLD_HELLO] {
+        let mut setup = Setup { penalise_loopback: true, ..Setup::limits(limits) };
+        setup.listeners.push_str(plain_http());
+        let world = setup.start().await;
+        for name in PROTOCOLS.map(MailProtocol::name).into_iter().chain(HTTP) {
+            let mut socket = TcpStream::connect(world.address(name)).await.unwrap();
+            // In two pieces, as a network may deliver it.
+            let (one, two) = hello.split_at(1);
+            socket.write_all(one).await.unwrap();
+            socket.write_all(two).await.unwrap();
+            let mut heard = Vec::new();
+            let _broke = timeout(PATIENCE, socket.read_to_end(&mut heard)).await.expect("it is closed");
+            assert!(heard.iter().filter(|octet| **octet == b'\n').count() <= 1, "{name}: nothing but the greeting");
+            let line = line(&world, name, "cause=tls-on-plain-port").await;
+            assert!(line.contains("has `tls: none`. Gatepost admin: set `tls: implicit`"), "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tls_where_starttls_belongs_is_told_so() {
+    let (world, _) = with_tls("").await;
+    for protocol in PROTOCOLS {
+        let name = format!("{}-starttls", protocol.name());
+        let mut client = Client::connect(world.address(&name), protocol).await;
+        client.line().await.unwrap();
+        client.send(HELLO).await;
+        assert_eq!(client.rest().await, "");
+        let line = line(&world, &name, "cause=tls-on-plain-port").await;
+        assert!(line.contains("Device owner: set the encryption of the client to STARTTLS"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_rejects_the_certificate_is_told_as_one() {
+    let (world, _) = with_tls("").await;
+    let stranger = world.sandbox.ca_pem();
+    for name in PROTOCOLS.map(MailProtocol::name).into_iter().chain(HTTP) {
+        let name = format!("{name}-implicit");
+        let socket = TcpStream::connect(world.address(&name)).await.unwrap();
+        connector(stranger).connect("localhost".try_into().unwrap(), socket).await.unwrap_err();
+        let line = line(&world, &name, "cause=tls-failed").await;
+        assert!(
+            line.contains("the client rejects the certificate of this listener (TLS alert unknown_ca, 48). "),
+            "{line}"
+        );
+        assert!(line.contains("Gatepost admin: use a certificate"), "{line}");
+    }
+    for protocol in PROTOCOLS {
+        let name = format!("{}-starttls", protocol.name());
+        let mut client = Client::connect(world.address(&name), protocol).await;
+        client.greet().await;
+        let (command, end) = starttls(protocol);
+        client.ask(command, end).await;
+        assert!(client.try_tls(stranger).await.is_err());
+        let line = line(&world, &name, "cause=tls-failed").await;
+        assert!(line.contains("the client rejects the certificate"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn plain_text_on_a_tls_port_is_told_as_such() {
+    let (world, _) = with_tls("").await;
+    for protocol in PROTOCOLS {
+        let name = format!("{}-implicit", protocol.name());
+        let mut client = Client::connect(world.address(&name), protocol).await;
+        client.send("EHLO client.example\r\n").await;
+        client.rest_octets().await;
+        let line = line(&world, &name, "cause=tls-failed").await;
+        assert!(line.contains("did not begin with TLS") && line.contains("Device owner: set the encryption"), "{line}");
+    }
+    for name in HTTP.map(|name| format!("{name}-implicit")) {
+        let mut socket = TcpStream::connect(world.address(&name)).await.unwrap();
+        socket.write_all(b"POST /EWS/Exchange.asmx HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+        let _broke = timeout(PATIENCE, socket.read_to_end(&mut Vec::new())).await.expect("it is closed");
+        let line = line(&world, &name, "cause=tls-failed").await;
+        assert!(line.contains("`https://` in the client in place of `http://`"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_a_greeting_on_a_tls_port_is_told_as_such_and_a_probe_is_not() {
+    let (world, _) = with_tls("  tls_handshake: 1s").await;
+    for protocol in PROTOCOLS {
+        let name = format!("{}-implicit", protocol.name());
+        // A probe whether the port is open.
+        drop(TcpStream::connect(world.address(&name)).await.unwrap());
+        let mut client = Client::connect(world.address(&name), protocol).await;
+        client.rest_octets().await;
+        let line = line(&world, &name, "cause=tls-timeout").await;
+        assert!(line.contains("the client sent nothing within 1s") && line.contains("Device owner: "), "{line}");
+    }
+    let probes = || world.log.lines(|line| line.contains("cause=client-left"));
+    until("the probes are noted", || probes().len() == PROTOCOLS.len()).await;
+    assert!(probes().iter().all(|line| line.contains(" DEBUG ")), "{:?}", probes());
+}
