@@ -144,7 +144,11 @@ async fn sockets(config: &Config, take_over: bool) -> Result<(Inherited, Option<
         return Err(FAILED);
     }
     match socket::take_over(places).await {
-        Ok((inherited, predecessor)) => Ok((inherited, Some(predecessor))),
+        Ok((inherited, predecessor)) => {
+            // What systemd kept is older than what the running service has, and is closed.
+            drop(supervision::inherited());
+            Ok((inherited, Some(predecessor)))
+        }
         Err(error @ NotAsked::Older(_)) => {
             tracing::error!("not started: {error}");
             Err(FAILED)

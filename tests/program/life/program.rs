@@ -121,15 +121,20 @@ impl World {
     /// The same with one or two listening sockets as systemd hands them over: as standard input and
     /// output, until they are where they belong.
     pub(crate) fn activate(&self, sockets: Vec<(&str, OwnedFd)>, variables: &[(&str, &str)]) -> Program {
-        self.activated(sockets, variables).ready()
+        self.activated(&[], sockets, variables).ready()
     }
 
-    /// The same, and waits for nothing.
-    pub(crate) fn activated(&self, sockets: Vec<(&str, OwnedFd)>, variables: &[(&str, &str)]) -> Program {
+    /// The same with arguments, and waits for nothing.
+    pub(crate) fn activated(
+        &self,
+        arguments: &[&str],
+        sockets: Vec<(&str, OwnedFd)>,
+        variables: &[(&str, &str)],
+    ) -> Program {
         let (count, names) = (sockets.len(), sockets.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(":"));
         let mut descriptors = sockets.into_iter().map(|(_, descriptor)| descriptor);
-        let script = "exec 3<&0 4>&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$0\" run";
-        let mut command = self.command("sh", &["-c", script, GATEPOST]);
+        let script = "exec 3<&0 4>&1 0</dev/null 1>/dev/null; LISTEN_PID=$$ exec \"$0\" run \"$@\"";
+        let mut command = self.command("sh", &[&["-c", script, GATEPOST], arguments].concat());
         command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDNAMES", names).envs(variables.iter().copied());
         if let Some(first) = descriptors.next() {
             command.stdin(first);

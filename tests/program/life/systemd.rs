@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::common::wait::wait_for;
 use crate::life::client::Client;
-use crate::life::manager::{Manager, unit_socket};
+use crate::life::manager::{KEPT, Manager, unit_socket};
 use crate::life::program::{ALICE, World};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -83,7 +83,7 @@ async fn clients_of_a_socket_unit_without_a_listener_are_sent_away_until_there_i
 async fn an_address_that_a_socket_unit_has_under_another_name_is_told() {
     let world = World::new().await;
     let imap = TcpListener::bind(world.imap).unwrap();
-    let program = world.activated(vec![("gatepost-imap.socket", imap.into())], &[]);
+    let program = world.activated(&[], vec![("gatepost-imap.socket", imap.into())], &[]);
     let (code, said) = program.failed();
     assert_eq!(code, Some(1));
     assert!(said.contains("a socket unit of systemd has opened it with the name `gatepost-imap.socket`"), "{said}");
@@ -190,4 +190,17 @@ async fn sockets_that_systemd_keeps_bridge_a_crash() {
     program.signal(Signal::HUP);
     program.says("taken over: listeners");
     manager.until_kept(1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_systemd_kept_is_closed_when_another_process_hands_its_sockets_over() {
+    let world = World::new().await;
+    let mut old = world.start(&[]);
+    let stale = unit_socket();
+    let address = stale.local_addr().unwrap();
+    let mut new = world.activated(&["--take-over"], vec![(KEPT, stale.into())], &[]);
+    assert!(old.ended().success());
+    new.says("ready");
+    Client::imap(world.imap).await.works().await;
+    assert!(TcpStream::connect(address).await.is_err());
 }
