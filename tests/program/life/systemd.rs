@@ -123,6 +123,7 @@ async fn a_stop_that_is_no_restart_refuses_at_once() {
     assert_eq!(stream.read(&mut [0; 100]).await.unwrap(), 0, "it is sent away");
     session.ask("RSET", "250").await.unwrap();
     session.ask("QUIT", "221").await.unwrap();
+    drop(session);
     assert!(program.ended().success());
 }
 
