@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Mail programs inside the machine: sessions that are held, and a trickle of short ones.
 
-`mail.py hold` logs in and stays until the file OUT, with `.stop` in place of `.json`, appears. `mail.py trickle` logs in
-and out again and again. Both write what they saw as JSON to OUT, at each change.
+`mail.py hold` logs in and stays until the file OUT, with `.stop` in place of `.json`, appears. `mail.py trickle` logs
+in and out again and again. Both write what they saw as JSON to OUT, at each change.
 """
 
 import argparse
