@@ -151,7 +151,7 @@ fn the_configuration_of_the_unit_leads_to_the_directories_of_the_unit() {
     let outside = Outside::default();
     let sockets =
         |file: &str, yaml: &str| load_file(&outside, Purpose::Check, file, yaml).unwrap().admin.service_sockets;
-    assert_eq!(sockets(file, ""), [socket.clone()]);
+    assert_eq!(sockets(file, ""), std::slice::from_ref(&socket));
     assert_eq!(sockets(file, "state: {directory: /srv}"), [Path::new("/srv/gatepost.sock"), &socket]);
     assert_eq!(sockets(file, "admin: {socket: /srv/s}"), [Path::new("/srv/s")]);
     assert_eq!(sockets(file, "admin: {socket: none}"), [] as [PathBuf; 0]);
