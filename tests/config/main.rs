@@ -95,6 +95,35 @@ fn accounts_inherit_and_override() {
 }
 
 #[test]
+fn an_alias_is_any_text_and_a_down_level_name_has_its_domain() {
+    let config = config(&format!(
+        "{}accounts:\n  - {{login: r&d@contoso.com, aliases: ['FABRIKAM\\r d', 'Scan Room 7', 'a@b@c']}}\n  \
+         - {{login: '*@contoso.com'}}\n",
+        microsoft("netbios_domains: {CONTOSO: contoso.com, Fabrikam: fabrikam.com}")
+    ));
+    let found = |login: &str| {
+        let (_, address) = config.accounts.find(&LoginName::parse(login).unwrap())?;
+        Some(address.to_string())
+    };
+    for (login, address) in [
+        ("R&D@Contoso.com", "r&d@contoso.com"),
+        ("fabrikam\\R D", "r&d@contoso.com"),
+        (" scan room 7 ", "r&d@contoso.com"),
+        ("a@b@c", "r&d@contoso.com"),
+        ("contoso\\R&D", "r&d@contoso.com"),
+        ("CONTOSO\\anna", "anna@contoso.com"),
+        ("Contoso\\anna^~#@contoso.com", "anna^~#@contoso.com"),
+    ] {
+        assert_eq!(found(login).as_deref(), Some(address), "{login}");
+    }
+    for login in
+        ["fabrikam\\anna", "adatum\\anna", "contoso\\", "contoso\\a b", "contoso\\a\\b", "\\anna", "scan room 8"]
+    {
+        assert_eq!(found(login), None, "{login}");
+    }
+}
+
+#[test]
 fn the_tenant_is_named_or_the_users_own_or_the_domain_of_the_login() {
     let id = "11111111-1111-1111-1111-111111111111";
     let config = config(&format!(

@@ -410,7 +410,7 @@ fn every_mistake_of_an_account_has_its_sentence() {
         ),
         (
             "accounts: [{login: 'a b@contoso.com'}]".to_owned(),
-            "accounts[0].login: the name holds a control character or a space; write an address such as \
+            "accounts[0].login: the name holds a character that is not allowed in an address; write an address such as \
              `scanner@contoso.com`",
         ),
         (
@@ -422,6 +422,25 @@ fn every_mistake_of_an_account_has_its_sentence() {
             "accounts: [{login: a@b.c, aliases: [scan]}, {login: d@b.c, aliases: SCAN}]".to_owned(),
             "accounts[1].aliases: `scan` is listed twice; names compare without regard to case; keep one; the other \
              stands at accounts[0].aliases[0]",
+        ),
+        (
+            account("aliases: ['scan\u{202e}7']"),
+            "accounts[0].aliases[0]: the name holds a character that cannot be printed; write an address such as \
+             `scanner@contoso.com`",
+        ),
+        (
+            "accounts: [{login: '*@b/c'}]".to_owned(),
+            "accounts[0].login: `b/c` is not a domain; write the domain of the addresses, such as `contoso.com`",
+        ),
+        (
+            microsoft("netbios_domains: {CONTOSO@x: contoso.com}"),
+            "microsoft.netbios_domains.\"CONTOSO@x\": `CONTOSO@x` is not the prefix of a user name; write the part before the \
+             backslash of `CONTOSO\\anna`, such as `CONTOSO`",
+        ),
+        (
+            microsoft("netbios_domains: {CONTOSO: '@contoso.com'}"),
+            "microsoft.netbios_domains.CONTOSO: `@contoso.com` is not a domain; write the domain of the addresses, such as \
+             `contoso.com`",
         ),
         (
             "accounts: [{login: '*@b.c', aliases: [scan]}]".to_owned(),

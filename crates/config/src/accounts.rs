@@ -117,6 +117,7 @@ pub(super) struct Read {
 pub(super) fn read(root: &Section<'_>) -> Read {
     let microsoft = root.section("microsoft");
     let defaults = Shared::read(&microsoft);
+    let netbios_domains = netbios_domains(&microsoft);
     microsoft.finish();
     let cloud = defaults.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
 
@@ -142,7 +143,42 @@ pub(super) fn read(root: &Section<'_>) -> Read {
             entries.extend(items.iter().filter_map(|item| reader.account(&item.section())));
         }
     }
-    Read { accounts: Accounts::new(entries), unproved: reader.unproved, cloud }
+    let accounts = Accounts::new(entries).with_netbios_domains(netbios_domains);
+    Read { accounts, unproved: reader.unproved, cloud }
+}
+
+/// Reads the domains that the prefixes of down-level names stand for. A mistake leaves its entry
+/// out.
+fn netbios_domains(microsoft: &Section<'_>) -> HashMap<String, String> {
+    let section = microsoft.section("netbios_domains");
+    let mut domains = HashMap::new();
+    for (name, node) in section.entries() {
+        if name.contains(['\\', '@']) || LoginName::parse(name).is_err() {
+            node.problem(
+                format!("{} is not the prefix of a user name", quoted(name)),
+                "write the part before the backslash of `CONTOSO\\anna`, such as `CONTOSO`",
+            );
+        } else if let Some(domain) = node.read(domain)
+            && domains.insert(name.to_lowercase(), domain).is_some()
+        {
+            node.problem(
+                format!("{} is listed twice; names compare without regard to case", quoted(name)),
+                "keep one of the two",
+            );
+        }
+    }
+    domains
+}
+
+/// The domain of an address, folded.
+fn domain(text: &str) -> Result<String, ValueError> {
+    match MailAddress::parse(&format!("x@{text}")) {
+        Ok(address) => Ok(address.domain().to_owned()),
+        Err(_) => wrong(
+            format!("{} is not a domain", quoted(text)),
+            "write the domain of the addresses, such as `contoso.com`",
+        ),
+    }
 }
 
 struct Reader<'r, 'a> {
@@ -458,13 +494,8 @@ fn pattern(text: &str) -> Result<LoginPattern, ValueError> {
     if text == "*" {
         return Ok(LoginPattern::Any);
     }
-    if let Some(domain) = text.strip_prefix("*@") {
-        // The domain of an address with any name before it.
-        let address = MailAddress::parse(&format!("x@{domain}")).or_else(name_error)?;
-        if domain.contains('*') || domain.contains('%') {
-            return wrong(format!("{} is not a domain", quoted(domain)), "write `*@contoso.com`");
-        }
-        return Ok(LoginPattern::Domain(address.domain().to_owned()));
+    if let Some(text) = text.strip_prefix("*@") {
+        return domain(text).map(LoginPattern::Domain);
     }
     if text.contains('*') {
         return wrong(

@@ -165,17 +165,36 @@ async fn a_token_of_a_stranger_goes_nowhere() {
 
 #[tokio::test]
 async fn an_alias_stands_for_its_account() {
-    let accounts = format!("\n  - {{login: {SCANNER}, aliases: [scan7]}}\n  - login: '*'");
+    let accounts = format!("\n  - {{login: {SCANNER}, aliases: [scan7, 'Scan Room#7']}}\n  - login: '*'");
     let accounts_of_tenant = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(SCANNER, SCANNERS)];
     let sandbox = SandboxConfig { accounts: accounts_of_tenant, ..SandboxConfig::default() };
-    let world = Setup { accounts, sandbox, ..Setup::default() }.start().await;
+    let microsoft = "  netbios_domains: {CONTOSO: contoso.example}";
+    let world = Setup { accounts, sandbox, microsoft, ..Setup::default() }.start().await;
     for protocol in PROTOCOLS {
         for name in ["scan7", "SCAN7", SCANNER] {
             world.session(protocol, name, SCANNERS).await.works().await;
         }
-        assert_eq!(world.sandbox.counters().logins_of(service(protocol), SCANNER).succeeded, 3);
+        for name in ["Scan Room#7", "CONTOSO\\scanner"] {
+            let mut client = world.client(protocol).await;
+            let reply = auth_login(&mut client, name, SCANNERS).await;
+            assert!(is_accepted(protocol, &reply), "{name}: {reply}");
+        }
+        assert_eq!(world.sandbox.counters().logins_of(service(protocol), SCANNER).succeeded, 5);
     }
     assert_eq!(world.sandbox.counters().token_requests_of("password", SCANNER), Attempts { succeeded: 1, refused: 0 });
+}
+
+#[tokio::test]
+async fn an_address_may_hold_what_entra_and_exchange_allow() {
+    const ODD: &str = "r&d#^~!$%+'-/=?_`{|}.x@contoso.example";
+    let sandbox = SandboxConfig { accounts: vec![SandboxAccount::new(ODD, ALICES)], ..SandboxConfig::default() };
+    let world = Setup { sandbox, ..Setup::default() }.start().await;
+    for protocol in PROTOCOLS {
+        let mut client = world.client(protocol).await;
+        let reply = authenticate(&mut client, "PLAIN", &plain(ODD, ALICES)).await;
+        assert!(is_accepted(protocol, &reply), "{reply}");
+        client.works().await;
+    }
 }
 
 /// The application's token would open every mailbox: the local password is all that stands before

@@ -22,6 +22,8 @@ pub struct Accounts {
     by_name: HashMap<LoginName, usize>,
     by_domain: HashMap<String, usize>,
     any: Option<usize>,
+    /// The domain for each folded prefix of a down-level name (`CONTOSO\anna`).
+    netbios_domains: HashMap<String, String>,
 }
 
 impl Accounts {
@@ -44,7 +46,13 @@ impl Accounts {
                 }
             }
         }
-        Self { entries, by_name, by_domain, any }
+        Self { entries, by_name, by_domain, any, netbios_domains: HashMap::new() }
+    }
+
+    /// Also finds down-level names with these folded prefixes, each with its domain.
+    #[must_use]
+    pub fn with_netbios_domains(self, netbios_domains: HashMap<String, String>) -> Self {
+        Self { netbios_domains, ..self }
     }
 
     /// All entries, in the order of the configuration.
@@ -58,10 +66,26 @@ impl Accounts {
     }
 
     /// The entry for a login, and the address that signs in with it: for an alias that of its
-    /// entry, else the login. `None` when no entry fits, or when a short name fits only `*`. Also
-    /// `None` when Entra checks the password and the name is not ASCII, or when the login's part
-    /// that names the tenant is not a domain.
+    /// entry, for a down-level name the address that it stands for, else the login. `None` when no
+    /// entry fits, or when a short name fits only `*`. Also `None` when Entra checks the password
+    /// and the name is not ASCII, or when the login's part that names the tenant is not a domain.
     pub fn find(&self, login: &LoginName) -> Option<(Arc<Account>, MailAddress)> {
+        self.find_as_written(login).or_else(|| self.find_as_written(self.of_down_level(login)?.as_login()))
+    }
+
+    /// The address that a down-level name (`CONTOSO\anna`) stands for. Some clients write the whole
+    /// address behind the prefix.
+    fn of_down_level(&self, login: &LoginName) -> Option<MailAddress> {
+        let (prefix, user) = login.as_str().split_once('\\')?;
+        let domain = self.netbios_domains.get(prefix)?;
+        if user.contains('@') {
+            MailAddress::parse(user).ok()
+        } else {
+            MailAddress::parse(&format!("{user}@{domain}")).ok()
+        }
+    }
+
+    fn find_as_written(&self, login: &LoginName) -> Option<(Arc<Account>, MailAddress)> {
         let entry = |place: &usize| self.entries.get(*place);
         if let Some(entry) = self.by_name.get(login).and_then(entry)
             && let LoginPattern::Address(address) = &entry.pattern

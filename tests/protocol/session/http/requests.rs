@@ -66,6 +66,27 @@ async fn a_password_opens_ews_and_graph_over_both_versions_of_http() {
 }
 
 #[tokio::test]
+async fn a_mailbox_is_asked_for_whatever_its_address_holds() {
+    const ODD: &str = "r&d#^~!$%+'-/=?_`{|}.x@contoso.example";
+    let odd = || vec![SandboxAccount::new(ODD, ALICES)];
+    let sandbox = || SandboxConfig { accounts: odd(), ..SandboxConfig::default() };
+    let setup = as_application(with_sandbox());
+    let accounts = format!("\n  - login: \"{ODD}\"");
+    let setup = Setup { accounts, sandbox: sandbox(), ..setup };
+    let login = MailAddress::parse(ODD).unwrap();
+    let order = Order { login, name: "ERP".into(), protocols: Vec::new(), from: Vec::new(), expires_at: None };
+    let (_, password) = issue::generate(&*setup.store, order, Clock::system().unix_time()).await.unwrap();
+    let world = setup.start().await;
+    let credentials = basic(ODD, password.expose());
+    let mut ews = Connection::http_1(&world, "ews").await;
+    let got = ews.ask(request("POST", EWS, &credentials, &envelope("", GET_INBOX))).await;
+    assert!(got.status == OK && got.text.contains("<m:ResponseCode>NoError<"), "{got:?}");
+    let mut graph = Connection::http_1(&world, "graph").await;
+    let got = graph.ask(request("GET", "/v1.0/me/messages", &credentials, "")).await;
+    assert!(got.status == OK && got.text.contains("\"value\":["), "{got:?}");
+}
+
+#[tokio::test]
 async fn an_application_acts_for_the_mailbox_of_the_credentials_only() {
     let (world, [(_, alices), (_, bobs)]) = with_passwords(as_application(with_sandbox())).await;
     let mut ews = Connection::http_1(&world, "ews").await;
