@@ -448,6 +448,16 @@ fn every_mistake_of_an_account_has_its_sentence() {
              its own, and the alias there",
         ),
         (
+            account("mailboxes: [office@contoso.com, '*']"),
+            "accounts[0].mailboxes[1]: the name is not an address of the form user@domain; write an address, or only \
+             `\"*\"` for every mailbox",
+        ),
+        (
+            account("mailboxes: '*'\ngrant: client_credentials\nclient_secret: s"),
+            "accounts[0].mailboxes: with `client_credentials` this login could open every mailbox of the application; list \
+             the mailboxes, such as `[office@contoso.com]`",
+        ),
+        (
             account("mailbox: reception"),
             "accounts[0].mailbox: the name is not an address of the form user@domain; write an address such as `scanner@contoso.com`",
         ),

@@ -12,6 +12,7 @@ use super::model::account::{
     Account, AccountWithoutPassword, Accounts, Application, Cloud, Grant, LoginPattern, Tenant,
 };
 use super::model::credential::Credential;
+use super::model::mailboxes::Mailboxes;
 use super::password_hash::check_phc;
 use super::problem::Problem;
 use super::reader::{Node, Section};
@@ -29,6 +30,9 @@ const LONGEST_EXPIRY_MARGIN: Duration = Duration::from_secs(50 * 60);
 
 /// Most passwords of one account, because each wrong login costs a hash for each.
 const PASSWORDS: usize = 64;
+
+/// Most entries of `mailboxes` of one account.
+const MAILBOXES: usize = 1_024;
 
 /// Most aliases of one account.
 const ALIASES: usize = 256;
@@ -212,6 +216,7 @@ impl Reader<'_, '_> {
             |key| Setting::read(section, key, |node| node.read(|text| MailAddress::parse(text).or_else(name_error)));
         let mailbox = address("mailbox");
         let signs_in_as = address("signs_in_as");
+        let mailboxes = section.get("mailboxes").map_or_else(|| Some(Mailboxes::default()), |node| mailboxes(&node));
         let passwords = match section.get("passwords") {
             Some(node) => passwords(&node),
             None => Some(Vec::new()),
@@ -221,6 +226,7 @@ impl Reader<'_, '_> {
             pattern: pattern?,
             aliases: aliases?,
             mailbox: mailbox.optional()?,
+            mailboxes: mailboxes?,
             signs_in_as: signs_in_as.optional()?,
             passwords,
         };
@@ -263,7 +269,7 @@ impl Reader<'_, '_> {
     }
 
     fn finish(&mut self, section: &Section<'_>, shared: &Shared, entry: Entry) -> Option<Arc<Account>> {
-        let Entry { pattern, aliases, mailbox, signs_in_as, passwords } = entry;
+        let Entry { pattern, aliases, mailbox, mailboxes, signs_in_as, passwords } = entry;
         let kind = shared.grant.clone().or_default(GrantKind::Password);
         let mut shared = shared.clone();
         shared.complete_from_environment(section);
@@ -320,6 +326,15 @@ impl Reader<'_, '_> {
             GrantKind::AuthorizationCode => Some(Grant::AuthorizationCode),
             GrantKind::DeviceCode => Some(Grant::DeviceCode),
         };
+        if grant == Some(Grant::ClientCredentials) && mailboxes == Mailboxes::Any {
+            let node = section.get("mailboxes");
+            node.inspect(|node| {
+                node.problem(
+                    "with `client_credentials` this login could open every mailbox of the application",
+                    "list the mailboxes, such as `[office@contoso.com]`",
+                );
+            });
+        }
         let signs_in_as = check_signs_in_as(section, signs_in_as, grant, &pattern);
         if grant == Some(Grant::ClientCredentials) && passwords.is_empty() {
             self.unproved
@@ -339,6 +354,7 @@ impl Reader<'_, '_> {
             application: application?,
             scope: scope?,
             mailbox,
+            mailboxes,
             signs_in_as: signs_in_as?,
             token_expiry_margin: token_expiry_margin?,
         }))
@@ -435,13 +451,21 @@ struct Entry {
     pattern: LoginPattern,
     aliases: Vec<LoginName>,
     mailbox: Option<MailAddress>,
+    mailboxes: Mailboxes,
     signs_in_as: Option<MailAddress>,
     passwords: Option<Vec<String>>,
 }
 
 impl Entry {
     fn of(pattern: LoginPattern) -> Self {
-        Self { pattern, aliases: Vec::new(), mailbox: None, signs_in_as: None, passwords: Some(Vec::new()) }
+        Self {
+            pattern,
+            aliases: Vec::new(),
+            mailbox: None,
+            mailboxes: Mailboxes::default(),
+            signs_in_as: None,
+            passwords: Some(Vec::new()),
+        }
     }
 }
 
@@ -510,6 +534,21 @@ fn pattern(text: &str) -> Result<LoginPattern, ValueError> {
         }
         other => name_error(other),
     })
+}
+
+fn mailboxes(node: &Node<'_>) -> Option<Mailboxes> {
+    if node.as_text() == Some("*") {
+        return Some(Mailboxes::Any);
+    }
+    if node.items().len() > MAILBOXES {
+        node.problem(format!("there are more than {MAILBOXES} mailboxes"), "remove some, or write `\"*\"`");
+        return None;
+    }
+    let mailbox = |text: &str| {
+        MailAddress::parse(text)
+            .or_else(|error| wrong(error.to_string(), "write an address, or only `\"*\"` for every mailbox"))
+    };
+    node.read_each(mailbox).map(Mailboxes::Listed)
 }
 
 fn passwords(node: &Node<'_>) -> Option<Vec<String>> {

@@ -119,6 +119,11 @@ impl MailAddress {
         &self.0
     }
 
+    /// The part before the `@`.
+    pub fn local_part(&self) -> &str {
+        self.as_str().split_once('@').map_or("", |(local, _)| local)
+    }
+
     /// The part after the `@`.
     pub fn domain(&self) -> &str {
         self.as_str().rsplit_once('@').map_or("", |(_, domain)| domain)

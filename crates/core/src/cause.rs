@@ -42,7 +42,7 @@ causes! {
         AccountLocked = "account-locked",
         /// Entra does not let the account sign in.
         AccountNotAllowed = "account-not-allowed",
-        /// The client wants to act as another user than the one that it logs in as.
+        /// The client asks for a mailbox that its account may not open.
         ActingAsNotAllowed = "acting-as-not-allowed",
         /// A server's certificate is not accepted.
         BadCertificate = "bad-certificate",

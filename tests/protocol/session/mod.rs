@@ -22,6 +22,7 @@ mod penalties;
 mod proxy;
 mod reload;
 mod secrets;
+mod shared_mailboxes;
 mod sign_ins;
 mod stalled;
 mod submission;
