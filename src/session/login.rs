@@ -278,6 +278,7 @@ impl<D: LoginHandler> Login<'_, D> {
     /// Logs, charges and delays what the machine refused by itself.
     async fn reject(&self, rejection: &Rejection) -> Result<(), LoginEnded> {
         let user = match rejection {
+            Rejection::Name(bad) => bad.hint.as_str(),
             Rejection::NotAToken(user) => user.as_str(),
             _ => "",
         };
@@ -405,9 +406,9 @@ pub(super) fn min_token_lifetime(protocol: Protocol) -> Duration {
 
 fn rejected(rejection: &Rejection) -> Failure {
     let (cause, message, remedy) = match rejection {
-        Rejection::Name(error) => (
+        Rejection::Name(bad) => (
             Cause::BadName,
-            format!("the user name cannot be one: {error}"),
+            format!("the user name cannot be one: {bad}"),
             "set the full mail address, or an alias from `accounts`, as the user name",
         ),
         Rejection::Password => (

@@ -90,6 +90,22 @@ fn is_printable(c: char) -> bool {
     matches!(c, '\\' | '\'' | '"') || c.escape_debug().len() == 1
 }
 
+/// What may be logged of a text that a client sent as its user name and that names no account: the
+/// first and last characters and the length. That is enough to recognize a device, and too little
+/// to reveal a password in the wrong field.
+pub fn hint(name: &str) -> String {
+    let shown = |c: char| if is_printable(c) { c } else { '?' };
+    let name = name.trim();
+    let characters = name.chars().count();
+    let beginning = name.chars().take(if characters > 4 { 2 } else { 1 }).map(shown);
+    match (characters, name.chars().last()) {
+        (0, _) | (_, None) => "(empty)".to_owned(),
+        (1, _) => "… (1 character)".to_owned(),
+        (2..=4, _) => format!("{}… ({characters} characters)", beginning.collect::<String>()),
+        (_, Some(last)) => format!("{}…{} ({characters} characters)", beginning.collect::<String>(), shown(last)),
+    }
+}
+
 /// A mailbox address or user principal name: a [`LoginName`] with exactly one `@`, a domain behind
 /// it, and before it what Entra and Exchange allow (RFC 5322 `atext` and dots). `*` is left out
 /// because it would read as a pattern. Beyond ASCII there are letters and digits only.
@@ -219,6 +235,20 @@ mod tests {
             "a:b@c", "a;b@c", "a[b]@c", "№5@c",
         ] {
             assert_eq!(MailAddress::parse(address), Err(NameError::NotAllowed), "{address}");
+        }
+    }
+
+    #[test]
+    fn a_hint_shows_little() {
+        for (name, shown) in [
+            ("", "(empty)"),
+            ("x", "… (1 character)"),
+            ("scan", "s… (4 characters)"),
+            ("scan9", "sc…9 (5 characters)"),
+            (" Hunter2Hunter2! ", "Hu…! (15 characters)"),
+            ("a\u{1}\u{202e}bcd\u{7f}", "a?…? (7 characters)"),
+        ] {
+            assert_eq!(hint(name), shown);
         }
     }
 

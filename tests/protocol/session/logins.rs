@@ -9,7 +9,7 @@ use gatepost_core::secret::Password;
 use gatepost_sandbox::{Attempts, SandboxAccount, SandboxConfig};
 
 use crate::session::support::{
-    ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, plain, service, xoauth2,
+    ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, plain, service, told, xoauth2,
 };
 
 use MailProtocol::{Imap, Pop3, Smtp};
@@ -182,6 +182,37 @@ async fn an_alias_stands_for_its_account() {
         assert_eq!(world.sandbox.counters().logins_of(service(protocol), SCANNER).succeeded, 5);
     }
     assert_eq!(world.sandbox.counters().token_requests_of("password", SCANNER), Attempts { succeeded: 1, refused: 0 });
+}
+
+/// What is typed into the user name field may be a password.
+#[tokio::test]
+async fn a_name_of_no_account_is_logged_enough_to_recognise_it() {
+    let world = Setup { accounts: format!("\n  - login: {ALICE}"), ..Setup::default() }.start().await;
+    for protocol in PROTOCOLS {
+        for (name, cause, shown) in [
+            ("Hunter2Hunter2", "unknown-account", "\"hu…2 (14 characters)\""),
+            ("hunter2@hunter2.hunter2", "unknown-account", "\"hu…2 (23 characters)\""),
+            ("alice@contoso.example/hunter\u{200b}2hunter2", "bad-name", "\"al…2 (37 characters)\""),
+            ("", "bad-name", "(empty)"),
+            ("carol@contoso.example", "unknown-account", "carol@contoso.example"),
+        ] {
+            let mut client = world.client(protocol).await;
+            let reply = authenticate(&mut client, "PLAIN", &plain(name, ALICES)).await;
+            world.was_refused(protocol, &reply, Refusal::InvalidCredentials, cause);
+            let (_, session) = told(&reply);
+            let of_session = format!("session={session}");
+            let lines = world.log.lines(|line| line.contains(&of_session) && line.contains("outcome=refused"));
+            assert!(lines.iter().all(|line| line.contains(&format!("account={shown} "))), "{shown}: {lines:?}");
+        }
+    }
+    assert!(
+        !world
+            .log
+            .bytes()
+            .to_ascii_lowercase()
+            .windows(9)
+            .any(|octets| octets == b"2hunter2\"" || octets == b"r2hunter2")
+    );
 }
 
 #[tokio::test]

@@ -77,6 +77,22 @@ impl Accounts {
         self.find_as_written(login).or_else(|| self.find_as_written(self.of_down_level(login)?.as_login()))
     }
 
+    /// Whether a user name is one of an account, or an address in the domain of one. `*` alone
+    /// stands for every address, and recognizes those whose domain has a dot.
+    pub fn recognizes(&self, name: &LoginName) -> bool {
+        let is_of = |domain: &str| {
+            self.entries.iter().any(|entry| match &entry.pattern {
+                LoginPattern::Address(address) => address.domain() == domain,
+                LoginPattern::Domain(of_pattern) => of_pattern == domain,
+                LoginPattern::Any => false,
+            })
+        };
+        match self.find_with_mailbox(name) {
+            Some(Found { login, .. }) => login.domain().contains('.') || is_of(login.domain()),
+            None => MailAddress::try_from(name.clone()).is_ok_and(|address| is_of(address.domain())),
+        }
+    }
+
     /// The address that a down-level name (`CONTOSO\anna`) stands for. Some clients write the whole
     /// address behind the prefix. A slash is in none of these names, but may divide one from a
     /// mailbox.

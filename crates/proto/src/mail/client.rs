@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Capabilities, Limits};
-use crate::sasl::{ClientTokens, Credentials};
+use crate::sasl::{BadName, ClientTokens, Credentials};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Refusal;
 
@@ -58,7 +58,7 @@ pub enum ClientEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The user name is impossible (empty, too long, control characters, …).
-    Name(gatepost_core::account::NameError),
+    Name(BadName),
     /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
     Password,
     /// The message around a token is malformed.

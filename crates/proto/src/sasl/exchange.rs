@@ -1,7 +1,7 @@
 //! A SASL exchange from the server's side (RFC 4422 §3), for any mechanism and protocol.
 
-use super::{Credentials, CredentialsError, Mechanism, login, oauthbearer, plain, text, xoauth2};
-use gatepost_core::account::{LoginName, NameError};
+use super::{BadName, Credentials, CredentialsError, Mechanism, login, oauthbearer, plain, text, xoauth2};
+use gatepost_core::account::LoginName;
 
 /// An exchange that waits for the client's next message. Each message consumes it, so that a
 /// finished or broken exchange leaves no state for the next one.
@@ -14,7 +14,7 @@ enum Awaited {
     LoginName,
     /// An impossible name is reported only after the password, because before it nothing has been
     /// presented.
-    LoginPassword(Result<LoginName, NameError>),
+    LoginPassword(Result<LoginName, BadName>),
     Xoauth2,
     Oauthbearer,
 }
@@ -62,6 +62,7 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gatepost_core::account::NameError;
 
     fn challenge(progress: Progress) -> (Exchange, &'static str) {
         match progress {
@@ -101,7 +102,10 @@ mod tests {
     fn a_bad_name_is_told_after_the_password() {
         let (exchange, prompt) = challenge(Exchange::begin(Mechanism::Login, Some(b"a\x01b")));
         assert_eq!(prompt, "Password:");
-        assert!(matches!(outcome(exchange.respond(b"secret")), Err(CredentialsError::Name(NameError::NotPrintable))));
+        assert!(matches!(
+            outcome(exchange.respond(b"secret")),
+            Err(CredentialsError::Name(BadName { error: NameError::NotPrintable, .. }))
+        ));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use super::capabilities;
 use super::command::{self, Auth, Command};
 use crate::mail::machine::{self, Abort, CloseReply, Context, Dialect, Input, Machine, Step, Wants};
 use crate::mail::{Capabilities, CloseReason, Limits, Rejection, ShutdownReason};
-use crate::sasl::{Exchange, text};
-use gatepost_core::account::{LoginName, NameError};
+use crate::sasl::{BadName, Exchange, text};
+use gatepost_core::account::LoginName;
 use gatepost_core::failure::Refusal;
 
 /// The POP3 machine.
@@ -19,7 +19,7 @@ enum State {
     /// Waits for a command.
     Command,
     /// USER was the last command. Whether the name is possible is reported only after PASS.
-    Named(Result<LoginName, NameError>),
+    Named(Result<LoginName, BadName>),
     /// Waits for a SASL response.
     Response(Exchange),
 }
