@@ -79,6 +79,8 @@ pub trait Dialect: Sized + Send {
 pub enum Wants {
     /// A line of at most this many octets with its end.
     Line(usize),
+    /// The same, for a SASL response: what is around the base64 is left out.
+    Response(usize),
     /// Exactly this many octets: a literal.
     Octets(usize),
 }
@@ -92,6 +94,16 @@ pub enum Input {
     Flawed,
     /// A line over its limit. The answer is [`Step::Close`].
     TooLong,
+}
+
+impl From<Line> for Input {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Text(text) => Self::Read(text),
+            Line::Flawed => Self::Flawed,
+            Line::TooLong => Self::TooLong,
+        }
+    }
 }
 
 /// The result of handling what was read. Replies are already in the [`Context`].
@@ -205,6 +217,20 @@ impl Context {
     }
 }
 
+/// Longest name of a command that counts as well-formed, in octets.
+const COMMAND_OCTETS: usize = 20;
+
+/// Whether a command that a dialect does not know has the form of one: a word, and printable
+/// arguments. A client that tries what a server can do sends such commands.
+pub fn is_well_formed(command: &[u8]) -> bool {
+    let end = command.iter().position(|&octet| octet == b' ').unwrap_or(command.len());
+    let (name, arguments) = command.split_at(end);
+    name.len() <= COMMAND_OCTETS
+        && name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(octet))
+        && arguments.iter().all(|octet| *octet >= b' ' && *octet != 0x7f)
+}
+
 /// Begins a SASL exchange: sends a challenge, or is complete with the initial response.
 pub fn authenticate<D: Dialect>(
     tag: D::CommandTag,
@@ -233,7 +259,10 @@ pub fn authenticate<D: Dialect>(
         Ok(initial) => {
             advance(tag, Exchange::begin(mechanism, initial.as_ref().map(|octets| octets.as_slice())), context)
         }
-        Err(sasl::NotBase64) => malformed(tag, context),
+        Err(sasl::NotBase64) => match Exchange::begin(mechanism, None) {
+            Progress::Challenge(exchange, _) => not_base64(tag, exchange, context),
+            Progress::Complete(_) => malformed(tag, context),
+        },
     }
 }
 
@@ -245,7 +274,16 @@ pub fn respond<D: Dialect>(tag: D::CommandTag, exchange: Exchange, line: &[u8], 
     }
     match sasl::decode(line) {
         Ok(response) => advance(tag, exchange.respond(&response), context),
-        Err(sasl::NotBase64) => malformed(tag, context),
+        Err(sasl::NotBase64) => not_base64(tag, exchange, context),
+    }
+}
+
+/// Handles a response that is not base64. Many devices send the password of LOGIN without looking
+/// at the reply to the name. It must not be read as a command.
+fn not_base64<D: Dialect>(tag: D::CommandTag, exchange: Exchange, context: &mut Context) -> Step<D> {
+    match exchange.refuse_response() {
+        Some(progress) => advance(tag, progress, context),
+        None => malformed(tag, context),
     }
 }
 
@@ -383,16 +421,11 @@ impl<D: Dialect> Machine<D> {
 
     fn read(&mut self, state: &D) -> Option<Input> {
         let settings = &self.context.settings;
+        let bare_lf = settings.bare_lf && !self.context.tls;
         match state.wants(&settings.limits, self.input.peek()) {
             Wants::Octets(count) => self.input.take_octets(count).map(Input::Read),
-            Wants::Line(limit) => {
-                let bare_lf = settings.bare_lf && !self.context.tls;
-                self.input.take_line(limit, bare_lf).map(|line| match line {
-                    Line::Text(text) => Input::Read(text),
-                    Line::Flawed => Input::Flawed,
-                    Line::TooLong => Input::TooLong,
-                })
-            }
+            Wants::Line(limit) => self.input.take_line(limit, bare_lf).map(Input::from),
+            Wants::Response(limit) => self.input.take_trimmed_line(limit, bare_lf).map(Input::from),
         }
     }
 

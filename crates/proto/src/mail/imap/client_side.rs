@@ -125,6 +125,7 @@ impl Dialog {
             Some(Command::Authenticate { mechanism, initial }) => {
                 return machine::authenticate(Tag(tag.into()), mechanism, initial, context);
             }
+            Some(Command::Unknown) => context.reply(format_args!("{tag} BAD Command unknown")),
             Some(Command::AfterLogin) => context.reply(format_args!("{tag} BAD Log in first")),
             None => {
                 context.reply(format_args!("{tag} BAD Command unknown or malformed"));
@@ -157,7 +158,7 @@ impl Dialect for Dialog {
     fn wants(&self, limits: &Limits, received: &[u8]) -> Wants {
         match &self.0 {
             State::Literal(_, octets) => Wants::Octets(*octets),
-            State::Response(..) => Wants::Line(limits.sasl_line_bytes),
+            State::Response(..) => Wants::Response(limits.sasl_line_bytes),
             State::Line(partial) if partial.octets.is_empty() && command::begins_authenticate(received) => {
                 Wants::Line(limits.sasl_line_bytes)
             }

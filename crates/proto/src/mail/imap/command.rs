@@ -7,6 +7,8 @@
 
 use zeroize::Zeroizing;
 
+use crate::mail::machine::is_well_formed;
+
 /// Longest tag accepted, in octets.
 const TAG_OCTETS: usize = 64;
 
@@ -34,6 +36,8 @@ pub(super) enum Command<'a> {
     },
     /// An IMAP command that is valid only after the login.
     AfterLogin,
+    /// A well-formed command that IMAP does not have, or that is not served.
+    Unknown,
 }
 
 /// The announcement of a literal at the end of a line.
@@ -105,7 +109,9 @@ pub(super) fn parse(rest: &[u8]) -> Option<Command<'_>> {
         (b"LOGIN", arguments) => login(arguments),
         (b"AUTHENTICATE", arguments) => authenticate(arguments),
         (name, _) if AFTER_LOGIN.contains(&name) => Some(Command::AfterLogin),
-        _ => None,
+        // Their arguments are wrong.
+        (b"CAPABILITY" | b"NOOP" | b"LOGOUT" | b"STARTTLS", _) => None,
+        _ => is_well_formed(rest).then_some(Command::Unknown),
     }
 }
 
@@ -342,7 +348,8 @@ mod tests {
     fn other_commands() {
         assert_eq!(parse(b"capability"), Some(Command::Capability));
         assert_eq!(parse(b"SELECT INBOX"), Some(Command::AfterLogin));
-        for bad in [&b""[..], b"NOOP x", b"STARTTLS now", b"FROBNICATE"] {
+        assert_eq!(parse(b"FROBNICATE now"), Some(Command::Unknown));
+        for bad in [&b""[..], b"NOOP x", b"STARTTLS now", b"Host: x", b"{FROBNICATE"] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
     }

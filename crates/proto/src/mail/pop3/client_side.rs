@@ -59,6 +59,7 @@ impl Dialog {
                 context.reply(format_args!("+OK Bye"));
                 return Step::Close(CloseReason::Logout);
             }
+            Some(Command::Unknown) => context.reply(format_args!("-ERR Command unknown")),
             Some(Command::AfterLogin) => context.reply(format_args!("-ERR Log in first")),
             None => {
                 context.reply(format_args!("-ERR Command unknown or malformed"));
@@ -87,8 +88,11 @@ impl Dialect for Dialog {
     }
 
     fn wants(&self, limits: &Limits, received: &[u8]) -> Wants {
-        let sasl = !self.awaits_command() || command::begins_auth(received);
-        Wants::Line(if sasl { limits.sasl_line_bytes } else { limits.line_bytes })
+        match self.0 {
+            State::Response(_) => Wants::Response(limits.sasl_line_bytes),
+            _ if command::begins_auth(received) => Wants::Line(limits.sasl_line_bytes),
+            _ => Wants::Line(limits.line_bytes),
+        }
     }
 
     fn handle(self, input: Input, context: &mut Context) -> Step<Self> {
