@@ -283,11 +283,19 @@ impl<D: LoginHandler> Login<'_, D> {
             _ => "",
         };
         let failure = rejected(rejection);
-        if *rejection == Rejection::ClientTokens {
-            // No token was presented.
-            self.attempts().log(user, &failure);
-            self.visit.forgive();
-            return Ok(());
+        match rejection {
+            Rejection::ClientTokens => {
+                // No token was presented.
+                self.attempts().log(user, &failure);
+                self.visit.forgive();
+                return Ok(());
+            }
+            // No password was presented. The machine counts it as a bad command.
+            Rejection::Malformed => {
+                self.attempts().log(user, &failure);
+                return Ok(());
+            }
+            _ => {}
         }
         self.attempts().refused_unjudged(user, &failure);
         self.delay().await
@@ -415,6 +423,11 @@ fn rejected(rejection: &Rejection) -> Failure {
             Cause::BadPassword,
             "the password is empty, longer than 1,024 octets, or holds a line break, NUL or ^A".to_owned(),
             "set the password of the account",
+        ),
+        Rejection::Malformed => (
+            Cause::MalformedLogin,
+            "the login command or the SASL message is malformed, so no password was read".to_owned(),
+            "update the mail program, or choose another way to log in there, such as PLAIN",
         ),
         Rejection::Token => (
             Cause::BadToken,

@@ -94,6 +94,8 @@ causes! {
         MailboxNotConnected = "mailbox-not-connected",
         /// The mailbox has as many sessions or requests as Gatepost lets it have.
         MailboxOccupied = "mailbox-occupied",
+        /// The login command or SASL message is malformed.
+        MalformedLogin = "malformed-login",
         /// The endpoint for managed identities is starting, being updated, or asked too often.
         ManagedIdentityBusy = "managed-identity-busy",
         /// Gatepost cannot read the key that the Azure Arc agent asks for.

@@ -216,6 +216,19 @@ async fn a_name_of_no_account_is_logged_enough_to_recognise_it() {
 }
 
 #[tokio::test]
+async fn a_login_that_cannot_be_read_is_logged() {
+    let world = World::new().await;
+    let mut imap = world.client(Imap).await;
+    assert_eq!(imap.ask(&format!("a LOGIN {ALICE} \"{ALICES}"), "a ").await, "a BAD Malformed login");
+    let mut pop3 = world.client(Pop3).await;
+    assert_eq!(pop3.ask("AUTH PLAIN ???", "").await, "-ERR Malformed SASL message");
+    let mut smtp = world.client(Smtp).await;
+    assert_eq!(smtp.ask("AUTH PLAIN ???", "").await, "501 5.5.2 Malformed SASL message");
+    assert_eq!(world.log.lines(|line| line.contains("cause=malformed-login")).len(), 3);
+    assert!(!world.log.has(ALICES));
+}
+
+#[tokio::test]
 async fn an_address_may_hold_what_entra_and_exchange_allow() {
     const ODD: &str = "r&d#^~!$%+'-/=?_`{|}.x@contoso.example";
     let sandbox = SandboxConfig { accounts: vec![SandboxAccount::new(ODD, ALICES)], ..SandboxConfig::default() };

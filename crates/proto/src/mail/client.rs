@@ -61,6 +61,9 @@ pub enum Rejection {
     Name(BadName),
     /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
     Password,
+    /// The login command or the SASL message is malformed, so that no credentials were presented. It
+    /// counts as a bad command.
+    Malformed,
     /// The message around a token is malformed.
     Token,
     /// What this user presented as a token cannot be one of Microsoft's.

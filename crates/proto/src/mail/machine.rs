@@ -261,7 +261,7 @@ pub fn authenticate<D: Dialect>(
         }
         Err(sasl::NotBase64) => match Exchange::begin(mechanism, None) {
             Progress::Challenge(exchange, _) => not_base64(tag, exchange, context),
-            Progress::Complete(_) => malformed(tag, context),
+            Progress::Complete(_) => Step::Reject(tag, Rejection::Malformed),
         },
     }
 }
@@ -283,7 +283,7 @@ pub fn respond<D: Dialect>(tag: D::CommandTag, exchange: Exchange, line: &[u8], 
 fn not_base64<D: Dialect>(tag: D::CommandTag, exchange: Exchange, context: &mut Context) -> Step<D> {
     match exchange.refuse_response() {
         Some(progress) => advance(tag, progress, context),
-        None => malformed(tag, context),
+        None => Step::Reject(tag, Rejection::Malformed),
     }
 }
 
@@ -294,30 +294,21 @@ fn advance<D: Dialect>(tag: D::CommandTag, progress: Progress, context: &mut Con
             context.reply(format_args!("{}{}", D::CONTINUATION, challenge.as_str()));
             Step::Read(D::authenticating(tag, exchange))
         }
-        Progress::Complete(outcome) => present(tag, outcome, context),
+        Progress::Complete(outcome) => present(tag, outcome),
     }
 }
 
 /// Ends a login command or a SASL exchange with its result.
-pub fn present<D: Dialect>(
-    tag: D::CommandTag,
-    outcome: Result<Credentials, CredentialsError>,
-    context: &mut Context,
-) -> Step<D> {
+pub fn present<D: Dialect>(tag: D::CommandTag, outcome: Result<Credentials, CredentialsError>) -> Step<D> {
     let rejection = match outcome {
         Ok(credentials) => return Step::Login(tag, credentials),
-        Err(CredentialsError::Syntax) => return malformed(tag, context),
+        Err(CredentialsError::Syntax) => Rejection::Malformed,
         Err(CredentialsError::Name(error)) => Rejection::Name(error),
         Err(CredentialsError::Password) => Rejection::Password,
         Err(CredentialsError::Token) => Rejection::Token,
         Err(CredentialsError::NotAToken(user)) => Rejection::NotAToken(user),
     };
     Step::Reject(tag, rejection)
-}
-
-fn malformed<D: Dialect>(tag: D::CommandTag, context: &mut Context) -> Step<D> {
-    D::abort(tag, Abort::Syntax, context);
-    Step::Bad(D::fresh())
 }
 
 /// The server side towards a mail client until its login is decided, for one dialect.
@@ -388,14 +379,7 @@ impl<D: Dialect> Machine<D> {
             }
             match state.handle(input, &mut self.context) {
                 Step::Read(state) => self.phase = Phase::Reading(state),
-                Step::Bad(state) => {
-                    self.bad_commands += 1;
-                    if self.bad_commands >= self.context.settings.limits.bad_commands {
-                        D::close_reply(CloseReply::TooManyBadCommands, false, &mut self.context);
-                        return self.end(CloseReason::TooManyCommands);
-                    }
-                    self.phase = Phase::Reading(state);
-                }
+                Step::Bad(state) => self.count_bad_command(state),
                 Step::StartTls if self.input.is_empty() => {
                     self.event = Some(ClientEvent::StartTls);
                     self.phase = Phase::StartingTls;
@@ -434,6 +418,16 @@ impl<D: Dialect> Machine<D> {
         self.phase = Phase::Closed;
         self.input.clear();
         self.event = Some(ClientEvent::Close(reason));
+    }
+
+    /// Counts a bad command whose reply has been written.
+    fn count_bad_command(&mut self, state: D) {
+        self.bad_commands += 1;
+        if self.bad_commands >= self.context.settings.limits.bad_commands {
+            D::close_reply(CloseReply::TooManyBadCommands, false, &mut self.context);
+            return self.end(CloseReason::TooManyCommands);
+        }
+        self.phase = Phase::Reading(state);
     }
 
     /// Counts a failed login whose reply has been written, and continues with the input after it.
@@ -510,6 +504,11 @@ impl<D: Dialect> ClientSide for Machine<D> {
                     Rejection::ClientTokens => {
                         D::abort(tag, Abort::Mechanism, &mut self.context);
                         self.phase = Phase::Reading(D::fresh());
+                        return self.process();
+                    }
+                    Rejection::Malformed => {
+                        D::abort(tag, Abort::Syntax, &mut self.context);
+                        self.count_bad_command(D::fresh());
                         return self.process();
                     }
                     Rejection::PlaintextLogin => D::demand_tls(tag, &mut self.context),

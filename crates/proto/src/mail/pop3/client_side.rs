@@ -36,7 +36,7 @@ impl Dialog {
             }
             Some(Command::Pass(_)) if !context.offers_login() => return Step::Reject((), Rejection::PlaintextLogin),
             Some(Command::Pass(password)) => match state {
-                State::Named(name) => return machine::present((), text::credentials(name, password), context),
+                State::Named(name) => return machine::present((), text::credentials(name, password)),
                 State::Command | State::Response(_) => {
                     context.reply(format_args!("-ERR USER comes first"));
                     return Step::Bad(Self::fresh());
