@@ -277,7 +277,7 @@ pub struct AddOptions {
     /// Only until the beginning of this day (2027-01-31, UTC), or for so long (90d, 12h)
     #[arg(long, value_name = "WHEN", value_parser = expiry)]
     pub expires: Option<Expiry>,
-    /// Read a password of one's own, from the terminal or from standard input
+    /// Read a password of one's own, from the terminal or from standard input [12 characters at least; with `--from` 8]
     #[arg(long)]
     pub chosen: bool,
     /// Where the configuration comes from.

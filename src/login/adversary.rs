@@ -10,7 +10,9 @@ use parking_lot::Mutex;
 use url::Url;
 
 use crate::login::{Authenticator, AuthorizedLogin, LoginRequest, TokenOrigin};
-use gatepost_config::{Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Resource, Tenant};
+use gatepost_config::{
+    Account, Accounts, Application, Cloud, Grant, Limits, LoginPattern, Mailboxes, Resource, Tenant,
+};
 use gatepost_core::account::LoginName;
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Failure;
@@ -64,6 +66,7 @@ impl Gate {
             application,
             scope: None,
             mailbox: None,
+            mailboxes: Mailboxes::default(),
             signs_in_as: None,
             token_expiry_margin: Duration::from_secs(300),
         });

@@ -12,7 +12,7 @@ use crate::login::explain;
 use crate::login::local::LocalPasswords;
 use crate::login::lockout_guard::LockoutGuard;
 use crate::login::request::{AuthorizedLogin, LoginRequest};
-use gatepost_config::{Account, Config, Grant, Resource};
+use gatepost_config::{Account, Config, Found, Grant, Resource};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
 use gatepost_core::failure::Failure;
@@ -95,10 +95,13 @@ impl Authenticator {
         request: LoginRequest<'_>,
         min_token_lifetime: Duration,
     ) -> Result<AuthorizedLogin, Failure> {
-        let Some((account, address)) = self.config().accounts.find(request.login) else {
+        let Some(Found { account, login: address, mailbox: named }) =
+            self.config().accounts.find_with_mailbox(request.login)
+        else {
             return Err(self.refuse_unknown(request).await);
         };
-        let (obtained, device) = match &account.grant {
+        let named = [named.as_ref(), request.acting_as];
+        let (obtained, mailbox, device) = match &account.grant {
             Grant::Password => {
                 let source = Source::of(request.source);
                 let login = UserLogin {
@@ -112,16 +115,16 @@ impl Authenticator {
                 let obtained = self.tokens.user_token(login).await?;
                 let user = User::named(&account, &address);
                 self.lockout.succeeded_from(user, source, self.clock.now());
-                check_identity(&account, &address, request)?;
-                (obtained, None)
+                (obtained, mailbox(&account, &address, named)?, None)
             }
             Grant::ClientCredentials | Grant::AuthorizationCode | Grant::DeviceCode => {
                 let device = self.verify_password(&account, &address, request).await?;
-                check_identity(&account, &address, request)?;
-                (self.token_without_password(&account, &address, request.resource, min_token_lifetime).await?, device)
+                let mailbox = mailbox(&account, &address, named)?;
+                let obtained = self.token_without_password(&account, &address, request.resource, min_token_lifetime);
+                (obtained.await?, mailbox, device)
             }
         };
-        Ok(AuthorizedLogin::new(account, address, obtained, device))
+        Ok(AuthorizedLogin::new(account, address, mailbox, obtained, device))
     }
 
     /// Gets a token for an account whose client needs no password, because the configuration trusts
@@ -140,11 +143,12 @@ impl Authenticator {
     ) -> Result<AuthorizedLogin, Failure> {
         let (account, address) = self.config().accounts.find(login).ok_or_else(explain::unknown_account)?;
         let obtained = self.token_without_password(&account, &address, resource, min_token_lifetime).await?;
-        Ok(AuthorizedLogin::new(account, address, obtained, None))
+        let mailbox = account.own_mailbox(&address).clone();
+        Ok(AuthorizedLogin::new(account, address, mailbox, obtained, None))
     }
 
-    /// Gets a token for a client that logged in to `account` before, on the same connection. It
-    /// need not present a password again while the account is unchanged.
+    /// Gets a token for a client that logged in to `account` before, on the same connection, and
+    /// opened `mailbox`. It need not present a password again while the account is unchanged.
     ///
     /// # Errors
     /// A [`Failure`], also for an account that a reload has changed.
@@ -155,13 +159,16 @@ impl Authenticator {
         self: &Arc<Self>,
         login: &MailAddress,
         account: &Account,
+        mailbox: &MailAddress,
         resource: Resource,
         min_token_lifetime: Duration,
     ) -> Result<AuthorizedLogin, Failure> {
         if !self.is_as_it_was(login, account) {
             return Err(explain::account_changed(login));
         }
-        self.admit_proved(login.as_login(), resource, min_token_lifetime).await
+        let mut admission = self.admit_proved(login.as_login(), resource, min_token_lifetime).await?;
+        admission.bearer.user = mailbox.clone();
+        Ok(admission)
     }
 
     async fn token_without_password(
@@ -212,12 +219,23 @@ impl std::fmt::Debug for Authenticator {
     }
 }
 
-/// Checks the authorization identity. By RFC 4616 §2 a client that has proved one identity may ask
-/// to act as another. Gatepost allows only the client itself and the mailbox that the configuration
-/// names. The check follows the password's, so that it tells a stranger nothing.
-fn check_identity(account: &Account, address: &MailAddress, request: LoginRequest<'_>) -> Result<(), Failure> {
-    let Some(acting_as) = request.acting_as else { return Ok(()) };
-    let mailbox = account.mailbox.as_ref().map(MailAddress::as_str);
-    let itself = acting_as == request.login || acting_as.as_str() == address.as_str();
-    if itself || mailbox == Some(acting_as.as_str()) { Ok(()) } else { Err(explain::other_identity()) }
+/// Returns the mailbox that the login opens: its own, or the one that the client asks for, behind
+/// its user name or by an authorization identity (RFC 4616 §2). The check follows the password's,
+/// so that it tells a stranger nothing.
+fn mailbox(account: &Account, login: &MailAddress, named: [Option<&LoginName>; 2]) -> Result<MailAddress, Failure> {
+    let own = account.own_mailbox(login);
+    let mut opened = own.clone();
+    for name in named.into_iter().flatten() {
+        let mailbox = account.mailbox_named(login, name).or_else(|| {
+            // An alias of the account is the client itself.
+            account.aliases.contains(name).then(|| own.clone())
+        });
+        // Two names must not ask for two mailboxes. The login's own name asks for nothing.
+        match mailbox {
+            Some(mailbox) if mailbox == *own || mailbox == opened => {}
+            Some(mailbox) if opened == *own => opened = mailbox,
+            _ => return Err(explain::other_mailbox(login, name)),
+        }
+    }
+    Ok(opened)
 }

@@ -135,13 +135,14 @@ pub(super) fn hashing_busy() -> Failure {
     )
 }
 
-pub(super) fn other_identity() -> Failure {
+/// The client asks for a mailbox that is not one of the account's.
+pub(super) fn other_mailbox(login: &MailAddress, name: &LoginName) -> Failure {
     failure(
         Refusal::NotAuthorized,
         Actor::Operator,
         Cause::ActingAsNotAllowed,
-        "the client wants to act as somebody else than the account that it logs in with",
-        "leave the authorization identity empty in the mail program, or set the account's `mailbox`",
+        format!("the client logged in as `{login}` and asks for the mailbox `{name}`, which this account may not open"),
+        "list the mailbox under `mailboxes` of the account, or correct the user name in the mail program",
     )
 }
 

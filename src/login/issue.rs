@@ -111,8 +111,8 @@ async fn alone<T>(
     done
 }
 
-/// Keeps what verifies a password that a person chose. It must have at least 12 characters and
-/// differ from the user name and the login's other passwords. `configured` are those of the
+/// Keeps what verifies a password that a person chose. It must have at least 12 characters, or 8 if
+/// it is for named networks only, and differ from the user name and the login's other passwords. `configured` are those of the
 /// configuration (PHC strings). The comparison takes about 30 ms for each of them.
 ///
 /// # Errors
@@ -124,7 +124,7 @@ pub async fn choose(
     configured: &[String],
     now: UnixTime,
 ) -> Result<DevicePassword, NotIssued> {
-    password::check_chosen_for(&order.login, password)?;
+    password::check_chosen_for(&order.login, password, &order.from)?;
     alone(store, &order.login.clone(), async {
         let present = check(store, &order, now).await?;
         let digest = password::digest(&order.login, password);

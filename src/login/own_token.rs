@@ -6,6 +6,7 @@
 
 use crate::login::authenticator::Authenticator;
 use crate::login::explain;
+use gatepost_config::Account;
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Failure;
 use gatepost_core::protocol::Protocol;
@@ -40,7 +41,10 @@ impl Authenticator {
     pub fn owns(&self, mailbox: &MailAddress) -> Result<(), Failure> {
         let config = self.config();
         let accounts = &config.accounts;
-        let is_mailbox = || accounts.entries().iter().any(|entry| entry.mailbox.as_ref() == Some(mailbox));
+        let is_mailbox = || {
+            let opens = |entry: &Account| entry.mailbox.as_ref() == Some(mailbox) || entry.mailboxes.lists(mailbox);
+            accounts.entries().iter().any(|entry| opens(entry))
+        };
         let known = accounts.find(mailbox.as_login()).is_some() || is_mailbox();
         if known { Ok(()) } else { Err(explain::unknown_account()) }
     }

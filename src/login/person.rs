@@ -139,7 +139,7 @@ mod tests {
     use url::Url;
 
     use super::*;
-    use gatepost_config::{Application, Cloud, Grant, LoginPattern};
+    use gatepost_config::{Application, Cloud, Grant, LoginPattern, Mailboxes};
     use gatepost_core::secret::RefreshToken;
 
     fn address(text: &str) -> MailAddress {
@@ -161,6 +161,7 @@ mod tests {
             }),
             scope: None,
             mailbox: None,
+            mailboxes: Mailboxes::default(),
             signs_in_as: signs_in_as.map(address),
             token_expiry_margin: Duration::ZERO,
         }

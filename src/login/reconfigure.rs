@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use crate::login::authenticator::Authenticator;
 use crate::login::explain;
 use gatepost_config::{Account, Config, ListenerBackend, TrustedSender};
-use gatepost_core::account::MailAddress;
+use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::failure::Failure;
 use gatepost_oauth::endpoint::TokenEndpoint;
 
@@ -29,6 +29,11 @@ impl Authenticator {
     /// key.
     pub fn is_as_it_was(&self, login: &MailAddress, account: &Account) -> bool {
         self.config().accounts.find(login.as_login()).is_some_and(|(now, _)| *now == *account)
+    }
+
+    /// Whether a user name is one of an account, or an address in the domain of one.
+    pub fn recognizes(&self, login: &LoginName) -> bool {
+        self.config().accounts.recognizes(login)
     }
 
     /// Returns a receiver of every later configuration.

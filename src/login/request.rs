@@ -18,7 +18,8 @@ use gatepost_proto::sasl::Bearer;
 pub struct LoginRequest<'a> {
     /// The authentication identity.
     pub login: &'a LoginName,
-    /// The authorization identity (RFC 4616 §2), when it is not the login itself.
+    /// The authorization identity (RFC 4616 §2), when it is not the login itself: the mailbox that
+    /// the client asks for.
     pub acting_as: Option<&'a LoginName>,
     /// The password.
     pub password: &'a Password,
@@ -48,17 +49,17 @@ pub struct AuthorizedLogin {
 }
 
 impl AuthorizedLogin {
-    /// Creates the authorized login of `login`, an address of `account`, with the token obtained
-    /// for it.
+    /// Creates the authorized login of `login`, an address of `account`, which opens `mailbox` with
+    /// the token obtained for it.
     pub(super) fn new(
         account: Arc<Account>,
         login: MailAddress,
+        mailbox: MailAddress,
         obtained: FetchedToken,
         device: Option<Arc<KnownPassword>>,
     ) -> Self {
         let FetchedToken { token, origin, key } = obtained;
-        let user = account.mailbox.clone().unwrap_or_else(|| login.clone());
-        let bearer = Bearer { user, token: Arc::clone(&token.access_token) };
+        let bearer = Bearer { user: mailbox, token: Arc::clone(&token.access_token) };
         Self { account, login, bearer, origin, device, key, token }
     }
 }

@@ -5,7 +5,7 @@ use url::Url;
 
 use crate::login::{Authenticator, AuthorizedLogin, LoginRequest, TokenOrigin, own_token};
 use gatepost_config::{
-    Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Resource, password_hash,
+    Account, Accounts, Application, Cloud, Config, Grant, Limits, LoginPattern, Mailboxes, Resource, password_hash,
 };
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
@@ -68,6 +68,7 @@ fn config(limits: Limits) -> Config {
             application: Arc::clone(&application),
             scope: None,
             mailbox: mailbox.map(address),
+            mailboxes: Mailboxes::default(),
             signs_in_as: None,
             token_expiry_margin: minutes(5),
         })

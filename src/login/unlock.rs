@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::login::attempt_log::AttemptLog;
 use crate::login::authenticator::Authenticator;
 use crate::login::{own_token, verify};
-use gatepost_config::{Account, Accounts};
+use gatepost_config::{Account, Accounts, Mailboxes};
 use gatepost_core::account::{LoginName, MailAddress};
 use gatepost_core::clock::Clock;
 use gatepost_oauth::tokens::User;
@@ -55,7 +55,8 @@ impl Authenticator {
         let (account, login) = find(&self.config().accounts, login)?;
         let user = User::named(&account, &login);
         self.tokens.forget_refusals(user);
-        for mailbox in [Some(&login), account.mailbox.as_ref()].into_iter().flatten() {
+        let listed = if let Mailboxes::Listed(listed) = &account.mailboxes { listed.as_slice() } else { &[] };
+        for mailbox in [Some(&login), account.mailbox.as_ref()].into_iter().flatten().chain(listed) {
             self.refused_tokens.forget_all(own_token::whose(mailbox));
         }
         self.local.unlock(&verify::who(&login));

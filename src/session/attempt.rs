@@ -1,6 +1,7 @@
 //! An attempt to log in, the same for mail and HTTP. It defines how long the decision may take,
 //! what a refusal costs the source, what is logged, and how long a refusal is delayed.
 
+use std::borrow::Cow;
 use std::future::Future;
 
 use tokio::time::{Instant, sleep, timeout_at};
@@ -8,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use crate::session::connection_info::ConnectionInfo;
 use crate::session::context::SessionContext;
 use crate::session::listener_state::ListenerState;
-use gatepost_core::account::LoginName;
+use gatepost_core::account::{self, LoginName};
 use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_core::jitter;
@@ -59,17 +60,6 @@ impl Claim<'_> {
         }
     }
 
-    /// Returns how much of the name is logged for this refusal. An unknown name may be a password
-    /// in the wrong field. An address is shown, because it is needed to add its account.
-    fn shown(&self, failure: &Failure) -> &str {
-        match self {
-            Self::Password(login, _) if failure.cause == Cause::UnknownAccount && !login.as_str().contains('@') => {
-                "(not an address)"
-            }
-            _ => self.name(),
-        }
-    }
-
     /// Whether the refusal suggests that the claim was a guess.
     fn is_guess(&self, failure: &Failure) -> bool {
         // A client's own token that opens nothing is a guess as well.
@@ -112,11 +102,24 @@ impl Attempts<'_> {
 
     /// Notes that a claim was refused. The source is charged if it was a guess.
     pub(super) fn refused(&self, claim: Claim<'_>, failure: &Failure) {
-        self.log(claim.shown(failure), failure);
+        let shown = match claim {
+            Claim::Password(login, _) => self.shown(login),
+            Claim::Token(bearer) => bearer.user.as_str().into(),
+        };
+        self.log(&shown, failure);
         if claim.is_guess(failure) {
             self.visit.charge_guess(claim.name(), claim.secret());
         } else {
             self.visit.forgive();
+        }
+    }
+
+    /// Returns how much of a user name is logged. One that belongs to no account may be a password
+    /// in the wrong field.
+    pub(super) fn shown<'n>(&self, login: &'n LoginName) -> Cow<'n, str> {
+        match self.shared.authenticator.recognizes(login) {
+            true => login.as_str().into(),
+            false => account::hint(login.as_str()).into(),
         }
     }
 

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
+use crate::login::AuthorizedLogin;
 use crate::login::device::KnownPassword;
 use gatepost_core::jitter;
 
@@ -26,9 +27,24 @@ impl ConnectionInfo {
 pub(super) struct SessionUser {
     pub(super) account: Arc<str>,
     pub(super) device: Option<Arc<KnownPassword>>,
+    /// The mailbox, when it is not named like the account.
+    pub(super) mailbox: Option<Arc<str>>,
+}
+
+impl From<&AuthorizedLogin> for SessionUser {
+    fn from(admission: &AuthorizedLogin) -> Self {
+        let AuthorizedLogin { login, bearer, device, .. } = admission;
+        let mailbox = (bearer.user != *login).then(|| bearer.user.as_str().into());
+        Self { account: login.as_str().into(), device: device.clone(), mailbox }
+    }
 }
 
 impl SessionUser {
+    /// The user of a session without a device password, in the mailbox of the same name.
+    pub(super) fn named(account: &str) -> Self {
+        Self { account: account.into(), device: None, mailbox: None }
+    }
+
     /// Returns the device password for a log line, which omits the field when there is none.
     pub(super) fn device(&self) -> Option<tracing::field::DisplayValue<&KnownPassword>> {
         self.device.as_deref().map(tracing::field::display)

@@ -161,9 +161,12 @@ impl Journal {
         tell!(info, subject, by whose,
             outcome = "accepted",
             token,
+            mailbox = whose.mailbox.as_deref(),
             "login accepted"
         );
-        let entry = Entry { event: "login", outcome: "accepted", ..Entry::default() };
+        let message =
+            whose.mailbox.as_ref().map_or_else(String::new, |mailbox| format!("opened the mailbox `{mailbox}`"));
+        let entry = Entry { event: "login", outcome: "accepted", message: &message, ..Entry::default() };
         self.record(protocol, subject, &whose.account, whose.device(), entry);
         self.sessions.begin(protocol, subject, whose, self.clock.unix_time())
     }
@@ -476,7 +479,7 @@ mod tests {
     fn a_failure_for_want_of_patience_is_counted_by_who_asked_for_it() {
         let journal = Journal::new(None);
         let subject = ConnectionInfo::new(&"pop3".into(), "192.0.2.7:4000".parse().unwrap());
-        let whose = SessionUser { account: "alice@contoso.example".into(), device: None };
+        let whose = SessionUser::named("alice@contoso.example");
         for (cause, by) in [
             (Cause::UpstreamLimit, "exchange"),
             (Cause::MailboxOccupied, "gatepost"),

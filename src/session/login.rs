@@ -278,15 +278,24 @@ impl<D: LoginHandler> Login<'_, D> {
     /// Logs, charges and delays what the machine refused by itself.
     async fn reject(&self, rejection: &Rejection) -> Result<(), LoginEnded> {
         let user = match rejection {
+            Rejection::Name(bad) => bad.hint.as_str(),
             Rejection::NotAToken(user) => user.as_str(),
             _ => "",
         };
         let failure = rejected(rejection);
-        if *rejection == Rejection::ClientTokens {
-            // No token was presented.
-            self.attempts().log(user, &failure);
-            self.visit.forgive();
-            return Ok(());
+        match rejection {
+            Rejection::ClientTokens => {
+                // No token was presented.
+                self.attempts().log(user, &failure);
+                self.visit.forgive();
+                return Ok(());
+            }
+            // No password was presented. The machine counts it as a bad command.
+            Rejection::Malformed => {
+                self.attempts().log(user, &failure);
+                return Ok(());
+            }
+            _ => {}
         }
         self.attempts().refused_unjudged(user, &failure);
         self.delay().await
@@ -406,15 +415,20 @@ pub(super) fn min_token_lifetime(protocol: Protocol) -> Duration {
 
 fn rejected(rejection: &Rejection) -> Failure {
     let (cause, message, remedy) = match rejection {
-        Rejection::Name(error) => (
+        Rejection::Name(bad) => (
             Cause::BadName,
-            format!("the user name cannot be one: {error}"),
+            format!("the user name cannot be one: {bad}"),
             "set the full mail address, or an alias from `accounts`, as the user name",
         ),
         Rejection::Password => (
             Cause::BadPassword,
             "the password is empty, longer than 1,024 octets, or holds a line break, NUL or ^A".to_owned(),
             "set the password of the account",
+        ),
+        Rejection::Malformed => (
+            Cause::MalformedLogin,
+            "the login command or the SASL message is malformed, so no password was read".to_owned(),
+            "update the mail program, or choose another way to log in there, such as PLAIN",
         ),
         Rejection::Token => (
             Cause::BadToken,

@@ -145,7 +145,7 @@ impl LoginHandler for Relay<'_> {
                 let (stream, authenticated) = self.shared.judge(bearer, self.source, judge, ask).await?;
                 // Taken after the upstream accepted the token. Before that, it may be anybody's.
                 let of_mailbox = self.place(&bearer.user).await?;
-                let whose = SessionUser { account: bearer.user.to_string().into(), device: None };
+                let whose = SessionUser::named(bearer.user.as_str());
                 Ok(established(stream, authenticated, of_mailbox, whose, "of the client"))
             }
             Credentials::Password { login, acting_as, password } => {
@@ -170,7 +170,7 @@ impl LoginHandler for Relay<'_> {
                 let (admission, (stream, authenticated)) =
                     signed_in.map_err(|error| error.failure(&target.upstream))?;
                 let token = origin(&admission);
-                let whose = SessionUser { account: admission.login.to_string().into(), device: admission.device };
+                let whose = SessionUser::from(&admission);
                 Ok(established(stream, authenticated, place, whose, token))
             }
         }

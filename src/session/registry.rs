@@ -216,7 +216,7 @@ mod tests {
             listener: "imap".into(),
             peer: "[::ffff:192.0.2.1]:4000".parse().unwrap(),
         };
-        let whose = SessionUser { account: "alice@contoso.example".into(), device: None };
+        let whose = SessionUser::named("alice@contoso.example");
         register.begin(Protocol::Imap, &subject, &whose, UnixTime(7))
     }
 

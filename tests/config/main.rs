@@ -10,6 +10,7 @@ use gatepost_config::{
 use gatepost_core::account::LoginName;
 use gatepost_proto::tunnel::credentials::ProxyAuthentication;
 use proptest::prelude::*;
+use proptest::sample;
 
 use credentials::secrets;
 use support::{HASH, Outside, complete, config, listener, microsoft, mistakes, pair, rsa_pair, told};
@@ -93,6 +94,88 @@ fn accounts_inherit_and_override() {
     assert!(secrets(&other.application).is_empty(), "a secret belongs to its application");
     let (found, address) = config.accounts.find(&LoginName::parse("SCAN7").unwrap()).unwrap();
     assert_eq!((found.aliases.len(), address.as_str()), (1, "b@contoso.com"));
+}
+
+#[test]
+fn an_alias_is_any_text_and_a_down_level_name_has_its_domain() {
+    let config = config(&format!(
+        "{}accounts:\n  - {{login: r&d@contoso.com, aliases: ['FABRIKAM\\r d', 'Scan Room 7', 'a@b@c']}}\n  \
+         - {{login: '*@contoso.com'}}\n",
+        microsoft("netbios_domains: {CONTOSO: contoso.com, Fabrikam: fabrikam.com}")
+    ));
+    let found = |login: &str| {
+        let (_, address) = config.accounts.find(&LoginName::parse(login).unwrap())?;
+        Some(address.to_string())
+    };
+    for (login, address) in [
+        ("R&D@Contoso.com", "r&d@contoso.com"),
+        ("fabrikam\\R D", "r&d@contoso.com"),
+        (" scan room 7 ", "r&d@contoso.com"),
+        ("a@b@c", "r&d@contoso.com"),
+        ("contoso\\R&D", "r&d@contoso.com"),
+        ("CONTOSO\\anna", "anna@contoso.com"),
+        ("Contoso\\anna^~#@contoso.com", "anna^~#@contoso.com"),
+    ] {
+        assert_eq!(found(login).as_deref(), Some(address), "{login}");
+    }
+    for login in
+        ["fabrikam\\anna", "adatum\\anna", "contoso\\", "contoso\\a b", "contoso\\a\\b", "\\anna", "scan room 8"]
+    {
+        assert_eq!(found(login), None, "{login}");
+    }
+}
+
+proptest! {
+    /// A mailbox behind a user name is found in every form, and nothing that is not listed.
+    #[test]
+    fn a_mailbox_stands_behind_a_user_name(
+        login in sample::select(vec!["anna@contoso.com", "anna7", "CONTOSO\\anna", "CONTOSO\\anna@contoso.com", "a/b\\c"]),
+        separator in sample::select(vec!["\\", "/"]),
+        mailbox in sample::select(vec!["office", "sales", "r/d", "boss", "anna"]),
+        domain in sample::select(vec!["", "@contoso.com", "@fabrikam.com", "@adatum.com"]),
+        upper in any::<[bool; 3]>(),
+    ) {
+        let config = config(&format!(
+            "{}accounts:\n  - {{login: anna@contoso.com, aliases: [anna7, 'a/b\\c'], mailboxes: [office@contoso.com, \
+             sales@fabrikam.com, r/d@contoso.com]}}\n",
+            microsoft("netbios_domains: {CONTOSO: contoso.com}")
+        ));
+        let cased = |text: &str, upper: bool| if upper { text.to_uppercase() } else { text.to_lowercase() };
+        let name = [cased(login, upper[0]), separator.to_owned(), cased(mailbox, upper[1]), cased(domain, upper[2])].concat();
+        let found = config.accounts.find_with_mailbox(&LoginName::parse(&name).unwrap()).unwrap();
+        prop_assert_eq!(found.login.as_str(), "anna@contoso.com");
+        let opened = found.account.mailbox_named(&found.login, &found.mailbox.unwrap());
+        let wanted = match (mailbox, domain) {
+            ("office", "" | "@contoso.com") => Some("office@contoso.com"),
+            ("sales", "" | "@fabrikam.com") => Some("sales@fabrikam.com"),
+            ("r/d", "" | "@contoso.com") => Some("r/d@contoso.com"),
+            ("anna", "" | "@contoso.com") => Some("anna@contoso.com"),
+            _ => None,
+        };
+        prop_assert_eq!(opened.as_ref().map(|mailbox| mailbox.as_str()), wanted, "{}", name);
+    }
+}
+
+#[test]
+fn a_name_that_is_an_account_as_a_whole_asks_for_no_mailbox() {
+    let config = config("accounts: [{login: a@b.c, aliases: ['a@b.c/x']}, {login: 'a/x@b.c'}, {login: '*'}]");
+    let found = |name: &str| {
+        let found = config.accounts.find_with_mailbox(&LoginName::parse(name).unwrap())?;
+        Some((found.login.to_string(), found.mailbox.map(|mailbox| mailbox.to_string())))
+    };
+    for (name, login, mailbox) in [
+        ("a@b.c/x", "a@b.c", None),
+        ("a/x@b.c", "a/x@b.c", None),
+        ("d/e@b.c", "d/e@b.c", None),
+        ("d/e@b.c/f", "d/e@b.c", Some("f")),
+        ("d@b.c/e@f.g", "d@b.c", Some("e@f.g")),
+        ("d@b.c \\ e", "d@b.c", Some("e")),
+    ] {
+        assert_eq!(found(name), Some((login.to_owned(), mailbox.map(str::to_owned))), "{name}");
+    }
+    for name in ["a@b.c/", "a@b.c\\", "/x", "\\x@b.c\\", "x\\y", "a/x"] {
+        assert_eq!(found(name), None, "{name}");
+    }
 }
 
 #[test]

@@ -410,7 +410,7 @@ fn every_mistake_of_an_account_has_its_sentence() {
         ),
         (
             "accounts: [{login: 'a b@contoso.com'}]".to_owned(),
-            "accounts[0].login: the name holds a control character or a space; write an address such as \
+            "accounts[0].login: the name holds a character that is not allowed in an address; write an address such as \
              `scanner@contoso.com`",
         ),
         (
@@ -424,9 +424,38 @@ fn every_mistake_of_an_account_has_its_sentence() {
              stands at accounts[0].aliases[0]",
         ),
         (
+            account("aliases: ['scan\u{202e}7']"),
+            "accounts[0].aliases[0]: the name holds a character that cannot be printed; write an address such as \
+             `scanner@contoso.com`",
+        ),
+        (
+            "accounts: [{login: '*@b/c'}]".to_owned(),
+            "accounts[0].login: `b/c` is not a domain; write the domain of the addresses, such as `contoso.com`",
+        ),
+        (
+            microsoft("netbios_domains: {CONTOSO@x: contoso.com}"),
+            "microsoft.netbios_domains.\"CONTOSO@x\": `CONTOSO@x` is not the prefix of a user name; write the part before the \
+             backslash of `CONTOSO\\anna`, such as `CONTOSO`",
+        ),
+        (
+            microsoft("netbios_domains: {CONTOSO: '@contoso.com'}"),
+            "microsoft.netbios_domains.CONTOSO: `@contoso.com` is not a domain; write the domain of the addresses, such as \
+             `contoso.com`",
+        ),
+        (
             "accounts: [{login: '*@b.c', aliases: [scan]}]".to_owned(),
             "accounts[0].aliases: an alias stands for one address, but `login` is a pattern; give the address an entry of \
              its own, and the alias there",
+        ),
+        (
+            account("mailboxes: [office@contoso.com, '*']"),
+            "accounts[0].mailboxes[1]: the name is not an address of the form user@domain; write an address, or only \
+             `\"*\"` for every mailbox",
+        ),
+        (
+            account("mailboxes: '*'\ngrant: client_credentials\nclient_secret: s"),
+            "accounts[0].mailboxes: with `client_credentials` this login could open every mailbox of the application; list \
+             the mailboxes, such as `[office@contoso.com]`",
         ),
         (
             account("mailbox: reception"),

@@ -12,6 +12,7 @@ use super::model::account::{
     Account, AccountWithoutPassword, Accounts, Application, Cloud, Grant, LoginPattern, Tenant,
 };
 use super::model::credential::Credential;
+use super::model::mailboxes::Mailboxes;
 use super::password_hash::check_phc;
 use super::problem::Problem;
 use super::purpose::{Purpose, Secret};
@@ -30,6 +31,9 @@ const LONGEST_EXPIRY_MARGIN: Duration = Duration::from_secs(50 * 60);
 
 /// Most passwords of one account, because each wrong login costs a hash for each.
 const PASSWORDS: usize = 64;
+
+/// Most entries of `mailboxes` of one account.
+const MAILBOXES: usize = 1_024;
 
 /// Most aliases of one account.
 const ALIASES: usize = 256;
@@ -118,6 +122,7 @@ pub(super) struct Read {
 pub(super) fn read(root: &Section<'_>) -> Read {
     let microsoft = root.section("microsoft");
     let defaults = Shared::read(&microsoft);
+    let netbios_domains = netbios_domains(&microsoft);
     microsoft.finish();
     let cloud = defaults.cloud.clone().or_default(Cloud::Worldwide).unwrap_or(Cloud::Worldwide);
 
@@ -143,7 +148,42 @@ pub(super) fn read(root: &Section<'_>) -> Read {
             entries.extend(items.iter().filter_map(|item| reader.account(&item.section())));
         }
     }
-    Read { accounts: Accounts::new(entries), unproved: reader.unproved, cloud }
+    let accounts = Accounts::new(entries).with_netbios_domains(netbios_domains);
+    Read { accounts, unproved: reader.unproved, cloud }
+}
+
+/// Reads the domains that the prefixes of down-level names stand for. A mistake leaves its entry
+/// out.
+fn netbios_domains(microsoft: &Section<'_>) -> HashMap<String, String> {
+    let section = microsoft.section("netbios_domains");
+    let mut domains = HashMap::new();
+    for (name, node) in section.entries() {
+        if name.contains(['\\', '@']) || LoginName::parse(name).is_err() {
+            node.problem(
+                format!("{} is not the prefix of a user name", quoted(name)),
+                "write the part before the backslash of `CONTOSO\\anna`, such as `CONTOSO`",
+            );
+        } else if let Some(domain) = node.read(domain)
+            && domains.insert(name.to_lowercase(), domain).is_some()
+        {
+            node.problem(
+                format!("{} is listed twice; names compare without regard to case", quoted(name)),
+                "keep one of the two",
+            );
+        }
+    }
+    domains
+}
+
+/// The domain of an address, folded.
+fn domain(text: &str) -> Result<String, ValueError> {
+    match MailAddress::parse(&format!("x@{text}")) {
+        Ok(address) => Ok(address.domain().to_owned()),
+        Err(_) => wrong(
+            format!("{} is not a domain", quoted(text)),
+            "write the domain of the addresses, such as `contoso.com`",
+        ),
+    }
 }
 
 struct Reader<'r, 'a> {
@@ -177,6 +217,7 @@ impl Reader<'_, '_> {
             |key| Setting::read(section, key, |node| node.read(|text| MailAddress::parse(text).or_else(name_error)));
         let mailbox = address("mailbox");
         let signs_in_as = address("signs_in_as");
+        let mailboxes = section.get("mailboxes").map_or_else(|| Some(Mailboxes::default()), |node| mailboxes(&node));
         let passwords = match section.get("passwords") {
             Some(node) => passwords(&node),
             None => Some(Vec::new()),
@@ -186,6 +227,7 @@ impl Reader<'_, '_> {
             pattern: pattern?,
             aliases: aliases?,
             mailbox: mailbox.optional()?,
+            mailboxes: mailboxes?,
             signs_in_as: signs_in_as.optional()?,
             passwords,
         };
@@ -228,7 +270,7 @@ impl Reader<'_, '_> {
     }
 
     fn finish(&mut self, section: &Section<'_>, shared: &Shared, entry: Entry) -> Option<Arc<Account>> {
-        let Entry { pattern, aliases, mailbox, signs_in_as, passwords } = entry;
+        let Entry { pattern, aliases, mailbox, mailboxes, signs_in_as, passwords } = entry;
         let kind = shared.grant.clone().or_default(GrantKind::Password);
         let mut shared = shared.clone();
         shared.complete_from_environment(section);
@@ -285,6 +327,15 @@ impl Reader<'_, '_> {
             GrantKind::AuthorizationCode => Some(Grant::AuthorizationCode),
             GrantKind::DeviceCode => Some(Grant::DeviceCode),
         };
+        if grant == Some(Grant::ClientCredentials) && mailboxes == Mailboxes::Any {
+            let node = section.get("mailboxes");
+            node.inspect(|node| {
+                node.problem(
+                    "with `client_credentials` this login could open every mailbox of the application",
+                    "list the mailboxes, such as `[office@contoso.com]`",
+                );
+            });
+        }
         let signs_in_as = check_signs_in_as(section, signs_in_as, grant, &pattern);
         if grant == Some(Grant::ClientCredentials) && passwords.is_empty() {
             self.unproved
@@ -304,6 +355,7 @@ impl Reader<'_, '_> {
             application: application?,
             scope: scope?,
             mailbox,
+            mailboxes,
             signs_in_as: signs_in_as?,
             token_expiry_margin: token_expiry_margin?,
         }))
@@ -400,13 +452,21 @@ struct Entry {
     pattern: LoginPattern,
     aliases: Vec<LoginName>,
     mailbox: Option<MailAddress>,
+    mailboxes: Mailboxes,
     signs_in_as: Option<MailAddress>,
     passwords: Option<Vec<Secret<String>>>,
 }
 
 impl Entry {
     fn of(pattern: LoginPattern) -> Self {
-        Self { pattern, aliases: Vec::new(), mailbox: None, signs_in_as: None, passwords: Some(Vec::new()) }
+        Self {
+            pattern,
+            aliases: Vec::new(),
+            mailbox: None,
+            mailboxes: Mailboxes::default(),
+            signs_in_as: None,
+            passwords: Some(Vec::new()),
+        }
     }
 }
 
@@ -459,13 +519,8 @@ fn pattern(text: &str) -> Result<LoginPattern, ValueError> {
     if text == "*" {
         return Ok(LoginPattern::Any);
     }
-    if let Some(domain) = text.strip_prefix("*@") {
-        // The domain of an address with any name before it.
-        let address = MailAddress::parse(&format!("x@{domain}")).or_else(name_error)?;
-        if domain.contains('*') || domain.contains('%') {
-            return wrong(format!("{} is not a domain", quoted(domain)), "write `*@contoso.com`");
-        }
-        return Ok(LoginPattern::Domain(address.domain().to_owned()));
+    if let Some(text) = text.strip_prefix("*@") {
+        return domain(text).map(LoginPattern::Domain);
     }
     if text.contains('*') {
         return wrong(
@@ -480,6 +535,21 @@ fn pattern(text: &str) -> Result<LoginPattern, ValueError> {
         }
         other => name_error(other),
     })
+}
+
+fn mailboxes(node: &Node<'_>) -> Option<Mailboxes> {
+    if node.as_text() == Some("*") {
+        return Some(Mailboxes::Any);
+    }
+    if node.items().len() > MAILBOXES {
+        node.problem(format!("there are more than {MAILBOXES} mailboxes"), "remove some, or write `\"*\"`");
+        return None;
+    }
+    let mailbox = |text: &str| {
+        MailAddress::parse(text)
+            .or_else(|error| wrong(error.to_string(), "write an address, or only `\"*\"` for every mailbox"))
+    };
+    node.read_each(mailbox).map(Mailboxes::Listed)
 }
 
 fn passwords(node: &Node<'_>) -> Option<Vec<Secret<String>>> {

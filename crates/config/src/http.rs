@@ -37,7 +37,7 @@ fn check_mailboxes(section: &Section<'_>, accounts: &Accounts) {
     for account in accounts.entries().iter().filter(|account| account.grant.is_of_user()) {
         let LoginPattern::Address(login) = &account.pattern else { continue };
         let person = account.person(login);
-        let mailbox = account.mailbox.as_ref().unwrap_or(login);
+        let mailbox = account.own_mailbox(login);
         if person != mailbox {
             section.problem(
                 format!(

@@ -55,7 +55,9 @@ pub mod value;
 
 pub use files::Files;
 pub use model::Config;
-pub use model::account::{Account, AccountWithoutPassword, Accounts, Application, Cloud, Grant, LoginPattern, Tenant};
+pub use model::account::{
+    Account, AccountWithoutPassword, Accounts, Application, Cloud, Found, Grant, LoginPattern, Tenant,
+};
 pub use model::admin::{Admin, AdminToken};
 pub use model::credential::{ClientCertificate, Credential, IdentityEndpoint, ManagedIdentity, NotedSecret, Renewable};
 #[cfg(feature = "pac")]
@@ -64,6 +66,7 @@ pub use model::forward_proxy::{ForwardProxy, ProxyChoice, ProxyScheme, ProxyServ
 pub use model::limits::{Limits, PasswordBudget};
 pub use model::listener::{Http, Identity, Listener, ListenerBackend, ListenerTls};
 pub use model::log::{AuditLog, Confine, Log, LogFormat};
+pub use model::mailboxes::Mailboxes;
 pub use model::no_proxy::{Exempt, NoProxy};
 pub use model::server::{Origin, Resource, Upstream, UpstreamTls};
 pub use model::state::{RedisServer, State, StateKey};

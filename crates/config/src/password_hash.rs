@@ -6,6 +6,7 @@ use argon2::password_hash::phc::PasswordHash;
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Algorithm, Argon2, Params, Version};
 use aws_lc_rs::{digest, rand};
+use ipnet::IpNet;
 
 use gatepost_core::account::MailAddress;
 use gatepost_core::secret::Password;
@@ -179,9 +180,15 @@ pub fn digest(login: &MailAddress, password: &Password) -> [u8; 32] {
 /// Why a chosen password is not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UnfitPassword {
-    /// Fewer than twelve characters.
-    #[error("the password has fewer than 12 characters; take a longer one")]
-    TooShort,
+    /// Fewer than this many characters.
+    #[error("the password has fewer than {0} characters; take a longer one")]
+    TooShort(usize),
+    /// Fewer than [`CHARACTERS`], for every network.
+    #[error(
+        "the password has fewer than 12 characters; take a longer one, or name the network of the device with `--from`, \
+         for which 8 are enough"
+    )]
+    NeedsNetwork,
     /// More than a mail program may present.
     #[error("the password is longer than 1024 octets; take a shorter one")]
     TooLong,
@@ -193,28 +200,46 @@ pub enum UnfitPassword {
     UserName,
 }
 
+/// Fewest characters of a password that a person chooses.
+pub const CHARACTERS: usize = 12;
+
+/// Fewest characters of one that works from named networks only, for devices whose password field
+/// takes no more.
+pub const CHARACTERS_FROM_NETWORKS: usize = 8;
+
 /// Longest password that a mail program may present, in octets.
 pub const LONGEST: usize = 1_024;
 
-/// Checks a password that a person chose for a login.
+/// Checks a password that a person chose for a login, and that works from these networks only;
+/// without any, from everywhere.
 ///
 /// # Errors
 /// [`UnfitPassword`].
-pub fn check_chosen_for(login: &MailAddress, password: &Password) -> Result<(), UnfitPassword> {
-    check_chosen(password)?;
+pub fn check_chosen_for(login: &MailAddress, password: &Password, from: &[IpNet]) -> Result<(), UnfitPassword> {
+    check_chosen(password, CHARACTERS_FROM_NETWORKS)?;
+    let is_everywhere = from.is_empty() || from.iter().any(|network| network.prefix_len() == 0);
+    if is_everywhere && is_short(password) {
+        return Err(UnfitPassword::NeedsNetwork);
+    }
     let folded = password.expose().to_lowercase();
     let local_part = login.as_str().split('@').next();
     if folded == login.as_str() || Some(&*folded) == local_part { Err(UnfitPassword::UserName) } else { Ok(()) }
 }
 
-/// Checks a password that a person chose, whatever it is for.
+/// Whether a password has fewer than [`CHARACTERS`].
+pub fn is_short(password: &Password) -> bool {
+    password.expose().chars().count() < CHARACTERS
+}
+
+/// Checks a password that a person chose, whatever it is for. It must have at least this many
+/// characters.
 ///
 /// # Errors
 /// [`UnfitPassword`].
-pub fn check_chosen(password: &Password) -> Result<(), UnfitPassword> {
+pub fn check_chosen(password: &Password, characters: usize) -> Result<(), UnfitPassword> {
     let text = password.expose();
-    if text.chars().count() < 12 {
-        Err(UnfitPassword::TooShort)
+    if text.chars().count() < characters {
+        Err(UnfitPassword::TooShort(characters))
     } else if text.len() > LONGEST {
         Err(UnfitPassword::TooLong)
     } else if text.chars().any(char::is_control) {
@@ -277,7 +302,7 @@ mod tests {
         assert_eq!(one.expose().len(), 20);
         assert!(one.expose().bytes().all(|octet| ALPHABET.contains(&octet)));
         assert_ne!(one.expose(), other.expose());
-        assert_eq!(check_chosen(&one), Ok(()));
+        assert_eq!(check_chosen(&one, CHARACTERS), Ok(()));
     }
 
     #[test]
@@ -294,22 +319,38 @@ mod tests {
     fn a_chosen_password_is_not_the_user_name() {
         let login = MailAddress::parse("scanner.third.floor@contoso.example").unwrap();
         for text in ["Scanner.Third.Floor@contoso.example", "scanner.third.floor"] {
-            assert_eq!(check_chosen_for(&login, &password(text)), Err(UnfitPassword::UserName), "{text}");
+            assert_eq!(check_chosen_for(&login, &password(text), &[]), Err(UnfitPassword::UserName), "{text}");
         }
-        assert_eq!(check_chosen_for(&login, &password("scanner.third.floor!")), Ok(()));
-        assert_eq!(check_chosen_for(&login, &password("short")), Err(UnfitPassword::TooShort));
+        assert_eq!(check_chosen_for(&login, &password("scanner.third.floor!"), &[]), Ok(()));
+    }
+
+    #[test]
+    fn a_short_password_works_from_named_networks_only() {
+        let login = MailAddress::parse("fax@contoso.example").unwrap();
+        let networks = |text: &str| -> Vec<IpNet> { text.split_whitespace().map(|net| net.parse().unwrap()).collect() };
+        for (text, from, verdict) in [
+            ("7 chars", "192.168.7.0/24", Err(UnfitPassword::TooShort(8))),
+            ("8 chars!", "192.168.7.0/24", Ok(())),
+            ("8 chars!", "192.168.7.9/32 fd00::/8", Ok(())),
+            ("8 chars!", "", Err(UnfitPassword::NeedsNetwork)),
+            ("8 chars!", "192.168.7.0/24 ::/0", Err(UnfitPassword::NeedsNetwork)),
+            ("elevenchars", "", Err(UnfitPassword::NeedsNetwork)),
+            ("twelve chars", "", Ok(())),
+        ] {
+            assert_eq!(check_chosen_for(&login, &password(text), &networks(from)), verdict, "{text} from {from}");
+        }
     }
 
     #[test]
     fn a_chosen_password_is_long_enough_and_can_be_typed() {
         for (text, verdict) in [
-            ("elevenchars", Err(UnfitPassword::TooShort)),
+            ("elevenchars", Err(UnfitPassword::TooShort(12))),
             ("twelve chars", Ok(())),
             ("twelve\tcharacters", Err(UnfitPassword::ControlCharacter)),
             (&"x".repeat(1_025), Err(UnfitPassword::TooLong)),
             (&"x".repeat(1_024), Ok(())),
         ] {
-            assert_eq!(check_chosen(&password(text)), verdict, "{text}");
+            assert_eq!(check_chosen(&password(text), CHARACTERS), verdict, "{text}");
         }
     }
 }

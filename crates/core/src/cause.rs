@@ -42,7 +42,7 @@ causes! {
         AccountLocked = "account-locked",
         /// Entra does not let the account sign in.
         AccountNotAllowed = "account-not-allowed",
-        /// The client wants to act as another user than the one that it logs in as.
+        /// The client asks for a mailbox that its account may not open.
         ActingAsNotAllowed = "acting-as-not-allowed",
         /// A server's certificate is not accepted.
         BadCertificate = "bad-certificate",
@@ -94,6 +94,8 @@ causes! {
         MailboxNotConnected = "mailbox-not-connected",
         /// The mailbox has as many sessions or requests as Gatepost lets it have.
         MailboxOccupied = "mailbox-occupied",
+        /// The login command or SASL message is malformed.
+        MalformedLogin = "malformed-login",
         /// The endpoint for managed identities is starting, being updated, or asked too often.
         ManagedIdentityBusy = "managed-identity-busy",
         /// Gatepost cannot read the key that the Azure Arc agent asks for.

@@ -9,6 +9,7 @@ use crate::cli::options::{AddOptions, Expiry};
 use crate::cli::store_context::{StoreContext, with_store_context};
 use crate::client_settings::{client_settings, fitting};
 use crate::login::issue::{self, Order};
+use gatepost_config::password_hash::{CHARACTERS_FROM_NETWORKS, is_short};
 use gatepost_config::{Account, Config, Grant, Listener, Purpose};
 use gatepost_core::account::MailAddress;
 use gatepost_core::clock::Clock;
@@ -35,11 +36,12 @@ async fn try_add(opened: &StoreContext, options: &AddOptions) -> anyhow::Result<
         from: options.from.clone(),
         expires_at,
     };
-    let (made, generated) = if options.chosen {
-        (issue::choose(&**store, order, &super::hash::read()?, &account.passwords, now).await?, None)
+    let (made, generated, is_short) = if options.chosen {
+        let password = super::hash::read(CHARACTERS_FROM_NETWORKS)?;
+        (issue::choose(&**store, order, &password, &account.passwords, now).await?, None, is_short(&password))
     } else {
         let (made, password) = issue::generate(&**store, order, now).await?;
-        (made, Some(password))
+        (made, Some(password), false)
     };
     opened.acted("password-made", login.as_str(), &format!("{} ({})", made.id, made.name));
     let (once, typed) = match &generated {
@@ -49,7 +51,12 @@ async fn try_add(opened: &StoreContext, options: &AddOptions) -> anyhow::Result<
     let settings = client_settings(config, &login, typed, &made.protocols);
     let DevicePassword { id, name, .. } = &made;
     let (scope, hindrance) = (scope(&made), hindrance(config, &made));
-    Ok(format!("device password for {login}, \"{name}\" (id {id}){once}\n\n{settings}\n{scope}{hindrance}"))
+    let warning = if is_short {
+        "Warning: a password of fewer than 12 characters is easier to guess. Take a longer one as soon as the device allows it.\n"
+    } else {
+        ""
+    };
+    Ok(format!("device password for {login}, \"{name}\" (id {id}){once}\n\n{settings}\n{scope}{warning}{hindrance}"))
 }
 
 /// Returns the account that the password is for, if Gatepost itself verifies its passwords.

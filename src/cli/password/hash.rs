@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, IsTerminal};
 
 use crate::cli::store_context::print_result;
-use gatepost_config::password_hash::{self as password, LONGEST};
+use gatepost_config::password_hash::{self as password, CHARACTERS, LONGEST};
 use gatepost_core::secret::Password;
 
 /// Reads a password and prints its hash. It comes from the terminal, without echo and twice, or
@@ -18,31 +18,31 @@ fn try_hash(generated: bool) -> anyhow::Result<String> {
         let password = password::generate()?;
         return Ok(format!("password: {}\nhash:     {}\n", password.expose(), password::hash(&password)?));
     }
-    let password = read()?;
+    let password = read(CHARACTERS)?;
     Ok(format!("{}\n", password::hash(&password)?))
 }
 
-/// Reads a password that a person chose: from the terminal without echo and twice, otherwise one
-/// line of standard input.
-pub(super) fn read() -> anyhow::Result<Password> {
-    if io::stdin().is_terminal() { prompt() } else { read_line(io::stdin().lock()) }
+/// Reads a password that a person chose, of at least this many characters: from the terminal
+/// without echo and twice, otherwise one line of standard input.
+pub(super) fn read(characters: usize) -> anyhow::Result<Password> {
+    if io::stdin().is_terminal() { prompt(characters) } else { read_line(io::stdin().lock(), characters) }
 }
 
-fn prompt() -> anyhow::Result<Password> {
+fn prompt(characters: usize) -> anyhow::Result<Password> {
     let first = Password::new(rpassword::prompt_password("Password: ")?);
-    password::check_chosen(&first)?;
+    password::check_chosen(&first, characters)?;
     let second = Password::new(rpassword::prompt_password("Again: ")?);
     anyhow::ensure!(first.expose() == second.expose(), "the two passwords differ; start again");
     Ok(first)
 }
 
-fn read_line(input: impl BufRead) -> anyhow::Result<Password> {
+fn read_line(input: impl BufRead, characters: usize) -> anyhow::Result<Password> {
     let mut line = String::new();
     input.take(LONGEST as u64 + 3).read_line(&mut line)?;
     let end = line.trim_end_matches(['\r', '\n']).len();
     line.truncate(end);
     let password = Password::new(line);
-    password::check_chosen(&password)?;
+    password::check_chosen(&password, characters)?;
     Ok(password)
 }
 
@@ -52,10 +52,10 @@ mod tests {
 
     #[test]
     fn one_line_is_read_and_checked() {
-        let refused = |text: &str| read_line(text.as_bytes()).unwrap_err().to_string();
+        let refused = |text: &str| read_line(text.as_bytes(), CHARACTERS).unwrap_err().to_string();
         assert!(refused("elevenchars\n").contains("fewer than 12 characters"));
         assert!(refused(&format!("{}\n", "x".repeat(1_025))).contains("longer than 1024 octets"));
-        assert_eq!(read_line(&b"twelve chars\r\nmore"[..]).unwrap().expose(), "twelve chars");
-        assert_eq!(read_line(&b"p\xc3\xa4sswort-lang"[..]).unwrap().expose(), "pässwort-lang");
+        assert_eq!(read_line(&b"twelve chars\r\nmore"[..], CHARACTERS).unwrap().expose(), "twelve chars");
+        assert_eq!(read_line(&b"p\xc3\xa4sswort-lang"[..], CHARACTERS).unwrap().expose(), "pässwort-lang");
     }
 }

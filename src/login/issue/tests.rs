@@ -70,7 +70,8 @@ async fn a_chosen_password_is_fit_and_the_only_one_of_its_kind() {
         async move { choose(store, order, &password, &configured, NOW).await }
     };
     let unfit = |why| Some(NotIssued::Unfit(why));
-    assert_eq!(chosen("a@b", "1", "too short", Vec::new()).await.err(), unfit(UnfitPassword::TooShort));
+    assert_eq!(chosen("a@b", "1", "short", Vec::new()).await.err(), unfit(UnfitPassword::TooShort(8)));
+    assert_eq!(chosen("a@b", "1", "too short", Vec::new()).await.err(), unfit(UnfitPassword::NeedsNetwork));
     let login = "scanner.3@contoso.example";
     assert_eq!(chosen(login, "1", login, Vec::new()).await.err(), unfit(UnfitPassword::UserName));
     let made = chosen("a@b", "1", "long enough for it", Vec::new()).await.unwrap();

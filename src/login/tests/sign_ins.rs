@@ -34,6 +34,7 @@ fn accounts() -> Accounts {
             application: Arc::clone(&application),
             scope: Some("https://outlook.office.com/SMTP.Send".into()),
             mailbox: None,
+            mailboxes: Mailboxes::default(),
             signs_in_as: signs_in_as.map(address),
             token_expiry_margin: minutes(5),
         })

@@ -33,7 +33,7 @@ use gatepost_proto::http::basic::Presented;
 use gatepost_proto::http::rules::HttpService;
 use gatepost_proto::http::target::{Denied, Owner};
 use gatepost_proto::http::{basic, fields, head, target};
-use gatepost_proto::sasl::Credentials;
+use gatepost_proto::sasl::{Credentials, CredentialsError};
 
 /// What each field of a head counts in addition to its text.
 const FIELD_OCTETS: usize = 64;
@@ -300,8 +300,9 @@ impl Exchange<'_> {
                 Err(Refused::new(StatusCode::BAD_REQUEST, "the Authorization field is malformed").and_close())
             }
             Presented::Unusable(flaw) => {
-                let failure = failures::unusable(flaw);
-                connection.login_attempts().refused_unjudged("", &failure);
+                let name = if let CredentialsError::Name(bad) = &flaw { bad.hint.as_str() } else { "" };
+                let failure = failures::unusable(&flaw);
+                connection.login_attempts().refused_unjudged(name, &failure);
                 Err(self.refuse(&failure).await)
             }
         }
@@ -354,7 +355,7 @@ impl Exchange<'_> {
         connection.visit.forgive();
         let Ok(permit) = timeout_at(end, connection.attempts.acquire()).await else {
             let failure = attempts.too_late();
-            attempts.log(proof.login.as_str(), &failure);
+            attempts.log(&attempts.shown(&proof.login), &failure);
             return Err(Refused::of(&failure));
         };
         let permit = permit.map_err(|_| too_many_attempts(None))?;

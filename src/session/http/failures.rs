@@ -24,7 +24,7 @@ pub(super) fn plaintext() -> Failure {
     )
 }
 
-pub(super) fn unusable(flaw: CredentialsError) -> Failure {
+pub(super) fn unusable(flaw: &CredentialsError) -> Failure {
     let (cause, remedy) = match flaw {
         CredentialsError::Name(_) => (
             Cause::BadName,

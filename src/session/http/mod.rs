@@ -384,14 +384,14 @@ impl Connection {
         if !self.logged_in.swap(true, Ordering::Relaxed) {
             self.place.lock().logged_in();
         }
-        let account = admission.login.as_str();
+        let whose = SessionUser::from(admission);
         let same = |login: &Login| {
             let device = match (&login.whose.device, &admission.device) {
                 (Some(known), Some(device)) => Arc::ptr_eq(known, device),
                 (None, None) => true,
                 _ => false,
             };
-            device && &*login.whose.account == account
+            device && login.whose.account == whose.account && login.whose.mailbox == whose.mailbox
         };
         let mut logins = self.logins();
         if let Some(login) = logins.iter().find(|login| same(login)) {
@@ -400,7 +400,6 @@ impl Connection {
                 .moved(login.traffic.sent.load(Ordering::Relaxed), login.traffic.received.load(Ordering::Relaxed));
             return Arc::clone(&login.traffic);
         }
-        let whose = SessionUser { account: account.into(), device: admission.device.clone() };
         let live = self.shared.journal.accepted(self.protocol(), &self.subject, &whose, token);
         let (told_to_end, device) = (live.told_to_end(), admission.device.clone());
         let (revoked, stopped, over) = (self.revoked.clone(), self.stopped.clone(), self.over.clone());

@@ -154,7 +154,8 @@ impl Mailbox {
             Renewal::ByLogin | Renewal::ByClient => return Err(Unserved::Failed(log_in_again(failure))),
         };
         let authenticator = &self.shared.authenticator;
-        let admit = || authenticator.admit_again(login, account, Resource::Graph, min_token_lifetime(Protocol::Pop3));
+        let lifetime = min_token_lifetime(Protocol::Pop3);
+        let admit = || authenticator.admit_again(login, account, &self.user, Resource::Graph, lifetime);
         let mut admission = admit().await.map_err(Unserved::Failed)?;
         if Arc::ptr_eq(&admission.bearer.token, &refused.token) && authenticator.token_refused(&admission) {
             admission = admit().await.map_err(Unserved::Failed)?;

@@ -125,7 +125,7 @@ impl LoginHandler for MaildropLogin<'_> {
         match &**credentials {
             Credentials::Token(bearer) => {
                 self.shared.judge_at_graph(self.graph, bearer, self.source).await?;
-                let whose = SessionUser { account: bearer.user.to_string().into(), device: None };
+                let whose = SessionUser::named(bearer.user.as_str());
                 // Taken after Graph accepted the token. Before that, it may be anybody's.
                 let lock = self.lock(&bearer.user).await?;
                 let mut mailbox = self.mailbox(bearer.clone(), Renewal::ByClient);
@@ -155,7 +155,7 @@ impl LoginHandler for MaildropLogin<'_> {
                 let opened = with_fresh_token(authenticator, admission, admit, open).await?;
                 let (admission, (mailbox, inbox)) = opened.map_err(Unserved::into_failure)?;
                 let token = origin(&admission);
-                let whose = SessionUser { account: admission.login.to_string().into(), device: admission.device };
+                let whose = SessionUser::from(&admission);
                 Ok(accepted(whose, token, mailbox, inbox, lock))
             }
         }

@@ -193,7 +193,7 @@ impl<'a> Conversation<'a> {
     fn rule(&self) -> Option<&TrustedSender> {
         match &self.router.sender {
             Sender::Trusted(rule) => Some(rule),
-            Sender::LoggedIn(_) | Sender::Proved(..) => None,
+            Sender::LoggedIn(_) | Sender::Proved(_) => None,
         }
     }
 

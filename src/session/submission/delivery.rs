@@ -30,10 +30,20 @@ use gatepost_proto::sasl::{Bearer, Credentials};
 pub(super) enum Sender {
     /// It has logged in with these credentials, and without them there is no further token.
     LoggedIn(Arc<Credentials>),
-    /// It has logged in at this address to this account, and its password is no longer kept.
-    Proved(MailAddress, Arc<Account>),
+    /// It has logged in, and its password is no longer kept.
+    Proved(Arc<Proved>),
     /// Its address is trusted.
     Trusted(TrustedSender),
+}
+
+/// A login that needs no further password.
+pub(super) struct Proved {
+    /// The address that logged in.
+    login: MailAddress,
+    /// The account.
+    account: Arc<Account>,
+    /// The mailbox that it opened.
+    mailbox: MailAddress,
 }
 
 /// A sender with a token.
@@ -45,18 +55,15 @@ pub(super) struct Admitted {
 }
 
 impl Admitted {
-    /// The account's name in the log.
-    pub(super) fn account(&self) -> &MailAddress {
-        self.admission.as_ref().map_or(&self.bearer.user, |admission| &admission.login)
-    }
-
     /// Returns what the client's right to send is based on from now on. A password is kept only
     /// where no token is available without it.
     pub(super) fn sender(&self, credentials: &Arc<Credentials>) -> Sender {
         match &self.admission {
-            Some(admission) if admission.account.grant != Grant::Password => {
-                Sender::Proved(admission.login.clone(), Arc::clone(&admission.account))
-            }
+            Some(admission) if admission.account.grant != Grant::Password => Sender::Proved(Arc::new(Proved {
+                login: admission.login.clone(),
+                account: Arc::clone(&admission.account),
+                mailbox: admission.bearer.user.clone(),
+            })),
             _ => Sender::LoggedIn(Arc::clone(credentials)),
         }
     }
@@ -165,8 +172,10 @@ impl DeliveryRouter<'_> {
         let authenticator = &self.shared.authenticator;
         let min_token_lifetime = min_token_lifetime(Protocol::Smtp);
         let credentials = match &self.sender {
-            Sender::Proved(login, account) => {
-                return Ok(authenticator.admit_again(login, account, resource, min_token_lifetime).await?.into());
+            Sender::Proved(proved) => {
+                let Proved { login, account, mailbox } = &**proved;
+                let admitted = authenticator.admit_again(login, account, mailbox, resource, min_token_lifetime);
+                return Ok(admitted.await?.into());
             }
             Sender::Trusted(rule) => {
                 self.trusts(rule)?;
@@ -224,7 +233,7 @@ impl DeliveryRouter<'_> {
         has_account
             && match &self.sender {
                 Sender::Trusted(rule) => self.trusts(rule).is_ok(),
-                Sender::LoggedIn(_) | Sender::Proved(..) => true,
+                Sender::LoggedIn(_) | Sender::Proved(_) => true,
             }
     }
 

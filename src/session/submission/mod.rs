@@ -63,7 +63,7 @@ pub(super) async fn serve(
         }
         None => {
             let Some(rule) = ways.config.trusted(peer.ip()) else { return };
-            let whose = SessionUser { account: rule.login.to_string().into(), device: None };
+            let whose = SessionUser::named(rule.login.as_str());
             let live = shared.journal.accepted(service.listener.protocol, &subject, &whose, "of a trusted sender");
             (Sender::Trusted(rule.clone()), whose, None, live)
         }
@@ -128,8 +128,10 @@ impl LoginHandler for SubmissionLogin<'_> {
         let Self { shared, ways, subject } = *self;
         let router = DeliveryRouter { shared, ways, subject, sender: Sender::LoggedIn(Arc::clone(credentials)) };
         let (admitted, way) = router.prepare().await?;
-        let device = admitted.admission.as_ref().and_then(|admission| admission.device.clone());
-        let whose = SessionUser { account: admitted.account().to_string().into(), device };
+        let whose = match &admitted.admission {
+            Some(admission) => SessionUser::from(admission),
+            None => SessionUser::named(admitted.bearer.user.as_str()),
+        };
         let token = admitted.token();
         let brings = Ready { sender: admitted.sender(credentials), admitted, way };
         Ok(Accepted { whose, token, announced: Capabilities::default(), brings })

@@ -192,7 +192,8 @@ async fn a_chosen_password_and_one_made_while_the_service_runs() {
     let world = World::new().await;
     let add = ["password", "add", SCANNER, "--chosen", "--name", "Fax"];
     for (unfit, why) in [
-        ("short", "the password has fewer than 12 characters"),
+        ("short", "the password has fewer than 8 characters"),
+        ("8 chars!", "the password has fewer than 12 characters; take a longer one, or name the network"),
         ("Scanner@Contoso.example", "the password is the user name"),
     ] {
         let (code, told) = world.chooses(unfit, &add);
@@ -201,6 +202,9 @@ async fn a_chosen_password_and_one_made_while_the_service_runs() {
     let (code, told) = world.chooses("correct horse battery", &add);
     assert!(code == 0 && told.contains("  password    the one that you chose\n"), "{told}");
     assert!(!told.contains("correct horse battery"), "what was typed without echo is not shown afterwards: {told}");
+    let from = ["password", "add", SCANNER, "--chosen", "--name", "Old fax", "--from", "192.168.7.9/32"];
+    let (code, told) = world.chooses("8 chars!", &from);
+    assert!(code == 0 && told.contains("\nWarning: a password of fewer than 12 characters"), "{told}");
     let (code, told) = world.chooses("correct horse battery", &["password", "add", SCANNER, "--chosen", "--name", "2"]);
     assert!(code == 1 && told.contains("has this very password already"), "{told}");
 
@@ -211,7 +215,7 @@ async fn a_chosen_password_and_one_made_while_the_service_runs() {
         let password = shown(&world.told(&["password", "add", SCANNER, "--name", &n.to_string()]));
         world.log_in(SCANNER, &password).unwrap();
     }
-    assert_eq!(world.list().len(), 4);
+    assert_eq!(world.list().len(), 5);
 }
 
 #[tokio::test(flavor = "multi_thread")]

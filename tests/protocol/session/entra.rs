@@ -111,7 +111,7 @@ async fn unknown_names_sound_like_wrong_passwords() {
             ("nobody@contoso.example", "wrong-password"),
             ("alice@elsewhere.example", "unknown-account"),
             ("alice", "unknown-account"),
-            ("no#name", "bad-name"),
+            ("no\u{200b}name", "bad-name"),
         ] {
             world.refuses(protocol, name, ALICES, Refusal::InvalidCredentials, cause).await;
         }

@@ -9,7 +9,7 @@ use gatepost_core::secret::Password;
 use gatepost_sandbox::{Attempts, SandboxAccount, SandboxConfig};
 
 use crate::session::support::{
-    ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, plain, service, xoauth2,
+    ALICE, ALICES, BOB, Client, PROTOCOLS, Setup, World, is_accepted, plain, service, told, xoauth2,
 };
 
 use MailProtocol::{Imap, Pop3, Smtp};
@@ -165,17 +165,80 @@ async fn a_token_of_a_stranger_goes_nowhere() {
 
 #[tokio::test]
 async fn an_alias_stands_for_its_account() {
-    let accounts = format!("\n  - {{login: {SCANNER}, aliases: [scan7]}}\n  - login: '*'");
+    let accounts = format!("\n  - {{login: {SCANNER}, aliases: [scan7, 'Scan Room#7']}}\n  - login: '*'");
     let accounts_of_tenant = vec![SandboxAccount::new(ALICE, ALICES), SandboxAccount::new(SCANNER, SCANNERS)];
     let sandbox = SandboxConfig { accounts: accounts_of_tenant, ..SandboxConfig::default() };
-    let world = Setup { accounts, sandbox, ..Setup::default() }.start().await;
+    let microsoft = "  netbios_domains: {CONTOSO: contoso.example}";
+    let world = Setup { accounts, sandbox, microsoft, ..Setup::default() }.start().await;
     for protocol in PROTOCOLS {
         for name in ["scan7", "SCAN7", SCANNER] {
             world.session(protocol, name, SCANNERS).await.works().await;
         }
-        assert_eq!(world.sandbox.counters().logins_of(service(protocol), SCANNER).succeeded, 3);
+        for name in ["Scan Room#7", "CONTOSO\\scanner"] {
+            let mut client = world.client(protocol).await;
+            let reply = auth_login(&mut client, name, SCANNERS).await;
+            assert!(is_accepted(protocol, &reply), "{name}: {reply}");
+        }
+        assert_eq!(world.sandbox.counters().logins_of(service(protocol), SCANNER).succeeded, 5);
     }
     assert_eq!(world.sandbox.counters().token_requests_of("password", SCANNER), Attempts { succeeded: 1, refused: 0 });
+}
+
+/// What is typed into the user name field may be a password.
+#[tokio::test]
+async fn a_name_of_no_account_is_logged_enough_to_recognise_it() {
+    let world = Setup { accounts: format!("\n  - login: {ALICE}"), ..Setup::default() }.start().await;
+    for protocol in PROTOCOLS {
+        for (name, cause, shown) in [
+            ("Hunter2Hunter2", "unknown-account", "\"hu…2 (14 characters)\""),
+            ("hunter2@hunter2.hunter2", "unknown-account", "\"hu…2 (23 characters)\""),
+            ("alice@contoso.example/hunter\u{200b}2hunter2", "bad-name", "\"al…2 (37 characters)\""),
+            ("", "bad-name", "(empty)"),
+            ("carol@contoso.example", "unknown-account", "carol@contoso.example"),
+        ] {
+            let mut client = world.client(protocol).await;
+            let reply = authenticate(&mut client, "PLAIN", &plain(name, ALICES)).await;
+            world.was_refused(protocol, &reply, Refusal::InvalidCredentials, cause);
+            let (_, session) = told(&reply);
+            let of_session = format!("session={session}");
+            let lines = world.log.lines(|line| line.contains(&of_session) && line.contains("outcome=refused"));
+            assert!(lines.iter().all(|line| line.contains(&format!("account={shown} "))), "{shown}: {lines:?}");
+        }
+    }
+    assert!(
+        !world
+            .log
+            .bytes()
+            .to_ascii_lowercase()
+            .windows(9)
+            .any(|octets| octets == b"2hunter2\"" || octets == b"r2hunter2")
+    );
+}
+
+#[tokio::test]
+async fn a_login_that_cannot_be_read_is_logged() {
+    let world = World::new().await;
+    let mut imap = world.client(Imap).await;
+    assert_eq!(imap.ask(&format!("a LOGIN {ALICE} \"{ALICES}"), "a ").await, "a BAD Malformed login");
+    let mut pop3 = world.client(Pop3).await;
+    assert_eq!(pop3.ask("AUTH PLAIN ???", "").await, "-ERR Malformed SASL message");
+    let mut smtp = world.client(Smtp).await;
+    assert_eq!(smtp.ask("AUTH PLAIN ???", "").await, "501 5.5.2 Malformed SASL message");
+    assert_eq!(world.log.lines(|line| line.contains("cause=malformed-login")).len(), 3);
+    assert!(!world.log.has(ALICES));
+}
+
+#[tokio::test]
+async fn an_address_may_hold_what_entra_and_exchange_allow() {
+    const ODD: &str = "r&d#^~!$%+'-/=?_`{|}.x@contoso.example";
+    let sandbox = SandboxConfig { accounts: vec![SandboxAccount::new(ODD, ALICES)], ..SandboxConfig::default() };
+    let world = Setup { sandbox, ..Setup::default() }.start().await;
+    for protocol in PROTOCOLS {
+        let mut client = world.client(protocol).await;
+        let reply = authenticate(&mut client, "PLAIN", &plain(ODD, ALICES)).await;
+        assert!(is_accepted(protocol, &reply), "{reply}");
+        client.works().await;
+    }
 }
 
 /// The application's token would open every mailbox: the local password is all that stands before

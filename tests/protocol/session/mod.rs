@@ -23,6 +23,7 @@ mod penalties;
 mod proxy;
 mod reload;
 mod secrets;
+mod shared_mailboxes;
 mod sign_ins;
 mod stalled;
 mod submission;

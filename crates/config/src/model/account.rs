@@ -10,7 +10,11 @@ use url::Url;
 use super::super::problem::Problem;
 use super::super::value;
 use super::credential::Credential;
+use super::mailboxes::{self, Mailboxes};
 use gatepost_core::account::{LoginName, MailAddress};
+
+/// The characters that divide a user name from the mailbox that it asks for, as Exchange took them.
+const SEPARATORS: [char; 2] = ['\\', '/'];
 
 /// The accounts that may log in. The most specific entry wins (address or alias, then domain, then
 /// `*`).
@@ -22,6 +26,8 @@ pub struct Accounts {
     by_name: HashMap<LoginName, usize>,
     by_domain: HashMap<String, usize>,
     any: Option<usize>,
+    /// The domain for each folded prefix of a down-level name (`CONTOSO\anna`).
+    netbios_domains: HashMap<String, String>,
 }
 
 impl Accounts {
@@ -44,7 +50,13 @@ impl Accounts {
                 }
             }
         }
-        Self { entries, by_name, by_domain, any }
+        Self { entries, by_name, by_domain, any, netbios_domains: HashMap::new() }
+    }
+
+    /// Also finds down-level names with these folded prefixes, each with its domain.
+    #[must_use]
+    pub fn with_netbios_domains(self, netbios_domains: HashMap<String, String>) -> Self {
+        Self { netbios_domains, ..self }
     }
 
     /// All entries, in the order of the configuration.
@@ -58,10 +70,58 @@ impl Accounts {
     }
 
     /// The entry for a login, and the address that signs in with it: for an alias that of its
-    /// entry, else the login. `None` when no entry fits, or when a short name fits only `*`. Also
-    /// `None` when Entra checks the password and the name is not ASCII, or when the login's part
-    /// that names the tenant is not a domain.
+    /// entry, for a down-level name the address that it stands for, else the login. `None` when no
+    /// entry fits, or when a short name fits only `*`. Also `None` when Entra checks the password
+    /// and the name is not ASCII, or when the login's part that names the tenant is not a domain.
     pub fn find(&self, login: &LoginName) -> Option<(Arc<Account>, MailAddress)> {
+        self.find_as_written(login).or_else(|| self.find_as_written(self.of_down_level(login)?.as_login()))
+    }
+
+    /// Whether a user name is one of an account, or an address in the domain of one. `*` alone
+    /// stands for every address, and recognizes those whose domain has a dot.
+    pub fn recognizes(&self, name: &LoginName) -> bool {
+        let is_of = |domain: &str| {
+            self.entries.iter().any(|entry| match &entry.pattern {
+                LoginPattern::Address(address) => address.domain() == domain,
+                LoginPattern::Domain(of_pattern) => of_pattern == domain,
+                LoginPattern::Any => false,
+            })
+        };
+        match self.find_with_mailbox(name) {
+            Some(Found { login, .. }) => login.domain().contains('.') || is_of(login.domain()),
+            None => MailAddress::try_from(name.clone()).is_ok_and(|address| is_of(address.domain())),
+        }
+    }
+
+    /// The address that a down-level name (`CONTOSO\anna`) stands for. Some clients write the whole
+    /// address behind the prefix. A slash is in none of these names, but may divide one from a
+    /// mailbox.
+    fn of_down_level(&self, login: &LoginName) -> Option<MailAddress> {
+        let (prefix, user) = login.as_str().split_once('\\').filter(|(_, user)| !user.contains('/'))?;
+        let domain = self.netbios_domains.get(prefix)?;
+        if user.contains('@') {
+            MailAddress::parse(user).ok()
+        } else {
+            MailAddress::parse(&format!("{user}@{domain}")).ok()
+        }
+    }
+
+    /// Like [`Accounts::find`], and also finds a user name with a mailbox behind it:
+    /// `anna@contoso.com\office`. A name that is one of the accounts as a whole asks for none.
+    pub fn find_with_mailbox(&self, name: &LoginName) -> Option<Found> {
+        if let Some((account, login)) = self.find(name) {
+            return Some(Found { account, login, mailbox: None });
+        }
+        // The login may hold a separator as well (`CONTOSO\anna\office`), so the longest counts.
+        name.as_str().rmatch_indices(SEPARATORS).find_map(|(at, separator)| {
+            let (login, mailbox) = name.as_str().split_at_checked(at)?;
+            let mailbox = LoginName::parse(mailbox.strip_prefix(separator)?).ok()?;
+            let (account, login) = self.find(&LoginName::parse(login).ok()?)?;
+            Some(Found { account, login, mailbox: Some(mailbox) })
+        })
+    }
+
+    fn find_as_written(&self, login: &LoginName) -> Option<(Arc<Account>, MailAddress)> {
         let entry = |place: &usize| self.entries.get(*place);
         if let Some(entry) = self.by_name.get(login).and_then(entry)
             && let LoginPattern::Address(address) = &entry.pattern
@@ -79,6 +139,17 @@ impl Accounts {
         let names_tenant = entry.application.tenant != Tenant::OfLogin || is_domain(address.domain());
         names_tenant.then(|| (Arc::clone(entry), address))
     }
+}
+
+/// What a user name stands for.
+#[derive(Debug)]
+pub struct Found {
+    /// The entry.
+    pub account: Arc<Account>,
+    /// The address that signs in.
+    pub login: MailAddress,
+    /// The mailbox that the name asks for. Whether it may be opened is decided after the password.
+    pub mailbox: Option<LoginName>,
 }
 
 /// The logins that an [`Account`] is for.
@@ -121,6 +192,8 @@ pub struct Account {
     pub scope: Option<String>,
     /// The XOAUTH2 user, when it is not the login.
     pub mailbox: Option<MailAddress>,
+    /// The mailboxes that the login may open besides, when the client asks for one.
+    pub mailboxes: Mailboxes,
     /// The user who signs in for it, when that is not the login: a shared mailbox has no sign-in of
     /// its own. Only with [`LoginPattern::Address`] and a grant that [`Grant::is_sign_in`].
     pub signs_in_as: Option<MailAddress>,
@@ -129,6 +202,21 @@ pub struct Account {
 }
 
 impl Account {
+    /// The mailbox that `login` opens by itself.
+    pub fn own_mailbox<'a>(&'a self, login: &'a MailAddress) -> &'a MailAddress {
+        self.mailbox.as_ref().unwrap_or(login)
+    }
+
+    /// The mailbox that `login` opens when the client asks for it by this name; `None` when it may
+    /// not. The login itself stands for its own mailbox.
+    pub fn mailbox_named(&self, login: &MailAddress, name: &LoginName) -> Option<MailAddress> {
+        let own = self.own_mailbox(login);
+        match mailboxes::address(login, name) {
+            Some(address) if address == *login || address == *own => Some(own.clone()),
+            _ => self.mailboxes.find(login, name),
+        }
+    }
+
     /// The user who must sign in for `login`.
     pub fn person<'a>(&'a self, login: &'a MailAddress) -> &'a MailAddress {
         self.signs_in_as.as_ref().unwrap_or(login)

@@ -22,6 +22,7 @@ pub(super) mod forward_proxy;
 pub(super) mod limits;
 pub(super) mod listener;
 pub(super) mod log;
+pub(super) mod mailboxes;
 pub(super) mod no_proxy;
 pub(super) mod server;
 pub(super) mod state;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Capabilities, Limits};
-use crate::sasl::{ClientTokens, Credentials};
+use crate::sasl::{BadName, ClientTokens, Credentials};
 use gatepost_core::account::MailAddress;
 use gatepost_core::failure::Refusal;
 
@@ -58,9 +58,12 @@ pub enum ClientEvent {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The user name is impossible (empty, too long, control characters, …).
-    Name(gatepost_core::account::NameError),
+    Name(BadName),
     /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
     Password,
+    /// The login command or the SASL message is malformed, so that no credentials were presented. It
+    /// counts as a bad command.
+    Malformed,
     /// The message around a token is malformed.
     Token,
     /// What this user presented as a token cannot be one of Microsoft's.

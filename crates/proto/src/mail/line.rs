@@ -62,6 +62,15 @@ impl LineBuffer {
     /// ends a line, so that a peer which sends only bare LFs gets an answer. Such a line is valid
     /// only with `bare_lf`.
     pub(in crate::mail) fn take_line(&mut self, limit: usize, bare_lf: bool) -> Option<Line> {
+        self.take_line_without(&[], limit, bare_lf)
+    }
+
+    /// The same without blanks and NULs around the line, which some devices send with base64.
+    pub(in crate::mail) fn take_trimmed_line(&mut self, limit: usize, bare_lf: bool) -> Option<Line> {
+        self.take_line_without(b" \t\0", limit, bare_lf)
+    }
+
+    fn take_line_without(&mut self, around: &[u8], limit: usize, bare_lf: bool) -> Option<Line> {
         let held = self.peek();
         let within = held.get(..limit).unwrap_or(held);
         let searched = self.searched.min(within.len());
@@ -79,6 +88,11 @@ impl LineBuffer {
         } else if !bare_lf {
             return Some(Line::Flawed);
         }
+        let kept = line.iter().rposition(|octet| !around.contains(octet)).map_or(0, |last| last + 1);
+        line.truncate(kept);
+        let leading = line.iter().take_while(|octet| around.contains(octet)).count();
+        line.rotate_left(leading);
+        line.truncate(kept - leading);
         Some(if memchr2(b'\0', b'\r', &line).is_some() { Line::Flawed } else { Line::Text(line) })
     }
 

@@ -81,6 +81,8 @@ pub trait Dialect: Sized + Send {
 pub enum Wants {
     /// A line of at most this many octets with its end.
     Line(usize),
+    /// The same, for a SASL response: what is around the base64 is left out.
+    Response(usize),
     /// Exactly this many octets: a literal.
     Octets(usize),
 }
@@ -94,6 +96,16 @@ pub enum Input {
     Flawed,
     /// A line over its limit. The answer is [`Step::Close`].
     TooLong,
+}
+
+impl From<Line> for Input {
+    fn from(line: Line) -> Self {
+        match line {
+            Line::Text(text) => Self::Read(text),
+            Line::Flawed => Self::Flawed,
+            Line::TooLong => Self::TooLong,
+        }
+    }
 }
 
 /// The result of handling what was read. Replies are already in the [`Context`].
@@ -207,6 +219,20 @@ impl Context {
     }
 }
 
+/// Longest name of a command that counts as well-formed, in octets.
+const COMMAND_OCTETS: usize = 20;
+
+/// Whether a command that a dialect does not know has the form of one: a word, and printable
+/// arguments. A client that tries what a server can do sends such commands.
+pub fn is_well_formed(command: &[u8]) -> bool {
+    let end = command.iter().position(|&octet| octet == b' ').unwrap_or(command.len());
+    let (name, arguments) = command.split_at(end);
+    name.len() <= COMMAND_OCTETS
+        && name.first().is_some_and(u8::is_ascii_alphabetic)
+        && name.iter().all(|octet| octet.is_ascii_alphanumeric() || b"-_".contains(octet))
+        && arguments.iter().all(|octet| *octet >= b' ' && *octet != 0x7f)
+}
+
 /// Begins a SASL exchange: sends a challenge, or is complete with the initial response.
 pub fn authenticate<D: Dialect>(
     tag: D::CommandTag,
@@ -235,7 +261,10 @@ pub fn authenticate<D: Dialect>(
         Ok(initial) => {
             advance(tag, Exchange::begin(mechanism, initial.as_ref().map(|octets| octets.as_slice())), context)
         }
-        Err(sasl::NotBase64) => malformed(tag, context),
+        Err(sasl::NotBase64) => match Exchange::begin(mechanism, None) {
+            Progress::Challenge(exchange, _) => not_base64(tag, exchange, context),
+            Progress::Complete(_) => Step::Reject(tag, Rejection::Malformed),
+        },
     }
 }
 
@@ -247,7 +276,16 @@ pub fn respond<D: Dialect>(tag: D::CommandTag, exchange: Exchange, line: &[u8], 
     }
     match sasl::decode(line) {
         Ok(response) => advance(tag, exchange.respond(&response), context),
-        Err(sasl::NotBase64) => malformed(tag, context),
+        Err(sasl::NotBase64) => not_base64(tag, exchange, context),
+    }
+}
+
+/// Handles a response that is not base64. Many devices send the password of LOGIN without looking
+/// at the reply to the name. It must not be read as a command.
+fn not_base64<D: Dialect>(tag: D::CommandTag, exchange: Exchange, context: &mut Context) -> Step<D> {
+    match exchange.refuse_response() {
+        Some(progress) => advance(tag, progress, context),
+        None => Step::Reject(tag, Rejection::Malformed),
     }
 }
 
@@ -258,30 +296,21 @@ fn advance<D: Dialect>(tag: D::CommandTag, progress: Progress, context: &mut Con
             context.reply(format_args!("{}{}", D::CONTINUATION, challenge.as_str()));
             Step::Read(D::authenticating(tag, exchange))
         }
-        Progress::Complete(outcome) => present(tag, outcome, context),
+        Progress::Complete(outcome) => present(tag, outcome),
     }
 }
 
 /// Ends a login command or a SASL exchange with its result.
-pub fn present<D: Dialect>(
-    tag: D::CommandTag,
-    outcome: Result<Credentials, CredentialsError>,
-    context: &mut Context,
-) -> Step<D> {
+pub fn present<D: Dialect>(tag: D::CommandTag, outcome: Result<Credentials, CredentialsError>) -> Step<D> {
     let rejection = match outcome {
         Ok(credentials) => return Step::Login(tag, credentials),
-        Err(CredentialsError::Syntax) => return malformed(tag, context),
+        Err(CredentialsError::Syntax) => Rejection::Malformed,
         Err(CredentialsError::Name(error)) => Rejection::Name(error),
         Err(CredentialsError::Password) => Rejection::Password,
         Err(CredentialsError::Token) => Rejection::Token,
         Err(CredentialsError::NotAToken(user)) => Rejection::NotAToken(user),
     };
     Step::Reject(tag, rejection)
-}
-
-fn malformed<D: Dialect>(tag: D::CommandTag, context: &mut Context) -> Step<D> {
-    D::abort(tag, Abort::Syntax, context);
-    Step::Bad(D::fresh())
 }
 
 /// The server side towards a mail client until its login is decided, for one dialect.
@@ -355,14 +384,7 @@ impl<D: Dialect> Machine<D> {
             }
             match state.handle(input, &mut self.context) {
                 Step::Read(state) => self.phase = Phase::Reading(state),
-                Step::Bad(state) => {
-                    self.bad_commands += 1;
-                    if self.bad_commands >= self.context.settings.limits.bad_commands {
-                        D::close_reply(CloseReply::TooManyBadCommands, false, &mut self.context);
-                        return self.end(CloseReason::TooManyCommands);
-                    }
-                    self.phase = Phase::Reading(state);
-                }
+                Step::Bad(state) => self.count_bad_command(state),
                 Step::StartTls if self.input.is_empty() => {
                     self.event = Some(ClientEvent::StartTls);
                     self.phase = Phase::StartingTls;
@@ -388,16 +410,11 @@ impl<D: Dialect> Machine<D> {
 
     fn read(&mut self, state: &D) -> Option<Input> {
         let settings = &self.context.settings;
+        let bare_lf = settings.bare_lf && !self.context.tls;
         match state.wants(&settings.limits, self.input.peek()) {
             Wants::Octets(count) => self.input.take_octets(count).map(Input::Read),
-            Wants::Line(limit) => {
-                let bare_lf = settings.bare_lf && !self.context.tls;
-                self.input.take_line(limit, bare_lf).map(|line| match line {
-                    Line::Text(text) => Input::Read(text),
-                    Line::Flawed => Input::Flawed,
-                    Line::TooLong => Input::TooLong,
-                })
-            }
+            Wants::Line(limit) => self.input.take_line(limit, bare_lf).map(Input::from),
+            Wants::Response(limit) => self.input.take_trimmed_line(limit, bare_lf).map(Input::from),
         }
     }
 
@@ -406,6 +423,16 @@ impl<D: Dialect> Machine<D> {
         self.phase = Phase::Closed;
         self.input.clear();
         self.event = Some(ClientEvent::Close(reason));
+    }
+
+    /// Counts a bad command whose reply has been written.
+    fn count_bad_command(&mut self, state: D) {
+        self.bad_commands += 1;
+        if self.bad_commands >= self.context.settings.limits.bad_commands {
+            D::close_reply(CloseReply::TooManyBadCommands, false, &mut self.context);
+            return self.end(CloseReason::TooManyCommands);
+        }
+        self.phase = Phase::Reading(state);
     }
 
     /// Counts a failed login whose reply has been written, and continues with the input after it.
@@ -482,6 +509,11 @@ impl<D: Dialect> ClientSide for Machine<D> {
                     Rejection::ClientTokens => {
                         D::abort(tag, Abort::Mechanism, &mut self.context);
                         self.phase = Phase::Reading(D::fresh());
+                        return self.process();
+                    }
+                    Rejection::Malformed => {
+                        D::abort(tag, Abort::Syntax, &mut self.context);
+                        self.count_bad_command(D::fresh());
                         return self.process();
                     }
                     Rejection::PlaintextLogin => D::demand_tls(tag, &mut self.context),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gatepost_core::account::{LoginName, MailAddress, NameError};
+use gatepost_core::account::{self, LoginName, MailAddress, NameError};
 use gatepost_core::secret::{AccessToken, Password};
 
 /// Credentials of a client. Their form has been checked, but not yet whether they are right.
@@ -30,6 +30,23 @@ pub struct Bearer {
     pub token: Arc<AccessToken>,
 }
 
+/// A user name, or an identity to act as, that is impossible.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{error}")]
+pub struct BadName {
+    /// The rule that it breaks.
+    pub error: NameError,
+    /// What may be logged of it: [`account::hint`].
+    pub hint: String,
+}
+
+impl BadName {
+    /// The name that breaks this rule.
+    pub fn new(error: NameError, name: &str) -> Self {
+        Self { error, hint: account::hint(name) }
+    }
+}
+
 /// Why the form of credentials is wrong. The error does not repeat the octets, because they may be
 /// hostile.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -39,7 +56,7 @@ pub enum CredentialsError {
     Syntax,
     /// The user name, or the identity to act as, is impossible.
     #[error(transparent)]
-    Name(#[from] NameError),
+    Name(#[from] BadName),
     /// The password is empty, over 1,024 octets, or holds CR, LF, NUL or ^A.
     #[error("the password is empty, too long, or holds a control character that no password has")]
     Password,

@@ -1,7 +1,7 @@
 //! A SASL exchange from the server's side (RFC 4422 §3), for any mechanism and protocol.
 
 use super::{Credentials, CredentialsError, Mechanism, login, oauthbearer, plain, text, xoauth2};
-use gatepost_core::account::{LoginName, NameError};
+use gatepost_core::account::LoginName;
 
 /// An exchange that waits for the client's next message. Each message consumes it, so that a
 /// finished or broken exchange leaves no state for the next one.
@@ -14,7 +14,7 @@ enum Awaited {
     LoginName,
     /// An impossible name is reported only after the password, because before it nothing has been
     /// presented.
-    LoginPassword(Result<LoginName, NameError>),
+    LoginPassword(Result<LoginName, CredentialsError>),
     Xoauth2,
     Oauthbearer,
 }
@@ -44,14 +44,26 @@ impl Exchange {
         }
     }
 
+    /// Continues after a message that is not base64. `None` when the exchange ends with it. LOGIN
+    /// still asks for the password, and fails after it.
+    pub fn refuse_response(self) -> Option<Progress> {
+        match self.0 {
+            Awaited::LoginName => Some(Self::ask_for_password(Err(CredentialsError::Syntax))),
+            _ => None,
+        }
+    }
+
+    fn ask_for_password(name: Result<LoginName, CredentialsError>) -> Progress {
+        Progress::Challenge(Self(Awaited::LoginPassword(name)), login::PASSWORD_PROMPT)
+    }
+
     /// Continues with the client's message, decoded from base64.
     pub fn respond(self, response: &[u8]) -> Progress {
         Progress::Complete(match self.0 {
             Awaited::LoginName => {
-                let next = Self(Awaited::LoginPassword(text::login_name(response)));
-                return Progress::Challenge(next, login::PASSWORD_PROMPT);
+                return Self::ask_for_password(text::login_name(response).map_err(CredentialsError::Name));
             }
-            Awaited::LoginPassword(name) => text::credentials(name, response),
+            Awaited::LoginPassword(name) => name.and_then(|name| text::credentials(Ok(name), response)),
             Awaited::Plain => plain::parse(response),
             Awaited::Xoauth2 => xoauth2::parse(response),
             Awaited::Oauthbearer => oauthbearer::parse(response),
@@ -62,6 +74,8 @@ impl Exchange {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sasl::BadName;
+    use gatepost_core::account::NameError;
 
     fn challenge(progress: Progress) -> (Exchange, &'static str) {
         match progress {
@@ -103,7 +117,7 @@ mod tests {
         assert_eq!(prompt, "Password:");
         assert!(matches!(
             outcome(exchange.respond(b"secret")),
-            Err(CredentialsError::Name(NameError::ControlCharacter))
+            Err(CredentialsError::Name(BadName { error: NameError::NotPrintable, .. }))
         ));
     }
 

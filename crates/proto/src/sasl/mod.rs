@@ -19,7 +19,7 @@ pub mod text;
 pub mod token;
 pub mod xoauth2;
 
-pub use credentials::{Bearer, Credentials, CredentialsError};
+pub use credentials::{BadName, Bearer, Credentials, CredentialsError};
 pub use encoding::{NotBase64, decode, encode};
 pub use exchange::{Exchange, Progress};
 pub use mechanism::{ClientTokens, Mechanism};

@@ -51,6 +51,7 @@ fn user(header: &[u8]) -> Result<Zeroizing<Vec<u8>>, CredentialsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sasl::BadName;
     use gatepost_core::account::{MailAddress, NameError};
 
     fn read(message: &[u8]) -> Result<(String, String), CredentialsError> {
@@ -83,8 +84,11 @@ mod tests {
             (b"n,a=a@b,\x01auth=Bearer t\x01auth=Bearer u\x01\x01", CredentialsError::Token),
             (b"n,a=a=40b,\x01auth=Bearer t\x01\x01", CredentialsError::Token),
             (b"n,a=a@b=,\x01auth=Bearer t\x01\x01", CredentialsError::Token),
-            (b"n,,\x01auth=Bearer t\x01\x01", CredentialsError::Name(NameError::Empty)),
-            (b"n,a=a=2C@b,\x01auth=Bearer t\x01\x01", CredentialsError::Name(NameError::NotAllowed)),
+            (b"n,,\x01auth=Bearer t\x01\x01", CredentialsError::Name(BadName::new(NameError::Empty, ""))),
+            (
+                b"n,a=a=2C@b,\x01auth=Bearer t\x01\x01",
+                CredentialsError::Name(BadName::new(NameError::NotAllowed, "a,@b")),
+            ),
         ] {
             assert_eq!(read(message), Err(flaw), "{message:?}");
         }

@@ -3,8 +3,8 @@
 
 use zeroize::Zeroizing;
 
-use super::{Credentials, CredentialsError};
-use gatepost_core::account::{LoginName, NameError};
+use super::{BadName, Credentials, CredentialsError};
+use gatepost_core::account::LoginName;
 use gatepost_core::secret::Password;
 
 /// Longest password accepted, in octets of UTF-8.
@@ -38,8 +38,9 @@ fn decode(octets: &[u8]) -> Zeroizing<String> {
 ///
 /// # Errors
 /// As [`LoginName::parse`].
-pub fn login_name(octets: &[u8]) -> Result<LoginName, NameError> {
-    LoginName::parse(&decode(octets))
+pub fn login_name(octets: &[u8]) -> Result<LoginName, BadName> {
+    let name = decode(octets);
+    LoginName::parse(&name).map_err(|error| BadName::new(error, &name))
 }
 
 /// A password from the octets that a client sent.
@@ -61,7 +62,7 @@ pub fn password(octets: &[u8]) -> Result<Password, CredentialsError> {
 ///
 /// # Errors
 /// [`CredentialsError::Name`] or [`CredentialsError::Password`].
-pub fn credentials(name: Result<LoginName, NameError>, octets: &[u8]) -> Result<Credentials, CredentialsError> {
+pub fn credentials(name: Result<LoginName, BadName>, octets: &[u8]) -> Result<Credentials, CredentialsError> {
     Ok(Credentials::Password { login: name?, acting_as: None, password: password(octets)? })
 }
 

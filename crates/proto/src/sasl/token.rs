@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::{Bearer, Credentials, CredentialsError, text};
+use super::{BadName, Bearer, Credentials, CredentialsError, text};
 use gatepost_core::account::MailAddress;
 use gatepost_core::secret::AccessToken;
 
@@ -46,7 +46,8 @@ fn is_signed_jwt(token: &str) -> bool {
 
 /// Checks the mailbox and token of a client that brings its own.
 pub(super) fn bearer(user: &[u8], token: &[u8]) -> Result<Credentials, CredentialsError> {
-    let user = MailAddress::try_from(text::login_name(user)?)?;
+    let name = text::login_name(user)?;
+    let user = MailAddress::try_from(name.clone()).map_err(|error| BadName::new(error, name.as_str()))?;
     match std::str::from_utf8(token).ok().filter(|token| may_be_microsofts(token)) {
         Some(token) => Ok(Credentials::Token(Bearer { user, token: Arc::new(AccessToken::new(token.to_owned())) })),
         None => Err(CredentialsError::NotAToken(user)),

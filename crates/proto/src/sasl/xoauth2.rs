@@ -42,7 +42,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::sasl::decode;
+    use crate::sasl::{BadName, decode};
     use gatepost_core::account::{MailAddress, NameError};
     use gatepost_core::secret::AccessToken;
 
@@ -85,8 +85,8 @@ mod tests {
             (b"user=a@b\x01auth=Bearer t t\x01\x01", no_token.clone()),
             (b"user=a@b\x01auth=Bearer t\x01auth=Bearer u\x01\x01", CredentialsError::Token),
             (b"user=a@b\x01auth=Bearer eyJhbGciOiJub25lIn0.e30.c2ln\r\n\x01\x01", no_token),
-            (b"user=\x01auth=Bearer t\x01\x01", CredentialsError::Name(NameError::Empty)),
-            (b"user=a\x01auth=Bearer t\x01\x01", CredentialsError::Name(NameError::NotAnAddress)),
+            (b"user=\x01auth=Bearer t\x01\x01", CredentialsError::Name(BadName::new(NameError::Empty, ""))),
+            (b"user=a\x01auth=Bearer t\x01\x01", CredentialsError::Name(BadName::new(NameError::NotAnAddress, "a"))),
         ] {
             assert_eq!(read(message), Err(flaw), "{message:?}");
         }

@@ -66,6 +66,27 @@ async fn a_password_opens_ews_and_graph_over_both_versions_of_http() {
 }
 
 #[tokio::test]
+async fn a_mailbox_is_asked_for_whatever_its_address_holds() {
+    const ODD: &str = "r&d#^~!$%+'-/=?_`{|}.x@contoso.example";
+    let odd = || vec![SandboxAccount::new(ODD, ALICES)];
+    let sandbox = || SandboxConfig { accounts: odd(), ..SandboxConfig::default() };
+    let setup = as_application(with_sandbox());
+    let accounts = format!("\n  - login: \"{ODD}\"");
+    let setup = Setup { accounts, sandbox: sandbox(), ..setup };
+    let login = MailAddress::parse(ODD).unwrap();
+    let order = Order { login, name: "ERP".into(), protocols: Vec::new(), from: Vec::new(), expires_at: None };
+    let (_, password) = issue::generate(&*setup.store, order, Clock::system().unix_time()).await.unwrap();
+    let world = setup.start().await;
+    let credentials = basic(ODD, password.expose());
+    let mut ews = Connection::http_1(&world, "ews").await;
+    let got = ews.ask(request("POST", EWS, &credentials, &envelope("", GET_INBOX))).await;
+    assert!(got.status == OK && got.text.contains("<m:ResponseCode>NoError<"), "{got:?}");
+    let mut graph = Connection::http_1(&world, "graph").await;
+    let got = graph.ask(request("GET", "/v1.0/me/messages", &credentials, "")).await;
+    assert!(got.status == OK && got.text.contains("\"value\":["), "{got:?}");
+}
+
+#[tokio::test]
 async fn an_application_acts_for_the_mailbox_of_the_credentials_only() {
     let (world, [(_, alices), (_, bobs)]) = with_passwords(as_application(with_sandbox())).await;
     let mut ews = Connection::http_1(&world, "ews").await;
@@ -129,6 +150,52 @@ async fn with_a_users_token_ews_opens_the_mailbox_of_that_user_only() {
     world.sandbox.deliver(SHARED, b"Subject: for the office\r\n\r\nx\r\n");
     let got = graph.ask(request("GET", "/v1.0/me/messages", &basic(ALICE, ALICES), "")).await;
     assert!(got.status == OK && got.text.contains("for the office"), "{got:?}");
+}
+
+#[tokio::test]
+async fn a_mailbox_behind_the_user_name_is_opened_if_it_is_listed() {
+    const SHARED: &str = "office@contoso.example";
+    let tenant = || SandboxConfig {
+        accounts: vec![
+            SandboxAccount::new(ALICE, ALICES),
+            SandboxAccount { delegates: vec![ALICE.into()], ..SandboxAccount::new(SHARED, "x") },
+        ],
+        ..SandboxConfig::default()
+    };
+    let accounts = || format!("\n  - {{login: {ALICE}, mailboxes: [{SHARED}]}}");
+    let world = Setup { sandbox: tenant(), accounts: accounts(), ..with_sandbox() }.start().await;
+    world.sandbox.deliver(SHARED, b"Subject: for the office\r\n\r\nx\r\n");
+    let (shared, other) = ("alice@contoso.example\\office", "alice@contoso.example/bob");
+    let mut graph = Connection::http_1(&world, "graph").await;
+    for path in ["/v1.0/me/messages", &format!("/v1.0/users/{SHARED}/messages")] {
+        let got = graph.ask(request("GET", path, &basic(shared, ALICES), "")).await;
+        assert!(got.status == OK && got.text.contains("for the office"), "{path}: {got:?}");
+    }
+    let got = graph.ask(request("GET", "/v1.0/me/messages", &basic(ALICE, ALICES), "")).await;
+    assert!(got.status == OK && !got.text.contains("for the office"), "the same connection, her own: {got:?}");
+    let got = graph.ask(request("GET", "/v1.0/me/messages", &basic(other, ALICES), "")).await;
+    assert!(got.status == 403 && got.text.contains("Not allowed to use this mailbox"), "{got:?}");
+    let mut ews = Connection::http_1(&world, "ews").await;
+    let got = ews.ask(request("POST", EWS, &basic(other, ALICES), &envelope("", GET_INBOX))).await;
+    assert!(got.status == 403 && got.text.contains("Not allowed to use this mailbox"), "{got:?}");
+    for listener in ["ews", "graph"] {
+        let mut connection = Connection::http_1(&world, listener).await;
+        for user in [shared, other] {
+            let got = connection.ask(request("POST", EWS, &basic(user, "wrong"), "")).await;
+            assert_eq!(got.status, 401, "{got:?}");
+        }
+    }
+
+    // In EWS an application acts for the mailbox.
+    let setup = Setup { sandbox: tenant(), accounts: accounts(), ..as_application(with_sandbox()) };
+    let login = MailAddress::parse(ALICE).unwrap();
+    let order = Order { login, name: "ERP".into(), protocols: Vec::new(), from: Vec::new(), expires_at: None };
+    let (_, password) = issue::generate(&*setup.store, order, Clock::system().unix_time()).await.unwrap();
+    let world = setup.start().await;
+    let mut ews = Connection::http_1(&world, "ews").await;
+    let got = ews.ask(request("POST", EWS, &basic(shared, password.expose()), &envelope("", GET_INBOX))).await;
+    assert!(got.status == OK && got.text.contains("<m:ResponseCode>NoError<"), "{got:?}");
+    assert_eq!(world.sandbox.counters().calls_of(Service::Ews, SHARED, "GetFolder"), 1);
 }
 
 #[tokio::test]

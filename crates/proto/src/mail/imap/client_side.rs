@@ -120,12 +120,16 @@ impl Dialog {
                     return Step::Reject(tag, Rejection::PlaintextLogin);
                 }
                 let credentials = text::credentials(text::login_name(&name), &password);
-                return machine::present(tag, credentials, context);
+                return machine::present(tag, credentials);
             }
             Some(Command::Authenticate { mechanism, initial }) => {
                 return machine::authenticate(Tag(tag.into()), mechanism, initial, context);
             }
+            Some(Command::Unknown) => context.reply(format_args!("{tag} BAD Command unknown")),
             Some(Command::AfterLogin) => context.reply(format_args!("{tag} BAD Log in first")),
+            None if command::begins_login(octets) || command::begins_authenticate(octets) => {
+                return Step::Reject(Tag(tag.into()), Rejection::Malformed);
+            }
             None => {
                 context.reply(format_args!("{tag} BAD Command unknown or malformed"));
                 return Step::Bad(Self::fresh());
@@ -157,7 +161,7 @@ impl Dialect for Dialog {
     fn wants(&self, limits: &Limits, received: &[u8]) -> Wants {
         match &self.0 {
             State::Literal(_, octets) => Wants::Octets(*octets),
-            State::Response(..) => Wants::Line(limits.sasl_line_bytes),
+            State::Response(..) => Wants::Response(limits.sasl_line_bytes),
             State::Line(partial) if partial.octets.is_empty() && command::begins_authenticate(received) => {
                 Wants::Line(limits.sasl_line_bytes)
             }
@@ -227,7 +231,7 @@ impl Dialect for Dialog {
     fn abort(tag: Tag, abort: Abort, context: &mut Context) {
         let text = match abort {
             Abort::Mechanism => "NO Mechanism not supported",
-            Abort::Syntax => "BAD Malformed SASL message",
+            Abort::Syntax => "BAD Malformed login",
             Abort::Cancelled => "BAD AUTHENTICATE cancelled",
         };
         context.reply(format_args!("{} {text}", tag.0));

@@ -7,6 +7,8 @@
 
 use zeroize::Zeroizing;
 
+use crate::mail::machine::is_well_formed;
+
 /// Longest tag accepted, in octets.
 const TAG_OCTETS: usize = 64;
 
@@ -34,6 +36,8 @@ pub(super) enum Command<'a> {
     },
     /// An IMAP command that is valid only after the login.
     AfterLogin,
+    /// A well-formed command that IMAP does not have, or that is not served.
+    Unknown,
 }
 
 /// The announcement of a literal at the end of a line.
@@ -96,6 +100,8 @@ pub(super) fn parse(rest: &[u8]) -> Option<Command<'_>> {
     let end = rest.iter().position(|&octet| octet == b' ').unwrap_or(rest.len());
     let (name, arguments) = rest.split_at(end);
     let name = name.to_ascii_uppercase();
+    // A literal at the end of LOGIN may end in blanks. Elsewhere they mean nothing.
+    let arguments = if name == b"LOGIN" { arguments } else { arguments.trim_ascii_end() };
     match (name.as_slice(), arguments) {
         (b"CAPABILITY", b"") => Some(Command::Capability),
         (b"NOOP", b"") => Some(Command::Noop),
@@ -105,7 +111,9 @@ pub(super) fn parse(rest: &[u8]) -> Option<Command<'_>> {
         (b"LOGIN", arguments) => login(arguments),
         (b"AUTHENTICATE", arguments) => authenticate(arguments),
         (name, _) if AFTER_LOGIN.contains(&name) => Some(Command::AfterLogin),
-        _ => None,
+        // Their arguments are wrong.
+        (b"CAPABILITY" | b"NOOP" | b"LOGOUT" | b"STARTTLS", _) => None,
+        _ => is_well_formed(rest).then_some(Command::Unknown),
     }
 }
 
@@ -136,9 +144,9 @@ const AFTER_LOGIN: [&[u8]; 21] = [
 ];
 
 fn login(arguments: &[u8]) -> Option<Command<'_>> {
-    let (name, rest) = string(arguments.strip_prefix(b" ")?)?;
-    let (password, rest) = string(rest.strip_prefix(b" ")?)?;
-    rest.is_empty().then_some(Command::Login { name, password })
+    let (name, rest) = login_string(arguments.strip_prefix(b" ")?)?;
+    let (password, rest) = login_string(rest.strip_prefix(b" ")?)?;
+    rest.iter().all(|&octet| octet == b' ').then_some(Command::Login { name, password })
 }
 
 fn authenticate(arguments: &[u8]) -> Option<Command<'_>> {
@@ -177,16 +185,36 @@ fn string(input: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
     match input.split_first()? {
         (b'"', rest) => quoted(rest),
         (b'{', _) => literal(input),
-        _ => {
-            let is_atom_char = |b: &u8| *b > b' ' && *b != 0x7f && !b"(){\"".contains(b);
-            let end = input.iter().position(|octet| !is_atom_char(octet)).unwrap_or(input.len());
-            let (atom, rest) = input.split_at(end);
-            (!atom.is_empty()).then(|| (Zeroizing::new(atom.to_vec()), rest))
-        }
+        _ => atom(input, b"(){\""),
     }
 }
 
-/// The rest of a quoted string, whose only escapes are `\"` and `\\`.
+/// An argument of LOGIN: the same, and what looks like an atom may also hold parentheses and
+/// braces, unless it has the form of a literal.
+fn login_string(input: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
+    match input.first()? {
+        b'"' => string(input),
+        b'{' if has_form_of_literal(input) => literal(input),
+        _ => atom(input, b"\""),
+    }
+}
+
+/// Octets up to the next blank, control or one of `excluded`.
+fn atom<'a>(input: &'a [u8], excluded: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &'a [u8])> {
+    let is_atom_char = |b: &u8| *b > b' ' && *b != 0x7f && !excluded.contains(b);
+    let end = input.iter().position(|octet| !is_atom_char(octet)).unwrap_or(input.len());
+    let (atom, rest) = input.split_at(end);
+    (!atom.is_empty()).then(|| (Zeroizing::new(atom.to_vec()), rest))
+}
+
+/// True for `{n}` and `{n+}`, up to a blank or the end of the line.
+fn has_form_of_literal(input: &[u8]) -> bool {
+    let end = input.iter().position(|octet| octet.is_ascii_whitespace()).unwrap_or(input.len());
+    announced_literal(input.split_at(end).0).is_some()
+}
+
+/// The rest of a quoted string, whose only escapes are `\"` and `\\`. A backslash before anything
+/// else stands for itself, for scripts that quote a password without escaping it.
 fn quoted(mut rest: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
     let mut text = Zeroizing::new(Vec::with_capacity(rest.len()));
     loop {
@@ -196,7 +224,7 @@ fn quoted(mut rest: &[u8]) -> Option<(Zeroizing<Vec<u8>>, &[u8])> {
                 text.push(*octet);
                 rest = after;
             }
-            [] | [b'\\' | b'\r' | b'\n' | b'\0', ..] => return None,
+            [] | [b'\\'] | [b'\r' | b'\n' | b'\0', ..] => return None,
             [octet, after @ ..] => {
                 text.push(*octet);
                 rest = after;
@@ -251,19 +279,38 @@ mod tests {
     }
 
     #[test]
+    fn what_has_one_meaning_is_taken() {
+        for (arguments, password) in [
+            (&b"joe (secret)"[..], &b"(secret)"[..]),
+            (b"joe s{cr(e)t", b"s{cr(e)t"),
+            (b"joe {secret}", b"{secret}"),
+            (b"joe {6-}", b"{6-}"),
+            (b"joe secret  ", b"secret"),
+            (b"joe \"a\\b\\\\\" ", b"a\\b\\"),
+            (b"joe {7}\r\nsecret  ", b"secret "),
+        ] {
+            assert_eq!(parsed_login(arguments), Some((b"joe".to_vec(), password.to_vec())), "{arguments:?}");
+        }
+        assert_eq!(parse(b"NOOP  "), Some(Command::Noop));
+        assert_eq!(parse(b"ID NIL "), Some(Command::Id));
+        assert_eq!(parse(b"AUTHENTICATE PLAIN "), Some(Command::Authenticate { mechanism: b"PLAIN", initial: None }));
+    }
+
+    #[test]
     fn malformed_logins() {
         for arguments in [
             &b""[..],
             b"joe",
             b"joe ",
             b"joe  secret",
-            b"joe secret ",
             b"joe secret more",
             b"\"joe secret",
             b"\"joe\"secret",
-            b"joe \"a\\b\"",
             b"joe \"a\\",
-            b"joe (secret)",
+            b"joe \"a\\\"",
+            b"joe s\"cret\"",
+            b"joe {6} ",
+            b"joe {6+} x",
             b"joe {6}\r\nshort",
             b"joe {3}\r\na\0b",
             b"joe {3}\nabc",
@@ -342,7 +389,8 @@ mod tests {
     fn other_commands() {
         assert_eq!(parse(b"capability"), Some(Command::Capability));
         assert_eq!(parse(b"SELECT INBOX"), Some(Command::AfterLogin));
-        for bad in [&b""[..], b"NOOP x", b"STARTTLS now", b"FROBNICATE"] {
+        assert_eq!(parse(b"FROBNICATE now"), Some(Command::Unknown));
+        for bad in [&b""[..], b"NOOP x", b"STARTTLS now", b"Host: x", b"{FROBNICATE"] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
     }

@@ -33,7 +33,7 @@ const IMAP: &[&str] = &[
     "a LOGIN {15}\r\nbob@contoso.com\r\n",
     "a LOGIN alice@contoso.com\r\n",
     "a LOGIN \"\" \"\"\r\n",
-    "a LOGIN a@b@c wrong\r\n",
+    "a LOGIN \"a\tb\" wrong\r\n",
     "a AUTHENTICATE PLAIN AGFAYgBj\r\n",
     "a AUTHENTICATE PLAIN\r\nAGFAYgBj\r\n",
     "a AUTHENTICATE PLAIN\r\n*\r\n",
@@ -53,7 +53,7 @@ const IMAP: &[&str] = &[
 
 const POP3: &[&str] = &[
     "USER alice@contoso.com\r\nPASS wrong\r\n",
-    "USER a@b@c\r\nPASS wrong\r\n",
+    "USER a\tb\r\nPASS wrong\r\n",
     "USER alice@contoso.com\r\nUSER bob@contoso.com\r\nPASS wrong\r\n",
     "USER alice@contoso.com\r\nPASS \r\n",
     "USER alice@contoso.com\r\nNOOP\r\n",

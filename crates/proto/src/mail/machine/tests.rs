@@ -230,7 +230,7 @@ proptest! {
         ], &session);
         a_failure_leaves_nothing_behind::<pop3::client_side::Dialog>(&[
             b"USER alice@contoso.com\r\nPASS wrong\r\n",
-            b"USER a@b@c\r\nPASS wrong\r\n",
+            b"USER a\tb\r\nPASS wrong\r\n",
             b"USER alice@contoso.com\r\nNOOP\r\n",
             b"AUTH PLAIN AGFAYgBj\r\n",
             b"AUTH LOGIN\r\nYUBi\r\n*\r\n",

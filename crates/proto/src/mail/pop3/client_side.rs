@@ -5,8 +5,8 @@ use super::capabilities;
 use super::command::{self, Auth, Command};
 use crate::mail::machine::{self, Abort, CloseReply, Context, Dialect, Input, Machine, Step, Wants};
 use crate::mail::{Capabilities, CloseReason, Limits, Rejection, ShutdownReason};
-use crate::sasl::{Exchange, text};
-use gatepost_core::account::{LoginName, NameError};
+use crate::sasl::{BadName, Exchange, text};
+use gatepost_core::account::LoginName;
 use gatepost_core::failure::Refusal;
 
 /// The POP3 machine.
@@ -19,7 +19,7 @@ enum State {
     /// Waits for a command.
     Command,
     /// USER was the last command. Whether the name is possible is reported only after PASS.
-    Named(Result<LoginName, NameError>),
+    Named(Result<LoginName, BadName>),
     /// Waits for a SASL response.
     Response(Exchange),
 }
@@ -36,7 +36,7 @@ impl Dialog {
             }
             Some(Command::Pass(_)) if !context.offers_login() => return Step::Reject((), Rejection::PlaintextLogin),
             Some(Command::Pass(password)) => match state {
-                State::Named(name) => return machine::present((), text::credentials(name, password), context),
+                State::Named(name) => return machine::present((), text::credentials(name, password)),
                 State::Command | State::Response(_) => {
                     context.reply(format_args!("-ERR USER comes first"));
                     return Step::Bad(Self::fresh());
@@ -59,6 +59,7 @@ impl Dialog {
                 context.reply(format_args!("+OK Bye"));
                 return Step::Close(CloseReason::Logout);
             }
+            Some(Command::Unknown) => context.reply(format_args!("-ERR Command unknown")),
             Some(Command::AfterLogin) => context.reply(format_args!("-ERR Log in first")),
             None => {
                 context.reply(format_args!("-ERR Command unknown or malformed"));
@@ -87,8 +88,11 @@ impl Dialect for Dialog {
     }
 
     fn wants(&self, limits: &Limits, received: &[u8]) -> Wants {
-        let sasl = !self.awaits_command() || command::begins_auth(received);
-        Wants::Line(if sasl { limits.sasl_line_bytes } else { limits.line_bytes })
+        match self.0 {
+            State::Response(_) => Wants::Response(limits.sasl_line_bytes),
+            _ if command::begins_auth(received) => Wants::Line(limits.sasl_line_bytes),
+            _ => Wants::Line(limits.line_bytes),
+        }
     }
 
     fn handle(self, input: Input, context: &mut Context) -> Step<Self> {

@@ -1,5 +1,7 @@
 //! POP3 commands before the login (RFC 1939 §7, RFC 2449 §5, RFC 2595 §4, RFC 5034 §4).
 
+use crate::mail::machine::is_well_formed;
+
 /// A parsed command.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Command<'a> {
@@ -13,6 +15,8 @@ pub(super) enum Command<'a> {
     Quit,
     /// A POP3 command that is valid only after the login.
     AfterLogin,
+    /// A well-formed command that POP3 does not have, or that is not served (`APOP`, `UTF8`).
+    Unknown,
 }
 
 /// The arguments of AUTH.
@@ -44,7 +48,9 @@ pub(super) fn parse(line: &[u8]) -> Option<Command<'_>> {
         (b"NOOP", b"") => Some(Command::Noop),
         (b"QUIT", _) => Some(Command::Quit),
         (b"STAT" | b"LIST" | b"UIDL" | b"RETR" | b"DELE" | b"RSET" | b"TOP", _) => Some(Command::AfterLogin),
-        _ => None,
+        // Their arguments are wrong.
+        (b"CAPA" | b"STLS" | b"NOOP", _) => None,
+        _ => is_well_formed(line).then_some(Command::Unknown),
     }
 }
 
@@ -87,7 +93,10 @@ mod tests {
     fn other_commands() {
         assert_eq!(parse(b"QUIT now"), Some(Command::Quit));
         assert_eq!(parse(b"RETR 1"), Some(Command::AfterLogin));
-        for bad in [&b""[..], b" CAPA", b"CAPA x", b"STLS x", b"APOP a b", b"EHLO x"] {
+        for unknown in [&b"APOP a b"[..], b"UTF8", b"LANG *", b"EHLO x"] {
+            assert_eq!(parse(unknown), Some(Command::Unknown), "{unknown:?}");
+        }
+        for bad in [&b""[..], b" CAPA", b"CAPA x", b"STLS x", b"Host: x", b"AP\x01P"] {
             assert_eq!(parse(bad), None, "{bad:?}");
         }
     }

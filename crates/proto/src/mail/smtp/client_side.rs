@@ -65,7 +65,10 @@ impl Dialog {
                 context.reply(format_args!("530 5.7.0 Must issue a STARTTLS command first"));
             }
             Command::Transaction => context.reply(format_args!("530 5.7.0 Must use TLS")),
-            Command::NotImplemented => return Self::bad("502 5.5.1 Command not implemented", context),
+            Command::NotImplemented => context.reply(format_args!("502 5.5.1 Command not implemented")),
+            Command::Unknown if machine::is_well_formed(line) => {
+                context.reply(format_args!("500 5.5.1 Command unknown"));
+            }
             Command::Unknown if context.settings().legacy => {
                 if !line.trim_ascii().is_empty() {
                     context.reply(format_args!("500 5.5.1 Command unknown"));
@@ -101,8 +104,11 @@ impl Dialect for Dialog {
     }
 
     fn wants(&self, limits: &Limits, received: &[u8]) -> Wants {
-        let sasl = !self.awaits_command() || command::begins_auth(received);
-        Wants::Line(if sasl { limits.sasl_line_bytes } else { limits.line_bytes })
+        match self.0 {
+            State::Response(_) => Wants::Response(limits.sasl_line_bytes),
+            State::Command if command::begins_auth(received) => Wants::Line(limits.sasl_line_bytes),
+            State::Command => Wants::Line(limits.line_bytes),
+        }
     }
 
     fn handle(self, input: Input, context: &mut Context) -> Step<Self> {
