@@ -18,6 +18,7 @@ use gatepost_oauth::tokens::RENEWAL_TICK;
 use gatepost_proto::sasl::Bearer;
 use gatepost_store::faulty::FaultyStore;
 
+mod outage;
 mod sign_ins;
 
 pub(super) const LOCAL_PASSWORD: &str = "aaaaabbbbbcccccddddd";

@@ -260,7 +260,7 @@ fn transport(error: &TransportError) -> Failure {
             "the forward proxy's authentication stands before the token request",
             "correct the credentials under `forward_proxy`",
         ),
-        TransportFault::ProxyRefused => (
+        TransportFault::ProxyRefused | TransportFault::ProxyUnable => (
             Actor::Network,
             Cause::ProxyRefused,
             "the forward proxy refused the way to Entra",

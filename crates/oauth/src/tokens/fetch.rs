@@ -76,6 +76,7 @@ impl TokenManager {
             return Err(explain::refused_before());
         }
         let user = User::named(login.account, login.address);
+        let proved = !matches!(found, Found::Nothing);
         let fly = |seen: Option<&Token>| {
             self.flights.join(FetchKey::User(proof), || {
                 let ask = TokenRequest {
@@ -91,13 +92,13 @@ impl TokenManager {
                     user,
                     proof,
                     source: login.source,
-                    proved: !matches!(found, Found::Nothing),
+                    proved,
                     cloud: application.cloud,
                 };
                 Arc::clone(self).run_user_fetch(UserFetch { ask, attempt, need, seen: seen.cloned() })
             })
         };
-        obtain(&found, key, fly).await
+        obtain(&found, key, self.source.total(), fly).await
     }
 
     /// The token of the account's application in the tenant of `address`. The caller must have
@@ -125,7 +126,7 @@ impl TokenManager {
         let key = ask.key();
         let found = self.cache.look(&key, None, need, self.clock.now());
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
-        obtain(&found, key, |seen| self.fly_for_application(&ask, seen)).await
+        obtain(&found, key, self.source.total(), |seen| self.fly_for_application(&ask, seen)).await
     }
 
     /// Renews the tokens of applications in use before they expire.
@@ -171,10 +172,25 @@ impl TokenManager {
             }
             Turn::Ours(holding) => holding,
         };
-        let now = self.clock.now();
-        let permit =
-            Arc::clone(&self.guard).permit(attempt, login_name(&ask), now).await.map_err(FetchFailure::passing)?;
-        let fetched = self.source.fetch(&ask).await;
+        let mut patience = self.source.patience(&ask, seen.is_none());
+        // The guard counts only what is on its way to Entra, not what waits.
+        let (permit, fetched) = loop {
+            let turn = match patience.turn().await {
+                Ok(turn) => turn,
+                Err(error) => break (None, Err(error)),
+            };
+            let guard = Arc::clone(&self.guard);
+            let permit = guard.permit(attempt.clone(), login_name(&ask), self.clock.now()).await;
+            let permit = permit.map_err(FetchFailure::passing)?;
+            let fetched = match self.source.send(&ask, turn).await {
+                Ok(issued) => Ok(issued.token),
+                Err(error) => match patience.after(error) {
+                    Ok(()) => continue,
+                    Err(error) => Err(error),
+                },
+            };
+            break (Some(permit), fetched);
+        };
         let now = self.clock.now();
         let error = match fetched {
             Ok(token) => {
@@ -182,7 +198,9 @@ impl TokenManager {
                 holding.leave(&token);
                 self.refused.forget(&proof);
                 let person = audience::person(&token.access_token);
-                permit.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
+                if let Some(permit) = permit {
+                    permit.accepted(person.map(|oid| User::person(&ask.application, &oid)), now);
+                }
                 return Ok(token);
             }
             Err(error) => error,
@@ -192,14 +210,18 @@ impl TokenManager {
         match class(&error) {
             Some(Class::WrongPassword) => {
                 self.refused.add(proof, user, now);
-                if permit.refused(now) {
+                if permit.is_some_and(|permit| permit.refused(now)) {
                     tracing::warn!(
                         login = login_name(&ask),
                         "so many wrong passwords were refused that no more are forwarded to Entra for this account"
                     );
                 }
             }
-            Some(Class::Locked) => permit.locked(now, rest(&error)),
+            Some(Class::Locked) => {
+                if let Some(permit) = permit {
+                    permit.locked(now, rest(&error));
+                }
+            }
             _ => drop(permit),
         }
         if class(&error).is_some_and(Class::concerns_user) {
@@ -230,7 +252,7 @@ impl TokenManager {
             }
             Turn::Ours(holding) => holding,
         };
-        let fetched = self.source.fetch(&ask).await;
+        let fetched = self.source.fetch(&ask, seen.is_none()).await;
         let now = self.clock.now();
         match fetched {
             Ok(token) => {
@@ -240,7 +262,7 @@ impl TokenManager {
             }
             Err(error) => {
                 // No password is in question, so the cached token stays in use until it expires.
-                let setback = FetchFailure::passing(explain::fetch(&error));
+                let setback = FetchFailure::sparing(&error, explain::fetch(&error));
                 tell(&ask, &error, &setback);
                 self.keep_standing(wanted, &error, &setback, now);
                 Err(setback)
