@@ -122,7 +122,13 @@ mod tests {
     }
 
     fn refused(error: &str) -> FetchError {
-        FetchError::Refused(OauthError { class: Class::Polling, error: error.into(), code: None, trace_id: None })
+        FetchError::Refused(OauthError {
+            class: Class::Polling,
+            error: error.into(),
+            code: None,
+            sentence: None,
+            trace_id: None,
+        })
     }
 
     fn broke(fault: TransportFault) -> FetchError {

@@ -337,8 +337,11 @@ pub fn refused(error: &OauthError) -> Failure {
     };
     // The catalogue's text is used only where it agrees with the class of the whole answer.
     let entry = error.code.and_then(aadsts::explain).filter(|entry| entry.class == error.class);
-    let (actor, meaning, remedy) =
-        entry.map_or((actor, meaning, remedy), |entry| (entry.actor, entry.meaning, entry.remedy));
+    let (actor, meaning, remedy) = match (entry, &error.sentence) {
+        (Some(entry), _) => (entry.actor, Cow::Borrowed(entry.meaning), entry.remedy),
+        (None, Some(sentence)) => (actor, format!("Microsoft says \"{sentence}\"").into(), remedy),
+        (None, None) => (actor, meaning.into(), remedy),
+    };
     let name = error.code.map_or_else(|| format!("`{}`", error.error), |code| format!("`AADSTS{code}`"));
     let trace = error.trace_id.as_deref().map_or(String::new(), |id| format!(" (trace id `{id}`)"));
     Failure {
@@ -367,6 +370,7 @@ mod tests {
             class,
             error: "invalid_grant".into(),
             code,
+            sentence: Some("Ask the stars".into()),
             trace_id: Some("t-1".into()),
         }))
     }
@@ -431,5 +435,9 @@ mod tests {
         // A code that is known for something else explains nothing.
         assert!(!of(Class::SignInNeeded, Some(50126)).message.contains("wrong"));
         assert!(of(Class::SignInNeeded, None).message.contains("`invalid_grant`"));
+        assert_eq!(
+            of(Class::Administrator, Some(999_999)).message,
+            "Entra refused the sign-in with `AADSTS999999`: Microsoft says \"Ask the stars\" (trace id `t-1`)"
+        );
     }
 }
