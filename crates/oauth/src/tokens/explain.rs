@@ -15,6 +15,10 @@ use gatepost_core::cause::Cause;
 use gatepost_core::failure::{Actor, Failure, Refusal};
 use gatepost_store::{SignInRefused, StoreError};
 
+/// What an administrator must know who has just granted what a refusal asks for. Microsoft gives no
+/// figure, and administrators report half an hour to two hours.
+pub const JUST_GRANTED: &str = "If that was granted only now, wait: Exchange Online takes up to two hours to see it";
+
 /// A failure that holds nobody back.
 pub fn failure(
     refusal: Refusal,
