@@ -215,8 +215,8 @@ catalogue! {
         "create a new one and set `client_secret` or `client_certificate`";
     7000218 => Administrator, TenantAdministrator, "the application is confidential and sent no credential",
         "set \"Allow public client flows\" to Yes, or configure `microsoft.client_secret`";
-    700025 => Administrator, Operator, "the application is public and must not send a credential",
-        "remove `microsoft.client_secret`, or switch \"Allow public client flows\" off";
+    90023 | 700025 => Administrator, Operator, "the application or its redirect address is public and must send no credential",
+        "write `client_secret: none` for the account, or switch \"Allow public client flows\" off";
     7000112 => Administrator, TenantAdministrator, "the application is disabled",
         "enable it in Enterprise applications";
     7000114 => Administrator, TenantAdministrator, "the application may not act on behalf of users",
@@ -293,7 +293,7 @@ catalogue! {
         "check the pass-through authentication agents and their clocks";
 
     // Our own mistakes.
-    90013 | 90014 | 90023 | 90056 | 900144 | 9002313 => Malformed, Developers, "the token request was malformed",
+    90013 | 90014 | 90056 | 900144 | 9002313 => Malformed, Developers, "the token request was malformed",
         "report it with this line of the log";
     70003 => Malformed, Developers, "Entra does not support this grant here",
         "report it with this line of the log";
@@ -359,6 +359,7 @@ mod tests {
             ("temporarily_unavailable", None, &[90033], Temporary),
             ("authorization_pending", None, &[70016], Polling),
             ("authorization_declined", None, &[], SignInNeeded),
+            ("invalid_request", None, &[90023], Administrator),
             ("invalid_grant", None, &[7_000_229], Administrator),
             ("invalid_request", None, &[900_023], Administrator),
             ("invalid_grant", None, &[500_341], NotAllowed),

@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::aadsts::Class;
 use crate::audience::{self, Mismatch};
-use crate::credential::{CredentialError, Credentials};
+use crate::credential::{Choice, CredentialError, Credentials};
 use crate::endpoint::{TokenEndpoint, TransportError, TransportFault};
 use crate::grant::{self, TokenHttpRequest, TokenRequest};
 use crate::managed_identity::{IdentityError, ManagedIdentities};
@@ -249,8 +249,8 @@ impl TokenSource {
             return Ok(Issued { token, refresh_token: None, id_token: None });
         }
         let mut refused: Option<FetchError> = None;
-        for number in self.credentials.order(ask) {
-            let result = self.send_with(ask, number, turn).await;
+        for (place, choice) in self.credentials.order(ask).into_iter().enumerate() {
+            let result = self.send_with(ask, choice, turn).await;
             match result {
                 // Entra's refusal of one credential matters more than why the other could not be
                 // used.
@@ -261,7 +261,9 @@ impl TokenSource {
                 }
                 Err(error) if !matches!(error, FetchError::Refused(_)) => return Err(error),
                 result => {
-                    self.credentials.taken(ask, number);
+                    if place > 0 {
+                        self.credentials.taken(ask, choice);
+                    }
                     return result;
                 }
             }
@@ -287,13 +289,13 @@ impl TokenSource {
         self.attempt(&request, DEVICE_CODE, &key, turn, false, response::parse_device).await
     }
 
-    async fn send_with(&self, ask: &TokenRequest, number: usize, turn: Turn) -> Result<Issued, FetchError> {
+    async fn send_with(&self, ask: &TokenRequest, choice: Choice, turn: Turn) -> Result<Issued, FetchError> {
         let key = ask.throttle_key();
         let mut was_out_of_time = false;
         loop {
             // Proves anew for each try: an assertion is valid for one request, and a file may have
             // changed.
-            let proof = match timeout_at(turn.deadline, self.credentials.prove(ask, number)).await {
+            let proof = match timeout_at(turn.deadline, self.credentials.prove(ask, choice)).await {
                 Ok(proof) => proof.map_err(FetchError::Credential)?,
                 Err(_) => return Err(FetchError::Credential(CredentialError::Slow)),
             };

@@ -6,16 +6,21 @@ use crate::aadsts::Class;
 use crate::endpoint::Exchange;
 use crate::fake::{FakeEndpoint, Reply};
 use crate::grant::{GrantRequest, Redemption};
-use gatepost_config::{Application, Cloud};
-use gatepost_core::secret::{AuthorizationCode, CodeVerifier};
+use gatepost_config::{Application, Cloud, NotedSecret, Renewable};
+use gatepost_core::account::MailAddress;
+use gatepost_core::secret::{AuthorizationCode, ClientSecret, CodeVerifier, DeviceCode, RefreshToken};
 
 fn ask(client_id: &str) -> TokenRequest {
+    ask_with(client_id, Credential::None)
+}
+
+fn ask_with(client_id: &str, credential: Credential) -> TokenRequest {
     TokenRequest {
         application: Arc::new(Application {
             authority: Url::parse("https://login.example/").unwrap(),
             tenant: "t".into(),
             client_id: client_id.into(),
-            credential: Arc::default(),
+            credential: Arc::new(credential),
             cloud: Cloud::Worldwide,
         }),
         tenant: "t".into(),
@@ -74,6 +79,50 @@ async fn a_code_is_sent_again_only_when_it_cannot_have_arrived() {
         assert!(source(&endpoint, &Limits::default()).0.issue(&redemption(), true).await.is_err());
         assert_eq!(endpoint.count(), 1, "its answer may have been lost");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_public_sign_in_sends_no_secret_unless_entra_wants_one() {
+    let with_secret = |grant| {
+        let secret = Renewable { value: Arc::new(ClientSecret::new("hush".into())), file: None };
+        let credential = Credential::Secrets(vec![NotedSecret { secret, expires: None }]);
+        TokenRequest { grant, ..ask_with("a", credential) }
+    };
+    let code = |redirect_uri: &str| {
+        GrantRequest::AuthorizationCode(Arc::new(Redemption {
+            code: AuthorizationCode::new("c".into()),
+            redirect_uri: redirect_uri.into(),
+            verifier: CodeVerifier::new("v".into()),
+        }))
+    };
+    let refresh = || GrantRequest::RefreshToken {
+        login: MailAddress::parse("a@contoso.example").unwrap(),
+        refresh_token: Arc::new(RefreshToken::new("r".into())),
+    };
+    let sent = |endpoint: &FakeEndpoint| -> Vec<bool> {
+        endpoint.asked().iter().map(|form| form.contains_key("client_secret")).collect()
+    };
+    for (grant, with) in [
+        (code("http://localhost:4711"), false),
+        (code("https://gatepost.example/sign-in"), true),
+        (GrantRequest::DeviceCode(Arc::new(DeviceCode::new("d".into()))), false),
+        (refresh(), false),
+        (GrantRequest::ClientCredentials, true),
+    ] {
+        let endpoint = in_turn([Reply::Rotated(3600)]);
+        source(&endpoint, &Limits::default()).0.issue(&with_secret(grant), true).await.unwrap();
+        assert_eq!(sent(&endpoint), [with]);
+    }
+    let wanted = r#"{"error":"invalid_client","error_codes":[7000218]}"#;
+    let endpoint = FakeEndpoint::new(move |form| match form.contains_key("client_secret") {
+        true => Reply::Rotated(3600),
+        false => Reply::Raw(401, None, wanted),
+    });
+    let (source, _) = source(&endpoint, &Limits::default());
+    for _ in 0..2 {
+        source.issue(&with_secret(refresh()), true).await.unwrap();
+    }
+    assert_eq!(sent(&endpoint), [false, true, true], "what Entra took is remembered");
 }
 
 #[tokio::test(start_paused = true)]
