@@ -29,6 +29,10 @@ use gatepost_core::source::Source;
 /// AADSTS50196, "the same request too often", needs a longer pause than a lock-out.
 const LOOP_DETECTED: (u32, Duration) = (50196, Duration::from_secs(300));
 
+/// After this time a refused password is tried again if the guard lets it: a new password, policy or
+/// permission takes about a minute to arrive in all of Entra.
+const TRIED_AGAIN: Duration = Duration::from_secs(120);
+
 /// A user's login with `grant: password`.
 #[derive(Clone, Copy, Debug)]
 pub struct UserLogin<'a> {
@@ -72,11 +76,16 @@ impl TokenManager {
         let now = self.clock.now();
         let found = self.cache.look(&key, Some(&proof), need, now);
         self.metrics.token_looked_up(matches!(found, Found::Usable(..)));
-        if matches!(found, Found::Nothing) && self.refused.answers(&proof, now) {
+        let attempt = Attempt {
+            user: User::named(login.account, login.address),
+            proof,
+            source: login.source,
+            proved: !matches!(found, Found::Nothing),
+            cloud: application.cloud,
+        };
+        if !attempt.proved && self.is_refused(&attempt, now) {
             return Err(explain::refused_before());
         }
-        let user = User::named(login.account, login.address);
-        let proved = !matches!(found, Found::Nothing);
         let fly = |seen: Option<&Token>| {
             self.flights.join(FetchKey::User(proof), || {
                 let ask = TokenRequest {
@@ -88,14 +97,7 @@ impl TokenManager {
                         password: Arc::new(Password::new(login.password.expose().to_owned())),
                     },
                 };
-                let attempt = Attempt {
-                    user,
-                    proof,
-                    source: login.source,
-                    proved,
-                    cloud: application.cloud,
-                };
-                Arc::clone(self).run_user_fetch(UserFetch { ask, attempt, need, seen: seen.cloned() })
+                Arc::clone(self).run_user_fetch(UserFetch { ask, attempt: attempt.clone(), need, seen: seen.cloned() })
             })
         };
         obtain(&found, key, self.source.total(), fly).await
@@ -154,7 +156,7 @@ impl TokenManager {
         match self.cache.look(&key, Some(&proof), need, now) {
             Found::Usable(token, _) if is_news(&token, seen.as_ref()) => return Ok(token),
             Found::Usable(..) | Found::Proved => attempt.proved = true,
-            Found::Nothing if self.refused.answers(&proof, now) => {
+            Found::Nothing if self.is_refused(&attempt, now) => {
                 return Err(FetchFailure::refusal(explain::refused_before()));
             }
             Found::Nothing => attempt.proved = false,
@@ -268,6 +270,12 @@ impl TokenManager {
                 Err(setback)
             }
         }
+    }
+
+    /// Whether the password is refused from memory.
+    fn is_refused(&self, attempt: &Attempt, now: Moment) -> bool {
+        let age = self.refused.age(&attempt.proof, now);
+        age.is_some_and(|age| age < TRIED_AGAIN || !self.guard.tries_again(attempt, now))
     }
 
     /// Remembers a refusal that asking again would not change. A wrong password is remembered
